@@ -1,0 +1,30 @@
+"""bench: find out whether a face-privacy protection works.
+
+Plugin authors need only what is exported here; see ``docs/plugins.md``.
+"""
+
+from bench.errors import BenchError, CapabilityError, ContractError, DataError, PluginError, StorageError, SuiteError
+from bench.hookspecs import Attack, Dataset, Defense, Model, Network, TrainingSet, hookimpl
+from bench.types import Faces, Pairs, Protected
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Attack",
+    "BenchError",
+    "CapabilityError",
+    "ContractError",
+    "DataError",
+    "Dataset",
+    "Defense",
+    "Faces",
+    "Model",
+    "Network",
+    "Pairs",
+    "PluginError",
+    "Protected",
+    "StorageError",
+    "SuiteError",
+    "TrainingSet",
+    "hookimpl",
+]

@@ -1,0 +1,161 @@
+"""Content-addressed artifacts: written beside and renamed, checksummed, verified when read.
+
+An artifact is a folder ``<root>/<key[:2]>/<key>/`` with ``tensors.safetensors`` (arrays), ``<name>.parquet`` (tables)
+and, written last, ``manifest.json`` (checksums, who made it, seconds, memory). A folder without a valid manifest does
+not exist; a damaged one is removed and made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from bench.errors import StorageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+MANIFEST = "manifest.json"
+TENSORS = "tensors.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """What a stage makes: named arrays, named tables, and small facts."""
+
+    tensors: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
+    tables: Mapping[str, pa.Table] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Damaged(Exception):
+    """An artifact whose files do not match its manifest."""
+
+
+class Cache:
+    """The artifact store in one folder; safe for several processes at once."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def folder(self, key: str) -> Path:
+        """Where the artifact of a key lies."""
+        return self.root / key[:2] / key
+
+    def lock(self, key: str) -> FileLock:
+        """A lock on a key; the system frees it when its holder dies."""
+        path = self.root / "locks" / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(path)
+
+    def manifest(self, key: str) -> dict[str, Any] | None:
+        """The manifest of a complete artifact, or none. Its files are not verified here."""
+        try:
+            manifest = json.loads((self.folder(key) / MANIFEST).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError):
+            return None  # unreadable: the stage is made again, and `write` replaces the folder
+        return manifest if isinstance(manifest, dict) and isinstance(manifest.get("files"), dict) else None
+
+    def verify(self, key: str) -> dict[str, Any]:
+        """The manifest after comparing every file with its checksum; `Damaged` says what is wrong."""
+        manifest = self.manifest(key)
+        if manifest is None:
+            raise Damaged(f"{self.folder(key)}: no readable manifest")
+        for name, digest in manifest["files"].items():
+            path = self.folder(key) / name
+            try:
+                with path.open("rb") as file:
+                    found = hashlib.file_digest(file, "sha256").hexdigest()
+            except OSError as error:
+                raise Damaged(f"{path}: {error.strerror}") from None
+            if found != digest:
+                raise Damaged(f"{path}: its contents do not match the manifest")
+        return manifest
+
+    def read(self, key: str) -> Artifact:
+        """A verified artifact."""
+        import pyarrow.parquet as pq
+        from safetensors.numpy import load_file
+
+        manifest = self.verify(key)
+        folder = self.folder(key)
+        names = list(manifest["files"])
+        return Artifact(
+            tensors=load_file(folder / TENSORS) if TENSORS in names else {},
+            tables={n.removesuffix(".parquet"): pq.read_table(folder / n) for n in names if n.endswith(".parquet")},
+            facts=manifest["facts"],
+        )
+
+    def write(self, key: str, artifact: Artifact, about: Mapping[str, Any]) -> None:
+        """Store an artifact; it appears complete or not at all. ``about`` goes into the manifest."""
+        import numpy as np
+        import pyarrow.parquet as pq
+        from safetensors.numpy import save_file
+
+        target = self.folder(key)
+        beside = self.root / "tmp" / f"{key[:16]}-{uuid.uuid4().hex[:8]}"
+        try:
+            beside.mkdir(parents=True)
+            if artifact.tensors:
+                save_file({k: np.ascontiguousarray(v) for k, v in artifact.tensors.items()}, beside / TENSORS)
+            for name, table in artifact.tables.items():
+                pq.write_table(table, beside / f"{name}.parquet")
+            files = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(beside.iterdir())}
+            manifest = {**about, "key": key, "facts": dict(artifact.facts), "files": files}
+            write_atomically(beside / MANIFEST, json.dumps(manifest, indent=1, allow_nan=False))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if target.exists():
+                self.discard(key)
+            os.replace(beside, target)
+        except OSError as error:
+            raise StorageError(f"{self.root}: cannot store an artifact: {error.strerror or error}") from None
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+
+    def discard(self, key: str) -> None:
+        """Remove an artifact, the manifest first, so that nobody sees half of it."""
+        folder = self.folder(key)
+        (folder / MANIFEST).unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def costs(self) -> dict[str, float]:
+        """Measured seconds per sample by cost name, from earlier runs."""
+        try:
+            costs = json.loads((self.root / "costs.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return {k: float(v) for k, v in costs.items()} if isinstance(costs, dict) else {}
+
+    def record_costs(self, measured: Mapping[str, float]) -> None:
+        """Remember measured costs for later estimates."""
+        if measured:
+            write_atomically(self.root / "costs.json", json.dumps({**self.costs(), **measured}, indent=1, sort_keys=True))
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file beside and rename it: readers see the old or the new one, whole."""
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with beside.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from None
+    finally:
+        beside.unlink(missing_ok=True)

@@ -1,0 +1,179 @@
+"""The command line: a thin layer. Heavy modules are imported inside the commands, so that help answers at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bench import __version__
+from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from bench.session import Folders
+
+TABLE_FORMATS = ("csv", "json", "md", "latex")
+
+
+class _Group(click.Group):
+    """Turns every `BenchError` into one message and exit code 2; an interruption into exit code 130."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BenchError as error:
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(2)
+        except KeyboardInterrupt:
+            click.echo("\ninterrupted; what was finished is kept, and the same command goes on from there", err=True)
+            ctx.exit(130)
+        except BrokenPipeError:
+            # The reader (head, less) has gone; point stdout elsewhere so that the interpreter's last flush is quiet.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(1)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="bench")
+def main() -> None:
+    """Find out whether a face-privacy protection works.
+
+    Start with: bench run suites/paper.toml
+    """
+
+
+_suite = click.argument("suite", type=click.Path(path_type=Path))
+_pairs = click.option("--pairs", type=int, metavar="N", help="Verification pairs per data set, instead of the suite's.")
+_set = click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Change a value of the suite.")
+_out = click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(),
+    metavar="DIR",
+    help="Where results/ and reports/ go (default: here).",
+)
+_device = click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to compute."
+)
+
+
+def _folders(out: Path) -> Folders:
+    from bench.session import Folders
+
+    return Folders(out=out)
+
+
+@main.command()
+@_suite
+@_pairs
+@_set
+@_out
+@_device
+@click.option("--fresh", is_flag=True, help="Compute everything again, also what is cached.")
+@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Worker processes (default: one per core).")
+def run(
+    suite: Path, pairs: int | None, overrides: tuple[str, ...], out: Path, device: str, fresh: bool, workers: int | None
+) -> None:
+    """Run SUITE and write its report. An interrupted run goes on where it stopped."""
+    from bench import console, session
+    from bench.report import write_report
+    from bench.store import Results
+
+    folders = _folders(out)
+    plan = session.plan_suite(suite, folders, device, overrides, pairs)
+    with console.Progress(plan) as progress:
+        folder, outcomes = session.run_plan(plan, folders, progress.on_event, fresh=fresh, workers=workers)
+    results = Results(folder)
+    report = write_report(results, folders.reports / plan.suite.name / "index.html")
+    console.show_summary(results, report)
+    if any(o.status in {"failed", "timeout"} for o in outcomes):
+        click.get_current_context().exit(1)
+
+
+@main.command()
+@_suite
+@_pairs
+@_set
+@_out
+@_device
+def plan(suite: Path, pairs: int | None, overrides: tuple[str, ...], out: Path, device: str) -> None:
+    """Show what SUITE would do: cells, stages, what is shared, cached or skipped, time and disk."""
+    from bench import console, session
+
+    folders = _folders(out)
+    made = session.plan_suite(suite, folders, device, overrides, pairs)
+    console.show_plan(made, folders.cache)
+
+
+@main.command()
+@click.argument("run")
+@_out
+def report(run: str, out: Path) -> None:
+    """Render the report of RUN (a run folder, or a suite's name for its latest run)."""
+    from bench.report import write_report
+    from bench.store import Results, find_run, require_writable
+
+    folders = _folders(out)
+    results = Results(find_run(run, folders.results))
+    require_writable(folders.reports)
+    click.echo(f"report: {write_report(results, folders.reports / results.run['suite']['name'] / 'index.html')}")
+
+
+@main.command()
+@click.argument("run")
+@click.option("--table", required=True, metavar="NAME", help="The paper's table, such as VII.")
+@click.option("--format", "fmt", type=click.Choice(TABLE_FORMATS), default="csv", show_default=True)
+@_out
+def export(run: str, table: str, fmt: str, out: Path) -> None:
+    """Print a table of RUN: our figures, N, intervals, and the paper's figures."""
+    from bench.report import export as export_table
+    from bench.store import Results, find_run
+
+    click.echo(export_table(Results(find_run(run, _folders(out).results)), table, fmt))
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def plugins(as_json: bool) -> None:
+    """List the installed plugins, what they provide, and why one cannot be used."""
+    from bench import console
+    from bench.plugins import discover
+
+    console.show_plugins(discover(), as_json=as_json)
+
+
+@main.command()
+@click.argument("name")
+def info(name: str) -> None:
+    """Explain the component NAME: its parameters, what it needs and declares, where it comes from."""
+    from bench import console
+    from bench.plugins import discover
+
+    console.show_info(discover(), name)
+
+
+@main.command()
+@_out
+def doctor(out: Path) -> None:
+    """Check the installation: plugins, weights, packages, folders, devices. Works with broken plugins."""
+    from bench import console, doctor
+
+    checks = doctor.examine(_folders(out))
+    console.show_checks(checks)
+    if any(not check.ok for check in checks):
+        click.get_current_context().exit(1)
+
+
+@main.command()
+@_suite
+@_set
+@click.option("--only", multiple=True, metavar="MODEL", help="Train only these of the suite's models.")
+@click.option("--work", type=click.Path(path_type=Path), metavar="DIR", help="Where data and checkpoints are kept.")
+def train(suite: Path, overrides: tuple[str, ...], only: tuple[str, ...], work: Path | None) -> None:
+    """Train the networks of SUITE. An interrupted training goes on from its last checkpoint."""
+    from bench import training
+
+    training.train_suite(suite, overrides, only, work, click.echo)

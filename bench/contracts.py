@@ -1,0 +1,179 @@
+"""The checks around every plugin call, and the context through which plugins reach what they declared.
+
+Authors write the method; the host checks its inputs and outputs: shape, dtype, range, finiteness, inputs unchanged.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from bench.errors import CapabilityError, ContractError, did_you_mean
+from bench.hookspecs import Defense, Network
+from bench.types import Faces, Pairs, Protected
+
+_SLACK = 1e-6  # float rounding beyond [0, 1] that is clamped without a word
+
+
+class Shallow:
+    """The shallow part of an authorised model: all that a client holds. Features only, never embeddings."""
+
+    def __init__(self, network: Network, splits: Sequence[str]) -> None:
+        self._network = network
+        self.splits = tuple(splits)
+
+    def features(self, images: torch.Tensor, splits: Sequence[str]) -> list[torch.Tensor]:
+        """Feature maps at the named splits for images ``(n, 3, h, w)`` in [0, 1]; differentiable to the pixels."""
+        for split in splits:
+            if split not in self.splits:
+                raise ContractError(f"no split point {split!r}; {did_you_mean(split, self.splits)}")
+        return self._network.features(images, splits)
+
+
+def sample_generator(seed: int, sample_id: str) -> torch.Generator:
+    """The random stream of one sample: results do not depend on which batch it is in."""
+    digest = hashlib.sha256(f"{seed}/{sample_id}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+@dataclass
+class Context:
+    """What a plugin may ask for. Asking for what it did not declare in ``needs`` is a `CapabilityError`.
+
+    ``device`` is where tensors belong; ``authorised`` are the labels of the authorised models; ``state`` is what
+    ``fit`` returned; ``seed`` is that of the stage; ``sample_ids`` name the samples of the current batch.
+    """
+
+    device: torch.device
+    seed: int
+    needs: frozenset[str] = frozenset()
+    authorised: tuple[str, ...] = ()
+    state: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    sample_ids: Sequence[str] = ()
+    who: str = "plugin"
+    _networks: Mapping[str, tuple[Network, Sequence[str]]] = field(default_factory=dict)
+    _subjects: torch.Tensor | None = None
+    _generators: list[torch.Generator] | None = None
+
+    def _require(self, need: str) -> None:
+        if need not in self.needs:
+            declared = ", ".join(sorted(self.needs)) or "nothing"
+            raise CapabilityError(f"{self.who} asked for {need!r} but declares {declared} in its needs; declare it")
+
+    def _network(self, label: str) -> tuple[Network, Sequence[str]]:
+        if label not in self._networks:
+            raise ContractError(f"{self.who} asked for the model {label!r}; {did_you_mean(label, self._networks)}")
+        return self._networks[label]
+
+    def shallow(self, label: str) -> Shallow:
+        """The shallow model of an authorised model (need ``shallow``)."""
+        self._require("shallow")
+        return Shallow(*self._network(label))
+
+    def network(self, label: str) -> Network:
+        """The whole authorised model, with gradients (need ``full_gradients``)."""
+        self._require("full_gradients")
+        return self._network(label)[0]
+
+    @property
+    def subjects(self) -> torch.Tensor:
+        """Subjects of the current batch, int64 ``(n,)`` (need ``subjects``)."""
+        self._require("subjects")
+        if self._subjects is None:
+            raise ContractError(f"{self.who} asked for subjects where none are known")
+        return self._subjects
+
+    def randn(self, like: torch.Tensor) -> torch.Tensor:
+        """Standard normal noise of ``like``'s shape ``(n, ...)``; every sample draws from its own seeded stream."""
+        return self._draw(torch.randn, like)
+
+    def rand(self, like: torch.Tensor) -> torch.Tensor:
+        """Uniform noise in [0, 1) of ``like``'s shape ``(n, ...)``; every sample draws from its own seeded stream."""
+        return self._draw(torch.rand, like)
+
+    def _draw(self, function: Callable[..., torch.Tensor], like: torch.Tensor) -> torch.Tensor:
+        if self._generators is None:
+            self._generators = [sample_generator(self.seed, s) for s in self.sample_ids]
+        if len(like) != len(self._generators):
+            expected = len(self._generators)
+            raise ContractError(f"{self.who} asked for noise for {len(like)} samples; the batch has {expected}")
+        drawn = [function(like.shape[1:], generator=g, dtype=torch.float32) for g in self._generators]
+        return torch.stack(drawn).to(like.device)
+
+
+def check_faces(faces: Faces, who: str) -> None:
+    """A data set's images and columns: types, shapes, lengths, unique sample ids."""
+    images = faces.images
+    if not (isinstance(images, np.ndarray) and images.dtype == np.uint8 and images.ndim == 4 and images.shape[1] == 3):
+        raise ContractError(f"{who}: expected images uint8 (n, 3, h, w), got {_what(images)}")
+    n = len(images)
+    for name, column in {"subjects": faces.subjects, "sample_ids": faces.sample_ids, **faces.attributes}.items():
+        if len(column) != n:
+            raise ContractError(f"{who}: {n} images but {len(column)} values of {name}")
+    if len(set(map(str, faces.sample_ids))) != n:
+        raise ContractError(f"{who}: sample_ids are not unique")
+
+
+def check_pairs(pairs: Pairs, faces: Faces, wanted: int, who: str) -> None:
+    """Verification pairs: lengths, indices, and labels that agree with the subjects."""
+    lengths = {len(pairs.left), len(pairs.right), len(pairs.same), len(pairs.fold)}
+    if lengths != {wanted}:
+        raise ContractError(f"{who}: asked for {wanted} pairs, got columns of lengths {sorted(lengths)}")
+    for name, index in (("left", pairs.left), ("right", pairs.right)):
+        if index.min() < 0 or index.max() >= len(faces.images):
+            raise ContractError(f"{who}: {name} has indices outside [0, {len(faces.images)})")
+    same = faces.subjects[pairs.left] == faces.subjects[pairs.right]
+    if not np.array_equal(same, pairs.same):
+        raise ContractError(f"{who}: {int((same != pairs.same).sum())} pairs whose label contradicts the subjects")
+
+
+def protect_checked(
+    defense: Defense, images: torch.Tensor, ctx: Context
+) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
+    """Call ``defense.protect`` and check everything about what comes back: images in [0, 1], and the extra numbers."""
+    before = images.clone()
+    protected = defense.protect(images, ctx)
+    if not torch.equal(images, before):
+        raise ContractError(f"{ctx.who}: protect() changed its input images; work on a copy")
+    if not isinstance(protected, Protected):
+        raise ContractError(f"{ctx.who}: protect() must return bench.Protected, got {type(protected).__name__}")
+    if protected.images is None:
+        raise ContractError(f"{ctx.who}: protect() returned no images, but the defense declares that it sends them")
+    out = _checked_images(protected.images.detach(), images, ctx.who)
+    for name, values in protected.extra.items():
+        if values.shape != (len(images),):
+            raise ContractError(f"{ctx.who}: extra {name!r}: expected shape ({len(images)},), got {tuple(values.shape)}")
+    return out, protected.extra
+
+
+def _checked_images(out: torch.Tensor, images: torch.Tensor, who: str) -> torch.Tensor:
+    if out.shape != images.shape:
+        raise ContractError(f"{who}: expected images of shape {tuple(images.shape)}, got {tuple(out.shape)}")
+    if not out.is_floating_point():
+        raise ContractError(f"{who}: expected float images in [0, 1], got {out.dtype}")
+    if not torch.isfinite(out).all():
+        raise ContractError(f"{who}: the protected images hold NaN or infinity")
+    low, high = float(out.min()), float(out.max())
+    if low < -_SLACK or high > 1 + _SLACK:
+        raise ContractError(f"{who}: expected images in [0, 1], got values from {low:.4g} to {high:.4g}")
+    return out.float().clamp(0, 1)
+
+
+def check_embeddings(embeddings: torch.Tensor, n: int, size: int, who: str) -> None:
+    """Embeddings ``(n, size)``, finite, none of them zero."""
+    if embeddings.shape != (n, size):
+        raise ContractError(f"{who}: expected embeddings of shape ({n}, {size}), got {tuple(embeddings.shape)}")
+    if not torch.isfinite(embeddings).all():
+        raise ContractError(f"{who}: embeddings hold NaN or infinity")
+    if bool((embeddings.norm(dim=1) == 0).any()):
+        raise ContractError(f"{who}: an embedding is zero")
+
+
+def _what(value: Any) -> str:
+    shape = getattr(value, "shape", None)
+    return f"{getattr(value, 'dtype', type(value).__name__)} {tuple(shape)}" if shape is not None else repr(type(value))

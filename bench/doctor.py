@@ -1,0 +1,72 @@
+"""``bench doctor``: what is installed and usable, found out without stopping at the first problem."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
+
+from bench.errors import BenchError
+from bench.plugins import Registry, discover
+from bench.provenance import file_sha256, package_versions
+from bench.session import Folders, resolve_device
+from bench.store import free_bytes, require_writable
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at: what, whether it is in order, and what was found (or what to do)."""
+
+    what: str
+    ok: bool
+    found: str
+
+
+def examine(folders: Folders) -> list[Check]:
+    """Every check, in the order in which a newcomer would ask."""
+    registry = discover()
+    return [
+        *_packages(),
+        *[Check(f"plugin {p.name}", p.reason is None, p.reason or f"{p.distribution} {p.version}") for p in registry.plugins],
+        *[
+            Check(f"{kind} {name}", False, f"provided by several plugins: {', '.join(rivals)}; uninstall one")
+            for (kind, name), rivals in registry.conflicts.items()
+        ],
+        *_weights(registry),
+        _folder(folders),
+        Check("device", True, f"{resolve_device('auto')}, {os.cpu_count()} cores"),
+    ]
+
+
+def _packages() -> list[Check]:
+    checks = [Check(f"package {n}", v != "missing", v) for n, v in package_versions().items()]
+    for requirement in requires("face-privacy-bench") or []:
+        name = requirement.partition(";")[0]
+        if "extra ==" in requirement:
+            continue
+        name = name.split(">")[0].split("=")[0].split("<")[0].split("[")[0].strip()
+        try:
+            version(name)
+        except PackageNotFoundError:
+            checks.append(Check(f"package {name}", False, f"missing; pip install '{requirement}'"))
+    return checks
+
+
+def _weights(registry: Registry) -> list[Check]:
+    checks = []
+    for name in registry.names("model"):
+        cls = registry.find("model", name, "bench doctor").cls
+        try:
+            path = cls().weights()
+            checks.append(Check(f"weights of {name}", True, f"{path.name}, sha256 {file_sha256(path)[:12]}"))
+        except (BenchError, TypeError) as error:  # TypeError: a model with required parameters has no default weights
+            checks.append(Check(f"weights of {name}", False, str(error)))
+    return checks
+
+
+def _folder(folders: Folders) -> Check:
+    try:
+        require_writable(folders.results, folders.reports)
+    except BenchError as error:
+        return Check("output folder", False, str(error))
+    return Check("output folder", True, f"{folders.out.resolve()}, {free_bytes(folders.results) / 1e9:.0f} GB free")

@@ -1,0 +1,195 @@
+"""The contract with third parties: the hooks, and the base classes of what they return. Only ever add to it.
+
+A plugin is a module that is listed under the entry-point group ``bench`` and implements some of these hooks.
+A component is a frozen, keyword-only dataclass: its fields are its suite parameters, its class variables declare
+what it needs and what it gives, so that a suite is planned without importing torch. Import torch inside methods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+
+import pluggy
+
+from bench.types import Faces, Outcome, Pairs, Protected
+
+if TYPE_CHECKING:
+    import torch
+
+    from bench.contracts import Context
+    from bench.store import Results
+
+PROJECT = "bench"
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+Need = Literal["shallow", "full_gradients", "subjects", "targets", "training", "own_recognizer"]
+Sees = Literal["images", "features", "shallow_weights", "pairs", "defense"]
+
+
+class Network(Protocol):
+    """What `Model.load` returns: a ``torch.nn.Module`` with named split points.
+
+    Images are float ``(n, 3, h, w)`` RGB in [0, 1]; pixel normalisation and channel order are its own business.
+    """
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """Embeddings ``(n, embedding_size)``; the host normalises them."""
+        ...
+
+    def features(self, images: torch.Tensor, splits: Sequence[str]) -> list[torch.Tensor]:
+        """Feature maps ``(n, c, h, w)`` at the named splits, in that order; nothing beyond the deepest is run."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """A source of faces and verification pairs.
+
+    ``stands_in_for`` names the paper's data set; ``synthetic`` marks stand-ins, which every row and report repeats.
+    """
+
+    stands_in_for: ClassVar[str | None] = None
+    synthetic: ClassVar[bool] = False
+    image_size: ClassVar[tuple[int, int]] = (112, 112)
+    license: ClassVar[str] = "unknown"
+
+    def fingerprint(self) -> str:
+        """A digest of everything that decides the images: files, or the generator's version and seed."""
+        raise NotImplementedError(f"{type(self).__name__} must define fingerprint()")
+
+    def evaluation(self, pairs: int, ctx: Context) -> tuple[Faces, Pairs]:
+        """The first ``pairs`` verification pairs and their images; half genuine, folds identity-disjoint."""
+        raise NotImplementedError(f"{type(self).__name__} must define evaluation()")
+
+    def calibration(self, ctx: Context) -> Faces:
+        """Faces of identities that are never scored, at least two images each: thresholds are set on them."""
+        raise NotImplementedError(f"{type(self).__name__} must define calibration()")
+
+    def auxiliary(self, ctx: Context) -> Faces:
+        """Faces of further identities, neither scored nor calibrated on: what defenses and attackers learn from."""
+        raise NotImplementedError(f"{type(self).__name__} must define auxiliary()")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSet:
+    """A source of training faces for ``bench train``; identities disjoint from every evaluation."""
+
+    license: ClassVar[str] = "unknown"
+
+    def fingerprint(self) -> str:
+        """A digest of everything that decides the images."""
+        raise NotImplementedError(f"{type(self).__name__} must define fingerprint()")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A face-recognition network: its declarations, and how to load it.
+
+    ``splits``: the named split points from shallow to deep with their shapes ``(c, h, w)``. The *shallow model up to
+    a split* is all that a client ever holds. ``stands_in_for`` names the paper's model.
+    """
+
+    stands_in_for: ClassVar[str | None] = None
+    input_size: ClassVar[tuple[int, int]] = (112, 112)
+    embedding_size: ClassVar[int] = 0
+    splits: ClassVar[Mapping[str, tuple[int, int, int]]] = {}
+    mflops: ClassVar[float] = 0.0
+    license: ClassVar[str] = "unknown"
+
+    def weights(self) -> Path:
+        """The weights file; its sha256 goes into every key and row. `DataError` when it is missing."""
+        raise NotImplementedError(f"{type(self).__name__} must define weights()")
+
+    def load(self) -> Network:
+        """The network with its weights, on the CPU; the host moves, freezes and sets it to evaluation mode."""
+        raise NotImplementedError(f"{type(self).__name__} must define load()")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Defense:
+    """What a client does to a face before it leaves.
+
+    ``needs``: what it asks the context for; asking for anything else is an error. A defense without model needs is
+    the same whatever model is authorised, and is run once. ``max_authorised``: how many models one image can be
+    authorised for (none: any number).
+    """
+
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    sends: ClassVar[frozenset[Literal["image", "feature", "representation"]]] = frozenset({"image"})
+    max_authorised: ClassVar[int | None] = None
+
+    def passes(self) -> float:
+        """Forward passes of the shallow model per image (a backward counts as two); only for cost estimates."""
+        return 0.0
+
+    def splits(self, available: Sequence[str]) -> Sequence[str]:
+        """The split points that it uses of those that a model has; `ValueError` when a model lacks one."""
+        return ()
+
+    def fit(self, faces: Faces, ctx: Context) -> Mapping[str, torch.Tensor]:
+        """Learn from training faces (only with the need ``training``); the result arrives as ``ctx.state``."""
+        raise NotImplementedError(f"{type(self).__name__} declares the need 'training' and must define fit()")
+
+    def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
+        """Protect a batch: float ``(n, 3, h, w)`` RGB in [0, 1] in, the same shape and range out."""
+        raise NotImplementedError(f"{type(self).__name__} must define protect()")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attack:
+    """What an adversary does with what it received.
+
+    ``sees``: what it must know. ``outputs``: ``recognition`` means that it feeds the received images to the evaluated
+    model as they are.
+    """
+
+    sees: ClassVar[frozenset[Sees]] = frozenset({"images"})
+    outputs: ClassVar[Literal["recognition", "images", "attributes"]] = "images"
+    threat: ClassVar[str] = ""
+
+
+class Section(Protocol):
+    """A piece of the report made by a plugin: a title and rows of cells (text only; the host escapes it)."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+
+
+@hookspec
+def bench_datasets() -> Mapping[str, type[Dataset]]:  # type: ignore[empty-body]
+    """Data sets by name."""
+
+
+@hookspec
+def bench_training_sets() -> Mapping[str, type[TrainingSet]]:  # type: ignore[empty-body]
+    """Training sets by name, for ``bench train``."""
+
+
+@hookspec
+def bench_models() -> Mapping[str, type[Model]]:  # type: ignore[empty-body]
+    """Recognition models by name."""
+
+
+@hookspec
+def bench_defenses() -> Mapping[str, type[Defense]]:  # type: ignore[empty-body]
+    """Defenses by name."""
+
+
+@hookspec
+def bench_attacks() -> Mapping[str, type[Attack]]:  # type: ignore[empty-body]
+    """Attacks by name."""
+
+
+@hookspec
+def bench_cell_done(outcome: Outcome) -> None:
+    """Called in the main process for every cell when it is done, skipped or failed."""
+
+
+@hookspec
+def bench_report_sections(results: Results) -> Sequence[Section]:  # type: ignore[empty-body]
+    """Sections that a plugin adds to the report, made from the rows of a run."""

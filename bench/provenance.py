@@ -1,0 +1,98 @@
+"""Where results come from: versions, commit, hashes, machine. No torch import."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from bench.errors import DataError
+
+PACKAGES = ("face-privacy-bench", "torch", "numpy", "scikit-image", "scipy", "pandas", "pyarrow", "safetensors")
+# What decides the bytes of an artifact, besides the plugins: these modules of the host and these packages.
+_HOST_MODULES = ("contracts.py", "metrics.py", "stages.py", "types.py", "hookspecs.py")
+_NUMERIC_PACKAGES = ("torch", "numpy", "scipy", "scikit-image")
+
+
+@functools.lru_cache(maxsize=256)
+def _sha256(path: Path, size: int, mtime_ns: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 of a file; `DataError` when it cannot be read. Remembered while size and time stay the same."""
+    try:
+        stat = path.stat()
+        return _sha256(path, stat.st_size, stat.st_mtime_ns)
+    except OSError as error:
+        raise DataError(f"{path}: expected a readable file: {error.strerror}") from None
+
+
+def package_versions() -> dict[str, str]:
+    """Installed versions of the packages that results depend on; ``missing`` where one is not installed."""
+
+    def one(name: str) -> str:
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            return "missing"
+
+    return {name: one(name) for name in PACKAGES}
+
+
+@functools.cache
+def runtime_digest() -> str:
+    """Digest of the host's own stage code and of the numeric packages' versions; part of every content key."""
+    digest = hashlib.sha256()
+    for name in _HOST_MODULES:
+        digest.update((Path(__file__).parent / name).read_bytes())
+    versions = package_versions()
+    digest.update("|".join(f"{name}={versions[name]}" for name in _NUMERIC_PACKAGES).encode())
+    return digest.hexdigest()
+
+
+def git_commit() -> str | None:
+    """The commit of the checkout that bench runs from, ``+dirty`` when files differ; none outside a checkout."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        commit = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+        dirty = subprocess.run(
+            ["git", "status", "--porcelain", "--untracked-files=no"],
+            cwd=root,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return f"{commit}+dirty" if dirty else commit
+
+
+def machine() -> dict[str, Any]:
+    """The machine in words: platform, processor, cores, Python."""
+    return {
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+    }
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

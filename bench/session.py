@@ -1,0 +1,218 @@
+"""One command from suite to results: plan, run, store. Knows nothing of the terminal and does not import torch."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bench import store
+from bench.cache import Cache
+from bench.engine import Event
+from bench.engine.local import LocalEngine
+from bench.errors import BenchError, StorageError
+from bench.plan import Plan, make_plan
+from bench.plugins import Registry, discover
+from bench.provenance import file_sha256, git_commit, machine, package_versions
+from bench.suite import load
+from bench.types import Cell, Component, Outcome, StageResult, Status
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folders:
+    """Where everything goes, below one folder (``--out``, by default the current one)."""
+
+    out: Path
+
+    @property
+    def results(self) -> Path:
+        """``results/<suite>/<run>/``"""
+        return self.out / "results"
+
+    @property
+    def reports(self) -> Path:
+        """``reports/<suite>/index.html``"""
+        return self.out / "reports"
+
+    @property
+    def cache(self) -> Cache:
+        """The artifact cache; removing it costs time, never results."""
+        return Cache(self.results / ".cache")
+
+
+def resolve_device(asked: str) -> str:
+    """``auto`` -> ``cuda`` where the driver lists a GPU, else ``cpu``. Asked without importing torch."""
+    if asked != "auto":
+        return asked
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return "cpu"
+    try:
+        answer = subprocess.run([tool, "-L"], capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.SubprocessError):
+        return "cpu"
+    return "cuda" if answer.returncode == 0 and "GPU" in answer.stdout else "cpu"
+
+
+def plan_suite(path: Path, folders: Folders, device: str, overrides: Sequence[str], pairs: int | None) -> Plan:
+    """Read, resolve and plan a suite; costs come from earlier runs where there are any."""
+    registry = discover()
+    suite = load(path, registry, overrides, pairs)
+    if not suite.experiments:
+        raise BenchError(f"{path}: holds no [[experiment]]; train its networks with: bench train {path}")
+    return make_plan(suite, registry, resolve_device(device), folders.cache.costs())
+
+
+def check_device(device: str) -> None:
+    """`BenchError` when the device cannot be used by torch."""
+    if device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise BenchError("--device cuda: torch sees no usable GPU here; install a CUDA build of torch or use cpu")
+
+
+def run_plan(
+    plan: Plan, folders: Folders, on_event: Callable[[Event], None], *, fresh: bool = False, workers: int | None = None
+) -> tuple[Path, list[Outcome]]:
+    """Run a plan and write its run folder; what was finished is written also when the run ends early."""
+    registry, cache = discover(), folders.cache
+    store.require_writable(folders.results, folders.reports)
+    _require_space(plan, folders)
+    check_device(plan.device)
+    if fresh:
+        for key in plan.stages:
+            cache.discard(key)
+    engine = LocalEngine() if workers is None else LocalEngine(workers=workers)
+    if plan.device == "cuda":
+        engine = LocalEngine(workers=1, threads=4)
+    started, clock = datetime.now(UTC), time.perf_counter()
+    results = engine.run(plan, cache, on_event)
+    cache.record_costs(_measured_costs(plan, results))
+    outcomes = [_outcome(cell, plan, results, registry) for cell in plan.cells]
+    folder = store.run_folder(plan, folders.results, started.strftime("%Y%m%d-%H%M%S"))
+    record = _record(plan, registry, results, outcomes, started, time.perf_counter() - clock)
+    store.write_run(folder, outcomes, cache, registry, record)
+    return folder, outcomes
+
+
+def _require_space(plan: Plan, folders: Folders) -> None:
+    needed = sum(s.size for s in plan.stages.values() if not folders.cache.folder(s.key).exists())
+    free = store.free_bytes(folders.results)
+    if needed > free:
+        raise StorageError(
+            f"{folders.results}: the run needs about {needed / 1e6:.0f} MB, {free / 1e6:.0f} MB are free; "
+            "make room, lower --pairs, or choose another disk with --out"
+        )
+
+
+def _measured_costs(plan: Plan, results: Mapping[str, StageResult]) -> dict[str, float]:
+    """Seconds per sample of what was computed in this run, by cost name."""
+    total: dict[str, list[float]] = {}
+    for key, result in results.items():
+        stage = plan.stages[key]
+        if result.status == "ok" and not result.cached:
+            entry = total.setdefault(stage.cost_name, [0.0, 0.0])
+            entry[0] += result.seconds
+            entry[1] += stage.units
+    return {name: seconds / units for name, (seconds, units) in total.items()}
+
+
+def _path_of(cell: Cell, plan: Plan) -> list[str]:
+    """Keys of every stage that a cell depends on, inputs included."""
+    seen: dict[str, None] = {}
+    stack = list(cell.stages)
+    while stack:
+        key = stack.pop()
+        if key not in seen:
+            seen[key] = None
+            stack.extend(plan.stages[key].inputs.values())
+    return list(seen)
+
+
+def _outcome(cell: Cell, plan: Plan, results: Mapping[str, StageResult], registry: Registry) -> Outcome:
+    """How a cell ended, from how its stages ended."""
+    reason = cell.skip
+    found = [results[k] for k in _path_of(cell, plan) if k in results]
+    status: Status = "skipped" if cell.skip else "ok"
+    bad = [results[k] for k in cell.stages if k in results and results[k].status != "ok"]
+    if bad:
+        status, reason = bad[0].status, bad[0].reason
+    elif not cell.skip and any(k not in results for k in cell.stages):
+        status, reason = "failed", "the run ended before this cell was computed; the same command goes on"
+    outcome = Outcome(
+        cell=cell,
+        status=status,
+        reason=reason,
+        seconds=sum(r.seconds for r in found),
+        peak_mb=max((r.peak_mb for r in found), default=0.0),
+        cached=bool(found) and all(r.cached for r in found),
+        device=plan.device,
+    )
+    registry.manager.hook.bench_cell_done(outcome=outcome)
+    return outcome
+
+
+def _record(
+    plan: Plan,
+    registry: Registry,
+    results: Mapping[str, StageResult],
+    outcomes: Sequence[Outcome],
+    started: datetime,
+    seconds: float,
+) -> dict[str, Any]:
+    """What goes into ``run.json``."""
+    suite = plan.suite
+    count = {status: sum(o.status == status for o in outcomes) for status in ("ok", "skipped", "failed", "timeout")}
+    computed = sum(not r.cached for r in results.values())
+    components: dict[tuple[str, str], Component] = {}
+    for cell in plan.cells:
+        for c in (cell.dataset, *cell.authorised, cell.defense, cell.attack, cell.evaluated):
+            components[c.kind, c.label] = c
+    return {
+        "suite": {
+            "name": suite.name,
+            "title": suite.title,
+            "description": suite.description,
+            "path": str(suite.path),
+            "sha256": file_sha256(suite.path),
+            "raw": suite.raw,
+            "experiments": [
+                {"name": e.name, "table": e.table, "pairs": e.pairs, "kappa": e.kappa, "fmr": e.fmr,
+                 "claims": e.claims.read_text(encoding="utf-8") if e.claims else None}
+                for e in suite.experiments
+            ],
+        },
+        "command": ["bench", *sys.argv[1:]],
+        "started": started.isoformat(timespec="seconds"),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": seconds,
+        "status": "complete" if count["failed"] == count["timeout"] == 0 else "incomplete",
+        "digest": plan.digest,
+        "device": plan.device,
+        "machine": machine(),
+        "versions": package_versions(),
+        "commit": git_commit(),
+        "plugins": [
+            {"name": p.name, "distribution": p.distribution, "version": p.version, "reason": p.reason}
+            for p in registry.plugins
+        ],
+        "components": [asdict(c) for c in components.values()],
+        "stages": [
+            {**asdict(r), "kind": plan.stages[k].kind, "name": plan.stages[k].name, "seed": plan.stages[k].seed}
+            for k, r in results.items()
+        ],
+        "counts": {
+            "cells": len(outcomes),
+            **count,
+            "stages": len(plan.stages),
+            "computed": computed,
+            "cached": len(plan.stages) - computed,
+        },
+    }

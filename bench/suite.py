@@ -1,0 +1,354 @@
+"""TOML -> `Suite` with every plugin and parameter resolved. Pure: no torch.
+
+Every mistake is a `SuiteError` that names the TOML path, what was expected, what was found and what to do.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import functools
+import re
+import tomllib
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from bench.errors import PluginError, SuiteError, did_you_mean
+from bench.hookspecs import Model
+from bench.plugins import Registry
+from bench.types import Component, Kind
+
+Reference = str | dict[str, Any]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class SuiteHead(_Table):
+    """``[suite]``: the name (of folders), the seed that every random stream derives from, the time limit of a stage."""
+
+    name: Name
+    title: str = ""
+    description: str = ""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    stage_timeout_s: Annotated[float, Field(gt=0)] = 3600.0
+
+
+class ExperimentTable(_Table):
+    """``[[experiment]]``: axes whose cross product are the cells.
+
+    ``authorised`` holds model sets: a name, or a list of names for one image that several models are to recognise.
+    ``kappa`` is the fixed threshold reported beside the calibrated one, which is set at ``fmr``.
+    """
+
+    name: Name
+    table: str | None = None
+    datasets: Annotated[list[Reference], Field(min_length=1)]
+    authorised: Annotated[list[Reference | list[Reference]], Field(min_length=1)]
+    defenses: Annotated[list[Reference], Field(min_length=1)]
+    attacks: Annotated[list[Reference], Field(min_length=1)] = ["abuse"]
+    evaluated: Annotated[list[Reference], Field(min_length=1)]
+    pairs: Annotated[int, Field(ge=2, le=1_000_000)] = 104
+    repeats: Annotated[int, Field(ge=1, le=1000)] = 1
+    kappa: Annotated[float, Field(gt=-1, lt=1)] = 0.2
+    fmr: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    claims: str | None = None
+
+
+class TrainTable(_Table):
+    """``[[train]]``: one network to train; ``recipe`` is checked by the model plugin."""
+
+    model: Reference
+    data: Reference
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    recipe: dict[str, Any] = {}
+    validate_on: list[Reference] = []
+    validation_pairs: Annotated[int, Field(ge=20)] = 1200
+
+
+class SuiteFile(_Table):
+    """A whole suite file."""
+
+    suite: SuiteHead
+    experiment: list[ExperimentTable] = []
+    train: list[TrainTable] = []
+
+
+_TABLES: Mapping[str, type[BaseModel]] = {
+    "": SuiteFile,
+    "suite": SuiteHead,
+    "experiment": ExperimentTable,
+    "train": TrainTable,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """An experiment with its axes resolved to components. ``claims`` is the path of the paper's figures, or none."""
+
+    name: str
+    table: str | None
+    datasets: tuple[Component, ...]
+    authorised: tuple[tuple[Component, ...], ...]
+    defenses: tuple[Component, ...]
+    attacks: tuple[Component, ...]
+    evaluated: tuple[Component, ...]
+    pairs: int
+    repeats: int
+    kappa: float
+    fmr: float
+    claims: Path | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suite:
+    """A validated suite. ``raw`` is the TOML as run, after ``--set``; ``train`` is left to `bench.train`."""
+
+    path: Path
+    name: str
+    title: str
+    description: str
+    seed: int
+    stage_timeout_s: float
+    experiments: tuple[Experiment, ...]
+    train: tuple[TrainTable, ...]
+    raw: Mapping[str, Any]
+
+
+def read(path: Path, overrides: Sequence[str] = ()) -> tuple[SuiteFile, dict[str, Any]]:
+    """Parse and validate a suite's structure, after applying ``path=value`` overrides."""
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SuiteError(f"{path}: expected a suite file, found nothing there.{_suites_nearby(path)}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SuiteError(f"{path}: expected a readable UTF-8 suite file: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SuiteError(f"{path}: not valid TOML: {error}") from None
+    raw = copy.deepcopy(raw)
+    for override in overrides:
+        _override(raw, override)
+    try:
+        return SuiteFile.model_validate(raw), raw
+    except ValidationError as error:
+        raise SuiteError("\n".join(f"{path}: {line}" for line in _explain(error, _TABLES))) from None
+
+
+def _suites_nearby(path: Path) -> str:
+    folder = path.parent
+    found = sorted(p.name for p in folder.glob("*.toml")) if folder.is_dir() else []
+    return f" In {folder} there are: {', '.join(found)}" if found else " Give the path of a TOML file."
+
+
+def toml_path(parts: Sequence[int | str]) -> str:
+    """``("experiment", 0, "pairs")`` -> ``experiment[0].pairs``."""
+    text = ""
+    for part in parts:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text or "(top level)"
+
+
+def _explain(error: ValidationError, tables: Mapping[str, type[BaseModel]]) -> list[str]:
+    """One line per mistake: path, expectation, what was found."""
+    lines: dict[str, str] = {}
+    for item in error.errors(include_url=False):
+        loc = [p for p in item["loc"] if not (isinstance(p, str) and ("[" in p or p in {"str", "dict"}))]
+        where = toml_path(loc)
+        if item["type"] == "extra_forbidden":
+            parent = next((str(p) for p in reversed(loc[:-1]) if isinstance(p, str)), "")
+            known = tables[parent].model_fields if parent in tables else {}
+            lines.setdefault(where, f"{where}: unknown key {str(loc[-1])!r}; {did_you_mean(str(loc[-1]), known)}")
+        elif item["type"] == "missing":
+            lines.setdefault(where, f"{where}: expected a value, found none; add it")
+        else:
+            found = repr(item["input"])
+            found = found if len(found) < 80 else found[:77] + "..."
+            lines.setdefault(where, f"{where}: {item['msg'][0].lower()}{item['msg'][1:]}, found {found}")
+    return list(lines.values())
+
+
+def _override(raw: dict[str, Any], text: str) -> None:
+    """Apply one ``--set path=value``; the value is TOML, or a bare string."""
+    path, equals, value_text = text.partition("=")
+    if not equals or not path.strip():
+        raise SuiteError(f"--set {text}: expected path=value, such as suite.seed=1 or experiment[0].pairs=32")
+    try:
+        value = tomllib.loads(f"v = {value_text}")["v"]
+    except tomllib.TOMLDecodeError:
+        value = value_text
+    parts: list[int | str] = [int(p) if p.isdigit() else p for p in re.findall(r"[^.\[\]]+", path.strip())]
+    node: Any = raw
+    for i, part in enumerate(parts):
+        last = i == len(parts) - 1
+        where = toml_path(parts[: i + 1])
+        if isinstance(node, list):
+            if not isinstance(part, int) or part >= len(node):
+                raise SuiteError(f"--set {text}: {where}: expected an index below {len(node)}, found {part!r}")
+        elif not isinstance(node, dict):
+            raise SuiteError(f"--set {text}: {toml_path(parts[:i])} is {node!r}, which has no parts")
+        elif isinstance(part, int):
+            raise SuiteError(f"--set {text}: {where}: expected a key, found an index")
+        elif not last and part not in node:
+            raise SuiteError(f"--set {text}: {where}: nothing there; {did_you_mean(part, node)}")
+        if last:
+            node[part] = value
+        else:
+            node = node[part]
+
+
+def resolve(file: SuiteFile, raw: Mapping[str, Any], path: Path, registry: Registry, pairs: int | None = None) -> Suite:
+    """Resolve every component of a suite. ``pairs`` (``--pairs``) overrides that of every experiment."""
+    if not file.experiment and not file.train:
+        raise SuiteError(f"{path}: expected at least one [[experiment]] or [[train]], found neither")
+    names = [e.name for e in file.experiment]
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            raise SuiteError(f"{path}: experiment[{i}].name: {name!r} is used twice; names of experiments are unique")
+    if pairs is not None and not 2 <= pairs <= 1_000_000:
+        raise SuiteError(f"--pairs: expected a number from 2 to 1000000, found {pairs}")
+    try:
+        experiments = tuple(_experiment(e, f"experiment[{i}]", path, registry, pairs) for i, e in enumerate(file.experiment))
+    except PluginError as error:
+        raise PluginError(f"{path}: {error}") from None
+    head = file.suite
+    return Suite(
+        path=path,
+        name=head.name,
+        title=head.title or head.name,
+        description=head.description,
+        seed=head.seed,
+        stage_timeout_s=head.stage_timeout_s,
+        experiments=experiments,
+        train=tuple(file.train),
+        raw=raw,
+    )
+
+
+def load(path: Path, registry: Registry, overrides: Sequence[str] = (), pairs: int | None = None) -> Suite:
+    """Read and resolve a suite file."""
+    file, raw = read(path, overrides)
+    return resolve(file, raw, path, registry, pairs)
+
+
+def _experiment(table: ExperimentTable, where: str, path: Path, registry: Registry, pairs: int | None) -> Experiment:
+    def axis(kind: Kind, name: str, references: Sequence[Reference]) -> tuple[Component, ...]:
+        found = tuple(component(kind, r, f"{where}.{name}[{i}]", registry) for i, r in enumerate(references))
+        _distinct([c.label for c in found], f"{path}: {where}.{name}")
+        return found
+
+    sets: list[tuple[Component, ...]] = []
+    for i, entry in enumerate(table.authorised):
+        members = entry if isinstance(entry, list) else [entry]
+        if not members:
+            raise SuiteError(f"{path}: {where}.authorised[{i}]: expected at least one model, found an empty list")
+        sets.append(axis("model", f"authorised[{i}]", members))
+    _distinct(["+".join(c.label for c in s) for s in sets], f"{path}: {where}.authorised")
+    claims = path.parent / table.claims if table.claims else None
+    if claims is not None and not claims.is_file():
+        raise SuiteError(f"{path}: {where}.claims: expected a CSV file beside the suite, found nothing at {claims}")
+    return Experiment(
+        name=table.name,
+        table=table.table,
+        datasets=axis("dataset", "datasets", table.datasets),
+        authorised=tuple(sets),
+        defenses=axis("defense", "defenses", table.defenses),
+        attacks=axis("attack", "attacks", table.attacks),
+        evaluated=axis("model", "evaluated", table.evaluated),
+        pairs=pairs if pairs is not None else table.pairs,
+        repeats=table.repeats,
+        kappa=table.kappa,
+        fmr=table.fmr,
+        claims=claims,
+    )
+
+
+def _distinct(labels: Sequence[str], where: str) -> None:
+    for i, label in enumerate(labels):
+        if label in labels[:i]:
+            raise SuiteError(f"{where}[{i}]: {label!r} appears twice; give one of them a label = \"...\" of its own")
+
+
+def component(kind: Kind, reference: Reference, where: str, registry: Registry) -> Component:
+    """Resolve ``"pmt"`` or ``{plugin = "pmt", steps = 50, label = "PMT-50"}`` to a component with its defaults."""
+    if isinstance(reference, str):
+        name, passed, label = reference, {}, reference
+    else:
+        passed = dict(reference)
+        name = passed.pop("plugin", None)
+        if not isinstance(name, str):
+            raise SuiteError(f"{where}.plugin: expected the name of a {kind} plugin, found {name!r}")
+        label = passed.pop("label", name)
+        if not isinstance(label, str) or not label:
+            raise SuiteError(f"{where}.label: expected a text, found {label!r}")
+    registration = registry.find(kind, name, where)
+    instance = instantiate(registration.cls, passed, where)
+    return Component(
+        kind=kind,
+        name=name,
+        label=label,
+        params={f.name: getattr(instance, f.name) for f in dataclasses.fields(instance)},
+        passed=passed,
+        origin=registration.origin,
+        weights=_fingerprint(kind, instance, where),
+    )
+
+
+def _fingerprint(kind: Kind, instance: Any, where: str) -> str | None:
+    from bench.provenance import file_sha256
+
+    if isinstance(instance, Model):
+        return file_sha256(instance.weights())
+    return str(instance.fingerprint()) if kind == "dataset" else None
+
+
+@functools.cache
+def _adapter(cls: type) -> TypeAdapter[Any]:
+    """A strict validator of a component's parameters. (Unknown keys are checked before it.)"""
+    return TypeAdapter(cls, config=None if hasattr(cls, "__pydantic_config__") else ConfigDict(strict=True))
+
+
+def instantiate(cls: type, params: Mapping[str, Any], where: str) -> Any:
+    """Build a component from suite parameters: names, types and bounds are checked against its dataclass."""
+    fields = {f.name for f in dataclasses.fields(cls)}
+    for key in params:
+        if key not in fields:
+            raise SuiteError(f"{where}.{key}: unknown parameter {key!r}; {did_you_mean(key, fields)}")
+    try:
+        checked = _adapter(cls).validate_python({k: _tuples(v) for k, v in params.items()})
+    except ValidationError as error:
+        lines = [f"{where}.{line}" for line in _explain(error, {})]
+        raise SuiteError("\n".join(line.replace(".(top level)", "") for line in lines)) from None
+    return cls(**{f: getattr(checked, f) for f in fields})
+
+
+def _tuples(value: Any) -> Any:
+    """TOML arrays become tuples: components are hashable."""
+    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
+
+
+def parameters(cls: type) -> list[tuple[str, str, Any]]:
+    """``(name, type, default)`` of every suite parameter of a component class, for ``bench info``."""
+    hints = typing.get_type_hints(cls)
+    rows = []
+    for f in dataclasses.fields(cls):
+        default = None if f.default is dataclasses.MISSING else f.default
+        rows.append((f.name, _type_name(hints[f.name]), default))
+    return rows
+
+
+def _type_name(hint: Any) -> str:
+    """A type as a reader of a suite would write it: ``one of "a", "b"``, ``int``, ``list of str``."""
+    if typing.get_origin(hint) is typing.Literal:
+        return "one of " + ", ".join(repr(a) for a in typing.get_args(hint))
+    if typing.get_origin(hint) is tuple:
+        return f"list of {_type_name(typing.get_args(hint)[0])}"
+    if args := typing.get_args(hint):
+        return " or ".join(_type_name(a) for a in args)
+    return getattr(hint, "__name__", str(hint))

@@ -1,0 +1,162 @@
+"""Domain types: what crosses module borders. Frozen, keyword-only, no torch.
+
+Arrays are numpy. Images are RGB, channels first, ``uint8`` in [0, 255] when stored: what leaves a client is an
+8-bit image, so everything downstream (recognition, attacks, metrics) sees the quantised one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+
+Kind = Literal["dataset", "model", "defense", "attack"]
+Status = Literal["ok", "skipped", "failed", "timeout"]
+StageKind = Literal["faces", "embed", "fit_defense", "protect", "fit_attack", "attack", "score"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Faces:
+    """Face images with what is known about them.
+
+    ``images`` uint8 ``(n, 3, h, w)`` RGB; ``subjects`` int64 ``(n,)``; ``sample_ids`` str ``(n,)``, unique;
+    ``attributes``: column name to array ``(n,)`` (for example ``age`` in years), empty when nothing is known.
+    """
+
+    images: NDArray[np.uint8]
+    subjects: NDArray[np.int64]
+    sample_ids: NDArray[np.str_]
+    attributes: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pairs:
+    """Verification pairs: indices ``left (m,)`` and ``right (m,)`` into a `Faces`, ``same (m,)`` bool (genuine or
+    impostor), ``fold (m,)`` int in [0, 10)."""
+
+    left: NDArray[np.int64]
+    right: NDArray[np.int64]
+    same: NDArray[np.bool_]
+    fold: NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protected:
+    """What leaves the client for a batch of ``n`` faces.
+
+    ``images`` float ``(n, 3, h, w)`` RGB in [0, 1], or none when the defense sends only features.
+    ``features``: named split to tensor ``(n, ...)``, empty when it sends only images.
+    ``extra``: per-sample numbers worth a column in the results, each ``(n,)`` (for example the final loss).
+    """
+
+    images: torch.Tensor | None = None
+    features: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    extra: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where a plugin comes from: its distribution, version, package folder, and the digest of its sources."""
+
+    distribution: str
+    version: str
+    package: str
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Component:
+    """One plugin with its parameters, as a suite asks for it.
+
+    ``params`` are the effective ones (defaults filled in), ``passed`` those that the suite wrote, ``label`` the name
+    shown in rows and reports, ``weights`` the sha256 of the weights file of a model or the fingerprint of a data set.
+    """
+
+    kind: Kind
+    name: str
+    label: str
+    params: Mapping[str, Any]
+    passed: Mapping[str, Any]
+    origin: Origin
+    weights: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One point of an experiment: one question with one answer.
+
+    ``authorised`` is empty for a defense that knows no model; ``kappa`` is the experiment's fixed threshold;
+    ``threat`` says in words what the adversary knows. ``skip`` is the reason why the combination makes no sense,
+    or none. ``stages`` are the keys of the score stages whose rows answer it.
+    """
+
+    id: str
+    experiment: str
+    table: str | None
+    dataset: Component
+    authorised: tuple[Component, ...]
+    defense: Component
+    attack: Component
+    evaluated: Component
+    repeat: int
+    pairs: int
+    kappa: float
+    threat: str
+    skip: str | None = None
+    stages: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One unit of work of the graph. ``key`` is the content key (see `bench.plan`): same key, same artifact.
+
+    ``components`` are the plugins that it runs; ``options`` the effective parameters of the stage itself;
+    ``inputs`` maps a role (``faces``, ``protected`` ...) to the key of the stage that makes it;
+    ``units`` is the number of samples, ``cost`` the estimated seconds on one core for all of them, ``cost_name`` what
+    measured costs are filed under, ``size`` the estimated bytes of the artifact.
+    """
+
+    kind: StageKind
+    name: str
+    key: str
+    components: Mapping[str, tuple[Component, ...]]
+    options: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    seed: int
+    units: int
+    cost: float
+    cost_name: str
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageResult:
+    """How one stage ended. ``cached`` when the artifact was there before; seconds and memory are those of the run
+    that computed it."""
+
+    key: str
+    status: Status
+    cached: bool
+    seconds: float
+    peak_mb: float
+    device: str
+    reason: str | None = None
+    traceback: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How one cell ended; one row of ``cells.parquet``."""
+
+    cell: Cell
+    status: Status
+    reason: str | None
+    seconds: float
+    peak_mb: float
+    cached: bool
+    device: str

@@ -1,0 +1,1 @@
+"""Synthetic faces and verification protocols: a default dataset without downloads or licences."""

@@ -1,0 +1,53 @@
+"""The two ends of the scale that every defense is compared with: no protection at all, and plain Gaussian noise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from annotated_types import Interval
+
+from bench.hookspecs import Defense, hookimpl
+from bench.types import Protected
+
+if TYPE_CHECKING:
+    import torch
+
+    from bench.contracts import Context
+
+__all__ = ["Identity", "Noise", "bench_defenses"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity(Defense):
+    """Sends the face as it is: the paper's rows "Clean" and "Unprotected"."""
+
+    sends: ClassVar[frozenset[Literal["image", "feature", "representation"]]] = frozenset({"image"})
+
+    def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
+        """A copy of ``(n, 3, h, w)``, so that no later stage can change the faces through it."""
+        return Protected(images=images.clone())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noise(Defense):
+    """Adds Gaussian noise of standard deviation ``sigma`` to every pixel of [0, 1] and clamps.
+
+    The paper's images with noise (Table VIII, ``x + delta``; section 6.3.2 names the amplitude 0.3). Its Table VI
+    adds the *feature* perturbation of PMT in shuffled order instead, which is a matter of the attack, not of this.
+    """
+
+    sends: ClassVar[frozenset[Literal["image", "feature", "representation"]]] = frozenset({"image"})
+
+    sigma: Annotated[float, Interval(ge=0, le=10)] = 0.3
+
+    def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
+        """Float ``(n, 3, h, w)`` RGB in [0, 1] to the same; each image draws from its own stream."""
+        return Protected(images=(images + self.sigma * ctx.randn(images)).clamp(0, 1))
+
+
+@hookimpl
+def bench_defenses() -> Mapping[str, type[Defense]]:
+    """``identity`` and ``noise``."""
+    return {"identity": Identity, "noise": Noise}

@@ -1,0 +1,1 @@
+"""Compact face-recognition networks with bundled weights: see `networks`, `train` and `weights/`."""
