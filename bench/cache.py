@@ -39,7 +39,7 @@ class Artifact:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Damaged(Exception):
+class DamagedError(Exception):
     """An artifact whose files do not match its manifest."""
 
 
@@ -70,19 +70,19 @@ class Cache:
         return manifest if isinstance(manifest, dict) and isinstance(manifest.get("files"), dict) else None
 
     def verify(self, key: str) -> dict[str, Any]:
-        """The manifest after comparing every file with its checksum; `Damaged` says what is wrong."""
+        """The manifest after comparing every file with its checksum; `DamagedError` says what is wrong."""
         manifest = self.manifest(key)
         if manifest is None:
-            raise Damaged(f"{self.folder(key)}: no readable manifest")
+            raise DamagedError(f"{self.folder(key)}: no readable manifest")
         for name, digest in manifest["files"].items():
             path = self.folder(key) / name
             try:
                 with path.open("rb") as file:
                     found = hashlib.file_digest(file, "sha256").hexdigest()
             except OSError as error:
-                raise Damaged(f"{path}: {error.strerror}") from None
+                raise DamagedError(f"{path}: {error.strerror}") from None
             if found != digest:
-                raise Damaged(f"{path}: its contents do not match the manifest")
+                raise DamagedError(f"{path}: its contents do not match the manifest")
         return manifest
 
     def read(self, key: str) -> Artifact:
@@ -142,7 +142,9 @@ class Cache:
     def record_costs(self, measured: Mapping[str, float]) -> None:
         """Remember measured costs for later estimates."""
         if measured:
-            write_atomically(self.root / "costs.json", json.dumps({**self.costs(), **measured}, indent=1, sort_keys=True))
+            write_atomically(
+                self.root / "costs.json", json.dumps({**self.costs(), **measured}, indent=1, sort_keys=True)
+            )
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -63,7 +63,9 @@ class Progress:
         self.bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.bar.stop()
         if kind is None:
             computed = sum(not r.cached for r in self.done.values())
@@ -81,7 +83,9 @@ class Progress:
             self.running.pop(event.stage.key, None)
             self.done[event.stage.key] = event.result
             if event.result.status != "ok":
-                err.print(f"[red]{event.result.status}:[/] {escape(event.stage.name)}: {escape(event.result.reason or '')}")
+                err.print(
+                    f"[red]{event.result.status}:[/] {escape(event.stage.name)}: {escape(event.result.reason or '')}"
+                )
         self._show()
 
     def _show(self) -> None:
@@ -124,9 +128,10 @@ def show_plan(plan: Plan, cache: Cache) -> None:
         )  # fmt: skip
     out.print(table)
     out.print(f"{uses} score results are asked for by the cells; {len(plan.stages)} stages make them all")
+    cost, size = sum(s.cost for s in missing), sum(s.size for s in missing)
     out.print(
         f"to compute: {len(missing)} of {len(plan.stages)} stages ({len(cached)} cached), "
-        f"about {duration(sum(s.cost for s in missing))} of one core, {sum(s.size for s in missing) / 1e6:.0f} MB of disk"
+        f"about {duration(cost)} of one core, {size / 1e6:.0f} MB of disk"
     )
     out.print(f"skipped: {len(skipped)} cells" + (":" if skipped else ""))
     reasons: dict[str, int] = {}
@@ -205,7 +210,7 @@ def _declarations(cls: type) -> dict[str, str]:
     found = {}
     for name in dir(cls):
         value = getattr(cls, name)
-        if name.startswith("_") or name in fields or callable(value):
+        if name.startswith("_") or name in fields or callable(value) or isinstance(value, property):
             continue
         if isinstance(value, frozenset):
             value = ", ".join(sorted(value)) or "nothing"

@@ -147,7 +147,9 @@ def protect_checked(
     out = _checked_images(protected.images.detach(), images, ctx.who)
     for name, values in protected.extra.items():
         if values.shape != (len(images),):
-            raise ContractError(f"{ctx.who}: extra {name!r}: expected shape ({len(images)},), got {tuple(values.shape)}")
+            raise ContractError(
+                f"{ctx.who}: extra {name!r}: expected shape ({len(images)},), got {tuple(values.shape)}"
+            )
     return out, protected.extra
 
 

@@ -27,7 +27,10 @@ def examine(folders: Folders) -> list[Check]:
     registry = discover()
     return [
         *_packages(),
-        *[Check(f"plugin {p.name}", p.reason is None, p.reason or f"{p.distribution} {p.version}") for p in registry.plugins],
+        *[
+            Check(f"plugin {p.name}", p.reason is None, p.reason or f"{p.distribution} {p.version}")
+            for p in registry.plugins
+        ],
         *[
             Check(f"{kind} {name}", False, f"provided by several plugins: {', '.join(rivals)}; uninstall one")
             for (kind, name), rivals in registry.conflicts.items()

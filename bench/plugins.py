@@ -119,7 +119,9 @@ def _components(module: ModuleType) -> dict[tuple[str, str], type]:
             raise PluginError(f"{hook}() must return a mapping of names to classes, got {type(mapping).__name__}")
         for name, cls in mapping.items():
             if not (isinstance(name, str) and isinstance(cls, type) and issubclass(cls, base)):
-                raise PluginError(f"{hook}() must map names to subclasses of bench.{base.__name__}, got {name!r}: {cls!r}")
+                raise PluginError(
+                    f"{hook}() must map names to subclasses of bench.{base.__name__}, got {name!r}: {cls!r}"
+                )
             found[kind, name] = cls
     return found
 

@@ -184,8 +184,14 @@ def _record(
             "sha256": file_sha256(suite.path),
             "raw": suite.raw,
             "experiments": [
-                {"name": e.name, "table": e.table, "pairs": e.pairs, "kappa": e.kappa, "fmr": e.fmr,
-                 "claims": e.claims.read_text(encoding="utf-8") if e.claims else None}
+                {
+                    "name": e.name,
+                    "table": e.table,
+                    "pairs": e.pairs,
+                    "kappa": e.kappa,
+                    "fmr": e.fmr,
+                    "claims": e.claims.read_text(encoding="utf-8") if e.claims else None,
+                }
                 for e in suite.experiments
             ],
         },

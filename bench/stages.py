@@ -100,7 +100,9 @@ def _faces(job: Job) -> Artifact:
         contracts.check_faces(faces, who)
         contracts.check_pairs(pairs, faces, job.stage.options["pairs"], who)
         columns = {"left": pairs.left, "right": pairs.right, "same": pairs.same, "fold": pairs.fold}
-        return Artifact(tensors={"images": faces.images}, tables={"faces": _face_table(faces), "pairs": pa.table(columns)})
+        return Artifact(
+            tensors={"images": faces.images}, tables={"faces": _face_table(faces), "pairs": pa.table(columns)}
+        )
     faces = dataset.calibration(ctx) if split == "calibration" else dataset.auxiliary(ctx)
     contracts.check_faces(faces, who)
     return Artifact(tensors={"images": faces.images}, tables={"faces": _face_table(faces)})
@@ -114,13 +116,20 @@ def _face_table(faces: Faces) -> pa.Table:
 def read_faces(artifact: Artifact) -> Faces:
     """The `Faces` of a faces artifact."""
     table = artifact.tables["faces"]
-    attributes = {n.removeprefix("attribute_"): table[n].to_numpy() for n in table.column_names if n.startswith("attribute_")}
+    attributes = {
+        n.removeprefix("attribute_"): table[n].to_numpy() for n in table.column_names if n.startswith("attribute_")
+    }
     return Faces(
-        images=artifact.tensors["images"],
+        images=_images(artifact),
         subjects=table["subject"].to_numpy(),
         sample_ids=np.array(table["sample_id"].to_pylist()),
         attributes=attributes,
     )
+
+
+def _images(artifact: Artifact) -> NDArray[np.uint8]:
+    images: NDArray[Any] = artifact.tensors["images"]
+    return images
 
 
 def read_pairs(artifact: Artifact) -> Pairs:
@@ -135,7 +144,7 @@ def read_pairs(artifact: Artifact) -> Pairs:
 def _embed(job: Job) -> Artifact:
     """Unit embeddings ``(n, d)`` of the images, and of image plus mirror image (summed, then normalised)."""
     component = job.component("model")
-    images = job.input("images").tensors["images"]
+    images = _images(job.input("images"))
     model = network(component, job.device)
     size = build(component).embedding_size
     plain, flipped = [], []
@@ -214,7 +223,8 @@ def _score_verification(job: Job) -> Artifact:
     impostors = metrics.impostor_scores(job.input("calibration").tensors["plain"], subjects)
     kappa = metrics.threshold_at_fmr(impostors, job.stage.options["fmr"])
     x1, x2, x1_protected = clean["plain"][pairs.left], clean["plain"][pairs.right], protected["plain"][where]
-    flip1, flip2, flip1_protected = clean["flipped"][pairs.left], clean["flipped"][pairs.right], protected["flipped"][where]
+    flip1, flip2 = clean["flipped"][pairs.left], clean["flipped"][pairs.right]
+    flip1_protected = protected["flipped"][where]
     n = len(pairs.left)
     rows = pa.table(
         {
@@ -244,7 +254,7 @@ def _score_images(job: Job) -> Artifact:
     protected = job.input("protected")
     about = protected.tables["protected"]
     index = about["face"].to_numpy()
-    originals, images = faces.images[index], protected.tensors["images"]
+    originals, images = faces.images[index], _images(protected)
     extras = {n.removeprefix("extra_"): about[n].to_numpy() for n in about.column_names if n.startswith("extra_")}
     similarity = _similarity(originals, images)
     rows = pa.table({"sample_id": faces.sample_ids[index], "subject": faces.subjects[index], **similarity, **extras})

@@ -76,9 +76,10 @@ class Results:
 
     def _read(self, path: Path) -> pd.DataFrame:
         try:
-            return pq.read_table(path).to_pandas()
+            frame: pd.DataFrame = pq.read_table(path).to_pandas()
         except (OSError, pa.ArrowException) as error:
             raise StorageError(f"{path}: cannot be read ({error}); run the suite again to write it anew") from None
+        return frame
 
 
 def find_run(run: str, results: Path) -> Path:
@@ -197,7 +198,9 @@ def _sample_tables(outcomes: Iterable[Outcome], cache: Cache) -> dict[str, list[
     return tables
 
 
-def write_run(folder: Path, outcomes: Sequence[Outcome], cache: Cache, registry: Registry, run: Mapping[str, Any]) -> None:
+def write_run(
+    folder: Path, outcomes: Sequence[Outcome], cache: Cache, registry: Registry, run: Mapping[str, Any]
+) -> None:
     """Write a run folder; every file appears whole, ``run.json`` last."""
     try:
         (folder / "samples").mkdir(parents=True, exist_ok=True)

@@ -214,7 +214,9 @@ def resolve(file: SuiteFile, raw: Mapping[str, Any], path: Path, registry: Regis
     if pairs is not None and not 2 <= pairs <= 1_000_000:
         raise SuiteError(f"--pairs: expected a number from 2 to 1000000, found {pairs}")
     try:
-        experiments = tuple(_experiment(e, f"experiment[{i}]", path, registry, pairs) for i, e in enumerate(file.experiment))
+        experiments = tuple(
+            _experiment(e, f"experiment[{i}]", path, registry, pairs) for i, e in enumerate(file.experiment)
+        )
     except PluginError as error:
         raise PluginError(f"{path}: {error}") from None
     head = file.suite
@@ -272,7 +274,7 @@ def _experiment(table: ExperimentTable, where: str, path: Path, registry: Regist
 def _distinct(labels: Sequence[str], where: str) -> None:
     for i, label in enumerate(labels):
         if label in labels[:i]:
-            raise SuiteError(f"{where}[{i}]: {label!r} appears twice; give one of them a label = \"...\" of its own")
+            raise SuiteError(f'{where}[{i}]: {label!r} appears twice; give one of them a label = "..." of its own')
 
 
 def component(kind: Kind, reference: Reference, where: str, registry: Registry) -> Component:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from pebble import ProcessExpired, ProcessPool
 
-from bench.cache import Cache, Damaged
+from bench.cache import Cache, DamagedError
 from bench.engine import Event
 from bench.errors import StorageError
 from bench.plan import Plan
@@ -79,7 +79,7 @@ def _missing(
             try:
                 results[key] = _cached(key, cache.verify(key))
                 continue
-            except Damaged as error:
+            except DamagedError as error:
                 on_event(Event(kind="damaged", stage=stage, message=f"damaged artifact, computing it again: {error}"))
         missing[key] = stage
         stack.extend(stage.inputs.values())
@@ -223,7 +223,7 @@ def execute(stage: Stage, root: Path) -> StageResult:
         with cache.lock(stage.key):
             try:
                 return _cached(stage.key, cache.verify(stage.key))
-            except Damaged:
+            except DamagedError:
                 started = time.perf_counter()
             artifact = stages.run(stage, cache)
             seconds, peak = time.perf_counter() - started, _peak_mb()
@@ -240,7 +240,7 @@ def execute(stage: Stage, root: Path) -> StageResult:
             cache.write(stage.key, artifact, about)
     except StorageError:
         raise
-    except Damaged as error:
+    except DamagedError as error:
         for key in stage.inputs.values():
             _discard_if_damaged(cache, key)
         return _failure(stage, "failed", f"a damaged input was removed; run the same command again: {error}")
@@ -255,7 +255,7 @@ def execute(stage: Stage, root: Path) -> StageResult:
 def _discard_if_damaged(cache: Cache, key: str) -> None:
     try:
         cache.verify(key)
-    except Damaged:
+    except DamagedError:
         cache.discard(key)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ._fields import AXIS, SIZE, X, Y, column, edge, sag
+from ._fields import AXIS, SIZE, X, Y, column, edge, sag, separable
 from ._identity import Person, Shot
 
 EYES = slice(26, 74)  #: rows that eyes, brows and glasses can touch
@@ -34,10 +34,9 @@ def skin_details(skin: Tensor, person: Person, tile: Tensor) -> None:
     spots = spots + (tile - 0.7).clamp(0, 1.2) * band * column(person.freckles[:, 2]) * 0.36
     skin *= 1 - spots[:, None] * torch.tensor([0.62, 0.78, 0.80]).view(1, 3, 1, 1)
     g = person.geometry
-    cheek = torch.exp(-(((FOLD - column(g["cheek_x"])) / 0.15) ** 2 + ((Y - 0.02 - column(g["cheek_y"])) / 0.13) ** 2))
-    ring = torch.exp(-(((FOLD - column(g["eye_x"])) / 0.17) ** 2 + ((Y - column(g["eye_y"])) / 0.11) ** 2))
-    shadow = cheek * column(0.03 + 0.12 * person.style["blush"])
-    rings = ring * 0.10
+    n, blush = len(skin), 0.03 + 0.12 * person.style["blush"]
+    shadow = separable([(g["cheek_x"], g["cheek_y"] + 0.02, 0.106, 0.092, blush)], n)
+    rings = separable([(g["eye_x"], g["eye_y"], 0.12, 0.078, 0.10)], n)
     tint = torch.stack([shadow * 0.1 + rings, shadow + rings * 1.1, shadow * 0.9 + rings * 0.9], dim=1)
     skin *= 1 - tint
 
@@ -46,11 +45,10 @@ def occlusion(person: Person, shot: Shot) -> Tensor:
     """Darkening where light hardly reaches: nostrils, beside the nose, under the lip; (n, 112, 112)."""
     g = person.geometry
     y = g["nose_y"] + 0.075 - 0.35 * (g["nostril_up"] - 0.045)
-    hole = torch.exp(-(((FOLD - column(g["nose_w"] * 0.47)) / column(g["nostril"] * 1.25)) ** 2
-                       + ((Y - column(y)) / column(g["nostril_up"] * 0.42)) ** 2))  # fmt: skip
-    under = torch.exp(-((FOLD / column(g["nose_w"])) ** 2 + ((Y - column(y + 0.02)) / 0.035) ** 2))
-    side = torch.exp(-(((FOLD - column(g["nose_w"] + 0.01)) / 0.022) ** 2 + ((Y - column(y - 0.045)) / 0.05) ** 2))
-    return 1 - (0.72 * hole + 0.16 * under + 0.20 * side).clamp(max=0.85)
+    hole = (g["nose_w"] * 0.47, y, g["nostril"] * 0.88, g["nostril_up"] * 0.30, 0.72)
+    under = (0.0, y + 0.02, g["nose_w"] * 0.71, 0.025, 0.16)
+    side = (g["nose_w"] + 0.01, y - 0.045, 0.016, 0.036, 0.20)
+    return 1 - separable([hole, under, side], len(y)).clamp(max=0.85)
 
 
 def brow_mask(person: Person, shot: Shot, grain: Tensor) -> Tensor:

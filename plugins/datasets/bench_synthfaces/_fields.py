@@ -43,7 +43,7 @@ def half_width(person: Person, shot: Shot) -> Tensor:
     exponent = (0.58 - column(g["chin_w"] - 0.46) * 1.5 - column(g["jaw_w"] - 0.78) * 1.2).clamp(0.34, 0.85)
     lower = (1 - down ** power.clamp(1.6, 4.5)).clamp(min=0) ** exponent
     up = ((-Y - 0.10) / 0.88).clamp(0, 1)
-    upper = (1 - up**2.4).sqrt() * (1 - column(1 - g["temple_w"]) * torch.sin(up * 3.1))
+    upper = (1 - up**2.7).sqrt() * (1 - column(1 - g["temple_w"]) * torch.sin(up * 3.1))
     waves = 0
     for k in range(5):
         waves = waves + column(person.outline[:, k]) * torch.cos((1.1 + 0.9 * k) * math.pi * (Y + 0.3 * k))
@@ -95,7 +95,8 @@ def _gaussians(axis: Tensor, centre: Tensor, scale: Tensor) -> Tensor:
     return torch.exp(-0.5 * ((axis - centre) / scale) ** 2)
 
 
-def _separable(bumps: list[Bump], n: int) -> Tensor:
+def separable(bumps: list[Bump], n: int) -> Tensor:
+    """The sum of mirrored Gaussian bumps, (n, 112, 112), as one batched matrix product."""
     parts = [torch.stack([torch.as_tensor(b[i], dtype=torch.float32).expand(n) for b in bumps], 1) for i in range(5)]
     along_x = _gaussians(AXIS.abs().view(1, SIZE, 1), parts[0][:, None], parts[2][:, None])
     along_y = _gaussians(AXIS.view(1, SIZE, 1), parts[1][:, None], parts[3][:, None]) * parts[4][:, None]
@@ -114,10 +115,10 @@ def _wrinkles(person: Person, shot: Shot) -> Tensor:
     x = X.abs()
     raised = au["brow_in"].clamp(min=0) + au["brow_out"].clamp(min=0)
     lines = torch.cos((Y + 0.04 * X * X) * column(38 + 14 * a[:, 5]) + column(a[:, 4]) * 9)
-    window = torch.exp(-((Y + 0.50) ** 2) / 0.018) * torch.exp(-(X**2) / 0.13)
+    window = torch.exp(-((Y + 0.50) ** 2) / 0.018) * torch.exp(-(X**2) / 0.13)  # 1-D factors
     z = column(0.0042 * age * a[:, 2] * (1 + raised) + 0.0015 * raised) * lines * window
     out, down = x - column(g["eye_x"] + g["eye_w"] + 0.055), Y - column(g["eye_y"])
-    fan = torch.cos(torch.atan2(down, out + 0.12) * 13) * torch.exp(-(out**2 + down**2) / 0.005)
+    fan = torch.cos(torch.atan2(down, out + 0.12) * 13) * torch.exp(-(out**2) / 0.005) * torch.exp(-(down**2) / 0.005)
     smile = au["smile"].clamp(min=0)
     z = z + column(0.0065 * age * a[:, 3] * (0.8 + smile)) * fan
     along = (Y - column(g["nose_y"])) / column(g["mouth_y"] - g["nose_y"] + 0.03)
@@ -132,7 +133,7 @@ def height(person: Person, shot: Shot, width: Tensor) -> Tensor:
     chin = (Y - column(person.geometry["face_low"]) + 0.16).clamp(min=0)
     crown = (-0.62 - Y).clamp(min=0)
     dome = roundness - 0.20 * (Y - 0.05) ** 2 - 3.0 * chin**2 - 1.6 * crown**2
-    z = dome + _separable(_bumps(person, shot), dome.shape[0]) + _wrinkles(person, shot)
+    z = dome + separable(_bumps(person, shot), dome.shape[0]) + _wrinkles(person, shot)
     return z + BUMP_HEIGHT * (_GRID_Y @ person.bumps @ _GRID_X.T)
 
 

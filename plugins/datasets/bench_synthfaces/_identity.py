@@ -226,7 +226,7 @@ def draw_person(seed: int, subjects: NDArray[np.int64]) -> Person:
     tone = torch.tensor([-0.10, -0.06, -0.02, 0.02, 0.06, 0.10])[group]
     melanin = (0.34 + tone + 0.14 * stream.normal("melanin", 1)[:, 0]).clamp(0.02, 0.85)
     skin = _blend((0.93, 0.745, 0.645), (0.43, 0.275, 0.195), melanin)
-    skin = skin * (1 + 0.025 * stream.normal("undertone", 3))
+    skin = skin * (1 + 0.015 * stream.normal("undertone", 3))
     lip_tint = stream.uniform("lips", 3)
     lips = skin * torch.tensor([0.86, 0.56, 0.56]) * (0.86 + 0.28 * lip_tint[:, :1])
     lips = lips + torch.tensor([0.06, -0.02, 0.02]) * lip_tint[:, 1:2]
@@ -282,7 +282,7 @@ def _light_and_pose(stream: Stream, style: Style) -> dict[str, Tensor]:
     light = torch.stack([torch.sin(angle) * 0.8, -height, 0.45 + 0.55 * torch.cos(angle)], dim=1)
     w = stream.normal("white", 4)
     exposure = torch.exp(0.14 * mild * w[:, :1])
-    colour = exposure * (1 + torch.tensor([0.055, 0.022, 0.075]) * mild * w[:, 1:4])
+    colour = exposure * (1 + torch.tensor([0.055, 0.016, 0.070]) * mild * w[:, 1:4])
     return {
         "pose": pose,
         "place": place,

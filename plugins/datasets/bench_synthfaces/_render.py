@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -39,7 +40,7 @@ def _hair_masks(person: Person, shot: Shot, width: Tensor) -> tuple[Tensor, Tens
     receded = ((shot.age - 35) / 40).clamp(0, 1) * (0.25 + 0.75 * man) * (person.ageing[:, 3] - 0.45)
     crown = column(1.00 + s["top"] * (1 + 0.1 * shot.extra[:, 1]))
     outer = column(person.geometry["face_w"] + s["side"]) * loose
-    cap = (1 - ((Y + 0.12).clamp(max=0) / (crown - 0.12)) ** 2).clamp(min=0).sqrt() * outer
+    cap = (1 - ((Y + 0.12).clamp(max=0) / (crown - 0.12)).abs() ** 2.8).clamp(min=0).sqrt() * outer
     fall = column(s["flare"]) * (Y + 0.12).clamp(min=0) + column(s["wave"]) * torch.sin(column(s["wave_f"]) * Y + column(h[:, 5]))
     reach = torch.maximum(cap, (width + 0.4 * column(s["side"])) * (Y < 0.2)) + fall
     present = column(1 - s["bald"])
@@ -76,6 +77,11 @@ def _background(shot: Shot) -> Tensor:
     return (0.52 + 0.55 * (waves @ mixed @ waves.T)).clamp(0.06, 0.97)
 
 
+@lru_cache(maxsize=4)
+def _smooth_tile(width: int) -> Tensor:
+    return F.avg_pool2d(noise_tile(), width, 1, width // 2)
+
+
 def canonical(person: Person, shot: Shot) -> Tensor:
     """The lit head seen from the front, with its coverage as fourth channel, (n, 4, 112, 112)."""
     g = person.geometry
@@ -86,9 +92,9 @@ def canonical(person: Person, shot: Shot) -> Tensor:
     diffuse, glint = shading(height(person, shot, width), shot)
     old = ((shot.age - 30) / 45).clamp(0, 1.1)
     skin = person.skin[:, :, None, None] * (1 + complexion(person))
-    blotch = F.avg_pool2d(crops(tile[1:2], person.freckles[:, :2], SIZE), 5, 1, 2)[:, 0]
+    blotch = crops(_smooth_tile(5)[1:2], person.freckles[:, :2], SIZE)[:, 0]
     skin *= 1 - (blotch * column(old * person.ageing[:, 5]) * 0.12)[:, None]
-    skin_details(skin, person, F.avg_pool2d(crops(tile[2:3], person.freckles[:, :2], SIZE), 3, 1, 1)[:, 0] * 2.6)
+    skin_details(skin, person, crops(_smooth_tile(3)[2:3], person.freckles[:, :2], SIZE)[:, 0] * 2.6)
     hair = _hair_colour(person, shot)
     paint(skin, beard_density(person, grain) * 0.9, hair * 0.75)
     brows = brow_mask(person, shot, grain)
@@ -165,13 +171,21 @@ def compress(images: Tensor, step: Tensor) -> Tensor:
     return blocks.view(n, 3, 14, 14, 8, 8).transpose(3, 4).reshape(n, 3, SIZE, SIZE)
 
 
+def _blur_matrix() -> Tensor:
+    taps = torch.tensor([1.0, 6, 15, 20, 15, 6, 1]) / 64
+    rows = torch.arange(SIZE)
+    matrix = torch.zeros(SIZE, SIZE)
+    for offset, tap in enumerate(taps.tolist()):
+        matrix[rows, (rows + offset - 3).clamp(0, SIZE - 1)] += tap
+    return matrix
+
+
+_BLUR = _blur_matrix()
+
+
 def _soften(images: Tensor, amount: Tensor) -> Tensor:
     """Blend with a 7-tap binomial blur; amount (n,) in [0, 1]."""
-    taps = torch.tensor([1.0, 6, 15, 20, 15, 6, 1]) / 64
-    padded = F.pad(images, (3, 3, 3, 3), mode="replicate")
-    rows = sum(taps[i] * padded[:, :, i : i + SIZE] for i in range(7))
-    both = sum(taps[i] * rows[..., i : i + SIZE] for i in range(7))
-    return torch.lerp(images, both, amount[:, None, None, None])
+    return torch.lerp(images, _BLUR @ images @ _BLUR.T, amount[:, None, None, None])
 
 
 def photograph(person: Person, shot: Shot) -> Tensor:

@@ -1,1 +1,156 @@
-"""Compact face-recognition networks with bundled weights: see `networks`, `train` and `weights/`."""
+"""Compact networks in the style of the paper's six, trained on synthetic faces: the embedded default.
+
+They stand in for networks whose weights cannot be shipped. What is measured on them says nothing about real faces.
+Nothing here imports torch: a suite is planned from these declarations alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from bench import DataError, Model, Network, hookimpl
+
+if TYPE_CHECKING:
+    from bench.training import TrainingJob
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZooModel(Model):
+    """A network of the zoo: an architecture, the loss it was trained with, and its weights in this package."""
+
+    architecture: ClassVar[str]
+    loss: ClassVar[str]
+    embedding_size: ClassVar[int] = 128
+    license: ClassVar[str] = "same as this project (trained on generated faces)"
+
+    @classmethod
+    def name(cls) -> str:
+        """The name under which the class is registered."""
+        return next(name for name, known in MODELS.items() if known is cls)
+
+    def weights(self) -> Path:
+        """The bundled safetensors file."""
+        path = WEIGHTS / f"{self.name()}.safetensors"
+        if not path.is_file():
+            raise DataError(f"{path}: the weights are missing; make them with: bench train suites/zoo.toml")
+        return path
+
+    def load(self) -> Network:
+        """The network with its bundled weights."""
+        from bench_zoo.loading import load
+
+        return load(self.architecture, self.weights(), tuple(self.splits))
+
+    def train(self, job: TrainingJob) -> Mapping[str, Any]:
+        """Train this network; returns its model card."""
+        from bench_zoo.zoo_training import train_zoo_model
+
+        return train_zoo_model(self.name(), self.architecture, self.loss, job)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZooMobileFace(ZooModel):
+    """MobileFaceNet style: inverted bottlenecks with PReLU, global depthwise head; ArcFace loss."""
+
+    stands_in_for = "MobileFace"
+    architecture = "mobileface"
+    loss = "arcface"
+    splits = {
+        "stem": (16, 56, 56),
+        "stage1": (32, 28, 28),
+        "stage2": (64, 14, 14),
+        "stage3": (96, 7, 7),
+        "stage4": (256, 7, 7),
+    }
+    mflops = 30.0
+
+
+class _Ir(ZooModel):
+    architecture = "ir"
+    splits = {
+        "stem": (16, 56, 56),
+        "stage1": (32, 28, 28),
+        "stage2": (48, 14, 14),
+        "stage3": (48, 14, 14),
+        "stage4": (96, 7, 7),
+    }
+    mflops = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZooIrArcFace(_Ir):
+    """Improved residual units (IR50 style) trained with ArcFace."""
+
+    stands_in_for = "ArcFace"
+    loss = "arcface"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZooIrSphereFace(_Ir):
+    """Improved residual units (IR50 style) trained with SphereFace."""
+
+    stands_in_for = "IR50-SphereFace"
+    loss = "sphereface"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZooIrSoftmax(_Ir):
+    """Improved residual units (IR50 style) trained with softmax, without a margin."""
+
+    stands_in_for = "IR50-Softmax"
+    loss = "softmax"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZooMobileNet(ZooModel):
+    """MobileNetV1 style: depthwise-separable convolutions with ReLU; CosFace loss."""
+
+    stands_in_for = "MobileNet"
+    architecture = "mobilenet"
+    loss = "cosface"
+    splits = {
+        "stem": (16, 56, 56),
+        "stage1": (48, 28, 28),
+        "stage2": (96, 14, 14),
+        "stage3": (128, 14, 14),
+        "stage4": (192, 7, 7),
+    }
+    mflops = 20.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZooResNet(ZooModel):
+    """ResNet style: bottleneck units with ReLU; ArcFace loss."""
+
+    stands_in_for = "ResNet50"
+    architecture = "resnet"
+    loss = "arcface"
+    splits = {
+        "stem": (16, 56, 56),
+        "stage1": (64, 28, 28),
+        "stage2": (128, 14, 14),
+        "stage3": (128, 14, 14),
+        "stage4": (256, 7, 7),
+    }
+    mflops = 45.0
+
+
+MODELS: Mapping[str, type[ZooModel]] = {
+    "zoo-mobileface": ZooMobileFace,
+    "zoo-ir-arcface": ZooIrArcFace,
+    "zoo-ir-sphereface": ZooIrSphereFace,
+    "zoo-ir-softmax": ZooIrSoftmax,
+    "zoo-mobilenet": ZooMobileNet,
+    "zoo-resnet": ZooResNet,
+}
+
+
+@hookimpl
+def bench_models() -> Mapping[str, type[Model]]:
+    """The six networks."""
+    return MODELS

@@ -1,0 +1,346 @@
+"""Measurements: pure functions on arrays, each with its formula, shapes, range, direction and source.
+
+Vocabulary: a *genuine* pair shows one subject, an *impostor* pair two. The false match rate (FMR) is the share of
+impostor pairs that are accepted, the false non-match rate (FNMR) the share of genuine pairs that are rejected
+(ISO/IEC 19795-1). A pair is accepted when its score is *greater than* the threshold kappa.
+
+Images are uint8 ``(n, 3, h, w)`` RGB: scores are those of the 8-bit image that leaves a client, not of floats.
+Undefined values are NaN or none here and become null where they are stored.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+Images = NDArray[np.uint8]
+
+SSIM_VARIANT = "Gaussian window, sigma 1.5, 11x11, valid region; population covariance; RGB mean; data range 1; uint8"
+
+_SSIM_SIGMA = 1.5
+_SSIM_RADIUS = 5  # 3.5 sigma, rounded, as scikit-image and Wang et al. (11x11) have it
+_SSIM_C1, _SSIM_C2 = 0.01**2, 0.03**2
+_CHUNK = 64  # images, or rows of a similarity matrix, at a time
+
+
+# ---- recognition -----------------------------------------------------------------------------------------------------
+
+
+def cosine(a: ArrayLike, b: ArrayLike) -> Floats:
+    """Cosine of matching rows: ``(n, d)`` and ``(n, d)`` to ``(n,)`` in [-1, 1]; higher is more alike.
+
+    ``sum(a * b) / (|a| |b|)`` (paper, section 6.2, COS). NaN for a row of zeros. Raises ValueError for other shapes.
+    """
+    left, right = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if left.ndim != 2 or left.shape != right.shape:
+        raise ValueError(f"expected two arrays (n, d) of one shape, got {left.shape} and {right.shape}")
+    with np.errstate(invalid="ignore"):
+        value = (left * right).sum(1) / (np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1))
+    clipped: Floats = np.clip(value, -1, 1)
+    return clipped
+
+
+def verification_hits(
+    cos_self: ArrayLike, cos_cross: ArrayLike, same: ArrayLike, kappa: float | ArrayLike
+) -> NDArray[np.bool_]:
+    """Equation 10 per pair: ``(n,)`` each to bool ``(n,)``; its mean is the paper's accuracy.
+
+    True when the protected face still matches its original, ``cos_self = cos(f(x1'), f(x1)) > kappa``, *and* the
+    decision on the pair is right, ``(cos_cross = cos(f(x1'), f(x2)) > kappa) == same``. Higher is better for an
+    authorised model, lower for any other. ``kappa`` is one threshold or one per pair.
+    """
+    itself = np.asarray(cos_self) > kappa
+    accepted = np.asarray(cos_cross) > kappa
+    hits: NDArray[np.bool_] = itself & (accepted == np.asarray(same, dtype=bool))
+    return hits
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldAccuracy:
+    """Cross-validated verification accuracy: ``accuracy`` in [0, 1] over ``n`` pairs (none when it is undefined).
+
+    ``thresholds``: fold to the threshold applied to it; ``hits (n,)``: which decisions were right.
+    """
+
+    accuracy: float | None
+    thresholds: Mapping[int, float]
+    n: int
+    hits: NDArray[np.bool_]
+
+
+def ten_fold_accuracy(scores: ArrayLike, same: ArrayLike, fold: ArrayLike) -> FoldAccuracy:
+    """Verification accuracy with thresholds learnt on the other folds; ``(n,)`` each. Higher is better.
+
+    The protocol of LFW (Huang et al. 2007, "view 2"): each fold is decided with the threshold that is best on all
+    others. Candidates are the midpoints between neighbouring scores and both ends; of equally good ones the smallest
+    is taken. The accuracy is that of all decisions together, which is the usual mean over folds when these are equally
+    large, and stays meaningful when they are small. Folds without pairs do not count; with fewer than two folds
+    nothing can be learnt and the accuracy is none.
+    """
+    values, labels, folds = np.asarray(scores, np.float64), np.asarray(same, bool), np.asarray(fold)
+    if values.ndim != 1 or values.shape != labels.shape or values.shape != folds.shape:
+        raise ValueError(f"expected three arrays (n,), got {values.shape}, {labels.shape} and {folds.shape}")
+    if not np.isfinite(values).all():
+        raise ValueError(f"expected finite scores, got {int((~np.isfinite(values)).sum())} that are not")
+    present = np.unique(folds)
+    hits = np.zeros(len(values), dtype=bool)
+    if len(present) < 2:
+        return FoldAccuracy(accuracy=None, thresholds={}, n=len(values), hits=hits)
+    thresholds = {}
+    for held_out in present:
+        test = folds == held_out
+        kappa = best_threshold(values[~test], labels[~test])
+        hits[test] = (values[test] > kappa) == labels[test]
+        thresholds[int(held_out)] = kappa
+    return FoldAccuracy(accuracy=float(hits.mean()), thresholds=thresholds, n=len(values), hits=hits)
+
+
+def best_threshold(scores: Floats, same: NDArray[np.bool_]) -> float:
+    """The threshold with the highest accuracy of ``score > threshold`` on pairs ``(n,)``; the smallest of equals."""
+    if not len(scores):
+        raise ValueError("expected at least one pair, got none")
+    levels, where = np.unique(scores, return_inverse=True)
+    genuine = np.bincount(where, weights=same, minlength=len(levels))
+    impostor = np.bincount(where, weights=~same, minlength=len(levels))
+    # candidate i accepts the levels from i on: right are the impostors below it and the genuine pairs from it on
+    right = np.concatenate([[0], np.cumsum(impostor)]) + genuine.sum() - np.concatenate([[0], np.cumsum(genuine)])
+    middle = levels[:-1] + (levels[1:] - levels[:-1]) / 2
+    middle = np.where(middle < levels[1:], middle, levels[:-1])  # neighbouring floats have no middle
+    candidates = np.concatenate([[np.nextafter(levels[0], -np.inf)], middle, [levels[-1]]])
+    return float(candidates[np.argmax(right)])
+
+
+def threshold_at_fmr(impostor: ArrayLike, fmr: float) -> float:
+    """The smallest threshold whose false match rate on these impostor scores ``(n,)`` is at most ``fmr`` in [0, 1).
+
+    The share of scores greater than it is at most ``fmr``; any smaller threshold lets more through (ISO/IEC 19795-1).
+    With ``floor(fmr n)`` matches allowed it is the next highest score. Raises ValueError without scores.
+    """
+    values = np.asarray(impostor, np.float64)
+    if values.ndim != 1 or not len(values):
+        raise ValueError(f"expected impostor scores (n,), got shape {values.shape}")
+    if not 0 <= fmr < 1:
+        raise ValueError(f"expected a false match rate in [0, 1), got {fmr}")
+    allowed = math.floor(fmr * len(values) + 1e-9)  # 0.29 * 100 is a little less than 29
+    rank = len(values) - 1 - allowed
+    return float(np.partition(values, rank)[rank])
+
+
+def false_match_rate(impostor: ArrayLike, kappa: float) -> float | None:
+    """Share of impostor scores ``(n,)`` above ``kappa``, in [0, 1]; lower is better for a recogniser."""
+    values = np.asarray(impostor)
+    return float((values > kappa).mean()) if len(values) else None
+
+
+def false_non_match_rate(genuine: ArrayLike, kappa: float) -> float | None:
+    """Share of genuine scores ``(n,)`` that are not above ``kappa``, in [0, 1]; lower is better for a recogniser."""
+    values = np.asarray(genuine)
+    return float((~(values > kappa)).mean()) if len(values) else None
+
+
+def impostor_scores(embeddings: ArrayLike, subjects: ArrayLike) -> Floats:
+    """Cosines of all pairs of different subjects: ``(n, d)`` and ``(n,)`` to ``(pairs,)``, each pair once."""
+    return _pair_scores(embeddings, subjects, genuine=False)
+
+
+def genuine_scores(embeddings: ArrayLike, subjects: ArrayLike) -> Floats:
+    """Cosines of all pairs of one subject: ``(n, d)`` and ``(n,)`` to ``(pairs,)``, each pair once."""
+    return _pair_scores(embeddings, subjects, genuine=True)
+
+
+def _pair_scores(embeddings: ArrayLike, subjects: ArrayLike, *, genuine: bool) -> Floats:
+    vectors, who = np.asarray(embeddings, np.float64), np.asarray(subjects)
+    if vectors.ndim != 2 or who.shape != vectors.shape[:1]:
+        raise ValueError(f"expected embeddings (n, d) and subjects (n,), got {vectors.shape} and {who.shape}")
+    with np.errstate(invalid="ignore"):
+        unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    columns = np.arange(len(unit))
+    parts = []
+    for part in _slices(len(unit)):
+        later = columns[part, None] < columns[None, :]
+        alike = who[part, None] == who[None, :]
+        parts.append((unit[part] @ unit.T)[later & (alike == genuine)])
+    return np.clip(np.concatenate(parts), -1, 1) if parts else np.empty(0)
+
+
+# ---- images ----------------------------------------------------------------------------------------------------------
+
+
+def ssim(a: Images, b: Images) -> Floats:
+    """Structural similarity per image: uint8 ``(n, c, h, w)`` twice to ``(n,)`` in [-1, 1]; 1 for equal images.
+
+    Wang et al. 2004, "Image quality assessment", Equation 13, with a Gaussian window of sigma 1.5 (see
+    `SSIM_VARIANT`): the mean over channels and over all windows inside the image of
+    ``(2 m_a m_b + C1)(2 s_ab + C2) / ((m_a^2 + m_b^2 + C1)(s_a^2 + s_b^2 + C2))``, C1 = .01^2, C2 = .03^2.
+    Equals scikit-image's ``structural_similarity(gaussian_weights=True, use_sample_covariance=False,
+    channel_axis=..., data_range=1)``. Lower is better for a defense; compare with the floors (`floor_images`).
+    Raises ValueError for images smaller than 11x11, other types or unequal shapes.
+    """
+    _check_images(a, b)
+    h, w = a.shape[2:]
+    if min(h, w) <= 2 * _SSIM_RADIUS:
+        raise ValueError(f"expected images of at least 11x11 pixels, got {h}x{w}")
+    rows, columns = _valid_gaussian(h), _valid_gaussian(w).T
+    value = np.empty(len(a))
+    for part in _slices(len(a)):
+        x, y = a[part] / 255.0, b[part] / 255.0
+        mean_x, mean_y = rows @ x @ columns, rows @ y @ columns
+        squares = rows @ (x * x + y * y) @ columns - mean_x**2 - mean_y**2
+        products = rows @ (x * y) @ columns - mean_x * mean_y
+        similar = (2 * mean_x * mean_y + _SSIM_C1) * (2 * products + _SSIM_C2)
+        value[part] = (similar / ((mean_x**2 + mean_y**2 + _SSIM_C1) * (squares + _SSIM_C2))).mean(axis=(1, 2, 3))
+    return value
+
+
+def _valid_gaussian(size: int) -> Floats:
+    """Matrix ``(size - 10, size)`` that filters along one side with the SSIM window, where all of it fits."""
+    window = np.exp(-(np.arange(-_SSIM_RADIUS, _SSIM_RADIUS + 1) ** 2) / (2 * _SSIM_SIGMA**2))
+    matrix = np.zeros((size - 2 * _SSIM_RADIUS, size))
+    for i, row in enumerate(matrix):
+        row[i : i + len(window)] = window / window.sum()
+    return matrix
+
+
+def psnr(a: Images, b: Images) -> Floats:
+    """Peak signal-to-noise ratio per image in dB: uint8 ``(n, c, h, w)`` twice to ``(n,)``; higher is more alike.
+
+    ``10 log10(255^2 / mean((a - b)^2))``, the mean over channels and pixels of one image. Infinity for equal images:
+    store it as null with a flag, and never average it.
+    """
+    _check_images(a, b)
+    error = np.empty(len(a))
+    for part in _slices(len(a)):
+        error[part] = ((a[part].astype(np.float64) - b[part]) ** 2).mean(axis=(1, 2, 3))
+    with np.errstate(divide="ignore"):
+        value: Floats = 10 * np.log10(255**2 / error)
+    return value
+
+
+def _check_images(a: Images, b: Images) -> None:
+    for images in (a, b):
+        if images.dtype != np.uint8 or images.ndim != 4:
+            raise ValueError(f"expected images uint8 (n, c, h, w), got {images.dtype} {images.shape}")
+    if a.shape != b.shape:
+        raise ValueError(f"expected images of one shape, got {a.shape} and {b.shape}")
+
+
+def _slices(n: int) -> Iterator[slice]:
+    for first in range(0, n, _CHUNK):
+        yield slice(first, min(first + _CHUNK, n))
+
+
+# ---- floors: images that hold nothing of the face --------------------------------------------------------------------
+
+
+def floor_images(images: Images, subjects: ArrayLike, others: Images, seed: int) -> dict[str, Images]:
+    """Stand-ins for ``images`` uint8 ``(n, c, h, w)`` that show nothing of each face, by name, of the same shape.
+
+    A blank picture already scores an SSIM of .4 against a face, so every similarity is read against these:
+    ``mean_face`` is the mean of ``others (m, c, h, w)``, faces of people that are not scored; ``grey`` is 128;
+    ``another_face`` is the image of another subject (see `other_subject`; left out when there is only one);
+    ``noise`` is .5 + .25 N(0, 1), clamped, which is where PMT starts. Raises ValueError for unequal shapes.
+    """
+    if images.shape[1:] != others.shape[1:]:
+        raise ValueError(f"expected others of shape (m, *{images.shape[1:]}), got {others.shape}")
+    rng = np.random.default_rng(seed)
+    noise = np.empty_like(images)
+    for i in range(len(images)):
+        noise[i] = np.rint(np.clip(0.5 + 0.25 * rng.standard_normal(images.shape[1:]), 0, 1) * 255)
+    total = np.zeros(images.shape[1:])
+    for part in _slices(len(others)):
+        total += others[part].sum(axis=0, dtype=np.float64)
+    floors = {"grey": np.full_like(images, 128), "noise": noise}
+    if len(others):
+        floors["mean_face"] = np.broadcast_to(np.rint(total / len(others)).astype(np.uint8), images.shape).copy()
+    if len(np.unique(np.asarray(subjects))) > 1:
+        floors["another_face"] = images[other_subject(subjects, seed)]
+    return dict(sorted(floors.items()))
+
+
+def other_subject(subjects: ArrayLike, seed: int) -> NDArray[np.int64]:
+    """For each of ``(n,)`` samples the index of one of another subject; ``(n,)``, the same for the same seed.
+
+    A permutation without fixed subjects whenever no subject has more than half of the samples: sorted by subject,
+    every sample gets the one that stands as many places further as the largest subject is long. Otherwise drawn.
+    Raises ValueError when there is only one subject.
+    """
+    who = np.asarray(subjects)
+    names, inverse, counts = np.unique(who, return_inverse=True, return_counts=True)
+    if len(names) < 2:
+        raise ValueError(f"expected at least two subjects, got {len(names)}")
+    rng = np.random.default_rng(seed)
+    order = np.lexsort((rng.permutation(len(who)), rng.permutation(len(names))[inverse]))
+    chosen = np.empty(len(who), dtype=np.int64)
+    chosen[order] = np.roll(order, -counts.max())
+    for i in np.flatnonzero(who[chosen] == who):
+        chosen[i] = rng.choice(np.flatnonzero(who != who[i]))
+    return chosen
+
+
+# ---- uncertainty -----------------------------------------------------------------------------------------------------
+
+
+def wilson_interval(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Confidence interval of a share of which ``k`` of ``n`` independent trials were seen; within [0, 1].
+
+    Wilson 1927: ``(p + z^2/2n +- z sqrt(p (1 - p)/n + z^2/4n^2)) / (1 + z^2/n)``. Sound at 0 and n, where the usual
+    ``p +- z s`` is empty. (0, 1) without trials. Trials that share a person are not independent: use the bootstrap.
+    """
+    if not 0 <= k <= n:
+        raise ValueError(f"expected 0 <= k <= n, got k = {k}, n = {n}")
+    _check_level(level)
+    if n == 0:
+        return 0.0, 1.0
+    z = NormalDist().inv_cdf(0.5 + level / 2)
+    share, spread = k / n, z * z / n
+    middle = share + spread / 2
+    half = z * math.sqrt(share * (1 - share) / n + spread / (4 * n))
+    low, high = (middle - half) / (1 + spread), (middle + half) / (1 + spread)
+    return (0.0 if k == 0 else max(0.0, low)), (1.0 if k == n else min(1.0, high))
+
+
+def bootstrap_interval(
+    values: NDArray[Any],
+    clusters: ArrayLike,
+    statistic: Callable[[NDArray[Any]], float],
+    seed: int,
+    level: float = 0.95,
+    draws: int = 1000,
+) -> tuple[float, float] | None:
+    """Percentile interval of ``statistic(values)`` when samples come in clusters: faces of one person, say.
+
+    ``values (n, ...)``, ``clusters (n,)``. Each draw takes as many clusters as there are, with replacement, and all
+    samples of each (Field and Welsh 2007, "cluster bootstrap"). Draws whose statistic is NaN do not count. None when
+    there are fewer than two clusters. Too narrow for a handful of clusters. For pairs, the cluster is the person
+    whose face was protected.
+    """
+    _check_level(level)
+    values = np.asarray(values)
+    names, inverse = np.unique(np.asarray(clusters), return_inverse=True)
+    if values.shape[:1] != inverse.shape:
+        raise ValueError(f"expected one cluster per value, got {inverse.shape} and {values.shape}")
+    if len(names) < 2:
+        return None
+    members = np.split(np.argsort(inverse, kind="stable"), np.cumsum(np.bincount(inverse))[:-1])
+    rng = np.random.default_rng(seed)
+    results = np.empty(draws)
+    for draw in range(draws):
+        taken = rng.integers(len(names), size=len(names))
+        results[draw] = statistic(values[np.concatenate([members[i] for i in taken])])
+    results = results[~np.isnan(results)]
+    if not len(results):
+        return None
+    low, high = np.quantile(results, [0.5 - level / 2, 0.5 + level / 2])
+    return float(low), float(high)
+
+
+def _check_level(level: float) -> None:
+    if not 0 < level < 1:
+        raise ValueError(f"expected a confidence level in (0, 1), got {level}")

@@ -1,0 +1,46 @@
+"""Weights files to networks that the host can use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from bench import DataError
+from bench_zoo.networks import FaceNetwork, build
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+
+class SplitNetwork(nn.Module):
+    """A `FaceNetwork` whose stages have names: the `bench.Network` contract."""
+
+    def __init__(self, network: FaceNetwork, splits: Sequence[str]) -> None:
+        super().__init__()
+        self.network = network
+        self.splits = tuple(splits)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images float ``(n, 3, 112, 112)`` RGB in [0, 1] -> embeddings ``(n, 128)``, not normalised."""
+        embeddings: Tensor = self.network(images)
+        return embeddings
+
+    def features(self, images: Tensor, splits: Sequence[str]) -> list[Tensor]:
+        """Feature maps at the named splits; nothing beyond the deepest is run."""
+        wanted = [self.splits.index(split) for split in splits]
+        maps = self.network.features(images, max(wanted) + 1)
+        return [maps[i] for i in wanted]
+
+
+def load(architecture: str, path: Path, splits: Sequence[str]) -> SplitNetwork:
+    """A network with the weights of a safetensors file, in float32; `DataError` when they do not fit."""
+    network = build(architecture)
+    try:
+        weights = {
+            name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in load_file(path).items()
+        }
+        network.load_state_dict(weights, strict=True)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise DataError(f"{path}: expected the weights of a {architecture!r} network: {error}") from None
+    return SplitNetwork(network.to(memory_format=torch.channels_last), splits)

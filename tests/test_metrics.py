@@ -1,0 +1,330 @@
+"""Every metric against an independent reference or a case worked by hand."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from bench import metrics
+
+
+def _images(seed: int, n: int = 3, h: int = 24, w: int = 31) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (n, 3, h, w), dtype=np.uint8)
+
+
+def test_import_needs_numpy_only() -> None:
+    code = "import sys, bench.metrics; print([m for m in ('torch', 'scipy', 'skimage') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+# ---- recognition -----------------------------------------------------------------------------------------------------
+
+
+def test_cosine_by_hand() -> None:
+    got = metrics.cosine([[1, 0], [3, 4], [2, 0], [0, 0]], [[0, 2], [4, 3], [-5, 0], [1, 0]])
+    assert got[:3] == pytest.approx([0.0, 24 / 25, -1.0])
+    assert math.isnan(got[3])
+
+
+def test_cosine_refuses_other_shapes() -> None:
+    with pytest.raises(ValueError, match=r"\(2, 2\) and \(1, 2\)"):
+        metrics.cosine([[1, 0], [0, 1]], [[1, 0]])
+
+
+def test_verification_hits_needs_both_conjuncts() -> None:
+    # own face kept?    yes   yes    yes   yes   no    no; a score at the threshold is not above it
+    cos_self = [0.90, 0.90, 0.90, 0.90, 0.10, 0.40]
+    cos_cross = [0.80, 0.10, 0.80, 0.10, 0.80, 0.10]
+    same = [True, True, False, False, True, False]
+    hits = metrics.verification_hits(cos_self, cos_cross, same, 0.4)
+    assert hits.tolist() == [True, False, False, True, False, False]
+
+
+def test_verification_hits_with_one_threshold_per_pair_and_undefined_scores() -> None:
+    hits = metrics.verification_hits([0.5, 0.5, np.nan], [0.5, 0.5, 0.1], [1, 1, 0], np.array([0.4, 0.6, 0.4]))
+    assert hits.tolist() == [True, False, False]
+
+
+def test_best_threshold_by_hand() -> None:
+    # impostors .1 .2 .5, genuine .4 .6 .7: one error is the least, at (.2, .4) and (.5, .6); the smaller wins
+    scores = np.array([0.1, 0.2, 0.5, 0.4, 0.6, 0.7])
+    same = np.array([False, False, False, True, True, True])
+    assert metrics.best_threshold(scores, same) == pytest.approx(0.3)
+
+
+def test_best_threshold_at_the_ends_and_between_neighbouring_floats() -> None:
+    assert metrics.best_threshold(np.array([0.3, 0.5]), np.array([True, True])) < 0.3
+    assert metrics.best_threshold(np.array([0.3, 0.5]), np.array([False, False])) == 0.5
+    low, high = 0.5, math.nextafter(0.5, 1)
+    assert low <= metrics.best_threshold(np.array([low, high]), np.array([False, True])) < high
+
+
+@given(
+    st.lists(st.tuples(st.integers(-5, 5), st.booleans()), min_size=1, max_size=40),
+)
+def test_best_threshold_is_as_good_as_trying_everything(pairs: list[tuple[int, bool]]) -> None:
+    scores = np.array([p[0] / 5 for p in pairs])
+    same = np.array([p[1] for p in pairs])
+    best = max(int(((scores > t) == same).sum()) for t in [-2.0, *scores])
+    assert int(((scores > metrics.best_threshold(scores, same)) == same).sum()) == best
+
+
+def test_ten_fold_accuracy_by_hand() -> None:
+    # fold 0 has low scores, fold 1 high ones: each is decided with the other's threshold
+    scores = [0.1, 0.3, 0.6, 0.8]
+    same = [False, True, False, True]
+    result = metrics.ten_fold_accuracy(scores, same, [0, 0, 1, 1])
+    assert result.thresholds == {0: pytest.approx(0.7), 1: pytest.approx(0.2)}
+    assert result.hits.tolist() == [True, False, False, True]
+    assert (result.accuracy, result.n) == (0.5, 4)
+
+
+def test_ten_fold_accuracy_against_scikit_learn_style_loop() -> None:
+    rng = np.random.default_rng(0)
+    same = np.tile([True, False], 300)
+    scores = rng.normal(np.where(same, 0.6, 0.2), 0.2)
+    fold = rng.permutation(np.repeat(np.arange(10), 60))
+    result = metrics.ten_fold_accuracy(scores, same, fold)
+    right = 0
+    for f in range(10):
+        train = fold != f
+        grid = np.concatenate([[-9.0], np.sort(scores[train])])  # `> lower neighbour` decides as `> midpoint` does
+        counts = [((scores[train] > t) == same[train]).sum() for t in grid]
+        after = grid[int(np.argmax(counts))]
+        above = scores[train][scores[train] > after].min()
+        middle = (after + above) / 2
+        assert result.thresholds[f] == pytest.approx(middle)
+        right += ((scores[~train] > middle) == same[~train]).sum()
+    assert result.accuracy == right / 600
+
+
+def test_ten_fold_accuracy_of_tiny_and_missing_folds() -> None:
+    alone = metrics.ten_fold_accuracy([0.1, 0.9], [False, True], [3, 3])
+    assert (alone.accuracy, dict(alone.thresholds), alone.n) == (None, {}, 2)
+    assert metrics.ten_fold_accuracy([], [], []).accuracy is None
+    uneven = metrics.ten_fold_accuracy([0.1, 0.9, 0.2], [False, True, False], [0, 0, 7])
+    assert set(uneven.thresholds) == {0, 7}
+    assert uneven.hits[2]
+
+
+def test_ten_fold_accuracy_refuses_undefined_scores() -> None:
+    with pytest.raises(ValueError, match="1 that are not"):
+        metrics.ten_fold_accuracy([0.1, np.nan], [False, True], [0, 1])
+
+
+def test_threshold_at_fmr_by_hand() -> None:
+    scores = np.arange(1, 11) / 10  # .1 to 1.0
+    assert metrics.threshold_at_fmr(scores, 0.0) == 1.0
+    assert metrics.threshold_at_fmr(scores, 0.1) == 0.9
+    assert metrics.threshold_at_fmr(scores, 0.25) == 0.8
+    assert metrics.threshold_at_fmr(scores, 0.3) == 0.7
+    assert metrics.threshold_at_fmr([0.5, 0.5, 0.5, 0.1], 0.5) == 0.5  # ties cannot be split
+
+
+@given(
+    st.lists(st.integers(-20, 20), min_size=1, max_size=60),
+    st.sampled_from([0.0, 0.001, 0.01, 0.1, 0.29, 0.5, 0.9]),
+)
+def test_threshold_at_fmr_is_the_smallest(levels: list[int], fmr: float) -> None:
+    scores = np.array(levels) / 20
+    kappa = metrics.threshold_at_fmr(scores, fmr)
+    share = metrics.false_match_rate(scores, kappa)
+    assert share is not None
+    assert share <= fmr
+    assert np.mean(scores > math.nextafter(kappa, -2)) > fmr
+
+
+@pytest.mark.parametrize(("scores", "fmr"), [([], 0.1), ([0.1], 1.0), ([0.1], -0.1), ([0.1], math.nan)])
+def test_threshold_at_fmr_refuses(scores: list[float], fmr: float) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        metrics.threshold_at_fmr(scores, fmr)
+
+
+def test_error_rates_by_hand() -> None:
+    assert metrics.false_match_rate([0.1, 0.4, 0.5], 0.4) == pytest.approx(1 / 3)
+    assert metrics.false_non_match_rate([0.1, 0.4, 0.5], 0.4) == pytest.approx(2 / 3)
+    assert metrics.false_match_rate([], 0.4) is None
+    assert metrics.false_non_match_rate([], 0.4) is None
+
+
+def test_pair_scores_take_every_pair_once() -> None:
+    rng = np.random.default_rng(1)
+    subjects = rng.integers(0, 30, 150)  # more than one chunk of rows
+    vectors = rng.normal(size=(150, 8)).astype(np.float32)
+    expected: dict[bool, list[float]] = {True: [], False: []}
+    for i in range(150):
+        for j in range(i + 1, 150):
+            u, v = vectors[i].astype(float), vectors[j].astype(float)
+            expected[bool(subjects[i] == subjects[j])].append(u @ v / math.sqrt((u @ u) * (v @ v)))
+    np.testing.assert_allclose(metrics.genuine_scores(vectors, subjects), expected[True], atol=1e-12)
+    np.testing.assert_allclose(metrics.impostor_scores(vectors, subjects), expected[False], atol=1e-12)
+
+
+def test_pair_scores_of_nothing() -> None:
+    assert metrics.impostor_scores(np.empty((0, 4)), np.empty(0)).shape == (0,)
+    with pytest.raises(ValueError, match="subjects"):
+        metrics.genuine_scores(np.zeros((3, 4)), [1, 2])
+
+
+# ---- images ----------------------------------------------------------------------------------------------------------
+
+
+def test_ssim_equals_scikit_image() -> None:
+    from skimage.metrics import structural_similarity
+
+    a = _images(0, 70)
+    b = _images(1, 70)
+    smooth = np.linspace(0, 255, 31).astype(np.uint8)
+    a[0], b[0] = smooth, smooth[::-1]
+    a[1], b[1] = 128, 128
+    a[2], b[2] = 0, 255
+    b[3] = np.clip(a[3].astype(int) + 9, 0, 255)
+    expected = [
+        structural_similarity(
+            x / 255,
+            y / 255,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+            channel_axis=0,
+            data_range=1,
+        )
+        for x, y in zip(a, b, strict=True)
+    ]
+    np.testing.assert_allclose(metrics.ssim(a, b), expected, atol=1e-9)
+    np.testing.assert_allclose(metrics.ssim(a, a), 1.0)
+
+
+def test_ssim_of_constant_images_by_hand() -> None:
+    # no variance: (2 xy + C1) / (x^2 + y^2 + C1), the contrast term is 1
+    a, b = np.full((1, 3, 12, 12), 51, np.uint8), np.full((1, 3, 12, 12), 153, np.uint8)
+    assert metrics.ssim(a, b)[0] == pytest.approx((2 * 0.2 * 0.6 + 1e-4) / (0.04 + 0.36 + 1e-4))
+
+
+def test_psnr_by_hand_and_by_scikit_image() -> None:
+    from skimage.metrics import peak_signal_noise_ratio
+
+    a, b = _images(2), _images(3)
+    b[0] = a[0]
+    b[1] = np.where(a[1] >= 10, a[1] - 10, a[1] + 10)
+    got = metrics.psnr(a, b)
+    assert np.isinf(got[0])
+    assert got[1] == pytest.approx(20 * math.log10(25.5))
+    assert got[2] == pytest.approx(peak_signal_noise_ratio(a[2], b[2], data_range=255))
+
+
+@pytest.mark.parametrize("metric", [metrics.ssim, metrics.psnr])
+def test_image_metrics_refuse_floats_and_other_shapes(metric: object) -> None:
+    assert callable(metric)
+    with pytest.raises(ValueError, match="uint8"):
+        metric(_images(0) / 255, _images(0))
+    with pytest.raises(ValueError, match="one shape"):
+        metric(_images(0), _images(0, n=1))
+
+
+def test_ssim_refuses_small_images() -> None:
+    with pytest.raises(ValueError, match="10x40"):
+        metrics.ssim(_images(0, h=10, w=40), _images(1, h=10, w=40))
+
+
+# ---- floors ----------------------------------------------------------------------------------------------------------
+
+
+def test_floor_images() -> None:
+    images, others = _images(0, 6), _images(1, 130)
+    subjects = np.array([1, 1, 2, 2, 3, 3])
+    floors = metrics.floor_images(images, subjects, others, seed=5)
+    assert list(floors) == ["another_face", "grey", "mean_face", "noise"]
+    assert all(f.shape == images.shape and f.dtype == np.uint8 for f in floors.values())
+    assert (floors["grey"] == 128).all()
+    np.testing.assert_array_equal(floors["mean_face"][4], np.rint(others.astype(float).mean(axis=0)))
+    np.testing.assert_array_equal(floors["another_face"], images[metrics.other_subject(subjects, 5)])
+    noise = floors["noise"].astype(float) / 255
+    assert noise.mean() == pytest.approx(0.5, abs=0.02)
+    assert noise.std() == pytest.approx(0.242, abs=0.02)  # .25, a little less where it is clamped
+    again = metrics.floor_images(images, subjects, others, seed=5)
+    assert all((floors[name] == again[name]).all() for name in floors)
+
+
+def test_floor_images_of_one_subject_and_without_others() -> None:
+    floors = metrics.floor_images(_images(0), [4, 4, 4], _images(0, 0), seed=0)
+    assert list(floors) == ["grey", "noise"]
+    with pytest.raises(ValueError, match="others"):
+        metrics.floor_images(_images(0), [4, 4, 4], _images(0, h=30), seed=0)
+
+
+@given(st.lists(st.integers(0, 5), min_size=2, max_size=30), st.integers(0, 3))
+def test_other_subject_never_meets_itself(subjects: list[int], seed: int) -> None:
+    who = np.array(subjects)
+    if len(set(subjects)) == 1:
+        with pytest.raises(ValueError, match="two subjects"):
+            metrics.other_subject(who, seed)
+        return
+    chosen = metrics.other_subject(who, seed)
+    assert (who[chosen] != who).all()
+    if 2 * max(subjects.count(s) for s in subjects) <= len(subjects):
+        assert sorted(chosen.tolist()) == list(range(len(subjects)))
+    np.testing.assert_array_equal(chosen, metrics.other_subject(who, seed))
+
+
+# ---- uncertainty -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("k", "n", "level"), [(0, 10, 0.95), (7, 10, 0.95), (104, 104, 0.95), (3, 1000, 0.99)])
+def test_wilson_interval_equals_scipy(k: int, n: int, level: float) -> None:
+    from scipy.stats import binomtest
+
+    expected = binomtest(k, n).proportion_ci(level, method="wilson")
+    assert metrics.wilson_interval(k, n, level) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_wilson_interval_at_the_ends() -> None:
+    assert metrics.wilson_interval(0, 0) == (0.0, 1.0)
+    assert metrics.wilson_interval(0, 5)[0] == 0.0
+    assert metrics.wilson_interval(5, 5)[1] == 1.0
+    for k, n, level in [(6, 5, 0.95), (-1, 5, 0.95), (1, 5, 1.0)]:
+        with pytest.raises(ValueError, match="expected"):
+            metrics.wilson_interval(k, n, level)
+
+
+def test_bootstrap_interval_of_independent_samples_is_the_normal_one() -> None:
+    values = np.random.default_rng(0).normal(3.0, 1.0, 400)
+    found = metrics.bootstrap_interval(values, np.arange(400), np.mean, seed=1)
+    half = 1.96 * values.std() / 20
+    assert found == pytest.approx((values.mean() - half, values.mean() + half), abs=0.25 * half)
+
+
+def test_bootstrap_interval_respects_clusters() -> None:
+    # ten copies of each of 40 values say no more than 40 values: the interval must not shrink by sqrt(10)
+    values = np.random.default_rng(0).normal(size=40)
+    plain = metrics.bootstrap_interval(values, np.arange(40), np.mean, seed=1)
+    copied = metrics.bootstrap_interval(np.repeat(values, 10), np.repeat(np.arange(40), 10), np.mean, seed=1)
+    assert copied == pytest.approx(plain)
+
+
+def test_bootstrap_interval_of_tables_and_of_too_little() -> None:
+    table = np.array([[1.0, 2.0], [2.0, 4.0], [3.0, 6.0]])
+    ratio = metrics.bootstrap_interval(table, ["a", "b", "c"], lambda t: float(t[:, 1].sum() / t[:, 0].sum()), seed=0)
+    assert ratio == pytest.approx((2.0, 2.0))
+    assert metrics.bootstrap_interval(table, ["a", "a", "a"], np.mean, seed=0) is None
+    assert metrics.bootstrap_interval(table, ["a", "b", "c"], lambda t: math.nan, seed=0) is None
+    with pytest.raises(ValueError, match="one cluster per value"):
+        metrics.bootstrap_interval(table, ["a"], np.mean, seed=0)
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 1000))
+def test_bootstrap_interval_repeats(seed: int) -> None:
+    values, clusters = np.arange(12.0), np.arange(12) // 3
+    first = metrics.bootstrap_interval(values, clusters, np.mean, seed, draws=50)
+    assert first == metrics.bootstrap_interval(values, clusters, np.mean, seed, draws=50)
+    assert first is not None
+    assert 0 <= first[0] <= first[1] <= 11
