@@ -17,10 +17,13 @@ import pluggy
 from bench.types import Faces, Outcome, Pairs, Protected
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
 
     from bench.contracts import Context
     from bench.store import Results
+    from bench.training import TrainingJob
 
 PROJECT = "bench"
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -78,11 +81,20 @@ class Dataset:
 class TrainingSet:
     """A source of training faces for ``bench train``; identities disjoint from every evaluation."""
 
+    image_size: ClassVar[tuple[int, int]] = (112, 112)
     license: ClassVar[str] = "unknown"
 
     def fingerprint(self) -> str:
         """A digest of everything that decides the images."""
         raise NotImplementedError(f"{type(self).__name__} must define fingerprint()")
+
+    def labels(self) -> NDArray[np.int64]:
+        """The identity of every image, int64 ``(n,)``, ascending from 0."""
+        raise NotImplementedError(f"{type(self).__name__} must define labels()")
+
+    def images(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """The images ``rows``: uint8 ``(len(rows), 3, h, w)`` RGB; the same rows give the same images."""
+        raise NotImplementedError(f"{type(self).__name__} must define images()")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +119,10 @@ class Model:
     def load(self) -> Network:
         """The network with its weights, on the CPU; the host moves, freezes and sets it to evaluation mode."""
         raise NotImplementedError(f"{type(self).__name__} must define load()")
+
+    def train(self, job: TrainingJob) -> Mapping[str, Any]:
+        """Train the network and store its weights; returns its model card. Only for ``bench train``."""
+        raise NotImplementedError(f"{type(self).__name__} has no train(): it cannot be trained by bench")
 
 
 @dataclass(frozen=True, kw_only=True)

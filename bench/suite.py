@@ -311,23 +311,38 @@ def _fingerprint(kind: Kind, instance: Any, where: str) -> str | None:
 
 
 @functools.cache
-def _adapter(cls: type) -> TypeAdapter[Any]:
-    """A strict validator of a component's parameters. (Unknown keys are checked before it.)"""
-    return TypeAdapter(cls, config=None if hasattr(cls, "__pydantic_config__") else ConfigDict(strict=True))
+def _adapters(cls: type) -> dict[str, TypeAdapter[Any]]:
+    """A strict validator for each parameter of a component class."""
+    hints = typing.get_type_hints(cls, include_extras=True)
+    strict = ConfigDict(strict=True)
+    return {f.name: TypeAdapter(hints[f.name], config=strict) for f in dataclasses.fields(cls)}
 
 
 def instantiate(cls: type, params: Mapping[str, Any], where: str) -> Any:
-    """Build a component from suite parameters: names, types and bounds are checked against its dataclass."""
-    fields = {f.name for f in dataclasses.fields(cls)}
-    for key in params:
-        if key not in fields:
-            raise SuiteError(f"{where}.{key}: unknown parameter {key!r}; {did_you_mean(key, fields)}")
+    """Build a component from suite parameters: names, types, bounds and its own checks (``__post_init__``)."""
+    adapters = _adapters(cls)
+    values: dict[str, Any] = {}
+    for key, value in params.items():
+        if key not in adapters:
+            raise SuiteError(f"{where}.{key}: unknown parameter {key!r}; {did_you_mean(key, adapters)}")
+        try:
+            values[key] = adapters[key].validate_python(_tuples(value))
+        except ValidationError as error:
+            problem = _problem(error)
+            raise SuiteError(f"{where}.{key}: {problem}, found {value!r}") from None
+    for f in dataclasses.fields(cls):
+        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING and f.name not in values:
+            raise SuiteError(f"{where}.{f.name}: expected a value ({cls.__name__} has no default for it), found none")
     try:
-        checked = _adapter(cls).validate_python({k: _tuples(v) for k, v in params.items()})
-    except ValidationError as error:
-        lines = [f"{where}.{line}" for line in _explain(error, {})]
-        raise SuiteError("\n".join(line.replace(".(top level)", "") for line in lines)) from None
-    return cls(**{f: getattr(checked, f) for f in fields})
+        return cls(**values)
+    except ValueError as error:
+        raise SuiteError(f"{where}: {error}") from None
+
+
+def _problem(error: ValidationError) -> str:
+    """What pydantic expected, in a suite author's words."""
+    messages = dict.fromkeys(item["msg"][0].lower() + item["msg"][1:] for item in error.errors())
+    return " or ".join(messages).replace(" or input should be", " or").replace("valid tuple", "valid list")
 
 
 def _tuples(value: Any) -> Any:

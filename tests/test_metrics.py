@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from bench import metrics
+
+skimage: Any = importlib.import_module("skimage.metrics")
 
 
 def _images(seed: int, n: int = 3, h: int = 24, w: int = 31) -> NDArray[np.uint8]:
@@ -178,8 +182,6 @@ def test_pair_scores_of_nothing() -> None:
 
 
 def test_ssim_equals_scikit_image() -> None:
-    from skimage.metrics import structural_similarity
-
     a = _images(0, 70)
     b = _images(1, 70)
     smooth = np.linspace(0, 255, 31).astype(np.uint8)
@@ -188,7 +190,7 @@ def test_ssim_equals_scikit_image() -> None:
     a[2], b[2] = 0, 255
     b[3] = np.clip(a[3].astype(int) + 9, 0, 255)
     expected = [
-        structural_similarity(
+        skimage.structural_similarity(
             x / 255,
             y / 255,
             gaussian_weights=True,
@@ -210,15 +212,13 @@ def test_ssim_of_constant_images_by_hand() -> None:
 
 
 def test_psnr_by_hand_and_by_scikit_image() -> None:
-    from skimage.metrics import peak_signal_noise_ratio
-
     a, b = _images(2), _images(3)
     b[0] = a[0]
     b[1] = np.where(a[1] >= 10, a[1] - 10, a[1] + 10)
     got = metrics.psnr(a, b)
     assert np.isinf(got[0])
     assert got[1] == pytest.approx(20 * math.log10(25.5))
-    assert got[2] == pytest.approx(peak_signal_noise_ratio(a[2], b[2], data_range=255))
+    assert got[2] == pytest.approx(skimage.peak_signal_noise_ratio(a[2], b[2], data_range=255))
 
 
 @pytest.mark.parametrize("metric", [metrics.ssim, metrics.psnr])

@@ -8,11 +8,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ._fields import AXIS, SIZE, X, Y, column, edge, sag, separable
+from ._fields import AXIS, ROWS, SIZE, X, Y, column, edge, sag, separable
 from ._identity import Person, Shot
 
-EYES = slice(26, 74)  #: rows that eyes, brows and glasses can touch
-MOUTH = slice(64, 108)  #: rows that the mouth can touch
+EYES = slice(34, 78)  #: rows that eyes, brows and glasses can touch
+MOUTH = slice(68, 110)  #: rows that the mouth can touch
 SIDE = torch.sign(AXIS).view(1, 1, SIZE)
 FOLD = AXIS.abs().view(1, 1, SIZE)
 
@@ -28,7 +28,7 @@ def skin_details(skin: Tensor, person: Person, tile: Tensor) -> None:
     """Moles, freckles (a personal crop `tile` (n, 112, 112)), blush and dark rings, on the albedo."""
     m = person.moles
     along_x = torch.exp(-0.5 * ((AXIS.view(1, SIZE, 1) - m[:, None, :, 0]) / m[:, None, :, 2]) ** 2)
-    along_y = torch.exp(-0.5 * ((AXIS.view(1, SIZE, 1) - m[:, None, :, 1]) / m[:, None, :, 2]) ** 2)
+    along_y = torch.exp(-0.5 * ((ROWS.view(1, SIZE, 1) - m[:, None, :, 1]) / m[:, None, :, 2]) ** 2)
     spots = torch.bmm(along_y * m[:, None, :, 3], along_x.transpose(1, 2)).clamp(max=0.75)
     band = torch.exp(-(((Y - 0.10) / 0.26) ** 2)) * torch.exp(-((X / 0.55) ** 2))
     spots = spots + (tile - 0.7).clamp(0, 1.2) * band * column(person.freckles[:, 2]) * 0.36
@@ -109,10 +109,10 @@ def paint_mouth(canvas: Tensor, person: Person, shot: Shot, shade: Tensor) -> No
     w = g["mouth_w"] * (1 + 0.16 * au["stretch"] + 0.13 * smile.clamp(min=0) - 0.22 * au["jaw"].clamp(min=0) * (1 - smile.clamp(0, 1)))
     u = X / column(w)
     u2 = (u * u).clamp(max=1.6)
-    lift = g["corner"] + 0.050 * smile - 0.010 * old
+    lift = g["corner"] + 0.060 * smile - 0.010 * old
     middle = column(g["mouth_y"] + 0.35 * lift) - column(lift) * u2
     arc = (1 - u2).clamp(min=0)
-    gap = column(0.115 * (jaw - 0.10).clamp(min=0)) * arc.sqrt()
+    gap = column(0.14 * (jaw - 0.10).clamp(min=0)) * arc.sqrt()
     thin = (1 - 0.45 * press) * (1 - 0.18 * old) * (1 - 0.12 * smile.clamp(0, 1))
     bow = 1 - column(g["cupid"].clamp(-0.1, 0.7)) * torch.exp(-u2 / 0.03)
     top = column(g["lip_up"] * thin) * arc**0.75 * bow

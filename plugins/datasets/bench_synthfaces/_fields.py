@@ -14,8 +14,9 @@ from ._identity import Person, Shot
 
 SIZE = 112
 AXIS = (torch.arange(SIZE).float() + 0.5) * (2.0 / SIZE) - 1.0  # pixel centres
+ROWS = AXIS * 1.12 - 0.10  # the canonical face has room above: rows run from -1.22 to 1.02
 X = AXIS.view(1, 1, SIZE)
-Y = AXIS.view(1, SIZE, 1)
+Y = ROWS.view(1, SIZE, 1)
 SOFT = 0.016  #: half width of an antialiased edge
 
 
@@ -48,7 +49,7 @@ def half_width(person: Person, shot: Shot) -> Tensor:
     for k in range(5):
         waves = waves + column(person.outline[:, k]) * torch.cos((1.1 + 0.9 * k) * math.pi * (Y + 0.3 * k))
     beyond = (down >= 1).float() + (up >= 1).float()
-    return column(g["face_w"]) * lower * upper * (1 + 0.011 * waves) - 0.1 * beyond
+    return column(g["face_w"]) * lower * upper * (1 + 0.014 * waves) - 0.1 * beyond
 
 
 Bump = tuple[Tensor | float, Tensor | float, Tensor | float, Tensor | float, Tensor | float]
@@ -99,13 +100,13 @@ def separable(bumps: list[Bump], n: int) -> Tensor:
     """The sum of mirrored Gaussian bumps, (n, 112, 112), as one batched matrix product."""
     parts = [torch.stack([torch.as_tensor(b[i], dtype=torch.float32).expand(n) for b in bumps], 1) for i in range(5)]
     along_x = _gaussians(AXIS.abs().view(1, SIZE, 1), parts[0][:, None], parts[2][:, None])
-    along_y = _gaussians(AXIS.view(1, SIZE, 1), parts[1][:, None], parts[3][:, None]) * parts[4][:, None]
+    along_y = _gaussians(ROWS.view(1, SIZE, 1), parts[1][:, None], parts[3][:, None]) * parts[4][:, None]
     return torch.bmm(along_y, along_x.transpose(1, 2))
 
 
 _GRID_X = _gaussians(AXIS.view(SIZE, 1), torch.linspace(-0.54, 0.54, 7), torch.tensor(0.10))
-_GRID_Y = _gaussians(AXIS.view(SIZE, 1), torch.linspace(-0.55, 0.80, 7), torch.tensor(0.12))
-BUMP_HEIGHT = 0.017
+_GRID_Y = _gaussians(ROWS.view(SIZE, 1), torch.linspace(-0.55, 0.80, 7), torch.tensor(0.12))
+BUMP_HEIGHT = 0.023
 
 
 def _wrinkles(person: Person, shot: Shot) -> Tensor:
@@ -132,7 +133,7 @@ def height(person: Person, shot: Shot, width: Tensor) -> Tensor:
     roundness = (1.03 - (X / width.clamp(min=0.40)) ** 2).clamp(min=0.02).sqrt() * 0.46
     chin = (Y - column(person.geometry["face_low"]) + 0.16).clamp(min=0)
     crown = (-0.62 - Y).clamp(min=0)
-    dome = roundness - 0.20 * (Y - 0.05) ** 2 - 3.0 * chin**2 - 1.6 * crown**2
+    dome = roundness - 0.20 * (Y - 0.05) ** 2 - 1.9 * chin**2 - 1.6 * crown**2
     z = dome + separable(_bumps(person, shot), dome.shape[0]) + _wrinkles(person, shot)
     return z + BUMP_HEIGHT * (_GRID_Y @ person.bumps @ _GRID_X.T)
 
@@ -141,7 +142,7 @@ def shading(relief: Tensor, shot: Shot) -> tuple[Tensor, Tensor]:
     """Diffuse and specular light on the relief, each (n, 112, 112)."""
     scale = SIZE / 4.0
     gx = (relief.roll(-1, 2) - relief.roll(1, 2)) * scale
-    gy = (relief.roll(-1, 1) - relief.roll(1, 1)) * scale
+    gy = (relief.roll(-1, 1) - relief.roll(1, 1)) * (scale / 1.12)
     inverse = torch.rsqrt(1 + gx * gx + gy * gy)
     lx, ly, lz = (column(shot.light[:, i]) for i in range(3))
     diffuse = ((lz - lx * gx - ly * gy) * inverse).clamp(min=0)
@@ -153,11 +154,15 @@ def shading(relief: Tensor, shot: Shot) -> tuple[Tensor, Tensor]:
     return diffuse, glint * glint * glint
 
 
-_WAVES = torch.cos(torch.arange(8).float().view(1, 8) * (AXIS.view(SIZE, 1) * 0.75 + 0.5) * (math.pi * 1.05))
+def _waves(axis: Tensor) -> Tensor:
+    return torch.cos(torch.arange(8).float().view(1, 8) * (axis.view(SIZE, 1) * 0.75 + 0.5) * (math.pi * 1.05))
+
+
+_WAVES_X, _WAVES_Y = _waves(AXIS), _waves(ROWS)
 
 
 def complexion(person: Person) -> Tensor:
     """Relative change of the skin's red, green and blue, (n, 3, 112, 112): the identity's texture."""
     c = person.albedo
     mixed = torch.stack([c[:, 0] + c[:, 1], c[:, 0] - 0.7 * c[:, 1], c[:, 0] - 0.5 * c[:, 1] - c[:, 2]], dim=1)
-    return _WAVES @ mixed @ _WAVES.T
+    return _WAVES_Y @ mixed @ _WAVES_X.T

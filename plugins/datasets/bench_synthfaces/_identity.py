@@ -74,7 +74,7 @@ GEOMETRY: dict[str, tuple[float, float, float]] = {
     "ear_h": (0.17, 0.030, 0.0),
     "ear_out": (0.070, 0.026, 0.0),
 }
-GROUP_SHIFT = 0.28  #: standard deviation of a group's mean, in deviations of each geometry coefficient
+GROUP_SHIFT = 0.20  #: standard deviation of a group's mean, in deviations of each geometry coefficient
 N_GROUPS = 6
 
 #: Action units moved by each emotion (rows in deepface's order), at intensity 1.
@@ -85,7 +85,7 @@ EMOTION_UNITS: tuple[tuple[float, ...], ...] = (
     (-1.0, 0.2, 0.25, 0.5, 0.5, 0.0, -0.5, 0.05, 0.0, 0.8, 0.0),  # angry
     (-0.5, -0.2, -0.25, 0.6, 1.0, 0.5, -0.6, 0.25, -0.1, 0.0, 0.5),  # disgust
     (0.9, 0.4, 0.8, -0.4, 0.0, 0.0, -0.25, 0.45, 0.35, 0.0, 0.3),  # fear
-    (0.0, 0.1, -0.2, 0.6, 0.0, 1.0, 1.0, 0.35, 0.3, 0.0, 1.0),  # happy
+    (0.0, 0.1, -0.2, 0.6, 0.0, 1.0, 1.0, 0.50, 0.3, 0.0, 1.0),  # happy
     (0.8, -0.6, -0.3, 0.1, 0.0, 0.0, -0.9, 0.0, -0.1, 0.2, 0.0),  # sad
     (0.8, 1.0, 0.9, -0.3, 0.0, 0.0, 0.0, 1.0, -0.15, 0.0, 0.15),  # surprise
     (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),  # neutral
@@ -112,7 +112,7 @@ class Person:
     hair: Tensor
     hairline: Tensor  # (n, 6) shape coefficients
     style: dict[str, Tensor]  # hair, beard, glasses, makeup
-    moles: Tensor  # (n, 6, 4): x, y, radius, darkness
+    moles: Tensor  # (n, 8, 4): x, y, radius, darkness
     freckles: Tensor  # (n, 3): two crop offsets and the strength
     grey_onset: Tensor  # years
     ageing: Tensor  # (n, 6) personal strength of each sign of age
@@ -139,7 +139,8 @@ class Shot:
     noise: Tensor
     quality: Tensor  # DCT quantisation step, in grey levels of 0-255
     offsets: Tensor  # (n, 2) where to cut the noise tile
-    extra: Tensor  # (n, 4) hair movement and texture phases
+    extra: Tensor  # (n, 4) hair movement and brightness
+    tied: Tensor  # 0 or 1: long hair is worn up
 
 
 def subject_labels(seed: int, subjects: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -198,7 +199,7 @@ def _hair_and_style(stream: Stream, gender: Tensor) -> tuple[Tensor, dict[str, T
         "brow_dark": 0.55 + 0.4 * s[:, 11],
         "makeup": (1 - man) * stream.one("makeup") * 0.6,
         "blush": stream.one("blush") * 0.9,
-        "habit": stream.chance("habit", 0.17) * 0.84 + 0.03,
+        "habit": stream.chance("habit", 0.25) * 0.45 + 0.06,
         "frame_w": stream.one("frame_w", 0.165, 0.215),
         "frame_h": stream.one("frame_h", 0.10, 0.165),
         "frame_y": stream.one("frame_y", 0.0, 0.05),
@@ -210,10 +211,10 @@ def _hair_and_style(stream: Stream, gender: Tensor) -> tuple[Tensor, dict[str, T
 
 
 def _moles(stream: Stream) -> Tensor:
-    u = stream.uniform("moles", 24).view(-1, 6, 4)
+    u = stream.uniform("moles", 32).view(-1, 8, 4)
     x = (u[..., 0] - 0.5) * 1.05
     y = -0.45 + 1.25 * u[..., 1]
-    radius = 0.016 + 0.016 * u[..., 2]
+    radius = 0.015 + 0.013 * u[..., 2]
     dark = torch.where(u[..., 3] < 0.5, torch.zeros(()), 0.25 + 0.9 * (u[..., 3] - 0.5))
     return torch.stack([x, y, radius, dark], dim=-1)
 
@@ -225,7 +226,7 @@ def draw_person(seed: int, subjects: NDArray[np.int64]) -> Person:
     gender, group = torch.from_numpy(labels[0]), torch.from_numpy(labels[1])
     tone = torch.tensor([-0.10, -0.06, -0.02, 0.02, 0.06, 0.10])[group]
     melanin = (0.34 + tone + 0.14 * stream.normal("melanin", 1)[:, 0]).clamp(0.02, 0.85)
-    skin = _blend((0.93, 0.745, 0.645), (0.43, 0.275, 0.195), melanin)
+    skin = _blend((0.97, 0.765, 0.655), (0.48, 0.30, 0.205), melanin)
     skin = skin * (1 + 0.015 * stream.normal("undertone", 3))
     lip_tint = stream.uniform("lips", 3)
     lips = skin * torch.tensor([0.86, 0.56, 0.56]) * (0.86 + 0.28 * lip_tint[:, :1])
@@ -235,14 +236,14 @@ def draw_person(seed: int, subjects: NDArray[np.int64]) -> Person:
     pale = _blend((0.22, 0.42, 0.24), (0.30, 0.50, 0.68), hue[:, 0])
     iris = torch.where(hue[:, 1:2] < 0.55, brown, pale) * (0.8 + 0.4 * hue[:, 2:3])
     fair = stream.uniform("hair", 3)
-    dark_hair = _blend((0.07, 0.055, 0.05), (0.30, 0.19, 0.11), fair[:, 0])
-    warm_hair = _blend((0.42, 0.20, 0.09), (0.72, 0.54, 0.30), fair[:, 0])
-    hair = torch.where(fair[:, 1:2] < 0.68, dark_hair, warm_hair)
+    dark_hair = _blend((0.10, 0.075, 0.065), (0.31, 0.20, 0.12), fair[:, 0])
+    warm_hair = _blend((0.34, 0.17, 0.09), (0.60, 0.44, 0.25), fair[:, 0])
+    hair = torch.where(fair[:, 1:2] < 0.70, dark_hair, warm_hair)
     hairline, style = _hair_and_style(stream, gender)
     waves = torch.arange(ALBEDO_WAVES).float()
     frequency = (waves[:, None] ** 2 + waves[None, :] ** 2).sqrt()
     spectrum = torch.where(frequency > 0.5, 1.0 / (1.0 + 0.22 * frequency), torch.zeros(()))
-    channels = torch.tensor([0.034, 0.011, 0.008]).view(1, 3, 1, 1)
+    channels = torch.tensor([0.041, 0.012, 0.009]).view(1, 3, 1, 1)
     bumps = stream.normal("bumps", 49).view(-1, 7, 7)
     bumps = 0.75 * bumps + 0.4 * (bumps + bumps.flip(-1))
     freckles = stream.uniform("freckles", 3)
@@ -295,7 +296,7 @@ def _light_and_pose(stream: Stream, style: Style) -> dict[str, Tensor]:
 
 def draw_shot(seed: int, subjects: NDArray[np.int64], shots: NDArray[np.int64], person: Person,
               age: Tensor | None, style: Style) -> Shot:  # fmt: skip
-    """The conditions of each picture (subject, shot); `age` (n,) years overrides the drawn age."""
+    """The conditions of each picture (subject, shot); `age` (n,) years overrides the drawn age, unless NaN."""
     stream = Stream(combine(seed ^ 0x5EED, subjects, shots))
     u = stream.uniform("shot", 10)
     edges = torch.tensor(np.cumsum(EMOTION_CHANCES[:-1]))
@@ -310,7 +311,7 @@ def draw_shot(seed: int, subjects: NDArray[np.int64], shots: NDArray[np.int64], 
     backdrop = stream.normal("backdrop", 48).view(-1, 3, 4, 4) * torch.tensor([0.10, 0.03, 0.03]).view(1, 3, 1, 1)
     backdrop[:, :, 0, 0] = stream.uniform("backdrop0", 3, -1, 1) * torch.tensor([0.5, 0.12, 0.12])
     return Shot(
-        age=drawn if age is None else age.float(),
+        age=drawn if age is None else torch.where(age.isnan(), drawn, age),
         emotion=emotion,
         units={name: table[:, i] for i, name in enumerate(ACTION_UNITS)},
         **_light_and_pose(stream, style),
@@ -323,4 +324,5 @@ def draw_shot(seed: int, subjects: NDArray[np.int64], shots: NDArray[np.int64], 
         quality=3.0 + 11.0 * u[:, 9] * u[:, 9],
         offsets=stream.uniform("offsets", 2),
         extra=stream.normal("extra", 4),
+        tied=stream.chance("tied", 0.4),
     )

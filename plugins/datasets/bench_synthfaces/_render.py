@@ -30,7 +30,7 @@ def _hair_colour(person: Person, shot: Shot) -> Tensor:
     """(n, 3): pigment, greyed by age from a personal onset."""
     grey = ((shot.age - person.grey_onset) / 22).clamp(0, 0.92) * person.ageing[:, 1].clamp(max=1)
     silver = torch.tensor([0.70, 0.69, 0.68])
-    return torch.lerp(person.hair * (1 + 0.10 * shot.extra[:, :1]), silver.expand_as(person.hair), grey[:, None])
+    return torch.lerp(person.hair * torch.exp(0.22 * shot.extra[:, :1]), silver.expand_as(person.hair), grey[:, None])
 
 
 def _hair_masks(person: Person, shot: Shot, width: Tensor) -> tuple[Tensor, Tensor]:
@@ -39,12 +39,16 @@ def _hair_masks(person: Person, shot: Shot, width: Tensor) -> tuple[Tensor, Tens
     loose = 1 + 0.05 * column(shot.extra[:, 1])
     receded = ((shot.age - 35) / 40).clamp(0, 1) * (0.25 + 0.75 * man) * (person.ageing[:, 3] - 0.45)
     crown = column(1.00 + s["top"] * (1 + 0.1 * shot.extra[:, 1]))
-    outer = column(person.geometry["face_w"] + s["side"]) * loose
+    up = shot.tied * s["long"]
+    side = column(torch.where(up > 0, 0.02 + 0.25 * s["side"], s["side"]))
+    length = torch.where(up > 0, -0.10 + 0.15 * s["length"], s["length"])
+    burn = torch.where(up > 0, -0.15 + 0.2 * s["sideburn"], s["sideburn"])
+    outer = (column(person.geometry["face_w"]) + side) * loose
     cap = (1 - ((Y + 0.12).clamp(max=0) / (crown - 0.12)).abs() ** 2.8).clamp(min=0).sqrt() * outer
     fall = column(s["flare"]) * (Y + 0.12).clamp(min=0) + column(s["wave"]) * torch.sin(column(s["wave_f"]) * Y + column(h[:, 5]))
-    reach = torch.maximum(cap, (width + 0.4 * column(s["side"])) * (Y < 0.2)) + fall
+    reach = torch.maximum(cap, (width + 0.4 * side) * (Y < 0.2)) + fall * (Y > -0.8) - 0.1 * (cap <= 0)
     present = column(1 - s["bald"])
-    tips = column(s["length"]) + 0.02 * torch.sin(X * 21 + column(h[:, 4]) * 3)
+    tips = column(length) + 0.02 * torch.sin(X * 21 + column(h[:, 4]) * 3)
     back = edge(reach - X.abs(), 0.03) * edge(tips - Y, 0.05) * present
     low = column(-0.60 + 0.055 * h[:, 0] + 0.20 * s["fringe"] - 0.20 * receded - 0.9 * s["bald"])
     bend = column(0.10 + 0.16 * h[:, 1]) * (X * X - 0.12) + column(0.09 * h[:, 2]) * X
@@ -53,7 +57,7 @@ def _hair_masks(person: Person, shot: Shot, width: Tensor) -> tuple[Tensor, Tens
     teeth = column(s["jag"]) * torch.sin(X * column(17 + 2.5 * h[:, 5]) + column(3 * h[:, 4]))
     parting = column(0.11 * s["fringe"]) * ((X - column(s["part"])).abs() - 0.35)
     front = edge(low + bend + widow + corner + teeth + parting - Y, 0.028)
-    locks = edge(X.abs() - width * column(s["lock"]), 0.03) * edge(column(s["sideburn"]) - Y, 0.10)
+    locks = edge(X.abs() - width * column(s["lock"]), 0.03) * edge(column(burn) - Y, 0.10)
     over = torch.maximum(front, locks * edge(Y + 0.75, 0.1)) * edge(reach - X.abs(), 0.03) * present
     return back, over
 
@@ -147,7 +151,7 @@ def turn(picture: Tensor, person: Person, shot: Shot) -> Tensor:
         depth = dome + nose - 0.40
         x = (rx - depth * yaw.sin()) / yaw.cos()
         y = (ry - depth * pitch.sin()) / pitch.cos()
-    grid = torch.stack([x.expand_as(y), y.expand_as(x)], dim=-1)
+    grid = torch.stack([x.expand_as(y), ((y + 0.10) / 1.12).expand_as(x)], dim=-1)
     return F.grid_sample(picture, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 

@@ -60,7 +60,7 @@ def render(
         seed: the world; other seeds have other people.
         subjects: int64 (n,), any identity numbers.
         shots: int64 (n,), the number of the picture within its subject.
-        age: float (n,) in years, or None for ages within 6 years of the subject's usual age.
+        age: float (n,) in years; None, or NaN for one picture: within 6 years of the subject's usual age.
         style: "wild" (pose, light and quality vary), "frontal" (small yaw, mild light) or "plain" (studio).
         device: where the result is put; drawing itself happens on the CPU, so that it is reproducible.
 

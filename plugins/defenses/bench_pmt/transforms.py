@@ -27,7 +27,7 @@ def start(images: Tensor, params: Pmt, ctx: Context) -> Tensor:
     if params.init == "noise":
         return (0.5 + params.init_std * ctx.randn(images).to(images)).clamp(0, 1)
     if params.init == "blur":
-        width = params.init_blur * (0.5 + ctx.rand(images.new_empty(len(images), 1)))
+        width = params.init_blur * (0.5 + ctx.rand(images.new_empty(len(images), 1)).to(images))
         return gaussian_blur(images, width[:, 0]).clamp(0, 1)
     return shuffle_blocks(images, params.init_block, ctx)
 
@@ -68,7 +68,7 @@ def draw_augmentation(images: Tensor, params: Pmt, ctx: Context) -> Transform | 
     gradient.
     """
     grid = affine_grid(images, params, ctx) if params.moves else None
-    noise = params.augment_sigma * ctx.randn(images) if params.adds_noise else None
+    noise = params.augment_sigma * ctx.randn(images).to(images) if params.adds_noise else None
     if grid is None and noise is None:
         return None
 
@@ -85,9 +85,10 @@ def affine_grid(images: Tensor, params: Pmt, ctx: Context) -> Tensor:
 
     The shift is a share of the side. (Its gradient on CUDA adds in no fixed order; results there repeat only nearly.)
     """
-    angle, log_scale, right, down = (2 * ctx.rand(images.new_empty(len(images), 4)) - 1).unbind(dim=1)
-    angle = angle * math.radians(params.augment_degrees)
-    scale = 1 + log_scale * params.augment_scale
+    draws = ctx.rand(images.new_empty(len(images), 4)).to(images)
+    turn, zoom, right, down = (2 * draws - 1).unbind(dim=1)
+    angle = turn * math.radians(params.augment_degrees)
+    scale = 1 + zoom * params.augment_scale
     h, w = images.shape[2:]
     cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
     # grid coordinates run from -1 to 1 over each side, so a rotation of a non-square image must undo its proportions

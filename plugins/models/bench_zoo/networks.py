@@ -17,7 +17,7 @@ Smaller inputs (64x64 in the first phase of training) work too: the last map is 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -195,7 +195,7 @@ class FaceNetwork(nn.Module):
     `architecture` is the name under which `build` makes the network.
     """
 
-    def __init__(self, architecture: str, stages: list[nn.Module], head: nn.Module) -> None:
+    def __init__(self, architecture: str, stages: Sequence[nn.Module], head: nn.Module) -> None:
         super().__init__()
         if len(stages) != N_STAGES:
             raise ValueError(f"Expected {N_STAGES} stages, got {len(stages)}")

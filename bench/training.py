@@ -1,0 +1,94 @@
+"""``bench train``: the ``[[train]]`` entries of a suite are checked here and carried out by the model plugins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.errors import BenchError, PluginError, SuiteError, did_you_mean
+from bench.hookspecs import Dataset, Model, TrainingSet
+from bench.plugins import Registry, discover
+from bench.store import require_writable
+from bench.suite import Reference, TrainTable, instantiate, read
+
+DEFAULT_WORK = Path("results") / ".train"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingJob:
+    """What a model plugin's ``train`` gets.
+
+    ``data``: the faces; ``recipe``: the suite's parameters, for the plugin to check; ``validate_on``: data sets by
+    label, each with ``validation_pairs`` pairs; ``work``: a folder for checkpoints and prepared data, which the same
+    job finds again after an interruption; ``log`` shows a line; ``where`` is the TOML path, for error messages.
+    """
+
+    model: str
+    data: TrainingSet
+    seed: int
+    recipe: Mapping[str, Any]
+    validate_on: Mapping[str, Dataset]
+    validation_pairs: int
+    work: Path
+    log: Callable[[str], None]
+    where: str
+
+
+def train_suite(
+    path: Path, overrides: Sequence[str], only: Sequence[str], work: Path | None, log: Callable[[str], None]
+) -> None:
+    """Check every entry of a training suite, then train one after the other."""
+    registry = discover()
+    file, _ = read(path, overrides)
+    if not file.train:
+        raise SuiteError(f"{path}: expected at least one [[train]], found none; run its experiments with: bench run {path}")
+    work = work or DEFAULT_WORK
+    require_writable(work)
+    try:
+        jobs = [_job(table, f"train[{i}]", registry, work, log) for i, table in enumerate(file.train)]
+    except (PluginError, SuiteError) as error:
+        raise type(error)(f"{path}: {error}") from None
+    names = [job.model for job, _ in jobs]
+    for name in only:
+        if name not in names:
+            raise BenchError(f"--only {name}: {path} trains no such model; {did_you_mean(name, names)}")
+    for job, model in jobs:
+        if not only or job.model in only:
+            log(f"training {job.model}")
+            card = model.train(job)
+            log(f"trained {job.model}: {', '.join(f'{k} {v}' for k, v in card.get('summary', {}).items())}")
+
+
+def _job(
+    table: TrainTable, where: str, registry: Registry, work: Path, log: Callable[[str], None]
+) -> tuple[TrainingJob, Model]:
+    name, model = _build("model", table.model, f"{where}.model", registry)
+    _, data = _build("training_set", table.data, f"{where}.data", registry)
+    validate_on = dict(
+        _build("dataset", reference, f"{where}.validate_on[{i}]", registry)
+        for i, reference in enumerate(table.validate_on)
+    )
+    job = TrainingJob(
+        model=name,
+        data=data,
+        seed=table.seed,
+        recipe=table.recipe,
+        validate_on=validate_on,
+        validation_pairs=table.validation_pairs,
+        work=work,
+        log=log,
+        where=f"{where}.recipe",
+    )
+    return job, model
+
+
+def _build(kind: str, reference: Reference, where: str, registry: Registry) -> tuple[str, Any]:
+    """A component of any kind without its weights: they need not exist before training."""
+    params = {"plugin": reference} if isinstance(reference, str) else dict(reference)
+    name = params.pop("plugin", None)
+    if not isinstance(name, str):
+        raise SuiteError(f"{where}.plugin: expected the name of a {kind.replace('_', ' ')}, found {name!r}")
+    registration = registry.find(kind, name, where)
+    return name, instantiate(registration.cls, params, where)

@@ -1,0 +1,91 @@
+"""Classification losses for face recognition: from embeddings and a class matrix to logits.
+
+Each function returns logits `(n, classes)` for a cross-entropy. The margin losses share one form: with theta_j
+the angle between an embedding and class vector j, the target's logit is `scale * f(theta_y)` and the others are
+`scale * cos(theta_j)`; they differ in f, which is never above the cosine.
+
+| loss | f(theta) | no margin at |
+|---|---|---|
+| `softmax` | plain linear classifier, nothing is normalised | - |
+| `normface` | cos(theta) | - |
+| `arcface` | cos(theta + m) | m = 0 |
+| `cosface` | cos(theta) - m | m = 0 |
+| `sphereface` | psi(theta), a monotonous cos(m theta) | m = 1 |
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Loss = Literal["softmax", "normface", "arcface", "cosface", "sphereface"]
+LOSSES: tuple[str, ...] = get_args(Loss)
+
+_EDGE = 1e-6  # keeps arccos and sqrt differentiable at +-1
+
+
+def neutral_margin(loss: Loss) -> float:
+    """The margin at which `loss` has no effect: 1 for SphereFace (it multiplies), else 0."""
+    return 1.0 if loss == "sphereface" else 0.0
+
+
+def cosines(embeddings: Tensor, classes: Tensor) -> Tensor:
+    """Cosine of every embedding `(n, d)` to every class vector `(classes, d)`: `(n, classes)`."""
+    return F.linear(F.normalize(embeddings), F.normalize(classes))
+
+
+def arcface(cosine: Tensor, margin: float) -> Tensor:
+    """Additive angular margin: f(theta) = cos(theta + m), for cosines `(n,)` of the true class.
+
+    Past theta = pi - m, where cos(theta + m) would rise again, the reference implementation's linear
+    continuation cos(theta) - m sin(m) is used. Deng et al. 2019, "ArcFace", equation 3.
+    """
+    sine = (1 - cosine.square()).clamp(min=_EDGE).sqrt()
+    shifted = cosine * math.cos(margin) - sine * math.sin(margin)
+    return torch.where(cosine > -math.cos(margin), shifted, cosine - margin * math.sin(margin))
+
+
+def cosface(cosine: Tensor, margin: float) -> Tensor:
+    """Additive cosine margin: f(theta) = cos(theta) - m, for cosines `(n,)`. Wang et al. 2018, equation 4."""
+    return cosine - margin
+
+
+def sphereface(cosine: Tensor, margin: float) -> Tensor:
+    """Multiplicative angular margin: f(theta) = (-1)^k cos(m theta) - 2k, theta in [k pi/m, (k+1) pi/m].
+
+    For cosines `(n,)` and any real m >= 1; falls monotonously from 1. Liu et al. 2017, "SphereFace",
+    equation 7. The original multiplies by the embedding's norm; here, as in Liu et al. 2022 ("SphereFace
+    Revived", hard feature normalisation), a fixed scale takes its place. The original anneals by mixing with
+    the plain cosine; ramping the real-valued m from 1 does the same.
+    """
+    theta = torch.arccos(cosine.clamp(-1 + _EDGE, 1 - _EDGE))
+    k = torch.floor(theta.detach() * margin / math.pi)
+    sign = 1 - 2 * torch.remainder(k, 2)
+    return sign * torch.cos(margin * theta) - 2 * k
+
+
+def logits(
+    loss: Loss, embeddings: Tensor, classes: Tensor, labels: Tensor, *, scale: float, margin: float
+) -> Tensor:
+    """Logits `(n, classes)` of embeddings `(n, d)` for class vectors `(classes, d)` and labels `(n,)` int64.
+
+    `softmax` ignores `scale` and `margin`; `normface` ignores `margin`. Raises ValueError for an unknown loss or
+    a margin on the wrong side of the neutral one.
+    """
+    if loss not in LOSSES:
+        raise ValueError(f"Expected one of {sorted(LOSSES)}, got {loss!r}")
+    if margin < neutral_margin(loss):
+        raise ValueError(f"Expected a margin of at least {neutral_margin(loss)} for {loss}, got {margin}")
+    if loss == "softmax":
+        return F.linear(embeddings, classes)
+    cosine = cosines(embeddings, classes)
+    if loss == "normface" or margin == neutral_margin(loss):
+        return scale * cosine
+    rows = labels[:, None]
+    target = cosine.gather(1, rows)[:, 0]
+    function = {"arcface": arcface, "cosface": cosface, "sphereface": sphereface}[loss]
+    return scale * cosine.scatter(1, rows, function(target, margin)[:, None])

@@ -1,0 +1,171 @@
+"""The synthetic faces: determinism, labels, protocols, and cues that must not identify anyone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from bench_synthfaces import protocols
+from bench_synthfaces._identity import draw_person, draw_shot
+from bench_synthfaces.generator import EMOTIONS, GROUPS, render
+
+NAMES = tuple(protocols.PROTOCOLS)
+
+
+def test_a_picture_is_a_function_of_its_numbers_not_of_its_batch() -> None:
+    subjects, shots = torch.arange(40) % 13, torch.arange(40)
+    whole = render(5, subjects, shots)
+    again = render(5, subjects, shots)
+    assert torch.equal(whole.images, again.images)
+    rows = torch.tensor([37, 2, 33])
+    some = render(5, subjects[rows], shots[rows])
+    assert torch.equal(some.images, whole.images[rows])
+    assert torch.equal(some.age, whole.age[rows])
+    assert torch.equal(some.emotion, whole.emotion[rows])
+    other_world = render(6, subjects[rows], shots[rows])
+    assert not torch.equal(other_world.images, some.images)
+
+
+def test_shapes_types_and_ranges() -> None:
+    made = render(0, np.arange(3), np.arange(3), style="plain")
+    assert made.images.shape == (3, 3, 112, 112)
+    assert made.images.dtype == torch.uint8
+    assert made.age.dtype == torch.float32
+    assert bool(((made.age >= 16) & (made.age <= 80)).all())
+    for labels, count in ((made.gender, 2), (made.emotion, len(EMOTIONS)), (made.group, len(GROUPS))):
+        assert labels.dtype == torch.int64
+        assert 0 <= int(labels.min()) and int(labels.max()) < count
+    assert made.images.float().std() > 20
+    nobody = render(0, np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
+    assert nobody.images.shape == (0, 3, 112, 112)
+
+
+def test_explicit_ages_are_used_and_nan_means_usual() -> None:
+    who, shot = np.array([4, 4, 4]), np.array([0, 0, 0])
+    made = render(0, who, shot, age=torch.tensor([20.0, 70.0, float("nan")]))
+    assert made.age[:2].tolist() == [20.0, 70.0]
+    usual = render(0, who[:1], shot[:1])
+    assert torch.equal(usual.images[0], made.images[2])
+    assert not torch.equal(made.images[0], made.images[1])
+
+
+def test_bad_arguments_name_themselves() -> None:
+    with pytest.raises(ValueError, match="equal lengths"):
+        render(0, np.arange(3), np.arange(2))
+    with pytest.raises(ValueError, match="integers"):
+        render(0, torch.zeros(2), torch.arange(2))
+    with pytest.raises(ValueError, match="style"):
+        render(0, np.arange(2), np.arange(2), style="cubist")  # type: ignore[arg-type]
+
+
+def test_labels_belong_to_the_subject_and_are_balanced() -> None:
+    made = render(0, np.repeat(np.arange(4), 3), np.arange(12))
+    for labels in (made.gender, made.group):
+        assert bool((labels.view(4, 3) == labels.view(4, 3)[:, :1]).all())
+    person = draw_person(0, np.arange(3000))
+    assert abs(float(person.gender.float().mean()) - 0.5) < 0.04
+    assert int(torch.bincount(person.group, minlength=6).min()) > 400
+
+
+def test_emotions_are_drawn_as_documented() -> None:
+    subjects, shots = np.arange(4000) // 4, np.arange(4000) % 4
+    shot = draw_shot(0, subjects, shots, draw_person(0, subjects), None, "wild")
+    share = torch.bincount(shot.emotion, minlength=7) / 4000
+    assert share[6] == pytest.approx(0.35, abs=0.03)
+    assert share[3] == pytest.approx(0.20, abs=0.03)
+    assert bool((share[[0, 1, 2, 4, 5]] - 0.09).abs().max() < 0.02)
+
+
+def test_frontal_pictures_turn_little() -> None:
+    subjects = np.arange(2000)
+    person = draw_person(0, subjects)
+    yaw = {
+        style: torch.rad2deg(draw_shot(0, subjects, subjects, person, None, style).pose[:, 0].abs())
+        for style in ("wild", "frontal", "plain")
+    }
+    assert float(yaw["plain"].max()) == 0
+    assert float(yaw["frontal"].max()) < 8 < float(yaw["wild"].quantile(0.75))
+    assert float(yaw["wild"].max()) < 30
+
+
+def test_mean_colour_does_not_identify() -> None:
+    subjects = torch.arange(60).repeat_interleave(3)
+    images = render(1, subjects, torch.arange(180) % 3).images.float()
+    colour = images.mean((2, 3))
+    distance = torch.cdist(colour, colour)
+    distance.fill_diagonal_(torch.inf)
+    hits = (subjects[distance.argmin(1)] == subjects).float().mean()
+    assert float(hits) < 0.08  # chance is 2 / 179 = .011
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_pairs_are_balanced_disjoint_and_prefix_stable(name: str) -> None:
+    long, short = protocols.pairs(name, 400), protocols.pairs(name, 61)
+    assert short.same.sum() == 31
+    for field in ("left", "right", "same", "fold"):
+        np.testing.assert_array_equal(getattr(long, field)[:61], getattr(short, field))
+    for field in ("subjects", "shots", "ages"):
+        np.testing.assert_array_equal(getattr(long.faces, field)[:122], getattr(short.faces, field))
+    left, right = long.faces.subjects[long.left], long.faces.subjects[long.right]
+    np.testing.assert_array_equal(left == right, long.same)
+    people = np.concatenate([left, right[~long.same]])
+    assert len(np.unique(people)) == len(people) == 600
+    assert {int(p) for p in people} <= set(protocols.get_protocol(name).identities)
+    for fold in range(protocols.FOLDS):
+        assert long.same[long.fold == fold].mean() == 0.5
+    tiny = protocols.pairs(name, 2)
+    assert tiny.same.tolist() == [True, False]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_age_gaps_are_no_cue(name: str) -> None:
+    pairs, gap = protocols.pairs(name, 1000), protocols.get_protocol(name).gap
+    difference = np.abs(pairs.faces.ages[pairs.left] - pairs.faces.ages[pairs.right])
+    if gap is None:
+        assert np.isnan(pairs.faces.ages).all()
+        return
+    for same in (True, False):
+        own = difference[pairs.same == same]
+        assert own.min() >= gap[0] - 1e-4 and own.max() <= gap[1] + 1e-4
+        assert own.mean() == pytest.approx(sum(gap) / 2, abs=0.6)
+    assert 16 <= pairs.faces.ages.min() and pairs.faces.ages.max() <= 80
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_most_impostors_agree_in_gender_and_group(name: str) -> None:
+    pairs = protocols.pairs(name, 2000)
+    gender, group = protocols.subject_labels(protocols.SEED, pairs.faces.subjects)
+    agree = (gender[pairs.left] == gender[pairs.right]) & (group[pairs.left] == group[pairs.right])
+    assert agree[pairs.same].all()
+    assert 0.6 < agree[~pairs.same].mean() < 0.75
+
+
+def test_sets_of_people_do_not_overlap() -> None:
+    ranges = [protocols.TRAINING, protocols.AUXILIARY]
+    ranges += [p.calibration for p in protocols.PROTOCOLS.values()]
+    ranges += [p.identities for p in protocols.PROTOCOLS.values()]
+    ranges.sort(key=lambda r: r.start)
+    assert all(a.stop <= b.start for a, b in zip(ranges, ranges[1:], strict=False))
+    used = protocols.pairs("synth-lfw", protocols.MAX_PAIRS).faces.subjects
+    assert used.max() in protocols.get_protocol("synth-lfw").identities
+
+
+def test_specifications_are_lazy_and_render() -> None:
+    faces = protocols.training_faces(3, 4, start=10)
+    assert len(faces) == 12
+    assert faces.subjects.tolist() == [10] * 4 + [11] * 4 + [12] * 4
+    assert np.isnan(faces.ages[::2]).all() and not np.isnan(faces.ages[1::2]).any()
+    assert torch.equal(faces.render(np.array([5])).images[0], faces.render(slice(4, 6)).images[1])
+    aged = protocols.calibration_faces("synth-agedb30", 3, 2)
+    np.testing.assert_allclose(aged.ages[1::2] - aged.ages[::2], 30, atol=1e-3)
+    assert protocols.auxiliary_faces(1, 1).subjects[0] == protocols.AUXILIARY.start
+
+
+def test_impossible_requests_are_refused() -> None:
+    with pytest.raises(ValueError, match="synth-lfw"):
+        protocols.pairs("lfw", 10)
+    with pytest.raises(ValueError, match="got 1"):
+        protocols.pairs("synth-lfw", 1)
+    with pytest.raises(ValueError, match="people"):
+        protocols.training_faces(100_001, 1)
