@@ -70,8 +70,8 @@ class Figure:
     """One number with its evidence.
 
     ``value`` is none when there is no number; ``status`` and ``reason`` then say why (``missing``: no such cell was
-    asked for). ``n`` counts the measurements behind it, ``low`` and ``high`` bound its 95 % interval, ``interval`` names
-    the method. ``paper`` is the published number in the same unit. ``cells`` are the ids whose rows were used.
+    asked for). ``n`` counts the measurements behind it; ``low`` and ``high`` bound its 95 % interval and ``interval``
+    names the method. ``paper`` is the published number in the same unit. ``cells``: the ids whose rows were used.
     """
 
     value: float | None = None

@@ -275,7 +275,8 @@ def mean(
     """The mean of all values with its 95 % interval; undefined values do not count.
 
     ``Wilson`` for independent decisions, ``bootstrap`` over people when one person has several. A bootstrap of
-    decisions that all agree has no width: then it is Wilson's interval with as many trials as people.
+    decisions that all agree has no width: then it is Wilson's interval with as many trials as people. Equal values
+    that are no decisions (``share`` false) get no interval.
     """
     values = np.concatenate([p.values for p in parts]) if parts else np.empty(0)
     people = np.concatenate([p.people for p in parts]) if parts else np.empty(0)
@@ -291,7 +292,7 @@ def mean(
         method = "Wilson"
     elif method == "Wilson":
         low, high = metrics.wilson_interval(round(values.sum()), len(values))
-    elif method == "bootstrap":
+    elif method == "bootstrap" and values.min() < values.max():
         found = metrics.bootstrap_interval(values, people, lambda v: float(v.mean()), SEED, draws=DRAWS)
         low, high = found or (None, None)
     interval = method if low is not None and method != "none" else ""

@@ -58,7 +58,8 @@ def brow_mask(person: Person, shot: Shot, grain: Tensor) -> Tensor:
     u = (FOLD - column(g["brow_x"])) / column(g["brow_w"])
     lift_in, lift_out = 0.055 * au["brow_in"], 0.05 * au["brow_out"]
     centre = column(g["brow_y"] + 0.012 * sag(person, shot)) + column(g["brow_tilt"] * 0.16) * u
-    centre = centre - column(g["brow_arch"]) * (1 - u * u) - column(lift_in) * (0.5 - 0.5 * u) - column(lift_out) * (0.5 + 0.5 * u)
+    centre = centre - column(g["brow_arch"]) * (1 - u * u) - column(lift_in) * (0.5 - 0.5 * u)
+    centre = centre - column(lift_out) * (0.5 + 0.5 * u)
     thick = column(g["brow_t"]) * (1 - column(g["brow_taper"]) * u).clamp(0.25, 1.8) * (1 - u.clamp(-1.2, 1.2) ** 4)
     mask = edge(thick - (y - centre).abs()) * edge(1.02 - u.abs(), 0.12)
     return mask * (0.88 + 0.10 * grain).clamp(0, 1)
@@ -73,8 +74,8 @@ def paint_eyes(canvas: Tensor, person: Person, shot: Shot, shade: Tensor) -> Non
     v = (y - column(g["eye_y"])) / column(g["eye_w"]) - column(g["eye_tilt"]) * u
     arc = (1 - u * u).clamp(min=0)
     bow = arc.sqrt() * 0.35 + arc * 0.65
-    opening = (g["eye_open"] * (1 + 0.45 * au["open"]) * (1 - 0.10 * old) - 0.07 * au["squint"].clamp(min=0)).clamp(min=0.10)
-    upper = -column(opening) * bow * (1 + column(g["eye_skew"]) * 0.5 * u)
+    opening = g["eye_open"] * (1 + 0.45 * au["open"]) * (1 - 0.10 * old) - 0.07 * au["squint"].clamp(min=0)
+    upper = -column(opening.clamp(min=0.10)) * bow * (1 + column(g["eye_skew"]) * 0.5 * u)
     floor = (g["eye_low"] * (1 - 0.6 * au["squint"].clamp(-1, 1))).clamp(0.05, 0.8)
     lower = column(floor) * bow * 0.75 * (1 - column(g["eye_skew"]) * 0.3 * u)
     inside = edge(v - upper, 0.11) * edge(lower - v, 0.11) * edge(1 - u.abs(), 0.10)
@@ -90,7 +91,8 @@ def paint_eyes(canvas: Tensor, person: Person, shot: Shot, shade: Tensor) -> Non
     radius = column(g["iris_r"])
     d = ((u - gaze_u) ** 2 + (v - gaze_v) ** 2).sqrt()
     glow = (0.75 + 0.5 * (d / radius) * (v + 0.4).clamp(0, 1)) * (1 - 0.5 * edge(d - radius * 0.84, 0.10))
-    paint(view, inside * edge(radius - d, 0.10), person.iris[:, :, None, None] * (glow * (0.55 + 0.45 * light))[:, None])
+    iris = person.iris[:, :, None, None] * (glow * (0.55 + 0.45 * light))[:, None]
+    paint(view, inside * edge(radius - d, 0.10), iris)
     paint(view, inside * edge(radius * 0.42 - d, 0.10), dark * 0.25)
     spark = (u - gaze_u - SIDE * column(shot.light[:, 0]) * 0.30) ** 2 + (v - gaze_v + 0.17) ** 2
     paint(view, inside * torch.exp(-spark / 0.012) * 0.9, torch.ones_like(dark))
@@ -106,8 +108,8 @@ def paint_mouth(canvas: Tensor, person: Person, shot: Shot, shade: Tensor) -> No
     view, y, light = canvas[:, :, MOUTH], Y[:, MOUTH], shade[:, MOUTH]
     old = sag(person, shot)
     smile, jaw, press = au["smile"], au["jaw"].clamp(min=0), au["press"].clamp(0, 1)
-    w = g["mouth_w"] * (1 + 0.16 * au["stretch"] + 0.13 * smile.clamp(min=0) - 0.22 * au["jaw"].clamp(min=0) * (1 - smile.clamp(0, 1)))
-    u = X / column(w)
+    wider = 0.16 * au["stretch"] + 0.13 * smile.clamp(min=0) - 0.22 * jaw * (1 - smile.clamp(0, 1))
+    u = X / column(g["mouth_w"] * (1 + wider))
     u2 = (u * u).clamp(max=1.6)
     lift = g["corner"] + 0.060 * smile - 0.010 * old
     middle = column(g["mouth_y"] + 0.35 * lift) - column(lift) * u2
@@ -149,7 +151,8 @@ def beard_density(person: Person, grain: Tensor) -> Tensor:
     chin = edge(0.22 - x, 0.06) * edge(Y - low + 0.25, 0.03) + edge(Y - mouth - 0.125, 0.03) * edge(0.085 - x, 0.03)
     ring = edge(0.085 - (x - column(g["mouth_w"] + 0.055)).abs(), 0.03) * edge(Y - mouth + 0.03, 0.05)
     line = 0.30 + 0.55 * (0.62 - x).clamp(0, 0.4) + 0.06 * column(s["part"])
-    cheeks = edge(Y - line, 0.05) * edge(((x - 0.10) ** 2 + (Y - mouth - 0.01) ** 2 * 3).sqrt() - column(g["mouth_w"] + 0.015), 0.04)
+    from_mouth = ((x - 0.10) ** 2 + (Y - mouth - 0.01) ** 2 * 3).sqrt()
+    cheeks = edge(Y - line, 0.05) * edge(from_mouth - column(g["mouth_w"] + 0.015), 0.04)
     shape = torch.maximum(column(s["moustache"]) * moustache, column(s["goatee"]) * (chin.clamp(max=1)))
     shape = torch.maximum(shape, column(s["goatee"] * s["moustache"]) * ring)
     shape = torch.maximum(shape, column(s["cheeks"]) * cheeks)
@@ -167,7 +170,8 @@ def paint_glasses(canvas: Tensor, person: Person, shot: Shot) -> None:
     square_d = (u**4 + v**4 + 1e-9).sqrt()
     d = torch.lerp(square_d, round_d, column(s["frame_round"]))
     rim = torch.exp(-(((d - 1) / column(0.10 + s["frame_t"])) ** 2))
-    bridge = edge(0.016 - (y - column(g["eye_y"] - 0.02)).abs(), 0.016) * edge(column(g["eye_x"] - s["frame_w"]) + 0.02 - FOLD)
+    bridge = edge(0.016 - (y - column(g["eye_y"] - 0.02)).abs(), 0.016)
+    bridge = bridge * edge(column(g["eye_x"] - s["frame_w"]) + 0.02 - FOLD)
     arm = edge(0.014 - (y - column(g["eye_y"] - 0.03)).abs(), 0.014) * edge(u - 1.02, 0.06)
     mask = torch.maximum(rim, torch.maximum(bridge, arm)) * column(shot.glasses)
     hue = column(s["frame_hue"])[:, 0]

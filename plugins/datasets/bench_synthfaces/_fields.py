@@ -45,7 +45,7 @@ def half_width(person: Person, shot: Shot) -> Tensor:
     lower = (1 - down ** power.clamp(1.6, 4.5)).clamp(min=0) ** exponent
     up = ((-Y - 0.10) / 0.88).clamp(0, 1)
     upper = (1 - up**2.7).sqrt() * (1 - column(1 - g["temple_w"]) * torch.sin(up * 3.1))
-    waves = 0
+    waves = torch.zeros(())
     for k in range(5):
         waves = waves + column(person.outline[:, k]) * torch.cos((1.1 + 0.9 * k) * math.pi * (Y + 0.3 * k))
     beyond = (down >= 1).float() + (up >= 1).float()

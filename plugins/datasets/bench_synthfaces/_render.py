@@ -21,7 +21,7 @@ from ._features import (
     paint_mouth,
     skin_details,
 )
-from ._fields import AXIS, SIZE, X, Y, column, complexion, edge, half_width, height, sag, shading
+from ._fields import AXIS, SIZE, X, Y, column, complexion, edge, half_width, height, shading
 from ._identity import Person, Shot
 from ._rng import crops, noise_tile
 
@@ -45,7 +45,8 @@ def _hair_masks(person: Person, shot: Shot, width: Tensor) -> tuple[Tensor, Tens
     burn = torch.where(up > 0, -0.15 + 0.2 * s["sideburn"], s["sideburn"])
     outer = (column(person.geometry["face_w"]) + side) * loose
     cap = (1 - ((Y + 0.12).clamp(max=0) / (crown - 0.12)).abs() ** 2.8).clamp(min=0).sqrt() * outer
-    fall = column(s["flare"]) * (Y + 0.12).clamp(min=0) + column(s["wave"]) * torch.sin(column(s["wave_f"]) * Y + column(h[:, 5]))
+    waves = column(s["wave"]) * torch.sin(column(s["wave_f"]) * Y + column(h[:, 5]))
+    fall = column(s["flare"]) * (Y + 0.12).clamp(min=0) + waves
     reach = torch.maximum(cap, (width + 0.4 * side) * (Y < 0.2)) + fall * (Y > -0.8) - 0.1 * (cap <= 0)
     present = column(1 - s["bald"])
     tips = column(length) + 0.02 * torch.sin(X * 21 + column(h[:, 4]) * 3)
@@ -110,7 +111,7 @@ def canonical(person: Person, shot: Shot) -> Tensor:
     paint_eyes(face, person, shot, diffuse)
     paint_mouth(face, person, shot, diffuse)
     cover = edge(width - X.abs(), 0.022)
-    rim = 1 - 0.25 * torch.exp(-((width - X.abs()).clamp(min=0) / 0.06) ** 2)
+    rim = 1 - 0.25 * torch.exp(-(((width - X.abs()).clamp(min=0) / 0.06) ** 2))
     face *= rim[:, None]
     lit_hair = hair[:, :, None, None] * (_strands(person, shot, grain) * column(0.62 + shot.ambient))[:, None]
     lit_hair *= shot.colour[:, :, None, None]
@@ -118,7 +119,8 @@ def canonical(person: Person, shot: Shot) -> Tensor:
     lit_skin = person.skin * shot.colour
     head = lit_hair * 0.72
     shoulder = edge(Y - 0.97 + 0.10 * (1 - (X / 0.9) ** 2), 0.03)
-    neck = edge(0.36 + 0.04 * column(person.gender.float()) + 0.3 * (Y - 0.8).clamp(min=0) - X.abs(), 0.03) * edge(Y - 0.45, 0.05)
+    neck_width = 0.36 + 0.04 * column(person.gender.float()) + 0.3 * (Y - 0.8).clamp(min=0)
+    neck = edge(neck_width - X.abs(), 0.03) * edge(Y - 0.45, 0.05)
     alpha = torch.maximum(back, torch.maximum(neck, shoulder))
     paint(head, neck, lit_skin * 0.55)
     paint(head, shoulder, shot.shirt * shot.colour)
@@ -196,7 +198,9 @@ def photograph(person: Person, shot: Shot) -> Tensor:
     """The finished pictures, uint8 (n, 3, 112, 112)."""
     turned = turn(canonical(person, shot), person, shot)
     scene = torch.lerp(_background(shot) * shot.colour[:, :, None, None], turned[:, :3], turned[:, 3:])
-    scene = _soften(scene, shot.blur)
+    scene = _soften(scene, shot.blur) * 1.08
+    shoulder = (scene / 1.08) ** 2
+    scene = scene * torch.rsqrt(torch.sqrt(1 + shoulder * shoulder))  # bright parts keep their relief
     grain = crops(noise_tile(), shot.offsets.flip(1), SIZE)
     scene = (scene + grain * shot.noise[:, None, None, None]).clamp_(0, 1)
     return compress(scene * 255.0, shot.quality).round_().clamp_(0, 255).to(torch.uint8)

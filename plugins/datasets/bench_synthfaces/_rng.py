@@ -51,7 +51,7 @@ class Stream:
         """(n, columns) float64, standard normal (Box-Muller), clipped to +-limit."""
         u = self.uniform64(name, 2 * columns)
         radius = np.sqrt(-2.0 * np.log(u[:, :columns]))
-        return np.clip(radius * np.cos(2.0 * np.pi * u[:, columns:]), -limit, limit)
+        return np.asarray(np.clip(radius * np.cos(2.0 * np.pi * u[:, columns:]), -limit, limit))
 
     def uniform(self, name: str, columns: int, low: float = 0.0, high: float = 1.0) -> Tensor:
         """(n, columns) float32, uniform between low and high."""

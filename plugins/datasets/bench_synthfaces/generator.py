@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ._identity import Person, Shot, Style, draw_person, draw_shot, subject_labels
+from ._identity import Style, draw_person, draw_shot, subject_labels
 from ._render import photograph
 
 EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")

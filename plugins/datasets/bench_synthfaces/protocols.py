@@ -24,7 +24,7 @@ from ._rng import Stream, combine
 from .generator import Rendered, Style, render, subject_labels
 
 SEED = 20240229  #: the world of the published protocols
-TRAINING = range(0, 100_000)
+TRAINING = range(100_000)
 AUXILIARY = range(100_000, 200_000)  #: the attacker's people
 CALIBRATION = range(200_000, 300_000)  #: thresholds; each protocol owns a quarter
 EVALUATION_START = 300_000  #: each protocol owns one block from here on

@@ -100,7 +100,8 @@ def write_model(weights: dict[str, Tensor], card: dict[str, Any], weights_dir: P
     complete = {**card, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     text = json.dumps(complete, indent=2) + "\n"
     _replace(path.with_suffix(".json"), lambda beside: _write_text(beside, text))
-    return complete
+    written: dict[str, Any] = json.loads(text)
+    return written
 
 
 def _write_text(path: Path, text: str) -> None:

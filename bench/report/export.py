@@ -1,0 +1,319 @@
+"""A table as CSV, JSON, Markdown or LaTeX.
+
+CSV and JSON are tidy: one record per figure, in the order of the paper's rows and columns, shares in per cent.
+Markdown and LaTeX keep the paper's layout.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from bench.errors import SuiteError
+from bench.report.figures import Column, Figure, Group, Row, Table
+from bench.report.rows import Rows
+from bench.report.tables import build
+from bench.store import Results
+
+FIELDS = (
+    "table",
+    "experiment",
+    "dataset",
+    "dataset_stands_in_for",
+    "synthetic",
+    "defense",
+    "authorised",
+    "authorised_stands_in_for",
+    "row",
+    "column",
+    "column_stands_in_for",
+    "role",
+    "quantity",
+    "unit",
+    "better",
+    "value",
+    "n",
+    "low",
+    "high",
+    "interval",
+    "paper",
+    "difference",
+    "status",
+    "reason",
+    "note",
+    "cells",
+)
+
+
+def export(results: Results, table: str, fmt: str) -> str:
+    """The table of a name (see `bench.report.tables.TABLES`) as text.
+
+    Raises `SuiteError` for an unknown table or format, listing those that exist.
+    """
+    if fmt not in FORMATS:
+        raise SuiteError(f"--format {fmt}: expected one of {', '.join(FORMATS)}")
+    return FORMATS[fmt](build(Rows(results), table))
+
+
+def records(tables: Sequence[Table]) -> list[dict[str, Any]]:
+    """One record per figure; none where there is no value."""
+    return [_record(t, g, r, c, f) for t in tables for g, r, c, f in t.figures()]
+
+
+def _record(table: Table, group: Group, row: Row, column: Column, figure: Figure) -> dict[str, Any]:
+    def scaled(value: float | None) -> float | None:
+        return None if value is None else float(f"{value * column.quantity.scale:.6g}")
+
+    return {
+        "table": table.name,
+        "experiment": table.experiment,
+        "dataset": group.label,
+        "dataset_stands_in_for": group.stands_in_for,
+        "synthetic": group.synthetic,
+        "defense": row.defense or None,
+        "authorised": row.authorised or None,
+        "authorised_stands_in_for": row.stands_in_for,
+        "row": row.label,
+        "column": column.label,
+        "column_stands_in_for": column.stands_in_for,
+        "role": figure.role,
+        "quantity": column.quantity.name,
+        "unit": column.quantity.unit or None,
+        "better": _better(column, figure),
+        "value": scaled(figure.value),
+        "n": figure.n if figure.value is not None else None,
+        "low": scaled(figure.low),
+        "high": scaled(figure.high),
+        "interval": figure.interval or None,
+        "paper": scaled(figure.paper),
+        "difference": scaled(figure.difference),
+        "status": figure.status,
+        "reason": figure.reason,
+        "note": figure.note,
+        "cells": " ".join(figure.cells) or None,
+    }
+
+
+def _better(column: Column, figure: Figure) -> str | None:
+    better = column.quantity.better
+    if better == "split":
+        return {"authorised": "higher", "unauthorised": "lower"}.get(figure.role)
+    return better or None
+
+
+def _csv(tables: Sequence[Table]) -> str:
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, FIELDS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({k: _spreadsheet_safe(v) for k, v in r.items()} for r in records(tables))
+    return buffer.getvalue().rstrip("\n")
+
+
+def _spreadsheet_safe(value: Any) -> Any:
+    """Text that a spreadsheet would run as a formula gets a leading apostrophe."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" and value else value
+
+
+def _json(tables: Sequence[Table]) -> str:
+    made = [
+        {
+            "table": t.name,
+            "title": t.title,
+            "caption": t.caption,
+            "experiment": t.experiment,
+            "source": t.source,
+            "notes": list(t.notes),
+            "figures": records([t]),
+        }
+        for t in tables
+    ]
+    return json.dumps(made, indent=1, ensure_ascii=False, allow_nan=False)
+
+
+# ---- Markdown --------------------------------------------------------------------------------------------------------
+
+
+def _markdown(tables: Sequence[Table]) -> str:
+    return "\n\n".join(_markdown_table(t) for t in tables)
+
+
+def _markdown_table(table: Table) -> str:
+    head = ["data set", "row", *(_plain_heading(c) for c in table.columns)]
+    body = []
+    for group in table.groups:
+        for row in group.rows:
+            figures = [_plain(c, f) for c, f in zip(table.columns, row.figures, strict=True)]
+            body.append([_plain_name(group.label, group.stands_in_for), _plain_row(row), *figures])
+    cells = [[_markdown_escape(t) for t in line] for line in [head, *body]]
+    for line in cells[1:]:
+        line[2:] = [_underlined(t) for t in line[2:]]
+    widths = [max(3, *(len(line[i]) for line in cells)) for i in range(len(head))]
+    rule = ["-" * w if i < 2 else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
+    lines = []
+    for line in [cells[0], rule, *cells[1:]]:
+        padded = [t.ljust(w) if i < 2 else t.rjust(w) for i, (t, w) in enumerate(zip(line, widths, strict=True))]
+        lines.append(f"| {' | '.join(padded)} |")
+    about = [f"**{_markdown_escape(_title(table))}** {_markdown_escape(_caption(table))}"]
+    about += [f"{_markdown_escape(n)}" for n in table.notes]
+    return "\n".join(["\n\n".join(about), "", *lines])
+
+
+_AUTHORISED = "\x00"  # marks the authorised figure until the text is escaped
+
+
+def _underlined(text: str) -> str:
+    return f"<u>{text.removeprefix(_AUTHORISED)}</u>" if text.startswith(_AUTHORISED) else text
+
+
+def _markdown_escape(text: str) -> str:
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace("\n", " ")
+    return re.sub(r"([\\`*_\[\]|])", r"\\\1", text)
+
+
+def _plain_heading(column: Column) -> str:
+    unit = f", {column.quantity.unit}" if column.quantity.unit else ""
+    arrow = f" {column.quantity.arrow}" if column.quantity.arrow else ""
+    return f"{_plain_name(column.label, column.stands_in_for)}{unit}{arrow}"
+
+
+def _plain_name(label: str, stands_in_for: str | None) -> str:
+    return f"{label} (for {stands_in_for})" if stands_in_for else label
+
+
+def _plain_row(row: Row) -> str:
+    label = f"{row.defense}: {row.authorised}" if row.kind == "authorised" else row.label
+    return _plain_name(label, row.stands_in_for)
+
+
+def _plain(column: Column, figure: Figure) -> str:
+    quantity = column.quantity
+    if figure.value is None:
+        return figure.status
+    text = quantity.shown(figure.value)
+    if span := quantity.span(figure.low, figure.high):
+        text += f" ({span})"
+    text += f" N={figure.n}"
+    if figure.paper is not None:
+        text += f", paper {quantity.shown(figure.paper)}"
+    return _AUTHORISED + text if figure.role == "authorised" and quantity.better == "split" else text
+
+
+def _title(table: Table) -> str:
+    return f"{table.title} ({table.experiment})"
+
+
+def _caption(table: Table) -> str:
+    direction = next((c.quantity.direction for c in table.columns if c.quantity.better == "split"), "")
+    parts = [table.caption, f"{direction[:1].upper()}{direction[1:]}." if direction else ""]
+    parts.append("In brackets: 95 % interval.")
+    if any(g.synthetic for g in table.groups):
+        parts.append("Synthetic stand-in data: no figure is a claim about real faces.")
+    return " ".join(p for p in parts if p)
+
+
+# ---- LaTeX -----------------------------------------------------------------------------------------------------------
+
+
+def _latex(tables: Sequence[Table]) -> str:
+    head = "% needs \\usepackage{booktabs} and \\usepackage{graphicx}"
+    return "\n\n".join([head, *(_latex_table(t) for t in tables)])
+
+
+def _latex_table(table: Table) -> str:
+    columns = table.columns
+    lines = [
+        "\\begin{table*}[tb]",
+        "\\centering",
+        f"\\caption{{{latex_escape(_title(table) + '. ' + _caption(table) + _latex_n(table))}}}",
+        f"\\label{{tab:{re.sub(r'[^A-Za-z0-9-]', '-', f'{table.experiment}-{table.name}')}}}",
+        "\\resizebox{\\textwidth}{!}{%",
+        f"\\begin{{tabular}}{{ll{'r' * len(columns)}}}",
+        "\\toprule",
+        " & ".join(["Data set", "Authorised model", *(_latex_heading(c) for c in columns)]) + " \\\\",
+    ]
+    for group in table.groups:
+        lines.append("\\midrule")
+        for i, row in enumerate(group.rows):
+            name = _stack([group.label, _for(group.stands_in_for)]) if i == 0 else ""
+            label = f"{row.defense}: {row.authorised}" if row.kind == "authorised" else row.label
+            figures = [_latex_figure(c, f, table) for c, f in zip(columns, row.figures, strict=True)]
+            lines.append(" & ".join([name, _stack([label, _for(row.stands_in_for)]), *figures]) + " \\\\")
+    lines += ["\\bottomrule", "\\end{tabular}}", "\\end{table*}"]
+    return "\n".join(lines)
+
+
+def _latex_n(table: Table) -> str:
+    return f" N = {table.common_n} unless said otherwise." if table.common_n else ""
+
+
+def _latex_heading(column: Column) -> str:
+    unit = f" ({column.quantity.unit})" if column.quantity.unit else ""
+    arrow = {"higher": " $\\uparrow$", "lower": " $\\downarrow$"}.get(column.quantity.better, "")
+    stacked = _stack([f"{column.label}{unit}", _for(column.stands_in_for)])
+    return f"{stacked}{arrow}"
+
+
+def _latex_figure(column: Column, figure: Figure, table: Table) -> str:
+    quantity = column.quantity
+    if figure.value is None:
+        return latex_escape(figure.status)
+    value = latex_escape(quantity.shown(figure.value))
+    if figure.role == "authorised" and quantity.better == "split":
+        value = f"\\underline{{{value}}}"
+    small = [quantity.span(figure.low, figure.high)]
+    small += [] if figure.n == table.common_n else [f"N = {figure.n}"]
+    small += [] if figure.paper is None else [f"paper {quantity.shown(figure.paper)}"]
+    lines = [value, *(f"{{\\tiny {latex_escape(s)}}}" for s in small if s)]
+    stacked = " \\\\ ".join(lines)
+    return f"\\shortstack[r]{{{stacked}}}" if len(lines) > 1 else value
+
+
+def _for(stands_in_for: str | None) -> str:
+    return f"for {stands_in_for}" if stands_in_for else ""
+
+
+def _stack(lines: Sequence[str]) -> str:
+    """One or two lines; the second one small."""
+    first, second = latex_escape(lines[0]), latex_escape(lines[1])
+    return f"\\shortstack[l]{{{first} \\\\ {{\\tiny {second}}}}}" if second else first
+
+
+_LATEX = {
+    "\\": "\\textbackslash{}",
+    "&": "\\&",
+    "%": "\\%",
+    "$": "\\$",
+    "#": "\\#",
+    "_": "\\_",
+    "{": "\\{",
+    "}": "\\}",
+    "~": "\\textasciitilde{}",
+    "^": "\\textasciicircum{}",
+    "<": "\\textless{}",
+    ">": "\\textgreater{}",
+    "–": "--",
+    "−": "$-$",
+    "κ": "$\\kappa$",
+    "↑": "$\\uparrow$",
+    "↓": "$\\downarrow$",
+    "[": "{[}",
+    "]": "{]}",
+    "\n": " ",
+}
+
+
+def latex_escape(text: str) -> str:
+    """Text that LaTeX prints as it is."""
+    return "".join(_LATEX.get(c, c) for c in text)
+
+
+FORMATS: Mapping[str, Callable[[Sequence[Table]], str]] = {
+    "csv": _csv,
+    "json": _json,
+    "md": _markdown,
+    "latex": _latex,
+}

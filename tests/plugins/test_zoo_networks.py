@@ -1,0 +1,372 @@
+"""The compact networks, their losses and the training loop, on tiny random data."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import bench_zoo
+import numpy as np
+import pytest
+import torch
+from bench_zoo import losses
+from bench_zoo.config import Phase, TrainConfig, config_from
+from bench_zoo.data import DataSpec, TrainData, prepare
+from bench_zoo.evaluate import PairList, stratified_folds, ten_fold, verify
+from bench_zoo.export import check_model, from_half, half_weights, make_model
+from bench_zoo.networks import ARCHITECTURES, N_STAGES, PReLU, build, count_flops, count_parameters
+from bench_zoo.train import learning_rate, margin_share, train
+from torch import Tensor
+
+CARDS = sorted((Path(bench_zoo.__file__).parent / "weights").glob("*.json"))
+NAMES = sorted(ARCHITECTURES)
+
+
+def images(n: int, size: int = 112, seed: int = 0) -> Tensor:
+    return torch.rand((n, 3, size, size), generator=torch.Generator().manual_seed(seed))
+
+
+# --- networks ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_costs_stay_within_the_bars(name: str) -> None:
+    net = build(name)
+    assert count_flops(net) < 80e6
+    assert count_parameters(net) < 1_000_000
+    if name == "mobilenet":
+        assert count_flops(net) < 26e6
+
+
+def test_flops_by_hand() -> None:
+    net = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3, stride=2, padding=1, bias=False),
+        torch.nn.Conv2d(8, 8, 3, padding=1, groups=8),
+        torch.nn.Flatten(),
+        torch.nn.Linear(8 * 16, 5),
+    )
+    expected = 2 * (16 * 8 * 27 + 16 * 8 * 9 + 8 * 16 * 5)
+    assert count_flops(net, size=8) == expected
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_five_stages_end_at_seven_by_seven(name: str) -> None:
+    net = build(name).eval()
+    x = images(2)
+    maps = net.features(x)
+    assert len(net.stages) == len(maps) == N_STAGES
+    sides = [m.shape[-1] for m in maps]
+    assert sides[0] == 56
+    assert sides[-1] == 7
+    assert sides == sorted(sides, reverse=True)
+    embedding = net(x)
+    assert embedding.shape == (2, 128)
+    assert torch.equal(embedding, net.embed_features(maps[-1]))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_features_run_nothing_beyond(name: str) -> None:
+    net = build(name).eval()
+    ran: list[int] = []
+    for i, stage in enumerate(net.stages):
+        stage.register_forward_hook(lambda *_, i=i: ran.append(i))
+    short = net.features(images(1), upto=2)
+    assert ran == [0, 1]
+    assert all(torch.equal(a, b) for a, b in zip(short, net.features(images(1)), strict=False))
+    for wrong in (0, 6):
+        with pytest.raises(ValueError, match="upto"):
+            net.features(images(1), upto=wrong)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradients_reach_the_pixels_and_batches_do_not_mix(name: str) -> None:
+    net = build(name).eval().requires_grad_(False)
+    x = images(3).requires_grad_()
+    net.features(x)[-1].square().sum().backward()
+    assert x.grad is not None
+    assert bool((x.grad.abs().flatten(1).sum(1) > 0).all())
+    alone = images(3)[1:2].requires_grad_()
+    net.features(alone)[-1].square().sum().backward()
+    assert alone.grad is not None
+    torch.testing.assert_close(alone.grad[0], x.grad[1], rtol=1e-3, atol=1e-3 * float(x.grad.abs().max()))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_smaller_pictures_and_seeds(name: str) -> None:
+    net = build(name, seed=1).eval()
+    assert net(images(1, size=64)).shape == (1, 128)
+    same, other = build(name, seed=1).state_dict(), build(name, seed=2).state_dict()
+    assert all(torch.equal(v, same[k]) for k, v in net.state_dict().items())
+    assert not torch.equal(net.state_dict()["stages.0.0.weight"], other["stages.0.0.weight"])
+
+
+def test_build_names_what_it_knows() -> None:
+    with pytest.raises(ValueError, match="mobilenet"):
+        build("vgg")
+
+
+@pytest.mark.parametrize("slope", [0.25, -0.4, 0.99, 1.3])
+def test_prelu_matches_the_built_in(slope: float) -> None:
+    generator = torch.Generator().manual_seed(4)
+    x = torch.randn((2, 5, 6, 7), generator=generator).contiguous(memory_format=torch.channels_last)
+    grad = torch.randn((2, 5, 6, 7), generator=generator)
+    ours, reference = PReLU(), torch.nn.PReLU()
+    ours.weight.data.fill_(slope)
+    reference.weight.data.fill_(slope)
+    a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
+    ours(a).backward(grad)
+    reference(b).backward(grad)
+    torch.testing.assert_close(ours(a), reference(b))
+    torch.testing.assert_close(a.grad, b.grad)
+    torch.testing.assert_close(ours.weight.grad, reference.weight.grad, rtol=1e-3, atol=1e-4)
+
+
+# --- losses -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("degrees", [5.0, 40.0, 90.0, 130.0, 175.0])
+def test_margin_functions_by_hand(degrees: float) -> None:
+    theta = math.radians(degrees)
+    cosine = torch.tensor([math.cos(theta)], dtype=torch.float64)
+    arc = math.cos(theta + 0.3) if theta + 0.3 < math.pi else math.cos(theta) - 0.3 * math.sin(0.3)
+    assert losses.arcface(cosine, 0.3).item() == pytest.approx(arc, abs=1e-5)
+    assert losses.cosface(cosine, 0.2).item() == pytest.approx(math.cos(theta) - 0.2)
+    # A-softmax with m = 4, case by case as in the paper's definition
+    k = int(degrees // 45)
+    psi = (-1) ** k * math.cos(4 * theta) - 2 * k
+    assert losses.sphereface(cosine, 4.0).item() == pytest.approx(psi, abs=1e-4)
+
+
+@pytest.mark.parametrize("margin", [1.0, 1.35, 1.7, 3.0, 4.0])
+def test_sphereface_falls_monotonously_from_one(margin: float) -> None:
+    theta = torch.linspace(0.01, math.pi - 0.01, 500, dtype=torch.float64)
+    psi = losses.sphereface(theta.cos(), margin)
+    assert bool((psi.diff() < 0).all())
+    assert bool((psi <= theta.cos() + 1e-9).all())
+    assert psi[0].item() == pytest.approx(1.0, abs=1e-2)
+
+
+def test_logits_by_hand() -> None:
+    embeddings = torch.tensor([[3.0, 4.0], [0.0, 2.0]])
+    classes = torch.tensor([[1.0, 0.0], [0.0, 5.0]])
+    labels = torch.tensor([0, 1])
+    cosine = torch.tensor([[0.6, 0.8], [0.0, 1.0]])
+
+    def run(loss: losses.Loss, margin: float) -> Tensor:
+        return losses.logits(loss, embeddings, classes, labels, scale=10.0, margin=margin)
+
+    torch.testing.assert_close(run("softmax", 0.0), torch.tensor([[3.0, 20.0], [0.0, 10.0]]))
+    torch.testing.assert_close(run("normface", 0.0), 10 * cosine)
+    torch.testing.assert_close(run("cosface", 0.2), torch.tensor([[4.0, 8.0], [0.0, 8.0]]))
+    torch.testing.assert_close(run("arcface", 0.0), 10 * cosine)
+    arc = run("arcface", 0.5)
+    assert arc[0, 0].item() == pytest.approx(10 * math.cos(math.acos(0.6) + 0.5), abs=1e-4)
+    assert arc[0, 1].item() == pytest.approx(8.0, abs=1e-5)
+    sphere = run("sphereface", 1.5)
+    assert sphere[0, 0].item() == pytest.approx(10 * math.cos(1.5 * math.acos(0.6)), abs=1e-4)
+
+
+def test_logits_refuse_what_they_do_not_know() -> None:
+    x = torch.ones(1, 2)
+    y = torch.zeros(1, dtype=torch.int64)
+    with pytest.raises(ValueError, match="arcface"):
+        losses.logits("triplet", x, x, y, scale=1.0, margin=0.0)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="at least 1"):
+        losses.logits("sphereface", x, x, y, scale=1.0, margin=0.5)
+
+
+# --- schedules and configuration --------------------------------------------------------------------------------
+
+
+def test_learning_rate_and_margin_by_hand() -> None:
+    phase = Phase(images=1, identities=1, lr=0.2, lr_end=0.1, warmup=0.5, margin=1.0, margin_from=0.5, ramp=0.5)
+    assert [learning_rate(phase, t) for t in (0.0, 0.25, 0.5, 0.75)] == pytest.approx([0.0, 0.1, 0.2, 0.15])
+    assert [margin_share(phase, t) for t in (0.0, 0.25, 0.5, 1.0)] == pytest.approx([0.5, 0.75, 1.0, 1.0])
+
+
+def test_config_from_a_table() -> None:
+    table = {"name": "t", "architecture": "ir", "loss": "sphereface", "seed": 1, "margin": 1.5}
+    config = config_from({**table, "phases": [{"images": 300, "identities": 2}]})
+    assert config.total_steps == 3
+    assert config.margin_at(0.5) == pytest.approx(1.25)
+    assert config.digest != replace(config, seed=2).digest
+    with pytest.raises(ValueError, match="epochs"):
+        config_from({**table, "epochs": 3, "phases": [{"images": 300, "identities": 2}]})
+    with pytest.raises(ValueError, match="phase"):
+        config_from(table)
+    with pytest.raises(ValueError, match="margin"):
+        config_from({**table, "margin": 0.5, "phases": [{"images": 300, "identities": 2}]})
+
+
+# --- training ---------------------------------------------------------------------------------------------------
+
+
+class _Rendered:
+    def __init__(self, pictures: Tensor) -> None:
+        self.images = pictures
+
+
+def _render(
+    seed: int, subjects: Tensor, shots: Tensor, *, age: Tensor | None = None, style: str = "wild"
+) -> _Rendered:
+    """Flat colours: a colour per subject, and a little noise per shot."""
+    out = torch.empty((len(subjects), 3, 112, 112), dtype=torch.uint8)
+    for i, (subject, shot) in enumerate(zip(subjects.tolist(), shots.tolist(), strict=True)):
+        colour = np.random.default_rng([seed, subject]).integers(20, 236, (3, 4, 4))
+        noise = np.random.default_rng([seed, subject, shot]).integers(-10, 11, (3, 4, 4))
+        out[i] = torch.from_numpy((colour + noise).astype(np.uint8)).repeat_interleave(28, 1).repeat_interleave(28, 2)
+    return _Rendered(out)
+
+
+SPEC = DataSpec(seed=5, groups=((6, 8), (4, 4)))
+TINY = TrainConfig(
+    name="tiny",
+    architecture="mobilenet",
+    loss="arcface",
+    seed=3,
+    margin=0.3,
+    batch=16,
+    phases=(
+        Phase(images=96, identities=6, size=64, lr=0.05),
+        Phase(images=64, identities=10, size=64, lr=0.05, margin=1.0),
+    ),
+)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> TrainData:
+    return prepare(SPEC, _render, "test", tmp_path / "cache", progress=lambda _: None)
+
+
+def test_prepare_renders_once(tmp_path: Path, data: TrainData) -> None:
+    assert data.images.shape == (64, 112, 112, 3)
+    assert data.labels.tolist() == sorted(data.labels.tolist())
+    assert data.prefix(6) == 48
+
+    def refuse(*_: object, **__: object) -> _Rendered:
+        raise AssertionError("rendered again")
+
+    again = prepare(SPEC, refuse, "test", tmp_path / "cache")
+    assert np.array_equal(again.images, data.images)
+    assert SPEC.key("test") != SPEC.key("other") != replace(SPEC, seed=6).key("other")
+    assert [p.suffix for p in (tmp_path / "cache").iterdir()] == [".npy"]
+
+
+def test_training_continues_to_the_same_weights(tmp_path: Path, data: TrainData) -> None:
+    def quiet(_: str) -> None:
+        return
+
+    ended: list[int] = []
+    straight = train(TINY, data, tmp_path / "a", on_phase=lambda i, _: ended.append(i), progress=quiet)
+    assert ended == [0, 1]
+    pieces = 0
+    while (resumed := train(TINY, data, tmp_path / "b", stop_after=4, progress=quiet)) is None:
+        pieces += 1
+    assert pieces == 2
+    assert straight is not None
+    for (name, a), b in zip(straight.state_dict().items(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+    with pytest.raises(ValueError, match="recipe"):
+        train(replace(TINY, seed=4), data, tmp_path / "b", progress=quiet)
+
+
+def test_loss_falls_and_the_card_is_complete(tmp_path: Path, data: TrainData) -> None:
+    lines: list[str] = []
+    phase = Phase(images=50 * 16 * 2, identities=10, size=32, lr=0.05)
+    config = replace(TINY, loss="cosface", phases=(phase,))
+    pairs = PairList(
+        name="seen",
+        images=torch.from_numpy(np.ascontiguousarray(data.images.transpose(0, 3, 1, 2))),
+        left=np.arange(40) % 6 * 8,
+        right=np.where(np.arange(40) % 2 == 0, np.arange(40) % 6 * 8 + 1, (np.arange(40) % 6 * 8 + 8) % 48),
+        same=np.arange(40) % 2 == 0,
+        fold=stratified_folds(np.arange(40) % 2 == 0),
+    )
+    card = make_model(
+        config,
+        SPEC,
+        render=_render,
+        generator="test",
+        protocols=lambda: [pairs],
+        cache_dir=tmp_path / "cache",
+        weights_dir=tmp_path / "weights",
+        progress=lines.append,
+    )
+    first, second = (float(s.split("loss ")[1].split()[0]) for s in lines if " loss " in s)
+    assert second < first
+    check_model(tmp_path / "weights" / "tiny.json")
+    assert card == json.loads((tmp_path / "weights" / "tiny.json").read_text())
+    assert card["verification"][0]["pairs"] == 40
+    (tmp_path / "weights" / "tiny.safetensors").write_bytes(b"")
+    with pytest.raises(ValueError, match="sha256"):
+        check_model(tmp_path / "weights" / "tiny.json")
+
+
+# --- evaluation -------------------------------------------------------------------------------------------------
+
+
+def test_ten_fold_by_hand() -> None:
+    same = np.array([True, False] * 10)
+    fold = np.arange(20) // 2
+    scores = np.where(same, 0.8, 0.2)
+    accuracies, thresholds = ten_fold(scores, same, fold)
+    assert accuracies.tolist() == [1.0] * 10
+    assert thresholds == pytest.approx(0.5)
+    scores[0] = 0.1  # a genuine pair below the impostors: wrong in its own fold only
+    assert ten_fold(scores, same, fold)[0].tolist() == [0.5] + [1.0] * 9
+
+
+def test_ten_fold_of_chance_is_half() -> None:
+    rng = np.random.default_rng(0)
+    same = np.arange(4000) % 2 == 0
+    accuracies, _ = ten_fold(rng.normal(size=4000), same, stratified_folds(same))
+    assert accuracies.mean() == pytest.approx(0.5, abs=0.04)
+
+
+def test_half_precision_round_trip() -> None:
+    net = build("ir", seed=2).eval()
+    weights = half_weights(net)
+    assert sum(w.numel() * w.element_size() for w in weights.values()) < 2e6
+    again = from_half("ir", weights)
+    torch.testing.assert_close(again(images(1)), net(images(1)), rtol=0.05, atol=0.05)
+    with torch.no_grad():
+        net.stages[0][0].weight.fill_(1e6)  # type: ignore[index]
+    with pytest.raises(ValueError, match="half precision"):
+        half_weights(net)
+
+
+def test_verify_is_symmetric_under_mirroring() -> None:
+    net = build("mobilenet", seed=2)
+    x = (images(4) * 255).to(torch.uint8)
+    both = torch.cat([x, x.flip(3)])
+    same = np.array([True] * 4)
+    pairs = PairList(
+        name="mirror",
+        images=both,
+        left=np.concatenate([np.arange(4), np.arange(4)]),
+        right=np.concatenate([np.arange(4) + 4, (np.arange(4) + 1) % 4]),
+        same=np.concatenate([same, ~same]),
+        fold=np.array([0, 1, 0, 1, 0, 1, 0, 1]),
+    )
+    assert verify(net, pairs).genuine_mean == pytest.approx(1.0, abs=1e-4)
+
+
+# --- bundled weights --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("card_path", CARDS, ids=lambda p: p.stem)
+def test_bundled_weights_match_their_card(card_path: Path) -> None:
+    check_model(card_path)
+    card = json.loads(card_path.read_text())
+    assert card["bytes"] < 2_000_000
+    assert card["mflops"] < 80
+    assert card["parameters"] == count_parameters(build(card["architecture"]))
+    accuracy = {v["name"]: v["accuracy"] for v in card["verification"]}
+    bars = {"synth-lfw": 0.97, "synth-cfp-ff": 0.97, "synth-agedb30": 0.95, "synth-calfw": 0.93}
+    for name, bar in bars.items():
+        assert accuracy[name] >= bar, name
+    for v in card["verification"]:
+        assert v["pairs"] >= 1000
+        assert v["impostor_std"] <= 0.15, v["name"]
