@@ -4,7 +4,7 @@ Plugin authors need only what is exported here; see ``docs/plugins.md``.
 """
 
 from bench.errors import BenchError, CapabilityError, ContractError, DataError, PluginError, StorageError, SuiteError
-from bench.hookspecs import Attack, Dataset, Defense, Model, Network, TrainingSet, hookimpl
+from bench.hookspecs import Attack, Dataset, Defense, Model, Need, Network, Section, Sees, TrainingSet, hookimpl
 from bench.types import Faces, Pairs, Protected
 
 __version__ = "0.1.0"
@@ -19,10 +19,13 @@ __all__ = [
     "Defense",
     "Faces",
     "Model",
+    "Need",
     "Network",
     "Pairs",
     "PluginError",
     "Protected",
+    "Section",
+    "Sees",
     "StorageError",
     "SuiteError",
     "TrainingSet",

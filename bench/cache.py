@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 TENSORS = "tensors.safetensors"
+_REQUIRED = {"files", "facts", "seconds", "peak_mb", "device"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,11 +64,10 @@ class Cache:
         """The manifest of a complete artifact, or none. Its files are not verified here."""
         try:
             manifest = json.loads((self.folder(key) / MANIFEST).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
         except (OSError, ValueError):
-            return None  # unreadable: the stage is made again, and `write` replaces the folder
-        return manifest if isinstance(manifest, dict) and isinstance(manifest.get("files"), dict) else None
+            return None  # missing or unreadable: the stage is made again, and `write` replaces the folder
+        known = isinstance(manifest, dict) and set(manifest) >= _REQUIRED and isinstance(manifest["files"], dict)
+        return manifest if known and manifest["files"] else None
 
     def verify(self, key: str) -> dict[str, Any]:
         """The manifest after comparing every file with its checksum; `DamagedError` says what is wrong."""
@@ -103,6 +103,7 @@ class Cache:
         """Store an artifact; it appears complete or not at all. ``about`` goes into the manifest."""
         import numpy as np
         import pyarrow.parquet as pq
+        from safetensors import SafetensorError
         from safetensors.numpy import save_file
 
         target = self.folder(key)
@@ -110,7 +111,7 @@ class Cache:
         try:
             beside.mkdir(parents=True)
             if artifact.tensors:
-                save_file({k: np.ascontiguousarray(v) for k, v in artifact.tensors.items()}, beside / TENSORS)
+                save_file({k: np.asarray(v, order="C") for k, v in artifact.tensors.items()}, beside / TENSORS)
             for name, table in artifact.tables.items():
                 pq.write_table(table, beside / f"{name}.parquet")
             files = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(beside.iterdir())}
@@ -120,8 +121,9 @@ class Cache:
             if target.exists():
                 self.discard(key)
             os.replace(beside, target)
-        except OSError as error:
-            raise StorageError(f"{self.root}: cannot store an artifact: {error.strerror or error}") from None
+        except (OSError, SafetensorError) as error:  # safetensors has its own name for a full disk
+            reason = getattr(error, "strerror", None) or error
+            raise StorageError(f"{self.root}: cannot store an artifact: {reason}") from None
         finally:
             shutil.rmtree(beside, ignore_errors=True)
 
@@ -137,7 +139,8 @@ class Cache:
             costs = json.loads((self.root / "costs.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
-        return {k: float(v) for k, v in costs.items()} if isinstance(costs, dict) else {}
+        known = costs.items() if isinstance(costs, dict) else ()
+        return {k: v for k, v in known if isinstance(v, float) and v >= 0}
 
     def record_costs(self, measured: Mapping[str, float]) -> None:
         """Remember measured costs for later estimates."""

@@ -106,11 +106,13 @@ class Context:
         return torch.stack(drawn).to(like.device)
 
 
-def check_faces(faces: Faces, who: str) -> None:
-    """A data set's images and columns: types, shapes, lengths, unique sample ids."""
+def check_faces(faces: Faces, size: tuple[int, int], who: str) -> None:
+    """A data set's images and columns: types, the declared ``(h, w)``, lengths, unique sample ids."""
     images = faces.images
     if not (isinstance(images, np.ndarray) and images.dtype == np.uint8 and images.ndim == 4 and images.shape[1] == 3):
         raise ContractError(f"{who}: expected images uint8 (n, 3, h, w), got {_what(images)}")
+    if images.shape[2:] != size:
+        raise ContractError(f"{who}: declares images of {size}, got {images.shape[2:]}")
     n = len(images)
     for name, column in {"subjects": faces.subjects, "sample_ids": faces.sample_ids, **faces.attributes}.items():
         if len(column) != n:
@@ -127,6 +129,8 @@ def check_pairs(pairs: Pairs, faces: Faces, wanted: int, who: str) -> None:
     for name, index in (("left", pairs.left), ("right", pairs.right)):
         if index.min() < 0 or index.max() >= len(faces.images):
             raise ContractError(f"{who}: {name} has indices outside [0, {len(faces.images)})")
+    if pairs.fold.min() < 0 or pairs.fold.max() > 9:
+        raise ContractError(f"{who}: expected folds in [0, 10), got {pairs.fold.min()} to {pairs.fold.max()}")
     same = faces.subjects[pairs.left] == faces.subjects[pairs.right]
     if not np.array_equal(same, pairs.same):
         raise ContractError(f"{who}: {int((same != pairs.same).sum())} pairs whose label contradicts the subjects")
@@ -144,16 +148,18 @@ def protect_checked(
         raise ContractError(f"{ctx.who}: protect() must return bench.Protected, got {type(protected).__name__}")
     if protected.images is None:
         raise ContractError(f"{ctx.who}: protect() returned no images, but the defense declares that it sends them")
-    out = _checked_images(protected.images.detach(), images, ctx.who)
+    out = _checked_images(protected.images, images, ctx.who).detach()
     for name, values in protected.extra.items():
-        if values.shape != (len(images),):
-            raise ContractError(
-                f"{ctx.who}: extra {name!r}: expected shape ({len(images)},), got {tuple(values.shape)}"
-            )
+        if not isinstance(values, torch.Tensor) or values.shape != (len(images),):
+            raise ContractError(f"{ctx.who}: extra {name!r}: expected a tensor ({len(images)},), got {_what(values)}")
+        if not torch.isfinite(values).all():
+            raise ContractError(f"{ctx.who}: extra {name!r} holds NaN or infinity")
     return out, protected.extra
 
 
 def _checked_images(out: torch.Tensor, images: torch.Tensor, who: str) -> torch.Tensor:
+    if not isinstance(out, torch.Tensor):
+        raise ContractError(f"{who}: expected images as a torch tensor, got {_what(out)}")
     if out.shape != images.shape:
         raise ContractError(f"{who}: expected images of shape {tuple(images.shape)}, got {tuple(out.shape)}")
     if not out.is_floating_point():

@@ -142,6 +142,11 @@ class Defense:
         """Forward passes of the shallow model per image (a backward counts as two); only for cost estimates."""
         return 0.0
 
+    def check_authorised(self, models: int) -> None:
+        """`ValueError` when one image cannot be protected for so many models; the cell is skipped with its message."""
+        if self.max_authorised is not None and models > self.max_authorised:
+            raise ValueError(f"protects for at most {self.max_authorised} authorised model(s); {models} are asked for")
+
     def splits(self, available: Sequence[str]) -> Sequence[str]:
         """The split points that it uses of those that a model has; `ValueError` when a model lacks one."""
         return ()

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from bench.errors import PluginError
 from bench.hookspecs import Attack, Dataset, Defense, Model
 from bench.plugins import Registry
 from bench.provenance import runtime_digest
@@ -45,7 +46,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class _Point:
-    """One combination of the axes, with the plugin instances that declare what it needs."""
+    """One combination of the axes."""
 
     dataset: Component
     authorised: tuple[Component, ...]
@@ -53,6 +54,12 @@ class _Point:
     attack: Component
     evaluated: Component
     repeat: int
+
+    @property
+    def labels(self) -> tuple[str | int, ...]:
+        """What tells a point from the others of its experiment: labels are unique on each axis."""
+        axes = (self.dataset, *self.authorised, self.defense, self.attack, self.evaluated)
+        return (*(c.label for c in axes), self.repeat)
 
 
 def canonical(value: Any) -> Any:
@@ -75,7 +82,8 @@ def canonical(value: Any) -> Any:
 
 def digest_of(value: Any) -> str:
     """sha256 of the canonical JSON of a value."""
-    return hashlib.sha256(json.dumps(canonical(value), sort_keys=True, allow_nan=False).encode()).hexdigest()
+    text = json.dumps(canonical(value), sort_keys=True, allow_nan=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def scoped_seed(suite_seed: int, *scope: object) -> int:
@@ -89,12 +97,12 @@ def make_plan(suite: Suite, registry: Registry, device: str, costs: Mapping[str,
     plan = Plan(suite=suite, device=device)
     builder = _Builder(plan, registry, costs or {})
     for experiment in suite.experiments:
-        seen: set[_Point] = set()
+        seen: set[tuple[str | int, ...]] = set()
         for point in _points(experiment):
             plan.requested += 1
             point = builder.without_ignored_axes(point)
-            if point not in seen:
-                seen.add(point)
+            if point.labels not in seen:
+                seen.add(point.labels)
                 plan.cells.append(builder.cell(experiment, point))
     return plan
 
@@ -167,9 +175,6 @@ class _Builder:
         name = point.defense.label
         if missing := sorted(defense.needs - SUPPLIED):
             return f"{name} needs {', '.join(missing)}, which this version of bench cannot supply"
-        limit = defense.max_authorised
-        if limit is not None and len(point.authorised) > limit:
-            return f"{name} protects for at most {limit} authorised model(s), and {len(point.authorised)} are asked for"
         for component in (*point.authorised, point.evaluated):
             size = self.instance(component).input_size
             if size != dataset.image_size:
@@ -177,6 +182,10 @@ class _Builder:
                 return f"{component.label} takes {'x'.join(map(str, size))} images, {point.dataset.label} has {found}"
         if reason := self._missing_splits(point, defense):
             return reason
+        try:
+            defense.check_authorised(len(point.authorised))
+        except ValueError as error:
+            return f"{name}: {error}"
         if "images" in attack.sees and "image" not in defense.sends:
             return f"{point.attack.label} must see images, and {name} sends only {', '.join(sorted(defense.sends))}"
         if attack.outputs != "recognition":
@@ -194,6 +203,9 @@ class _Builder:
                 defense.splits(splits)
             except ValueError as error:
                 return f"{point.defense.label} with {component.label}: {error}"
+            except Exception as error:
+                where = f"defense {point.defense.label} with {component.label}"
+                raise PluginError(f"{where}: splits() failed with {type(error).__name__}: {error}") from error
         return None
 
     def score_stages(self, experiment: Experiment, point: _Point) -> tuple[str, ...]:

@@ -142,7 +142,7 @@ def _load(entry: EntryPoint, registry: Registry) -> Plugin:
         found = _components(module)
         package, digest = source_digest(module)
         registry.manager.register(module, name=f"{base['distribution']}:{entry.name}")
-    except Exception as error:  # a stranger's code: anything may come, and all of it is shown
+    except (Exception, SystemExit) as error:  # a stranger's code: anything may come, and all of it is shown
         return Plugin(**base, reason=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
     origin = Origin(distribution=base["distribution"], version=base["version"], package=package, digest=digest)
     for key, cls in found.items():

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -17,9 +18,10 @@ from bench.cache import Cache
 from bench.engine import Event
 from bench.engine.local import LocalEngine
 from bench.errors import BenchError, StorageError
-from bench.plan import Plan, make_plan
+from bench.hookspecs import Section
+from bench.plan import Plan, digest_of, make_plan
 from bench.plugins import Registry, discover
-from bench.provenance import file_sha256, git_commit, machine, package_versions
+from bench.provenance import git_commit, machine, package_versions
 from bench.suite import load
 from bench.types import Cell, Component, Outcome, StageResult, Status
 
@@ -83,23 +85,61 @@ def run_plan(
 ) -> tuple[Path, list[Outcome]]:
     """Run a plan and write its run folder; what was finished is written also when the run ends early."""
     registry, cache = discover(), folders.cache
-    store.require_writable(folders.results, folders.reports)
+    name = plan.suite.name
+    store.require_writable(folders.results / name, folders.results / ".cache", folders.reports / name)
     _require_space(plan, folders)
     check_device(plan.device)
     if fresh:
         for key in plan.stages:
             cache.discard(key)
-    engine = LocalEngine() if workers is None else LocalEngine(workers=workers)
-    if plan.device == "cuda":
-        engine = LocalEngine(workers=1, threads=4)
+    engine = _engine(plan.device, workers)
     started, clock = datetime.now(UTC), time.perf_counter()
-    results = engine.run(plan, cache, on_event)
+    results: dict[str, StageResult] = {}
+
+    def write() -> tuple[Path, list[Outcome]]:
+        outcomes = [_outcome(cell, plan, results) for cell in plan.cells]
+        folder = store.run_folder(plan, folders.results, started.strftime("%Y%m%d-%H%M%S"))
+        record = _record(plan, registry, results, outcomes, started, time.perf_counter() - clock)
+        store.write_run(folder, outcomes, cache, registry, record)
+        return folder, outcomes
+
+    try:
+        engine.run(plan, cache, results, on_event)
+    except KeyboardInterrupt:
+        write()
+        raise
+    folder, outcomes = write()
     cache.record_costs(_measured_costs(plan, results))
-    outcomes = [_outcome(cell, plan, results, registry) for cell in plan.cells]
-    folder = store.run_folder(plan, folders.results, started.strftime("%Y%m%d-%H%M%S"))
-    record = _record(plan, registry, results, outcomes, started, time.perf_counter() - clock)
-    store.write_run(folder, outcomes, cache, registry, record)
+    _announce(outcomes, registry)
     return folder, outcomes
+
+
+def _engine(device: str, workers: int | None) -> LocalEngine:
+    """One worker per core on the CPU; one for a GPU, with the cores to feed it. ``workers`` overrides the number."""
+    if device == "cuda":
+        return LocalEngine(workers=workers or 1, threads=4)
+    return LocalEngine() if workers is None else LocalEngine(workers=workers)
+
+
+def report_sections(results: store.Results) -> list[Section]:
+    """What plugins add to the report; one that fails is a warning."""
+    sections: list[Section] = []
+    try:
+        for part in discover().manager.hook.bench_report_sections(results=results):
+            sections += part
+    except Exception as error:
+        warnings.warn(f"a plugin's bench_report_sections failed: {type(error).__name__}: {error}", stacklevel=2)
+    return sections
+
+
+def _announce(outcomes: Sequence[Outcome], registry: Registry) -> None:
+    """Tell plugins of every cell; one that fails is a warning, for the rows are written already."""
+    for outcome in outcomes:
+        try:
+            registry.manager.hook.bench_cell_done(outcome=outcome)
+        except Exception as error:
+            warnings.warn(f"a plugin's bench_cell_done failed: {type(error).__name__}: {error}", stacklevel=2)
+            return
 
 
 def _require_space(plan: Plan, folders: Folders) -> None:
@@ -136,7 +176,7 @@ def _path_of(cell: Cell, plan: Plan) -> list[str]:
     return list(seen)
 
 
-def _outcome(cell: Cell, plan: Plan, results: Mapping[str, StageResult], registry: Registry) -> Outcome:
+def _outcome(cell: Cell, plan: Plan, results: Mapping[str, StageResult]) -> Outcome:
     """How a cell ended, from how its stages ended."""
     reason = cell.skip
     found = [results[k] for k in _path_of(cell, plan) if k in results]
@@ -146,7 +186,7 @@ def _outcome(cell: Cell, plan: Plan, results: Mapping[str, StageResult], registr
         status, reason = bad[0].status, bad[0].reason
     elif not cell.skip and any(k not in results for k in cell.stages):
         status, reason = "failed", "the run ended before this cell was computed; the same command goes on"
-    outcome = Outcome(
+    return Outcome(
         cell=cell,
         status=status,
         reason=reason,
@@ -155,8 +195,6 @@ def _outcome(cell: Cell, plan: Plan, results: Mapping[str, StageResult], registr
         cached=bool(found) and all(r.cached for r in found),
         device=plan.device,
     )
-    registry.manager.hook.bench_cell_done(outcome=outcome)
-    return outcome
 
 
 def _record(
@@ -170,18 +208,19 @@ def _record(
     """What goes into ``run.json``."""
     suite = plan.suite
     count = {status: sum(o.status == status for o in outcomes) for status in ("ok", "skipped", "failed", "timeout")}
-    computed = sum(not r.cached for r in results.values())
-    components: dict[tuple[str, str], Component] = {}
+    computed = sum(r.status == "ok" and not r.cached for r in results.values())
+    failed = sum(r.status != "ok" for r in results.values())
+    components: dict[str, Component] = {}
     for cell in plan.cells:
         for c in (cell.dataset, *cell.authorised, cell.defense, cell.attack, cell.evaluated):
-            components[c.kind, c.label] = c
+            components[digest_of([c.kind, c.label, c])] = c
     return {
         "suite": {
             "name": suite.name,
             "title": suite.title,
             "description": suite.description,
             "path": str(suite.path),
-            "sha256": file_sha256(suite.path),
+            "sha256": suite.sha256,
             "raw": suite.raw,
             "experiments": [
                 {
@@ -190,7 +229,7 @@ def _record(
                     "pairs": e.pairs,
                     "kappa": e.kappa,
                     "fmr": e.fmr,
-                    "claims": e.claims.read_text(encoding="utf-8") if e.claims else None,
+                    "claims": e.claims,
                 }
                 for e in suite.experiments
             ],
@@ -219,6 +258,7 @@ def _record(
             **count,
             "stages": len(plan.stages),
             "computed": computed,
-            "cached": len(plan.stages) - computed,
+            "failed_stages": failed,
+            "cached": len(plan.stages) - computed - failed,
         },
     }

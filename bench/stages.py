@@ -6,6 +6,7 @@ recognises, attacks or scores it.
 
 from __future__ import annotations
 
+import copy
 import functools
 import io
 from collections.abc import Callable, Iterator, Mapping
@@ -92,19 +93,20 @@ def network(component: Component, device: torch.device) -> Network:
 def _faces(job: Job) -> Artifact:
     component = job.component("dataset")
     dataset: Dataset = build(component)
+    size = dataset.image_size
     split = job.stage.options["split"]
     who = f"data set {component.label} ({split})"
     ctx = job.context(who)
     if split == "evaluation":
         faces, pairs = dataset.evaluation(job.stage.options["pairs"], ctx)
-        contracts.check_faces(faces, who)
+        contracts.check_faces(faces, size, who)
         contracts.check_pairs(pairs, faces, job.stage.options["pairs"], who)
         columns = {"left": pairs.left, "right": pairs.right, "same": pairs.same, "fold": pairs.fold}
         return Artifact(
             tensors={"images": faces.images}, tables={"faces": _face_table(faces), "pairs": pa.table(columns)}
         )
     faces = dataset.calibration(ctx) if split == "calibration" else dataset.auxiliary(ctx)
-    contracts.check_faces(faces, who)
+    contracts.check_faces(faces, size, who)
     return Artifact(tensors={"images": faces.images}, tables={"faces": _face_table(faces)})
 
 
@@ -164,9 +166,10 @@ def _embed(job: Job) -> Artifact:
 
 
 def _authorised(job: Job) -> dict[str, Any]:
-    """The parts of a context that come from the authorised models."""
+    """The parts of a context that come from the authorised models: copies, which a defense cannot spoil for others."""
     networks = {
-        c.label: (network(c, job.device), tuple(build(c).splits)) for c in job.stage.components.get("authorised", ())
+        c.label: (copy.deepcopy(network(c, job.device)), tuple(build(c).splits))
+        for c in job.stage.components.get("authorised", ())
     }
     return {"authorised": tuple(networks), "_networks": networks}
 
@@ -204,6 +207,8 @@ def _protect(job: Job) -> Artifact:
         protected, extra = contracts.protect_checked(defense, job.to_float(faces.images[index]), ctx)
         images.append(protected.mul(255).round().to(torch.uint8).cpu().numpy())
         extras.append({k: v.detach().double().cpu().numpy() for k, v in extra.items()})
+    if any(set(e) != set(extras[0]) for e in extras):
+        raise ContractError(f"defense {component.label}: its extra numbers differ from batch to batch")
     columns = {name: np.concatenate([e[name] for e in extras]) for name in extras[0]}
     table = pa.table({"face": chosen, **{f"extra_{k}": v for k, v in columns.items()}})
     return Artifact(tensors={"images": np.concatenate(images)}, tables={"protected": table})
@@ -221,6 +226,8 @@ def _score_verification(job: Job) -> Artifact:
     where = np.searchsorted(chosen, pairs.left)
     subjects = read_faces(job.input("calibration_faces")).subjects
     impostors = metrics.impostor_scores(job.input("calibration").tensors["plain"], subjects)
+    if not len(impostors):
+        raise ContractError("calibration faces: expected at least two subjects to set a threshold on, got fewer")
     kappa = metrics.threshold_at_fmr(impostors, job.stage.options["fmr"])
     x1, x2, x1_protected = clean["plain"][pairs.left], clean["plain"][pairs.right], protected["plain"][where]
     flip1, flip2 = clean["flipped"][pairs.left], clean["flipped"][pairs.right]
@@ -255,7 +262,7 @@ def _score_images(job: Job) -> Artifact:
     about = protected.tables["protected"]
     index = about["face"].to_numpy()
     originals, images = faces.images[index], _images(protected)
-    extras = {n.removeprefix("extra_"): about[n].to_numpy() for n in about.column_names if n.startswith("extra_")}
+    extras = {name: about[name] for name in about.column_names if name.startswith("extra_")}
     similarity = _similarity(originals, images)
     rows = pa.table({"sample_id": faces.sample_ids[index], "subject": faces.subjects[index], **similarity, **extras})
     shown = np.unique(np.linspace(0, len(index) - 1, min(EXAMPLES, len(index))).round().astype(int))

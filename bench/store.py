@@ -28,7 +28,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench.cache import Cache, write_atomically
+from bench.cache import Cache, DamagedError, write_atomically
 from bench.errors import StorageError, did_you_mean
 from bench.hookspecs import Dataset, Model
 from bench.plugins import Registry
@@ -39,8 +39,23 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 SAMPLES = ("verification", "images", "floors", "examples")
-# The columns that say which cell (or which part of several cells) a per-sample row belongs to.
-_POINT = ("experiment", "dataset", "defense", "authorised", "repeat")
+_TEXT, _NUMBER, _COUNT, _FLAG = pa.string(), pa.float64(), pa.int64(), pa.bool_()
+CELLS = pa.schema(
+    [
+        *((name, _TEXT) for name in ("cell", "experiment", "table", "dataset", "dataset_stands_in_for")),
+        ("synthetic", _FLAG),
+        *((name, _TEXT) for name in ("defense", "defense_params", "authorised", "authorised_stand_in_for", "attack")),
+        *((name, _TEXT) for name in ("evaluated", "evaluated_stands_in_for", "role")),
+        ("repeat", _COUNT),
+        ("pairs", _COUNT),
+        ("kappa", _NUMBER),
+        *((name, _TEXT) for name in ("threat", "status", "reason")),
+        ("seconds", _NUMBER),
+        ("peak_mb", _NUMBER),
+        ("cached", _FLAG),
+        *((name, _TEXT) for name in ("device", "stages", "components")),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -56,6 +71,8 @@ class Results:
             run: dict[str, Any] = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise StorageError(f"{self.folder / 'run.json'}: expected the record of a run: {error}") from None
+        if not isinstance(run, dict):
+            raise StorageError(f"{self.folder / 'run.json'}: expected the record of a run, found something else")
         if run.get("schema") != SCHEMA_VERSION:
             found = run.get("schema")
             raise StorageError(
@@ -114,7 +131,7 @@ def cell_row(outcome: Outcome, registry: Registry) -> dict[str, Any]:
         "dataset_stands_in_for": dataset.stands_in_for,
         "synthetic": dataset.synthetic,
         "defense": cell.defense.label,
-        "defense_params": json.dumps(dict(cell.defense.params), sort_keys=True),
+        "defense_params": json.dumps(dict(cell.defense.params), sort_keys=True, default=str),
         "authorised": label_of(cell.authorised),
         "authorised_stand_in_for": "+".join(_stands_in_for(c, registry) for c in cell.authorised),
         "attack": cell.attack.label,
@@ -132,7 +149,7 @@ def cell_row(outcome: Outcome, registry: Registry) -> dict[str, Any]:
         "cached": outcome.cached,
         "device": outcome.device,
         "stages": json.dumps(cell.stages),
-        "components": json.dumps([_component_row(c) for c in components]),
+        "components": json.dumps([asdict(c) for c in components], default=str),
     }
 
 
@@ -150,12 +167,8 @@ def _role(cell: Cell) -> str:
     """What the evaluated model is to the client: ``authorised``, ``unauthorised``, or ``any`` without authorisation."""
     if not cell.authorised:
         return "any"
-    return "authorised" if cell.evaluated.label in {c.label for c in cell.authorised} else "unauthorised"
-
-
-def _component_row(component: Component) -> dict[str, Any]:
-    row = asdict(component)
-    return {**row, "params": dict(component.params), "passed": dict(component.passed)}
+    authorised = any((c.name, c.params) == (cell.evaluated.name, cell.evaluated.params) for c in cell.authorised)
+    return "authorised" if authorised else "unauthorised"
 
 
 def _points(cell: Cell) -> dict[str, Any]:
@@ -185,7 +198,11 @@ def _sample_tables(outcomes: Iterable[Outcome], cache: Cache) -> dict[str, list[
             continue
         cell = outcome.cell
         for key in cell.stages:
-            for name, table in cache.read(key).tables.items():
+            try:
+                artifact = cache.read(key)
+            except DamagedError as error:
+                raise StorageError(f"{error}; run the same command again: it will be computed anew") from None
+            for name, table in artifact.tables.items():
                 columns = _points(cell)
                 if name == "verification":
                     columns = {"cell": cell.id, **columns, "evaluated": cell.evaluated.label}
@@ -211,10 +228,10 @@ def write_run(
             else:
                 path.unlink(missing_ok=True)
         rows = [cell_row(outcome, registry) for outcome in outcomes]
-        _write_parquet(folder / "cells.parquet", pa.Table.from_pylist(rows))
+        _write_parquet(folder / "cells.parquet", pa.Table.from_pylist(rows, schema=CELLS))
     except OSError as error:
         raise StorageError(f"{folder}: cannot write the results: {error.strerror or error}") from None
-    write_atomically(folder / "run.json", json.dumps({"schema": SCHEMA_VERSION, **run}, indent=1))
+    write_atomically(folder / "run.json", json.dumps({"schema": SCHEMA_VERSION, **run}, indent=1, default=str))
 
 
 def _write_parquet(path: Path, table: pa.Table) -> None:
@@ -238,12 +255,12 @@ def require_writable(*folders: Path) -> None:
     """`StorageError` unless files can be made in every folder (or in the nearest one above it that exists)."""
     for folder in folders:
         existing = folder
-        while not existing.exists():
-            existing = existing.parent
-        if not existing.is_dir():
-            raise StorageError(f"{existing}: expected a folder, found a file; choose another --out")
-        probe = existing / f".bench-{uuid.uuid4().hex[:8]}"
         try:
+            while not existing.exists():
+                existing = existing.parent
+            if not existing.is_dir():
+                raise StorageError(f"{existing}: expected a folder, found a file; choose another --out")
+            probe = existing / f".bench-{uuid.uuid4().hex[:8]}"
             probe.touch()
             probe.unlink()
         except OSError as error:

@@ -8,8 +8,12 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
+import inspect
+import math
 import re
+import sys
 import tomllib
+import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,9 +22,10 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from bench.errors import PluginError, SuiteError, did_you_mean
+from bench.errors import BenchError, PluginError, SuiteError, did_you_mean
 from bench.hookspecs import Model
 from bench.plugins import Registry
+from bench.provenance import file_sha256
 from bench.types import Component, Kind
 
 Reference = str | dict[str, Any]
@@ -91,7 +96,7 @@ _TABLES: Mapping[str, type[BaseModel]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """An experiment with its axes resolved to components. ``claims`` is the path of the paper's figures, or none."""
+    """An experiment with its axes resolved to components. ``claims``: the paper's figures as CSV, or none."""
 
     name: str
     table: str | None
@@ -104,12 +109,13 @@ class Experiment:
     repeats: int
     kappa: float
     fmr: float
-    claims: Path | None
+    claims: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Suite:
-    """A validated suite. ``raw`` is the TOML as run, after ``--set``; ``train`` is left to `bench.train`."""
+    """A validated suite. ``raw`` is the TOML as run, after ``--set``; ``sha256`` is that of the file;
+    ``train`` is left to `bench.training`."""
 
     path: Path
     name: str
@@ -120,6 +126,7 @@ class Suite:
     experiments: tuple[Experiment, ...]
     train: tuple[TrainTable, ...]
     raw: Mapping[str, Any]
+    sha256: str
 
 
 def read(path: Path, overrides: Sequence[str] = ()) -> tuple[SuiteFile, dict[str, Any]]:
@@ -155,11 +162,16 @@ def toml_path(parts: Sequence[int | str]) -> str:
     return text or "(top level)"
 
 
+_UNION_TAGS = ("str", "dict[", "list[")  # pydantic adds the member of a union that it tried to the location
+
+
 def _explain(error: ValidationError, tables: Mapping[str, type[BaseModel]]) -> list[str]:
     """One line per mistake: path, expectation, what was found."""
     lines: dict[str, str] = {}
     for item in error.errors(include_url=False):
-        loc = [p for p in item["loc"] if not (isinstance(p, str) and ("[" in p or p in {"str", "dict"}))]
+        loc = [p for p in item["loc"] if not (isinstance(p, str) and p.startswith(_UNION_TAGS))]
+        if item["type"] == "extra_forbidden":
+            loc = list(item["loc"])
         where = toml_path(loc)
         if item["type"] == "extra_forbidden":
             parent = next((str(p) for p in reversed(loc[:-1]) if isinstance(p, str)), "")
@@ -180,10 +192,14 @@ def _override(raw: dict[str, Any], text: str) -> None:
     if not equals or not path.strip():
         raise SuiteError(f"--set {text}: expected path=value, such as suite.seed=1 or experiment[0].pairs=32")
     try:
-        value = tomllib.loads(f"v = {value_text}")["v"]
+        parsed = tomllib.loads(f"v = {value_text}") if "\n" not in value_text else {}
     except tomllib.TOMLDecodeError:
-        value = value_text
-    parts: list[int | str] = [int(p) if p.isdigit() else p for p in re.findall(r"[^.\[\]]+", path.strip())]
+        parsed = {}
+    value = parsed.get("v", value_text)
+    names = re.findall(r"[^.\[\]]+", path.strip())
+    if not names:
+        raise SuiteError(f"--set {text}: expected path=value, such as suite.seed=1 or experiment[0].pairs=32")
+    parts: list[int | str] = [int(p) if re.fullmatch("[0-9]{1,6}", p) else p for p in names]
     node: Any = raw
     for i, part in enumerate(parts):
         last = i == len(parts) - 1
@@ -217,8 +233,8 @@ def resolve(file: SuiteFile, raw: Mapping[str, Any], path: Path, registry: Regis
         experiments = tuple(
             _experiment(e, f"experiment[{i}]", path, registry, pairs) for i, e in enumerate(file.experiment)
         )
-    except PluginError as error:
-        raise PluginError(f"{path}: {error}") from None
+    except BenchError as error:
+        raise type(error)(f"{path}: {error}") from None
     head = file.suite
     return Suite(
         path=path,
@@ -230,6 +246,7 @@ def resolve(file: SuiteFile, raw: Mapping[str, Any], path: Path, registry: Regis
         experiments=experiments,
         train=tuple(file.train),
         raw=raw,
+        sha256=file_sha256(path),
     )
 
 
@@ -242,19 +259,20 @@ def load(path: Path, registry: Registry, overrides: Sequence[str] = (), pairs: i
 def _experiment(table: ExperimentTable, where: str, path: Path, registry: Registry, pairs: int | None) -> Experiment:
     def axis(kind: Kind, name: str, references: Sequence[Reference]) -> tuple[Component, ...]:
         found = tuple(component(kind, r, f"{where}.{name}[{i}]", registry) for i, r in enumerate(references))
-        _distinct([c.label for c in found], f"{path}: {where}.{name}")
+        _distinct([c.label for c in found], f"{where}.{name}")
         return found
 
     sets: list[tuple[Component, ...]] = []
     for i, entry in enumerate(table.authorised):
-        members = entry if isinstance(entry, list) else [entry]
-        if not members:
-            raise SuiteError(f"{path}: {where}.authorised[{i}]: expected at least one model, found an empty list")
-        sets.append(axis("model", f"authorised[{i}]", members))
-    _distinct(["+".join(c.label for c in s) for s in sets], f"{path}: {where}.authorised")
-    claims = path.parent / table.claims if table.claims else None
-    if claims is not None and not claims.is_file():
-        raise SuiteError(f"{path}: {where}.claims: expected a CSV file beside the suite, found nothing at {claims}")
+        if not entry:
+            raise SuiteError(f"{where}.authorised[{i}]: expected at least one model, found an empty list")
+        if isinstance(entry, list):
+            sets.append(axis("model", f"authorised[{i}]", entry))
+        else:
+            sets.append((component("model", entry, f"{where}.authorised[{i}]", registry),))
+    _distinct(["+".join(c.label for c in s) for s in sets], f"{where}.authorised")
+    evaluated = axis("model", "evaluated", table.evaluated)
+    _one_meaning([c for s in sets for c in s] + list(evaluated), where)
     return Experiment(
         name=table.name,
         table=table.table,
@@ -262,13 +280,32 @@ def _experiment(table: ExperimentTable, where: str, path: Path, registry: Regist
         authorised=tuple(sets),
         defenses=axis("defense", "defenses", table.defenses),
         attacks=axis("attack", "attacks", table.attacks),
-        evaluated=axis("model", "evaluated", table.evaluated),
+        evaluated=evaluated,
         pairs=pairs if pairs is not None else table.pairs,
         repeats=table.repeats,
         kappa=table.kappa,
         fmr=table.fmr,
-        claims=claims,
+        claims=_claims(path.parent / table.claims, where) if table.claims else None,
     )
+
+
+def _claims(path: Path, where: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SuiteError(f"{where}.claims: expected a CSV file beside the suite, at {path}: {error}") from None
+
+
+def _one_meaning(models: Sequence[Component], where: str) -> None:
+    """One label stands for one model, and one model has one label: rows are told apart by labels."""
+    for i, model in enumerate(models):
+        for other in models[:i]:
+            same = (model.name, model.params) == (other.name, other.params)
+            if same != (model.label == other.label):
+                raise SuiteError(
+                    f"{where}: the models of authorised and evaluated must have one label each; "
+                    f"{other.name!r} is called {other.label!r} and {model.name!r} is called {model.label!r}"
+                )
 
 
 def _distinct(labels: Sequence[str], where: str) -> None:
@@ -303,19 +340,38 @@ def component(kind: Kind, reference: Reference, where: str, registry: Registry) 
 
 
 def _fingerprint(kind: Kind, instance: Any, where: str) -> str | None:
-    from bench.provenance import file_sha256
-
-    if isinstance(instance, Model):
-        return file_sha256(instance.weights())
-    return str(instance.fingerprint()) if kind == "dataset" else None
+    try:
+        if isinstance(instance, Model):
+            return file_sha256(instance.weights())
+        return str(instance.fingerprint()) if kind == "dataset" else None
+    except BenchError as error:
+        raise type(error)(f"{where}: {error}") from None
+    except Exception as error:
+        raise PluginError(f"{where}: the plugin failed with {type(error).__name__}: {error}") from error
 
 
 @functools.cache
 def _adapters(cls: type) -> dict[str, TypeAdapter[Any]]:
     """A strict validator for each parameter of a component class."""
-    hints = typing.get_type_hints(cls, include_extras=True)
     strict = ConfigDict(strict=True)
-    return {f.name: TypeAdapter(hints[f.name], config=strict) for f in dataclasses.fields(cls)}
+    return {name: TypeAdapter(hint, config=strict) for name, hint in _hints(cls).items()}
+
+
+def _hints(cls: type) -> dict[str, Any]:
+    """The types of a component's parameters. Annotations of class variables are none of our business."""
+    hints = {}
+    for f in dataclasses.fields(cls):
+        owner = next(k for k in cls.__mro__ if f.name in inspect.get_annotations(k))
+        holder = types.SimpleNamespace(__annotations__={f.name: f.type})
+        try:
+            found = typing.get_type_hints(holder, vars(sys.modules[owner.__module__]), include_extras=True)
+        except Exception as error:
+            raise PluginError(
+                f"{cls.__module__}.{cls.__name__}: the annotation of the parameter {f.name!r} cannot be evaluated "
+                f"({error}); what it names must be imported at run time"
+            ) from None
+        hints[f.name] = found[f.name]
+    return hints
 
 
 def instantiate(cls: type, params: Mapping[str, Any], where: str) -> Any:
@@ -325,6 +381,8 @@ def instantiate(cls: type, params: Mapping[str, Any], where: str) -> Any:
     for key, value in params.items():
         if key not in adapters:
             raise SuiteError(f"{where}.{key}: unknown parameter {key!r}; {did_you_mean(key, adapters)}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise SuiteError(f"{where}.{key}: expected a finite number, found {value}")
         try:
             values[key] = adapters[key].validate_python(_tuples(value))
         except ValidationError as error:
@@ -352,7 +410,7 @@ def _tuples(value: Any) -> Any:
 
 def parameters(cls: type) -> list[tuple[str, str, Any]]:
     """``(name, type, default)`` of every suite parameter of a component class, for ``bench info``."""
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cls)
     rows = []
     for f in dataclasses.fields(cls):
         default = None if f.default is dataclasses.MISSING else f.default
@@ -366,6 +424,16 @@ def _type_name(hint: Any) -> str:
         return "one of " + ", ".join(repr(a) for a in typing.get_args(hint))
     if typing.get_origin(hint) is tuple:
         return f"list of {_type_name(typing.get_args(hint)[0])}"
+    if typing.get_origin(hint) is Annotated:
+        base, *bounds = typing.get_args(hint)
+        return ", ".join([_type_name(base), *(_bound(b) for b in bounds)])
     if args := typing.get_args(hint):
         return " or ".join(_type_name(a) for a in args)
     return getattr(hint, "__name__", str(hint))
+
+
+def _bound(bound: Any) -> str:
+    """A bound of `annotated_types`, such as ``Ge(ge=1)``, as ``>= 1``."""
+    signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+    limits = {sign: getattr(bound, name, None) for name, sign in signs.items()}
+    return ", ".join(f"{sign} {limit}" for sign, limit in limits.items() if limit is not None) or str(bound)

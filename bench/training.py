@@ -43,7 +43,9 @@ def train_suite(
     registry = discover()
     file, _ = read(path, overrides)
     if not file.train:
-        raise SuiteError(f"{path}: expected at least one [[train]], found none; run its experiments with: bench run {path}")
+        raise SuiteError(
+            f"{path}: expected at least one [[train]], found none; run its experiments with: bench run {path}"
+        )
     work = work or DEFAULT_WORK
     require_writable(work)
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -24,6 +24,9 @@ class Event:
 class Engine(Protocol):
     """Runs what is needed of a plan's stages."""
 
-    def run(self, plan: Plan, cache: Cache, on_event: Callable[[Event], None]) -> Mapping[str, StageResult]:
-        """The result of every stage that was needed, by key; `StorageError` when artifacts cannot be stored."""
+    def run(self, plan: Plan, cache: Cache, results: dict[str, StageResult], on_event: Callable[[Event], None]) -> None:
+        """Put the result of every stage that was needed into ``results`` as soon as it is there.
+
+        `StorageError` when artifacts cannot be stored; what is in ``results`` by then stays good.
+        """
         ...

@@ -6,6 +6,7 @@ costs nothing. A stage that raises, is killed or outlasts its time limit spoils 
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import os
 import signal
@@ -37,9 +38,8 @@ class LocalEngine:
     workers: int = field(default_factory=lambda: max(1, os.cpu_count() or 1))
     threads: int = 1
 
-    def run(self, plan: Plan, cache: Cache, on_event: Callable[[Event], None]) -> dict[str, StageResult]:
+    def run(self, plan: Plan, cache: Cache, results: dict[str, StageResult], on_event: Callable[[Event], None]) -> None:
         """Run what is missing; see `bench.engine.Engine`."""
-        results: dict[str, StageResult] = {}
         missing = _missing(plan, cache, results, on_event)
         if missing:
             pool = ProcessPool(
@@ -56,7 +56,6 @@ class LocalEngine:
                 raise
             finally:
                 pool.join()
-        return results
 
 
 def _missing(
@@ -121,8 +120,7 @@ def _run_graph(
             inputs = [results.get(k) for k in stage.inputs.values()]
             if failed := [r for r in inputs if r is not None and r.status != "ok"]:
                 del waiting[stage.key]
-                reason = f"an input failed: {plan.stages[failed[0].key].name}: {failed[0].reason}"
-                finish(stage, _failure(stage, failed[0].status, reason, failed[0].traceback))
+                finish(stage, _failure(stage, failed[0].status, str(failed[0].reason), failed[0].traceback))
             elif all(inputs) and len(running) < workers:
                 del waiting[stage.key]
                 running[pool.schedule(execute, args=[stage, cache.root], timeout=limit)] = stage
@@ -131,7 +129,10 @@ def _run_graph(
             continue
         for future in wait(running, return_when=FIRST_COMPLETED).done:
             stage = running.pop(future)
-            finish(stage, _outcome(future, stage, limit))
+            result = _outcome(future, stage, limit)
+            if result.status != "ok":  # what depends on it fails with the same reason
+                result = dataclasses.replace(result, reason=f"{stage.name}: {result.reason}")
+            finish(stage, result)
 
 
 def _work_behind(stages: dict[str, Stage]) -> dict[str, float]:

@@ -118,6 +118,7 @@ def _summary(rows: Rows, cells: Sequence[CellRow], authorised: str | None) -> Su
     others = [c for c in cells if c.role != "authorised"]
     kept, clean, drop = _utility(rows, own) if knows_models else (_not_applicable(),) * 3
     worst, worst_at = _worst(rows, others)
+    role: Role = "unauthorised" if knows_models else "any"
     image_rows = _image_rows(rows, first.experiment, first.defense, authorised)
     return Summary(
         experiment=first.experiment,
@@ -129,8 +130,8 @@ def _summary(rows: Rows, cells: Sequence[CellRow], authorised: str | None) -> Su
         kept=kept,
         clean=clean,
         drop=drop,
-        leaked=_pooled(rows, others, lambda s: s.hits(), "unauthorised" if knows_models else "any"),
-        worst=worst,
+        leaked=_pooled(rows, others, lambda s: s.hits(), role, _paper_mean(rows, others)),
+        worst=replace(worst, paper=None),
         worst_at=worst_at,
         ssim=_image_mean(image_rows, "ssim", cells),
         psnr=_image_mean(image_rows, "psnr", cells),
@@ -145,23 +146,32 @@ def _people(cell: CellRow, scores: Scores) -> Any:
     return np.array([f"{cell.dataset}/{p}" for p in scores.person], dtype=object)
 
 
+def _paper_mean(rows: Rows, cells: Sequence[CellRow]) -> float | None:
+    """The mean of the paper's figures for these cells, when it has all of them."""
+    papers = [rows.paper(c) for c in cells]
+    known = [p for p in papers if p is not None]
+    return sum(known) / len(known) if known and len(known) == len(papers) else None
+
+
 def _parts(rows: Rows, cells: Iterable[CellRow], values: Callable[[Scores], Any]) -> list[Part]:
     return [Part(values(s), _people(c, s)) for c in cells if (s := rows.scores.get(c.cell)) is not None]
 
 
-def _pooled(rows: Rows, cells: Sequence[CellRow], values: Callable[[Scores], Any], role: Role) -> Figure:
+def _pooled(
+    rows: Rows, cells: Sequence[CellRow], values: Callable[[Scores], Any], role: Role, paper: float | None = None
+) -> Figure:
     """All pairs of all cells together, with what is missing named."""
     parts = _parts(rows, cells, values)
     if not parts:
         status, reason = why_absent(cells)
         return absent(status, reason, role=role)
-    figure = mean(parts, role=role, share=True, cells=tuple(c.cell for c in cells))
+    figure = mean(parts, role=role, cells=tuple(c.cell for c in cells), paper=paper)
     return replace(figure, note=f"{len(parts)} of {len(cells)} cells" if len(parts) < len(cells) else None)
 
 
 def _utility(rows: Rows, own: Sequence[CellRow]) -> tuple[Figure, Figure, Figure]:
     """Accuracy with protection, without it on the same pairs, and the drop from one to the other (paired)."""
-    kept = _pooled(rows, own, lambda s: s.hits(), "authorised")
+    kept = _pooled(rows, own, lambda s: s.hits(), "authorised", _paper_mean(rows, own))
     clean = _pooled(rows, own, lambda s: s.clean_hits(), "any")
     parts = _parts(rows, own, lambda s: s.clean_hits() - s.hits())
     if not parts:

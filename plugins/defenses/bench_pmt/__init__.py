@@ -157,6 +157,10 @@ class MrPmt(Pmt):
 
     weights: tuple[Annotated[float, Gt(0)], ...] = ()
 
+    def check_authorised(self, models: int) -> None:
+        """Any number of models, as many as there are weights."""
+        self.model_weights(models)
+
     def model_weights(self, models: int) -> tuple[float, ...]:
         """``weights`` scaled to sum to 1; `ValueError` when there are not as many as models."""
         if not self.weights:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -121,11 +122,13 @@ def prepare(
     generator: str,
     cache_dir: Path,
     *,
+    workers: int = 2,
     progress: Callable[[str], None] = print,
 ) -> TrainData:
     """The pictures of `spec`, rendered into `cache_dir` unless they are there already.
 
-    `generator` names the renderer's exact version (for instance a digest of its source). Two processes may
+    `generator` names the renderer's exact version (for instance a digest of its source). `workers` threads draw;
+    pictures do not depend on their number. Two processes may
     prepare the same file at once: each writes its own and the last rename wins, with equal contents.
     """
     subjects, shots = _table(spec)
@@ -136,11 +139,13 @@ def prepare(
         shape = (len(subjects), IMAGE_SIZE, IMAGE_SIZE, 3)
         try:
             target = np.lib.format.open_memmap(beside, mode="w+", dtype=np.uint8, shape=shape)
-            for start in range(0, len(subjects), _CHUNK):
-                rows = slice(start, start + _CHUNK)
-                target[rows] = _chunk(spec, render, subjects[rows], shots[rows])
-                if start // _CHUNK % 10 == 0:
-                    progress(f"rendered {start} of {len(subjects)} pictures")
+            chunks = [slice(start, start + _CHUNK) for start in range(0, len(subjects), _CHUNK)]
+            with ThreadPoolExecutor(workers) as pool:
+                drawn = pool.map(lambda rows: _chunk(spec, render, subjects[rows], shots[rows]), chunks)
+                for rows, pictures in zip(chunks, drawn, strict=True):
+                    target[rows] = pictures
+                    if rows.start // _CHUNK % 10 == 0:
+                        progress(f"rendered {rows.start} of {len(subjects)} pictures")
             target.flush()
             del target
             os.replace(beside, path)

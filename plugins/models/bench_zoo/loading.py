@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from bench import DataError
-from bench_zoo.networks import FaceNetwork, build
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+
+from bench import DataError
+from bench_zoo.networks import FaceNetwork, build
 
 
 class SplitNetwork(nn.Module):

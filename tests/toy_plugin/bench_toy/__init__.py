@@ -1,0 +1,68 @@
+"""A plugin with one of everything, tiny and fast: what the tests of the host run. It imports no torch by itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bench_toy.attacks import ATTACKS
+from bench_toy.defenses import DEFENSES
+from bench_toy.faces import ToyFaces, ToyTraining
+from bench_toy.misbehaving import MISBEHAVING
+from bench_toy.models import MODELS
+
+from bench import Attack, Dataset, Defense, Model, TrainingSet, hookimpl
+
+if TYPE_CHECKING:
+    from bench.store import Results
+    from bench.types import Outcome
+
+
+@hookimpl
+def bench_datasets() -> Mapping[str, type[Dataset]]:
+    return {"toy-faces": ToyFaces}
+
+
+@hookimpl
+def bench_training_sets() -> Mapping[str, type[TrainingSet]]:
+    return {"toy-training": ToyTraining}
+
+
+@hookimpl
+def bench_models() -> Mapping[str, type[Model]]:
+    return MODELS
+
+
+@hookimpl
+def bench_defenses() -> Mapping[str, type[Defense]]:
+    return {**DEFENSES, **MISBEHAVING}
+
+
+@hookimpl
+def bench_attacks() -> Mapping[str, type[Attack]]:
+    return ATTACKS
+
+
+@hookimpl
+def bench_cell_done(outcome: Outcome) -> None:
+    """Write what was heard to the file that ``TOY_CELLS`` names, one line per cell."""
+    if path := os.environ.get("TOY_CELLS"):
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(f"{outcome.cell.id} {outcome.status}\n")
+
+
+@dataclass(frozen=True)
+class ToySection:
+    """A section of the report, as `bench.hookspecs.Section` describes it."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+
+
+@hookimpl
+def bench_report_sections(results: Results) -> Sequence[ToySection]:
+    rows = [["cells", len(results.cells)], ["<b>not bold</b>", None]]
+    return [ToySection(title="What the toy plugin counted", columns=["what", "number"], rows=rows)]

@@ -1,0 +1,141 @@
+"""Toy defenses that behave."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from annotated_types import Interval
+
+from bench import Defense, Faces, Protected
+
+if TYPE_CHECKING:
+    import torch
+
+    from bench.contracts import Context
+    from bench.hookspecs import Need
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToyMean(Defense):
+    """Blends every face with the mean of the training faces."""
+
+    needs: ClassVar[frozenset[Need]] = frozenset({"training"})
+
+    weight: Annotated[float, Interval(ge=0, le=1)] = 0.5
+
+    def fit(self, faces: Faces, ctx: Context) -> Mapping[str, torch.Tensor]:
+        """The mean face ``(3, h, w)``."""
+        import torch
+
+        return {"mean": torch.from_numpy(faces.images).float().mean(0) / 255}
+
+    def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
+        """A mixture; how far each image moved is an extra."""
+        mixed = (1 - self.weight) * images + self.weight * ctx.state["mean"]
+        return Protected(images=mixed, extra={"moved": (mixed - images).abs().mean((1, 2, 3))})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToyStep(Defense):
+    """One signed gradient step from noise towards the features of the face in the first authorised model."""
+
+    needs: ClassVar[frozenset[Need]] = frozenset({"shallow"})
+
+    split: str = "block"
+    rate: float = 0.2
+
+    def passes(self) -> float:
+        """One forward for the face, a forward and a backward for the step."""
+        return 4.0
+
+    def splits(self, available: Sequence[str]) -> Sequence[str]:
+        """The one it was told to use."""
+        if self.split not in available:
+            raise ValueError(f"no split point {self.split!r} among {', '.join(available)}")
+        return [self.split]
+
+    def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
+        """Grey plus noise, moved towards the features."""
+        import torch
+
+        x = (0.5 + 0.1 * ctx.randn(images)).clamp(0, 1).requires_grad_()
+        loss = torch.zeros(())
+        for label in ctx.authorised:
+            shallow = ctx.shallow(label)
+            (wanted,) = shallow.features(images, [self.split])
+            (found,) = shallow.features(x, [self.split])
+            loss = loss + (found - wanted.detach()).square().sum((1, 2, 3)).sum()
+        (gradient,) = torch.autograd.grad(loss, [x])
+        return Protected(images=(x - self.rate * gradient.sign()).clamp(0, 1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToyGate(Defense):
+    """Sends the face as it is, once the file that ``TOY_GATE`` names exists: a run that can be stopped in the middle.
+
+    The variable is not part of any key, so the same suite runs through without it.
+    """
+
+    def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
+        """Leave a mark beside the gate, wait for it to open, and copy."""
+        if gate := os.environ.get("TOY_GATE"):
+            Path(f"{gate}.reached").touch()
+            while not Path(gate).exists():
+                time.sleep(0.02)
+        return Protected(images=images.clone())
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToyFlaky(Defense):
+    """Fails until the variable ``TOY_MENDED`` is set, which is not part of any key."""
+
+    def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
+        """A copy, or an error."""
+        if not os.environ.get("TOY_MENDED"):
+            raise RuntimeError("not mended yet")
+        return Protected(images=images.clone())
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToySingle(ToyStep):
+    """Protects for one model at a time."""
+
+    max_authorised: ClassVar[int | None] = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToyTargets(Defense):
+    """Needs target faces, which bench does not supply."""
+
+    needs: ClassVar[frozenset[Need]] = frozenset({"targets"})
+
+    def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
+        """Never called."""
+        raise AssertionError("a defense whose needs are not met was called")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToyFeatures(Defense):
+    """Sends features only, so that an attack on images has nothing to see."""
+
+    sends = frozenset({"feature"})
+
+    def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
+        """Never called."""
+        raise AssertionError("a defense whose cells make no sense was called")
+
+
+DEFENSES: Mapping[str, type[Defense]] = {
+    "toy-mean": ToyMean,
+    "toy-step": ToyStep,
+    "toy-gate": ToyGate,
+    "toy-flaky": ToyFlaky,
+    "toy-single": ToySingle,
+    "toy-targets": ToyTargets,
+    "toy-features": ToyFeatures,
+}

@@ -1,0 +1,37 @@
+"""The only module of the toy plugin that imports torch when it is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+
+class ToyNetwork(nn.Module):
+    """Two convolutions and a linear layer with tanh between: odd functions, so that other patterns average to 0."""
+
+    def __init__(self, seed: int, embedding_size: int) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, stride=2, padding=1, bias=False)
+        self.block = nn.Conv2d(8, 16, 3, stride=2, padding=1, bias=False)
+        self.head = nn.Linear(16 * 8 * 8, embedding_size, bias=False)
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for parameter in self.parameters():
+                fan_in = parameter[0].numel()
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) / fan_in**0.5)
+
+    def features(self, images: torch.Tensor, splits: Sequence[str]) -> list[torch.Tensor]:
+        """Maps at ``stem`` (8, 16, 16) and ``block`` (16, 8, 8)."""
+        stem = torch.tanh(self.stem(images * 4 - 2))
+        maps = {"stem": stem}
+        if "block" in splits:
+            maps["block"] = torch.tanh(self.block(stem))
+        return [maps[split] for split in splits]
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Embeddings ``(n, embedding_size)``."""
+        (deepest,) = self.features(images, ["block"])
+        embedding: torch.Tensor = self.head(deepest.flatten(1))
+        return embedding
