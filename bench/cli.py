@@ -87,7 +87,8 @@ def run(
     with console.Progress(plan) as progress:
         folder, outcomes = session.run_plan(plan, folders, progress.on_event, fresh=fresh, workers=workers)
     results = Results(folder)
-    report = write_report(results, folders.reports / plan.suite.name / "index.html")
+    page = folders.reports / plan.suite.name / "index.html"
+    report = write_report(results, page, session.report_sections(results))
     console.show_summary(results, report)
     if any(o.status in {"failed", "timeout"} for o in outcomes):
         click.get_current_context().exit(1)
@@ -113,13 +114,15 @@ def plan(suite: Path, pairs: int | None, overrides: tuple[str, ...], out: Path, 
 @_out
 def report(run: str, out: Path) -> None:
     """Render the report of RUN (a run folder, or a suite's name for its latest run)."""
+    from bench import session
     from bench.report import write_report
     from bench.store import Results, find_run, require_writable
 
     folders = _folders(out)
     results = Results(find_run(run, folders.results))
-    require_writable(folders.reports)
-    click.echo(f"report: {write_report(results, folders.reports / results.run['suite']['name'] / 'index.html')}")
+    page = folders.reports / results.run["suite"]["name"] / "index.html"
+    require_writable(page.parent)
+    click.echo(f"report: {write_report(results, page, session.report_sections(results))}")
 
 
 @main.command()

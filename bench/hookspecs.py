@@ -173,7 +173,8 @@ class Attack:
     threat: ClassVar[str] = ""
 
 
-class Section(Protocol):
+@dataclass(frozen=True, kw_only=True)
+class Section:
     """A piece of the report made by a plugin: a title and rows of cells (text only; the host escapes it)."""
 
     title: str

@@ -12,6 +12,8 @@ import itertools
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
 from typing import Any
 
 from bench.errors import PluginError
@@ -77,12 +79,19 @@ def canonical(value: Any) -> Any:
         return {str(k): canonical(v) for k, v in sorted(value.items())}
     if isinstance(value, tuple | list):
         return [canonical(v) for v in value]
-    return value
+    if isinstance(value, Path | date):
+        return str(value)
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    raise PluginError(
+        f"a parameter has the value {value!r}; expected text, numbers, paths, dates, lists or tables of these, "
+        "which mean the same in every process"
+    )
 
 
 def digest_of(value: Any) -> str:
     """sha256 of the canonical JSON of a value."""
-    text = json.dumps(canonical(value), sort_keys=True, allow_nan=False, default=str)
+    text = json.dumps(canonical(value), sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -122,24 +122,28 @@ def _engine(device: str, workers: int | None) -> LocalEngine:
 
 
 def report_sections(results: store.Results) -> list[Section]:
-    """What plugins add to the report; one that fails is a warning."""
+    """What plugins add to the report; one that fails becomes a section that says so."""
     sections: list[Section] = []
-    try:
-        for part in discover().manager.hook.bench_report_sections(results=results):
-            sections += part
-    except Exception as error:
-        warnings.warn(f"a plugin's bench_report_sections failed: {type(error).__name__}: {error}", stacklevel=2)
+    for implementation in discover().manager.hook.bench_report_sections.get_hookimpls():
+        try:
+            made: Any = implementation.function(results)
+            sections += made
+        except Exception as error:
+            problem = f"the plugin failed with {type(error).__name__}: {error}"
+            title = f"From {implementation.plugin_name}"
+            sections.append(Section(title=title, columns=("problem",), rows=((problem,),)))
     return sections
 
 
 def _announce(outcomes: Sequence[Outcome], registry: Registry) -> None:
-    """Tell plugins of every cell; one that fails is a warning, for the rows are written already."""
-    for outcome in outcomes:
+    """Tell plugins of every cell; one that fails is told no more, for the rows are written already."""
+    for implementation in registry.manager.hook.bench_cell_done.get_hookimpls():
         try:
-            registry.manager.hook.bench_cell_done(outcome=outcome)
+            for outcome in outcomes:
+                implementation.function(outcome)
         except Exception as error:
-            warnings.warn(f"a plugin's bench_cell_done failed: {type(error).__name__}: {error}", stacklevel=2)
-            return
+            problem = f"{type(error).__name__}: {error}"
+            warnings.warn(f"{implementation.plugin_name}: bench_cell_done failed: {problem}", stacklevel=2)
 
 
 def _require_space(plan: Plan, folders: Folders) -> None:

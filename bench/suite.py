@@ -33,7 +33,7 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class SuiteHead(_Table):
@@ -68,7 +68,10 @@ class ExperimentTable(_Table):
 
 
 class TrainTable(_Table):
-    """``[[train]]``: one network to train; ``recipe`` is checked by the model plugin."""
+    """``[[train]]``: one network to train; ``recipe`` is checked by the model plugin.
+
+    A top-level ``[recipe]`` holds what all of a suite's recipes share.
+    """
 
     model: Reference
     data: Reference
@@ -83,6 +86,7 @@ class SuiteFile(_Table):
 
     suite: SuiteHead
     experiment: list[ExperimentTable] = []
+    recipe: dict[str, Any] = {}
     train: list[TrainTable] = []
 
 

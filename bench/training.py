@@ -49,7 +49,7 @@ def train_suite(
     work = work or DEFAULT_WORK
     require_writable(work)
     try:
-        jobs = [_job(table, f"train[{i}]", registry, work, log) for i, table in enumerate(file.train)]
+        jobs = [_job(table, file.recipe, f"train[{i}]", registry, work, log) for i, table in enumerate(file.train)]
     except (PluginError, SuiteError) as error:
         raise type(error)(f"{path}: {error}") from None
     names = [job.model for job, _ in jobs]
@@ -64,7 +64,7 @@ def train_suite(
 
 
 def _job(
-    table: TrainTable, where: str, registry: Registry, work: Path, log: Callable[[str], None]
+    table: TrainTable, shared: Mapping[str, Any], where: str, registry: Registry, work: Path, log: Callable[[str], None]
 ) -> tuple[TrainingJob, Model]:
     name, model = _build("model", table.model, f"{where}.model", registry)
     _, data = _build("training_set", table.data, f"{where}.data", registry)
@@ -76,7 +76,7 @@ def _job(
         model=name,
         data=data,
         seed=table.seed,
-        recipe=table.recipe,
+        recipe={**shared, **table.recipe},
         validate_on=validate_on,
         validation_pairs=table.validation_pairs,
         work=work,

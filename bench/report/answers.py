@@ -18,7 +18,6 @@ from bench.report.summary import (
     Summary,
     floors,
     overall,
-    summaries,
 )
 
 
@@ -43,9 +42,8 @@ class Answer:
     stats: Sequence[Stat]
 
 
-def answers(rows: Rows, matrix: Matrix) -> list[Answer]:
-    """One answer per defense; those that authorise models first, then the references."""
-    sets = summaries(rows, matrix)
+def answers(rows: Rows, matrix: Matrix, sets: Sequence[Summary]) -> list[Answer]:
+    """One answer per defense; those that authorise models first, then the references. ``sets``: its summaries."""
     held = floors(rows, matrix.experiment)
     made = [_answer(s, [p for p in sets if p.defense == s.defense], held) for s in overall(rows, matrix)]
     return sorted(made, key=lambda a: ("authorised", "model-free", "clean").index(a.kind))

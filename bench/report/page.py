@@ -47,7 +47,7 @@ def facts(rows: Rows) -> list[tuple[str, str]]:
     pairs = sorted({c.pairs for c in rows.cells})
     repeats = len({c.repeat for c in rows.cells})
     size = " or ".join(f"{n:,}" for n in pairs) or "none"
-    lines = [
+    return [
         ("Suite", f"{suite.get('name', 'unknown')} ({suite.get('path', 'unknown')})"),
         ("Pairs", f"{size} per data set, half genuine{f'; {repeats} repeats' if repeats > 1 else ''}"),
         ("Cells", _counts(counts)),
@@ -58,7 +58,6 @@ def facts(rows: Rows) -> list[tuple[str, str]]:
         ),
         ("Time", f"{duration(run.get('seconds'))}; finished {_when(run.get('finished'))}"),
     ]
-    return lines
 
 
 def _counts(counts: Mapping[str, Any]) -> str:
@@ -241,11 +240,10 @@ def commands(rows: Rows) -> list[tuple[str, str]]:
     """The commands that make the run, this page and the table again."""
     run = rows.results.run
     folder = "/".join(rows.results.folder.parts[-3:])
-    name = shlex.quote(str((run.get("suite") or {}).get("name", folder)))
     return [
         ("Compute the rows", shlex.join(str(a) for a in run.get("command") or [])),
         ("Make this page from the rows", f"bench report {shlex.quote(folder)}"),
-        ("Print a table", f"bench export {name} --table VII --format csv"),
+        ("Print a table", f"bench export {shlex.quote(folder)} --table VII --format csv"),
     ]
 
 

@@ -51,7 +51,8 @@ def _line(s: Summary) -> Line:
         shown.append(("worst", "worst case", s.worst, UNAUTHORISED))
     else:
         shown.append(("clean" if s.kind == "clean" else "leaked", "all models", s.leaked, UNAUTHORISED))
-        shown.append(("worst", "highest", s.worst, UNAUTHORISED))
+        if s.kind == "model-free":
+            shown.append(("worst", "highest", s.worst, UNAUTHORISED))
     marks = []
     words = []
     for kind, name, figure, quantity in shown:
@@ -64,7 +65,8 @@ def _line(s: Summary) -> Line:
         marks.append(Mark(kind=kind, at=round(100 * figure.value, 2), low=low, high=high))
         span = quantity.span(figure.low, figure.high)
         words.append(f"{name} {quantity.shown(figure.value)} %{f' ({span})' if span else ''}")
-    text = [(k, f"{q.shown(f.value)} %") for k, _, f, q in shown if k in ("kept", "leaked") and f.value is not None]
+    told = ("kept", "leaked") if s.kind != "clean" else ("clean",)
+    text = [(k, f"{q.shown(f.value)} %") for k, _, f, q in shown if k in told and f.value is not None]
     return Line(
         label=s.authorised or s.defense,
         defense=s.defense,

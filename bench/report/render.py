@@ -85,7 +85,7 @@ def _part(rows: Rows, matrix: Matrix, include_real_faces: bool) -> Part:
         experiment=matrix.experiment,
         attack=matrix.attack,
         number=next((c.table for c in rows.of(matrix) if c.table), None),
-        answers=answers(rows, matrix),
+        answers=answers(rows, matrix, found),
         subjects=page.subjects(rows, matrix),
         thresholds=grid,
         thresholds_about=about,

@@ -13,7 +13,7 @@ import pytest
 import torch
 from bench_zoo import losses
 from bench_zoo.config import Phase, TrainConfig, config_from
-from bench_zoo.data import DataSpec, TrainData, prepare
+from bench_zoo.data import DataSpec, GeneratedSource, TrainData, prepare
 from bench_zoo.evaluate import PairList, stratified_folds, ten_fold, verify
 from bench_zoo.export import check_model, from_half, half_weights, make_model
 from bench_zoo.networks import ARCHITECTURES, N_STAGES, PReLU, build, count_flops, count_parameters
@@ -235,9 +235,12 @@ TINY = TrainConfig(
 )
 
 
+SOURCE = GeneratedSource(spec=SPEC, render=_render, generator="test")
+
+
 @pytest.fixture
 def data(tmp_path: Path) -> TrainData:
-    return prepare(SPEC, _render, "test", tmp_path / "cache", progress=lambda _: None)
+    return prepare(SOURCE, tmp_path / "cache", progress=lambda _: None)
 
 
 def test_prepare_renders_once(tmp_path: Path, data: TrainData) -> None:
@@ -248,9 +251,11 @@ def test_prepare_renders_once(tmp_path: Path, data: TrainData) -> None:
     def refuse(*_: object, **__: object) -> _Rendered:
         raise AssertionError("rendered again")
 
-    again = prepare(SPEC, refuse, "test", tmp_path / "cache")
+    again = prepare(replace(SOURCE, render=refuse), tmp_path / "cache")
     assert np.array_equal(again.images, data.images)
-    assert SPEC.key("test") != SPEC.key("other") != replace(SPEC, seed=6).key("other")
+    assert np.array_equal(SOURCE.images(np.array([60, 3])), data.images[[60, 3]].transpose(0, 3, 1, 2))
+    changed = (replace(SOURCE, generator="other"), replace(SOURCE, spec=replace(SPEC, seed=6)))
+    assert len({s.fingerprint() for s in (SOURCE, *changed)}) == 3
     assert [p.suffix for p in (tmp_path / "cache").iterdir()] == [".npy"]
 
 
@@ -286,9 +291,8 @@ def test_loss_falls_and_the_card_is_complete(tmp_path: Path, data: TrainData) ->
     )
     card = make_model(
         config,
-        SPEC,
-        render=_render,
-        generator="test",
+        SOURCE,
+        about=SOURCE.card(),
         protocols=lambda: [pairs],
         cache_dir=tmp_path / "cache",
         weights_dir=tmp_path / "weights",

@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from annotated_types import Ge, Le
 
-from bench import Dataset, Faces, Pairs, hookimpl
+from bench import Dataset, Faces, Pairs, TrainingSet, hookimpl
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from bench.contracts import Context
     from bench_synthfaces.generator import Rendered
     from bench_synthfaces.protocols import Faces as Specification
@@ -122,6 +125,47 @@ PROTOCOLS: Mapping[str, type[SynthProtocol]] = {
     "synth-calfw": SynthCalfw,
     "synth-cfp-ff": SynthCfpFf,
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class SynthTraining(TrainingSet):
+    """Faces of people that no protocol scores, calibrates on, or gives to an attacker.
+
+    ``groups`` lists (people, pictures of each). Half of a person's pictures show any age, a fifth are frontal.
+    """
+
+    license: ClassVar[str] = LICENSE
+    groups: tuple[tuple[Annotated[int, Ge(1)], Annotated[int, Ge(1)]], ...] = ((1200, 24), (2400, 12))
+    any_age_share: Annotated[float, Ge(0), Le(1)] = 0.5
+    frontal_share: Annotated[float, Ge(0), Le(1)] = 0.2
+
+    def __post_init__(self) -> None:
+        people = sum(count for count, _ in self.groups)
+        if not 1 <= people <= 100_000:
+            raise ValueError(f"groups: expected 1 to 100000 people, found {people}")
+
+    def fingerprint(self) -> str:
+        """Version of the generator, people, and how they are shown."""
+        return _fingerprint("training", self.groups, self.any_age_share, self.frontal_share)
+
+    def labels(self) -> NDArray[np.int64]:
+        """The person of every picture, ascending."""
+        from bench_synthfaces import training
+
+        return training.table(self.groups)[0]
+
+    def images(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Pictures uint8 ``(len(rows), 3, 112, 112)``."""
+        from bench_synthfaces import training
+
+        subjects, shots = training.table(self.groups)
+        return training.draw(subjects[rows], shots[rows], self.frontal_share, self.any_age_share)
+
+
+@hookimpl
+def bench_training_sets() -> Mapping[str, type[TrainingSet]]:
+    """The training people."""
+    return {"synth-training": SynthTraining}
 
 
 @hookimpl

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from .config import TrainConfig
-from .data import DataSpec, Render, TrainData, prepare
+from .data import Source, prepare
 from .evaluate import PairList, Verification, verify
 from .networks import FaceNetwork, build, count_flops, count_parameters
 from .train import Progress, train
@@ -56,14 +55,16 @@ def _replace(path: Path, write: Callable[[Path], None]) -> None:
 
 def model_card(
     config: TrainConfig,
-    spec: DataSpec,
-    generator: str,
+    data: Mapping[str, Any],
     net: FaceNetwork,
     results: Sequence[Verification],
     *,
     command: str = COMMAND,
 ) -> dict[str, Any]:
-    """What a reader needs to judge and remake the weights, as plain data (without the file's digest)."""
+    """What a reader needs to judge and remake the weights, as plain data (without the file's digest).
+
+    `data` describes the training faces; `results` are of identities that were not trained on.
+    """
     return {
         "name": config.name,
         "architecture": config.architecture,
@@ -74,13 +75,7 @@ def model_card(
         "parameters": count_parameters(net),
         "mflops": round(count_flops(net) / 1e6, 2),
         "flops_convention": "a multiply-add counts as two; convolutions and linear layers only",
-        "data": {
-            **asdict(spec),
-            "identities": spec.identities,
-            "images": spec.images,
-            "generator": generator,
-            "generator_name": "bench_synthfaces.generator.render",
-        },
+        "data": dict(data),
         "recipe": config.as_dict(),
         "recipe_digest": config.digest,
         "torch": torch.__version__,
@@ -123,10 +118,9 @@ def check_model(card_path: Path) -> None:
 
 def make_model(
     config: TrainConfig,
-    spec: DataSpec,
+    source: Source,
     *,
-    render: Render,
-    generator: str,
+    about: Mapping[str, Any],
     protocols: Callable[[], Sequence[PairList]],
     cache_dir: Path,
     weights_dir: Path,
@@ -137,11 +131,10 @@ def make_model(
 
     Args:
         config: the recipe.
-        spec: the faces to train on.
-        render: the face generator.
-        generator: the generator's fingerprint, for the cache key and the card.
+        source: the faces to train on.
+        about: what the card says about them; the fingerprint is added.
         protocols: makes the pair lists to verify on; called when they are needed.
-        cache_dir: where rendered faces and checkpoints are kept.
+        cache_dir: where prepared faces and checkpoints are kept.
         weights_dir: where the result goes.
         command: how to remake it, for the card.
         progress: called with lines of text.
@@ -149,7 +142,7 @@ def make_model(
     Returns:
         The model card.
     """
-    data: TrainData = prepare(spec, render, generator, cache_dir, progress=progress)
+    data = prepare(source, cache_dir, progress=progress)
     lists = list(protocols())
 
     def after_phase(phase: int, net: FaceNetwork) -> None:
@@ -163,7 +156,8 @@ def make_model(
     weights = half_weights(net)
     rounded = from_half(config.architecture, weights)
     results = [verify(rounded, pairs) for pairs in lists]
-    card = write_model(weights, model_card(config, spec, generator, net, results, command=command), weights_dir)
+    faces = {**about, "fingerprint": source.fingerprint()}
+    card = write_model(weights, model_card(config, faces, net, results, command=command), weights_dir)
     for result in results:
         progress(_summary(f"{config.name} final", result))
     return card
