@@ -148,7 +148,7 @@ def protect_checked(
         raise ContractError(f"{ctx.who}: protect() must return bench.Protected, got {type(protected).__name__}")
     if protected.images is None:
         raise ContractError(f"{ctx.who}: protect() returned no images, but the defense declares that it sends them")
-    out = _checked_images(protected.images, images, ctx.who).detach()
+    out = _checked_images(protected.images, images, ctx.who)
     for name, values in protected.extra.items():
         if not isinstance(values, torch.Tensor) or values.shape != (len(images),):
             raise ContractError(f"{ctx.who}: extra {name!r}: expected a tensor ({len(images)},), got {_what(values)}")
@@ -160,6 +160,7 @@ def protect_checked(
 def _checked_images(out: torch.Tensor, images: torch.Tensor, who: str) -> torch.Tensor:
     if not isinstance(out, torch.Tensor):
         raise ContractError(f"{who}: expected images as a torch tensor, got {_what(out)}")
+    out = out.detach()
     if out.shape != images.shape:
         raise ContractError(f"{who}: expected images of shape {tuple(images.shape)}, got {tuple(out.shape)}")
     if not out.is_floating_point():

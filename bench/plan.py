@@ -156,7 +156,8 @@ class _Builder:
         """One cell, skipped with a reason or with its stages in the graph."""
         attack: Attack = self.instance(point.attack)
         skip = self.reason_to_skip(point)
-        identity = [experiment.name, self.plan.suite.seed, experiment.pairs, point.repeat]
+        identity: list[Any] = [experiment.name, experiment.table, experiment.kappa, experiment.fmr]
+        identity += [self.plan.suite.seed, experiment.pairs, point.repeat]
         identity += [point.dataset, list(point.authorised), point.defense, point.attack, point.evaluated]
         identity += [c.label for c in (point.dataset, *point.authorised, point.defense, point.attack, point.evaluated)]
         return Cell(

@@ -194,8 +194,8 @@ def _outcome(cell: Cell, plan: Plan, results: Mapping[str, StageResult]) -> Outc
         cell=cell,
         status=status,
         reason=reason,
-        seconds=sum(r.seconds for r in found),
-        peak_mb=max((r.peak_mb for r in found), default=0.0),
+        seconds=sum(r.seconds for r in found) if found else None,
+        peak_mb=max((r.peak_mb for r in found), default=None),
         cached=bool(found) and all(r.cached for r in found),
         device=plan.device,
     )

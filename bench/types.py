@@ -151,12 +151,12 @@ class StageResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How one cell ended; one row of ``cells.parquet``."""
+    """How one cell ended; one row of ``cells.parquet``. Seconds and memory are none when nothing was run for it."""
 
     cell: Cell
     status: Status
     reason: str | None
-    seconds: float
-    peak_mb: float
+    seconds: float | None
+    peak_mb: float | None
     cached: bool
     device: str

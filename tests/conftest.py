@@ -13,12 +13,16 @@ import sys
 import sysconfig
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
+from bench.cache import Cache
+from bench.engine import Event
+from bench.plan import Plan
 from bench.plugins import Registry, discover
+from bench.types import StageResult
 
 TESTS = Path(__file__).parent
 BENCH = Path(sysconfig.get_path("scripts")) / "bench"
@@ -204,3 +208,32 @@ def toy_run(bench: Command, tmp_path_factory: pytest.TempPathFactory) -> ToyRun:
     done = bench("run", suite, "--out", home / "out", "--device", "cpu", cwd=home, env={"TOY_CELLS": f"{home}/heard"})
     assert done.code == 0, done.err
     return ToyRun(suite=suite, out=home / "out", done=done)
+
+
+def compute(plan: Plan, cache: Cache) -> dict[str, StageResult]:
+    """Compute all stages of a plan in this process, one after the other, as a worker would."""
+    from bench.engine.local import execute
+
+    results: dict[str, StageResult] = {}
+    for key, stage in plan.stages.items():
+        inputs = [results[k] for k in stage.inputs.values()]
+        bad = next((r for r in inputs if r.status != "ok"), None)
+        results[key] = replace(bad, key=key) if bad else execute(stage, cache.root)
+    return results
+
+
+class InlineEngine:
+    """Runs stages in the test's own process: for tests that need rows, not workers."""
+
+    def __init__(self, workers: int = 1, threads: int = 1) -> None:
+        self.workers = workers
+
+    def run(self, plan: Plan, cache: Cache, results: dict[str, StageResult], on_event: Callable[[Event], None]) -> None:
+        """As every engine, without killing anything."""
+        results.update(compute(plan, cache))
+
+
+@pytest.fixture
+def inline(toy_installed: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`bench.session` runs stages in this process."""
+    monkeypatch.setattr("bench.session.LocalEngine", InlineEngine)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.report.figures import Figure, Quantity, RowKind, plural
+from bench.report.figures import ROW_KINDS, Figure, Quantity, RowKind, plural
 from bench.report.rows import Matrix, Rows
 from bench.report.summary import (
     AUTHORISED,
@@ -46,7 +46,7 @@ def answers(rows: Rows, matrix: Matrix, sets: Sequence[Summary]) -> list[Answer]
     """One answer per defense; those that authorise models first, then the references. ``sets``: its summaries."""
     held = floors(rows, matrix.experiment)
     made = [_answer(s, [p for p in sets if p.defense == s.defense], held) for s in overall(rows, matrix)]
-    return sorted(made, key=lambda a: ("authorised", "model-free", "clean").index(a.kind))
+    return sorted(made, key=lambda a: -ROW_KINDS.index(a.kind))
 
 
 def _answer(s: Summary, sets: Sequence[Summary], held: Mapping[str, Mapping[str, Figure]]) -> Answer:

@@ -14,6 +14,7 @@ from typing import Literal
 Role = Literal["authorised", "unauthorised", "any"]
 Better = Literal["higher", "lower", "split", ""]
 RowKind = Literal["clean", "model-free", "authorised", "floor"]
+ROW_KINDS: Sequence[RowKind] = ("clean", "model-free", "authorised", "floor")  # from top to bottom
 
 _BETTER: Mapping[Better, str] = {
     "higher": "higher is better",

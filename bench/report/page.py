@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -236,10 +237,15 @@ def methods(rows: Rows) -> Grid:
 # ---- where it comes from ---------------------------------------------------------------------------------------------
 
 
+def place(rows: Rows) -> str:
+    """The run folder, as written below the folder of results."""
+    return str(PurePath(*rows.results.folder.parts[-3:]))
+
+
 def commands(rows: Rows) -> list[tuple[str, str]]:
     """The commands that make the run, this page and the table again."""
     run = rows.results.run
-    folder = "/".join(rows.results.folder.parts[-3:])
+    folder = place(rows)
     return [
         ("Compute the rows", shlex.join(str(a) for a in run.get("command") or [])),
         ("Make this page from the rows", f"bench report {shlex.quote(folder)}"),
@@ -254,7 +260,7 @@ def identity(rows: Rows) -> list[tuple[str, str]]:
     seed = ((suite.get("raw") or {}).get("suite") or {}).get("seed", 0)
     versions = ", ".join(f"{k} {v}" for k, v in (run.get("versions") or {}).items())
     return [
-        ("Rows", "/".join(rows.results.folder.parts[-3:])),
+        ("Rows", place(rows)),
         ("Commit", run.get("commit") or "not run from a checkout"),
         ("Plan digest", run.get("digest") or "unknown"),
         ("Suite file, sha256", suite.get("sha256") or "unknown"),

@@ -12,13 +12,13 @@ import numpy as np
 
 from bench import metrics
 from bench.report.figures import (
+    ROW_KINDS,
     Column,
     Figure,
     Group,
     Quantity,
     Role,
     Row,
-    RowKind,
     Table,
     absent,
     distinct,
@@ -170,7 +170,7 @@ def recognition_table(rows: Rows, matrix: Matrix, measure: Measure) -> Table:
             made.append(_derived_clean(rows, of_dataset, list(evaluated), measure))
         for defense, authorised in dict.fromkeys((c.defense, c.authorised) for c in of_dataset):
             made.append(_row(rows, matrix, (dataset, defense, authorised), list(evaluated), measure))
-        made.sort(key=lambda r: _ORDER[r.kind])
+        made.sort(key=lambda r: ROW_KINDS.index(r.kind))
         first = of_dataset[0]
         groups.append(
             Group(
@@ -190,9 +190,6 @@ def recognition_table(rows: Rows, matrix: Matrix, measure: Measure) -> Table:
         source="samples/verification.parquet, where cell is the id of the figure",
         notes=_notes(rows, cells, measure),
     )
-
-
-_ORDER: dict[RowKind, int] = {"clean": 0, "model-free": 1, "authorised": 2, "floor": 3}
 
 
 def _row(rows: Rows, matrix: Matrix, key: tuple[str, str, str], evaluated: Sequence[str], measure: Measure) -> Row:
@@ -239,6 +236,7 @@ def _notes(rows: Rows, cells: Sequence[CellRow], measure: Measure) -> list[str]:
             f"κ = {kappas}. Where a model gives many impostors a cosine above it, nearly everything is accepted and "
             "this accuracy says little; the calibrated threshold does not have this weakness."
         )
+    notes.append("Average: of the unauthorised models; where no model is authorised, of all.")
     repeats = len({c.repeat for c in cells})
     if repeats > 1:
         notes.append(f"{repeats} repeats are pooled; intervals are then bootstrapped over identities.")

@@ -293,7 +293,7 @@ def mean(
     elif method == "Wilson":
         low, high = metrics.wilson_interval(round(values.sum()), len(values))
     elif method == "bootstrap" and values.min() < values.max():
-        found = metrics.bootstrap_interval(values, people, lambda v: float(v.mean()), SEED, draws=DRAWS)
+        found = metrics.bootstrap_interval(values, people, lambda v: float(v.sum() / len(v)), SEED, draws=DRAWS)
         low, high = found or (None, None)
     interval = method if low is not None and method != "none" else ""
     return Figure(value=float(values.mean()), n=len(values), low=low, high=high, interval=interval, **about)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from bench.report.figures import Column, Figure, Group, Quantity, Role, Row, RowKind, Table, absent, distinct
+from bench.report.figures import ROW_KINDS, Column, Figure, Group, Quantity, Role, Row, RowKind, Table, absent, distinct
 from bench.report.recognition import measure_named, point
 from bench.report.rows import CellRow, Matrix, Part, Rows, Scores, finite, mean, why_absent
 
@@ -21,6 +21,7 @@ WORST = Quantity(name="unauthorised accuracy, worst case", unit="%", digits=1, b
 SSIM = Quantity(name="SSIM", digits=3, better="lower")
 PSNR = Quantity(name="PSNR", unit="dB", digits=2, better="lower")
 
+POOLED = "all data sets"
 FLOORS = {
     "another_face": "another person's face",
     "mean_face": "the mean face",
@@ -52,9 +53,9 @@ class Bar:
 
 BARS = (
     Bar(quantity=AUTHORISED, limit=0.90, text="at least 90 %"),
-    Bar(quantity=DROP, limit=0.08, text="at most 8 points below clean"),
+    Bar(quantity=DROP, limit=0.08, text="at most 8 points"),
     Bar(quantity=UNAUTHORISED, limit=0.20, text="at most 20 %"),
-    Bar(quantity=SSIM, limit=0.03, text="at most .03"),
+    Bar(quantity=SSIM, limit=0.03, text="at most 0.03"),
 )
 
 
@@ -99,7 +100,7 @@ def summaries(rows: Rows, matrix: Matrix) -> list[Summary]:
     cells = rows.of(matrix)
     keys = dict.fromkeys((c.defense, c.authorised) for c in cells)
     made = [_summary(rows, [c for c in cells if (c.defense, c.authorised) == key], key[1]) for key in keys]
-    return sorted(made, key=lambda s: ("clean", "model-free", "authorised").index(s.kind))
+    return sorted(made, key=lambda s: ROW_KINDS.index(s.kind))
 
 
 def overall(rows: Rows, matrix: Matrix) -> list[Summary]:
@@ -225,9 +226,10 @@ def _image_mean(table: pd.DataFrame, column: str, cells: Sequence[CellRow] = ())
         note = f"without {infinite} images whose PSNR is infinite" if infinite else None
     else:
         note = None
+    method: Literal["bootstrap", "none"] = "bootstrap" if column.split("_")[0] in ("ssim", "psnr") else "none"
     person = table["subject"] if "subject" in table else table["sample_id"]
     people = (table["dataset"].astype(str) + "/" + person.astype(str)).to_numpy(dtype=object)
-    return replace(mean([Part(values, people)], share=False), note=note)
+    return replace(mean([Part(values, people)], method=method, share=False), note=note)
 
 
 def floors(rows: Rows, experiment: str, dataset: str | None = None) -> dict[str, dict[str, Figure]]:
@@ -252,31 +254,45 @@ def image_table(rows: Rows, matrix: Matrix) -> Table:
     extras = _extra_columns(table, matrix.experiment)
     columns = [Column(label="SSIM", quantity=SSIM), Column(label="PSNR", quantity=PSNR)]
     columns += [Column(label=name, quantity=Quantity(name=name, digits=4)) for name in extras]
+    sets = list(dict.fromkeys(c.dataset for c in cells))
     groups = []
-    for dataset in dict.fromkeys(c.dataset for c in cells):
-        of_dataset = [c for c in cells if c.dataset == dataset]
-        made = []
-        for defense, authorised in dict.fromkeys((c.defense, c.authorised) for c in of_dataset):
-            asked = [c for c in of_dataset if (c.defense, c.authorised) == (defense, authorised)]
-            chosen = _image_rows(rows, matrix.experiment, defense, authorised)
-            chosen = chosen[chosen["dataset"] == dataset] if not chosen.empty else chosen
-            made.append(_image_row(chosen, asked, ["ssim", "psnr", *extras]))
-        blank = [absent("not applicable", "of a defense only")] * len(extras)
-        for floor, values in floors(rows, matrix.experiment, dataset).items():
-            made.append(Row(label=FLOORS[floor], kind="floor", figures=[values["ssim"], values["psnr"], *blank]))
-        first = of_dataset[0]
-        paper = distinct(first.dataset_stands_in_for, dataset)
-        groups.append(Group(label=dataset, rows=made, stands_in_for=paper, synthetic=first.synthetic))
+    for dataset in ([None] if len(sets) > 1 else []) + sets:
+        chosen = [c for c in cells if dataset in (None, c.dataset)]
+        groups.append(
+            Group(
+                label=dataset or POOLED,
+                rows=_image_group(rows, matrix.experiment, dataset, chosen, extras),
+                stands_in_for=distinct(chosen[0].dataset_stands_in_for, dataset) if dataset else None,
+                synthetic=any(c.synthetic for c in chosen),
+            )
+        )
     return Table(
         name="images",
         title="What is left of the picture",
-        caption="Similarity of protected images to their originals, above what blank or foreign images give.",
+        caption="Similarity of protected images to their originals. Floors: the same for images that show nothing of the face.",
         columns=columns,
         groups=groups,
         experiment=matrix.experiment,
         source="samples/images.parquet and samples/floors.parquet, where experiment, dataset, defense and authorised "
         "are those of the row",
     )
+
+
+def _image_group(
+    rows: Rows, experiment: str, dataset: str | None, cells: Sequence[CellRow], extras: Sequence[str]
+) -> list[Row]:
+    """The defenses and then the floors of one data set, or of all."""
+    made = []
+    for defense, authorised in dict.fromkeys((c.defense, c.authorised) for c in cells):
+        asked = [c for c in cells if (c.defense, c.authorised) == (defense, authorised)]
+        chosen = _image_rows(rows, experiment, defense, authorised)
+        if dataset is not None and not chosen.empty:
+            chosen = chosen[chosen["dataset"] == dataset]
+        made.append(_image_row(chosen, asked, ["ssim", "psnr", *extras]))
+    blank = [absent("not applicable", "of a defense only")] * len(extras)
+    for floor, values in floors(rows, experiment, dataset).items():
+        made.append(Row(label=FLOORS[floor], kind="floor", figures=[values["ssim"], values["psnr"], *blank]))
+    return sorted(made, key=lambda r: ROW_KINDS.index(r.kind))
 
 
 def _image_row(table: pd.DataFrame, cells: Sequence[CellRow], names: Sequence[str]) -> Row:
