@@ -7,6 +7,7 @@ not exist; a damaged one is removed and made again.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -163,4 +164,5 @@ def write_atomically(path: Path, text: str) -> None:
     except OSError as error:
         raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from None
     finally:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what went wrong before is what matters
+            beside.unlink(missing_ok=True)

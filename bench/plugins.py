@@ -143,7 +143,8 @@ def _load(entry: EntryPoint, registry: Registry) -> Plugin:
         package, digest = source_digest(module)
         registry.manager.register(module, name=f"{base['distribution']}:{entry.name}")
     except (Exception, SystemExit) as error:  # a stranger's code: anything may come, and all of it is shown
-        return Plugin(**base, reason=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        return Plugin(**base, reason=reason, traceback=traceback.format_exc())
     origin = Origin(distribution=base["distribution"], version=base["version"], package=package, digest=digest)
     for key, cls in found.items():
         _claim(registry, key, Registration(cls=cls, origin=origin))

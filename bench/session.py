@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pluggy import HookImpl
+
 from bench import store
 from bench.cache import Cache
 from bench.engine import Event
@@ -121,13 +123,17 @@ def _engine(device: str, workers: int | None) -> LocalEngine:
     return LocalEngine() if workers is None else LocalEngine(workers=workers)
 
 
+def _call(implementation: HookImpl, **arguments: object) -> Any:
+    """One implementation of a hook by itself, so that its failure is its own; pluggy lets it take fewer arguments."""
+    return implementation.function(*(arguments[name] for name in implementation.argnames))
+
+
 def report_sections(results: store.Results) -> list[Section]:
     """What plugins add to the report; one that fails becomes a section that says so."""
     sections: list[Section] = []
     for implementation in discover().manager.hook.bench_report_sections.get_hookimpls():
         try:
-            made: Any = implementation.function(results)
-            sections += made
+            sections += _call(implementation, results=results)
         except Exception as error:
             problem = f"the plugin failed with {type(error).__name__}: {error}"
             title = f"From {implementation.plugin_name}"
@@ -140,7 +146,7 @@ def _announce(outcomes: Sequence[Outcome], registry: Registry) -> None:
     for implementation in registry.manager.hook.bench_cell_done.get_hookimpls():
         try:
             for outcome in outcomes:
-                implementation.function(outcome)
+                _call(implementation, outcome=outcome)
         except Exception as error:
             problem = f"{type(error).__name__}: {error}"
             warnings.warn(f"{implementation.plugin_name}: bench_cell_done failed: {problem}", stacklevel=2)

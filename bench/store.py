@@ -14,6 +14,7 @@ Aggregates are never stored: tables are recomputed from these rows.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -240,7 +241,8 @@ def _write_parquet(path: Path, table: pa.Table) -> None:
         pq.write_table(table, beside)
         os.replace(beside, path)
     finally:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what went wrong before is what matters
+            beside.unlink(missing_ok=True)
 
 
 def run_folder(plan: Plan, results: Path, started: str) -> Path:

@@ -165,6 +165,12 @@ MISTAKES: dict[str, tuple[str, str, type[BenchError], list[str]]] = {
         ["experiment[0].defenses[1].sigma", "greater than or equal to 0", "-1"]),
     "parameter that is no number": (
         "sigma = 0.1", "sigma = nan", SuiteError, ["experiment[0].defenses[1].sigma", "nan"]),
+    "unbounded parameter that is no number": (
+        '"identity"', '{ plugin = "toy-step", rate = nan }', SuiteError,
+        ["experiment[0].defenses[0].rate", "finite", "nan"]),
+    "unbounded parameter that is endless": (
+        '"identity"', '{ plugin = "toy-step", rate = -inf }', SuiteError,
+        ["experiment[0].defenses[0].rate", "finite", "-inf"]),
     "wrong type of the seed": (
         "seed = 3", 'seed = "three"', SuiteError, ["suite.seed", "integer", "'three'"]),
     "negative seed": (

@@ -181,7 +181,7 @@ def _plain_heading(column: Column) -> str:
 
 
 def _plain_name(label: str, stands_in_for: str | None) -> str:
-    return f"{label} (for {stands_in_for})" if stands_in_for else label
+    return f"{label} (in place of {stands_in_for})" if stands_in_for else label
 
 
 def _plain_row(row: Row) -> str:
@@ -273,7 +273,7 @@ def _latex_figure(column: Column, figure: Figure, table: Table) -> str:
 
 
 def _for(stands_in_for: str | None) -> str:
-    return f"for {stands_in_for}" if stands_in_for else ""
+    return f"in place of {stands_in_for}" if stands_in_for else ""
 
 
 def _stack(lines: Sequence[str]) -> str:

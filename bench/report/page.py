@@ -84,7 +84,7 @@ def subjects(rows: Rows, matrix: Matrix) -> Grid:
         )
     for c in cells:
         name = distinct(c.evaluated_stands_in_for, c.evaluated)
-        found.setdefault(("model", c.evaluated), (name or "itself", "model"))
+        found.setdefault(("model", c.evaluated), (name or "–", "model"))
     for c in cells:
         found.setdefault(("defense", c.defense), ("", "defense"))
     for c in cells:
@@ -93,16 +93,17 @@ def subjects(rows: Rows, matrix: Matrix) -> Grid:
     for (kind, label), (stands_in_for, key) in found.items():
         params = (components.get((key, label)) or {}).get("params") or {}
         made.append([label, kind, stands_in_for or "–", _params(params)])
-    return Grid(columns=["name", "kind", "stands in for", "parameters"], rows=made)
+    return Grid(columns=["name", "kind", "in place of", "parameters"], rows=made)
 
 
 def _stand_in(paper: str | None, label: str, synthetic: bool) -> str:
-    name = distinct(paper, label) or "itself"
-    return f"{name} (synthetic stand-in)" if synthetic else name
+    name = distinct(paper, label)
+    mark = "synthetic stand-in"
+    return (f"{name} ({mark})" if name else mark) if synthetic else name or "–"
 
 
 def _params(params: Mapping[str, Any]) -> str:
-    return ", ".join(f"{k} = {v}" for k, v in params.items()) or "none"
+    return ", ".join(f"{k} = {v}" for k, v in params.items()) or "–"
 
 
 def thresholds(rows: Rows, matrix: Matrix) -> tuple[Grid, str]:
