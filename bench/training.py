@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.errors import BenchError, PluginError, SuiteError, did_you_mean
+from bench.errors import BenchError, ContractError, PluginError, SuiteError, did_you_mean
 from bench.hookspecs import Dataset, Model, TrainingSet
 from bench.plugins import Registry, discover
 from bench.store import require_writable
@@ -53,6 +53,9 @@ def train_suite(
     except (PluginError, SuiteError) as error:
         raise type(error)(f"{path}: {error}") from None
     names = [job.model for job, _ in jobs]
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            raise SuiteError(f"{path}: train[{i}].model: {name!r} is trained twice; its checkpoints would collide")
     for name in only:
         if name not in names:
             raise BenchError(f"--only {name}: {path} trains no such model; {did_you_mean(name, names)}")
@@ -60,7 +63,9 @@ def train_suite(
         if not only or job.model in only:
             log(f"training {job.model}")
             card = model.train(job)
-            log(f"trained {job.model}: {', '.join(f'{k} {v}' for k, v in card.get('summary', {}).items())}")
+            if not isinstance(card, Mapping):
+                raise ContractError(f"{job.model}: train() must return its model card, got {type(card).__name__}")
+            log(f"trained {job.model}: sha256 {card.get('sha256', 'unknown')}")
 
 
 def _job(
@@ -68,10 +73,12 @@ def _job(
 ) -> tuple[TrainingJob, Model]:
     name, model = _build("model", table.model, f"{where}.model", registry)
     _, data = _build("training_set", table.data, f"{where}.data", registry)
-    validate_on = dict(
-        _build("dataset", reference, f"{where}.validate_on[{i}]", registry)
-        for i, reference in enumerate(table.validate_on)
-    )
+    validate_on: dict[str, Dataset] = {}
+    for i, reference in enumerate(table.validate_on):
+        label, dataset = _build("dataset", reference, f"{where}.validate_on[{i}]", registry)
+        if label in validate_on:
+            raise SuiteError(f"{where}.validate_on[{i}]: {label!r} appears twice")
+        validate_on[label] = dataset
     job = TrainingJob(
         model=name,
         data=data,

@@ -367,9 +367,10 @@ def test_every_stage_has_an_estimate(plan_of: PlanOf) -> None:
 LIGHT = """
 import sys
 from bench.cli import main
-main(sys.argv[1:], standalone_mode=False)
+code = main(sys.argv[1:], standalone_mode=False)
 heavy = {"torch", "scipy", "skimage", "matplotlib"} & set(sys.modules)
 print("imported:", sorted(heavy))
+sys.exit(code)
 """
 
 

@@ -203,6 +203,12 @@ MISTAKES: dict[str, tuple[str, str, type[BenchError], list[str]]] = {
         '"little"', '"identity"', SuiteError, ["experiment[0].defenses[1]", "'identity'", "twice", "label ="]),
     "a set of models asked for twice": (
         '"toy-a", [', '["toy-a", "toy-b"], [', SuiteError, ["experiment[0].authorised[1]", "toy-a+toy-b", "twice"]),
+    "one model under two labels": (
+        'evaluated = ["toy-b"]', 'evaluated = [{ plugin = "toy-b", label = "B" }]', SuiteError,
+        ["experiment[0]", "one label", "'toy-b'", "'B'"]),
+    "one label for two models": (
+        'evaluated = ["toy-b"]', 'evaluated = [{ plugin = "toy-closed", label = "toy-b" }]', SuiteError,
+        ["experiment[0]", "one label", "'toy-b'", "toy-closed"]),
     "too few pairs": (
         "pairs = 20", "pairs = 1", SuiteError, ["experiment[0].pairs", "greater than or equal to 2", "1"]),
     "threshold out of range": (

@@ -269,7 +269,7 @@ def image_table(rows: Rows, matrix: Matrix) -> Table:
     return Table(
         name="images",
         title="What is left of the picture",
-        caption="Similarity of protected images to their originals. Floors: that of images which show nothing of the face.",
+        caption="Similarity of protected images to their originals. Floors: images that show nothing of the face.",
         columns=columns,
         groups=groups,
         experiment=matrix.experiment,

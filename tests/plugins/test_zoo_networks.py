@@ -177,6 +177,18 @@ def test_logits_refuse_what_they_do_not_know() -> None:
         losses.logits("sphereface", x, x, y, scale=1.0, margin=0.5)
 
 
+def test_spread_by_hand() -> None:
+    embeddings = torch.tensor([[2.0, 0.0], [3.0, 4.0], [0.0, 1.0]])
+    labels = torch.tensor([0, 1, 1])
+    # cosines of different people: (0, 1) 0.6 and (0, 2) 0.0; the pair (1, 2) is one person
+    assert losses.spread(embeddings, labels).item() == pytest.approx(0.3**2 + max(0.0, 0.18 - 0.5))
+    close = torch.tensor([[1.0, 0.0], [4.0, 3.0]])
+    assert losses.spread(close, labels[:2]).item() == pytest.approx(0.8**2 + 0.64 - 0.5)
+    assert losses.spread(close, labels[1:]).item() == 0.0
+    many = torch.randn((400, 128), generator=torch.Generator().manual_seed(0))
+    assert losses.spread(many, torch.arange(400)).item() < 1e-4
+
+
 # --- schedules and configuration --------------------------------------------------------------------------------
 
 

@@ -37,6 +37,8 @@ class Phase:
     """Share of the loss's margin at the start of the phase."""
     ramp: float = 0.3
     """Share of the phase over which the margin moves from `margin_from` to `margin`."""
+    spread: float = 0.0
+    """Weight of the spread-out regulariser (`losses.spread`) in the loss."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -89,3 +89,19 @@ def logits(
     target = cosine.gather(1, rows)[:, 0]
     function = {"arcface": arcface, "cosface": cosface, "sphereface": sphereface}[loss]
     return scale * cosine.scatter(1, rows, function(target, margin)[:, None])
+
+
+def spread(embeddings: Tensor, labels: Tensor) -> Tensor:
+    """How far pairs of different people in a batch are from random directions: a scalar of at least 0.
+
+    M1^2 + max(0, M2 - 1/d), with M1 and M2 the mean cosine and mean squared cosine over all pairs of different
+    labels, for embeddings `(n, d)` and labels `(n,)`; both terms are 0 for uniformly random directions. Added to
+    a classification loss it keeps the cosines of strangers close together, so that one threshold suits all.
+    Zhang et al. 2017, "Learning Spread-out Local Feature Descriptors", equation 6. 0 if no labels differ.
+    """
+    unit = F.normalize(embeddings)
+    different = (labels[:, None] != labels[None, :]).to(unit.dtype)
+    count = different.sum().clamp(min=1)
+    cosine = (unit @ unit.T) * different
+    first, second = cosine.sum() / count, cosine.square().sum() / count
+    return first.square() + (second - 1 / embeddings.shape[1]).clamp(min=0)

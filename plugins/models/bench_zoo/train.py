@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from .config import Phase, TrainConfig
 from .data import TrainData
-from .losses import logits
+from .losses import logits, spread
 from .networks import EMBEDDING_SIZE, FaceNetwork, build
 
 FAST_ENVIRONMENT = {
@@ -152,16 +152,18 @@ def _step(config: TrainConfig, data: TrainData, state: State) -> float:
     images = _resized(pictures, phase.size)
     labels = torch.from_numpy(data.labels[rows])
     with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
-        embeddings = state.net(images)
+        embeddings = state.net(images).float()
     scores = logits(
         config.loss,
-        embeddings.float(),
+        embeddings,
         state.classes,
         labels,
         scale=config.scale,
         margin=config.margin_at(margin_share(phase, done)),
     )
     loss = F.cross_entropy(scores, labels)
+    if phase.spread:
+        loss = loss + phase.spread * spread(embeddings, labels)
     state.optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_([*state.net.parameters(), state.classes], config.clip)

@@ -1,0 +1,86 @@
+"""Exports parse back, keep the paper's order, and print hostile names as text."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+
+import pytest
+
+from bench.errors import SuiteError
+from bench.report import TABLES, export
+from bench.report.export import FORMATS, latex_escape
+from bench.store import Results
+
+
+def test_csv_parses_back(results: Results) -> None:
+    rows = list(csv.DictReader(io.StringIO(export(results, "VII", "csv"))))
+    assert len(rows) == 2 * 4 * 4  # data sets, rows, columns with the average
+    first = rows[0]
+    assert (first["dataset"], first["defense"], first["column"], first["paper"]) == (
+        "synth-lfw",
+        "Clean",
+        "net-a",
+        "99.4",
+    )
+    assert float(first["low"]) <= float(first["value"]) <= float(first["high"])
+    assert (first["n"], first["interval"], first["unit"], first["synthetic"]) == ("20", "Wilson", "%", "True")
+    failed = next(r for r in rows if r["status"] == "failed")
+    assert failed["value"] == failed["n"] == failed["low"] == ""
+    assert failed["reason"].startswith("out of memory <script>")
+    assert [r["better"] for r in rows if r["authorised"] == "net-a"][:3] == ["higher", "lower", "lower"]
+
+
+def test_json_agrees_with_csv(results: Results) -> None:
+    made = json.loads(export(results, "VII", "json"))
+    rows = list(csv.DictReader(io.StringIO(export(results, "VII", "csv"))))
+    figures = [f for table in made for f in table["figures"]]
+    assert [f["value"] for f in figures] == [float(r["value"]) if r["value"] else None for r in rows]
+    assert made[0]["source"].startswith("samples/verification.parquet")
+
+
+def test_markdown_is_aligned(results: Results) -> None:
+    lines = [line for line in export(results, "VII", "md").splitlines() if line.startswith("|")]
+    assert len({len(line) for line in lines}) == 1
+    assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
+    assert "<script>" not in "\n".join(lines)
+    assert re.search(r"<u>[\d.]+ \([\d.]+–[\d.]+\) N=20, paper 99\.0</u>", "\n".join(lines))
+    assert "Synthetic stand-in" in export(results, "VII", "md")
+
+
+def test_latex_is_escaped_and_balanced(results: Results) -> None:
+    text = export(results, "VII", "latex")
+    for environment in ("table*", "tabular"):
+        assert text.count(f"\\begin{{{environment}}}") == text.count(f"\\end{{{environment}}}") == 1
+    assert "\\toprule" in text
+    assert "\\bottomrule" in text
+    assert "\\underline{" in text
+    assert "\\textless{}script\\textgreater{}" in text
+    bare = re.sub(r"\\[\\{}&%$#_]", "", text)
+    assert bare.count("{") == bare.count("}")
+    body = text[text.index("\\midrule") : text.index("\\bottomrule")]
+    lines = [line for line in body.splitlines() if line.endswith("\\\\")]
+    assert {len(re.findall(r"(?<!\\)&", line)) for line in lines} == {5}
+
+
+def test_latex_escapes_every_special_character() -> None:
+    assert latex_escape("a_b & 5 % $x$ #1 {y} ~^\\") == (
+        "a\\_b \\& 5 \\% \\$x\\$ \\#1 \\{y\\} \\textasciitilde{}\\textasciicircum{}\\textbackslash{}"
+    )
+
+
+@pytest.mark.parametrize("table", list(TABLES))
+@pytest.mark.parametrize("fmt", list(FORMATS))
+def test_every_table_in_every_format(results: Results, table: str, fmt: str) -> None:
+    text = export(results, table, fmt)
+    assert "net-a" in text
+    assert "nan" not in text.lower().replace("finance", "")
+
+
+def test_unknown_tables_and_formats_list_the_known(results: Results) -> None:
+    with pytest.raises(SuiteError, match=r"expected one of VII, VII-fixed, .*summary.*did you mean 'summary'"):
+        export(results, "sumary", "csv")
+    with pytest.raises(SuiteError, match="expected one of csv, json, md, latex"):
+        export(results, "VII", "xml")
