@@ -23,7 +23,9 @@ class _Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
         except BenchError as error:
             click.echo(f"error: {error}", err=True)
             ctx.exit(2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 
@@ -42,12 +43,14 @@ def examine(folders: Folders) -> list[Check]:
 
 
 def _packages() -> list[Check]:
-    checks = [Check(f"package {n}", v != "missing", v) for n, v in package_versions().items()]
+    versions = package_versions()
+    checks = [Check(f"package {n}", v != "missing", v) for n, v in versions.items()]
+    if versions["face-privacy-bench"] == "missing":
+        return checks
     for requirement in requires("face-privacy-bench") or []:
-        name = requirement.partition(";")[0]
         if "extra ==" in requirement:
             continue
-        name = name.split(">")[0].split("=")[0].split("<")[0].split("[")[0].strip()
+        name = re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0]
         try:
             version(name)
         except PackageNotFoundError:
@@ -62,8 +65,10 @@ def _weights(registry: Registry) -> list[Check]:
         try:
             path = cls().weights()
             checks.append(Check(f"weights of {name}", True, f"{path.name}, sha256 {file_sha256(path)[:12]}"))
-        except (BenchError, TypeError) as error:  # TypeError: a model with required parameters has no default weights
+        except BenchError as error:
             checks.append(Check(f"weights of {name}", False, str(error)))
+        except Exception as error:  # a stranger's code, in the command that is for broken plugins
+            checks.append(Check(f"weights of {name}", False, f"{type(error).__name__}: {error}"))
     return checks
 
 

@@ -78,7 +78,8 @@ class Registry:
         if key in self.components:
             return self.components[key]
         broken = [p for p in self.plugins if p.reason]
-        lines = [f"{where}: expected the name of a {kind}, found {name!r}; {did_you_mean(name, self.names(kind))}"]
+        expected, hint = kind.replace("_", " "), did_you_mean(name, self.names(kind))
+        lines = [f"{where}: expected the name of a {expected}, found {name!r}; {hint}"]
         lines += [f"  note: plugin {p.name!r} ({p.distribution}) could not be loaded: {p.reason}" for p in broken]
         raise PluginError("\n".join(lines))
 

@@ -57,9 +57,7 @@ def test_what_was_not_declared_is_not_given(need: str, ask: Any) -> None:
     for declared, said in [((), "nothing"), (("training",), "training")]:
         with pytest.raises(CapabilityError) as caught:
             ask(context(*declared))
-        assert str(caught.value) == (
-            f"defense toy asked for '{need}' but declares {said} in its needs; declare it"
-        )
+        assert str(caught.value) == (f"defense toy asked for '{need}' but declares {said} in its needs; declare it")
 
 
 def test_an_unknown_model_is_named() -> None:

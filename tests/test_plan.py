@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import SUITE, environment
+from support import SUITE, environment
 
 from bench import provenance
 from bench.errors import PluginError
@@ -339,7 +339,7 @@ def test_a_defense_that_breaks_while_it_is_planned_is_named(plan_of: PlanOf, mon
         raise KeyError("stem")
 
     monkeypatch.setattr(ToyStep, "splits", broken)
-    with pytest.raises(PluginError, match="toy-step with toy-a: splits.. failed with KeyError"):
+    with pytest.raises(PluginError, match=r"toy-step with toy-a: splits\(\) failed with KeyError"):
         plan_of()
 
 
@@ -374,12 +374,18 @@ sys.exit(code)
 """
 
 
-@pytest.mark.parametrize("args", [["--help"], ["plan", "{suite}"], ["plugins"], ["info", "toy-step"], ["run", "--help"]])
+@pytest.mark.parametrize(
+    "args", [["--help"], ["plan", "{suite}"], ["plugins"], ["info", "toy-step"], ["run", "--help"]]
+)
 def test_torch_is_not_imported(args: list[str], toy_site: Path, tmp_path: Path) -> None:
     (tmp_path / "suite.toml").write_text(SUITE)
     args = [a.format(suite=tmp_path / "suite.toml") for a in args]
     done = subprocess.run(
-        [sys.executable, "-c", LIGHT, *args], env=environment([toy_site], {}), capture_output=True, text=True, cwd=tmp_path
+        [sys.executable, "-c", LIGHT, *args],
+        env=environment([toy_site], {}),
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("imported: []\n")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Command, write_metadata, write_plugin
+from support import Command, write_metadata, write_plugin
 
 from bench.errors import PluginError
 from bench.plugins import Registry, source_digest

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import SUITE, InlineEngine
+from support import SUITE, InlineEngine
 
 from bench import session
 from bench.errors import BenchError, StorageError
@@ -149,9 +149,7 @@ def test_the_record_is_that_of_the_suite_that_was_read(plan: Plan, folders: Fold
     assert Results(folder).run["suite"]["sha256"] == sha
 
 
-def test_a_second_run_goes_on_in_the_same_folder(
-    plan: Plan, folders: Folders, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_second_run_goes_on_in_the_same_folder(plan: Plan, folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, _ = run_plan(plan, folders, quiet)
     monkeypatch.setenv("TOY_MENDED", "1")
     again, outcomes = run_plan(plan, folders, quiet)
@@ -208,9 +206,7 @@ def test_a_file_in_the_way_is_found_before_anything_runs(plan: Plan, folders: Fo
     assert [p for p in folders.out.rglob("*") if p.is_file()] == [path]
 
 
-def test_an_interrupted_run_keeps_what_is_done(
-    plan: Plan, folders: Folders, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_run_keeps_what_is_done(plan: Plan, folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
     class Interrupted(InlineEngine):
         def run(self, plan: Plan, cache: Any, results: Any, on_event: Any) -> None:
             super().run(plan, cache, results, on_event)
@@ -278,12 +274,12 @@ def test_hook_bench_report_sections(plan: Plan, folders: Folders, with_hooks: An
         raise ValueError("the author broke")
 
     with_hooks("failing", bench_report_sections=fail)
-    with_hooks("less", bench_report_sections=lambda: [])
+    with_hooks("less", bench_report_sections=list)
     folder, _ = run_plan(plan, folders, quiet)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         sections = {s.title: s for s in report_sections(Results(folder))}
-    assert list(sections["What the toy plugin counted"].rows)[0] == ["cells", 3]
+    assert next(iter(sections["What the toy plugin counted"].rows)) == ["cells", 3]
     (problem,) = [s for title, s in sections.items() if "failing" in title]
     assert "ValueError: the author broke" in str(problem.rows)
     assert not [title for title in sections if "less" in title]

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import compute
 from PIL import Image
+from support import compute
 
 from bench import metrics
 from bench.cache import Artifact, Cache

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from conftest import SUITE, compute
+from support import SUITE, compute
 
 from bench import store
 from bench.cache import Cache
@@ -153,9 +153,7 @@ def test_floors_are_listed_once_per_data_set(results: Results) -> None:
     assert sizes == {("one", "toy-faces"): 4, ("two", "other"): 3, ("two", "toy-faces"): 3}
 
 
-def test_only_cells_that_are_done_have_samples(
-    plan: Plan, cache: Cache, registry: Registry, results: Results
-) -> None:
+def test_only_cells_that_are_done_have_samples(plan: Plan, cache: Cache, registry: Registry, results: Results) -> None:
     """A later write of the same run leaves nothing of an earlier one."""
     write_run(results.folder, outcomes(plan, status="failed", reason="broken"), cache, registry, {})
     again = Results(results.folder)
@@ -294,9 +292,7 @@ def test_a_place_that_takes_no_files() -> None:
 
 
 @pytest.mark.parametrize("ask", ["exists", "touch"])
-def test_a_place_that_may_not_be_looked_into(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ask: str
-) -> None:
+def test_a_place_that_may_not_be_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ask: str) -> None:
     def refuse(*_: Any, **__: Any) -> Any:
         raise PermissionError(13, "Permission denied")
 
@@ -307,5 +303,3 @@ def test_a_place_that_may_not_be_looked_into(
 
 def test_free_space_is_that_of_the_nearest_folder(tmp_path: Path) -> None:
     assert store.free_bytes(tmp_path / "not" / "there") > 0
-
-

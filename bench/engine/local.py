@@ -184,7 +184,7 @@ def _outcome(future: Future[StageResult], stage: Stage, limit: float) -> StageRe
         return _failure(stage, "failed", f"the worker process died ({_death(error.exitcode)})")
     except StorageError:
         raise
-    except Exception as error:  # a failure to send the task or the answer: a row, like every other failure
+    except BaseException as error:  # a failure to send the task or the answer: a row, like every other failure
         return _failure(stage, "failed", f"{type(error).__name__}: {error}", traceback.format_exc())
 
 
@@ -245,7 +245,7 @@ def execute(stage: Stage, root: Path) -> StageResult:
         for key in stage.inputs.values():
             _discard_if_damaged(cache, key)
         return _failure(stage, "failed", f"a damaged input was removed; run the same command again: {error}")
-    except Exception as error:  # a plugin's failure is a row, not the end of the run
+    except BaseException as error:  # a plugin's failure is a row, not the end of the run; sys.exit() included
         reason = f"{type(error).__name__}: {error}"
         return _failure(stage, "failed", reason, traceback.format_exc(), time.perf_counter() - started)
     return StageResult(

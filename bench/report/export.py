@@ -157,7 +157,7 @@ def _markdown_table(table: Table) -> str:
     for line in [cells[0], rule, *cells[1:]]:
         padded = [t.ljust(w) if i < 2 else t.rjust(w) for i, (t, w) in enumerate(zip(line, widths, strict=True))]
         lines.append(f"| {' | '.join(padded)} |")
-    about = [f"**{_markdown_escape(_title(table))}** {_markdown_escape(_caption(table))}"]
+    about = [f"**{_markdown_escape(_title(table))}** {_markdown_escape(_caption(table, 'In brackets'))}"]
     about += [f"{_markdown_escape(n)}" for n in table.notes]
     return "\n".join(["\n\n".join(about), "", *lines])
 
@@ -206,10 +206,10 @@ def _title(table: Table) -> str:
     return f"{table.title} ({table.experiment})"
 
 
-def _caption(table: Table) -> str:
+def _caption(table: Table, where: str) -> str:
     direction = next((c.quantity.direction for c in table.columns if c.quantity.better == "split"), "")
     parts = [table.caption, f"{direction[:1].upper()}{direction[1:]}." if direction else ""]
-    parts.append("In brackets: 95 % interval.")
+    parts.append(f"{where}: 95 % interval.")
     if any(g.synthetic for g in table.groups):
         parts.append("Synthetic stand-in data: no figure is a claim about real faces.")
     return " ".join(p for p in parts if p)
@@ -228,7 +228,7 @@ def _latex_table(table: Table) -> str:
     lines = [
         "\\begin{table*}[tb]",
         "\\centering",
-        f"\\caption{{{latex_escape(_title(table) + '. ' + _caption(table) + _latex_n(table))}}}",
+        f"\\caption{{{latex_escape(_title(table) + '. ' + _caption(table, 'Small print') + _latex_n(table))}}}",
         f"\\label{{tab:{re.sub(r'[^A-Za-z0-9-]', '-', f'{table.experiment}-{table.name}')}}}",
         "\\resizebox{\\textwidth}{!}{%",
         f"\\begin{{tabular}}{{ll{'r' * len(columns)}}}",

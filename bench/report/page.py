@@ -167,72 +167,74 @@ def _question(cell: CellRow) -> str:
 # ---- how it is counted -----------------------------------------------------------------------------------------------
 
 
-def methods(rows: Rows) -> Grid:
+_VERIFICATION = "samples/verification.parquet, by cell"
+_IMAGES = "samples/images.parquet, by experiment, dataset, defense, authorised"
+_METHODS = [
+    [
+        "accuracy",
+        "Share of pairs for which the protected face x̃₁ still matches its original, cos(f(x̃₁), f(x₁)) > κ, and the "
+        "decision against x₂ is right, (cos(f(x̃₁), f(x₂)) > κ) = (same person). Only x₁ is protected.",
+        "paper, Equation 10",
+        f"{_VERIFICATION}: cos_self, cos_cross, same, kappa_calibrated",
+    ],
+    [
+        "unprotected accuracy",
+        "The same with x₁ in place of x̃₁, on the same pairs. The drop is the mean of the paired differences.",
+        "paper, Table VII, rows Clean",
+        f"{_VERIFICATION}: cos_clean, same, kappa_calibrated",
+    ],
+    [
+        "worst case",
+        "The highest accuracy of a single unauthorised model on a single data set; the interval is that of the "
+        "one figure.",
+        "this project",
+        f"{_VERIFICATION}, role = unauthorised in cells.parquet",
+    ],
+    [
+        "calibrated κ",
+        "The smallest threshold whose false match rate on impostors of other people is at most the asked FMR.",
+        "ISO/IEC 19795-1",
+        f"{_VERIFICATION}: kappa_calibrated, fmr, calibration_impostors",
+    ],
+    [
+        "10-fold accuracy",
+        "Right decisions when each fold is decided at the threshold that is best on the others; embeddings are "
+        "summed with those of the mirrored image.",
+        "Huang et al. 2007 (LFW, view 2)",
+        f"{_VERIFICATION}: flip_cross, flip_clean, same, fold",
+    ],
+    ["SSIM", f"{metrics.SSIM_VARIANT}.", "Wang et al. 2004", f"{_IMAGES}: ssim"],
+    [
+        "PSNR",
+        "10 log₁₀(255² / mean squared error); infinite values are counted, never averaged.",
+        "–",
+        f"{_IMAGES}: psnr",
+    ],
+    [
+        "floors",
+        "The same image metrics for pictures that hold nothing of the face.",
+        "this project",
+        "samples/floors.parquet, by experiment, dataset",
+    ],
+    [
+        "interval of a cell",
+        "95 %, for a share of independent decisions.",
+        "Wilson 1927",
+        "N is the number of pairs",
+    ],
+    [
+        "interval of an average",
+        f"95 %, percentile bootstrap over the people whose faces were protected, {DRAWS} draws, seed {SEED}. Where "
+        "all decisions agree: Wilson's interval with as many trials as people.",
+        "Field and Welsh 2007",
+        "N is the number of decisions (pairs times models)",
+    ],
+]
+
+
+def methods() -> Grid:
     """Each number: what it is, where its definition is from, and which rows it is recomputed from."""
-    verification = "samples/verification.parquet, by cell"
-    images = "samples/images.parquet, by experiment, dataset, defense, authorised"
-    lines = [
-        [
-            "accuracy",
-            "Share of pairs for which the protected face x̃₁ still matches its original, cos(f(x̃₁), f(x₁)) > κ, and the "
-            "decision against x₂ is right, (cos(f(x̃₁), f(x₂)) > κ) = (same person). Only x₁ is protected.",
-            "paper, Equation 10",
-            f"{verification}: cos_self, cos_cross, same, kappa_calibrated",
-        ],
-        [
-            "unprotected accuracy",
-            "The same with x₁ in place of x̃₁, on the same pairs. The drop is the mean of the paired differences.",
-            "paper, Table VII, rows Clean",
-            f"{verification}: cos_clean, same, kappa_calibrated",
-        ],
-        [
-            "worst case",
-            "The highest accuracy of a single unauthorised model on a single data set; the interval is that of the "
-            "one figure.",
-            "this project",
-            f"{verification}, role = unauthorised in cells.parquet",
-        ],
-        [
-            "calibrated κ",
-            "The smallest threshold whose false match rate on impostors of other people is at most the asked FMR.",
-            "ISO/IEC 19795-1",
-            f"{verification}: kappa_calibrated, fmr, calibration_impostors",
-        ],
-        [
-            "10-fold accuracy",
-            "Right decisions when each fold is decided at the threshold that is best on the others; embeddings are "
-            "summed with those of the mirrored image.",
-            "Huang et al. 2007 (LFW, view 2)",
-            f"{verification}: flip_cross, flip_clean, same, fold",
-        ],
-        ["SSIM", f"{metrics.SSIM_VARIANT}.", "Wang et al. 2004", f"{images}: ssim"],
-        [
-            "PSNR",
-            "10 log₁₀(255² / mean squared error); infinite values are counted, never averaged.",
-            "–",
-            f"{images}: psnr",
-        ],
-        [
-            "floors",
-            "The same image metrics for pictures that hold nothing of the face.",
-            "this project",
-            "samples/floors.parquet, by experiment, dataset",
-        ],
-        [
-            "interval of a cell",
-            "95 %, for a share of independent decisions.",
-            "Wilson 1927",
-            "N is the number of pairs",
-        ],
-        [
-            "interval of an average",
-            f"95 %, percentile bootstrap over the people whose faces were protected, {DRAWS} draws, seed {SEED}. Where "
-            "all decisions agree: Wilson's interval with as many trials as people.",
-            "Field and Welsh 2007",
-            "N is the number of decisions (pairs times models)",
-        ],
-    ]
-    return Grid(columns=["number", "how", "source", "rows"], rows=lines, code=frozenset({3}))
+    return Grid(columns=["number", "how", "source", "rows"], rows=_METHODS, code=frozenset({3}))
 
 
 # ---- where it comes from ---------------------------------------------------------------------------------------------

@@ -167,7 +167,7 @@ def recognition_table(rows: Rows, matrix: Matrix, measure: Measure) -> Table:
         of_dataset = [c for c in cells if c.dataset == dataset]
         made = []
         if measure.clean and not any(c.clean for c in of_dataset):
-            made.append(_derived_clean(rows, of_dataset, list(evaluated), measure))
+            made.append(_derived_clean(rows, of_dataset, list(evaluated), measure.clean))
         for defense, authorised in dict.fromkeys((c.defense, c.authorised) for c in of_dataset):
             made.append(_row(rows, matrix, (dataset, defense, authorised), list(evaluated), measure))
         made.sort(key=lambda r: ROW_KINDS.index(r.kind))
@@ -207,13 +207,14 @@ def _row(rows: Rows, matrix: Matrix, key: tuple[str, str, str], evaluated: Seque
     )
 
 
-def _derived_clean(rows: Rows, cells: Sequence[CellRow], evaluated: Sequence[str], measure: Measure) -> Row:
+def _derived_clean(
+    rows: Rows, cells: Sequence[CellRow], evaluated: Sequence[str], of: Callable[[Scores, float], Floats | None]
+) -> Row:
     """The "Clean" row of a suite without an unprotected defense: the same pairs, before protection."""
-    assert measure.clean is not None
     figures, parts = [], []
     for label in evaluated:
         scored = [c for c in cells if c.evaluated == label and c.cell in rows.scores]
-        values = measure.clean(rows.scores[scored[0].cell], scored[0].kappa) if scored else None
+        values = of(rows.scores[scored[0].cell], scored[0].kappa) if scored else None
         if values is None:
             status, reason = why_absent([c for c in cells if c.evaluated == label])
             figures.append(absent(status, reason))

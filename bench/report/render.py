@@ -58,7 +58,7 @@ def render(results: Results, sections: Sequence[Section] = (), *, include_real_f
         "bars": BARS,
         "facts": page.facts(rows),
         "gaps": page.gaps(rows),
-        "methods": page.methods(rows),
+        "methods": page.methods(),
         "commands": page.commands(rows),
         "identity": page.identity(rows),
         "components": page.components(rows),

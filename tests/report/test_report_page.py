@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -212,3 +214,8 @@ def test_contrast_is_wcag_aa(page: str, scheme: str) -> None:
     pairs += [(colours[name], paper) for name in ("quiet", "link", "kept", "leaked")] + [(colours["quiet"], soft)]
     for foreground, background in pairs:
         assert _contrast(foreground, background) >= 4.5, (foreground, background)
+
+
+def test_the_report_imports_no_torch() -> None:
+    code = "import sys, bench.report; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0

@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from bench import Attack, Dataset, Defense, Model, TrainingSet, hookimpl
 from bench_toy.attacks import ATTACKS
 from bench_toy.defenses import DEFENSES
 from bench_toy.faces import ToyFaces, ToyTraining
 from bench_toy.misbehaving import MISBEHAVING
 from bench_toy.models import MODELS
-
-from bench import Attack, Dataset, Defense, Model, TrainingSet, hookimpl
 
 if TYPE_CHECKING:
     from bench.store import Results

@@ -100,5 +100,3 @@ class ToyTraining(TrainingSet):
     def images(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         """The images of those rows."""
         return np.stack([draw(TRAINING + int(row) // 2, int(row) % 2, 0) for row in rows])
-
-

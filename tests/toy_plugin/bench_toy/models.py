@@ -50,7 +50,7 @@ class ToyModel(Model):
         }
         job.work.mkdir(parents=True, exist_ok=True)
         (job.work / f"{job.model}.json").write_text(json.dumps(card))
-        return {"summary": {"images": card["images"]}}
+        return {**card, "sha256": f"of {card['images']} images"}
 
 
 @dataclass(frozen=True, kw_only=True)

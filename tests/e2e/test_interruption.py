@@ -1,0 +1,59 @@
+"""A run that is stopped goes on where it stopped, and its rows are those of a run that was not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+from processes import Running, assert_same_rows, manifests, run_folders, wait_until
+from support import Command, ToyRun
+
+Start = Callable[..., Running]
+GATED = 6  # stages behind the gate: protect, two times embed and verification, image similarity
+
+
+def test_killed_in_the_middle(start: Start, bench: Command, toy_run: ToyRun, tmp_path: Path) -> None:
+    gate, out = tmp_path / "gate", tmp_path / "out"
+    command = ["run", toy_run.suite, "--out", out, "--device", "cpu", "--workers", "2"]
+    running = start(*command, env={"TOY_GATE": str(gate)})
+    wait_until(lambda: len(manifests(out)) >= 10 and Path(f"{gate}.reached").exists(), "the run to be in its middle")
+    running.kill()
+    wait_until(running.alone, "the workers to notice")
+    before = manifests(out)
+    total = len(manifests(toy_run.out))
+    assert 10 <= len(before) <= total - GATED
+    assert run_folders(out) == []
+
+    again = bench(*command)
+    assert again.code == 0, again.err
+    after = manifests(out)
+    assert {key: after[key] for key in before} == before, "a finished stage was computed again"
+    assert f"{total - len(before)} stages computed, {len(before)} taken from the cache" in again.err
+    (folder,) = run_folders(out)
+    assert_same_rows(folder, toy_run.folder)
+
+
+def test_interrupted_at_the_terminal(start: Start, toy_run: ToyRun, tmp_path: Path) -> None:
+    gate, out = tmp_path / "gate", tmp_path / "out"
+    running = start(
+        *("run", toy_run.suite, "--out", out, "--device", "cpu", "--workers", "2"), env={"TOY_GATE": str(gate)}
+    )
+    done = len(manifests(toy_run.out)) - GATED
+    wait_until(lambda: len(manifests(out)) == done, "everything but the gated stages")
+    running.interrupt()
+    code, out_text, err = running.end()
+    assert code == 130
+    assert "interrupted; what was finished is kept, and the same command goes on from there" in err
+    assert "Traceback" not in err
+    assert out_text == ""
+    wait_until(running.alone, "the workers to end")
+
+    (folder,) = run_folders(out)
+    cells = pd.read_parquet(folder / "cells.parquet")
+    unfinished = cells[cells["status"] == "failed"]
+    assert set(unfinished["defense"]) == {"toy-gate"}
+    assert unfinished["reason"].str.contains("the same command goes on").all()
+    assert (cells["status"] == "ok").sum() == 18
+    verification = pd.read_parquet(folder / "samples" / "verification.parquet")
+    assert "toy-gate" not in set(verification["defense"])

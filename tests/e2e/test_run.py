@@ -1,0 +1,118 @@
+"""``bench run``: rows, report, and that a second run computes nothing."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from pathlib import Path
+
+import pandas as pd
+from processes import assert_same_rows, manifests, rows, run_folders
+from support import Command, ToyRun
+
+
+def test_the_run_ends_with_a_table_and_the_places(toy_run: ToyRun) -> None:
+    done = toy_run.done
+    assert done.left == []
+    assert "Traceback" not in done.err
+    assert "Warning" not in done.err
+    assert re.search(r"cells: 20 ok, 4 skipped, 0 failed", done.out)
+    assert re.search(rf"rows: +{re.escape(str(toy_run.folder))}", done.out)
+    assert f"report: {toy_run.out / 'reports' / 'toy' / 'index.html'}" in done.out
+    assert "synthetic" in done.out
+    assert re.search(r"(\d+) stages computed, 0 taken from the cache", done.err)
+
+
+def test_rows_hold_every_cell(toy_run: ToyRun) -> None:
+    found = rows(toy_run.folder)
+    assert found["cells"]["status"].value_counts().to_dict() == {"ok": 20, "skipped": 4}
+    assert len(found["verification"]) == 16 * 40 + 4 * 20
+    assert set(found) == {"cells", "verification", "images", "floors", "examples"}
+    assert not found["cells"]["cell"].duplicated().any()
+
+
+def test_protection_works_in_the_toy_world(toy_run: ToyRun) -> None:
+    """The figures tell a protected face from an unprotected one, and an authorised model from another."""
+    verification = rows(toy_run.folder)["verification"]
+    verification["hit"] = verification["cos_self"] > verification["kappa_calibrated"]
+    hits = verification.groupby(["defense", "authorised", "evaluated"])["hit"].mean()
+    assert hits["identity", "", "toy-a"] == hits["identity", "", "toy-b"] == 1
+    for authorised, evaluated in (("toy-a", "toy-b"), ("toy-b", "toy-a")):
+        assert hits["toy-step", authorised, authorised] > 0.9
+        assert hits["toy-step", authorised, evaluated] < 0.2
+    assert min(hits["toy-step", "toy-a+toy-b", model] for model in ("toy-a", "toy-b")) > 0.9
+
+
+def test_repeats_and_seeds_give_other_rows(toy_run: ToyRun) -> None:
+    found = rows(toy_run.folder)["verification"]
+    noise = found[found["defense"] == "little noise"].groupby(["dataset", "repeat"])["cos_self"].mean()
+    assert noise.index.to_list() == [("other", 0), ("other", 1), ("toy-faces", 0), ("toy-faces", 1)]
+    assert noise.nunique() == 4
+
+
+def test_the_record_is_complete(toy_run: ToyRun) -> None:
+    run = json.loads((toy_run.folder / "run.json").read_text())
+    assert run["status"] == "complete"
+    assert run["command"][:2] == ["bench", "run"]
+    assert run["suite"]["name"] == "toy"
+    assert run["counts"]["computed"] == run["counts"]["stages"] == len(run["stages"]) == len(manifests(toy_run.out))
+    for stage in run["stages"]:
+        assert stage["status"] == "ok"
+        assert stage["peak_mb"] > 10
+        assert stage["seconds"] > 0
+
+
+def test_plugins_heard_of_every_cell(toy_run: ToyRun) -> None:
+    heard = [line.split() for line in (toy_run.suite.parent / "heard").read_text().splitlines()]
+    cells = pd.read_parquet(toy_run.folder / "cells.parquet")
+    assert heard == cells[["cell", "status"]].to_numpy().tolist()
+
+
+def test_the_report_shows_what_ran(toy_run: ToyRun) -> None:
+    page = (toy_run.out / "reports" / "toy" / "index.html").read_text(encoding="utf-8")
+    for text in ("A toy suite", "toy-step", "little noise", "Model A", "bench-toy-plugin", "synthetic stand-in"):
+        assert text in page, text
+    assert "toy-targets needs targets" in html.unescape(page)
+    assert "What the toy plugin counted" in page
+    assert "&lt;b&gt;not bold&lt;/b&gt;" in page
+    assert "<b>not bold</b>" not in page
+    assert page.count("data:image/") >= 4
+    assert not re.search(r"""(src|href)=["']https?://""", page)
+    assert "<script" not in page
+
+
+def test_nothing_but_results_and_report_is_written(toy_run: ToyRun) -> None:
+    assert sorted(p.name for p in toy_run.out.iterdir()) == ["reports", "results"]
+    assert sorted(p.name for p in (toy_run.out / "results").iterdir()) == [".cache", "toy"]
+    leftovers = [p for p in toy_run.out.rglob("*") if p.is_file() and p.name.startswith(".")]
+    assert leftovers == []
+    tmp = toy_run.cache / "tmp"
+    assert not tmp.exists() or list(tmp.iterdir()) == []
+
+
+def test_a_second_run_computes_nothing(bench: Command, toy_run: ToyRun, tmp_path: Path) -> None:
+    out = toy_run.copy(tmp_path / "out")
+    page = (out / "reports" / "toy" / "index.html").read_text()
+    before = manifests(out)
+    done = bench("run", toy_run.suite, "--out", out, "--device", "cpu", "--workers", "1")
+    assert done.code == 0, done.err
+    assert re.search(rf"0 stages computed, {len(before)} taken from the cache", done.err)
+    assert manifests(out) == before
+    (folder,) = run_folders(out)
+    assert folder.name == toy_run.folder.name
+    assert_same_rows(folder, toy_run.folder)
+    assert pd.read_parquet(folder / "cells.parquet").query("status == 'ok'")["cached"].all()
+    assert len((out / "reports" / "toy" / "index.html").read_text()) > 0.9 * len(page)
+
+
+def test_more_defenses_compute_only_what_is_new(bench: Command, toy_run: ToyRun, tmp_path: Path) -> None:
+    out = toy_run.copy(tmp_path / "out")
+    before = manifests(out)
+    noise = 'experiment[0].defenses=["identity", { plugin = "noise", sigma = 0.9 }]'
+    done = bench("run", toy_run.suite, "--out", out, "--device", "cpu", "--workers", "1", "--set", noise)
+    assert done.code == 0, done.err
+    after = manifests(out)
+    assert {key: after[key] for key in before} == before
+    assert len(after) - len(before) == 6  # protect, embed and verification by two models, image similarity
+    assert len(run_folders(out)) == 2

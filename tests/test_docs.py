@@ -1,0 +1,104 @@
+"""The contract is documented and tested: every hook, every declaration, every command."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import bench
+from bench import hookspecs
+from bench.cli import main
+from bench.contracts import Context
+from bench.hookspecs import Attack, Dataset, Defense, Model, TrainingSet
+from bench.plugins import KINDS
+
+ROOT = Path(__file__).parent.parent
+PLUGINS = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
+HOOKS = sorted(n for n, f in inspect.getmembers(hookspecs, inspect.isfunction) if hasattr(f, "bench_spec"))
+# The hooks that only register components are tested by every suite that uses these; the others by a test of that name.
+REGISTERED_IN_SUITES = {hook for kind, (hook, _) in KINDS.items() if kind != "training_set"}
+
+
+def test_there_are_hooks() -> None:
+    assert len(HOOKS) >= 7
+    assert {hook for hook, _ in KINDS.values()} <= set(HOOKS)
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_every_hook_is_documented(hook: str) -> None:
+    function = getattr(hookspecs, hook)
+    assert inspect.getdoc(function)
+    assert f"| `{hook}` |" in PLUGINS
+    assert inspect.signature(function).return_annotation is not inspect.Signature.empty
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_every_hook_is_exercised(hook: str) -> None:
+    toy = ast.parse((ROOT / "tests" / "toy_plugin" / "bench_toy" / "__init__.py").read_text())
+    assert hook in {node.name for node in ast.walk(toy) if isinstance(node, ast.FunctionDef)}
+    if hook in REGISTERED_IN_SUITES:
+        return
+    tests = [
+        node.name
+        for path in (ROOT / "tests").glob("test_*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef)
+    ]
+    assert f"test_hook_{hook}" in tests
+
+
+@pytest.mark.parametrize("base", [Attack, Dataset, Defense, Model, TrainingSet])
+def test_every_declaration_and_method_is_documented(base: type) -> None:
+    assert inspect.getdoc(base)
+    for name, value in vars(base).items():
+        if name.startswith("_"):
+            continue
+        if inspect.isfunction(value):
+            assert inspect.getdoc(value), f"{base.__name__}.{name}"
+        if base is not TrainingSet:
+            assert name in PLUGINS, f"{base.__name__}.{name} is not in docs/plugins.md"
+
+
+def test_what_the_context_gives_is_documented() -> None:
+    for name, value in vars(Context).items():
+        if not name.startswith("_") and (inspect.isfunction(value) or isinstance(value, property)):
+            assert inspect.getdoc(value), name
+            assert f"ctx.{name}" in PLUGINS, name
+
+
+def test_what_plugin_authors_import_is_exported() -> None:
+    assert sorted(bench.__all__) == bench.__all__
+    for name in bench.__all__:
+        assert getattr(bench, name) is not None
+
+
+def test_the_example_in_the_guide_is_the_sample_plugin() -> None:
+    """The code block of docs/plugins.md compiles and declares what tests/sample_plugin does."""
+    block = PLUGINS.split("```python")[1].split("```")[0]
+    names = {node.name for node in ast.walk(ast.parse(block)) if isinstance(node, ast.ClassDef | ast.FunctionDef)}
+    assert names == {"Pixelate", "protect", "bench_defenses"}
+
+
+def test_every_command_is_in_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name in main.commands:
+        assert f"bench {name}" in readme or f"| {name}" in readme, name
+
+
+def test_the_readme_starts_with_the_two_commands() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert readme.index("make paper") < readme.index("make test") < readme.index("\n## ")
+
+
+def test_the_built_in_plugins_are_entry_points_like_any_others() -> None:
+    entries = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["bench"]
+    for path in (ROOT / "bench").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            imported = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            imported += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            for module in imported:
+                assert module.partition(".")[0] not in entries.values(), f"{path.name} imports {module}"
