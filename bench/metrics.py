@@ -332,12 +332,15 @@ def bootstrap_interval(
         raise ValueError(f"expected one cluster per value, got {inverse.shape} and {values.shape}")
     if len(names) < 2:
         return None
-    members = np.split(np.argsort(inverse, kind="stable"), np.cumsum(np.bincount(inverse))[:-1])
+    order, sizes = np.argsort(inverse, kind="stable"), np.bincount(inverse)
+    starts = np.cumsum(sizes) - sizes
     rng = np.random.default_rng(seed)
     results = np.empty(draws)
     for draw in range(draws):
         taken = rng.integers(len(names), size=len(names))
-        results[draw] = statistic(values[np.concatenate([members[i] for i in taken])])
+        n = sizes[taken]  # samples of each taken cluster, one cluster after the other
+        rows = np.repeat(starts[taken] - (np.cumsum(n) - n), n) + np.arange(n.sum())
+        results[draw] = statistic(values[order[rows]])
     results = results[~np.isnan(results)]
     if not len(results):
         return None

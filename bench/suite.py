@@ -22,6 +22,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from bench.claims import read_claims
 from bench.errors import BenchError, PluginError, SuiteError, did_you_mean
 from bench.hookspecs import Model
 from bench.plugins import Registry
@@ -289,15 +290,8 @@ def _experiment(table: ExperimentTable, where: str, path: Path, registry: Regist
         repeats=table.repeats,
         kappa=table.kappa,
         fmr=table.fmr,
-        claims=_claims(path.parent / table.claims, where) if table.claims else None,
+        claims=read_claims(path.parent / table.claims, f"{where}.claims") if table.claims else None,
     )
-
-
-def _claims(path: Path, where: str) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SuiteError(f"{where}.claims: expected a CSV file beside the suite, at {path}: {error}") from None
 
 
 def _one_meaning(models: Sequence[Component], where: str) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from support import BENCH, SUITE, TESTS, Command, Done, InlineEngine, ToyRun, environment, install, members
+from support import BENCH, SUITE, TESTS, Command, Done, InlineEngine, ToyRun, environment, install, survivors
 
 from bench.plugins import Registry, discover
 
@@ -49,7 +49,7 @@ def bench(toy_site: Path) -> Command:
             except BaseException:
                 os.killpg(process.pid, signal.SIGKILL)
                 raise
-        return Done(process.returncode, out, err, members(process.pid))
+        return Done(process.returncode, out, err, survivors(process.pid))
 
     return run
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sysconfig
+import time
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -126,6 +127,15 @@ def members(session: int) -> list[int]:
         if int(fields[3]) == session and fields[0] != "Z":
             found.append(int(entry.name))
     return found
+
+
+def survivors(session: int) -> list[int]:
+    """The processes of a session that are still there when they had time to end."""
+    for _ in range(500):
+        if not members(session):
+            return []
+        time.sleep(0.02)
+    return members(session)
 
 
 def compute(plan: Plan, cache: Cache) -> dict[str, StageResult]:

@@ -292,7 +292,7 @@ def test_export_prints_a_table(bench: Command, toy_run: ToyRun, fmt: str) -> Non
     if fmt == "csv":
         rows = list(csv.DictReader(io.StringIO(done.out)))
         assert {row["experiment"] for row in rows} == {"one", "two"}
-        assert {row["synthetic"] for row in rows} == {"true"}
+        assert {row["synthetic"] for row in rows} == {"True"}
         assert {row["defense"] for row in rows if row["experiment"] == "two"} == {"little noise"}
     if fmt == "json":
         assert json.loads(done.out)

@@ -6,8 +6,6 @@ stored aggregates.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections import defaultdict
@@ -21,6 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench import metrics
+from bench.claims import Claims, parse_claims
 from bench.report.figures import Figure, Role, absent, plural
 from bench.store import Results
 
@@ -164,26 +163,19 @@ class Rows:
         return {name: self.results.samples(name) for name in ("images", "floors", "examples")}
 
     @cached_property
-    def claims(self) -> Mapping[str, Mapping[tuple[str, str, str, str], float]]:
-        """The paper's accuracies in [0, 1]: experiment -> (data set, defense plugin, authorised, evaluated)."""
+    def claims(self) -> Mapping[str, Claims]:
+        """The paper's figures by experiment."""
         experiments = self.results.run.get("suite", {}).get("experiments") or []
-        return {e["name"]: _claims(e["claims"]) for e in experiments if e.get("claims")}
+        return {e["name"]: parse_claims(e["claims"]) for e in experiments if e.get("claims")}
 
     def paper(self, cell: CellRow) -> float | None:
-        """The paper's figure for a cell, matched by what data set and models stand in for; none where it has none.
-
-        Claims without a ``defense`` column are about whatever is authorised for a model.
-        """
+        """The paper's figure for a cell, matched by what data set and models stand in for; none where it has none."""
         claims = self.claims.get(cell.experiment)
         if not claims or not (cell.clean or cell.authorised):
             return None
         authorised = "Clean" if cell.clean else cell.authorised_stands_in_for
         dataset = cell.dataset_stands_in_for or cell.dataset
-        for plugin in (cell.plugin, ""):
-            value = claims.get((dataset, plugin, authorised, cell.evaluated_stands_in_for))
-            if value is not None:
-                return value
-        return None
+        return claims.get((dataset, cell.plugin, authorised, cell.evaluated_stands_in_for))
 
     @property
     def synthetic(self) -> list[str]:
@@ -241,17 +233,6 @@ def _scores(cell: str, part: pd.DataFrame) -> Scores:
         fmr=floats("fmr"),
         calibration_impostors=part["calibration_impostors"].to_numpy(np.int64),
     )
-
-
-def _claims(text: str) -> dict[tuple[str, str, str, str], float]:
-    found = {}
-    for row in csv.DictReader(io.StringIO(text)):
-        try:
-            value = float(row["accuracy_percent"]) / 100
-            found[row["dataset"], row.get("defense") or "", row["authorised"], row["evaluated"]] = value
-        except (KeyError, TypeError, ValueError):
-            continue  # a line of another shape is no figure of this table
-    return found
 
 
 # ---- averages --------------------------------------------------------------------------------------------------------

@@ -17,13 +17,13 @@ from PIL import Image
 from bench.store import Results
 
 HOSTILE = "<script>alert('x')</script> & Söhne"
-CLAIMS = """dataset,authorised,evaluated,accuracy_percent
-LFW,Clean,MobileFace,99.4
-LFW,Clean,ArcFace,98.2
-LFW,MobileFace,MobileFace,99.0
-LFW,MobileFace,ArcFace,6.7
-LFW,ArcFace,MobileFace,4.8
-LFW,ArcFace,ArcFace,100.0
+CLAIMS = """dataset,defense,authorised,evaluated,accuracy_percent
+LFW,identity,Clean,MobileFace,99.4
+LFW,identity,Clean,ArcFace,98.2
+LFW,pmt,MobileFace,MobileFace,99.0
+LFW,pmt,MobileFace,ArcFace,6.7
+LFW,pmt,ArcFace,MobileFace,4.8
+LFW,pmt,ArcFace,ArcFace,100.0
 """
 MODELS = {"net-a": "MobileFace", "net-b": "ArcFace", f"net-{HOSTILE}": f"net-{HOSTILE}"}
 DATASETS = {"synth-lfw": "LFW", "synth-calfw": "CALFW"}

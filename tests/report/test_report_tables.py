@@ -191,7 +191,7 @@ def test_clean_is_derived_when_the_suite_has_no_unprotected_defense(tmp_path: Pa
 
 
 def test_claims_with_a_defense_column_belong_to_that_defense(tmp_path: Path) -> None:
-    claims = "dataset,defense,authorised,evaluated,accuracy_percent\nLFW,pmt,MobileFace,MobileFace,99.0\n,,,,broken\n"
+    claims = "dataset,defense,authorised,evaluated,accuracy_percent\nLFW,pmt,MobileFace,MobileFace,99.0\n"
     defenses = (("PMT", "pmt", True), ("Other", "other", True))
     rows = Rows(write_fake_run(tmp_path / "run", FakeRun(defenses=defenses, claims=claims)))
     table = recognition_table(rows, rows.matrices[0], measure_named("VII"))

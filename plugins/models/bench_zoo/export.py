@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from .config import TrainConfig
@@ -90,13 +90,17 @@ def write_model(weights: dict[str, Tensor], card: dict[str, Any], weights_dir: P
     """Write `<name>.safetensors`, then `<name>.json` with its size and sha256; returns the completed card."""
     weights_dir.mkdir(parents=True, exist_ok=True)
     path = weights_dir / f"{card['name']}.safetensors"
-    _replace(path, lambda beside: save_file(weights, beside, metadata={"model": str(card["name"])}))
-    content = path.read_bytes()
+    content = save(weights, metadata={"model": str(card["name"])})
+    _replace(path, lambda beside: _write_bytes(beside, content))
     complete = {**card, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     text = json.dumps(complete, indent=2) + "\n"
     _replace(path.with_suffix(".json"), lambda beside: _write_text(beside, text))
     written: dict[str, Any] = json.loads(text)
     return written
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
 
 
 def _write_text(path: Path, text: str) -> None:
