@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from support import SUITE
 
+from bench.cli import main
 from bench.console import Progress, duration, show_plugins
 from bench.engine import Event
 from bench.plan import Plan, make_plan
@@ -65,6 +67,7 @@ def test_progress_counts_what_is_done(plan: Plan, capsys: pytest.CaptureFixture[
     assert "ValueError: [bold]no[/bold] [/] good" in err
     assert "note: [red]damaged[/red]" in err
     assert "1 stages computed" in err
+    assert "1 failed" in err
 
 
 def test_progress_says_nothing_more_when_it_is_interrupted(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
@@ -73,7 +76,24 @@ def test_progress_says_nothing_more_when_it_is_interrupted(plan: Plan, capsys: p
     assert "computed" not in capsys.readouterr().err
 
 
+def test_paths_are_no_markup(tmp_path: Path, registry: Registry, inline: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder with brackets in its name is shown as it is, in every command."""
+    home = tmp_path / "with [red] and [x" / "] brackets"
+    home.mkdir(parents=True)
+    (home / "toy.toml").write_text(SUITE)
+    monkeypatch.chdir(home)
+    monkeypatch.setenv("COLUMNS", "1000")
+    for command in ("plan", "run"):
+        args = [command, str(home / "toy.toml"), "--out", str(home), "--device", "cpu", "--pairs", "4"]
+        done = CliRunner().invoke(main, args, catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        assert str(home) in done.stdout
+
+
 def test_reasons_are_no_markup(registry: Registry, capsys: pytest.CaptureFixture[str]) -> None:
-    plugin = Plugin(name="odd", module="odd", distribution="odd", version="[/]", reason="[/red] [bold]x")
-    show_plugins(dataclasses.replace(registry, plugins=[plugin]), as_json=False)
-    assert "[/red] [bold]x" in capsys.readouterr().out
+    plugin = Plugin(name="[/a]", module="odd", distribution="[/b]", version="[/c]", reason="[/red] [bold]x")
+    conflicts = {("defense", "[/d]"): ["[/e]", "[/f]"]}
+    show_plugins(dataclasses.replace(registry, plugins=[plugin], conflicts=conflicts), as_json=False)
+    out = capsys.readouterr().out
+    for text in ("[/a]", "[/b] [/c]", "[/red] [bold]x", "[/d]", "[/e]", "[/f]"):
+        assert text in out

@@ -23,8 +23,8 @@ from bench.types import Stage, StageResult
 @pytest.fixture
 def plan(tmp_path: Path, toy_installed: Registry) -> Plan:
     """A small plan."""
-    (tmp_path / "toy.toml").write_text(SUITE)
-    overrides = ['experiment[0].defenses=["identity"]', 'experiment[1].defenses=["identity"]']
+    (tmp_path / "toy.toml").write_text(SUITE[: SUITE.rindex("[[experiment]]")])
+    overrides = ['experiment[0].defenses=["identity"]']
     return make_plan(load(tmp_path / "toy.toml", toy_installed, overrides, 4), toy_installed, "cpu")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from processes import Running, assert_same_rows, manifests, run_folders
+from processes import Running, assert_same_rows, manifests, run_folders, wait_until
 from support import Command, ToyRun
 
 Disk = Callable[..., Path]
@@ -78,7 +78,7 @@ def test_two_runs_at_once(start: Callable[..., Running], toy_run: ToyRun, tmp_pa
         assert code == 0, err
         assert "Traceback" not in err
         assert "cells: 2 ok, 0 skipped, 0 failed" in out
-        assert running.alone()
+        wait_until(running.alone, "the workers to end")
     folders = run_folders(tmp_path)
     assert 1 <= len(folders) <= 2
     assert_same_rows(folders[0], folders[-1])
