@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -133,6 +134,12 @@ class Cache:
         folder = self.folder(key)
         (folder / MANIFEST).unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
+
+    def sweep(self, older_than_s: float = 86_400) -> None:
+        """Remove what killed workers left half-written; a day old by default, so that nobody's work is touched."""
+        for left in (self.root / "tmp").glob("*"):
+            if time.time() - left.stat().st_mtime > older_than_s:
+                shutil.rmtree(left, ignore_errors=True)
 
     def costs(self) -> dict[str, float]:
         """Measured seconds per sample by cost name, from earlier runs."""

@@ -30,6 +30,10 @@ def read_claims(path: Path, where: str) -> str:
         if len(line) != len(COLUMNS) or not re.fullmatch(r"\d{1,3}(\.\d+)?", line[-1]) or float(line[-1]) > 100:
             expected = f"{len(COLUMNS)} values, the last a share in percent"
             raise SuiteError(f"{where}: {path}, line {number}: expected {expected}, found {','.join(line)!r}")
+    combinations = [tuple(line[:-1]) for line in lines]
+    for number, combination in enumerate(combinations, start=2):
+        if combination in combinations[: number - 2]:
+            raise SuiteError(f"{where}: {path}, line {number}: {','.join(combination)} has a figure already")
     return text
 
 

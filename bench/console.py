@@ -11,22 +11,25 @@ from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
+from rich.text import Text
 
 from bench.cache import Cache
 from bench.doctor import Check
 from bench.engine import Event
+from bench.engine.local import missing_stages
 from bench.errors import PluginError, did_you_mean
 from bench.plan import Plan
 from bench.plugins import KINDS, Registry
 from bench.store import Results
 from bench.suite import parameters
+from bench.types import Stage, StageResult
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+# Text from suites, plugins and paths is never markup.
+out = Console(highlight=False, markup=False)
+err = Console(stderr=True, highlight=False, markup=False)
 
 
 def duration(seconds: float) -> str:
@@ -43,7 +46,7 @@ class Progress:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.total = sum(stage.cost for stage in plan.stages.values())
+        self.total = 0.0  # seconds of one core that this run has to compute, as estimated
         self.done: dict[str, Any] = {}
         self.spent = 0.0
         self.running: dict[str, str] = {}
@@ -68,31 +71,38 @@ class Progress:
     ) -> None:
         self.bar.stop()
         if kind is None:
-            computed = sum(not r.cached for r in self.done.values())
-            cached = len(self.plan.stages) - computed
+            failed = sum(r.status != "ok" for r in self.done.values())
+            computed = sum(r.status == "ok" and not r.cached for r in self.done.values())
             took = duration(time.monotonic() - self.started)
-            err.print(f"{computed} stages computed, {cached} taken from the cache, in {took}")
+            err.print(f"{computed} stages computed{f', {failed} failed' if failed else ''}, in {took}")
 
     def on_event(self, event: Event) -> None:
         """Receive what the engine reports."""
-        if event.kind == "started":
-            self.running[event.stage.key] = event.stage.name
+        stage = event.stage
+        if stage is None:
+            self.total = sum(planned.cost for planned in event.stages)
+            cached = len(self.plan.stages) - len(event.stages)
+            err.print(f"{len(event.stages)} stages to compute, {cached} in the cache or not needed")
         elif event.kind == "damaged":
-            err.print(f"[yellow]note:[/] {escape(event.message)}")
-        elif event.result is not None:
-            self.running.pop(event.stage.key, None)
-            self.done[event.stage.key] = event.result
-            if event.result.status != "ok":
-                err.print(
-                    f"[red]{event.result.status}:[/] {escape(event.stage.name)}: {escape(event.result.reason or '')}"
-                )
-        self._show()
+            err.print(f"note: {event.message}", style="yellow")
+        else:
+            self.running.pop(stage.key, None)
+            if event.result is None:
+                self.running[stage.key] = stage.name
+            else:
+                self.done[stage.key] = event.result
+                if event.result.status != "ok":
+                    self._show_failure(stage, event.result)
+            self._show()
+
+    def _show_failure(self, stage: Stage, result: StageResult) -> None:
+        """A line for the stage that failed; what depends on it fails with the same reason and is not repeated."""
+        reason = str(result.reason)
+        if reason.startswith(stage.name):
+            err.print(f"{result.status}: {reason}", style="red")
 
     def _show(self) -> None:
-        stages = self.plan.stages
-        finished = sum(stages[k].cost for k in self.done)
-        needed = finished + sum(stages[k].cost for k in self.running) or 1.0
-        share = min(1.0, finished / max(self.total, needed))
+        share = min(1.0, sum(self.plan.stages[k].cost for k in self.done) / self.total) if self.total else 1.0
         elapsed = time.monotonic() - self.started
         left = f", about {duration(elapsed * (1 - share) / share)} left" if share > 0.03 else ""
         state = f"{len(self.done)} done, {len(self.running)} running{left}"
@@ -100,14 +110,13 @@ class Progress:
         if not self.interactive and (elapsed - self.last > 30 or len(self.done) == 1):
             self.last = elapsed
             now = next(iter(self.running.values()), "")
-            err.print(f"  {duration(elapsed)}: {state}{'; ' + escape(now) if now else ''}", soft_wrap=True)
+            err.print(f"  {duration(elapsed)}: {state}{'; ' + now if now else ''}", soft_wrap=True)
 
 
 def show_plan(plan: Plan, cache: Cache) -> None:
     """``bench plan``."""
     stages = plan.stages.values()
-    cached = [s for s in stages if cache.manifest(s.key) is not None]
-    missing = [s for s in stages if cache.manifest(s.key) is None]
+    missing = list(missing_stages(plan, cache, {}, lambda event: None).values())
     skipped = [c for c in plan.cells if c.skip]
     out.print(f"suite {plan.suite.name} ({plan.suite.path}), device {plan.device}, seed {plan.suite.seed}")
     merged = plan.requested - len(plan.cells)
@@ -116,7 +125,7 @@ def show_plan(plan: Plan, cache: Cache) -> None:
         f"({merged} merged, because a defense that knows no model is the same for every authorised one)"
     )
     uses = sum(len(c.stages) for c in plan.cells)
-    table = Table("stage", "distinct", "cached", "to compute", "estimated time", "disk", box=None, pad_edge=False)
+    table = Table("stage", "distinct", "cached", "to compute", "time of one core", "disk", box=None, pad_edge=False)
     for column in table.columns[1:]:
         column.justify = "right"
     for kind in dict.fromkeys(s.kind for s in stages):
@@ -130,7 +139,7 @@ def show_plan(plan: Plan, cache: Cache) -> None:
     out.print(f"{uses} score results are asked for by the cells; {len(plan.stages)} stages make them all")
     cost, size = sum(s.cost for s in missing), sum(s.size for s in missing)
     out.print(
-        f"to compute: {len(missing)} of {len(plan.stages)} stages ({len(cached)} cached), "
+        f"to compute: {len(missing)} of {len(plan.stages)} stages (the others are cached or not needed), "
         f"about {duration(cost)} of one core, {size / 1e6:.0f} MB of disk"
     )
     out.print(f"skipped: {len(skipped)} cells" + (":" if skipped else ""))
@@ -138,7 +147,7 @@ def show_plan(plan: Plan, cache: Cache) -> None:
     for cell in skipped:
         reasons[str(cell.skip)] = reasons.get(str(cell.skip), 0) + 1
     for reason, count in reasons.items():
-        out.print(f"  {count} x {escape(reason)}")
+        out.print(f"  {count} x {reason}")
 
 
 def show_summary(results: Results, report: Path) -> None:
@@ -152,14 +161,14 @@ def show_summary(results: Results, report: Path) -> None:
         for column in table.columns[2:]:
             column.justify = "right"
         for row in rows:
-            table.add_row(*map(escape, row))
+            table.add_row(*row)
         out.print(table)
     if results.cells["synthetic"].any():
         out.print("synthetic stand-in data: these figures say nothing about real faces")
     bad = counts["failed"] + counts["timeout"]
     out.print(f"cells: {counts['ok']} ok, {counts['skipped']} skipped, {bad} failed")
     if bad:
-        out.print("[red]failed cells are in the report with their reasons; the same command tries them again[/]")
+        out.print("failed cells are in the report with their reasons; the same command tries them again", style="red")
     out.print(f"rows:   {results.folder}", soft_wrap=True)
     out.print(f"report: {report}", soft_wrap=True)
 
@@ -173,11 +182,13 @@ def show_plugins(registry: Registry, *, as_json: bool) -> None:
     for plugin in registry.plugins:
         provides = ", ".join(f"{name} ({kind.replace('_', ' ')})" for kind, name in plugin.components)
         if plugin.reason:
-            provides = f"[red]cannot be used:[/] {escape(plugin.reason)}"
-        table.add_row(plugin.name, f"{plugin.distribution} {plugin.version}", provides or "hooks only")
+            provides = f"cannot be used: {plugin.reason}"
+        style = "red" if plugin.reason else None
+        table.add_row(plugin.name, f"{plugin.distribution} {plugin.version}", provides or "hooks only", style=style)
     out.print(table)
     for (kind, name), rivals in registry.conflicts.items():
-        out.print(f"[red]conflict:[/] {kind} {name!r} is provided by {' and '.join(rivals)}; uninstall one of them")
+        both = " and ".join(rivals)
+        out.print(f"conflict: {kind} {name!r} is provided by {both}; uninstall one of them", style="red")
 
 
 def show_info(registry: Registry, name: str) -> None:
@@ -189,16 +200,17 @@ def show_info(registry: Registry, name: str) -> None:
     for kind in kinds:
         registration = registry.find(kind, name, "bench info")
         cls, origin = registration.cls, registration.origin
-        out.print(f"[bold]{name}[/] ({kind.replace('_', ' ')}) from {origin.distribution} {origin.version}")
-        out.print(escape((cls.__doc__ or "").strip()), soft_wrap=True)
+        where = f"from {origin.distribution} {origin.version}"
+        out.print(f"{name} ({kind.replace('_', ' ')}) {where}", style="bold")
+        out.print((cls.__doc__ or "").strip(), soft_wrap=True)
         out.print(f"sources: {origin.package}, sha256 {origin.digest[:16]}")
         for attribute, value in _declarations(cls).items():
-            out.print(f"{attribute}: {escape(value)}")
+            out.print(f"{attribute}: {value}")
         rows = parameters(cls)
         if rows:
             table = Table("parameter", "type", "default", box=None, pad_edge=False, header_style="bold")
             for parameter, hint, default in rows:
-                table.add_row(parameter, escape(hint), escape(repr(default)))
+                table.add_row(parameter, hint, repr(default))
             out.print(table)
         else:
             out.print("no parameters")
@@ -223,5 +235,5 @@ def _declarations(cls: type) -> dict[str, str]:
 def show_checks(checks: list[Check]) -> None:
     """``bench doctor``."""
     for check in checks:
-        mark = "[green]ok     [/]" if check.ok else "[red]problem[/]"
-        out.print(f"{mark} {escape(check.what)}: {escape(check.found)}", soft_wrap=True)
+        mark = Text("ok     ", "green") if check.ok else Text("problem", "red")
+        out.print(Text.assemble(mark, f" {check.what}: {check.found}"), soft_wrap=True)

@@ -209,7 +209,7 @@ def bench_attacks() -> Mapping[str, type[Attack]]:  # type: ignore[empty-body]
 
 @hookspec
 def bench_cell_done(outcome: Outcome) -> None:
-    """Called in the main process for every cell when it is done, skipped or failed."""
+    """Called in the main process for every cell (done, skipped or failed) after the rows of the run are written."""
 
 
 @hookspec

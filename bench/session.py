@@ -91,6 +91,7 @@ def run_plan(
     store.require_writable(folders.results / name, folders.results / ".cache", folders.reports / name)
     _require_space(plan, folders)
     check_device(plan.device)
+    cache.sweep()
     if fresh:
         for key in plan.stages:
             cache.discard(key)
@@ -108,7 +109,10 @@ def run_plan(
     try:
         engine.run(plan, cache, results, on_event)
     except KeyboardInterrupt:
-        write()
+        if not store.is_complete(
+            store.run_folder(plan, folders.results, "")
+        ):  # complete rows are not replaced by fewer
+            write()
         raise
     folder, outcomes = write()
     cache.record_costs(_measured_costs(plan, results))

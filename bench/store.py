@@ -245,6 +245,14 @@ def _write_parquet(path: Path, table: pa.Table) -> None:
             beside.unlink(missing_ok=True)
 
 
+def is_complete(folder: Path) -> bool:
+    """Whether a run folder holds the rows of a run that ended well."""
+    try:
+        return bool(json.loads((folder / "run.json").read_text(encoding="utf-8")).get("status") == "complete")
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
 def run_folder(plan: Plan, results: Path, started: str) -> Path:
     """The folder of a plan's run: the one that has its digest already, or a new one named by time and digest."""
     suite = results / plan.suite.name

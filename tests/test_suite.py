@@ -104,9 +104,10 @@ def test_what_ran_is_kept_as_it_was_after_set(written: Any) -> None:
 
 
 def test_claims_are_read_beside_the_suite(written: Any, tmp_path: Path) -> None:
-    (tmp_path / "claims.csv").write_text("dataset\n")
+    text = "dataset,defense,authorised,evaluated,accuracy_percent\nToy,identity,Clean,Model B,99.5\n"
+    (tmp_path / "claims.csv").write_text(text)
     suite = written(BASE.replace("pairs = 20", 'claims = "claims.csv"'))
-    assert suite.experiments[0].claims == "dataset\n"
+    assert suite.experiments[0].claims == text
 
 
 def test_parameters_are_described_for_readers(registry: Registry) -> None:

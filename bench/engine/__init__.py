@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -13,10 +13,12 @@ from bench.types import Stage, StageResult
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """Something that happened to a stage, for whoever shows progress."""
+    """Something that happened, for whoever shows progress: ``planned`` lists the ``stages`` that will be computed,
+    the others are about one ``stage``."""
 
-    kind: Literal["started", "finished", "damaged"]
-    stage: Stage
+    kind: Literal["planned", "started", "finished", "damaged"]
+    stage: Stage | None = None
+    stages: Sequence[Stage] = ()
     result: StageResult | None = None
     message: str = ""
 

@@ -40,7 +40,8 @@ class LocalEngine:
 
     def run(self, plan: Plan, cache: Cache, results: dict[str, StageResult], on_event: Callable[[Event], None]) -> None:
         """Run what is missing; see `bench.engine.Engine`."""
-        missing = _missing(plan, cache, results, on_event)
+        missing = missing_stages(plan, cache, results, on_event)
+        on_event(Event(kind="planned", stages=tuple(missing.values())))
         if missing:
             pool = ProcessPool(
                 max_workers=min(self.workers, len(missing)),
@@ -58,7 +59,7 @@ class LocalEngine:
                 pool.join()
 
 
-def _missing(
+def missing_stages(
     plan: Plan, cache: Cache, results: dict[str, StageResult], on_event: Callable[[Event], None]
 ) -> dict[str, Stage]:
     """The stages that must run, found backwards from the score stages; those found in the cache go to ``results``.
@@ -189,9 +190,10 @@ def _outcome(future: Future[StageResult], stage: Stage, limit: float) -> StageRe
 
 
 def _death(code: int) -> str:
-    if code < 0:
-        return f"signal {signal.Signals(-code).name}" + (", perhaps out of memory" if -code == signal.SIGKILL else "")
-    return f"exit code {code}"
+    if code >= 0:
+        return f"exit code {code}"
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
+    return f"signal {name}" + (", perhaps out of memory" if -code == signal.SIGKILL else "")
 
 
 # ---- in the worker ---------------------------------------------------------------------------------------------------

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 from bench_zoo import losses
-from bench_zoo.config import Phase, TrainConfig, config_from
-from bench_zoo.data import DataSpec, GeneratedSource, TrainData, prepare
+from bench_zoo.config import Phase, TrainConfig
+from bench_zoo.data import TrainData, prepare
 from bench_zoo.evaluate import PairList, stratified_folds, ten_fold, verify
 from bench_zoo.export import check_model, from_half, half_weights, make_model
 from bench_zoo.networks import ARCHITECTURES, N_STAGES, PReLU, build, count_flops, count_parameters
@@ -225,24 +225,39 @@ def test_config_from_a_table() -> None:
 # --- training ---------------------------------------------------------------------------------------------------
 
 
-class _Rendered:
-    def __init__(self, pictures: Tensor) -> None:
-        self.images = pictures
+@dataclass(frozen=True, kw_only=True)
+class Flat(TrainingSet):
+    """Flat colours: a colour per person, and a little noise per picture."""
+
+    seed: int = 5
+    groups: tuple[tuple[int, int], ...] = ((6, 8), (4, 4))
+
+    def fingerprint(self) -> str:
+        return hashlib.sha256(repr(self).encode()).hexdigest()
+
+    def labels(self) -> NDArray[np.int64]:
+        people = np.repeat(np.arange(len(self.groups)), [n for n, _ in self.groups])
+        return np.repeat(np.arange(len(people)), [self.groups[g][1] for g in people])
+
+    def images(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        labels, out = self.labels(), np.empty((len(rows), 3, 112, 112), np.uint8)
+        for i, row in enumerate(rows.tolist()):
+            colour = np.random.default_rng([self.seed, int(labels[row])]).integers(20, 236, (3, 4, 4))
+            noise = np.random.default_rng([self.seed, 1000 + row]).integers(-10, 11, (3, 4, 4))
+            out[i] = np.kron(colour + noise, np.ones((1, 28, 28), np.int64)).astype(np.uint8)
+        return out
 
 
-def _render(
-    seed: int, subjects: Tensor, shots: Tensor, *, age: Tensor | None = None, style: str = "wild"
-) -> _Rendered:
-    """Flat colours: a colour per subject, and a little noise per shot."""
-    out = torch.empty((len(subjects), 3, 112, 112), dtype=torch.uint8)
-    for i, (subject, shot) in enumerate(zip(subjects.tolist(), shots.tolist(), strict=True)):
-        colour = np.random.default_rng([seed, subject]).integers(20, 236, (3, 4, 4))
-        noise = np.random.default_rng([seed, subject, shot]).integers(-10, 11, (3, 4, 4))
-        out[i] = torch.from_numpy((colour + noise).astype(np.uint8)).repeat_interleave(28, 1).repeat_interleave(28, 2)
-    return _Rendered(out)
+class Refusing(Flat):
+    """The same faces, which must not be drawn."""
+
+    def fingerprint(self) -> str:
+        return Flat().fingerprint()
+
+    def images(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        raise AssertionError("drawn again")
 
 
-SPEC = DataSpec(seed=5, groups=((6, 8), (4, 4)))
 TINY = TrainConfig(
     name="tiny",
     architecture="mobilenet",
@@ -257,7 +272,7 @@ TINY = TrainConfig(
 )
 
 
-SOURCE = GeneratedSource(spec=SPEC, render=_render, generator="test")
+SOURCE = Flat()
 
 
 @pytest.fixture
@@ -270,13 +285,10 @@ def test_prepare_renders_once(tmp_path: Path, data: TrainData) -> None:
     assert data.labels.tolist() == sorted(data.labels.tolist())
     assert data.prefix(6) == 48
 
-    def refuse(*_: object, **__: object) -> _Rendered:
-        raise AssertionError("rendered again")
-
-    again = prepare(replace(SOURCE, render=refuse), tmp_path / "cache")
+    again = prepare(Refusing(), tmp_path / "cache")
     assert np.array_equal(again.images, data.images)
     assert np.array_equal(SOURCE.images(np.array([60, 3])), data.images[[60, 3]].transpose(0, 3, 1, 2))
-    changed = (replace(SOURCE, generator="other"), replace(SOURCE, spec=replace(SPEC, seed=6)))
+    changed = (replace(SOURCE, groups=((6, 8),)), replace(SOURCE, seed=6))
     assert len({s.fingerprint() for s in (SOURCE, *changed)}) == 3
     assert [p.suffix for p in (tmp_path / "cache").iterdir()] == [".npy"]
 
@@ -314,7 +326,7 @@ def test_loss_falls_and_the_card_is_complete(tmp_path: Path, data: TrainData) ->
     card = make_model(
         config,
         SOURCE,
-        about=SOURCE.card(),
+        about={"training_set": "Flat"},
         protocols=lambda: [pairs],
         cache_dir=tmp_path / "cache",
         weights_dir=tmp_path / "weights",

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from .losses import LOSSES, Loss, neutral_margin
@@ -96,21 +95,3 @@ class TrainConfig:
     def digest(self) -> str:
         """16 hexadecimal digits that change with any field."""
         return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()[:16]
-
-
-def config_from(table: Mapping[str, Any]) -> TrainConfig:
-    """A configuration from a TOML table whose `phases` are tables.
-
-    Raises ValueError that names unknown and missing keys.
-    """
-    values = dict(table)
-    phases = tuple(Phase(**_checked(Phase, p)) for p in values.pop("phases", ()))
-    return TrainConfig(**_checked(TrainConfig, {**values, "phases": phases}))
-
-
-def _checked(kind: type, table: Mapping[str, Any]) -> dict[str, Any]:
-    known = {f.name for f in fields(kind)}
-    unknown = sorted(set(table) - known)
-    if unknown:
-        raise ValueError(f"{kind.__name__}: unknown keys {unknown}; expected some of {sorted(known)}")
-    return dict(table)

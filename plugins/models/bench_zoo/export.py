@@ -13,8 +13,10 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from bench import TrainingSet
+
 from .config import TrainConfig
-from .data import Source, prepare
+from .data import prepare
 from .evaluate import PairList, Verification, verify
 from .networks import FaceNetwork, build, count_flops, count_parameters
 from .train import Progress, train
@@ -122,7 +124,7 @@ def check_model(card_path: Path) -> None:
 
 def make_model(
     config: TrainConfig,
-    source: Source,
+    source: TrainingSet,
     *,
     about: Mapping[str, Any],
     protocols: Callable[[], Sequence[PairList]],

@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from bench import DataError
-from bench_zoo.networks import FaceNetwork, build
+from bench_zoo.export import from_half
+from bench_zoo.networks import FaceNetwork
 
 
 class SplitNetwork(nn.Module):
@@ -36,12 +37,8 @@ class SplitNetwork(nn.Module):
 
 def load(architecture: str, path: Path, splits: Sequence[str]) -> SplitNetwork:
     """A network with the weights of a safetensors file, in float32; `DataError` when they do not fit."""
-    network = build(architecture)
     try:
-        weights = {
-            name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in load_file(path).items()
-        }
-        network.load_state_dict(weights, strict=True)
+        network = from_half(architecture, load_file(path))
     except (OSError, SafetensorError, RuntimeError) as error:
         raise DataError(f"{path}: expected the weights of a {architecture!r} network: {error}") from None
     return SplitNetwork(network.to(memory_format=torch.channels_last), splits)
