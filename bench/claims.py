@@ -33,7 +33,7 @@ def read_claims(path: Path, where: str) -> str:
     combinations = [tuple(line[:-1]) for line in lines]
     for number, combination in enumerate(combinations, start=2):
         if combination in combinations[: number - 2]:
-            raise SuiteError(f"{where}: {path}, line {number}: {','.join(combination)} has a figure already")
+            raise SuiteError(f"{where}: {path}, line {number}: {','.join(combination)} appears twice")
     return text
 
 

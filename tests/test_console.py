@@ -58,7 +58,7 @@ def test_progress_counts_what_is_done(plan: Plan, capsys: pytest.CaptureFixture[
         progress.on_event(Event(kind="started", stage=first))
         progress.on_event(ended(first))
         progress.on_event(Event(kind="started", stage=second))
-        progress.on_event(ended(second, "failed", "ValueError: [bold]no[/bold] [/] good"))
+        progress.on_event(ended(second, "failed", f"{second.name}: ValueError: [bold]no[/bold] [/] good"))
         progress.on_event(Event(kind="damaged", stage=first, message="[red]damaged[/red]"))
     captured = capsys.readouterr()
     err = captured.err.replace("\n", " ")

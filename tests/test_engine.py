@@ -40,7 +40,7 @@ def missing(plan: Plan, cache: Cache) -> tuple[set[str], set[str], list[Event]]:
     """The names of the stages that must run, of those taken from the cache, and the events."""
     results: dict[str, StageResult] = {}
     events: list[Event] = []
-    found = local._missing(plan, cache, results, events.append)
+    found = local.missing_stages(plan, cache, results, events.append)
     return {s.name for s in found.values()}, {plan.stages[k].name for k in results}, events
 
 
