@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import re
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import bench_zoo
 import numpy as np
@@ -19,7 +22,12 @@ from bench_zoo.evaluate import PairList, stratified_folds, ten_fold, verify
 from bench_zoo.export import check_model, from_half, half_weights, make_model
 from bench_zoo.networks import ARCHITECTURES, N_STAGES, PReLU, build, count_flops, count_parameters
 from bench_zoo.train import learning_rate, margin_share, train
+from bench_zoo.zoo_training import training_config
+from numpy.typing import NDArray
 from torch import Tensor
+
+from bench import SuiteError, TrainingSet
+from bench.training import TrainingJob
 
 CARDS = sorted((Path(bench_zoo.__file__).parent / "weights").glob("*.json"))
 NAMES = sorted(ARCHITECTURES)
@@ -208,18 +216,43 @@ def test_learning_rate_and_margin_by_hand() -> None:
     assert [margin_share(phase, t) for t in (0.0, 0.25, 0.5, 1.0)] == pytest.approx([0.5, 0.75, 1.0, 1.0])
 
 
-def test_config_from_a_table() -> None:
-    table = {"name": "t", "architecture": "ir", "loss": "sphereface", "seed": 1, "margin": 1.5}
-    config = config_from({**table, "phases": [{"images": 300, "identities": 2}]})
+def job(recipe: dict[str, Any], tmp_path: Path) -> TrainingJob:
+    return TrainingJob(
+        model="t",
+        data=Flat(),
+        seed=1,
+        recipe=recipe,
+        validate_on={},
+        validation_pairs=20,
+        work=tmp_path,
+        log=print,
+        where="train[0].recipe",
+    )
+
+
+def test_a_recipe_becomes_a_configuration(tmp_path: Path) -> None:
+    recipe = {"margin": 1.5, "phases": [{"images": 300, "identities": 2}]}
+    config = training_config("t", "ir", "sphereface", job(recipe, tmp_path))
     assert config.total_steps == 3
     assert config.margin_at(0.5) == pytest.approx(1.25)
     assert config.digest != replace(config, seed=2).digest
-    with pytest.raises(ValueError, match="epochs"):
-        config_from({**table, "epochs": 3, "phases": [{"images": 300, "identities": 2}]})
-    with pytest.raises(ValueError, match="phase"):
-        config_from(table)
-    with pytest.raises(ValueError, match="margin"):
-        config_from({**table, "margin": 0.5, "phases": [{"images": 300, "identities": 2}]})
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        ({"epochs": 3}, "train[0].recipe.epochs: unknown parameter"),
+        ({"phases": []}, "expected at least one phase"),
+        ({"phases": 3}, "train[0].recipe.phases: expected tables"),
+        ({"phases": [{"images": "many", "identities": 2}]}, "train[0].recipe.phases[0].images: input should be"),
+        ({"phases": [{"images": 300}]}, "train[0].recipe.phases[0].identities: expected a value"),
+        ({"margin": 0.5, "phases": [{"images": 300, "identities": 2}]}, "expected a margin of at least 1"),
+        ({"loss": "softmax"}, "train[0].recipe.loss: t fixes it"),
+    ],
+)
+def test_a_wrong_recipe_is_named(tmp_path: Path, recipe: dict[str, Any], message: str) -> None:
+    with pytest.raises(SuiteError, match=re.escape(message)):
+        training_config("t", "ir", "sphereface", job(recipe, tmp_path))
 
 
 # --- training ---------------------------------------------------------------------------------------------------

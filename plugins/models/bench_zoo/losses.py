@@ -68,9 +68,7 @@ def sphereface(cosine: Tensor, margin: float) -> Tensor:
     return sign * torch.cos(margin * theta) - 2 * k
 
 
-def logits(
-    loss: Loss, embeddings: Tensor, classes: Tensor, labels: Tensor, *, scale: float, margin: float
-) -> Tensor:
+def logits(loss: Loss, embeddings: Tensor, classes: Tensor, labels: Tensor, *, scale: float, margin: float) -> Tensor:
     """Logits `(n, classes)` of embeddings `(n, d)` for class vectors `(classes, d)` and labels `(n,)` int64.
 
     `softmax` ignores `scale` and `margin`; `normface` ignores `margin`. Raises ValueError for an unknown loss or

@@ -232,9 +232,7 @@ def mobileface() -> FaceNetwork:
     """MobileFaceNet style: inverted bottlenecks with PReLU, few channels where the maps are large."""
     stages = [
         _conv(3, 16, 3, 2, act=PReLU),
-        nn.Sequential(
-            _conv(16, 16, 3, 2, depthwise=True, act=PReLU), _conv(16, 32), InvertedBottleneck(32, 64, 32)
-        ),
+        nn.Sequential(_conv(16, 16, 3, 2, depthwise=True, act=PReLU), _conv(16, 32), InvertedBottleneck(32, 64, 32)),
         nn.Sequential(InvertedBottleneck(32, 64, 64, 2), *(InvertedBottleneck(64, 128, 64) for _ in range(3))),
         nn.Sequential(InvertedBottleneck(64, 128, 96, 2), *(InvertedBottleneck(96, 192, 96) for _ in range(2))),
         _conv(96, 256, act=PReLU),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def train_zoo_model(name: str, architecture: str, loss: str, job: TrainingJob) -> Mapping[str, Any]:
     """Train a network by the recipe of a job and put weights and model card into the package; returns the card."""
-    config = _config(name, architecture, loss, job)
+    config = training_config(name, architecture, loss, job)
     return make_model(
         config,
         job.data,
@@ -34,7 +34,8 @@ def train_zoo_model(name: str, architecture: str, loss: str, job: TrainingJob) -
     )
 
 
-def _config(name: str, architecture: str, loss: str, job: TrainingJob) -> TrainConfig:
+def training_config(name: str, architecture: str, loss: str, job: TrainingJob) -> TrainConfig:
+    """The recipe of a job, checked; `SuiteError` names the TOML path of what is wrong."""
     fixed = {"name": name, "architecture": architecture, "loss": loss, "seed": job.seed}
     for key in fixed:
         if key in job.recipe:
