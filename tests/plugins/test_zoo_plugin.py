@@ -1,4 +1,4 @@
-"""What the zoo declares without torch is what its networks are; its weights are present, small and as their cards say."""
+"""What the zoo declares without torch is what its networks are; its weights are small and as their cards say."""
 
 from __future__ import annotations
 
@@ -66,5 +66,5 @@ def test_networks_are_independent() -> None:
 
 def test_missing_weights_say_where_they_come_from(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
     monkeypatch.setattr("bench_zoo.WEIGHTS", tmp_path)
-    with pytest.raises(DataError, match="bench train suites/zoo.toml"):
+    with pytest.raises(DataError, match=r"bench train suites/zoo\.toml"):
         MODELS["zoo-resnet"]().weights()
