@@ -4,7 +4,8 @@ PMT starts from an image that has nothing to do with the face and moves it until
 service answers as it does for the face (paper, section 5.2, Equation 7, Algorithm 1). MR-PMT does so for several
 services at once (section 5.4, Equation 8). Section 5.3 and Algorithm 2 add three techniques, each of which can be
 switched on alone (Table X): data augmentation (``augment``), a translation-invariant kernel (``kernel``) and layer
-aggregation (``layers``). The paper leaves much open; each reading is a parameter, and its default is documented there.
+aggregation (``layers``). The paper leaves much open; each reading is a parameter, and the
+defaults were measured (``docs/design/pmt-defaults.md``).
 
 Printed signs are wrong: Algorithm 1 *adds* the gradient of a distance that it wants to minimise. We subtract it.
 
@@ -69,7 +70,7 @@ class Pmt(Defense):
     max_authorised: ClassVar[int | None] = 1
 
     init: Literal["noise", "blur", "sort"] = "noise"
-    init_std: Annotated[float, Interval(ge=0, le=1)] = 0.25
+    init_std: Annotated[float, Interval(ge=0, le=1)] = 1.0
     init_blur: Annotated[float, Interval(gt=0, le=64)] = 4.0
     init_block: Annotated[int, Ge(1)] = 8
     steps: Annotated[int, Interval(ge=1, le=10_000)] = 100
@@ -78,7 +79,7 @@ class Pmt(Defense):
     early_stop: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     patience: Annotated[int, Ge(1)] = 10
     update: Literal["sign", "l1", "adam"] = "sign"
-    augment: Literal["none", "noise", "affine", "mix"] = "noise"
+    augment: Literal["none", "noise", "affine", "mix"] = "none"
     augment_sigma: Annotated[float, Interval(ge=0, le=1)] = 0.05
     augment_degrees: Annotated[float, Interval(ge=0, le=180)] = 10.0
     augment_shift: Annotated[float, Interval(ge=0, le=1)] = 0.05
