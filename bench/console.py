@@ -28,7 +28,7 @@ from bench.suite import parameters
 from bench.types import Stage, StageResult
 
 # Text from suites, plugins and paths is never markup.
-out = Console(highlight=False, markup=False)
+out = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 120)
 err = Console(stderr=True, highlight=False, markup=False)
 
 

@@ -30,9 +30,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench.cache import Cache, DamagedError, write_atomically
-from bench.errors import StorageError, did_you_mean
+from bench.errors import DataError, StorageError, did_you_mean
 from bench.hookspecs import Dataset, Model
 from bench.plugins import Registry
+from bench.provenance import file_sha256
 from bench.types import Cell, Component, Outcome
 
 if TYPE_CHECKING:
@@ -232,7 +233,9 @@ def write_run(
         _write_parquet(folder / "cells.parquet", pa.Table.from_pylist(rows, schema=CELLS))
     except OSError as error:
         raise StorageError(f"{folder}: cannot write the results: {error.strerror or error}") from None
-    write_atomically(folder / "run.json", json.dumps({"schema": SCHEMA_VERSION, **run}, indent=1, default=str))
+    files = {str(p.relative_to(folder)): file_sha256(p) for p in sorted(folder.rglob("*.parquet"))}
+    record = {"schema": SCHEMA_VERSION, **run, "files": files}
+    write_atomically(folder / "run.json", json.dumps(record, indent=1, default=str))
 
 
 def _write_parquet(path: Path, table: pa.Table) -> None:
@@ -246,10 +249,12 @@ def _write_parquet(path: Path, table: pa.Table) -> None:
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether a run folder holds the rows of a run that ended well."""
+    """Whether a run folder holds all rows of a run that ended well, as they were written."""
     try:
-        return bool(json.loads((folder / "run.json").read_text(encoding="utf-8")).get("status") == "complete")
-    except (OSError, ValueError, AttributeError):
+        run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        files = run["files"] if run["status"] == "complete" and run["schema"] == SCHEMA_VERSION else {}
+        return bool(files) and all(file_sha256(folder / name) == digest for name, digest in files.items())
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, DataError):
         return False
 
 

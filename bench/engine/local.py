@@ -6,6 +6,7 @@ costs nothing. A stage that raises, is killed or outlasts its time limit spoils 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import multiprocessing
 import os
@@ -13,7 +14,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures import TimeoutError as StageTimeout
 from dataclasses import dataclass, field
@@ -43,20 +44,47 @@ class LocalEngine:
         missing = missing_stages(plan, cache, results, on_event)
         on_event(Event(kind="planned", stages=tuple(missing.values())))
         if missing:
-            pool = ProcessPool(
-                max_workers=min(self.workers, len(missing)),
-                initializer=_start_worker,
-                initargs=(os.getpid(), self.threads),
-                context=multiprocessing.get_context("spawn"),
-            )
-            try:
-                _run_graph(plan, missing, cache, results, pool, self.workers, on_event)
-                pool.close()
-            except BaseException:
-                pool.stop()
-                raise
-            finally:
-                pool.join()
+            with _few_threads(self.threads):
+                self._run(plan, missing, cache, results, on_event)
+
+    def _run(
+        self,
+        plan: Plan,
+        missing: dict[str, Stage],
+        cache: Cache,
+        results: dict[str, StageResult],
+        on_event: Callable[[Event], None],
+    ) -> None:
+        pool = ProcessPool(
+            max_workers=min(self.workers, len(missing)),
+            initializer=_start_worker,
+            initargs=(os.getpid(), self.threads),
+            context=multiprocessing.get_context("spawn"),
+        )
+        try:
+            _run_graph(plan, missing, cache, results, pool, self.workers, on_event)
+            pool.close()
+        except BaseException:
+            pool.stop()
+            raise
+        finally:
+            pool.join()
+
+
+@contextlib.contextmanager
+def _few_threads(threads: int) -> Iterator[None]:
+    """Workers inherit these variables: without them the matrix libraries of all workers fight for all cores."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, str(threads)))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def missing_stages(
