@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -28,7 +29,8 @@ from bench.suite import parameters
 from bench.types import Stage, StageResult
 
 # Text from suites, plugins and paths is never markup.
-out = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 120)
+_WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120  # of what is piped into a file
+out = Console(highlight=False, markup=False, width=_WIDTH)
 err = Console(stderr=True, highlight=False, markup=False)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import replace
@@ -18,7 +19,17 @@ from bench.cache import Cache
 from bench.errors import StorageError
 from bench.plan import Plan, make_plan
 from bench.plugins import Registry
-from bench.store import CELLS, SCHEMA_VERSION, Results, cell_row, find_run, require_writable, run_folder, write_run
+from bench.store import (
+    CELLS,
+    SCHEMA_VERSION,
+    Results,
+    cell_row,
+    find_run,
+    is_complete,
+    require_writable,
+    run_folder,
+    write_run,
+)
 from bench.suite import load
 from bench.types import Outcome
 
@@ -185,7 +196,29 @@ def test_a_file_in_the_place_of_the_folder(plan: Plan, cache: Cache, registry: R
 
 
 def test_run_json_is_read(results: Results) -> None:
-    assert results.run == {"schema": SCHEMA_VERSION, "suite": {"name": "toy"}}
+    run = dict(results.run)
+    files = run.pop("files")
+    assert run == {"schema": SCHEMA_VERSION, "suite": {"name": "toy"}}
+    for name, digest in files.items():
+        assert digest == hashlib.sha256((results.folder / name).read_bytes()).hexdigest()
+    assert "cells.parquet" in files
+    assert "samples/verification.parquet" in files
+
+
+def test_a_run_is_complete_while_its_rows_are_as_written(
+    tmp_path: Path, plan: Plan, cache: Cache, registry: Registry
+) -> None:
+    folder = tmp_path / "run"
+    assert not is_complete(folder)
+    write_run(folder, outcomes(plan), cache, registry, {"status": "incomplete"})
+    assert not is_complete(folder)
+    write_run(folder, outcomes(plan), cache, registry, {"status": "complete"})
+    assert is_complete(folder)
+    (folder / "cells.parquet").write_bytes(b"other rows")
+    assert not is_complete(folder)
+    write_run(folder, outcomes(plan), cache, registry, {"status": "complete"})
+    (folder / "samples" / "floors.parquet").unlink()
+    assert not is_complete(folder)
 
 
 @pytest.mark.parametrize(
