@@ -7,6 +7,7 @@ what it needs and what it gives, so that a suite is planned without importing to
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import pluggy
 
+from bench.errors import ContractError
 from bench.types import Faces, Outcome, Pairs, Protected
 
 if TYPE_CHECKING:
@@ -49,7 +51,7 @@ class Network(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dataset:
+class Dataset(ABC):
     """A source of faces and verification pairs.
 
     ``stands_in_for`` names the paper's data set; ``synthetic`` marks stand-ins, which every row and report repeats.
@@ -60,45 +62,45 @@ class Dataset:
     image_size: ClassVar[tuple[int, int]] = (112, 112)
     license: ClassVar[str] = "unknown"
 
+    @abstractmethod
     def fingerprint(self) -> str:
         """A digest of everything that decides the images: files, or the generator's version and seed."""
-        raise NotImplementedError(f"{type(self).__name__} must define fingerprint()")
 
+    @abstractmethod
     def evaluation(self, pairs: int, ctx: Context) -> tuple[Faces, Pairs]:
         """The first ``pairs`` verification pairs and their images; half genuine, folds identity-disjoint."""
-        raise NotImplementedError(f"{type(self).__name__} must define evaluation()")
 
+    @abstractmethod
     def calibration(self, ctx: Context) -> Faces:
         """Faces of identities that are never scored, at least two images each: thresholds are set on them."""
-        raise NotImplementedError(f"{type(self).__name__} must define calibration()")
 
     def auxiliary(self, ctx: Context) -> Faces:
         """Faces of further identities, neither scored nor calibrated on: what defenses and attackers learn from."""
-        raise NotImplementedError(f"{type(self).__name__} must define auxiliary()")
+        raise ContractError(f"{type(self).__name__} has no auxiliary(): it has no faces to learn from")
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingSet:
+class TrainingSet(ABC):
     """A source of training faces for ``bench train``; identities disjoint from every evaluation."""
 
     image_size: ClassVar[tuple[int, int]] = (112, 112)
     license: ClassVar[str] = "unknown"
 
+    @abstractmethod
     def fingerprint(self) -> str:
         """A digest of everything that decides the images."""
-        raise NotImplementedError(f"{type(self).__name__} must define fingerprint()")
 
+    @abstractmethod
     def labels(self) -> NDArray[np.int64]:
         """The identity of every image, int64 ``(n,)``, ascending from 0."""
-        raise NotImplementedError(f"{type(self).__name__} must define labels()")
 
+    @abstractmethod
     def images(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         """The images ``rows``: uint8 ``(len(rows), 3, h, w)`` RGB; the same rows give the same images."""
-        raise NotImplementedError(f"{type(self).__name__} must define images()")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Model:
+class Model(ABC):
     """A face-recognition network: its declarations, and how to load it.
 
     ``splits``: the named split points from shallow to deep with their shapes ``(c, h, w)``. The *shallow model up to
@@ -112,21 +114,21 @@ class Model:
     mflops: ClassVar[float] = 0.0
     license: ClassVar[str] = "unknown"
 
+    @abstractmethod
     def weights(self) -> Path:
         """The weights file; its sha256 goes into every key and row. `DataError` when it is missing."""
-        raise NotImplementedError(f"{type(self).__name__} must define weights()")
 
+    @abstractmethod
     def load(self) -> Network:
         """The network with its weights, on the CPU; the host moves, freezes and sets it to evaluation mode."""
-        raise NotImplementedError(f"{type(self).__name__} must define load()")
 
     def train(self, job: TrainingJob) -> Mapping[str, Any]:
         """Train the network and store its weights; returns its model card. Only for ``bench train``."""
-        raise NotImplementedError(f"{type(self).__name__} has no train(): it cannot be trained by bench")
+        raise ContractError(f"{type(self).__name__} has no train(): it cannot be trained by bench")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Defense:
+class Defense(ABC):
     """What a client does to a face before it leaves.
 
     ``needs``: what it asks the context for; asking for anything else is an error. A defense without model needs is
@@ -153,11 +155,11 @@ class Defense:
 
     def fit(self, faces: Faces, ctx: Context) -> Mapping[str, torch.Tensor]:
         """Learn from training faces (only with the need ``training``); the result arrives as ``ctx.state``."""
-        raise NotImplementedError(f"{type(self).__name__} declares the need 'training' and must define fit()")
+        raise ContractError(f"{type(self).__name__} declares the need 'training' and has no fit()")
 
+    @abstractmethod
     def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
         """Protect a batch: float ``(n, 3, h, w)`` RGB in [0, 1] in, the same shape and range out."""
-        raise NotImplementedError(f"{type(self).__name__} must define protect()")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -123,6 +123,9 @@ def _components(module: ModuleType) -> dict[tuple[str, str], type]:
                 raise PluginError(
                     f"{hook}() must map names to subclasses of bench.{base.__name__}, got {name!r}: {cls!r}"
                 )
+            if missing := sorted(getattr(cls, "__abstractmethods__", ())):
+                methods = ", ".join(f"{m}()" for m in missing)
+                raise PluginError(f"{hook}() registers {name!r}, whose class {cls.__name__} does not define {methods}")
             found[kind, name] = cls
     return found
 

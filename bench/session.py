@@ -24,7 +24,7 @@ from bench.hookspecs import Section
 from bench.plan import Plan, digest_of, make_plan
 from bench.plugins import Registry, discover
 from bench.provenance import git_commit, machine, package_versions
-from bench.suite import load
+from bench.suite import Suite, load
 from bench.types import Cell, Component, Outcome, StageResult, Status
 
 
@@ -214,6 +214,29 @@ def _outcome(cell: Cell, plan: Plan, results: Mapping[str, StageResult]) -> Outc
     )
 
 
+def _suite_record(suite: Suite) -> dict[str, Any]:
+    """The suite as it was run."""
+    return {
+        "name": suite.name,
+        "title": suite.title,
+        "description": suite.description,
+        "path": str(suite.path),
+        "sha256": suite.sha256,
+        "raw": suite.raw,
+        "experiments": [
+            {
+                "name": e.name,
+                "table": e.table,
+                "pairs": e.pairs,
+                "kappa": e.kappa,
+                "fmr": e.fmr,
+                "claims": e.claims,
+            }
+            for e in suite.experiments
+        ],
+    }
+
+
 def _record(
     plan: Plan,
     registry: Registry,
@@ -223,7 +246,6 @@ def _record(
     seconds: float,
 ) -> dict[str, Any]:
     """What goes into ``run.json``."""
-    suite = plan.suite
     count = {status: sum(o.status == status for o in outcomes) for status in ("ok", "skipped", "failed", "timeout")}
     computed = sum(r.status == "ok" and not r.cached for r in results.values())
     failed = sum(r.status != "ok" for r in results.values())
@@ -232,25 +254,7 @@ def _record(
         for c in (cell.dataset, *cell.authorised, cell.defense, cell.attack, cell.evaluated):
             components[digest_of([c.kind, c.label, c])] = c
     return {
-        "suite": {
-            "name": suite.name,
-            "title": suite.title,
-            "description": suite.description,
-            "path": str(suite.path),
-            "sha256": suite.sha256,
-            "raw": suite.raw,
-            "experiments": [
-                {
-                    "name": e.name,
-                    "table": e.table,
-                    "pairs": e.pairs,
-                    "kappa": e.kappa,
-                    "fmr": e.fmr,
-                    "claims": e.claims,
-                }
-                for e in suite.experiments
-            ],
-        },
+        "suite": _suite_record(plan.suite),
         "command": ["bench", *sys.argv[1:]],
         "started": started.isoformat(timespec="seconds"),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),

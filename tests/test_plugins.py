@@ -18,7 +18,8 @@ from bench import Defense, hookimpl
 
 @dataclass(frozen=True, kw_only=True)
 class Mine(Defense):
-    pass
+    def protect(self, images, ctx): ...
+
 
 @hookimpl
 def bench_defenses():
@@ -45,6 +46,11 @@ BROKEN = {
     ),
     "instance": (DEFENSE.replace("Mine}", "Mine()}"), ["subclasses of bench.Defense", "Mine()"]),
     "name": (DEFENSE.replace('"mine"', "3"), ["subclasses of bench.Defense", "3"]),
+    "abstract": (
+        "from bench import Defense, hookimpl\nclass Mine(Defense): pass\n"
+        "@hookimpl\ndef bench_defenses(): return {'mine': Mine}",
+        ["registers 'mine'", "does not define protect()"],
+    ),
     "hook-fails": (DEFENSE.replace("return {", "raise KeyError('later')\n    return {"), ["KeyError", "later"]),
     "arguments": (
         DEFENSE + "\n@hookimpl\ndef bench_cell_done(outcome, surprise): pass\n",

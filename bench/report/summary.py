@@ -222,7 +222,7 @@ def _image_mean(table: pd.DataFrame, column: str, cells: Sequence[CellRow] = ())
     if column == "psnr" and "psnr_infinite" in table:
         infinite = int(table["psnr_infinite"].astype(bool).sum())
         if infinite == len(table):
-            return absent("undefined", "the images equal the originals: PSNR is infinite")
+            return absent("infinite", "the images equal the originals: PSNR is infinite")
         note = f"without {infinite} images whose PSNR is infinite" if infinite else None
     else:
         note = None
@@ -253,7 +253,7 @@ def image_table(rows: Rows, matrix: Matrix) -> Table:
     table = rows.samples["images"]
     extras = _extra_columns(table, matrix.experiment)
     columns = [Column(label="SSIM", quantity=SSIM), Column(label="PSNR", quantity=PSNR)]
-    columns += [Column(label=name, quantity=Quantity(name=name, digits=4)) for name in extras]
+    columns += [Column(label=_extra_label(name), quantity=Quantity(name=name, digits=4)) for name in extras]
     sets = list(dict.fromkeys(c.dataset for c in cells))
     groups = []
     for dataset in ([None] if len(sets) > 1 else []) + sets:
@@ -311,6 +311,11 @@ def _image_row(table: pd.DataFrame, cells: Sequence[CellRow], names: Sequence[st
 
 _KNOWN = {"experiment", "dataset", "defense", "authorised", "repeat", "sample_id", "subject"}
 _KNOWN |= {"ssim", "psnr", "psnr_infinite"}
+
+
+def _extra_label(name: str) -> str:
+    """A number of the defense's own, such as ``extra_loss_end``, as a heading."""
+    return f"{name.removeprefix('extra_').replace('_', ' ')} (the defense's own)"
 
 
 def _extra_columns(table: pd.DataFrame, experiment: str) -> list[str]:

@@ -166,7 +166,7 @@ def _image_tables(
                 "ssim": ssim,
                 "psnr": pa.array(rng.normal(10, 0.5, n), mask=np.full(n, clean)),
                 "psnr_infinite": np.full(n, clean),
-                "final_loss": pa.array(rng.random(n), mask=np.full(n, not authorised)),
+                "extra_final_loss": pa.array(rng.random(n), mask=np.full(n, not authorised)),
             },
         )
         shown = ids[:6]

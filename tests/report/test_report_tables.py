@@ -213,7 +213,7 @@ def test_images_stand_beside_their_floors(results: Results) -> None:
     assert clean[0].value == 1.0
     assert clean[1].value is None
     assert "infinite" in str(clean[1].reason)
-    assert [c.label for c in table.columns] == ["SSIM", "PSNR", "final_loss"]
+    assert [c.label for c in table.columns] == ["SSIM", "PSNR", "final loss (the defense's own)"]
     assert by_label["Noise 0.3"].figures[2].status == "not applicable"
     assert floors(rows, "data-abuse")["grey"]["ssim"].value == pytest.approx(0.38, abs=0.01)
 

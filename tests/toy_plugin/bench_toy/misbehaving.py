@@ -129,6 +129,10 @@ class ToyBadFit(Defense):
         """A number in the place of a tensor."""
         return {"mean": 3}
 
+    def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
+        """Never called: fit() is refused."""
+        raise AssertionError("a defense that could not be fitted was called")
+
 
 MISBEHAVING: Mapping[str, type[Defense]] = {
     "toy-misbehave": ToyMisbehave,

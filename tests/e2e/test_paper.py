@@ -1,0 +1,78 @@
+"""The paper's suite on the bundled networks, made small: what `make paper` does, with the conclusions it must reach."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from processes import run_folders
+from support import Command
+
+from bench.metrics import verification_hits
+
+pytestmark = pytest.mark.slow
+
+SUITE = Path(__file__).parents[2] / "suites" / "paper.toml"
+SMALL = (
+    "--pairs",
+    "12",
+    "--set",
+    'experiment[0].datasets=["synth-lfw"]',
+    "--set",
+    'experiment[0].authorised=["zoo-mobileface", "zoo-resnet"]',
+    "--set",
+    'experiment[0].evaluated=["zoo-mobileface", "zoo-resnet"]',
+)
+
+
+@pytest.fixture(scope="module")
+def folder(bench: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of the small paper suite."""
+    out = tmp_path_factory.mktemp("paper")
+    done = bench("run", SUITE, "--out", out, "--device", "cpu", *SMALL)
+    assert done.code == 0, done.err
+    assert "synthetic stand-in data" in done.out
+    assert (out / "reports" / "paper" / "index.html").stat().st_size > 50_000
+    return run_folders(out)[0]
+
+
+def test_cells_are_those_of_table_vii(folder: Path) -> None:
+    cells = pd.read_parquet(folder / "cells.parquet")
+    assert cells.status.eq("ok").all()
+    assert cells.groupby(["defense", "role"]).size().to_dict() == {
+        ("Clean", "any"): 2,
+        ("Noise 0.3", "any"): 2,
+        ("PMT", "authorised"): 2,
+        ("PMT", "unauthorised"): 2,
+    }
+    assert cells.synthetic.all()
+    assert set(cells.evaluated_stands_in_for) == {"MobileFace", "ResNet50"}
+
+
+def test_the_authorised_model_recognises_and_the_other_does_not(folder: Path) -> None:
+    rows = pd.read_parquet(folder / "samples" / "verification.parquet")
+    rows["hit"] = verification_hits(rows.cos_self, rows.cos_cross, rows.same, rows.kappa_calibrated)
+    accuracy = rows.groupby(["defense", "authorised", "evaluated"]).hit.mean()
+    for model, other in (("zoo-mobileface", "zoo-resnet"), ("zoo-resnet", "zoo-mobileface")):
+        assert accuracy["Clean", "", model] >= 0.9
+        assert accuracy["PMT", model, model] >= 0.75
+        assert accuracy["PMT", model, other] <= 0.34
+    assert (rows.query("defense == 'Clean'").cos_self > 0.9999).all()
+
+
+def test_pictures_hold_nothing_and_the_floors_are_beside_them(folder: Path) -> None:
+    images = pd.read_parquet(folder / "samples" / "images.parquet")
+    floors = pd.read_parquet(folder / "samples" / "floors.parquet")
+    assert images.query("defense == 'PMT'").ssim.mean() < 0.03
+    clean = images.query("defense == 'Clean'")
+    assert (clean.ssim == 1).all()
+    assert clean.psnr_infinite.all()
+    assert clean.psnr.isna().all()
+    assert floors.ssim_grey.mean() > floors.ssim_noise.mean()
+    assert {f"ssim_{n}" for n in ("another_face", "mean_face", "grey", "noise")} <= set(floors.columns)
+
+
+def test_the_descent_descends(folder: Path) -> None:
+    images = pd.read_parquet(folder / "samples" / "images.parquet").query("defense == 'PMT'")
+    assert (images.extra_loss_end < 0.6 * images.extra_loss_start).all()
