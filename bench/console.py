@@ -7,6 +7,8 @@ import json
 import os
 import sys
 import time
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -145,10 +147,12 @@ def show_plan(plan: Plan, cache: Cache) -> None:
         f"about {duration(cost)} of one core, {size / 1e6:.0f} MB of disk"
     )
     out.print(f"skipped: {len(skipped)} cells" + (":" if skipped else ""))
-    reasons: dict[str, int] = {}
-    for cell in skipped:
-        reasons[str(cell.skip)] = reasons.get(str(cell.skip), 0) + 1
-    for reason, count in reasons.items():
+    _show_reasons(str(cell.skip) for cell in skipped)
+
+
+def _show_reasons(reasons: Iterable[str]) -> None:
+    """Each reason once, with how often it occurs."""
+    for reason, count in Counter(reasons).items():
         out.print(f"  {count} x {reason}")
 
 
@@ -169,6 +173,7 @@ def show_summary(results: Results, report: Path) -> None:
         out.print("synthetic stand-in data: these figures say nothing about real faces")
     bad = counts["failed"] + counts["timeout"]
     out.print(f"cells: {counts['ok']} ok, {counts['skipped']} skipped, {bad} failed")
+    _show_reasons(results.cells["reason"].dropna())
     if bad:
         out.print("failed cells are in the report with their reasons; the same command tries them again", style="red")
     out.print(f"rows:   {results.folder}", soft_wrap=True)

@@ -66,6 +66,10 @@ class Dataset(ABC):
     def fingerprint(self) -> str:
         """A digest of everything that decides the images: files, or the generator's version and seed."""
 
+    def max_pairs(self) -> int | None:
+        """The most pairs that it has; none for any number. A suite that asks for more is refused."""
+        return None
+
     @abstractmethod
     def evaluation(self, pairs: int, ctx: Context) -> tuple[Faces, Pairs]:
         """The first ``pairs`` verification pairs and their images; half genuine, folds identity-disjoint."""

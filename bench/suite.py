@@ -184,6 +184,8 @@ def _explain(error: ValidationError, tables: Mapping[str, type[BaseModel]]) -> l
             lines.setdefault(where, f"{where}: unknown key {str(loc[-1])!r}; {did_you_mean(str(loc[-1]), known)}")
         elif item["type"] == "missing":
             lines.setdefault(where, f"{where}: expected a value, found none; add it")
+        elif item["type"] == "too_short":
+            lines.setdefault(where, f"{where}: expected at least one entry, found none; add one")
         else:
             found = repr(item["input"])
             found = found if len(found) < 80 else found[:77] + "..."
@@ -278,15 +280,21 @@ def _experiment(table: ExperimentTable, where: str, path: Path, registry: Regist
     _distinct(["+".join(c.label for c in s) for s in sets], f"{where}.authorised")
     evaluated = axis("model", "evaluated", table.evaluated)
     _one_meaning([c for s in sets for c in s] + list(evaluated), where)
+    datasets = axis("dataset", "datasets", table.datasets)
+    wanted = pairs if pairs is not None else table.pairs
+    for dataset in datasets:
+        most = registry.find("dataset", dataset.name, where).cls(**dataset.params).max_pairs()
+        if most is not None and wanted > most:
+            raise SuiteError(f"{where}.pairs: {dataset.label} has at most {most} pairs, {wanted} are asked for")
     return Experiment(
         name=table.name,
         table=table.table,
-        datasets=axis("dataset", "datasets", table.datasets),
+        datasets=datasets,
         authorised=tuple(sets),
         defenses=axis("defense", "defenses", table.defenses),
         attacks=axis("attack", "attacks", table.attacks),
         evaluated=evaluated,
-        pairs=pairs if pairs is not None else table.pairs,
+        pairs=wanted,
         repeats=table.repeats,
         kappa=table.kappa,
         fmr=table.fmr,

@@ -181,7 +181,7 @@ MISTAKES: dict[str, tuple[str, str, type[BenchError], list[str]]] = {
     "wrong type within an axis": (
         '["toy-faces"]', "[3]", SuiteError, ["experiment[0].datasets[0]", "3"]),
     "empty axis": (
-        '["toy-faces"]', "[]", SuiteError, ["experiment[0].datasets", "at least 1", "[]"]),
+        '["toy-faces"]', "[]", SuiteError, ["experiment[0].datasets", "at least one entry", "found none"]),
     "empty set of models": (
         '["toy-a", "toy-b"]]', "[]]", SuiteError, ["experiment[0].authorised[1]", "at least", "[]|empty"]),
     "missing axis": (

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from . import MAX_PAIRS
 from ._rng import Stream, combine
 from .generator import Rendered, Style, render, subject_labels
 
@@ -30,8 +31,7 @@ CALIBRATION = range(200_000, 300_000)  #: thresholds; each protocol owns a quart
 EVALUATION_START = 300_000  #: each protocol owns one block from here on
 BLOCK = 100_000
 FOLDS = 10
-DUO = 25  #: identity numbers per genuine pair and impostor pair: 1 + 1 + 23 candidates
-MAX_PAIRS = 2 * BLOCK // DUO
+DUO = 2 * BLOCK // MAX_PAIRS  #: identity numbers per genuine pair and impostor pair: 1 + 1 + 23 candidates
 MATCHED_WISH = 0.75  #: share of impostor pairs that look for a partner of equal gender and group
 
 Ints = NDArray[np.int64]
