@@ -86,7 +86,10 @@ BAD: dict[str, tuple[list[str], list[str]]] = {
         ["experiment[0].defenses[0].sigm", "did you mean 'sigma'?"],
     ),
     "wrong type": (["run", "toy.toml", "--set", "suite.seed=x"], ["suite.seed", "integer", "'x'"]),
-    "empty axis": (["run", "toy.toml", "--set", "experiment[0].datasets=[]"], ["experiment[0].datasets", "at least one entry"]),
+    "empty axis": (
+        ["run", "toy.toml", "--set", "experiment[0].datasets=[]"],
+        ["experiment[0].datasets", "at least one entry"],
+    ),
     "missing weights": (
         ["run", "toy.toml", "--set", 'experiment[0].evaluated=["toy-lost"]'],
         ["lost.json", "unset TOY_WEIGHTS"],
