@@ -65,8 +65,9 @@ class Progress:
 
     def __enter__(self) -> Progress:
         plan = self.plan
-        cells = len(plan.cells)
-        err.print(f"suite {plan.suite.name}: {cells} cells, {len(plan.stages)} stages, device {plan.device}")
+        shared = sum(count > 1 for count in plan.uses().values())
+        stages = f"{len(plan.stages)} stages, {shared} of them shared"
+        err.print(f"suite {plan.suite.name}: {len(plan.cells)} cells, {stages}, device {plan.device}")
         self.bar.start()
         return self
 
@@ -128,7 +129,6 @@ def show_plan(plan: Plan, cache: Cache) -> None:
         f"cells: {len(plan.cells)} of {plan.requested} combinations "
         f"({merged} merged, because a defense that knows no model is the same for every authorised one)"
     )
-    uses = sum(len(c.stages) for c in plan.cells)
     table = Table("stage", "distinct", "cached", "to compute", "time of one core", "disk", box=None, pad_edge=False)
     for column in table.columns[1:]:
         column.justify = "right"
@@ -140,7 +140,9 @@ def show_plan(plan: Plan, cache: Cache) -> None:
             duration(sum(s.cost for s in todo)), f"{sum(s.size for s in todo) / 1e6:.0f} MB",
         )  # fmt: skip
     out.print(table)
-    out.print(f"{uses} score results are asked for by the cells; {len(plan.stages)} stages make them all")
+    uses = plan.uses()
+    shared = sum(count > 1 for count in uses.values())
+    out.print(f"{shared} of {len(plan.stages)} stages serve several cells; unshared there would be {uses.total()}")
     cost, size = sum(s.cost for s in missing), sum(s.size for s in missing)
     out.print(
         f"to compute: {len(missing)} of {len(plan.stages)} stages (the others are cached or not needed), "

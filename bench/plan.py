@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
@@ -25,7 +26,7 @@ from bench.types import Cell, Component, Stage, StageKind
 
 BATCH = 32  # images per plugin call; part of every key, because it decides the last bits
 SUPPLIED: frozenset[str] = frozenset({"shallow", "full_gradients", "subjects", "training"})
-_MFLOP_PER_S = 12_000.0  # one core, float32; only for first estimates
+_MFLOP_PER_S = 50_000.0  # one core, float32; only for estimates before anything was measured
 _CALIBRATION_IMAGES = 500  # likewise
 
 
@@ -44,6 +45,21 @@ class Plan:
         """Identifies the plan: two runs with the same digest have the same rows."""
         text = json.dumps([[c.id, c.skip, c.stages] for c in self.cells])
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def path_of(self, cell: Cell) -> list[str]:
+        """Keys of every stage that a cell depends on, from its scores back to the faces."""
+        seen: dict[str, None] = {}
+        stack = list(cell.stages)
+        while stack:
+            key = stack.pop()
+            if key not in seen:
+                seen[key] = None
+                stack.extend(self.stages[key].inputs.values())
+        return list(seen)
+
+    def uses(self) -> Counter[str]:
+        """How many cells each stage serves, by key."""
+        return Counter(key for cell in self.cells for key in self.path_of(cell))
 
 
 @dataclass(frozen=True)

@@ -181,22 +181,10 @@ def _measured_costs(plan: Plan, results: Mapping[str, StageResult]) -> dict[str,
     return {name: seconds / units for name, (seconds, units) in total.items()}
 
 
-def _path_of(cell: Cell, plan: Plan) -> list[str]:
-    """Keys of every stage that a cell depends on, inputs included."""
-    seen: dict[str, None] = {}
-    stack = list(cell.stages)
-    while stack:
-        key = stack.pop()
-        if key not in seen:
-            seen[key] = None
-            stack.extend(plan.stages[key].inputs.values())
-    return list(seen)
-
-
 def _outcome(cell: Cell, plan: Plan, results: Mapping[str, StageResult]) -> Outcome:
     """How a cell ended, from how its stages ended."""
     reason = cell.skip
-    found = [results[k] for k in _path_of(cell, plan) if k in results]
+    found = [results[k] for k in plan.path_of(cell) if k in results]
     status: Status = "skipped" if cell.skip else "ok"
     bad = [results[k] for k in cell.stages if k in results and results[k].status != "ok"]
     if bad:

@@ -173,10 +173,11 @@ def _role(cell: Cell) -> str:
     return "authorised" if authorised else "unauthorised"
 
 
-def _points(cell: Cell) -> dict[str, Any]:
+def _points(cell: Cell, synthetic: bool) -> dict[str, Any]:
     return {
         "experiment": cell.experiment,
         "dataset": cell.dataset.label,
+        "synthetic": synthetic,
         "defense": cell.defense.label,
         "authorised": label_of(cell.authorised),
         "repeat": cell.repeat,
@@ -186,12 +187,13 @@ def _points(cell: Cell) -> dict[str, Any]:
 def _with_columns(table: pa.Table, columns: Mapping[str, Any]) -> pa.Table:
     """A table with constant columns put in front."""
     for i, (name, value) in enumerate(columns.items()):
-        column = pa.array([value] * table.num_rows, pa.int64() if isinstance(value, int) else pa.string())
+        kind = _FLAG if isinstance(value, bool) else _COUNT if isinstance(value, int) else _TEXT
+        column = pa.array([value] * table.num_rows, kind)
         table = table.add_column(i, name, column)
     return table
 
 
-def _sample_tables(outcomes: Iterable[Outcome], cache: Cache) -> dict[str, list[pa.Table]]:
+def _sample_tables(outcomes: Iterable[Outcome], cache: Cache, registry: Registry) -> dict[str, list[pa.Table]]:
     """The rows of all score artifacts, each with the columns that say where it belongs."""
     tables: dict[str, list[pa.Table]] = {name: [] for name in SAMPLES}
     written: set[tuple[Any, ...]] = set()
@@ -205,11 +207,11 @@ def _sample_tables(outcomes: Iterable[Outcome], cache: Cache) -> dict[str, list[
             except DamagedError as error:
                 raise StorageError(f"{error}; run the same command again: it will be computed anew") from None
             for name, table in artifact.tables.items():
-                columns = _points(cell)
+                columns = _points(cell, bool(_declaration(cell.dataset, registry).synthetic))
                 if name == "verification":
                     columns = {"cell": cell.id, **columns, "evaluated": cell.evaluated.label}
                 elif name == "floors":
-                    columns = {"experiment": cell.experiment, "dataset": cell.dataset.label}
+                    columns = {k: columns[k] for k in ("experiment", "dataset", "synthetic")}
                 mark = (name, key, *columns.values())
                 if mark not in written:
                     written.add(mark)
@@ -223,7 +225,7 @@ def write_run(
     """Write a run folder; every file appears whole, ``run.json`` last."""
     try:
         (folder / "samples").mkdir(parents=True, exist_ok=True)
-        for name, tables in _sample_tables(outcomes, cache).items():
+        for name, tables in _sample_tables(outcomes, cache, registry).items():
             path = folder / "samples" / f"{name}.parquet"
             if tables:
                 _write_parquet(path, pa.concat_tables(tables, promote_options="default"))

@@ -309,10 +309,6 @@ def _image_row(table: pd.DataFrame, cells: Sequence[CellRow], names: Sequence[st
     )
 
 
-_KNOWN = {"experiment", "dataset", "defense", "authorised", "repeat", "sample_id", "subject"}
-_KNOWN |= {"ssim", "psnr", "psnr_infinite"}
-
-
 def _extra_label(name: str) -> str:
     """A number of the defense's own, such as ``extra_loss_end``, as a heading."""
     return f"{name.removeprefix('extra_').replace('_', ' ')} (the defense's own)"
@@ -323,8 +319,8 @@ def _extra_columns(table: pd.DataFrame, experiment: str) -> list[str]:
     if table.empty:
         return []
     part = table[table["experiment"] == experiment]
-    added = [c for c in part if c not in _KNOWN]
-    return [str(c) for c in added if pd.api.types.is_numeric_dtype(part[c]) and part[c].notna().any()]
+    added = [c for c in map(str, part) if c.startswith("extra_")]
+    return [c for c in added if pd.api.types.is_numeric_dtype(part[c]) and part[c].notna().any()]
 
 
 def summary_table(rows: Rows, matrix: Matrix) -> Table:
