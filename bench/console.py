@@ -165,7 +165,9 @@ def show_summary(results: Results, report: Path) -> None:
     counts = results.run["counts"]
     columns, rows = summary_rows(results)
     if rows:
-        table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+        table = Table(*columns, box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+        for column in table.columns:
+            column.overflow = "fold"  # a name is never cut: two could look the same
         for column in table.columns[2:]:
             column.justify = "right"
         for row in rows:

@@ -51,7 +51,7 @@ def build(rows: Rows, name: str) -> list[Table]:
 
 def summary_rows(rows: Rows) -> tuple[list[str], list[list[str]]]:
     """The summary in words, for a terminal: columns, and rows of text; the first two columns are names."""
-    columns = ["defense", "authorised", "accuracy ↑", "clean ↑", "unauthorised ↓", "worst ↓", "SSIM ↓", "bars"]
+    columns = ["defense", "authorised", "accuracy ↑", "clean ↑", "others ↓", "worst ↓", "SSIM ↓", "bars met"]
     found = []
     for matrix in rows.matrices:
         for s in summaries(rows, matrix):
@@ -66,7 +66,7 @@ def summary_rows(rows: Rows) -> tuple[list[str], list[list[str]]]:
                 )
             ]
             met = sum(bool(m) for _, _, m in s.verdicts)
-            bars = f"{met} of {len(s.verdicts)} met" if s.verdicts else ""
+            bars = f"{met}/{len(s.verdicts)}" if s.verdicts else ""
             found.append([s.defense, s.authorised or "any model", *shown, bars])
     return columns, found
 
