@@ -85,7 +85,7 @@ def check_device(device: str) -> None:
 def run_plan(
     plan: Plan, folders: Folders, on_event: Callable[[Event], None], *, fresh: bool = False, workers: int | None = None
 ) -> tuple[Path, list[Outcome]]:
-    """Run a plan and write its run folder; what was finished is written also when the run ends early."""
+    """Run a plan and write its run folder; after Ctrl-C with what was finished, unless a complete run is there."""
     registry, cache = discover(), folders.cache
     name = plan.suite.name
     store.require_writable(folders.results / name, folders.results / ".cache", folders.reports / name)
@@ -99,25 +99,23 @@ def run_plan(
     started, clock = datetime.now(UTC), time.perf_counter()
     results: dict[str, StageResult] = {}
 
-    def write() -> tuple[Path, list[Outcome]]:
+    folder = store.run_folder(plan, folders.results, started.strftime("%Y%m%d-%H%M%S"))
+
+    def write() -> list[Outcome]:
         outcomes = [_outcome(cell, plan, results) for cell in plan.cells]
-        folder = store.run_folder(plan, folders.results, started.strftime("%Y%m%d-%H%M%S"))
         record = _record(plan, registry, results, outcomes, started, time.perf_counter() - clock)
         store.write_run(folder, outcomes, cache, registry, record)
-        return folder, outcomes
+        return outcomes
 
     try:
         engine.run(plan, cache, results, on_event)
     except KeyboardInterrupt:
-        if not store.is_complete(
-            store.run_folder(plan, folders.results, "")
-        ):  # complete rows are not replaced by fewer
+        if not store.is_complete(folder):  # fewer rows never replace all of them
             write()
         raise
-    folder = store.run_folder(plan, folders.results, started.strftime("%Y%m%d-%H%M%S"))
     if all(r.cached for r in results.values()) and store.is_complete(folder):
         return folder, [_outcome(cell, plan, results) for cell in plan.cells]  # the record tells when it was computed
-    folder, outcomes = write()
+    outcomes = write()
     cache.record_costs(_measured_costs(plan, results))
     _announce(outcomes, registry)
     return folder, outcomes

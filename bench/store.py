@@ -29,7 +29,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench.cache import Cache, DamagedError, write_atomically
+from bench.cache import Artifact, Cache, DamagedError, write_atomically
 from bench.errors import DataError, StorageError, did_you_mean
 from bench.hookspecs import Dataset, Model
 from bench.plugins import Registry
@@ -193,20 +193,26 @@ def _with_columns(table: pa.Table, columns: Mapping[str, Any]) -> pa.Table:
     return table
 
 
+def _read_score(cache: Cache, key: str) -> Artifact:
+    try:
+        return cache.read(key)
+    except DamagedError as error:
+        raise StorageError(f"{error}; run the same command again: it will be computed anew") from None
+
+
 def _sample_tables(outcomes: Iterable[Outcome], cache: Cache, registry: Registry) -> dict[str, list[pa.Table]]:
     """The rows of all score artifacts, each with the columns that say where it belongs."""
     tables: dict[str, list[pa.Table]] = {name: [] for name in SAMPLES}
+    artifacts: dict[str, Artifact] = {}  # several cells share the scores of images and floors
     written: set[tuple[Any, ...]] = set()
     for outcome in outcomes:
         if outcome.status != "ok":
             continue
         cell = outcome.cell
         for key in cell.stages:
-            try:
-                artifact = cache.read(key)
-            except DamagedError as error:
-                raise StorageError(f"{error}; run the same command again: it will be computed anew") from None
-            for name, table in artifact.tables.items():
+            if key not in artifacts:
+                artifacts[key] = _read_score(cache, key)
+            for name, table in artifacts[key].tables.items():
                 columns = _points(cell, bool(_declaration(cell.dataset, registry).synthetic))
                 if name == "verification":
                     columns = {"cell": cell.id, **columns, "evaluated": cell.evaluated.label}

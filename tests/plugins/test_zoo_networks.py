@@ -26,7 +26,7 @@ from bench_zoo.zoo_training import training_config
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench import SuiteError, TrainingSet
+from bench import SuiteError, TrainingSet, metrics
 from bench.training import TrainingJob
 
 CARDS = sorted((Path(bench_zoo.__file__).parent / "weights").glob("*.json"))
@@ -387,6 +387,17 @@ def test_ten_fold_by_hand() -> None:
     assert thresholds == pytest.approx(0.5)
     scores[0] = 0.1  # a genuine pair below the impostors: wrong in its own fold only
     assert ten_fold(scores, same, fold)[0].tolist() == [0.5] + [1.0] * 9
+
+
+def test_ten_fold_agrees_with_the_hosts() -> None:
+    rng = np.random.default_rng(0)
+    same = np.arange(1200) % 2 == 0
+    scores = rng.normal(size=1200) + 2 * same
+    fold = stratified_folds(same)
+    host = metrics.ten_fold_accuracy(scores, same, fold)
+    accuracies, thresholds = ten_fold(scores, same, fold)
+    assert host.accuracy == pytest.approx(accuracies.mean(), abs=0.002)  # equally good thresholds may differ
+    assert len(host.thresholds) == len(thresholds) == 10
 
 
 def test_ten_fold_of_chance_is_half() -> None:

@@ -1,6 +1,7 @@
 """Verification accuracy of a network on lists of pairs, for validation and model cards.
 
-Independent of the host's metrics on purpose: training must not need the host.
+A second implementation of the 10-fold protocol beside `bench.metrics`: the cards report the spread over folds, which
+the host does not need. A test holds the two together.
 """
 
 from __future__ import annotations
