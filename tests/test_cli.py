@@ -30,7 +30,7 @@ def files(folder: Path) -> list[str]:
     return sorted(str(p.relative_to(folder)) for p in folder.rglob("*"))
 
 
-def complains(done: Done, *fragments: str) -> None:
+def assert_complains(done: Done, *fragments: str) -> None:
     """Exit code 2, one message on stderr, nothing on stdout, no traceback."""
     assert done.code == 2, done
     assert done.out == ""
@@ -122,7 +122,7 @@ def test_bad_input_is_one_message_and_leaves_nothing(
     (tmp_path / "toy.toml").write_text(SUITE)
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(main, args, prog_name="bench")
-    complains(Done(done.exit_code, done.stdout, done.stderr), *fragments)
+    assert_complains(Done(done.exit_code, done.stdout, done.stderr), *fragments)
     assert files(tmp_path) == ["toy.toml"]
 
 
@@ -130,7 +130,7 @@ def test_bad_input_is_one_message_and_leaves_nothing(
 def test_the_installed_command_says_the_same(bench: Command, tmp_path: Path, name: str) -> None:
     args, fragments = BAD[name]
     (tmp_path / "toy.toml").write_text(SUITE)
-    complains(bench(*args, cwd=tmp_path), *fragments)
+    assert_complains(bench(*args, cwd=tmp_path), *fragments)
     assert files(tmp_path) == ["toy.toml"]
 
 
@@ -142,7 +142,7 @@ def test_a_broken_plugin_stops_only_who_names_it(bench: Command, tmp_path: Path)
     fine = bench("plan", "toy.toml", cwd=tmp_path, sites=[site])
     assert fine.code == 0, fine.err
     named = bench("plan", "toy.toml", "--set", 'experiment[0].defenses=["mine"]', cwd=tmp_path, sites=[site])
-    complains(named, "experiment[0].defenses[0]", "plugin 'plugin_broken'", "RuntimeError: no such luck")
+    assert_complains(named, "experiment[0].defenses[0]", "plugin 'plugin_broken'", "RuntimeError: no such luck")
 
 
 def test_every_error_of_ours_is_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -304,7 +304,7 @@ def test_export_prints_a_table(bench: Command, toy_run: ToyRun, fmt: str) -> Non
 
 @pytest.mark.slow
 def test_export_of_an_unknown_table_lists_the_known(bench: Command, toy_run: ToyRun) -> None:
-    complains(bench("export", "toy", "--table", "XXL", "--out", toy_run.out), "XXL", "VII")
+    assert_complains(bench("export", "toy", "--table", "XXL", "--out", toy_run.out), "XXL", "VII")
 
 
 def test_the_script_is_the_one_of_this_python() -> None:

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from bench_synthfaces import protocols
+from bench_synthfaces import SynthTraining, protocols
 from bench_synthfaces._identity import draw_person, draw_shot
 from bench_synthfaces.generator import EMOTIONS, GROUPS, render
 
@@ -155,9 +155,10 @@ def test_sets_of_people_do_not_overlap() -> None:
 
 
 def test_specifications_are_lazy_and_render() -> None:
-    faces = protocols.training_faces(3, 4, start=10)
+    faces = protocols.auxiliary_faces(3, 4, start=10)
+    first = protocols.AUXILIARY.start + 10
     assert len(faces) == 12
-    assert faces.subjects.tolist() == [10] * 4 + [11] * 4 + [12] * 4
+    assert faces.subjects.tolist() == [first] * 4 + [first + 1] * 4 + [first + 2] * 4
     assert np.isnan(faces.ages[::2]).all()
     assert not np.isnan(faces.ages[1::2]).any()
     assert torch.equal(faces.render(np.array([5])).images[0], faces.render(slice(4, 6)).images[1])
@@ -166,13 +167,24 @@ def test_specifications_are_lazy_and_render() -> None:
     assert protocols.auxiliary_faces(1, 1).subjects[0] == protocols.AUXILIARY.start
 
 
+def test_training_people_are_in_no_other_set() -> None:
+    labels = SynthTraining().labels()
+    assert labels.tolist() == sorted(labels.tolist())
+    assert labels.min() in protocols.TRAINING
+    assert labels.max() in protocols.TRAINING
+    some = np.array([5, 30_000, 6])
+    drawn = SynthTraining().images(some)
+    assert drawn.shape == (3, 3, 112, 112)
+    assert np.array_equal(SynthTraining().images(some[1:]), drawn[1:])
+
+
 def test_impossible_requests_are_refused() -> None:
     with pytest.raises(ValueError, match="synth-lfw"):
         protocols.pairs("lfw", 10)
     with pytest.raises(ValueError, match="got 1"):
         protocols.pairs("synth-lfw", 1)
     with pytest.raises(ValueError, match="people"):
-        protocols.training_faces(100_001, 1)
+        protocols.auxiliary_faces(100_001, 1)
 
 
 def test_pixels_are_frozen() -> None:

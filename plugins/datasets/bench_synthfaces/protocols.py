@@ -25,7 +25,7 @@ from ._rng import Stream, combine
 from .generator import Rendered, Style, render, subject_labels
 
 SEED = 20240229  #: the world of the published protocols
-TRAINING = range(100_000)
+TRAINING = range(100_000)  #: see `training`
 AUXILIARY = range(100_000, 200_000)  #: the attacker's people
 CALIBRATION = range(200_000, 300_000)  #: thresholds; each protocol owns a quarter
 EVALUATION_START = 300_000  #: each protocol owns one block from here on
@@ -198,21 +198,12 @@ def calibration_faces(name: str, identities: int, per_identity: int) -> Faces:
     return Faces(subjects=subjects, shots=shots, ages=ages, style=protocol.style)
 
 
-def training_faces(identities: int, per_identity: int, start: int = 0) -> Faces:
-    """Pictures to train recognition networks on; `start` skips people.
-
-    Even shots have the subject's usual age, odd shots any age from 18 to 78 years: a network can learn what
-    ageing leaves alone.
-    """
-    return _any_age(*_grid(TRAINING, identities, per_identity, start))
-
-
 def auxiliary_faces(identities: int, per_identity: int, start: int = 0) -> Faces:
-    """Pictures that an attacker owns: as `training_faces`, of other people."""
-    return _any_age(*_grid(AUXILIARY, identities, per_identity, start))
+    """Pictures that an attacker owns, or a defense learns from; `start` skips people.
 
-
-def _any_age(subjects: Ints, shots: Ints) -> Faces:
+    Even shots have the subject's usual age, odd shots any age from 18 to 78 years.
+    """
+    subjects, shots = _grid(AUXILIARY, identities, per_identity, start)
     drawn = Stream(combine(SEED, subjects, shots)).uniform64("any-age", 1)[:, 0] * 60 + 18
     ages = np.where(shots % 2 == 0, np.nan, drawn).astype(np.float32)
     return Faces(subjects=subjects, shots=shots, ages=ages, style="wild")
