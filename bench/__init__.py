@@ -4,8 +4,20 @@ Plugin authors need only what is exported here; see ``docs/plugins.md``.
 """
 
 from bench.errors import BenchError, CapabilityError, ContractError, DataError, PluginError, StorageError, SuiteError
-from bench.hookspecs import Attack, Dataset, Defense, Model, Need, Network, Section, Sees, TrainingSet, hookimpl
-from bench.types import Faces, Pairs, Protected
+from bench.hookspecs import (
+    Attack,
+    Dataset,
+    Defense,
+    Examples,
+    Model,
+    Need,
+    Network,
+    Section,
+    Sees,
+    TrainingSet,
+    hookimpl,
+)
+from bench.types import Faces, Pairs, Protected, Received, Reconstructed
 
 __version__ = "0.1.0"
 
@@ -17,6 +29,7 @@ __all__ = [
     "DataError",
     "Dataset",
     "Defense",
+    "Examples",
     "Faces",
     "Model",
     "Need",
@@ -24,6 +37,8 @@ __all__ = [
     "Pairs",
     "PluginError",
     "Protected",
+    "Received",
+    "Reconstructed",
     "Section",
     "Sees",
     "StorageError",

@@ -45,20 +45,23 @@ def sample_generator(seed: int, sample_id: str) -> torch.Generator:
 class Context:
     """What a plugin may ask for. Asking for what it did not declare in ``needs`` is a `CapabilityError`.
 
-    ``device`` is where tensors belong; ``authorised`` are the labels of the authorised models; ``state`` is what
-    ``fit`` returned; ``seed`` is that of the stage; ``sample_ids`` name the samples of the current batch.
+    ``device`` is where tensors belong; ``authorised`` are the labels of the authorised models; ``uploaded`` names the
+    splits whose features the client sends (for defenses that send features, and for attacks on them); ``state`` is
+    what ``fit`` returned; ``seed`` is that of the stage; ``sample_ids`` name the samples of the current batch.
     """
 
     device: torch.device
     seed: int
     needs: frozenset[str] = frozenset()
     authorised: tuple[str, ...] = ()
+    uploaded: tuple[str, ...] = ()
     state: Mapping[str, torch.Tensor] = field(default_factory=dict)
     sample_ids: Sequence[str] = ()
     who: str = "plugin"
     _networks: Mapping[str, tuple[Network, Sequence[str]]] = field(default_factory=dict)
     _subjects: torch.Tensor | None = None
     _generators: list[torch.Generator] | None = None
+    _progress: Callable[[float], None] | None = None
 
     def _require(self, need: str) -> None:
         if need not in self.needs:
@@ -87,6 +90,15 @@ class Context:
         if self._subjects is None:
             raise ContractError(f"{self.who} asked for subjects where none are known")
         return self._subjects
+
+    def generator(self) -> torch.Generator:
+        """A new random stream on the CPU, seeded for this stage: for orders and initial weights in `fit`."""
+        return torch.Generator().manual_seed(self.seed)
+
+    def progress(self, done: float, total: float) -> None:
+        """Tell whoever watches how far a long computation is; cheap enough for every step."""
+        if self._progress is not None:
+            self._progress(done / total if total else 1.0)
 
     def randn(self, like: torch.Tensor) -> torch.Tensor:
         """Standard normal noise of ``like``'s shape ``(n, ...)``; every sample draws from its own seeded stream."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 import pluggy
 
 from bench.errors import ContractError
-from bench.types import Faces, Outcome, Pairs, Protected
+from bench.types import Faces, Outcome, Pairs, Protected, Received, Reconstructed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,6 +47,10 @@ class Network(Protocol):
 
     def features(self, images: torch.Tensor, splits: Sequence[str]) -> list[torch.Tensor]:
         """Feature maps ``(n, c, h, w)`` at the named splits, in that order; nothing beyond the deepest is run."""
+        ...
+
+    def from_features(self, features: torch.Tensor, split: str) -> torch.Tensor:
+        """Embeddings from the map at a split: the server model E_s, for clients that upload features (section 3.1)."""
         ...
 
 
@@ -166,17 +170,72 @@ class Defense(ABC):
         """Protect a batch: float ``(n, 3, h, w)`` RGB in [0, 1] in, the same shape and range out."""
 
 
+class Examples(Protocol):
+    """What an adversary learns from: uploads of auxiliary faces, beside the faces themselves.
+
+    ``images`` uint8 ``(n, 3, h, w)`` RGB are what it wants to get back, ``subjects (n,)`` who they show.
+    """
+
+    images: NDArray[np.uint8]
+    subjects: NDArray[np.int64]
+
+    def received(self, rows: NDArray[np.int64]) -> Received:
+        """The uploads of some of the faces, on the context's device, without gradients."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Attack:
-    """What an adversary does with what it received.
+    """What an adversary does with what it received. Any of these declarations may be a property of the parameters.
 
-    ``sees``: what it must know. ``outputs``: ``recognition`` means that it feeds the received images to the evaluated
-    model as they are.
+    ``sees``: what it must know: the uploaded ``images``, ``features`` of the shallow model, ``pairs`` of features and
+    images to learn from, the ``shallow_weights`` (then ``ctx.shallow`` is allowed), the ``defense`` itself.
+    ``outputs``: ``recognition`` feeds the received images to the evaluated model as they are, ``images`` implements
+    `reconstruct`, ``attributes`` implements `estimate`.
+    ``trains_on``: what `fit` learns from: ``nothing`` (it is not called), uploads of ``clean`` auxiliary faces,
+    uploads of auxiliary faces after the ``defense`` (an adaptive adversary), or clean uploads of the ``evaluated``
+    faces themselves, which is leakage and is reported as such.
+    ``threat`` says in words what the adversary knows.
     """
 
     sees: ClassVar[frozenset[Sees]] = frozenset({"images"})
     outputs: ClassVar[Literal["recognition", "images", "attributes"]] = "images"
+    trains_on: ClassVar[Literal["nothing", "clean", "defense", "evaluated"]] = "nothing"
     threat: ClassVar[str] = ""
+
+    def fingerprint(self) -> str | None:
+        """A digest of the weights that the attack brings along; none without. `DataError` naming what is missing."""
+        return None
+
+    def splits(self, available: Sequence[str], uploaded: Sequence[str]) -> Sequence[str]:
+        """The splits whose features it wants, of those that it can have: ``available`` ones of the model when images
+        are uploaded, else the ``uploaded`` ones. `ValueError` when it cannot work with them; the cell is skipped."""
+        return uploaded
+
+    def passes(self) -> float:
+        """Forward passes of the shallow model per attacked image (a backward counts as two); for cost estimates."""
+        return 0.0
+
+    def fit(self, examples: Examples, ctx: Context) -> Mapping[str, torch.Tensor]:
+        """Learn from examples (unless ``trains_on`` is ``nothing``); the result arrives as ``ctx.state``."""
+        raise ContractError(f"{type(self).__name__} declares trains_on = {self.trains_on!r} and has no fit()")
+
+    def reconstruct(self, received: Received, ctx: Context) -> Reconstructed:
+        """Images of the faces behind a batch of uploads (``outputs = "images"``)."""
+        raise ContractError(f"{type(self).__name__} declares that it outputs images and has no reconstruct()")
+
+    def estimate(self, images: torch.Tensor, ctx: Context) -> Mapping[str, torch.Tensor]:
+        """Attribute vectors of images ``(n, 3, h, w)`` in [0, 1]: name to ``(n, k)`` scores of its ``k`` classes, or
+        to ``(n,)`` for a number such as ``age`` in years (``outputs = "attributes"``)."""
+        raise ContractError(f"{type(self).__name__} declares that it outputs attributes and has no estimate()")
+
+    def classes(self) -> Mapping[str, Sequence[str]]:
+        """The names of the classes of each attribute vector, in order (``outputs = "attributes"``)."""
+        return {}
+
+    def train(self, job: TrainingJob) -> Mapping[str, Any]:
+        """Train what the attack brings along and store it; returns its card. Only for ``bench train``."""
+        raise ContractError(f"{type(self).__name__} has no train(): it cannot be trained by bench")
 
 
 @dataclass(frozen=True, kw_only=True)

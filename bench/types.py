@@ -60,6 +60,27 @@ class Protected:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Received:
+    """What an adversary holds of ``n`` faces: what the client uploaded, and what the shallow model makes of it.
+
+    ``images`` float ``(n, 3, h, w)`` RGB in [0, 1], or none when only features were uploaded.
+    ``features``: named split to tensor ``(n, c, h, w)``, at the splits that the attack asked for.
+    """
+
+    images: torch.Tensor | None = None
+    features: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reconstructed:
+    """What a reconstruction attack makes of ``n`` uploads: ``images`` float ``(n, 3, h, w)`` RGB in [0, 1];
+    ``extra`` as in `Protected`."""
+
+    images: torch.Tensor
+    extra: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Origin:
     """Where a plugin comes from: its distribution, version, package folder, and the digest of its sources."""
 

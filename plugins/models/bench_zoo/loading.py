@@ -34,6 +34,13 @@ class SplitNetwork(nn.Module):
         maps = self.network.features(images, max(wanted) + 1)
         return [maps[i] for i in wanted]
 
+    def from_features(self, features: Tensor, split: str) -> Tensor:
+        """Embeddings ``(n, 128)``, not normalised, from the map at a split."""
+        maps = features.contiguous(memory_format=torch.channels_last)
+        for stage in self.network.stages[self.splits.index(split) + 1 :]:
+            maps = stage(maps)
+        return self.network.embed_features(maps)
+
 
 def load(architecture: str, path: Path, splits: Sequence[str]) -> SplitNetwork:
     """A network with the weights of a safetensors file, in float32; `DataError` when they do not fit."""
