@@ -129,6 +129,25 @@ class Cache:
         finally:
             shutil.rmtree(beside, ignore_errors=True)
 
+    def note_progress(self, key: str, share: float) -> None:
+        """Say how much of a stage is done, for `progress`. Nobody depends on it, so failures are left alone."""
+        path = self.root / "progress" / key
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"{share:.4f}")
+
+    def progress(self, key: str) -> float:
+        """The share of a running stage that is done, as far as it told."""
+        try:
+            return min(1.0, max(0.0, float((self.root / "progress" / key).read_text())))
+        except (OSError, ValueError):
+            return 0.0
+
+    def forget_progress(self, key: str) -> None:
+        """A stage has ended."""
+        with contextlib.suppress(OSError):
+            (self.root / "progress" / key).unlink(missing_ok=True)
+
     def discard(self, key: str) -> None:
         """Remove an artifact, the manifest first, so that nobody sees half of it."""
         folder = self.folder(key)

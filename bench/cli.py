@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from bench.session import Folders
 
 TABLE_FORMATS = ("csv", "json", "md", "latex")
+CLAIM_FORMATS = ("table", "md", "json")
 
 
 class _Group(click.Group):
@@ -138,6 +139,25 @@ def export(run: str, table: str, fmt: str, out: Path) -> None:
     from bench.store import Results, find_run
 
     click.echo(export_table(Results(find_run(run, _folders(out).results)), table, fmt))
+
+
+@main.command()
+@click.argument("run")
+@click.option("--format", "fmt", type=click.Choice(CLAIM_FORMATS), default="table", show_default=True)
+@_out
+def claims(run: str, fmt: str, out: Path) -> None:
+    """Hold what the suite of RUN claims against its rows; exit code 1 if a claim does not hold."""
+    from bench import console
+    from bench.report.rows import Rows
+    from bench.store import Results, find_run
+    from bench.verdicts import claims_of, judge
+
+    results = Results(find_run(run, _folders(out).results))
+    rows = Rows(results)
+    verdicts = judge(rows, claims_of(results))
+    console.show_claims(verdicts, fmt, synthetic=bool(rows.synthetic))
+    if any(verdict.outcome == "does not hold" for verdict in verdicts):
+        click.get_current_context().exit(1)
 
 
 @main.command()

@@ -8,10 +8,10 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn
@@ -29,6 +29,9 @@ from bench.plugins import KINDS, Registry
 from bench.store import Results
 from bench.suite import parameters
 from bench.types import Stage, StageResult
+
+if TYPE_CHECKING:
+    from bench.verdicts import Verdict
 
 # Text from suites, plugins and paths is never markup.
 _WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120  # of what is piped into a file
@@ -54,6 +57,7 @@ class Progress:
         self.done: dict[str, Any] = {}
         self.spent = 0.0
         self.running: dict[str, str] = {}
+        self.shares: dict[str, float] = {}  # of running stages that tell how far they are
         self.started = time.monotonic()
         self.last = 0.0
         self.interactive = sys.stderr.isatty()
@@ -90,8 +94,12 @@ class Progress:
             err.print(f"{len(event.stages)} stages to compute, {cached} in the cache or not needed")
         elif event.kind == "damaged":
             err.print(f"note: {event.message}", style="yellow")
+        elif event.kind == "progress":
+            self.shares[stage.key] = event.share
+            self._show()
         else:
             self.running.pop(stage.key, None)
+            self.shares.pop(stage.key, None)
             if event.result is None:
                 self.running[stage.key] = stage.name
             else:
@@ -107,15 +115,23 @@ class Progress:
             err.print(f"{result.status}: {reason}", style="red")
 
     def _show(self) -> None:
-        share = min(1.0, sum(self.plan.stages[k].cost for k in self.done) / self.total) if self.total else 1.0
+        ended = sum(self.plan.stages[k].cost for k in self.done)
+        begun = sum(self.plan.stages[k].cost * part for k, part in self.shares.items())
+        share = min(1.0, (ended + begun) / self.total) if self.total else 1.0
         elapsed = time.monotonic() - self.started
         left = f", about {duration(elapsed * (1 - share) / share)} left" if share > 0.03 else ""
         state = f"{len(self.done)} done, {len(self.running)} running{left}"
+        if self.shares and self.interactive:
+            state += f"; {self._state_of(max(self.shares, key=lambda k: self.plan.stages[k].cost))}"
         self.bar.update(self.task, completed=share, state=state)
         if not self.interactive and (elapsed - self.last > 30 or len(self.done) == 1):
             self.last = elapsed
-            now = next(iter(self.running.values()), "")
+            now = "; ".join(self._state_of(key) for key in self.running)
             err.print(f"  {duration(elapsed)}: {state}{'; ' + now if now else ''}", soft_wrap=True)
+
+    def _state_of(self, key: str) -> str:
+        part = self.shares.get(key)
+        return f"{self.running.get(key, '')}{f' {100 * part:.0f} %' if part else ''}"
 
 
 def show_plan(plan: Plan, cache: Cache) -> None:
@@ -182,6 +198,27 @@ def show_summary(results: Results, report: Path) -> None:
         out.print("failed cells are in the report with their reasons; the same command tries them again", style="red")
     out.print(f"rows:   {results.folder}", soft_wrap=True)
     out.print(f"report: {report}", soft_wrap=True)
+
+
+def show_claims(verdicts: Sequence[Verdict], fmt: str, *, synthetic: bool) -> None:
+    """``bench claims``: JSON, or a table for the terminal or in Markdown, with the count below."""
+    from bench.verdicts import COLUMNS, as_json, as_markdown, tally, verdict_rows
+
+    if fmt == "json":
+        sys.stdout.write(as_json(verdicts) + "\n")
+        return
+    if fmt == "md":
+        sys.stdout.write(as_markdown(verdicts) + "\n")
+    else:
+        table = Table(*COLUMNS, box=None, pad_edge=False, padding=(0, 1, 1, 0), header_style="bold")
+        for column in table.columns:
+            column.overflow = "fold"
+        for row, verdict in zip(verdict_rows(verdicts), verdicts, strict=True):
+            table.add_row(*row, style="red" if verdict.outcome == "does not hold" else None)
+        out.print(table)
+    if synthetic:
+        out.print("synthetic stand-in data: these verdicts say nothing about real faces")
+    out.print(tally(verdicts))
 
 
 def show_plugins(registry: Registry, *, as_json: bool) -> None:

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from bench.errors import CapabilityError, ContractError, did_you_mean
-from bench.hookspecs import Defense, Network
-from bench.types import Faces, Pairs, Protected
+from bench.hookspecs import Attack, Defense, Network
+from bench.types import Faces, Pairs, Protected, Received, Reconstructed
 
 _SLACK = 1e-6  # float rounding beyond [0, 1] that is clamped without a word
 
@@ -148,37 +148,81 @@ def check_pairs(pairs: Pairs, faces: Faces, wanted: int, who: str) -> None:
         raise ContractError(f"{who}: {int((same != pairs.same).sum())} pairs whose label contradicts the subjects")
 
 
-def protect_checked(
-    defense: Defense, images: torch.Tensor, ctx: Context
-) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
-    """Call ``defense.protect`` and check everything about what comes back: images in [0, 1], and the extra numbers."""
+def protect_checked(defense: Defense, images: torch.Tensor, ctx: Context) -> Protected:
+    """Call ``defense.protect`` and check what comes back: images in [0, 1], features, extra numbers."""
     before = images.clone()
     protected = defense.protect(images, ctx)
     if not torch.equal(images, before):
         raise ContractError(f"{ctx.who}: protect() changed its input images; work on a copy")
     if not isinstance(protected, Protected):
         raise ContractError(f"{ctx.who}: protect() must return bench.Protected, got {type(protected).__name__}")
-    if protected.images is None:
+    if protected.images is None and "image" in defense.sends:
         raise ContractError(f"{ctx.who}: protect() returned no images, but the defense declares that it sends them")
-    out = _checked_images(protected.images, images, ctx.who)
-    for name, values in protected.extra.items():
-        if not isinstance(values, torch.Tensor) or values.shape != (len(images),):
-            raise ContractError(f"{ctx.who}: extra {name!r}: expected a tensor ({len(images)},), got {_what(values)}")
+    if missing := set(ctx.uploaded) - set(protected.features) if "image" not in defense.sends else set():
+        raise ContractError(f"{ctx.who}: protect() returned no features at {', '.join(sorted(missing))}; ctx.uploaded")
+    for split, maps in protected.features.items():
+        if not isinstance(maps, torch.Tensor) or maps.shape[:1] != (len(images),):
+            raise ContractError(f"{ctx.who}: features at {split}: expected ({len(images)}, ...), got {_what(maps)}")
+        if not torch.isfinite(maps).all():
+            raise ContractError(f"{ctx.who}: the features at {split} hold NaN or infinity")
+    out = None if protected.images is None else _checked_images(protected.images, tuple(images.shape), ctx.who)
+    _check_extra(protected.extra, len(images), ctx.who)
+    return Protected(images=out, features=protected.features, extra=protected.extra)
+
+
+def reconstruct_checked(attack: Attack, received: Received, shape: tuple[int, ...], ctx: Context) -> Reconstructed:
+    """Call ``attack.reconstruct``; images ``(n, *shape)`` must come back, and the uploads stay as they are."""
+    held = [t for t in (received.images, *received.features.values()) if t is not None]
+    before = [t.clone() for t in held]
+    made = attack.reconstruct(received, ctx)
+    if not all(torch.equal(a, b) for a, b in zip(held, before, strict=True)):
+        raise ContractError(f"{ctx.who}: reconstruct() changed what it received; work on a copy")
+    if not isinstance(made, Reconstructed):
+        raise ContractError(f"{ctx.who}: reconstruct() must return bench.Reconstructed, got {type(made).__name__}")
+    n = len(held[0])
+    _check_extra(made.extra, n, ctx.who)
+    return Reconstructed(images=_checked_images(made.images, (n, *shape), ctx.who), extra=made.extra)
+
+
+def estimate_checked(attack: Attack, images: torch.Tensor, ctx: Context) -> dict[str, np.ndarray[Any, Any]]:
+    """Call ``attack.estimate``; finite vectors ``(n, k)`` or numbers ``(n,)`` must come back."""
+    found = attack.estimate(images, ctx)
+    if not isinstance(found, Mapping) or not found:
+        raise ContractError(f"{ctx.who}: estimate() must return a mapping of attributes to tensors, got {_what(found)}")
+    for name, values in found.items():
+        if not isinstance(values, torch.Tensor) or values.ndim not in (1, 2) or len(values) != len(images):
+            expected = f"({len(images)}, k) or ({len(images)},)"
+            raise ContractError(f"{ctx.who}: attribute {name!r}: expected a tensor {expected}, got {_what(values)}")
         if not torch.isfinite(values).all():
-            raise ContractError(f"{ctx.who}: extra {name!r} holds NaN or infinity")
-    return out, protected.extra
+            raise ContractError(f"{ctx.who}: attribute {name!r} holds NaN or infinity")
+    return {name: values.detach().float().cpu().numpy() for name, values in found.items()}
 
 
-def _checked_images(out: torch.Tensor, images: torch.Tensor, who: str) -> torch.Tensor:
+def check_state(state: Mapping[str, torch.Tensor], who: str) -> dict[str, np.ndarray[Any, Any]]:
+    """What ``fit`` returned, as arrays to store."""
+    if not (isinstance(state, Mapping) and all(isinstance(v, torch.Tensor) for v in state.values())):
+        raise ContractError(f"{who}: fit() must return a mapping of names to tensors, got {type(state).__name__}")
+    return {k: np.ascontiguousarray(v.detach().cpu().numpy()) for k, v in state.items()}
+
+
+def _check_extra(extra: Mapping[str, torch.Tensor], n: int, who: str) -> None:
+    for name, values in extra.items():
+        if not isinstance(values, torch.Tensor) or values.shape != (n,):
+            raise ContractError(f"{who}: extra {name!r}: expected a tensor ({n},), got {_what(values)}")
+        if not torch.isfinite(values).all():
+            raise ContractError(f"{who}: extra {name!r} holds NaN or infinity")
+
+
+def _checked_images(out: torch.Tensor, shape: tuple[int, ...], who: str) -> torch.Tensor:
     if not isinstance(out, torch.Tensor):
         raise ContractError(f"{who}: expected images as a torch tensor, got {_what(out)}")
     out = out.detach()
-    if out.shape != images.shape:
-        raise ContractError(f"{who}: expected images of shape {tuple(images.shape)}, got {tuple(out.shape)}")
+    if out.shape != shape:
+        raise ContractError(f"{who}: expected images of shape {shape}, got {tuple(out.shape)}")
     if not out.is_floating_point():
         raise ContractError(f"{who}: expected float images in [0, 1], got {out.dtype}")
     if not torch.isfinite(out).all():
-        raise ContractError(f"{who}: the protected images hold NaN or infinity")
+        raise ContractError(f"{who}: the images hold NaN or infinity")
     low, high = float(out.min()), float(out.max())
     if low < -_SLACK or high > 1 + _SLACK:
         raise ContractError(f"{who}: expected images in [0, 1], got values from {low:.4g} to {high:.4g}")

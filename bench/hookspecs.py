@@ -106,6 +106,10 @@ class TrainingSet(ABC):
     def images(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         """The images ``rows``: uint8 ``(len(rows), 3, h, w)`` RGB; the same rows give the same images."""
 
+    def attributes(self, rows: NDArray[np.int64]) -> Mapping[str, NDArray[Any]]:
+        """What is known of the images ``rows``: ``age`` in years (float), others as text, each ``(len(rows),)``."""
+        raise ContractError(f"{type(self).__name__} has no attribute labels")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Model(ABC):

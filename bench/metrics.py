@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,6 +27,8 @@ SSIM_VARIANT = "Gaussian window, sigma 1.5, 11x11, valid region; population cova
 _SSIM_SIGMA = 1.5
 _SSIM_RADIUS = 5  # 3.5 sigma, rounded, as scikit-image and Wang et al. (11x11) have it
 _SSIM_C1, _SSIM_C2 = 0.01**2, 0.03**2
+_TIE = 1e-12  # cosines nearer than this are the same: products of large matrices differ in their last digits
+_YEARS = 100.0  # an error of so many years is as wrong as it gets
 _CHUNK = 64  # images, or rows of a similarity matrix, at a time
 
 
@@ -168,6 +170,136 @@ def _pair_scores(embeddings: ArrayLike, subjects: ArrayLike, *, genuine: bool) -
         alike = who[part, None] == who[None, :]
         parts.append((unit[part] @ unit.T)[later & (alike == genuine)])
     return np.clip(np.concatenate(parts), -1, 1) if parts else np.empty(0)
+
+
+# ---- attacks: reconstruction and attributes --------------------------------------------------------------------------
+
+
+def reconstruction_success(cos: ArrayLike, kappa: float | ArrayLike) -> NDArray[np.bool_]:
+    """Whether each reconstruction is recognised as its original; its mean is the paper's SRRA (section 6.2).
+
+    ``cos = cos(f(x^), f(x))``, ``(n,)``, to bool ``(n,)``: ``cos > kappa``, with one threshold or one per sample;
+    false where the cosine is undefined. For the authorised model it is utility, and higher is better; for a judge
+    that took no part it is re-identification, and lower is better.
+    """
+    recognised: NDArray[np.bool_] = np.asarray(cos, np.float64) > np.asarray(kappa, np.float64)
+    return recognised
+
+
+def identification_ranks(
+    probes: ArrayLike, gallery: ArrayLike, own: ArrayLike, subjects: ArrayLike | None = None
+) -> NDArray[np.int64]:
+    """Rank of each probe's own image among a gallery, by cosine: ``(n, d)``, ``(m, d)``, ``(n,)`` to ``(n,)``.
+
+    Rank in closed-set identification (ISO/IEC 19795-1), in [1, m]; lower is better for the attacker, and the share of
+    rank 1 is the rank-1 identification rate. ``own`` are indices into the gallery. The rank is 1 + the images with a
+    higher score + half of those with the same one (to 1e-12), rounded down: a second copy of the own image costs
+    nothing, and a probe that is as like to everybody ends in the middle instead of at rank 1. With the gallery's
+    ``subjects (m,)`` the best image of the own subject counts, and its other images are no rivals. Raises ValueError
+    for other shapes, indices outside the gallery, and vectors that have no direction.
+    """
+    left, right, index = _unit_rows(probes), _unit_rows(gallery), np.asarray(own)
+    if left.shape[1:] != right.shape[1:] or index.shape != left.shape[:1]:
+        raise ValueError(f"expected (n, d), (m, d) and (n,), got {left.shape}, {right.shape} and {index.shape}")
+    if len(index) and (index.dtype.kind not in "iu" or index.min() < 0 or index.max() >= len(right)):
+        raise ValueError(f"expected indices in [0, {len(right)}), got {index.min()} to {index.max()}")
+    who = np.arange(len(right)) if subjects is None else np.asarray(subjects)
+    if who.shape != right.shape[:1]:
+        raise ValueError(f"expected one subject per gallery image ({len(right)},), got {who.shape}")
+    ranks = np.empty(len(left), dtype=np.int64)
+    for part in _slices(len(left)):
+        scores = left[part] @ right.T
+        mine = who[index[part], None] == who[None, :]
+        lead = scores - np.where(mine, scores, -np.inf).max(axis=1, keepdims=True)
+        ahead, level = (lead > _TIE) & ~mine, (np.abs(lead) <= _TIE) & ~mine
+        ranks[part] = 1 + ahead.sum(axis=1) + level.sum(axis=1) // 2
+    return ranks
+
+
+def _unit_rows(vectors: ArrayLike) -> Floats:
+    values = np.asarray(vectors, np.float64)
+    if values.ndim != 2:
+        raise ValueError(f"expected vectors (n, d), got {values.shape}")
+    lengths: Floats = np.linalg.norm(values, axis=1, keepdims=True)
+    if not (np.isfinite(lengths) & (lengths > 0)).all():
+        raise ValueError("expected finite vectors other than zero")
+    unit: Floats = values / lengths
+    return unit
+
+
+def attribute_similarity(a: ArrayLike, b: ArrayLike) -> Floats:
+    """CosSim per sample (Equation 11): attribute vectors ``(n, k)`` twice to ``(n,)``; lower is better for a defense.
+
+    `cosine` of ``A(x~)`` and ``A(x)``. In [0, 1] for class probabilities, which are not negative, and hardly ever
+    near 0: seven equal probabilities against one certain class already give .378. Read it against `constant_floor`.
+    """
+    return cosine(a, b)
+
+
+def age_difference(a: ArrayLike, b: ArrayLike) -> Floats:
+    """Absolute difference of ages in years per sample, ``(n,)`` twice to ``(n,)``; higher is better for a defense.
+
+    What the paper takes for age in place of Equation 11 (section 6.2). Raises ValueError for other shapes.
+    """
+    left, right = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if left.ndim != 1 or left.shape != right.shape:
+        raise ValueError(f"expected two arrays (n,) of one shape, got {left.shape} and {right.shape}")
+    return np.abs(left - right)
+
+
+def constant_predictor(vectors: ArrayLike) -> Floats:
+    """What someone who sees no face would answer: the mean of calibration vectors ``(m, k)`` to ``(k,)``, or of
+    numbers such as ages ``(m,)`` to ``()``. Raises ValueError without samples or for other shapes."""
+    values = np.asarray(vectors, np.float64)
+    if values.ndim not in (1, 2) or not len(values):
+        raise ValueError(f"expected calibration vectors (m, k) or numbers (m,), got shape {values.shape}")
+    return np.asarray(values.mean(axis=0))
+
+
+def constant_floor(originals: ArrayLike, calibration: ArrayLike) -> Floats:
+    """What `constant_predictor` of the calibration vectors scores on each original: ``(n, k)`` or ``(n,)`` to ``(n,)``.
+
+    `attribute_similarity` for vectors, `age_difference` for numbers. A defense that reaches it leaves nothing of the
+    attribute in its images. Raises ValueError when the two differ in ``k``.
+    """
+    values, constant = np.asarray(originals, np.float64), constant_predictor(calibration)
+    if values.shape[1:] != constant.shape:
+        raise ValueError(f"expected originals (n, *{constant.shape}), got {values.shape}")
+    answers = np.broadcast_to(constant, values.shape)
+    return attribute_similarity(answers, values) if values.ndim == 2 else age_difference(answers, values)
+
+
+def attribute_distance(measure: Literal["cosine", "years"], a: ArrayLike, b: ArrayLike) -> Floats:
+    """Dist of Equation 9 for one privacy-infringing model m_i, per sample, in [0, 1]; higher is better for a defense.
+
+    The paper leaves Dist open. Ours: ``cosine`` is 1 - CosSim of vectors ``(n, k)``, where opposed ones count as 1;
+    ``years`` is ``min(|a - b| / 100, 1)`` of ages ``(n,)``. NaN where the cosine is undefined.
+    """
+    if measure == "cosine":
+        return np.clip(1 - attribute_similarity(a, b), 0, 1)
+    if measure == "years":
+        return np.minimum(age_difference(a, b) / _YEARS, 1)
+    raise ValueError(f"expected the measure 'cosine' or 'years', got {measure!r}")
+
+
+def utility_privacy(cos: ArrayLike, dist: ArrayLike, kappa: float) -> Floats:
+    """Equation 9 per sample, in [0, 2] for distances in [0, 1]; its mean is UP(sigma, kappa). Higher is better.
+
+    ``1[cos > kappa] + mean_i Dist(m_i(x), m_i(x~))``: ``cos (n,)`` is ``cos(f(x~ + n), f(x + n'))`` under environment
+    noise of standard deviation sigma on both; ``dist`` holds the distances ``(n, K)`` of K privacy-infringing models
+    m_i, or ``(n,)`` for one (the paper's choice is LPIPS) or for their mean. Printed are K + 1 terms, i = 0 .. K,
+    divided by K; we take their mean, which stays in [0, 1]. NaN where a distance is. Raises ValueError for other
+    shapes.
+    """
+    similar, distances = np.asarray(cos, np.float64), np.asarray(dist, np.float64)
+    if similar.ndim != 1 or distances.ndim not in (1, 2) or len(distances) != len(similar):
+        raise ValueError(f"expected cosines (n,), distances (n,) or (n, K); got {similar.shape}, {distances.shape}")
+    if distances.ndim == 2:
+        if not distances.shape[1]:
+            raise ValueError("expected the distance of at least one model, got none")
+        distances = distances.mean(axis=1)
+    value: Floats = (similar > kappa) + distances
+    return value
 
 
 # ---- images ----------------------------------------------------------------------------------------------------------

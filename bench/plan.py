@@ -1,9 +1,4 @@
-"""Cells -> the stage graph, with content keys, reasons for skipping, and estimates. Pure: no torch.
-
-The key of a stage is the sha256 of everything that decides its result: its kind, the plugins (distribution, version,
-source digest, effective parameters, weights or data fingerprint), its options (batch size, dtype, device), its seed,
-the host's own code and the numeric packages, and the keys of its inputs. Same key, same artifact.
-"""
+"""A suite -> its cells and the stage graph behind them, with reasons for skipping. Pure: no torch."""
 
 from __future__ import annotations
 
@@ -12,22 +7,17 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import date
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 from bench.errors import PluginError
-from bench.hookspecs import Attack, Dataset, Defense, Model
+from bench.graph import Graph, Instances, Point, uses_features
+from bench.hookspecs import Attack, Dataset, Defense
+from bench.keys import digest_of
 from bench.plugins import Registry
-from bench.provenance import runtime_digest
 from bench.suite import Experiment, Suite
-from bench.types import Cell, Component, Stage, StageKind
+from bench.types import Cell, Component, Stage
 
-BATCH = 32  # images per plugin call; part of every key, because it decides the last bits
 SUPPLIED: frozenset[str] = frozenset({"shallow", "full_gradients", "subjects", "training"})
-_MFLOP_PER_S = 50_000.0  # one core, float32; only for estimates before anything was measured
-_CALIBRATION_IMAGES = 500  # likewise
 
 
 @dataclass
@@ -62,77 +52,22 @@ class Plan:
         return Counter(key for cell in self.cells for key in self.path_of(cell))
 
 
-@dataclass(frozen=True)
-class _Point:
-    """One combination of the axes."""
-
-    dataset: Component
-    authorised: tuple[Component, ...]
-    defense: Component
-    attack: Component
-    evaluated: Component
-    repeat: int
-
-    @property
-    def labels(self) -> tuple[str | int, ...]:
-        """What tells a point from the others of its experiment: labels are unique on each axis."""
-        axes = (self.dataset, *self.authorised, self.defense, self.attack, self.evaluated)
-        return (*(c.label for c in axes), self.repeat)
-
-
-def canonical(value: Any) -> Any:
-    """A JSON-able form of parameters and components that is equal for equal meaning."""
-    if isinstance(value, Component):
-        return {
-            "name": value.name,
-            "params": canonical(value.params),
-            "version": value.origin.version,
-            "distribution": value.origin.distribution,
-            "digest": value.origin.digest,
-            "weights": value.weights,
-        }
-    if isinstance(value, Mapping):
-        return {str(k): canonical(v) for k, v in sorted(value.items())}
-    if isinstance(value, tuple | list):
-        return [canonical(v) for v in value]
-    if isinstance(value, Path | date):
-        return str(value)
-    if value is None or isinstance(value, str | int | float | bool):
-        return value
-    raise PluginError(
-        f"a parameter has the value {value!r}; expected text, numbers, paths, dates, lists or tables of these, "
-        "which mean the same in every process"
-    )
-
-
-def digest_of(value: Any) -> str:
-    """sha256 of the canonical JSON of a value."""
-    text = json.dumps(canonical(value), sort_keys=True, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def scoped_seed(suite_seed: int, *scope: object) -> int:
-    """The seed of a named scope: the first 8 bytes of the sha256 of the suite's seed and the scope's names."""
-    text = "/".join(str(part) for part in (suite_seed, *scope))
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
-
-
 def make_plan(suite: Suite, registry: Registry, device: str, costs: Mapping[str, float] | None = None) -> Plan:
     """Plan a suite for a device type (``cpu`` or ``cuda``). ``costs``: measured seconds per unit by cost name."""
     plan = Plan(suite=suite, device=device)
-    builder = _Builder(plan, registry, costs or {})
+    planner = _Planner(plan, registry, costs or {})
     for experiment in suite.experiments:
         seen: set[tuple[str | int, ...]] = set()
         for point in _points(experiment):
             plan.requested += 1
-            point = builder.without_ignored_axes(point)
+            point = planner.without_ignored_axes(experiment, point)
             if point.labels not in seen:
                 seen.add(point.labels)
-                plan.cells.append(builder.cell(experiment, point))
+                plan.cells.append(planner.cell(experiment, point))
     return plan
 
 
-def _points(experiment: Experiment) -> Iterator[_Point]:
+def _points(experiment: Experiment) -> Iterator[Point]:
     axes = itertools.product(
         experiment.datasets,
         experiment.defenses,
@@ -142,42 +77,44 @@ def _points(experiment: Experiment) -> Iterator[_Point]:
         range(experiment.repeats),
     )
     for dataset, defense, authorised, attack, evaluated, repeat in axes:
-        yield _Point(dataset, authorised, defense, attack, evaluated, repeat)
+        yield Point(dataset, authorised, defense, attack, evaluated, repeat)
 
 
-class _Builder:
-    """Adds the stages of cells to a plan, sharing those with equal keys."""
+class _Planner:
+    """Turns the points of experiments into cells."""
 
     def __init__(self, plan: Plan, registry: Registry, costs: Mapping[str, float]) -> None:
         self.plan = plan
-        self.registry = registry
-        self.costs = costs
-        self._instances: dict[int, Any] = {}
+        self.instances = Instances(registry)
+        self.graph = Graph(plan.stages, self.instances, seed=plan.suite.seed, device=plan.device, costs=costs)
 
-    def instance(self, component: Component) -> Any:
-        """The plugin's dataclass for a component (its declarations; nothing is loaded)."""
-        if id(component) not in self._instances:
-            cls = self.registry.find(component.kind, component.name, component.label).cls
-            self._instances[id(component)] = cls(**component.params)
-        return self._instances[id(component)]
+    def needs_model(self, experiment: Experiment, point: Point) -> bool:
+        """Whether features of an authorised model take part, whatever the defense."""
+        first: Attack = self.instances.of(point.attack.via or point.attack)
+        return experiment.upload == "features" or uses_features(first)
 
-    def without_ignored_axes(self, point: _Point) -> _Point:
-        """A defense that knows no model is the same for every authorised set: keep one such point."""
-        defense: Defense = self.instance(point.defense)
-        if defense.needs & {"shallow", "full_gradients"}:
-            return point
-        return _Point(point.dataset, (), point.defense, point.attack, point.evaluated, point.repeat)
+    def without_ignored_axes(self, experiment: Experiment, point: Point) -> Point:
+        """What no model takes part in is the same for every authorised set, and what no model evaluates for every
+        evaluated one: keep one such point."""
+        if not self.instances.knows_models(point.defense) and not self.needs_model(experiment, point):
+            point = replace(point, authorised=())
+        attack: Attack = self.instances.of(point.attack)
+        if attack.outputs == "attributes" and not experiment.noise_levels:
+            point = replace(point, evaluated=None)
+        return point
 
-    def cell(self, experiment: Experiment, point: _Point) -> Cell:
+    def cell(self, experiment: Experiment, point: Point) -> Cell:
         """One cell, skipped with a reason or with its stages in the graph."""
-        attack: Attack = self.instance(point.attack)
-        skip = self.reason_to_skip(point)
-        identity: list[Any] = [experiment.name, experiment.table, experiment.kappa, experiment.fmr]
-        identity += [self.plan.suite.seed, experiment.pairs, point.repeat]
+        attack: Attack = self.instances.of(point.attack)
+        first: Attack = self.instances.of(point.attack.via or point.attack)
+        skip = self.reason_to_skip(experiment, point)
+        identity: list[object] = [experiment.name, experiment.table, experiment.kappa, experiment.fmr]
+        identity += [self.plan.suite.seed, experiment.pairs, point.repeat, experiment.upload, experiment.split]
+        identity += [list(experiment.noise_levels), experiment.auxiliary, list(experiment.figures)]
         identity += [point.dataset, list(point.authorised), point.defense, point.attack, point.evaluated]
-        identity += [c.label for c in (point.dataset, *point.authorised, point.defense, point.attack, point.evaluated)]
+        threats = [first.threat, attack.threat] if point.attack.via else [attack.threat]
         return Cell(
-            id=digest_of(identity)[:16],
+            id=digest_of([*identity, *point.labels])[:16],
             experiment=experiment.name,
             table=experiment.table,
             dataset=point.dataset,
@@ -188,21 +125,29 @@ class _Builder:
             repeat=point.repeat,
             pairs=experiment.pairs,
             kappa=experiment.kappa,
-            threat=attack.threat,
+            threat="; then: ".join(threats),
+            upload=self._upload(experiment, point, skip),
+            outputs=attack.outputs,
+            leaky=first.trains_on == "evaluated",
             skip=skip,
-            stages=() if skip else self.score_stages(experiment, point),
+            stages=() if skip else self.graph.scores(experiment, point),
         )
 
-    def reason_to_skip(self, point: _Point) -> str | None:
+    def _upload(self, experiment: Experiment, point: Point, skip: str | None) -> str:
+        if experiment.upload == "images":
+            return "images"
+        splits = [experiment.split] if skip else self.instances.uploaded(experiment, point)
+        return f"features at {'+'.join(splits)}"
+
+    def reason_to_skip(self, experiment: Experiment, point: Point) -> str | None:
         """Why the combination makes no sense: declared needs joined with declared capabilities; none if it does."""
-        defense: Defense = self.instance(point.defense)
-        attack: Attack = self.instance(point.attack)
-        dataset: Dataset = self.instance(point.dataset)
+        defense: Defense = self.instances.of(point.defense)
+        dataset: Dataset = self.instances.of(point.dataset)
         name = point.defense.label
         if missing := sorted(defense.needs - SUPPLIED):
             return f"{name} needs {', '.join(missing)}, which this version of bench cannot supply"
-        for component in (*point.authorised, point.evaluated):
-            size = self.instance(component).input_size
+        for component in (*point.authorised, *([point.evaluated] if point.evaluated else [])):
+            size = self.instances.of(component).input_size
             if size != dataset.image_size:
                 found = "x".join(map(str, dataset.image_size))
                 return f"{component.label} takes {'x'.join(map(str, size))} images, {point.dataset.label} has {found}"
@@ -212,17 +157,39 @@ class _Builder:
             defense.check_authorised(len(point.authorised))
         except ValueError as error:
             return f"{name}: {error}"
-        if "images" in attack.sees and "image" not in defense.sends:
-            return f"{point.attack.label} must see images, and {name} sends only {', '.join(sorted(defense.sends))}"
-        if attack.outputs != "recognition":
-            return f"{point.attack.label} outputs {attack.outputs}, which this version of bench cannot score"
+        return self._impossible_attack(experiment, point, defense)
+
+    def _impossible_attack(self, experiment: Experiment, point: Point, defense: Defense) -> str | None:
+        """Why the attack cannot work on what is uploaded."""
+        attack: Attack = self.instances.of(point.attack)
+        first: Attack = self.instances.of(point.attack.via or point.attack)
+        label = (point.attack.via or point.attack).label
+        sent = ", ".join(sorted(defense.sends))
+        if experiment.upload == "images" and "image" not in defense.sends:
+            return f"{point.defense.label} sends only {sent}, and images are uploaded here"
+        if experiment.upload == "features" and not defense.sends & {"image", "feature"}:
+            return f"{point.defense.label} sends only {sent}, and features are uploaded here"
+        if self.needs_model(experiment, point):
+            if len(point.authorised) != 1:
+                return f"features are those of one authorised model; {len(point.authorised)} are authorised"
+            try:
+                self.instances.uploaded(experiment, point)
+                self.instances.attacked(experiment, point)
+            except ValueError as error:
+                return f"{label}: {error}"
+        if experiment.upload == "features" and attack.outputs == "recognition":
+            if (point.authorised[0].name, point.authorised[0].params) != _identity_of(point.evaluated):
+                return "features of one model mean nothing to another: reconstruct images first (paper, section 4.1.1)"
+            return None
+        if experiment.upload == "features" and "images" in first.sees:
+            return f"{label} must see images, and features are uploaded here"
         return None
 
-    def _missing_splits(self, point: _Point, defense: Defense) -> str | None:
+    def _missing_splits(self, point: Point, defense: Defense) -> str | None:
         if "shallow" not in defense.needs:
             return None
         for component in point.authorised:
-            splits = tuple(self.instance(component).splits)
+            splits = tuple(self.instances.of(component).splits)
             if not splits:
                 return f"{point.defense.label} needs a shallow model, and {component.label} has no named split points"
             try:
@@ -234,159 +201,6 @@ class _Builder:
                 raise PluginError(f"{where}: splits() failed with {type(error).__name__}: {error}") from error
         return None
 
-    def score_stages(self, experiment: Experiment, point: _Point) -> tuple[str, ...]:
-        """The path of one cell through the stages; the keys of its score stages, verification first."""
-        n = experiment.pairs
-        dataset, evaluated = point.dataset, point.evaluated
-        faces = self.faces(dataset, "evaluation", pairs=n)
-        calibration = self.faces(dataset, "calibration")
-        protected = self.protect(point, faces, n)
-        clean_embeddings = self.embed(evaluated, faces, 2 * n)
-        calibration_embeddings = self.embed(evaluated, calibration, _CALIBRATION_IMAGES)
-        protected_embeddings = self.embed(evaluated, protected, n)
-        verification = self.stage(
-            "score",
-            f"verification of {point.defense.label} by {evaluated.label} on {dataset.label}",
-            "score:verification",
-            options={"metric": "verification", "fmr": experiment.fmr},
-            inputs={
-                "faces": faces,
-                "clean": clean_embeddings,
-                "protected": protected_embeddings,
-                "calibration_faces": calibration,
-                "calibration": calibration_embeddings,
-            },
-            units=n,
-            unit_cost=2e-4,
-            size=n * 120,
-        )
-        images = self.stage(
-            "score",
-            f"image similarity of {point.defense.label} on {dataset.label}",
-            "score:images",
-            options={"metric": "images"},
-            inputs={"faces": faces, "protected": protected},
-            units=n,
-            unit_cost=8e-3,
-            size=n * 120 + 16 * 80_000,
-        )
-        floors = self.stage(
-            "score",
-            f"floors of the image metrics on {dataset.label}",
-            "score:floors",
-            options={"metric": "floors"},
-            inputs={"faces": faces, "calibration_faces": calibration},
-            seed=scoped_seed(self.plan.suite.seed, "floors", dataset.name),
-            units=n,
-            unit_cost=3e-2,
-            size=n * 120,
-        )
-        return verification, images, floors
 
-    def faces(self, dataset: Component, split: str, pairs: int | None = None) -> str:
-        """The stage that makes a data set's images for a split."""
-        images = 2 * pairs if pairs else _CALIBRATION_IMAGES
-        h, w = self.instance(dataset).image_size
-        return self.stage(
-            "faces",
-            f"{split} faces of {dataset.label}",
-            f"faces:{dataset.name}",
-            components={"dataset": (dataset,)},
-            options={"split": split} | ({"pairs": pairs} if pairs else {}),
-            seed=scoped_seed(self.plan.suite.seed, "faces", dataset.name),
-            units=images,
-            unit_cost=4e-3,
-            size=images * 3 * h * w,
-        )
-
-    def embed(self, model: Component, images: str, count: int) -> str:
-        """The stage that embeds the images of another stage, as they are and flipped."""
-        instance: Model = self.instance(model)
-        return self.stage(
-            "embed",
-            f"embeddings of {self.plan.stages[images].name} by {model.label}",
-            f"embed:{model.name}",
-            components={"model": (model,)},
-            inputs={"images": images},
-            units=count,
-            unit_cost=2 * instance.mflops / _MFLOP_PER_S,
-            size=count * instance.embedding_size * 8,
-        )
-
-    def protect(self, point: _Point, faces: str, count: int) -> str:
-        """The stage in which the client protects the left images of the pairs (Equation 10 protects x1 only)."""
-        defense: Defense = self.instance(point.defense)
-        authorised = "+".join(c.label for c in point.authorised)
-        scope = (point.defense.name, point.dataset.name, "+".join(c.name for c in point.authorised), point.repeat)
-        components = {"defense": (point.defense,), "authorised": point.authorised}
-        inputs = {"faces": faces}
-        if "training" in defense.needs:
-            inputs["state"] = self.stage(
-                "fit_defense",
-                f"{point.defense.label} fitted on {point.dataset.label}",
-                f"fit_defense:{point.defense.name}",
-                components=components,
-                inputs={"faces": self.faces(point.dataset, "auxiliary")},
-                seed=scoped_seed(self.plan.suite.seed, "fit_defense", *scope),
-                units=_CALIBRATION_IMAGES,
-                unit_cost=1e-2,
-                size=1_000_000,
-            )
-        mflops = sum(self.instance(m).mflops for m in point.authorised)
-        h, w = self.instance(point.dataset).image_size
-        name = f"{point.dataset.label} protected by {point.defense.label}"
-        return self.stage(
-            "protect",
-            f"{name} for {authorised}" if authorised else name,
-            ":".join(("protect", point.defense.name, *(c.name for c in point.authorised))),
-            components=components,
-            inputs=inputs,
-            seed=scoped_seed(self.plan.suite.seed, "protect", *scope),
-            units=count,
-            unit_cost=1e-3 + defense.passes() * mflops / _MFLOP_PER_S,
-            size=count * 3 * h * w,
-        )
-
-    def stage(
-        self,
-        kind: StageKind,
-        name: str,
-        cost_name: str,
-        *,
-        components: Mapping[str, tuple[Component, ...]] | None = None,
-        options: Mapping[str, Any] | None = None,
-        inputs: Mapping[str, str] | None = None,
-        seed: int = 0,
-        units: int,
-        unit_cost: float,
-        size: int,
-    ) -> str:
-        """Add a stage unless one with the same key is there; return its key."""
-        components, inputs = dict(components or {}), dict(inputs or {})
-        options = {"batch": BATCH, "dtype": "float32", "device": self.plan.device, **(options or {})}
-        key = digest_of(
-            {
-                "kind": kind,
-                "components": components,
-                "options": options,
-                "inputs": inputs,
-                "seed": seed,
-                "runtime": runtime_digest(),
-            }
-        )
-        if key not in self.plan.stages:
-            cost_name = f"{self.plan.device}:{cost_name}"
-            self.plan.stages[key] = Stage(
-                kind=kind,
-                name=name,
-                key=key,
-                components=components,
-                options=options,
-                inputs=inputs,
-                seed=seed,
-                units=units,
-                cost=units * self.costs.get(cost_name, unit_cost),
-                cost_name=cost_name,
-                size=size,
-            )
-        return key
+def _identity_of(model: Component | None) -> tuple[str, object] | None:
+    return (model.name, model.params) if model else None

@@ -13,10 +13,22 @@ from typing import Any
 
 from bench.errors import DataError
 
-PACKAGES = ("face-privacy-bench", "torch", "numpy", "scikit-image", "scipy", "pandas", "pyarrow", "safetensors")
+PACKAGES = (
+    "face-privacy-bench",
+    "torch",
+    "numpy",
+    "scikit-image",
+    "scipy",
+    "lpips",
+    "pandas",
+    "pyarrow",
+    "safetensors",
+)
 # What decides the bytes of an artifact, besides the plugins: these modules of the host and these packages.
-_HOST_MODULES = ("contracts.py", "metrics.py", "stages.py", "types.py", "hookspecs.py")
-_NUMERIC_PACKAGES = ("torch", "numpy", "scipy", "scikit-image")
+_HOST_MODULES = (
+    "contracts.py", "hookspecs.py", "job.py", "metrics.py", "perceptual.py", "scores.py", "stages.py", "types.py",
+)  # fmt: skip
+_NUMERIC_PACKAGES = ("torch", "numpy", "scipy", "scikit-image", "lpips")
 
 
 @functools.lru_cache(maxsize=256)

@@ -21,7 +21,9 @@ from bench.engine import Event
 from bench.engine.local import LocalEngine
 from bench.errors import BenchError, StorageError
 from bench.hookspecs import Section
-from bench.plan import Plan, digest_of, make_plan
+from bench.keys import digest_of
+from bench.perceptual import find_vgg
+from bench.plan import Plan, make_plan
 from bench.plugins import Registry, discover
 from bench.provenance import git_commit, machine, package_versions
 from bench.suite import Suite, load
@@ -213,6 +215,9 @@ def _suite_record(suite: Suite) -> dict[str, Any]:
             {
                 "name": e.name,
                 "table": e.table,
+                "figures": e.figures,
+                "upload": e.upload,
+                "noise_levels": e.noise_levels,
                 "pairs": e.pairs,
                 "kappa": e.kappa,
                 "fmr": e.fmr,
@@ -235,9 +240,10 @@ def _record(
     count = {status: sum(o.status == status for o in outcomes) for status in ("ok", "skipped", "failed", "timeout")}
     computed = sum(r.status == "ok" and not r.cached for r in results.values())
     failed = sum(r.status != "ok" for r in results.values())
+    lpips = find_vgg()
     components: dict[str, Component] = {}
     for cell in plan.cells:
-        for c in (cell.dataset, *cell.authorised, cell.defense, cell.attack, cell.evaluated):
+        for c in cell.components:
             components[digest_of([c.kind, c.label, c])] = c
     return {
         "suite": _suite_record(plan.suite),
@@ -250,6 +256,7 @@ def _record(
         "device": plan.device,
         "machine": machine(),
         "versions": package_versions(),
+        "lpips": {"sha256": lpips.sha256, "reason": lpips.reason},
         "commit": git_commit(),
         "plugins": [
             {"name": p.name, "distribution": p.distribution, "version": p.version, "reason": p.reason}

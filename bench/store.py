@@ -5,9 +5,12 @@ A run folder ``results/<suite>/<run>/`` holds
 - ``run.json``: what was asked, on what, by which code, data and weights; how every stage ended
 - ``cells.parquet``: one row per cell, with status and reason
 - ``samples/verification.parquet``: one row per (cell, pair)
-- ``samples/images.parquet``: one row per (data set, defense, authorised models, repeat, protected image)
+- ``samples/images.parquet``: one row per (data set, defense, authorised models, repeat, image), where ``attack`` is
+  empty for what the client made and the attack's label for what an adversary made of it
 - ``samples/floors.parquet``: one row per (data set, image): what an image metric gives without any leak
-- ``samples/examples.parquet``: a few original and protected faces as PNG
+- ``samples/examples.parquet``: a few of these images beside their originals, as PNG
+- ``samples/attributes.parquet``: one row per (cell, image, attribute)
+- ``samples/up.parquet``: one row per (cell, image, noise level): the terms of Equation 9
 
 Aggregates are never stored: tables are recomputed from these rows.
 """
@@ -39,14 +42,16 @@ from bench.types import Cell, Component, Outcome
 if TYPE_CHECKING:
     from bench.plan import Plan
 
-SCHEMA_VERSION = 1
-SAMPLES = ("verification", "images", "floors", "examples")
+SCHEMA_VERSION = 2
+SAMPLES = ("verification", "images", "floors", "examples", "attributes", "up")
 _TEXT, _NUMBER, _COUNT, _FLAG = pa.string(), pa.float64(), pa.int64(), pa.bool_()
 CELLS = pa.schema(
     [
         *((name, _TEXT) for name in ("cell", "experiment", "table", "dataset", "dataset_stands_in_for")),
         ("synthetic", _FLAG),
         *((name, _TEXT) for name in ("defense", "defense_params", "authorised", "authorised_stand_in_for", "attack")),
+        *((name, _TEXT) for name in ("via", "upload", "outputs")),
+        ("leaky", _FLAG),
         *((name, _TEXT) for name in ("evaluated", "evaluated_stands_in_for", "role")),
         ("repeat", _COUNT),
         ("pairs", _COUNT),
@@ -124,7 +129,6 @@ def cell_row(outcome: Outcome, registry: Registry) -> dict[str, Any]:
     """The row of ``cells.parquet`` for an outcome."""
     cell = outcome.cell
     dataset: Dataset = _declaration(cell.dataset, registry)
-    components = (cell.dataset, *cell.authorised, cell.defense, cell.attack, cell.evaluated)
     return {
         "cell": cell.id,
         "experiment": cell.experiment,
@@ -137,8 +141,12 @@ def cell_row(outcome: Outcome, registry: Registry) -> dict[str, Any]:
         "authorised": label_of(cell.authorised),
         "authorised_stand_in_for": "+".join(_stands_in_for(c, registry) for c in cell.authorised),
         "attack": cell.attack.label,
-        "evaluated": cell.evaluated.label,
-        "evaluated_stands_in_for": _stands_in_for(cell.evaluated, registry),
+        "via": cell.attack.via.label if cell.attack.via else None,
+        "upload": cell.upload,
+        "outputs": cell.outputs,
+        "leaky": cell.leaky,
+        "evaluated": cell.evaluated.label if cell.evaluated else "",
+        "evaluated_stands_in_for": _stands_in_for(cell.evaluated, registry) if cell.evaluated else "",
         "role": _role(cell),
         "repeat": cell.repeat,
         "pairs": cell.pairs,
@@ -151,7 +159,7 @@ def cell_row(outcome: Outcome, registry: Registry) -> dict[str, Any]:
         "cached": outcome.cached,
         "device": outcome.device,
         "stages": json.dumps(cell.stages),
-        "components": json.dumps([asdict(c) for c in components], default=str),
+        "components": json.dumps([asdict(c) for c in cell.components], default=str),
     }
 
 
@@ -167,9 +175,10 @@ def _stands_in_for(component: Component, registry: Registry) -> str:
 
 def _role(cell: Cell) -> str:
     """What the evaluated model is to the client: ``authorised``, ``unauthorised``, or ``any`` without authorisation."""
-    if not cell.authorised:
+    evaluated = cell.evaluated
+    if not cell.authorised or evaluated is None:
         return "any"
-    authorised = any((c.name, c.params) == (cell.evaluated.name, cell.evaluated.params) for c in cell.authorised)
+    authorised = any((c.name, c.params) == (evaluated.name, evaluated.params) for c in cell.authorised)
     return "authorised" if authorised else "unauthorised"
 
 
@@ -182,6 +191,19 @@ def _points(cell: Cell, synthetic: bool) -> dict[str, Any]:
         "authorised": label_of(cell.authorised),
         "repeat": cell.repeat,
     }
+
+
+def _belongs(name: str, table: pa.Table, cell: Cell, synthetic: bool) -> dict[str, Any]:
+    """The columns that say where the rows of a score belong. Labels are put in here, never into artifacts."""
+    columns = _points(cell, synthetic)
+    if name == "floors":
+        return {k: columns[k] for k in ("experiment", "dataset", "synthetic")}
+    if name in ("images", "examples"):
+        reconstructed = bool(table.num_rows and table["reconstructed"][0].as_py())
+        return {**columns, "attack": (cell.attack.via or cell.attack).label if reconstructed else ""}
+    evaluated = {"evaluated": cell.evaluated.label} if cell.evaluated else {}
+    via = cell.attack.via.label if cell.attack.via else ""
+    return {"cell": cell.id, **columns, **evaluated, "attack": cell.attack.label, "via": via}
 
 
 def _with_columns(table: pa.Table, columns: Mapping[str, Any]) -> pa.Table:
@@ -213,11 +235,9 @@ def _sample_tables(outcomes: Iterable[Outcome], cache: Cache, registry: Registry
             if key not in artifacts:
                 artifacts[key] = _read_score(cache, key)
             for name, table in artifacts[key].tables.items():
-                columns = _points(cell, bool(_declaration(cell.dataset, registry).synthetic))
-                if name == "verification":
-                    columns = {"cell": cell.id, **columns, "evaluated": cell.evaluated.label}
-                elif name == "floors":
-                    columns = {k: columns[k] for k in ("experiment", "dataset", "synthetic")}
+                synthetic = bool(_declaration(cell.dataset, registry).synthetic)
+                columns = _belongs(name, table, cell, synthetic)
+                table = table.drop_columns(["reconstructed"]) if "reconstructed" in table.column_names else table
                 mark = (name, key, *columns.values())
                 if mark not in written:
                     written.add(mark)

@@ -9,6 +9,7 @@ import copy
 import dataclasses
 import functools
 import inspect
+import itertools
 import math
 import re
 import sys
@@ -18,15 +19,17 @@ import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from bench.claims import read_claims
 from bench.errors import BenchError, PluginError, SuiteError, did_you_mean
 from bench.hookspecs import Model
 from bench.plugins import Registry
 from bench.provenance import file_sha256
+from bench.statements import ClaimTable, SideTable, axes_of, check_claims
 from bench.types import Component, Kind
 
 Reference = str | dict[str, Any]
@@ -52,10 +55,15 @@ class ExperimentTable(_Table):
 
     ``authorised`` holds model sets: a name, or a list of names for one image that several models are to recognise.
     ``kappa`` is the fixed threshold reported beside the calibrated one, which is set at ``fmr``.
+    ``table`` and ``figures`` name the tables and figures of the paper that it answers.
+    ``upload``: what leaves the client, ``images`` or the ``features`` of the authorised model at ``split`` (``last``,
+    ``all`` or a name). ``auxiliary``: the data set whose further identities attackers learn from, by default each
+    data set's own. ``noise_levels``: standard deviations of the noise on what is uploaded, for UP (Equation 9).
     """
 
     name: Name
     table: str | None = None
+    figures: list[str] = []
     datasets: Annotated[list[Reference], Field(min_length=1)]
     authorised: Annotated[list[Reference | list[Reference]], Field(min_length=1)]
     defenses: Annotated[list[Reference], Field(min_length=1)]
@@ -65,21 +73,40 @@ class ExperimentTable(_Table):
     repeats: Annotated[int, Field(ge=1, le=1000)] = 1
     kappa: Annotated[float, Field(gt=-1, lt=1)] = 0.2
     fmr: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    upload: Literal["images", "features"] = "images"
+    split: str = "last"
+    auxiliary: Reference | None = None
+    noise_levels: list[Annotated[float, Field(ge=0, le=10)]] = []
     claims: str | None = None
 
 
 class TrainTable(_Table):
-    """``[[train]]``: one network to train; ``recipe`` is checked by the model plugin.
+    """``[[train]]``: one ``model`` or one ``attack`` to train; ``recipe`` is checked by its plugin.
 
     A top-level ``[recipe]`` holds what all of a suite's recipes share.
     """
 
-    model: Reference
+    model: Reference | None = None
+    attack: Reference | None = None
     data: Reference
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     recipe: dict[str, Any] = {}
     validate_on: list[Reference] = []
     validation_pairs: Annotated[int, Field(ge=20)] = 1200
+
+    @model_validator(mode="after")
+    def _one_to_train(self) -> Self:
+        if (self.model is None) == (self.attack is None):
+            raise PydanticCustomError("one_to_train", "expected either a model or an attack to train")
+        return self
+
+    @property
+    def subject(self) -> tuple[Literal["model", "attack"], Reference]:
+        """What is trained: its kind and the reference to it."""
+        if self.model is not None:
+            return "model", self.model
+        assert self.attack is not None  # by validation
+        return "attack", self.attack
 
 
 class SuiteFile(_Table):
@@ -89,6 +116,7 @@ class SuiteFile(_Table):
     experiment: list[ExperimentTable] = []
     recipe: dict[str, Any] = {}
     train: list[TrainTable] = []
+    claims: list[ClaimTable] = []
 
 
 _TABLES: Mapping[str, type[BaseModel]] = {
@@ -96,6 +124,9 @@ _TABLES: Mapping[str, type[BaseModel]] = {
     "suite": SuiteHead,
     "experiment": ExperimentTable,
     "train": TrainTable,
+    "claims": ClaimTable,
+    "left": SideTable,
+    "right": SideTable,
 }
 
 
@@ -105,6 +136,7 @@ class Experiment:
 
     name: str
     table: str | None
+    figures: tuple[str, ...]
     datasets: tuple[Component, ...]
     authorised: tuple[tuple[Component, ...], ...]
     defenses: tuple[Component, ...]
@@ -114,6 +146,10 @@ class Experiment:
     repeats: int
     kappa: float
     fmr: float
+    upload: Literal["images", "features"]
+    split: str
+    auxiliary: Component | None
+    noise_levels: tuple[float, ...]
     claims: str | None
 
 
@@ -130,12 +166,16 @@ class Suite:
     stage_timeout_s: float
     experiments: tuple[Experiment, ...]
     train: tuple[TrainTable, ...]
+    claims: tuple[ClaimTable, ...]
     raw: Mapping[str, Any]
     sha256: str
 
 
 def read(path: Path, overrides: Sequence[str] = ()) -> tuple[SuiteFile, dict[str, Any]]:
-    """Parse and validate a suite's structure, after applying ``path=value`` overrides."""
+    """Parse and validate a suite's structure, after applying ``path=value`` overrides.
+
+    A claim may be about what an override took out of the suite: then it is not measured.
+    """
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -144,13 +184,26 @@ def read(path: Path, overrides: Sequence[str] = ()) -> tuple[SuiteFile, dict[str
         raise SuiteError(f"{path}: expected a readable UTF-8 suite file: {error}") from None
     except tomllib.TOMLDecodeError as error:
         raise SuiteError(f"{path}: not valid TOML: {error}") from None
-    raw = copy.deepcopy(raw)
+    written = copy.deepcopy(raw)
     for override in overrides:
         _override(raw, override)
     try:
-        return SuiteFile.model_validate(raw), raw
+        file = SuiteFile.model_validate(raw)
+        if file.claims:
+            check_claims(file.claims, axes_of([*file.experiment, *_experiments(written)]))
     except ValidationError as error:
         raise SuiteError("\n".join(f"{path}: {line}" for line in _explain(error, _TABLES))) from None
+    except SuiteError as error:
+        raise SuiteError(f"{path}: {error}") from None
+    return file, raw
+
+
+def _experiments(raw: Mapping[str, Any]) -> list[ExperimentTable]:
+    """The experiments of a suite as it was written; none when it was not sound before its overrides."""
+    try:
+        return SuiteFile.model_validate(raw).experiment
+    except ValidationError:
+        return []
 
 
 def _suites_nearby(path: Path) -> str:
@@ -167,16 +220,18 @@ def toml_path(parts: Sequence[int | str]) -> str:
     return text or "(top level)"
 
 
-_UNION_TAGS = ("str", "dict[", "list[")  # pydantic adds the member of a union that it tried to the location
+# pydantic adds the member of a union that it tried to the location
+_UNION_TAGS = ("str", "dict[", "list[", "side", "number")
 
 
 def _explain(error: ValidationError, tables: Mapping[str, type[BaseModel]]) -> list[str]:
     """One line per mistake: path, expectation, what was found."""
     lines: dict[str, str] = {}
     for item in error.errors(include_url=False):
-        loc = [p for p in item["loc"] if not (isinstance(p, str) and p.startswith(_UNION_TAGS))]
+        parts = item["loc"][:-1] if item["type"] == "extra_forbidden" else item["loc"]
+        loc = [p for p in parts if not (isinstance(p, str) and p.startswith(_UNION_TAGS))]
         if item["type"] == "extra_forbidden":
-            loc = list(item["loc"])
+            loc.append(item["loc"][-1])
         where = toml_path(loc)
         if item["type"] == "extra_forbidden":
             parent = next((str(p) for p in reversed(loc[:-1]) if isinstance(p, str)), "")
@@ -252,6 +307,7 @@ def resolve(file: SuiteFile, raw: Mapping[str, Any], path: Path, registry: Regis
         stage_timeout_s=head.stage_timeout_s,
         experiments=experiments,
         train=tuple(file.train),
+        claims=tuple(file.claims),
         raw=raw,
         sha256=file_sha256(path),
     )
@@ -265,7 +321,11 @@ def load(path: Path, registry: Registry, overrides: Sequence[str] = (), pairs: i
 
 def _experiment(table: ExperimentTable, where: str, path: Path, registry: Registry, pairs: int | None) -> Experiment:
     def axis(kind: Kind, name: str, references: Sequence[Reference]) -> tuple[Component, ...]:
-        found = tuple(component(kind, r, f"{where}.{name}[{i}]", registry) for i, r in enumerate(references))
+        found = tuple(
+            component(kind, point, f"{where}.{name}[{i}]", registry)
+            for i, r in enumerate(references)
+            for point in _grid(r, f"{where}.{name}[{i}]")
+        )
         _distinct([c.label for c in found], f"{where}.{name}")
         return found
 
@@ -286,9 +346,16 @@ def _experiment(table: ExperimentTable, where: str, path: Path, registry: Regist
         most = registry.find("dataset", dataset.name, where).cls(**dataset.params).max_pairs()
         if most is not None and wanted > most:
             raise SuiteError(f"{where}.pairs: {dataset.label} has at most {most} pairs, {wanted} are asked for")
+    levels = table.noise_levels
+    if sorted(set(levels)) != levels:
+        raise SuiteError(f"{where}.noise_levels: expected rising levels, each once, found {levels}")
+    auxiliary = None
+    if table.auxiliary is not None:
+        auxiliary = component("dataset", table.auxiliary, f"{where}.auxiliary", registry)
     return Experiment(
         name=table.name,
         table=table.table,
+        figures=tuple(table.figures),
         datasets=datasets,
         authorised=tuple(sets),
         defenses=axis("defense", "defenses", table.defenses),
@@ -298,6 +365,10 @@ def _experiment(table: ExperimentTable, where: str, path: Path, registry: Regist
         repeats=table.repeats,
         kappa=table.kappa,
         fmr=table.fmr,
+        upload=table.upload,
+        split=table.split,
+        auxiliary=auxiliary,
+        noise_levels=tuple(levels),
         claims=read_claims(path.parent / table.claims, f"{where}.claims") if table.claims else None,
     )
 
@@ -322,14 +393,17 @@ def _distinct(labels: Sequence[str], where: str) -> None:
 
 def component(kind: Kind, reference: Reference, where: str, registry: Registry) -> Component:
     """Resolve ``"pmt"`` or ``{plugin = "pmt", steps = 50, label = "PMT-50"}`` to a component with its defaults."""
+    via = None
     if isinstance(reference, str):
         name, passed, label = reference, {}, reference
     else:
         passed = dict(reference)
+        if kind == "attack" and "via" in passed:
+            via = _first_attack(passed.pop("via"), f"{where}.via", registry)
         name = passed.pop("plugin", None)
         if not isinstance(name, str):
             raise SuiteError(f"{where}.plugin: expected the name of a {kind} plugin, found {name!r}")
-        label = passed.pop("label", name)
+        label = passed.pop("label", f"{name} via {via.label}" if via else name)
         if not isinstance(label, str) or not label:
             raise SuiteError(f"{where}.label: expected a text, found {label!r}")
     registration = registry.find(kind, name, where)
@@ -342,13 +416,52 @@ def component(kind: Kind, reference: Reference, where: str, registry: Registry) 
         passed=passed,
         origin=registration.origin,
         weights=_fingerprint(kind, instance, where),
+        via=via,
     )
+
+
+def _grid(reference: Reference, where: str) -> list[Reference]:
+    """``{plugin = "pmt", grid = {steps = [25, 50], pool = [0, 4]}}`` is four components with labels of their own."""
+    if isinstance(reference, str) or "grid" not in reference:
+        return [reference]
+    rest = {k: v for k, v in reference.items() if k != "grid"}
+    grid = reference["grid"]
+    if not isinstance(grid, dict) or not grid or not all(isinstance(v, list) and v for v in grid.values()):
+        raise SuiteError(f"{where}.grid: expected a table of parameters, each with a list of values, found {grid!r}")
+    if both := sorted(set(grid) & set(rest)):
+        raise SuiteError(f"{where}.grid.{both[0]}: given as a parameter too; keep one of them")
+    label = str(rest.get("label", rest.get("plugin", "")))
+    made: list[Reference] = []
+    for values in itertools.product(*grid.values()):
+        chosen = dict(zip(grid, values, strict=True))
+        words = ", ".join(f"{k} {_word(v)}" for k, v in chosen.items())
+        made.append({**rest, **chosen, "label": f"{label} {words}"})
+    return made
+
+
+def _word(value: Any) -> str:
+    return "+".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _first_attack(reference: Any, where: str, registry: Registry) -> Component:
+    """The attack of ``via``: what it reconstructs is what the other attack gets to see."""
+    if not isinstance(reference, str | dict):
+        raise SuiteError(f"{where}: expected the name of an attack or a table, found {reference!r}")
+    first = component("attack", reference, where, registry)
+    outputs = registry.find("attack", first.name, where).cls(**first.params).outputs
+    if outputs != "images" or first.via:
+        found = "a chain of its own" if first.via else f"{first.label}, which outputs {outputs}"
+        raise SuiteError(f"{where}: expected one attack that outputs images, found {found}")
+    return first
 
 
 def _fingerprint(kind: Kind, instance: Any, where: str) -> str | None:
     try:
         if isinstance(instance, Model):
             return file_sha256(instance.weights())
+        if kind == "attack":
+            found = instance.fingerprint()
+            return None if found is None else str(found)
         return str(instance.fingerprint()) if kind == "dataset" else None
     except BenchError as error:
         raise type(error)(f"{where}: {error}") from None

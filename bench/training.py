@@ -1,4 +1,4 @@
-"""``bench train``: the ``[[train]]`` entries of a suite are checked here and carried out by the model plugins."""
+"""``bench train``: the ``[[train]]`` entries of a suite are checked here and carried out by their plugins."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError, ContractError, PluginError, SuiteError, did_you_mean
-from bench.hookspecs import Dataset, Model, TrainingSet
+from bench.hookspecs import Attack, Dataset, Model, TrainingSet
 from bench.plugins import Registry, discover
 from bench.store import require_writable
 from bench.suite import Reference, TrainTable, instantiate, read
@@ -18,14 +18,15 @@ DEFAULT_WORK = Path("results") / ".train"
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingJob:
-    """What a model plugin's ``train`` gets.
+    """What the ``train`` of a model or an attack gets.
 
-    ``data``: the faces; ``recipe``: the suite's parameters, for the plugin to check; ``validate_on``: data sets by
-    label, each with ``validation_pairs`` pairs; ``work``: a folder for checkpoints and prepared data, which the same
-    job finds again after an interruption; ``log`` shows a line; ``where`` is the TOML path, for error messages.
+    ``name``: what is trained; ``data``: the faces; ``recipe``: the suite's parameters, for the plugin to check;
+    ``validate_on``: data sets by label, each with ``validation_pairs`` pairs; ``work``: a folder for checkpoints and
+    prepared data, which the same job finds again after an interruption; ``log`` shows a line; ``where`` is the TOML
+    path, for error messages.
     """
 
-    model: str
+    name: str
     data: TrainingSet
     seed: int
     recipe: Mapping[str, Any]
@@ -52,26 +53,28 @@ def train_suite(
         jobs = [_job(table, file.recipe, f"train[{i}]", registry, work, log) for i, table in enumerate(file.train)]
     except (PluginError, SuiteError) as error:
         raise type(error)(f"{path}: {error}") from None
-    names = [job.model for job, _ in jobs]
+    names = [job.name for job, _ in jobs]
     for i, name in enumerate(names):
         if name in names[:i]:
-            raise SuiteError(f"{path}: train[{i}].model: {name!r} is trained twice; its checkpoints would collide")
+            where = f"train[{i}].{file.train[i].subject[0]}"
+            raise SuiteError(f"{path}: {where}: {name!r} is trained twice; its checkpoints would collide")
     for name in only:
         if name not in names:
-            raise BenchError(f"--only {name}: {path} trains no such model; {did_you_mean(name, names)}")
-    for job, model in jobs:
-        if not only or job.model in only:
-            log(f"training {job.model}")
-            card = model.train(job)
+            raise BenchError(f"--only {name}: {path} trains nothing of that name; {did_you_mean(name, names)}")
+    for job, component in jobs:
+        if not only or job.name in only:
+            log(f"training {job.name}")
+            card = component.train(job)
             if not isinstance(card, Mapping):
-                raise ContractError(f"{job.model}: train() must return its model card, got {type(card).__name__}")
-            log(f"trained {job.model}: sha256 {card.get('sha256', 'unknown')}")
+                raise ContractError(f"{job.name}: train() must return its card, got {type(card).__name__}")
+            log(f"trained {job.name}: sha256 {card.get('sha256', 'unknown')}")
 
 
 def _job(
     table: TrainTable, shared: Mapping[str, Any], where: str, registry: Registry, work: Path, log: Callable[[str], None]
-) -> tuple[TrainingJob, Model]:
-    name, model = _build("model", table.model, f"{where}.model", registry)
+) -> tuple[TrainingJob, Model | Attack]:
+    kind, reference = table.subject
+    name, component = _build(kind, reference, f"{where}.{kind}", registry)
     _, data = _build("training_set", table.data, f"{where}.data", registry)
     validate_on: dict[str, Dataset] = {}
     for i, reference in enumerate(table.validate_on):
@@ -80,7 +83,7 @@ def _job(
             raise SuiteError(f"{where}.validate_on[{i}]: {label!r} appears twice")
         validate_on[label] = dataset
     job = TrainingJob(
-        model=name,
+        name=name,
         data=data,
         seed=table.seed,
         recipe={**shared, **table.recipe},
@@ -90,7 +93,7 @@ def _job(
         log=log,
         where=f"{where}.recipe",
     )
-    return job, model
+    return job, component
 
 
 def _build(kind: str, reference: Reference, where: str, registry: Registry) -> tuple[str, Any]:

@@ -95,7 +95,8 @@ class Component:
     """One plugin with its parameters, as a suite asks for it.
 
     ``params`` are the effective ones (defaults filled in), ``passed`` those that the suite wrote, ``label`` the name
-    shown in rows and reports, ``weights`` the sha256 of the weights file of a model or the fingerprint of a data set.
+    shown in rows and reports, ``weights`` the sha256 of the weights file of a model or the fingerprint of a data set
+    or attack. ``via`` is the attack whose reconstructions an attack works on, or none.
     """
 
     kind: Kind
@@ -105,13 +106,16 @@ class Component:
     passed: Mapping[str, Any]
     origin: Origin
     weights: str | None = None
+    via: Component | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
     """One point of an experiment: one question with one answer.
 
-    ``authorised`` is empty for a defense that knows no model; ``kappa`` is the experiment's fixed threshold;
+    ``authorised`` is empty for a defense that knows no model, ``evaluated`` none where no model is asked;
+    ``upload`` says what leaves the client: ``images``, or ``features at`` which splits; ``outputs`` what the attack
+    gives; ``leaky`` whether it learnt from the evaluated identities. ``kappa`` is the experiment's fixed threshold;
     ``threat`` says in words what the adversary knows. ``skip`` is the reason why the combination makes no sense,
     or none. ``stages`` are the keys of the score stages whose rows answer it.
     """
@@ -123,13 +127,22 @@ class Cell:
     authorised: tuple[Component, ...]
     defense: Component
     attack: Component
-    evaluated: Component
+    evaluated: Component | None
     repeat: int
     pairs: int
     kappa: float
     threat: str
+    upload: str = "images"
+    outputs: str = "recognition"
+    leaky: bool = False
     skip: str | None = None
     stages: tuple[str, ...] = ()
+
+    @property
+    def components(self) -> tuple[Component, ...]:
+        """Every plugin that takes part, with its parameters."""
+        found = (self.dataset, *self.authorised, self.defense, self.attack, self.evaluated, self.attack.via)
+        return tuple(c for c in found if c is not None)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -169,6 +169,8 @@ def test_a_broken_contract_is_named(registry: Registry, how: str) -> None:
 class Returning:
     """A defense that returns what it was made with."""
 
+    sends = frozenset({"image"})
+
     def __init__(self, images: torch.Tensor, **extra: Any) -> None:
         self.images, self.extra = images, extra
 
@@ -180,7 +182,8 @@ class Returning:
 
 def test_rounding_beyond_the_range_is_forgiven() -> None:
     images = torch.tensor([[-5e-7, 0.5, 1 + 5e-7]]).reshape(1, 3, 1, 1)
-    out, _ = protect_checked(Returning(images), torch.zeros(1, 3, 1, 1), context())  # type: ignore[arg-type]
+    out = protect_checked(Returning(images), torch.zeros(1, 3, 1, 1), context()).images  # type: ignore[arg-type]
+    assert out is not None
     assert out.flatten().tolist() == [0.0, 0.5, 1.0]
     for wrong in (-1e-5, 1 + 1e-5):
         with pytest.raises(ContractError, match="expected images in"):
@@ -190,10 +193,11 @@ def test_rounding_beyond_the_range_is_forgiven() -> None:
 def test_what_comes_back_is_float_and_without_a_graph(recwarn: pytest.WarningsRecorder) -> None:
     images = torch.rand(2, 3, 4, 4, dtype=torch.float64, requires_grad=True)
     losses = images.mean((1, 2, 3))
-    out, extra = protect_checked(Returning(images * 1, loss=losses), images.detach().float(), context())  # type: ignore[arg-type]
-    assert out.dtype == torch.float32
-    assert not out.requires_grad
-    assert torch.equal(extra["loss"], losses)
+    made = protect_checked(Returning(images * 1, loss=losses), images.detach().float(), context())  # type: ignore[arg-type]
+    assert made.images is not None
+    assert made.images.dtype == torch.float32
+    assert not made.images.requires_grad
+    assert torch.equal(made.extra["loss"], losses)
     assert [str(w.message) for w in recwarn] == []
 
 

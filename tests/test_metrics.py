@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import math
 import subprocess
 import sys
+from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +30,15 @@ def test_import_needs_numpy_only() -> None:
     code = "import sys, bench.metrics; print([m for m in ('torch', 'scipy', 'skimage') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_every_metric_is_documented() -> None:
+    text = (Path(__file__).parent.parent / "docs" / "design" / "metrics.md").read_text(encoding="utf-8")
+    functions = [n for n, f in inspect.getmembers(metrics, inspect.isfunction) if f.__module__ == metrics.__name__]
+    public = [name for name in functions if not name.startswith("_")]
+    assert len(public) > 20
+    assert [name for name in public if f"`{name}`" not in text] == []
+    assert all(inspect.getdoc(getattr(metrics, name)) for name in public)
 
 
 # ---- recognition -----------------------------------------------------------------------------------------------------
@@ -176,6 +188,181 @@ def test_pair_scores_of_nothing() -> None:
     assert metrics.impostor_scores(np.empty((0, 4)), np.empty(0)).shape == (0,)
     with pytest.raises(ValueError, match="subjects"):
         metrics.genuine_scores(np.zeros((3, 4)), [1, 2])
+
+
+# ---- attacks: reconstruction and attributes --------------------------------------------------------------------------
+
+
+def test_reconstruction_success_by_hand() -> None:
+    cos = [0.1, 0.2, 0.21, 0.9, np.nan]  # a score at the threshold is not above it
+    assert metrics.reconstruction_success(cos, 0.2).tolist() == [False, False, True, True, False]
+    assert metrics.reconstruction_success(cos, [0.0, 0.1, 0.5, 0.9, 0.0]).tolist() == [True, True, False, False, False]
+
+
+def test_identification_ranks_by_hand() -> None:
+    # cosines to the gallery, for probe (1, 0): 1, .8, 0, -1; lengths do not matter
+    gallery = [[5, 0], [8, 6], [0, 2], [-1, 0]]
+    ranks = metrics.identification_ranks([[1, 0]] * 4, gallery, [0, 1, 2, 3])
+    assert ranks.tolist() == [1, 2, 3, 4]
+    assert ranks.dtype == np.int64
+    assert metrics.identification_ranks(np.empty((0, 2)), gallery, np.empty(0, int)).tolist() == []
+
+
+def test_identification_ranks_share_ties() -> None:
+    twice = [[1, 0], [2, 0], [0, 1]]  # a second copy of the own image is no wrong answer
+    assert metrics.identification_ranks([[3, 0]], twice, [1]).tolist() == [1]
+    blind = np.tile([[1.0, 1.0]], (9, 1))  # as like to everybody: the middle, not the top
+    assert metrics.identification_ranks([[1, 0]] * 2, blind, [0, 8]).tolist() == [5, 5]
+
+
+def test_identification_ranks_of_subjects() -> None:
+    # the own image (third) scores 0, another one of the same person (second) .8, a stranger (first) 1
+    gallery, subjects = [[5, 0], [8, 6], [0, 2]], ["a", "b", "b"]
+    assert metrics.identification_ranks([[1, 0]], gallery, [2]).tolist() == [3]
+    assert metrics.identification_ranks([[1, 0]], gallery, [2], subjects).tolist() == [2]
+    assert metrics.identification_ranks([[1, 0]], gallery, [2], ["b", "b", "b"]).tolist() == [1]
+
+
+_vector = st.lists(st.integers(-2, 2), min_size=3, max_size=3).filter(any)
+
+
+@given(st.lists(_vector, min_size=1, max_size=5), st.lists(_vector, min_size=1, max_size=8), st.randoms())
+def test_identification_ranks_equal_exact_arithmetic(
+    probes: list[list[int]], gallery: list[list[int]], random: Any
+) -> None:
+    own = [random.randrange(len(gallery)) for _ in probes]
+    subjects = [random.randrange(3) for _ in gallery]
+
+    def score(probe: list[int], image: list[int]) -> Fraction:  # as the cosine orders them, without rounding
+        dot = sum(p * g for p, g in zip(probe, image, strict=True))
+        return Fraction(dot * abs(dot), sum(g * g for g in image))
+
+    for who in (range(len(gallery)), subjects):
+        expected = []
+        for probe, mine in zip(probes, own, strict=True):
+            best = max(score(probe, g) for g, s in zip(gallery, who, strict=True) if s == who[mine])
+            rivals = [score(probe, g) for g, s in zip(gallery, who, strict=True) if s != who[mine]]
+            expected.append(1 + sum(r > best for r in rivals) + sum(r == best for r in rivals) // 2)
+        found = metrics.identification_ranks(probes, gallery, own, None if isinstance(who, range) else who)
+        assert found.tolist() == expected
+
+
+def test_identification_ranks_of_more_probes_than_one_chunk() -> None:
+    rng = np.random.default_rng(0)
+    gallery = rng.normal(size=(200, 16))
+    probes = gallery + rng.normal(size=gallery.shape)
+    scores = np.array([metrics.cosine(np.broadcast_to(p, gallery.shape), gallery) for p in probes])
+    expected = 1 + (scores > np.diag(scores)[:, None]).sum(axis=1)
+    assert len(set(expected.tolist())) > 5
+    np.testing.assert_array_equal(metrics.identification_ranks(probes, gallery, np.arange(200)), expected)
+
+
+@pytest.mark.parametrize(
+    ("probes", "gallery", "own", "subjects", "message"),
+    [
+        ([1, 0], [[1, 0]], [0], None, "vectors"),
+        ([[1, 0]], [[1, 0, 0]], [0], None, "and"),
+        ([[1, 0]], [[1, 0]], [0, 0], None, "and"),
+        ([[1, 0]], [[1, 0]], [1], None, r"\[0, 1\), got 1 to 1"),
+        ([[1, 0]], [[1, 0]], [-1], None, "indices"),
+        ([[1, 0]], [[1, 0]], [0.0], None, "indices"),
+        ([[1, 0]], [[1, 0]], [0], [1, 2], "one subject per"),
+        ([[0, 0]], [[1, 0]], [0], None, "other than zero"),
+        ([[1, 0]], [[np.nan, 0]], [0], None, "finite"),
+    ],
+)
+def test_identification_ranks_refuse(probes: Any, gallery: Any, own: Any, subjects: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        metrics.identification_ranks(probes, gallery, own, subjects)
+
+
+def test_attribute_similarity_by_hand_and_by_scipy() -> None:
+    from scipy.spatial.distance import cosine
+
+    assert metrics.attribute_similarity([[0.6, 0.8], [1, 0]], [[0.8, 0.6], [0, 1]]) == pytest.approx([0.96, 0.0])
+    rng = np.random.default_rng(0)
+    a, b = rng.dirichlet(np.ones(7), 20), rng.dirichlet(np.ones(7), 20)
+    expected = [1 - cosine(x, y) for x, y in zip(a, b, strict=True)]
+    np.testing.assert_allclose(metrics.attribute_similarity(a, b), expected, atol=1e-12)
+
+
+def test_age_difference_by_hand() -> None:
+    assert metrics.age_difference([30, 41.5], [55, 40]).tolist() == [25, 1.5]
+    for a, b in [([1, 2], [1]), ([[1.0]], [[1.0]])]:
+        with pytest.raises(ValueError, match="one shape"):
+            metrics.age_difference(a, b)
+
+
+def test_constant_predictor_is_the_mean() -> None:
+    assert metrics.constant_predictor([[1, 0, 0], [0, 0.5, 0.5]]).tolist() == [0.5, 0.25, 0.25]
+    assert float(metrics.constant_predictor([20, 30, 70])) == 40.0
+    for nothing in ([], np.empty((0, 3)), 3.0):
+        with pytest.raises(ValueError, match="calibration"):
+            metrics.constant_predictor(nothing)
+
+
+def test_constant_floor_by_hand() -> None:
+    # the constant is (.5, .5); against a certain class its cosine is 1 / sqrt(2), against itself 1
+    floor = metrics.constant_floor([[1, 0], [0.5, 0.5], [0.6, 0.8]], [[1, 0], [0, 1]])
+    assert floor == pytest.approx([math.sqrt(0.5), 1.0, 0.7 / math.sqrt(0.5)])
+    assert metrics.constant_floor([25, 60], [20, 40]).tolist() == [5, 30]
+    for classes, expected in [(7, 0.378), (6, 0.408), (2, 0.707)]:  # one certain class against equal probabilities
+        certain, even = np.eye(classes)[:1], np.full((1, classes), 1 / classes)
+        assert metrics.constant_floor(certain, even)[0] == pytest.approx(expected, abs=5e-4)
+    with pytest.raises(ValueError, match=r"originals \(n, \*\(3,\)\), got \(1, 2\)"):
+        metrics.constant_floor([[1, 0]], [[1, 0, 0]])
+
+
+def test_attribute_distance_by_hand() -> None:
+    cosine = metrics.attribute_distance(
+        "cosine", [[1, 0], [1, 0], [1, 0], [1, 0]], [[0.6, 0.8], [2, 0], [0, 1], [-1, 0]]
+    )
+    assert cosine == pytest.approx([0.4, 0.0, 1.0, 1.0])
+    years = metrics.attribute_distance("years", [30, 20, 0, 10], [55, 20, 150, 110])
+    assert years == pytest.approx([0.25, 0.0, 1.0, 1.0])
+    with pytest.raises(ValueError, match="'cosine' or 'years', got 'days'"):
+        metrics.attribute_distance("days", [1], [2])  # type: ignore[arg-type]
+
+
+@given(st.lists(st.lists(st.floats(0, 1), min_size=4, max_size=4).filter(any), min_size=2, max_size=2))
+def test_attribute_distance_of_probabilities_stays_in_its_range(pair: list[list[float]]) -> None:
+    (there,) = metrics.attribute_distance("cosine", [pair[0]], [pair[1]])
+    (back,) = metrics.attribute_distance("cosine", [pair[1]], [pair[0]])
+    assert 0 <= there <= 1
+    assert there == back
+    assert metrics.attribute_distance("cosine", [pair[0]], [pair[0]])[0] == pytest.approx(0, abs=1e-9)
+
+
+def test_utility_privacy_by_hand() -> None:
+    # Equation 9 with kappa = .5 and two models m_i. First sample: recognised, distances .2 and .4: 1 + .3.
+    # Second: not recognised, 1 and .5: 0 + .75. Third: recognised, nothing hidden: 1. Fourth: .5 is not above .5: .2.
+    cos = [0.6, 0.2, 0.9, 0.5]
+    dist = [[0.2, 0.4], [1.0, 0.5], [0.0, 0.0], [0.3, 0.1]]
+    each = metrics.utility_privacy(cos, dist, 0.5)
+    assert each == pytest.approx([1.3, 0.75, 1.0, 0.2])
+    assert each.mean() == pytest.approx(0.8125)
+    # the LPIPS form has one distance; the mean of several beforehand is the same
+    np.testing.assert_allclose(metrics.utility_privacy(cos, np.mean(dist, axis=1), 0.5), each)
+    # with kappa = .95 nobody is recognised, and what is left is the privacy term
+    assert metrics.utility_privacy(cos, dist, 0.95).mean() == pytest.approx((0.3 + 0.75 + 0 + 0.2) / 4)
+
+
+def test_utility_privacy_from_attributes_by_hand() -> None:
+    # emotion (1, 0) against (.6, .8) is .4 away, age 30 against 50 is .2: their mean .3, and the face is recognised
+    emotion = metrics.attribute_distance("cosine", [[1, 0]], [[0.6, 0.8]])
+    age = metrics.attribute_distance("years", [30], [50])
+    assert metrics.utility_privacy([0.7], np.stack([emotion, age], axis=1), 0.3) == pytest.approx([1.3])
+
+
+def test_utility_privacy_of_undefined_values_and_shapes() -> None:
+    undefined = metrics.utility_privacy([np.nan, 0.9], [0.4, np.nan], 0.5)
+    assert undefined[0] == 0.4  # an undefined cosine is not above the threshold
+    assert math.isnan(undefined[1])
+    for cos, dist in [([0.5], [0.1, 0.2]), ([[0.5]], [0.1]), ([0.5], 0.1), ([0.5], [[[0.1]]])]:
+        with pytest.raises(ValueError, match="expected cosines"):
+            metrics.utility_privacy(cos, dist, 0.5)
+    with pytest.raises(ValueError, match="at least one model"):
+        metrics.utility_privacy([0.5], np.empty((1, 0)), 0.5)
 
 
 # ---- images ----------------------------------------------------------------------------------------------------------

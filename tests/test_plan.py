@@ -16,7 +16,8 @@ from support import SUITE, environment
 
 from bench import provenance
 from bench.errors import PluginError
-from bench.plan import Plan, canonical, digest_of, make_plan, scoped_seed
+from bench.keys import canonical, digest_of, scoped_seed
+from bench.plan import Plan, make_plan
 from bench.plugins import Registry
 from bench.suite import load
 from bench.types import Cell
@@ -261,7 +262,7 @@ def test_another_plugin_source_changes_its_stages_only(
 
 def test_the_hosts_own_code_is_part_of_every_key(plan_of: PlanOf, monkeypatch: pytest.MonkeyPatch) -> None:
     before = plan_of()
-    monkeypatch.setattr("bench.plan.runtime_digest", lambda: "another host")
+    monkeypatch.setattr("bench.graph.runtime_digest", lambda: "another host")
     assert changed(before, plan_of()) == names(before)
 
 
@@ -304,8 +305,7 @@ def skips(plan: Plan) -> list[str]:
         ('["toy-a", "toy-b"]\nev', '["toy-closed"]\nev', ["toy-closed has no named split points"]),
         ('"toy-step"', '{ plugin = "toy-step", split = "deep" }', ["no split point 'deep' among stem, block"]),
         ('evaluated = ["toy-a", "toy-b"]', 'evaluated = ["toy-large"]', ["toy-large takes 48x48", "has 32x32"]),
-        ('"toy-step"', '"toy-features"', ["abuse must see images", "sends only feature"]),
-        ("pairs = 20", 'attacks = ["toy-reconstruct"]', ["toy-reconstruct outputs images", "cannot score"]),
+        ('"toy-step"', '"toy-features"', ["toy-features sends only feature", "images are uploaded here"]),
     ],
 )
 def test_senseless_combinations_are_skipped_with_a_reason(

@@ -121,7 +121,7 @@ def test_every_left_image_is_protected_once(run: Run) -> None:
     faces = done.artifact("evaluation faces of toy-faces")
     protected = done.artifact("toy-faces protected by identity")
     left = faces.tables["pairs"]["left"].to_numpy()
-    assert protected.tables["protected"]["face"].to_pylist() == sorted(set(left))
+    assert protected.tables["samples"]["face"].to_pylist() == sorted(set(left))
     assert len(set(left)) == 35  # of 70 pairs: more than one batch
     assert np.array_equal(protected.tensors["images"], faces.tensors["images"][sorted(set(left))])
 
@@ -185,7 +185,7 @@ def test_a_fitted_defense_gets_its_state_and_keeps_its_extras(run: Run) -> None:
     np.testing.assert_allclose(mean, auxiliary.astype(float).mean(0) / 255, atol=1e-6)
     faces = done.artifact("evaluation faces of toy-faces")
     protected = done.artifact("toy-faces protected by toy-mean")
-    index = protected.tables["protected"]["face"].to_numpy()
+    index = protected.tables["samples"]["face"].to_numpy()
     expected = 0.5 * faces.tensors["images"][index] + 0.5 * 255 * mean
     np.testing.assert_allclose(protected.tensors["images"], expected, atol=0.51)
     rows = done.table("image similarity of toy-mean on toy-faces", "images")
@@ -207,7 +207,7 @@ def test_image_rows_are_the_metrics_of_the_images(run: Run) -> None:
     done = run('experiment[0].defenses=["noise"]')
     rows = done.table("image similarity of noise on toy-faces", "images")
     faces, protected = done.artifact("evaluation faces of toy-faces"), done.artifact("toy-faces protected by noise")
-    originals = faces.tensors["images"][protected.tables["protected"]["face"].to_numpy()]
+    originals = faces.tensors["images"][protected.tables["samples"]["face"].to_numpy()]
     np.testing.assert_allclose(rows["ssim"], metrics.ssim(originals, protected.tensors["images"]))
     np.testing.assert_allclose(rows["psnr"].astype(float), metrics.psnr(originals, protected.tensors["images"]))
     assert not rows["psnr_infinite"].any()
@@ -234,7 +234,7 @@ def test_floors_are_below_every_likeness(run: Run) -> None:
 
 def test_results_do_not_depend_on_the_batch(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = run('experiment[0].defenses=["noise", "toy-step"]')
-    monkeypatch.setattr("bench.plan.BATCH", 7)
+    monkeypatch.setattr("bench.graph.BATCH", 7)
     parts = run('experiment[0].defenses=["noise", "toy-step"]')
     for name in ("toy-faces protected by noise", "toy-faces protected by toy-step for toy-a"):
         first, second = whole.artifact(name).tensors["images"], parts.artifact(name).tensors["images"]

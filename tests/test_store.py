@@ -48,7 +48,7 @@ def plan(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Plan:
 def cache(plan: Plan, registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Cache:
     """All its artifacts."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bench.stages.discover", lambda: registry)
+        patch.setattr("bench.job.discover", lambda: registry)
         cache = Cache(tmp_path_factory.mktemp("cache"))
         compute(plan, cache)
     return cache

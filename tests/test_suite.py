@@ -322,7 +322,7 @@ KEYS = ["suite", "experiment", "train", "name", "seed", "title", "datasets", "au
 KEYS += ["attacks", "pairs", "repeats", "kappa", "fmr", "claims", "table", "plugin", "label", "sigma", "model", "data"]
 KEYS += ["str", "dict", "int", "stage_timeout_s", "recipe", "how", "split", "weight"]
 NAMES = ["toy-faces", "toy-a", "toy-b", "toy-lost", "toy-large", "toy-closed", "identity", "noise", "toy-step", "abuse"]
-NAMES += ["toy-misbehave", "toy-mean", "toy-single", "toy-targets", "toy-reconstruct", "toy", "one", ""]
+NAMES += ["toy-misbehave", "toy-mean", "toy-single", "toy-targets", "toy-upsample", "toy", "one", ""]
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 keys = st.sampled_from(KEYS) | text
 scalars = st.one_of(
@@ -397,7 +397,7 @@ experiments = st.fixed_dictionaries(
         "defenses": axis("identity", "toy-step", "toy-single", "toy-mean", "toy-misbehave", "toy-features"),
     },
     optional={
-        "attacks": axis("abuse", "toy-reconstruct"),
+        "attacks": axis("abuse", "toy-upsample"),
         "pairs": most(2, 20, 50),
         "kappa": most(0.0, 0.5, -0.9),
         "fmr": most(0.1, 0.5),

@@ -14,13 +14,14 @@ from bench.types import Stage, StageResult
 @dataclass(frozen=True, kw_only=True)
 class Event:
     """Something that happened, for whoever shows progress: ``planned`` lists the ``stages`` that will be computed,
-    the others are about one ``stage``."""
+    the others are about one ``stage``, of which ``share`` is done."""
 
-    kind: Literal["planned", "started", "finished", "damaged"]
+    kind: Literal["planned", "started", "progress", "finished", "damaged"]
     stage: Stage | None = None
     stages: Sequence[Stage] = ()
     result: StageResult | None = None
     message: str = ""
+    share: float = 0.0
 
 
 class Engine(Protocol):

@@ -30,6 +30,7 @@ from bench.types import Stage, StageResult
 
 _CLEAR_REFS = Path("/proc/self/clear_refs")  # writing 5 resets this process's peak memory (Linux)
 _STATUS = Path("/proc/self/status")
+_TICK_S = 2.0  # between two looks at what running stages say of their progress
 
 
 @dataclass
@@ -142,6 +143,7 @@ def _run_graph(
 
     def finish(stage: Stage, result: StageResult) -> None:
         results[stage.key] = result
+        cache.forget_progress(stage.key)
         on_event(Event(kind="finished", stage=stage, result=result))
 
     while waiting or running:
@@ -156,7 +158,11 @@ def _run_graph(
                 on_event(Event(kind="started", stage=stage))
         if not running:
             continue
-        for future in wait(running, return_when=FIRST_COMPLETED).done:
+        done = wait(running, timeout=_TICK_S, return_when=FIRST_COMPLETED).done
+        for future, stage in running.items():
+            if future not in done:
+                on_event(Event(kind="progress", stage=stage, share=cache.progress(stage.key)))
+        for future in done:
             stage = running.pop(future)
             result = _outcome(future, stage, limit)
             if result.status != "ok":  # what depends on it fails with the same reason
@@ -256,7 +262,7 @@ def execute(stage: Stage, root: Path) -> StageResult:
                 return _cached(stage.key, cache.verify(stage.key))
             except DamagedError:
                 started = time.perf_counter()
-            artifact = stages.run(stage, cache)
+            artifact = stages.run(stage, cache, _Teller(cache, stage.key))
             seconds, peak = time.perf_counter() - started, _peak_mb()
             about = {
                 "kind": stage.kind,
@@ -281,6 +287,20 @@ def execute(stage: Stage, root: Path) -> StageResult:
     return StageResult(
         key=stage.key, status="ok", cached=False, seconds=seconds, peak_mb=peak, device=stage.options["device"]
     )
+
+
+class _Teller:
+    """Passes on how much of a stage is done, at most every second."""
+
+    def __init__(self, cache: Cache, key: str) -> None:
+        self.cache = cache
+        self.key = key
+        self.last = time.monotonic()
+
+    def __call__(self, share: float) -> None:
+        if time.monotonic() - self.last > 1.0:
+            self.last = time.monotonic()
+            self.cache.note_progress(self.key, share)
 
 
 def _discard_if_damaged(cache: Cache, key: str) -> None:

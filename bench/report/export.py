@@ -28,6 +28,7 @@ FIELDS = (
     "defense",
     "authorised",
     "authorised_stands_in_for",
+    "attack",
     "row",
     "column",
     "column_stands_in_for",
@@ -77,6 +78,7 @@ def _record(table: Table, group: Group, row: Row, column: Column, figure: Figure
         "defense": row.defense or None,
         "authorised": row.authorised or None,
         "authorised_stands_in_for": row.stands_in_for,
+        "attack": figure.attack or None,
         "row": row.label,
         "column": column.label,
         "column_stands_in_for": column.stands_in_for,
@@ -142,12 +144,14 @@ def _markdown(tables: Sequence[Table]) -> str:
 
 
 def _markdown_table(table: Table) -> str:
-    head = ["data set", "row", *(_plain_heading(c) for c in table.columns)]
+    head = ["data set", table.row_heading.lower(), *(_plain_heading(c) for c in table.columns)]
     body = []
     for group in table.groups:
         for row in group.rows:
             figures = [_plain(c, f) for c, f in zip(table.columns, row.figures, strict=True)]
-            body.append([_plain_name(group.label, group.stands_in_for), _plain_row(row), *figures])
+            body.append(
+                [_plain_name(group.label, group.stands_in_for), _plain_name(_label(row), _stands_in_for(row)), *figures]
+            )
     cells = [[_markdown_escape(t) for t in line] for line in [head, *body]]
     for line in cells[1:]:
         line[2:] = [_underlined(t) for t in line[2:]]
@@ -184,9 +188,14 @@ def _plain_name(label: str, stands_in_for: str | None) -> str:
     return f"{label} (in place of {stands_in_for})" if stands_in_for else label
 
 
-def _plain_row(row: Row) -> str:
-    label = f"{row.defense}: {row.authorised}" if row.kind == "authorised" else row.label
-    return _plain_name(label, row.stands_in_for)
+def _label(row: Row) -> str:
+    """The label of a row; where that is no more than the authorised models, with the defense."""
+    return f"{row.defense}: {row.label}" if row.label == row.authorised else row.label
+
+
+def _stands_in_for(row: Row) -> str | None:
+    """What the authorised models stand in for, where the row is named after them."""
+    return row.stands_in_for if row.label == row.authorised else None
 
 
 def _plain(column: Column, figure: Figure) -> str:
@@ -233,15 +242,14 @@ def _latex_table(table: Table) -> str:
         "\\resizebox{\\textwidth}{!}{%",
         f"\\begin{{tabular}}{{ll{'r' * len(columns)}}}",
         "\\toprule",
-        " & ".join(["Data set", "Authorised model", *(_latex_heading(c) for c in columns)]) + " \\\\",
+        " & ".join(["Data set", latex_escape(table.row_heading), *(_latex_heading(c) for c in columns)]) + " \\\\",
     ]
     for group in table.groups:
         lines.append("\\midrule")
         for i, row in enumerate(group.rows):
             name = _stack([group.label, _for(group.stands_in_for)]) if i == 0 else ""
-            label = f"{row.defense}: {row.authorised}" if row.kind == "authorised" else row.label
             figures = [_latex_figure(c, f, table) for c, f in zip(columns, row.figures, strict=True)]
-            lines.append(" & ".join([name, _stack([label, _for(row.stands_in_for)]), *figures]) + " \\\\")
+            lines.append(" & ".join([name, _stack([_label(row), _for(_stands_in_for(row))]), *figures]) + " \\\\")
     lines += ["\\bottomrule", "\\end{tabular}}", "\\end{table*}"]
     return "\n".join(lines)
 

@@ -29,7 +29,7 @@ class Quantity:
     """What a figure measures: its name, unit, decimals and direction (``split``: depends on the model's role)."""
 
     name: str
-    unit: Literal["%", "points", "dB", ""] = ""
+    unit: Literal["%", "points", "dB", "years", "bytes", ""] = ""
     digits: int = 2
     better: Better = ""
 
@@ -72,7 +72,8 @@ class Figure:
 
     ``value`` is none when there is no number; ``status`` and ``reason`` then say why (``missing``: no such cell was
     asked for). ``n`` counts the measurements behind it; ``low`` and ``high`` bound its 95 % interval and ``interval``
-    names the method. ``paper`` is the published number in the same unit. ``cells``: the ids whose rows were used.
+    names the method. ``paper`` is the published number in the same unit. ``cells``: the ids whose rows were used;
+    ``attack``: the label of the attack that all of them share.
     """
 
     value: float | None = None
@@ -86,6 +87,7 @@ class Figure:
     reason: str | None = None
     note: str | None = None
     cells: tuple[str, ...] = ()
+    attack: str = ""
 
     @property
     def difference(self) -> float | None:
@@ -132,7 +134,8 @@ class Group:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table: ``name`` is what ``bench export --table`` takes, ``source`` says which rows of which file it used."""
+    """A table: ``name`` is what ``bench export --table`` takes, ``source`` says which rows of which file it used,
+    ``row_heading`` what its rows are."""
 
     name: str
     title: str
@@ -141,6 +144,7 @@ class Table:
     groups: Sequence[Group]
     experiment: str
     source: str
+    row_heading: str = "Defense"
     notes: Sequence[str] = field(default_factory=tuple)
 
     def figures(self) -> Iterator[tuple[Group, Row, Column, Figure]]:

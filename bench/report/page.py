@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from bench import metrics
+from bench.report.attributes import estimated
 from bench.report.figures import distinct, duration, plural
-from bench.report.rows import DRAWS, SEED, CellRow, Matrix, Rows
+from bench.report.measures import MEASURES, measure_named
+from bench.report.rows import DRAWS, SEED, CellRow, Rows
 
 SHOWN_CELLS = 12  # per reason, before "and n more"
 
@@ -73,26 +74,45 @@ def _when(text: str | None) -> str:
         return text or "unknown"
 
 
-def subjects(rows: Rows, matrix: Matrix) -> Grid:
-    """What was compared: data sets, models and defenses of an experiment, with what they stand in for."""
-    cells = rows.of(matrix)
-    components = {(c["kind"], c["label"]): c for c in rows.results.run.get("components") or []}
+def about(rows: Rows, experiment: str) -> list[tuple[str, str]]:
+    """What an experiment is, in a few lines: what is uploaded, who attacks it knowing what, on how much."""
+    cells = [c for c in rows.cells if c.experiment == experiment]
+    attacks: dict[str, str] = {}
+    for c in cells:
+        mark = " (trained on the evaluated identities: leakage)" if c.leaky else ""
+        attacks.setdefault(f"{c.attack}{f' via {c.via}' if c.via and c.via not in c.attack else ''}{mark}", c.threat)
+    threats: dict[str, list[str]] = {}
+    for attack, threat in attacks.items():
+        threats.setdefault(threat or "not said", []).append(attack)
+    uploads = ", ".join(dict.fromkeys(c.upload for c in cells))
+    pairs = ", ".join(f"{n:,}" for n in sorted({c.pairs for c in cells}))
+    kappas = ", ".join(f"{k:g}" for k in dict.fromkeys(c.kappa for c in cells))
+    return [
+        ("Experiment", f"{experiment}; {pairs} pairs per data set; fixed κ = {kappas}"),
+        ("Uploaded", uploads),
+        *((f"Attack {', '.join(names)}", threat) for threat, names in threats.items()),
+    ]
+
+
+def subjects(rows: Rows, experiment: str) -> Grid:
+    """What was compared: data sets, models, defenses and attacks of an experiment, with what they stand in for."""
+    cells = [c for c in rows.cells if c.experiment == experiment]
+    components = {(c["kind"], c["label"]): c.get("params") or {} for c in rows.results.run.get("components") or []}
     found: dict[tuple[str, str], tuple[str, str]] = {}
     for c in cells:
-        found.setdefault(
-            ("data set", c.dataset), (_stand_in(c.dataset_stands_in_for, c.dataset, c.synthetic), "dataset")
-        )
+        stands_in_for = _stand_in(c.dataset_stands_in_for, c.dataset, c.synthetic)
+        found.setdefault(("data set", c.dataset), (stands_in_for, _params(components.get(("dataset", c.dataset), {}))))
     for c in cells:
-        name = distinct(c.evaluated_stands_in_for, c.evaluated)
-        found.setdefault(("model", c.evaluated), (name or "–", "model"))
+        names = dict(zip(c.authorised.split("+"), c.authorised_stands_in_for.split("+"), strict=False))
+        for model, paper in {**names, c.evaluated: c.evaluated_stands_in_for}.items():
+            if model:
+                shown = _params(components.get(("model", model), {}))
+                found.setdefault(("model", model), (distinct(paper, model) or "–", shown))
     for c in cells:
-        found.setdefault(("defense", c.defense), ("", "defense"))
+        found.setdefault(("defense", c.defense), ("–", _params(c.params)))
     for c in cells:
-        found.setdefault(("attack", c.attack), ("", "attack"))
-    made = []
-    for (kind, label), (stands_in_for, key) in found.items():
-        params = (components.get((key, label)) or {}).get("params") or {}
-        made.append([label, kind, stands_in_for or "–", _params(params)])
+        found.setdefault(("attack", c.attack), ("–", _params(c.attack_params)))
+    made = [[label, kind, *about] for (kind, label), about in found.items()]
     return Grid(columns=["name", "kind", "in place of", "parameters"], rows=made)
 
 
@@ -106,34 +126,29 @@ def _params(params: Mapping[str, Any]) -> str:
     return ", ".join(f"{k} = {v}" for k, v in params.items()) or "–"
 
 
-def thresholds(rows: Rows, matrix: Matrix) -> tuple[Grid, str]:
-    """The calibrated threshold of every model on every data set, and how it was set."""
-    cells = rows.of(matrix)
-    models = list(dict.fromkeys(c.evaluated for c in cells))
-    made, impostors, rates = [], set(), set()
-    for dataset in dict.fromkeys(c.dataset for c in cells):
-        line = [dataset]
-        for model in models:
-            scores = rows.scores_of(c for c in cells if c.dataset == dataset and c.evaluated == model)
-            line.append(f"{scores[0].kappa_calibrated[0]:.3f}" if scores and len(scores[0].same) else "–")
-            for s in scores[:1]:
-                impostors |= set(s.calibration_impostors.tolist())
-                rates |= set(s.fmr.tolist())
-        made.append(line)
-    rate = " or ".join(f"{100 * r:g} %" for r in sorted(rates)) or "the asked rate"
+def thresholds(rows: Rows) -> tuple[Grid, str]:
+    """The calibrated threshold of every model on every data set, and how it was set; empty where no pair was scored."""
+    values: dict[tuple[str, str], dict[str, str]] = {}
+    impostors, rates = set(), set()
+    for c in rows.cells:
+        scores = rows.scores.get(c.cell)
+        if scores is not None and len(scores.same):
+            rate = f"{100 * scores.fmr[0]:g} %"
+            values.setdefault((c.dataset, rate), {})[c.evaluated] = f"{scores.kappa_calibrated[0]:.3f}"
+            impostors |= set(scores.calibration_impostors[:1].tolist())
+            rates.add(rate)
+    models = list(dict.fromkeys(c.evaluated for c in rows.cells if any(c.evaluated in v for v in values.values())))
+    made = [
+        [f"{dataset}, {rate}" if len(rates) > 1 else dataset, *(known.get(m, "–") for m in models)]
+        for (dataset, rate), known in values.items()
+    ]
     size = f"{min(impostors):,}" if impostors else "no"
     at_most = f" to {max(impostors):,}" if len(impostors) > 1 else ""
-    fixed = ", ".join(f"{k:g}" for k in dict.fromkeys(c.kappa for c in cells))
     about = (
-        f"The smallest κ at which at most {rate} of impostor pairs are accepted (FMR), set on {size}{at_most} impostor "
-        f"scores of people who are not scored. The paper's fixed κ is {fixed}."
+        f"The smallest κ at which at most {' or '.join(sorted(rates)) or 'the asked rate'} of impostor pairs are "
+        f"accepted (FMR), set on {size}{at_most} impostor scores of people who are not scored."
     )
     return Grid(columns=["data set", *models], rows=made, numbers=frozenset(range(1, len(models) + 1))), about
-
-
-def threats(rows: Rows, matrix: Matrix) -> list[str]:
-    """What the adversaries of an experiment know, in the plugin's words."""
-    return list(dict.fromkeys(c.threat for c in rows.of(matrix) if c.threat))
 
 
 # ---- what is missing -------------------------------------------------------------------------------------------------
@@ -150,7 +165,7 @@ def gaps(rows: Rows) -> list[Gap]:
             status=status,
             reason=reason,
             count=len(cells),
-            cells=[_question(c) for c in cells[:SHOWN_CELLS]],
+            cells=[_question(c, len(rows.experiments) > 1) for c in cells[:SHOWN_CELLS]],
             more=max(0, len(cells) - SHOWN_CELLS),
         )
         for (status, reason), cells in found.items()
@@ -158,83 +173,67 @@ def gaps(rows: Rows) -> list[Gap]:
     return sorted(made, key=lambda g: (g.status == "skipped", -g.count))
 
 
-def _question(cell: CellRow) -> str:
+def _question(cell: CellRow, several: bool) -> str:
     aim = f" for {cell.authorised}" if cell.authorised else ""
+    attack = f", attacked by {cell.attack}" if cell.outputs != "recognition" else ""
+    model = f", evaluated by {cell.evaluated}" if cell.evaluated else ""
     repeat = f", repeat {cell.repeat}" if cell.repeat else ""
-    return f"{cell.defense}{aim}, evaluated by {cell.evaluated} on {cell.dataset}{repeat}"
+    place = f" ({cell.experiment})" if several else ""
+    return f"{cell.defense}{aim}{attack}{model} on {cell.dataset}{repeat}{place}"
 
 
 # ---- how it is counted -----------------------------------------------------------------------------------------------
 
 
-_VERIFICATION = "samples/verification.parquet, by cell"
-_IMAGES = "samples/images.parquet, by experiment, dataset, defense, authorised"
-_METHODS = [
-    [
-        "accuracy",
-        "Share of pairs for which the protected face x̃₁ still matches its original, cos(f(x̃₁), f(x₁)) > κ, and the "
-        "decision against x₂ is right, (cos(f(x̃₁), f(x₂)) > κ) = (same person). Only x₁ is protected.",
-        "paper, Equation 10",
-        f"{_VERIFICATION}: cos_self, cos_cross, same, kappa_calibrated",
-    ],
-    [
-        "unprotected accuracy",
-        "The same with x₁ in place of x̃₁, on the same pairs. The drop is the mean of the paired differences.",
-        "paper, Table VII, rows Clean",
-        f"{_VERIFICATION}: cos_clean, same, kappa_calibrated",
-    ],
+_FURTHER = [
     [
         "worst case",
-        "The highest accuracy of a single unauthorised model on a single data set; the interval is that of the "
-        "one figure.",
-        "this project",
-        f"{_VERIFICATION}, role = unauthorised in cells.parquet",
+        "The highest figure of a single unauthorised model on a single data set (recognition), or of a single attack "
+        "with data sets pooled (reconstruction, attributes). The interval is that of the one figure; the highest of "
+        "several is biased upwards by chance.",
+        "those of the measure",
     ],
     [
         "calibrated κ",
-        "The smallest threshold whose false match rate on impostors of other people is at most the asked FMR.",
-        "ISO/IEC 19795-1",
-        f"{_VERIFICATION}: kappa_calibrated, fmr, calibration_impostors",
-    ],
-    [
-        "10-fold accuracy",
-        "Right decisions when each fold is decided at the threshold that is best on the others; embeddings are "
-        "summed with those of the mirrored image.",
-        "Huang et al. 2007 (LFW, view 2)",
-        f"{_VERIFICATION}: flip_cross, flip_clean, same, fold",
-    ],
-    ["SSIM", f"{metrics.SSIM_VARIANT}.", "Wang et al. 2004", f"{_IMAGES}: ssim"],
-    [
-        "PSNR",
-        "10 log₁₀(255² / mean squared error); infinite values are counted, never averaged.",
-        "–",
-        f"{_IMAGES}: psnr",
+        "The smallest threshold whose false match rate on impostors of other people is at most the asked FMR "
+        "(ISO/IEC 19795-1).",
+        "samples/verification.parquet: kappa_calibrated, fmr, calibration_impostors",
     ],
     [
         "floors",
-        "The same image metrics for pictures that hold nothing of the face.",
-        "this project",
-        "samples/floors.parquet, by experiment, dataset",
+        "The same image metrics for pictures that hold nothing of the face; for attributes, what a constant answer "
+        "(the mean over other people's faces) scores.",
+        "samples/floors.parquet; samples/attributes.parquet: floor",
     ],
     [
         "interval of a cell",
-        "95 %, for a share of independent decisions.",
-        "Wilson 1927",
+        "95 %, for a share of independent decisions (Wilson 1927).",
         "N is the number of pairs",
     ],
     [
         "interval of an average",
-        f"95 %, percentile bootstrap over the people whose faces were protected, {DRAWS} draws, seed {SEED}. Where "
-        "all decisions agree: Wilson's interval with as many trials as people.",
-        "Field and Welsh 2007",
-        "N is the number of decisions (pairs times models)",
+        f"95 %, percentile bootstrap over the people whose faces were protected, {DRAWS} draws, seed {SEED} (Field and "
+        "Welsh 2007). Where all decisions agree: Wilson's interval with as many trials as people.",
+        "N is the number of decisions (pairs times models) or images",
     ],
 ]
 
 
-def methods() -> Grid:
-    """Each number: what it is, where its definition is from, and which rows it is recomputed from."""
-    return Grid(columns=["number", "how", "source", "rows"], rows=_METHODS, code=frozenset({3}))
+def methods(rows: Rows) -> Grid:
+    """Each number that this run can have: what it is, where its definition is from, which rows it is computed from."""
+    outputs = {c.outputs for c in rows.cells}
+    noisy = any(rows.noise_levels(c) for c in rows.cells)
+    attributes = (
+        dict.fromkeys(a for e in rows.experiments for a in estimated(rows, e)) if "attributes" in outputs else {}
+    )
+    found = [m for m in MEASURES.values() if m.outputs & outputs]
+    if not noisy:
+        found = [m for m in found if "up.parquet" not in m.source]
+    found += [measure_named(f"similarity:{a}") for a in attributes]
+    if not outputs & {"images"}:
+        found = [m for m in found if not m.name.startswith("srra")]
+    made = [[m.quantity.name, m.about, m.source] for m in found]
+    return Grid(columns=["number", "how, and where it is from", "rows"], rows=[*made, *_FURTHER], code=frozenset({2}))
 
 
 # ---- where it comes from ---------------------------------------------------------------------------------------------
@@ -245,15 +244,17 @@ def place(rows: Rows) -> str:
     return str(PurePath(*rows.results.folder.parts[-3:]))
 
 
-def commands(rows: Rows) -> list[tuple[str, str]]:
-    """The commands that make the run, this page and the table again."""
-    run = rows.results.run
-    folder = place(rows)
-    return [
-        ("Compute the rows", shlex.join(str(a) for a in run.get("command") or [])),
-        ("Make this page from the rows", f"bench report {shlex.quote(folder)}"),
-        ("Print a table", f"bench export {shlex.quote(folder)} --table VII --format csv"),
+def commands(rows: Rows, tables: Sequence[str], claims: bool) -> list[tuple[str, str]]:
+    """The commands that make the run, this page and its tables again."""
+    folder = shlex.quote(place(rows))
+    found = [
+        ("Compute the rows", shlex.join(str(a) for a in rows.results.run.get("command") or [])),
+        ("Make this page from the rows", f"bench report {folder}"),
     ]
+    if claims:
+        found.append(("Hold the claims against the rows", f"bench claims {folder}"))
+    names = dict.fromkeys(tables)
+    return [*found, *((f"Print table {name}", f"bench export {folder} --table {name} --format csv") for name in names)]
 
 
 def identity(rows: Rows) -> list[tuple[str, str]]:

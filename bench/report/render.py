@@ -3,43 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from bench import verdicts
 from bench.cache import write_atomically
 from bench.hookspecs import Section
 from bench.report import page
-from bench.report.answers import Answer, answers
-from bench.report.faces import Wall, wall
-from bench.report.figures import Table, plural
+from bench.report.figures import plural
 from bench.report.page import Grid
-from bench.report.plot import Line, lines
-from bench.report.recognition import MEASURES, recognition_table
-from bench.report.rows import Matrix, Rows
-from bench.report.summary import BARS, Summary, image_table, summaries
+from bench.report.parts import Part, parts
+from bench.report.rows import Rows
+from bench.report.summary import BARS
+from bench.report.tables import WHOLE
 from bench.store import Results
-
-
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    """What the page shows of one experiment."""
-
-    experiment: str
-    attack: str
-    number: str | None
-    answers: Sequence[Answer]
-    subjects: Grid
-    thresholds: Grid
-    thresholds_about: str
-    threats: Sequence[str]
-    plot: Sequence[Line]
-    tables: Sequence[Table]
-    summaries: Sequence[Summary]
-    images: Table
-    wall: Wall
 
 
 def render(results: Results, sections: Sequence[Section] = (), *, include_real_faces: bool = False) -> str:
@@ -49,17 +28,26 @@ def render(results: Results, sections: Sequence[Section] = (), *, include_real_f
     synthetic ones are always shown.
     """
     rows = Rows(results)
+    found = parts(rows, include_real_faces)
+    whole = [table for build in WHOLE.values() for table in build(rows)]
+    judged = verdicts.judge(rows, verdicts.claims_of(results))
+    grid, about = page.thresholds(rows)
     context: dict[str, Any] = {
         "suite": results.run.get("suite") or {},
         "status": results.run.get("status"),
         "synthetic": rows.synthetic,
         "real": list(dict.fromkeys(c.dataset for c in rows.cells if not c.synthetic)),
-        "parts": [_part(rows, matrix, include_real_faces) for matrix in rows.matrices],
+        "parts": found,
+        "whole": whole,
+        "claims": _claims(judged),
+        "tally": verdicts.tally(judged),
         "bars": BARS,
         "facts": page.facts(rows),
+        "thresholds": grid,
+        "thresholds_about": about,
         "gaps": page.gaps(rows),
-        "methods": page.methods(),
-        "commands": page.commands(rows),
+        "methods": page.methods(rows),
+        "commands": page.commands(rows, _names(found), bool(judged)),
         "identity": page.identity(rows),
         "components": page.components(rows),
         "unusable": page.plugins(rows),
@@ -70,32 +58,33 @@ def render(results: Results, sections: Sequence[Section] = (), *, include_real_f
     return _environment().get_template("page.html.j2").render(context)
 
 
+def _names(found: Sequence[Part]) -> list[str]:
+    """The tables that answer the experiments, by the names that ``bench export`` takes."""
+    return [t.name for part in found for t in part.main]
+
+
+def _claims(judged: Sequence[verdicts.Verdict]) -> list[dict[str, str]]:
+    """What the paper says and what was found, in words, claim by claim."""
+    return [
+        {
+            "text": text,
+            "section": section,
+            "found": f"{left} {relation} {right}",
+            "verdict": verdict.outcome,
+            "said": said.removeprefix(verdict.outcome).lstrip("; "),
+        }
+        for verdict, (text, section, left, relation, right, said) in zip(
+            judged, verdicts.verdict_rows(judged), strict=True
+        )
+    ]
+
+
 def write_report(
     results: Results, path: Path, sections: Sequence[Section] = (), *, include_real_faces: bool = False
 ) -> Path:
     """Write the page of a run, whole or not at all; return where it is. Raises `StorageError`."""
     write_atomically(path, render(results, sections, include_real_faces=include_real_faces))
     return path
-
-
-def _part(rows: Rows, matrix: Matrix, include_real_faces: bool) -> Part:
-    found = summaries(rows, matrix)
-    grid, about = page.thresholds(rows, matrix)
-    return Part(
-        experiment=matrix.experiment,
-        attack=matrix.attack,
-        number=next((c.table for c in rows.of(matrix) if c.table), None),
-        answers=answers(rows, matrix, found),
-        subjects=page.subjects(rows, matrix),
-        thresholds=grid,
-        thresholds_about=about,
-        threats=page.threats(rows, matrix),
-        plot=lines(found),
-        tables=[recognition_table(rows, matrix, measure) for measure in MEASURES],
-        summaries=found,
-        images=image_table(rows, matrix),
-        wall=wall(rows, matrix, include_real_faces),
-    )
 
 
 def _section(section: Section) -> dict[str, Any]:

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from bench.report.figures import ROW_KINDS, Column, Figure, Group, Quantity, Role, Row, RowKind, Table, absent, distinct
-from bench.report.recognition import measure_named, point
-from bench.report.rows import CellRow, Matrix, Part, Rows, Scores, finite, mean, why_absent
+from bench.report.layout import kind_of, not_applicable, points, row_of
+from bench.report.measures import MEASURES, extra_measure, figure, numbers
+from bench.report.published import paper_figure
+from bench.report.rows import CellRow, Matrix, Part, Rows, mean, why_absent
 
 AUTHORISED = Quantity(name="authorised accuracy", unit="%", digits=1, better="higher")
 CLEAN_ACCURACY = Quantity(name="clean accuracy", unit="%", digits=1, better="higher")
-DROP = Quantity(name="drop from clean", unit="points", digits=1, better="lower")
+DROP = MEASURES["accuracy-drop"].quantity
 UNAUTHORISED = Quantity(name="unauthorised accuracy, average", unit="%", digits=1, better="lower")
 WORST = Quantity(name="unauthorised accuracy, worst case", unit="%", digits=1, better="lower")
-SSIM = Quantity(name="SSIM", digits=3, better="lower")
-PSNR = Quantity(name="PSNR", unit="dB", digits=2, better="lower")
+SSIM = MEASURES["ssim"].quantity
+PSNR = MEASURES["psnr"].quantity
 
 POOLED = "all data sets"
 FLOORS = {
@@ -117,72 +118,43 @@ def _summary(rows: Rows, cells: Sequence[CellRow], authorised: str | None) -> Su
     knows_models = any(c.authorised for c in cells)
     own = [c for c in cells if c.role == "authorised"]
     others = [c for c in cells if c.role != "authorised"]
-    kept, clean, drop = _utility(rows, own) if knows_models else (_not_applicable(),) * 3
+    none = not_applicable("this defense knows no model, so none is authorised")
+    kept, clean, drop = _utility(rows, own) if knows_models else (none, none, none)
     worst, worst_at = _worst(rows, others)
     role: Role = "unauthorised" if knows_models else "any"
-    image_rows = _image_rows(rows, first.experiment, first.defense, authorised)
     return Summary(
         experiment=first.experiment,
         defense=first.defense,
         authorised=authorised if knows_models else "",
-        kind="clean" if first.clean else "authorised" if knows_models else "model-free",
+        kind=kind_of(first),
         stands_in_for=distinct(first.authorised_stands_in_for, first.authorised) if authorised else None,
         models=len({c.authorised for c in cells if c.authorised}),
         kept=kept,
         clean=clean,
         drop=drop,
-        leaked=_pooled(rows, others, lambda s: s.hits(), role, _paper_mean(rows, others)),
+        leaked=figure(rows, others, "accuracy", role=role, paper=_paper_mean(rows, others)),
         worst=replace(worst, paper=None),
         worst_at=worst_at,
-        ssim=_image_mean(image_rows, "ssim", cells),
-        psnr=_image_mean(image_rows, "psnr", cells),
+        ssim=figure(rows, cells, "ssim", role="any"),
+        psnr=figure(rows, cells, "psnr", role="any"),
     )
-
-
-def _not_applicable() -> Figure:
-    return absent("not applicable", "this defense knows no model, so none is authorised")
-
-
-def _people(cell: CellRow, scores: Scores) -> Any:
-    return np.array([f"{cell.dataset}/{p}" for p in scores.person], dtype=object)
 
 
 def _paper_mean(rows: Rows, cells: Sequence[CellRow]) -> float | None:
     """The mean of the paper's figures for these cells, when it has all of them."""
-    papers = [rows.paper(c) for c in cells]
+    papers = [paper_figure(rows, c, c.evaluated_stands_in_for) for c in cells]
     known = [p for p in papers if p is not None]
     return sum(known) / len(known) if known and len(known) == len(papers) else None
 
 
-def _parts(rows: Rows, cells: Iterable[CellRow], values: Callable[[Scores], Any]) -> list[Part]:
-    return [Part(values(s), _people(c, s)) for c in cells if (s := rows.scores.get(c.cell)) is not None]
-
-
-def _pooled(
-    rows: Rows, cells: Sequence[CellRow], values: Callable[[Scores], Any], role: Role, paper: float | None = None
-) -> Figure:
-    """All pairs of all cells together, with what is missing named."""
-    parts = _parts(rows, cells, values)
-    if not parts:
-        status, reason = why_absent(cells)
-        return absent(status, reason, role=role)
-    figure = mean(parts, role=role, cells=tuple(c.cell for c in cells), paper=paper)
-    return replace(figure, note=f"{len(parts)} of {len(cells)} cells" if len(parts) < len(cells) else None)
-
-
 def _utility(rows: Rows, own: Sequence[CellRow]) -> tuple[Figure, Figure, Figure]:
     """Accuracy with protection, without it on the same pairs, and the drop from one to the other (paired)."""
-    kept = _pooled(rows, own, lambda s: s.hits(), "authorised", _paper_mean(rows, own))
-    clean = _pooled(rows, own, lambda s: s.clean_hits(), "any")
-    parts = _parts(rows, own, lambda s: s.clean_hits() - s.hits())
-    if not parts:
-        return kept, clean, absent(kept.status, kept.reason)
-    return kept, clean, replace(mean(parts, share=False, cells=kept.cells), note=kept.note)
+    kept = figure(rows, own, "accuracy", role="authorised", paper=_paper_mean(rows, own))
+    return kept, figure(rows, own, "clean-accuracy", role="any"), figure(rows, own, "accuracy-drop", role="any")
 
 
 def _worst(rows: Rows, others: Sequence[CellRow]) -> tuple[Figure, CellRow | None]:
     """The highest accuracy of one unauthorised model on one data set."""
-    measure = measure_named("VII")
     keys = dict.fromkeys((c.dataset, c.authorised, c.evaluated) for c in others)
     by_key: dict[tuple[str, str, str], list[CellRow]] = {k: [] for k in keys}
     for c in others:
@@ -196,44 +168,14 @@ def _worst(rows: Rows, others: Sequence[CellRow]) -> tuple[Figure, CellRow | Non
         status, reason = why_absent(others)
         return absent(status, reason, role="unauthorised"), None
     _, cells = max(scored, key=lambda entry: entry[0])
-    return point(rows, cells, measure), cells[0]
+    return figure(rows, cells, "accuracy", role=cells[0].role), cells[0]
 
 
 # ---- images ----------------------------------------------------------------------------------------------------------
 
 
-def _image_rows(rows: Rows, experiment: str, defense: str, authorised: str | None) -> pd.DataFrame:
-    """Rows of protected images of one defense; ``authorised`` none takes all sets."""
-    table = rows.samples["images"]
-    if table.empty:
-        return table
-    chosen = (table["experiment"] == experiment) & (table["defense"] == defense)
-    if authorised is not None:
-        chosen &= table["authorised"] == authorised
-    return table[chosen]
-
-
-def _image_mean(table: pd.DataFrame, column: str, cells: Sequence[CellRow] = ()) -> Figure:
-    """The mean of a per-image number; infinite PSNRs are counted, never averaged."""
-    if table.empty or column not in table:
-        status, reason = why_absent([c for c in cells if c.status != "ok"]) if cells else ("missing", None)
-        return absent(status, reason or "no image rows")
-    values = np.array([finite(v) if finite(v) is not None else np.nan for v in table[column]], dtype=np.float64)
-    if column == "psnr" and "psnr_infinite" in table:
-        infinite = int(table["psnr_infinite"].astype(bool).sum())
-        if infinite == len(table):
-            return absent("infinite", "the images equal the originals: PSNR is infinite")
-        note = f"without {infinite} images whose PSNR is infinite" if infinite else None
-    else:
-        note = None
-    method: Literal["bootstrap", "none"] = "bootstrap" if column.split("_")[0] in ("ssim", "psnr") else "none"
-    person = table["subject"] if "subject" in table else table["sample_id"]
-    people = (table["dataset"].astype(str) + "/" + person.astype(str)).to_numpy(dtype=object)
-    return replace(mean([Part(values, people)], method=method, share=False), note=note)
-
-
 def floors(rows: Rows, experiment: str, dataset: str | None = None) -> dict[str, dict[str, Figure]]:
-    """What SSIM and PSNR give for images that hold nothing of the face: floor -> metric -> figure."""
+    """What SSIM, PSNR and LPIPS give for images that hold nothing of the face: floor -> metric -> figure."""
     table = rows.samples["floors"]
     if table.empty:
         return {}
@@ -243,17 +185,24 @@ def floors(rows: Rows, experiment: str, dataset: str | None = None) -> dict[str,
     found = {}
     for floor in FLOORS:
         if f"ssim_{floor}" in table and not table.empty:
-            found[floor] = {m: _image_mean(table, f"{m}_{floor}") for m in ("ssim", "psnr")}
+            found[floor] = {m: _floor(table, f"{m}_{floor}", m) for m in ("ssim", "psnr", "lpips")}
     return found
+
+
+def _floor(table: pd.DataFrame, column: str, measure: str) -> Figure:
+    values = numbers(table, column)
+    if values is None:
+        return absent("missing", MEASURES[measure].missing)
+    people = (table["dataset"].astype(str) + "/" + table["sample_id"].astype(str)).to_numpy(dtype=object)
+    return mean([Part(np.where(np.isfinite(values), values, np.nan), people)], share=False)
 
 
 def image_table(rows: Rows, matrix: Matrix) -> Table:
     """SSIM and PSNR per data set and defense, with the floors as the last rows of each data set."""
     cells = rows.of(matrix)
-    table = rows.samples["images"]
-    extras = _extra_columns(table, matrix.experiment)
+    extras = _extra_columns(rows.samples["images"], matrix.experiment)
     columns = [Column(label="SSIM", quantity=SSIM), Column(label="PSNR", quantity=PSNR)]
-    columns += [Column(label=_extra_label(name), quantity=Quantity(name=name, digits=4)) for name in extras]
+    columns += [Column(label=_extra_label(name), quantity=extra_measure(name).quantity) for name in extras]
     sets = list(dict.fromkeys(c.dataset for c in cells))
     groups = []
     for dataset in ([None] if len(sets) > 1 else []) + sets:
@@ -283,30 +232,26 @@ def _image_group(
 ) -> list[Row]:
     """The defenses and then the floors of one data set, or of all."""
     made = []
-    for defense, authorised in dict.fromkeys((c.defense, c.authorised) for c in cells):
-        asked = [c for c in cells if (c.defense, c.authorised) == (defense, authorised)]
-        chosen = _image_rows(rows, experiment, defense, authorised)
-        if dataset is not None and not chosen.empty:
-            chosen = chosen[chosen["dataset"] == dataset]
-        made.append(_image_row(chosen, asked, ["ssim", "psnr", *extras]))
-    blank = [absent("not applicable", "of a defense only")] * len(extras)
-    for floor, values in floors(rows, experiment, dataset).items():
-        made.append(Row(label=FLOORS[floor], kind="floor", figures=[values["ssim"], values["psnr"], *blank]))
-    return sorted(made, key=lambda r: ROW_KINDS.index(r.kind))
+    for (defense, authorised), own in points(cells).items():
+        figures = [figure(rows, own, "ssim", role="any"), figure(rows, own, "psnr", role="any")]
+        figures += [_extra(rows, own, name) for name in extras]
+        made.append(row_of(own[0], f"{defense} for {authorised}" if authorised else defense, figures))
+    made.sort(key=lambda r: ROW_KINDS.index(r.kind))
+    return made + floor_rows(rows, experiment, dataset, ["ssim", "psnr", *(None for _ in extras)])
 
 
-def _image_row(table: pd.DataFrame, cells: Sequence[CellRow], names: Sequence[str]) -> Row:
-    first = cells[0]
-    figures = [_image_mean(table, name, cells) for name in names]
-    none = absent("not applicable", "this defense does not report it")
-    figures = [none if i > 1 and f.value is None and not table.empty else f for i, f in enumerate(figures)]
-    return Row(
-        label=f"{first.defense} for {first.authorised}" if first.authorised else first.defense,
-        kind="clean" if first.clean else "authorised" if first.authorised else "model-free",
-        figures=figures,
-        defense=first.defense,
-        authorised=first.authorised,
-    )
+def floor_rows(rows: Rows, experiment: str, dataset: str | None, columns: Sequence[str | None]) -> list[Row]:
+    """The floors as rows of a table whose columns hold ``ssim``, ``psnr``, ``lpips`` or something else (none)."""
+    blank = not_applicable("of a defense only")
+    return [
+        Row(label=FLOORS[floor], kind="floor", figures=[values[c] if c else blank for c in columns])
+        for floor, values in floors(rows, experiment, dataset).items()
+    ]
+
+
+def _extra(rows: Rows, cells: Sequence[CellRow], name: str) -> Figure:
+    found = figure(rows, cells, extra_measure(name), role="any")
+    return not_applicable("this defense does not report it") if found.status == "missing" else found
 
 
 def _extra_label(name: str) -> str:
@@ -318,7 +263,7 @@ def _extra_columns(table: pd.DataFrame, experiment: str) -> list[str]:
     """Numeric columns that defenses added to their images."""
     if table.empty:
         return []
-    part = table[table["experiment"] == experiment]
+    part = table[(table["experiment"] == experiment) & (table["attack"] == "")]
     added = [c for c in map(str, part) if c.startswith("extra_")]
     return [c for c in added if pd.api.types.is_numeric_dtype(part[c]) and part[c].notna().any()]
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from bench.errors import StorageError, SuiteError, did_you_mean
+from bench.report.ablation import TITLES, ablation_tables
+from bench.report.attributes import attribute_tables
 from bench.report.figures import Figure, Quantity, Table
-from bench.report.recognition import MEASURES, recognition_table
+from bench.report.recognition import LAYOUTS, recognition_tables
+from bench.report.reconstruction import attack_tables, boxes_tables, worst_case_tables
 from bench.report.rows import Matrix, Rows
 from bench.report.summary import (
     AUTHORISED,
@@ -24,29 +27,79 @@ from bench.report.summary import (
 
 @dataclass(frozen=True, kw_only=True)
 class TableKind:
-    """A kind of table: what it is about, and how to make it for one experiment."""
+    """A kind of table: what it is about, and how to make it for one experiment; no table where it has no such rows."""
 
     about: str
-    build: Callable[[Rows, Matrix], Table]
+    build: Callable[[Rows, str], Sequence[Table]]
+
+
+def _of_matrices(build: Callable[[Rows, Matrix], Table], rows: Rows, experiment: str) -> list[Table]:
+    return [build(rows, m) for m in rows.matrices if m.experiment == experiment]
+
+
+def _recognition(name: str) -> TableKind:
+    layout = next(m for m in LAYOUTS if m.name == name)
+    return TableKind(about=layout.caption, build=partial(recognition_tables, layout=layout))
+
+
+def _ablation(number: str) -> TableKind:
+    return TableKind(about=TITLES[number], build=partial(ablation_tables, number=number))
 
 
 TABLES: Mapping[str, TableKind] = {
-    **{m.name: TableKind(about=m.caption, build=partial(recognition_table, measure=m)) for m in MEASURES},
-    "summary": TableKind(about="per defense and authorised model, data sets pooled", build=summary_table),
-    "images": TableKind(about="SSIM and PSNR beside their floors", build=image_table),
+    **{number: _ablation(number) for number in ("III", "IV", "V")},
+    "VI": TableKind(about="white-box and black-box reconstruction", build=boxes_tables),
+    "VII": _recognition("VII"),
+    "VII-fixed": _recognition("VII-fixed"),
+    "VIII": TableKind(about="attribute estimation", build=partial(attribute_tables, number="VIII")),
+    "IX": _recognition("IX"),
+    "IX-fixed": _recognition("IX-fixed"),
+    "X": _ablation("X"),
+    "ten-fold": _recognition("ten-fold"),
+    "cosine": _recognition("cosine"),
+    "summary": TableKind(
+        about="per defense and authorised model, data sets pooled", build=partial(_of_matrices, summary_table)
+    ),
+    "images": TableKind(about="SSIM and PSNR beside their floors", build=partial(_of_matrices, image_table)),
+    "reconstruction": TableKind(about="every reconstruction attack by itself", build=attack_tables),
+    "attributes": TableKind(
+        about="attribute estimation beyond Table VIII", build=partial(attribute_tables, number=None)
+    ),
 }
+# Tables of the whole run, over all of its experiments.
+WHOLE: Mapping[str, Callable[[Rows], Sequence[Table]]] = {"worst-case": worst_case_tables}
+NAMES = (*TABLES, *WHOLE)
+
+
+def tables_of(rows: Rows, experiment: str) -> list[Table]:
+    """All tables of an experiment, in the order of `TABLES`."""
+    return [table for kind in TABLES.values() for table in kind.build(rows, experiment)]
 
 
 def build(rows: Rows, name: str) -> list[Table]:
-    """The tables of a name: one per experiment that has such rows. `SuiteError` names those that exist."""
-    if name not in TABLES:
-        available = ", ".join(TABLES)
-        hint = did_you_mean(name, TABLES)
+    """The tables of a name: one per experiment that has such rows.
+
+    Raises `SuiteError` for an unknown name and `StorageError` where the run has no such table; both name those that
+    there are.
+    """
+    if name not in NAMES:
+        available = ", ".join(NAMES)
+        hint = did_you_mean(name, NAMES)
         hint = f"; {hint}" if hint.startswith("did") else ""
         raise SuiteError(f"--table {name}: expected one of {available}; found no table of that name{hint}")
-    if not rows.matrices:
+    if not rows.cells:
         raise StorageError(f"{rows.results.folder}: this run has no cells, so there is no table {name} to show")
-    return [TABLES[name].build(rows, matrix) for matrix in rows.matrices]
+    found = _built(rows, name)
+    if not found:
+        there = ", ".join(n for n in NAMES if _built(rows, n))
+        raise StorageError(f"{rows.results.folder}: no experiment of this run makes table {name}; it has {there}")
+    return found
+
+
+def _built(rows: Rows, name: str) -> list[Table]:
+    if name in WHOLE:
+        return list(WHOLE[name](rows))
+    return [table for experiment in rows.experiments for table in TABLES[name].build(rows, experiment)]
 
 
 def summary_rows(rows: Rows) -> tuple[list[str], list[list[str]]]:

@@ -11,6 +11,13 @@ from bench_noise import Identity, Noise, bench_defenses
 from pydantic import TypeAdapter, ValidationError
 
 from bench.contracts import Context, protect_checked
+from bench.hookspecs import Defense
+
+
+def _protected(defense: Defense, images: torch.Tensor, ids: str) -> torch.Tensor:
+    out = protect_checked(defense, images, _context(ids)).images
+    assert out is not None
+    return out
 
 
 def _context(ids: str) -> Context:
@@ -29,14 +36,14 @@ def test_registration_without_torch() -> None:
 
 def test_identity_returns_a_copy() -> None:
     images = torch.rand(2, 3, 8, 8)
-    out, _ = protect_checked(Identity(), images, _context("ab"))
+    out = _protected(Identity(), images, "ab")
     assert torch.equal(out, images)
     assert out.data_ptr() != images.data_ptr()
 
 
 def test_noise_has_the_asked_amplitude_around_the_face() -> None:
     images = torch.full((4, 3, 64, 64), 0.5)
-    out, _ = protect_checked(Noise(sigma=0.1), images, _context("abcd"))
+    out = _protected(Noise(sigma=0.1), images, "abcd")
     assert float((out - 0.5).std()) == pytest.approx(0.1, rel=0.02)
     assert abs(float(out.mean()) - 0.5) < 0.003
     assert float(Noise().sigma) == 0.3
@@ -44,7 +51,7 @@ def test_noise_has_the_asked_amplitude_around_the_face() -> None:
 
 def test_noise_stays_in_range_and_zero_changes_nothing() -> None:
     images = torch.rand(3, 3, 16, 16)
-    out, _ = protect_checked(Noise(sigma=2.0), images, _context("abc"))
+    out = _protected(Noise(sigma=2.0), images, "abc")
     assert float(out.min()) == 0.0
     assert float(out.max()) == 1.0
     same = Noise(sigma=0.0).protect(images, _context("abc")).images

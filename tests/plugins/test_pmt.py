@@ -1,4 +1,5 @@
-"""PMT and MR-PMT: the arithmetic by hand, the descent on small networks, and what may not leak between images."""
+"""PMT, MR-PMT and noise as strong as PMT: the arithmetic by hand, the descent on small networks, and what may not
+leak between images."""
 
 from __future__ import annotations
 
@@ -13,9 +14,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from bench_pmt import MrPmt, Pmt, bench_defenses
+from bench_pmt import MrPmt, Pmt, PmtNoise, bench_defenses
 from bench_pmt import transforms as tf
 from bench_pmt.optimise import Objective, Stepper, descend, l1_normalised, model_loss
+from bench_pmt.shuffled import shuffle
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
@@ -40,9 +42,11 @@ class Toy(nn.Module):
         )
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
-            for parameter in self.parameters():
+            for name, parameter in self.named_parameters():
                 if parameter.ndim > 1:
                     parameter.copy_(torch.randn(parameter.shape, generator=generator) * parameter[0].numel() ** -0.5)
+                elif name.endswith("bias"):
+                    parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
         self.double().eval().requires_grad_(False)
         self.calls = 0
 
@@ -58,13 +62,14 @@ class Toy(nn.Module):
         return self.features(images, SPLITS[-1:])[0].flatten(1)
 
 
-def context(ids: str, *networks: Toy, seed: int = 3) -> Context:
+def context(ids: str, *networks: Toy, seed: int = 3, uploaded: tuple[str, ...] = ()) -> Context:
     named: dict[str, Any] = {f"net{i}": (network, SPLITS) for i, network in enumerate(networks)}
     return Context(
         device=torch.device("cpu"),
         seed=seed,
         needs=Pmt.needs,
         authorised=tuple(named),
+        uploaded=uploaded,
         sample_ids=list(ids),
         _networks=named,
     )
@@ -93,9 +98,10 @@ def validated(cls: type, **params: Any) -> Any:
 def test_registration_without_torch() -> None:
     code = "import sys, bench_pmt; print(sorted(bench_pmt.bench_defenses()), 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "['mr-pmt', 'pmt'] False"
-    assert {name: cls.max_authorised for name, cls in bench_defenses().items()} == {"pmt": 1, "mr-pmt": None}
-    assert all(cls.needs == {"shallow"} and cls.sends == {"image"} for cls in bench_defenses().values())
+    assert done.stdout.strip() == "['mr-pmt', 'pmt', 'pmt-noise'] False"
+    declared = {name: (cls.max_authorised, set(cls.sends)) for name, cls in bench_defenses().items()}
+    assert declared == {"pmt": (1, {"image"}), "mr-pmt": (None, {"image"}), "pmt-noise": (1, {"feature"})}
+    assert all(cls.needs == {"shallow"} for cls in bench_defenses().values())
 
 
 def test_defaults_and_layers_are_suite_parameters() -> None:
@@ -277,6 +283,29 @@ def test_loss_of_models_is_their_weighted_mean() -> None:
         Objective(MrPmt(weights=(1.0,)), shallow)
     with pytest.raises(ValueError, match="at least one authorised model"):
         Objective(Pmt(), [])
+
+
+class Tiled(Toy):
+    """A network that says everything sixteen times: maps with four times the height and width of `Toy`'s."""
+
+    def features(self, images: Tensor, splits: Sequence[str]) -> list[Tensor]:
+        return [maps.repeat(1, 1, 4, 4) for maps in super().features(images, splits)]
+
+
+def test_a_model_with_larger_maps_does_not_dominate() -> None:
+    x, y = faces(3), faces(3, seed=9)
+
+    def loss_and_gradient(*networks: Toy) -> tuple[Tensor, Tensor]:
+        objective = Objective(MrPmt(), [Shallow(network, SPLITS) for network in networks])
+        moving = x.clone().requires_grad_()
+        loss = objective.loss(moving, objective.features(y))
+        (gradient,) = torch.autograd.grad(loss.sum(), moving)
+        return loss.detach(), gradient
+
+    plain, tiled = loss_and_gradient(Toy(0), Toy(1)), loss_and_gradient(Toy(0), Tiled(1))
+    torch.testing.assert_close(tiled, plain)
+    first, second = loss_and_gradient(Toy(0))[1], loss_and_gradient(Toy(1))[1]
+    torch.testing.assert_close(tiled[1], (first + second) / 2)
 
 
 # ---- starts and augmentations ----------------------------------------------------------------------------------------
@@ -497,10 +526,11 @@ def test_protect_keeps_the_contract_under_the_host() -> None:
     before = {name: value.clone() for name, value in network.state_dict().items()}
     images = faces(3).float()
     with torch.no_grad():  # whatever the caller's mode
-        out, extra = protect_checked(Pmt(steps=5, layers="all"), images, context("abc", network))
-    assert out.dtype == torch.float32
-    assert not out.requires_grad
-    assert set(extra) == {"loss_start", "loss_end", "iterations"}
+        protected = protect_checked(Pmt(steps=5, layers="all"), images, context("abc", network))
+    assert protected.images is not None
+    assert protected.images.dtype == torch.float32
+    assert not protected.images.requires_grad
+    assert set(protected.extra) == {"loss_start", "loss_end", "iterations"}
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
     assert all(parameter.grad is None for parameter in network.parameters())
 
@@ -531,3 +561,67 @@ def test_mr_pmt_serves_every_authorised_model_and_pmt_only_one() -> None:
     assert left(both, first, start) < 0.2
     assert left(both, second, start) < 0.2
     assert left(one, second, start) > 2 * left(both, second, start)
+
+
+# ---- noise as strong as PMT ------------------------------------------------------------------------------------------
+
+
+def upload(params: PmtNoise, images: Tensor, network: Toy, uploaded: tuple[str, ...], seed: int = 3) -> Protected:
+    """What the host gets of `images`, which are named a, b, c ..."""
+    ctx = context("abcdefgh"[: len(images)], network, seed=seed, uploaded=uploaded)
+    protected = protect_checked(params, images, ctx)
+    assert protected.images is None
+    assert tuple(protected.features) == uploaded
+    return protected
+
+
+@pytest.mark.parametrize("uploaded", [("stage2",), ("stem", "stage1", "stage2")])
+def test_noise_is_what_pmt_changes_in_another_order(uploaded: tuple[str, ...]) -> None:
+    images, network = faces(3), Toy(0)
+    shared: dict[str, Any] = {"steps": 8, "augment": "noise", "kernel": "linear"}
+    protected = upload(PmtNoise(**shared), images, network, uploaded)
+    moved = Pmt(**shared).protect(images, context("abc", network)).images
+    assert moved is not None
+    moved = (moved * 255).round() / 255  # what the host would send of PMT
+    ratios = []
+    for split in uploaded:
+        (clean,), (pmt,) = network.features(images, [split]), network.features(moved, [split])
+        noise, change = (protected.features[split] - clean).flatten(1), (pmt - clean).flatten(1)
+        torch.testing.assert_close(noise.sort(dim=1).values, change.sort(dim=1).values, atol=1e-12, rtol=0)
+        torch.testing.assert_close(noise.norm(dim=1), change.norm(dim=1))
+        for i in range(3):
+            both = torch.stack([noise[i], change[i]])
+            assert abs(float(torch.corrcoef(both)[0, 1])) < 0.25  # the order is gone
+        ratios.append(change.norm(dim=1) / clean.flatten(1).norm(dim=1))
+    torch.testing.assert_close(protected.extra["noise_to_signal"], torch.stack(ratios).mean(dim=0))
+    assert set(protected.extra) == {"loss_start", "loss_end", "iterations", "noise_to_signal"}
+
+
+def test_shuffling_moves_values_over_channels_and_positions() -> None:
+    maps = torch.arange(2 * 4 * 3 * 5, dtype=torch.float64).reshape(2, 4, 3, 5)
+    mixed = shuffle(maps, context("ab"))
+    assert mixed.shape == maps.shape
+    for i in range(2):  # nothing leaves its image, much leaves its channel and its position
+        assert sorted(mixed[i].flatten().tolist()) == maps[i].flatten().tolist()
+        assert float((mixed[i] // 15 != maps[i] // 15).double().mean()) > 0.5
+        assert float((mixed[i] % 15 != maps[i] % 15).double().mean()) > 0.8
+    assert not torch.equal(mixed[0], mixed[1] - 60)  # each image has an order of its own
+
+
+def test_noise_does_not_depend_on_the_batch_and_repeats_with_its_seed() -> None:
+    images, network = faces(3), Toy(0)
+    params = PmtNoise(steps=4, augment="mix", init="blur")
+    whole = upload(params, images, network, ("stage1",)).features["stage1"]
+    alone = upload(params, images[:1], network, ("stage1",)).features["stage1"]
+    torch.testing.assert_close(alone[0], whole[0], atol=1e-9, rtol=0)
+    assert torch.equal(upload(params, images, network, ("stage1",)).features["stage1"], whole)
+    assert not torch.equal(upload(params, images, network, ("stage1",), seed=4).features["stage1"], whole)
+
+
+def test_noise_has_the_parameters_and_nearly_the_cost_of_pmt() -> None:
+    assert validated(PmtNoise, steps=7, layers="all").splits(SPLITS) == Pmt(layers="all").splits(SPLITS)
+    assert PmtNoise(steps=7).passes() == Pmt(steps=7).passes() + 2
+    with pytest.raises(ValueError, match="at most 1"):
+        PmtNoise().check_authorised(2)
+    with pytest.raises(ValueError, match='upload = "features"'):
+        PmtNoise(steps=1).protect(faces(1), context("a", Toy(0)))

@@ -15,7 +15,8 @@ from bench import metrics
 from bench.report import summary_rows
 from bench.report.answers import answers
 from bench.report.figures import Figure, Quantity, Table, duration
-from bench.report.recognition import measure_named, recognition_table
+from bench.report.measures import select
+from bench.report.recognition import layout_named, recognition_table
 from bench.report.rows import Part, Rows, mean
 from bench.report.summary import BARS, floors, image_table, overall, summaries, summary_table
 from bench.store import Results
@@ -59,7 +60,7 @@ def rows_of(table: Table) -> dict[str, list[Figure]]:
 
 
 def test_table_vii_by_hand(worked: Rows) -> None:
-    table = recognition_table(worked, worked.matrices[0], measure_named("VII"))
+    table = recognition_table(worked, worked.matrices[0], layout_named("VII"))
     assert [c.label for c in table.columns] == ["net-a", "net-b", "Average"]
     assert [r.kind for r in table.groups[0].rows] == ["clean", "model-free", "authorised", "authorised"]
     own, other, average = rows_of(table)["PMT:net-a"]
@@ -74,7 +75,7 @@ def test_table_vii_by_hand(worked: Rows) -> None:
 
 
 def test_the_fixed_threshold_is_the_cells_own(worked: Rows) -> None:
-    table = recognition_table(worked, worked.matrices[0], measure_named("VII-fixed"))
+    table = recognition_table(worked, worked.matrices[0], layout_named("VII-fixed"))
     own = rows_of(table)["PMT:net-a"][0]
     # at .2 the third pair is kept (.3 > .2), and the last impostor is accepted (.3 > .2)
     assert own.value == 0.75
@@ -82,7 +83,7 @@ def test_the_fixed_threshold_is_the_cells_own(worked: Rows) -> None:
 
 
 def test_zero_has_an_interval(worked: Rows) -> None:
-    table = recognition_table(worked, worked.matrices[0], measure_named("VII"))
+    table = recognition_table(worked, worked.matrices[0], layout_named("VII"))
     lost, _, average = rows_of(table)["PMT:net-b"]
     assert (lost.value, lost.low, lost.interval) == (0.0, 0.0, "Wilson")
     assert lost.high == pytest.approx(metrics.wilson_interval(0, 4)[1])
@@ -90,11 +91,11 @@ def test_zero_has_an_interval(worked: Rows) -> None:
 
 
 def test_ten_fold_and_cosine_use_their_columns(worked: Rows) -> None:
-    ten_fold = recognition_table(worked, worked.matrices[0], measure_named("ten-fold"))
+    ten_fold = recognition_table(worked, worked.matrices[0], layout_named("ten-fold"))
     scores = worked.scores[cell("PMT", "net-a", "net-b")]
     expected = metrics.ten_fold_accuracy(scores.flip_cross, scores.same, scores.fold).accuracy
     assert rows_of(ten_fold)["PMT:net-a"][1].value == pytest.approx(expected)
-    cosine = recognition_table(worked, worked.matrices[0], measure_named("cosine"))
+    cosine = recognition_table(worked, worked.matrices[0], layout_named("cosine"))
     assert rows_of(cosine)["PMT:net-a"][0].value == pytest.approx((0.9 + 0.9 + 0.3 + 0.9) / 4)
     assert all(f.paper is None for _, _, _, f in cosine.figures())
 
@@ -125,7 +126,7 @@ def test_model_free_defenses_have_no_utility(worked: Rows) -> None:
 
 def test_missing_figures_say_why(results: Results) -> None:
     rows = Rows(results)
-    table = recognition_table(rows, rows.matrices[0], measure_named("VII"))
+    table = recognition_table(rows, rows.matrices[0], layout_named("VII"))
     calfw = next(g for g in table.groups if g.label == "synth-calfw")
     by_row = {f"{r.defense}:{r.authorised}": r.figures for r in calfw.rows}
     failed = by_row["PMT:net-b"][0]
@@ -144,14 +145,14 @@ def test_a_cell_that_was_never_asked_for_is_missing(tmp_path: Path) -> None:
     gone = (cells["defense"] == "Noise 0.3") & (cells["evaluated"] == "net-b")
     pq.write_table(pa.Table.from_pandas(cells[~gone], preserve_index=False), path)
     rows = Rows(Results(results.folder))
-    figure = rows_of(recognition_table(rows, rows.matrices[0], measure_named("VII")))["Noise 0.3:"][1]
+    figure = rows_of(recognition_table(rows, rows.matrices[0], layout_named("VII")))["Noise 0.3:"][1]
     assert (figure.value, figure.status) == (None, "missing")
 
 
 def test_a_run_in_which_everything_failed(tmp_path: Path) -> None:
     spec = FakeRun(failed=lambda c: "no memory")
     rows = Rows(write_fake_run(tmp_path / "run", spec))
-    table = recognition_table(rows, rows.matrices[0], measure_named("VII"))
+    table = recognition_table(rows, rows.matrices[0], layout_named("VII"))
     assert {f.status for _, _, _, f in table.figures()} == {"failed"}
     assert all(s.kept.value is None and not s.meets_all for s in summaries(rows, rows.matrices[0]))
     found = answers(rows, rows.matrices[0], summaries(rows, rows.matrices[0]))
@@ -161,9 +162,9 @@ def test_a_run_in_which_everything_failed(tmp_path: Path) -> None:
 
 def test_repeats_are_pooled_over_people(tmp_path: Path) -> None:
     rows = Rows(write_fake_run(tmp_path / "run", FakeRun(repeats=3)))
-    table = recognition_table(rows, rows.matrices[0], measure_named("VII"))
+    table = recognition_table(rows, rows.matrices[0], layout_named("VII"))
     noise = next(r for r in table.groups[0].rows if r.defense == "Noise 0.3").figures[0]
-    cells = rows.at(rows.matrices[0], "synth-lfw", "Noise 0.3", "", "net-a")
+    cells = select(rows, dataset="synth-lfw", defense="Noise 0.3", evaluated="net-a")
     assert len(cells) == 3
     assert noise.n == 60
     assert noise.value == pytest.approx(np.mean([rows.scores[c.cell].hits().mean() for c in cells]))
@@ -172,7 +173,7 @@ def test_repeats_are_pooled_over_people(tmp_path: Path) -> None:
 
 def test_one_image_for_two_models(tmp_path: Path) -> None:
     rows = Rows(write_fake_run(tmp_path / "run", FakeRun(authorised=(("net-a", "net-b"),))))
-    table = recognition_table(rows, rows.matrices[0], measure_named("VII"))
+    table = recognition_table(rows, rows.matrices[0], layout_named("VII"))
     row = next(r for r in table.groups[0].rows if r.kind == "authorised")
     assert [f.role for f in row.figures] == ["authorised", "authorised", "unauthorised", "unauthorised"]
     assert row.figures[-1].value == row.figures[2].value
@@ -184,17 +185,17 @@ def test_one_image_for_two_models(tmp_path: Path) -> None:
 def test_clean_is_derived_when_the_suite_has_no_unprotected_defense(tmp_path: Path) -> None:
     spec = FakeRun(defenses=(("PMT", "pmt", True),))
     rows = Rows(write_fake_run(tmp_path / "run", spec))
-    first = recognition_table(rows, rows.matrices[0], measure_named("VII")).groups[0].rows[0]
+    first = recognition_table(rows, rows.matrices[0], layout_named("VII")).groups[0].rows[0]
     scores = rows.scores[cell("PMT", "net-a", "net-a")]
     assert first.kind == "clean"
     assert first.figures[0].value == pytest.approx(((scores.cos_clean > 0.35) == scores.same).mean())
 
 
 def test_claims_with_a_defense_column_belong_to_that_defense(tmp_path: Path) -> None:
-    claims = "dataset,defense,authorised,evaluated,accuracy_percent\nLFW,pmt,MobileFace,MobileFace,99.0\n"
+    claims = "dataset,defense,row,column,value,unit\nLFW,pmt,MobileFace,MobileFace,99.0,%\n"
     defenses = (("PMT", "pmt", True), ("Other", "other", True))
     rows = Rows(write_fake_run(tmp_path / "run", FakeRun(defenses=defenses, claims=claims)))
-    table = recognition_table(rows, rows.matrices[0], measure_named("VII"))
+    table = recognition_table(rows, rows.matrices[0], layout_named("VII"))
     papers = {(r.defense, r.authorised): r.figures[0].paper for r in table.groups[0].rows}
     assert papers["PMT", "net-a"] == pytest.approx(0.99)
     assert papers["Other", "net-a"] is None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from annotated_types import Ge, Le
 
@@ -165,6 +165,13 @@ class SynthTraining(TrainingSet):
 
         subjects, shots = training.table(self.groups)
         return training.draw(subjects[rows], shots[rows], self.frontal_share, self.any_age_share)
+
+    def attributes(self, rows: NDArray[np.int64]) -> Mapping[str, NDArray[Any]]:
+        """Age in years; gender, emotion and appearance group as text."""
+        from bench_synthfaces import training
+
+        subjects, shots = training.table(self.groups)
+        return training.describe(subjects[rows], shots[rows], self.frontal_share, self.any_age_share)
 
 
 @hookimpl

@@ -1,16 +1,22 @@
-"""Which pictures a recognition network is trained on: subject, shot, age and style of every one."""
+"""Which pictures a network is trained on: subject, shot, age, style and labels of every one."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .generator import Style, render
+from ._identity import Style, draw_person, draw_shot, subject_labels
+from .generator import EMOTIONS, GENDERS, GROUPS, render
 from .protocols import SEED
 
 Ints = NDArray[np.int64]
 AGES = (18.0, 78.0)  #: bounds of the random ages, in years
+STYLES: tuple[Style, Style] = ("wild", "frontal")
+_CHUNK = 1024  #: pictures described at once
 
 
 def table(groups: tuple[tuple[int, int], ...]) -> tuple[Ints, Ints]:
@@ -33,18 +39,41 @@ def draw(subjects: Ints, shots: Ints, frontal_share: float, any_age_share: float
     random age in `AGES`, the others near the usual one.
     """
     out = np.empty((len(subjects), 3, 112, 112), np.uint8)
+    for rows, age, style in _conditions(subjects, shots, frontal_share, any_age_share):
+        out[rows] = render(SEED, subjects[rows], shots[rows], age=age, style=style).images.numpy()
+    return out
+
+
+def describe(subjects: Ints, shots: Ints, frontal_share: float, any_age_share: float) -> dict[str, NDArray[Any]]:
+    """The labels ``(n,)`` of the pictures that `draw` makes of the same arguments, without drawing them: ``age`` in
+    years (float32); ``gender``, ``emotion`` and ``group`` as text."""
+    years, emotion = np.empty(len(subjects), np.float32), np.empty(len(subjects), np.int64)
+    gender, group = subject_labels(SEED, subjects)
+    for chosen, age, style in _conditions(subjects, shots, frontal_share, any_age_share):
+        for start in range(0, len(chosen), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            rows = chosen[part]
+            person = draw_person(SEED, subjects[rows])
+            shot = draw_shot(SEED, subjects[rows], shots[rows], person, age[part], style)
+            years[rows], emotion[rows] = shot.age.numpy(), shot.emotion.numpy()
+    return {
+        "age": years,
+        "gender": np.array(GENDERS)[gender],
+        "emotion": np.array(EMOTIONS)[emotion],
+        "group": np.array(GROUPS)[group],
+    }
+
+
+def _conditions(
+    subjects: Ints, shots: Ints, frontal_share: float, any_age_share: float
+) -> Iterator[tuple[Ints, torch.Tensor, Style]]:
+    """Rows that share a style, their ages in years (NaN: near the usual one), and the style."""
     # Two numbers in [0, 1) per picture: additive recurrences with irrational steps spread them evenly.
     frontal = np.modf(subjects * 0.754877666 + shots * 0.569840291)[0] < frontal_share
     free = np.modf(subjects * 0.569840291 + shots * 0.754877666)[0] < any_age_share
     years = AGES[0] + (AGES[1] - AGES[0]) * np.modf(subjects * 0.618033989 + shots * 0.414213562)[0]
     years[~free] = np.nan
-    for chosen, style in ((~frontal, "wild"), (frontal, "frontal")):
-        rows = np.flatnonzero(chosen)
+    for mask, style in zip((~frontal, frontal), STYLES, strict=True):
+        rows = np.flatnonzero(mask)
         if len(rows):
-            age = torch.from_numpy(years[rows]).float()
-            out[rows] = _render(subjects[rows], shots[rows], age, style)
-    return out
-
-
-def _render(subjects: Ints, shots: Ints, age: torch.Tensor, style: Style) -> NDArray[np.uint8]:
-    return render(SEED, subjects, shots, age=age, style=style).images.numpy()
+            yield rows, torch.from_numpy(years[rows]).float(), style

@@ -34,8 +34,8 @@ class Identity(Defense):
 class Noise(Defense):
     """Adds Gaussian noise of standard deviation ``sigma`` to every pixel of [0, 1] and clamps.
 
-    The paper's images with noise (Table VIII, ``x + delta``; section 6.3.2 names the amplitude 0.3). Its Table VI
-    adds the *feature* perturbation of PMT in shuffled order instead, which is a matter of the attack, not of this.
+    Noise on *images*: the paper's ``x + delta`` of Table VIII, of amplitude 0.3 (section 6.5). The "Random Noise" of
+    Table VI is noise on *features*, as strong as PMT's own: that is ``pmt-noise`` of the plugin ``pmt``.
     """
 
     sends: ClassVar[frozenset[Literal["image", "feature", "representation"]]] = frozenset({"image"})

@@ -1,4 +1,4 @@
-"""Privacy Minimization Transformation (PMT) and its form for several models (MR-PMT): parameters and declarations.
+"""Privacy Minimization Transformation (PMT), its form for several models (MR-PMT), and noise as strong as PMT.
 
 PMT starts from an image that has nothing to do with the face and moves it until the *shallow* model of the authorised
 service answers as it does for the face (paper, section 5.2, Equation 7, Algorithm 1). MR-PMT does so for several
@@ -9,7 +9,10 @@ defaults were measured (``docs/design/pmt-defaults.md``).
 
 Printed signs are wrong: Algorithm 1 *adds* the gradient of a distance that it wants to minimise. We subtract it.
 
-The arithmetic is in `transforms` and `optimise`, which import torch; this module does not.
+``pmt-noise`` is the paper's control for it: the same change of the features, in random order (Table VI).
+
+This module holds parameters and declarations. The arithmetic is in `transforms`, `optimise` and `shuffled`, which
+import torch; this module does not.
 """
 
 from __future__ import annotations
@@ -29,12 +32,15 @@ if TYPE_CHECKING:
 
     from bench.contracts import Context
 
-__all__ = ["MrPmt", "Pmt", "bench_defenses"]
+__all__ = ["MrPmt", "Pmt", "PmtNoise", "bench_defenses"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pmt(Defense):
     """PMT for one authorised model (section 5.2-5.3). Pixels and step sizes are in [0, 1] units.
+
+    It sends an image x~. A suite that uploads features has the host send E_c(x~) at its splits instead; the descent
+    does not depend on which of them are uploaded.
 
     Start
         ``init``: ``noise`` is grey plus Gaussian noise of standard deviation ``init_std``, clamped to [0, 1];
@@ -172,7 +178,32 @@ class MrPmt(Pmt):
         return tuple(weight / total for weight in self.weights)
 
 
+@dataclass(frozen=True, kw_only=True)
+class PmtNoise(Pmt):
+    """Noise on features as strong as PMT's own: the "Random Noise" of Table VI (section 6.3.2).
+
+    Runs PMT with the same parameters, takes what it changes at each uploaded split, d = E_c(x~) - E_c(x), shuffles
+    the values of d over channels and positions, and uploads E_c(x) + shuffled d. Its values are PMT's, so its
+    amplitude is, in every norm; only the order that PMT gave them is lost.
+    """
+
+    sends: ClassVar[frozenset[Literal["image", "feature", "representation"]]] = frozenset({"feature"})
+
+    def passes(self) -> float:
+        """Those of PMT, and one each for the features of face and obfuscated image."""
+        return super().passes() + 2
+
+    def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
+        """Float ``(n, 3, h, w)`` RGB in [0, 1] to features ``(n, c, h', w')`` at every split of ``ctx.uploaded``.
+
+        ``extra``: that of PMT, and ``noise_to_signal``: |d| / |E_c(x)|, Euclidean, the mean over the uploaded splits.
+        """
+        from bench_pmt.shuffled import upload_noise
+
+        return upload_noise(images, self, ctx)
+
+
 @hookimpl
 def bench_defenses() -> Mapping[str, type[Defense]]:
-    """``pmt`` and ``mr-pmt``."""
-    return {"pmt": Pmt, "mr-pmt": MrPmt}
+    """``pmt``, ``mr-pmt`` and ``pmt-noise``."""
+    return {"pmt": Pmt, "mr-pmt": MrPmt, "pmt-noise": PmtNoise}

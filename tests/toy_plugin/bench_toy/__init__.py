@@ -11,7 +11,7 @@ from bench import Attack, Dataset, Defense, Model, TrainingSet, hookimpl
 from bench_toy.attacks import ATTACKS
 from bench_toy.defenses import DEFENSES
 from bench_toy.faces import ToyFaces, ToyTraining
-from bench_toy.misbehaving import MISBEHAVING
+from bench_toy.misbehaving import BAD_ATTACKS, MISBEHAVING
 from bench_toy.models import MODELS
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def bench_defenses() -> Mapping[str, type[Defense]]:
 
 @hookimpl
 def bench_attacks() -> Mapping[str, type[Attack]]:
-    return ATTACKS
+    return {**ATTACKS, **BAD_ATTACKS}
 
 
 @hookimpl

@@ -121,13 +121,34 @@ class ToyTargets(Defense):
 
 @dataclass(frozen=True, kw_only=True)
 class ToyFeatures(Defense):
-    """Sends features only, so that an attack on images has nothing to see."""
+    """Sends nothing but features of the face, with a little noise."""
 
+    needs: ClassVar[frozenset[Need]] = frozenset({"shallow"})
     sends = frozenset({"feature"})
 
+    sigma: float = 0.01
+
     def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
-        """Never called."""
-        raise AssertionError("a defense whose cells make no sense was called")
+        """The maps at ``ctx.uploaded``."""
+        import torch
+
+        with torch.no_grad():
+            maps = ctx.shallow(ctx.authorised[0]).features(images, ctx.uploaded)
+        noisy = [m + self.sigma * ctx.randn(m) for m in maps]
+        return Protected(features=dict(zip(ctx.uploaded, noisy, strict=True)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToyBoth(ToyFeatures):
+    """Sends a grey image, or the features of the face itself: what is received tells which of them was uploaded."""
+
+    sends = frozenset({"image", "feature"})
+
+    def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
+        """Grey, beside the maps at ``ctx.uploaded``."""
+        import torch
+
+        return Protected(images=torch.full_like(images, 0.5), features=super().protect(images, ctx).features)
 
 
 DEFENSES: Mapping[str, type[Defense]] = {
@@ -138,4 +159,5 @@ DEFENSES: Mapping[str, type[Defense]] = {
     "toy-single": ToySingle,
     "toy-targets": ToyTargets,
     "toy-features": ToyFeatures,
+    "toy-both": ToyBoth,
 }

@@ -38,7 +38,10 @@ def faces(who: list[tuple[int, int]], seed: int, prefix: str) -> Faces:
         images=np.stack([draw(subject, image, seed) for subject, image in who]),
         subjects=np.array([subject for subject, _ in who]),
         sample_ids=np.array([f"{prefix}-{subject}-{image}" for subject, image in who]),
-        attributes={"age": np.array([20.0 + subject % 50 for subject, _ in who])},
+        attributes={
+            "age": np.array([20.0 + subject % 50 for subject, _ in who]),
+            "colour": np.array([("red", "green", "blue")[subject % 3] for subject, _ in who]),
+        },
     )
 
 

@@ -1,4 +1,4 @@
-"""Defenses that break their contract, each in one way."""
+"""Defenses and attacks that break their contract, each in one way."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from bench import Defense, Faces, Protected
+from bench import Attack, Defense, Faces, Protected, Received, Reconstructed
 
 if TYPE_CHECKING:
     import torch
 
     from bench.contracts import Context
-    from bench.hookspecs import Need
+    from bench.hookspecs import Examples, Need, Sees
 
 How = Literal[
     "raises", "hangs", "exits", "leaves", "segfaults", "nan", "shape", "range", "mutates", "integers", "nothing",
@@ -134,9 +134,167 @@ class ToyBadFit(Defense):
         raise AssertionError("a defense that could not be fitted was called")
 
 
+@dataclass(frozen=True, kw_only=True)
+class ToyBadFeatures(Defense):
+    """Misbehaves with the features that it sends."""
+
+    needs: ClassVar[frozenset[Need]] = frozenset({"shallow"})
+    sends = frozenset({"feature"})
+
+    how: Literal["missing", "shape", "nan", "numpy"] = "missing"
+
+    def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
+        """Do it."""
+        if self.how == "missing":
+            return Protected(features={"elsewhere": images})
+        maps: Any = ctx.shallow(ctx.authorised[0]).features(images, ctx.uploaded)[-1].detach()
+        changed = {"shape": maps[1:], "nan": maps * float("nan"), "numpy": maps.numpy()}
+        return Protected(features=dict.fromkeys(ctx.uploaded, changed[self.how]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToyBadAttack(Attack):
+    """Misbehaves in ``reconstruct``, on features so that it also has what it must not ask for."""
+
+    sees: ClassVar[frozenset[Sees]] = frozenset({"features"})
+
+    how: Literal[
+        "raises", "nan", "shape", "range", "mutates", "integers", "nothing", "a-tensor", "numpy", "extra-shape",
+        "extra-nan", "extra-moods", "asks-shallow", "asks-network",
+    ] = "raises"  # fmt: skip
+
+    def splits(self, available: Sequence[str], uploaded: Sequence[str]) -> Sequence[str]:
+        """All."""
+        return available
+
+    def reconstruct(self, received: Received, ctx: Context) -> Any:
+        """Do it."""
+        import torch
+
+        maps = next(iter(received.features.values()))
+        images = torch.full((len(maps), 3, 32, 32), 0.5, device=maps.device)
+        extra = torch.ones(len(maps), device=maps.device)
+        if self.how == "raises":
+            raise RuntimeError("the toy attacker gave up")
+        if self.how == "nothing":
+            return None
+        if self.how == "a-tensor":
+            return images
+        if self.how == "mutates":
+            maps.mul_(0)
+        if self.how == "asks-shallow":
+            ctx.shallow(ctx.authorised[0])
+        if self.how == "asks-network":
+            ctx.network(ctx.authorised[0])
+        changed: dict[str, Any] = {
+            "nan": images * float("nan"),
+            "shape": images[..., 1:],
+            "range": images * 255,
+            "integers": (images * 255).byte(),
+            "numpy": images.numpy(),
+        }
+        extras = {
+            "extra-shape": {"loss": extra.mean()},
+            "extra-nan": {"loss": extra * float("nan")},
+            "extra-moods": {f"of {len(maps)}": extra},
+        }
+        return Reconstructed(images=changed.get(self.how, images), extra=extras.get(self.how, {}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToyBadEyes(Attack):
+    """Misbehaves in ``estimate``."""
+
+    outputs = "attributes"
+
+    how: Literal["raises", "nan", "shape", "numpy", "nothing", "a-tensor", "mutates", "moods"] = "raises"
+
+    def estimate(self, images: torch.Tensor, ctx: Context) -> Any:
+        """Do it."""
+        good = images.mean((2, 3))
+        if self.how == "raises":
+            raise RuntimeError("the toy saw nothing")
+        if self.how == "mutates":
+            images.mul_(0)
+        return {
+            "nan": {"colour": good * float("nan")},
+            "shape": {"colour": good[1:]},
+            "numpy": {"colour": good.numpy()},
+            "nothing": {},
+            "a-tensor": good,
+            "mutates": {"colour": good},
+            "moods": {f"of {len(images)}": good},
+        }[self.how]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToyUnfinished(Attack):
+    """Declares what it does not define."""
+
+    gives: Literal["images", "attributes"] = "images"
+    learns: Literal["nothing", "clean"] = "nothing"
+
+    @property
+    def outputs(self) -> Literal["images", "attributes"]:  # type: ignore[override]
+        """What the suite says."""
+        return self.gives
+
+    @property
+    def trains_on(self) -> Literal["nothing", "clean"]:  # type: ignore[override]
+        """What the suite says."""
+        return self.learns
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToyBadLearner(Attack):
+    """Returns from ``fit`` what is no tensor, or nothing at all."""
+
+    trains_on = "clean"
+
+    learnt: Literal["a number", "nothing"] = "a number"
+
+    def fit(self, examples: Examples, ctx: Context) -> Any:
+        """A number in the place of a tensor, or an empty state."""
+        return {"mean": 3} if self.learnt == "a number" else {}
+
+    def reconstruct(self, received: Received, ctx: Context) -> Reconstructed:
+        """What was received."""
+        assert received.images is not None
+        return Reconstructed(images=received.images.clone())
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToyGreedy(Attack):
+    """Asks for splits that nobody has, for none, or fails while it is asked."""
+
+    sees: ClassVar[frozenset[Sees]] = frozenset({"features"})
+
+    how: Literal["refuses", "invents", "none", "raises"] = "refuses"
+
+    def splits(self, available: Sequence[str], uploaded: Sequence[str]) -> Sequence[str]:
+        """Do it."""
+        if self.how == "refuses":
+            raise ValueError("works on a split called 'tail' only")
+        if self.how == "raises":
+            raise KeyError("stem")
+        return ["tail"] if self.how == "invents" else []
+
+    def reconstruct(self, received: Received, ctx: Context) -> Reconstructed:
+        """Never called."""
+        raise AssertionError("an attack that cannot have its features was called")
+
+
 MISBEHAVING: Mapping[str, type[Defense]] = {
     "toy-misbehave": ToyMisbehave,
     "toy-forger": ToyForger,
     "toy-vandal": ToyVandal,
     "toy-bad-fit": ToyBadFit,
+    "toy-bad-features": ToyBadFeatures,
+}
+BAD_ATTACKS: Mapping[str, type[Attack]] = {
+    "toy-bad-attack": ToyBadAttack,
+    "toy-bad-eyes": ToyBadEyes,
+    "toy-unfinished": ToyUnfinished,
+    "toy-bad-learner": ToyBadLearner,
+    "toy-greedy": ToyGreedy,
 }

@@ -49,7 +49,7 @@ class ToyModel(Model):
             "validate_on": sorted(job.validate_on),
         }
         job.work.mkdir(parents=True, exist_ok=True)
-        (job.work / f"{job.model}.json").write_text(json.dumps(card))
+        (job.work / f"{job.name}.json").write_text(json.dumps(card))
         return {**card, "sha256": f"of {card['images']} images"}
 
 

@@ -30,8 +30,13 @@ class ToyNetwork(nn.Module):
             maps["block"] = torch.tanh(self.block(stem))
         return [maps[split] for split in splits]
 
+    def from_features(self, features: torch.Tensor, split: str) -> torch.Tensor:
+        """Embeddings ``(n, embedding_size)`` from the maps at a split."""
+        deepest = torch.tanh(self.block(features)) if split == "stem" else features
+        embedding: torch.Tensor = self.head(deepest.flatten(1))
+        return embedding
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Embeddings ``(n, embedding_size)``."""
         (deepest,) = self.features(images, ["block"])
-        embedding: torch.Tensor = self.head(deepest.flatten(1))
-        return embedding
+        return self.from_features(deepest, "block")

@@ -1,0 +1,178 @@
+"""What every stage works with: its job (inputs, plugins, device), faces read from artifacts, and uploads."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bench.cache import Artifact, Cache
+from bench.contracts import Context
+from bench.errors import ContractError
+from bench.hookspecs import Attack, Network
+from bench.plugins import discover
+from bench.types import Component, Faces, Pairs, Received, Stage
+
+
+class Job:
+    """One stage with access to its inputs, components and device."""
+
+    def __init__(self, stage: Stage, cache: Cache, progress: Callable[[float], None] | None = None) -> None:
+        self.stage = stage
+        self.cache = cache
+        self.progress = progress
+        self.device = torch.device(stage.options["device"])
+        self.batch: int = stage.options["batch"]
+
+    def input(self, role: str) -> Artifact:
+        """The verified artifact of an input stage."""
+        return self.cache.read(self.stage.inputs[role])
+
+    def component(self, role: str) -> Component:
+        """The only component of a role."""
+        return self.stage.components[role][0]
+
+    def context(self, who: str, **more: Any) -> Context:
+        """The context of a plugin call."""
+        return Context(device=self.device, seed=self.stage.seed, who=who, _progress=self.progress, **more)
+
+    def tell(self, share: float) -> None:
+        """Say how much of the stage is done."""
+        if self.progress is not None:
+            self.progress(share)
+
+    def batches(self, n: int) -> Iterator[slice]:
+        """Slices of at most the batch size that cover ``n`` samples."""
+        for start in range(0, n, self.batch):
+            yield slice(start, min(start + self.batch, n))
+
+    def to_float(self, images: NDArray[np.uint8]) -> torch.Tensor:
+        """uint8 ``(n, 3, h, w)`` -> float in [0, 1] on the device."""
+        return torch.from_numpy(np.ascontiguousarray(images)).to(self.device).float().div_(255.0)
+
+
+def build(component: Component) -> Any:
+    """The plugin's dataclass of a component, in this process."""
+    cls = discover().find(component.kind, component.name, component.label).cls
+    return cls(**component.params)
+
+
+@functools.lru_cache(maxsize=8)
+def _network(kind: str, name: str, params: tuple[tuple[str, Any], ...], weights: str, device: str) -> Network:
+    cls = discover().find(kind, name, name).cls
+    network = cls(**dict(params)).load()
+    network.to(device).eval().requires_grad_(False)
+    return network  # type: ignore[no-any-return]
+
+
+def network(component: Component, device: torch.device) -> Network:
+    """A model's network: frozen, in evaluation mode, on the device. Loaded once per worker."""
+    params = tuple(sorted(component.params.items()))
+    return _network(component.kind, component.name, params, component.weights or "", str(device))
+
+
+def read_faces(artifact: Artifact) -> Faces:
+    """The `Faces` of a faces artifact."""
+    table = artifact.tables["faces"]
+    attributes = {
+        n.removeprefix("attribute_"): table[n].to_numpy() for n in table.column_names if n.startswith("attribute_")
+    }
+    return Faces(
+        images=images_of(artifact),
+        subjects=table["subject"].to_numpy(),
+        sample_ids=np.array(table["sample_id"].to_pylist()),
+        attributes=attributes,
+    )
+
+
+def images_of(artifact: Artifact) -> NDArray[np.uint8]:
+    images: NDArray[Any] = artifact.tensors["images"]
+    return images
+
+
+def read_pairs(artifact: Artifact) -> Pairs:
+    """The `Pairs` of an evaluation faces artifact."""
+    table = artifact.tables["pairs"]
+    return Pairs(**{name: table[name].to_numpy() for name in ("left", "right", "same", "fold")})
+
+
+def authorised_models(job: Job) -> dict[str, Any]:
+    """The parts of a context that come from the authorised models: copies, which a defense cannot spoil for others."""
+    networks = {
+        c.label: (copy.deepcopy(network(c, job.device)), tuple(build(c).splits))
+        for c in job.stage.components.get("authorised", ())
+    }
+    return {"authorised": tuple(networks), "_networks": networks}
+
+
+def adversary(job: Job, attack: Attack) -> dict[str, Any]:
+    """The parts of a context that follow from what an attack may see."""
+    needs = frozenset({"shallow"} if "shallow_weights" in attack.sees else ())
+    return {"needs": needs, "uploaded": tuple(job.stage.options.get("uploaded", ())), **authorised_models(job)}
+
+
+def read_state(job: Job) -> dict[str, torch.Tensor]:
+    """What a plugin learnt before, on the device."""
+    if "state" not in job.stage.inputs:
+        return {}
+    return {k: torch.from_numpy(v.copy()).to(job.device) for k, v in job.input("state").tensors.items()}
+
+
+# ---- what was uploaded -----------------------------------------------------------------------------------------------
+
+
+class Uploads:
+    """What a client uploaded: the images or features of an artifact of ``faces`` or ``protect``.
+
+    ``model`` is whose features they are, ``splits`` at which; features that the client did not send are computed
+    from the images that it has or sent.
+    """
+
+    def __init__(self, job: Job, artifact: Artifact, model: Component | None, splits: Sequence[str]) -> None:
+        self.job = job
+        self.splits = tuple(splits)
+        self.native = {s: artifact.tensors[f"features/{s}"] for s in splits if f"features/{s}" in artifact.tensors}
+        self.pixels = artifact.tensors.get("images")
+        self.network = network(model, job.device) if model and set(splits) - set(self.native) else None
+        held = self.pixels if self.pixels is not None else next(iter(self.native.values()), None)
+        if held is None:
+            raise ContractError(f"{job.stage.name}: nothing was uploaded at {', '.join(splits) or 'any split'}")
+        self.n = len(held)
+
+    def images(self, rows: Any) -> torch.Tensor | None:
+        """The images of some rows, float in [0, 1]; none when only features were made."""
+        return None if self.pixels is None else self.job.to_float(self.pixels[rows])
+
+    @torch.no_grad()
+    def features(self, rows: Any) -> dict[str, torch.Tensor]:
+        """The features of some rows at every split."""
+        if self.network is None:
+            return {s: torch.from_numpy(self.native[s][rows]).to(self.job.device) for s in self.splits}
+        if self.pixels is None:
+            raise ContractError(f"{self.job.stage.name}: the defense sent no features at {', '.join(self.splits)}")
+        maps = self.network.features(self.job.to_float(self.pixels[rows]), self.splits)
+        return dict(zip(self.splits, maps, strict=True))
+
+    def received(self, rows: Any, *, images: bool) -> Received:
+        """What an adversary holds of some rows; ``images`` when images were uploaded."""
+        features = self.features(rows) if self.splits else {}
+        return Received(images=self.images(rows) if images else None, features=features)
+
+
+class LearningExamples:
+    """`bench.hookspecs.Examples`: uploads of auxiliary faces beside the faces."""
+
+    def __init__(self, faces: Faces, uploads: Uploads, *, with_images: bool) -> None:
+        self.images = faces.images
+        self.subjects = faces.subjects
+        self._uploads = uploads
+        self._with_images = with_images
+
+    def received(self, rows: NDArray[np.int64]) -> Received:
+        """The uploads of some of the faces."""
+        return self._uploads.received(rows, images=self._with_images)

@@ -1,0 +1,159 @@
+"""What a chart of the report is made of: plain data, no plotting library. `bench.report.drawing` draws it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from bench.report.figures import Column, Figure, Group, Quantity, Row, Table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Style:
+    """How a curve or mark looks: the ``index``-th category, or step ``index`` of ``steps``, or ``neutral``."""
+
+    index: int = 0
+    steps: int = 0
+    neutral: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """One line: a figure at each position."""
+
+    label: str
+    xs: Sequence[float]
+    figures: Sequence[Figure]
+    style: Style
+
+    @property
+    def values(self) -> list[float]:
+        """The values that there are."""
+        return [f.value for f in self.figures if f.value is not None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """One set of axes: a data set, say."""
+
+    title: str
+    curves: Sequence[Curve]
+
+    def spoken(self, chart: Chart) -> str:
+        """The panel in a sentence, for those who do not see it."""
+        q = chart.quantity
+        told = [
+            f"{c.label}: {q.shown(c.values[0])} to {q.shown(c.values[-1])}" if c.values else f"{c.label}: no figure"
+            for c in self.curves
+        ]
+        span = f" from {chart.xs[0]:g} to {chart.xs[-1]:g}" if chart.xs else ""
+        name = f"{chart.title}, {self.title}" if self.title else chart.title
+        return f"{name}: {q.name} against {chart.x}{span}. {'; '.join(told)}."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chart:
+    """A chart: panels that share their axes. ``number`` is the paper's figure, ``source`` the rows it is made of."""
+
+    number: str
+    title: str
+    caption: str
+    experiment: str
+    x: str
+    quantity: Quantity
+    panels: Sequence[Panel]
+    source: str
+    notes: Sequence[str] = field(default_factory=tuple)
+
+    @property
+    def xs(self) -> list[float]:
+        """All positions, rising."""
+        return sorted({x for p in self.panels for c in p.curves for x in c.xs})
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """What the vertical axis has to hold: every value, and every interval."""
+        figures = [f for p in self.panels for c in p.curves for f in c.figures]
+        found = [v for f in figures for v in (f.value, f.low, f.high) if v is not None]
+        scale = self.quantity.scale
+        return (min(found) * scale, max(found) * scale) if found else (0.0, 1.0)
+
+    @property
+    def legend(self) -> list[tuple[str, Style]]:
+        """Each label once, with its style."""
+        return list({c.label: c.style for p in self.panels for c in p.curves}.items())
+
+    @property
+    def table(self) -> Table:
+        """The same figures as a table: curves down, positions across."""
+        xs = self.xs
+        missing = Figure(status="missing", reason="the suite does not ask for this combination")
+        groups = []
+        for panel in self.panels:
+            made = []
+            for curve in panel.curves:
+                known = dict(zip(curve.xs, curve.figures, strict=True))
+                made.append(Row(label=curve.label, kind="model-free", figures=[known.get(x, missing) for x in xs]))
+            groups.append(Group(label=panel.title, rows=made))
+        return Table(
+            name=f"figure-{self.number}",
+            title=f"{self.title}: the numbers",
+            caption=f"{self.quantity.name}, by {self.x}.",
+            columns=[Column(label=f"{x:g}", quantity=self.quantity) for x in xs],
+            groups=groups,
+            experiment=self.experiment,
+            source=self.source,
+            notes=self.notes,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spot:
+    """One setting in a scatter plot: ``number`` is its row in the table beside it, ``values`` are its parameters,
+    ``gap`` is y minus x, and ``profile`` whether it is where one wants to be (none: no figure)."""
+
+    number: int
+    label: str
+    values: Sequence[str]
+    x: Figure
+    y: Figure
+    gap: float | None
+    style: Style
+    marker: int
+    profile: bool | None
+
+    def numbered(self, number: int) -> Spot:
+        """The same with a number."""
+        return replace(self, number=number)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scatter:
+    """A scatter plot: ``zone`` (x0, x1, y0, y1, as shown) is where one wants to be; ``params`` name the columns of
+    the spots' values; ``colours`` and ``shapes`` are the legends of two of them."""
+
+    title: str
+    caption: str
+    experiment: str
+    x: Quantity
+    y: Quantity
+    gap: Quantity
+    spots: Sequence[Spot]
+    params: Sequence[str]
+    colours: Sequence[tuple[str, Style]]
+    shapes: Sequence[tuple[str, int]]
+    colour_name: str
+    shape_name: str
+    clean: Figure
+    verdict: str
+    zone: tuple[float, float, float, float] | None = None
+    notes: Sequence[str] = field(default_factory=tuple)
+
+    @property
+    def spoken(self) -> str:
+        """The plot in a sentence."""
+        told = [
+            f"{s.number}, {s.label}: {self.y.shown(s.y.value)} and {self.x.shown(s.x.value)}" for s in self.spots[:12]
+        ]
+        more = f"; and {len(self.spots) - 12} more" if len(self.spots) > 12 else ""
+        return f"{self.title}: {self.y.name} and {self.x.name} of {len(self.spots)} settings. {'; '.join(told)}{more}."

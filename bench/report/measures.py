@@ -1,0 +1,513 @@
+"""What the report measures: the one place where per-sample rows become numbers.
+
+A `Measure` says which values a cell has, one per sample; `figure` pools the values of some cells to a `Figure` with N
+and a 95 % interval. Tables, plots and claims differ in the cells that they select, never in how they count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from bench import metrics
+from bench.errors import SuiteError, did_you_mean
+from bench.report.figures import Figure, Quantity, Role, plural
+from bench.report.rows import CellRow, Floats, Part, Rows, Scores, mean, why_absent
+
+AGE = "age"
+ALIASES = {"race": "group"}  # an attribute of the paper, and what takes its place where a classifier has no such one
+_VERIFICATION = "samples/verification.parquet by cell"
+_IMAGES = "samples/images.parquet by experiment, dataset, defense, authorised, repeat, attack"
+_ATTRIBUTES = "samples/attributes.parquet by cell, attribute"
+_UP = "samples/up.parquet by cell, sigma"
+
+
+_RECOGNISED = frozenset({"recognition", "images"})
+_ESTIMATED = frozenset({"attributes"})
+_ANY = _RECOGNISED | _ESTIMATED
+
+
+@dataclass(frozen=True, kw_only=True)
+class At:
+    """Where to measure on the axes that need no run of their own.
+
+    ``sigma``: the noise level of Equation 9, by default the first of the experiment. ``kappa``: the threshold, by
+    default the calibrated one (measures named "fixed" take the experiment's).
+    """
+
+    sigma: float | None = None
+    kappa: float | None = None
+
+
+Values = Callable[[Rows, CellRow, At], Part | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """A measure: ``values`` gives one number per sample of a cell, or none where the cell has no such rows.
+
+    ``share``: the numbers are decisions, 0 or 1. ``outputs``: which attacks have such numbers. ``once_per``: the
+    numbers do not depend on the evaluated model, so of the cells that share this key one counts. ``missing`` says why
+    a cell that ended well can be without the number.
+    """
+
+    name: str
+    about: str
+    quantity: Quantity
+    values: Values
+    source: str
+    share: bool = False
+    outputs: frozenset[str] = _ANY
+    once_per: Callable[[CellRow], Hashable] | None = None
+    missing: str = "the rows of the cell hold no such number"
+
+    def of(self, cells: Iterable[CellRow]) -> list[CellRow]:
+        """Those of the cells that count, in order."""
+        cells = [c for c in cells if c.outputs in self.outputs]
+        if self.once_per is None:
+            return cells
+        chosen: dict[Hashable, CellRow] = {}
+        for cell in cells:
+            key = self.once_per(cell)
+            if key not in chosen or (chosen[key].status != "ok" and cell.status == "ok"):
+                chosen[key] = cell
+        return list(chosen.values())
+
+
+def select(rows: Rows, **where: Any) -> list[CellRow]:
+    """The cells whose fields have the given values, in the suite's order; a collection means any of its members.
+
+    Raises TypeError for what is no field of `CellRow`.
+    """
+    unknown = sorted(set(where) - CellRow.__dataclass_fields__.keys())
+    if unknown:
+        raise TypeError(f"expected fields of a cell, got {', '.join(unknown)}")
+    wanted = {k: v if isinstance(v, list | tuple | set | frozenset) else (v,) for k, v in where.items()}
+    return [c for c in rows.cells if all(getattr(c, k) in v for k, v in wanted.items())]
+
+
+def figure(
+    rows: Rows,
+    cells: Sequence[CellRow],
+    measure: Measure | str,
+    *,
+    sigma: float | None = None,
+    kappa: float | None = None,
+    paper: float | None = None,
+    role: Role | None = None,
+) -> Figure:
+    """All samples of all cells together; the reason where there is none. ``role`` is by default that of the cells.
+
+    Wilson's interval for the decisions of one cell, otherwise a bootstrap over the people that the samples show.
+    """
+    measure = measure_named(measure) if isinstance(measure, str) else measure
+    at = At(sigma=sigma, kappa=kappa)
+    cells = measure.of(cells)
+    found = {c.cell: measure.values(rows, c, at) for c in cells}
+    parts = [part for part in found.values() if part is not None]
+    about: dict[str, Any] = {"role": role or _one({c.role for c in cells}) or "any", "cells": tuple(found)}
+    about["attack"] = _one({c.attack for c in cells}) or ""
+    status, reason = _why_absent([c for c in cells if found[c.cell] is None], measure)
+    if not parts:
+        return Figure(status=status, reason=reason, **about)
+    infinite = sum(int(np.isinf(p.values).sum()) for p in parts)
+    if infinite and infinite == sum(len(p.values) for p in parts):
+        reason = f"the images equal the originals: {measure.quantity.name} is infinite"
+        return Figure(status="infinite", reason=reason, **about)
+    method: Literal["Wilson", "bootstrap"] = "Wilson" if measure.share and len(parts) == 1 else "bootstrap"
+    notes = [f"without {plural(infinite, 'image')} for which it is infinite"] if infinite else []
+    if len(parts) < len(cells):
+        others = f"the others: {status}, {reason or 'no reason given'}"
+        notes.append(f"{len(parts)} of {plural(len(cells), 'cell')}; {others}")
+    pooled = mean(parts, method=method, share=measure.share, paper=paper, **about)
+    return replace(pooled, note="; ".join(notes) or None)
+
+
+def _why_absent(cells: Sequence[CellRow], measure: Measure) -> tuple[str, str | None]:
+    """Status and reason of the cells without such a number; those that did not end well first."""
+    if cells and all(c.status == "ok" for c in cells):
+        return "missing", measure.missing
+    return why_absent(cells)
+
+
+def _one(values: set[Any]) -> Any:
+    return next(iter(values)) if len(values) == 1 else None
+
+
+# ---- recognition -----------------------------------------------------------------------------------------------------
+
+
+def _scored(values: Callable[[Scores, CellRow, At], Floats | None]) -> Values:
+    def of(rows: Rows, cell: CellRow, at: At) -> Part | None:
+        scores = rows.scores.get(cell.cell)
+        found = None if scores is None else values(scores, cell, at)
+        return None if scores is None or found is None else Part(found, people(cell, scores.person), scores.pair)
+
+    return of
+
+
+def people(cell: CellRow, subjects: Any) -> Any:
+    """Names of the subjects ``(n,)`` that are unique across data sets."""
+    return np.array([f"{cell.dataset}/{s}" for s in subjects], dtype=object)
+
+
+def _above(scores: Scores, kappa: float | None) -> Floats:
+    return (scores.cos_self > (scores.kappa_calibrated if kappa is None else kappa)).astype(np.float64)
+
+
+def _ten_fold(values: Floats, of: Scores) -> Floats | None:
+    if not np.isfinite(values).all():
+        return None
+    found = metrics.ten_fold_accuracy(values, of.same, of.fold)
+    return None if found.accuracy is None else found.hits.astype(np.float64)
+
+
+def _first(ranks: Floats) -> Floats | None:
+    """Whether each defined rank is the first; none where no rank is defined."""
+    return np.where(np.isfinite(ranks), ranks == 1, np.nan) if np.isfinite(ranks).any() else None
+
+
+# ---- images ----------------------------------------------------------------------------------------------------------
+
+
+def _of_image(column: str) -> Values:
+    def of(rows: Rows, cell: CellRow, at: At) -> Part | None:
+        table = rows.images_of(cell)
+        values = numbers(table, column)
+        if values is None:
+            return None
+        if column == "psnr" and "psnr_infinite" in table:
+            values = np.where(table["psnr_infinite"].astype(bool), np.inf, values)
+        return Part(values, people(cell, table["subject"]), table["sample_id"].to_numpy(dtype=object))
+
+    return of
+
+
+def numbers(table: pd.DataFrame, column: str) -> Floats | None:
+    """A column with nulls as NaN; none where it holds no number."""
+    if table.empty or column not in table:
+        return None
+    values: Floats = pd.to_numeric(table[column], errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    infinite = column == "psnr" and "psnr_infinite" in table and bool(table["psnr_infinite"].any())
+    return values if infinite or not np.isnan(values).all() else None
+
+
+def extra_measure(column: str) -> Measure:
+    """A number of a plugin's own, such as ``extra_loss_end``."""
+    return Measure(
+        name=column,
+        about="A number of the plugin's own.",
+        quantity=Quantity(name=column, digits=4),
+        values=_of_image(column),
+        source=f"{_IMAGES}: {column}",
+        once_per=lambda c: c.upload_key,
+    )
+
+
+# ---- attributes and UP -----------------------------------------------------------------------------------------------
+
+
+def _of_attribute(attribute: str, column: Literal["value", "floor"]) -> Values:
+    def of(rows: Rows, cell: CellRow, at: At) -> Part | None:
+        table = rows.attributes_of(cell, attribute)
+        if table.empty and attribute in ALIASES:
+            table = rows.attributes_of(cell, ALIASES[attribute])
+        values = numbers(table, column)
+        if values is None:
+            return None
+        return Part(values, people(cell, table["subject"]), table["sample_id"].to_numpy(dtype=object))
+
+    return of
+
+
+def _of_up(utility: bool, privacy: Literal["dist", "lpips"] | None) -> Values:
+    """The terms of Equation 9 that are asked for, added up per sample."""
+
+    def of(rows: Rows, cell: CellRow, at: At) -> Part | None:
+        table = rows.up_of(cell, at.sigma)
+        if table.empty:
+            return None
+        total: Floats = np.zeros(len(table))
+        if utility:
+            kappa = rows.calibrated(cell) if at.kappa is None else at.kappa
+            total = total + (table["cosine"].to_numpy(np.float64) > kappa)
+        if privacy:
+            distances = numbers(table, privacy)
+            if distances is None:
+                return None
+            total = total + distances
+        return Part(total, people(cell, table["subject"]), table["sample_id"].to_numpy(dtype=object))
+
+    return of
+
+
+# ---- the registry ----------------------------------------------------------------------------------------------------
+
+
+def _accuracy(name: str) -> Quantity:
+    return Quantity(name=name, unit="%", digits=1, better="split")
+
+
+def _percent(name: str, better: Literal["higher", "lower"]) -> Quantity:
+    return Quantity(name=name, unit="%", digits=1, better=better)
+
+
+_NO_RANKS = "the rows hold no ranks"
+_NO_LPIPS = "LPIPS needs the VGG-16 weights, which were not there when this was run"
+_RECOGNITION = (
+    Measure(
+        name="accuracy",
+        about="Equation 10: cos(f(x̃₁), f(x₁)) > κ and (cos(f(x̃₁), f(x₂)) > κ) = (same person), κ calibrated.",
+        quantity=_accuracy("accuracy"),
+        outputs=_RECOGNISED,
+        values=_scored(lambda s, _, at: s.hits(at.kappa)),
+        source=f"{_VERIFICATION}: cos_self, cos_cross, same, kappa_calibrated",
+        share=True,
+    ),
+    Measure(
+        name="accuracy-fixed",
+        about="Equation 10 at the fixed κ of the experiment.",
+        quantity=_accuracy("accuracy at the fixed κ"),
+        outputs=_RECOGNISED,
+        values=_scored(lambda s, c, _: s.hits(c.kappa)),
+        source=f"{_VERIFICATION}: cos_self, cos_cross, same; kappa of cells.parquet",
+        share=True,
+    ),
+    Measure(
+        name="clean-accuracy",
+        about="Equation 10 with x₁ in place of x̃₁, on the same pairs, κ calibrated.",
+        quantity=_percent("clean accuracy", "higher"),
+        outputs=_RECOGNISED,
+        values=_scored(lambda s, _, at: s.clean_hits(at.kappa)),
+        source=f"{_VERIFICATION}: cos_clean, same, kappa_calibrated",
+        share=True,
+    ),
+    Measure(
+        name="clean-accuracy-fixed",
+        about="Equation 10 with x₁ in place of x̃₁, on the same pairs, at the fixed κ.",
+        quantity=_percent("clean accuracy at the fixed κ", "higher"),
+        outputs=_RECOGNISED,
+        values=_scored(lambda s, c, _: s.clean_hits(c.kappa)),
+        source=f"{_VERIFICATION}: cos_clean, same; kappa of cells.parquet",
+        share=True,
+    ),
+    Measure(
+        name="accuracy-drop",
+        about="Clean accuracy minus accuracy, pair by pair.",
+        quantity=Quantity(name="drop from clean", unit="points", digits=1, better="lower"),
+        outputs=_RECOGNISED,
+        values=_scored(lambda s, _, at: s.clean_hits(at.kappa) - s.hits(at.kappa)),
+        source=f"{_VERIFICATION}: cos_self, cos_cross, cos_clean, same, kappa_calibrated",
+    ),
+    Measure(
+        name="ten-fold",
+        about="10-fold verification accuracy of protected against clean faces (Huang et al. 2007, LFW, view 2).",
+        quantity=_accuracy("10-fold accuracy"),
+        outputs=_RECOGNISED,
+        values=_scored(lambda s, *_: _ten_fold(s.flip_cross, s)),
+        source=f"{_VERIFICATION}: flip_cross, same, fold",
+        share=True,
+        missing="scores are not finite, or all in one fold",
+    ),
+    Measure(
+        name="clean-ten-fold",
+        about="10-fold verification accuracy of clean faces.",
+        quantity=_percent("clean 10-fold accuracy", "higher"),
+        outputs=_RECOGNISED,
+        values=_scored(lambda s, *_: _ten_fold(s.flip_clean, s)),
+        source=f"{_VERIFICATION}: flip_clean, same, fold",
+        share=True,
+        missing="scores are not finite, or all in one fold",
+    ),
+    Measure(
+        name="cosine",
+        about="COS: cosine of the embeddings of what the attack ends with and of the original (section 6.2).",
+        quantity=Quantity(name="cosine", digits=3, better="split"),
+        outputs=_RECOGNISED,
+        values=_scored(lambda s, *_: s.cos_self),
+        source=f"{_VERIFICATION}: cos_self",
+    ),
+    Measure(
+        name="srra",
+        about="Success rate of the reconstruction attack: COS above the calibrated κ (section 6.2).",
+        quantity=Quantity(name="SRRA", digits=2, better="higher"),
+        outputs=_RECOGNISED,
+        values=_scored(lambda s, _, at: _above(s, at.kappa)),
+        source=f"{_VERIFICATION}: cos_self, kappa_calibrated",
+        share=True,
+    ),
+    Measure(
+        name="srra-fixed",
+        about="Success rate of the reconstruction attack: COS above the fixed κ of the experiment.",
+        quantity=Quantity(name="SRRA at the fixed κ", digits=2, better="higher"),
+        outputs=_RECOGNISED,
+        values=_scored(lambda s, c, _: _above(s, c.kappa)),
+        source=f"{_VERIFICATION}: cos_self; kappa of cells.parquet",
+        share=True,
+    ),
+    Measure(
+        name="rank-1",
+        about="Re-identification: the own original is the most similar of all originals. Chance is 1 / their number.",
+        quantity=_percent("re-identified at rank 1", "lower"),
+        outputs=_RECOGNISED,
+        values=_scored(lambda s, *_: _first(s.rank)),
+        source=f"{_VERIFICATION}: rank, gallery",
+        share=True,
+        missing=_NO_RANKS,
+    ),
+    Measure(
+        name="rank-1-enrolled",
+        about="Re-identification: another picture of the person is the most similar of all enrolled ones.",
+        quantity=_percent("enrolled picture at rank 1", "lower"),
+        outputs=_RECOGNISED,
+        values=_scored(lambda s, *_: _first(s.rank_enrolled)),
+        source=f"{_VERIFICATION}: rank_enrolled (genuine pairs), gallery",
+        share=True,
+        missing=_NO_RANKS,
+    ),
+    Measure(
+        name="fmr-match",
+        about="Re-identification: similarity to the original above the threshold of the calibrated false match rate.",
+        quantity=_percent("matched at the calibrated FMR", "lower"),
+        outputs=_RECOGNISED,
+        values=_scored(lambda s, *_: _above(s, None)),
+        source=f"{_VERIFICATION}: cos_self, kappa_calibrated, fmr",
+        share=True,
+    ),
+)
+_PICTURES = (
+    Measure(
+        name="ssim",
+        about=f"SSIM to the original (Wang et al. 2004): {metrics.SSIM_VARIANT}.",
+        quantity=Quantity(name="SSIM", digits=3, better="lower"),
+        values=_of_image("ssim"),
+        source=f"{_IMAGES}: ssim",
+        once_per=lambda c: c.upload_key,
+    ),
+    Measure(
+        name="psnr",
+        about="10 log₁₀(255² / mean squared error); infinite values are counted, never averaged.",
+        quantity=Quantity(name="PSNR", unit="dB", digits=2, better="lower"),
+        values=_of_image("psnr"),
+        source=f"{_IMAGES}: psnr, psnr_infinite",
+        once_per=lambda c: c.upload_key,
+    ),
+    Measure(
+        name="lpips",
+        about="LPIPS distance to the original (Zhang et al. 2018, VGG).",
+        quantity=Quantity(name="LPIPS", digits=3, better="higher"),
+        values=_of_image("lpips"),
+        source=f"{_IMAGES}: lpips",
+        once_per=lambda c: c.upload_key,
+        missing=_NO_LPIPS,
+    ),
+    Measure(
+        name="upload-bytes",
+        about="What leaves the client per face.",
+        quantity=Quantity(name="upload", unit="bytes", digits=0, better="lower"),
+        values=_of_image("upload_bytes"),
+        source=f"{_IMAGES}: upload_bytes",
+        once_per=lambda c: c.upload_key,
+    ),
+)
+_NO_UP = "no attribute was estimated with noise on what is uploaded"
+_TRADEOFF = (
+    Measure(
+        name="up",
+        about="UP(σ, κ) of Equation 9 with the distances of the estimated attributes m_i.",
+        quantity=Quantity(name="UP", digits=3, better="higher"),
+        outputs=_ESTIMATED,
+        values=_of_up(True, "dist"),
+        source=f"{_UP}: cosine, dist",
+        missing=_NO_UP,
+    ),
+    Measure(
+        name="up-lpips",
+        about="UP(σ, κ) of Equation 9 with LPIPS in place of the m_i (section 6.2): the paper's.",
+        quantity=Quantity(name="UP by LPIPS", digits=3, better="higher"),
+        outputs=_ESTIMATED,
+        values=_of_up(True, "lpips"),
+        source=f"{_UP}: cosine, lpips",
+        missing=_NO_LPIPS,
+    ),
+    Measure(
+        name="utility",
+        about="The first term of Equation 9: cos(f(x̃), f(x)) > κ, with noise σ on both.",
+        quantity=Quantity(name="utility", digits=3, better="higher"),
+        outputs=_ESTIMATED,
+        values=_of_up(True, None),
+        source=f"{_UP}: cosine",
+        share=True,
+        missing=_NO_UP,
+    ),
+    Measure(
+        name="privacy",
+        about="The second term of Equation 9: the mean distance of the estimated attributes.",
+        quantity=Quantity(name="privacy", digits=3, better="higher"),
+        outputs=_ESTIMATED,
+        values=_of_up(False, "dist"),
+        source=f"{_UP}: dist",
+        missing=_NO_UP,
+    ),
+    Measure(
+        name="privacy-lpips",
+        about="The second term of Equation 9 with LPIPS in place of the m_i.",
+        quantity=Quantity(name="privacy by LPIPS", digits=3, better="higher"),
+        outputs=_ESTIMATED,
+        values=_of_up(False, "lpips"),
+        source=f"{_UP}: lpips",
+        missing=_NO_LPIPS,
+    ),
+    Measure(
+        name="age-difference",
+        about="Absolute difference of the estimated ages of what the attack sees and of the original.",
+        quantity=Quantity(name="age difference", unit="years", digits=2, better="higher"),
+        outputs=_ESTIMATED,
+        once_per=lambda c: (c.upload_key, c.attack),
+        values=_of_attribute(AGE, "value"),
+        source=f"{_ATTRIBUTES}: value",
+        missing="the attack estimates no age",
+    ),
+)
+MEASURES: Mapping[str, Measure] = {m.name: m for m in (*_RECOGNITION, *_PICTURES, *_TRADEOFF)}
+FAMILIES = ("similarity", "floor")  # of measures that are followed by the name of an attribute, as in similarity:gender
+
+
+def measure_named(name: str) -> Measure:
+    """A measure by name: one of `MEASURES`, ``similarity:<attribute>`` or ``floor:<attribute>``.
+
+    Where a classifier knows groups and no races, ``race`` means its groups. Raises `SuiteError` for another name.
+    """
+    family, _, attribute = name.partition(":")
+    if family in FAMILIES and attribute:
+        return _attribute_measure(family, attribute)
+    if name not in MEASURES:
+        known = [*MEASURES, *(f"{f}:<attribute>" for f in FAMILIES)]
+        raise SuiteError(f"no measure {name!r}; {did_you_mean(name, known)}")
+    return MEASURES[name]
+
+
+def _attribute_measure(family: str, attribute: str) -> Measure:
+    floor = family == "floor"
+    years = attribute == AGE
+    of = "a constant predictor and" if floor else "what the attack sees and of"
+    what = "Absolute difference of the estimated ages of" if years else f"Cosine of the {attribute} vectors of"
+    return Measure(
+        name=f"{family}:{attribute}",
+        about=f"{what} {of} the original{'' if years else ' (Equation 11)'}.",
+        quantity=Quantity(
+            name=f"{attribute} {'difference' if years else 'similarity'}{' of a constant predictor' if floor else ''}",
+            unit="years" if years else "",
+            digits=2,
+            better="higher" if years else "lower",
+        ),
+        outputs=_ESTIMATED,
+        once_per=lambda c: (c.upload_key, c.attack),
+        values=_of_attribute(attribute, "floor" if floor else "value"),
+        source=f"{_ATTRIBUTES}: {'floor' if floor else 'value'}",
+        missing=f"the attack estimates no {attribute}",
+    )

@@ -1,0 +1,204 @@
+"""What the page shows of each experiment: only what applies to it, in the order of the suite."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from bench.report import page
+from bench.report.answers import Answer, answers
+from bench.report.charts import Chart, Scatter
+from bench.report.curves import charts, settings, told
+from bench.report.faces import BUDGET, Wall, wall
+from bench.report.figures import Table
+from bench.report.leakage import attribute_answers, reconstruction_answers
+from bench.report.page import Grid
+from bench.report.plot import Line, lines
+from bench.report.rows import Rows
+from bench.report.sensitivity import sensitivity
+from bench.report.summary import Summary, summaries
+from bench.report.tables import tables_of
+
+FEW = 3  # answers of one experiment that the top of the page has room for
+MANY = 12  # lines of a plot after which it is folded
+ASIDE = frozenset({"summary", "images"})  # tables with a place of their own
+SENSITIVITY = "sensitivity"
+PICTURED = frozenset({"VI", "VII", "VIII", "IX"})  # tables whose pictures get most of the room
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """A chart with its panels as SVG, the swatches of its legend, and what it says in words."""
+
+    chart: Chart
+    panels: Sequence[tuple[str, Markup]]
+    legend: Sequence[tuple[str, Markup]]
+    told: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawnScatter:
+    """A scatter plot as SVG, with the swatches of its two legends and of each spot."""
+
+    chart: Scatter
+    svg: Markup
+    colours: Sequence[tuple[str, Markup]]
+    shapes: Sequence[tuple[str, Markup]]
+    swatches: Sequence[Markup]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """What the page shows of one experiment; what does not apply is empty.
+
+    ``label`` names the paper's tables and figures that it answers. ``folded``: it compares settings of one defense,
+    so that what is said about each of them stays folded.
+    """
+
+    experiment: str
+    anchor: str
+    label: str
+    title: str
+    about: Sequence[tuple[str, str]]
+    answers: Sequence[Answer]
+    plot: Sequence[Line]
+    summaries: Sequence[Summary]
+    main: Sequence[Table]
+    further: Sequence[Table]
+    images: Sequence[Table]
+    charts: Sequence[Drawn]
+    scatter: DrawnScatter | None
+    wall: Wall
+    subjects: Grid
+    folded: bool
+
+    @property
+    def headlines(self) -> list[Answer]:
+        """The answers for the top of the page: those about protections, unless there are too many."""
+        own = [a for a in self.answers if a.kind == "authorised"]
+        return own if len(own) <= FEW and not self.folded else []
+
+    @property
+    def references(self) -> list[Answer]:
+        """The other answers."""
+        return [a for a in self.answers if a not in self.headlines] if not self.folded else []
+
+    @property
+    def heading(self) -> str:
+        """Label and title in one line."""
+        return f"{self.label}: {self.title}" if self.label else self.title
+
+    @property
+    def summary(self) -> Sequence[str]:
+        """The experiment in a sentence or two, where no answer stands at the top."""
+        if self.scatter:
+            return [self.scatter.chart.verdict]
+        return [text for text in dict.fromkeys(d.told for d in self.charts) if text]
+
+
+def parts(rows: Rows, include_real_faces: bool) -> list[Part]:
+    """One part per experiment, in the order of the suite."""
+    names = rows.experiments
+    weights = {n: 3.0 if _table(rows, n) in PICTURED or _figures(rows, n) & {"6", "7"} else 1.0 for n in names}
+    total = sum(weights.values())
+    return [
+        _part(rows, name, i, include_real_faces, int(BUDGET * weights[name] / total)) for i, name in enumerate(names, 1)
+    ]
+
+
+def _table(rows: Rows, name: str) -> str | None:
+    return next((c.table for c in rows.cells if c.experiment == name and c.table), None)
+
+
+def _figures(rows: Rows, name: str) -> set[str]:
+    return {str(f) for f in settings(rows, name).get("figures") or []}
+
+
+def _part(rows: Rows, name: str, i: int, include_real_faces: bool, budget: int) -> Part:
+    matrices = [m for m in rows.matrices if m.experiment == name]
+    tables = tables_of(rows, name)
+    number, figures = _table(rows, name), settings(rows, name).get("figures") or []
+    found = [s for m in matrices for s in summaries(rows, m)]
+    swept = SENSITIVITY in figures
+    folded = swept or len({s.defense for s in found if s.kind == "authorised"}) > FEW
+    shown = [t for t in tables if t.name not in ASIDE]
+    main = [t for t in shown if t.name == number] or shown[:1]
+    main = [] if swept or not (number or matrices or any(t.name == "reconstruction" for t in main)) else main
+    drawn = [_drawn(chart, f"x{i}-{k}") for k, chart in enumerate(charts(rows, name))]
+    scatter = _drawn_scatter(rows, name, i) if swept else None
+    given = [a for m in matrices for a in answers(rows, m, [s for s in found if s.experiment == m.experiment])]
+    given += reconstruction_answers(rows, name) + attribute_answers(rows, name)
+    title, label = _title(name, number, figures, main or shown, drawn, scatter)
+    return Part(
+        experiment=name,
+        anchor=f"experiment-{i}",
+        label=label,
+        title=title,
+        about=page.about(rows, name),
+        answers=given,
+        plot=lines(found),
+        summaries=found,
+        main=main,
+        further=[t for t in shown if t not in main],
+        images=[t for t in tables if t.name == "images"],
+        charts=drawn,
+        scatter=scatter,
+        wall=wall(rows, name, include_real_faces, budget),
+        subjects=page.subjects(rows, name),
+        folded=folded,
+    )
+
+
+def _title(
+    name: str,
+    number: str | None,
+    figures: Sequence[str],
+    tables: Sequence[Table],
+    drawn: Sequence[Drawn],
+    scatter: DrawnScatter | None,
+) -> tuple[str, str]:
+    """The title of an experiment, and which of the paper's tables and figures it answers (or its name)."""
+    labels = [f"Table {number}"] if number else []
+    labels += [f"Figure {f}" for f in figures if f != SENSITIVITY]
+    spoken = name.replace("-", " ").capitalize()
+    titles = [scatter.chart.title] if scatter else [t.title for t in tables[:1]] if tables and not drawn else []
+    if not titles:
+        titles = [t.title for t in tables[:1]] if number else list(dict.fromkeys(d.chart.title for d in drawn))
+    return ("; ".join(titles[:2]) or spoken), ", ".join(labels) or spoken
+
+
+# ---- drawings --------------------------------------------------------------------------------------------------------
+
+
+def _drawn(chart: Chart, name: str) -> Drawn:
+    from bench.report import drawing  # the plotting library takes a second to import, and not every page has charts
+
+    return Drawn(
+        chart=chart,
+        panels=[(p.title, drawing.panel(chart, p, f"{name}-{i}")) for i, p in enumerate(chart.panels)],
+        legend=[(label, drawing.swatch(style)) for label, style in chart.legend],
+        told=told(chart),
+    )
+
+
+def _drawn_scatter(rows: Rows, name: str, i: int) -> DrawnScatter | None:
+    chart = sensitivity(rows, name)
+    if chart is None:
+        return None
+    from bench.report import drawing  # see above
+
+    neutral = chart.colours[0][1] if not chart.shapes else None
+    return DrawnScatter(
+        chart=chart,
+        svg=drawing.scatter(chart, f"x{i}"),
+        colours=[(label, drawing.swatch(style, 0, line=False)) for label, style in chart.colours],
+        shapes=[(label, drawing.swatch(drawing.NEUTRAL, k, line=False)) for label, k in chart.shapes],
+        swatches=[drawing.swatch(s.style if neutral is None else neutral, s.marker, line=False) for s in chart.spots],
+    )
+
+
+def counts(found: Sequence[Part]) -> Mapping[str, int]:
+    """How many tables and figures the page holds."""
+    return {"tables": sum(len(p.main) + len(p.further) for p in found), "figures": sum(len(p.charts) for p in found)}

@@ -1,0 +1,289 @@
+"""The score stages: artifacts to one row per sample. Aggregates are never made here."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+
+from bench import contracts, metrics, perceptual
+from bench.cache import Artifact
+from bench.errors import ContractError, DataError
+from bench.hookspecs import Attack
+from bench.job import Job, Uploads, adversary, build, images_of, network, read_faces, read_pairs, read_state
+from bench.perceptual import Lpips
+from bench.types import Received
+
+EXAMPLES = 6  # faces of each protect stage that are kept as pictures for the report
+_QUANTITIES = ("ssim", "psnr", "lpips")
+
+
+def _score_verification(job: Job) -> Artifact:
+    """One row per pair: what Equation 10, the 10-fold accuracy and every threshold are recomputed from."""
+    source = job.input("faces")
+    faces, pairs = read_faces(source), read_pairs(source)
+    clean, protected = job.input("clean").tensors, job.input("protected").tensors
+    chosen = np.unique(pairs.left)
+    where = np.searchsorted(chosen, pairs.left)
+    subjects = read_faces(job.input("calibration_faces")).subjects
+    impostors = metrics.impostor_scores(job.input("calibration").tensors["plain"], subjects)
+    if not len(impostors):
+        raise ContractError("calibration faces: expected at least two subjects to set a threshold on, got fewer")
+    kappa = metrics.threshold_at_fmr(impostors, job.stage.options["fmr"])
+    x1, x2, x1_protected = clean["plain"][pairs.left], clean["plain"][pairs.right], protected["plain"][where]
+    flip1, flip2 = clean["flipped"][pairs.left], clean["flipped"][pairs.right]
+    flip1_protected = protected["flipped"][where]
+    n = len(pairs.left)
+    index, people = np.arange(len(chosen)), faces.subjects
+    own = metrics.identification_ranks(protected["plain"], clean["plain"][chosen], index, people[chosen])[where]
+    enrolled = metrics.identification_ranks(x1_protected, x2, np.arange(n), people[pairs.right])
+    rows = pa.table(
+        {
+            "pair": np.arange(n),
+            "left_id": faces.sample_ids[pairs.left],
+            "right_id": faces.sample_ids[pairs.right],
+            "left_subject": faces.subjects[pairs.left],
+            "right_subject": faces.subjects[pairs.right],
+            "same": pairs.same,
+            "fold": pairs.fold,
+            "cos_self": metrics.cosine(x1_protected, x1),
+            "cos_cross": metrics.cosine(x1_protected, x2),
+            "cos_clean": metrics.cosine(x1, x2),
+            "flip_cross": metrics.cosine(flip1_protected, flip2),
+            "flip_clean": metrics.cosine(flip1, flip2),
+            "rank": own,
+            "rank_enrolled": pa.array(enrolled, mask=~pairs.same),
+            "gallery": np.full(n, len(chosen)),
+            "kappa_calibrated": np.full(n, kappa),
+            "fmr": np.full(n, job.stage.options["fmr"]),
+            "calibration_impostors": np.full(n, len(impostors)),
+        }
+    )
+    return Artifact(tables={"verification": rows})
+
+
+def _score_images(job: Job) -> Artifact:
+    """One row per protected or reconstructed image: its similarity to the original; and a few of both as pictures."""
+    faces = read_faces(job.input("faces"))
+    protected = job.input("protected")
+    about = protected.tables["samples"]
+    index = about["face"].to_numpy()
+    originals, images = faces.images[index], images_of(protected)
+    extras = {name: about[name] for name in about.column_names if name.startswith("extra_")}
+    lpips = _lpips(job)
+    similarity = _similarity(originals, images, lpips)
+    named = {
+        "reconstructed": np.full(len(index), job.stage.options["reconstructed"]),
+        "sample_id": faces.sample_ids[index],
+    }
+    sizes = {"upload_bytes": np.full(len(index), job.stage.options["upload_bytes"])}
+    rows = pa.table({**named, "subject": faces.subjects[index], **similarity, **sizes, **extras})
+    shown = np.unique(np.linspace(0, len(index) - 1, min(EXAMPLES, len(index))).round().astype(int))
+    examples = pa.table(
+        {
+            **{name: column[shown] for name, column in named.items()},
+            "original": pa.array([_png(originals[i]) for i in shown], pa.binary()),
+            "protected": pa.array([_png(images[i]) for i in shown], pa.binary()),
+            "ssim": similarity["ssim"][shown],
+        }
+    )
+    return Artifact(tables={"images": rows, "examples": examples}, facts=_variants(lpips))
+
+
+def _score_floors(job: Job) -> Artifact:
+    """What each image metric gives for images that hold nothing of the face: the yardstick of every similarity."""
+    source = job.input("faces")
+    faces, pairs = read_faces(source), read_pairs(source)
+    index = np.unique(pairs.left)
+    originals = faces.images[index]
+    others = read_faces(job.input("calibration_faces")).images
+    columns: dict[str, Any] = {"sample_id": faces.sample_ids[index]}
+    lpips = _lpips(job)
+    for name, images in metrics.floor_images(originals, faces.subjects[index], others, job.stage.seed).items():
+        columns |= {f"{k}_{name}": v for k, v in _similarity(originals, images, lpips).items() if k in _QUANTITIES}
+    return Artifact(tables={"floors": pa.table(columns)}, facts=_variants(lpips))
+
+
+def _score_attributes(job: Job) -> Artifact:
+    """One row per image and attribute: Equation 11 and its floor, what was estimated, and what is known."""
+    attack: Attack = build(job.component("attack"))
+    source = job.input("faces")
+    faces = read_faces(source)
+    chosen = np.unique(read_pairs(source).left)
+    original, received = job.input("original").tensors, job.input("received").tensors
+    constant = job.input("constant").tensors
+    tables = []
+    for name in sorted(original):
+        on_original, on_received = original[name][chosen], received[name]
+        vector = on_original.ndim == 2
+        measure = metrics.attribute_similarity if vector else metrics.age_difference
+        classes = attack.classes().get(name, ())
+        truth = faces.attributes.get(name)
+        columns = {
+            "sample_id": faces.sample_ids[chosen],
+            "subject": faces.subjects[chosen],
+            "attribute": np.full(len(chosen), name),
+            "measure": np.full(len(chosen), "cosine" if vector else "years"),
+            "value": measure(on_received, on_original),
+            "floor": metrics.constant_floor(on_original, constant[name]),
+            "original": _words(on_original, classes),
+            "predicted": _words(on_received, classes),
+            "truth": pa.nulls(len(chosen), pa.string()) if truth is None else _words(truth[chosen], ()),
+        }
+        tables.append(pa.table(columns))
+    return Artifact(tables={"attributes": pa.concat_tables(tables)})
+
+
+def _words(values: NDArray[Any], classes: Sequence[str]) -> pa.Array:
+    """The most likely class of each vector ``(n, k)``, or each value ``(n,)``, as text."""
+    if values.ndim == 2:
+        return pa.array([classes[i] if i < len(classes) else str(i) for i in values.argmax(axis=1)], pa.string())
+    numbers = np.issubdtype(values.dtype, np.number)
+    return pa.array([f"{v:.0f}" if numbers else str(v) for v in values], pa.string())
+
+
+def _score_up(job: Job) -> Artifact:
+    """One row per image and noise level: both terms of Equation 9, for original and upload under noise of their own.
+
+    Noise on images is added to pixels in [0, 1] and clamped; noise on features is relative to the standard deviation
+    of each map, which is our reading: features have no unit. All levels scale the same draws.
+    """
+    source = job.input("faces")
+    faces = read_faces(source)
+    chosen = np.unique(read_pairs(source).left)
+    spectator = Spectator(job)
+    tables = []
+    for part in job.batches(len(chosen)):
+        ids = [str(s) for s in faces.sample_ids[chosen[part]]]
+        original = spectator.received(source, chosen[part], [f"original/{i}" for i in ids])
+        upload = spectator.received(job.input("protected"), np.arange(len(chosen))[part], ids)
+        for sigma in job.stage.options["noise_levels"]:
+            columns = spectator.compare(original(sigma), upload(sigma), ids)
+            about = {"sample_id": ids, "subject": faces.subjects[chosen[part]], "sigma": np.full(len(ids), sigma)}
+            tables.append(pa.table({**about, **columns}))
+        job.tell(part.stop / len(chosen))
+    return Artifact(tables={"up": pa.concat_tables(tables)})
+
+
+class Spectator:
+    """Looks at noisy originals and noisy uploads with the recogniser f and the privacy-infringing models m_i."""
+
+    def __init__(self, job: Job) -> None:
+        options = job.stage.options
+        self.job = job
+        self.uploaded = tuple(options["uploaded"])
+        self.splits = tuple(options["splits"])
+        self.model = network(job.component("model"), job.device)
+        self.label = job.component("attack").label
+        self.attack: Attack = build(job.component("attack"))
+        via = job.stage.components.get("via", ())
+        self.via: Attack | None = build(via[0]) if via else None
+        self.victim = job.stage.components["authorised"][0] if self.uploaded or self.splits else None
+        self.lpips = _lpips(job)
+        self.shape = images_of(job.input("faces")).shape[1:]
+
+    def received(self, held: Artifact, rows: NDArray[np.int64], ids: list[str]) -> Callable[[float], Received]:
+        """What is received of some rows at a noise level; the draws are the same for all levels."""
+        uploads = Uploads(self.job, held, self.victim if self.uploaded else None, self.uploaded)
+        ctx = self.job.context("noise", sample_ids=ids)
+        if self.uploaded:
+            maps = uploads.features(rows)
+            noise = {s: ctx.randn(m) * m.std(dim=(1, 2, 3), keepdim=True) for s, m in maps.items()}
+            return lambda sigma: Received(features={s: m + sigma * noise[s] for s, m in maps.items()})
+        images = uploads.images(rows)
+        if images is None:
+            raise ContractError(f"{self.job.stage.name}: images are uploaded, and the defense made none")
+        draw = ctx.randn(images)
+        return lambda sigma: Received(images=(images + sigma * draw).clamp(0, 1))
+
+    @torch.no_grad()
+    def compare(self, original: Received, upload: Received, ids: list[str]) -> dict[str, Any]:
+        """The columns of Equation 9 for a batch."""
+        cosine = metrics.cosine(self._embed(upload), self._embed(original))
+        seen, seen_original = self._visible(upload, ids), self._visible(original, ids)
+        ctx = self.job.context(f"attack {self.label}")
+        found = contracts.estimate_checked(self.attack, seen, ctx)
+        known = contracts.estimate_checked(self.attack, seen_original, ctx)
+        distances = {f"dist_{name}": _distance(found[name], known[name]) for name in sorted(known)}
+        lpips = pa.nulls(len(ids), pa.float64())
+        if self.lpips is not None:
+            lpips = pa.array(self.lpips.distance_of(seen, seen_original))
+        mean = np.mean(list(distances.values()), axis=0)
+        return {"cosine": cosine, "dist": mean, **distances, "lpips": lpips}
+
+    def _embed(self, received: Received) -> NDArray[Any]:
+        if received.images is None:
+            split = self.uploaded[-1]
+            return self.model.from_features(received.features[split], split).float().cpu().numpy()
+        return self.model(received.images).float().cpu().numpy()
+
+    def _visible(self, received: Received, ids: list[str]) -> torch.Tensor:
+        """The images that the privacy-infringing models get to see: received ones, or reconstructed ones."""
+        if self.via is None:
+            if received.images is None:
+                raise ContractError(f"{self.job.stage.name}: features show nothing; name a reconstruction as via")
+            return received.images
+        features = received.features
+        if received.images is not None and self.splits:
+            assert self.victim is not None
+            maps = network(self.victim, self.job.device).features(received.images, self.splits)
+            features = dict(zip(self.splits, maps, strict=True))
+        held = Received(images=received.images, features={s: features[s] for s in self.splits})
+        first = self.job.stage.components["via"][0]
+        shared = {"state": read_state(self.job), **adversary(self.job, self.via)}
+        ctx = self.job.context(f"attack {first.label}", sample_ids=ids, **shared)
+        return contracts.reconstruct_checked(self.via, held, self.shape, ctx).images
+
+
+def _distance(found: NDArray[Any], known: NDArray[Any]) -> NDArray[np.float64]:
+    return metrics.attribute_distance("cosine" if known.ndim == 2 else "years", found, known)
+
+
+def _lpips(job: Job) -> Lpips | None:
+    """LPIPS with the weights that the plan found, or none without them."""
+    wanted = job.stage.options["lpips"]
+    if wanted is None:
+        return None
+    found = perceptual.find_vgg()
+    if found.path is None or found.sha256 != wanted:
+        raise DataError(f"LPIPS: the VGG weights of the plan (sha256 {wanted}) are not there any more: {found.reason}")
+    return perceptual.load(job.device)
+
+
+def _variants(lpips: Lpips | None) -> dict[str, str]:
+    """Which variants of metrics with several the numbers are."""
+    return {"ssim_variant": metrics.SSIM_VARIANT} | ({"lpips_variant": perceptual.LPIPS_VARIANT} if lpips else {})
+
+
+def _similarity(originals: NDArray[np.uint8], images: NDArray[np.uint8], lpips: Lpips | None) -> dict[str, Any]:
+    n = len(images)
+    psnr = metrics.psnr(originals, images)
+    infinite = np.isinf(psnr)
+    return {
+        "ssim": metrics.ssim(originals, images),
+        "psnr": pa.array(np.where(infinite, 0.0, psnr), mask=infinite),
+        "psnr_infinite": infinite,
+        "lpips": pa.nulls(n, pa.float64()) if lpips is None else lpips.distance(originals, images),
+    }
+
+
+def _png(image: NDArray[np.uint8]) -> bytes:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(image.transpose(1, 2, 0)).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+SCORES: Mapping[str, Callable[[Job], Artifact]] = {
+    "verification": _score_verification,
+    "images": _score_images,
+    "floors": _score_floors,
+    "attributes": _score_attributes,
+    "up": _score_up,
+}
