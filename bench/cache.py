@@ -112,7 +112,7 @@ class Cache:
         beside = self.root / "tmp" / f"{key[:16]}-{uuid.uuid4().hex[:8]}"
         try:
             beside.mkdir(parents=True)
-            if artifact.tensors:
+            if artifact.tensors or not artifact.tables:  # nothing learnt is an artifact too
                 save_file({k: np.asarray(v, order="C") for k, v in artifact.tensors.items()}, beside / TENSORS)
             for name, table in artifact.tables.items():
                 pq.write_table(table, beside / f"{name}.parquet")

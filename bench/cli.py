@@ -130,7 +130,12 @@ def report(run: str, out: Path) -> None:
 
 @main.command()
 @click.argument("run")
-@click.option("--table", required=True, metavar="NAME", help="The paper's table, such as VII.")
+@click.option(
+    "--table",
+    required=True,
+    metavar="NAME",
+    help="The paper's table, such as VII; an unknown name lists those that the run has.",
+)
 @click.option("--format", "fmt", type=click.Choice(TABLE_FORMATS), default="csv", show_default=True)
 @_out
 def export(run: str, table: str, fmt: str, out: Path) -> None:

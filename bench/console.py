@@ -124,7 +124,7 @@ class Progress:
         if self.shares and self.interactive:
             state += f"; {self._state_of(max(self.shares, key=lambda k: self.plan.stages[k].cost))}"
         self.bar.update(self.task, completed=share, state=state)
-        if not self.interactive and (elapsed - self.last > 30 or len(self.done) == 1):
+        if not self.interactive and (elapsed - self.last > 30 or (len(self.done) == 1 and not self.last)):
             self.last = elapsed
             now = "; ".join(self._state_of(key) for key in self.running)
             err.print(f"  {duration(elapsed)}: {state}{'; ' + now if now else ''}", soft_wrap=True)
@@ -143,7 +143,7 @@ def show_plan(plan: Plan, cache: Cache) -> None:
     merged = plan.requested - len(plan.cells)
     out.print(
         f"cells: {len(plan.cells)} of {plan.requested} combinations "
-        f"({merged} merged, because a defense that knows no model is the same for every authorised one)"
+        f"({merged} merged, because no authorised or evaluated model takes part in them)"
     )
     table = Table("stage", "distinct", "cached", "to compute", "time of one core", "disk", box=None, pad_edge=False)
     for column in table.columns[1:]:

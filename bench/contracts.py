@@ -58,6 +58,7 @@ class Context:
     state: Mapping[str, torch.Tensor] = field(default_factory=dict)
     sample_ids: Sequence[str] = ()
     who: str = "plugin"
+    declared_in: str = "needs"
     _networks: Mapping[str, tuple[Network, Sequence[str]]] = field(default_factory=dict)
     _subjects: torch.Tensor | None = None
     _generators: list[torch.Generator] | None = None
@@ -65,6 +66,9 @@ class Context:
 
     def _require(self, need: str) -> None:
         if need not in self.needs:
+            if self.declared_in == "sees":
+                remedy = "declare 'shallow_weights' in its sees" if need == "shallow" else "no attack can have it"
+                raise CapabilityError(f"{self.who} asked for {need!r}, which it does not declare; {remedy}")
             declared = ", ".join(sorted(self.needs)) or "nothing"
             raise CapabilityError(f"{self.who} asked for {need!r} but declares {declared} in its needs; declare it")
 
@@ -148,7 +152,9 @@ def check_pairs(pairs: Pairs, faces: Faces, wanted: int, who: str) -> None:
         raise ContractError(f"{who}: {int((same != pairs.same).sum())} pairs whose label contradicts the subjects")
 
 
-def protect_checked(defense: Defense, images: torch.Tensor, ctx: Context) -> Protected:
+def protect_checked(
+    defense: Defense, images: torch.Tensor, ctx: Context, shapes: Mapping[str, tuple[int, int, int]] | None = None
+) -> Protected:
     """Call ``defense.protect`` and check what comes back: images in [0, 1], features, extra numbers."""
     before = images.clone()
     protected = defense.protect(images, ctx)
@@ -159,10 +165,12 @@ def protect_checked(defense: Defense, images: torch.Tensor, ctx: Context) -> Pro
     if protected.images is None and "image" in defense.sends:
         raise ContractError(f"{ctx.who}: protect() returned no images, but the defense declares that it sends them")
     if missing := set(ctx.uploaded) - set(protected.features) if "image" not in defense.sends else set():
-        raise ContractError(f"{ctx.who}: protect() returned no features at {', '.join(sorted(missing))}; ctx.uploaded")
-    for split, maps in protected.features.items():
-        if not isinstance(maps, torch.Tensor) or maps.shape[:1] != (len(images),):
-            raise ContractError(f"{ctx.who}: features at {split}: expected ({len(images)}, ...), got {_what(maps)}")
+        names = ", ".join(sorted(missing))
+        raise ContractError(f"{ctx.who}: protect() returned no features at {names}, which ctx.uploaded names")
+    for split in (s for s in ctx.uploaded if s in protected.features):
+        maps, shape = protected.features[split], (len(images), *(shapes or {}).get(split, ()))
+        if not isinstance(maps, torch.Tensor) or maps.shape[: len(shape)] != shape:
+            raise ContractError(f"{ctx.who}: features at {split}: expected {shape}, got {_what(maps)}")
         if not torch.isfinite(maps).all():
             raise ContractError(f"{ctx.who}: the features at {split} hold NaN or infinity")
     out = None if protected.images is None else _checked_images(protected.images, tuple(images.shape), ctx.who)
@@ -186,7 +194,11 @@ def reconstruct_checked(attack: Attack, received: Received, shape: tuple[int, ..
 
 def estimate_checked(attack: Attack, images: torch.Tensor, ctx: Context) -> dict[str, np.ndarray[Any, Any]]:
     """Call ``attack.estimate``; finite vectors ``(n, k)`` or numbers ``(n,)`` must come back."""
-    found = attack.estimate(images, ctx)
+    before = images.clone()
+    with torch.no_grad():
+        found = attack.estimate(images, ctx)
+    if not torch.equal(images, before):
+        raise ContractError(f"{ctx.who}: estimate() changed its input images; work on a copy")
     if not isinstance(found, Mapping) or not found:
         raise ContractError(f"{ctx.who}: estimate() must return a mapping of attributes to tensors, got {_what(found)}")
     for name, values in found.items():
@@ -196,6 +208,12 @@ def estimate_checked(attack: Attack, images: torch.Tensor, ctx: Context) -> dict
         if not torch.isfinite(values).all():
             raise ContractError(f"{ctx.who}: attribute {name!r} holds NaN or infinity")
     return {name: values.detach().float().cpu().numpy() for name, values in found.items()}
+
+
+def check_same_names(found: Sequence[Mapping[str, Any]], who: str, what: str) -> None:
+    """Every batch must come with the same names."""
+    if any(set(names) != set(found[0]) for names in found):
+        raise ContractError(f"{who}: its {what} differ from batch to batch")
 
 
 def check_state(state: Mapping[str, torch.Tensor], who: str) -> dict[str, np.ndarray[Any, Any]]:

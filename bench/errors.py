@@ -47,6 +47,12 @@ class CapabilityError(ContractError):
     """A plugin asked the context for something that it did not declare in ``needs``."""
 
 
+def with_article(kind: str) -> str:
+    """A kind of component in words: ``an attack``, ``a data set``."""
+    words = {"dataset": "data set"}.get(kind, kind.replace("_", " "))
+    return f"{'an' if words[0] in 'aeiou' else 'a'} {words} plugin"
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return a hint such as ``did you mean 'pmt'?`` or, without a near match, the list of what is known."""
     names = sorted(set(known))

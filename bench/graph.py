@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from bench.errors import PluginError, did_you_mean
 from bench.hookspecs import Attack, Defense, Model
 from bench.keys import digest_of, scoped_seed
 from bench.perceptual import find_vgg
@@ -66,20 +67,37 @@ class Instances:
         """The splits whose features leave the client: none when images do. `ValueError` for a name that is missing."""
         if experiment.upload == "images":
             return ()
-        available = tuple(self.of(point.authorised[0]).splits)
-        chosen = {"all": available, "last": available[-1:]}.get(experiment.split, (experiment.split,))
-        if not available or not set(chosen) <= set(available):
-            raise ValueError(f"{point.authorised[0].label} has no split point {experiment.split!r}; it has {available}")
-        return chosen
+        model = point.authorised[0]
+        available = tuple(self.of(model).splits)
+        if not available:
+            raise ValueError(f"{model.label} has no named split points, so no features of it can be uploaded")
+        if experiment.split in ("all", "last"):
+            return available if experiment.split == "all" else available[-1:]
+        if experiment.split not in available:
+            hint = did_you_mean(experiment.split, available)
+            raise ValueError(f"{model.label} has no split point {experiment.split!r}; {hint}")
+        return (experiment.split,)
 
     def attacked(self, experiment: Experiment, point: Point) -> tuple[str, ...]:
         """The splits whose features the (first) attack works on. `ValueError` when it cannot have them."""
-        attack: Attack = self.of(point.attack.via or point.attack)
+        component = point.attack.via or point.attack
+        attack: Attack = self.of(component)
         if not uses_features(attack):
             return ()
         uploaded = self.uploaded(experiment, point)
         available = uploaded or tuple(self.of(point.authorised[0]).splits)
-        return tuple(attack.splits(available, uploaded))
+        if not available:
+            raise ValueError(f"{component.label} needs features, and {point.authorised[0].label} has no split points")
+        where = f"attack {component.label}: splits()"
+        try:
+            chosen = tuple(attack.splits(available, uploaded))
+        except ValueError as error:
+            raise ValueError(f"{component.label}: {error}") from None
+        except Exception as error:
+            raise PluginError(f"{where} failed with {type(error).__name__}: {error}") from error
+        if not chosen or not set(chosen) <= set(available):
+            raise PluginError(f"{where}: expected some of {', '.join(available)}, got {chosen}")
+        return chosen
 
 
 def uses_features(attack: Attack) -> bool:
@@ -188,13 +206,16 @@ class Graph:
 
     # ---- the client ----------------------------------------------------------------------------------------------
 
-    def protect(self, experiment: Experiment, point: Point, faces: str, count: int) -> str:
+    def protect(
+        self, experiment: Experiment, point: Point, faces: str, count: int, dataset: Component | None = None
+    ) -> str:
         """The stage in which the client protects the left images of pairs (Equation 10 protects x1 only), or all
-        auxiliary faces when an attacker learns from what the defense makes."""
+        auxiliary faces (of ``dataset``) when an attacker learns from what the defense makes."""
         defense: Defense = self.instances.of(point.defense)
         models = point.authorised if self.instances.knows_models(point.defense) else ()
         authorised = "+".join(c.label for c in models)
-        scope = (point.defense.name, point.dataset.name, "+".join(c.name for c in models), point.repeat)
+        names = "+".join(c.name for c in models)
+        scope = (point.defense.name, (dataset or point.dataset).name, names, point.repeat)
         components = {"defense": (point.defense,), "authorised": models}
         inputs = {"faces": faces}
         if "training" in defense.needs:
@@ -204,7 +225,7 @@ class Graph:
                 f"fit_defense:{point.defense.name}",
                 components=components,
                 inputs={"faces": self.faces(point.dataset, "auxiliary")},
-                seed=self.seed("fit_defense", *scope),
+                seed=self.seed("fit_defense", point.defense.name, point.dataset.name, names, point.repeat),
                 units=_CALIBRATION_IMAGES,
                 unit_cost=1e-2,
                 size=1_000_000,
@@ -237,15 +258,16 @@ class Graph:
         attack: Attack = self.instances.of(first)
         n = experiment.pairs
         h, w = self.instances.of(point.dataset).image_size
-        mflops = sum(self.instances.of(m).mflops for m in point.authorised)
+        models = self._victims(experiment, point, attack)
+        mflops = sum(self.instances.of(m).mflops for m in models)
         inputs = {"faces": faces, "protected": protected}
         if attack.trains_on != "nothing":
             inputs["state"] = self.fit_attack(experiment, point, first, faces)
         return self.stage(
             "attack",
             f"{first.label} on {self.stages[protected].name}",
-            ":".join(("attack", first.name, *(m.name for m in point.authorised))),
-            components={"attack": (first,), "authorised": point.authorised},
+            ":".join(("attack", first.name, *(m.name for m in models))),
+            components={"attack": (first,), "authorised": models},
             options=self._seen(experiment, point),
             inputs=inputs,
             seed=self.seed("attack", first.name, point.dataset.name, point.repeat),
@@ -253,6 +275,10 @@ class Graph:
             unit_cost=2e-2 + attack.passes() * mflops / _MFLOP_PER_S,
             size=n * 3 * h * w,
         )
+
+    def _victims(self, experiment: Experiment, point: Point, attack: Attack) -> tuple[Component, ...]:
+        """The authorised models whose features an attack works on: none when it looks at images only."""
+        return point.authorised if uses_features(attack) or experiment.upload == "features" else ()
 
     def _seen(self, experiment: Experiment, point: Point) -> dict[str, Any]:
         """Which features an attack gets, and which of them were uploaded."""
@@ -266,15 +292,16 @@ class Graph:
         inputs = {"faces": faces if attack.trains_on == "evaluated" else self.faces(dataset, "auxiliary")}
         where = f"{self.stages[inputs['faces']].name}"
         if attack.trains_on == "defense":
-            at = Point(dataset, point.authorised, point.defense, point.attack, point.evaluated, point.repeat)
-            inputs["protected"] = self.protect(experiment, at, inputs["faces"], 4 * _CALIBRATION_IMAGES)
+            count = 4 * _CALIBRATION_IMAGES
+            inputs["protected"] = self.protect(experiment, point, inputs["faces"], count, dataset)
             where = self.stages[inputs["protected"]].name
-        scope = (first.name, dataset.name, "+".join(m.name for m in point.authorised), point.repeat)
+        models = self._victims(experiment, point, attack)
+        scope = (first.name, dataset.name, "+".join(m.name for m in models), point.repeat)
         return self.stage(
             "fit_attack",
             f"{first.label} learning from {where}",
             ":".join(("fit_attack", first.name, first.label)),
-            components={"attack": (first,), "authorised": point.authorised},
+            components={"attack": (first,), "authorised": models},
             options=self._seen(experiment, point),
             inputs=inputs,
             seed=self.seed("fit_attack", *scope),

@@ -214,7 +214,7 @@ class Attack:
     def splits(self, available: Sequence[str], uploaded: Sequence[str]) -> Sequence[str]:
         """The splits whose features it wants, of those that it can have: ``available`` ones of the model when images
         are uploaded, else the ``uploaded`` ones. `ValueError` when it cannot work with them; the cell is skipped."""
-        return uploaded
+        return uploaded or available
 
     def passes(self) -> float:
         """Forward passes of the shallow model per attacked image (a backward counts as two); for cost estimates."""

@@ -113,7 +113,12 @@ def authorised_models(job: Job) -> dict[str, Any]:
 def adversary(job: Job, attack: Attack) -> dict[str, Any]:
     """The parts of a context that follow from what an attack may see."""
     needs = frozenset({"shallow"} if "shallow_weights" in attack.sees else ())
-    return {"needs": needs, "uploaded": tuple(job.stage.options.get("uploaded", ())), **authorised_models(job)}
+    return {
+        "needs": needs,
+        "declared_in": "sees",
+        "uploaded": tuple(job.stage.options.get("uploaded", ())),
+        **authorised_models(job),
+    }
 
 
 def read_state(job: Job) -> dict[str, torch.Tensor]:
@@ -138,7 +143,8 @@ class Uploads:
         self.splits = tuple(splits)
         self.native = {s: artifact.tensors[f"features/{s}"] for s in splits if f"features/{s}" in artifact.tensors}
         self.pixels = artifact.tensors.get("images")
-        self.network = network(model, job.device) if model and set(splits) - set(self.native) else None
+        self.computed = tuple(s for s in splits if s not in self.native)
+        self.network = network(model, job.device) if model and self.computed else None
         held = self.pixels if self.pixels is not None else next(iter(self.native.values()), None)
         if held is None:
             raise ContractError(f"{job.stage.name}: nothing was uploaded at {', '.join(splits) or 'any split'}")
@@ -151,12 +157,13 @@ class Uploads:
     @torch.no_grad()
     def features(self, rows: Any) -> dict[str, torch.Tensor]:
         """The features of some rows at every split."""
-        if self.network is None:
-            return {s: torch.from_numpy(self.native[s][rows]).to(self.job.device) for s in self.splits}
-        if self.pixels is None:
-            raise ContractError(f"{self.job.stage.name}: the defense sent no features at {', '.join(self.splits)}")
-        maps = self.network.features(self.job.to_float(self.pixels[rows]), self.splits)
-        return dict(zip(self.splits, maps, strict=True))
+        found = {s: torch.from_numpy(maps[rows]).to(self.job.device) for s, maps in self.native.items()}
+        if self.computed:
+            if self.pixels is None or self.network is None:
+                raise ContractError(f"{self.job.stage.name}: no features were sent at {', '.join(self.computed)}")
+            maps = self.network.features(self.job.to_float(self.pixels[rows]), self.computed)
+            found |= zip(self.computed, maps, strict=True)
+        return {s: found[s] for s in self.splits}
 
     def received(self, rows: Any, *, images: bool) -> Received:
         """What an adversary holds of some rows; ``images`` when images were uploaded."""

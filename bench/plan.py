@@ -176,11 +176,16 @@ class _Planner:
                 self.instances.uploaded(experiment, point)
                 self.instances.attacked(experiment, point)
             except ValueError as error:
-                return f"{label}: {error}"
-        if experiment.upload == "features" and attack.outputs == "recognition":
+                return str(error)
+        if attack.trains_on != "nothing" and attack.outputs != "images":
+            return (
+                f"{point.attack.label} outputs {attack.outputs} and learns; only attacks that output images can learn"
+            )
+        if experiment.upload == "features" and (attack.outputs == "recognition" or experiment.noise_levels):
             if (point.authorised[0].name, point.authorised[0].params) != _identity_of(point.evaluated):
                 return "features of one model mean nothing to another: reconstruct images first (paper, section 4.1.1)"
-            return None
+            if attack.outputs == "recognition":
+                return None
         if experiment.upload == "features" and "images" in first.sees:
             return f"{label} must see images, and features are uploaded here"
         return None

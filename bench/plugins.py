@@ -21,7 +21,7 @@ from typing import Any
 import pluggy
 
 from bench import hookspecs
-from bench.errors import PluginError, did_you_mean
+from bench.errors import PluginError, did_you_mean, with_article
 from bench.hookspecs import PROJECT, Attack, Dataset, Defense, Model, TrainingSet
 from bench.types import Origin
 
@@ -78,8 +78,8 @@ class Registry:
         if key in self.components:
             return self.components[key]
         broken = [p for p in self.plugins if p.reason]
-        expected, hint = kind.replace("_", " "), did_you_mean(name, self.names(kind))
-        lines = [f"{where}: expected the name of a {expected}, found {name!r}; {hint}"]
+        hint = did_you_mean(name, self.names(kind))
+        lines = [f"{where}: expected the name of {with_article(kind)}, found {name!r}; {hint}"]
         lines += [f"  note: plugin {p.name!r} ({p.distribution}) could not be loaded: {p.reason}" for p in broken]
         raise PluginError("\n".join(lines))
 

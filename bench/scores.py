@@ -117,6 +117,7 @@ def _score_attributes(job: Job) -> Artifact:
     chosen = np.unique(read_pairs(source).left)
     original, received = job.input("original").tensors, job.input("received").tensors
     constant = job.input("constant").tensors
+    contracts.check_same_names([original, received, constant], f"attack {job.component('attack').label}", "attributes")
     tables = []
     for name in sorted(original):
         on_original, on_received = original[name][chosen], received[name]
@@ -143,8 +144,14 @@ def _words(values: NDArray[Any], classes: Sequence[str]) -> pa.Array:
     """The most likely class of each vector ``(n, k)``, or each value ``(n,)``, as text."""
     if values.ndim == 2:
         return pa.array([classes[i] if i < len(classes) else str(i) for i in values.argmax(axis=1)], pa.string())
-    numbers = np.issubdtype(values.dtype, np.number)
-    return pa.array([f"{v:.0f}" if numbers else str(v) for v in values], pa.string())
+    return pa.array([_word(v) for v in values.tolist()], pa.string())
+
+
+def _word(value: Any) -> str | None:
+    """A value as text; none where it is not known."""
+    if value is None or value != value:
+        return None
+    return f"{value:.0f}" if isinstance(value, int | float) else str(value)
 
 
 def _score_up(job: Job) -> Artifact:
@@ -201,7 +208,6 @@ class Spectator:
         draw = ctx.randn(images)
         return lambda sigma: Received(images=(images + sigma * draw).clamp(0, 1))
 
-    @torch.no_grad()
     def compare(self, original: Received, upload: Received, ids: list[str]) -> dict[str, Any]:
         """The columns of Equation 9 for a batch."""
         cosine = metrics.cosine(self._embed(upload), self._embed(original))
@@ -209,6 +215,7 @@ class Spectator:
         ctx = self.job.context(f"attack {self.label}")
         found = contracts.estimate_checked(self.attack, seen, ctx)
         known = contracts.estimate_checked(self.attack, seen_original, ctx)
+        contracts.check_same_names([found, known], ctx.who, "attributes")
         distances = {f"dist_{name}": _distance(found[name], known[name]) for name in sorted(known)}
         lpips = pa.nulls(len(ids), pa.float64())
         if self.lpips is not None:
@@ -216,6 +223,7 @@ class Spectator:
         mean = np.mean(list(distances.values()), axis=0)
         return {"cosine": cosine, "dist": mean, **distances, "lpips": lpips}
 
+    @torch.no_grad()
     def _embed(self, received: Received) -> NDArray[Any]:
         if received.images is None:
             split = self.uploaded[-1]

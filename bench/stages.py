@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from bench import contracts
 from bench.cache import Artifact, Cache
-from bench.errors import ContractError
 from bench.hookspecs import Attack, Dataset, Defense
 from bench.job import (
     Job,
@@ -137,6 +136,7 @@ def _protect(job: Job) -> Artifact:
     chosen = np.unique(read_pairs(source).left) if "pairs" in source.tables else np.arange(len(faces.images))
     uploaded = tuple(job.stage.options.get("splits", ()))
     shared = {"needs": defense.needs, "state": read_state(job), "uploaded": uploaded, **authorised_models(job)}
+    shapes = _split_shapes(job) if uploaded else {}
     sent: list[dict[str, NDArray[Any]]] = []
     extras = []
     for part in job.batches(len(chosen)):
@@ -144,18 +144,24 @@ def _protect(job: Job) -> Artifact:
         subjects = torch.from_numpy(faces.subjects[index])
         ids = [str(s) for s in faces.sample_ids[index]]
         ctx = job.context(f"defense {component.label}", sample_ids=ids, _subjects=subjects, **shared)
-        protected = contracts.protect_checked(defense, job.to_float(faces.images[index]), ctx)
-        sent.append(_to_store(protected))
+        protected = contracts.protect_checked(defense, job.to_float(faces.images[index]), ctx, shapes)
+        sent.append(_to_store(protected, uploaded))
         extras.append(_numbers(protected.extra))
         job.tell(part.stop / len(chosen))
     tensors = {name: np.concatenate([s[name] for s in sent]) for name in sent[0]}
     return Artifact(tensors=tensors, tables={"samples": _sample_table(chosen, extras, ctx.who)})
 
 
-def _to_store(protected: Protected) -> dict[str, NDArray[Any]]:
-    """What leaves the client: 8-bit images, float32 features."""
+def _split_shapes(job: Job) -> dict[str, tuple[int, int, int]]:
+    """The declared shapes of the features of the authorised model."""
+    return dict(build(job.stage.components["authorised"][0]).splits)
+
+
+def _to_store(protected: Protected, uploaded: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """What leaves the client: 8-bit images, and float32 features at the uploaded splits."""
     images = {} if protected.images is None else {"images": _quantised(protected.images)}
-    return images | {f"features/{k}": v.detach().float().cpu().numpy() for k, v in protected.features.items()}
+    sent = {s: protected.features[s] for s in uploaded if s in protected.features}
+    return images | {f"features/{k}": v.detach().float().cpu().numpy() for k, v in sent.items()}
 
 
 def _quantised(images: torch.Tensor) -> NDArray[np.uint8]:
@@ -168,8 +174,7 @@ def _numbers(extra: Mapping[str, torch.Tensor]) -> dict[str, NDArray[Any]]:
 
 def _sample_table(chosen: NDArray[np.int64], extras: Sequence[Mapping[str, NDArray[Any]]], who: str) -> pa.Table:
     """Which face each sample was, and a plugin's numbers about it."""
-    if any(set(e) != set(extras[0]) for e in extras):
-        raise ContractError(f"{who}: its extra numbers differ from batch to batch")
+    contracts.check_same_names(extras, who, "extra numbers")
     columns = {f"extra_{name}": np.concatenate([e[name] for e in extras]) for name in extras[0]}
     return pa.table({"face": chosen, **columns})
 
@@ -234,6 +239,7 @@ def _estimate(job: Job, attack: Attack) -> Artifact:
     for part in job.batches(len(images)):
         found.append(contracts.estimate_checked(attack, job.to_float(images[part]), ctx))
         job.tell(part.stop / len(images))
+    contracts.check_same_names(found, ctx.who, "attributes")
     return Artifact(tensors={name: np.concatenate([f[name] for f in found]) for name in found[0]})
 
 

@@ -24,8 +24,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from bench.claims import read_claims
-from bench.errors import BenchError, PluginError, SuiteError, did_you_mean
+from bench.claims import published, read_claims
+from bench.errors import BenchError, PluginError, SuiteError, did_you_mean, with_article
 from bench.hookspecs import Model
 from bench.plugins import Registry
 from bench.provenance import file_sha256
@@ -244,8 +244,13 @@ def _explain(error: ValidationError, tables: Mapping[str, type[BaseModel]]) -> l
         else:
             found = repr(item["input"])
             found = found if len(found) < 80 else found[:77] + "..."
-            lines.setdefault(where, f"{where}: {item['msg'][0].lower()}{item['msg'][1:]}, found {found}")
-    return list(lines.values())
+            expected = f"{item['msg'][0].lower()}{item['msg'][1:]}"
+            before = lines.get(where, "")
+            if before.endswith(f", found {found}") and expected not in before:  # another member of the same union
+                lines[where] = before.removesuffix(f", found {found}") + f" or {expected}, found {found}"
+            else:
+                lines.setdefault(where, f"{where}: {expected}, found {found}")
+    return [line.replace("or input should be", "or").replace("dictionary", "table") for line in lines.values()]
 
 
 def _override(raw: dict[str, Any], text: str) -> None:
@@ -349,6 +354,8 @@ def _experiment(table: ExperimentTable, where: str, path: Path, registry: Regist
     levels = table.noise_levels
     if sorted(set(levels)) != levels:
         raise SuiteError(f"{where}.noise_levels: expected rising levels, each once, found {levels}")
+    attacks = axis("attack", "attacks", table.attacks)
+    _check_attacks(table, attacks, where, registry)
     auxiliary = None
     if table.auxiliary is not None:
         auxiliary = component("dataset", table.auxiliary, f"{where}.auxiliary", registry)
@@ -359,7 +366,7 @@ def _experiment(table: ExperimentTable, where: str, path: Path, registry: Regist
         datasets=datasets,
         authorised=tuple(sets),
         defenses=axis("defense", "defenses", table.defenses),
-        attacks=axis("attack", "attacks", table.attacks),
+        attacks=attacks,
         evaluated=evaluated,
         pairs=wanted,
         repeats=table.repeats,
@@ -369,8 +376,33 @@ def _experiment(table: ExperimentTable, where: str, path: Path, registry: Regist
         split=table.split,
         auxiliary=auxiliary,
         noise_levels=tuple(levels),
-        claims=read_claims(path.parent / table.claims, f"{where}.claims") if table.claims else None,
+        claims=_published(table, where, path),
     )
+
+
+def _published(table: ExperimentTable, where: str, path: Path) -> str | None:
+    """The paper's figures of an experiment: the suite's own file, or those of the table that it names."""
+    if table.claims:
+        return read_claims(path.parent / table.claims, f"{where}.claims")
+    return published(table.table) if table.table else None
+
+
+def _check_attacks(table: ExperimentTable, attacks: Sequence[Component], where: str, registry: Registry) -> None:
+    """What an experiment says of uploads and noise must mean something, and one label stand for one attack."""
+    if table.upload == "images" and "split" in table.model_fields_set:
+        raise SuiteError(f'{where}.split: only features are uploaded at a split; add upload = "features" or remove it')
+    outputs = [registry.find("attack", a.name, where).cls(**a.params).outputs for a in attacks]
+    if table.noise_levels and "attributes" not in outputs:
+        raise SuiteError(
+            f"{where}.noise_levels: Equation 9 needs an attack that outputs attributes; {where}.attacks has none"
+        )
+    known: dict[str, Component] = {}
+    for attack in [*attacks, *(a.via for a in attacks if a.via)]:
+        same = known.setdefault(attack.label, attack)
+        if (same.name, same.params, same.via) != (attack.name, attack.params, attack.via):
+            raise SuiteError(
+                f"{where}.attacks: {attack.label!r} stands for two attacks; give one of them another label"
+            )
 
 
 def _one_meaning(models: Sequence[Component], where: str) -> None:
@@ -402,12 +434,17 @@ def component(kind: Kind, reference: Reference, where: str, registry: Registry) 
             via = _first_attack(passed.pop("via"), f"{where}.via", registry)
         name = passed.pop("plugin", None)
         if not isinstance(name, str):
-            raise SuiteError(f"{where}.plugin: expected the name of a {kind} plugin, found {name!r}")
+            raise SuiteError(f"{where}.plugin: expected the name of {with_article(kind)}, found {name!r}")
         label = passed.pop("label", f"{name} via {via.label}" if via else name)
         if not isinstance(label, str) or not label:
             raise SuiteError(f"{where}.label: expected a text, found {label!r}")
     registration = registry.find(kind, name, where)
     instance = instantiate(registration.cls, passed, where)
+    if via and instance.outputs != "attributes":
+        raise SuiteError(
+            f"{where}.via: only an attack that outputs attributes can follow a reconstruction; {name} outputs "
+            f"{instance.outputs} (reconstructions are recognised by the evaluated models without asking)"
+        )
     return Component(
         kind=kind,
         name=name,

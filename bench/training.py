@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.errors import BenchError, ContractError, PluginError, SuiteError, did_you_mean
+from bench.errors import BenchError, ContractError, PluginError, SuiteError, did_you_mean, with_article
 from bench.hookspecs import Attack, Dataset, Model, TrainingSet
 from bench.plugins import Registry, discover
 from bench.store import require_writable
@@ -101,6 +101,6 @@ def _build(kind: str, reference: Reference, where: str, registry: Registry) -> t
     params = {"plugin": reference} if isinstance(reference, str) else dict(reference)
     name = params.pop("plugin", None)
     if not isinstance(name, str):
-        raise SuiteError(f"{where}.plugin: expected the name of a {kind.replace('_', ' ')}, found {name!r}")
+        raise SuiteError(f"{where}.plugin: expected the name of {with_article(kind)}, found {name!r}")
     registration = registry.find(kind, name, where)
     return name, instantiate(registration.cls, params, where)

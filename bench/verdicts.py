@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from bench import metrics
 from bench.errors import StorageError
-from bench.report.figures import Figure, Quantity, plural
+from bench.report.figures import Figure, Quantity, absent, plural
 from bench.report.measures import At, Measure, figure, measure_named, select
 from bench.report.rows import DRAWS, SEED, CellRow, Part, Rows
 from bench.statements import CELL_AXES, LEVELS, Axis, ClaimTable, SideTable
@@ -47,9 +47,13 @@ class Comparison:
     clear: bool | None
 
     @property
-    def absent(self) -> Figure | None:
+    def gap(self) -> Figure | None:
         """The figure that is not there, or none."""
         return next((f for f in (self.left, self.right) if f.value is None), None)
+
+
+_ABSENT = absent("missing", "the suite does not ask for this combination")
+_NOTHING = Comparison(at={}, left=_ABSENT, right=_ABSENT, difference=_ABSENT, slack=None, holds=None, clear=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +92,7 @@ def judge(rows: Rows, claims: Sequence[ClaimTable]) -> list[Verdict]:
 
 def _verdict(rows: Rows, claim: ClaimTable) -> Verdict:
     measure = measure_named(claim.measure)
-    compared = [_compare(rows, claim, measure, at) for at in _points(rows, claim)]
+    compared = [_compare(rows, claim, measure, at) for at in _points(rows, claim)] or [_NOTHING]
     needed = math.ceil(round(claim.at_least * len(compared), 9))
     held = [c for c in compared if c.holds]
     missing = [c for c in compared if c.holds is None]
@@ -109,18 +113,18 @@ def _verdict(rows: Rows, claim: ClaimTable) -> Verdict:
 
 def _why(missing: Sequence[Comparison]) -> str:
     """Why figures are absent: the reasons, each once."""
-    absent = [figure for c in missing if (figure := c.absent) is not None]
-    return "; ".join(dict.fromkeys(f"{f.status}: {f.reason}" if f.reason else f.status for f in absent))
+    figures = [gap for c in missing if (gap := c.gap) is not None]
+    return "; ".join(dict.fromkeys(f"{f.status}: {f.reason}" if f.reason else f.status for f in figures))
 
 
 # ---- which figures ---------------------------------------------------------------------------------------------------
 
 
 def _points(rows: Rows, claim: ClaimTable) -> list[Point]:
-    """The values of the axes of ``each`` at which the figures are compared; one point without axes."""
+    """The values of the axes of ``each`` at which the figures are compared: one point without axes, or none at all."""
     values = [claim.values(axis) or _found(rows, claim, axis) for axis in claim.each]
     points: list[Point] = [dict(zip(claim.each, point, strict=True)) for point in itertools.product(*values)]
-    return [p for p in points if not _of_another_role(rows, claim, p)] or [{}]
+    return [p for p in points if not _of_another_role(rows, claim, p)]
 
 
 def _found(rows: Rows, claim: ClaimTable, axis: Axis) -> list[str]:
@@ -182,7 +186,7 @@ def _compare(rows: Rows, claim: ClaimTable, measure: Measure, at: Point) -> Comp
     left = _side(rows, claim, claim.left, measure, at)
     if isinstance(claim.right, SideTable):
         right = _side(rows, claim, claim.right, measure, at)
-        difference = _difference(left, right)
+        difference = _difference(left, right, measure.share)
     else:
         right = _Side(Figure(value=claim.right), Part(np.empty(0), np.empty(0, dtype=object)))
         difference = _shifted(left.figure, claim.right)
@@ -223,22 +227,22 @@ def _shifted(left: Figure, number: float) -> Figure:
     return Figure(value=left.value - number, n=left.n, low=low, high=high, interval=left.interval)
 
 
-def _difference(left: _Side, right: _Side) -> Figure:
+def _difference(left: _Side, right: _Side, share: bool) -> Figure:
     """Left minus right. People who are on both sides are drawn together, so that the comparison is paired.
 
-    Otherwise, and where all values of a side agree so that draws show no spread, the two intervals are put together
-    by squares (Newcombe 1998, Statistics in Medicine 17, method 10), as for independent samples.
+    Otherwise, and where draws show no spread because all values of a side (or all paired decisions) agree, the two
+    intervals are put together by squares (Newcombe 1998, Statistics in Medicine 17, method 10), as for independent
+    samples.
     """
-    absent = next((f for f in (left.figure, right.figure) if f.value is None), None)
-    if absent is not None or left.figure.value is None or right.figure.value is None:
-        return replace(absent or left.figure, value=None)
-    value, n = left.figure.value - right.figure.value, min(left.figure.n, right.figure.n)
+    a, b = left.figure, right.figure
+    if a.value is None or b.value is None:
+        return a if a.value is None else b
+    value, n = a.value - b.value, min(a.n, b.n)
     spread = all(np.ptp(side.values.values) > 0 for side in (left, right))
     if spread and np.isin(left.values.people, right.values.people).any():
         ends = _paired_interval(left.values, right.values)
-        if ends is not None:
+        if ends is not None and not (share and math.isclose(*ends, abs_tol=1e-9)):
             return Figure(value=value, n=n, low=ends[0], high=ends[1], interval="bootstrap")
-    a, b = left.figure, right.figure
     if a.low is None and b.low is None:
         return Figure(value=value, n=n)
     below = math.hypot(_reach(a, "low"), _reach(b, "high"))

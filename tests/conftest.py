@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before anything imports torch: two cores, and several processes
+os.environ["TORCH_HOME"] = "/nonexistent"  # no test depends on whether this machine has the weights of LPIPS
+os.environ.pop("BENCH_LPIPS_VGG", None)
 
 import importlib
 import signal
@@ -14,9 +16,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from support import BENCH, SUITE, TESTS, Command, Done, InlineEngine, ToyRun, environment, install, survivors
+from support import BENCH, SUITE, TESTS, Command, Computed, Done, InlineEngine, ToyRun, environment, install, survivors
 
+from bench.cache import Cache
+from bench.plan import Plan, make_plan
 from bench.plugins import Registry, discover
+from bench.suite import load
 
 
 @pytest.fixture(scope="session")
@@ -93,6 +98,28 @@ def sites_of_their_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Pa
     for name in set(sys.modules) - before:
         if name.partition(".")[0].startswith("plugin_"):
             del sys.modules[name]
+
+
+@pytest.fixture
+def plan_text(tmp_path: Path, registry: Registry) -> Callable[..., Plan]:
+    """A function that plans the text of a suite, with overrides."""
+
+    def make(text: str, *overrides: str, device: str = "cpu", registry: Registry = registry) -> Plan:
+        path = tmp_path / "suite.toml"
+        path.write_text(text, encoding="utf-8")
+        return make_plan(load(path, registry, overrides), registry, device)
+
+    return make
+
+
+@pytest.fixture
+def computed(tmp_path: Path, toy_installed: Registry, plan_text: Callable[..., Plan]) -> Callable[..., Computed]:
+    """A function that plans the text of a suite and computes it in this process; the cache is the same for all."""
+
+    def make(text: str, *overrides: str, device: str = "cpu") -> Computed:
+        return Computed(plan_text(text, *overrides, device=device), Cache(tmp_path / "cache"))
+
+    return make
 
 
 @pytest.fixture

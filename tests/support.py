@@ -7,14 +7,18 @@ import shutil
 import sysconfig
 import time
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from bench.cache import Cache
+import numpy as np
+
+from bench.cache import Artifact, Cache
 from bench.engine import Event
 from bench.plan import Plan
-from bench.types import StageResult
+from bench.types import Stage, StageResult
 
 TESTS = Path(__file__).parent
 BENCH = Path(sysconfig.get_path("scripts")) / "bench"
@@ -148,6 +152,68 @@ def compute(plan: Plan, cache: Cache) -> dict[str, StageResult]:
         bad = next((r for r in inputs if r.status != "ok"), None)
         results[key] = replace(bad, key=key) if bad else execute(stage, cache.root)
     return results
+
+
+class Computed:
+    """A plan whose stages were all computed in this process."""
+
+    def __init__(self, plan: Plan, cache: Cache) -> None:
+        self.plan = plan
+        self.cache = cache
+        self.results = compute(plan, cache)
+
+    def key(self, name: str) -> str:
+        """The key of the stage of that name."""
+        return only(self.plan, name).key
+
+    def artifact(self, name: str) -> Artifact:
+        """What that stage made."""
+        return self.cache.read(self.key(name))
+
+    def table(self, name: str, table: str) -> dict[str, Any]:
+        """The columns of one of its tables as arrays."""
+        return columns(self.artifact(name), table)
+
+    def result(self, name: str) -> StageResult:
+        """How that stage ended."""
+        return self.results[self.key(name)]
+
+    def failures(self) -> list[str]:
+        """The reasons of the stages that did not end well."""
+        return [str(result.reason) for result in self.results.values() if result.status != "ok"]
+
+
+def columns(artifact: Artifact, table: str) -> dict[str, Any]:
+    """The columns of a table of an artifact as arrays."""
+    found = artifact.tables[table]
+    return {c: np.array(found[c].to_pylist()) for c in found.column_names}
+
+
+def only(plan: Plan, name: str) -> Stage:
+    """The stage of that name."""
+    found = [stage for stage in plan.stages.values() if stage.name == name]
+    assert len(found) == 1, (name, sorted(names(plan)))
+    return found[0]
+
+
+def kinds(plan: Plan) -> Counter[str]:
+    """How many stages there are of each kind."""
+    return Counter(stage.kind for stage in plan.stages.values())
+
+
+def names(plan: Plan) -> set[str]:
+    """The names of all stages."""
+    return {stage.name for stage in plan.stages.values()}
+
+
+def changed(before: Plan, after: Plan) -> set[str]:
+    """The names of the stages of ``after`` that ``before`` does not hold under the same key."""
+    return {stage.name for key, stage in after.stages.items() if key not in before.stages}
+
+
+def skips(plan: Plan) -> list[str]:
+    """The reasons of the skipped cells."""
+    return [str(cell.skip) for cell in plan.cells if cell.skip]
 
 
 class InlineEngine:

@@ -5,21 +5,19 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support import SUITE, environment
+from support import SUITE, changed, environment, kinds, names, skips
 
 from bench import provenance
 from bench.errors import PluginError
 from bench.keys import canonical, digest_of, scoped_seed
 from bench.plan import Plan, make_plan
 from bench.plugins import Registry
-from bench.suite import load
 from bench.types import Cell
 
 BASE = """\
@@ -39,30 +37,13 @@ PlanOf = Callable[..., Plan]
 
 
 @pytest.fixture
-def plan_of(tmp_path: Path, registry: Registry) -> PlanOf:
-    """A function that plans the text of a suite."""
+def plan_of(plan_text: PlanOf) -> PlanOf:
+    """A function that plans the suite above, or another."""
 
-    def make(text: str = BASE, *overrides: str, device: str = "cpu", registry: Registry = registry) -> Plan:
-        path = tmp_path / "suite.toml"
-        path.write_text(text, encoding="utf-8")
-        return make_plan(load(path, registry, overrides), registry, device)
+    def make(text: str = BASE, *overrides: str, **more: Any) -> Plan:
+        return plan_text(text, *overrides, **more)
 
     return make
-
-
-def kinds(plan: Plan) -> Counter[str]:
-    """How many stages there are of each kind."""
-    return Counter(stage.kind for stage in plan.stages.values())
-
-
-def changed(before: Plan, after: Plan) -> set[str]:
-    """The names of the stages of ``after`` that ``before`` does not hold under the same key."""
-    return {stage.name for key, stage in after.stages.items() if key not in before.stages}
-
-
-def names(plan: Plan) -> set[str]:
-    """The names of all stages."""
-    return {stage.name for stage in plan.stages.values()}
 
 
 # ---- the graph -------------------------------------------------------------------------------------------------------
@@ -290,11 +271,6 @@ def test_seeds_are_scoped() -> None:
 
 
 # ---- skipped cells ---------------------------------------------------------------------------------------------------
-
-
-def skips(plan: Plan) -> list[str]:
-    """The reasons of the skipped cells."""
-    return [str(cell.skip) for cell in plan.cells if cell.skip]
 
 
 @pytest.mark.parametrize(

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
-from support import compute
+from support import Computed
 
 from bench import metrics
-from bench.cache import Artifact, Cache
-from bench.plan import Plan, make_plan
 from bench.plugins import Registry
-from bench.suite import load
-from bench.types import StageResult
 
 SUITE = """\
 [suite]
@@ -33,45 +28,15 @@ pairs = 70
 """
 
 
-class Computed:
-    """A plan whose stages were all computed in this process."""
-
-    def __init__(self, plan: Plan, cache: Cache) -> None:
-        self.plan = plan
-        self.cache = cache
-        self.results = compute(plan, cache)
-
-    def key(self, name: str) -> str:
-        """The key of the stage of that name."""
-        (found,) = [key for key, stage in self.plan.stages.items() if stage.name == name]
-        return found
-
-    def artifact(self, name: str) -> Artifact:
-        """What that stage made."""
-        return self.cache.read(self.key(name))
-
-    def table(self, name: str, table: str) -> dict[str, Any]:
-        """The columns of one of its tables as arrays."""
-        found = self.artifact(name).tables[table]
-        return {c: np.array(found[c].to_pylist()) for c in found.column_names}
-
-    def result(self, name: str) -> StageResult:
-        """How that stage ended."""
-        return self.results[self.key(name)]
-
-
 Run = Callable[..., Computed]
 
 
 @pytest.fixture
-def run(tmp_path: Path, toy_installed: Registry) -> Run:
-    """A function that plans and computes a suite with some defenses."""
+def run(computed: Run) -> Run:
+    """A function that plans and computes the suite above with some overrides."""
 
     def plan_and_compute(*overrides: str) -> Computed:
-        path = tmp_path / "suite.toml"
-        path.write_text(SUITE)
-        plan = make_plan(load(path, toy_installed, overrides), toy_installed, "cpu")
-        return Computed(plan, Cache(tmp_path / "cache"))
+        return computed(SUITE, *overrides)
 
     return plan_and_compute
 
@@ -226,9 +191,11 @@ def test_a_few_faces_are_kept_as_pictures(run: Run) -> None:
 def test_floors_are_below_every_likeness(run: Run) -> None:
     rows = run().table("floors of the image metrics on toy-faces", "floors")
     floors = {"another_face", "mean_face", "noise", "grey"}
-    assert {name for name in rows if name != "sample_id"} == {f"{q}_{f}" for q in ("ssim", "psnr") for f in floors}
+    quantities = ("ssim", "psnr", "lpips")
+    assert {name for name in rows if name != "sample_id"} == {f"{q}_{f}" for q in quantities for f in floors}
     for floor in floors:
         assert rows[f"ssim_{floor}"].mean() < 0.9
+        assert set(rows[f"lpips_{floor}"]) == {None}, "there are no weights"
     assert len(rows["sample_id"]) == 35
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import operator
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from pydantic import ValidationError
 
 from bench.errors import StorageError, SuiteError
 from bench.report.rows import Rows
-from bench.statements import CELL_AXES, ClaimTable
+from bench.statements import CELL_AXES, ClaimTable, SideTable
 from bench.suite import read
 from bench.verdicts import Verdict, as_json, as_markdown, claims_of, judge, tally, verdict_rows
 
@@ -123,9 +124,10 @@ def test_other_people_are_compared_by_both_intervals(tmp_path: Path) -> None:
     assert found.decisive.clear is True
 
 
-def test_decisions_that_all_agree_are_not_certain(tmp_path: Path) -> None:
+@pytest.mark.parametrize("hits", [[False] * 4, THREE_OF_FOUR])
+def test_decisions_that_all_agree_are_not_certain(tmp_path: Path, hits: list[bool]) -> None:
     """No draw of people shows a spread, but four pairs are still only four pairs."""
-    answers = [Answer("PMT", hits=[False] * 4), Answer("Noise", hits=[False] * 4)]
+    answers = [Answer("PMT", hits=hits), Answer("Noise", hits=hits)]
     found = verdict(tmp_path, answers, relation="<=", right={"defense": "Noise"})
     difference = found.decisive.difference
     assert difference.value == 0
@@ -214,6 +216,15 @@ def test_combinations_of_another_role_are_left_out(tmp_path: Path) -> None:
     assert found.outcome == "holds"
 
 
+def test_sides_that_never_meet_are_not_pooled_instead(tmp_path: Path) -> None:
+    """No evaluated model is both authorised and not."""
+    answers = [Answer("PMT", evaluated=e, role=r, hits=[True]) for e, r in (("a", "authorised"), ("b", "unauthorised"))]
+    left, right = ({"defense": "PMT", "role": role} for role in ("authorised", "unauthorised"))
+    found = verdict(tmp_path, answers, left=left, right=right, each="evaluated")
+    assert found.outcome == "not measured"
+    assert len(verdict_rows([found])) == 1
+
+
 def test_noise_levels_and_thresholds(tmp_path: Path) -> None:
     """UP by hand: at sigma 0.1 the cosines .9, .4 pass kappa 0.3 both and kappa 0.5 once; the distances average .2."""
     up = {0.0: ([1.0, 1.0], [0.1, 0.1]), 0.1: ([0.9, 0.4], [0.1, 0.3])}
@@ -261,6 +272,7 @@ def test_age_in_years(tmp_path: Path) -> None:
         ({"experiment": "gone"}, "the suite does not ask for this combination"),
         ({"measure": "up", "left": {"defense": "PMT", "sigma": 0.1}}, "missing"),
         ({"measure": "lpips"}, "VGG"),
+        ({"left": {"role": "authorised"}, "each": "evaluated"}, "the suite does not ask for this combination"),
         ({"left": {"defense": ["PMT", "Failed"]}, "each": "defense"}, "failed: out of memory"),
     ],
 )
@@ -275,7 +287,7 @@ def test_a_missing_figure_is_no_verdict(tmp_path: Path, changes: Mapping[str, An
     assert found.reason is not None
     assert reason in found.reason
     assert found.decisive.holds is found.decisive.clear is None
-    assert found.decisive.absent is not None
+    assert found.decisive.gap is not None
     ((*_, said),) = verdict_rows([found])
     assert "not measured" in said
     assert reason in said
@@ -485,3 +497,25 @@ def test_what_an_override_takes_out_is_no_mistake(tmp_path: Path) -> None:
     assert suite_claims(tmp_path, SOUND, "claims=[]") == []
     with pytest.raises(SuiteError, match=r"claims\[0\]\.left\.defense"):
         suite_claims(tmp_path, SOUND, 'claims[0].left.defense="Nobody"')
+
+
+# ---- what is written -------------------------------------------------------------------------------------------------
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_examples_of_the_guide_are_sound() -> None:
+    guide = (ROOT / "docs" / "claims.md").read_text(encoding="utf-8")
+    blocks = [block.partition("```")[0] for block in guide.split("```toml\n")[1:]]
+    made = [ClaimTable.model_validate(c) for block in blocks for c in tomllib.loads(block)["claims"]]
+    assert len(made) == 3
+    for name in [*ClaimTable.model_fields, *SideTable.model_fields]:
+        assert f"`{name}`" in guide, name
+
+
+def test_the_suites_hold_what_each_section_claims() -> None:
+    made = {s: read(ROOT / "suites" / f"{s}.toml")[0].claims for s in ("paper", "ablation")}
+    sections = {c.section for claims in made.values() for c in claims}
+    assert sections == {"6.1", "6.3", "6.4", "6.5", "6.6", "6.7", "6.8", "6.9"}
+    ids = [c.id for claims in made.values() for c in claims]
+    assert len(set(ids)) == len(ids)

@@ -154,6 +154,7 @@ def _run_graph(
                 finish(stage, _failure(stage, failed[0].status, str(failed[0].reason), failed[0].traceback))
             elif all(inputs) and len(running) < workers:
                 del waiting[stage.key]
+                cache.forget_progress(stage.key)
                 running[pool.schedule(execute, args=[stage, cache.root], timeout=limit)] = stage
                 on_event(Event(kind="started", stage=stage))
         if not running:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from bench.report.figures import Column, Figure, Group, Quantity, Row, Table
 
+BANDS = 6  # more bands of intervals than this hide one another: then they are in the table only
+
 
 @dataclass(frozen=True, kw_only=True)
 class Style:
@@ -53,7 +55,10 @@ class Panel:
 
 @dataclass(frozen=True, kw_only=True)
 class Chart:
-    """A chart: panels that share their axes. ``number`` is the paper's figure, ``source`` the rows it is made of."""
+    """A chart: panels that share their axes. ``number`` is the paper's figure, ``source`` the rows it is made of.
+
+    ``variant``: it shows what another chart shows in a further form.
+    """
 
     number: str
     title: str
@@ -63,6 +68,7 @@ class Chart:
     quantity: Quantity
     panels: Sequence[Panel]
     source: str
+    variant: bool = False
     notes: Sequence[str] = field(default_factory=tuple)
 
     @property
@@ -77,6 +83,11 @@ class Chart:
         found = [v for f in figures for v in (f.value, f.low, f.high) if v is not None]
         scale = self.quantity.scale
         return (min(found) * scale, max(found) * scale) if found else (0.0, 1.0)
+
+    @property
+    def banded(self) -> bool:
+        """Whether there are few enough curves to show their intervals."""
+        return max((len(p.curves) for p in self.panels), default=0) <= BANDS
 
     @property
     def legend(self) -> list[tuple[str, Style]]:
@@ -103,6 +114,7 @@ class Chart:
             groups=groups,
             experiment=self.experiment,
             source=self.source,
+            row_heading="Line",
             notes=self.notes,
         )
 

@@ -31,8 +31,8 @@ class Form:
 
 
 FORMS = (
-    Form(up="up", privacy="privacy", name="", about="Dist of Equation 9 over the estimated attributes m_i"),
-    Form(up="up-lpips", privacy="privacy-lpips", name="by LPIPS", about="LPIPS in place of the m_i, as in the paper"),
+    Form(up="up", privacy="privacy", name="", about="Dist of Equation 9 over the estimated attributes mᵢ"),
+    Form(up="up-lpips", privacy="privacy-lpips", name="by LPIPS", about="LPIPS in place of the mᵢ, as in the paper"),
 )
 
 _TITLES: Mapping[str, str] = {
@@ -114,8 +114,10 @@ def _chart(
         quantity=quantity,
         panels=panels,
         source=measure_named(form.up).source,
+        variant=form is not FORMS[0],
     )
-    return replace(made, notes=[f"{counted(made)} Bands and the table: 95 % intervals, bootstrap over people."])
+    intervals = "Bands: 95 % intervals." if made.banded else "95 % intervals are in the table."
+    return replace(made, notes=[f"{counted(made)} {intervals}"])
 
 
 def _grouped(cells: Sequence[CellRow]) -> dict[str, list[CellRow]]:
@@ -215,7 +217,7 @@ def told(chart: Chart, at: float = 0.2) -> str:
                 name = f"{panel.title}, {curve.label}" if many else curve.label
                 name += f" ({panel.title})" if panel.title and not many else ""
                 said.append(f"{name} {chart.quantity.shown(known[0])} to {chart.quantity.shown(known[-1])}")
-    what = "UP" if chart.number != "8" else "The terms"
+    what = chart.quantity.name if chart.number != "8" else "Utility and privacy"
     return f"{what} from no noise to σ = {at:g}: {'; '.join(said)}." if said else ""
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 from xml.etree import ElementTree
@@ -30,7 +30,7 @@ COLOURS = 8  # categorical colours of the page: --c0 to --c7
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*")
 NEUTRAL = Style(neutral=True)
 DASHES: Sequence[Any] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
-BANDS = 4  # more bands of intervals than this hide one another: then they are in the table only
+NUMBERED = 16  # spots that carry their number; the others have it as a tooltip
 
 # Matplotlib wants colours; these stand for the page's variables and are replaced in its output.
 _INK, _QUIET, _RULE = "#010101", "#020202", "#030303"
@@ -66,7 +66,7 @@ def _look(style: Style) -> dict[str, Any]:
         "color": _colour(style),
         "linestyle": DASHES[cycle % len(DASHES)] if not style.steps else "-",
         "marker": MARKERS[style.index % len(MARKERS)],
-        "markersize": 5,
+        "markersize": 5.5,
     }
 
 
@@ -74,25 +74,27 @@ def panel(chart: Chart, which: Panel, name: str) -> Markup:
     """One panel of a chart as inline SVG. ``name`` sets its identifiers apart from those of other charts."""
     with matplotlib.rc_context(_SETTINGS):
         canvas, axes = _axes(chart.x, _title(chart.quantity))
-        bands = len(which.curves) <= BANDS
+        titles: dict[str, str] = {}
         for i, curve in enumerate(which.curves):
             known = [(x, f) for x, f in zip(curve.xs, curve.figures, strict=True) if f.value is not None]
             scale = chart.quantity.scale
             xs = [x for x, _ in known]
             look = _look(curve.style)
+            titles[f"series-{i}"] = curve.label
             axes.plot(xs, [scale * (f.value or 0) for _, f in known], linewidth=1.8, gid=f"series-{i}", **look)
             bounded = [(x, f.low * scale, f.high * scale) for x, f in known if f.low is not None and f.high is not None]
-            if bands and bounded:
+            if chart.banded and bounded:
                 at, low, high = zip(*bounded, strict=True)
                 axes.fill_between(at, low, high, color=look["color"], alpha=0.13, linewidth=0, gid=f"band-{i}")
         _limits(axes, chart)
-        return _inline(canvas, name, which.spoken(chart))
+        return _inline(canvas, name, which.spoken(chart), titles)
 
 
 def scatter(chart: Scatter, name: str) -> Markup:
     """A scatter plot as inline SVG: one numbered mark per setting, bars for its intervals."""
     with matplotlib.rc_context(_SETTINGS):
         canvas, axes = _axes(_title(chart.x), _title(chart.y), height=380)
+        titles: dict[str, str] = {}
         for x0, x1, y0, y1 in [chart.zone] if chart.zone else []:
             axes.fill_between([x0, x1], y0, y1, color="#040000", alpha=0.1, linewidth=0, gid="zone")
         for spot in chart.spots:
@@ -104,12 +106,13 @@ def scatter(chart: Scatter, name: str) -> Markup:
             axes.errorbar(x, y, xerr=x_error, yerr=y_error, fmt="none", ecolor=colour, elinewidth=1, alpha=0.45)
             marker = MARKERS[spot.marker % len(MARKERS)]
             axes.plot([x], [y], marker, color=colour, markersize=7, gid=f"spot-{spot.number}")
-            axes.annotate(
-                str(spot.number), (x, y), (5, 5), textcoords="offset points", fontsize=11, color=_INK, parse_math=False
-            )
+            titles[f"spot-{spot.number}"] = f"{spot.number}: {spot.label}"
+            if spot.number <= NUMBERED:
+                number = str(spot.number)
+                axes.annotate(number, (x, y), (5, 5), textcoords="offset points", fontsize=11, color=_INK)
         axes.set_xlim(-3, 103)
         axes.set_ylim(-3, 103)
-        return _inline(canvas, name, chart.spoken)
+        return _inline(canvas, name, chart.spoken, titles)
 
 
 @lru_cache(maxsize=256)
@@ -168,8 +171,11 @@ def _error(quantity: Quantity, figure: Figure) -> list[list[float]] | None:
     return [[quantity.scale * (figure.value - figure.low)], [quantity.scale * (figure.high - figure.value)]]
 
 
-def _inline(canvas: Canvas, name: str, spoken: str) -> Markup:
-    """What Matplotlib writes, as a part of a page: a picture that is called ``spoken``, or an ornament without it."""
+def _inline(canvas: Canvas, name: str, spoken: str, titles: Mapping[str, str] | None = None) -> Markup:
+    """What Matplotlib writes, as a part of a page: a picture that is called ``spoken``, or an ornament without it.
+
+    ``titles`` are tooltips of marks, by the identifier that they were drawn with.
+    """
     for artist in canvas.findobj():
         artist.set_clip_on(False)  # everything is within the axes; a clip path would only make identifiers
     buffer = io.StringIO()
@@ -180,20 +186,26 @@ def _inline(canvas: Canvas, name: str, spoken: str) -> Markup:
             if child.tag == f"{_SVG}metadata" or child.find(f"{_SVG}style") is not None:
                 parent.remove(child)
     used = {e.get(_HREF, "")[1:] for e in root.iter() if e.get(_HREF)}
-    for element in root.iter():
+    for element in list(root.iter()):
         _naturalise(element, name, used)
+        if title := (titles or {}).get(element.get("data-mark", "")):
+            element.insert(0, _titled(title))
     box = root.get("viewBox", "")
     root.attrib.clear()
     root.attrib.update({"class": "chart", "viewBox": box})
     if spoken:
         root.attrib.update({"role": "img", "aria-label": spoken})
-        title = ElementTree.Element("title")
-        title.text = spoken
-        root.insert(0, title)
+        root.insert(0, _titled(spoken))
     else:
         root.attrib.update({"class": "swatch", "aria-hidden": "true"})
     text = ElementTree.tostring(root, encoding="unicode")
     return Markup(re.sub(r"\s*\n\s*", " ", text).replace("> <", "><"))
+
+
+def _titled(text: str) -> ElementTree.Element:
+    title = ElementTree.Element("title")
+    title.text = text
+    return title
 
 
 def _naturalise(element: ElementTree.Element, name: str, used: set[str]) -> None:

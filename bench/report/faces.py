@@ -20,7 +20,7 @@ from bench.report.measures import figure
 from bench.report.rows import CellRow, Rows
 
 BUDGET = 2_600_000  # bytes of all pictures of a page, as base64
-MOST, FEWEST = 8, 2  # faces per grid
+MOST, FEWEST = 4, 2  # faces per grid
 ATTACKS = 4  # reconstructions per defense in a grid
 _PNG = b"\x89PNG\r\n\x1a\n"
 _SMALL = 4_000  # bytes up to which a picture is embedded as it is
@@ -172,7 +172,7 @@ def _legend(columns: Sequence[Column]) -> str:
             "the others, lower is better."
         )
     if "attributes" in kinds:
-        told.append("Below a picture stands what the attribute attack takes it for; ≠ where the original looks different.")
+        told.append("Below a picture stands what the attribute attack takes it for, with ≠ where the original differs.")
     return " ".join(told)
 
 

@@ -256,127 +256,113 @@ def _percent(name: str, better: Literal["higher", "lower"]) -> Quantity:
     return Quantity(name=name, unit="%", digits=1, better=better)
 
 
+def _of_pairs(
+    *, values: Callable[[Scores, CellRow, At], Floats | None], columns: str, share: bool = True, **about: Any
+) -> Measure:
+    """A measure of verification rows, which says which columns it takes; usually a decision."""
+    source = f"{_VERIFICATION}: {columns}"
+    return Measure(values=_scored(values), source=source, outputs=_RECOGNISED, share=share, **about)
+
+
 _NO_RANKS = "the rows hold no ranks"
 _NO_LPIPS = "LPIPS needs the VGG-16 weights, which were not there when this was run"
 _RECOGNITION = (
-    Measure(
+    _of_pairs(
         name="accuracy",
         about="Equation 10: cos(f(x̃₁), f(x₁)) > κ and (cos(f(x̃₁), f(x₂)) > κ) = (same person), κ calibrated.",
         quantity=_accuracy("accuracy"),
-        outputs=_RECOGNISED,
-        values=_scored(lambda s, _, at: s.hits(at.kappa)),
-        source=f"{_VERIFICATION}: cos_self, cos_cross, same, kappa_calibrated",
-        share=True,
+        values=lambda s, _, at: s.hits(at.kappa),
+        columns="cos_self, cos_cross, same, kappa_calibrated",
     ),
-    Measure(
+    _of_pairs(
         name="accuracy-fixed",
         about="Equation 10 at the fixed κ of the experiment.",
         quantity=_accuracy("accuracy at the fixed κ"),
-        outputs=_RECOGNISED,
-        values=_scored(lambda s, c, _: s.hits(c.kappa)),
-        source=f"{_VERIFICATION}: cos_self, cos_cross, same; kappa of cells.parquet",
-        share=True,
+        values=lambda s, c, _: s.hits(c.kappa),
+        columns="cos_self, cos_cross, same; kappa of cells.parquet",
     ),
-    Measure(
+    _of_pairs(
         name="clean-accuracy",
         about="Equation 10 with x₁ in place of x̃₁, on the same pairs, κ calibrated.",
         quantity=_percent("clean accuracy", "higher"),
-        outputs=_RECOGNISED,
-        values=_scored(lambda s, _, at: s.clean_hits(at.kappa)),
-        source=f"{_VERIFICATION}: cos_clean, same, kappa_calibrated",
-        share=True,
+        values=lambda s, _, at: s.clean_hits(at.kappa),
+        columns="cos_clean, same, kappa_calibrated",
     ),
-    Measure(
+    _of_pairs(
         name="clean-accuracy-fixed",
         about="Equation 10 with x₁ in place of x̃₁, on the same pairs, at the fixed κ.",
         quantity=_percent("clean accuracy at the fixed κ", "higher"),
-        outputs=_RECOGNISED,
-        values=_scored(lambda s, c, _: s.clean_hits(c.kappa)),
-        source=f"{_VERIFICATION}: cos_clean, same; kappa of cells.parquet",
-        share=True,
+        values=lambda s, c, _: s.clean_hits(c.kappa),
+        columns="cos_clean, same; kappa of cells.parquet",
     ),
-    Measure(
+    _of_pairs(
         name="accuracy-drop",
         about="Clean accuracy minus accuracy, pair by pair.",
         quantity=Quantity(name="drop from clean", unit="points", digits=1, better="lower"),
-        outputs=_RECOGNISED,
-        values=_scored(lambda s, _, at: s.clean_hits(at.kappa) - s.hits(at.kappa)),
-        source=f"{_VERIFICATION}: cos_self, cos_cross, cos_clean, same, kappa_calibrated",
+        values=lambda s, _, at: s.clean_hits(at.kappa) - s.hits(at.kappa),
+        columns="cos_self, cos_cross, cos_clean, same, kappa_calibrated",
+        share=False,
     ),
-    Measure(
+    _of_pairs(
         name="ten-fold",
         about="10-fold verification accuracy of protected against clean faces (Huang et al. 2007, LFW, view 2).",
         quantity=_accuracy("10-fold accuracy"),
-        outputs=_RECOGNISED,
-        values=_scored(lambda s, *_: _ten_fold(s.flip_cross, s)),
-        source=f"{_VERIFICATION}: flip_cross, same, fold",
-        share=True,
+        values=lambda s, *_: _ten_fold(s.flip_cross, s),
+        columns="flip_cross, same, fold",
         missing="scores are not finite, or all in one fold",
     ),
-    Measure(
+    _of_pairs(
         name="clean-ten-fold",
         about="10-fold verification accuracy of clean faces.",
         quantity=_percent("clean 10-fold accuracy", "higher"),
-        outputs=_RECOGNISED,
-        values=_scored(lambda s, *_: _ten_fold(s.flip_clean, s)),
-        source=f"{_VERIFICATION}: flip_clean, same, fold",
-        share=True,
+        values=lambda s, *_: _ten_fold(s.flip_clean, s),
+        columns="flip_clean, same, fold",
         missing="scores are not finite, or all in one fold",
     ),
-    Measure(
+    _of_pairs(
         name="cosine",
         about="COS: cosine of the embeddings of what the attack ends with and of the original (section 6.2).",
         quantity=Quantity(name="cosine", digits=3, better="split"),
-        outputs=_RECOGNISED,
-        values=_scored(lambda s, *_: s.cos_self),
-        source=f"{_VERIFICATION}: cos_self",
+        values=lambda s, *_: s.cos_self,
+        columns="cos_self",
+        share=False,
     ),
-    Measure(
+    _of_pairs(
         name="srra",
         about="Success rate of the reconstruction attack: COS above the calibrated κ (section 6.2).",
         quantity=Quantity(name="SRRA", digits=2, better="higher"),
-        outputs=_RECOGNISED,
-        values=_scored(lambda s, _, at: _above(s, at.kappa)),
-        source=f"{_VERIFICATION}: cos_self, kappa_calibrated",
-        share=True,
+        values=lambda s, _, at: _above(s, at.kappa),
+        columns="cos_self, kappa_calibrated",
     ),
-    Measure(
+    _of_pairs(
         name="srra-fixed",
         about="Success rate of the reconstruction attack: COS above the fixed κ of the experiment.",
         quantity=Quantity(name="SRRA at the fixed κ", digits=2, better="higher"),
-        outputs=_RECOGNISED,
-        values=_scored(lambda s, c, _: _above(s, c.kappa)),
-        source=f"{_VERIFICATION}: cos_self; kappa of cells.parquet",
-        share=True,
+        values=lambda s, c, _: _above(s, c.kappa),
+        columns="cos_self; kappa of cells.parquet",
     ),
-    Measure(
+    _of_pairs(
         name="rank-1",
         about="Re-identification: the own original is the most similar of all originals. Chance is 1 / their number.",
         quantity=_percent("re-identified at rank 1", "lower"),
-        outputs=_RECOGNISED,
-        values=_scored(lambda s, *_: _first(s.rank)),
-        source=f"{_VERIFICATION}: rank, gallery",
-        share=True,
+        values=lambda s, *_: _first(s.rank),
+        columns="rank, gallery",
         missing=_NO_RANKS,
     ),
-    Measure(
+    _of_pairs(
         name="rank-1-enrolled",
         about="Re-identification: another picture of the person is the most similar of all enrolled ones.",
         quantity=_percent("enrolled picture at rank 1", "lower"),
-        outputs=_RECOGNISED,
-        values=_scored(lambda s, *_: _first(s.rank_enrolled)),
-        source=f"{_VERIFICATION}: rank_enrolled (genuine pairs), gallery",
-        share=True,
+        values=lambda s, *_: _first(s.rank_enrolled),
+        columns="rank_enrolled (genuine pairs), gallery",
         missing=_NO_RANKS,
     ),
-    Measure(
+    _of_pairs(
         name="fmr-match",
         about="Re-identification: similarity to the original above the threshold of the calibrated false match rate.",
         quantity=_percent("matched at the calibrated FMR", "lower"),
-        outputs=_RECOGNISED,
-        values=_scored(lambda s, *_: _above(s, None)),
-        source=f"{_VERIFICATION}: cos_self, kappa_calibrated, fmr",
-        share=True,
+        values=lambda s, *_: _above(s, None),
+        columns="cos_self, kappa_calibrated, fmr",
     ),
 )
 _PICTURES = (

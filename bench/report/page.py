@@ -90,7 +90,7 @@ def about(rows: Rows, experiment: str) -> list[tuple[str, str]]:
     return [
         ("Experiment", f"{experiment}; {pairs} pairs per data set; fixed κ = {kappas}"),
         ("Uploaded", uploads),
-        *((f"Attack {', '.join(names)}", threat) for threat, names in threats.items()),
+        *(("Adversary", f"{', '.join(names)}: {threat}") for threat, names in threats.items()),
     ]
 
 

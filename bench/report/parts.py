@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -20,11 +20,12 @@ from bench.report.rows import Rows
 from bench.report.sensitivity import sensitivity
 from bench.report.summary import Summary, summaries
 from bench.report.tables import tables_of
+from bench.report.tidy import by_head, with_common_notes, without_empty
 
-FEW = 3  # answers of one experiment that the top of the page has room for
-MANY = 12  # lines of a plot after which it is folded
+FEW = 2  # settings of a defense in one experiment; where there are more, what is said of each one is folded
 ASIDE = frozenset({"summary", "images"})  # tables with a place of their own
 SENSITIVITY = "sensitivity"
+GRIDS = {"6": "reconstructed faces", "7": "faces and what attribute attacks take them for"}
 PICTURED = frozenset({"VI", "VII", "VIII", "IX"})  # tables whose pictures get most of the room
 
 
@@ -71,19 +72,26 @@ class Part:
     charts: Sequence[Drawn]
     scatter: DrawnScatter | None
     wall: Wall
+    pictures: str
     subjects: Grid
     folded: bool
 
     @property
     def headlines(self) -> list[Answer]:
         """The answers for the top of the page: those about protections, unless there are too many."""
-        own = [a for a in self.answers if a.kind == "authorised"]
-        return own if len(own) <= FEW and not self.folded else []
+        return [] if self.folded else [a for a in self.answers if a.kind == "authorised"]
 
     @property
-    def references(self) -> list[Answer]:
-        """The other answers."""
-        return [a for a in self.answers if a not in self.headlines] if not self.folded else []
+    def recognised(self) -> bool:
+        """Whether models recognise what was uploaded: these answers are shown in full at the top of the page."""
+        return bool(self.plot)
+
+    @property
+    def details(self) -> list[Answer]:
+        """The answers that are shown in full where the experiment is."""
+        if self.folded:
+            return []
+        return [a for a in self.answers if not (self.recognised and a in self.headlines)]
 
     @property
     def heading(self) -> str:
@@ -95,13 +103,13 @@ class Part:
         """The experiment in a sentence or two, where no answer stands at the top."""
         if self.scatter:
             return [self.scatter.chart.verdict]
-        return [text for text in dict.fromkeys(d.told for d in self.charts) if text]
+        return [] if self.main else [text for text in dict.fromkeys(d.told for d in self.charts) if text]
 
 
 def parts(rows: Rows, include_real_faces: bool) -> list[Part]:
     """One part per experiment, in the order of the suite."""
     names = rows.experiments
-    weights = {n: 3.0 if _table(rows, n) in PICTURED or _figures(rows, n) & {"6", "7"} else 1.0 for n in names}
+    weights = {n: 3.0 if _table(rows, n) in PICTURED or _figures(rows, n) & GRIDS.keys() else 1.0 for n in names}
     total = sum(weights.values())
     return [
         _part(rows, name, i, include_real_faces, int(BUDGET * weights[name] / total)) for i, name in enumerate(names, 1)
@@ -118,15 +126,15 @@ def _figures(rows: Rows, name: str) -> set[str]:
 
 def _part(rows: Rows, name: str, i: int, include_real_faces: bool, budget: int) -> Part:
     matrices = [m for m in rows.matrices if m.experiment == name]
-    tables = tables_of(rows, name)
+    tables = [with_common_notes(without_empty(t)) for t in tables_of(rows, name)]
     number, figures = _table(rows, name), settings(rows, name).get("figures") or []
     found = [s for m in matrices for s in summaries(rows, m)]
     swept = SENSITIVITY in figures
     folded = swept or len({s.defense for s in found if s.kind == "authorised"}) > FEW
     shown = [t for t in tables if t.name not in ASIDE]
     main = [t for t in shown if t.name == number] or shown[:1]
-    main = [] if swept or not (number or matrices or any(t.name == "reconstruction" for t in main)) else main
     drawn = [_drawn(chart, f"x{i}-{k}") for k, chart in enumerate(charts(rows, name))]
+    main = [] if swept or (drawn and not number and not matrices) else main
     scatter = _drawn_scatter(rows, name, i) if swept else None
     given = [a for m in matrices for a in answers(rows, m, [s for s in found if s.experiment == m.experiment])]
     given += reconstruction_answers(rows, name) + attribute_answers(rows, name)
@@ -140,15 +148,22 @@ def _part(rows: Rows, name: str, i: int, include_real_faces: bool, budget: int) 
         answers=given,
         plot=lines(found),
         summaries=found,
-        main=main,
-        further=[t for t in shown if t not in main],
+        main=[piece for t in main for piece in by_head(t)],
+        further=[piece for t in shown if t not in main for piece in by_head(t)],
         images=[t for t in tables if t.name == "images"],
         charts=drawn,
         scatter=scatter,
         wall=wall(rows, name, include_real_faces, budget),
+        pictures=_pictures(figures),
         subjects=page.subjects(rows, name),
         folded=folded,
     )
+
+
+def _pictures(figures: Sequence[str]) -> str:
+    """The heading of the example faces: two of the paper's figures are such grids."""
+    number = next((f for f in figures if f in GRIDS), None)
+    return f"Figure {number}: {GRIDS[number]}" if number else "Example faces"
 
 
 def _title(
@@ -161,12 +176,16 @@ def _title(
 ) -> tuple[str, str]:
     """The title of an experiment, and which of the paper's tables and figures it answers (or its name)."""
     labels = [f"Table {number}"] if number else []
-    labels += [f"Figure {f}" for f in figures if f != SENSITIVITY]
+    shown = [f for f in figures if f != SENSITIVITY]
+    labels += [f"Figure{'s' if len(shown) > 1 else ''} {' and '.join(shown)}"] if shown else []
     spoken = name.replace("-", " ").capitalize()
-    titles = [scatter.chart.title] if scatter else [t.title for t in tables[:1]] if tables and not drawn else []
-    if not titles:
-        titles = [t.title for t in tables[:1]] if number else list(dict.fromkeys(d.chart.title for d in drawn))
-    return ("; ".join(titles[:2]) or spoken), ", ".join(labels) or spoken
+    if scatter:
+        titles = [scatter.chart.title]
+    elif number or not drawn:
+        titles = [t.title for t in tables[:1]]
+    else:
+        titles = list(dict.fromkeys(d.chart.title for d in drawn if not d.chart.variant))
+    return "; ".join(titles) or spoken, ", ".join(labels) or spoken
 
 
 # ---- drawings --------------------------------------------------------------------------------------------------------
@@ -197,8 +216,3 @@ def _drawn_scatter(rows: Rows, name: str, i: int) -> DrawnScatter | None:
         shapes=[(label, drawing.swatch(drawing.NEUTRAL, k, line=False)) for label, k in chart.shapes],
         swatches=[drawing.swatch(s.style if neutral is None else neutral, s.marker, line=False) for s in chart.spots],
     )
-
-
-def counts(found: Sequence[Part]) -> Mapping[str, int]:
-    """How many tables and figures the page holds."""
-    return {"tables": sum(len(p.main) + len(p.further) for p in found), "figures": sum(len(p.charts) for p in found)}

@@ -104,9 +104,15 @@ def _switches(params: Mapping[str, Any], block: str) -> str | None:
     return "/".join("✔" if switch else "✘" for switch in on)
 
 
+def _kernel(params: Mapping[str, Any], block: str) -> str | None:
+    """A row of Table V, whose kernels are the shortest: Figure 4 is about their length."""
+    length = params.get("kernel_length", 1)
+    return _KERNELS.get(str(params.get("kernel"))) if length == 1 or params.get("kernel") == "none" else None
+
+
 _BY_PARAMETERS: Mapping[str | None, Callable[[Mapping[str, Any], str], str | None]] = {
     "III": lambda params, _: _STARTS.get(str(params.get("init"))),
     "IV": _ablated,
-    "V": lambda params, _: _KERNELS.get(str(params.get("kernel"))),
+    "V": _kernel,
     "X": _switches,
 }

@@ -183,7 +183,7 @@ def _marked(label: str, cells: Sequence[CellRow]) -> str:
 class Strongest:
     """The attack after which judges find the most people again, of all attacks on one defense; data sets pooled.
 
-    ``ranked`` holds every honest attack with its re-identification at rank 1, the strongest first.
+    ``ranked`` holds every honest attack (experiment and label) with its re-identification at rank 1, strongest first.
     """
 
     defense: str
@@ -191,12 +191,12 @@ class Strongest:
     experiment: str
     attack: str
     cells: Sequence[CellRow]
-    ranked: Sequence[tuple[str, Figure]]
+    ranked: Sequence[tuple[str, str, Figure]]
 
 
 def strongest(rows: Rows) -> list[Strongest]:
-    """The strongest attack on each defense, over all experiments; attacks that learnt from the evaluated people and
-    those without a figure do not count."""
+    """The strongest attack on each defense, over all experiments. Attacks that learnt from the evaluated people do not
+    count; those without a figure come last."""
     found: dict[tuple[str, str], dict[tuple[str, str], list[CellRow]]] = {}
     for cell in select(rows, outputs="images"):
         if not cell.leaky:
@@ -205,7 +205,7 @@ def strongest(rows: Rows) -> list[Strongest]:
     made = []
     for (defense, authorised), by_attack in found.items():
         figures = {key: _RANK.of(rows, cells, authorised_in(cells)) for key, cells in by_attack.items()}
-        order = sorted(figures, key=lambda key: figures[key].value or 0.0, reverse=True)
+        order = sorted(figures, key=lambda key: -1.0 if (v := figures[key].value) is None else v, reverse=True)
         experiment, attack = order[0]
         made.append(
             Strongest(
@@ -214,7 +214,7 @@ def strongest(rows: Rows) -> list[Strongest]:
                 experiment=experiment,
                 attack=attack,
                 cells=by_attack[order[0]],
-                ranked=[(a, figures[e, a]) for e, a in order],
+                ranked=[(e, a, figures[e, a]) for e, a in order],
             )
         )
     return made
@@ -225,10 +225,10 @@ def worst_case_tables(rows: Rows) -> list[Table]:
     found = strongest(rows)
     if not found:
         return []
-    several = len({s.experiment for s in found}) > 1
+    experiments = list(dict.fromkeys(e for s in found for e, *_ in s.ranked))
     made = []
     for s in found:
-        where = f" ({s.experiment})" if several else ""
+        where = f" ({s.experiment})" if len(experiments) > 1 else ""
         point = (s.defense, s.authorised)
         label = f"{label_of([c for o in found for c in o.cells], point)}: {s.attack}{where}"
         made.append(row_of(s.cells[0], label, [e.of(rows, s.cells, authorised_in(s.cells)) for e in _ALL]))
@@ -242,7 +242,7 @@ def worst_case_tables(rows: Rows) -> list[Table]:
             + _JUDGED,
             columns=[Column(label=e.label, quantity=e.quantity) for e in _ALL],
             groups=[Group(label=POOLED, rows=made, synthetic=any(c.synthetic for c in cells))],
-            experiment=" + ".join(dict.fromkeys(s.experiment for s in found)),
+            experiment=" + ".join(experiments),
             source=_SOURCE,
             row_heading="Defense: attack",
             notes=[

@@ -18,7 +18,10 @@ from bench.report.parts import Part, parts
 from bench.report.rows import Rows
 from bench.report.summary import BARS
 from bench.report.tables import WHOLE
+from bench.report.tidy import reasons, without_empty
 from bench.store import Results
+
+_RELATIONS = {"<=": "≤", ">=": "≥"}
 
 
 def render(results: Results, sections: Sequence[Section] = (), *, include_real_faces: bool = False) -> str:
@@ -29,7 +32,7 @@ def render(results: Results, sections: Sequence[Section] = (), *, include_real_f
     """
     rows = Rows(results)
     found = parts(rows, include_real_faces)
-    whole = [table for build in WHOLE.values() for table in build(rows)]
+    whole = [without_empty(table) for build in WHOLE.values() for table in build(rows)]
     judged = verdicts.judge(rows, verdicts.claims_of(results))
     grid, about = page.thresholds(rows)
     context: dict[str, Any] = {
@@ -69,7 +72,7 @@ def _claims(judged: Sequence[verdicts.Verdict]) -> list[dict[str, str]]:
         {
             "text": text,
             "section": section,
-            "found": f"{left} {relation} {right}",
+            "found": f"{left} {_RELATIONS.get(relation, relation)} {right}",
             "verdict": verdict.outcome,
             "said": said.removeprefix(verdict.outcome).lstrip("; "),
         }
@@ -101,5 +104,5 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals["plural"] = plural
+    environment.globals.update(plural=plural, reasons=reasons)
     return environment

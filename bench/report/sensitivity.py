@@ -131,8 +131,7 @@ def _verdict(spots: Sequence[Spot], clean: Figure) -> str:
     if not fitting:
         return f"None of {plural(len(known), 'setting')} shows the paper’s profile. {told}"
     few = sum((s.x.value or 0) <= FEW for s in fitting)
-    names = ", ".join(s.label for s in fitting[:8]) + (f" and {len(fitting) - 8} more" if len(fitting) > 8 else "")
     return (
-        f"The paper’s profile appears in {len(fitting)} of {plural(len(known), 'setting')} ({names}); in {few} of them "
-        f"the others stay below {100 * FEW:g} %. {told}"
+        f"The paper’s profile appears in {len(fitting)} of {plural(len(known), 'setting')}; in {few} of them the "
+        f"others stay at or below {100 * FEW:g} %. {told}"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from fake_run import FakeRun, one_of_each, one_skipped, paper_run, write_fake_run
 
+from bench.report.rows import Rows
 from bench.store import Results
 
 
@@ -19,3 +20,9 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
 def paper_results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     """A run that answers every table of the paper."""
     return write_fake_run(tmp_path_factory.mktemp("run") / "paper", paper_run())
+
+
+@pytest.fixture(scope="session")
+def paper_rows(paper_results: Results) -> Rows:
+    """Its rows, indexed once for all tests."""
+    return Rows(paper_results)

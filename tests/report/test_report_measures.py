@@ -203,14 +203,14 @@ def test_unknown_names_are_refused(tmp_path: Path) -> None:
 def test_the_fast_bootstrap_agrees_with_the_general_one() -> None:
     rng = np.random.default_rng(3)
     people = np.array([f"p{i // 3}" for i in range(150)], dtype=object)
-    values = rng.normal(0.3, 0.2, 150) + np.repeat(rng.normal(0, 0.2, 50), 3)  # people differ
+    values = rng.normal(0.3, 0.2, 150) + np.repeat(rng.normal(0, 0.5, 50), 3)  # people differ
     found = mean([Part(values, people)], share=False)
     expected = metrics.bootstrap_interval(values, people, lambda v: float(v.mean()), seed=1, draws=4000)
-    assert (found.low, found.high) == pytest.approx(expected, abs=0.01)
+    assert (found.low, found.high) == pytest.approx(expected, abs=0.03)
     naive = 1.96 * values.std() / np.sqrt(len(values))
     assert found.low is not None
     assert found.high is not None
-    assert found.high - found.low > 2.4 * naive  # three values of one person are not three measurements
+    assert found.high - found.low > 2 * 1.4 * naive  # three values of one person are not three measurements
 
 
 def test_equal_shares_of_all_people_still_have_an_interval() -> None:

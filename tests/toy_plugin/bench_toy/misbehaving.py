@@ -231,11 +231,11 @@ class ToyBadEyes(Attack):
 class ToyUnfinished(Attack):
     """Declares what it does not define."""
 
-    gives: Literal["images", "attributes"] = "images"
+    gives: Literal["images", "attributes", "recognition"] = "images"
     learns: Literal["nothing", "clean"] = "nothing"
 
     @property
-    def outputs(self) -> Literal["images", "attributes"]:  # type: ignore[override]
+    def outputs(self) -> Literal["images", "attributes", "recognition"]:  # type: ignore[override]
         """What the suite says."""
         return self.gives
 

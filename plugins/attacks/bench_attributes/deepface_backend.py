@@ -1,0 +1,86 @@
+"""deepface's four classifiers on batches of aligned faces.
+
+Its public ``DeepFace.analyze`` takes one image at a time, truncates ages, and detects faces with downloaded
+detectors. This module feeds its classifiers directly, as ``analyze(..., detector_backend="skip")`` does; the tests
+hold the two together. ``deepface.modules.modeling`` is internal to deepface, which is why its version is pinned.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from bench import DataError
+from bench_attributes import deepface_files
+from bench_attributes.deepface_files import FILES
+
+SIDE = 224  #: of deepface's inputs, in pixels
+BATCH = 16  #: images that go through a VGG-16 at once
+
+
+def estimate(images: torch.Tensor, attributes: Sequence[str]) -> dict[str, torch.Tensor]:
+    """Images float ``(n, 3, h, w)`` RGB in [0, 1] to ``age (n,)`` in years and class probabilities ``(n, k)``.
+
+    Raises `DataError` when a file of weights is missing, damaged, or gives something else than deepface's does.
+    """
+    faces = prepare(images)
+    place = deepface_files.folder()
+    clients = {name: _client(name, place) for name in attributes}  # all of them first: a missing one ends it here
+    return {name: torch.from_numpy(_predict(client, name, faces)).to(images) for name, client in clients.items()}
+
+
+def prepare(images: torch.Tensor) -> NDArray[np.float32]:
+    """RGB ``(n, 3, h, w)`` to what deepface's classifiers take: BGR ``(n, 224, 224, 3)``, padded with black.
+
+    The arithmetic of deepface's ``preprocessing.resize_image``, which takes values beyond 1 for 8-bit ones: ours are
+    clamped, after resizing too.
+    """
+    height, width = images.shape[-2:]
+    factor = min(SIDE / height, SIDE / width)
+    inner = (int(height * factor), int(width * factor))
+    resized = F.interpolate(images.detach().float().clamp(0, 1).cpu(), size=inner, mode="bilinear", align_corners=False)
+    down, right = SIDE - inner[0], SIDE - inner[1]
+    padded = F.pad(resized.clamp(0, 1), (right // 2, right - right // 2, down // 2, down - down // 2))
+    return np.ascontiguousarray(padded.flip(1).permute(0, 2, 3, 1).numpy())
+
+
+@functools.cache
+def _client(attribute: str, place: Path) -> Any:
+    """deepface's classifier of one attribute, with the weights in a folder."""
+    deepface_files.check([attribute])
+    os.environ["DEEPFACE_BACKEND_ENGINE"] = "onnx"  # with torch installed it would look for other files
+    os.environ.setdefault("DEEPFACE_ONNX_PROVIDERS", "cpu")
+    os.environ.setdefault("DEEPFACE_LOG_LEVEL", "40")  # errors
+    path = place / FILES[attribute].name
+    with warnings.catch_warnings():  # its imports warn, and it changes the filters
+        warnings.simplefilter("ignore")
+        from deepface.commons import backend_utils
+        from deepface.modules import modeling
+
+        if not backend_utils.is_onnx():
+            raise DataError("deepface already runs on another engine in this process; set DEEPFACE_BACKEND_ENGINE=onnx")
+        try:
+            return modeling.get_model_class("facial_attribute", FILES[attribute].model)()
+        except ValueError as error:
+            raise DataError(f"{path}: expected an ONNX graph: {error.__cause__ or error}") from None
+
+
+def _predict(client: Any, attribute: str, faces: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Probabilities ``(n, k)`` that sum to 1, or years ``(n,)``, from deepface's internal ``predict``."""
+    batch = client.model.get_inputs()[0].shape[0]
+    step = batch if isinstance(batch, int) else BATCH  # some exports take a fixed number of images: one
+    parts = []
+    for start in range(0, len(faces), step):
+        chunk = faces[start : start + step]
+        found = np.asarray(client.predict(chunk), np.float32)
+        parts.append(found.reshape(len(chunk), -1) if attribute != "age" else found.reshape(len(chunk)))
+    return np.concatenate(parts)

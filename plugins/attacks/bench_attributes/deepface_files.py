@@ -1,0 +1,86 @@
+"""What deepface needs on disk, checked without importing it: deepface downloads whatever it misses.
+
+Its ONNX weights belong into ``$DEEPFACE_HOME/.deepface/weights`` (``DEEPFACE_HOME``: by default the home folder).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+from bench import DataError
+from bench.provenance import file_sha256
+
+URL = "https://github.com/serengil/deepface_models/releases/download/v1.0"
+PACKAGES = ("deepface", "onnxruntime", "cv2", "werkzeug")
+INSTALL = "pip install 'face-privacy-bench[deepface]'"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsFile:
+    """One of deepface's classifiers: its file, what it is, deepface's name for it, its outputs.
+
+    ``classes`` are empty for age, whose ``outputs`` are the probabilities of 0, 1 ... 100 years.
+    """
+
+    name: str
+    what: str
+    model: str
+    outputs: int
+    classes: tuple[str, ...] = ()
+
+
+FILES: Mapping[str, WeightsFile] = {
+    "age": WeightsFile(name="age_model_weights.onnx", what="age, a VGG-16", model="Age", outputs=101),
+    "gender": WeightsFile(
+        name="gender_model_weights.onnx",
+        what="gender, a VGG-16",
+        model="Gender",
+        outputs=2,
+        classes=("woman", "man"),
+    ),
+    "emotion": WeightsFile(
+        name="facial_expression_model_weights.onnx",
+        what="emotion, a small network",
+        model="Emotion",
+        outputs=7,
+        classes=("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"),
+    ),
+    "race": WeightsFile(
+        name="race_model_single_batch.onnx",
+        what="race, a VGG-16",
+        model="Race",
+        outputs=6,
+        classes=("asian", "indian", "black", "white", "middle eastern", "latino hispanic"),
+    ),
+}
+
+
+def folder() -> Path:
+    """Where deepface looks for weights."""
+    return Path(os.environ.get("DEEPFACE_HOME") or Path.home()) / ".deepface" / "weights"
+
+
+def check(attributes: Sequence[str]) -> None:
+    """`DataError` that names every package or weights file that is missing, where it belongs, and what it is."""
+    if absent := [name for name in PACKAGES if find_spec(name) is None]:
+        raise DataError(f"attributes: the deepface backend needs {', '.join(absent)}; install with: {INSTALL}")
+    missing = [FILES[name] for name in attributes if not (folder() / FILES[name].name).is_file()]
+    if missing:
+        lines = [f"  {file.name}  ({file.what}; {URL}/{file.name})" for file in missing]
+        raise DataError(
+            f"attributes: {len(missing)} of deepface's {len(attributes)} weights files are missing. Put them into "
+            f"{folder()} (or set DEEPFACE_HOME); bench downloads nothing:\n" + "\n".join(lines)
+        )
+
+
+def fingerprint(attributes: Sequence[str]) -> str:
+    """A digest of the weights and of deepface's version. Raises as `check`."""
+    check(attributes)
+    parts = [f"{FILES[name].name} {file_sha256(folder() / FILES[name].name)}" for name in attributes]
+    return hashlib.sha256("\n".join([f"deepface {version('deepface')}", *parts]).encode()).hexdigest()
