@@ -1,4 +1,4 @@
-"""Tables as a page shows them: no empty columns, nothing said twice, no wider than a window. Exports keep them whole."""
+"""Tables as a page shows them: no empty columns, nothing said twice, not too wide. Exports keep them whole."""
 
 from __future__ import annotations
 

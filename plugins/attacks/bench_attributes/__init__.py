@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bench import Attack, DataError, hookimpl
+from bench import Attack, DataError, SuiteError, hookimpl
 from bench.provenance import file_sha256
 from bench_attributes import deepface_files
 
@@ -101,7 +101,7 @@ class Attributes(Attack):
     def train(self, job: TrainingJob) -> Mapping[str, Any]:
         """Train the built-in network; returns its card."""
         if self.backend == "deepface":
-            raise DataError("attributes: only the builtin backend is trained by bench, not deepface")
+            raise SuiteError(f"{job.where}: deepface is not trained by bench; leave backend at builtin")
         from bench_attributes.training import train_attributes
 
         return train_attributes(job, WEIGHTS)

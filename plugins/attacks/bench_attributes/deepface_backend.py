@@ -58,29 +58,31 @@ def _client(attribute: str, place: Path) -> Any:
     """deepface's classifier of one attribute, with the weights in a folder."""
     deepface_files.check([attribute])
     os.environ["DEEPFACE_BACKEND_ENGINE"] = "onnx"  # with torch installed it would look for other files
+    os.environ["DEEPFACE_HOME"] = str(place.parent.parent)
     os.environ.setdefault("DEEPFACE_ONNX_PROVIDERS", "cpu")
     os.environ.setdefault("DEEPFACE_LOG_LEVEL", "40")  # errors
-    path = place / FILES[attribute].name
-    with warnings.catch_warnings():  # its imports warn, and it changes the filters
+    with warnings.catch_warnings():  # of its imports
         warnings.simplefilter("ignore")
         from deepface.commons import backend_utils
         from deepface.modules import modeling
-
-        if not backend_utils.is_onnx():
-            raise DataError("deepface already runs on another engine in this process; set DEEPFACE_BACKEND_ENGINE=onnx")
-        try:
-            return modeling.get_model_class("facial_attribute", FILES[attribute].model)()
-        except ValueError as error:
-            raise DataError(f"{path}: expected an ONNX graph: {error.__cause__ or error}") from None
+    if not backend_utils.is_onnx():
+        raise DataError("deepface already uses another engine in this process; set DEEPFACE_BACKEND_ENGINE=onnx")
+    expected, path = FILES[attribute], place / FILES[attribute].name
+    try:
+        client = modeling.get_model_class("facial_attribute", expected.model)()
+    except ValueError as error:
+        raise DataError(f"{path}: expected an ONNX graph: {error.__cause__ or error}") from None
+    outputs = client.model.get_outputs()[0].shape
+    if outputs[-1] != expected.outputs:
+        raise DataError(f"{path}: expected a graph with outputs (n, {expected.outputs}), found {tuple(outputs)}")
+    return client
 
 
 def _predict(client: Any, attribute: str, faces: NDArray[np.float32]) -> NDArray[np.float32]:
     """Probabilities ``(n, k)`` that sum to 1, or years ``(n,)``, from deepface's internal ``predict``."""
-    batch = client.model.get_inputs()[0].shape[0]
-    step = batch if isinstance(batch, int) else BATCH  # some exports take a fixed number of images: one
-    parts = []
-    for start in range(0, len(faces), step):
-        chunk = faces[start : start + step]
-        found = np.asarray(client.predict(chunk), np.float32)
-        parts.append(found.reshape(len(chunk), -1) if attribute != "age" else found.reshape(len(chunk)))
-    return np.concatenate(parts)
+    one = client.model.get_inputs()[0].shape[0] == 1  # some exports take one image at a time
+    step = 1 if one else BATCH
+    shape = (-1,) if attribute == "age" else (-1, FILES[attribute].outputs)  # a batch of one loses its axis
+    chunks = [faces[start : start + step] for start in range(0, len(faces), step)]
+    found = np.concatenate([np.reshape(client.predict(chunk), shape) for chunk in chunks]).astype(np.float32)
+    return found if attribute == "age" else found / found.sum(1, keepdims=True)

@@ -17,7 +17,7 @@ from bench import DataError
 from bench.provenance import file_sha256
 
 URL = "https://github.com/serengil/deepface_models/releases/download/v1.0"
-PACKAGES = ("deepface", "onnxruntime", "cv2", "werkzeug")
+PACKAGES = ("deepface", "onnxruntime")
 INSTALL = "pip install 'face-privacy-bench[deepface]'"
 
 

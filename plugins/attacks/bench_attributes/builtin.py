@@ -1,0 +1,47 @@
+"""The built-in network as an estimator: weights from the package, probabilities out."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from bench import DataError
+from bench_attributes.network import INPUT_SIZE, AttributeNetwork
+
+
+def estimate_builtin(images: Tensor, weights: Path) -> dict[str, Tensor]:
+    """Images float ``(n, 3, h, w)`` RGB in [0, 1] to ``age (n,)`` in years and class probabilities ``(n, k)``.
+
+    Raises `DataError` when the weights do not fit the network.
+    """
+    return probabilities(_network(weights, str(images.device)), images)
+
+
+def probabilities(network: AttributeNetwork, images: Tensor) -> dict[str, Tensor]:
+    """Ages and softmax probabilities of a network in evaluation mode; images of another size are resized."""
+    if images.shape[-2:] != (INPUT_SIZE, INPUT_SIZE):
+        images = F.interpolate(images, size=(INPUT_SIZE, INPUT_SIZE), mode="bilinear", antialias=True).clamp(0, 1)
+    with torch.no_grad():
+        found = network(images.float())
+    return {name: values if values.ndim == 1 else values.softmax(1) for name, values in found.items()}
+
+
+def from_half(weights: dict[str, Tensor]) -> AttributeNetwork:
+    """A float32 network in evaluation mode with half-precision weights."""
+    network = AttributeNetwork()
+    network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in weights.items()})
+    return network.to(memory_format=torch.channels_last).eval()
+
+
+@functools.lru_cache(maxsize=4)
+def _network(path: Path, device: str) -> AttributeNetwork:
+    try:
+        return from_half(load_file(path)).to(device)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise DataError(f"{path}: expected the weights of the attribute network: {error}") from None
