@@ -314,7 +314,7 @@ class Graph:
         """The stage in which an attack estimates the attributes of the images of another stage."""
         return self.stage(
             "attack",
-            f"{attack.name} of {self.stages[images].name}",
+            f"estimates by {attack.name} of {self.stages[images].name}",
             f"attack:{attack.name}",
             components={"attack": (_without_via(attack),)},
             inputs={"images": images},

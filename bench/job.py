@@ -26,6 +26,7 @@ class Job:
         self.stage = stage
         self.cache = cache
         self.progress = progress
+        self._window = (0.0, 1.0)
         self.device = torch.device(stage.options["device"])
         self.batch: int = stage.options["batch"]
 
@@ -39,17 +40,21 @@ class Job:
 
     def context(self, who: str, **more: Any) -> Context:
         """The context of a plugin call."""
-        return Context(device=self.device, seed=self.stage.seed, who=who, _progress=self.progress, **more)
+        return Context(device=self.device, seed=self.stage.seed, who=who, _progress=self.tell, **more)
 
     def tell(self, share: float) -> None:
-        """Say how much of the stage is done."""
+        """Say how much of the current batch (of the stage, where there are no batches) is done."""
         if self.progress is not None:
-            self.progress(share)
+            first, last = self._window
+            self.progress(first + share * (last - first))
 
     def batches(self, n: int) -> Iterator[slice]:
-        """Slices of at most the batch size that cover ``n`` samples."""
+        """Slices of at most the batch size that cover ``n`` samples; progress is told in shares of them."""
         for start in range(0, n, self.batch):
-            yield slice(start, min(start + self.batch, n))
+            stop = min(start + self.batch, n)
+            self._window = (start / n, stop / n)
+            yield slice(start, stop)
+            self.tell(1.0)
 
     def to_float(self, images: NDArray[np.uint8]) -> torch.Tensor:
         """uint8 ``(n, 3, h, w)`` -> float in [0, 1] on the device."""

@@ -181,7 +181,8 @@ class _Planner:
             return (
                 f"{point.attack.label} outputs {attack.outputs} and learns; only attacks that output images can learn"
             )
-        if experiment.upload == "features" and (attack.outputs == "recognition" or experiment.noise_levels):
+        recognises = attack.outputs == "recognition" or (attack.outputs == "attributes" and experiment.noise_levels)
+        if experiment.upload == "features" and recognises:
             if (point.authorised[0].name, point.authorised[0].params) != _identity_of(point.evaluated):
                 return "features of one model mean nothing to another: reconstruct images first (paper, section 4.1.1)"
             if attack.outputs == "recognition":

@@ -147,7 +147,6 @@ def _protect(job: Job) -> Artifact:
         protected = contracts.protect_checked(defense, job.to_float(faces.images[index]), ctx, shapes)
         sent.append(_to_store(protected, uploaded))
         extras.append(_numbers(protected.extra))
-        job.tell(part.stop / len(chosen))
     tensors = {name: np.concatenate([s[name] for s in sent]) for name in sent[0]}
     return Artifact(tensors=tensors, tables={"samples": _sample_table(chosen, extras, ctx.who)})
 
@@ -226,7 +225,6 @@ def _reconstruct(job: Job, attack: Attack) -> Artifact:
         made = contracts.reconstruct_checked(attack, received, shape, ctx)
         images.append(_quantised(made.images))
         extras.append(_numbers(made.extra))
-        job.tell(part.stop / uploads.n)
     table = _sample_table(chosen, extras, f"attack {component.label}")
     return Artifact(tensors={"images": np.concatenate(images)}, tables={"samples": table})
 
@@ -238,7 +236,6 @@ def _estimate(job: Job, attack: Attack) -> Artifact:
     found = []
     for part in job.batches(len(images)):
         found.append(contracts.estimate_checked(attack, job.to_float(images[part]), ctx))
-        job.tell(part.stop / len(images))
     contracts.check_same_names(found, ctx.who, "attributes")
     return Artifact(tensors={name: np.concatenate([f[name] for f in found]) for name in found[0]})
 

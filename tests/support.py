@@ -171,8 +171,8 @@ class Computed:
         return self.cache.read(self.key(name))
 
     def table(self, name: str, table: str) -> dict[str, Any]:
-        """The columns of one of its tables as arrays."""
-        return columns(self.artifact(name), table)
+        """The columns of a table of the score of that name as arrays."""
+        return columns(self.cache.read(only(self.plan, name, "score").key), table)
 
     def result(self, name: str) -> StageResult:
         """How that stage ended."""
@@ -189,9 +189,9 @@ def columns(artifact: Artifact, table: str) -> dict[str, Any]:
     return {c: np.array(found[c].to_pylist()) for c in found.column_names}
 
 
-def only(plan: Plan, name: str) -> Stage:
-    """The stage of that name."""
-    found = [stage for stage in plan.stages.values() if stage.name == name]
+def only(plan: Plan, name: str, *kinds: str) -> Stage:
+    """The stage of that name, of any kind or of some."""
+    found = [stage for stage in plan.stages.values() if stage.name == name and (not kinds or stage.kind in kinds)]
     assert len(found) == 1, (name, sorted(names(plan)))
     return found[0]
 

@@ -134,6 +134,13 @@ class Spot:
     marker: int
     profile: bool | None
 
+    def described(self, params: Sequence[str]) -> str:
+        """The label, with the parameters where it does not say them itself."""
+        if all(value in self.label for value in self.values):
+            return self.label
+        named = ", ".join(f"{name} {value}" for name, value in zip(params, self.values, strict=True))
+        return f"{self.label} ({named})"
+
     def numbered(self, number: int) -> Spot:
         """The same with a number."""
         return replace(self, number=number)
@@ -141,7 +148,7 @@ class Spot:
 
 @dataclass(frozen=True, kw_only=True)
 class Scatter:
-    """A scatter plot: ``zone`` (x0, x1, y0, y1, as shown) is where one wants to be; ``params`` name the columns of
+    """A scatter plot: ``zone`` (x0, x1, y0, y1, as shown) is where one wants to be; ``params`` name
     the spots' values; ``colours`` and ``shapes`` are the legends of two of them."""
 
     title: str

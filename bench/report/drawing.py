@@ -22,7 +22,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 
-from bench.report.charts import Chart, Panel, Scatter, Style
+from bench.report.charts import Chart, Panel, Scatter, Spot, Style
 from bench.report.figures import Figure, Quantity
 
 WIDTH, HEIGHT = 420, 290  # of a chart, in units that are CSS pixels on a phone
@@ -30,7 +30,7 @@ COLOURS = 8  # categorical colours of the page: --c0 to --c7
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*")
 NEUTRAL = Style(neutral=True)
 DASHES: Sequence[Any] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
-NUMBERED = 16  # spots that carry their number; the others have it as a tooltip
+NEAR = 4.0  # points of accuracy within which spots share one label
 
 # Matplotlib wants colours; these stand for the page's variables and are replaced in its output.
 _INK, _QUIET, _RULE = "#010101", "#020202", "#030303"
@@ -94,24 +94,28 @@ def scatter(chart: Scatter, name: str) -> Markup:
     """A scatter plot as inline SVG: one numbered mark per setting, bars for its intervals."""
     with matplotlib.rc_context(_SETTINGS):
         canvas, axes = _axes(_title(chart.x), _title(chart.y), height=380)
-        titles: dict[str, str] = {}
-        for x0, x1, y0, y1 in [chart.zone] if chart.zone else []:
+        if chart.zone:
+            x0, x1, y0, y1 = chart.zone
             axes.fill_between([x0, x1], y0, y1, color="#040000", alpha=0.1, linewidth=0, gid="zone")
+        titles: dict[str, str] = {}
+        labels: dict[tuple[int, int], list[Spot]] = {}
         for spot in chart.spots:
             if spot.x.value is None or spot.y.value is None:
                 continue
             x, y = chart.x.scale * spot.x.value, chart.y.scale * spot.y.value
-            colour = _colour(spot.style)
+            colour, marker = _colour(spot.style), MARKERS[spot.marker % len(MARKERS)]
             x_error, y_error = _error(chart.x, spot.x), _error(chart.y, spot.y)
-            axes.errorbar(x, y, xerr=x_error, yerr=y_error, fmt="none", ecolor=colour, elinewidth=1, alpha=0.45)
-            marker = MARKERS[spot.marker % len(MARKERS)]
+            axes.errorbar(x, y, xerr=x_error, yerr=y_error, fmt="none", ecolor=colour, elinewidth=1, alpha=0.35)
             axes.plot([x], [y], marker, color=colour, markersize=7, gid=f"spot-{spot.number}")
             titles[f"spot-{spot.number}"] = f"{spot.number}: {spot.label}"
-            if spot.number <= NUMBERED:
-                number = str(spot.number)
-                axes.annotate(number, (x, y), (5, 5), textcoords="offset points", fontsize=11, color=_INK)
-        axes.set_xlim(-3, 103)
-        axes.set_ylim(-3, 103)
+            labels.setdefault((round(x / NEAR), round(y / NEAR)), []).append(spot)
+        for near in labels.values():
+            x, y = chart.x.scale * (near[0].x.value or 0), chart.y.scale * (near[0].y.value or 0)
+            numbers = ", ".join(str(s.number) for s in near[:3]) + (" …" if len(near) > 3 else "")
+            axes.annotate(numbers, (x, y), (5, 5), textcoords="offset points", fontsize=11, color=_INK)
+        right = [chart.x.scale * (s.x.high or s.x.value or 0) for s in chart.spots]
+        axes.set_xlim(-3, min(103.0, max([40.0, *right]) + 4))
+        axes.set_ylim(-3, 106)
         return _inline(canvas, name, chart.spoken, titles)
 
 
@@ -129,8 +133,7 @@ def swatch(style: Style, marker: int | None = None, line: bool = True) -> Markup
         xs = (0.05, 0.5, 0.95) if line else (0.5,)
         look |= {"linewidth": 1.8, "markevery": [len(xs) // 2], "transform": canvas.transFigure}
         canvas.add_artist(Line2D(xs, [0.5] * len(xs), **look))
-        name = f"k{style.index}-{style.steps}-{int(style.neutral)}-{marker}-{int(line)}"
-        return _inline(canvas, name, "")
+        return _inline(canvas, "", "")
 
 
 def _title(quantity: Quantity) -> str:
@@ -185,6 +188,8 @@ def _inline(canvas: Canvas, name: str, spoken: str, titles: Mapping[str, str] | 
         for child in list(parent):
             if child.tag == f"{_SVG}metadata" or child.find(f"{_SVG}style") is not None:
                 parent.remove(child)
+    if not spoken:
+        _dissolve(root)
     used = {e.get(_HREF, "")[1:] for e in root.iter() if e.get(_HREF)}
     for element in list(root.iter()):
         _naturalise(element, name, used)
@@ -200,6 +205,23 @@ def _inline(canvas: Canvas, name: str, spoken: str, titles: Mapping[str, str] | 
         root.attrib.update({"class": "swatch", "aria-hidden": "true"})
     text = ElementTree.tostring(root, encoding="unicode")
     return Markup(re.sub(r"\s*\n\s*", " ", text).replace("> <", "><"))
+
+
+def _dissolve(root: ElementTree.Element) -> None:
+    """Put shapes where they are used: an ornament appears on a page several times, an identifier must not."""
+    shapes = {e.get("id"): e for e in root.iter() if e.get("id")}
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if child.tag == f"{_SVG}defs":
+                parent.remove(child)
+            elif target := child.get(_HREF):
+                place = f"translate({child.get('x')} {child.get('y')})"
+                child.tag = f"{_SVG}path"
+                child.attrib = {
+                    "d": shapes[target[1:]].get("d", ""),
+                    "style": child.get("style", ""),
+                    "transform": place,
+                }
 
 
 def _titled(text: str) -> ElementTree.Element:

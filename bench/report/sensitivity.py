@@ -66,7 +66,7 @@ def _varying(params: Mapping[str, Mapping[str, object]]) -> dict[str, list[str]]
 def shown(value: object) -> str:
     """A parameter's value as a person writes it."""
     if isinstance(value, list | tuple):
-        return " + ".join(map(str, value))
+        return "+".join(map(str, value))
     return "–" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -28,9 +28,12 @@ def _chromium(page: Path, profile: Path, *options: str) -> subprocess.CompletedP
     return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
-@pytest.fixture(scope="module")
-def page(results: Results, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_report(results, tmp_path_factory.mktemp("page") / "index.html")
+@pytest.fixture(scope="module", params=["results", "paper_results"])
+def page(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    results: Results = request.getfixturevalue(request.param)
+    path = write_report(results, tmp_path_factory.mktemp("page") / "index.html")
+    path.write_text(path.read_text(encoding="utf-8").replace("<details>", "<details open>"), encoding="utf-8")
+    return path
 
 
 @pytest.mark.parametrize("width", [400, 1280])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 
 import torch
@@ -47,7 +48,7 @@ class AttributeNetwork(nn.Module):
         super().__init__()
         self.sizes = {name: len(names) for name, names in classes.items()}
         stem = nn.Sequential(_conv(3, CHANNELS[0], 5, 2), nn.ReLU(inplace=True))
-        self.trunk = nn.Sequential(stem, *(Residual(a, b) for a, b in zip(CHANNELS, CHANNELS[1:], strict=False)))
+        self.trunk = nn.Sequential(stem, *(Residual(a, b) for a, b in itertools.pairwise(CHANNELS)))
         self.squeeze = nn.Sequential(_conv(CHANNELS[-1], _SQUEEZED), nn.ReLU(inplace=True))
         self.head = nn.Sequential(
             nn.Flatten(),

@@ -1,0 +1,294 @@
+"""``bench train suites/attributes.toml``: the built-in network from its recipe to weights and card.
+
+The run is a pure function of recipe, seed and data on one machine: batches, flips and noise follow from (seed, step),
+so an interrupted training goes on from its checkpoint to the same weights. Faces are drawn once into the work folder,
+and files are written, with the helpers of the zoo.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from annotated_types import Ge, Gt, Interval, Le
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from bench import ContractError
+from bench.contracts import Context
+from bench.suite import instantiate
+from bench_attributes import CLASSES, COMMAND
+from bench_attributes.builtin import from_half
+from bench_attributes.evaluate import measure, summary
+from bench_attributes.network import INPUT_SIZE, AttributeNetwork, build
+from bench_zoo.data import TrainData, prepare
+from bench_zoo.export import half_weights, write_model
+
+if TYPE_CHECKING:
+    from bench.training import TrainingJob
+
+YEARS = 15.0  #: the unit of the age loss, about one standard deviation of ages
+_EVERY = 100  #: steps between two lines and two checkpoints
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What decides a training run beside its data and seed. Budgets are counted in images, not in seconds.
+
+    The first ``small_share`` of the ``images`` seen are ``small_size`` pixels wide, which is cheaper. The learning
+    rate rises during ``warmup`` (a share of the run) to ``lr``, then falls on half a cosine to 0. Half of the images
+    are mirrored; ``noise_share`` of them get Gaussian noise, of a standard deviation drawn up to ``noise_sigma``.
+    Steps are of AdamW; ``clip`` bounds the L2 norm of the gradient.
+    """
+
+    images: Annotated[int, Ge(1)]
+    batch: Annotated[int, Ge(2)] = 128
+    small_share: Annotated[float, Interval(ge=0, le=1)] = 0.5
+    small_size: Annotated[int, Ge(32), Le(INPUT_SIZE)] = 64
+    lr: Annotated[float, Gt(0)] = 2e-3
+    warmup: Annotated[float, Interval(ge=0, lt=1)] = 0.1
+    weight_decay: Annotated[float, Ge(0)] = 0.05
+    clip: Annotated[float, Gt(0)] = 5.0
+    noise_share: Annotated[float, Interval(ge=0, le=1)] = 0.0
+    noise_sigma: Annotated[float, Interval(ge=0, le=1)] = 0.3
+
+    @property
+    def steps(self) -> int:
+        """Number of batches."""
+        return -(-self.images // self.batch)
+
+    def size(self, step: int) -> int:
+        """Side of the images of a step, in pixels."""
+        return self.small_size if step < self.small_share * self.steps else INPUT_SIZE
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step."""
+        done = (step + 1) / self.steps
+        if done < self.warmup:
+            return self.lr * done / self.warmup
+        return self.lr * (1 + math.cos(math.pi * (done - self.warmup) / (1 - self.warmup))) / 2
+
+
+@dataclass
+class State:
+    """Everything that changes during a run; ``seconds`` are those of the processor."""
+
+    net: AttributeNetwork
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    seconds: float = 0.0
+
+
+def train_attributes(job: TrainingJob, weights_dir: Path) -> Mapping[str, Any]:
+    """Train by the recipe of a job, evaluate on its ``validate_on`` sets, and write weights and card."""
+    recipe: Recipe = instantiate(Recipe, job.recipe, job.where)
+    targets = encode(job.data.attributes(np.arange(len(job.data.labels()))), job.name)
+    data = prepare(job.data, job.work, progress=job.log)
+    digest = hashlib.sha256(repr((recipe, job.seed, job.data.fingerprint())).encode()).hexdigest()[:16]
+    state = fit(recipe, job.seed, data, targets, job.work / f"{job.name}.checkpoint.pt", digest, job.log)
+    halved = half_weights(state.net)
+    rounded = from_half(halved)
+    evaluation = {}
+    for label, dataset in job.validate_on.items():
+        faces, _ = dataset.evaluation(job.validation_pairs, Context(device=torch.device("cpu"), seed=0, who=label))
+        for sigma in (0.0, 0.3):
+            evaluation[f"{label}, noise {sigma}" if sigma else label] = measure(rounded, faces, sigma)
+    for label, measured in evaluation.items():
+        job.log(f"{job.name} on {label}: {summary(measured)}")
+    return write_model(halved, _card(job, recipe, digest, state, evaluation), weights_dir)
+
+
+def encode(labels: Mapping[str, NDArray[Any]], who: str) -> dict[str, Tensor]:
+    """Labels as the network's targets: ages in years, class numbers. `ContractError` for what it has no class for."""
+    targets = {}
+    for name in ("age", *CLASSES):
+        if name not in labels:
+            raise ContractError(f"{who}: the training set has no labels for {name}")
+        if name == "age":
+            targets[name] = torch.from_numpy(np.asarray(labels[name], np.float32))
+            continue
+        known = list(CLASSES[name])
+        if unknown := set(map(str, np.unique(labels[name]))) - set(known):
+            raise ContractError(f"{who}: {name}: expected labels of {known}, got {sorted(unknown)}")
+        targets[name] = torch.tensor([known.index(str(label)) for label in labels[name]])
+    return targets
+
+
+def fit(
+    recipe: Recipe,
+    seed: int,
+    data: TrainData,
+    targets: Mapping[str, Tensor],
+    checkpoint: Path,
+    digest: str,
+    log: Callable[[str], None],
+    stop_after: int | None = None,
+) -> State:
+    """Train to the end of the recipe, from the checkpoint if there is one; ``digest`` says what it must belong to.
+
+    ``stop_after`` ends the call, with a checkpoint, after so many steps (for tests). Raises ValueError when the
+    checkpoint belongs to another run.
+    """
+    state = _start(recipe, seed)
+    if checkpoint.exists():
+        _load(checkpoint, digest, state)
+    balance = {name: _balance(targets[name], len(names)) for name, names in CLASSES.items()}
+    first, losses, since = state.step, [], time.process_time()
+    while state.step < recipe.steps:
+        if stop_after is not None and state.step - first >= stop_after:
+            break
+        losses.append(_step(recipe, seed, data, targets, balance, state))
+        if state.step % _EVERY == 0 or state.step == recipe.steps:
+            took, since = time.process_time() - since, time.process_time()
+            state.seconds += took
+            _save(checkpoint, digest, state)
+            log(_line(recipe, state, losses, len(losses) * recipe.batch / max(took, 1e-9)))
+            losses = []
+    if losses:
+        _save(checkpoint, digest, state)
+    state.net.eval()
+    return state
+
+
+def _step(
+    recipe: Recipe,
+    seed: int,
+    data: TrainData,
+    targets: Mapping[str, Tensor],
+    balance: Mapping[str, Tensor],
+    state: State,
+) -> dict[str, float]:
+    """One batch forwards, backwards and applied; returns the loss of each attribute."""
+    rows = _rows(recipe, seed, state.step, len(data.labels))
+    images = _augmented(recipe, seed, state.step, data.batch(rows))
+    found = state.net(images)
+    losses = {"age": F.smooth_l1_loss(found["age"] / YEARS, targets["age"][rows] / YEARS, beta=0.3)}
+    for name, weight in balance.items():
+        losses[name] = F.cross_entropy(found[name], targets[name][rows], weight=weight)
+    state.optimizer.zero_grad()
+    torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_(state.net.parameters(), recipe.clip)
+    for group in state.optimizer.param_groups:
+        group["lr"] = recipe.rate(state.step)
+    state.optimizer.step()
+    state.step += 1
+    return {name: loss.item() for name, loss in losses.items()}
+
+
+def _rows(recipe: Recipe, seed: int, step: int, n: int) -> NDArray[np.int64]:
+    """Indices of one batch: a stretch of an endless row of shuffled passes over ``n`` images, in ascending order."""
+    first, last = step * recipe.batch, (step + 1) * recipe.batch
+    parts = []
+    for epoch in range(first // n, (last - 1) // n + 1):
+        order = torch.randperm(n, generator=_stream(seed, 1, epoch))
+        parts.append(order[max(first - epoch * n, 0) : last - epoch * n])
+    return np.sort(torch.cat(parts).numpy())
+
+
+def _augmented(recipe: Recipe, seed: int, step: int, images: Tensor) -> Tensor:
+    """uint8 ``(n, 3, h, w)`` to float in [0, 1] at the step's size, some mirrored, some noisy."""
+    stream, n = _stream(seed, 2, step), len(images)
+    mirrored = torch.rand(n, generator=stream) < 0.5
+    images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
+    size = recipe.size(step)
+    if images.shape[-2:] != (size, size):
+        images = F.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
+    out = images.float() / 255
+    if recipe.noise_share and recipe.noise_sigma:
+        noisy = torch.rand(n, generator=stream) < recipe.noise_share
+        sigma = noisy * torch.rand(n, generator=stream) * recipe.noise_sigma
+        out = (out + sigma[:, None, None, None] * torch.randn(out.shape, generator=stream)).clamp(0, 1)
+    return out
+
+
+def _balance(target: Tensor, classes: int) -> Tensor:
+    """Weights ``(classes,)`` of mean 1 over the images that let every class count the same."""
+    counts = torch.bincount(target, minlength=classes).clamp(min=1).float()
+    return len(target) / (classes * counts)
+
+
+def _stream(*parts: int) -> torch.Generator:
+    """A random stream for one named purpose; equal parts give equal numbers."""
+    words = np.random.SeedSequence(parts).generate_state(2, np.uint32)
+    return torch.Generator().manual_seed(int(words[0]) << 31 | int(words[1]) >> 1)
+
+
+def _start(recipe: Recipe, seed: int) -> State:
+    net = build(seed).train()
+    groups = [
+        {"params": [p for p in net.parameters() if p.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in net.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return State(net, torch.optim.AdamW(groups, lr=recipe.lr))
+
+
+def _save(path: Path, digest: str, state: State) -> None:
+    """Write a checkpoint beside its place, then rename it."""
+    content = {
+        "run": digest,
+        "step": state.step,
+        "seconds": state.seconds,
+        "net": state.net.state_dict(),
+        "optimizer": state.optimizer.state_dict(),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    torch.save(content, beside)
+    os.replace(beside, path)
+
+
+def _load(path: Path, digest: str, state: State) -> None:
+    """Fill a state from a checkpoint, without unpickling objects."""
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    if content["run"] != digest:
+        raise ValueError(f"{path} belongs to run {content['run']}, expected {digest}: delete it to start anew")
+    state.net.load_state_dict(content["net"])
+    state.optimizer.load_state_dict(content["optimizer"])
+    state.step, state.seconds = content["step"], content["seconds"]
+
+
+def _line(recipe: Recipe, state: State, losses: list[dict[str, float]], speed: float) -> str:
+    means = " ".join(f"{name} {sum(loss[name] for loss in losses) / len(losses):.3f}" for name in losses[0])
+    return f"step {state.step}/{recipe.steps} size {recipe.size(state.step - 1)} losses {means} {speed:.0f} images/s"
+
+
+def _card(job: TrainingJob, recipe: Recipe, digest: str, state: State, evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    """What a reader needs to judge and remake the weights, as plain data (without the file's digest)."""
+    labels = job.data.labels()
+    parameters = asdict(job.data) if is_dataclass(job.data) else {}
+    return {
+        "name": "attributes",
+        "input": f"float (n, 3, {INPUT_SIZE}, {INPUT_SIZE}), RGB, [0, 1]",
+        "output": "age in years, and logits per attribute in the order of its classes",
+        "classes": {name: list(names) for name, names in CLASSES.items()},
+        "parameters": sum(p.numel() for p in state.net.parameters()),
+        "data": {
+            "training_set": type(job.data).__name__,
+            "license": job.data.license,
+            **json.loads(json.dumps(parameters)),
+            "people": int(labels[-1]) + 1,
+            "images": len(labels),
+            "fingerprint": job.data.fingerprint(),
+        },
+        "recipe": asdict(recipe),
+        "run_digest": digest,
+        "seed": job.seed,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "seconds": round(state.seconds),
+        "seconds_of": "one thread's processor time, without drawing the faces",
+        "weights_precision": "float16; evaluated after rounding",
+        "evaluation": evaluation,
+        "evaluation_people": "identities that were not trained on",
+        "command": COMMAND,
+    }
