@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 
 from bench.errors import BenchError
+from bench.hookspecs import Model
+from bench.perceptual import find_vgg
 from bench.plugins import Registry, discover
 from bench.provenance import file_sha256, package_versions
 from bench.session import Folders, resolve_device
@@ -37,6 +39,7 @@ def examine(folders: Folders) -> list[Check]:
             for (kind, name), rivals in registry.conflicts.items()
         ],
         *_weights(registry),
+        _lpips(),
         _folder(folders),
         Check("device", True, f"{resolve_device('auto')}, {os.cpu_count()} cores"),
     ]
@@ -59,17 +62,38 @@ def _packages() -> list[Check]:
 
 
 def _weights(registry: Registry) -> list[Check]:
+    """The weights that models and attacks bring along."""
     checks = []
-    for name in registry.names("model"):
-        cls = registry.find("model", name, "bench doctor").cls
+    for kind, name in [("model", n) for n in registry.names("model")] + [
+        ("attack", n) for n in registry.names("attack")
+    ]:
+        cls = registry.find(kind, name, "bench doctor").cls
         try:
-            path = cls().weights()
-            checks.append(Check(f"weights of {name}", True, f"{path.name}, sha256 {file_sha256(path)[:12]}"))
+            instance = cls()
+            if isinstance(instance, Model):
+                path = instance.weights()
+                found: str | None = f"{path.name}, sha256 {file_sha256(path)[:12]}"
+            else:
+                digest = instance.fingerprint()
+                found = digest and f"sha256 {digest[:12]}"
+            if found:
+                checks.append(Check(f"weights of {name}", True, found))
         except BenchError as error:
             checks.append(Check(f"weights of {name}", False, str(error)))
         except Exception as error:  # a stranger's code, in the command that is for broken plugins
             checks.append(Check(f"weights of {name}", False, f"{type(error).__name__}: {error}"))
     return checks
+
+
+def _lpips() -> Check:
+    """LPIPS is the user's choice: its column is absent without weights, and says so."""
+    try:
+        found = find_vgg()
+    except BenchError as error:
+        return Check("LPIPS", False, str(error))
+    return Check(
+        "LPIPS", True, f"VGG weights, sha256 {found.sha256[:12]}" if found.sha256 else f"not used: {found.reason}"
+    )
 
 
 def _folder(folders: Folders) -> Check:

@@ -418,7 +418,7 @@ class Graph:
         cost = 2 * (self.instances.of(model).mflops * (1 + passes) / _MFLOP_PER_S + 5e-3)
         return self.stage(
             "score",
-            f"utility and privacy of {self.stages[protected].name} under noise, by {model.label}",
+            f"{point.attack.label} and recognition of {self.stages[protected].name} under noise, by {model.label}",
             f"score:up:{point.attack.label}",
             components=components | ({"via": (via,)} if via else {}),
             options={

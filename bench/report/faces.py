@@ -16,6 +16,7 @@ import pandas as pd
 from PIL import Image
 
 from bench.report.figures import Quantity
+from bench.report.layout import label_of
 from bench.report.measures import figure
 from bench.report.rows import CellRow, Rows
 
@@ -24,7 +25,7 @@ MOST, FEWEST = 4, 2  # faces per grid
 ATTACKS = 4  # reconstructions per defense in a grid
 _PNG = b"\x89PNG\r\n\x1a\n"
 _SMALL = 4_000  # bytes up to which a picture is embedded as it is
-_QUALITY = 88
+_QUALITY = 80
 _LARGEST = 1024  # pixels per side
 _SSIM = Quantity(name="SSIM", digits=3)
 _COSINE = Quantity(name="cosine", digits=2)
@@ -41,22 +42,16 @@ class Face:
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """What became of the faces: one defense for one authorised set, as uploaded or as an attack reconstructed it."""
+    """What became of the faces: one defense for one authorised set, as uploaded or as an attack reconstructed it.
+
+    ``group`` names the defense, and for whom it protects where there are several.
+    """
 
     defense: str
     authorised: str
     picture: str
+    group: str
     cells: Sequence[CellRow]
-
-    @property
-    def group(self) -> str:
-        """The defense, and for whom it protects."""
-        return f"{self.defense} for {self.authorised}" if self.authorised and not self.clean else self.defense
-
-    @property
-    def clean(self) -> bool:
-        """Whether nothing is protected."""
-        return self.cells[0].clean
 
     @property
     def leaky(self) -> bool:
@@ -188,8 +183,9 @@ def _columns(rows: Rows, cells: Sequence[CellRow], table: pd.DataFrame) -> list[
     for defense, authorised, clean in points:
         own = [c for c in cells if (c.defense, c.authorised) == (defense, authorised)]
         pictures = [*([] if clean else [""]), *attacks]
+        group = label_of(cells, (defense, authorised))
         made += [
-            Column(defense=defense, authorised=authorised, picture=p, cells=own)
+            Column(defense=defense, authorised=authorised, picture=p, group=group, cells=own)
             for p in pictures
             if (defense, authorised, p) in stored
         ]

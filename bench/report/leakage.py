@@ -10,7 +10,7 @@ import numpy as np
 from bench.report.answers import Answer, Stat
 from bench.report.attributes import estimated
 from bench.report.figures import ROW_KINDS, Figure, plural
-from bench.report.layout import attacks, authorised_in, kind_of, points, side_of
+from bench.report.layout import attacks, authorised_in, kind_of, label_of, points, side_of
 from bench.report.measures import figure, measure_named
 from bench.report.rows import CellRow, Rows
 from bench.report.summary import FLOORS, floors
@@ -22,7 +22,10 @@ def reconstruction_answers(rows: Rows, experiment: str) -> list[Answer]:
     """One answer per defense and authorised model whose uploads were turned back into images."""
     cells = [c for c in rows.cells if c.experiment == experiment and c.outputs == "images"]
     clean, authorised = [c for c in cells if c.clean], authorised_in(cells)
-    made = [_reconstruction(rows, own, clean, authorised) for own in points(cells).values()]
+    made = [
+        replace(_reconstruction(rows, own, clean, authorised), defense=label_of(cells, point))
+        for point, own in points(cells).items()
+    ]
     return sorted(made, key=lambda a: -ROW_KINDS.index(a.kind))
 
 
@@ -59,16 +62,11 @@ def _reconstruction(rows: Rows, cells: Sequence[CellRow], clean: Sequence[CellRo
     ]
     return Answer(
         experiment=cells[0].experiment,
-        defense=_name(cells),
+        defense=cells[0].defense,
         kind=kind_of(cells[0]),
         sentences=[s for s in sentences if s],
         stats=stats,
     )
-
-
-def _name(cells: Sequence[CellRow]) -> str:
-    first = cells[0]
-    return f"{first.defense} for {first.authorised}" if first.authorised and not first.clean else first.defense
 
 
 def worst(rows: Rows, cells: Sequence[CellRow], measure: str, *, least: bool = False) -> Figure:
@@ -140,7 +138,9 @@ def attribute_answers(rows: Rows, experiment: str) -> list[Answer]:
     if not cells or any(rows.noise_levels(c) for c in cells):
         return []
     names = estimated(rows, experiment)
-    made = [_attributes(rows, own, names) for own in points(cells).values()]
+    made = [
+        replace(_attributes(rows, own, names), defense=label_of(cells, point)) for point, own in points(cells).items()
+    ]
     return sorted(made, key=lambda a: -ROW_KINDS.index(a.kind))
 
 
@@ -169,7 +169,7 @@ def _attributes(rows: Rows, cells: Sequence[CellRow], names: Sequence[str]) -> A
     worst_of = f" Worst case of {len(attacks(cells))} attacks." if len(attacks(cells)) > 1 else ""
     return Answer(
         experiment=cells[0].experiment,
-        defense=_name(cells),
+        defense=cells[0].defense,
         kind=kind_of(cells[0]),
         sentences=[told + worst_of],
         stats=stats,

@@ -213,7 +213,7 @@ def test_attribute_grids_say_what_a_face_is_taken_for(paper_rows: Rows) -> None:
 
 def test_reconstruction_grids_show_uploads_and_attacks(paper_rows: Rows) -> None:
     found = wall(paper_rows, "reconstruction", include_real=False)
-    assert [g for g, _ in found.groups] == ["Unprotected", "Feature noise for net-a", "PMT for net-a"]
+    assert [g for g, _ in found.groups] == ["Unprotected", "Feature noise", "PMT"]
     assert found.attacked
     shown = [(c.defense, c.label) for c in found.columns]
     assert ("Unprotected", "as uploaded") not in shown

@@ -21,6 +21,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from annotated_types import Ge, Gt, Interval, Le
+from bench_zoo.data import TrainData, prepare
+from bench_zoo.export import half_weights, write_model
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -31,8 +33,6 @@ from bench_attributes import CLASSES, COMMAND
 from bench_attributes.builtin import from_half
 from bench_attributes.evaluate import measure, summary
 from bench_attributes.network import INPUT_SIZE, AttributeNetwork, build
-from bench_zoo.data import TrainData, prepare
-from bench_zoo.export import half_weights, write_model
 
 if TYPE_CHECKING:
     from bench.training import TrainingJob
@@ -204,10 +204,11 @@ def _augmented(recipe: Recipe, seed: int, step: int, images: Tensor) -> Tensor:
     if images.shape[-2:] != (size, size):
         images = F.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
     out = images.float() / 255
-    if recipe.noise_share and recipe.noise_sigma:
-        noisy = torch.rand(n, generator=stream) < recipe.noise_share
-        sigma = noisy * torch.rand(n, generator=stream) * recipe.noise_sigma
-        out = (out + sigma[:, None, None, None] * torch.randn(out.shape, generator=stream)).clamp(0, 1)
+    noisy = (torch.rand(n, generator=stream) < recipe.noise_share).nonzero()[:, 0]
+    if len(noisy):
+        sigma = recipe.noise_sigma * torch.rand((len(noisy), 1, 1, 1), generator=stream)
+        noise = torch.randn((len(noisy), *out.shape[1:]), generator=stream)
+        out[noisy] = (out[noisy] + sigma * noise).clamp(0, 1)
     return out
 
 
