@@ -220,7 +220,7 @@ def check_state(state: Mapping[str, torch.Tensor], who: str) -> dict[str, np.nda
     """What ``fit`` returned, as arrays to store."""
     if not (isinstance(state, Mapping) and all(isinstance(v, torch.Tensor) for v in state.values())):
         raise ContractError(f"{who}: fit() must return a mapping of names to tensors, got {type(state).__name__}")
-    return {k: np.ascontiguousarray(v.detach().cpu().numpy()) for k, v in state.items()}
+    return {k: np.asarray(v.detach().cpu().numpy(), order="C") for k, v in state.items()}
 
 
 def _check_extra(extra: Mapping[str, torch.Tensor], n: int, who: str) -> None:

@@ -114,10 +114,10 @@ def plan_text(tmp_path: Path, registry: Registry) -> Callable[..., Plan]:
 
 @pytest.fixture
 def computed(tmp_path: Path, toy_installed: Registry, plan_text: Callable[..., Plan]) -> Callable[..., Computed]:
-    """A function that plans the text of a suite and computes it in this process; the cache is the same for all."""
+    """A function that plans the text of a suite and computes it in this process, in a cache of the test's own."""
 
-    def make(text: str, *overrides: str, device: str = "cpu") -> Computed:
-        return Computed(plan_text(text, *overrides, device=device), Cache(tmp_path / "cache"))
+    def make(text: str, *overrides: str, device: str = "cpu", cache: Path = tmp_path / "cache") -> Computed:
+        return Computed(plan_text(text, *overrides, device=device), Cache(cache))
 
     return make
 

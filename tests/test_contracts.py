@@ -16,12 +16,16 @@ from bench.contracts import (
     check_embeddings,
     check_faces,
     check_pairs,
+    check_same_names,
+    check_state,
+    estimate_checked,
     protect_checked,
+    reconstruct_checked,
     sample_generator,
 )
 from bench.errors import CapabilityError, ContractError
 from bench.plugins import Registry
-from bench.types import Faces, Pairs
+from bench.types import Faces, Pairs, Protected, Received
 
 
 class Doubling(torch.nn.Module):
@@ -205,6 +209,179 @@ def test_extras_must_be_tensors() -> None:
     images = torch.rand(2, 3, 4, 4)
     with pytest.raises(ContractError, match="extra 'loss': expected a tensor"):
         protect_checked(Returning(images.clone(), loss=[1.0, 2.0]), images, context())  # type: ignore[arg-type]
+
+
+# ---- features of a defense -------------------------------------------------------------------------------------------
+
+
+class Sending:
+    """A defense that sends features."""
+
+    sends = frozenset({"feature"})
+
+    def __init__(self, **features: Any) -> None:
+        self.features = features
+
+    def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
+        return Protected(features=self.features)
+
+
+def test_features_are_those_that_were_asked_for() -> None:
+    stem = torch.rand(2, 8, 4, 4)
+    ctx = context(uploaded=("stem",))
+    images = torch.rand(2, 3, 8, 8)
+    made = protect_checked(Sending(stem=stem), images, ctx, {"stem": (8, 4, 4)})  # type: ignore[arg-type]
+    assert made.images is None
+    assert torch.equal(made.features["stem"], stem)
+
+
+@pytest.mark.parametrize(
+    ("features", "fragment"),
+    [
+        ({}, "no features at stem"),
+        ({"block": torch.rand(2, 8, 4, 4)}, "no features at stem"),
+        ({"stem": torch.rand(3, 8, 4, 4)}, "features at stem: expected (2, 8, 4, 4), got torch.float32 (3, 8, 4, 4)"),
+        ({"stem": torch.rand(2, 8, 4, 3)}, "features at stem: expected (2, 8, 4, 4), got torch.float32 (2, 8, 4, 3)"),
+        ({"stem": torch.rand(2)}, "features at stem: expected (2, 8, 4, 4), got torch.float32 (2,)"),
+        ({"stem": np.zeros((2, 8, 4, 4))}, "features at stem: expected (2, 8, 4, 4), got float64 (2, 8, 4, 4)"),
+        ({"stem": None}, "features at stem: expected (2, 8, 4, 4)"),
+        ({"stem": torch.full((2, 8, 4, 4), float("inf"))}, "features at stem hold NaN or infinity"),
+    ],
+)
+def test_broken_features_are_named(features: dict[str, Any], fragment: str) -> None:
+    with pytest.raises(ContractError) as caught:
+        protect_checked(Sending(**features), torch.rand(2, 3, 8, 8), context(uploaded=("stem",)), {"stem": (8, 4, 4)})  # type: ignore[arg-type]
+    assert str(caught.value).startswith("defense toy: ")
+    assert fragment in str(caught.value)
+
+
+# ---- attacks ---------------------------------------------------------------------------------------------------------
+
+# What a reconstruction does, and what is said about it.
+BROKEN_ATTACKS = {
+    "raises": [],
+    "nan": ["the images hold NaN or infinity"],
+    "shape": ["expected images of shape (2, 3, 32, 32)", "got (2, 3, 32, 31)"],
+    "range": ["expected images in [0, 1]", "got values from"],
+    "mutates": ["reconstruct() changed what it received", "work on a copy"],
+    "integers": ["expected float images in [0, 1]", "uint8"],
+    "nothing": ["must return bench.Reconstructed", "got NoneType"],
+    "a-tensor": ["must return bench.Reconstructed", "got Tensor"],
+    "numpy": ["expected images as a torch tensor", "float32"],
+    "extra-shape": ["extra 'loss'", "(2,)", "()"],
+    "extra-nan": ["extra 'loss'", "NaN"],
+    "asks-shallow": ["asked for 'shallow'", "declare 'shallow_weights' in its sees"],
+    "asks-network": ["asked for 'full_gradients'", "no attack can have it"],
+}
+
+
+def adversary(**more: Any) -> Context:
+    """The context of an attack on two samples."""
+    return replace(context(authorised=("net",), declared_in="sees", **more), who="attack toy")
+
+
+@pytest.mark.parametrize("how", BROKEN_ATTACKS)
+def test_a_broken_reconstruction_is_named(registry: Registry, how: str) -> None:
+    attack = registry.find("attack", "toy-bad-attack", "here").cls(how=how)
+    received = Received(features={"stem": torch.rand(2, 8, 16, 16)})
+    with pytest.raises(RuntimeError if how == "raises" else ContractError) as caught:
+        reconstruct_checked(attack, received, (3, 32, 32), adversary())
+    for fragment in BROKEN_ATTACKS[how] and ["attack toy", *BROKEN_ATTACKS[how]]:
+        assert fragment in str(caught.value)
+
+
+def test_a_good_reconstruction_is_float_and_without_a_graph(registry: Registry) -> None:
+    from bench import Attack, Reconstructed
+
+    class Doubled(Attack):
+        def reconstruct(self, received: Received, ctx: Context) -> Reconstructed:
+            assert received.images is not None
+            images = (received.images.double().requires_grad_() * 1).clamp(0, 1)
+            return Reconstructed(images=images, extra={"mean": images.mean((1, 2, 3))})
+
+    images = torch.rand(2, 3, 8, 8)
+    made = reconstruct_checked(Doubled(), Received(images=images), (3, 8, 8), adversary())
+    assert made.images.dtype == torch.float32
+    assert not made.images.requires_grad
+    torch.testing.assert_close(made.images, images)
+
+
+@pytest.mark.parametrize(
+    ("how", "fragments"),
+    [
+        ("nan", ["attribute 'colour' holds NaN or infinity"]),
+        ("shape", ["attribute 'colour': expected a tensor (2, k) or (2,), got torch.float32 (1, 3)"]),
+        ("numpy", ["attribute 'colour': expected a tensor", "got float32 (2, 3)"]),
+        ("nothing", ["estimate() must return a mapping of attributes to tensors"]),
+        ("a-tensor", ["estimate() must return a mapping of attributes to tensors", "torch.float32 (2, 3)"]),
+        ("mutates", ["estimate() changed its input images", "work on a copy"]),
+    ],
+)
+def test_a_broken_estimate_is_named(registry: Registry, how: str, fragments: list[str]) -> None:
+    attack = registry.find("attack", "toy-bad-eyes", "here").cls(how=how)
+    with pytest.raises(ContractError) as caught:
+        estimate_checked(attack, torch.rand(2, 3, 8, 8), adversary())
+    for fragment in ["attack toy: ", *fragments]:
+        assert fragment in str(caught.value)
+
+
+def test_estimates_are_arrays(registry: Registry) -> None:
+    attack = registry.find("attack", "toy-attributes", "here").cls()
+    images = torch.rand(2, 3, 8, 8)
+    found = estimate_checked(attack, images, adversary())
+    assert {k: (v.dtype, v.shape) for k, v in found.items()} == {
+        "colour": (np.float32, (2, 3)),
+        "age": (np.float32, (2,)),
+    }
+    np.testing.assert_allclose(found["age"], 100 * images.mean((1, 2, 3)), rtol=1e-5)
+
+
+def test_names_that_differ_are_named() -> None:
+    check_same_names([{"a": 1, "b": 2}, {"b": 3, "a": 4}], "attack toy", "attributes")
+    check_same_names([], "attack toy", "attributes")
+    with pytest.raises(ContractError, match="attack toy: its attributes differ"):
+        check_same_names([{"a": 1}, {"b": 1}], "attack toy", "attributes")
+
+
+def test_a_state_keeps_its_shapes_and_types() -> None:
+    tensors = {
+        "scalar": torch.tensor(3),
+        "turned": torch.arange(6.0).reshape(2, 3).T,
+        "flags": torch.tensor([True, False]),
+        "bytes": torch.arange(4, dtype=torch.uint8),
+        "learnt": torch.rand(2, 2, requires_grad=True),
+    }
+    found = check_state(tensors, "attack toy")
+    assert {k: v.shape for k, v in found.items()} == {k: tuple(v.shape) for k, v in tensors.items()}
+    for name, array in found.items():
+        assert torch.equal(torch.from_numpy(array.copy()), tensors[name].detach())
+        assert array.flags["C_CONTIGUOUS"]
+    assert check_state({}, "attack toy") == {}
+
+
+@pytest.mark.parametrize("state", [None, [], {"w": 3}, {"w": np.zeros(3)}, {"w": torch.zeros(2, dtype=torch.bfloat16)}])
+def test_a_state_that_cannot_be_stored_is_named(state: Any) -> None:
+    with pytest.raises(ContractError, match=r"attack toy: fit\(\)"):
+        check_state(state, "attack toy")
+
+
+# ---- progress, streams -----------------------------------------------------------------------------------------------
+
+
+def test_progress_is_a_share_and_nobody_need_listen() -> None:
+    heard: list[float] = []
+    ctx = context(_progress=heard.append)
+    for done, total in ((0, 4), (1, 4), (4, 4), (0, 0), (2.5, 10.0)):
+        ctx.progress(done, total)
+    assert heard == [0, 0.25, 1, 1, 0.25]
+    context().progress(1, 2)
+
+
+def test_the_generator_of_a_stage_is_that_of_its_seed() -> None:
+    first, second = (torch.rand(3, generator=context().generator()) for _ in range(2))
+    assert torch.equal(first, second)
+    assert torch.equal(first, torch.rand(3, generator=torch.Generator().manual_seed(7)))
+    assert not torch.equal(first, torch.rand(3, generator=replace(context(), seed=8).generator()))
 
 
 # ---- faces, pairs, embeddings ----------------------------------------------------------------------------------------

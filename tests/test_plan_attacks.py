@@ -153,14 +153,17 @@ def test_what_answers_a_cell_comes_first_in_its_scores(plan_of: PlanOf) -> None:
     plan = plan_of("abuse", "toy-denoise", "toy-attributes", via("toy-denoise"), more="noise_levels = [0.1]")
     shared = ["image similarity of identity on toy-faces", "floors of the image metrics on toy-faces"]
     denoised = "image similarity of toy-denoise against identity on toy-faces"
-    up = "utility and privacy of toy-faces protected by identity under noise, by toy-a"
+    up = "{} and recognition of toy-faces protected by identity under noise, by toy-a"
     assert scores(plan, "abuse") == ["verification of identity by toy-a on toy-faces", *shared]
     assert scores(plan, "toy-denoise") == [
         "verification of toy-denoise against identity by toy-a on toy-faces", denoised, *shared,
     ]  # fmt: skip
-    assert scores(plan, "toy-attributes") == ["toy-attributes of toy-faces protected by identity", up, *shared]
+    assert scores(plan, "toy-attributes") == [
+        "toy-attributes of toy-faces protected by identity", up.format("toy-attributes"), *shared,
+    ]  # fmt: skip
     assert scores(plan, "toy-attributes via toy-denoise") == [
-        "toy-attributes via toy-denoise of toy-denoise on toy-faces protected by identity", up, denoised, *shared,
+        "toy-attributes via toy-denoise of toy-denoise on toy-faces protected by identity",
+        up.format("toy-attributes via toy-denoise"), denoised, *shared,
     ]  # fmt: skip
 
 
@@ -297,8 +300,8 @@ def test_every_repeat_has_an_attacker_of_its_own(plan_of: PlanOf) -> None:
 def test_attributes_of_originals_are_estimated_once(plan_of: PlanOf) -> None:
     attacks = ["toy-attributes", via("toy-upsample"), via("toy-denoise")]
     plan = plan_of(*attacks, defenses=("identity", "noise", "toy-step"), overrides=ONE)
-    assert only(plan, "toy-attributes of evaluation faces of toy-faces")
-    assert only(plan, "toy-attributes of calibration faces of toy-faces")
+    assert only(plan, "estimates by toy-attributes of evaluation faces of toy-faces")
+    assert only(plan, "estimates by toy-attributes of calibration faces of toy-faces")
     # of each of three defenses: what is received, and two reconstructions
     estimates = [s for s in of_kind(plan, "attack") if s.components["attack"][0].name == "toy-attributes"]
     assert len(estimates) == 2 + 9
@@ -354,7 +357,7 @@ def test_the_upload_changes_what_the_attacker_does(plan_of: PlanOf) -> None:
 def test_noise_levels_change_only_what_is_measured_under_noise(plan_of: PlanOf) -> None:
     before = plan_of(*ALL, more=UP)
     found = changed(before, plan_of(*ALL, more=UP, overrides=("experiment[0].noise_levels=[0.1]",)))
-    assert found == {n for n in names(before) if n.startswith("utility and privacy")}
+    assert found == {n for n in names(before) if "under noise" in n}
     assert len(found) == 2  # by each evaluated model; one name for both authorised ones
     without = plan_of(*ALL)
     assert changed(before, without) == set()
@@ -365,13 +368,13 @@ def test_a_parameter_of_an_attack_changes_its_own_stages_only(plan_of: PlanOf) -
     before = plan_of(*ALL, more=UP)
     gain = 'experiment[0].attacks[2].via={ plugin = "toy-upsample", gain = 2.0 }'
     assert changed(before, plan_of(*ALL, more=UP, overrides=(gain,))) == {
-        n for n in names(before) if "toy-upsample" in n or n.startswith("utility and privacy")
+        n for n in names(before) if "toy-upsample" in n or "under noise" in n
     }
     sharp = (
         'experiment[0].attacks[2]={ plugin = "toy-attributes", sharpness = 2.0, label = "peek", via = "toy-upsample" }'
     )
     assert changed(before, plan_of(*ALL, more=UP, overrides=(sharp,))) == {
-        n for n in names(before) if n.startswith(("toy-attributes", "peek", "utility and privacy"))
+        n for n in names(before) if n.startswith(("estimates", "peek"))
     }
 
 
@@ -382,7 +385,7 @@ def test_the_weights_of_an_attack_are_part_of_its_keys(plan_of: PlanOf, monkeypa
     assert {c.attack.weights for c in before.cells if c.attack.label == "toy-denoise"} == {None}
     monkeypatch.setenv("TOY_EYES", "green")
     found = changed(before, plan_of(*ALL, more=UP))
-    assert found == {n for n in names(before) if n.startswith(("toy-attributes", "peek", "utility and privacy"))}
+    assert found == {n for n in names(before) if n.startswith(("estimates", "peek"))}
 
 
 def test_the_weights_of_lpips_are_part_of_the_keys_that_use_them(
@@ -395,7 +398,7 @@ def test_the_weights_of_lpips_are_part_of_the_keys_that_use_them(
     before = plan_of(*ALL, more=UP)
     monkeypatch.setattr("bench.graph.find_vgg", lambda: Weights(path=Path("vgg.pth"), sha256="00ff"))
     found = changed(before, plan_of(*ALL, more=UP))
-    assert found == {n for n in names(before) if n.startswith(("image similarity", "floors", "utility and privacy"))}
+    assert found == {n for n in names(before) if n.startswith(("image similarity", "floors")) or "under noise" in n}
 
 
 # ---- skipped cells ---------------------------------------------------------------------------------------------------

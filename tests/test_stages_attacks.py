@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,9 +37,25 @@ FACES = "evaluation faces of toy-faces"
 NOISY = "toy-faces protected by noise"
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cache of all tests here that change no code."""
+    return tmp_path_factory.mktemp("shared")
+
+
 @pytest.fixture
-def run(computed: Run) -> Run:
+def run(computed: Run, shared: Path) -> Run:
     """A function that computes the suite above with other attacks, given as TOML, and more keys."""
+
+    def plan_and_compute(attacks: str, more: str = "", *overrides: str) -> Computed:
+        return computed(BASE + more, f"experiment[0].attacks=[{attacks}]", *overrides, cache=shared)
+
+    return plan_and_compute
+
+
+@pytest.fixture
+def run_alone(computed: Run) -> Run:
+    """As `run`, for a test that changes code."""
 
     def plan_and_compute(attacks: str, more: str = "", *overrides: str) -> Computed:
         return computed(BASE + more, f"experiment[0].attacks=[{attacks}]", *overrides)
@@ -230,7 +247,9 @@ def test_only_what_was_uploaded_is_received(run: Run) -> None:
     assert (features != features[0]).any()
 
 
-def test_features_that_nobody_asked_for_do_not_leave_the_client(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_features_that_nobody_asked_for_do_not_leave_the_client(
+    run_alone: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from bench_toy.defenses import ToyBoth
 
     from bench import Protected
@@ -238,17 +257,13 @@ def test_features_that_nobody_asked_for_do_not_leave_the_client(run: Run, monkey
     def overshare(self: Any, images: torch.Tensor, ctx: Any) -> Protected:
         return Protected(images=torch.full_like(images, 0.5), features={"stem": torch.ones(len(images), 8, 16, 16)})
 
-    both = 'experiment[0].defenses=["toy-both"]'
-    honest = run('"toy-upsample"', "", both)
     monkeypatch.setattr(ToyBoth, "protect", overshare)
-    for folder in honest.cache.root.iterdir():
-        folder.rename(folder.with_name(f"old-{folder.name}"))
-    again = run('"toy-upsample"', "", both)
+    done = run_alone('"toy-upsample"', "", 'experiment[0].defenses=["toy-both"]')
     name = "toy-upsample on toy-faces protected by toy-both for toy-a"
     received = 0.5 * torch.ones(1, 3, 32, 32) * 255
     (maps,) = network("toy-a").features(received.round() / 255, ["stem"])
     expected = 255 * torch.sigmoid(maps.mean(1))[0].numpy().repeat(2, 0).repeat(2, 1)
-    np.testing.assert_allclose(again.artifact(name).tensors["images"][0, 0], expected, atol=1.01)
+    np.testing.assert_allclose(done.artifact(name).tensors["images"][0, 0], expected, atol=1.01)
 
 
 # ---- what attackers learn from ---------------------------------------------------------------------------------------
@@ -385,7 +400,7 @@ def test_attributes_are_compared_with_those_of_the_original(run: Run, attack: st
     assert rows["subject"][age].tolist() == table["subject"].to_numpy()[left].tolist()
 
 
-def test_what_a_data_set_does_not_know_is_null(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_data_set_does_not_know_is_null(run_alone: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     import bench_toy.faces as toy
 
     draw = toy.faces
@@ -398,7 +413,7 @@ def test_what_a_data_set_does_not_know_is_null(run: Run, monkeypatch: pytest.Mon
         )
 
     monkeypatch.setattr(toy, "faces", half_known)
-    rows = run('"toy-attributes"').table(f"toy-attributes of {NOISY}", "attributes")
+    rows = run_alone('"toy-attributes"').table(f"toy-attributes of {NOISY}", "attributes")
     assert set(rows["truth"]) == {None}  # the left images are every third; of colours nothing is known at all
 
 
@@ -409,8 +424,9 @@ LOOK = '"toy-attributes"'
 
 
 def up_rows(done: Computed, protected: str, model: str) -> dict[str, Any]:
-    """The rows under noise."""
-    return done.table(f"utility and privacy of {protected} under noise, by {model}", "up")
+    """The rows under noise, of the only attack on attributes."""
+    (attack,) = {c.attack.label for c in done.plan.cells if c.outputs == "attributes"}
+    return done.table(f"{attack} and recognition of {protected} under noise, by {model}", "up")
 
 
 def of_level(rows: dict[str, Any], sigma: float) -> dict[str, Any]:
@@ -509,7 +525,9 @@ def test_any_reconstruction_can_be_looked_at_under_noise(run: Run, first: str, m
 # ---- LPIPS -----------------------------------------------------------------------------------------------------------
 
 
-def test_lpips_is_beside_ssim_where_the_weights_are(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+def test_lpips_is_beside_ssim_where_the_weights_are(
+    run_alone: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
     """With a distance in its place that can be computed by hand: the mean absolute difference."""
     from bench import perceptual
 
@@ -525,7 +543,7 @@ def test_lpips_is_beside_ssim_where_the_weights_are(run: Run, monkeypatch: pytes
         monkeypatch.setattr(f"{module}.find_vgg", lambda: weights, raising=False)
     for place in ("bench.perceptual.load", "bench.perceptual.Lpips", "bench.scores.Lpips", "bench.scores.load"):
         monkeypatch.setattr(place, lambda *_: Difference(), raising=False)
-    done = run(f'"toy-denoise", {LOOK}', UP)
+    done = run_alone(f'"toy-denoise", {LOOK}', UP)
     originals = done.artifact(FACES).tensors["images"][left_of(done)].astype(float)
     for name, seen in (("noise", NOISY), ("toy-denoise against noise", f"toy-denoise on {NOISY}")):
         rows = done.table(f"image similarity of {name} on toy-faces", "images")
@@ -615,7 +633,9 @@ def test_features_of_a_defense_are_checked(run: Run, how: str) -> None:
     assert "block" in reason
 
 
-def test_a_model_without_a_server_part_is_named(run: Run, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_without_a_server_part_is_named(
+    run_alone: Run, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from bench_toy.networks import ToyNetwork
 
     from bench import job
@@ -623,6 +643,6 @@ def test_a_model_without_a_server_part_is_named(run: Run, registry: Registry, mo
     monkeypatch.delattr(ToyNetwork, "from_features")
     monkeypatch.setattr(ToyNetwork, "forward", lambda self, x: self.head(self.features(x, ["block"])[0].flatten(1)))
     job._network.cache_clear()
-    done = run('"abuse"', FEATURES)
+    done = run_alone('"abuse"', FEATURES)
     (reason,) = set(done.failures())
     assert "from_features" in reason

@@ -97,6 +97,46 @@ def test_set_changes_one_value(written: Any, override: str, look: Any, expected:
     assert look(written(BASE, override)) == expected
 
 
+def test_what_is_uploaded_and_learnt_from_is_resolved(written: Any) -> None:
+    text = """
+upload = "features"
+split = "all"
+auxiliary = { plugin = "toy-faces", seed = 4, label = "more" }
+noise_levels = [0, 0.1, 1]
+figures = ["5", "8"]
+attacks = ["abuse", { plugin = "toy-attributes", via = { plugin = "toy-upsample", gain = 2 } }, "toy-upsample-2"]
+""".replace('"toy-upsample-2"', '{ plugin = "toy-attributes", via = "toy-denoise", label = "peek" }')
+    (experiment,) = written(BASE + text).experiments
+    assert (experiment.upload, experiment.split) == ("features", "all")
+    assert experiment.noise_levels == (0, 0.1, 1)
+    assert experiment.figures == ("5", "8")
+    assert experiment.auxiliary is not None
+    assert (experiment.auxiliary.label, experiment.auxiliary.params["seed"]) == ("more", 4)
+    plain, via, peek = experiment.attacks
+    assert (plain.via, plain.weights) == (None, None)
+    assert (via.label, peek.label) == ("toy-attributes via toy-upsample", "peek")
+    assert (via.via.kind, via.via.name, dict(via.via.params)) == ("attack", "toy-upsample", {"gain": 2})
+    assert "via" not in via.params
+    assert "via" not in via.passed
+    assert re.fullmatch("[0-9a-f]{64}", via.weights or "")
+
+
+def test_without_a_word_images_are_uploaded_without_noise(written: Any) -> None:
+    (experiment,) = written(BASE).experiments
+    assert (experiment.upload, experiment.split, experiment.auxiliary) == ("images", "last", None)
+    assert experiment.noise_levels == experiment.figures == ()
+
+
+def test_a_grid_is_every_combination_with_a_label_of_its_own(written: Any) -> None:
+    grid = '{ plugin = "toy-step", label = "step", grid = { split = ["stem", "block"], rate = [0.1, 0.2] } }'
+    (experiment,) = written(BASE, f'experiment[0].defenses=["identity", {grid}]').experiments
+    assert [(d.label, d.params["split"], d.params["rate"]) for d in experiment.defenses[1:]] == [
+        (f"step split {split}, rate {rate}", split, rate) for split in ("stem", "block") for rate in (0.1, 0.2)
+    ]
+    (attack,) = written(BASE, 'experiment[0].attacks=[{ plugin = "toy-upsample", grid.gain = [2.0] }]').experiments
+    assert [a.label for a in attack.attacks] == ["toy-upsample gain 2.0"]
+
+
 def test_what_ran_is_kept_as_it_was_after_set(written: Any) -> None:
     suite = written(BASE, "suite.seed=7")
     assert suite.raw["suite"]["seed"] == 7
@@ -231,6 +271,120 @@ MISTAKES: dict[str, tuple[str, str, type[BenchError], list[str]]] = {
 }  # fmt: skip
 
 
+# Of attacks: what is set, and what the message must hold.
+ATTACK_MISTAKES: dict[str, tuple[str, type[BenchError], list[str]]] = {
+    "unknown upload": (
+        'upload="feature"', SuiteError, ["experiment[0].upload", "'images' or 'features'", "'feature'"]),
+    "empty upload": ('upload=""', SuiteError, ["experiment[0].upload", "'images' or 'features'", "''"]),
+    "split of a wrong type": ("split=3", SuiteError, ["experiment[0].split", "string", "3"]),
+    "split of what is not uploaded": (
+        'split="stem"', SuiteError, ["experiment[0].split", "only features are uploaded", 'upload = "features"']),
+    "figures of a wrong type": ("figures=[5]", SuiteError, ["experiment[0].figures[0]", "string", "5"]),
+    "figures that are no list": ('figures="5"', SuiteError, ["experiment[0].figures", "list", "'5'"]),
+    "falling noise": (
+        "noise_levels=[0.2, 0.1]", SuiteError, ["experiment[0].noise_levels", "rising", "each once", "[0.2, 0.1]"]),
+    "noise twice": ("noise_levels=[0.1, 0.1]", SuiteError, ["experiment[0].noise_levels", "each once"]),
+    "negative noise": (
+        "noise_levels=[-1]", SuiteError, ["experiment[0].noise_levels[0]", "greater than or equal to 0", "-1"]),
+    "noise that is no number": ("noise_levels=[nan]", SuiteError, ["experiment[0].noise_levels[0]", "finite", "nan"]),
+    "endless noise": ("noise_levels=[0, inf]", SuiteError, ["experiment[0].noise_levels[1]", "inf"]),
+    "noise of a wrong type": ('noise_levels=["a"]', SuiteError, ["experiment[0].noise_levels[0]", "number", "'a'"]),
+    "noise that is no list": ("noise_levels=0.1", SuiteError, ["experiment[0].noise_levels", "list", "0.1"]),
+    "noise that nobody looks through": (
+        "noise_levels=[0.1]", SuiteError, ["experiment[0].noise_levels", "outputs attributes", "has none"]),
+    "unknown auxiliary": (
+        'auxiliary="toy-fases"', PluginError, ["experiment[0].auxiliary", "'toy-fases'", "did you mean 'toy-faces'?"]),
+    "auxiliary of a wrong type": ("auxiliary=3", SuiteError, ["experiment[0].auxiliary", "string", "table", "3"]),
+    "several auxiliaries": (
+        'auxiliary=["toy-faces"]', SuiteError, ["experiment[0].auxiliary", "string", "['toy-faces']"]),
+    "auxiliary without a name": (
+        "auxiliary={}", SuiteError, ["experiment[0].auxiliary.plugin", "expected the name", "None"]),
+    "unknown parameter of the auxiliary": (
+        'auxiliary={ plugin = "toy-faces", sed = 1 }', SuiteError,
+        ["experiment[0].auxiliary.sed", "unknown parameter 'sed'", "did you mean 'seed'?"]),
+    "via unknown": (
+        'attacks=[{ plugin = "toy-attributes", via = "toy-upsampl" }]', PluginError,
+        ["experiment[0].attacks[0].via", "expected the name of an attack", "did you mean 'toy-upsample'?"]),
+    "via nothing": (
+        'attacks=[{ plugin = "toy-attributes", via = "" }]', PluginError, ["experiment[0].attacks[0].via", "''"]),
+    "via of a wrong type": (
+        'attacks=[{ plugin = "toy-attributes", via = 3 }]', SuiteError,
+        ["experiment[0].attacks[0].via", "name of an attack or a table", "3"]),
+    "via several": (
+        'attacks=[{ plugin = "toy-attributes", via = ["toy-upsample"] }]', SuiteError,
+        ["experiment[0].attacks[0].via", "name of an attack or a table", "['toy-upsample']"]),
+    "via without a name": (
+        'attacks=[{ plugin = "toy-attributes", via = {} }]', SuiteError,
+        ["experiment[0].attacks[0].via.plugin", "expected the name of an attack", "None"]),
+    "via what recognises": (
+        'attacks=[{ plugin = "toy-attributes", via = "toy-recognise" }]', SuiteError,
+        ["experiment[0].attacks[0].via", "one attack that outputs images", "toy-recognise, which outputs recognition"]),
+    "via what estimates": (
+        'attacks=[{ plugin = "toy-attributes", via = "toy-attributes" }]', SuiteError,
+        ["experiment[0].attacks[0].via", "one attack that outputs images", "which outputs attributes"]),
+    "via a chain": (
+        'attacks=[{ plugin = "toy-attributes", via = { plugin = "toy-denoise", via = "toy-upsample" } }]', SuiteError,
+        ["experiment[0].attacks[0].via.via", "only an attack that outputs attributes"]),
+    "unknown parameter of via": (
+        'attacks=[{ plugin = "toy-attributes", via = { plugin = "toy-upsample", gian = 1 } }]', SuiteError,
+        ["experiment[0].attacks[0].via.gian", "unknown parameter", "did you mean 'gain'?"]),
+    "empty label of via": (
+        'attacks=[{ plugin = "toy-attributes", via = { plugin = "toy-upsample", label = "" } }]', SuiteError,
+        ["experiment[0].attacks[0].via.label", "expected a text", "''"]),
+    "recognition via": (
+        'attacks=[{ plugin = "abuse", via = "toy-upsample" }]', SuiteError,
+        ["experiment[0].attacks[0].via", "only an attack that outputs attributes", "abuse outputs recognition"]),
+    "reconstruction via": (
+        'attacks=[{ plugin = "toy-denoise", via = "toy-upsample" }]', SuiteError,
+        ["experiment[0].attacks[0].via", "only an attack that outputs attributes", "toy-denoise outputs images"]),
+    "a defense via": (
+        'defenses=[{ plugin = "identity", via = "toy-upsample" }]', SuiteError,
+        ["experiment[0].defenses[0].via", "unknown parameter 'via'"]),
+    "one label for two attacks": (
+        'attacks=["toy-upsample", { plugin = "toy-attributes", via = { plugin = "toy-upsample", gain = 2.0 } }]',
+        SuiteError, ["experiment[0].attacks", "'toy-upsample' stands for two attacks", "label"]),
+    "a grid that is no table": (
+        'defenses=[{ plugin = "noise", grid = [1] }]', SuiteError,
+        ["experiment[0].defenses[0].grid", "table of parameters", "[1]"]),
+    "an empty grid": (
+        'defenses=[{ plugin = "noise", grid = {} }]', SuiteError, ["experiment[0].defenses[0].grid", "{}"]),
+    "a grid without values": (
+        'defenses=[{ plugin = "noise", grid = { sigma = [] } }]', SuiteError,
+        ["experiment[0].defenses[0].grid", "list of values"]),
+    "a grid of one value": (
+        'defenses=[{ plugin = "noise", grid = { sigma = 0.1 } }]', SuiteError,
+        ["experiment[0].defenses[0].grid", "list of values"]),
+    "a grid over what is given": (
+        'defenses=[{ plugin = "noise", sigma = 0.2, grid = { sigma = [0.1] } }]', SuiteError,
+        ["experiment[0].defenses[0].grid.sigma", "given as a parameter too"]),
+    "a grid over what is unknown": (
+        'defenses=[{ plugin = "noise", grid = { sigme = [0.1] } }]', SuiteError,
+        ["experiment[0].defenses[0].sigme", "unknown parameter", "did you mean 'sigma'?"]),
+    "a grid over labels": (
+        'defenses=[{ plugin = "noise", grid = { label = ["a", "b"] } }]', SuiteError,
+        ["experiment[0].defenses[0].grid.label"]),
+    "a grid with a label of a wrong type": (
+        'defenses=[{ plugin = "noise", label = 3, grid = { sigma = [0.1] } }]', SuiteError,
+        ["experiment[0].defenses[0].label", "expected a text", "3"]),
+    "a grid with a value twice": (
+        'defenses=[{ plugin = "noise", grid = { sigma = [0.1, 0.1] } }]', SuiteError,
+        ["experiment[0].defenses[1]", "noise sigma 0.1", "twice"]),
+    "missing weights of an attack": (
+        'attacks=["toy-attributes"]', DataError, ["experiment[0].attacks[0]", "toy-eyes.bin", "unset TOY_EYES"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ATTACK_MISTAKES)
+def test_a_mistake_about_attacks_is_named(written: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    override, kind, fragments = ATTACK_MISTAKES[name]
+    if name.startswith("missing weights"):
+        monkeypatch.setenv("TOY_EYES", "missing")
+    with pytest.raises(kind) as caught:
+        written(BASE, f"experiment[0].{override}")
+    for fragment in ["suite.toml", *fragments]:
+        assert fragment in str(caught.value)
+
+
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_is_named_with_its_place_and_its_remedy(written: Any, name: str) -> None:
     old, new, kind, fragments = MISTAKES[name]
@@ -320,7 +474,8 @@ def test_a_suite_for_training_needs_no_experiment(written: Any) -> None:
 
 KEYS = ["suite", "experiment", "train", "name", "seed", "title", "datasets", "authorised", "evaluated", "defenses"]
 KEYS += ["attacks", "pairs", "repeats", "kappa", "fmr", "claims", "table", "plugin", "label", "sigma", "model", "data"]
-KEYS += ["str", "dict", "int", "stage_timeout_s", "recipe", "how", "split", "weight"]
+KEYS += ["str", "dict", "int", "stage_timeout_s", "recipe", "how", "split", "weight", "via", "grid", "upload"]
+KEYS += ["auxiliary", "noise_levels", "figures"]
 NAMES = ["toy-faces", "toy-a", "toy-b", "toy-lost", "toy-large", "toy-closed", "identity", "noise", "toy-step", "abuse"]
 NAMES += ["toy-misbehave", "toy-mean", "toy-single", "toy-targets", "toy-upsample", "toy", "one", ""]
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -388,6 +543,10 @@ def axis(*names: str) -> st.SearchStrategy[Any]:
     return st.one_of(usual, usual, usual, st.lists(st.sampled_from(names) | values, max_size=2))
 
 
+vias = st.lists(
+    st.fixed_dictionaries({"plugin": most("toy-attributes"), "via": most("toy-upsample", "toy-learner", "abuse")}),
+    max_size=1,
+)
 experiments = st.fixed_dictionaries(
     {
         "name": most("one", "two"),
@@ -397,7 +556,11 @@ experiments = st.fixed_dictionaries(
         "defenses": axis("identity", "toy-step", "toy-single", "toy-mean", "toy-misbehave", "toy-features"),
     },
     optional={
-        "attacks": axis("abuse", "toy-upsample"),
+        "attacks": axis("abuse", "toy-upsample", "toy-learner", "toy-denoise", "toy-attributes", "toy-greedy") | vias,
+        "upload": most("images", "features"),
+        "split": most("last", "all", "stem", "deep"),
+        "auxiliary": most("toy-faces"),
+        "noise_levels": most([0.1], [0.0, 0.1]),
         "pairs": most(2, 20, 50),
         "kappa": most(0.0, 0.5, -0.9),
         "fmr": most(0.1, 0.5),

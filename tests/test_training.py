@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bench.errors import BenchError, PluginError, SuiteError
 from bench.plugins import Registry
-from bench.training import train_suite
+from bench.training import TrainingJob, train_suite
 
 SUITE = """\
 [suite]
@@ -65,6 +66,35 @@ def test_models_are_trained_one_after_the_other(train: Any, tmp_path: Path) -> N
     }
 
 
+def test_an_attack_is_trained_like_a_model(train: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bench_abuse import Abuse
+
+    jobs = []
+
+    def learn(self: Abuse, job: TrainingJob) -> dict[str, str]:
+        jobs.append(job)
+        return {"sha256": "of nothing"}
+
+    monkeypatch.setattr(Abuse, "train", learn)
+    said = train(SUITE.replace('model = "toy-lost"', 'attack = "abuse"\nseed = 9'), "abuse")
+    assert said == ["training abuse", "trained abuse: sha256 of nothing"]
+    (job,) = jobs
+    assert (job.name, job.seed, job.recipe) == ("abuse", 9, {"epochs": 2, "rate": 0.1})
+    assert len(job.data.labels()) == 8
+    assert job.work == tmp_path / "work"
+
+
+def test_an_attack_that_cannot_be_trained_says_so(train: Any) -> None:
+    with pytest.raises(BenchError, match=r"Abuse has no train\(\)"):
+        train(SUITE.replace('model = "toy-lost"', 'attack = "abuse"'), "abuse")
+
+
+def test_a_training_set_without_attribute_labels_says_so(registry: Registry) -> None:
+    toys = registry.find("training_set", "toy-training", "here").cls()
+    with pytest.raises(BenchError, match="ToyTraining has no attribute labels"):
+        toys.attributes(np.arange(2))
+
+
 def test_hook_bench_training_sets(registry: Registry) -> None:
     cls = registry.find("training_set", "toy-training", "here").cls
     assert list(cls(identities=2).labels()) == [0, 0, 1, 1]
@@ -76,7 +106,7 @@ def test_only_some_are_trained(train: Any, tmp_path: Path) -> None:
 
 
 def test_a_model_that_is_not_in_the_suite(train: Any, tmp_path: Path) -> None:
-    with pytest.raises(BenchError, match=r"--only toy-b: .*trains no such model; did you mean 'toy-a'\?"):
+    with pytest.raises(BenchError, match=r"--only toy-b: .*trains nothing of that name; did you mean 'toy-a'\?"):
         train(SUITE, "toy-b")
     assert not (tmp_path / "work").exists()
 
@@ -88,9 +118,17 @@ def test_a_model_that_is_not_in_the_suite(train: Any, tmp_path: Path) -> None:
         ('data = "toy-training"', 'data = "toy-faces"', PluginError, ["train[1].data", "training set", "'toy-faces'"]),
         ("identities", "identites", SuiteError, ["train[0].data.identites", "did you mean 'identities'?"]),
         ("identities = 3", 'identities = "x"', SuiteError, ["train[0].data.identities", "integer"]),
-        ('["toy-faces"]', '["toy"]', PluginError, ["train[0].validate_on[0]", "dataset", "'toy'"]),
+        ('["toy-faces"]', '["toy"]', PluginError, ["train[0].validate_on[0]", "data set", "'toy'"]),
         ("seed = 5", "sead = 5", SuiteError, ["train[0].sead", "did you mean 'seed'?"]),
-        ('model = "toy-lost"', "", SuiteError, ["train[1].model", "expected a value"]),
+        ('model = "toy-lost"', "", SuiteError, ["train[1]", "expected either a model or an attack to train"]),
+        (
+            'model = "toy-lost"',
+            'model = "toy-lost"\nattack = "abuse"',
+            SuiteError,
+            ["train[1]", "either a model or an"],
+        ),
+        ('model = "toy-lost"', 'attack = "abus"', PluginError, ["train[1].attack", "did you mean 'abuse'?"]),
+        ('model = "toy-lost"', 'attack = "toy-a"', PluginError, ["train[1].attack", "'toy-a'"]),
         ('model = "toy-lost"', "model = { seed = 1 }", SuiteError, ["train[1].model.plugin", "expected the name"]),
         ('"toy-lost"', '"toy-a"', SuiteError, ["train[1].model", "'toy-a'", "twice"]),
     ],
