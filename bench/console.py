@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.cache import Cache
+from bench.components import parameters
 from bench.doctor import Check
 from bench.engine import Event
 from bench.engine.local import missing_stages
@@ -27,7 +28,6 @@ from bench.errors import PluginError, did_you_mean
 from bench.plan import Plan
 from bench.plugins import KINDS, Registry
 from bench.store import Results
-from bench.suite import parameters
 from bench.types import Stage, StageResult
 
 if TYPE_CHECKING:

@@ -27,6 +27,7 @@ class Job:
         self.cache = cache
         self.progress = progress
         self._window = (0.0, 1.0)
+        self._told = 0.0
         self.device = torch.device(stage.options["device"])
         self.batch: int = stage.options["batch"]
 
@@ -46,7 +47,8 @@ class Job:
         """Say how much of the current batch (of the stage, where there are no batches) is done."""
         if self.progress is not None:
             first, last = self._window
-            self.progress(first + share * (last - first))
+            self._told = max(self._told, first + share * (last - first))  # a plugin may be called twice for one batch
+            self.progress(self._told)
 
     def batches(self, n: int) -> Iterator[slice]:
         """Slices of at most the batch size that cover ``n`` samples; progress is told in shares of them."""

@@ -201,9 +201,9 @@ def _belongs(name: str, table: pa.Table, cell: Cell, synthetic: bool) -> dict[st
     if name in ("images", "examples"):
         reconstructed = bool(table.num_rows and table["reconstructed"][0].as_py())
         return {**columns, "attack": (cell.attack.via or cell.attack).label if reconstructed else ""}
-    evaluated = {"evaluated": cell.evaluated.label} if cell.evaluated else {}
+    evaluated = cell.evaluated.label if cell.evaluated else ""
     via = cell.attack.via.label if cell.attack.via else ""
-    return {"cell": cell.id, **columns, **evaluated, "attack": cell.attack.label, "via": via}
+    return {"cell": cell.id, **columns, "evaluated": evaluated, "attack": cell.attack.label, "via": via}
 
 
 def _with_columns(table: pa.Table, columns: Mapping[str, Any]) -> pa.Table:

@@ -6,33 +6,24 @@ Every mistake is a `SuiteError` that names the TOML path, what was expected, wha
 from __future__ import annotations
 
 import copy
-import dataclasses
-import functools
-import inspect
-import itertools
-import math
 import re
-import sys
 import tomllib
-import types
-import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from bench.claims import published, read_claims
-from bench.errors import BenchError, PluginError, SuiteError, did_you_mean, with_article
-from bench.hookspecs import Model
+from bench.components import Reference, component, expand_grid
+from bench.errors import BenchError, SuiteError, did_you_mean
 from bench.plugins import Registry
 from bench.provenance import file_sha256
 from bench.statements import ClaimTable, SideTable, axes_of, check_claims
 from bench.types import Component, Kind
 
-Reference = str | dict[str, Any]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 
 
@@ -329,7 +320,7 @@ def _experiment(table: ExperimentTable, where: str, path: Path, registry: Regist
         found = tuple(
             component(kind, point, f"{where}.{name}[{i}]", registry)
             for i, r in enumerate(references)
-            for point in _grid(r, f"{where}.{name}[{i}]")
+            for point in expand_grid(r, f"{where}.{name}[{i}]")
         )
         _distinct([c.label for c in found], f"{where}.{name}")
         return found
@@ -421,175 +412,3 @@ def _distinct(labels: Sequence[str], where: str) -> None:
     for i, label in enumerate(labels):
         if label in labels[:i]:
             raise SuiteError(f'{where}[{i}]: {label!r} appears twice; give one of them a label = "..." of its own')
-
-
-def component(kind: Kind, reference: Reference, where: str, registry: Registry) -> Component:
-    """Resolve ``"pmt"`` or ``{plugin = "pmt", steps = 50, label = "PMT-50"}`` to a component with its defaults."""
-    via = None
-    if isinstance(reference, str):
-        name, passed, label = reference, {}, reference
-    else:
-        passed = dict(reference)
-        if kind == "attack" and "via" in passed:
-            via = _first_attack(passed.pop("via"), f"{where}.via", registry)
-        name = passed.pop("plugin", None)
-        if not isinstance(name, str):
-            raise SuiteError(f"{where}.plugin: expected the name of {with_article(kind)}, found {name!r}")
-        label = passed.pop("label", f"{name} via {via.label}" if via else name)
-        if not isinstance(label, str) or not label:
-            raise SuiteError(f"{where}.label: expected a text, found {label!r}")
-    registration = registry.find(kind, name, where)
-    instance = instantiate(registration.cls, passed, where)
-    if via and instance.outputs != "attributes":
-        raise SuiteError(
-            f"{where}.via: only an attack that outputs attributes can follow a reconstruction; {name} outputs "
-            f"{instance.outputs} (reconstructions are recognised by the evaluated models without asking)"
-        )
-    return Component(
-        kind=kind,
-        name=name,
-        label=label,
-        params={f.name: getattr(instance, f.name) for f in dataclasses.fields(instance)},
-        passed=passed,
-        origin=registration.origin,
-        weights=_fingerprint(kind, instance, where),
-        via=via,
-    )
-
-
-def _grid(reference: Reference, where: str) -> list[Reference]:
-    """``{plugin = "pmt", grid = {steps = [25, 50], pool = [0, 4]}}`` is four components with labels of their own."""
-    if isinstance(reference, str) or "grid" not in reference:
-        return [reference]
-    rest = {k: v for k, v in reference.items() if k != "grid"}
-    grid = reference["grid"]
-    if not isinstance(grid, dict) or not grid or not all(isinstance(v, list) and v for v in grid.values()):
-        raise SuiteError(f"{where}.grid: expected a table of parameters, each with a list of values, found {grid!r}")
-    if both := sorted(set(grid) & set(rest)):
-        raise SuiteError(f"{where}.grid.{both[0]}: given as a parameter too; keep one of them")
-    label = str(rest.get("label", rest.get("plugin", "")))
-    made: list[Reference] = []
-    for values in itertools.product(*grid.values()):
-        chosen = dict(zip(grid, values, strict=True))
-        words = ", ".join(f"{k} {_word(v)}" for k, v in chosen.items())
-        made.append({**rest, **chosen, "label": f"{label} {words}"})
-    return made
-
-
-def _word(value: Any) -> str:
-    return "+".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _first_attack(reference: Any, where: str, registry: Registry) -> Component:
-    """The attack of ``via``: what it reconstructs is what the other attack gets to see."""
-    if not isinstance(reference, str | dict):
-        raise SuiteError(f"{where}: expected the name of an attack or a table, found {reference!r}")
-    first = component("attack", reference, where, registry)
-    outputs = registry.find("attack", first.name, where).cls(**first.params).outputs
-    if outputs != "images" or first.via:
-        found = "a chain of its own" if first.via else f"{first.label}, which outputs {outputs}"
-        raise SuiteError(f"{where}: expected one attack that outputs images, found {found}")
-    return first
-
-
-def _fingerprint(kind: Kind, instance: Any, where: str) -> str | None:
-    try:
-        if isinstance(instance, Model):
-            return file_sha256(instance.weights())
-        if kind == "attack":
-            found = instance.fingerprint()
-            return None if found is None else str(found)
-        return str(instance.fingerprint()) if kind == "dataset" else None
-    except BenchError as error:
-        raise type(error)(f"{where}: {error}") from None
-    except Exception as error:
-        raise PluginError(f"{where}: the plugin failed with {type(error).__name__}: {error}") from error
-
-
-@functools.cache
-def _adapters(cls: type) -> dict[str, TypeAdapter[Any]]:
-    """A strict validator for each parameter of a component class."""
-    strict = ConfigDict(strict=True)
-    return {name: TypeAdapter(hint, config=strict) for name, hint in _hints(cls).items()}
-
-
-def _hints(cls: type) -> dict[str, Any]:
-    """The types of a component's parameters. Annotations of class variables are none of our business."""
-    hints = {}
-    for f in dataclasses.fields(cls):
-        owner = next(k for k in cls.__mro__ if f.name in inspect.get_annotations(k))
-        holder = types.SimpleNamespace(__annotations__={f.name: f.type})
-        try:
-            found = typing.get_type_hints(holder, vars(sys.modules[owner.__module__]), include_extras=True)
-        except Exception as error:
-            raise PluginError(
-                f"{cls.__module__}.{cls.__name__}: the annotation of the parameter {f.name!r} cannot be evaluated "
-                f"({error}); what it names must be imported at run time"
-            ) from None
-        hints[f.name] = found[f.name]
-    return hints
-
-
-def instantiate(cls: type, params: Mapping[str, Any], where: str) -> Any:
-    """Build a component from suite parameters: names, types, bounds and its own checks (``__post_init__``)."""
-    adapters = _adapters(cls)
-    values: dict[str, Any] = {}
-    for key, value in params.items():
-        if key not in adapters:
-            raise SuiteError(f"{where}.{key}: unknown parameter {key!r}; {did_you_mean(key, adapters)}")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise SuiteError(f"{where}.{key}: expected a finite number, found {value}")
-        try:
-            values[key] = adapters[key].validate_python(_tuples(value))
-        except ValidationError as error:
-            problem = _problem(error)
-            raise SuiteError(f"{where}.{key}: {problem}, found {value!r}") from None
-    for f in dataclasses.fields(cls):
-        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING and f.name not in values:
-            raise SuiteError(f"{where}.{f.name}: expected a value ({cls.__name__} has no default for it), found none")
-    try:
-        return cls(**values)
-    except ValueError as error:
-        raise SuiteError(f"{where}: {error}") from None
-
-
-def _problem(error: ValidationError) -> str:
-    """What pydantic expected, in a suite author's words."""
-    messages = dict.fromkeys(item["msg"][0].lower() + item["msg"][1:] for item in error.errors())
-    return " or ".join(messages).replace(" or input should be", " or").replace("valid tuple", "valid list")
-
-
-def _tuples(value: Any) -> Any:
-    """TOML arrays become tuples: components are hashable."""
-    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
-
-
-def parameters(cls: type) -> list[tuple[str, str, Any]]:
-    """``(name, type, default)`` of every suite parameter of a component class, for ``bench info``."""
-    hints = _hints(cls)
-    rows = []
-    for f in dataclasses.fields(cls):
-        default = None if f.default is dataclasses.MISSING else f.default
-        rows.append((f.name, _type_name(hints[f.name]), default))
-    return rows
-
-
-def _type_name(hint: Any) -> str:
-    """A type as a reader of a suite would write it: ``one of "a", "b"``, ``int``, ``list of str``."""
-    if typing.get_origin(hint) is typing.Literal:
-        return "one of " + ", ".join(repr(a) for a in typing.get_args(hint))
-    if typing.get_origin(hint) is tuple:
-        return f"list of {_type_name(typing.get_args(hint)[0])}"
-    if typing.get_origin(hint) is Annotated:
-        base, *bounds = typing.get_args(hint)
-        return ", ".join([_type_name(base), *(_bound(b) for b in bounds)])
-    if args := typing.get_args(hint):
-        return " or ".join(_type_name(a) for a in args)
-    return getattr(hint, "__name__", str(hint))
-
-
-def _bound(bound: Any) -> str:
-    """A bound of `annotated_types`, such as ``Ge(ge=1)``, as ``>= 1``."""
-    signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
-    limits = {sign: getattr(bound, name, None) for name, sign in signs.items()}
-    return ", ".join(f"{sign} {limit}" for sign, limit in limits.items() if limit is not None) or str(bound)

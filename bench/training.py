@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.components import Reference, instantiate
 from bench.errors import BenchError, ContractError, PluginError, SuiteError, did_you_mean, with_article
 from bench.hookspecs import Attack, Dataset, Model, TrainingSet
 from bench.plugins import Registry, discover
 from bench.store import require_writable
-from bench.suite import Reference, TrainTable, instantiate, read
+from bench.suite import TrainTable, read
 
 DEFAULT_WORK = Path("results") / ".train"
 

@@ -18,7 +18,7 @@ import numpy as np
 from bench.cache import Artifact, Cache
 from bench.engine import Event
 from bench.plan import Plan
-from bench.types import Stage, StageResult
+from bench.types import Outcome, Stage, StageResult
 
 TESTS = Path(__file__).parent
 BENCH = Path(sysconfig.get_path("scripts")) / "bench"
@@ -46,6 +46,58 @@ evaluated = ["toy-b"]
 defenses = [{ plugin = "noise", sigma = 0.1, label = "little noise" }]
 pairs = 20
 repeats = 2
+"""
+
+ATTACKS = """\
+[suite]
+name = "attacks"
+title = "A toy suite of attacks"
+seed = 3
+
+# Attacks of every kind on uploaded images.
+[[experiment]]
+name = "uploads"
+figures = ["6"]
+datasets = ["toy-faces"]
+authorised = ["toy-a"]
+evaluated = ["toy-a", "toy-b"]
+defenses = ["identity", "toy-step"]
+attacks = [
+    "toy-upsample",
+    "toy-denoise",
+    "toy-descent",
+    { plugin = "toy-learner", learns = "defense", label = "adaptive" },
+    { plugin = "toy-learner", learns = "evaluated", label = "leaky" },
+    "toy-attributes",
+    { plugin = "toy-attributes", via = "toy-upsample", label = "peek" },
+]
+pairs = 40
+
+# The client uploads features, some of them its own.
+[[experiment]]
+name = "features"
+table = "VI"
+datasets = ["toy-faces"]
+authorised = ["toy-a"]
+evaluated = ["toy-a", "toy-b"]
+defenses = ["identity", "toy-features"]
+attacks = ["abuse", "toy-upsample", "toy-denoise", { plugin = "toy-attributes", via = "toy-upsample", label = "peek" }]
+upload = "features"
+split = "all"
+auxiliary = { plugin = "toy-faces", seed = 9, label = "others" }
+pairs = 40
+
+# Equation 9.
+[[experiment]]
+name = "noisy"
+figures = ["5"]
+datasets = ["toy-faces"]
+authorised = ["toy-a"]
+evaluated = ["toy-a", "toy-b"]
+defenses = ["identity", "toy-step"]
+attacks = ["toy-attributes", { plugin = "toy-attributes", via = "toy-descent", label = "peek" }]
+noise_levels = [0.0, 0.2]
+pairs = 40
 """
 
 
@@ -214,6 +266,22 @@ def changed(before: Plan, after: Plan) -> set[str]:
 def skips(plan: Plan) -> list[str]:
     """The reasons of the skipped cells."""
     return [str(cell.skip) for cell in plan.cells if cell.skip]
+
+
+def ended_well(plan: Plan) -> list[Outcome]:
+    """Every cell as it ends when all goes well."""
+    return [
+        Outcome(
+            cell=cell,
+            status="skipped" if cell.skip else "ok",
+            reason=cell.skip,
+            seconds=1.0,
+            peak_mb=2.0,
+            cached=False,
+            device="cpu",
+        )
+        for cell in plan.cells
+    ]
 
 
 class InlineEngine:

@@ -192,6 +192,32 @@ def test_costs_are_merged_and_damage_is_forgiven(cache: Cache) -> None:
         assert cache.costs() == {}, text
 
 
+def test_an_artifact_may_be_empty(cache: Cache) -> None:
+    """What a plugin learnt may be nothing."""
+    cache.write(KEY, Artifact(), ABOUT)
+    found = cache.read(KEY)
+    assert (found.tensors, found.tables, found.facts) == ({}, {}, {})
+
+
+def test_progress_is_a_note_that_nobody_depends_on(cache: Cache) -> None:
+    assert cache.progress(KEY) == 0
+    cache.forget_progress(KEY)
+    for share, shown in ((0.25, 0.25), (1 / 3, 0.3333), (7.0, 1.0), (-1.0, 0.0), (float("nan"), 0.0)):
+        cache.note_progress(KEY, share)
+        assert cache.progress(KEY) == shown
+    (cache.root / "progress" / KEY).write_text("much")
+    assert cache.progress(KEY) == 0
+    cache.forget_progress(KEY)
+    assert list((cache.root / "progress").iterdir()) == []
+
+
+def test_progress_that_cannot_be_noted_stops_nobody(cache: Cache) -> None:
+    (cache.root / "progress").write_text("in the way")
+    cache.note_progress(KEY, 0.5)
+    assert cache.progress(KEY) == 0
+    cache.forget_progress(KEY)
+
+
 def test_a_text_file_appears_whole_and_alone(tmp_path: Path) -> None:
     path = tmp_path / "new" / "file.txt"
     write_atomically(path, "ä\n")

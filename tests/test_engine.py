@@ -114,6 +114,91 @@ def test_a_death_is_put_in_words(code: int, text: str) -> None:
     assert local._death(code) == text
 
 
+# ---- progress --------------------------------------------------------------------------------------------------------
+
+
+class Workers:
+    """In the place of worker processes: whoever is asked for a stage gets a future that the test ends."""
+
+    def __init__(self) -> None:
+        self.futures: dict[str, Future[StageResult]] = {}
+
+    def schedule(self, function: Any, args: list[Any], timeout: float) -> Future[StageResult]:
+        stage, _ = args
+        self.futures[stage.key] = Future()
+        return self.futures[stage.key]
+
+    def end(self, stage: Stage) -> None:
+        """The stage has ended well."""
+        result = StageResult(key=stage.key, status="ok", cached=False, seconds=1.0, peak_mb=1.0, device="cpu")
+        self.futures.pop(stage.key).set_result(result)
+
+
+def test_events_tell_how_far_running_stages_are(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "_TICK_S", 0.001)
+    cache, workers, told = Cache(tmp_path / "cache"), Workers(), dict[str, list[Any]]()
+    stale, *_ = plan.stages.values()
+    cache.note_progress(stale.key, 0.9)  # left by a run that was killed
+
+    def on_event(event: Event) -> None:
+        stage = event.stage
+        assert stage is not None
+        told.setdefault(stage.key, []).append(event.share if event.kind == "progress" else event.kind)
+        if event.kind != "progress":
+            return
+        if event.share >= 0.5:
+            workers.end(stage)
+        else:
+            cache.note_progress(stage.key, event.share + 0.25)
+
+    results: dict[str, StageResult] = {}
+    local._run_graph(plan, dict(plan.stages), cache, results, workers, 1, on_event)  # type: ignore[arg-type]
+    assert set(results) == set(told) == set(plan.stages)
+    for key, events in told.items():
+        assert events == ["started", 0.0, 0.25, 0.5, "finished"], plan.stages[key].name
+    assert list((cache.root / "progress").iterdir()) == []
+
+
+def test_no_more_stages_run_than_there_are_workers(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "_TICK_S", 0.001)
+    workers, most, order = Workers(), 0, list[str]()
+
+    def on_event(event: Event) -> None:
+        nonlocal most
+        assert event.stage is not None
+        most = max(most, len(workers.futures))
+        if event.kind == "started":
+            order.append(event.stage.key)
+        elif event.kind == "progress" and event.stage.key in workers.futures:
+            workers.end(event.stage)
+
+    local._run_graph(plan, dict(plan.stages), Cache(tmp_path), {}, workers, 2, on_event)  # type: ignore[arg-type]
+    assert most == 2
+    for key, stage in plan.stages.items():
+        assert all(order.index(source) < order.index(key) for source in stage.inputs.values())
+
+
+def test_a_stage_tells_at_most_every_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([100.0, 100.5, 101.5, 101.5, 102.0, 102.6, 102.6])
+    monkeypatch.setattr(local.time, "monotonic", lambda: next(clock))
+    cache = Cache(tmp_path)
+    tell = local._Teller(cache, "key")
+    shares = []
+    for share in (0.1, 0.2, 0.3, 0.4):
+        tell(share)
+        shares.append(cache.progress("key"))
+    assert shares == [0.0, 0.2, 0.2, 0.4]
+
+
+def test_a_plan_of_cached_stages_is_planned_as_nothing(plan: Plan, cache: Cache) -> None:
+    events: list[Event] = []
+    local.LocalEngine(workers=1).run(plan, cache, {}, events.append)
+    assert [(e.kind, list(e.stages)) for e in events] == [("planned", [])]
+
+
+# ---- ends ------------------------------------------------------------------------------------------------------------
+
+
 def some_stage(plan: Plan) -> Stage:
     """Any stage."""
     return next(iter(plan.stages.values()))

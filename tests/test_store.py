@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from support import SUITE, compute
+from support import SUITE, compute, ended_well
 
 from bench import store
 from bench.cache import Cache
@@ -56,19 +56,7 @@ def cache(plan: Plan, registry: Registry, tmp_path_factory: pytest.TempPathFacto
 
 def outcomes(plan: Plan, **changes: Any) -> list[Outcome]:
     """Every cell as it ends when all goes well, or with changes."""
-    made = [
-        Outcome(
-            cell=cell,
-            status="skipped" if cell.skip else "ok",
-            reason=cell.skip,
-            seconds=1.0,
-            peak_mb=2.0,
-            cached=False,
-            device="cpu",
-        )
-        for cell in plan.cells
-    ]
-    return [replace(outcome, **changes) if outcome.status == "ok" else outcome for outcome in made]
+    return [replace(o, **changes) if o.status == "ok" else o for o in ended_well(plan)]
 
 
 @pytest.fixture

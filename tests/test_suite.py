@@ -12,10 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bench.components import parameters
 from bench.errors import BenchError, DataError, PluginError, SuiteError
 from bench.plan import make_plan
 from bench.plugins import Registry
-from bench.suite import Suite, load, parameters, read, toml_path
+from bench.suite import Suite, load, read, toml_path
 
 BASE = """\
 [suite]
@@ -144,7 +145,7 @@ def test_what_ran_is_kept_as_it_was_after_set(written: Any) -> None:
 
 
 def test_claims_are_read_beside_the_suite(written: Any, tmp_path: Path) -> None:
-    text = "dataset,defense,authorised,evaluated,accuracy_percent\nToy,identity,Clean,Model B,99.5\n"
+    text = "dataset,defense,row,column,value,unit\nToy,identity,Clean,Model B,99.5,%\n"
     (tmp_path / "claims.csv").write_text(text)
     suite = written(BASE.replace("pairs = 20", 'claims = "claims.csv"'))
     assert suite.experiments[0].claims == text

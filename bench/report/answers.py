@@ -93,7 +93,8 @@ def _with_models(s: Summary, sets: Sequence[Summary]) -> list[str]:
     found = []
     if s.kept.value is not None:
         change = _change(s.drop)
-        found.append(f"The authorised model decides {AUTHORISED.shown(s.kept.value)} % of pairs correctly{change}.")
+        who = "Authorised models decide" if _together(sets) else "The authorised model decides"
+        found.append(f"{who} {AUTHORISED.shown(s.kept.value)} % of pairs correctly{change}.")
     else:
         found.append(f"There is no figure for the authorised model: {s.kept.status}, {s.kept.reason}.")
     if s.leaked.value is not None:
@@ -113,11 +114,19 @@ def _change(drop: Figure) -> str:
     return f", {DROP.shown(abs(drop.value))} points {side} unprotected faces"
 
 
+def _together(sets: Sequence[Summary]) -> bool:
+    """Whether one image is made for several models at once."""
+    return any("+" in (s.authorised or "") for s in sets)
+
+
 def _bars(sets: Sequence[Summary]) -> str:
     """Which bars are met, and for whom they are not."""
     passed = sum(s.meets_all for s in sets)
+    one, many = "authorised model", "authorised models"
+    if _together(sets):
+        one, many = f"set of {many}", f"sets of {many}"
     if passed == len(sets):
-        who = "the authorised model" if len(sets) == 1 else f"each of {len(sets)} authorised models"
+        who = f"the {one}" if len(sets) == 1 else f"each of {len(sets)} {many}"
         return f"All {len(sets[0].verdicts)} bars are met for {who}."
     failed = []
     for s in sets:
@@ -129,7 +138,7 @@ def _bars(sets: Sequence[Summary]) -> str:
                 shown = bar.quantity.shown(figure.value)
                 failed.append(f"{bar.quantity.name} for {s.authorised} ({shown}{unit}, asked: {bar.text})")
     listed = "; ".join(failed[:6]) + (f"; and {len(failed) - 6} more" if len(failed) > 6 else "")
-    return f"All bars are met for {passed} of {plural(len(sets), 'authorised model')}. Not met: {listed}."
+    return f"All bars are met for {passed} of {plural(len(sets), one, many)}. Not met: {listed}."
 
 
 def _without_models(s: Summary) -> str:

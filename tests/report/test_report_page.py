@@ -21,7 +21,9 @@ from fake_run import HOSTILE, MODELS, FakeRun, png, write_fake_run
 from bench.errors import StorageError
 from bench.report import render, write_report
 from bench.report.faces import wall
+from bench.report.figures import Column, Figure, Group, Quantity, Row, Table, absent
 from bench.report.rows import Rows
+from bench.report.tidy import by_head, reasons, with_common_notes, without_empty
 from bench.store import Results
 
 VOID = {"meta", "link", "br", "img"}
@@ -175,6 +177,57 @@ def test_every_experiment_shows_what_applies_to_it(paper_page: str) -> None:
     assert (
         "The form by LPIPS, which the paper plots, is absent: LPIPS needs the VGG-16 weights" in by_id["experiment-9"]
     )
+
+
+def test_several_authorised_models_are_spoken_of_as_several(page: str, paper_page: str) -> None:
+    assert "Authorised models decide " in paper_page
+    assert re.search(r"(of|for) \d sets of authorised models|each of 2 sets of authorised models", paper_page)
+    assert "The authorised model decides " in page
+    assert "sets of authorised models" not in page
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[Figure]]) -> Table:
+    quantity = Quantity(name="x")
+    return Table(
+        name="t",
+        title="T",
+        caption="",
+        columns=[Column(label=c, quantity=quantity) for c in columns],
+        groups=[Group(label="g", rows=[Row(label=str(i), kind="clean", figures=f) for i, f in enumerate(rows)])],
+        experiment="e",
+        source="",
+    )
+
+
+def test_columns_without_any_figure_become_a_note() -> None:
+    one, none, other = Figure(value=1.0), absent("missing", "no weights"), absent("failed", "no memory")
+    blank = absent("not applicable", None)
+    tidy = without_empty(table(["a", "b", "c"], [[one, none, other], [one, blank, other]]))
+    assert [c.label for c in tidy.columns] == ["a", "c"]  # failures stay: they are no property of the column
+    assert [len(r.figures) for r in tidy.groups[0].rows] == [2, 2]
+    assert list(tidy.notes) == ["b: absent. no weights."]
+    assert reasons(table(["a", "b", "c"], [[one, none, other], [one, blank, other]]).groups) == [
+        ("missing", "no weights")
+    ]
+    empty = table(["b"], [[none]])
+    assert without_empty(empty) is empty
+
+
+def test_what_is_noted_everywhere_is_said_once() -> None:
+    noted, plain = Figure(value=1.0, note="by K"), Figure(value=1.0)
+    tidy = with_common_notes(table(["a", "b", "c"], [[noted, noted, noted], [noted, noted, plain]]))
+    assert list(tidy.notes) == ["a, b: by K."]
+    assert [[f.note for f in r.figures] for r in tidy.groups[0].rows] == [[None, None, "by K"], [None, None, None]]
+
+
+def test_wide_tables_are_cut_where_their_columns_say() -> None:
+    labels = [f"{box} {name}" for box in ("White", "Black") for name in "abcde"]
+    whole = table(labels, [[Figure(value=float(i)) for i in range(10)]])
+    white, black = by_head(whole)
+    assert (white.title, black.title) == ("T White", "T Black")
+    assert [c.label for c in black.columns] == list("abcde")
+    assert [f.value for f in black.groups[0].rows[0].figures] == [5.0, 6.0, 7.0, 8.0, 9.0]
+    assert by_head(table(labels[:6], [[Figure()] * 6]))[0].columns[0].label == "White a"
 
 
 def test_leaks_are_told_plainly(paper_page: str) -> None:

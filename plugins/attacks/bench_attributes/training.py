@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bench import ContractError
+from bench.components import instantiate
 from bench.contracts import Context
-from bench.suite import instantiate
 from bench_attributes import CLASSES, COMMAND
 from bench_attributes.builtin import from_half
 from bench_attributes.evaluate import measure, summary

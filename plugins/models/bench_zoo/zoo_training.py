@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from bench import Dataset, SuiteError
+from bench.components import instantiate
 from bench.contracts import Context
-from bench.suite import instantiate
 from bench_zoo import WEIGHTS
 from bench_zoo.config import Phase, TrainConfig
 from bench_zoo.evaluate import PairList
