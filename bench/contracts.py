@@ -46,8 +46,9 @@ class Context:
     """What a plugin may ask for. Asking for what it did not declare in ``needs`` is a `CapabilityError`.
 
     ``device`` is where tensors belong; ``authorised`` are the labels of the authorised models; ``uploaded`` names the
-    splits whose features the client sends (for defenses that send features, and for attacks on them); ``state`` is
-    what ``fit`` returned; ``seed`` is that of the stage; ``sample_ids`` name the samples of the current batch.
+    splits whose features the client sends (for defenses that send features, and for attacks on them); ``image_size``
+    ``(h, w)`` is that of the faces (for attacks, which may have to draw them from features alone); ``state`` is what
+    ``fit`` returned; ``seed`` is that of the stage; ``sample_ids`` name the samples of the current batch.
     """
 
     device: torch.device
@@ -55,6 +56,7 @@ class Context:
     needs: frozenset[str] = frozenset()
     authorised: tuple[str, ...] = ()
     uploaded: tuple[str, ...] = ()
+    image_size: tuple[int, int] = (0, 0)
     state: Mapping[str, torch.Tensor] = field(default_factory=dict)
     sample_ids: Sequence[str] = ()
     who: str = "plugin"

@@ -117,12 +117,13 @@ def authorised_models(job: Job) -> dict[str, Any]:
     return {"authorised": tuple(networks), "_networks": networks}
 
 
-def adversary(job: Job, attack: Attack) -> dict[str, Any]:
-    """The parts of a context that follow from what an attack may see."""
+def adversary(job: Job, attack: Attack, faces: NDArray[np.uint8]) -> dict[str, Any]:
+    """The parts of a context that follow from what an attack may see, and the size of the ``faces`` that it is after."""
     needs = frozenset({"shallow"} if "shallow_weights" in attack.sees else ())
     return {
         "needs": needs,
         "declared_in": "sees",
+        "image_size": tuple(faces.shape[2:]),
         "uploaded": tuple(job.stage.options.get("uploaded", ())),
         **authorised_models(job),
     }

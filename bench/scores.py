@@ -191,7 +191,7 @@ class Spectator:
         self.via: Attack | None = build(via[0]) if via else None
         self.victim = job.stage.components["authorised"][0] if self.uploaded or self.splits else None
         self.lpips = _lpips(job)
-        self.shape = images_of(job.input("faces")).shape[1:]
+        self.originals = images_of(job.input("faces"))
 
     def received(self, held: Artifact, rows: NDArray[np.int64], ids: list[str]) -> Callable[[float], Received]:
         """What is received of some rows at a noise level; the draws are the same for all levels."""
@@ -242,9 +242,9 @@ class Spectator:
             features = dict(zip(self.splits, maps, strict=True))
         held = Received(images=received.images, features={s: features[s] for s in self.splits})
         first = self.job.stage.components["via"][0]
-        shared = {"state": read_state(self.job), **adversary(self.job, self.via)}
+        shared = {"state": read_state(self.job), **adversary(self.job, self.via, self.originals)}
         ctx = self.job.context(f"attack {first.label}", sample_ids=ids, **shared)
-        return contracts.reconstruct_checked(self.via, held, self.shape, ctx).images
+        return contracts.reconstruct_checked(self.via, held, self.originals.shape[1:], ctx).images
 
 
 def _distance(found: NDArray[Any], known: NDArray[Any]) -> NDArray[np.float64]:

@@ -194,7 +194,7 @@ def _fit_attack(job: Job) -> Artifact:
     faces = read_faces(source)
     held = job.input("protected") if "protected" in job.stage.inputs else source
     uploads = Uploads(job, held, _victim(job), job.stage.options["splits"])
-    ctx = job.context(f"attack {component.label}", **adversary(job, attack))
+    ctx = job.context(f"attack {component.label}", **adversary(job, attack, faces.images))
     ctx.sample_ids = [str(s) for s in faces.sample_ids]
     examples = LearningExamples(faces, uploads, with_images=not job.stage.options["uploaded"])
     state = attack.fit(examples, ctx)
@@ -215,7 +215,7 @@ def _reconstruct(job: Job, attack: Attack) -> Artifact:
     faces = read_faces(job.input("faces"))
     uploads = Uploads(job, held, _victim(job), job.stage.options["splits"])
     images, extras = [], []
-    shared = {"state": read_state(job), **adversary(job, attack)}
+    shared = {"state": read_state(job), **adversary(job, attack, faces.images)}
     shape = (3, *faces.images.shape[2:])
     chosen = about["face"].to_numpy()
     for part in job.batches(uploads.n):

@@ -194,12 +194,18 @@ def survivors(session: int) -> list[int]:
     return members(session)
 
 
-def compute(plan: Plan, cache: Cache) -> dict[str, StageResult]:
-    """Compute all stages of a plan in this process, one after the other, as a worker would."""
+def compute(plan: Plan, cache: Cache, wanted: Sequence[str] = ()) -> dict[str, StageResult]:
+    """Compute all stages of a plan, or some and what they need, in this process, one after the other."""
     from bench.engine.local import execute
 
+    needed = dict.fromkeys(wanted or plan.stages)
+    for key in reversed(plan.stages):
+        if key in needed:
+            needed |= dict.fromkeys(plan.stages[key].inputs.values())
     results: dict[str, StageResult] = {}
     for key, stage in plan.stages.items():
+        if key not in needed:
+            continue
         inputs = [results[k] for k in stage.inputs.values()]
         bad = next((r for r in inputs if r.status != "ok"), None)
         results[key] = replace(bad, key=key) if bad else execute(stage, cache.root)

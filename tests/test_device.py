@@ -13,9 +13,10 @@ import pytest
 import torch
 from click.testing import CliRunner
 from devices import Elsewhere
-from support import ATTACKS, Computed, InlineEngine, names
+from support import ATTACKS, Computed, InlineEngine, compute, names
 
 from bench import job, session
+from bench.cache import Cache
 from bench.cli import main
 from bench.plan import Plan
 from bench.plugins import Registry
@@ -184,19 +185,33 @@ name = "built-in"
 
 [[experiment]]
 name = "one"
-datasets = ["synth-lfw"]
+datasets = [{ plugin = "synth-lfw", calibration_identities = 10, auxiliary_identities = 10 }]
 authorised = ["zoo-mobileface"]
 evaluated = ["zoo-mobileface"]
-defenses = ["noise"]
+defenses = ["noise", { plugin = "pmt", steps = 2 }, { plugin = "mr-pmt", steps = 2 }]
+attacks = [{ plugin = "inversion", steps = 2 }, "attributes"]
+pairs = 2
+
+[[experiment]]
+name = "two"
+datasets = [{ plugin = "synth-lfw", calibration_identities = 10, auxiliary_identities = 10 }]
+authorised = ["zoo-mobileface"]
+evaluated = ["zoo-mobileface"]
+defenses = [{ plugin = "pmt-noise", steps = 2 }]
+attacks = ["abuse"]
+upload = "features"
 pairs = 2
 """
 
 
-@pytest.mark.parametrize("defense", ['"noise"', '{ plugin = "pmt", steps = 2 }'])
-def test_built_in_defenses_keep_to_the_device(
-    plan_text: Callable[..., Plan], elsewhere: Elsewhere, tmp_path: Path, toy_installed: Registry, defense: str
+def test_built_in_plugins_keep_to_the_device(
+    plan_text: Callable[..., Plan], toy_installed: Registry, elsewhere: Elsewhere, tmp_path: Path
 ) -> None:
-    from bench.cache import Cache
-
-    plan = plan_text(BUILT_IN, f"experiment[0].defenses=[{defense}]", device="cuda")
-    assert Computed(plan, Cache(tmp_path / "cache")).failures() == []
+    """What clients and adversaries do; scores are the host's own."""
+    plan = plan_text(BUILT_IN, device="cuda")
+    wanted = [s for s in plan.stages.values() if s.kind in ("fit_defense", "protect", "fit_attack", "attack")]
+    tried = {c.name for s in wanted for role in ("defense", "attack") for c in s.components.get(role, ())}
+    assert tried == {"noise", "pmt", "mr-pmt", "pmt-noise", "inversion", "attributes"}
+    results = compute(plan, Cache(tmp_path), [s.key for s in wanted])
+    assert [r.reason for r in results.values() if r.status != "ok"] == []
+    assert elsewhere.moved > 100

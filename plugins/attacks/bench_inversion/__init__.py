@@ -40,7 +40,6 @@ class Inversion(Attack):
     Start
         ``start``: ``grey`` is 0.5 everywhere; ``random`` is drawn from N(0.5, 0.25^2) and clamped to [0, 1];
         ``obfuscated`` is the image that the client uploaded, so it must have uploaded one.
-        ``image_size`` ``(h, w)`` is the input size of E_c, needed when only features were uploaded.
     Features matched (Equation 2)
         ``stages``: ``all`` splits that can be had, the ``first`` or ``last`` of them, or those that were ``uploaded``.
         ``distance``: ``l2`` is the norm of the difference divided by the norm of z, ``mse`` the mean squared
@@ -63,7 +62,6 @@ class Inversion(Attack):
     trains_on = "nothing"
 
     start: Literal["grey", "random", "obfuscated"] = "grey"
-    image_size: tuple[Annotated[int, Ge(1)], Annotated[int, Ge(1)]] = (112, 112)
     stages: Literal["all", "first", "last", "uploaded"] = "all"
     distance: Literal["l2", "mse"] = "l2"
     tv_weight: Annotated[float, Interval(ge=0, le=1e9)] = 30.0
@@ -115,7 +113,7 @@ class Inversion(Attack):
         distance plus lambda TV, before quantisation) and ``iterations``.
 
         Raises ContractError when there are no features or not finite ones, when they have other shapes than those of
-        ``image_size``, when not exactly one model is authorised, and when the image to start from was not uploaded.
+        ``ctx.image_size``, when not exactly one model is authorised, and when the image to start from was not uploaded.
         """
         from bench_inversion.descent import invert
 

@@ -184,7 +184,7 @@ def descend(start: Tensor, objective: Objective, ctx: Context) -> tuple[Tensor, 
 def first_images(received: Received, params: Inversion, like: Tensor, ctx: Context) -> Tensor:
     """The images ``(n, 3, h, w)`` in [0, 1] that the descent starts from, of the type and device of ``like (n, ...)``.
 
-    They have the size of the received images, or ``image_size`` when there are none.
+    They have the size of the received images, or ``ctx.image_size`` when there are none.
     """
     if params.start == "obfuscated":
         if received.images is None:
@@ -193,7 +193,7 @@ def first_images(received: Received, params: Inversion, like: Tensor, ctx: Conte
                 "use 'grey' or 'random', or upload images"
             )
         return received.images.to(like).clone()
-    h, w = params.image_size if received.images is None else received.images.shape[2:]
+    h, w = ctx.image_size if received.images is None else received.images.shape[2:]
     grey = like.new_full((len(like), 3, h, w), 0.5)
     if params.start == "grey":
         return grey
@@ -218,7 +218,7 @@ def check_shapes(images: Tensor, objective: Objective, who: str) -> None:
         if maps.shape[1:] != target.shape[1:]:
             raise ContractError(
                 f"{who}: images of {tuple(images.shape[2:])} have features {tuple(maps.shape[1:])} at {split}, but "
-                f"{tuple(target.shape[1:])} were received; is image_size the input size of the model?"
+                f"{tuple(target.shape[1:])} were received; is ctx.image_size the input size of the model?"
             )
 
 
