@@ -118,7 +118,7 @@ def authorised_models(job: Job) -> dict[str, Any]:
 
 
 def adversary(job: Job, attack: Attack, faces: NDArray[np.uint8]) -> dict[str, Any]:
-    """The parts of a context that follow from what an attack may see, and the size of the ``faces`` that it is after."""
+    """The parts of a context that follow from what an attack may see, and the size of the faces that it is after."""
     needs = frozenset({"shallow"} if "shallow_weights" in attack.sees else ())
     return {
         "needs": needs,

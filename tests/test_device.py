@@ -184,21 +184,24 @@ BUILT_IN = """\
 name = "built-in"
 
 [[experiment]]
-name = "one"
+name = "attacks"
 datasets = [{ plugin = "synth-lfw", calibration_identities = 10, auxiliary_identities = 10 }]
 authorised = ["zoo-mobileface"]
 evaluated = ["zoo-mobileface"]
-defenses = ["noise", { plugin = "pmt", steps = 2 }, { plugin = "mr-pmt", steps = 2 }]
-attacks = [{ plugin = "inversion", steps = 2 }, "attributes"]
+defenses = ["noise"]
+attacks = [
+    { plugin = "inversion", steps = 2 },
+    { plugin = "recface", steps = 2, channels = 8 },
+    "attributes",
+]
 pairs = 2
 
 [[experiment]]
-name = "two"
+name = "defenses"
 datasets = [{ plugin = "synth-lfw", calibration_identities = 10, auxiliary_identities = 10 }]
 authorised = ["zoo-mobileface"]
 evaluated = ["zoo-mobileface"]
-defenses = [{ plugin = "pmt-noise", steps = 2 }]
-attacks = ["abuse"]
+defenses = [{ plugin = "pmt", steps = 2 }, { plugin = "mr-pmt", steps = 2 }, { plugin = "pmt-noise", steps = 2 }]
 upload = "features"
 pairs = 2
 """
@@ -211,7 +214,7 @@ def test_built_in_plugins_keep_to_the_device(
     plan = plan_text(BUILT_IN, device="cuda")
     wanted = [s for s in plan.stages.values() if s.kind in ("fit_defense", "protect", "fit_attack", "attack")]
     tried = {c.name for s in wanted for role in ("defense", "attack") for c in s.components.get(role, ())}
-    assert tried == {"noise", "pmt", "mr-pmt", "pmt-noise", "inversion", "attributes"}
+    assert tried == {"noise", "pmt", "mr-pmt", "pmt-noise", "inversion", "recface", "attributes"}
     results = compute(plan, Cache(tmp_path), [s.key for s in wanted])
     assert [r.reason for r in results.values() if r.status != "ok"] == []
     assert elsewhere.moved > 100

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support import changed, names, only, skips
 
-from bench.errors import PluginError
+from bench.errors import PluginError, SuiteError
 from bench.plan import Plan
 from bench.types import Stage
 
@@ -491,6 +491,36 @@ def test_an_attack_that_declares_nothing_but_features_gets_what_it_can_have(plan
 
     assert tuple(Plain().splits(("stem", "block"), ("block",))) == ("block",)
     assert tuple(Plain().splits(("stem", "block"), ())) == ("stem", "block")
+
+
+@pytest.mark.parametrize(
+    ("declaration", "value", "fragments"),
+    [
+        ("outputs", "picture", ["outputs", "'picture'", "images"]),
+        ("trains_on", "defence", ["trains_on", "'defence'", "did you mean 'defense'?"]),
+        ("sees", frozenset({"feature"}), ["sees", "'feature'", "did you mean 'features'?"]),
+    ],
+)
+def test_a_misspelt_declaration_is_named(
+    plan_of: PlanOf, monkeypatch: pytest.MonkeyPatch, declaration: str, value: Any, fragments: list[str]
+) -> None:
+    """An adaptive attack that was trained on clean faces because of a letter would be believed."""
+    from bench_toy.attacks import ToyDenoise
+
+    monkeypatch.setattr(ToyDenoise, declaration, value)
+    with pytest.raises(PluginError) as caught:
+        plan_of("toy-denoise")
+    for fragment in ["toy-denoise", *fragments]:
+        assert fragment in str(caught.value)
+
+
+def test_auxiliary_faces_of_another_size_are_named(plan_of: PlanOf) -> None:
+    try:
+        found = skips(plan_of("toy-learner", more='auxiliary = "synth-lfw"'))
+    except SuiteError as error:
+        found = [str(error)]
+    assert found
+    assert all("112x112" in reason and "32x32" in reason for reason in found)
 
 
 # ---- estimates -------------------------------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ attacks = ["abuse"]
 pairs = 70
 """
 FEATURES = 'upload = "features"\n'
+UP = "noise_levels = [0.0, 0.1, 0.4]\n"
 Run = Callable[..., Computed]
 FACES = "evaluation faces of toy-faces"
 NOISY = "toy-faces protected by noise"
@@ -196,6 +197,36 @@ def test_verification_rows_are_those_of_the_reconstruction(run: Run, attack: str
     assert len(set(own)) > 3, "the test must not be about rank 1 only"
 
 
+def test_any_image_of_a_person_finds_them_and_none_is_a_rival(run_alone: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two people of ten are enrolled with several images each."""
+    from bench_toy import faces as toy
+
+    from bench import Pairs
+
+    def evaluation(self: Any, pairs: int, ctx: Any) -> Any:
+        who = [(s, i) for s in range(10) for i in range(3)]
+        number = np.arange(pairs)
+        left, same = 3 * (number % 10), number < 20
+        right = np.where(same, left + 1 + number // 10, (left + 4) % 30)
+        found = Pairs(left=left, right=right, same=same, fold=number % 10)
+        return toy.faces(who, self.seed, "evaluation"), found
+
+    monkeypatch.setattr(toy.ToyFaces, "evaluation", evaluation)
+    done = run_alone(
+        '"abuse"', "", 'experiment[0].defenses=[{ plugin = "noise", sigma = 1.0 }]', "experiment[0].pairs=30"
+    )
+    rows = done.table("verification of noise by toy-a on toy-faces", "verification")
+    table = done.artifact(FACES).tables["pairs"]
+    right, same = table["right"].to_numpy(), table["same"].to_numpy()
+    probes = unit(done.artifact(f"embeddings of {NOISY} by toy-a").tensors["plain"])
+    clean = unit(done.artifact(f"embeddings of {FACES} by toy-a").tensors["plain"])
+    subjects = done.artifact(FACES).tables["faces"]["subject"].to_numpy()
+    enrolled = ranks(probes[np.arange(30) % 10] @ clean[right].T, range(30), subjects[right])
+    assert rows["rank_enrolled"].tolist() == [r if ok else None for r, ok in zip(enrolled, same, strict=True)]
+    assert rows["rank_enrolled"][:10].tolist() == rows["rank_enrolled"][10:20].tolist()
+    assert max(r for r in rows["rank_enrolled"] if r) > 3
+
+
 def test_what_is_unprotected_is_found_at_once(run: Run) -> None:
     done = run('"abuse"', "", 'experiment[0].defenses=["identity"]')
     rows = done.table("verification of identity by toy-a on toy-faces", "verification")
@@ -235,6 +266,46 @@ def test_a_defense_can_send_features_of_its_own(run: Run) -> None:
     with torch.no_grad():
         expected = unit(network("toy-a").from_features(torch.from_numpy(sent["features/block"].copy()), "block"))
     np.testing.assert_allclose(embedded, expected, atol=1e-5)
+
+
+def test_the_server_goes_on_from_the_deepest_of_several_splits(run: Run) -> None:
+    """The noise of each split is its own, so it matters which one is taken: also under more noise, for Equation 9."""
+    via = '{ plugin = "toy-attributes", via = "toy-upsample" }'
+    done = run(
+        f'"abuse", {via}',
+        f'{FEATURES}split = "all"\n{UP}',
+        'experiment[0].defenses=[{ plugin = "toy-features", sigma = 1.0 }]',
+    )
+    name = "toy-faces protected by toy-features for toy-a"
+    sent = done.artifact(name).tensors
+    assert set(sent) == {"features/stem", "features/block"}
+    with torch.no_grad():
+        expected = unit(network("toy-a").from_features(torch.from_numpy(sent["features/block"].copy()), "block"))
+    found = done.artifact(f"embeddings of the features of {name} by toy-a").tensors["plain"]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    clean = unit(done.artifact(f"embeddings of {FACES} by toy-a").tensors["plain"])[left_of(done)]
+    rows = of_level(up_rows(done, name, "toy-a"), 0.0)
+    np.testing.assert_allclose(rows["cosine"], (expected * clean).sum(1), atol=1e-5)
+
+
+def test_nobody_sees_images_where_features_are_uploaded(run_alone: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bench_toy.attacks import ToyUpsample
+
+    seen: list[tuple[bool, list[str]]] = []
+    original = ToyUpsample.reconstruct
+
+    def watched(self: Any, received: Any, ctx: Any) -> Any:
+        seen.append((received.images is None, list(received.features)))
+        return original(self, received, ctx)
+
+    monkeypatch.setattr(ToyUpsample, "reconstruct", watched)
+    via = '"toy-upsample", { plugin = "toy-attributes", via = "toy-upsample" }'
+    assert run_alone(via, FEATURES + UP).failures() == []
+    assert seen
+    assert set(map(str, seen)) == {"(True, ['block'])"}
+    seen.clear()
+    assert run_alone(via, UP).failures() == []
+    assert set(map(str, seen)) == {"(False, ['stem'])"}
 
 
 def test_only_what_was_uploaded_is_received(run: Run) -> None:
@@ -419,7 +490,6 @@ def test_what_a_data_set_does_not_know_is_null(run_alone: Run, monkeypatch: pyte
 
 # ---- under noise (Equation 9) ----------------------------------------------------------------------------------------
 
-UP = "noise_levels = [0.0, 0.1, 0.4]\n"
 LOOK = '"toy-attributes"'
 
 

@@ -35,7 +35,7 @@ CTX: Any = SimpleNamespace()
 @pytest.fixture(scope="module")
 def unseen() -> Faces:
     """Faces of people that nothing was trained on."""
-    faces, _ = SynthLfw().evaluation(100, CTX)
+    faces, _ = SynthLfw().evaluation(60, CTX)
     return faces
 
 
@@ -76,10 +76,10 @@ def test_the_weights_are_bundled_and_meet_the_bars() -> None:
     assert card["classes"] == {name: list(names) for name, names in CLASSES.items()}
     clean = card["evaluation"]["synth-lfw"]
     assert clean["images"] == 1000
-    assert clean["gender"]["accuracy"] > 0.88
-    assert clean["emotion"]["balanced"] > 0.60
-    assert clean["group"]["accuracy"] > 0.28
-    assert clean["age"]["error_years"] < 8.0 < clean["age"]["constant"]
+    assert clean["gender"]["accuracy"] > 0.93
+    assert clean["emotion"]["balanced"] > 0.68
+    assert clean["group"]["accuracy"] > 0.35
+    assert clean["age"]["error_years"] < 8.0 < 10.0 < clean["age"]["constant"]
 
 
 def test_estimates_are_ages_and_probabilities(unseen: Faces) -> None:
@@ -107,7 +107,7 @@ def test_images_of_any_size_are_taken(unseen: Faces) -> None:
 
 
 def test_the_card_holds_on_faces_drawn_now(unseen: Faces) -> None:
-    """200 of the card's 1000 images; a figure may differ by chance, not by much."""
+    """120 of the card's 1000 images; a figure may differ by chance, not by much."""
     card = json.loads(bench_attributes.weights().with_suffix(".json").read_text())
     network = _network(bench_attributes.weights(), "cpu")
     for sigma, label in ((0.0, "synth-lfw"), (0.3, "synth-lfw, noise 0.3")):
@@ -195,7 +195,7 @@ class Patches(TrainingSet):
         return {"age": 20.0 + 40 * (rows % 2), **named}
 
 
-SMALL = Recipe(images=96, batch=16, small_share=0.8, small_size=32, noise_share=0.3, lr=1e-3)
+SMALL = Recipe(images=48, batch=8, small_share=0.8, small_size=32, noise_share=0.3, lr=1e-3)
 
 
 def patches() -> tuple[TrainData, dict[str, torch.Tensor]]:
@@ -229,7 +229,7 @@ def test_training_learns_and_an_interruption_changes_nothing(tmp_path: Path) -> 
 
 def test_a_longer_training_tells_easy_patterns_apart(tmp_path: Path) -> None:
     data, targets = patches()
-    recipe = Recipe(images=16 * 60, batch=16, small_share=1, small_size=32, lr=3e-3)
+    recipe = Recipe(images=16 * 40, batch=16, small_share=1, small_size=32, lr=3e-3)
     net = fit(recipe, 1, data, targets, tmp_path / "c.pt", "run", lambda line: None).net
     small = torch.nn.functional.interpolate(data.batch(np.arange(96)).float() / 255, size=(32, 32))
     with torch.no_grad():
@@ -266,8 +266,6 @@ def test_a_job_becomes_weights_with_a_card(job: TrainingJob, tmp_path: Path, mon
     assert set(card["evaluation"]) == {"synth-lfw", "synth-lfw, noise 0.3"}
     assert card["evaluation"]["synth-lfw"]["images"] == 40
     assert Attributes().estimate(torch.rand(2, 3, 112, 112), CTX)["emotion"].shape == (2, 7)
-    again = train_attributes(job, tmp_path / "again")
-    assert again["sha256"] == card["sha256"]
 
 
 def test_recipes_and_labels_that_make_no_sense(job: TrainingJob, tmp_path: Path) -> None:

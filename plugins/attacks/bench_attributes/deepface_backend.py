@@ -61,17 +61,18 @@ def _client(attribute: str, place: Path) -> Any:
     os.environ["DEEPFACE_HOME"] = str(place.parent.parent)
     os.environ.setdefault("DEEPFACE_ONNX_PROVIDERS", "cpu")
     os.environ.setdefault("DEEPFACE_LOG_LEVEL", "40")  # errors
-    with warnings.catch_warnings():  # of its imports
+    expected, path = FILES[attribute], place / FILES[attribute].name
+    with warnings.catch_warnings():  # of what deepface imports
         warnings.simplefilter("ignore")
         from deepface.commons import backend_utils
         from deepface.modules import modeling
-    if not backend_utils.is_onnx():
-        raise DataError("deepface already uses another engine in this process; set DEEPFACE_BACKEND_ENGINE=onnx")
-    expected, path = FILES[attribute], place / FILES[attribute].name
-    try:
-        client = modeling.get_model_class("facial_attribute", expected.model)()
-    except ValueError as error:
-        raise DataError(f"{path}: expected an ONNX graph: {error.__cause__ or error}") from None
+
+        if not backend_utils.is_onnx():
+            raise DataError("deepface already uses another engine in this process; set DEEPFACE_BACKEND_ENGINE=onnx")
+        try:
+            client = modeling.get_model_class("facial_attribute", expected.model)()
+        except ValueError as error:
+            raise DataError(f"{path}: expected an ONNX graph: {error.__cause__ or error}") from None
     outputs = client.model.get_outputs()[0].shape
     if outputs[-1] != expected.outputs:
         raise DataError(f"{path}: expected a graph with outputs (n, {expected.outputs}), found {tuple(outputs)}")

@@ -67,7 +67,7 @@ class Inversion(Attack):
     tv_weight: Annotated[float, Interval(ge=0, le=1e9)] = 30.0
     tv_beta: Annotated[float, Interval(ge=1, le=4)] = 2.0
     tv_norm: Literal["mean", "sum"] = "mean"
-    steps: Annotated[int, Interval(ge=1, le=100_000)] = 70
+    steps: Annotated[int, Interval(ge=1, le=100_000)] = 100
     step_size: Annotated[float, Interval(gt=0, le=1)] = 0.1
     decay: Literal["none", "linear", "cosine", "step"] = "linear"
     update: Literal["sign", "l1", "adam"] = "adam"

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from bench.contracts import Context
     from bench.hookspecs import Examples, Sees
 
-SIZE = 32
 COLOURS = ("red", "green", "blue")
 
 
@@ -49,7 +48,7 @@ class ToyUpsample(Attack):
 
         ((_, maps),) = received.features.items()
         grey = torch.sigmoid(self.gain * maps.mean(1, keepdim=True))
-        images = torch.nn.functional.interpolate(grey, size=(SIZE, SIZE)).expand(-1, 3, -1, -1)
+        images = torch.nn.functional.interpolate(grey, size=ctx.image_size).expand(-1, 3, -1, -1)
         return Reconstructed(images=images, extra={"spread": grey.flatten(1).std(dim=1)})
 
 
@@ -142,7 +141,7 @@ class ToyDescent(Attack):
 
         ((split, wanted),) = received.features.items()
         shallow = ctx.shallow(ctx.authorised[0])
-        x = ctx.rand(torch.empty(len(wanted), 3, SIZE, SIZE, device=ctx.device))
+        x = ctx.rand(torch.empty(len(wanted), 3, *ctx.image_size, device=ctx.device))
         losses = []
         for step in range(self.steps):
             x = x.detach().requires_grad_()

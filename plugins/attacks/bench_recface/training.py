@@ -1,0 +1,190 @@
+"""Training and use of the decoder (paper, Equation 1)."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bench.errors import ContractError
+from bench.types import Received, Reconstructed
+from bench_recface.network import Decoder, load_decoder, new_decoder
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from bench.contracts import Context
+    from bench.hookspecs import Examples
+    from bench_recface import RecFace
+
+_CACHE = 1_500_000_000  # bytes of features that are kept; of larger sets each batch is asked for again
+_SAMPLE = 256  # faces from which the statistics of the features are taken
+_WARM_UP = 0.1  # share of the budget in which the learning rate rises
+_BETAS = (0.9, 0.99)  # Adam's, with a shorter memory of squares than usual: the budget is a thousand steps
+_LEAST_STD = 0.01  # of a channel, as a share of the mean over channels: one that hardly varies is not blown up
+
+
+class Budget:
+    """How much of a training is done: steps or seconds, whichever are used up first."""
+
+    def __init__(self, steps: int, seconds: float) -> None:
+        self.steps, self.seconds, self.made = steps, seconds, 0
+        self._start = time.monotonic()
+
+    def share(self) -> float:
+        """The share that is used up, in [0, 1]."""
+        elapsed = (time.monotonic() - self._start) / self.seconds if self.seconds else 0.0
+        return min(1.0, max(self.made / self.steps, elapsed))
+
+
+class Pairs:
+    """The pairs that are learnt from: normalised features of auxiliary faces, and the faces.
+
+    Features are kept in half precision if they fit into ``limit`` bytes, so that each is asked for once. They are
+    rounded to half precision in any case: the result does not depend on the limit.
+    """
+
+    def __init__(self, examples: Examples, decoder: Decoder, shapes: Sequence[torch.Size], ctx: Context) -> None:
+        self._examples, self._decoder, self._ctx = examples, decoder, ctx
+        n = len(examples.images)
+        self._known = np.zeros(n, dtype=bool)
+        self._kept: list[Tensor] | None = None
+        if 2 * n * sum(shape.numel() for shape in shapes) <= _CACHE:
+            layout = torch.channels_last
+            self._kept = [
+                torch.empty((n, *shape), dtype=torch.half, device=ctx.device, memory_format=layout) for shape in shapes
+            ]
+
+    def batch(self, rows: NDArray[np.int64]) -> tuple[list[Tensor], Tensor]:
+        """The features ``(len(rows), c, h, w)`` of some faces, as `ordered_maps` has them, and the faces in [0, 1]."""
+        images = image_tensor(self._examples, rows).to(self._ctx.device)
+        if self._kept is None:
+            return [x.float() for x in self._ask(rows)], images
+        new = np.unique(rows[~self._known[rows]])
+        if len(new):
+            for kept, x in zip(self._kept, self._ask(new), strict=True):
+                kept[torch.from_numpy(new).to(kept.device)] = x
+            self._known[new] = True
+        index = torch.from_numpy(rows).to(self._ctx.device)
+        return [kept[index].float() for kept in self._kept], images
+
+    def _ask(self, rows: NDArray[np.int64]) -> list[Tensor]:
+        with torch.no_grad():
+            maps = ordered_maps(self._examples.received(rows), self._ctx.who)
+            return [x.half() for x in self._decoder.normalised(maps)]
+
+
+def ordered_maps(received: Received, who: str) -> list[Tensor]:
+    """The received features in the order of their splits' names; `ContractError` for any that cannot be decoded."""
+    if not received.features:
+        raise ContractError(f"{who}: received no features to decode")
+    for split, x in received.features.items():
+        if x.ndim != 4:
+            raise ContractError(f"{who}: expected features (n, c, h, w) at {split!r}, got shape {tuple(x.shape)}")
+        if not torch.isfinite(x).all():
+            raise ContractError(f"{who}: the features at {split!r} hold NaN or infinity")
+    return [received.features[split] for split in sorted(received.features)]
+
+
+def image_tensor(examples: Examples, rows: NDArray[np.int64]) -> Tensor:
+    """Some faces, float ``(len(rows), 3, h, w)`` in [0, 1], on the CPU."""
+    return torch.from_numpy(examples.images[rows]).float() / 255
+
+
+def batches(n: int, size: int, generator: torch.Generator) -> Iterator[NDArray[np.int64]]:
+    """Rows of [0, n) without end, ``size`` at a time; every row comes once before any comes again."""
+    queue = np.empty(0, dtype=np.int64)
+    while True:
+        while len(queue) < size:
+            queue = np.concatenate([queue, torch.randperm(n, generator=generator).numpy()])
+        yield queue[:size]
+        queue = queue[size:]
+
+
+def learning_rate(peak: float, share: float) -> float:
+    """The rate when a share of the budget is used up: linear to ``peak`` in the first tenth, then a cosine to 0."""
+    if share < _WARM_UP:
+        return peak * max(share / _WARM_UP, 0.01)
+    return peak * 0.5 * (1 + math.cos(math.pi * (share - _WARM_UP) / (1 - _WARM_UP)))
+
+
+def train(params: RecFace, examples: Examples, ctx: Context) -> dict[str, Tensor]:
+    """Minimise the mean squared error between R(features) and faces; the decoder's state and ``steps``."""
+    n = len(examples.images)
+    if not n:
+        raise ContractError(f"{ctx.who}: there are no faces to learn from")
+    generator = ctx.generator()
+    sample = torch.randperm(n, generator=generator)[:_SAMPLE].numpy()
+    with torch.no_grad():
+        maps = ordered_maps(examples.received(sample), ctx.who)
+    shapes = [x.shape[1:] for x in maps]
+    h, w = examples.images.shape[2:]
+    decoder = new_decoder([(s[0], s[1], s[2]) for s in shapes], (h, w), params.channels, params.blocks, generator)
+    note_statistics(decoder, maps, image_tensor(examples, sample))
+    decoder.to(ctx.device).train()
+    budget = Budget(params.steps, params.seconds)
+    pairs = Pairs(examples, decoder, shapes, ctx)
+    rows = batches(n, params.batch_size, generator)
+    with torch.enable_grad():
+        descend(decoder, pairs, rows, budget, params, ctx)
+    state = {name: value.detach().cpu().contiguous() for name, value in decoder.state_dict().items()}
+    return {**state, "steps": torch.tensor(float(budget.made))}
+
+
+def note_statistics(decoder: Decoder, maps: Sequence[Tensor], faces: Tensor) -> None:
+    """Give the decoder the mean face and, per channel, the mean and standard deviation of its features."""
+    decoder.mean_face.copy_(faces.mean(dim=0))
+    for i, x in enumerate(maps):
+        std, mean = torch.std_mean(x.float(), dim=(0, 2, 3), keepdim=True, correction=0)
+        least = _LEAST_STD * std.mean()
+        std = std.maximum(least) if least > 0 else torch.ones_like(std)
+        decoder.get_buffer(f"mean{i}").copy_(mean[0])
+        decoder.get_buffer(f"std{i}").copy_(std[0])
+
+
+def descend(
+    decoder: Decoder,
+    pairs: Pairs,
+    rows: Iterator[NDArray[np.int64]],
+    budget: Budget,
+    params: RecFace,
+    ctx: Context,
+) -> None:
+    """Adam until the budget is used up; `ContractError` when the loss is not finite."""
+    optimizer = torch.optim.Adam(decoder.parameters(), lr=params.learning_rate, betas=_BETAS)
+    while (share := budget.share()) < 1:
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(params.learning_rate, share)
+        maps, faces = pairs.batch(next(rows))
+        loss = F.mse_loss(decoder(maps), faces)
+        if not math.isfinite(value := loss.item()):
+            raise ContractError(
+                f"{ctx.who}: the loss became {value} in step {budget.made + 1}; "
+                f"lower learning_rate (it is {params.learning_rate:g})"
+            )
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        optimizer.step()
+        budget.made += 1
+        ctx.progress(budget.share(), 1.0)
+
+
+def reconstruct(params: RecFace, received: Received, ctx: Context) -> Reconstructed:
+    """Decode a batch of uploads: images float ``(n, 3, h, w)`` in [0, 1]. ``extra``: ``training_steps``."""
+    maps = ordered_maps(received, ctx.who)
+    state: Mapping[str, Tensor] = {name: value for name, value in ctx.state.items() if name != "steps"}
+    shapes = [(x.shape[1], x.shape[2], x.shape[3]) for x in maps]
+    try:
+        decoder = load_decoder(shapes, params.channels, params.blocks, state).to(ctx.device)
+    except ValueError as error:
+        raise ContractError(f"{ctx.who}: {error}") from None
+    with torch.no_grad():
+        images = decoder(decoder.normalised(maps)).clamp(0, 1)
+    steps = ctx.state["steps"].to(ctx.device).expand(len(images))
+    return Reconstructed(images=images.contiguous(), extra={"training_steps": steps})

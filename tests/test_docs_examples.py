@@ -1,0 +1,128 @@
+"""The examples of the guides are run as they are printed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support import Computed, compute, only, write_plugin
+
+from bench.cache import Cache
+from bench.plan import make_plan
+from bench.plugins import Registry
+from bench.suite import ExperimentTable, load
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """The code blocks of a page in a language."""
+    text = (DOCS / page).read_text(encoding="utf-8")
+    return [part.split("```")[0] for part in text.split(f"```{language}\n")[1:]]
+
+
+@pytest.fixture
+def guided(
+    tmp_path: Path, toy_site: Path, monkeypatch: pytest.MonkeyPatch, sites_of_their_own: Callable[[Path], Registry]
+) -> Registry:
+    """The classes of the guide, together in one plugin beside the toy one."""
+    register = (
+        "\n\n@hookimpl\ndef bench_attacks():\n"
+        '    return {"enlarge": Enlarge, "linear-decoder": LinearDecoder, "tone": Tone}\n'
+    )
+    monkeypatch.syspath_prepend(str(toy_site))
+    code = "\n\n".join(blocks("plugins.md", "python")) + register
+    return sites_of_their_own(write_plugin(tmp_path / "site", "plugin_guide", code))
+
+
+SUITE = """\
+[suite]
+name = "guide"
+
+[[experiment]]
+name = "guide"
+datasets = ["toy-faces"]
+authorised = ["toy-a"]
+evaluated = ["toy-a", "toy-b"]
+defenses = ["identity", { plugin = "toy-mean", weight = 0.8 }, "pixelate"]
+attacks = [
+    "enlarge",
+    "linear-decoder",
+    { plugin = "linear-decoder", adaptive = true, label = "adaptive" },
+    "tone",
+    { plugin = "tone", via = "linear-decoder", label = "tone of what was decoded" },
+]
+pairs = 20
+"""
+
+
+@pytest.mark.parametrize("more", ["", 'upload = "features"\nsplit = "all"\n'])
+def test_the_attacks_of_the_guide_work(guided: Registry, tmp_path: Path, more: str) -> None:
+    path = tmp_path / "guide.toml"
+    path.write_text(SUITE + more, encoding="utf-8")
+    done = Computed(make_plan(load(path, guided), guided, "cpu"), Cache(tmp_path / "cache"))
+    assert done.failures() == []
+    skipped = {c.attack.label for c in done.plan.cells if c.skip}
+    assert skipped == ({"tone"} if more else set())
+
+    def mean(attack: str, column: str, defense: str = "identity") -> Any:
+        rows = done.table(f"image similarity of {attack} against {defense} on toy-faces", "images")
+        return np.mean(rows[column])
+
+    floors = done.table("floors of the image metrics on toy-faces", "floors")
+    assert mean("linear-decoder", "ssim") > floors["ssim_mean_face"].mean(), "it learns"
+    assert mean("adaptive", "psnr", "toy-mean") > mean("linear-decoder", "psnr", "toy-mean"), "it adapts"
+    assert mean("enlarge", "extra_contrast") > 0
+    looks = done.table("tone of what was decoded of linear-decoder on toy-faces protected by identity", "attributes")
+    assert set(looks["original"][looks["attribute"] == "tone"]) <= {"dark", "light"}
+    fits = [s.name for s in done.plan.stages.values() if s.kind == "fit_attack"]
+    assert len(fits) == 4  # one on clean faces, one on each defense
+
+
+def test_the_defense_of_the_guide_works(guided: Registry, tmp_path: Path) -> None:
+    path = tmp_path / "guide.toml"
+    path.write_text(SUITE, encoding="utf-8")
+    plan, cache = make_plan(load(path, guided), guided, "cpu"), Cache(tmp_path / "cache")
+    key = only(plan, "toy-faces protected by pixelate").key
+    assert {result.status for result in compute(plan, cache, [key]).values()} == {"ok"}
+    images = cache.read(key).tensors["images"]
+    assert (images[:, :, ::8, ::8] == images[:, :, 7::8, 7::8]).all()
+    assert 1 < len(np.unique(images[0, 0])) <= 16
+
+
+# ---- suites ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", range(len(blocks("suites.md", "toml"))))
+def test_the_suites_of_the_guide_are_suites(number: int, tmp_path: Path, registry: Registry) -> None:
+    from bench.claims import COLUMNS
+    from bench.errors import BenchError
+
+    text = blocks("suites.md", "toml")[number]
+    path = tmp_path / "guide.toml"
+    path.write_text(text if "[suite]" in text else f'[suite]\nname = "guide"\n{text}', encoding="utf-8")
+    (tmp_path / "published.csv").write_text(",".join(COLUMNS) + "\n")
+    try:
+        plan = make_plan(load(path, registry), registry, "cpu")
+    except BenchError as error:
+        pytest.fail(str(error))
+    assert all(cell.stages for cell in plan.cells if not cell.skip)
+
+
+def test_every_key_of_an_experiment_is_in_the_guide() -> None:
+    text = (DOCS / "suites.md").read_text(encoding="utf-8")
+    for name in ExperimentTable.model_fields:
+        assert f"\n{name} = " in text, name
+    for name in ("via", "grid", "label", "plugin"):
+        assert f"{name} = " in text, name
+
+
+def test_every_table_of_rows_is_in_the_guide() -> None:
+    from bench.store import SAMPLES
+
+    text = (DOCS / "suites.md").read_text(encoding="utf-8")
+    for name in SAMPLES:
+        assert f"| `{name}` |" in text, name
