@@ -19,7 +19,7 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from bench.errors import BenchError, PluginError, SuiteError, did_you_mean, with_article
-from bench.hookspecs import Model
+from bench.hookspecs import Model, Need, Sees
 from bench.plugins import Registry
 from bench.provenance import file_sha256
 from bench.types import Component, Kind
@@ -46,6 +46,7 @@ def component(kind: Kind, reference: Reference, where: str, registry: Registry) 
             raise SuiteError(f"{where}.label: expected a text, found {label!r}")
     registration = registry.find(kind, name, where)
     instance = instantiate(registration.cls, passed, where)
+    _check_declarations(kind, name, instance)
     if via and instance.outputs != "attributes":
         raise SuiteError(
             f"{where}.via: only an attack that outputs attributes can follow a reconstruction; {name} outputs "
@@ -61,6 +62,28 @@ def component(kind: Kind, reference: Reference, where: str, registry: Registry) 
         weights=_fingerprint(kind, instance, where),
         via=via,
     )
+
+
+_DECLARED: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
+    "attack": {
+        "outputs": ("recognition", "images", "attributes"),
+        "trains_on": ("nothing", "clean", "defense", "evaluated"),
+        "sees": typing.get_args(Sees),
+    },
+    "defense": {"needs": typing.get_args(Need), "sends": ("image", "feature", "representation")},
+}
+
+
+def _check_declarations(kind: Kind, name: str, instance: Any) -> None:
+    """A declaration that nobody understands would be believed in silence: `PluginError` names it."""
+    for declaration, known in _DECLARED.get(kind, {}).items():
+        found = getattr(instance, declaration)
+        for value in sorted(found, key=str) if isinstance(found, frozenset | set) else [found]:
+            if value not in known:
+                raise PluginError(
+                    f"{kind} {name}: {declaration}: expected one of {', '.join(known)}, found {value!r}; "
+                    f"{did_you_mean(str(value), known)}"
+                )
 
 
 def expand_grid(reference: Reference, where: str) -> list[Reference]:

@@ -265,18 +265,24 @@ def show_info(registry: Registry, name: str) -> None:
 
 
 def _declarations(cls: type) -> dict[str, str]:
-    """The class variables that a component declares, as text."""
+    """What a component declares, as text; what depends on its parameters is that of the default ones."""
     fields = {f.name for f in dataclasses.fields(cls)}
     found = {}
     for name in dir(cls):
         value = getattr(cls, name)
-        if name.startswith("_") or name in fields or callable(value) or isinstance(value, property):
+        if name.startswith("_") or name in fields or callable(value):
             continue
+        depends = isinstance(value, property)
+        if depends:
+            try:
+                value = getattr(cls(), name)
+            except Exception:  # a parameter without a default: there is nothing to show
+                continue
         if isinstance(value, frozenset):
             value = ", ".join(sorted(value)) or "nothing"
         elif isinstance(value, dict):
             value = ", ".join(f"{k} {'x'.join(map(str, v))}" for k, v in value.items())
-        found[name.replace("_", " ")] = str(value)
+        found[name.replace("_", " ")] = f"{value} (with the default parameters)" if depends else str(value)
     return found
 
 

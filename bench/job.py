@@ -153,6 +153,8 @@ class Uploads:
         self.pixels = artifact.tensors.get("images")
         self.computed = tuple(s for s in splits if s not in self.native)
         self.network = network(model, job.device) if model and self.computed else None
+        self.shapes = dict(build(model).splits) if model else {}
+        self.model = f"model {model.label}" if model else ""
         held = self.pixels if self.pixels is not None else next(iter(self.native.values()), None)
         if held is None:
             raise ContractError(f"{job.stage.name}: nothing was uploaded at {', '.join(splits) or 'any split'}")
@@ -170,6 +172,12 @@ class Uploads:
             if self.pixels is None or self.network is None:
                 raise ContractError(f"{self.job.stage.name}: no features were sent at {', '.join(self.computed)}")
             maps = self.network.features(self.job.to_float(self.pixels[rows]), self.computed)
+            for split, made in zip(self.computed, maps, strict=True):
+                if tuple(made.shape[1:]) != self.shapes[split]:
+                    got = tuple(made.shape[1:])
+                    raise ContractError(
+                        f"{self.model}: declares {self.shapes[split]} at {split}, its features are {got}"
+                    )
             found |= zip(self.computed, maps, strict=True)
         return {s: found[s] for s in self.splits}
 

@@ -169,6 +169,11 @@ class _Planner:
             return f"{point.defense.label} sends only {sent}, and images are uploaded here"
         if experiment.upload == "features" and not defense.sends & {"image", "feature"}:
             return f"{point.defense.label} sends only {sent}, and features are uploaded here"
+        if experiment.auxiliary and first.trains_on not in ("nothing", "evaluated"):
+            there, here = (self.instances.of(c).image_size for c in (experiment.auxiliary, point.dataset))
+            if there != here:
+                sizes = f"{'x'.join(map(str, there))} images, {point.dataset.label} has {'x'.join(map(str, here))}"
+                return f"{label} learns from {experiment.auxiliary.label}, which has {sizes}"
         if self.needs_model(experiment, point):
             if len(point.authorised) != 1:
                 return f"features are those of one authorised model; {len(point.authorised)} are authorised"

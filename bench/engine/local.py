@@ -85,11 +85,11 @@ def _worker_environment(threads: int) -> Iterator[None]:
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
+        for name, earlier in before.items():
+            if earlier is None:
                 del os.environ[name]
             else:
-                os.environ[name] = value
+                os.environ[name] = earlier
 
 
 def missing_stages(
