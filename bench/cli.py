@@ -203,7 +203,7 @@ def doctor(out: Path) -> None:
 @click.option("--only", multiple=True, metavar="MODEL", help="Train only these of the suite's models.")
 @click.option("--work", type=click.Path(path_type=Path), metavar="DIR", help="Where data and checkpoints are kept.")
 def train(suite: Path, overrides: tuple[str, ...], only: tuple[str, ...], work: Path | None) -> None:
-    """Train the networks of SUITE. An interrupted training goes on from its last checkpoint."""
+    """Train the networks and estimators of SUITE. An interrupted training goes on from its last checkpoint."""
     from bench import training
 
     training.train_suite(suite, overrides, only, work, click.echo)
