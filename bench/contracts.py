@@ -222,7 +222,10 @@ def check_state(state: Mapping[str, torch.Tensor], who: str) -> dict[str, np.nda
     """What ``fit`` returned, as arrays to store."""
     if not (isinstance(state, Mapping) and all(isinstance(v, torch.Tensor) for v in state.values())):
         raise ContractError(f"{who}: fit() must return a mapping of names to tensors, got {type(state).__name__}")
-    return {k: np.asarray(v.detach().cpu().numpy(), order="C") for k, v in state.items()}
+    try:
+        return {k: np.asarray(v.detach().cpu().numpy(), order="C") for k, v in state.items()}
+    except TypeError as error:  # bfloat16 and the like
+        raise ContractError(f"{who}: fit() returned a tensor that cannot be stored: {error}") from None
 
 
 def _check_extra(extra: Mapping[str, torch.Tensor], n: int, who: str) -> None:

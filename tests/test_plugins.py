@@ -71,7 +71,7 @@ def test_a_broken_plugin_is_shown_and_harms_nobody(sites_of_their_own: DiscoverI
     assert {"identity", "noise"} <= set(registry.names("defense"))
     with pytest.raises(PluginError) as caught:
         registry.find("defense", "mine", "experiment[0].defenses[0]")
-    assert "experiment[0].defenses[0]: expected the name of a defense, found 'mine'" in str(caught.value)
+    assert "experiment[0].defenses[0]: expected the name of a defense plugin, found 'mine'" in str(caught.value)
     assert f"note: plugin '{plugin.name}' ({plugin.distribution}) could not be loaded" in str(caught.value)
 
 
@@ -112,7 +112,7 @@ def test_a_built_in_name_cannot_be_taken_over_silently(sites_of_their_own: Disco
 
 def test_one_name_may_serve_two_kinds(registry: Registry) -> None:
     assert registry.find("defense", "noise", "here").cls is not None
-    with pytest.raises(PluginError, match="expected the name of a model, found 'noise'"):
+    with pytest.raises(PluginError, match="expected the name of a model plugin, found 'noise'"):
         registry.find("model", "noise", "here")
 
 

@@ -218,7 +218,7 @@ def test_learning_rate_and_margin_by_hand() -> None:
 
 def job(recipe: dict[str, Any], tmp_path: Path) -> TrainingJob:
     return TrainingJob(
-        model="t",
+        name="t",
         data=Flat(),
         seed=1,
         recipe=recipe,
