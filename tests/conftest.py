@@ -122,6 +122,34 @@ def computed(tmp_path: Path, toy_installed: Registry, plan_text: Callable[..., P
     return make
 
 
+@pytest.fixture(scope="session")
+def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cache of tests that change no code."""
+    return tmp_path_factory.mktemp("shared")
+
+
+@pytest.fixture
+def run_attacks(computed: Callable[..., Computed], shared_cache: Path) -> Callable[..., Computed]:
+    """A function that computes the suite of `attacked` with other attacks, given as TOML, and more keys."""
+    from attacked import BASE
+
+    def plan_and_compute(attacks: str, more: str = "", *overrides: str) -> Computed:
+        return computed(BASE + more, f"experiment[0].attacks=[{attacks}]", *overrides, cache=shared_cache)
+
+    return plan_and_compute
+
+
+@pytest.fixture
+def run_attacks_alone(computed: Callable[..., Computed]) -> Callable[..., Computed]:
+    """As `run_attacks`, for a test that changes code."""
+    from attacked import BASE
+
+    def plan_and_compute(attacks: str, more: str = "", *overrides: str) -> Computed:
+        return computed(BASE + more, f"experiment[0].attacks=[{attacks}]", *overrides)
+
+    return plan_and_compute
+
+
 @pytest.fixture
 def suite_file(tmp_path: Path) -> Path:
     """The toy suite as a file, alone in a folder."""

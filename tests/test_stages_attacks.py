@@ -4,94 +4,25 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from attacked import FACES, FEATURES, NOISY, UP, as_float, left_of, network, of_level, unit, up_rows
 from PIL import Image
 from support import Computed
 
 from bench import metrics, stages
-from bench.contracts import sample_generator
-from bench.plugins import Registry
 
-BASE = """\
-[suite]
-name = "toy"
-seed = 5
-
-[[experiment]]
-name = "one"
-datasets = ["toy-faces"]
-authorised = ["toy-a"]
-evaluated = ["toy-a", "toy-b"]
-defenses = ["noise"]
-attacks = ["abuse"]
-pairs = 70
-"""
-FEATURES = 'upload = "features"\n'
-UP = "noise_levels = [0.0, 0.1, 0.4]\n"
 Run = Callable[..., Computed]
-FACES = "evaluation faces of toy-faces"
-NOISY = "toy-faces protected by noise"
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The cache of all tests here that change no code."""
-    return tmp_path_factory.mktemp("shared")
-
-
-@pytest.fixture
-def run(computed: Run, shared: Path) -> Run:
-    """A function that computes the suite above with other attacks, given as TOML, and more keys."""
-
-    def plan_and_compute(attacks: str, more: str = "", *overrides: str) -> Computed:
-        return computed(BASE + more, f"experiment[0].attacks=[{attacks}]", *overrides, cache=shared)
-
-    return plan_and_compute
-
-
-@pytest.fixture
-def run_alone(computed: Run) -> Run:
-    """As `run`, for a test that changes code."""
-
-    def plan_and_compute(attacks: str, more: str = "", *overrides: str) -> Computed:
-        return computed(BASE + more, f"experiment[0].attacks=[{attacks}]", *overrides)
-
-    return plan_and_compute
-
-
-def network(name: str) -> Any:
-    """A toy network of its own."""
-    from bench_toy import models
-
-    return {"toy-a": models.ToyA, "toy-b": models.ToyB}[name]().load().eval().requires_grad_(False)
-
-
-def as_float(images: Any) -> torch.Tensor:
-    """8-bit images as a network takes them."""
-    return torch.from_numpy(np.array(images)).float() / 255
-
-
-def unit(vectors: Any) -> Any:
-    """Rows of length 1, in double precision."""
-    values = np.asarray(vectors, np.float64)
-    return values / np.linalg.norm(values, axis=1, keepdims=True)
-
-
-def left_of(done: Computed) -> Any:
-    """The indices of the left images, each once."""
-    return np.unique(done.artifact(FACES).tables["pairs"]["left"].to_numpy())
 
 
 # ---- reconstructions -------------------------------------------------------------------------------------------------
 
 
-def test_an_attack_on_images_sees_what_was_uploaded_in_8_bits(run: Run) -> None:
-    done = run('"toy-denoise"')
+def test_an_attack_on_images_sees_what_was_uploaded_in_8_bits(run_attacks: Run) -> None:
+    done = run_attacks('"toy-denoise"')
     uploaded = done.artifact(NOISY).tensors["images"].astype(float)
     padded = np.pad(uploaded, ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=np.nan)
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(2, 3))
@@ -104,8 +35,8 @@ def test_an_attack_on_images_sees_what_was_uploaded_in_8_bits(run: Run) -> None:
     ("more", "split", "factor"),
     [("", "stem", 2), (FEATURES, "block", 4), (f'{FEATURES}split = "stem"\n', "stem", 2)],
 )
-def test_an_attack_on_features_sees_those_of_the_upload(run: Run, more: str, split: str, factor: int) -> None:
-    done = run('"toy-upsample"', more)
+def test_an_attack_on_features_sees_those_of_the_upload(run_attacks: Run, more: str, split: str, factor: int) -> None:
+    done = run_attacks('"toy-upsample"', more)
     (maps,) = network("toy-a").features(as_float(done.artifact(NOISY).tensors["images"]), [split])
     grey = 1 / (1 + np.exp(-maps.numpy().mean(1, keepdims=True)))
     expected = 255 * grey.repeat(factor, 2).repeat(factor, 3).repeat(3, 1)
@@ -115,14 +46,14 @@ def test_an_attack_on_features_sees_those_of_the_upload(run: Run, more: str, spl
     np.testing.assert_allclose(rows["extra_spread"], grey.reshape(len(grey), -1).std(axis=1, ddof=1), atol=1e-5)
 
 
-def test_a_descent_descends_and_recovers_the_features(run: Run) -> None:
-    done = run('{ plugin = "toy-descent", steps = 40 }')
+def test_a_descent_descends_and_recovers_the_features(run_attacks: Run) -> None:
+    done = run_attacks('{ plugin = "toy-descent", steps = 40 }')
     rows = done.table("image similarity of toy-descent against noise on toy-faces", "images")
     assert (rows["extra_loss_end"] < 0.5 * rows["extra_loss_start"]).all()
 
 
-def test_rows_of_a_reconstruction_are_about_it_and_the_original(run: Run) -> None:
-    done = run('"toy-denoise"')
+def test_rows_of_a_reconstruction_are_about_it_and_the_original(run_attacks: Run) -> None:
+    done = run_attacks('"toy-denoise"')
     originals = done.artifact(FACES).tensors["images"][left_of(done)]
     found = done.artifact(f"toy-denoise on {NOISY}").tensors["images"]
     name = "image similarity of toy-denoise against noise on toy-faces"
@@ -143,8 +74,8 @@ def test_rows_of_a_reconstruction_are_about_it_and_the_original(run: Run) -> Non
     assert np.array_equal(picture, found[0])
 
 
-def test_uploaded_features_have_their_size_in_the_rows(run: Run) -> None:
-    done = run('"toy-upsample"', f'{FEATURES}split = "all"\n')
+def test_uploaded_features_have_their_size_in_the_rows(run_attacks: Run) -> None:
+    done = run_attacks('"toy-upsample"', f'{FEATURES}split = "all"\n')
     for name in ("noise", "toy-upsample against noise"):
         rows = done.table(f"image similarity of {name} on toy-faces", "images")
         assert set(rows["upload_bytes"]) == {4 * (8 * 16 * 16 + 16 * 8 * 8)}
@@ -171,10 +102,12 @@ def ranks(scores: Any, own: Any, subjects: Any) -> list[int]:
     ],
 )
 @pytest.mark.parametrize("judge", ["toy-a", "toy-b"])
-def test_verification_rows_are_those_of_the_reconstruction(run: Run, attack: str, name: str, judge: str) -> None:
+def test_verification_rows_are_those_of_the_reconstruction(
+    run_attacks: Run, attack: str, name: str, judge: str
+) -> None:
     """COS, and the ranks among the originals and among the enrolled images."""
     sigma = 4.0 if attack == "toy-denoise" else 0.6  # so much that the attack does not always succeed
-    done = run(f'"{attack}"', "", f'experiment[0].defenses=[{{ plugin = "noise", sigma = {sigma} }}]')
+    done = run_attacks(f'"{attack}"', "", f'experiment[0].defenses=[{{ plugin = "noise", sigma = {sigma} }}]')
     rows = done.table(f"verification of {name} by {judge} on toy-faces", "verification")
     faces, left = done.artifact(FACES), left_of(done)
     pairs = {c: faces.tables["pairs"][c].to_numpy() for c in ("left", "right", "same")}
@@ -197,7 +130,9 @@ def test_verification_rows_are_those_of_the_reconstruction(run: Run, attack: str
     assert len(set(own)) > 3, "the test must not be about rank 1 only"
 
 
-def test_any_image_of_a_person_finds_them_and_none_is_a_rival(run_alone: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_image_of_a_person_finds_them_and_none_is_a_rival(
+    run_attacks_alone: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two people of ten are enrolled with several images each."""
     from bench_toy import faces as toy
 
@@ -212,7 +147,7 @@ def test_any_image_of_a_person_finds_them_and_none_is_a_rival(run_alone: Run, mo
         return toy.faces(who, self.seed, "evaluation"), found
 
     monkeypatch.setattr(toy.ToyFaces, "evaluation", evaluation)
-    done = run_alone(
+    done = run_attacks_alone(
         '"abuse"', "", 'experiment[0].defenses=[{ plugin = "noise", sigma = 1.0 }]', "experiment[0].pairs=30"
     )
     rows = done.table("verification of noise by toy-a on toy-faces", "verification")
@@ -227,8 +162,8 @@ def test_any_image_of_a_person_finds_them_and_none_is_a_rival(run_alone: Run, mo
     assert max(r for r in rows["rank_enrolled"] if r) > 3
 
 
-def test_what_is_unprotected_is_found_at_once(run: Run) -> None:
-    done = run('"abuse"', "", 'experiment[0].defenses=["identity"]')
+def test_what_is_unprotected_is_found_at_once(run_attacks: Run) -> None:
+    done = run_attacks('"abuse"', "", 'experiment[0].defenses=["identity"]')
     rows = done.table("verification of identity by toy-a on toy-faces", "verification")
     assert set(rows["rank"]) == {1}
     assert np.mean(rows["rank_enrolled"][rows["same"]].astype(float) == 1) > 0.9
@@ -238,8 +173,8 @@ def test_what_is_unprotected_is_found_at_once(run: Run) -> None:
 
 
 @pytest.mark.parametrize("split", ["stem", "block", "last", "all"])
-def test_the_server_goes_on_from_uploaded_features(run: Run, split: str) -> None:
-    done = run('"abuse"', f'{FEATURES}split = "{split}"\n')
+def test_the_server_goes_on_from_uploaded_features(run_attacks: Run, split: str) -> None:
+    done = run_attacks('"abuse"', f'{FEATURES}split = "{split}"\n')
     found = done.artifact(f"embeddings of the features of {NOISY} by toy-a").tensors
     with torch.no_grad():
         expected = unit(network("toy-a")(as_float(done.artifact(NOISY).tensors["images"])))
@@ -251,8 +186,8 @@ def test_the_server_goes_on_from_uploaded_features(run: Run, split: str) -> None
     np.testing.assert_allclose(rows["cos_self"], (expected[where] * clean[left]).sum(1), atol=1e-5)
 
 
-def test_a_defense_can_send_features_of_its_own(run: Run) -> None:
-    done = run('"abuse", "toy-upsample"', FEATURES, 'experiment[0].defenses=["toy-features"]')
+def test_a_defense_can_send_features_of_its_own(run_attacks: Run) -> None:
+    done = run_attacks('"abuse", "toy-upsample"', FEATURES, 'experiment[0].defenses=["toy-features"]')
     name = "toy-faces protected by toy-features for toy-a"
     sent = done.artifact(name).tensors
     assert set(sent) == {"features/block"}
@@ -268,10 +203,10 @@ def test_a_defense_can_send_features_of_its_own(run: Run) -> None:
     np.testing.assert_allclose(embedded, expected, atol=1e-5)
 
 
-def test_the_server_goes_on_from_the_deepest_of_several_splits(run: Run) -> None:
+def test_the_server_goes_on_from_the_deepest_of_several_splits(run_attacks: Run) -> None:
     """The noise of each split is its own, so it matters which one is taken: also under more noise, for Equation 9."""
     via = '{ plugin = "toy-attributes", via = "toy-upsample" }'
-    done = run(
+    done = run_attacks(
         f'"abuse", {via}',
         f'{FEATURES}split = "all"\n{UP}',
         'experiment[0].defenses=[{ plugin = "toy-features", sigma = 1.0 }]',
@@ -288,7 +223,9 @@ def test_the_server_goes_on_from_the_deepest_of_several_splits(run: Run) -> None
     np.testing.assert_allclose(rows["cosine"], (expected * clean).sum(1), atol=1e-5)
 
 
-def test_nobody_sees_images_where_features_are_uploaded(run_alone: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_sees_images_where_features_are_uploaded(
+    run_attacks_alone: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from bench_toy.attacks import ToyUpsample
 
     seen: list[tuple[bool, list[str]]] = []
@@ -300,26 +237,26 @@ def test_nobody_sees_images_where_features_are_uploaded(run_alone: Run, monkeypa
 
     monkeypatch.setattr(ToyUpsample, "reconstruct", watched)
     via = '"toy-upsample", { plugin = "toy-attributes", via = "toy-upsample" }'
-    assert run_alone(via, FEATURES + UP).failures() == []
+    assert run_attacks_alone(via, FEATURES + UP).failures() == []
     assert seen
     assert set(map(str, seen)) == {"(True, ['block'])"}
     seen.clear()
-    assert run_alone(via, UP).failures() == []
+    assert run_attacks_alone(via, UP).failures() == []
     assert set(map(str, seen)) == {"(False, ['stem'])"}
 
 
-def test_only_what_was_uploaded_is_received(run: Run) -> None:
+def test_only_what_was_uploaded_is_received(run_attacks: Run) -> None:
     """toy-both sends a grey image or features of the face: an attacker never sees the one for the other."""
     both = 'experiment[0].defenses=["toy-both"]'
     name = "toy-upsample on toy-faces protected by toy-both for toy-a"
-    images = run('"toy-upsample"', "", both).artifact(name).tensors["images"]
-    features = run('"toy-upsample"', f'{FEATURES}split = "stem"\n', both).artifact(name).tensors["images"]
+    images = run_attacks('"toy-upsample"', "", both).artifact(name).tensors["images"]
+    features = run_attacks('"toy-upsample"', f'{FEATURES}split = "stem"\n', both).artifact(name).tensors["images"]
     assert (images == images[0]).all()
     assert (features != features[0]).any()
 
 
 def test_features_that_nobody_asked_for_do_not_leave_the_client(
-    run_alone: Run, monkeypatch: pytest.MonkeyPatch
+    run_attacks_alone: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from bench_toy.defenses import ToyBoth
 
@@ -329,7 +266,7 @@ def test_features_that_nobody_asked_for_do_not_leave_the_client(
         return Protected(images=torch.full_like(images, 0.5), features={"stem": torch.ones(len(images), 8, 16, 16)})
 
     monkeypatch.setattr(ToyBoth, "protect", overshare)
-    done = run_alone('"toy-upsample"', "", 'experiment[0].defenses=["toy-both"]')
+    done = run_attacks_alone('"toy-upsample"', "", 'experiment[0].defenses=["toy-both"]')
     name = "toy-upsample on toy-faces protected by toy-both for toy-a"
     received = 0.5 * torch.ones(1, 3, 32, 32) * 255
     (maps,) = network("toy-a").features(received.round() / 255, ["stem"])
@@ -345,8 +282,8 @@ def learnt(done: Computed, where: str) -> dict[str, Any]:
     return dict(done.artifact(f"toy-learner learning from {where}").tensors)
 
 
-def test_a_clean_learner_sees_auxiliary_faces_and_their_features(run: Run) -> None:
-    state = learnt(run('"toy-learner"'), "auxiliary faces of toy-faces")
+def test_a_clean_learner_sees_auxiliary_faces_and_their_features(run_attacks: Run) -> None:
+    state = learnt(run_attacks('"toy-learner"'), "auxiliary faces of toy-faces")
     from bench_toy.faces import ToyFaces
 
     ctx: Any = None
@@ -359,14 +296,14 @@ def test_a_clean_learner_sees_auxiliary_faces_and_their_features(run: Run) -> No
     assert state["subjects"] == 20
 
 
-def test_a_clean_learner_is_the_same_for_every_defense(run: Run) -> None:
-    done = run('"toy-learner"', "", 'experiment[0].defenses=["noise", "toy-step"]')
+def test_a_clean_learner_is_the_same_for_every_defense(run_attacks: Run) -> None:
+    done = run_attacks('"toy-learner"', "", 'experiment[0].defenses=["noise", "toy-step"]')
     assert len([s for s in done.plan.stages.values() if s.kind == "fit_attack"]) == 1
 
 
-def test_an_adaptive_learner_sees_what_the_defense_makes_of_auxiliary_faces(run: Run) -> None:
+def test_an_adaptive_learner_sees_what_the_defense_makes_of_auxiliary_faces(run_attacks: Run) -> None:
     defense = 'experiment[0].defenses=[{ plugin = "toy-mean", weight = 0.9 }]'
-    done = run('{ plugin = "toy-learner", learns = "defense" }', "", defense)
+    done = run_attacks('{ plugin = "toy-learner", learns = "defense" }', "", defense)
     where = "auxiliary faces of toy-faces protected by toy-mean"
     state, sent = learnt(done, where), done.artifact(where)
     faces = done.artifact("auxiliary faces of toy-faces").tensors["images"]
@@ -378,25 +315,25 @@ def test_an_adaptive_learner_sees_what_the_defense_makes_of_auxiliary_faces(run:
     np.testing.assert_allclose(state["at stem"], stem.mean(0), atol=1e-5)
 
 
-def test_an_adaptive_learner_gets_the_features_that_a_defense_sends(run: Run) -> None:
+def test_an_adaptive_learner_gets_the_features_that_a_defense_sends(run_attacks: Run) -> None:
     defense = 'experiment[0].defenses=[{ plugin = "toy-features", sigma = 2.0 }]'
-    done = run('{ plugin = "toy-learner", learns = "defense" }', FEATURES, defense)
+    done = run_attacks('{ plugin = "toy-learner", learns = "defense" }', FEATURES, defense)
     where = "auxiliary faces of toy-faces protected by toy-features for toy-a"
     state = learnt(done, where)
     assert set(state) == {"mean", "subjects", "at block"}
     np.testing.assert_allclose(state["at block"], done.artifact(where).tensors["features/block"].mean(0), atol=1e-5)
 
 
-def test_a_leaky_learner_sees_the_faces_of_the_evaluation(run: Run) -> None:
-    done = run('{ plugin = "toy-learner", learns = "evaluated" }')
+def test_a_leaky_learner_sees_the_faces_of_the_evaluation(run_attacks: Run) -> None:
+    done = run_attacks('{ plugin = "toy-learner", learns = "evaluated" }')
     state = learnt(done, FACES)
     np.testing.assert_allclose(state["mean"], done.artifact(FACES).tensors["images"].mean(0) / 255, atol=1e-5)
     assert all(cell.leaky for cell in done.plan.cells)
 
 
-def test_a_learner_may_be_given_other_faces(run: Run) -> None:
+def test_a_learner_may_be_given_other_faces(run_attacks: Run) -> None:
     auxiliary = 'auxiliary = { plugin = "toy-faces", seed = 9, auxiliary_images = 8, label = "more" }\n'
-    state = learnt(run('"toy-learner"', auxiliary), "auxiliary faces of more")
+    state = learnt(run_attacks('"toy-learner"', auxiliary), "auxiliary faces of more")
     from bench_toy.faces import ToyFaces
 
     ctx: Any = None
@@ -405,8 +342,8 @@ def test_a_learner_may_be_given_other_faces(run: Run) -> None:
     assert state["subjects"] == 4
 
 
-def test_a_learner_of_images_needs_no_features(run: Run) -> None:
-    done = run('{ plugin = "toy-learner", look = "images" }')
+def test_a_learner_of_images_needs_no_features(run_attacks: Run) -> None:
+    done = run_attacks('{ plugin = "toy-learner", look = "images" }')
     assert set(learnt(done, "auxiliary faces of toy-faces")) == {"mean", "subjects", "images"}
     made = done.artifact(f"toy-learner on {NOISY}").tensors["images"]
     mean = learnt(done, "auxiliary faces of toy-faces")["mean"]
@@ -415,228 +352,23 @@ def test_a_learner_of_images_needs_no_features(run: Run) -> None:
     np.testing.assert_allclose(made, 255 * np.clip(expected, 0, 1), atol=0.6)
 
 
-def test_an_attack_that_learns_nothing_has_an_empty_state(run: Run) -> None:
-    done = run('{ plugin = "toy-bad-learner", learnt = "nothing" }')
+def test_an_attack_that_learns_nothing_has_an_empty_state(run_attacks: Run) -> None:
+    done = run_attacks('{ plugin = "toy-bad-learner", learnt = "nothing" }')
     assert done.failures() == []
     assert done.artifact("toy-bad-learner learning from auxiliary faces of toy-faces").tensors == {}
-
-
-# ---- attributes ------------------------------------------------------------------------------------------------------
-
-
-def looked_at(images: Any) -> dict[str, Any]:
-    """What toy-attributes says of 8-bit images."""
-    means = np.asarray(images, np.float64).mean((2, 3)) / 255
-    powers = np.exp(10 * means)
-    return {"colour": powers / powers.sum(1, keepdims=True), "age": 100 * means.mean(1)}
-
-
-@pytest.mark.parametrize(
-    ("attack", "name", "seen"),
-    [
-        ('"toy-attributes"', f"toy-attributes of {NOISY}", NOISY),
-        (
-            '{ plugin = "toy-attributes", via = "toy-upsample" }',
-            f"toy-attributes via toy-upsample of toy-upsample on {NOISY}",
-            f"toy-upsample on {NOISY}",
-        ),
-    ],
-)
-def test_attributes_are_compared_with_those_of_the_original(run: Run, attack: str, name: str, seen: str) -> None:
-    done = run(attack)
-    rows = done.table(name, "attributes")
-    faces, left = done.artifact(FACES), left_of(done)
-    known = {k: v[left] for k, v in looked_at(faces.tensors["images"]).items()}
-    found = looked_at(done.artifact(seen).tensors["images"])
-    usual = {
-        k: v.mean(0) for k, v in looked_at(done.artifact("calibration faces of toy-faces").tensors["images"]).items()
-    }
-    assert len(rows["value"]) == 2 * 35
-    colour, age = rows["attribute"] == "colour", rows["attribute"] == "age"
-    np.testing.assert_allclose(rows["value"][colour], (unit(found["colour"]) * unit(known["colour"])).sum(1), atol=1e-6)
-    np.testing.assert_allclose(rows["value"][age], np.abs(found["age"] - known["age"]), atol=1e-3)
-    constant = np.broadcast_to(usual["colour"], known["colour"].shape)
-    np.testing.assert_allclose(rows["floor"][colour], (unit(constant) * unit(known["colour"])).sum(1), atol=1e-6)
-    np.testing.assert_allclose(rows["floor"][age], np.abs(usual["age"] - known["age"]), atol=1e-3)
-    assert set(rows["measure"][colour]) == {"cosine"}
-    assert set(rows["measure"][age]) == {"years"}
-    words = np.array(["red", "green", "blue"])
-    assert rows["original"][colour].tolist() == words[known["colour"].argmax(1)].tolist()
-    assert rows["predicted"][colour].tolist() == words[found["colour"].argmax(1)].tolist()
-    assert rows["predicted"][age].tolist() == [f"{a:.0f}" for a in found["age"]]
-    table = faces.tables["faces"]
-    assert rows["truth"][colour].tolist() == np.array(table["attribute_colour"].to_pylist())[left].tolist()
-    assert rows["truth"][age].tolist() == [f"{a:.0f}" for a in table["attribute_age"].to_numpy()[left]]
-    assert rows["sample_id"][colour].tolist() == np.array(table["sample_id"].to_pylist())[left].tolist()
-    assert rows["subject"][age].tolist() == table["subject"].to_numpy()[left].tolist()
-
-
-def test_what_a_data_set_does_not_know_is_null(run_alone: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    import bench_toy.faces as toy
-
-    draw = toy.faces
-
-    def half_known(*args: Any) -> Any:
-        found = draw(*args)
-        ages = np.where(np.arange(len(found.images)) % 3 == 0, np.nan, found.attributes["age"])
-        return type(found)(
-            images=found.images, subjects=found.subjects, sample_ids=found.sample_ids, attributes={"age": ages}
-        )
-
-    monkeypatch.setattr(toy, "faces", half_known)
-    rows = run_alone('"toy-attributes"').table(f"toy-attributes of {NOISY}", "attributes")
-    assert set(rows["truth"]) == {None}  # the left images are every third; of colours nothing is known at all
-
-
-# ---- under noise (Equation 9) ----------------------------------------------------------------------------------------
-
-LOOK = '"toy-attributes"'
-
-
-def up_rows(done: Computed, protected: str, model: str) -> dict[str, Any]:
-    """The rows under noise, of the only attack on attributes."""
-    (attack,) = {c.attack.label for c in done.plan.cells if c.outputs == "attributes"}
-    return done.table(f"{attack} and recognition of {protected} under noise, by {model}", "up")
-
-
-def of_level(rows: dict[str, Any], sigma: float) -> dict[str, Any]:
-    """The rows of one level."""
-    return {name: column[rows["sigma"] == sigma] for name, column in rows.items()}
-
-
-def test_without_noise_both_terms_are_those_of_the_plain_rows(run: Run) -> None:
-    done = run(LOOK, UP)
-    for judge in ("toy-a", "toy-b"):
-        rows = of_level(up_rows(done, NOISY, judge), 0.0)
-        plain = run('"abuse"').table(f"verification of noise by {judge} on toy-faces", "verification")
-        selves = dict(zip(plain["left_id"], plain["cos_self"], strict=True))
-        np.testing.assert_allclose(rows["cosine"], [selves[i] for i in rows["sample_id"]], atol=1e-5)
-        attributes = done.table(f"toy-attributes of {NOISY}", "attributes")
-        colour, age = (attributes["value"][attributes["attribute"] == a] for a in ("colour", "age"))
-        np.testing.assert_allclose(rows["dist_colour"], 1 - colour, atol=1e-6)
-        np.testing.assert_allclose(rows["dist_age"], age / 100, atol=1e-6)
-        np.testing.assert_allclose(rows["dist"], (1 - colour + age / 100) / 2, atol=1e-6)
-        assert set(rows["lpips"]) == {None}
-
-
-def test_noise_is_put_on_both_each_its_own(run: Run) -> None:
-    """Equation 9: cos(f(x~ + n), f(x + n')), and the m_i look at the same noisy images."""
-    done = run(LOOK, UP)
-    rows = of_level(up_rows(done, NOISY, "toy-a"), 0.4)
-    (stage,) = [s for s in done.plan.stages.values() if s.name.endswith("under noise, by toy-a")]
-    faces, sent = done.artifact(FACES).tensors["images"][left_of(done)], done.artifact(NOISY).tensors["images"]
-    model = network("toy-a")
-
-    def noisy(image: Any, name: str) -> torch.Tensor:
-        noise = torch.randn((3, 32, 32), generator=sample_generator(stage.seed, name))
-        return (as_float(image) + 0.4 * noise).clamp(0, 1)[None]
-
-    for i in (0, 17, 34):
-        name = rows["sample_id"][i]
-        upload, original = noisy(sent[i], name), noisy(faces[i], f"original/{name}")
-        with torch.no_grad():
-            cosine = torch.nn.functional.cosine_similarity(model(upload), model(original))
-        assert rows["cosine"][i] == pytest.approx(cosine.item(), abs=1e-5)
-        found, known = (looked_at(255 * x.numpy()) for x in (upload, original))
-        distance = 1 - (unit(found["colour"]) * unit(known["colour"])).sum()
-        assert rows["dist_colour"][i] == pytest.approx(distance, abs=1e-5)
-        assert rows["dist_age"][i] == pytest.approx(abs(found["age"] - known["age"])[0] / 100, abs=1e-5)
-
-
-def test_more_noise_leaves_less_utility(run: Run) -> None:
-    done = run(LOOK, UP, 'experiment[0].defenses=["identity"]')
-    rows = up_rows(done, "toy-faces protected by identity", "toy-a")
-    means = [of_level(rows, sigma)["cosine"].mean() for sigma in (0.0, 0.1, 0.4)]
-    assert means[0] == pytest.approx(1)
-    assert means[0] > means[1] > means[2]
-    assert len(rows["sigma"]) == 3 * 35
-
-
-def test_features_are_uploaded_under_noise_relative_to_their_spread(run: Run) -> None:
-    via = '{ plugin = "toy-attributes", via = "toy-upsample" }'
-    done = run(via, FEATURES + UP, 'experiment[0].evaluated=["toy-a"]')
-    rows = up_rows(done, NOISY, "toy-a")
-    (stage,) = [s for s in done.plan.stages.values() if s.name.endswith("under noise, by toy-a")]
-    faces, sent = done.artifact(FACES).tensors["images"][left_of(done)], done.artifact(NOISY).tensors["images"]
-    model = network("toy-a")
-    for sigma in (0.0, 0.4):
-        level = of_level(rows, sigma)
-        for i in (0, 34):
-            name, embedded, looks = level["sample_id"][i], [], []
-            for image, stream in ((sent[i], name), (faces[i], f"original/{name}")):
-                (maps,) = model.features(as_float(image)[None], ["block"])
-                noise = torch.randn((16, 8, 8), generator=sample_generator(stage.seed, stream))
-                maps = maps + sigma * noise * maps.std()
-                embedded.append(model.from_features(maps, "block"))
-                grey = torch.sigmoid(maps.mean(1)).repeat_interleave(4, 1).repeat_interleave(4, 2)
-                looks.append(looked_at(255 * grey[:, None].repeat(1, 3, 1, 1).numpy()))
-            cosine = torch.nn.functional.cosine_similarity(*embedded)
-            assert level["cosine"][i] == pytest.approx(cosine.item(), abs=1e-5)
-            assert level["dist_age"][i] == pytest.approx(abs(looks[0]["age"] - looks[1]["age"])[0] / 100, abs=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("first", "more"),
-    [
-        *((first, more) for first in ("toy-upsample", "toy-learner", "toy-descent") for more in ("", FEATURES)),
-        ("toy-denoise", ""),
-    ],
-)
-def test_any_reconstruction_can_be_looked_at_under_noise(run: Run, first: str, more: str) -> None:
-    """With the state of what learns, and the gradients of what descends."""
-    via = f'{{ plugin = "toy-attributes", via = "{first}" }}'
-    done = run(via, UP + more, 'experiment[0].evaluated=["toy-a"]')
-    assert done.failures() == []
-    rows = up_rows(done, NOISY, "toy-a")
-    assert len(rows["dist"]) == 3 * 35
-    assert ((rows["dist"] >= 0) & (rows["dist"] <= 1)).all()
-
-
-# ---- LPIPS -----------------------------------------------------------------------------------------------------------
-
-
-def test_lpips_is_beside_ssim_where_the_weights_are(
-    run_alone: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
-) -> None:
-    """With a distance in its place that can be computed by hand: the mean absolute difference."""
-    from bench import perceptual
-
-    class Difference:
-        def distance(self, a: Any, b: Any) -> Any:
-            return np.abs(a.astype(float) - b).mean((1, 2, 3)) / 255
-
-        def distance_of(self, a: torch.Tensor, b: torch.Tensor) -> Any:
-            return (a - b).abs().mean((1, 2, 3)).double().numpy()
-
-    weights = perceptual.Weights(path=tmp_path / "vgg.pth", sha256="00ff")
-    for module in ("bench.graph", "bench.perceptual", "bench.scores"):
-        monkeypatch.setattr(f"{module}.find_vgg", lambda: weights, raising=False)
-    for place in ("bench.perceptual.load", "bench.perceptual.Lpips", "bench.scores.Lpips", "bench.scores.load"):
-        monkeypatch.setattr(place, lambda *_: Difference(), raising=False)
-    done = run_alone(f'"toy-denoise", {LOOK}', UP)
-    originals = done.artifact(FACES).tensors["images"][left_of(done)].astype(float)
-    for name, seen in (("noise", NOISY), ("toy-denoise against noise", f"toy-denoise on {NOISY}")):
-        rows = done.table(f"image similarity of {name} on toy-faces", "images")
-        expected = np.abs(done.artifact(seen).tensors["images"] - originals).mean((1, 2, 3)) / 255
-        np.testing.assert_allclose(rows["lpips"].astype(float), expected)
-    floors = done.table("floors of the image metrics on toy-faces", "floors")
-    np.testing.assert_allclose(floors["lpips_grey"].astype(float), np.abs(originals - 128).mean((1, 2, 3)) / 255)
-    level = of_level(up_rows(done, NOISY, "toy-a"), 0.0)
-    expected = np.abs(done.artifact(NOISY).tensors["images"] - originals).mean((1, 2, 3)) / 255
-    np.testing.assert_allclose(level["lpips"].astype(float), expected, atol=1e-6)
 
 
 # ---- batches, progress -----------------------------------------------------------------------------------------------
 
 
-def test_results_of_attacks_do_not_depend_on_the_batch(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_of_attacks_do_not_depend_on_the_batch(run_attacks: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     attacks = (
         '"toy-upsample", "toy-descent", "toy-learner", '
         '"toy-attributes", { plugin = "toy-attributes", label = "peek", via = "toy-upsample" }'
     )
-    whole = run(attacks, UP)
+    whole = run_attacks(attacks, UP)
     monkeypatch.setattr("bench.graph.BATCH", 7)
-    parts = run(attacks, UP)
+    parts = run_attacks(attacks, UP)
     assert whole.failures() == parts.failures() == []
     compared = 0
     for stage, other in zip(whole.plan.stages.values(), parts.plan.stages.values(), strict=True):
@@ -654,8 +386,8 @@ def test_results_of_attacks_do_not_depend_on_the_batch(run: Run, monkeypatch: py
     assert compared == 3 + 4
 
 
-def test_long_stages_tell_how_far_they_are(run: Run) -> None:
-    done = run('"toy-descent", "toy-learner"', "", 'experiment[0].defenses=["toy-step"]')
+def test_long_stages_tell_how_far_they_are(run_attacks: Run) -> None:
+    done = run_attacks('"toy-descent", "toy-learner"', "", 'experiment[0].defenses=["toy-step"]')
     for stage in done.plan.stages.values():
         heard: list[float] = []
         if stage.kind in ("protect", "attack", "fit_attack"):
@@ -684,8 +416,8 @@ def test_long_stages_tell_how_far_they_are(run: Run) -> None:
         ('{ plugin = "toy-unfinished", learns = "clean" }', ["ContractError", "'clean'", "no fit()"]),
     ],
 )
-def test_a_failing_attack_is_a_result_with_a_reason(run: Run, attack: str, fragments: list[str]) -> None:
-    done = run(f'"abuse", {attack}')
+def test_a_failing_attack_is_a_result_with_a_reason(run_attacks: Run, attack: str, fragments: list[str]) -> None:
+    done = run_attacks(f'"abuse", {attack}')
     failures = set(done.failures())
     assert len(failures) == 1, failures
     for fragment in fragments:
@@ -696,16 +428,16 @@ def test_a_failing_attack_is_a_result_with_a_reason(run: Run, attack: str, fragm
 
 
 @pytest.mark.parametrize("how", ["missing", "shape", "nan", "numpy"])
-def test_features_of_a_defense_are_checked(run: Run, how: str) -> None:
-    done = run('"abuse"', FEATURES, f'experiment[0].defenses=[{{ plugin = "toy-bad-features", how = "{how}" }}]')
+def test_features_of_a_defense_are_checked(run_attacks: Run, how: str) -> None:
+    done = run_attacks(
+        '"abuse"', FEATURES, f'experiment[0].defenses=[{{ plugin = "toy-bad-features", how = "{how}" }}]'
+    )
     (reason,) = set(done.failures())
     assert "ContractError: defense toy-bad-features" in reason
     assert "block" in reason
 
 
-def test_a_model_without_a_server_part_is_named(
-    run_alone: Run, registry: Registry, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_without_a_server_part_is_named(run_attacks_alone: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     from bench_toy.networks import ToyNetwork
 
     from bench import job
@@ -713,6 +445,6 @@ def test_a_model_without_a_server_part_is_named(
     monkeypatch.delattr(ToyNetwork, "from_features")
     monkeypatch.setattr(ToyNetwork, "forward", lambda self, x: self.head(self.features(x, ["block"])[0].flatten(1)))
     job._network.cache_clear()
-    done = run_alone('"abuse"', FEATURES)
+    done = run_attacks_alone('"abuse"', FEATURES)
     (reason,) = set(done.failures())
     assert "from_features" in reason
