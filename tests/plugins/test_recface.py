@@ -1,0 +1,210 @@
+"""RecFace: what it declares, that its training lowers Equation 1, and what may not leak between images or runs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from bench_recface import RecFace, bench_attacks
+from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
+from torch import Tensor
+
+from bench.contracts import Context, check_state, reconstruct_checked
+from bench.errors import ContractError
+from bench.types import Received
+
+SIDE = (24, 16)
+SPLITS = ("stem", "deep")
+
+
+class Blurred:
+    """Examples whose features are averages of the face on two grids: simple to turn back, and not square."""
+
+    def __init__(self, n: int = 24, seed: int = 0) -> None:
+        rng = np.random.default_rng(seed)
+        coarse = rng.integers(0, 256, (n, 3, 6, 4))
+        self.images = np.repeat(np.repeat(coarse, 4, axis=2), 4, axis=3).astype(np.uint8)
+        self.subjects = np.arange(n)
+        self.asked: list[int] = []
+        self.spoilt = False
+
+    def received(self, rows: NDArray[np.int64]) -> Received:
+        self.asked += rows.tolist()
+        return Received(features=self.features(torch.from_numpy(self.images[rows]).float() / 255))
+
+    def features(self, images: Tensor) -> dict[str, Tensor]:
+        pool = torch.nn.functional.adaptive_avg_pool2d
+        maps = {"stem": pool(images, (12, 8)).repeat(1, 2, 1, 1), "deep": pool(images, (3, 2))}
+        if self.spoilt:
+            maps["deep"] = maps["deep"] * torch.nan
+        return maps
+
+
+def context(n: int = 4, seed: int = 3, **more: Any) -> Context:
+    values: dict[str, Any] = {"image_size": SIDE, "who": "attack recface", "sample_ids": [str(i) for i in range(n)]}
+    return Context(device=torch.device("cpu"), seed=seed, **(values | more))
+
+
+def small(**params: Any) -> RecFace:
+    return RecFace(**({"steps": 60, "batch_size": 8, "channels": 8, "blocks": 0} | params))
+
+
+def decoded(attack: RecFace, state: dict[str, Tensor], uploads: dict[str, Tensor]) -> Tensor:
+    ctx = context(len(next(iter(uploads.values()))), state=state)
+    return reconstruct_checked(attack, Received(features=uploads), (3, *SIDE), ctx).images
+
+
+def error(attack: RecFace, state: dict[str, Tensor], faces: Blurred) -> float:
+    """The mean squared error of Equation 1 on faces."""
+    found = decoded(attack, state, faces.received(np.arange(8)).features)  # type: ignore[arg-type]
+    return float((found - torch.from_numpy(faces.images[:8]).float() / 255).square().mean())
+
+
+# ---- declarations ----------------------------------------------------------------------------------------------------
+
+
+def test_it_is_registered() -> None:
+    assert bench_attacks() == {"recface": RecFace}
+
+
+def test_declarations_need_no_torch() -> None:
+    code = "import sys, bench_recface; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "trains_on", "sees", "words"),
+    [
+        ("clean", "clean", {"features", "pairs"}, "other people's faces"),
+        ("defense", "defense", {"features", "pairs", "defense"}, "adaptive"),
+        ("paper-leaky", "evaluated", {"features", "pairs"}, "LEAKAGE"),
+    ],
+)
+def test_pairs_decide_what_it_knows(pairs: Any, trains_on: str, sees: set[str], words: str) -> None:
+    attack = RecFace(pairs=pairs)
+    assert attack.trains_on == trains_on
+    assert attack.sees == sees
+    assert words in attack.threat
+
+
+@pytest.mark.parametrize(
+    ("stages", "uploaded", "chosen"),
+    [
+        ("all", (), ("a", "b", "c")),
+        ("first", (), ("a",)),
+        ("last", (), ("c",)),
+        ("uploaded", ("c", "a"), ("a", "c")),
+    ],
+)
+def test_stages_choose_splits(stages: Any, uploaded: tuple[str, ...], chosen: tuple[str, ...]) -> None:
+    assert tuple(RecFace(stages=stages).splits(("a", "b", "c"), uploaded)) == chosen
+
+
+@pytest.mark.parametrize(
+    ("stages", "available", "uploaded", "words"),
+    [
+        ("uploaded", ("a",), (), "uploads no features"),
+        ("uploaded", ("a",), ("b",), "cannot have 'b'"),
+        ("all", (), (), "no split point"),
+    ],
+)
+def test_stages_that_cannot_be_had_are_named(stages: Any, available: Any, uploaded: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        RecFace(stages=stages).splits(available, uploaded)
+
+
+@pytest.mark.parametrize(("name", "value"), [("steps", 0), ("seconds", -1.0), ("channels", 12), ("pairs", "own")])
+def test_parameters_have_bounds(name: str, value: Any) -> None:
+    with pytest.raises(ValidationError):
+        TypeAdapter(RecFace).validate_python({name: value})
+
+
+# ---- training --------------------------------------------------------------------------------------------------------
+
+
+def test_training_lowers_the_error() -> None:
+    faces = Blurred()
+    before, after = (error(a, dict(a.fit(faces, context())), faces) for a in (small(steps=1), small(steps=150)))
+    assert after < 0.3 * before
+
+
+def test_the_same_seed_gives_the_same_decoder_and_another_one_another() -> None:
+    first, again, other = (small(steps=5).fit(Blurred(), context(seed=seed)) for seed in (3, 3, 4))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+def test_the_global_generator_is_left_alone() -> None:
+    torch.manual_seed(11)
+    expected = torch.rand(3)
+    torch.manual_seed(11)
+    small(steps=3).fit(Blurred(), context())
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_budget_in_seconds_ends_the_training() -> None:
+    state = small(steps=1_000_000, seconds=0.5).fit(Blurred(), context())
+    assert 1 <= float(state["steps"]) < 1_000_000
+
+
+def test_every_step_is_told() -> None:
+    told: list[float] = []
+    small(steps=7).fit(Blurred(), context(_progress=told.append))
+    assert len(told) == 7
+    assert told == sorted(told)
+    assert told[-1] == 1.0
+
+
+def test_features_are_asked_for_once() -> None:
+    faces = Blurred(n=16)
+    small(steps=20).fit(faces, context())
+    assert len(faces.asked) <= 2 * 16  # the statistics, and the training
+
+
+def test_features_that_are_no_numbers_are_named() -> None:
+    faces = Blurred()
+    faces.spoilt = True
+    with pytest.raises(ContractError, match="attack recface: the features at 'deep' hold NaN"):
+        small().fit(faces, context())
+
+
+def test_nothing_to_learn_from_is_named() -> None:
+    with pytest.raises(ContractError, match="no faces to learn from"):
+        small().fit(Blurred(n=0), context())
+
+
+# ---- use -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained() -> dict[str, Tensor]:
+    """A state as it comes back from the cache."""
+    state = check_state(small().fit(Blurred(), context()), "attack recface")
+    return {name: torch.from_numpy(array.copy()) for name, array in state.items()}
+
+
+def test_an_image_does_not_depend_on_its_batch(trained: dict[str, Tensor]) -> None:
+    uploads = Blurred(seed=5).received(np.arange(6)).features
+    together = decoded(small(), trained, dict(uploads))
+    alone = torch.cat([decoded(small(), trained, {s: m[i : i + 1] for s, m in uploads.items()}) for i in range(6)])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
+    assert together.shape == (6, 3, *SIDE)
+    assert together.min() >= 0
+    assert together.max() <= 1
+
+
+def test_strange_uploads_stay_in_range(trained: dict[str, Tensor]) -> None:
+    uploads = {s: m * 1e6 for s, m in Blurred().received(np.arange(2)).features.items()}
+    found = decoded(small(), trained, uploads)
+    assert torch.isfinite(found).all()
+
+
+def test_features_that_it_was_not_trained_on_are_refused(trained: dict[str, Tensor]) -> None:
+    uploads = Blurred().received(np.arange(2)).features
+    with pytest.raises(ContractError):
+        decoded(small(), trained, {"stem": uploads["stem"]})
