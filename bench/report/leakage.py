@@ -12,6 +12,7 @@ from bench.report.attributes import estimated
 from bench.report.figures import ROW_KINDS, Figure, plural
 from bench.report.layout import attacks, authorised_in, kind_of, label_of, points, side_of
 from bench.report.measures import figure, measure_named
+from bench.report.reconstruction import strongest
 from bench.report.rows import CellRow, Rows
 from bench.report.summary import FLOORS, floors
 
@@ -27,6 +28,23 @@ def reconstruction_answers(rows: Rows, experiment: str) -> list[Answer]:
         for point, own in points(cells).items()
     ]
     return sorted(made, key=lambda a: -ROW_KINDS.index(a.kind))
+
+
+def verdicts_in_words(rows: Rows) -> list[str]:
+    """The worst case of each defense in one sentence, over all reconstruction attacks of the run: what a reader should
+    not miss. Empty where nothing was reconstructed."""
+    said = []
+    rank = measure_named("rank-1").quantity
+    for s in strongest(rows):
+        found = s.ranked[0][2]
+        if found.value is None:
+            continue
+        span = rank.span(found.low, found.high)
+        said.append(
+            f"{s.defense}: after the attack {s.attack}, models that took no part find {rank.shown(found.value)} % of "
+            f"the people at the first place{f' ({span})' if span else ''}, N {found.n}."
+        )
+    return said
 
 
 def _sides(cells: Sequence[CellRow], authorised: set[str]) -> tuple[list[CellRow], list[CellRow]]:

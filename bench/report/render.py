@@ -13,12 +13,13 @@ from bench.cache import write_atomically
 from bench.hookspecs import Section
 from bench.report import page
 from bench.report.figures import plural
+from bench.report.leakage import verdicts_in_words
 from bench.report.page import Grid
 from bench.report.parts import Part, parts
 from bench.report.rows import Rows
 from bench.report.summary import BARS
 from bench.report.tables import WHOLE
-from bench.report.tidy import reasons, without_empty
+from bench.report.tidy import reasons, without_column, without_empty
 from bench.store import Results
 
 _RELATIONS = {"<=": "≤", ">=": "≥"}
@@ -32,7 +33,7 @@ def render(results: Results, sections: Sequence[Section] = (), *, include_real_f
     """
     rows = Rows(results)
     found = parts(rows, include_real_faces)
-    whole = [without_empty(table) for build in WHOLE.values() for table in build(rows)]
+    whole = [without_column(without_empty(t), "upload") for build in WHOLE.values() for t in build(rows)]
     judged = verdicts.judge(rows, verdicts.claims_of(results))
     grid, about = page.thresholds(rows)
     context: dict[str, Any] = {
@@ -42,6 +43,7 @@ def render(results: Results, sections: Sequence[Section] = (), *, include_real_f
         "real": list(dict.fromkeys(c.dataset for c in rows.cells if not c.synthetic)),
         "parts": found,
         "whole": whole,
+        "worst": verdicts_in_words(rows),
         "claims": _claims(judged),
         "tally": verdicts.tally(judged),
         "bars": BARS,
