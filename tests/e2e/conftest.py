@@ -20,6 +20,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
 
 
+def _listen_to_ctrl_c() -> None:
+    """A shell lets what it starts in the background ignore Ctrl-C, and the tests inherit that; `bench` must not."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def start(toy_site: Path) -> Iterator[Callable[..., Running]]:
     """Starts ``bench`` in the background; whatever a failed test leaves is ended."""
@@ -34,6 +39,7 @@ def start(toy_site: Path) -> Iterator[Callable[..., Running]]:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            preexec_fn=_listen_to_ctrl_c,
         )
         started.append(Running(process))
         return started[-1]
