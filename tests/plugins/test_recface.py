@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 from bench_recface import RecFace, bench_attacks
+from bench_recface.network import new_decoder, scale_of
+from bench_recface.training import batches, note_statistics
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
@@ -166,6 +168,22 @@ def test_features_are_asked_for_once() -> None:
     assert len(faces.asked) <= 2 * 16  # the statistics, and the training
 
 
+def test_features_that_are_too_many_to_keep_give_the_same_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = small(steps=5).fit(Blurred(), context())
+    monkeypatch.setattr("bench_recface.training._CACHE", 0)
+    faces = Blurred(n=24)
+    asked = small(steps=5).fit(faces, context())
+    assert len(faces.asked) == 24 + 5 * 8
+    for name in kept:  # convolutions round differently in batches of another size
+        torch.testing.assert_close(kept[name], asked[name], atol=1e-5, rtol=1e-4)
+
+
+def test_a_training_that_diverges_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench_recface.training.F.mse_loss", lambda x, y: (x - y).square().mean() * torch.inf)
+    with pytest.raises(ContractError, match=r"attack recface: the loss became inf in step 1; lower learning_rate"):
+        small().fit(Blurred(), context())
+
+
 def test_features_that_are_no_numbers_are_named() -> None:
     faces = Blurred()
     faces.spoilt = True
@@ -208,3 +226,65 @@ def test_features_that_it_was_not_trained_on_are_refused(trained: dict[str, Tens
     uploads = Blurred().received(np.arange(2)).features
     with pytest.raises(ContractError):
         decoded(small(), trained, {"stem": uploads["stem"]})
+
+
+def test_use_leaves_the_state_as_it_was(trained: dict[str, Tensor]) -> None:
+    before = {name: (value.clone(), value.stride()) for name, value in trained.items()}
+    decoded(small(), trained, dict(Blurred().received(np.arange(2)).features))
+    for name, (value, stride) in before.items():
+        assert torch.equal(trained[name], value)
+        assert trained[name].stride() == stride
+        assert not trained[name].requires_grad
+
+
+# ---- the decoder -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("shape", "scale"),
+    [((112, 96), 0), ((224, 192), 0), ((56, 48), 1), ((28, 24), 2), ((14, 12), 3), ((7, 6), 4), ((1, 1), 7)],
+)
+def test_a_map_enters_at_the_nearest_scale(shape: tuple[int, int], scale: int) -> None:
+    assert scale_of(shape, (112, 96)) == scale
+
+
+@pytest.mark.parametrize(
+    ("size", "maps"),
+    [
+        ((112, 96), [(5, 7, 6)]),
+        ((33, 17), [(2, 33, 17), (3, 17, 9), (4, 1, 1)]),  # odd sides, a map of the image's own size, one position
+        ((16, 16), [(3, 8, 8), (2, 8, 8), (4, 5, 5)]),  # two maps at one scale, and one between scales
+        ((8, 8), [(3, 20, 20)]),  # a map larger than the image
+    ],
+)
+def test_a_new_decoder_is_the_mean_face_and_every_map_can_change_it(
+    size: tuple[int, int], maps: list[tuple[int, int, int]]
+) -> None:
+    decoder = new_decoder(maps, size, 8, 1, torch.Generator().manual_seed(0))
+    decoder.mean_face.fill_(0.25)
+    inputs = [torch.rand(2, *shape, generator=torch.Generator().manual_seed(i)) for i, shape in enumerate(maps)]
+    assert torch.equal(decoder(inputs), torch.full((2, 3, *size), 0.25))
+    last = decoder.out[-1]
+    assert isinstance(last, torch.nn.Conv2d)
+    with torch.no_grad():
+        last.weight.normal_(generator=torch.Generator().manual_seed(1))
+    given = [x.requires_grad_() for x in inputs]
+    gradients = torch.autograd.grad(decoder(given).square().sum(), given)
+    assert all(bool(g.abs().amax() > 0) for g in gradients)
+
+
+def test_a_channel_that_hardly_varies_is_not_blown_up() -> None:
+    maps = torch.randn(8, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    maps[:, 1] = 2.0
+    decoder = new_decoder([(3, 4, 4)], (8, 8), 8, 0, torch.Generator().manual_seed(0))
+    note_statistics(decoder, [maps], torch.zeros(8, 3, 8, 8))
+    (found,) = decoder.normalised([maps])
+    assert found[:, 1].abs().max() < 1e-5
+    torch.testing.assert_close(found[:, 0].std(correction=0), torch.tensor(1.0))
+    assert decoder.normalised([maps + 1.0])[0].max() <= 50.0
+
+
+def test_every_face_is_shown_before_any_is_shown_again() -> None:
+    drawn = batches(5, 3, torch.Generator().manual_seed(0))
+    rows = np.concatenate([next(drawn) for _ in range(5)]).reshape(3, 5)
+    assert all(sorted(row) == [0, 1, 2, 3, 4] for row in rows.tolist())

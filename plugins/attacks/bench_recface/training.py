@@ -46,8 +46,8 @@ class Budget:
 class Pairs:
     """The pairs that are learnt from: normalised features of auxiliary faces, and the faces.
 
-    Features are kept in half precision if they fit into ``limit`` bytes, so that each is asked for once. They are
-    rounded to half precision in any case: the result does not depend on the limit.
+    Features are kept in half precision while all of them fit into 1.5 GB, so that each is asked for once. They are
+    rounded to half precision in any case: the result does not depend on whether they are kept.
     """
 
     def __init__(self, examples: Examples, decoder: Decoder, shapes: Sequence[torch.Size], ctx: Context) -> None:
