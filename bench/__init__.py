@@ -3,7 +3,16 @@
 Plugin authors need only what is exported here; see ``docs/plugins.md``.
 """
 
-from bench.errors import BenchError, CapabilityError, ContractError, DataError, PluginError, StorageError, SuiteError
+from bench.errors import (
+    BenchError,
+    CapabilityError,
+    ContractError,
+    DataError,
+    MissingDataError,
+    PluginError,
+    StorageError,
+    SuiteError,
+)
 from bench.hookspecs import (
     Attack,
     Dataset,
@@ -17,7 +26,7 @@ from bench.hookspecs import (
     TrainingSet,
     hookimpl,
 )
-from bench.types import Faces, Pairs, Protected, Received, Reconstructed
+from bench.types import Check, DataStatus, Faces, LazyImages, Pairs, Protected, Received, Reconstructed
 
 __version__ = "0.1.0"
 
@@ -25,12 +34,16 @@ __all__ = [
     "Attack",
     "BenchError",
     "CapabilityError",
+    "Check",
     "ContractError",
     "DataError",
+    "DataStatus",
     "Dataset",
     "Defense",
     "Examples",
     "Faces",
+    "LazyImages",
+    "MissingDataError",
     "Model",
     "Need",
     "Network",

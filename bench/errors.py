@@ -6,7 +6,8 @@
     ├── SuiteError             a suite file: names the TOML path, what was expected, what was found
     ├── PluginError            a plugin that is missing, broken, or named twice
     ├── StorageError           a folder or file that cannot be read or written
-    ├── DataError              a data set or weights file that is missing or damaged
+    ├── DataError              a data set or weights file that is damaged, or not what it should be
+    │   └── MissingDataError   files that are simply not there: a stand-in may take their place
     └── ContractError          a plugin that broke its contract (shape, range, undeclared need)
         └── CapabilityError    a plugin that asked for what it did not declare
 
@@ -37,6 +38,13 @@ class StorageError(BenchError):
 
 class DataError(BenchError):
     """Data or weights that are missing or damaged."""
+
+
+class MissingDataError(DataError):
+    """Data or weights that are not there; its message says what is missing and where to put it.
+
+    Only this makes ``data = "auto"`` use a stand-in: damaged files are an error, never a reason for another number.
+    """
 
 
 class ContractError(BenchError):

@@ -8,15 +8,17 @@ what it needs and what it gives, so that a suite is planned without importing to
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
+import click
 import pluggy
 
-from bench.errors import ContractError
-from bench.types import Faces, Outcome, Pairs, Protected, Received, Reconstructed
+from bench.errors import ContractError, MissingDataError
+from bench.provenance import file_sha256
+from bench.types import Check, DataStatus, Faces, Outcome, Pairs, Protected, Received, Reconstructed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,10 +61,13 @@ class Dataset(ABC):
     """A source of faces and verification pairs.
 
     ``stands_in_for`` names the paper's data set; ``synthetic`` marks stand-ins, which every row and report repeats.
+    ``stand_in`` names the data set that a suite with ``data = "auto"`` uses when the files of this one are missing
+    (its methods then raise `MissingDataError`); it gets those parameters that both have.
     """
 
     stands_in_for: ClassVar[str | None] = None
     synthetic: ClassVar[bool] = False
+    stand_in: ClassVar[str | None] = None
     image_size: ClassVar[tuple[int, int]] = (112, 112)
     license: ClassVar[str] = "unknown"
 
@@ -79,12 +84,35 @@ class Dataset(ABC):
         """The first ``pairs`` verification pairs and their images; half genuine, folds identity-disjoint."""
 
     @abstractmethod
-    def calibration(self, ctx: Context) -> Faces:
-        """Faces of identities that are never scored, at least two images each: thresholds are set on them."""
+    def calibration(self, ctx: Context) -> Faces | tuple[Faces, Pairs]:
+        """What thresholds are set on: faces of identities that are never scored, at least two images each; all pairs
+        of different people are impostors.
+
+        Where people are not known beyond the pairs of a protocol: its pairs. The threshold for a scored pair of one
+        fold is then set on the pairs of all other folds.
+        """
 
     def auxiliary(self, ctx: Context) -> Faces:
         """Faces of further identities, neither scored nor calibrated on: what defenses and attackers learn from."""
         raise ContractError(f"{type(self).__name__} has no auxiliary(): it has no faces to learn from")
+
+    def pairs_beside_auxiliary(self) -> int | None:
+        """The most pairs that share no identity with `auxiliary`; none for any number. With more, cells whose attack
+        or defense learns from this data set are skipped."""
+        return None
+
+    def status(self) -> DataStatus:
+        """What ``bench data status`` shows; never raises for missing files."""
+        try:
+            self.fingerprint()
+        except MissingDataError as error:
+            return DataStatus(missing=str(error))
+        return DataStatus(where="generated" if self.synthetic else "", pairs=self.max_pairs())
+
+    def verify(self, training: Mapping[str, TrainingSet]) -> Iterator[Check]:
+        """What ``bench data verify`` shows: whether every image can be decoded and every pair makes sense, and what
+        it shares with training sets, by label. Raises `MissingDataError` when there is nothing to verify."""
+        yield Check(what="fingerprint", ok=True, found=self.fingerprint())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +121,17 @@ class TrainingSet(ABC):
 
     image_size: ClassVar[tuple[int, int]] = (112, 112)
     license: ClassVar[str] = "unknown"
+
+    def status(self) -> DataStatus:
+        """What ``bench data status`` shows; never raises for missing files."""
+        try:
+            return DataStatus(where="", images=len(self.labels()))
+        except MissingDataError as error:
+            return DataStatus(missing=str(error))
+
+    def people(self) -> Sequence[str]:
+        """The names of the people of `labels`, in order; empty where they are not known."""
+        return ()
 
     @abstractmethod
     def fingerprint(self) -> str:
@@ -116,10 +155,14 @@ class Model(ABC):
     """A face-recognition network: its declarations, and how to load it.
 
     ``splits``: the named split points from shallow to deep with their shapes ``(c, h, w)``. The *shallow model up to
-    a split* is all that a client ever holds. ``stands_in_for`` names the paper's model.
+    a split* is all that a client ever holds. ``stands_in_for`` names the paper's model. ``stand_in`` names the model
+    that a suite with ``data = "auto"`` uses when the weights of this one are missing. Any of these declarations may
+    be a property of the parameters.
     """
 
     stands_in_for: ClassVar[str | None] = None
+    stand_in: ClassVar[str | None] = None
+    synthetic: ClassVar[bool] = False
     input_size: ClassVar[tuple[int, int]] = (112, 112)
     embedding_size: ClassVar[int] = 0
     splits: ClassVar[Mapping[str, tuple[int, int, int]]] = {}
@@ -128,7 +171,18 @@ class Model(ABC):
 
     @abstractmethod
     def weights(self) -> Path:
-        """The weights file; its sha256 goes into every key and row. `DataError` when it is missing."""
+        """The weights file; its sha256 goes into every key and row. `MissingDataError` when it is not there."""
+
+    def fingerprint(self) -> str:
+        """The digest that goes into keys and rows as the weights': that of the file, unless more decides."""
+        return file_sha256(self.weights())
+
+    def status(self) -> DataStatus:
+        """What ``bench models status`` shows; never raises for missing files."""
+        try:
+            return DataStatus(where=str(self.weights()))
+        except MissingDataError as error:
+            return DataStatus(missing=str(error))
 
     @abstractmethod
     def load(self) -> Network:
@@ -274,6 +328,11 @@ def bench_defenses() -> Mapping[str, type[Defense]]:  # type: ignore[empty-body]
 @hookspec
 def bench_attacks() -> Mapping[str, type[Attack]]:  # type: ignore[empty-body]
     """Attacks by name."""
+
+
+@hookspec
+def bench_commands() -> Mapping[str, click.Command]:  # type: ignore[empty-body]
+    """Commands that a plugin adds to ``bench data`` or ``bench models``, by names such as ``data convert``."""
 
 
 @hookspec
