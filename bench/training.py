@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +25,9 @@ class TrainingJob:
 
     ``name``: what is trained; ``data``: the faces; ``recipe``: the suite's parameters, for the plugin to check;
     ``validate_on``: data sets by label, each with ``validation_pairs`` pairs; ``work``: a folder for checkpoints and
-    prepared data, which the same job finds again after an interruption; ``log`` shows a line; ``where`` is the TOML
-    path, for error messages.
+    prepared data, which the same job finds again after an interruption; ``log`` shows a line (in the first process
+    only, when torchrun has started several); ``where`` is the TOML path, for error messages; ``command`` is how to do
+    it again, for cards.
     """
 
     name: str
@@ -36,12 +39,18 @@ class TrainingJob:
     work: Path
     log: Callable[[str], None]
     where: str
+    command: str = ""
 
 
 def train_suite(
     path: Path, overrides: Sequence[str], only: Sequence[str], work: Path | None, log: Callable[[str], None]
 ) -> None:
-    """Check every entry of a training suite, then train one after the other."""
+    """Check every entry of a training suite, then train one after the other.
+
+    Under torchrun each of its processes does this; the first alone says anything.
+    """
+    if "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("RANK", "0") != "0":
+        log = _silence
     registry = discover()
     file, _ = read(path, overrides)
     if not file.train:
@@ -65,10 +74,15 @@ def train_suite(
     for job, component in jobs:
         if not only or job.name in only:
             log(f"training {job.name}")
-            card = component.train(job)
+            words = ["bench", "train", str(path), *(f"--set={o}" for o in overrides), f"--only={job.name}"]
+            card = component.train(replace(job, command=shlex.join(words)))
             if not isinstance(card, Mapping):
                 raise ContractError(f"{job.name}: train() must return its card, got {type(card).__name__}")
             log(f"trained {job.name}: sha256 {card.get('sha256', 'unknown')}")
+
+
+def _silence(line: str) -> None:
+    """What the other processes of torchrun say."""
 
 
 def _job(

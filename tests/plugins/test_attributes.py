@@ -23,7 +23,7 @@ from bench_attributes.training import Recipe, _balance, _rows, encode, fit, trai
 from bench_synthfaces import SynthLfw, SynthTraining
 from bench_synthfaces.generator import EMOTIONS, GENDERS, GROUPS, render
 from bench_synthfaces.protocols import SEED
-from bench_zoo.data import TrainData
+from bench_training.data import MappedData, TrainData
 from numpy.typing import NDArray
 
 from bench import ContractError, DataError, Faces, SuiteError, TrainingSet
@@ -200,7 +200,7 @@ SMALL = Recipe(images=48, batch=8, small_share=0.8, small_size=32, noise_share=0
 
 def patches() -> tuple[TrainData, dict[str, torch.Tensor]]:
     source, rows = Patches(), np.arange(96)
-    data = TrainData(images=source.images(rows).transpose(0, 2, 3, 1), labels=source.labels())
+    data = MappedData(images=source.images(rows).transpose(0, 2, 3, 1), labels=source.labels())
     return data, encode(source.attributes(rows), "patches")
 
 
@@ -223,7 +223,7 @@ def test_training_learns_and_an_interruption_changes_nothing(tmp_path: Path) -> 
     ):
         assert torch.equal(one, two), name
         assert "num_batches" in name or not torch.equal(one, three)
-    with pytest.raises(ValueError, match=r"stopped\.pt belongs to run run, expected another"):
+    with pytest.raises(DataError, match=r"stopped\.pt: belongs to another run \(run\), expected another"):
         fit(SMALL, 1, data, targets, tmp_path / "stopped.pt", "another", said.append)
 
 
@@ -261,7 +261,7 @@ def test_a_job_becomes_weights_with_a_card(job: TrainingJob, tmp_path: Path, mon
     assert written == card
     assert card["sha256"] == Attributes().fingerprint()
     assert card["data"]["fingerprint"] == job.data.fingerprint()
-    assert (card["data"]["people"], card["data"]["images"], card["seed"]) == (6, 12, 3)
+    assert (card["data"]["identities"], card["data"]["images"], card["seed"]) == (6, 12, 3)
     assert card["recipe"]["images"] == 24
     assert set(card["evaluation"]) == {"synth-lfw", "synth-lfw, noise 0.3"}
     assert card["evaluation"]["synth-lfw"]["images"] == 40

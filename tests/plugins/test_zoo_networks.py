@@ -15,18 +15,22 @@ import bench_zoo
 import numpy as np
 import pytest
 import torch
-from bench_zoo import losses
-from bench_zoo.config import Phase, TrainConfig
-from bench_zoo.data import TrainData, prepare
-from bench_zoo.evaluate import PairList, stratified_folds, ten_fold, verify
-from bench_zoo.export import check_model, from_half, half_weights, make_model
-from bench_zoo.networks import ARCHITECTURES, N_STAGES, PReLU, build, count_flops, count_parameters
-from bench_zoo.train import learning_rate, margin_share, train
-from bench_zoo.zoo_training import training_config
+from bench_training import losses
+from bench_training.config import Phase, RunOptions, TrainConfig, read_recipe
+from bench_training.data import MappedData, TrainData, prepare
+from bench_training.evaluate import PairList, stratified_folds, ten_fold, verify
+from bench_training.export import check_file, half_weights
+from bench_training.jobs import train_job
+from bench_training.loop import State, train
+from bench_training.schedules import learning_rate, margin_share
+from bench_zoo.loading import from_half, load
+from bench_zoo.networks import ARCHITECTURES, N_STAGES, FaceNetwork, PReLU, build, count_flops, count_parameters
+from bench_zoo.zoo_training import rounded
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench import SuiteError, TrainingSet, metrics
+from bench import DataError, Dataset, Faces, Pairs, SuiteError, TrainingSet, metrics
+from bench.contracts import Context
 from bench.training import TrainingJob
 
 CARDS = sorted((Path(bench_zoo.__file__).parent / "weights").glob("*.json"))
@@ -216,26 +220,33 @@ def test_learning_rate_and_margin_by_hand() -> None:
     assert [margin_share(phase, t) for t in (0.0, 0.25, 0.5, 1.0)] == pytest.approx([0.5, 0.75, 1.0, 1.0])
 
 
-def job(recipe: dict[str, Any], tmp_path: Path) -> TrainingJob:
+def job(recipe: dict[str, Any], tmp_path: Path, validate_on: dict[str, Dataset] | None = None) -> TrainingJob:
     return TrainingJob(
-        name="t",
+        name="tiny",
         data=Flat(),
-        seed=1,
+        seed=3,
         recipe=recipe,
-        validate_on={},
-        validation_pairs=20,
+        validate_on=validate_on or {},
+        validation_pairs=40,
         work=tmp_path,
         log=print,
         where="train[0].recipe",
+        command="bench train tiny.toml",
     )
 
 
+FIXED = {"architecture": "ir", "loss": "sphereface", "embedding_size": 128}
+
+
 def test_a_recipe_becomes_a_configuration(tmp_path: Path) -> None:
-    recipe = {"margin": 1.5, "phases": [{"images": 300, "identities": 2}]}
-    config = training_config("t", "ir", "sphereface", job(recipe, tmp_path))
+    recipe = {"margin": 1.5, "log_every": 7, "phases": [{"images": 300, "identities": 2}]}
+    config, options = read_recipe(TrainConfig, job(recipe, tmp_path), FIXED)
     assert config.total_steps == 3
     assert config.margin_at(0.5) == pytest.approx(1.25)
     assert config.digest != replace(config, seed=2).digest
+    assert options == RunOptions(log_every=7)
+    other, _ = read_recipe(TrainConfig, job({**recipe, "log_every": 8}, tmp_path), FIXED)
+    assert other.digest == config.digest
 
 
 @pytest.mark.parametrize(
@@ -245,14 +256,18 @@ def test_a_recipe_becomes_a_configuration(tmp_path: Path) -> None:
         ({"phases": []}, "expected at least one phase"),
         ({"phases": 3}, "train[0].recipe.phases: expected tables"),
         ({"phases": [{"images": "many", "identities": 2}]}, "train[0].recipe.phases[0].images: input should be"),
-        ({"phases": [{"images": 300}]}, "train[0].recipe.phases[0].identities: expected a value"),
+        ({"phases": [{"identities": 2}]}, "train[0].recipe.phases[0].images: expected a value"),
+        ({"phases": [{"images": 300, "lr": -1.0}]}, "train[0].recipe.phases[0].lr: input should be greater than 0"),
         ({"margin": 0.5, "phases": [{"images": 300, "identities": 2}]}, "expected a margin of at least 1"),
-        ({"loss": "softmax"}, "train[0].recipe.loss: t fixes it"),
+        ({"loss": "softmax"}, "train[0].recipe.loss: tiny fixes it"),
+        ({"bf16": True}, 'train[0].recipe.bf16: expected precision = "bf16"'),
+        ({"precision": "fp8"}, "train[0].recipe.precision: input should be 'float32', 'bf16' or 'fp16'"),
+        ({"workers": -1}, "train[0].recipe.workers: input should be greater than or equal to 0"),
     ],
 )
 def test_a_wrong_recipe_is_named(tmp_path: Path, recipe: dict[str, Any], message: str) -> None:
     with pytest.raises(SuiteError, match=re.escape(message)):
-        training_config("t", "ir", "sphereface", job(recipe, tmp_path))
+        read_recipe(TrainConfig, job(recipe, tmp_path), FIXED)
 
 
 # --- training ---------------------------------------------------------------------------------------------------
@@ -309,11 +324,11 @@ SOURCE = Flat()
 
 
 @pytest.fixture
-def data(tmp_path: Path) -> TrainData:
+def data(tmp_path: Path) -> MappedData:
     return prepare(SOURCE, tmp_path / "cache", progress=lambda _: None)
 
 
-def test_prepare_renders_once(tmp_path: Path, data: TrainData) -> None:
+def test_prepare_renders_once(tmp_path: Path, data: MappedData) -> None:
     assert data.images.shape == (64, 112, 112, 3)
     assert data.labels.tolist() == sorted(data.labels.tolist())
     assert data.prefix(6) == 48
@@ -326,53 +341,74 @@ def test_prepare_renders_once(tmp_path: Path, data: TrainData) -> None:
     assert [p.suffix for p in (tmp_path / "cache").iterdir()] == [".npy"]
 
 
-def test_training_continues_to_the_same_weights(tmp_path: Path, data: TrainData) -> None:
-    def quiet(_: str) -> None:
-        return
+def fit(config: TrainConfig, data: TrainData, folder: Path, **more: Any) -> State | None:
+    def first() -> FaceNetwork:
+        return build(config.architecture, config.seed)
 
-    ended: list[int] = []
-    straight = train(TINY, data, tmp_path / "a", on_phase=lambda i, _: ended.append(i), progress=quiet)
-    assert ended == [0, 1]
+    return train(config, data, first, folder, fingerprint="flat", progress=lambda _: None, **more)
+
+
+def test_training_continues_to_the_same_weights(tmp_path: Path, data: TrainData) -> None:
+    sizes: list[int] = []
+    straight = fit(TINY, data, tmp_path / "a", validate=lambda _, size: sizes.append(size))
+    assert sizes == [32, 32]
     pieces = 0
-    while (resumed := train(TINY, data, tmp_path / "b", stop_after=4, progress=quiet)) is None:
+    while (resumed := fit(TINY, data, tmp_path / "b", stop_after=4)) is None:
         pieces += 1
     assert pieces == 2
     assert straight is not None
-    for (name, a), b in zip(straight.state_dict().items(), resumed.state_dict().values(), strict=True):
+    weights = straight.learner.net.state_dict()
+    for (name, a), b in zip(weights.items(), resumed.learner.net.state_dict().values(), strict=True):
         assert torch.equal(a, b), name
-    with pytest.raises(ValueError, match="recipe"):
-        train(replace(TINY, seed=4), data, tmp_path / "b", progress=quiet)
+    with pytest.raises(DataError, match="belongs to another recipe"):
+        fit(replace(TINY, seed=4), data, tmp_path / "b")
 
 
-def test_loss_falls_and_the_card_is_complete(tmp_path: Path, data: TrainData) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Seen(Dataset):
+    """Pairs of the people of `Flat`."""
+
+    def fingerprint(self) -> str:
+        return "seen"
+
+    def evaluation(self, pairs: int, ctx: Context) -> tuple[Faces, Pairs]:
+        rows, i = np.arange(48), np.arange(pairs)
+        same = i % 2 == 0
+        left = i % 6 * 8
+        faces = Faces(images=SOURCE.images(rows), subjects=SOURCE.labels()[rows], sample_ids=rows.astype(str))
+        right = np.where(same, left + 1, (left + 8) % 48)
+        return faces, Pairs(left=left, right=right, same=same, fold=stratified_folds(same))
+
+    def calibration(self, ctx: Context) -> Faces:
+        raise NotImplementedError
+
+
+def test_loss_falls_and_the_card_is_complete(tmp_path: Path) -> None:
     lines: list[str] = []
-    phase = Phase(images=50 * 8 * 2, identities=10, size=32, lr=0.05)
+    phase = Phase(images=50 * 8 * 2, identities=10, size=112, lr=0.05)
     config = replace(TINY, loss="cosface", batch=8, phases=(phase,))
-    pairs = PairList(
-        name="seen",
-        images=torch.from_numpy(np.ascontiguousarray(data.images.transpose(0, 3, 1, 2))),
-        left=np.arange(40) % 6 * 8,
-        right=np.where(np.arange(40) % 2 == 0, np.arange(40) % 6 * 8 + 1, (np.arange(40) % 6 * 8 + 8) % 48),
-        same=np.arange(40) % 2 == 0,
-        fold=stratified_folds(np.arange(40) % 2 == 0),
-    )
-    card = make_model(
+    card = train_job(
+        replace(job({}, tmp_path, {"seen": Seen()}), log=lines.append),
         config,
-        SOURCE,
-        about={"training_set": "Flat"},
-        protocols=lambda: [pairs],
-        cache_dir=tmp_path / "cache",
+        RunOptions(),
+        build=lambda: build(config.architecture, config.seed),
+        finish=lambda net: rounded(config.architecture, net),
         weights_dir=tmp_path / "weights",
-        progress=lines.append,
     )
     first, second = (float(s.split("loss ")[1].split()[0]) for s in lines if " loss " in s)
     assert second < first
-    check_model(tmp_path / "weights" / "tiny.json")
+    path = check_file(tmp_path / "weights" / "tiny.json")
+    assert load("mobilenet", path, ["a"])(images(2)).shape == (2, 128)
     assert card == json.loads((tmp_path / "weights" / "tiny.json").read_text())
     assert card["verification"][0]["pairs"] == 40
-    (tmp_path / "weights" / "tiny.safetensors").write_bytes(b"")
+    low, high = card["verification"][0]["interval"]
+    assert low <= card["verification"][0]["accuracy"] <= high
+    assert card["data"]["fingerprint"] == SOURCE.fingerprint()
+    assert (card["processes"], card["command"]) == ([1], "bench train tiny.toml")
+    assert card["recipe_digest"] == config.digest
+    path.write_bytes(b"")
     with pytest.raises(ValueError, match="sha256"):
-        check_model(tmp_path / "weights" / "tiny.json")
+        check_file(tmp_path / "weights" / "tiny.json")
 
 
 # --- evaluation -------------------------------------------------------------------------------------------------
@@ -426,7 +462,7 @@ def test_verify_is_symmetric_under_mirroring() -> None:
     same = np.array([True] * 4)
     pairs = PairList(
         name="mirror",
-        images=both,
+        images=both.numpy(),
         left=np.concatenate([np.arange(4), np.arange(4)]),
         right=np.concatenate([np.arange(4) + 4, (np.arange(4) + 1) % 4]),
         same=np.concatenate([same, ~same]),
@@ -440,8 +476,9 @@ def test_verify_is_symmetric_under_mirroring() -> None:
 
 @pytest.mark.parametrize("card_path", CARDS, ids=lambda p: p.stem)
 def test_bundled_weights_match_their_card(card_path: Path) -> None:
-    check_model(card_path)
+    path = check_file(card_path)
     card = json.loads(card_path.read_text())
+    load(card["architecture"], path, [])
     assert card["bytes"] < 2_000_000
     assert card["mflops"] < 80
     assert card["parameters"] == count_parameters(build(card["architecture"]))

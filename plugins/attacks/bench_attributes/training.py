@@ -1,19 +1,16 @@
 """``bench train suites/attributes.toml``: the built-in network from its recipe to weights and card.
 
 The run is a pure function of recipe, seed and data on one machine: batches, flips and noise follow from (seed, step),
-so an interrupted training goes on from its checkpoint to the same weights. Faces are drawn once into the work folder,
-and files are written, with the helpers of the zoo.
+so an interrupted training goes on from its checkpoint to the same weights. Faces, sampling, checkpoints and files are
+those of `bench_training`; the loop is not, for it has several heads and losses.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import math
-import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,8 +18,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from annotated_types import Ge, Gt, Interval, Le
-from bench_zoo.data import TrainData, prepare
-from bench_zoo.export import half_weights, write_model
+from bench_training.checkpoints import read_checkpoint, write_checkpoint
+from bench_training.data import TrainData, prepare
+from bench_training.export import half_weights, write_model
+from bench_training.jobs import about
+from bench_training.loop import decay_groups
+from bench_training.ranks import require_one_process
+from bench_training.sampling import shuffled, stream
+from bench_training.schedules import half_cosine
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -73,10 +76,7 @@ class Recipe:
 
     def rate(self, step: int) -> float:
         """The learning rate of a step."""
-        done = (step + 1) / self.steps
-        if done < self.warmup:
-            return self.lr * done / self.warmup
-        return self.lr * (1 + math.cos(math.pi * (done - self.warmup) / (1 - self.warmup))) / 2
+        return half_cosine((step + 1) / self.steps, self.lr, 0.0, self.warmup)
 
 
 @dataclass
@@ -91,6 +91,7 @@ class State:
 
 def train_attributes(job: TrainingJob, weights_dir: Path) -> Mapping[str, Any]:
     """Train by the recipe of a job, evaluate on its ``validate_on`` sets, and write weights and card."""
+    require_one_process(job.name)
     recipe: Recipe = instantiate(Recipe, job.recipe, job.where)
     targets = encode(job.data.attributes(np.arange(len(job.data.labels()))), job.name)
     data = prepare(job.data, job.work, progress=job.log)
@@ -136,12 +137,11 @@ def fit(
 ) -> State:
     """Train to the end of the recipe, from the checkpoint if there is one; ``digest`` says what it must belong to.
 
-    ``stop_after`` ends the call, with a checkpoint, after so many steps (for tests). Raises ValueError when the
-    checkpoint belongs to another run.
+    ``stop_after`` ends the call, with a checkpoint, after so many steps (for tests). `DataError` when the checkpoint
+    is damaged or belongs to another run.
     """
     state = _start(recipe, seed)
-    if checkpoint.exists():
-        _load(checkpoint, digest, state)
+    _load(checkpoint, digest, state)
     balance = {name: _balance(targets[name], len(names)) for name, names in CLASSES.items()}
     first, losses, since = state.step, [], time.process_time()
     while state.step < recipe.steps:
@@ -186,28 +186,23 @@ def _step(
 
 
 def _rows(recipe: Recipe, seed: int, step: int, n: int) -> NDArray[np.int64]:
-    """Indices of one batch: a stretch of an endless row of shuffled passes over ``n`` images, in ascending order."""
-    first, last = step * recipe.batch, (step + 1) * recipe.batch
-    parts = []
-    for epoch in range(first // n, (last - 1) // n + 1):
-        order = torch.randperm(n, generator=_stream(seed, 1, epoch))
-        parts.append(order[max(first - epoch * n, 0) : last - epoch * n])
-    return np.sort(torch.cat(parts).numpy())
+    """Indices of one batch of ``n`` images, in ascending order."""
+    return np.sort(shuffled(step * recipe.batch, (step + 1) * recipe.batch, n, seed, 1))
 
 
 def _augmented(recipe: Recipe, seed: int, step: int, images: Tensor) -> Tensor:
     """uint8 ``(n, 3, h, w)`` to float in [0, 1] at the step's size, some mirrored, some noisy."""
-    stream, n = _stream(seed, 2, step), len(images)
-    mirrored = torch.rand(n, generator=stream) < 0.5
+    draws, n = stream(seed, 2, step), len(images)
+    mirrored = torch.rand(n, generator=draws) < 0.5
     images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
     size = recipe.size(step)
     if images.shape[-2:] != (size, size):
         images = F.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
     out = images.float() / 255
-    noisy = (torch.rand(n, generator=stream) < recipe.noise_share).nonzero()[:, 0]
+    noisy = (torch.rand(n, generator=draws) < recipe.noise_share).nonzero()[:, 0]
     if len(noisy):
-        sigma = recipe.noise_sigma * torch.rand((len(noisy), 1, 1, 1), generator=stream)
-        noise = torch.randn((len(noisy), *out.shape[1:]), generator=stream)
+        sigma = recipe.noise_sigma * torch.rand((len(noisy), 1, 1, 1), generator=draws)
+        noise = torch.randn((len(noisy), *out.shape[1:]), generator=draws)
         out[noisy] = (out[noisy] + sigma * noise).clamp(0, 1)
     return out
 
@@ -218,44 +213,29 @@ def _balance(target: Tensor, classes: int) -> Tensor:
     return len(target) / (classes * counts)
 
 
-def _stream(*parts: int) -> torch.Generator:
-    """A random stream for one named purpose; equal parts give equal numbers."""
-    words = np.random.SeedSequence(parts).generate_state(2, np.uint32)
-    return torch.Generator().manual_seed(int(words[0]) << 31 | int(words[1]) >> 1)
-
-
 def _start(recipe: Recipe, seed: int) -> State:
     net = build(seed).train()
-    groups = [
-        {"params": [p for p in net.parameters() if p.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in net.parameters() if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+    groups = decay_groups(list(net.parameters()), recipe.weight_decay)
     return State(net, torch.optim.AdamW(groups, lr=recipe.lr))
 
 
 def _save(path: Path, digest: str, state: State) -> None:
-    """Write a checkpoint beside its place, then rename it."""
     content = {
-        "run": digest,
         "step": state.step,
         "seconds": state.seconds,
         "net": state.net.state_dict(),
         "optimizer": state.optimizer.state_dict(),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    torch.save(content, beside)
-    os.replace(beside, path)
+    write_checkpoint(path, {"run": digest}, content)
 
 
 def _load(path: Path, digest: str, state: State) -> None:
-    """Fill a state from a checkpoint, without unpickling objects."""
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    if content["run"] != digest:
-        raise ValueError(f"{path} belongs to run {content['run']}, expected {digest}: delete it to start anew")
-    state.net.load_state_dict(content["net"])
-    state.optimizer.load_state_dict(content["optimizer"])
-    state.step, state.seconds = content["step"], content["seconds"]
+    """Fill a state from a checkpoint, if there is one."""
+    content = read_checkpoint(path, {"run": digest})
+    if content is not None:
+        state.net.load_state_dict(content["net"])
+        state.optimizer.load_state_dict(content["optimizer"])
+        state.step, state.seconds = content["step"], content["seconds"]
 
 
 def _line(recipe: Recipe, state: State, losses: list[dict[str, float]], speed: float) -> str:
@@ -266,21 +246,13 @@ def _line(recipe: Recipe, state: State, losses: list[dict[str, float]], speed: f
 def _card(job: TrainingJob, recipe: Recipe, digest: str, state: State, evaluation: Mapping[str, Any]) -> dict[str, Any]:
     """What a reader needs to judge and remake the weights, as plain data (without the file's digest)."""
     labels = job.data.labels()
-    parameters = asdict(job.data) if is_dataclass(job.data) else {}
     return {
         "name": "attributes",
         "input": f"float (n, 3, {INPUT_SIZE}, {INPUT_SIZE}), RGB, [0, 1]",
         "output": "age in years, and logits per attribute in the order of its classes",
         "classes": {name: list(names) for name, names in CLASSES.items()},
         "parameters": sum(p.numel() for p in state.net.parameters()),
-        "data": {
-            "training_set": type(job.data).__name__,
-            "license": job.data.license,
-            **json.loads(json.dumps(parameters)),
-            "people": int(labels[-1]) + 1,
-            "images": len(labels),
-            "fingerprint": job.data.fingerprint(),
-        },
+        "data": about(job.data, len(labels), int(labels[-1]) + 1),
         "recipe": asdict(recipe),
         "run_digest": digest,
         "seed": job.seed,

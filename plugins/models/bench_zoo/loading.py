@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -11,8 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from bench import DataError
-from bench_zoo.export import from_half
-from bench_zoo.networks import FaceNetwork
+from bench_zoo.networks import FaceNetwork, build
 
 
 class SplitNetwork(nn.Module):
@@ -40,6 +39,13 @@ class SplitNetwork(nn.Module):
         for stage in self.network.stages[self.splits.index(split) + 1 :]:
             maps = stage(maps)
         return self.network.embed_features(maps)
+
+
+def from_half(architecture: str, weights: Mapping[str, Tensor]) -> FaceNetwork:
+    """A float32 network in evaluation mode with half-precision `weights`."""
+    net = build(architecture)
+    net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in weights.items()})
+    return net.eval()
 
 
 def load(architecture: str, path: Path, splits: Sequence[str]) -> SplitNetwork:

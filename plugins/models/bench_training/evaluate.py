@@ -1,4 +1,4 @@
-"""Verification accuracy of a network on lists of pairs, for validation and model cards.
+"""Verification accuracy of a network on the protocols, for validation and model cards.
 
 A second implementation of the 10-fold protocol beside `bench.metrics`: the cards report the spread over folds, which
 the host does not need. A test holds the two together.
@@ -6,6 +6,7 @@ the host does not need. A test holds the two together.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,15 +16,19 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from bench import Dataset, LazyImages, MissingDataError
+from bench.contracts import Context
+from bench.metrics import wilson_interval
+
 FOLDS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
 class PairList:
-    """Pictures and the pairs to decide: one verification protocol."""
+    """Images and the pairs to decide: one verification protocol."""
 
     name: str
-    images: Tensor  # uint8 (n, 3, 112, 112), RGB
+    images: NDArray[np.uint8] | LazyImages  # (n, 3, 112, 112), RGB
     left: NDArray[np.int64]  # (m,) rows of images
     right: NDArray[np.int64]  # (m,)
     same: NDArray[np.bool_]  # (m,)
@@ -38,6 +43,8 @@ class Verification:
     pairs: int
     accuracy: float
     """Mean of the ten held-out folds' accuracies, 0-1."""
+    interval: tuple[float, float]
+    """95 % Wilson interval of the share of right decisions, as if pairs were independent."""
     accuracy_std: float
     """Standard deviation of the folds' accuracies."""
     threshold: float
@@ -54,16 +61,43 @@ class Verification:
         return asdict(self)
 
 
-def embed(net: nn.Module, images: Tensor, *, batch: int = 64) -> Tensor:
-    """Normalised sum of the embeddings of each picture and its mirror image: uint8 `(n, 3, h, w)` to `(n, d)`.
+def pair_lists(datasets: Mapping[str, Dataset], pairs: int) -> tuple[list[PairList], dict[str, str]]:
+    """The protocols on which a network is measured, with up to ``pairs`` pairs each; and those whose files are
+    missing, with what is missing. They do not stop a training."""
+    lists, missing = [], {}
+    for name, dataset in datasets.items():
+        try:
+            most = dataset.max_pairs()
+            context = Context(device=torch.device("cpu"), seed=0, who=name)
+            faces, chosen = dataset.evaluation(pairs if most is None else min(pairs, most), context)
+        except MissingDataError as error:
+            missing[name] = str(error)
+            continue
+        lists.append(
+            PairList(
+                name=name,
+                images=faces.images,
+                left=chosen.left,
+                right=chosen.right,
+                same=chosen.same,
+                fold=chosen.fold,
+            )
+        )
+    return lists, missing
 
-    The usual evaluation of insightface (`arcface_torch/eval/verification.py`).
+
+def embed(net: nn.Module, images: NDArray[np.uint8] | LazyImages, *, batch: int = 64) -> Tensor:
+    """Normalised sum of the embeddings of each image and its mirror image: uint8 `(n, 3, h, w)` to `(n, d)`.
+
+    The usual evaluation of insightface (`arcface_torch/eval/verification.py`). Computed where the network is, in
+    float32; the result is on the CPU.
     """
+    device = next(net.parameters()).device
     parts = []
     with torch.no_grad():
         for start in range(0, len(images), batch):
-            x = images[start : start + batch].float() / 255
-            parts.append(F.normalize(net(x) + net(x.flip(3))))
+            x = torch.as_tensor(images[start : start + batch]).to(device).float() / 255
+            parts.append(F.normalize(net(x) + net(x.flip(3))).cpu())
     return torch.cat(parts)
 
 
@@ -101,16 +135,28 @@ def verify(net: nn.Module, pairs: PairList) -> Verification:
     embeddings = embed(net, pairs.images)
     scores = (embeddings[pairs.left] * embeddings[pairs.right]).sum(1).double().numpy()
     accuracies, thresholds = ten_fold(scores, pairs.same, pairs.fold)
+    sizes = np.array([np.sum(pairs.fold == fold) for fold in np.unique(pairs.fold)])
     impostors = scores[~pairs.same]
     return Verification(
         name=pairs.name,
         pairs=len(scores),
         accuracy=float(accuracies.mean()),
+        interval=wilson_interval(round(float((accuracies * sizes).sum())), len(scores)),
         accuracy_std=float(accuracies.std()),
         threshold=float(thresholds.mean()),
         impostor_mean=float(impostors.mean()),
         impostor_std=float(impostors.std()),
         genuine_mean=float(scores[pairs.same].mean()),
+    )
+
+
+def summary(name: str, result: Verification) -> str:
+    """A line about a result."""
+    low, high = result.interval
+    return (
+        f"{name} {result.name}: {100 * result.accuracy:.2f} % of {result.pairs} pairs "
+        f"({100 * low:.2f} to {100 * high:.2f}), threshold {result.threshold:.3f}, "
+        f"impostors {result.impostor_mean:.3f} +- {result.impostor_std:.3f}, genuine {result.genuine_mean:.3f}"
     )
 
 

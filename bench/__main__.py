@@ -1,0 +1,5 @@
+"""``python -m bench``: what torchrun starts."""
+
+from bench.cli import main
+
+main(prog_name="bench")

@@ -1,0 +1,50 @@
+"""Files that are whole or not there, and checkpoints that belong to one run."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench import DataError
+
+
+def replace(path: Path, write: Callable[[Path], Any]) -> None:
+    """Let ``write`` fill a file beside ``path``, then rename it: ``path`` is the old file or the whole new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        write(beside)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_checkpoint(path: Path, run: Mapping[str, str], content: Mapping[str, Any]) -> None:
+    """Store the state of a run. ``run`` names it: what it is (``recipe``, ``data``) to its digest."""
+    replace(path, lambda beside: torch.save({**content, "run": dict(run)}, beside))
+
+
+def read_checkpoint(path: Path, run: Mapping[str, str]) -> dict[str, Any] | None:
+    """The state of a run, on the CPU; none without a file. Nothing is unpickled but tensors and plain values.
+
+    `DataError` when the file is damaged or of another run.
+    """
+    if not path.exists():
+        return None
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        found = dict(content["run"])
+    except (OSError, EOFError, RuntimeError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
+        raise DataError(f"{path}: expected a checkpoint ({error}); delete it to start anew") from None
+    for what, digest in run.items():
+        if found.get(what) != digest:
+            raise DataError(
+                f"{path}: belongs to another {what} ({found.get(what)}), expected {digest}; "
+                "delete it to start anew, or choose another --work"
+            )
+    return content

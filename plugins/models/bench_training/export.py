@@ -1,0 +1,70 @@
+"""Weights files and their model cards: rounded, written, checked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from .checkpoints import replace
+
+
+def half_weights(net: nn.Module) -> dict[str, Tensor]:
+    """The network's state with floats rounded to half precision, contiguous, on the CPU.
+
+    Raises ValueError when a value does not fit into half precision.
+    """
+    out = {}
+    for name, value in net.state_dict().items():
+        rounded = value.half() if value.is_floating_point() else value
+        if not torch.isfinite(rounded).all():
+            raise ValueError(f"{name}: expected values that fit into half precision, got up to {value.abs().max():g}")
+        out[name] = rounded.cpu().contiguous().clone()
+    return out
+
+
+def full_weights(net: nn.Module) -> dict[str, Tensor]:
+    """The network's state as it is, contiguous, on the CPU."""
+    return {name: value.cpu().contiguous().clone() for name, value in net.state_dict().items()}
+
+
+def write_model(
+    weights: Mapping[str, Tensor], card: Mapping[str, Any], weights_dir: Path, metadata: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Write `<name>.safetensors`, then `<name>.json` with its size and sha256; returns the completed card.
+
+    ``metadata`` goes into the head of the safetensors file, beside the name.
+    """
+    path = weights_dir / f"{card['name']}.safetensors"
+    content = save(dict(weights), metadata={"model": str(card["name"]), **(metadata or {})})
+    replace(path, lambda beside: beside.write_bytes(content))
+    complete = {**card, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    text = json.dumps(complete, indent=2, default=str) + "\n"
+    replace(path.with_suffix(".json"), lambda beside: beside.write_text(text, encoding="utf-8"))
+    written: dict[str, Any] = json.loads(text)
+    return written
+
+
+def read_card(weights_dir: Path, name: str) -> dict[str, Any]:
+    """The card that `write_model` has written."""
+    card: dict[str, Any] = json.loads((weights_dir / f"{name}.json").read_text(encoding="utf-8"))
+    return card
+
+
+def check_file(card_path: Path) -> Path:
+    """The weights beside a card. Raises ValueError unless they have its size and sha256."""
+    card = json.loads(card_path.read_text(encoding="utf-8"))
+    path = card_path.with_suffix(".safetensors")
+    content = path.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    if (len(content), digest) != (card["bytes"], card["sha256"]):
+        raise ValueError(
+            f"{path}: expected {card['bytes']} bytes with sha256 {card['sha256']}, got {len(content)} with {digest}"
+        )
+    return path

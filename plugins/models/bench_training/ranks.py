@@ -1,0 +1,74 @@
+"""One process, or several that torch's own launcher has started:
+
+    torchrun --nproc-per-node 4 -m bench train suites/casia.toml
+
+Every process takes an equal share of each batch, and gradients are averaged, so weights are the same everywhere.
+The first process alone logs, validates and writes.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+
+from bench import SuiteError
+
+_PATIENCE = timedelta(hours=4)  # the first process draws faces and validates while the others wait
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranks:
+    """This process among ``world`` of them: ``rank`` over all machines, ``local`` on this one."""
+
+    rank: int = 0
+    world: int = 1
+    local: int = 0
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that logs, validates and writes."""
+        return self.rank == 0
+
+    def share(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """This process's part of the rows of a batch; its length must be a multiple of ``world``."""
+        size = len(rows) // self.world
+        return rows[self.rank * size : (self.rank + 1) * size]
+
+    def wait(self) -> None:
+        """Return when every process has come here."""
+        if self.world > 1:
+            dist.barrier(device_ids=[self.local] if self.device.type == "cuda" else None)
+
+
+def join() -> Ranks:
+    """This process among those that torchrun has started, connected to them; alone without torchrun."""
+    cuda = torch.cuda.is_available()
+    if not dist.is_torchelastic_launched() or os.environ["WORLD_SIZE"] == "1":
+        return Ranks(device=torch.device("cuda" if cuda else "cpu"))
+    rank, world, local = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
+    if cuda and local >= torch.cuda.device_count():
+        raise SuiteError(
+            f"expected at most one process for each of the {torch.cuda.device_count()} GPUs of this machine, found "
+            f"process {local + 1}; start torchrun with a smaller --nproc-per-node"
+        )
+    device = torch.device("cuda", local) if cuda else torch.device("cpu")
+    if not dist.is_initialized():
+        if cuda:
+            torch.cuda.set_device(device)
+        dist.init_process_group("nccl" if cuda else "gloo", timeout=_PATIENCE, device_id=device if cuda else None)
+        atexit.register(dist.destroy_process_group)
+    return Ranks(rank=rank, world=world, local=local, device=device)
+
+
+def require_one_process(who: str) -> None:
+    """`SuiteError` when several processes are about to do what one does."""
+    if dist.is_torchelastic_launched() and os.environ["WORLD_SIZE"] != "1":
+        raise SuiteError(f"{who} is trained by one process; start it without torchrun")
