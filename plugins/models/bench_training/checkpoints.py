@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -37,10 +38,15 @@ def read_checkpoint(path: Path, run: Mapping[str, str]) -> dict[str, Any] | None
     if not path.exists():
         return None
     try:
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # about files that this module never wrote: they are refused below
+            warnings.simplefilter("ignore")
+            content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         found = dict(content["run"])
-    except (OSError, EOFError, RuntimeError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
-        raise DataError(f"{path}: expected a checkpoint ({error}); delete it to start anew") from None
+    except (OSError, EOFError, RuntimeError, KeyError, TypeError, ValueError, pickle.UnpicklingError):
+        raise DataError(
+            f"{path}: expected a checkpoint of tensors and plain values, found a damaged or foreign file; "
+            "delete it to start anew"
+        ) from None
     for what, digest in run.items():
         if found.get(what) != digest:
             raise DataError(

@@ -146,7 +146,9 @@ def _begin_phase(run: Run, state: State | None, phase: int) -> State:
     if len(classes) != wanted:
         length = float(classes.norm(dim=1).mean())
         classes = _mean_classes(run, net, run.config.phases[phase], wanted, length)
-    return _state(run, net, classes, Position(phase, 0), state.worlds)
+    begun = _state(run, net, classes, Position(phase, 0), state.worlds)
+    begun.scaler.load_state_dict(state.scaler.state_dict())
+    return begun
 
 
 def _batches(run: Run, position: Position) -> Iterator[tuple[Tensor, Tensor]]:
