@@ -23,10 +23,13 @@ from bench_facenets.pixels import Pixels, with_parameters
 from bench_facenets.places import given_weights, named_weights
 
 if TYPE_CHECKING:
+    import click
+
+    from bench.training import TrainingJob
     from bench_facenets.building import Source
     from bench_facenets.card import Card
 
-__all__ = ["FaceNet", "NamedNet", "OnnxModel", "TorchModule", "bench_models"]
+__all__ = ["FaceNet", "NamedNet", "OnnxModel", "TorchModule", "bench_commands", "bench_models"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,19 +122,12 @@ class FaceNet(Model):
             return building.load(self, probe.card(self, fresh=True))
 
     def status(self) -> DataStatus:
-        """What ``bench models status`` shows; the network is not loaded for it."""
-        from bench_facenets.probe import kept_card, place
-
+        """What ``bench models status`` shows; `DataError` for weights that are there and cannot be used."""
         try:
-            where = self.weights()
-            card = kept_card(place(self))
+            where, card = str(self.weights()), self.card()
         except MissingDataError as error:
             return DataStatus(missing=str(error))
-        except DataError as error:
-            return DataStatus(where=str(where), notes=(str(error),))
-        if card is None:
-            return DataStatus(where=str(where), notes=("not loaded yet: bench models check shows what it is",))
-        return DataStatus(where=str(where), layout=card.layout, notes=(f"license: {card.license}", *card.warnings))
+        return DataStatus(where=where, layout=card.layout, notes=(f"license: {card.license}", *card.warnings))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +137,7 @@ class NamedNet(FaceNet):
 
     architecture: ClassVar[str]
     name: ClassVar[str]
+    loss: ClassVar[str] = "arcface"  #: of ``bench train``, unless the recipe says otherwise
 
     def weights(self) -> Path:
         """The weights file; `MissingDataError` says which names were looked for, and where."""
@@ -161,6 +158,12 @@ class NamedNet(FaceNet):
         from bench_facenets.building import named
 
         return named(self)
+
+    def train(self, job: TrainingJob) -> Mapping[str, Any]:
+        """Train the network, by the code that made the zoo; returns its model card."""
+        from bench_facenets.train_facenets import train_facenet
+
+        return train_facenet(self.name, self.architecture, self.loss, job)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,6 +191,7 @@ class Ir50SphereFace(NamedNet):
 
     name = "ir50-sphereface"
     architecture = "ir50"
+    loss = "sphereface"
     stands_in_for = "IR50-SphereFace"
     stand_in = "zoo-ir-sphereface"
 
@@ -198,6 +202,7 @@ class Ir50Softmax(NamedNet):
 
     name = "ir50-softmax"
     architecture = "ir50"
+    loss = "softmax"
     stands_in_for = "IR50-Softmax"
     stand_in = "zoo-ir-softmax"
 
@@ -324,3 +329,11 @@ MODELS: Mapping[str, type[FaceNet]] = {
 def bench_models() -> Mapping[str, type[Model]]:
     """The paper's networks from public checkpoints, torch modules, ONNX files."""
     return MODELS
+
+
+@hookimpl
+def bench_commands() -> Mapping[str, click.Command]:
+    """``bench models check``."""
+    from bench_facenets.commands import check
+
+    return {"models check": check}
