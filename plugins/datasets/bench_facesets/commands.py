@@ -1,0 +1,37 @@
+"""``bench data convert`` and ``bench data unpack``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("convert")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("target", metavar="OUT.parquet", type=click.Path(path_type=Path))
+def convert(source: Path, target: Path) -> None:
+    """Write SOURCE (a .bin, .rec, image folder, original layout or Parquet) as one Parquet file.
+
+    Images are kept byte for byte, with people, pairs and folds. Put it into a data folder under the set's name, such
+    as lfw.parquet, or name it in a suite: {plugin = "face-set", path = "OUT.parquet"}.
+    """
+    from bench import DataError
+    from bench_facesets import parquet, places
+
+    if target.suffix != ".parquet":
+        raise DataError(f"{target}: expected a name that ends in .parquet")
+    found = places.open_set(source, places.detect(source))
+    parquet.write(found, target)
+    pairs = "" if found.pairs is None else f", {len(found.pairs)} pairs"
+    click.echo(f"{target}: {len(found.encoded)} images{pairs} ({found.layout})")
+
+
+@click.command("unpack")
+@click.argument("archive", type=click.Path(path_type=Path))
+@click.argument("target", metavar="DST", type=click.Path(path_type=Path))
+def unpack(archive: Path, target: Path) -> None:
+    """Unpack ARCHIVE (zip or tar) into the new folder DST; nothing can leave it."""
+    from bench_facesets import archives
+
+    click.echo(f"{target}: {archives.unpack(archive, target)} files")

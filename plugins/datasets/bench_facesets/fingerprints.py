@@ -1,0 +1,73 @@
+"""Digests of data sets: of a file its sha256, of several files a sha256 over their names and contents.
+
+Hashing a large set takes a while, so digests of files are remembered, by path, size and time of change, in
+``$XDG_CACHE_HOME/face-privacy-bench/fingerprints/`` (by default below ``~/.cache``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench import DataError
+from bench.provenance import file_sha256
+
+MAX_REMEMBERED_BYTES = 2**30
+
+
+def _memory(root: Path) -> Path:
+    """Where the digests of the files below a folder are remembered."""
+    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    name = hashlib.sha256(str(root).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    return Path(home).expanduser() / "face-privacy-bench" / "fingerprints" / f"{name}.json"
+
+
+def fingerprint(root: Path, files: Sequence[Path]) -> str:
+    """The digest of files; of one alone its sha256, whatever its name."""
+    place = _memory(root)
+    known = _recall(place)
+    found: dict[str, list[int | str]] = {}
+    for path in files:
+        try:
+            stat = path.stat()
+        except OSError as error:
+            raise DataError(f"{path}: expected a readable file: {error.strerror}") from None
+        stamp = [stat.st_size, stat.st_mtime_ns]
+        before = known.get(str(path))
+        digest = before[2] if isinstance(before, list) and before[:2] == stamp and len(before) == 3 else None
+        found[str(path)] = [*stamp, digest if isinstance(digest, str) else file_sha256(path)]
+    if any(known.get(name) != entry for name, entry in found.items()):
+        _remember(place, {**known, **found})
+    if len(files) == 1:
+        return str(found[str(files[0])][2])
+    total = hashlib.sha256()
+    for path in sorted(files):
+        relative = os.path.relpath(path, root)
+        total.update(f"{relative}\0{found[str(path)][2]}\n".encode("utf-8", "surrogateescape"))
+    return total.hexdigest()
+
+
+def _recall(place: Path) -> dict[str, object]:
+    try:
+        if place.stat().st_size > MAX_REMEMBERED_BYTES:
+            return {}
+        known = json.loads(place.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}  # nothing is remembered, or nothing that can be read: the files are hashed again
+    return known if isinstance(known, dict) else {}
+
+
+def _remember(place: Path, entries: dict[str, object]) -> None:
+    """Keep digests for the next time. A folder that cannot be written to (a read-only home, a full disk) costs time,
+    never a result: then the files are hashed again."""
+    with contextlib.suppress(OSError):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=place.parent, prefix=".new-")
+        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape") as file:
+            json.dump(entries, file)
+        os.replace(temporary, place)

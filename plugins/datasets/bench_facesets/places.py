@@ -1,0 +1,147 @@
+"""Where data sets are looked for, and which reader reads what is found there.
+
+Known names are looked for in every folder of ``$BENCH_DATA``, in order; a folder may also be the set itself, or hold
+the ``.bin`` files in a folder ``bin``.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import DataError, MissingDataError
+from bench_facesets import folders, insightface_bin, parquet, protocols, recordio
+from bench_facesets.collection import Collection
+
+VARIABLE = "BENCH_DATA"
+
+Reader = Callable[[Path], Collection]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Names:
+    """The names under which a set is known: files, and folders of the original layout."""
+
+    files: tuple[str, ...]
+    folders: tuple[str, ...]
+    reader: str
+
+    def words(self) -> str:
+        """The names in words."""
+        return ", ".join([*self.files, *(f"{f}/" for f in self.folders)])
+
+
+KNOWN = {
+    "lfw": Names(
+        files=("lfw.bin", "lfw.parquet"),
+        folders=("lfw", "LFW", "lfw-deepfunneled", "lfw_funneled"),
+        reader="lfw",
+    ),
+    "agedb30": Names(
+        files=("agedb_30.bin", "agedb30.bin", "agedb30.parquet", "agedb_30.parquet"),
+        folders=("AgeDB", "agedb", "agedb30", "agedb_30"),
+        reader="agedb30",
+    ),
+    "calfw": Names(files=("calfw.bin", "calfw.parquet"), folders=("calfw", "CALFW"), reader="calfw"),
+    "cfp-ff": Names(
+        files=("cfp_ff.bin", "cfp-ff.parquet", "cfp_ff.parquet"),
+        folders=("cfp-dataset", "cfp", "CFP", "cfp-ff", "cfp_ff"),
+        reader="cfp-ff",
+    ),
+    "casia-webface": Names(
+        files=("casia-webface.parquet", "casia_webface.parquet"),
+        folders=("casia-webface", "CASIA-WebFace", "casia_webface", "faces_webface_112x112", "casia"),
+        reader="people",
+    ),
+}
+
+
+def data_folders() -> list[Path]:
+    """The folders of ``$BENCH_DATA``."""
+    return [Path(p).expanduser() for p in os.environ.get(VARIABLE, "").split(os.pathsep) if p]
+
+
+def _candidates(names: Names) -> Iterator[tuple[Path, str]]:
+    """Every place where a set could be, with its reader."""
+    for folder in data_folders():
+        for place in (folder, folder / "bin"):
+            for name in names.files:
+                yield place / name, "bin" if name.endswith(".bin") else "parquet"
+        for name in names.folders:
+            for file in names.files:
+                yield folder / name / file, "bin" if file.endswith(".bin") else "parquet"
+            yield folder / name, names.reader
+
+
+def find(name: str) -> tuple[Path, str]:
+    """Where a set lies, and which reader it needs; `MissingDataError` says where it was looked for."""
+    names = KNOWN[name]
+    for path, reader in _candidates(names):
+        if path.is_file() or (path.is_dir() and reader == names.reader):
+            return path, reader
+    for folder in data_folders():  # the set itself, rather than a folder that holds it
+        if folder.is_dir() and name in protocols.detect(folder):
+            return folder, name
+    searched = ", ".join(map(str, data_folders()))
+    if not searched:
+        raise MissingDataError(
+            f"{name}: no folder of data sets is given; set {VARIABLE} (or --data-dir) to a folder that has one of: "
+            f"{names.words()}"
+        )
+    raise MissingDataError(f"{name}: not found in {searched}; put one of these there: {names.words()}")
+
+
+def detect(path: Path) -> str:
+    """The reader for a path of the user's own."""
+    if not path.exists():
+        raise MissingDataError(f"{path}: there is no such file or folder; correct the parameter path")
+    if path.is_file():
+        reader = {".bin": "bin", ".parquet": "parquet", ".rec": "people"}.get(path.suffix.lower())
+        if reader is None:
+            raise DataError(f"{path}: expected a folder, .bin, .parquet or .rec, found a file of another kind")
+        return reader
+    if found := list(protocols.detect(path)):
+        return found[0]
+    if any(f.suffix == ".parquet" for f in path.iterdir()):
+        return "parquet"
+    return "people"
+
+
+def _people(path: Path) -> Collection:
+    """A folder of people, or of ``train.rec`` and ``train.idx``."""
+    if path.is_file():
+        return recordio.read(path)
+    for name in ("train.rec", *sorted(f.name for f in path.iterdir() if f.suffix == ".rec")):
+        if (path / name).is_file():
+            return recordio.read(path / name)
+    if any(f.suffix == ".parquet" for f in path.iterdir()):
+        return parquet.read(path)
+    inner = [f for f in path.iterdir() if f.is_dir() and not f.name.startswith(".")]
+    if len(inner) == 1 and any(f.is_dir() for f in inner[0].iterdir()):  # unpacked into a folder of its own
+        return folders.read(inner[0])
+    return folders.read(path)
+
+
+_READERS: dict[str, Reader] = {
+    "bin": insightface_bin.read,
+    "parquet": parquet.read,
+    "people": _people,
+    **protocols.READERS,
+}
+
+
+def open_set(path: Path, reader: str) -> Collection:
+    """Read what lies at a path. Remembered within the process while the path's own time and size stay the same."""
+    try:
+        stat = path.stat()
+        return _opened(path, reader, stat.st_mtime_ns, stat.st_size)
+    except OSError as error:
+        raise DataError(f"{path}: expected a readable file or folder: {error.strerror}") from None
+
+
+@functools.lru_cache(maxsize=4)
+def _opened(path: Path, reader: str, changed: int, size: int) -> Collection:
+    return _READERS[reader](path)
