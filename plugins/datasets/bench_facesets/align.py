@@ -26,12 +26,12 @@ def similarity(landmarks: NDArray[np.float64]) -> NDArray[np.float64]:
     Umeyama (1991); in the plane, a scaling with a rotation is one complex factor. `DataError` when the landmarks are
     not finite or all the same point.
     """
-    points, target = (np.asarray(xy, dtype=np.float64) @ (1, 1j) for xy in (landmarks, TEMPLATE))
+    xy = np.asarray(landmarks, dtype=np.float64)
+    if not np.isfinite(xy).all() or (xy == xy[0]).all():
+        raise DataError(f"expected five landmarks of a face, found {xy.round(1).tolist()}")
+    points, target = xy @ (1, 1j), TEMPLATE @ (1, 1j)
     centred = points - points.mean()
-    spread = np.vdot(centred, centred).real
-    factor = np.vdot(centred, target) / spread if spread > 0 else np.nan
-    if not np.isfinite(factor) or factor == 0:
-        raise DataError(f"expected five landmarks of a face, found {np.asarray(landmarks).round(1).tolist()}")
+    factor = np.vdot(centred, target) / np.vdot(centred, centred).real
     shift = target.mean() - factor * points.mean()
     return np.array([[factor.real, -factor.imag, shift.real], [factor.imag, factor.real, shift.imag]])
 
@@ -49,11 +49,12 @@ def crop(image: NDArray[np.uint8], landmarks: NDArray[np.float64]) -> NDArray[np
     back = np.linalg.inv(matrix[:, :2])
     rows, columns = np.mgrid[:SIZE, :SIZE]
     x, y = np.tensordot(back, np.stack([columns, rows]) - matrix[:, 2, None, None], axes=1)
+    where = np.stack([y, x]).round(6)  # so that no error of rounding puts the image's edge outside of it
     channels = [
-        map_coordinates(image[..., channel], [y, x], output=np.float64, order=1, mode="constant")
-        for channel in range(3)
+        map_coordinates(image[..., channel], where, output=np.float64, order=1, mode="constant") for channel in range(3)
     ]
-    return np.rint(np.stack(channels, axis=-1)).astype(np.uint8)
+    pixels: NDArray[np.uint8] = np.rint(np.stack(channels, axis=-1)).astype(np.uint8)
+    return pixels
 
 
 def displacement(landmarks: NDArray[np.float64]) -> float:

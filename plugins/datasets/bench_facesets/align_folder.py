@@ -15,6 +15,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 
-from bench import BenchError, DataError, MissingDataError, StorageError, __version__
+from bench import DataError, MissingDataError, StorageError, __version__
 from bench.cache import write_atomically
 from bench_facesets.align import SIZE, TEMPLATE, crop, displacement
 from bench_facesets.detect import Detector, Face, subject_of
@@ -68,8 +69,8 @@ class Tally:
         return dict(sorted(Counter(m.reason for m in self.missing).items()))
 
 
-class _NoFaceError(DataError):
-    """An image whose face was not found; the reason, and what was found instead."""
+class _NoCropError(DataError):
+    """An image that gets no crop; the reason in two words, and what was found."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
@@ -91,18 +92,19 @@ def align_folder(
     `DataError` when the folders cannot be used, `StorageError` when the target cannot be written.
     """
     source, target = check_folders(source, target)
-    images = sorted(_images(source))[:limit]
+    images = _images(source, limit)
     settings = {
-        "source": str(source),
+        "source": _printable(source),
         "detector": detector.name,
         "min_score": min_score,
         "template": TEMPLATE.tolist(),
         "size": [SIZE, SIZE],
     }
     with _claimed(target):
-        if overwrite:
-            _forget(source, target, settings)
-        _check_manifest(target, settings)
+        _check_manifest(target, {"source": settings["source"]} if overwrite else settings)
+        if overwrite:  # before the new manifest: an interruption leaves nothing mixed
+            for image in _images(source):
+                (target / _crop_of(image)).unlink(missing_ok=True)
         about = {"bench": __version__, **settings, "limit": limit}
         _write_manifest(target, {**about, "complete": False})
         tally = Tally(images=len(images))
@@ -121,9 +123,8 @@ def check_folders(source: Path, target: Path) -> tuple[Path, Path]:
         raise DataError(f"{source}: {_BIN}")
     source, target = source.resolve(), target.resolve()
     if not source.is_dir():
-        raise MissingDataError(
-            f"{source}: expected a folder of images, found {'a file' if source.exists() else 'none'}"
-        )
+        what = "a file" if source.exists() else "nothing"
+        raise MissingDataError(f"{source}: expected a folder of images, found {what}")
     if target.is_relative_to(source) or source.is_relative_to(target):
         raise DataError(
             f"{target}: expected a folder apart from {source}, so that crops and originals are never mixed; "
@@ -140,9 +141,9 @@ _BIN = (
 )
 
 
-def _images(source: Path) -> list[Path]:
-    """The images below a folder, relative to it; `DataError` when there are none."""
-    found = [path.relative_to(source) for path in images_below(source, source, _DEPTH)]
+def _images(source: Path, limit: int | None = None) -> list[Path]:
+    """The images below a folder, relative to it, in order of their names; `DataError` when there are none."""
+    found = [path.relative_to(source) for path in islice(images_below(source, source, _DEPTH), limit)]
     if not found:
         if any(entry.name.lower().endswith(".bin") for entry in entries(source, source)):
             raise DataError(f"{source}: expected images; {_BIN}")
@@ -160,6 +161,11 @@ def _with_namesakes(images: list[Path]) -> Iterator[tuple[Path, Path | None]]:
 
 def _crop_of(image: Path) -> Path:
     return image.with_suffix(".png")
+
+
+def _printable(path: Path) -> str:
+    """A path for people; a name that is no UTF-8 with its bytes written out."""
+    return path.as_posix().encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 @contextlib.contextmanager
@@ -204,17 +210,6 @@ def _read_manifest(path: Path) -> Mapping[str, Any]:
     return before
 
 
-def _forget(source: Path, target: Path, settings: Mapping[str, Any]) -> None:
-    """Remove every crop of the source, then the manifest: in this order, an interruption leaves nothing mixed."""
-    path = target / MANIFEST
-    if path.exists():
-        _check_manifest(target, {"source": settings["source"]})
-        for image in _images(source):
-            (target / _crop_of(image)).unlink(missing_ok=True)
-        for name in (REPORT, MANIFEST):
-            (target / name).unlink(missing_ok=True)
-
-
 def _align_one(
     source: Path,
     target: Path,
@@ -228,18 +223,16 @@ def _align_one(
     out = target / _crop_of(path)
     try:
         if taken is not None:
-            raise _NoFaceError("name taken", f"the crop of {taken.as_posix()} has the same name")
+            raise _NoCropError("name taken", f"the crop of {_printable(taken)} has the same name")
         if out.exists():
             tally.kept += 1
             return
         image = _read(source / path)
         face = _subject(detector.detect(image), image.shape[:2], min_score)
         pixels = crop(image, face.landmarks)
-    except _NoFaceError as error:
-        tally.missing.append(NotFound(path=path.as_posix(), reason=error.reason, detail=str(error)))
     except DataError as error:
-        detail = str(error).removeprefix(f"{source / path}: ")
-        tally.missing.append(NotFound(path=path.as_posix(), reason="unreadable", detail=detail))
+        reason = error.reason if isinstance(error, _NoCropError) else "no face"  # landmarks that are none
+        tally.missing.append(NotFound(path=_printable(path), reason=reason, detail=str(error)))
     else:
         _write_png(out, pixels)
         tally.made += 1
@@ -247,9 +240,13 @@ def _align_one(
 
 
 def _read(path: Path) -> NDArray[np.uint8]:
-    """An image ``(h, w, 3)``, turned upright where the camera says how it was held."""
-    data = read_bytes(path, MAX_ITEM_BYTES, "an image")
-    image = Image.fromarray(np.ascontiguousarray(decode(data, str(path), size=None).transpose(1, 2, 0)))
+    """An image ``(h, w, 3)``, turned upright where the camera says how it was held; `_NoCropError` when damaged."""
+    try:
+        data = read_bytes(path, MAX_ITEM_BYTES, "an image")
+        pixels = decode(data, str(path), size=None)
+    except DataError as error:
+        raise _NoCropError("unreadable", str(error).removeprefix(f"{path}: ")) from None
+    image = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
     with warnings.catch_warnings(), contextlib.suppress(Exception):  # a damaged note of the camera says nothing
         warnings.simplefilter("ignore")
         with Image.open(io.BytesIO(data)) as header:
@@ -259,14 +256,14 @@ def _read(path: Path) -> NDArray[np.uint8]:
 
 
 def _subject(faces: Any, size: tuple[int, int], min_score: float) -> Face:
-    """The face that the image is of; `_NoFaceError` when there is none, or several alike."""
+    """The face that the image is of; `_NoCropError` when there is none, or several alike."""
     sure = [face for face in faces if face.score >= min_score]
     if not sure:
         best = max((face.score for face in faces), default=None)
-        raise _NoFaceError("no face", "nothing" if best is None else f"at best a score of {best:.2f}")
+        raise _NoCropError("no face", "nothing" if best is None else f"at best a score of {best:.2f}")
     face = subject_of(sure, size)
     if face is None:
-        raise _NoFaceError("several", f"{len(sure)} faces, and none stands out as large and central")
+        raise _NoCropError("several", f"{len(sure)} faces, and none stands out as large and central")
     return face
 
 

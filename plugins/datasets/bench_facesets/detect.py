@@ -52,7 +52,7 @@ def subject_of(faces: Sequence[Face], size: tuple[int, int]) -> Face | None:
     def weight(face: Face) -> float:
         left, top, right, bottom = face.box
         off = np.hypot(*((left + right) / 2, (top + bottom) / 2) - middle) / np.hypot(*size) * 2
-        return max(0.0, right - left) * max(0.0, bottom - top) * max(0.0, 1 - off)
+        return max(0.0, right - left) * max(0.0, bottom - top) * max(0.0, 1 - float(off))
 
     def apart(face: Face, other: Face) -> bool:
         left, top, right, bottom = other.box
@@ -95,7 +95,8 @@ class MtcnnDetector:
         rows = np.asarray(found, dtype=np.float64).reshape(-1, 16)
 
         def original(points: NDArray[np.float64]) -> NDArray[np.float64]:
-            return (points - margin + 0.5) * (width / size[0], height / size[1]) - 0.5
+            ratio = np.array([width / size[0], height / size[1]])
+            return np.asarray((points - margin + 0.5) * ratio - 0.5)
 
         faces = []
         for row in rows:
