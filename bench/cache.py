@@ -1,7 +1,8 @@
 """Content-addressed artifacts: written beside and renamed, checksummed, verified when read.
 
-An artifact is a folder ``<root>/<key[:2]>/<key>/`` with ``tensors.safetensors`` (arrays), ``<name>.parquet`` (tables)
-and, written last, ``manifest.json`` (checksums, who made it, seconds, memory). A folder without a valid manifest does
+An artifact is a folder ``<root>/<key[:2]>/<key>/`` with ``tensors.safetensors`` (arrays), ``<name>.npy`` (images that
+were written piece by piece and are mapped, not loaded, when they are read), ``<name>.parquet`` (tables) and, last,
+``manifest.json`` (checksums, who made it, seconds, memory). A folder without a valid manifest does
 not exist; a damaged one is removed and made again.
 """
 
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from bench.errors import StorageError
+from bench.types import LazyImages
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,14 +32,19 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 TENSORS = "tensors.safetensors"
+_PIECE = 256  # images that are decoded and written at a time
 _REQUIRED = {"files", "facts", "seconds", "peak_mb", "device"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Artifact:
-    """What a stage makes: named arrays, named tables, and small facts."""
+    """What a stage makes: named arrays, images that are written piece by piece, named tables, and small facts.
+
+    When it is read, ``tensors`` holds the images too, mapped from their files.
+    """
 
     tensors: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
+    streams: Mapping[str, LazyImages] = field(default_factory=dict)
     tables: Mapping[str, pa.Table] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
 
@@ -79,8 +86,7 @@ class Cache:
         for name, digest in manifest["files"].items():
             path = self.folder(key) / name
             try:
-                with path.open("rb") as file:
-                    found = hashlib.file_digest(file, "sha256").hexdigest()
+                found = _sha256(path)
             except OSError as error:
                 raise DamagedError(f"{path}: {error.strerror}") from None
             if found != digest:
@@ -89,14 +95,18 @@ class Cache:
 
     def read(self, key: str) -> Artifact:
         """A verified artifact."""
+        import numpy as np
         import pyarrow.parquet as pq
         from safetensors.numpy import load_file
 
         manifest = self.verify(key)
         folder = self.folder(key)
         names = list(manifest["files"])
+        loaded = load_file(folder / TENSORS) if TENSORS in names else {}
+        streamed = [n for n in names if n.endswith(".npy")]
+        mapped = {n.removesuffix(".npy"): np.load(folder / n, mmap_mode="r", allow_pickle=False) for n in streamed}
         return Artifact(
-            tensors=load_file(folder / TENSORS) if TENSORS in names else {},
+            tensors={**loaded, **mapped},
             tables={n.removesuffix(".parquet"): pq.read_table(folder / n) for n in names if n.endswith(".parquet")},
             facts=manifest["facts"],
         )
@@ -112,11 +122,13 @@ class Cache:
         beside = self.root / "tmp" / f"{key[:16]}-{uuid.uuid4().hex[:8]}"
         try:
             beside.mkdir(parents=True)
-            if artifact.tensors or not artifact.tables:  # nothing learnt is an artifact too
+            for name, images in artifact.streams.items():
+                _write_stream(beside / f"{name}.npy", images)
+            if artifact.tensors or not (artifact.tables or artifact.streams):  # nothing learnt is an artifact too
                 save_file({k: np.asarray(v, order="C") for k, v in artifact.tensors.items()}, beside / TENSORS)
             for name, table in artifact.tables.items():
                 pq.write_table(table, beside / f"{name}.parquet")
-            files = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(beside.iterdir())}
+            files = {p.name: _sha256(p) for p in sorted(beside.iterdir())}
             manifest = {**about, "key": key, "facts": dict(artifact.facts), "files": files}
             write_atomically(beside / MANIFEST, json.dumps(manifest, indent=1, allow_nan=False))
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -175,6 +187,22 @@ class Cache:
             write_atomically(
                 self.root / "costs.json", json.dumps({**self.costs(), **measured}, indent=1, sort_keys=True)
             )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write_stream(path: Path, images: LazyImages) -> None:
+    """Decode and write images a piece at a time. Written, not mapped: a full disk is then an error, not a crash."""
+    import numpy as np
+
+    header = {"descr": np.lib.format.dtype_to_descr(images.dtype), "fortran_order": False, "shape": tuple(images.shape)}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for start in range(0, len(images), _PIECE):
+            file.write(np.ascontiguousarray(images[start : start + _PIECE]).data)
 
 
 def write_atomically(path: Path, text: str) -> None:

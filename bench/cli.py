@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import click
 
 from bench import __version__
 from bench.errors import BenchError
+from bench.places import DATA, WEIGHTS, prepend
 
 if TYPE_CHECKING:
     from bench.session import Folders
@@ -63,6 +65,49 @@ _device = click.option(
 )
 
 
+def _looking_in(variable: str) -> Callable[[click.Context, click.Parameter, Path | None], None]:
+    return lambda ctx, param, folder: prepend(variable, folder)
+
+
+_folder = click.Path(path_type=Path, exists=True, file_okay=False)
+
+
+def _places(command: Any) -> Any:
+    """The options that say where real data and weights are."""
+    weights = click.option(
+        "--weights-dir",
+        type=_folder,
+        callback=_looking_in(WEIGHTS),
+        expose_value=False,
+        metavar="DIR",
+        help="Look for weights in DIR first, then in $BENCH_WEIGHTS and in weights/ of the data folders.",
+    )
+    data = click.option(
+        "--data-dir",
+        type=_folder,
+        callback=_looking_in(DATA),
+        expose_value=False,
+        metavar="DIR",
+        help="Look for data sets in DIR first, then in $BENCH_DATA.",
+    )
+    return data(weights(command))
+
+
+_mode = click.option(
+    "--data",
+    "mode",
+    type=click.Choice(["auto", "real", "stand-in"]),
+    help="Where files of data or weights are missing: use synthetic stand-ins (auto), or stop (real).",
+)
+_include_faces = click.option(
+    "--include-faces", is_flag=True, help="Show faces of real data sets in the report, with their license notes."
+)
+
+
+def _with_mode(overrides: tuple[str, ...], mode: str | None) -> tuple[str, ...]:
+    return (*overrides, f'suite.data="{mode}"') if mode else overrides
+
+
 def _folders(out: Path) -> Folders:
     from bench.session import Folders
 
@@ -75,10 +120,21 @@ def _folders(out: Path) -> Folders:
 @_set
 @_out
 @_device
+@_mode
+@_places
+@_include_faces
 @click.option("--fresh", is_flag=True, help="Compute everything again, also what is cached.")
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Worker processes (default: one per core).")
 def run(
-    suite: Path, pairs: int | None, overrides: tuple[str, ...], out: Path, device: str, fresh: bool, workers: int | None
+    suite: Path,
+    pairs: int | None,
+    overrides: tuple[str, ...],
+    out: Path,
+    device: str,
+    mode: str | None,
+    include_faces: bool,
+    fresh: bool,
+    workers: int | None,
 ) -> None:
     """Run SUITE and write its report. An interrupted run goes on where it stopped."""
     from bench import console, session
@@ -86,12 +142,13 @@ def run(
     from bench.store import Results
 
     folders = _folders(out)
-    plan = session.plan_suite(suite, folders, device, overrides, pairs)
+    plan = session.plan_suite(suite, folders, device, _with_mode(overrides, mode), pairs)
+    console.show_stand_ins(plan)
     with console.Progress(plan) as progress:
         folder, outcomes = session.run_plan(plan, folders, progress.on_event, fresh=fresh, workers=workers)
     results = Results(folder)
     page = folders.reports / plan.suite.name / "index.html"
-    report = write_report(results, page, session.report_sections(results))
+    report = write_report(results, page, session.report_sections(results), include_real_faces=include_faces)
     console.show_summary(results, report)
     if any(o.status in {"failed", "timeout"} for o in outcomes):
         click.get_current_context().exit(1)
@@ -103,19 +160,23 @@ def run(
 @_set
 @_out
 @_device
-def plan(suite: Path, pairs: int | None, overrides: tuple[str, ...], out: Path, device: str) -> None:
+@_mode
+@_places
+def plan(suite: Path, pairs: int | None, overrides: tuple[str, ...], out: Path, device: str, mode: str | None) -> None:
     """Show what SUITE would do: cells, stages, what is shared, cached or skipped, time and disk."""
     from bench import console, session
 
     folders = _folders(out)
-    made = session.plan_suite(suite, folders, device, overrides, pairs)
+    made = session.plan_suite(suite, folders, device, _with_mode(overrides, mode), pairs)
+    console.show_stand_ins(made)
     console.show_plan(made, folders.cache)
 
 
 @main.command()
 @click.argument("run")
+@_include_faces
 @_out
-def report(run: str, out: Path) -> None:
+def report(run: str, include_faces: bool, out: Path) -> None:
     """Render the report of RUN (a run folder, or a suite's name for its latest run)."""
     from bench import session
     from bench.report import write_report
@@ -125,7 +186,8 @@ def report(run: str, out: Path) -> None:
     results = Results(find_run(run, folders.results))
     page = folders.reports / results.run["suite"]["name"] / "index.html"
     require_writable(page.parent)
-    click.echo(f"report: {write_report(results, page, session.report_sections(results))}")
+    sections = session.report_sections(results)
+    click.echo(f"report: {write_report(results, page, sections, include_real_faces=include_faces)}")
 
 
 @main.command()
@@ -197,9 +259,86 @@ def doctor(out: Path) -> None:
         click.get_current_context().exit(1)
 
 
+class _PluginGroup(click.Group):
+    """A group whose further commands come from plugins (hook ``bench_commands``); they are looked for only here."""
+
+    def _from_plugins(self) -> dict[str, click.Command]:
+        from bench.plugins import commands
+
+        return commands(self.name or "")
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*self.commands, *self._from_plugins()})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return self.commands.get(cmd_name) or self._from_plugins().get(cmd_name)
+
+
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@main.group(cls=_PluginGroup)
+def data() -> None:
+    """Real data sets: what is there, whether it is sound, and how to convert and align it."""
+
+
+@data.command("status")
+@_places
+@_json
+def data_status(as_json: bool) -> None:
+    """List data sets and training sets: where each was found, its size and license, or what is missing.
+
+    Example: bench data status --data-dir ~/faces
+    """
+    from bench import console, inventory
+    from bench.plugins import discover
+
+    console.show_entries(list(inventory.entries(discover(), ["dataset", "training_set"])), as_json=as_json)
+
+
+@data.command("verify")
+@click.argument("names", nargs=-1)
+@_places
+@click.option("--against", multiple=True, metavar="NAME", help="Training sets to compare with (default: all there).")
+@click.option("--set", "overrides", multiple=True, metavar="NAME=VALUE", help="A parameter of the data set.")
+@_json
+def data_verify(names: tuple[str, ...], against: tuple[str, ...], overrides: tuple[str, ...], as_json: bool) -> None:
+    """Check data sets: every image, the pair protocol, people and near-duplicates shared with training sets.
+
+    Examples: bench data verify --data-dir ~/faces; bench data verify face-set --set path=~/faces/mine
+    """
+    from bench import console, inventory
+    from bench.plugins import discover
+    from bench.suite import parameters_of
+
+    found = inventory.verify(discover(), names, against, parameters_of(overrides))
+    if not console.show_verification(found, as_json=as_json):
+        click.get_current_context().exit(1)
+
+
+@main.group(cls=_PluginGroup)
+def models() -> None:
+    """Recognition models: which weights are there, and whether they work."""
+
+
+@models.command("status")
+@_places
+@_json
+def models_status(as_json: bool) -> None:
+    """List models: where the weights of each were found, their license, or what is missing.
+
+    Example: bench models status --weights-dir ~/weights
+    """
+    from bench import console, inventory
+    from bench.plugins import discover
+
+    console.show_entries(list(inventory.entries(discover(), ["model"])), as_json=as_json)
+
+
 @main.command()
 @_suite
 @_set
+@_places
 @click.option("--only", multiple=True, metavar="MODEL", help="Train only these of the suite's models.")
 @click.option("--work", type=click.Path(path_type=Path), metavar="DIR", help="Where data and checkpoints are kept.")
 def train(suite: Path, overrides: tuple[str, ...], only: tuple[str, ...], work: Path | None) -> None:

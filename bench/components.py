@@ -14,53 +14,106 @@ import sys
 import types
 import typing
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from bench.errors import BenchError, PluginError, SuiteError, did_you_mean, with_article
+from bench.errors import BenchError, MissingDataError, PluginError, SuiteError, did_you_mean, with_article
 from bench.hookspecs import Model, Need, Sees
 from bench.plugins import Registry
-from bench.provenance import file_sha256
-from bench.types import Component, Kind
+from bench.types import Component, DataMode, Kind
 
 MAX_GRID = 1000  # components that one entry of an axis may stand for
 
 Reference = str | dict[str, Any]
 
 
-def component(kind: Kind, reference: Reference, where: str, registry: Registry) -> Component:
-    """Resolve ``"pmt"`` or ``{plugin = "pmt", steps = 50, label = "PMT-50"}`` to a component with its defaults."""
-    via = None
-    if isinstance(reference, str):
-        name, passed, label = reference, {}, reference
-    else:
-        passed = dict(reference)
-        if kind == "attack" and "via" in passed:
-            via = _first_attack(passed.pop("via"), f"{where}.via", registry)
-        name = passed.pop("plugin", None)
-        if not isinstance(name, str):
-            raise SuiteError(f"{where}.plugin: expected the name of {with_article(kind)}, found {name!r}")
-        label = passed.pop("label", f"{name} via {via.label}" if via else name)
-        if not isinstance(label, str) or not label:
-            raise SuiteError(f"{where}.label: expected a text, found {label!r}")
-    registration = registry.find(kind, name, where)
-    instance = instantiate(registration.cls, passed, where)
-    _check_declarations(kind, name, instance)
-    if via and instance.outputs != "attributes":
+def component(kind: Kind, reference: Reference, where: str, registry: Registry, data: DataMode = "auto") -> Component:
+    """Resolve ``"pmt"`` or ``{plugin = "pmt", steps = 50, label = "PMT-50"}`` to a component with its defaults.
+
+    Where the files of a data set or model are missing, ``data`` decides: its stand-in, or `MissingDataError`.
+    """
+    asked = _asked(kind, reference, where, registry)
+    registration = registry.find(kind, asked.name, where)
+    instance = instantiate(registration.cls, asked.passed, where)
+    _check_declarations(kind, asked.name, instance)
+    if asked.via and instance.outputs != "attributes":
         raise SuiteError(
-            f"{where}.via: only an attack that outputs attributes can follow a reconstruction; {name} outputs "
+            f"{where}.via: only an attack that outputs attributes can follow a reconstruction; {asked.name} outputs "
             f"{instance.outputs} (reconstructions are recognised by the evaluated models without asking)"
         )
+    stand_in: str | None = getattr(instance, "stand_in", None)
+    if stand_in and data == "stand-in":
+        return _stand_in(kind, stand_in, asked, "the suite asks for stand-ins", where, registry)
+    try:
+        weights = _fingerprint(kind, instance, where)
+    except MissingDataError as error:
+        if stand_in is None or data == "real":
+            raise
+        return _stand_in(kind, stand_in, asked, str(error).removeprefix(f"{where}: "), where, registry)
+    return Component(
+        kind=kind,
+        name=asked.name,
+        label=asked.label,
+        params=_effective(instance),
+        passed=asked.passed,
+        origin=registration.origin,
+        weights=weights,
+        via=asked.via,
+    )
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a reference of a suite says; ``named`` when it gives the label itself."""
+
+    name: str
+    passed: Mapping[str, Any]
+    label: str
+    named: bool = False
+    via: Component | None = None
+
+
+def _asked(kind: Kind, reference: Reference, where: str, registry: Registry) -> _Asked:
+    if isinstance(reference, str):
+        return _Asked(reference, {}, reference)
+    passed = dict(reference)
+    via = None
+    if kind == "attack" and "via" in passed:
+        via = _first_attack(passed.pop("via"), f"{where}.via", registry)
+    name = passed.pop("plugin", None)
+    if not isinstance(name, str):
+        raise SuiteError(f"{where}.plugin: expected the name of {with_article(kind)}, found {name!r}")
+    named = "label" in passed
+    label = passed.pop("label", f"{name} via {via.label}" if via else name)
+    if not isinstance(label, str) or not label:
+        raise SuiteError(f"{where}.label: expected a text, found {label!r}")
+    return _Asked(name, passed, label, named, via)
+
+
+def _effective(instance: Any) -> dict[str, Any]:
+    return {f.name: getattr(instance, f.name) for f in dataclasses.fields(instance)}
+
+
+def _stand_in(kind: Kind, name: str, asked: _Asked, because: str, where: str, registry: Registry) -> Component:
+    """The stand-in of what was asked for, with those of its parameters that both have.
+
+    Its label says what it is: nobody who reads a row or a heading may take it for what was asked for.
+    """
+    registration = registry.find(kind, name, f"{where}: the stand-in of {asked.name}")
+    shared = {k: v for k, v in asked.passed.items() if k in _adapters(registration.cls)}
+    instance = instantiate(registration.cls, shared, where)
     return Component(
         kind=kind,
         name=name,
-        label=label,
-        params={f.name: getattr(instance, f.name) for f in dataclasses.fields(instance)},
-        passed=passed,
+        label=f"{asked.label} (stand-in {name})" if asked.named else name,
+        params=_effective(instance),
+        passed=shared,
         origin=registration.origin,
         weights=_fingerprint(kind, instance, where),
-        via=via,
+        instead_of=asked.label,
+        because=because,
     )
 
 
@@ -130,7 +183,7 @@ def _first_attack(reference: Any, where: str, registry: Registry) -> Component:
 def _fingerprint(kind: Kind, instance: Any, where: str) -> str | None:
     try:
         if isinstance(instance, Model):
-            return file_sha256(instance.weights())
+            return str(instance.fingerprint())
         if kind == "attack":
             found = instance.fingerprint()
             return None if found is None else str(found)

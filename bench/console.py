@@ -21,16 +21,16 @@ from rich.text import Text
 
 from bench.cache import Cache
 from bench.components import parameters
-from bench.doctor import Check
 from bench.engine import Event
 from bench.engine.local import missing_stages
 from bench.errors import PluginError, did_you_mean
 from bench.plan import Plan
 from bench.plugins import KINDS, Registry
 from bench.store import Results
-from bench.types import Stage, StageResult
+from bench.types import Check, Stage, StageResult
 
 if TYPE_CHECKING:
+    from bench.inventory import Entry
     from bench.verdicts import Verdict
 
 # Text from suites, plugins and paths is never markup.
@@ -174,6 +174,58 @@ def _show_reasons(reasons: Iterable[str]) -> None:
         out.print(f"  {count} x {reason}")
 
 
+def show_stand_ins(plan: Plan) -> None:
+    """Which data sets and models of a suite are synthetic stand-ins, and why."""
+    used = {(c.kind, c.label): c for cell in plan.cells for c in cell.components}
+    stand_ins = [c for c in used.values() if c.instead_of]
+    reasons: dict[str, list[str]] = {}
+    for c in stand_ins:
+        reasons.setdefault(str(c.because), []).append(f"{c.name} for {c.instead_of}")
+    for because, names in reasons.items():
+        out.print(f"stand-in {', '.join(names)}: {because}", soft_wrap=True, style="yellow", highlight=False)
+    if stand_ins:
+        out.print("what is computed on synthetic stand-ins says nothing about real faces; see: bench data status")
+
+
+def show_entries(entries: Sequence[Entry], *, as_json: bool) -> None:
+    """``bench data status`` and ``bench models status``."""
+    if as_json:
+        sys.stdout.write(json.dumps([dataclasses.asdict(e) for e in entries], indent=1) + "\n")
+        return
+    for entry in entries:
+        status = entry.status
+        kind = "" if entry.kind in ("dataset", "model") else f" ({entry.kind.replace('_', ' ')})"
+        if entry.problem:
+            out.print(Text.assemble((f"{entry.name}{kind}", "bold"), ": ", (entry.problem, "red")), soft_wrap=True)
+            continue
+        if status.missing:
+            stand_in = f"; {entry.stand_in} stands in" if entry.stand_in else ""
+            out.print(Text.assemble((f"{entry.name}{kind}", "bold"), f": missing{stand_in}"), soft_wrap=True)
+            out.print(f"  {status.missing}", soft_wrap=True, highlight=False)
+            continue
+        counts = [(status.images, "image"), (status.pairs, "pair")]
+        sizes = [f"{n:,} {what}{'' if n == 1 else 's'}" for n, what in counts if n is not None]
+        facts = ", ".join([*([status.layout] if status.layout != status.where else []), *sizes])
+        place = ": ".join(text for text in (status.where, facts) if text)
+        out.print(Text.assemble((f"{entry.name}{kind}", "bold"), f": {place}"), soft_wrap=True)
+        out.print(f"  sha256 {str(entry.fingerprint)[:16]}; license: {entry.license}", soft_wrap=True, highlight=False)
+        for note in status.notes:
+            out.print(f"  {note}", soft_wrap=True, highlight=False)
+
+
+def show_verification(found: Iterable[tuple[str, Check]], *, as_json: bool) -> bool:
+    """``bench data verify``: check by check as they come; whether all are in order."""
+    seen = []
+    for name, check in found:
+        seen.append({"data_set": name, **dataclasses.asdict(check)})
+        if not as_json:
+            mark = Text("ok     ", "green") if check.ok else Text("problem", "red")
+            out.print(Text.assemble(mark, f" {name}: {check.what}: {check.found}"), soft_wrap=True)
+    if as_json:
+        sys.stdout.write(json.dumps(seen, indent=1) + "\n")
+    return all(bool(row["ok"]) for row in seen)
+
+
 def show_summary(results: Results, report: Path) -> None:
     """What ``bench run`` prints at the end: the answer in a few lines, and where the report is."""
     from bench.report import summary_rows
@@ -281,7 +333,7 @@ def _declarations(cls: type) -> dict[str, str]:
         if isinstance(value, frozenset):
             value = ", ".join(sorted(value)) or "nothing"
         elif isinstance(value, dict):
-            value = ", ".join(f"{k} {'x'.join(map(str, v))}" for k, v in value.items())
+            value = ", ".join(f"{k} {'x'.join(map(str, v)) if isinstance(v, tuple) else v}" for k, v in value.items())
         found[name.replace("_", " ")] = f"{value} (with the default parameters)" if depends else str(value)
     return found
 

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from bench.errors import CapabilityError, ContractError, did_you_mean
 from bench.hookspecs import Attack, Defense, Network
-from bench.types import Faces, Pairs, Protected, Received, Reconstructed
+from bench.types import Faces, LazyImages, Pairs, Protected, Received, Reconstructed
 
 _SLACK = 1e-6  # float rounding beyond [0, 1] that is clamped without a word
 
@@ -125,9 +126,13 @@ class Context:
 
 
 def check_faces(faces: Faces, size: tuple[int, int], who: str) -> None:
-    """A data set's images and columns: types, the declared ``(h, w)``, lengths, unique sample ids."""
+    """A data set's images and columns: types, the declared ``(h, w)``, lengths, unique sample ids.
+
+    Of images that are decoded on demand it sees what they declare; `CheckedImages` looks at them as they come.
+    """
     images = faces.images
-    if not (isinstance(images, np.ndarray) and images.dtype == np.uint8 and images.ndim == 4 and images.shape[1] == 3):
+    known = isinstance(images, np.ndarray | LazyImages) and images.dtype == np.uint8 and len(images.shape) == 4
+    if not known or images.shape[1] != 3:
         raise ContractError(f"{who}: expected images uint8 (n, 3, h, w), got {_what(images)}")
     if images.shape[2:] != size:
         raise ContractError(f"{who}: declares images of {size}, got {images.shape[2:]}")
@@ -139,11 +144,36 @@ def check_faces(faces: Faces, size: tuple[int, int], who: str) -> None:
         raise ContractError(f"{who}: sample_ids are not unique")
 
 
-def check_pairs(pairs: Pairs, faces: Faces, wanted: int, who: str) -> None:
-    """Verification pairs: lengths, indices, and labels that agree with the subjects."""
+class CheckedImages:
+    """`LazyImages` of a plugin, checked piece by piece against what they declare."""
+
+    def __init__(self, images: LazyImages, who: str) -> None:
+        self.images = images
+        self.who = who
+        self.shape = tuple(images.shape)
+        self.dtype = np.dtype(np.uint8)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice | NDArray[np.int64], /) -> NDArray[np.uint8]:
+        found = self.images[rows]
+        n = len(range(*rows.indices(len(self)))) if isinstance(rows, slice) else len(rows)
+        expected = (n, *self.shape[1:])
+        if not (isinstance(found, np.ndarray) and found.dtype == np.uint8 and found.shape == expected):
+            raise ContractError(f"{self.who}: expected images uint8 {expected}, got {_what(found)}")
+        return found
+
+
+def check_pairs(pairs: Pairs, faces: Faces, wanted: int | None, who: str) -> None:
+    """Verification pairs: lengths (any number when none is ``wanted``), indices, and labels that agree with the
+    subjects."""
     lengths = {len(pairs.left), len(pairs.right), len(pairs.same), len(pairs.fold)}
-    if lengths != {wanted}:
-        raise ContractError(f"{who}: asked for {wanted} pairs, got columns of lengths {sorted(lengths)}")
+    if lengths != {len(pairs.left) if wanted is None else wanted}:
+        asked = "" if wanted is None else f"asked for {wanted} pairs, "
+        raise ContractError(f"{who}: {asked}got columns of lengths {sorted(lengths)}")
+    if lengths == {0}:
+        raise ContractError(f"{who}: expected at least one pair, got none")
     for name, index in (("left", pairs.left), ("right", pairs.right)):
         if index.min() < 0 or index.max() >= len(faces.images):
             raise ContractError(f"{who}: {name} has indices outside [0, {len(faces.images)})")

@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
 
+from bench import inventory
 from bench.errors import BenchError
-from bench.hookspecs import Model
 from bench.perceptual import find_vgg
 from bench.plugins import Registry, discover
-from bench.provenance import file_sha256, package_versions
+from bench.provenance import package_versions
 from bench.session import Folders, resolve_device
 from bench.store import free_bytes, require_writable
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing that was looked at: what, whether it is in order, and what was found (or what to do)."""
-
-    what: str
-    ok: bool
-    found: str
+from bench.types import Check
 
 
 def examine(folders: Folders) -> list[Check]:
@@ -62,27 +54,30 @@ def _packages() -> list[Check]:
 
 
 def _weights(registry: Registry) -> list[Check]:
-    """The weights that models and attacks bring along."""
+    """The weights that models and attacks bring along, or what takes their place."""
     checks = []
-    for kind, name in [("model", n) for n in registry.names("model")] + [
-        ("attack", n) for n in registry.names("attack")
-    ]:
-        cls = registry.find(kind, name, "bench doctor").cls
+    for entry in inventory.entries(registry, ["model"]):
+        if entry.problem is not None:
+            checks.append(Check(f"weights of {entry.name}", False, entry.problem))
+        elif entry.fingerprint:
+            checks.append(Check(f"weights of {entry.name}", True, f"{_file(entry)}sha256 {entry.fingerprint[:12]}"))
+        elif entry.stand_in:
+            checks.append(Check(f"weights of {entry.name}", True, f"not there; {entry.stand_in} stands in"))
+    for name in registry.names("attack"):
+        cls = registry.find("attack", name, "bench doctor").cls
         try:
-            instance = cls()
-            if isinstance(instance, Model):
-                path = instance.weights()
-                found: str | None = f"{path.name}, sha256 {file_sha256(path)[:12]}"
-            else:
-                digest = instance.fingerprint()
-                found = digest and f"sha256 {digest[:12]}"
-            if found:
-                checks.append(Check(f"weights of {name}", True, found))
+            digest = cls().fingerprint()
+            if digest:
+                checks.append(Check(f"weights of {name}", True, f"sha256 {digest[:12]}"))
         except BenchError as error:
             checks.append(Check(f"weights of {name}", False, str(error)))
         except Exception as error:  # a stranger's code, in the command that is for broken plugins
             checks.append(Check(f"weights of {name}", False, f"{type(error).__name__}: {error}"))
     return checks
+
+
+def _file(entry: inventory.Entry) -> str:
+    return f"{Path(entry.status.where).name}, " if entry.status.where else ""
 
 
 def _lpips() -> Check:

@@ -335,7 +335,7 @@ class Graph:
             "score",
             f"verification of {name} by {model.label} on {point.dataset.label}",
             "score:verification",
-            options={"metric": "verification", "fmr": experiment.fmr},
+            options={"metric": "verification", "fmr": experiment.fmr, "threshold": experiment.threshold},
             inputs={
                 "faces": faces,
                 "clean": self.embed(model, faces, 2 * n),

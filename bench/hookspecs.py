@@ -107,7 +107,8 @@ class Dataset(ABC):
             self.fingerprint()
         except MissingDataError as error:
             return DataStatus(missing=str(error))
-        return DataStatus(where="generated" if self.synthetic else "", pairs=self.max_pairs())
+        layout = "generated" if self.synthetic else ""
+        return DataStatus(where=layout, layout=layout, pairs=self.max_pairs())
 
     def verify(self, training: Mapping[str, TrainingSet]) -> Iterator[Check]:
         """What ``bench data verify`` shows: whether every image can be decoded and every pair makes sense, and what
@@ -125,7 +126,7 @@ class TrainingSet(ABC):
     def status(self) -> DataStatus:
         """What ``bench data status`` shows; never raises for missing files."""
         try:
-            return DataStatus(where="", images=len(self.labels()))
+            return DataStatus(images=len(self.labels()))
         except MissingDataError as error:
             return DataStatus(missing=str(error))
 

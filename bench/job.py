@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,7 @@ class Job:
 
     def to_float(self, images: NDArray[np.uint8]) -> torch.Tensor:
         """uint8 ``(n, 3, h, w)`` -> float in [0, 1] on the device."""
-        return torch.from_numpy(np.ascontiguousarray(images)).to(self.device).float().div_(255.0)
+        return torch.from_numpy(np.array(images, order="C")).to(self.device).float().div_(255.0)
 
 
 def build(component: Component) -> Any:
@@ -83,13 +84,20 @@ def network(component: Component, device: torch.device) -> Network:
     return _network(component.kind, component.name, params, component.weights or "", str(device))
 
 
-def read_faces(artifact: Artifact) -> Faces:
-    """The `Faces` of a faces artifact."""
+@dataclass(frozen=True, kw_only=True)
+class StoredFaces(Faces):
+    """`Faces` of an artifact: an array, perhaps mapped from its file."""
+
+    images: NDArray[np.uint8]
+
+
+def read_faces(artifact: Artifact) -> StoredFaces:
+    """The faces of a faces artifact."""
     table = artifact.tables["faces"]
     attributes = {
         n.removeprefix("attribute_"): table[n].to_numpy() for n in table.column_names if n.startswith("attribute_")
     }
-    return Faces(
+    return StoredFaces(
         images=images_of(artifact),
         subjects=table["subject"].to_numpy(),
         sample_ids=np.array(table["sample_id"].to_pylist()),
@@ -190,7 +198,7 @@ class Uploads:
 class LearningExamples:
     """`bench.hookspecs.Examples`: uploads of auxiliary faces beside the faces."""
 
-    def __init__(self, faces: Faces, uploads: Uploads, *, with_images: bool) -> None:
+    def __init__(self, faces: StoredFaces, uploads: Uploads, *, with_images: bool) -> None:
         self.images = faces.images
         self.subjects = faces.subjects
         self._uploads = uploads

@@ -119,6 +119,23 @@ def best_threshold(scores: Floats, same: NDArray[np.bool_]) -> float:
     return float(candidates[np.argmax(right)])
 
 
+def balanced_threshold(genuine: ArrayLike, impostor: ArrayLike) -> float:
+    """The threshold with the highest mean of ``P(genuine > threshold)`` and ``P(impostor <= threshold)``, for scores
+    ``(g,)`` and ``(i,)``; the smallest of equals. Raises ValueError without one of both.
+
+    The best accuracy if both kinds of pairs were equally many, as they are in verification protocols.
+    """
+    high, low = np.sort(np.asarray(genuine, np.float64)), np.sort(np.asarray(impostor, np.float64))
+    if not len(high) or not len(low):
+        raise ValueError(f"expected genuine and impostor scores, got {len(high)} and {len(low)}")
+    levels = np.unique(np.concatenate([high, low]))
+    middle = levels[:-1] + (levels[1:] - levels[:-1]) / 2
+    candidates = np.concatenate([[np.nextafter(levels[0], -np.inf)], middle, [levels[-1]]])
+    accepted = 1 - np.searchsorted(high, candidates, "right") / len(high)
+    rejected = np.searchsorted(low, candidates, "right") / len(low)
+    return float(candidates[np.argmax(accepted + rejected)])
+
+
 def threshold_at_fmr(impostor: ArrayLike, fmr: float) -> float:
     """The smallest threshold whose false match rate on these impostor scores ``(n,)`` is at most ``fmr`` in [0, 1).
 
@@ -133,6 +150,20 @@ def threshold_at_fmr(impostor: ArrayLike, fmr: float) -> float:
     allowed = math.floor(fmr * len(values) + 1e-9)  # 0.29 * 100 is a little less than 29
     rank = len(values) - 1 - allowed
     return float(np.partition(values, rank)[rank])
+
+
+def separation(genuine: ArrayLike, impostor: ArrayLike) -> float:
+    """How well scores tell genuine pairs ``(g,)`` from impostor pairs ``(i,)``: the chance that a genuine one is
+    higher, ties counting half; in [0, 1], higher is better, .5 is guessing. Raises ValueError
+    without one of both.
+
+    The area under the ROC curve as the statistic of Mann and Whitney (1947).
+    """
+    high, low = np.sort(np.asarray(genuine, np.float64)), np.sort(np.asarray(impostor, np.float64))
+    if not len(high) or not len(low):
+        raise ValueError(f"expected genuine and impostor scores, got {len(high)} and {len(low)}")
+    below = np.searchsorted(low, high, "left") + np.searchsorted(low, high, "right")
+    return float(below.mean() / (2 * len(low)))
 
 
 def false_match_rate(impostor: ArrayLike, kappa: float) -> float | None:
@@ -375,29 +406,36 @@ def _slices(n: int, size: int = _CHUNK) -> Iterator[slice]:
 # ---- floors: images that hold nothing of the face --------------------------------------------------------------------
 
 
-def floor_images(images: Images, subjects: ArrayLike, others: Images, seed: int) -> dict[str, Images]:
-    """Stand-ins for ``images`` uint8 ``(n, c, h, w)`` that show nothing of each face, by name, of the same shape.
+def floor_images(
+    images: Images, subjects: ArrayLike, others: Images, seed: int, rows: NDArray[np.int64] | None = None
+) -> Iterator[tuple[slice, dict[str, Images]]]:
+    """Stand-ins for ``images[rows]`` uint8 ``(n, c, h, w)`` (all, unless rows are given) that show nothing of each
+    face, a few at a time: which of the ``n`` they are for, and arrays of their shape by name.
 
     A blank picture already scores an SSIM of .4 against a face, so every similarity is read against these:
     ``mean_face`` is the mean of ``others (m, c, h, w)``, faces of people that are not scored; ``grey`` is 128;
-    ``another_face`` is the image of another subject (see `other_subject`; left out when there is only one);
-    ``noise`` is .5 + .25 N(0, 1), clamped, which is where PMT starts. Raises ValueError for unequal shapes.
+    ``another_face`` is the image of another of the ``subjects (n,)`` (see `other_subject`; left out when there is only
+    one); ``noise`` is .5 + .25 N(0, 1), clamped, which is where PMT starts. Raises ValueError for unequal shapes.
     """
     if images.shape[1:] != others.shape[1:]:
         raise ValueError(f"expected others of shape (m, *{images.shape[1:]}), got {others.shape}")
     rng = np.random.default_rng(seed)
-    noise = np.empty_like(images)
-    for i in range(len(images)):
-        noise[i] = np.rint(np.clip(0.5 + 0.25 * rng.standard_normal(images.shape[1:]), 0, 1) * 255)
     total = np.zeros(images.shape[1:])
     for part in _slices(len(others)):
         total += others[part].sum(axis=0, dtype=np.float64)
-    floors = {"grey": np.full_like(images, 128), "noise": noise}
-    if len(others):
-        floors["mean_face"] = np.broadcast_to(np.rint(total / len(others)).astype(np.uint8), images.shape).copy()
-    if len(np.unique(np.asarray(subjects))) > 1:
-        floors["another_face"] = images[other_subject(subjects, seed)]
-    return dict(sorted(floors.items()))
+    chosen = np.arange(len(images)) if rows is None else rows
+    another = chosen[other_subject(subjects, seed)] if len(np.unique(np.asarray(subjects))) > 1 else None
+    for part in _slices(len(chosen)):
+        shape = (len(chosen[part]), *images.shape[1:])
+        noise = np.empty(shape, np.uint8)
+        for i in range(len(noise)):
+            noise[i] = np.rint(np.clip(0.5 + 0.25 * rng.standard_normal(shape[1:]), 0, 1) * 255)
+        floors = {"grey": np.full(shape, 128, np.uint8), "noise": noise}
+        if len(others):
+            floors["mean_face"] = np.broadcast_to(np.rint(total / len(others)).astype(np.uint8), shape).copy()
+        if another is not None:
+            floors["another_face"] = images[another[part]]
+        yield part, dict(sorted(floors.items()))
 
 
 def other_subject(subjects: ArrayLike, seed: int) -> NDArray[np.int64]:

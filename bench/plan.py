@@ -109,6 +109,7 @@ class _Planner:
         first: Attack = self.instances.of(point.attack.via or point.attack)
         skip = self.reason_to_skip(experiment, point)
         identity: list[object] = [experiment.name, experiment.table, experiment.kappa, experiment.fmr]
+        identity += [experiment.threshold]
         identity += [self.plan.suite.seed, experiment.pairs, point.repeat, experiment.upload, experiment.split]
         identity += [list(experiment.noise_levels), experiment.auxiliary, list(experiment.figures)]
         identity += [point.dataset, list(point.authorised), point.defense, point.attack, point.evaluated]
@@ -174,6 +175,8 @@ class _Planner:
             if there != here:
                 sizes = f"{'x'.join(map(str, there))} images, {point.dataset.label} has {'x'.join(map(str, here))}"
                 return f"{label} learns from {experiment.auxiliary.label}, which has {sizes}"
+        if reason := self._scored_people(experiment, point, first, defense):
+            return reason
         if self.needs_model(experiment, point):
             if len(point.authorised) != 1:
                 return f"features are those of one authorised model; {len(point.authorised)} are authorised"
@@ -196,6 +199,23 @@ class _Planner:
             return f"{label} must see images, and features are uploaded here"
         return None
 
+    def _scored_people(self, experiment: Experiment, point: Point, first: Attack, defense: Defense) -> str | None:
+        """Why an attack or defense that learns would learn from people who are scored; none if it does not."""
+        learning = []
+        if first.trains_on in ("clean", "defense"):
+            learning.append(((point.attack.via or point.attack).label, experiment.auxiliary or point.dataset))
+        if "training" in defense.needs:
+            learning.append((point.defense.label, point.dataset))
+        most = self.instances.of(point.dataset).pairs_beside_auxiliary() if learning else None
+        for label, source in learning:
+            if _same_data(source, point.dataset) and most is not None and experiment.pairs > most:
+                return (
+                    f"{label} would learn from people of {point.dataset.label} who are scored: beside {most} pairs "
+                    f"there are others, beside {experiment.pairs} there are not; ask for fewer pairs or name another "
+                    "data set as auxiliary"
+                )
+        return None
+
     def _missing_splits(self, point: Point, defense: Defense) -> str | None:
         if "shallow" not in defense.needs:
             return None
@@ -211,6 +231,11 @@ class _Planner:
                 where = f"defense {point.defense.label} with {component.label}"
                 raise PluginError(f"{where}: splits() failed with {type(error).__name__}: {error}") from error
         return None
+
+
+def _same_data(a: Component, b: Component) -> bool:
+    """Whether two data sets show the same people: they are read from the same files."""
+    return (a.name, a.weights) == (b.name, b.weights)
 
 
 def _identity_of(model: Component | None) -> tuple[str, object] | None:

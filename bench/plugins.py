@@ -18,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import click
 import pluggy
 
 from bench import hookspecs
@@ -190,3 +191,24 @@ def discover() -> Registry:
             plugin = _load(entry, registry)
         registry.plugins.append(plugin)
     return registry
+
+
+def commands(group: str) -> dict[str, click.Command]:
+    """The commands that plugins add to a group of the command line, by name; `PluginError` for what is no command."""
+    found: dict[str, click.Command] = {}
+    for implementation in discover().manager.hook.bench_commands.get_hookimpls():
+        who = implementation.plugin_name
+        try:
+            made: Mapping[str, Any] = implementation.function()  # type: ignore[assignment]
+        except Exception as error:
+            raise PluginError(f"{who}: bench_commands failed with {type(error).__name__}: {error}") from error
+        for path, command in made.items():
+            head, _, name = str(path).partition(" ")
+            if not isinstance(command, click.Command) or head not in ("data", "models") or not name:
+                raise PluginError(
+                    f"{who}: bench_commands: expected click commands by names such as 'data convert', got {path!r}: "
+                    f"{command!r}"
+                )
+            if head == group:
+                found[name] = command
+    return found

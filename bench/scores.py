@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -30,14 +31,12 @@ def _score_verification(job: Job) -> Artifact:
     clean, protected = job.input("clean").tensors, job.input("protected").tensors
     chosen = np.unique(pairs.left)
     where = np.searchsorted(chosen, pairs.left)
-    subjects = read_faces(job.input("calibration_faces")).subjects
-    impostors = metrics.impostor_scores(job.input("calibration").tensors["plain"], subjects)
-    if not len(impostors):
-        raise ContractError("calibration faces: expected at least two subjects to set a threshold on, got fewer")
-    kappa = metrics.threshold_at_fmr(impostors, job.stage.options["fmr"])
+    thresholds = calibrated(job)
+    kappa, impostors = (np.array(column) for column in zip(*(thresholds(int(f)) for f in pairs.fold), strict=True))
     x1, x2, x1_protected = clean["plain"][pairs.left], clean["plain"][pairs.right], protected["plain"][where]
     flip1, flip2 = clean["flipped"][pairs.left], clean["flipped"][pairs.right]
     flip1_protected = protected["flipped"][where]
+    _check_separation(job, metrics.cosine(x1, x2), pairs.same)
     n = len(pairs.left)
     index, people = np.arange(len(chosen)), faces.subjects
     own = metrics.identification_ranks(protected["plain"], clean["plain"][chosen], index, people[chosen])[where]
@@ -59,12 +58,67 @@ def _score_verification(job: Job) -> Artifact:
             "rank": own,
             "rank_enrolled": pa.array(enrolled, mask=~pairs.same),
             "gallery": np.full(n, len(chosen)),
-            "kappa_calibrated": np.full(n, kappa),
+            "kappa_calibrated": kappa,
             "fmr": np.full(n, job.stage.options["fmr"]),
-            "calibration_impostors": np.full(n, len(impostors)),
+            "calibration_impostors": impostors,
         }
     )
     return Artifact(tables={"verification": rows})
+
+
+def calibrated(job: Job) -> Callable[[int], tuple[float, int]]:
+    """The threshold for the scored pairs of a fold, and the number of impostor scores that set it.
+
+    On calibration faces, all pairs of different people are impostors, and every fold has the same threshold. On
+    calibration pairs (people are known pair by pair only) it is that of the pairs of all other folds.
+    """
+    artifact, embeddings = job.input("calibration_faces"), job.input("calibration").tensors["plain"]
+    rule: str = job.stage.options["threshold"]
+    fmr: float = job.stage.options["fmr"]
+
+    def threshold(genuine: NDArray[Any], impostor: NDArray[Any]) -> tuple[float, int]:
+        if not len(impostor):
+            raise ContractError("calibration faces: expected at least two subjects to set a threshold on, got fewer")
+        if rule == "accuracy" and not len(genuine):
+            raise ContractError("calibration faces: expected two images of a subject to set a threshold on, got none")
+        if rule == "accuracy":
+            return metrics.balanced_threshold(genuine, impostor), len(impostor)
+        return metrics.threshold_at_fmr(impostor, fmr), len(impostor)
+
+    if "pairs" not in artifact.tables:
+        subjects = read_faces(artifact).subjects
+        genuine, impostor = (f(embeddings, subjects) for f in (metrics.genuine_scores, metrics.impostor_scores))
+        found = threshold(genuine, impostor)
+        return lambda fold: found
+    known = read_pairs(artifact)
+    scores = metrics.cosine(embeddings[known.left], embeddings[known.right])
+
+    @functools.cache
+    def of_fold(fold: int) -> tuple[float, int]:
+        other = known.fold != fold
+        return threshold(scores[other & known.same], scores[other & ~known.same])
+
+    return of_fold
+
+
+_ENOUGH, _CERTAIN = 30, 3.0  # pairs of each kind that are evidence; standard errors that a model must beat guessing by
+
+
+def _check_separation(job: Job, scores: NDArray[Any], same: NDArray[np.bool_]) -> None:
+    """`ContractError` when a model cannot be told from guessing on unprotected faces: then nothing that it says of a
+    defense means anything. Few pairs are no evidence and pass."""
+    genuine, impostor = scores[same], scores[~same]
+    if min(len(genuine), len(impostor)) < _ENOUGH:
+        return
+    found = metrics.separation(genuine, impostor)
+    error = np.sqrt((1 / len(genuine) + 1 / len(impostor)) / 12)  # of the statistic, for scores that tell nothing
+    if found < 0.5 + _CERTAIN * error:
+        raise ContractError(
+            f"{job.stage.name}: on unprotected faces, genuine pairs score {genuine.mean():.3f} and impostor pairs "
+            f"{impostor.mean():.3f} (N {len(scores)}; a genuine pair is the higher one in {100 * found:.0f} % of "
+            "cases, 50 % is guessing): the model tells nobody apart. Its normalisation or channel order looks wrong, "
+            "or its weights are not those of a recognition network; find out with: bench models check"
+        )
 
 
 def _score_images(job: Job) -> Artifact:
@@ -73,10 +127,11 @@ def _score_images(job: Job) -> Artifact:
     protected = job.input("protected")
     about = protected.tables["samples"]
     index = about["face"].to_numpy()
-    originals, images = faces.images[index], images_of(protected)
+    images = images_of(protected)
     extras = {name: about[name] for name in about.column_names if name.startswith("extra_")}
     lpips = _lpips(job)
-    similarity = _similarity(originals, images, lpips)
+    parts = [_similarity(faces.images[index[part]], images[part], lpips) for part in job.batches(len(index))]
+    similarity = {name: pa.chunked_array([part[name] for part in parts]) for name in parts[0]}
     named = {
         "reconstructed": np.full(len(index), job.stage.options["reconstructed"]),
         "sample_id": faces.sample_ids[index],
@@ -87,9 +142,9 @@ def _score_images(job: Job) -> Artifact:
     examples = pa.table(
         {
             **{name: column[shown] for name, column in named.items()},
-            "original": pa.array([_png(originals[i]) for i in shown], pa.binary()),
+            "original": pa.array([_png(faces.images[index[i]]) for i in shown], pa.binary()),
             "protected": pa.array([_png(images[i]) for i in shown], pa.binary()),
-            "ssim": similarity["ssim"][shown],
+            "ssim": similarity["ssim"].take(pa.array(shown)),
         }
     )
     return Artifact(tables={"images": rows, "examples": examples}, facts=_variants(lpips))
@@ -100,13 +155,19 @@ def _score_floors(job: Job) -> Artifact:
     source = job.input("faces")
     faces, pairs = read_faces(source), read_pairs(source)
     index = np.unique(pairs.left)
-    originals = faces.images[index]
     others = read_faces(job.input("calibration_faces")).images
-    columns: dict[str, Any] = {"sample_id": faces.sample_ids[index]}
     lpips = _lpips(job)
-    for name, images in metrics.floor_images(originals, faces.subjects[index], others, job.stage.seed).items():
-        columns |= {f"{k}_{name}": v for k, v in _similarity(originals, images, lpips).items() if k in _QUANTITIES}
-    return Artifact(tables={"floors": pa.table(columns)}, facts=_variants(lpips))
+    tables = []
+    made = metrics.floor_images(faces.images, faces.subjects[index], others, job.stage.seed, index)
+    for part, floors in made:
+        originals = faces.images[index[part]]
+        columns: dict[str, Any] = {"sample_id": faces.sample_ids[index[part]]}
+        for name, images in floors.items():
+            similarity = _similarity(originals, images, lpips)
+            columns |= {f"{k}_{name}": v for k, v in similarity.items() if k in _QUANTITIES}
+        tables.append(pa.table(columns))
+        job.tell(part.stop / len(index))
+    return Artifact(tables={"floors": pa.concat_tables(tables)}, facts=_variants(lpips))
 
 
 def _score_attributes(job: Job) -> Artifact:
@@ -267,15 +328,15 @@ def _variants(lpips: Lpips | None) -> dict[str, str]:
     return {"ssim_variant": metrics.SSIM_VARIANT} | ({"lpips_variant": perceptual.LPIPS_VARIANT} if lpips else {})
 
 
-def _similarity(originals: NDArray[np.uint8], images: NDArray[np.uint8], lpips: Lpips | None) -> dict[str, Any]:
+def _similarity(originals: NDArray[np.uint8], images: NDArray[np.uint8], lpips: Lpips | None) -> dict[str, pa.Array]:
     n = len(images)
     psnr = metrics.psnr(originals, images)
     infinite = np.isinf(psnr)
     return {
-        "ssim": metrics.ssim(originals, images),
+        "ssim": pa.array(metrics.ssim(originals, images)),
         "psnr": pa.array(np.where(infinite, 0.0, psnr), mask=infinite),
-        "psnr_infinite": infinite,
-        "lpips": pa.nulls(n, pa.float64()) if lpips is None else lpips.distance(originals, images),
+        "psnr_infinite": pa.array(infinite),
+        "lpips": pa.nulls(n, pa.float64()) if lpips is None else pa.array(lpips.distance(originals, images)),
     }
 
 

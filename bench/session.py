@@ -228,6 +228,12 @@ def _suite_record(suite: Suite) -> dict[str, Any]:
     }
 
 
+def _declared(component: Component, registry: Registry) -> dict[str, Any]:
+    """What data and weights declare: their license, and whether they are synthetic or learnt from what is."""
+    declared = registry.find(component.kind, component.name, component.label).cls(**component.params)
+    return {"license": getattr(declared, "license", None), "synthetic": getattr(declared, "synthetic", False)}
+
+
 def _record(
     plan: Plan,
     registry: Registry,
@@ -262,7 +268,7 @@ def _record(
             {"name": p.name, "distribution": p.distribution, "version": p.version, "reason": p.reason}
             for p in registry.plugins
         ],
-        "components": [asdict(c) for c in components.values()],
+        "components": [{**asdict(c), **_declared(c, registry)} for c in components.values()],
         "stages": [
             {**asdict(r), "kind": plan.stages[k].kind, "name": plan.stages[k].name, "seed": plan.stages[k].seed}
             for k, r in results.items()

@@ -31,7 +31,7 @@ from bench.job import (
     read_state,
 )
 from bench.scores import SCORES
-from bench.types import Component, Faces, Protected, Stage
+from bench.types import Component, Faces, Pairs, Protected, Stage
 
 
 def run(stage: Stage, cache: Cache, progress: Callable[[float], None] | None = None) -> Artifact:
@@ -51,17 +51,21 @@ def _faces(job: Job) -> Artifact:
     split = job.stage.options["split"]
     who = f"data set {component.label} ({split})"
     ctx = job.context(who)
+    pairs: Pairs | None = None
     if split == "evaluation":
         faces, pairs = dataset.evaluation(job.stage.options["pairs"], ctx)
-        contracts.check_faces(faces, size, who)
-        contracts.check_pairs(pairs, faces, job.stage.options["pairs"], who)
-        columns = {"left": pairs.left, "right": pairs.right, "same": pairs.same, "fold": pairs.fold}
-        return Artifact(
-            tensors={"images": faces.images}, tables={"faces": _face_table(faces), "pairs": pa.table(columns)}
-        )
-    faces = dataset.calibration(ctx) if split == "calibration" else dataset.auxiliary(ctx)
+    else:
+        found = dataset.calibration(ctx) if split == "calibration" else dataset.auxiliary(ctx)
+        faces, pairs = found if isinstance(found, tuple) else (found, None)
     contracts.check_faces(faces, size, who)
-    return Artifact(tensors={"images": faces.images}, tables={"faces": _face_table(faces)})
+    tables = {"faces": _face_table(faces)}
+    if pairs is not None:
+        contracts.check_pairs(pairs, faces, job.stage.options.get("pairs"), who)
+        columns = {"left": pairs.left, "right": pairs.right, "same": pairs.same, "fold": pairs.fold}
+        tables["pairs"] = pa.table(columns)
+    if isinstance(faces.images, np.ndarray):
+        return Artifact(tensors={"images": faces.images}, tables=tables)
+    return Artifact(streams={"images": contracts.CheckedImages(faces.images, who)}, tables=tables)
 
 
 def _face_table(faces: Faces) -> pa.Table:

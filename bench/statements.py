@@ -59,6 +59,16 @@ class SideTable(_Table):
         values: Sequence[str | float] | None = getattr(self, axis)
         return values
 
+    def renamed(self, labels: Mapping[tuple[str, str], str]) -> Self:
+        """The same side with other labels of data sets and models, by kind and label; sets of models are joined by
+        ``+``."""
+
+        def new(kind: str, names: list[str] | None) -> list[str] | None:
+            return names and ["+".join(labels.get((kind, part), part) for part in name.split("+")) for name in names]
+
+        models = {"authorised": new("model", self.authorised), "evaluated": new("model", self.evaluated)}
+        return self.model_copy(update={"dataset": new("dataset", self.dataset), **models})
+
     def follows(self, axis: Axis) -> bool:
         """Whether the side takes each value of the axis in turn; one that names a single value keeps to it."""
         values = self.listed(axis)
@@ -111,6 +121,11 @@ class ClaimTable(_Table):
         """The sides that select cells, by name."""
         right = [("right", self.right)] if isinstance(self.right, SideTable) else []
         return [("left", self.left), *right]
+
+    def renamed(self, labels: Mapping[tuple[str, str], str]) -> Self:
+        """The same claim about components with other labels (see `SideTable.renamed`)."""
+        right = self.right.renamed(labels) if isinstance(self.right, SideTable) else self.right
+        return self.model_copy(update={"left": self.left.renamed(labels), "right": right})
 
     def experiment_of(self, side: SideTable) -> str:
         """The experiment whose cells a side selects."""

@@ -18,11 +18,11 @@ from pydantic_core import PydanticCustomError
 
 from bench.claims import published, read_claims
 from bench.components import Reference, component, expand_grid
-from bench.errors import BenchError, SuiteError, did_you_mean
+from bench.errors import BenchError, MissingDataError, SuiteError, did_you_mean
 from bench.plugins import Registry
 from bench.provenance import file_sha256
 from bench.statements import ClaimTable, SideTable, axes_of, check_claims
-from bench.types import Component, Kind
+from bench.types import Component, DataMode, Kind
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 
@@ -32,20 +32,27 @@ class _Table(BaseModel):
 
 
 class SuiteHead(_Table):
-    """``[suite]``: the name (of folders), the seed that every random stream derives from, the time limit of a stage."""
+    """``[suite]``: the name (of folders), the seed that every random stream derives from, the time limit of a stage.
+
+    ``data``: where the files of a data set or model are missing, ``auto`` uses its synthetic stand-in and says so,
+    ``real`` is an error, and ``stand-in`` uses stand-ins even where files are there.
+    """
 
     name: Name
     title: str = ""
     description: str = ""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     stage_timeout_s: Annotated[float, Field(gt=0)] = 3600.0
+    data: DataMode = "auto"
 
 
 class ExperimentTable(_Table):
     """``[[experiment]]``: axes whose cross product are the cells.
 
     ``authorised`` holds model sets: a name, or a list of names for one image that several models are to recognise.
-    ``kappa`` is the fixed threshold reported beside the calibrated one, which is set at ``fmr``.
+    ``kappa`` is the fixed threshold reported beside the calibrated one, which is set at ``fmr`` or, with
+    ``threshold = "accuracy"``, where genuine and impostor pairs are told apart best; always on pairs that it does not
+    decide.
     ``table`` and ``figures`` name the tables and figures of the paper that it answers.
     ``upload``: what leaves the client, ``images`` or the ``features`` of the authorised model at ``split`` (``last``,
     ``all`` or a name). ``auxiliary``: the data set whose further identities attackers learn from, by default each
@@ -64,6 +71,7 @@ class ExperimentTable(_Table):
     repeats: Annotated[int, Field(ge=1, le=1000)] = 1
     kappa: Annotated[float, Field(gt=-1, lt=1)] = 0.2
     fmr: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    threshold: Literal["fmr", "accuracy"] = "fmr"
     upload: Literal["images", "features"] = "images"
     split: str = "last"
     auxiliary: Reference | None = None
@@ -137,6 +145,7 @@ class Experiment:
     repeats: int
     kappa: float
     fmr: float
+    threshold: Literal["fmr", "accuracy"]
     upload: Literal["images", "features"]
     split: str
     auxiliary: Component | None
@@ -249,11 +258,7 @@ def _override(raw: dict[str, Any], text: str) -> None:
     path, equals, value_text = text.partition("=")
     if not equals or not path.strip():
         raise SuiteError(f"--set {text}: expected path=value, such as suite.seed=1 or experiment[0].pairs=32")
-    try:
-        parsed = tomllib.loads(f"v = {value_text}") if "\n" not in value_text else {}
-    except tomllib.TOMLDecodeError:
-        parsed = {}
-    value = parsed.get("v", value_text)
+    value = _toml_value(value_text)
     names = re.findall(r"[^.\[\]]+", path.strip())
     if not names:
         raise SuiteError(f"--set {text}: expected path=value, such as suite.seed=1 or experiment[0].pairs=32")
@@ -277,6 +282,25 @@ def _override(raw: dict[str, Any], text: str) -> None:
             node = node[part]
 
 
+def _toml_value(text: str) -> Any:
+    """A TOML value, or a bare string."""
+    try:
+        return (tomllib.loads(f"v = {text}") if "\n" not in text else {}).get("v", text)
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def parameters_of(texts: Sequence[str]) -> dict[str, Any]:
+    """``name=value`` texts of a command line as parameters of a component; values as in ``--set`` of a suite."""
+    params = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise SuiteError(f"--set {text}: expected name=value, such as path=~/faces")
+        params[name.strip()] = _toml_value(value)
+    return params
+
+
 def resolve(file: SuiteFile, raw: Mapping[str, Any], path: Path, registry: Registry, pairs: int | None = None) -> Suite:
     """Resolve every component of a suite. ``pairs`` (``--pairs``) overrides that of every experiment."""
     if not file.experiment and not file.train:
@@ -287,13 +311,15 @@ def resolve(file: SuiteFile, raw: Mapping[str, Any], path: Path, registry: Regis
             raise SuiteError(f"{path}: experiment[{i}].name: {name!r} is used twice; names of experiments are unique")
     if pairs is not None and not 2 <= pairs <= 1_000_000:
         raise SuiteError(f"--pairs: expected a number from 2 to 1000000, found {pairs}")
+    head = file.suite
+    if head.data == "real":
+        _require_files(file, path, registry)
     try:
         experiments = tuple(
-            _experiment(e, f"experiment[{i}]", path, registry, pairs) for i, e in enumerate(file.experiment)
+            _experiment(e, f"experiment[{i}]", path, registry, pairs, head.data) for i, e in enumerate(file.experiment)
         )
     except BenchError as error:
         raise type(error)(f"{path}: {error}") from None
-    head = file.suite
     return Suite(
         path=path,
         name=head.name,
@@ -315,10 +341,33 @@ def load(path: Path, registry: Registry, overrides: Sequence[str] = (), pairs: i
     return resolve(file, raw, path, registry, pairs)
 
 
-def _experiment(table: ExperimentTable, where: str, path: Path, registry: Registry, pairs: int | None) -> Experiment:
+def _require_files(file: SuiteFile, path: Path, registry: Registry) -> None:
+    """`MissingDataError` that tells everything that a suite with ``data = "real"`` misses, each thing once."""
+    missing: dict[str, None] = {}
+    for i, table in enumerate(file.experiment):
+        where = f"{path}: experiment[{i}]"
+        models = [r for entry in table.authorised for r in (entry if isinstance(entry, list) else [entry])]
+        wanted: list[tuple[Kind, Reference]] = [("model", r) for r in (*models, *table.evaluated)]
+        wanted += [("dataset", r) for r in (*table.datasets, *([table.auxiliary] if table.auxiliary else []))]
+        for kind, reference in wanted:
+            try:
+                component(kind, reference, where, registry, "real")
+            except MissingDataError as error:
+                missing.setdefault(str(error).removeprefix(f"{where}: "))
+    if missing:
+        lines = "\n".join(f"  {message}" for message in missing)
+        raise MissingDataError(
+            f'{path}: the suite asks for real data (data = "real"), and these are missing:\n{lines}\n'
+            "Put them there, or let stand-ins take their place with: --data auto"
+        )
+
+
+def _experiment(
+    table: ExperimentTable, where: str, path: Path, registry: Registry, pairs: int | None, data: DataMode
+) -> Experiment:
     def axis(kind: Kind, name: str, references: Sequence[Reference]) -> tuple[Component, ...]:
         found = tuple(
-            component(kind, point, f"{where}.{name}[{i}]", registry)
+            component(kind, point, f"{where}.{name}[{i}]", registry, data)
             for i, r in enumerate(references)
             for point in expand_grid(r, f"{where}.{name}[{i}]")
         )
@@ -332,7 +381,7 @@ def _experiment(table: ExperimentTable, where: str, path: Path, registry: Regist
         if isinstance(entry, list):
             sets.append(axis("model", f"authorised[{i}]", entry))
         else:
-            sets.append((component("model", entry, f"{where}.authorised[{i}]", registry),))
+            sets.append((component("model", entry, f"{where}.authorised[{i}]", registry, data),))
     _distinct(["+".join(c.label for c in s) for s in sets], f"{where}.authorised")
     evaluated = axis("model", "evaluated", table.evaluated)
     _one_meaning([c for s in sets for c in s] + list(evaluated), where)
@@ -349,7 +398,7 @@ def _experiment(table: ExperimentTable, where: str, path: Path, registry: Regist
     _check_attacks(table, attacks, where, registry)
     auxiliary = None
     if table.auxiliary is not None:
-        auxiliary = component("dataset", table.auxiliary, f"{where}.auxiliary", registry)
+        auxiliary = component("dataset", table.auxiliary, f"{where}.auxiliary", registry, data)
     return Experiment(
         name=table.name,
         table=table.table,
@@ -363,6 +412,7 @@ def _experiment(table: ExperimentTable, where: str, path: Path, registry: Regist
         repeats=table.repeats,
         kappa=table.kappa,
         fmr=table.fmr,
+        threshold=table.threshold,
         upload=table.upload,
         split=table.split,
         auxiliary=auxiliary,

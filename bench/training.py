@@ -75,7 +75,10 @@ def train_suite(
         if not only or job.name in only:
             log(f"training {job.name}")
             words = ["bench", "train", str(path), *(f"--set={o}" for o in overrides), f"--only={job.name}"]
-            card = component.train(replace(job, command=shlex.join(words)))
+            try:
+                card = component.train(replace(job, command=shlex.join(words)))
+            except SuiteError as error:
+                raise SuiteError(f"{path}: {error}") from None
             if not isinstance(card, Mapping):
                 raise ContractError(f"{job.name}: train() must return its card, got {type(card).__name__}")
             log(f"trained {job.name}: sha256 {card.get('sha256', 'unknown')}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Kind = Literal["dataset", "model", "defense", "attack"]
+DataMode = Literal["auto", "real", "stand-in"]
 Status = Literal["ok", "skipped", "failed", "timeout"]
 StageKind = Literal["faces", "embed", "fit_defense", "protect", "fit_attack", "attack", "score"]
 
 
+@runtime_checkable
 class LazyImages(Protocol):
     """Images that are decoded when they are asked for, so that a large set is never in memory as a whole.
 
@@ -112,7 +114,7 @@ class DataStatus:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Check:
     """One thing that was looked at: what, whether it is in order, and what was found (or what to do)."""
 
@@ -138,6 +140,7 @@ class Component:
     ``params`` are the effective ones (defaults filled in), ``passed`` those that the suite wrote, ``label`` the name
     shown in rows and reports, ``weights`` the sha256 of the weights file of a model or the fingerprint of a data set
     or attack. ``via`` is the attack whose reconstructions an attack works on, or none.
+    ``instead_of``: the label of what the suite asked for, where this is its stand-in; ``because`` says why.
     """
 
     kind: Kind
@@ -148,6 +151,8 @@ class Component:
     origin: Origin
     weights: str | None = None
     via: Component | None = None
+    instead_of: str | None = None
+    because: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

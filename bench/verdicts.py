@@ -74,11 +74,15 @@ class Verdict:
 
 
 def claims_of(results: Results) -> list[ClaimTable]:
-    """The claims of the suite of a run, as it was run. `StorageError` when they are not sound."""
+    """The claims of the suite of a run, as it was run: what they say of a component goes for its stand-in.
+
+    `StorageError` when they are not sound.
+    """
     suite = results.run.get("suite") or {}
     found = (suite.get("raw") or {}).get("claims") or []
+    asked = {(c["kind"], c["instead_of"]): c["label"] for c in results.run.get("components") or [] if c["instead_of"]}
     try:
-        return TypeAdapter(list[ClaimTable]).validate_python(found)
+        return [claim.renamed(asked) for claim in TypeAdapter(list[ClaimTable]).validate_python(found)]
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))

@@ -7,6 +7,8 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before anything imports torch: two cores, and several processes
 os.environ["TORCH_HOME"] = "/nonexistent"  # no test depends on whether this machine has the weights of LPIPS
 os.environ.pop("BENCH_LPIPS_VGG", None)
+os.environ.pop("BENCH_DATA", None)  # nor on real data that it may have
+os.environ.pop("BENCH_WEIGHTS", None)
 
 import importlib
 import signal

@@ -22,7 +22,7 @@ from bench.cli import TABLE_FORMATS, main
 from bench.errors import BenchError
 from bench.plugins import Registry
 
-COMMANDS = ["run", "plan", "report", "export", "claims", "plugins", "info", "doctor", "train"]
+COMMANDS = ["run", "plan", "report", "export", "claims", "plugins", "info", "doctor", "train", "data", "models"]
 
 
 def files(folder: Path) -> list[str]:

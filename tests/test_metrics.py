@@ -425,10 +425,15 @@ def test_ssim_refuses_small_images() -> None:
 # ---- floors ----------------------------------------------------------------------------------------------------------
 
 
+def _floors(*args: Any, **kwargs: Any) -> dict[str, np.ndarray]:
+    parts = [floors for _, floors in metrics.floor_images(*args, **kwargs)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
 def test_floor_images() -> None:
     images, others = _images(0, 6), _images(1, 130)
     subjects = np.array([1, 1, 2, 2, 3, 3])
-    floors = metrics.floor_images(images, subjects, others, seed=5)
+    floors = _floors(images, subjects, others, seed=5)
     assert list(floors) == ["another_face", "grey", "mean_face", "noise"]
     assert all(f.shape == images.shape and f.dtype == np.uint8 for f in floors.values())
     assert (floors["grey"] == 128).all()
@@ -437,15 +442,48 @@ def test_floor_images() -> None:
     noise = floors["noise"].astype(float) / 255
     assert noise.mean() == pytest.approx(0.5, abs=0.02)
     assert noise.std() == pytest.approx(0.242, abs=0.02)  # .25, a little less where it is clamped
-    again = metrics.floor_images(images, subjects, others, seed=5)
+    again = _floors(images, subjects, others, seed=5)
     assert all((floors[name] == again[name]).all() for name in floors)
 
 
 def test_floor_images_of_one_subject_and_without_others() -> None:
-    floors = metrics.floor_images(_images(0), [4, 4, 4], _images(0, 0), seed=0)
+    floors = _floors(_images(0), [4, 4, 4], _images(0, 0), seed=0)
     assert list(floors) == ["grey", "noise"]
     with pytest.raises(ValueError, match="others"):
-        metrics.floor_images(_images(0), [4, 4, 4], _images(0, h=30), seed=0)
+        _floors(_images(0), [4, 4, 4], _images(0, h=30), seed=0)
+
+
+def test_floor_images_come_in_pieces_that_do_not_change_them() -> None:
+    images, others = np.concatenate([_images(i % 7) for i in range(50)]), _images(1, 130)
+    rows, subjects = np.arange(0, len(images), 2), np.arange(len(images))[::2] % 5
+    whole = _floors(images[rows], subjects, others, seed=5)
+    pieces = list(metrics.floor_images(images, subjects, others, 5, rows))
+    assert len(pieces) > 1
+    assert [i for part, _ in pieces for i in range(part.start, part.stop)] == list(range(len(rows)))
+    for name, expected in whole.items():
+        np.testing.assert_array_equal(np.concatenate([floors[name] for _, floors in pieces]), expected)
+
+
+def test_separation_by_hand() -> None:
+    assert metrics.separation([0.9, 0.8], [0.1, 0.2, 0.3]) == 1
+    assert metrics.separation([0.1], [0.2, 0.3]) == 0
+    assert metrics.separation([0.2, 0.5], [0.2, 0.4]) == pytest.approx((0.5 + 0 + 1 + 1) / 4)
+    with pytest.raises(ValueError, match="got 0 and 1"):
+        metrics.separation([], [0.1])
+
+
+@given(
+    st.lists(st.sampled_from(np.linspace(-1, 1, 9)), min_size=1),
+    st.lists(st.sampled_from(np.linspace(-1, 1, 9)), min_size=1),
+)
+def test_balanced_threshold_is_the_best_of_all(genuine: list[float], impostor: list[float]) -> None:
+    high, low = np.array(genuine), np.array(impostor)
+
+    def balanced(kappa: float) -> float:
+        return (high > kappa).mean() + (low <= kappa).mean()
+
+    best = max(balanced(k) for k in np.linspace(-1.1, 1.1, 89))
+    assert balanced(metrics.balanced_threshold(genuine, impostor)) == pytest.approx(best)
 
 
 @given(st.lists(st.integers(0, 5), min_size=2, max_size=30), st.integers(0, 3))

@@ -162,8 +162,14 @@ class Table:
 
 
 def distinct(stands_in_for: str | None, label: str) -> str | None:
-    """The paper's name where it says something that the label does not."""
-    return stands_in_for if stands_in_for and stands_in_for != label else None
+    """The paper's name where it says something that the label does not: ``agedb30`` is AgeDB-30."""
+    if not stands_in_for or _letters(stands_in_for) == _letters(label):
+        return None
+    return stands_in_for
+
+
+def _letters(name: str) -> str:
+    return "".join(c for c in name.lower() if c.isalnum())
 
 
 def plural(n: int, one: str, many: str | None = None) -> str:

@@ -94,6 +94,22 @@ def about(rows: Rows, experiment: str) -> list[tuple[str, str]]:
     ]
 
 
+def licenses(rows: Rows) -> list[tuple[str, str]]:
+    """The data sets whose real faces may be shown, each with its license note."""
+    real = {c.dataset for c in rows.cells if not c.synthetic}
+    components = rows.results.run.get("components") or []
+    known = {c["label"]: c.get("license") or "unknown" for c in components if c["kind"] == "dataset"}
+    return [(label, text) for label, text in known.items() if label in real]
+
+
+def stand_in_models(rows: Rows) -> list[str]:
+    """The models that learnt from generated faces, where they meet real ones."""
+    if all(c.synthetic for c in rows.cells):
+        return []
+    components = rows.results.run.get("components") or []
+    return sorted(c["label"] for c in components if c["kind"] == "model" and c.get("synthetic"))
+
+
 def subjects(rows: Rows, experiment: str) -> Grid:
     """What was compared: data sets, models, defenses and attacks of an experiment, with what they stand in for."""
     cells = [c for c in rows.cells if c.experiment == experiment]

@@ -40,6 +40,8 @@ def render(results: Results, sections: Sequence[Section] = (), *, include_real_f
         "suite": results.run.get("suite") or {},
         "status": results.run.get("status"),
         "synthetic": rows.synthetic,
+        "stand_in_models": page.stand_in_models(rows),
+        "shown": page.licenses(rows) if include_real_faces else [],
         "real": list(dict.fromkeys(c.dataset for c in rows.cells if not c.synthetic)),
         "parts": found,
         "whole": whole,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from annotated_types import Ge, Le
 
-from bench import Dataset, Faces, Pairs, TrainingSet, hookimpl
+from bench import Dataset, DataStatus, Faces, Pairs, TrainingSet, hookimpl
 
 if TYPE_CHECKING:
     import numpy as np
@@ -152,6 +152,10 @@ class SynthTraining(TrainingSet):
     def fingerprint(self) -> str:
         """Version of the generator, people, and how they are shown."""
         return _fingerprint("training", self.groups, self.any_age_share, self.frontal_share)
+
+    def status(self) -> DataStatus:
+        """Pictures are drawn when they are asked for."""
+        return DataStatus(where="generated", layout="generated", images=sum(n * shots for n, shots in self.groups))
 
     def labels(self) -> NDArray[np.int64]:
         """The person of every picture, ascending."""

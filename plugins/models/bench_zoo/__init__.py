@@ -27,6 +27,7 @@ class ZooModel(Model):
     loss: ClassVar[str]
     embedding_size: ClassVar[int] = 128
     license: ClassVar[str] = "same as this project (trained on generated faces)"
+    synthetic: ClassVar[bool] = True
 
     @classmethod
     def name(cls) -> str:

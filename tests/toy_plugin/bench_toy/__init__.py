@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from bench import Attack, Dataset, Defense, Model, TrainingSet, hookimpl
 from bench_toy.attacks import ATTACKS
 from bench_toy.defenses import DEFENSES
-from bench_toy.faces import ToyFaces, ToyTraining
+from bench_toy.faces import ToyFaces, ToyPhotos, ToyTraining
 from bench_toy.misbehaving import BAD_ATTACKS, MISBEHAVING
 from bench_toy.models import MODELS
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 @hookimpl
 def bench_datasets() -> Mapping[str, type[Dataset]]:
-    return {"toy-faces": ToyFaces}
+    return {"toy-faces": ToyFaces, "toy-photos": ToyPhotos}
 
 
 @hookimpl
@@ -42,6 +44,18 @@ def bench_defenses() -> Mapping[str, type[Defense]]:
 @hookimpl
 def bench_attacks() -> Mapping[str, type[Attack]]:
     return {**ATTACKS, **BAD_ATTACKS}
+
+
+@click.command()
+@click.argument("number", type=int)
+def double(number: int) -> None:
+    """Print twice the number."""
+    click.echo(2 * number)
+
+
+@hookimpl
+def bench_commands() -> Mapping[str, click.Command]:
+    return {"data double": double}
 
 
 @hookimpl

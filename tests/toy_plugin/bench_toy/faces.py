@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 from annotated_types import Ge
 from numpy.typing import NDArray
 
-from bench import Dataset, Faces, Pairs, TrainingSet
+from bench import DataError, Dataset, Faces, MissingDataError, Pairs, TrainingSet
 
 if TYPE_CHECKING:
     from bench.contracts import Context
@@ -81,6 +82,67 @@ class ToyFaces(Dataset):
     def auxiliary(self, ctx: Context) -> Faces:
         """Half as many subjects as images."""
         return faces([(AUXILIARY + i // 2, i % 2) for i in range(self.auxiliary_images)], self.seed, "auxiliary")
+
+
+class OnDemand:
+    """`bench.LazyImages` of a list of (subject, image number)."""
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, who: list[tuple[int, int]]) -> None:
+        self.who = who
+        self.shape = (len(who), 3, SIZE, SIZE)
+
+    def __len__(self) -> int:
+        return len(self.who)
+
+    def __getitem__(self, rows: slice | NDArray[np.int64]) -> NDArray[np.uint8]:
+        chosen = np.arange(len(self))[rows]
+        return np.stack([draw(*self.who[i], 0) for i in chosen])
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToyPhotos(Dataset):
+    """ "Real" toy faces, decoded on demand, in the folder that ``TOY_PHOTOS`` names; people are known pair by pair."""
+
+    stands_in_for: ClassVar[str | None] = "Toy"
+    stand_in: ClassVar[str | None] = "toy-faces"
+    image_size: ClassVar[tuple[int, int]] = (SIZE, SIZE)
+    license: ClassVar[str] = "toy license"
+
+    auxiliary_images: Annotated[int, Ge(2)] = 40
+    shown: bool = True
+
+    def fingerprint(self) -> str:
+        """Of the folder's one file; ``damaged`` in it is an error."""
+        path = Path(os.environ.get("TOY_PHOTOS") or "photos") / "toys.txt"
+        if not path.is_file():
+            raise MissingDataError(f"{path}: expected the toy photos, found nothing there; set TOY_PHOTOS")
+        if "damaged" in path.read_text():
+            raise DataError(f"{path}: expected toy photos, found damage")
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+
+    def pairs_beside_auxiliary(self) -> int:
+        """Whoever asks for more pairs gets people that attackers learn from."""
+        return 60
+
+    def evaluation(self, pairs: int, ctx: Context) -> tuple[Faces, Pairs]:
+        """As `ToyFaces`."""
+        faces, found = ToyFaces().evaluation(pairs, ctx)
+        return self._on_demand(faces), found
+
+    def calibration(self, ctx: Context) -> tuple[Faces, Pairs]:
+        """The first 100 pairs of the protocol."""
+        return self.evaluation(100, ctx)
+
+    def auxiliary(self, ctx: Context) -> Faces:
+        """Half as many subjects as images."""
+        return self._on_demand(faces([(AUXILIARY + i // 2, i % 2) for i in range(self.auxiliary_images)], 0, "aux"))
+
+    def _on_demand(self, faces: Faces) -> Faces:
+        names = [str(name).rsplit("-", 2) for name in faces.sample_ids]
+        who = [(int(subject), int(image)) for _, subject, image in names]
+        return replace(faces, images=OnDemand(who))
 
 
 @dataclass(frozen=True, kw_only=True)

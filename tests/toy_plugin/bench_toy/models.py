@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench import DataError, Model, Network
+from bench import DataError, MissingDataError, Model, Network
 
 if TYPE_CHECKING:
     from bench.training import TrainingJob
@@ -92,10 +92,26 @@ class ToyLost(ToyModel):
     file = "lost.json"
 
 
+@dataclass(frozen=True, kw_only=True)
+class ToyPublished(ToyModel):
+    """A model whose weights may be missing: then the first toy model stands in."""
+
+    file = "published.json"
+    stand_in: ClassVar[str | None] = "toy-a"
+
+    def weights(self) -> Path:
+        """In the folder that ``TOY_WEIGHTS`` names."""
+        try:
+            return super().weights()
+        except DataError as error:
+            raise MissingDataError(str(error)) from None
+
+
 MODELS: Mapping[str, type[Model]] = {
     "toy-a": ToyA,
     "toy-b": ToyB,
     "toy-large": ToyLarge,
     "toy-closed": ToyClosed,
     "toy-lost": ToyLost,
+    "toy-published": ToyPublished,
 }
