@@ -1,12 +1,13 @@
 """Which public checkpoint is what: the network behind its keys, its pixels, its split points. Facts; no torch.
 
-Several layouts have the same keys and shapes and differ only in their pixels: the file cannot say which it is. Then
-`guess` takes the first of the table below and `alternatives` names the others; a suite decides with ``channels``,
-``mean`` and ``std``.
+Several layouts have the same keys and shapes and differ only in their pixels: what is in the file cannot say which it
+is. Then `guess` goes by the name under which the file was published, else takes the first of the table below, and
+`alternatives` names the others; a suite decides with ``channels``, ``mean`` and ``std``.
 """
 
 from __future__ import annotations
 
+import fnmatch
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -43,7 +44,7 @@ class Layout:
 
     ``family`` and ``options`` say which network of `bench_facenets.networks` it is; ``embedding_key`` is the tensor
     whose first side is the embedding size. ``mflops``: for one image at ``embedding_size``, a multiply-add counted as
-    two. ``license``: of the published weights.
+    two. ``license``: of the published weights. ``files``: patterns of the names under which they are published.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Layout:
     mflops: float
     license: str
     source: str
+    files: tuple[str, ...] = ()
 
     @property
     def splits(self) -> Mapping[str, str]:
@@ -175,6 +177,7 @@ _MOBILEFACE = Layout(
     mflops=442.3,
     license=_ROBFR,
     source="ShawnXYang/Face-Robustness-Benchmark RobFR/networks/MobileFace.py",
+    files=("Backbone_mobileface_*",),
 )
 _XIAOCCER = replace(
     _MOBILEFACE,
@@ -186,6 +189,7 @@ _XIAOCCER = replace(
     mflops=378.8,
     license=_UNSTATED,
     source="Xiaoccer/MobileFaceNet_Pytorch core/model.py",
+    files=(),
 )
 _XIAOCCER_SQUARE = replace(
     _MOBILEFACE,
@@ -193,6 +197,7 @@ _XIAOCCER_SQUARE = replace(
     pixels=_pixels("rgb", 128),
     license=_UNSTATED,
     source="forks of Xiaoccer/MobileFaceNet_Pytorch core/model.py with a 7x7 head",
+    files=(),
 )
 _FOAMLIU = replace(
     _MOBILEFACE,
@@ -205,6 +210,7 @@ _FOAMLIU = replace(
     mflops=467.6,
     license=_UNSTATED,
     source="foamliu/MobileFaceNet mobilefacenet.py",
+    files=("mobilefacenet.pt",),
 )
 _IR50 = Layout(
     name="robfr-ir50",
@@ -216,13 +222,20 @@ _IR50 = Layout(
     mflops=12593.0,
     license=_ROBFR,
     source="ShawnXYang/Face-Robustness-Benchmark RobFR/networks/IR.py",
+    files=("Backbone_IR_50_*_2019-11-*",),
 )
-_IR50_CASIA = replace(_IR50, name="robfr-ir50-casia", pixels=_pixels("rgb", 127.5))
+_IR50_CASIA = replace(
+    _IR50,
+    name="robfr-ir50-casia",
+    pixels=_pixels("rgb", 127.5),
+    files=("Backbone_IR_50_*_2020-*", "CASIA-*"),
+)
 _EVOLVE_IR50 = replace(
     _IR50_CASIA,
     name="face-evolve-ir50",
     license=_MIT_CODE,
     source="ZhaoJ9014/face.evoLVe backbone/model_irse.py",
+    files=("backbone_ir50_*",),
 )
 _ADAFACE = replace(
     _IR50,
@@ -230,9 +243,14 @@ _ADAFACE = replace(
     options={"middle_norm": True, "affine": False, "dropout": 0.4},
     license=_MIT_CODE,
     source="mk-minchul/AdaFace net.py",
+    files=("adaface_ir50_*",),
 )
 _CVLFACE = replace(
-    _ADAFACE, name="cvlface-ir50", pixels=_pixels("rgb", 127.5), source="mk-minchul/CVLface models/iresnet"
+    _ADAFACE,
+    name="cvlface-ir50",
+    pixels=_pixels("rgb", 127.5),
+    source="mk-minchul/CVLface models/iresnet",
+    files=("cvlface_*",),
 )
 _IRESNET = replace(
     _IR50_CASIA,
@@ -243,6 +261,7 @@ _IRESNET = replace(
     mflops=12618.7,
     license=_INSIGHTFACE,
     source="deepinsight/insightface recognition/arcface_torch/backbones/iresnet.py",
+    files=("ms1mv3_arcface_r50*", "glint360k_cosface_r50*"),
 )
 _IR_SE50 = replace(
     _IR50,
@@ -252,6 +271,7 @@ _IR_SE50 = replace(
     pixels=_pixels("rgb", 128),
     mflops=12593.4,
     source="ShawnXYang/Face-Robustness-Benchmark RobFR/networks/ArcFace.py",
+    files=("model_ir_se50*",),
 )
 _EVOLVE_IR_SE50 = replace(
     _IR_SE50,
@@ -259,6 +279,7 @@ _EVOLVE_IR_SE50 = replace(
     pixels=_pixels("rgb", 127.5),
     license=_MIT_CODE,
     source="ZhaoJ9014/face.evoLVe backbone/model_irse.py",
+    files=("backbone_ir_se50_*",),
 )
 _MOBILENET = Layout(
     name="robfr-mobilenet",
@@ -288,14 +309,21 @@ _RESNET50 = Layout(
     mflops=2185.3,
     license=_ROBFR,
     source="ShawnXYang/Face-Robustness-Benchmark RobFR/networks/ResNet.py",
+    files=("Backbone_ResNet_50_*_2019-04-14-*",),
 )
-_RESNET50_CASIA = replace(_RESNET50, name="robfr-resnet50-casia", pixels=_pixels("rgb", 128))
+_RESNET50_CASIA = replace(
+    _RESNET50,
+    name="robfr-resnet50-casia",
+    pixels=_pixels("rgb", 128),
+    files=("Backbone_ResNet_50_*_2019-04-28-*", "ResNet50-casia*"),
+)
 _EVOLVE_RESNET50 = replace(
     _RESNET50,
     name="face-evolve-resnet50",
     pixels=_pixels("rgb", 127.5),
     license=_MIT_CODE,
     source="ZhaoJ9014/face.evoLVe backbone/model_resnet.py",
+    files=("backbone_resnet50_*",),
 )
 
 _TABLE = (
@@ -320,9 +348,27 @@ def default(architecture: str) -> Layout:
     raise ValueError(f"unknown architecture {architecture!r}; {did_you_mean(architecture, ARCHITECTURES)}")
 
 
-def guess(shapes: Mapping[str, Shape]) -> Layout | None:
-    """The layout whose keys and shapes a state dict has exactly, or none; see `alternatives`."""
-    return next((layout for layout in _TABLE if layout.matches(shapes)), None)
+def find(name: str) -> Layout:
+    """A layout by its name, or the default of an architecture. Raises ValueError for an unknown one."""
+    if name in LAYOUTS:
+        return LAYOUTS[name]
+    if name in ARCHITECTURES:
+        return default(name)
+    raise ValueError(f"unknown layout {name!r}; {did_you_mean(name, (*ARCHITECTURES, *LAYOUTS))}")
+
+
+def guess(shapes: Mapping[str, Shape], file_name: str = "") -> Layout | None:
+    """The layout whose keys and shapes a state dict has exactly, or none; see `alternatives`.
+
+    Among several, that which is published under ``file_name``, else the first.
+    """
+    fitting = [layout for layout in _TABLE if layout.matches(shapes)]
+    return next((layout for layout in fitting if published_as(layout, file_name)), next(iter(fitting), None))
+
+
+def published_as(layout: Layout, file_name: str) -> bool:
+    """Whether a file is named as the published ones of a layout are."""
+    return any(fnmatch.fnmatchcase(file_name.lower(), pattern.lower()) for pattern in layout.files)
 
 
 def alternatives(layout: Layout) -> tuple[Layout, ...]:

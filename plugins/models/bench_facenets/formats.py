@@ -1,0 +1,270 @@
+"""What a weights file is, and what it holds: safetensors and torch files, read without running anything of theirs.
+
+The first bytes decide, never the extension: pages of errors are saved as ``.pth``. A torch file's pickle is looked
+through before torch reads it (``weights_only``): which globals it names, and how large it says that its storages are.
+"""
+
+from __future__ import annotations
+
+import os
+import pickletools
+import re
+import stat
+import warnings
+import zipfile
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from bench import DataError, MissingDataError
+
+MAX_BYTES = 4 << 30
+MAX_TENSORS = 20_000
+MAX_PICKLE_BYTES = 32 << 20  # a state dict of 20,000 tensors takes 5 MB
+MAX_PICKLE_STEPS = 3_000_000
+_MAX_HEADER = 100_000_000  # of a safetensors file: the limit of the library
+
+_LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # a pickled number that torch.save wrote before 1.6
+_LEGACY_PICKLES = 5  # that number, the protocol, the system, the object, the keys of the storages; then raw values
+
+_STATE_GLOBALS = re.compile(
+    r"collections\.OrderedDict|(__builtin__|builtins)\.set|_codecs\.encode"
+    r"|torch\._utils\._rebuild_(tensor|tensor_v2|parameter)|torch\.nn\.parameter\.Parameter|torch\.(Size|device)"
+    r"|torch\.serialization\._get_layout|torch\.storage\.(Untyped|Typed)Storage|torch\.(cuda\.)?\w+Storage"
+    r"|torch\.(bfloat16|bool|complex\d+|double|float\w*|half|int\d*|long|short|uint\d+)"
+)
+"""What the pickle of a state dict names."""
+
+_BESIDE_ROOTS = frozenset(
+    {
+        *("argparse", "datetime", "easydict", "lightning", "lightning_fabric", "lightning_utilities", "numpy"),
+        *("omegaconf", "pathlib", "pytorch_lightning", "torchmetrics", "typing", "yacs"),
+    }
+)
+"""Packages whose objects lie beside a state dict in a training's checkpoint. They become nothing."""
+
+_SAVE_STATE_DICT = (
+    "load it where you trust it, run torch.save(model.state_dict(), 'weights.pth') and give that file instead"
+)
+
+
+class _Nothing:
+    """Stands for an object beside the weights: takes anything, keeps nothing."""
+
+    def __new__(cls, *_args: Any, **_keywords: Any) -> Any:
+        return super().__new__(cls)
+
+    def __setstate__(self, _state: Any) -> None:
+        return None
+
+
+class _NoMapping:
+    """Stands for a mapping beside the weights; torch fills ordered dictionaries only."""
+
+    def __new__(cls, *_args: Any, **_keywords: Any) -> Any:
+        return OrderedDict()
+
+
+def read(path: Path) -> tuple[Any, Mapping[str, str]]:
+    """What a weights file holds (a dictionary of tensors, or whatever was saved), and the metadata of its head.
+
+    Tensors are on the CPU. `MissingDataError` when there is no file; `DataError` for one that is damaged, too large, of
+    another kind, or that would have to run code to be read.
+    """
+    size = _size(path)
+    try:
+        with path.open("rb") as file:
+            head = file.read(1024)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
+    if not head:
+        raise DataError(f"{path}: expected weights, found an empty file; download it again")
+    if (other := _other_kind(head)) is not None:
+        raise DataError(f"{path}: expected weights (safetensors or a torch state dict), found {other}")
+    if head.startswith(b"PK\x03\x04"):
+        return _zip(path, size), {}
+    if head.startswith(_LEGACY_MAGIC):
+        return _legacy(path, size), {}
+    if path.suffix.lower() == ".safetensors" or _is_safetensors(head):
+        return _safetensors(path)
+    raise DataError(f"{path}: expected weights (safetensors or a torch state dict), found {_unknown(head)}")
+
+
+def _size(path: Path) -> int:
+    try:
+        found = path.stat()
+    except OSError:
+        annexed = path.is_symlink() and "annex" in os.readlink(path)
+        hint = "; its content is in git-annex: run git annex get" if annexed else ""
+        raise MissingDataError(f"{path}: expected a weights file, found none{hint}") from None
+    if not stat.S_ISREG(found.st_mode):
+        raise DataError(f"{path}: expected a weights file, found a folder or a device")
+    if found.st_size > MAX_BYTES:
+        raise DataError(f"{path}: expected at most {MAX_BYTES >> 30} GiB of weights, found {found.st_size >> 20} MiB")
+    return found.st_size
+
+
+# ---- what else it may be ---------------------------------------------------------------------------------------------
+
+
+def _is_safetensors(head: bytes) -> bool:
+    return len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _MAX_HEADER
+
+
+def _other_kind(head: bytes) -> str | None:
+    """What the first bytes say that a file is, with the way out, when it cannot hold weights for torch."""
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer; run git lfs pull to fetch the file itself"
+    if b"annex/objects/" in head[:512]:
+        return "a git-annex pointer; run git annex get to fetch the file itself"
+    if text.startswith(b"<"):
+        return "an HTML or XML page, perhaps an error of the server; download the file again, in a browser"
+    if head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"Rar!", b"\x28\xb5\x2f\xfd")):
+        return "a compressed archive; unpack it"
+    if head[257:262] == b"ustar":
+        return f"a tar archive: unpack it; if torch before 0.1.10 wrote it, {_SAVE_STATE_DICT}"
+    if head.startswith(b"\x89HDF"):
+        return "an HDF5 file, as Keras writes; convert it to torch or ONNX"
+    if head.startswith(b"\x93NUMPY"):
+        return "a numpy array; save a state dict with torch.save"
+    if head[4:8] == b"TFL3":
+        return "a TensorFlow Lite network; convert it to ONNX and use the model onnx-model"
+    if re.match(rb"\x08[\x01-\x1f][\x12\x1a\x22\x2a\x32\x3a\x42]", head):
+        return "an ONNX network; use the model onnx-model"
+    return None
+
+
+def _unknown(head: bytes) -> str:
+    """What a file seems to be that no reader takes."""
+    if head.startswith(b"\x80") or re.match(rb"[c(\]}i][^\n]*\n", head):
+        return f"a Python pickle, which runs code when it is read; {_SAVE_STATE_DICT}"
+    if all(byte >= 32 or byte in b"\t\r\n" for byte in head):
+        start = head.decode("utf-8", "replace").strip()[:40].partition("\n")[0]
+        return f"a text that starts with {start!r}; download the file again"
+    return f"unknown bytes ({head[:8].hex(' ')} ...); download the file again"
+
+
+# ---- the readers -----------------------------------------------------------------------------------------------------
+
+
+def _safetensors(path: Path) -> tuple[dict[str, torch.Tensor], Mapping[str, str]]:
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            keys = file.keys()
+            if len(keys) > MAX_TENSORS:
+                raise DataError(f"{path}: expected at most {MAX_TENSORS} tensors, found {len(keys)}")
+            return {key: file.get_tensor(key) for key in keys}, dict(file.metadata() or {})
+    except (SafetensorError, OSError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: a damaged safetensors file ({_line(error)}); download it again") from None
+
+
+def _zip(path: Path, size: int) -> Any:
+    """A zip archive of torch: entries are stored, never compressed, so that they are no larger than the file."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            names = [entry.filename for entry in entries]
+            pickles = [name for name in names if name.rpartition("/")[2] == "data.pkl"]
+            if any(name.rpartition("/")[2] == "constants.pkl" or "/code/" in name for name in names):
+                raise DataError(
+                    f"{path}: a TorchScript archive, which is a program; save its weights with "
+                    "torch.save(torch.jit.load(file).state_dict(), 'weights.pth') and give that file instead"
+                )
+            if len(pickles) != 1:
+                what = "numpy arrays" if names and all(n.endswith(".npy") for n in names) else "no torch file"
+                raise DataError(f"{path}: expected a torch file, found a zip archive with {what}; unpack it")
+            stored = sum(entry.file_size for entry in entries)
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries) or stored > size:
+                raise DataError(
+                    f"{path}: expected a torch file as torch.save writes it, found compressed entries (of "
+                    f"{stored >> 20} MiB in {size >> 20} MiB); save it again with torch.save"
+                )
+            if len(set(names)) != len(names):
+                raise _damaged(path, "entries of the same name")
+            if archive.getinfo(pickles[0]).file_size > MAX_PICKLE_BYTES:
+                raise DataError(f"{path}: expected at most {MAX_PICKLE_BYTES >> 20} MiB of keys; is it a state dict?")
+            with archive.open(pickles[0]) as stream:
+                beside = _look_through(path, stream, size)
+    except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
+        raise _damaged(path, _line(error)) from None
+    return _torch(path, beside)
+
+
+def _legacy(path: Path, size: int) -> Any:
+    """What torch.save wrote before 1.6: pickles, then raw values."""
+    beside: set[str] = set()
+    with path.open("rb") as stream:
+        for _ in range(_LEGACY_PICKLES):
+            beside |= _look_through(path, stream, size)
+            if stream.tell() > MAX_PICKLE_BYTES:
+                raise DataError(f"{path}: expected at most {MAX_PICKLE_BYTES >> 20} MiB of keys; is it a state dict?")
+    return _torch(path, beside)
+
+
+def _torch(path: Path, beside: set[str]) -> Any:
+    """What torch reads of a file, with `_Nothing` for every object of ``beside``."""
+    nothing = [(_NoMapping if name.lower().endswith("dict") else _Nothing, name) for name in beside]
+    try:
+        with warnings.catch_warnings(), torch.serialization.safe_globals(nothing):
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch and its unpickler let through whatever damaged bytes set off
+        raise DataError(
+            f"{path}: a torch file that is damaged, cut short or no state dict ({_line(error)}); download it again, or "
+            f"{_SAVE_STATE_DICT}"
+        ) from None
+
+
+# ---- looking through a pickle ----------------------------------------------------------------------------------------
+
+
+def _steps(path: Path, stream: IO[bytes]) -> Iterator[tuple[str, Any]]:
+    """Every operation of a pickle and its argument; nothing is carried out."""
+    try:
+        for count, (step, argument, _) in enumerate(pickletools.genops(stream)):
+            if count > MAX_PICKLE_STEPS:
+                raise DataError(f"{path}: expected at most {MAX_PICKLE_STEPS} steps of a pickle; is it a state dict?")
+            yield step.name, argument
+    except (ValueError, IndexError, KeyError, EOFError, UnicodeError) as error:
+        raise _damaged(path, _line(error)) from None
+
+
+def _look_through(path: Path, stream: IO[bytes], size: int) -> set[str]:
+    """The names of objects beside the weights; `DataError` for any other object, and for storages beyond the file."""
+    names: set[str] = set()
+    number = 0
+    for step, argument in _steps(path, stream):
+        if step in ("GLOBAL", "INST"):
+            names.add(str(argument).replace(" ", ".", 1))
+        elif step in ("STACK_GLOBAL", "EXT1", "EXT2", "EXT4"):
+            raise DataError(
+                f"{path}: expected what torch.save writes, found another pickle protocol; {_SAVE_STATE_DICT}"
+            )
+        elif step in ("BININT", "BININT1", "BININT2", "LONG1", "LONG4", "INT", "LONG"):
+            number = argument
+        elif step == "BINPERSID" and number > size:  # the last number before is that of the storage's values
+            raise _damaged(path, f"a storage of {number} values in {size} bytes")
+    foreign = {name for name in names if not _STATE_GLOBALS.fullmatch(name)}
+    beside = {n for n in foreign if n.partition(".")[0] in _BESIDE_ROOTS or n == "collections.defaultdict"}
+    if foreign - beside:
+        some = ", ".join(sorted(foreign - beside)[:3])
+        raise DataError(
+            f"{path}: expected tensors only, found pickled objects ({some}), which run code when they are read; "
+            f"{_SAVE_STATE_DICT}"
+        )
+    return beside
+
+
+def _damaged(path: Path, why: str) -> DataError:
+    return DataError(f"{path}: a torch file that is damaged or cut short ({why}); download it again")
+
+
+def _line(error: BaseException) -> str:
+    """The first line of what a library says, or the kind of its error."""
+    text = str(error).strip()
+    return text.splitlines()[0][:160] if text else type(error).__name__
