@@ -3,7 +3,7 @@
 Weights go to ``<work>/weights/<name>.safetensors`` with a card beside them. The head of the file says what the pixels
 must be: ``bench.channels`` (``rgb`` or ``bgr``), ``bench.mean`` and ``bench.std`` (JSON lists of three, of pixels from
 0 to 255, in the network's own channel order), ``bench.embedding_size``, ``bench.layout`` (whose key names these are),
-``recipe`` (the digest of what the training was).
+``bench.recipe`` (the digest of what the training was).
 """
 
 from __future__ import annotations
@@ -85,6 +85,7 @@ def _product(config: FaceNetConfig, trained: nn.Module) -> Product:
         "bench.std": json.dumps(pixels.std),
         "bench.embedding_size": str(config.embedding_size),
         "bench.layout": layout,
+        "bench.recipe": config.digest,
     }
     facts = {
         "input": f"aligned faces, {pixels}",

@@ -39,16 +39,30 @@ def write_model(
 ) -> dict[str, Any]:
     """Write `<name>.safetensors`, then `<name>.json` with its size and sha256; returns the completed card.
 
-    ``metadata`` goes into the head of the safetensors file, beside the name.
+    ``metadata`` goes into the head of the safetensors file, beside the name. Equal weights give equal bytes.
     """
     path = weights_dir / f"{card['name']}.safetensors"
-    content = save(dict(weights), metadata={"model": str(card["name"]), **(metadata or {})})
+    content = ordered(save(dict(weights), metadata={"model": str(card["name"]), **(metadata or {})}))
     replace(path, lambda beside: beside.write_bytes(content))
     complete = {**card, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     text = json.dumps(complete, indent=2, default=str) + "\n"
     replace(path.with_suffix(".json"), lambda beside: beside.write_text(text, encoding="utf-8"))
     written: dict[str, Any] = json.loads(text)
     return written
+
+
+def ordered(content: bytes) -> bytes:
+    """A safetensors file with its metadata in alphabetical order; `save` writes them in any order.
+
+    The format: the length of the head as 8 bytes, little-endian; the head as JSON, padded with blanks to a multiple
+    of 8; the tensors, whose offsets count from there.
+    """
+    size = int.from_bytes(content[:8], "little")
+    head = json.loads(content[8 : 8 + size])
+    head["__metadata__"] = dict(sorted(head["__metadata__"].items()))
+    text = json.dumps(head, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + content[8 + size :]
 
 
 def read_card(weights_dir: Path, name: str) -> dict[str, Any]:

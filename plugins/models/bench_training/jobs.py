@@ -116,7 +116,7 @@ def _store(
         "verification_people": "identities that were not trained on, as far as the data sets tell",
         "command": job.command,
     }
-    write_model(product.weights, card, weights_dir, {"recipe": config.digest, **product.metadata})
+    write_model(product.weights, card, weights_dir, product.metadata)
     for result in results:
         job.log(summary(f"{config.name} final", result))
 
