@@ -1,7 +1,7 @@
 """Public checkpoints into our networks: wrappers are opened, prefixes stripped, and everything else must fit exactly.
 
 A checkpoint is never loaded in part: either every tensor of the network comes from the file, or one `DataError` says
-what does not fit. What lies among the weights and is left aside, such as a classification head, is named in ``ignored``.
+what does not fit. What lies among the weights and is left aside, such as a classification head, is in ``ignored``.
 """
 
 from __future__ import annotations
