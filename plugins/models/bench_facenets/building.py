@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from bench import BenchError, DataError
-from bench_facenets import onnx_model, torch_module
+from bench_facenets import checkpoints, onnx_model, torch_module
 from bench_facenets.card import Card
 from bench_facenets.pixels import Pixels
 from bench_facenets.selfcheck import card_of, probe_images, self_check
@@ -36,15 +36,13 @@ class Source:
 
 def named(model: NamedNet) -> Source:
     """A network of ours with a public checkpoint, or an ONNX file under the name of one."""
-    from bench_facenets import checkpoints
-
     path = model.weights()
     if path.suffix.lower() == ".onnx":
         return onnx(model, license="unknown")
     loaded = checkpoints.load(path, model.architecture)
     layout = loaded.layout
-    ignored = (f"ignored in the file: {', '.join(map(str, loaded.ignored))}",) if loaded.ignored else ()
-    ambiguous = (str(loaded.ambiguous),) if loaded.ambiguous else ()
+    ignored = (f"left aside in the file: {', '.join(loaded.ignored)}",) if loaded.ignored else ()
+    ambiguous = (loaded.ambiguous,) if loaded.ambiguous else ()
     return Source(
         net=loaded.net,
         pixels=layout.pixels,

@@ -51,17 +51,15 @@ def choose(path: Path) -> Path:
 
 def fingerprint(path: Path) -> str:
     """The sha256 of a file and its external data."""
-    return _fingerprint(path, file_sha256(path))
+    own = file_sha256(path)
+    external = [file_sha256(file) for file in _beside(path, own)]
+    return hashlib.sha256("".join([own, *external]).encode()).hexdigest() if external else own
 
 
 @functools.lru_cache(maxsize=16)
-def _fingerprint(path: Path, own: str) -> str:
-    if zipfile.is_zipfile(path):
-        return own
-    external = _external_files(_parsed(_bytes(path), str(path)), path)
-    if not external:
-        return own
-    return hashlib.sha256("".join([own, *map(file_sha256, external)]).encode()).hexdigest()
+def _beside(path: Path, own: str) -> list[Path]:
+    """The files of external data of a model with the sha256 ``own``."""
+    return [] if zipfile.is_zipfile(path) else _external_files(_parsed(_bytes(path), str(path)), path)
 
 
 def read(path: Path) -> OnnxFile:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bench import DataError, MissingDataError
+from bench.places import weights_folders
 
 EXTENSIONS = ("safetensors", "pth", "pt", "ckpt", "onnx")
 
@@ -60,16 +61,6 @@ def expand(path: str, what: str) -> Path:
         name = unset[1].strip("{}")
         raise DataError(f"{what} = {path!r}: the variable {name} is not set; set it, or write the path itself")
     return Path(filled)
-
-
-def _listed(variable: str) -> list[Path]:
-    return [expand(p, f"${variable}") for p in os.environ.get(variable, "").split(os.pathsep) if p]
-
-
-def weights_folders() -> list[Path]:
-    """The folders in which weights are looked for, in order: ``$BENCH_WEIGHTS``, then ``$BENCH_DATA``."""
-    folders = [*_listed("BENCH_WEIGHTS"), *(folder / "weights" for folder in _listed("BENCH_DATA"))]
-    return list(dict.fromkeys(folders))
 
 
 def named_weights(name: str) -> Path:

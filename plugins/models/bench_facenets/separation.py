@@ -1,4 +1,4 @@
-"""How well embeddings tell genuine pairs from impostor pairs. No torch."""
+"""How well scores tell genuine pairs from impostor pairs. No torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from bench.metrics import cosine, false_match_rate
+from bench.metrics import false_match_rate
 
 KAPPA = 0.2  # the paper's fixed threshold
 DRAWS = 200  # bootstrap draws; 200 give a standard error to within about 5 %
@@ -38,10 +38,9 @@ class Separation:
         return self.auc - 2 * self.auc_error > 0.5
 
 
-def separation(left: Floats, right: Floats, same: Bools) -> Separation:
-    """The figures of embeddings ``(n, d)`` of the two sides of pairs, ``same (n,)``. Raises ValueError unless there are
-    genuine and impostor pairs."""
-    scores = cosine(left, right)
+def separation(scores: Floats, same: Bools) -> Separation:
+    """The figures of the cosines of pairs ``(n,)``, ``same (n,)``. Raises ValueError unless there are genuine and
+    impostor pairs."""
     same = np.asarray(same, dtype=bool)
     if same.all() or not same.any():
         raise ValueError("expected genuine and impostor pairs, got one kind only")

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from bench import DataError
 from bench_facenets import factory as factories
+from bench_facenets.checkpoints import read_state_dict
 
 SHOWN = 4  # keys that a message lists
 
@@ -17,12 +18,10 @@ SHOWN = 4  # keys that a message lists
 def load(factory: str, arguments: Mapping[str, Any], path: Path) -> nn.Module:
     """The module with its weights, on the CPU. `DataError` when the factory returns something else, or when the keys or
     shapes of the file are not exactly those of the module."""
-    from bench_facenets.checkpoints import read_state_dict
-
     net = factories.call(factory, arguments)
     if not isinstance(net, nn.Module):
         raise DataError(f"factory = {factory!r}: expected a torch.nn.Module, found {type(net).__name__}")
-    fill(net, read_state_dict(path), path, f"factory = {factory!r}")
+    fill(net, read_state_dict(path, net.state_dict()), path, f"factory = {factory!r}")
     return net
 
 

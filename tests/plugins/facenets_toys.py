@@ -1,0 +1,105 @@
+"""Tiny networks for the tests of `bench_facenets`: torch modules, ONNX files, and a model of FaceNet over a module."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+from torch.nn import functional
+
+SOURCE = '''
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, width=4, dims=8, sides=(7, 7)):
+        super().__init__()
+        self.stem = nn.Conv2d(3, width, 3, stride=4, padding=1)
+        self.stage = nn.Conv2d(width, 2 * width, 3, stride=4, padding=1)
+        self.head = nn.Linear(2 * width * sides[0] * sides[1], dims)
+
+    def forward(self, x):
+        return self.head(torch.relu(self.stage(torch.relu(self.stem(x)))).flatten(1))
+
+def make(width=4, dims=8, sides=(7, 7)):
+    return Net(width, dims, sides)
+
+def fails():
+    raise RuntimeError("no such layer")
+
+def number():
+    return 3
+
+constant = 7
+'''
+
+
+class Small(nn.Module):
+    """A stem at 56x56, a residual stage at 28x28, and a head; every module counts its calls."""
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.stem = nn.Conv2d(3, 4, 3, stride=2, padding=1)
+        self.stage = nn.Sequential(nn.Conv2d(4, 6, 3, stride=2, padding=1), nn.BatchNorm2d(6), nn.ReLU(inplace=True))
+        self.branch = nn.Conv2d(6, 6, 3, padding=1)
+        self.last = nn.Conv2d(6, 6, 3, stride=4, padding=1)
+        self.head = nn.Linear(6 * 49, 8)
+        self.unused = nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stage(self.stem(x))
+        x = x + self.branch(x)
+        return self.head(functional.relu(self.last(x)).flatten(1))
+
+
+def weights_file(net: nn.Module, path: Path) -> Path:
+    """The state dict of a module as a checkpoint."""
+    torch.save(net.state_dict(), path)
+    return path
+
+
+def onnx_bytes(
+    *,
+    reshape: tuple[int, ...] = (0, -1),
+    batch: int | str = "n",
+    dims: int = 8,
+    side: int = 112,
+    domain: str = "",
+    node_name: str = "first",
+    seed: int = 0,
+) -> bytes:
+    """A network of two convolutions in ONNX; ``reshape`` comes before the linear layer: ``(1, -1)`` is a baked batch."""
+    rng = np.random.default_rng(seed)
+    grid = side // 4 // 4
+
+    def weight(name: str, *shape: int) -> onnx.TensorProto:
+        values = rng.normal(size=shape) / np.sqrt(np.prod(shape[1:]))
+        return numpy_helper.from_array(values.astype(np.float32), name)
+
+    nodes = [
+        helper.make_node("Conv", ["image", "w1"], ["a"], node_name, strides=[4, 4], kernel_shape=[4, 4], domain=domain),
+        helper.make_node("Relu", ["a"], ["b"], "act.1"),
+        helper.make_node("Conv", ["b", "w2"], ["c"], "/body/Conv", strides=[4, 4], kernel_shape=[4, 4]),
+        helper.make_node("Reshape", ["c", "shape"], ["d"], "forward"),
+        helper.make_node("MatMul", ["d", "w3"], ["e"], "class"),
+    ]
+    tensors = [
+        weight("w1", 4, 3, 4, 4),
+        weight("w2", 6, 4, 4, 4),
+        numpy_helper.from_array(np.array(reshape, dtype=np.int64), "shape"),
+        weight("w3", 6 * grid * grid, dims),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [batch, 3, side, side])],
+        [helper.make_tensor_value_info("e", TensorProto.FLOAT, [batch, dims])],
+        tensors,
+    )
+    opsets = [helper.make_opsetid("", 17), *([helper.make_opsetid(domain, 1)] if domain else [])]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
