@@ -20,9 +20,10 @@ import training_worker as worker
 from bench_training.checkpoints import read_checkpoint, write_checkpoint
 from bench_training.config import Phase, RunOptions
 from bench_training.data import DecodedData, MappedData, open_data, threads
-from bench_training.evaluate import pair_lists, stratified_folds
+from bench_training.evaluate import pair_lists, stratified_folds, verify
 from bench_training.ranks import Ranks, require_one_process
 from bench_training.sampling import ahead, shuffled
+from devices import Elsewhere
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -290,6 +291,14 @@ def test_two_processes_train_what_one_trains(tmp_path: Path) -> None:
             assert not torch.allclose(value, first[name.removeprefix("net.")], atol=1e-3), name
 
 
+def test_a_lost_process_is_one_clear_error() -> None:
+    two = Ranks(world=2)
+    with pytest.raises(BenchError, match="another process of this training has stopped"), two.together():
+        raise RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer")
+    with pytest.raises(RuntimeError, match="out of memory"), two.together():
+        raise torch.OutOfMemoryError("out of memory")
+
+
 def test_what_does_not_fit_data_or_processes_is_named(tmp_path: Path) -> None:
     phases = (Phase(images=8, identities=7, size=SIDE),)
     with pytest.raises(SuiteError, match=r"phases\[0\]\.identities: expected at most the 6 people .*found 7"):
@@ -304,6 +313,25 @@ def test_what_one_process_trains_refuses_several(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(SuiteError, match="attributes is trained by one process"):
         require_one_process("attributes")
+
+
+def test_the_loop_keeps_to_its_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a stand-in for a GPU: other steps, the class means, resuming and validation give the same weights."""
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self)
+    phases = (Phase(images=32, identities=4, size=SIDE), Phase(images=32, size=SIDE, margin=1.0, spread=1.0))
+    config = replace(CONFIG, phases=phases)
+    plain = weights(fit(tmp_path / "a", config))
+    (pairs,), _ = pair_lists({"few": FewPairs()}, 20)
+    ranks, measured = Ranks(device=torch.device("cuda")), []
+    with Elsewhere() as elsewhere:
+        assert fit(tmp_path / "b", config, ranks=ranks, stop_after=5) is None
+        state = fit(
+            tmp_path / "b", config, ranks=ranks, validate=lambda net, _: measured.append(verify(net, pairs).accuracy)
+        )
+        found = weights(state)
+        assert {elsewhere.where(value).type for value in found.values()} == {"cuda"}
+    assert same(plain, found)
+    assert len(measured) == 1
 
 
 # --- validation sets --------------------------------------------------------------------------------------------

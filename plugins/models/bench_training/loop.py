@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -97,11 +97,16 @@ def decay_groups(parameters: list[nn.Parameter], weight_decay: float) -> list[di
     ]
 
 
-def _scaled(images: Tensor, size: int) -> Tensor:
-    """uint8 `(n, 3, h, w)` to float `(n, 3, size, size)` in [0, 1], channels last."""
+def _resized(images: Tensor, size: int) -> Tensor:
+    """uint8 `(n, 3, h, w)` to uint8 `(n, 3, size, size)`, on the CPU: GPUs do not resize integers."""
     if images.shape[-1] != size:
         images = F.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
-    return (images.float() / 255).contiguous(memory_format=torch.channels_last)
+    return images
+
+
+def _scaled(images: Tensor, device: torch.device) -> Tensor:
+    """uint8 `(n, 3, h, w)` to float in [0, 1], channels last, on a device."""
+    return (images.to(device, non_blocking=True).float() / 255).contiguous(memory_format=torch.channels_last)
 
 
 def _first_classes(run: Run, identities: int) -> Tensor:
@@ -119,8 +124,8 @@ def _mean_classes(run: Run, net: nn.Module, phase: Phase, identities: int, lengt
         for first in range(0, identities, 32):
             people = range(first, min(first + 32, identities))
             rows = [np.linspace(starts[i], starts[i + 1] - 1, _MEAN_IMAGES).astype(np.int64) for i in people]
-            images = run.data.batch(np.concatenate(rows)).to(run.ranks.device)
-            embeddings = F.normalize(net(_scaled(images, phase.size))).cpu()
+            images = _resized(run.data.batch(np.concatenate(rows)), phase.size)
+            embeddings = F.normalize(net(_scaled(images, run.ranks.device))).cpu()
             means[first : first + len(people)] = embeddings.view(len(people), _MEAN_IMAGES, -1).mean(1)
     net.train()
     return F.normalize(means) * length
@@ -129,7 +134,7 @@ def _mean_classes(run: Run, net: nn.Module, phase: Phase, identities: int, lengt
 def _state(run: Run, net: nn.Module, classes: Tensor, position: Position, worlds: list[int]) -> State:
     """A state with a new optimizer, on the run's device."""
     config, device = run.config, run.ranks.device
-    net = net.to(device, memory_format=torch.channels_last).train()
+    net = net.to(memory_format=torch.channels_last).to(device).train()
     learner = Learner(config, net, nn.Parameter(classes.to(device)))
     groups = decay_groups(learner.parameters_in_order(), config.weight_decay)
     optimizer = torch.optim.SGD(groups, lr=0.0, momentum=config.momentum, nesterov=config.momentum > 0)
@@ -151,7 +156,7 @@ def _begin_phase(run: Run, state: State | None, phase: int) -> State:
     return begun
 
 
-def _batches(run: Run, position: Position) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(run: Run, position: Position) -> Generator[tuple[Tensor, Tensor]]:
     """This process's share of every batch of the phase from `position` on: mirrored uint8 images, and labels."""
     config, seed = run.config, run.config.seed
     n = run.data.prefix(run.identities(position.phase))
@@ -163,6 +168,7 @@ def _batches(run: Run, position: Position) -> Iterator[tuple[Tensor, Tensor]]:
         rows, mirrored = rows[share], mirrored[share]
         images = run.data.batch(rows)
         images[mirrored] = images[mirrored].flip(3)
+        images = _resized(images, config.phases[position.phase].size)
         labels = torch.from_numpy(run.data.labels[rows])
         if run.ranks.device.type == "cuda":
             return images.pin_memory(), labels.pin_memory()
@@ -178,7 +184,7 @@ def _step(run: Run, state: State, forward: nn.Module, images: Tensor, labels: Te
     done = position.step / config.steps(position.phase)
     # Dropout draws from the global stream: what a step draws must not depend on the steps before.
     torch.manual_seed(stream(config.seed, 4, position.phase, position.step, run.ranks.rank).initial_seed())
-    scaled = _scaled(images.to(device, non_blocking=True), phase.size)
+    scaled = _scaled(images, device)
     margin = config.margin_at(margin_share(phase, done))
     loss: Tensor = forward(scaled, labels.to(device, non_blocking=True), margin, phase.spread)
     state.optimizer.zero_grad()
@@ -235,6 +241,20 @@ def _check(run: Run) -> None:
         raise SuiteError(
             f"batch: expected a multiple of the {world} processes, two images each at least, found {config.batch}"
         )
+
+
+def _start(run: Run, tell: Progress) -> State:
+    """The state of the last checkpoint, or that of the first step."""
+    _check(run)
+    state = _load(run)
+    if state is None:
+        state = _begin_phase(run, None, 0)
+    else:
+        at = state.position
+        tell(f"{run.config.name} goes on from {run.checkpoint}: phase {at.phase + 1}, step {at.step}")
+    if run.ranks.world not in state.worlds:
+        state.worlds.append(run.ranks.world)
+    return state
 
 
 def train(
@@ -297,7 +317,8 @@ def train(
     check = functools.partial(_validate, run, validate)
     left = math.inf if stop_after is None else stop_after
     while True:
-        left = _phase(run, state, left, check, tell)
+        with run.ranks.together():
+            left = _phase(run, state, left, check, tell)
         if left < 0:
             return None
         check(state)

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import atexit
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -18,7 +20,7 @@ import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 
-from bench import SuiteError
+from bench import BenchError, SuiteError
 
 _PATIENCE = timedelta(hours=4)  # the first process draws faces and validates while the others wait
 
@@ -43,9 +45,20 @@ class Ranks:
         return rows[self.rank * size : (self.rank + 1) * size]
 
     def wait(self) -> None:
-        """Return when every process has come here."""
+        """Return when every process has come here; `BenchError` when one never will."""
         if self.world > 1:
-            dist.barrier(device_ids=[self.local] if self.device.type == "cuda" else None)
+            with self.together():
+                dist.barrier(device_ids=[self.local] if self.device.type == "cuda" else None)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What processes do together: `BenchError` when one of them is gone, for that one says why."""
+        try:
+            yield
+        except RuntimeError as error:
+            if self.world > 1 and (isinstance(error, dist.DistError) or "gloo" in str(error)):
+                raise BenchError("another process of this training has stopped; what it says is the reason") from None
+            raise
 
 
 def join() -> Ranks:

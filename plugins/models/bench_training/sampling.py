@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -40,7 +40,7 @@ def _pass(n: int, *purpose: int) -> NDArray[np.int64]:
     return order
 
 
-def ahead(make: Callable[[_A], _T], wanted: Iterable[_A], workers: int) -> Iterator[_T]:
+def ahead(make: Callable[[_A], _T], wanted: Iterable[_A], workers: int) -> Generator[_T]:
     """``make`` of each of the wanted things, in order, made by threads while the last ones are used.
 
     At most ``workers + 1`` results wait, so memory is bounded. Errors of ``make`` appear where their result would.
