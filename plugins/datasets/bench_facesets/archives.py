@@ -52,7 +52,7 @@ def unpack(archive: Path, target: Path) -> int:
     except OSError as error:
         raise StorageError(f"{target}: cannot be written: {error.strerror}") from None
     try:
-        count = _extract(members(archive), work.resolve(), archive)
+        count = _extract(members(archive), work.resolve(), archive, target)
         if target.is_dir():
             target.rmdir()
         work.chmod(0o755)
@@ -73,13 +73,13 @@ def _is_tar(archive: Path) -> bool:
         return False
 
 
-def _extract(members: Iterator[_Member], root: Path, archive: Path) -> int:
+def _extract(members: Iterator[_Member], root: Path, archive: Path, target: Path) -> int:
     files, left = 0, MAX_BYTES
     for number, member in enumerate(members):
         where = f"{archive}: {member.name[:200]!r}"
         if number >= MAX_MEMBERS:
             raise DataError(f"{archive}: expected at most {MAX_MEMBERS:,} members")
-        path = inside(root, member.name.rstrip("/") or ".", where)
+        path = inside(root, member.name.rstrip("/") or ".", where, target)
         if member.folder:
             path.mkdir(parents=True, exist_ok=True)
             continue
@@ -87,6 +87,8 @@ def _extract(members: Iterator[_Member], root: Path, archive: Path) -> int:
             raise DataError(f"{where}: expected files and folders only, found a link or a device; pack it without")
         if path.exists() or path == root:
             raise DataError(f"{where}: this name is there twice")
+        if any(p.is_file() for p in path.parents if p != root and p.is_relative_to(root)):
+            raise DataError(f"{where}: lies below what is a file in this archive")
         path.parent.mkdir(parents=True, exist_ok=True)
         with member.contents as source, path.open("xb") as file:
             while chunk := source.read(_CHUNK):

@@ -81,7 +81,8 @@ class Resolved:
     """Samples of a protocol: which image each is (``rows``), who it shows, its id; pairs index samples.
 
     ``named``: the subjects are known people, so that two subjects are never the same person. ``contradicted``: pairs
-    whose label contradicts what is known; their images are samples of subjects of their own.
+    whose label contradicts what is known. Their images, and those of the people that they join, are samples of
+    subjects of their own in every such pair.
     """
 
     rows: Ints
@@ -118,16 +119,22 @@ def resolve(collection: Collection) -> Resolved:
     else:
         row_of = _first_equal(collection.encoded)
         group = _joined(n, row_of, pairs)
-    agrees = (group[pairs.left] == group[pairs.right]) == pairs.same
-    doubtful = np.zeros(group.max(initial=-1) + 1, dtype=bool)
+    contradicted = (group[pairs.left] == group[pairs.right]) != pairs.same
+    apart = contradicted.copy()
     if not named:  # a wrong label has joined two people: nobody of that group is known
-        doubtful[group[pairs.left[~agrees]]] = True
-        agrees &= ~(doubtful[group[pairs.left]] | doubtful[group[pairs.right]])
-    return _samples(collection, pairs, row_of, group, named, ~agrees)
+        doubtful = np.zeros(group.max(initial=-1) + 1, dtype=bool)
+        doubtful[group[pairs.left[contradicted]]] = True
+        apart |= doubtful[group[pairs.left]] | doubtful[group[pairs.right]]
+    return _samples(collection, pairs, row_of, group, contradicted, apart)
 
 
 def _samples(
-    collection: Collection, pairs: PairTable, row_of: Ints, group: Ints, named: bool, alone: NDArray[np.bool_]
+    collection: Collection,
+    pairs: PairTable,
+    row_of: Ints,
+    group: Ints,
+    contradicted: NDArray[np.bool_],
+    alone: NDArray[np.bool_],
 ) -> Resolved:
     """One sample per image; two of their own for every pair in ``alone``."""
     used = np.zeros(len(row_of), dtype=bool)
@@ -150,8 +157,8 @@ def _samples(
         ids=ids,
         left=left,
         right=right,
-        named=named and not alone.any(),
-        contradicted=alone,
+        named=collection.people is not None and not alone.any(),
+        contradicted=contradicted,
     )
 
 

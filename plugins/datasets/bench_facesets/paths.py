@@ -27,19 +27,20 @@ def expand(text: str, what: str) -> Path:
     return Path(_VARIABLE.sub(value, text)).expanduser()
 
 
-def inside(root: Path, relative: str, where: str) -> Path:
+def inside(root: Path, relative: str, where: str, shown: Path | None = None) -> Path:
     """The path ``relative`` of ``root``; `DataError` naming ``where`` when it is absolute or leads out of it.
 
-    ``root`` must be resolved. Symbolic links are followed, so that a link cannot lead out either.
+    ``root`` must be resolved; messages call it ``shown``. Symbolic links are followed: a link cannot lead out either.
     """
+    named = shown or root
     if "\0" in relative or relative.startswith(("/", "\\")) or re.match(r"[A-Za-z]:", relative):
-        raise DataError(f"{where}: expected a path inside {root}, found {relative!r}")
+        raise DataError(f"{where}: expected a path inside {named}, found {relative!r}")
     try:
         path = (root / relative.replace("\\", "/")).resolve()
     except (OSError, RuntimeError) as error:  # a loop of links, or a name that is too long
         raise DataError(f"{where}: {relative!r} cannot be followed: {error}") from None
     if not path.is_relative_to(root):
-        raise DataError(f"{where}: expected a path inside {root}, found {relative!r}, which leads out of it")
+        raise DataError(f"{where}: expected a path inside {named}, found {relative!r}, which leads out of it")
     return path
 
 

@@ -1,8 +1,9 @@
 """MXNet's RecordIO (``train.rec`` with ``train.idx``), read without mxnet: training sets such as CASIA-WebFace.
 
 A record is ``magic, flags and length, header, image``, padded to four bytes; the header is ``flag, label, id, id2``,
-followed by ``flag`` float labels when there are several. Record 0 may be a table of contents: its first label is the
-number of the first record that is not an image. The file is mapped; what is kept is where the records lie.
+followed by ``flag`` float labels when there are several. Record 0, when it has labels and no image, is a table of
+contents: its first label is the number of the first record that is not an image. The file is mapped; what is kept is
+where the records lie.
 """
 
 from __future__ import annotations
@@ -47,8 +48,8 @@ class RecordImages:
     def without_contents(self) -> RecordImages:
         """The same without the table of contents that record 0 may be."""
         if self.keys and self.keys[0] == 0:
-            flag, labels, _ = self._header(0)
-            if flag and labels:
+            flag, labels, at = self._header(0)
+            if flag and at == len(self._record(0)):
                 end = labels[0]
                 return self.at([k for k, key in enumerate(self.keys) if 0 < key < end])
         return self
