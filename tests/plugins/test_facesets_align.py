@@ -442,11 +442,11 @@ def test_real_faces_are_found_and_land_where_the_given_crops_have_them(tmp_path:
     names = real_names()[::7]
     tally = compared(names, tmp_path / "out")
     assert tally.found / len(names) >= 0.95
-    again = run(tmp_path / "picked", tmp_path / "again", MtcnnDetector())
-    assert again.found == tally.found
-    assert crops(tmp_path / "again") == crops(tmp_path / "out")
+    again = run(tmp_path / "picked", tmp_path / "again", MtcnnDetector(), limit=15)
     assert again.already == 0
-    realigned = run(tmp_path / "out", tmp_path / "realigned", MtcnnDetector())
+    first = crops(tmp_path / "out")
+    assert all(first[name] == data for name, data in crops(tmp_path / "again").items())
+    realigned = run(tmp_path / "out", tmp_path / "realigned", MtcnnDetector(), limit=25)
     assert realigned.already / realigned.made > 0.8
 
 

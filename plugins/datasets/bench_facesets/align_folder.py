@@ -36,6 +36,10 @@ REPORT = "not-found.csv"
 _LOCK = ".alignment.lock"
 _DEPTH = 64  # folders
 _ALIGNED = 2.0  # pixels that aligning moves a crop that is aligned already, at most
+_BIN = (
+    "the faces in a .bin file are aligned already, and a second alignment would only blur them; "
+    "use the file as it is (bench data convert makes Parquet of it)"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +123,7 @@ def align_folder(
 
 def check_folders(source: Path, target: Path) -> tuple[Path, Path]:
     """Both folders, resolved; `DataError` when there is nothing to align or one lies within the other."""
-    if source.suffix.lower() == ".bin":
+    if source.suffix.lower() == ".bin" and not source.is_dir():
         raise DataError(f"{source}: {_BIN}")
     source, target = source.resolve(), target.resolve()
     if not source.is_dir():
@@ -133,12 +137,6 @@ def check_folders(source: Path, target: Path) -> tuple[Path, Path]:
     if target.exists() and not target.is_dir():
         raise DataError(f"{target}: expected a folder, found a file; choose another name")
     return source, target
-
-
-_BIN = (
-    "the faces in a .bin file are aligned already, and a second alignment would only blur them; "
-    "use the file as it is (bench data convert makes Parquet of it)"
-)
 
 
 def _images(source: Path, limit: int | None = None) -> list[Path]:

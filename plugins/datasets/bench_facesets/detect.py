@@ -19,6 +19,8 @@ INSTALL = "pip install 'face-privacy-bench[align]'"
 _SHORT, _LONG = 160, 1024  # pixels: an image is enlarged until its short side has these, reduced until its long one has
 _MARGIN = 1 / 8  # of the long side: a face is also found where it touches the edge
 _LOWEST = 0.5  # score below which nothing is a face
+# Without oneDNN, sums are added up in one order on every processor; without the log, images without a face are quiet.
+_TENSORFLOW = {"TF_ENABLE_ONEDNN_OPTS": "0", "TF_CPP_MIN_LOG_LEVEL": "3"}
 _RIVAL = 0.8  # of the weight of the face that stands out: another one of as much makes it unclear whose image it is
 
 
@@ -72,7 +74,8 @@ class MtcnnDetector:
     """
 
     def __init__(self) -> None:
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # else every image without a face writes a warning
+        for name, value in _TENSORFLOW.items():
+            os.environ.setdefault(name, value)
         try:
             from mtcnn import MTCNN
         except ImportError as error:
