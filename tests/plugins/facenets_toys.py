@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 from torch.nn import functional
 
-SOURCE = '''
+SOURCE = """
 import torch
 from torch import nn
 
@@ -35,7 +35,7 @@ def number():
     return 3
 
 constant = 7
-'''
+"""
 
 
 class Small(nn.Module):
@@ -73,7 +73,7 @@ def onnx_bytes(
     node_name: str = "first",
     seed: int = 0,
 ) -> bytes:
-    """A network of two convolutions in ONNX; ``reshape`` comes before the linear layer: ``(1, -1)`` is a baked batch."""
+    """A network of two convolutions in ONNX; with a ``reshape`` of ``(1, -1)`` before its end, the batch is baked in."""
     rng = np.random.default_rng(seed)
     grid = side // 4 // 4
 
@@ -103,3 +103,45 @@ def onnx_bytes(
     )
     opsets = [helper.make_opsetid("", 17), *([helper.make_opsetid(domain, 1)] if domain else [])]
     return helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
+
+
+def mobileface_onnx(net: nn.Module, side: tuple[int, int] = (112, 96)) -> bytes:
+    """A trained MobileFaceNet of ours as ONNX with a batch size of one baked into its last reshape."""
+    traced = torch.fx.symbolic_trace(net)
+    modules = dict(traced.named_modules())
+    nodes: list[onnx.NodeProto] = []
+    tensors = [numpy_helper.from_array(np.array([1, -1], dtype=np.int64), "row")]
+
+    def tensor(value: Tensor) -> str:
+        tensors.append(numpy_helper.from_array(value.detach().numpy(), f"w{len(tensors)}"))
+        return tensors[-1].name
+
+    def emit(op: str, inputs: list[str], output: str, **attributes: object) -> None:
+        nodes.append(helper.make_node(op, inputs, [output], f"/{output.replace('_', '/')}/{op}", **attributes))
+
+    for node in traced.graph.nodes:
+        inputs = [arg.name for arg in node.args if isinstance(arg, torch.fx.Node)]
+        module = modules.get(str(node.target))
+        match module:
+            case nn.Conv2d():
+                pads = [*module.padding, *module.padding]  # type: ignore[misc]
+                attributes = {"group": module.groups, "strides": module.stride, "kernel_shape": module.kernel_size}
+                emit("Conv", [*inputs, tensor(module.weight)], node.name, pads=pads, **attributes)
+            case nn.BatchNorm2d():
+                values = (module.weight, module.bias, module.running_mean, module.running_var)
+                names = [tensor(value) for value in values if value is not None]
+                emit("BatchNormalization", [*inputs, *names], node.name, epsilon=module.eps)
+            case nn.PReLU():
+                emit("PRelu", [*inputs, tensor(module.weight.reshape(-1, 1, 1))], node.name)
+            case nn.Flatten():
+                emit("Reshape", [*inputs, "row"], node.name)
+            case _ if node.op == "call_function":
+                emit("Add", inputs, node.name)
+    image = helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, *side])
+    end = helper.make_tensor_value_info(nodes[-1].output[0], TensorProto.FLOAT, [1, 128])
+    first = next(node.name for node in traced.graph.nodes if node.op == "placeholder")
+    assert first == "input_1", first
+    for onnx_node in nodes:
+        onnx_node.input[:] = ["input" if name == first else name for name in onnx_node.input]
+    graph = helper.make_graph(nodes, "mobileface", [image], [end], tensors)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()

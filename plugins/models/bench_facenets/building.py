@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from torch import nn
@@ -18,6 +18,11 @@ from bench_facenets.splitting import SplitNetwork, auto_splits, ordered_splits
 
 if TYPE_CHECKING:
     from bench_facenets import FaceNet, NamedNet, TorchModule
+
+NO_SPLITS = (
+    "no split points were found: no module is called once, gives a map (n, c, h, w) and has no connection that goes "
+    "round it; name some in split_points, or what needs a shallow model is skipped"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +109,8 @@ def build(model: FaceNet, modules: Mapping[str, str] | None = None) -> tuple[Spl
         network = SplitNetwork(source.net, model.pixels(source.pixels), wanted, looped=source.looped)
         if not network.splits:
             network.splits = auto_splits(network, probe_images())
+            if not network.splits:
+                source = replace(source, warnings=(*source.warnings, NO_SPLITS))
         elif not modules:
             network.splits = ordered_splits(network, probe_images())
         return network, source

@@ -212,8 +212,8 @@ def auto_splits(network: SplitNetwork, images: Tensor) -> dict[str, str]:
 
     For each resolution below the input's: of the modules that are called once and are a cut, the outermost, and of
     these the last. Where the deepest resolution has a cut of other channels before that one, the last of these has
-    its name, and the end is called ``trunk`` (the expansion before the head of a MobileFaceNet). `DataError` when
-    there is none.
+    its name, and the end is called ``trunk`` (the expansion before the head of a MobileFaceNet). Empty when there
+    is none.
     """
     images = images[:1]
     with torch.no_grad():
@@ -233,10 +233,7 @@ def auto_splits(network: SplitNetwork, images: Tensor) -> dict[str, str]:
     splits = {"x".join(map(str, size)): path for size, path in found.items() if path}
     splits = dict(sorted(splits.items(), key=lambda item: order[item[1]]))
     if not splits:
-        raise DataError(
-            "split points: none were found: no module is called once, gives a map (n, c, h, w) and has no connection "
-            "that goes round it; name modules in split_points"
-        )
+        return {}
     name, end = list(splits.items())[-1]
     size, before = maps[end][1:], list(maps)[: order[end]]
     if other := last_cut(p for p in before if maps[p][1:] == size and maps[p][0] != maps[end][0]):
