@@ -6,6 +6,7 @@ through before torch reads it (``weights_only``): which globals it names, and ho
 
 from __future__ import annotations
 
+import io
 import os
 import pickletools
 import re
@@ -15,7 +16,7 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -25,14 +26,14 @@ from bench import DataError, MissingDataError
 MAX_BYTES = 4 << 30
 MAX_TENSORS = 20_000
 MAX_PICKLE_BYTES = 32 << 20  # a state dict of 20,000 tensors takes 5 MB
-MAX_PICKLE_STEPS = 3_000_000
+MAX_PICKLE_STEPS = 1_000_000
 _MAX_HEADER = 100_000_000  # of a safetensors file: the limit of the library
 
 _LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # a pickled number that torch.save wrote before 1.6
 _LEGACY_PICKLES = 5  # that number, the protocol, the system, the object, the keys of the storages; then raw values
 
 _STATE_GLOBALS = re.compile(
-    r"collections\.OrderedDict|(__builtin__|builtins)\.set|_codecs\.encode"
+    r"collections\.OrderedDict|builtins\.set|_codecs\.encode"
     r"|torch\._utils\._rebuild_(tensor|tensor_v2|parameter)|torch\.nn\.parameter\.Parameter|torch\.(Size|device)"
     r"|torch\.serialization\._get_layout|torch\.storage\.(Untyped|Typed)Storage|torch\.(cuda\.)?\w+Storage"
     r"|torch\.(bfloat16|bool|complex\d+|double|float\w*|half|int\d*|long|short|uint\d+)"
@@ -45,7 +46,8 @@ _BESIDE_ROOTS = frozenset(
         *("omegaconf", "pathlib", "pytorch_lightning", "torchmetrics", "typing", "yacs"),
     }
 )
-"""Packages whose objects lie beside a state dict in a training's checkpoint. They become nothing."""
+_BESIDE = re.compile(r"collections\.defaultdict|builtins\.(bool|dict|float|int|list|str|tuple)")
+"""What lies beside the state dict in a training's checkpoint, these and objects of those packages, becomes nothing."""
 
 _SAVE_STATE_DICT = (
     "load it where you trust it, run torch.save(model.state_dict(), 'weights.pth') and give that file instead"
@@ -188,8 +190,7 @@ def _zip(path: Path, size: int) -> Any:
                 raise _damaged(path, "entries of the same name")
             if archive.getinfo(pickles[0]).file_size > MAX_PICKLE_BYTES:
                 raise DataError(f"{path}: expected at most {MAX_PICKLE_BYTES >> 20} MiB of keys; is it a state dict?")
-            with archive.open(pickles[0]) as stream:
-                beside = _look_through(path, stream, size)
+            beside = _look_through(path, io.BytesIO(archive.read(pickles[0])), size)
     except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
         raise _damaged(path, _line(error)) from None
     return _torch(path, beside)
@@ -198,17 +199,16 @@ def _zip(path: Path, size: int) -> Any:
 def _legacy(path: Path, size: int) -> Any:
     """What torch.save wrote before 1.6: pickles, then raw values."""
     beside: set[str] = set()
-    with path.open("rb") as stream:
-        for _ in range(_LEGACY_PICKLES):
-            beside |= _look_through(path, stream, size)
-            if stream.tell() > MAX_PICKLE_BYTES:
-                raise DataError(f"{path}: expected at most {MAX_PICKLE_BYTES >> 20} MiB of keys; is it a state dict?")
+    with path.open("rb") as file:
+        stream = io.BytesIO(file.read(MAX_PICKLE_BYTES))
+    for _ in range(_LEGACY_PICKLES):
+        beside |= _look_through(path, stream, size)
     return _torch(path, beside)
 
 
 def _torch(path: Path, beside: set[str]) -> Any:
     """What torch reads of a file, with `_Nothing` for every object of ``beside``."""
-    nothing = [(_NoMapping if name.lower().endswith("dict") else _Nothing, name) for name in beside]
+    nothing: list[Any] = [(_NoMapping if name.lower().endswith("dict") else _Nothing, name) for name in beside]
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(nothing):
             warnings.simplefilter("ignore")
@@ -223,7 +223,7 @@ def _torch(path: Path, beside: set[str]) -> Any:
 # ---- looking through a pickle ----------------------------------------------------------------------------------------
 
 
-def _steps(path: Path, stream: IO[bytes]) -> Iterator[tuple[str, Any]]:
+def _steps(path: Path, stream: io.BytesIO) -> Iterator[tuple[str, Any]]:
     """Every operation of a pickle and its argument; nothing is carried out."""
     try:
         for count, (step, argument, _) in enumerate(pickletools.genops(stream)):
@@ -234,13 +234,13 @@ def _steps(path: Path, stream: IO[bytes]) -> Iterator[tuple[str, Any]]:
         raise _damaged(path, _line(error)) from None
 
 
-def _look_through(path: Path, stream: IO[bytes], size: int) -> set[str]:
+def _look_through(path: Path, stream: io.BytesIO, size: int) -> set[str]:
     """The names of objects beside the weights; `DataError` for any other object, and for storages beyond the file."""
     names: set[str] = set()
     number = 0
     for step, argument in _steps(path, stream):
         if step in ("GLOBAL", "INST"):
-            names.add(str(argument).replace(" ", ".", 1))
+            names.add(str(argument).replace(" ", ".", 1).replace("__builtin__.", "builtins."))
         elif step in ("STACK_GLOBAL", "EXT1", "EXT2", "EXT4"):
             raise DataError(
                 f"{path}: expected what torch.save writes, found another pickle protocol; {_SAVE_STATE_DICT}"
@@ -250,7 +250,7 @@ def _look_through(path: Path, stream: IO[bytes], size: int) -> set[str]:
         elif step == "BINPERSID" and number > size:  # the last number before is that of the storage's values
             raise _damaged(path, f"a storage of {number} values in {size} bytes")
     foreign = {name for name in names if not _STATE_GLOBALS.fullmatch(name)}
-    beside = {n for n in foreign if n.partition(".")[0] in _BESIDE_ROOTS or n == "collections.defaultdict"}
+    beside = {name for name in foreign if name.partition(".")[0] in _BESIDE_ROOTS or _BESIDE.fullmatch(name)}
     if foreign - beside:
         some = ", ".join(sorted(foreign - beside)[:3])
         raise DataError(
