@@ -252,7 +252,7 @@ def _card(job: TrainingJob, recipe: Recipe, digest: str, state: State, evaluatio
         "output": "age in years, and logits per attribute in the order of its classes",
         "classes": {name: list(names) for name, names in CLASSES.items()},
         "parameters": sum(p.numel() for p in state.net.parameters()),
-        "data": about(job.data, len(labels), int(labels[-1]) + 1),
+        "data": about(job.data, job.data.fingerprint(), len(labels), int(labels[-1]) + 1),
         "recipe": asdict(recipe),
         "run_digest": digest,
         "seed": job.seed,

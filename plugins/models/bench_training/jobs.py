@@ -48,7 +48,7 @@ def train_job(
     ``build`` makes the network with its first weights: float images RGB in [0, 1] to embeddings. ``finish`` makes
     of the trained one what is stored. Under torchrun every process calls this, and the first one writes.
     """
-    ranks = join()
+    ranks, fingerprint = join(), job.data.fingerprint()
     data = open_data(job.data, job.work, options, ranks, job.log)
     lists, missing = pair_lists(job.validate_on, job.validation_pairs) if ranks.first else ([], {})
     for name, message in missing.items():
@@ -59,7 +59,7 @@ def train_job(
             data,
             build,
             job.work / "checkpoints",
-            fingerprint=job.data.fingerprint(),
+            fingerprint=fingerprint,
             ranks=ranks,
             options=options,
             validate=_validation(config.name, data, lists, job.log),
@@ -69,7 +69,8 @@ def train_job(
         raise SuiteError(f"{job.where}.{error}") from None
     if ranks.first:
         assert state is not None  # only with stop_after
-        _store(job, config, data, ranks, state, finish(state.learner.net), lists, missing, weights_dir)
+        faces = about(job.data, fingerprint, data.labels.size, data.identities)
+        _store(job, config, faces, ranks, state, finish(state.learner.net), lists, missing, weights_dir)
     ranks.wait()
     return read_card(weights_dir, config.name)
 
@@ -88,7 +89,7 @@ def _validation(
 def _store(
     job: TrainingJob,
     config: TrainConfig,
-    data: TrainData,
+    faces: Mapping[str, Any],
     ranks: Ranks,
     state: State,
     product: Product,
@@ -105,7 +106,7 @@ def _store(
         "seed": config.seed,
         "parameters": sum(p.numel() for p in product.network.parameters()),
         **product.facts,
-        "data": about(job.data, data.labels.size, data.identities),
+        "data": dict(faces),
         "recipe": config.as_dict(),
         "recipe_digest": config.digest,
         "versions": package_versions(),
@@ -121,7 +122,7 @@ def _store(
         job.log(summary(f"{config.name} final", result))
 
 
-def about(source: TrainingSet, images: int, people: int) -> dict[str, Any]:
+def about(source: TrainingSet, fingerprint: str, images: int, people: int) -> dict[str, Any]:
     """What a card says about the training faces."""
     parameters = asdict(source) if is_dataclass(source) else {}
     return {
@@ -130,5 +131,5 @@ def about(source: TrainingSet, images: int, people: int) -> dict[str, Any]:
         **parameters,
         "identities": people,
         "images": images,
-        "fingerprint": source.fingerprint(),
+        "fingerprint": fingerprint,
     }
