@@ -34,6 +34,8 @@ def component(kind: Kind, reference: Reference, where: str, registry: Registry, 
 
     Where the files of a data set or model are missing, ``data`` decides: its stand-in, or `MissingDataError`.
     """
+    if kind == "defense" and isinstance(reference, dict) and "on_stand_ins" in reference:
+        return _with_stand_in_parameters(reference, where, registry)
     asked = _asked(kind, reference, where, registry)
     registration = registry.find(kind, asked.name, where)
     instance = instantiate(registration.cls, asked.passed, where)
@@ -62,6 +64,19 @@ def component(kind: Kind, reference: Reference, where: str, registry: Registry, 
         weights=weights,
         via=asked.via,
     )
+
+
+def _with_stand_in_parameters(reference: dict[str, Any], where: str, registry: Registry) -> Component:
+    """A defense that has some other parameters where it protects for models that learnt from synthetic faces."""
+    rest = {k: v for k, v in reference.items() if k != "on_stand_ins"}
+    other = reference["on_stand_ins"]
+    if not isinstance(other, dict) or not other:
+        raise SuiteError(f"{where}.on_stand_ins: expected a table of parameters, found {other!r}")
+    if wrong := sorted(set(other) & {"plugin", "label", "grid", "on_stand_ins"}):
+        raise SuiteError(f"{where}.on_stand_ins.{wrong[0]}: not a parameter; only parameters can differ")
+    usual = component("defense", rest, where, registry)
+    component("defense", {"plugin": usual.name, **other}, f"{where}.on_stand_ins", registry)
+    return dataclasses.replace(usual, on_stand_ins=component("defense", {**rest, **other}, where, registry))
 
 
 @dataclass(frozen=True)

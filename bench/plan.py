@@ -60,7 +60,7 @@ def make_plan(suite: Suite, registry: Registry, device: str, costs: Mapping[str,
         seen: set[tuple[str | int, ...]] = set()
         for point in _points(experiment):
             plan.requested += 1
-            point = planner.without_ignored_axes(experiment, point)
+            point = planner.with_own_parameters(planner.without_ignored_axes(experiment, point))
             if point.labels not in seen:
                 seen.add(point.labels)
                 plan.cells.append(planner.cell(experiment, point))
@@ -102,6 +102,12 @@ class _Planner:
         if attack.outputs == "attributes" and not experiment.noise_levels:
             point = replace(point, evaluated=None)
         return point
+
+    def with_own_parameters(self, point: Point) -> Point:
+        """A defense with the parameters that the suite gives it for these authorised models."""
+        other = point.defense.on_stand_ins
+        synthetic = any(self.instances.of(model).synthetic for model in point.authorised)
+        return replace(point, defense=other) if other and synthetic else point
 
     def cell(self, experiment: Experiment, point: Point) -> Cell:
         """One cell, skipped with a reason or with its stages in the graph."""

@@ -140,6 +140,7 @@ class Component:
     ``params`` are the effective ones (defaults filled in), ``passed`` those that the suite wrote, ``label`` the name
     shown in rows and reports, ``weights`` the sha256 of the weights file of a model or the fingerprint of a data set
     or attack. ``via`` is the attack whose reconstructions an attack works on, or none.
+    ``on_stand_ins``: a defense's parameters for models that learnt from synthetic faces, where a suite gives others.
     ``instead_of``: the label of what the suite asked for, where this is its stand-in; ``because`` says why.
     """
 
@@ -151,6 +152,7 @@ class Component:
     origin: Origin
     weights: str | None = None
     via: Component | None = None
+    on_stand_ins: Component | None = None
     instead_of: str | None = None
     because: str | None = None
 

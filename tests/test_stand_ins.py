@@ -13,7 +13,7 @@ from support import Command, Computed
 
 from bench import metrics
 from bench.cli import main
-from bench.errors import DataError, MissingDataError
+from bench.errors import DataError, MissingDataError, SuiteError
 from bench.plan import Plan
 from bench.plugins import Registry
 from bench.store import Results
@@ -116,6 +116,27 @@ def test_real_data_can_be_demanded(plan_text: Callable[..., Plan], weights: Path
     message = str(caught.value)
     assert message.count("toys.txt") == message.count("published.json") == 1
     assert "--data auto" in message
+
+
+def test_a_defense_may_have_other_parameters_for_stand_ins(
+    plan_text: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bench_toy.models import ToyA
+
+    monkeypatch.setattr(ToyA, "synthetic", True)
+    text = BARE.replace(
+        '["identity", "toy-step"]', '[{ plugin = "toy-step", rate = 0.4, on_stand_ins = { rate = 0.1 } }]'
+    )
+    assert {cell.defense.params["rate"] for cell in plan_text(text).cells} == {0.1}
+    monkeypatch.setattr(ToyA, "synthetic", False)
+    assert {cell.defense.params["rate"] for cell in plan_text(text).cells} == {0.4}
+    for wrong, expected in (
+        ("{ rat = 2.0 }", r"on_stand_ins\.rat: unknown parameter 'rat'; did you mean 'rate'"),
+        ("{ label = 'x' }", r"on_stand_ins\.label: not a parameter"),
+        ("3", r"on_stand_ins: expected a table of parameters, found 3"),
+    ):
+        with pytest.raises(SuiteError, match=r"experiment\[0\]\.defenses\[0\]\." + expected):
+            plan_text(text.replace("{ rate = 0.1 }", wrong))
 
 
 def test_damaged_data_are_an_error_and_no_reason_for_a_stand_in(plan_text: Callable[..., Plan], photos: Path) -> None:
