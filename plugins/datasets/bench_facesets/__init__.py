@@ -30,8 +30,6 @@ Layout = Literal["auto", "bin", "parquet", "people", "lfw", "agedb30", "calfw", 
 class _Files:
     """What data sets and training sets read from files have in common."""
 
-    license: ClassVar[str]
-
     def place(self) -> tuple[Path, str]:
         """Where the files are, and which reader they need; `MissingDataError` when they are not there."""
         raise NotImplementedError
@@ -51,9 +49,8 @@ class _Files:
 
     def _status(self, pairs: int | None) -> DataStatus:
         found = self.collection()
-        notes = (f"license: {self.license}", *found.notes)
-        images = len(found.encoded)
-        return DataStatus(where=str(self.place()[0]), layout=found.layout, images=images, pairs=pairs, notes=notes)
+        where, images = str(self.place()[0]), len(found.encoded)
+        return DataStatus(where=where, layout=found.layout, images=images, pairs=pairs, notes=found.notes)
 
 
 @dataclass(frozen=True, kw_only=True)

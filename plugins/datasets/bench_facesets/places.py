@@ -88,10 +88,10 @@ def find(name: str) -> tuple[Path, str]:
     searched = ", ".join(map(str, data_folders()))
     if not searched:
         raise MissingDataError(
-            f"{name}: no folder of data sets is given; set {VARIABLE} (or --data-dir) to a folder that has one of: "
+            f"no folder of data sets is given; set {VARIABLE} (or --data-dir) to a folder that has one of: "
             f"{names.words()}"
         )
-    raise MissingDataError(f"{name}: not found in {searched}; put one of these there: {names.words()}")
+    raise MissingDataError(f"not found in {searched}; put one of these there: {names.words()}")
 
 
 def detect(path: Path) -> str:

@@ -45,15 +45,15 @@ def verify(dataset: FileDataset, training: Mapping[str, TrainingSet]) -> Iterato
 
 
 def _counts(collection: Collection, published: Mapping[str, int]) -> Check:
-    """For information: copies differ (``.bin`` files hold two images per pair, not those of the set)."""
+    """For information: copies differ, and files without people hold two images per pair, not those of the set."""
     counts = {"images": len(collection.encoded)}
     if collection.people is not None:
         counts["people"] = len(collection.codes[1])
     if collection.pairs is not None:
         counts["pairs"] = len(collection.pairs)
-    words = [
-        f"{n} {what}" + (f" (published: {published[what]})" if what in published else "") for what, n in counts.items()
-    ]
+    whole = ("pairs",) if collection.people is None else ("images", "people", "pairs")
+    said = {what: f" (published: {n})" for what, n in published.items() if what in whole}
+    words = [f"{n} {what}{said.get(what, '')}" for what, n in counts.items()]
     return Check(what="counts", ok=True, found=", ".join(words))
 
 
@@ -154,12 +154,12 @@ def _protocol(collection: Collection) -> Iterator[Check]:
     said = "from the protocol" if (pairs.fold >= 0).all() else "not part of the files: tenth by tenth of each kind"
     shown = ", ".join(dict.fromkeys(f"{g} + {i}" for g, i in counts))
     yield Check(what="folds", ok=len(set(counts)) == 1, found=f"{len(counts)} folds of {shown} pairs; {said}")
-    both = np.sort(np.stack([pairs.left, pairs.right], axis=1), axis=1)
+    known = collection.resolved  # where people are not known, equal images are one
+    both = np.sort(np.stack([known.left, known.right], axis=1), axis=1)
     repeated = len(both) - len(np.unique(both, axis=0))
-    itself = int((pairs.left == pairs.right).sum())
+    itself = int((known.left == known.right).sum())
     found = f"{repeated} pairs are there twice, {itself} compare an image with itself"
     yield Check(what="duplicate pairs", ok=not repeated and not itself, found=found)
-    known = collection.resolved
     yield _contradictions(collection, known)
     yield _across_folds(folds, known)
 
