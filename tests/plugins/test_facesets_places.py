@@ -74,7 +74,7 @@ def test_the_first_folder_wins_and_a_path_wins_over_both(tmp_path: Path, monkeyp
     one, two, three = (files.write_bin(tmp_path / str(n) / "lfw.bin", PAIRS[:n]) for n in (8, 12, 16))
     monkeypatch.setenv("BENCH_DATA", os.pathsep.join([str(one.parent), str(two.parent)]))
     assert Lfw().max_pairs() == 8
-    assert Lfw(path=str(three)).max_pairs() == 16
+    assert Lfw(path=str(three)).max_pairs() == Lfw(path=str(three.parent)).max_pairs() == 16
 
 
 def test_images_without_pairs_do_not_become_another_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

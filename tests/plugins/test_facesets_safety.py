@@ -17,7 +17,7 @@ from typing import Any
 import faceset_files as files
 import numpy as np
 import pytest
-from bench_facesets import FaceSet, Lfw, archives, insightface_bin, matfile, safe_pickle
+from bench_facesets import FaceSet, Lfw, archives, insightface_bin, matfile, places, safe_pickle
 from bench_facesets.images import decode
 from bench_facesets.paths import expand, inside
 from hypothesis import HealthCheck, given, settings
@@ -157,6 +157,29 @@ def test_noise_in_a_mat_is_one_error(tmp_path: Path, data: bytes) -> None:
 @given(st.binary(max_size=300), st.sampled_from([b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM", b"RIFF", b"P6 "]))
 def test_noise_is_no_image(data: bytes, start: bytes) -> None:
     _ends_well(lambda: decode(start + data, "x"))
+
+
+WORDS = ["Person_Aa", "Person_Ab", "..", "/", "x.jpg", "1", "0", "2", "10", "-1", "\t", "\n", " ", ",", "\0", "é"]
+READ = {
+    "pairs.txt": ("lfw", lambda root: files.write_lfw(root, PAIRS)),
+    "pairs_CALFW.txt": ("calfw", lambda root: files.write_calfw(root, PAIRS)),
+    "Protocol/Pair_list_F.txt": ("cfp-ff", lambda root: files.write_cfp(root, CFP_PAIRS)),
+    "Protocol/Split/FF/01/same.txt": ("cfp-ff", lambda root: files.write_cfp(root, CFP_PAIRS)),
+    "train.idx": ("people", lambda root: files.write_rec(root, [(0, files.png("a"))] * 4)),
+}
+CFP_PAIRS = [(f"{fold + 1:03d}/01", f"{fold + 1:03d}/02", True, fold) for fold in range(10)]
+
+
+@pytest.mark.parametrize("name", READ)
+@given(text=st.lists(st.sampled_from(WORDS), max_size=20).map("".join) | st.text(max_size=40))
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_noise_in_a_protocol_file_is_one_error(tmp_path: Path, name: str, text: str) -> None:
+    reader, write = READ[name]
+    root = tmp_path / "set"
+    if not root.exists():
+        write(root)
+    files.put(root / name, text.encode("utf-8", "surrogatepass"))
+    _ends_well(lambda: places._READERS[reader](root))
 
 
 # ---- paths -----------------------------------------------------------------------------------------------------------

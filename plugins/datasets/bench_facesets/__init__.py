@@ -139,9 +139,7 @@ class KnownSet(FileDataset):
         from bench_facesets import paths, places
 
         if self.path:
-            path = paths.expand(self.path, "path")
-            reader = places.detect(path)
-            return path, self.known_as() if path.is_dir() and reader == "people" else reader
+            return places.known_at(self.known_as(), paths.expand(self.path, "path"))
         return places.find(self.known_as())
 
 

@@ -94,6 +94,15 @@ def find(name: str) -> tuple[Path, str]:
     raise MissingDataError(f"not found in {searched}; put one of these there: {names.words()}")
 
 
+def known_at(name: str, path: Path) -> tuple[Path, str]:
+    """Where a set lies that is at a path of the user's own, or in a file of a known name in that folder."""
+    reader = detect(path)
+    if not path.is_dir() or reader != "people":
+        return path, reader
+    file = next((path / f for f in KNOWN[name].files if (path / f).is_file()), None)
+    return (path, name) if file is None else (file, detect(file))
+
+
 def detect(path: Path) -> str:
     """The reader for a path of the user's own."""
     if not path.exists():
@@ -142,6 +151,6 @@ def open_set(path: Path, reader: str) -> Collection:
         raise DataError(f"{path}: expected a readable file or folder: {error.strerror}") from None
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=16)  # sets, a training set among them
 def _opened(path: Path, reader: str, changed: int, size: int) -> Collection:
     return _READERS[reader](path)
