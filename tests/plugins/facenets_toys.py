@@ -73,7 +73,7 @@ def onnx_bytes(
     node_name: str = "first",
     seed: int = 0,
 ) -> bytes:
-    """A network of two convolutions in ONNX; with a ``reshape`` of ``(1, -1)`` before its end, the batch is baked in."""
+    """A network of two convolutions in ONNX; with the ``reshape`` of ``(1, -1)`` its batch is baked in."""
     rng = np.random.default_rng(seed)
     grid = side // 4 // 4
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sys
 import zipfile
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from bench_facenets import OnnxModel, onnx_files
+from bench_facenets import OnnxModel, building, onnx_files
 from bench_facenets.selfcheck import probe_images
 from bench_facenets.splitting import embedding_difference
 from facenets_toys import onnx_bytes
@@ -156,6 +157,15 @@ def test_control_flow_is_refused(tmp_path: Path) -> None:
         model_of(proto.SerializeToString(), tmp_path).card()
 
 
+def test_a_small_file_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
+    proto = onnx.load_model_from_string(onnx_bytes())
+    shape = onnx.numpy_helper.from_array(np.array([1, 1 << 20, 1 << 15]), "huge")
+    proto.graph.initializer.append(shape)
+    proto.graph.node.append(helper.make_node("ConstantOfShape", ["huge"], ["bomb"], "bomb"))
+    with pytest.raises(DataError, match=r"maps of at most .* 'bomb' with 34,359,738,368"):
+        model_of(proto.SerializeToString(), tmp_path).card()
+
+
 def externally(content: bytes, location: str) -> bytes:
     proto = onnx.load_model_from_string(content)
     for tensor in proto.graph.initializer:
@@ -192,6 +202,22 @@ def test_damaged_files_end_in_one_error(kept: int, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"net\.onnx") as caught:
         model_of(onnx_bytes()[:kept], tmp_path).card()
     assert "\n" not in str(caught.value)
+
+
+def test_mutated_files_load_or_end_in_one_error(tmp_path: Path) -> None:
+    content, rng = onnx_bytes(), random.Random(1)
+    structure = [*range(700), *range(len(content) - 400, len(content))]  # the rest is weights
+    errors: list[str] = []
+    for _ in range(100):
+        mutated = bytearray(content)
+        for spot in rng.sample(structure, rng.choice([1, 1, 2, 5])):
+            mutated[spot] = rng.randrange(256)
+        try:
+            building.examine(model_of(bytes(mutated), tmp_path))
+        except DataError as error:
+            errors.append(str(error))
+    assert 20 < len(errors) < 90
+    assert [e for e in errors if "net.onnx" not in e or "\n" in e] == []
 
 
 @pytest.mark.parametrize("content", [b"<html>not found</html>", b"\x80\x04}q\x00.", b"PK\x03\x04junk", bytes(1000)])

@@ -116,14 +116,14 @@ def build(model: FaceNet, modules: Mapping[str, str] | None = None) -> tuple[Spl
         return network, source
 
 
-def examine(model: FaceNet) -> Card:
-    """The card of a model, whose network has passed the self-check."""
+def examine(model: FaceNet) -> tuple[SplitNetwork, Card]:
+    """The network of a model and its card, after the self-check."""
     network, source = build(model)
     where = str(model.weights())
     with naming(where):
         card = card_of(network, layout=source.layout, license=source.license, warnings=source.warnings)
         self_check(network, card, where)
-    return card
+    return network, card
 
 
 def load(model: FaceNet, card: Card) -> SplitNetwork:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bench_facenets import FaceNet
     from bench_facenets.card import Card
     from bench_facenets.sanity import Sanity
+    from bench_facenets.splitting import SplitNetwork
 
 PAIRS = 300  # genuine pairs, and as many impostor pairs
 SHOWN = 12  # keys of each kind that are listed
@@ -70,10 +71,10 @@ def check(
     model = _model(file, name, factory, {"channels": channels} if channels else {}, overrides)
     say: Callable[[str], None] = (lambda _text: None) if as_json else click.echo
     found |= _show_keys(model, say)
-    card = building.examine(model)
+    network, card = building.examine(model)
     found["card"] = json.loads(card.to_json())
     _show_card(card, say)
-    sanity = _try(model, card, data, pairs, found, say)
+    sanity = _try(network, data, pairs, found, say)
     if as_json:
         click.echo(json.dumps(found, indent=2))
     if sanity is not None and not sanity.separation.separates:
@@ -153,19 +154,19 @@ def _show_card(card: Card, say: Callable[[str], None]) -> None:
 
 
 def _try(
-    model: FaceNet, card: Card, data: str | None, pairs: int, found: dict[str, Any], say: Callable[[str], None]
+    network: SplitNetwork, data: str | None, pairs: int, found: dict[str, Any], say: Callable[[str], None]
 ) -> Sanity | None:
     """The sanity scores; none without a data set."""
     import torch
 
-    from bench_facenets import building, sanity
+    from bench_facenets import sanity
 
     chosen = _dataset(data)
     if chosen is None:
         say("faces: no real data set was found, so that recognition is not tried; name one with --data")
         return None
     name, dataset = chosen
-    network = building.load(model, card).to("cuda" if torch.cuda.is_available() else "cpu")
+    network.to("cuda" if torch.cuda.is_available() else "cpu")
     result = sanity.judge(network, sanity.pair_images(dataset, name, pairs))
     found |= {"data": name, "sanity": dataclasses.asdict(result)}
     _show_sanity(name, result, say)

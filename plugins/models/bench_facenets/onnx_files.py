@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 import re
 import zipfile
 from collections.abc import Iterable
@@ -19,6 +20,7 @@ from bench.provenance import file_sha256
 
 MAX_BYTES = 1 << 30  # of a file with its external data; the largest public recognition networks have 260 MB
 MAX_ENTRIES = 100  # of a pack
+MAX_VALUES = 1 << 26  # of any map for one image: a hundred times that of the largest networks for faces
 RECOGNITION = re.compile(r"(w600k_|glintr|arcface)", re.IGNORECASE)  # InsightFace's names of recognition networks
 REMEDY = "install what reads ONNX: pip install 'face-privacy-bench[onnx]'"
 _SIDE_TYPE = 1  # onnx.TensorProto.FLOAT
@@ -87,6 +89,7 @@ def read(path: Path) -> OnnxFile:
     except Exception as error:
         raise DataError(f"{where}: expected a valid ONNX model: {first_line(error)}") from None
     size = _input_size(proto, where)
+    _check_sizes(proto, where)
     return OnnxFile(proto=proto, where=where, size=size)
 
 
@@ -190,6 +193,8 @@ def _check_operations(proto: Any, where: str) -> None:
             f"{where}: expected operations of ONNX, found the function {proto.functions[0].name!r} of its own"
         )
     for node in proto.graph.node:
+        if not isinstance(node.name, str):  # bytes, where it is no UTF-8
+            raise DataError(f"{where}: expected names in UTF-8, found {node.name[:20]!r}; the file is damaged")
         if node.domain not in ("", "ai.onnx"):
             raise DataError(f"{where}: expected operations of ONNX, found {node.op_type!r} of {node.domain!r}")
         if any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute):
@@ -225,6 +230,22 @@ def _input_size(proto: Any, where: str) -> tuple[int, int] | None:
     if n not in (1, None):
         raise DataError(f"{where}: expected a batch size of one or any, found {n}; export it again")
     return (h, w) if h and w else None
+
+
+def _check_sizes(proto: Any, where: str) -> None:
+    """No map of an image is so large that it would fill the memory, as far as shapes are known before a run."""
+    import onnx
+
+    try:
+        known = onnx.shape_inference.infer_shapes(proto, data_prop=True)
+    except Exception as error:
+        raise DataError(f"{where}: expected a valid ONNX model: {first_line(error)}") from None
+    for value in known.graph.value_info:
+        if (size := math.prod(d or 1 for d in _dims(value))) > MAX_VALUES:
+            found = f"{value.name!r} with {size:,}"
+            raise DataError(f"{where}: expected maps of at most {MAX_VALUES:,} values, found {found}")
+                f"{where}: expected maps of at most {MAX_VALUES:,} values, found {value.name!r} with {size:,}"
+            )
 
 
 def first_line(error: BaseException) -> str:

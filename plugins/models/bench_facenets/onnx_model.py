@@ -97,7 +97,7 @@ def _numbered(name: str) -> Iterator[str]:
 
 def _convert(file: onnx_files.OnnxFile) -> nn.Module:
     try:
-        import onnx2torch
+        import onnx2torch  # type: ignore[import-untyped]
     except ImportError:
         raise DataError(f"{file.where}: the package onnx2torch is missing; {onnx_files.REMEDY}") from None
     give_plain_names(file.proto)
@@ -138,7 +138,7 @@ def _is_baked(net: nn.Module, x: Tensor, single: Tensor) -> bool:
 def _onnxruntime(file: onnx_files.OnnxFile, x: Tensor) -> Tensor:
     """Embeddings ``(n, d)`` of the same network, image by image, as onnxruntime computes them."""
     try:
-        import onnxruntime
+        import onnxruntime  # type: ignore[import-untyped]
     except ImportError:
         raise DataError(f"{file.where}: the package onnxruntime is missing; {onnx_files.REMEDY}") from None
     options = onnxruntime.SessionOptions()

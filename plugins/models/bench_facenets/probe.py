@@ -104,7 +104,7 @@ def _write(path: Path, text: str) -> None:
 def _here(model: FaceNet) -> Card:
     from bench_facenets.building import examine
 
-    return examine(model)
+    return examine(model)[1]
 
 
 # ---- a process of its own --------------------------------------------------------------------------------------------
