@@ -244,8 +244,6 @@ def _check_sizes(proto: Any, where: str) -> None:
         if (size := math.prod(d or 1 for d in _dims(value))) > MAX_VALUES:
             found = f"{value.name!r} with {size:,}"
             raise DataError(f"{where}: expected maps of at most {MAX_VALUES:,} values, found {found}")
-                f"{where}: expected maps of at most {MAX_VALUES:,} values, found {value.name!r} with {size:,}"
-            )
 
 
 def first_line(error: BaseException) -> str:
