@@ -127,7 +127,7 @@ class FaceNet(Model):
             where, card = str(self.weights()), self.card()
         except MissingDataError as error:
             return DataStatus(missing=str(error))
-        return DataStatus(where=where, layout=card.layout, notes=(f"license: {card.license}", *card.warnings))
+        return DataStatus(where=where, layout=card.layout, notes=card.warnings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -323,6 +323,8 @@ MODELS: Mapping[str, type[FaceNet]] = {
     "torch-module": TorchModule,
     "onnx-model": OnnxModel,
 }
+for _cls in MODELS.values():  # what ``bench info`` shows of each: its own words, then those on the shared parameters
+    _cls.__doc__ = f"{(_cls.__doc__ or '').rstrip()}\n\n    {(FaceNet.__doc__ or '').rstrip()}"
 
 
 @hookimpl
