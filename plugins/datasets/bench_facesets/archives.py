@@ -18,6 +18,8 @@ from bench import DataError, MissingDataError, StorageError
 from bench_facesets.paths import inside
 
 MAX_BYTES = 200 * 2**30  #: of all members together, unpacked
+MAX_RATIO = 50  #: unpacked bytes per byte of an archive; faces are compressed already
+ALWAYS_BYTES = 2**30  #: unpacked bytes that are fine whatever the ratio
 MAX_MEMBERS = 5_000_000
 _CHUNK = 1 << 20
 _DAMAGE = (
@@ -74,7 +76,8 @@ def _is_tar(archive: Path) -> bool:
 
 
 def _extract(members: Iterator[_Member], root: Path, archive: Path, target: Path) -> int:
-    files, left = 0, MAX_BYTES
+    limit = min(MAX_BYTES, max(ALWAYS_BYTES, MAX_RATIO * archive.stat().st_size))
+    files, left = 0, limit
     for number, member in enumerate(members):
         where = f"{archive}: {member.name[:200]!r}"
         if number >= MAX_MEMBERS:
@@ -94,7 +97,7 @@ def _extract(members: Iterator[_Member], root: Path, archive: Path, target: Path
             while chunk := source.read(_CHUNK):
                 left -= len(chunk)
                 if left < 0:
-                    raise DataError(f"{where}: expected at most {MAX_BYTES:,} bytes unpacked")
+                    raise DataError(f"{where}: expected at most {limit:,} bytes unpacked")
                 file.write(chunk)
         files += 1
     return files

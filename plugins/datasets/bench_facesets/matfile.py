@@ -30,7 +30,7 @@ class _FaultError(Exception):
 
 def load(path: Path) -> dict[str, Any]:
     """The variables of a ``.mat``: numbers as arrays ``(k,)``, text as str, cells as lists in column order,
-    structures as lists of dicts; `DataError` when it is damaged or of another kind."""
+    structures as lists of dicts, anything else as None; `DataError` when it is damaged or of another kind."""
     data = read_bytes(path, MAX_TEXT_BYTES, "a .mat file")
     if data[:8] == b"\x89HDF\r\n\x1a\n" or data[:10] == b"MATLAB 7.3":
         raise DataError(f"{path}: this .mat is of version 7.3 (HDF5); save it again in MATLAB with: save -v7")
@@ -122,7 +122,7 @@ class _Reader:
             )
             return text, bytes(contents).decode(encoding)
         if not _FIRST_NUMBER <= matrix_class <= _LAST_NUMBER:
-            raise _FaultError(f"an array of the class {matrix_class}, which is not read")
+            return text, None  # sparse arrays, objects, functions: nothing that a protocol needs
         return text, self.numbers(kind, contents)
 
     def members(self, body: memoryview, at: int, count: int, depth: int) -> list[Any]:
