@@ -195,6 +195,23 @@ def test_one_picture_under_two_names_is_found(tmp_path: Path) -> None:
     assert left in checks["near-duplicates in impostor pairs"].found
 
 
+def test_a_set_that_is_not_aligned_stops_a_suite_as_it_is_planned(tmp_path: Path) -> None:
+    root = files.write_folder(tmp_path / "mine", {f"p{k}": 2 for k in range(20)})
+    files.put(root / "p0" / "0.png", files.encoded(files.picture("x", (112, 92))))
+    with pytest.raises(DataError, match=r"p0/0\.png: expected an aligned face.*found 92 x 112.*bench data align"):
+        FaceSet(path=str(root)).max_pairs()
+    checks = {c.what: c for c in FaceSet(path=str(root)).verify({})}
+    assert not checks["images"].ok
+    assert checks["pairs"].ok
+
+
+def test_too_few_people_are_a_problem_of_the_set(tmp_path: Path) -> None:
+    checks = {c.what: c for c in FaceSet(path=str(files.write_folder(tmp_path / "mine", {"a": 2, "b": 2}))).verify({})}
+    assert checks["images"].ok
+    assert not checks["pairs"].ok
+    assert "at least 10 people" in checks["pairs"].found
+
+
 def test_pairs_that_repeat_and_people_in_several_folds(tmp_path: Path) -> None:
     pairs = [*PAIRS[:-1], (PAIRS[-1][0], PAIRS[0][0], False, 9)]
     pairs[1] = (pairs[0][1], pairs[0][0], True, 0)

@@ -66,28 +66,34 @@ class FileDataset(_Files, Dataset):
     calibration_identities: Annotated[int, Ge(10), Le(5000)] = 250
     auxiliary_identities: Annotated[int, Ge(10), Le(50_000)] = 250
 
-    def _source(self) -> Protocol | Division:
+    def source(self) -> Protocol | Division:
         """How pairs come about: the set's own protocol."""
         from bench_facesets.pairing import Protocol
 
         return Protocol.of(self.collection())
 
     def max_pairs(self) -> int:
-        """The pairs of the protocol, or as many as can be drawn; half of them genuine."""
+        """The pairs of the protocol, or as many as can be drawn; half of them genuine.
+
+        `DataError` when the first image cannot be used, so that a set that is not aligned stops a suite as it is
+        planned.
+        """
+        from bench_facesets.images import decode
         from bench_facesets.pairing import Protocol
 
-        source = self._source()
+        source, encoded = self.source(), self.collection().encoded
+        decode(encoded.read(0), encoded.name(0))
         return len(source.order) if isinstance(source, Protocol) else source.max_pairs()
 
     def evaluation(self, pairs: int, ctx: Context) -> tuple[Faces, Pairs]:
         """The first pairs; genuine and impostor alternate and the folds take turns, 8 and 9 last."""
-        return self._source().evaluation(pairs)
+        return self.source().evaluation(pairs)
 
     def calibration(self, ctx: Context) -> Faces | tuple[Faces, Pairs]:
         """Pairs of the folds 0 to 7, or, without a protocol, people who are not scored."""
         from bench_facesets.pairing import Protocol
 
-        source = self._source()
+        source = self.source()
         if isinstance(source, Protocol):
             return source.calibration(self.calibration_pairs)
         return source.calibration_faces(self.calibration_identities)
@@ -96,7 +102,7 @@ class FileDataset(_Files, Dataset):
         """People who are in no pair; where there are none, those of the folds 8 and 9 alone."""
         from bench_facesets.pairing import Protocol
 
-        source = self._source()
+        source = self.source()
         if isinstance(source, Protocol):
             return source.auxiliary(self.auxiliary_identities)
         return source.auxiliary_faces(self.auxiliary_identities)
@@ -105,7 +111,7 @@ class FileDataset(_Files, Dataset):
         """The pairs before the folds 8 and 9 begin, where these are what attackers learn from."""
         from bench_facesets.pairing import Protocol
 
-        source = self._source()
+        source = self.source()
         return source.early if isinstance(source, Protocol) and not len(source.leftover()) else None
 
     def status(self) -> DataStatus:
@@ -211,7 +217,7 @@ class FaceSet(FileDataset):
         found = places.detect(path)
         return path, found if self.layout == "auto" else self.layout
 
-    def _source(self) -> Protocol | Division:
+    def source(self) -> Protocol | Division:
         from bench_facesets.pairing import Division, Protocol
 
         found = self.collection()
