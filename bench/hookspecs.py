@@ -254,9 +254,11 @@ class Attack:
     ``trains_on``: what `fit` learns from: ``nothing`` (it is not called), uploads of ``clean`` auxiliary faces,
     uploads of auxiliary faces after the ``defense`` (an adaptive adversary), or clean uploads of the ``evaluated``
     faces themselves, which is leakage and is reported as such.
-    ``threat`` says in words what the adversary knows.
+    ``threat`` says in words what the adversary knows. ``synthetic``: what it brings along learnt from generated faces
+    and knows nothing of real ones, on which it is skipped.
     """
 
+    synthetic: ClassVar[bool] = False
     sees: ClassVar[frozenset[Sees]] = frozenset({"images"})
     outputs: ClassVar[Literal["recognition", "images", "attributes"]] = "images"
     trains_on: ClassVar[Literal["nothing", "clean", "defense", "evaluated"]] = "nothing"

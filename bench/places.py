@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
+
+from bench.errors import DataError
 
 DATA = "BENCH_DATA"  # folders of data sets, separated as in PATH
 WEIGHTS = "BENCH_WEIGHTS"  # folders of weights
+_VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 
 
 def prepend(variable: str, folder: Path | None) -> None:
@@ -26,3 +30,18 @@ def weights_folders() -> list[Path]:
     folder of data."""
     own = [Path(text).expanduser() for text in os.environ.get(WEIGHTS, "").split(os.pathsep) if text]
     return own + [folder / "weights" for folder in data_folders()]
+
+
+def expand(text: str, what: str) -> Path:
+    """A path of a suite with ``~`` and ``$VARIABLES`` filled in; `DataError` naming one that is not set.
+
+    ``what`` is the parameter, for the message.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        name = match[1] or match[2]
+        if name not in os.environ:
+            raise DataError(f"{what} = {text!r}: the variable {name} is not set; set it, or write the path itself")
+        return os.environ[name]
+
+    return Path(_VARIABLE.sub(value, text)).expanduser()

@@ -172,6 +172,10 @@ class _Planner:
         first: Attack = self.instances.of(point.attack.via or point.attack)
         label = (point.attack.via or point.attack).label
         sent = ", ".join(sorted(defense.sends))
+        if attack.synthetic and not self.instances.of(point.dataset).synthetic:
+            return (
+                f"{point.attack.label} learnt from generated faces and knows nothing of those of {point.dataset.label}"
+            )
         if experiment.upload == "images" and "image" not in defense.sends:
             return f"{point.defense.label} sends only {sent}, and images are uploaded here"
         if experiment.upload == "features" and not defense.sends & {"image", "feature"}:

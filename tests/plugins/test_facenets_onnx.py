@@ -255,7 +255,7 @@ def test_a_missing_package_is_named_with_the_remedy(
         model_of(onnx_bytes(seed=7), tmp_path).card()
 
 
-def test_a_missing_file_is_missing_data(tmp_path: Path) -> None:
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(MissingDataError, match="found none; looked in"):
         OnnxModel(weights_file="nothing.onnx").weights()
     with pytest.raises(ValueError, match="weights_file: expected the path"):

@@ -274,24 +274,48 @@ def test_images_are_decoded_on_demand(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(
-    ("cls", "write", "lost", "named"),
+    ("cls", "write", "lost", "named", "kind"),
     [
-        (Lfw, lambda root: files.write_lfw(root, PAIRS), "pairs.txt", "pairs.txt"),
-        (Calfw, lambda root: files.write_calfw(root, PAIRS), "pairs_CALFW.txt", "pairs_CALFW.txt"),
-        (CfpFf, lambda root: files.write_cfp(root, CFP_PAIRS), "Protocol/Pair_list_F.txt", "Pair_list_F.txt"),
-        (CfpFf, lambda root: files.write_cfp(root, CFP_PAIRS), "Protocol/Split/FF/03/diff.txt", "fold 3"),
-        (AgeDb30, lambda root: files.write_agedb(root, AGEDB_PAIRS), "04_FINAL_protocol_30_years.mat", "30_years.mat"),
-        (Lfw, lambda root: files.write_lfw(root, PAIRS), "Person_Aa/Person_Aa_0002.png", "Person_Aa_0002"),
+        (
+            CfpFf,
+            lambda root: files.write_cfp(root, CFP_PAIRS),
+            "Protocol/Pair_list_F.txt",
+            "Pair_list_F.txt",
+            "missing",
+        ),
+        (CfpFf, lambda root: files.write_cfp(root, CFP_PAIRS), "Protocol/Split/FF/03/diff.txt", "fold 3", "damaged"),
+        (Lfw, lambda root: files.write_lfw(root, PAIRS), "Person_Aa/Person_Aa_0002.png", "Person_Aa_0002", "damaged"),
     ],
 )
 def test_an_incomplete_set_says_what_is_lacking(
-    tmp_path: Path, cls: type[Any], write: Callable[[Path], Path], lost: str, named: str
+    tmp_path: Path, cls: type[Any], write: Callable[[Path], Path], lost: str, named: str, kind: str
 ) -> None:
     root = write(tmp_path / "set")
     (root / lost).unlink()
-    with pytest.raises(MissingDataError, match=named):
+    with pytest.raises(DataError, match=named) as caught:
         cls(path=str(root)).fingerprint()
-    assert named in (cls(path=str(root)).status().missing or "")
+    assert isinstance(caught.value, MissingDataError) == (kind == "missing")
+
+
+@pytest.mark.parametrize(
+    ("cls", "write", "lost"),
+    [
+        (Lfw, lambda root: files.write_lfw(root, PAIRS), "pairs.txt"),
+        (Calfw, lambda root: files.write_calfw(root, PAIRS), "pairs_CALFW.txt"),
+        (AgeDb30, lambda root: files.write_agedb(root, AGEDB_PAIRS), "04_FINAL_protocol_30_years.mat"),
+    ],
+)
+def test_a_set_without_its_protocol_is_a_folder_of_people_only_where_it_is_one(
+    tmp_path: Path, cls: type[Any], write: Callable[[Path], Path], lost: str
+) -> None:
+    root = write(tmp_path / "set")
+    (root / lost).unlink()
+    status = cls(path=str(root)).status()
+    if cls is Lfw:  # the others lie in one flat folder
+        assert "pairs are drawn" in status.notes[-1]
+        assert cls(path=str(root)).evaluation(20, None)[1].same.sum() == 10
+    else:
+        assert lost in status.missing
 
 
 # ---- real faces ------------------------------------------------------------------------------------------------------

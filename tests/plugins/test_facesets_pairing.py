@@ -14,7 +14,7 @@ from bench_facesets.collection import PairTable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import DataError, Faces, MissingDataError, Pairs
+from bench import DataError, Faces, Pairs
 from bench.contracts import Context, check_faces, check_pairs
 
 CTX = Context(device=torch.device("cpu"), seed=0)
@@ -204,14 +204,14 @@ def test_too_few_people_says_how_many_are_needed(tmp_path: Path) -> None:
         FaceSet(path=str(root), calibration_share=0.5, auxiliary_share=0.5)
 
 
-def test_images_without_pairs_are_no_protocol(tmp_path: Path) -> None:
+def test_pairs_are_drawn_where_a_file_has_none(tmp_path: Path) -> None:
     from bench_facesets import parquet, places
 
     root = files.write_folder(tmp_path / "mine", {f"p{k}": 2 for k in range(20)})
     parquet.write(places.open_set(root, "people"), tmp_path / "lfw.parquet")
-    with pytest.raises(MissingDataError, match="but no pairs"):
-        Lfw(path=str(tmp_path / "lfw.parquet")).max_pairs()
-    assert FaceSet(path=str(tmp_path / "lfw.parquet")).max_pairs() == FaceSet(path=str(root)).max_pairs()
+    drawn = Lfw(path=str(tmp_path / "lfw.parquet"))
+    assert drawn.max_pairs() == FaceSet(path=str(root)).max_pairs()
+    assert "pairs are drawn" in drawn.status().notes[-1]
 
 
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=8))

@@ -19,11 +19,12 @@ import numpy as np
 import pytest
 from bench_facesets import FaceSet, Lfw, archives, insightface_bin, matfile, places, safe_pickle
 from bench_facesets.images import decode
-from bench_facesets.paths import expand, inside
+from bench_facesets.paths import inside
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench import BenchError, DataError, StorageError
+from bench.places import expand
 
 PAIRS = files.protocol_pairs()
 

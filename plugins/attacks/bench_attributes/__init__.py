@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bench.contracts import Context
     from bench.training import TrainingJob
 
-Backend = Literal["builtin", "deepface"]
+Backend = Literal["auto", "builtin", "deepface"]
 Attribute = Literal["age", "gender", "emotion", "group", "race"]
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -42,7 +42,8 @@ CLASSES: Mapping[str, tuple[str, ...]] = {
 class Attributes(Attack):
     """Estimate the attributes of the person in each image.
 
-    ``backend``: see the module. ``attributes``: those to estimate, by default all that the backend knows: age,
+    ``backend``: see the module; ``auto`` is deepface where its weights are, else the built-in network, which is skipped
+    on real faces. ``attributes``: those to estimate, by default all that the backend knows: age,
     gender, emotion, and group (``builtin``) or race (``deepface``).
 
     Vectors are softmax probabilities. They are never orthogonal: judge their cosines (Equation 11) against those of
@@ -53,7 +54,7 @@ class Attributes(Attack):
     outputs = "attributes"
     threat = "sees the uploaded images; estimates attributes with a ready-made model; does not adapt"
 
-    backend: Backend = "builtin"
+    backend: Backend = "auto"
     attributes: tuple[Attribute, ...] = ()
 
     def __post_init__(self) -> None:
@@ -61,12 +62,24 @@ class Attributes(Attack):
         known = self._known()
         for name in self.attributes:
             if name not in known:
-                raise ValueError(f"attributes: expected some of {', '.join(known)} for {self.backend}, got {name!r}")
+                raise ValueError(f"attributes: expected some of {', '.join(known)} for {self.estimator}, got {name!r}")
             if self.attributes.count(name) > 1:
                 raise ValueError(f"attributes: expected each one once, got {name!r} more than once")
 
+    @property
+    def estimator(self) -> Literal["builtin", "deepface"]:
+        """The backend that is used."""
+        if self.backend == "auto":
+            return "deepface" if deepface_files.there() else "builtin"
+        return self.backend
+
+    @property
+    def synthetic(self) -> bool:  # type: ignore[override]
+        """The built-in network has seen generated faces only."""
+        return self.estimator == "builtin"
+
     def _known(self) -> tuple[str, ...]:
-        return ("age", *CLASSES) if self.backend == "builtin" else tuple(deepface_files.FILES)
+        return ("age", *CLASSES) if self.estimator == "builtin" else tuple(deepface_files.FILES)
 
     @property
     def estimated(self) -> tuple[str, ...]:
@@ -75,13 +88,13 @@ class Attributes(Attack):
 
     def fingerprint(self) -> str:
         """A digest of the weights; `DataError` that names the files which are missing, and how to get them."""
-        if self.backend == "deepface":
+        if self.estimator == "deepface":
             return deepface_files.fingerprint(self.estimated)
         return file_sha256(weights())
 
     def classes(self) -> Mapping[str, Sequence[str]]:
         """The classes of each vector, in order; age is a number and has none."""
-        if self.backend == "deepface":
+        if self.estimator == "deepface":
             known = {name: file.classes for name, file in deepface_files.FILES.items() if file.classes}
         else:
             known = dict(CLASSES)
@@ -89,7 +102,7 @@ class Attributes(Attack):
 
     def estimate(self, images: torch.Tensor, ctx: Context) -> Mapping[str, torch.Tensor]:
         """Images float ``(n, 3, h, w)`` RGB in [0, 1] -> ``age (n,)`` in years; others ``(n, k)``, rows sum to 1."""
-        if self.backend == "deepface":
+        if self.estimator == "deepface":
             from bench_attributes.deepface_backend import estimate
 
             return estimate(images, self.estimated)

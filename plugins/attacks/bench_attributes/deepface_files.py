@@ -66,6 +66,12 @@ def folder() -> Path:
     return Path(os.environ.get("DEEPFACE_HOME") or Path.home()) / ".deepface" / "weights"
 
 
+def there() -> bool:
+    """Whether deepface and all of its weights files are there."""
+    packages = all(find_spec(name) is not None for name in PACKAGES)
+    return packages and all((folder() / file.name).is_file() for file in FILES.values())
+
+
 def check(attributes: Sequence[str]) -> None:
     """`DataError` that names every package or weights file that is missing, where it belongs, and what it is."""
     if absent := [name for name in PACKAGES if find_spec(name) is None]:

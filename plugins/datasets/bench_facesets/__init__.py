@@ -6,13 +6,14 @@ Nothing here imports torch: a suite is planned from these declarations alone. `p
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import click
 from annotated_types import Ge, Gt, Le, Lt
 
 from bench import Check, Dataset, DataStatus, Faces, MissingDataError, Pairs, TrainingSet, hookimpl
+from bench.places import expand
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,19 +59,34 @@ class FileDataset(_Files, Dataset):
     """Faces from files. What the folds, thresholds and attackers get is in `pairing`.
 
     ``calibration_pairs``: of a set with a pair protocol, from the folds 0 to 7; the threshold for a scored pair is set
-    on those of other folds. ``calibration_identities``, ``auxiliary_identities``: the most people of a set without a
-    protocol that thresholds are set on, and the most that attackers learn from.
+    on those of other folds.
+
+    Without a pair protocol, people are divided by ``seed``: ``calibration_share`` of them set thresholds, at most
+    ``calibration_identities``; ``auxiliary_share`` are for attackers, at most ``auxiliary_identities``; pairs are drawn
+    among the others, within ten folds that share no people.
     """
 
+    seed: Annotated[int, Ge(0)] = 0
+    calibration_share: Annotated[float, Gt(0), Lt(1)] = 0.2
+    auxiliary_share: Annotated[float, Gt(0), Lt(1)] = 0.2
     calibration_pairs: Annotated[int, Ge(20), Le(100_000)] = 1200
     calibration_identities: Annotated[int, Ge(10), Le(5000)] = 250
     auxiliary_identities: Annotated[int, Ge(10), Le(50_000)] = 250
 
-    def source(self) -> Protocol | Division:
-        """How pairs come about: the set's own protocol."""
-        from bench_facesets.pairing import Protocol
+    def __post_init__(self) -> None:
+        """Checks that span fields. Raises ValueError."""
+        if self.calibration_share + self.auxiliary_share > 0.9:
+            total = self.calibration_share + self.auxiliary_share
+            raise ValueError(f"calibration_share + auxiliary_share: expected at most 0.9, found {total:g}")
 
-        return Protocol.of(self.collection())
+    def source(self) -> Protocol | Division:
+        """How pairs come about: the set's own protocol, or drawn among people."""
+        from bench_facesets.pairing import Division, Protocol
+
+        found = self.collection()
+        if found.pairs is not None:
+            return Protocol.of(found)
+        return Division.of(found, self.seed, self.calibration_share, self.auxiliary_share)
 
     def max_pairs(self) -> int:
         """The pairs of the protocol, or as many as can be drawn; half of them genuine.
@@ -135,6 +151,14 @@ class KnownSet(FileDataset):
     path: str = ""
     published: ClassVar[Mapping[str, int]] = {}  #: what the set should hold: images, people, pairs
 
+    def status(self) -> DataStatus:
+        """Also whether the pairs are those of the published protocol."""
+        found = super().status()
+        if found.missing or self.collection().pairs is not None:
+            return found
+        note = "its pair protocol is not there: pairs are drawn, and figures do not compare with published ones"
+        return replace(found, notes=(*found.notes, note))
+
     @classmethod
     def known_as(cls) -> str:
         """The set's name."""
@@ -142,10 +166,10 @@ class KnownSet(FileDataset):
 
     def place(self) -> tuple[Path, str]:
         """The given path, or the first known name in the data folders."""
-        from bench_facesets import paths, places
+        from bench_facesets import places
 
         if self.path:
-            return places.known_at(self.known_as(), paths.expand(self.path, "path"))
+            return places.known_at(self.known_as(), expand(self.path, "path"))
         return places.find(self.known_as())
 
 
@@ -191,39 +215,19 @@ class CfpFf(KnownSet):
 
 @dataclass(frozen=True, kw_only=True)
 class FaceSet(FileDataset):
-    """A set of one's own: ``path`` is a folder ``subject/image``, a ``.bin``, Parquet, or one of the known layouts.
-
-    Without a pair protocol, people are divided by ``seed``: ``calibration_share`` of them set thresholds,
-    ``auxiliary_share`` are for attackers, pairs are drawn among the others, within ten folds that share no people.
-    """
+    """A set of one's own: ``path`` is a folder ``subject/image``, a ``.bin``, Parquet, or one of the known layouts."""
 
     path: str
     layout: Layout = "auto"
-    seed: Annotated[int, Ge(0)] = 0
-    calibration_share: Annotated[float, Gt(0), Lt(1)] = 0.2
-    auxiliary_share: Annotated[float, Gt(0), Lt(1)] = 0.2
     license: ClassVar[str] = "unknown; ask whoever collected it"
-
-    def __post_init__(self) -> None:
-        if self.calibration_share + self.auxiliary_share > 0.9:
-            total = self.calibration_share + self.auxiliary_share
-            raise ValueError(f"calibration_share + auxiliary_share: expected at most 0.9, found {total:g}")
 
     def place(self) -> tuple[Path, str]:
         """The given path; the reader is chosen by what lies there, unless ``layout`` says it."""
-        from bench_facesets import paths, places
+        from bench_facesets import places
 
-        path = paths.expand(self.path, "path")
+        path = expand(self.path, "path")
         found = places.detect(path)
         return path, found if self.layout == "auto" else self.layout
-
-    def source(self) -> Protocol | Division:
-        from bench_facesets.pairing import Division, Protocol
-
-        found = self.collection()
-        if found.pairs is not None:
-            return Protocol.of(found)
-        return Division.of(found, self.seed, self.calibration_share, self.auxiliary_share)
 
 
 # ---- training --------------------------------------------------------------------------------------------------------
@@ -237,9 +241,9 @@ class FileTraining(_Files, TrainingSet):
 
     def place(self) -> tuple[Path, str]:
         """The given path."""
-        from bench_facesets import paths, places
+        from bench_facesets import places
 
-        path = paths.expand(self.path, "path")
+        path = expand(self.path, "path")
         reader = places.detect(path)
         return path, "people" if path.is_dir() and reader != "parquet" else reader
 

@@ -12,19 +12,6 @@ from bench import DataError, MissingDataError
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm")  #: images, by name
 MAX_TEXT_BYTES = 64 * 2**20  #: of a protocol file
 MAX_FILES = 10_000_000  #: in one image folder
-_VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
-
-
-def expand(text: str, what: str) -> Path:
-    """A path with ``~`` and ``$VARIABLES`` expanded; `DataError` naming a variable that is not set."""
-
-    def value(match: re.Match[str]) -> str:
-        name = match[1] or match[2]
-        if name not in os.environ:
-            raise DataError(f"{what}: {text}: the environment variable {name} is not set; set it or write the path out")
-        return os.environ[name]
-
-    return Path(_VARIABLE.sub(value, text)).expanduser()
 
 
 def inside(root: Path, relative: str, where: str, shown: Path | None = None) -> Path:

@@ -7,16 +7,16 @@ the ``.bin`` files in a folder ``bin``.
 from __future__ import annotations
 
 import functools
-import os
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench import DataError, MissingDataError
+from bench.places import DATA, data_folders
 from bench_facesets import folders, insightface_bin, parquet, protocols, recordio
 from bench_facesets.collection import Collection
-
-VARIABLE = "BENCH_DATA"
+from bench_facesets.paths import entries, is_image
 
 Reader = Callable[[Path], Collection]
 
@@ -59,11 +59,6 @@ KNOWN = {
 }
 
 
-def data_folders() -> list[Path]:
-    """The folders of ``$BENCH_DATA``."""
-    return [Path(p).expanduser() for p in os.environ.get(VARIABLE, "").split(os.pathsep) if p]
-
-
 def _candidates(names: Names) -> Iterator[tuple[Path, str]]:
     """Every place where a set could be, with its reader."""
     for folder in data_folders():
@@ -88,8 +83,7 @@ def find(name: str) -> tuple[Path, str]:
     searched = ", ".join(map(str, data_folders()))
     if not searched:
         raise MissingDataError(
-            f"no folder of data sets is given; set {VARIABLE} (or --data-dir) to a folder that has one of: "
-            f"{names.words()}"
+            f"no folder of data sets is given; set {DATA} (or --data-dir) to a folder that has one of: {names.words()}"
         )
     raise MissingDataError(f"not found in {searched}; put one of these there: {names.words()}")
 
@@ -106,7 +100,7 @@ def known_at(name: str, path: Path) -> tuple[Path, str]:
 def detect(path: Path) -> str:
     """The reader for a path of the user's own."""
     if not path.exists():
-        raise MissingDataError(f"{path}: there is no such file or folder; correct the parameter path")
+        raise DataError(f"{path}: there is no such file or folder; correct the parameter path")
     if path.is_file():
         reader = {".bin": "bin", ".parquet": "parquet", ".rec": "people"}.get(path.suffix.lower())
         if reader is None:
@@ -134,11 +128,26 @@ def _people(path: Path) -> Collection:
     return folders.read(path)
 
 
+_FEW = 10  # folders with images in them that make a folder one of people
+
+
+def _original(reader: Reader, path: Path) -> Collection:
+    """A set in its original layout; without its pair protocol, a folder ``subject/image``: pairs are drawn."""
+    try:
+        return reader(path)
+    except MissingDataError:
+        root = path.resolve()
+        people = (Path(e.path) for e in entries(path, root) if e.is_dir())
+        if sum(any(is_image(e.name) for e in entries(p, root)) for p in itertools.islice(people, _FEW)) < _FEW:
+            raise
+        return _people(path)
+
+
 _READERS: dict[str, Reader] = {
     "bin": insightface_bin.read,
     "parquet": parquet.read,
     "people": _people,
-    **protocols.READERS,
+    **{name: functools.partial(_original, reader) for name, reader in protocols.READERS.items()},
 }
 
 

@@ -57,7 +57,7 @@ class _Index:
         return (*path.parts[-self.parts : -1], path.stem)
 
     def row(self, relative: str, where: str) -> int:
-        """The image that a protocol names; `MissingDataError` when it is not there, `DataError` when it leads out."""
+        """The image that a protocol names; `DataError` when it is not there or leads out."""
         path = Path(relative.replace("\\", "/"))
         if (
             path.is_absolute() or ".." in path.parts or ":" in relative
@@ -65,7 +65,7 @@ class _Index:
             inside(self.root, relative, where)
         found = self.rows.get(self.key(path))
         if found is None:
-            raise MissingDataError(f"{where}: the image {relative} is not in {self.root}; the set is incomplete")
+            raise DataError(f"{where}: the image {relative} is not in {self.root}; the set is incomplete")
         return found
 
     def collection(
@@ -183,7 +183,7 @@ def read_cfp(folder: Path) -> Collection:
         for name, same in (("same.txt", True), ("diff.txt", False)):
             path = splits / f"{fold + 1:02d}" / name
             if not path.is_file():
-                raise MissingDataError(f"{path}: the pairs of fold {fold + 1} are missing; copy Split/FF as a whole")
+                raise DataError(f"{path}: the pairs of fold {fold + 1} are missing; copy Split/FF as a whole")
             files.append(path)
             rows += [(*_cfp_pair(text, where, known), same, fold) for where, text in _lines(path)]
     return index.collection("CFP-FF, original", files, lambda f: f.parent.parent.name, pair_table(rows))

@@ -80,7 +80,7 @@ class Pmt(Defense):
     init_blur: Annotated[float, Interval(gt=0, le=64)] = 4.0
     init_block: Annotated[int, Ge(1)] = 8
     steps: Annotated[int, Interval(ge=1, le=10_000)] = 100
-    step_size: Annotated[float, Interval(gt=0, le=1)] = 0.01
+    step_size: Annotated[float, Interval(gt=0, le=1)] = 0.02
     decay: Literal["none", "linear", "cosine", "step"] = "linear"
     early_stop: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     patience: Annotated[int, Ge(1)] = 10

@@ -12,7 +12,7 @@ from typing import Any
 
 from bench import DataError, MissingDataError
 from bench.errors import did_you_mean
-from bench_facenets.places import expand
+from bench.places import expand
 
 EXPECTED = "expected 'package.module:callable' or 'path/to/file.py:callable'"
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bench import DataError, MissingDataError
-from bench.places import weights_folders
+from bench.places import expand, weights_folders
 
 EXTENSIONS = ("safetensors", "pth", "pt", "ckpt", "onnx")
 
@@ -54,15 +52,6 @@ PUBLIC_FILES: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def expand(path: str, what: str) -> Path:
-    """A path as a suite writes it, with ``~`` and ``$VARIABLES`` filled in; `DataError` names one that is not set."""
-    filled = os.path.expandvars(os.path.expanduser(path))
-    if unset := re.search(r"\$(\w+|\{[^}]*\})", filled):
-        name = unset[1].strip("{}")
-        raise DataError(f"{what} = {path!r}: the variable {name} is not set; set it, or write the path itself")
-    return Path(filled)
-
-
 def named_weights(name: str) -> Path:
     """The weights of a named model: ``<name>.<extension>`` before the public file names, in the first folder that has
     one. Case and ``-`` or ``_`` make no difference. `MissingDataError` says what was looked for, and where."""
@@ -82,14 +71,14 @@ def named_weights(name: str) -> Path:
 
 def given_weights(path: str) -> Path:
     """The file or folder that a suite names: as it is when absolute, else in the weights folders and then below the
-    current folder. `MissingDataError` when it is not there."""
+    current folder. `DataError` when it is not there: what was named is not replaced by a stand-in."""
     wanted = expand(path, "weights_file")
     folders = [] if wanted.is_absolute() else [*weights_folders(), Path.cwd()]
     for found in [folder / wanted for folder in folders] or [wanted]:
         if found.exists():
             return found
     where = f"; looked in {_places(folders)}" if folders else ""
-    raise MissingDataError(f"weights_file = {path!r}: expected a file, found none{where}")
+    raise DataError(f"weights_file = {path!r}: expected a file, found none{where}")
 
 
 def _plain(name: str) -> str:
