@@ -138,12 +138,13 @@ def run(
 ) -> None:
     """Run SUITE and write its report. An interrupted run goes on where it stopped."""
     from bench import console, session
+    from bench.plugins import discover
     from bench.report import write_report
     from bench.store import Results
 
     folders = _folders(out)
     plan = session.plan_suite(suite, folders, device, _with_mode(overrides, mode), pairs)
-    console.show_stand_ins(plan)
+    console.show_sources(plan, discover(), console.err)
     with console.Progress(plan) as progress:
         folder, outcomes = session.run_plan(plan, folders, progress.on_event, fresh=fresh, workers=workers)
     results = Results(folder)
@@ -165,10 +166,11 @@ def run(
 def plan(suite: Path, pairs: int | None, overrides: tuple[str, ...], out: Path, device: str, mode: str | None) -> None:
     """Show what SUITE would do: cells, stages, what is shared, cached or skipped, time and disk."""
     from bench import console, session
+    from bench.plugins import discover
 
     folders = _folders(out)
     made = session.plan_suite(suite, folders, device, _with_mode(overrides, mode), pairs)
-    console.show_stand_ins(made)
+    console.show_sources(made, discover())
     console.show_plan(made, folders.cache)
 
 

@@ -174,17 +174,19 @@ def _show_reasons(reasons: Iterable[str]) -> None:
         out.print(f"  {count} x {reason}")
 
 
-def show_stand_ins(plan: Plan) -> None:
-    """Which data sets and models of a suite are synthetic stand-ins, and why."""
-    used = {(c.kind, c.label): c for cell in plan.cells for c in cell.components}
-    stand_ins = [c for c in used.values() if c.instead_of]
-    reasons: dict[str, list[str]] = {}
-    for c in stand_ins:
-        reasons.setdefault(str(c.because), []).append(f"{c.name} for {c.instead_of}")
-    for because, names in reasons.items():
-        out.print(f"stand-in {', '.join(names)}: {because}", soft_wrap=True, style="yellow", highlight=False)
+def show_sources(plan: Plan, registry: Registry, to: Console = out) -> None:
+    """Which data sets and models of a suite are real and where they were found, and which are stand-ins."""
+    used = {(c.kind, c.label): c for cell in plan.cells for c in cell.components if c.kind in ("dataset", "model")}
+    for c in used.values():
+        declared = registry.find(c.kind, c.name, c.label).cls(**c.params)
+        if not declared.synthetic:
+            status = declared.status()
+            about = "; ".join(text for text in (status.layout, *status.notes) if text)
+            to.print(f"real {c.label}: {status.where}" + (f" ({about})" if about else ""), soft_wrap=True)
+    stand_ins = [f"{c.name} for {c.instead_of}" for c in used.values() if c.instead_of]
     if stand_ins:
-        out.print("what is computed on synthetic stand-ins says nothing about real faces; see: bench data status")
+        to.print(f"synthetic stand-ins: {', '.join(stand_ins)}", soft_wrap=True, style="yellow")
+        to.print("  bench data status and bench models status say what is missing and where to put it")
 
 
 def show_entries(entries: Sequence[Entry], *, as_json: bool) -> None:

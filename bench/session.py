@@ -229,9 +229,11 @@ def _suite_record(suite: Suite) -> dict[str, Any]:
 
 
 def _declared(component: Component, registry: Registry) -> dict[str, Any]:
-    """What data and weights declare: their license, and whether they are synthetic or learnt from what is."""
+    """What data and weights declare: their license, whether they are synthetic (or learnt from what is), and where
+    they were read from."""
     declared = registry.find(component.kind, component.name, component.label).cls(**component.params)
-    return {"license": getattr(declared, "license", None), "synthetic": getattr(declared, "synthetic", False)}
+    about = {"license": getattr(declared, "license", None), "synthetic": getattr(declared, "synthetic", False)}
+    return about | ({"source": asdict(declared.status())} if component.kind in ("dataset", "model") else {})
 
 
 def _record(

@@ -17,7 +17,7 @@ from bench_facenets.splitting import embedding_difference
 from facenets_toys import onnx_bytes
 from onnx import external_data_helper, helper
 
-from bench import BenchError, DataError, MissingDataError
+from bench import BenchError, DataError
 
 
 @pytest.fixture(autouse=True)
@@ -256,7 +256,7 @@ def test_a_missing_package_is_named_with_the_remedy(
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(MissingDataError, match="found none; looked in"):
+    with pytest.raises(DataError, match="found none; looked in"):
         OnnxModel(weights_file="nothing.onnx").weights()
     with pytest.raises(ValueError, match="weights_file: expected the path"):
         OnnxModel()
