@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from support import Computed, compute, only, write_plugin
 
 from bench.cache import Cache
+from bench.components import parameters
 from bench.plan import make_plan
 from bench.plugins import Registry
 from bench.suite import ExperimentTable, load
@@ -110,6 +112,48 @@ def test_the_suites_of_the_guide_are_suites(number: int, tmp_path: Path, registr
     except BenchError as error:
         pytest.fail(str(error))
     assert all(cell.stages for cell in plan.cells if not cell.skip)
+
+
+def test_the_model_of_the_guide_is_a_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sites_of_their_own: Callable[[Path], Registry]
+) -> None:
+    import torch
+    from bench_facenets.selfcheck import card_of, self_check
+    from safetensors.torch import save_file
+
+    (code,) = blocks("real-weights.md", "python")
+    registry = sites_of_their_own(write_plugin(tmp_path / "site", "plugin_mynet", code))
+    model = registry.find("model", "mynet", "here").cls()
+    assert "put it into a folder of $BENCH_WEIGHTS" in str(model.status().missing)
+    torch.manual_seed(0)
+    layers = [("0", (8, 3, 5, 5)), ("2", (16, 8, 3, 3)), ("6", (128, 256))]
+    state = {f"{name}.weight": torch.randn(shape) * 0.1 for name, shape in layers}
+    state |= {f"{name}.bias": torch.zeros(shape[0]) for name, shape in layers}
+    state |= {"1.weight": torch.full((1,), 0.25), "3.weight": torch.full((1,), 0.25)}
+    save_file(state, tmp_path / "mynet.safetensors")
+    monkeypatch.setenv("BENCH_WEIGHTS", str(tmp_path))
+    network = model.load()
+    images = torch.rand(2, 3, 112, 112)
+    maps = network.features(images, ["stage1", "stage2"])
+    assert {name: tuple(m.shape[1:]) for name, m in zip(model.splits, maps, strict=True)} == dict(model.splits)
+    torch.testing.assert_close(network.from_features(maps[1], "stage2"), network(images))
+    card = card_of(network)
+    assert (card.embedding_size, card.shapes) == (model.embedding_size, dict(model.splits))
+    self_check(network, card, "mynet")
+
+
+@pytest.mark.parametrize("page", ["real-data.md", "real-weights.md"])
+def test_every_component_that_a_guide_names_exists(page: str, registry: Registry) -> None:
+    text = (DOCS / page).read_text(encoding="utf-8")
+    named = set(re.findall(r'plugin = "([a-z0-9-]+)"', text))
+    assert named
+    assert named <= {name for _, name in registry.components}
+
+
+def test_every_parameter_of_any_torch_module_is_in_the_guide(registry: Registry) -> None:
+    text = (DOCS / "real-weights.md").read_text(encoding="utf-8")
+    for name, _, _ in parameters(registry.find("model", "torch-module", "here").cls):
+        assert f"{name} = " in text or f"`{name}`" in text, name
 
 
 def test_every_key_of_an_experiment_is_in_the_guide() -> None:
