@@ -343,7 +343,7 @@ def ssim(a: Images, b: Images) -> Floats:
     `SSIM_VARIANT`): the mean over channels and over all windows inside the image of
     ``(2 m_a m_b + C1)(2 s_ab + C2) / ((m_a^2 + m_b^2 + C1)(s_a^2 + s_b^2 + C2))``, C1 = .01^2, C2 = .03^2.
     Equals scikit-image's ``structural_similarity(gaussian_weights=True, use_sample_covariance=False,
-    channel_axis=..., data_range=1)``. Lower is better for a defense; compare with the floors (`floor_images`).
+    channel_axis=..., data_range=1)``. Lower is better for a defense; compare with `bench.floors`.
     Raises ValueError for images smaller than 11x11, other types or unequal shapes.
     """
     _check_images(a, b)
@@ -401,61 +401,6 @@ def _check_images(a: Images, b: Images) -> None:
 def _slices(n: int, size: int = _CHUNK) -> Iterator[slice]:
     for first in range(0, n, size):
         yield slice(first, min(first + size, n))
-
-
-# ---- floors: images that hold nothing of the face --------------------------------------------------------------------
-
-
-def floor_images(
-    images: Images, subjects: ArrayLike, others: Images, seed: int, rows: NDArray[np.int64] | None = None
-) -> Iterator[tuple[slice, dict[str, Images]]]:
-    """Stand-ins for ``images[rows]`` uint8 ``(n, c, h, w)`` (all, unless rows are given) that show nothing of each
-    face, a few at a time: which of the ``n`` they are for, and arrays of their shape by name.
-
-    A blank picture already scores an SSIM of .4 against a face, so every similarity is read against these:
-    ``mean_face`` is the mean of ``others (m, c, h, w)``, faces of people that are not scored; ``grey`` is 128;
-    ``another_face`` is the image of another of the ``subjects (n,)`` (see `other_subject`; left out when there is only
-    one); ``noise`` is .5 + .25 N(0, 1), clamped, which is where PMT starts. Raises ValueError for unequal shapes.
-    """
-    if images.shape[1:] != others.shape[1:]:
-        raise ValueError(f"expected others of shape (m, *{images.shape[1:]}), got {others.shape}")
-    rng = np.random.default_rng(seed)
-    total = np.zeros(images.shape[1:])
-    for part in _slices(len(others)):
-        total += others[part].sum(axis=0, dtype=np.float64)
-    chosen = np.arange(len(images)) if rows is None else rows
-    another = chosen[other_subject(subjects, seed)] if len(np.unique(np.asarray(subjects))) > 1 else None
-    for part in _slices(len(chosen)):
-        shape = (len(chosen[part]), *images.shape[1:])
-        noise = np.empty(shape, np.uint8)
-        for i in range(len(noise)):
-            noise[i] = np.rint(np.clip(0.5 + 0.25 * rng.standard_normal(shape[1:]), 0, 1) * 255)
-        floors = {"grey": np.full(shape, 128, np.uint8), "noise": noise}
-        if len(others):
-            floors["mean_face"] = np.broadcast_to(np.rint(total / len(others)).astype(np.uint8), shape).copy()
-        if another is not None:
-            floors["another_face"] = images[another[part]]
-        yield part, dict(sorted(floors.items()))
-
-
-def other_subject(subjects: ArrayLike, seed: int) -> NDArray[np.int64]:
-    """For each of ``(n,)`` samples the index of one of another subject; ``(n,)``, the same for the same seed.
-
-    A permutation without fixed subjects whenever no subject has more than half of the samples: sorted by subject,
-    every sample gets the one that stands as many places further as the largest subject is long. Otherwise drawn.
-    Raises ValueError when there is only one subject.
-    """
-    who = np.asarray(subjects)
-    names, inverse, counts = np.unique(who, return_inverse=True, return_counts=True)
-    if len(names) < 2:
-        raise ValueError(f"expected at least two subjects, got {len(names)}")
-    rng = np.random.default_rng(seed)
-    order = np.lexsort((rng.permutation(len(who)), rng.permutation(len(names))[inverse]))
-    chosen = np.empty(len(who), dtype=np.int64)
-    chosen[order] = np.roll(order, -counts.max())
-    for i in np.flatnonzero(who[chosen] == who):
-        chosen[i] = rng.choice(np.flatnonzero(who != who[i]))
-    return chosen
 
 
 # ---- uncertainty -----------------------------------------------------------------------------------------------------

@@ -26,7 +26,8 @@ PACKAGES = (
 )
 # What decides the bytes of an artifact, besides the plugins: these modules of the host and these packages.
 _HOST_MODULES = (
-    "contracts.py", "hookspecs.py", "job.py", "metrics.py", "perceptual.py", "scores.py", "stages.py", "types.py",
+    "contracts.py", "floors.py", "hookspecs.py", "job.py", "metrics.py", "perceptual.py", "scores.py", "stages.py",
+    "types.py",
 )  # fmt: skip
 _NUMERIC_PACKAGES = ("torch", "numpy", "scipy", "scikit-image", "lpips")
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from bench import contracts, metrics, perceptual
 from bench.cache import Artifact
 from bench.errors import ContractError, DataError
+from bench.floors import floor_images
 from bench.hookspecs import Attack
 from bench.job import Job, Uploads, adversary, build, images_of, network, read_faces, read_pairs, read_state
 from bench.perceptual import Lpips
@@ -158,7 +159,7 @@ def _score_floors(job: Job) -> Artifact:
     others = read_faces(job.input("calibration_faces")).images
     lpips = _lpips(job)
     tables = []
-    made = metrics.floor_images(faces.images, faces.subjects[index], others, job.stage.seed, index)
+    made = floor_images(faces.images, faces.subjects[index], others, job.stage.seed, index)
     for part, floors in made:
         originals = faces.images[index[part]]
         columns: dict[str, Any] = {"sample_id": faces.sample_ids[index[part]]}

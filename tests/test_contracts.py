@@ -472,3 +472,36 @@ def test_bad_embeddings_are_named(embeddings: torch.Tensor, fragment: str) -> No
         check_embeddings(embeddings, 2, 4, "model toy")
     assert str(caught.value).startswith("model toy: ")
     assert fragment in str(caught.value)
+
+
+class OnDemand:
+    """Lazy images that say one thing and give another."""
+
+    dtype = np.dtype(np.uint8)
+    shape = (4, 3, 8, 8)
+
+    def __init__(self, given: Any) -> None:
+        self.given = given
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, rows: slice | np.ndarray) -> Any:
+        return self.given
+
+
+@pytest.mark.parametrize(
+    "given",
+    [np.zeros((2, 3, 8, 8), np.float32), np.zeros((2, 3, 8, 9), np.uint8), np.zeros((1, 3, 8, 8), np.uint8), None],
+)
+def test_images_on_demand_are_checked_as_they_come(given: Any) -> None:
+    images = contracts.CheckedImages(OnDemand(given), "data set x")
+    assert (images.shape, len(images)) == ((4, 3, 8, 8), 4)
+    for rows in (slice(1, 3), np.array([0, 3])):
+        with pytest.raises(ContractError, match=r"data set x: expected images uint8 \(2, 3, 8, 8\), got"):
+            images[rows]
+
+
+def test_images_on_demand_that_are_sound_pass() -> None:
+    found = np.zeros((2, 3, 8, 8), np.uint8)
+    assert contracts.CheckedImages(OnDemand(found), "x")[2:4] is found

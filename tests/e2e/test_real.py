@@ -69,7 +69,8 @@ pairs = 20
     assert "zoo-resnet learnt from computer-generated faces" in page
     assert "attributes learnt from generated faces and knows nothing of those of lfw" in page
     table = bench("export", "mixed", "--table", "VII", "--format", "json", cwd=tmp_path, env=env)
-    rows = json.loads(table.out)
+    (found,) = json.loads(table.out)
+    rows = found["figures"]
     marked = {(row["dataset"], row["synthetic"]) for row in rows}
     assert marked == {("lfw", False), ("synth-calfw", True)}
     assert {row["column"] for row in rows} >= {"mobileface", "zoo-resnet"}

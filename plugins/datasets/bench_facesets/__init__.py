@@ -5,6 +5,7 @@ Nothing here imports torch: a suite is planned from these declarations alone. `p
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
@@ -28,12 +29,12 @@ if TYPE_CHECKING:
 Layout = Literal["auto", "bin", "parquet", "people", "lfw", "agedb30", "calfw", "cfp-ff"]
 
 
-class _Files:
+class _Files(ABC):
     """What data sets and training sets read from files have in common."""
 
+    @abstractmethod
     def place(self) -> tuple[Path, str]:
         """Where the files are, and which reader they need; `MissingDataError` when they are not there."""
-        raise NotImplementedError
 
     def collection(self) -> Collection:
         """The images, people and pairs; nothing is decoded."""
@@ -215,11 +216,14 @@ class CfpFf(KnownSet):
 
 @dataclass(frozen=True, kw_only=True)
 class FaceSet(FileDataset):
-    """A set of one's own: ``path`` is a folder ``subject/image``, a ``.bin``, Parquet, or one of the known layouts."""
+    """A set of one's own: ``path`` is a folder ``subject/image``, a ``.bin``, Parquet, or one of the known layouts.
+
+    ``license`` is a note for reports that show its faces.
+    """
 
     path: str
     layout: Layout = "auto"
-    license: ClassVar[str] = "unknown; ask whoever collected it"
+    license: str = "unknown; ask whoever collected it"  # type: ignore[misc]
 
     def place(self) -> tuple[Path, str]:
         """The given path; the reader is chosen by what lies there, unless ``layout`` says it."""

@@ -303,17 +303,8 @@ def train(
         checkpoint=out_dir / f"{config.name}.checkpoint.pt",
         names={"recipe": config.digest, "data": fingerprint},
     )
-    _check(run)
-    state = _load(run)
-    if state is None:
-        state = _begin_phase(run, None, 0)
-    elif run.ranks.first:
-        progress(
-            f"{config.name} goes on from {run.checkpoint}: phase {state.position.phase + 1}, step {state.position.step}"
-        )
-    if run.ranks.world not in state.worlds:
-        state.worlds.append(run.ranks.world)
     tell = progress if run.ranks.first else (lambda _: None)
+    state = _start(run, tell)
     check = functools.partial(_validate, run, validate)
     left = math.inf if stop_after is None else stop_after
     while True:
