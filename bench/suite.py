@@ -21,7 +21,7 @@ from bench.components import Reference, component, expand_grid
 from bench.errors import BenchError, MissingDataError, SuiteError, did_you_mean
 from bench.plugins import Registry
 from bench.provenance import file_sha256
-from bench.statements import ClaimTable, SideTable, axes_of, check_claims
+from bench.statements import ClaimTable, SideTable, axes_of, check_claims, label_of
 from bench.types import Component, DataMode, Kind
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
@@ -353,7 +353,9 @@ def _require_files(file: SuiteFile, path: Path, registry: Registry) -> None:
             try:
                 component(kind, reference, where, registry, "real")
             except MissingDataError as error:
-                missing.setdefault(str(error).removeprefix(f"{where}: "))
+                message = str(error).removeprefix(f"{where}: ")
+                name = label_of(reference)
+                missing.setdefault(message if message.startswith(name) else f"{name}: {message}")
     if missing:
         lines = "\n".join(f"  {message}" for message in missing)
         raise MissingDataError(

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from bench.contracts import (
+    CheckedImages,
     Context,
     Shallow,
     check_embeddings,
@@ -495,7 +496,7 @@ class OnDemand:
     [np.zeros((2, 3, 8, 8), np.float32), np.zeros((2, 3, 8, 9), np.uint8), np.zeros((1, 3, 8, 8), np.uint8), None],
 )
 def test_images_on_demand_are_checked_as_they_come(given: Any) -> None:
-    images = contracts.CheckedImages(OnDemand(given), "data set x")
+    images = CheckedImages(OnDemand(given), "data set x")
     assert (images.shape, len(images)) == ((4, 3, 8, 8), 4)
     for rows in (slice(1, 3), np.array([0, 3])):
         with pytest.raises(ContractError, match=r"data set x: expected images uint8 \(2, 3, 8, 8\), got"):
@@ -504,4 +505,4 @@ def test_images_on_demand_are_checked_as_they_come(given: Any) -> None:
 
 def test_images_on_demand_that_are_sound_pass() -> None:
     found = np.zeros((2, 3, 8, 8), np.uint8)
-    assert contracts.CheckedImages(OnDemand(found), "x")[2:4] is found
+    assert CheckedImages(OnDemand(found), "x")[2:4] is found
