@@ -20,7 +20,8 @@ _SHORT, _LONG = 160, 1024  # pixels: an image is enlarged until its short side h
 _MARGIN = 1 / 8  # of the long side: a face is also found where it touches the edge
 _LOWEST = 0.5  # score below which nothing is a face
 # Without oneDNN, sums are added up in one order on every processor; without the log, images without a face are quiet.
-_TENSORFLOW = {"TF_ENABLE_ONEDNN_OPTS": "0", "TF_CPP_MIN_LOG_LEVEL": "3"}
+# deepface asks TensorFlow for its old Keras, which is not there.
+_TENSORFLOW = {"TF_ENABLE_ONEDNN_OPTS": "0", "TF_CPP_MIN_LOG_LEVEL": "3", "TF_USE_LEGACY_KERAS": "0"}
 _RIVAL = 0.8  # of the weight of the face that stands out: another one of as much makes it unclear whose image it is
 
 
@@ -74,8 +75,7 @@ class MtcnnDetector:
     """
 
     def __init__(self) -> None:
-        for name, value in _TENSORFLOW.items():
-            os.environ.setdefault(name, value)
+        os.environ.update(_TENSORFLOW)
         try:
             from mtcnn import MTCNN
         except ImportError as error:

@@ -9,6 +9,7 @@ The first process alone logs, validates and writes.
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -77,8 +78,15 @@ def join() -> Ranks:
         if cuda:
             torch.cuda.set_device(device)
         dist.init_process_group("nccl" if cuda else "gloo", timeout=_PATIENCE, device_id=device if cuda else None)
-        atexit.register(dist.destroy_process_group)
+        atexit.register(_leave)
     return Ranks(rank=rank, world=world, local=local, device=device)
+
+
+def _leave() -> None:
+    """Disconnect, after what still holds the connection (networks that were trained together, in cycles) has gone: a
+    connection that outlives the interpreter aborts the process."""
+    gc.collect()
+    dist.destroy_process_group()
 
 
 def require_one_process(who: str) -> None:
