@@ -275,10 +275,9 @@ def train(
     Args:
         config: the recipe.
         data: images and labels; every phase uses a prefix of its people.
-        build: makes the network with its first weights, the same every time: float images `(n, 3, s, s)` RGB in
-            [0, 1] to embeddings `(n, embedding_size)`; what it does to its input is its own business.
-        out_dir: where `<name>.checkpoint.pt` is kept.
-        fingerprint: of the data; a checkpoint belongs to a recipe and to data.
+        build: makes the network with its first weights, the same every time: images `(n, 3, s, s)` RGB in [0, 1] to
+            embeddings `(n, embedding_size)`.
+        out_dir: where `<name>.checkpoint.pt` is kept; it belongs to a recipe and to data of a `fingerprint`.
         ranks: this process among others; alone on the CPU without it.
         options: workers, and how often to log, store and validate.
         stop_after: stop, with a checkpoint, after so many steps of this call (for tests and time slices).
