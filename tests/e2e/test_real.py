@@ -71,6 +71,8 @@ pairs = 20
     table = bench("export", "mixed", "--table", "VII", "--format", "json", cwd=tmp_path, env=env)
     (found,) = json.loads(table.out)
     rows = found["figures"]
+    compared = {row["dataset"] for row in rows if row["paper"] is not None}
+    assert compared == {"synth-calfw"}  # no published figure is about drawn pairs
     marked = {(row["dataset"], row["synthetic"]) for row in rows}
     assert marked == {("lfw", False), ("synth-calfw", True)}
     assert {row["column"] for row in rows} >= {"mobileface", "zoo-resnet"}

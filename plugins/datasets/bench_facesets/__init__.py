@@ -150,12 +150,25 @@ class KnownSet(FileDataset):
     """One of the paper's sets. ``path`` names its file or folder; without, it is looked for in ``$BENCH_DATA``."""
 
     path: str = ""
+    paper_name: ClassVar[str]
     published: ClassVar[Mapping[str, int]] = {}  #: what the set should hold: images, people, pairs
+
+    @property
+    def stands_in_for(self) -> str | None:  # type: ignore[override]
+        """The paper's name of the set; none where pairs are drawn, for no published figure is about them."""
+        return None if self._drawn() else self.paper_name
+
+    def _drawn(self) -> bool:
+        """Whether the set is there without its pair protocol."""
+        try:
+            return self.collection().pairs is None
+        except MissingDataError:
+            return False
 
     def status(self) -> DataStatus:
         """Also whether the pairs are those of the published protocol."""
         found = super().status()
-        if found.missing or self.collection().pairs is not None:
+        if not self._drawn():
             return found
         note = "its pair protocol is not there: pairs are drawn, and figures do not compare with published ones"
         return replace(found, notes=(*found.notes, note))
@@ -178,7 +191,7 @@ class KnownSet(FileDataset):
 class Lfw(KnownSet):
     """Labeled Faces in the Wild (Huang et al. 2007), view 2: 10 folds of 300 genuine and 300 impostor pairs."""
 
-    stands_in_for: ClassVar[str | None] = "LFW"
+    paper_name: ClassVar[str] = "LFW"
     stand_in: ClassVar[str | None] = "synth-lfw"
     license: ClassVar[str] = "photographs from the news; research use, no license is granted for the images"
     published: ClassVar[Mapping[str, int]] = {"images": 13233, "people": 5749, "pairs": 6000}
@@ -188,7 +201,7 @@ class Lfw(KnownSet):
 class AgeDb30(KnownSet):
     """AgeDB (Moschoglou et al. 2017), pairs 30 years apart: 10 folds of 300 genuine and 300 impostor pairs."""
 
-    stands_in_for: ClassVar[str | None] = "AgeDB-30"
+    paper_name: ClassVar[str] = "AgeDB-30"
     stand_in: ClassVar[str | None] = "synth-agedb30"
     license: ClassVar[str] = "non-commercial research only, on request from its authors"
     published: ClassVar[Mapping[str, int]] = {"images": 12240, "people": 570, "pairs": 6000}
@@ -198,7 +211,7 @@ class AgeDb30(KnownSet):
 class Calfw(KnownSet):
     """Cross-Age LFW (Zheng et al. 2017): 3000 genuine pairs with age gaps, 3000 impostor pairs of equal gender."""
 
-    stands_in_for: ClassVar[str | None] = "CALFW"
+    paper_name: ClassVar[str] = "CALFW"
     stand_in: ClassVar[str | None] = "synth-calfw"
     license: ClassVar[str] = "photographs found on the web; research use, no license is granted for the images"
     published: ClassVar[Mapping[str, int]] = {"pairs": 6000}
@@ -208,7 +221,7 @@ class Calfw(KnownSet):
 class CfpFf(KnownSet):
     """Celebrities in Frontal-Profile (Sengupta et al. 2016), frontal to frontal: 10 folds of 350 + 350 pairs."""
 
-    stands_in_for: ClassVar[str | None] = "CFP-FF"
+    paper_name: ClassVar[str] = "CFP-FF"
     stand_in: ClassVar[str | None] = "synth-cfp-ff"
     license: ClassVar[str] = "photographs found on the web; research use, no license is granted for the images"
     published: ClassVar[Mapping[str, int]] = {"people": 500, "pairs": 7000}
