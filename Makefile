@@ -10,10 +10,10 @@ BIN := $(VENV)/bin
 paper: $(VENV)/.ready
 	$(BIN)/bench run suites/paper.toml $(if $(PAIRS),--pairs $(PAIRS))
 
-test: $(VENV)/.ready
+test: $(VENV)/.ready-for-tests
 	$(BIN)/python -m pytest
 
-check: $(VENV)/.ready
+check: $(VENV)/.ready-for-tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -21,6 +21,10 @@ check: $(VENV)/.ready
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.ready-for-tests: $(VENV)/.ready
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,check]'
 	touch $@
 
