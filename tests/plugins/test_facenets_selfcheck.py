@@ -30,7 +30,11 @@ def network_of(net: nn.Module, splits: dict[str, str] = SPLITS) -> SplitNetwork:
 
 def test_a_sound_network_passes() -> None:
     network = network_of(Small())
-    self_check(network, card_of(network), "net.pth")
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    card = card_of(network)
+    self_check(network, card, "net.pth")
+    assert set(card.shapes) == set(SPLITS)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
 class Wrong(Small):
