@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["dataset", "model", "defense", "attack"]
 DataMode = Literal["auto", "real", "stand-in"]
-Status = Literal["ok", "skipped", "failed", "timeout"]
+Status = Literal["ok", "skipped", "failed", "timeout", "queued"]
 StageKind = Literal["faces", "embed", "fit_defense", "protect", "fit_attack", "attack", "score"]
 
 
@@ -214,12 +214,15 @@ class Stage:
     cost: float
     cost_name: str
     size: int
+    time_limit_s: float = 3600.0
+    memory_limit_mb: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageResult:
-    """How one stage ended. ``cached`` when the artifact was there before; seconds and memory are those of the run
-    that computed it."""
+    """How one stage ended. ``cached`` when the artifact was there before; seconds, memory and batch are those of the
+    run that computed it. ``batch`` is the batch that it was computed with, where memory did not allow the planned
+    one; ``attempts`` how often it was begun; ``log`` what it printed, of a failed stage."""
 
     key: str
     status: Status
@@ -229,11 +232,19 @@ class StageResult:
     device: str
     reason: str | None = None
     traceback: str | None = None
+    log: str = ""
+    batch: int | None = None
+    attempts: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How one cell ended; one row of ``cells.parquet``. Seconds and memory are none when nothing was run for it."""
+    """How one cell ended; one row of ``cells.parquet``. Seconds and memory are none when nothing was run for it.
+
+    ``traceback`` and ``log`` (what was printed) are those of the stage that failed. ``batch`` is the smallest batch
+    that memory allowed a stage of the cell, none where all were computed as planned. ``queued`` is the status of what
+    a run that has not ended has still to compute.
+    """
 
     cell: Cell
     status: Status
@@ -242,3 +253,6 @@ class Outcome:
     peak_mb: float | None
     cached: bool
     device: str
+    traceback: str | None = None
+    log: str = ""
+    batch: int | None = None
