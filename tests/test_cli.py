@@ -18,7 +18,8 @@ from click.testing import CliRunner
 from support import BENCH, SUITE, Command, Done, ToyRun, environment
 
 from bench import __version__
-from bench.cli import TABLE_FORMATS, main
+from bench.cli import main
+from bench.cli.results import TABLE_FORMATS
 from bench.errors import BenchError
 from bench.plugins import Registry
 

@@ -1,0 +1,130 @@
+"""Commands about what is installed: plugins, data sets, models, and their training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from bench.cli import options
+
+
+@click.command()
+@options.json
+def plugins(as_json: bool) -> None:
+    """List the installed plugins, what they provide, and why one cannot be used."""
+    from bench import console
+    from bench.plugins import discover
+
+    console.show_plugins(discover(), as_json=as_json)
+
+
+@click.command()
+@click.argument("name")
+def info(name: str) -> None:
+    """Explain the component NAME: its parameters, what it needs and declares, where it comes from."""
+    from bench import console
+    from bench.plugins import discover
+
+    console.show_info(discover(), name)
+
+
+@click.command()
+@options.out
+def doctor(out: Path) -> None:
+    """Check the installation: plugins, weights, packages, folders, devices. Works with broken plugins."""
+    from bench import console, doctor
+
+    checks = doctor.examine(options.folders(out))
+    console.show_checks(checks)
+    if any(not check.ok for check in checks):
+        click.get_current_context().exit(1)
+
+
+class _PluginGroup(click.Group):
+    """A group whose further commands come from plugins (hook ``bench_commands``); they are looked for only here."""
+
+    def _from_plugins(self) -> dict[str, click.Command]:
+        from bench.plugins import commands
+
+        return commands(self.name or "")
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*self.commands, *self._from_plugins()})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return self.commands.get(cmd_name) or self._from_plugins().get(cmd_name)
+
+
+@click.group(cls=_PluginGroup)
+def data() -> None:
+    """Real data sets: what is there, whether it is sound, and how to convert and align it."""
+
+
+@data.command("status")
+@options.places
+@options.json
+def data_status(as_json: bool) -> None:
+    """List data sets and training sets: where each was found, its size and license, or what is missing.
+
+    Example: bench data status --data-dir ~/faces
+    """
+    from bench import console, inventory
+    from bench.plugins import discover
+
+    console.show_entries(list(inventory.entries(discover(), ["dataset", "training_set"])), as_json=as_json)
+
+
+@data.command("verify")
+@click.argument("names", nargs=-1)
+@options.places
+@click.option("--against", multiple=True, metavar="NAME", help="Training sets to compare with (default: all there).")
+@click.option("--set", "overrides", multiple=True, metavar="NAME=VALUE", help="A parameter of the data set.")
+@options.json
+def data_verify(names: tuple[str, ...], against: tuple[str, ...], overrides: tuple[str, ...], as_json: bool) -> None:
+    """Check data sets: every image, the pair protocol, people and near-duplicates shared with training sets.
+
+    Examples: bench data verify --data-dir ~/faces; bench data verify face-set --set path=~/faces/mine
+    """
+    from bench import console, inventory
+    from bench.plugins import discover
+    from bench.suite import parameters_of
+
+    found = inventory.verify(discover(), names, against, parameters_of(overrides))
+    if not console.show_verification(found, as_json=as_json):
+        click.get_current_context().exit(1)
+
+
+@click.group(cls=_PluginGroup)
+def models() -> None:
+    """Recognition models: which weights are there, and whether they work."""
+
+
+@models.command("status")
+@options.places
+@options.json
+def models_status(as_json: bool) -> None:
+    """List models: where the weights of each were found, their license, or what is missing.
+
+    Example: bench models status --weights-dir ~/weights
+    """
+    from bench import console, inventory
+    from bench.plugins import discover
+
+    console.show_entries(list(inventory.entries(discover(), ["model"])), as_json=as_json)
+
+
+@click.command()
+@options.suite
+@options.set_
+@options.places
+@click.option("--only", multiple=True, metavar="MODEL", help="Train only these of the suite's models.")
+@click.option("--work", type=click.Path(path_type=Path), metavar="DIR", help="Where data and checkpoints are kept.")
+def train(suite: Path, overrides: tuple[str, ...], only: tuple[str, ...], work: Path | None) -> None:
+    """Train the networks and estimators of SUITE. An interrupted training goes on from its last checkpoint."""
+    from bench import training
+
+    training.train_suite(suite, overrides, only, work, click.echo)
+
+
+COMMANDS = (plugins, info, doctor, train, data, models)

@@ -1,0 +1,80 @@
+"""Arguments and options that several commands share, and what they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bench.places import DATA, WEIGHTS, prepend
+
+if TYPE_CHECKING:
+    from bench.session import Folders
+
+suite = click.argument("suite", type=click.Path(path_type=Path))
+pairs = click.option("--pairs", type=int, metavar="N", help="Verification pairs per data set, instead of the suite's.")
+set_ = click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Change a value of the suite.")
+out = click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(),
+    metavar="DIR",
+    help="Where results/ and reports/ go (default: here).",
+)
+device = click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to compute."
+)
+
+
+def _looking_in(variable: str) -> Callable[[click.Context, click.Parameter, Path | None], None]:
+    return lambda ctx, param, folder: prepend(variable, folder)
+
+
+_folder = click.Path(path_type=Path, exists=True, file_okay=False)
+
+
+def places(command: Any) -> Any:
+    """The options that say where real data and weights are."""
+    weights = click.option(
+        "--weights-dir",
+        type=_folder,
+        callback=_looking_in(WEIGHTS),
+        expose_value=False,
+        metavar="DIR",
+        help="Look for weights in DIR first, then in $BENCH_WEIGHTS and in weights/ of the data folders.",
+    )
+    data = click.option(
+        "--data-dir",
+        type=_folder,
+        callback=_looking_in(DATA),
+        expose_value=False,
+        metavar="DIR",
+        help="Look for data sets in DIR first, then in $BENCH_DATA.",
+    )
+    return data(weights(command))
+
+
+mode = click.option(
+    "--data",
+    "mode",
+    type=click.Choice(["auto", "real", "stand-in"]),
+    help="Where files of data or weights are missing: use synthetic stand-ins (auto), or stop (real).",
+)
+include_faces = click.option(
+    "--include-faces", is_flag=True, help="Show faces of real data sets in the report, with their license notes."
+)
+json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def with_mode(overrides: tuple[str, ...], mode: str | None) -> tuple[str, ...]:
+    """The overrides of a suite, with the data mode among them."""
+    return (*overrides, f'suite.data="{mode}"') if mode else overrides
+
+
+def folders(out: Path) -> Folders:
+    """Where a command reads and writes."""
+    from bench.session import Folders
+
+    return Folders(out=out)

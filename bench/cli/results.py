@@ -1,0 +1,70 @@
+"""Commands that read what a run has left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from bench.cli import options
+
+TABLE_FORMATS = ("csv", "json", "md", "latex")
+CLAIM_FORMATS = ("table", "md", "json")
+
+
+@click.command()
+@click.argument("run")
+@options.include_faces
+@options.out
+def report(run: str, include_faces: bool, out: Path) -> None:
+    """Render the report of RUN (a run folder, or a suite's name for its latest run)."""
+    from bench import session
+    from bench.report import write_report
+    from bench.store import Results, find_run, require_writable
+
+    folders = options.folders(out)
+    results = Results(find_run(run, folders.results))
+    page = folders.reports / results.run["suite"]["name"] / "index.html"
+    require_writable(page.parent)
+    sections = session.report_sections(results)
+    click.echo(f"report: {write_report(results, page, sections, include_real_faces=include_faces)}")
+
+
+@click.command()
+@click.argument("run")
+@click.option(
+    "--table",
+    required=True,
+    metavar="NAME",
+    help="The paper's table, such as VII; an unknown name lists those that the run has.",
+)
+@click.option("--format", "fmt", type=click.Choice(TABLE_FORMATS), default="csv", show_default=True)
+@options.out
+def export(run: str, table: str, fmt: str, out: Path) -> None:
+    """Print a table of RUN: our figures, N, intervals, and the paper's figures."""
+    from bench.report import export as export_table
+    from bench.store import Results, find_run
+
+    click.echo(export_table(Results(find_run(run, options.folders(out).results)), table, fmt))
+
+
+@click.command()
+@click.argument("run")
+@click.option("--format", "fmt", type=click.Choice(CLAIM_FORMATS), default="table", show_default=True)
+@options.out
+def claims(run: str, fmt: str, out: Path) -> None:
+    """Hold what the suite of RUN claims against its rows; exit code 1 if a claim does not hold."""
+    from bench import console
+    from bench.report.rows import Rows
+    from bench.store import Results, find_run
+    from bench.verdicts import claims_of, judge
+
+    results = Results(find_run(run, options.folders(out).results))
+    rows = Rows(results)
+    verdicts = judge(rows, claims_of(results))
+    console.show_claims(verdicts, fmt, synthetic=bool(rows.synthetic))
+    if any(verdict.outcome == "does not hold" for verdict in verdicts):
+        click.get_current_context().exit(1)
+
+
+COMMANDS = (report, export, claims)

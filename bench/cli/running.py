@@ -1,0 +1,72 @@
+"""Commands that run a suite, or say what running it would do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from bench.cli import options
+
+
+@click.command()
+@options.suite
+@options.pairs
+@options.set_
+@options.out
+@options.device
+@options.mode
+@options.places
+@options.include_faces
+@click.option("--fresh", is_flag=True, help="Compute everything again, also what is cached.")
+@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Worker processes (default: one per core).")
+def run(
+    suite: Path,
+    pairs: int | None,
+    overrides: tuple[str, ...],
+    out: Path,
+    device: str,
+    mode: str | None,
+    include_faces: bool,
+    fresh: bool,
+    workers: int | None,
+) -> None:
+    """Run SUITE and write its report. An interrupted run goes on where it stopped."""
+    from bench import console, session
+    from bench.plugins import discover
+    from bench.report import write_report
+    from bench.store import Results
+
+    folders = options.folders(out)
+    plan = session.plan_suite(suite, folders, device, options.with_mode(overrides, mode), pairs)
+    console.show_sources(plan, discover(), console.err)
+    with console.Progress(plan) as progress:
+        folder, outcomes = session.run_plan(plan, folders, progress.on_event, fresh=fresh, workers=workers)
+    results = Results(folder)
+    page = folders.reports / plan.suite.name / "index.html"
+    report = write_report(results, page, session.report_sections(results), include_real_faces=include_faces)
+    console.show_summary(results, report)
+    if any(o.status in {"failed", "timeout"} for o in outcomes):
+        click.get_current_context().exit(1)
+
+
+@click.command()
+@options.suite
+@options.pairs
+@options.set_
+@options.out
+@options.device
+@options.mode
+@options.places
+def plan(suite: Path, pairs: int | None, overrides: tuple[str, ...], out: Path, device: str, mode: str | None) -> None:
+    """Show what SUITE would do: cells, stages, what is shared, cached or skipped, time and disk."""
+    from bench import console, session
+    from bench.plugins import discover
+
+    folders = options.folders(out)
+    made = session.plan_suite(suite, folders, device, options.with_mode(overrides, mode), pairs)
+    console.show_sources(made, discover())
+    console.show_plan(made, folders.cache)
+
+
+COMMANDS = (run, plan)
