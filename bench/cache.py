@@ -16,7 +16,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,16 @@ class Artifact:
     streams: Mapping[str, LazyImages] = field(default_factory=dict)
     tables: Mapping[str, pa.Table] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Note:
+    """What a stage that is being computed tells: the share done, who computes it (``host:pid``), and since when
+    (seconds since the epoch)."""
+
+    share: float
+    worker: str
+    since: float
 
 
 class DamagedError(Exception):
@@ -141,19 +151,21 @@ class Cache:
         finally:
             shutil.rmtree(beside, ignore_errors=True)
 
-    def note_progress(self, key: str, share: float) -> None:
+    def note_progress(self, key: str, note: Note) -> None:
         """Say how much of a stage is done, for `progress`. Nobody depends on it, so failures are left alone."""
         path = self.root / "progress" / key
         with contextlib.suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(f"{share:.4f}")
+            path.write_text(json.dumps(asdict(note)))
 
-    def progress(self, key: str) -> float:
-        """The share of a running stage that is done, as far as it told."""
+    def progress(self, key: str) -> Note | None:
+        """What a stage that is being computed told last; none when it told nothing readable."""
         try:
-            return min(1.0, max(0.0, float((self.root / "progress" / key).read_text())))
-        except (OSError, ValueError):
-            return 0.0
+            note = json.loads((self.root / "progress" / key).read_text())
+            share = min(1.0, max(0.0, float(note["share"])))
+            return Note(share=share, worker=str(note["worker"]), since=float(note["since"]))
+        except (OSError, ValueError, LookupError, TypeError):
+            return None
 
     def forget_progress(self, key: str) -> None:
         """A stage has ended."""
