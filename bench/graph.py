@@ -14,10 +14,11 @@ from typing import Any
 from bench.errors import PluginError, did_you_mean
 from bench.hookspecs import Attack, Defense, Model
 from bench.keys import digest_of, scoped_seed
+from bench.limits import Limits
 from bench.perceptual import find_vgg
 from bench.plugins import Registry
 from bench.provenance import runtime_digest
-from bench.suite import Experiment
+from bench.suite import Experiment, Suite
 from bench.types import Component, Stage, StageKind
 
 BATCH = 32  # images per plugin call; part of every key, because it decides the last bits
@@ -113,15 +114,20 @@ class Graph:
         stages: dict[str, Stage],
         instances: Instances,
         *,
-        seed: int,
+        suite: Suite,
         device: str,
         costs: Mapping[str, float],
+        limits: Limits,
     ) -> None:
         self.stages = stages
         self.instances = instances
-        self.suite_seed = seed
+        self.suite_seed = suite.seed
         self.device = device
+        self.common: dict[str, Any] = {"batch": BATCH, "dtype": "float32", "device": device}  # options of every stage
+        if suite.deterministic:
+            self.common["deterministic"] = True
         self.costs = costs
+        self.limits = limits
         self.lpips = find_vgg().sha256
 
     def scores(self, experiment: Experiment, point: Point) -> tuple[str, ...]:
@@ -457,7 +463,7 @@ class Graph:
     ) -> str:
         """Add a stage unless one with the same key is there; return its key."""
         components, inputs = dict(components or {}), dict(inputs or {})
-        options = {"batch": BATCH, "dtype": "float32", "device": self.device, **(options or {})}
+        options = {**self.common, **(options or {})}
         key = digest_of(
             {
                 "kind": kind,
@@ -470,6 +476,7 @@ class Graph:
         )
         if key not in self.stages:
             cost_name = f"{self.device}:{cost_name}"
+            plugins = {c.label: self.instances.of(c) for group in components.values() for c in group}
             self.stages[key] = Stage(
                 kind=kind,
                 name=name,
@@ -482,6 +489,8 @@ class Graph:
                 cost=units * self.costs.get(cost_name, unit_cost),
                 cost_name=cost_name,
                 size=size,
+                time_limit_s=self.limits.time_s(kind, plugins),
+                memory_limit_mb=self.limits.memory_mb(kind),
             )
         return key
 

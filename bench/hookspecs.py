@@ -3,6 +3,9 @@
 A plugin is a module that is listed under the entry-point group ``bench`` and implements some of these hooks.
 A component is a frozen, keyword-only dataclass: its fields are its suite parameters, its class variables declare
 what it needs and what it gives, so that a suite is planned without importing torch. Import torch inside methods.
+
+``time_limit_s`` of a component: the seconds that a stage in which it takes part may need, where it knows; the largest
+one of a stage's components counts, and what the user or the suite says wins. None: the usual limit of an hour.
 """
 
 from __future__ import annotations
@@ -70,6 +73,7 @@ class Dataset(ABC):
     stand_in: ClassVar[str | None] = None
     image_size: ClassVar[tuple[int, int]] = (112, 112)
     license: ClassVar[str] = "unknown"
+    time_limit_s: ClassVar[float | None] = None
 
     @abstractmethod
     def fingerprint(self) -> str:
@@ -169,6 +173,7 @@ class Model(ABC):
     splits: ClassVar[Mapping[str, tuple[int, int, int]]] = {}
     mflops: ClassVar[float] = 0.0
     license: ClassVar[str] = "unknown"
+    time_limit_s: ClassVar[float | None] = None
 
     @abstractmethod
     def weights(self) -> Path:
@@ -206,6 +211,7 @@ class Defense(ABC):
     needs: ClassVar[frozenset[Need]] = frozenset()
     sends: ClassVar[frozenset[Literal["image", "feature", "representation"]]] = frozenset({"image"})
     max_authorised: ClassVar[int | None] = None
+    time_limit_s: ClassVar[float | None] = None
 
     def passes(self) -> float:
         """Forward passes of the shallow model per image (a backward counts as two); only for cost estimates."""
@@ -263,6 +269,7 @@ class Attack:
     outputs: ClassVar[Literal["recognition", "images", "attributes"]] = "images"
     trains_on: ClassVar[Literal["nothing", "clean", "defense", "evaluated"]] = "nothing"
     threat: ClassVar[str] = ""
+    time_limit_s: ClassVar[float | None] = None
 
     def fingerprint(self) -> str | None:
         """A digest of the weights that the attack brings along; none without. `DataError` naming what is missing."""

@@ -13,6 +13,7 @@ from bench.errors import PluginError
 from bench.graph import Graph, Instances, Point, uses_features
 from bench.hookspecs import Attack, Dataset, Defense
 from bench.keys import digest_of
+from bench.limits import Limits
 from bench.plugins import Registry
 from bench.suite import Experiment, Suite
 from bench.types import Cell, Component, Stage
@@ -52,10 +53,18 @@ class Plan:
         return Counter(key for cell in self.cells for key in self.path_of(cell))
 
 
-def make_plan(suite: Suite, registry: Registry, device: str, costs: Mapping[str, float] | None = None) -> Plan:
-    """Plan a suite for a device type (``cpu`` or ``cuda``). ``costs``: measured seconds per unit by cost name."""
+def make_plan(
+    suite: Suite,
+    registry: Registry,
+    device: str,
+    costs: Mapping[str, float] | None = None,
+    timeout_s: float | None = None,
+) -> Plan:
+    """Plan a suite for a device type (``cpu`` or ``cuda``). ``costs``: measured seconds per unit by cost name;
+    ``timeout_s``: the time limit of every stage, whatever the suite and plugins say."""
     plan = Plan(suite=suite, device=device)
-    planner = _Planner(plan, registry, costs or {})
+    limits = Limits(timeout_s=timeout_s, stage_timeout_s=suite.stage_timeout_s, stage_memory_mb=suite.stage_memory_mb)
+    planner = _Planner(plan, registry, costs or {}, limits)
     for experiment in suite.experiments:
         seen: set[tuple[str | int, ...]] = set()
         for point in _points(experiment):
@@ -83,10 +92,12 @@ def _points(experiment: Experiment) -> Iterator[Point]:
 class _Planner:
     """Turns the points of experiments into cells."""
 
-    def __init__(self, plan: Plan, registry: Registry, costs: Mapping[str, float]) -> None:
+    def __init__(self, plan: Plan, registry: Registry, costs: Mapping[str, float], limits: Limits) -> None:
         self.plan = plan
         self.instances = Instances(registry)
-        self.graph = Graph(plan.stages, self.instances, seed=plan.suite.seed, device=plan.device, costs=costs)
+        self.graph = Graph(
+            plan.stages, self.instances, suite=plan.suite, device=plan.device, costs=costs, limits=limits
+        )
 
     def needs_model(self, experiment: Experiment, point: Point) -> bool:
         """Whether features of an authorised model take part, whatever the defense."""

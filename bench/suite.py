@@ -19,10 +19,11 @@ from pydantic_core import PydanticCustomError
 from bench.claims import published, read_claims
 from bench.components import Reference, component, expand_grid
 from bench.errors import BenchError, MissingDataError, SuiteError, did_you_mean
+from bench.limits import Limit, LimitTable, by_kind
 from bench.plugins import Registry
 from bench.provenance import file_sha256
 from bench.statements import ClaimTable, SideTable, axes_of, check_claims, label_of
-from bench.types import Component, DataMode, Kind
+from bench.types import Component, DataMode, Kind, StageKind
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 
@@ -32,8 +33,10 @@ class _Table(BaseModel):
 
 
 class SuiteHead(_Table):
-    """``[suite]``: the name (of folders), the seed that every random stream derives from, the time limit of a stage.
+    """``[suite]``: the name (of folders), the seed that every random stream derives from, the limits of a stage.
 
+    ``stage_timeout_s`` and ``stage_memory_mb``: a number for every stage, or a table by kind of stage.
+    ``deterministic`` forbids what differs from time to time on some devices, at a cost.
     ``data``: where the files of a data set or model are missing, ``auto`` uses its synthetic stand-in and says so,
     ``real`` is an error, and ``stand-in`` uses stand-ins even where files are there.
     """
@@ -42,7 +45,9 @@ class SuiteHead(_Table):
     title: str = ""
     description: str = ""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    stage_timeout_s: Annotated[float, Field(gt=0)] = 3600.0
+    stage_timeout_s: Limit | None = None
+    stage_memory_mb: Limit | None = None
+    deterministic: bool = False
     data: DataMode = "auto"
 
 
@@ -121,6 +126,8 @@ class SuiteFile(_Table):
 _TABLES: Mapping[str, type[BaseModel]] = {
     "": SuiteFile,
     "suite": SuiteHead,
+    "stage_timeout_s": LimitTable,
+    "stage_memory_mb": LimitTable,
     "experiment": ExperimentTable,
     "train": TrainTable,
     "claims": ClaimTable,
@@ -156,14 +163,16 @@ class Experiment:
 @dataclass(frozen=True, kw_only=True)
 class Suite:
     """A validated suite. ``raw`` is the TOML as run, after ``--set``; ``sha256`` is that of the file;
-    ``train`` is left to `bench.training`."""
+    ``train`` is left to `bench.training`. The limits are by kind of stage, of those kinds that have one."""
 
     path: Path
     name: str
     title: str
     description: str
     seed: int
-    stage_timeout_s: float
+    stage_timeout_s: Mapping[StageKind, float]
+    stage_memory_mb: Mapping[StageKind, float]
+    deterministic: bool
     experiments: tuple[Experiment, ...]
     train: tuple[TrainTable, ...]
     claims: tuple[ClaimTable, ...]
@@ -221,7 +230,7 @@ def toml_path(parts: Sequence[int | str]) -> str:
 
 
 # pydantic adds the member of a union that it tried to the location
-_UNION_TAGS = ("str", "dict[", "list[", "side", "number")
+_UNION_TAGS = ("str", "dict[", "list[", "side", "number", "kinds")
 
 
 def _explain(error: ValidationError, tables: Mapping[str, type[BaseModel]]) -> list[str]:
@@ -326,7 +335,9 @@ def resolve(file: SuiteFile, raw: Mapping[str, Any], path: Path, registry: Regis
         title=head.title or head.name,
         description=head.description,
         seed=head.seed,
-        stage_timeout_s=head.stage_timeout_s,
+        stage_timeout_s=by_kind(head.stage_timeout_s),
+        stage_memory_mb=by_kind(head.stage_memory_mb),
+        deterministic=head.deterministic,
         experiments=experiments,
         train=tuple(file.train),
         claims=tuple(file.claims),

@@ -14,7 +14,7 @@ import pytest
 from support import SUITE, changed, environment, kinds, names, skips
 
 from bench import provenance
-from bench.errors import PluginError
+from bench.errors import PluginError, SuiteError
 from bench.keys import canonical, digest_of, scoped_seed
 from bench.plan import Plan, make_plan
 from bench.plugins import Registry
@@ -127,6 +127,8 @@ def test_the_same_suite_has_the_same_keys_in_any_process(plan_of: PlanOf, toy_si
         "suite.title=other",
         "suite.description=other",
         "suite.stage_timeout_s=5",
+        "suite.stage_memory_mb={ protect = 500 }",
+        "suite.deterministic=false",
         "experiment[0].name=other",
         "experiment[0].table=IX",
         "experiment[0].kappa=0.5",
@@ -268,6 +270,77 @@ def test_seeds_are_scoped() -> None:
     assert scoped_seed(1, "a", "b") == scoped_seed(1, "a", "b")
     assert len({scoped_seed(1, "a", "b"), scoped_seed(2, "a", "b"), scoped_seed(1, "a", "c"), scoped_seed(1, "a")}) == 4
     assert 0 <= scoped_seed(2**62, "x") < 2**63
+
+
+# ---- limits and determinism ------------------------------------------------------------------------------------------
+
+
+def times(plan: Plan) -> dict[str, set[float]]:
+    """The time limits of the stages of each kind."""
+    return {kind: {s.time_limit_s for s in plan.stages.values() if s.kind == kind} for kind in kinds(plan)}
+
+
+def test_stages_have_an_hour_unless_the_suite_says_otherwise(plan_of: PlanOf) -> None:
+    usual = {"faces", "fit_defense", "protect", "embed", "score"}
+    assert times(plan_of()) == {kind: {3600.0} for kind in usual}
+    assert times(plan_of(BASE, "suite.stage_timeout_s=60")) == {kind: {60.0} for kind in usual}
+    some = times(plan_of(BASE, "suite.stage_timeout_s={ protect = 600, fit_attack = 7200 }"))
+    assert some == {kind: {600.0 if kind == "protect" else 3600.0} for kind in usual}
+
+
+def test_the_largest_time_limit_of_its_plugins_is_a_stages(plan_of: PlanOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bench_toy.defenses import ToyStep
+    from bench_toy.models import ToyA
+
+    monkeypatch.setattr(ToyStep, "time_limit_s", 9000.0)
+    monkeypatch.setattr(ToyA, "time_limit_s", 60)
+    before, plan = plan_of(), plan_of(BASE, "suite.stage_timeout_s={ embed = 5 }")
+    limits = {s.name: s.time_limit_s for s in before.stages.values()}
+    assert limits["toy-faces protected by toy-step for toy-a"] == 9000.0
+    assert limits["embeddings of evaluation faces of toy-faces by toy-a"] == 60.0
+    assert limits["embeddings of evaluation faces of toy-faces by toy-b"] == 3600.0
+    assert times(plan)["embed"] == {5.0}  # the suite wins
+    assert changed(before, plan) == set()
+
+
+def test_the_command_line_wins_over_every_other_limit(
+    plan_of: PlanOf, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bench_toy.models import ToyA
+
+    monkeypatch.setattr(ToyA, "time_limit_s", 9000.0)
+    suite = plan_of(BASE, "suite.stage_timeout_s={ protect = 600 }").suite
+    plan = make_plan(suite, registry, "cpu", timeout_s=7)
+    assert {s.time_limit_s for s in plan.stages.values()} == {7}
+    for wrong in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(SuiteError, match="--timeout: expected a number of seconds above 0"):
+            make_plan(suite, registry, "cpu", timeout_s=wrong)
+
+
+@pytest.mark.parametrize("wrong", [0, -5.0, "long", float("nan"), True])
+def test_a_plugin_whose_time_limit_is_no_time_is_named(
+    plan_of: PlanOf, monkeypatch: pytest.MonkeyPatch, wrong: Any
+) -> None:
+    from bench_toy.defenses import ToyStep
+
+    monkeypatch.setattr(ToyStep, "time_limit_s", wrong)
+    with pytest.raises(PluginError, match="toy-step: time_limit_s: expected a number of seconds above 0 or None"):
+        plan_of()
+
+
+def test_memory_is_limited_where_the_suite_says_so(plan_of: PlanOf) -> None:
+    assert {s.memory_limit_mb for s in plan_of().stages.values()} == {None}
+    plan = plan_of(BASE, "suite.stage_memory_mb={ protect = 500 }")
+    limits = {kind: {s.memory_limit_mb for s in plan.stages.values() if s.kind == kind} for kind in kinds(plan)}
+    assert limits == {kind: {500.0 if kind == "protect" else None} for kind in kinds(plan)}
+
+
+def test_determinism_is_an_option_of_every_stage(plan_of: PlanOf) -> None:
+    before, after = plan_of(), plan_of(BASE, "suite.deterministic=true")
+    assert all("deterministic" not in stage.options for stage in before.stages.values())
+    assert all(stage.options["deterministic"] is True for stage in after.stages.values())
+    assert changed(before, after) == names(before)
+    assert before.digest != after.digest
 
 
 # ---- skipped cells ---------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import json
 import re
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,6 +17,7 @@ from bench.errors import BenchError, DataError, PluginError, SuiteError
 from bench.plan import make_plan
 from bench.plugins import Registry
 from bench.suite import Suite, load, read, toml_path
+from bench.types import StageKind
 
 BASE = """\
 [suite]
@@ -261,6 +262,23 @@ MISTAKES: dict[str, tuple[str, str, type[BenchError], list[str]]] = {
         "seed = 3", "stage_timeout_s = 0", SuiteError, ["suite.stage_timeout_s", "greater than 0", "0"]),
     "endless time limit": (
         "seed = 3", "stage_timeout_s = inf", SuiteError, ["suite.stage_timeout_s", "finite", "inf"]),
+    "time limit of a wrong type": (
+        "seed = 3", "stage_timeout_s = '1 h'", SuiteError, ["suite.stage_timeout_s", "valid number", "'1 h'"]),
+    "no time limit of a kind of stage": (
+        "seed = 3", "stage_timeout_s = { protect = 600, embed = 0 }", SuiteError,
+        ["suite.stage_timeout_s.embed", "greater than 0", "0"]),
+    "time limit of an unknown kind of stage": (
+        "seed = 3", "stage_timeout_s = { protekt = 600 }", SuiteError,
+        ["suite.stage_timeout_s.protekt", "unknown key 'protekt'", "did you mean 'protect'?"]),
+    "no memory": (
+        "seed = 3", "stage_memory_mb = -1", SuiteError, ["suite.stage_memory_mb", "greater than 0", "-1"]),
+    "memory of an unknown kind of stage": (
+        "seed = 3", "stage_memory_mb = { fit = 600 }", SuiteError, ["suite.stage_memory_mb.fit", "unknown key 'fit'"]),
+    "memory that is no number": (
+        "seed = 3", "stage_memory_mb = { fit_attack = nan }", SuiteError,
+        ["suite.stage_memory_mb.fit_attack", "finite", "nan"]),
+    "determinism of a wrong type": (
+        "seed = 3", 'deterministic = "yes"', SuiteError, ["suite.deterministic", "boolean", "'yes'"]),
     "missing claims": (
         "pairs = 20", 'claims = "none.csv"', SuiteError, ["experiment[0].claims", "expected a CSV file", "none.csv"]),
     "missing weights": (
@@ -471,12 +489,23 @@ def test_a_suite_for_training_needs_no_experiment(written: Any) -> None:
     assert suite.train[0].model == "toy-a"
 
 
+# ---- limits ----------------------------------------------------------------------------------------------------------
+
+
+def test_limits_are_for_every_kind_of_stage_or_for_some(written: Any) -> None:
+    assert (written(BASE).stage_timeout_s, written(BASE).stage_memory_mb) == ({}, {})
+    every = written(BASE, "suite.stage_timeout_s=60").stage_timeout_s
+    assert every == dict.fromkeys(get_args(StageKind), 60)
+    some = written(BASE, "suite.stage_memory_mb={ protect = 100, fit_attack = 2500.5 }").stage_memory_mb
+    assert some == {"protect": 100, "fit_attack": 2500.5}
+
+
 # ---- properties ------------------------------------------------------------------------------------------------------
 
 KEYS = ["suite", "experiment", "train", "name", "seed", "title", "datasets", "authorised", "evaluated", "defenses"]
 KEYS += ["attacks", "pairs", "repeats", "kappa", "fmr", "claims", "table", "plugin", "label", "sigma", "model", "data"]
 KEYS += ["str", "dict", "int", "stage_timeout_s", "recipe", "how", "split", "weight", "via", "grid", "upload"]
-KEYS += ["auxiliary", "noise_levels", "figures"]
+KEYS += ["auxiliary", "noise_levels", "figures", "stage_memory_mb", "deterministic", "protect", "score"]
 NAMES = ["toy-faces", "toy-a", "toy-b", "toy-lost", "toy-large", "toy-closed", "identity", "noise", "toy-step", "abuse"]
 NAMES += ["toy-misbehave", "toy-mean", "toy-single", "toy-targets", "toy-upsample", "toy", "one", ""]
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
