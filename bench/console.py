@@ -22,7 +22,7 @@ from rich.text import Text
 from bench.cache import Cache
 from bench.components import parameters
 from bench.engine import Event
-from bench.engine.local import missing_stages
+from bench.engine.schedule import missing_stages
 from bench.errors import PluginError, did_you_mean
 from bench.plan import Plan
 from bench.plugins import KINDS, Registry
@@ -88,12 +88,17 @@ class Progress:
     def on_event(self, event: Event) -> None:
         """Receive what the engine reports."""
         stage = event.stage
-        if stage is None:
+        if event.kind == "stopping":
+            count = len(event.stages)
+            err.print(f"\nstopping: {count} stages are running and get a moment; Ctrl-C again stops at once")
+        elif stage is None:
             self.total = sum(planned.cost for planned in event.stages)
             cached = len(self.plan.stages) - len(event.stages)
             err.print(f"{len(event.stages)} stages to compute, {cached} in the cache or not needed")
         elif event.kind == "damaged":
             err.print(f"note: {event.message}", style="yellow")
+        elif event.kind == "retried":
+            err.print(f"note: {stage.name} is tried again: {event.message}", style="yellow", soft_wrap=True)
         elif event.kind == "progress":
             self.shares[stage.key] = event.share
             self._show()

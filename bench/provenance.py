@@ -49,6 +49,12 @@ def file_sha256(path: Path) -> str:
 
 def package_versions() -> dict[str, str]:
     """Installed versions of the packages that results depend on; ``missing`` where one is not installed."""
+    return dict(_installed())
+
+
+@functools.cache
+def _installed() -> dict[str, str]:
+    """Looked up once: reading the metadata of packages takes longer than a small stage."""
 
     def one(name: str) -> str:
         try:

@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sys
+import os
+import platform
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from pluggy import HookImpl
 
-from bench import store
+from bench import __version__, record, store
 from bench.cache import Cache
-from bench.engine import Event
-from bench.engine.local import LocalEngine
+from bench.engine import Engine, Event, schedule
+from bench.engine.interruption import Interruption, StopNow
+from bench.engine.local import LocalEngine, visible_gpus
 from bench.errors import BenchError, StorageError
 from bench.hookspecs import Section
-from bench.keys import digest_of
-from bench.perceptual import find_vgg
+from bench.journal import Journal, last_results
 from bench.plan import Plan, make_plan
 from bench.plugins import Registry, discover
-from bench.provenance import git_commit, machine, package_versions
-from bench.suite import Suite, load
-from bench.types import Cell, Component, Outcome, StageResult, Status
+from bench.running import announce
+from bench.suite import load
+from bench.types import Cell, Outcome, StageResult, Status
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,23 +55,23 @@ def resolve_device(asked: str) -> str:
     """``auto`` -> ``cuda`` where the driver lists a GPU, else ``cpu``. Asked without importing torch."""
     if asked != "auto":
         return asked
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return "cpu"
-    try:
-        answer = subprocess.run([tool, "-L"], capture_output=True, text=True, timeout=20)
-    except (OSError, subprocess.SubprocessError):
-        return "cpu"
-    return "cuda" if answer.returncode == 0 and "GPU" in answer.stdout else "cpu"
+    return "cuda" if visible_gpus() else "cpu"
 
 
-def plan_suite(path: Path, folders: Folders, device: str, overrides: Sequence[str], pairs: int | None) -> Plan:
+def plan_suite(
+    path: Path,
+    folders: Folders,
+    device: str,
+    overrides: Sequence[str],
+    pairs: int | None,
+    timeout_s: float | None = None,
+) -> Plan:
     """Read, resolve and plan a suite; costs come from earlier runs where there are any."""
     registry = discover()
     suite = load(path, registry, overrides, pairs)
     if not suite.experiments:
         raise BenchError(f"{path}: holds no [[experiment]]; train its networks with: bench train {path}")
-    return make_plan(suite, registry, resolve_device(device), folders.cache.costs())
+    return make_plan(suite, registry, resolve_device(device), folders.cache.costs(), timeout_s)
 
 
 def check_device(device: str) -> None:
@@ -84,50 +83,110 @@ def check_device(device: str) -> None:
             raise BenchError("--device cuda: torch sees no usable GPU here; install a CUDA build of torch or use cpu")
 
 
+def make_engine(name: str, device: str, workers: int | None = None) -> Engine:
+    """The engine of that name, with as many workers as asked for; by default one per core, or one per GPU.
+
+    A CPU worker has one compute thread whatever the number of workers: thread counts decide the last bits.
+    """
+    gpus = visible_gpus() if device == "cuda" else ()
+    threads = max(1, min(4, (os.cpu_count() or 1) // len(gpus))) if gpus else 1
+    default = len(gpus) if device == "cuda" else os.cpu_count() or 1
+    return LocalEngine(workers=workers or max(1, default), threads=threads, gpus=gpus)
+
+
 def run_plan(
-    plan: Plan, folders: Folders, on_event: Callable[[Event], None], *, fresh: bool = False, workers: int | None = None
+    plan: Plan,
+    folders: Folders,
+    on_event: Callable[[Event], None],
+    *,
+    engine: Engine | None = None,
+    fresh: bool = False,
+    retry: bool = True,
 ) -> tuple[Path, list[Outcome]]:
-    """Run a plan and write its run folder; after Ctrl-C with what was finished, unless a complete run is there."""
+    """Run a plan and write its run folder; after Ctrl-C with what was finished, unless a complete run is there.
+
+    ``fresh`` computes again what is cached; without ``retry``, what failed in an earlier run of the plan stays failed.
+    """
     registry, cache = discover(), folders.cache
+    engine = engine or make_engine("local", plan.device)
     name = plan.suite.name
-    store.require_writable(folders.results / name, folders.results / ".cache", folders.reports / name)
+    store.require_writable(folders.results / name, cache.root, folders.reports / name)
     _require_space(plan, folders)
     check_device(plan.device)
-    cache.sweep()
-    if fresh:
-        for key in plan.stages:
-            cache.discard(key)
-    engine = _engine(plan.device, workers)
-    started, clock = datetime.now(UTC), time.perf_counter()
-    results: dict[str, StageResult] = {}
-
+    started = datetime.now(UTC)
     folder = store.run_folder(plan, folders.results, started.strftime("%Y%m%d-%H%M%S"))
+    about = record.of_plan(plan, registry, engine.name, started)
+    cache.root.mkdir(parents=True, exist_ok=True)
+    cache.sweep()
+    with Journal(folder) as journal, announce(cache, journal.session, name, folder, plan.stages):
+        if fresh:
+            for key in plan.stages:
+                cache.discard(key)
+        run = _Run(plan, folder, cache, registry, journal, about)
+        if not retry:
+            failed = last_results(folder)
+            run.results.update({k: r for k, r in failed.items() if k in plan.stages and r.status != "ok"})
+        return folder, run.go(engine, on_event)
 
-    def write() -> list[Outcome]:
-        outcomes = [_outcome(cell, plan, results) for cell in plan.cells]
-        record = _record(plan, registry, results, outcomes, started, time.perf_counter() - clock)
-        store.write_run(folder, outcomes, cache, registry, record)
+
+class _Run:
+    """One session of a run: from the plan to its rows."""
+
+    def __init__(
+        self, plan: Plan, folder: Path, cache: Cache, registry: Registry, journal: Journal, about: Mapping[str, Any]
+    ) -> None:
+        self.plan = plan
+        self.folder = folder
+        self.cache = cache
+        self.registry = registry
+        self.journal = journal
+        self.about = about
+        self.clock = time.perf_counter()
+        self.results: dict[str, StageResult] = {}
+
+    def go(self, engine: Engine, on_event: Callable[[Event], None]) -> list[Outcome]:
+        """Compute what is missing and write what there is."""
+        journal, complete = self.journal, store.is_complete(self.folder)
+        who = {"pid": os.getpid(), "host": platform.node(), "version": __version__}
+        journal.write("run-started", **who, engine=engine.name, workers=engine.workers, device=self.plan.device)
+        if not complete:
+            start = record.of_end(self.plan, {}, [], "running", 0.0)
+            store.write_record(self.folder, {**self.about, **start})
+
+        def tell(event: Event) -> None:
+            journal.record(event)
+            on_event(event)
+
+        try:
+            with Interruption() as interruption:
+                schedule.run(engine, self.plan, self.cache, self.results, tell, interruption)
+        except StopNow:
+            journal.write("run-ended", status="interrupted", seconds=self._seconds(), counts={})
+            raise
+        except KeyboardInterrupt:
+            if not complete:  # fewer rows never replace all of them
+                self.write("interrupted")
+            raise
+        if complete and all(r.cached for r in self.results.values()):  # the record tells when it was computed
+            journal.write("run-ended", status="complete", seconds=self._seconds(), counts={})
+            return [outcome(cell, self.plan, self.results) for cell in self.plan.cells]
+        outcomes = self.write()
+        self.cache.record_costs(_measured_costs(self.plan, self.results))
+        _announce(outcomes, self.registry)
         return outcomes
 
-    try:
-        engine.run(plan, cache, results, on_event)
-    except KeyboardInterrupt:
-        if not store.is_complete(folder):  # fewer rows never replace all of them
-            write()
-        raise
-    if all(r.cached for r in results.values()) and store.is_complete(folder):
-        return folder, [_outcome(cell, plan, results) for cell in plan.cells]  # the record tells when it was computed
-    outcomes = write()
-    cache.record_costs(_measured_costs(plan, results))
-    _announce(outcomes, registry)
-    return folder, outcomes
+    def write(self, status: str | None = None) -> list[Outcome]:
+        """Write the run folder from what is there."""
+        outcomes = [outcome(cell, self.plan, self.results) for cell in self.plan.cells]
+        if status is None:
+            status = "incomplete" if any(o.status in ("failed", "timeout") for o in outcomes) else "complete"
+        end = record.of_end(self.plan, self.results, outcomes, status, self._seconds())
+        store.write_run(self.folder, outcomes, self.cache, self.registry, {**self.about, **end})
+        self.journal.write("run-ended", status=status, seconds=self._seconds(), counts=end["counts"])
+        return outcomes
 
-
-def _engine(device: str, workers: int | None) -> LocalEngine:
-    """One worker per core on the CPU; one for a GPU, with the cores to feed it. ``workers`` overrides the number."""
-    if device == "cuda":
-        return LocalEngine(workers=workers or 1, threads=4)
-    return LocalEngine() if workers is None else LocalEngine(workers=workers)
+    def _seconds(self) -> float:
+        return time.perf_counter() - self.clock
 
 
 def _call(implementation: HookImpl, **arguments: object) -> Any:
@@ -181,16 +240,16 @@ def _measured_costs(plan: Plan, results: Mapping[str, StageResult]) -> dict[str,
     return {name: seconds / units for name, (seconds, units) in total.items()}
 
 
-def _outcome(cell: Cell, plan: Plan, results: Mapping[str, StageResult]) -> Outcome:
-    """How a cell ended, from how its stages ended."""
-    reason = cell.skip
+def outcome(cell: Cell, plan: Plan, results: Mapping[str, StageResult]) -> Outcome:
+    """How a cell ended, from how its stages ended; ``queued`` when some have not."""
     found = [results[k] for k in plan.path_of(cell) if k in results]
+    bad = next((results[k] for k in cell.stages if k in results and results[k].status != "ok"), None)
     status: Status = "skipped" if cell.skip else "ok"
-    bad = [results[k] for k in cell.stages if k in results and results[k].status != "ok"]
-    if bad:
-        status, reason = bad[0].status, bad[0].reason
+    reason = cell.skip
+    if bad is not None:
+        status, reason = bad.status, bad.reason
     elif not cell.skip and any(k not in results for k in cell.stages):
-        status, reason = "failed", "the run ended before this cell was computed; the same command goes on"
+        status, reason = "queued", "not computed yet; the same command goes on"
     return Outcome(
         cell=cell,
         status=status,
@@ -199,88 +258,7 @@ def _outcome(cell: Cell, plan: Plan, results: Mapping[str, StageResult]) -> Outc
         peak_mb=max((r.peak_mb for r in found), default=None),
         cached=bool(found) and all(r.cached for r in found),
         device=plan.device,
+        traceback=bad.traceback if bad else None,
+        log=bad.log if bad else "",
+        batch=min((r.batch for r in found if r.batch is not None), default=None),
     )
-
-
-def _suite_record(suite: Suite) -> dict[str, Any]:
-    """The suite as it was run."""
-    return {
-        "name": suite.name,
-        "title": suite.title,
-        "description": suite.description,
-        "path": str(suite.path),
-        "sha256": suite.sha256,
-        "raw": suite.raw,
-        "experiments": [
-            {
-                "name": e.name,
-                "table": e.table,
-                "figures": e.figures,
-                "upload": e.upload,
-                "noise_levels": e.noise_levels,
-                "pairs": e.pairs,
-                "kappa": e.kappa,
-                "fmr": e.fmr,
-                "claims": e.claims,
-            }
-            for e in suite.experiments
-        ],
-    }
-
-
-def _declared(component: Component, registry: Registry) -> dict[str, Any]:
-    """What data and weights declare: their license, whether they are synthetic (or learnt from what is), and where
-    they were read from."""
-    declared = registry.find(component.kind, component.name, component.label).cls(**component.params)
-    about = {"license": getattr(declared, "license", None), "synthetic": getattr(declared, "synthetic", False)}
-    return about | ({"source": asdict(declared.status())} if component.kind in ("dataset", "model") else {})
-
-
-def _record(
-    plan: Plan,
-    registry: Registry,
-    results: Mapping[str, StageResult],
-    outcomes: Sequence[Outcome],
-    started: datetime,
-    seconds: float,
-) -> dict[str, Any]:
-    """What goes into ``run.json``."""
-    count = {status: sum(o.status == status for o in outcomes) for status in ("ok", "skipped", "failed", "timeout")}
-    computed = sum(r.status == "ok" and not r.cached for r in results.values())
-    failed = sum(r.status != "ok" for r in results.values())
-    lpips = find_vgg()
-    components: dict[str, Component] = {}
-    for cell in plan.cells:
-        for c in cell.components:
-            components[digest_of([c.kind, c.label, c])] = c
-    return {
-        "suite": _suite_record(plan.suite),
-        "command": ["bench", *sys.argv[1:]],
-        "started": started.isoformat(timespec="seconds"),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seconds": seconds,
-        "status": "complete" if count["failed"] == count["timeout"] == 0 else "incomplete",
-        "digest": plan.digest,
-        "device": plan.device,
-        "machine": machine(),
-        "versions": package_versions(),
-        "lpips": {"sha256": lpips.sha256, "reason": lpips.reason},
-        "commit": git_commit(),
-        "plugins": [
-            {"name": p.name, "distribution": p.distribution, "version": p.version, "reason": p.reason}
-            for p in registry.plugins
-        ],
-        "components": [{**asdict(c), **_declared(c, registry)} for c in components.values()],
-        "stages": [
-            {**asdict(r), "kind": plan.stages[k].kind, "name": plan.stages[k].name, "seed": plan.stages[k].seed}
-            for k, r in results.items()
-        ],
-        "counts": {
-            "cells": len(outcomes),
-            **count,
-            "stages": len(plan.stages),
-            "computed": computed,
-            "failed_stages": failed,
-            "cached": len(plan.stages) - computed - failed,
-        },
-    }

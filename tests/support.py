@@ -9,6 +9,7 @@ import time
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from bench.cache import Artifact, Cache
-from bench.engine import Event
+from bench.engine import Attempt
 from bench.plan import Plan
 from bench.types import Outcome, Stage, StageResult
 
@@ -196,19 +197,20 @@ def survivors(session: int) -> list[int]:
 
 def compute(plan: Plan, cache: Cache, wanted: Sequence[str] = ()) -> dict[str, StageResult]:
     """Compute all stages of a plan, or some and what they need, in this process, one after the other."""
-    from bench.engine.local import execute
+    from bench.engine.worker import attempt
 
     needed = dict.fromkeys(wanted or plan.stages)
     for key in reversed(plan.stages):
         if key in needed:
             needed |= dict.fromkeys(plan.stages[key].inputs.values())
+    cache.root.mkdir(parents=True, exist_ok=True)
     results: dict[str, StageResult] = {}
     for key, stage in plan.stages.items():
         if key not in needed:
             continue
         inputs = [results[k] for k in stage.inputs.values()]
         bad = next((r for r in inputs if r.status != "ok"), None)
-        results[key] = replace(bad, key=key) if bad else execute(stage, cache.root)
+        results[key] = replace(bad, key=key) if bad else attempt(stage, cache.root, stage.options["batch"]).result
     return results
 
 
@@ -293,9 +295,37 @@ def ended_well(plan: Plan) -> list[Outcome]:
 class InlineEngine:
     """Runs stages in the test's own process: for tests that need rows, not workers."""
 
-    def __init__(self, workers: int = 1, threads: int = 1) -> None:
+    name = "inline"
+
+    def __init__(self, workers: int = 1, threads: int = 1, gpus: Sequence[str] = ()) -> None:
         self.workers = workers
 
-    def run(self, plan: Plan, cache: Cache, results: dict[str, StageResult], on_event: Callable[[Event], None]) -> None:
-        """As every engine, without killing anything."""
-        results.update(compute(plan, cache))
+    def open(self, cache: Cache) -> InlineWorkers:
+        """One worker that is this process."""
+        return InlineWorkers(cache)
+
+
+class InlineWorkers:
+    """See `bench.engine.Workers`; nothing is killed."""
+
+    slots = 1
+
+    def __init__(self, cache: Cache) -> None:
+        self.cache = cache
+
+    def __enter__(self) -> InlineWorkers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def submit(self, stage: Stage, batch: int) -> Future[Attempt]:
+        """Compute it now."""
+        from bench.engine.worker import attempt
+
+        future: Future[Attempt] = Future()
+        future.set_result(attempt(stage, self.cache.root, batch))
+        return future
+
+    def watch(self) -> None:
+        """Nothing outgrows its limits."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -157,18 +157,19 @@ def test_a_run_on_cuda_has_rows_that_say_so(
     made: list[Any] = []
 
     class Engine(InlineEngine):
-        def __init__(self, workers: int = 0, threads: int = 0) -> None:
+        def __init__(self, workers: int = 0, threads: int = 0, gpus: Sequence[str] = ()) -> None:
             super().__init__(workers, threads)
-            made.append((workers, threads))
+            made.append((workers, gpus))
 
     monkeypatch.setattr(session, "LocalEngine", Engine)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,3")
     suite = tmp_path / "attacks.toml"
     suite.write_text(ATTACKS)
     args = ["run", str(suite), "--out", str(tmp_path), "--device", "cuda", "--pairs", "4"]
     done = CliRunner().invoke(main, args, catch_exceptions=False)
     assert done.exit_code == 0, done.output
-    assert made == [(1, 4)]  # one process for the GPU, with the cores to feed it
+    assert made == [(2, ("0", "3"))]  # one process for each GPU
     (folder,) = (tmp_path / "results" / "attacks").iterdir()
     cells = pd.read_parquet(folder / "cells.parquet")
     assert set(cells["device"]) == {"cuda"}

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support import SUITE, InlineEngine
+from support import SUITE, InlineWorkers
 
-from bench import session
 from bench.errors import BenchError, StorageError
 from bench.plan import Plan
 from bench.plugins import Registry
 from bench.session import Folders, plan_suite, report_sections, resolve_device, run_plan
 from bench.store import Results
-from bench.types import Outcome
+from bench.types import Outcome, Stage
 
 SMALL = """\
 [suite]
@@ -207,21 +207,21 @@ def test_a_file_in_the_way_is_found_before_anything_runs(plan: Plan, folders: Fo
 
 
 def test_an_interrupted_run_keeps_what_is_done(plan: Plan, folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Interrupted(InlineEngine):
-        def run(self, plan: Plan, cache: Any, results: Any, on_event: Any) -> None:
-            super().run(plan, cache, results, on_event)
-            for key in [k for k, s in plan.stages.items() if "toy-flaky" in s.name]:
-                del results[key]
-            raise KeyboardInterrupt
+    submit = InlineWorkers.submit
 
-    monkeypatch.setattr(session, "LocalEngine", Interrupted)
+    def interrupted(self: InlineWorkers, stage: Stage, batch: int) -> Any:
+        if "toy-flaky" in stage.name:
+            os.kill(os.getpid(), signal.SIGINT)
+        return submit(self, stage, batch)
+
+    monkeypatch.setattr(InlineWorkers, "submit", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run_plan(plan, folders, quiet)
     (folder,) = (folders.results / "small").iterdir()
     cells = Results(folder).cells.set_index("defense")
-    assert cells["status"].to_dict() == {"identity": "ok", "toy-flaky": "failed", "toy-targets": "skipped"}
+    assert cells["status"].to_dict() == {"identity": "ok", "toy-flaky": "queued", "toy-targets": "skipped"}
     assert "the same command goes on" in cells.loc["toy-flaky", "reason"]
-    assert Results(folder).run["status"] == "incomplete"
+    assert Results(folder).run["status"] == "interrupted"
 
 
 # ---- hooks -----------------------------------------------------------------------------------------------------------

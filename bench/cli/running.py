@@ -19,6 +19,7 @@ from bench.cli import options
 @options.places
 @options.include_faces
 @click.option("--fresh", is_flag=True, help="Compute everything again, also what is cached.")
+@click.option("--retry/--no-retry", default=True, help="Try again what failed in an earlier run (default), or do not.")
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Worker processes (default: one per core).")
 def run(
     suite: Path,
@@ -29,6 +30,7 @@ def run(
     mode: str | None,
     include_faces: bool,
     fresh: bool,
+    retry: bool,
     workers: int | None,
 ) -> None:
     """Run SUITE and write its report. An interrupted run goes on where it stopped."""
@@ -41,7 +43,8 @@ def run(
     plan = session.plan_suite(suite, folders, device, options.with_mode(overrides, mode), pairs)
     console.show_sources(plan, discover(), console.err)
     with console.Progress(plan) as progress:
-        folder, outcomes = session.run_plan(plan, folders, progress.on_event, fresh=fresh, workers=workers)
+        engine = session.make_engine("local", plan.device, workers)
+        folder, outcomes = session.run_plan(plan, folders, progress.on_event, engine=engine, fresh=fresh, retry=retry)
     results = Results(folder)
     page = folders.reports / plan.suite.name / "index.html"
     report = write_report(results, page, session.report_sections(results), include_real_faces=include_faces)

@@ -1,35 +1,83 @@
-"""Engines run a plan's stages. `bench.engine.local` is the only one so far; all have the same small interface."""
+"""Engines run a plan's stages: `bench.engine.schedule` decides which stage is next, the same way for all of them, and
+an engine's `Workers` run it: worker processes on this machine (`bench.engine.local`) or on a cluster
+(`bench.engine.ray`). Either way a stage runs in a process that can be killed, by the code of `bench.engine.worker`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from types import TracebackType
+from typing import Literal, Protocol, Self
 
 from bench.cache import Cache
-from bench.plan import Plan
 from bench.types import Stage, StageResult
 
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """Something that happened, for whoever shows progress: ``planned`` lists the ``stages`` that will be computed,
-    the others are about one ``stage``, of which ``share`` is done."""
+    """Something that happened, for whoever shows or journals it: ``planned`` lists the ``stages`` that will be
+    computed, of ``total`` and for how many ``cells``; the others are about one ``stage``.
 
-    kind: Literal["planned", "started", "progress", "finished", "damaged"]
+    ``progress``: the ``share`` of it that is done. ``finished``: its ``result``, and the ``worker`` (``host:pid``).
+    ``retried`` and ``damaged`` say why in ``message``; ``batch`` and ``attempt`` are those of what begins.
+    ``stopping``: the run was asked to end, and gives the running ``stages`` a moment.
+    """
+
+    kind: Literal["planned", "started", "progress", "retried", "finished", "damaged", "stopping"]
     stage: Stage | None = None
     stages: Sequence[Stage] = ()
+    cells: int = 0
+    total: int = 0
     result: StageResult | None = None
     message: str = ""
     share: float = 0.0
+    batch: int | None = None
+    attempt: int = 1
+    worker: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """How one attempt at a stage ended: its ``result``, and why it is worth another attempt, if it is.
+
+    ``busy``: another run computes the stage just now. ``memory``: it ran out of memory. ``lost``: its process or node
+    was taken from it. ``damaged``: an input did not match its checksums and was removed.
+    """
+
+    result: StageResult
+    again: Literal["busy", "memory", "lost", "damaged"] | None = None
+    worker: str = ""
+
+
+class Workers(Protocol):
+    """Where the stages of one run are computed, ``slots`` at a time. A context: leaving it ends every worker, leaving
+    it with `bench.engine.interruption.StopNow` without giving it a moment."""
+
+    slots: int
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def submit(self, stage: Stage, batch: int) -> Future[Attempt]:
+        """Begin an attempt with this batch. The future fails only with `StorageError`, which ends the run."""
+        ...
+
+    def watch(self) -> None:
+        """End what has outgrown its limits; called several times a second."""
+        ...
 
 
 class Engine(Protocol):
-    """Runs what is needed of a plan's stages."""
+    """Makes workers. ``name`` is what the command line calls it, ``workers`` how many stages run at once."""
 
-    def run(self, plan: Plan, cache: Cache, results: dict[str, StageResult], on_event: Callable[[Event], None]) -> None:
-        """Put the result of every stage that was needed into ``results`` as soon as it is there.
+    name: str
+    workers: int
 
-        `StorageError` when artifacts cannot be stored; what is in ``results`` by then stays good.
-        """
+    def open(self, cache: Cache) -> Workers:
+        """Workers for the stages of one run."""
         ...

@@ -1,0 +1,40 @@
+"""Ctrl-C and SIGTERM: the first asks the run to end well, the second ends it at once."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Self
+
+
+class StopNow(KeyboardInterrupt):
+    """The second Ctrl-C: nothing more is written."""
+
+
+class Interruption:
+    """A context in which the first SIGINT or SIGTERM sets ``requested`` and the second raises `StopNow`.
+
+    Outside the main thread, where signals cannot be handled, nothing is ever requested.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            raise StopNow
+        self.requested = True

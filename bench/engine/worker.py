@@ -1,0 +1,244 @@
+"""What happens in a worker process: one attempt at one stage, with nothing left behind for the next one.
+
+What a plugin prints goes into the log of its worker, and so does the traceback of a process that is killed or crashes;
+whoever leads the worker reads it when the stage has failed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import faulthandler
+import gc
+import os
+import platform
+import random
+import signal
+import sys
+import threading
+import time
+import traceback
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import Timeout
+
+from bench.cache import Cache, DamagedError, Note
+from bench.engine import Attempt
+from bench.engine.schedule import cached_result, failure
+from bench.errors import StorageError
+from bench.types import Stage, StageResult
+
+if TYPE_CHECKING:
+    from bench.cache import Artifact
+
+_CLEAR_REFS = Path("/proc/self/clear_refs")  # writing 5 resets this process's peak memory (Linux)
+_STATUS = Path("/proc/self/status")
+_GONE = {errno.ESTALE, errno.EIO, errno.ENOTCONN, errno.EHOSTDOWN, errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+WHO = f"{platform.node()}:{os.getpid()}"
+
+
+@dataclass(frozen=True)
+class Desk:
+    """Where a worker works: its leader's process, its compute threads, the files of its log and its process id, and
+    the GPU that it has to itself (as in ``CUDA_VISIBLE_DEVICES``; none: those of the machine, or no GPU)."""
+
+    leader: int
+    threads: int
+    log: Path
+    pid: Path
+    gpu: str | None = None
+
+
+_state: _CleanState | None = None  # of a worker process
+
+
+def start(desk: Desk) -> None:
+    """Prepare a worker process: its log, its GPU, no Ctrl-C of its own, and an end when its leader is gone."""
+    global _state
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_watch_leader, args=[desk.leader], daemon=True).start()
+    log = os.open(desk.log, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    desk.pid.write_text(str(os.getpid()))
+    if desk.gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = desk.gpu
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic = true needs of cuBLAS
+    _state = _CleanState(desk)
+
+
+def _watch_leader(leader: int) -> None:
+    while os.getppid() == leader:
+        time.sleep(1)
+    os._exit(1)
+
+
+class _CleanState:
+    """The state of the process that plugins might change for each other, and that every stage finds as it should be:
+    random streams, thread count, number format, gradients, folder, environment, signals."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self.folder = Path.cwd()
+        self.environment = dict(os.environ)
+
+    def restore(self, stage: Stage) -> None:
+        """Make it what it was, with random streams that are the stage's own."""
+        import numpy as np
+        import torch
+
+        os.truncate(self.desk.log, 0)
+        faulthandler.enable(file=2)  # by number: a plugin may have replaced sys.stderr
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        faulthandler.register(signal.SIGTERM, file=2, chain=True)
+        with contextlib.suppress(OSError):  # the folder may be gone
+            os.chdir(self.folder)
+        if os.environ != self.environment:
+            os.environ.clear()
+            os.environ.update(self.environment)
+        random.seed(stage.seed)
+        np.random.seed(stage.seed % 2**32)
+        np.seterr(divide="warn", over="warn", under="ignore", invalid="warn")
+        torch.manual_seed(stage.seed)
+        torch.set_num_threads(self.desk.threads)
+        torch.set_default_dtype(torch.float32)
+        torch.set_grad_enabled(True)
+        torch.use_deterministic_algorithms(bool(stage.options.get("deterministic")))
+        torch.backends.cudnn.benchmark = False
+
+
+def attempt(stage: Stage, root: Path, batch: int) -> Attempt:
+    """Compute one stage with this batch and store its artifact, unless it is there or another process is at it."""
+    cache = Cache(root)
+    if not root.is_dir():
+        raise StorageError(f"{root}: the folder is gone (a lost network folder?); the same command goes on from there")
+    try:
+        with cache.lock(stage.key).acquire(timeout=0):
+            return _attempt(stage, cache, batch)
+    except Timeout:
+        return Attempt(result=failure(stage, "failed", "another run computes it"), again="busy", worker=WHO)
+    except OSError as error:
+        if error.errno in _GONE:
+            raise StorageError(f"{root}: {error.strerror}; the same command goes on from there") from None
+        raise
+
+
+def _attempt(stage: Stage, cache: Cache, batch: int) -> Attempt:
+    with contextlib.suppress(DamagedError):
+        return Attempt(result=cached_result(stage.key, cache.verify(stage.key)), worker=WHO)
+    started = time.perf_counter()
+    try:
+        if _state is not None:
+            _state.restore(stage)
+        return Attempt(result=_compute(stage, cache, batch), worker=WHO)
+    except StorageError:
+        raise
+    except DamagedError as error:
+        gone = [key for key in stage.inputs.values() if _discard_if_damaged(cache, key)]
+        result = failure(stage, "failed", f"a damaged input was removed; run the same command again: {error}")
+        return Attempt(result=result, again="damaged" if gone else None, worker=WHO)
+    except BaseException as error:  # a plugin's failure is a row, not the end of the run; sys.exit() included
+        sys.stdout.flush()
+        out_of_memory = _is_out_of_memory(error)
+        reason = f"{type(error).__name__}: {error}"
+        if out_of_memory:
+            reason = f"out of memory with a batch of {batch}: {reason}"
+        result = failure(stage, "failed", reason, traceback.format_exc(), seconds=time.perf_counter() - started)
+    if out_of_memory:  # here, where no frame of the plugin is held any more
+        _free_memory()
+    return Attempt(result=result, again="memory" if out_of_memory else None, worker=WHO)
+
+
+def _compute(stage: Stage, cache: Cache, batch: int) -> StageResult:
+    from bench import stages
+    from bench.provenance import package_versions
+
+    started = time.perf_counter()
+    _reset_peak()
+    planned = stage.options["batch"]
+    smaller = None if batch == planned else batch
+    made: Artifact = stages.run(
+        replace(stage, options={**stage.options, "batch": batch}), cache, _Teller(cache, stage.key)
+    )
+    seconds, peak = time.perf_counter() - started, _peak_mb()
+    about = {
+        "kind": stage.kind,
+        "name": stage.name,
+        "seed": stage.seed,
+        "seconds": seconds,
+        "peak_mb": peak,
+        "device": stage.options["device"],
+        "batch": smaller,
+        "inputs": dict(stage.inputs),
+        "versions": package_versions(),
+    }
+    cache.write(stage.key, made, about)
+    return StageResult(
+        key=stage.key,
+        status="ok",
+        cached=False,
+        seconds=seconds,
+        peak_mb=peak,
+        device=stage.options["device"],
+        batch=smaller,
+    )
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    import torch
+
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "not enough memory" in str(error)  # torch's allocator on the CPU
+
+
+def _free_memory() -> None:
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
+class _Teller:
+    """Says that a stage is being computed, by whom and since when, and how much of it is done, at most every second."""
+
+    def __init__(self, cache: Cache, key: str) -> None:
+        self.cache = cache
+        self.key = key
+        self.since = time.time()
+        self.last = time.monotonic()
+        cache.note_progress(key, Note(share=0.0, worker=WHO, since=self.since))
+
+    def __call__(self, share: float) -> None:
+        if time.monotonic() - self.last > 1.0:
+            self.last = time.monotonic()
+            self.cache.note_progress(self.key, Note(share=share, worker=WHO, since=self.since))
+
+
+def _discard_if_damaged(cache: Cache, key: str) -> bool:
+    try:
+        cache.verify(key)
+    except DamagedError:
+        cache.discard(key)
+        return True
+    return False
+
+
+def _reset_peak() -> None:
+    try:
+        _CLEAR_REFS.write_text("5")
+    except OSError:
+        return  # not Linux, or not allowed: the peak of the whole process is reported instead
+
+
+def _peak_mb() -> float:
+    """Peak resident memory of this process since `_reset_peak`, in MB."""
+    for line in _STATUS.read_text().splitlines() if _STATUS.exists() else ():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -1,0 +1,106 @@
+"""What ``run.json`` says of a run: what was asked, on what, by which code, data and weights, and how stages ended."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from bench.keys import digest_of
+from bench.perceptual import find_vgg
+from bench.plan import Plan
+from bench.plugins import Registry
+from bench.provenance import git_commit, machine, package_versions
+from bench.suite import Suite
+from bench.types import Component, Outcome, StageResult
+
+COUNTED = ("ok", "skipped", "failed", "timeout", "queued")
+
+
+def _suite_record(suite: Suite) -> dict[str, Any]:
+    """The suite as it was run."""
+    return {
+        "name": suite.name,
+        "title": suite.title,
+        "description": suite.description,
+        "path": str(suite.path),
+        "sha256": suite.sha256,
+        "raw": suite.raw,
+        "experiments": [
+            {
+                "name": e.name,
+                "table": e.table,
+                "figures": e.figures,
+                "upload": e.upload,
+                "noise_levels": e.noise_levels,
+                "pairs": e.pairs,
+                "kappa": e.kappa,
+                "fmr": e.fmr,
+                "claims": e.claims,
+            }
+            for e in suite.experiments
+        ],
+    }
+
+
+def _declared(component: Component, registry: Registry) -> dict[str, Any]:
+    """What data and weights declare: their license, whether they are synthetic (or learnt from what is), and where
+    they were read from."""
+    declared = registry.find(component.kind, component.name, component.label).cls(**component.params)
+    about = {"license": getattr(declared, "license", None), "synthetic": getattr(declared, "synthetic", False)}
+    return about | ({"source": asdict(declared.status())} if component.kind in ("dataset", "model") else {})
+
+
+def of_plan(plan: Plan, registry: Registry, engine: str, started: datetime) -> dict[str, Any]:
+    """What is known of a run when it starts."""
+    lpips = find_vgg()
+    components: dict[str, Component] = {}
+    for cell in plan.cells:
+        for c in cell.components:
+            components.setdefault(digest_of([c.kind, c.label, c]), c)
+    return {
+        "suite": _suite_record(plan.suite),
+        "command": ["bench", *sys.argv[1:]],
+        "started": started.isoformat(timespec="seconds"),
+        "digest": plan.digest,
+        "device": plan.device,
+        "engine": engine,
+        "machine": machine(),
+        "versions": package_versions(),
+        "lpips": {"sha256": lpips.sha256, "reason": lpips.reason},
+        "commit": git_commit(),
+        "plugins": [
+            {"name": p.name, "distribution": p.distribution, "version": p.version, "reason": p.reason}
+            for p in registry.plugins
+        ],
+        "components": [{**asdict(c), **_declared(c, registry)} for c in components.values()],
+    }
+
+
+def of_end(
+    plan: Plan, results: Mapping[str, StageResult], outcomes: Sequence[Outcome], status: str, seconds: float
+) -> dict[str, Any]:
+    """What is known of it when it ends, or now: ``status`` is ``running``, ``complete``, ``incomplete`` (something
+    failed) or ``interrupted``."""
+    count = {status: sum(o.status == status for o in outcomes) for status in COUNTED}
+    computed = sum(r.status == "ok" and not r.cached for r in results.values())
+    failed = sum(r.status != "ok" for r in results.values())
+    return {
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": seconds,
+        "status": status,
+        "stages": [
+            {**asdict(r), "kind": plan.stages[k].kind, "name": plan.stages[k].name, "seed": plan.stages[k].seed}
+            for k, r in results.items()
+        ],
+        "counts": {
+            "cells": len(outcomes),
+            **count,
+            "stages": len(plan.stages),
+            "computed": computed,
+            "failed_stages": failed,
+            "cached": len(plan.stages) - computed - failed,
+        },
+    }
