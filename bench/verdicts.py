@@ -20,8 +20,9 @@ from pydantic import TypeAdapter, ValidationError
 from bench import metrics
 from bench.errors import StorageError
 from bench.report.figures import Figure, Quantity, absent, plural
-from bench.report.measures import At, Measure, figure, measure_named, select
-from bench.report.rows import DRAWS, SEED, CellRow, Part, Rows
+from bench.report.measures import At, Measure, figure, measure_named, pooled, select
+from bench.report.pooling import DRAWS, SEED, Pool
+from bench.report.rows import CellRow, Rows
 from bench.statements import CELL_AXES, LEVELS, Axis, ClaimTable, SideTable
 from bench.store import Results
 
@@ -174,18 +175,14 @@ class _Side:
     """One side at one point: its figure and the values that it is the mean of."""
 
     figure: Figure
-    values: Part
+    values: Pool
 
 
 def _side(rows: Rows, claim: ClaimTable, side: SideTable, measure: Measure, at: Point) -> _Side:
     cells = _cells(rows, claim, side, at)
     sigma, kappa = _level(side, "sigma", at), _level(side, "kappa", at)
-    found = [measure.values(rows, c, At(sigma=sigma, kappa=kappa)) for c in measure.of(cells)]
-    parts = [part for part in found if part is not None]
-    values = np.concatenate([p.values for p in parts]) if parts else np.empty(0)
-    people = np.concatenate([p.people for p in parts]) if parts else np.empty(0, dtype=object)
-    defined = np.isfinite(values)
-    return _Side(figure(rows, cells, measure, sigma=sigma, kappa=kappa), Part(values[defined], people[defined]))
+    values, _ = pooled(rows, measure.of(cells), measure, At(sigma=sigma, kappa=kappa))
+    return _Side(figure(rows, cells, measure, sigma=sigma, kappa=kappa), values)
 
 
 def _compare(rows: Rows, claim: ClaimTable, measure: Measure, at: Point) -> Comparison:
@@ -194,7 +191,7 @@ def _compare(rows: Rows, claim: ClaimTable, measure: Measure, at: Point) -> Comp
         right = _side(rows, claim, claim.right, measure, at)
         difference = _difference(left, right, measure.share)
     else:
-        right = _Side(Figure(value=claim.right), Part(np.empty(0), np.empty(0, dtype=object)))
+        right = _Side(Figure(value=claim.right), Pool())
         difference = _shifted(left.figure, claim.right)
     slack = None if difference.value is None else _slack(claim, difference.value)
     holds = None if slack is None else slack > 0 or (slack == 0 and claim.relation not in ("<", ">"))
@@ -244,8 +241,7 @@ def _difference(left: _Side, right: _Side, share: bool) -> Figure:
     if a.value is None or b.value is None:
         return a if a.value is None else b
     value, n = a.value - b.value, min(a.n, b.n)
-    spread = all(np.ptp(side.values.values) > 0 for side in (left, right))
-    if spread and np.isin(left.values.people, right.values.people).any():
+    if left.values.spread and right.values.spread and set(left.values.people) & set(right.values.people):
         ends = _paired_interval(left.values, right.values)
         if ends is not None and not (share and math.isclose(*ends, abs_tol=1e-9)):
             return Figure(value=value, n=n, low=ends[0], high=ends[1], interval="bootstrap")
@@ -262,12 +258,10 @@ def _reach(of: Figure, end: Literal["low", "high"]) -> float:
     return 0.0 if bound is None or of.value is None else abs(bound - of.value)
 
 
-def _paired_interval(left: Part, right: Part) -> tuple[float, float] | None:
+def _paired_interval(left: Pool, right: Pool) -> tuple[float, float] | None:
     """95 % interval of the difference of two means, drawing people with all that they have on either side."""
-    names, who = np.unique(np.concatenate([left.people, right.people]).astype(str), return_inverse=True)
-    mine, theirs = who[: len(left.values)], who[len(left.values) :]
-    sums = [np.bincount(w, p.values, len(names)) for w, p in ((mine, left), (theirs, right))]
-    counts = [np.bincount(w, minlength=len(names)).astype(np.float64) for w in (mine, theirs)]
+    names = sorted({*left.people, *right.people})
+    sums, counts = zip(left.per_person(names), right.per_person(names), strict=True)
 
     def difference(drawn: Any) -> float:
         left_sum, right_sum, left_n, right_n = drawn.sum(axis=0)

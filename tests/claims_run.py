@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench.store import SCHEMA_VERSION, Results
+from bench.store import SCHEMA_VERSION, Results, SampleWriter
 
 KAPPA = 0.5
 
@@ -111,11 +111,13 @@ def _pair(number: int, hit: bool) -> dict[str, Any]:
 
 def write_run(folder: Path, answers: Sequence[Answer], claims: Sequence[Mapping[str, Any]] = ()) -> Results:
     """Write a run folder whose suite makes these claims, and open it."""
-    (folder / "samples").mkdir(parents=True)
+    with SampleWriter(folder) as samples:
+        for experiment in dict.fromkeys(a.experiment for a in answers):
+            own = [a.samples() for a in answers if a.experiment == experiment]
+            for name in ("verification", "images", "attributes", "up"):
+                if rows := [row for tables in own for row in tables[name]]:
+                    samples.add(name, experiment, pa.Table.from_pylist(rows))
     pq.write_table(pa.Table.from_pylist([a.row for a in answers]), folder / "cells.parquet")
-    for name in ("verification", "images", "attributes", "up"):
-        if rows := [row for a in answers for row in a.samples()[name]]:
-            pq.write_table(pa.Table.from_pylist(rows), folder / "samples" / f"{name}.parquet")
     run = {"schema": SCHEMA_VERSION, "suite": {"name": "mine", "raw": {"claims": list(claims)}, "experiments": []}}
     (folder / "run.json").write_text(json.dumps(run))
     return Results(folder)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -164,7 +166,9 @@ def test_only_cells_that_are_done_have_samples(plan: Plan, cache: Cache, registr
 def test_nothing_unfinished_stays(results: Results) -> None:
     names = sorted(str(p.relative_to(results.folder)) for p in results.folder.rglob("*") if p.is_file())
     asked = ("examples", "floors", "images", "verification")  # nothing of the suite asks for attributes
-    assert names == ["cells.parquet", "run.json", *(f"samples/{n}.parquet" for n in asked)]
+    parts = [f"samples/{n}/experiment={e}/part-00000.parquet" for n in asked for e in ("one", "two")]
+    parts.append("samples/images/experiment=one/part-00001.parquet")  # where a defense has a number of its own
+    assert names == sorted(["cells.parquet", "run.json", *parts])
     assert set(asked) < set(store.SAMPLES)
 
 
@@ -192,7 +196,7 @@ def test_run_json_is_read(results: Results) -> None:
     for name, digest in files.items():
         assert digest == hashlib.sha256((results.folder / name).read_bytes()).hexdigest()
     assert "cells.parquet" in files
-    assert "samples/verification.parquet" in files
+    assert "samples/verification/experiment=one/part-00000.parquet" in files
 
 
 def test_a_run_is_complete_while_its_rows_are_as_written(
@@ -207,7 +211,7 @@ def test_a_run_is_complete_while_its_rows_are_as_written(
     (folder / "cells.parquet").write_bytes(b"other rows")
     assert not is_complete(folder)
     write_run(folder, outcomes(plan), cache, registry, {"status": "complete"})
-    (folder / "samples" / "floors.parquet").unlink()
+    next((folder / "samples" / "floors").rglob("*.parquet")).unlink()
     assert not is_complete(folder)
 
 
@@ -217,8 +221,10 @@ def test_a_run_is_complete_while_its_rows_are_as_written(
         (None, ["run.json", "expected the record of a run"]),
         ("{", ["run.json", "expected the record of a run"]),
         ("[]", ["run.json", "expected"]),
-        ("{}", ["schema None", f"reads {SCHEMA_VERSION}", "run the suite again"]),
-        ('{"schema": 99}', ["schema 99", f"reads {SCHEMA_VERSION}"]),
+        ("{}", ["schema None", f"reads 2 and {SCHEMA_VERSION}", "run the suite again"]),
+        ('{"schema": 1}', ["schema 1", "run the suite again, or install the bench that wrote them"]),
+        ('{"schema": "3"}', ["schema 3", "run the suite again"]),
+        ('{"schema": 99}', ["schema 99", f"reads 2 and {SCHEMA_VERSION}", "install a newer bench"]),
     ],
 )
 def test_a_damaged_record_is_one_message(results: Results, text: str | None, fragments: list[str]) -> None:
@@ -232,18 +238,40 @@ def test_a_damaged_record_is_one_message(results: Results, text: str | None, fra
         assert fragment in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["cells.parquet", "samples/verification.parquet"])
-def test_damaged_tables_are_one_message(results: Results, name: str) -> None:
-    path = results.folder / name
+VERIFICATION = "samples/verification/experiment=two/part-00000.parquet"
+READERS: dict[str, Callable[[Results], Any]] = {
+    "cells": lambda r: r.cells,
+    "samples": lambda r: r.samples("verification"),
+    "batches": lambda r: list(r.batches("verification")),
+    "index": lambda r: r.index("verification", ["cell"]),
+    "columns": lambda r: r.columns("verification"),
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_damaged_tables_are_one_message(results: Results, reader: str) -> None:
+    path = results.folder / ("cells.parquet" if reader == "cells" else VERIFICATION)
     path.write_bytes(path.read_bytes()[:-50])
-    again = Results(results.folder)
-    with pytest.raises(StorageError, match=rf"{path.name}: cannot be read .*run the suite again"):
-        _ = again.cells if name == "cells.parquet" else again.samples("verification")
+    with pytest.raises(StorageError, match=r"(cells|samples/verification).*: cannot be read .*run the suite ag"):
+        READERS[reader](Results(results.folder))
+
+
+@pytest.mark.parametrize("reader", ["samples", "batches", "index"])
+def test_damaged_rows_are_one_message(results: Results, reader: str) -> None:
+    """The end of the file, which says where columns are, is sound; what is there is not."""
+    path = results.folder / VERIFICATION
+    data = path.read_bytes()
+    path.write_bytes(data[:4] + bytes(len(data) // 2) + data[4 + len(data) // 2 :])
+    with pytest.raises(StorageError, match=r"samples/verification.*: cannot be read .*run the suite again"):
+        READERS[reader](Results(results.folder))
 
 
 def test_a_missing_sample_table_is_empty(results: Results) -> None:
-    (results.folder / "samples" / "floors.parquet").unlink()
+    shutil.rmtree(results.folder / "samples" / "floors")
     assert results.samples("floors").equals(pd.DataFrame())
+    assert list(results.batches("floors")) == []
+    assert len(results.index("floors", ["dataset"])) == 0
+    assert results.columns("floors").names == []
 
 
 # ---- finding runs ----------------------------------------------------------------------------------------------------

@@ -55,7 +55,7 @@ def ablation_tables(rows: Rows, experiment: str, *, number: str) -> list[Table]:
             columns=columns,
             groups=grouped(cells, made),
             experiment=experiment,
-            source="samples/verification.parquet and samples/up.parquet, where cell is an id of the figure",
+            source="samples/verification and samples/up, where cell is an id of the figure",
             row_heading="Setting",
             notes=_notes(rows, every) if number == "X" else [],
         )

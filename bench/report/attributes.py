@@ -34,7 +34,7 @@ def attribute_tables(rows: Rows, experiment: str, *, number: str | None) -> list
             columns=columns,
             groups=grouped(cells, lambda own: _rows(rows, cells, own, names)),
             experiment=experiment,
-            source="samples/attributes.parquet, where cell is the id of the figure",
+            source="samples/attributes, where cell is the id of the figure",
             notes=_notes(cells, names),
         )
     ]
@@ -42,12 +42,11 @@ def attribute_tables(rows: Rows, experiment: str, *, number: str | None) -> list
 
 def estimated(rows: Rows, experiment: str) -> list[str]:
     """The attributes of an experiment: the paper's in its order, then any others; the paper's where no row is there."""
-    table = rows.samples["attributes"]
-    known = [] if table.empty else list(dict.fromkeys(table.loc[table["experiment"] == experiment, "attribute"]))
+    known = rows.attributes(experiment)
     if not known:
         return list(PAPER)
     wanted = [name if name in known or ALIASES.get(name) not in known else ALIASES[name] for name in PAPER]
-    return [n for n in wanted if n in known] + [str(n) for n in known if n not in wanted]
+    return [n for n in wanted if n in known] + [n for n in known if n not in wanted]
 
 
 def _column(name: str, names: Sequence[str]) -> Column:

@@ -18,7 +18,7 @@ from PIL import Image
 from bench.report.figures import Quantity
 from bench.report.layout import label_of
 from bench.report.measures import figure
-from bench.report.rows import CellRow, Rows
+from bench.report.rows import UPLOAD, CellRow, Rows
 
 BUDGET = 2_600_000  # bytes of all pictures of a page, as base64
 MOST, FEWEST = 4, 2  # faces per grid
@@ -111,9 +111,7 @@ class Wall:
 
 def wall(rows: Rows, experiment: str, include_real: bool, budget: int = BUDGET) -> Wall:
     """The grid of one experiment. Faces that are not synthetic are shown only when ``include_real``."""
-    table = rows.samples["examples"]
-    if not table.empty:
-        table = table[table["experiment"] == experiment]
+    table = _stored(rows, experiment)
     if table.empty:
         return Wall(withheld="No example faces were stored: no defense finished on any data set.")
     table = table[table["repeat"] == table["repeat"].min()]
@@ -122,12 +120,7 @@ def wall(rows: Rows, experiment: str, include_real: bool, budget: int = BUDGET) 
         table = table[table["dataset"].isin({c.dataset for c in cells if c.synthetic})]
         if table.empty:
             return Wall(withheld="The faces of these data sets are real and are not shown.")
-    table = table[table["protected"].map(_is_png) & table["original"].map(_is_png)]
-    table = table.assign(
-        sample_id=table["sample_id"].astype(str),
-        authorised=table["authorised"].fillna(""),
-        attack=table["attack"].fillna("") if "attack" in table else "",
-    )
+    table = table[table["readable"]]
     if table.empty:
         return Wall(withheld="No example faces were stored.")
     columns = _columns(rows, cells, table)
@@ -136,21 +129,41 @@ def wall(rows: Rows, experiment: str, include_real: bool, budget: int = BUDGET) 
     return _filled(rows, table, columns, budget)
 
 
+def _stored(rows: Rows, experiment: str) -> pd.DataFrame:
+    """Which faces of an experiment are stored, and whether they are pictures; without the pictures themselves."""
+    made = []
+    for batch in rows.results.batches("examples", {"experiment": experiment}):
+        readable = batch["protected"].map(_is_png) & batch["original"].map(_is_png)
+        made.append(batch.drop(columns=["protected", "original"]).assign(readable=readable))
+    if not made:
+        return pd.DataFrame()
+    table = pd.concat(made)
+    return table.assign(sample_id=table["sample_id"].astype(str))
+
+
+def _pictures(rows: Rows, stored: pd.DataFrame) -> tuple[bytes, bytes]:
+    """The original and what became of it, of the first of some stored faces."""
+    first = stored.iloc[0]
+    found = rows.examples_of(*(first[name] for name in UPLOAD))
+    pair = found[found["sample_id"].astype(str) == first["sample_id"]].iloc[0]
+    return pair["original"], pair["protected"]
+
+
 def _filled(rows: Rows, table: pd.DataFrame, columns: Sequence[Column], budget: int) -> Wall:
     """As many faces, and then as many columns, as the budget allows."""
     chosen = _choose(table, MOST)
-    sizes = [len(_encoded(data) or "") for data in table["protected"].iloc[:: max(1, len(table) // 24)]]
+    probes = range(0, len(table), max(1, len(table) // 24))
+    sizes = [len(_encoded(_pictures(rows, table.iloc[i : i + 1])[1]) or "") for i in probes]
     size = max(1.0, float(np.mean(sizes)))
     down = int(max(min(FEWEST, len(chosen)), min(len(chosen), budget / size // (len(columns) + 1))))
     fitting = int(max(1, budget / size // down - 1))
-    attributes = rows.samples["attributes"]
     made = []
     for dataset, sample in _choose(table, down):
         mine = table[(table["dataset"] == dataset) & (table["sample_id"] == sample)]
         original = Face(
-            data=_encoded(mine["original"].iloc[0]),
+            data=_encoded(_pictures(rows, mine)[0]),
             alt=f"{dataset} face {sample}, original",
-            captions=_estimates(attributes, [c for col in columns for c in col.cells], dataset, sample, "original"),
+            captions=_estimates(rows, [c for col in columns for c in col.cells], dataset, sample, "original"),
         )
         faces = [_face(rows, mine, column, (dataset, sample)) for column in columns[:fitting]]
         made.append(FaceRow(dataset=dataset, sample=sample, original=original, faces=faces))
@@ -231,12 +244,12 @@ def _face(rows: Rows, mine: pd.DataFrame, column: Column, which: tuple[str, str]
     alt = f"{dataset} face {sample}, {made}"
     key = (mine["defense"] == column.defense) & (mine["authorised"] == column.authorised)
     found = mine[key & (mine["attack"] == column.picture)]
-    data = None if found.empty else _encoded(found["protected"].iloc[0])
+    data = None if found.empty else _encoded(_pictures(rows, found)[1])
     if data is None:
         return Face(data=None, alt=alt)
     cells = [c for c in column.cells if c.dataset == dataset and c.picture == column.picture]
     captions = [("SSIM", _SSIM.shown(float(found["ssim"].iloc[0]))), *_cosines(rows, cells, sample)]
-    captions += _estimates(rows.samples["attributes"], cells, dataset, sample, "predicted")
+    captions += _estimates(rows, cells, dataset, sample, "predicted")
     return Face(data=data, alt=alt, captions=captions)
 
 
@@ -256,14 +269,13 @@ def _cosines(rows: Rows, cells: Sequence[CellRow], sample: str) -> list[tuple[st
     return [*made, (name, _COSINE.shown(max(others)))] if others else made
 
 
-def _estimates(
-    table: pd.DataFrame, cells: Sequence[CellRow], dataset: str, sample: str, column: str
-) -> list[tuple[str, str]]:
+def _estimates(rows: Rows, cells: Sequence[CellRow], dataset: str, sample: str, column: str) -> list[tuple[str, str]]:
     """What an attribute attack says of a face: ``original`` or ``predicted``; the first attack of several."""
-    if table.empty:
-        return []
     ids = {c.cell for c in cells if c.outputs == "attributes" and c.dataset == dataset}
-    mine = table[table["cell"].isin(ids) & (table["sample_id"].astype(str) == sample)]
+    found = [own for c in rows.cells if c.cell in ids and not (own := rows.attributes_of(c)).empty]
+    if not found:
+        return []
+    mine = pd.concat([own[own["sample_id"].astype(str) == sample] for own in found])
     said: Mapping[str, tuple[str, str]] = {
         str(a): (str(value), str(was))
         for a, value, was in reversed(list(zip(mine["attribute"], mine[column], mine["original"], strict=True)))

@@ -16,14 +16,15 @@ import pandas as pd
 from bench import metrics
 from bench.errors import SuiteError, did_you_mean
 from bench.report.figures import Figure, Quantity, Role, plural
-from bench.report.rows import CellRow, Floats, Part, Rows, Scores, mean, why_absent
+from bench.report.pooling import Floats, Part, Pool, mean
+from bench.report.rows import CellRow, Rows, Scores, why_absent
 
 AGE = "age"
 ALIASES = {"race": "group"}  # an attribute of the paper, and what takes its place where a classifier has no such one
-_VERIFICATION = "samples/verification.parquet by cell"
-_IMAGES = "samples/images.parquet by experiment, dataset, defense, authorised, repeat, attack"
-_ATTRIBUTES = "samples/attributes.parquet by cell, attribute"
-_UP = "samples/up.parquet by cell, sigma"
+_VERIFICATION = "samples/verification by cell"
+_IMAGES = "samples/images by experiment, dataset, defense, authorised, repeat, attack"
+_ATTRIBUTES = "samples/attributes by cell, attribute"
+_UP = "samples/up by cell, sigma"
 
 
 _RECOGNISED = frozenset({"recognition", "images"})
@@ -107,24 +108,43 @@ def figure(
     measure = measure_named(measure) if isinstance(measure, str) else measure
     at = At(sigma=sigma, kappa=kappa)
     cells = measure.of(cells)
-    found = {c.cell: measure.values(rows, c, at) for c in cells}
-    parts = [part for part in found.values() if part is not None]
-    about: dict[str, Any] = {"role": role or _one({c.role for c in cells}) or "any", "cells": tuple(found)}
+    key = (measure.name, at, tuple(c.cell for c in cells))
+    if key not in rows.figures:
+        rows.figures[key] = _figure(rows, cells, measure, at)
+    found = rows.figures[key]
+    return replace(found, role=role or found.role, paper=None if found.value is None else paper)
+
+
+def _figure(rows: Rows, cells: Sequence[CellRow], measure: Measure, at: At) -> Figure:
+    """The figure of cells that count, with the role that they share."""
+    pool, without = pooled(rows, cells, measure, at)
+    about: dict[str, Any] = {"role": _one({c.role for c in cells}) or "any", "cells": tuple(c.cell for c in cells)}
     about["attack"] = _one({c.attack for c in cells}) or ""
-    status, reason = _why_absent([c for c in cells if found[c.cell] is None], measure)
-    if not parts:
+    status, reason = _why_absent(without, measure)
+    measured = len(cells) - len(without)
+    if not measured:
         return Figure(status=status, reason=reason, **about)
-    infinite = sum(int(np.isinf(p.values).sum()) for p in parts)
-    if infinite and infinite == sum(len(p.values) for p in parts):
+    if pool.infinite and not pool.n + pool.undefined:
         reason = f"the images equal the originals: {measure.quantity.name} is infinite"
         return Figure(status="infinite", reason=reason, **about)
-    method: Literal["Wilson", "bootstrap"] = "Wilson" if measure.share and len(parts) == 1 else "bootstrap"
-    notes = [f"without {plural(infinite, 'image')} for which it is infinite"] if infinite else []
-    if len(parts) < len(cells):
+    method: Literal["Wilson", "bootstrap"] = "Wilson" if measure.share and measured == 1 else "bootstrap"
+    notes = [f"without {plural(pool.infinite, 'image')} for which it is infinite"] if pool.infinite else []
+    if without:
         others = f"the others: {status}, {reason or 'no reason given'}"
-        notes.append(f"{len(parts)} of {plural(len(cells), 'cell')}; {others}")
-    pooled = mean(parts, method=method, share=measure.share, paper=paper, **about)
-    return replace(pooled, note="; ".join(notes) or None)
+        notes.append(f"{measured} of {plural(len(cells), 'cell')}; {others}")
+    return replace(mean(pool, method=method, share=measure.share, **about), note="; ".join(notes) or None)
+
+
+def pooled(rows: Rows, cells: Iterable[CellRow], measure: Measure, at: At) -> tuple[Pool, list[CellRow]]:
+    """The values of cells, and the cells that have none; the values of one cell at a time are in memory."""
+    pool, without = Pool(), []
+    for cell in cells:
+        part = measure.values(rows, cell, at)
+        if part is None:
+            without.append(cell)
+        else:
+            pool.add(part)
+    return pool, without
 
 
 def _why_absent(cells: Sequence[CellRow], measure: Measure) -> tuple[str, str | None]:
@@ -145,14 +165,9 @@ def _scored(values: Callable[[Scores, CellRow, At], Floats | None]) -> Values:
     def of(rows: Rows, cell: CellRow, at: At) -> Part | None:
         scores = rows.scores.get(cell.cell)
         found = None if scores is None else values(scores, cell, at)
-        return None if scores is None or found is None else Part(found, people(cell, scores.person), scores.pair)
+        return None if scores is None or found is None else Part(found, scores.person, cell.dataset)
 
     return of
-
-
-def people(cell: CellRow, subjects: Any) -> Any:
-    """Names of the subjects ``(n,)`` that are unique across data sets."""
-    return np.array([f"{cell.dataset}/{s}" for s in subjects], dtype=object)
 
 
 def _above(scores: Scores, kappa: float | None) -> Floats:
@@ -182,7 +197,7 @@ def _of_image(column: str) -> Values:
             return None
         if column == "psnr" and "psnr_infinite" in table:
             values = np.where(table["psnr_infinite"].astype(bool), np.inf, values)
-        return Part(values, people(cell, table["subject"]), table["sample_id"].to_numpy(dtype=object))
+        return Part(values, table["subject"].to_numpy(), cell.dataset)
 
     return of
 
@@ -219,7 +234,7 @@ def _of_attribute(attribute: str, column: Literal["value", "floor"]) -> Values:
         values = numbers(table, column)
         if values is None:
             return None
-        return Part(values, people(cell, table["subject"]), table["sample_id"].to_numpy(dtype=object))
+        return Part(values, table["subject"].to_numpy(), cell.dataset)
 
     return of
 
@@ -240,7 +255,7 @@ def _of_up(utility: bool, privacy: Literal["dist", "lpips"] | None) -> Values:
             if distances is None:
                 return None
             total = total + distances
-        return Part(total, people(cell, table["subject"]), table["sample_id"].to_numpy(dtype=object))
+        return Part(total, table["subject"].to_numpy(), cell.dataset)
 
     return of
 

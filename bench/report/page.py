@@ -14,7 +14,8 @@ import numpy as np
 from bench.report.attributes import estimated
 from bench.report.figures import distinct, duration, plural
 from bench.report.measures import MEASURES, measure_named
-from bench.report.rows import DRAWS, SEED, CellRow, Rows
+from bench.report.pooling import DRAWS, SEED
+from bench.report.rows import CellRow, Rows
 
 SHOWN_CELLS = 12  # per reason, before "and n more"
 
@@ -147,11 +148,11 @@ def thresholds(rows: Rows) -> tuple[Grid, str]:
     values: dict[tuple[str, str], dict[str, str]] = {}
     impostors, rates = set(), set()
     for c in rows.cells:
-        scores = rows.scores.get(c.cell)
-        if scores is not None and len(scores.same):
-            rate = f"{100 * scores.fmr[0]:g} %"
-            values.setdefault((c.dataset, rate), {})[c.evaluated] = f"{scores.kappa_calibrated[0]:.3f}"
-            impostors |= set(scores.calibration_impostors[:1].tolist())
+        found = rows.scores.threshold(c.cell)
+        if found is not None:
+            rate = f"{100 * found.fmr:g} %"
+            values.setdefault((c.dataset, rate), {})[c.evaluated] = f"{found.kappa:.3f}"
+            impostors.add(found.impostors)
             rates.add(rate)
     models = list(dict.fromkeys(c.evaluated for c in rows.cells if any(c.evaluated in v for v in values.values())))
     made = [
@@ -213,13 +214,13 @@ _FURTHER = [
         "calibrated κ",
         "The smallest threshold whose false match rate on impostors of other people is at most the asked FMR "
         "(ISO/IEC 19795-1).",
-        "samples/verification.parquet: kappa_calibrated, fmr, calibration_impostors",
+        "samples/verification: kappa_calibrated, fmr, calibration_impostors",
     ],
     [
         "floors",
         "The same image metrics for pictures that hold nothing of the face; for attributes, what a constant answer "
         "(the mean over other people's faces) scores.",
-        "samples/floors.parquet; samples/attributes.parquet: floor",
+        "samples/floors; samples/attributes: floor",
     ],
     [
         "interval of a cell",
@@ -244,7 +245,7 @@ def methods(rows: Rows) -> Grid:
     )
     found = [m for m in MEASURES.values() if m.outputs & outputs]
     if not noisy:
-        found = [m for m in found if "up.parquet" not in m.source]
+        found = [m for m in found if "samples/up" not in m.source]
     found += [measure_named(f"similarity:{a}") for a in attributes]
     if not outputs & {"images"}:
         found = [m for m in found if not m.name.startswith("srra")]

@@ -140,7 +140,7 @@ def recognition_table(rows: Rows, matrix: Matrix, layout: Layout) -> Table:
         columns=columns,
         groups=grouped(cells, made),
         experiment=matrix.experiment,
-        source="samples/verification.parquet, where cell is the id of the figure",
+        source="samples/verification, where cell is the id of the figure",
         row_heading="Authorised model",
         notes=_notes(rows, cells, layout),
     )

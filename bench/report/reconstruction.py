@@ -59,7 +59,7 @@ _BYTES = _Entry(label="upload", measure="upload-bytes")
 _BOX = (_SSIM, _PSNR, _COS, _SRRA, _SRRA_FIXED, _RANK, _MATCH)
 _ALL = (_SSIM, _PSNR, _LPIPS, _COS, _SRRA, _SRRA_FIXED, _RANK, _MATCH, _BYTES)
 _SOURCE = (
-    "samples/images.parquet (SSIM, PSNR, LPIPS, upload) and samples/verification.parquet (the others), where "
+    "samples/images (SSIM, PSNR, LPIPS, upload) and samples/verification (the others), where "
     "experiment, dataset, defense, authorised and attack are those of the row"
 )
 _JUDGED = (

@@ -1,7 +1,7 @@
-"""The rows of a run, indexed: which cells there are, the scores of each, the paper's figures, and sound averages.
+"""The rows of a run, indexed: which cells there are, the scores of each, and the paper's figures.
 
 Everything that the report says is computed here and in the table modules from per-sample rows; nothing is read from
-stored aggregates.
+stored aggregates. Rows are read cell by cell when they are asked for, and only the last ones are kept.
 """
 
 from __future__ import annotations
@@ -9,24 +9,26 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from bench import metrics
 from bench.claims import Claims, parse_claims
-from bench.report.figures import Figure, Role, absent
-from bench.store import Results
+from bench.report.figures import Figure, Role
+from bench.report.pooling import Floats
+from bench.store import Index, Results
+from bench.store.index import Recent
 
-Floats = NDArray[np.float64]
-
-DRAWS = 400  # of the bootstrap: the 2.5 % ends rest on ten draws each
-SEED = 0  # of the bootstrap, so that a report is the same whenever it is made
+HELD = 32 << 20  # bytes of rows that are kept for the next who asks, of each kind
+UPLOAD = ("experiment", "dataset", "defense", "authorised", "repeat", "attack")
+_BELONGS = ("cell", *UPLOAD, "synthetic", "evaluated", "via")
 CLEAN = "identity"  # the defense plugin that sends the face as it is
 
 
@@ -63,6 +65,9 @@ class CellRow:
     params: Mapping[str, Any] = field(default_factory=dict)
     attack_plugin: str = ""
     attack_params: Mapping[str, Any] = field(default_factory=dict)
+    traceback: str = ""
+    log: str = ""
+    batch: int | None = None
 
     @property
     def clean(self) -> bool:
@@ -76,7 +81,7 @@ class CellRow:
 
     @property
     def upload_key(self) -> tuple[str, str, str, str, int, str]:
-        """What the rows of ``samples/images.parquet`` of this cell are found by."""
+        """What the rows of ``samples/images`` of this cell are found by: the columns `UPLOAD`."""
         return self.experiment, self.dataset, self.defense, self.authorised, self.repeat, self.picture
 
 
@@ -86,7 +91,6 @@ class Scores:
     NaN."""
 
     cell: str
-    pair: NDArray[np.int64]
     person: NDArray[Any]
     left_id: NDArray[Any]
     same: NDArray[np.bool_]
@@ -97,8 +101,6 @@ class Scores:
     flip_cross: Floats
     flip_clean: Floats
     kappa_calibrated: Floats
-    fmr: Floats
-    calibration_impostors: NDArray[np.int64]
     rank: Floats
     rank_enrolled: Floats
 
@@ -114,6 +116,68 @@ class Scores:
         return metrics.verification_hits(itself, self.cos_clean, self.same, threshold).astype(np.float64)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Threshold:
+    """The calibrated threshold of a cell, at which false match rate, and the number of impostor scores that set it."""
+
+    kappa: float
+    fmr: float
+    impostors: int
+
+
+class CellScores(Mapping[str, Scores]):
+    """Verification scores by cell id, read when they are asked for."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._held: Recent[Scores] = Recent(HELD, _size)
+
+    def __getitem__(self, cell: str) -> Scores:
+        if cell not in self:
+            raise KeyError(cell)
+        return self._held.get(cell, lambda: _scores(cell, cast(pa.Table, self._index.rows((cell,)))))
+
+    def __contains__(self, cell: object) -> bool:
+        return (cell,) in self._index
+
+    def __iter__(self) -> Iterator[str]:
+        return (str(cell) for (cell,) in self._index)
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def threshold(self, cell: str) -> Threshold | None:
+        """The threshold of a cell, without reading its scores; none where it has none."""
+        entry = self._index.get((cell,))
+        if entry is None:
+            return None
+        first = entry.first
+        return Threshold(kappa=first["kappa_calibrated"], fmr=first["fmr"], impostors=first["calibration_impostors"])
+
+
+class _Frames:
+    """The rows of keys of a table as pandas, without the columns that say where they belong; read when they are asked
+    for. An unknown key has no rows."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._held: Recent[pd.DataFrame] = Recent(HELD, lambda f: int(f.memory_usage(index=False, deep=True).sum()))
+
+    def of(self, *key: Hashable) -> pd.DataFrame:
+        return self._held.get(key, lambda: self._read(key))
+
+    def _read(self, key: tuple[Hashable, ...]) -> pd.DataFrame:
+        table = self._index.rows(key)
+        if table is None:
+            return pd.DataFrame()
+        frame: pd.DataFrame = table.drop_columns([c for c in _BELONGS if c in table.column_names]).to_pandas()
+        return frame
+
+    def levels(self, *key: Hashable) -> list[Any]:
+        entry = self._index.get(key)
+        return [] if entry is None else list(entry.levels)
+
+
 @dataclass(frozen=True)
 class Matrix:
     """One experiment under one attack that recognises: what a recognition table is made of."""
@@ -123,19 +187,18 @@ class Matrix:
 
 
 class Rows:
-    """The rows of a run, read once and indexed. Order follows the suite."""
+    """The rows of a run, indexed. Order follows the suite. ``figures`` keeps what was computed of them."""
 
     def __init__(self, results: Results) -> None:
         self.results = results
         self.cells = [_cell_row(r) for r in results.cells.to_dict("records")]
+        self.figures: dict[Hashable, Figure] = {}
 
     @cached_property
-    def scores(self) -> Mapping[str, Scores]:
+    def scores(self) -> CellScores:
         """Verification scores by cell id."""
-        table = self.results.samples("verification")
-        if table.empty:
-            return {}
-        return {str(cell): _scores(str(cell), part) for cell, part in table.groupby("cell", sort=False)}
+        first = ("kappa_calibrated", "fmr", "calibration_impostors")
+        return CellScores(self.results.index("verification", ["cell"], first=first))
 
     @cached_property
     def matrices(self) -> list[Matrix]:
@@ -158,59 +221,84 @@ class Rows:
         """The cells of a matrix, in the suite's order."""
         return self._by_matrix.get(matrix, [])
 
-    def scores_of(self, cells: Iterable[CellRow]) -> list[Scores]:
-        """The scores of those of the cells that have them."""
-        return [self.scores[c.cell] for c in cells if c.cell in self.scores]
+    def scores_of(self, cells: Iterable[CellRow]) -> Iterator[Scores]:
+        """The scores of those of the cells that have them, one after the other."""
+        return (self.scores[c.cell] for c in cells if c.cell in self.scores)
+
+    # ---- other tables ------------------------------------------------------------------------------------------------
 
     @cached_property
-    def samples(self) -> Mapping[str, pd.DataFrame]:
-        """The other per-sample tables by name; each may be empty."""
-        return {n: self.results.samples(n) for n in ("images", "floors", "examples", "attributes", "up")}
-
-    @cached_property
-    def _images_by_upload(self) -> Mapping[tuple[Any, ...], pd.DataFrame]:
-        table = self.samples["images"]
-        if table.empty:
-            return {}
-        keys = ["experiment", "dataset", "defense", "authorised", "repeat", "attack"]
-        return {tuple(k): part for k, part in table.groupby(keys, sort=False)}
+    def _images(self) -> _Frames:
+        return _Frames(self.results.index("images", UPLOAD))
 
     def images_of(self, cell: CellRow) -> pd.DataFrame:
         """The image rows of what the adversary of a cell ends with: the upload, or the reconstruction."""
-        return self._images_by_upload.get(cell.upload_key, pd.DataFrame())
+        return self._images.of(*cell.upload_key)
+
+    def extras(self, experiment: str) -> list[str]:
+        """The numeric columns that the defenses of an experiment added to their images."""
+        return self._extras.get(experiment, [])
 
     @cached_property
-    def _attributes_by_cell(self) -> Mapping[tuple[Any, ...], pd.DataFrame]:
-        table = self.samples["attributes"]
-        return {} if table.empty else {tuple(k): p for k, p in table.groupby(["cell", "attribute"], sort=False)}
+    def _extras(self) -> Mapping[str, list[str]]:
+        schema = self.results.columns("images")
+        added = [f.name for f in schema if f.name.startswith("extra_") and _is_number(f.type)]
+        found: dict[str, dict[str, None]] = defaultdict(dict)
+        for rows in self.results.batches("images", {"attack": ""}, ["experiment", *added]) if added else ():
+            for experiment, own in rows.groupby("experiment", sort=False):
+                found[str(experiment)].update(dict.fromkeys(c for c in added if own[c].notna().any()))
+        return {experiment: [c for c in added if c in known] for experiment, known in found.items()}
 
-    def attributes_of(self, cell: CellRow, attribute: str) -> pd.DataFrame:
-        """The rows of one attribute of a cell."""
-        return self._attributes_by_cell.get((cell.cell, attribute), pd.DataFrame())
+    def floors_of(self, experiment: str) -> pd.DataFrame:
+        """The rows of the floors of an experiment."""
+        return self._floors.get(experiment, lambda: self.results.samples("floors", {"experiment": experiment}))
 
     @cached_property
-    def _up_by_cell(self) -> Mapping[str, Mapping[float, pd.DataFrame]]:
-        found: dict[str, dict[float, pd.DataFrame]] = defaultdict(dict)
-        table = self.samples["up"]
-        for key, part in [] if table.empty else table.groupby(["cell", "sigma"], sort=False):
-            cell, sigma = cast(tuple[str, float], key)
-            found[cell][float(sigma)] = part
-        return found
+    def _floors(self) -> Recent[pd.DataFrame]:
+        return Recent(HELD, lambda f: int(f.memory_usage(index=False, deep=True).sum()))
+
+    @cached_property
+    def _examples(self) -> _Frames:
+        return _Frames(self.results.index("examples", UPLOAD))
+
+    def examples_of(self, *upload: Hashable) -> pd.DataFrame:
+        """The example faces of an upload, or of its reconstructions, with their pictures; `UPLOAD` says of which."""
+        return self._examples.of(*upload)
+
+    @cached_property
+    def _attributes(self) -> _Frames:
+        return _Frames(self.results.index("attributes", ["cell"], level="attribute"))
+
+    def attributes_of(self, cell: CellRow, attribute: str | None = None) -> pd.DataFrame:
+        """The rows of one attribute of a cell, or of all."""
+        found = self._attributes.of(cell.cell)
+        return found if attribute is None or found.empty else found[found["attribute"] == attribute]
+
+    def attributes(self, experiment: str) -> list[str]:
+        """The attributes that were estimated in an experiment."""
+        cells = [c for c in self.cells if c.experiment == experiment]
+        return list(dict.fromkeys(str(a) for c in cells for a in self._attributes.levels(c.cell)))
+
+    @cached_property
+    def _up(self) -> _Frames:
+        return _Frames(self.results.index("up", ["cell"], level="sigma"))
 
     def noise_levels(self, cell: CellRow) -> list[float]:
         """The noise levels at which Equation 9 was measured in a cell, rising."""
-        return sorted(self._up_by_cell.get(cell.cell, {}))
+        return sorted(map(float, self._up.levels(cell.cell)))
 
     def up_of(self, cell: CellRow, sigma: float | None = None) -> pd.DataFrame:
         """The rows of Equation 9 of a cell at a noise level; at its lowest unless one is given."""
-        levels = self._up_by_cell.get(cell.cell, {})
+        levels = self.noise_levels(cell)
         wanted = min(levels, default=0.0) if sigma is None else sigma
-        return next((part for level, part in levels.items() if math.isclose(level, wanted)), pd.DataFrame())
+        level = next((level for level in levels if math.isclose(level, wanted)), None)
+        found = self._up.of(cell.cell)
+        return pd.DataFrame() if level is None else found[found["sigma"] == level]
 
     @cached_property
     def _calibrated(self) -> Mapping[tuple[str, str], float]:
-        scored = {(c.dataset, c.evaluated): self.scores[c.cell] for c in self.cells if c.cell in self.scores}
-        return {key: float(s.kappa_calibrated[0]) for key, s in scored.items() if len(s.same)}
+        found = {(c.dataset, c.evaluated): self.scores.threshold(c.cell) for c in self.cells if c.cell in self.scores}
+        return {key: threshold.kappa for key, threshold in found.items() if threshold is not None}
 
     def calibrated(self, cell: CellRow) -> float:
         """The calibrated threshold of the evaluated model on the data set of a cell; the experiment's fixed one where
@@ -265,87 +353,46 @@ def _cell_row(row: Mapping[Any, Any]) -> CellRow:
         params=defense.get("params") or {},
         attack_plugin=str(attack.get("name", "")),
         attack_params=attack.get("params") or {},
+        traceback=text("traceback") or "",
+        log=text("log") or "",
+        batch=None if text("batch") is None else int(row["batch"]),
     )
 
 
-def _scores(cell: str, part: pd.DataFrame) -> Scores:
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind))
+
+
+def _size(scores: Scores) -> int:
+    return sum(column.nbytes for column in vars(scores).values() if isinstance(column, np.ndarray))
+
+
+def _scores(cell: str, part: pa.Table) -> Scores:
+    """The scores of a cell, copied: a view would keep the rows of other cells in memory."""
+
+    def column(name: str) -> NDArray[Any]:
+        return np.array(part[name].to_numpy())
+
     def floats(name: str) -> Floats:
-        return part[name].to_numpy(np.float64, na_value=np.nan)
+        return np.array(part[name].cast(pa.float64()).to_numpy())
+
+    left = part["left_id"].combine_chunks().dictionary_encode()
 
     return Scores(
         cell=cell,
-        pair=part["pair"].to_numpy(np.int64),
-        person=part["left_subject"].to_numpy(),
-        left_id=part["left_id"].to_numpy(),
-        same=part["same"].to_numpy(bool),
-        fold=part["fold"].to_numpy(np.int64),
+        person=column("left_subject"),
+        left_id=left.dictionary.to_numpy(zero_copy_only=False)[left.indices.to_numpy()],
+        same=column("same"),
+        fold=column("fold"),
         cos_self=floats("cos_self"),
         cos_cross=floats("cos_cross"),
         cos_clean=floats("cos_clean"),
         flip_cross=floats("flip_cross"),
         flip_clean=floats("flip_clean"),
         kappa_calibrated=floats("kappa_calibrated"),
-        fmr=floats("fmr"),
-        calibration_impostors=part["calibration_impostors"].to_numpy(np.int64),
         rank=floats("rank"),
         rank_enrolled=floats("rank_enrolled"),
     )
-
-
-# ---- averages --------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Part:
-    """Values ``(n,)`` with the person that each belongs to, and the pair or sample that it is of."""
-
-    values: Floats
-    people: NDArray[Any]
-    ids: NDArray[Any] | None = None
-
-
-def mean(
-    parts: Sequence[Part],
-    *,
-    method: Literal["Wilson", "bootstrap", "none"] = "bootstrap",
-    share: bool = True,
-    **about: Any,
-) -> Figure:
-    """The mean of all values with its 95 % interval; undefined values do not count.
-
-    ``Wilson`` for independent decisions, ``bootstrap`` over people when one person has several. A bootstrap in which
-    all people have the same share has no width: then it is Wilson's interval with as many trials as people. Equal
-    values that are no decisions (``share`` false) get no interval.
-    """
-    values = np.concatenate([p.values for p in parts]) if parts else np.empty(0)
-    people = np.concatenate([p.people for p in parts]) if parts else np.empty(0)
-    defined = np.isfinite(values)
-    if not defined.any():
-        return absent("undefined", "no measurement is defined", role=about.get("role", "any"))
-    values, people = values[defined], people[defined]
-    low: float | None = None
-    high: float | None = None
-    if method == "Wilson":
-        low, high = metrics.wilson_interval(round(values.sum()), len(values))
-    elif method == "bootstrap" and values.min() < values.max():
-        low, high = _bootstrap(values, people) or (None, None)
-    if share and method == "bootstrap" and low == high:
-        trials = len(np.unique(people))
-        low, high = metrics.wilson_interval(round(values.mean() * trials), trials)
-        method = "Wilson"
-    interval = method if low is not None and method != "none" else ""
-    return Figure(value=float(values.mean()), n=len(values), low=low, high=high, interval=interval, **about)
-
-
-def _bootstrap(values: Floats, people: NDArray[Any], level: float = 0.95) -> tuple[float, float] | None:
-    """`bench.metrics.bootstrap_interval` of a mean, all draws at once: from the sum and the number of each person."""
-    names, inverse = np.unique(people.astype(str), return_inverse=True)
-    if len(names) < 2:
-        return None
-    sums, counts = np.bincount(inverse, weights=values), np.bincount(inverse)
-    taken = np.random.default_rng(SEED).integers(len(names), size=(DRAWS, len(names)))
-    low, high = np.quantile(sums[taken].sum(1) / counts[taken].sum(1), [0.5 - level / 2, 0.5 + level / 2])
-    return float(low), float(high)
 
 
 def why_absent(cells: Sequence[CellRow]) -> tuple[str, str | None]:

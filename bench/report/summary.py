@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import pandas as pd
 
 from bench.report.figures import ROW_KINDS, Column, Figure, Group, Quantity, Role, Row, RowKind, Table, absent, distinct
 from bench.report.layout import kind_of, not_applicable, points, row_of
 from bench.report.measures import MEASURES, extra_measure, figure, numbers
+from bench.report.pooling import Part, Pool, mean
 from bench.report.published import paper_figure
-from bench.report.rows import CellRow, Matrix, Part, Rows, mean, why_absent
+from bench.report.rows import CellRow, Matrix, Rows, why_absent
 
 AUTHORISED = Quantity(name="authorised accuracy", unit="%", digits=1, better="higher")
 CLEAN_ACCURACY = Quantity(name="clean accuracy", unit="%", digits=1, better="higher")
@@ -162,7 +162,7 @@ def _worst(rows: Rows, others: Sequence[CellRow]) -> tuple[Figure, CellRow | Non
     scored = [
         (sum(s.hits().sum() for s in found) / sum(len(s.same) for s in found), cells)
         for cells in by_key.values()
-        if (found := rows.scores_of(cells))
+        if (found := list(rows.scores_of(cells)))
     ]
     if not scored:
         status, reason = why_absent(others)
@@ -176,31 +176,33 @@ def _worst(rows: Rows, others: Sequence[CellRow]) -> tuple[Figure, CellRow | Non
 
 def floors(rows: Rows, experiment: str, dataset: str | None = None) -> dict[str, dict[str, Figure]]:
     """What SSIM, PSNR and LPIPS give for images that hold nothing of the face: floor -> metric -> figure."""
-    table = rows.samples["floors"]
+    table = rows.floors_of(experiment)
     if table.empty:
         return {}
-    table = table[table["experiment"] == experiment]
     if dataset is not None:
         table = table[table["dataset"] == dataset]
     found = {}
     for floor in FLOORS:
         if f"ssim_{floor}" in table and not table.empty:
-            found[floor] = {m: _floor(table, f"{m}_{floor}", m) for m in ("ssim", "psnr", "lpips")}
+            found[floor] = {m: _floor(rows, table, f"{m}_{floor}", m) for m in ("ssim", "psnr", "lpips")}
     return found
 
 
-def _floor(table: pd.DataFrame, column: str, measure: str) -> Figure:
-    values = numbers(table, column)
-    if values is None:
-        return absent("missing", MEASURES[measure].missing)
-    people = (table["dataset"].astype(str) + "/" + table["sample_id"].astype(str)).to_numpy(dtype=object)
-    return mean([Part(np.where(np.isfinite(values), values, np.nan), people)], share=False)
+def _floor(rows: Rows, table: pd.DataFrame, column: str, measure: str) -> Figure:
+    key = ("floor", column, *table[["experiment", "dataset"]].drop_duplicates().itertuples(index=False, name=None))
+    if key not in rows.figures:
+        values = numbers(table, column)
+        if values is None:
+            return absent("missing", MEASURES[measure].missing)
+        people = (table["dataset"].astype(str) + "/" + table["sample_id"].astype(str)).to_numpy(dtype=object)
+        rows.figures[key] = mean(Pool([Part(values, people)]), share=False)
+    return rows.figures[key]
 
 
 def image_table(rows: Rows, matrix: Matrix) -> Table:
     """SSIM and PSNR per data set and defense, with the floors as the last rows of each data set."""
     cells = rows.of(matrix)
-    extras = _extra_columns(rows.samples["images"], matrix.experiment)
+    extras = rows.extras(matrix.experiment)
     columns = [Column(label="SSIM", quantity=SSIM), Column(label="PSNR", quantity=PSNR)]
     columns += [Column(label=_extra_label(name), quantity=extra_measure(name).quantity) for name in extras]
     sets = list(dict.fromkeys(c.dataset for c in cells))
@@ -222,7 +224,7 @@ def image_table(rows: Rows, matrix: Matrix) -> Table:
         columns=columns,
         groups=groups,
         experiment=matrix.experiment,
-        source="samples/images.parquet and samples/floors.parquet, where experiment, dataset, defense and authorised "
+        source="samples/images and samples/floors, where experiment, dataset, defense and authorised "
         "are those of the row",
     )
 
@@ -259,15 +261,6 @@ def _extra_label(name: str) -> str:
     return f"{name.removeprefix('extra_').replace('_', ' ')} (the defense's own)"
 
 
-def _extra_columns(table: pd.DataFrame, experiment: str) -> list[str]:
-    """Numeric columns that defenses added to their images."""
-    if table.empty:
-        return []
-    part = table[(table["experiment"] == experiment) & (table["attack"] == "")]
-    added = [c for c in map(str, part) if c.startswith("extra_")]
-    return [c for c in added if pd.api.types.is_numeric_dtype(part[c]) and part[c].notna().any()]
-
-
 def summary_table(rows: Rows, matrix: Matrix) -> Table:
     """The summary as a table: one row per defense and authorised set."""
     quantities = (AUTHORISED, CLEAN_ACCURACY, DROP, UNAUTHORISED, WORST, SSIM, PSNR)
@@ -292,5 +285,5 @@ def summary_table(rows: Rows, matrix: Matrix) -> Table:
         columns=[Column(label=q.name, quantity=q) for q in quantities],
         groups=[Group(label=" + ".join(sets), rows=made, synthetic=any(c.synthetic for c in rows.of(matrix)))],
         experiment=matrix.experiment,
-        source="samples/verification.parquet and samples/images.parquet",
+        source="samples/verification and samples/images",
     )

@@ -13,6 +13,8 @@ import pandas as pd
 import pytest
 from support import members
 
+from bench.store import SAMPLES, Results
+
 TIMING = ["seconds", "peak_mb", "cached"]  # the columns of cells.parquet that say how a run went, not what it found
 PATIENCE = 120.0  # seconds until a test gives up; nothing is asserted about time
 
@@ -58,8 +60,9 @@ def run_folders(out: Path) -> list[Path]:
 
 def rows(folder: Path) -> dict[str, pd.DataFrame]:
     """All tables of a run folder, without the columns about time."""
-    tables = {p.stem: pd.read_parquet(p) for p in sorted((folder / "samples").glob("*.parquet"))}
-    return {"cells": pd.read_parquet(folder / "cells.parquet").drop(columns=TIMING), **tables}
+    results = Results(folder)
+    samples = {name: results.samples(name) for name in SAMPLES}
+    return {"cells": results.cells.drop(columns=TIMING), **{k: table for k, table in samples.items() if len(table)}}
 
 
 def assert_same_rows(one: Path, other: Path) -> None:

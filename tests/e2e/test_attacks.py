@@ -12,6 +12,8 @@ import pytest
 from processes import manifests, rows, run_folders
 from support import ATTACKS, Command, Done
 
+from bench.store import Results
+
 BROKEN = """
 [[experiment]]
 name = "broken"
@@ -153,7 +155,7 @@ def test_other_names_and_fewer_questions_compute_nothing(bench: Command, attacke
     assert "0 stages to compute" in done.err
     assert manifests(attacked.home) == before
     (folder,) = [f for f in run_folders(attacked.home) if f.parent.name == "fewer"]
-    assert "glance" in set(pd.read_parquet(folder / "samples" / "attributes.parquet")["attack"])
+    assert "glance" in set(Results(folder).samples("attributes")["attack"])
 
 
 def test_the_plan_shows_what_attacks_cost_and_what_is_skipped(bench: Command, attacked: Attacked) -> None:

@@ -12,6 +12,8 @@ import pytest
 from processes import manifests, run_folders
 from support import Command, Done
 
+from bench.store import Results
+
 SUITE = """\
 [suite]
 name = "trouble"
@@ -69,7 +71,7 @@ def test_the_others_are_not_harmed(trouble: Trouble) -> None:
         "hangs": "timeout",
     }
     (folder,) = run_folders(trouble.home)
-    assert set(pd.read_parquet(folder / "samples" / "verification.parquet")["defense"]) == {"identity"}
+    assert set(Results(folder).samples("verification")["defense"]) == {"identity"}
     assert json.loads((folder / "run.json").read_text())["status"] == "incomplete"
 
 

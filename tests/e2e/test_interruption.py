@@ -9,6 +9,8 @@ import pandas as pd
 from processes import Running, assert_same_rows, manifests, run_folders, wait_until
 from support import Command, ToyRun
 
+from bench.store import Results
+
 Start = Callable[..., Running]
 GATED = 6  # stages behind the gate: protect, two times embed and verification, image similarity
 
@@ -56,5 +58,5 @@ def test_interrupted_at_the_terminal(start: Start, toy_run: ToyRun, tmp_path: Pa
     assert set(unfinished["defense"]) == {"toy-gate"}
     assert unfinished["reason"].str.contains("the same command goes on").all()
     assert (cells["status"] == "ok").sum() == 18
-    verification = pd.read_parquet(folder / "samples" / "verification.parquet")
+    verification = Results(folder).samples("verification")
     assert "toy-gate" not in set(verification["defense"])

@@ -11,6 +11,7 @@ from processes import run_folders
 from support import Command
 
 from bench.metrics import verification_hits
+from bench.store import Results
 
 pytestmark = pytest.mark.slow
 
@@ -56,7 +57,7 @@ def test_cells_are_those_of_table_vii(folder: Path) -> None:
 
 
 def test_the_authorised_model_recognises_and_the_other_does_not(folder: Path) -> None:
-    rows = pd.read_parquet(folder / "samples" / "verification.parquet")
+    rows = Results(folder).samples("verification")
     rows["hit"] = verification_hits(rows.cos_self, rows.cos_cross, rows.same, rows.kappa_calibrated)
     accuracy = rows.groupby(["defense", "authorised", "evaluated"]).hit.mean()
     for model, other in (("zoo-mobileface", "zoo-resnet"), ("zoo-resnet", "zoo-mobileface")):
@@ -67,8 +68,8 @@ def test_the_authorised_model_recognises_and_the_other_does_not(folder: Path) ->
 
 
 def test_pictures_hold_nothing_and_the_floors_are_beside_them(folder: Path) -> None:
-    images = pd.read_parquet(folder / "samples" / "images.parquet")
-    floors = pd.read_parquet(folder / "samples" / "floors.parquet")
+    images = Results(folder).samples("images")
+    floors = Results(folder).samples("floors")
     assert images.query("defense == 'PMT'").ssim.mean() < 0.03
     clean = images.query("defense == 'Clean'")
     assert (clean.ssim == 1).all()
@@ -79,5 +80,5 @@ def test_pictures_hold_nothing_and_the_floors_are_beside_them(folder: Path) -> N
 
 
 def test_the_descent_descends(folder: Path) -> None:
-    images = pd.read_parquet(folder / "samples" / "images.parquet").query("defense == 'PMT'")
+    images = Results(folder).samples("images").query("defense == 'PMT'")
     assert (images.extra_loss_end < 0.6 * images.extra_loss_start).all()

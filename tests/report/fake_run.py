@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
 from bench.claims import published
-from bench.store import SCHEMA_VERSION, Results
+from bench.store import SCHEMA_VERSION, Results, SampleWriter
 
 HOSTILE = "<script>alert('x')</script> & Söhne"
 CLAIMS = """dataset,defense,row,column,value,unit
@@ -402,21 +403,31 @@ def write_fake_run(folder: Path, spec: FakeRun | Sequence[FakeRun] | None = None
     """Write a run folder with one or more experiments and open it."""
     specs = [spec or FakeRun()] if isinstance(spec, FakeRun | None) else list(spec)
     rng = np.random.default_rng(seed)
-    tables: dict[str, list[pa.Table]] = {name: [] for name in SAMPLES}
     cells: list[Cell] = []
-    for one in specs:
-        own = list(cells_of(one))
-        cells += own
-        for name, rows in _samples(one, own, rng):
-            tables[name].append(pa.table(rows))
-    (folder / "samples").mkdir(parents=True)
+    with SampleWriter(folder) as samples:
+        for one in specs:
+            own = list(cells_of(one))
+            cells += own
+            for name, rows in _samples(one, own, rng):
+                samples.add(name, one.name, pa.table(rows))
     pq.write_table(pa.Table.from_pylist(cells), folder / "cells.parquet")
-    for name, parts in tables.items():
-        if parts:
-            table = pa.concat_tables(parts, promote_options="permissive")
-            pq.write_table(table, folder / "samples" / f"{name}.parquet")
     (folder / "run.json").write_text(json.dumps(_run(specs, cells)))
     return Results(folder)
+
+
+def rewritten(results: Results, **tables: Callable[[pd.DataFrame], pd.DataFrame | None]) -> Results:
+    """The run after changing some of its sample tables, in place or by what a change returns."""
+    found = {name: results.samples(name) for name in SAMPLES}
+    for name, change in tables.items():
+        changed = change(found[name])
+        found[name] = found[name] if changed is None else changed
+    with SampleWriter(results.folder) as samples:
+        for experiment in dict.fromkeys(results.cells["experiment"]):
+            for name, table in found.items():
+                own = table if table.empty else table[table["experiment"] == experiment]
+                if not own.empty:
+                    samples.add(name, experiment, pa.Table.from_pandas(own, preserve_index=False))
+    return Results(results.folder)
 
 
 def _run(specs: Sequence[FakeRun], cells: Sequence[Cell]) -> dict[str, Any]:

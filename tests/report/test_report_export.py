@@ -40,7 +40,7 @@ def test_json_agrees_with_csv(results: Results) -> None:
     rows = list(csv.DictReader(io.StringIO(export(results, "VII", "csv"))))
     figures = [f for table in made for f in table["figures"]]
     assert [f["value"] for f in figures] == [float(r["value"]) if r["value"] else None for r in rows]
-    assert made[0]["source"].startswith("samples/verification.parquet")
+    assert made[0]["source"].startswith("samples/verification")
 
 
 def test_markdown_is_aligned(results: Results) -> None:

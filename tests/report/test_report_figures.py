@@ -201,7 +201,7 @@ def chart_of(curves: Sequence[Sequence[float | None]], *, steps: int = 0) -> Cha
         x="noise σ",
         quantity=Quantity(name="UP", digits=3),
         panels=[Panel(title="", curves=made)],
-        source="samples/up.parquet",
+        source="samples/up",
     )
 
 

@@ -9,15 +9,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from fake_run import ESTIMATE, RECFACE, FakeRun, write_fake_run
+from fake_run import ESTIMATE, RECFACE, FakeRun, rewritten, write_fake_run
 
 from bench import metrics
 from bench.errors import SuiteError
 from bench.report.measures import MEASURES, figure, measure_named, select
-from bench.report.rows import Part, Rows, mean
+from bench.report.pooling import Part, Pool, mean
+from bench.report.rows import Rows
 from bench.store import Results
 
 ONE = {
@@ -31,12 +30,7 @@ Change = Callable[[pd.DataFrame], None]
 
 def changed(results: Results, **tables: Change) -> Rows:
     """The rows of a run after changing some of its sample tables."""
-    for name, change in tables.items():
-        path = results.folder / "samples" / f"{name}.parquet"
-        table = pq.read_table(path).to_pandas()
-        change(table)
-        pq.write_table(pa.Table.from_pandas(table, preserve_index=False), path)
-    return Rows(Results(results.folder))
+    return Rows(rewritten(results, **tables))
 
 
 def setter(defense: str, evaluated: str | None, **columns: list[Any]) -> Change:
@@ -204,7 +198,7 @@ def test_the_fast_bootstrap_agrees_with_the_general_one() -> None:
     rng = np.random.default_rng(3)
     people = np.array([f"p{i // 3}" for i in range(150)], dtype=object)
     values = rng.normal(0.3, 0.2, 150) + np.repeat(rng.normal(0, 0.5, 50), 3)  # people differ
-    found = mean([Part(values, people)], share=False)
+    found = mean(Pool([Part(values, people)]), share=False)
     expected = metrics.bootstrap_interval(values, people, lambda v: float(v.mean()), seed=1, draws=4000)
     assert (found.low, found.high) == pytest.approx(expected, abs=0.03)
     naive = 1.96 * values.std() / np.sqrt(len(values))
@@ -215,7 +209,7 @@ def test_the_fast_bootstrap_agrees_with_the_general_one() -> None:
 
 def test_equal_shares_of_all_people_still_have_an_interval() -> None:
     people = np.array(["p", "p", "q", "q"], dtype=object)
-    found = mean([Part(np.array([1.0, 0.0, 1.0, 0.0]), people)])
+    found = mean(Pool([Part(np.array([1.0, 0.0, 1.0, 0.0]), people)]))
     assert (found.value, found.interval) == (0.5, "Wilson")
     assert (found.low, found.high) == pytest.approx(metrics.wilson_interval(1, 2))
 

@@ -350,7 +350,7 @@ def test_pictures_stay_within_the_budget(tmp_path: Path) -> None:
 
 def test_large_pictures_are_compressed(tmp_path: Path) -> None:
     rows = Rows(write_fake_run(tmp_path / "big", FakeRun(picture=lambda rng: png(rng, 100))))
-    stored = rows.samples["examples"]["protected"].map(len).mean()
+    stored = rows.results.samples("examples")["protected"].map(len).mean()
     found = wall(rows, "data-abuse", include_real=False)
     data = [f.data or "" for r in found.rows for f in r.faces]
     assert all(d.startswith("data:image/jpeg;base64,") for d in data)

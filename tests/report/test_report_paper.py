@@ -7,10 +7,8 @@ import sys
 from pathlib import Path
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from fake_run import ABUSE, ESTIMATE, INVERSIONS, LEAKY, RECFACE, FakeRun, paper_run, write_fake_run
+from fake_run import ABUSE, ESTIMATE, INVERSIONS, LEAKY, RECFACE, FakeRun, paper_run, rewritten, write_fake_run
 
 from bench.claims import published
 from bench.report.figures import Figure, Table
@@ -19,7 +17,6 @@ from bench.report.published import blocks, row_name
 from bench.report.reconstruction import strongest
 from bench.report.rows import Rows
 from bench.report.tables import build, tables_of
-from bench.store import Results
 
 
 def one(rows: Rows, name: str) -> Table:
@@ -105,16 +102,16 @@ def test_the_strongest_attack_is_the_one_after_which_judges_find_most(tmp_path: 
         for name, attacks in (("plain", (RECFACE, LEAKY)), ("adaptive", (INVERSIONS[0],)))
     )
     results = write_fake_run(tmp_path / "run", [first, second])
-    path = results.folder / "samples" / "verification.parquet"
-    scores = pq.read_table(path).to_pandas()
-    judged = scores["evaluated"] != "net-a"
-    scores["rank"] = 2
-    scores.loc[judged & (scores["attack"] == "inversion grey") & (scores["pair"] < 3), "rank"] = 1
-    scores.loc[judged & (scores["attack"] == "recface") & (scores["pair"] < 2), "rank"] = 1
-    scores.loc[judged & (scores["attack"] == "recface, leaky"), "rank"] = 1
-    scores.loc[~judged & (scores["attack"] == "recface"), "rank"] = 1  # the authorised model is no judge
-    pq.write_table(pa.Table.from_pandas(scores, preserve_index=False), path)
-    rows = Rows(Results(results.folder))
+
+    def change(scores: pd.DataFrame) -> None:
+        judged = scores["evaluated"] != "net-a"
+        scores["rank"] = 2
+        scores.loc[judged & (scores["attack"] == "inversion grey") & (scores["pair"] < 3), "rank"] = 1
+        scores.loc[judged & (scores["attack"] == "recface") & (scores["pair"] < 2), "rank"] = 1
+        scores.loc[judged & (scores["attack"] == "recface, leaky"), "rank"] = 1
+        scores.loc[~judged & (scores["attack"] == "recface"), "rank"] = 1  # the authorised model is no judge
+
+    rows = Rows(rewritten(results, verification=change))
     worst = next(s for s in strongest(rows) if s.defense == "PMT")
     assert (worst.experiment, worst.attack) == ("adaptive", "inversion grey")
     assert [(*names, f.value) for *names, f in worst.ranked] == [

@@ -6,18 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from fake_run import HOSTILE, FakeRun, write_fake_run
+from fake_run import HOSTILE, FakeRun, rewritten, write_fake_run
 
 from bench import metrics
 from bench.report import summary_rows
 from bench.report.answers import answers
 from bench.report.figures import Figure, Quantity, Table, duration
 from bench.report.measures import select
+from bench.report.pooling import Part, Pool, mean
 from bench.report.recognition import layout_named, recognition_table
-from bench.report.rows import Part, Rows, mean
+from bench.report.rows import Rows
 from bench.report.summary import BARS, floors, image_table, overall, summaries, summary_table
 from bench.store import Results
 
@@ -30,13 +32,13 @@ def cell(defense: str, authorised: str, model: str, dataset: str = "synth-lfw", 
 
 def set_scores(results: Results, scores: dict[str, dict[str, list[Any]]]) -> Results:
     """Replace verification columns of some cells, in place."""
-    path = results.folder / "samples" / "verification.parquet"
-    table = pq.read_table(path).to_pandas()
-    for which, columns in scores.items():
-        for name, values in columns.items():
-            table.loc[table["cell"] == which, name] = np.array(values)
-    pq.write_table(pa.Table.from_pandas(table, preserve_index=False), path)
-    return Results(results.folder)
+
+    def change(table: pd.DataFrame) -> None:
+        for which, columns in scores.items():
+            for name, values in columns.items():
+                table.loc[table["cell"] == which, name] = np.array(values)
+
+    return rewritten(results, verification=change)
 
 
 @pytest.fixture
@@ -240,11 +242,11 @@ def test_the_answer_names_what_is_not_met(worked: Rows) -> None:
 
 def test_mean_skips_what_is_undefined() -> None:
     people = np.array(["p", "q", "r"], dtype=object)
-    figure = mean([Part(np.array([1.0, np.nan, 0.0]), people)], method="Wilson")
+    figure = mean(Pool([Part(np.array([1.0, np.nan, 0.0]), people)]), method="Wilson")
     assert (figure.value, figure.n) == (0.5, 2)
-    empty = mean([Part(np.array([np.nan]), people[:1])])
+    empty = mean(Pool([Part(np.array([np.nan]), people[:1])]))
     assert (empty.value, empty.status) == (None, "undefined")
-    equal = mean([Part(np.zeros(3), people)], share=False)
+    equal = mean(Pool([Part(np.zeros(3), people)]), share=False)
     assert (equal.value, equal.low, equal.interval) == (0.0, None, "")
 
 

@@ -1,0 +1,133 @@
+"""Sound averages: values of many cells, a cell at a time, to one figure with its 95 % interval.
+
+Of the values themselves, only the sums of each person are kept: that is all that a mean and its bootstrap need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench import metrics
+from bench.report.figures import Figure, absent
+
+Floats = NDArray[np.float64]
+
+DRAWS = 400  # of the bootstrap: the 2.5 % ends rest on ten draws each
+SEED = 0  # of the bootstrap, so that a report is the same whenever it is made
+_DRAWN_AT_ONCE = 1_000_000  # people
+
+
+@dataclass(frozen=True)
+class Part:
+    """Values ``(n,)`` with the person that each belongs to. People of different ``group`` are different people."""
+
+    values: Floats
+    people: NDArray[Any]
+    group: str = ""
+
+
+class Pool:
+    """The values of several parts, as the sum and the number of those of each person. Undefined values do not count.
+
+    ``n`` defined values, their ``total``, the ``least`` and the ``most`` of them; ``infinite`` and ``undefined`` (NaN)
+    ones are only counted.
+    """
+
+    def __init__(self, parts: Iterable[Part] = ()) -> None:
+        self.n = self.infinite = self.undefined = 0
+        self.total, self.least, self.most = 0.0, np.inf, -np.inf
+        self._index: dict[str, int] = {}
+        self._sums: Floats = np.zeros(0)
+        self._counts: Floats = np.zeros(0)
+        for part in parts:
+            self.add(part)
+
+    def add(self, part: Part) -> Self:
+        """Add the values of a part."""
+        self.infinite += int(np.isinf(part.values).sum())
+        self.undefined += int(np.isnan(part.values).sum())
+        defined = np.isfinite(part.values)
+        values = part.values[defined]
+        if not len(values):
+            return self
+        self.n += len(values)
+        self.total += float(values.sum())
+        self.least, self.most = min(self.least, float(values.min())), max(self.most, float(values.max()))
+        people = part.people[defined]
+        names, who = np.unique(people.astype(str) if people.dtype == object else people, return_inverse=True)
+        named = (f"{part.group}/{name}" if part.group else str(name) for name in names.tolist())
+        at = np.array([self._index.setdefault(name, len(self._index)) for name in named])
+        more = np.zeros(len(self._index) - len(self._sums))
+        self._sums, self._counts = np.append(self._sums, more), np.append(self._counts, more)
+        self._sums[at] += np.bincount(who, weights=values)
+        self._counts[at] += np.bincount(who)
+        return self
+
+    @property
+    def mean(self) -> float:
+        """The mean of the defined values; NaN without any."""
+        return self.total / self.n if self.n else np.nan
+
+    @property
+    def spread(self) -> bool:
+        """Whether not all values are equal."""
+        return self.least < self.most
+
+    @property
+    def people(self) -> list[str]:
+        """The people, by name."""
+        return sorted(self._index)
+
+    def per_person(self, people: Iterable[str] | None = None) -> tuple[Floats, Floats]:
+        """The sum of the values of each of some people and their number, ``(p,)`` each; of all `people` by default."""
+        found = np.array([self._index.get(name, -1) for name in (self.people if people is None else people)], np.int64)
+        sums, counts = (np.append(values, 0.0)[found] for values in (self._sums, self._counts))
+        return sums, counts
+
+
+def mean(
+    pool: Pool,
+    *,
+    method: Literal["Wilson", "bootstrap", "none"] = "bootstrap",
+    share: bool = True,
+    **about: Any,
+) -> Figure:
+    """The mean of all values with its 95 % interval; undefined values do not count.
+
+    ``Wilson`` for independent decisions, ``bootstrap`` over people when one person has several. A bootstrap in which
+    all people have the same share has no width: then it is Wilson's interval with as many trials as people. Equal
+    values that are no decisions (``share`` false) get no interval.
+    """
+    if not pool.n:
+        return absent("undefined", "no measurement is defined", role=about.get("role", "any"))
+    low: float | None = None
+    high: float | None = None
+    if method == "Wilson":
+        low, high = metrics.wilson_interval(round(pool.total), pool.n)
+    elif method == "bootstrap" and pool.spread:
+        low, high = _bootstrap(*pool.per_person()) or (None, None)
+    if share and method == "bootstrap" and low == high:
+        trials = len(pool.people)
+        low, high = metrics.wilson_interval(round(pool.mean * trials), trials)
+        method = "Wilson"
+    interval = method if low is not None and method != "none" else ""
+    return Figure(value=pool.mean, n=pool.n, low=low, high=high, interval=interval, **about)
+
+
+def _bootstrap(sums: Floats, counts: Floats, level: float = 0.95) -> tuple[float, float] | None:
+    """`bench.metrics.bootstrap_interval` of a mean from the sum and the number of each person; draws in blocks."""
+    if len(sums) < 2:
+        return None
+    rng = np.random.default_rng(SEED)
+    block = max(1, _DRAWN_AT_ONCE // len(sums))
+    means = []
+    for start in range(0, DRAWS, block):
+        taken = rng.integers(len(sums), size=(min(block, DRAWS - start), len(sums)))
+        means.append(sums[taken].sum(1) / counts[taken].sum(1))
+    low, high = np.quantile(np.concatenate(means), [0.5 - level / 2, 0.5 + level / 2])
+    return float(low), float(high)

@@ -1,0 +1,48 @@
+"""The only reader and writer of result files.
+
+A run folder ``results/<suite>/<run>/`` holds
+
+- ``run.json``: what was asked, on what, by which code, data and weights; how every stage ended
+- ``cells.parquet``: one row per cell, with status and reason
+- ``samples/<table>/experiment=<name>/part-00000.parquet`` ...: the rows of each experiment, in the order of its cells
+
+and the tables are
+
+- ``verification``: one row per (cell, pair)
+- ``images``: one row per (data set, defense, authorised models, repeat, image), where ``attack`` is empty for what the
+  client made and the attack's label for what an adversary made of it
+- ``floors``: one row per (data set, image): what an image metric gives without any leak
+- ``examples``: a few of these images beside their originals, as PNG
+- ``attributes``: one row per (cell, image, attribute)
+- ``up``: one row per (cell, image, noise level): the terms of Equation 9
+
+Aggregates are never stored: tables are recomputed from these rows. Rows are written and read a bounded number at a
+time, so that a run may have more of them than memory holds.
+"""
+
+from __future__ import annotations
+
+from bench.store.folders import find_run, free_bytes, is_complete, require_writable, run_folder
+from bench.store.index import Entry, Index
+from bench.store.reading import Results
+from bench.store.schema import CELLS, SAMPLES, SCHEMA_VERSION, cell_row, label_of
+from bench.store.writing import SampleWriter, write_record, write_run
+
+__all__ = [
+    "CELLS",
+    "SAMPLES",
+    "SCHEMA_VERSION",
+    "Entry",
+    "Index",
+    "Results",
+    "SampleWriter",
+    "cell_row",
+    "find_run",
+    "free_bytes",
+    "is_complete",
+    "label_of",
+    "require_writable",
+    "run_folder",
+    "write_record",
+    "write_run",
+]

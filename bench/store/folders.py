@@ -1,0 +1,72 @@
+"""Where results are, and whether there is room for more."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.errors import DataError, StorageError, did_you_mean
+from bench.provenance import file_sha256
+from bench.store.schema import SCHEMA_VERSION
+
+if TYPE_CHECKING:
+    from bench.plan import Plan
+
+
+def find_run(run: str, results: Path) -> Path:
+    """The run folder that ``RUN`` means: a folder, or the latest run of a suite of that name."""
+    given = Path(run)
+    if (given / "run.json").is_file():
+        return given
+    suite = results / run
+    runs = sorted((p for p in suite.glob("*/run.json")), key=lambda p: p.stat().st_mtime)
+    if runs:
+        return runs[-1].parent
+    known = [p.name for p in results.iterdir() if p.is_dir() and not p.name.startswith(".")] if results.is_dir() else []
+    hint = did_you_mean(run, known) if known else "no suite has been run here yet: bench run suites/paper.toml"
+    raise StorageError(f"{run}: expected a run folder or the name of a suite with a run in {results}; {hint}")
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether a run folder holds all rows of a run that ended well, as they were written."""
+    try:
+        run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        files = run["files"] if run["status"] == "complete" and run["schema"] == SCHEMA_VERSION else {}
+        return bool(files) and all(file_sha256(folder / name) == digest for name, digest in files.items())
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, DataError):
+        return False
+
+
+def run_folder(plan: Plan, results: Path, started: str) -> Path:
+    """The folder of a plan's run: the one that has its digest already, or a new one named by time and digest."""
+    suite = results / plan.suite.name
+    digest = plan.digest[:8]
+    found = sorted(suite.glob(f"*-{digest}"))
+    return found[-1] if found else suite / f"{started}-{digest}"
+
+
+def require_writable(*folders: Path) -> None:
+    """`StorageError` unless files can be made in every folder (or in the nearest one above it that exists)."""
+    for folder in folders:
+        existing = folder
+        try:
+            while not existing.exists():
+                existing = existing.parent
+            if not existing.is_dir():
+                raise StorageError(f"{existing}: expected a folder, found a file; choose another --out")
+            probe = existing / f".bench-{uuid.uuid4().hex[:8]}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            message = f"{existing}: cannot be written ({error.strerror}); choose another folder with --out"
+            raise StorageError(message) from None
+
+
+def free_bytes(folder: Path) -> int:
+    """Free disk space where a folder is or will be, in bytes."""
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free

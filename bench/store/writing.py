@@ -1,0 +1,243 @@
+"""Writing a run folder: rows stream from score artifacts into Parquet, a bounded number at a time.
+
+The same rows in the same order make the same bytes, whatever the order in which they were computed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from filelock import FileLock
+
+from bench.cache import Artifact, Cache, DamagedError, write_atomically
+from bench.errors import StorageError
+from bench.plugins import Registry
+from bench.provenance import file_sha256
+from bench.store.schema import CELLS, SCHEMA_VERSION, belongs, cell_row, is_synthetic, with_columns
+from bench.types import Outcome
+
+GROUP_ROWS, GROUP_BYTES = 20_000, 16 << 20  # of a row group, which ends where a cell does unless the cell is larger
+PART_ROWS = 1_000_000  # of a file
+_CELLS_AT_ONCE = 2_000
+_MARK = "reconstructed"  # the column of a score artifact that says what its images are; not part of the results
+
+
+def write_run(
+    folder: Path, outcomes: Sequence[Outcome], cache: Cache, registry: Registry, run: Mapping[str, Any]
+) -> None:
+    """Write a run folder, in place of what is there; every file appears whole, ``run.json`` last.
+
+    The rows are those of outcomes with status ``ok``. Raises `StorageError`: the disk is full or read-only, or a score
+    is damaged.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _lock(cache, folder):
+            with SampleWriter(folder) as samples:
+                for name, experiment, table in _samples(outcomes, cache, registry):
+                    samples.add(name, experiment, table)
+            _write_cells(folder / "cells.parquet", outcomes, registry)
+            written = [folder / "cells.parquet", *sorted((folder / "samples").rglob("*.parquet"))]
+            write_record(folder, run, {p.relative_to(folder).as_posix(): file_sha256(p) for p in written})
+    except (OSError, pa.ArrowException) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise StorageError(f"{folder}: cannot write the results: {reason}") from None
+
+
+def write_record(folder: Path, run: Mapping[str, Any], files: Mapping[str, str] | None = None) -> None:
+    """Write ``run.json``; without ``files`` while the rows are still to come."""
+    record = {"schema": SCHEMA_VERSION, **run, "files": dict(files or {})}
+    write_atomically(folder / "run.json", json.dumps(record, indent=1, default=str))
+
+
+def _lock(cache: Cache, folder: Path) -> FileLock:
+    """Two runs of one plan have one folder: they write it one after the other."""
+    locks = cache.root / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    return FileLock(locks / f"run-{folder.name}")
+
+
+# ---- cells -----------------------------------------------------------------------------------------------------------
+
+
+def _write_cells(path: Path, outcomes: Sequence[Outcome], registry: Registry) -> None:
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        with pq.ParquetWriter(beside, CELLS) as file:
+            for start in range(0, len(outcomes), _CELLS_AT_ONCE):
+                rows = [cell_row(outcome, registry) for outcome in outcomes[start : start + _CELLS_AT_ONCE]]
+                file.write_table(pa.Table.from_pylist(rows, schema=CELLS))
+        os.replace(beside, path)
+    finally:
+        with contextlib.suppress(OSError):  # what went wrong before is what matters
+            beside.unlink(missing_ok=True)
+
+
+# ---- samples ---------------------------------------------------------------------------------------------------------
+
+
+def _samples(outcomes: Iterable[Outcome], cache: Cache, registry: Registry) -> Iterator[tuple[str, str, pa.Table]]:
+    """The rows of all score artifacts, experiment by experiment: table, experiment, rows.
+
+    Cells share the scores of images and floors. These rows are given once for all cells that they say the same of; of
+    an artifact that was read, only the names of its tables are kept.
+    """
+    by_experiment: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        if outcome.status == "ok":
+            by_experiment.setdefault(outcome.cell.experiment, []).append(outcome)
+    known: dict[str, Mapping[str, bool]] = {}  # artifact -> its tables, and whether they are about reconstructions
+    for experiment, own in by_experiment.items():
+        written: set[tuple[Any, ...]] = set()
+        for cell in (outcome.cell for outcome in own):
+            synthetic = is_synthetic(cell, registry)
+            for key in cell.stages:
+                artifact = None if key in known else _read_score(cache, key)
+                if artifact is not None:
+                    known[key] = {name: _reconstructed(table) for name, table in artifact.tables.items()}
+                for name, reconstructed in known[key].items():
+                    columns = belongs(name, cell, synthetic, reconstructed)
+                    mark = (name, key, *columns.values())
+                    if mark not in written:
+                        artifact = artifact or _read_score(cache, key)
+                        written.add(mark)
+                        yield name, experiment, with_columns(_without_mark(artifact.tables[name]), columns)
+
+
+def _reconstructed(table: pa.Table) -> bool:
+    return _MARK in table.column_names and bool(table.num_rows and table[_MARK][0].as_py())
+
+
+def _without_mark(table: pa.Table) -> pa.Table:
+    return table.drop_columns([_MARK]) if _MARK in table.column_names else table
+
+
+def _read_score(cache: Cache, key: str) -> Artifact:
+    try:
+        return cache.read(key)
+    except DamagedError as error:
+        raise StorageError(f"{error}; run the same command again: it will be computed anew") from None
+
+
+class SampleWriter:
+    """Writes the folder ``samples`` of a run beside the one that is there, and puts it in its place at the end.
+
+    As a context manager: after an error, what was there stays. One at a time for a run folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._place = folder / "samples"
+        self._experiment: str | None = None
+        self._open: dict[str, _Parts] = {}
+
+    def __enter__(self) -> Self:
+        for left in self._place.parent.glob(f".{self._place.name}.*"):  # of a writer that was killed
+            shutil.rmtree(left)
+        self._beside = self._hidden()
+        self._beside.mkdir(parents=True)
+        return self
+
+    def add(self, name: str, experiment: str, table: pa.Table) -> None:
+        """Add rows of an experiment to a table. The rows of an experiment come one after the other."""
+        if experiment != self._experiment:
+            self._close()
+            self._experiment = experiment
+        if name not in self._open:
+            self._open[name] = _Parts(self._beside / name / f"experiment={experiment}")
+        self._open[name].add(table.drop_columns(["experiment"]))
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self._close()
+                self._swap()
+        finally:
+            for parts in self._open.values():
+                parts.abandon()
+            shutil.rmtree(self._beside, ignore_errors=True)
+
+    def _hidden(self) -> Path:
+        return self._place.with_name(f".{self._place.name}.{uuid.uuid4().hex[:8]}")
+
+    def _close(self) -> None:
+        for parts in self._open.values():
+            parts.close()
+        self._open = {}
+
+    def _swap(self) -> None:
+        """Whole tables change places with whole tables: no reader sees parts of two writes beside each other."""
+        old = self._hidden()
+        if self._place.exists():
+            os.replace(self._place, old)
+        os.replace(self._beside, self._place)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+class _Parts:
+    """The rows of one table of one experiment, as files ``part-00000.parquet`` and so on.
+
+    Rows wait until they fill a row group. A file ends where it is full, and where a table comes with a column that the
+    tables before it did not have.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True)
+        self._folder = folder
+        self._schema = pa.schema([])
+        self._waiting: list[pa.Table] = []
+        self._file: pq.ParquetWriter | None = None
+        self._files = self._rows = 0
+
+    def add(self, table: pa.Table) -> None:
+        """Add rows, whose row group ends before them if they do not fit into it."""
+        rows, size = (sum(w) for w in zip((table.num_rows, table.nbytes), *self._sizes(), strict=True))
+        if rows > GROUP_ROWS or size > GROUP_BYTES:
+            self._flush()
+        schema = pa.unify_schemas([self._schema, table.schema.remove_metadata()], promote_options="permissive")
+        if schema != self._schema:
+            self._flush()
+            self._end_file()
+            self._schema = schema
+        self._waiting.append(table)
+
+    def _sizes(self) -> list[tuple[int, int]]:
+        return [(t.num_rows, t.nbytes) for t in self._waiting]
+
+    def close(self) -> None:
+        """Write what waits, and end the last file."""
+        self._flush()
+        self._end_file()
+
+    def abandon(self) -> None:
+        """Let go of the file, whatever has become of it."""
+        with contextlib.suppress(OSError):
+            self._end_file()
+
+    def _flush(self) -> None:
+        if not self._waiting:
+            return
+        table = pa.concat_tables([self._schema.empty_table(), *self._waiting], promote_options="permissive")
+        table = table.combine_chunks()
+        self._waiting = []
+        if self._rows and self._rows + table.num_rows > PART_ROWS:
+            self._end_file()
+        if self._file is None:
+            self._file = pq.ParquetWriter(self._folder / f"part-{self._files:05d}.parquet", self._schema)
+            self._files += 1
+        rows = max(1, min(GROUP_ROWS, GROUP_BYTES * table.num_rows // max(1, table.nbytes)))
+        self._file.write_table(table, row_group_size=rows)
+        self._rows += table.num_rows
+
+    def _end_file(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        self._file, self._rows = None, 0
