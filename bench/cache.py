@@ -2,8 +2,11 @@
 
 An artifact is a folder ``<root>/<key[:2]>/<key>/`` with ``tensors.safetensors`` (arrays), ``<name>.npy`` (images that
 were written piece by piece and are mapped, not loaded, when they are read), ``<name>.parquet`` (tables) and, last,
-``manifest.json`` (checksums, who made it, seconds, memory). A folder without a valid manifest does
-not exist; a damaged one is removed and made again.
+``manifest.json`` (checksums of the files and of itself, who made it, seconds, memory). A folder without a valid
+manifest does not exist; a damaged one is removed and made again. The time of the folder is that of its last use.
+
+A process may be killed at any moment. A power cut may take an artifact that was not on the disk yet, but what it leaves
+of one does not match its checksums; what took a second or more to make is on the disk once it is stored.
 """
 
 from __future__ import annotations
@@ -33,7 +36,9 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 TENSORS = "tensors.safetensors"
 _PIECE = 256  # images that are decoded and written at a time
-_REQUIRED = {"files", "facts", "seconds", "peak_mb", "device"}
+_AT_ONCE = 1 << 20  # bytes of a file that is read once: checked, and used from memory
+_FLUSHED_S = 1.0  # artifacts that took as long to make are flushed to the disk
+_REQUIRED = {"key", "files", "facts", "seconds", "peak_mb", "device"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,54 +87,57 @@ class Cache:
     def manifest(self, key: str) -> dict[str, Any] | None:
         """The manifest of a complete artifact, or none. Its files are not verified here."""
         try:
-            manifest = json.loads((self.folder(key) / MANIFEST).read_text(encoding="utf-8"))
+            manifest = json.loads((self.folder(key) / MANIFEST).read_bytes())
+            known = isinstance(manifest, dict) and set(manifest) >= _REQUIRED and isinstance(manifest["files"], dict)
+            sound = known and manifest["files"] and manifest["key"] == key and manifest == _signed(manifest)
+            return manifest if sound else None
         except (OSError, ValueError):
             return None  # missing or unreadable: the stage is made again, and `write` replaces the folder
-        known = isinstance(manifest, dict) and set(manifest) >= _REQUIRED and isinstance(manifest["files"], dict)
-        return manifest if known and manifest["files"] else None
+
+    def check(self, key: str) -> dict[str, Any]:
+        """The manifest after comparing every file with its checksum; `DamagedError` says what is wrong."""
+        manifest = self._complete(key)
+        for name, digest in manifest["files"].items():
+            _checked(self.folder(key) / name, digest)
+        return manifest
 
     def verify(self, key: str) -> dict[str, Any]:
-        """The manifest after comparing every file with its checksum; `DamagedError` says what is wrong."""
-        manifest = self.manifest(key)
-        if manifest is None:
-            raise DamagedError(f"{self.folder(key)}: no readable manifest")
-        for name, digest in manifest["files"].items():
-            path = self.folder(key) / name
-            try:
-                found = _sha256(path)
-            except OSError as error:
-                raise DamagedError(f"{path}: {error.strerror}") from None
-            if found != digest:
-                raise DamagedError(f"{path}: its contents do not match the manifest")
+        """As `check`, for someone who is going to use the artifact."""
+        manifest = self.check(key)
+        self._note_use(key)
         return manifest
 
     def read(self, key: str) -> Artifact:
         """A verified artifact."""
         import numpy as np
+        import pyarrow as pa
         import pyarrow.parquet as pq
-        from safetensors.numpy import load_file
+        from safetensors.numpy import load, load_file
 
-        manifest = self.verify(key)
-        folder = self.folder(key)
-        names = list(manifest["files"])
-        loaded = load_file(folder / TENSORS) if TENSORS in names else {}
-        streamed = [n for n in names if n.endswith(".npy")]
-        mapped = {n.removesuffix(".npy"): np.load(folder / n, mmap_mode="r", allow_pickle=False) for n in streamed}
-        return Artifact(
-            tensors={**loaded, **mapped},
-            tables={n.removesuffix(".parquet"): pq.read_table(folder / n) for n in names if n.endswith(".parquet")},
-            facts=manifest["facts"],
-        )
+        manifest = self._complete(key)
+        tensors: dict[str, NDArray[np.generic]] = {}
+        tables: dict[str, pa.Table] = {}
+        for name, digest in manifest["files"].items():
+            path = self.folder(key) / name
+            contents = _checked(path, digest)
+            if path.suffix == ".npy":
+                tensors[path.stem] = np.load(path, mmap_mode="r", allow_pickle=False)
+            elif path.suffix == ".parquet":
+                source = path if contents is None else pa.BufferReader(contents)
+                tables[path.stem] = pq.ParquetFile(source).read(use_threads=False)
+            else:
+                tensors |= load_file(path) if contents is None else load(contents)
+        self._note_use(key)
+        return Artifact(tensors=tensors, tables=tables, facts=manifest["facts"])
 
     def write(self, key: str, artifact: Artifact, about: Mapping[str, Any]) -> None:
         """Store an artifact; it appears complete or not at all. ``about`` goes into the manifest."""
         import numpy as np
-        import pyarrow.parquet as pq
         from safetensors import SafetensorError
         from safetensors.numpy import save_file
 
         target = self.folder(key)
-        beside = self.root / "tmp" / f"{key[:16]}-{uuid.uuid4().hex[:8]}"
+        beside = self.root / "tmp" / f"{key}-{uuid.uuid4().hex[:8]}"
         try:
             beside.mkdir(parents=True)
             for name, images in artifact.streams.items():
@@ -137,19 +145,36 @@ class Cache:
             if artifact.tensors or not (artifact.tables or artifact.streams):  # nothing learnt is an artifact too
                 save_file({k: np.asarray(v, order="C") for k, v in artifact.tensors.items()}, beside / TENSORS)
             for name, table in artifact.tables.items():
-                pq.write_table(table, beside / f"{name}.parquet")
-            files = {p.name: _sha256(p) for p in sorted(beside.iterdir())}
-            manifest = {**about, "key": key, "facts": dict(artifact.facts), "files": files}
-            write_atomically(beside / MANIFEST, json.dumps(manifest, indent=1, allow_nan=False))
+                _write_table(beside / f"{name}.parquet", table)
+            files = {path.name: _sha256(path) for path in sorted(beside.iterdir())}
+            manifest = _signed({**about, "key": key, "facts": dict(artifact.facts), "files": files})
+            (beside / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+            flush = about["seconds"] >= _FLUSHED_S
+            for path in beside.iterdir() if flush else ():
+                _flush(path)
             target.parent.mkdir(parents=True, exist_ok=True)
             if target.exists():
                 self.discard(key)
             os.replace(beside, target)
+            for path in (target, target.parent) if flush else ():
+                with contextlib.suppress(OSError):  # not every file system can do this
+                    _flush(path)
         except (OSError, SafetensorError) as error:  # safetensors has its own name for a full disk
             reason = getattr(error, "strerror", None) or error
             raise StorageError(f"{self.root}: cannot store an artifact: {reason}") from None
         finally:
             shutil.rmtree(beside, ignore_errors=True)
+
+    def _complete(self, key: str) -> dict[str, Any]:
+        manifest = self.manifest(key)
+        if manifest is None:
+            raise DamagedError(f"{self.folder(key)}: no readable manifest")
+        return manifest
+
+    def _note_use(self, key: str) -> None:
+        """Remember when an artifact was used last; a cache that cannot be written is as good to read."""
+        with contextlib.suppress(OSError):
+            os.utime(self.folder(key))
 
     def note_progress(self, key: str, note: Note) -> None:
         """Say how much of a stage is done, for `progress`. Nobody depends on it, so failures are left alone."""
@@ -201,9 +226,51 @@ class Cache:
             )
 
 
+def _signed(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """A manifest with the checksum of everything else in it."""
+    others = {name: value for name, value in manifest.items() if name != "sha256"}
+    text = json.dumps(others, allow_nan=False)
+    return {**others, "sha256": hashlib.sha256(text.encode()).hexdigest()}
+
+
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _checked(path: Path, digest: str) -> bytes | None:
+    """Compare a file with its checksum, or `DamagedError`; returned are the contents of a small one."""
+    contents = None
+    try:
+        if path.stat().st_size <= _AT_ONCE:
+            contents = path.read_bytes()
+            found = hashlib.sha256(contents).hexdigest()
+        else:
+            found = _sha256(path)
+    except OSError as error:
+        raise DamagedError(f"{path}: {error.strerror}") from None
+    if found != digest:
+        raise DamagedError(f"{path}: its contents do not match the manifest")
+    return contents
+
+
+def _flush(path: Path) -> None:
+    """See to it that a file or folder is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_table(path: Path, table: pa.Table) -> None:
+    """By way of memory, which is quicker for the small tables of most artifacts."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    written = pa.BufferOutputStream()
+    pq.write_table(table, written)
+    path.write_bytes(written.getvalue())
 
 
 def _write_stream(path: Path, images: LazyImages) -> None:

@@ -49,11 +49,11 @@ def file_sha256(path: Path) -> str:
 
 def package_versions() -> dict[str, str]:
     """Installed versions of the packages that results depend on; ``missing`` where one is not installed."""
-    return dict(_installed())
+    return dict(_versions(PACKAGES))
 
 
 @functools.cache
-def _installed() -> dict[str, str]:
+def _versions(names: tuple[str, ...]) -> dict[str, str]:
     """Looked up once: reading the metadata of packages takes longer than a small stage."""
 
     def one(name: str) -> str:
@@ -62,7 +62,7 @@ def _installed() -> dict[str, str]:
         except PackageNotFoundError:
             return "missing"
 
-    return {name: one(name) for name in PACKAGES}
+    return {name: one(name) for name in names}
 
 
 @functools.cache

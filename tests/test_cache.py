@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from bench.cache import MANIFEST, TENSORS, Artifact, Cache, DamagedError, write_atomically
+from bench.cache import MANIFEST, TENSORS, Artifact, Cache, DamagedError, Note, write_atomically
 from bench.errors import StorageError
 
 KEY = "ab" + 62 * "0"
@@ -124,13 +125,70 @@ def test_a_damaged_manifest_is_no_manifest(cache: Cache, text: str | None) -> No
         cache.read(KEY)
 
 
-def test_a_manifest_with_another_checksum_is_damage(cache: Cache) -> None:
+def test_a_manifest_that_says_something_else_is_damage(cache: Cache) -> None:
     path = cache.folder(KEY) / MANIFEST
     manifest = json.loads(path.read_text())
-    manifest["files"][TENSORS] = 64 * "0"
+    for changed in ({"files": {TENSORS: 64 * "0"}}, {"facts": {}}, {"seconds": 1.6}, {"sha256": 64 * "0"}, {"x": 1}):
+        path.write_text(json.dumps(manifest | changed))
+        with pytest.raises(DamagedError, match="no readable manifest"):
+            cache.read(KEY)
     path.write_text(json.dumps(manifest))
-    with pytest.raises(DamagedError, match="do not match"):
+    assert cache.read(KEY).facts == {"variant": "number 1"}
+
+
+def test_every_flipped_byte_of_the_manifest_is_noticed(cache: Cache) -> None:
+    path = cache.folder(KEY) / MANIFEST
+    data = path.read_bytes()
+    whole = cache.manifest(KEY)
+    for i in range(len(data)):
+        for flip in (0x01, 0x10):
+            path.write_bytes(data[:i] + bytes([data[i] ^ flip]) + data[i + 1 :])
+            assert cache.manifest(KEY) in (None, whole), i  # white space may become other white space
+
+
+def test_an_artifact_in_the_place_of_another_is_damage(cache: Cache) -> None:
+    other = "ab" + 62 * "1"
+    cache.folder(KEY).rename(cache.folder(other))
+    with pytest.raises(DamagedError, match="no readable manifest"):
+        cache.read(other)
+
+
+def test_large_files_are_the_same_as_small_ones(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.cache._AT_ONCE", 0)
+    test_what_is_read_is_what_was_written(cache)
+    path = cache.folder(KEY) / "rows.parquet"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(DamagedError, match=r"rows\.parquet"):
         cache.read(KEY)
+
+
+@pytest.mark.parametrize("look", ["read", "verify", "check"])
+def test_use_is_remembered(cache: Cache, look: str) -> None:
+    folder = cache.folder(KEY)
+    before = (folder / MANIFEST).stat().st_mtime_ns
+    os.utime(folder, (1000, 1000))
+    getattr(cache, look)(KEY)
+    assert (folder.stat().st_mtime > 1000) == (look != "check")
+    assert (folder / MANIFEST).stat().st_mtime_ns == before
+
+
+def test_a_cache_that_cannot_be_written_can_be_read(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(os, "utime", refuse)
+    assert cache.read(KEY).facts == {"variant": "number 1"}
+    assert cache.verify(KEY) == cache.check(KEY)
+
+
+@pytest.mark.parametrize(("seconds", "flushed"), [(0.9, False), (1.0, True)])
+def test_what_took_long_is_flushed(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch, seconds: float, flushed: bool
+) -> None:
+    seen = []
+    monkeypatch.setattr("bench.cache._flush", lambda path: seen.append(path.name))
+    cache.write(KEY, artifact(2), {**ABOUT, "seconds": seconds})
+    assert set(seen) == ({MANIFEST, TENSORS, "rows.parquet", KEY, KEY[:2]} if flushed else set())
 
 
 def test_a_writer_that_fails_half_way_leaves_nothing(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,21 +258,22 @@ def test_an_artifact_may_be_empty(cache: Cache) -> None:
 
 
 def test_progress_is_a_note_that_nobody_depends_on(cache: Cache) -> None:
-    assert cache.progress(KEY) == 0
+    assert cache.progress(KEY) is None
     cache.forget_progress(KEY)
-    for share, shown in ((0.25, 0.25), (1 / 3, 0.3333), (7.0, 1.0), (-1.0, 0.0), (float("nan"), 0.0)):
-        cache.note_progress(KEY, share)
-        assert cache.progress(KEY) == shown
-    (cache.root / "progress" / KEY).write_text("much")
-    assert cache.progress(KEY) == 0
+    for share, shown in ((0.25, 0.25), (7.0, 1.0), (-1.0, 0.0), (float("nan"), 0.0)):
+        cache.note_progress(KEY, Note(share=share, worker="here:1", since=2.5))
+        assert cache.progress(KEY) == Note(share=shown, worker="here:1", since=2.5)
+    for text in ("", "much", "{", "[]", "0.5", "{}", '{"share": "x", "worker": "", "since": 0}', '{"share": 1}'):
+        (cache.root / "progress" / KEY).write_text(text)
+        assert cache.progress(KEY) is None, text
     cache.forget_progress(KEY)
     assert list((cache.root / "progress").iterdir()) == []
 
 
 def test_progress_that_cannot_be_noted_stops_nobody(cache: Cache) -> None:
     (cache.root / "progress").write_text("in the way")
-    cache.note_progress(KEY, 0.5)
-    assert cache.progress(KEY) == 0
+    cache.note_progress(KEY, Note(share=0.5, worker="here:1", since=2.5))
+    assert cache.progress(KEY) is None
     cache.forget_progress(KEY)
 
 
