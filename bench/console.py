@@ -142,7 +142,7 @@ class Progress:
 def show_plan(plan: Plan, cache: Cache) -> None:
     """``bench plan``."""
     stages = plan.stages.values()
-    missing = list(missing_stages(plan, cache, {}, lambda event: None).values())
+    missing = missing_stages(plan, cache, {}, lambda event: None)
     skipped = [c for c in plan.cells if c.skip]
     out.print(f"suite {plan.suite.name} ({plan.suite.path}), device {plan.device}, seed {plan.suite.seed}")
     merged = plan.requested - len(plan.cells)
@@ -155,7 +155,7 @@ def show_plan(plan: Plan, cache: Cache) -> None:
         column.justify = "right"
     for kind in dict.fromkeys(s.kind for s in stages):
         mine = [s for s in stages if s.kind == kind]
-        todo = [s for s in mine if s in missing]
+        todo = [s for s in mine if s.key in missing]
         table.add_row(
             kind, str(len(mine)), str(len(mine) - len(todo)), str(len(todo)),
             duration(sum(s.cost for s in todo)), f"{sum(s.size for s in todo) / 1e6:.0f} MB",
@@ -164,7 +164,7 @@ def show_plan(plan: Plan, cache: Cache) -> None:
     uses = plan.uses()
     shared = sum(count > 1 for count in uses.values())
     out.print(f"{shared} of {len(plan.stages)} stages serve several cells; unshared there would be {uses.total()}")
-    cost, size = sum(s.cost for s in missing), sum(s.size for s in missing)
+    cost, size = sum(s.cost for s in missing.values()), sum(s.size for s in missing.values())
     out.print(
         f"to compute: {len(missing)} of {len(plan.stages)} stages (the others are cached or not needed), "
         f"about {duration(cost)} of one core, {size / 1e6:.0f} MB of disk"

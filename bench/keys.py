@@ -44,6 +44,11 @@ def digest_of(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def joined_digest(*parts: str) -> str:
+    """sha256 of texts without line breaks, in order: of digests, names and numbers."""
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
 def scoped_seed(suite_seed: int, *scope: object) -> int:
     """The seed of a named scope: the first 8 bytes of the sha256 of the suite's seed and the scope's names."""
     text = "/".join(str(part) for part in (suite_seed, *scope))

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import hashlib
 import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from bench.errors import PluginError
-from bench.graph import Graph, Instances, Point, uses_features
-from bench.hookspecs import Attack, Dataset, Defense
-from bench.keys import digest_of
+from bench.graph import Graph
+from bench.hookspecs import Attack, Defense
+from bench.instances import Client, Instances, Point, Splits
+from bench.keys import digest_of, joined_digest
 from bench.limits import Limits
+from bench.paths import Paths
 from bench.plugins import Registry
+from bench.remembered import remembered
 from bench.suite import Experiment, Suite
 from bench.types import Cell, Component, Stage
 
@@ -64,200 +70,284 @@ def make_plan(
     ``timeout_s``: the time limit of every stage, whatever the suite and plugins say."""
     plan = Plan(suite=suite, device=device)
     limits = Limits(timeout_s=timeout_s, stage_timeout_s=suite.stage_timeout_s, stage_memory_mb=suite.stage_memory_mb)
-    planner = _Planner(plan, registry, costs or {}, limits)
-    for experiment in suite.experiments:
-        seen: set[tuple[str | int, ...]] = set()
-        for point in _points(experiment):
-            plan.requested += 1
-            point = planner.with_own_parameters(planner.without_ignored_axes(experiment, point))
-            if point.labels not in seen:
-                seen.add(point.labels)
-                plan.cells.append(planner.cell(experiment, point))
+    graph = Graph(plan.stages, Instances(registry), suite=suite, device=device, costs=costs or {}, limits=limits)
+    with _no_collection():
+        for experiment in suite.experiments:
+            planner = _Planner(experiment, graph)
+            plan.cells += map(planner.cell, planner.points())
+            plan.requested += planner.requested
     return plan
 
 
-def _points(experiment: Experiment) -> Iterator[Point]:
-    axes = itertools.product(
-        experiment.datasets,
-        experiment.defenses,
-        experiment.authorised,
-        experiment.attacks,
-        experiment.evaluated,
-        range(experiment.repeats),
-    )
-    for dataset, defense, authorised, attack, evaluated, repeat in axes:
-        yield Point(dataset, authorised, defense, attack, evaluated, repeat)
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """A large plan is a million objects that all stay: looking for garbage among them takes 40 % of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+class _Adversary(NamedTuple):
+    """What a cell says of its attack, and of the one before it."""
+
+    threat: str
+    outputs: str
+    leaky: bool
 
 
 class _Planner:
-    """Turns the points of experiments into cells."""
+    """Turns the points of one experiment into cells.
 
-    def __init__(self, plan: Plan, registry: Registry, costs: Mapping[str, float], limits: Limits) -> None:
-        self.plan = plan
-        self.instances = Instances(registry)
-        self.graph = Graph(
-            plan.stages, self.instances, suite=plan.suite, device=plan.device, costs=costs, limits=limits
-        )
+    What decides about a point is asked of the few parties that it depends on, so that it is asked once for them.
+    """
 
-    def needs_model(self, experiment: Experiment, point: Point) -> bool:
+    def __init__(self, experiment: Experiment, graph: Graph) -> None:
+        self.experiment = experiment
+        self.instances = graph.instances
+        self.splits = Splits(experiment, graph.instances)
+        self.paths = Paths(experiment, graph, self.splits)
+        self.requested = 0
+        asked: list[object] = [experiment.name, experiment.table]
+        asked += [experiment.kappa, experiment.fmr, experiment.threshold]
+        asked += [graph.suite_seed, experiment.pairs, experiment.upload, experiment.split]
+        asked += [list(experiment.noise_levels), experiment.auxiliary, list(experiment.figures)]
+        self.digest = digest_of(asked)
+
+    # ---- axes ----------------------------------------------------------------------------------------------------
+
+    def points(self) -> Iterator[Point]:
+        """The combinations of the axes that differ in something that takes part in them."""
+        e = self.experiment
+        axes = (e.datasets, e.defenses, e.authorised, e.attacks, e.evaluated, range(e.repeats))
+        seen: set[Point] = set()
+        for dataset, defense, authorised, attack, evaluated, repeat in itertools.product(*axes):
+            self.requested += 1
+            models = authorised if self.takes_models(defense, attack) else ()
+            client = Client(dataset, models, self.with_own_parameters(defense, models), repeat)
+            point = Point(client, attack, evaluated if self.is_judged(attack) else None)
+            if point not in seen:
+                seen.add(point)
+                yield point
+
+    @remembered
+    def takes_models(self, defense: Component, attack: Component) -> bool:
+        """Whether authorised models take part; where they do not, a cell is the same for all of them."""
+        return self.instances.knows_models(defense) or self.needs_model(attack)
+
+    @remembered
+    def needs_model(self, attack: Component) -> bool:
         """Whether features of an authorised model take part, whatever the defense."""
-        first: Attack = self.instances.of(point.attack.via or point.attack)
-        return experiment.upload == "features" or uses_features(first)
+        return self.experiment.upload == "features" or self.instances.uses_features(attack.via or attack)
 
-    def without_ignored_axes(self, experiment: Experiment, point: Point) -> Point:
-        """What no model takes part in is the same for every authorised set, and what no model evaluates for every
-        evaluated one: keep one such point."""
-        if not self.instances.knows_models(point.defense) and not self.needs_model(experiment, point):
-            point = replace(point, authorised=())
-        attack: Attack = self.instances.of(point.attack)
-        if attack.outputs == "attributes" and not experiment.noise_levels:
-            point = replace(point, evaluated=None)
-        return point
+    @remembered
+    def is_judged(self, attack: Component) -> bool:
+        """Whether an evaluated model takes part; where it does not, a cell is the same for all of them."""
+        return self.instances.of(attack).outputs != "attributes" or bool(self.experiment.noise_levels)
 
-    def with_own_parameters(self, point: Point) -> Point:
-        """A defense with the parameters that the suite gives it for these authorised models."""
-        other = point.defense.on_stand_ins
-        synthetic = any(self.instances.of(model).synthetic for model in point.authorised)
-        return replace(point, defense=other) if other and synthetic else point
+    @remembered
+    def with_own_parameters(self, defense: Component, authorised: tuple[Component, ...]) -> Component:
+        """The defense with the parameters that the suite gives it for these authorised models."""
+        synthetic = any(self.instances.of(model).synthetic for model in authorised)
+        return defense.on_stand_ins if defense.on_stand_ins and synthetic else defense
 
-    def cell(self, experiment: Experiment, point: Point) -> Cell:
+    # ---- cells ---------------------------------------------------------------------------------------------------
+
+    def cell(self, point: Point) -> Cell:
         """One cell, skipped with a reason or with its stages in the graph."""
-        attack: Attack = self.instances.of(point.attack)
-        first: Attack = self.instances.of(point.attack.via or point.attack)
-        skip = self.reason_to_skip(experiment, point)
-        identity: list[object] = [experiment.name, experiment.table, experiment.kappa, experiment.fmr]
-        identity += [experiment.threshold]
-        identity += [self.plan.suite.seed, experiment.pairs, point.repeat, experiment.upload, experiment.split]
-        identity += [list(experiment.noise_levels), experiment.auxiliary, list(experiment.figures)]
-        identity += [point.dataset, list(point.authorised), point.defense, point.attack, point.evaluated]
-        threats = [first.threat, attack.threat] if point.attack.via else [attack.threat]
+        (dataset, authorised, defense, repeat), attack, evaluated = point
+        adversary = self.adversary(attack)
+        skip = self.reason_to_skip(point)
+        called = self.instances.called
+        models = "+".join(map(called, authorised))
+        judge = called(evaluated) if evaluated else ""
+        identity = (called(dataset), models, called(defense), called(attack), judge, str(repeat))
         return Cell(
-            id=digest_of([*identity, *point.labels])[:16],
-            experiment=experiment.name,
-            table=experiment.table,
-            dataset=point.dataset,
-            authorised=point.authorised,
-            defense=point.defense,
-            attack=point.attack,
-            evaluated=point.evaluated,
-            repeat=point.repeat,
-            pairs=experiment.pairs,
-            kappa=experiment.kappa,
-            threat="; then: ".join(threats),
-            upload=self._upload(experiment, point, skip),
-            outputs=attack.outputs,
-            leaky=first.trains_on == "evaluated",
+            id=joined_digest(self.digest, *identity)[:16],
+            experiment=self.experiment.name,
+            table=self.experiment.table,
+            dataset=dataset,
+            authorised=authorised,
+            defense=defense,
+            attack=attack,
+            evaluated=evaluated,
+            repeat=repeat,
+            pairs=self.experiment.pairs,
+            kappa=self.experiment.kappa,
+            threat=adversary.threat,
+            upload=self.upload(authorised, skipped=skip is not None),
+            outputs=adversary.outputs,
+            leaky=adversary.leaky,
             skip=skip,
-            stages=() if skip else self.graph.scores(experiment, point),
+            stages=() if skip else self.paths.scores(point),
         )
 
-    def _upload(self, experiment: Experiment, point: Point, skip: str | None) -> str:
-        if experiment.upload == "images":
+    @remembered
+    def adversary(self, attack: Component) -> _Adversary:
+        """What cells say of an attack."""
+        instance: Attack = self.instances.of(attack)
+        first: Attack = self.instances.of(attack.via or attack)
+        threat = f"{first.threat}; then: {instance.threat}" if attack.via else instance.threat
+        return _Adversary(threat, instance.outputs, first.trains_on == "evaluated")
+
+    @remembered
+    def upload(self, authorised: tuple[Component, ...], *, skipped: bool) -> str:
+        """What leaves the client, in words."""
+        if self.experiment.upload == "images":
             return "images"
-        splits = [experiment.split] if skip else self.instances.uploaded(experiment, point)
+        splits = [self.experiment.split] if skipped else self.splits.uploaded(authorised)
         return f"features at {'+'.join(splits)}"
 
-    def reason_to_skip(self, experiment: Experiment, point: Point) -> str | None:
-        """Why the combination makes no sense: declared needs joined with declared capabilities; none if it does."""
-        defense: Defense = self.instances.of(point.defense)
-        dataset: Dataset = self.instances.of(point.dataset)
-        name = point.defense.label
-        if missing := sorted(defense.needs - SUPPLIED):
-            return f"{name} needs {', '.join(missing)}, which this version of bench cannot supply"
-        for component in (*point.authorised, *([point.evaluated] if point.evaluated else [])):
-            size = self.instances.of(component).input_size
-            if size != dataset.image_size:
-                found = "x".join(map(str, dataset.image_size))
-                return f"{component.label} takes {'x'.join(map(str, size))} images, {point.dataset.label} has {found}"
-        if reason := self._missing_splits(point, defense):
-            return reason
-        try:
-            defense.check_authorised(len(point.authorised))
-        except ValueError as error:
-            return f"{name}: {error}"
-        return self._impossible_attack(experiment, point, defense)
+    # ---- reasons to skip -----------------------------------------------------------------------------------------
 
-    def _impossible_attack(self, experiment: Experiment, point: Point, defense: Defense) -> str | None:
-        """Why the attack cannot work on what is uploaded."""
-        attack: Attack = self.instances.of(point.attack)
-        first: Attack = self.instances.of(point.attack.via or point.attack)
-        label = (point.attack.via or point.attack).label
-        sent = ", ".join(sorted(defense.sends))
-        if attack.synthetic and not self.instances.of(point.dataset).synthetic:
-            return (
-                f"{point.attack.label} learnt from generated faces and knows nothing of those of {point.dataset.label}"
-            )
-        if experiment.upload == "images" and "image" not in defense.sends:
-            return f"{point.defense.label} sends only {sent}, and images are uploaded here"
-        if experiment.upload == "features" and not defense.sends & {"image", "feature"}:
-            return f"{point.defense.label} sends only {sent}, and features are uploaded here"
-        if experiment.auxiliary and first.trains_on not in ("nothing", "evaluated"):
-            there, here = (self.instances.of(c).image_size for c in (experiment.auxiliary, point.dataset))
-            if there != here:
-                sizes = f"{'x'.join(map(str, there))} images, {point.dataset.label} has {'x'.join(map(str, here))}"
-                return f"{label} learns from {experiment.auxiliary.label}, which has {sizes}"
-        if reason := self._scored_people(experiment, point, first, defense):
-            return reason
-        if self.needs_model(experiment, point):
-            if len(point.authorised) != 1:
-                return f"features are those of one authorised model; {len(point.authorised)} are authorised"
-            try:
-                self.instances.uploaded(experiment, point)
-                self.instances.attacked(experiment, point)
-            except ValueError as error:
-                return str(error)
-        if attack.trains_on != "nothing" and attack.outputs != "images":
-            return (
-                f"{point.attack.label} outputs {attack.outputs} and learns; only attacks that output images can learn"
-            )
-        recognises = attack.outputs == "recognition" or (attack.outputs == "attributes" and experiment.noise_levels)
-        if experiment.upload == "features" and recognises:
-            if (point.authorised[0].name, point.authorised[0].params) != _identity_of(point.evaluated):
-                return "features of one model mean nothing to another: reconstruct images first (paper, section 4.1.1)"
-            if attack.outputs == "recognition":
-                return None
-        if experiment.upload == "features" and "images" in first.sees:
-            return f"{label} must see images, and features are uploaded here"
+    def reason_to_skip(self, point: Point) -> str | None:
+        """Why the combination makes no sense: declared needs joined with declared capabilities; none if it does."""
+        (dataset, authorised, defense, _), attack, evaluated = point
+        return (
+            self.unmet_needs(dataset, authorised, defense)
+            or (self.wrong_size(evaluated, dataset) if evaluated else None)
+            or self.impossible_attack(dataset, authorised, defense, attack)
+            or (self.strange_features(authorised, attack, evaluated) if evaluated else None)
+        )
+
+    @remembered
+    def wrong_size(self, model: Component, dataset: Component) -> str | None:
+        """Why a model cannot see the images of a data set."""
+        wanted, there = self.instances.of(model).input_size, self.instances.of(dataset).image_size
+        if wanted == there:
+            return None
+        return f"{model.label} takes {_size(wanted)} images, {dataset.label} has {_size(there)}"
+
+    @remembered
+    def unmet_needs(self, dataset: Component, authorised: tuple[Component, ...], defense: Component) -> str | None:
+        """Why a defense cannot work on the images of a data set for these models."""
+        instance: Defense = self.instances.of(defense)
+        if missing := sorted(instance.needs - SUPPLIED):
+            return f"{defense.label} needs {', '.join(missing)}, which this version of bench cannot supply"
+        for model in authorised:
+            if reason := self.wrong_size(model, dataset) or self.missing_splits(defense, model):
+                return reason
+        try:
+            instance.check_authorised(len(authorised))
+        except ValueError as error:
+            return f"{defense.label}: {error}"
         return None
 
-    def _scored_people(self, experiment: Experiment, point: Point, first: Attack, defense: Defense) -> str | None:
-        """Why an attack or defense that learns would learn from people who are scored; none if it does not."""
+    @remembered
+    def missing_splits(self, defense: Component, model: Component) -> str | None:
+        """Why a defense that needs a shallow model cannot use this one."""
+        instance: Defense = self.instances.of(defense)
+        if "shallow" not in instance.needs:
+            return None
+        splits = tuple(self.instances.of(model).splits)
+        if not splits:
+            return f"{defense.label} needs a shallow model, and {model.label} has no named split points"
+        try:
+            instance.splits(splits)
+        except ValueError as error:
+            return f"{defense.label} with {model.label}: {error}"
+        except Exception as error:
+            where = f"defense {defense.label} with {model.label}"
+            raise PluginError(f"{where}: splits() failed with {type(error).__name__}: {error}") from error
+        return None
+
+    @remembered
+    def impossible_attack(
+        self, dataset: Component, authorised: tuple[Component, ...], defense: Component, attack: Component
+    ) -> str | None:
+        """Why the attack cannot work on what is uploaded."""
+        return (
+            self.unknown_faces(dataset, attack)
+            or self.unsent(defense)
+            or self.scored_people(dataset, defense, attack)
+            or (self.missing_features(authorised, attack) if self.needs_model(attack) else None)
+            or self.impossible_role(attack)
+        )
+
+    @remembered
+    def unknown_faces(self, dataset: Component, attack: Component) -> str | None:
+        """Why an attack knows nothing of such faces."""
+        if self.instances.of(attack).synthetic and not self.instances.of(dataset).synthetic:
+            return f"{attack.label} learnt from generated faces and knows nothing of those of {dataset.label}"
+        return None
+
+    @remembered
+    def unsent(self, defense: Component) -> str | None:
+        """Why a defense does not send what is uploaded."""
+        sends, upload = self.instances.of(defense).sends, self.experiment.upload
+        if sends & ({"image"} if upload == "images" else {"image", "feature"}):
+            return None
+        return f"{defense.label} sends only {', '.join(sorted(sends))}, and {upload} are uploaded here"
+
+    @remembered
+    def scored_people(self, dataset: Component, defense: Component, attack: Component) -> str | None:
+        """Why what an attack or defense learns from is of another size, or shows people who are scored."""
+        first = attack.via or attack
+        auxiliary = self.experiment.auxiliary
+        trains_on = self.instances.of(first).trains_on
+        if auxiliary and trains_on not in ("nothing", "evaluated"):
+            there, here = (self.instances.of(c).image_size for c in (auxiliary, dataset))
+            if there != here:
+                sizes = f"{_size(there)} images, {dataset.label} has {_size(here)}"
+                return f"{first.label} learns from {auxiliary.label}, which has {sizes}"
         learning = []
-        if first.trains_on in ("clean", "defense"):
-            learning.append(((point.attack.via or point.attack).label, experiment.auxiliary or point.dataset))
-        if "training" in defense.needs:
-            learning.append((point.defense.label, point.dataset))
-        most = self.instances.of(point.dataset).pairs_beside_auxiliary() if learning else None
-        for label, source in learning:
-            if _same_data(source, point.dataset) and most is not None and experiment.pairs > most:
+        if trains_on in ("clean", "defense"):
+            learning.append((first, auxiliary or dataset))
+        if "training" in self.instances.of(defense).needs:
+            learning.append((defense, dataset))
+        pairs, most = self.experiment.pairs, self.instances.of(dataset).pairs_beside_auxiliary() if learning else None
+        for learner, source in learning:
+            if _same_data(source, dataset) and most is not None and pairs > most:
                 return (
-                    f"{label} would learn from people of {point.dataset.label} who are scored: beside {most} pairs "
-                    f"there are others, beside {experiment.pairs} there are not; ask for fewer pairs or name another "
+                    f"{learner.label} would learn from people of {dataset.label} who are scored: beside {most} pairs "
+                    f"there are others, beside {pairs} there are not; ask for fewer pairs or name another "
                     "data set as auxiliary"
                 )
         return None
 
-    def _missing_splits(self, point: Point, defense: Defense) -> str | None:
-        if "shallow" not in defense.needs:
-            return None
-        for component in point.authorised:
-            splits = tuple(self.instances.of(component).splits)
-            if not splits:
-                return f"{point.defense.label} needs a shallow model, and {component.label} has no named split points"
-            try:
-                defense.splits(splits)
-            except ValueError as error:
-                return f"{point.defense.label} with {component.label}: {error}"
-            except Exception as error:
-                where = f"defense {point.defense.label} with {component.label}"
-                raise PluginError(f"{where}: splits() failed with {type(error).__name__}: {error}") from error
+    @remembered
+    def missing_features(self, authorised: tuple[Component, ...], attack: Component) -> str | None:
+        """Why the features that take part are not there."""
+        if len(authorised) != 1:
+            return f"features are those of one authorised model; {len(authorised)} are authorised"
+        try:
+            self.splits.uploaded(authorised)
+            self.splits.attacked(authorised, attack.via or attack)
+        except ValueError as error:
+            return str(error)
         return None
+
+    @remembered
+    def impossible_role(self, attack: Component) -> str | None:
+        """Why an attack cannot do what it declares."""
+        instance: Attack = self.instances.of(attack)
+        first = attack.via or attack
+        if instance.trains_on != "nothing" and instance.outputs != "images":
+            return f"{attack.label} outputs {instance.outputs} and learns; only attacks that output images can learn"
+        looks = instance.outputs != "recognition" and "images" in self.instances.of(first).sees
+        if looks and self.experiment.upload == "features":
+            return f"{first.label} must see images, and features are uploaded here"
+        return None
+
+    @remembered
+    def strange_features(
+        self, authorised: tuple[Component, ...], attack: Component, evaluated: Component
+    ) -> str | None:
+        """Why the evaluated model cannot recognise what is uploaded: features are those of another model."""
+        if self.experiment.upload == "images" or self.instances.of(attack).outputs == "images":
+            return None
+        if (authorised[0].name, authorised[0].params) == (evaluated.name, evaluated.params):
+            return None
+        return "features of one model mean nothing to another: reconstruct images first (paper, section 4.1.1)"
+
+
+def _size(size: tuple[int, int]) -> str:
+    return "x".join(map(str, size))
 
 
 def _same_data(a: Component, b: Component) -> bool:
     """Whether two data sets show the same people: they are read from the same files."""
     return (a.name, a.weights) == (b.name, b.weights)
-
-
-def _identity_of(model: Component | None) -> tuple[str, object] | None:
-    return (model.name, model.params) if model else None

@@ -133,9 +133,10 @@ class Origin:
     digest: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Component:
-    """One plugin with its parameters, as a suite asks for it.
+    """One plugin with its parameters, as a suite asks for it. What two of them mean is compared by their digests
+    (see `bench.keys`); ``==`` tells whether they are the same object.
 
     ``params`` are the effective ones (defaults filled in), ``passed`` those that the suite wrote, ``label`` the name
     shown in rows and reports, ``weights`` the sha256 of the weights file of a model or the fingerprint of a data set
@@ -157,7 +158,7 @@ class Component:
     because: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Cell:
     """One point of an experiment: one question with one answer.
 
@@ -193,7 +194,7 @@ class Cell:
         return tuple(c for c in found if c is not None)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Stage:
     """One unit of work of the graph. ``key`` is the content key (see `bench.plan`): same key, same artifact.
 

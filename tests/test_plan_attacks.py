@@ -187,16 +187,16 @@ def test_uploads_have_their_size(plan_of: PlanOf) -> None:
 @pytest.mark.parametrize(
     ("attack", "more", "splits", "uploaded"),
     [
-        ("toy-upsample", "", ["stem"], []),
-        ("toy-descent", "", ["block"], []),
-        ("toy-upsample", 'upload = "features"', ["block"], ["block"]),
-        ("toy-upsample", 'upload = "features"\nsplit = "stem"', ["stem"], ["stem"]),
-        ("toy-learner", 'upload = "features"\nsplit = "all"', ["stem", "block"], ["stem", "block"]),
-        ("toy-denoise", "", [], []),
+        ("toy-upsample", "", ("stem",), ()),
+        ("toy-descent", "", ("block",), ()),
+        ("toy-upsample", 'upload = "features"', ("block",), ("block",)),
+        ("toy-upsample", 'upload = "features"\nsplit = "stem"', ("stem",), ("stem",)),
+        ("toy-learner", 'upload = "features"\nsplit = "all"', ("stem", "block"), ("stem", "block")),
+        ("toy-denoise", "", (), ()),
     ],
 )
 def test_an_attack_works_on_what_it_can_have(
-    plan_of: PlanOf, attack: str, more: str, splits: list[str], uploaded: list[str]
+    plan_of: PlanOf, attack: str, more: str, splits: tuple[str, ...], uploaded: tuple[str, ...]
 ) -> None:
     stages = of_kind(plan_of(attack, more=more), "attack")
     assert stages
