@@ -99,6 +99,8 @@ BAD: dict[str, tuple[list[str], list[str]]] = {
     "too few pairs": (["run", "toy.toml", "--pairs", "1"], ["--pairs", "from 2 to 1000000", "1"]),
     "pairs of a wrong type": (["run", "toy.toml", "--pairs", "many"], ["--pairs", "many"]),
     "no workers": (["run", "toy.toml", "--workers", "0"], ["--workers", "0"]),
+    "a timeout that is no time": (["run", "toy.toml", "--timeout", "1x"], ["--timeout", "90s, 30m or 2h", "'1x'"]),
+    "a timeout of nothing": (["run", "toy.toml", "--timeout", "0s"], ["--timeout", "above 0", "'0s'"]),
     "unknown device": (["run", "toy.toml", "--device", "tpu"], ["--device", "tpu", "cuda"]),
     "out is a file": (["run", "toy.toml", "--out", "toy.toml"], ["--out", "toy.toml", "is a file"]),
     "out below a file": (["run", "toy.toml", "--out", "toy.toml/x"], ["toy.toml", "expected a folder", "--out"]),
@@ -154,6 +156,23 @@ def test_every_error_of_ours_is_a_message(monkeypatch: pytest.MonkeyPatch) -> No
     done = CliRunner().invoke(main, ["plugins"])
     assert done.exit_code == 2
     assert done.output == "error: line one\nline [two]\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("90s", 90), ("1.5m", 90), ("30m", 1800), ("2h", 7200), ("0.5", 0.5)]
+)
+def test_a_timeout_has_a_unit(
+    toy_installed: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, seconds: float
+) -> None:
+    given: list[float] = []
+
+    def stop(*args: Any) -> None:
+        given.append(args[-1])
+        raise BenchError("enough")
+
+    monkeypatch.setattr("bench.session.plan_suite", stop)
+    CliRunner().invoke(main, ["run", "toy.toml", "--timeout", text])
+    assert given == [seconds]
 
 
 def test_an_interruption_is_a_message(monkeypatch: pytest.MonkeyPatch) -> None:

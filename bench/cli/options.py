@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,20 @@ from bench.places import DATA, WEIGHTS, prepend
 
 if TYPE_CHECKING:
     from bench.session import Folders
+
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
+
+
+def _seconds(ctx: click.Context, param: click.Parameter, text: str | None) -> float | None:
+    """A time as a number of seconds or with a unit, in seconds."""
+    if text is None:
+        return None
+    written = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]+)?)([smh]?)", text.strip())
+    seconds = float(written[1]) * _UNITS[written[2]] if written else 0.0
+    if seconds <= 0:
+        raise click.BadParameter(f"expected a time above 0, such as 90 (seconds), 90s, 30m or 2h, found {text!r}")
+    return seconds
+
 
 suite = click.argument("suite", type=click.Path(path_type=Path))
 pairs = click.option("--pairs", type=int, metavar="N", help="Verification pairs per data set, instead of the suite's.")
@@ -66,6 +81,15 @@ include_faces = click.option(
     "--include-faces", is_flag=True, help="Show faces of real data sets in the report, with their license notes."
 )
 json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+timeout = click.option(
+    "--timeout",
+    "timeout_s",
+    callback=_seconds,
+    metavar="TIME",
+    help="Limit of every stage, whatever the suite and its plugins say: 90 (seconds), 90s, 30m or 2h.",
+)
 
 
 def with_mode(overrides: tuple[str, ...], mode: str | None) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from bench.cli import options
 @options.include_faces
 @click.option("--fresh", is_flag=True, help="Compute everything again, also what is cached.")
 @click.option("--retry/--no-retry", default=True, help="Try again what failed in an earlier run (default), or do not.")
+@options.timeout
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Worker processes (default: one per core).")
 def run(
     suite: Path,
@@ -31,6 +32,7 @@ def run(
     include_faces: bool,
     fresh: bool,
     retry: bool,
+    timeout_s: float | None,
     workers: int | None,
 ) -> None:
     """Run SUITE and write its report. An interrupted run goes on where it stopped."""
@@ -40,7 +42,7 @@ def run(
     from bench.store import Results
 
     folders = options.folders(out)
-    plan = session.plan_suite(suite, folders, device, options.with_mode(overrides, mode), pairs)
+    plan = session.plan_suite(suite, folders, device, options.with_mode(overrides, mode), pairs, timeout_s)
     console.show_sources(plan, discover(), console.err)
     with console.Progress(plan) as progress:
         engine = session.make_engine("local", plan.device, workers)
