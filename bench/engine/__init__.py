@@ -5,9 +5,9 @@ an engine's `Workers` run it: worker processes on this machine (`bench.engine.lo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Literal, Protocol, Self
 
@@ -18,7 +18,8 @@ from bench.types import Stage, StageResult
 @dataclass(frozen=True, kw_only=True)
 class Event:
     """Something that happened, for whoever shows or journals it: ``planned`` lists the ``stages`` that will be
-    computed, of ``total`` and for how many ``cells``; the others are about one ``stage``.
+    computed, of ``total`` and for how many ``cells``, with the estimated seconds of the longest path ``behind`` each,
+    itself included; the others are about one ``stage``.
 
     ``progress``: the ``share`` of it that is done. ``finished``: its ``result``, and the ``worker`` (``host:pid``).
     ``retried`` and ``damaged`` say why in ``message``; ``batch`` and ``attempt`` are those of what begins.
@@ -28,6 +29,7 @@ class Event:
     kind: Literal["planned", "started", "progress", "retried", "finished", "damaged", "stopping"]
     stage: Stage | None = None
     stages: Sequence[Stage] = ()
+    behind: Mapping[str, float] = field(default_factory=dict)
     cells: int = 0
     total: int = 0
     result: StageResult | None = None

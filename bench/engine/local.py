@@ -1,7 +1,7 @@
 """The local engine: killable worker processes on this machine.
 
-Each slot is a Pebble pool of one process, so that it is known which process runs what, and so that the end of one
-touches nobody else.
+Each slot has one process and one pipe to it, so that it is known which process runs what, and so that the end of one,
+whatever its exit code, is noticed at once and touches nobody else.
 """
 
 from __future__ import annotations
@@ -14,23 +14,25 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
 import psutil
-from pebble import ProcessExpired, ProcessPool
 
 from bench.cache import Cache
 from bench.engine import Attempt
 from bench.engine.interruption import StopNow
 from bench.engine.schedule import failure
-from bench.engine.worker import Desk, attempt, start
+from bench.engine.worker import Desk, serve
 from bench.errors import StorageError
 from bench.types import Stage
 
@@ -74,7 +76,7 @@ def visible_gpus() -> tuple[str, ...]:
 
 
 class LocalWorkers:
-    """See `bench.engine.Workers`."""
+    """See `bench.engine.Workers`. Every slot has a thread that waits for its process."""
 
     def __init__(self, cache: Cache, slots: int, threads: int, gpus: tuple[str, ...] = ()) -> None:
         self.slots = slots
@@ -82,6 +84,7 @@ class LocalWorkers:
         self._threads = threads
         self._gpus = gpus
         self._all: list[_Slot] = []
+        self._waiting = ThreadPoolExecutor(max_workers=slots, thread_name_prefix="bench-slot")
         self._contexts = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -89,92 +92,142 @@ class LocalWorkers:
         self._contexts.enter_context(_environment(self._threads))
         for i in range(self.slots):
             gpu = self._gpus[i % len(self._gpus)] if self._gpus else None
-            desk = Desk(os.getpid(), self._threads, place / f"{i}.log", place / f"{i}.pid", gpu)
-            self._all.append(_Slot(self.cache, desk))
+            self._all.append(_Slot(self.cache, Desk(os.getpid(), self._threads, place / f"{i}.log", gpu)))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is not None:
-            self._signal(signal.SIGKILL if issubclass(kind, StopNow) else signal.SIGTERM)
+        try:
+            if kind is None or not issubclass(kind, StopNow):
+                self._dismiss(at_once=kind is not None)
+        finally:  # also when it is interrupted
+            for slot in self._all:
+                slot.kill()
+            self._waiting.shutdown()
+            self._contexts.close()
+
+    def _dismiss(self, *, at_once: bool) -> None:
         for slot in self._all:
-            slot.close(at_once=kind is not None)
-        self._contexts.close()
+            slot.dismiss(at_once=at_once)
+        deadline = time.monotonic() + _PATIENCE_S
+        for slot in self._all:
+            slot.join(max(0.0, deadline - time.monotonic()))
 
     def submit(self, stage: Stage, batch: int) -> Future[Attempt]:
         """Begin an attempt in a free slot."""
         slot = next(s for s in self._all if s.stage is None)
-        return slot.submit(stage, batch)
+        slot.take(stage, batch)
+        return self._waiting.submit(slot.attempt)
 
     def watch(self) -> None:
         """SIGTERM, then SIGKILL, to what has outgrown its limits."""
         for slot in self._all:
             slot.watch()
 
-    def _signal(self, number: signal.Signals) -> None:
-        for slot in self._all:
-            slot.signal(number)
-
 
 class _Slot:
-    """One worker process at a time, replaced when it dies."""
+    """One worker process at a time, replaced when it dies. ``stage`` is what it is at, none when it is free."""
 
     def __init__(self, cache: Cache, desk: Desk) -> None:
         self.cache = cache
         self.desk = desk
         self.stage: Stage | None = None
-        self.pool = ProcessPool(
-            max_workers=1, initializer=start, initargs=[desk], context=multiprocessing.get_context("spawn")
-        )
+        self.process: BaseProcess | None = None
+        self.pipe: Connection | None = None
+        self.leaving = False
+        self.launching = threading.Lock()
 
-    def submit(self, stage: Stage, batch: int) -> Future[Attempt]:
+    def take(self, stage: Stage, batch: int) -> None:
+        """Take a stage, for `attempt`."""
         self.stage, self.batch, self.submitted = stage, batch, time.time()
         self.ending: tuple[Literal["timeout", "memory"], str] | None = None
         self.asked_to_end = 0.0
-        answer: Future[Attempt] = Future()
-        task = self.pool.schedule(attempt, args=[stage, self.cache.root, batch])
-        task.add_done_callback(functools.partial(self._answer, answer))
-        return answer
 
-    def _answer(self, answer: Future[Attempt], task: Future[Attempt]) -> None:
-        """The end of a task as an attempt; called in a thread of the pool."""
+    def attempt(self) -> Attempt:
+        """Have the stage computed; called in a thread of this slot's own."""
         stage = self.stage
         assert stage is not None
         try:
-            found = self._attempt(stage, task)
-        except BaseException as error:
+            return self._attempt(stage)
+        finally:
             self.stage = None
-            answer.set_exception(error)
-        else:
-            self.stage = None
-            answer.set_result(found)
 
-    def _attempt(self, stage: Stage, task: Future[Attempt]) -> Attempt:
+    def _attempt(self, stage: Stage) -> Attempt:
         try:
-            found = task.result()
-        except StorageError:
-            raise
-        except ProcessExpired as error:
-            return self._died(stage, error.exitcode)
-        except BaseException as error:  # a failure to send the task or the answer: a row, like every other failure
-            reason = f"{type(error).__name__}: {error}"
-            return Attempt(result=failure(stage, "failed", reason, traceback.format_exc(), log=self.log()))
-        if found.result.status == "ok" or found.again == "busy":
-            return found
-        return replace(found, result=replace(found.result, log=self.log()))
+            answer = self._ask(stage)
+        except Exception as error:  # a failure to start a process: a row, like every other failure
+            return Attempt(result=failure(stage, "failed", f"{type(error).__name__}: {error}", traceback.format_exc()))
+        if isinstance(answer, StorageError):
+            raise answer
+        if answer is None:
+            return self._died(stage)
+        if answer.result.status == "ok" or answer.again == "busy":
+            return answer
+        if self.ending is not None:  # it was told to end, and made something else of it
+            return self._ended(stage, *self.ending)
+        return replace(answer, result=replace(answer.result, log=self.log()))
 
-    def _died(self, stage: Stage, code: int) -> Attempt:
-        seconds = time.time() - self.submitted
+    def _ask(self, stage: Stage) -> Attempt | StorageError | None:
+        """What the process answers; none when it dies before it does."""
+        if self.process is None or not self.process.is_alive():
+            self._launch()
+        process, pipe = self.process, self.pipe
+        assert process is not None
+        assert pipe is not None
+        with contextlib.suppress(EOFError, OSError):
+            pipe.send((stage, self.cache.root, self.batch))
+            while not pipe.poll():
+                if not process.is_alive() and not pipe.poll():
+                    return None
+                wait([pipe, process.sentinel], timeout=1.0)  # a child of the process may hold its sentinel
+            answer: Attempt | StorageError = pipe.recv()
+            return answer
+        return None
+
+    def _launch(self) -> None:
+        self._bury()
+        context = multiprocessing.get_context("spawn")
+        with self.launching:
+            if self.leaving:
+                raise RuntimeError("the run is ending")
+            self.pipe, theirs = context.Pipe()
+            self.process = context.Process(target=serve, args=[self.desk, theirs], name="bench-worker")
+            self.process.start()
+            theirs.close()
+
+    def _bury(self) -> None:
+        """End what a dead process left behind."""
+        if self.process is not None and self.process.pid is not None:
+            with contextlib.suppress(OSError):
+                os.killpg(self.process.pid, signal.SIGKILL)  # it was the head of a group of its own
+        if self.pipe is not None:
+            self.pipe.close()
+        self.process = self.pipe = None
+
+    def _died(self, stage: Stage) -> Attempt:
+        process = self.process
+        assert process is not None
+        process.join(_PATIENCE_S)
+        if process.is_alive():  # it closed its pipe, and lives on
+            process.kill()
+            process.join()
+        code = process.exitcode or 0
+        self._bury()
         if self.ending is not None:
-            why, reason = self.ending
-            result = failure(
-                stage, "timeout" if why == "timeout" else "failed", reason, log=self.log(), seconds=seconds
-            )
-            return Attempt(result=result, again="memory" if why == "memory" else None)
-        reason = f"the worker process died ({death(code)})"
-        result = failure(stage, "failed", reason, log=self.log(), seconds=seconds)
+            return self._ended(stage, *self.ending)
+        result = failure(
+            stage, "failed", f"the worker process died ({death(code)})", log=self.log(), seconds=self._seconds()
+        )
         return Attempt(result=result, again="lost" if -code in _LOST else None)
+
+    def _ended(self, stage: Stage, why: Literal["timeout", "memory"], reason: str) -> Attempt:
+        status = "timeout" if why == "timeout" else "failed"
+        result = failure(stage, status, reason, log=self.log(), seconds=self._seconds())
+        return Attempt(result=result, again="memory" if why == "memory" else None)
+
+    def _seconds(self) -> float:
+        return time.time() - self.submitted
 
     def watch(self) -> None:
         """End the stage if it has outgrown its limits, and its process if it does not listen."""
@@ -184,20 +237,27 @@ class _Slot:
             return
         if self.ending is not None:
             if time.monotonic() - self.asked_to_end > _PATIENCE_S:
-                self.signal(signal.SIGKILL)
+                self._signal(signal.SIGKILL)
             return
         note = self.cache.progress(stage.key)
         since = self.submitted + _START_S if note is None else max(note.since, self.submitted)
         if time.time() - since > stage.time_limit_s:
-            self._end("timeout", f"killed after its time limit of {stage.time_limit_s:g} s")
+            self._ask_to_end("timeout", f"killed after its time limit of {stage.time_limit_s:g} s")
             return
         used, limit = self._memory_mb(), stage.memory_limit_mb or _machine_mb() * _MEMORY_SHARE
         if used > limit:
-            self._end("memory", f"killed with a batch of {self.batch}: it held {used:.0f} MB, its limit is {limit:.0f}")
+            reason = f"killed with a batch of {self.batch}: it held {used:.0f} MB, its limit is {limit:.0f}"
+            self._ask_to_end("memory", reason)
 
-    def _end(self, why: Literal["timeout", "memory"], reason: str) -> None:
+    def _ask_to_end(self, why: Literal["timeout", "memory"], reason: str) -> None:
         self.ending, self.asked_to_end = (why, reason), time.monotonic()
-        self.signal(signal.SIGTERM)
+        self._signal(signal.SIGTERM)
+
+    def _signal(self, number: signal.Signals) -> None:
+        process = self.process
+        if process is not None and process.pid is not None and process.is_alive():
+            with contextlib.suppress(OSError):
+                os.kill(process.pid, number)
 
     def _shorten_log(self) -> None:
         """Whoever prints without end fills no disk. The worker appends, so what it prints next is kept."""
@@ -208,29 +268,14 @@ class _Slot:
                 with self.desk.log.open("a") as file:
                     file.write(f"[... {size} bytes left out ...]\n")
 
-    def _process(self) -> psutil.Process | None:
-        """The process of this slot, if there is one. The number of a dead one may be another's by now."""
-        try:
-            process = psutil.Process(int(self.desk.pid.read_text()))
-            return process if process.ppid() == self.desk.leader else None
-        except (OSError, ValueError, psutil.Error):
-            return None
-
     def _memory_mb(self) -> float:
         """What the process holds to itself: resident memory without mapped files, in MB."""
-        process = self._process()
+        process = self.process
         try:
-            info = process.memory_info() if process else None
+            info = psutil.Process(process.pid).memory_info() if process else None
         except psutil.Error:
             return 0.0
         return (info.rss - getattr(info, "shared", 0)) / 1e6 if info else 0.0
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the process of this slot."""
-        process = self._process()
-        if process is not None:
-            with contextlib.suppress(psutil.Error):
-                process.send_signal(number)
 
     def log(self) -> str:
         """What the stage printed: the beginning and the end, when it was much."""
@@ -243,13 +288,31 @@ class _Slot:
         head, tail = text[: _LOG_CHARACTERS // 10], text[-_LOG_CHARACTERS * 9 // 10 :]
         return f"{head}\n[... {len(text) - len(head) - len(tail)} characters left out ...]\n{tail}"
 
-    def close(self, *, at_once: bool) -> None:
-        """End the process."""
+    def dismiss(self, *, at_once: bool) -> None:
+        """Ask the process to end: now that it has nothing to do, or at once."""
+        with self.launching:
+            self.leaving = True
         if at_once:
-            self.pool.stop()
-        else:
-            self.pool.close()
-        self.pool.join()
+            self._signal(signal.SIGTERM)
+        elif self.pipe is not None:
+            self.pipe.close()
+
+    def join(self, patience: float) -> None:
+        """Wait for the process to end."""
+        process = self.process
+        if process is not None:
+            process.join(patience)
+
+    def kill(self) -> None:
+        """End the process, if it still lives, and whatever it has begun."""
+        with self.launching:
+            self.leaving = True
+        process = self.process
+        if process is not None and process.pid is not None:
+            with contextlib.suppress(OSError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.kill()
+            process.join()
 
 
 def death(code: int) -> str:

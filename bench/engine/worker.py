@@ -7,18 +7,18 @@ whoever leads the worker reads it when the stage has failed.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
-import faulthandler
 import gc
 import os
 import platform
-import random
 import signal
 import sys
 import threading
 import time
 import traceback
 from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ from filelock import Timeout
 
 from bench.cache import Cache, DamagedError, Note
 from bench.engine import Attempt
+from bench.engine.clean import CleanState, open_log
 from bench.engine.schedule import cached_result, failure
 from bench.errors import StorageError
 from bench.types import Stage, StageResult
@@ -35,78 +36,63 @@ if TYPE_CHECKING:
 
 _CLEAR_REFS = Path("/proc/self/clear_refs")  # writing 5 resets this process's peak memory (Linux)
 _STATUS = Path("/proc/self/status")
+_PR_SET_PDEATHSIG = 1
 _GONE = {errno.ESTALE, errno.EIO, errno.ENOTCONN, errno.EHOSTDOWN, errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 WHO = f"{platform.node()}:{os.getpid()}"
 
 
 @dataclass(frozen=True)
 class Desk:
-    """Where a worker works: its leader's process, its compute threads, the files of its log and its process id, and
-    the GPU that it has to itself (as in ``CUDA_VISIBLE_DEVICES``; none: those of the machine, or no GPU)."""
+    """Where a worker works: its leader's process, its compute threads, the file of its log, and the GPU that it has to
+    itself (as in ``CUDA_VISIBLE_DEVICES``; none: those of the machine, or no GPU)."""
 
     leader: int
     threads: int
     log: Path
-    pid: Path
     gpu: str | None = None
 
 
-_state: _CleanState | None = None  # of a worker process
+_state: CleanState | None = None  # of a worker process
+
+
+def serve(desk: Desk, pipe: Connection) -> None:
+    """The life of a worker process: stages come through the pipe and attempts go back, until it is closed."""
+    start(desk)
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            stage, root, batch = pipe.recv()
+            try:
+                pipe.send(attempt(stage, root, batch))
+            except StorageError as error:
+                pipe.send(error)
+    os._exit(0)  # without taking torch down, which takes a second
 
 
 def start(desk: Desk) -> None:
-    """Prepare a worker process: its log, its GPU, no Ctrl-C of its own, and an end when its leader is gone."""
+    """Prepare a worker process: a group of its own, its log, its GPU, no Ctrl-C, and an end when its leader is gone."""
     global _state
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.setpgid(0, 0)  # what a plugin starts can be ended together
+    _die_with_parent()
+    os.register_at_fork(after_in_child=_die_with_parent)
     threading.Thread(target=_watch_leader, args=[desk.leader], daemon=True).start()
-    log = os.open(desk.log, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    desk.pid.write_text(str(os.getpid()))
+    open_log(desk.log)
     if desk.gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = desk.gpu
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic = true needs of cuBLAS
-    _state = _CleanState(desk)
+    _state = CleanState(desk.log, desk.threads)
+
+
+def _die_with_parent() -> None:
+    """The kernel kills this process when the one that started it dies, even while no Python can run (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _watch_leader(leader: int) -> None:
     while os.getppid() == leader:
         time.sleep(1)
     os._exit(1)
-
-
-class _CleanState:
-    """The state of the process that plugins might change for each other, and that every stage finds as it should be:
-    random streams, thread count, number format, gradients, folder, environment, signals."""
-
-    def __init__(self, desk: Desk) -> None:
-        self.desk = desk
-        self.folder = Path.cwd()
-        self.environment = dict(os.environ)
-
-    def restore(self, stage: Stage) -> None:
-        """Make it what it was, with random streams that are the stage's own."""
-        import numpy as np
-        import torch
-
-        os.truncate(self.desk.log, 0)
-        faulthandler.enable(file=2)  # by number: a plugin may have replaced sys.stderr
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        faulthandler.register(signal.SIGTERM, file=2, chain=True)
-        with contextlib.suppress(OSError):  # the folder may be gone
-            os.chdir(self.folder)
-        if os.environ != self.environment:
-            os.environ.clear()
-            os.environ.update(self.environment)
-        random.seed(stage.seed)
-        np.random.seed(stage.seed % 2**32)
-        np.seterr(divide="warn", over="warn", under="ignore", invalid="warn")
-        torch.manual_seed(stage.seed)
-        torch.set_num_threads(self.desk.threads)
-        torch.set_default_dtype(torch.float32)
-        torch.set_grad_enabled(True)
-        torch.use_deterministic_algorithms(bool(stage.options.get("deterministic")))
-        torch.backends.cudnn.benchmark = False
 
 
 def attempt(stage: Stage, root: Path, batch: int) -> Attempt:
@@ -130,9 +116,8 @@ def _attempt(stage: Stage, cache: Cache, batch: int) -> Attempt:
         return Attempt(result=cached_result(stage.key, cache.verify(stage.key)), worker=WHO)
     started = time.perf_counter()
     try:
-        if _state is not None:
-            _state.restore(stage)
-        return Attempt(result=_compute(stage, cache, batch), worker=WHO)
+        with _state.restored(stage) if _state is not None else contextlib.nullcontext():
+            return Attempt(result=_compute(stage, cache, batch), worker=WHO)
     except StorageError:
         raise
     except DamagedError as error:
@@ -140,9 +125,8 @@ def _attempt(stage: Stage, cache: Cache, batch: int) -> Attempt:
         result = failure(stage, "failed", f"a damaged input was removed; run the same command again: {error}")
         return Attempt(result=result, again="damaged" if gone else None, worker=WHO)
     except BaseException as error:  # a plugin's failure is a row, not the end of the run; sys.exit() included
-        sys.stdout.flush()
         out_of_memory = _is_out_of_memory(error)
-        reason = f"{type(error).__name__}: {error}"
+        reason = _in_words(error)
         if out_of_memory:
             reason = f"out of memory with a batch of {batch}: {reason}"
         result = failure(stage, "failed", reason, traceback.format_exc(), seconds=time.perf_counter() - started)
@@ -184,6 +168,13 @@ def _compute(stage: Stage, cache: Cache, batch: int) -> StageResult:
         device=stage.options["device"],
         batch=smaller,
     )
+
+
+def _in_words(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception as another:  # its __str__ is broken, too
+        return f"{type(error).__name__}, which cannot be put in words: {type(another).__name__}"
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
