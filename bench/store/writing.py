@@ -194,13 +194,14 @@ class _Parts:
         self._folder = folder
         self._schema = pa.schema([])
         self._waiting: list[pa.Table] = []
+        self._waiting_rows = self._waiting_bytes = 0
         self._file: pq.ParquetWriter | None = None
         self._files = self._rows = 0
 
     def add(self, table: pa.Table) -> None:
         """Add rows, whose row group ends before them if they do not fit into it."""
-        rows, size = (sum(w) for w in zip((table.num_rows, table.nbytes), *self._sizes(), strict=True))
-        if rows > GROUP_ROWS or size > GROUP_BYTES:
+        size = table.nbytes
+        if self._waiting_rows + table.num_rows > GROUP_ROWS or self._waiting_bytes + size > GROUP_BYTES:
             self._flush()
         schema = pa.unify_schemas([self._schema, table.schema.remove_metadata()], promote_options="permissive")
         if schema != self._schema:
@@ -208,9 +209,8 @@ class _Parts:
             self._end_file()
             self._schema = schema
         self._waiting.append(table)
-
-    def _sizes(self) -> list[tuple[int, int]]:
-        return [(t.num_rows, t.nbytes) for t in self._waiting]
+        self._waiting_rows += table.num_rows
+        self._waiting_bytes += size
 
     def close(self) -> None:
         """Write what waits, and end the last file."""
@@ -228,6 +228,7 @@ class _Parts:
         table = pa.concat_tables([self._schema.empty_table(), *self._waiting], promote_options="permissive")
         table = table.combine_chunks()
         self._waiting = []
+        self._waiting_rows = self._waiting_bytes = 0
         if self._rows and self._rows + table.num_rows > PART_ROWS:
             self._end_file()
         if self._file is None:
