@@ -1,8 +1,9 @@
-"""What the page says about the run itself: what was run, how it is counted, what is missing, where it comes from."""
+"""What the page says about the run itself: what was run, how it is counted, where it comes from."""
 
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,9 +16,7 @@ from bench.report.attributes import estimated
 from bench.report.figures import distinct, duration, plural
 from bench.report.measures import MEASURES, measure_named
 from bench.report.pooling import DRAWS, SEED
-from bench.report.rows import CellRow, Rows
-
-SHOWN_CELLS = 12  # per reason, before "and n more"
+from bench.report.rows import Rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,17 +29,6 @@ class Grid:
     code: frozenset[int] = frozenset()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Gap:
-    """Cells without a result that share a status and a reason."""
-
-    status: str
-    reason: str
-    count: int
-    cells: Sequence[str]
-    more: int
-
-
 def facts(rows: Rows) -> list[tuple[str, str]]:
     """The run in a few lines."""
     run = rows.results.run
@@ -50,22 +38,25 @@ def facts(rows: Rows) -> list[tuple[str, str]]:
     pairs = sorted({c.pairs for c in rows.cells})
     repeats = len({c.repeat for c in rows.cells})
     size = " or ".join(f"{n:,}" for n in pairs) or "none"
+    ended = "" if run.get("status") == "running" else f"finished {_when(run.get('finished'))}"
     return [
         ("Suite", f"{suite.get('name', 'unknown')} ({suite.get('path', 'unknown')})"),
         ("Pairs", f"{size} per data set, half genuine{f'; {repeats} repeats' if repeats > 1 else ''}"),
-        ("Cells", _counts(counts)),
+        ("Cells", _counts(rows)),
         ("Stages", f"{counts.get('computed', 0)} computed, {counts.get('cached', 0)} from earlier runs"),
         (
             "Device",
             f"{run.get('device', 'unknown')}; {machine.get('processor', '')}, {machine.get('cores', '?')} cores",
         ),
-        ("Time", f"{duration(run.get('seconds'))}; finished {_when(run.get('finished'))}"),
+        ("Time", f"{duration(run.get('seconds'))}{'; ' + ended if ended else ' so far'}"),
     ]
 
 
-def _counts(counts: Mapping[str, Any]) -> str:
-    failed = (counts.get("failed") or 0) + (counts.get("timeout") or 0)
-    return f"{counts.get('ok', 0)} with a result, {counts.get('skipped', 0)} skipped, {failed} failed"
+def _counts(rows: Rows) -> str:
+    count = Counter(c.status for c in rows.cells)
+    missing = f", {count['queued']} still missing" if count["queued"] else ""
+    failed = count["failed"] + count["timeout"]
+    return f"{count['ok']} with a result, {count['skipped']} skipped, {failed} failed{missing}"
 
 
 def _when(text: str | None) -> str:
@@ -166,37 +157,6 @@ def thresholds(rows: Rows) -> tuple[Grid, str]:
         f"accepted (FMR), set on {size}{at_most} impostor scores of people who are not scored."
     )
     return Grid(columns=["data set", *models], rows=made, numbers=frozenset(range(1, len(models) + 1))), about
-
-
-# ---- what is missing -------------------------------------------------------------------------------------------------
-
-
-def gaps(rows: Rows) -> list[Gap]:
-    """Cells without a result, by status and reason; failures first."""
-    found: dict[tuple[str, str], list[CellRow]] = {}
-    for cell in rows.cells:
-        if cell.status != "ok":
-            found.setdefault((cell.status, cell.reason or "no reason was recorded"), []).append(cell)
-    made = [
-        Gap(
-            status=status,
-            reason=reason,
-            count=len(cells),
-            cells=[_question(c, len(rows.experiments) > 1) for c in cells[:SHOWN_CELLS]],
-            more=max(0, len(cells) - SHOWN_CELLS),
-        )
-        for (status, reason), cells in found.items()
-    ]
-    return sorted(made, key=lambda g: (g.status == "skipped", -g.count))
-
-
-def _question(cell: CellRow, several: bool) -> str:
-    aim = f" for {cell.authorised}" if cell.authorised else ""
-    attack = f", attacked by {cell.attack}" if cell.outputs != "recognition" else ""
-    model = f", evaluated by {cell.evaluated}" if cell.evaluated else ""
-    repeat = f", repeat {cell.repeat}" if cell.repeat else ""
-    place = f" ({cell.experiment})" if several else ""
-    return f"{cell.defense}{aim}{attack}{model} on {cell.dataset}{repeat}{place}"
 
 
 # ---- how it is counted -----------------------------------------------------------------------------------------------

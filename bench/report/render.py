@@ -13,6 +13,7 @@ from bench.cache import write_atomically
 from bench.hookspecs import Section
 from bench.report import page
 from bench.report.figures import plural
+from bench.report.gaps import gaps, smaller_batches, unfinished
 from bench.report.leakage import verdicts_in_words
 from bench.report.page import Grid
 from bench.report.parts import Part, parts
@@ -38,7 +39,7 @@ def render(results: Results, sections: Sequence[Section] = (), *, include_real_f
     grid, about = page.thresholds(rows)
     context: dict[str, Any] = {
         "suite": results.run.get("suite") or {},
-        "status": results.run.get("status"),
+        "unfinished": unfinished(rows),
         "synthetic": rows.synthetic,
         "stand_in_models": page.stand_in_models(rows),
         "shown": page.licenses(rows) if include_real_faces else [],
@@ -52,7 +53,8 @@ def render(results: Results, sections: Sequence[Section] = (), *, include_real_f
         "facts": page.facts(rows),
         "thresholds": grid,
         "thresholds_about": about,
-        "gaps": page.gaps(rows),
+        "gaps": gaps(rows),
+        "smaller": smaller_batches(rows),
         "methods": page.methods(rows),
         "commands": page.commands(rows, _names(found), bool(judged)),
         "identity": page.identity(rows),

@@ -84,5 +84,5 @@ def _columns(table: Table, kept: Sequence[int]) -> Table:
 def reasons(groups: Sequence[Group]) -> list[tuple[str, str]]:
     """Why figures are absent, each status and reason once; failures and skips stand in a section of their own."""
     found = [(f.status, f.reason) for g in groups for r in g.rows for f in r.figures if f.value is None]
-    known = ("not applicable", "failed", "timeout", "skipped")
+    known = ("not applicable", "failed", "timeout", "skipped", "queued")
     return [(status, reason or "no reason was given") for status, reason in dict.fromkeys(found) if status not in known]

@@ -69,6 +69,8 @@ class Results:
         """One row per cell. A column that an earlier schema did not have is null."""
         layout = self.run["schema"]
         path = self.folder / "cells.parquet"
+        if not path.exists() and self.run.get("status") == "running":
+            raise StorageError(f"{self.folder}: this run has just begun and has no rows yet; ask again when it has")
         with readable(path):
             table = pq.read_table(path)
         if layout != SCHEMA_VERSION:

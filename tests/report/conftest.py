@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import pytest
-from fake_run import FakeRun, one_of_each, one_skipped, paper_run, write_fake_run
+from fake_run import HOSTILE, Cell, FakeRun, paper_run, write_fake_run
 
 from bench.report.rows import Rows
 from bench.store import Results
+
+
+def one_of_each(cell: Cell) -> str | None:
+    """The failed cell of the usual run."""
+    point = (cell["dataset"], cell["authorised"], cell["evaluated"])
+    return f"out of memory {HOSTILE}" if point == ("synth-calfw", "net-b", "net-a") else None
+
+
+def one_skipped(cell: Cell) -> str | None:
+    """The skipped cell of the usual run."""
+    point = (cell["dataset"], cell["defense"], cell["evaluated"])
+    return "takes 160x160 images & not 112x112" if point == ("synth-calfw", "Noise 0.3", "net-b") else None
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from bench.claims import published
-from bench.store import SCHEMA_VERSION, Results, SampleWriter
+from bench.store import SAMPLES, SCHEMA_VERSION, Results, SampleWriter
 
 HOSTILE = "<script>alert('x')</script> & Söhne"
 CLAIMS = """dataset,defense,row,column,value,unit
@@ -35,7 +35,6 @@ LFW,pmt,ArcFace,ArcFace,100.0,%
 MODELS = {"net-a": "MobileFace", "net-b": "ArcFace", f"net-{HOSTILE}": f"net-{HOSTILE}"}
 DATASETS = {"synth-lfw": "LFW", "synth-calfw": "CALFW"}
 ATTRIBUTES = {"emotion": 7, "group": 6, "gender": 2, "age": 0}  # attribute to its number of classes; 0: a number
-SAMPLES = ("verification", "images", "floors", "examples", "attributes", "up")
 SSIM = {"": 0.3, "identity": 0.8, "noise": 0.3, "pmt-noise": 0.5, "pmt": 0.02, "mr-pmt": 0.03}
 Cell = dict[str, Any]
 
@@ -68,7 +67,8 @@ CHAIN = FakeAttack(
 
 @dataclass(kw_only=True)
 class FakeRun:
-    """An experiment of a fake run. ``defenses``: label, plugin, and whether it knows the authorised models."""
+    """An experiment of a fake run. ``defenses``: label, plugin, and whether it knows the authorised models. ``ended``:
+    what else there is to say of how a cell ended."""
 
     name: str = "data-abuse"
     table: str | None = "VII"
@@ -91,6 +91,7 @@ class FakeRun:
     lpips: bool = False
     failed: Callable[[Cell], str | None] = lambda c: None
     skipped: Callable[[Cell], str | None] = lambda c: None
+    ended: Callable[[Cell], Mapping[str, Any]] = lambda c: {}
     synthetic: bool = True
     claims: str | None = CLAIMS
     picture: Callable[[np.random.Generator], bytes] | None = None
@@ -202,7 +203,7 @@ def cells_of(spec: FakeRun) -> Iterator[Cell]:
                     for status, rule in (("failed", spec.failed), ("skipped", spec.skipped)):
                         if reason := rule(cell):
                             cell |= {"status": status, "reason": reason}
-                    yield cell
+                    yield cell | dict(spec.ended(cell))
 
 
 def _cell(
@@ -240,6 +241,9 @@ def _cell(
         "threat": f"sees the uploaded {spec.upload}",
         "status": "ok",
         "reason": None,
+        "traceback": None,
+        "log": None,
+        "batch": None,
         "seconds": 1.5,
         "peak_mb": 200.0,
         "cached": False,
@@ -415,17 +419,15 @@ def write_fake_run(folder: Path, spec: FakeRun | Sequence[FakeRun] | None = None
     return Results(folder)
 
 
-def rewritten(results: Results, **tables: Callable[[pd.DataFrame], pd.DataFrame | None]) -> Results:
-    """The run after changing some of its sample tables, in place or by what a change returns."""
+def rewritten(results: Results, **tables: Callable[[pd.DataFrame], None]) -> Results:
+    """The run after changing some of its sample tables in place."""
     found = {name: results.samples(name) for name in SAMPLES}
     for name, change in tables.items():
-        changed = change(found[name])
-        found[name] = found[name] if changed is None else changed
+        change(found[name])
     with SampleWriter(results.folder) as samples:
         for experiment in dict.fromkeys(results.cells["experiment"]):
             for name, table in found.items():
-                own = table if table.empty else table[table["experiment"] == experiment]
-                if not own.empty:
+                if not table.empty and len(own := table[table["experiment"] == experiment]):
                     samples.add(name, experiment, pa.Table.from_pandas(own, preserve_index=False))
     return Results(results.folder)
 
@@ -452,7 +454,11 @@ def _run(specs: Sequence[FakeRun], cells: Sequence[Cell]) -> dict[str, Any]:
         "started": "2026-01-02T03:04:05+00:00",
         "finished": "2026-01-02T03:16:45+00:00",
         "seconds": 760.4,
-        "status": "complete" if not count["failed"] else "incomplete",
+        "status": "running"
+        if "queued" in {c["status"] for c in cells}
+        else "complete"
+        if not count["failed"]
+        else "incomplete",
         "digest": "e" * 64,
         "device": "cpu",
         "machine": {"platform": "Linux-6", "processor": "A & B <CPU>", "cores": 2, "python": "3.11.9"},
@@ -483,15 +489,3 @@ def _experiment(spec: FakeRun) -> dict[str, Any]:
         "upload": spec.upload,
         "noise_levels": list(spec.noise_levels),
     }
-
-
-def one_of_each(cell: Cell) -> str | None:
-    """The failed cell of the usual run."""
-    point = (cell["dataset"], cell["authorised"], cell["evaluated"])
-    return f"out of memory {HOSTILE}" if point == ("synth-calfw", "net-b", "net-a") else None
-
-
-def one_skipped(cell: Cell) -> str | None:
-    """The skipped cell of the usual run."""
-    point = (cell["dataset"], cell["defense"], cell["evaluated"])
-    return "takes 160x160 images & not 112x112" if point == ("synth-calfw", "Noise 0.3", "net-b") else None

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_run import HOSTILE, MODELS, FakeRun, png, write_fake_run
+from markupsafe import escape
 
 from bench.errors import StorageError
 from bench.report import render, write_report
@@ -311,6 +312,60 @@ def test_gaps_have_reasons(outline: Outline, tmp_path: Path) -> None:
     complete = render(write_fake_run(tmp_path / "complete"))
     assert "Nothing was skipped and nothing failed." in complete
     assert "This run is not complete" not in complete
+
+
+BROKE = f"Traceback (most recent call last):\n  File {HOSTILE}\nRuntimeError: broke"
+
+
+def _breaks(cell: dict[str, Any]) -> dict[str, Any]:
+    """One defense fails and prints much, another one needs a smaller batch, and the second data set is to come."""
+    if cell["dataset"] == "synth-calfw":
+        return {"status": "queued", "reason": None}
+    if cell["defense"] == "Noise 0.3":
+        log = f"\x1b[31m{HOSTILE}\x1b[0m\n  0 %\r 50 %\r\n</pre>\x00\n"
+        return {"status": "failed", "reason": "RuntimeError: broke", "traceback": BROKE, "log": log}
+    return {"batch": 8} if cell["evaluated"] == "net-a" else {}
+
+
+def _told(results: Results) -> str:
+    """The text of the page of a run."""
+    return " ".join(" ".join(_outline(render(results)).text).split())
+
+
+def test_a_run_that_has_not_ended_says_so_at_its_top(tmp_path: Path) -> None:
+    text = _told(write_fake_run(tmp_path / "run", FakeRun(ended=_breaks)))
+    assert "This run has not ended: 12 of 24 cells are still missing, and 3 failed. What is missing, and why" in text
+    assert text.index("This run has not ended") < text.index("Answer")
+    assert "9 with a result, 0 skipped, 3 failed, 12 still missing" in text
+    assert "so far" in text
+    assert "queued 12 not computed yet" in text
+    assert text.index("RuntimeError: broke") < text.index("not computed yet")
+
+
+def test_an_interrupted_run_says_so_at_its_top(tmp_path: Path) -> None:
+    results = write_fake_run(tmp_path / "run", FakeRun(ended=_breaks))
+    record = json.loads((results.folder / "run.json").read_text())
+    (results.folder / "run.json").write_text(json.dumps({**record, "status": "interrupted"}))
+    text = _told(Results(results.folder))
+    assert "This run was interrupted: 12 of 24 cells are still missing, and 3 failed. The command that began" in text
+
+
+def test_failures_show_where_they_failed_and_what_was_printed(tmp_path: Path) -> None:
+    page = render(write_fake_run(tmp_path / "run", FakeRun(ended=_breaks)))
+    (folded,) = [d for d in page.split("<details>")[1:] if "Where it failed" in d]
+    folded = folded.partition("</details>")[0]
+    assert "<summary>Noise 0.3, evaluated by net-a on synth-lfw: failed</summary>" in folded
+    assert str(escape(BROKE)) in folded
+    assert f'<pre tabindex="0">{escape(HOSTILE)}\n  0 %\n 50 %\n&lt;/pre&gt;</pre>' in folded
+    quiet = render(write_fake_run(tmp_path / "quiet", FakeRun(failed=lambda c: "no memory")))
+    assert "Where it failed" not in quiet
+    assert "What it printed" not in quiet
+
+
+def test_smaller_batches_are_told(tmp_path: Path) -> None:
+    text = _told(write_fake_run(tmp_path / "run", FakeRun(ended=_breaks)))
+    assert "Computed with batches of 8, because memory ran out: 3 cells. Clean, evaluated by net-a on synth-lfw" in text
+    assert "batches of" not in render(write_fake_run(tmp_path / "other"))
 
 
 def test_provenance_is_there(outline: Outline) -> None:
