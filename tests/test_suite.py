@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
-from datetime import date
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support import document_of
 
 from bench.components import parameters
 from bench.errors import BenchError, DataError, PluginError, SuiteError
@@ -517,21 +516,6 @@ values = st.recursive(scalars, lambda v: st.lists(v, max_size=3) | st.dictionari
 quick = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-def as_toml(value: Any) -> str:
-    """A value in TOML."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int | float):
-        return repr(value)
-    if isinstance(value, date):
-        return value.isoformat()
-    if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    if isinstance(value, list):
-        return f"[{', '.join(map(as_toml, value))}]"
-    return "{" + ", ".join(f"{as_toml(k)} = {as_toml(v)}" for k, v in value.items()) + "}"
-
-
 @pytest.fixture
 def check(tmp_path: Path, registry: Registry) -> Any:
     """A function that checks that a text is a suite that can be planned, or is refused with one message."""
@@ -549,11 +533,6 @@ def check(tmp_path: Path, registry: Registry) -> Any:
         assert message.strip()
 
     return check_text
-
-
-def document_of(value: dict[str, Any]) -> str:
-    """A TOML document."""
-    return "\n".join(f"{as_toml(k)} = {as_toml(v)}" for k, v in value.items())
 
 
 @quick
