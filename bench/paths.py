@@ -66,10 +66,10 @@ class Paths:
         """What leaves the client."""
         faces, name = self.faces(client.dataset), client.defense.label
         key = self.protect(client, client.dataset, faces, self.pairs)
-        scores = (self.graph.floors(client.dataset, faces, self.pairs),)
+        scores = [self.graph.floors(client.dataset, faces, self.pairs)]
         if "image" in self.instances.of(client.defense).sends:
-            scores = (self.image_score(client, key, name, reconstructed=False), *scores)
-        return _Held(key, name, scores)
+            scores.insert(0, self.image_score(client, key, name, reconstructed=False))
+        return _Held(key, name, tuple(scores))
 
     @remembered
     def protect(self, client: Client, source: Component, faces: str, count: int) -> str:
