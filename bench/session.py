@@ -151,7 +151,7 @@ class _Run:
         journal.write("run-started", **who, engine=engine.name, workers=engine.workers, device=self.plan.device)
         if not complete:
             start = record.of_end(self.plan, {}, [], "running", 0.0)
-            store.write_record(self.folder, {**self.about, **start})
+            store.start_run(self.folder, self.cache, {**self.about, **start})
 
         def tell(event: Event) -> None:
             journal.record(event)

@@ -26,7 +26,7 @@ from bench.store.folders import find_run, free_bytes, is_complete, require_writa
 from bench.store.index import Entry, Index
 from bench.store.reading import Results
 from bench.store.schema import CELLS, SAMPLES, SCHEMA_VERSION, cell_row, label_of
-from bench.store.writing import SampleWriter, write_record, write_run
+from bench.store.writing import SampleWriter, start_run, write_run
 
 __all__ = [
     "CELLS",
@@ -43,6 +43,6 @@ __all__ = [
     "label_of",
     "require_writable",
     "run_folder",
-    "write_record",
+    "start_run",
     "write_run",
 ]

@@ -31,6 +31,16 @@ _CELLS_AT_ONCE = 2_000
 _MARK = "reconstructed"  # the column of a score artifact that says what its images are; not part of the results
 
 
+def start_run(folder: Path, cache: Cache, run: Mapping[str, Any]) -> None:
+    """Write the ``run.json`` of a run whose rows are still to come."""
+    try:
+        with _lock(cache, folder):
+            _sweep(folder)
+            _write_record(folder, run, [])
+    except OSError as error:
+        raise StorageError(f"{folder}: cannot be written: {error.strerror or error}") from None
+
+
 def write_run(
     folder: Path, outcomes: Sequence[Outcome], cache: Cache, registry: Registry, run: Mapping[str, Any]
 ) -> None:
@@ -42,21 +52,28 @@ def write_run(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _lock(cache, folder):
+            _sweep(folder)
             with SampleWriter(folder) as samples:
                 for name, experiment, table in _samples(outcomes, cache, registry):
                     samples.add(name, experiment, table)
             _write_cells(folder / "cells.parquet", outcomes, registry)
             written = [folder / "cells.parquet", *sorted((folder / "samples").rglob("*.parquet"))]
-            write_record(folder, run, {p.relative_to(folder).as_posix(): file_sha256(p) for p in written})
+            _write_record(folder, run, written)
     except (OSError, pa.ArrowException) as error:
         reason = getattr(error, "strerror", None) or error
         raise StorageError(f"{folder}: cannot write the results: {reason}") from None
 
 
-def write_record(folder: Path, run: Mapping[str, Any], files: Mapping[str, str] | None = None) -> None:
-    """Write ``run.json``; without ``files`` while the rows are still to come."""
-    record = {"schema": SCHEMA_VERSION, **run, "files": dict(files or {})}
+def _write_record(folder: Path, run: Mapping[str, Any], written: Sequence[Path]) -> None:
+    files = {path.relative_to(folder).as_posix(): file_sha256(path) for path in written}
+    record = {"schema": SCHEMA_VERSION, **run, "files": files}
     write_atomically(folder / "run.json", json.dumps(record, indent=1, default=str))
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a writer that was killed left half-written; whoever holds the lock of the folder is the only one."""
+    for left in (*folder.glob(".cells.parquet.*"), *folder.glob(".run.json.*")):
+        left.unlink(missing_ok=True)
 
 
 def _lock(cache: Cache, folder: Path) -> FileLock:

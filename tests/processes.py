@@ -1,17 +1,18 @@
-"""What the end-to-end tests share: processes that can be interrupted, and comparisons of run folders."""
+"""What tests of whole commands share: processes that can be interrupted, small disks, and comparisons of run folders."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from support import members
+from support import BENCH, environment, members
 
 from bench.store import SAMPLES, Results
 
@@ -51,6 +52,65 @@ class Running:
     def alone(self) -> bool:
         """No process of the session is left."""
         return not members(self.process.pid)
+
+
+def _listen_to_ctrl_c() -> None:
+    """A shell lets what it starts in the background ignore Ctrl-C, and the tests inherit that; `bench` must not."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def starting(toy_site: Path) -> Iterator[Callable[..., Running]]:
+    """Starts ``bench`` in the background; whatever a failed test leaves is ended."""
+    started: list[Running] = []
+
+    def popen(*args: object, env: dict[str, str] | None = None, cwd: Path | None = None) -> Running:
+        process = subprocess.Popen(
+            [str(BENCH), *map(str, args)],
+            env=environment([toy_site], env or {}),
+            cwd=cwd,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            preexec_fn=_listen_to_ctrl_c,
+        )
+        started.append(Running(process))
+        return started[-1]
+
+    try:
+        yield popen
+    finally:
+        for running in started:
+            for pid in members(running.process.pid):
+                os.kill(pid, signal.SIGKILL)
+            running.process.wait(PATIENCE)
+            for pipe in (running.process.stdout, running.process.stderr):
+                if pipe is not None:
+                    pipe.close()
+
+
+@contextlib.contextmanager
+def disks(place: Path) -> Iterator[Callable[..., Path]]:
+    """Mounts small disks below a folder; skips where that is not permitted."""
+    mounted: list[Path] = []
+
+    def mount(size: str, *options: str) -> Path:
+        folder = place / f"disk{len(mounted)}"
+        folder.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", ",".join([f"size={size}", *options]), "tmpfs", str(folder)]
+        try:
+            subprocess.run(command, check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError):
+            pytest.skip("needs permission to mount a tmpfs")
+        mounted.append(folder)
+        return folder
+
+    try:
+        yield mount
+    finally:
+        for folder in mounted:
+            subprocess.run(["umount", str(folder)], check=False, capture_output=True)
 
 
 def run_folders(out: Path) -> list[Path]:
