@@ -20,6 +20,7 @@ from bench.store.index import Index, Part, readable
 from bench.store.schema import CELLS, SCHEMA_VERSION
 
 _BATCH_ROWS = 4_096
+_WRITTEN_OUT = 16  # values of a predicate
 _NARROWING = ("experiment", "dataset", "defense")  # columns of a cell by which its rows are found among all others
 Where = Mapping[str, Any]
 
@@ -38,7 +39,7 @@ def _partitioned(samples: Path, name: str) -> list[Part]:
     ]
 
 
-_LAYOUTS: Mapping[int, Callable[[Path, str], list[Part]]] = {2: _single_file, SCHEMA_VERSION: _partitioned}
+LAYOUTS: Mapping[int, Callable[[Path, str], list[Part]]] = {2: _single_file, SCHEMA_VERSION: _partitioned}
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,10 @@ class Results:
         if not isinstance(run, dict):
             raise StorageError(f"{self.folder / 'run.json'}: expected the record of a run, found something else")
         found = run.get("schema")
-        if not isinstance(found, int) or found not in _LAYOUTS:
+        if not isinstance(found, int) or found not in LAYOUTS:
             newer = isinstance(found, int) and found > SCHEMA_VERSION
             advice = "install a newer bench" if newer else "run the suite again, or install the bench that wrote them"
-            known = " and ".join(map(str, _LAYOUTS))
+            known = " and ".join(map(str, LAYOUTS))
             raise StorageError(f"{self.folder}: its results have schema {found}, this bench reads {known}; {advice}")
         return run
 
@@ -124,7 +125,7 @@ class Results:
 
     def _parts(self, name: str) -> list[Part]:
         """The files of a table, those of experiments in the order of the suite."""
-        found = _LAYOUTS[self.run["schema"]](self.folder / "samples", name)
+        found = LAYOUTS[self.run["schema"]](self.folder / "samples", name)
         order = {e: i for i, e in enumerate(dict.fromkeys(self.cells["experiment"]))} if len(found) > 1 else {}
         return sorted(found, key=lambda part: order.get(part.constant.get("experiment"), len(order)))
 
@@ -160,7 +161,7 @@ class Results:
         wanted = {column: _collection(values) for column, values in (where or {}).items()}
         if "cell" in wanted and "cell" in schema.names:
             wanted = self._narrowing(wanted["cell"], schema) | wanted
-        terms = [_any_of(column, values) for column, values in wanted.items()]
+        terms = [self._any_of(name, schema.field(column), values) for column, values in wanted.items()]
         return {"columns": columns and list(columns), "filter": reduce(and_, terms) if terms else None}
 
     def _narrowing(self, cells: Sequence[Any], schema: pa.Schema) -> dict[str, list[Any]]:
@@ -170,16 +171,21 @@ class Results:
             return {}
         return {c: list(dict.fromkeys(own[c])) for c in _NARROWING if c in schema.names}
 
+    def _any_of(self, name: str, column: pa.Field, values: Sequence[Any]) -> ds.Expression:
+        """Equality with any of some values; few are written out, for which statistics of row groups are looked at."""
+        try:
+            known = pa.array(values, column.type)
+        except (pa.ArrowException, TypeError):
+            raise StorageError(
+                f"{self.folder}: samples/{name}: {column.name} holds {column.type}, and is asked for {values!r}"
+            ) from None
+        if not 0 < len(known) <= _WRITTEN_OUT:
+            return ds.field(column.name).isin(known)
+        return reduce(or_, [ds.field(column.name) == value for value in known])
+
 
 def _collection(values: Any) -> list[Any]:
     return list(values) if isinstance(values, Iterable) and not isinstance(values, str | bytes) else [values]
-
-
-def _any_of(column: str, values: Sequence[Any]) -> ds.Expression:
-    """Equality with any of some values; few are written out, for which statistics of row groups are looked at."""
-    if len(values) > 16 or not values:
-        return ds.field(column).isin(values)
-    return reduce(or_, [ds.field(column) == value for value in values])
 
 
 def _with_missing(table: pa.Table, schema: pa.Schema) -> pa.Table:

@@ -1,0 +1,110 @@
+"""Results of every schema stay readable: real run folders of earlier versions, and what is known of them."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from pathlib import Path
+
+import pytest
+from support import Command
+
+from bench.report import export, render
+from bench.report.rows import Rows
+from bench.store import CELLS, SAMPLES, SCHEMA_VERSION, Results
+from bench.store.reading import LAYOUTS
+from bench.verdicts import claims_of, judge
+
+GOLDEN = Path(__file__).parent / "golden"
+SCHEMAS = (2, 3)
+ROWS = {"verification": 40, "images": 20, "floors": 6, "examples": 20, "attributes": 24, "up": 16}
+
+
+@pytest.fixture(scope="module", params=SCHEMAS)
+def results(request: pytest.FixtureRequest) -> Results:
+    return Results(GOLDEN / f"schema-{request.param}")
+
+
+def test_every_schema_has_a_golden_run() -> None:
+    assert set(LAYOUTS) == set(SCHEMAS)
+    assert max(SCHEMAS) == SCHEMA_VERSION
+    assert {p.name for p in GOLDEN.iterdir() if p.is_dir()} == {f"schema-{s}" for s in SCHEMAS}
+    assert [Results(GOLDEN / f"schema-{s}").run["schema"] for s in SCHEMAS] == list(SCHEMAS)
+
+
+def test_files_are_as_they_were_written(results: Results) -> None:
+    files = results.run["files"]
+    for name, digest in files.items():
+        assert hashlib.sha256((results.folder / name).read_bytes()).hexdigest() == digest
+    assert len(files) == len(list(results.folder.rglob("*.parquet")))
+
+
+def test_cells_have_the_columns_of_today(results: Results) -> None:
+    cells = results.cells
+    assert list(cells.columns) == CELLS.names
+    assert cells["status"].value_counts().to_dict() == {"ok": 16, "skipped": 2, "failed": 2}
+    failed = cells[cells["status"] == "failed"]
+    assert set(failed["reason"]) == {
+        "toy-faces protected by raises: RuntimeError: the toy broke [/red] {in} a <strange> way"
+    }
+    assert cells["batch"].isna().all()
+    assert failed["traceback"].notna().all() == (results.run["schema"] > 2)
+    assert cells.loc[cells["status"] != "failed", ["traceback", "log"]].isna().all().all()
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_every_table_is_read(results: Results, name: str) -> None:
+    rows = results.samples(name)
+    assert len(rows) == ROWS[name]
+    assert list(dict.fromkeys(rows["experiment"])) == [
+        e for e in ("recognition", "attacks", "noisy") if e in set(rows["experiment"])
+    ]
+    latest = Results(GOLDEN / f"schema-{SCHEMA_VERSION}").samples(name)
+    assert set(rows.columns) == set(latest.columns)
+    own = results.samples(name, {"experiment": rows["experiment"].iloc[-1]}, ["dataset", "experiment"])
+    assert 0 < len(own) <= len(rows)
+    assert list(own.columns) == ["dataset", "experiment"]
+
+
+def test_figures_are_what_they_were(results: Results) -> None:
+    found = {
+        (f["experiment"], f["defense"], f["attack"], f["column"]): (float(f["value"]), int(f["n"]))
+        for name in ("VII", "images", "attributes", "reconstruction")
+        for f in csv.DictReader(io.StringIO(export(results, name, "csv")))
+        if f["value"] and f["defense"]
+    }
+    assert found["recognition", "identity", "abuse", "toy-b"] == (100.0, 4)
+    assert found["recognition", "toy-step", "abuse", "toy-a"] == (100.0, 4)
+    assert found["recognition", "toy-step", "abuse", "toy-b"] == (0.0, 4)
+    assert found["recognition", "toy-mean", "abuse", "SSIM"] == (0.7895, 2)
+    assert found["recognition", "toy-step", "abuse", "SSIM"] == (0.0921881, 2)
+    assert found["noisy", "toy-step", "toy-attributes", "Age"] == (3.04898, 2)
+    assert found["noisy", "toy-step", "toy-attributes", "Colour"] == (0.946907, 2)
+    assert found["attacks", "identity", "toy-upsample", "upload"] == (3072.0, 2)
+
+
+def test_claims_are_judged(results: Results) -> None:
+    (verdict,) = judge(Rows(results), claims_of(results))
+    assert verdict.outcome == "holds"
+    assert (verdict.decisive.left.value, verdict.decisive.right.value) == (1.0, 0.0)
+
+
+def test_the_page_is_made(results: Results) -> None:
+    page = render(results)
+    assert "This run is not complete: some cells failed." in page
+    assert "RuntimeError: the toy broke [/red] {in} a &lt;strange&gt; way" in page
+    assert ("Where it failed" in page) == (results.run["schema"] > 2)
+    assert page.count("data:image/") > 10
+
+
+def test_commands_take_them(results: Results, bench: Command, tmp_path: Path) -> None:
+    done = bench("report", results.folder, "--out", tmp_path)
+    assert done.code == 0, done.err
+    assert (tmp_path / "reports" / "golden" / "index.html").exists()
+    done = bench("export", results.folder, "--table", "VII", "--out", tmp_path)
+    assert done.code == 0, done.err
+    assert done.out.startswith("table,experiment,dataset")
+    done = bench("claims", results.folder, "--out", tmp_path)
+    assert done.code == 0, done.err
+    assert "1 claim: 1 hold" in done.out
