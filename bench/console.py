@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import sys
 import time
@@ -11,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn
@@ -24,6 +25,7 @@ from bench.components import parameters
 from bench.engine import Event
 from bench.engine.schedule import missing_stages
 from bench.errors import PluginError, did_you_mean
+from bench.estimates import TimeLeft, expected
 from bench.plan import Plan
 from bench.plugins import KINDS, Registry
 from bench.store import Results
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 _WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120  # of what is piped into a file
 out = Console(highlight=False, markup=False, width=_WIDTH)
 err = Console(stderr=True, highlight=False, markup=False)
+_SHOW_S, _TELL_S = 0.2, 30.0  # at most between two states of a bar, and between two lines of a log file
 
 
 def duration(seconds: float) -> str:
@@ -49,17 +52,17 @@ def duration(seconds: float) -> str:
 
 
 class Progress:
-    """Stages done, found in the cache, failed, and the time left, estimated from the costs of what is left."""
+    """Stages done, found in the cache, failed, and the time left (see `bench.estimates`)."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, workers: int) -> None:
         self.plan = plan
-        self.total = 0.0  # seconds of one core that this run has to compute, as estimated
-        self.done: dict[str, Any] = {}
-        self.spent = 0.0
+        self.workers = workers
+        self.left = TimeLeft(workers, {})
+        self.done: dict[str, StageResult] = {}
         self.running: dict[str, str] = {}
         self.shares: dict[str, float] = {}  # of running stages that tell how far they are
         self.started = time.monotonic()
-        self.last = 0.0
+        self.told = self.shown = -math.inf
         self.interactive = sys.stderr.isatty()
         self.bar = Bar(
             TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"), console=err,
@@ -78,6 +81,7 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.bar.update(self.task, completed=self.left.share(), state=self._state(time.monotonic()))
         self.bar.stop()
         if kind is None:
             failed = sum(r.status != "ok" for r in self.done.values())
@@ -92,26 +96,33 @@ class Progress:
             count = len(event.stages)
             err.print(f"\nstopping: {count} stages are running and get a moment; Ctrl-C again stops at once")
         elif stage is None:
-            self.total = sum(planned.cost for planned in event.stages)
+            self.left = TimeLeft(self.workers, expected(event.stages, event.behind))
             cached = len(self.plan.stages) - len(event.stages)
             err.print(f"{len(event.stages)} stages to compute, {cached} in the cache or not needed")
         elif event.kind == "damaged":
             err.print(f"note: {event.message}", style="yellow")
         elif event.kind == "retried":
             err.print(f"note: {stage.name} is tried again: {event.message}", style="yellow", soft_wrap=True)
-        elif event.kind == "progress":
-            self.shares[stage.key] = event.share
-            self._show()
         else:
+            self._count(event, stage)
+
+    def _count(self, event: Event, stage: Stage) -> None:
+        now = time.monotonic()
+        if event.kind == "progress":
+            self.shares[stage.key] = event.share
+            self.left.told(stage.key, event.share, now)
+        elif event.result is None:
+            self.running[stage.key] = stage.name
+            self.left.started(stage.key, now)
+        else:
+            result = event.result
             self.running.pop(stage.key, None)
             self.shares.pop(stage.key, None)
-            if event.result is None:
-                self.running[stage.key] = stage.name
-            else:
-                self.done[stage.key] = event.result
-                if event.result.status != "ok":
-                    self._show_failure(stage, event.result)
-            self._show()
+            self.done[stage.key] = result
+            self.left.ended(stage.key, now, result.seconds if result.status == "ok" and not result.cached else None)
+            if result.status != "ok":
+                self._show_failure(stage, result)
+        self._show(now)
 
     def _show_failure(self, stage: Stage, result: StageResult) -> None:
         """A line for the stage that failed; what depends on it fails with the same reason and is not repeated."""
@@ -119,20 +130,23 @@ class Progress:
         if reason.startswith(stage.name):
             err.print(f"{result.status}: {reason}", style="red")
 
-    def _show(self) -> None:
-        ended = sum(self.plan.stages[k].cost for k in self.done)
-        begun = sum(self.plan.stages[k].cost * part for k, part in self.shares.items())
-        share = min(1.0, (ended + begun) / self.total) if self.total else 1.0
-        elapsed = time.monotonic() - self.started
-        left = f", about {duration(elapsed * (1 - share) / share)} left" if share > 0.03 else ""
-        state = f"{len(self.done)} done, {len(self.running)} running{left}"
-        if self.shares and self.interactive:
-            state += f"; {self._state_of(max(self.shares, key=lambda k: self.plan.stages[k].cost))}"
-        self.bar.update(self.task, completed=share, state=state)
-        if not self.interactive and (elapsed - self.last > 30 or (len(self.done) == 1 and not self.last)):
-            self.last = elapsed
-            now = "; ".join(self._state_of(key) for key in self.running)
-            err.print(f"  {duration(elapsed)}: {state}{'; ' + now if now else ''}", soft_wrap=True)
+    def _show(self, now: float) -> None:
+        if self.interactive and now - self.shown > _SHOW_S:
+            self.shown = now
+            state = self._state(now)
+            if self.shares:
+                state += f"; {self._state_of(max(self.shares, key=lambda k: self.plan.stages[k].cost))}"
+            self.bar.update(self.task, completed=self.left.share(), state=state)
+        elif not self.interactive and self.done and now - self.told > _TELL_S:
+            self.told = now
+            running = "; ".join(map(self._state_of, self.running))
+            state = f"{duration(now - self.started)}: {self._state(now)}"
+            err.print(f"  {state}{'; ' + running if running else ''}", soft_wrap=True)
+
+    def _state(self, now: float) -> str:
+        left = self.left.left(now)
+        state = f"{len(self.done)} done, {len(self.running)} running"
+        return f"{state}, about {duration(left)} left" if left else state
 
     def _state_of(self, key: str) -> str:
         part = self.shares.get(key)

@@ -6,7 +6,8 @@ appended with one write; one that a killed process left torn is skipped by reade
 Every event has ``time`` (UTC), ``event`` and ``session`` (one command); further fields by event:
 
 - ``run-started``: pid, host, engine, workers, device, version
-- ``planned``: cells, stages (all of the plan), compute: what will be computed, key to kind, name and cost in seconds
+- ``planned``: cells, stages (all of the plan), compute: what will be computed, key to kind, name, cost (estimated
+  seconds), cost_name, and behind (of the longest path from its beginning to the end of the graph)
 - ``stage-started``: key, kind, name, attempt, batch
 - ``stage-finished``: key, kind, name, and the fields of `bench.types.StageResult`; worker: ``host:pid``
 - ``stage-retried``: key, kind, name, batch of the next attempt, reason
@@ -20,8 +21,8 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, asdict, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -32,14 +33,16 @@ from bench.errors import StorageError
 from bench.types import StageResult
 
 NAME = "journal.jsonl"
+_RESULT = {f.name for f in fields(StageResult) if f.default is MISSING}  # without these a line tells of no result
 
 
 class Journal:
-    """Appends the events of one session to the journal of a run folder."""
+    """Appends the events of one session to the journal of a run folder, and tells each line to ``listen``."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, listen: Callable[[str], None] | None = None) -> None:
         self.path = folder / NAME
         self.session = uuid.uuid4().hex[:8]
+        self._listen = listen
 
     def __enter__(self) -> Self:
         try:
@@ -57,19 +60,29 @@ class Journal:
     ) -> None:
         os.close(self._file)
 
-    def write(self, event: str, **fields: Any) -> None:
+    def write(self, event: str, **about: Any) -> None:
         """Append one event."""
-        now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        line = json.dumps({"time": now, "event": event, "session": self.session, **fields}, default=str)
+        text = line(event, session=self.session, **about)
         try:
-            os.write(self._file, line.encode() + b"\n")
+            os.write(self._file, text.encode() + b"\n")
         except OSError as error:
             raise StorageError(f"{self.path}: cannot be written: {error.strerror}") from None
+        if self._listen is not None:
+            self._listen(text)
 
     def record(self, event: Event) -> None:
         """Append what an engine tells; how far a stage is, is not journalled."""
         if event.kind == "planned":
-            compute = {s.key: {"kind": s.kind, "name": s.name, "cost": s.cost} for s in event.stages}
+            compute = {
+                s.key: {
+                    "kind": s.kind,
+                    "name": s.name,
+                    "cost": s.cost,
+                    "cost_name": s.cost_name,
+                    "behind": event.behind.get(s.key, s.cost),
+                }
+                for s in event.stages
+            }
             self.write("planned", cells=event.cells, stages=event.total, compute=compute)
             return
         if event.kind == "stopping":
@@ -91,29 +104,63 @@ def _without_key(result: StageResult) -> dict[str, Any]:
     return {name: value for name, value in asdict(result).items() if name != "key"}
 
 
+def line(event: str, **about: Any) -> str:
+    """An event as it is written: one line of JSON, without its end."""
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    return json.dumps({"time": now, "event": event, **about}, default=str)
+
+
+class Reader:
+    """Reads the journal of a run folder while it grows."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / NAME
+        self._place = 0
+
+    def new(self) -> Iterator[dict[str, Any]]:
+        """The events since the last time, in order; nothing where there is no journal. `StorageError` when it cannot
+        be read."""
+        try:
+            file = self.path.open("rb")
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise StorageError(f"{self.path}: cannot be read: {error.strerror}") from None
+        with file:
+            file.seek(self._place)
+            for text in file:
+                if not text.endswith(b"\n"):
+                    return  # it is being written, or was torn by a kill
+                self._place += len(text)
+                event = _event(text)
+                if event is not None:
+                    yield event
+
+
+def _event(text: bytes) -> dict[str, Any] | None:
+    """The event of a line; none of one that was torn by a kill."""
+    try:
+        event = json.loads(text)
+    except ValueError:
+        return None
+    known = isinstance(event, dict) and all(isinstance(event.get(k), str) for k in ("time", "event", "session"))
+    return event if known else None
+
+
 def read(folder: Path) -> Iterator[dict[str, Any]]:
     """The events of a run folder, in order; nothing where there is no journal."""
-    try:
-        file = (folder / NAME).open("rb")
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise StorageError(f"{folder / NAME}: cannot be read: {error.strerror}") from None
-    with file:
-        for line in file:
-            try:
-                event = json.loads(line)
-            except ValueError:
-                continue  # torn by a kill
-            if isinstance(event, dict) and {"time", "event", "session"} <= set(event):
-                yield event
+    return Reader(folder).new()
 
 
 def last_results(folder: Path) -> dict[str, StageResult]:
     """How every stage ended the last time that it did, by key."""
-    found = {}
-    fields = StageResult.__dataclass_fields__
-    for event in read(folder):
-        if event["event"] == "stage-finished":
-            found[str(event["key"])] = StageResult(**{k: v for k, v in event.items() if k in fields})
-    return found
+    return {
+        str(event["key"]): result_of(event)
+        for event in read(folder)
+        if event["event"] == "stage-finished" and event.keys() >= _RESULT
+    }
+
+
+def result_of(event: Mapping[str, Any]) -> StageResult:
+    """The result that an event ``stage-finished`` tells of."""
+    return StageResult(**{name: value for name, value in event.items() if name in StageResult.__dataclass_fields__})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import time
@@ -97,15 +98,17 @@ def make_engine(name: str, device: str, workers: int | None = None) -> Engine:
 def run_plan(
     plan: Plan,
     folders: Folders,
-    on_event: Callable[[Event], None],
+    on_event: Callable[[Event], None] = lambda event: None,
     *,
     engine: Engine | None = None,
     fresh: bool = False,
     retry: bool = True,
+    listen: Callable[[str], None] | None = None,
 ) -> tuple[Path, list[Outcome]]:
     """Run a plan and write its run folder; after Ctrl-C with what was finished, unless a complete run is there.
 
     ``fresh`` computes again what is cached; without ``retry``, what failed in an earlier run of the plan stays failed.
+    ``listen`` hears every line of the journal.
     """
     registry, cache = discover(), folders.cache
     engine = engine or make_engine("local", plan.device)
@@ -118,7 +121,7 @@ def run_plan(
     about = record.of_plan(plan, registry, engine.name, started)
     cache.root.mkdir(parents=True, exist_ok=True)
     cache.sweep()
-    with Journal(folder) as journal, announce(cache, journal.session, name, folder, plan.stages):
+    with Journal(folder, listen) as journal, announce(cache, journal.session, name, folder, plan.stages):
         if fresh:
             for key in plan.stages:
                 cache.discard(key)
@@ -160,18 +163,14 @@ class _Run:
         try:
             with Interruption() as interruption:
                 schedule.run(engine, self.plan, self.cache, self.results, tell, interruption)
-        except StopNow:
-            journal.write("run-ended", status="interrupted", seconds=self._seconds(), counts={})
+        except BaseException as error:
+            self._stopped(error, complete)
             raise
-        except KeyboardInterrupt:
-            if not complete:  # fewer rows never replace all of them
-                self.write("interrupted")
-            raise
+        self._remember_costs()
         if complete and all(r.cached for r in self.results.values()):  # the record tells when it was computed
             journal.write("run-ended", status="complete", seconds=self._seconds(), counts={})
             return [outcome(cell, self.plan, self.results) for cell in self.plan.cells]
         outcomes = self.write()
-        self.cache.record_costs(_measured_costs(self.plan, self.results))
         _announce(outcomes, self.registry)
         return outcomes
 
@@ -184,6 +183,21 @@ class _Run:
         store.write_run(self.folder, outcomes, self.cache, self.registry, {**self.about, **end})
         self.journal.write("run-ended", status=status, seconds=self._seconds(), counts=end["counts"])
         return outcomes
+
+    def _stopped(self, error: BaseException, complete: bool) -> None:
+        """The run did not come to its end. After one Ctrl-C what there is becomes rows; fewer never replace all."""
+        if not isinstance(error, StopNow):
+            self._remember_costs()
+        if type(error) is KeyboardInterrupt and not complete:
+            self.write("interrupted")
+            return
+        with contextlib.suppress(StorageError):  # what went wrong before is what matters
+            self.journal.write("run-ended", status="interrupted", seconds=self._seconds(), counts={}, reason=str(error))
+
+    def _remember_costs(self) -> None:
+        """For later estimates. Nothing depends on them: a disk that is full says so elsewhere."""
+        with contextlib.suppress(StorageError):
+            self.cache.record_costs(_measured_costs(self.plan, self.results))
 
     def _seconds(self) -> float:
         return time.perf_counter() - self.clock

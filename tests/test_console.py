@@ -55,7 +55,7 @@ def ended(stage: Stage, status: Any = "ok", reason: str | None = None) -> Event:
 
 def test_progress_counts_what_is_done(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
     first, second, *_ = plan.stages.values()
-    with Progress(plan) as progress:
+    with Progress(plan, 1) as progress:
         progress.on_event(Event(kind="started", stage=first))
         progress.on_event(ended(first))
         progress.on_event(Event(kind="started", stage=second))
@@ -77,7 +77,7 @@ def planned(plan: Plan) -> Event:
 
 
 def test_progress_says_what_is_to_come(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
-    with Progress(plan) as progress:
+    with Progress(plan, 1) as progress:
         progress.on_event(Event(kind="planned", stages=tuple(plan.stages.values())[:3]))
     err = capsys.readouterr().err.replace("\n", " ")
     assert f"3 stages to compute, {len(plan.stages) - 3} in the cache or not needed" in err
@@ -90,7 +90,7 @@ def test_a_log_file_is_not_filled_with_progress(
     now = 1000.0
     monkeypatch.setattr("bench.console.time.monotonic", lambda: now)
     first, second, *_ = plan.stages.values()
-    with Progress(plan) as progress:
+    with Progress(plan, 1) as progress:
         progress.on_event(planned(plan))
         progress.on_event(Event(kind="started", stage=first))
         progress.on_event(ended(first))
@@ -106,23 +106,27 @@ def test_a_log_file_is_not_filled_with_progress(
     assert re.search(r"\d+ %", lines[-1])
 
 
-def test_what_a_stage_tells_counts_for_the_time_left(plan: Plan) -> None:
+def test_what_a_stage_tells_counts_for_the_time_left(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.console._SHOW_S", -1.0)
     stage = max(plan.stages.values(), key=lambda s: s.cost)
-    with Progress(plan) as progress:
+    with Progress(plan, 1) as progress:
+        progress.interactive = True
         progress.on_event(planned(plan))
-        assert progress.total == pytest.approx(sum(s.cost for s in plan.stages.values()))
+        total = sum(s.cost for s in plan.stages.values())
+        assert progress.left.total == pytest.approx(total)
         progress.on_event(Event(kind="started", stage=stage))
         progress.on_event(Event(kind="progress", stage=stage, share=0.5))
         half = progress.bar.tasks[0].completed
-        assert half == pytest.approx(0.5 * stage.cost / progress.total)
+        assert half == pytest.approx(0.5 * stage.cost / total)
         progress.on_event(ended(stage))
         assert progress.bar.tasks[0].completed == pytest.approx(2 * half)
         assert (progress.shares, progress.running) == ({}, {})
 
 
 def test_the_largest_running_stage_is_named_on_a_terminal(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.console._SHOW_S", -1.0)
     small, *_, large = sorted(plan.stages.values(), key=lambda s: s.cost)
-    with Progress(plan) as progress:
+    with Progress(plan, 1) as progress:
         progress.interactive = True
         progress.on_event(planned(plan))
         for stage, share in ((small, 0.9), (large, 0.25)):
@@ -132,7 +136,7 @@ def test_the_largest_running_stage_is_named_on_a_terminal(plan: Plan, monkeypatc
 
 
 def test_progress_says_nothing_more_when_it_is_interrupted(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(KeyboardInterrupt), Progress(plan):
+    with pytest.raises(KeyboardInterrupt), Progress(plan, 1):
         raise KeyboardInterrupt
     assert "computed" not in capsys.readouterr().err
 

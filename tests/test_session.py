@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from support import SUITE, InlineWorkers
 
+from bench import journal
 from bench.errors import BenchError, StorageError
 from bench.plan import Plan
 from bench.plugins import Registry
@@ -206,22 +207,76 @@ def test_a_file_in_the_way_is_found_before_anything_runs(plan: Plan, folders: Fo
     assert [p for p in folders.out.rglob("*") if p.is_file()] == [path]
 
 
-def test_an_interrupted_run_keeps_what_is_done(plan: Plan, folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def interrupted(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """A function: Ctrl-C when the stage of that name has been begun."""
     submit = InlineWorkers.submit
 
-    def interrupted(self: InlineWorkers, stage: Stage, batch: int) -> Any:
-        if "toy-flaky" in stage.name:
-            os.kill(os.getpid(), signal.SIGINT)
-        return submit(self, stage, batch)
+    def at(name: str) -> None:
+        def stop(self: InlineWorkers, stage: Stage, batch: int) -> Any:
+            if stage.name == name:
+                os.kill(os.getpid(), signal.SIGINT)
+            return submit(self, stage, batch)
 
-    monkeypatch.setattr(InlineWorkers, "submit", interrupted)
+        monkeypatch.setattr(InlineWorkers, "submit", stop)
+
+    return at
+
+
+def test_an_interrupted_run_keeps_what_is_done(
+    plan: Plan, folders: Folders, interrupted: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOY_MENDED", "1")
+    interrupted("verification of toy-flaky by toy-a on toy-faces")
     with pytest.raises(KeyboardInterrupt):
         run_plan(plan, folders, quiet)
     (folder,) = (folders.results / "small").iterdir()
     cells = Results(folder).cells.set_index("defense")
-    assert cells["status"].to_dict() == {"identity": "ok", "toy-flaky": "queued", "toy-targets": "skipped"}
-    assert "the same command goes on" in cells.loc["toy-flaky", "reason"]
+    assert cells["status"].to_dict() == {"identity": "queued", "toy-flaky": "ok", "toy-targets": "skipped"}
+    assert "the same command goes on" in cells.loc["identity", "reason"]
     assert Results(folder).run["status"] == "interrupted"
+    assert "cpu:protect:identity" in folders.cache.costs()
+
+
+def test_an_interruption_never_replaces_all_rows_by_fewer(
+    plan: Plan, folders: Folders, interrupted: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOY_MENDED", "1")
+    folder, _ = run_plan(plan, folders, quiet)
+    before = (folder / "run.json").read_bytes()
+    interrupted("evaluation faces of toy-faces")
+    with pytest.raises(KeyboardInterrupt):
+        run_plan(plan, folders, quiet, fresh=True)
+    assert (folder / "run.json").read_bytes() == before
+    assert [(e["status"]) for e in journal.read(folder) if e["event"] == "run-ended"] == ["complete", "interrupted"]
+
+
+def test_a_run_that_fails_to_store_says_so_in_its_journal(
+    plan: Plan, folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit = InlineWorkers.submit
+
+    def full(self: InlineWorkers, stage: Stage, batch: int) -> Any:
+        if stage.name == "toy-faces protected by identity":
+            raise StorageError("the disk is full")
+        return submit(self, stage, batch)
+
+    monkeypatch.setattr(InlineWorkers, "submit", full)
+    with pytest.raises(StorageError, match="the disk is full"):
+        run_plan(plan, folders, quiet)
+    (folder,) = (folders.results / "small").iterdir()
+    *_, last = journal.read(folder)
+    assert (last["event"], last["status"], last["reason"]) == ("run-ended", "interrupted", "the disk is full")
+    assert "cpu:faces:toy-faces" in folders.cache.costs()
+
+
+def test_whoever_listens_hears_the_journal(plan: Plan, folders: Folders) -> None:
+    heard: list[str] = []
+    folder, _ = run_plan(plan, folders, listen=heard.append)
+    assert "".join(f"{line}\n" for line in heard) == (folder / journal.NAME).read_text()
+    events = [json.loads(line)["event"] for line in heard]
+    assert events[:2] == ["run-started", "planned"]
+    assert events[-1] == "run-ended"
 
 
 # ---- hooks -----------------------------------------------------------------------------------------------------------

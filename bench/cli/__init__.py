@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from bench import __version__
-from bench.cli import installed, results, running
+from bench.cli import installed, options, results, running
 from bench.errors import BenchError
 
 
@@ -22,15 +22,31 @@ class _Group(click.Group):
             sys.stdout.flush()
             return result
         except BenchError as error:
-            click.echo(f"error: {error}", err=True)
+            _complain(ctx, "error", str(error))
             ctx.exit(2)
+        except click.UsageError as error:
+            if ctx.meta.get(options.LOG_FORMAT) != "json":
+                raise
+            _complain(ctx, "error", error.format_message())
+            ctx.exit(error.exit_code)
         except KeyboardInterrupt:
-            click.echo("\ninterrupted; what was finished is kept, and the same command goes on from there", err=True)
+            message = "what was finished is kept, and the same command goes on from there"
+            _complain(ctx, "interrupted", message)
             ctx.exit(130)
         except BrokenPipeError:
             # The reader (head, less) has gone; point stdout elsewhere so that the interpreter's last flush is quiet.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(1)
+
+
+def _complain(ctx: click.Context, event: str, message: str) -> None:
+    """Say why a command ends early, in the form that it was asked to log in."""
+    if ctx.meta.get(options.LOG_FORMAT) == "json":
+        from bench.journal import line
+
+        click.echo(line(event, message=message), err=True)
+    else:
+        click.echo(f"error: {message}" if event == "error" else f"\n{event}; {message}", err=True)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,6 +83,33 @@ include_faces = click.option(
 )
 json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
+
+LOG_FORMAT = "bench.log-format"  # in the context of a command
+
+
+def _log_in(ctx: click.Context, param: click.Parameter, form: str) -> str:
+    """Everything that the command says on stderr from now on has this form; warnings too."""
+    ctx.meta[LOG_FORMAT] = form
+    if form == "json":
+        from bench.journal import line
+
+        def show(message: Warning | str, *_: object, **__: object) -> None:
+            click.echo(line("warning", message=str(message)), err=True)
+
+        ctx.with_resource(warnings.catch_warnings())
+        warnings.showwarning = show
+    return form
+
+
+log_format = click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    is_eager=True,
+    callback=_log_in,
+    help="What is told on stderr: text for people, or the events of the journal, one JSON object per line.",
+)
 
 timeout = click.option(
     "--timeout",

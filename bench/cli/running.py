@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import click
@@ -21,6 +22,7 @@ from bench.cli import options
 @click.option("--fresh", is_flag=True, help="Compute everything again, also what is cached.")
 @click.option("--retry/--no-retry", default=True, help="Try again what failed in an earlier run (default), or do not.")
 @options.timeout
+@options.log_format
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Worker processes (default: one per core).")
 def run(
     suite: Path,
@@ -33,6 +35,7 @@ def run(
     fresh: bool,
     retry: bool,
     timeout_s: float | None,
+    log_format: str,
     workers: int | None,
 ) -> None:
     """Run SUITE and write its report. An interrupted run goes on where it stopped."""
@@ -43,10 +46,14 @@ def run(
 
     folders = options.folders(out)
     plan = session.plan_suite(suite, folders, device, options.with_mode(overrides, mode), pairs, timeout_s)
-    console.show_sources(plan, discover(), console.err)
-    with console.Progress(plan) as progress:
-        engine = session.make_engine("local", plan.device, workers)
-        folder, outcomes = session.run_plan(plan, folders, progress.on_event, engine=engine, fresh=fresh, retry=retry)
+    engine = session.make_engine("local", plan.device, workers)
+    if log_format == "json":
+        listen = functools.partial(click.echo, err=True)
+        folder, outcomes = session.run_plan(plan, folders, engine=engine, fresh=fresh, retry=retry, listen=listen)
+    else:
+        console.show_sources(plan, discover(), console.err)
+        with console.Progress(plan, engine.workers) as shown:
+            folder, outcomes = session.run_plan(plan, folders, shown.on_event, engine=engine, fresh=fresh, retry=retry)
     results = Results(folder)
     page = folders.reports / plan.suite.name / "index.html"
     report = write_report(results, page, session.report_sections(results), include_real_faces=include_faces)
