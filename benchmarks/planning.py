@@ -3,8 +3,8 @@
     python benchmarks/planning.py [--shape grid ...] [--json]
 
 Each shape is planned twice, each time in a process of its own: by what `bench plan` and `bench run` call, step by step,
-and by the whole command ``bench plan``. Seconds are those of one core. Every cache is empty. Exit code 1 when a shape has fewer cells than it should,
-or takes more than the 10 s and 1 GB that are promised.
+and by the whole command ``bench plan``. Seconds are those of one core, and every cache is empty. Exit code 1 when a
+shape has fewer cells than it should, or takes more than the 10 s and 1 GB that are promised.
 """
 
 from __future__ import annotations
