@@ -84,6 +84,11 @@ class Cache:
         path.parent.mkdir(parents=True, exist_ok=True)
         return FileLock(path)
 
+    def gate(self) -> FileLock:
+        """A lock that is held while a run says what it needs, and while somebody removes what no run needs: never both
+        at once."""
+        return FileLock(self.root / "gate")
+
     def manifest(self, key: str) -> dict[str, Any] | None:
         """The manifest of a complete artifact, or none. Its files are not verified here."""
         try:
@@ -224,6 +229,35 @@ class Cache:
             write_atomically(
                 self.root / "costs.json", json.dumps({**self.costs(), **measured}, indent=1, sort_keys=True)
             )
+
+    def pack(self, key: str) -> dict[str, NDArray[np.uint8]]:
+        """The files of a verified artifact by name, as bytes ``(n,)``, for `unpack` on another machine."""
+        import numpy as np
+
+        manifest = self.verify(key)
+        try:
+            return {name: np.fromfile(self.folder(key) / name, np.uint8) for name in (*manifest["files"], MANIFEST)}
+        except OSError as error:  # removed just now
+            raise DamagedError(f"{self.folder(key)}: {error.strerror}") from None
+
+    def unpack(self, key: str, files: Mapping[str, NDArray[np.uint8]]) -> None:
+        """Store what `pack` gave; it appears verified and complete, or not at all (`DamagedError`)."""
+        beside = Cache(self.root / "tmp" / f"{key}-{uuid.uuid4().hex[:8]}")
+        made, target = beside.folder(key), self.folder(key)
+        try:
+            made.mkdir(parents=True)
+            for name, contents in files.items():
+                contents.tofile(made / Path(name).name)
+            if beside.check(key)["seconds"] >= _FLUSHED_S:
+                for path in (*made.iterdir(), made):
+                    _flush(path)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self.discard(key)
+            os.replace(made, target)
+        except OSError as error:
+            raise StorageError(f"{self.root}: cannot store an artifact: {error.strerror or error}") from None
+        finally:
+            shutil.rmtree(beside.root, ignore_errors=True)
 
 
 def _signed(manifest: Mapping[str, Any]) -> dict[str, Any]:
