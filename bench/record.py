@@ -57,9 +57,8 @@ def of_plan(plan: Plan, registry: Registry, engine: str, started: datetime) -> d
     """What is known of a run when it starts."""
     lpips = find_vgg()
     components: dict[str, Component] = {}
-    for cell in plan.cells:
-        for c in cell.components:
-            components.setdefault(digest_of([c.kind, c.label, c]), c)
+    for c in dict.fromkeys(component for cell in plan.cells for component in cell.components):
+        components.setdefault(digest_of([c.kind, c.label, c]), c)
     return {
         "suite": _suite_record(plan.suite),
         "command": ["bench", *sys.argv[1:]],
