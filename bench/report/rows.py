@@ -27,6 +27,7 @@ from bench.store import Index, Results
 from bench.store.index import Recent
 
 HELD = 32 << 20  # bytes of rows that are kept for the next who asks, of each kind
+_CELLS_AT_ONCE = 2_000
 UPLOAD = ("experiment", "dataset", "defense", "authorised", "repeat", "attack")
 _BELONGS = ("cell", *UPLOAD, "synthetic", "evaluated", "via")
 CLEAN = "identity"  # the defense plugin that sends the face as it is
@@ -191,7 +192,9 @@ class Rows:
 
     def __init__(self, results: Results) -> None:
         self.results = results
-        self.cells = [_cell_row(r) for r in results.cells.to_dict("records")]
+        cells = results.cells
+        parts = (cells.iloc[i : i + _CELLS_AT_ONCE] for i in range(0, len(cells), _CELLS_AT_ONCE))
+        self.cells = [_cell_row(row) for part in parts for row in part.to_dict("records")]
         self.figures: dict[Hashable, Figure] = {}
 
     @cached_property
