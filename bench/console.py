@@ -1,35 +1,28 @@
-"""What the terminal shows: progress, plans, summaries, plugins. Rich does the drawing."""
+"""What the terminal shows: plans, summaries, plugins. Rich does the drawing; of runs see `bench.progress`."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import os
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn
-from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
 from bench.cache import Cache
 from bench.components import parameters
-from bench.engine import Event
 from bench.engine.schedule import missing_stages
 from bench.errors import PluginError, did_you_mean
-from bench.estimates import TimeLeft, expected
 from bench.plan import Plan
 from bench.plugins import KINDS, Registry
 from bench.store import Results
-from bench.types import Check, Stage, StageResult
+from bench.types import Check
 
 if TYPE_CHECKING:
     from bench.inventory import Entry
@@ -39,7 +32,6 @@ if TYPE_CHECKING:
 _WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120  # of what is piped into a file
 out = Console(highlight=False, markup=False, width=_WIDTH)
 err = Console(stderr=True, highlight=False, markup=False)
-_SHOW_S, _TELL_S = 0.2, 30.0  # at most between two states of a bar, and between two lines of a log file
 
 
 def duration(seconds: float) -> str:
@@ -49,108 +41,6 @@ def duration(seconds: float) -> str:
         return f"{whole} s" if seconds >= 1 else f"{seconds:.1f} s"
     minutes, rest = divmod(whole, 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
-class Progress:
-    """Stages done, found in the cache, failed, and the time left (see `bench.estimates`)."""
-
-    def __init__(self, plan: Plan, workers: int) -> None:
-        self.plan = plan
-        self.workers = workers
-        self.left = TimeLeft(workers, {})
-        self.done: dict[str, StageResult] = {}
-        self.running: dict[str, str] = {}
-        self.shares: dict[str, float] = {}  # of running stages that tell how far they are
-        self.started = time.monotonic()
-        self.told = self.shown = -math.inf
-        self.interactive = sys.stderr.isatty()
-        self.bar = Bar(
-            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"), console=err,
-            disable=not self.interactive,
-        )  # fmt: skip
-        self.task = self.bar.add_task("stages", total=1.0, state="")
-
-    def __enter__(self) -> Progress:
-        plan = self.plan
-        shared = sum(count > 1 for count in plan.uses().values())
-        stages = f"{len(plan.stages)} stages, {shared} of them shared"
-        err.print(f"suite {plan.suite.name}: {len(plan.cells)} cells, {stages}, device {plan.device}")
-        self.bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.bar.update(self.task, completed=self.left.share(), state=self._state(time.monotonic()))
-        self.bar.stop()
-        if kind is None:
-            failed = sum(r.status != "ok" for r in self.done.values())
-            computed = sum(r.status == "ok" and not r.cached for r in self.done.values())
-            took = duration(time.monotonic() - self.started)
-            err.print(f"{computed} stages computed{f', {failed} failed' if failed else ''}, in {took}")
-
-    def on_event(self, event: Event) -> None:
-        """Receive what the engine reports."""
-        stage = event.stage
-        if event.kind == "stopping":
-            count = len(event.stages)
-            err.print(f"\nstopping: {count} stages are running and get a moment; Ctrl-C again stops at once")
-        elif stage is None:
-            self.left = TimeLeft(self.workers, expected(event.stages, event.behind))
-            cached = len(self.plan.stages) - len(event.stages)
-            err.print(f"{len(event.stages)} stages to compute, {cached} in the cache or not needed")
-        elif event.kind == "damaged":
-            err.print(f"note: {event.message}", style="yellow")
-        elif event.kind == "retried":
-            err.print(f"note: {stage.name} is tried again: {event.message}", style="yellow", soft_wrap=True)
-        else:
-            self._count(event, stage)
-
-    def _count(self, event: Event, stage: Stage) -> None:
-        now = time.monotonic()
-        if event.kind == "progress":
-            self.shares[stage.key] = event.share
-            self.left.told(stage.key, event.share, now)
-        elif event.result is None:
-            self.running[stage.key] = stage.name
-            self.left.started(stage.key, now)
-        else:
-            result = event.result
-            self.running.pop(stage.key, None)
-            self.shares.pop(stage.key, None)
-            self.done[stage.key] = result
-            self.left.ended(stage.key, now, result.seconds if result.status == "ok" and not result.cached else None)
-            if result.status != "ok":
-                self._show_failure(stage, result)
-        self._show(now)
-
-    def _show_failure(self, stage: Stage, result: StageResult) -> None:
-        """A line for the stage that failed; what depends on it fails with the same reason and is not repeated."""
-        reason = str(result.reason)
-        if reason.startswith(stage.name):
-            err.print(f"{result.status}: {reason}", style="red")
-
-    def _show(self, now: float) -> None:
-        if self.interactive and now - self.shown > _SHOW_S:
-            self.shown = now
-            state = self._state(now)
-            if self.shares:
-                state += f"; {self._state_of(max(self.shares, key=lambda k: self.plan.stages[k].cost))}"
-            self.bar.update(self.task, completed=self.left.share(), state=state)
-        elif not self.interactive and self.done and now - self.told > _TELL_S:
-            self.told = now
-            running = "; ".join(map(self._state_of, self.running))
-            state = f"{duration(now - self.started)}: {self._state(now)}"
-            err.print(f"  {state}{'; ' + running if running else ''}", soft_wrap=True)
-
-    def _state(self, now: float) -> str:
-        left = self.left.left(now)
-        state = f"{len(self.done)} done, {len(self.running)} running"
-        return f"{state}, about {duration(left)} left" if left else state
-
-    def _state_of(self, key: str) -> str:
-        part = self.shares.get(key)
-        return f"{self.running.get(key, '')}{f' {100 * part:.0f} %' if part else ''}"
 
 
 def show_plan(plan: Plan, cache: Cache) -> None:

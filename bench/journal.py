@@ -141,10 +141,10 @@ def _event(text: bytes) -> dict[str, Any] | None:
     """The event of a line; none of one that was torn by a kill."""
     try:
         event = json.loads(text)
-    except ValueError:
+        datetime.fromisoformat(event["time"])
+    except (ValueError, LookupError, TypeError):
         return None
-    known = isinstance(event, dict) and all(isinstance(event.get(k), str) for k in ("time", "event", "session"))
-    return event if known else None
+    return event if isinstance(event.get("event"), str) and isinstance(event.get("session"), str) else None
 
 
 def read(folder: Path) -> Iterator[dict[str, Any]]:

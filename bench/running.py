@@ -7,6 +7,7 @@ it dies. Beside it ``<session>.json`` says what runs, and ``<session>.keys`` lis
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import platform
@@ -52,6 +53,28 @@ def announce(cache: Cache, session: str, suite: str, folder: Path, keys: Iterabl
             for path in (about, needs, lock):
                 path.unlink(missing_ok=True)
         held.release()
+
+
+def alive(cache: Cache) -> list[RunningRun]:
+    """The runs that are at work now. Nothing is written, so that whoever may read may ask."""
+    found = []
+    for about in sorted((cache.root / "running").glob("*.json")):
+        with contextlib.suppress(OSError, ValueError, TypeError):  # it ended just now
+            if _is_held(about.with_suffix(".lock")):
+                found.append(RunningRun(**json.loads(about.read_text(encoding="utf-8"))))
+    return found
+
+
+def _is_held(lock: Path) -> bool:
+    """Whether a process holds a lock. It is taken for a moment, together with others who only look."""
+    file = os.open(lock, os.O_RDONLY)
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(file)
+    return False
 
 
 def running(cache: Cache) -> list[RunningRun]:

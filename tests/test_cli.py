@@ -23,7 +23,20 @@ from bench.cli.results import TABLE_FORMATS
 from bench.errors import BenchError
 from bench.plugins import Registry
 
-COMMANDS = ["run", "plan", "report", "export", "claims", "plugins", "info", "doctor", "train", "data", "models"]
+COMMANDS = [
+    "run",
+    "plan",
+    "report",
+    "export",
+    "claims",
+    "status",
+    "plugins",
+    "info",
+    "doctor",
+    "train",
+    "data",
+    "models",
+]
 
 
 def files(folder: Path) -> list[str]:

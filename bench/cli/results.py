@@ -67,4 +67,28 @@ def claims(run: str, fmt: str, out: Path) -> None:
         click.get_current_context().exit(1)
 
 
-COMMANDS = (report, export, claims)
+@click.command()
+@click.argument("run", required=False)
+@options.json
+@click.option("--watch", is_flag=True, help="Show it anew every two seconds, until the run ends.")
+@options.out
+def status(run: str | None, as_json: bool, watch: bool, out: Path) -> None:
+    """Say how RUN goes: what is done, running, queued or failed, by which worker, and how long it still takes.
+
+    Without RUN: all runs at work in this folder, else the latest. Works from any terminal, and after a kill.
+    """
+    from bench import progress
+    from bench.store import find_run
+    from bench.watching import Watch, runs_at
+
+    if watch and as_json:
+        raise click.UsageError("--watch is for people: call --json as often as you need it")
+    results = options.folders(out).results
+    watches = [Watch(folder) for folder in ([find_run(run, results)] if run else runs_at(results))]
+    if watch:
+        progress.watch_status(watches)
+    else:
+        progress.show_status([w.look() for w in watches], as_json=as_json)
+
+
+COMMANDS = (report, export, claims, status)

@@ -23,7 +23,11 @@ from bench.cli import options
 @click.option("--retry/--no-retry", default=True, help="Try again what failed in an earlier run (default), or do not.")
 @options.timeout
 @options.log_format
-@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Worker processes (default: one per core).")
+@click.option(
+    "--workers", type=click.IntRange(min=1), metavar="N", help="Stages at once (default: one per core or GPU)."
+)
+@options.engine
+@options.address
 def run(
     suite: Path,
     pairs: int | None,
@@ -37,22 +41,24 @@ def run(
     timeout_s: float | None,
     log_format: str,
     workers: int | None,
+    engine_name: str,
+    address: str | None,
 ) -> None:
     """Run SUITE and write its report. An interrupted run goes on where it stopped."""
-    from bench import console, session
+    from bench import console, progress, session
     from bench.plugins import discover
     from bench.report import write_report
     from bench.store import Results
 
     folders = options.folders(out)
     plan = session.plan_suite(suite, folders, device, options.with_mode(overrides, mode), pairs, timeout_s)
-    engine = session.make_engine("local", plan.device, workers)
+    engine = session.make_engine(engine_name, plan.device, workers, address)
     if log_format == "json":
         listen = functools.partial(click.echo, err=True)
         folder, outcomes = session.run_plan(plan, folders, engine=engine, fresh=fresh, retry=retry, listen=listen)
     else:
         console.show_sources(plan, discover(), console.err)
-        with console.Progress(plan, engine.workers) as shown:
+        with progress.Progress(plan, engine.workers) as shown:
             folder, outcomes = session.run_plan(plan, folders, shown.on_event, engine=engine, fresh=fresh, retry=retry)
     results = Results(folder)
     page = folders.reports / plan.suite.name / "index.html"
