@@ -78,11 +78,15 @@ class Cache:
         """Where the artifact of a key lies."""
         return self.root / key[:2] / key
 
+    def _own(self, name: str) -> Path:
+        """A folder in the cache. The cache itself is not made here: where it was lost, nobody begins another one."""
+        path = self.root / name
+        path.mkdir(exist_ok=True)
+        return path
+
     def lock(self, key: str) -> FileLock:
         """A lock on a key; the system frees it when its holder dies."""
-        path = self.root / "locks" / key
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return FileLock(path)
+        return FileLock(self._own("locks") / key)
 
     def gate(self) -> FileLock:
         """A lock that is held while a run says what it needs, and while somebody removes what no run needs: never both
@@ -144,7 +148,8 @@ class Cache:
         target = self.folder(key)
         beside = self.root / "tmp" / f"{key}-{uuid.uuid4().hex[:8]}"
         try:
-            beside.mkdir(parents=True)
+            self._own("tmp")
+            beside.mkdir()
             for name, images in artifact.streams.items():
                 _write_stream(beside / f"{name}.npy", images)
             if artifact.tensors or not (artifact.tables or artifact.streams):  # nothing learnt is an artifact too
@@ -157,7 +162,7 @@ class Cache:
             flush = about["seconds"] >= _FLUSHED_S
             for path in beside.iterdir() if flush else ():
                 _flush(path)
-            target.parent.mkdir(parents=True, exist_ok=True)
+            self._own(target.parent.name)
             if target.exists():
                 self.discard(key)
             os.replace(beside, target)
@@ -183,9 +188,8 @@ class Cache:
 
     def note_progress(self, key: str, note: Note) -> None:
         """Say how much of a stage is done, for `progress`. Nobody depends on it, so failures are left alone."""
-        path = self.root / "progress" / key
         with contextlib.suppress(OSError):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path = self._own("progress") / key
             path.write_text(json.dumps(asdict(note)))
 
     def progress(self, key: str) -> Note | None:

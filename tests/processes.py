@@ -1,4 +1,4 @@
-"""What tests of whole commands share: processes that can be interrupted, small disks, and comparisons of run folders."""
+"""What tests of whole commands share: processes that can be interrupted, small disks, comparisons of run folders."""
 
 from __future__ import annotations
 

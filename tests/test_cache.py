@@ -32,6 +32,7 @@ def artifact(value: int = 1) -> Artifact:
 @pytest.fixture
 def cache(tmp_path: Path) -> Cache:
     """A cache with one artifact."""
+    (tmp_path / "cache").mkdir()
     found = Cache(tmp_path / "cache")
     found.write(KEY, artifact(), ABOUT)
     return found
@@ -209,6 +210,13 @@ def test_what_json_cannot_hold_is_not_stored(cache: Cache) -> None:
     assert leftovers(cache) == []
 
 
+def test_a_cache_that_is_gone_is_not_begun_anew(tmp_path: Path) -> None:
+    """A folder of the network may be lost: nobody writes to the disk below it."""
+    with pytest.raises(StorageError, match="cannot store an artifact: No such file or directory"):
+        Cache(tmp_path / "gone" / "cache").write(KEY, artifact(), ABOUT)
+    assert not (tmp_path / "gone").exists()
+
+
 def test_a_file_in_the_place_of_the_cache(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("")
     with pytest.raises(StorageError, match="cannot store an artifact"):
@@ -230,6 +238,7 @@ print("done")
 
 
 def test_writers_of_one_key_take_turns(tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir()
     args = [sys.executable, "-c", WRITER, str(tmp_path / "cache"), KEY]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     writers = [subprocess.Popen(args, **pipes) for _ in range(3)]

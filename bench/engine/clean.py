@@ -53,13 +53,14 @@ class CleanState:
         import torch
 
         open_log(self.log)
-        self._restore_process()
+        self.restore_process()
         self._restore_signals()
         self._restore_numbers(stage)
         with warnings.catch_warnings(), torch.inference_mode(False), torch.enable_grad():
             yield
 
-    def _restore_process(self) -> None:
+    def restore_process(self) -> None:
+        """The folder, environment and modes of files that are the run's: also before an artifact is written."""
         with contextlib.suppress(OSError):  # the folder may be gone
             os.chdir(self.folder)
         if os.environ != self.environment:

@@ -176,7 +176,7 @@ class _Slot:
         assert process is not None
         assert pipe is not None
         with contextlib.suppress(EOFError, OSError):
-            pipe.send((stage, self.cache.root, self.batch))
+            pipe.send((stage, self.cache.root.absolute(), self.batch))  # a plugin may go elsewhere
             while not pipe.poll():
                 if not process.is_alive() and not pipe.poll():
                     return None

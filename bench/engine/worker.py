@@ -147,6 +147,8 @@ def _compute(stage: Stage, cache: Cache, batch: int) -> StageResult:
         replace(stage, options={**stage.options, "batch": batch}), cache, _Teller(cache, stage.key)
     )
     seconds, peak = time.perf_counter() - started, _peak_mb()
+    if _state is not None:
+        _state.restore_process()
     about = {
         "kind": stage.kind,
         "name": stage.name,

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from bench import Attack, Defense, Faces, Protected, Received, Reconstructed
@@ -21,6 +25,8 @@ if TYPE_CHECKING:
 How = Literal[
     "raises", "hangs", "exits", "leaves", "segfaults", "nan", "shape", "range", "mutates", "integers", "nothing",
     "a-tensor", "numpy", "extra-shape", "extra-nan", "asks-shallow", "asks-network", "asks-subjects",
+    "exits-well", "spins", "stalls", "kills-itself", "prints", "unpicklable", "speechless", "deletes-log",
+    "closes", "swaps-stdout", "disturbs", "forks", "grad", "signals-parent",
 ]  # fmt: skip
 
 
@@ -50,8 +56,7 @@ class ToyMisbehave(Defense):
         sys.exit("the toy called sys.exit")
 
     def _segfaults(self, images: Any, ctx: Any) -> Any:
-        signal.signal(signal.SIGSEGV, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGSEGV)
+        ctypes.string_at(0)
 
     def _nan(self, images: Any, ctx: Any) -> Any:
         out = images.clone()
@@ -93,6 +98,177 @@ class ToyMisbehave(Defense):
 
     def _asks_subjects(self, images: Any, ctx: Any) -> Any:
         return Protected(images=images.clone(), extra={"who": ctx.subjects})
+
+    # -- ends of the process, and of patience
+
+    def _exits_well(self, images: Any, ctx: Any) -> Any:
+        print("leaving without a word of goodbye")
+        os._exit(0)
+
+    def _spins(self, images: Any, ctx: Any) -> Any:
+        """In C, where neither Python nor SIGTERM gets in."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        ctypes.PyDLL(None).sleep(100_000)
+
+    def _stalls(self, images: Any, ctx: Any) -> Any:
+        """Answers SIGTERM with an exception of its own."""
+
+        def refuse(number: int, frame: Any) -> None:
+            raise ArithmeticError("the toy does not take orders")
+
+        signal.signal(signal.SIGTERM, refuse)
+        time.sleep(100_000)
+
+    def _kills_itself(self, images: Any, ctx: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def _signals_parent(self, images: Any, ctx: Any) -> Any:
+        os.kill(os.getppid(), signal.SIGTERM)
+        return Protected(images=images.clone())
+
+    # -- what it says
+
+    def _prints(self, images: Any, ctx: Any) -> Any:
+        """100 MB, by every way out."""
+        text = "the toy has a lot to say " * 40
+        for _ in range(30_000):
+            print(text)
+            print(text, file=sys.stderr)
+        for _ in range(40):
+            os.write(1, (text + "\n").encode() * 1000)
+        raise RuntimeError("the toy has said it")
+
+    def _unpicklable(self, images: Any, ctx: Any) -> Any:
+        class UnpicklableError(Exception):
+            def __reduce__(self) -> Any:
+                raise TypeError("not even this")
+
+        error = UnpicklableError("the toy broke in a way of its own")
+        error.thing = lambda: images  # type: ignore[attr-defined]
+        raise error
+
+    def _speechless(self, images: Any, ctx: Any) -> Any:
+        class SpeechlessError(Exception):
+            def __str__(self) -> str:
+                raise ValueError("no words")
+
+        raise SpeechlessError
+
+    def _deletes_log(self, images: Any, ctx: Any) -> Any:
+        Path(os.readlink("/proc/self/fd/1")).unlink()
+        raise RuntimeError("the toy deleted its log")
+
+    def _closes(self, images: Any, ctx: Any) -> Any:
+        os.close(1)
+        os.close(2)
+        raise RuntimeError("the toy closed the door")
+
+    def _swaps_stdout(self, images: Any, ctx: Any) -> Any:
+        sys.stdout.close()
+        sys.stdout = sys.stderr = None  # type: ignore[assignment]
+        return Protected(images=images.clone())
+
+    # -- what it leaves behind
+
+    def _disturbs(self, images: Any, ctx: Any) -> Any:
+        """Everything that a process has only one of."""
+        import random
+        import warnings
+
+        import numpy as np
+        import torch
+
+        random.seed(0), np.random.seed(0), torch.manual_seed(0)
+        torch.set_default_dtype(torch.float64)
+        torch.set_num_threads(2)
+        torch.set_flush_denormal(True)
+        torch.set_grad_enabled(False)
+        torch.inference_mode().__enter__()
+        torch.autocast("cpu", dtype=torch.bfloat16).__enter__()
+        torch.set_default_device("meta")
+        torch.use_deterministic_algorithms(True)
+        np.seterr(all="raise")
+        warnings.simplefilter("error")
+        os.environ.clear()
+        os.environ["OMP_NUM_THREADS"] = "7"
+        os.chdir("/")
+        os.umask(0o777)
+        sys.setrecursionlimit(200)
+        gc.disable()
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGALRM])
+        signal.setitimer(signal.ITIMER_REAL, 0.5)
+        return Protected(images=images.detach().clone())
+
+    def _forks(self, images: Any, ctx: Any) -> Any:
+        """Children that stay: one forked, one of another program. ``TOY_CHILDREN`` names a file for their numbers."""
+        child = os.fork()
+        if child == 0:
+            time.sleep(100_000)
+        other = subprocess.Popen(["sleep", "100000"])
+        Path(os.environ["TOY_CHILDREN"]).write_text(f"{child} {other.pid}")
+        return Protected(images=images.clone())
+
+    def _grad(self, images: Any, ctx: Any) -> Any:
+        images = images.clone().requires_grad_()
+        return Protected(images=(images * 1.0), extra={"mean": images.mean((1, 2, 3))})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToySlow(Defense):
+    """Takes its time, and adds noise; ``number`` makes several of them."""
+
+    seconds: float = 0.25
+    number: int = 0
+
+    def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
+        """Wait, and draw."""
+        time.sleep(self.seconds)
+        return Protected(images=(images + 0.1 * ctx.randn(images)).clamp(0, 1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToyHungry(Defense):
+    """Has no memory for more than ``most`` images at once, and says so in one way or another; or eats all there is."""
+
+    how: Literal["torch", "python", "eats"] = "torch"
+    most: int = 4
+
+    def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
+        """A copy, if there are few."""
+        import torch
+
+        if len(images) > self.most:
+            if self.how == "torch":
+                raise torch.OutOfMemoryError("CUDA out of memory. The toy tried to allocate 1 YiB")
+            if self.how == "python":
+                raise MemoryError("a pebibyte of toys")
+            eat()
+        return Protected(images=images.clone())
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToyGlutton(Defense):
+    """Eats all the memory there is while it is fitted, where no smaller batch helps."""
+
+    needs: ClassVar[frozenset[Need]] = frozenset({"training"})
+
+    def fit(self, faces: Faces, ctx: Context) -> Any:
+        """Eat."""
+        eat()
+
+    def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
+        """Never called."""
+        raise AssertionError("a defense that could not be fitted was called")
+
+
+def eat() -> None:
+    """Allocate without end."""
+    print("eating")
+    eaten = []
+    while True:
+        eaten.append(b"x" * 20_000_000)
+        time.sleep(0.02)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,6 +462,9 @@ class ToyGreedy(Attack):
 
 MISBEHAVING: Mapping[str, type[Defense]] = {
     "toy-misbehave": ToyMisbehave,
+    "toy-slow": ToySlow,
+    "toy-hungry": ToyHungry,
+    "toy-glutton": ToyGlutton,
     "toy-forger": ToyForger,
     "toy-vandal": ToyVandal,
     "toy-bad-fit": ToyBadFit,

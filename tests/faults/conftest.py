@@ -1,0 +1,78 @@
+"""Fault injection: whatever happens to a run, its rows are those of a run to which nothing happened.
+
+A short form is part of ``make test``; ``make faults`` injects more (``BENCH_FAULTS=full``). Either prints a table at
+its end: how often each fault was injected, and how many rows were lost or wrong afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from injecting import REFERENCE, Lab, Reference, Tally
+from processes import Running, disks, starting
+from support import Command
+
+FULL = os.environ.get("BENCH_FAULTS") == "full"
+_TALLY = pytest.StashKey[Tally]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One count for all tests."""
+    config.stash[_TALLY] = Tally()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark everything in this folder."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.slow)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """The table of faults."""
+    if lines := list(config.stash[_TALLY].lines()):
+        terminalreporter.section("faults injected" + ("" if FULL else " (short form; make faults injects more)"))
+        for line in lines:
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def full() -> bool:
+    """Whether all faults are injected, or a few of each."""
+    return FULL
+
+
+@pytest.fixture(scope="session")
+def tally(pytestconfig: pytest.Config) -> Tally:
+    """Counts what was injected, and what came of it."""
+    return pytestconfig.stash[_TALLY]
+
+
+@pytest.fixture
+def start(toy_site: Path) -> Iterator[Callable[..., Running]]:
+    """Starts ``bench`` in the background."""
+    with starting(toy_site) as popen:
+        yield popen
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """Mounts a small disk of its own."""
+    with disks(tmp_path) as mount:
+        yield mount
+
+
+@pytest.fixture(scope="session")
+def reference(bench: Command, tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    """A suite with every kind of artifact, and the run of it that nothing happens to."""
+    home = tmp_path_factory.mktemp("reference")
+    return Reference.run(bench, home, REFERENCE)
+
+
+@pytest.fixture
+def lab(reference: Reference, bench: Command, start: Callable[..., Running], tmp_path: Path) -> Lab:
+    """Runs the suite of the reference in a folder of the test's own."""
+    return Lab(reference, bench, start, tmp_path / "out")

@@ -1,0 +1,209 @@
+"""What the tests of faults share: a suite, its undisturbed run, and a count of the rows that differ from it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from processes import TIMING, Running, manifests, run_folders
+from support import Command, Done
+
+from bench import journal
+
+REFERENCE = """\
+[suite]
+name = "faults"
+seed = 4
+
+[[experiment]]
+name = "recognition"
+datasets = ["toy-faces"]
+authorised = ["toy-a"]
+evaluated = ["toy-a"]
+defenses = ["identity", "toy-mean"]
+pairs = 8
+
+[[experiment]]
+name = "slow"
+datasets = ["toy-faces"]
+authorised = ["toy-a"]
+evaluated = ["toy-a"]
+defenses = [
+    { plugin = "toy-slow", label = "slow 0", number = 0 },
+    { plugin = "toy-slow", label = "slow 1", number = 1 },
+    { plugin = "toy-slow", label = "slow 2", number = 2 },
+    { plugin = "toy-slow", label = "slow 3", number = 3 },
+]
+pairs = 8
+
+[[experiment]]
+name = "attacks"
+datasets = ["toy-photos"]
+authorised = ["toy-a"]
+evaluated = ["toy-a"]
+defenses = ["toy-mean"]
+attacks = [{ plugin = "toy-learner", learns = "defense", look = "images" }, "toy-attributes"]
+pairs = 8
+"""
+
+
+# ---- runs ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A suite, the environment that it needs, and its undisturbed run."""
+
+    suite: Path
+    env: Mapping[str, str]
+    out: Path
+
+    @classmethod
+    def run(cls, bench: Command, home: Path, text: str, *options: object) -> Reference:
+        """Write the suite, and run it with one worker."""
+        photos = home / "photos"
+        photos.mkdir()
+        (photos / "toys.txt").write_text("toys")
+        suite = home / "suite.toml"
+        suite.write_text(text)
+        made = cls(suite, {"TOY_PHOTOS": str(photos)}, home / "out")
+        done = bench("run", suite, "--out", made.out, "--device", "cpu", "--workers", 1, *options, env=made.env)
+        assert done.code == 0, done.err
+        return made
+
+    @property
+    def folder(self) -> Path:
+        """Its run folder."""
+        (found,) = run_folders(self.out)
+        return found
+
+
+@dataclass(frozen=True)
+class Lab:
+    """Runs the suite of a reference in an output folder of its own."""
+
+    reference: Reference
+    bench: Command
+    popen: Callable[..., Running]
+    out: Path
+
+    def command(self, *options: object) -> list[object]:
+        """What to run."""
+        return ["run", self.reference.suite, "--out", self.out, "--device", "cpu", *options]
+
+    def run(self, *options: object, env: Mapping[str, str] | None = None) -> Done:
+        """Run to the end."""
+        return self.bench(*self.command(*options), env={**self.reference.env, **(env or {})})
+
+    def start(self, *options: object, env: Mapping[str, str] | None = None) -> Running:
+        """Run in the background."""
+        return self.popen(*self.command(*options), env={**self.reference.env, **(env or {})})
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        (found,) = run_folders(self.out)
+        return found
+
+    def events(self) -> list[dict[str, Any]]:
+        """What the journals tell, of all runs in the output folder."""
+        folders = sorted(p.parent for p in (self.out / "results").glob("[!.]*/*/journal.jsonl"))
+        return [event for folder in folders for event in journal.read(folder)]
+
+    def manifests(self) -> dict[str, int]:
+        """The finished artifacts, and when they were written."""
+        return manifests(self.out)
+
+    def artifact(self, name: str) -> Path:
+        """The folder of the artifact of the stage of that name."""
+        for path in (self.out / "results" / ".cache").glob("??/*/manifest.json"):
+            if json.loads(path.read_text())["name"] == name:
+                return path.parent
+        raise AssertionError(f"no stage {name!r}")
+
+
+def _was_computed(event: dict[str, Any]) -> bool:
+    return event["event"] == "stage-finished" and event["status"] == "ok" and not event["cached"]
+
+
+def computed(events: list[dict[str, Any]]) -> Counter[str]:
+    """How often every stage was computed to its end, by key."""
+    return Counter(event["key"] for event in events if _was_computed(event))
+
+
+def touched_again(events: list[dict[str, Any]]) -> set[str]:
+    """The stages that were started after they had been computed."""
+    done: set[str] = set()
+    again = set()
+    for event in events:
+        if event["event"] == "stage-started" and event["key"] in done:
+            again.add(event["key"])
+        if _was_computed(event):
+            done.add(event["key"])
+    return again
+
+
+# ---- rows ------------------------------------------------------------------------------------------------------------
+
+Rows = Counter[str]
+
+
+def tables(folder: Path, keep: Callable[[dict[str, Any]], bool] = lambda row: True) -> dict[str, Rows]:
+    """The rows of every table of a run folder that are to be looked at, as texts that tell every bit of them; columns
+    about time aside, and those without a value, which rows have where another cell has one."""
+    found: dict[str, Rows] = {}
+    for path in [folder / "cells.parquet", *sorted((folder / "samples").rglob("*.parquet"))]:
+        name = path.relative_to(folder).parts[path.name != "cells.parquet"]
+        for row in pq.ParquetFile(path).read().to_pylist():
+            if keep(row):
+                told = sorted((k, v) for k, v in row.items() if v is not None and k not in TIMING)
+                found.setdefault(name, Counter())[repr(told)] += 1
+    return found
+
+
+def _differing_bytes(folder: Path, expected: Path) -> int:
+    """How many files of samples are not the same to the last byte."""
+    names = {p.relative_to(root) for root in (folder, expected) for p in (root / "samples").rglob("*.parquet")}
+    return sum(_bytes(folder / name) != _bytes(expected / name) for name in names)
+
+
+def _bytes(path: Path) -> bytes | None:
+    return path.read_bytes() if path.exists() else None
+
+
+@dataclass
+class Tally:
+    """How often every fault was injected, and the rows that were lost or wrong after it."""
+
+    counts: dict[str, Counter[str]] = field(default_factory=dict)
+
+    def compare(self, fault: str, times: int, folder: Path, expected: Path) -> None:
+        """Count the rows of a run that went through a fault against those of one that did not; they must be the same,
+        and the files of samples the same to the last byte."""
+        bytes_differ = _differing_bytes(folder, expected)
+        self.compare_rows(fault, times, tables(folder), tables(expected), wrong=bytes_differ)
+
+    def compare_rows(
+        self, fault: str, times: int, found: Mapping[str, Rows], expected: Mapping[str, Rows], wrong: int = 0
+    ) -> None:
+        """As `compare`, of rows; ``wrong`` is what else is wrong."""
+        lost = sum(((rows - found.get(name, Counter())).total()) for name, rows in expected.items())
+        wrong = max(wrong, sum((rows - expected.get(name, Counter())).total() for name, rows in found.items()))
+        self.counts.setdefault(fault, Counter()).update(times=times, lost=lost, wrong=wrong)
+        assert (lost, wrong) == (0, 0), f"{fault}: {lost} rows lost, {wrong} wrong"
+
+    def lines(self) -> Iterator[str]:
+        """The table."""
+        if not self.counts:
+            return
+        width = max(map(len, self.counts))
+        yield f"{'fault':<{width}}  injected  lost rows  wrong rows"
+        for fault, count in self.counts.items():
+            yield f"{fault:<{width}}  {count['times']:>8}  {count['lost']:>9}  {count['wrong']:>10}"
+        total = sum(self.counts.values(), Counter())
+        yield f"{'all':<{width}}  {total['times']:>8}  {total['lost']:>9}  {total['wrong']:>10}"

@@ -1,0 +1,223 @@
+"""Plugins that misbehave spoil their own cells and nothing else: not the others' rows, not the run, not the machine."""
+
+from __future__ import annotations
+
+import html
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import psutil
+import pytest
+from injecting import Tally, tables
+from processes import run_folders
+from support import Command, Done
+
+from bench import journal
+
+# Ways to misbehave: how the cell ends, what its reason says, and what the log or the traceback shows.
+ENDS: dict[str, tuple[str, list[str], list[str]]] = {
+    "raises": ("failed", ["RuntimeError: the toy broke"], ["in _raises"]),
+    "leaves": ("failed", ["SystemExit: the toy called sys.exit"], ["in _leaves"]),
+    "exits": ("failed", ["the worker process died (exit code 7)"], []),
+    "exits-well": ("failed", ["the worker process died (exit code 0)"], ["leaving without a word of goodbye"]),
+    "segfaults": ("failed", ["the worker process died (signal SIGSEGV)"], ["Segmentation fault", "in _segfaults"]),
+    "hangs": ("timeout", ["killed after its time limit of 3 s"], ["in _hangs"]),
+    "stalls": ("timeout", ["killed after its time limit of 3 s"], []),
+    "spins": ("timeout", ["killed after its time limit of 3 s"], []),
+    "nan": ("failed", ["ContractError", "NaN"], ["in protect_checked"]),
+    "shape": ("failed", ["ContractError", "expected images of shape"], ["in protect_checked"]),
+    "range": ("failed", ["ContractError", "expected images in [0, 1]"], ["in protect_checked"]),
+    "integers": ("failed", ["ContractError", "expected float images"], ["in protect_checked"]),
+    "mutates": ("failed", ["ContractError", "changed its input images"], ["in protect_checked"]),
+    "asks-network": ("failed", ["CapabilityError", "declare it"], ["in _asks_network"]),
+    "unpicklable": ("failed", ["UnpicklableError: the toy broke in a way of its own"], ["in _unpicklable"]),
+    "speechless": ("failed", ["SpeechlessError, which cannot be put in words: ValueError"], ["in _speechless"]),
+    "prints": ("failed", ["RuntimeError: the toy has said it"], ["the toy has a lot to say", "left out"]),
+    "deletes-log": ("failed", ["RuntimeError: the toy deleted its log"], ["in _deletes_log"]),
+    "closes": ("failed", ["RuntimeError: the toy closed the door"], ["in _closes"]),
+    "swaps-stdout": ("ok", [], []),
+    "disturbs": ("ok", [], []),
+    "forks": ("ok", [], []),
+    "grad": ("ok", [], []),
+}
+GOOD = ["first", "drawn", "fitted", "stepped", "last"]
+GOOD_TOML = {
+    "first": '{ plugin = "identity", label = "first" }',
+    "drawn": '{ plugin = "toy-slow", label = "drawn", seconds = 0.0 }',
+    "fitted": '{ plugin = "toy-mean", label = "fitted" }',
+    "stepped": '{ plugin = "toy-step", label = "stepped" }',
+    "last": '{ plugin = "noise", label = "last" }',
+}
+HUNGRY = {"hungry torch": "torch", "hungry python": "python", "hungry": "eats"}
+
+
+def suite(defenses: list[str]) -> str:
+    """A suite of these defenses, given in TOML."""
+    return f"""\
+[suite]
+name = "trouble"
+stage_timeout_s = 3
+stage_memory_mb = 1500
+
+[[experiment]]
+name = "one"
+datasets = ["toy-faces"]
+authorised = ["toy-a"]
+evaluated = ["toy-a"]
+pairs = 20
+defenses = [
+    {", ".join(defenses)}
+]
+"""
+
+
+def bad(way: str) -> str:
+    """A defense that misbehaves that way."""
+    return f'{{ plugin = "toy-misbehave", how = "{way}", label = "{way}" }}'
+
+
+class Trouble:
+    """The finished run of a suite with all of them."""
+
+    def __init__(self, home: Path, done: Done) -> None:
+        (self.folder,) = run_folders(home)
+        self.home = home
+        self.done = done
+        self.cells = pd.read_parquet(self.folder / "cells.parquet").set_index("defense")
+        self.cells[["log", "traceback", "reason"]] = self.cells[["log", "traceback", "reason"]].fillna("")
+        self.run: dict[str, Any] = json.loads((self.folder / "run.json").read_text())
+        self.page = html.unescape((home / "reports" / "trouble" / "index.html").read_text(encoding="utf-8"))
+
+    def stage(self, way: str) -> dict[str, Any]:
+        """What the record says of the stage that went wrong."""
+        return next(s for s in self.run["stages"] if s["name"] == f"toy-faces protected by {way}")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(bench: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of those that behave, by themselves."""
+    home = tmp_path_factory.mktemp("undisturbed")
+    (home / "trouble.toml").write_text(suite(list(GOOD_TOML.values())))
+    done = bench("run", "trouble.toml", "--device", "cpu", "--workers", 1, cwd=home)
+    assert done.code == 0, done.err
+    (folder,) = run_folders(home)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trouble(bench: Command, tmp_path_factory: pytest.TempPathFactory) -> Trouble:
+    """All of them in one run, those that behave in between; one worker, so that everyone meets everyone's remains."""
+    home = tmp_path_factory.mktemp("trouble")
+    ways = [bad(way) for way in ENDS]
+    hungry = [
+        f'{{ plugin = "toy-hungry", how = "{how}", most = {9 if how == "eats" else 4}, label = "{label}" }}'
+        for label, how in HUNGRY.items()
+    ]
+    places = {"first": 0, "drawn": 6, "fitted": 14, "stepped": 22}
+    for label, place in places.items():
+        ways.insert(place, GOOD_TOML[label])
+    ways += ['{ plugin = "toy-glutton", label = "glutton" }', *hungry, GOOD_TOML["last"]]
+    (home / "trouble.toml").write_text(suite(ways))
+    done = bench(
+        *("run", "trouble.toml", "--device", "cpu", "--workers", 1), cwd=home, env={"TOY_CHILDREN": f"{home}/children"}
+    )
+    return Trouble(home, done)
+
+
+def test_everybody_ends_as_he_must(trouble: Trouble) -> None:
+    expected = {way: status for way, (status, _, _) in ENDS.items()}
+    expected |= dict.fromkeys([*GOOD, *HUNGRY], "ok") | {"glutton": "failed"}
+    assert trouble.cells["status"].to_dict() == expected, trouble.done.err
+    assert trouble.done.code == 1
+    assert trouble.run["status"] == "incomplete"
+    assert "Traceback" not in trouble.done.err
+
+
+@pytest.mark.parametrize("way", [way for way, (status, _, _) in ENDS.items() if status != "ok"])
+def test_the_failure_is_told_in_full(trouble: Trouble, way: str) -> None:
+    status, reasons, shown = ENDS[way]
+    stage, cell = trouble.stage(way), trouble.cells.loc[way]
+    assert stage["status"] == status
+    told = (stage["log"] or "") + (stage["traceback"] or "")
+    in_cell = cell["log"] + cell["traceback"]
+    for fragment in reasons:
+        assert fragment in stage["reason"]
+        assert fragment in cell["reason"]
+        assert fragment in trouble.page
+        assert fragment in trouble.done.err
+    for fragment in shown:
+        assert fragment in told, told
+        assert fragment in in_cell
+        assert fragment in trouble.page
+    assert len(told) < 40_000
+
+
+def test_memory(trouble: Trouble) -> None:
+    """Where a smaller batch helps it is taken, and said; where none is left to try, that is a failure."""
+    glutton = trouble.cells.loc["glutton"]
+    assert "toy-glutton fitted" in glutton["reason"] or "glutton fitted" in glutton["reason"]
+    assert "its limit is 1500" in glutton["reason"]
+    assert "eating" in glutton["log"]
+    for label in HUNGRY:
+        smaller = trouble.cells.loc[label, "batch"]
+        assert smaller == (8 if label == "hungry" else 4), label
+        assert f"{label} is tried again" in trouble.done.err
+    assert trouble.cells.loc["first"].isna()["batch"]
+    retried = [e for e in journal.read(trouble.folder) if e["event"] == "stage-retried"]
+    assert {e["name"] for e in retried} == {f"toy-faces protected by {label}" for label in HUNGRY}
+    assert "batch" in trouble.page
+
+
+def test_the_rows_of_the_others_are_as_without_them(trouble: Trouble, undisturbed: Path, tally: Tally) -> None:
+    def ours(row: dict[str, Any]) -> bool:
+        return row.get("defense", "") in ("", *GOOD)
+
+    found, expected = tables(trouble.folder, ours), tables(undisturbed, ours)
+    assert sum(rows.total() for rows in expected.values()) > 100
+    for way in (*ENDS, "glutton", *HUNGRY):
+        tally.compare_rows(f"a plugin beside others: {way}", 1, found, expected)
+
+
+def test_nobody_is_left(trouble: Trouble) -> None:
+    assert trouble.done.left == []
+    children = [int(pid) for pid in (trouble.home / "children").read_text().split()]
+    assert len(children) == 2
+    for pid in children:
+        assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_worker_that_always_dies_is_given_up(bench: Command, tmp_path: Path, tally: Tally, undisturbed: Path) -> None:
+    (tmp_path / "trouble.toml").write_text(suite([bad("kills-itself"), *GOOD_TOML.values()]))
+    done = bench("run", "trouble.toml", "--device", "cpu", "--workers", 2, cwd=tmp_path)
+    assert done.code == 1
+    assert done.left == []
+    (folder,) = run_folders(tmp_path)
+    cells = pd.read_parquet(folder / "cells.parquet").set_index("defense")
+    assert "the worker process died (signal SIGKILL, perhaps out of memory)" in cells.loc["kills-itself", "reason"]
+    tries = [e for e in journal.read(folder) if e["event"] == "stage-retried"]
+    assert len(tries) == 2
+
+    def ours(row: dict[str, Any]) -> bool:
+        return row.get("defense", "") in ("", *GOOD)
+
+    tally.compare_rows("a plugin that kills its worker", 3, tables(folder, ours), tables(undisturbed, ours))
+
+
+def test_a_plugin_that_asks_the_run_to_end(bench: Command, tmp_path: Path, tally: Tally, undisturbed: Path) -> None:
+    """SIGTERM does not say who sent it: the run ends well, and the same command goes on."""
+    (tmp_path / "trouble.toml").write_text(suite([bad("signals-parent"), *GOOD_TOML.values()]))
+    command = ("run", "trouble.toml", "--device", "cpu", "--workers", 1)
+    done = bench(*command, cwd=tmp_path)
+    assert done.code == 130, done.err
+    assert "the same command goes on from there" in done.err
+    assert done.left == []
+    again = bench(*command, cwd=tmp_path)
+    assert again.code == 0, again.err
+    (folder,) = run_folders(tmp_path)
+
+    def ours(row: dict[str, Any]) -> bool:
+        return row.get("defense", "") in ("", *GOOD)
+
+    tally.compare_rows("a plugin that sends SIGTERM to the run", 1, tables(folder, ours), tables(undisturbed, ours))
