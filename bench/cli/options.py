@@ -111,6 +111,16 @@ log_format = click.option(
     help="What is told on stderr: text for people, or the events of the journal, one JSON object per line.",
 )
 
+engine = click.option(
+    "--engine",
+    "engine_name",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Where stages run: processes of this machine, or Ray tasks (see docs/clusters.md).",
+)
+address = click.option("--address", help="The Ray cluster to use: host:port, or auto; without it, Ray is started here.")
+
 timeout = click.option(
     "--timeout",
     "timeout_s",
