@@ -84,13 +84,20 @@ def check_device(device: str) -> None:
             raise BenchError("--device cuda: torch sees no usable GPU here; install a CUDA build of torch or use cpu")
 
 
-def make_engine(name: str, device: str, workers: int | None = None) -> Engine:
-    """The engine of that name, with as many workers as asked for; by default one per core, or one per GPU.
+def make_engine(name: str, device: str, workers: int | None = None, address: str | None = None) -> Engine:
+    """The engine of that name, with as many workers as asked for; by default one per core, or one per GPU, of this
+    machine or of the Ray cluster at ``address``. `BenchError` when it cannot be reached.
 
     A CPU worker has one compute thread whatever the number of workers: thread counts decide the last bits.
     """
+    if address is not None and name != "ray":
+        raise BenchError("--address is that of a Ray cluster; it needs --engine ray")
     gpus = visible_gpus() if device == "cuda" else ()
     threads = max(1, min(4, (os.cpu_count() or 1) // len(gpus))) if gpus else 1
+    if name == "ray":
+        from bench.engine import ray
+
+        return ray.connect(device, workers, threads, gpus, address)
     default = len(gpus) if device == "cuda" else os.cpu_count() or 1
     return LocalEngine(workers=workers or max(1, default), threads=threads, gpus=gpus)
 
@@ -115,7 +122,8 @@ def run_plan(
     name = plan.suite.name
     store.require_writable(folders.results / name, cache.root, folders.reports / name)
     _require_space(plan, folders)
-    check_device(plan.device)
+    if engine.name == "local":  # the machine that leads a cluster need not have a GPU
+        check_device(plan.device)
     started = datetime.now(UTC)
     folder = store.run_folder(plan, folders.results, started.strftime("%Y%m%d-%H%M%S"))
     about = record.of_plan(plan, registry, engine.name, started)
