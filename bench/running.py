@@ -41,9 +41,10 @@ def announce(cache: Cache, session: str, suite: str, folder: Path, keys: Iterabl
     held = FileLock(lock)
     try:
         place.mkdir(parents=True, exist_ok=True)
-        held.acquire()
-        write_atomically(needs, "\n".join(keys))
-        write_atomically(about, json.dumps(asdict(me)))
+        with cache.gate():
+            held.acquire()
+            write_atomically(needs, "\n".join(keys))
+            write_atomically(about, json.dumps(asdict(me)))
     except OSError as error:
         raise StorageError(f"{place}: cannot be written: {error.strerror or error}") from None
     try:

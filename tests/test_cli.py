@@ -24,6 +24,8 @@ from bench.errors import BenchError
 from bench.plugins import Registry
 
 COMMANDS = [
+    "cache",
+    "runs",
     "run",
     "plan",
     "report",

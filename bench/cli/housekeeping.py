@@ -1,0 +1,153 @@
+"""Commands about what lies in the output folder: the artifacts of the cache, and the runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from bench.cli import options
+
+
+def _read_by(reader: str) -> Callable[[click.Context, click.Parameter, str | None], float | None]:
+    """A callback that reads a number with a unit; what the reader expects is the error for anything else."""
+
+    def read(ctx: click.Context, param: click.Parameter, text: str | None) -> float | None:
+        from bench import housekeeping
+
+        try:
+            return None if text is None else getattr(housekeeping, reader)(text)
+        except ValueError as error:
+            raise click.BadParameter(f"{error}, found {text!r}", ctx, param) from None
+
+    return read
+
+
+@click.group()
+def cache() -> None:
+    """Artifacts that runs have computed: what is there, whether it is sound, and making room.
+
+    They are in results/.cache. Whatever is removed there is computed again when a run needs it; results stay.
+    """
+
+
+@cache.command("ls")
+@options.out
+@options.json
+def cache_ls(out: Path, as_json: bool) -> None:
+    """List the artifacts by kind: how many, how large, and when they were used."""
+    from bench import housekeeping
+    from bench.cli import listing
+
+    found = options.folders(out).cache
+    listing.show_cache(
+        found.root, housekeeping.by_kind(housekeeping.artifacts(found)), housekeeping.unfinished(found), as_json=as_json
+    )
+
+
+@cache.command("verify")
+@click.option("--discard", is_flag=True, help="Remove damaged artifacts; the next run computes them again.")
+@options.out
+def cache_verify(discard: bool, out: Path) -> None:
+    """Compare every artifact with its checksums; exit code 1 if one is damaged."""
+    from bench import housekeeping
+    from bench.cli import listing
+
+    found = options.folders(out).cache
+    keys = [one.key for one in housekeeping.artifacts(found)]
+    looked = ((key, housekeeping.damage(found, key, discard=discard)) for key in listing.progress("verifying", keys))
+    if listing.show_damage(looked, discarded=discard):
+        click.get_current_context().exit(1)
+
+
+@cache.command("gc")
+@click.option(
+    "--max-size",
+    callback=_read_by("size_of"),
+    metavar="SIZE",
+    help="Remove the least recently used artifacts until no more than SIZE are left, such as 20GB.",
+)
+@click.option(
+    "--older-than",
+    callback=_read_by("span_of"),
+    metavar="TIME",
+    help="Remove artifacts that were not used for TIME, such as 30d.",
+)
+@click.option("--dry-run", is_flag=True, help="Remove nothing; say what would be removed.")
+@options.out
+def cache_gc(max_size: int | None, older_than: float | None, dry_run: bool, out: Path) -> None:
+    """Make room: remove artifacts, the least recently used first, and what killed workers left behind.
+
+    Without --max-size and --older-than only damaged artifacts and leftovers go. What a running run needs always stays.
+
+    Example: bench cache gc --max-size 20GB
+    """
+    from bench import housekeeping
+    from bench.cli import listing
+
+    found = options.folders(out).cache
+    collected = housekeeping.collect(found, max_size=max_size, older_than=older_than, dry_run=dry_run)
+    listing.show_collected(collected, max_size, dry_run=dry_run)
+    if collected.failed:
+        click.get_current_context().exit(1)
+
+
+@click.group()
+def runs() -> None:
+    """Runs and their results: what is there, what each was, and removing some."""
+
+
+@runs.command("ls")
+@options.out
+@options.json
+def runs_ls(out: Path, as_json: bool) -> None:
+    """List the runs: suite, run, when, how it ended, cells, and size."""
+    from bench import housekeeping
+    from bench.cli import listing
+
+    results = options.folders(out).results
+    listing.show_runs(results, housekeeping.runs(results), as_json=as_json)
+
+
+@runs.command("show")
+@click.argument("run")
+@options.out
+def runs_show(run: str, out: Path) -> None:
+    """Say what RUN was: its command, suite, versions, machine, data and weights, counts, and failures.
+
+    RUN is a run folder, or a suite's name for its latest run.
+    """
+    from bench import housekeeping
+    from bench.cli import listing
+    from bench.store import find_run
+
+    results = options.folders(out).results
+    folder = find_run(run, results)
+    listing.show_run(housekeeping.run_of(folder), housekeeping.read_record(folder))
+
+
+@runs.command("rm")
+@click.argument("names", nargs=-1, required=True, metavar="RUN...")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@options.out
+def runs_rm(names: tuple[str, ...], yes: bool, out: Path) -> None:
+    """Remove the folder of each RUN. The cache stays: the same command makes the results again from it.
+
+    RUN is a run folder, or a suite's name for its latest run.
+    """
+    from bench import housekeeping
+    from bench.cli import listing
+    from bench.store import find_run
+
+    results = options.folders(out).results
+    chosen = {run.folder: run for run in (housekeeping.check_removable(find_run(name, results)) for name in names)}
+    listing.show_runs(results, list(chosen.values()), as_json=False)
+    if not yes:
+        click.confirm(f"Remove {listing.count(len(chosen), 'run folder')}?", abort=True)
+    for run in chosen.values():
+        listing.show_removed(run, housekeeping.remove_run(run))
+    click.echo("The cache was not touched; bench cache gc makes room there.")
+
+
+COMMANDS = (cache, runs)
