@@ -52,7 +52,7 @@ _STORE_SHARE = 0.3  # of a node's object store for inputs that later stages may 
 _OWN_STORE = 100_000_000  # bytes of object store of a Ray of our own: everything goes through the folder
 _END_S = 10.0  # for cancelled tasks to end
 _THREADS = 1024  # stages that are waited for at once
-_ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "error"}
+_ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0"}
 
 # What is asked of a cluster in a process of its own first: a Ray that cannot connect may take minutes, or the process.
 _PROBE = """
