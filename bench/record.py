@@ -12,7 +12,7 @@ from bench.keys import digest_of
 from bench.perceptual import find_vgg
 from bench.plan import Plan
 from bench.plugins import Registry
-from bench.provenance import git_commit, machine, package_versions
+from bench.provenance import device_name, git_commit, host_digests, machine, package_versions
 from bench.suite import Suite
 from bench.types import Component, Outcome, StageResult
 
@@ -65,9 +65,12 @@ def of_plan(plan: Plan, registry: Registry, engine: str, started: datetime) -> d
         "started": started.isoformat(timespec="seconds"),
         "digest": plan.digest,
         "device": plan.device,
+        "device_name": device_name(plan.device),
+        "timeout_s": plan.timeout_s,
         "engine": engine,
         "machine": machine(),
         "versions": package_versions(),
+        "host": host_digests(),
         "lpips": {"sha256": lpips.sha256, "reason": lpips.reason},
         "commit": git_commit(),
         "plugins": [
@@ -90,10 +93,6 @@ def of_end(
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": seconds,
         "status": status,
-        "stages": [
-            {**asdict(r), "kind": plan.stages[k].kind, "name": plan.stages[k].name, "seed": plan.stages[k].seed}
-            for k, r in results.items()
-        ],
         "counts": {
             "cells": len(outcomes),
             **count,
@@ -103,3 +102,9 @@ def of_end(
             "cached": len(plan.stages) - computed - failed,
         },
     }
+
+
+def of_stages(plan: Plan, results: Mapping[str, StageResult]) -> list[dict[str, Any]]:
+    """How every stage ended, as rows of `bench.store.schema.STAGES`."""
+    ended = ((stage, results[key]) for key, stage in plan.stages.items() if key in results)
+    return [{**asdict(r), "kind": s.kind, "name": s.name, "seed": s.seed} for s, r in ended]

@@ -35,6 +35,7 @@ class Folders:
     """Where everything goes, below one folder (``--out``, by default the current one)."""
 
     out: Path
+    cache_name: str = ".cache"
 
     @property
     def results(self) -> Path:
@@ -49,7 +50,7 @@ class Folders:
     @property
     def cache(self) -> Cache:
         """The artifact cache; removing it costs time, never results."""
-        return Cache(self.results / ".cache")
+        return Cache(self.results / self.cache_name)
 
 
 def resolve_device(asked: str) -> str:
@@ -111,11 +112,14 @@ def run_plan(
     fresh: bool = False,
     retry: bool = True,
     listen: Callable[[str], None] | None = None,
+    into: Path | None = None,
+    replay_of: str | None = None,
 ) -> tuple[Path, list[Outcome]]:
     """Run a plan and write its run folder; after Ctrl-C with what was finished, unless a complete run is there.
 
     ``fresh`` computes again what is cached; without ``retry``, what failed in an earlier run of the plan stays failed.
-    ``listen`` hears every line of the journal.
+    ``listen`` hears every line of the journal. ``into`` is the run folder, where it is not to be that of the plan;
+    ``replay_of`` the name of the run that this one is a replay of.
     """
     registry, cache = discover(), folders.cache
     engine = engine or make_engine("local", plan.device)
@@ -125,8 +129,8 @@ def run_plan(
     if engine.name == "local":  # the machine that leads a cluster need not have a GPU
         check_device(plan.device)
     started = datetime.now(UTC)
-    folder = store.run_folder(plan, folders.results, started.strftime("%Y%m%d-%H%M%S"))
-    about = record.of_plan(plan, registry, engine.name, started)
+    folder = into or store.run_folder(plan, folders.results, started.strftime("%Y%m%d-%H%M%S"))
+    about = record.of_plan(plan, registry, engine.name, started) | ({"replay_of": replay_of} if replay_of else {})
     cache.root.mkdir(parents=True, exist_ok=True)
     cache.sweep()
     with Journal(folder, listen) as journal, announce(cache, journal.session, name, folder, plan.stages):
@@ -137,7 +141,7 @@ def run_plan(
         if not retry:
             failed = last_results(folder)
             run.results.update({k: r for k, r in failed.items() if k in plan.stages and r.status != "ok"})
-        return folder, run.go(engine, on_event)
+        return folder, run.go(engine, on_event, retry)
 
 
 class _Run:
@@ -155,11 +159,12 @@ class _Run:
         self.clock = time.perf_counter()
         self.results: dict[str, StageResult] = {}
 
-    def go(self, engine: Engine, on_event: Callable[[Event], None]) -> list[Outcome]:
+    def go(self, engine: Engine, on_event: Callable[[Event], None], retry: bool) -> list[Outcome]:
         """Compute what is missing and write what there is."""
         journal, complete = self.journal, store.is_complete(self.folder)
         who = {"pid": os.getpid(), "host": platform.node(), "version": __version__}
-        journal.write("run-started", **who, engine=engine.name, workers=engine.workers, device=self.plan.device)
+        how = {"engine": engine.name, "workers": engine.workers, "device": self.plan.device, "retry": retry}
+        journal.write("run-started", **who, **how)
         if not complete:
             start = record.of_end(self.plan, {}, [], "running", 0.0)
             store.start_run(self.folder, self.cache, {**self.about, **start})
@@ -188,7 +193,8 @@ class _Run:
         if status is None:
             status = "incomplete" if any(o.status in ("failed", "timeout") for o in outcomes) else "complete"
         end = record.of_end(self.plan, self.results, outcomes, status, self._seconds())
-        store.write_run(self.folder, outcomes, self.cache, self.registry, {**self.about, **end})
+        stages = record.of_stages(self.plan, self.results)
+        store.write_run(self.folder, outcomes, self.cache, self.registry, {**self.about, **end}, stages)
         self.journal.write("run-ended", status=status, seconds=self._seconds(), counts=end["counts"])
         return outcomes
 

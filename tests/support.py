@@ -317,7 +317,7 @@ def ended_well(plan: Plan) -> list[Outcome]:
 class InlineEngine:
     """Runs stages in the test's own process: for tests that need rows, not workers."""
 
-    name = "inline"
+    name = "local"
 
     def __init__(self, workers: int = 1, threads: int = 1, gpus: Sequence[str] = ()) -> None:
         self.workers = workers

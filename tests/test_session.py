@@ -136,7 +136,7 @@ def test_the_record_says_what_ran_on_what(plan: Plan, folders: Folders, suite: P
     assert {("dataset", "toy-faces"), ("model", "toy-a"), ("defense", "identity"), ("attack", "abuse")} <= names
     assert all(len(c["origin"]["digest"]) == 64 for c in run["components"])
     assert {p["name"] for p in run["plugins"]} >= {"toy", "noise"}
-    stages = {s["name"]: s for s in run["stages"]}
+    stages = {s["name"]: s for s in Results(folder).stages}
     assert stages["toy-faces protected by toy-flaky"]["status"] == "failed"
     assert "Traceback" in stages["toy-faces protected by toy-flaky"]["traceback"]
     assert stages["toy-faces protected by identity"]["seconds"] > 0

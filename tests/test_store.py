@@ -168,7 +168,7 @@ def test_nothing_unfinished_stays(results: Results) -> None:
     asked = ("examples", "floors", "images", "verification")  # nothing of the suite asks for attributes
     parts = [f"samples/{n}/experiment={e}/part-00000.parquet" for n in asked for e in ("one", "two")]
     parts.append("samples/images/experiment=one/part-00001.parquet")  # where a defense has a number of its own
-    assert names == sorted(["cells.parquet", "run.json", *parts])
+    assert names == sorted(["cells.parquet", "run.json", "stages.parquet", *parts])
     assert set(asked) < set(store.SAMPLES)
 
 

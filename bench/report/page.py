@@ -276,7 +276,7 @@ def plugins(rows: Rows) -> list[str]:
 def stages(rows: Rows) -> Grid:
     """Every stage of the run."""
     made = []
-    for s in rows.results.run.get("stages") or []:
+    for s in rows.results.stages:
         status = str(s.get("status"))
         made.append(
             [
@@ -296,6 +296,6 @@ def stages(rows: Rows) -> Grid:
 
 def totals(rows: Rows) -> str:
     """How many stages there are and what they cost when they were computed."""
-    found = rows.results.run.get("stages") or []
+    found = rows.results.stages
     seconds = float(np.sum([float(s.get("seconds") or 0) for s in found]))
     return f"{plural(len(found), 'stage')}, {duration(seconds)} of computing when they were made"

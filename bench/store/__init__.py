@@ -2,8 +2,9 @@
 
 A run folder ``results/<suite>/<run>/`` holds
 
-- ``run.json``: what was asked, on what, by which code, data and weights; how every stage ended
+- ``run.json``: what was asked, on what, by which code, data and weights
 - ``cells.parquet``: one row per cell, with status and reason
+- ``stages.parquet``: one row per stage: how it ended, seconds and memory
 - ``samples/<table>/experiment=<name>/part-00000.parquet`` ...: the rows of each experiment, in the order of its cells
 
 and the tables are
@@ -25,13 +26,14 @@ from __future__ import annotations
 from bench.store.folders import find_run, free_bytes, is_complete, require_writable, run_folder
 from bench.store.index import Entry, Index
 from bench.store.reading import Results
-from bench.store.schema import CELLS, SAMPLES, SCHEMA_VERSION, cell_row, label_of
+from bench.store.schema import CELLS, SAMPLES, SCHEMA_VERSION, STAGES, cell_row, label_of
 from bench.store.writing import SampleWriter, start_run, write_run
 
 __all__ = [
     "CELLS",
     "SAMPLES",
     "SCHEMA_VERSION",
+    "STAGES",
     "Entry",
     "Index",
     "Results",

@@ -79,6 +79,16 @@ class Results:
         frame: pd.DataFrame = table.to_pandas()
         return frame
 
+    @cached_property
+    def stages(self) -> list[dict[str, Any]]:
+        """How every stage ended, one row each (see `bench.store.schema.STAGES`); schema 2 has them in ``run.json``."""
+        if self.run["schema"] == 2:
+            return list(self.run.get("stages") or [])
+        path = self.folder / "stages.parquet"
+        with readable(path):
+            rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+        return rows
+
     def samples(self, name: str, where: Where | None = None, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Per-sample rows of a table (see `bench.store`), in the order of the cells.
 

@@ -36,6 +36,20 @@ CELLS = pa.schema(
     ]
 )
 
+STAGES = pa.schema(
+    [
+        *((name, _TEXT) for name in ("key", "kind", "name", "status")),
+        ("cached", _FLAG),
+        ("seconds", _NUMBER),
+        ("peak_mb", _NUMBER),
+        ("device", _TEXT),
+        ("batch", _COUNT),
+        ("attempts", _COUNT),
+        ("seed", _COUNT),
+        *((name, _TEXT) for name in ("reason", "traceback", "log")),
+    ]
+)
+
 
 def label_of(components: Sequence[Component]) -> str:
     """The label of a set of authorised models: joined by ``+``; empty for a defense that knows no model."""

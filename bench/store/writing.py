@@ -6,6 +6,7 @@ The same rows in the same order make the same bytes, whatever the order in which
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -22,12 +23,12 @@ from bench.cache import Artifact, Cache, DamagedError, write_atomically
 from bench.errors import StorageError
 from bench.plugins import Registry
 from bench.provenance import file_sha256
-from bench.store.schema import CELLS, SCHEMA_VERSION, belongs, cell_row, is_synthetic, with_columns
+from bench.store.schema import CELLS, SCHEMA_VERSION, STAGES, belongs, cell_row, is_synthetic, with_columns
 from bench.types import Outcome
 
 GROUP_ROWS, GROUP_BYTES = 20_000, 16 << 20  # of a row group, which ends where a cell does unless the cell is larger
 PART_ROWS = 1_000_000  # of a file
-_CELLS_AT_ONCE = 2_000
+_ROWS_AT_ONCE = 2_000  # of cells and stages
 _MARK = "reconstructed"  # the column of a score artifact that says what its images are; not part of the results
 
 
@@ -42,13 +43,19 @@ def start_run(folder: Path, cache: Cache, run: Mapping[str, Any]) -> None:
 
 
 def write_run(
-    folder: Path, outcomes: Sequence[Outcome], cache: Cache, registry: Registry, run: Mapping[str, Any]
+    folder: Path,
+    outcomes: Sequence[Outcome],
+    cache: Cache,
+    registry: Registry,
+    run: Mapping[str, Any],
+    stages: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Write a run folder, in place of what is there; every file appears whole, ``run.json`` last.
 
-    The rows are those of outcomes with status ``ok``. Raises `StorageError`: the disk is full or read-only, or a score
-    is damaged.
+    The rows are those of outcomes with status ``ok``; ``stages`` are rows of `bench.store.schema.STAGES`. Raises
+    `StorageError`: the disk is full or read-only, or a score is damaged.
     """
+    cells = (cell_row(outcome, registry) for outcome in outcomes)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _lock(cache, folder):
@@ -56,9 +63,10 @@ def write_run(
             with SampleWriter(folder) as samples:
                 for name, experiment, table in _samples(outcomes, cache, registry):
                     samples.add(name, experiment, table)
-            _write_cells(folder / "cells.parquet", outcomes, registry)
-            written = [folder / "cells.parquet", *sorted((folder / "samples").rglob("*.parquet"))]
-            _write_record(folder, run, written)
+            _write_table(folder / "stages.parquet", stages, STAGES)
+            _write_table(folder / "cells.parquet", cells, CELLS)
+            tables = [folder / "cells.parquet", folder / "stages.parquet"]
+            _write_record(folder, run, [*tables, *sorted((folder / "samples").rglob("*.parquet"))])
     except (OSError, pa.ArrowException) as error:
         reason = getattr(error, "strerror", None) or error
         raise StorageError(f"{folder}: cannot write the results: {reason}") from None
@@ -72,7 +80,7 @@ def _write_record(folder: Path, run: Mapping[str, Any], written: Sequence[Path])
 
 def _sweep(folder: Path) -> None:
     """Remove what a writer that was killed left half-written; whoever holds the lock of the folder is the only one."""
-    for left in (*folder.glob(".cells.parquet.*"), *folder.glob(".run.json.*")):
+    for left in (*folder.glob(".*.parquet.*"), *folder.glob(".run.json.*")):
         left.unlink(missing_ok=True)
 
 
@@ -83,16 +91,17 @@ def _lock(cache: Cache, folder: Path) -> FileLock:
     return FileLock(locks / f"run-{folder.name}")
 
 
-# ---- cells -----------------------------------------------------------------------------------------------------------
+# ---- cells and stages ------------------------------------------------------------------------------------------------
 
 
-def _write_cells(path: Path, outcomes: Sequence[Outcome], registry: Registry) -> None:
+def _write_table(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> None:
+    """Write rows, some thousand at a time."""
     beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    rows = iter(rows)
     try:
-        with pq.ParquetWriter(beside, CELLS) as file:
-            for start in range(0, len(outcomes), _CELLS_AT_ONCE):
-                rows = [cell_row(outcome, registry) for outcome in outcomes[start : start + _CELLS_AT_ONCE]]
-                file.write_table(pa.Table.from_pylist(rows, schema=CELLS))
+        with pq.ParquetWriter(beside, schema) as file:
+            while some := list(itertools.islice(rows, _ROWS_AT_ONCE)):
+                file.write_table(pa.Table.from_pylist(some, schema=schema))
         os.replace(beside, path)
     finally:
         with contextlib.suppress(OSError):  # what went wrong before is what matters

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from bench.claims import published
-from bench.store import SAMPLES, SCHEMA_VERSION, Results, SampleWriter
+from bench.store import SAMPLES, SCHEMA_VERSION, STAGES, Results, SampleWriter
 
 HOSTILE = "<script>alert('x')</script> & Söhne"
 CLAIMS = """dataset,defense,row,column,value,unit
@@ -415,6 +415,7 @@ def write_fake_run(folder: Path, spec: FakeRun | Sequence[FakeRun] | None = None
             for name, rows in _samples(one, own, rng):
                 samples.add(name, one.name, pa.table(rows))
     pq.write_table(pa.Table.from_pylist(cells), folder / "cells.parquet")
+    pq.write_table(pa.Table.from_pylist(_stages(), schema=STAGES), folder / "stages.parquet")
     (folder / "run.json").write_text(json.dumps(_run(specs, cells)))
     return Results(folder)
 
@@ -438,7 +439,6 @@ def _run(specs: Sequence[FakeRun], cells: Sequence[Cell]) -> dict[str, Any]:
     for cell in cells:
         for component in json.loads(cell["components"]):
             components[f"{component['kind']} {component['label']}"] = component
-    stage = {"status": "ok", "cached": True, "seconds": 2.5, "peak_mb": 310.0, "device": "cpu", "reason": None}
     return {
         "schema": SCHEMA_VERSION,
         "suite": {
@@ -469,12 +469,14 @@ def _run(specs: Sequence[FakeRun], cells: Sequence[Cell]) -> dict[str, Any]:
             {"name": "broken", "distribution": HOSTILE, "version": "1", "reason": f"ImportError: {HOSTILE}"},
         ],
         "components": list(components.values()),
-        "stages": [
-            {"key": f"{i:064x}", "kind": kind, "name": f"{kind} of {HOSTILE}", "seed": i, **stage}
-            for i, kind in enumerate(("faces", "embed", "protect", "score"))
-        ],
         "counts": {"cells": len(cells), **count, "stages": 4, "computed": 0, "cached": 4},
     }
+
+
+def _stages() -> list[dict[str, Any]]:
+    stage = {"status": "ok", "cached": True, "seconds": 2.5, "peak_mb": 310.0, "device": "cpu", "attempts": 1}
+    kinds = enumerate(("faces", "embed", "protect", "score"))
+    return [{"key": f"{i:064x}", "kind": kind, "name": f"{kind} of {HOSTILE}", "seed": i, **stage} for i, kind in kinds]
 
 
 def _experiment(spec: FakeRun) -> dict[str, Any]:
