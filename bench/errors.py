@@ -6,6 +6,7 @@
     ├── SuiteError             a suite file: names the TOML path, what was expected, what was found
     ├── PluginError            a plugin that is missing, broken, or named twice
     ├── StorageError           a folder or file that cannot be read or written
+    ├── ReplayError            a run that cannot be made again from its record: lists what has changed since
     ├── DataError              a data set or weights file that is damaged, or not what it should be
     │   └── MissingDataError   files that are simply not there: a stand-in may take their place
     └── ContractError          a plugin that broke its contract (shape, range, undeclared need)
@@ -34,6 +35,10 @@ class PluginError(BenchError):
 
 class StorageError(BenchError):
     """A place that cannot be read or written."""
+
+
+class ReplayError(BenchError):
+    """A run that cannot be made again from its record."""
 
 
 class DataError(BenchError):

@@ -66,7 +66,8 @@ class TimeLeft:
         self._by_path = sorted(todo, key=lambda key: todo[key].behind)  # the longest path last
         self._ended = 0.0  # estimated seconds of what has ended
         self._seen: dict[str, tuple[float, float]] = {}  # measured and estimated seconds of it, by cost name
-        self._around: deque[float] = deque(maxlen=101)  # seconds that stages took beside their own
+        self._starting = self.workers  # so many stages, the first of their workers, also wait for these to start
+        self._around: deque[float] = deque(maxlen=101)  # seconds that the others took beside their own
 
     def started(self, key: str, at: float) -> None:
         """A stage was given to a worker, for the first time or again."""
@@ -97,7 +98,9 @@ class TimeLeft:
         if seconds is not None:
             took, cost = self._seen.get(stage.cost_name, (0.0, 0.0))
             self._seen[stage.cost_name] = (took + seconds, cost + stage.cost)
-            if begun is not None:
+            if begun is not None and self._starting:
+                self._starting -= 1
+            elif begun is not None:
                 self._around.append(max(0.0, at - begun.given - seconds))
 
     def share(self) -> float:

@@ -5,7 +5,7 @@ appended with one write; one that a killed process left torn is skipped by reade
 
 Every event has ``time`` (UTC), ``event`` and ``session`` (one command); further fields by event:
 
-- ``run-started``: pid, host, engine, workers, device, version
+- ``run-started``: pid, host, engine, workers, device, version, retry: whether what failed before is tried again
 - ``planned``: cells, stages (all of the plan), compute: what will be computed, key to kind, name, cost (estimated
   seconds), cost_name, and behind (of the longest path from its beginning to the end of the graph)
 - ``stage-started``: key, kind, name, attempt, batch

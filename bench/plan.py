@@ -29,10 +29,12 @@ SUPPLIED: frozenset[str] = frozenset({"shallow", "full_gradients", "subjects", "
 
 @dataclass
 class Plan:
-    """What a suite amounts to: its cells, the stages in an order in which inputs come first, and a digest of both."""
+    """What a suite amounts to: its cells, the stages in an order in which inputs come first, and a digest of both.
+    ``timeout_s`` is the limit of the command line."""
 
     suite: Suite
     device: str
+    timeout_s: float | None = None
     cells: list[Cell] = field(default_factory=list)
     stages: dict[str, Stage] = field(default_factory=dict)
     requested: int = 0
@@ -68,7 +70,7 @@ def make_plan(
 ) -> Plan:
     """Plan a suite for a device type (``cpu`` or ``cuda``). ``costs``: measured seconds per unit by cost name;
     ``timeout_s``: the time limit of every stage, whatever the suite and plugins say."""
-    plan = Plan(suite=suite, device=device)
+    plan = Plan(suite=suite, device=device, timeout_s=timeout_s)
     limits = Limits(timeout_s=timeout_s, stage_timeout_s=suite.stage_timeout_s, stage_memory_mb=suite.stage_memory_mb)
     graph = Graph(plan.stages, Instances(registry), suite=suite, device=device, costs=costs or {}, limits=limits)
     with _no_collection():

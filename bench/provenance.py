@@ -29,7 +29,7 @@ _HOST_MODULES = (
     "contracts.py", "floors.py", "hookspecs.py", "job.py", "metrics.py", "perceptual.py", "scores.py", "stages.py",
     "types.py",
 )  # fmt: skip
-_NUMERIC_PACKAGES = ("torch", "numpy", "scipy", "scikit-image", "lpips")
+NUMERIC_PACKAGES = ("torch", "numpy", "scipy", "scikit-image", "lpips")
 
 
 @functools.lru_cache(maxsize=256)
@@ -72,8 +72,25 @@ def runtime_digest() -> str:
     for name in _HOST_MODULES:
         digest.update((Path(__file__).parent / name).read_bytes())
     versions = package_versions()
-    digest.update("|".join(f"{name}={versions[name]}" for name in _NUMERIC_PACKAGES).encode())
+    digest.update("|".join(f"{name}={versions[name]}" for name in NUMERIC_PACKAGES).encode())
     return digest.hexdigest()
+
+
+def host_digests() -> dict[str, str]:
+    """The sha256 of every module of the host that decides the bytes of an artifact."""
+    return {name: file_sha256(Path(__file__).parent / name) for name in _HOST_MODULES}
+
+
+def device_name(device: str) -> str:
+    """What a device type is here: the processor, or the names of the GPUs as the driver lists them. No torch."""
+    if device == "cpu":
+        return _processor()
+    try:
+        asked = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+        names = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=20).stdout.splitlines()
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return ", ".join(sorted({name.strip() for name in names if name.strip()})) or "unknown"
 
 
 def git_commit() -> str | None:

@@ -9,7 +9,7 @@ import copy
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -310,8 +310,11 @@ def parameters_of(texts: Sequence[str]) -> dict[str, Any]:
     return params
 
 
-def resolve(file: SuiteFile, raw: Mapping[str, Any], path: Path, registry: Registry, pairs: int | None = None) -> Suite:
-    """Resolve every component of a suite. ``pairs`` (``--pairs``) overrides that of every experiment."""
+def resolve(
+    file: SuiteFile, raw: Mapping[str, Any], path: Path, sha256: str, registry: Registry, pairs: int | None = None
+) -> Suite:
+    """Resolve every component of a suite. ``sha256`` is that of its file; ``pairs`` (``--pairs``) overrides that of
+    every experiment."""
     if not file.experiment and not file.train:
         raise SuiteError(f"{path}: expected at least one [[experiment]] or [[train]], found neither")
     names = [e.name for e in file.experiment]
@@ -342,14 +345,24 @@ def resolve(file: SuiteFile, raw: Mapping[str, Any], path: Path, registry: Regis
         train=tuple(file.train),
         claims=tuple(file.claims),
         raw=raw,
-        sha256=file_sha256(path),
+        sha256=sha256,
     )
 
 
 def load(path: Path, registry: Registry, overrides: Sequence[str] = (), pairs: int | None = None) -> Suite:
     """Read and resolve a suite file."""
     file, raw = read(path, overrides)
-    return resolve(file, raw, path, registry, pairs)
+    return resolve(file, raw, path, file_sha256(path), registry, pairs)
+
+
+def restore(record: Mapping[str, Any], registry: Registry) -> Suite:
+    """The suite that a run was of, from what ``run.json`` says of it; its files need not be there any more."""
+    file = SuiteFile.model_validate(record["raw"])
+    asked = {e["name"]: e for e in record["experiments"]}
+    tables = [e.model_copy(update={"pairs": asked[e.name]["pairs"], "claims": None}) for e in file.experiment]
+    file = file.model_copy(update={"experiment": tables})
+    suite = resolve(file, record["raw"], Path(record["path"]), record["sha256"], registry)
+    return replace(suite, experiments=tuple(replace(e, claims=asked[e.name]["claims"]) for e in suite.experiments))
 
 
 def _require_files(file: SuiteFile, path: Path, registry: Registry) -> None:

@@ -170,12 +170,14 @@ class Watch:
     def _plan(self, event: Mapping[str, Any]) -> None:
         """A session begins with what is missing now; what another one has computed is in the cache for it."""
         self._planned = dict(event)
-        self._results = {}
+        session = self._sessions.get(event["session"], {})
+        retry = session.get("retry", True)
+        self._results = {} if retry else {k: e for k, e in self._results.items() if e["status"] != "ok"}
         todo = {
             key: Expected(cost=s["cost"], cost_name=s["cost_name"], behind=s["behind"])
             for key, s in event["compute"].items()
         }
-        self._left = TimeLeft(1, todo)
+        self._left = TimeLeft(session.get("workers", 1), todo)
         for key, begun in self._begun.items():
             self._left.started(key, _at(begun))
 

@@ -30,6 +30,7 @@ def _seconds(ctx: click.Context, param: click.Parameter, text: str | None) -> fl
 
 
 suite = click.argument("suite", type=click.Path(path_type=Path))
+optional_suite = click.argument("suite", type=click.Path(path_type=Path), required=False)
 pairs = click.option("--pairs", type=int, metavar="N", help="Verification pairs per data set, instead of the suite's.")
 set_ = click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Change a value of the suite.")
 out = click.option(
@@ -110,6 +111,17 @@ log_format = click.option(
     callback=_log_in,
     help="What is told on stderr: text for people, or the events of the journal, one JSON object per line.",
 )
+
+
+def note(message: str) -> None:
+    """Tell something on stderr, in the form that was asked for."""
+    if click.get_current_context().meta.get(LOG_FORMAT) == "json":
+        from bench.journal import line
+
+        click.echo(line("note", message=message), err=True)
+    else:
+        click.echo(f"note: {message}", err=True)
+
 
 engine = click.option(
     "--engine",

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from bench.cli import options
 
+if TYPE_CHECKING:
+    from bench.store import Results
+
 TABLE_FORMATS = ("csv", "json", "md", "latex")
 CLAIM_FORMATS = ("table", "md", "json")
+
+
+def _say_what_is_missing(results: Results) -> None:
+    """Beside figures of a run that has not ended."""
+    counts = results.run["counts"]
+    if counts.get("queued"):
+        click.echo(
+            f"note: {counts['queued']} of {counts['cells']} cells are not computed yet; see: bench status", err=True
+        )
 
 
 @click.command()
@@ -17,17 +30,23 @@ CLAIM_FORMATS = ("table", "md", "json")
 @options.include_faces
 @options.out
 def report(run: str, include_faces: bool, out: Path) -> None:
-    """Render the report of RUN (a run folder, or a suite's name for its latest run)."""
+    """Render the report of RUN (a run folder, or a suite's name for its latest run).
+
+    Of a run that has not ended it shows what there is, and what is still missing.
+    """
     from bench import session
+    from bench.partial import results_of
     from bench.report import write_report
-    from bench.store import Results, find_run, require_writable
+    from bench.store import find_run, require_writable
 
     folders = options.folders(out)
-    results = Results(find_run(run, folders.results))
-    page = folders.reports / results.run["suite"]["name"] / "index.html"
-    require_writable(page.parent)
-    sections = session.report_sections(results)
-    click.echo(f"report: {write_report(results, page, sections, include_real_faces=include_faces)}")
+    with results_of(find_run(run, folders.results)) as results:
+        page = folders.reports / results.run["suite"]["name"] / "index.html"
+        require_writable(page.parent)
+        sections = session.report_sections(results)
+        written = write_report(results, page, sections, include_real_faces=include_faces)
+        _say_what_is_missing(results)
+        click.echo(f"report: {written}")
 
 
 @click.command()
@@ -42,10 +61,13 @@ def report(run: str, include_faces: bool, out: Path) -> None:
 @options.out
 def export(run: str, table: str, fmt: str, out: Path) -> None:
     """Print a table of RUN: our figures, N, intervals, and the paper's figures."""
+    from bench.partial import results_of
     from bench.report import export as export_table
-    from bench.store import Results, find_run
+    from bench.store import find_run
 
-    click.echo(export_table(Results(find_run(run, options.folders(out).results)), table, fmt))
+    with results_of(find_run(run, options.folders(out).results)) as results:
+        _say_what_is_missing(results)
+        click.echo(export_table(results, table, fmt))
 
 
 @click.command()
@@ -55,14 +77,16 @@ def export(run: str, table: str, fmt: str, out: Path) -> None:
 def claims(run: str, fmt: str, out: Path) -> None:
     """Hold what the suite of RUN claims against its rows; exit code 1 if a claim does not hold."""
     from bench import console
+    from bench.partial import results_of
     from bench.report.rows import Rows
-    from bench.store import Results, find_run
+    from bench.store import find_run
     from bench.verdicts import claims_of, judge
 
-    results = Results(find_run(run, options.folders(out).results))
-    rows = Rows(results)
-    verdicts = judge(rows, claims_of(results))
-    console.show_claims(verdicts, fmt, synthetic=bool(rows.synthetic))
+    with results_of(find_run(run, options.folders(out).results)) as results:
+        rows = Rows(results)
+        verdicts = judge(rows, claims_of(results))
+        _say_what_is_missing(results)
+        console.show_claims(verdicts, fmt, synthetic=bool(rows.synthetic))
     if any(verdict.outcome == "does not hold" for verdict in verdicts):
         click.get_current_context().exit(1)
 

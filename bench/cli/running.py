@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from bench.cli import options
 
+if TYPE_CHECKING:
+    from bench.engine import Engine
+    from bench.plan import Plan
+    from bench.session import Folders
+    from bench.types import Outcome
+
+_OF_THE_RECORD = {"suite", "pairs", "overrides", "device", "mode", "include_faces", "fresh", "retry"}
+
 
 @click.command()
-@options.suite
+@options.optional_suite
 @options.pairs
 @options.set_
 @options.out
@@ -19,6 +30,12 @@ from bench.cli import options
 @options.mode
 @options.places
 @options.include_faces
+@click.option(
+    "--replay",
+    "again",
+    metavar="RUN",
+    help="Instead of SUITE: make RUN again from its record alone, and compare the rows byte by byte.",
+)
 @click.option("--fresh", is_flag=True, help="Compute everything again, also what is cached.")
 @click.option("--retry/--no-retry", default=True, help="Try again what failed in an earlier run (default), or do not.")
 @options.timeout
@@ -29,13 +46,14 @@ from bench.cli import options
 @options.engine
 @options.address
 def run(
-    suite: Path,
+    suite: Path | None,
     pairs: int | None,
     overrides: tuple[str, ...],
     out: Path,
     device: str,
     mode: str | None,
     include_faces: bool,
+    again: str | None,
     fresh: bool,
     retry: bool,
     timeout_s: float | None,
@@ -44,28 +62,80 @@ def run(
     engine_name: str,
     address: str | None,
 ) -> None:
-    """Run SUITE and write its report. An interrupted run goes on where it stopped."""
-    from bench import console, progress, session
-    from bench.plugins import discover
+    """Run SUITE and write its report. An interrupted run goes on where it stopped.
+
+    Exit code 1 if a cell failed; with --replay, if rows differ; 2 if the run could not begin.
+    """
+    from bench import console, session
     from bench.report import write_report
     from bench.store import Results
 
     folders = options.folders(out)
+    make_engine = functools.partial(session.make_engine, engine_name, workers=workers, address=address)
+    if again is not None:
+        _refuse_beside_replay()
+        _replay(again, folders, timeout_s, make_engine, log_format)
+        return
+    if suite is None:
+        raise click.UsageError("expected a SUITE to run, or --replay RUN")
     plan = session.plan_suite(suite, folders, device, options.with_mode(overrides, mode), pairs, timeout_s)
-    engine = session.make_engine(engine_name, plan.device, workers, address)
-    if log_format == "json":
-        listen = functools.partial(click.echo, err=True)
-        folder, outcomes = session.run_plan(plan, folders, engine=engine, fresh=fresh, retry=retry, listen=listen)
-    else:
-        console.show_sources(plan, discover(), console.err)
-        with progress.Progress(plan, engine.workers) as shown:
-            folder, outcomes = session.run_plan(plan, folders, shown.on_event, engine=engine, fresh=fresh, retry=retry)
+    engine = make_engine(plan.device)
+    folder, outcomes = _run(plan, folders, engine, log_format, fresh=fresh, retry=retry)
     results = Results(folder)
     page = folders.reports / plan.suite.name / "index.html"
     report = write_report(results, page, session.report_sections(results), include_real_faces=include_faces)
     console.show_summary(results, report)
     if any(o.status in {"failed", "timeout"} for o in outcomes):
         click.get_current_context().exit(1)
+
+
+def _run(plan: Plan, folders: Folders, engine: Engine, log_format: str, **how: Any) -> tuple[Path, list[Outcome]]:
+    """Run a plan, and tell of it in the form that was asked for."""
+    from bench import console, progress, session
+    from bench.plugins import discover
+
+    if log_format == "json":
+        listen = functools.partial(click.echo, err=True)
+        return session.run_plan(plan, folders, engine=engine, listen=listen, **how)
+    console.show_sources(plan, discover(), console.err)
+    with progress.Progress(plan, engine.workers) as shown:
+        return session.run_plan(plan, folders, shown.on_event, engine=engine, **how)
+
+
+def _refuse_beside_replay() -> None:
+    """The record of a run says all that these options would."""
+    context = click.get_current_context()
+    told = {p.name: p for p in context.command.params if p.name in _OF_THE_RECORD}
+    given = [name for name in told if context.get_parameter_source(name) == ParameterSource.COMMANDLINE]
+    if given:
+        words = " and ".join(p.opts[0] if isinstance(p := told[name], click.Option) else "SUITE" for name in given)
+        raise click.UsageError(f"--replay makes a run again as it was; remove {words}")
+
+
+def _replay(
+    again: str, folders: Folders, timeout_s: float | None, make_engine: Callable[[str], Engine], log_format: str
+) -> None:
+    """Make a run again, say whether its rows are the same, and exit with 1 if they are not."""
+    from bench import replay
+    from bench.plugins import discover
+    from bench.store import find_run
+
+    run = find_run(again, folders.results)
+    with replay.prepared(run, folders, discover(), timeout_s) as made:
+        if made.note:
+            options.note(made.note)
+        engine = make_engine(made.plan.device)
+        of = made.original.name
+        folder, _ = _run(made.plan, made.folders, engine, log_format, into=made.into, replay_of=of)
+        differences = replay.compare(made.original, folder)
+    click.echo(f"rows:   {folder}")
+    if not differences:
+        click.echo(f"the rows are the same bytes as those of {made.original}")
+        return
+    click.echo(f"the rows are not those of {made.original}:")
+    for words in differences.values():
+        click.echo(f"  {words}")
+    click.get_current_context().exit(1)
 
 
 @click.command()

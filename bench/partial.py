@@ -1,0 +1,61 @@
+"""What there is of a run that has not ended, or that was killed: its rows so far, beside cells that are queued."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from bench import journal, record, session, store
+from bench.cache import Cache
+from bench.changes import plan_again
+from bench.engine import schedule
+from bench.plan import Plan
+from bench.plugins import discover
+from bench.store import Results
+from bench.types import StageResult
+from bench.watching import Watch
+
+
+@contextlib.contextmanager
+def results_of(folder: Path) -> Iterator[Results]:
+    """The results of a run: its own rows once it has ended; before, those that its cache holds by now, in a folder
+    that is removed afterwards. `ReplayError` when what they were computed by has changed since."""
+    results = Results(folder)
+    if results.run.get("status") != "running":
+        yield results
+        return
+    with tempfile.TemporaryDirectory(prefix="bench-") as place:
+        copy = Path(place, *folder.resolve().parts[-3:])  # reports show the last names of a folder
+        _write_snapshot(folder, results.run, copy)
+        yield Results(copy)
+
+
+def cache_of(folder: Path, run: Mapping[str, Any]) -> Cache:
+    """The cache that a run works on: that of its results, or that of a replay."""
+    name = f".replay/{run['digest'][:8]}" if run.get("replay_of") else ".cache"
+    return Cache(folder.resolve().parent.parent / name)
+
+
+def _write_snapshot(folder: Path, run: Mapping[str, Any], place: Path) -> None:
+    """Write what there is of a run as a run folder."""
+    registry, cache = discover(), cache_of(folder, run)
+    plan = plan_again(folder, run, registry)
+    now = Watch(folder).look()
+    results = _results_so_far(plan, cache, folder)
+    outcomes = [session.outcome(cell, plan, results) for cell in plan.cells]
+    status = now.state if now.state == "running" else "interrupted"
+    end = record.of_end(plan, results, outcomes, status, now.seconds or 0.0)
+    store.write_run(place, outcomes, cache, registry, {**run, **end}, record.of_stages(plan, results))
+
+
+def _results_so_far(plan: Plan, cache: Cache, folder: Path) -> dict[str, StageResult]:
+    """How stages have ended: those whose artifacts are there and sound, and of the others those that failed last."""
+    results: dict[str, StageResult] = {}
+    missing = schedule.missing_stages(plan, cache, results, lambda event: None)
+    for key, last in journal.last_results(folder).items():
+        if key in plan.stages and (last.status == "ok") != (key in missing):
+            results.setdefault(key, last)
+    return results
