@@ -105,9 +105,9 @@ class Cache:
 
     def check(self, key: str) -> dict[str, Any]:
         """The manifest after comparing every file with its checksum; `DamagedError` says what is wrong."""
-        manifest = self._complete(key)
+        manifest, folder = self._complete(key), self.folder(key)
         for name, digest in manifest["files"].items():
-            _checked(self.folder(key) / name, digest)
+            _checked(folder / name, digest)
         return manifest
 
     def verify(self, key: str) -> dict[str, Any]:
@@ -123,11 +123,11 @@ class Cache:
         import pyarrow.parquet as pq
         from safetensors.numpy import load, load_file
 
-        manifest = self._complete(key)
+        manifest, folder = self._complete(key), self.folder(key)
         tensors: dict[str, NDArray[np.generic]] = {}
         tables: dict[str, pa.Table] = {}
         for name, digest in manifest["files"].items():
-            path = self.folder(key) / name
+            path = folder / name
             contents = _checked(path, digest)
             if path.suffix == ".npy":
                 tensors[path.stem] = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -170,7 +170,7 @@ class Cache:
                 with contextlib.suppress(OSError):  # not every file system can do this
                     _flush(path)
         except (OSError, SafetensorError) as error:  # safetensors has its own name for a full disk
-            reason = getattr(error, "strerror", None) or error
+            reason = getattr(error, "strerror", None) or str(error).rpartition("I/O error: ")[2]
             raise StorageError(f"{self.root}: cannot store an artifact: {reason}") from None
         finally:
             shutil.rmtree(beside, ignore_errors=True)
@@ -228,8 +228,8 @@ class Cache:
         return {k: v for k, v in known if isinstance(v, float) and v >= 0}
 
     def record_costs(self, measured: Mapping[str, float]) -> None:
-        """Remember measured costs for later estimates."""
-        if measured:
+        """Remember measured costs for later estimates; not where the cache was lost."""
+        if measured and self.root.is_dir():
             write_atomically(
                 self.root / "costs.json", json.dumps({**self.costs(), **measured}, indent=1, sort_keys=True)
             )

@@ -174,6 +174,7 @@ def test_nothing_unfinished_stays(results: Results) -> None:
 
 def test_a_damaged_artifact_is_one_message(plan: Plan, cache: Cache, registry: Registry, tmp_path: Path) -> None:
     damaged = Cache(tmp_path / "cache")
+    damaged.root.mkdir()
     with pytest.raises(StorageError, match="run the same command again"):
         write_run(tmp_path / "run", outcomes(plan), damaged, registry, {})
     assert not (tmp_path / "run" / "run.json").exists()

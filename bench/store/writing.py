@@ -57,8 +57,8 @@ def write_run(
     """
     cells = (cell_row(outcome, registry) for outcome in outcomes)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with _lock(cache, folder):
+        with _lock(cache, folder):  # first: where the cache is lost, no folder is begun anew
+            folder.mkdir(parents=True, exist_ok=True)
             _sweep(folder)
             with SampleWriter(folder) as samples:
                 for name, experiment, table in _samples(outcomes, cache, registry):
@@ -86,9 +86,7 @@ def _sweep(folder: Path) -> None:
 
 def _lock(cache: Cache, folder: Path) -> FileLock:
     """Two runs of one plan have one folder: they write it one after the other."""
-    locks = cache.root / "locks"
-    locks.mkdir(parents=True, exist_ok=True)
-    return FileLock(locks / f"run-{folder.name}")
+    return cache.lock(f"run-{folder.name}")
 
 
 # ---- cells and stages ------------------------------------------------------------------------------------------------
