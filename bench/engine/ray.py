@@ -45,6 +45,7 @@ from bench.provenance import package_versions, runtime_digest
 from bench.types import Stage
 
 _CONNECT_S = 30.0  # until a cluster that does not answer counts as not there
+_ANSWER_S = 5.0  # until its machine does
 _LOOK_S = 2.0  # between two looks at the nodes of the cluster
 _HEADLESS_S = 30.0  # that the head of a cluster may be away; Ray ends the whole process after 60 s
 _MOST_NODES = 5  # that may be lost under one attempt at a stage
@@ -129,6 +130,9 @@ def _probe(address: str) -> dict[str, float]:
             "part of it: ray start --address HOST:PORT --num-cpus 0"
         )
     try:
+        host, _, port = address.rpartition(":")
+        if host and port.isdecimal():  # quicker than Ray about a machine that is not there
+            socket.create_connection((host, int(port)), timeout=_ANSWER_S).close()
         found = subprocess.run(
             [sys.executable, "-c", _PROBE, address],
             env={**os.environ, **_ENVIRONMENT},
@@ -141,6 +145,8 @@ def _probe(address: str) -> dict[str, float]:
         problem = said.get("error", "")
     except subprocess.TimeoutExpired:
         problem = f"no answer within {_CONNECT_S:g} s"
+    except (OSError, OverflowError) as error:
+        problem = str(error)
     except (LookupError, ValueError):
         problem = "Ray ended before it answered: " + " ".join(found.stderr.split()[-40:])
     if not problem:
@@ -149,7 +155,8 @@ def _probe(address: str) -> dict[str, float]:
     problem = " ".join(problem.split())[:400]
     raise BenchError(
         f"--address {address}: cannot connect to this Ray cluster ({problem}); expected the address of a running one "
-        "(auto, or host:port as its head printed it), with the Ray and Python versions of this machine"
+        "(auto, or host:port as its head printed it), with the Ray and Python versions of this machine and the same "
+        "access token (RAY_AUTH_TOKEN)"
     )
 
 
