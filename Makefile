@@ -5,13 +5,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: paper test check clean
+.PHONY: paper test faults check clean
 
 paper: $(VENV)/.ready
 	$(BIN)/bench run suites/paper.toml $(if $(PAIRS),--pairs $(PAIRS))
 
 test: $(VENV)/.ready-for-tests
 	$(BIN)/python -m pytest
+
+faults: $(VENV)/.ready-for-tests
+	BENCH_FAULTS=full $(BIN)/python -m pytest tests/faults
 
 check: $(VENV)/.ready-for-tests
 	$(BIN)/ruff check .

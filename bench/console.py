@@ -137,8 +137,9 @@ def show_verification(found: Iterable[tuple[str, Check]], *, as_json: bool) -> b
     return all(bool(row["ok"]) for row in seen)
 
 
-def show_summary(results: Results, report: Path) -> None:
-    """What ``bench run`` prints at the end: the answer in a few lines, and where the report is."""
+def show_summary(results: Results, report: Path, *, retry: bool = True) -> None:
+    """What ``bench run`` prints at the end: the answer in a few lines, and where the report is. Without ``retry``, what
+    had failed before was left."""
     from bench.report import summary_rows
 
     counts = results.run["counts"]
@@ -158,7 +159,8 @@ def show_summary(results: Results, report: Path) -> None:
     out.print(f"cells: {counts['ok']} ok, {counts['skipped']} skipped, {bad} failed")
     _show_reasons(results.cells["reason"].dropna())
     if bad:
-        out.print("failed cells are in the report with their reasons; the same command tries them again", style="red")
+        again = "the same command tries them again" if retry else "--no-retry left them as they were"
+        out.print(f"failed cells are in the report with their reasons; {again}", style="red")
     out.print(f"rows:   {results.folder}", soft_wrap=True)
     out.print(f"report: {report}", soft_wrap=True)
 

@@ -84,7 +84,7 @@ def run(
     results = Results(folder)
     page = folders.reports / plan.suite.name / "index.html"
     report = write_report(results, page, session.report_sections(results), include_real_faces=include_faces)
-    console.show_summary(results, report)
+    console.show_summary(results, report, retry=retry)
     if any(o.status in {"failed", "timeout"} for o in outcomes):
         click.get_current_context().exit(1)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from injecting import REFERENCE, Lab, Reference, Tally
+from injecting import GATED, REFERENCE, Lab, Reference, Tally
 from processes import Running, disks, starting
 from support import Command
 
@@ -76,3 +76,15 @@ def reference(bench: Command, tmp_path_factory: pytest.TempPathFactory) -> Refer
 def lab(reference: Reference, bench: Command, start: Callable[..., Running], tmp_path: Path) -> Lab:
     """Runs the suite of the reference in a folder of the test's own."""
     return Lab(reference, bench, start, tmp_path / "out")
+
+
+@pytest.fixture(scope="session")
+def gated_reference(bench: Command, tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    """A suite with two stages that wait for a gate, which was open."""
+    return Reference.run(bench, tmp_path_factory.mktemp("gated"), GATED)
+
+
+@pytest.fixture
+def gated(gated_reference: Reference, bench: Command, start: Callable[..., Running], tmp_path: Path) -> Lab:
+    """Runs the suite of that reference in a folder of the test's own."""
+    return Lab(gated_reference, bench, start, tmp_path / "out")

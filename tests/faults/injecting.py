@@ -51,6 +51,30 @@ attacks = [{ plugin = "toy-learner", learns = "defense", look = "images" }, "toy
 pairs = 8
 """
 
+GATED = """\
+[suite]
+name = "gated"
+seed = 4
+
+[[experiment]]
+name = "open"
+datasets = ["toy-photos"]
+authorised = ["toy-a"]
+evaluated = ["toy-a"]
+defenses = ["identity"]
+attacks = ["abuse", { plugin = "toy-learner", learns = "clean", look = "images" }]
+pairs = 8
+
+[[experiment]]
+name = "behind"
+datasets = ["toy-photos"]
+authorised = ["toy-a"]
+evaluated = ["toy-a"]
+defenses = ["toy-gate"]
+attacks = ["abuse", { plugin = "toy-learner", learns = "defense", look = "images", label = "adaptive" }]
+pairs = 8
+"""
+
 
 # ---- runs ------------------------------------------------------------------------------------------------------------
 
@@ -119,12 +143,31 @@ class Lab:
         """The finished artifacts, and when they were written."""
         return manifests(self.out)
 
+    @property
+    def record(self) -> dict[str, Any]:
+        """What ``run.json`` says."""
+        found: dict[str, Any] = json.loads((self.folder / "run.json").read_text())
+        return found
+
     def artifact(self, name: str) -> Path:
         """The folder of the artifact of the stage of that name."""
         for path in (self.out / "results" / ".cache").glob("??/*/manifest.json"):
             if json.loads(path.read_text())["name"] == name:
                 return path.parent
         raise AssertionError(f"no stage {name!r}")
+
+
+def has(lab: Lab, *names: str) -> bool:
+    """Whether the stages of these names are finished."""
+    finished = {e["name"] for e in lab.events() if e["event"] == "stage-finished"}
+    return finished >= set(names)
+
+
+def only_error(err: str) -> str:
+    """The one error that a command ended with."""
+    assert "Traceback" not in err, err
+    (found,) = [line for line in err.splitlines() if line.startswith("error: ")]
+    return found
 
 
 def _was_computed(event: dict[str, Any]) -> bool:
@@ -154,12 +197,14 @@ Rows = Counter[str]
 
 
 def tables(folder: Path, keep: Callable[[dict[str, Any]], bool] = lambda row: True) -> dict[str, Rows]:
-    """The rows of every table of a run folder that are to be looked at, as texts that tell every bit of them; columns
-    about time aside, and those without a value, which rows have where another cell has one."""
+    """The rows of cells and samples of a run folder that are to be looked at, as texts that tell every bit of them;
+    columns about time aside, and those without a value, which rows have where another cell has one."""
     found: dict[str, Rows] = {}
     for path in [folder / "cells.parquet", *sorted((folder / "samples").rglob("*.parquet"))]:
         name = path.relative_to(folder).parts[path.name != "cells.parquet"]
+        partition = {"experiment": path.parent.name.rpartition("=")[2]}
         for row in pq.ParquetFile(path).read().to_pylist():
+            row = {**partition, **row}
             if keep(row):
                 told = sorted((k, v) for k, v in row.items() if v is not None and k not in TIMING)
                 found.setdefault(name, Counter())[repr(told)] += 1

@@ -86,13 +86,15 @@ class Trouble:
         self.home = home
         self.done = done
         self.cells = pd.read_parquet(self.folder / "cells.parquet").set_index("defense")
-        self.cells[["log", "traceback", "reason"]] = self.cells[["log", "traceback", "reason"]].fillna("")
         self.run: dict[str, Any] = json.loads((self.folder / "run.json").read_text())
+        self.stages = pd.read_parquet(self.folder / "stages.parquet").set_index("name")
+        for table in (self.cells, self.stages):
+            table[["log", "traceback", "reason"]] = table[["log", "traceback", "reason"]].fillna("")
         self.page = html.unescape((home / "reports" / "trouble" / "index.html").read_text(encoding="utf-8"))
 
     def stage(self, way: str) -> dict[str, Any]:
         """What the record says of the stage that went wrong."""
-        return next(s for s in self.run["stages"] if s["name"] == f"toy-faces protected by {way}")
+        return dict(self.stages.loc[f"toy-faces protected by {way}"])
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +142,7 @@ def test_the_failure_is_told_in_full(trouble: Trouble, way: str) -> None:
     status, reasons, shown = ENDS[way]
     stage, cell = trouble.stage(way), trouble.cells.loc[way]
     assert stage["status"] == status
-    told = (stage["log"] or "") + (stage["traceback"] or "")
+    told = stage["log"] + stage["traceback"]
     in_cell = cell["log"] + cell["traceback"]
     for fragment in reasons:
         assert fragment in stage["reason"]

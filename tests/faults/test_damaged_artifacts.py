@@ -1,0 +1,140 @@
+"""Damage to artifacts, before a run and during one: computed again with a notice, never used, never a crash."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from injecting import Lab, Tally, has
+from processes import run_folders, wait_until
+
+SEED = 20261
+KINDS = {"faces", "embed", "fit_defense", "protect", "fit_attack", "attack", "score"}
+
+
+def flip(path: Path, dice: random.Random) -> None:
+    """Flip one bit."""
+    data = bytearray(path.read_bytes())
+    data[dice.randrange(len(data))] ^= 1 << dice.randrange(8)
+    path.write_bytes(data)
+
+
+def truncate(path: Path, dice: random.Random) -> None:
+    """Cut it off somewhere."""
+    path.write_bytes(path.read_bytes()[: dice.randrange(path.stat().st_size)])
+
+
+def remove(path: Path, dice: random.Random) -> None:
+    """It is gone."""
+    path.unlink()
+
+
+DAMAGES: dict[str, Callable[[Path, random.Random], None]] = {
+    "a bit flipped": flip,
+    "truncated": truncate,
+    "removed": remove,
+}
+
+
+def kind_of(folder: Path) -> str:
+    """The kind of stage that made an artifact."""
+    return str(json.loads((folder / "manifest.json").read_text())["kind"])
+
+
+def names(lab: Lab, choose: Callable[[list[Path]], Path]) -> dict[Path, str]:
+    """One file of every artifact, and what kind of file and stage it is of."""
+    found = {}
+    for manifest in sorted((lab.out / "results" / ".cache").glob("??/*/manifest.json")):
+        path = choose(sorted(manifest.parent.iterdir()))
+        found[path] = f"{path.suffix if path.suffix != '.json' else path.name} of {kind_of(path.parent)}"
+    return found
+
+
+@pytest.mark.parametrize("round_", range(6))
+def test_damage_before_a_run(lab: Lab, tally: Tally, full: bool, round_: int) -> None:
+    """One file of every artifact at a time: rounds of bit flips in each file, then of the other kinds of damage."""
+    if not full and round_ not in (0, 3):
+        pytest.skip("a round of the full suite")
+    dice = random.Random(SEED + round_)
+    shutil.copytree(lab.reference.out, lab.out)
+    before = lab.manifests()
+    by_number = round_ % 3 if full else None
+
+    def choose(files: list[Path]) -> Path:
+        return dice.choice(files) if by_number is None else files[by_number % len(files)]
+
+    chosen = names(lab, choose)
+    assert {name.rpartition(" of ")[2] for name in chosen.values()} == KINDS
+    done: dict[str, int] = {}
+    for path, _ in chosen.items():
+        how = "a bit flipped" if round_ < 3 else dice.choice(["truncated", "removed"])
+        DAMAGES[how](path, dice)
+        done[how] = done.get(how, 0) + 1
+    again = lab.run("--workers", 2)
+    assert again.code == 0, again.err
+    assert "Traceback" not in again.err
+    noticed = {e["key"] for e in lab.events() if e["event"] == "damaged"}
+    assert noticed == set(before), "every artifact was damaged, and every damage was noticed"
+    assert again.err.count("note: damaged artifact, computing it again") == len(before)
+    after = lab.manifests()
+    assert all(after[key] != before[key] for key in before)
+    for how, times in done.items():
+        tally.compare(f"artifacts before a run: {how}", times, lab.folder, lab.reference.folder)
+
+
+@pytest.mark.parametrize("how", ["a bit flipped", "truncated", "removed"])
+def test_damage_during_a_run(gated: Lab, tally: Tally, tmp_path: Path, full: bool, how: str) -> None:
+    """What the stages behind the gate need is damaged while they wait."""
+    if not full and how != "a bit flipped":
+        pytest.skip("part of the full suite")
+    lab = gated
+    dice, gate = random.Random(SEED), tmp_path / "gate"
+    running = lab.start("--workers", 3, env={"TOY_GATE": str(gate)})  # two of them wait
+    behind = [  # a file of each
+        ("evaluation faces of toy-photos", "images.npy"),
+        ("embeddings of calibration faces of toy-photos by toy-a", "tensors.safetensors"),
+        ("embeddings of evaluation faces of toy-photos by toy-a", "manifest.json"),
+        ("auxiliary faces of toy-photos", "faces.parquet"),
+    ]
+    wait_until(lambda: has(lab, *(name for name, _ in behind)), "what is not behind the gate")
+    wait_until(Path(f"{gate}.reached").exists, "the gate")
+    keys = set()
+    for name, file in behind:
+        folder = lab.artifact(name)
+        keys.add(folder.name)
+        DAMAGES[how](folder / file, dice)
+    gate.touch()
+    code, _, err = running.end()
+    assert code == 0, err
+    assert "note: damaged artifact, computing it again before" in err
+    noticed = {e["key"] for e in lab.events() if e["event"] == "damaged"}
+    assert noticed == keys
+    tally.compare(f"artifacts during a run: {how}", len(behind), lab.folder, lab.reference.folder)
+
+
+def test_damage_between_the_last_stage_and_the_rows(gated: Lab, tally: Tally, tmp_path: Path) -> None:
+    """A score that no stage needs: one error, and the same command goes on."""
+    lab = gated
+    dice, gate = random.Random(SEED), tmp_path / "gate"
+    running = lab.start("--workers", 3, env={"TOY_GATE": str(gate)})  # two of them wait
+    wait_until(Path(f"{gate}.reached").exists, "the gate")
+    name = "verification of identity by toy-a on toy-photos"
+    wait_until(lambda: has(lab, name), "a score")
+    (table,) = lab.artifact(name).glob("*.parquet")
+    flip(table, dice)
+    gate.touch()
+    code, _, err = running.end()
+    assert "Traceback" not in err
+    if code != 0:
+        assert code == 2
+        errors = [line for line in err.splitlines() if line.startswith("error: ")]
+        assert len(errors) == 1, err
+        assert "run the same command again" in errors[0]
+        done = lab.run("--workers", 1)
+        assert done.code == 0, done.err
+    assert len(run_folders(lab.out)) == 1
+    tally.compare("a score damaged before its rows were written", 1, lab.folder, lab.reference.folder)

@@ -1,0 +1,124 @@
+"""Ctrl-C and SIGTERM, once and twice; failures that are tried again, or left."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from injecting import Lab, Tally, computed, has
+from processes import Running, manifests, run_folders, wait_until
+from support import Command
+
+Start = Callable[..., Running]
+
+
+def stop(running: Running, how: str) -> None:
+    """Ctrl-C goes to everyone at the terminal, SIGTERM to the main process."""
+    if how == "Ctrl-C":
+        running.interrupt()
+    else:
+        os.kill(running.process.pid, signal.SIGTERM)
+
+
+@pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM"])
+def test_once(gated: Lab, tally: Tally, tmp_path: Path, how: str) -> None:
+    """What runs is given the time to end."""
+    lab, gate = gated, tmp_path / "gate"
+    running = lab.start("--workers", 3, env={"TOY_GATE": str(gate)})
+    wait_until(lambda: has(lab, "verification of identity by toy-a on toy-photos"), "what is not behind the gate")
+    wait_until(Path(f"{gate}.reached").exists, "the gate")
+    stop(running, how)
+    wait_until(lambda: any(e["event"] == "run-interrupted" for e in lab.events()), "the run to hear of it")
+    gate.touch()
+    code, out, err = running.end()
+    assert (code, out) == (130, "")
+    assert "get a moment" in err
+    assert "interrupted; what was finished is kept, and the same command goes on from there" in err
+    assert "Traceback" not in err
+    wait_until(running.alone, "the workers to end")
+    assert has(lab, "toy-photos protected by toy-gate"), "it had the time to end"
+    assert lab.record["status"] == "interrupted"
+    cells = pd.read_parquet(lab.folder / "cells.parquet")
+    assert set(cells["status"]) == {"ok", "queued"}
+    assert cells[cells["status"] == "queued"]["reason"].str.contains("the same command goes on").all()
+
+    again = lab.run("--workers", 1)
+    assert again.code == 0, again.err
+    assert max(computed(lab.events()).values()) == 1
+    tally.compare(f"{how} once", 1, lab.folder, lab.reference.folder)
+
+
+DEAF = """\
+[suite]
+name = "deaf"
+
+[[experiment]]
+name = "one"
+datasets = ["toy-faces"]
+authorised = ["toy-a"]
+evaluated = ["toy-a"]
+defenses = ["identity", { plugin = "toy-misbehave", how = "spins", label = "deaf" }]
+pairs = 8
+"""
+
+
+@pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM"])
+def test_twice(start: Start, tmp_path: Path, how: str) -> None:
+    """At once, also with a stage that listens to nobody; nothing more is written."""
+    (tmp_path / "deaf.toml").write_text(DEAF)
+    running = start("run", "deaf.toml", "--device", "cpu", "--workers", "2", cwd=tmp_path)
+    progress = tmp_path / "results" / ".cache" / "progress"
+    wait_until(lambda: len(manifests(tmp_path)) >= 6 and any(progress.glob("*")), "the deaf stage")
+    stop(running, how)
+    journal = next((tmp_path / "results" / "deaf").glob("*/journal.jsonl"))
+    wait_until(lambda: "run-interrupted" in journal.read_text(), "the run to hear of it")
+    stop(running, how)
+    code, _, err = running.end()
+    assert code == 130, err
+    assert "Traceback" not in err
+    wait_until(running.alone, "the deaf worker to end")
+    (folder,) = run_folders(tmp_path)
+    assert not (folder / "cells.parquet").exists()
+
+
+FLAKY = """\
+[suite]
+name = "flaky"
+
+[[experiment]]
+name = "one"
+datasets = ["toy-faces"]
+authorised = ["toy-a"]
+evaluated = ["toy-a"]
+defenses = ["identity", "toy-flaky"]
+pairs = 8
+"""
+
+
+def test_failures_are_tried_again_unless_told_otherwise(bench: Command, tmp_path: Path) -> None:
+    (tmp_path / "flaky.toml").write_text(FLAKY)
+    command = ("run", "flaky.toml", "--device", "cpu", "--workers", 1)
+    first = bench(*command, cwd=tmp_path)
+    assert first.code == 1
+    before = manifests(tmp_path)
+
+    left = bench(*command, "--no-retry", cwd=tmp_path, env={"TOY_MENDED": "1"})
+    assert left.code == 1
+    assert "0 stages computed" in left.err
+    assert "not mended yet" in left.out, "the reason is still told"
+    assert "--no-retry" in left.out + left.err
+    assert manifests(tmp_path) == before
+    (folder,) = run_folders(tmp_path)
+    cells = pd.read_parquet(folder / "cells.parquet").set_index("defense")
+    assert cells["status"].to_dict() == {"identity": "ok", "toy-flaky": "failed"}
+    assert "not mended yet" in cells.loc["toy-flaky", "traceback"]
+
+    mended = bench(*command, cwd=tmp_path, env={"TOY_MENDED": "1"})
+    assert mended.code == 0, mended.err
+    after = manifests(tmp_path)
+    assert {key: after[key] for key in before} == before
+    assert len(after) == len(before) + 4
