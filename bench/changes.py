@@ -60,7 +60,9 @@ def plan_again(
             f"the plan that bench makes of the suite: {_short(record['digest'])} -> {_short(plan.digest)}"
         ]
     lines = "\n".join(f"  {line}" for line in dict.fromkeys([*found, *([problem] if problem else [])]))
-    raise ReplayError(f"{folder}: cannot be made again; since then this has changed (recorded -> now):\n{lines}")
+    raise ReplayError(
+        f"{folder}: its plan cannot be made again; since it was made this has changed (recorded -> now):\n{lines}"
+    )
 
 
 def changes_around(record: Mapping[str, Any], registry: Registry) -> Iterator[str]:

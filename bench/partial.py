@@ -52,10 +52,18 @@ def _write_snapshot(folder: Path, run: Mapping[str, Any], place: Path) -> None:
 
 
 def _results_so_far(plan: Plan, cache: Cache, folder: Path) -> dict[str, StageResult]:
-    """How stages have ended: those whose artifacts are there and sound, and of the others those that failed last."""
+    """How stages have ended: those whose artifacts are there and sound, and of the others those that failed last, by
+    themselves or because of an input that still fails."""
     results: dict[str, StageResult] = {}
     missing = schedule.missing_stages(plan, cache, results, lambda event: None)
-    for key, last in journal.last_results(folder).items():
-        if key in plan.stages and (last.status == "ok") != (key in missing):
+    told = journal.last_results(folder)
+    failed: set[str] = set()
+    for key, stage in plan.stages.items():  # inputs come first
+        last = told.get(key)
+        if last is None or (last.status == "ok") == (key in missing):
+            continue
+        own = str(last.reason).startswith(f"{stage.name}: ")
+        if last.status == "ok" or own or not failed.isdisjoint(stage.inputs.values()):
             results.setdefault(key, last)
+            failed |= {key} if last.status != "ok" else set()
     return results

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import shutil
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -51,8 +52,11 @@ def prepared(run: Path, folders: Folders, registry: Registry, timeout_s: float |
     An interrupted replay leaves its cache, with which the next one goes on; one that has ended leaves none.
     """
     original, record = _original(run)
-    if record.get("status") not in ("complete", "incomplete"):
-        raise ReplayError(f"{original}: its status is {record.get('status')}; only a run that has ended is made again")
+    if (status := record.get("status")) not in ("complete", "incomplete"):
+        command = shlex.join(record.get("command", ["bench", "run"]))
+        raise ReplayError(
+            f"{original}: only a run that has ended is made again, this one is {status}; end it: {command}"
+        )
     costs = folders.cache.costs()
     plan = plan_again(original, record, registry, costs=costs, timeout_s=timeout_s, strict=True)
     digest = plan.digest[:8]

@@ -80,7 +80,7 @@ def registry(toy_site: Path) -> Iterator[Registry]:
 @pytest.fixture
 def toy_installed(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> Registry:
     """The toy plugin is installed in this process, for code that calls `discover` itself."""
-    for module in ("bench.job", "bench.session", "bench.doctor", "bench.training", "bench.plugins"):
+    for module in ("bench.job", "bench.session", "bench.partial", "bench.doctor", "bench.training", "bench.plugins"):
         monkeypatch.setattr(importlib.import_module(module), "discover", lambda: registry)
     return registry
 
