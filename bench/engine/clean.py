@@ -90,7 +90,9 @@ class CleanState:
         random.seed(stage.seed)
         np.random.seed(stage.seed % 2**32)
         np.seterr(divide="warn", over="warn", under="ignore", invalid="warn")
-        torch.manual_seed(stage.seed)
+        torch.default_generator.manual_seed(stage.seed)
+        if stage.options["device"] != "cpu":  # on the CPU, torch would only put the seed aside, again and again
+            torch.cuda.manual_seed_all(stage.seed)
         torch.set_num_threads(self.threads)
         torch.set_default_dtype(torch.float32)
         torch.set_default_device(None)
@@ -99,5 +101,8 @@ class CleanState:
         torch.set_grad_enabled(True)
         for device in ("cpu", "cuda"):
             torch.set_autocast_enabled(device, False)
-        torch.use_deterministic_algorithms(bool(stage.options.get("deterministic")))
+        deterministic = bool(stage.options.get("deterministic"))
+        known = (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled())
+        if known != (deterministic, False):  # saying it again takes a second: torch loads its compiler
+            torch.use_deterministic_algorithms(deterministic)
         torch.backends.cudnn.benchmark = False
