@@ -130,11 +130,11 @@ class Progress:
 
 
 _STATES: Mapping[str, str] = {
-    "running": "running for {took}",
-    "complete": "complete, took {took}",
-    "incomplete": "ended with failures, took {took}; the same command tries them again",
-    "interrupted": "interrupted after {took}; the same command goes on from there",
-    "died": "died after {took} without a word; the same command goes on from there",
+    "running": "running{for_}",
+    "complete": "complete{after}",
+    "incomplete": "ended with failures{after}; the same command tries them again",
+    "interrupted": "interrupted{after}; the same command goes on from there",
+    "died": "died{after} without a word; the same command goes on from there",
 }
 
 
@@ -164,9 +164,14 @@ def status_text(found: Sequence[RunStatus]) -> Text:
 
 
 def _status_lines(run: RunStatus) -> Iterator[str | tuple[str, str]]:
-    took = "?" if run.seconds is None else duration(run.seconds)
+    took = [f" {word} {duration(run.seconds)}" if run.seconds is not None else "" for word in ("for", "after")]
     style = {"running": "green", "complete": "green"}.get(run.state, "red")
-    yield from ((run.suite, "bold"), ": ", (_STATES[run.state].format(took=took), style), f"\n  {run.folder}\n")
+    yield from (
+        (run.suite, "bold"),
+        ": ",
+        (_STATES[run.state].format(for_=took[0], after=took[1]), style),
+        f"\n  {run.folder}\n",
+    )
     if "pid" in run.session:
         who = {"workers": "?", "engine": "?", "device": "?", "host": "?", **run.session}
         verb = "led" if run.state == "running" else "was led"

@@ -122,7 +122,7 @@ class Watch:
         ended = (done or 0) + sum(1 + stage.followers for stage in failed)
         return RunStatus(
             folder=self.folder,
-            suite=self.folder.parent.name,
+            suite=str(record.get("suite", {}).get("name", self.folder.parent.name)),
             state=state,
             session={k: v for k, v in session.items() if k not in ("event", "time")},
             started=session.get("time", record.get("started")),
@@ -207,8 +207,12 @@ class Watch:
     def _state(self, at_work: Mapping[str, RunningRun], record: Mapping[str, Any]) -> State:
         if at_work:
             return "running"
-        last = next(reversed(self._sessions), None)
-        status = self._ended.get(last, {}).get("status") if last else record.get("status")
+        status = record.get("status")
+        last = next(reversed(self._sessions.values()), None)
+        if last is not None and last["session"] in self._ended:
+            status = self._ended[last["session"]]["status"]
+        elif last is not None and str(record.get("finished", "")) < last["time"][:19]:  # it was written before
+            status = "died"
         return status if status in _ENDED else "died"
 
     def _counts(self, counted: Mapping[str, int]) -> tuple[int | None, int | None, int | None]:

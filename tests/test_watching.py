@@ -160,6 +160,18 @@ def test_a_run_that_was_killed_died(begin: Callable[..., Session]) -> None:
     assert (watch.look().state, watch.look().done) == ("running", 1)
 
 
+def test_rows_that_were_written_are_an_end(begin: Callable[..., Session]) -> None:
+    """Killed between the rows and the last line of the journal; not so when they were written by an earlier session."""
+    run = begin()
+    run.planned(*run.stages)
+    run.die()
+    path = run.folder / "run.json"
+    record = {**json.loads(path.read_text()), "status": "complete"}
+    for finished, state in (("2999-01-01T00:00:00+00:00", "complete"), ("2001-01-01T00:00:00+00:00", "died")):
+        path.write_text(json.dumps({**record, "finished": finished}))
+        assert Watch(run.folder).look().state == state
+
+
 def test_only_what_is_new_is_read(begin: Callable[..., Session]) -> None:
     run = begin()
     run.planned(*run.stages)
