@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from bench.types import Stage
 
 _TELLING = 0.05  # a stage that has done less of itself says little about how long it takes
+_BELIEVED = 0.05  # of the plan count as if they had come true, or the first short stage would speak for all others
 _SILENT = 0.1  # of the time that it has taken, what a stage is given that should have ended by now
 
 
@@ -51,8 +52,9 @@ class TimeLeft:
     """The time that the stages of a run still take, on ``workers`` at a time; all times are seconds of one clock.
 
     The estimate of a stage is that of the plan times what stages of the same name cost against theirs in this run, or
-    all finished ones where none had that name. A stage that has told how much of it is done goes on at that speed; one
-    that is silent goes on as estimated, and when that has passed is given a tenth of its time again.
+    finished ones where none had that name: the more of these there are, the less the plan counts. A stage that has told
+    how much of it is done goes on at that speed; one that is silent goes on as estimated, and when that has passed is
+    given a tenth of its time again.
     """
 
     def __init__(self, workers: int, todo: Mapping[str, Expected]) -> None:
@@ -119,7 +121,7 @@ class TimeLeft:
 
     def _factors(self, now: float) -> _Factors:
         """By how much the plan was wrong, with what running stages say of others of their name."""
-        known = _Factors(self._seen)
+        known = _Factors(self._seen, _BELIEVED * self.total)
         seen = dict(self._seen)
         for key, begun in self._begun.items():
             stage = self._todo[key]
@@ -150,10 +152,13 @@ class TimeLeft:
 
 
 class _Factors:
-    """By how much estimates were wrong, by cost name; ``overall`` where a name is not known."""
+    """By how much estimates were wrong, by cost name; ``overall`` where a name is not known: that of all names and of
+    the estimated seconds ``believed``."""
 
-    def __init__(self, seen: Mapping[str, tuple[float, float]], overall: float | None = None) -> None:
-        took, cost = (sum(values) for values in zip(*seen.values(), strict=True)) if seen else (0.0, 0.0)
+    def __init__(
+        self, seen: Mapping[str, tuple[float, float]], believed: float = 0.0, overall: float | None = None
+    ) -> None:
+        took, cost = (believed + sum(values) for values in zip((0.0, 0.0), *seen.values(), strict=True))
         self.overall = overall if overall is not None else took / cost if cost else 1.0
         self._by_name = {name: took / cost for name, (took, cost) in seen.items() if cost}
 
