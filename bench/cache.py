@@ -249,13 +249,14 @@ class Cache:
         beside = Cache(self.root / "tmp" / f"{key}-{uuid.uuid4().hex[:8]}")
         made, target = beside.folder(key), self.folder(key)
         try:
+            self._own("tmp")
             made.mkdir(parents=True)
             for name, contents in files.items():
                 contents.tofile(made / Path(name).name)
             if beside.check(key)["seconds"] >= _FLUSHED_S:
                 for path in (*made.iterdir(), made):
                     _flush(path)
-            target.parent.mkdir(parents=True, exist_ok=True)
+            self._own(target.parent.name)
             self.discard(key)
             os.replace(made, target)
         except OSError as error:
