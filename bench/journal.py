@@ -18,6 +18,7 @@ Every event has ``time`` (UTC), ``event`` and ``session`` (one command); further
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import uuid
@@ -63,8 +64,10 @@ class Journal:
     def write(self, event: str, **about: Any) -> None:
         """Append one event."""
         text = line(event, session=self.session, **about)
+        data = text.encode() + b"\n"
         try:
-            os.write(self._file, text.encode() + b"\n")
+            if os.write(self._file, data) < len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             raise StorageError(f"{self.path}: cannot be written: {error.strerror}") from None
         if self._listen is not None:

@@ -1,0 +1,140 @@
+"""Worker processes of this machine. What ends them is tested in ``tests/faults``."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import Future
+from pathlib import Path
+
+import psutil
+import pytest
+from processes import wait_until
+from support import SUITE, only
+
+from bench.cache import Cache
+from bench.engine import Attempt, local
+from bench.engine.local import LocalEngine, LocalWorkers
+from bench.engine.worker import Desk
+from bench.plan import Plan, make_plan
+from bench.plugins import Registry
+from bench.suite import load
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        (0, "exit code 0"),
+        (7, "exit code 7"),
+        (-signal.SIGSEGV, "signal SIGSEGV"),
+        (-signal.SIGKILL, "signal SIGKILL, perhaps out of memory"),
+        (-40, "signal 40"),
+    ],
+)
+def test_a_death_is_put_in_words(code: int, text: str) -> None:
+    assert local.death(code) == text
+
+
+# ---- the log of a stage ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def slot(tmp_path: Path) -> local._Slot:
+    """A slot without a process."""
+    return local._Slot(Cache(tmp_path), Desk(os.getpid(), 1, tmp_path / "log"))
+
+
+def test_a_log_that_was_never_begun_is_empty(slot: local._Slot) -> None:
+    assert slot.log() == ""
+
+
+def test_of_a_long_log_beginning_and_end_are_kept(slot: local._Slot) -> None:
+    slot.desk.log.write_bytes(b"the beginning \xff\0\n" + b"x" * 100_000 + b"\nthe end")
+    text = slot.log()
+    assert text.startswith("the beginning \N{REPLACEMENT CHARACTER}\n")
+    assert text.endswith("the end")
+    assert "[... 80" in text
+    assert len(text) < 21_000
+
+
+def test_who_prints_without_end_fills_no_disk(slot: local._Slot, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "_LOG_BYTES", 1000)
+    slot.desk.log.write_text("x" * 1001)
+    slot.watch()
+    assert slot.log() == "[... 1001 bytes left out ...]\n"
+    slot.watch()
+    assert slot.log() == "[... 1001 bytes left out ...]\n"
+
+
+# ---- processes -------------------------------------------------------------------------------------------------------
+
+
+def test_workers_inherit_few_threads_and_this_process_keeps_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.setenv("MALLOC_TOP_PAD_", "1")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    with LocalEngine(workers=1, threads=3).open(Cache(tmp_path)):
+        assert [os.environ[f"{name}_NUM_THREADS"] for name in ("OMP", "MKL", "OPENBLAS")] == ["3", "3", "3"]
+        assert os.environ["MALLOC_TOP_PAD_"] == "1", "what somebody has chosen stays"
+    assert os.environ["OMP_NUM_THREADS"] == "7"
+    assert "MKL_NUM_THREADS" not in os.environ
+
+
+@pytest.fixture
+def plan(tmp_path: Path, toy_installed: Registry) -> Plan:
+    """A small plan."""
+    (tmp_path / "toy.toml").write_text(SUITE[: SUITE.rindex("[[experiment]]")])
+    overrides = ['experiment[0].defenses=["identity", { plugin = "toy-slow", seconds = 1000.0, label = "slow" }]']
+    return make_plan(load(tmp_path / "toy.toml", toy_installed, overrides, 4), toy_installed, "cpu")
+
+
+@pytest.fixture
+def workers(tmp_path: Path, toy_site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalWorkers]:
+    """One worker that sees the toy plugin."""
+    monkeypatch.syspath_prepend(str(toy_site))
+    (tmp_path / "cache").mkdir()
+    with LocalEngine(workers=1).open(Cache(tmp_path / "cache")) as opened:
+        yield opened
+
+
+@pytest.mark.slow
+def test_a_worker_that_died_with_nothing_to_do_is_replaced(plan: Plan, workers: LocalWorkers) -> None:
+    stage = only(plan, "evaluation faces of toy-faces")
+    first = workers.submit(stage, 32).result(timeout=120)
+    assert (first.result.status, first.result.cached) == ("ok", False)
+    process = workers._all[0].process
+    assert process is not None
+    process.kill()
+    wait_until(lambda: not process.is_alive(), "its death")
+    second = workers.submit(only(plan, "toy-faces protected by identity"), 32).result(timeout=120)
+    assert (second.result.status, second.again) == ("ok", None)
+    assert second.worker != first.worker
+
+
+@pytest.mark.slow
+def test_when_the_run_ends_early_so_do_its_workers(
+    plan: Plan, tmp_path: Path, toy_site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(toy_site))
+    cache = Cache(tmp_path / "cache")
+    cache.root.mkdir()
+    slow = only(plan, "toy-faces protected by slow")
+    attempts: list[Future[Attempt]] = []
+
+    def interrupted() -> None:
+        with LocalEngine(workers=1).open(cache) as workers:
+            workers.submit(only(plan, "evaluation faces of toy-faces"), 32).result(timeout=120)
+            attempts.append(workers.submit(slow, 32))
+            wait_until(lambda: cache.progress(slow.key) is not None, "the slow stage")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    found = attempts[0].result(timeout=120)
+    assert found.result.reason == "the worker process died (signal SIGTERM)"
+    assert "in protect" in found.result.log
+    left = [" ".join(child.cmdline()) for child in psutil.Process().children()]
+    assert [command for command in left if "spawn_main" in command] == []

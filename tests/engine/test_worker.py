@@ -1,0 +1,143 @@
+"""One attempt at one stage, in the process of the test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import SUITE, compute, only
+
+from bench import stages
+from bench.cache import Cache
+from bench.engine import worker
+from bench.engine.worker import attempt
+from bench.errors import StorageError
+from bench.plan import Plan, make_plan
+from bench.plugins import Registry
+from bench.suite import load
+
+FACES = "evaluation faces of toy-faces"
+PROTECT = "toy-faces protected by identity"
+
+
+@pytest.fixture
+def plan(tmp_path: Path, toy_installed: Registry) -> Plan:
+    """A small plan."""
+    (tmp_path / "toy.toml").write_text(SUITE[: SUITE.rindex("[[experiment]]")])
+    overrides = ['experiment[0].defenses=["identity"]']
+    return make_plan(load(tmp_path / "toy.toml", toy_installed, overrides, 4), toy_installed, "cpu")
+
+
+@pytest.fixture
+def cache(plan: Plan, tmp_path: Path) -> Cache:
+    """The artifact of the faces."""
+    found = Cache(tmp_path / "cache")
+    compute(plan, found, [only(plan, FACES).key])
+    return found
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
+    """Makes every stage raise an error."""
+
+    def fail_with(error: BaseException) -> None:
+        def run(*_: Any) -> Any:
+            raise error
+
+        monkeypatch.setattr(stages, "run", run)
+
+    return fail_with
+
+
+def test_a_stage_that_is_there_is_not_computed(
+    plan: Plan, cache: Cache, failing: Callable[[BaseException], None]
+) -> None:
+    failing(AssertionError("computed again"))
+    found = attempt(only(plan, FACES), cache.root, 32)
+    assert (found.result.status, found.result.cached, found.again) == ("ok", True, None)
+    assert found.result.seconds > 0
+
+
+def test_a_stage_that_another_process_computes_is_left_to_it(plan: Plan, cache: Cache) -> None:
+    stage = only(plan, PROTECT)
+    with cache.lock(stage.key):
+        found = attempt(stage, cache.root, 32)
+    assert (found.result.status, found.again) == ("failed", "busy")
+    assert cache.manifest(stage.key) is None
+    assert attempt(stage, cache.root, 32).result.status == "ok"
+
+
+def test_the_batch_is_told_where_it_is_not_the_planned_one(plan: Plan, cache: Cache) -> None:
+    stage = only(plan, PROTECT)
+    assert attempt(stage, cache.root, 2).result.batch == 2
+    assert attempt(stage, cache.root, 32).result.batch == 2, "as it was computed"
+    cache.discard(stage.key)
+    assert attempt(stage, cache.root, 32).result.batch is None
+
+
+def test_a_damaged_input_is_removed(plan: Plan, cache: Cache) -> None:
+    stage = only(plan, PROTECT)
+    folder = cache.folder(stage.inputs["faces"])
+    (folder / "tensors.safetensors").write_bytes(b"")
+    found = attempt(stage, cache.root, 32)
+    assert (found.result.status, found.again) == ("failed", "damaged")
+    assert "damaged input" in str(found.result.reason)
+    assert not folder.exists()
+
+
+def test_where_the_cache_is_gone_nothing_is_begun(plan: Plan, tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="the folder is gone"):
+        attempt(only(plan, FACES), tmp_path / "gone", 32)
+    assert not (tmp_path / "gone").exists()
+
+
+class SpeechlessError(Exception):
+    """Cannot be put in words."""
+
+    def __str__(self) -> str:
+        raise ValueError
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "again"),
+    [
+        (RuntimeError("no such luck"), "RuntimeError: no such luck", None),
+        (SystemExit("goodbye"), "SystemExit: goodbye", None),
+        (KeyboardInterrupt(), "KeyboardInterrupt", None),
+        (SpeechlessError(), "SpeechlessError, which cannot be put in words: ValueError", None),
+        (OSError(28, "No space left on device"), "OSError: [Errno 28]", None),
+        (MemoryError("all gone"), "out of memory with a batch of 16: MemoryError: all gone", "memory"),
+        (RuntimeError("not enough memory: you tried"), "out of memory with a batch of 16: RuntimeError", "memory"),
+    ],
+)
+def test_whatever_a_plugin_raises_is_a_result(
+    plan: Plan,
+    cache: Cache,
+    failing: Callable[[BaseException], None],
+    error: BaseException,
+    reason: str,
+    again: str | None,
+) -> None:
+    failing(error)
+    found = attempt(only(plan, PROTECT), cache.root, 16)
+    assert (found.result.status, found.again) == ("failed", again)
+    assert str(found.result.reason).startswith(reason)
+    assert "Traceback" in str(found.result.traceback)
+    assert found.worker == worker.WHO
+
+
+def test_a_stage_tells_at_most_every_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([100.0, 100.5, 101.5, 101.5, 102.0, 102.6, 102.6])
+    monkeypatch.setattr(worker.time, "monotonic", lambda: next(clock))
+    cache = Cache(tmp_path)
+    tell = worker._Teller(cache, "key")
+    shares = []
+    for share in (0.1, 0.2, 0.3, 0.4):
+        tell(share)
+        note = cache.progress("key")
+        assert note is not None
+        assert note.worker == worker.WHO
+        shares.append(note.share)
+    assert shares == [0.0, 0.2, 0.2, 0.4]
