@@ -204,7 +204,7 @@ class Cache:
     def forget_progress(self, key: str) -> None:
         """A stage has ended."""
         with contextlib.suppress(OSError):
-            (self.root / "progress" / key).unlink(missing_ok=True)
+            os.unlink(self.root / "progress" / key)
 
     def discard(self, key: str) -> None:
         """Remove an artifact, the manifest first, so that nobody sees half of it."""

@@ -23,7 +23,7 @@ import json
 import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import MISSING, asdict, fields
+from dataclasses import MISSING, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -104,7 +104,7 @@ class Journal:
 
 
 def _without_key(result: StageResult) -> dict[str, Any]:
-    return {name: value for name, value in asdict(result).items() if name != "key"}
+    return {name: value for name, value in vars(result).items() if name != "key"}
 
 
 def line(event: str, **about: Any) -> str:
