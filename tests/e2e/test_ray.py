@@ -126,11 +126,14 @@ def test_a_ray_of_its_own(bench: Command, toy_run: ToyRun, tmp_path: Path) -> No
     assert json.loads((folder / "run.json").read_text())["status"] == "complete"
 
 
-def test_ctrl_c_ends_the_ray_that_was_started(start: Start, toy_run: ToyRun, tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", [Running.interrupt, lambda running: running.process.terminate()], ids=["INT", "TERM"])
+def test_a_signal_ends_the_ray_that_was_started(
+    start: Start, toy_run: ToyRun, tmp_path: Path, end: Callable[[Running], None]
+) -> None:
     gate = tmp_path / "gate"
     running = start(*command(toy_run.suite, tmp_path / "out"), env={"TOY_GATE": str(gate)})
     wait_until(Path(f"{gate}.reached").exists, "the gated stage")
-    running.interrupt()
+    end(running)
     code, _, err = running.end()
     assert code == 130, err
     assert "the same command goes on from there" in err
