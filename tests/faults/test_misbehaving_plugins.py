@@ -190,7 +190,11 @@ def test_nobody_is_left(trouble: Trouble) -> None:
         assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
-def test_a_worker_that_always_dies_is_given_up(bench: Command, tmp_path: Path, tally: Tally, undisturbed: Path) -> None:
+def test_a_worker_that_always_dies_is_given_up(
+    bench: Command, tmp_path: Path, tally: Tally, undisturbed: Path, full: bool
+) -> None:
+    if not full:
+        pytest.skip("part of the full suite")
     (tmp_path / "trouble.toml").write_text(suite([bad("kills-itself"), *GOOD_TOML.values()]))
     done = bench("run", "trouble.toml", "--device", "cpu", "--workers", 2, cwd=tmp_path)
     assert done.code == 1

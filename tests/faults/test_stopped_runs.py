@@ -25,8 +25,10 @@ def stop(running: Running, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM"])
-def test_once(gated: Lab, tally: Tally, tmp_path: Path, how: str) -> None:
+def test_once(gated: Lab, tally: Tally, tmp_path: Path, full: bool, how: str) -> None:
     """What runs is given the time to end."""
+    if not full and how != "Ctrl-C":
+        pytest.skip("part of the full suite")
     lab, gate = gated, tmp_path / "gate"
     running = lab.start("--workers", 3, env={"TOY_GATE": str(gate)})
     wait_until(lambda: has(lab, "verification of identity by toy-a on toy-photos"), "what is not behind the gate")
