@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,7 +26,9 @@ def test_killed_in_the_middle(start: Start, bench: Command, toy_run: ToyRun, tmp
     before = manifests(out)
     total = len(manifests(toy_run.out))
     assert 10 <= len(before) <= total - GATED
-    assert run_folders(out) == []
+    (folder,) = run_folders(out)
+    assert json.loads((folder / "run.json").read_text())["status"] == "running"
+    assert not (folder / "cells.parquet").exists()
 
     again = bench(*command)
     assert again.code == 0, again.err
@@ -54,9 +57,10 @@ def test_interrupted_at_the_terminal(start: Start, toy_run: ToyRun, tmp_path: Pa
 
     (folder,) = run_folders(out)
     cells = pd.read_parquet(folder / "cells.parquet")
-    unfinished = cells[cells["status"] == "failed"]
+    unfinished = cells[cells["status"] == "queued"]
     assert set(unfinished["defense"]) == {"toy-gate"}
     assert unfinished["reason"].str.contains("the same command goes on").all()
     assert (cells["status"] == "ok").sum() == 18
+    assert json.loads((folder / "run.json").read_text())["status"] == "interrupted"
     verification = Results(folder).samples("verification")
     assert "toy-gate" not in set(verification["defense"])
