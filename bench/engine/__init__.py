@@ -66,7 +66,7 @@ class Workers(Protocol):
     ) -> None: ...
 
     def submit(self, stage: Stage, batch: int) -> Future[Attempt]:
-        """Begin an attempt with this batch. The future fails only with `StorageError`, which ends the run."""
+        """Begin an attempt with this batch. The future fails only with a `BenchError`, which ends the run."""
         ...
 
     def watch(self) -> None:
