@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from filelock import FileLock, Timeout
 from bench.cache import Cache, DamagedError
 from bench.errors import StorageError
 from bench.running import alive, needed
+from bench.store import Results
 
 DAMAGED = "damaged"  # the kind of an artifact whose manifest cannot be read
 
@@ -31,8 +33,8 @@ _KEY = re.compile(r"[0-9a-f]{64}")
 _UNFINISHED = re.compile(rf"({_KEY.pattern})-[0-9a-f]{{8}}")
 _FRESH_S = 600.0  # an unfinished artifact may belong to somebody who holds no lock
 _AT_ONCE = 64  # artifacts that are removed while runs that start have to wait
-_RUN_FILES = ("cells.parquet", "samples", "journal.jsonl")  # besides run.json, which goes last
-_RUN_LEFTOVERS = (".cells.parquet.*", ".run.json.*", ".samples.*")
+_RUN_FILES = ("cells.parquet", "stages.parquet", "samples", "journal.jsonl")  # besides run.json, which goes last
+_RUN_LEFTOVERS = (".*.parquet.*", ".run.json.*", ".samples.*")
 
 
 def size_of(text: str) -> int:
@@ -368,6 +370,17 @@ def read_record(folder: Path) -> dict[str, Any]:
     if not isinstance(record, dict) or not {"schema", "suite"} <= record.keys():
         raise StorageError(f"{path}: expected the record of a run of bench, found something else")
     return record
+
+
+def failures(folder: Path) -> dict[str, int]:
+    """Why stages of a run failed, and how many for each reason, the most frequent first. What depends on a failed
+    stage has its reason. Nothing for a run without results, or with results of another version."""
+    try:
+        stages = Results(folder).stages
+    except StorageError:
+        return {}
+    reasons = Counter(str(one.get("reason")) for one in stages if one.get("status") in ("failed", "timeout"))
+    return dict(reasons.most_common())
 
 
 def check_removable(folder: Path) -> Run:

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
@@ -21,6 +23,7 @@ from bench.cli.listing import amount, count
 from bench.errors import StorageError
 from bench.housekeeping import collect, damage, remove_run, size_of, span_of
 from bench.running import announce
+from bench.store import SCHEMA_VERSION
 
 NOW = 1_000_000_000.0
 DAY = 86_400.0
@@ -452,6 +455,7 @@ def write_run(results: Path, suite: str, name: str, /, **record: Any) -> Path:
     (folder / "samples" / "verification").mkdir(parents=True)
     (folder / "samples" / "verification" / "part-00000.parquet").write_bytes(bytes(1000))
     (folder / "cells.parquet").write_bytes(bytes(500))
+    (folder / "stages.parquet").write_bytes(bytes(300))
     (folder / "journal.jsonl").write_text("{}\n")
     about = {"schema": 2, "suite": {"name": suite}, "started": f"{name[:4]}-01-02T03:04:05+00:00", "status": "complete"}
     counts = {"cells": 4, "ok": 2, "failed": 1, "timeout": 0, "skipped": 1}
@@ -577,6 +581,18 @@ def test_a_run_explains_itself(results: Path, tmp_path: Path) -> None:
     assert "None" not in text
 
 
+def test_failures_are_counted_by_reason(results: Path) -> None:
+    folder = results / "toy" / "2021-b"
+    (folder / "run.json").write_text(json.dumps({"schema": SCHEMA_VERSION, "suite": {"name": "toy"}}))
+    reasons = [("failed", "a: no"), ("timeout", "b: slow"), ("ok", None), ("failed", "a: no")]
+    pq.write_table(
+        pa.table({"status": [r[0] for r in reasons], "reason": [r[1] for r in reasons]}), folder / "stages.parquet"
+    )
+    assert list(housekeeping.failures(folder).items()) == [("a: no", 2), ("b: slow", 1)]
+    (folder / "stages.parquet").unlink()  # it is running
+    assert housekeeping.failures(folder) == {}
+
+
 def test_a_run_of_another_version_is_shown_as_far_as_it_goes(results: Path, tmp_path: Path) -> None:
     folder = results / "toy" / "2021-b"
     (folder / "run.json").write_text(json.dumps({"schema": 99, "suite": "toy", "counts": 3, "started": 5}))
@@ -589,6 +605,7 @@ def test_only_the_run_folder_is_removed(results: Path, tmp_path: Path) -> None:
     before = files(tmp_path)
     folder = results / "toy" / "2021-b"
     (folder / ".run.json.0123abcd").write_text("half")
+    (folder / ".stages.parquet.0123abcd").write_text("half")
     (folder / ".samples.0123abcd").mkdir()
     done = invoke(tmp_path, "runs", "rm", "toy", "other", "toy", input="y\n")
     assert done.exit_code == 0, done.output

@@ -124,7 +124,8 @@ def runs_show(run: str, out: Path) -> None:
 
     results = options.folders(out).results
     folder = find_run(run, results)
-    listing.show_run(housekeeping.run_of(folder), housekeeping.read_record(folder))
+    record = housekeeping.read_record(folder)
+    listing.show_run(housekeeping.run_of(folder), record, housekeeping.failures(folder))
 
 
 @runs.command("rm")

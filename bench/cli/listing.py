@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
@@ -137,7 +136,7 @@ def _moment(iso: str) -> str:
         return iso
 
 
-def show_run(run: Run, record: Mapping[str, Any]) -> None:
+def show_run(run: Run, record: Mapping[str, Any], failures: Mapping[str, int]) -> None:
     """``bench runs show``. Records of other versions may lack some of it."""
     suite = _part(record, "suite")
     machine = _part(record, "machine")
@@ -161,7 +160,8 @@ def show_run(run: Run, record: Mapping[str, Any]) -> None:
     _show_components(record)
     counts = [f"{number:,} {name.replace('_', ' ')}" for name, number in run.counts.items()]
     out.print(f"counts: {', '.join(counts) or 'none yet'}", soft_wrap=True)
-    _show_failures(record)
+    for reason, number in failures.items():
+        out.print(f"  {count(number, 'stage')}: {reason}", soft_wrap=True, style="red")
 
 
 def _show_components(record: Mapping[str, Any]) -> None:
@@ -179,14 +179,6 @@ def _show_components(record: Mapping[str, Any]) -> None:
         table.add_row(kind, f"{one.get('label')}{made}", where, str(origin.get("version")), digest, license_)
     if table.row_count:
         out.print(table)
-
-
-def _show_failures(record: Mapping[str, Any]) -> None:
-    """Why stages failed; those that depend on a failed one have its reason."""
-    stages = [one for one in record.get("stages") or () if isinstance(one, dict)]
-    reasons = Counter(str(one.get("reason")) for one in stages if one.get("status") in ("failed", "timeout"))
-    for reason, number in reasons.most_common():
-        out.print(f"  {count(number, 'stage')}: {reason}", soft_wrap=True, style="red")
 
 
 def show_removed(run: Run, foreign: Sequence[str]) -> None:
