@@ -16,7 +16,7 @@ from typing import Any
 from pluggy import HookImpl
 
 from bench import __version__, record, store
-from bench.cache import Cache
+from bench.cache import Cache, DamagedError
 from bench.engine import Engine, Event, schedule
 from bench.engine.interruption import Interruption, StopNow
 from bench.engine.local import LocalEngine, visible_gpus
@@ -173,6 +173,20 @@ class _Run:
             journal.record(event)
             on_event(event)
 
+        self._compute(engine, tell, complete)
+        if complete and all(r.cached for r in self.results.values()):  # the record tells when it was computed
+            journal.write("run-ended", status="complete", seconds=self._seconds(), counts={})
+            return [outcome(cell, self.plan, self.results) for cell in self.plan.cells]
+        try:
+            outcomes = self.write()
+        except store.DamagedScoreError:  # since it was computed
+            self._forget_damaged_scores()
+            self._compute(engine, tell, complete)
+            outcomes = self.write()
+        _announce(outcomes, self.registry)
+        return outcomes
+
+    def _compute(self, engine: Engine, tell: Callable[[Event], None], complete: bool) -> None:
         try:
             with Interruption() as interruption:
                 schedule.run(engine, self.plan, self.cache, self.results, tell, interruption)
@@ -180,12 +194,13 @@ class _Run:
             self._stopped(error, complete)
             raise
         self._remember_costs()
-        if complete and all(r.cached for r in self.results.values()):  # the record tells when it was computed
-            journal.write("run-ended", status="complete", seconds=self._seconds(), counts={})
-            return [outcome(cell, self.plan, self.results) for cell in self.plan.cells]
-        outcomes = self.write()
-        _announce(outcomes, self.registry)
-        return outcomes
+
+    def _forget_damaged_scores(self) -> None:
+        for key in [k for k, r in self.results.items() if r.status == "ok" and self.plan.stages[k].kind == "score"]:
+            try:
+                self.cache.check(key)
+            except DamagedError:
+                del self.results[key]
 
     def write(self, status: str | None = None) -> list[Outcome]:
         """Write the run folder from what is there."""

@@ -27,13 +27,14 @@ from bench.store.folders import find_run, free_bytes, is_complete, require_writa
 from bench.store.index import Entry, Index
 from bench.store.reading import Results
 from bench.store.schema import CELLS, SAMPLES, SCHEMA_VERSION, STAGES, cell_row, label_of
-from bench.store.writing import SampleWriter, start_run, write_run
+from bench.store.writing import DamagedScoreError, SampleWriter, start_run, write_run
 
 __all__ = [
     "CELLS",
     "SAMPLES",
     "SCHEMA_VERSION",
     "STAGES",
+    "DamagedScoreError",
     "Entry",
     "Index",
     "Results",

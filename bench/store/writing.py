@@ -32,6 +32,10 @@ _ROWS_AT_ONCE = 2_000  # of cells and stages
 _MARK = "reconstructed"  # the column of a score artifact that says what its images are; not part of the results
 
 
+class DamagedScoreError(StorageError):
+    """A score that does not match its checksums when its rows are written."""
+
+
 def start_run(folder: Path, cache: Cache, run: Mapping[str, Any]) -> None:
     """Write the ``run.json`` of a run whose rows are still to come."""
     try:
@@ -53,7 +57,7 @@ def write_run(
     """Write a run folder, in place of what is there; every file appears whole, ``run.json`` last.
 
     The rows are those of outcomes with status ``ok``; ``stages`` are rows of `bench.store.schema.STAGES`. Raises
-    `StorageError`: the disk is full or read-only, or a score is damaged.
+    `StorageError`: the disk is full or read-only, or a score is damaged (`DamagedScoreError`).
     """
     cells = (cell_row(outcome, registry) for outcome in outcomes)
     try:
@@ -149,7 +153,7 @@ def _read_score(cache: Cache, key: str) -> Artifact:
     try:
         return cache.read(key)
     except DamagedError as error:
-        raise StorageError(f"{error}; run the same command again: it will be computed anew") from None
+        raise DamagedScoreError(f"{error}; run the same command again: it will be computed anew") from None
 
 
 class SampleWriter:
