@@ -53,15 +53,18 @@ def write_run(
     registry: Registry,
     run: Mapping[str, Any],
     stages: Sequence[Mapping[str, Any]] = (),
+    *,
+    alone: bool = False,
 ) -> None:
     """Write a run folder, in place of what is there; every file appears whole, ``run.json`` last.
 
-    The rows are those of outcomes with status ``ok``; ``stages`` are rows of `bench.store.schema.STAGES`. Raises
+    The rows are those of outcomes with status ``ok``; ``stages`` are rows of `bench.store.schema.STAGES`. ``alone``:
+    nobody else can write this folder, so that the cache is only read. Raises
     `StorageError`: the disk is full or read-only, or a score is damaged (`DamagedScoreError`).
     """
     cells = (cell_row(outcome, registry) for outcome in outcomes)
     try:
-        with _lock(cache, folder):  # first: where the cache is lost, no folder is begun anew
+        with contextlib.nullcontext() if alone else _lock(cache, folder):  # first: a lost cache begins no folder anew
             folder.mkdir(parents=True, exist_ok=True)
             _sweep(folder)
             with SampleWriter(folder) as samples:
