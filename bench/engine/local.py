@@ -40,6 +40,7 @@ _KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "2000000000",
 _PATIENCE_S = 5.0  # between SIGTERM and SIGKILL
 _START_S = 60.0  # that a worker may take before a stage begins, on top of the stage's own limit
 _MEMORY_SHARE = 0.9  # of the machine's memory, where a suite sets no limit
+_LOGS = "bench-logs-"  # and the process id of the leader: folders of logs in the temporary folder
 _LOG_BYTES = 8_000_000  # of what a stage prints that are kept on disk while it runs
 _LOG_CHARACTERS = 20_000  # of it in the result of a failed stage
 _LOST = {signal.SIGKILL, signal.SIGTERM, signal.SIGHUP}  # what nobody sends to himself
@@ -88,7 +89,9 @@ class LocalWorkers:
         self._contexts = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
-        place = Path(self._contexts.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
+        _sweep()
+        own = tempfile.TemporaryDirectory(prefix=f"{_LOGS}{os.getpid()}-", ignore_cleanup_errors=True)
+        place = Path(self._contexts.enter_context(own))
         self._contexts.enter_context(_environment(self._threads))
         for i in range(self.slots):
             gpu = self._gpus[i % len(self._gpus)] if self._gpus else None
@@ -313,6 +316,14 @@ class _Slot:
                 os.killpg(process.pid, signal.SIGKILL)
             process.kill()
             process.join()
+
+
+def _sweep() -> None:
+    """Remove the logs of runs that were killed before they could."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_LOGS}*-*"):
+        pid = left.name.removeprefix(_LOGS).partition("-")[0]
+        if pid.isdecimal() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def death(code: int) -> str:
