@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from bench.cli import options
+from bench.cli import completion, options
 
 
 def _read_by(reader: str) -> Callable[[click.Context, click.Parameter, str | None], float | None]:
@@ -111,7 +111,7 @@ def runs_ls(out: Path, as_json: bool) -> None:
 
 
 @runs.command("show")
-@click.argument("run")
+@options.run
 @options.out
 def runs_show(run: str, out: Path) -> None:
     """Say what RUN was: its command, suite, versions, machine, data and weights, counts, and failures.
@@ -129,7 +129,7 @@ def runs_show(run: str, out: Path) -> None:
 
 
 @runs.command("rm")
-@click.argument("names", nargs=-1, required=True, metavar="RUN...")
+@click.argument("names", nargs=-1, required=True, metavar="RUN...", shell_complete=completion.runs)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @options.out
 def runs_rm(names: tuple[str, ...], yes: bool, out: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from bench.cli import options
+from bench.cli import completion, options
 
 
 @click.command()
@@ -20,7 +20,7 @@ def plugins(as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=completion.components)
 def info(name: str) -> None:
     """Explain the component NAME: its parameters, what it needs and declares, where it comes from."""
     from bench import console

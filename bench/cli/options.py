@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bench.cli import completion
 from bench.places import DATA, WEIGHTS, prepend
 
 if TYPE_CHECKING:
@@ -29,8 +30,9 @@ def _seconds(ctx: click.Context, param: click.Parameter, text: str | None) -> fl
     return seconds
 
 
-suite = click.argument("suite", type=click.Path(path_type=Path))
-optional_suite = click.argument("suite", type=click.Path(path_type=Path), required=False)
+suite = click.argument("suite", type=completion.SuiteType())
+optional_suite = click.argument("suite", type=completion.SuiteType(), required=False)
+run = click.argument("run", shell_complete=completion.runs)
 pairs = click.option("--pairs", type=int, metavar="N", help="Verification pairs per data set, instead of the suite's.")
 set_ = click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Change a value of the suite.")
 out = click.option(

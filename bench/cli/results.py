@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bench.cli import options
+from bench.cli import completion, options
 
 if TYPE_CHECKING:
     from bench.store import Results
@@ -26,7 +26,7 @@ def _say_what_is_missing(results: Results) -> None:
 
 
 @click.command()
-@click.argument("run")
+@options.run
 @options.include_faces
 @options.out
 def report(run: str, include_faces: bool, out: Path) -> None:
@@ -50,7 +50,7 @@ def report(run: str, include_faces: bool, out: Path) -> None:
 
 
 @click.command()
-@click.argument("run")
+@options.run
 @click.option(
     "--table",
     required=True,
@@ -71,7 +71,7 @@ def export(run: str, table: str, fmt: str, out: Path) -> None:
 
 
 @click.command()
-@click.argument("run")
+@options.run
 @click.option("--format", "fmt", type=click.Choice(CLAIM_FORMATS), default="table", show_default=True)
 @options.out
 def claims(run: str, fmt: str, out: Path) -> None:
@@ -92,7 +92,7 @@ def claims(run: str, fmt: str, out: Path) -> None:
 
 
 @click.command()
-@click.argument("run", required=False)
+@click.argument("run", required=False, shell_complete=completion.runs)
 @options.json
 @click.option("--watch", is_flag=True, help="Show it anew every two seconds, until the run ends.")
 @options.out

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from bench.cli import options
+from bench.cli import completion, options
 
 if TYPE_CHECKING:
     from bench.engine import Engine
@@ -34,6 +34,7 @@ _OF_THE_RECORD = {"suite", "pairs", "overrides", "device", "mode", "include_face
     "--replay",
     "again",
     metavar="RUN",
+    shell_complete=completion.runs,
     help="Instead of SUITE: make RUN again from its record alone, and compare the rows byte by byte.",
 )
 @click.option("--fresh", is_flag=True, help="Compute everything again, also what is cached.")
