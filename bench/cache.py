@@ -76,7 +76,7 @@ class Cache:
 
     def folder(self, key: str) -> Path:
         """Where the artifact of a key lies."""
-        return self.root / key[:2] / key
+        return self.root / f"{key[:2]}/{key}"
 
     def _own(self, name: str) -> Path:
         """A folder in the cache. The cache itself is not made here: where it was lost, nobody begins another one."""
@@ -98,7 +98,12 @@ class Cache:
         try:
             manifest = json.loads((self.folder(key) / MANIFEST).read_bytes())
             known = isinstance(manifest, dict) and set(manifest) >= _REQUIRED and isinstance(manifest["files"], dict)
-            sound = known and manifest["files"] and manifest["key"] == key and manifest == _signed(manifest)
+            sound = (
+                known
+                and manifest["files"]
+                and manifest["key"] == key
+                and manifest.get("sha256") == _signature(manifest)
+            )
             return manifest if sound else None
         except (OSError, ValueError):
             return None  # missing or unreadable: the stage is made again, and `write` replaces the folder
@@ -157,7 +162,8 @@ class Cache:
             for name, table in artifact.tables.items():
                 _write_table(beside / f"{name}.parquet", table)
             files = {path.name: _sha256(path) for path in sorted(beside.iterdir())}
-            manifest = _signed({**about, "key": key, "facts": dict(artifact.facts), "files": files})
+            manifest: dict[str, Any] = {**about, "key": key, "facts": dict(artifact.facts), "files": files}
+            manifest["sha256"] = _signature(manifest)
             (beside / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
             flush = about["seconds"] >= _FLUSHED_S
             for path in beside.iterdir() if flush else ():
@@ -265,11 +271,10 @@ class Cache:
             shutil.rmtree(beside.root, ignore_errors=True)
 
 
-def _signed(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """A manifest with the checksum of everything else in it."""
+def _signature(manifest: Mapping[str, Any]) -> str:
+    """The checksum of everything in a manifest but its checksum."""
     others = {name: value for name, value in manifest.items() if name != "sha256"}
-    text = json.dumps(others, allow_nan=False)
-    return {**others, "sha256": hashlib.sha256(text.encode()).hexdigest()}
+    return hashlib.sha256(json.dumps(others, allow_nan=False).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:
