@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -95,14 +95,66 @@ def _changes_of_code(recorded: Mapping[str, Any], registry: Registry) -> Iterato
 
 def changes_of_components(recorded: list[Mapping[str, Any]], plan: Plan) -> Iterator[str]:
     """What has changed in parameters, weights and data, and in what is real."""
-    before, now = defaultdict(list), defaultdict(list)
-    for about in recorded:
-        before[about["kind"], about["label"]].append(about)
     seen = dict.fromkeys(c for cell in plan.cells for c in cell.components)
-    for c in {digest_of([c.kind, c.label, c]): c for c in reversed(seen)}.values():
-        now[c.kind, c.label].append(json.loads(json.dumps(asdict(c), default=str)))
+    distinct = {digest_of([c.kind, c.label, c]): c for c in reversed(seen)}.values()
+    yield from _changes_of_all(recorded, [json.loads(json.dumps(asdict(c), default=str)) for c in distinct])
+
+
+def _changes_of_all(recorded: Sequence[Mapping[str, Any]], later: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What differs between components as records say it, label by label."""
+    before: dict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
+    now: dict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
+    for found, components in ((before, recorded), (now, later)):
+        for about in components:
+            found[about["kind"], about["label"]].append(about)
     for kind, label in {**before, **now}:
         yield from _changes_of(f"{kind} {label}", before[kind, label], now[kind, label])
+
+
+def changes_between(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, list[str]]:
+    """What differs between the records of two runs, by kind; what a record of an earlier bench does not say is none."""
+    components = [record.get("components") or [] for record in (before, after)]
+    origins = [{_plugin(c): f"{c['origin'].get('version')}, code {_short(c['origin'].get('digest'))}" for c in found}
+               for found in components]  # fmt: skip
+    commits = [{"commit": record.get("commit")} for record in (before, after)]
+    devices = [{k: record.get(k) for k in ("device", "device_name", "engine")} for record in (before, after)]
+    lpips = [{"weights of LPIPS": (record.get("lpips") or {}).get("sha256")} for record in (before, after)]
+    raw = [_leaves((record.get("suite") or {}).get("raw") or {}) for record in (before, after)]
+    return {
+        "suite": list(_changes_in("", *raw)),
+        "code": [
+            *_changes_in("", *commits),
+            *_changes_in("code of bench/", *(record.get("host") or {} for record in (before, after))),
+            *_changes_in("", *origins),
+        ],
+        "data and weights": [*_changes_of_all(*components), *_changes_in("", *lpips)],
+        "packages": list(_changes_in("version of ", *(record.get("versions") or {} for record in (before, after)))),
+        "machine": [
+            *_changes_in("", *(record.get("machine") or {} for record in (before, after))),
+            *_changes_in("", *devices),
+        ],
+    }
+
+
+def _plugin(component: Mapping[str, Any]) -> str:
+    origin = component["origin"]
+    return f"plugin {origin.get('package')} ({origin.get('distribution')})"
+
+
+def _leaves(value: object, path: str = "") -> dict[str, Any]:
+    """The values of a suite by their places in it."""
+    if isinstance(value, Mapping):
+        parts = [(f"{path}.{key}" if path else str(key), inner) for key, inner in value.items()]
+    elif isinstance(value, list) and any(isinstance(inner, Mapping | list) for inner in value):
+        parts = [(f"{path}[{i}]", inner) for i, inner in enumerate(value)]
+    else:
+        return {path: value}
+    return {place: leaf for name, inner in parts for place, leaf in _leaves(inner, name).items()}
+
+
+def _changes_in(what: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
+    for name in dict.fromkeys((*before, *after)):
+        yield from _change(f"{what}{name}", before.get(name), after.get(name))
 
 
 def _changes_of(what: str, before: list[Mapping[str, Any]], now: list[Mapping[str, Any]]) -> Iterator[str]:
