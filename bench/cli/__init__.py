@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from bench import __version__
-from bench.cli import comparing, housekeeping, installed, options, results, running
+from bench.cli import comparing, housekeeping, installed, options, results, running, starting
 from bench.errors import BenchError
 
 
@@ -54,10 +54,10 @@ def _complain(ctx: click.Context, event: str, message: str) -> None:
 def main() -> None:
     """Find out whether a face-privacy protection works.
 
-    Start with: bench run suites/paper.toml
+    Start with: bench run quick
     """
 
 
-for _module in (running, results, comparing, installed, housekeeping):
+for _module in (starting, running, results, comparing, installed, housekeeping):
     for _command in _module.COMMANDS:
         main.add_command(_command)

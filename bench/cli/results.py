@@ -115,4 +115,26 @@ def status(run: str | None, as_json: bool, watch: bool, out: Path) -> None:
         progress.show_status([w.look() for w in watches], as_json=as_json)
 
 
-COMMANDS = (report, export, claims, status)
+@click.command()
+@options.run
+@click.argument("cell", nargs=-1, required=True, metavar="CELL...", shell_complete=completion.cells)
+@options.json
+@options.out
+def explain(run: str, cell: tuple[str, ...], as_json: bool, out: Path) -> None:
+    """Say what a CELL of RUN is, how it ended and why, what was computed for it, and how to make it again.
+
+    CELL is its id, the beginning of it, or as many of its labels as it takes. Examples:
+    bench explain quick 4f0c; bench explain quick experiment=recognition defense=PMT evaluated=zoo-resnet
+    """
+    from bench.cli.explaining import show_cell
+    from bench.explain import explain as explained
+    from bench.explain import find_cell
+    from bench.partial import cache_of, results_of
+    from bench.store import find_run
+
+    folder = find_run(run, options.folders(out).results)
+    with results_of(folder) as results:
+        show_cell(explained(results, find_cell(results, cell), folder, cache_of(folder, results.run)), as_json=as_json)
+
+
+COMMANDS = (report, export, claims, status, explain)
