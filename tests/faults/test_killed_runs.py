@@ -32,7 +32,7 @@ class Moments:
         kind = self.random.choice(["any time", "between stages", "while an artifact is written"])
         match kind:
             case "any time":
-                self._until(running, lambda: False, self.random.uniform(0.3, 6.0))
+                self._until(running, lambda: False, self.random.uniform(0.3, 5.0))
             case "between stages":
                 count = self.random.randint(2, 6)
                 self._until(running, lambda: self._stage_events(before) >= count)
@@ -80,7 +80,7 @@ class Moments:
 @pytest.fixture(scope="module")
 def long_reference(bench: Command, tmp_path_factory: pytest.TempPathFactory, full: bool) -> Reference:
     """A suite that takes long enough to be killed as often as it shall be, undisturbed."""
-    slow = [f'{{ plugin = "toy-slow", label = "long {i}", number = {100 + i} }}' for i in range(96 if full else 8)]
+    slow = [f'{{ plugin = "toy-slow", label = "long {i}", number = {100 + i} }}' for i in range(150 if full else 8)]
     text = (
         REFERENCE
         + f"""
