@@ -7,12 +7,12 @@ from pathlib import Path
 
 import click
 
-from bench.cli import options
+from bench.cli import completion, options
 
 
 @click.command()
-@click.argument("run_a")
-@click.argument("run_b")
+@click.argument("run_a", shell_complete=completion.runs)
+@click.argument("run_b", shell_complete=completion.runs)
 @options.json
 @click.option(
     "--html",

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from bench.store import Results
 
 TABLE_FORMATS = ("csv", "json", "md", "latex")
+EXPORT_FORMATS = {
+    "table": TABLE_FORMATS,
+    "rows": ("parquet", "csv"),
+    "figure": ("svg", "pdf", "png"),
+}
 CLAIM_FORMATS = ("table", "md", "json")
 
 
@@ -52,22 +57,84 @@ def report(run: str, include_faces: bool, out: Path) -> None:
 @click.command()
 @options.run
 @click.option(
-    "--table",
-    required=True,
-    metavar="NAME",
-    help="The paper's table, such as VII; an unknown name lists those that the run has.",
+    "--table", metavar="NAME", help="The paper's table, such as VII; an unknown name lists those that the run has."
 )
-@click.option("--format", "fmt", type=click.Choice(TABLE_FORMATS), default="csv", show_default=True)
+@click.option(
+    "--rows", metavar="NAME", help="Per-sample rows with what their cells say: verification, images, attributes, up ..."
+)
+@click.option("--figure", metavar="NUMBER", help="The paper's figure, such as 8, or sensitivity.")
+@click.option(
+    "--format",
+    "fmt",
+    metavar="FORMAT",
+    help="csv (default), json, md or latex for --table; parquet (default) or csv for --rows; svg (default), pdf or png "
+    "for --figure. Without it, the ending of FILE decides.",
+)
+@click.option(
+    "-o",
+    "file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Where to write it; a table is printed otherwise.",
+)
 @options.out
-def export(run: str, table: str, fmt: str, out: Path) -> None:
-    """Print a table of RUN: our figures, N, intervals, and the paper's figures."""
+def export(
+    run: str, table: str | None, rows: str | None, figure: str | None, fmt: str | None, file: Path | None, out: Path
+) -> None:
+    """Export a table, the per-sample rows or a figure of RUN, for a paper or an analysis of one's own.
+
+    \b
+    Examples:
+      bench export paper --table VII --format latex
+      bench export paper --rows verification -o verification.parquet
+      bench export paper --figure 8 -o figure8.pdf
+    """
+    asked = {kind: name for kind, name in (("table", table), ("rows", rows), ("figure", figure)) if name is not None}
+    if len(asked) != 1:
+        raise click.UsageError("expected exactly one of --table, --rows and --figure")
+    ((kind, name),) = asked.items()
+    chosen = _format(kind, fmt, file)
+    if file is None and kind != "table":
+        raise click.UsageError(f"--{kind} {name}: expected a file to write to, such as -o {name}.{chosen}")
+
     from bench.partial import results_of
-    from bench.report import export as export_table
     from bench.store import find_run
 
     with results_of(find_run(run, options.folders(out).results)) as results:
         _say_what_is_missing(results)
-        click.echo(export_table(results, table, fmt))
+        _export(results, kind, name, chosen, file)
+
+
+def _format(kind: str, asked: str | None, file: Path | None) -> str:
+    """The format that is asked for, by name or by the ending of a file, or the usual one."""
+    known = EXPORT_FORMATS[kind]
+    ending = file.suffix.removeprefix(".").lower() if file else ""
+    found = asked or {"tex": "latex"}.get(ending, ending) or known[0]
+    if found not in known:
+        where = f"--format {asked}" if asked else f"-o {file}"
+        raise click.UsageError(f"{where}: expected one of {', '.join(known)} for --{kind}")
+    return found
+
+
+def _export(results: Results, kind: str, name: str, fmt: str, file: Path | None) -> None:
+    if kind == "rows" and file:
+        from bench.report.export_rows import export_rows
+
+        click.echo(f"{export_rows(results, name, fmt, file):,} rows: {file}", err=True)
+    elif kind == "figure" and file:
+        from bench.report.export_figure import export_figure
+
+        export_figure(results, name, fmt, file)
+        click.echo(f"figure: {file}", err=True)
+    else:
+        from bench.cache import write_atomically
+        from bench.report import export as export_table
+
+        text = export_table(results, name, fmt)
+        if file:
+            write_atomically(file, f"{text}\n")
+        else:
+            click.echo(text)
 
 
 @click.command()
