@@ -233,11 +233,13 @@ def _latex(tables: Sequence[Table]) -> str:
 
 
 def _latex_table(table: Table) -> str:
-    columns = table.columns
+    columns, best = table.columns, _best(table)
+    caption = f"{_title(table)}. {_caption(table, 'Small print')}{_latex_n(table)}"
+    caption += " Bold: the best protection." if best else ""
     lines = [
         "\\begin{table*}[tb]",
         "\\centering",
-        f"\\caption{{{latex_escape(_title(table) + '. ' + _caption(table, 'Small print') + _latex_n(table))}}}",
+        f"\\caption{{{latex_escape(caption)}}}",
         f"\\label{{tab:{re.sub(r'[^A-Za-z0-9-]', '-', f'{table.experiment}-{table.name}')}}}",
         "\\resizebox{\\textwidth}{!}{%",
         f"\\begin{{tabular}}{{ll{'r' * len(columns)}}}",
@@ -248,10 +250,27 @@ def _latex_table(table: Table) -> str:
         lines.append("\\midrule")
         for i, row in enumerate(group.rows):
             name = _stack([group.label, _for(group.stands_in_for)]) if i == 0 else ""
-            figures = [_latex_figure(c, f, table) for c, f in zip(columns, row.figures, strict=True)]
+            figures = [_latex_figure(c, f, table, id(f) in best) for c, f in zip(columns, row.figures, strict=True)]
             lines.append(" & ".join([name, _stack([_label(row), _for(_stands_in_for(row))]), *figures]) + " \\\\")
     lines += ["\\bottomrule", "\\end{tabular}}", "\\end{table*}"]
     return "\n".join(lines)
+
+
+def _best(table: Table) -> set[int]:
+    """The figures (by identity) that are the best of their column, data set and role, as shown; among protections
+    only, and only where there are several to choose from."""
+    found: set[int] = set()
+    for group in table.groups:
+        for i, column in enumerate(table.columns):
+            figures = [row.figures[i] for row in group.rows if row.kind not in ("clean", "floor")]
+            for role in dict.fromkeys(f.role for f in figures):
+                known = [f for f in figures if f.role == role and f.value is not None]
+                better = _better(column, known[0]) if len(known) > 1 else None
+                if better:
+                    best = (max if better == "higher" else min)(f.value for f in known if f.value is not None)
+                    shown = column.quantity.shown
+                    found |= {id(f) for f in known if shown(f.value) == shown(best)}
+    return found
 
 
 def _latex_n(table: Table) -> str:
@@ -265,11 +284,12 @@ def _latex_heading(column: Column) -> str:
     return f"{stacked}{arrow}"
 
 
-def _latex_figure(column: Column, figure: Figure, table: Table) -> str:
+def _latex_figure(column: Column, figure: Figure, table: Table, best: bool) -> str:
     quantity = column.quantity
     if figure.value is None:
         return latex_escape(figure.status)
     value = latex_escape(quantity.shown(figure.value))
+    value = f"\\textbf{{{value}}}" if best else value
     if figure.role == "authorised" and quantity.better == "split":
         value = f"\\underline{{{value}}}"
     small = [quantity.span(figure.low, figure.high)]

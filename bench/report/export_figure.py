@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -19,7 +19,7 @@ from matplotlib.lines import Line2D
 
 from bench.errors import StorageError, SuiteError, did_you_mean
 from bench.report.charts import Chart, Panel, Scatter, Style
-from bench.report.curves import charts
+from bench.report.curves import charts, settings
 from bench.report.drawing import DASHES, MARKERS
 from bench.report.figures import Figure, Quantity
 from bench.report.rows import Rows
@@ -28,9 +28,10 @@ from bench.store import Results
 
 FIGURE_FORMATS = ("svg", "pdf", "png")
 SENSITIVITY = "sensitivity"
-Place = Literal["outside lower center", "outside right upper"]
 _PICTURES = ("6", "7")  # of faces, which the report shows
 _ACROSS = 3  # panels beside one another
+_BESIDE = 2  # spots in the legend
+_TICKS = 6
 _WIDTH, _PANEL, _LEGEND, _LINE = 7.0, 2.4, 0.3, 0.17  # inches
 _INK, _QUIET, _RULE = "#1a1d21", "#545b64", "#d5dae0"
 _COLOURS = ("#0b5cad", "#b04600", "#00755a", "#9a2b8f", "#6b5d00", "#5a4fcf", "#a8183b", "#4a5560")
@@ -74,8 +75,9 @@ def _found(rows: Rows, number: str) -> list[Chart | Scatter]:
     for experiment in rows.experiments:
         for chart in charts(rows, experiment):
             made.setdefault(chart.number or "noise", []).append(chart)
-        if scatter := sensitivity(rows, experiment):
-            made.setdefault(SENSITIVITY, []).append(scatter)
+    asked = [e for e in rows.experiments if SENSITIVITY in (settings(rows, e).get("figures") or [])]
+    swept = [scatter for e in asked or rows.experiments if (scatter := sensitivity(rows, e))]
+    made |= {SENSITIVITY: list(swept)} if swept else {}
     if number in made:
         return made[number]
     where = rows.results.folder
@@ -90,11 +92,13 @@ def _found(rows: Rows, number: str) -> list[Chart | Scatter]:
 
 def _canvas(found: Sequence[Chart | Scatter]) -> Canvas:
     heights = [_height(chart) for chart in found]
+    several = len({chart.experiment for chart in found}) > 1
     canvas = Canvas(figsize=(_WIDTH, sum(heights)), layout="constrained")
     FigureCanvasAgg(canvas)
     parts = canvas.subfigures(len(found), 1, height_ratios=heights, squeeze=False)[:, 0]
     for part, chart in zip(parts, found, strict=True):
-        part.suptitle(chart.title, fontsize=9, color=_INK, parse_math=False)
+        title = f"{chart.title} ({chart.experiment})" if several else chart.title
+        part.suptitle(title, fontsize=9, color=_INK, parse_math=False)
         if isinstance(chart, Chart):
             _curves(part, chart)
         else:
@@ -104,7 +108,7 @@ def _canvas(found: Sequence[Chart | Scatter]) -> Canvas:
 
 def _height(chart: Chart | Scatter) -> float:
     if isinstance(chart, Scatter):
-        return max(4.0, _LINE * len(chart.spots) + 1)
+        return 1.5 * _PANEL + _LEGEND + _LINE * -(-len(chart.spots) // _BESIDE)
     rows = -(-len(chart.panels) // _ACROSS)
     return rows * _PANEL + _LEGEND + _LINE * -(-len(chart.legend) // _ACROSS)
 
@@ -119,11 +123,13 @@ def _axes(axes: Axes, x: str, y: str) -> None:
     axes.set_ylabel(y, color=_INK, parse_math=False)
 
 
-def _legend(part: SubFigure, lines: Sequence[Line2D], labels: Sequence[str], where: Place, columns: int) -> None:
+def _legend(part: SubFigure, lines: Sequence[Line2D], labels: Sequence[str], columns: int) -> None:
     """A legend whose labels are text, whatever they hold: no mathematics, and no label that is left out."""
     if not labels:
         return
-    legend = part.legend(lines, [str(i) for i in range(len(labels))], loc=where, ncols=columns, frameon=False)
+    legend = part.legend(
+        lines, [str(i) for i in range(len(labels))], loc="outside lower center", ncols=columns, frameon=False
+    )
     for text, label in zip(legend.get_texts(), labels, strict=True):
         text.set_parse_math(False)
         text.set_text(label)
@@ -157,8 +163,10 @@ def _curves(part: SubFigure, chart: Chart) -> None:
         axes.set_title(which.title, fontsize=8, color=_INK, parse_math=False)
         _panel(axes, chart, which)
         axes.set_ylim(low - room, high + room)
+        axes.set_xticks(chart.xs[:: -(-len(chart.xs) // _TICKS) or 1])
+        axes.label_outer()
     lines = [Line2D([], [], linewidth=1.2, **_look(style)) for _, style in chart.legend]
-    _legend(part, lines, [label for label, _ in chart.legend], "outside lower center", _ACROSS)
+    _legend(part, lines, [label for label, _ in chart.legend], _ACROSS)
 
 
 def _panel(axes: Axes, chart: Chart, which: Panel) -> None:
@@ -194,7 +202,7 @@ def _spots(part: SubFigure, chart: Scatter) -> None:
         axes.annotate(str(spot.number), (x, y), (3, 3), textcoords="offset points", fontsize=7, color=_INK)
         lines.append(Line2D([], [], **look))
         labels.append(f"{spot.number}: {spot.described(chart.params)}")
-    _legend(part, lines, labels, "outside right upper", 1)
+    _legend(part, lines, labels, _BESIDE)
 
 
 def _named(quantity: Quantity) -> str:

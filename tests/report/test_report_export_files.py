@@ -15,8 +15,11 @@ from fake_run import HOSTILE, FakeRun, paper_run, rewritten, write_fake_run
 from bench.cli import main
 from bench.errors import StorageError, SuiteError
 from bench.report import export_rows as module
+from bench.report.export import FORMATS
 from bench.report.export_figure import FIGURE_FORMATS, export_figure
 from bench.report.export_rows import export_rows
+from bench.report.rows import Rows
+from bench.report.tables import build
 from bench.store import Results
 
 OF_THE_PAPER = ("verification", "images", "floors", "attributes", "up")
@@ -106,6 +109,27 @@ def test_a_figure_shows_every_panel_and_names_are_text(tmp_path: Path) -> None:
     texts = {"".join(e.itertext()).strip() for e in root.iter("{http://www.w3.org/2000/svg}text")}
     assert {"Unprotected", "PMT", HOSTILE, "_$x_1$", "utility", "privacy"} <= texts
     assert not [e for e in root.iter() if e.tag.endswith("script")]
+
+
+# ---- LaTeX -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_best_protection_is_bold_in_latex(tmp_path: Path) -> None:
+    spec = FakeRun(defenses=[("Clean", "identity", False), ("PMT", "pmt", True), ("MR-PMT", "mr-pmt", True)])
+    table = build(Rows(write_fake_run(tmp_path / "run", spec)), "VII")
+    text = FORMATS["latex"](table)
+    assert "Bold: the best protection." in text
+    for group in table[0].groups:
+        for i in range(len(table[0].columns)):
+            for role in ("authorised", "unauthorised"):
+                known = [r.figures[i].value for r in group.rows if r.kind == "authorised" and r.figures[i].role == role]
+                if len(known) < 2:
+                    continue
+                best = max(known) if role == "authorised" else min(known)
+                shown = f"\\textbf{{{best * 100:.1f}}}"
+                assert (f"\\underline{{{shown}}}" if role == "authorised" else shown) in text
+    clean = next(line for line in text.splitlines() if "Clean" in line and line.endswith("\\\\"))
+    assert "textbf" not in clean
 
 
 # ---- the command -----------------------------------------------------------------------------------------------------
