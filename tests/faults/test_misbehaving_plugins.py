@@ -211,8 +211,12 @@ def test_a_worker_that_always_dies_is_given_up(
     tally.compare_rows("a plugin that kills its worker", 3, tables(folder, ours), tables(undisturbed, ours))
 
 
-def test_a_plugin_that_asks_the_run_to_end(bench: Command, tmp_path: Path, tally: Tally, undisturbed: Path) -> None:
+def test_a_plugin_that_asks_the_run_to_end(
+    bench: Command, tmp_path: Path, tally: Tally, undisturbed: Path, full: bool
+) -> None:
     """SIGTERM does not say who sent it: the run ends well, and the same command goes on."""
+    if not full:
+        pytest.skip("part of the full suite")
     (tmp_path / "trouble.toml").write_text(suite([bad("signals-parent"), *GOOD_TOML.values()]))
     command = ("run", "trouble.toml", "--device", "cpu", "--workers", 1)
     done = bench(*command, cwd=tmp_path)
