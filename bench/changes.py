@@ -21,6 +21,7 @@ from bench.suite import restore
 
 # Versions that decide the rows, and that of what writes them into files whose bytes are compared.
 _PACKAGES = (*NUMERIC_PACKAGES, "pyarrow")
+_DEVICE = ("device", "device_name", "engine")
 _NEEDED = {"suite", "digest", "device", "versions", "lpips", "components", "host"}
 
 
@@ -113,27 +114,36 @@ def _changes_of_all(recorded: Sequence[Mapping[str, Any]], later: Sequence[Mappi
 
 def changes_between(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, list[str]]:
     """What differs between the records of two runs, by kind; what a record of an earlier bench does not say is none."""
-    components = [record.get("components") or [] for record in (before, after)]
-    origins = [{_plugin(c): f"{c['origin'].get('version')}, code {_short(c['origin'].get('digest'))}" for c in found}
-               for found in components]  # fmt: skip
-    commits = [{"commit": record.get("commit")} for record in (before, after)]
-    devices = [{k: record.get(k) for k in ("device", "device_name", "engine")} for record in (before, after)]
-    lpips = [{"weights of LPIPS": (record.get("lpips") or {}).get("sha256")} for record in (before, after)]
-    raw = [_leaves((record.get("suite") or {}).get("raw") or {}) for record in (before, after)]
+    both = (before, after)
+    components = [
+        [{"params": {}, "instead_of": None, "origin": {}} | c for c in r.get("components") or []] for r in both
+    ]
+    origins = [{_plugin(c): _version(c["origin"]) for c in found} for found in components]
+    commits, devices = ([{k: r.get(k) for k in names} for r in both] for names in (("commit",), _DEVICE))
+    lpips = [{"weights of LPIPS": _part(r, "lpips").get("sha256")} for r in both]
+    suites = [_leaves(_part(r, "suite").get("raw") or {}) for r in both]
+    hosts, versions, machines = ([_part(r, name) for r in both] for name in ("host", "versions", "machine"))
     return {
-        "suite": list(_changes_in("", *raw)),
+        "suite": list(_changes_in("", *suites)),
         "code": [
             *_changes_in("", *commits),
-            *_changes_in("code of bench/", *(record.get("host") or {} for record in (before, after))),
+            *_changes_in("code of bench/", *hosts),
             *_changes_in("", *origins),
         ],
         "data and weights": [*_changes_of_all(*components), *_changes_in("", *lpips)],
-        "packages": list(_changes_in("version of ", *(record.get("versions") or {} for record in (before, after)))),
-        "machine": [
-            *_changes_in("", *(record.get("machine") or {} for record in (before, after))),
-            *_changes_in("", *devices),
-        ],
+        "packages": list(_changes_in("version of ", *versions)),
+        "machine": [*_changes_in("", *machines), *_changes_in("", *devices)],
     }
+
+
+def _part(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A part of a record; one that an earlier bench wrote as one value is that value by its name."""
+    found = record.get(name)
+    return found if isinstance(found, Mapping) else {} if found is None else {name: found}
+
+
+def _version(origin: Mapping[str, Any]) -> str:
+    return f"{origin.get('version')}, code {_short(origin.get('digest'))}"
 
 
 def _plugin(component: Mapping[str, Any]) -> str:

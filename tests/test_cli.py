@@ -30,6 +30,7 @@ COMMANDS = [
     "plan",
     "report",
     "export",
+    "diff",
     "claims",
     "status",
     "plugins",

@@ -20,6 +20,7 @@ from click.testing import CliRunner
 from bench.changes import changes_between
 from bench.cli import main
 from bench.comparing import Diff, Line, diff
+from bench.comparing.diff import record
 from bench.comparing.differences import aligned, difference, holm
 from bench.comparing.page import render
 from bench.errors import StorageError
@@ -260,16 +261,16 @@ def test_changed_provenance_is_told_by_kind() -> None:
         return {"kind": kind, "name": label, "label": label, "params": {}, "weights": None, "instead_of": None,
                 "origin": origin, **about}  # fmt: skip
 
-    def record(**changes: Any) -> dict[str, Any]:
+    def run(**changes: Any) -> dict[str, Any]:
         return {
             "suite": {"raw": {"suite": {"seed": 1}, "experiment": [{"pairs": 10, "defenses": ["pmt"]}]}},
             "components": [component("dataset", "lfw", weights="a" * 64), component("defense", "pmt")],
             "versions": {"torch": "2.1"}, "machine": {"processor": "A"}, "device": "cpu", "commit": "f" * 40,
         } | changes  # fmt: skip
 
-    before = record()
-    assert not any(changes_between(before, record()).values())
-    after = record(
+    before = run()
+    assert not any(changes_between(before, run()).values())
+    after = run(
         suite={"raw": {"suite": {"seed": 2}, "experiment": [{"pairs": 10, "defenses": ["pmt", "noise"]}]}},
         components=[
             component("dataset", "lfw", weights="b" * 64), component("defense", "pmt", code="e" * 64, params={"k": 3})
@@ -289,6 +290,16 @@ def test_changed_provenance_is_told_by_kind() -> None:
         "packages": ["version of torch: 2.1 -> 2.2"],
         "machine": ["processor: A -> B", "device: cpu -> cuda"],
     }
+
+
+@pytest.mark.parametrize("schemas", [(2, 2), (2, 3), (3, 3)])
+def test_runs_of_every_schema_are_compared(schemas: tuple[int, int]) -> None:
+    golden = Path(__file__).parent / "golden"
+    found = diff(*(Results(golden / f"schema-{schema}") for schema in schemas))
+    assert found.cells == 20
+    assert found.lines
+    assert not found.regressed
+    json.dumps(record(found), allow_nan=False)
 
 
 # ---- the command -----------------------------------------------------------------------------------------------------

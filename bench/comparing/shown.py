@@ -26,9 +26,12 @@ def summary(found: Diff) -> list[str]:
         f"{plural(counts['regression'], 'regression')}, {plural(counts['improvement'], 'improvement')}, "
         f"{counts['change']:,} other significant changes, {counts['not significant']:,} not significant, "
         f"{counts['same']:,} with the same value in every sample.",
-        f"{plural(found.tested, 'difference was', 'differences were')} tested, p-values corrected by Holm's method: "
-        f"the chance of any false alarm is below {LEVEL:.0%}.".replace("%", " %"),
     ]
+    if found.tested:
+        told.append(
+            f"{plural(found.tested, 'difference was', 'differences were')} tested, p-values corrected by Holm's "
+            f"method: the chance of any false alarm is at most {100 * LEVEL:g} %."
+        )
     if found.lost:
         told.append(f"{plural(len(found.lost), 'cell')} ended well before and now have no figures.")
     alone = [(len(lone), name) for lone, name in ((found.only_before, "before"), (found.only_after, "after")) if lone]
