@@ -24,6 +24,8 @@ from bench.errors import BenchError
 from bench.plugins import Registry
 
 COMMANDS = [
+    "init",
+    "explain",
     "cache",
     "runs",
     "run",
