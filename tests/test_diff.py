@@ -247,6 +247,18 @@ def test_samples_without_a_finite_value_are_left_out() -> None:
     assert found.value == pytest.approx(4 / 3)
 
 
+def test_many_people_are_drawn_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    people, at = np.arange(300), (np.arange(300), np.arange(300))
+    sides = Part(RNG.normal(0, 1, 300), people), Part(RNG.normal(0.5, 1, 300), people)
+    whole = difference(*sides, at, share=False)
+    monkeypatch.setattr("bench.comparing.differences._DRAWN_AT_ONCE", 7_000)
+    blocks = difference(*sides, at, share=False)
+    assert whole is not None
+    assert blocks is not None
+    assert (blocks.low, blocks.high) == pytest.approx((whole.low, whole.high), abs=0.05)
+    assert blocks == difference(*sides, at, share=False)
+
+
 def test_holm() -> None:
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([]) == []
