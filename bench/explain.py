@@ -278,7 +278,7 @@ def _used(key: str, row: Row, cache: Cache) -> Used:
     return Used(
         key=key,
         kind=about.get("kind", "score"),
-        name=about.get("name", "not known"),
+        name=about.get("name", "not computed yet"),
         status=about.get("status", "ok" if manifest else "queued"),
         seconds=about.get("seconds", 0.0),
         peak_mb=about.get("peak_mb", 0.0),

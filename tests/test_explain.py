@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -126,11 +127,26 @@ def test_only_what_says_enough_is_made_again_from_its_record() -> None:
     assert [c for c in new.values() if c.startswith("bench run --replay ")]
 
 
-def test_it_needs_neither_plugins_nor_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.partial.discover", lambda: pytest.fail("plugins were looked for"))
-    loaded = set(sys.modules)
-    assert ran(GOLDEN / "schema-2", "defense=identity", "experiment=recognition", "evaluated=toy-a").exit_code == 0
-    assert "torch" not in set(sys.modules) - loaded
+def test_it_needs_neither_plugins_nor_torch() -> None:
+    args = ["explain", str(GOLDEN / "schema-2"), "defense=identity", "experiment=recognition", "evaluated=toy-a"]
+    code = f"""
+import sys
+from bench.cli import main
+main({args!r}, standalone_mode=False)
+print([name for name in sys.modules if name == "torch" or name.startswith("bench_")])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_what_is_not_computed_yet() -> None:
+    results, key = Results(GOLDEN / "schema-3"), "0" * 64
+    row = find_cell(results, ["experiment=recognition", "defense=identity", "evaluated=toy-a"])
+    queued = {**row, "status": "queued", "seconds": None, "peak_mb": None, "stages": json.dumps([key])}
+    cell = explain(results, queued, GOLDEN / "schema-3", Cache(GOLDEN / "none"))
+    (stage,) = cell.stages
+    assert (stage.key, stage.status, stage.name, stage.artifact) == (key, "queued", "not computed yet", None)
+    assert cell.incomplete
 
 
 # ---- with the cache of the run ---------------------------------------------------------------------------------------

@@ -65,7 +65,10 @@ def run(
 ) -> None:
     """Run SUITE and write its report. An interrupted run goes on where it stopped.
 
-    Exit code 1 if a cell failed; with --replay, if rows differ; 2 if the run could not begin.
+    SUITE is a file, or the name of a suite that comes with bench. Exit code 1 if a cell failed; with --replay, if rows
+    differ; 2 if the run could not begin.
+
+    Examples: bench run quick; bench run paper --pairs 32; bench run --replay quick
     """
     from bench import console, session
     from bench.report import write_report
@@ -148,7 +151,10 @@ def _replay(
 @options.mode
 @options.places
 def plan(suite: Path, pairs: int | None, overrides: tuple[str, ...], out: Path, device: str, mode: str | None) -> None:
-    """Show what SUITE would do: cells, stages, what is shared, cached or skipped, time and disk."""
+    """Show what SUITE would do: cells, stages, what is shared, cached or skipped, time and disk.
+
+    SUITE is a file, or the name of a suite that comes with bench. Example: bench plan paper --pairs 32
+    """
     from bench import console, session
     from bench.plugins import discover
 
