@@ -103,7 +103,17 @@ def _canvas(found: Sequence[Chart | Scatter]) -> Canvas:
             _curves(part, chart)
         else:
             _spots(part, chart)
+    _settle(canvas)
     return canvas
+
+
+def _settle(canvas: Canvas) -> None:
+    """Lay everything out once, and clip nothing: the last bits of the layout differ from time to time, and SVG names
+    its clip paths after them. Everything is within the axes."""
+    canvas.draw_without_rendering()
+    canvas.set_layout_engine("none")
+    for artist in canvas.findobj():
+        artist.set_clip_on(False)
 
 
 def _height(chart: Chart | Scatter) -> float:
