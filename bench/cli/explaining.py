@@ -83,11 +83,11 @@ def _show_stages(stages: Sequence[Used], *, incomplete: bool) -> None:
         column.justify = "right"
     for stage in stages:
         status = f"{stage.status}, cached" if stage.cached else stage.status
-        memory = amount(round(stage.peak_mb * 1e6))
-        batch = "as planned" if stage.batch is None else f"{stage.batch:.0f}"
+        took = [duration(stage.seconds), amount(round(stage.peak_mb * 1e6))]
+        took.append("as planned" if stage.batch is None else f"{stage.batch:.0f}")
         style = None if stage.status == "ok" else "red" if stage.status in ("failed", "timeout") else "yellow"
         name = f"{stage.kind}: {stage.name}"
-        table.add_row(name, stage.key[:16], status, duration(stage.seconds), memory, batch, style=style)
+        table.add_row(name, stage.key[:16], status, *(took if stage.status != "queued" else ()), style=style)
     out.print(table)
     kept = [stage.artifact for stage in stages if stage.artifact]
     if kept:
@@ -95,6 +95,4 @@ def _show_stages(stages: Sequence[Used], *, incomplete: bool) -> None:
         for folder in kept:
             out.print(f"  {folder}", soft_wrap=True)
     if incomplete:
-        out.print(
-            "artifacts of some stages are not in the cache: what those were made from is not known", style="yellow"
-        )
+        out.print("some stages are not in the cache: what those were made from is not known", style="yellow")
