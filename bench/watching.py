@@ -77,7 +77,7 @@ def runs_at(results: Path) -> list[Path]:
         return list(at_work)
     runs = sorted(results.glob("[!.]*/*/run.json"), key=lambda path: path.stat().st_mtime)
     if not runs:
-        raise StorageError(f"{results}: expected runs, found none; start one with: bench run suites/paper.toml")
+        raise StorageError(f"{results}: expected runs, found none; start one with: bench run quick")
     return [runs[-1].parent]
 
 

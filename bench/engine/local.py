@@ -10,6 +10,7 @@ import contextlib
 import functools
 import multiprocessing
 import os
+import platform
 import shutil
 import signal
 import subprocess
@@ -28,7 +29,7 @@ from typing import Literal, Self
 
 import psutil
 
-from bench.cache import Cache
+from bench.cache import Cache, Note
 from bench.engine import Attempt
 from bench.engine.interruption import StopNow
 from bench.engine.schedule import failure
@@ -38,6 +39,7 @@ from bench.types import Stage
 
 _KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "2000000000", "MALLOC_TOP_PAD_": "67108864"}  # glibc
 _PATIENCE_S = 5.0  # between SIGTERM and SIGKILL
+_MOMENT_S = 1.0  # after which it is told who computes a stage
 _START_S = 60.0  # that a worker may take before a stage begins, on top of the stage's own limit
 _MEMORY_SHARE = 0.9  # of the machine's memory, where a suite sets no limit
 _LOGS = "bench-logs-"  # and the process id of the leader: folders of logs in the temporary folder
@@ -146,6 +148,7 @@ class _Slot:
         self.stage, self.batch, self.submitted = stage, batch, time.time()
         self.ending: tuple[Literal["timeout", "memory"], str] | None = None
         self.asked_to_end = 0.0
+        self.began: float | None = None  # when its process began to compute, after it had started
 
     def attempt(self) -> Attempt:
         """Have the stage computed; called in a thread of this slot's own."""
@@ -180,12 +183,15 @@ class _Slot:
         assert pipe is not None
         with contextlib.suppress(EOFError, OSError):
             pipe.send((stage, self.cache.root.absolute(), self.batch))  # a plugin may go elsewhere
-            while not pipe.poll():
-                if not process.is_alive() and not pipe.poll():
-                    return None
-                wait([pipe, process.sentinel], timeout=1.0)  # a child of the process may hold its sentinel
-            answer: Attempt | StorageError = pipe.recv()
-            return answer
+            while True:
+                while not pipe.poll():
+                    if not process.is_alive() and not pipe.poll():
+                        return None
+                    wait([pipe, process.sentinel], timeout=1.0)  # a child of the process may hold its sentinel
+                said: float | Attempt | StorageError = pipe.recv()
+                if not isinstance(said, float):
+                    return said
+                self.began = said
         return None
 
     def _launch(self) -> None:
@@ -242,8 +248,8 @@ class _Slot:
             if time.monotonic() - self.asked_to_end > _PATIENCE_S:
                 self._signal(signal.SIGKILL)
             return
-        note = self.cache.progress(stage.key)
-        since = self.submitted + _START_S if note is None else max(note.since, self.submitted)
+        since = self.submitted + _START_S if self.began is None else self.began
+        self._note(stage)
         if time.time() - since > stage.time_limit_s:
             self._ask_to_end("timeout", f"killed after its time limit of {stage.time_limit_s:g} s")
             return
@@ -251,6 +257,15 @@ class _Slot:
         if used > limit:
             reason = f"killed with a batch of {self.batch}: it held {used:.0f} MB, its limit is {limit:.0f}"
             self._ask_to_end("memory", reason)
+
+    def _note(self, stage: Stage) -> None:
+        """Say who computes a stage, if that takes longer than a moment."""
+        process = self.process
+        if self.began is None or time.time() - self.began < _MOMENT_S or process is None:
+            return
+        if self.cache.progress(stage.key) is None:
+            worker = f"{platform.node()}:{process.pid}"
+            self.cache.note_progress(stage.key, Note(share=0.0, worker=worker, since=self.began))
 
     def _ask_to_end(self, why: Literal["timeout", "memory"], reason: str) -> None:
         self.ending, self.asked_to_end = (why, reason), time.monotonic()

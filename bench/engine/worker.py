@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -56,13 +57,14 @@ _state: CleanState | None = None  # of a worker process
 
 
 def serve(desk: Desk, pipe: Connection) -> None:
-    """The life of a worker process: stages come through the pipe and attempts go back, until it is closed."""
+    """The life of a worker process: stages come through the pipe; the time at which one is begun, and how the attempt
+    ended, go back; until the pipe is closed."""
     start(desk)
     with contextlib.suppress(EOFError, OSError):
         while True:
             stage, root, batch = pipe.recv()
             try:
-                pipe.send(attempt(stage, root, batch))
+                pipe.send(attempt(stage, root, batch, lambda: pipe.send(time.time())))
             except StorageError as error:
                 pipe.send(error)
     os._exit(0)  # without taking torch down, which takes a second
@@ -95,14 +97,15 @@ def _watch_leader(leader: int) -> None:
     os._exit(1)
 
 
-def attempt(stage: Stage, root: Path, batch: int) -> Attempt:
-    """Compute one stage with this batch and store its artifact, unless it is there or another process is at it."""
+def attempt(stage: Stage, root: Path, batch: int, on_begin: Callable[[], None] = lambda: None) -> Attempt:
+    """Compute one stage with this batch and store its artifact, unless it is there or another process is at it;
+    ``on_begin`` is called when neither is the case."""
     cache = Cache(root)
     if not root.is_dir():
         raise StorageError(f"{root}: the folder is gone (a lost network folder?); the same command goes on from there")
     try:
         with cache.lock(stage.key).acquire(timeout=0):
-            return _attempt(stage, cache, batch)
+            return _attempt(stage, cache, batch, on_begin)
     except Timeout:
         return Attempt(result=failure(stage, "failed", "another run computes it"), again="busy", worker=WHO)
     except OSError as error:
@@ -111,9 +114,10 @@ def attempt(stage: Stage, root: Path, batch: int) -> Attempt:
         raise
 
 
-def _attempt(stage: Stage, cache: Cache, batch: int) -> Attempt:
+def _attempt(stage: Stage, cache: Cache, batch: int, on_begin: Callable[[], None]) -> Attempt:
     with contextlib.suppress(DamagedError):
         return Attempt(result=cached_result(stage.key, cache.verify(stage.key)), worker=WHO)
+    on_begin()
     started = time.perf_counter()
     try:
         with _state.restored(stage) if _state is not None else contextlib.nullcontext():
@@ -195,14 +199,13 @@ def _free_memory() -> None:
 
 
 class _Teller:
-    """Says that a stage is being computed, by whom and since when, and how much of it is done, at most every second."""
+    """Says how much of a stage is done, at most every second."""
 
     def __init__(self, cache: Cache, key: str) -> None:
         self.cache = cache
         self.key = key
         self.since = time.time()
         self.last = time.monotonic()
-        cache.note_progress(key, Note(share=0.0, worker=WHO, since=self.since))
 
     def __call__(self, share: float) -> None:
         if time.monotonic() - self.last > 1.0:

@@ -26,7 +26,7 @@ def find_run(run: str, results: Path) -> Path:
     if runs:
         return runs[-1].parent
     known = [p.name for p in results.iterdir() if p.is_dir() and not p.name.startswith(".")] if results.is_dir() else []
-    hint = did_you_mean(run, known) if known else "no suite has been run here yet: bench run suites/paper.toml"
+    hint = did_you_mean(run, known) if known else "no suite has been run here yet: bench run quick"
     raise StorageError(f"{run}: expected a run folder or the name of a suite with a run in {results}; {hint}")
 
 

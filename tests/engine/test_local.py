@@ -13,13 +13,14 @@ import pytest
 from processes import wait_until
 from support import SUITE, only
 
-from bench.cache import Cache
+from bench.cache import Cache, Note
 from bench.engine import Attempt, local
 from bench.engine.local import LocalEngine, LocalWorkers
 from bench.engine.worker import Desk
 from bench.plan import Plan, make_plan
 from bench.plugins import Registry
 from bench.suite import load
+from bench.types import Stage
 
 
 @pytest.mark.parametrize(
@@ -128,8 +129,12 @@ def test_when_the_run_ends_early_so_do_its_workers(
         with LocalEngine(workers=1).open(cache) as workers:
             workers.submit(only(plan, "evaluation faces of toy-faces"), 32).result(timeout=120)
             attempts.append(workers.submit(slow, 32))
-            wait_until(lambda: cache.progress(slow.key) is not None, "the slow stage")
+            wait_until(lambda: told(workers, slow) is not None, "the slow stage")
             raise KeyboardInterrupt
+
+    def told(workers: LocalWorkers, stage: Stage) -> Note | None:
+        workers.watch()
+        return cache.progress(stage.key)
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()

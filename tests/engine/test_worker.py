@@ -137,7 +137,6 @@ def test_a_stage_tells_at_most_every_second(tmp_path: Path, monkeypatch: pytest.
     for share in (0.1, 0.2, 0.3, 0.4):
         tell(share)
         note = cache.progress("key")
-        assert note is not None
-        assert note.worker == worker.WHO
-        shares.append(note.share)
-    assert shares == [0.0, 0.2, 0.2, 0.4]
+        assert note is None or note.worker == worker.WHO
+        shares.append(note and note.share)
+    assert shares == [None, 0.2, 0.2, 0.4]

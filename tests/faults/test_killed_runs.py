@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import signal
 import time
 from collections.abc import Callable, Iterator
 
@@ -147,22 +145,19 @@ def test_workers_that_are_killed(lab: Lab, tally: Tally, full: bool) -> None:
     wanted, killed = (4 if full else 2), list[int]()
     running = lab.start("--workers", "2")
 
-    def retried() -> set[str]:
-        return {e["key"] for e in lab.events() if e["event"] == "stage-retried"}
-
     def one_at_work() -> bool:
-        """Kill a worker that is at a slow stage that was not retried; whether there was one."""
-        for path in (lab.out / "results" / ".cache" / "progress").glob("*"):
-            if path.name in retried():
-                continue
-            pid = int(json.loads(path.read_text())["worker"].rpartition(":")[2])
-            if pid in killed:
-                continue
-            time.sleep(moments.uniform(0, 0.1))
-            os.kill(pid, signal.SIGKILL)
-            killed.append(pid)
-            return True
-        return False
+        """Kill a worker while no stage is computed that was retried; whether there was one."""
+        begun, ended, retried = (
+            {e["key"] for e in lab.events() if e["event"] == f"stage-{what}"}
+            for what in ("started", "finished", "retried")
+        )
+        if not begun - ended or (begun - ended) & retried:
+            return False
+        child = moments.choice([w for w in _workers(running.process.pid) if w.pid not in killed])
+        time.sleep(moments.uniform(0, 0.1))
+        child.kill()
+        killed.append(child.pid)
+        return True
 
     def one_that_starts() -> bool:
         for child in _workers(running.process.pid):
@@ -175,7 +170,7 @@ def test_workers_that_are_killed(lab: Lab, tally: Tally, full: bool) -> None:
     def tried(kill: Callable[[], bool]) -> bool:
         try:
             return kill()
-        except (OSError, ValueError, KeyError, psutil.Error):
+        except (IndexError, psutil.Error):
             return False
 
     wait_until(lambda: tried(one_that_starts), "a worker to start")

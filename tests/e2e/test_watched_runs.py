@@ -27,6 +27,7 @@ def test_status_and_report_while_a_run_works_and_after_it_was_killed(
     running = start("run", toy_run.suite, "--out", out, "--device", "cpu", env={"TOY_GATE": str(gate)})
     wait_until(Path(f"{gate}.reached").exists, "the gate")
     wait_until(lambda: status()["queued"] == 5, "everything but what waits for the gate")
+    wait_until(lambda: status()["running"][0]["worker"] is not None, "more than a moment")
     told = status()
     assert (told["state"], len(told["running"]), told["failed"]) == ("running", 1, [])
     assert told["session"]["pid"] == running.process.pid
