@@ -23,11 +23,9 @@ CLAIM_FORMATS = ("table", "md", "json")
 
 def _say_what_is_missing(results: Results) -> None:
     """Beside figures of a run that has not ended."""
-    counts = results.run["counts"]
-    if counts.get("queued"):
-        click.echo(
-            f"note: {counts['queued']} of {counts['cells']} cells are not computed yet; see: bench status", err=True
-        )
+    waiting = results.cells["status"] == "queued"
+    if waiting.any():
+        click.echo(f"note: {waiting.sum()} of {len(waiting)} cells are not computed yet; see: bench status", err=True)
 
 
 @click.command()
