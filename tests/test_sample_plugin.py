@@ -11,6 +11,8 @@ import pandas as pd
 import pytest
 from support import TESTS, Command
 
+from bench.store import Results
+
 SUITE = """\
 [suite]
 name = "sample"
@@ -66,10 +68,10 @@ def test_it_runs_and_is_in_the_rows_and_in_the_report(bench: Command, sample_sit
     assert list(mine["status"]) == ["ok", "ok"]
     origin = next(c for c in json.loads(mine["components"].iloc[0]) if c["kind"] == "defense")["origin"]
     assert (origin["distribution"], origin["version"]) == ("bench-sample-defense", "0.1.0")
-    rows = pd.read_parquet(folder / "samples" / "verification.parquet")
+    rows = Results(folder).samples("verification")
     cosine = rows.groupby("defense")["cos_self"].mean()
     assert cosine["Pixelate 16"] < cosine["identity"]
-    images = pd.read_parquet(folder / "samples" / "images.parquet").groupby("defense")["ssim"].mean()
+    images = Results(folder).samples("images").groupby("defense")["ssim"].mean()
     assert images["Pixelate 16"] < 0.9
     page = (tmp_path / "reports" / "sample" / "index.html").read_text(encoding="utf-8")
     assert "Pixelate 16" in page

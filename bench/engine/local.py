@@ -221,7 +221,7 @@ class _Slot:
         if process.is_alive():  # it closed its pipe, and lives on
             process.kill()
             process.join()
-        code = process.exitcode or 0
+        code = _exit_code(process)
         self._bury()
         if self.ending is not None:
             return self._ended(stage, *self.ending)
@@ -331,6 +331,14 @@ class _Slot:
                 os.killpg(process.pid, signal.SIGKILL)
             process.kill()
             process.join()
+
+
+def _exit_code(process: BaseProcess) -> int:
+    """The exit code of a process that has ended. Another thread may have fetched it and not yet put it down."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while (code := process.exitcode) is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return 0 if code is None else code
 
 
 def _sweep() -> None:
