@@ -144,11 +144,9 @@ def damage(cache: Cache, key: str, *, discard: bool) -> str | None:
 
     An artifact that a run is making at this moment is not damaged. Looking at it is no use of it.
     """
-    try:
+    with contextlib.suppress(DamagedError):  # or not complete yet, which only its lock tells
         cache.check(key)
         return None
-    except DamagedError:
-        pass
     try:
         with cache.lock(key).acquire(timeout=0):
             return _damage(cache, key, discard=discard)

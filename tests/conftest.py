@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
+from processes import Running, disks, starting
 from support import BENCH, SUITE, TESTS, Command, Computed, Done, InlineEngine, ToyRun, environment, install, survivors
 
 from bench.cache import Cache
@@ -176,3 +177,17 @@ def toy_run(bench: Command, tmp_path_factory: pytest.TempPathFactory) -> ToyRun:
 def inline(toy_installed: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     """`bench.session` runs stages in this process."""
     monkeypatch.setattr("bench.session.LocalEngine", InlineEngine)
+
+
+@pytest.fixture
+def start(toy_site: Path) -> Iterator[Callable[..., Running]]:
+    """Starts ``bench`` in the background."""
+    with starting(toy_site) as popen:
+        yield popen
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """Mounts a small disk of its own."""
+    with disks(tmp_path) as mount:
+        yield mount

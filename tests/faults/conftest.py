@@ -7,12 +7,12 @@ its end: how often each fault was injected, and how many rows were lost or wrong
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from injecting import GATED, REFERENCE, Lab, Reference, Tally
-from processes import Running, disks, starting
+from processes import Running
 from support import Command
 
 FULL = os.environ.get("BENCH_FAULTS") == "full"
@@ -49,20 +49,6 @@ def full() -> bool:
 def tally(pytestconfig: pytest.Config) -> Tally:
     """Counts what was injected, and what came of it."""
     return pytestconfig.stash[_TALLY]
-
-
-@pytest.fixture
-def start(toy_site: Path) -> Iterator[Callable[..., Running]]:
-    """Starts ``bench`` in the background."""
-    with starting(toy_site) as popen:
-        yield popen
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Callable[..., Path]]:
-    """Mounts a small disk of its own."""
-    with disks(tmp_path) as mount:
-        yield mount
 
 
 @pytest.fixture(scope="session")
