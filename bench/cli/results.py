@@ -116,11 +116,11 @@ def _format(kind: str, asked: str | None, file: Path | None) -> str:
 
 def _export(results: Results, kind: str, name: str, fmt: str, file: Path | None) -> None:
     if kind == "rows" and file:
-        from bench.report.export_rows import export_rows
+        from bench.report.export.rows import export_rows
 
         click.echo(f"{export_rows(results, name, fmt, file):,} rows: {file}", err=True)
     elif kind == "figure" and file:
-        from bench.report.export_figure import export_figure
+        from bench.report.export.figure import export_figure
 
         export_figure(results, name, fmt, file)
         click.echo(f"figure: {file}", err=True)

@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from bench.report.layout import authorised_in, side_of
 from bench.report.measures import Measure
 from bench.report.rows import CellRow, Rows
+from bench.report.tables.layout import authorised_in, side_of
 
 Better = Literal["higher", "lower", ""]
 Meaning = tuple[Any, ...]

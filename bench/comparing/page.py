@@ -64,7 +64,7 @@ def _row(line: Line) -> dict[str, Any]:
 
 def _environment() -> Environment:
     return Environment(
-        loader=ChoiceLoader([PackageLoader("bench.comparing"), PackageLoader("bench.report")]),
+        loader=ChoiceLoader([PackageLoader("bench.comparing"), PackageLoader("bench.report.page")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

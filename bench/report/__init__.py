@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.report.export import export
-from bench.report.render import render, write_report
+from bench.report.page import render, write_report
 from bench.report.rows import Rows
 from bench.report.tables import TABLES
 from bench.report.tables import summary_rows as _summary_rows

@@ -14,10 +14,10 @@ from fake_run import HOSTILE, FakeRun, paper_run, rewritten, write_fake_run
 
 from bench.cli import main
 from bench.errors import StorageError, SuiteError
-from bench.report import export_rows as module
 from bench.report.export import FORMATS
-from bench.report.export_figure import FIGURE_FORMATS, export_figure
-from bench.report.export_rows import export_rows
+from bench.report.export import rows as module
+from bench.report.export.figure import FIGURE_FORMATS, export_figure
+from bench.report.export.rows import export_rows
 from bench.report.rows import Rows
 from bench.report.tables import build
 from bench.store import Results

@@ -8,7 +8,7 @@ import pytest
 from fake_run import paper_run, write_fake_run
 
 from bench.cli.results import EXPORT_FORMATS
-from bench.report.export_rows import export_rows
+from bench.report.export.rows import export_rows
 from bench.store import SAMPLES
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "exporting.md").read_text(encoding="utf-8")

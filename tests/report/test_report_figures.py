@@ -15,12 +15,11 @@ import pandas as pd
 import pytest
 from fake_run import ABUSE, ESTIMATE, HOSTILE, FakeRun, write_fake_run
 
-from bench.report import drawing
-from bench.report.charts import Chart, Curve, Panel, Style
-from bench.report.curves import KAPPAS, charts, told
+from bench.report.charts import Chart, Curve, Panel, Style, drawing
+from bench.report.charts.curves import KAPPAS, charts, told
+from bench.report.charts.sensitivity import sensitivity
 from bench.report.figures import Figure, Quantity, absent
 from bench.report.rows import Rows
-from bench.report.sensitivity import sensitivity
 from bench.store import Results
 
 LEVELS = (0.0, 0.1, 0.2, 0.3)

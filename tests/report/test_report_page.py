@@ -21,10 +21,10 @@ from markupsafe import escape
 
 from bench.errors import StorageError
 from bench.report import render, write_report
-from bench.report.faces import wall
 from bench.report.figures import Column, Figure, Group, Quantity, Row, Table, absent
+from bench.report.page.faces import wall
+from bench.report.page.tidy import by_head, reasons, with_common_notes, without_empty
 from bench.report.rows import Rows
-from bench.report.tidy import by_head, reasons, with_common_notes, without_empty
 from bench.store import Results
 
 VOID = {"meta", "link", "br", "img"}

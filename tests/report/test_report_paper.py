@@ -14,9 +14,9 @@ from bench.claims import published
 from bench.report.figures import Figure, Table
 from bench.report.measures import figure, select
 from bench.report.published import blocks, row_name
-from bench.report.reconstruction import strongest
 from bench.report.rows import Rows
 from bench.report.tables import build, tables_of
+from bench.report.tables.reconstruction import strongest
 
 
 def one(rows: Rows, name: str) -> Table:

@@ -14,13 +14,13 @@ from fake_run import HOSTILE, FakeRun, rewritten, write_fake_run
 
 from bench import metrics
 from bench.report import summary_rows
-from bench.report.answers import answers
 from bench.report.figures import Figure, Quantity, Table, duration
 from bench.report.measures import select
+from bench.report.page.answers import answers
 from bench.report.pooling import Part, Pool, mean
-from bench.report.recognition import layout_named, recognition_table
 from bench.report.rows import Rows
-from bench.report.summary import BARS, floors, image_table, overall, summaries, summary_table
+from bench.report.tables.recognition import layout_named, recognition_table
+from bench.report.tables.summary import BARS, floors, image_table, overall, summaries, summary_table
 from bench.store import Results
 
 SMALL = FakeRun(models={"net-a": "MobileFace", "net-b": "ArcFace"}, datasets={"synth-lfw": "LFW"}, pairs=4)

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from functools import partial
 
 from bench.errors import StorageError, SuiteError, did_you_mean
-from bench.report.ablation import TITLES, ablation_tables
-from bench.report.attributes import attribute_tables
 from bench.report.figures import Figure, Quantity, Table
-from bench.report.recognition import LAYOUTS, recognition_tables
-from bench.report.reconstruction import attack_tables, boxes_tables, worst_case_tables
 from bench.report.rows import Matrix, Rows
-from bench.report.summary import (
+from bench.report.tables.ablation import TITLES, ablation_tables
+from bench.report.tables.attributes import attribute_tables
+from bench.report.tables.recognition import LAYOUTS, recognition_tables
+from bench.report.tables.reconstruction import attack_tables, boxes_tables, worst_case_tables
+from bench.report.tables.summary import (
     AUTHORISED,
     CLEAN_ACCURACY,
     SSIM,

@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from bench.report.answers import Answer, Stat
-from bench.report.attributes import estimated
 from bench.report.figures import ROW_KINDS, Figure, plural
-from bench.report.layout import attacks, authorised_in, kind_of, label_of, points, side_of
 from bench.report.measures import figure, measure_named
-from bench.report.reconstruction import strongest
+from bench.report.page.answers import Answer, Stat
 from bench.report.rows import CellRow, Rows
-from bench.report.summary import FLOORS, floors
+from bench.report.tables.attributes import estimated
+from bench.report.tables.layout import attacks, authorised_in, kind_of, label_of, points, side_of
+from bench.report.tables.reconstruction import strongest
+from bench.report.tables.summary import FLOORS, floors
 
 _SSIM, _MATCH, _RANK, _KEPT = (measure_named(n).quantity for n in ("ssim", "fmr-match", "rank-1", "srra"))
 

@@ -16,9 +16,9 @@ import pandas as pd
 from PIL import Image
 
 from bench.report.figures import Quantity
-from bench.report.layout import label_of
 from bench.report.measures import figure
 from bench.report.rows import UPLOAD, CellRow, Rows
+from bench.report.tables.layout import label_of
 
 BUDGET = 2_600_000  # bytes of all pictures of a page, as base64
 MOST, FEWEST = 4, 2  # faces per grid

@@ -7,20 +7,20 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from bench.report import page
-from bench.report.answers import Answer, answers
 from bench.report.charts import Chart, Scatter
-from bench.report.curves import charts, settings, told
-from bench.report.faces import BUDGET, Wall, wall
+from bench.report.charts.curves import charts, settings, told
+from bench.report.charts.sensitivity import sensitivity
 from bench.report.figures import Table
-from bench.report.leakage import attribute_answers, reconstruction_answers
-from bench.report.page import Grid
-from bench.report.plot import Line, lines
+from bench.report.page import facts
+from bench.report.page.answers import Answer, answers
+from bench.report.page.faces import BUDGET, Wall, wall
+from bench.report.page.facts import Grid
+from bench.report.page.leakage import attribute_answers, reconstruction_answers
+from bench.report.page.plot import Line, lines
+from bench.report.page.tidy import by_head, with_common_notes, without_empty
 from bench.report.rows import Rows
-from bench.report.sensitivity import sensitivity
-from bench.report.summary import Summary, summaries
 from bench.report.tables import tables_of
-from bench.report.tidy import by_head, with_common_notes, without_empty
+from bench.report.tables.summary import Summary, summaries
 
 FEW = 2  # settings of a defense in one experiment; where there are more, what is said of each one is folded
 ASIDE = frozenset({"summary", "images"})  # tables with a place of their own
@@ -144,7 +144,7 @@ def _part(rows: Rows, name: str, i: int, include_real_faces: bool, budget: int) 
         anchor=f"experiment-{i}",
         label=label,
         title=title,
-        about=page.about(rows, name),
+        about=facts.about(rows, name),
         answers=given,
         plot=lines(found),
         summaries=found,
@@ -155,7 +155,7 @@ def _part(rows: Rows, name: str, i: int, include_real_faces: bool, budget: int) 
         scatter=scatter,
         wall=wall(rows, name, include_real_faces, budget),
         pictures=_pictures(figures),
-        subjects=page.subjects(rows, name),
+        subjects=facts.subjects(rows, name),
         folded=folded,
     )
 
@@ -192,7 +192,9 @@ def _title(
 
 
 def _drawn(chart: Chart, name: str) -> Drawn:
-    from bench.report import drawing  # the plotting library takes a second to import, and not every page has charts
+    from bench.report.charts import (
+        drawing,  # the plotting library takes a second to import, and not every page has charts
+    )
 
     return Drawn(
         chart=chart,
@@ -206,7 +208,7 @@ def _drawn_scatter(rows: Rows, name: str, i: int) -> DrawnScatter | None:
     chart = sensitivity(rows, name)
     if chart is None:
         return None
-    from bench.report import drawing  # see above
+    from bench.report.charts import drawing  # see above
 
     neutral = chart.colours[0][1] if not chart.shapes else None
     return DrawnScatter(

@@ -1,4 +1,4 @@
-"""What a chart of the report is made of: plain data, no plotting library. `bench.report.drawing` draws it."""
+"""What a chart of the report is made of: plain data, no plotting library. `bench.report.charts.drawing` draws it."""
 
 from __future__ import annotations
 

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from bench.report.figures import ROW_KINDS, Column, Figure, Role, Row, Table, absent, distinct, plural
-from bench.report.layout import grouped, points, row_of
 from bench.report.measures import MEASURES, figure
 from bench.report.published import paper_figure
 from bench.report.rows import CellRow, Matrix, Rows, why_absent
+from bench.report.tables.layout import grouped, points, row_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.report.figures import Column, Figure, Row, Table, distinct
-from bench.report.layout import attacks, grouped, label_of, points, row_of
 from bench.report.measures import ALIASES, figure, measure_named, select
 from bench.report.published import paper_figure
 from bench.report.rows import CellRow, Rows
+from bench.report.tables.layout import attacks, grouped, label_of, points, row_of
 
 _CAPTION = (
     "Cosine of the attribute vectors of what the attack sees and of the original (Equation 11), and the absolute "

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from bench.report.figures import Column, Figure, Quantity, Role, Row, Table, absent
-from bench.report.layout import authorised_in, grouped, label_of, points, row_of, side_of
 from bench.report.measures import MEASURES, figure, select
 from bench.report.published import blocks, paper_figure
 from bench.report.rows import CellRow, Rows
+from bench.report.tables.layout import authorised_in, grouped, label_of, points, row_of, side_of
 
 TITLES = {
     "III": "Where the descent starts",

@@ -11,16 +11,16 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from bench import verdicts
 from bench.cache import write_atomically
 from bench.hookspecs import Section
-from bench.report import page
 from bench.report.figures import plural
-from bench.report.gaps import gaps, smaller_batches, unfinished
-from bench.report.leakage import verdicts_in_words
-from bench.report.page import Grid
-from bench.report.parts import Part, parts
+from bench.report.page import facts
+from bench.report.page.facts import Grid
+from bench.report.page.gaps import gaps, smaller_batches, unfinished
+from bench.report.page.leakage import verdicts_in_words
+from bench.report.page.parts import Part, parts
+from bench.report.page.tidy import reasons, without_column, without_empty
 from bench.report.rows import Rows
-from bench.report.summary import BARS
 from bench.report.tables import WHOLE
-from bench.report.tidy import reasons, without_column, without_empty
+from bench.report.tables.summary import BARS
 from bench.store import Results
 
 _RELATIONS = {"<=": "≤", ">=": "≥"}
@@ -36,13 +36,13 @@ def render(results: Results, sections: Sequence[Section] = (), *, include_real_f
     found = parts(rows, include_real_faces)
     whole = [without_column(without_empty(t), "upload") for build in WHOLE.values() for t in build(rows)]
     judged = verdicts.judge(rows, verdicts.claims_of(results))
-    grid, about = page.thresholds(rows)
+    grid, about = facts.thresholds(rows)
     context: dict[str, Any] = {
         "suite": results.run.get("suite") or {},
         "unfinished": unfinished(rows),
         "synthetic": rows.synthetic,
-        "stand_in_models": page.stand_in_models(rows),
-        "shown": page.licenses(rows) if include_real_faces else [],
+        "stand_in_models": facts.stand_in_models(rows),
+        "shown": facts.licenses(rows) if include_real_faces else [],
         "real": list(dict.fromkeys(c.dataset for c in rows.cells if not c.synthetic)),
         "parts": found,
         "whole": whole,
@@ -50,18 +50,18 @@ def render(results: Results, sections: Sequence[Section] = (), *, include_real_f
         "claims": _claims(judged),
         "tally": verdicts.tally(judged),
         "bars": BARS,
-        "facts": page.facts(rows),
+        "facts": facts.facts(rows),
         "thresholds": grid,
         "thresholds_about": about,
         "gaps": gaps(rows),
         "smaller": smaller_batches(rows),
-        "methods": page.methods(rows),
-        "commands": page.commands(rows, _names(found), bool(judged)),
-        "identity": page.identity(rows),
-        "components": page.components(rows),
-        "unusable": page.plugins(rows),
-        "stages": page.stages(rows),
-        "totals": page.totals(rows),
+        "methods": facts.methods(rows),
+        "commands": facts.commands(rows, _names(found), bool(judged)),
+        "identity": facts.identity(rows),
+        "components": facts.components(rows),
+        "unusable": facts.plugins(rows),
+        "stages": facts.stages(rows),
+        "totals": facts.totals(rows),
         "sections": [_section(s) for s in sections],
     }
     return _environment().get_template("page.html.j2").render(context)
@@ -104,7 +104,7 @@ def _section(section: Section) -> dict[str, Any]:
 
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("bench.report"),
+        loader=PackageLoader("bench.report.page"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

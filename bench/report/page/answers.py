@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bench.report.figures import ROW_KINDS, Figure, Quantity, RowKind, plural
 from bench.report.rows import Matrix, Rows
-from bench.report.summary import (
+from bench.report.tables.summary import (
     AUTHORISED,
     CLEAN_ACCURACY,
     DROP,

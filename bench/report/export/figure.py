@@ -19,11 +19,11 @@ from matplotlib.lines import Line2D
 
 from bench.errors import StorageError, SuiteError, did_you_mean
 from bench.report.charts import Chart, Panel, Scatter, Style
-from bench.report.curves import charts, settings
-from bench.report.drawing import DASHES, MARKERS
+from bench.report.charts.curves import charts, settings
+from bench.report.charts.drawing import DASHES, MARKERS
+from bench.report.charts.sensitivity import sensitivity
 from bench.report.figures import Figure, Quantity
 from bench.report.rows import Rows
-from bench.report.sensitivity import sensitivity
 from bench.store import Results
 
 FIGURE_FORMATS = ("svg", "pdf", "png")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench.report.figures import Figure, Quantity
-from bench.report.summary import AUTHORISED, UNAUTHORISED, Summary
+from bench.report.tables.summary import AUTHORISED, UNAUTHORISED, Summary
 
 MarkKind = Literal["clean", "kept", "leaked", "worst"]
 

@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bench.report.figures import Column, Figure, Group, Quantity, Role, Row, Table, plural
-from bench.report.layout import attacks, authorised_in, grouped, label_of, points, row_of, side_of
 from bench.report.measures import MEASURES, figure, select
 from bench.report.published import paper_figure
 from bench.report.rows import CellRow, Rows
-from bench.report.summary import POOLED, floor_rows
+from bench.report.tables.layout import attacks, authorised_in, grouped, label_of, points, row_of, side_of
+from bench.report.tables.summary import POOLED, floor_rows
 
 WHITE, BLACK = "inversion", "recface"  # the plugins of section 6.3's two settings
 BOXES = {"White-Box": WHITE, "Black-Box": BLACK}

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from bench.report.attributes import estimated
 from bench.report.figures import distinct, duration, plural
 from bench.report.measures import MEASURES, measure_named
 from bench.report.pooling import DRAWS, SEED
 from bench.report.rows import Rows
+from bench.report.tables.attributes import estimated
 
 
 @dataclass(frozen=True, kw_only=True)
