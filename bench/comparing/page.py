@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from bench.cache import write_atomically
 from bench.comparing import shown
 from bench.comparing.diff import Diff, Line
+from bench.report.page import web
 
 MOST = 2_000  # rows of differences that are not significant: those with the least p-values
 
@@ -18,6 +19,7 @@ def render(found: Diff) -> str:
     """The page as HTML."""
     rest = found.of("not significant")
     context: dict[str, Any] = {
+        "styles": web.styles(["base"]),
         "before": _run(found.before.run, found.before.folder),
         "after": _run(found.after.run, found.after.folder),
         "synthetic": any(line.before.synthetic or line.after.synthetic for line in found.lines),
@@ -64,7 +66,7 @@ def _row(line: Line) -> dict[str, Any]:
 
 def _environment() -> Environment:
     return Environment(
-        loader=ChoiceLoader([PackageLoader("bench.comparing"), PackageLoader("bench.report.page")]),
+        loader=PackageLoader("bench.comparing"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -1,4 +1,4 @@
-"""Rows -> one self-contained HTML page: no network, no script, everything from files and plugins escaped."""
+"""Rows -> one self-contained HTML page: nothing is loaded, everything from files and plugins is escaped."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench import verdicts
 from bench.cache import write_atomically
 from bench.hookspecs import Section
 from bench.report.figures import plural
-from bench.report.page import facts
+from bench.report.page import facts, web
 from bench.report.page.facts import Grid
 from bench.report.page.gaps import gaps, smaller_batches, unfinished
 from bench.report.page.leakage import verdicts_in_words
@@ -63,6 +63,13 @@ def render(results: Results, sections: Sequence[Section] = (), *, include_real_f
         "stages": facts.stages(rows),
         "totals": facts.totals(rows),
         "sections": [_section(s) for s in sections],
+    }
+    scripts = web.scripts(charts=any(part.charts or part.scatter for part in found), tables=bool(found))
+    context |= {
+        "styles": web.styles(),
+        "scripts": scripts,
+        "policy": web.policy(scripts),
+        "data": web.data({}),
     }
     return _environment().get_template("page.html.j2").render(context)
 
