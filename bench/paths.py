@@ -239,7 +239,7 @@ class Paths:
             inputs={"faces": self.faces(client.dataset), "protected": images},
             units=self.pairs,
             unit_cost=8e-3,
-            size=self.pairs * 120 + 16 * 80_000,
+            size=self.pairs * 120 + 24 * 80_000,
         )
 
     @remembered

@@ -21,7 +21,7 @@ from bench.job import Job, Uploads, adversary, build, images_of, network, read_f
 from bench.perceptual import Lpips
 from bench.types import Received
 
-EXAMPLES = 6  # faces of each protect stage that are kept as pictures for the report
+EXAMPLES = 12  # faces of each upload that are kept as pictures, at fixed positions: of these the report chooses
 _QUANTITIES = ("ssim", "psnr", "lpips")
 
 
@@ -345,7 +345,7 @@ def _png(image: NDArray[np.uint8]) -> bytes:
     from PIL import Image
 
     buffer = io.BytesIO()
-    Image.fromarray(image.transpose(1, 2, 0)).save(buffer, "PNG", optimize=True)
+    Image.fromarray(image.transpose(1, 2, 0)).save(buffer, "PNG")
     return buffer.getvalue()
 
 

@@ -182,10 +182,10 @@ def test_a_few_faces_are_kept_as_pictures(run: Run) -> None:
     done = run('experiment[0].defenses=["noise"]')
     examples = done.artifact("image similarity of noise on toy-faces").tables["examples"].to_pylist()
     protected = done.artifact("toy-faces protected by noise")
-    assert len(examples) == 6
+    assert len(examples) == 12
     picture = np.array(Image.open(io.BytesIO(examples[-1]["protected"])))
     assert np.array_equal(picture.transpose(2, 0, 1), protected.tensors["images"][-1])
-    assert len({example["sample_id"] for example in examples}) == 6
+    assert len({example["sample_id"] for example in examples}) == 12
 
 
 def test_floors_are_below_every_likeness(run: Run) -> None:

@@ -87,6 +87,15 @@ def test_row_groups_of_pictures_are_no_larger(tmp_path: Path, monkeypatch: pytes
     assert sum(sizes) == 42
 
 
+def test_a_picture_that_many_rows_share_takes_its_bytes_once(tmp_path: Path) -> None:
+    faces = [bytes([i]) * 300_000 for i in range(8)]  # more than a megabyte, which is the dictionary of other writers
+    write(tmp_path, [rows_of(f"one/a/{i}", 8, original=faces) for i in range(6)], "examples")
+    (path,) = (tmp_path / "samples").rglob("*.parquet")
+    about = pq.ParquetFile(path).metadata.row_group(0)
+    original = next(c for c in map(about.column, range(about.num_columns)) if c.path_in_schema == "original")
+    assert original.total_uncompressed_size < 1.1 * sum(map(len, faces))
+
+
 def test_a_new_column_begins_a_new_file(tmp_path: Path) -> None:
     tables = [
         rows_of("one/a/0", 2),

@@ -263,7 +263,9 @@ class _Parts:
         if self._rows and self._rows + table.num_rows > PART_ROWS:
             self._end_file()
         if self._file is None:
-            self._file = pq.ParquetWriter(self._folder / f"part-{self._files:05d}.parquet", self._schema)
+            path = self._folder / f"part-{self._files:05d}.parquet"
+            # An original stands in the dictionary of its column once, however many uploads show it.
+            self._file = pq.ParquetWriter(path, self._schema, dictionary_pagesize_limit=GROUP_BYTES)
             self._files += 1
         rows = max(1, min(GROUP_ROWS, GROUP_BYTES * table.num_rows // max(1, table.nbytes)))
         self._file.write_table(table, row_group_size=rows)
