@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
+from browsing import Tabs, chromium, keep, violations
+from playwright.sync_api import Browser, Page
 from processes import Running, disks, starting
 from support import BENCH, SUITE, TESTS, Command, Computed, Done, InlineEngine, ToyRun, environment, install, survivors
 
@@ -191,3 +193,38 @@ def disk(tmp_path: Path) -> Iterator[Callable[..., Path]]:
     """Mounts a small disk of its own."""
     with disks(tmp_path) as mount:
         yield mount
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One Chromium for all tests."""
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture
+def open_report(browser: Browser) -> Iterator[Tabs]:
+    """Opens HTML files in the browser: ``open_report(path, width=1280, scheme="light")`` gives Playwright's page. The
+    test fails if any of them requests something, writes to the console, throws, or opens a dialog."""
+    tabs = Tabs(browser)
+    yield tabs
+    tabs.close()
+    if tabs.watch.seen:
+        pytest.fail("the page asked or complained:\n" + "\n".join(tabs.watch.seen), pytrace=False)
+
+
+@pytest.fixture
+def keep_picture(request: pytest.FixtureRequest) -> Callable[..., Path]:
+    """Keeps a picture of a whole page in ``test-artifacts/``, named after the test: ``keep_picture(page, "open")``."""
+    return lambda page, name="": keep(page, request.node.name, name)
+
+
+@pytest.fixture
+def assert_accessible() -> Callable[..., None]:
+    """Fails with what axe-core finds on a page, or inside one element of it: ``assert_accessible(page, "dialog")``."""
+
+    def check(page: Page, inside: str | None = None) -> None:
+        found = violations(page, inside)
+        assert not found, "\n".join(found)
+
+    return check

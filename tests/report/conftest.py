@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from fake_run import HOSTILE, Cell, FakeRun, paper_run, write_fake_run
 
+from bench.report import write_report
 from bench.report.rows import Rows
 from bench.store import Results
 
@@ -38,3 +41,15 @@ def paper_results(tmp_path_factory: pytest.TempPathFactory) -> Results:
 def paper_rows(paper_results: Results) -> Rows:
     """Its rows, indexed once for all tests."""
     return Rows(paper_results)
+
+
+@pytest.fixture(scope="session")
+def report_file(results: Results, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of the usual run as a file."""
+    return write_report(results, tmp_path_factory.mktemp("page") / "index.html")
+
+
+@pytest.fixture(scope="session")
+def paper_file(paper_results: Results, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of the run that answers every table of the paper."""
+    return write_report(paper_results, tmp_path_factory.mktemp("page") / "index.html")

@@ -1,0 +1,111 @@
+"""Pages in a real browser: what a page asked for and complained about while it was open, pictures, accessibility."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from axe_playwright_python.base import AXE_SCRIPT
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+ARTIFACTS = Path(__file__).parent.parent / "test-artifacts"
+REQUIRED = "BENCH_REQUIRE_BROWSER"  # set where a missing browser is an error and no reason to skip
+Scheme = Literal["light", "dark"]
+_NAMES = ("chromium", "chromium-browser", "google-chrome")
+_FLAGS = ("--no-sandbox", "--disable-gpu", "--font-render-hinting=none")
+_RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+_LOCAL = ("data:", "blob:")
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """The Chromium of this machine; without one the test is skipped, or fails where one is required."""
+    found = next(filter(None, map(shutil.which, _NAMES)), None)
+    if found is None:
+        message = f"no browser: none of {', '.join(_NAMES)} is on the PATH (Debian: apt-get install chromium)"
+        if os.environ.get(REQUIRED):
+            pytest.fail(f"{message}; {REQUIRED} is set")
+        pytest.skip(message)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=_FLAGS)
+        yield browser
+        browser.close()
+
+
+@dataclass
+class Watch:
+    """What happened in a browser's tab: requests besides that of the file, console messages, errors, dialogs."""
+
+    seen: list[str] = field(default_factory=list)
+
+    def follow(self, context: BrowserContext, file: str) -> None:
+        """Listen to all pages of a context that shows a file."""
+
+        def requested(url: str) -> None:
+            if url.partition("#")[0] != file and not url.startswith(_LOCAL):
+                self.seen.append(f"request: {url}")
+
+        context.on("request", lambda r: requested(r.url))
+        context.on("console", lambda m: self.seen.append(f"console {m.type}: {m.text}"))
+        context.on("weberror", lambda e: self.seen.append(f"error: {e.error}"))
+        context.on("dialog", self._dialog)
+
+    def _dialog(self, dialog: Any) -> None:
+        self.seen.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+
+@dataclass
+class Tabs:
+    """Opens pages for one test and closes them at its end."""
+
+    browser: Browser
+    watch: Watch = field(default_factory=Watch)
+    contexts: list[BrowserContext] = field(default_factory=list)
+
+    def __call__(
+        self, path: Path, width: int = 1280, scheme: Scheme = "light", *, height: int = 900, **context: Any
+    ) -> Page:
+        """Open a file in a window of ``width`` x ``height`` CSS pixels; more keys are Playwright's of a context."""
+        tab = self.browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme=scheme, offline=True, **context
+        )
+        tab.set_default_timeout(15_000)
+        self.contexts.append(tab)
+        url = path.resolve().as_uri()
+        self.watch.follow(tab, url)
+        page = tab.new_page()
+        page.goto(url)
+        return page
+
+    def close(self) -> None:
+        """Close all pages."""
+        while self.contexts:
+            self.contexts.pop().close()
+
+
+def keep(page: Page, test: str, name: str = "") -> Path:
+    """A picture of the whole page among the test artifacts, named after the test."""
+    file = re.sub(r"[^\w.=-]+", "-", "-".join(filter(None, (test, name)))).strip("-")
+    path = ARTIFACTS / f"{file}.png"
+    page.screenshot(path=path, full_page=True, animations="disabled")
+    return path
+
+
+def violations(page: Page, inside: str | None = None) -> list[str]:
+    """What axe-core finds against WCAG 2.2 A and AA and good practice, one line per element."""
+    options = {"runOnly": _RULES, "resultTypes": ["violations"], "preload": False}
+    page.evaluate(AXE_SCRIPT)
+    found = page.evaluate("([where, options]) => axe.run(where || document, options)", [inside, options])
+    return [
+        f"{v['id']} ({v['impact']}): {n['target']} {n['html'][:160]} | {n['failureSummary']}"
+        for v in found["violations"]
+        for n in v["nodes"]
+    ]
