@@ -206,11 +206,17 @@ class Defense(ABC):
     ``needs``: what it asks the context for; asking for anything else is an error. A defense without model needs is
     the same whatever model is authorised, and is run once. ``max_authorised``: how many models one image can be
     authorised for (none: any number).
+
+    In words, for whoever reads a report: ``promise``, what it promises and against whom; ``trusts``, who must be
+    trusted, with what; ``not_promised``, what nobody may expect of it.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset()
     sends: ClassVar[frozenset[Literal["image", "feature", "representation"]]] = frozenset({"image"})
     max_authorised: ClassVar[int | None] = None
+    promise: ClassVar[str] = ""
+    trusts: ClassVar[str] = ""
+    not_promised: ClassVar[str] = ""
     time_limit_s: ClassVar[float | None] = None
 
     def passes(self) -> float:
@@ -261,7 +267,7 @@ class Attack:
     uploads of auxiliary faces after the ``defense`` (an adaptive adversary), or clean uploads of the ``evaluated``
     faces themselves, which is leakage and is reported as such.
     ``threat`` says in words what the adversary knows. ``synthetic``: what it brings along learnt from generated faces
-    and knows nothing of real ones, on which it is skipped.
+    and knows nothing of real ones, on which it is skipped. ``license``: of the weights that it brings along, if any.
     """
 
     synthetic: ClassVar[bool] = False
@@ -269,6 +275,7 @@ class Attack:
     outputs: ClassVar[Literal["recognition", "images", "attributes"]] = "images"
     trains_on: ClassVar[Literal["nothing", "clean", "defense", "evaluated"]] = "nothing"
     threat: ClassVar[str] = ""
+    license: ClassVar[str] = "unknown"
     time_limit_s: ClassVar[float | None] = None
 
     def fingerprint(self) -> str | None:

@@ -37,6 +37,11 @@ CLASSES: Mapping[str, tuple[str, ...]] = {
 }
 """What the built-in network tells apart, in the order of its outputs; beside them it estimates the age."""
 
+LICENSES = {
+    "builtin": "same as this project (trained on generated faces)",
+    "deepface": "MIT (code of deepface); the training sets' terms apply to the weights",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Attributes(Attack):
@@ -77,6 +82,11 @@ class Attributes(Attack):
     def synthetic(self) -> bool:  # type: ignore[override]
         """The built-in network has seen generated faces only."""
         return self.estimator == "builtin"
+
+    @property
+    def license(self) -> str:  # type: ignore[override]
+        """Of the weights of the backend."""
+        return LICENSES[self.estimator]
 
     def _known(self) -> tuple[str, ...]:
         return ("age", *CLASSES) if self.estimator == "builtin" else tuple(deepface_files.FILES)

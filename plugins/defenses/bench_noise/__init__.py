@@ -24,6 +24,8 @@ class Identity(Defense):
     """Sends the face as it is: the paper's rows "Clean" and "Unprotected"."""
 
     sends: ClassVar[frozenset[Literal["image", "feature", "representation"]]] = frozenset({"image"})
+    promise = "nothing: the reference without protection"
+    trusts = "everybody who comes to hold what was uploaded"
 
     def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
         """A copy of ``(n, 3, h, w)``, so that no later stage can change the faces through it."""
@@ -39,6 +41,9 @@ class Noise(Defense):
     """
 
     sends: ClassVar[frozenset[Literal["image", "feature", "representation"]]] = frozenset({"image"})
+    promise = "that noise on every pixel hides some of the face from whoever holds the picture"
+    trusts = "nobody: it knows no model"
+    not_promised = "that a service still recognises the face; that the noise cannot be taken out again; a formal bound"
 
     sigma: Annotated[float, Interval(ge=0, le=10)] = 0.3
 

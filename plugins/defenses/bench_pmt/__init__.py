@@ -74,6 +74,15 @@ class Pmt(Defense):
     needs: ClassVar[frozenset[Need]] = frozenset({"shallow"})
     sends: ClassVar[frozenset[Literal["image", "feature", "representation"]]] = frozenset({"image"})
     max_authorised: ClassVar[int | None] = 1
+    promise: ClassVar[str] = (
+        "that the authorised model recognises the face, and that nobody else recognises, rebuilds or describes it from "
+        "what was uploaded, not even with the shallow model in hand"
+    )
+    trusts: ClassVar[str] = "the authorised service, which recognises the face and gives the client its shallow model"
+    not_promised: ClassVar[str] = (
+        "anything against the authorised service; that two uploads of one person cannot be linked; a formal bound: it "
+        "rests on experiments"
+    )
 
     init: Literal["noise", "blur", "sort"] = "noise"
     init_std: Annotated[float, Interval(ge=0, le=1)] = 1.0
@@ -161,6 +170,11 @@ class MrPmt(Pmt):
     """
 
     max_authorised: ClassVar[int | None] = None
+    promise: ClassVar[str] = (
+        "that each of the authorised models recognises the face in one and the same picture, and that nobody else "
+        "recognises, rebuilds or describes it"
+    )
+    trusts: ClassVar[str] = "every authorised service, which recognises the face and gives the client its shallow model"
 
     weights: tuple[Annotated[float, Gt(0)], ...] = ()
 
@@ -188,6 +202,8 @@ class PmtNoise(Pmt):
     """
 
     sends: ClassVar[frozenset[Literal["image", "feature", "representation"]]] = frozenset({"feature"})
+    promise: ClassVar[str] = "nothing of its own: a control, which changes features as much as PMT does, but at random"
+    not_promised: ClassVar[str] = "that the noise cannot be taken out again; a formal bound"
 
     def passes(self) -> float:
         """Those of PMT, and one each for the features of face and obfuscated image."""

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 class Pixelate(Defense):
     """Averages square blocks of ``block`` pixels; blocks at the right and lower edges may be smaller."""
 
+    promise = "that the person is not recognised from coarse blocks"
+    trusts = "nobody"
+    not_promised = "that a service still recognises the face; a formal bound"
+
     block: Annotated[int, Interval(ge=1, le=1024)] = 8
 
     def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
