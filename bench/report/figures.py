@@ -73,7 +73,8 @@ class Figure:
     ``value`` is none when there is no number; ``status`` and ``reason`` then say why (``missing``: no such cell was
     asked for). ``n`` counts the measurements behind it; ``low`` and ``high`` bound its 95 % interval and ``interval``
     names the method. ``paper`` is the published number in the same unit. ``cells``: the ids whose rows were used;
-    ``attack``: the label of the attack that all of them share.
+    ``attack``: the label of the attack that all of them share. ``measure`` names the `Measure` that it is of, and
+    ``at`` where on its axes, in words; both are empty where it is of none.
     """
 
     value: float | None = None
@@ -88,6 +89,8 @@ class Figure:
     note: str | None = None
     cells: tuple[str, ...] = ()
     attack: str = ""
+    measure: str = ""
+    at: str = ""
 
     @property
     def difference(self) -> float | None:
@@ -112,7 +115,8 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A row: one defense with its authorised models (or a floor), and a figure per column."""
+    """A row: one defense with its authorised models (or a floor), and a figure per column. ``flags`` are what its
+    figures say together, in words."""
 
     label: str
     kind: RowKind
@@ -120,6 +124,7 @@ class Row:
     defense: str = ""
     authorised: str = ""
     stands_in_for: str | None = None
+    flags: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +140,7 @@ class Group:
 @dataclass(frozen=True, kw_only=True)
 class Table:
     """A table: ``name`` is what ``bench export --table`` takes, ``source`` says which rows of which file it used,
-    ``row_heading`` what its rows are."""
+    ``row_heading`` what its rows are. ``ranked``: its rows are alternatives, one of which is the best."""
 
     name: str
     title: str
@@ -145,6 +150,7 @@ class Table:
     experiment: str
     source: str
     row_heading: str = "Defense"
+    ranked: bool = True
     notes: Sequence[str] = field(default_factory=tuple)
 
     def figures(self) -> Iterator[tuple[Group, Row, Column, Figure]]:

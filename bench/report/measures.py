@@ -43,6 +43,9 @@ class At:
     sigma: float | None = None
     kappa: float | None = None
 
+    def __str__(self) -> str:
+        return ", ".join(f"{name} = {v:g}" for name, v in (("σ", self.sigma), ("κ", self.kappa)) if v is not None)
+
 
 Values = Callable[[Rows, CellRow, At], Part | None]
 
@@ -119,7 +122,7 @@ def _figure(rows: Rows, cells: Sequence[CellRow], measure: Measure, at: At) -> F
     """The figure of cells that count, with the role that they share."""
     pool, without = pooled(rows, cells, measure, at)
     about: dict[str, Any] = {"role": _one({c.role for c in cells}) or "any", "cells": tuple(c.cell for c in cells)}
-    about["attack"] = _one({c.attack for c in cells}) or ""
+    about |= {"attack": _one({c.attack for c in cells}) or "", "measure": measure.name, "at": str(at)}
     status, reason = _why_absent(without, measure)
     measured = len(cells) - len(without)
     if not measured:

@@ -13,6 +13,7 @@ from bench.cache import write_atomically
 from bench.hookspecs import Section
 from bench.report.figures import plural
 from bench.report.page import facts, web
+from bench.report.page.evidence import Evidence
 from bench.report.page.facts import Grid
 from bench.report.page.gaps import gaps, smaller_batches, unfinished
 from bench.report.page.leakage import verdicts_in_words
@@ -33,6 +34,7 @@ def render(results: Results, sections: Sequence[Section] = (), *, include_real_f
     synthetic ones are always shown.
     """
     rows = Rows(results)
+    evidence = Evidence(rows)
     found = parts(rows, include_real_faces)
     whole = [without_column(without_empty(t), "upload") for build in WHOLE.values() for t in build(rows)]
     judged = verdicts.judge(rows, verdicts.claims_of(results))
@@ -69,9 +71,9 @@ def render(results: Results, sections: Sequence[Section] = (), *, include_real_f
         "styles": web.styles(),
         "scripts": scripts,
         "policy": web.policy(scripts),
-        "data": web.data({}),
+        "data": lambda: web.data({"rows": evidence.data()}),  # called when everything else is printed
     }
-    return _environment().get_template("page.html.j2").render(context)
+    return _environment(evidence).get_template("page.html.j2").render(context)
 
 
 def _names(found: Sequence[Part]) -> list[str]:
@@ -109,7 +111,7 @@ def _section(section: Section) -> dict[str, Any]:
     return {"title": str(section.title), "grid": Grid(columns=columns, rows=rows)}
 
 
-def _environment() -> Environment:
+def _environment(evidence: Evidence) -> Environment:
     environment = Environment(
         loader=PackageLoader("bench.report.page"),
         autoescape=True,
@@ -117,5 +119,5 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(plural=plural, reasons=reasons)
+    environment.globals.update(plural=plural, reasons=reasons, opens=evidence.mark, axes=evidence.axes)
     return environment

@@ -109,17 +109,17 @@ def subjects(rows: Rows, experiment: str) -> Grid:
     found: dict[tuple[str, str], tuple[str, str]] = {}
     for c in cells:
         stands_in_for = _stand_in(c.dataset_stands_in_for, c.dataset, c.synthetic)
-        found.setdefault(("data set", c.dataset), (stands_in_for, _params(components.get(("dataset", c.dataset), {}))))
+        found.setdefault(("data set", c.dataset), (stands_in_for, params(components.get(("dataset", c.dataset), {}))))
     for c in cells:
         names = dict(zip(c.authorised.split("+"), c.authorised_stands_in_for.split("+"), strict=False))
         for model, paper in {**names, c.evaluated: c.evaluated_stands_in_for}.items():
             if model:
-                shown = _params(components.get(("model", model), {}))
+                shown = params(components.get(("model", model), {}))
                 found.setdefault(("model", model), (distinct(paper, model) or "–", shown))
     for c in cells:
-        found.setdefault(("defense", c.defense), ("–", _params(c.params)))
+        found.setdefault(("defense", c.defense), ("–", params(c.params)))
     for c in cells:
-        found.setdefault(("attack", c.attack), ("–", _params(c.attack_params)))
+        found.setdefault(("attack", c.attack), ("–", params(c.attack_params)))
     made = [[label, kind, *about] for (kind, label), about in found.items()]
     return Grid(columns=["name", "kind", "in place of", "parameters"], rows=made)
 
@@ -130,8 +130,9 @@ def _stand_in(paper: str | None, label: str, synthetic: bool) -> str:
     return (f"{name} ({mark})" if name else mark) if synthetic else name or "–"
 
 
-def _params(params: Mapping[str, Any]) -> str:
-    return ", ".join(f"{k} = {v}" for k, v in params.items()) or "–"
+def params(found: Mapping[str, Any]) -> str:
+    """Parameters in one line."""
+    return ", ".join(f"{k} = {v}" for k, v in found.items()) or "–"
 
 
 def thresholds(rows: Rows) -> tuple[Grid, str]:

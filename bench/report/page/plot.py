@@ -33,7 +33,7 @@ class Line:
     defense: str
     authorised: str
     marks: Sequence[Mark]
-    text: Sequence[tuple[MarkKind, str]]
+    text: Sequence[tuple[MarkKind, Quantity, Figure]]
     spoken: str
 
 
@@ -66,7 +66,7 @@ def _line(s: Summary) -> Line:
         span = quantity.span(figure.low, figure.high)
         words.append(f"{name} {quantity.shown(figure.value)} %{f' ({span})' if span else ''}")
     told = ("kept", "leaked") if s.kind != "clean" else ("clean",)
-    text = [(k, f"{q.shown(f.value)} %") for k, _, f, q in shown if k in told and f.value is not None]
+    text = [(k, q, f) for k, _, f, q in shown if k in told and f.value is not None]
     return Line(
         label=s.authorised or s.defense,
         defense=s.defense,

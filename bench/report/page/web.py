@@ -18,8 +18,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-SCRIPTS = ("page", "charts", "tables", "rows", "wall", "filters")  # ours, in the order in which they run
-STYLES = ("base", "verdict", "charts", "tables", "rows", "wall", "filters")
+SCRIPTS = ("page", "charts", "tables", "rows", "cells", "wall", "filters")  # ours, in the order in which they run
+STYLES = ("base", "verdict", "charts", "tables", "rows", "cells", "wall", "filters")
 
 
 def styles(names: Sequence[str] = STYLES) -> Markup:
