@@ -73,3 +73,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     if near:
         return f"did you mean {near[0]!r}?"
     return f"known: {', '.join(names)}" if names else "none are known"
+
+
+def in_words(error: BaseException) -> str:
+    """The kind of an error and what it says, whatever its own ``__str__`` does."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception as another:  # its __str__ is broken, too
+        return f"{type(error).__name__}, which cannot be put in words: {type(another).__name__}"

@@ -48,7 +48,7 @@ def _write_snapshot(folder: Path, run: Mapping[str, Any], place: Path) -> None:
     outcomes = [session.outcome(cell, plan, results) for cell in plan.cells]
     status = now.state if now.state == "running" else "interrupted"
     end = record.of_end(plan, results, outcomes, status, now.seconds or 0.0)
-    stages = record.of_stages(plan, results)
+    stages = record.of_stages(plan, results, cache)
     store.write_run(place, outcomes, cache, registry, {**run, **end}, stages, alone=True)
 
 

@@ -8,6 +8,8 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+from bench.cache import Cache
+from bench.engine.schedule import cached_result
 from bench.keys import digest_of
 from bench.perceptual import find_vgg
 from bench.plan import Plan
@@ -104,7 +106,14 @@ def of_end(
     }
 
 
-def of_stages(plan: Plan, results: Mapping[str, StageResult]) -> list[dict[str, Any]]:
-    """How every stage ended, as rows of `bench.store.schema.STAGES`."""
-    ended = ((stage, results[key]) for key, stage in plan.stages.items() if key in results)
+def of_stages(plan: Plan, results: Mapping[str, StageResult], cache: Cache) -> list[dict[str, Any]]:
+    """How every stage ended, as rows of `bench.store.schema.STAGES`. What is behind a cached artifact was not looked
+    at; only stages that protect are told of from the cache, for what they cost the client."""
+    behind = {
+        key: cached_result(key, manifest)
+        for key, stage in plan.stages.items()
+        if stage.kind == "protect" and key not in results and (manifest := cache.manifest(key)) is not None
+    }
+    known = {**behind, **results}
+    ended = ((stage, known[key]) for key, stage in plan.stages.items() if key in known)
     return [{**asdict(r), "kind": s.kind, "name": s.name, "seed": s.seed} for s, r in ended]

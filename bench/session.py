@@ -208,7 +208,7 @@ class _Run:
         if status is None:
             status = "incomplete" if any(o.status in ("failed", "timeout") for o in outcomes) else "complete"
         end = record.of_end(self.plan, self.results, outcomes, status, self._seconds())
-        stages = record.of_stages(self.plan, self.results)
+        stages = record.of_stages(self.plan, self.results, self.cache)
         store.write_run(self.folder, outcomes, self.cache, self.registry, {**self.about, **end}, stages)
         self.journal.write("run-ended", status=status, seconds=self._seconds(), counts=end["counts"])
         return outcomes
@@ -285,7 +285,8 @@ def _measured_costs(plan: Plan, results: Mapping[str, StageResult]) -> dict[str,
 
 def outcome(cell: Cell, plan: Plan, results: Mapping[str, StageResult]) -> Outcome:
     """How a cell ended, from how its stages ended; ``queued`` when some have not."""
-    found = [results[k] for k in plan.path_of(cell) if k in results]
+    path = plan.path_of(cell)
+    found = [results[k] for k in path if k in results]
     bad = next((results[k] for k in cell.stages if k in results and results[k].status != "ok"), None)
     status: Status = "skipped" if cell.skip else "ok"
     reason = cell.skip
@@ -304,4 +305,5 @@ def outcome(cell: Cell, plan: Plan, results: Mapping[str, StageResult]) -> Outco
         traceback=bad.traceback if bad else None,
         log=bad.log if bad else "",
         batch=min((r.batch for r in found if r.batch is not None), default=None),
+        protect=tuple(k for k in path if plan.stages[k].kind == "protect"),
     )

@@ -6,20 +6,26 @@ recognises, attacks or scores it.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from bench import contracts
 from bench.cache import Artifact, Cache
+from bench.errors import in_words
 from bench.hookspecs import Attack, Dataset, Defense
 from bench.job import (
     Job,
     LearningExamples,
+    StoredFaces,
     Uploads,
     adversary,
     authorised_models,
@@ -152,7 +158,85 @@ def _protect(job: Job) -> Artifact:
         sent.append(_to_store(protected, uploaded))
         extras.append(_numbers(protected.extra))
     tensors = {name: np.concatenate([s[name] for s in sent]) for name in sent[0]}
-    return Artifact(tensors=tensors, tables={"samples": _sample_table(chosen, extras, ctx.who)})
+    facts = _client_cost(job, component, faces, int(chosen[0]), uploaded, shapes)
+    return Artifact(tensors=tensors, tables={"samples": _sample_table(chosen, extras, ctx.who)}, facts=facts)
+
+
+class _Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts floating-point operations by torch's own formulas.
+
+    `torch.utils.flop_counter.FlopCounterMode` counts the same, and per module besides; its hooks on modules fail where
+    an image enters one as a leaf, and it loads the compiler, which takes a second.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.total = 0
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # nothing is compiled here
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        formula = flop_registry.get(func._overloadpacket)
+        if formula is None:
+            with self:  # in inference mode, a linear layer arrives whole
+                made = func.decompose(*args, **kwargs)
+            if made is not NotImplemented:
+                return made
+        out = func(*args, **kwargs)
+        self.total += formula(*args, **kwargs, out_val=out) if formula else 0
+        return out
+
+
+def _client_cost(
+    job: Job,
+    component: Component,
+    faces: StoredFaces,
+    row: int,
+    uploaded: tuple[str, ...],
+    shapes: Mapping[str, tuple[int, int, int]],
+) -> dict[str, Any]:
+    """What protecting one face by itself costs the client: ``client_flops`` of convolutions and matrix products,
+    forward and backward (2 per multiply-add), counted in a first call, and ``client_seconds`` of a second one.
+
+    It comes after everything that is stored, with networks, state and random streams of its own; ``client_reason``
+    when the defense cannot protect a face by itself.
+    """
+    index = np.array([row])
+    images = job.to_float(faces.images[index])
+    who, ids = f"defense {component.label}", [str(faces.sample_ids[row])]
+
+    def prepared() -> tuple[Defense, contracts.Context]:
+        defense: Defense = build(component)
+        shared = {"needs": defense.needs, "state": read_state(job), "uploaded": uploaded, **authorised_models(job)}
+        subjects = torch.from_numpy(faces.subjects[index])
+        return defense, replace(job.context(who, sample_ids=ids, _subjects=subjects, **shared), _progress=None)
+
+    flops = _Flops()
+    on_gpu = job.device.type == "cuda"
+    try:
+        with torch.random.fork_rng([torch.cuda.current_device()] if on_gpu else []):
+            defense, ctx = prepared()
+            with flops:
+                contracts.protect_checked(defense, images, ctx, shapes)
+            defense, ctx = prepared()
+            seconds = _timed(lambda: defense.protect(images, ctx), job.device)
+    except (Exception, SystemExit) as error:
+        return {"client_reason": f"the defense cannot protect a face by itself: {in_words(error)}"}
+    return {"client_flops": flops.total, "client_seconds": seconds}
+
+
+def _timed(call: Callable[[], object], device: torch.device) -> float:
+    """The seconds of a call, with what it has started on a GPU."""
+    started = time.perf_counter()
+    call()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - started
 
 
 def _split_shapes(job: Job) -> dict[str, tuple[int, int, int]]:

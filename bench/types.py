@@ -223,7 +223,11 @@ class Stage:
 class StageResult:
     """How one stage ended. ``cached`` when the artifact was there before; seconds, memory and batch are those of the
     run that computed it. ``batch`` is the batch that it was computed with, where memory did not allow the planned
-    one; ``attempts`` how often it was begun; ``log`` what it printed, of a failed stage."""
+    one; ``attempts`` how often it was begun; ``log`` what it printed, of a failed stage.
+
+    Of a stage that protects: what one single face costs the client, as floating-point operations of convolutions and
+    matrix products (``client_flops``) and as seconds on the stage's device (``client_seconds``); ``client_reason`` says
+    why neither is known."""
 
     key: str
     status: Status
@@ -236,6 +240,9 @@ class StageResult:
     log: str = ""
     batch: int | None = None
     attempts: int = 1
+    client_flops: int | None = None
+    client_seconds: float | None = None
+    client_reason: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,8 +250,9 @@ class Outcome:
     """How one cell ended; one row of ``cells.parquet``. Seconds and memory are none when nothing was run for it.
 
     ``traceback`` and ``log`` (what was printed) are those of the stage that failed. ``batch`` is the smallest batch
-    that memory allowed a stage of the cell, none where all were computed as planned. ``queued`` is the status of what
-    a run that has not ended has still to compute.
+    that memory allowed a stage of the cell, none where all were computed as planned. ``protect`` are the keys of the
+    stages in which its client protects faces. ``queued`` is the status of what a run that has not ended has still to
+    compute.
     """
 
     cell: Cell
@@ -257,3 +265,4 @@ class Outcome:
     traceback: str | None = None
     log: str = ""
     batch: int | None = None
+    protect: tuple[str, ...] = ()

@@ -10,9 +10,10 @@ import dataclasses
 import heapq
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
+from typing import Any
 
 from bench.cache import Cache, DamagedError
 from bench.engine import Attempt, Engine, Event, Workers
@@ -67,7 +68,14 @@ def cached_result(key: str, manifest: dict[str, object]) -> StageResult:
         peak_mb=float(str(manifest["peak_mb"])),
         device=str(manifest["device"]),
         batch=batch if isinstance(batch, int) else None,
+        **client_cost(manifest["facts"]),
     )
+
+
+def client_cost(facts: Any) -> dict[str, Any]:
+    """What the facts of an artifact say of the cost of protecting one face, as fields of a `StageResult`."""
+    known = facts if isinstance(facts, Mapping) else {}
+    return {name: known[name] for name in ("client_flops", "client_seconds", "client_reason") if name in known}
 
 
 def failure(

@@ -28,8 +28,8 @@ from filelock import Timeout
 from bench.cache import Cache, DamagedError, Note
 from bench.engine import Attempt
 from bench.engine.clean import CleanState, open_log
-from bench.engine.schedule import cached_result, failure
-from bench.errors import StorageError
+from bench.engine.schedule import cached_result, client_cost, failure
+from bench.errors import StorageError, in_words
 from bench.types import Stage, StageResult
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def _attempt(stage: Stage, cache: Cache, batch: int, on_begin: Callable[[], None
         return Attempt(result=result, again="damaged" if gone else None, worker=WHO)
     except BaseException as error:  # a plugin's failure is a row, not the end of the run; sys.exit() included
         out_of_memory = _is_out_of_memory(error)
-        reason = _in_words(error)
+        reason = in_words(error)
         if out_of_memory:
             reason = f"out of memory with a batch of {batch}: {reason}"
         result = failure(stage, "failed", reason, traceback.format_exc(), seconds=time.perf_counter() - started)
@@ -173,14 +173,8 @@ def _compute(stage: Stage, cache: Cache, batch: int) -> StageResult:
         peak_mb=peak,
         device=stage.options["device"],
         batch=smaller,
+        **client_cost(made.facts),
     )
-
-
-def _in_words(error: BaseException) -> str:
-    try:
-        return f"{type(error).__name__}: {error}"
-    except Exception as another:  # its __str__ is broken, too
-        return f"{type(error).__name__}, which cannot be put in words: {type(another).__name__}"
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -31,7 +31,7 @@ CELLS = pa.schema(
         ("seconds", _NUMBER),
         ("peak_mb", _NUMBER),
         ("cached", _FLAG),
-        *((name, _TEXT) for name in ("device", "stages", "components")),
+        *((name, _TEXT) for name in ("device", "stages", "protect", "components")),
     ]
 )
 
@@ -46,6 +46,9 @@ STAGES = pa.schema(
         ("attempts", _COUNT),
         ("seed", _COUNT),
         *((name, _TEXT) for name in ("reason", "traceback", "log")),
+        ("client_flops", _COUNT),
+        ("client_seconds", _NUMBER),
+        ("client_reason", _TEXT),
     ]
 )
 
@@ -92,6 +95,7 @@ def cell_row(outcome: Outcome, registry: Registry) -> dict[str, Any]:
         "cached": outcome.cached,
         "device": outcome.device,
         "stages": json.dumps(cell.stages),
+        "protect": json.dumps(outcome.protect),
         "components": json.dumps(cell.components, default=_plain),
     }
 
