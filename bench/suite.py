@@ -6,7 +6,6 @@ Every mistake is a `SuiteError` that names the TOML path, what was expected, wha
 from __future__ import annotations
 
 import copy
-import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from bench.claims import published, read_claims
 from bench.components import Reference, component, expand_grid
 from bench.errors import BenchError, MissingDataError, SuiteError, did_you_mean
 from bench.limits import Limit, LimitTable, by_kind
+from bench.overrides import override, toml_path
 from bench.plugins import Registry
 from bench.provenance import file_sha256
 from bench.statements import ClaimTable, SideTable, axes_of, check_claims, label_of
@@ -194,8 +194,8 @@ def read(path: Path, overrides: Sequence[str] = ()) -> tuple[SuiteFile, dict[str
     except tomllib.TOMLDecodeError as error:
         raise SuiteError(f"{path}: not valid TOML: {error}") from None
     written = copy.deepcopy(raw)
-    for override in overrides:
-        _override(raw, override)
+    for text in overrides:
+        override(raw, text)
     try:
         file = SuiteFile.model_validate(raw)
         if file.claims:
@@ -219,14 +219,6 @@ def _suites_nearby(path: Path) -> str:
     folder = path.parent
     found = sorted(p.name for p in folder.glob("*.toml")) if folder.is_dir() else []
     return f" In {folder} there are: {', '.join(found)}" if found else " Give the path of a TOML file."
-
-
-def toml_path(parts: Sequence[int | str]) -> str:
-    """``("experiment", 0, "pairs")`` -> ``experiment[0].pairs``."""
-    text = ""
-    for part in parts:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
-    return text or "(top level)"
 
 
 # pydantic adds the member of a union that it tried to the location
@@ -262,54 +254,6 @@ def _explain(error: ValidationError, tables: Mapping[str, type[BaseModel]]) -> l
     return [line.replace("or input should be", "or").replace("dictionary", "table") for line in lines.values()]
 
 
-def _override(raw: dict[str, Any], text: str) -> None:
-    """Apply one ``--set path=value``; the value is TOML, or a bare string."""
-    path, equals, value_text = text.partition("=")
-    if not equals or not path.strip():
-        raise SuiteError(f"--set {text}: expected path=value, such as suite.seed=1 or experiment[0].pairs=32")
-    value = _toml_value(value_text)
-    names = re.findall(r"[^.\[\]]+", path.strip())
-    if not names:
-        raise SuiteError(f"--set {text}: expected path=value, such as suite.seed=1 or experiment[0].pairs=32")
-    parts: list[int | str] = [int(p) if re.fullmatch("[0-9]{1,6}", p) else p for p in names]
-    node: Any = raw
-    for i, part in enumerate(parts):
-        last = i == len(parts) - 1
-        where = toml_path(parts[: i + 1])
-        if isinstance(node, list):
-            if not isinstance(part, int) or part >= len(node):
-                raise SuiteError(f"--set {text}: {where}: expected an index below {len(node)}, found {part!r}")
-        elif not isinstance(node, dict):
-            raise SuiteError(f"--set {text}: {toml_path(parts[:i])} is {node!r}, which has no parts")
-        elif isinstance(part, int):
-            raise SuiteError(f"--set {text}: {where}: expected a key, found an index")
-        elif not last and part not in node:
-            raise SuiteError(f"--set {text}: {where}: nothing there; {did_you_mean(part, node)}")
-        if last:
-            node[part] = value
-        else:
-            node = node[part]
-
-
-def _toml_value(text: str) -> Any:
-    """A TOML value, or a bare string."""
-    try:
-        return (tomllib.loads(f"v = {text}") if "\n" not in text else {}).get("v", text)
-    except tomllib.TOMLDecodeError:
-        return text
-
-
-def parameters_of(texts: Sequence[str]) -> dict[str, Any]:
-    """``name=value`` texts of a command line as parameters of a component; values as in ``--set`` of a suite."""
-    params = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not name.strip():
-            raise SuiteError(f"--set {text}: expected name=value, such as path=~/faces")
-        params[name.strip()] = _toml_value(value)
-    return params
-
-
 def resolve(
     file: SuiteFile, raw: Mapping[str, Any], path: Path, sha256: str, registry: Registry, pairs: int | None = None
 ) -> Suite:
@@ -332,6 +276,14 @@ def resolve(
         )
     except BenchError as error:
         raise type(error)(f"{path}: {error}") from None
+    return assemble(file, raw, path, sha256, experiments)
+
+
+def assemble(
+    file: SuiteFile, raw: Mapping[str, Any], path: Path, sha256: str, experiments: tuple[Experiment, ...]
+) -> Suite:
+    """The suite of a file and of its experiments, whose components are resolved."""
+    head = file.suite
     return Suite(
         path=path,
         name=head.name,
@@ -357,12 +309,17 @@ def load(path: Path, registry: Registry, overrides: Sequence[str] = (), pairs: i
 
 def restore(record: Mapping[str, Any], registry: Registry) -> Suite:
     """The suite that a run was of, from what ``run.json`` says of it; its files need not be there any more."""
-    file = SuiteFile.model_validate(record["raw"])
     asked = {e["name"]: e for e in record["experiments"]}
-    tables = [e.model_copy(update={"pairs": asked[e.name]["pairs"], "claims": None}) for e in file.experiment]
-    file = file.model_copy(update={"experiment": tables})
-    suite = resolve(file, record["raw"], Path(record["path"]), record["sha256"], registry)
+    suite = resolve(reread(record), record["raw"], Path(record["path"]), record["sha256"], registry)
     return replace(suite, experiments=tuple(replace(e, claims=asked[e.name]["claims"]) for e in suite.experiments))
+
+
+def reread(record: Mapping[str, Any]) -> SuiteFile:
+    """The file of the suite that a run was of, from what ``run.json`` says of it, without the paper's figures."""
+    file = SuiteFile.model_validate(record["raw"])
+    pairs = {e["name"]: e["pairs"] for e in record["experiments"]}  # those of --pairs are not in the file
+    tables = [e.model_copy(update={"pairs": pairs[e.name], "claims": None}) for e in file.experiment]
+    return file.model_copy(update={"experiment": tables})
 
 
 def _require_files(file: SuiteFile, path: Path, registry: Registry) -> None:

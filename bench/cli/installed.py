@@ -87,8 +87,8 @@ def data_verify(names: tuple[str, ...], against: tuple[str, ...], overrides: tup
     Examples: bench data verify --data-dir ~/faces; bench data verify face-set --set path=~/faces/mine
     """
     from bench import console, inventory
+    from bench.overrides import parameters_of
     from bench.plugins import discover
-    from bench.suite import parameters_of
 
     found = inventory.verify(discover(), names, against, parameters_of(overrides))
     if not console.show_verification(found, as_json=as_json):

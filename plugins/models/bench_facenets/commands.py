@@ -88,7 +88,7 @@ def _model(
     from bench import SuiteError
     from bench.components import instantiate
     from bench.errors import did_you_mean
-    from bench.suite import parameters_of
+    from bench.overrides import parameters_of
     from bench_facenets import MODELS
 
     if name is None and factory:
