@@ -8,11 +8,12 @@ import hashlib
 import itertools
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from typing import NamedTuple
 
-from bench.errors import PluginError
+from bench.errors import PluginError, SuiteError
 from bench.graph import Graph
 from bench.hookspecs import Attack, Defense
 from bench.instances import Client, Instances, Point, Splits
@@ -30,7 +31,8 @@ SUPPLIED: frozenset[str] = frozenset({"shallow", "full_gradients", "subjects", "
 @dataclass
 class Plan:
     """What a suite amounts to: its cells, the stages in an order in which inputs come first, and a digest of both.
-    ``timeout_s`` is the limit of the command line."""
+    ``timeout_s`` is the limit of the command line; ``whole`` how many cells the suite has, where only some of them are
+    planned."""
 
     suite: Suite
     device: str
@@ -38,6 +40,7 @@ class Plan:
     cells: list[Cell] = field(default_factory=list)
     stages: dict[str, Stage] = field(default_factory=dict)
     requested: int = 0
+    whole: int | None = None
 
     @property
     def digest(self) -> str:
@@ -79,6 +82,37 @@ def make_plan(
             plan.cells += map(planner.cell, planner.points())
             plan.requested += planner.requested
     return plan
+
+
+def select(plan: Plan, ids: Collection[str]) -> Plan:
+    """The cells of these ids and the stages that they need. What a cell is, its id included, does not depend on what is
+    planned besides it, so its rows are those of the whole plan."""
+    cells = [cell for cell in plan.cells if cell.id in ids]
+    needed = {key for cell in cells for key in plan.path_of(cell)}
+    stages = {key: stage for key, stage in plan.stages.items() if key in needed}
+    return replace(plan, cells=cells, stages=stages, whole=plan.whole or len(plan.cells))
+
+
+def find_ids(plan: Plan, asked: Sequence[str]) -> list[str]:
+    """The ids that are meant by ids or their beginnings; `SuiteError` for what begins none, or several."""
+    ids = [cell.id for cell in plan.cells]
+    return [_find_id(term, ids, plan.suite) for term in asked]
+
+
+def _find_id(term: str, ids: Sequence[str], suite: Suite) -> str:
+    found = [name for name in ids if term and name.startswith(term)]
+    if len(found) == 1:
+        return found[0]
+    listed = f"bench plan {suite.path} --json, with the options of this command, lists them"
+    if found:
+        some = ", ".join(found[:8]) + (f" and {len(found) - 8} more" if len(found) > 8 else "")
+        raise SuiteError(f"--cell {term}: expected one cell, {len(found)} have an id that begins so ({some}); {listed}")
+    near = get_close_matches(term, dict.fromkeys(name[: len(term)] for name in ids), n=1) if term else []
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise SuiteError(
+        f"--cell {term}: expected the id of a cell or its beginning, found no such one among the {len(ids):,} cells of "
+        f"{suite.name}; {hint}{listed}. Other options, plugins, data or weights make other ids"
+    )
 
 
 @contextlib.contextmanager
