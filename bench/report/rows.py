@@ -119,13 +119,15 @@ class Scores:
 
 @dataclass(frozen=True, kw_only=True)
 class Threshold:
-    """The calibrated threshold of a cell, at which false match rate, and the number of impostor scores that set it."""
+    """The calibrated threshold of a cell, at which false match rate, and the number of impostor scores that set it;
+    ``gallery`` is the number of originals among which ranks were found."""
 
     kappa: float
     fmr: float
     impostors: int
 
 
+    gallery: int
 class CellScores(Mapping[str, Scores]):
     """Verification scores by cell id, read when they are asked for."""
 
@@ -153,7 +155,12 @@ class CellScores(Mapping[str, Scores]):
         if entry is None:
             return None
         first = entry.first
-        return Threshold(kappa=first["kappa_calibrated"], fmr=first["fmr"], impostors=first["calibration_impostors"])
+        return Threshold(
+            kappa=first["kappa_calibrated"],
+            fmr=first["fmr"],
+            impostors=first["calibration_impostors"],
+            gallery=first["gallery"],
+        )
 
 
 class _Frames:
@@ -200,7 +207,7 @@ class Rows:
     @cached_property
     def scores(self) -> CellScores:
         """Verification scores by cell id."""
-        first = ("kappa_calibrated", "fmr", "calibration_impostors")
+        first = ("kappa_calibrated", "fmr", "calibration_impostors", "gallery")
         return CellScores(self.results.index("verification", ["cell"], first=first))
 
     @cached_property

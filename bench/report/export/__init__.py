@@ -47,6 +47,7 @@ FIELDS = (
     "reason",
     "note",
     "cells",
+    "flags",
 )
 
 
@@ -97,6 +98,7 @@ def _record(table: Table, group: Group, row: Row, column: Column, figure: Figure
         "reason": figure.reason,
         "note": figure.note,
         "cells": " ".join(figure.cells) or None,
+        "flags": "; ".join(row.flags) or None,
     }
 
 
@@ -189,8 +191,9 @@ def _plain_name(label: str, stands_in_for: str | None) -> str:
 
 
 def _label(row: Row) -> str:
-    """The label of a row; where that is no more than the authorised models, with the defense."""
-    return f"{row.defense}: {row.label}" if row.label == row.authorised else row.label
+    """The label of a row with its flags; where it is no more than the authorised models, with the defense."""
+    label = f"{row.defense}: {row.label}" if row.label == row.authorised else row.label
+    return f"{label} [{'; '.join(row.flags)}]" if row.flags else label
 
 
 def _stands_in_for(row: Row) -> str | None:
@@ -260,7 +263,7 @@ def _best(table: Table) -> set[int]:
     """The figures (by identity) that are the best of their column, data set and role, as shown; among protections
     only, and only where there are several to choose from."""
     found: set[int] = set()
-    for group in table.groups:
+    for group in table.groups if table.ranked else ():
         for i, column in enumerate(table.columns):
             figures = [row.figures[i] for row in group.rows if row.kind not in ("clean", "floor")]
             for role in dict.fromkeys(f.role for f in figures):

@@ -12,15 +12,14 @@ from bench import verdicts
 from bench.cache import write_atomically
 from bench.hookspecs import Section
 from bench.report.figures import plural
-from bench.report.page import facts, web
+from bench.report.page import facts, ladder, web
 from bench.report.page.evidence import Evidence
 from bench.report.page.facts import Grid
 from bench.report.page.gaps import gaps, smaller_batches, unfinished
 from bench.report.page.leakage import verdicts_in_words
 from bench.report.page.parts import Part, parts
-from bench.report.page.tidy import reasons, without_column, without_empty
+from bench.report.page.tidy import reasons
 from bench.report.rows import Rows
-from bench.report.tables import WHOLE
 from bench.report.tables.summary import BARS
 from bench.store import Results
 
@@ -36,7 +35,6 @@ def render(results: Results, sections: Sequence[Section] = (), *, include_real_f
     rows = Rows(results)
     evidence = Evidence(rows)
     found = parts(rows, include_real_faces)
-    whole = [without_column(without_empty(t), "upload") for build in WHOLE.values() for t in build(rows)]
     judged = verdicts.judge(rows, verdicts.claims_of(results))
     grid, about = facts.thresholds(rows)
     context: dict[str, Any] = {
@@ -47,7 +45,7 @@ def render(results: Results, sections: Sequence[Section] = (), *, include_real_f
         "shown": facts.licenses(rows) if include_real_faces else [],
         "real": list(dict.fromkeys(c.dataset for c in rows.cells if not c.synthetic)),
         "parts": found,
-        "whole": whole,
+        "ladder": ladder.drawn(rows),
         "worst": verdicts_in_words(rows),
         "claims": _claims(judged),
         "tally": verdicts.tally(judged),

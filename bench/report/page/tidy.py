@@ -26,11 +26,6 @@ def without_empty(table: Table) -> Table:
     return replace(_columns(table, kept), notes=[*table.notes, *dict.fromkeys(notes)])
 
 
-def without_column(table: Table, label: str) -> Table:
-    """The table without the columns of a label: where it would be too wide, and another table has them."""
-    return _columns(table, [i for i, column in enumerate(table.columns) if column.label != label])
-
-
 def with_common_notes(table: Table) -> Table:
     """The table with what is noted at every figure of a column said once, below."""
     common: dict[int, str] = {}

@@ -11,8 +11,9 @@ from bench.report.figures import Figure, Quantity, Table
 from bench.report.rows import Matrix, Rows
 from bench.report.tables.ablation import TITLES, ablation_tables
 from bench.report.tables.attributes import attribute_tables
+from bench.report.tables.ladder import ladder_tables
 from bench.report.tables.recognition import LAYOUTS, recognition_tables
-from bench.report.tables.reconstruction import attack_tables, boxes_tables, worst_case_tables
+from bench.report.tables.reconstruction import attack_tables, boxes_tables
 from bench.report.tables.summary import (
     AUTHORISED,
     CLEAN_ACCURACY,
@@ -67,7 +68,7 @@ TABLES: Mapping[str, TableKind] = {
     ),
 }
 # Tables of the whole run, over all of its experiments.
-WHOLE: Mapping[str, Callable[[Rows], Sequence[Table]]] = {"worst-case": worst_case_tables}
+WHOLE: Mapping[str, Callable[[Rows], Sequence[Table]]] = {"ladder": ladder_tables}
 NAMES = (*TABLES, *WHOLE)
 
 

@@ -40,9 +40,9 @@ def attribute_tables(rows: Rows, experiment: str, *, number: str | None) -> list
     ]
 
 
-def estimated(rows: Rows, experiment: str) -> list[str]:
-    """The attributes of an experiment: the paper's in its order, then any others; the paper's where no row is there."""
-    known = rows.attributes(experiment)
+def estimated(rows: Rows, *experiments: str) -> list[str]:
+    """The attributes of experiments: the paper's in its order, then any others; the paper's where no row is there."""
+    known = list(dict.fromkeys(name for experiment in experiments for name in rows.attributes(experiment)))
     if not known:
         return list(PAPER)
     wanted = [name if name in known or ALIASES.get(name) not in known else ALIASES[name] for name in PAPER]

@@ -7,15 +7,15 @@ picture is more similar to a face than many reconstructions, so the floors stand
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from bench.report.figures import Column, Figure, Group, Quantity, Role, Row, Table, plural
+from bench.report.figures import Column, Figure, Quantity, Role, Row, Table, plural
 from bench.report.measures import MEASURES, figure, select
 from bench.report.published import paper_figure
 from bench.report.rows import CellRow, Rows
 from bench.report.tables.layout import attacks, authorised_in, grouped, label_of, points, row_of, side_of
-from bench.report.tables.summary import POOLED, floor_rows
+from bench.report.tables.summary import floor_rows
 
 WHITE, BLACK = "inversion", "recface"  # the plugins of section 6.3's two settings
 BOXES = {"White-Box": WHITE, "Black-Box": BLACK}
@@ -218,37 +218,3 @@ def strongest(rows: Rows) -> list[Strongest]:
             )
         )
     return made
-
-
-def worst_case_tables(rows: Rows) -> list[Table]:
-    """The strongest attack on each defense in one table."""
-    found = strongest(rows)
-    if not found:
-        return []
-    experiments = list(dict.fromkeys(e for s in found for e, *_ in s.ranked))
-    made = []
-    for s in found:
-        where = f" ({s.experiment})" if len(experiments) > 1 else ""
-        point = (s.defense, s.authorised)
-        label = f"{label_of([c for o in found for c in o.cells], point)}: {s.attack}{where}"
-        made.append(row_of(s.cells[0], label, [e.of(rows, s.cells, authorised_in(s.cells)) for e in _ALL]))
-    cells = [c for s in found for c in s.cells]
-    counted: Mapping[str, int] = {s.defense: len(s.ranked) for s in found}
-    return [
-        Table(
-            name="worst-case",
-            title="The strongest reconstruction attack on each defense",
-            caption=f"The attack after which {JUDGES} re-identify the most people at rank 1, data sets pooled. "
-            + _JUDGED,
-            columns=[Column(label=e.label, quantity=e.quantity) for e in _ALL],
-            groups=[Group(label=POOLED, rows=made, synthetic=any(c.synthetic for c in cells))],
-            experiment=" + ".join(experiments),
-            source=_SOURCE,
-            row_heading="Defense: attack",
-            notes=[
-                "Chosen from "
-                + "; ".join(f"{plural(n, 'attack')} on {defense}" for defense, n in counted.items())
-                + ". A figure that is the highest of several is biased upwards by chance."
-            ],
-        )
-    ]

@@ -1,0 +1,333 @@
+"""The leakage ladder: what its flags mean at their boundaries, what counts, and what is said of what was not tried."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import pytest
+from fake_run import (
+    ABUSE,
+    CHAIN,
+    ESTIMATE,
+    HOSTILE,
+    INVERSIONS,
+    LEAKY,
+    RECFACE,
+    FakeAttack,
+    FakeRun,
+    rewritten,
+    write_fake_run,
+)
+
+from bench.report.export import FORMATS, export
+from bench.report.figures import Figure, Quantity, absent
+from bench.report.page.ladder import drawn
+from bench.report.rows import Rows
+from bench.report.tables import build
+from bench.report.tables.ladder import (
+    BOTH,
+    SAFE,
+    Entry,
+    Reading,
+    counted,
+    deceptive,
+    ladder,
+    untried,
+)
+from bench.report.tables.ladder import (
+    LEAKY as IDENTITY,
+)
+from bench.store import Results
+
+PLAIN: dict[str, Any] = {
+    "models": {"net-a": "MobileFace", "net-b": "ArcFace"},
+    "datasets": {"synth-lfw": "LFW"},
+    "authorised": (("net-a",),),
+    "pairs": 8,
+}
+GOLDEN = Path(__file__).parent.parent / "golden"
+
+
+def reading(
+    figure: Figure, floor: float | None, better: Literal["lower", "higher"] = "lower", label: str = "SSIM"
+) -> Reading:
+    held = absent("missing", "no floors were measured") if floor is None else Figure(value=floor, n=8)
+    quantity = Quantity(name=label, better=better)
+    return Reading(rung="pixels", label=label, quantity=quantity, figure=figure, floor=held, against="the mean face")
+
+
+def entry(ssim: Reading, match: Reading, *others: Reading, **about: Any) -> Entry:
+    known: dict[str, Any] = {
+        "experiment": "e",
+        "defense": "PMT",
+        "authorised": "net-a",
+        "attack": "recface",
+        "rebuilt": True,
+        "kind": "authorised",
+        "leaky": False,
+        "synthetic": True,
+    }
+    return Entry(readings=[ssim, match, *others], **known | about)
+
+
+def matched(figure: Figure, fmr: float = 0.01) -> Reading:
+    return reading(figure, fmr, label="matched at the calibrated FMR")
+
+
+def span(value: float, low: float, high: float) -> Figure:
+    return Figure(value=value, n=8, low=low, high=high, interval="bootstrap")
+
+
+# ---- flags -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("high", "floor", "safe"), [(0.4, 0.4, True), (0.4000001, 0.4, False), (0.39, 0.4, True), (0.4, None, False)]
+)
+def test_pixel_safe_ends_at_the_floor(high: float, floor: float | None, safe: bool) -> None:
+    assert reading(span(0.3, 0.2, high), floor).safe is safe
+
+
+def test_nothing_is_safe_without_an_interval() -> None:
+    assert not reading(Figure(value=0.1, n=1), 0.4).safe
+    assert not reading(absent("failed", "no memory"), 0.4).safe
+
+
+@pytest.mark.parametrize(("low", "leaks"), [(0.01, False), (0.0100001, True), (0.0, False)])
+def test_identity_leaks_above_the_false_match_rate(low: float, leaks: bool) -> None:
+    assert matched(span(0.05, low, 0.1)).leaks is leaks
+
+
+def test_what_differs_less_than_a_constant_answer_leaks() -> None:
+    assert reading(span(4.0, 3.0, 9.99), 10.0, "higher").leaks is True
+    assert reading(span(4.0, 3.0, 10.0), 10.0, "higher").leaks is False
+    assert reading(span(12.0, 11.0, 13.0), 10.0, "higher").safe
+
+
+def test_without_an_interval_the_figure_itself_leaks() -> None:
+    assert reading(Figure(value=1.0, n=8), 0.4).leaks is True
+    assert reading(Figure(value=0.4, n=8), 0.4).leaks is False
+
+
+@pytest.mark.parametrize(
+    ("figure", "floor", "leaks"),
+    [
+        (absent("missing", "no VGG"), 0.4, None),
+        (span(0.5, 0.4, 0.6), None, None),
+        (absent("infinite", "equal"), 1, True),
+    ],
+)
+def test_what_is_not_there_is_no_leak(figure: Figure, floor: float | None, leaks: bool | None) -> None:
+    assert reading(figure, floor).leaks is leaks
+
+
+@pytest.mark.parametrize(
+    ("ssim", "match", "flags"),
+    [
+        (span(0.3, 0.2, 0.4), span(0.5, 0.4, 0.6), [BOTH]),
+        (span(0.3, 0.2, 0.4), span(0.02, 0.0, 0.1), [SAFE]),
+        (span(0.3, 0.2, 0.5), span(0.5, 0.4, 0.6), [IDENTITY]),
+        (span(0.3, 0.2, 0.5), span(0.02, 0.0, 0.1), []),
+        (span(0.3, 0.2, 0.4), absent("not asked", "no judge"), [SAFE]),
+    ],
+)
+def test_flags(ssim: Figure, match: Figure, flags: Sequence[str]) -> None:
+    assert entry(reading(ssim, 0.4), matched(match)).flags == flags
+
+
+def test_attributes_that_leak_are_named() -> None:
+    told = Reading(
+        rung="attributes",
+        label="gender",
+        quantity=Quantity(name="gender similarity", better="lower"),
+        figure=span(0.9, 0.8, 0.95),
+        floor=Figure(value=0.7, n=8),
+        against="constant answer",
+    )
+    assert entry(reading(span(0.5, 0.45, 0.6), 0.4), matched(span(0, 0, 0.1)), told).flags == [
+        "attribute-leaky: gender"
+    ]
+
+
+def test_only_honest_attacks_on_protections_count() -> None:
+    low, found = reading(span(0.3, 0.2, 0.4), 0.4), matched(span(0.5, 0.4, 0.6))
+    more = matched(span(0.9, 0.8, 0.95))
+    entries = [
+        entry(low, found, attack="first"),
+        entry(low, more, attack="worst"),
+        entry(low, more, attack="leaky", leaky=True),
+        entry(low, more, kind="clean", defense="Clean"),
+    ]
+    assert [e.attack for e in deceptive(entries)] == ["worst", "first"]
+    assert len(counted(entries)) == 2
+
+
+# ---- of a run --------------------------------------------------------------------------------------------------------
+
+
+def attacked(tmp_path: Path, *attacks: FakeAttack, **changes: Any) -> Results:
+    specs = [
+        FakeRun(name="abuse", attacks=(ABUSE,), **PLAIN),
+        FakeRun(name="rebuilt", table="VI", attacks=attacks or (*INVERSIONS[:2], RECFACE, LEAKY), **PLAIN | changes),
+        FakeRun(name="described", table="VIII", attacks=(ESTIMATE,), **PLAIN),
+        FakeRun(name="chained", table=None, attacks=(CHAIN,), **PLAIN),
+    ]
+    return write_fake_run(tmp_path / "run", specs)
+
+
+def test_attacks_are_sorted_by_what_they_match_and_leaky_ones_come_last(tmp_path: Path) -> None:
+    results = attacked(tmp_path)
+
+    def change(scores: pd.DataFrame) -> None:
+        judged = scores["evaluated"] == "net-b"
+        scores.loc[judged, "cos_self"] = np.where(scores["pair"][judged] < 2, 0.9, 0.1)
+        for attack, least in (("recface", 5), ("inversion grey", 7), ("recface, leaky", 8)):
+            chosen = judged & (scores["attack"] == attack)
+            scores.loc[chosen, "cos_self"] = np.where(scores["pair"][chosen] < least, 0.9, 0.1)
+
+    entries = [e for e in ladder(Rows(rewritten(results, verification=change))) if e.defense == "PMT"]
+    assert [e.attack for e in entries] == [
+        "inversion grey",
+        "recface",
+        "as uploaded (abuse)",
+        "inversion random",
+        "recface, leaky",
+    ]
+    assert [e.match.figure.value for e in entries] == [7 / 8, 5 / 8, 2 / 8, 2 / 8, 1.0]
+    assert {e.match.figure.n for e in entries} == {8}  # the authorised model is no judge
+    assert all(e.match.floor.value == 0.01 and e.match.against == "FMR" for e in entries)
+    assert {e.reading("first of all originals").floor.value for e in entries} == {1 / 8}
+    assert entries[0].ssim.floor.value == pytest.approx(0.38, abs=0.02)  # the highest of the floors
+    assert entries[0].ssim.against == "a flat grey image"
+
+
+def test_attributes_stand_with_the_pictures_that_they_are_of(tmp_path: Path) -> None:
+    rows = Rows(attacked(tmp_path))
+    found = {(e.defense, e.attack): e for e in ladder(rows)}
+    cells = {c.cell: c for c in rows.cells}
+
+    def asked(defense: str, attack: str) -> tuple[set[str], str]:
+        own = found[defense, attack].reading("gender").figure
+        return {cells[c].experiment for c in own.cells}, own.status
+
+    assert asked("PMT", "as uploaded (abuse)") == ({"described"}, "ok")
+    assert asked("PMT", "recface") == ({"chained"}, "ok")
+    assert asked("PMT", "inversion grey") == (set(), "not asked")
+    assert "no attribute attack" in str(found["PMT", "inversion grey"].reading("gender").figure.reason)
+
+
+def test_attributes_alone_are_an_entry_of_their_own(tmp_path: Path) -> None:
+    spec = FakeRun(name="described", table="VIII", attacks=(ESTIMATE,), **PLAIN)
+    rows = Rows(write_fake_run(tmp_path / "run", spec))
+    entries = ladder(rows)
+    assert {(e.attack, e.match.figure.status) for e in entries} == {("as uploaded", "not asked")}
+    assert untried(entries)["no model that took no part"] == ["PMT", "Noise 0.3"]
+    assert deceptive(entries) == []
+    shown = drawn(rows)
+    assert shown is not None
+    assert (shown.judged, shown.total) == (0, 2)
+
+
+def test_what_was_not_tried_is_said(results: Results) -> None:
+    entries = ladder(Rows(results))
+    assert untried(entries) == {
+        "no reconstruction attack": ["PMT", "Noise 0.3"],
+        "no attribute attack": ["PMT", "Noise 0.3"],
+    }
+    (table,) = build(Rows(results), "ladder")
+    assert "2 defenses with no reconstruction attack: PMT, Noise 0.3." in table.notes
+
+
+def test_no_floors_no_lpips(tmp_path: Path) -> None:
+    results = attacked(tmp_path)
+    for file in (results.folder / "samples" / "floors").rglob("*.parquet"):
+        file.unlink()
+    entries = ladder(Rows(Results(results.folder)))
+    assert not any(e.ssim.safe or e.both for e in entries)
+    assert {e.ssim.floor.status for e in entries} == {"missing"}
+    assert {e.reading("LPIPS").figure.status for e in entries} == {"missing"}
+    shown = drawn(Rows(Results(results.folder)))
+    assert shown is not None
+    assert [c.label for c in shown.columns][:2] == ["SSIM", "PSNR"]
+    assert shown.absent[0].startswith("LPIPS: LPIPS needs the VGG-16 weights")
+
+
+def test_lpips_leaks_where_it_is_low(tmp_path: Path) -> None:
+    results = attacked(tmp_path, lpips=True)
+
+    def change(images: pd.DataFrame) -> None:
+        images.loc[images["attack"] == "recface", "lpips"] = np.linspace(
+            0.1, 0.2, int((images["attack"] == "recface").sum())
+        )
+
+    found = {e.attack: e for e in ladder(Rows(rewritten(results, images=change))) if e.defense == "PMT"}
+    lpips = found["recface"].reading("LPIPS")
+    assert lpips.leaks is True
+    assert lpips.floor.value == min(
+        f.value for f in (e.reading("LPIPS").floor for e in found.values()) if f.value is not None
+    )
+
+
+def test_a_run_in_which_every_attack_failed(tmp_path: Path) -> None:
+    results = attacked(tmp_path, failed=lambda c: "no memory")
+    entries = [e for e in ladder(Rows(results)) if e.experiment == "rebuilt"]
+    assert {e.match.figure.status for e in entries} == {"failed"}
+    assert {e.match.figure.reason for e in entries} == {"no memory"}
+    assert not {SAFE, IDENTITY, BOTH} & {flag for e in entries for flag in e.flags}
+    shown = drawn(Rows(results))
+    assert shown is not None
+    assert shown.judged < shown.total
+
+
+# ---- exports ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+def test_every_format(tmp_path: Path, fmt: str) -> None:
+    assert BOTH in export(attacked(tmp_path), "ladder", fmt)
+
+
+def test_the_export_has_floors_and_flags(tmp_path: Path) -> None:
+    results = attacked(tmp_path)
+    found = list(csv.DictReader(io.StringIO(export(results, "ladder", "csv"))))
+    own = {r["column"]: r for r in found if r["row"] == "PMT: recface (rebuilt)"}
+    assert list(own)[:4] == ["SSIM", "floor of SSIM", "PSNR", "floor of PSNR"]
+    assert own["floor of SSIM"]["note"] == "a flat grey image"
+    assert (own["FMR"]["value"], own["FMR"]["n"]) == ("1.0", "12345")
+    assert (own["chance"]["value"], own["chance"]["n"]) == ("12.5", "8")
+    assert "PMT: recface, leaky (leakage) (rebuilt)" in {r["row"] for r in found}
+    assert json.loads(export(results, "ladder", "json"))[0]["figures"][0]["flags"]
+    assert "\\textbf" not in export(results, "ladder", "latex")  # an attack is no better protection than another
+
+
+@pytest.mark.parametrize("schema", [2, 3])
+def test_old_results(schema: int) -> None:
+    results = Results(GOLDEN / f"schema-{schema}")
+    entries = ladder(Rows(results))
+    assert {e.defense for e in entries} >= {"identity", "toy-step", "toy-mean"}
+    assert any(e.match.figure.value is not None for e in entries)
+    assert "table" in export(results, "ladder", "csv")
+
+
+def test_hostile_names_are_text(tmp_path: Path) -> None:
+    spec = FakeRun(
+        name="rebuilt",
+        table="VI",
+        defenses=[(HOSTILE, "pmt", True)],
+        attacks=(FakeAttack(label=f"<img src=x onerror=alert(1)> {HOSTILE}", plugin="recface", outputs="images"),),
+        **PLAIN,
+    )
+    from bench.report import render
+
+    page = render(write_fake_run(tmp_path / "run", spec))
+    section = page[page.index('<section id="ladder"') : page.index("</section>", page.index('<section id="ladder"'))]
+    assert "onerror=alert(1)&gt;" in section
+    assert "<img" not in section
+    assert "<script" not in section
