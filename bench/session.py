@@ -7,8 +7,8 @@ import os
 import platform
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,12 @@ class Folders:
     def reports(self) -> Path:
         """``reports/<suite>/index.html``"""
         return self.out / "reports"
+
+    def page(self, run: Mapping[str, Any], folder: Path) -> Path:
+        """The report of a run (its record and folder): that of its suite, ``reports/<suite>/index.html``; of some cells
+        of it alone, or of a rescoring, one in a folder of its own there, which does not take the other's place."""
+        suite = self.reports / str(run["suite"]["name"])
+        return (suite / folder.name if {"only", "rescored"} & run.keys() else suite) / "index.html"
 
     @property
     def cache(self) -> Cache:
@@ -238,16 +244,22 @@ def _call(implementation: HookImpl, **arguments: object) -> Any:
 
 
 def report_sections(results: store.Results) -> list[Section]:
-    """What plugins add to the report; one that fails becomes a section that says so."""
+    """What plugins add to the report, of each run by itself; one that fails becomes a section that says so."""
     sections: list[Section] = []
+    for name, run in zip(results.names, results.runs, strict=True):
+        for section in _sections_of(run):
+            sections.append(replace(section, title=f"{section.title} ({name})") if name else section)
+    return sections
+
+
+def _sections_of(run: store.Results) -> Iterator[Section]:
     for implementation in discover().manager.hook.bench_report_sections.get_hookimpls():
         try:
-            sections += _call(implementation, results=results)
+            yield from list(_call(implementation, results=run))
         except Exception as error:
             problem = f"the plugin failed with {type(error).__name__}: {error}"
             title = f"From {implementation.plugin_name}"
-            sections.append(Section(title=title, columns=("problem",), rows=((problem,),)))
-    return sections
+            yield Section(title=title, columns=("problem",), rows=((problem,),))
 
 
 def _announce(outcomes: Sequence[Outcome], registry: Registry) -> None:

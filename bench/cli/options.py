@@ -33,6 +33,7 @@ def _seconds(ctx: click.Context, param: click.Parameter, text: str | None) -> fl
 suite = click.argument("suite", type=completion.SuiteType())
 optional_suite = click.argument("suite", type=completion.SuiteType(), required=False)
 run = click.argument("run", shell_complete=completion.runs)
+runs = click.argument("runs", nargs=-1, required=True, metavar="RUN...", shell_complete=completion.runs)
 pairs = click.option("--pairs", type=int, metavar="N", help="Verification pairs per data set, instead of the suite's.")
 set_ = click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Change a value of the suite.")
 out = click.option(

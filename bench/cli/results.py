@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +12,7 @@ import click
 from bench.cli import completion, options
 
 if TYPE_CHECKING:
+    from bench.session import Folders
     from bench.store import Results
 
 TABLE_FORMATS = ("csv", "json", "md", "latex")
@@ -18,6 +21,7 @@ EXPORT_FORMATS = {
     "rows": ("parquet", "csv"),
     "figure": ("svg", "pdf", "png"),
 }
+_LONGEST_NAME = 240  # of a folder
 CLAIM_FORMATS = ("table", "md", "json")
 
 
@@ -28,23 +32,56 @@ def _say_what_is_missing(results: Results) -> None:
         click.echo(f"note: {waiting.sum()} of {len(waiting)} cells are not computed yet; see: bench status", err=True)
 
 
-@click.command()
-@options.run
-@options.include_faces
-@options.out
-def report(run: str, include_faces: bool, out: Path) -> None:
-    """Render the report of RUN (a run folder, or a suite's name for its latest run).
+@contextlib.contextmanager
+def _opened(runs: Sequence[str], results: Path) -> Iterator[Results]:
+    """What there is of a run, or of several as one."""
+    from bench.joining import join, require_different
+    from bench.partial import results_of
+    from bench.store import find_run
 
-    Of a run that has not ended it shows what there is, and what is still missing.
+    folders = [find_run(run, results) for run in runs]
+    require_different(folders)
+    with contextlib.ExitStack() as stack:
+        found = [stack.enter_context(results_of(folder)) for folder in folders]
+        if len(found) == 1:
+            yield found[0]
+            return
+        joined = join(found)
+        for note in joined.notes:
+            options.note(note)
+        yield joined
+
+
+@click.command()
+@options.runs
+@options.include_faces
+@click.option(
+    "-o",
+    "file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Where to write the page (default: in reports/, by the names of the suites).",
+)
+@options.out
+def report(runs: tuple[str, ...], include_faces: bool, file: Path | None, out: Path) -> None:
+    """Render the report of RUN (a run folder, or a suite's name for its latest run), or of several on one page.
+
+    Of a run that has not ended it shows what there is, and what is still missing. Of several runs it lays side by side
+    what asks the same, keeps apart what does not, and says why (docs/comparing.md).
+
+    \b
+    Examples:
+      bench report paper
+      bench report paper --include-faces -o with-faces.html
+      bench report paper mine        # a defense of one's own beside the paper's
     """
     from bench import session
-    from bench.partial import results_of
     from bench.report import write_report
-    from bench.store import find_run, require_writable
+    from bench.store import require_writable
 
     folders = options.folders(out)
-    with results_of(find_run(run, folders.results)) as results:
-        page = folders.reports / results.run["suite"]["name"] / "index.html"
+    with _opened(runs, folders.results) as results:
+        page = file or _page(results, folders)
         require_writable(page.parent)
         sections = session.report_sections(results)
         written = write_report(results, page, sections, include_real_faces=include_faces)
@@ -52,8 +89,23 @@ def report(run: str, include_faces: bool, out: Path) -> None:
         click.echo(f"report: {written}")
 
 
+def _page(results: Results, folders: Folders) -> Path:
+    """Where the page of a run goes, or of several: in the folder of their suites' names, and of the runs' where two
+    are of one suite."""
+    if len(results.runs) == 1:
+        return folders.page(results.run, results.folder)
+    suites = [str(run.run["suite"]["name"]) for run in results.runs]
+    names = [
+        suite if suites.count(suite) == 1 else f"{suite}-{run.folder.name}"
+        for suite, run in zip(suites, results.runs, strict=True)
+    ]
+    if len(name := "+".join(names)) > _LONGEST_NAME:
+        raise click.UsageError(f"{len(names)} runs: their names are too long for a folder; say where with -o FILE")
+    return folders.reports / name / "index.html"
+
+
 @click.command()
-@options.run
+@options.runs
 @click.option(
     "--table", metavar="NAME", help="The paper's table, such as VII; an unknown name lists those that the run has."
 )
@@ -77,15 +129,24 @@ def report(run: str, include_faces: bool, out: Path) -> None:
 )
 @options.out
 def export(
-    run: str, table: str | None, rows: str | None, figure: str | None, fmt: str | None, file: Path | None, out: Path
+    runs: tuple[str, ...],
+    table: str | None,
+    rows: str | None,
+    figure: str | None,
+    fmt: str | None,
+    file: Path | None,
+    out: Path,
 ) -> None:
     """Export a table, the per-sample rows or a figure of RUN, for a paper or an analysis of one's own.
+
+    Of several runs it exports what `bench report` shows of them together, and tells on stderr what stands apart.
 
     \b
     Examples:
       bench export paper --table VII --format latex
       bench export paper --rows verification -o verification.parquet
       bench export paper --figure 8 -o figure8.pdf
+      bench export paper mine --table VII --format md
     """
     asked = {kind: name for kind, name in (("table", table), ("rows", rows), ("figure", figure)) if name is not None}
     if len(asked) != 1:
@@ -95,10 +156,7 @@ def export(
     if file is None and kind != "table":
         raise click.UsageError(f"--{kind} {name}: expected a file to write to, such as -o {name}.{chosen}")
 
-    from bench.partial import results_of
-    from bench.store import find_run
-
-    with results_of(find_run(run, options.folders(out).results)) as results:
+    with _opened(runs, options.folders(out).results) as results:
         _say_what_is_missing(results)
         _export(results, kind, name, chosen, file)
 

@@ -36,7 +36,8 @@ CLEAN = "identity"  # the defense plugin that sends the face as it is
 @dataclass(frozen=True, kw_only=True)
 class CellRow:
     """One row of ``cells.parquet``. ``plugin`` and ``params`` are those of the defense, with its effective parameters;
-    ``via`` is the label of the attack that ran first, empty without; ``evaluated`` is empty where no model is asked.
+    ``via`` is the label of the attack that ran first, empty without; ``evaluated`` is empty where no model is asked;
+    ``run`` names the run that it is from, where several are read as one.
     """
 
     cell: str
@@ -69,6 +70,7 @@ class CellRow:
     traceback: str = ""
     log: str = ""
     batch: int | None = None
+    run: str = ""
 
     @property
     def clean(self) -> bool:
@@ -306,14 +308,19 @@ class Rows:
         return pd.DataFrame() if level is None else found[found["sigma"] == level]
 
     @cached_property
-    def _calibrated(self) -> Mapping[tuple[str, str], float]:
-        found = {(c.dataset, c.evaluated): self.scores.threshold(c.cell) for c in self.cells if c.cell in self.scores}
-        return {key: threshold.kappa for key, threshold in found.items() if threshold is not None}
+    def _calibrated(self) -> Mapping[tuple[str, str, str], float]:
+        found: dict[tuple[str, str, str], float] = {}
+        for c in self.cells:
+            if (threshold := self.scores.threshold(c.cell)) is not None:
+                found[c.run, c.dataset, c.evaluated] = threshold.kappa
+                found.setdefault(("", c.dataset, c.evaluated), threshold.kappa)
+        return found
 
     def calibrated(self, cell: CellRow) -> float:
-        """The calibrated threshold of the evaluated model on the data set of a cell; the experiment's fixed one where
-        no pair was scored by that model."""
-        return self._calibrated.get((cell.dataset, cell.evaluated), cell.kappa)
+        """The calibrated threshold of the evaluated model on the data set of a cell, as its run set it (or another
+        that shares the cells); the experiment's fixed one where no pair was scored by that model."""
+        known = (self._calibrated.get((run, cell.dataset, cell.evaluated)) for run in (cell.run, ""))
+        return next((kappa for kappa in known if kappa is not None), cell.kappa)
 
     @cached_property
     def claims(self) -> Mapping[str, Claims]:
@@ -366,6 +373,7 @@ def _cell_row(row: Mapping[Any, Any]) -> CellRow:
         traceback=text("traceback") or "",
         log=text("log") or "",
         batch=None if text("batch") is None else int(row["batch"]),
+        run=text("run") or "",
     )
 
 

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from bench.store.folders import find_run, free_bytes, is_complete, require_writable, run_folder
 from bench.store.index import Entry, Index
+from bench.store.joined import Joined, Named
 from bench.store.reading import Results
 from bench.store.schema import CELLS, SAMPLES, SCHEMA_VERSION, STAGES, cell_row, label_of
 from bench.store.writing import DamagedScoreError, SampleWriter, start_run, write_run
@@ -37,6 +38,8 @@ __all__ = [
     "DamagedScoreError",
     "Entry",
     "Index",
+    "Joined",
+    "Named",
     "Results",
     "SampleWriter",
     "cell_row",

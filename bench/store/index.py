@@ -55,23 +55,30 @@ class Recent(Generic[T]):
 @dataclass
 class Entry:
     """The rows of a key. ``first`` holds the asked columns of its first row, ``levels`` the different values of the
-    column that divides its rows, in the order in which they appear."""
+    column that divides its rows, in the order in which they appear; ``run`` is the run that they are from."""
 
     first: Mapping[str, Any]
+    run: int = 0
     levels: dict[Any, None] = field(default_factory=dict)
     places: list[tuple[int, int, int, int]] = field(default_factory=list)  # file, row group, start, stop
 
 
 @dataclass(frozen=True)
 class Part:
-    """A Parquet file, with the columns that its path says."""
+    """A Parquet file, with the columns that its path says.
+
+    Where several runs are read as one, ``run`` is the number of its run, and ``named`` gives what a key of its rows
+    is called among them, or none for rows that are not shown.
+    """
 
     path: Path
     constant: Mapping[str, str] = field(default_factory=dict)
+    run: int = 0
+    named: Callable[[Mapping[str, Any]], Key | None] | None = None
 
 
 class Index:
-    """The keys of a table and where their rows are.
+    """The keys of a table and where their rows are. A key that several runs have is that of the first.
 
     ``keys`` are the columns of a key, ``level`` a column that divides its rows, ``first`` columns of which the first
     value is remembered. Only these columns are read to make the index, one row group at a time; row groups that were
@@ -131,7 +138,8 @@ class Index:
 
     def _enter(self, file: int, group: int, keys: Sequence[str], level: str | None, first: Sequence[str]) -> None:
         """Enter the rows of a row group."""
-        constant = self._parts[file].constant
+        part = self._parts[file]
+        constant = part.constant
         table = self._read(file, group, [c for c in self._columns if c not in constant])
         if not table.num_rows:
             return
@@ -141,10 +149,15 @@ class Index:
         values = {name: table[name].take(pa.array(starts)).to_pylist() for name in (*codes, *first)}
         inner = table[level] if level else None
         for i, (start, stop) in enumerate(zip(starts.tolist(), stops.tolist(), strict=True)):
-            key = tuple(constant[k] if k in constant else values[k][i] for k in keys)
+            own = tuple(constant[k] if k in constant else values[k][i] for k in keys)
+            key = part.named(dict(zip(keys, own, strict=True))) if part.named else own
+            if key is None:
+                continue
             entry = self._entries.get(key)
             if entry is None:
-                entry = self._entries[key] = Entry({name: values[name][i] for name in first})
+                entry = self._entries[key] = Entry({name: values[name][i] for name in first}, part.run)
+            if entry.run != part.run:
+                continue
             entry.places.append((file, group, start, stop))
             if inner is not None:
                 entry.levels.update(dict.fromkeys(inner.slice(start, stop - start).unique().to_pylist()))

@@ -48,6 +48,20 @@ class Results:
 
     folder: Path
 
+    @property
+    def runs(self) -> Sequence[Results]:
+        """The runs that are read: this one."""
+        return (self,)
+
+    @property
+    def names(self) -> Sequence[str]:
+        """What tells each of the runs apart; empty where there is one."""
+        return ("",)
+
+    def home(self, cell: str) -> tuple[Results, str]:
+        """The run that a cell is from, and its id there."""
+        return self, cell
+
     @cached_property
     def run(self) -> dict[str, Any]:
         """``run.json``."""
@@ -124,7 +138,7 @@ class Results:
 
     def index(self, name: str, keys: Sequence[str], **about: Any) -> Index:
         """Where the rows of each value of the columns ``keys`` are (see `bench.store.index.Index`)."""
-        return Index(self._parts(name), keys, **about)
+        return Index(self.parts(name), keys, **about)
 
     def columns(self, name: str) -> pa.Schema:
         """The columns of a table with their types; none where the table has no rows."""
@@ -133,7 +147,7 @@ class Results:
 
     # ---- files -------------------------------------------------------------------------------------------------------
 
-    def _parts(self, name: str) -> list[Part]:
+    def parts(self, name: str) -> list[Part]:
         """The files of a table, those of experiments in the order of the suite."""
         found = LAYOUTS[self.run["schema"]](self.folder / "samples", name)
         order = {e: i for i, e in enumerate(dict.fromkeys(self.cells["experiment"]))} if len(found) > 1 else {}
@@ -149,7 +163,7 @@ class Results:
         return self._datasets[name]
 
     def _open(self, name: str) -> ds.Dataset | None:
-        parts = self._parts(name)
+        parts = self.parts(name)
         if not parts:
             return None
         with readable(self.folder / "samples" / name):
@@ -168,7 +182,7 @@ class Results:
             if asked not in schema.names:
                 hint = did_you_mean(asked, schema.names)
                 raise StorageError(f"{self.folder}: samples/{name} has no column {asked!r}; {hint}")
-        wanted = {column: _collection(values) for column, values in (where or {}).items()}
+        wanted = {column: as_collection(values) for column, values in (where or {}).items()}
         if "cell" in wanted and "cell" in schema.names:
             wanted = self._narrowing(wanted["cell"], schema) | wanted
         terms = [self._any_of(name, schema.field(column), values) for column, values in wanted.items()]
@@ -194,7 +208,7 @@ class Results:
         return reduce(or_, [ds.field(column.name) == value for value in known])
 
 
-def _collection(values: Any) -> list[Any]:
+def as_collection(values: Any) -> list[Any]:
     return list(values) if isinstance(values, Iterable) and not isinstance(values, str | bytes) else [values]
 
 

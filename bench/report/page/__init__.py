@@ -12,7 +12,7 @@ from bench import verdicts
 from bench.cache import write_atomically
 from bench.hookspecs import Section
 from bench.report.figures import plural
-from bench.report.page import facts, ladder, web
+from bench.report.page import facts, ladder, together, web
 from bench.report.page.evidence import Evidence
 from bench.report.page.facts import Grid
 from bench.report.page.gaps import gaps, smaller_batches, unfinished
@@ -27,7 +27,7 @@ _RELATIONS = {"<=": "≤", ">=": "≥"}
 
 
 def render(results: Results, sections: Sequence[Section] = (), *, include_real_faces: bool = False) -> str:
-    """The page of a run as HTML.
+    """The page of a run, or of several that are read as one, as HTML.
 
     ``sections`` are those of plugins, text only. Pictures of real faces are left out unless they are asked for;
     synthetic ones are always shown.
@@ -35,7 +35,7 @@ def render(results: Results, sections: Sequence[Section] = (), *, include_real_f
     rows = Rows(results)
     evidence = Evidence(rows)
     found = parts(rows, include_real_faces)
-    judged = verdicts.judge(rows, verdicts.claims_of(results))
+    judged = together.judge(rows)
     grid, about = facts.thresholds(rows)
     context: dict[str, Any] = {
         "suite": results.run.get("suite") or {},
@@ -57,7 +57,8 @@ def render(results: Results, sections: Sequence[Section] = (), *, include_real_f
         "smaller": smaller_batches(rows),
         "methods": facts.methods(rows),
         "commands": facts.commands(rows, _names(found), bool(judged)),
-        "identity": facts.identity(rows),
+        "together": together.together(rows),
+        "identities": facts.identities(rows),
         "components": facts.components(rows),
         "unusable": facts.plugins(rows),
         "stages": facts.stages(rows),

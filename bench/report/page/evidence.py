@@ -21,6 +21,7 @@ from bench.report.measures import extra_measure, figure, measure_named
 from bench.report.page.facts import params, place
 from bench.report.rows import CellRow, Rows
 from bench.report.tables.attributes import estimated
+from bench.store import Joined, Results
 
 DIGITS = 16  # of hashes
 MAIN = ("accuracy", "rank-1")  # of every cell that has them, and the similarity of every attribute
@@ -103,7 +104,7 @@ class Evidence:
         """Everything as JSON values; to be called when all figures are printed."""
         main = self._main()
         return {
-            "run": self._run(),
+            "runs": [_run(run) for run in self._rows.results.runs],
             "cells": self._columns(),
             "main": main,
             "figures": [self._figure(q, f) for q, f in self._figures.values],
@@ -112,10 +113,14 @@ class Evidence:
             "sets": self._sets.values,
         }
 
-    def _run(self) -> dict[str, Any]:
-        command = [str(a) for a in self._rows.results.run.get("command") or []]
-        again = command[:2] == ["bench", "run"] and "--replay" not in command
-        return {"place": place(self._rows), "command": command if again else []}
+    def _homes(self) -> list[tuple[int, str]]:
+        """Of every cell, the number of its run and its id there."""
+        results, cells = self._rows.results, self._rows.cells
+        if not isinstance(results, Joined):
+            return [(0, c.cell) for c in cells]
+        numbers = {id(run): i for i, run in enumerate(results.runs)}
+        homes = (results.home(c.cell) for c in cells)
+        return [(numbers[id(run)], own) for run, own in homes]
 
     def _main(self) -> dict[str, list[int | None]]:
         """Of each main measure that the run has, the figure of every cell."""
@@ -169,6 +174,8 @@ class Evidence:
         cells, table = self._rows.cells, self._rows.results.cells
         found: dict[str, Any] = {"cell": coded(c.cell for c in cells)}
         found |= {name: coded(getattr(c, name) for c in cells) for name in (*_FIELDS, *_ASKED)}
+        homes = self._homes()
+        found["run"], found["own"] = coded(run for run, _ in homes), coded(own for _, own in homes)
         found["seconds"] = coded(_spent(v) for v in _plain(table, "seconds"))
         found["device"] = coded(v or "" for v in _plain(table, "device"))
         parts, stages = _Parts(), _Stages(self._rows.results.stages)
@@ -254,6 +261,15 @@ class _Stages:
             "device": coded(str(v or "") for v in column("device")),
             "seed": coded("" if v is None else str(v) for v in column("seed")),
         }
+
+
+def _run(results: Results) -> dict[str, Any]:
+    """Where a run is, its seed, and the command that computes it; none where that is not known to compute one cell."""
+    run = results.run
+    command = [str(a) for a in run.get("command") or []]
+    again = command[:2] == ["bench", "run"] and "--replay" not in command
+    seed = (((run.get("suite") or {}).get("raw") or {}).get("suite") or {}).get("seed", 0)
+    return {"place": place(results), "command": command if again else [], "seed": str(seed)}
 
 
 def _how(stage: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ from bench.report.measures import MEASURES, measure_named
 from bench.report.pooling import DRAWS, SEED
 from bench.report.rows import Rows
 from bench.report.tables.attributes import estimated
+from bench.store import Results
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,25 +32,31 @@ class Grid:
 
 def facts(rows: Rows) -> list[tuple[str, str]]:
     """The run in a few lines."""
-    run = rows.results.run
-    counts = run.get("counts") or {}
-    machine = run.get("machine") or {}
-    suite = run.get("suite") or {}
     pairs = sorted({c.pairs for c in rows.cells})
     repeats = len({c.repeat for c in rows.cells})
     size = " or ".join(f"{n:,}" for n in pairs) or "none"
-    ended = "" if run.get("status") == "running" else f"finished {_when(run.get('finished'))}"
-    return [
-        ("Suite", f"{suite.get('name', 'unknown')} ({suite.get('path', 'unknown')})"),
+    asked = [
         ("Pairs", f"{size} per data set, half genuine{f'; {repeats} repeats' if repeats > 1 else ''}"),
         ("Cells", _counts(rows)),
+    ]
+    if len(rows.results.runs) > 1:  # what else there is to say is said of each
+        return asked
+    run = rows.results.run
+    suite, counts = run.get("suite") or {}, run.get("counts") or {}
+    ended = "" if run.get("status") == "running" else f"finished {when(run.get('finished'))}"
+    return [
+        ("Suite", f"{suite.get('name', 'unknown')} ({suite.get('path', 'unknown')})"),
+        *asked,
         ("Stages", f"{counts.get('computed', 0)} computed, {counts.get('cached', 0)} from earlier runs"),
-        (
-            "Device",
-            f"{run.get('device', 'unknown')}; {machine.get('processor', '')}, {machine.get('cores', '?')} cores",
-        ),
+        ("Device", machine(run)),
         ("Time", f"{duration(run.get('seconds'))}{'; ' + ended if ended else ' so far'}"),
     ]
+
+
+def machine(run: Mapping[str, Any]) -> str:
+    """What a run was computed on."""
+    found = run.get("machine") or {}
+    return f"{run.get('device', 'unknown')}; {found.get('processor', '')}, {found.get('cores', '?')} cores"
 
 
 def _counts(rows: Rows) -> str:
@@ -59,7 +66,8 @@ def _counts(rows: Rows) -> str:
     return f"{count['ok']} with a result, {count['skipped']} skipped, {failed} failed{missing}"
 
 
-def _when(text: str | None) -> str:
+def when(text: str | None) -> str:
+    """A recorded time, as it is read."""
     try:
         return datetime.fromisoformat(text or "").strftime("%Y-%m-%d %H:%M %Z").strip()
     except ValueError:
@@ -137,20 +145,21 @@ def params(found: Mapping[str, Any]) -> str:
 
 def thresholds(rows: Rows) -> tuple[Grid, str]:
     """The calibrated threshold of every model on every data set, and how it was set; empty where no pair was scored."""
-    values: dict[tuple[str, str], dict[str, str]] = {}
+    several = len(rows.results.runs) > 1
+    values: dict[tuple[str, str, str], dict[str, str]] = {}
     impostors, rates = set(), set()
     for c in rows.cells:
         found = rows.scores.threshold(c.cell)
         if found is not None:
             rate = f"{100 * found.fmr:g} %"
-            values.setdefault((c.dataset, rate), {})[c.evaluated] = f"{found.kappa:.3f}"
+            values.setdefault((c.dataset, rate, c.run), {})[c.evaluated] = f"{found.kappa:.3f}"
             impostors.add(found.impostors)
             rates.add(rate)
     models = list(dict.fromkeys(c.evaluated for c in rows.cells if any(c.evaluated in v for v in values.values())))
-    made = [
-        [f"{dataset}, {rate}" if len(rates) > 1 else dataset, *(known.get(m, "–") for m in models)]
-        for (dataset, rate), known in values.items()
-    ]
+    made = []
+    for (dataset, rate, run), known in values.items():
+        label = [dataset, *([rate] if len(rates) > 1 else []), *([run] if several else [])]
+        made.append([", ".join(label), *(known.get(m, "–") for m in models)])
     size = f"{min(impostors):,}" if impostors else "no"
     at_most = f" to {max(impostors):,}" if len(impostors) > 1 else ""
     about = (
@@ -217,38 +226,55 @@ def methods(rows: Rows) -> Grid:
 # ---- where it comes from ---------------------------------------------------------------------------------------------
 
 
-def place(rows: Rows) -> str:
+def place(results: Results) -> str:
     """The run folder, as written below the folder of results."""
-    return str(PurePath(*rows.results.folder.parts[-3:]))
+    return str(PurePath(*results.folder.parts[-3:]))
 
 
 def commands(rows: Rows, tables: Sequence[str], claims: bool) -> list[tuple[str, str]]:
-    """The commands that make the run, this page and its tables again."""
-    folder = shlex.quote(place(rows))
+    """The commands that make the runs, this page and its tables again."""
+    runs = rows.results.runs
+    several = len(runs) > 1
+    folders = [shlex.quote(place(run)) for run in runs]
+    of = [f" of {name}" if several else "" for name in rows.results.names]
     found = [
-        ("Compute the rows", shlex.join(str(a) for a in rows.results.run.get("command") or [])),
-        ("Make this page from the rows", f"bench report {folder}"),
+        (f"Compute the rows{which}", shlex.join(str(a) for a in run.run.get("command") or []))
+        for run, which in zip(runs, of, strict=True)
     ]
+    found.append(("Make this page from the rows", f"bench report {' '.join(folders)}"))
     if claims:
-        found.append(("Hold the claims against the rows", f"bench claims {folder}"))
-    names = dict.fromkeys(tables)
-    return [*found, *((f"Print table {name}", f"bench export {folder} --table {name} --format csv") for name in names)]
+        found += [
+            (f"Hold the claims{which} against the rows", f"bench claims {folder}")
+            for folder, which in zip(folders, of, strict=True)
+        ]
+    return [
+        *found,
+        *(
+            (f"Print table {name}", f"bench export {' '.join(folders)} --table {name} --format csv")
+            for name in dict.fromkeys(tables)
+        ),
+    ]
 
 
-def identity(rows: Rows) -> list[tuple[str, str]]:
-    """What identifies the run."""
-    run = rows.results.run
+def identities(rows: Rows) -> list[tuple[str, list[tuple[str, str]]]]:
+    """What identifies each run, by the run's name."""
+    return [(name, identity(run)) for name, run in zip(rows.results.names, rows.results.runs, strict=True)]
+
+
+def identity(results: Results) -> list[tuple[str, str]]:
+    """What identifies a run."""
+    run = results.run
     suite, machine = run.get("suite") or {}, run.get("machine") or {}
     seed = ((suite.get("raw") or {}).get("suite") or {}).get("seed", 0)
     versions = ", ".join(f"{k} {v}" for k, v in (run.get("versions") or {}).items())
     return [
-        ("Rows", place(rows)),
+        ("Rows", place(results)),
         ("Commit", run.get("commit") or "not run from a checkout"),
         ("Plan digest", run.get("digest") or "unknown"),
         ("Suite file, sha256", suite.get("sha256") or "unknown"),
         ("Seed", str(seed)),
-        ("Started", _when(run.get("started"))),
-        ("Finished", _when(run.get("finished"))),
+        ("Started", when(run.get("started"))),
+        ("Finished", when(run.get("finished"))),
         ("Versions", versions or "unknown"),
         ("Python", str(machine.get("python", "unknown"))),
         ("Platform", str(machine.get("platform", "unknown"))),
@@ -263,8 +289,10 @@ def components(rows: Rows) -> Grid:
         origin = c.get("origin") or {}
         package = f"{origin.get('distribution', '?')} {origin.get('version', '')}".strip()
         digests = [str(origin.get("digest") or "–")[:16], str(c.get("weights") or "–")[:16]]
-        made.append([str(c.get("label")), str(c.get("kind")), str(c.get("name")), package, *digests])
-    columns = ["name", "kind", "plugin", "distribution", "code, sha256", "weights or data"]
+        run = [str(c["run"])] if "run" in c else []
+        made.append([str(c.get("label")), str(c.get("kind")), str(c.get("name")), package, *digests, *run])
+    run = ["run"] if len(rows.results.runs) > 1 else []
+    columns = ["name", "kind", "plugin", "distribution", "code, sha256", "weights or data", *run]
     return Grid(columns=columns, rows=made, code=frozenset({4, 5}))
 
 
@@ -289,9 +317,11 @@ def stages(rows: Rows) -> Grid:
                 str(s.get("device")),
                 str(s.get("seed")),
                 str(s.get("key"))[:12],
+                *([str(s["run"])] if "run" in s else []),
             ]
         )
-    columns = ["stage", "kind", "status", "time", "peak MB", "device", "seed", "key"]
+    run = ["run"] if len(rows.results.runs) > 1 else []
+    columns = ["stage", "kind", "status", "time", "peak MB", "device", "seed", "key", *run]
     return Grid(columns=columns, rows=made, numbers=frozenset({3, 4}), code=frozenset({6, 7}))
 
 

@@ -103,11 +103,12 @@ def unfinished(rows: Rows) -> str:
     missing = f"{queued:,} of {plural(len(rows.cells), 'cell')} {'is' if queued == 1 else 'are'} still missing"
     failed = sum(c.status in ("failed", "timeout") for c in rows.cells)
     others = f", and {failed:,} failed" if failed else ""
+    run = "This run" if len(rows.results.runs) == 1 else "One of these runs"
     if status == "running":
-        return f"This run has not ended: {missing}{others}."
+        return f"{run} has not ended: {missing}{others}."
     if queued:
-        return f"This run was interrupted: {missing}{others}. The command that began it goes on."
-    return "" if status == "complete" else "This run is not complete: some cells failed."
+        return f"{run} was interrupted: {missing}{others}. The command that began it goes on."
+    return "" if status == "complete" else f"{run} is not complete: some cells failed."
 
 
 @dataclass(frozen=True, kw_only=True)
