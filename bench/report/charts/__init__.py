@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from bench.report.figures import Column, Figure, Group, Quantity, Row, Table
 
@@ -95,6 +96,11 @@ class Chart:
         return list({c.label: c.style for p in self.panels for c in p.curves}.items())
 
     @property
+    def spoken(self) -> str:
+        """The chart in sentences, one per panel."""
+        return " ".join(p.spoken(self) for p in self.panels)
+
+    @property
     def table(self) -> Table:
         """The same figures as a table: curves down, positions across."""
         xs = self.xs
@@ -176,3 +182,55 @@ class Scatter:
         ]
         more = f"; and {len(self.spots) - 12} more" if len(self.spots) > 12 else ""
         return f"{self.title}: {self.y.name} and {self.x.name} of {len(self.spots)} settings. {'; '.join(told)}{more}."
+
+
+# ---- points ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One mark with two intervals. ``mark`` is written beside it and short; ``label`` is its name.
+
+    ``kinds`` are its entries in the legends that the page shows as buttons; ``told`` are further lines of its tooltip.
+    """
+
+    mark: str
+    label: str
+    x: Figure
+    y: Figure
+    style: Style
+    marker: int
+    kinds: Sequence[str] = field(default_factory=tuple)
+    told: Sequence[tuple[str, str]] = field(default_factory=tuple)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Zone:
+    """A shaded part of the axes, in units as shown. ``colour``: one of `bench.report.charts.theme.LIGHT`."""
+
+    x: tuple[float, float]
+    y: tuple[float, float]
+    colour: str = "kept"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """A dashed line across the axes at ``value`` of ``axis``, in units as shown, and what it is."""
+
+    axis: Literal["x", "y"]
+    value: float
+    label: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Points:
+    """A plot of points on two quantities; the ranges are in units as shown."""
+
+    title: str
+    x: Quantity
+    y: Quantity
+    x_range: tuple[float, float]
+    y_range: tuple[float, float]
+    points: Sequence[Point]
+    zones: Sequence[Zone] = field(default_factory=tuple)
+    references: Sequence[Reference] = field(default_factory=tuple)

@@ -1,254 +1,313 @@
-"""Charts -> inline SVG with Matplotlib: the one module that knows the plotting library.
+"""Charts -> Vega-Lite specifications: the one module that knows the plotting library.
 
-What Matplotlib writes is a document of its own; here it becomes a part of the page: no prolog, no style sheet, no
-fixed size, identifiers of its own, and colours that are the page's CSS variables, so that a chart follows light and
-dark mode. Text in a chart is numbers and our own words; names from suites stay in HTML, where they wrap and are
-escaped.
+The page and the exports share a specification; the theme says what differs. Names from suites are data values or plain
+titles, never parts of an expression or a field name.
 """
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from dataclasses import dataclass
 from typing import Any
-from xml.etree import ElementTree
 
-import matplotlib
-from markupsafe import Markup
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure as Canvas
-from matplotlib.lines import Line2D
+import altair as alt
 
-from bench.report.charts import Chart, Panel, Scatter, Spot, Style
+from bench.report.charts import Chart, Panel, Point, Points, Reference, Scatter, Style, Zone
+from bench.report.charts.placing import placed
+from bench.report.charts.theme import LIGHT, PAGE, PRINT, Theme, dash, shape
 from bench.report.figures import Figure, Quantity
 
-WIDTH, HEIGHT = 420, 290  # of a chart, in units that are CSS pixels on a phone
-COLOURS = 8  # categorical colours of the page: --c0 to --c7
-MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*")
-NEUTRAL = Style(neutral=True)
-DASHES: Sequence[Any] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
-NEAR = 4.0  # points of accuracy within which spots share one label
-
-# Matplotlib wants colours; these stand for the page's variables and are replaced in its output.
-_INK, _QUIET, _RULE = "#010101", "#020202", "#030303"
-_NAMED = {_INK: "var(--ink)", _QUIET: "var(--quiet)", _RULE: "var(--rule)"}
-_SETTINGS: Any = {"svg.fonttype": "none", "svg.hashsalt": "bench", "font.size": 12.5, "axes.unicode_minus": True}
-_SVG = "{http://www.w3.org/2000/svg}"
-_HREF = "{http://www.w3.org/1999/xlink}href"
+_SMALLEST = 270.0  # the plot of points on a phone
+_TICKS = 7
+_ACROSS, _BESIDE = 3, 2  # columns of the legend in a file: of curves, of points
+# What has no legend stands in the datum: Vega-Lite would leave out that of the marks, too.
+_COLOUR, _DASH = alt.Color("colour:N").scale(None), alt.StrokeDash("dash:N").scale(None)
+_SHOWN = "indexof(hidden, datum.key) < 0 && indexof(hidden, datum.kind) < 0"
+_STRESSED = "stressed === '' || stressed === datum.key || stressed === datum.kind"
+_ALONE = "stressed !== '' && stressed === datum.key"
 
 
-def _colour(style: Style) -> str:
-    """The stand-in of a style's colour: neutral, one of the categories, or a step between two ends."""
-    if style.neutral:
-        return _QUIET
-    return f"#05{style.index:02x}{style.steps:02x}" if style.steps else f"#04{style.index % COLOURS:02x}00"
+def specification(chart: Chart | Points | Scatter, theme: Theme = PAGE, columns: int = 2) -> dict[str, Any]:
+    """A chart as a Vega-Lite specification without its configuration (`Theme.config`), validated against the schema.
+
+    ``columns`` panels stand beside one another; the page's script chooses again when it knows the room that there is.
+    """
+    drawn = _drawn(chart, theme, columns)
+    if theme.interactive:
+        drawn = drawn.add_params(alt.param(name="hidden", value=[]), alt.param(name="stressed", value=""))
+    return _plain(drawn)
 
 
-def _css(match: re.Match[str]) -> str:
-    """A stand-in as CSS."""
-    found = match[0]
-    if found.startswith("#04"):
-        return f"var(--c{int(found[3:5], 16)})"
-    if found.startswith("#05"):
-        step, steps = int(found[3:5], 16), int(found[5:7], 16)
-        return f"color-mix(in oklch, var(--last) {100 * step / max(1, steps - 1):.0f}%, var(--first))"
-    return _NAMED.get(found, found)
+def sheet(charts: Sequence[tuple[str, Chart | Points | Scatter]], theme: Theme = PRINT) -> dict[str, Any]:
+    """Charts with their titles below one another, each with a legend of its own, as one complete specification."""
+    apart = dict.fromkeys(("fill", "stroke", "shape"), "independent")
+    parts = [_drawn(chart, theme, 3).properties(title=alt.Title(title, offset=10)) for title, chart in charts]
+    return _plain(alt.vconcat(*parts, spacing=24).resolve_scale(**apart)) | {"config": theme.config}
 
 
-def _look(style: Style) -> dict[str, Any]:
-    if style.neutral:
-        return {"color": _QUIET, "linestyle": (0, (4, 2)), "marker": "o", "markerfacecolor": "none"}
-    cycle = style.index // COLOURS
+def _drawn(chart: Chart | Points | Scatter, theme: Theme, columns: int) -> alt.ConcatChart:
+    if isinstance(chart, Chart):
+        columns = max(1, min(columns, len(chart.panels)))
+        width = theme.wide / columns - theme.around
+        return alt.concat(*(_panel(chart, p, theme, width) for p in chart.panels), columns=columns, spacing=12)
+    points = points_of(chart) if isinstance(chart, Scatter) else chart
+    return alt.concat(_points(points, theme, theme.wide - theme.around))
+
+
+def _plain(drawn: Any) -> dict[str, Any]:
+    """The specification without the address of its schema and without Altair's own configuration."""
+    return {name: value for name, value in drawn.to_dict().items() if name not in ("$schema", "config")}
+
+
+def plot(chart: Chart | Points | Scatter, file: str) -> dict[str, Any]:
+    """What the page's script needs of a chart: ``file`` names a download, ``light`` are its colours in one."""
+    styles = [s for _, s in chart.legend] if isinstance(chart, Chart) else []
+    return {"spec": specification(chart), "file": file, "light": {PAGE.of(s): PRINT.of(s) for s in styles if s.steps}}
+
+
+def shared() -> dict[str, Any]:
+    """What all plots of a page share: the configuration, and the colours of a download."""
     return {
-        "color": _colour(style),
-        "linestyle": DASHES[cycle % len(DASHES)] if not style.steps else "-",
-        "marker": MARKERS[style.index % len(MARKERS)],
-        "markersize": 5.5,
+        "config": PAGE.config,
+        "around": PAGE.around,
+        "light": {PAGE.colour(name): colour for name, colour in LIGHT.items()},
     }
 
 
-def panel(chart: Chart, which: Panel, name: str) -> Markup:
-    """One panel of a chart as inline SVG. ``name`` sets its identifiers apart from those of other charts."""
-    with matplotlib.rc_context(_SETTINGS):
-        canvas, axes = _axes(chart.x, _title(chart.quantity))
-        titles: dict[str, str] = {}
-        for i, curve in enumerate(which.curves):
-            known = [(x, f) for x, f in zip(curve.xs, curve.figures, strict=True) if f.value is not None]
-            scale = chart.quantity.scale
-            xs = [x for x, _ in known]
-            look = _look(curve.style)
-            titles[f"series-{i}"] = curve.label
-            axes.plot(xs, [scale * (f.value or 0) for _, f in known], linewidth=1.8, gid=f"series-{i}", **look)
-            bounded = [(x, f.low * scale, f.high * scale) for x, f in known if f.low is not None and f.high is not None]
-            if chart.banded and bounded:
-                at, low, high = zip(*bounded, strict=True)
-                axes.fill_between(at, low, high, color=look["color"], alpha=0.13, linewidth=0, gid=f"band-{i}")
-        _limits(axes, chart)
-        return _inline(canvas, name, which.spoken(chart), titles)
+# ---- curves ----------------------------------------------------------------------------------------------------------
 
 
-def scatter(chart: Scatter, name: str) -> Markup:
-    """A scatter plot as inline SVG: one numbered mark per setting, bars for its intervals."""
-    with matplotlib.rc_context(_SETTINGS):
-        canvas, axes = _axes(_title(chart.x), _title(chart.y), height=380)
-        if chart.zone:
-            x0, x1, y0, y1 = chart.zone
-            axes.fill_between([x0, x1], y0, y1, color="#040000", alpha=0.1, linewidth=0, gid="zone")
-        titles: dict[str, str] = {}
-        labels: dict[tuple[int, int], list[Spot]] = {}
-        for spot in chart.spots:
-            if spot.x.value is None or spot.y.value is None:
-                continue
-            x, y = chart.x.scale * spot.x.value, chart.y.scale * spot.y.value
-            colour, marker = _colour(spot.style), MARKERS[spot.marker % len(MARKERS)]
-            x_error, y_error = _error(chart.x, spot.x), _error(chart.y, spot.y)
-            axes.errorbar(x, y, xerr=x_error, yerr=y_error, fmt="none", ecolor=colour, elinewidth=1, alpha=0.35)
-            axes.plot([x], [y], marker, color=colour, markersize=7, gid=f"spot-{spot.number}")
-            titles[f"spot-{spot.number}"] = f"{spot.number}: {spot.label}"
-            labels.setdefault((round(x / NEAR), round(y / NEAR)), []).append(spot)
-        for near in labels.values():
-            x, y = chart.x.scale * (near[0].x.value or 0), chart.y.scale * (near[0].y.value or 0)
-            numbers = ", ".join(str(s.number) for s in near[:3]) + (" …" if len(near) > 3 else "")
-            axes.annotate(numbers, (x, y), (5, 5), textcoords="offset points", fontsize=11, color=_INK)
-        right = [chart.x.scale * (s.x.high or s.x.value or 0) for s in chart.spots]
-        axes.set_xlim(-3, min(103.0, max([40.0, *right]) + 4))
-        axes.set_ylim(-3, 106)
-        return _inline(canvas, name, chart.spoken, titles)
+def _panel(chart: Chart, which: Panel, theme: Theme, width: float) -> alt.LayerChart:
+    names, styles = zip(*chart.legend, strict=True) if chart.legend else ((), ())
+    x, y = _curve_axes(chart)
+    looks = _Looks(names=names, theme=theme, styles=styles, markers=[None] * len(names))
+    base = alt.Chart().encode(x=x, y=y)
+    layers = []
+    if chart.banded or theme.interactive:
+        shade = _when(theme, _ALONE, 0.28, 0.13 if chart.banded else 0)
+        layers.append(base.mark_area().encode(alt.Y("y_low:Q"), alt.Y2("y_high"), _COLOUR, opacity=shade))
+    clear = _when(theme, _STRESSED, 1, 0.15)
+    line = base.mark_line(strokeWidth=theme.line, strokeJoin="round")
+    layers.append(line.encode(_COLOUR, _DASH, alt.Detail("series:N"), opacity=clear))
+    marks = base.mark_point(size=theme.mark, strokeWidth=0.7 * theme.line, opacity=1)
+    layers.append(marks.encode(*looks.marks(_ACROSS), opacity=clear))
+    if any(f.paper is not None for c in which.curves for f in c.figures):
+        tick = base.mark_tick(thickness=theme.line, size=2.5 * theme.mark**0.5, orient="horizontal")
+        layers.append(tick.encode(alt.Y("paper:Q"), _COLOUR, opacity=clear))
+    if theme.interactive:
+        told = {"series": "line", "at": chart.x, **_lines("y", chart.quantity)}
+        layers.append(_touched(base, theme, told))
+    data = [
+        _curve_datum(chart, theme, c.label, names.index(c.label), x, figure)
+        for c in which.curves
+        for x, figure in zip(c.xs, c.figures, strict=True)
+    ]
+    return _layered(layers, data, theme, width=width, height=0.6 * theme.tall, title=which.title)
 
 
-@lru_cache(maxsize=256)
-def swatch(style: Style, marker: int | None = None, line: bool = True) -> Markup:
-    """The legend's picture of a style. ``marker``: one of `MARKERS` instead of the style's own."""
-    with matplotlib.rc_context(_SETTINGS):
-        canvas = Canvas(figsize=(30 / 72, 14 / 72), facecolor="none")
-        FigureCanvasSVG(canvas)
-        look = _look(style)
-        if marker is not None:
-            look["marker"] = MARKERS[marker % len(MARKERS)]
-        if not line:
-            look["linestyle"] = "none"
-        xs = (0.05, 0.5, 0.95) if line else (0.5,)
-        look |= {"linewidth": 1.8, "markevery": [len(xs) // 2], "transform": canvas.transFigure}
-        canvas.add_artist(Line2D(xs, [0.5] * len(xs), **look))
-        return _inline(canvas, "", "")
+def _curve_axes(chart: Chart) -> tuple[alt.X, alt.Y]:
+    """The same ranges for all panels of a chart, so that they can be compared; at most seven ticks at positions."""
+    low, high = chart.range
+    room = 0.04 * (high - low) or 0.05
+    xs = chart.xs or [0.0, 1.0]
+    margin = 0.02 * (xs[-1] - xs[0]) or 0.05
+    ticks = xs[:: -(-len(xs) // _TICKS)]
+    x = alt.X("x:Q").title(chart.x).scale(domain=[xs[0] - margin, xs[-1] + margin], nice=False, zero=False)
+    y = alt.Y("y:Q").title(_title(chart.quantity)).scale(domain=[low - room, high + room], nice=False, zero=False)
+    return x.axis(values=ticks, format="~g"), y
+
+
+def _curve_datum(chart: Chart, theme: Theme, label: str, index: int, x: float, figure: Figure) -> dict[str, Any]:
+    paper = {} if figure.paper is None else {"paper": _scaled(chart.quantity, figure.paper)}
+    style = chart.legend[index][1]
+    about = {"series": label, "key": f"s{index}", "kind": "", "x": x, "at": f"{x:g}"}
+    about |= {"colour": theme.of(style), "dash": list(dash(style))}
+    return about | _numbers("y", chart.quantity, figure) | paper
+
+
+# ---- points ----------------------------------------------------------------------------------------------------------
+
+
+def points_of(chart: Scatter) -> Points:
+    """The sensitivity figure as a plot of points: the profile's zone, the clean accuracy, numbers for labels."""
+    right = max([40.0, *(chart.x.scale * (s.x.high or s.x.value or 0) for s in chart.spots)])
+    clean = [] if chart.clean.value is None else [chart.y.scale * chart.clean.value]
+    return Points(
+        title=chart.title,
+        x=chart.x,
+        y=chart.y,
+        x_range=(-3, min(103.0, right + 4)),
+        y_range=(-3, 106),
+        points=[
+            Point(
+                mark=str(s.number),
+                label=s.described(chart.params),
+                x=s.x,
+                y=s.y,
+                style=s.style,
+                marker=s.marker,
+                kinds=(f"colour{s.style.index}", f"shape{s.marker}"),
+                told=(("gap", f"{chart.gap.shown(s.gap)} {chart.gap.unit}"),),
+            )
+            for s in chart.spots
+        ],
+        zones=[] if chart.zone is None else [Zone(x=chart.zone[:2], y=chart.zone[2:])],
+        references=[Reference(axis="y", value=v, label="unprotected") for v in clean],
+    )
+
+
+def _points(chart: Points, theme: Theme, width: float) -> alt.LayerChart:
+    known = [p for p in chart.points if p.x.value is not None and p.y.value is not None]
+    names = [p.label if p.mark == p.label else f"{p.mark}: {p.label}" for p in known]
+    looks = _Looks(names=names, theme=theme, styles=[p.style for p in known], markers=[p.marker for p in known])
+    x, y = _axis(alt.X, chart.x, chart.x_range), _axis(alt.Y, chart.y, chart.y_range)
+    clear, faint = _when(theme, _STRESSED, 1, 0.15), _when(theme, _STRESSED, 0.5, 0.1)
+    quiet, ink = theme.colour("quiet"), theme.colour("ink")
+    zones = alt.Chart(_rows([_corners(z, theme) for z in chart.zones])).mark_rect(opacity=0.1)
+    zones = zones.encode(x("x0"), alt.X2("x1"), y("y0"), alt.Y2("y1"), _COLOUR)
+    layers: list[Any] = [zones] if chart.zones else []
+    layers += [layer for r in chart.references for layer in _reference(r, chart, x, y, theme)]
+    bar, lead = alt.Chart().mark_rule(strokeWidth=0.7 * theme.line), alt.Chart().mark_rule(strokeWidth=0.4 * theme.line)
+    layers.append(bar.encode(x("x_low"), alt.X2("x_high"), y("y"), _COLOUR, opacity=faint))
+    layers.append(bar.encode(x("x"), y("y_low"), alt.Y2("y_high"), _COLOUR, opacity=faint))
+    layers.append(lead.encode(x("x"), alt.X2("lead_x"), y("y"), alt.Y2("lead_y"), alt.ColorValue(quiet), opacity=faint))
+    marks = alt.Chart().mark_point(size=theme.mark, strokeWidth=0.7 * theme.line)
+    layers.append(marks.encode(x("x"), y("y"), *looks.marks(_BESIDE), opacity=clear))
+    words = alt.Chart().mark_text(baseline="middle")
+    layers.append(words.encode(x("label_x"), y("label_y"), alt.Text("mark:N"), alt.ColorValue(ink), opacity=clear))
+    if theme.interactive:
+        told = {"series": "point", **_lines("y", chart.y), **_lines("x", chart.x)}
+        told |= {f"more{i}": name for i, (name, _) in enumerate(known[0].told if known else ())}
+        layers.append(_touched(alt.Chart().encode(x("x"), y("y")), theme, told | {"same": "at the same place"}))
+    data = _point_data(chart, theme, known, names)
+    return _layered(layers, data, theme, width=width, height=theme.tall, title="")
+
+
+def _axis(channel: Any, quantity: Quantity, domain: tuple[float, float]) -> Any:
+    """A function from a field to its position on one axis."""
+    scale = alt.Scale(domain=list(domain), nice=False, zero=False)
+    return lambda field: channel(f"{field}:Q").title(_title(quantity)).scale(scale)
+
+
+def _corners(zone: Zone, theme: Theme) -> dict[str, Any]:
+    return {"x0": zone.x[0], "x1": zone.x[1], "y0": zone.y[0], "y1": zone.y[1], "colour": theme.colour(zone.colour)}
+
+
+def _reference(reference: Reference, chart: Points, x: Any, y: Any, theme: Theme) -> list[alt.Chart]:
+    """A dashed line across the plot, and its name at the end."""
+    across = reference.axis == "y"
+    end = chart.x_range[1] if across else chart.y_range[1]
+    data = _rows([{"at": reference.value, "end": end, "label": reference.label}])
+    base = alt.Chart(data)
+    colour = alt.ColorValue(theme.colour("quiet"))
+    line = base.mark_rule(strokeDash=[3, 3], strokeWidth=0.6 * theme.line).encode(
+        y("at") if across else x("at"), colour
+    )
+    align = {"align": "right", "dy": -0.6 * theme.size} if across else {"align": "left", "dx": 4, "dy": 4}
+    words = base.mark_text(fontSize=theme.size - 1, **align)
+    place = (x("end"), y("at")) if across else (x("at"), y("end"))
+    return [line, words.encode(*place, alt.Text("label:N"), colour)]
+
+
+def _point_data(chart: Points, theme: Theme, known: Sequence[Point], names: Sequence[str]) -> list[dict[str, Any]]:
+    at = [(_scaled(chart.x, p.x.value), _scaled(chart.y, p.y.value)) for p in known]
+    (x0, x1), (y0, y1) = chart.x_range, chart.y_range
+    shares = [((x - x0) / (x1 - x0), (y1 - y) / (y1 - y0)) for x, y in at]
+    places = placed(shares, [p.mark for p in known], (_SMALLEST, PAGE.tall))
+    data = []
+    for point, name, here, place in zip(known, names, at, places, strict=True):
+        same = [p.mark for p, there in zip(known, at, strict=True) if there == here and p is not point]
+        key, kind = (*point.kinds, "", "")[:2]
+        made: dict[str, Any] = {"series": name, "key": key, "kind": kind, "mark": point.mark}
+        made["colour"] = theme.of(point.style)
+        made |= _numbers("x", chart.x, point.x) | _numbers("y", chart.y, point.y)
+        made |= {f"more{i}": text for i, (_, text) in enumerate(point.told)} | {"same": ", ".join(same) or "no other"}
+        if place is not None:
+            spots = {"label": (place.x, place.y), "lead": place.end}
+            for field, (across, down) in spots.items():
+                made |= {f"{field}_x": _short(x0 + across * (x1 - x0)), f"{field}_y": _short(y1 - down * (y1 - y0))}
+        data.append(made)
+    return data
+
+
+# ---- both ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Looks:
+    """The channels that tell series apart, from their names to their styles. Areas and lines have no legend: it shows
+    the marks."""
+
+    names: Sequence[str]
+    styles: Sequence[Style]
+    markers: Sequence[int | None]
+    theme: Theme
+
+    def _scale(self, values: Sequence[Any]) -> alt.Scale:
+        return alt.Scale(domain=list(self.names), range=list(values))
+
+    def marks(self, columns: int) -> tuple[alt.Fill, alt.Stroke, alt.Shape]:
+        """Fill, stroke and shape, with a legend in so many columns."""
+        legend = alt.Legend(title=None, columns=columns)
+        strokes = [self.theme.of(s) for s in self.styles]
+        fills = [self.theme.colour("paper") if s.neutral else c for s, c in zip(self.styles, strokes, strict=True)]
+        shapes = [shape(s, m) for s, m in zip(self.styles, self.markers, strict=True)]
+        return (
+            alt.Fill("series:N").scale(self._scale(fills)).legend(legend),
+            alt.Stroke("series:N").scale(self._scale(strokes)).legend(legend),
+            alt.Shape("series:N").scale(self._scale(shapes)).legend(legend),
+        )
+
+
+def _layered(layers: Sequence[Any], data: Sequence[Mapping[str, Any]], theme: Theme, **about: Any) -> alt.LayerChart:
+    drawn = alt.layer(*layers, data=_rows(data), **about)
+    return drawn.transform_filter(_SHOWN) if theme.interactive else drawn
+
+
+def _rows(data: Sequence[Mapping[str, Any]]) -> alt.InlineData:
+    return alt.InlineData(values=[dict(d) for d in data])
+
+
+def _touched(base: alt.Chart, theme: Theme, told: Mapping[str, str]) -> alt.Chart:
+    """Marks that are not seen, large enough for a finger, with tooltips: fields and their names."""
+    tooltips = [alt.Tooltip(f"{field}:N", title=name) for field, name in told.items()]
+    return base.mark_point(size=6 * theme.mark, filled=True, color="transparent", opacity=1).encode(tooltip=tooltips)
+
+
+def _when(theme: Theme, test: str, then: float, otherwise: float) -> Any:
+    """An opacity that depends on what the legend stresses; in a file, nothing is."""
+    if not theme.interactive:
+        return alt.OpacityValue(otherwise if test is _ALONE else then)
+    return alt.condition(test, alt.value(then), alt.value(otherwise))
 
 
 def _title(quantity: Quantity) -> str:
     return f"{quantity.name} ({quantity.unit})" if quantity.unit else quantity.name
 
 
-def _axes(x: str, y: str, height: int = HEIGHT) -> tuple[Canvas, Axes]:
-    canvas = Canvas(figsize=(WIDTH / 72, height / 72), facecolor="none")
-    FigureCanvasSVG(canvas)
-    axes = canvas.add_axes((56 / WIDTH, 46 / height, (WIDTH - 70) / WIDTH, (height - 60) / height), facecolor="none")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_QUIET)
-    axes.tick_params(colors=_QUIET, labelcolor=_INK, length=4)
-    axes.grid(color=_RULE, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.set_xlabel(x, color=_INK, parse_math=False)
-    axes.set_ylabel(y, color=_INK, parse_math=False)
-    return canvas, axes
+def _lines(axis: str, quantity: Quantity) -> dict[str, str]:
+    """What a tooltip says about one figure: its fields (see `_numbers`), and what they are called."""
+    of = "" if axis == "y" else f", {quantity.name}"
+    return {f"{axis}_told": quantity.name, f"{axis}_span": f"95 % interval{of}", f"{axis}_n": f"N{of}"}
 
 
-def _limits(axes: Axes, chart: Chart) -> None:
-    """The same range for all panels of a chart, so that they can be compared."""
-    low, high = chart.range
-    room = 0.04 * (high - low) or 0.05
-    axes.set_ylim(low - room, high + room)
-    axes.set_xticks(_ticks(chart.xs))
+def _numbers(axis: str, quantity: Quantity, figure: Figure) -> dict[str, Any]:
+    """A figure as it is drawn (in units as shown) and as a tooltip says it."""
+    unit = f" {quantity.unit}" if quantity.unit else ""
+    span = quantity.span(figure.low, figure.high)
+    return {
+        axis: _scaled(quantity, figure.value),
+        f"{axis}_low": _scaled(quantity, figure.low),
+        f"{axis}_high": _scaled(quantity, figure.high),
+        f"{axis}_told": f"{quantity.shown(figure.value)}{unit}" if figure.value is not None else figure.status,
+        f"{axis}_span": f"{span}{unit}" if span else "none",
+        f"{axis}_n": f"{figure.n:,}",
+    }
 
 
-def _ticks(xs: Sequence[float]) -> list[float]:
-    """At most eight of the measured positions."""
-    step = -(-len(xs) // 8) or 1
-    return list(xs[::step])
+def _scaled(quantity: Quantity, value: float | None) -> float | None:
+    return None if value is None else _short(quantity.scale * value)
 
 
-def _error(quantity: Quantity, figure: Figure) -> list[list[float]] | None:
-    if figure.value is None or figure.low is None or figure.high is None:
-        return None
-    return [[quantity.scale * (figure.value - figure.low)], [quantity.scale * (figure.high - figure.value)]]
-
-
-def _inline(canvas: Canvas, name: str, spoken: str, titles: Mapping[str, str] | None = None) -> Markup:
-    """What Matplotlib writes, as a part of a page: a picture that is called ``spoken``, or an ornament without it.
-
-    ``titles`` are tooltips of marks, by the identifier that they were drawn with.
-    """
-    for artist in canvas.findobj():
-        artist.set_clip_on(False)  # everything is within the axes; a clip path would only make identifiers
-    buffer = io.StringIO()
-    canvas.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    root = ElementTree.fromstring(buffer.getvalue())
-    for parent in root.iter():
-        for child in list(parent):
-            if child.tag == f"{_SVG}metadata" or child.find(f"{_SVG}style") is not None:
-                parent.remove(child)
-    if not spoken:
-        _dissolve(root)
-    used = {e.get(_HREF, "")[1:] for e in root.iter() if e.get(_HREF)}
-    for element in list(root.iter()):
-        _naturalise(element, name, used)
-        if title := (titles or {}).get(element.get("data-mark", "")):
-            element.insert(0, _titled(title))
-    box = root.get("viewBox", "")
-    root.attrib.clear()
-    root.attrib.update({"class": "chart", "viewBox": box})
-    if spoken:
-        root.attrib.update({"role": "img", "aria-label": spoken})
-        root.insert(0, _titled(spoken))
-    else:
-        root.attrib.update({"class": "swatch", "aria-hidden": "true"})
-    text = ElementTree.tostring(root, encoding="unicode")
-    return Markup(re.sub(r"\s*\n\s*", " ", text).replace("> <", "><"))
-
-
-def _dissolve(root: ElementTree.Element) -> None:
-    """Put shapes where they are used: an ornament appears on a page several times, an identifier must not."""
-    shapes = {e.get("id"): e for e in root.iter() if e.get("id")}
-    for parent in list(root.iter()):
-        for child in list(parent):
-            if child.tag == f"{_SVG}defs":
-                parent.remove(child)
-            elif target := child.get(_HREF):
-                place = f"translate({child.get('x')} {child.get('y')})"
-                child.tag = f"{_SVG}path"
-                child.attrib = {
-                    "d": shapes[target[1:]].get("d", ""),
-                    "style": child.get("style", ""),
-                    "transform": place,
-                }
-
-
-def _titled(text: str) -> ElementTree.Element:
-    title = ElementTree.Element("title")
-    title.text = text
-    return title
-
-
-def _naturalise(element: ElementTree.Element, name: str, used: set[str]) -> None:
-    """One element without namespaces, with the page's colours and font, and with an identifier only if it is used."""
-    element.tag = element.tag.removeprefix(_SVG)
-    if target := element.attrib.pop(_HREF, None):
-        element.set("href", f"#{name}-{target[1:]}")
-    if (found := element.attrib.pop("id", None)) is not None:
-        if found in used:
-            element.set("id", f"{name}-{found}")
-        elif re.match(r"(series|band|spot)-\d+$|zone$", found):
-            element.set("data-mark", found)
-    style = element.get("style", "")
-    if style:
-        style = re.sub(r"font(-family)?: [^;]*(;|$)", lambda m: _font_size(m[0]), style)
-        element.set("style", re.sub(r"#0[1-5][0-9a-f]{4}", _css, style).strip())
-    if element.get("transform", "").startswith("rotate(-0 "):
-        del element.attrib["transform"]
-
-
-def _font_size(declaration: str) -> str:
-    """The size of a ``font`` shorthand; a family is left to the page."""
-    found = re.search(r"[\d.]+px", declaration)
-    return f"font-size: {found[0]};" if found else ""
+def _short(value: float) -> float:
+    return float(f"{value:.6g}")

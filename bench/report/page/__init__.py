@@ -65,12 +65,13 @@ def render(results: Results, sections: Sequence[Section] = (), *, include_real_f
         "totals": facts.totals(rows),
         "sections": [_section(s) for s in sections],
     }
-    scripts = web.scripts(charts=any(part.charts or part.scatter for part in found), tables=bool(found))
+    plots = _plots(found)
+    scripts = web.scripts(charts=bool(plots), tables=bool(found))
     context |= {
         "styles": web.styles(),
         "scripts": scripts,
         "policy": web.policy(scripts),
-        "data": lambda: web.data({"rows": evidence.data()}),  # called when everything else is printed
+        "data": lambda: web.data({"rows": evidence.data(), "charts": plots}),  # called when everything else is printed
     }
     return _environment(evidence).get_template("page.html.j2").render(context)
 
@@ -78,6 +79,16 @@ def render(results: Results, sections: Sequence[Section] = (), *, include_real_f
 def _names(found: Sequence[Part]) -> list[str]:
     """The tables that answer the experiments, by the names that ``bench export`` takes."""
     return [t.name for part in found for t in part.main]
+def _plots(found: Sequence[Part]) -> dict[str, Any]:
+    """The plots of the page by their ids, with what they share; empty where there are none."""
+    plots = {d.id: d.plot for part in found for d in (*part.charts, part.scatter) if d}
+    if not plots:
+        return {}
+    from bench.report.charts import drawing  # takes a while to import
+
+    return {**drawing.shared(), "plots": plots}
+
+
 
 
 def _claims(judged: Sequence[verdicts.Verdict]) -> list[dict[str, str]]:

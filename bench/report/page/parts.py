@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from markupsafe import Markup
 
-from bench.report.charts import Chart, Scatter
+from bench.report.charts import Chart, Scatter, Style
 from bench.report.charts.curves import charts, settings, told
 from bench.report.charts.sensitivity import sensitivity
+from bench.report.charts.theme import NEUTRAL, file_name, swatch
 from bench.report.figures import Table
 from bench.report.page import facts
 from bench.report.page.answers import Answer, answers
@@ -26,27 +28,38 @@ FEW = 2  # settings of a defense in one experiment; where there are more, what i
 ASIDE = frozenset({"summary", "images"})  # tables with a place of their own
 SENSITIVITY = "sensitivity"
 GRIDS = {"6": "reconstructed faces", "7": "faces and what attribute attacks take them for"}
-PICTURED = frozenset({"VI", "VII", "VIII", "IX"})  # tables whose pictures get most of the room
+PICTURED = frozenset({"VI", "VII", "VIII", "IX"})  # tables whose pictures get room before others
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One entry of a legend: the key of its marks (see `bench.report.charts.drawing`), its name and its picture."""
+
+    key: str
+    label: str
+    swatch: Markup
 
 
 @dataclass(frozen=True, kw_only=True)
 class Drawn:
-    """A chart with its panels as SVG, the swatches of its legend, and what it says in words."""
+    """A chart with its place among the page's plots, its legend, and what it says in words."""
 
     chart: Chart
-    panels: Sequence[tuple[str, Markup]]
-    legend: Sequence[tuple[str, Markup]]
+    id: str
+    plot: Mapping[str, Any]
+    legend: Sequence[Entry]
     told: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class DrawnScatter:
-    """A scatter plot as SVG, with the swatches of its two legends and of each spot."""
+    """The sensitivity figure with its two legends and the swatch of each spot."""
 
     chart: Scatter
-    svg: Markup
-    colours: Sequence[tuple[str, Markup]]
-    shapes: Sequence[tuple[str, Markup]]
+    id: str
+    plot: Mapping[str, Any]
+    colours: Sequence[Entry]
+    shapes: Sequence[Entry]
     swatches: Sequence[Markup]
 
 
@@ -192,14 +205,13 @@ def _title(
 
 
 def _drawn(chart: Chart, name: str) -> Drawn:
-    from bench.report.charts import (
-        drawing,  # the plotting library takes a second to import, and not every page has charts
-    )
+    from bench.report.charts import drawing  # takes a while to import, and not every page has charts
 
     return Drawn(
         chart=chart,
-        panels=[(p.title, drawing.panel(chart, p, f"{name}-{i}")) for i, p in enumerate(chart.panels)],
-        legend=[(label, drawing.swatch(style)) for label, style in chart.legend],
+        id=name,
+        plot=drawing.plot(chart, file_name(f"figure-{chart.number or 'noise'}{kind}-{chart.experiment}")),
+        legend=[Entry(key=f"s{i}", label=label, swatch=swatch(s)) for i, (label, s) in enumerate(chart.legend)],
         told=told(chart),
     )
 
@@ -210,11 +222,18 @@ def _drawn_scatter(rows: Rows, name: str, i: int) -> DrawnScatter | None:
         return None
     from bench.report.charts import drawing  # see above
 
-    neutral = chart.colours[0][1] if not chart.shapes else None
+    def entry(kind: str, label: str, style: Style, marker: int) -> Entry:
+        return Entry(
+            key=f"{kind}{marker if kind == 'shape' else style.index}",
+            label=label,
+            swatch=swatch(style, marker, line=False),
+        )
+
     return DrawnScatter(
         chart=chart,
-        svg=drawing.scatter(chart, f"x{i}"),
-        colours=[(label, drawing.swatch(style, 0, line=False)) for label, style in chart.colours],
-        shapes=[(label, drawing.swatch(drawing.NEUTRAL, k, line=False)) for label, k in chart.shapes],
-        swatches=[drawing.swatch(s.style if neutral is None else neutral, s.marker, line=False) for s in chart.spots],
+        id=f"x{i}-s",
+        plot=drawing.plot(chart, file_name(f"figure-{SENSITIVITY}-{name}")),
+        colours=[entry("colour", label, style, 0) for label, style in chart.colours],
+        shapes=[entry("shape", label, NEUTRAL, k) for label, k in chart.shapes],
+        swatches=[swatch(s.style, s.marker, line=False) for s in chart.spots],
     )
