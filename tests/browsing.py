@@ -105,7 +105,7 @@ def violations(page: Page, inside: str | None = None) -> list[str]:
     page.evaluate(AXE_SCRIPT)
     found = page.evaluate("([where, options]) => axe.run(where || document, options)", [inside, options])
     return [
-        f"{v['id']} ({v['impact']}): {n['target']} {n['html'][:160]} | {n['failureSummary']}"
+        f"{v['id']} ({v['impact']}): {n['target']} {n['html'][:120]} | {n['failureSummary'].splitlines()[1].strip()}"
         for v in found["violations"]
         for n in v["nodes"]
     ]

@@ -2,24 +2,356 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from browsing import Tabs, violations
-from playwright.sync_api import Browser
+from browsing import Scheme, Tabs, violations
+from claims_run import Answer, write_run
+from fake_run import ABUSE, ESTIMATE, RECFACE, Cell, FakeRun, write_fake_run
+from playwright.sync_api import Browser, Page
+
+from bench.comparing import diff
+from bench.comparing.page import write_page
+from bench.hookspecs import Section
+from bench.report import write_report
+from bench.store import Results
 
 pytestmark = pytest.mark.browser
 
+Opens = Callable[..., Page]
+NASTY = '<img src=x onerror="window.hacked=1">'
+ENDING = "</script><script>window.hacked=1</script><!--"
+QUOTED = """"' onmouseover='window.hacked=1' onfocus="window.hacked=1" autofocus x="""
+ADDRESS = "javascript:window.hacked=1"
+FORMULA = "{{7*7}} ${window.hacked=1} datum.hacked"
+
+
+# ---- the pages -------------------------------------------------------------------------------------------------------
+
+
+def _half(cell: Cell) -> dict[str, object]:
+    """One data set is done, with a failed and a skipped cell; the other one is to come."""
+    if cell["dataset"] == "synth-calfw":
+        return {"status": "queued", "reason": None}
+    if cell["defense"] == "Noise 0.3":
+        log = "\n".join(
+            f"step {i}: a line that is rather long, so that it must be scrolled or broken" for i in range(60)
+        )
+        return {"status": "failed", "reason": "RuntimeError: broke", "traceback": "Traceback: broke", "log": log}
+    return {}
+
+
+def _hostile(folder: Path) -> Results:
+    """Every name that a plugin, a suite or a file may choose is an attack on the page."""
+    attacks = [replace(a, label=f"{a.label} {NASTY}") for a in (RECFACE, ESTIMATE)]
+    common = {
+        "models": {f"net-a {NASTY}": f"A {NASTY}", f"net-b {ENDING}": f"B {ENDING}"},
+        "authorised": ((f"net-a {NASTY}",), (f"net-b {ENDING}",)),
+        "datasets": {f"set {NASTY}": f"set {NASTY}", f"set {ADDRESS}": f"set {QUOTED}"},
+        "defenses": [
+            (f"Clean {ENDING}", "identity", False),
+            (f"Mine {QUOTED}", "pmt", True),
+            (f"Other {FORMULA}", "noise", False),
+        ],
+        "pairs": 8,
+    }
+
+    def failing(cell: Cell) -> dict[str, object]:
+        if cell["defense"].startswith("Other") and cell["outputs"] == "recognition":
+            return {"status": "failed", "reason": f"broke {NASTY}", "traceback": f"T {ENDING}", "log": f"L {NASTY}"}
+        return {}
+
+    runs = [
+        FakeRun(name=f"use {NASTY}", attacks=[replace(ABUSE, label=f"abuse {NASTY}")], ended=failing, **common),
+        FakeRun(name=f"pictures {ENDING}", table="VI", attacks=attacks[:1], claims=None, **common),
+        FakeRun(name=f"levels {ADDRESS}", table="VIII", attacks=attacks[1:], claims=None, **common),
+        FakeRun(
+            name=f"noise {QUOTED}", table=None, figures=("8", "10"), attacks=attacks[1:], claims=None,
+            noise_levels=(0.0, 0.1, 0.2), **common,
+        ),
+    ]  # fmt: skip
+    write_fake_run(folder, runs)
+    run = json.loads((folder / "run.json").read_text())
+    run["suite"] |= {"title": f"Title {NASTY}", "description": f"About {ENDING}", "path": f"suites/{ADDRESS}.toml"}
+    run["command"] = ["bench", "run", NASTY, ENDING]
+    run["machine"]["processor"] = f"CPU {NASTY}"
+    run["versions"] |= {f"package {NASTY}": ENDING}
+    (folder / "run.json").write_text(json.dumps(run))
+    return Results(folder)
+
+
+def _compared(folder: Path) -> Path:
+    """Two runs with a regression, an improvement, many small differences and cells that only one of them has."""
+
+    def answers(kept: float, leaked: float, name: str, status: str = "ok") -> list[Answer]:
+        def hits(share: float) -> list[bool]:
+            return [i % 20 < round(20 * share) for i in range(60)]
+
+        mine = [Answer("identity", hits=hits(1)), Answer("identity", evaluated="net-b", hits=hits(1))]
+        for defense in ("PMT", f"Mine {NASTY}"):
+            mine.append(Answer(defense, authorised="net-a", role="authorised", hits=hits(kept)))
+            mine.append(Answer(defense, authorised="net-a", evaluated="net-b", role="unauthorised", hits=hits(leaked)))
+        broken = Answer("late", status=status, reason=f"broke {NASTY}" if status == "failed" else None, hits=hits(0.5))
+        return [*mine, broken, Answer(f"only {name} {ENDING}", hits=hits(0.5))]
+
+    before = write_run(folder / "a", answers(0.5, 0.1, "before"))
+    after = write_run(folder / "b", answers(0.95, 0.7, "after", "failed"))
+    return write_page(diff(before, after), folder / "diff.html")
+
+
+@pytest.fixture(scope="module")
+def files(report_file: Path, paper_file: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The pages that are looked at."""
+    home = tmp_path_factory.mktemp("pages")
+
+    def page(name: str, results: Results, *sections: Section) -> Path:
+        return write_report(results, home / name / "index.html", sections)
+
+    nasty = Section(title=f"Section {NASTY}", columns=(f"column {ENDING}",), rows=((f"value {NASTY}",),))
+    return {
+        "small": report_file,
+        "paper": paper_file,
+        "empty": page("empty", write_fake_run(home / "runs" / "empty", FakeRun(datasets={}))),
+        "partial": page("partial", write_fake_run(home / "runs" / "partial", FakeRun(ended=_half))),
+        "hostile": page("hostile", _hostile(home / "runs" / "hostile"), nasty),
+        "diff": _compared(home),
+    }
+
+
+CASES = ("small", "paper", "empty", "partial", "hostile", "diff")
+each_page = pytest.mark.parametrize("case", CASES)
+
+
+def unfold(page: Page) -> None:
+    """Open everything that is folded."""
+    page.evaluate("for (const d of document.querySelectorAll('details')) d.open = true")
+
+
+def assert_no_overflow(page: Page) -> None:
+    """The page is no wider than the window; what is wider scrolls in a box of its own."""
+    wide = page.evaluate(
+        """() => {
+          const width = document.documentElement.clientWidth;
+          if (document.documentElement.scrollWidth <= width) return [];
+          return [...document.querySelectorAll("body *")]
+            .filter((e) => e.getBoundingClientRect().right + scrollX > width + 1 && !e.parentElement.closest(".scroll"))
+            .map((e) => `${e.tagName}.${e.getAttribute("class")} ${e.textContent.trim().slice(0, 60)}`)
+            .slice(0, 8).concat(`${document.documentElement.scrollWidth} of ${width}`);
+        }"""
+    )
+    assert not wide, wide
+
+
+# ---- what holds of every page ----------------------------------------------------------------------------------------
+
+
+@each_page
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [400, 1280])
+def test_pages_load_quietly_and_fit(
+    files: dict[str, Path],
+    open_report: Opens,
+    keep_picture: Callable[..., Path],
+    case: str,
+    width: int,
+    scheme: Scheme,
+) -> None:
+    page = open_report(files[case], width, scheme)
+    assert_no_overflow(page)
+    assert keep_picture(page).stat().st_size > 10_000
+    unfold(page)
+    assert_no_overflow(page)
+
+
+@each_page
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (400, "dark")])
+def test_pages_are_accessible(
+    files: dict[str, Path],
+    open_report: Opens,
+    assert_accessible: Callable[..., None],
+    case: str,
+    width: int,
+    scheme: Scheme,
+) -> None:
+    page = open_report(files[case], width, scheme)
+    unfold(page)
+    assert_accessible(page)
+
+
+@each_page
+def test_pages_can_be_read_large(files: dict[str, Path], open_report: Opens, case: str) -> None:
+    """Text of twice the size, and a window of 320 px, which is 1280 px at a zoom of 400 % (WCAG 1.4.4, 1.4.10)."""
+    page = open_report(files[case], 320)
+    unfold(page)
+    assert_no_overflow(page)
+    page.set_viewport_size({"width": 1280, "height": 900})
+    size = "parseFloat(getComputedStyle(document.querySelector('main p, main li')).fontSize)"
+    small = page.evaluate(size)
+    page.add_style_tag(content=":root { font-size: 200% }")
+    assert page.evaluate(size) == pytest.approx(2 * small)
+    assert_no_overflow(page)
+
+
+@each_page
+def test_pages_are_complete_without_scripts(
+    files: dict[str, Path], open_report: Opens, keep_picture: Callable[..., Path], case: str
+) -> None:
+    page = open_report(files[case], java_script_enabled=False)
+    unfold(page)
+    dead = "button, input, select, textarea, [role=button], [role=tab], [role=slider], dialog"
+    assert page.locator(dead).locator("visible=true").all_inner_texts() == []
+    unread = page.evaluate(
+        """() => [...document.querySelectorAll("table")]
+          .filter((e) => !e.checkVisibility() || e.innerText.split(/\\s+/).length < 2)
+          .map((e) => e.outerHTML.slice(0, 120))"""
+    )
+    assert unread == []
+    empty = page.evaluate(
+        """() => [...document.querySelectorAll("main :is(section, figure, div, article, td, ul, ol, p)")]
+          .filter((e) => e.checkVisibility() && e.getBoundingClientRect().height > 24)
+          .filter((e) => !e.innerText.trim() && !e.querySelector("img, svg") && !e.closest("svg"))
+          .map((e) => e.outerHTML.slice(0, 120))"""
+    )
+    assert empty == []
+    keep_picture(page)
+
+
+@each_page
+def test_pages_can_be_printed(files: dict[str, Path], open_report: Opens, tmp_path: Path, case: str) -> None:
+    """On paper everything folded is open, nothing sticks, and the colours are those of paper, in dark mode too."""
+    page = open_report(files[case], scheme="dark")
+    page.emulate_media(media="print")
+    colours = page.evaluate("(({color, backgroundColor}) => [color, backgroundColor])(getComputedStyle(document.body))")
+    assert colours == ["rgb(0, 0, 0)", "rgb(255, 255, 255)"]
+    folded = page.evaluate(
+        """() => [...document.querySelectorAll("main details > :not(summary)")]
+          .filter((e) => !e.checkVisibility({contentVisibilityAuto: true}) || !e.getBoundingClientRect().height)
+          .map((e) => e.outerHTML.slice(0, 120))"""
+    )
+    assert folded == []
+    sticky = page.evaluate(
+        """() => [...document.querySelectorAll("body *")]
+          .filter((e) => ["sticky", "fixed"].includes(getComputedStyle(e).position) && e.checkVisibility())
+          .map((e) => `${e.tagName}.${e.className}`)"""
+    )
+    assert sticky == []
+    assert not page.locator("nav").first.is_visible()
+    dark = page.evaluate(
+        """() => {
+          const lightness = (c) => Math.max(...c.match(/[\\d.]+/g).slice(0, 3).map(Number));
+          const opaque = (c) => !/, 0\\)|\\/ 0\\)|transparent/.test(c);
+          return [...document.querySelectorAll("body *")].filter((e) => e.checkVisibility())
+            .filter((e) => { const c = getComputedStyle(e).backgroundColor; return opaque(c) && lightness(c) < 90; })
+            .map((e) => `${e.tagName}.${e.className} ${getComputedStyle(e).backgroundColor}`).slice(0, 5);
+        }"""
+    )
+    assert dark == []
+    assert page.pdf(path=tmp_path / "page.pdf", format="A4").startswith(b"%PDF")
+
+
+@each_page
+def test_the_keyboard_reaches_everything(files: dict[str, Path], open_report: Opens, case: str) -> None:
+    """Tab goes through all controls in the order of the page, and one sees where one is (WCAG 2.1.1, 2.4.3, 2.4.7)."""
+    page = open_report(files[case])
+    unfold(page)
+    page.evaluate(
+        """() => {
+          window.stops = [];
+          const controls = [...document.querySelectorAll("a[href], button, input, select, summary, [tabindex='0']")];
+          window.controls = controls.filter((e) => e.checkVisibility({visibilityProperty: true}) && !e.disabled);
+          document.addEventListener("focusin", (event) => {
+            const style = getComputedStyle(event.target);
+            const seen = style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 1;
+            window.stops.push([event.target, seen || style.boxShadow !== "none"]);
+          });
+        }"""
+    )
+    expected = page.evaluate("window.controls.length")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    box = page.locator(".skip").bounding_box()
+    assert box is not None
+    assert box["x"] >= 0
+    assert box["y"] >= 0
+    for _ in range(min(expected, 150) - 1):
+        page.keyboard.press("Tab")
+    unseen = page.evaluate("window.stops.filter(([, seen]) => !seen).map(([e]) => e.outerHTML.slice(0, 120))")
+    assert unseen == []
+    missed = page.evaluate(
+        """() => window.controls.slice(0, window.stops.length).filter((e, i) => e !== window.stops[i][0])
+          .map((e) => e.outerHTML.slice(0, 120))"""
+    )
+    assert missed == []
+
+
+@each_page
+def test_the_skip_link_leads_to_the_content(files: dict[str, Path], open_report: Opens, case: str) -> None:
+    page = open_report(files[case])
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    target = page.evaluate("document.querySelector(location.hash)?.closest('main') !== null")
+    assert target
+    page.keyboard.press("Tab")
+    assert page.evaluate(
+        "document.activeElement.closest('main, footer') !== null || document.activeElement === document.body"
+    )
+
+
+@each_page
+def test_nothing_moves_for_those_who_do_not_want_it(files: dict[str, Path], open_report: Opens, case: str) -> None:
+    page = open_report(files[case], reduced_motion="reduce")
+    assert page.evaluate("getComputedStyle(document.documentElement).scrollBehavior") == "auto"
+    assert page.evaluate("document.getAnimations().length") == 0
+
+
+# ---- names that attack -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", ["hostile", "diff"])
+def test_names_run_nothing_and_are_shown_as_they_are(files: dict[str, Path], open_report: Opens, case: str) -> None:
+    page = open_report(files[case])
+    unfold(page)
+    text = re.sub(r"\s+", " ", page.locator("body").inner_text())
+    told = {
+        "hostile": (
+            *(
+                f"{what} {NASTY}"
+                for what in ("Title", "A", "set", "abuse", "recface", "attributes", "Section", "value")
+            ),
+            *(f"{what} {NASTY}" for what in ("CPU", "package", "broke", "L")),
+            *(f"{what} {ENDING}" for what in ("About", "Clean", "B", "T", "column")),
+            f"Mine {QUOTED}".strip(),
+            f"Other {FORMULA}",
+            f"suites/{ADDRESS}.toml",
+        ),
+        "diff": (f"Mine {NASTY}", f"broke {NASTY}", f"only before {ENDING}", f"only after {ENDING}"),
+    }[case]
+    assert [name for name in told if name not in text] == []
+    for control in page.locator("main button, main [role=button], main summary, main canvas, main svg.marks").all()[
+        :60
+    ]:
+        if control.is_visible():
+            control.hover(force=True, timeout=2_000)
+    page.mouse.move(2, 2)
+    assert page.evaluate("typeof window.hacked") == "undefined"
+    assert page.locator("img[src=x], [onerror], [onmouseover], [onfocus], [autofocus]").count() == 0
+    assert page.locator("a[href^='javascript']").count() == 0
+
+
+# ---- the tests' own eyes ---------------------------------------------------------------------------------------------
 
 BAD = """<!doctype html><title>bad</title>
 <meta http-equiv="Content-Security-Policy" content="script-src 'unsafe-inline'; style-src 'none'">
-<p style="color: red">red</p><img alt="" src="http://nowhere.invalid/x.png">
+<p style="color: red">red</p><img src="http://nowhere.invalid/x.png">
 <script>console.log("hello"); alert("hi"); setTimeout(() => { throw new Error("thrown"); });</script>
 """
 
 
 def test_the_watch_sees_what_a_page_does(browser: Browser, tmp_path: Path) -> None:
-    """Else the other tests would prove nothing."""
     file = tmp_path / "bad.html"
     file.write_text(BAD)
     tabs = Tabs(browser)
@@ -33,9 +365,16 @@ def test_the_watch_sees_what_a_page_does(browser: Browser, tmp_path: Path) -> No
 
 def test_axe_finds_what_is_wrong(browser: Browser, tmp_path: Path) -> None:
     file = tmp_path / "bad.html"
-    file.write_text(BAD.replace(' alt=""', "").replace('"red"', '"red"').replace("style-src 'none'", "img-src data:"))
+    file.write_text(BAD)
     tabs = Tabs(browser)
     found = "\n".join(violations(tabs(file)))
     tabs.close()
     for rule in ("html-has-lang", "image-alt", "landmark-one-main"):
         assert rule in found
+
+
+def test_a_page_that_is_too_wide_is_noticed(open_report: Opens, tmp_path: Path) -> None:
+    file = tmp_path / "wide.html"
+    file.write_text("<!doctype html><title>wide</title><link rel=icon href='data:,'><p style='width: 2000px'>wide")
+    with pytest.raises(AssertionError, match="wide"):
+        assert_no_overflow(open_report(file))
