@@ -112,6 +112,13 @@ def _page(results: Results, folders: Folders) -> Path:
 @click.option(
     "--rows", metavar="NAME", help="Per-sample rows with what their cells say: verification, images, attributes, up ..."
 )
+@click.option(
+    "--cell",
+    "cells",
+    multiple=True,
+    metavar="ID",
+    help="With --rows: only the rows of this cell, by its id or the beginning of it; may be given several times.",
+)
 @click.option("--figure", metavar="NUMBER", help="The paper's figure, such as 8, or sensitivity.")
 @click.option(
     "--format",
@@ -132,6 +139,7 @@ def export(
     runs: tuple[str, ...],
     table: str | None,
     rows: str | None,
+    cells: tuple[str, ...],
     figure: str | None,
     fmt: str | None,
     file: Path | None,
@@ -145,6 +153,7 @@ def export(
     Examples:
       bench export paper --table VII --format latex
       bench export paper --rows verification -o verification.parquet
+      bench export paper --rows verification --cell 4f0c -o cell.csv
       bench export paper --figure 8 -o figure8.pdf
       bench export paper mine --table VII --format md
     """
@@ -152,13 +161,15 @@ def export(
     if len(asked) != 1:
         raise click.UsageError("expected exactly one of --table, --rows and --figure")
     ((kind, name),) = asked.items()
+    if cells and kind != "rows":
+        raise click.UsageError(f"--cell {cells[0]}: expected --rows beside it, found --{kind}")
     chosen = _format(kind, fmt, file)
     if file is None and kind != "table":
         raise click.UsageError(f"--{kind} {name}: expected a file to write to, such as -o {name}.{chosen}")
 
     with _opened(runs, options.folders(out).results) as results:
         _say_what_is_missing(results)
-        _export(results, kind, name, chosen, file)
+        _export(results, kind, name, chosen, file, cells)
 
 
 def _format(kind: str, asked: str | None, file: Path | None) -> str:
@@ -172,11 +183,11 @@ def _format(kind: str, asked: str | None, file: Path | None) -> str:
     return found
 
 
-def _export(results: Results, kind: str, name: str, fmt: str, file: Path | None) -> None:
+def _export(results: Results, kind: str, name: str, fmt: str, file: Path | None, cells: Sequence[str] = ()) -> None:
     if kind == "rows" and file:
         from bench.report.export.rows import export_rows
 
-        click.echo(f"{export_rows(results, name, fmt, file):,} rows: {file}", err=True)
+        click.echo(f"{export_rows(results, name, fmt, file, cells):,} rows: {file}", err=True)
     elif kind == "figure" and file:
         from bench.report.export.figure import export_figure
 

@@ -19,6 +19,8 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from bench.errors import StorageError, SuiteError, did_you_mean
+from bench.explain import find_cell
+from bench.report.rows import UPLOAD, Rows
 from bench.store import CELLS, SAMPLES, Results
 
 _GROUP_ROWS = 50_000  # of a row group
@@ -33,10 +35,12 @@ _JOINED: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
 }
 
 
-def export_rows(results: Results, name: str, fmt: str, path: Path) -> int:
+def export_rows(results: Results, name: str, fmt: str, path: Path, cells: Sequence[str] = ()) -> int:
     """Write the rows of a table of samples to a file, whole or not at all; return their number.
 
-    Raises `SuiteError` for an unknown table or format, and `StorageError` where the run has no such rows.
+    ``cells``: only the rows of some cells, by their ids or the beginnings of these; of images, those that the adversary
+    ends with. Raises `SuiteError` for an unknown table or format, and `StorageError` where the run has no such rows or
+    no such cell.
     """
     if name not in SAMPLES:
         raise SuiteError(f"--rows {name}: expected one of {', '.join(SAMPLES)}; {did_you_mean(name, SAMPLES)}")
@@ -53,7 +57,8 @@ def export_rows(results: Results, name: str, fmt: str, path: Path) -> int:
     added = [c for c in wanted if c not in columns.names and c in results.cells]
     schema = pa.schema([*columns, *(CELLS.field(c) for c in added)])
     about = results.cells[[*keys, *added]].drop_duplicates(keys)
-    tables = (_joined(rows, about, keys, schema) for rows in results.batches(name))
+    found = _of_cells(results, name, cells, columns.names) if cells else results.batches(name)
+    tables = (_joined(rows, about, keys, schema) for rows in found)
     beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,6 +70,19 @@ def export_rows(results: Results, name: str, fmt: str, path: Path) -> int:
         with suppress(OSError):
             beside.unlink(missing_ok=True)
     return count
+
+
+def _of_cells(results: Results, name: str, cells: Sequence[str], columns: Sequence[str]) -> Iterator[pd.DataFrame]:
+    """The rows of some cells."""
+    ids = {str(find_cell(results, [cell])["cell"]) for cell in cells}
+    chosen = [c for c in Rows(results).cells if c.cell in ids]
+    by_cell = "cell" in _JOINED[name][0]
+    keys = ["cell"] if by_cell else [k for k in (_JOINED[name][0] if name == "floors" else UPLOAD) if k in columns]
+    values = [(c.cell,) if by_cell else c.upload_key for c in chosen]
+    wanted = pd.DataFrame(values, columns=["cell"] if by_cell else list(UPLOAD))[keys].drop_duplicates()
+    for rows in results.batches(name, {k: list(dict.fromkeys(wanted[k])) for k in keys}):
+        if len(found := rows.merge(wanted, on=keys)):
+            yield found
 
 
 def _joined(rows: pd.DataFrame, about: pd.DataFrame, keys: Sequence[str], schema: pa.Schema) -> pa.Table:

@@ -1,0 +1,309 @@
+// Each number opens its rows: what it is, the cells that it rests on, what these were computed by, and the commands that
+// compute them again. `#cell-<id>` opens a cell. Everything that is shown is set as text.
+(() => {
+  const data = report.rows;
+  if (!data || !data.cells.size) return;
+  const AT_ONCE = 100; // cells of a list
+  const NAMED = 8; // cells that a command names
+
+  // ---- data ----------------------------------------------------------------------------------------------------------
+
+  const column = ([values, codes]) => (i) => values[codes ? codes[i] : codes === null ? i : 0];
+  const columns = (found) => Object.fromEntries(Object.entries(found).map(([name, c]) => [name, column(c)]));
+  const cell = columns(data.cells.columns);
+  const stage = columns(data.cells.stages);
+  const byId = new Map();
+  for (let i = data.cells.size - 1; i >= 0; i--) byId.set(cell.cell(i), i);
+
+  const numbers = (text) => (text ? text.split(" ").map(Number) : []);
+  const members = (set) =>
+    data.sets[set].split(",").filter(Boolean).flatMap((run) => {
+      const [from, to = from] = run.split("-").map(Number);
+      return Array.from({ length: to - from + 1 }, (_, k) => from + k);
+    });
+
+  function figureOf(k) {
+    const [q, value, span, n, interval, m, set, paper, difference, note] = data.figures[k];
+    const [name, unit, direction] = data.quantities[q];
+    const shown = n && unit ? `${value} ${unit}` : value; // one without N is a status
+    return { name, unit, direction, value, shown, span, n, interval, paper, difference, note, set, ...data.measures[m] };
+  }
+
+  function labelOf(i) {
+    const { defense, authorised, attack, via, dataset, evaluated, repeat } = cell;
+    const words = [dataset(i), authorised(i) ? `${defense(i)} for ${authorised(i)}` : defense(i)];
+    words.push(via(i) && !attack(i).includes(via(i)) ? `${attack(i)} via ${via(i)}` : attack(i));
+    if (evaluated(i)) words.push(`judged by ${evaluated(i)}`);
+    if (repeat(i)) words.push(`repeat ${repeat(i)}`);
+    return words.join(" · ");
+  }
+
+  // ---- elements ------------------------------------------------------------------------------------------------------
+
+  function make(tag, about = {}, ...children) {
+    const { dataset = {}, aria = {}, ...own } = about;
+    const element = Object.assign(document.createElement(tag), own);
+    Object.assign(element.dataset, dataset);
+    for (const [name, value] of Object.entries(aria)) element.setAttribute(`aria-${name}`, value);
+    element.append(...children.filter((child) => child !== null));
+    return element;
+  }
+  const button = (text, onclick, about = {}) => {
+    const element = make("button", { type: "button", ...about }, text);
+    element.addEventListener("click", onclick);
+    return element;
+  };
+  const pairs = (items, about = {}) => {
+    const known = items.filter(([, value]) => value !== "" && value !== null && value !== undefined && value !== 0);
+    return make("dl", about, ...known.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value))));
+  };
+  const code = (text) => make("code", {}, text);
+
+  function grid(caption, heads, rows) {
+    const head = make("tr", {}, ...heads.map((text) => make("th", { scope: "col" }, text)));
+    const body = rows.map((row) =>
+      make("tr", {}, ...row.map((value, k) => (k ? make("td", {}, value) : make("th", { scope: "row" }, value)))),
+    );
+    const table = make("table", {}, make("caption", {}, caption), make("thead", {}, head), make("tbody", {}, ...body));
+    const region = make("div", { className: "scroll", tabIndex: 0, aria: { label: caption } }, table);
+    region.setAttribute("role", "region");
+    return region;
+  }
+
+  // A command with a button that copies it, or selects it where the clipboard is out of reach.
+  function command(what, text) {
+    const shown = code(text);
+    const copy = button("Copy", async () => {
+      getSelection().selectAllChildren(shown);
+      let copied = false;
+      try {
+        await navigator.clipboard.writeText(text);
+        copied = true;
+      } catch {
+        copied = document.execCommand("copy"); // a page from a file may not write to the clipboard
+      }
+      copy.textContent = copied ? "Copied" : "Selected";
+    }, { aria: { label: `Copy: ${what}` } });
+    return make("div", { className: "command" }, make("p", {}, what), make("div", {}, shown, copy));
+  }
+
+  // ---- commands ------------------------------------------------------------------------------------------------------
+
+  const quoted = (word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'"'"'`)}'`);
+  const shell = (...words) => words.map(quoted).join(" ");
+  const runOf = (i) => data.runs[cell.run(i)];
+  const exported = (rows, of) =>
+    shell("bench", "export", runOf(of[0]).place, "--rows", rows, ...of.flatMap((i) => ["--cell", cell.own(i)]), "-o", `${rows}.csv`);
+
+  function commandsOf(i) {
+    const { place, command: whole } = runOf(i);
+    const id = cell.own(i);
+    const rows = { images: ["verification", "images"], attributes: ["attributes"] }[cell.outputs(i)] ?? ["verification"];
+    const again = whole.length && cell.status(i) !== "skipped";
+    return [
+      again ? command("Compute this cell again", shell(...whole, "--cell", id)) : null,
+      command("Explain it", shell("bench", "explain", place, id)),
+      ...(cell.status(i) === "ok" ? rows.map((name) => command(`Its rows of ${name}`, exported(name, [i]))) : []),
+    ];
+  }
+
+  // ---- what the dialog shows -----------------------------------------------------------------------------------------
+
+  const title = make("h2", { id: "rows-title", tabIndex: -1 });
+  const content = make("div", { className: "content" });
+  const close = button("Close", () => dialog.close(), { className: "close" });
+  const dialog = make("dialog", { className: "rows", aria: { labelledby: "rows-title" } });
+  dialog.append(make("div", { className: "head" }, title, close), content);
+  document.body.append(dialog);
+
+  function show(heading, ...children) {
+    title.textContent = heading;
+    content.replaceChildren(...children.filter((child) => child !== null));
+    content.scrollTop = 0;
+    if (!dialog.open) dialog.showModal();
+    title.focus({ preventScroll: true });
+  }
+
+  const methods = { bootstrap: "bootstrap over people", Wilson: "Wilson" };
+
+  function showFigure(k) {
+    const f = figureOf(k);
+    const found = members(f.set);
+    const interval = f.span ? `${f.span} (95 %${f.interval ? `, ${methods[f.interval] ?? f.interval}` : ""})` : "";
+    const named = found.length > 1 && found.length <= NAMED && found.every((i) => cell.run(i) === cell.run(found[0]));
+    const about = pairs([
+      ["Interval", interval],
+      ["N", f.n ? f.n.toLocaleString("en") : ""],
+      ["Paper", f.paper ? `${f.paper} (ours ${f.difference})` : ""],
+      ["Reads", f.direction],
+      ["How", f.about],
+      ["At", f.at],
+      ["Rows", f.source ? code(f.source) : ""],
+      [f.n ? "Note" : "Reason", f.note],
+    ]);
+    const rows = f.rows && f.n && named ? command("The rows behind it", exported(f.rows, found)) : null;
+    const one = found.length === 1;
+    forget();
+    show(
+      `${f.name}: ${f.shown}`,
+      about,
+      make("h3", {}, `Rests on ${found.length.toLocaleString("en")} cell${one ? "" : "s"}`),
+      ...(one ? detailsOf(found[0]) : [listOf(found, k)]),
+      rows,
+    );
+  }
+
+  // A list of cells, some at a time, with a filter where there are many.
+  function listOf(found, figure) {
+    const list = make("ol", { className: "cells" });
+    const said = make("p", { className: "note" });
+    said.setAttribute("role", "status");
+    let fitting = found;
+    const add = () => {
+      const shown = list.children.length;
+      const next = fitting.slice(shown, shown + AT_ONCE).map((i) => {
+        const status = cell.status(i) === "ok" ? null : make("span", { className: "status" }, cell.status(i));
+        return make("li", {}, button(labelOf(i), () => showCell(i, figure)), status);
+      });
+      list.append(...next);
+      more.hidden = list.children.length >= fitting.length;
+    };
+    const more = button(`Show ${AT_ONCE} more`, add, { className: "more" });
+    const input = make("input", { type: "search", autocomplete: "off" });
+    input.addEventListener("input", () => {
+      const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+      const fits = (text) => words.every((word) => text.includes(word));
+      fitting = found.filter((i) => fits(`${labelOf(i)} ${cell.cell(i)} ${cell.status(i)}`.toLowerCase()));
+      list.replaceChildren();
+      add();
+      said.textContent = fitting.length ? `${fitting.length} of ${found.length} cells` : "No cells fit.";
+    });
+    add();
+    const filter = found.length > 10 ? make("label", { className: "filter" }, "Filter cells ", input) : null;
+    return make("div", {}, ...[filter, said, list, more].filter(Boolean));
+  }
+
+  function showCell(i, figure) {
+    const back =
+      figure === undefined
+        ? null
+        : button(`Back to ${figureOf(figure).name}: ${figureOf(figure).shown}`, () => showFigure(figure), { className: "back" });
+    history.replaceState(null, "", hashOf(i));
+    show(labelOf(i), back, ...detailsOf(i));
+  }
+
+  const hashOf = (i) => `#cell-${encodeURIComponent(cell.cell(i))}`;
+
+  function detailsOf(i) {
+    const link = make("a", { href: hashOf(i) }, cell.cell(i));
+    const how = { authorised: "authorised", unauthorised: "not authorised" }[cell.role(i)];
+    const facts = pairs([
+      ["Cell", link],
+      ["Status", cell.status(i)],
+      ["Reason", cell.reason(i)],
+      ["Experiment", cell.table(i) ? `${cell.experiment(i)}, Table ${cell.table(i)}` : cell.experiment(i)],
+      ["Data set", cell.dataset(i)],
+      ["Defense", cell.defense(i)],
+      ["Authorised", cell.authorised(i) || "no model"],
+      ["Attack", cell.attack(i)],
+      ["Via", cell.via(i)],
+      ["It knows", cell.threat(i)],
+      ["Evaluated", cell.evaluated(i) && how ? `${cell.evaluated(i)}, ${how}` : cell.evaluated(i)],
+      ["Uploaded", cell.upload(i)],
+      ["Pairs", cell.pairs(i)],
+      ["Fixed κ", String(cell.kappa(i))],
+      ["Repeat", String(cell.repeat(i))],
+      ["Run", data.runs.length > 1 ? runOf(i).place : ""],
+      ["Suite seed", runOf(i).seed],
+      ["Device", cell.device(i)],
+      ["Time", cell.seconds(i)],
+      ["Batch", cell.batch(i)],
+    ], { className: "wide" });
+    return [...commandsOf(i), ...printedOf(i), facts, partsOf(i), stagesOf(i)];
+  }
+
+  function partsOf(i) {
+    const rows = numbers(cell.parts(i)).map((p) => {
+      const [kind, label, plugin, from, params, digest, weights, instead] = data.cells.parts[p];
+      const small = (text) => (text && text !== "–" ? make("small", {}, text) : null);
+      const name = make("span", {}, label, ...[small(params), small(instead && `in place of ${instead}`)].filter(Boolean));
+      return [name, kind, `${plugin} (${from})`, code(digest || "–"), code(weights || "–")];
+    });
+    if (!rows.length) return null;
+    const heads = ["name, parameters", "kind", "plugin", "code, sha256", "weights or data, sha256"];
+    return grid("What took part, with the first digits of hashes", heads, rows);
+  }
+
+  function stagesOf(i) {
+    const rows = numbers(cell.stages(i)).map((s) => [
+      stage.name(s), stage.status(s), stage.seconds(s), stage.device(s), code(stage.seed(s)), code(stage.key(s)),
+    ]);
+    if (!rows.length) return null;
+    return grid("What was computed for it, inputs first", ["stage", "status", "time", "device", "seed", "key"], rows);
+  }
+
+  function printedOf(i) {
+    const printed = [["Where it failed", cell.traceback(i)], ["What it printed", cell.log(i)]];
+    return printed
+      .filter(([, text]) => text)
+      .flatMap(([heading, text]) => [make("h3", {}, heading), make("pre", { tabIndex: 0 }, text)]);
+  }
+
+  // ---- opening and closing -------------------------------------------------------------------------------------------
+
+  let opener = null;
+  const forget = () => {
+    if (location.hash.startsWith("#cell-")) history.replaceState(null, "", location.pathname + location.search);
+  };
+  dialog.addEventListener("close", () => {
+    forget();
+    opener?.focus();
+    opener = null;
+  });
+  dialog.addEventListener("click", (event) => {
+    if (event.target === dialog) dialog.close(); // outside
+  });
+  document.addEventListener("click", (event) => {
+    const number = event.target.closest?.("[data-figure]");
+    if (!number || dialog.contains(number)) return;
+    event.preventDefault();
+    report.openFigure(Number(number.dataset.figure), number);
+  });
+
+  report.openFigure = (k, from = document.activeElement) => {
+    opener = from;
+    showFigure(k);
+  };
+  report.openCell = (i, from = document.activeElement) => {
+    opener = from;
+    showCell(i);
+  };
+  report.cells = { size: data.cells.size, of: cell, main: data.main, figureOf, make, button };
+
+  function follow() {
+    if (!location.hash.startsWith("#cell-")) return;
+    let id = location.hash.slice("#cell-".length);
+    try {
+      id = decodeURIComponent(id);
+    } catch {
+      return; // no id of ours
+    }
+    if (byId.has(id)) showCell(byId.get(id));
+  }
+  addEventListener("hashchange", follow);
+
+  // ---- numbers become buttons ----------------------------------------------------------------------------------------
+
+  function upgrade(element) {
+    const { name, shown } = figureOf(Number(element.dataset.figure));
+    const own = element.querySelector("u") ? ", authorised" : "";
+    const number = make("button", { type: "button", className: `v ${element.className}`.replace("v v", "v") });
+    number.dataset.figure = element.dataset.figure;
+    number.setAttribute("aria-label", `${shown}, ${name}${own}: show its rows`);
+    number.setAttribute("aria-haspopup", "dialog");
+    number.append(...element.childNodes);
+    element.replaceWith(number);
+  }
+  for (const element of document.querySelectorAll("main [data-figure]:not(button)")) upgrade(element);
+  follow();
+})();

@@ -1,0 +1,133 @@
+// Tables that sort and filter, by DataTables. Rows of a data set stay together; absent figures come last. A small table
+// is one from the start; a large one, in pages, when it comes near. In print, all rows are there.
+(() => {
+  if (typeof DataTable !== "function") return;
+  const FILTERED = 4; // rows from which on a table has a filter
+  const MANY = 200; // rows of a page
+  DataTable.ext.errMode = "throw";
+
+  const compare = (sign) => (a, b) => (a === null ? (b === null ? 0 : 1) : b === null ? -1 : sign * (a - b));
+  const key = (text) => (text === "" || text === null || text === undefined ? null : Number(text));
+  DataTable.type("figure", { order: { pre: key, asc: compare(1), desc: compare(-1) } });
+
+  const made = (report.tables = []);
+  let printing = false;
+
+  // The rows of all data sets in one body, each with the number and the name of its data set in a last, hidden cell.
+  function gather(table) {
+    const bodies = [...table.tBodies];
+    const headings = bodies.map((body) => body.querySelector("tr.group"));
+    if (!headings.some(Boolean)) return null;
+    table.tHead.rows[0].append(Object.assign(document.createElement("th"), { textContent: "data set" }));
+    bodies.forEach((body, i) => {
+      headings[i]?.remove();
+      for (const row of [...body.rows]) {
+        const cell = row.insertCell();
+        cell.dataset.order = i;
+        cell.textContent = headings[i]?.textContent ?? "";
+        bodies[0].append(row);
+      }
+      if (i) body.remove();
+    });
+    return headings;
+  }
+
+  function columnsOf(table, group) {
+    const first = table.tBodies[0].rows[0];
+    const heads = [...table.tHead.rows[0].cells];
+    return heads.map((head, i) => {
+      if (i === group) return { type: "num", visible: false };
+      const ariaTitle = [...head.childNodes].map((part) => part.textContent.trim()).filter(Boolean).join(", ");
+      const number = first.cells[i].dataset.order !== undefined;
+      if (number) return { ariaTitle, type: "figure", orderSequence: ["desc", "asc", ""] };
+      const text = { ariaTitle, orderSequence: ["asc", "desc", ""] };
+      return head.classList.contains("num") ? { ...text, type: "num-fmt" } : text;
+    });
+  }
+
+  // A filter above a table, with how many rows fit.
+  function filter(table, dt) {
+    const scroll = table.closest(".scroll");
+    const input = Object.assign(document.createElement("input"), { type: "search", autocomplete: "off" });
+    const said = document.createElement("span");
+    said.setAttribute("role", "status");
+    const label = document.createElement("label");
+    label.append("Filter rows ", input);
+    const name = scroll.getAttribute("aria-label");
+    if (name) input.setAttribute("aria-label", `Filter rows: ${name}`);
+    const bar = document.createElement("div");
+    bar.className = "filter";
+    bar.append(label, said);
+    scroll.before(bar);
+    input.addEventListener("input", () => dt.search(input.value).draw());
+    dt.on("draw", () => {
+      const { recordsDisplay: shown, recordsTotal: all } = dt.page.info();
+      if (!printing) said.textContent = shown === all ? "" : `${shown} of ${all} rows`;
+    });
+  }
+
+  // DataTables takes the direction of the column that keeps data sets together for that of the chosen one.
+  function tellOrder(dt) {
+    for (const [column, direction] of dt.order().filter(([, direction]) => direction)) {
+      dt.column(column).header().setAttribute("aria-sort", direction === "asc" ? "ascending" : "descending");
+    }
+  }
+
+  function make(table) {
+    const headings = gather(table);
+    const rows = table.tBodies[0].rows.length;
+    const group = headings ? table.tHead.rows[0].cells.length - 1 : -1;
+    const paged = rows > MANY;
+    const none = { topStart: null, topEnd: null, bottomStart: null, bottomEnd: null };
+    const dt = new DataTable(table, {
+      autoWidth: false,
+      columns: columnsOf(table, group),
+      language: { zeroRecords: "No rows fit.", info: "Rows _START_ to _END_ of _TOTAL_", infoFiltered: "", infoEmpty: "" },
+      layout: paged ? { ...none, bottomStart: ["info", "paging"] } : none,
+      order: [],
+      paging: paged,
+      pageLength: MANY,
+      ...(headings && {
+        orderFixed: { pre: [[group, "asc"]] },
+        rowGroup: { dataSrc: (row) => row[group]["@data-order"], startRender: (_, i) => headings[i] },
+      }),
+    });
+    dt.search.fixed("linked", (_, __, i) => printing || !dt.row(i).node().classList.contains("unfit"));
+    if (rows >= FILTERED) filter(table, dt);
+    if (headings) dt.on("draw", () => tellOrder(dt));
+    made.push(dt);
+    dt.draw(false);
+  }
+
+  const near = new IntersectionObserver(
+    (seen) => {
+      for (const { target, isIntersecting } of seen) {
+        if (!isIntersecting) continue;
+        near.unobserve(target);
+        make(target);
+      }
+    },
+    { rootMargin: "400px" },
+  );
+  for (const table of document.querySelectorAll("table.figures, table.grid")) {
+    const rows = table.querySelectorAll("tbody > tr:not(.group)");
+    const whole = [...rows].every((row) => row.cells.length === table.tHead.rows[0].cells.length);
+    if (rows.length < 2 || !whole) continue;
+    if (rows.length > MANY) near.observe(table);
+    else make(table);
+  }
+
+  const before = new Map();
+  addEventListener("beforeprint", () => {
+    printing = true;
+    for (const dt of made) {
+      before.set(dt, { search: dt.search(), length: dt.page.len(), page: dt.page() });
+      dt.search("").page.len(-1).draw();
+    }
+  });
+  addEventListener("afterprint", () => {
+    printing = false;
+    for (const [dt, was] of before) dt.search(was.search).page.len(was.length).page(was.page).draw("page");
+    before.clear();
+  });
+})();
