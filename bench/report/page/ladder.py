@@ -11,7 +11,6 @@ from bench.report.rows import Rows
 from bench.report.tables.ladder import (
     BOTH,
     MEANING,
-    RUNGS,
     Entry,
     Reading,
     counted,
@@ -52,12 +51,10 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Ladder:
-    """The whole section. ``heads``: each rung with its question and number of columns; ``columns``: the readings of
-    any line, for their headings; ``absent``: columns that no line has, with the reason. ``judged`` is how many of the
-    ``total`` attacks that count have both an SSIM and a match rate, ``deceptive`` those of them that are safe by pixels
-    and leaky by identity."""
+    """The whole section. ``columns``: the readings of any line, for their headings; ``absent``: columns that no line
+    has, with the reason. ``judged`` is how many of the ``total`` attacks that count have both an SSIM and a match rate,
+    ``deceptive`` those of them that are safe by pixels and leaky by identity."""
 
-    heads: Sequence[tuple[str, str, int]]
     columns: Sequence[Reading]
     groups: Mapping[str, Sequence[Line]]
     absent: Sequence[str]
@@ -83,7 +80,6 @@ def drawn(rows: Rows) -> Ladder | None:
         groups.setdefault(entry.defense, []).append(_line(entry, entries, marks))
     fair = counted(entries)
     return Ladder(
-        heads=[(rung, asks, sum(c.rung == rung for c in columns)) for rung, asks in RUNGS.items()],
         columns=columns,
         groups=groups,
         absent=[said for i in range(len(entries[0].readings)) if (said := _absent(entries, i))],

@@ -20,11 +20,6 @@ from bench.report.tables.layout import kind_of
 from bench.report.tables.summary import FLOORS, POOLED, floors
 
 Rung = Literal["pixels", "identity", "attributes"]
-RUNGS: Mapping[Rung, str] = {
-    "pixels": "Is the picture like the original?",
-    "identity": "Is the person found again by models that took no part?",
-    "attributes": "Are age, gender and the like still told?",
-}
 SAFE, LEAKY, DESCRIBED = "pixel-safe", "identity-leaky", "attribute-leaky"
 BOTH = "safe by pixels, leaky by identity"
 MEANING = {
