@@ -203,6 +203,11 @@ class Point:
     kinds: Sequence[str] = field(default_factory=tuple)
     told: Sequence[tuple[str, str]] = field(default_factory=tuple)
 
+    @property
+    def name(self) -> str:
+        """Mark and label, as a legend and a tooltip say it."""
+        return self.label if self.mark == self.label else f"{self.mark}: {self.label}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Zone:
@@ -234,3 +239,8 @@ class Points:
     points: Sequence[Point]
     zones: Sequence[Zone] = field(default_factory=tuple)
     references: Sequence[Reference] = field(default_factory=tuple)
+
+    @property
+    def known(self) -> list[Point]:
+        """Those that have both figures."""
+        return [p for p in self.points if p.x.value is not None and p.y.value is not None]

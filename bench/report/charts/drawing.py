@@ -19,7 +19,6 @@ from bench.report.figures import Figure, Quantity
 
 _SMALLEST = 270.0  # the plot of points on a phone
 _TICKS = 7
-_ACROSS, _BESIDE = 3, 2  # columns of the legend in a file: of curves, of points
 # What has no legend stands in the datum: Vega-Lite would leave out that of the marks, too.
 _COLOUR, _DASH = alt.Color("colour:N").scale(None), alt.StrokeDash("dash:N").scale(None)
 _SHOWN = "indexof(hidden, datum.key) < 0 && indexof(hidden, datum.kind) < 0"
@@ -28,35 +27,32 @@ _ALONE = "stressed !== '' && stressed === datum.key"
 
 
 def specification(chart: Chart | Points | Scatter, theme: Theme = PAGE, columns: int = 2) -> dict[str, Any]:
-    """A chart as a Vega-Lite specification without its configuration (`Theme.config`), validated against the schema.
+    """A chart as a Vega-Lite specification without its configuration (`Theme.config`).
 
     ``columns`` panels stand beside one another; the page's script chooses again when it knows the room that there is.
     """
-    drawn = _drawn(chart, theme, columns)
-    if theme.interactive:
-        drawn = drawn.add_params(alt.param(name="hidden", value=[]), alt.param(name="stressed", value=""))
-    return _plain(drawn)
+    if isinstance(chart, Chart):
+        columns = max(1, min(columns, len(chart.panels)))
+        panel = _curves(chart, theme, theme.wide / columns - theme.around)
+        panels = [(p.title, _curve_data(chart, p, theme)) for p in chart.panels]
+    else:
+        points = points_of(chart) if isinstance(chart, Scatter) else chart
+        columns = 1
+        panel = _points(points, theme, theme.wide - theme.around)
+        panels = [("", _point_data(points, theme))]
+    with alt.data_transformers.enable(consolidate_datasets=False):
+        made = {key: value for key, value in panel.to_dict().items() if key not in ("$schema", "config")}
+    # Panels differ in their titles and data only. Altair would copy and validate each of them many times.
+    drawn = [{**made, "title": title, "data": {"values": data}} for title, data in panels]
+    params = [{"name": "hidden", "value": []}, {"name": "stressed", "value": ""}] if theme.interactive else []
+    return {"params": params, "concat": drawn, "columns": columns, "spacing": 12}
 
 
 def sheet(charts: Sequence[tuple[str, Chart | Points | Scatter]], theme: Theme = PRINT) -> dict[str, Any]:
     """Charts with their titles below one another, each with a legend of its own, as one complete specification."""
+    parts = [{**specification(chart, theme, 3), "title": {"text": title, "offset": 10}} for title, chart in charts]
     apart = dict.fromkeys(("fill", "stroke", "shape"), "independent")
-    parts = [_drawn(chart, theme, 3).properties(title=alt.Title(title, offset=10)) for title, chart in charts]
-    return _plain(alt.vconcat(*parts, spacing=24).resolve_scale(**apart)) | {"config": theme.config}
-
-
-def _drawn(chart: Chart | Points | Scatter, theme: Theme, columns: int) -> alt.ConcatChart:
-    if isinstance(chart, Chart):
-        columns = max(1, min(columns, len(chart.panels)))
-        width = theme.wide / columns - theme.around
-        return alt.concat(*(_panel(chart, p, theme, width) for p in chart.panels), columns=columns, spacing=12)
-    points = points_of(chart) if isinstance(chart, Scatter) else chart
-    return alt.concat(_points(points, theme, theme.wide - theme.around))
-
-
-def _plain(drawn: Any) -> dict[str, Any]:
-    """The specification without the address of its schema and without Altair's own configuration."""
-    return {name: value for name, value in drawn.to_dict().items() if name not in ("$schema", "config")}
+    return {"vconcat": parts, "spacing": 24, "resolve": {"scale": apart}, "config": theme.config}
 
 
 def plot(chart: Chart | Points | Scatter, file: str) -> dict[str, Any]:
@@ -77,7 +73,7 @@ def shared() -> dict[str, Any]:
 # ---- curves ----------------------------------------------------------------------------------------------------------
 
 
-def _panel(chart: Chart, which: Panel, theme: Theme, width: float) -> alt.LayerChart:
+def _curves(chart: Chart, theme: Theme, width: float) -> alt.LayerChart:
     names, styles = zip(*chart.legend, strict=True) if chart.legend else ((), ())
     x, y = _curve_axes(chart)
     looks = _Looks(names=names, theme=theme, styles=styles, markers=[None] * len(names))
@@ -90,19 +86,14 @@ def _panel(chart: Chart, which: Panel, theme: Theme, width: float) -> alt.LayerC
     line = base.mark_line(strokeWidth=theme.line, strokeJoin="round")
     layers.append(line.encode(_COLOUR, _DASH, alt.Detail("series:N"), opacity=clear))
     marks = base.mark_point(size=theme.mark, strokeWidth=0.7 * theme.line, opacity=1)
-    layers.append(marks.encode(*looks.marks(_ACROSS), opacity=clear))
-    if any(f.paper is not None for c in which.curves for f in c.figures):
+    layers.append(marks.encode(*looks.marks(), opacity=clear))
+    if any(f.paper is not None for p in chart.panels for c in p.curves for f in c.figures):
         tick = base.mark_tick(thickness=theme.line, size=2.5 * theme.mark**0.5, orient="horizontal")
         layers.append(tick.encode(alt.Y("paper:Q"), _COLOUR, opacity=clear))
     if theme.interactive:
         told = {"series": "line", "at": chart.x, **_lines("y", chart.quantity)}
         layers.append(_touched(base, theme, told))
-    data = [
-        _curve_datum(chart, theme, c.label, names.index(c.label), x, figure)
-        for c in which.curves
-        for x, figure in zip(c.xs, c.figures, strict=True)
-    ]
-    return _layered(layers, data, theme, width=width, height=0.6 * theme.tall, title=which.title)
+    return _layered(layers, theme, width=width, height=0.6 * theme.tall)
 
 
 def _curve_axes(chart: Chart) -> tuple[alt.X, alt.Y]:
@@ -115,6 +106,15 @@ def _curve_axes(chart: Chart) -> tuple[alt.X, alt.Y]:
     x = alt.X("x:Q").title(chart.x).scale(domain=[xs[0] - margin, xs[-1] + margin], nice=False, zero=False)
     y = alt.Y("y:Q").title(_title(chart.quantity)).scale(domain=[low - room, high + room], nice=False, zero=False)
     return x.axis(values=ticks, format="~g"), y
+
+
+def _curve_data(chart: Chart, which: Panel, theme: Theme) -> list[dict[str, Any]]:
+    names = [label for label, _ in chart.legend]
+    return [
+        _curve_datum(chart, theme, c.label, names.index(c.label), x, figure)
+        for c in which.curves
+        for x, figure in zip(c.xs, c.figures, strict=True)
+    ]
 
 
 def _curve_datum(chart: Chart, theme: Theme, label: str, index: int, x: float, figure: Figure) -> dict[str, Any]:
@@ -157,9 +157,10 @@ def points_of(chart: Scatter) -> Points:
 
 
 def _points(chart: Points, theme: Theme, width: float) -> alt.LayerChart:
-    known = [p for p in chart.points if p.x.value is not None and p.y.value is not None]
-    names = [p.label if p.mark == p.label else f"{p.mark}: {p.label}" for p in known]
-    looks = _Looks(names=names, theme=theme, styles=[p.style for p in known], markers=[p.marker for p in known])
+    known = chart.known
+    looks = _Looks(
+        names=[p.name for p in known], theme=theme, styles=[p.style for p in known], markers=[p.marker for p in known]
+    )
     x, y = _axis(alt.X, chart.x, chart.x_range), _axis(alt.Y, chart.y, chart.y_range)
     clear, faint = _when(theme, _STRESSED, 1, 0.15), _when(theme, _STRESSED, 0.5, 0.1)
     quiet, ink = theme.colour("quiet"), theme.colour("ink")
@@ -172,15 +173,14 @@ def _points(chart: Points, theme: Theme, width: float) -> alt.LayerChart:
     layers.append(bar.encode(x("x"), y("y_low"), alt.Y2("y_high"), _COLOUR, opacity=faint))
     layers.append(lead.encode(x("x"), alt.X2("lead_x"), y("y"), alt.Y2("lead_y"), alt.ColorValue(quiet), opacity=faint))
     marks = alt.Chart().mark_point(size=theme.mark, strokeWidth=0.7 * theme.line)
-    layers.append(marks.encode(x("x"), y("y"), *looks.marks(_BESIDE), opacity=clear))
+    layers.append(marks.encode(x("x"), y("y"), *looks.marks(), opacity=clear))
     words = alt.Chart().mark_text(baseline="middle")
     layers.append(words.encode(x("label_x"), y("label_y"), alt.Text("mark:N"), alt.ColorValue(ink), opacity=clear))
     if theme.interactive:
         told = {"series": "point", **_lines("y", chart.y), **_lines("x", chart.x)}
         told |= {f"more{i}": name for i, (name, _) in enumerate(known[0].told if known else ())}
         layers.append(_touched(alt.Chart().encode(x("x"), y("y")), theme, told | {"same": "at the same place"}))
-    data = _point_data(chart, theme, known, names)
-    return _layered(layers, data, theme, width=width, height=theme.tall, title="")
+    return _layered(layers, theme, width=width, height=theme.tall)
 
 
 def _axis(channel: Any, quantity: Quantity, domain: tuple[float, float]) -> Any:
@@ -203,22 +203,24 @@ def _reference(reference: Reference, chart: Points, x: Any, y: Any, theme: Theme
     line = base.mark_rule(strokeDash=[3, 3], strokeWidth=0.6 * theme.line).encode(
         y("at") if across else x("at"), colour
     )
-    align = {"align": "right", "dy": -0.6 * theme.size} if across else {"align": "left", "dx": 4, "dy": 4}
-    words = base.mark_text(fontSize=theme.size - 1, **align)
+    words = base.mark_text(fontSize=theme.size - 1, align="right", dy=-0.6 * theme.size)
+    if not across:
+        words = base.mark_text(fontSize=theme.size - 1, align="left", dx=4, dy=4)
     place = (x("end"), y("at")) if across else (x("at"), y("end"))
     return [line, words.encode(*place, alt.Text("label:N"), colour)]
 
 
-def _point_data(chart: Points, theme: Theme, known: Sequence[Point], names: Sequence[str]) -> list[dict[str, Any]]:
-    at = [(_scaled(chart.x, p.x.value), _scaled(chart.y, p.y.value)) for p in known]
+def _point_data(chart: Points, theme: Theme) -> list[dict[str, Any]]:
+    known = chart.known
+    at = [(_short(chart.x.scale * (p.x.value or 0)), _short(chart.y.scale * (p.y.value or 0))) for p in known]
     (x0, x1), (y0, y1) = chart.x_range, chart.y_range
     shares = [((x - x0) / (x1 - x0), (y1 - y) / (y1 - y0)) for x, y in at]
     places = placed(shares, [p.mark for p in known], (_SMALLEST, PAGE.tall))
     data = []
-    for point, name, here, place in zip(known, names, at, places, strict=True):
+    for point, here, place in zip(known, at, places, strict=True):
         same = [p.mark for p, there in zip(known, at, strict=True) if there == here and p is not point]
         key, kind = (*point.kinds, "", "")[:2]
-        made: dict[str, Any] = {"series": name, "key": key, "kind": kind, "mark": point.mark}
+        made: dict[str, Any] = {"series": point.name, "key": key, "kind": kind, "mark": point.mark}
         made["colour"] = theme.of(point.style)
         made |= _numbers("x", chart.x, point.x) | _numbers("y", chart.y, point.y)
         made |= {f"more{i}": text for i, (_, text) in enumerate(point.told)} | {"same": ", ".join(same) or "no other"}
@@ -246,22 +248,22 @@ class _Looks:
     def _scale(self, values: Sequence[Any]) -> alt.Scale:
         return alt.Scale(domain=list(self.names), range=list(values))
 
-    def marks(self, columns: int) -> tuple[alt.Fill, alt.Stroke, alt.Shape]:
-        """Fill, stroke and shape, with a legend in so many columns."""
-        legend = alt.Legend(title=None, columns=columns)
+    def marks(self) -> tuple[alt.Fill, alt.Stroke, alt.Shape]:
         strokes = [self.theme.of(s) for s in self.styles]
         fills = [self.theme.colour("paper") if s.neutral else c for s, c in zip(self.styles, strokes, strict=True)]
         shapes = [shape(s, m) for s, m in zip(self.styles, self.markers, strict=True)]
         return (
-            alt.Fill("series:N").scale(self._scale(fills)).legend(legend),
-            alt.Stroke("series:N").scale(self._scale(strokes)).legend(legend),
-            alt.Shape("series:N").scale(self._scale(shapes)).legend(legend),
+            alt.Fill("series:N").scale(self._scale(fills)),
+            alt.Stroke("series:N").scale(self._scale(strokes)),
+            alt.Shape("series:N").scale(self._scale(shapes)),
         )
 
 
-def _layered(layers: Sequence[Any], data: Sequence[Mapping[str, Any]], theme: Theme, **about: Any) -> alt.LayerChart:
-    drawn = alt.layer(*layers, data=_rows(data), **about)
-    return drawn.transform_filter(_SHOWN) if theme.interactive else drawn
+def _layered(layers: Sequence[Any], theme: Theme, **about: Any) -> alt.LayerChart:
+    drawn = alt.LayerChart(layer=list(layers), **about)
+    if theme.interactive:
+        drawn.transform = [alt.FilterTransform(_SHOWN)]
+    return drawn
 
 
 def _rows(data: Sequence[Mapping[str, Any]]) -> alt.InlineData:
@@ -271,7 +273,8 @@ def _rows(data: Sequence[Mapping[str, Any]]) -> alt.InlineData:
 def _touched(base: alt.Chart, theme: Theme, told: Mapping[str, str]) -> alt.Chart:
     """Marks that are not seen, large enough for a finger, with tooltips: fields and their names."""
     tooltips = [alt.Tooltip(f"{field}:N", title=name) for field, name in told.items()]
-    return base.mark_point(size=6 * theme.mark, filled=True, color="transparent", opacity=1).encode(tooltip=tooltips)
+    marks: alt.Chart = base.mark_point(size=6 * theme.mark, filled=True, color="transparent", opacity=1)
+    return marks.encode(tooltip=tooltips)
 
 
 def _when(theme: Theme, test: str, then: float, otherwise: float) -> Any:

@@ -1,23 +1,27 @@
 """Where the labels of a plot of points stand, so that no two overlap, however many points tie.
 
-Positions are shares of the plot, from left to right and from top to bottom. They are worked out for a small plot: in a
-larger one with the same type everything is further apart.
+Points that lie on one another share a block of labels, row by row; a line leads from them to it. Positions are shares
+of the plot, from left to right and from top to bottom. They are worked out for a small plot: in a larger one with the
+same type everything is further apart.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-MARK, HIGH, WIDE = 6.0, 13.0, 7.2  # pixels: half a mark, the height of a label, the width of a character
-_RADII = np.arange(12.0, 130.0, 6.0)
+MARK, HIGH, WIDE, BETWEEN = 6.0, 13.0, 6.8, 5.0  # pixels: half a mark, a label's height, a character, between labels
+_RADII = np.arange(9.0, 110.0, 8.0)
 _ANGLES = np.deg2rad(np.arange(-45.0, 315.0, 15.0))
-_SAMPLES = np.linspace(0.0, 1.0, 12)
+_AROUND = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1)
+_ALONG = np.linspace(0.0, 1.0, 8)[:, None]
 
 Array = NDArray[np.float64]
+Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,52 +38,74 @@ def placed(spots: Sequence[tuple[float, float]], texts: Sequence[str], size: tup
 
     ``spots`` are shares of the plot (x from the left, y from the top), ``size`` is that of the smallest plot in pixels.
     """
-    at = np.asarray(spots, dtype=np.float64).reshape(-1, 2) * size
-    boxes = _boxes(at, np.full((len(at), 2), MARK))  # what is taken: marks, then labels
-    leaders = np.empty((0, 2))  # points on the lines to labels
-    around = np.stack([np.outer(_RADII, f(_ANGLES)).ravel() for f in (np.cos, np.sin)], axis=1)  # nearest first
-    made: list[Place | None] = []
-    for spot, text in zip(at, texts, strict=True):
-        half = np.array([WIDE * len(text) / 2 + 1, HIGH / 2])
-        centres = spot + around * (1 + (half - half.min()) / _RADII[0] * (np.abs(around) > _RADII[0] / 2))
-        found = _boxes(centres, half)
-        inside = (found[:, :2] >= 0).all(axis=1) & (found[:, 2:] <= size).all(axis=1)
-        free = inside & ~_meet(found, boxes) & ~_hold(found, leaders)
-        lines = spot + _SAMPLES[None, 3:, None] * (centres - spot)[:, None, :]
-        labels = boxes[len(at) :]
-        crossing = np.array([_hold(labels, line).any() for line in lines[free]], dtype=bool)
-        left = np.flatnonzero(free)[~crossing] if free.any() else np.empty(0, dtype=int)
-        if not len(left):
-            made.append(None)
+    at: Array = np.asarray(spots, dtype=np.float64).reshape(-1, 2) * size
+    marks = _boxes(at, np.full((len(at), 2), MARK))
+    labels, leaders = np.empty((0, 4)), np.empty((0, 2))  # boxes, and points on the lines to them
+    made: list[Place | None] = [None] * len(at)
+    for group in sorted(_tied(at), key=len, reverse=True):
+        spot, grid = at[group[0]], _grid([texts[i] for i in group])
+        half = np.array([WIDE * max(len(texts[i]) for i in group), HIGH]) / 2 + grid.max(axis=0)
+        found = _found(spot, half, size, np.vstack([marks, labels]), labels, leaders)
+        if found is None:
             continue
-        best = left[0]
-        way = centres[best] - spot
-        reach = np.min(np.divide(half + 1, np.abs(way), out=np.full(2, np.inf), where=way != 0))
-        end = centres[best] - way * min(1.0, reach)
-        made.append(
-            Place(
-                x=float(centres[best][0] / size[0]),
-                y=float(centres[best][1] / size[1]),
-                end=(float(end[0] / size[0]), float(end[1] / size[1])),
-            )
-        )
-        boxes = np.vstack([boxes, found[best]])
-        leaders = np.vstack([leaders, spot + _SAMPLES[:, None] * (end - spot)])
+        centre, leader = found
+        for i, place in zip(group, (centre + grid) / size, strict=True):
+            made[i] = Place(x=float(place[0]), y=float(place[1]), end=tuple((leader[-1] / size).tolist()))
+        labels, leaders = np.vstack([labels, _boxes(centre, half)]), np.vstack([leaders, leader])
     return made
+
+
+def _found(
+    spot: Array, half: Array, size: tuple[float, float], taken: Array, labels: Array, leaders: Array
+) -> tuple[Array, Array] | None:
+    """The nearest free centre of a block, and points on the line from the spot to it."""
+    for radius in _RADII:
+        centres = spot + _AROUND * (radius + half)
+        boxes = _boxes(centres, half)
+        free = np.all(boxes[:, :2] >= 0, axis=1) & np.all(boxes[:, 2:] <= size, axis=1)
+        free &= ~_meet(boxes, taken) & ~_hold(boxes, leaders)
+        for centre in centres[free]:
+            way = centre - spot
+            within = np.min(half / np.maximum(np.abs(way), 1e-9))  # the part of the way that lies in the block
+            leader = spot + _ALONG * way * max(0.0, 1 - within)
+            if not _hold(labels, leader).any():
+                return centre, leader
+    return None
+
+
+def _tied(at: Array) -> list[list[int]]:
+    """Spots whose marks lie on one another."""
+    groups: list[list[int]] = []
+    for i, spot in enumerate(at):
+        near = (g for g in groups if float(np.abs(at[g[0]] - spot).max()) < MARK)
+        if (group := next(near, None)) is not None:
+            group.append(i)
+        else:
+            groups.append([i])
+    return groups
+
+
+def _grid(texts: Sequence[str]) -> Array:
+    """The centres of some labels in a block around (0, 0), row by row."""
+    wide = WIDE * max(map(len, texts)) + BETWEEN
+    columns = min(len(texts), max(1, round(math.sqrt(len(texts) * 1.5 * HIGH / wide))))
+    rows = -(-len(texts) // columns)
+    cells = [(i % columns - (columns - 1) / 2, i // columns - (rows - 1) / 2) for i in range(len(texts))]
+    return np.asarray(cells, dtype=np.float64) * (wide, HIGH)
 
 
 def _boxes(centres: Array, half: Array) -> Array:
     """Left, top, right, bottom."""
-    return np.hstack([centres - half, centres + half])
+    return np.atleast_2d(np.hstack([centres - half, centres + half]))
 
 
-def _meet(some: Array, others: Array) -> NDArray[np.bool_]:
+def _meet(some: Array, others: Array) -> Flags:
     """Which of some boxes overlap one of the others."""
     apart = (some[:, None, :2] >= others[None, :, 2:]) | (some[:, None, 2:] <= others[None, :, :2])
-    return ~apart.any(axis=2).all(axis=1)
+    return np.array(np.any(~np.any(apart, axis=2), axis=1), dtype=bool)
 
 
-def _hold(boxes: Array, points: Array) -> NDArray[np.bool_]:
+def _hold(boxes: Array, points: Array) -> Flags:
     """Which boxes hold one of the points."""
     inside = (points[None] > boxes[:, None, :2]) & (points[None] < boxes[:, None, 2:])
-    return inside.all(axis=2).any(axis=1)
+    return np.array(np.any(np.all(inside, axis=2), axis=1), dtype=bool)

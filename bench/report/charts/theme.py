@@ -119,6 +119,8 @@ class Theme:
             "legend": text
             | {
                 "disable": self.interactive,
+                "title": None,
+                "columns": 2,
                 "orient": "bottom",
                 "labelColor": ink,
                 "titleColor": ink,
