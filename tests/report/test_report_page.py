@@ -14,18 +14,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from fake_run import HOSTILE, MODELS, FakeRun, png, write_fake_run
+from fake_run import HOSTILE, FakeRun, write_fake_run
 from markupsafe import escape
 from pages import markup
 
 from bench.errors import StorageError
 from bench.report import render, write_report
 from bench.report.figures import Column, Figure, Group, Quantity, Row, Table, absent
-from bench.report.page.faces import wall
 from bench.report.page.tidy import by_head, reasons, with_common_notes, without_empty
-from bench.report.rows import Rows
 from bench.store import Results
 
 VOID = {"meta", "link", "br", "img"}
@@ -251,29 +248,6 @@ def test_claims_and_what_was_found(paper_page: str) -> None:
     assert "1 hold, 1 do not hold, 1 not measured" in part
 
 
-def test_attribute_grids_say_what_a_face_is_taken_for(paper_rows: Rows) -> None:
-    found = wall(paper_rows, "attributes", include_real=False)
-    first = found.rows[0]
-    assert ("emotion", "emotion 1") in first.original.captions
-    captions = dict(first.faces[0].captions)
-    assert captions["emotion ≠"] == "emotion 0"
-    assert "SSIM" in captions
-
-
-def test_reconstruction_grids_show_uploads_and_attacks(paper_rows: Rows) -> None:
-    found = wall(paper_rows, "reconstruction", include_real=False)
-    assert [g for g, _ in found.groups] == ["Unprotected", "Feature noise", "PMT"]
-    assert found.attacked
-    shown = [(c.defense, c.label) for c in found.columns]
-    assert ("Unprotected", "as uploaded") not in shown
-    assert ("PMT", "as uploaded") in shown
-    assert ("PMT", "recface") in shown
-    assert sum(c.leaky for c in found.columns) == 3
-    captions = dict(found.rows[0].faces[0].captions)
-    assert set(captions) == {"SSIM", "cos, authorised", "cos, highest other"}
-    assert {r.dataset for r in found.rows} == {"synth-lfw", "synth-agedb30"}
-
-
 def test_the_methods_are_those_of_the_run(page: str, paper_page: str) -> None:
     for text in ("Equation 11", "Equation 9", "Success rate of the reconstruction attack"):
         assert text in paper_page
@@ -290,13 +264,6 @@ def test_synthetic_data_are_marked(page: str, results: Results, tmp_path: Path) 
     real = render(write_fake_run(tmp_path / "real", FakeRun(synthetic=False)))
     assert 'class="badge"' not in real
     assert "claim about real faces" not in real
-
-
-def test_real_faces_are_shown_only_when_asked_for(tmp_path: Path) -> None:
-    real = write_fake_run(tmp_path / "real", FakeRun(synthetic=False))
-    assert "data:image/png" not in render(real)
-    assert "are real and are not shown" in render(real)
-    assert "data:image/png" in render(real, include_real_faces=True)
 
 
 def test_gaps_have_reasons(outline: Outline, tmp_path: Path) -> None:
@@ -382,34 +349,6 @@ def test_a_run_without_samples_or_cells_renders(tmp_path: Path) -> None:
     assert "No example faces were stored" in failed
     empty = write_fake_run(tmp_path / "empty", FakeRun(datasets={}))
     assert "This run has no cells." in render(empty)
-
-
-def test_pictures_stay_within_the_budget(tmp_path: Path) -> None:
-    spec = FakeRun(picture=lambda rng: png(rng, 100), authorised=tuple((m,) for m in MODELS))
-    rows = Rows(write_fake_run(tmp_path / "big", spec))
-    assert len(wall(rows, "data-abuse", include_real=False).rows) == 4
-    found = wall(rows, "data-abuse", include_real=False, budget=150_000)
-    pictures = [f.data or "" for r in found.rows for f in (r.original, *r.faces)]
-    assert sum(map(len, pictures)) < 170_000
-    assert 2 <= len(found.rows) < 4
-    assert not found.left_out
-    tight = wall(rows, "data-abuse", include_real=False, budget=80_000)
-    assert len(tight.rows) == 2
-    assert tight.left_out == 4 - len(tight.columns) > 0
-
-
-def test_large_pictures_are_compressed(tmp_path: Path) -> None:
-    rows = Rows(write_fake_run(tmp_path / "big", FakeRun(picture=lambda rng: png(rng, 100))))
-    stored = rows.results.samples("examples")["protected"].map(len).mean()
-    found = wall(rows, "data-abuse", include_real=False)
-    data = [f.data or "" for r in found.rows for f in r.faces]
-    assert all(d.startswith("data:image/jpeg;base64,") for d in data)
-    assert np.mean([len(d) for d in data]) < stored / 1.5
-
-
-def test_damaged_pictures_are_left_out(tmp_path: Path) -> None:
-    results = write_fake_run(tmp_path / "odd", FakeRun(picture=lambda rng: b"<svg onload=alert(1)>"))
-    assert "No example faces were stored." in render(results)
 
 
 def test_the_file_is_written_whole(results: Results, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from bench.cache import write_atomically
 from bench.hookspecs import Section
 from bench.report.figures import plural
 from bench.report.page import facts, ladder, together, web
+from bench.report.page.album import Album
 from bench.report.page.evidence import Evidence
 from bench.report.page.facts import Grid
 from bench.report.page.gaps import gaps, smaller_batches, unfinished
@@ -34,7 +35,8 @@ def render(results: Results, sections: Sequence[Section] = (), *, include_real_f
     """
     rows = Rows(results)
     evidence = Evidence(rows)
-    found = parts(rows, include_real_faces)
+    album = Album()
+    found = parts(rows, include_real_faces, album)
     judged = together.judge(rows)
     grid, about = facts.thresholds(rows)
     context: dict[str, Any] = {
@@ -70,6 +72,7 @@ def render(results: Results, sections: Sequence[Section] = (), *, include_real_f
     context |= {
         "styles": web.styles(),
         "scripts": scripts,
+        "pictures": album.styles(),
         "policy": web.policy(scripts),
         "data": lambda: web.data({"rows": evidence.data(), "charts": plots}),  # called when everything else is printed
     }

@@ -14,6 +14,7 @@ from bench.report.charts.sensitivity import sensitivity
 from bench.report.charts.theme import NEUTRAL, file_name, swatch
 from bench.report.figures import Table
 from bench.report.page import facts
+from bench.report.page.album import Album
 from bench.report.page.answers import Answer, answers
 from bench.report.page.faces import BUDGET, Wall, wall
 from bench.report.page.facts import Grid
@@ -119,14 +120,12 @@ class Part:
         return [] if self.main else [text for text in dict.fromkeys(d.told for d in self.charts) if text]
 
 
-def parts(rows: Rows, include_real_faces: bool) -> list[Part]:
-    """One part per experiment, in the order of the suite."""
+def parts(rows: Rows, include_real_faces: bool, album: Album) -> list[Part]:
+    """One part per experiment, in the order of the suite; their pictures are in the album."""
     names = rows.experiments
-    weights = {n: 3.0 if _table(rows, n) in PICTURED or _figures(rows, n) & GRIDS.keys() else 1.0 for n in names}
-    total = sum(weights.values())
-    return [
-        _part(rows, name, i, include_real_faces, int(BUDGET * weights[name] / total)) for i, name in enumerate(names, 1)
-    ]
+    first = {n: 2 if _figures(rows, n) & GRIDS.keys() else 1 if _table(rows, n) in PICTURED else 0 for n in names}
+    found = walls(rows, sorted(names, key=lambda n: -first[n]), include_real_faces, album)
+    return [_part(rows, name, i, found[name]) for i, name in enumerate(names, 1)]
 
 
 def _table(rows: Rows, name: str) -> str | None:
@@ -137,7 +136,7 @@ def _figures(rows: Rows, name: str) -> set[str]:
     return {str(f) for f in settings(rows, name).get("figures") or []}
 
 
-def _part(rows: Rows, name: str, i: int, include_real_faces: bool, budget: int) -> Part:
+def _part(rows: Rows, name: str, i: int, pictured: Wall) -> Part:
     matrices = [m for m in rows.matrices if m.experiment == name]
     tables = [with_common_notes(without_empty(t)) for t in tables_of(rows, name)]
     number, figures = _table(rows, name), settings(rows, name).get("figures") or []
@@ -166,7 +165,7 @@ def _part(rows: Rows, name: str, i: int, include_real_faces: bool, budget: int) 
         images=[t for t in tables if t.name == "images"],
         charts=drawn,
         scatter=scatter,
-        wall=wall(rows, name, include_real_faces, budget),
+        wall=pictured,
         pictures=_pictures(figures),
         subjects=facts.subjects(rows, name),
         folded=folded,

@@ -18,7 +18,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-SCRIPTS = ("page", "charts", "tables", "rows", "cells", "wall", "filters")  # ours, in the order in which they run
+SCRIPTS = ("page", "charts", "tables", "rows", "cells", "filters", "wall")  # ours, in the order in which they run
 STYLES = ("base", "verdict", "charts", "tables", "ladder", "rows", "cells", "wall", "filters")
 
 
