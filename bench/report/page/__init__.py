@@ -12,7 +12,7 @@ from bench import verdicts
 from bench.cache import write_atomically
 from bench.hookspecs import Section
 from bench.report.figures import plural
-from bench.report.page import facts, ladder, together, web
+from bench.report.page import facts, ladder, methods, provenance, threats, together, web
 from bench.report.page.album import Album
 from bench.report.page.evidence import Evidence
 from bench.report.page.facts import Grid
@@ -38,7 +38,7 @@ def render(results: Results, sections: Sequence[Section] = (), *, include_real_f
     album = Album()
     found = parts(rows, include_real_faces, album)
     judged = together.judge(rows)
-    grid, about = facts.thresholds(rows)
+    grid, about = methods.thresholds(rows)
     context: dict[str, Any] = {
         "suite": results.run.get("suite") or {},
         "unfinished": unfinished(rows),
@@ -55,16 +55,19 @@ def render(results: Results, sections: Sequence[Section] = (), *, include_real_f
         "facts": facts.facts(rows),
         "thresholds": grid,
         "thresholds_about": about,
+        "adversaries": threats.adversaries(rows),
+        "promises": threats.promises(rows),
         "gaps": gaps(rows),
         "smaller": smaller_batches(rows),
-        "methods": facts.methods(rows),
-        "commands": facts.commands(rows, _names(found), bool(judged)),
+        "methods": methods.methods(rows),
+        "commands": provenance.commands(rows, _names(found), bool(judged)),
         "together": together.together(rows),
-        "identities": facts.identities(rows),
-        "components": facts.components(rows),
-        "unusable": facts.plugins(rows),
-        "stages": facts.stages(rows),
-        "totals": facts.totals(rows),
+        "identities": provenance.identities(rows),
+        "again": provenance.again(rows),
+        "components": provenance.components(rows),
+        "unusable": provenance.plugins(rows),
+        "stages": provenance.stages(rows),
+        "totals": provenance.totals(rows),
         "sections": [_section(s) for s in sections],
     }
     plots = _plots(found)

@@ -18,7 +18,8 @@ from markupsafe import Markup
 from bench.errors import SuiteError
 from bench.report.figures import Figure, Quantity, Row, duration
 from bench.report.measures import extra_measure, figure, measure_named
-from bench.report.page.facts import params, place
+from bench.report.page.facts import params
+from bench.report.page.provenance import place
 from bench.report.rows import CellRow, Rows
 from bench.report.tables.attributes import estimated
 from bench.store import Joined, Results

@@ -11,6 +11,7 @@ from bench.changes import changes_between
 from bench.report.figures import Figure, duration, plural
 from bench.report.page import facts
 from bench.report.page.facts import Grid
+from bench.report.page.provenance import place
 from bench.report.rows import CellRow, Rows
 from bench.store import Joined, Named
 from bench.verdicts import Comparison, Verdict
@@ -56,7 +57,7 @@ def _runs(results: Joined) -> Grid:
             [
                 one.name,
                 str(suite.get("title") or suite.get("name") or "unknown"),
-                facts.place(one.results),
+                place(one.results),
                 _short(run.get("commit")),
                 facts.when(run.get("started")),
                 f"{run.get('status', 'unknown')}, {duration(run.get('seconds'))}",

@@ -19,7 +19,7 @@ from typing import Any
 from markupsafe import Markup
 
 SCRIPTS = ("page", "charts", "tables", "rows", "cells", "filters", "wall")  # ours, in the order in which they run
-STYLES = ("base", "verdict", "charts", "tables", "ladder", "rows", "cells", "wall", "filters")
+STYLES = ("base", "verdict", "charts", "tables", "ladder", "threats", "rows", "cells", "wall", "filters")
 
 
 def styles(names: Sequence[str] = STYLES) -> Markup:

@@ -26,6 +26,7 @@ class Identity(Defense):
     sends: ClassVar[frozenset[Literal["image", "feature", "representation"]]] = frozenset({"image"})
     promise = "nothing: the reference without protection"
     trusts = "everybody who comes to hold what was uploaded"
+    not_promised = "any protection"
 
     def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
         """A copy of ``(n, 3, h, w)``, so that no later stage can change the faces through it."""

@@ -1,0 +1,200 @@
+"""What the page says about where its numbers come from: machine, versions, data and weights, and how to do it again."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+
+from bench.report.figures import duration, plural
+from bench.report.page.facts import Grid, when
+from bench.report.rows import Rows
+from bench.store import Results
+
+
+def place(results: Results) -> str:
+    """The run folder, as written below the folder of results."""
+    return str(PurePath(*results.folder.parts[-3:]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One step of doing a run again: what it is for, the command, and what to know of it; these two may be empty."""
+
+    what: str
+    command: str = ""
+    said: str = ""
+
+
+def steps(results: Results) -> list[Step]:
+    """How to do a run again, from the sources to the comparison of both."""
+    run, folder = results.run, shlex.quote(place(results))
+    return [
+        _sources(run),
+        Step(
+            what="Install it",
+            command="python3 -m venv .venv && .venv/bin/pip install --constraint constraints.txt --editable .",
+            said="Versions as listed below; then .venv/bin is where bench is.",
+        ),
+        *_material(run),
+        Step(what="Run the suite", command=shlex.join(str(a) for a in run.get("command") or [])),
+        Step(
+            what="Compare both, cell by cell",
+            command=f"bench diff {folder} NEW_RUN",
+            said="Paired differences with intervals, and what else has changed.",
+        ),
+        Step(
+            what="Or, with the run folder at hand, replay it",
+            command=f"bench run --replay {folder}",
+            said="It reads run.json alone, computes everything again, and says whether all bytes are equal.",
+        ),
+    ]
+
+
+def again(rows: Rows) -> list[tuple[str, list[Step]]]:
+    """How to do each run again, by the run's name."""
+    return [(name, steps(run)) for name, run in zip(rows.results.names, rows.results.runs, strict=True)]
+
+
+def _sources(run: Mapping[str, Any]) -> Step:
+    commit, _, dirty = str(run.get("commit") or "").partition("+")
+    if not commit:
+        version = (run.get("versions") or {}).get("face-privacy-bench", "unknown")
+        return Step(
+            what="Get the sources", said=f"The run was not made from a checkout; face-privacy-bench was {version}."
+        )
+    said = "Files differed from this commit: it alone may not give the same numbers." if dirty else ""
+    return Step(what="Get the same sources", command=f"git checkout {commit}", said=said)
+
+
+def _material(run: Mapping[str, Any]) -> list[Step]:
+    """Where data and weights are that nobody may ship."""
+    kinds = {c["kind"] for c in run.get("components") or [] if not c.get("synthetic")}
+    found = []
+    if "dataset" in kinds:
+        found.append(Step(what="Put real faces in place", command="bench data status --data-dir DIR"))
+    if "model" in kinds:
+        found.append(Step(what="Put real weights in place", command="bench models status --weights-dir DIR"))
+    return found
+
+
+def commands(rows: Rows, tables: Sequence[str], claims: bool) -> list[tuple[str, str]]:
+    """The commands that make this page and its tables again from the rows."""
+    runs = rows.results.runs
+    several = len(runs) > 1
+    folders = [shlex.quote(place(run)) for run in runs]
+    of = [f" of {name}" if several else "" for name in rows.results.names]
+    found = [("Make this page from the rows", f"bench report {' '.join(folders)}")]
+    if claims:
+        found += [
+            (f"Hold the claims{which} against the rows", f"bench claims {folder}")
+            for folder, which in zip(folders, of, strict=True)
+        ]
+    return [
+        *found,
+        *(
+            (f"Print table {name}", f"bench export {' '.join(folders)} --table {name} --format csv")
+            for name in dict.fromkeys(tables)
+        ),
+    ]
+
+
+def identities(rows: Rows) -> list[tuple[str, list[tuple[str, str]]]]:
+    """What identifies each run, by the run's name."""
+    return [(name, identity(run)) for name, run in zip(rows.results.names, rows.results.runs, strict=True)]
+
+
+def identity(results: Results) -> list[tuple[str, str]]:
+    """What identifies a run."""
+    run = results.run
+    suite, machine = run.get("suite") or {}, run.get("machine") or {}
+    seed = ((suite.get("raw") or {}).get("suite") or {}).get("seed", 0)
+    lpips = run.get("lpips") or {}
+    versions = ", ".join(f"{k} {v}" for k, v in (run.get("versions") or {}).items())
+    return [
+        ("Rows", place(results)),
+        ("Commit", _commit(run.get("commit"))),
+        ("Plan digest", run.get("digest") or "unknown"),
+        ("Suite file, sha256", suite.get("sha256") or "unknown"),
+        ("Seed", str(seed)),
+        ("Started", when(run.get("started"))),
+        ("Finished", when(run.get("finished"))),
+        ("Versions", versions or "unknown"),
+        ("Python", str(machine.get("python", "unknown"))),
+        ("Platform", str(machine.get("platform", "unknown"))),
+        ("Processor", f"{machine.get('processor', 'unknown')}, {machine.get('cores', '?')} cores"),
+        ("Device", f"{run.get('device', 'unknown')}: {run.get('device_name') or 'unknown'}"),
+        ("Engine", str(run.get("engine") or "unknown")),
+        ("LPIPS weights, sha256", str(lpips.get("sha256") or lpips.get("reason") or "unknown")),
+    ]
+
+
+def _commit(found: str | None) -> str:
+    """The commit in words, with whether the tree was clean."""
+    if not found:
+        return "not run from a checkout"
+    commit, _, dirty = found.partition("+")
+    return f"{commit}, {'with changes that were not committed' if dirty else 'nothing changed since'}"
+
+
+def components(rows: Rows) -> Grid:
+    """Every plugin component with the license of its data or weights, and the digests of these and of its code."""
+    made = []
+    for c in rows.results.run.get("components") or []:
+        origin = c.get("origin") or {}
+        package = f"{origin.get('distribution', '?')} {origin.get('version', '')}".strip()
+        digests = [str(origin.get("digest") or "–")[:16], str(c.get("weights") or "–")[:16]]
+        instead = str(c.get("instead_of") or "–")
+        run = [str(c["run"])] if "run" in c else []
+        names = [str(c.get("label")), str(c.get("kind")).replace("dataset", "data set"), str(c.get("name"))]
+        made.append([*names, instead, _license(c), package, *digests, *run])
+    run = ["run"] if len(rows.results.runs) > 1 else []
+    columns = ["name", "kind", "plugin", "in place of", "license", "distribution", "code, sha256", "weights or data"]
+    return Grid(columns=[*columns, *run], rows=made, code=frozenset({6, 7}))
+
+
+def _license(component: Mapping[str, Any]) -> str:
+    """The license of data or weights; none where a component has neither."""
+    if component.get("kind") in ("defense", "attack") and not component.get("weights"):
+        return "–"
+    return str(component.get("license") or "unknown")
+
+
+def plugins(rows: Rows) -> list[str]:
+    """Plugins that could not be used, with the reason."""
+    found = rows.results.run.get("plugins") or []
+    return [f"{p.get('name')} ({p.get('distribution')}): {p['reason']}" for p in found if p.get("reason")]
+
+
+def stages(rows: Rows) -> Grid:
+    """Every stage of the run."""
+    made = []
+    for s in rows.results.stages:
+        status = str(s.get("status"))
+        made.append(
+            [
+                str(s.get("name")),
+                str(s.get("kind")),
+                status if status != "ok" else "cached" if s.get("cached") else "computed",
+                duration(s.get("seconds")),
+                f"{float(s.get('peak_mb') or 0):,.0f}",
+                str(s.get("device")),
+                str(s.get("seed")),
+                str(s.get("key"))[:12],
+                *([str(s["run"])] if "run" in s else []),
+            ]
+        )
+    run = ["run"] if len(rows.results.runs) > 1 else []
+    columns = ["stage", "kind", "status", "time", "peak MB", "device", "seed", "key", *run]
+    return Grid(columns=columns, rows=made, numbers=frozenset({3, 4}), code=frozenset({6, 7}))
+
+
+def totals(rows: Rows) -> str:
+    """How many stages there are and what they cost when they were computed."""
+    found = rows.results.stages
+    seconds = float(np.sum([float(s.get("seconds") or 0) for s in found]))
+    return f"{plural(len(found), 'stage')}, {duration(seconds)} of computing when they were made"
