@@ -41,18 +41,36 @@ def _suite_record(suite: Suite) -> dict[str, Any]:
                 "kappa": e.kappa,
                 "fmr": e.fmr,
                 "claims": e.claims,
+                "auxiliary": None if e.auxiliary is None else _auxiliary(e.auxiliary),
             }
             for e in suite.experiments
         ],
     }
 
 
+def _auxiliary(source: Component) -> dict[str, Any]:
+    """Whose further faces attackers learn from, and how many people there are."""
+    return {"label": source.label, "params": dict(source.params)}
+
+
+_THREATS: Mapping[str, Sequence[str]] = {
+    "defense": ("needs", "sends", "max_authorised", "promise", "trusts", "not_promised"),
+    "attack": ("sees", "outputs", "trains_on", "threat"),
+}  # what threat models are told from, so that a report needs no plugin
+
+
 def _declared(component: Component, registry: Registry) -> dict[str, Any]:
-    """What data and weights declare: their license, whether they are synthetic (or learnt from what is), and where
-    they were read from."""
+    """What components declare. Data and weights: their license, whether they are synthetic (or learnt from what is),
+    and where they were read from. Defenses and attacks: what they need, see and promise."""
     declared = registry.find(component.kind, component.name, component.label).cls(**component.params)
     about = {"license": getattr(declared, "license", None), "synthetic": getattr(declared, "synthetic", False)}
-    return about | ({"source": asdict(declared.status())} if component.kind in ("dataset", "model") else {})
+    if component.kind in ("dataset", "model"):
+        about["source"] = asdict(declared.status())
+    for name in _THREATS.get(component.kind, ()):
+        value = getattr(declared, name)
+        plain = value is None or isinstance(value, int | str)
+        about[name] = sorted(value) if isinstance(value, frozenset) else value if plain else str(value)
+    return about
 
 
 def of_plan(plan: Plan, registry: Registry, engine: str, started: datetime) -> dict[str, Any]:
