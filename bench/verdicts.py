@@ -284,14 +284,14 @@ def verdict_rows(verdicts: Sequence[Verdict]) -> list[list[str]]:
             v.claim.section,
             _shown(v, v.claim.left, v.decisive.left),
             v.claim.relation,
-            _shown(v, v.claim.right, v.decisive.right) + _margin(v),
-            "; ".join(_said(v)),
+            _shown(v, v.claim.right, v.decisive.right) + margin(v),
+            "; ".join(said(v)),
         ]
         for v in verdicts
     ]
 
 
-def _said(verdict: Verdict) -> Iterator[str]:
+def said(verdict: Verdict) -> Iterator[str]:
     """The verdict in words: how sure it is, in how many comparisons it holds, which one decides, why there is none."""
     shown, count = verdict.decisive, len(verdict.comparisons)
     doubt = {True: " (clear)", False: " (within the interval)", None: ""}[shown.clear]
@@ -313,14 +313,14 @@ def _shown(verdict: Verdict, side: SideTable | float, found: Figure) -> str:
     value = f"{q.shown(found.value)} {q.unit}".strip()
     if not isinstance(side, SideTable):
         return value
-    name = _name(side, verdict.decisive.at)
+    name = side_name(side, verdict.decisive.at)
     if found.value is None:
         return f"{name}: {found.status}"
     span = f", {q.span(found.low, found.high)}" if found.low is not None else ""
     return f"{name}: {value} (N {found.n}{span})"
 
 
-def _name(side: SideTable, at: Point) -> str:
+def side_name(side: SideTable, at: Point) -> str:
     """What tells a side apart at a point, as the suite says it."""
     names: list[str] = []
     axes: Sequence[Axis] = ("defense", "attack", "evaluated", *LEVELS)
@@ -330,7 +330,8 @@ def _name(side: SideTable, at: Point) -> str:
     return ", ".join([*names, *([side.role] if side.role else [])]) or "all"
 
 
-def _margin(verdict: Verdict) -> str:
+def margin(verdict: Verdict) -> str:
+    """What is added to the right side of a claim, in words; empty where nothing is."""
     claim, q = verdict.claim, verdict.quantity
     if not claim.margin:
         return ""

@@ -12,7 +12,7 @@ from bench import verdicts
 from bench.cache import write_atomically
 from bench.hookspecs import Section
 from bench.report.figures import plural
-from bench.report.page import facts, ladder, methods, provenance, threats, together, web
+from bench.report.page import claims, facts, ladder, methods, provenance, threats, together, web
 from bench.report.page.album import Album
 from bench.report.page.evidence import Evidence
 from bench.report.page.facts import Grid
@@ -23,8 +23,6 @@ from bench.report.page.tidy import reasons
 from bench.report.rows import Rows
 from bench.report.tables.summary import BARS
 from bench.store import Results
-
-_RELATIONS = {"<=": "≤", ">=": "≥"}
 
 
 def render(results: Results, sections: Sequence[Section] = (), *, include_real_faces: bool = False) -> str:
@@ -49,7 +47,7 @@ def render(results: Results, sections: Sequence[Section] = (), *, include_real_f
         "parts": found,
         "ladder": ladder.drawn(rows),
         "worst": verdicts_in_words(rows),
-        "claims": _claims(judged),
+        "claims": claims.claims(judged),
         "tally": verdicts.tally(judged),
         "bars": BARS,
         "facts": facts.facts(rows),
@@ -95,22 +93,6 @@ def _plots(found: Sequence[Part]) -> dict[str, Any]:
     return {**drawing.shared(), "plots": plots}
 
 
-
-
-def _claims(judged: Sequence[verdicts.Verdict]) -> list[dict[str, str]]:
-    """What the paper says and what was found, in words, claim by claim."""
-    return [
-        {
-            "text": text,
-            "section": section,
-            "found": f"{left} {_RELATIONS.get(relation, relation)} {right}",
-            "verdict": verdict.outcome,
-            "said": said.removeprefix(verdict.outcome).lstrip("; "),
-        }
-        for verdict, (text, section, left, relation, right, said) in zip(
-            judged, verdicts.verdict_rows(judged), strict=True
-        )
-    ]
 
 
 def write_report(

@@ -1,0 +1,66 @@
+"""What the paper says and what was found, claim by claim: the words of the claim, and the figures that decide it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from bench import verdicts
+from bench.report.figures import Figure, Quantity
+from bench.statements import SideTable
+from bench.verdicts import Outcome, Verdict
+
+_RELATIONS = {"<=": "≤", ">=": "≥"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """One side of a claim: what it is of, and its figure. A side that is a number has no name."""
+
+    name: str
+    figure: Figure
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A claim and its verdict. ``difference`` is left minus right, in ``apart``; ``said`` is what else there is to say
+    of the verdict."""
+
+    text: str
+    section: str
+    quantity: Quantity
+    left: Side
+    relation: str
+    right: Side
+    margin: str
+    difference: Figure
+    apart: Quantity
+    outcome: Outcome
+    said: str
+
+
+def claims(judged: Sequence[Verdict]) -> list[Claim]:
+    """The claims in their order, each with the comparison that decides it."""
+    return [_claim(verdict) for verdict in judged]
+
+
+def _claim(verdict: Verdict) -> Claim:
+    claim, shown, quantity = verdict.claim, verdict.decisive, verdict.quantity
+    return Claim(
+        text=claim.text,
+        section=claim.section,
+        quantity=quantity,
+        left=_side(claim.left, verdict, shown.left),
+        relation=_RELATIONS.get(claim.relation, claim.relation),
+        right=_side(claim.right, verdict, shown.right),
+        margin=verdicts.margin(verdict).strip(),
+        difference=shown.difference,
+        apart=replace(quantity, unit="points") if quantity.unit == "%" else quantity,
+        outcome=verdict.outcome,
+        said="; ".join(verdicts.said(verdict)).removeprefix(verdict.outcome).lstrip("; "),
+    )
+
+
+def _side(side: SideTable | float, verdict: Verdict, found: Figure) -> Side:
+    name = verdicts.side_name(side, verdict.decisive.at) if isinstance(side, SideTable) else ""
+    return Side(name=name, figure=found)
