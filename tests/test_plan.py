@@ -417,7 +417,7 @@ LIGHT = """
 import sys
 from bench.cli import main
 code = main(sys.argv[1:], standalone_mode=False)
-heavy = {"torch", "scipy", "skimage", "matplotlib"} & set(sys.modules)
+heavy = {"torch", "scipy", "skimage", "altair", "vl_convert"} & set(sys.modules)
 print("imported:", sorted(heavy))
 sys.exit(code)
 """

@@ -260,7 +260,7 @@ class _Looks:
 
 
 def _layered(layers: Sequence[Any], theme: Theme, **about: Any) -> alt.LayerChart:
-    drawn = alt.LayerChart(layer=list(layers), **about)
+    drawn = alt.LayerChart(data=_rows([]), layer=list(layers), **about)
     if theme.interactive:
         drawn.transform = [alt.FilterTransform(_SHOWN)]
     return drawn
