@@ -94,8 +94,8 @@ class Tabs:
 def keep(page: Page, test: str, name: str = "") -> Path:
     """A picture of the whole page among the test artifacts, named after the test."""
     file = re.sub(r"[^\w.=-]+", "-", "-".join(filter(None, (test, name)))).strip("-")
-    path = ARTIFACTS / f"{file}.png"
-    page.screenshot(path=path, full_page=True, animations="disabled")
+    path = ARTIFACTS / f"{file}.jpg"
+    page.screenshot(path=path, full_page=True, animations="disabled", type="jpeg", quality=80)
     return path
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,10 @@ def render(found: Diff) -> str:
         "synthetic": any(line.before.synthetic or line.after.synthetic for line in found.lines),
         "regressed": found.regressed,
         "summary": shown.summary(found),
-        "columns": shown.COLUMNS,
-        "significant": [_row(line) for verdict in shown.SIGNIFICANT for line in found.of(verdict)],
-        "rest": [_row(line) for line in rest[:MOST]],
+        "columns": shown.COLUMNS[2:],
+        "significant": _groups([line for verdict in shown.SIGNIFICANT for line in found.of(verdict)]),
+        "rest": _groups(rest[:MOST]),
+        "listed": len(rest[:MOST]),
         "left_out": max(0, len(rest) - MOST),
         "ended": [(shown.cell_name(e.before), e.before, e.after) for e in found.ended],
         "alone": [
@@ -57,11 +59,16 @@ def _run(run: dict[str, Any], folder: Path) -> dict[str, str]:
     }
 
 
-def _row(line: Line) -> dict[str, Any]:
+def _groups(lines: Sequence[Line]) -> list[dict[str, Any]]:
+    """The lines of each cell and verdict together, in the order of the first ones."""
     classes = {"regression": "unmet", "improvement": "met"}
-    verdict, cell, *numbers = shown.line_row(line)
-    ids = " ".join(dict.fromkeys((line.before.cell, line.after.cell)))
-    return {"verdict": verdict, "kind": classes.get(verdict, ""), "cell": cell, "numbers": numbers, "ids": ids}
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for line in lines:
+        verdict, cell, *row = shown.line_row(line)
+        ids = " ".join(dict.fromkeys((line.before.cell, line.after.cell)))
+        group = {"verdict": verdict, "kind": classes.get(verdict, ""), "cell": cell, "ids": ids, "rows": []}
+        found.setdefault((verdict, ids), group)["rows"].append(row)
+    return list(found.values())
 
 
 def _environment() -> Environment:

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from bench.store import Results
 pytestmark = pytest.mark.browser
 
 Opens = Callable[..., Page]
+Files = Callable[[str], Path]
 NASTY = '<img src=x onerror="window.hacked=1">'
 ENDING = "</script><script>window.hacked=1</script><!--"
 QUOTED = """"' onmouseover='window.hacked=1' onfocus="window.hacked=1" autofocus x="""
@@ -104,22 +106,31 @@ def _compared(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def files(report_file: Path, paper_file: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The pages that are looked at."""
+def file_of(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A function that makes a page when it is first asked for."""
     home = tmp_path_factory.mktemp("pages")
 
     def page(name: str, results: Results, *sections: Section) -> Path:
         return write_report(results, home / name / "index.html", sections)
 
-    nasty = Section(title=f"Section {NASTY}", columns=(f"column {ENDING}",), rows=((f"value {NASTY}",),))
-    return {
-        "small": report_file,
-        "paper": paper_file,
-        "empty": page("empty", write_fake_run(home / "runs" / "empty", FakeRun(datasets={}))),
-        "partial": page("partial", write_fake_run(home / "runs" / "partial", FakeRun(ended=_half))),
-        "hostile": page("hostile", _hostile(home / "runs" / "hostile"), nasty),
-        "diff": _compared(home),
-    }
+    @cache
+    def make(case: str) -> Path:
+        run = home / "runs" / case
+        match case:
+            case "small" | "paper":
+                return request.getfixturevalue({"small": "report_file", "paper": "paper_file"}[case])
+            case "empty":
+                return page(case, write_fake_run(run, FakeRun(datasets={})))
+            case "partial":
+                return page(case, write_fake_run(run, FakeRun(ended=_half)))
+            case "hostile":
+                section = Section(title=f"Section {NASTY}", columns=(f"column {ENDING}",), rows=((f"value {NASTY}",),))
+                return page(case, _hostile(run), section)
+            case "diff":
+                return _compared(home)
+        raise AssertionError(case)
+
+    return make
 
 
 CASES = ("small", "paper", "empty", "partial", "hostile", "diff")
@@ -153,14 +164,14 @@ def assert_no_overflow(page: Page) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [400, 1280])
 def test_pages_load_quietly_and_fit(
-    files: dict[str, Path],
+    file_of: Files,
     open_report: Opens,
     keep_picture: Callable[..., Path],
     case: str,
     width: int,
     scheme: Scheme,
 ) -> None:
-    page = open_report(files[case], width, scheme)
+    page = open_report(file_of(case), width, scheme)
     assert_no_overflow(page)
     assert keep_picture(page).stat().st_size > 10_000
     unfold(page)
@@ -170,22 +181,22 @@ def test_pages_load_quietly_and_fit(
 @each_page
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (400, "dark")])
 def test_pages_are_accessible(
-    files: dict[str, Path],
+    file_of: Files,
     open_report: Opens,
     assert_accessible: Callable[..., None],
     case: str,
     width: int,
     scheme: Scheme,
 ) -> None:
-    page = open_report(files[case], width, scheme)
+    page = open_report(file_of(case), width, scheme)
     unfold(page)
     assert_accessible(page)
 
 
 @each_page
-def test_pages_can_be_read_large(files: dict[str, Path], open_report: Opens, case: str) -> None:
+def test_pages_can_be_read_large(file_of: Files, open_report: Opens, case: str) -> None:
     """Text of twice the size, and a window of 320 px, which is 1280 px at a zoom of 400 % (WCAG 1.4.4, 1.4.10)."""
-    page = open_report(files[case], 320)
+    page = open_report(file_of(case), 320)
     unfold(page)
     assert_no_overflow(page)
     page.set_viewport_size({"width": 1280, "height": 900})
@@ -198,9 +209,9 @@ def test_pages_can_be_read_large(files: dict[str, Path], open_report: Opens, cas
 
 @each_page
 def test_pages_are_complete_without_scripts(
-    files: dict[str, Path], open_report: Opens, keep_picture: Callable[..., Path], case: str
+    file_of: Files, open_report: Opens, keep_picture: Callable[..., Path], case: str
 ) -> None:
-    page = open_report(files[case], java_script_enabled=False)
+    page = open_report(file_of(case), java_script_enabled=False)
     unfold(page)
     dead = "button, input, select, textarea, [role=button], [role=tab], [role=slider], dialog"
     assert page.locator(dead).locator("visible=true").all_inner_texts() == []
@@ -221,9 +232,9 @@ def test_pages_are_complete_without_scripts(
 
 
 @each_page
-def test_pages_can_be_printed(files: dict[str, Path], open_report: Opens, tmp_path: Path, case: str) -> None:
+def test_pages_can_be_printed(file_of: Files, open_report: Opens, tmp_path: Path, case: str) -> None:
     """On paper everything folded is open, nothing sticks, and the colours are those of paper, in dark mode too."""
-    page = open_report(files[case], scheme="dark")
+    page = open_report(file_of(case), scheme="dark")
     page.emulate_media(media="print")
     colours = page.evaluate("(({color, backgroundColor}) => [color, backgroundColor])(getComputedStyle(document.body))")
     assert colours == ["rgb(0, 0, 0)", "rgb(255, 255, 255)"]
@@ -254,9 +265,9 @@ def test_pages_can_be_printed(files: dict[str, Path], open_report: Opens, tmp_pa
 
 
 @each_page
-def test_the_keyboard_reaches_everything(files: dict[str, Path], open_report: Opens, case: str) -> None:
+def test_the_keyboard_reaches_everything(file_of: Files, open_report: Opens, case: str) -> None:
     """Tab goes through all controls in the order of the page, and one sees where one is (WCAG 2.1.1, 2.4.3, 2.4.7)."""
-    page = open_report(files[case])
+    page = open_report(file_of(case))
     unfold(page)
     page.evaluate(
         """() => {
@@ -289,8 +300,8 @@ def test_the_keyboard_reaches_everything(files: dict[str, Path], open_report: Op
 
 
 @each_page
-def test_the_skip_link_leads_to_the_content(files: dict[str, Path], open_report: Opens, case: str) -> None:
-    page = open_report(files[case])
+def test_the_skip_link_leads_to_the_content(file_of: Files, open_report: Opens, case: str) -> None:
+    page = open_report(file_of(case))
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     target = page.evaluate("document.querySelector(location.hash)?.closest('main') !== null")
@@ -302,8 +313,8 @@ def test_the_skip_link_leads_to_the_content(files: dict[str, Path], open_report:
 
 
 @each_page
-def test_nothing_moves_for_those_who_do_not_want_it(files: dict[str, Path], open_report: Opens, case: str) -> None:
-    page = open_report(files[case], reduced_motion="reduce")
+def test_nothing_moves_for_those_who_do_not_want_it(file_of: Files, open_report: Opens, case: str) -> None:
+    page = open_report(file_of(case), reduced_motion="reduce")
     assert page.evaluate("getComputedStyle(document.documentElement).scrollBehavior") == "auto"
     assert page.evaluate("document.getAnimations().length") == 0
 
@@ -312,8 +323,8 @@ def test_nothing_moves_for_those_who_do_not_want_it(files: dict[str, Path], open
 
 
 @pytest.mark.parametrize("case", ["hostile", "diff"])
-def test_names_run_nothing_and_are_shown_as_they_are(files: dict[str, Path], open_report: Opens, case: str) -> None:
-    page = open_report(files[case])
+def test_names_run_nothing_and_are_shown_as_they_are(file_of: Files, open_report: Opens, case: str) -> None:
+    page = open_report(file_of(case))
     unfold(page)
     text = re.sub(r"\s+", " ", page.locator("body").inner_text())
     told = {
