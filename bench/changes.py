@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from bench.errors import BenchError, ReplayError
 from bench.keys import digest_of
 from bench.perceptual import find_vgg
-from bench.plan import Plan, make_plan
+from bench.plan import Plan, make_plan, select
 from bench.plugins import Registry
 from bench.provenance import NUMERIC_PACKAGES, device_name, host_digests, package_versions
 from bench.suite import restore
@@ -39,16 +39,13 @@ def plan_again(
 
     ``costs`` as in `bench.plan.make_plan`; ``timeout_s``: the limit of the command line, by default that of the record.
     """
-    if missing := sorted(_NEEDED - record.keys()):
-        raise ReplayError(
-            f"{folder}: cannot be made again from its record, which does not say its {', '.join(missing)}; "
-            "it was written by an earlier bench"
-        )
+    require_told(folder, record, "cannot be made again")
     found = list(changes_around(record, registry))
     plan, problem = None, None
     try:
         limit = timeout_s if timeout_s is not None else record.get("timeout_s")
         plan = make_plan(restore(record["suite"], registry), registry, record["device"], costs, limit)
+        plan = select(plan, record["only"]) if record.get("only") else plan
     except BenchError as error:  # data, weights or a plugin that are not there any more
         problem = str(error)
     except (ValidationError, LookupError, TypeError) as error:
@@ -64,6 +61,15 @@ def plan_again(
     raise ReplayError(
         f"{folder}: its plan cannot be made again; since it was made this has changed (recorded -> now):\n{lines}"
     )
+
+
+def require_told(folder: Path, record: Mapping[str, Any], refused: str) -> None:
+    """`ReplayError`, with what is ``refused``, unless a record says all that a plan is made of."""
+    if missing := sorted(_NEEDED - record.keys()):
+        raise ReplayError(
+            f"{folder}: {refused} from its record, which does not say its {', '.join(missing)}; "
+            "it was written by an earlier bench"
+        )
 
 
 def changes_around(record: Mapping[str, Any], registry: Registry) -> Iterator[str]:

@@ -49,11 +49,14 @@ def show_plan(plan: Plan, cache: Cache) -> None:
     missing = missing_stages(plan, cache, {}, lambda event: None)
     skipped = [c for c in plan.cells if c.skip]
     out.print(f"suite {plan.suite.name} ({plan.suite.path}), device {plan.device}, seed {plan.suite.seed}")
-    merged = plan.requested - len(plan.cells)
-    out.print(
-        f"cells: {len(plan.cells)} of {plan.requested} combinations "
-        f"({merged} merged, because no authorised or evaluated model takes part in them)"
-    )
+    if plan.whole is not None:
+        out.print(f"cells: {len(plan.cells)} of the {plan.whole} of the suite, by --cell")
+    else:
+        merged = plan.requested - len(plan.cells)
+        out.print(
+            f"cells: {len(plan.cells)} of {plan.requested} combinations "
+            f"({merged} merged, because no authorised or evaluated model takes part in them)"
+        )
     table = Table("stage", "distinct", "cached", "to compute", "time of one core", "disk", box=None, pad_edge=False)
     for column in table.columns[1:]:
         column.justify = "right"
@@ -75,6 +78,36 @@ def show_plan(plan: Plan, cache: Cache) -> None:
     )
     out.print(f"skipped: {len(skipped)} cells" + (":" if skipped else ""))
     _show_reasons(str(cell.skip) for cell in skipped)
+
+
+def print_plan(plan: Plan, cache: Cache) -> None:
+    """``bench plan --json``: every cell with its id, labels and stages, every stage with what it still costs."""
+    missing = missing_stages(plan, cache, {}, lambda event: None)
+    cells = [
+        {
+            "cell": c.id,
+            "experiment": c.experiment,
+            "table": c.table,
+            "dataset": c.dataset.label,
+            "defense": c.defense.label,
+            "authorised": [model.label for model in c.authorised],
+            "attack": c.attack.label,
+            "via": c.attack.via.label if c.attack.via else None,
+            "evaluated": c.evaluated.label if c.evaluated else None,
+            "repeat": c.repeat,
+            "pairs": c.pairs,
+            "skip": c.skip,
+            "stages": list(c.stages),
+        }
+        for c in plan.cells
+    ]
+    stages = [
+        {"key": s.key, "kind": s.kind, "name": s.name, "inputs": dict(s.inputs), "to_compute": s.key in missing,
+         "seconds": s.cost, "bytes": s.size}
+        for s in plan.stages.values()
+    ]  # fmt: skip
+    about = {"suite": plan.suite.name, "path": str(plan.suite.path), "device": plan.device, "digest": plan.digest}
+    sys.stdout.write(json.dumps({**about, "cells": cells, "stages": stages}, indent=1) + "\n")
 
 
 def _show_reasons(reasons: Iterable[str]) -> None:

@@ -231,12 +231,33 @@ def _commands(folder: Path, run: Row, cell: Row) -> dict[str, str]:
     if cell["status"] == "skipped":
         return {}
     command = shlex.join(map(str, run.get("command") or ()))
-    found = {"computes what is missing of the run": command} if command else {}
-    if run.get("status") in ("complete", "incomplete") and "host" in run:  # earlier records do not say enough
+    alone = cell_command(run, cell["cell"])
+    found = {"computes this cell alone": alone} if alone else {}
+    found |= {"computes what is missing of the run": command} if command else {}
+    ended = run.get("status") in ("complete", "incomplete")
+    if ended and "host" in run and "rescored" not in run:  # earlier records do not say enough
         out = folder.parent.parent.parent
         words = ["bench", "run", "--replay", str(folder), *([] if out == Path() else ["--out", str(out)])]
         found["makes the run again from its record and compares"] = shlex.join(words)
     return found
+
+
+_FLAGS = {"--fresh", "--no-retry", "--retry"}  # of a command that are about all of its run
+
+
+def cell_command(run: Row, cell: str) -> str | None:
+    """The command that computes one cell of a run (its record), or none where the record does not tell: of an earlier
+    bench, whose ids were others, or of a run that was made from another one."""
+    words = list(map(str, run.get("command") or ()))
+    if words[:2] != ["bench", "run"] or "host" not in run or run.get("replay_of"):
+        return None
+    kept, rest = words[:2], iter(words[2:])
+    for word in rest:
+        if word == "--cell":
+            next(rest, None)
+        elif word not in _FLAGS and not word.startswith("--cell="):
+            kept.append(word)
+    return shlex.join([*kept, "--cell", cell])
 
 
 # ---- stages ----------------------------------------------------------------------------------------------------------

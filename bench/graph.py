@@ -10,7 +10,7 @@ Here are the stages that depend on no experiment; `bench.paths` adds those of th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.hookspecs import Model
@@ -174,7 +174,7 @@ class Graph:
     ) -> str:
         """Add a stage unless one with the same key is there; return its key. Options are hashable."""
         work = self._work(kind, cost_name, unit_cost, tuple(components.items()), tuple(options.items()))
-        key = joined_digest(work.digest, str(seed), *(f"{role}:{inputs[role]}" for role in sorted(inputs)))
+        key = _key(work, seed, inputs)
         if key not in self.stages:
             self.stages[key] = Stage(
                 kind=kind,
@@ -192,6 +192,11 @@ class Graph:
                 memory_limit_mb=work.memory_limit_mb,
             )
         return key
+
+    def again(self, stage: Stage, inputs: Mapping[str, str]) -> Stage:
+        """A stage that does the same to other inputs, which is another one unless they are its own."""
+        work = self._work(stage.kind, "", 0.0, tuple(stage.components.items()), tuple(stage.options.items()))
+        return replace(stage, key=_key(work, stage.seed, inputs), inputs=inputs)
 
     @remembered
     def _work(
@@ -220,6 +225,10 @@ class Graph:
             time_limit_s=self.limits.time_s(kind, plugins),
             memory_limit_mb=self.limits.memory_mb(kind),
         )
+
+
+def _key(work: _Work, seed: int, inputs: Mapping[str, str]) -> str:
+    return joined_digest(work.digest, str(seed), *(f"{role}:{inputs[role]}" for role in sorted(inputs)))
 
 
 def forward_cost(mflops: float) -> float:

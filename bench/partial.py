@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bench import journal, record, session, store
+from bench import journal, record, rescoring, session, store
 from bench.cache import Cache
 from bench.changes import plan_again
 from bench.engine import schedule
@@ -42,7 +42,8 @@ def cache_of(folder: Path, run: Mapping[str, Any]) -> Cache:
 def _write_snapshot(folder: Path, run: Mapping[str, Any], place: Path) -> None:
     """Write what there is of a run as a run folder."""
     registry, cache = discover(), cache_of(folder, run)
-    plan = plan_again(folder, run, registry)
+    again = rescoring.plan_again if run.get("rescored") else plan_again
+    plan = again(folder, run, registry)
     now = Watch(folder).look()
     results = _results_so_far(plan, cache, folder)
     outcomes = [session.outcome(cell, plan, results) for cell in plan.cells]
@@ -55,7 +56,7 @@ def _write_snapshot(folder: Path, run: Mapping[str, Any], place: Path) -> None:
 def _results_so_far(plan: Plan, cache: Cache, folder: Path) -> dict[str, StageResult]:
     """How stages have ended: those whose artifacts are there and sound, and of the others those that failed last, by
     themselves or because of an input that still fails."""
-    results: dict[str, StageResult] = {}
+    results: dict[str, StageResult] = dict(plan.given)
     missing = schedule.missing_stages(plan, cache, results, lambda event: None)
     told = journal.last_results(folder)
     failed: set[str] = set()

@@ -23,7 +23,7 @@ from bench.paths import Paths
 from bench.plugins import Registry
 from bench.remembered import remembered
 from bench.suite import Experiment, Suite
-from bench.types import Cell, Component, Stage
+from bench.types import Cell, Component, Stage, StageResult
 
 SUPPLIED: frozenset[str] = frozenset({"shallow", "full_gradients", "subjects", "training"})
 
@@ -32,7 +32,8 @@ SUPPLIED: frozenset[str] = frozenset({"shallow", "full_gradients", "subjects", "
 class Plan:
     """What a suite amounts to: its cells, the stages in an order in which inputs come first, and a digest of both.
     ``timeout_s`` is the limit of the command line; ``whole`` how many cells the suite has, where only some of them are
-    planned."""
+    planned. ``given`` are stages whose artifacts are taken as an earlier run left them, with how they ended: they are
+    never computed."""
 
     suite: Suite
     device: str
@@ -41,6 +42,7 @@ class Plan:
     stages: dict[str, Stage] = field(default_factory=dict)
     requested: int = 0
     whole: int | None = None
+    given: Mapping[str, StageResult] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:

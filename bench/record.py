@@ -19,6 +19,7 @@ from bench.suite import Suite
 from bench.types import Component, Outcome, StageResult
 
 COUNTED = ("ok", "skipped", "failed", "timeout", "queued")
+_NOTHING: Mapping[str, Any] = {}
 
 
 def _suite_record(suite: Suite) -> dict[str, Any]:
@@ -73,17 +74,17 @@ def _declared(component: Component, registry: Registry) -> dict[str, Any]:
     return about
 
 
-def of_plan(plan: Plan, registry: Registry, engine: str, started: datetime) -> dict[str, Any]:
-    """What is known of a run when it starts."""
+def of_plan(
+    plan: Plan, registry: Registry, engine: str, started: datetime, about: Mapping[str, Any] = _NOTHING
+) -> dict[str, Any]:
+    """What is known of a run when it starts. ``about`` takes the place of what it knows better, or comes besides."""
     lpips = find_vgg()
-    components: dict[str, Component] = {}
-    for c in dict.fromkeys(component for cell in plan.cells for component in cell.components):
-        components.setdefault(digest_of([c.kind, c.label, c]), c)
     return {
         "suite": _suite_record(plan.suite),
         "command": ["bench", *sys.argv[1:]],
         "started": started.isoformat(timespec="seconds"),
         "digest": plan.digest,
+        **({"only": [cell.id for cell in plan.cells]} if plan.whole is not None else {}),
         "device": plan.device,
         "device_name": device_name(plan.device),
         "timeout_s": plan.timeout_s,
@@ -97,8 +98,17 @@ def of_plan(plan: Plan, registry: Registry, engine: str, started: datetime) -> d
             {"name": p.name, "distribution": p.distribution, "version": p.version, "reason": p.reason}
             for p in registry.plugins
         ],
-        "components": [{**asdict(c), **_declared(c, registry)} for c in components.values()],
+        **({} if "components" in about else {"components": _components(plan, registry)}),
+        **about,
     }
+
+
+def _components(plan: Plan, registry: Registry) -> list[dict[str, Any]]:
+    """Every component of a plan, with what it declares."""
+    components: dict[str, Component] = {}
+    for c in dict.fromkeys(component for cell in plan.cells for component in cell.components):
+        components.setdefault(digest_of([c.kind, c.label, c]), c)
+    return [{**asdict(c), **_declared(c, registry)} for c in components.values()]
 
 
 def of_end(

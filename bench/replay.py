@@ -69,6 +69,8 @@ def prepared(run: Path, folders: Folders, registry: Registry, timeout_s: float |
 def _original(run: Path) -> tuple[Path, Mapping[str, Any]]:
     """A run and its record; of a replay, those of what it is a replay of."""
     record = Results(run).run
+    if "rescored" in record:
+        raise ReplayError(f"{run}: a rescoring is not replayed; make it again: {shlex.join(record['command'])}")
     of = record.get("replay_of")
     if not of:
         return run, record

@@ -119,13 +119,13 @@ def run_plan(
     retry: bool = True,
     listen: Callable[[str], None] | None = None,
     into: Path | None = None,
-    replay_of: str | None = None,
+    about: Mapping[str, Any] | None = None,
 ) -> tuple[Path, list[Outcome]]:
     """Run a plan and write its run folder; after Ctrl-C with what was finished, unless a complete run is there.
 
     ``fresh`` computes again what is cached; without ``retry``, what failed in an earlier run of the plan stays failed.
     ``listen`` hears every line of the journal. ``into`` is the run folder, where it is not to be that of the plan;
-    ``replay_of`` the name of the run that this one is a replay of.
+    ``about`` what its record says besides, or instead, where it is made from another run.
     """
     registry, cache = discover(), folders.cache
     engine = engine or make_engine("local", plan.device)
@@ -136,14 +136,14 @@ def run_plan(
         check_device(plan.device)
     started = datetime.now(UTC)
     folder = into or store.run_folder(plan, folders.results, started.strftime("%Y%m%d-%H%M%S"))
-    about = record.of_plan(plan, registry, engine.name, started) | ({"replay_of": replay_of} if replay_of else {})
+    written = record.of_plan(plan, registry, engine.name, started, about or {})
     cache.root.mkdir(parents=True, exist_ok=True)
     cache.sweep()
     with Journal(folder, listen) as journal, announce(cache, journal.session, name, folder, plan.stages):
         if fresh:
             for key in plan.stages:
                 cache.discard(key)
-        run = _Run(plan, folder, cache, registry, journal, about)
+        run = _Run(plan, folder, cache, registry, journal, written)
         if not retry:
             failed = last_results(folder)
             run.results.update({k: r for k, r in failed.items() if k in plan.stages and r.status != "ok"})
@@ -163,7 +163,7 @@ class _Run:
         self.journal = journal
         self.about = about
         self.clock = time.perf_counter()
-        self.results: dict[str, StageResult] = {}
+        self.results: dict[str, StageResult] = dict(plan.given)
 
     def go(self, engine: Engine, on_event: Callable[[Event], None], retry: bool) -> list[Outcome]:
         """Compute what is missing and write what there is."""

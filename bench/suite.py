@@ -189,8 +189,12 @@ def read(path: Path, overrides: Sequence[str] = ()) -> tuple[SuiteFile, dict[str
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise SuiteError(f"{path}: expected a suite file, found nothing there.{_suites_nearby(path)}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SuiteError(f"{path}: expected a readable UTF-8 suite file: {error}") from None
+    except IsADirectoryError:
+        raise SuiteError(f"{path}: expected a suite file, found a folder.{_suites_nearby(path / 'x')}") from None
+    except OSError as error:
+        raise SuiteError(f"{path}: expected a suite file, found one that cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SuiteError(f"{path}: expected a suite file in UTF-8, found something else") from None
     except tomllib.TOMLDecodeError as error:
         raise SuiteError(f"{path}: not valid TOML: {error}") from None
     written = copy.deepcopy(raw)
@@ -314,9 +318,12 @@ def restore(record: Mapping[str, Any], registry: Registry) -> Suite:
     return replace(suite, experiments=tuple(replace(e, claims=asked[e.name]["claims"]) for e in suite.experiments))
 
 
-def reread(record: Mapping[str, Any]) -> SuiteFile:
+def reread(record: Mapping[str, Any], where: str = "the suite in its record cannot be read") -> SuiteFile:
     """The file of the suite that a run was of, from what ``run.json`` says of it, without the paper's figures."""
-    file = SuiteFile.model_validate(record["raw"])
+    try:
+        file = SuiteFile.model_validate(record["raw"])
+    except ValidationError as error:
+        raise SuiteError("\n".join(f"{where}: {line}" for line in _explain(error, _TABLES))) from None
     pairs = {e["name"]: e["pairs"] for e in record["experiments"]}  # those of --pairs are not in the file
     tables = [e.model_copy(update={"pairs": pairs[e.name], "claims": None}) for e in file.experiment]
     return file.model_copy(update={"experiment": tables})

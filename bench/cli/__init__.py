@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from bench import __version__
-from bench.cli import comparing, housekeeping, installed, options, results, running, starting
+from bench.cli import comparing, housekeeping, installed, options, rescoring, results, running, starting
 from bench.errors import BenchError
 
 
@@ -58,6 +58,6 @@ def main() -> None:
     """
 
 
-for _module in (starting, running, results, comparing, installed, housekeeping):
+for _module in (starting, running, results, rescoring, comparing, installed, housekeeping):
     for _command in _module.COMMANDS:
         main.add_command(_command)

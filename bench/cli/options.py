@@ -36,6 +36,14 @@ run = click.argument("run", shell_complete=completion.runs)
 runs = click.argument("runs", nargs=-1, required=True, metavar="RUN...", shell_complete=completion.runs)
 pairs = click.option("--pairs", type=int, metavar="N", help="Verification pairs per data set, instead of the suite's.")
 set_ = click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Change a value of the suite.")
+cells = click.option(
+    "--cell",
+    "cells",
+    multiple=True,
+    metavar="ID",
+    shell_complete=completion.cells_of_suite,
+    help="Only this cell and the stages that it needs, by its id or the beginning of it; may be given several times.",
+)
 out = click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),

@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from bench.session import Folders
     from bench.types import Outcome
 
-_OF_THE_RECORD = {"suite", "pairs", "overrides", "device", "mode", "include_faces", "fresh", "retry"}
+_OF_THE_RECORD = {"suite", "cells", "pairs", "overrides", "device", "mode", "include_faces", "fresh", "retry"}
 
 
 @click.command()
 @options.optional_suite
+@options.cells
 @options.pairs
 @options.set_
 @options.out
@@ -48,6 +49,7 @@ _OF_THE_RECORD = {"suite", "pairs", "overrides", "device", "mode", "include_face
 @options.address
 def run(
     suite: Path | None,
+    cells: tuple[str, ...],
     pairs: int | None,
     overrides: tuple[str, ...],
     out: Path,
@@ -68,9 +70,15 @@ def run(
     SUITE is a file, or the name of a suite that comes with bench. Exit code 1 if a cell failed; with --replay, if rows
     differ; 2 if the run could not begin.
 
-    Examples: bench run quick; bench run paper --pairs 32; bench run --replay quick
+    \b
+    Examples:
+      bench run quick
+      bench run paper --pairs 32
+      bench run paper --cell 1a2b3c4d     # recompute one number; bench explain and the report say of which cell it is
+      bench run --replay quick
     """
     from bench import console, session
+    from bench.plan import find_ids, select
     from bench.report import write_report
     from bench.store import Results
 
@@ -83,10 +91,11 @@ def run(
     if suite is None:
         raise click.UsageError("expected a SUITE to run, or --replay RUN")
     plan = session.plan_suite(suite, folders, device, options.with_mode(overrides, mode), pairs, timeout_s)
+    plan = select(plan, find_ids(plan, cells)) if cells else plan
     engine = make_engine(plan.device)
     folder, outcomes = _run(plan, folders, engine, log_format, fresh=fresh, retry=retry)
     results = Results(folder)
-    page = folders.reports / plan.suite.name / "index.html"
+    page = folders.page(results.run, folder)
     report = write_report(results, page, session.report_sections(results), include_real_faces=include_faces)
     console.show_summary(results, report, retry=retry)
     if any(o.status in {"failed", "timeout"} for o in outcomes):
@@ -130,7 +139,7 @@ def _replay(
             options.note(made.note)
         engine = make_engine(made.plan.device)
         of = made.original.name
-        folder, _ = _run(made.plan, made.folders, engine, log_format, into=made.into, replay_of=of)
+        folder, _ = _run(made.plan, made.folders, engine, log_format, into=made.into, about={"replay_of": of})
         differences = replay.compare(made.original, folder)
     click.echo(f"rows:   {folder}")
     if not differences:
@@ -144,22 +153,44 @@ def _replay(
 
 @click.command()
 @options.suite
+@options.cells
 @options.pairs
 @options.set_
+@options.json
 @options.out
 @options.device
 @options.mode
 @options.places
-def plan(suite: Path, pairs: int | None, overrides: tuple[str, ...], out: Path, device: str, mode: str | None) -> None:
+def plan(
+    suite: Path,
+    cells: tuple[str, ...],
+    pairs: int | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+    out: Path,
+    device: str,
+    mode: str | None,
+) -> None:
     """Show what SUITE would do: cells, stages, what is shared, cached or skipped, time and disk.
 
-    SUITE is a file, or the name of a suite that comes with bench. Example: bench plan paper --pairs 32
+    SUITE is a file, or the name of a suite that comes with bench. With --json, every cell with its id.
+
+    \b
+    Examples:
+      bench plan paper --pairs 32
+      bench plan paper --cell 1a2b3c4d
+      bench plan paper --json | jq -r '.cells[] | [.cell, .defense, .attack, .evaluated] | @tsv'
     """
     from bench import console, session
+    from bench.plan import find_ids, select
     from bench.plugins import discover
 
     folders = options.folders(out)
     made = session.plan_suite(suite, folders, device, options.with_mode(overrides, mode), pairs)
+    made = select(made, find_ids(made, cells)) if cells else made
+    if as_json:
+        console.print_plan(made, folders.cache)
+        return
     console.show_sources(made, discover())
     console.show_plan(made, folders.cache)
 

@@ -102,6 +102,25 @@ def show(found: Diff, out: Console) -> None:
         out.print(sentence)
 
 
+def show_changed(found: Diff, out: Console) -> None:
+    """Print every figure that another one has taken the place of, whether or not the difference is significant."""
+    changed = [line for line in found.lines if not line.found.same]
+    columns = [COLUMNS.index(name) for name in ("cell", "measure", "before", "after", "difference", "N")]
+    if changed:
+        table = Table(*(COLUMNS[i] for i in columns), box=None, pad_edge=False)
+        for column in table.columns[2:]:
+            column.justify = "right"
+        for line in changed[:MOST]:
+            row = line_row(line)
+            table.add_row(*(row[i] for i in columns))
+        out.print(table)
+        _more(out, len(changed))
+        out.print()
+    cells = len({line.before.cell for line in changed})
+    figures = f"{len(changed):,} of {plural(len(found.lines), 'figure')}"
+    out.print(f"{figures} changed, in {cells:,} of {plural(found.cells, 'cell')}")
+
+
 def _ending(cell: CellRow) -> str:
     return f"{cell.status}, {cell.reason}" if cell.reason else cell.status
 

@@ -18,6 +18,7 @@ from typing import Any
 from bench.cache import Cache, DamagedError
 from bench.engine import Attempt, Engine, Event, Workers
 from bench.engine.interruption import Interruption
+from bench.errors import StorageError
 from bench.plan import Plan
 from bench.types import Stage, StageResult
 
@@ -37,7 +38,8 @@ def missing_stages(
     """The stages that must run, found backwards from the score stages (or from ``keys``); those found in the cache go
     to ``results``, and what is in ``results`` already is not looked at.
 
-    Every artifact that will be read is verified against its checksums; a damaged one counts as missing.
+    Every artifact that will be read is verified against its checksums; a damaged one counts as missing. `StorageError`
+    where one that is given is (see `bench.plan.Plan`).
     """
     missing: dict[str, Stage] = {}
     stack = [key for cell in plan.cells for key in cell.stages] if keys is None else list(keys)
@@ -52,6 +54,8 @@ def missing_stages(
                 continue
             except DamagedError as error:
                 on_event(Event(kind="damaged", stage=stage, message=f"damaged artifact, computing it again: {error}"))
+        if key in plan.given:
+            raise StorageError(f"{cache.folder(key)}: {stage.name}: gone or damaged since it was found; it is not made anew")
         missing[key] = stage
         stack.extend(stage.inputs.values())
     return missing
