@@ -1,0 +1,182 @@
+"""What the page says of who attacks and who promises what, and of how to do a run again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_run import ABUSE, CHAIN, HOSTILE, LEAKY, RECFACE, FakeAttack, FakeRun, write_fake_run
+
+from bench.components import instantiate
+from bench.plugins import discover
+from bench.report import render
+from bench.report.page.provenance import components, identity, steps
+from bench.report.page.threats import UNRECORDED, UNSAID, Model, adversaries, promises
+from bench.report.rows import Rows
+from bench.store import Results
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+INVERSION = FakeAttack(label="inversion", plugin="inversion", outputs="images", features=True)
+ADAPTIVE = FakeAttack(label="adaptive", plugin="recface", outputs="images", features=True)
+DECLARED: Mapping[str, Mapping[str, Any]] = {
+    "abuse": {"sees": ["images"], "trains_on": "nothing"},
+    "recface": {"sees": ["features", "pairs"], "trains_on": "clean"},
+    "recface, leaky": {"sees": ["features", "pairs"], "trains_on": "evaluated"},
+    "adaptive": {"sees": ["defense", "features", "pairs"], "trains_on": "defense"},
+    "inversion": {"sees": ["features", "shallow_weights"], "trains_on": "nothing"},
+    "attributes via recface": {"sees": ["images"], "trains_on": "nothing", "weights": "b" * 64, "synthetic": True},
+    "PMT": {
+        "needs": ["shallow"],
+        "max_authorised": 1,
+        "promise": "that nobody else sees it",
+        "trusts": f"the service {HOSTILE}",
+        "not_promised": "a bound",
+    },
+    "Noise 0.3": {"needs": [], "max_authorised": None, "promise": "", "trusts": "nobody", "not_promised": ""},
+}
+
+
+def declared(results: Results, more: Mapping[str, Any] | None = None) -> Results:
+    """The run as if its plugins had declared `DECLARED`."""
+    run = json.loads((results.folder / "run.json").read_text())
+    for component in run["components"]:
+        component |= DECLARED.get(component["label"], {})
+    run |= more or {}
+    (results.folder / "run.json").write_text(json.dumps(run))
+    return Results(results.folder)
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    spec = FakeRun(
+        models={"net-a": "MobileFace", "net-b": "ArcFace"},
+        datasets={"synth-lfw": "LFW"},
+        attacks=(ABUSE, RECFACE, LEAKY, ADAPTIVE, INVERSION, CHAIN),
+        pairs=4,
+    )
+    results = write_fake_run(tmp_path_factory.mktemp("told") / "run", spec)
+    run = json.loads((results.folder / "run.json").read_text())
+    run["suite"]["experiments"][0]["auxiliary"] = {"label": "synth-lfw", "params": {"auxiliary_identities": 1000}}
+    return declared(results, {"suite": run["suite"]})
+
+
+def one(models: Sequence[Model], name: str) -> Model:
+    return next(m for m in models if m.name == name)
+
+
+def test_what_adversaries_see_know_and_lack(told: Results) -> None:
+    found = adversaries(Rows(told))
+    white, black = one(found, "inversion").facts, one(found, "recface").facts
+    assert white["knows"] == "white box: the weights of the authorised shallow model"
+    assert "the weights of the shallow model" not in white["does not have"]
+    assert black["knows"] == "black box: no weights; pairs of features and pictures"
+    assert black["does not have"].startswith("the weights of the shallow model; the deep part")
+    assert one(found, "abuse").facts["receives"] == "the uploaded image"
+    assert "as features" in black["receives"]
+
+
+@pytest.mark.parametrize(
+    ("attack", "learns", "adapts"),
+    [
+        ("abuse", "nothing in this run", "no"),
+        ("recface", "clean uploads of 1,000 other people of synth-lfw, none of whom is scored", "no"),
+        (
+            "adaptive",
+            "what the defense makes of 1,000 other people of synth-lfw, none of whom is scored",
+            "yes: learns",
+        ),
+        ("recface, leaky", "LEAKAGE: clean uploads of the evaluated faces themselves", "no"),
+        (
+            "attributes via recface",
+            "clean uploads of 1,000 other people of synth-lfw, none of whom is scored; brings weights of its own, "
+            "learnt from generated faces",
+            "no",
+        ),
+    ],
+)
+def test_what_adversaries_learn_from(told: Results, attack: str, learns: str, adapts: str) -> None:
+    found = one(adversaries(Rows(told)), attack)
+    assert found.facts["learns from"] == learns
+    assert found.facts["adapts to the defense"].startswith(adapts)
+    assert ("never counted" in found.mark) == (attack == "recface, leaky")
+
+
+def test_what_defenses_promise(told: Results) -> None:
+    found = promises(Rows(told))
+    pmt, noise, clean = (one(found, name) for name in ("PMT", "Noise 0.3", "Clean"))
+    assert pmt.words == "that nobody else sees it"
+    assert pmt.facts["the client needs"] == "the shallow model of net-a, net-b"
+    assert pmt.facts["authorises"] == "at most 1 model per picture"
+    assert (noise.words, noise.facts["authorises"]) == (UNSAID, "no model: it is the same for all")
+    assert {clean.words, clean.facts["the client needs"], clean.facts["must be trusted"]} == {UNRECORDED}
+
+
+def test_hostile_words_are_text(told: Results) -> None:
+    page = render(told)
+    section = page[page.index('<section id="threats"') :]
+    section = section[: section.index("</section>")]
+    assert "the service &lt;script&gt;" in section
+    assert "<script" not in section
+
+
+@pytest.mark.parametrize("schema", [2, 3])
+def test_old_results_say_that_nothing_was_recorded(schema: int) -> None:
+    rows = Rows(Results(GOLDEN / f"schema-{schema}"))
+    assert {m.facts["knows"] for m in adversaries(rows)} == {UNRECORDED}
+    assert all(m.words not in ("", UNRECORDED) for m in adversaries(rows))  # cells have always said it in words
+    assert {m.words for m in promises(rows)} == {UNRECORDED}
+
+
+def test_every_plugin_of_this_project_says_what_it_promises() -> None:
+    registry = discover()
+    for name in ("identity", "noise", "pmt", "mr-pmt", "pmt-noise"):
+        defense = instantiate(registry.find("defense", name, name).cls, {}, name)
+        assert all((defense.promise, defense.trusts, defense.not_promised)), name
+
+
+# ---- provenance ------------------------------------------------------------------------------------------------------
+
+
+def test_licenses(told: Results, tmp_path: Path) -> None:
+    shutil.copytree(told.folder, tmp_path / "run")
+    run = json.loads((tmp_path / "run" / "run.json").read_text())
+    for component in run["components"]:
+        if component["label"] == "net-a":
+            component["license"] = "research only"
+    (tmp_path / "run" / "run.json").write_text(json.dumps(run))
+    grid = components(Rows(Results(tmp_path / "run")))
+    found = {row[0]: row[grid.columns.index("license")] for row in grid.rows}
+    assert found["net-a"] == "research only"
+    assert (found["net-b"], found["synth-lfw"]) == ("unknown", "unknown")
+    assert found["attributes via recface"] == "unknown"  # it brings weights, and nobody said
+    assert (found["PMT"], found["abuse"]) == ("–", "–")
+
+
+@pytest.mark.parametrize(
+    ("commit", "command", "said"),
+    [
+        ("a" * 40, f"git checkout {'a' * 40}", ""),
+        ("a" * 40 + "+dirty", f"git checkout {'a' * 40}", "Files differed"),
+        (None, "", "not made from a checkout"),
+    ],
+)
+def test_the_sources_of_a_run(told: Results, tmp_path: Path, commit: str | None, command: str, said: str) -> None:
+    shutil.copytree(told.folder, tmp_path / "run")
+    results = declared(Results(tmp_path / "run"), {"commit": commit})
+    first = steps(results)[0]
+    assert first.command == command
+    assert said in first.said
+    shown = dict(identity(results))["Commit"]
+    assert ("nothing changed" in shown, "not committed" in shown) == (command != "" and not said, "+" in str(commit))
+
+
+def test_doing_a_run_again_ends_with_a_comparison(told: Results) -> None:
+    commands = [s.command for s in steps(told)]
+    assert "bench run suites/fake.toml --pairs 4" in commands
+    assert any(c.startswith("bench diff ") for c in commands)
+    assert commands[-1].startswith("bench run --replay ")
+    assert "bench data status --data-dir DIR" in commands  # these data are not marked as generated
