@@ -438,9 +438,8 @@ def _cosines(face: Likeness) -> list[Caption]:
 
 def _estimates(rows: Rows, cells: Iterable[CellRow], dataset: str, sample: str, column: str) -> list[Caption]:
     """What an attribute attack says of a face: ``original`` or ``predicted``; the first attack of several."""
-    asked = dict.fromkeys(c.cell for c in cells if c.outputs == "attributes" and c.dataset == dataset)
-    by_id = {c.cell: c for c in rows.cells if c.cell in asked}
-    found = [own for cell in asked if not (own := rows.attributes_of(by_id[cell])).empty]
+    asked = {c.cell: c for c in cells if c.outputs == "attributes" and c.dataset == dataset}
+    found = [own for cell in asked.values() if not (own := rows.attributes_of(cell)).empty]
     if not found:
         return []
     mine = pd.concat([own[own["sample_id"].astype(str) == sample] for own in found])
