@@ -54,21 +54,11 @@ def runs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Co
 
 def cells(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Ids of the cells of the run that was named before."""
-    return _cells(ctx, ctx.params.get("run"), incomplete)
-
-
-def cells_of_suite(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Ids of the cells of the latest run of the suite that was named before."""
-    suite = ctx.params.get("suite")
-    return _cells(ctx, Path(suite).stem if suite else None, incomplete)
-
-
-def _cells(ctx: click.Context, run: str | None, incomplete: str) -> list[CompletionItem]:
     from bench.store import Results, find_run
 
     try:
-        rows = Results(find_run(run or "", (ctx.params.get("out") or Path()) / "results")).cells
-    except BenchError:
+        rows = Results(find_run(ctx.params["run"], (ctx.params.get("out") or Path()) / "results")).cells
+    except (BenchError, LookupError, TypeError):
         return []
     columns = zip(rows["cell"], rows["defense"], rows["attack"], rows["evaluated"], strict=True)
     found = [CompletionItem(cell, help=" ".join(filter(None, about))) for cell, *about in columns]

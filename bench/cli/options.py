@@ -41,7 +41,6 @@ cells = click.option(
     "cells",
     multiple=True,
     metavar="ID",
-    shell_complete=completion.cells_of_suite,
     help="Only this cell and the stages that it needs, by its id or the beginning of it; may be given several times.",
 )
 out = click.option(

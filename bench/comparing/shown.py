@@ -14,7 +14,7 @@ from bench.report.figures import plural
 from bench.report.rows import CellRow
 
 SIGNIFICANT: Sequence[Verdict] = ("regression", "improvement", "change")
-MOST = 40  # rows of a table in a terminal
+MOST, SOME = 40, 12  # rows of a table in a terminal: where they are what was asked for, and where they are not
 COLUMNS = ("verdict", "cell", "measure", "before", "after", "difference", "95 % interval", "N", "corrected p")
 
 
@@ -110,15 +110,14 @@ def show_changed(found: Diff, out: Console) -> None:
         table = Table(*(COLUMNS[i] for i in columns), box=None, pad_edge=False)
         for column in table.columns[2:]:
             column.justify = "right"
-        for line in changed[:MOST]:
+        for line in changed[:SOME]:
             row = line_row(line)
             table.add_row(*(row[i] for i in columns))
         out.print(table)
-        _more(out, len(changed))
-        out.print()
     cells = len({line.before.cell for line in changed})
     figures = f"{len(changed):,} of {plural(len(found.lines), 'figure')}"
-    out.print(f"{figures} changed, in {cells:,} of {plural(found.cells, 'cell')}")
+    more = f"; all of them: bench diff {found.before.folder} {found.after.folder}" if len(changed) > SOME else ""
+    out.print(f"{figures} changed, in {cells:,} of {plural(found.cells, 'cell')}{more}", soft_wrap=True)
 
 
 def _ending(cell: CellRow) -> str:

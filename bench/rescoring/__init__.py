@@ -28,7 +28,7 @@ from bench.session import Folders
 from bench.store import Results
 
 _LISTED = 20  # artifacts in a message
-_MADE_BY = ("versions", "host", "commit", "machine", "started", "finished")
+_MADE_BY = ("command", "versions", "host", "commit", "machine", "started", "finished")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,18 +41,30 @@ def steps(results: Results) -> list[Step]:
             said="Versions as listed below; then .venv/bin is where bench is.",
         ),
         *_material(run),
-        Step(what="Run the suite", command=shlex.join(str(a) for a in run.get("command") or [])),
+        *_run(run),
         Step(
             what="Compare both, cell by cell",
             command=f"bench diff {folder} NEW_RUN",
             said="Paired differences with intervals, and what else has changed.",
         ),
-        Step(
-            what="Or, with the run folder at hand, replay it",
-            command=f"bench run --replay {folder}",
-            said="It reads run.json alone, computes everything again, and says whether all bytes are equal.",
-        ),
+        *([] if "rescored" in run else [_replay(folder)]),
     ]
+
+
+def _run(run: Mapping[str, Any]) -> list[Step]:
+    """The command of a run; of a rescoring, also that of the run whose artifacts it took."""
+    made, own = ((about.get("command") or []) for about in ((run.get("rescored") or {}).get("made_by") or {}, run))
+    what = "Score it again" if "rescored" in run else "Run the suite"
+    first = [Step(what="Run the suite", command=shlex.join(map(str, made)))] if made else []
+    return [*first, Step(what=what, command=shlex.join(map(str, own)))]
+
+
+def _replay(folder: str) -> Step:
+    return Step(
+        what="Or, with the run folder at hand, replay it",
+        command=f"bench run --replay {folder}",
+        said="It reads run.json alone, computes everything again, and says whether all bytes are equal.",
+    )
 
 
 def again(rows: Rows) -> list[tuple[str, list[Step]]]:
@@ -117,6 +129,7 @@ def identity(results: Results) -> list[tuple[str, str]]:
     versions = ", ".join(f"{k} {v}" for k, v in (run.get("versions") or {}).items())
     return [
         ("Rows", place(results)),
+        *_rescored(run.get("rescored") or {}),
         ("Commit", _commit(run.get("commit"))),
         ("Plan digest", run.get("digest") or "unknown"),
         ("Suite file, sha256", suite.get("sha256") or "unknown"),
@@ -130,6 +143,22 @@ def identity(results: Results) -> list[tuple[str, str]]:
         ("Device", f"{run.get('device', 'unknown')}: {run.get('device_name') or 'unknown'}"),
         ("Engine", str(run.get("engine") or "unknown")),
         ("LPIPS weights, sha256", str(lpips.get("sha256") or lpips.get("reason") or "unknown")),
+    ]
+
+
+def _rescored(told: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Of a rescoring: whose artifacts its scores were computed from. Code and versions elsewhere are of the scores."""
+    if not told:
+        return []
+    made = told.get("made_by") or {}
+    version = (made.get("versions") or {}).get("face-privacy-bench", "unknown")
+    kept = told.get("kept") or 0
+    taken = f"; {plural(kept, 'score')} of Equation 9 taken as measured then" if kept else ""
+    return [
+        ("Rescored from", f"{told.get('run')}, run.json with sha256 {told.get('record_sha256')}"),
+        ("With other settings", ", ".join(told.get("settings") or []) or "none"),
+        ("Artifacts made by", f"face-privacy-bench {version}, {_commit(made.get('commit'))}{taken}"),
+        ("Artifacts made", when(made.get("finished"))),
     ]
 
 
