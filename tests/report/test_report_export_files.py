@@ -92,13 +92,16 @@ def test_what_cannot_be_exported_says_what_can(results: Results, tmp_path: Path)
 
 @pytest.mark.parametrize("number", ["8", "10", "sensitivity"])
 def test_figures_in_every_format(paper_results: Results, tmp_path: Path, number: str) -> None:
-    starts = {"svg": b"<?xml", "pdf": b"%PDF", "png": b"\x89PNG"}
+    starts = {"svg": b"<svg", "pdf": b"%PDF", "png": b"\x89PNG"}
     for fmt in FIGURE_FORMATS:
         for name in ("one", "two"):
             export_figure(paper_results, number, fmt, tmp_path / f"{name}.{fmt}")
         one = (tmp_path / f"one.{fmt}").read_bytes()
         assert one.startswith(starts[fmt])
         assert one == (tmp_path / f"two.{fmt}").read_bytes()
+        assert not re.search(rb"CreationDate|ModDate|tEXt|tIME|20\d\d-\d\d-\d\d", one)
+    assert b"/FontFile" in (tmp_path / "one.pdf").read_bytes()  # embedded, and no Type 3
+    assert b"/Type3" not in (tmp_path / "one.pdf").read_bytes()
 
 
 def test_a_figure_shows_every_panel_and_names_are_text(tmp_path: Path) -> None:
@@ -108,7 +111,8 @@ def test_a_figure_shows_every_panel_and_names_are_text(tmp_path: Path) -> None:
     root = ElementTree.fromstring((tmp_path / "8.svg").read_text(encoding="utf-8"))
     texts = {"".join(e.itertext()).strip() for e in root.iter("{http://www.w3.org/2000/svg}text")}
     assert {"Unprotected", "PMT", HOSTILE, "_$x_1$", "utility", "privacy"} <= texts
-    assert not [e for e in root.iter() if e.tag.endswith("script")]
+    assert not [e for e in root.iter() if e.tag.rpartition("}")[2] in ("script", "image", "a")]
+    assert "var(" not in (tmp_path / "8.svg").read_text(encoding="utf-8")
 
 
 # ---- LaTeX -----------------------------------------------------------------------------------------------------------

@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import altair as alt
 import numpy as np
 import pandas as pd
 import pytest
+import vl_convert
 from fake_run import ABUSE, ESTIMATE, HOSTILE, FakeRun, write_fake_run
 
-from bench.report.charts import Chart, Curve, Panel, Style, drawing
+from bench.report.charts import Chart, Curve, Panel, Point, Points, Reference, Style, Zone, drawing
+from bench.report.charts import theme as theme_of
 from bench.report.charts.curves import KAPPAS, charts, told
+from bench.report.charts.placing import placed
 from bench.report.charts.sensitivity import sensitivity
+from bench.report.charts.theme import LIGHT, NEUTRAL, PAGE, PRINT, Theme, file_name, swatch
 from bench.report.figures import Figure, Quantity, absent
 from bench.report.rows import Rows
 from bench.store import Results
 
 LEVELS = (0.0, 0.1, 0.2, 0.3)
 NETS = {"net-a": "MobileFace", "net-b": "ResNet50"}
+SVG = "{http://www.w3.org/2000/svg}"
 ONE_SET = {"synth-lfw": "LFW"}
 PAIR = (("Unprotected", "identity", False), ("PMT", "pmt", True))
 
@@ -173,15 +183,18 @@ def test_failed_cells_leave_a_gap_with_its_reason(tmp_path: Path) -> None:
     assert pmt.values == []
     assert {(f.status, f.reason) for f in pmt.figures} == {("failed", "no memory")}
     assert "PMT: no figure" in chart.panels[0].spoken(chart)
-    drawing.panel(chart, chart.panels[0], "x")
+    rows = drawing.specification(chart)["concat"][0]["data"]["values"]
+    assert {(r["y"], r["y_told"]) for r in rows if r["series"] == "PMT"} == {(None, "failed")}
 
 
 # ---- what is drawn ---------------------------------------------------------------------------------------------------
 
 
-def chart_of(curves: Sequence[Sequence[float | None]], *, steps: int = 0) -> Chart:
+def chart_of(curves: Sequence[Sequence[float | None]], *, steps: int = 0, paper: float | None = None) -> Chart:
     def figure_of(value: float | None) -> Figure:
-        return absent("missing", "no") if value is None else Figure(value=value, n=9, low=value - 0.1, high=value + 0.1)
+        if value is None:
+            return absent("missing", "no")
+        return Figure(value=value, n=1234, low=value - 0.1, high=value + 0.1, paper=paper)
 
     made = [
         Curve(
@@ -199,83 +212,242 @@ def chart_of(curves: Sequence[Sequence[float | None]], *, steps: int = 0) -> Cha
         experiment="e",
         x="noise σ",
         quantity=Quantity(name="UP", digits=3),
-        panels=[Panel(title="", curves=made)],
+        panels=[Panel(title=f"panel {HOSTILE}", curves=made)],
         source="samples/up",
     )
 
 
-def drawn(chart: Chart, name: str = "x") -> ElementTree.Element:
-    return ElementTree.fromstring(str(drawing.panel(chart, chart.panels[0], name)))
+def points_of(at: Sequence[tuple[float, float]], mark: str = "") -> Points:
+    share = Quantity(name="share", unit="%", digits=1)
+    return Points(
+        title="points",
+        x=share,
+        y=share,
+        x_range=(0, 100),
+        y_range=(0, 100),
+        points=[
+            Point(
+                mark=mark or str(i),
+                label=f"{HOSTILE} {i}",
+                x=Figure(value=x, n=9, low=x - 0.1, high=x + 0.1),
+                y=Figure(value=y, n=9, low=y - 0.1, high=y + 0.1),
+                style=Style(index=i),
+                marker=i,
+            )
+            for i, (x, y) in enumerate(at)
+        ],
+        zones=[Zone(x=(0, 20), y=(80, 100))],
+        references=[Reference(axis="x", value=50, label=f"chance {HOSTILE}")],
+    )
 
 
-def points(mark: ElementTree.Element) -> list[tuple[float, float]]:
-    """The corners of the line of a series."""
-    path = next(e for e in mark if e.tag == "path")
-    return [(float(x), float(y)) for x, y in re.findall(r"[ML] ([\d.]+) ([\d.]+)", path.get("d", ""))]
+def rows_of(spec: Mapping[str, Any], panel: int = 0) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = spec["concat"][panel]["data"]["values"]
+    return found
 
 
-def marks(svg: ElementTree.Element, kind: str) -> list[ElementTree.Element]:
-    return [e for e in svg.iter() if e.get("data-mark", "").startswith(kind)]
+def svg_of(*charts: Chart | Points) -> ElementTree.Element:
+    spec = drawing.sheet([("", c) for c in charts])
+    return ElementTree.fromstring(vl_convert.vegalite_to_svg(spec, allowed_base_urls=[]))
+
+
+def of_kind(svg: ElementTree.Element, kind: str) -> list[ElementTree.Element]:
+    """The groups of marks of a kind: ``line``, ``area``, ``symbol``, ``text``; axes and legends aside."""
+    return [g for g in svg.iter(f"{SVG}g") if f"mark-{kind} role-mark" in g.get("class", "")]
+
+
+def corners(path: ElementTree.Element) -> list[tuple[float, float]]:
+    """The corners of a line."""
+    return [(float(x), float(y)) for x, y in re.findall(r"[ML]([-\d.]+),([-\d.]+)", path.get("d", ""))]
+
+
+def strings(node: object, key: str = "") -> Iterator[tuple[str, str]]:
+    """All strings of a specification with the key that they stand under, but those of data."""
+    if isinstance(node, str):
+        yield key, node
+    elif isinstance(node, Mapping):
+        for k, v in node.items():
+            if k != "data":
+                yield k, k
+                yield from strings(v, k)
+    elif isinstance(node, list | tuple):
+        for v in node:
+            yield from strings(v, key)
+
+
+@pytest.mark.parametrize("theme", [PAGE, PRINT])
+def test_specifications_are_valid(traded: Results, theme: Theme) -> None:
+    made: list[Chart | Points] = [*charts(Rows(traded), "trade-off"), chart_of([[1.0, 2.0]] * 9, steps=9, paper=1.5)]
+    for chart in (*made, chart_of([[None, None]]), points_of([(0.1, 0.9)] * 9), points_of([])):
+        spec = drawing.specification(chart, theme) | {"config": theme.config}
+        alt.Chart.from_dict(spec, validate=True)
+        assert not {k for k, _ in strings(spec)} & {"href", "url", "image", "$schema"}
+        json.dumps(spec, allow_nan=False)
+
+
+@pytest.mark.parametrize("theme", [PAGE, PRINT])
+def test_the_numbers_of_a_specification_are_those_of_the_figures(traded: Results, theme: Theme) -> None:
+    for chart in charts(Rows(traded), "trade-off"):
+        spec = drawing.specification(chart, theme)
+        for i, panel in enumerate(chart.panels):
+            assert spec["concat"][i]["title"] == panel.title
+            rows = rows_of(spec, i)
+            figures = [(c.label, x, f) for c in panel.curves for x, f in zip(c.xs, c.figures, strict=True)]
+            assert [(r["series"], r["x"]) for r in rows] == [(label, x) for label, x, _ in figures]
+            for row, (_, _, f) in zip(rows, figures, strict=True):
+                for field, number in (("y", f.value), ("y_low", f.low), ("y_high", f.high)):
+                    assert row[field] == (None if number is None else pytest.approx(number, rel=1e-5))
+                assert row["y_told"] == chart.quantity.shown(f.value)
+                assert row["y_span"] == (chart.quantity.span(f.low, f.high) or "none")
+                assert row["y_n"] == f"{f.n:,}"
+                assert row["colour"] == theme.of(dict(chart.legend)[row["series"]])
 
 
 def test_lines_are_where_their_values_are() -> None:
     values = [[1.0, 1.5, 2.0, 1.25], [1.2, None, 1.0, 0.8]]
-    svg = drawn(chart_of(values))
-    lines = [points(m) for m in marks(svg, "series-")]
-    assert [len(line) for line in lines] == [4, 3]
+    lines = [corners(p) for g in of_kind(svg_of(chart_of(values)), "line") for p in g.iter(f"{SVG}path")]
+    assert [len(line) for line in lines] == [4, 3]  # a missing value breaks its line
     xs, ys = zip(*lines[0], strict=True)
-    assert np.diff(xs) == pytest.approx(xs[1] - xs[0])
+    assert np.diff(xs) == pytest.approx(xs[1] - xs[0], abs=0.01)
     slope, start = np.polyfit(values[0], ys, 1)  # type: ignore[arg-type]
     assert slope < 0  # up is more
     assert [slope * v + start for v in (1.2, 1.0, 0.8)] == pytest.approx([y for _, y in lines[1]], abs=0.01)
-    assert [x for x, _ in lines[1]] == pytest.approx([xs[0], xs[2], xs[3]])
-    width, height = map(float, svg.get("viewBox", "").split()[2:])
-    assert all(0 < x < width and 0 < y < height for line in lines for x, y in line)
+    assert [x for x, _ in lines[1]] == pytest.approx([xs[0], xs[2], xs[3]], abs=0.01)
 
 
 def test_intervals_are_bands_while_there_are_few() -> None:
     few, many = [[1.0, 2.0]] * 3, [[1.0, 2.0]] * 7
-    assert len(marks(drawn(chart_of(few)), "band-")) == 3
-    assert len(marks(drawn(chart_of(many)), "band-")) == 0
-    assert len(marks(drawn(chart_of(many)), "series-")) == 7
+    assert sum(len(list(g)) for g in of_kind(svg_of(chart_of(few)), "area")) == 3
+    assert not of_kind(svg_of(chart_of(many)), "area")
+    assert sum(len(list(g)) for g in of_kind(svg_of(chart_of(many)), "line")) == 7
+    shades = [drawing.specification(chart_of(c))["concat"][0]["layer"][0]["encoding"]["opacity"] for c in (few, many)]
+    assert [s["value"] for s in shades] == [0.13, 0]  # on the page one is seen when its line is stressed
+    assert [s["condition"]["value"] for s in shades] == [0.28, 0.28]
 
 
-def test_a_drawing_is_a_part_of_the_page() -> None:
+def test_the_paper_s_figures_are_drawn_where_there_are_any() -> None:
+    marks = [m["mark"]["type"] for m in drawing.specification(chart_of([[1.0]], paper=1.5))["concat"][0]["layer"]]
+    assert "tick" in marks
+    assert rows_of(drawing.specification(chart_of([[1.0]], paper=1.5)))[0]["paper"] == 1.5
+    assert "tick" not in str(drawing.specification(chart_of([[1.0]]))["concat"][0]["layer"])
+
+
+def test_colour_is_never_the_only_carrier() -> None:
+    styles = [Style(index=i) for i in range(24)]
+    assert len({(theme_of.shape(s), theme_of.dash(s)) for s in styles[:8]}) == 8
+    assert len({theme_of.shape(s) for s in styles[:8]}) == 8
+    assert len({(PAGE.of(s), theme_of.shape(s), theme_of.dash(s)) for s in styles}) == 24
+    steps = [Style(index=i, steps=9) for i in range(9)]
+    assert len({PRINT.of(s) for s in steps}) == len({PAGE.of(s) for s in steps}) == 9
+    assert all(theme_of.shape(a) != theme_of.shape(b) for a, b in pairwise(steps))
+
+
+def test_colours_of_a_file_are_the_page_s_light_ones() -> None:
+    css = (resources.files("bench.report.page") / "style" / "base.css").read_text(encoding="utf-8")
+    light = css[css.index(":root") : css.index("}")]
+    assert dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})\b", light)).items() >= LIGHT.items()
     chart = chart_of([[1.0, 2.0], [1.5, 1.0]], steps=2)
-    text = str(drawing.panel(chart, chart.panels[0], "one"))
-    svg = ElementTree.fromstring(text)
-    assert svg.get("role") == "img"
-    assert HOSTILE in svg.get("aria-label", "")
-    assert "<script" not in text
-    assert not re.search(r"https?:|url\(|<style|<\?xml|DOCTYPE|metadata|font-family|clip-path", text)
-    assert not re.search(r"#[0-9a-f]{6}", text)  # colours are the page's
-    assert "color-mix(in oklch, var(--last) 100%, var(--first))" in text
-    ids = {e.get("id") for e in svg.iter() if e.get("id")}
-    targets = {e.get("href", "")[1:] for e in svg.iter("use")}
-    assert ids == targets
-    assert all(str(i).startswith("one-") for i in ids)
-    other = {e.get("id") for e in drawn(chart, "two").iter() if e.get("id")}
-    assert not ids & other
+    page, file = json.dumps(drawing.specification(chart)), json.dumps(drawing.sheet([("", chart)]))
+    assert "var(--" not in file
+    assert not re.search(r"#[0-9a-f]{6}", page + json.dumps(PAGE.config))
+    tokens = set(re.findall(r"(?:var\(--|color-mix\()[^\"]*", page + json.dumps(PAGE.config)))
+    assert tokens <= drawing.shared()["light"].keys() | drawing.plot(chart, "x")["light"].keys()
+
+
+def test_names_are_data_and_never_part_of_an_expression() -> None:
+    evil = "datum['x'] + (window.hacked = 1)"
+    chart = replace(chart_of([[1.0, 2.0]]), panels=[Panel(title=evil, curves=[Curve(
+        label=evil, xs=[0.0, 0.1], figures=[Figure(value=1.0, n=1)] * 2, style=Style(neutral=True))])])  # fmt: skip
+    plot = replace(points_of([(0.5, 0.5)], mark=evil), references=[Reference(axis="y", value=1, label=evil)])
+    for spec in (drawing.specification(chart), drawing.specification(plot)):
+        assert {k for k, text in strings(spec) if "hacked" in text} <= {"title", "domain"}
+        compiled = vl_convert.vegalite_to_vega(spec | {"config": PAGE.config})
+        signals = [v for k, v in strings(compiled) if k in ("signal", "expr", "update", "test", "init")]
+        assert not [s for s in signals if "hacked" in s]
+    for text in ("line", "areas", "[0]", "a.b"):
+        assert text not in {f for k, f in strings(drawing.specification(chart)) if k == "field"}
+
+
+def test_a_drawing_shows_hostile_names_as_text() -> None:
+    svg = svg_of(chart_of([[1.0, 2.0]]), points_of([(0.5, 0.5)]))
+    texts = ["".join(e.itertext()) for e in svg.iter(f"{SVG}text")]
+    for text in (f"{HOSTILE} $x^2$ 0", f"panel {HOSTILE}", f"0: {HOSTILE} 0", f"chance {HOSTILE}", "share (%)"):
+        assert text in texts
+    assert not [e for e in svg.iter() if e.tag.rpartition("}")[2] in ("script", "image", "a", "foreignObject")]
 
 
 def test_drawings_are_the_same_every_time() -> None:
     chart = chart_of([[1.0, 2.0]])
-    assert drawing.panel(chart, chart.panels[0], "x") == drawing.panel(chart, chart.panels[0], "x")
+    assert json.dumps(drawing.specification(chart)) == json.dumps(drawing.specification(chart))
 
 
 def test_swatches_look_like_their_lines() -> None:
-    line = ElementTree.fromstring(str(drawing.swatch(Style(index=3))))
+    line = ElementTree.fromstring(str(swatch(Style(index=3))))
     assert line.get("aria-hidden") == "true"
     assert not any(e.get("id") or e.tag == "use" for e in line.iter())  # a page shows it more than once
-    assert len(list(line.iter("path"))) == 2 + 1  # the line and its marker, on a background
-    assert "var(--c3)" in ElementTree.tostring(line, encoding="unicode")
-    assert drawing.swatch(Style(index=0)) != drawing.swatch(Style(index=8))  # colours repeat, dashes differ
-    assert "var(--quiet)" in str(drawing.swatch(drawing.NEUTRAL, 2, line=False))
+    assert [e.tag for e in line] == ["path", "path"]  # the line and its mark
+    assert line.get("stroke") == "var(--c3)"
+    assert swatch(Style(index=0)) != swatch(Style(index=8))  # colours repeat, dashes differ
+    assert "var(--quiet)" in str(swatch(NEUTRAL, 2, line=False))
+    assert len(list(ElementTree.fromstring(str(swatch(NEUTRAL, 2, line=False))))) == 1
+
+
+def test_a_download_has_a_name_that_every_system_takes() -> None:
+    assert file_name("figure-8-trade off/../<img src=x>") == "figure-8-trade-off-img-src-x"
+    assert len(file_name("x" * 500)) == 80
 
 
 def test_the_plotting_library_is_imported_only_to_draw() -> None:
-    code = "import sys, bench.report; sys.exit('matplotlib' in sys.modules)"
+    code = "import sys, bench.report; sys.exit(bool({'altair', 'vl_convert'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+
+
+# ---- labels ----------------------------------------------------------------------------------------------------------
+
+SMALL = (270.0, 340.0)
+
+
+@pytest.mark.parametrize("size", [SMALL, (430.0, 340.0), (900.0, 400.0)])
+@pytest.mark.parametrize(
+    "spots",
+    [
+        [(0.07, 0.06)] * 24,
+        [(0.5, 0.5)] * 12 + [(0.52, 0.5)] * 12,
+        [(0.02 * i, 0.98) for i in range(40)],
+        [tuple(p) for p in np.random.default_rng(0).random((60, 2))],
+    ],
+)
+def test_labels_do_not_overlap_however_many_points_tie(
+    spots: list[tuple[float, float]], size: tuple[float, float]
+) -> None:
+    texts = [str(i + 1) for i in range(len(spots))]
+    places = placed(spots, texts, SMALL)
+    known = [(t, p) for t, p in zip(texts, places, strict=True) if p is not None]
+    assert len(known) >= 0.8 * len(texts)
+    boxes = [(p.x * size[0], p.y * size[1], 3.3 * len(t), 5.5) for t, p in known]
+    for i, (x, y, w, h) in enumerate(boxes):
+        assert not [1 for a, b, c, d in boxes[:i] if abs(x - a) < w + c and abs(y - b) < h + d]
+        assert not [1 for a, b in spots if abs(x - a * size[0]) < w + 4 and abs(y - b * size[1]) < h + 4]
+        assert w <= x <= size[0] - w
+        assert h <= y <= size[1] - h
+
+
+def test_every_label_of_a_tie_is_drawn_and_its_tooltip_names_the_others() -> None:
+    chart = points_of([(0.1, 0.9)] * 5 + [(0.6, 0.2)])
+    rows = rows_of(drawing.specification(chart))
+    assert all({"label_x", "label_y", "lead_x", "lead_y"} <= row.keys() for row in rows)
+    assert rows[0]["same"] == "1, 2, 3, 4"
+    assert rows[5]["same"] == "no other"
+    (texts,) = [g for g in of_kind(svg_of(chart), "text") if "0" in "".join(g.itertext())]
+    assert ["".join(e.itertext()) for e in texts] == ["0", "1", "2", "3", "4", "5"]
+
+
+def test_points_without_room_for_a_label_stay_points() -> None:
+    chart = points_of([(0.5, 0.5)] * 3, mark="a label that is much too long for a plot of this width, in any place")
+    rows = rows_of(drawing.specification(chart))
+    assert len(rows) == 3
+    assert not any("label_x" in row for row in rows)
+    assert placed([], [], SMALL) == []
 
 
 # ---- sensitivity -----------------------------------------------------------------------------------------------------
@@ -306,10 +478,17 @@ def test_sensitivity_has_a_point_per_setting_sorted_by_gap(tmp_path: Path) -> No
         assert clean is not None
         assert spot.profile == (spot.y.value >= clean - 0.08 and spot.x.value <= 0.2)  # type: ignore[operator]
     assert str(sum(bool(s.profile) for s in chart.spots)) in chart.verdict
-    svg = ElementTree.fromstring(str(drawing.scatter(chart, "s")))
-    titles = {m.get("data-mark"): m.findtext("title") for m in marks(svg, "spot-")}
-    assert titles == {f"spot-{s.number}": f"{s.number}: {s.label}" for s in chart.spots}
-    assert len(marks(svg, "zone")) == 1
+    spec = drawing.specification(chart)
+    rows = rows_of(spec)
+    assert [r["series"] for r in rows] == [f"{s.number}: {s.label}" for s in chart.spots]
+    for row, spot in zip(rows, chart.spots, strict=True):
+        for axis, figure in (("x", spot.x), ("y", spot.y)):
+            numbers = (figure.value, figure.low, figure.high)
+            drawn = [row[f"{axis}{part}"] for part in ("", "_low", "_high")]
+            assert drawn == pytest.approx([100 * n for n in numbers if n is not None], rel=1e-5)
+            assert row[f"{axis}_n"] == str(figure.n)
+        assert (row["key"], row["kind"]) == (f"colour{spot.style.index}", f"shape{spot.marker}")
+    assert [layer["mark"]["type"] for layer in spec["concat"][0]["layer"]].count("rect") == 1
 
 
 def test_settings_without_figures_come_last(tmp_path: Path) -> None:
@@ -319,7 +498,7 @@ def test_settings_without_figures_come_last(tmp_path: Path) -> None:
     assert chart.spots[-1].label == "last/0"
     assert chart.spots[-1].gap is None
     assert chart.spots[-1].profile is None
-    assert len(marks(ElementTree.fromstring(str(drawing.scatter(chart, "s"))), "spot-")) == 3
+    assert len(rows_of(drawing.specification(chart))) == 3
 
 
 def test_sensitivity_needs_authorised_models(tmp_path: Path) -> None:

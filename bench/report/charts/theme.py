@@ -89,7 +89,7 @@ class Theme:
         text = {"labelFont": self.font, "titleFont": self.font, "labelFontSize": self.size, "titleFontSize": self.size}
         return {
             "aria": False,
-            "background": None if self.interactive else LIGHT["paper"],
+            "background": "transparent" if self.interactive else LIGHT["paper"],
             "font": self.font,
             "padding": {"left": 2, "top": 4, "right": 14, "bottom": 2},
             "view": {"stroke": None},
@@ -177,12 +177,12 @@ PRINT = Theme(
 
 
 @lru_cache(maxsize=256)
-def swatch(style: Style, marker: int | None = None, line: bool = True) -> Markup:
+def swatch(style: Style, marker: int | None = None, line: bool = True, hollow: bool = False) -> Markup:
     """The legend's picture of a style in HTML, an ornament. ``marker``: a shape other than the style's own."""
     colour = PAGE.of(style)
     dashes = " ".join(f"{d:g}" for d in dash(style))
     drawn = f'<path d="M1 7H29" stroke-width="1.8" stroke-dasharray="{dashes}"/>' if line else ""
-    filled = "var(--paper)" if style.neutral and marker is None else colour
+    filled = "var(--paper)" if hollow or (style.neutral and marker is None) else colour
     drawn += (
         f'<path d="{shape(style, marker)}" transform="translate(15 7) scale(4)" stroke-width=".4" fill="{filled}"/>'
     )

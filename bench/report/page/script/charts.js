@@ -35,7 +35,8 @@
     const now = { room };
     drawn.set(element, now);
     const id = element.dataset.plot;
-    const { view } = await vegaEmbed(element, sized(charts.plots[id].spec, room), { ...options, config: charts.config });
+    const inner = element.firstElementChild; // hidden from screen readers: Vega gives it a role, element has our words
+    const { view } = await vegaEmbed(inner, sized(charts.plots[id].spec, room), { ...options, config: charts.config });
     before?.view?.finalize();
     now.view = view;
     if (chosen.has(id)) choose(id);
