@@ -237,12 +237,15 @@ def show_plugins(registry: Registry, *, as_json: bool) -> None:
         out.print(f"conflict: {kind} {name!r} is provided by {both}; uninstall one of them", style="red")
 
 
-def show_info(registry: Registry, name: str) -> None:
-    """``bench info NAME``."""
+def show_info(registry: Registry, name: str, *, as_json: bool = False) -> None:
+    """``bench info NAME``: every component of that name, whatever its kind."""
     kinds = [kind for kind in KINDS if (kind, name) in registry.components or (kind, name) in registry.conflicts]
     if not kinds:
         known = {n for _, n in registry.components}
         raise PluginError(f"{name}: expected the name of a component; {did_you_mean(name, known)}")
+    if as_json:
+        sys.stdout.write(json.dumps([_info(registry, kind, name) for kind in kinds], indent=1, default=str) + "\n")
+        return
     for kind in kinds:
         registration = registry.find(kind, name, "bench info")
         cls, origin = registration.cls, registration.origin
@@ -260,6 +263,22 @@ def show_info(registry: Registry, name: str) -> None:
             out.print(table)
         else:
             out.print("no parameters")
+
+
+def _info(registry: Registry, kind: str, name: str) -> dict[str, object]:
+    """What is known of a component, for programs."""
+    registration = registry.find(kind, name, "bench info")
+    return {
+        "name": name,
+        "kind": kind,
+        "about": (registration.cls.__doc__ or "").strip(),
+        "origin": dataclasses.asdict(registration.origin),
+        "declares": _declarations(registration.cls),
+        "parameters": [
+            {"name": parameter, "type": hint, "default": default}
+            for parameter, hint, default in parameters(registration.cls)
+        ],
+    }
 
 
 def _declarations(cls: type) -> dict[str, str]:
@@ -284,8 +303,11 @@ def _declarations(cls: type) -> dict[str, str]:
     return found
 
 
-def show_checks(checks: list[Check]) -> None:
+def show_checks(checks: list[Check], *, as_json: bool = False) -> None:
     """``bench doctor``."""
+    if as_json:
+        sys.stdout.write(json.dumps([dataclasses.asdict(check) for check in checks], indent=1) + "\n")
+        return
     for check in checks:
         mark = Text("ok     ", "green") if check.ok else Text("problem", "red")
         out.print(Text.assemble(mark, f" {check.what}: {check.found}"), soft_wrap=True)

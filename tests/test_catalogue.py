@@ -69,7 +69,7 @@ def test_an_unknown_name_has_a_hint_and_the_list(bench: Command, tmp_path: Path)
         done = bench("plan", name, cwd=tmp_path)
         assert done.code == 2
         assert done.out == ""
-        assert done.err.startswith(f"error: {name}: expected a suite file or the name of a published suite (")
+        assert done.err.startswith(f"Error: {name}: expected a suite file or the name of a published suite (")
         assert hint in done.err
         assert ", ".join(PUBLISHED) in done.err
 

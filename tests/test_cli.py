@@ -90,7 +90,7 @@ BAD: dict[str, tuple[list[str], list[str]]] = {
     "missing suite": (["run", "none.toml"], ["none.toml", "expected a suite file", "toy.toml"]),
     "missing suite to plan": (["plan", "none.toml"], ["none.toml", "expected a suite file"]),
     "missing suite to train": (["train", "none.toml"], ["none.toml", "expected a suite file"]),
-    "a folder": (["run", "."], ["expected a readable UTF-8 suite file"]),
+    "a folder": (["run", "."], ["expected a suite file, found a folder"]),
     "unknown key": (["run", "toy.toml", "--set", "suite.sed=1"], ["toy.toml", "suite.sed", "did you mean 'seed'?"]),
     "unknown plugin": (
         ["run", "toy.toml", "--set", 'experiment[0].defenses=["pmd"]'],
@@ -120,7 +120,9 @@ BAD: dict[str, tuple[list[str], list[str]]] = {
     "a timeout that is no time": (["run", "toy.toml", "--timeout", "1x"], ["--timeout", "90s, 30m or 2h", "'1x'"]),
     "a timeout of nothing": (["run", "toy.toml", "--timeout", "0s"], ["--timeout", "above 0", "'0s'"]),
     "unknown device": (["run", "toy.toml", "--device", "tpu"], ["--device", "tpu", "cuda"]),
-    "out is a file": (["run", "toy.toml", "--out", "toy.toml"], ["--out", "toy.toml", "is a file"]),
+    "out is a file": (
+        ["run", "toy.toml", "--out", "toy.toml"], ["Error: --out: expected a folder, found the file toy.toml"],
+    ),
     "out below a file": (["run", "toy.toml", "--out", "toy.toml/x"], ["toy.toml", "expected a folder", "--out"]),
     "a place that takes no files": (
         ["run", "toy.toml", "--out", "/proc/self/x"], ["/proc", "cannot be written", "choose another folder"],
@@ -130,7 +132,7 @@ BAD: dict[str, tuple[list[str], list[str]]] = {
     "no table": (["export", "none"], ["--table"]),
     "unknown format": (["export", "none", "--table", "VII", "--format", "pdf"], ["--format", "pdf", "latex"]),
     "unknown component": (["info", "pmd"], ["pmd", "expected the name of a component", "did you mean 'pmt'?"]),
-    "unknown command": (["rum"], ["No such command", "rum"]),
+    "unknown command": (["rum"], ["Error: bench: expected one of its commands, found 'rum'; did you mean 'run'?"]),
     "nothing to train": (["train", "toy.toml"], ["expected at least one [[train]]", "bench run"]),
 }  # fmt: skip
 
@@ -173,7 +175,7 @@ def test_every_error_of_ours_is_a_message(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("bench.plugins.discover", fail)
     done = CliRunner().invoke(main, ["plugins"])
     assert done.exit_code == 2
-    assert done.output == "error: line one\nline [two]\n"
+    assert done.output == "Error: line one\nline [two]\n"
 
 
 @pytest.mark.parametrize(

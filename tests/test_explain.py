@@ -202,4 +202,4 @@ def test_the_command(bench: Command, toy_run: ToyRun) -> None:
     wrong = bench("explain", "toy", "defense=nothing", "--out", toy_run.out)
     assert wrong.code == 2
     assert wrong.out == ""
-    assert wrong.err.startswith("error: ")
+    assert wrong.err.startswith("Error: ")

@@ -88,7 +88,7 @@ def test_what_is_no_size(text: str, tmp_path: Path) -> None:
     done = invoke(tmp_path, "cache", "gc", f"--max-size={text}")
     assert done.exit_code == 2
     assert (
-        f"Invalid value for '--max-size': expected a size such as 500MB, 20GB or 1.5TB, found {text!r}" in done.output
+        f"Error: --max-size: expected a size such as 500MB, 20GB or 1.5TB, found {text!r}" in done.output
     )
     assert files(tmp_path) == []
 
@@ -100,7 +100,7 @@ def test_times(tmp_path: Path) -> None:
             span_of(text)
     done = invoke(tmp_path, "cache", "gc", "--older-than", "1 month")
     assert done.exit_code == 2
-    assert "'--older-than': expected a time such as" in done.output
+    assert "Error: --older-than: expected a time such as" in done.output
 
 
 def test_amounts_in_words() -> None:
@@ -443,7 +443,7 @@ def test_a_cache_that_cannot_be_changed(cache: Cache, tmp_path: Path, monkeypatc
     monkeypatch.setattr(Cache, "gate", refuse)
     done = invoke(tmp_path, "cache", "gc", "--max-size", "0B")
     assert done.exit_code == 2
-    assert done.output == f"error: {cache.root}: cannot be changed: Read-only file system\n"
+    assert done.output == f"Error: {cache.root}: cannot be changed: Read-only file system\n"
 
 
 # ---- runs ------------------------------------------------------------------------------------------------------------

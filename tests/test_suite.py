@@ -475,10 +475,10 @@ def test_a_missing_file_names_its_neighbours(tmp_path: Path) -> None:
 
 
 def test_a_folder_and_a_binary_file_are_no_suites(tmp_path: Path) -> None:
-    with pytest.raises(SuiteError, match="expected a readable UTF-8 suite file"):
+    with pytest.raises(SuiteError, match="expected a suite file, found a folder"):
         read(tmp_path)
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(SuiteError, match=r"binary\.toml: expected a readable UTF-8 suite file"):
+    with pytest.raises(SuiteError, match=r"binary\.toml: expected a suite file in UTF-8"):
         read(tmp_path / "binary.toml")
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import click
 
 from bench.cli import completion, options
+from bench.cli.voice import exits
 
 
-@click.command()
+@click.command(epilog=exits("--fail-on-regression, and something got worse"))
 @click.argument("run_a", shell_complete=completion.runs)
 @click.argument("run_b", shell_complete=completion.runs)
 @options.json
@@ -38,8 +39,10 @@ def diff(run_a: str, run_b: str, as_json: bool, page: Path | None, fail_on_regre
     """
     from bench.comparing import diff as compare
     from bench.partial import results_of
-    from bench.store import find_run
+    from bench.store import find_run, require_writable
 
+    if page is not None:
+        require_writable(page.parent, option="--html")
     results = options.folders(out).results
     folders = [find_run(run, results) for run in (run_a, run_b)]
     with contextlib.ExitStack() as opened:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from bench.cli import completion, options
+from bench.cli.voice import Group, exits
 
 
 def _read_by(reader: str) -> Callable[[click.Context, click.Parameter, str | None], float | None]:
@@ -24,11 +25,16 @@ def _read_by(reader: str) -> Callable[[click.Context, click.Parameter, str | Non
     return read
 
 
-@click.group()
+@click.group(cls=Group)
 def cache() -> None:
     """Artifacts that runs have computed: what is there, whether it is sound, and making room.
 
     They are in results/.cache. Whatever is removed there is computed again when a run needs it; results stay.
+
+    \b
+    Examples:
+      bench cache ls
+      bench cache gc --max-size 20GB
     """
 
 
@@ -36,7 +42,13 @@ def cache() -> None:
 @options.out
 @options.json
 def cache_ls(out: Path, as_json: bool) -> None:
-    """List the artifacts by kind: how many, how large, and when they were used."""
+    """List the artifacts by kind: how many, how large, and when they were used.
+
+    \b
+    Examples:
+      bench cache ls
+      bench cache ls --out /mnt/results --json
+    """
     from bench import housekeeping
     from bench.cli import listing
 
@@ -46,11 +58,17 @@ def cache_ls(out: Path, as_json: bool) -> None:
     )
 
 
-@cache.command("verify")
+@cache.command("verify", epilog=exits("an artifact is damaged"))
 @click.option("--discard", is_flag=True, help="Remove damaged artifacts; the next run computes them again.")
 @options.out
 def cache_verify(discard: bool, out: Path) -> None:
-    """Compare every artifact with its checksums; exit code 1 if one is damaged."""
+    """Compare every artifact with its checksums.
+
+    \b
+    Examples:
+      bench cache verify
+      bench cache verify --discard
+    """
     from bench import housekeeping
     from bench.cli import listing
 
@@ -61,7 +79,7 @@ def cache_verify(discard: bool, out: Path) -> None:
         click.get_current_context().exit(1)
 
 
-@cache.command("gc")
+@cache.command("gc", epilog=exits("something could not be removed"))
 @click.option(
     "--max-size",
     callback=_read_by("size_of"),
@@ -81,7 +99,10 @@ def cache_gc(max_size: int | None, older_than: float | None, dry_run: bool, out:
 
     Without --max-size and --older-than only damaged artifacts and leftovers go. What a running run needs always stays.
 
-    Example: bench cache gc --max-size 20GB
+    \b
+    Examples:
+      bench cache gc --max-size 20GB
+      bench cache gc --older-than 30d --dry-run
     """
     from bench import housekeeping
     from bench.cli import listing
@@ -93,16 +114,28 @@ def cache_gc(max_size: int | None, older_than: float | None, dry_run: bool, out:
         click.get_current_context().exit(1)
 
 
-@click.group()
+@click.group(cls=Group)
 def runs() -> None:
-    """Runs and their results: what is there, what each was, and removing some."""
+    """Runs and their results: what is there, what each was, and removing some.
+
+    \b
+    Examples:
+      bench runs ls
+      bench runs show paper
+    """
 
 
 @runs.command("ls")
 @options.out
 @options.json
 def runs_ls(out: Path, as_json: bool) -> None:
-    """List the runs: suite, run, when, how it ended, cells, and size."""
+    """List the runs: suite, run, when, how it ended, cells, and size.
+
+    \b
+    Examples:
+      bench runs ls
+      bench runs ls --json | jq -r '.[].folder'
+    """
     from bench import housekeeping
     from bench.cli import listing
 
@@ -112,11 +145,17 @@ def runs_ls(out: Path, as_json: bool) -> None:
 
 @runs.command("show")
 @options.run
+@options.json
 @options.out
-def runs_show(run: str, out: Path) -> None:
+def runs_show(run: str, as_json: bool, out: Path) -> None:
     """Say what RUN was: its command, suite, versions, machine, data and weights, counts, and failures.
 
-    RUN is a run folder, or a suite's name for its latest run.
+    RUN is a run folder, or a suite's name for its latest run. With --json, all that its record says.
+
+    \b
+    Examples:
+      bench runs show paper
+      bench runs show paper --json | jq .versions
     """
     from bench import housekeeping
     from bench.cli import listing
@@ -125,7 +164,7 @@ def runs_show(run: str, out: Path) -> None:
     results = options.folders(out).results
     folder = find_run(run, results)
     record = housekeeping.read_record(folder)
-    listing.show_run(housekeeping.run_of(folder), record, housekeeping.failures(folder))
+    listing.show_run(housekeeping.run_of(folder), record, housekeeping.failures(folder), as_json=as_json)
 
 
 @runs.command("rm")
@@ -136,6 +175,11 @@ def runs_rm(names: tuple[str, ...], yes: bool, out: Path) -> None:
     """Remove the folder of each RUN. The cache stays: the same command makes the results again from it.
 
     RUN is a run folder, or a suite's name for its latest run.
+
+    \b
+    Examples:
+      bench runs rm results/quick/20260101-120000-1a2b3c4d
+      bench runs rm quick --yes
     """
     from bench import housekeeping
     from bench.cli import listing

@@ -7,12 +7,19 @@ from pathlib import Path
 import click
 
 from bench.cli import completion, options
+from bench.cli.voice import Group, exits
 
 
 @click.command()
 @options.json
 def plugins(as_json: bool) -> None:
-    """List the installed plugins, what they provide, and why one cannot be used."""
+    """List the installed plugins, what they provide, and why one cannot be used.
+
+    \b
+    Examples:
+      bench plugins
+      bench plugins --json
+    """
     from bench import console
     from bench.plugins import discover
 
@@ -21,27 +28,41 @@ def plugins(as_json: bool) -> None:
 
 @click.command()
 @click.argument("name", shell_complete=completion.components)
-def info(name: str) -> None:
-    """Explain the component NAME: its parameters, what it needs and declares, where it comes from."""
+@options.json
+def info(name: str, as_json: bool) -> None:
+    """Explain the component NAME: its parameters, what it needs and declares, where it comes from.
+
+    \b
+    Examples:
+      bench info pmt
+      bench info pmt --json
+    """
     from bench import console
     from bench.plugins import discover
 
-    console.show_info(discover(), name)
+    console.show_info(discover(), name, as_json=as_json)
 
 
-@click.command()
+@click.command(epilog=exits("something is wrong"))
+@options.json
 @options.out
-def doctor(out: Path) -> None:
-    """Check the installation: plugins, weights, packages, folders, devices. Works with broken plugins."""
+def doctor(as_json: bool, out: Path) -> None:
+    """Check the installation: plugins, weights, packages, folders, devices. Works with broken plugins.
+
+    \b
+    Examples:
+      bench doctor
+      bench doctor --out /mnt/results
+    """
     from bench import console, doctor
 
     checks = doctor.examine(options.folders(out))
-    console.show_checks(checks)
+    console.show_checks(checks, as_json=as_json)
     if any(not check.ok for check in checks):
         click.get_current_context().exit(1)
 
 
-class _PluginGroup(click.Group):
+class _PluginGroup(Group):
     """A group whose further commands come from plugins (hook ``bench_commands``); they are looked for only here."""
 
     def _from_plugins(self) -> dict[str, click.Command]:
@@ -58,7 +79,13 @@ class _PluginGroup(click.Group):
 
 @click.group(cls=_PluginGroup)
 def data() -> None:
-    """Real data sets: what is there, whether it is sound, and how to convert and align it."""
+    """Real data sets: what is there, whether it is sound, and how to convert and align it.
+
+    \b
+    Examples:
+      bench data status --data-dir ~/faces
+      bench data verify --data-dir ~/faces
+    """
 
 
 @data.command("status")
@@ -67,7 +94,10 @@ def data() -> None:
 def data_status(as_json: bool) -> None:
     """List data sets and training sets: where each was found, its size and license, or what is missing.
 
-    Example: bench data status --data-dir ~/faces
+    \b
+    Examples:
+      bench data status --data-dir ~/faces
+      bench data status --json
     """
     from bench import console, inventory
     from bench.plugins import discover
@@ -75,7 +105,7 @@ def data_status(as_json: bool) -> None:
     console.show_entries(list(inventory.entries(discover(), ["dataset", "training_set"])), as_json=as_json)
 
 
-@data.command("verify")
+@data.command("verify", epilog=exits("something is wrong with the data"))
 @click.argument("names", nargs=-1)
 @options.places
 @click.option("--against", multiple=True, metavar="NAME", help="Training sets to compare with (default: all there).")
@@ -84,7 +114,10 @@ def data_status(as_json: bool) -> None:
 def data_verify(names: tuple[str, ...], against: tuple[str, ...], overrides: tuple[str, ...], as_json: bool) -> None:
     """Check data sets: every image, the pair protocol, people and near-duplicates shared with training sets.
 
-    Examples: bench data verify --data-dir ~/faces; bench data verify face-set --set path=~/faces/mine
+    \b
+    Examples:
+      bench data verify --data-dir ~/faces
+      bench data verify face-set --set path=~/faces/mine
     """
     from bench import console, inventory
     from bench.overrides import parameters_of
@@ -97,7 +130,13 @@ def data_verify(names: tuple[str, ...], against: tuple[str, ...], overrides: tup
 
 @click.group(cls=_PluginGroup)
 def models() -> None:
-    """Recognition models: which weights are there, and whether they work."""
+    """Recognition models: which weights are there, and whether they work.
+
+    \b
+    Examples:
+      bench models status --weights-dir ~/weights
+      bench models check backbone.pth --as ir50-arcface
+    """
 
 
 @models.command("status")
@@ -106,7 +145,10 @@ def models() -> None:
 def models_status(as_json: bool) -> None:
     """List models: where the weights of each were found, their license, or what is missing.
 
-    Example: bench models status --weights-dir ~/weights
+    \b
+    Examples:
+      bench models status --weights-dir ~/weights
+      bench models status --json
     """
     from bench import console, inventory
     from bench.plugins import discover
@@ -121,7 +163,13 @@ def models_status(as_json: bool) -> None:
 @click.option("--only", multiple=True, metavar="MODEL", help="Train only these of the suite's models.")
 @click.option("--work", type=click.Path(path_type=Path), metavar="DIR", help="Where data and checkpoints are kept.")
 def train(suite: Path, overrides: tuple[str, ...], only: tuple[str, ...], work: Path | None) -> None:
-    """Train the networks and estimators of SUITE. An interrupted training goes on from its last checkpoint."""
+    """Train the networks and estimators of SUITE. An interrupted training goes on from its last checkpoint.
+
+    \b
+    Examples:
+      bench train zoo
+      bench train casia --data-dir ~/faces --only mobileface
+    """
     from bench import training
 
     training.train_suite(suite, overrides, only, work, click.echo)

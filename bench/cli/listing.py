@@ -136,8 +136,11 @@ def _moment(iso: str) -> str:
         return iso
 
 
-def show_run(run: Run, record: Mapping[str, Any], failures: Mapping[str, int]) -> None:
+def show_run(run: Run, record: Mapping[str, Any], failures: Mapping[str, int], *, as_json: bool) -> None:
     """``bench runs show``. Records of other versions may lack some of it."""
+    if as_json:
+        _print_json({"folder": run.folder, "size": run.size, **record, "status": run.status, "failures": failures})
+        return
     suite = _part(record, "suite")
     machine = _part(record, "machine")
     seconds = record.get("seconds")

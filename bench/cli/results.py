@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.cli import completion, options
+from bench.cli.voice import exits
 
 if TYPE_CHECKING:
     from bench.session import Folders
@@ -82,7 +83,7 @@ def report(runs: tuple[str, ...], include_faces: bool, file: Path | None, out: P
     folders = options.folders(out)
     with _opened(runs, folders.results) as results:
         page = file or _page(results, folders)
-        require_writable(page.parent)
+        require_writable(page.parent, option="-o" if file else "--out")
         sections = session.report_sections(results)
         written = write_report(results, page, sections, include_real_faces=include_faces)
         _say_what_is_missing(results)
@@ -167,6 +168,10 @@ def export(
     if file is None and kind != "table":
         raise click.UsageError(f"--{kind} {name}: expected a file to write to, such as -o {name}.{chosen}")
 
+    if file is not None:
+        from bench.store import require_writable
+
+        require_writable(file.parent, option="-o")
     with _opened(runs, options.folders(out).results) as results:
         _say_what_is_missing(results)
         _export(results, kind, name, chosen, file, cells)
@@ -204,12 +209,21 @@ def _export(results: Results, kind: str, name: str, fmt: str, file: Path | None,
             click.echo(text)
 
 
-@click.command()
+@click.command(epilog=exits("a claim does not hold"))
 @options.run
 @click.option("--format", "fmt", type=click.Choice(CLAIM_FORMATS), default="table", show_default=True)
+@options.json
 @options.out
-def claims(run: str, fmt: str, out: Path) -> None:
-    """Hold what the suite of RUN claims against its rows; exit code 1 if a claim does not hold."""
+def claims(run: str, fmt: str, as_json: bool, out: Path) -> None:
+    """Hold what the suite of RUN claims against its rows.
+
+    RUN is a run folder, or a suite's name for its latest run. A claim that was not measured is no failure.
+
+    \b
+    Examples:
+      bench claims paper
+      bench claims paper --format md
+    """
     from bench import console
     from bench.partial import results_of
     from bench.report.rows import Rows
@@ -220,7 +234,7 @@ def claims(run: str, fmt: str, out: Path) -> None:
         rows = Rows(results)
         verdicts = judge(rows, claims_of(results))
         _say_what_is_missing(results)
-        console.show_claims(verdicts, fmt, synthetic=bool(rows.synthetic))
+        console.show_claims(verdicts, "json" if as_json else fmt, synthetic=bool(rows.synthetic))
     if any(verdict.outcome == "does not hold" for verdict in verdicts):
         click.get_current_context().exit(1)
 
@@ -234,6 +248,12 @@ def status(run: str | None, as_json: bool, watch: bool, out: Path) -> None:
     """Say how RUN goes: what is done, running, queued or failed, by which worker, and how long it still takes.
 
     Without RUN: all runs at work in this folder, else the latest. Works from any terminal, and after a kill.
+
+    \b
+    Examples:
+      bench status
+      bench status paper --watch
+      bench status paper --json
     """
     from bench import progress
     from bench.store import find_run
@@ -257,8 +277,12 @@ def status(run: str | None, as_json: bool, watch: bool, out: Path) -> None:
 def explain(run: str, cell: tuple[str, ...], as_json: bool, out: Path) -> None:
     """Say what a CELL of RUN is, how it ended and why, what was computed for it, and how to make it again.
 
-    CELL is its id, the beginning of it, or as many of its labels as it takes. Examples:
-    bench explain quick 4f0c; bench explain quick experiment=recognition defense=PMT evaluated=zoo-resnet
+    CELL is its id, the beginning of it, or as many of its labels as it takes.
+
+    \b
+    Examples:
+      bench explain quick 4f0c
+      bench explain quick experiment=recognition defense=PMT evaluated=zoo-resnet
     """
     from bench.cli.explaining import show_cell
     from bench.explain import explain as explained

@@ -18,7 +18,10 @@ _STARTER = Path(__file__).with_name("starter.toml")
 def init(folder: Path) -> None:
     """Write a starter suite into DIR, which runs as it is and says what can be changed.
 
-    Example: bench init mine
+    \b
+    Examples:
+      bench init mine
+      bench init ~/work/my-defense
     """
     suite = folder / "suite.toml"
     name = _name_of(folder)

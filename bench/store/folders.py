@@ -27,7 +27,14 @@ def find_run(run: str, results: Path) -> Path:
         return runs[-1].parent
     known = [p.name for p in results.iterdir() if p.is_dir() and not p.name.startswith(".")] if results.is_dir() else []
     hint = did_you_mean(run, known) if known else "no suite has been run here yet: bench run quick"
-    raise StorageError(f"{run}: expected a run folder or the name of a suite with a run in {results}; {hint}")
+    expected = f"expected a run folder or the name of a suite with a run in {results}"
+    raise StorageError(f"{run}: {expected}, found {_what_is_at(given)}; {hint}")
+
+
+def _what_is_at(path: Path) -> str:
+    if not path.exists():
+        return "none"
+    return "a folder without run.json" if path.is_dir() else "a file"
 
 
 def is_complete(folder: Path) -> bool:
@@ -48,20 +55,21 @@ def run_folder(plan: Plan, results: Path, started: str) -> Path:
     return found[-1] if found else suite / f"{started}-{digest}"
 
 
-def require_writable(*folders: Path) -> None:
-    """`StorageError` unless files can be made in every folder (or in the nearest one above it that exists)."""
+def require_writable(*folders: Path, option: str = "--out") -> None:
+    """`StorageError` unless files can be made in every folder (or in the nearest one above it that exists);
+    ``option`` is what names another place."""
     for folder in folders:
         existing = folder
         try:
             while not existing.exists():
                 existing = existing.parent
             if not existing.is_dir():
-                raise StorageError(f"{existing}: expected a folder, found a file; choose another --out")
+                raise StorageError(f"{existing}: expected a folder, found a file; choose another {option}")
             probe = existing / f".bench-{uuid.uuid4().hex[:8]}"
             probe.touch()
             probe.unlink()
         except OSError as error:
-            message = f"{existing}: cannot be written ({error.strerror}); choose another folder with --out"
+            message = f"{existing}: cannot be written ({error.strerror}); choose another folder with {option}"
             raise StorageError(message) from None
 
 

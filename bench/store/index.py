@@ -25,6 +25,8 @@ def readable(path: Path) -> Iterator[None]:
     """`StorageError` about a path when what is done cannot read it."""
     try:
         yield
+    except FileNotFoundError:
+        raise StorageError(f"{path}: expected a file, found none; run the suite again to write it anew") from None
     except (OSError, pa.ArrowException) as error:
         found = " ".join(str(error).split())
         raise StorageError(f"{path}: cannot be read ({found}); run the suite again to write it anew") from None

@@ -68,7 +68,7 @@ class Results:
         try:
             run: dict[str, Any] = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise StorageError(f"{self.folder / 'run.json'}: expected the record of a run: {error}") from None
+            raise StorageError(f"{self.folder / 'run.json'}: expected the record of a run, found none ({error})") from None
         if not isinstance(run, dict):
             raise StorageError(f"{self.folder / 'run.json'}: expected the record of a run, found something else")
         found = run.get("schema")
@@ -81,15 +81,12 @@ class Results:
 
     @cached_property
     def cells(self) -> pd.DataFrame:
-        """One row per cell. A column that an earlier schema did not have is null."""
-        layout = self.run["schema"]
-        path = self.folder / "cells.parquet"
-        if not path.exists() and self.run.get("status") == "running":
+        """One row per cell. A column that an earlier bench did not write is null."""
+        run, path = self.run, self.folder / "cells.parquet"
+        if not path.exists() and run.get("status") == "running":
             raise StorageError(f"{self.folder}: this run has just begun and has no rows yet; ask again when it has")
         with readable(path):
-            table = pq.read_table(path)
-        if layout != SCHEMA_VERSION:
-            table = _with_missing(table, CELLS)
+            table = _with_missing(pq.read_table(path), CELLS)
         frame: pd.DataFrame = table.to_pandas()
         return frame
 

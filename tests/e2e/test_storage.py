@@ -95,7 +95,7 @@ def test_a_disk_that_fills_up_is_one_error(bench: Command, disk: Disk, tmp_path:
     done = bench("run", tmp_path / "small.toml", "--out", place, "--device", "cpu", "--workers", "1", "--set", large)
     assert done.code == 2
     assert "Traceback" not in done.err
-    errors = [line for line in done.err.splitlines() if line.startswith("error: ")]
+    errors = [line for line in done.err.splitlines() if line.startswith("Error: ")]
     assert len(errors) == 1, done.err
     assert "cannot store an artifact" in errors[0]
     assert "No space left on device" in errors[0]
@@ -120,7 +120,7 @@ def test_a_read_only_disk_is_left_alone(bench: Command, disk: Disk, toy_run: Toy
         done = bench(*command, "--out", place)
         assert done.code == 2
         assert done.err.endswith(
-            f"error: {place}: cannot be written (Read-only file system); choose another folder with --out\n"
+            f"Error: {place}: cannot be written (Read-only file system); choose another folder with --out\n"
         )
     assert bench("doctor", "--out", place).code == 1
     assert bench("plan", toy_run.suite, "--out", place).code == 0

@@ -166,7 +166,7 @@ def has(lab: Lab, *names: str) -> bool:
 def only_error(err: str) -> str:
     """The one error that a command ended with."""
     assert "Traceback" not in err, err
-    (found,) = [line for line in err.splitlines() if line.startswith("error: ")]
+    (found,) = [line for line in err.splitlines() if line.startswith("Error: ")]
     return found
 
 

@@ -405,7 +405,7 @@ def test_without_the_extra_one_error_says_how_to_install_it(
         MtcnnDetector()
     done = command(source, tmp_path / "out")
     assert done.exit_code == 2
-    assert done.stderr.startswith("error: aligning needs a face detector")
+    assert done.stderr.startswith("Error: aligning needs a face detector")
     assert not (tmp_path / "out").exists()
     assert command(source, source).exit_code == 2
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from bench.errors import StorageError, SuiteError, did_you_mean
+from bench.errors import StorageError, SuiteError
 from bench.report.charts import Chart, Scatter
 from bench.report.charts.curves import charts, settings
 from bench.report.charts.sensitivity import sensitivity
@@ -76,4 +76,4 @@ def _found(rows: Rows, number: str) -> list[Chart | Scatter]:
     if number in _PICTURES:
         raise SuiteError(f"--figure {number}: shows faces, and is a part of the page; see: bench report")
     there = ", ".join(made) or "none"
-    raise StorageError(f"{where}: makes no figure {number!r}; it has {there}; {did_you_mean(number, made)}")
+    raise StorageError(f"{where}: makes no figure {number!r}; it has {there}")

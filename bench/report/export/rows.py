@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from bench.errors import StorageError, SuiteError, did_you_mean
+from bench.errors import StorageError, SuiteError
 from bench.explain import find_cell
 from bench.report.rows import UPLOAD, Rows
 from bench.store import CELLS, SAMPLES, Results
@@ -43,7 +43,7 @@ def export_rows(results: Results, name: str, fmt: str, path: Path, cells: Sequen
     no such cell.
     """
     if name not in SAMPLES:
-        raise SuiteError(f"--rows {name}: expected one of {', '.join(SAMPLES)}; {did_you_mean(name, SAMPLES)}")
+        raise SuiteError(f"--rows {name}: expected one of {', '.join(SAMPLES)}, found no table of that name")
     if fmt not in WRITERS:
         raise SuiteError(f"--format {fmt}: expected one of {', '.join(WRITERS)} for --rows")
     if name == "examples" and fmt == "csv":

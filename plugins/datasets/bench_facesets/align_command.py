@@ -30,6 +30,11 @@ def align(src: Path, dst: Path, limit: int | None, overwrite: bool, min_score: f
 
     DST gets a PNG of 112x112 under the same name for every image, and a list of those whose face was not found.
     An interrupted run goes on where it stopped. Needs the extra [align].
+
+    \b
+    Examples:
+      bench data align ~/pictures ~/faces/mine
+      bench data align ~/pictures ~/faces/mine --min-score 0.95
     """
     from bench_facesets.align_folder import check_folders
 

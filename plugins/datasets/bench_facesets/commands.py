@@ -15,6 +15,11 @@ def convert(source: Path, target: Path) -> None:
 
     Images are kept byte for byte, with people, pairs and folds. Put it into a data folder under the set's name, such
     as lfw.parquet, or name it in a suite: {plugin = "face-set", path = "OUT.parquet"}.
+
+    \b
+    Examples:
+      bench data convert ~/faces/lfw.bin ~/faces/lfw.parquet
+      bench data convert ~/pictures/mine mine.parquet
     """
     from bench import DataError
     from bench_facesets import parquet, places
@@ -31,7 +36,12 @@ def convert(source: Path, target: Path) -> None:
 @click.argument("archive", type=click.Path(path_type=Path))
 @click.argument("target", metavar="DST", type=click.Path(path_type=Path))
 def unpack(archive: Path, target: Path) -> None:
-    """Unpack ARCHIVE (zip or tar) into the new folder DST; nothing can leave it."""
+    """Unpack ARCHIVE (zip or tar) into the new folder DST; nothing can leave it.
+
+    \b
+    Example:
+      bench data unpack lfw.tgz ~/faces/lfw
+    """
     from bench_facesets import archives
 
     click.echo(f"{target}: {archives.unpack(archive, target)} files")
