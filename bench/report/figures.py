@@ -29,7 +29,7 @@ class Quantity:
     """What a figure measures: its name, unit, decimals and direction (``split``: depends on the model's role)."""
 
     name: str
-    unit: Literal["%", "points", "dB", "years", "bytes", ""] = ""
+    unit: Literal["%", "points", "dB", "years", "bytes", "ms", "GFLOP", ""] = ""
     digits: int = 2
     better: Better = ""
 

@@ -119,8 +119,14 @@ def figure(
 
 
 def _figure(rows: Rows, cells: Sequence[CellRow], measure: Measure, at: At) -> Figure:
-    """The figure of cells that count, with the role that they share."""
+    """The figure of cells that count."""
     pool, without = pooled(rows, cells, measure, at)
+    return figure_of(pool, cells, without, measure, at)
+
+
+def figure_of(pool: Pool, cells: Sequence[CellRow], without: Sequence[CellRow], measure: Measure, at: At) -> Figure:
+    """The figure of the pooled values of cells that count, with the role that they share; ``without`` are those of the
+    cells that have no values."""
     about: dict[str, Any] = {"role": _one({c.role for c in cells}) or "any", "cells": tuple(c.cell for c in cells)}
     about |= {"attack": _one({c.attack for c in cells}) or "", "measure": measure.name, "at": str(at)}
     status, reason = _why_absent(without, measure)

@@ -37,7 +37,8 @@ CLEAN = "identity"  # the defense plugin that sends the face as it is
 class CellRow:
     """One row of ``cells.parquet``. ``plugin`` and ``params`` are those of the defense, with its effective parameters;
     ``via`` is the label of the attack that ran first, empty without; ``evaluated`` is empty where no model is asked;
-    ``run`` names the run that it is from, where several are read as one.
+    ``run`` names the run that it is from, where several are read as one; ``protect`` are the keys of the stages in
+    which the client protects.
     """
 
     cell: str
@@ -71,6 +72,7 @@ class CellRow:
     log: str = ""
     batch: int | None = None
     run: str = ""
+    protect: tuple[str, ...] = ()
 
     @property
     def clean(self) -> bool:
@@ -374,6 +376,7 @@ def _cell_row(row: Mapping[Any, Any]) -> CellRow:
         log=text("log") or "",
         batch=None if text("batch") is None else int(row["batch"]),
         run=text("run") or "",
+        protect=tuple(json.loads(text("protect") or "[]")),
     )
 
 

@@ -299,7 +299,7 @@ def _told(results: Results) -> str:
 def test_a_run_that_has_not_ended_says_so_at_its_top(tmp_path: Path) -> None:
     text = _told(write_fake_run(tmp_path / "run", FakeRun(ended=_breaks)))
     assert "This run has not ended: 12 of 24 cells are still missing, and 3 failed. What is missing, and why" in text
-    assert text.index("This run has not ended") < text.index("Answer")
+    assert text.index("This run has not ended") < text.index("Verdict")
     assert "9 with a result, 0 skipped, 3 failed, 12 still missing" in text
     assert "so far" in text
     assert "queued 12 not computed yet" in text

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from fake_run import ABUSE, ESTIMATE, INVERSIONS, LEAKY, RECFACE, FakeRun, paper_run, rewritten, write_fake_run
+from fake_run import ABUSE, ESTIMATE, INVERSIONS, LEAKY, FakeRun, paper_run, write_fake_run
 
 from bench.claims import published
 from bench.report.figures import Figure, Table
@@ -16,7 +16,6 @@ from bench.report.measures import figure, select
 from bench.report.published import blocks, row_name
 from bench.report.rows import Rows
 from bench.report.tables import build, tables_of
-from bench.report.tables.reconstruction import strongest
 
 
 def one(rows: Rows, name: str) -> Table:
@@ -90,36 +89,6 @@ def test_an_attack_that_learnt_from_the_evaluated_people_is_the_black_box_only_a
     white = at(table, "synth-lfw", "PMT", "White-Box SSIM")
     assert (white.value, white.status) == (None, "missing")
     assert white.reason
-    assert strongest(rows) == []
-
-
-# ---- the strongest attack --------------------------------------------------------------------------------------------
-
-
-def test_the_strongest_attack_is_the_one_after_which_judges_find_most(tmp_path: Path) -> None:
-    first, second = (
-        FakeRun(name=name, table=None, attacks=attacks, pairs=8, authorised=(("net-a",),))
-        for name, attacks in (("plain", (RECFACE, LEAKY)), ("adaptive", (INVERSIONS[0],)))
-    )
-    results = write_fake_run(tmp_path / "run", [first, second])
-
-    def change(scores: pd.DataFrame) -> None:
-        judged = scores["evaluated"] != "net-a"
-        scores["rank"] = 2
-        scores.loc[judged & (scores["attack"] == "inversion grey") & (scores["pair"] < 3), "rank"] = 1
-        scores.loc[judged & (scores["attack"] == "recface") & (scores["pair"] < 2), "rank"] = 1
-        scores.loc[judged & (scores["attack"] == "recface, leaky"), "rank"] = 1
-        scores.loc[~judged & (scores["attack"] == "recface"), "rank"] = 1  # the authorised model is no judge
-
-    rows = Rows(rewritten(results, verification=change))
-    worst = next(s for s in strongest(rows) if s.defense == "PMT")
-    assert (worst.experiment, worst.attack) == ("adaptive", "inversion grey")
-    assert [(*names, f.value) for *names, f in worst.ranked] == [
-        ("adaptive", "inversion grey", 3 / 8),
-        ("plain", "recface", 2 / 8),
-    ]
-    listed = build(rows, "reconstruction")[0]
-    assert "PMT, recface, leaky (leakage)" in [r.label for r in listed.groups[0].rows]
 
 
 # ---- Tables VIII, IX, X, III to V ------------------------------------------------------------------------------------

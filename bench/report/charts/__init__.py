@@ -189,7 +189,8 @@ class Scatter:
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """One mark with two intervals. ``mark`` is written beside it and short; ``label`` is its name.
+    """One mark with two intervals. ``mark`` is written beside it and short; ``label`` is its name; a ``hollow`` one is
+    drawn as an outline.
 
     ``kinds`` are its entries in the legends that the page shows as buttons; ``told`` are further lines of its tooltip.
     """
@@ -202,6 +203,7 @@ class Point:
     marker: int
     kinds: Sequence[str] = field(default_factory=tuple)
     told: Sequence[tuple[str, str]] = field(default_factory=tuple)
+    hollow: bool = False
 
     @property
     def name(self) -> str:
@@ -229,7 +231,8 @@ class Reference:
 
 @dataclass(frozen=True, kw_only=True)
 class Points:
-    """A plot of points on two quantities; the ranges are in units as shown."""
+    """A plot of points on two quantities; the ranges are in units as shown, and so is ``path``, the corners of a line
+    that joins some of them."""
 
     title: str
     x: Quantity
@@ -239,6 +242,7 @@ class Points:
     points: Sequence[Point]
     zones: Sequence[Zone] = field(default_factory=tuple)
     references: Sequence[Reference] = field(default_factory=tuple)
+    path: Sequence[tuple[float, float]] = field(default_factory=tuple)
 
     @property
     def known(self) -> list[Point]:

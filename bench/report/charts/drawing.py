@@ -159,7 +159,11 @@ def points_of(chart: Scatter) -> Points:
 def _points(chart: Points, theme: Theme, width: float) -> alt.LayerChart:
     known = chart.known
     looks = _Looks(
-        names=[p.name for p in known], theme=theme, styles=[p.style for p in known], markers=[p.marker for p in known]
+        names=[p.name for p in known],
+        theme=theme,
+        styles=[p.style for p in known],
+        markers=[p.marker for p in known],
+        hollow=[p.hollow for p in known],
     )
     x, y = _axis(alt.X, chart.x, chart.x_range), _axis(alt.Y, chart.y, chart.y_range)
     clear, faint = _when(theme, _STRESSED, 1, 0.15), _when(theme, _STRESSED, 0.5, 0.1)
@@ -168,6 +172,10 @@ def _points(chart: Points, theme: Theme, width: float) -> alt.LayerChart:
     zones = zones.encode(x("x0"), alt.X2("x1"), y("y0"), alt.Y2("y1"), _COLOUR)
     layers: list[Any] = [zones] if chart.zones else []
     layers += [layer for r in chart.references for layer in _reference(r, chart, x, y, theme)]
+    if len(chart.path) > 1:
+        corners = _rows([{"at": i, "x0": a, "y0": b} for i, (a, b) in enumerate(chart.path)])
+        path = alt.Chart(corners).mark_line(strokeWidth=0.7 * theme.line, strokeDash=[6, 3])
+        layers.append(path.encode(x("x0"), y("y0"), alt.Order("at:Q"), alt.ColorValue(theme.colour("kept"))))
     bar, lead = alt.Chart().mark_rule(strokeWidth=0.7 * theme.line), alt.Chart().mark_rule(strokeWidth=0.4 * theme.line)
     layers.append(bar.encode(x("x_low"), alt.X2("x_high"), y("y"), _COLOUR, opacity=faint))
     layers.append(bar.encode(x("x"), y("y_low"), alt.Y2("y_high"), _COLOUR, opacity=faint))
@@ -244,13 +252,15 @@ class _Looks:
     styles: Sequence[Style]
     markers: Sequence[int | None]
     theme: Theme
+    hollow: Sequence[bool] = ()
 
     def _scale(self, values: Sequence[Any]) -> alt.Scale:
         return alt.Scale(domain=list(self.names), range=list(values))
 
     def marks(self) -> tuple[alt.Fill, alt.Stroke, alt.Shape]:
         strokes = [self.theme.of(s) for s in self.styles]
-        fills = [self.theme.colour("paper") if s.neutral else c for s, c in zip(self.styles, strokes, strict=True)]
+        hollow = self.hollow or [s.neutral for s in self.styles]
+        fills = [self.theme.colour("paper") if h else c for h, c in zip(hollow, strokes, strict=True)]
         shapes = [shape(s, m) for s, m in zip(self.styles, self.markers, strict=True)]
         return (
             alt.Fill("series:N").scale(self._scale(fills)),

@@ -17,10 +17,11 @@ from bench.report.page.album import Album
 from bench.report.page.evidence import Evidence
 from bench.report.page.facts import Grid
 from bench.report.page.gaps import gaps, smaller_batches, unfinished
-from bench.report.page.leakage import verdicts_in_words
 from bench.report.page.parts import Part, parts
 from bench.report.page.tidy import reasons
+from bench.report.page.verdict import PARETO, Ruling, ruling
 from bench.report.rows import Rows
+from bench.report.tables.cost import COUNTED
 from bench.report.tables.summary import BARS
 from bench.store import Results
 
@@ -36,6 +37,7 @@ def render(results: Results, sections: Sequence[Section] = (), *, include_real_f
     album = Album()
     found = parts(rows, include_real_faces, album)
     judged = together.judge(rows)
+    ruled = ruling(rows)
     grid, about = methods.thresholds(rows)
     context: dict[str, Any] = {
         "suite": results.run.get("suite") or {},
@@ -46,7 +48,8 @@ def render(results: Results, sections: Sequence[Section] = (), *, include_real_f
         "real": list(dict.fromkeys(c.dataset for c in rows.cells if not c.synthetic)),
         "parts": found,
         "ladder": ladder.drawn(rows),
-        "worst": verdicts_in_words(rows),
+        "verdict": ruled,
+        "counted": COUNTED,
         "claims": claims.claims(judged),
         "tally": verdicts.tally(judged),
         "bars": BARS,
@@ -68,24 +71,22 @@ def render(results: Results, sections: Sequence[Section] = (), *, include_real_f
         "totals": provenance.totals(rows),
         "sections": [_section(s) for s in sections],
     }
-    plots = _plots(found)
+    plots = _plots(found, ruled)
     scripts = web.scripts(charts=bool(plots), tables=bool(found))
     context |= {
         "styles": web.styles(),
-        "scripts": scripts,
         "pictures": album.styles(),
+        "scripts": scripts,
         "policy": web.policy(scripts),
         "data": lambda: web.data({"rows": evidence.data(), "charts": plots}),  # called when everything else is printed
     }
     return _environment(evidence).get_template("page.html.j2").render(context)
 
 
-def _names(found: Sequence[Part]) -> list[str]:
-    """The tables that answer the experiments, by the names that ``bench export`` takes."""
-    return [t.name for part in found for t in part.main]
-def _plots(found: Sequence[Part]) -> dict[str, Any]:
+def _plots(found: Sequence[Part], ruled: Ruling | None) -> dict[str, Any]:
     """The plots of the page by their ids, with what they share; empty where there are none."""
     plots = {d.id: d.plot for part in found for d in (*part.charts, part.scatter) if d}
+    plots |= {PARETO: ruled.plot} if ruled and ruled.plot else {}
     if not plots:
         return {}
     from bench.report.charts import drawing  # takes a while to import
@@ -93,6 +94,9 @@ def _plots(found: Sequence[Part]) -> dict[str, Any]:
     return {**drawing.shared(), "plots": plots}
 
 
+def _names(found: Sequence[Part]) -> list[str]:
+    """The tables that answer the experiments, by the names that ``bench export`` takes."""
+    return [t.name for part in found for t in part.main]
 
 
 def write_report(

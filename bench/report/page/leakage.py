@@ -13,7 +13,6 @@ from bench.report.page.answers import Answer, Stat
 from bench.report.rows import CellRow, Rows
 from bench.report.tables.attributes import estimated
 from bench.report.tables.layout import attacks, authorised_in, kind_of, label_of, points, side_of
-from bench.report.tables.reconstruction import strongest
 from bench.report.tables.summary import FLOORS, floors
 
 _SSIM, _MATCH, _RANK, _KEPT = (measure_named(n).quantity for n in ("ssim", "fmr-match", "rank-1", "srra"))
@@ -28,23 +27,6 @@ def reconstruction_answers(rows: Rows, experiment: str) -> list[Answer]:
         for point, own in points(cells).items()
     ]
     return sorted(made, key=lambda a: -ROW_KINDS.index(a.kind))
-
-
-def verdicts_in_words(rows: Rows) -> list[str]:
-    """The worst case of each defense in one sentence, over all reconstruction attacks of the run: what a reader should
-    not miss. Empty where nothing was reconstructed."""
-    said = []
-    rank = measure_named("rank-1").quantity
-    for s in strongest(rows):
-        found = s.ranked[0][2]
-        if found.value is None:
-            continue
-        span = rank.span(found.low, found.high)
-        said.append(
-            f"{s.defense}: after the attack {s.attack}, models that took no part find {rank.shown(found.value)} % of "
-            f"the people at the first place{f' ({span})' if span else ''}, N {found.n}."
-        )
-    return said
 
 
 def _sides(cells: Sequence[CellRow], authorised: set[str]) -> tuple[list[CellRow], list[CellRow]]:

@@ -16,7 +16,7 @@ from bench.report.figures import Table
 from bench.report.page import facts
 from bench.report.page.album import Album
 from bench.report.page.answers import Answer, answers
-from bench.report.page.faces import BUDGET, Wall, wall
+from bench.report.page.faces import Wall, walls
 from bench.report.page.facts import Grid
 from bench.report.page.leakage import attribute_answers, reconstruction_answers
 from bench.report.page.plot import Line, lines
@@ -91,33 +91,14 @@ class Part:
     folded: bool
 
     @property
-    def headlines(self) -> list[Answer]:
-        """The answers for the top of the page: those about protections, unless there are too many."""
-        return [] if self.folded else [a for a in self.answers if a.kind == "authorised"]
-
-    @property
-    def recognised(self) -> bool:
-        """Whether models recognise what was uploaded: these answers are shown in full at the top of the page."""
-        return bool(self.plot)
-
-    @property
-    def details(self) -> list[Answer]:
-        """The answers that are shown in full where the experiment is."""
-        if self.folded:
-            return []
-        return [a for a in self.answers if not (self.recognised and a in self.headlines)]
+    def details(self) -> Sequence[Answer]:
+        """The answers that are shown in full."""
+        return [] if self.folded else self.answers
 
     @property
     def heading(self) -> str:
         """Label and title in one line."""
         return f"{self.label}: {self.title}" if self.label else self.title
-
-    @property
-    def summary(self) -> Sequence[str]:
-        """The experiment in a sentence or two, where no answer stands at the top."""
-        if self.scatter:
-            return [self.scatter.chart.verdict]
-        return [] if self.main else [text for text in dict.fromkeys(d.told for d in self.charts) if text]
 
 
 def parts(rows: Rows, include_real_faces: bool, album: Album) -> list[Part]:
@@ -206,6 +187,7 @@ def _title(
 def _drawn(chart: Chart, name: str) -> Drawn:
     from bench.report.charts import drawing  # takes a while to import, and not every page has charts
 
+    kind = "-lpips" if chart.variant else ""
     return Drawn(
         chart=chart,
         id=name,

@@ -24,6 +24,7 @@ from bench.report.tables.summary import (
     summaries,
     summary_table,
 )
+from bench.report.tables.verdict import verdict_tables
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +69,7 @@ TABLES: Mapping[str, TableKind] = {
     ),
 }
 # Tables of the whole run, over all of its experiments.
-WHOLE: Mapping[str, Callable[[Rows], Sequence[Table]]] = {"ladder": ladder_tables}
+WHOLE: Mapping[str, Callable[[Rows], Sequence[Table]]] = {"ladder": ladder_tables, "verdict": verdict_tables}
 NAMES = (*TABLES, *WHOLE)
 
 

@@ -1,4 +1,4 @@
-"""What reconstruction attacks make of uploads: the paper's Table VI, every attack by itself, and the strongest one.
+"""What reconstruction attacks make of uploads: the paper's Table VI, and every attack by itself.
 
 The authorised model says what the reconstruction is still good for (COS, SRRA); the other evaluated models took no
 part and are the judges of whether the person can be found again. Similarity of pixels alone shows no leakage: a blank
@@ -140,7 +140,7 @@ def _box_notes(cells: Sequence[CellRow]) -> list[str]:
     ]
 
 
-# ---- every attack, and the strongest ---------------------------------------------------------------------------------
+# ---- every attack ----------------------------------------------------------------------------------------------------
 
 
 def attack_tables(rows: Rows, experiment: str) -> list[Table]:
@@ -177,44 +177,3 @@ def attack_tables(rows: Rows, experiment: str) -> list[Table]:
 
 def _marked(label: str, cells: Sequence[CellRow]) -> str:
     return f"{label} (leakage)" if cells[0].leaky else label
-
-
-@dataclass(frozen=True, kw_only=True)
-class Strongest:
-    """The attack after which judges find the most people again, of all attacks on one defense; data sets pooled.
-
-    ``ranked`` holds every honest attack (experiment and label) with its re-identification at rank 1, strongest first.
-    """
-
-    defense: str
-    authorised: str
-    experiment: str
-    attack: str
-    cells: Sequence[CellRow]
-    ranked: Sequence[tuple[str, str, Figure]]
-
-
-def strongest(rows: Rows) -> list[Strongest]:
-    """The strongest attack on each defense, over all experiments. Attacks that learnt from the evaluated people do not
-    count; those without a figure come last."""
-    found: dict[tuple[str, str], dict[tuple[str, str], list[CellRow]]] = {}
-    for cell in select(rows, outputs="images"):
-        if not cell.leaky:
-            own = found.setdefault((cell.defense, cell.authorised), {})
-            own.setdefault((cell.experiment, cell.attack), []).append(cell)
-    made = []
-    for (defense, authorised), by_attack in found.items():
-        figures = {key: _RANK.of(rows, cells, authorised_in(cells)) for key, cells in by_attack.items()}
-        order = sorted(figures, key=lambda key: -1.0 if (v := figures[key].value) is None else v, reverse=True)
-        experiment, attack = order[0]
-        made.append(
-            Strongest(
-                defense=defense,
-                authorised=authorised,
-                experiment=experiment,
-                attack=attack,
-                cells=by_attack[order[0]],
-                ranked=[(e, a, figures[e, a]) for e, a in order],
-            )
-        )
-    return made

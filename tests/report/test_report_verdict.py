@@ -1,0 +1,397 @@
+"""The verdict: who dominates whom, which defense to use, and what is said of those that little was tried on."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from fake_run import ABUSE, ESTIMATE, HOSTILE, INVERSIONS, LEAKY, RECFACE, FakeRun, rewritten, write_fake_run
+
+from bench.report import render
+from bench.report.page.verdict import headline, pareto, ruling
+from bench.report.pareto import dominates, draw, interval
+from bench.report.pooling import Part, Pool
+from bench.report.rows import Rows
+from bench.report.tables import build
+from bench.report.tables.verdict import Entry, Verdict, verdict
+from bench.store import Results
+
+PAIRS = 40
+CLEAN, A, B, C = ("Clean", "identity", False), ("A", "pmt", True), ("B", "pmt", True), ("C", "pmt", True)
+PARAMS: dict[str, dict[str, Any]] = {"A": {"steps": 1}, "B": {"steps": 2}, "C": {"steps": 3}}
+Shares = Mapping[tuple[str, str], float]
+
+
+def spec(**changes: Any) -> FakeRun:
+    """One client of net-a, judged by net-b, on one data set."""
+    about: dict[str, Any] = {
+        "name": "abuse",
+        "models": {"net-a": "MobileFace", "net-b": "ArcFace"},
+        "datasets": {"synth-lfw": "LFW"},
+        "authorised": (("net-a",),),
+        "defenses": (CLEAN, A, B),
+        "params": PARAMS,
+        "pairs": PAIRS,
+        "claims": None,
+    }
+    return FakeRun(**about | changes)
+
+
+def rebuilt(*attacks: Any, **changes: Any) -> FakeRun:
+    """The same with attacks that reconstruct."""
+    return spec(**{"name": "rebuilt", "table": "VI", "attacks": attacks or (RECFACE,)} | changes)
+
+
+def scored(folder: Path, specs: Sequence[FakeRun], utility: Mapping[str, float], leaks: Shares) -> Rows:
+    """A run in which the authorised model decides a share of pairs per defense rightly, and net-b matches a share of
+    faces per defense and attack; the first of all pairs, so that whoever has a larger share has the others' as well."""
+
+    def change(scores: pd.DataFrame) -> None:
+        for (defense, attack, role, model), rows in scores.assign(role=_roles(scores)).groupby(
+            ["defense", "attack", "role", "evaluated"]
+        ):
+            share = leaks.get((str(defense), str(attack)), 0.0)
+            if role == "authorised" or (role == "any" and model == "net-a"):
+                share = utility.get(str(defense), 1.0)
+            good = rows["pair"] < round(share * PAIRS)
+            scores.loc[rows.index, "cos_self"] = np.where(good, 0.9, 0.0)
+            scores.loc[rows.index, "cos_cross"] = np.where(good & rows["same"], 0.9, 0.0)
+
+    return Rows(rewritten(write_fake_run(folder, list(specs)), verification=change))
+
+
+def _roles(scores: pd.DataFrame) -> list[str]:
+    pairs = zip(scores["authorised"], scores["evaluated"], strict=True)
+    return ["any" if not a else "authorised" if m in a.split("+") else "unauthorised" for a, m in pairs]
+
+
+def entry(found: Verdict, name: str) -> Entry:
+    return next(e for e in found.entries if e.name == name)
+
+
+ALL_IN = {("Clean", "abuse"): 1.0, ("Clean", "recface"): 1.0}
+
+
+# ---- pure numbers ----------------------------------------------------------------------------------------------------
+
+
+def test_one_dominates_with_as_much_utility_as_little_leakage_and_one_of_them_better() -> None:
+    utility, leakage = np.array([0.9, 0.9, 0.8, np.nan]), np.array([0.1, 0.2, 0.1, 0.0])
+    everyone = ~np.eye(4, dtype=bool)
+    found = dominates(utility, leakage, everyone)
+    assert np.argwhere(found).tolist() == [[0, 1], [0, 2]]  # ties in one; 1 and 2 trade; no number takes no part
+    assert not dominates(utility[[0, 0]], leakage[[0, 0]], ~np.eye(2, dtype=bool)).any()  # the same is not better
+    assert not dominates(utility, leakage, np.zeros((4, 4), dtype=bool)).any()
+    both = dominates(np.stack([utility, utility]), np.stack([leakage, leakage]), everyone)
+    assert both.shape == (2, 4, 4)
+    assert (both == found).all()
+
+
+def _pool(*shares: float) -> Pool:
+    return Pool([Part(np.array(shares), np.arange(len(shares)))])
+
+
+def test_the_worst_attack_is_chosen_again_in_each_draw_of_the_same_people() -> None:
+    one, other = _pool(1, 0, 0, 0), _pool(0, 0, 0, 1)
+    drawn = draw([one, None], [[one, other], []])
+    assert np.isnan(drawn.utility[:, 1]).all()
+    assert np.isnan(drawn.leakage[:, 1]).all()
+    assert set(drawn.worst[:, 1]) == {-1}
+    alone = draw([one, other], [[one], [other]])
+    assert (drawn.utility[:, 0] == alone.utility[:, 0]).all()
+    assert (drawn.leakage[:, 0] == np.maximum(alone.leakage[:, 0], alone.leakage[:, 1])).all()
+    assert set(drawn.worst[:, 0]) == {0, 1}
+    assert drawn.leakage[:, 0].mean() > 0.25  # the highest of two is higher than either on average
+    same = draw([one, one], [[one], [one]])
+    assert (same.leakage[:, 0] == same.leakage[:, 1]).all()  # paired
+
+
+def test_who_is_not_in_a_draw_has_no_number_there() -> None:
+    rare = Pool([Part(np.ones(1), np.array([99]))])
+    drawn = draw([_pool(1, 0, 1), rare], [[], []])
+    assert 0 < np.isnan(drawn.utility[:, 1]).sum() < len(drawn.utility)
+    assert draw([], []).utility.shape == (400, 0)
+    assert interval(np.array([np.nan, 0.5, 0.5])) is None
+    assert interval(np.arange(101.0)) == pytest.approx((2.5, 97.5))
+
+
+# ---- defenses --------------------------------------------------------------------------------------------------------
+
+
+def test_utility_and_leakage_are_those_of_the_rows(tmp_path: Path) -> None:
+    leaks = {("A", "abuse"): 0.1, ("A", "recface"): 0.6, ("A", "recface, leaky"): 1.0, ("B", "abuse"): 0.2} | ALL_IN
+    specs = [spec(), rebuilt(RECFACE, LEAKY, defenses=(CLEAN, A))]
+    found = verdict(scored(tmp_path / "run", specs, {"A": 0.95}, leaks))
+    a = entry(found, "A")
+    assert (a.utility.value, a.utility.n) == (0.95, PAIRS)
+    assert (a.leakage.value, a.leakage.n, a.floor) == (0.6, PAIRS, 0.01)
+    assert a.worst is not None
+    assert (a.worst.label, a.worst.experiment, a.worst.rebuilt) == ("recface", "rebuilt", True)
+    assert [(t.label, t.figure.value) for t in a.attacks] == [("recface", 0.6), ("abuse", 0.1)]  # no leaky one
+    assert {c.evaluated for c in a.worst.cells} == {"net-b"}
+    assert a.others.value == pytest.approx(0.1)
+    assert a.leakage.low is not None
+    assert a.leakage.low < 0.6 < (a.leakage.high or 0)
+    clean = entry(found, "Clean")
+    assert (clean.kind, clean.leakage.value, clean.dominators) == ("clean", 1.0, [])
+
+
+def test_the_same_plugin_with_the_same_parameters_is_one_defense_whatever_it_is_called(tmp_path: Path) -> None:
+    specs = [
+        spec(defenses=(A,)),
+        rebuilt(defenses=(("another name", "pmt", True),), params={"another name": PARAMS["A"]}),
+    ]
+    leaks = {("A", "abuse"): 0.1, ("another name", "recface"): 0.7}
+    (one,) = verdict(scored(tmp_path / "run", specs, {}, leaks)).entries
+    assert (one.name, one.also, one.leakage.value) == ("A", ["another name"], 0.7)
+    told = verdict(scored(tmp_path / "two", [spec(defenses=(A, B))], {}, {})).entries
+    assert [e.name for e in told] == ["A", "B"]
+
+
+def test_a_better_one_dominates_plainly_only_if_nearly_all_draws_say_so(tmp_path: Path) -> None:
+    leaks = {("A", "abuse"): 0.1, ("B", "abuse"): 0.8, ("C", "abuse"): 0.125} | ALL_IN
+    found = verdict(scored(tmp_path / "run", [spec(defenses=(CLEAN, A, B, C))], {"B": 0.9}, leaks))
+    first = entry(found, "B").dominators[0]
+    assert (first.certain, first.share) == (True, 1.0)
+    (weak,) = entry(found, "C").dominators
+    assert (weak.name, weak.certain) == ("A", False)  # one pair of 40 in favour of A
+    assert 0.3 < weak.share < 0.95
+    assert entry(found, "A").on_frontier
+    assert entry(found, "A").frontier == 1.0
+    assert not entry(found, "C").on_frontier
+    shown = ruling(Rows(Results(tmp_path / "run")))
+    assert shown is not None
+    said = {line.entry.name: line.dominated for line in shown.lines}
+    assert said["B"].startswith("by A (100 % of draws)")
+    assert said["C"].startswith("probably by A (")
+    assert said["Clean"] == ""
+
+
+def test_what_is_equal_is_not_dominated(tmp_path: Path) -> None:
+    found = verdict(scored(tmp_path / "run", [spec()], {}, {("A", "abuse"): 0.1, ("B", "abuse"): 0.1} | ALL_IN))
+    assert [entry(found, n).dominators for n in "AB"] == [[], []]
+    assert found.best == entry(found, "A")
+
+
+def test_a_defense_that_less_was_tried_on_neither_wins_nor_dominates(tmp_path: Path) -> None:
+    leaks = {("A", "abuse"): 0.1, ("A", "recface"): 0.7, ("B", "abuse"): 0.0} | ALL_IN
+    rows = scored(tmp_path / "run", [spec(), rebuilt(defenses=(CLEAN, A))], {"A": 0.95}, leaks)
+    found = verdict(rows)
+    assert set(found.kinds) == {"recface", "abuse"}
+    assert list(entry(found, "B").untried) == ["recface"]
+    assert entry(found, "A").dominators == []
+    assert found.best is not None
+    assert found.best.name == "A"
+    assert [e.name for e in found.fair] == ["A"]
+    shown = ruling(rows)
+    assert shown is not None
+    line = next(line for line in shown.lines if line.entry.name == "B")
+    assert line.remarks[0] == "only 1 attack was tried on it; no claim beyond it (untried: recface)"
+    assert any("Lower leakage is shown for B. That is no claim" in str(said[0]) for said in shown.sentences)
+    assert shown.headline == "None is safe. There is only A, and it leaks more than chance."
+
+
+def test_the_other_way_round_more_tried_and_better_dominates(tmp_path: Path) -> None:
+    leaks = {("A", "abuse"): 0.1, ("A", "recface"): 0.1, ("B", "abuse"): 0.9} | ALL_IN
+    found = verdict(scored(tmp_path / "run", [spec(), rebuilt(defenses=(CLEAN, A))], {}, leaks))
+    assert "A" in [d.name for d in entry(found, "B").dominators]
+
+
+def test_one_upload_for_one_model_does_not_dominate_one_for_two(tmp_path: Path) -> None:
+    several = ("Several", "mr-pmt", True)
+    nets = {"net-a": "MobileFace", "net-b": "ArcFace", "net-c": "ResNet50"}
+    specs = [spec(models=nets), spec(name="both", models=nets, defenses=(several,), authorised=(("net-a", "net-c"),))]
+    leaks = {("A", "abuse"): 0.1, ("B", "abuse"): 0.1, ("Several", "abuse"): 0.9} | ALL_IN
+    found = verdict(scored(tmp_path / "run", specs, {}, leaks))
+    assert [d.name for d in entry(found, "Several").dominators if d.name != "Clean"] == []
+    assert entry(found, "Several").serves == 2
+    assert entry(found, "Clean").serves == np.inf
+
+
+def test_a_defense_that_knows_no_model_is_judged_by_models_outside_of_some_authorised_set(tmp_path: Path) -> None:
+    noise = ("Noise", "noise", False)
+    leaks = {("Noise", "abuse"): 0.5, ("A", "abuse"): 0.1} | ALL_IN
+    found = verdict(scored(tmp_path / "run", [spec(defenses=(CLEAN, noise, A))], {"Noise": 0.7}, leaks))
+    own = entry(found, "Noise")
+    assert (own.kind, own.utility.value, own.leakage.value) == ("model-free", 0.7, 0.5)
+    assert {c.evaluated for c in own.attacks[0].cells} == {"net-b"}
+    alone = verdict(Rows(write_fake_run(tmp_path / "alone", spec(defenses=(noise,)))))  # nobody authorises anybody
+    (cells,) = [t.cells for t in alone.entries[0].attacks]
+    assert {c.evaluated for c in cells} == {"net-a", "net-b"}
+    crossed = spec(defenses=(noise, A), authorised=(("net-a",), ("net-b",)))
+    (cells,) = [t.cells for t in entry(verdict(Rows(write_fake_run(tmp_path / "x", crossed))), "Noise").attacks]
+    assert {c.evaluated for c in cells} == {"net-a", "net-b"}
+
+
+def test_what_is_not_there_has_its_reason(tmp_path: Path) -> None:
+    broken = rebuilt(
+        RECFACE, INVERSIONS[0], defenses=(A,), failed=lambda c: "broke" if c["attack"] == "recface" else None
+    )
+    found = verdict(Rows(write_fake_run(tmp_path / "run", [spec(defenses=(A,)), broken])))
+    a = entry(found, "A")
+    assert [t.figure.status for t in a.attacks][-1] == "failed"
+    assert len(a.tried) == 2
+    shown = ruling(Rows(Results(tmp_path / "run")))
+    assert shown is not None
+    assert "without a figure: recface (failed)" in shown.lines[0].remarks
+    only = verdict(Rows(write_fake_run(tmp_path / "only", rebuilt(defenses=(A,)))))
+    assert only.entries[0].utility.reason == "no experiment asks an authorised model about what this defense uploads"
+    assert headline(only) == "No verdict: no defense of this run has both a utility and a leakage."
+    assert pareto(only) is None
+    estimated = verdict(Rows(write_fake_run(tmp_path / "e", spec(attacks=(ESTIMATE,), defenses=(A,), table="VIII"))))
+    assert estimated.entries[0].leakage.reason == (
+        "no attack of this run ends with something that models which took no part could match"
+    )
+
+
+# ---- the answer ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("utility", "leaked", "said"),
+    [
+        ({}, 0.6, "None is safe. The best of 2 defenses is A, and it leaks more than chance."),
+        ({}, 0.0, "Use A: what leaks cannot be told from chance."),
+        (
+            {"A": 0.5, "B": 0.4},
+            0.0,
+            "Use none: no defense that faced every kind of attack keeps authorised models as useful as the bars ask.",
+        ),
+    ],
+)
+def test_the_answer_may_be_none(tmp_path: Path, utility: dict[str, float], leaked: float, said: str) -> None:
+    leaks = {("A", "abuse"): leaked, ("B", "abuse"): 0.9} | ALL_IN
+    found = verdict(scored(tmp_path / "run", [spec()], utility, leaks))
+    assert headline(found) == said
+    assert found.best is not None
+    assert found.best.name == "A"
+    assert found.share is not None
+    assert found.share > 0.9
+
+
+def test_no_protection_is_never_chosen(tmp_path: Path) -> None:
+    found = verdict(Rows(write_fake_run(tmp_path / "run", spec(defenses=(CLEAN,)))))
+    assert found.best is None
+    assert headline(found) == "No verdict: this run protects nothing."
+
+
+def test_nobody_is_chosen_where_nobody_faced_everything(tmp_path: Path) -> None:
+    some = spec(defenses=(A,), attacks=(ABUSE, INVERSIONS[0]))
+    specs = [some, rebuilt(defenses=(B,)), spec(name="more", defenses=(B,))]
+    found = verdict(Rows(write_fake_run(tmp_path / "run", specs)))
+    assert found.best is None
+    assert headline(found).startswith("No verdict: no defense faced every kind of attack of this run (")
+
+
+# ---- cost ------------------------------------------------------------------------------------------------------------
+
+
+def with_costs(results: Results, cost: Mapping[str, Mapping[str, Any]]) -> Results:
+    """The run with a stage that protects per defense."""
+    cells = pq.read_table(results.folder / "cells.parquet").to_pandas()
+    cells["protect"] = [json.dumps([f"key of {d}"]) for d in cells["defense"]]
+    pq.write_table(pa.Table.from_pandas(cells, preserve_index=False), results.folder / "cells.parquet")
+    stage = {"kind": "protect", "name": "x", "status": "ok", "cached": False, "seconds": 2.0, "device": "cpu"}
+    rows = [{"key": f"key of {d}", **stage, **about} for d, about in cost.items()]
+    pq.write_table(pa.Table.from_pylist(rows), results.folder / "stages.parquet")
+    return Results(results.folder)
+
+
+def test_the_cost_is_that_of_the_stages_that_protect(tmp_path: Path) -> None:
+    results = write_fake_run(tmp_path / "run", spec())
+    known = {"Clean": {"client_flops": 0, "client_seconds": 1e-5, "client_reason": None}}
+    known["A"] = {"client_flops": 2_500_000_000, "client_seconds": 0.25, "client_reason": None}
+    known["B"] = {"client_flops": None, "client_seconds": None, "client_reason": "not alone"}
+    found = verdict(Rows(with_costs(results, known)))
+    assert (entry(found, "A").cost.flops.value, entry(found, "A").cost.latency.value) == (2.5, 250.0)
+    assert entry(found, "A").cost.latency.note == "of one stage; on cpu"
+    assert entry(found, "Clean").cost.flops.value == 0
+    assert (entry(found, "B").cost.flops.value, entry(found, "B").cost.flops.reason) == (None, "not alone")
+    assert [(kind, f.value) for kind, f in entry(found, "A").cost.sent] == [("images", 37632.0)]
+
+
+def test_runs_of_before_have_no_cost_and_say_why(tmp_path: Path) -> None:
+    results = write_fake_run(tmp_path / "run", spec())
+    assert entry(verdict(Rows(results)), "A").cost.flops.reason == (
+        "this run was made before the cost for the client was measured"
+    )
+    assert "Operations and time per face are missing: this run was made before" in render(results)
+
+
+# ---- the page --------------------------------------------------------------------------------------------------------
+
+
+def section(page: str) -> str:
+    part = page[page.index('<section id="verdict">') :]
+    return part[: part.index("</section>")]
+
+
+def test_a_stranger_finds_defense_attack_n_interval_and_command(tmp_path: Path) -> None:
+    leaks = {("A", "abuse"): 0.1, ("A", "recface"): 0.6, ("B", "abuse"): 0.2, ("B", "recface"): 0.9} | ALL_IN
+    rows = scored(tmp_path / "run", [spec(), rebuilt()], {"A": 0.95}, leaks)
+    part = section(render(rows.results))
+    plain = " ".join(unescape(re.sub(r"<[^>]+>", "", part)).split())
+    assert plain.startswith("Verdict None is safe. The best of 2 defenses is A, and it leaks more than chance. With A,")
+    assert re.search(
+        r"after the strongest of 2 attacks \(recface; rebuilt\) models that took no part match 60.0 %", plain
+    )
+    assert re.search(r"60\.0 % \(\d\d\.\d–\d\d\.\d, N 40\) of faces to their person", plain)
+    command = unescape(re.findall(r'<pre class="command"[^>]*>(.*?)</pre>', part)[0])
+    a = entry(verdict(rows), "A")
+    assert a.worst is not None
+    (cell,) = a.worst.cells
+    assert command.startswith("bench run suites/fake.toml --pairs 40 --cell ")
+    (asked,) = shlex.split(command)[6:]
+    assert asked == cell.cell
+    assert 'data-plot="pareto"' in part
+    assert part.count("data-figure=") > 6
+
+
+def test_hostile_names_are_text_in_verdict_and_plot(tmp_path: Path) -> None:
+    bad = (f"<img src=x onerror=alert(1)> {HOSTILE}", "pmt", True)
+    attack = replace(RECFACE, label=f"attack {HOSTILE}", plugin=f"plugin {HOSTILE}")
+    specs = [spec(defenses=(CLEAN, bad)), rebuilt(attack, defenses=(CLEAN, bad))]
+    page = render(write_fake_run(tmp_path / "run", specs))
+    assert "<img src=x" not in page
+    assert "<script>alert" not in page
+    assert "&lt;img src=x onerror=alert(1)&gt;" in section(page)
+
+
+def test_the_plot_says_who_is_dominated_and_who_is_not_comparable(tmp_path: Path) -> None:
+    leaks = {("A", "abuse"): 0.1, ("A", "recface"): 0.2, ("B", "abuse"): 0.9, ("B", "recface"): 0.9} | ALL_IN
+    specs = [spec(defenses=(CLEAN, A, B, C)), rebuilt(defenses=(CLEAN, A, B))]
+    chart = pareto(verdict(scored(tmp_path / "run", specs, {"B": 0.8}, leaks)))
+    assert chart is not None
+    looks = {p.label: (p.kinds[0], p.hollow) for p in chart.points}
+    assert looks == {"A": ("free", False), "B": ("over", True), "C": ("open", True), "Clean": ("none", False)}
+    assert [p.mark for p in chart.points] == ["1", "2", "3", "4"]
+    assert [(r.axis, round(r.value, 6)) for r in chart.references] == [("x", 1.0), ("y", 90.0)]
+    assert chart.path == [(20.0, 100.0)]
+    assert dict(chart.points[2].told)["not tried"] == "recface"
+
+
+def test_the_verdict_is_exported(tmp_path: Path) -> None:
+    leaks = {("A", "abuse"): 0.1, ("A", "recface"): 0.2, ("B", "abuse"): 0.9} | ALL_IN
+    rows = scored(tmp_path / "run", [spec(), rebuilt(defenses=(CLEAN, A))], {}, leaks)
+    (table,) = build(rows, "verdict")
+    assert not table.ranked
+    found = {row.label: row for row in table.groups[0].rows}
+    assert found["A"].figures[3].value == 0.2
+    assert found["A"].flags == ["worst of 2 attacks: recface (rebuilt)"]
+    assert found["B"].flags == ["worst of 1 attack: abuse (abuse)", "not tried: recface", "dominated by A"]
+
+
+def test_a_run_without_cells_has_none(tmp_path: Path) -> None:
+    results = write_fake_run(tmp_path / "run", spec(defenses=()))
+    assert "This run has no cells." in section(render(results))
