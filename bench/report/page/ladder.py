@@ -13,10 +13,10 @@ from bench.report.tables.ladder import (
     MEANING,
     Entry,
     Reading,
+    as_rows,
     counted,
     deceptive,
     ladder,
-    row_of,
     untried,
 )
 
@@ -75,9 +75,10 @@ def drawn(rows: Rows) -> Ladder | None:
     columns = [entries[0].readings[i] for i in shown]
     tops = [_top([e.readings[i] for e in entries]) for i in shown]
     groups: dict[str, list[Line]] = {}
-    for entry in entries:
+    placed = len({e.experiment for e in entries}) > 1
+    for entry, row in zip(entries, as_rows(entries), strict=True):
         marks = [_mark(entry.readings[i], top) for i, top in zip(shown, tops, strict=True)]
-        groups.setdefault(entry.defense, []).append(_line(entry, entries, marks))
+        groups.setdefault(entry.defense, []).append(_line(entry, row, marks, placed))
     fair = counted(entries)
     return Ladder(
         columns=columns,
@@ -100,9 +101,9 @@ def _absent(entries: Sequence[Entry], i: int) -> str:
     return f"{entries[0].readings[i].label}: {reason or status}" if status == "missing" else ""
 
 
-def _line(entry: Entry, entries: Sequence[Entry], marks: Sequence[Mark]) -> Line:
+def _line(entry: Entry, row: Row, marks: Sequence[Mark], placed: bool) -> Line:
     about = [f"for {entry.authorised}"] if entry.authorised else []
-    if len({e.experiment for e in entries}) > 1:
+    if placed:
         about.append(entry.experiment)
     return Line(
         attack=entry.attack,
@@ -111,7 +112,7 @@ def _line(entry: Entry, entries: Sequence[Entry], marks: Sequence[Mark]) -> Line
         kind=entry.kind,
         both=entry.both,
         flags=entry.flags,
-        row=row_of(entry, entries),
+        row=row,
         marks=marks,
     )
 

@@ -154,7 +154,9 @@ def ladder(rows: Rows) -> list[Entry]:
     make = _Maker(rows, described)
     found = [make.entry(cells) for cells in (*climbed.values(), *alone.values())]
     order = {defense: i for i, defense in enumerate(dict.fromkeys(e.defense for e in found))}
-    kinds = {defense: min(ROW_KINDS.index(e.kind) for e in found if e.defense == defense) for defense in order}
+    kinds: dict[str, int] = {}
+    for e in found:
+        kinds[e.defense] = min(kinds.get(e.defense, len(ROW_KINDS)), ROW_KINDS.index(e.kind))
     return sorted(found, key=lambda e: (-kinds[e.defense], order[e.defense], e.leaky, -_matched(e)))
 
 
@@ -286,7 +288,8 @@ def untried(entries: Sequence[Entry]) -> dict[str, list[str]]:
     protections = dict.fromkeys(e.defense for e in entries if e.kind != "clean")
 
     def without(asked: Callable[[Entry], bool]) -> list[str]:
-        return [d for d in protections if not any(asked(e) for e in entries if e.defense == d)]
+        tried = {e.defense for e in entries if asked(e)}
+        return [d for d in protections if d not in tried]
 
     found = {
         "no reconstruction attack": without(lambda e: e.rebuilt and not e.leaky),
@@ -298,12 +301,28 @@ def untried(entries: Sequence[Entry]) -> dict[str, list[str]]:
     return {what: defenses for what, defenses in found.items() if defenses}
 
 
-def label_of(entry: Entry, entries: Sequence[Entry]) -> str:
-    """Defense, authorised models, attack and experiment of an entry, as far as they tell it from others."""
-    several = len({e.authorised for e in entries if e.defense == entry.defense and e.authorised}) > 1
-    aim = f" for {entry.authorised}" if several and entry.authorised else ""
-    place = f" ({entry.experiment})" if len({e.experiment for e in entries}) > 1 else ""
-    return f"{entry.defense}{aim}: {entry.attack}{' (leakage)' if entry.leaky else ''}{place}"
+def as_rows(entries: Sequence[Entry]) -> list[Row]:
+    """Entries as rows of the table, named by defense, authorised models, attack and experiment as far as these tell
+    them from others."""
+    aims: dict[str, set[str]] = {}
+    for e in entries:
+        aims.setdefault(e.defense, set()).update([e.authorised] if e.authorised else [])
+    placed = len({e.experiment for e in entries}) > 1
+    made = []
+    for e in entries:
+        aim = f" for {e.authorised}" if len(aims[e.defense]) > 1 and e.authorised else ""
+        place = f" ({e.experiment})" if placed else ""
+        made.append(
+            Row(
+                label=f"{e.defense}{aim}: {e.attack}{' (leakage)' if e.leaky else ''}{place}",
+                kind=e.kind,
+                figures=[f for r in e.readings for f in (r.figure, _named(r))],
+                defense=e.defense,
+                authorised=e.authorised,
+                flags=e.flags,
+            )
+        )
+    return made
 
 
 def ladder_tables(rows: Rows) -> list[Table]:
@@ -326,7 +345,7 @@ def ladder_tables(rows: Rows) -> list[Table]:
             groups=[
                 Group(
                     label=POOLED,
-                    rows=[row_of(e, entries) for e in entries],
+                    rows=as_rows(entries),
                     synthetic=any(e.synthetic for e in entries),
                 )
             ],
@@ -337,18 +356,6 @@ def ladder_tables(rows: Rows) -> list[Table]:
             notes=[*_untold(entries), *(f"{name}: {meaning}." for name, meaning in MEANING.items())],
         )
     ]
-
-
-def row_of(entry: Entry, entries: Sequence[Entry]) -> Row:
-    """An entry as a row of the table."""
-    return Row(
-        label=label_of(entry, entries),
-        kind=entry.kind,
-        figures=[f for r in entry.readings for f in (r.figure, _named(r))],
-        defense=entry.defense,
-        authorised=entry.authorised,
-        flags=entry.flags,
-    )
 
 
 def _named(reading: Reading) -> Figure:
