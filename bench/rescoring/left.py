@@ -77,7 +77,8 @@ def lost_artifacts(cache: Cache, plan: Plan) -> dict[str, str]:
     for key in dict.fromkeys(key for cell in plan.cells for key in cell.stages):
         given = key in plan.given
         if given or problem(key):
-            for one in [key] if given else plan.stages[key].inputs.values():
-                if plan.given[one].status == "ok" and (found := problem(one)):
-                    lost[one] = f"{plan.stages[one].kind}: {plan.stages[one].name}: {found}"
+            wanted = [key] if given else list(plan.stages[key].inputs.values())
+            if all(plan.given[one].status == "ok" for one in wanted):  # else it fails as its input did
+                found = {one: words for one in wanted if (words := problem(one))}
+                lost |= {k: f"{plan.stages[k].kind}: {plan.stages[k].name}: {words}" for k, words in found.items()}
     return lost
