@@ -34,6 +34,11 @@ out = Console(highlight=False, markup=False, width=_WIDTH)
 err = Console(stderr=True, highlight=False, markup=False)
 
 
+def draws_bars() -> bool:
+    """Whether progress bars are drawn on stderr: on a terminal, and where colours are welcome."""
+    return sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+
+
 def duration(seconds: float) -> str:
     """``45 s``, ``3 min 20 s``, ``2 h 5 min``."""
     whole = round(seconds)

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.text import Text
 
-from bench.console import duration, err, out
+from bench.console import draws_bars, duration, err, out
 from bench.engine import Event
 from bench.estimates import TimeLeft, expected
 from bench.plan import Plan
@@ -39,7 +39,7 @@ class Progress:
         self.shares: dict[str, float] = {}  # of running stages that tell how far they are
         self.started = time.monotonic()
         self.told = self.shown = -math.inf
-        self.interactive = sys.stderr.isatty()
+        self.interactive = draws_bars()
         self.bar = Bar(
             TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"), console=err,
             disable=not self.interactive,

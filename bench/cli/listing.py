@@ -13,7 +13,7 @@ from typing import Any
 from rich.progress import track
 from rich.table import Table
 
-from bench.console import duration, err, out
+from bench.console import draws_bars, duration, err, out
 from bench.housekeeping import Collected, KindUse, Run
 
 
@@ -34,7 +34,7 @@ def count(number: int, what: str) -> str:
 
 def progress(what: str, keys: Sequence[str]) -> Iterable[str]:
     """The keys, with a bar on a terminal."""
-    return track(keys, what, console=err, disable=not sys.stderr.isatty(), transient=True)
+    return track(keys, what, console=err, disable=not draws_bars(), transient=True)
 
 
 def _when(seconds: float) -> str:

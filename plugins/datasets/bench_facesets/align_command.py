@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,13 +46,13 @@ def _aligned(src: Path, dst: Path, limit: int | None, overwrite: bool, min_score
     """Align with a progress bar on the terminal; quiet where there is none."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from bench.console import err
+    from bench.console import draws_bars, err
     from bench_facesets.align_folder import align_folder
     from bench_facesets.detect import MtcnnDetector
 
     detector = MtcnnDetector()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, disable=not sys.stderr.isatty()) as progress:
+    with Progress(*columns, console=err, disable=not draws_bars()) as progress:
         task = progress.add_task("aligning", total=None)
 
         def on_image(tally: Tally) -> None:
