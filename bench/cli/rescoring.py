@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.cli import completion, options
+from bench.cli.voice import exits
 
 if TYPE_CHECKING:
     from bench.rescoring import Rescoring
 
 
-@click.command()
+@click.command(epilog=exits("a cell failed"))
 @click.argument("run", shell_complete=completion.runs)
 @click.option("--fmr", type=float, metavar="RATE", help="Calibrate thresholds at this false match rate.")
 @click.option("--kappa", type=float, metavar="COSINE", help="Use this fixed threshold beside the calibrated one.")
@@ -49,7 +50,7 @@ def rescore(
 
     By today's metrics, where they were corrected since, or with other thresholds. The rows go into a run folder beside
     that of RUN, whose record and report say what they were made from. What is missing in the cache is listed, not
-    computed. Exit code 1 if a cell failed, 2 if RUN cannot be scored again.
+    computed.
 
     \b
     Examples:
