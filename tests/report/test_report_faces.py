@@ -39,7 +39,7 @@ def kinds(stored: Sequence[str], similar: dict[str, Likeness]) -> list[tuple[str
 
 def wall(results: Results | Rows, experiment: str = "data-abuse", *, real: bool = False, budget: int = 10**7) -> Wall:
     rows = results if isinstance(results, Rows) else Rows(results)
-    return walls(rows, [experiment], real, Album(budget))[experiment]
+    return walls(rows, [[experiment]], real, Album(budget))[experiment]
 
 
 def photo(size: int = 100) -> bytes:
@@ -379,7 +379,7 @@ def test_pictures_stay_within_the_budget(tmp_path: Path) -> None:
     assert not whole.notes
     for budget in (5_000, 30_000, 90_000, 200_000):
         album = Album(budget)
-        found = walls(rows, ["data-abuse"], False, album)["data-abuse"]
+        found = walls(rows, [["data-abuse"]], False, album)["data-abuse"]
         assert album.left >= 0
         assert len(album.styles()) <= budget
         assert len(set(shown(found))) == len(album)
@@ -390,15 +390,17 @@ def test_the_worst_faces_get_room_first_and_what_is_left_out_is_told(tmp_path: P
     runs = [FakeRun(name=n, picture=lambda rng: png(rng, 100)) for n in ("one", "two")]
     rows = Rows(write_fake_run(tmp_path / "big", runs))
     whole = Album(10**7)
-    walls(rows, ["one", "two"], False, whole)
-    found = walls(rows, ["two", "one"], False, Album((10**7 - whole.left) * 5 // 9))
+    walls(rows, [["one", "two"]], False, whole)
+    found = walls(rows, [["two", "one"]], False, Album((10**7 - whole.left) * 5 // 9))
     left = {name: [[r.kind for r in s.rows] for s in found[name].shelves] for name in ("one", "two")}
     assert left == {"two": [["worst", "median"]] * 2, "one": [["worst"]] * 2}
     assert found["one"].notes == [
         "No room on this page: median and best of synth-lfw; median and best of synth-calfw. All pictures are in "
         "samples/examples."
     ]
-    tight = walls(rows, ["one", "two"], False, Album(40_000))
+    first = walls(rows, [["two"], ["one"]], False, Album((10**7 - whole.left) * 6 // 9))
+    assert [len(s.rows) for s in first["two"].shelves] == [3, 3], "all of the first group before any of the next"
+    tight = walls(rows, [["one", "two"]], False, Album(40_000))
     assert len(tight["one"].columns) == 2
     assert tight["one"].notes[-1] == "No room on this page: 1 more column. All pictures are in samples/examples."
     assert tight["two"].withheld == "There is no room left on this page; the pictures are in samples/examples."
@@ -424,7 +426,7 @@ def test_old_results_have_walls() -> None:
     for schema in (2, 3):
         results = Results(Path(__file__).parent.parent / "golden" / f"schema-{schema}")
         rows = Rows(results)
-        found = walls(rows, rows.experiments, False, Album())
+        found = walls(rows, [rows.experiments], False, Album())
         assert [r.title for r in found["recognition"].shelves[0].rows] == ["Worst of 2", "Best of 2"]
         assert found["recognition"].about.startswith("Faces are chosen by identity similarity")
         assert all(shown(w) for w in found.values() if not w.withheld)

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
-BUDGET = 2_600_000  # bytes of all pictures of a page, as base64
+BUDGET = 2_300_000  # bytes of all pictures of a page, as base64
 _PNG = b"\x89PNG\r\n\x1a\n"
 _SMALL = 2_000  # bytes up to which a picture is embedded as it is
 _QUALITY, _COLOURS = 80, 64

@@ -101,21 +101,22 @@ class Wall:
     notes: Sequence[str] = ()
 
 
-def walls(rows: Rows, experiments: Sequence[str], include_real: bool, album: Album) -> dict[str, Wall]:
+def walls(rows: Rows, experiments: Sequence[Sequence[str]], include_real: bool, album: Album) -> dict[str, Wall]:
     """The wall of each experiment, as far as the album has room; faces that are not synthetic only if
     ``include_real``.
 
-    Room is given to the worst face of every data set first, then to the median ones, then to the best, each time in
-    the order of ``experiments``. With the first row that does not fit, the album is full.
+    One group of experiments gets room after the other: in a group the worst face of every data set first, then the
+    median ones, then the best. With the first row that does not fit, the album is full.
     """
     judges = Judges(rows)
-    drafts = {name: _draft(rows, name, include_real, judges) for name in experiments}
-    open_ = {name: draft for name, draft in drafts.items() if isinstance(draft, _Draft)}
-    for asked in (0, 1, 2):
-        for draft in open_.values():
-            for dataset, picks in draft.picks.items():
-                if len(picks) > asked and not draft.hang(dataset, _by_need(picks)[asked], album):
-                    return _finished(drafts)
+    drafts = {name: _draft(rows, name, include_real, judges) for group in experiments for name in group}
+    for group in experiments:
+        filled = [draft for name in group if isinstance(draft := drafts[name], _Draft)]
+        for place in range(len(RANKED)):
+            for draft in filled:
+                for dataset, picks in draft.picks.items():
+                    if len(picks) > place and not draft.hang(dataset, _by_need(picks)[place], album):
+                        return _finished(drafts)
     return _finished(drafts)
 
 

@@ -104,8 +104,9 @@ class Part:
 def parts(rows: Rows, include_real_faces: bool, album: Album) -> list[Part]:
     """One part per experiment, in the order of the suite; their pictures are in the album."""
     names = rows.experiments
-    first = {n: 2 if _figures(rows, n) & GRIDS.keys() else 1 if _table(rows, n) in PICTURED else 0 for n in names}
-    found = walls(rows, sorted(names, key=lambda n: -first[n]), include_real_faces, album)
+    first = [n for n in names if _figures(rows, n) & GRIDS.keys()]
+    others = sorted((n for n in names if n not in first), key=lambda n: _table(rows, n) not in PICTURED)
+    found = walls(rows, [first, others], include_real_faces, album)
     return [_part(rows, name, i, found[name]) for i, name in enumerate(names, 1)]
 
 
