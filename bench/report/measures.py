@@ -237,13 +237,12 @@ def extra_measure(column: str) -> Measure:
 
 def _of_attribute(attribute: str, column: Literal["value", "floor"]) -> Values:
     def of(rows: Rows, cell: CellRow, at: At) -> Part | None:
-        table = rows.attributes_of(cell, attribute)
-        if table.empty and attribute in ALIASES:
-            table = rows.attributes_of(cell, ALIASES[attribute])
-        values = numbers(table, column)
-        if values is None:
+        known = rows.estimates(cell)
+        found = known.get(attribute) or known.get(ALIASES.get(attribute, ""))
+        values = getattr(found, column, None)
+        if found is None or values is None or np.isnan(values).all():
             return None
-        return Part(values, table["subject"].to_numpy(), cell.dataset)
+        return Part(values, found.people, cell.dataset)
 
     return of
 

@@ -5,8 +5,9 @@ Of the values themselves, only the sums of each person are kept: that is all tha
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -44,29 +45,39 @@ class Pool:
         self._index: dict[str, int] = {}
         self._sums: Floats = np.zeros(0)
         self._counts: Floats = np.zeros(0)
+        self._last: Part | None = None  # not entered yet: of one part alone, the people are often not asked for
         for part in parts:
             self.add(part)
 
     def add(self, part: Part) -> Self:
         """Add the values of a part."""
-        self.infinite += int(np.isinf(part.values).sum())
-        self.undefined += int(np.isnan(part.values).sum())
-        defined = np.isfinite(part.values)
-        values = part.values[defined]
+        values, people = part.values, part.people
+        defined = np.isfinite(values)
+        if not defined.all():
+            self.infinite += int(np.isinf(values).sum())
+            self.undefined += int(np.isnan(values).sum())
+            values, people = values[defined], people[defined]
         if not len(values):
             return self
         self.n += len(values)
         self.total += float(values.sum())
         self.least, self.most = min(self.least, float(values.min())), max(self.most, float(values.max()))
-        people = part.people[defined]
-        names, who = np.unique(people.astype(str) if people.dtype == object else people, return_inverse=True)
-        named = (f"{part.group}/{name}" if part.group else str(name) for name in names.tolist())
+        self._enter()
+        self._last = Part(values, people, part.group)
+        return self
+
+    def _enter(self) -> None:
+        """Add the values of the last part to those of its people."""
+        if self._last is None:
+            return
+        part, self._last = self._last, None
+        names, who = _named(part.people)
+        named = (f"{part.group}/{name}" if part.group else name for name in names)
         at = np.array([self._index.setdefault(name, len(self._index)) for name in named])
         more = np.zeros(len(self._index) - len(self._sums))
         self._sums, self._counts = np.append(self._sums, more), np.append(self._counts, more)
-        self._sums[at] += np.bincount(who, weights=values)
+        self._sums[at] += np.bincount(who, weights=part.values)
         self._counts[at] += np.bincount(who)
-        return self
 
     @property
     def mean(self) -> float:
@@ -81,13 +92,32 @@ class Pool:
     @property
     def people(self) -> list[str]:
         """The people, by name."""
+        self._enter()
         return sorted(self._index)
 
     def per_person(self, people: Iterable[str] | None = None) -> tuple[Floats, Floats]:
         """The sum of the values of each of some people and their number, ``(p,)`` each; of all `people` by default."""
+        self._enter()
         found = np.array([self._index.get(name, -1) for name in (self.people if people is None else people)], np.int64)
         sums, counts = (np.append(values, 0.0)[found] for values in (self._sums, self._counts))
         return sums, counts
+
+
+def _named(people: NDArray[Any]) -> tuple[Sequence[str], NDArray[np.int64]]:
+    """The names of people, each once, and the number of each entry's."""
+    if people.dtype == object:
+        return _coded(people.astype(str))
+    return _coded_bytes(people.dtype.str, people.tobytes())  # cells of a data set show the same people
+
+
+@lru_cache(maxsize=64)
+def _coded_bytes(kind: str, data: bytes) -> tuple[Sequence[str], NDArray[np.int64]]:
+    return _coded(np.frombuffer(data, kind))
+
+
+def _coded(people: NDArray[Any]) -> tuple[Sequence[str], NDArray[np.int64]]:
+    names, who = np.unique(people, return_inverse=True)
+    return [str(name) for name in names.tolist()], who
 
 
 def mean(
@@ -123,11 +153,24 @@ def _bootstrap(sums: Floats, counts: Floats, level: float = 0.95) -> tuple[float
     """`bench.metrics.bootstrap_interval` of a mean from the sum and the number of each person; draws in blocks."""
     if len(sums) < 2:
         return None
-    rng = np.random.default_rng(SEED)
-    block = max(1, _DRAWN_AT_ONCE // len(sums))
-    means = []
-    for start in range(0, DRAWS, block):
-        taken = rng.integers(len(sums), size=(min(block, DRAWS - start), len(sums)))
-        means.append(sums[taken].sum(1) / counts[taken].sum(1))
+    means = [sums[taken].sum(1) / counts[taken].sum(1) for taken in _draws(len(sums))]
     low, high = np.quantile(np.concatenate(means), [0.5 - level / 2, 0.5 + level / 2])
     return float(low), float(high)
+
+
+def _draws(people: int) -> Iterable[NDArray[np.int64]]:
+    """Which people are drawn, ``(draws, people)``, in blocks; kept where there is one, since most figures of a run show
+    as many people."""
+    return (_all_draws(people),) if people * DRAWS <= _DRAWN_AT_ONCE else _drawn(people)
+
+
+@lru_cache(maxsize=4)
+def _all_draws(people: int) -> NDArray[np.int64]:
+    return np.concatenate(list(_drawn(people)))
+
+
+def _drawn(people: int) -> Iterator[NDArray[np.int64]]:
+    rng = np.random.default_rng(SEED)
+    block = max(1, _DRAWN_AT_ONCE // people)
+    for start in range(0, DRAWS, block):
+        yield rng.integers(people, size=(min(block, DRAWS - start), people))

@@ -122,6 +122,16 @@ class Scores:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Estimates:
+    """What a cell says of one attribute, ``(n,)`` each: whose face it is, the similarity or difference, and that of a
+    constant answer (none where the run has no such column)."""
+
+    people: NDArray[Any]
+    value: Floats
+    floor: Floats | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Threshold:
     """The calibrated threshold of a cell, at which false match rate, and the number of impostor scores that set it;
     ``gallery`` is the number of originals among which ranks were found."""
@@ -129,9 +139,9 @@ class Threshold:
     kappa: float
     fmr: float
     impostors: int
-
-
     gallery: int
+
+
 class CellScores(Mapping[str, Scores]):
     """Verification scores by cell id, read when they are asked for."""
 
@@ -288,6 +298,14 @@ class Rows:
         found = self._attributes.of(cell.cell)
         return found if attribute is None or found.empty else found[found["attribute"] == attribute]
 
+    def estimates(self, cell: CellRow) -> Mapping[str, Estimates]:
+        """What a cell says of each attribute."""
+        return self._estimates.get(cell.cell, lambda: _by_attribute(self.attributes_of(cell)))
+
+    @cached_property
+    def _estimates(self) -> Recent[Mapping[str, Estimates]]:
+        return Recent(HELD, lambda known: sum(_size(found) for found in known.values()))
+
     def attributes(self, experiment: str) -> list[str]:
         """The attributes that were estimated in an experiment."""
         cells = [c for c in self.cells if c.experiment == experiment]
@@ -384,8 +402,26 @@ def _is_number(kind: pa.DataType) -> bool:
     return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind))
 
 
-def _size(scores: Scores) -> int:
-    return sum(column.nbytes for column in vars(scores).values() if isinstance(column, np.ndarray))
+def _size(arrays: Scores | Estimates) -> int:
+    return sum(column.nbytes for column in vars(arrays).values() if isinstance(column, np.ndarray))
+
+
+def _by_attribute(table: pd.DataFrame) -> Mapping[str, Estimates]:
+    if table.empty:
+        return {}
+
+    def floats(name: str) -> Floats | None:
+        return table[name].to_numpy(np.float64, na_value=np.nan) if name in table else None
+
+    people, value, floor = table["subject"].to_numpy(), floats("value"), floats("floor")
+    codes, names = pd.factorize(table["attribute"])
+    found = {}
+    for code, name in enumerate(names):
+        own = codes == code
+        if value is not None:
+            held = None if floor is None else floor[own]
+            found[str(name)] = Estimates(people=people[own], value=value[own], floor=held)
+    return found
 
 
 def _scores(cell: str, part: pa.Table) -> Scores:

@@ -6,6 +6,7 @@ of all tables of the paper, with tiny N.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -95,6 +96,7 @@ class FakeRun:
     synthetic: bool = True
     claims: str | None = CLAIMS
     picture: Callable[[np.random.Generator], bytes] | None = None
+    staged: bool = False  # whether every cell has a score of its own, made from what its client uploads
 
 
 def paper_run(*, pairs: int = 8, **changes: Any) -> list[FakeRun]:
@@ -165,6 +167,31 @@ def paper_run(*, pairs: int = 8, **changes: Any) -> list[FakeRun]:
     return [replace(s, pairs=pairs, claims=published(s.table) if s.table else None, **changes) for s in specs]
 
 
+def large_run(*, settings: int = 20, pairs: int = 10) -> list[FakeRun]:
+    """As many cells as a large study has: 10,000 with the usual number of settings of a defense, 20."""
+    models = {f"net-{i}": f"Net{i}" for i in range(8)}
+    datasets = {f"faces-{i}": f"Faces{i}" for i in range(5)}
+    about: dict[str, Any] = {
+        "models": models,
+        "datasets": datasets,
+        "authorised": [(m,) for m in models],
+        "pairs": pairs,
+        "claims": None,
+        "staged": True,
+    }
+    swept = [(f"PMT {i}", "pmt", True) for i in range(settings)]
+    more = [(f"PMT {i}", "pmt", True) for i in range(2 * settings)]
+    clean, noise = ("Clean", "identity", False), ("Noise 0.3", "noise", False)
+    params = {label: {"steps": i, "kernel": "gaussian", "layers": "all"} for i, (label, *_) in enumerate(more)}
+    attacks = (RECFACE, INVERSIONS[0])
+    rebuilt = {**about, "name": "reconstruction", "table": "VI", "defenses": [clean, *swept[: settings // 10]]}
+    return [
+        FakeRun(**about, name="recognition", table="VII", defenses=[clean, noise, *swept], params=params),
+        FakeRun(**rebuilt, attacks=attacks, params=params),
+        FakeRun(**about, name="attributes", table="VIII", defenses=[clean, *more], attacks=(ESTIMATE,), params=params),
+    ]
+
+
 def png(rng: np.random.Generator, size: int = 12) -> bytes:
     """A small noisy picture."""
     buffer = io.BytesIO()
@@ -203,6 +230,8 @@ def cells_of(spec: FakeRun) -> Iterator[Cell]:
                     for status, rule in (("failed", spec.failed), ("skipped", spec.skipped)):
                         if reason := rule(cell):
                             cell |= {"status": status, "reason": reason}
+                    if spec.staged:
+                        cell["stages"] = json.dumps([key_of("score", cell["cell"])])
                     yield cell | dict(spec.ended(cell))
 
 
@@ -415,7 +444,7 @@ def write_fake_run(folder: Path, spec: FakeRun | Sequence[FakeRun] | None = None
             for name, rows in _samples(one, own, rng):
                 samples.add(name, one.name, pa.table(rows))
     pq.write_table(pa.Table.from_pylist(cells), folder / "cells.parquet")
-    pq.write_table(pa.Table.from_pylist(_stages(), schema=STAGES), folder / "stages.parquet")
+    pq.write_table(pa.Table.from_pylist(_stages(cells), schema=STAGES), folder / "stages.parquet")
     (folder / "run.json").write_text(json.dumps(_run(specs, cells)))
     return Results(folder)
 
@@ -473,8 +502,22 @@ def _run(specs: Sequence[FakeRun], cells: Sequence[Cell]) -> dict[str, Any]:
     }
 
 
-def _stages() -> list[dict[str, Any]]:
+def key_of(kind: str, name: str) -> str:
+    """The key of a stage."""
+    return hashlib.sha256(f"{kind} {name}".encode()).hexdigest()
+
+
+def _stages(cells: Sequence[Cell]) -> list[dict[str, Any]]:
     stage = {"status": "ok", "cached": True, "seconds": 2.5, "peak_mb": 310.0, "device": "cpu", "attempts": 1}
+    found: dict[str, dict[str, Any]] = {}
+    for i, cell in enumerate(c for c in cells if c["stages"] != "[]"):
+        upload = f"{cell['defense']} for {cell['authorised']} on {cell['dataset']}"
+        score = f"score of {upload} by {cell['evaluated']}"
+        protect, key = key_of("protect", upload), key_of("score", cell["cell"])
+        found.setdefault(protect, {"kind": "protect", "name": f"protect {upload}", "seed": 2**53 + 2 * i + 1})
+        found[key] = {"kind": "score", "name": score, "seed": i, "inputs": json.dumps({"protected": protect})}
+    if found:
+        return [{"key": key, **about, **stage} for key, about in found.items()]
     kinds = enumerate(("faces", "embed", "protect", "score"))
     return [{"key": f"{i:064x}", "kind": kind, "name": f"{kind} of {HOSTILE}", "seed": i, **stage} for i, kind in kinds]
 

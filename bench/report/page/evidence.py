@@ -176,7 +176,9 @@ class Evidence:
         found: dict[str, Any] = {"cell": coded(c.cell for c in cells)}
         found |= {name: coded(getattr(c, name) for c in cells) for name in (*_FIELDS, *_ASKED)}
         homes = self._homes()
-        found["run"], found["own"] = coded(run for run, _ in homes), coded(own for _, own in homes)
+        found["run"] = coded(run for run, _ in homes)
+        if any(own != c.cell for c, (_, own) in zip(cells, homes, strict=True)):
+            found["own"] = coded(own for _, own in homes)
         found["seconds"] = coded(_spent(v) for v in _plain(table, "seconds"))
         found["device"] = coded(v or "" for v in _plain(table, "device"))
         parts, stages = _Parts(), _Stages(self._rows.results.stages)

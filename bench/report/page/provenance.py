@@ -15,6 +15,8 @@ from bench.report.page.facts import Grid, when
 from bench.report.rows import Rows
 from bench.store import Results
 
+LISTED = 2_000  # stages; the others are in stages.parquet and with their cells
+
 
 def place(results: Results) -> str:
     """The run folder, as written below the folder of results."""
@@ -200,9 +202,11 @@ def plugins(rows: Rows) -> list[str]:
 
 
 def stages(rows: Rows) -> Grid:
-    """Every stage of the run."""
+    """The stages of the run; of very many, those that took longest."""
     made = []
-    for s in rows.results.stages:
+    found = sorted(rows.results.stages, key=lambda s: -float(s.get("seconds") or 0))[:LISTED]
+    longest = {id(s) for s in found}
+    for s in (s for s in rows.results.stages if id(s) in longest):
         status = str(s.get("status"))
         made.append(
             [
@@ -226,4 +230,5 @@ def totals(rows: Rows) -> str:
     """How many stages there are and what they cost when they were computed."""
     found = rows.results.stages
     seconds = float(np.sum([float(s.get("seconds") or 0) for s in found]))
-    return f"{plural(len(found), 'stage')}, {duration(seconds)} of computing when they were made"
+    listed = f", of which the {LISTED:,} longest are listed" if len(found) > LISTED else ""
+    return f"{plural(len(found), 'stage')}, {duration(seconds)} of computing when they were made{listed}"

@@ -99,8 +99,7 @@ class Summary:
 def summaries(rows: Rows, matrix: Matrix) -> list[Summary]:
     """One summary per defense and authorised set, in the suite's order, references first."""
     cells = rows.of(matrix)
-    keys = dict.fromkeys((c.defense, c.authorised) for c in cells)
-    made = [_summary(rows, [c for c in cells if (c.defense, c.authorised) == key], key[1]) for key in keys]
+    made = [_summary(rows, own, authorised) for (_, authorised), own in points(cells).items()]
     return sorted(made, key=lambda s: ROW_KINDS.index(s.kind))
 
 

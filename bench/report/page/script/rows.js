@@ -11,6 +11,7 @@
   const column = ([values, codes]) => (i) => values[codes ? codes[i] : codes === null ? i : 0];
   const columns = (found) => Object.fromEntries(Object.entries(found).map(([name, c]) => [name, column(c)]));
   const cell = columns(data.cells.columns);
+  cell.own ??= cell.cell; // ids differ where runs are read together
   const stage = columns(data.cells.stages);
   const byId = new Map();
   for (let i = data.cells.size - 1; i >= 0; i--) byId.set(cell.cell(i), i);

@@ -8,6 +8,15 @@
 
   const compare = (sign) => (a, b) => (a === null ? (b === null ? 0 : 1) : b === null ? -1 : sign * (a - b));
   const key = (text) => (text === "" || text === null || text === undefined ? null : Number(text));
+  // Times such as "2 min 3 s" as seconds, and numbers such as "1,024".
+  const UNITS = { ms: 0.001, s: 1, min: 60, h: 3600 };
+  function amount(text) {
+    const plain = String(text).replace(/<[^>]*>/g, "").replaceAll(",", "").replace("−", "-").trim();
+    const times = [...plain.matchAll(/([\d.]+) (ms|s|min|h)(?![a-z])/g)];
+    if (times.length) return times.reduce((sum, [, n, unit]) => sum + Number(n) * UNITS[unit], 0);
+    return plain === "" || Number.isNaN(Number(plain)) ? null : Number(plain);
+  }
+  DataTable.type("amount", { order: { pre: amount, asc: compare(1), desc: compare(-1) } });
   DataTable.type("figure", { order: { pre: key, asc: compare(1), desc: compare(-1) } });
 
   const made = (report.tables = []);
@@ -32,6 +41,19 @@
     return headings;
   }
 
+  // Where a column has figures, each of its cells gets a key to sort by, if the page has not given it one.
+  function keyed(table) {
+    const rows = [...table.tBodies[0].rows];
+    [...table.tHead.rows[0].cells].forEach((_, i) => {
+      const cells = rows.map((row) => row.cells[i]);
+      if (cells.some((cell) => "order" in cell.dataset) || !cells.some((cell) => cell.querySelector(".v"))) return;
+      for (const cell of cells) {
+        const shown = Number.parseFloat((cell.querySelector(".v")?.textContent ?? "").replace("−", "-"));
+        cell.dataset.order = Number.isNaN(shown) ? "" : shown;
+      }
+    });
+  }
+
   function columnsOf(table, group) {
     const first = table.tBodies[0].rows[0];
     const heads = [...table.tHead.rows[0].cells];
@@ -41,7 +63,7 @@
       const number = first.cells[i].dataset.order !== undefined;
       if (number) return { ariaTitle, type: "figure", orderSequence: ["desc", "asc", ""] };
       const text = { ariaTitle, orderSequence: ["asc", "desc", ""] };
-      return head.classList.contains("num") ? { ...text, type: "num-fmt" } : text;
+      return head.classList.contains("num") ? { ...text, type: "amount" } : text;
     });
   }
 
@@ -75,6 +97,7 @@
 
   function make(table) {
     const headings = gather(table);
+    keyed(table);
     const rows = table.tBodies[0].rows.length;
     const group = headings ? table.tHead.rows[0].cells.length - 1 : -1;
     const paged = rows > MANY;
