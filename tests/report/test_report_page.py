@@ -145,6 +145,14 @@ def _sections(outline: Outline) -> list[str | None]:
     return [a["id"] for t, a in outline.tags if t == "section"]
 
 
+def _data(page: str) -> dict[str, Any]:
+    """What the page's scripts are given."""
+    found = re.search(r'<script type="application/json" id="report-data">(.*?)</script>', page, re.DOTALL)
+    assert found
+    data: dict[str, Any] = json.loads(found[1])
+    return data
+
+
 def test_the_contents_name_every_experiment(paper_page: str) -> None:
     contents = paper_page[paper_page.index("<nav") : paper_page.index("</nav>")]
     for i, label in enumerate(("Table VII", "Table VI", "Table VIII", "Table IX", "Table X", "Table III"), 1):
@@ -167,7 +175,11 @@ def test_every_experiment_shows_what_applies_to_it(paper_page: str) -> None:
     assert "constant predictor" in estimates
     assert "in place of Race" in estimates
     assert by_id["experiment-5"].count("paper 1.8") >= 8  # the paper's UP of Table X
-    assert by_id["experiment-9"].count('class="chart"') == 4  # Figures 8 and 10, unprotected and PMT
+    assert by_id["experiment-9"].count("data-plot=") == 2  # Figures 8 and 10
+    assert [p["file"] for p in _data(paper_page)["charts"]["plots"].values()][-2:] == [
+        "figure-8-tradeoff",
+        "figure-10-tradeoff",
+    ]
     assert (
         "The form by LPIPS, which the paper plots, is absent: LPIPS needs the VGG-16 weights" in by_id["experiment-9"]
     )
