@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import pytest
 from axe_playwright_python.base import AXE_SCRIPT
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, FloatRect, Page, sync_playwright
 
 ARTIFACTS = Path(__file__).parent.parent / "test-artifacts"
 REQUIRED = "BENCH_REQUIRE_BROWSER"  # set where a missing browser is an error and no reason to skip
@@ -22,6 +22,7 @@ _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _FLAGS = ("--no-sandbox", "--disable-gpu", "--font-render-hinting=none")
 _RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 _LOCAL = ("data:", "blob:")
+_HIGHEST = 65_000  # pixels of a picture: a JPEG cannot be higher
 
 
 @contextmanager
@@ -95,7 +96,9 @@ def keep(page: Page, test: str, name: str = "") -> Path:
     """A picture of the whole page among the test artifacts, named after the test."""
     file = re.sub(r"[^\w.=-]+", "-", "-".join(filter(None, (test, name)))).strip("-")
     path = ARTIFACTS / f"{file}.jpg"
-    page.screenshot(path=path, full_page=True, animations="disabled", type="jpeg", quality=80)
+    height = min(page.evaluate("document.documentElement.scrollHeight"), _HIGHEST)
+    whole: FloatRect = {"x": 0, "y": 0, "width": page.evaluate("innerWidth"), "height": height}
+    page.screenshot(path=path, full_page=True, clip=whole, animations="disabled", type="jpeg", quality=80)
     return path
 
 

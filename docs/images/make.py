@@ -1,0 +1,42 @@
+"""Pictures of the top of a report for the README, light and dark: ``python docs/images/make.py [REPORT]``.
+
+Needs what the tests need (``make test`` installs it): Playwright, Pillow, and a Chromium on the PATH.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+import sys
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import sync_playwright
+
+HERE = Path(__file__).parent
+WIDTH, HEIGHT = 1280, 1000  # CSS pixels of the page that are shown
+COLOURS = 128  # of the palette: text and plots keep their looks, and the file a fifth of its size
+NAMES = {"light": "report.png", "dark": "report-dark.png"}
+
+
+def main(report: Path) -> None:
+    """Write both pictures of a report beside this file."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        sys.exit("expected a Chromium on the PATH, found none (Debian: apt-get install chromium)")
+    if not report.is_file():
+        sys.exit(f"{report}: expected a report, found no file (make paper writes reports/paper/index.html)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        for scheme, name in NAMES.items():
+            page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme=scheme, offline=True)
+            page.goto(report.resolve().as_uri())
+            page.wait_for_function("document.getAnimations().length === 0")
+            picture = Image.open(io.BytesIO(page.screenshot(animations="disabled"))).convert("RGB")
+            picture.quantize(COLOURS, dither=Image.Dither.NONE).save(HERE / name, optimize=True)
+            print(f"{HERE / name}: {(HERE / name).stat().st_size / 1000:.0f} kB")
+        browser.close()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else HERE.parent.parent / "reports" / "example" / "index.html"))
