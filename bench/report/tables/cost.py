@@ -65,9 +65,11 @@ def costs(rows: Rows, cells: Sequence[CellRow]) -> Cost:
 
 
 def _uploads(cells: Sequence[CellRow]) -> list[tuple[str, list[CellRow]]]:
-    """The cells by what is uploaded in them."""
-    kinds = dict.fromkeys(c.upload for c in cells)
-    return [(kind, [c for c in cells if c.upload == kind]) for kind in kinds]
+    """Cells by what is uploaded in them, one per authorised set: an upload is as large for every face."""
+    found: dict[str, dict[str, CellRow]] = {}
+    for c in (c for c in cells if c.status == "ok"):
+        found.setdefault(c.upload, {}).setdefault(c.authorised, c)
+    return [(kind, list(own.values())) for kind, own in found.items()]
 
 
 def _learning(found: Sequence[Mapping[str, Any]], stages: Mapping[str, Mapping[str, Any]]) -> list[float]:
