@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -144,4 +145,7 @@ def of_stages(plan: Plan, results: Mapping[str, StageResult], cache: Cache) -> l
     }
     known = {**behind, **results}
     ended = ((stage, known[key]) for key, stage in plan.stages.items() if key in known)
-    return [{**asdict(r), "kind": s.kind, "name": s.name, "seed": s.seed} for s, r in ended]
+    return [
+        {**asdict(r), "kind": s.kind, "name": s.name, "seed": s.seed, "inputs": json.dumps(dict(s.inputs))}
+        for s, r in ended
+    ]

@@ -49,6 +49,7 @@ STAGES = pa.schema(
         ("client_flops", _COUNT),
         ("client_seconds", _NUMBER),
         ("client_reason", _TEXT),
+        ("inputs", _TEXT),
     ]
 )
 
