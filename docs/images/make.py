@@ -14,7 +14,7 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 HERE = Path(__file__).parent
-WIDTH, HEIGHT = 1280, 1000  # CSS pixels of the page that are shown
+WIDTH, HEIGHT = 1280, 1330  # CSS pixels of the page that are shown: down to the plot of the verdict
 COLOURS = 128  # of the palette: text and plots keep their looks, and the file a fifth of its size
 NAMES = {"light": "report.png", "dark": "report-dark.png"}
 

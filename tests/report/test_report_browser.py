@@ -322,6 +322,26 @@ def test_the_keyboard_reaches_everything(file_of: Files, open_report: Opens, cas
     assert page.evaluate("document.activeElement.closest('header, nav') === null")
 
 
+@pytest.mark.parametrize("case", ["small", "diff"])
+def test_nothing_that_sticks_hides_the_focus(file_of: Files, open_report: Opens, case: str) -> None:
+    """Some of what has the focus is always to be seen (WCAG 2.4.11)."""
+    page = open_report(file_of(case), 400, height=700, reduced_motion="reduce")
+    hidden = """() => {
+      const e = document.activeElement, box = e.getBoundingClientRect();
+      const points = [0.1, 0.5, 0.9].flatMap((x) => [0.1, 0.5, 0.9].map((y) => [x, y]));
+      const seen = points.some(([x, y]) => {
+        const top = document.elementFromPoint(box.x + x * box.width, box.y + y * box.height);
+        return top && (e.contains(top) || top.contains(e) && top !== document.body && top !== document.documentElement);
+      });
+      return seen || e === document.body ? null : e.outerHTML.slice(0, 120);
+    }"""
+    found = []
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        found.append(page.evaluate(hidden))
+    assert [e for e in found if e] == []
+
+
 # ---- names that attack -----------------------------------------------------------------------------------------------
 
 
