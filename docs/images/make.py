@@ -14,8 +14,8 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 HERE = Path(__file__).parent
-WIDTH, HEIGHT = 1280, 1330  # CSS pixels of the page that are shown: down to the plot of the verdict
-COLOURS = 128  # of the palette: text and plots keep their looks, and the file a fifth of its size
+WIDTH, HEIGHT = 1280, 1440  # CSS pixels of the page that are shown: down to the plot of the verdict
+COLOURS = 256  # of the palette
 NAMES = {"light": "report.png", "dark": "report-dark.png"}
 
 
@@ -31,9 +31,12 @@ def main(report: Path) -> None:
         for scheme, name in NAMES.items():
             page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme=scheme, offline=True)
             page.goto(report.resolve().as_uri())
-            page.wait_for_function("document.getAnimations().length === 0")
+            if page.locator("[data-plot]").count():
+                page.locator("[data-plot] svg").first.wait_for()
             picture = Image.open(io.BytesIO(page.screenshot(animations="disabled"))).convert("RGB")
-            picture.quantize(COLOURS, dither=Image.Dither.NONE).save(HERE / name, optimize=True)
+            picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+                HERE / name, optimize=True
+            )
             print(f"{HERE / name}: {(HERE / name).stat().st_size / 1000:.0f} kB")
         browser.close()
 
