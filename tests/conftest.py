@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import hypothesis
 import pytest
 from browsing import Tabs, chromium, keep, violations
 from playwright.sync_api import Browser, Page
@@ -27,6 +28,9 @@ from bench.cache import Cache
 from bench.plan import Plan, make_plan
 from bench.plugins import Registry, discover
 from bench.suite import load
+
+hypothesis.settings.register_profile("bench", deadline=None)  # machines are shared: no test is about time
+hypothesis.settings.load_profile("bench")
 
 
 @pytest.fixture(scope="session")

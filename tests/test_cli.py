@@ -29,6 +29,7 @@ COMMANDS = [
     "cache",
     "runs",
     "run",
+    "rescore",
     "plan",
     "report",
     "export",
