@@ -26,7 +26,7 @@ def markup(page: str) -> str:
         assert not re.search(r"\son\w+\s*=", _without_values(tag), re.IGNORECASE), tag
         for target in re.findall(r"""\s(?:src|href|action|formaction|poster|data)\s*=\s*["']?([^"'\s>]*)""", tag):
             assert target.startswith(("#", "data:")), tag
-    assert not re.search(r"@import|url\((?!["']?(?:data:|#))", rest)
+    assert not re.search(r"""@import|url\((?!["']?(?:data:|#))""", rest)
     return rest
 
 
