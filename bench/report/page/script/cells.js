@@ -72,7 +72,7 @@
     said.setAttribute("role", "status");
     const table = make("table", { className: "grid all-cells" }, make("caption", { className: "sr" }, "All cells"));
     const scroll = make("div", { className: "scroll", tabIndex: 0, aria: { label: "All cells" } }, table);
-    scroll.setAttribute("role", "region");
+    scroll.setAttribute("role", "group");
     place.append(make("div", { className: "choices" }, make("label", {}, "search", input), ...controls), said, scroll);
 
     const status = AXES.at(-1);

@@ -67,7 +67,7 @@
     );
     const table = make("table", {}, make("caption", {}, caption), make("thead", {}, head), make("tbody", {}, ...body));
     const region = make("div", { className: "scroll", tabIndex: 0, aria: { label: caption } }, table);
-    region.setAttribute("role", "region");
+    region.setAttribute("role", "group");
     return region;
   }
 
@@ -244,7 +244,7 @@
   }
 
   function printedOf(i) {
-    const printed = [["Where it failed", cell.traceback(i)], ["What it printed", cell.log(i)]];
+    const printed = [["Traceback", cell.traceback(i)], ["Log", cell.log(i)]];
     return printed
       .filter(([, text]) => text)
       .flatMap(([heading, text]) => [make("h3", {}, heading), make("pre", { tabIndex: 0 }, text)]);
