@@ -194,7 +194,7 @@ def test_pages_load_quietly_and_fit(
 
 @pytest.mark.parametrize(
     ("case", "width", "scheme"),
-    [(case, 1280, "light") for case in CASES if case != "small"]
+    [(case, 1280, "light") for case in ("paper", "empty", "partial", "diff")]
     + [(case, 400, "dark") for case in ("small", "hostile", "diff")],
 )
 def test_pages_are_accessible(
@@ -208,7 +208,7 @@ def test_pages_are_accessible(
     page = open_report(file_of(case), width, scheme)
     draw_all(page)
     # Rows of a table are alike, and axe takes a millisecond for each element.
-    page.evaluate("for (const row of document.querySelectorAll('tbody tr:nth-child(n+5)')) row.remove()")
+    page.evaluate("for (const row of document.querySelectorAll('tbody tr:nth-child(n+4)')) row.remove()")
     assert_accessible(page)
 
 
@@ -251,7 +251,7 @@ def test_pages_are_complete_without_scripts(file_of: Files, open_report: Opens, 
 
 
 @each_page
-def test_pages_can_be_printed(file_of: Files, open_report: Opens, tmp_path: Path, case: str) -> None:
+def test_pages_can_be_printed(file_of: Files, open_report: Opens, case: str) -> None:
     """On paper everything folded is open, nothing sticks, and the colours are those of paper, in dark mode too."""
     page = open_report(file_of(case), scheme="dark")
     page.emulate_media(media="print")
@@ -280,10 +280,12 @@ def test_pages_can_be_printed(file_of: Files, open_report: Opens, tmp_path: Path
         }"""
     )
     assert dark == []
-    assert page.pdf(path=tmp_path / "page.pdf", format="A4").startswith(b"%PDF")
+    printed = page.pdf(format="A4")
+    assert printed.startswith(b"%PDF")
+    assert len(printed) < 10_000_000
 
 
-@each_page
+@pytest.mark.parametrize("case", [case for case in CASES if case != "paper"])  # it begins like the small one
 def test_the_keyboard_reaches_everything(file_of: Files, open_report: Opens, case: str) -> None:
     """Tab goes through all controls in the order of the page, and one sees where one is (WCAG 2.1.1, 2.4.3, 2.4.7)."""
     page = open_report(file_of(case))
