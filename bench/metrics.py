@@ -95,13 +95,34 @@ def ten_fold_accuracy(scores: ArrayLike, same: ArrayLike, fold: ArrayLike) -> Fo
     hits = np.zeros(len(values), dtype=bool)
     if len(present) < 2:
         return FoldAccuracy(accuracy=None, thresholds={}, n=len(values), hits=hits)
-    thresholds = {}
-    for held_out in present:
-        test = folds == held_out
-        kappa = best_threshold(values[~test], labels[~test])
-        hits[test] = (values[test] > kappa) == labels[test]
-        thresholds[int(held_out)] = kappa
+    kappas = _best_without(values, labels, np.searchsorted(present, folds), len(present))
+    thresholds = dict(zip(present.astype(int).tolist(), kappas.tolist(), strict=True))
+    hits = (values > kappas[np.searchsorted(present, folds)]) == labels
     return FoldAccuracy(accuracy=float(hits.mean()), thresholds=thresholds, n=len(values), hits=hits)
+
+
+def _best_without(scores: Floats, same: NDArray[np.bool_], fold: NDArray[np.int64], folds: int) -> Floats:
+    """For each fold, the `best_threshold` of all pairs outside of it, ``(folds,)``; of all folds at once."""
+    levels, where = np.unique(scores, return_inverse=True)
+    inside = np.zeros((2, folds, len(levels)))
+    np.add.at(inside, (same.astype(int), fold, where), 1)
+    impostor, genuine = inside.sum(1, keepdims=True) - inside  # (folds, levels) each
+    none = np.zeros((folds, 1))
+    accepted = np.hstack([none, np.cumsum(genuine, 1)])
+    right = np.hstack([none, np.cumsum(impostor, 1)]) + accepted[:, -1:] - accepted
+    best = np.argmax(right, 1)  # the first of equals follows a level that is there, or no level
+    there = impostor + genuine > 0
+    found = np.empty(folds)
+    for k, i in enumerate(best):
+        above = levels[i:][there[k, i:]]
+        if i == 0:
+            found[k] = np.nextafter(above[0], -np.inf)
+        elif not len(above):
+            found[k] = levels[i - 1]
+        else:
+            middle = levels[i - 1] + (above[0] - levels[i - 1]) / 2
+            found[k] = middle if middle < above[0] else levels[i - 1]
+    return found
 
 
 def best_threshold(scores: Floats, same: NDArray[np.bool_]) -> float:

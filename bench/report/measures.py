@@ -115,7 +115,8 @@ def figure(
     if key not in rows.figures:
         rows.figures[key] = _figure(rows, cells, measure, at)
     found = rows.figures[key]
-    return replace(found, role=role or found.role, paper=None if found.value is None else paper)
+    role, paper = role or found.role, None if found.value is None else paper
+    return found if (role, paper) == (found.role, found.paper) else replace(found, role=role, paper=paper)
 
 
 def _figure(rows: Rows, cells: Sequence[CellRow], measure: Measure, at: At) -> Figure:

@@ -45,6 +45,7 @@ class Pool:
         self._index: dict[str, int] = {}
         self._sums: Floats = np.zeros(0)
         self._counts: Floats = np.zeros(0)
+        self._known: dict[tuple[int, str], tuple[Sequence[str], NDArray[np.int64]]] = {}  # where people were entered
         self._last: Part | None = None  # not entered yet: of one part alone, the people are often not asked for
         for part in parts:
             self.add(part)
@@ -71,13 +72,17 @@ class Pool:
         if self._last is None:
             return
         part, self._last = self._last, None
-        names, who = _named(part.people)
-        named = (f"{part.group}/{name}" if part.group else name for name in names)
-        at = np.array([self._index.setdefault(name, len(self._index)) for name in named])
-        more = np.zeros(len(self._index) - len(self._sums))
-        self._sums, self._counts = np.append(self._sums, more), np.append(self._counts, more)
+        names, who, counts = _named(part.people)
+        known = self._known.get((id(names), part.group))
+        if known is None:
+            named = (f"{part.group}/{name}" if part.group else name for name in names)
+            known = names, np.array([self._index.setdefault(name, len(self._index)) for name in named])
+            self._known[id(names), part.group] = known  # which keeps the names, so that no others get their id
+            more = np.zeros(len(self._index) - len(self._sums))
+            self._sums, self._counts = np.append(self._sums, more), np.append(self._counts, more)
+        at = known[1]
         self._sums[at] += np.bincount(who, weights=part.values)
-        self._counts[at] += np.bincount(who)
+        self._counts[at] += counts
 
     @property
     def mean(self) -> float:
@@ -103,21 +108,24 @@ class Pool:
         return sums, counts
 
 
-def _named(people: NDArray[Any]) -> tuple[Sequence[str], NDArray[np.int64]]:
-    """The names of people, each once, and the number of each entry's."""
+_People = tuple[Sequence[str], NDArray[np.int64], NDArray[np.int64]]
+
+
+def _named(people: NDArray[Any]) -> _People:
+    """The names of people, each once; the number of each entry's, and how many entries each has."""
     if people.dtype == object:
         return _coded(people.astype(str))
     return _coded_bytes(people.dtype.str, people.tobytes())  # cells of a data set show the same people
 
 
 @lru_cache(maxsize=64)
-def _coded_bytes(kind: str, data: bytes) -> tuple[Sequence[str], NDArray[np.int64]]:
+def _coded_bytes(kind: str, data: bytes) -> _People:
     return _coded(np.frombuffer(data, kind))
 
 
-def _coded(people: NDArray[Any]) -> tuple[Sequence[str], NDArray[np.int64]]:
-    names, who = np.unique(people, return_inverse=True)
-    return [str(name) for name in names.tolist()], who
+def _coded(people: NDArray[Any]) -> _People:
+    names, who, counts = np.unique(people, return_inverse=True, return_counts=True)
+    return [str(name) for name in names.tolist()], who, counts
 
 
 def mean(
