@@ -87,9 +87,7 @@ def test_what_is_no_size(text: str, tmp_path: Path) -> None:
         size_of(text)
     done = invoke(tmp_path, "cache", "gc", f"--max-size={text}")
     assert done.exit_code == 2
-    assert (
-        f"Error: --max-size: expected a size such as 500MB, 20GB or 1.5TB, found {text!r}" in done.output
-    )
+    assert f"Error: --max-size: expected a size such as 500MB, 20GB or 1.5TB, found {text!r}" in done.output
     assert files(tmp_path) == []
 
 

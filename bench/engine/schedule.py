@@ -55,7 +55,9 @@ def missing_stages(
             except DamagedError as error:
                 on_event(Event(kind="damaged", stage=stage, message=f"damaged artifact, computing it again: {error}"))
         if key in plan.given:
-            raise StorageError(f"{cache.folder(key)}: {stage.name}: gone or damaged since it was found; it is not made anew")
+            raise StorageError(
+                f"{cache.folder(key)}: {stage.name}: gone or damaged since it was found; it is not made anew"
+            )
         missing[key] = stage
         stack.extend(stage.inputs.values())
     return missing

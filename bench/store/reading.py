@@ -68,7 +68,9 @@ class Results:
         try:
             run: dict[str, Any] = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise StorageError(f"{self.folder / 'run.json'}: expected the record of a run, found none ({error})") from None
+            raise StorageError(
+                f"{self.folder / 'run.json'}: expected the record of a run, found none ({error})"
+            ) from None
         if not isinstance(run, dict):
             raise StorageError(f"{self.folder / 'run.json'}: expected the record of a run, found something else")
         found = run.get("schema")

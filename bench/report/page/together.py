@@ -89,13 +89,13 @@ def _elsewhere(first: Named, others: Sequence[Named]) -> Iterator[str]:
         run = one.results.run
         if any(run.get(part) != here.get(part) for part in ("machine", "device", "device_name")):
             yield (
-                f"{_upper(one.name)} was computed on another machine or device than {first.name}: times and memory of the two "
-                "cannot be compared."
+                f"{_upper(one.name)} was computed on another machine or device than {first.name}: times and memory of "
+                "the two cannot be compared."
             )
         if run.get("host") != here.get("host"):
             yield (
-                f"{_upper(one.name)} was computed by other code of bench than {first.name}: figures may differ by more than "
-                "the defense."
+                f"{_upper(one.name)} was computed by other code of bench than {first.name}: figures may differ by more "
+                "than the defense."
             )
 
 
