@@ -23,9 +23,9 @@ ENDS: dict[str, tuple[str, list[str], list[str]]] = {
     "exits": ("failed", ["the worker process died (exit code 7)"], []),
     "exits-well": ("failed", ["the worker process died (exit code 0)"], ["leaving without a word of goodbye"]),
     "segfaults": ("failed", ["the worker process died (signal SIGSEGV)"], ["Segmentation fault", "in _segfaults"]),
-    "hangs": ("timeout", ["killed after its time limit of 3 s"], ["in _hangs"]),
-    "stalls": ("timeout", ["killed after its time limit of 3 s"], []),
-    "spins": ("timeout", ["killed after its time limit of 3 s"], []),
+    "hangs": ("timeout", ["killed after its time limit of 5 s"], ["in _hangs"]),
+    "stalls": ("timeout", ["killed after its time limit of 5 s"], []),
+    "spins": ("timeout", ["killed after its time limit of 5 s"], []),
     "nan": ("failed", ["ContractError", "NaN"], ["in protect_checked"]),
     "shape": ("failed", ["ContractError", "expected images of shape"], ["in protect_checked"]),
     "range": ("failed", ["ContractError", "expected images in [0, 1]"], ["in protect_checked"]),
@@ -58,7 +58,7 @@ def suite(defenses: list[str]) -> str:
     return f"""\
 [suite]
 name = "trouble"
-stage_timeout_s = 3
+stage_timeout_s = 5
 stage_memory_mb = 1500
 
 [[experiment]]
