@@ -182,21 +182,21 @@ class _Frames:
     for. An unknown key has no rows."""
 
     def __init__(self, index: Index) -> None:
-        self._index = index
+        self.index = index
         self._held: Recent[pd.DataFrame] = Recent(HELD, lambda f: int(f.memory_usage(index=False, deep=True).sum()))
 
     def of(self, *key: Hashable) -> pd.DataFrame:
         return self._held.get(key, lambda: self._read(key))
 
     def _read(self, key: tuple[Hashable, ...]) -> pd.DataFrame:
-        table = self._index.rows(key)
+        table = self.index.rows(key)
         if table is None:
             return pd.DataFrame()
         frame: pd.DataFrame = table.drop_columns([c for c in _BELONGS if c in table.column_names]).to_pandas()
         return frame
 
     def levels(self, *key: Hashable) -> list[Any]:
-        entry = self._index.get(key)
+        entry = self.index.get(key)
         return [] if entry is None else list(entry.levels)
 
 
@@ -300,7 +300,7 @@ class Rows:
 
     def estimates(self, cell: CellRow) -> Mapping[str, Estimates]:
         """What a cell says of each attribute."""
-        return self._estimates.get(cell.cell, lambda: _by_attribute(self.attributes_of(cell)))
+        return self._estimates.get(cell.cell, lambda: _by_attribute(self._attributes.index.rows((cell.cell,))))
 
     @cached_property
     def _estimates(self) -> Recent[Mapping[str, Estimates]]:
@@ -406,21 +406,21 @@ def _size(arrays: Scores | Estimates) -> int:
     return sum(column.nbytes for column in vars(arrays).values() if isinstance(column, np.ndarray))
 
 
-def _by_attribute(table: pd.DataFrame) -> Mapping[str, Estimates]:
-    if table.empty:
+def _by_attribute(table: pa.Table | None) -> Mapping[str, Estimates]:
+    if table is None or "value" not in table.column_names:
         return {}
 
-    def floats(name: str) -> Floats | None:
-        return table[name].to_numpy(np.float64, na_value=np.nan) if name in table else None
+    def floats(name: str) -> Floats:
+        return np.array(table[name].cast(pa.float64()).to_numpy())
 
-    people, value, floor = table["subject"].to_numpy(), floats("value"), floats("floor")
-    codes, names = pd.factorize(table["attribute"])
+    names = table["attribute"].combine_chunks().dictionary_encode()
+    codes, people, value = np.array(names.indices), np.array(table["subject"].to_numpy()), floats("value")
+    floor = floats("floor") if "floor" in table.column_names else None
     found = {}
-    for code, name in enumerate(names):
+    for code, name in enumerate(names.dictionary.to_pylist()):
         own = codes == code
-        if value is not None:
-            held = None if floor is None else floor[own]
-            found[str(name)] = Estimates(people=people[own], value=value[own], floor=held)
+        held = None if floor is None else floor[own]
+        found[str(name)] = Estimates(people=people[own], value=value[own], floor=held)
     return found
 
 
@@ -431,7 +431,8 @@ def _scores(cell: str, part: pa.Table) -> Scores:
         return np.array(part[name].to_numpy())
 
     def floats(name: str) -> Floats:
-        return np.array(part[name].cast(pa.float64()).to_numpy())
+        found = part[name]
+        return np.array((found if found.type == pa.float64() else found.cast(pa.float64())).to_numpy())
 
     left = part["left_id"].combine_chunks().dictionary_encode()
 

@@ -14,7 +14,7 @@ from bench.hookspecs import Section
 from bench.report.figures import plural
 from bench.report.page import claims, facts, ladder, methods, provenance, threats, together, web
 from bench.report.page.album import Album
-from bench.report.page.evidence import Evidence
+from bench.report.page.evidence import Evidence, order, support
 from bench.report.page.facts import Grid
 from bench.report.page.gaps import gaps, smaller_batches, unfinished
 from bench.report.page.parts import Part, parts
@@ -122,4 +122,5 @@ def _environment(evidence: Evidence) -> Environment:
         lstrip_blocks=True,
     )
     environment.globals.update(plural=plural, reasons=reasons, opens=evidence.mark, axes=evidence.axes)
+    environment.globals.update(printed=evidence.number, support=support, order_key=order)
     return environment

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from bench.errors import SuiteError
 from bench.report.figures import Figure, Quantity, Row, duration
@@ -81,6 +81,14 @@ class Evidence:
         """The attribute by which a script finds what a printed number rests on."""
         at = self.of(quantity, found)
         return Markup("") if at is None else Markup(f' data-figure="{at}"')
+
+    def number(self, quantity: Quantity, found: Figure, with_unit: bool, own: bool) -> Markup:
+        """A number as the page prints it. ``own``: it is that of an authorised model."""
+        text = escape(quantity.shown(found.value))
+        if own:
+            text = Markup(f'<u>{text}</u><span class="sr"> (authorised)</span>')
+        unit = f'<small class="unit"> {escape(quantity.unit)}</small>' if with_unit and quantity.unit else ""
+        return Markup(f'<span class="v"{self.mark(quantity, found)}>{text}{unit}</span>')
 
     def axes(self, group: str, row: Row) -> Markup:
         """The attributes by which rows of a table are filtered: its data sets, defenses and attacks, a line each.
@@ -190,6 +198,20 @@ class Evidence:
             "parts": parts.components.values,
             "stages": stages.data(),
         }
+
+
+# What stands beside a number; functions, since a large page prints them a hundred thousand times.
+
+
+def support(quantity: Quantity, found: Figure) -> str:
+    """Interval and N of a figure."""
+    span = f"{quantity.span(found.low, found.high)} · " if found.low is not None else ""
+    return f"{span}N\u00a0{found.n:,}"
+
+
+def order(found: Figure) -> str:
+    """The key by which a figure is sorted; empty where there is none."""
+    return "" if found.value is None else f"{found.value:.6g}"
 
 
 class _Parts:
