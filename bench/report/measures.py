@@ -111,7 +111,7 @@ def figure(
     measure = measure_named(measure) if isinstance(measure, str) else measure
     at = At(sigma=sigma, kappa=kappa)
     cells = measure.of(cells)
-    key = (measure.name, at, tuple(c.cell for c in cells))
+    key = (measure.name, sigma, kappa, tuple(c.cell for c in cells))
     if key not in rows.figures:
         rows.figures[key] = _figure(rows, cells, measure, at)
     found = rows.figures[key]
@@ -216,7 +216,9 @@ def numbers(table: pd.DataFrame, column: str) -> Floats | None:
     """A column with nulls as NaN; none where it holds no number."""
     if table.empty or column not in table:
         return None
-    values: Floats = pd.to_numeric(table[column], errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    found = table[column]
+    found = found if found.dtype == np.float64 else pd.to_numeric(found, errors="coerce")
+    values: Floats = found.to_numpy(np.float64, na_value=np.nan)
     infinite = column == "psnr" and "psnr_infinite" in table and bool(table["psnr_infinite"].any())
     return values if infinite or not np.isnan(values).all() else None
 
