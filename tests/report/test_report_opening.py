@@ -224,15 +224,18 @@ def test_hostile_names_do_nothing(open_report: Tabs, tmp_path: Path) -> None:
 def test_a_large_run_stays_usable(open_report: Tabs, tmp_path: Path) -> None:
     """More rows than a table shows at once, so that what is made late is made; see benchmarks/report.py for 10,000."""
     results = write_fake_run(tmp_path / "run", large_run(settings=7, pairs=4))
-    page = open_report(write_report(results, tmp_path / "page.html"))
+    file = write_report(results, tmp_path / "page.html")
+    page = open_report(file, reduced_motion="reduce")  # a long page scrolls smoothly for a while
     table = page.locator("table.heat:visible", has_text="of each evaluated model").first
     table.scroll_into_view_if_needed()
-    expect(page.get_by_text(re.compile(r"Rows 1 to 200 of \d+")).first).to_be_visible()
+    expect(page.locator(".dt-info").first).to_have_text(re.compile(r"Rows 1 to 200 of \d+"))
     head = table.locator("thead th").nth(1)
     head.get_by_role("button").click()
     expect(head).to_have_attribute("aria-sort", "descending")
     table.locator("tbody button.v").first.click()
     expect(page.get_by_role("dialog")).to_contain_text("Rests on 1 cell")
     page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_be_hidden()
     page.locator("#all-cells").scroll_into_view_if_needed()
+    page.wait_for_selector("#all-cells tbody tr")
     expect(page.locator("#all-cells .note[role=status]")).to_contain_text(f"of {len(results.cells):,} cells")

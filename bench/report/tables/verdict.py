@@ -304,7 +304,7 @@ def _measured(rows: Rows, cells: Sequence[CellRow], *measures: Measure) -> list[
                 pool.add(part)
     made = []
     for measure, pool, lacking in zip(measures, pools, without, strict=True):
-        key = (measure.name, _AT, tuple(c.cell for c in cells))
+        key = (measure.name, _AT.sigma, _AT.kappa, tuple(c.cell for c in cells))
         if key not in rows.figures:
             rows.figures[key] = figure_of(pool, cells, lacking, measure, _AT)
         made.append((rows.figures[key], pool))

@@ -258,7 +258,7 @@
   };
   dialog.addEventListener("close", () => {
     forget();
-    opener?.focus();
+    opener?.focus({ preventScroll: true });
     opener = null;
   });
   dialog.addEventListener("click", (event) => {

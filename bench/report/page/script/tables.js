@@ -1,5 +1,5 @@
 // Tables that sort and filter, by DataTables. Rows of a data set stay together; absent figures come last. A small table
-// is one from the start; a large one, in pages, when it comes near. In print, all rows are there.
+// is one from the start; a large one, in pages, when it comes near or the browser is idle. In print, all rows are there.
 (() => {
   if (typeof DataTable !== "function") return;
   const FILTERED = 4; // rows from which on a table has a filter
@@ -122,12 +122,21 @@
     dt.draw(false);
   }
 
+  const waiting = new Set();
+  function soon(table) {
+    near.unobserve(table);
+    if (waiting.delete(table)) make(table);
+  }
+  function idly() {
+    const next = [...waiting].find((table) => table.checkVisibility());
+    if (next) soon(next);
+    if (next) later();
+  }
+  const later = () => (window.requestIdleCallback ?? setTimeout)(idly);
   const near = new IntersectionObserver(
     (seen) => {
       for (const { target, isIntersecting } of seen) {
-        if (!isIntersecting) continue;
-        near.unobserve(target);
-        make(target);
+        if (isIntersecting) soon(target);
       }
     },
     { rootMargin: "400px" },
@@ -136,9 +145,13 @@
     const rows = table.querySelectorAll("tbody > tr:not(.group)");
     const whole = [...rows].every((row) => row.cells.length === table.tHead.rows[0].cells.length);
     if (rows.length < 2 || !whole) continue;
-    if (rows.length > MANY) near.observe(table);
-    else make(table);
+    if (rows.length <= MANY) make(table);
+    else {
+      waiting.add(table);
+      near.observe(table);
+    }
   }
+  addEventListener("load", later);
 
   const before = new Map();
   addEventListener("beforeprint", () => {
