@@ -20,9 +20,10 @@ from pydantic import TypeAdapter, ValidationError
 from bench import metrics
 from bench.errors import StorageError
 from bench.report.figures import Figure, Quantity, absent, plural
-from bench.report.measures import At, Measure, figure, measure_named, pooled, select
+from bench.report.measures import Measure, figure, measure_named, pooled, select
 from bench.report.pooling import DRAWS, SEED, Pool
 from bench.report.rows import CellRow, Rows
+from bench.report.samples import At
 from bench.statements import CELL_AXES, LEVELS, Axis, ClaimTable, SideTable
 from bench.store import Results
 

@@ -13,8 +13,9 @@ from bench.changes import changes_between
 from bench.comparing.differences import LEVEL, Difference, aligned, difference, holm
 from bench.comparing.matching import NAMED, Better, Direction, Lone, Matched, match
 from bench.errors import StorageError
-from bench.report.measures import AGE, MEASURES, At, Measure, extra_measure, measure_named
+from bench.report.measures import AGE, MEASURES, Measure, extra_measure, measure_named
 from bench.report.rows import CellRow, Rows
+from bench.report.samples import At
 from bench.store import Results
 
 Verdict = Literal["regression", "improvement", "change", "not significant", "same"]

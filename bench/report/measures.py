@@ -10,17 +10,15 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import numpy as np
-import pandas as pd
-
 from bench import metrics
 from bench.errors import SuiteError, did_you_mean
+from bench.report import samples
 from bench.report.figures import Figure, Quantity, Role, plural
-from bench.report.pooling import Floats, Part, Pool, mean
+from bench.report.pooling import Floats, Pool, mean
 from bench.report.rows import CellRow, Rows, Scores, why_absent
+from bench.report.samples import At, Values
 
 AGE = "age"
-ALIASES = {"race": "group"}  # an attribute of the paper, and what takes its place where a classifier has no such one
 _VERIFICATION = "samples/verification by cell"
 _IMAGES = "samples/images by experiment, dataset, defense, authorised, repeat, attack"
 _ATTRIBUTES = "samples/attributes by cell, attribute"
@@ -30,24 +28,6 @@ _UP = "samples/up by cell, sigma"
 _RECOGNISED = frozenset({"recognition", "images"})
 _ESTIMATED = frozenset({"attributes"})
 _ANY = _RECOGNISED | _ESTIMATED
-
-
-@dataclass(frozen=True, kw_only=True)
-class At:
-    """Where to measure on the axes that need no run of their own.
-
-    ``sigma``: the noise level of Equation 9, by default the first of the experiment. ``kappa``: the threshold, by
-    default the calibrated one (measures named "fixed" take the experiment's).
-    """
-
-    sigma: float | None = None
-    kappa: float | None = None
-
-    def __str__(self) -> str:
-        return ", ".join(f"{name} = {v:g}" for name, v in (("σ", self.sigma), ("κ", self.kappa)) if v is not None)
-
-
-Values = Callable[[Rows, CellRow, At], Part | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,109 +148,6 @@ def _one(values: set[Any]) -> Any:
     return next(iter(values)) if len(values) == 1 else None
 
 
-# ---- recognition -----------------------------------------------------------------------------------------------------
-
-
-def _scored(values: Callable[[Scores, CellRow, At], Floats | None]) -> Values:
-    def of(rows: Rows, cell: CellRow, at: At) -> Part | None:
-        scores = rows.scores.get(cell.cell)
-        found = None if scores is None else values(scores, cell, at)
-        return None if scores is None or found is None else Part(found, scores.person, cell.dataset)
-
-    return of
-
-
-def _above(scores: Scores, kappa: float | None) -> Floats:
-    return (scores.cos_self > (scores.kappa_calibrated if kappa is None else kappa)).astype(np.float64)
-
-
-def _ten_fold(values: Floats, of: Scores) -> Floats | None:
-    if not np.isfinite(values).all():
-        return None
-    found = metrics.ten_fold_accuracy(values, of.same, of.fold)
-    return None if found.accuracy is None else found.hits.astype(np.float64)
-
-
-def _first(ranks: Floats) -> Floats | None:
-    """Whether each defined rank is the first; none where no rank is defined."""
-    return np.where(np.isfinite(ranks), ranks == 1, np.nan) if np.isfinite(ranks).any() else None
-
-
-# ---- images ----------------------------------------------------------------------------------------------------------
-
-
-def _of_image(column: str) -> Values:
-    def of(rows: Rows, cell: CellRow, at: At) -> Part | None:
-        table = rows.images_of(cell)
-        values = numbers(table, column)
-        if values is None:
-            return None
-        if column == "psnr" and "psnr_infinite" in table:
-            values = np.where(table["psnr_infinite"].astype(bool), np.inf, values)
-        return Part(values, table["subject"].to_numpy(), cell.dataset)
-
-    return of
-
-
-def numbers(table: pd.DataFrame, column: str) -> Floats | None:
-    """A column with nulls as NaN; none where it holds no number."""
-    if table.empty or column not in table:
-        return None
-    found = table[column]
-    found = found if found.dtype == np.float64 else pd.to_numeric(found, errors="coerce")
-    values: Floats = found.to_numpy(np.float64, na_value=np.nan)
-    infinite = column == "psnr" and "psnr_infinite" in table and bool(table["psnr_infinite"].any())
-    return values if infinite or not np.isnan(values).all() else None
-
-
-def extra_measure(column: str) -> Measure:
-    """A number of a plugin's own, such as ``extra_loss_end``."""
-    return Measure(
-        name=column,
-        about="A number of the plugin's own.",
-        quantity=Quantity(name=column, digits=4),
-        values=_of_image(column),
-        source=f"{_IMAGES}: {column}",
-        once_per=lambda c: c.upload_key,
-    )
-
-
-# ---- attributes and UP -----------------------------------------------------------------------------------------------
-
-
-def _of_attribute(attribute: str, column: Literal["value", "floor"]) -> Values:
-    def of(rows: Rows, cell: CellRow, at: At) -> Part | None:
-        known = rows.estimates(cell)
-        found = known.get(attribute) or known.get(ALIASES.get(attribute, ""))
-        values = getattr(found, column, None)
-        if found is None or values is None or np.isnan(values).all():
-            return None
-        return Part(values, found.people, cell.dataset)
-
-    return of
-
-
-def _of_up(utility: bool, privacy: Literal["dist", "lpips"] | None) -> Values:
-    """The terms of Equation 9 that are asked for, added up per sample."""
-
-    def of(rows: Rows, cell: CellRow, at: At) -> Part | None:
-        table = rows.up_of(cell, at.sigma)
-        if table.empty:
-            return None
-        total: Floats = np.zeros(len(table))
-        if utility:
-            kappa = rows.calibrated(cell) if at.kappa is None else at.kappa
-            total = total + (table["cosine"].to_numpy(np.float64) > kappa)
-        if privacy:
-            distances = numbers(table, privacy)
-            if distances is None:
-                return None
-            total = total + distances
-        return Part(total, table["subject"].to_numpy(), cell.dataset)
-
-    return of
-
-
 # ---- the registry ----------------------------------------------------------------------------------------------------
 
 
@@ -287,7 +164,7 @@ def _of_pairs(
 ) -> Measure:
     """A measure of verification rows, which says which columns it takes; usually a decision."""
     source = f"{_VERIFICATION}: {columns}"
-    return Measure(values=_scored(values), source=source, outputs=_RECOGNISED, share=share, **about)
+    return Measure(values=samples.scored(values), source=source, outputs=_RECOGNISED, share=share, **about)
 
 
 _NO_RANKS = "the rows hold no ranks"
@@ -333,7 +210,7 @@ _RECOGNITION = (
         name="ten-fold",
         about="10-fold verification accuracy of protected against clean faces (Huang et al. 2007, LFW, view 2).",
         quantity=_accuracy("10-fold accuracy"),
-        values=lambda s, *_: _ten_fold(s.flip_cross, s),
+        values=lambda s, *_: samples.ten_fold(s.flip_cross, s),
         columns="flip_cross, same, fold",
         missing="scores are not finite, or all in one fold",
     ),
@@ -341,7 +218,7 @@ _RECOGNITION = (
         name="clean-ten-fold",
         about="10-fold verification accuracy of clean faces.",
         quantity=_percent("clean 10-fold accuracy", "higher"),
-        values=lambda s, *_: _ten_fold(s.flip_clean, s),
+        values=lambda s, *_: samples.ten_fold(s.flip_clean, s),
         columns="flip_clean, same, fold",
         missing="scores are not finite, or all in one fold",
     ),
@@ -357,21 +234,21 @@ _RECOGNITION = (
         name="srra",
         about="Success rate of the reconstruction attack: COS above the calibrated κ (section 6.2).",
         quantity=Quantity(name="SRRA", digits=2, better="higher"),
-        values=lambda s, _, at: _above(s, at.kappa),
+        values=lambda s, _, at: samples.above(s, at.kappa),
         columns="cos_self, kappa_calibrated",
     ),
     _of_pairs(
         name="srra-fixed",
         about="Success rate of the reconstruction attack: COS above the fixed κ of the experiment.",
         quantity=Quantity(name="SRRA at the fixed κ", digits=2, better="higher"),
-        values=lambda s, c, _: _above(s, c.kappa),
+        values=lambda s, c, _: samples.above(s, c.kappa),
         columns="cos_self; kappa of cells.parquet",
     ),
     _of_pairs(
         name="rank-1",
         about="Re-identification: the own original is the most similar of all originals. Chance is 1 / their number.",
         quantity=_percent("re-identified at rank 1", "lower"),
-        values=lambda s, *_: _first(s.rank),
+        values=lambda s, *_: samples.first(s.rank),
         columns="rank, gallery",
         missing=_NO_RANKS,
     ),
@@ -379,7 +256,7 @@ _RECOGNITION = (
         name="rank-1-enrolled",
         about="Re-identification: another picture of the person is the most similar of all enrolled ones.",
         quantity=_percent("enrolled picture at rank 1", "lower"),
-        values=lambda s, *_: _first(s.rank_enrolled),
+        values=lambda s, *_: samples.first(s.rank_enrolled),
         columns="rank_enrolled (genuine pairs), gallery",
         missing=_NO_RANKS,
     ),
@@ -387,7 +264,7 @@ _RECOGNITION = (
         name="fmr-match",
         about="Re-identification: similarity to the original above the threshold of the calibrated false match rate.",
         quantity=_percent("matched at the calibrated FMR", "lower"),
-        values=lambda s, *_: _above(s, None),
+        values=lambda s, *_: samples.above(s, None),
         columns="cos_self, kappa_calibrated, fmr",
     ),
 )
@@ -396,7 +273,7 @@ _PICTURES = (
         name="ssim",
         about=f"SSIM to the original (Wang et al. 2004): {metrics.SSIM_VARIANT}.",
         quantity=Quantity(name="SSIM", digits=3, better="lower"),
-        values=_of_image("ssim"),
+        values=samples.of_image("ssim"),
         source=f"{_IMAGES}: ssim",
         once_per=lambda c: c.upload_key,
     ),
@@ -404,7 +281,7 @@ _PICTURES = (
         name="psnr",
         about="10 log₁₀(255² / mean squared error); infinite values are counted, never averaged.",
         quantity=Quantity(name="PSNR", unit="dB", digits=2, better="lower"),
-        values=_of_image("psnr"),
+        values=samples.of_image("psnr"),
         source=f"{_IMAGES}: psnr, psnr_infinite",
         once_per=lambda c: c.upload_key,
     ),
@@ -412,7 +289,7 @@ _PICTURES = (
         name="lpips",
         about="LPIPS distance to the original (Zhang et al. 2018, VGG).",
         quantity=Quantity(name="LPIPS", digits=3, better="higher"),
-        values=_of_image("lpips"),
+        values=samples.of_image("lpips"),
         source=f"{_IMAGES}: lpips",
         once_per=lambda c: c.upload_key,
         missing=_NO_LPIPS,
@@ -421,7 +298,7 @@ _PICTURES = (
         name="upload-bytes",
         about="What leaves the client per face.",
         quantity=Quantity(name="upload", unit="bytes", digits=0, better="lower"),
-        values=_of_image("upload_bytes"),
+        values=samples.of_image("upload_bytes"),
         source=f"{_IMAGES}: upload_bytes",
         once_per=lambda c: c.upload_key,
     ),
@@ -433,7 +310,7 @@ _TRADEOFF = (
         about="UP(σ, κ) of Equation 9 with the distances of the estimated attributes m_i.",
         quantity=Quantity(name="UP", digits=3, better="higher"),
         outputs=_ESTIMATED,
-        values=_of_up(True, "dist"),
+        values=samples.of_up(True, "dist"),
         source=f"{_UP}: cosine, dist",
         missing=_NO_UP,
     ),
@@ -442,7 +319,7 @@ _TRADEOFF = (
         about="UP(σ, κ) of Equation 9 with LPIPS in place of the m_i (section 6.2): the paper's.",
         quantity=Quantity(name="UP by LPIPS", digits=3, better="higher"),
         outputs=_ESTIMATED,
-        values=_of_up(True, "lpips"),
+        values=samples.of_up(True, "lpips"),
         source=f"{_UP}: cosine, lpips",
         missing=_NO_LPIPS,
     ),
@@ -451,7 +328,7 @@ _TRADEOFF = (
         about="The first term of Equation 9: cos(f(x̃), f(x)) > κ, with noise σ on both.",
         quantity=Quantity(name="utility", digits=3, better="higher"),
         outputs=_ESTIMATED,
-        values=_of_up(True, None),
+        values=samples.of_up(True, None),
         source=f"{_UP}: cosine",
         share=True,
         missing=_NO_UP,
@@ -461,7 +338,7 @@ _TRADEOFF = (
         about="The second term of Equation 9: the mean distance of the estimated attributes.",
         quantity=Quantity(name="privacy", digits=3, better="higher"),
         outputs=_ESTIMATED,
-        values=_of_up(False, "dist"),
+        values=samples.of_up(False, "dist"),
         source=f"{_UP}: dist",
         missing=_NO_UP,
     ),
@@ -470,7 +347,7 @@ _TRADEOFF = (
         about="The second term of Equation 9 with LPIPS in place of the m_i.",
         quantity=Quantity(name="privacy by LPIPS", digits=3, better="higher"),
         outputs=_ESTIMATED,
-        values=_of_up(False, "lpips"),
+        values=samples.of_up(False, "lpips"),
         source=f"{_UP}: lpips",
         missing=_NO_LPIPS,
     ),
@@ -480,7 +357,7 @@ _TRADEOFF = (
         quantity=Quantity(name="age difference", unit="years", digits=2, better="higher"),
         outputs=_ESTIMATED,
         once_per=lambda c: (c.upload_key, c.attack),
-        values=_of_attribute(AGE, "value"),
+        values=samples.of_attribute(AGE, "value"),
         source=f"{_ATTRIBUTES}: value",
         missing="the attack estimates no age",
     ),
@@ -519,7 +396,19 @@ def _attribute_measure(family: str, attribute: str) -> Measure:
         ),
         outputs=_ESTIMATED,
         once_per=lambda c: (c.upload_key, c.attack),
-        values=_of_attribute(attribute, "floor" if floor else "value"),
+        values=samples.of_attribute(attribute, "floor" if floor else "value"),
         source=f"{_ATTRIBUTES}: {'floor' if floor else 'value'}",
         missing=f"the attack estimates no {attribute}",
+    )
+
+
+def extra_measure(column: str) -> Measure:
+    """A number of a plugin's own, such as ``extra_loss_end``."""
+    return Measure(
+        name=column,
+        about="A number of the plugin's own.",
+        quantity=Quantity(name=column, digits=4),
+        values=samples.of_image(column),
+        source=f"{_IMAGES}: {column}",
+        once_per=lambda c: c.upload_key,
     )

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.report.figures import Column, Figure, Row, Table, distinct
-from bench.report.measures import ALIASES, figure, measure_named, select
+from bench.report.measures import figure, measure_named, select
 from bench.report.published import paper_figure
 from bench.report.rows import CellRow, Rows
+from bench.report.samples import ALIASES
 from bench.report.tables.layout import attacks, grouped, label_of, points, row_of
 
 _CAPTION = (

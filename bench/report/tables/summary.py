@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from bench.report.figures import ROW_KINDS, Column, Figure, Group, Quantity, Role, Row, RowKind, Table, absent, distinct
-from bench.report.measures import MEASURES, extra_measure, figure, numbers
+from bench.report.measures import MEASURES, extra_measure, figure
 from bench.report.pooling import Part, Pool, mean
 from bench.report.published import paper_figure
 from bench.report.rows import CellRow, Matrix, Rows, why_absent
+from bench.report.samples import numbers
 from bench.report.tables.layout import kind_of, not_applicable, points, row_of
 
 AUTHORISED = Quantity(name="authorised accuracy", unit="%", digits=1, better="higher")

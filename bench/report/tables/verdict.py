@@ -16,10 +16,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from bench.report.figures import ROW_KINDS, Column, Figure, Group, Row, RowKind, Table, absent, plural
-from bench.report.measures import At, Measure, figure_of, measure_named
+from bench.report.measures import Measure, figure_of, measure_named
 from bench.report.pareto import CERTAIN, Drawn, dominates, draw, interval
 from bench.report.pooling import Part, Pool
 from bench.report.rows import CellRow, Rows
+from bench.report.samples import At
 from bench.report.tables.cost import BYTES, FLOPS, LATENCY, Cost, costs
 from bench.report.tables.layout import kind_of
 from bench.report.tables.summary import BARS, POOLED
