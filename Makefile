@@ -5,10 +5,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: paper test faults check clean
+.PHONY: paper example test faults check clean
 
 paper: $(VENV)/.ready
 	$(BIN)/bench run suites/paper.toml $(if $(PAIRS),--pairs $(PAIRS))
+
+# What the repository shows: the report of the paper's suite, and pictures of it for the README.
+example: paper $(VENV)/.ready-for-tests
+	cp reports/paper/index.html reports/example/index.html
+	$(BIN)/python docs/images/make.py reports/example/index.html
 
 test: $(VENV)/.ready-for-tests
 	$(BIN)/python -m pytest
