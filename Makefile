@@ -41,4 +41,5 @@ $(VENV)/.ready-for-tests: $(VENV)/.ready
 	touch $@
 
 clean:
-	rm -rf $(VENV) results reports/*/index.html
+	rm -rf $(VENV) results test-artifacts
+	find reports -mindepth 1 -maxdepth 1 -type d ! -name example -exec rm -rf {} +
