@@ -28,7 +28,7 @@ from PIL import Image
 from skimage.transform import SimilarityTransform, estimate_transform, warp
 
 from bench import DataError, PluginError, StorageError
-from bench.cli import _Group
+from bench.cli.voice import Main
 
 REAL = os.environ.get("BENCH_REAL")
 needs_real = pytest.mark.skipif(
@@ -372,7 +372,7 @@ def test_what_cannot_be_aligned_says_why(tmp_path: Path) -> None:
 
 def command(*args: object) -> Result:
     group = click.Group("data", commands={"align": align_command.align})
-    return CliRunner().invoke(_Group("bench", commands={"data": group}), ["data", "align", *map(str, args)])
+    return CliRunner().invoke(Main("bench", commands={"data": group}), ["data", "align", *map(str, args)])
 
 
 def test_the_command_tells_the_share_found(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
