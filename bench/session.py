@@ -51,7 +51,7 @@ class Folders:
         """The report of a run (its record and folder): that of its suite, ``reports/<suite>/index.html``; of some cells
         of it alone, or of a rescoring, one in a folder of its own there, which does not take the other's place."""
         suite = self.reports / str(run["suite"]["name"])
-        return (suite / folder.name if {"only", "rescored"} & run.keys() else suite) / "index.html"
+        return (suite / folder.name if store.DERIVED & run.keys() else suite) / "index.html"
 
     @property
     def cache(self) -> Cache:

@@ -298,6 +298,15 @@ def test_a_run_is_found_by_its_folder_or_its_suite(runs: Path) -> None:
     assert find_run("other", runs) == runs / "other" / "20260303-000000-cc"
 
 
+@pytest.mark.parametrize("derived", ["only", "rescored"])
+def test_a_suite_means_its_latest_whole_run(runs: Path, derived: str) -> None:
+    latest = runs / "mine" / "20260101-000000-aa" / "run.json"
+    latest.write_text(json.dumps({derived: {}}))
+    assert find_run("mine", runs) == runs / "mine" / "20260202-000000-bb"
+    (runs / "mine" / "20260202-000000-bb" / "run.json").unlink()
+    assert find_run("mine", runs) == latest.parent
+
+
 @pytest.mark.parametrize(
     ("name", "hint"), [("mien", "did you mean 'mine'?"), ("zzz", "known: mine, other"), (".cache", "known: mine")]
 )

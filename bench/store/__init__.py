@@ -23,7 +23,7 @@ time, so that a run may have more of them than memory holds.
 
 from __future__ import annotations
 
-from bench.store.folders import find_run, free_bytes, is_complete, require_writable, run_folder
+from bench.store.folders import DERIVED, find_run, free_bytes, is_complete, require_writable, run_folder
 from bench.store.index import Entry, Index
 from bench.store.joined import Joined, Named
 from bench.store.reading import Results
@@ -32,6 +32,7 @@ from bench.store.writing import DamagedScoreError, SampleWriter, start_run, writ
 
 __all__ = [
     "CELLS",
+    "DERIVED",
     "SAMPLES",
     "SCHEMA_VERSION",
     "STAGES",

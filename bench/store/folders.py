@@ -15,20 +15,33 @@ from bench.store.schema import SCHEMA_VERSION
 if TYPE_CHECKING:
     from bench.plan import Plan
 
+DERIVED = frozenset({"only", "rescored"})  # what run.json has of runs of single cells, and of rescorings
+
 
 def find_run(run: str, results: Path) -> Path:
-    """The run folder that ``RUN`` means: a folder, or the latest run of a suite of that name."""
+    """The run folder that ``RUN`` means: a folder, or the latest run of the suite of that name.
+
+    Runs of single cells and rescorings are meant by that name only where there is no other.
+    """
     given = Path(run)
     if (given / "run.json").is_file():
         return given
     suite = results / run
-    runs = sorted((p for p in suite.glob("*/run.json")), key=lambda p: p.stat().st_mtime)
+    runs = sorted((p for p in suite.glob("*/run.json")), key=lambda p: p.stat().st_mtime, reverse=True)
     if runs:
-        return runs[-1].parent
+        return next((p for p in runs if _is_whole(p)), runs[0]).parent
     known = [p.name for p in results.iterdir() if p.is_dir() and not p.name.startswith(".")] if results.is_dir() else []
     hint = did_you_mean(run, known) if known else "no suite has been run here yet: bench run quick"
     expected = f"expected a run folder or the name of a suite with a run in {results}"
     raise StorageError(f"{run}: {expected}, found {_what_is_at(given)}; {hint}")
+
+
+def _is_whole(record: Path) -> bool:
+    """Whether a run is one of its whole suite as it stands; what cannot be read is left to whoever reads it next."""
+    try:
+        return not DERIVED & json.loads(record.read_text(encoding="utf-8")).keys()
+    except (OSError, ValueError, AttributeError):
+        return True
 
 
 def _what_is_at(path: Path) -> str:
