@@ -124,7 +124,8 @@
   // What was in view before a choice stays where it was.
   let kept = null;
   const keep = () => {
-    const row = rows.find((one) => seen(one) && one.getBoundingClientRect().bottom > 0);
+    const there = rows.filter((one) => seen(one) && one.getBoundingClientRect().bottom > 0);
+    const row = there.find((one) => one.getBoundingClientRect().top >= 0) ?? there[0];
     kept = row && row.getBoundingClientRect().top < innerHeight ? [row, row.getBoundingClientRect().top] : null;
   };
   const settle = () => {
@@ -137,6 +138,10 @@
       wall.classList.toggle("unfit", columns.every((head) => head.classList.contains("unfit")));
       stop(wall);
     }
+    hold();
+    requestAnimationFrame(hold); // tables and the browser's own anchoring settle after this
+  };
+  const hold = () => {
     if (!kept) return;
     const [row, top] = kept;
     const next = seen(row) ? row : [...row.closest("tbody").rows].find(seen);
