@@ -6,7 +6,9 @@ Prints its address and the process ids of the nodes' raylets as JSON, and ends w
 from __future__ import annotations
 
 import json
+import os
 import sys
+from pathlib import Path
 from typing import Any
 
 STORE = 80_000_000  # bytes of each node's object store
@@ -15,6 +17,8 @@ HEALTH = {"health_check_period_ms": 500, "health_check_failure_threshold": 4}
 
 def main(nodes: int, folder: str) -> None:
     """Start, tell, wait, end."""
+    os.environ["RAY_TMPDIR"] = folder  # Ray notes the address of its latest cluster in ray/ there, and does not make it
+    (Path(folder) / "ray").mkdir()
     from ray.cluster_utils import Cluster
 
     head: dict[str, Any] = {"include_dashboard": False, "temp_dir": folder, "_system_config": HEALTH}
