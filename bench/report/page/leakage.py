@@ -31,8 +31,11 @@ def reconstruction_answers(rows: Rows, experiment: str) -> list[Answer]:
 
 def _sides(cells: Sequence[CellRow], authorised: set[str]) -> tuple[list[CellRow], list[CellRow]]:
     """The cells of models that took no part, and those of authorised models."""
-    own = [c for c in cells if side_of(c, authorised) == "authorised"]
-    return [c for c in cells if c not in own], own
+    own: list[CellRow] = []
+    others: list[CellRow] = []
+    for c in cells:
+        (own if side_of(c, authorised) == "authorised" else others).append(c)
+    return others, own
 
 
 def _reconstruction(rows: Rows, cells: Sequence[CellRow], clean: Sequence[CellRow], authorised: set[str]) -> Answer:
