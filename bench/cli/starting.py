@@ -21,7 +21,7 @@ def init(folder: Path) -> None:
     \b
     Examples:
       bench init mine
-      bench init ~/work/my-defense
+      bench init ~/suites/my-defense
     """
     suite = folder / "suite.toml"
     name = _name_of(folder)
