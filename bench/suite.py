@@ -389,25 +389,33 @@ def _experiment(
     auxiliary = None
     if table.auxiliary is not None:
         auxiliary = component("dataset", table.auxiliary, f"{where}.auxiliary", registry, data)
-    return Experiment(
-        name=table.name,
-        table=table.table,
-        figures=tuple(table.figures),
+    return experiment_of(
+        table,
         datasets=datasets,
         authorised=tuple(sets),
         defenses=axis("defense", "defenses", table.defenses),
         attacks=attacks,
         evaluated=evaluated,
         pairs=wanted,
+        auxiliary=auxiliary,
+        claims=_published(table, where, path),
+    )
+
+
+def experiment_of(table: ExperimentTable, **resolved: Any) -> Experiment:
+    """An experiment: what its table says, and what was ``resolved`` of it (components, pairs, claims), by field."""
+    return Experiment(
+        name=table.name,
+        table=table.table,
+        figures=tuple(table.figures),
         repeats=table.repeats,
         kappa=table.kappa,
         fmr=table.fmr,
         threshold=table.threshold,
         upload=table.upload,
         split=table.split,
-        auxiliary=auxiliary,
-        noise_levels=tuple(levels),
-        claims=_published(table, where, path),
+        noise_levels=tuple(table.noise_levels),
+        **resolved,
     )
 
 

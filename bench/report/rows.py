@@ -80,6 +80,11 @@ class CellRow:
         return self.plugin == CLEAN
 
     @property
+    def settings(self) -> str:
+        """The parameters of the defense as text, the same for the same ones."""
+        return json.dumps(dict(self.params), sort_keys=True, default=str)
+
+    @property
     def picture(self) -> str:
         """Whose image the adversary ends with: the label of the attack that made it, empty for the uploaded one."""
         return self.attack if self.outputs == "images" else self.via

@@ -23,7 +23,7 @@ from bench.plan import Plan
 from bench.plugins import Registry
 from bench.rescoring.left import Left, Row
 from bench.store import Results
-from bench.suite import Experiment, ExperimentTable, assemble, reread
+from bench.suite import Experiment, ExperimentTable, assemble, experiment_of, reread
 from bench.types import Cell, Component, Origin, Stage, StageResult
 
 SETTINGS = ("fmr", "kappa", "threshold")  # of an experiment, on which nothing but its scores depends
@@ -264,23 +264,14 @@ def _experiment(table: ExperimentTable, cells: Sequence[_Asked]) -> Experiment:
     """The experiment of some cells. What attackers learnt from does not matter any more."""
     roles = [_roles(cell.now) for cell in cells]
     datasets, authorised, defenses, attacks, evaluated = (dict.fromkeys(axis) for axis in zip(*roles, strict=True))
-    return Experiment(
-        name=table.name,
-        table=table.table,
-        figures=tuple(table.figures),
+    return experiment_of(
+        table,
         datasets=tuple(datasets),
         authorised=tuple(authorised),
         defenses=tuple(defenses),
         attacks=tuple(attacks),
         evaluated=tuple(model for model in evaluated if model is not None),
         pairs=table.pairs,
-        repeats=table.repeats,
-        kappa=table.kappa,
-        fmr=table.fmr,
-        threshold=table.threshold,
-        upload=table.upload,
-        split=table.split,
         auxiliary=None,
-        noise_levels=tuple(table.noise_levels),
         claims=None,
     )

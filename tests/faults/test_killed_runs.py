@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import time
@@ -67,11 +68,9 @@ class Moments:
     def _until(running: Running, condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
         deadline = time.monotonic() + seconds
         while running.process.poll() is None and time.monotonic() < deadline:
-            try:
+            with contextlib.suppress(FileNotFoundError):  # renamed while it was looked at: look again
                 if condition():
                     return
-            except FileNotFoundError:
-                pass
             time.sleep(0.002)
 
 

@@ -7,7 +7,6 @@ without the face, the false match rate of the threshold, chance, a constant answ
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -16,7 +15,7 @@ from bench.report.figures import ROW_KINDS, Column, Figure, Group, Quantity, Row
 from bench.report.measures import figure, measure_named, select
 from bench.report.rows import CellRow, Rows
 from bench.report.tables.attributes import estimated
-from bench.report.tables.layout import kind_of
+from bench.report.tables.layout import kind_of, sides_of
 from bench.report.tables.summary import FLOORS, POOLED, floors
 
 Rung = Literal["pixels", "identity", "attributes"]
@@ -129,8 +128,7 @@ _Where = tuple[str, str, str, str, str]  # defense, its parameters, authorised, 
 
 
 def _where(cell: CellRow) -> _Where:
-    params = json.dumps(dict(cell.params), sort_keys=True, default=str)
-    return cell.defense, params, cell.authorised, cell.upload, cell.picture
+    return cell.defense, cell.settings, cell.authorised, cell.upload, cell.picture
 
 
 def ladder(rows: Rows) -> list[Entry]:
@@ -171,6 +169,7 @@ class _Maker:
     def __init__(self, rows: Rows, described: Mapping[_Where, Mapping[str, Mapping[str, Sequence[CellRow]]]]) -> None:
         self.rows = rows
         self.described = described
+        self.sides = sides_of(rows.cells)
         self.held: dict[str, Mapping[str, Mapping[str, Figure]]] = {}
         asked = [e for e in rows.experiments if any(e in of for of in described.values())]
         self.attributes = estimated(rows, *asked) if asked else []
@@ -215,7 +214,7 @@ class _Maker:
 
     def identity(self, cells: Sequence[CellRow], name: str) -> Reading:
         """Re-identification by the models that took no part, beside the rate or chance of hitting a stranger."""
-        judges = [c for c in cells if c.role != "authorised"]
+        judges = [c for c in cells if self.sides.judges(c)]
         thresholds = [t for c in judges if (t := self.rows.scores.threshold(c.cell)) is not None]
         if name == "fmr-match":
             rates, counts, against = [t.fmr for t in thresholds], [t.impostors for t in thresholds], "FMR"

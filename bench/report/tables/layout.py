@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from bench.report.figures import Figure, Group, Role, Row, RowKind, absent, distinct
 from bench.report.rows import CellRow
@@ -76,3 +77,35 @@ def label_of(cells: Sequence[CellRow], point: Point) -> str:
 def not_applicable(reason: str) -> Figure:
     """A figure that makes no sense in its place."""
     return absent("not applicable", reason)
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Whom the clients of each experiment authorise: sets of models."""
+
+    sets: Mapping[str, frozenset[frozenset[str]]] = field(default_factory=dict)
+
+    def serves(self, cell: CellRow) -> bool:
+        """Whether a cell says how useful an upload is: its model is authorised; where the defense knows no model, by
+        others; where nobody authorises any, all are asked."""
+        sets = self.sets.get(cell.experiment)
+        if cell.role != "any" or not sets:
+            return cell.role != "unauthorised"
+        return any(cell.evaluated in models for models in sets)
+
+    def judges(self, cell: CellRow) -> bool:
+        """Whether a cell says what leaks: its model took no part; where the defense knows no model, in what some other
+        client authorises."""
+        sets = self.sets.get(cell.experiment)
+        if cell.role != "any" or not sets:
+            return cell.role != "authorised"
+        return any(cell.evaluated not in models for models in sets)
+
+
+def sides_of(cells: Iterable[CellRow]) -> Sides:
+    """Whom the clients of each experiment authorise, of all cells of a run."""
+    found: dict[str, set[frozenset[str]]] = {}
+    for c in cells:
+        if c.authorised:
+            found.setdefault(c.experiment, set()).add(frozenset(c.authorised.split("+")))
+    return Sides({experiment: frozenset(sets) for experiment, sets in found.items()})

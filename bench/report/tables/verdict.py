@@ -9,9 +9,8 @@ everything and says where the limits are.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from bench.report.pooling import Part, Pool
 from bench.report.rows import CellRow, Rows
 from bench.report.samples import At
 from bench.report.tables.cost import BYTES, FLOPS, LATENCY, Cost, costs
-from bench.report.tables.layout import kind_of
+from bench.report.tables.layout import kind_of, sides_of
 from bench.report.tables.summary import BARS, POOLED
 from bench.store.joined import Joined
 
@@ -200,8 +199,7 @@ def _settings(rows: Rows) -> Mapping[tuple[str, str, str], list[CellRow]]:
     results, found = rows.results, dict[tuple[str, str, str], list[CellRow]]()
     renamed = {n for run in results.named for n in run.labels.values()} if isinstance(results, Joined) else set()
     for c in rows.cells:
-        params = json.dumps(dict(c.params), sort_keys=True, default=str)
-        found.setdefault((c.plugin, params, c.defense if c.defense in renamed else ""), []).append(c)
+        found.setdefault((c.plugin, c.settings, c.defense if c.defense in renamed else ""), []).append(c)
     return found
 
 
@@ -209,7 +207,7 @@ class _Made:
     """An entry with the pools that it is compared by: ``utility``, and ``matched`` of each attack that has a figure."""
 
     def __init__(self, rows: Rows, cells: Sequence[CellRow]) -> None:
-        sides = _sides(rows)
+        sides = sides_of(rows.cells)
         uploads = [c for c in cells if c.outputs == "recognition" and not c.via]
         services = [c for c in uploads if sides.serves(c)]
         (utility, kept), (drop, _) = _measured(rows, services, ACCURACY, DROP)
@@ -259,37 +257,6 @@ def _kind(cells: Sequence[CellRow]) -> RowKind:
     if cells[0].clean:
         return "clean"
     return kind_of(next((c for c in cells if not c.authorised), cells[0]))
-
-
-@dataclass(frozen=True)
-class _Sides:
-    """Whom the clients of each experiment authorise: sets of models."""
-
-    sets: Mapping[str, frozenset[frozenset[str]]] = field(default_factory=dict)
-
-    def serves(self, cell: CellRow) -> bool:
-        """Whether a cell says how useful an upload is: its model is authorised; where the defense knows no model, by
-        others; where nobody authorises any, all are asked."""
-        sets = self.sets.get(cell.experiment)
-        if cell.role != "any" or not sets:
-            return cell.role != "unauthorised"
-        return any(cell.evaluated in models for models in sets)
-
-    def judges(self, cell: CellRow) -> bool:
-        """Whether a cell says what leaks: its model took no part; where the defense knows no model, in what some other
-        client authorises."""
-        sets = self.sets.get(cell.experiment)
-        if cell.role != "any" or not sets:
-            return cell.role != "authorised"
-        return any(cell.evaluated not in models for models in sets)
-
-
-def _sides(rows: Rows) -> _Sides:
-    found: dict[str, set[frozenset[str]]] = {}
-    for c in rows.cells:
-        if c.authorised:
-            found.setdefault(c.experiment, set()).add(frozenset(c.authorised.split("+")))
-    return _Sides({experiment: frozenset(sets) for experiment, sets in found.items()})
 
 
 def _measured(rows: Rows, cells: Sequence[CellRow], *measures: Measure) -> list[tuple[Figure, Pool]]:
