@@ -44,6 +44,7 @@ from bench.report.tables.ladder import (
 from bench.report.tables.ladder import (
     LEAKY as IDENTITY,
 )
+from bench.report.tables.verdict import verdict
 from bench.store import Results
 
 PLAIN: dict[str, Any] = {
@@ -331,3 +332,19 @@ def test_hostile_names_are_text(tmp_path: Path) -> None:
     assert "onerror=alert(1)&gt;" in section
     assert "<img" not in section
     assert "<script" not in section
+
+
+def test_the_verdict_says_the_same_of_an_attack(paper_rows: Rows) -> None:
+    entries = [e for e in ladder(paper_rows) if not e.leaky]
+    compared = 0
+    for defense in verdict(paper_rows).entries:
+        for tried in defense.tried:
+            cells = set(tried.figure.cells)
+            same = [e for e in entries if set(e.match.figure.cells) == cells]
+            for entry in same:
+                found = entry.match.figure
+                assert (found.value, found.n) == (tried.figure.value, tried.figure.n)
+            rungs = [e for e in entries if set(e.match.figure.cells) & cells]
+            assert {c for e in rungs for c in e.match.figure.cells} == cells  # the same judges, set by set
+            compared += len(same)
+    assert compared
