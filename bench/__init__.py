@@ -1,9 +1,36 @@
 """bench: find out whether a face-privacy protection works.
 
-Plugin authors need only what is exported here; see ``docs/plugins.md``.
+Everything that a plugin author imports is exported here, in `bench.metrics` and in `bench.testing`; other modules may
+change without notice. See ``docs/plugins.md``.
 """
 
-from bench.errors import (
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bench.api.context import Context, Network, Shallow
+from bench.api.hookspecs import (
+    Attack,
+    Dataset,
+    Defense,
+    Examples,
+    Model,
+    Need,
+    Section,
+    Sees,
+    TrainingJob,
+    TrainingSet,
+    hookimpl,
+)
+from bench.api.results import Results
+from bench.api.search_paths import DATA as DATA_VARIABLE
+from bench.api.search_paths import WEIGHTS as WEIGHTS_VARIABLE
+from bench.api.search_paths import data_folders, expand, weights_folders
+from bench.api.search_paths import prepend as prepend_folder
+from bench.api.types import Check, DataStatus, Faces, LazyImages, Pairs, Protected, Received, Reconstructed
+from bench.core.content_keys import digest_of
+from bench.core.domain import Outcome
+from bench.core.errors import (
     BenchError,
     CapabilityError,
     ContractError,
@@ -12,29 +39,25 @@ from bench.errors import (
     PluginError,
     StorageError,
     SuiteError,
+    did_you_mean,
 )
-from bench.hookspecs import (
-    Attack,
-    Dataset,
-    Defense,
-    Examples,
-    Model,
-    Need,
-    Network,
-    Section,
-    Sees,
-    TrainingSet,
-    hookimpl,
-)
-from bench.types import Check, DataStatus, Faces, LazyImages, Pairs, Protected, Received, Reconstructed
+from bench.core.files import write_atomically
+from bench.core.provenance import VERSION as __version__  # noqa: N811
+from bench.core.provenance import file_sha256, package_versions
+from bench.registry.discovery import discover, source_digest
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from bench.registry.components import instantiate
+    from bench.suite.overrides import parameters_of
 
 __all__ = [
+    "DATA_VARIABLE",
+    "WEIGHTS_VARIABLE",
     "Attack",
     "BenchError",
     "CapabilityError",
     "Check",
+    "Context",
     "ContractError",
     "DataError",
     "DataStatus",
@@ -47,15 +70,44 @@ __all__ = [
     "Model",
     "Need",
     "Network",
+    "Outcome",
     "Pairs",
     "PluginError",
     "Protected",
     "Received",
     "Reconstructed",
+    "Results",
     "Section",
     "Sees",
+    "Shallow",
     "StorageError",
     "SuiteError",
+    "TrainingJob",
     "TrainingSet",
+    "__version__",
+    "data_folders",
+    "did_you_mean",
+    "digest_of",
+    "discover",
+    "expand",
+    "file_sha256",
     "hookimpl",
+    "instantiate",
+    "package_versions",
+    "parameters_of",
+    "prepend_folder",
+    "source_digest",
+    "weights_folders",
+    "write_atomically",
 ]
+
+# These check parameters with pydantic, whose import takes longer than ``bench --help``; they are imported when used.
+_IMPORTED_WHEN_USED = {"instantiate": "bench.registry.components", "parameters_of": "bench.suite.overrides"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _IMPORTED_WHEN_USED:
+        import importlib
+
+        return getattr(importlib.import_module(_IMPORTED_WHEN_USED[name]), name)
+    raise AttributeError(f"module 'bench' has no attribute {name!r}")

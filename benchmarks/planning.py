@@ -116,8 +116,9 @@ def peak_mb(usage: resource.struct_rusage) -> float:
 
 def measure(suite: Path, out: Path) -> dict[str, float]:
     """Plan a suite in this process and use the plan as a run would: counts, seconds by step, and peak memory."""
-    from bench.engine.schedule import missing_stages
-    from bench.session import Folders, plan_suite
+    from bench.engine.scheduler import missing_stages
+    from bench.runs.run import plan_suite
+    from bench.store.workspace import Folders
 
     folders, clock = Folders(out=out), time.process_time()
     found: dict[str, float] = {}

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.report import write_report
-from bench.store import Results
+from bench.store.reading import Results
 
 TESTS = Path(__file__).parent.parent / "tests" / "report"
 _LARGEST = """() => {

@@ -26,11 +26,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from bench.cache import Artifact, Cache
-from bench.plugins import discover
+from bench.core.domain import Cell, Component, Origin, Outcome
+from bench.registry.discovery import discover
 from bench.report import export, render
-from bench.store import Results, write_run
-from bench.types import Cell, Component, Origin, Outcome
+from bench.store.artifacts import Artifact, Cache
+from bench.store.reading import Results
+from bench.store.writing import write_run
 
 DATASETS, MODELS = 5, 10  # of the suite; the other factor of its cells are defenses
 VARIANTS = 8  # artifacts of each kind that are really there

@@ -11,7 +11,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench.store import SCHEMA_VERSION, Results, SampleWriter
+from bench.store.reading import Results
+from bench.store.schema import SCHEMA_VERSION
+from bench.store.writing import SampleWriter
 
 KAPPA = 0.5
 

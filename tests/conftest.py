@@ -24,10 +24,12 @@ from playwright.sync_api import Browser, Page
 from processes import Running, disks, starting
 from support import BENCH, SUITE, TESTS, Command, Computed, Done, InlineEngine, ToyRun, environment, install, survivors
 
-from bench.cache import Cache
-from bench.plan import Plan, make_plan
-from bench.plugins import Registry, discover
-from bench.suite import load
+from bench.planning.plan import Plan, make_plan
+from bench.registry.discovery import Registry, discover
+from bench.store.artifacts import Cache
+from bench.suite.suite import load
+
+pytest_plugins = ["report_fixtures"]
 
 hypothesis.settings.register_profile("bench", deadline=None)  # machines are shared: no test is about time
 hypothesis.settings.load_profile("bench")
@@ -87,7 +89,15 @@ def registry(toy_site: Path) -> Iterator[Registry]:
 @pytest.fixture
 def toy_installed(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> Registry:
     """The toy plugin is installed in this process, for code that calls `discover` itself."""
-    for module in ("bench.job", "bench.session", "bench.partial", "bench.doctor", "bench.training", "bench.plugins"):
+    for module in (
+        "bench.stages.stage_inputs",
+        "bench.runs.run",
+        "bench.runs.snapshot",
+        "bench.runs.doctor",
+        "bench.runs.train",
+        "bench.registry.discovery",
+        "bench.registry.hook_calls",
+    ):
         monkeypatch.setattr(importlib.import_module(module), "discover", lambda: registry)
     return registry
 
@@ -181,8 +191,8 @@ def toy_run(bench: Command, tmp_path_factory: pytest.TempPathFactory) -> ToyRun:
 
 @pytest.fixture
 def inline(toy_installed: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`bench.session` runs stages in this process."""
-    monkeypatch.setattr("bench.session.LocalEngine", InlineEngine)
+    """`bench.runs.run` runs stages in this process."""
+    monkeypatch.setattr("bench.engine.factory.LocalEngine", InlineEngine)
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ import pandas as pd
 import pytest
 from support import BENCH, environment, members
 
-from bench.store import SAMPLES, Results
+from bench.store.reading import Results
+from bench.store.schema import SAMPLES
 
 TIMING = ["seconds", "peak_mb", "cached"]  # the columns of cells.parquet that say how a run went, not what it found
 PATIENCE = 120.0  # seconds until a test gives up; nothing is asserted about time

@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from bench.cache import Artifact, Cache
-from bench.engine import Attempt
-from bench.plan import Plan
-from bench.types import Outcome, Stage, StageResult
+from bench.core.domain import Outcome, Stage, StageResult
+from bench.engine.interface import Attempt
+from bench.planning.plan import Plan
+from bench.store.artifacts import Artifact, Cache
 
 TESTS = Path(__file__).parent
 BENCH = Path(sysconfig.get_path("scripts")) / "bench"
@@ -328,7 +328,7 @@ class InlineEngine:
 
 
 class InlineWorkers:
-    """See `bench.engine.Workers`; nothing is killed."""
+    """See `bench.engine.interface.Workers`; nothing is killed."""
 
     slots = 1
 

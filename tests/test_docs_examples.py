@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from support import Computed, compute, only, write_plugin
 
-from bench.cache import Cache
-from bench.components import parameters
-from bench.plan import make_plan
-from bench.plugins import Registry
-from bench.suite import ExperimentTable, load
+from bench.planning.plan import make_plan
+from bench.registry.components import parameters
+from bench.registry.discovery import Registry
+from bench.store.artifacts import Cache
+from bench.suite.suite import load
+from bench.suite.tables import ExperimentTable
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -100,8 +101,8 @@ def test_the_defense_of_the_guide_works(guided: Registry, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("number", range(len(blocks("suites.md", "toml"))))
 def test_the_suites_of_the_guide_are_suites(number: int, tmp_path: Path, registry: Registry) -> None:
-    from bench.claims import COLUMNS
-    from bench.errors import BenchError
+    from bench.core.errors import BenchError
+    from bench.suite.paper_tables import COLUMNS
 
     text = blocks("suites.md", "toml")[number]
     path = tmp_path / "guide.toml"
@@ -118,7 +119,7 @@ def test_the_model_of_the_guide_is_a_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sites_of_their_own: Callable[[Path], Registry]
 ) -> None:
     import torch
-    from bench_facenets.selfcheck import card_of, self_check
+    from bench_facenets.checks.selfcheck import card_of, self_check
     from safetensors.torch import save_file
 
     (code,) = blocks("real-weights.md", "python")
@@ -165,7 +166,7 @@ def test_every_key_of_an_experiment_is_in_the_guide() -> None:
 
 
 def test_every_table_of_rows_is_in_the_guide() -> None:
-    from bench.store import SAMPLES
+    from bench.store.schema import SAMPLES
 
     text = (DOCS / "suites.md").read_text(encoding="utf-8")
     for name in SAMPLES:

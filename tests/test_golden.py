@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from support import Command
 
+from bench.analysis.claim_results import claims_of, judge
+from bench.analysis.rows import Rows
 from bench.report import export, render
-from bench.report.rows import Rows
-from bench.store import CELLS, SAMPLES, SCHEMA_VERSION, Results
-from bench.store.reading import LAYOUTS
-from bench.verdicts import claims_of, judge
+from bench.store.reading import LAYOUTS, Results
+from bench.store.schema import CELLS, SAMPLES, SCHEMA_VERSION
 
 GOLDEN = Path(__file__).parent / "golden"
 SCHEMAS = (2, 3)

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from support import TESTS, Command
 
-from bench.store import Results
+from bench.store.reading import Results
 
 SUITE = """\
 [suite]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from bench import __version__
-from bench.cli import comparing, housekeeping, installed, rescoring, results, running, starting
-from bench.cli.voice import Main, exits
+from bench.cli import cleanup, diff, init, plugins, rescore, results, run
+from bench.cli.error_messages import Main, exits
+from bench.core.provenance import VERSION
 
 
 @click.group(
@@ -14,7 +14,7 @@ from bench.cli.voice import Main, exits
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=exits("a cell or a claim failed, or a check found a problem"),
 )
-@click.version_option(__version__, prog_name="bench")
+@click.version_option(VERSION, prog_name="bench")
 def main() -> None:
     """Find out whether a face-privacy protection works.
 
@@ -26,6 +26,6 @@ def main() -> None:
     """
 
 
-for _module in (starting, running, results, rescoring, comparing, installed, housekeeping):
+for _module in (init, run, results, rescore, diff, plugins, cleanup):
     for _command in _module.COMMANDS:
         main.add_command(_command)

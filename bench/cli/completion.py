@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem
 
-from bench import catalogue
-from bench.errors import BenchError
+from bench.core.errors import BenchError
+from bench.suite import bundled
 
 
 class SuiteType(click.ParamType[Path]):
@@ -19,19 +19,19 @@ class SuiteType(click.ParamType[Path]):
 
     def convert(self, value: str | Path, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """Find the file; `SuiteError` for a name that there is not."""
-        return catalogue.find_suite(Path(value))
+        return bundled.find_suite(Path(value))
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """Published suites by name, suite files that lie here, and every path where neither begins like this."""
         here = sorted(path.name for path in Path().glob("*.toml"))
-        found = [CompletionItem(name, help="published suite") for name in catalogue.published()]
+        found = [CompletionItem(name, help="published suite") for name in bundled.published()]
         found += [CompletionItem(name, help="suite file") for name in here]
         return [CompletionItem(incomplete, type="file"), *_beginning(found, incomplete)]
 
 
 def components(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Components that the installed plugins provide."""
-    from bench.plugins import discover
+    from bench.registry.discovery import discover
 
     kinds: dict[str, list[str]] = {}
     for kind, name in sorted(discover().components):
@@ -54,7 +54,8 @@ def runs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Co
 
 def cells(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Ids of the cells of the run that was named before."""
-    from bench.store import Results, find_run
+    from bench.store.reading import Results
+    from bench.store.run_folders import find_run
 
     try:
         rows = Results(find_run(ctx.params["run"], (ctx.params.get("out") or Path()) / "results")).cells

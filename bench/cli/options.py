@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bench.api.search_paths import DATA, WEIGHTS, prepend
 from bench.cli import completion
-from bench.places import DATA, WEIGHTS, prepend
 
 if TYPE_CHECKING:
-    from bench.session import Folders
+    from bench.store.workspace import Folders
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
@@ -102,7 +102,7 @@ def _log_in(ctx: click.Context, param: click.Parameter, form: str) -> str:
     """Everything that the command says on stderr from now on has this form; warnings too."""
     ctx.meta[LOG_FORMAT] = form
     if form == "json":
-        from bench.journal import line
+        from bench.store.journal import line
 
         def show(message: Warning | str, *_: object, **__: object) -> None:
             click.echo(line("warning", message=str(message)), err=True)
@@ -126,7 +126,7 @@ log_format = click.option(
 def note(message: str) -> None:
     """Tell something on stderr, in the form that was asked for."""
     if click.get_current_context().meta.get(LOG_FORMAT) == "json":
-        from bench.journal import line
+        from bench.store.journal import line
 
         click.echo(line("note", message=message), err=True)
     else:
@@ -159,6 +159,6 @@ def with_mode(overrides: tuple[str, ...], mode: str | None) -> tuple[str, ...]:
 
 def folders(out: Path) -> Folders:
     """Where a command reads and writes."""
-    from bench.session import Folders
+    from bench.store.workspace import Folders
 
     return Folders(out=out)

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.cli import completion, options
-from bench.cli.voice import exits
+from bench.cli.error_messages import exits
+from bench.registry import hook_calls
 
 if TYPE_CHECKING:
-    from bench.session import Folders
-    from bench.store import Results
+    from bench.store.reading import Results
+    from bench.store.workspace import Folders
 
 TABLE_FORMATS = ("csv", "json", "md", "latex")
 EXPORT_FORMATS = {
@@ -36,9 +37,9 @@ def _say_what_is_missing(results: Results) -> None:
 @contextlib.contextmanager
 def _opened(runs: Sequence[str], results: Path) -> Iterator[Results]:
     """What there is of a run, or of several as one."""
-    from bench.joining import join, require_different
-    from bench.partial import results_of
-    from bench.store import find_run
+    from bench.runs.combine import join, require_different
+    from bench.runs.snapshot import results_of
+    from bench.store.run_folders import find_run
 
     folders = [find_run(run, results) for run in runs]
     require_different(folders)
@@ -76,15 +77,14 @@ def report(runs: tuple[str, ...], include_faces: bool, file: Path | None, out: P
       bench report paper --include-faces -o with-faces.html
       bench report paper mine        # a defense of one's own beside the paper's
     """
-    from bench import session
     from bench.report import write_report
-    from bench.store import require_writable
+    from bench.store.run_folders import require_writable
 
     folders = options.folders(out)
     with _opened(runs, folders.results) as results:
         page = file or _page(results, folders)
         require_writable(page.parent, option="-o" if file else "--out")
-        sections = session.report_sections(results)
+        sections = hook_calls.report_sections(results)
         written = write_report(results, page, sections, include_real_faces=include_faces)
         _say_what_is_missing(results)
         click.echo(f"report: {written}")
@@ -169,7 +169,7 @@ def export(
         raise click.UsageError(f"--{kind} {name}: expected a file to write to, such as -o {name}.{chosen}")
 
     if file is not None:
-        from bench.store import require_writable
+        from bench.store.run_folders import require_writable
 
         require_writable(file.parent, option="-o")
     with _opened(runs, options.folders(out).results) as results:
@@ -190,16 +190,16 @@ def _format(kind: str, asked: str | None, file: Path | None) -> str:
 
 def _export(results: Results, kind: str, name: str, fmt: str, file: Path | None, cells: Sequence[str] = ()) -> None:
     if kind == "rows" and file:
-        from bench.report.export.rows import export_rows
+        from bench.report.export.samples import export_rows
 
         click.echo(f"{export_rows(results, name, fmt, file, cells):,} rows: {file}", err=True)
     elif kind == "figure" and file:
-        from bench.report.export.figure import export_figure
+        from bench.report.export.charts import export_figure
 
         export_figure(results, name, fmt, file)
         click.echo(f"figure: {file}", err=True)
     else:
-        from bench.cache import write_atomically
+        from bench.core.files import write_atomically
         from bench.report import export as export_table
 
         text = export_table(results, name, fmt)
@@ -224,11 +224,11 @@ def claims(run: str, fmt: str, as_json: bool, out: Path) -> None:
       bench claims paper
       bench claims paper --format md
     """
-    from bench import console
-    from bench.partial import results_of
-    from bench.report.rows import Rows
-    from bench.store import find_run
-    from bench.verdicts import claims_of, judge
+    from bench.analysis.claim_results import claims_of, judge
+    from bench.analysis.rows import Rows
+    from bench.cli import console
+    from bench.runs.snapshot import results_of
+    from bench.store.run_folders import find_run
 
     with results_of(find_run(run, options.folders(out).results)) as results:
         rows = Rows(results)
@@ -255,9 +255,9 @@ def status(run: str | None, as_json: bool, watch: bool, out: Path) -> None:
       bench status paper --watch
       bench status paper --json
     """
-    from bench import progress
-    from bench.store import find_run
-    from bench.watching import Watch, runs_at
+    from bench.cli import progress
+    from bench.runs.status import Watch, runs_at
+    from bench.store.run_folders import find_run
 
     if watch and as_json:
         raise click.UsageError("--watch is for people: call --json as often as you need it")
@@ -284,11 +284,11 @@ def explain(run: str, cell: tuple[str, ...], as_json: bool, out: Path) -> None:
       bench explain quick 4f0c
       bench explain quick experiment=recognition defense=PMT evaluated=zoo-resnet
     """
-    from bench.cli.explaining import show_cell
-    from bench.explain import explain as explained
-    from bench.explain import find_cell
-    from bench.partial import cache_of, results_of
-    from bench.store import find_run
+    from bench.cli.explain_output import show_cell
+    from bench.runs.explain import explain as explained
+    from bench.runs.explain import find_cell
+    from bench.runs.snapshot import cache_of, results_of
+    from bench.store.run_folders import find_run
 
     folder = find_run(run, options.folders(out).results)
     with results_of(folder) as results:

@@ -29,13 +29,13 @@ from typing import Literal, Self
 
 import psutil
 
-from bench.cache import Cache, Note
-from bench.engine import Attempt
-from bench.engine.interruption import StopNow
-from bench.engine.schedule import failure
+from bench.core.domain import Stage
+from bench.core.errors import StorageError
+from bench.engine.interface import Attempt
+from bench.engine.interrupts import StopNow
+from bench.engine.scheduler import failure
 from bench.engine.worker import Desk, serve
-from bench.errors import StorageError
-from bench.types import Stage
+from bench.store.artifacts import Cache, Note
 
 _KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "2000000000", "MALLOC_TOP_PAD_": "67108864"}  # glibc
 _PATIENCE_S = 5.0  # between SIGTERM and SIGKILL
@@ -79,7 +79,7 @@ def visible_gpus() -> tuple[str, ...]:
 
 
 class LocalWorkers:
-    """See `bench.engine.Workers`. Every slot has a thread that waits for its process."""
+    """See `bench.engine.interface.Workers`. Every slot has a thread that waits for its process."""
 
     def __init__(self, cache: Cache, slots: int, threads: int, gpus: tuple[str, ...] = ()) -> None:
         self.slots = slots

@@ -25,15 +25,15 @@ from typing import TYPE_CHECKING
 
 from filelock import Timeout
 
-from bench.cache import Cache, DamagedError, Note
-from bench.engine import Attempt
-from bench.engine.clean import CleanState, open_log
-from bench.engine.schedule import cached_result, client_cost, failure
-from bench.errors import StorageError, in_words
-from bench.types import Stage, StageResult
+from bench.core.domain import Stage, StageResult
+from bench.core.errors import StorageError, in_words
+from bench.engine.interface import Attempt
+from bench.engine.isolation import CleanState, open_log
+from bench.engine.scheduler import cached_result, client_cost, failure
+from bench.store.artifacts import Cache, DamagedError, Note
 
 if TYPE_CHECKING:
-    from bench.cache import Artifact
+    from bench.store.artifacts import Artifact
 
 _CLEAR_REFS = Path("/proc/self/clear_refs")  # writing 5 resets this process's peak memory (Linux)
 _STATUS = Path("/proc/self/status")
@@ -140,14 +140,14 @@ def _attempt(stage: Stage, cache: Cache, batch: int, on_begin: Callable[[], None
 
 
 def _compute(stage: Stage, cache: Cache, batch: int) -> StageResult:
-    from bench import stages
-    from bench.provenance import package_versions
+    from bench.core.provenance import package_versions
+    from bench.stages import compute
 
     started = time.perf_counter()
     _reset_peak()
     planned = stage.options["batch"]
     smaller = None if batch == planned else batch
-    made: Artifact = stages.run(
+    made: Artifact = compute.run(
         replace(stage, options={**stage.options, "batch": batch}), cache, _Teller(cache, stage.key)
     )
     seconds, peak = time.perf_counter() - started, _peak_mb()

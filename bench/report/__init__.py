@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from bench.analysis.rows import Rows
+from bench.analysis.tables import TABLES
+from bench.analysis.tables import summary_rows as _summary_rows
 from bench.report.export import export
 from bench.report.page import render, write_report
-from bench.report.rows import Rows
-from bench.report.tables import TABLES
-from bench.report.tables import summary_rows as _summary_rows
-from bench.store import Results
+from bench.store.reading import Results
 
 __all__ = ["TABLES", "export", "render", "summary_rows", "write_report"]
 

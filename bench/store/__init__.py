@@ -20,36 +20,3 @@ and the tables are
 Aggregates are never stored: tables are recomputed from these rows. Rows are written and read a bounded number at a
 time, so that a run may have more of them than memory holds.
 """
-
-from __future__ import annotations
-
-from bench.store.folders import DERIVED, find_run, free_bytes, is_complete, require_writable, run_folder
-from bench.store.index import Entry, Index
-from bench.store.joined import Joined, Named
-from bench.store.reading import Results
-from bench.store.schema import CELLS, SAMPLES, SCHEMA_VERSION, STAGES, cell_row, label_of
-from bench.store.writing import DamagedScoreError, SampleWriter, start_run, write_run
-
-__all__ = [
-    "CELLS",
-    "DERIVED",
-    "SAMPLES",
-    "SCHEMA_VERSION",
-    "STAGES",
-    "DamagedScoreError",
-    "Entry",
-    "Index",
-    "Joined",
-    "Named",
-    "Results",
-    "SampleWriter",
-    "cell_row",
-    "find_run",
-    "free_bytes",
-    "is_complete",
-    "label_of",
-    "require_writable",
-    "run_folder",
-    "start_run",
-    "write_run",
-]

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from bench.errors import StorageError, did_you_mean
-from bench.store.index import Index, Part, readable
+from bench.core.errors import StorageError, did_you_mean
+from bench.store.row_index import Index, Part, readable
 from bench.store.schema import CELLS, SCHEMA_VERSION
 
 _BATCH_ROWS = 4_096
@@ -136,7 +136,7 @@ class Results:
                 yield batch.to_pandas()
 
     def index(self, name: str, keys: Sequence[str], **about: Any) -> Index:
-        """Where the rows of each value of the columns ``keys`` are (see `bench.store.index.Index`)."""
+        """Where the rows of each value of the columns ``keys`` are (see `bench.store.row_index.Index`)."""
         return Index(self.parts(name), keys, **about)
 
     def columns(self, name: str) -> pa.Schema:

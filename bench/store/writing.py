@@ -19,12 +19,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock
 
-from bench.cache import Artifact, Cache, DamagedError, write_atomically
-from bench.errors import StorageError
-from bench.plugins import Registry
-from bench.provenance import file_sha256
-from bench.store.schema import CELLS, SCHEMA_VERSION, STAGES, belongs, cell_row, is_synthetic, with_columns
-from bench.types import Outcome
+from bench.core.domain import Outcome
+from bench.core.errors import StorageError
+from bench.core.files import write_atomically
+from bench.core.provenance import file_sha256
+from bench.registry.discovery import Registry
+from bench.store.artifacts import Artifact, Cache, DamagedError
+from bench.store.cell_rows import belongs, cell_row, is_synthetic, with_columns
+from bench.store.schema import CELLS, SCHEMA_VERSION, STAGES
 
 GROUP_ROWS, GROUP_BYTES = 20_000, 16 << 20  # of a row group, which ends where a cell does unless the cell is larger
 PART_ROWS = 1_000_000  # of a file

@@ -12,7 +12,7 @@ import pytest
 from processes import manifests, rows, run_folders
 from support import ATTACKS, Command, Done
 
-from bench.store import Results
+from bench.store.reading import Results
 
 BROKEN = """
 [[experiment]]

@@ -12,7 +12,7 @@ import pytest
 from processes import manifests, run_folders
 from support import Command, Done
 
-from bench.store import Results
+from bench.store.reading import Results
 
 SUITE = """\
 [suite]

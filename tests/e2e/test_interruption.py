@@ -10,7 +10,7 @@ import pandas as pd
 from processes import Running, assert_same_rows, manifests, run_folders, wait_until
 from support import Command, ToyRun
 
-from bench.store import Results
+from bench.store.reading import Results
 
 Start = Callable[..., Running]
 GATED = 6  # stages behind the gate: protect, two times embed and verification, image similarity

@@ -10,8 +10,8 @@ import pytest
 from processes import run_folders
 from support import Command
 
-from bench.metrics import verification_hits
-from bench.store import Results
+from bench.metrics.recognition import verification_hits
+from bench.store.reading import Results
 
 pytestmark = pytest.mark.slow
 

@@ -21,8 +21,8 @@ import pytest
 from processes import Running, assert_same_rows, manifests, run_folders, wait_until
 from support import TESTS, Command, ToyRun, environment, survivors
 
-from bench import journal
-from bench.cache import Cache
+from bench.store import journal
+from bench.store.artifacts import Cache
 
 pytest.importorskip("ray")
 

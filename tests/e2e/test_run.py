@@ -12,7 +12,7 @@ from pages import markup
 from processes import assert_same_rows, manifests, rows, run_folders
 from support import Command, ToyRun
 
-from bench.store import Results
+from bench.store.reading import Results
 
 
 def test_the_run_ends_with_a_table_and_the_places(toy_run: ToyRun) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from processes import Running, run_folders, wait_until
 from support import TESTS, Command, ToyRun, install
 
-from bench.store import Results
+from bench.store.reading import Results
 
 Start = Callable[..., Running]
 

@@ -13,14 +13,15 @@ import pytest
 from processes import wait_until
 from support import SUITE, only
 
-from bench.cache import Cache, Note
-from bench.engine import Attempt, local
+from bench.core.domain import Stage
+from bench.engine import local
+from bench.engine.interface import Attempt
 from bench.engine.local import LocalEngine, LocalWorkers
 from bench.engine.worker import Desk
-from bench.plan import Plan, make_plan
-from bench.plugins import Registry
-from bench.suite import load
-from bench.types import Stage
+from bench.planning.plan import Plan, make_plan
+from bench.registry.discovery import Registry
+from bench.store.artifacts import Cache, Note
+from bench.suite.suite import load
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from support import SUITE, compute, only
 
-from bench import stages
-from bench.cache import Cache
+from bench.core.errors import StorageError
 from bench.engine import worker
 from bench.engine.worker import attempt
-from bench.errors import StorageError
-from bench.plan import Plan, make_plan
-from bench.plugins import Registry
-from bench.suite import load
+from bench.planning.plan import Plan, make_plan
+from bench.registry.discovery import Registry
+from bench.stages import compute as compute_module
+from bench.store.artifacts import Cache
+from bench.suite.suite import load
 
 FACES = "evaluation faces of toy-faces"
 PROTECT = "toy-faces protected by identity"
@@ -46,7 +46,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
         def run(*_: Any) -> Any:
             raise error
 
-        monkeypatch.setattr(stages, "run", run)
+        monkeypatch.setattr(compute_module, "run", run)
 
     return fail_with
 

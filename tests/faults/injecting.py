@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from processes import TIMING, Running, manifests, run_folders
 from support import Command, Done
 
-from bench import journal
+from bench.store import journal
 
 REFERENCE = """\
 [suite]

@@ -14,7 +14,7 @@ from injecting import Tally, tables
 from processes import run_folders
 from support import Command, Done
 
-from bench import journal
+from bench.store import journal
 
 # Ways to misbehave: how the cell ends, what its reason says, and what the log or the traceback shows.
 ENDS: dict[str, tuple[str, list[str], list[str]]] = {

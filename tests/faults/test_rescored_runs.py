@@ -9,7 +9,7 @@ from pathlib import Path
 from injecting import Lab, Tally
 from processes import wait_until
 
-from bench.cache import Cache
+from bench.store.artifacts import Cache
 
 
 def kinds(out: Path) -> dict[str, str]:

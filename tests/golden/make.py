@@ -18,8 +18,8 @@ sys.path.insert(0, str(HERE.parent))
 
 from support import BENCH, environment, install  # noqa: E402
 
-from bench.provenance import file_sha256  # noqa: E402
-from bench.store import SCHEMA_VERSION  # noqa: E402
+from bench.core.provenance import file_sha256  # noqa: E402
+from bench.store.schema import SCHEMA_VERSION  # noqa: E402
 
 _MACHINE = {"platform": "Linux", "processor": "a processor", "cores": 2, "python": "3.11"}
 

@@ -17,13 +17,13 @@ from claims_run import Answer, write_run
 from fake_run import ABUSE, ESTIMATE, RECFACE, Cell, FakeRun, write_fake_run
 from playwright.sync_api import Browser, Page
 
-from bench.comparing import diff
-from bench.comparing.page import write_page
-from bench.hookspecs import Section
+from bench.analysis.compare import diff
+from bench.analysis.rows import Rows
+from bench.analysis.tables.recommendation import LEAKAGE, verdict
+from bench.api.hookspecs import Section
 from bench.report import write_report
-from bench.report.rows import Rows
-from bench.report.tables.verdict import LEAKAGE, verdict
-from bench.store import Results
+from bench.report.compare_page import write_page
+from bench.store.reading import Results
 
 pytestmark = pytest.mark.browser
 

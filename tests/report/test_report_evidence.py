@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from fake_run import HOSTILE, FakeRun, large_run, write_fake_run
 
+from bench.analysis.measures import figure, measure_named, select
+from bench.analysis.rows import Rows
+from bench.analysis.table_model import Figure, absent
 from bench.report import render
-from bench.report.figures import Figure, absent
-from bench.report.measures import figure, measure_named, select
 from bench.report.page.evidence import Evidence, coded
-from bench.report.rows import Rows
-from bench.store import Results
+from bench.store.reading import Results
 
 ACCURACY = measure_named("accuracy").quantity
 

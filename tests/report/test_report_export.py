@@ -9,12 +9,12 @@ import re
 
 import pytest
 
-from bench.errors import StorageError, SuiteError
+from bench.analysis.rows import Rows
+from bench.analysis.tables import NAMES, build
+from bench.core.errors import StorageError, SuiteError
 from bench.report import export
 from bench.report.export import FORMATS, latex_escape
-from bench.report.rows import Rows
-from bench.report.tables import NAMES, build
-from bench.store import Results
+from bench.store.reading import Results
 
 
 def test_csv_parses_back(results: Results) -> None:

@@ -12,15 +12,15 @@ import pytest
 from click.testing import CliRunner
 from fake_run import HOSTILE, FakeRun, paper_run, rewritten, write_fake_run
 
+from bench.analysis.rows import Rows
+from bench.analysis.tables import build
 from bench.cli import main
-from bench.errors import StorageError, SuiteError
+from bench.core.errors import StorageError, SuiteError
 from bench.report.export import FORMATS
-from bench.report.export import rows as module
-from bench.report.export.figure import FIGURE_FORMATS, export_figure
-from bench.report.export.rows import export_rows
-from bench.report.rows import Rows
-from bench.report.tables import build
-from bench.store import Results
+from bench.report.export import samples as module
+from bench.report.export.charts import FIGURE_FORMATS, export_figure
+from bench.report.export.samples import export_rows
+from bench.store.reading import Results
 
 OF_THE_PAPER = ("verification", "images", "floors", "attributes", "up")
 

@@ -8,8 +8,8 @@ import pytest
 from fake_run import paper_run, write_fake_run
 
 from bench.cli.results import EXPORT_FORMATS
-from bench.report.export.rows import export_rows
-from bench.store import SAMPLES
+from bench.report.export.samples import export_rows
+from bench.store.schema import SAMPLES
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "exporting.md").read_text(encoding="utf-8")
 EXAMPLES = [part.split("```")[0] for part in GUIDE.split("```python\n")[1:]]

@@ -18,13 +18,15 @@ import pytest
 from fake_run import ABUSE, ESTIMATE, HOSTILE, LEAKY, MODELS, RECFACE, Cell, FakeRun, png, rewritten, write_fake_run
 from numpy.typing import NDArray
 from PIL import Image
+from support import TESTS
 
+from bench.analysis.rows import Rows
 from bench.report import render
-from bench.report.page.album import Album, encoded
-from bench.report.page.faces import COLUMNS, Wall, walls
-from bench.report.page.likeness import Judges, Likeness, choose
-from bench.report.rows import Rows
-from bench.store import STAGES, Results
+from bench.report.page.face_choice import Judges, Likeness, choose
+from bench.report.page.face_wall import COLUMNS, Wall, walls
+from bench.report.page.image_budget import Album, encoded
+from bench.store.reading import Results
+from bench.store.schema import STAGES
 
 STORED = ["a", "b", "c", "d", "e"]
 
@@ -424,7 +426,7 @@ def test_damaged_pictures_are_left_out(tmp_path: Path) -> None:
 
 def test_old_results_have_walls() -> None:
     for schema in (2, 3):
-        results = Results(Path(__file__).parent.parent / "golden" / f"schema-{schema}")
+        results = Results(TESTS / "golden" / f"schema-{schema}")
         rows = Rows(results)
         found = walls(rows, [rows.experiments], False, Album())
         assert [r.title for r in found["recognition"].shelves[0].rows] == ["Worst of 2", "Best of 2"]

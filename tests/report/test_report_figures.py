@@ -21,15 +21,15 @@ import pytest
 import vl_convert
 from fake_run import ABUSE, ESTIMATE, HOSTILE, FakeRun, write_fake_run
 
+from bench.analysis.rows import Rows
+from bench.analysis.table_model import Figure, Quantity, absent
 from bench.report.charts import Chart, Curve, Panel, Point, Points, Reference, Style, Zone, drawing
 from bench.report.charts import theme as theme_of
-from bench.report.charts.curves import KAPPAS, charts, told
-from bench.report.charts.placing import placed
+from bench.report.charts.label_placement import placed
 from bench.report.charts.sensitivity import sensitivity
 from bench.report.charts.theme import LIGHT, NEUTRAL, PAGE, PRINT, Theme, file_name, swatch
-from bench.report.figures import Figure, Quantity, absent
-from bench.report.rows import Rows
-from bench.store import Results
+from bench.report.charts.utility_privacy import KAPPAS, charts, told
+from bench.store.reading import Results
 
 LEVELS = (0.0, 0.1, 0.2, 0.3)
 NETS = {"net-a": "MobileFace", "net-b": "ResNet50"}

@@ -25,27 +25,17 @@ from fake_run import (
     rewritten,
     write_fake_run,
 )
+from support import TESTS
 
+from bench.analysis.rows import Rows
+from bench.analysis.table_model import Figure, Quantity, absent
+from bench.analysis.tables import build
+from bench.analysis.tables.leakage_ladder import BOTH, SAFE, Entry, Reading, counted, deceptive, ladder, untried
+from bench.analysis.tables.leakage_ladder import LEAKY as IDENTITY
+from bench.analysis.tables.recommendation import verdict
 from bench.report.export import FORMATS, export
-from bench.report.figures import Figure, Quantity, absent
-from bench.report.page.ladder import drawn
-from bench.report.rows import Rows
-from bench.report.tables import build
-from bench.report.tables.ladder import (
-    BOTH,
-    SAFE,
-    Entry,
-    Reading,
-    counted,
-    deceptive,
-    ladder,
-    untried,
-)
-from bench.report.tables.ladder import (
-    LEAKY as IDENTITY,
-)
-from bench.report.tables.verdict import verdict
-from bench.store import Results
+from bench.report.page.leakage_ladder import drawn
+from bench.store.reading import Results
 
 PLAIN: dict[str, Any] = {
     "models": {"net-a": "MobileFace", "net-b": "ArcFace"},
@@ -53,7 +43,7 @@ PLAIN: dict[str, Any] = {
     "authorised": (("net-a",),),
     "pairs": 8,
 }
-GOLDEN = Path(__file__).parent.parent / "golden"
+GOLDEN = TESTS / "golden"
 
 
 def reading(

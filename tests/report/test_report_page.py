@@ -19,11 +19,11 @@ from fake_run import HOSTILE, FakeRun, write_fake_run
 from markupsafe import escape
 from pages import markup
 
-from bench.errors import StorageError
+from bench.analysis.table_model import Column, Figure, Group, Quantity, Row, Table, absent
+from bench.core.errors import StorageError
 from bench.report import render, write_report
-from bench.report.figures import Column, Figure, Group, Quantity, Row, Table, absent
-from bench.report.page.tidy import by_head, reasons, with_common_notes, without_empty
-from bench.store import Results
+from bench.report.page.trimmed_tables import by_head, reasons, with_common_notes, without_empty
+from bench.store.reading import Results
 
 VOID = {"meta", "link", "br", "img"}
 

@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 from fake_run import ABUSE, ESTIMATE, INVERSIONS, LEAKY, FakeRun, paper_run, write_fake_run
 
-from bench.claims import published
-from bench.report.figures import Figure, Table
-from bench.report.measures import figure, select
-from bench.report.published import blocks, row_name
-from bench.report.rows import Rows
-from bench.report.tables import build, tables_of
+from bench.analysis.measures import figure, select
+from bench.analysis.paper_values import blocks, row_name
+from bench.analysis.rows import Rows
+from bench.analysis.table_model import Figure, Table
+from bench.analysis.tables import build, tables_of
+from bench.suite.paper_tables import published
 
 
 def one(rows: Rows, name: str) -> Table:
@@ -235,7 +235,7 @@ def test_a_run_in_which_every_attack_failed(tmp_path: Path) -> None:
 
 
 def test_the_report_needs_no_torch() -> None:
-    code = "import sys, bench.report, bench.claims; sys.exit('torch' in sys.modules)"
+    code = "import sys, bench.report, bench.suite.paper_tables; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -10,16 +10,17 @@ from typing import Any
 
 import pytest
 from fake_run import ABUSE, CHAIN, HOSTILE, LEAKY, RECFACE, FakeAttack, FakeRun, write_fake_run
+from support import TESTS
 
-from bench.components import instantiate
-from bench.plugins import discover
+from bench.analysis.rows import Rows
+from bench.registry.components import instantiate
+from bench.registry.discovery import discover
 from bench.report import render
 from bench.report.page.provenance import components, identity, steps
-from bench.report.page.threats import UNRECORDED, UNSAID, Model, adversaries, promises
-from bench.report.rows import Rows
-from bench.store import Results
+from bench.report.page.threat_models import UNRECORDED, UNSAID, Model, adversaries, promises
+from bench.store.reading import Results
 
-GOLDEN = Path(__file__).parent.parent / "golden"
+GOLDEN = TESTS / "golden"
 INVERSION = FakeAttack(label="inversion", plugin="inversion", outputs="images", features=True)
 ADAPTIVE = FakeAttack(label="adaptive", plugin="recface", outputs="images", features=True)
 DECLARED: Mapping[str, Mapping[str, Any]] = {

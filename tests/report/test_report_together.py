@@ -14,13 +14,15 @@ import pytest
 from click.testing import CliRunner
 from fake_run import ESTIMATE, HOSTILE, INVERSIONS, RECFACE, FakeRun, write_fake_run
 
+from bench.analysis.rows import Rows
 from bench.cli import main
-from bench.errors import StorageError
-from bench.joining import join
+from bench.core.errors import StorageError
 from bench.report import export, render
-from bench.report.page.together import judge, together
-from bench.report.rows import Rows
-from bench.store import SAMPLES, Joined, Results
+from bench.report.page.several_runs import judge, together
+from bench.runs.combine import join
+from bench.store.reading import Results
+from bench.store.schema import SAMPLES
+from bench.store.several_runs import Joined
 
 CLEAN, NOISE, PMT = ("Clean", "identity", False), ("Noise 0.3", "noise", False), ("PMT", "pmt", True)
 MINE = ("Mine", "pixelate", False)

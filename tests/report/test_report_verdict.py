@@ -18,14 +18,14 @@ import pyarrow.parquet as pq
 import pytest
 from fake_run import ABUSE, ESTIMATE, HOSTILE, INVERSIONS, LEAKY, RECFACE, FakeRun, rewritten, write_fake_run
 
+from bench.analysis.dominance import dominates, draw, interval
+from bench.analysis.pooling import Part, Pool
+from bench.analysis.rows import Rows
+from bench.analysis.tables import build
+from bench.analysis.tables.recommendation import Entry, Verdict, verdict
 from bench.report import render
-from bench.report.page.verdict import headline, pareto, ruling
-from bench.report.pareto import dominates, draw, interval
-from bench.report.pooling import Part, Pool
-from bench.report.rows import Rows
-from bench.report.tables import build
-from bench.report.tables.verdict import Entry, Verdict, verdict
-from bench.store import Results
+from bench.report.page.recommendation import headline, pareto, ruling
+from bench.store.reading import Results
 
 PAIRS = 40
 CLEAN, A, B, C = ("Clean", "identity", False), ("A", "pmt", True), ("B", "pmt", True), ("C", "pmt", True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from bench.report.figures import Column, Figure, Group, Quantity, Row, Table
+from bench.analysis.table_model import Column, Figure, Group, Quantity, Row, Table
 
 BANDS = 6  # more bands of intervals than this hide one another: then they are in the table only
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import altair as alt
 
+from bench.analysis.table_model import Figure, Quantity
 from bench.report.charts import Chart, Panel, Point, Points, Reference, Scatter, Style, Zone
-from bench.report.charts.placing import placed
+from bench.report.charts.label_placement import placed
 from bench.report.charts.theme import LIGHT, PAGE, PRINT, Theme, dash, shape
-from bench.report.figures import Figure, Quantity
 
 _SMALLEST = 270.0  # the plot of points on a phone
 _TICKS = 7

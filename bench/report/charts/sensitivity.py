@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from bench.analysis.measures import figure
+from bench.analysis.rows import CellRow, Rows
+from bench.analysis.table_model import Figure, Quantity
+from bench.core.text import plural
 from bench.report.charts import Scatter, Spot, Style
-from bench.report.figures import Figure, Quantity, plural
-from bench.report.measures import figure
-from bench.report.rows import CellRow, Rows
 
 DROP, OTHERS, FEW = 0.08, 0.20, 0.10  # the paper's profile: near clean, and the others below a fifth, often a tenth
 OWN = Quantity(name="authorised accuracy", unit="%", digits=1, better="higher")

@@ -13,11 +13,11 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from bench.errors import SuiteError
-from bench.report.figures import Column, Figure, Group, Row, Table
-from bench.report.rows import Rows
-from bench.report.tables import build
-from bench.store import Results
+from bench.analysis.rows import Rows
+from bench.analysis.table_model import Column, Figure, Group, Row, Table
+from bench.analysis.tables import build
+from bench.core.errors import SuiteError
+from bench.store.reading import Results
 
 FIELDS = (
     "table",
@@ -52,7 +52,7 @@ FIELDS = (
 
 
 def export(results: Results, table: str, fmt: str) -> str:
-    """The table of a name (see `bench.report.tables.TABLES`) as text.
+    """The table of a name (see `bench.analysis.tables.TABLES`) as text.
 
     Raises `SuiteError` for an unknown table or format, listing those that exist.
     """

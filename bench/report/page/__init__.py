@@ -10,22 +10,22 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from bench import verdicts
-from bench.cache import write_atomically
-from bench.hookspecs import Section
-from bench.report.figures import plural
-from bench.report.page import claims, facts, ladder, methods, provenance, threats, together, web
-from bench.report.page.album import Album
+from bench.analysis import claim_results
+from bench.analysis.rows import Rows
+from bench.analysis.tables.client_cost import COUNTED
+from bench.analysis.tables.summary import BARS
+from bench.api.hookspecs import Section
+from bench.core.files import write_atomically
+from bench.core.text import plural
+from bench.report.page import assets, claims, leakage_ladder, provenance, run_facts, several_runs, threat_models
 from bench.report.page.evidence import Evidence, order, support
-from bench.report.page.facts import Grid
-from bench.report.page.gaps import gaps, smaller_batches, unfinished
-from bench.report.page.parts import Part, parts
-from bench.report.page.tidy import reasons
-from bench.report.page.verdict import PARETO, Ruling, ruling
-from bench.report.rows import Rows
-from bench.report.tables.cost import COUNTED
-from bench.report.tables.summary import BARS
-from bench.store import Results
+from bench.report.page.experiments import Part, parts
+from bench.report.page.image_budget import Album
+from bench.report.page.missing_cells import gaps, smaller_batches, unfinished
+from bench.report.page.recommendation import PARETO, Ruling, ruling
+from bench.report.page.run_facts import Grid
+from bench.report.page.trimmed_tables import reasons
+from bench.store.reading import Results
 
 
 def render(results: Results, sections: Sequence[Section] = (), *, include_real_faces: bool = False) -> str:
@@ -38,33 +38,33 @@ def render(results: Results, sections: Sequence[Section] = (), *, include_real_f
     evidence = Evidence(rows)
     album = Album()
     found = parts(rows, include_real_faces, album)
-    judged = together.judge(rows)
+    judged = several_runs.judge(rows)
     ruled = ruling(rows)
-    grid, about = methods.thresholds(rows)
+    grid, about = run_facts.thresholds(rows)
     context: dict[str, Any] = {
         "suite": results.run.get("suite") or {},
         "unfinished": unfinished(rows),
         "synthetic": rows.synthetic,
-        "stand_in_models": facts.stand_in_models(rows),
-        "shown": facts.licenses(rows) if include_real_faces else [],
+        "stand_in_models": run_facts.stand_in_models(rows),
+        "shown": run_facts.licenses(rows) if include_real_faces else [],
         "real": list(dict.fromkeys(c.dataset for c in rows.cells if not c.synthetic)),
         "parts": found,
-        "ladder": ladder.drawn(rows),
+        "ladder": leakage_ladder.drawn(rows),
         "verdict": ruled,
         "counted": COUNTED,
         "claims": claims.claims(judged),
-        "tally": verdicts.tally(judged),
+        "tally": claim_results.tally(judged),
         "bars": BARS,
-        "facts": facts.facts(rows),
+        "facts": run_facts.facts(rows),
         "thresholds": grid,
         "thresholds_about": about,
-        "adversaries": threats.adversaries(rows),
-        "promises": threats.promises(rows),
+        "adversaries": threat_models.adversaries(rows),
+        "promises": threat_models.promises(rows),
         "gaps": gaps(rows),
         "smaller": smaller_batches(rows),
-        "methods": methods.methods(rows),
+        "methods": run_facts.methods(rows),
         "commands": provenance.commands(rows, _names(found), bool(judged)),
-        "together": together.together(rows),
+        "together": several_runs.together(rows),
         "identities": provenance.identities(rows),
         "again": provenance.again(rows),
         "components": provenance.components(rows),
@@ -74,13 +74,15 @@ def render(results: Results, sections: Sequence[Section] = (), *, include_real_f
         "sections": [_section(s) for s in sections],
     }
     plots = _plots(found, ruled)
-    scripts = web.scripts(charts=bool(plots), tables=bool(found))
+    scripts = assets.scripts(charts=bool(plots), tables=bool(found))
     context |= {
-        "styles": web.styles(),
+        "styles": assets.styles(),
         "pictures": album.styles(),
         "scripts": scripts,
-        "policy": web.policy(scripts),
-        "data": lambda: web.data({"rows": evidence.data(), "charts": plots}),  # called when everything else is printed
+        "policy": assets.policy(scripts),
+        "data": lambda: assets.data(
+            {"rows": evidence.data(), "charts": plots}
+        ),  # called when everything else is printed
     }
     return _environment(evidence).get_template("page.html.j2").render(context)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from bench import verdicts
-from bench.report.figures import Figure, Quantity
-from bench.statements import SideTable
-from bench.verdicts import Outcome, Verdict
+from bench.analysis import claim_results
+from bench.analysis.claim_results import Outcome, Verdict
+from bench.analysis.table_model import Figure, Quantity
+from bench.suite.claims import SideTable
 
 _RELATIONS = {"<=": "≤", ">=": "≥"}
 
@@ -53,14 +53,14 @@ def _claim(verdict: Verdict) -> Claim:
         left=_side(claim.left, verdict, shown.left),
         relation=_RELATIONS.get(claim.relation, claim.relation),
         right=_side(claim.right, verdict, shown.right),
-        margin=verdicts.margin(verdict).strip(),
+        margin=claim_results.margin(verdict).strip(),
         difference=shown.difference,
         apart=replace(quantity, unit="points") if quantity.unit == "%" else quantity,
         outcome=verdict.outcome,
-        said="; ".join(verdicts.said(verdict)).removeprefix(verdict.outcome).lstrip("; "),
+        said="; ".join(claim_results.said(verdict)).removeprefix(verdict.outcome).lstrip("; "),
     )
 
 
 def _side(side: SideTable | float, verdict: Verdict, found: Figure) -> Side:
-    name = verdicts.side_name(side, verdict.decisive.at) if isinstance(side, SideTable) else ""
+    name = claim_results.side_name(side, verdict.decisive.at) if isinstance(side, SideTable) else ""
     return Side(name=name, figure=found)

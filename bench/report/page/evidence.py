@@ -15,14 +15,16 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from bench.errors import SuiteError
-from bench.report.figures import Figure, Quantity, Row, duration
-from bench.report.measures import extra_measure, figure, measure_named
-from bench.report.page.facts import params
+from bench.analysis.measures import extra_measure, figure, measure_named
+from bench.analysis.rows import CellRow, Rows
+from bench.analysis.table_model import Figure, Quantity, Row
+from bench.analysis.tables.attributes import estimated
+from bench.core.errors import SuiteError
+from bench.core.text import duration
 from bench.report.page.provenance import place
-from bench.report.rows import CellRow, Rows
-from bench.report.tables.attributes import estimated
-from bench.store import Joined, Results
+from bench.report.page.run_facts import params
+from bench.store.reading import Results
+from bench.store.several_runs import Joined
 
 DIGITS = 16  # of hashes
 MAIN = ("accuracy", "rank-1")  # of every cell that has them, and the similarity of every attribute

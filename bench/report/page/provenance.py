@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from bench.report.figures import duration, plural
-from bench.report.page.facts import Grid, when
-from bench.report.rows import Rows
-from bench.store import Results
+from bench.analysis.rows import Rows
+from bench.core.text import duration, plural
+from bench.report.page.run_facts import Grid, when
+from bench.store.reading import Results
 
 LISTED = 2_000  # stages; the others are in stages.parquet and with their cells
 

@@ -14,15 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bench import Attack, DataError, SuiteError, hookimpl
-from bench.provenance import file_sha256
+from bench import Attack, DataError, SuiteError, file_sha256, hookimpl
 from bench_attributes import deepface_files
 
 if TYPE_CHECKING:
     import torch
 
-    from bench.contracts import Context
-    from bench.training import TrainingJob
+    from bench import Context, TrainingJob
 
 Backend = Literal["auto", "builtin", "deepface"]
 Attribute = Literal["age", "gender", "emotion", "group", "race"]

@@ -13,8 +13,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-from bench import DataError
-from bench.provenance import file_sha256
+from bench import DataError, file_sha256
 
 URL = "https://github.com/serengil/deepface_models/releases/download/v1.0"
 PACKAGES = ("deepface", "onnxruntime")

@@ -29,16 +29,14 @@ from bench_training.schedules import half_cosine
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from bench import ContractError
-from bench.components import instantiate
-from bench.contracts import Context
+from bench import Context, ContractError, instantiate
 from bench_attributes import CLASSES, COMMAND
 from bench_attributes.builtin import from_half
 from bench_attributes.evaluate import measure, summary
 from bench_attributes.network import INPUT_SIZE, AttributeNetwork, build
 
 if TYPE_CHECKING:
-    from bench.training import TrainingJob
+    from bench import TrainingJob
 
 YEARS = 15.0  #: the unit of the age loss, about one standard deviation of ages
 _EVERY = 100  #: steps between two lines and two checkpoints

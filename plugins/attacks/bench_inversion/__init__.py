@@ -18,11 +18,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from annotated_types import Ge, Interval
 
-from bench.hookspecs import Attack, Sees, hookimpl
-from bench.types import Received, Reconstructed
+from bench import Attack, Received, Reconstructed, Sees, hookimpl
 
 if TYPE_CHECKING:
-    from bench.contracts import Context
+    from bench import Context
 
 __all__ = ["Inversion", "bench_attacks"]
 

@@ -13,11 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.errors import ContractError
-from bench.types import Received, Reconstructed
+from bench import ContractError, Received, Reconstructed
 
 if TYPE_CHECKING:
-    from bench.contracts import Context, Shallow
+    from bench import Context, Shallow
     from bench_inversion import Inversion
 
 RANDOM_STD = 0.25  # of the random start: it covers [0, 1] with little that is clamped

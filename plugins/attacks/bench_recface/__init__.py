@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Interval, MultipleOf
 
-from bench.hookspecs import Attack, Examples, Sees, hookimpl
-from bench.types import Received, Reconstructed
+from bench import Attack, Examples, Received, Reconstructed, Sees, hookimpl
 
 if TYPE_CHECKING:
     import torch
 
-    from bench.contracts import Context
+    from bench import Context
 
 __all__ = ["RecFace", "bench_attacks"]
 

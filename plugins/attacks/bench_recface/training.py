@@ -12,15 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.errors import ContractError
-from bench.types import Received, Reconstructed
+from bench import ContractError, Received, Reconstructed
 from bench_recface.network import Decoder, load_decoder, new_decoder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from bench.contracts import Context
-    from bench.hookspecs import Examples
+    from bench import Context, Examples
     from bench_recface import RecFace
 
 _CACHE = 1_500_000_000  # bytes of features that are kept; of larger sets each batch is asked for again

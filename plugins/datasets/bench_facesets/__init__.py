@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 import click
 from annotated_types import Ge, Gt, Le, Lt
 
-from bench import Check, Dataset, DataStatus, Faces, MissingDataError, Pairs, TrainingSet, hookimpl
-from bench.places import expand
+from bench import Check, Dataset, DataStatus, Faces, MissingDataError, Pairs, TrainingSet, expand, hookimpl
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from bench.contracts import Context
+    from bench import Context
     from bench_facesets.collection import Collection
     from bench_facesets.pairing import Division, Protocol
 
@@ -38,9 +37,9 @@ class _Files(ABC):
 
     def collection(self) -> Collection:
         """The images, people and pairs; nothing is decoded."""
-        from bench_facesets import places
+        from bench_facesets import locate
 
-        return places.open_set(*self.place())
+        return locate.open_set(*self.place())
 
     def fingerprint(self) -> str:
         """The digest of the files: images, and what says who they show and how they are paired."""
@@ -95,8 +94,8 @@ class FileDataset(_Files, Dataset):
         `DataError` when the first image cannot be used, so that a set that is not aligned stops a suite as it is
         planned.
         """
-        from bench_facesets.images import decode
         from bench_facesets.pairing import Protocol
+        from bench_facesets.readers.images import decode
 
         source, encoded = self.source(), self.collection().encoded
         decode(encoded.read(0), encoded.name(0))
@@ -140,9 +139,9 @@ class FileDataset(_Files, Dataset):
 
     def verify(self, training: Mapping[str, TrainingSet]) -> Iterator[Check]:
         """Counts, decodability, pair protocol, overlap and near-duplicates; see `verification`."""
-        from bench_facesets import verification
+        from bench_facesets import audit
 
-        yield from verification.verify(self, training)
+        yield from audit.verify(self, training)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,11 +179,11 @@ class KnownSet(FileDataset):
 
     def place(self) -> tuple[Path, str]:
         """The given path, or the first known name in the data folders."""
-        from bench_facesets import places
+        from bench_facesets import locate
 
         if self.path:
-            return places.known_at(self.known_as(), expand(self.path, "path"))
-        return places.find(self.known_as())
+            return locate.known_at(self.known_as(), expand(self.path, "path"))
+        return locate.find(self.known_as())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,10 +239,10 @@ class FaceSet(FileDataset):
 
     def place(self) -> tuple[Path, str]:
         """The given path; the reader is chosen by what lies there, unless ``layout`` says it."""
-        from bench_facesets import places
+        from bench_facesets import locate
 
         path = expand(self.path, "path")
-        found = places.detect(path)
+        found = locate.detect(path)
         return path, found if self.layout == "auto" else self.layout
 
 
@@ -258,10 +257,10 @@ class FileTraining(_Files, TrainingSet):
 
     def place(self) -> tuple[Path, str]:
         """The given path."""
-        from bench_facesets import places
+        from bench_facesets import locate
 
         path = expand(self.path, "path")
-        reader = places.detect(path)
+        reader = locate.detect(path)
         return path, "people" if path.is_dir() and reader != "parquet" else reader
 
     def status(self) -> DataStatus:
@@ -283,7 +282,7 @@ class FileTraining(_Files, TrainingSet):
         """Images uint8 ``(len(rows), 3, 112, 112)``."""
         import numpy as np
 
-        from bench_facesets.images import DecodedImages
+        from bench_facesets.readers.images import DecodedImages
 
         found = self._known()
         return DecodedImages(found.encoded, np.arange(len(found.encoded)))[rows]
@@ -312,9 +311,9 @@ class CasiaWebFace(FileTraining):
 
     def place(self) -> tuple[Path, str]:
         """The given path, or the first known name in the data folders."""
-        from bench_facesets import places
+        from bench_facesets import locate
 
-        return super().place() if self.path else places.find("casia-webface")
+        return super().place() if self.path else locate.find("casia-webface")
 
 
 DATASETS: Mapping[str, type[Dataset]] = {
@@ -341,6 +340,7 @@ def bench_training_sets() -> Mapping[str, type[TrainingSet]]:
 @hookimpl
 def bench_commands() -> Mapping[str, click.Command]:
     """What to do with files before they are used."""
-    from bench_facesets import align_command, commands
+    from bench_facesets import commands
+    from bench_facesets.alignment import command
 
-    return {"data align": align_command.align, "data convert": commands.convert, "data unpack": commands.unpack}
+    return {"data align": command.align, "data convert": commands.convert, "data unpack": commands.unpack}

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import DataError
-from bench_facesets.images import Encoded
+from bench_facesets.readers.images import Encoded
 
 Ints = NDArray[np.int64]
 FOLDS = 10

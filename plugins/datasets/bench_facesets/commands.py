@@ -22,11 +22,12 @@ def convert(source: Path, target: Path) -> None:
       bench data convert ~/pictures/mine mine.parquet
     """
     from bench import DataError
-    from bench_facesets import parquet, places
+    from bench_facesets import locate
+    from bench_facesets.readers import parquet
 
     if target.suffix != ".parquet":
         raise DataError(f"{target}: expected a name that ends in .parquet")
-    found = places.open_set(source, places.detect(source))
+    found = locate.open_set(source, locate.detect(source))
     parquet.write(found, target)
     pairs = "" if found.pairs is None else f", {len(found.pairs)} pairs"
     click.echo(f"{target}: {len(found.encoded)} images{pairs} ({found.layout})")
@@ -42,6 +43,6 @@ def unpack(archive: Path, target: Path) -> None:
     Example:
       bench data unpack lfw.tgz ~/faces/lfw
     """
-    from bench_facesets import archives
+    from bench_facesets.readers import archives
 
     click.echo(f"{target}: {archives.unpack(archive, target)} files")

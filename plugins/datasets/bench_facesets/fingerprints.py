@@ -14,8 +14,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import DataError
-from bench.provenance import file_sha256
+from bench import DataError, file_sha256
 
 MAX_REMEMBERED_BYTES = 2**30
 

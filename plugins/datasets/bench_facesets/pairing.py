@@ -16,7 +16,7 @@ import numpy as np
 
 from bench import DataError, Faces, MissingDataError, Pairs
 from bench_facesets.collection import FOLDS, Collection, Ints, PairTable, with_folds
-from bench_facesets.images import DecodedImages
+from bench_facesets.readers.images import DecodedImages
 
 LAST_FOLDS = (8, 9)
 MAX_PAIRS = 1_000_000  #: of a set without a protocol

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from bench.contracts import Context
+    from bench import Context
     from bench_synthfaces.generator import Rendered
     from bench_synthfaces.protocols import Faces as Specification
 

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from annotated_types import Interval
 
-from bench.hookspecs import Defense, hookimpl
-from bench.types import Protected
+from bench import Defense, Protected, hookimpl
 
 if TYPE_CHECKING:
     import torch
 
-    from bench.contracts import Context
+    from bench import Context
 
 __all__ = ["Identity", "Noise", "bench_defenses"]
 

@@ -23,14 +23,12 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Interval, Le
 
-from bench.errors import did_you_mean
-from bench.hookspecs import Defense, Need, hookimpl
-from bench.types import Protected
+from bench import Defense, Need, Protected, did_you_mean, hookimpl
 
 if TYPE_CHECKING:
     import torch
 
-    from bench.contracts import Context
+    from bench import Context
 
 __all__ = ["MrPmt", "Pmt", "PmtNoise", "bench_defenses"]
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from bench.types import Protected
+from bench import Protected
 from bench_pmt.transforms import Transform, decayed, draw_augmentation, kernel_profile, pool, smooth, start
 
 if TYPE_CHECKING:
-    from bench.contracts import Context, Shallow
+    from bench import Context, Shallow
     from bench_pmt import Pmt
 
 _BETAS = (0.9, 0.999)  # Kingma and Ba 2015, "Adam", section 2

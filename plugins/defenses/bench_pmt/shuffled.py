@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from bench.types import Protected
+from bench import Protected
 from bench_pmt.optimise import obfuscate
 
 if TYPE_CHECKING:
-    from bench.contracts import Context
+    from bench import Context
     from bench_pmt import PmtNoise
 
 _TINY = 1e-12

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from bench.contracts import Context
+    from bench import Context
     from bench_pmt import Pmt
 
 Transform = Callable[[Tensor], Tensor]

@@ -1,7 +1,7 @@
 """Full-size networks, public checkpoints, ONNX files, and any torch module that a suite names.
 
-Nothing here imports torch: a suite is planned from these declarations and from *cards*, which `bench_facenets.probe`
-works out once for each weights file.
+Nothing here imports torch: a suite is planned from these declarations and from *cards*, which
+`bench_facenets.checks.probe` works out once for each weights file.
 """
 
 from __future__ import annotations
@@ -14,20 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from bench import DataError, DataStatus, Model, Network, hookimpl
-from bench.errors import MissingDataError
-from bench.provenance import file_sha256
-from bench_facenets import factory as factories
-from bench_facenets import onnx_files
-from bench_facenets.pixels import Pixels, with_parameters
-from bench_facenets.places import given_weights, named_weights
+from bench import DataError, DataStatus, MissingDataError, Model, Network, file_sha256, hookimpl
+from bench_facenets.files import onnx_files
+from bench_facenets.files.locate import given_weights, named_weights
+from bench_facenets.files.pixels import Pixels, with_parameters
+from bench_facenets.loading import factory as factories
 
 if TYPE_CHECKING:
     import click
 
-    from bench.training import TrainingJob
-    from bench_facenets.building import Source
-    from bench_facenets.card import Card
+    from bench import TrainingJob
+    from bench_facenets.files.card import Card
+    from bench_facenets.loading.build import Source
 
 __all__ = ["FaceNet", "NamedNet", "OnnxModel", "TorchModule", "bench_commands", "bench_models"]
 
@@ -93,7 +91,7 @@ class FaceNet(Model):
 
     def card(self) -> Card:
         """What is known of the network, worked out once for each file; `BenchError` when it fails its self-check."""
-        from bench_facenets.probe import card
+        from bench_facenets.checks.probe import card
 
         return card(self)
 
@@ -114,12 +112,13 @@ class FaceNet(Model):
 
     def load(self) -> Network:
         """The network on the CPU, frozen; a kept card is believed only as far as the network bears it out."""
-        from bench_facenets import building, probe
+        from bench_facenets.checks import probe
+        from bench_facenets.loading import build
 
         try:
-            return building.load(self, probe.card(self))
+            return build.load(self, probe.card(self))
         except DataError:
-            return building.load(self, probe.card(self, fresh=True))
+            return build.load(self, probe.card(self, fresh=True))
 
     def status(self) -> DataStatus:
         """What ``bench models status`` shows; `DataError` for weights that are there and cannot be used."""
@@ -155,13 +154,13 @@ class NamedNet(FaceNet):
 
     def source(self) -> Source:
         """The network with its checkpoint."""
-        from bench_facenets.building import named
+        from bench_facenets.loading.build import named
 
         return named(self)
 
     def train(self, job: TrainingJob) -> Mapping[str, Any]:
         """Train the network, by the code that made the zoo; returns its model card."""
-        from bench_facenets.train_facenets import train_facenet
+        from bench_facenets.train import train_facenet
 
         return train_facenet(self.name, self.architecture, self.loss, job)
 
@@ -267,7 +266,7 @@ class TorchModule(FaceNet):
 
     def source(self) -> Source:
         """The factory's module with the weights."""
-        from bench_facenets.building import factory
+        from bench_facenets.loading.build import factory
 
         return factory(self)
 
@@ -299,7 +298,7 @@ class OnnxModel(FaceNet):
 
     def source(self) -> Source:
         """The converted network."""
-        from bench_facenets.building import onnx
+        from bench_facenets.loading.build import onnx
 
         return onnx(self, self.license)
 

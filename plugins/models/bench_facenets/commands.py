@@ -13,18 +13,18 @@ import click
 if TYPE_CHECKING:
     from bench import Dataset
     from bench_facenets import FaceNet
-    from bench_facenets.card import Card
-    from bench_facenets.sanity import Sanity
-    from bench_facenets.splitting import SplitNetwork
+    from bench_facenets.checks.sanity import Sanity
+    from bench_facenets.files.card import Card
+    from bench_facenets.loading.splitting import SplitNetwork
 
 PAIRS = 300  # genuine pairs, and as many impostor pairs
 SHOWN = 12  # keys of each kind that are listed
 
 
 def _look_in(_context: click.Context, _parameter: click.Parameter, folder: Path | None) -> None:
-    from bench import places
+    from bench import DATA_VARIABLE, prepend_folder
 
-    places.prepend(places.DATA, folder)
+    prepend_folder(DATA_VARIABLE, folder)
 
 
 @click.command("check")
@@ -65,13 +65,13 @@ def check(
       bench models check buffalo_l.zip --data lfw --data-dir ~/faces
       bench models check net.pth --factory mynets.py:make --set net_input_size=[112,96]
     """
-    from bench_facenets import building
+    from bench_facenets.loading import build
 
     found: dict[str, Any] = {"file": str(file)}
     model = _model(file, name, factory, {"channels": channels} if channels else {}, overrides)
     say: Callable[[str], None] = (lambda _text: None) if as_json else click.echo
     found |= _show_keys(model, say)
-    network, card = building.examine(model)
+    network, card = build.examine(model)
     found["card"] = json.loads(card.to_json())
     _show_card(card, say)
     sanity = _try(network, data, pairs, found, say)
@@ -85,10 +85,7 @@ def _model(
     file: Path, name: str | None, factory: str | None, params: Mapping[str, Any], overrides: tuple[str, ...]
 ) -> FaceNet:
     """The model that the options describe; a `SuiteError` names the option that makes no sense."""
-    from bench import SuiteError
-    from bench.components import instantiate
-    from bench.errors import did_you_mean
-    from bench.overrides import parameters_of
+    from bench import SuiteError, did_you_mean, instantiate, parameters_of
     from bench_facenets import MODELS
 
     if name is None and factory:
@@ -111,7 +108,7 @@ def _show_keys(model: FaceNet, say: Callable[[str], None]) -> dict[str, Any]:
 
     if not isinstance(model, NamedNet) or model.weights().suffix.lower() == ".onnx":
         return {}
-    from bench_facenets import checkpoints
+    from bench_facenets.files import checkpoints
 
     found = checkpoints.compare(model.weights(), model.architecture)
     wrapped = [f"under {found.wrapper!r}"] if found.wrapper else []
@@ -159,7 +156,7 @@ def _try(
     """The sanity scores; none without a data set."""
     import torch
 
-    from bench_facenets import sanity
+    from bench_facenets.checks import sanity
 
     chosen = _dataset(data)
     if chosen is None:
@@ -175,10 +172,7 @@ def _try(
 
 def _dataset(wanted: str | None) -> tuple[str, Dataset] | None:
     """The data set of ``--data``: a name or a path; without, the first real one that is there, or none."""
-    from bench import DataError, SuiteError
-    from bench.components import instantiate
-    from bench.errors import did_you_mean
-    from bench.plugins import discover
+    from bench import DataError, SuiteError, did_you_mean, discover, instantiate
 
     registry = discover()
     names = registry.names("dataset")

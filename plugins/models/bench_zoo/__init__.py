@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from bench import DataError, Model, Network, hookimpl
 
 if TYPE_CHECKING:
-    from bench.training import TrainingJob
+    from bench import TrainingJob
 
 WEIGHTS = Path(__file__).parent / "weights"
 

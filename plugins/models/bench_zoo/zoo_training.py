@@ -15,7 +15,7 @@ from bench_zoo.loading import from_half
 from bench_zoo.networks import EMBEDDING_SIZE, build, count_flops
 
 if TYPE_CHECKING:
-    from bench.training import TrainingJob
+    from bench import TrainingJob
 
 
 def train_zoo_model(name: str, architecture: str, loss: str, job: TrainingJob) -> Mapping[str, Any]:

@@ -13,7 +13,7 @@ from bench import Defense, Protected, hookimpl
 if TYPE_CHECKING:
     import torch
 
-    from bench.contracts import Context
+    from bench import Context
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,8 +17,7 @@ from bench_toy.misbehaving import BAD_ATTACKS, MISBEHAVING
 from bench_toy.models import MODELS
 
 if TYPE_CHECKING:
-    from bench.store import Results
-    from bench.types import Outcome
+    from bench import Outcome, Results
 
 
 @hookimpl
@@ -68,7 +67,7 @@ def bench_cell_done(outcome: Outcome) -> None:
 
 @dataclass(frozen=True)
 class ToySection:
-    """A section of the report, as `bench.hookspecs.Section` describes it."""
+    """A section of the report, as `bench.api.hookspecs.Section` describes it."""
 
     title: str
     columns: Sequence[str]

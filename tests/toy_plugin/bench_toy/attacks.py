@@ -15,8 +15,7 @@ from bench import Attack, DataError, Received, Reconstructed
 if TYPE_CHECKING:
     import torch
 
-    from bench.contracts import Context
-    from bench.hookspecs import Examples, Sees
+    from bench import Context, Examples, Sees
 
 COLOURS = ("red", "green", "blue")
 

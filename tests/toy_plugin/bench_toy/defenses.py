@@ -16,8 +16,7 @@ from bench import Defense, Faces, Protected
 if TYPE_CHECKING:
     import torch
 
-    from bench.contracts import Context
-    from bench.hookspecs import Need
+    from bench import Context, Need
 
 
 @dataclass(frozen=True, kw_only=True)

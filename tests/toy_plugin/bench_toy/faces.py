@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from bench import DataError, Dataset, Faces, MissingDataError, Pairs, TrainingSet
 
 if TYPE_CHECKING:
-    from bench.contracts import Context
+    from bench import Context
 
 SIZE = 32
 WAVES = 4  # cosines per axis: a pattern has 3 x 4 x 4 coefficients

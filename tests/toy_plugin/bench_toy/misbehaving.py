@@ -19,8 +19,7 @@ from bench import Attack, Defense, Faces, Protected, Received, Reconstructed
 if TYPE_CHECKING:
     import torch
 
-    from bench.contracts import Context
-    from bench.hookspecs import Examples, Need, Sees
+    from bench import Context, Examples, Need, Sees
 
 How = Literal[
     "raises", "hangs", "exits", "leaves", "segfaults", "nan", "shape", "range", "mutates", "integers", "nothing",

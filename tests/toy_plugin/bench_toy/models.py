@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from bench import DataError, MissingDataError, Model, Network
 
 if TYPE_CHECKING:
-    from bench.training import TrainingJob
+    from bench import TrainingJob
 
 
 @dataclass(frozen=True, kw_only=True)

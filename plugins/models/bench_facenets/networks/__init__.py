@@ -1,30 +1,16 @@
 """The full-size networks: our own definitions, under the key names of the public checkpoints.
 
 All of them share one contract: float ``(n, 3, h, w)``, normalised and in the network's own channel order, to
-embeddings float ``(n, d)``, *not* normalised. `bench_facenets.layouts` says which network reads which file.
+embeddings float ``(n, d)``, *not* normalised. `bench_facenets.files.known_checkpoints` says which network reads which
+file.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import nn
-
-from bench_facenets.networks.ir import ir, iresnet
-from bench_facenets.networks.mobileface import mobileface, mobileface_relu
-from bench_facenets.networks.mobilenet import mobilenet
-from bench_facenets.networks.resnet import resnet
-
-FAMILIES: dict[str, Callable[..., nn.Sequential]] = {
-    "mobileface": mobileface,
-    "mobileface-relu": mobileface_relu,
-    "ir": ir,
-    "iresnet": iresnet,
-    "mobilenet": mobilenet,
-    "resnet": resnet,
-}
 
 
 def initialise(net: nn.Module, seed: int) -> None:
@@ -54,7 +40,7 @@ def build(architecture: str, embedding_size: int = 512, seed: int = 0) -> nn.Seq
 
     Raises ValueError for an unknown architecture.
     """
-    from bench_facenets.layouts import default
+    from bench_facenets.files.known_checkpoints import default
 
     net = default(architecture).build(embedding_size)
     net.to_empty(device="cpu")

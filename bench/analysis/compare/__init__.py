@@ -1,0 +1,11 @@
+"""Two runs, cell by cell: which figures differ, how sure that is, and what else has changed between them.
+
+`matching` finds the cells that mean the same in both runs, `differences` holds the statistics, `diff` puts a
+comparison together, `shown` and `page` print it. Rows are read cell by cell, so that runs may be larger than memory.
+"""
+
+from __future__ import annotations
+
+from bench.analysis.compare.diff import Diff, Line, diff
+
+__all__ = ["Diff", "Line", "diff"]

@@ -1,0 +1,263 @@
+"""The comparison of two runs as data: differences of every measure in every cell of both, and what surrounds them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.analysis.compare.matching import NAMED, Better, Direction, Lone, Matched, match
+from bench.analysis.compare.significance import LEVEL, Difference, aligned, difference, holm
+from bench.analysis.measures import AGE, MEASURES, Measure, extra_measure, measure_named
+from bench.analysis.rows import CellRow, Rows
+from bench.analysis.sample_values import At
+from bench.core.errors import StorageError
+from bench.store.reading import Results
+from bench.store.record_diff import changes_between
+
+Verdict = Literal["regression", "improvement", "change", "not significant", "same"]
+VERDICTS: Sequence[Verdict] = ("regression", "improvement", "change", "not significant", "same")
+_LOST = ("failed", "timeout", "skipped", "queued")
+Samples = tuple[NDArray[np.int64], NDArray[np.int64]]
+_NONE: Samples = (np.zeros(0, np.int64), np.zeros(0, np.int64))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One measure in one cell of both runs. ``sigma``: the noise level, where there is one. ``corrected`` is the
+    p-value after Holm's correction over all comparisons of the two runs."""
+
+    before: CellRow
+    after: CellRow
+    measure: Measure
+    sigma: float | None
+    found: Difference
+    better: Better
+    corrected: float | None = None
+
+    @property
+    def significant(self) -> bool:
+        """Whether the corrected p-value is below the level, and the difference large enough to be seen when shown."""
+        seen = abs(self.found.value) * self.measure.quantity.scale >= 0.5 * 10.0**-self.measure.quantity.digits
+        return self.corrected is not None and self.corrected < LEVEL and seen
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the difference means; a significant one is a ``change`` where neither more nor less is better."""
+        if self.found.same:
+            return "same"
+        if not self.significant:
+            return "not significant"
+        if not self.better:
+            return "change"
+        return "improvement" if (self.found.value > 0) == (self.better == "higher") else "regression"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """A cell of both runs that did not end well in both: its status in each, and the reasons."""
+
+    before: CellRow
+    after: CellRow
+
+    @property
+    def lost(self) -> bool:
+        """Whether there were figures, and are none any more."""
+        return self.before.status == "ok" and self.after.status in _LOST
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diff:
+    """Two runs compared. ``tested`` is the number of comparisons that the p-values are corrected for; ``changes``
+    says what else differs, by kind (suite, code, data and weights, packages, machine)."""
+
+    before: Results
+    after: Results
+    cells: int
+    lines: Sequence[Line]
+    tested: int
+    ended: Sequence[Ended]
+    only_before: Sequence[Lone]
+    only_after: Sequence[Lone]
+    changes: dict[str, list[str]]
+
+    def of(self, verdict: Verdict) -> list[Line]:
+        """The lines of a verdict, the surest first."""
+        found = [line for line in self.lines if line.verdict == verdict]
+        return sorted(found, key=lambda line: 1.0 if line.found.p is None else line.found.p)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The number of lines of each verdict."""
+        return {verdict: sum(line.verdict == verdict for line in self.lines) for verdict in VERDICTS}
+
+    @property
+    def lost(self) -> list[Ended]:
+        """The cells that ended well before and have no figures now."""
+        return [e for e in self.ended if e.lost]
+
+    @property
+    def regressed(self) -> bool:
+        """Whether something got worse: a significant regression, or a cell that was lost."""
+        return bool(self.lost) or any(line.verdict == "regression" for line in self.lines)
+
+
+def diff(before: Results, after: Results) -> Diff:
+    """Compare two runs. Raises `StorageError` where they have no cell in common."""
+    rows = Rows(before), Rows(after)
+    matched = match(*rows)
+    if not matched.pairs:
+        raise StorageError(
+            f"{before.folder} and {after.folder}: expected runs with cells in common (the same experiment, data set, "
+            f"defense, authorised models, attack, evaluated model and parameters), found none; "
+            "compare runs of the same suite"
+        )
+    lines = list(_lines(*rows, matched))
+    tested = [i for i, line in enumerate(lines) if line.found.p is not None]
+    for i, value in zip(tested, holm([lines[i].found.p or 0.0 for i in tested]), strict=True):
+        lines[i] = replace(lines[i], corrected=value)
+    return Diff(
+        before=before,
+        after=after,
+        cells=len(matched.pairs),
+        lines=lines,
+        tested=len(tested),
+        ended=[Ended(before=a, after=b) for a, b in matched.pairs if {a.status, b.status} != {"ok"}],
+        only_before=matched.only_before,
+        only_after=matched.only_after,
+        changes=changes_between(before.run, after.run),
+    )
+
+
+def _lines(before: Rows, after: Rows, matched: Matched) -> Iterator[Line]:
+    """Every measure of every cell that ended well in both, cell by cell, so that few rows are in memory."""
+    pairs = [(a, b) for a, b in matched.pairs if a.status == b.status == "ok"]
+    direction = Direction(before.cells)
+    once: set[tuple[Any, ...]] = set()
+    of_experiment = {e: _measures(before, after, e) for e in dict.fromkeys(a.experiment for a, _ in pairs)}
+    for a, b in pairs:
+        held: dict[tuple[str, float | None], Samples] = {}
+        for measure in of_experiment[a.experiment]:
+            if a.outputs not in measure.outputs:
+                continue
+            key = (measure.name, measure.once_per(a)) if measure.once_per else None
+            if key in once:
+                continue
+            for sigma in _levels(before, after, a, b) if _table(measure) == "up" else (None,):
+                found = _compared(before, after, a, b, measure, sigma, held)
+                if found is not None:
+                    if key:
+                        once.add(key)
+                    better = direction.of(measure, a)
+                    yield Line(before=a, after=b, measure=measure, sigma=sigma, found=found, better=better)
+
+
+def _measures(before: Rows, after: Rows, experiment: str) -> list[Measure]:
+    """The measures of an experiment: all of the report, of each attribute, and the numbers of plugins' own."""
+    later = set(after.attributes(experiment)), set(after.extras(experiment))
+    attributes = [a for a in before.attributes(experiment) if a in later[0] and a != AGE]
+    extras = [extra_measure(c) for c in before.extras(experiment) if c in later[1]]
+    return [*MEASURES.values(), *(measure_named(f"similarity:{a}") for a in attributes), *extras]
+
+
+def _levels(before: Rows, after: Rows, a: CellRow, b: CellRow) -> list[float]:
+    theirs = set(after.noise_levels(b))
+    return [sigma for sigma in before.noise_levels(a) if sigma in theirs]
+
+
+def _table(measure: Measure) -> str:
+    """The table of samples that a measure reads."""
+    return measure.source.removeprefix("samples/").split(" ")[0].rstrip(":")
+
+
+def _compared(
+    before: Rows, after: Rows, a: CellRow, b: CellRow, measure: Measure, sigma: float | None,
+    held: dict[tuple[str, float | None], Samples],
+) -> Difference | None:  # fmt: skip
+    """The difference of a measure in a cell of both runs; none where one of them has no such number."""
+    at = At(sigma=sigma)
+    left, right = measure.values(before, a, at), measure.values(after, b, at)
+    if left is None or right is None:
+        return None
+    table = _table(measure)
+    key = (measure.name if table == "attributes" else table, sigma)
+    if key not in held:
+        names = _samples(before, a, measure, at), _samples(after, b, measure, at)
+        held[key] = _NONE if names[0] is None or names[1] is None else aligned(names[0], names[1])
+    return difference(left, right, held[key], share=measure.share)
+
+
+def _samples(rows: Rows, cell: CellRow, measure: Measure, at: At) -> NDArray[Any] | None:
+    """The names of the samples of a measure in a cell, in the order of its values.
+
+    A verification pair is known by its protected picture and by whether it is genuine. None without names.
+    """
+    table = _table(measure)
+    if table == "verification":
+        scores = rows.scores[cell.cell]
+        return np.char.add(np.where(scores.same, "genuine ", "impostor "), scores.left_id.astype(str))
+    frame = rows.images_of(cell) if table == "images" else rows.up_of(cell, at.sigma)
+    if table == "attributes":
+        frame = rows.attributes_of(cell, measure.name.partition(":")[2] or AGE)
+    return frame["sample_id"].to_numpy().astype(str) if "sample_id" in frame else None
+
+
+# ---- as JSON ---------------------------------------------------------------------------------------------------------
+
+
+def record(found: Diff) -> dict[str, Any]:
+    """Everything about a comparison, for JSON; shares are in per cent, as in exports."""
+    return {
+        "before": str(found.before.folder),
+        "after": str(found.after.folder),
+        "cells": found.cells,
+        "comparisons": len(found.lines),
+        "tested": found.tested,
+        "correction": "Holm",
+        "level": LEVEL,
+        "regressed": found.regressed,
+        "counts": found.counts,
+        "differences": [_line_record(line) for line in found.lines],
+        "ended": [
+            {**named(e.before), "before": e.before.status, "after": e.after.status, "lost": e.lost,
+             "reason": e.after.reason or e.before.reason}
+            for e in found.ended
+        ],
+        "only_before": [{**named(lone.cell), "why": lone.why or None} for lone in found.only_before],
+        "only_after": [{**named(lone.cell), "why": lone.why or None} for lone in found.only_after],
+        "changes": found.changes,
+    }  # fmt: skip
+
+
+def named(cell: CellRow) -> dict[str, Any]:
+    """What a cell is, by the labels of its suite."""
+    return {name: getattr(cell, name) for name in NAMED} | ({"via": cell.via} if cell.via else {})
+
+
+def _line_record(line: Line) -> dict[str, Any]:
+    found, quantity = line.found, line.measure.quantity
+
+    def scaled(value: float | None) -> float | None:
+        return None if value is None else float(f"{value * quantity.scale:.6g}")
+
+    return {
+        **named(line.before),
+        "role": line.before.role,
+        "measure": line.measure.name,
+        "sigma": line.sigma,
+        "unit": quantity.unit or None,
+        "better": line.better or None,
+        **{name: scaled(getattr(found, name)) for name in ("before", "after", "low", "high")},
+        "difference": scaled(found.value),
+        "n": found.n,
+        "people": found.people,
+        "paired": found.paired,
+        "left_out": found.left_out,
+        "p": found.p,
+        "p_corrected": line.corrected,
+        "verdict": line.verdict,
+        "cells": [line.before.cell, line.after.cell],
+    }

@@ -1,0 +1,193 @@
+"""Sound averages: values of many cells, a cell at a time, to one figure with its 95 % interval.
+
+Of the values themselves, only the sums of each person are kept: that is all that a mean and its bootstrap need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.analysis.table_model import Figure, absent
+from bench.metrics import intervals
+
+Floats = NDArray[np.float64]
+
+DRAWS = 400  # of the bootstrap: the 2.5 % ends rest on ten draws each
+SEED = 0  # of the bootstrap, so that a report is the same whenever it is made
+_DRAWN_AT_ONCE = 1_000_000  # people
+
+
+@dataclass(frozen=True)
+class Part:
+    """Values ``(n,)`` with the person that each belongs to. People of different ``group`` are different people."""
+
+    values: Floats
+    people: NDArray[Any]
+    group: str = ""
+
+
+class Pool:
+    """The values of several parts, as the sum and the number of those of each person. Undefined values do not count.
+
+    ``n`` defined values, their ``total``, the ``least`` and the ``most`` of them; ``infinite`` and ``undefined`` (NaN)
+    ones are only counted.
+    """
+
+    def __init__(self, parts: Iterable[Part] = ()) -> None:
+        self.n = self.infinite = self.undefined = 0
+        self.total, self.least, self.most = 0.0, np.inf, -np.inf
+        self._index: dict[str, int] = {}
+        self._sums: Floats = np.zeros(0)
+        self._counts: Floats = np.zeros(0)
+        self._known: dict[tuple[int, str], tuple[Sequence[str], NDArray[np.int64]]] = {}  # where people were entered
+        self._last: Part | None = None  # not entered yet: of one part alone, the people are often not asked for
+        for part in parts:
+            self.add(part)
+
+    def add(self, part: Part) -> Self:
+        """Add the values of a part."""
+        values, people = part.values, part.people
+        defined = np.isfinite(values)
+        if not defined.all():
+            self.infinite += int(np.isinf(values).sum())
+            self.undefined += int(np.isnan(values).sum())
+            values, people = values[defined], people[defined]
+        if not len(values):
+            return self
+        self.n += len(values)
+        self.total += float(values.sum())
+        self.least, self.most = min(self.least, float(values.min())), max(self.most, float(values.max()))
+        self._enter()
+        self._last = Part(values, people, part.group)
+        return self
+
+    def _enter(self) -> None:
+        """Add the values of the last part to those of its people."""
+        if self._last is None:
+            return
+        part, self._last = self._last, None
+        names, who, counts = _named(part.people)
+        known = self._known.get((id(names), part.group))
+        if known is None:
+            named = (f"{part.group}/{name}" if part.group else name for name in names)
+            known = names, np.array([self._index.setdefault(name, len(self._index)) for name in named])
+            self._known[id(names), part.group] = known  # which keeps the names, so that no others get their id
+            more = np.zeros(len(self._index) - len(self._sums))
+            self._sums, self._counts = np.append(self._sums, more), np.append(self._counts, more)
+        at = known[1]
+        self._sums[at] += np.bincount(who, weights=part.values)
+        self._counts[at] += counts
+
+    @property
+    def mean(self) -> float:
+        """The mean of the defined values; NaN without any."""
+        return self.total / self.n if self.n else np.nan
+
+    @property
+    def spread(self) -> bool:
+        """Whether not all values are equal."""
+        return self.least < self.most
+
+    @property
+    def people(self) -> list[str]:
+        """The people, by name."""
+        self._enter()
+        return sorted(self._index)
+
+    def per_person(self, people: Iterable[str] | None = None) -> tuple[Floats, Floats]:
+        """The sum of the values of each of some people and their number, ``(p,)`` each; of all `people` by default."""
+        self._enter()
+        found = np.array([self._index.get(name, -1) for name in (self.people if people is None else people)], np.int64)
+        sums, counts = (np.append(values, 0.0)[found] for values in (self._sums, self._counts))
+        return sums, counts
+
+
+_People = tuple[Sequence[str], NDArray[np.int64], NDArray[np.int64]]
+
+
+def _named(people: NDArray[Any]) -> _People:
+    """The names of people, each once; the number of each entry's, and how many entries each has."""
+    if people.dtype == object:
+        return _coded(people.astype(str))
+    return _coded_bytes(people.dtype.str, people.tobytes())  # cells of a data set show the same people
+
+
+@lru_cache(maxsize=64)
+def _coded_bytes(kind: str, data: bytes) -> _People:
+    return _coded(np.frombuffer(data, kind))
+
+
+def _coded(people: NDArray[Any]) -> _People:
+    names, who, counts = np.unique(people, return_inverse=True, return_counts=True)
+    return [str(name) for name in names.tolist()], who, counts
+
+
+def mean(
+    pool: Pool,
+    *,
+    method: Literal["Wilson", "bootstrap", "none"] = "bootstrap",
+    share: bool = True,
+    **about: Any,
+) -> Figure:
+    """The mean of all values with its 95 % interval; undefined values do not count.
+
+    ``Wilson`` for independent decisions, ``bootstrap`` over people when one person has several. A bootstrap in which
+    all people have the same share has no width: then it is Wilson's interval with as many trials as people. Equal
+    values that are no decisions (``share`` false) get no interval.
+    """
+    if not pool.n:
+        return absent("undefined", "no measurement is defined", role=about.get("role", "any"))
+    low: float | None = None
+    high: float | None = None
+    if method == "Wilson":
+        low, high = intervals.wilson_interval(round(pool.total), pool.n)
+    elif method == "bootstrap" and pool.spread:
+        low, high = _bootstrap(*pool.per_person()) or (None, None)
+    if share and method == "bootstrap" and low == high:
+        trials = len(pool.people)
+        low, high = intervals.wilson_interval(round(pool.mean * trials), trials)
+        method = "Wilson"
+    interval = method if low is not None and method != "none" else ""
+    return Figure(value=pool.mean, n=pool.n, low=low, high=high, interval=interval, **about)
+
+
+def _bootstrap(sums: Floats, counts: Floats, level: float = 0.95) -> tuple[float, float] | None:
+    """`bench.metrics.intervals.bootstrap_interval` of a mean from the sum and the number of each person; draws in
+    blocks."""
+    if len(sums) < 2:
+        return None
+    means = [sums[taken].sum(1) / counts[taken].sum(1) for taken in _draws(len(sums))]
+    found = np.sort(np.concatenate(means))
+    return _quantile(found, 0.5 - level / 2), _quantile(found, 0.5 + level / 2)
+
+
+def _quantile(rising: Floats, share: float) -> float:
+    """`numpy.quantile` of values that are sorted, without its preparations: a large run has many thousand intervals."""
+    at = share * (len(rising) - 1)
+    low = int(at)
+    below, above, rest = float(rising[low]), float(rising[min(low + 1, len(rising) - 1)]), at - low
+    return below + (above - below) * rest if rest < 0.5 else above - (above - below) * (1 - rest)
+
+
+def _draws(people: int) -> Iterable[NDArray[np.int64]]:
+    """Which people are drawn, ``(draws, people)``, in blocks; kept where there is one, since most figures of a run show
+    as many people."""
+    return (_all_draws(people),) if people * DRAWS <= _DRAWN_AT_ONCE else _drawn(people)
+
+
+@lru_cache(maxsize=4)
+def _all_draws(people: int) -> NDArray[np.int64]:
+    return np.concatenate(list(_drawn(people)))
+
+
+def _drawn(people: int) -> Iterator[NDArray[np.int64]]:
+    rng = np.random.default_rng(SEED)
+    block = max(1, _DRAWN_AT_ONCE // people)
+    for start in range(0, DRAWS, block):
+        yield rng.integers(people, size=(min(block, DRAWS - start), people))

@@ -1,0 +1,468 @@
+"""The rows of a run, indexed: which cells there are, the scores of each, and the paper's figures.
+
+Everything that the report says is computed here and in the table modules from per-sample rows; nothing is read from
+stored aggregates. Rows are read cell by cell when they are asked for, and only the last ones are kept.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from bench.analysis.pooling import Floats
+from bench.analysis.table_model import Figure, Role
+from bench.metrics import recognition
+from bench.store.reading import Results
+from bench.store.row_index import Index, Recent
+from bench.suite.paper_tables import Claims, parse_claims
+
+HELD = 32 << 20  # bytes of rows that are kept for the next who asks, of each kind
+_CELLS_AT_ONCE = 2_000
+UPLOAD = ("experiment", "dataset", "defense", "authorised", "repeat", "attack")
+_BELONGS = ("cell", *UPLOAD, "synthetic", "evaluated", "via")
+CLEAN = "identity"  # the defense plugin that sends the face as it is
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellRow:
+    """One row of ``cells.parquet``. ``plugin`` and ``params`` are those of the defense, with its effective parameters;
+    ``via`` is the label of the attack that ran first, empty without; ``evaluated`` is empty where no model is asked;
+    ``run`` names the run that it is from, where several are read as one; ``protect`` are the keys of the stages in
+    which the client protects.
+    """
+
+    cell: str
+    experiment: str
+    table: str | None
+    dataset: str
+    dataset_stands_in_for: str | None
+    synthetic: bool
+    defense: str
+    plugin: str
+    authorised: str
+    authorised_stands_in_for: str
+    attack: str
+    evaluated: str
+    evaluated_stands_in_for: str
+    role: Role
+    repeat: int
+    pairs: int
+    kappa: float
+    threat: str
+    status: str
+    reason: str | None
+    via: str = ""
+    upload: str = "images"
+    outputs: str = "recognition"
+    leaky: bool = False
+    params: Mapping[str, Any] = field(default_factory=dict)
+    attack_plugin: str = ""
+    attack_params: Mapping[str, Any] = field(default_factory=dict)
+    traceback: str = ""
+    log: str = ""
+    batch: int | None = None
+    run: str = ""
+    protect: tuple[str, ...] = ()
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing is protected in this cell."""
+        return self.plugin == CLEAN
+
+    @property
+    def settings(self) -> str:
+        """The parameters of the defense as text, the same for the same ones."""
+        return json.dumps(dict(self.params), sort_keys=True, default=str)
+
+    @property
+    def picture(self) -> str:
+        """Whose image the adversary ends with: the label of the attack that made it, empty for the uploaded one."""
+        return self.attack if self.outputs == "images" else self.via
+
+    @property
+    def upload_key(self) -> tuple[str, str, str, str, int, str]:
+        """What the rows of ``samples/images`` of this cell are found by: the columns `UPLOAD`."""
+        return self.experiment, self.dataset, self.defense, self.authorised, self.repeat, self.picture
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """The verification rows of one cell, ``(n,)`` each. ``person`` is whose face was protected; undefined ranks are
+    NaN."""
+
+    cell: str
+    person: NDArray[Any]
+    left_id: NDArray[Any]
+    same: NDArray[np.bool_]
+    fold: NDArray[np.int64]
+    cos_self: Floats
+    cos_cross: Floats
+    cos_clean: Floats
+    flip_cross: Floats
+    flip_clean: Floats
+    kappa_calibrated: Floats
+    rank: Floats
+    rank_enrolled: Floats
+
+    def hits(self, kappa: float | None = None) -> Floats:
+        """Equation 10 per pair; at the calibrated kappa unless one is given."""
+        threshold = self.kappa_calibrated if kappa is None else kappa
+        return recognition.verification_hits(self.cos_self, self.cos_cross, self.same, threshold).astype(np.float64)
+
+    def clean_hits(self, kappa: float | None = None) -> Floats:
+        """The same decisions on unprotected faces, whose similarity to themselves is 1."""
+        threshold = self.kappa_calibrated if kappa is None else kappa
+        itself = np.ones_like(self.cos_clean)
+        return recognition.verification_hits(itself, self.cos_clean, self.same, threshold).astype(np.float64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimates:
+    """What a cell says of one attribute, ``(n,)`` each: whose face it is, the similarity or difference, and that of a
+    constant answer (none where the run has no such column)."""
+
+    people: NDArray[Any]
+    value: Floats
+    floor: Floats | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Threshold:
+    """The calibrated threshold of a cell, at which false match rate, and the number of impostor scores that set it;
+    ``gallery`` is the number of originals among which ranks were found."""
+
+    kappa: float
+    fmr: float
+    impostors: int
+    gallery: int
+
+
+class CellScores(Mapping[str, Scores]):
+    """Verification scores by cell id, read when they are asked for."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._held: Recent[Scores] = Recent(HELD, _size)
+
+    def __getitem__(self, cell: str) -> Scores:
+        if cell not in self:
+            raise KeyError(cell)
+        return self._held.get(cell, lambda: _scores(cell, cast(pa.Table, self._index.rows((cell,)))))
+
+    def __contains__(self, cell: object) -> bool:
+        return (cell,) in self._index
+
+    def __iter__(self) -> Iterator[str]:
+        return (str(cell) for (cell,) in self._index)
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def threshold(self, cell: str) -> Threshold | None:
+        """The threshold of a cell, without reading its scores; none where it has none."""
+        entry = self._index.get((cell,))
+        if entry is None:
+            return None
+        first = entry.first
+        return Threshold(
+            kappa=first["kappa_calibrated"],
+            fmr=first["fmr"],
+            impostors=first["calibration_impostors"],
+            gallery=first["gallery"],
+        )
+
+
+class _Frames:
+    """The rows of keys of a table as pandas, without the columns that say where they belong; read when they are asked
+    for. An unknown key has no rows."""
+
+    def __init__(self, index: Index) -> None:
+        self.index = index
+        self._held: Recent[pd.DataFrame] = Recent(HELD, lambda f: int(f.memory_usage(index=False, deep=True).sum()))
+
+    def of(self, *key: Hashable) -> pd.DataFrame:
+        return self._held.get(key, lambda: self._read(key))
+
+    def _read(self, key: tuple[Hashable, ...]) -> pd.DataFrame:
+        table = self.index.rows(key)
+        if table is None:
+            return pd.DataFrame()
+        frame: pd.DataFrame = table.drop_columns([c for c in _BELONGS if c in table.column_names]).to_pandas()
+        return frame
+
+    def levels(self, *key: Hashable) -> list[Any]:
+        entry = self.index.get(key)
+        return [] if entry is None else list(entry.levels)
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """One experiment under one attack that recognises: what a recognition table is made of."""
+
+    experiment: str
+    attack: str
+
+
+class Rows:
+    """The rows of a run, indexed. Order follows the suite. ``figures`` keeps what was computed of them."""
+
+    def __init__(self, results: Results) -> None:
+        self.results = results
+        cells = results.cells
+        parts = (cells.iloc[i : i + _CELLS_AT_ONCE] for i in range(0, len(cells), _CELLS_AT_ONCE))
+        self.cells = [_cell_row(row) for part in parts for row in part.to_dict("records")]
+        self.figures: dict[Hashable, Figure] = {}
+
+    @cached_property
+    def scores(self) -> CellScores:
+        """Verification scores by cell id."""
+        first = ("kappa_calibrated", "fmr", "calibration_impostors", "gallery")
+        return CellScores(self.results.index("verification", ["cell"], first=first))
+
+    @cached_property
+    def matrices(self) -> list[Matrix]:
+        """The experiments in which models recognise what was uploaded, once per attack."""
+        return list(dict.fromkeys(Matrix(c.experiment, c.attack) for c in self.cells if c.outputs == "recognition"))
+
+    @property
+    def experiments(self) -> list[str]:
+        """The names of all experiments, in the suite's order."""
+        return list(dict.fromkeys(c.experiment for c in self.cells))
+
+    @cached_property
+    def _by_matrix(self) -> Mapping[Matrix, list[CellRow]]:
+        found: dict[Matrix, list[CellRow]] = defaultdict(list)
+        for cell in self.cells:
+            found[Matrix(cell.experiment, cell.attack)].append(cell)
+        return found
+
+    def of(self, matrix: Matrix) -> list[CellRow]:
+        """The cells of a matrix, in the suite's order."""
+        return self._by_matrix.get(matrix, [])
+
+    def scores_of(self, cells: Iterable[CellRow]) -> Iterator[Scores]:
+        """The scores of those of the cells that have them, one after the other."""
+        return (self.scores[c.cell] for c in cells if c.cell in self.scores)
+
+    # ---- other tables ------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _images(self) -> _Frames:
+        return _Frames(self.results.index("images", UPLOAD))
+
+    def images_of(self, cell: CellRow) -> pd.DataFrame:
+        """The image rows of what the adversary of a cell ends with: the upload, or the reconstruction."""
+        return self._images.of(*cell.upload_key)
+
+    def extras(self, experiment: str) -> list[str]:
+        """The numeric columns that the defenses of an experiment added to their images."""
+        return self._extras.get(experiment, [])
+
+    @cached_property
+    def _extras(self) -> Mapping[str, list[str]]:
+        schema = self.results.columns("images")
+        added = [f.name for f in schema if f.name.startswith("extra_") and _is_number(f.type)]
+        found: dict[str, dict[str, None]] = defaultdict(dict)
+        for rows in self.results.batches("images", {"attack": ""}, ["experiment", *added]) if added else ():
+            for experiment, own in rows.groupby("experiment", sort=False):
+                found[str(experiment)].update(dict.fromkeys(c for c in added if own[c].notna().any()))
+        return {experiment: [c for c in added if c in known] for experiment, known in found.items()}
+
+    def floors_of(self, experiment: str) -> pd.DataFrame:
+        """The rows of the floors of an experiment."""
+        return self._floors.get(experiment, lambda: self.results.samples("floors", {"experiment": experiment}))
+
+    @cached_property
+    def _floors(self) -> Recent[pd.DataFrame]:
+        return Recent(HELD, lambda f: int(f.memory_usage(index=False, deep=True).sum()))
+
+    @cached_property
+    def _examples(self) -> _Frames:
+        return _Frames(self.results.index("examples", UPLOAD))
+
+    def examples_of(self, *upload: Hashable) -> pd.DataFrame:
+        """The example faces of an upload, or of its reconstructions, with their pictures; `UPLOAD` says of which."""
+        return self._examples.of(*upload)
+
+    @cached_property
+    def _attributes(self) -> _Frames:
+        return _Frames(self.results.index("attributes", ["cell"], level="attribute"))
+
+    def attributes_of(self, cell: CellRow, attribute: str | None = None) -> pd.DataFrame:
+        """The rows of one attribute of a cell, or of all."""
+        found = self._attributes.of(cell.cell)
+        return found if attribute is None or found.empty else found[found["attribute"] == attribute]
+
+    def estimates(self, cell: CellRow) -> Mapping[str, Estimates]:
+        """What a cell says of each attribute."""
+        return self._estimates.get(cell.cell, lambda: _by_attribute(self._attributes.index.rows((cell.cell,))))
+
+    @cached_property
+    def _estimates(self) -> Recent[Mapping[str, Estimates]]:
+        return Recent(HELD, lambda known: sum(_size(found) for found in known.values()))
+
+    def attributes(self, experiment: str) -> list[str]:
+        """The attributes that were estimated in an experiment."""
+        cells = [c for c in self.cells if c.experiment == experiment]
+        return list(dict.fromkeys(str(a) for c in cells for a in self._attributes.levels(c.cell)))
+
+    @cached_property
+    def _up(self) -> _Frames:
+        return _Frames(self.results.index("up", ["cell"], level="sigma"))
+
+    def noise_levels(self, cell: CellRow) -> list[float]:
+        """The noise levels at which Equation 9 was measured in a cell, rising."""
+        return sorted(map(float, self._up.levels(cell.cell)))
+
+    def up_of(self, cell: CellRow, sigma: float | None = None) -> pd.DataFrame:
+        """The rows of Equation 9 of a cell at a noise level; at its lowest unless one is given."""
+        levels = self.noise_levels(cell)
+        wanted = min(levels, default=0.0) if sigma is None else sigma
+        level = next((level for level in levels if math.isclose(level, wanted)), None)
+        found = self._up.of(cell.cell)
+        return pd.DataFrame() if level is None else found[found["sigma"] == level]
+
+    @cached_property
+    def _calibrated(self) -> Mapping[tuple[str, str, str], float]:
+        found: dict[tuple[str, str, str], float] = {}
+        for c in self.cells:
+            if (threshold := self.scores.threshold(c.cell)) is not None:
+                found[c.run, c.dataset, c.evaluated] = threshold.kappa
+                found.setdefault(("", c.dataset, c.evaluated), threshold.kappa)
+        return found
+
+    def calibrated(self, cell: CellRow) -> float:
+        """The calibrated threshold of the evaluated model on the data set of a cell, as its run set it (or another
+        that shares the cells); the experiment's fixed one where no pair was scored by that model."""
+        known = (self._calibrated.get((run, cell.dataset, cell.evaluated)) for run in (cell.run, ""))
+        return next((kappa for kappa in known if kappa is not None), cell.kappa)
+
+    @cached_property
+    def claims(self) -> Mapping[str, Claims]:
+        """The paper's figures by experiment."""
+        experiments = self.results.run.get("suite", {}).get("experiments") or []
+        return {e["name"]: parse_claims(e["claims"]) for e in experiments if e.get("claims")}
+
+    @property
+    def synthetic(self) -> list[str]:
+        """The data sets that are synthetic stand-ins."""
+        return list(dict.fromkeys(c.dataset for c in self.cells if c.synthetic))
+
+
+def _cell_row(row: Mapping[Any, Any]) -> CellRow:
+    def text(name: str) -> str | None:
+        value = row.get(name)
+        return None if value is None or value is pd.NA or value != value else str(value)
+
+    parts = json.loads(text("components") or "[]")
+    defense: dict[str, Any] = next((c for c in parts if c["kind"] == "defense"), {})
+    attack: dict[str, Any] = next((c for c in parts if c["kind"] == "attack"), {})
+    return CellRow(
+        cell=str(row["cell"]),
+        experiment=str(row["experiment"]),
+        table=text("table"),
+        dataset=str(row["dataset"]),
+        dataset_stands_in_for=text("dataset_stands_in_for"),
+        synthetic=bool(row["synthetic"]),
+        defense=str(row["defense"]),
+        plugin=str(defense.get("name", "")),
+        authorised=text("authorised") or "",
+        authorised_stands_in_for=text("authorised_stand_in_for") or "",
+        attack=str(row["attack"]),
+        evaluated=text("evaluated") or "",
+        evaluated_stands_in_for=text("evaluated_stands_in_for") or text("evaluated") or "",
+        role=cast(Role, str(row["role"])),
+        repeat=int(row["repeat"]),
+        pairs=int(row["pairs"]),
+        kappa=float(row["kappa"]),
+        threat=text("threat") or "",
+        status=str(row["status"]),
+        reason=text("reason"),
+        via=text("via") or "",
+        upload=text("upload") or "images",
+        outputs=text("outputs") or "recognition",
+        leaky=text("leaky") == "True",
+        params=defense.get("params") or {},
+        attack_plugin=str(attack.get("name", "")),
+        attack_params=attack.get("params") or {},
+        traceback=text("traceback") or "",
+        log=text("log") or "",
+        batch=None if text("batch") is None else int(row["batch"]),
+        run=text("run") or "",
+        protect=tuple(json.loads(text("protect") or "[]")),
+    )
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind))
+
+
+def _size(arrays: Scores | Estimates) -> int:
+    return sum(column.nbytes for column in vars(arrays).values() if isinstance(column, np.ndarray))
+
+
+def _by_attribute(table: pa.Table | None) -> Mapping[str, Estimates]:
+    if table is None or "value" not in table.column_names:
+        return {}
+
+    def floats(name: str) -> Floats:
+        return np.array(table[name].cast(pa.float64()).to_numpy())
+
+    names = table["attribute"].combine_chunks().dictionary_encode()
+    codes, people, value = np.array(names.indices), np.array(table["subject"].to_numpy()), floats("value")
+    floor = floats("floor") if "floor" in table.column_names else None
+    found = {}
+    for code, name in enumerate(names.dictionary.to_pylist()):
+        own = codes == code
+        held = None if floor is None else floor[own]
+        found[str(name)] = Estimates(people=people[own], value=value[own], floor=held)
+    return found
+
+
+def _scores(cell: str, part: pa.Table) -> Scores:
+    """The scores of a cell, copied: a view would keep the rows of other cells in memory."""
+
+    def column(name: str) -> NDArray[Any]:
+        return np.array(part[name].to_numpy())
+
+    def floats(name: str) -> Floats:
+        found = part[name]
+        return np.array((found if found.type == pa.float64() else found.cast(pa.float64())).to_numpy())
+
+    left = part["left_id"].combine_chunks().dictionary_encode()
+
+    return Scores(
+        cell=cell,
+        person=column("left_subject"),
+        left_id=left.dictionary.to_numpy(zero_copy_only=False)[left.indices.to_numpy()],
+        same=column("same"),
+        fold=column("fold"),
+        cos_self=floats("cos_self"),
+        cos_cross=floats("cos_cross"),
+        cos_clean=floats("cos_clean"),
+        flip_cross=floats("flip_cross"),
+        flip_clean=floats("flip_clean"),
+        kappa_calibrated=floats("kappa_calibrated"),
+        rank=floats("rank"),
+        rank_enrolled=floats("rank_enrolled"),
+    )
+
+
+def why_absent(cells: Sequence[CellRow]) -> tuple[str, str | None]:
+    """Status and reason of a point without a number, from its cells."""
+    if not cells:
+        return "missing", "the suite does not ask for this combination"
+    first = next((c for c in cells if c.status != "ok"), cells[0])
+    if first.status == "ok":
+        return "missing", "the cell ended well, but its rows are not there"
+    return first.status, first.reason

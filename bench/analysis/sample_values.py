@@ -1,0 +1,125 @@
+"""What numbers a cell has, one per sample: where each measure takes its values from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from bench.analysis.pooling import Floats, Part
+from bench.analysis.rows import CellRow, Rows, Scores
+from bench.metrics import recognition
+
+ALIASES = {"race": "group"}  # an attribute of the paper, and what takes its place where a classifier has no such one
+
+
+@dataclass(frozen=True, kw_only=True)
+class At:
+    """Where to measure on the axes that need no run of their own.
+
+    ``sigma``: the noise level of Equation 9, by default the first of the experiment. ``kappa``: the threshold, by
+    default the calibrated one (measures named "fixed" take the experiment's).
+    """
+
+    sigma: float | None = None
+    kappa: float | None = None
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} = {v:g}" for name, v in (("σ", self.sigma), ("κ", self.kappa)) if v is not None)
+
+
+Values = Callable[[Rows, CellRow, At], Part | None]
+
+
+# ---- recognition -----------------------------------------------------------------------------------------------------
+
+
+def scored(values: Callable[[Scores, CellRow, At], Floats | None]) -> Values:
+    def of(rows: Rows, cell: CellRow, at: At) -> Part | None:
+        scores = rows.scores.get(cell.cell)
+        found = None if scores is None else values(scores, cell, at)
+        return None if scores is None or found is None else Part(found, scores.person, cell.dataset)
+
+    return of
+
+
+def above(scores: Scores, kappa: float | None) -> Floats:
+    return (scores.cos_self > (scores.kappa_calibrated if kappa is None else kappa)).astype(np.float64)
+
+
+def ten_fold(values: Floats, of: Scores) -> Floats | None:
+    if not np.isfinite(values).all():
+        return None
+    found = recognition.ten_fold_accuracy(values, of.same, of.fold)
+    return None if found.accuracy is None else found.hits.astype(np.float64)
+
+
+def first(ranks: Floats) -> Floats | None:
+    """Whether each defined rank is the first; none where no rank is defined."""
+    return np.where(np.isfinite(ranks), ranks == 1, np.nan) if np.isfinite(ranks).any() else None
+
+
+# ---- images ----------------------------------------------------------------------------------------------------------
+
+
+def of_image(column: str) -> Values:
+    def of(rows: Rows, cell: CellRow, at: At) -> Part | None:
+        table = rows.images_of(cell)
+        values = numbers(table, column)
+        if values is None:
+            return None
+        if column == "psnr" and "psnr_infinite" in table:
+            values = np.where(table["psnr_infinite"].astype(bool), np.inf, values)
+        return Part(values, table["subject"].to_numpy(), cell.dataset)
+
+    return of
+
+
+def numbers(table: pd.DataFrame, column: str) -> Floats | None:
+    """A column with nulls as NaN; none where it holds no number."""
+    if table.empty or column not in table:
+        return None
+    found = table[column]
+    found = found if found.dtype == np.float64 else pd.to_numeric(found, errors="coerce")
+    values: Floats = found.to_numpy(np.float64, na_value=np.nan)
+    infinite = column == "psnr" and "psnr_infinite" in table and bool(table["psnr_infinite"].any())
+    return values if infinite or not np.isnan(values).all() else None
+
+
+# ---- attributes and UP -----------------------------------------------------------------------------------------------
+
+
+def of_attribute(attribute: str, column: Literal["value", "floor"]) -> Values:
+    def of(rows: Rows, cell: CellRow, at: At) -> Part | None:
+        known = rows.estimates(cell)
+        found = known.get(attribute) or known.get(ALIASES.get(attribute, ""))
+        values = getattr(found, column, None)
+        if found is None or values is None or np.isnan(values).all():
+            return None
+        return Part(values, found.people, cell.dataset)
+
+    return of
+
+
+def of_up(utility: bool, privacy: Literal["dist", "lpips"] | None) -> Values:
+    """The terms of Equation 9 that are asked for, added up per sample."""
+
+    def of(rows: Rows, cell: CellRow, at: At) -> Part | None:
+        table = rows.up_of(cell, at.sigma)
+        if table.empty:
+            return None
+        total: Floats = np.zeros(len(table))
+        if utility:
+            kappa = rows.calibrated(cell) if at.kappa is None else at.kappa
+            total = total + (table["cosine"].to_numpy(np.float64) > kappa)
+        if privacy:
+            distances = numbers(table, privacy)
+            if distances is None:
+                return None
+            total = total + distances
+        return Part(total, table["subject"].to_numpy(), cell.dataset)
+
+    return of

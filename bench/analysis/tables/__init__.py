@@ -1,0 +1,133 @@
+"""The tables of a report by name. A new table is a function and one entry in `TABLES`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from bench.analysis.rows import Matrix, Rows
+from bench.analysis.table_model import Figure, Quantity, Table
+from bench.analysis.tables.ablation import TITLES, ablation_tables
+from bench.analysis.tables.attributes import attribute_tables
+from bench.analysis.tables.leakage_ladder import ladder_tables
+from bench.analysis.tables.recognition import LAYOUTS, recognition_tables
+from bench.analysis.tables.recommendation import verdict_tables
+from bench.analysis.tables.reconstruction import attack_tables, boxes_tables
+from bench.analysis.tables.summary import (
+    AUTHORISED,
+    CLEAN_ACCURACY,
+    SSIM,
+    UNAUTHORISED,
+    WORST,
+    image_table,
+    summaries,
+    summary_table,
+)
+from bench.core.errors import StorageError, SuiteError, did_you_mean
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableKind:
+    """A kind of table: what it is about, and how to make it for one experiment; no table where it has no such rows."""
+
+    about: str
+    build: Callable[[Rows, str], Sequence[Table]]
+
+
+def _of_matrices(build: Callable[[Rows, Matrix], Table], rows: Rows, experiment: str) -> list[Table]:
+    return [build(rows, m) for m in rows.matrices if m.experiment == experiment]
+
+
+def _recognition(name: str) -> TableKind:
+    layout = next(m for m in LAYOUTS if m.name == name)
+    return TableKind(about=layout.caption, build=partial(recognition_tables, layout=layout))
+
+
+def _ablation(number: str) -> TableKind:
+    return TableKind(about=TITLES[number], build=partial(ablation_tables, number=number))
+
+
+TABLES: Mapping[str, TableKind] = {
+    **{number: _ablation(number) for number in ("III", "IV", "V")},
+    "VI": TableKind(about="white-box and black-box reconstruction", build=boxes_tables),
+    "VII": _recognition("VII"),
+    "VII-fixed": _recognition("VII-fixed"),
+    "VIII": TableKind(about="attribute estimation", build=partial(attribute_tables, number="VIII")),
+    "IX": _recognition("IX"),
+    "IX-fixed": _recognition("IX-fixed"),
+    "X": _ablation("X"),
+    "ten-fold": _recognition("ten-fold"),
+    "cosine": _recognition("cosine"),
+    "summary": TableKind(
+        about="per defense and authorised model, data sets pooled", build=partial(_of_matrices, summary_table)
+    ),
+    "images": TableKind(about="SSIM and PSNR beside their floors", build=partial(_of_matrices, image_table)),
+    "reconstruction": TableKind(about="every reconstruction attack by itself", build=attack_tables),
+    "attributes": TableKind(
+        about="attribute estimation beyond Table VIII", build=partial(attribute_tables, number=None)
+    ),
+}
+# Tables of the whole run, over all of its experiments.
+WHOLE: Mapping[str, Callable[[Rows], Sequence[Table]]] = {"ladder": ladder_tables, "verdict": verdict_tables}
+NAMES = (*TABLES, *WHOLE)
+
+
+def tables_of(rows: Rows, experiment: str) -> list[Table]:
+    """All tables of an experiment, in the order of `TABLES`."""
+    return [table for kind in TABLES.values() for table in kind.build(rows, experiment)]
+
+
+def build(rows: Rows, name: str) -> list[Table]:
+    """The tables of a name: one per experiment that has such rows.
+
+    Raises `SuiteError` for an unknown name and `StorageError` where the run has no such table; both name those that
+    there are.
+    """
+    if name not in NAMES:
+        available = ", ".join(NAMES)
+        hint = did_you_mean(name, NAMES)
+        hint = f"; {hint}" if hint.startswith("did") else ""
+        raise SuiteError(f"--table {name}: expected one of {available}; found no table of that name{hint}")
+    if not rows.cells:
+        raise StorageError(f"{rows.results.folder}: this run has no cells, so there is no table {name} to show")
+    found = _built(rows, name)
+    if not found:
+        there = ", ".join(n for n in NAMES if _built(rows, n))
+        raise StorageError(f"{rows.results.folder}: no experiment of this run makes table {name}; it has {there}")
+    return found
+
+
+def _built(rows: Rows, name: str) -> list[Table]:
+    if name in WHOLE:
+        return list(WHOLE[name](rows))
+    return [table for experiment in rows.experiments for table in TABLES[name].build(rows, experiment)]
+
+
+def summary_rows(rows: Rows) -> tuple[list[str], list[list[str]]]:
+    """The summary in words, for a terminal: columns, and rows of text; the first two columns are names."""
+    columns = ["defense", "authorised", "accuracy ↑", "clean ↑", "others ↓", "worst ↓", "SSIM ↓", "bars met"]
+    found = []
+    for matrix in rows.matrices:
+        for s in summaries(rows, matrix):
+            shown = [
+                brief(quantity, figure)
+                for quantity, figure in (
+                    (AUTHORISED, s.kept),
+                    (CLEAN_ACCURACY, s.clean),
+                    (UNAUTHORISED, s.leaked),
+                    (WORST, s.worst),
+                    (SSIM, s.ssim),
+                )
+            ]
+            met = sum(bool(m) for _, _, m in s.verdicts)
+            bars = f"{met}/{len(s.verdicts)}" if s.verdicts else ""
+            found.append([s.defense, s.authorised or "any model", *shown, bars])
+    return columns, found
+
+
+def brief(quantity: Quantity, figure: Figure) -> str:
+    """A figure in one word: its value with unit, its status, or nothing where it does not apply."""
+    if figure.value is None:
+        return "" if figure.status == "not applicable" else figure.status
+    return f"{quantity.shown(figure.value)} %" if quantity.unit == "%" else quantity.shown(figure.value)

@@ -1,0 +1,110 @@
+"""Tables that compare settings of one defense: the paper's Tables III, IV, V and X."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from bench.analysis.measures import MEASURES, figure, select
+from bench.analysis.paper_values import blocks, paper_figure
+from bench.analysis.rows import CellRow, Rows
+from bench.analysis.table_model import Column, Figure, Quantity, Role, Row, Table, absent
+from bench.analysis.tables.row_layout import authorised_in, grouped, label_of, points, row_of, side_of
+
+TITLES = {
+    "III": "Where the descent starts",
+    "IV": "Augmentation and layer aggregation",
+    "V": "The kernel that the gradient is convolved with",
+    "X": "The three enhancements, one by one and together",
+}
+_SIDES: dict[str, Role] = {"Authorised": "authorised", "Unauthorised": "unauthorised"}
+SIGMA = 0.1  # the noise of Table X's UP, where it was measured
+
+
+def ablation_tables(rows: Rows, experiment: str, *, number: str) -> list[Table]:
+    """Accuracy of the authorised and of all other models for each setting; Table X has UP beside it."""
+    every = [c for c in select(rows, experiment=experiment) if c.table == number]
+    cells = [c for c in every if c.outputs == "recognition"] or every
+    if not cells:
+        return []
+    authorised = authorised_in(every)
+    accuracy = MEASURES["accuracy"].quantity
+    columns = [
+        Column(label="Authorised", quantity=replace(accuracy, better="higher")),
+        Column(label="Unauthorised", quantity=replace(accuracy, better="lower")),
+    ]
+    columns += [Column(label=label, quantity=quantity) for label, quantity in _UP.items()] if number == "X" else []
+    parts = blocks(cells)
+
+    def made(of_dataset: list[CellRow]) -> list[Row]:
+        found = []
+        for block, labels in parts:
+            own = [c for c in of_dataset if c.defense in labels]
+            for point, mine in sorted(points(own).items(), key=lambda entry: labels.index(entry[0][0])):
+                name = label_of(cells, point)
+                figures = [_accuracy(rows, mine, column, authorised, block) for column in _SIDES]
+                figures += _up(rows, every, mine[0], authorised) if number == "X" else []
+                found.append(row_of(mine[0], f"{block}: {name}" if len(parts) > 1 and block else name, figures))
+        return found
+
+    return [
+        Table(
+            name=number,
+            title=TITLES[number],
+            caption="Accuracy of Equation 10 at the calibrated threshold κ.",
+            columns=columns,
+            groups=grouped(cells, made),
+            experiment=experiment,
+            source="samples/verification and samples/up, where cell is an id of the figure",
+            row_heading="Setting",
+            notes=_notes(rows, every) if number == "X" else [],
+        )
+    ]
+
+
+def _accuracy(rows: Rows, cells: Sequence[CellRow], column: str, authorised: set[str], block: str) -> Figure:
+    chosen = [c for c in cells if side_of(c, authorised) == _SIDES[column]]
+    paper = paper_figure(rows, chosen[0], column, block) if chosen else None
+    return figure(rows, chosen, "accuracy", role=_SIDES[column], paper=paper)
+
+
+# ---- UP --------------------------------------------------------------------------------------------------------------
+
+_UP: dict[str, Quantity] = {"UP": MEASURES["up"].quantity, "UP by LPIPS": MEASURES["up-lpips"].quantity}
+
+
+def _up(rows: Rows, every: Sequence[CellRow], at: CellRow, authorised: set[str]) -> list[Figure]:
+    """UP of the authorised model with the distances of the attributes, and with LPIPS.
+
+    The paper's UP is by LPIPS; without its weights, the paper's figure stands beside the other one, which says so.
+    """
+    found = [c for c in every if (c.dataset, c.defense, c.authorised) == (at.dataset, at.defense, at.authorised)]
+    cells = [c for c in found if c.outputs == "attributes" and side_of(c, authorised) == "authorised"]
+    cells = [c for c in cells if c.attack == cells[0].attack]
+    if not cells:
+        none = absent("missing", "no attribute was estimated with noise on what is uploaded")
+        return [none, none]
+    paper = paper_figure(rows, at, "UP")
+    by_lpips = figure(rows, cells, "up-lpips", sigma=_sigma(rows, cells), kappa=at.kappa, paper=paper, role="any")
+    fallback = paper if by_lpips.value is None else None
+    by_attributes = figure(rows, cells, "up", sigma=_sigma(rows, cells), kappa=at.kappa, paper=fallback, role="any")
+    if fallback is not None:
+        by_attributes = replace(by_attributes, note="the paper's figure is by LPIPS, for which the weights are missing")
+    return [by_attributes, by_lpips]
+
+
+def _sigma(rows: Rows, cells: Sequence[CellRow]) -> float | None:
+    """The paper's noise level where it was measured, otherwise the lowest."""
+    levels = {level for c in cells for level in rows.noise_levels(c)}
+    return SIGMA if SIGMA in levels else min(levels, default=None)
+
+
+def _notes(rows: Rows, cells: Sequence[CellRow]) -> list[str]:
+    sigma = _sigma(rows, [c for c in cells if c.outputs == "attributes"])
+    if sigma is None:
+        return ["UP was not measured: the experiment has no noise levels, or no attack estimates attributes."]
+    kappas = ", ".join(f"{k:g}" for k in dict.fromkeys(c.kappa for c in cells))
+    return [
+        f"UP(σ, κ) of Equation 9 at σ = {sigma:g} and κ = {kappas}, with f the authorised model. The paper's UP takes "
+        "LPIPS for the second term; UP takes the estimated attributes."
+    ]

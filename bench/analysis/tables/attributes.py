@@ -1,0 +1,104 @@
+"""What attribute attacks estimate: the paper's Table VIII, with the floor of a predictor that sees nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.analysis.measures import figure, measure_named, select
+from bench.analysis.paper_values import paper_figure
+from bench.analysis.rows import CellRow, Rows
+from bench.analysis.sample_values import ALIASES
+from bench.analysis.table_model import Column, Figure, Row, Table, distinct
+from bench.analysis.tables.row_layout import attacks, grouped, label_of, points, row_of
+
+_CAPTION = (
+    "Cosine of the attribute vectors of what the attack sees and of the original (Equation 11), and the absolute "
+    "difference of the estimated ages. A constant predictor answers the mean of other people's faces without looking: "
+    "what is no more similar than that tells nothing."
+)
+PAPER = ("emotion", "race", "gender", "age")  # Table VIII, from left to right
+
+
+def attribute_tables(rows: Rows, experiment: str, *, number: str | None) -> list[Table]:
+    """Equation 11 and the age difference per data set and defense: of a table of the paper, or (none) of no such."""
+    cells = select(rows, experiment=experiment, outputs="attributes")
+    cells = [c for c in cells if (c.table == number if number else c.table != "VIII")]
+    if not cells:
+        return []
+    names = estimated(rows, experiment)
+    columns = [_column(name, names) for name in names]
+    return [
+        Table(
+            name=number or "attributes",
+            title="What does an upload say about the person?",
+            caption=_CAPTION,
+            columns=columns,
+            groups=grouped(cells, lambda own: _rows(rows, cells, own, names)),
+            experiment=experiment,
+            source="samples/attributes, where cell is the id of the figure",
+            notes=_notes(cells, names),
+        )
+    ]
+
+
+def estimated(rows: Rows, *experiments: str) -> list[str]:
+    """The attributes of experiments: the paper's in its order, then any others; the paper's where no row is there."""
+    known = list(dict.fromkeys(name for experiment in experiments for name in rows.attributes(experiment)))
+    if not known:
+        return list(PAPER)
+    wanted = [name if name in known or ALIASES.get(name) not in known else ALIASES[name] for name in PAPER]
+    return [n for n in wanted if n in known] + [n for n in known if n not in wanted]
+
+
+def _column(name: str, names: Sequence[str]) -> Column:
+    label = name.capitalize()
+    stands_in_for = distinct(_published(name), label) if name not in PAPER else None
+    return Column(label=label, quantity=measure_named(f"similarity:{name}").quantity, stands_in_for=stands_in_for)
+
+
+def _published(name: str) -> str:
+    """The paper's name of a column."""
+    return next((paper for paper, other in ALIASES.items() if other == name), name).capitalize()
+
+
+def _rows(rows: Rows, every: Sequence[CellRow], cells: Sequence[CellRow], names: Sequence[str]) -> list[Row]:
+    several = len({c.attack for c in every if not c.via}) > 1
+    made = []
+    for point, own in points(cells).items():
+        for attack, against in attacks(own).items():
+            label = label_of(every, point)
+            if against[0].via:
+                label += f" via {against[0].via}"
+            elif several:
+                label += f", {attack}"
+            made.append(row_of(own[0], label, [_figure(rows, against, name) for name in names]))
+    return made + _floors(rows, cells, names)
+
+
+def _figure(rows: Rows, cells: Sequence[CellRow], name: str) -> Figure:
+    paper = None if cells[0].via else paper_figure(rows, cells[0], _published(name))
+    return figure(rows, cells, f"similarity:{name}", paper=paper, role="any")
+
+
+def _floors(rows: Rows, cells: Sequence[CellRow], names: Sequence[str]) -> list[Row]:
+    """The constant predictor, per attack: the same whatever was done to the faces."""
+    by_plugin: dict[str, list[CellRow]] = {}
+    for c in cells:
+        if c.status == "ok":
+            by_plugin.setdefault(c.attack_plugin, []).append(c)
+    made = []
+    for plugin, own in by_plugin.items():
+        label = "constant predictor" if len(by_plugin) == 1 else f"constant predictor of {plugin}"
+        figures = [figure(rows, own[:1], f"floor:{name}", role="any") for name in names]
+        made.append(Row(label=label, kind="floor", figures=figures))
+    return made
+
+
+def _notes(cells: Sequence[CellRow], names: Sequence[str]) -> list[str]:
+    notes = []
+    for name in names:
+        if name in ALIASES.values():
+            notes.append(f"{name.capitalize()} is estimated in place of the paper's {_published(name).lower()}.")
+    if any(c.via for c in cells):
+        notes.append("via: the attributes of what a reconstruction attack made of the upload.")
+    return notes

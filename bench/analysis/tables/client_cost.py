@@ -1,0 +1,88 @@
+"""What a defense costs the client: bytes sent, floating-point operations and seconds per face."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bench.analysis.measures import figure, measure_named
+from bench.analysis.rows import CellRow, Rows
+from bench.analysis.table_model import Figure, Quantity, absent
+from bench.core.text import duration, plural
+
+FLOPS = Quantity(name="operations per face", unit="GFLOP", digits=3, better="lower")
+LATENCY = Quantity(name="time per face", unit="ms", digits=1, better="lower")
+BYTES = measure_named("upload-bytes").quantity
+COUNTED = (
+    "Operations are those of convolutions and matrix products of one face by itself, forward and backward, 2 per "
+    "multiply-add. The time is that of the same face, by itself, once more, on the machine that computed the run. What "
+    "a defense learns beforehand is not in them, nor the features that a client computes of what it sends."
+)
+_OLD = "this run was made before the cost for the client was measured"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Cost per face; ``n`` of ``flops`` and ``seconds`` are stages that protect, and their notes say the range.
+    ``sent``: the bytes of each kind of upload."""
+
+    flops: Figure
+    latency: Figure
+    sent: Sequence[tuple[str, Figure]]
+
+
+def costs(rows: Rows, cells: Sequence[CellRow]) -> Cost:
+    """What the defense of some cells costs its client, the median over the stages in which it protects."""
+    stages = {str(s.get("key")): s for s in rows.results.stages}
+    keys = dict.fromkeys(k for c in cells for k in c.protect)
+    found = [stages[k] for k in keys if k in stages]
+    reasons = dict.fromkeys(str(s["client_reason"]) for s in found if s.get("client_reason"))
+    reason = "; ".join(reasons) or ("no stage protected a face" if keys else _OLD)
+    ids = tuple(c.cell for c in cells if c.protect)
+    where = ", ".join(sorted({_device(rows, s) for s in found}))
+    learnt = [duration(t) for t in _learning(found, stages)]
+
+    def median(column: str, scale: float, quantity: Quantity) -> Figure:
+        values = [scale * float(s[column]) for s in found if s.get(column) is not None]
+        if not values:
+            return absent("missing", reason, cells=ids)
+        low, high = quantity.shown(min(values)), quantity.shown(max(values))
+        span = f"{low} to {high}" if low != high else f"{low} each time"
+        notes = [f"median of {plural(len(values), 'stage')}, {span}" if len(values) > 1 else "of one stage"]
+        if quantity is LATENCY:
+            notes.append(f"on {where}")
+            notes += [f"learning beforehand took {', '.join(learnt)}"] if learnt else []
+        return Figure(value=float(np.median(values)), n=len(values), note="; ".join(notes), cells=ids)
+
+    return Cost(
+        flops=median("client_flops", 1e-9, FLOPS),
+        latency=median("client_seconds", 1e3, LATENCY),
+        sent=[(kind, figure(rows, own, "upload-bytes", role="any")) for kind, own in _uploads(cells)],
+    )
+
+
+def _uploads(cells: Sequence[CellRow]) -> list[tuple[str, list[CellRow]]]:
+    """Cells by what is uploaded in them, one per authorised set: an upload is as large for every face."""
+    found: dict[str, dict[str, CellRow]] = {}
+    for c in (c for c in cells if c.status == "ok"):
+        found.setdefault(c.upload, {}).setdefault(c.authorised, c)
+    return [(kind, list(own.values())) for kind, own in found.items()]
+
+
+def _learning(found: Sequence[Mapping[str, Any]], stages: Mapping[str, Mapping[str, Any]]) -> list[float]:
+    """The seconds in which a defense learnt what its protection needs."""
+    inputs = [json.loads(str(s.get("inputs") or "{}")) for s in found]
+    learnt = dict.fromkeys(i["state"] for i in inputs if "state" in i)
+    return [float(stages[k]["seconds"]) for k in learnt if k in stages]
+
+
+def _device(rows: Rows, stage: Mapping[str, Any]) -> str:
+    """What a stage was computed on: the name of the device where the run says it."""
+    runs = dict(zip(rows.results.names, rows.results.runs, strict=True))
+    run = (runs.get(str(stage.get("run") or "")) or rows.results).run
+    kind = str(stage.get("device"))
+    return f"{kind} ({run.get('device_name')})" if kind == run.get("device") and run.get("device_name") else kind

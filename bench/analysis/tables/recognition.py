@@ -1,0 +1,196 @@
+"""Recognition tables in the layout of the paper's Table VII: data sets and authorised models down, evaluated across.
+
+One `Layout` makes one table; the rows, the averages and the reasons for gaps are the same for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from bench.analysis.measures import MEASURES, figure
+from bench.analysis.paper_values import paper_figure
+from bench.analysis.rows import CellRow, Matrix, Rows, why_absent
+from bench.analysis.table_model import ROW_KINDS, Column, Figure, Role, Row, Table, absent, distinct
+from bench.analysis.tables.row_layout import grouped, points, row_of
+from bench.core.text import plural
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """A recognition table: a measure of each cell, and the same without protection, or none where that says nothing.
+
+    ``numbers``: the tables of the paper that it answers (none: an experiment without one); empty for every recognition
+    experiment. ``published``: whether the paper's figures are of this kind.
+    """
+
+    name: str
+    title: str
+    caption: str
+    measure: str
+    clean: str | None
+    numbers: tuple[str | None, ...] = ()
+    published: bool = False
+
+
+_CALIBRATED = "Accuracy of Equation 10 at the calibrated threshold κ of each evaluated model."
+_FIXED = "Accuracy of Equation 10 at the fixed threshold κ of the experiment, the same for all models."
+LAYOUTS = (
+    Layout(
+        name="VII",
+        title="Who recognises a protected face?",
+        caption=_CALIBRATED,
+        measure="accuracy",
+        clean="clean-accuracy",
+        numbers=("VII", None),
+        published=True,
+    ),
+    Layout(
+        name="VII-fixed",
+        title="The same at the paper's fixed threshold",
+        caption=_FIXED,
+        measure="accuracy-fixed",
+        clean="clean-accuracy-fixed",
+        numbers=("VII", None),
+        published=True,
+    ),
+    Layout(
+        name="IX",
+        title="One image for several models",
+        caption=_CALIBRATED,
+        measure="accuracy",
+        clean="clean-accuracy",
+        numbers=("IX",),
+        published=True,
+    ),
+    Layout(
+        name="IX-fixed",
+        title="One image for several models, at the paper's fixed threshold",
+        caption=_FIXED,
+        measure="accuracy-fixed",
+        clean="clean-accuracy-fixed",
+        numbers=("IX",),
+        published=True,
+    ),
+    Layout(
+        name="ten-fold",
+        title="10-fold verification accuracy",
+        caption="Protected face against a clean one, with the threshold learnt on the other folds; chance is 50 %.",
+        measure="ten-fold",
+        clean="clean-ten-fold",
+    ),
+    Layout(
+        name="cosine",
+        title="Similarity of a protected face to its original",
+        caption="Mean cosine of the embeddings of a protected face and of its original.",
+        measure="cosine",
+        clean=None,
+    ),
+)
+
+
+def point(rows: Rows, cells: Sequence[CellRow], layout: Layout) -> Figure:
+    """The figure of one point: its repeats pooled, or the reason why there is none."""
+    published = layout.published and bool(cells)
+    paper = paper_figure(rows, cells[0], cells[0].evaluated_stands_in_for) if published else None
+    return figure(rows, cells, layout.measure, paper=paper)
+
+
+def average(rows: Rows, at: Sequence[Sequence[CellRow]], figures: Sequence[Figure], layout: Layout) -> Figure:
+    """The "Average" of a row: of its unauthorised models, or of all where none is authorised."""
+    chosen = [i for i, f in enumerate(figures) if f.role != "authorised"]
+    measured = [i for i in chosen if figures[i].value is not None]
+    role: Role = "any" if all(f.role == "any" for f in figures) else "unauthorised"
+    if not measured:
+        first = next((figures[i] for i in chosen), None)
+        if first is None:
+            return absent("not applicable", "every evaluated model is authorised", role=role)
+        return absent(first.status, first.reason, role=role)
+    papers = [figures[i].paper for i in chosen]
+    known = [p for p in papers if p is not None]
+    paper = sum(known) / len(known) if known and len(known) == len(chosen) == len(measured) else None
+    # Every model gets the same weight, which is the weight of its pairs: all models see the same pairs.
+    cells = [c for i in measured for c in at[i]]
+    found = figure(rows, cells, layout.measure, paper=paper, role=role)
+    if len(measured) < len(chosen):
+        return replace(found, note=f"of {len(measured)} of {plural(len(chosen), 'model')}")
+    return found
+
+
+def recognition_table(rows: Rows, matrix: Matrix, layout: Layout) -> Table:
+    """The table of a layout for one experiment."""
+    cells = rows.of(matrix)
+    quantity = MEASURES[layout.measure].quantity
+    evaluated = {c.evaluated: c.evaluated_stands_in_for for c in cells}
+    columns = [
+        Column(label=label, quantity=quantity, stands_in_for=distinct(paper, label))
+        for label, paper in evaluated.items()
+    ]
+    columns.append(Column(label="Average", quantity=quantity, average=True))
+
+    def made(of_dataset: list[CellRow]) -> list[Row]:
+        found = [_row(rows, own, list(evaluated), layout) for own in points(of_dataset).values()]
+        if layout.clean and not any(c.clean for c in of_dataset):
+            found.insert(0, _derived_clean(rows, of_dataset, list(evaluated), layout.clean))
+        return sorted(found, key=lambda r: ROW_KINDS.index(r.kind))
+
+    return Table(
+        name=layout.name,
+        title=layout.title,
+        caption=layout.caption,
+        columns=columns,
+        groups=grouped(cells, made),
+        experiment=matrix.experiment,
+        source="samples/verification, where cell is the id of the figure",
+        row_heading="Authorised model",
+        notes=_notes(rows, cells, layout),
+    )
+
+
+def recognition_tables(rows: Rows, experiment: str, layout: Layout) -> list[Table]:
+    """The tables of a layout for an experiment: one per attack that recognises."""
+    found = [m for m in rows.matrices if m.experiment == experiment]
+    if layout.numbers:
+        found = [m for m in found if rows.of(m)[0].table in layout.numbers]
+    return [recognition_table(rows, m, layout) for m in found]
+
+
+def _row(rows: Rows, cells: Sequence[CellRow], evaluated: Sequence[str], layout: Layout) -> Row:
+    at = [[c for c in cells if c.evaluated == label] for label in evaluated]
+    figures = [point(rows, own, layout) for own in at]
+    first = cells[0]
+    return row_of(first, first.authorised or first.defense, [*figures, average(rows, at, figures, layout)])
+
+
+def _derived_clean(rows: Rows, cells: Sequence[CellRow], evaluated: Sequence[str], measure: str) -> Row:
+    """The "Clean" row of a suite without an unprotected defense: the same pairs, before protection."""
+    figures, scored = [], []
+    for label in evaluated:
+        own = [c for c in cells if c.evaluated == label]
+        first = [c for c in own if c.cell in rows.scores][:1]
+        scored += first
+        figures.append(figure(rows, first, measure, role="any") if first else absent(*why_absent(own)))
+    together = figure(rows, scored, measure, role="any") if scored else absent(figures[0].status, figures[0].reason)
+    return Row(label="Clean", kind="clean", figures=[*figures, together], defense="Clean")
+
+
+def _notes(rows: Rows, cells: Sequence[CellRow], layout: Layout) -> list[str]:
+    notes = []
+    if layout.measure.endswith("-fixed"):
+        kappas = ", ".join(f"{k:g}" for k in dict.fromkeys(c.kappa for c in cells))
+        notes.append(
+            f"κ = {kappas}. Where a model gives many impostors a cosine above it, nearly everything is accepted and "
+            "this accuracy says little; the calibrated threshold does not have this weakness."
+        )
+    notes.append("Average: of the unauthorised models; where no model is authorised, of all.")
+    repeats = len({c.repeat for c in cells})
+    if repeats > 1:
+        notes.append(f"{repeats} repeats are pooled; intervals are then bootstrapped over identities.")
+    if layout.published and rows.claims.get(cells[0].experiment if cells else ""):
+        notes.append("The paper's average is the mean of the figures that it prints for the same models.")
+    return notes
+
+
+def layout_named(name: str) -> Layout:
+    """A layout by the name of its table."""
+    return next(m for m in LAYOUTS if m.name == name)

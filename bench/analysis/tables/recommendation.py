@@ -1,0 +1,406 @@
+"""The verdict: per defense of the whole run utility against leakage under the worst attack, who dominates whom, and
+which one to use, if any.
+
+Leakage is the share of faces that models which took no part match to the person at the calibrated false match rate: of
+uploads as they are, and of what a reconstruction makes of them. The worst of all honest attacks counts. A defense that
+fewer kinds of attack were tried on cannot be chosen, nor dominate one that faced more. docs/design/verdict.md defines
+everything and says where the limits are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from bench.analysis.dominance import CERTAIN, Drawn, dominates, draw, interval
+from bench.analysis.measures import Measure, figure_of, measure_named
+from bench.analysis.pooling import Part, Pool
+from bench.analysis.rows import CellRow, Rows
+from bench.analysis.sample_values import At
+from bench.analysis.table_model import ROW_KINDS, Column, Figure, Group, Row, RowKind, Table, absent
+from bench.analysis.tables.client_cost import BYTES, FLOPS, LATENCY, Cost, costs
+from bench.analysis.tables.row_layout import kind_of, sides_of
+from bench.analysis.tables.summary import BARS, POOLED
+from bench.core.text import plural
+from bench.store.several_runs import Joined
+
+MATCH, ACCURACY, DROP = (measure_named(n) for n in ("fmr-match", "accuracy", "accuracy-drop"))
+UTILITY = replace(ACCURACY.quantity, name="accuracy of authorised models", better="higher")
+OTHERS = replace(ACCURACY.quantity, name="accuracy of unauthorised models", better="lower")
+LEAKAGE = replace(MATCH.quantity, name="faces matched after the worst attack")
+UTILITY_BARS = BARS[:2]  # accuracy of the authorised models, and what they lose
+_NO_UTILITY = "no experiment asks an authorised model about what this defense uploads"
+_NO_ATTACK = "no attack of this run ends with something that models which took no part could match"
+_AT = At()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tried:
+    """An attack of an experiment on a defense, authorised models and data sets pooled. ``figure``: the share of faces
+    that models which took no part match; ``cells``: those of them that it rests on. ``rebuilt``: of reconstructions."""
+
+    experiment: str
+    label: str
+    plugin: str
+    rebuilt: bool
+    cells: Sequence[CellRow]
+    figure: Figure
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dominator:
+    """Who keeps at least as much and leaks at most as much, in which share of the draws."""
+
+    name: str
+    share: float
+
+    @property
+    def certain(self) -> bool:
+        """Whether it holds in nearly all draws."""
+        return self.share >= CERTAIN
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One defense with its parameters, over all experiments; authorised models, data sets and repeats pooled.
+
+    ``also``: further labels of the same plugin with the same parameters; ``sets``: the authorised sets that are
+    pooled. ``utility``: accuracy of the authorised models (Equation 10), ``drop`` what they lose, ``others`` the same
+    accuracy of unauthorised models. ``leakage`` is that of ``attacks[0]``, the worst; its interval is that of the
+    highest of all attacks, which is chosen again in each draw, and ``worst_share`` the share of draws in which this one
+    is. ``floor`` is the false match rate. ``untried``: kinds of attack (plugins) that others faced and this one did
+    not. ``dominators``: strongest evidence first; ``frontier``: the share of draws in which nobody dominates it.
+    """
+
+    name: str
+    also: Sequence[str]
+    kind: RowKind
+    sets: Sequence[str]
+    synthetic: bool
+    utility: Figure
+    drop: Figure
+    others: Figure
+    leakage: Figure
+    floor: float | None
+    attacks: Sequence[Tried]
+    cost: Cost
+    worst_share: float | None = None
+    untried: Sequence[str] = ()
+    dominators: Sequence[Dominator] = ()
+    frontier: float | None = None
+
+    @property
+    def worst(self) -> Tried | None:
+        """The attack that leaks most."""
+        return self.attacks[0] if self.attacks and self.attacks[0].figure.value is not None else None
+
+    @property
+    def tried(self) -> list[Tried]:
+        """The attacks that have a figure."""
+        return [a for a in self.attacks if a.figure.value is not None]
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """The kinds of attack that it faced."""
+        return frozenset(a.plugin for a in self.tried)
+
+    @property
+    def serves(self) -> float:
+        """How many models it was asked to serve with one upload; any number where it knows none."""
+        return max((float(len(models.split("+"))) for models in self.sets), default=np.inf)
+
+    def asked_as_much_as(self, other: Entry) -> bool:
+        """Whether it faced all kinds of attack that the other faced, and serves as many models with one upload."""
+        wanted = other.serves if other.sets else 1.0
+        return self.kinds >= other.kinds and self.serves >= wanted
+
+    @property
+    def complete(self) -> bool:
+        """Whether utility and leakage are known."""
+        return self.utility.value is not None and self.leakage.value is not None
+
+    @property
+    def candidate(self) -> bool:
+        """Whether it protects, and utility and leakage are known."""
+        return self.kind != "clean" and self.complete
+
+    @property
+    def useful(self) -> bool | None:
+        """Whether the bars of utility are met; none without figures."""
+        met = [bar.met(found) for bar, found in zip(UTILITY_BARS, (self.utility, self.drop), strict=True)]
+        return None if None in met else all(met)
+
+    @property
+    def leaks(self) -> bool | None:
+        """Whether more than chance leaks: the whole interval lies above the floor. None where that is not known."""
+        if self.leakage.value is None or self.floor is None:
+            return None
+        return (self.leakage.value if self.leakage.low is None else self.leakage.low) > self.floor
+
+    @property
+    def on_frontier(self) -> bool:
+        """Whether, by the figures themselves, it can be compared and nobody dominates it."""
+        return self.candidate and not self.dominators
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """All defenses of a run; ``best`` is the one to use if one has to be used, with the ``share`` of draws in which it
+    is the best of those that could be chosen; ``fair`` are these, ``useful`` those of them that meet the bars."""
+
+    entries: Sequence[Entry]
+    kinds: Sequence[str]
+    fair: Sequence[Entry] = ()
+    useful: Sequence[Entry] = ()
+    best: Entry | None = None
+    share: float | None = None
+
+    @property
+    def reference(self) -> Entry | None:
+        """The upload without protection."""
+        return next((e for e in self.entries if e.kind == "clean"), None)
+
+    @property
+    def protections(self) -> list[Entry]:
+        """Everything but the reference."""
+        return [e for e in self.entries if e.kind != "clean"]
+
+
+def verdict(rows: Rows) -> Verdict:
+    """What the rows of a run say about its defenses."""
+    made = [_Made(rows, cells) for cells in _settings(rows).values()]
+    made.sort(key=lambda m: -ROW_KINDS.index(m.entry.kind))
+    entries = [m.entry for m in made]
+    kinds = list(dict.fromkeys(a.plugin for e in entries if e.candidate for a in e.tried))
+    drawn = draw([m.utility for m in made], [m.matched for m in made])
+    entries = [_with_interval(e, drawn, i) for i, e in enumerate(entries)]
+    entries = [replace(e, untried=[k for k in kinds if k not in e.kinds]) for e in entries]
+    entries = _compared(entries, drawn)
+    fair = [i for i, e in enumerate(entries) if e.candidate and not e.untried]
+    useful = [i for i in fair if entries[i].useful]
+    best, share = _best(entries, drawn, useful, fair)
+    return Verdict(
+        entries=entries,
+        kinds=kinds,
+        fair=[entries[i] for i in fair],
+        useful=[entries[i] for i in useful],
+        best=None if best is None else entries[best],
+        share=share,
+    )
+
+
+# ---- one defense -----------------------------------------------------------------------------------------------------
+
+
+def _settings(rows: Rows) -> Mapping[tuple[str, str, str], list[CellRow]]:
+    """The cells of each plugin with its parameters, whatever it is called; several runs have reasons for other names,
+    which keep apart what is not the same."""
+    results, found = rows.results, dict[tuple[str, str, str], list[CellRow]]()
+    renamed = {n for run in results.named for n in run.labels.values()} if isinstance(results, Joined) else set()
+    for c in rows.cells:
+        found.setdefault((c.plugin, c.settings, c.defense if c.defense in renamed else ""), []).append(c)
+    return found
+
+
+class _Made:
+    """An entry with the pools that it is compared by: ``utility``, and ``matched`` of each attack that has a figure."""
+
+    def __init__(self, rows: Rows, cells: Sequence[CellRow]) -> None:
+        sides = sides_of(rows.cells)
+        uploads = [c for c in cells if c.outputs == "recognition" and not c.via]
+        services = [c for c in uploads if sides.serves(c)]
+        (utility, kept), (drop, _) = _measured(rows, services, ACCURACY, DROP)
+        by_attack: dict[tuple[str, str], list[CellRow]] = {}
+        for c in cells:
+            if c.outputs in MATCH.outputs and not c.leaky and sides.judges(c):
+                by_attack.setdefault((c.experiment, c.attack), []).append(c)
+        tried: list[tuple[Tried, Pool]] = []
+        for (experiment, label), own in by_attack.items():
+            ((found, pool),) = _measured(rows, own, MATCH)
+            attack = Tried(
+                experiment=experiment,
+                label=label,
+                plugin=own[0].attack_plugin,
+                rebuilt=bool(own[0].picture),
+                cells=own,
+                figure=replace(found, role="unauthorised"),
+            )
+            tried.append((attack, pool))
+        tried.sort(key=lambda t: -1.0 if t[0].figure.value is None else t[0].figure.value, reverse=True)
+        ((others, _),) = _measured(rows, [c for c in uploads if sides.judges(c)], ACCURACY)
+        worst = tried[0][0] if tried else None
+        labels = list(dict.fromkeys(c.defense for c in cells))
+        kind = _kind(cells)
+        sets = list(dict.fromkeys(c.authorised for c in cells if c.authorised)) if kind == "authorised" else []
+        self.utility = kept if utility.value is not None else None
+        self.matched = [pool for attack, pool in tried if attack.figure.value is not None]
+        self.entry = Entry(
+            name=labels[0],
+            also=labels[1:],
+            kind=kind,
+            sets=sets,
+            synthetic=any(c.synthetic for c in cells),
+            utility=replace(utility, role="authorised") if services else absent("missing", _NO_UTILITY),
+            drop=drop if services else absent("missing", _NO_UTILITY),
+            others=replace(others, role="unauthorised"),
+            leakage=worst.figure if worst else absent("missing", _NO_ATTACK),
+            floor=_floor(rows, worst),
+            attacks=[attack for attack, _ in tried],
+            cost=costs(rows, cells),
+        )
+
+
+def _kind(cells: Sequence[CellRow]) -> RowKind:
+    """The kind of a defense. One that knows no model is named with the model whose features are attacked, so that its
+    uploads decide: of these, one without an authorised model says that it knows none."""
+    if cells[0].clean:
+        return "clean"
+    return kind_of(next((c for c in cells if not c.authorised), cells[0]))
+
+
+def _measured(rows: Rows, cells: Sequence[CellRow], *measures: Measure) -> list[tuple[Figure, Pool]]:
+    """Several measures of the same cells, each with what was pooled; every cell is read once."""
+    pools = [Pool() for _ in measures]
+    without: list[list[CellRow]] = [[] for _ in measures]
+    for cell in cells:
+        for measure, pool, lacking in zip(measures, pools, without, strict=True):
+            part: Part | None = measure.values(rows, cell, _AT)
+            if part is None:
+                lacking.append(cell)
+            else:
+                pool.add(part)
+    made = []
+    for measure, pool, lacking in zip(measures, pools, without, strict=True):
+        key = (measure.name, _AT.sigma, _AT.kappa, tuple(c.cell for c in cells))
+        if key not in rows.figures:
+            rows.figures[key] = figure_of(pool, cells, lacking, measure, _AT)
+        made.append((rows.figures[key], pool))
+    return made
+
+
+def _floor(rows: Rows, worst: Tried | None) -> float | None:
+    """The false match rate at which the thresholds of an attack's judges were calibrated, the highest where they
+    differ."""
+    found = [t.fmr for c in (worst.cells if worst else ()) if (t := rows.scores.threshold(c.cell)) is not None]
+    return max(found) if found else None
+
+
+# ---- all together ----------------------------------------------------------------------------------------------------
+
+
+def _with_interval(entry: Entry, drawn: Drawn, i: int) -> Entry:
+    """The interval of the highest of several attacks, where not the same one is the highest in all draws."""
+    chosen = drawn.worst[:, i]
+    known = chosen >= 0
+    if entry.worst is None or not known.any():
+        return entry
+    share = float((chosen[known] == 0).mean())
+    found = interval(drawn.leakage[:, i]) if share < 1 else None
+    if found is None:
+        return replace(entry, worst_share=share)
+    value = entry.leakage.value or 0.0
+    note = f"the worst of {len(entry.tried)} attacks, chosen again in each draw"
+    leakage = replace(
+        entry.leakage, low=min(found[0], value), high=max(found[1], value), interval="bootstrap", note=note
+    )
+    return replace(entry, leakage=leakage, worst_share=share)
+
+
+def _compared(entries: Sequence[Entry], drawn: Drawn) -> list[Entry]:
+    """The entries with those that dominate them. One may dominate another only if it was asked at least as much."""
+    asked = [[a is not b and a.asked_as_much_as(b) for b in entries] for a in entries]
+    allowed = np.array(asked, dtype=bool).reshape(len(entries), len(entries))
+    values = [[np.nan if v is None else v for v in (e.utility.value, e.leakage.value)] for e in entries]
+    points = np.array(values, dtype=np.float64).reshape(len(entries), 2)
+    now = dominates(points[:, 0], points[:, 1], allowed)
+    held = np.zeros(now.shape)
+    free = np.zeros(len(entries))
+    for kept, leaked in zip(drawn.utility, drawn.leakage, strict=True):
+        found = dominates(kept, leaked, allowed)
+        held += found
+        free += ~found.any(axis=0)
+    draws = max(1, len(drawn.utility))
+    made = []
+    for b, entry in enumerate(entries):
+        over = [
+            Dominator(name=entries[a].name, share=float(held[a, b]) / draws) for a in np.flatnonzero(now[:, b]).tolist()
+        ]
+        over.sort(key=lambda d: -d.share)
+        frontier = float(free[b]) / draws if entry.candidate else None
+        made.append(replace(entry, dominators=over if entry.kind != "clean" else [], frontier=frontier))
+    return made
+
+
+def _best(
+    entries: Sequence[Entry], drawn: Drawn, useful: Sequence[int], fair: Sequence[int]
+) -> tuple[int | None, float | None]:
+    """Of those that are useful the one that leaks least; where none is, of all that could be chosen the one that keeps
+    most; and the share of draws in which it is that."""
+    if useful:
+        best = min(useful, key=lambda i: (entries[i].leakage.value or 0.0, -(entries[i].utility.value or 0.0)))
+        rivals, values = useful, drawn.leakage
+    elif fair:
+        best = max(fair, key=lambda i: (entries[i].utility.value or 0.0, -(entries[i].leakage.value or 0.0)))
+        rivals, values = fair, -drawn.utility
+    else:
+        return None, None
+    others = [i for i in rivals if i != best]
+    if not others:
+        return best, None
+    first = values[:, [best]] <= values[:, others]
+    known = np.isfinite(values[:, [best, *others]]).all(axis=1)
+    return best, float(first[known].all(axis=1).mean()) if known.any() else None
+
+
+# ---- as a table ------------------------------------------------------------------------------------------------------
+
+
+def verdict_tables(rows: Rows) -> list[Table]:
+    """The verdict as a table, for exports: what is not a number stands in the flags of a row."""
+    if not rows.cells:
+        return []
+    entries = verdict(rows).entries
+    quantities = (UTILITY, DROP.quantity, OTHERS, LEAKAGE, FLOPS, LATENCY, BYTES)
+    made = []
+    for e in entries:
+        sent = next((f for _, f in e.cost.sent if f.value is not None), absent("missing", "nothing was uploaded"))
+        figures = [e.utility, e.drop, e.others, e.leakage, e.cost.flops, e.cost.latency, sent]
+        made.append(
+            Row(
+                label=e.name,
+                kind=e.kind,
+                figures=figures,
+                defense=e.name,
+                authorised=", ".join(e.sets),
+                flags=_flags(e),
+            )
+        )
+    experiments = " + ".join(rows.experiments)
+    return [
+        Table(
+            name="verdict",
+            title="Which defense to use",
+            caption="Utility, leakage under the worst of all attacks, and cost per face of every defense; authorised "
+            "models, data sets and repeats pooled.",
+            columns=[Column(label=q.name, quantity=q) for q in quantities],
+            groups=[Group(label=POOLED, rows=made, synthetic=any(e.synthetic for e in entries))],
+            experiment=experiments,
+            source="samples/verification, samples/images and stages.parquet",
+            ranked=False,
+        )
+    ]
+
+
+def _flags(entry: Entry) -> list[str]:
+    """What an export says of a row beside its numbers."""
+    found = []
+    if entry.worst is not None:
+        found.append(f"worst of {plural(len(entry.tried), 'attack')}: {entry.worst.label} ({entry.worst.experiment})")
+    if entry.untried and entry.kind != "clean":
+        found.append(f"not tried: {', '.join(entry.untried)}")
+    if entry.dominators:
+        first = entry.dominators[0]
+        found.append(f"{'' if first.certain else 'probably '}dominated by {first.name}")
+    return found

@@ -1,0 +1,180 @@
+"""What reconstruction attacks make of uploads: the paper's Table VI, and every attack by itself.
+
+The authorised model says what the reconstruction is still good for (COS, SRRA); the other evaluated models took no
+part and are the judges of whether the person can be found again. Similarity of pixels alone shows no leakage: a blank
+picture is more similar to a face than many reconstructions, so the floors stand in every table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from bench.analysis.measures import MEASURES, figure, select
+from bench.analysis.paper_values import paper_figure
+from bench.analysis.rows import CellRow, Rows
+from bench.analysis.table_model import Column, Figure, Quantity, Role, Row, Table
+from bench.analysis.tables.row_layout import attacks, authorised_in, grouped, label_of, points, row_of, side_of
+from bench.analysis.tables.summary import floor_rows
+from bench.core.text import plural
+
+WHITE, BLACK = "inversion", "recface"  # the plugins of section 6.3's two settings
+BOXES = {"White-Box": WHITE, "Black-Box": BLACK}
+JUDGES = "models that took no part"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Entry:
+    """A column: a measure of the authorised model's cells, of the judges', or of the pictures (no side).
+
+    ``floor`` is the metric of the floors that belongs here, ``published`` the paper's name of the column.
+    """
+
+    label: str
+    measure: str
+    side: Role | None = None
+    floor: str | None = None
+    published: str | None = None
+
+    @property
+    def quantity(self) -> Quantity:
+        """What the column measures; a cosine of the authorised model's is better when it is higher."""
+        quantity = MEASURES[self.measure].quantity
+        return replace(quantity, name="COS", better="higher") if self.measure == "cosine" else quantity
+
+    def of(self, rows: Rows, cells: Sequence[CellRow], authorised: set[str], paper: float | None = None) -> Figure:
+        """The figure of some cells; ``authorised`` are the experiment's authorised models."""
+        chosen = [c for c in cells if self.side is None or side_of(c, authorised) == self.side]
+        return figure(rows, chosen, self.measure, role=self.side or "any", paper=paper)
+
+
+_SSIM = _Entry(label="SSIM", measure="ssim", floor="ssim", published="SSIM")
+_PSNR = _Entry(label="PSNR", measure="psnr", floor="psnr", published="PSNR")
+_COS = _Entry(label="COS", measure="cosine", side="authorised", published="COS")
+_SRRA = _Entry(label="SRRA", measure="srra", side="authorised", published="SRRA")
+_SRRA_FIXED = _Entry(label="SRRA at the fixed κ", measure="srra-fixed", side="authorised", published="SRRA")
+_RANK = _Entry(label="re-identified at rank 1", measure="rank-1", side="unauthorised")
+_MATCH = _Entry(label="re-identified at FMR", measure="fmr-match", side="unauthorised")
+_LPIPS = _Entry(label="LPIPS", measure="lpips", floor="lpips")
+_BYTES = _Entry(label="upload", measure="upload-bytes")
+_BOX = (_SSIM, _PSNR, _COS, _SRRA, _SRRA_FIXED, _RANK, _MATCH)
+_ALL = (_SSIM, _PSNR, _LPIPS, _COS, _SRRA, _SRRA_FIXED, _RANK, _MATCH, _BYTES)
+_SOURCE = (
+    "samples/images (SSIM, PSNR, LPIPS, upload) and samples/verification (the others), where "
+    "experiment, dataset, defense, authorised and attack are those of the row"
+)
+_JUDGED = (
+    f"COS and SRRA: of the authorised model. Re-identification: by {JUDGES}, pooled; at rank 1 among all originals, "
+    "and by a similarity above the threshold of the calibrated false match rate."
+)
+
+
+# ---- Table VI --------------------------------------------------------------------------------------------------------
+
+
+def boxes_tables(rows: Rows, experiment: str) -> list[Table]:
+    """Table VI: SSIM, PSNR, COS and SRRA of white-box and black-box reconstructions."""
+    cells = [c for c in select(rows, experiment=experiment, outputs="images") if c.table == "VI"]
+    if not cells:
+        return []
+    authorised = authorised_in(cells)
+    columns = [Column(label=f"{box} {e.label}", quantity=e.quantity) for box in BOXES for e in _BOX]
+
+    def made(of_dataset: list[CellRow]) -> list[Row]:
+        found = []
+        for point, own in points(of_dataset).items():
+            figures = [f for box, plugin in BOXES.items() for f in _box(rows, own, box, plugin, authorised)]
+            found.append(row_of(own[0], label_of(cells, point), figures))
+        return found + floor_rows(rows, experiment, of_dataset[0].dataset, [e.floor for _ in BOXES for e in _BOX])
+
+    return [
+        Table(
+            name="VI",
+            title="What do uploaded features show?",
+            caption="Reconstructions of faces from what was uploaded, against the originals. " + _JUDGED,
+            columns=columns,
+            groups=grouped(cells, made),
+            experiment=experiment,
+            source=_SOURCE,
+            notes=_box_notes(cells),
+        )
+    ]
+
+
+def _box(rows: Rows, cells: Sequence[CellRow], box: str, plugin: str, authorised: set[str]) -> list[Figure]:
+    """The figures of one setting in one row."""
+    chosen, note = _chosen(rows, cells, plugin)
+    made = []
+    for entry in _BOX:
+        paper = paper_figure(rows, cells[0], f"{box} {entry.published}") if entry.published else None
+        found = entry.of(rows, chosen, authorised, paper)
+        made.append(replace(found, note="; ".join(n for n in (note, found.note) if n) or None))
+    return made
+
+
+def _chosen(rows: Rows, cells: Sequence[CellRow], plugin: str) -> tuple[list[CellRow], str]:
+    """The cells of the attack that stands for a setting, and which one that is.
+
+    White box: of all starts the one after which the pictures are most similar, the worst case for the defense. Black
+    box: the first that the suite names and that did not learn from the evaluated people.
+    """
+    found = attacks(c for c in cells if c.attack_plugin == plugin)
+    if not found:
+        return [], ""
+    if plugin == WHITE:
+        values = {label: figure(rows, own, "ssim").value for label, own in found.items()}
+        measured = {label: value for label, value in values.items() if value is not None}
+        best = max(measured, key=lambda label: measured[label], default=next(iter(found)))
+        return found[best], f"{best}: the worst of {plural(len(found), 'start')}" if len(found) > 1 else best
+    clean = [label for label, own in found.items() if not own[0].leaky]
+    label = (clean or list(found))[0]
+    return found[label], label if clean else f"{label}: learnt from the evaluated people"
+
+
+def _box_notes(cells: Sequence[CellRow]) -> list[str]:
+    white, black = (list(attacks(c for c in cells if c.attack_plugin == p)) for p in (WHITE, BLACK))
+    return [
+        f"White-Box: of {plural(len(white), 'start')} ({', '.join(white) or 'none'}) the one with the highest mean "
+        "SSIM in each row, which is the worst case for the defense; all columns are of that attack.",
+        f"Black-Box: {black[0] if black else 'no such attack'}. Every attack by itself is in the table reconstruction.",
+        "The paper does not say at which κ its SRRA is counted; it stands beside both.",
+    ]
+
+
+# ---- every attack ----------------------------------------------------------------------------------------------------
+
+
+def attack_tables(rows: Rows, experiment: str) -> list[Table]:
+    """Every reconstruction attack of an experiment by itself."""
+    cells = select(rows, experiment=experiment, outputs="images")
+    if not cells:
+        return []
+    authorised = authorised_in(cells)
+
+    def made(of_dataset: list[CellRow]) -> list[Row]:
+        found = []
+        for point, own in points(of_dataset).items():
+            for label, against in attacks(own).items():
+                name = f"{label_of(cells, point)}, {_marked(label, against)}"
+                found.append(row_of(own[0], name, [e.of(rows, against, authorised) for e in _ALL]))
+        return found + floor_rows(rows, experiment, of_dataset[0].dataset, [e.floor for e in _ALL])
+
+    leaky = [label for label, own in attacks(cells).items() if own[0].leaky]
+    note = f"Leakage: {', '.join(leaky)} learnt from the people that it is evaluated on; no worst case rests on it."
+    return [
+        Table(
+            name="reconstruction",
+            title="Every reconstruction attack by itself",
+            caption="Reconstructions of faces from what was uploaded, against the originals. " + _JUDGED,
+            columns=[Column(label=e.label, quantity=e.quantity) for e in _ALL],
+            groups=grouped(cells, made),
+            experiment=experiment,
+            source=_SOURCE,
+            row_heading="Defense, attack",
+            notes=[note] if leaky else [],
+        )
+    ]
+
+
+def _marked(label: str, cells: Sequence[CellRow]) -> str:
+    return f"{label} (leakage)" if cells[0].leaky else label

@@ -1,0 +1,301 @@
+"""The summary per authorised model, the bars, and the image metrics beside their floors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from bench.analysis.measures import MEASURES, extra_measure, figure
+from bench.analysis.paper_values import paper_figure
+from bench.analysis.pooling import Part, Pool, mean
+from bench.analysis.rows import CellRow, Matrix, Rows, why_absent
+from bench.analysis.sample_values import numbers
+from bench.analysis.table_model import (
+    ROW_KINDS,
+    Column,
+    Figure,
+    Group,
+    Quantity,
+    Role,
+    Row,
+    RowKind,
+    Table,
+    absent,
+    distinct,
+)
+from bench.analysis.tables.row_layout import kind_of, not_applicable, points, row_of
+
+AUTHORISED = Quantity(name="authorised accuracy", unit="%", digits=1, better="higher")
+CLEAN_ACCURACY = Quantity(name="clean accuracy", unit="%", digits=1, better="higher")
+DROP = MEASURES["accuracy-drop"].quantity
+UNAUTHORISED = Quantity(name="unauthorised accuracy, average", unit="%", digits=1, better="lower")
+WORST = Quantity(name="unauthorised accuracy, worst case", unit="%", digits=1, better="lower")
+SSIM = MEASURES["ssim"].quantity
+PSNR = MEASURES["psnr"].quantity
+
+POOLED = "all data sets"
+FLOORS = {
+    "another_face": "another person's face",
+    "mean_face": "the mean face",
+    "grey": "a flat grey image",
+    "noise": "random noise",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    """A bar: what is asked of a defense with an authorised model, protocols pooled."""
+
+    quantity: Quantity
+    limit: float
+    text: str
+
+    def met(self, figure: Figure) -> bool | None:
+        """Whether the figure itself meets the bar; none without a figure."""
+        if figure.value is None:
+            return None
+        return figure.value >= self.limit if self.quantity.better == "higher" else figure.value <= self.limit
+
+    def certain(self, figure: Figure) -> bool:
+        """Whether the whole interval lies on the same side of the bar."""
+        if figure.low is None or figure.high is None:
+            return False
+        return figure.low >= self.limit or figure.high <= self.limit
+
+
+BARS = (
+    Bar(quantity=AUTHORISED, limit=0.90, text="at least 90 %"),
+    Bar(quantity=DROP, limit=0.08, text="at most 8 points"),
+    Bar(quantity=UNAUTHORISED, limit=0.20, text="at most 20 %"),
+    Bar(quantity=SSIM, limit=0.03, text="at most 0.03"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """One defense for one authorised set (or for all sets together: ``authorised`` is none), protocols pooled.
+
+    For a defense that knows no model, ``authorised`` is empty, ``kept``, ``clean`` and ``drop`` are absent, and
+    ``leaked`` is the accuracy of all models. ``worst_at`` is the cell of the worst case.
+    """
+
+    experiment: str
+    defense: str
+    authorised: str | None
+    kind: RowKind
+    stands_in_for: str | None
+    models: int
+    kept: Figure
+    clean: Figure
+    drop: Figure
+    leaked: Figure
+    worst: Figure
+    worst_at: CellRow | None
+    ssim: Figure
+    psnr: Figure
+
+    @property
+    def verdicts(self) -> list[tuple[Bar, Figure, bool | None]]:
+        """Each bar with the figure that it is held against; empty where nothing is authorised."""
+        if self.kind != "authorised":
+            return []
+        return [(b, f, b.met(f)) for b, f in zip(BARS, (self.kept, self.drop, self.leaked, self.ssim), strict=True)]
+
+    @property
+    def meets_all(self) -> bool:
+        """Whether every bar is met (a bar without a figure is not met)."""
+        return bool(self.verdicts) and all(met for _, _, met in self.verdicts)
+
+
+def summaries(rows: Rows, matrix: Matrix) -> list[Summary]:
+    """One summary per defense and authorised set, in the suite's order, references first."""
+    cells = rows.of(matrix)
+    made = [_summary(rows, own, authorised) for (_, authorised), own in points(cells).items()]
+    return sorted(made, key=lambda s: ROW_KINDS.index(s.kind))
+
+
+def overall(rows: Rows, matrix: Matrix) -> list[Summary]:
+    """One summary per defense, its authorised sets pooled, in the suite's order."""
+    cells = rows.of(matrix)
+    return [
+        _summary(rows, [c for c in cells if c.defense == defense], None)
+        for defense in dict.fromkeys(c.defense for c in cells)
+    ]
+
+
+def _summary(rows: Rows, cells: Sequence[CellRow], authorised: str | None) -> Summary:
+    first = cells[0]
+    knows_models = any(c.authorised for c in cells)
+    own = [c for c in cells if c.role == "authorised"]
+    others = [c for c in cells if c.role != "authorised"]
+    none = not_applicable("this defense knows no model, so none is authorised")
+    kept, clean, drop = _utility(rows, own) if knows_models else (none, none, none)
+    worst, worst_at = _worst(rows, others)
+    role: Role = "unauthorised" if knows_models else "any"
+    return Summary(
+        experiment=first.experiment,
+        defense=first.defense,
+        authorised=authorised if knows_models else "",
+        kind=kind_of(first),
+        stands_in_for=distinct(first.authorised_stands_in_for, first.authorised) if authorised else None,
+        models=len({c.authorised for c in cells if c.authorised}),
+        kept=kept,
+        clean=clean,
+        drop=drop,
+        leaked=figure(rows, others, "accuracy", role=role, paper=_paper_mean(rows, others)),
+        worst=replace(worst, paper=None),
+        worst_at=worst_at,
+        ssim=figure(rows, cells, "ssim", role="any"),
+        psnr=figure(rows, cells, "psnr", role="any"),
+    )
+
+
+def _paper_mean(rows: Rows, cells: Sequence[CellRow]) -> float | None:
+    """The mean of the paper's figures for these cells, when it has all of them."""
+    papers = [paper_figure(rows, c, c.evaluated_stands_in_for) for c in cells]
+    known = [p for p in papers if p is not None]
+    return sum(known) / len(known) if known and len(known) == len(papers) else None
+
+
+def _utility(rows: Rows, own: Sequence[CellRow]) -> tuple[Figure, Figure, Figure]:
+    """Accuracy with protection, without it on the same pairs, and the drop from one to the other (paired)."""
+    kept = figure(rows, own, "accuracy", role="authorised", paper=_paper_mean(rows, own))
+    return kept, figure(rows, own, "clean-accuracy", role="any"), figure(rows, own, "accuracy-drop", role="any")
+
+
+def _worst(rows: Rows, others: Sequence[CellRow]) -> tuple[Figure, CellRow | None]:
+    """The highest accuracy of one unauthorised model on one data set."""
+    keys = dict.fromkeys((c.dataset, c.authorised, c.evaluated) for c in others)
+    by_key: dict[tuple[str, str, str], list[CellRow]] = {k: [] for k in keys}
+    for c in others:
+        by_key[c.dataset, c.authorised, c.evaluated].append(c)
+    scored = [
+        (sum(s.hits().sum() for s in found) / sum(len(s.same) for s in found), cells)
+        for cells in by_key.values()
+        if (found := list(rows.scores_of(cells)))
+    ]
+    if not scored:
+        status, reason = why_absent(others)
+        return absent(status, reason, role="unauthorised"), None
+    _, cells = max(scored, key=lambda entry: entry[0])
+    return figure(rows, cells, "accuracy", role=cells[0].role), cells[0]
+
+
+# ---- images ----------------------------------------------------------------------------------------------------------
+
+
+def floors(rows: Rows, experiment: str, dataset: str | None = None) -> dict[str, dict[str, Figure]]:
+    """What SSIM, PSNR and LPIPS give for images that hold nothing of the face: floor -> metric -> figure."""
+    table = rows.floors_of(experiment)
+    if table.empty:
+        return {}
+    if dataset is not None:
+        table = table[table["dataset"] == dataset]
+    found = {}
+    for floor in FLOORS:
+        if f"ssim_{floor}" in table and not table.empty:
+            found[floor] = {m: _floor(rows, table, f"{m}_{floor}", m) for m in ("ssim", "psnr", "lpips")}
+    return found
+
+
+def _floor(rows: Rows, table: pd.DataFrame, column: str, measure: str) -> Figure:
+    key = ("floor", column, *table[["experiment", "dataset"]].drop_duplicates().itertuples(index=False, name=None))
+    if key not in rows.figures:
+        values = numbers(table, column)
+        if values is None:
+            return absent("missing", MEASURES[measure].missing)
+        people = (table["dataset"].astype(str) + "/" + table["sample_id"].astype(str)).to_numpy(dtype=object)
+        rows.figures[key] = mean(Pool([Part(values, people)]), share=False)
+    return rows.figures[key]
+
+
+def image_table(rows: Rows, matrix: Matrix) -> Table:
+    """SSIM and PSNR per data set and defense, with the floors as the last rows of each data set."""
+    cells = rows.of(matrix)
+    extras = rows.extras(matrix.experiment)
+    columns = [Column(label="SSIM", quantity=SSIM), Column(label="PSNR", quantity=PSNR)]
+    columns += [Column(label=_extra_label(name), quantity=extra_measure(name).quantity) for name in extras]
+    sets = list(dict.fromkeys(c.dataset for c in cells))
+    groups = []
+    for dataset in ([None] if len(sets) > 1 else []) + sets:
+        chosen = [c for c in cells if dataset in (None, c.dataset)]
+        groups.append(
+            Group(
+                label=dataset or POOLED,
+                rows=_image_group(rows, matrix.experiment, dataset, chosen, extras),
+                stands_in_for=distinct(chosen[0].dataset_stands_in_for, dataset) if dataset else None,
+                synthetic=any(c.synthetic for c in chosen),
+            )
+        )
+    return Table(
+        name="images",
+        title="What is left of the picture",
+        caption="Similarity of protected images to their originals. Floors: images that show nothing of the face.",
+        columns=columns,
+        groups=groups,
+        experiment=matrix.experiment,
+        source="samples/images and samples/floors, where experiment, dataset, defense and authorised "
+        "are those of the row",
+    )
+
+
+def _image_group(
+    rows: Rows, experiment: str, dataset: str | None, cells: Sequence[CellRow], extras: Sequence[str]
+) -> list[Row]:
+    """The defenses and then the floors of one data set, or of all."""
+    made = []
+    for (defense, authorised), own in points(cells).items():
+        figures = [figure(rows, own, "ssim", role="any"), figure(rows, own, "psnr", role="any")]
+        figures += [_extra(rows, own, name) for name in extras]
+        made.append(row_of(own[0], f"{defense} for {authorised}" if authorised else defense, figures))
+    made.sort(key=lambda r: ROW_KINDS.index(r.kind))
+    return made + floor_rows(rows, experiment, dataset, ["ssim", "psnr", *(None for _ in extras)])
+
+
+def floor_rows(rows: Rows, experiment: str, dataset: str | None, columns: Sequence[str | None]) -> list[Row]:
+    """The floors as rows of a table whose columns hold ``ssim``, ``psnr``, ``lpips`` or something else (none)."""
+    blank = not_applicable("of a defense only")
+    return [
+        Row(label=FLOORS[floor], kind="floor", figures=[values[c] if c else blank for c in columns])
+        for floor, values in floors(rows, experiment, dataset).items()
+    ]
+
+
+def _extra(rows: Rows, cells: Sequence[CellRow], name: str) -> Figure:
+    found = figure(rows, cells, extra_measure(name), role="any")
+    return not_applicable("this defense does not report it") if found.status == "missing" else found
+
+
+def _extra_label(name: str) -> str:
+    """A number of the defense's own, such as ``extra_loss_end``, as a heading."""
+    return f"{name.removeprefix('extra_').replace('_', ' ')} (the defense's own)"
+
+
+def summary_table(rows: Rows, matrix: Matrix) -> Table:
+    """The summary as a table: one row per defense and authorised set."""
+    quantities = (AUTHORISED, CLEAN_ACCURACY, DROP, UNAUTHORISED, WORST, SSIM, PSNR)
+    made = []
+    for s in summaries(rows, matrix):
+        figures = [s.kept, s.clean, s.drop, s.leaked, s.worst, s.ssim, s.psnr]
+        made.append(
+            Row(
+                label=f"{s.defense} for {s.authorised}" if s.authorised else s.defense,
+                kind=s.kind,
+                figures=figures,
+                defense=s.defense,
+                authorised=s.authorised or "",
+                stands_in_for=s.stands_in_for,
+            )
+        )
+    sets = list(dict.fromkeys(c.dataset for c in rows.of(matrix)))
+    return Table(
+        name="summary",
+        title="Summary, data sets pooled",
+        caption="Accuracy of Equation 10 at the calibrated threshold, pooled over data sets.",
+        columns=[Column(label=q.name, quantity=q) for q in quantities],
+        groups=[Group(label=" + ".join(sets), rows=made, synthetic=any(c.synthetic for c in rows.of(matrix)))],
+        experiment=matrix.experiment,
+        source="samples/verification and samples/images",
+    )

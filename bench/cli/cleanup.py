@@ -1,0 +1,198 @@
+"""Commands about what lies in the output folder: the artifacts of the cache, and the runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from bench.cli import completion, options
+from bench.cli.error_messages import Group, exits
+
+
+def _read_by(reader: str) -> Callable[[click.Context, click.Parameter, str | None], float | None]:
+    """A callback that reads a number with a unit; what the reader expects is the error for anything else."""
+
+    def read(ctx: click.Context, param: click.Parameter, text: str | None) -> float | None:
+        from bench.runs import cleanup
+
+        try:
+            return None if text is None else getattr(cleanup, reader)(text)
+        except ValueError as error:
+            raise click.BadParameter(f"{error}, found {text!r}", ctx, param) from None
+
+    return read
+
+
+@click.group(cls=Group)
+def cache() -> None:
+    """Artifacts that runs have computed: what is there, whether it is sound, and making room.
+
+    They are in results/.cache. Whatever is removed there is computed again when a run needs it; results stay.
+
+    \b
+    Examples:
+      bench cache ls
+      bench cache gc --max-size 20GB
+    """
+
+
+@cache.command("ls")
+@options.out
+@options.json
+def cache_ls(out: Path, as_json: bool) -> None:
+    """List the artifacts by kind: how many, how large, and when they were used.
+
+    \b
+    Examples:
+      bench cache ls
+      bench cache ls --out /mnt/results --json
+    """
+    from bench.cli import cleanup_output
+    from bench.runs import cleanup
+
+    found = options.folders(out).cache
+    cleanup_output.show_cache(
+        found.root, cleanup.by_kind(cleanup.artifacts(found)), cleanup.unfinished(found), as_json=as_json
+    )
+
+
+@cache.command("verify", epilog=exits("an artifact is damaged"))
+@click.option("--discard", is_flag=True, help="Remove damaged artifacts; the next run computes them again.")
+@options.out
+def cache_verify(discard: bool, out: Path) -> None:
+    """Compare every artifact with its checksums.
+
+    \b
+    Examples:
+      bench cache verify
+      bench cache verify --discard
+    """
+    from bench.cli import cleanup_output
+    from bench.runs import cleanup
+
+    found = options.folders(out).cache
+    keys = [one.key for one in cleanup.artifacts(found)]
+    looked = ((key, cleanup.damage(found, key, discard=discard)) for key in cleanup_output.progress("verifying", keys))
+    if cleanup_output.show_damage(looked, discarded=discard):
+        click.get_current_context().exit(1)
+
+
+@cache.command("gc", epilog=exits("something could not be removed"))
+@click.option(
+    "--max-size",
+    callback=_read_by("size_of"),
+    metavar="SIZE",
+    help="Remove the least recently used artifacts until no more than SIZE are left, such as 20GB.",
+)
+@click.option(
+    "--older-than",
+    callback=_read_by("span_of"),
+    metavar="TIME",
+    help="Remove artifacts that were not used for TIME, such as 30d.",
+)
+@click.option("--dry-run", is_flag=True, help="Remove nothing; say what would be removed.")
+@options.out
+def cache_gc(max_size: int | None, older_than: float | None, dry_run: bool, out: Path) -> None:
+    """Make room: remove artifacts, the least recently used first, and what killed workers left behind.
+
+    Without --max-size and --older-than only damaged artifacts and leftovers go. What a running run needs always stays.
+
+    \b
+    Examples:
+      bench cache gc --max-size 20GB
+      bench cache gc --older-than 30d --dry-run
+    """
+    from bench.cli import cleanup_output
+    from bench.runs import cleanup
+
+    found = options.folders(out).cache
+    collected = cleanup.collect(found, max_size=max_size, older_than=older_than, dry_run=dry_run)
+    cleanup_output.show_collected(collected, max_size, dry_run=dry_run)
+    if collected.failed:
+        click.get_current_context().exit(1)
+
+
+@click.group(cls=Group)
+def runs() -> None:
+    """Runs and their results: what is there, what each was, and removing some.
+
+    \b
+    Examples:
+      bench runs ls
+      bench runs show paper
+    """
+
+
+@runs.command("ls")
+@options.out
+@options.json
+def runs_ls(out: Path, as_json: bool) -> None:
+    """List the runs: suite, run, when, how it ended, cells, and size.
+
+    \b
+    Examples:
+      bench runs ls
+      bench runs ls --json | jq -r '.[].folder'
+    """
+    from bench.cli import cleanup_output
+    from bench.runs import cleanup
+
+    results = options.folders(out).results
+    cleanup_output.show_runs(results, cleanup.runs(results), as_json=as_json)
+
+
+@runs.command("show")
+@options.run
+@options.json
+@options.out
+def runs_show(run: str, as_json: bool, out: Path) -> None:
+    """Say what RUN was: its command, suite, versions, machine, data and weights, counts, and failures.
+
+    RUN is a run folder, or a suite's name for its latest run. With --json, all that its record says.
+
+    \b
+    Examples:
+      bench runs show paper
+      bench runs show paper --json | jq .versions
+    """
+    from bench.cli import cleanup_output
+    from bench.runs import cleanup
+    from bench.store.run_folders import find_run
+
+    results = options.folders(out).results
+    folder = find_run(run, results)
+    record = cleanup.read_record(folder)
+    cleanup_output.show_run(cleanup.run_of(folder), record, cleanup.failures(folder), as_json=as_json)
+
+
+@runs.command("rm")
+@click.argument("names", nargs=-1, required=True, metavar="RUN...", shell_complete=completion.runs)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@options.out
+def runs_rm(names: tuple[str, ...], yes: bool, out: Path) -> None:
+    """Remove the folder of each RUN. The cache stays: the same command makes the results again from it.
+
+    RUN is a run folder, or a suite's name for its latest run.
+
+    \b
+    Examples:
+      bench runs rm results/quick/20260101-120000-1a2b3c4d
+      bench runs rm quick --yes
+    """
+    from bench.cli import cleanup_output
+    from bench.runs import cleanup
+    from bench.store.run_folders import find_run
+
+    results = options.folders(out).results
+    chosen = {run.folder: run for run in (cleanup.check_removable(find_run(name, results)) for name in names)}
+    cleanup_output.show_runs(results, list(chosen.values()), as_json=False)
+    if not yes:
+        click.confirm(f"Remove {cleanup_output.count(len(chosen), 'run folder')}?", abort=True)
+    for run in chosen.values():
+        cleanup_output.show_removed(run, cleanup.remove_run(run))
+    click.echo("The cache was not touched; bench cache gc makes room there.")
+
+
+COMMANDS = (cache, runs)

@@ -1,0 +1,213 @@
+"""What the commands about the cache and the runs print."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rich.progress import track
+from rich.table import Table
+
+from bench.cli.console import draws_bars, duration, err, out
+from bench.runs.cleanup import Collected, KindUse, Run
+
+
+def amount(size: int) -> str:
+    """``12 B``, ``3.4 kB``, ``2.0 GB``."""
+    value, unit = float(size), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if value < 999.5:
+            break
+        value, unit = value / 1000, larger
+    return f"{value:.0f} {unit}" if unit == "B" or value >= 99.95 else f"{value:.1f} {unit}"
+
+
+def count(number: int, what: str) -> str:
+    """``1 artifact``, ``1,200 artifacts``."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def progress(what: str, keys: Sequence[str]) -> Iterable[str]:
+    """The keys, with a bar on a terminal."""
+    return track(keys, what, console=err, disable=not draws_bars(), transient=True)
+
+
+def _when(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")
+
+
+def _print_json(value: object) -> None:
+    sys.stdout.write(json.dumps(value, indent=1, default=str) + "\n")
+
+
+# ---- the cache -------------------------------------------------------------------------------------------------------
+
+
+def show_cache(root: Path, kinds: Sequence[KindUse], unfinished: Sequence[tuple[Path, int]], *, as_json: bool) -> None:
+    """``bench cache ls``."""
+    total, size = sum(row.artifacts for row in kinds), sum(row.size for row in kinds)
+    left = {"folders": len(unfinished), "size": sum(bytes_ for _, bytes_ in unfinished)}
+    if as_json:
+        rows = [asdict(row) for row in kinds]
+        _print_json({"cache": root, "artifacts": total, "size": size, "kinds": rows, "unfinished": left})
+        return
+    if kinds:
+        table = _table("kind", "artifacts", "size", "oldest use", "newest use", numbers=(1, 2))
+        for row in kinds:
+            table.add_row(row.kind, f"{row.artifacts:,}", amount(row.size), _when(row.oldest), _when(row.newest))
+        out.print(table)
+    out.print(f"{root}: {count(total, 'artifact')}, {amount(size)}", soft_wrap=True)
+    if unfinished:
+        out.print(
+            f"{count(len(unfinished), 'unfinished artifact')}, {amount(left['size'])}: bench cache gc sweeps them"
+        )
+
+
+def show_damage(looked: Iterable[tuple[str, str | None]], *, discarded: bool) -> int:
+    """``bench cache verify``: damaged artifacts as they are found; returns how many."""
+    total = damaged = 0
+    for _, problem in looked:
+        total += 1
+        if problem:
+            damaged += 1
+            out.print(f"damaged {problem}", soft_wrap=True, style="red")
+    out.print(f"{count(total, 'artifact')}, {damaged:,} damaged")
+    if damaged:
+        did = "they were removed" if discarded else "--discard removes them"
+        out.print(f"{did}; the next run that needs them computes them again")
+    return damaged
+
+
+def show_collected(collected: Collected, max_size: int | None, *, dry_run: bool) -> None:
+    """``bench cache gc``."""
+    would = "would remove" if dry_run else "removed"
+    size = sum(one.size for one in collected.removed)
+    out.print(f"{would} {count(len(collected.removed), 'artifact')}, {amount(size)}")
+    if collected.unfinished:
+        left = count(collected.unfinished, "unfinished artifact")
+        out.print(f"{would} {left} of killed workers, {amount(collected.unfinished_size)}")
+    if collected.locks:
+        out.print(f"{would} {count(collected.locks, 'file')} of locks that nobody holds")
+    would_be = "would be left" if dry_run else "left"
+    needed = f", {amount(collected.needed)} of it needed by running runs" if collected.needed else ""
+    out.print(f"{count(collected.kept, 'artifact')} {would_be}, {amount(collected.kept_size)}{needed}")
+    if max_size is not None and collected.kept_size > max_size:
+        why = "running runs need them" if collected.needed else "they are in use or cannot be removed"
+        out.print(f"that is more than {amount(max_size)}: {why}", style="yellow")
+    for failure in collected.failed:
+        out.print(f"problem {failure}", soft_wrap=True, style="red")
+
+
+# ---- runs ------------------------------------------------------------------------------------------------------------
+
+
+def show_runs(results: Path, found: Sequence[Run], *, as_json: bool) -> None:
+    """``bench runs ls``."""
+    if as_json:
+        _print_json([asdict(run) for run in found])
+        return
+    if not found:
+        out.print(f"no runs in {results}", soft_wrap=True)
+        return
+    table = _table("suite", "run", "started", "status", "cells", "ok", "failed", "skipped", "size", numbers=range(4, 9))
+    for run in found:
+        failed = _sum(run.counts, "failed", "timeout")
+        cells = [_sum(run.counts, "cells"), _sum(run.counts, "ok"), failed, _sum(run.counts, "skipped")]
+        style = {"running": "green", "complete": None}.get(run.status, "yellow")
+        table.add_row(run.suite, run.name, _moment(run.started), run.status, *cells, amount(run.size), style=style)
+    out.print(table)
+
+
+def _sum(counts: Mapping[str, int], *names: str) -> str:
+    known = [counts[name] for name in names if name in counts]
+    return f"{sum(known):,}" if known else ""
+
+
+def _moment(iso: str) -> str:
+    """A time of a record as local time; as it is written where it is none."""
+    try:
+        return _when(datetime.fromisoformat(iso).timestamp())
+    except (ValueError, OverflowError, OSError):
+        return iso
+
+
+def show_run(run: Run, record: Mapping[str, Any], failures: Mapping[str, int], *, as_json: bool) -> None:
+    """``bench runs show``. Records of other versions may lack some of it."""
+    if as_json:
+        _print_json({"folder": run.folder, "size": run.size, **record, "status": run.status, "failures": failures})
+        return
+    suite = _part(record, "suite")
+    machine = _part(record, "machine")
+    seconds = record.get("seconds")
+    took = f", {duration(seconds)}" if isinstance(seconds, int | float) else ""
+    versions = ", ".join(f"{name} {version}" for name, version in _part(record, "versions").items())
+    lines = {
+        "run": run.folder,
+        "suite": ", ".join([str(suite[k]) for k in ("name", "path") if k in suite] + _digest(suite.get("sha256"))),
+        "command": " ".join(map(str, record.get("command") or ())),
+        "started": f"{_moment(run.started)}{took}",
+        "status": run.status,
+        "device": ", ".join(str(v) for v in (record.get("device"), machine.get("processor")) if v),
+        "machine": ", ".join(str(machine[k]) for k in ("platform", "python") if k in machine),
+        "commit": record.get("commit"),
+        "versions": versions,
+    }
+    for name, value in lines.items():
+        if value:
+            out.print(f"{name}: {value}", soft_wrap=True)
+    _show_components(record)
+    counts = [f"{number:,} {name.replace('_', ' ')}" for name, number in run.counts.items()]
+    out.print(f"counts: {', '.join(counts) or 'none yet'}", soft_wrap=True)
+    for reason, number in failures.items():
+        out.print(f"  {count(number, 'stage')}: {reason}", soft_wrap=True, style="red")
+
+
+def _show_components(record: Mapping[str, Any]) -> None:
+    """Data, weights, defenses and attacks, with what identifies them."""
+    table = _table("kind", "label", "from", "version", "data or weights", "license")
+    for one in record.get("components") or ():
+        if not isinstance(one, dict):
+            continue
+        origin = _part(one, "origin")
+        made = " (synthetic)" if one.get("synthetic") else ""
+        where = f"{one.get('name')} of {origin.get('distribution')}"
+        digest = "".join(_digest(one.get("weights")))
+        license_ = str(one.get("license") or "")
+        kind = str(one.get("kind")).replace("dataset", "data set")
+        table.add_row(kind, f"{one.get('label')}{made}", where, str(origin.get("version")), digest, license_)
+    if table.row_count:
+        out.print(table)
+
+
+def show_removed(run: Run, foreign: Sequence[str]) -> None:
+    """``bench runs rm``: one run that is gone."""
+    out.print(f"removed {run.folder} ({amount(run.size)})", soft_wrap=True)
+    if foreign:
+        out.print(f"  left in it, because bench has not made it: {', '.join(foreign)}", soft_wrap=True, style="yellow")
+
+
+# ---- shared ----------------------------------------------------------------------------------------------------------
+
+
+def _part(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = record.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _digest(sha256: object) -> list[str]:
+    """The beginning of a digest; nothing where there is none."""
+    return [f"sha256 {str(sha256)[:16]}"] if sha256 else []
+
+
+def _table(*columns: str, numbers: Iterable[int] = ()) -> Table:
+    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    for column in table.columns:
+        column.overflow = "fold"  # a name is never cut: two could look the same
+    for i in numbers:
+        table.columns[i].justify = "right"
+    return table

@@ -1,0 +1,318 @@
+"""What the terminal shows: plans, summaries, plugins. Rich does the drawing; of runs see `bench.cli.progress`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from bench.api.types import Check
+from bench.core.errors import PluginError, did_you_mean
+from bench.engine.scheduler import missing_stages
+from bench.planning.plan import Plan
+from bench.registry.components import parameters
+from bench.registry.discovery import KINDS, Registry
+from bench.store.artifacts import Cache
+from bench.store.reading import Results
+
+if TYPE_CHECKING:
+    from bench.analysis.claim_results import Verdict
+    from bench.registry.inventory import Entry
+
+# Text from suites, plugins and paths is never markup.
+_WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120  # of what is piped into a file
+out = Console(highlight=False, markup=False, width=_WIDTH)
+err = Console(stderr=True, highlight=False, markup=False)
+
+
+def draws_bars() -> bool:
+    """Whether progress bars are drawn on stderr: on a terminal, and where colours are welcome."""
+    return sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+
+
+def duration(seconds: float) -> str:
+    """``45 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s" if seconds >= 1 else f"{seconds:.1f} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def show_plan(plan: Plan, cache: Cache) -> None:
+    """``bench plan``."""
+    stages = plan.stages.values()
+    missing = missing_stages(plan, cache, {}, lambda event: None)
+    skipped = [c for c in plan.cells if c.skip]
+    out.print(f"suite {plan.suite.name} ({plan.suite.path}), device {plan.device}, seed {plan.suite.seed}")
+    if plan.whole is not None:
+        out.print(f"cells: {len(plan.cells)} of the {plan.whole} of the suite, by --cell")
+    else:
+        merged = plan.requested - len(plan.cells)
+        out.print(
+            f"cells: {len(plan.cells)} of {plan.requested} combinations "
+            f"({merged} merged, because no authorised or evaluated model takes part in them)"
+        )
+    table = Table("stage", "distinct", "cached", "to compute", "time of one core", "disk", box=None, pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for kind in dict.fromkeys(s.kind for s in stages):
+        mine = [s for s in stages if s.kind == kind]
+        todo = [s for s in mine if s.key in missing]
+        table.add_row(
+            kind, str(len(mine)), str(len(mine) - len(todo)), str(len(todo)),
+            duration(sum(s.cost for s in todo)), f"{sum(s.size for s in todo) / 1e6:.0f} MB",
+        )  # fmt: skip
+    out.print(table)
+    uses = plan.uses()
+    shared = sum(count > 1 for count in uses.values())
+    out.print(f"{shared} of {len(plan.stages)} stages serve several cells; unshared there would be {uses.total()}")
+    cost, size = sum(s.cost for s in missing.values()), sum(s.size for s in missing.values())
+    out.print(
+        f"to compute: {len(missing)} of {len(plan.stages)} stages (the others are cached or not needed), "
+        f"about {duration(cost)} of one core, {size / 1e6:.0f} MB of disk"
+    )
+    out.print(f"skipped: {len(skipped)} cells" + (":" if skipped else ""))
+    _show_reasons(str(cell.skip) for cell in skipped)
+
+
+def print_plan(plan: Plan, cache: Cache) -> None:
+    """``bench plan --json``: every cell with its id, labels and stages, every stage with what it still costs."""
+    missing = missing_stages(plan, cache, {}, lambda event: None)
+    cells = [
+        {
+            "cell": c.id,
+            "experiment": c.experiment,
+            "table": c.table,
+            "dataset": c.dataset.label,
+            "defense": c.defense.label,
+            "authorised": [model.label for model in c.authorised],
+            "attack": c.attack.label,
+            "via": c.attack.via.label if c.attack.via else None,
+            "evaluated": c.evaluated.label if c.evaluated else None,
+            "repeat": c.repeat,
+            "pairs": c.pairs,
+            "skip": c.skip,
+            "stages": list(c.stages),
+        }
+        for c in plan.cells
+    ]
+    stages = [
+        {"key": s.key, "kind": s.kind, "name": s.name, "inputs": dict(s.inputs), "to_compute": s.key in missing,
+         "seconds": s.cost, "bytes": s.size}
+        for s in plan.stages.values()
+    ]  # fmt: skip
+    about = {"suite": plan.suite.name, "path": str(plan.suite.path), "device": plan.device, "digest": plan.digest}
+    sys.stdout.write(json.dumps({**about, "cells": cells, "stages": stages}, indent=1) + "\n")
+
+
+def _show_reasons(reasons: Iterable[str]) -> None:
+    """Each reason once, with how often it occurs."""
+    for reason, count in Counter(reasons).items():
+        out.print(f"  {count} x {reason}")
+
+
+def show_sources(plan: Plan, registry: Registry, to: Console = out) -> None:
+    """Which data sets and models of a suite are real and where they were found, and which are stand-ins."""
+    used = {(c.kind, c.label): c for cell in plan.cells for c in cell.components if c.kind in ("dataset", "model")}
+    for c in used.values():
+        declared = registry.find(c.kind, c.name, c.label).cls(**c.params)
+        if not declared.synthetic:
+            status = declared.status()
+            about = "; ".join(text for text in (status.layout, *status.notes) if text)
+            to.print(f"real {c.label}: {status.where}" + (f" ({about})" if about else ""), soft_wrap=True)
+    stand_ins = [f"{c.name} for {c.instead_of}" for c in used.values() if c.instead_of]
+    if stand_ins:
+        to.print(f"synthetic stand-ins: {', '.join(stand_ins)}", soft_wrap=True, style="yellow")
+        to.print("  bench data status and bench models status say what is missing and where to put it")
+
+
+def show_entries(entries: Sequence[Entry], *, as_json: bool) -> None:
+    """``bench data status`` and ``bench models status``."""
+    if as_json:
+        sys.stdout.write(json.dumps([dataclasses.asdict(e) for e in entries], indent=1) + "\n")
+        return
+    for entry in entries:
+        status = entry.status
+        kind = "" if entry.kind in ("dataset", "model") else f" ({entry.kind.replace('_', ' ')})"
+        if entry.problem:
+            out.print(Text.assemble((f"{entry.name}{kind}", "bold"), ": ", (entry.problem, "red")), soft_wrap=True)
+            continue
+        if status.missing:
+            stand_in = f"; {entry.stand_in} stands in" if entry.stand_in else ""
+            out.print(Text.assemble((f"{entry.name}{kind}", "bold"), f": missing{stand_in}"), soft_wrap=True)
+            out.print(f"  {status.missing}", soft_wrap=True, highlight=False)
+            continue
+        counts = [(status.images, "image"), (status.pairs, "pair")]
+        sizes = [f"{n:,} {what}{'' if n == 1 else 's'}" for n, what in counts if n is not None]
+        facts = ", ".join([*([status.layout] if status.layout != status.where else []), *sizes])
+        place = ": ".join(text for text in (status.where, facts) if text)
+        out.print(Text.assemble((f"{entry.name}{kind}", "bold"), f": {place}"), soft_wrap=True)
+        out.print(f"  sha256 {str(entry.fingerprint)[:16]}; license: {entry.license}", soft_wrap=True, highlight=False)
+        for note in status.notes:
+            out.print(f"  {note}", soft_wrap=True, highlight=False)
+
+
+def show_verification(found: Iterable[tuple[str, Check]], *, as_json: bool) -> bool:
+    """``bench data verify``: check by check as they come; whether all are in order."""
+    seen = []
+    for name, check in found:
+        seen.append({"data_set": name, **dataclasses.asdict(check)})
+        if not as_json:
+            mark = Text("ok     ", "green") if check.ok else Text("problem", "red")
+            out.print(Text.assemble(mark, f" {name}: {check.what}: {check.found}"), soft_wrap=True)
+    if as_json:
+        sys.stdout.write(json.dumps(seen, indent=1) + "\n")
+    return all(bool(row["ok"]) for row in seen)
+
+
+def show_summary(results: Results, report: Path, *, retry: bool = True) -> None:
+    """What ``bench run`` prints at the end: the answer in a few lines, and where the report is. Without ``retry``, what
+    had failed before was left."""
+    from bench.report import summary_rows
+
+    counts = results.run["counts"]
+    columns, rows = summary_rows(results)
+    if rows:
+        table = Table(*columns, box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+        for column in table.columns:
+            column.overflow = "fold"  # a name is never cut: two could look the same
+        for column in table.columns[2:]:
+            column.justify = "right"
+        for row in rows:
+            table.add_row(*row)
+        out.print(table)
+    if results.cells["synthetic"].any():
+        out.print("synthetic stand-in data: these figures say nothing about real faces")
+    bad = counts["failed"] + counts["timeout"]
+    out.print(f"cells: {counts['ok']} ok, {counts['skipped']} skipped, {bad} failed")
+    _show_reasons(results.cells["reason"].dropna())
+    if bad:
+        again = "the same command tries them again" if retry else "--no-retry left them as they were"
+        out.print(f"failed cells are in the report with their reasons; {again}", style="red")
+    out.print(f"rows:   {results.folder}", soft_wrap=True)
+    out.print(f"report: {report}", soft_wrap=True)
+
+
+def show_claims(verdicts: Sequence[Verdict], fmt: str, *, synthetic: bool) -> None:
+    """``bench claims``: JSON, or a table for the terminal or in Markdown, with the count below."""
+    from bench.analysis.claim_results import COLUMNS, as_json, as_markdown, tally, verdict_rows
+
+    if fmt == "json":
+        sys.stdout.write(as_json(verdicts) + "\n")
+        return
+    if fmt == "md":
+        sys.stdout.write(as_markdown(verdicts) + "\n")
+    else:
+        table = Table(*COLUMNS, box=None, pad_edge=False, padding=(0, 1, 1, 0), header_style="bold")
+        for column in table.columns:
+            column.overflow = "fold"
+        for row, verdict in zip(verdict_rows(verdicts), verdicts, strict=True):
+            table.add_row(*row, style="red" if verdict.outcome == "does not hold" else None)
+        out.print(table)
+    if synthetic:
+        out.print("synthetic stand-in data: these verdicts say nothing about real faces")
+    out.print(tally(verdicts))
+
+
+def show_plugins(registry: Registry, *, as_json: bool) -> None:
+    """``bench plugins``."""
+    if as_json:
+        sys.stdout.write(json.dumps([dataclasses.asdict(p) for p in registry.plugins], indent=1) + "\n")
+        return
+    table = Table("plugin", "distribution", "provides", box=None, pad_edge=False, header_style="bold")
+    for plugin in registry.plugins:
+        provides = ", ".join(f"{name} ({kind.replace('_', ' ')})" for kind, name in plugin.components)
+        if plugin.reason:
+            provides = f"cannot be used: {plugin.reason}"
+        style = "red" if plugin.reason else None
+        table.add_row(plugin.name, f"{plugin.distribution} {plugin.version}", provides or "hooks only", style=style)
+    out.print(table)
+    for (kind, name), rivals in registry.conflicts.items():
+        both = " and ".join(rivals)
+        out.print(f"conflict: {kind} {name!r} is provided by {both}; uninstall one of them", style="red")
+
+
+def show_info(registry: Registry, name: str, *, as_json: bool = False) -> None:
+    """``bench info NAME``: every component of that name, whatever its kind."""
+    kinds = [kind for kind in KINDS if (kind, name) in registry.components or (kind, name) in registry.conflicts]
+    if not kinds:
+        known = {n for _, n in registry.components}
+        raise PluginError(f"{name}: expected the name of a component; {did_you_mean(name, known)}")
+    if as_json:
+        sys.stdout.write(json.dumps([_info(registry, kind, name) for kind in kinds], indent=1, default=str) + "\n")
+        return
+    for kind in kinds:
+        registration = registry.find(kind, name, "bench info")
+        cls, origin = registration.cls, registration.origin
+        where = f"from {origin.distribution} {origin.version}"
+        out.print(f"{name} ({kind.replace('_', ' ')}) {where}", style="bold")
+        out.print((cls.__doc__ or "").strip(), soft_wrap=True)
+        out.print(f"sources: {origin.package}, sha256 {origin.digest[:16]}")
+        for attribute, value in _declarations(cls).items():
+            out.print(f"{attribute}: {value}")
+        rows = parameters(cls)
+        if rows:
+            table = Table("parameter", "type", "default", box=None, pad_edge=False, header_style="bold")
+            for parameter, hint, default in rows:
+                table.add_row(parameter, hint, repr(default))
+            out.print(table)
+        else:
+            out.print("no parameters")
+
+
+def _info(registry: Registry, kind: str, name: str) -> dict[str, object]:
+    """What is known of a component, for programs."""
+    registration = registry.find(kind, name, "bench info")
+    return {
+        "name": name,
+        "kind": kind,
+        "about": (registration.cls.__doc__ or "").strip(),
+        "origin": dataclasses.asdict(registration.origin),
+        "declares": _declarations(registration.cls),
+        "parameters": [
+            {"name": parameter, "type": hint, "default": default}
+            for parameter, hint, default in parameters(registration.cls)
+        ],
+    }
+
+
+def _declarations(cls: type) -> dict[str, str]:
+    """What a component declares, as text; what depends on its parameters is that of the default ones."""
+    fields = {f.name for f in dataclasses.fields(cls)}
+    found = {}
+    for name in dir(cls):
+        value = getattr(cls, name)
+        if name.startswith("_") or name in fields or callable(value):
+            continue
+        depends = isinstance(value, property)
+        if depends:
+            try:
+                value = getattr(cls(), name)
+            except Exception:  # a parameter without a default: there is nothing to show
+                continue
+        if isinstance(value, frozenset):
+            value = ", ".join(sorted(value)) or "nothing"
+        elif isinstance(value, dict):
+            value = ", ".join(f"{k} {'x'.join(map(str, v)) if isinstance(v, tuple) else v}" for k, v in value.items())
+        found[name.replace("_", " ")] = f"{value} (with the default parameters)" if depends else str(value)
+    return found
+
+
+def show_checks(checks: list[Check], *, as_json: bool = False) -> None:
+    """``bench doctor``."""
+    if as_json:
+        sys.stdout.write(json.dumps([dataclasses.asdict(check) for check in checks], indent=1) + "\n")
+        return
+    for check in checks:
+        mark = Text("ok     ", "green") if check.ok else Text("problem", "red")
+        out.print(Text.assemble(mark, f" {check.what}: {check.found}"), soft_wrap=True)

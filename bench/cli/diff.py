@@ -1,0 +1,70 @@
+"""The command that compares two runs."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import click
+
+from bench.cli import completion, options
+from bench.cli.error_messages import exits
+
+
+@click.command(epilog=exits("--fail-on-regression, and something got worse"))
+@click.argument("run_a", shell_complete=completion.runs)
+@click.argument("run_b", shell_complete=completion.runs)
+@options.json
+@click.option(
+    "--html",
+    "page",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write the comparison as a self-contained page.",
+)
+@click.option(
+    "--fail-on-regression",
+    is_flag=True,
+    help="Exit with 1 when a measure got significantly worse, or a cell that ended well has no figures any more.",
+)
+@options.out
+def diff(run_a: str, run_b: str, as_json: bool, page: Path | None, fail_on_regression: bool, out: Path) -> None:
+    """Compare two runs cell by cell: RUN_B against RUN_A (run folders, or names of suites for their latest runs).
+
+    \b
+    Examples:
+      bench diff results/paper/20260101-120000-1a2b3c4d paper
+      bench diff old/results/quick/20260101-120000-1a2b3c4d quick --html diff.html
+      bench diff "$BASELINE" quick --fail-on-regression        # in CI
+    """
+    from bench.analysis.compare import diff as compare
+    from bench.runs.snapshot import results_of
+    from bench.store.run_folders import find_run, require_writable
+
+    if page is not None:
+        require_writable(page.parent, option="--html")
+    results = options.folders(out).results
+    folders = [find_run(run, results) for run in (run_a, run_b)]
+    with contextlib.ExitStack() as opened:
+        before, after = (opened.enter_context(results_of(folder)) for folder in folders)
+        found = compare(before, after)
+        if page is not None:
+            from bench.report.compare_page import write_page
+
+            click.echo(f"page: {write_page(found, page)}", err=True)
+        if as_json:
+            import json
+
+            from bench.analysis.compare.diff import record
+
+            click.echo(json.dumps(record(found), indent=1, ensure_ascii=False, allow_nan=False))
+        else:
+            from bench.cli import console
+            from bench.report.compare_text import show
+
+            show(found, console.out)
+    if fail_on_regression and found.regressed:
+        click.get_current_context().exit(1)
+
+
+COMMANDS = (diff,)

@@ -1,0 +1,112 @@
+"""The command that scores a run again."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bench.cli import completion, options
+from bench.cli.error_messages import exits
+from bench.registry import hook_calls
+
+if TYPE_CHECKING:
+    from bench.runs.rescore import Rescoring
+
+
+@click.command(epilog=exits("a cell failed"))
+@click.argument("run", shell_complete=completion.runs)
+@click.option("--fmr", type=float, metavar="RATE", help="Calibrate thresholds at this false match rate.")
+@click.option("--kappa", type=float, metavar="COSINE", help="Use this fixed threshold beside the calibrated one.")
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="PATH=VALUE",
+    help="Change fmr, kappa or threshold of one experiment: experiment[0].fmr=0.001.",
+)
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Where to compute (default: as the run did).")
+@options.include_faces
+@options.timeout
+@options.log_format
+@click.option(
+    "--workers", type=click.IntRange(min=1), metavar="N", help="Stages at once (default: one per core or GPU)."
+)
+@options.out
+def rescore(
+    run: str,
+    fmr: float | None,
+    kappa: float | None,
+    overrides: tuple[str, ...],
+    device: str | None,
+    include_faces: bool,
+    timeout_s: float | None,
+    log_format: str,
+    workers: int | None,
+    out: Path,
+) -> None:
+    """Compute the scores of RUN again from the artifacts that it left: no defense protects and no attack runs.
+
+    By today's metrics, where they were corrected since, or with other thresholds. The rows go into a run folder beside
+    that of RUN, whose record and report say what they were made from. What is missing in the cache is listed, not
+    computed.
+
+    \b
+    Examples:
+      bench rescore paper
+      bench rescore paper --fmr 0.001
+      bench rescore results/paper/20260101-120000-1a2b3c4d --set experiment[0].threshold=accuracy
+    """
+    from bench.engine.factory import make_engine
+    from bench.registry.discovery import discover
+    from bench.runs import rescore as rescore_module
+    from bench.runs import run as runner
+    from bench.store.run_folders import find_run
+
+    original = find_run(run, options.folders(out).results)
+    settings = rescore_module.settings_of(original, fmr, kappa, overrides)
+    made = rescore_module.prepared(original, discover(), settings, device, timeout_s)
+    for note in made.notes:
+        options.note(note)
+    engine = make_engine("local", made.plan.device, workers=workers)
+    run_plan = functools.partial(
+        runner.run_plan, made.plan, made.folders, engine=engine, into=made.into, about=made.about
+    )
+    if log_format == "json":
+        folder, outcomes = run_plan(listen=functools.partial(click.echo, err=True))
+    else:
+        from bench.cli.progress import Progress
+
+        with Progress(made.plan, engine.workers) as shown:
+            folder, outcomes = run_plan(on_event=shown.on_event)
+    _show(made, folder, include_faces=include_faces)
+    if any(o.status in {"failed", "timeout"} for o in outcomes):
+        click.get_current_context().exit(1)
+
+
+def _show(made: Rescoring, folder: Path, *, include_faces: bool) -> None:
+    """Write the report, and say which figures have changed."""
+    from bench.analysis.compare import diff
+    from bench.cli.console import out
+    from bench.report import write_report
+    from bench.report.compare_text import show_changed
+    from bench.runs import replay
+    from bench.store.reading import Results
+
+    results = Results(folder)
+    page = made.folders.page(results.run, folder)
+    report = write_report(results, page, hook_calls.report_sections(results), include_real_faces=include_faces)
+    if replay.compare(made.original, folder):
+        show_changed(diff(Results(made.original), results), out)
+    else:
+        out.print(f"the rows are the same bytes as those of {made.original}", soft_wrap=True)
+    counts = results.run["counts"]
+    bad = counts["failed"] + counts["timeout"]
+    out.print(f"cells: {counts['ok']} ok, {counts['skipped']} skipped, {bad} failed")
+    out.print(f"rows:   {folder}", soft_wrap=True)
+    out.print(f"report: {report}", soft_wrap=True)
+
+
+COMMANDS = (rescore,)

@@ -1,0 +1,58 @@
+"""Every metric as a pure function of arrays: formula, shapes, range, direction and source."""
+
+from __future__ import annotations
+
+from bench.metrics.attributes import (
+    age_difference,
+    attribute_distance,
+    attribute_similarity,
+    constant_floor,
+    constant_predictor,
+    utility_privacy,
+)
+from bench.metrics.images import SSIM_VARIANT, psnr, ssim
+from bench.metrics.intervals import bootstrap_interval, wilson_interval
+from bench.metrics.recognition import (
+    FoldAccuracy,
+    balanced_threshold,
+    best_threshold,
+    cosine,
+    false_match_rate,
+    false_non_match_rate,
+    genuine_scores,
+    identification_ranks,
+    impostor_scores,
+    reconstruction_success,
+    separation,
+    ten_fold_accuracy,
+    threshold_at_fmr,
+    verification_hits,
+)
+
+__all__ = [
+    "SSIM_VARIANT",
+    "FoldAccuracy",
+    "age_difference",
+    "attribute_distance",
+    "attribute_similarity",
+    "balanced_threshold",
+    "best_threshold",
+    "bootstrap_interval",
+    "constant_floor",
+    "constant_predictor",
+    "cosine",
+    "false_match_rate",
+    "false_non_match_rate",
+    "genuine_scores",
+    "identification_ranks",
+    "impostor_scores",
+    "psnr",
+    "reconstruction_success",
+    "separation",
+    "ssim",
+    "ten_fold_accuracy",
+    "threshold_at_fmr",
+    "utility_privacy",
+    "verification_hits",
+    "wilson_interval",
+]

@@ -1,0 +1,49 @@
+"""The names of all metrics that a claim or a command can ask for.
+
+`bench.analysis.measures` says how each is computed from rows; a test keeps the two in step. The names live here so that
+a suite can be checked before anything is computed.
+"""
+
+from __future__ import annotations
+
+from bench.core.errors import SuiteError, did_you_mean
+
+METRIC_NAMES = (
+    # from rows of verification pairs
+    "accuracy",
+    "accuracy-fixed",
+    "clean-accuracy",
+    "clean-accuracy-fixed",
+    "accuracy-drop",
+    "ten-fold",
+    "clean-ten-fold",
+    "cosine",
+    "srra",
+    "srra-fixed",
+    "rank-1",
+    "rank-1-enrolled",
+    "fmr-match",
+    # from rows of images
+    "ssim",
+    "psnr",
+    "lpips",
+    "upload-bytes",
+    # from rows of estimated attributes, with noise on the upload
+    "up",
+    "up-lpips",
+    "utility",
+    "privacy",
+    "privacy-lpips",
+    "age-difference",
+)
+# These are followed by the name of an attribute, as in ``similarity:gender``.
+ATTRIBUTE_FAMILIES = ("similarity", "floor")
+
+
+def check_metric_name(name: str) -> None:
+    """Raise `SuiteError` unless ``name`` is one of `METRIC_NAMES`, or a family and an attribute."""
+    family, _, attribute = name.partition(":")
+    if name in METRIC_NAMES or (family in ATTRIBUTE_FAMILIES and attribute):
+        return
+    known = [*METRIC_NAMES, *(f"{family}:<attribute>" for family in ATTRIBUTE_FAMILIES)]
+    raise SuiteError(f"no measure {name!r}; {did_you_mean(name, known)}")

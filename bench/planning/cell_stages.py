@@ -1,0 +1,292 @@
+"""What each stage of a cell runs on what: from the faces of a data set to the scores of the cell. Pure: no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from bench.api.hookspecs import Attack, Defense
+from bench.core.domain import Component
+from bench.core.memoize import remembered
+from bench.planning.graph import CALIBRATION_IMAGES, Graph, forward_cost
+from bench.planning.instances import Client, Point, Splits
+from bench.suite.suite import Experiment
+
+_FIT_SECONDS = 120.0  # only for estimates before anything was measured
+
+
+class _Held(NamedTuple):
+    """Images or features that somebody holds: the stage that makes them, what they are called, and the score stages
+    that are about them and what they were made of."""
+
+    key: str
+    name: str
+    scores: tuple[str, ...]
+
+
+class Paths:
+    """The stages of the cells of one experiment."""
+
+    def __init__(self, experiment: Experiment, graph: Graph, splits: Splits) -> None:
+        self.experiment = experiment
+        self.graph = graph
+        self.splits = splits
+        self.instances = graph.instances
+        self.pairs = experiment.pairs
+
+    def scores(self, point: Point) -> tuple[str, ...]:
+        """Add the stages of a cell; the keys of its score stages, the cell's own first."""
+        client, attack, judge = point
+        outputs = self.instances.of(attack).outputs
+        first = attack if outputs == "images" else attack.via
+        held = self.reconstructed(client, first) if first else self.uploaded(client)
+        if outputs == "attributes":
+            own = [self.attribute_score(client.dataset, self.alone(attack), attack.label, held.key)]
+            if judge is not None:
+                own.append(self.trade_off(client, attack, judge))
+        else:
+            assert judge is not None
+            own = [self.verification(client, judge, held, reconstructed=first is not None)]
+        return (*own, *held.scores)
+
+    @remembered
+    def alone(self, attack: Component) -> Component:
+        """The attack by itself: what it estimates on the originals is the same whatever ran before it."""
+        return replace(attack, via=None)
+
+    def faces(self, dataset: Component) -> str:
+        """The stage that makes the faces that are scored."""
+        return self.graph.faces(dataset, "evaluation", self.pairs)
+
+    # ---- the client ----------------------------------------------------------------------------------------------
+
+    @remembered
+    def uploaded(self, client: Client) -> _Held:
+        """What leaves the client."""
+        faces, name = self.faces(client.dataset), client.defense.label
+        key = self.protect(client, client.dataset, faces, self.pairs)
+        scores = [self.graph.floors(client.dataset, faces, self.pairs)]
+        if "image" in self.instances.of(client.defense).sends:
+            scores.insert(0, self.image_score(client, key, name, reconstructed=False))
+        return _Held(key, name, tuple(scores))
+
+    @remembered
+    def protect(self, client: Client, source: Component, faces: str, count: int) -> str:
+        """The stage in which the client protects the left images of pairs (Equation 10 protects x1 only), or all
+        auxiliary faces (of the data set ``source``) when an attacker learns from what the defense makes."""
+        defense: Defense = self.instances.of(client.defense)
+        models = self.known(client)
+        authorised = "+".join(c.label for c in models)
+        names = "+".join(c.name for c in models)
+        inputs = {"faces": faces}
+        if "training" in defense.needs:
+            inputs["state"] = self.fit_defense(client)
+        splits = self.splits.uploaded(client.authorised) if "feature" in defense.sends else ()
+        mflops = sum(self.instances.of(m).mflops for m in models)
+        h, w = self.instances.of(client.dataset).image_size
+        name = f"{self.graph.name(faces).removeprefix('evaluation faces of ')} protected by {client.defense.label}"
+        return self.graph.stage(
+            "protect",
+            f"{name} for {authorised}" if authorised else name,
+            ":".join(("protect", client.defense.name, *(c.name for c in models))),
+            components={"defense": (client.defense,), "authorised": models},
+            options={"splits": splits} if splits else {},
+            inputs=inputs,
+            seed=self.graph.seed("protect", client.defense.name, source.name, names, client.repeat),
+            units=count,
+            unit_cost=1e-3 + defense.passes() * forward_cost(mflops),
+            size=count * (3 * h * w + self._feature_bytes(client, splits)),
+        )
+
+    @remembered
+    def fit_defense(self, client: Client) -> str:
+        """The stage in which a defense learns from auxiliary faces."""
+        models = self.known(client)
+        scope = (client.defense.name, client.dataset.name, "+".join(c.name for c in models), client.repeat)
+        return self.graph.stage(
+            "fit_defense",
+            f"{client.defense.label} fitted on {client.dataset.label}",
+            f"fit_defense:{client.defense.name}",
+            components={"defense": (client.defense,), "authorised": models},
+            inputs={"faces": self.graph.faces(client.dataset, "auxiliary")},
+            seed=self.graph.seed("fit_defense", *scope),
+            units=CALIBRATION_IMAGES,
+            unit_cost=1e-2,
+            size=1_000_000,
+        )
+
+    def known(self, client: Client) -> tuple[Component, ...]:
+        """The authorised models that the defense knows."""
+        return client.authorised if self.instances.knows_models(client.defense) else ()
+
+    def _feature_bytes(self, client: Client, splits: Sequence[str]) -> int:
+        shapes = [self.instances.of(client.authorised[0]).splits[s] for s in splits]
+        return sum(4 * c * h * w for c, h, w in shapes)
+
+    # ---- the adversary -------------------------------------------------------------------------------------------
+
+    @remembered
+    def reconstructed(self, client: Client, first: Component) -> _Held:
+        """What an attack that outputs images makes of what left the client."""
+        upload = self.uploaded(client)
+        key, name = self.reconstruct(client, first, upload.key), f"{first.label} against {upload.name}"
+        return _Held(key, name, (self.image_score(client, key, name, reconstructed=True), *upload.scores))
+
+    def reconstruct(self, client: Client, first: Component, protected: str) -> str:
+        """The stage in which an attack makes images of what was uploaded, after it has learnt what it learns."""
+        attack: Attack = self.instances.of(first)
+        h, w = self.instances.of(client.dataset).image_size
+        models = self.victims(client, first)
+        mflops = sum(self.instances.of(m).mflops for m in models)
+        inputs = {"faces": self.faces(client.dataset), "protected": protected}
+        if attack.trains_on != "nothing":
+            inputs["state"] = self.fit_attack(client, first)
+        return self.graph.stage(
+            "attack",
+            f"{first.label} on {self.graph.name(protected)}",
+            ":".join(("attack", first.name, *(m.name for m in models))),
+            components={"attack": (first,), "authorised": models},
+            options=self.seen(client, first),
+            inputs=inputs,
+            seed=self.graph.seed("attack", first.name, client.dataset.name, client.repeat),
+            units=self.pairs,
+            unit_cost=2e-2 + attack.passes() * forward_cost(mflops),
+            size=self.pairs * 3 * h * w,
+        )
+
+    @remembered
+    def fit_attack(self, client: Client, first: Component) -> str:
+        """The stage in which an attack learns from uploads of auxiliary faces, clean or defended."""
+        attack: Attack = self.instances.of(first)
+        source = self.experiment.auxiliary or client.dataset
+        faces = self.faces(client.dataset)
+        inputs = {"faces": faces if attack.trains_on == "evaluated" else self.graph.faces(source, "auxiliary")}
+        where = self.graph.name(inputs["faces"])
+        if attack.trains_on == "defense":
+            inputs["protected"] = self.protect(client, source, inputs["faces"], 4 * CALIBRATION_IMAGES)
+            where = self.graph.name(inputs["protected"])
+        models = self.victims(client, first)
+        scope = (first.name, source.name, "+".join(m.name for m in models), client.repeat)
+        return self.graph.stage(
+            "fit_attack",
+            f"{first.label} learning from {where}",
+            f"fit_attack:{first.name}:{first.label}",
+            components={"attack": (first,), "authorised": models},
+            options=self.seen(client, first),
+            inputs=inputs,
+            seed=self.graph.seed("fit_attack", *scope),
+            units=1,
+            unit_cost=_FIT_SECONDS,
+            size=20_000_000,
+        )
+
+    def victims(self, client: Client, first: Component) -> tuple[Component, ...]:
+        """The authorised models whose features an attack works on: none when it looks at images only."""
+        features = self.experiment.upload == "features" or self.instances.uses_features(first)
+        return client.authorised if features else ()
+
+    def seen(self, client: Client, first: Component) -> dict[str, Any]:
+        """Which features an attack gets, and which of them were uploaded."""
+        uploaded = self.splits.uploaded(client.authorised)
+        return {"splits": self.splits.attacked(client.authorised, first), "uploaded": uploaded}
+
+    # ---- scores --------------------------------------------------------------------------------------------------
+
+    def verification(self, client: Client, judge: Component, held: _Held, *, reconstructed: bool) -> str:
+        """One row per pair: the embedded images against the original and the other image of the pair."""
+        splits = () if reconstructed else self.splits.uploaded(client.authorised)
+        if splits:
+            embedded = self.graph.embed_features(client.authorised[0], held.key, splits[-1], self.pairs)
+        else:
+            embedded = self.graph.embed(judge, held.key, self.pairs)
+        return self.graph.stage(
+            "score",
+            f"verification of {held.name} by {judge.label} on {client.dataset.label}",
+            "score:verification",
+            options={"metric": "verification", "fmr": self.experiment.fmr, "threshold": self.experiment.threshold},
+            inputs={"protected": embedded, **self.clean(client.dataset, judge)},
+            units=self.pairs,
+            unit_cost=2e-4,
+            size=self.pairs * 150,
+        )
+
+    @remembered
+    def clean(self, dataset: Component, judge: Component) -> Mapping[str, str]:
+        """What a verification compares with: the originals, and the faces that thresholds are set on."""
+        faces, calibration = self.faces(dataset), self.graph.faces(dataset, "calibration")
+        return {
+            "faces": faces,
+            "clean": self.graph.embed(judge, faces, 2 * self.pairs),
+            "calibration_faces": calibration,
+            "calibration": self.graph.embed(judge, calibration, CALIBRATION_IMAGES),
+        }
+
+    def image_score(self, client: Client, images: str, name: str, *, reconstructed: bool) -> str:
+        """One row per image: its similarity to the original; and a few of both as pictures."""
+        splits = self.splits.uploaded(client.authorised)
+        h, w = self.instances.of(client.dataset).image_size
+        return self.graph.stage(
+            "score",
+            f"image similarity of {name} on {client.dataset.label}",
+            "score:images",
+            options={
+                "metric": "images",
+                "lpips": self.graph.lpips,
+                "reconstructed": reconstructed,
+                "upload_bytes": self._feature_bytes(client, splits) if splits else 3 * h * w,
+            },
+            inputs={"faces": self.faces(client.dataset), "protected": images},
+            units=self.pairs,
+            unit_cost=8e-3,
+            size=self.pairs * 120 + 24 * 80_000,
+        )
+
+    @remembered
+    def attribute_score(self, dataset: Component, attack: Component, label: str, seen: str) -> str:
+        """One row per image and attribute: estimates on what was received against those on the original."""
+        graph, faces = self.graph, self.faces(dataset)
+        return graph.stage(
+            "score",
+            f"{label} of {graph.name(seen)}",
+            "score:attributes",
+            components={"attack": (attack,)},
+            options={"metric": "attributes"},
+            inputs={
+                "faces": faces,
+                "original": graph.estimate(attack, faces, 2 * self.pairs),
+                "received": graph.estimate(attack, seen, self.pairs),
+                "constant": graph.estimate(attack, graph.faces(dataset, "calibration"), CALIBRATION_IMAGES),
+            },
+            units=self.pairs,
+            unit_cost=1e-3,
+            size=self.pairs * 500,
+        )
+
+    def trade_off(self, client: Client, attack: Component, judge: Component) -> str:
+        """One row per image and noise level: the two terms of UP (Equation 9)."""
+        via, levels = attack.via, self.experiment.noise_levels
+        protected = self.uploaded(client).key
+        inputs = {"faces": self.faces(client.dataset), "protected": protected}
+        if via is not None and self.instances.of(via).trains_on != "nothing":
+            inputs["state"] = self.fit_attack(client, via)
+        components = {"attack": (self.alone(attack),), "model": (judge,), "authorised": client.authorised}
+        passes = self.instances.of(via).passes() if via else 0.0
+        return self.graph.stage(
+            "score",
+            f"{attack.label} and recognition of {self.graph.name(protected)} under noise, by {judge.label}",
+            f"score:up:{attack.label}",
+            components=components | ({"via": (via,)} if via else {}),
+            options={
+                "metric": "up",
+                "lpips": self.graph.lpips,
+                "noise_levels": levels,
+                "upload": self.experiment.upload,
+                **self.seen(client, via or attack),
+            },
+            inputs=inputs,
+            seed=self.graph.seed("up", client.dataset.name, client.repeat),
+            units=self.pairs * len(levels),
+            unit_cost=2 * ((1 + passes) * forward_cost(self.instances.of(judge).mflops) + 5e-3),
+            size=self.pairs * len(levels) * 100,
+        )

@@ -1,0 +1,236 @@
+"""The stage graph: stages with their content keys, seeds and estimates. Pure: no torch.
+
+The key of a stage is the sha256 of everything that decides its result: its kind, the plugins (distribution, version,
+source digest, effective parameters, weights or data fingerprint), its options (batch size, dtype, device), its seed,
+the host's own code and the numeric packages, and the keys of its inputs. Same key, same artifact.
+
+Here are the stages that depend on no experiment; `bench.planning.cell_stages` adds those of the cells of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bench.api.hookspecs import Model
+from bench.core.content_keys import digest_of, joined_digest, scoped_seed
+from bench.core.domain import Component, Stage, StageKind
+from bench.core.memoize import remembered
+from bench.core.provenance import runtime_digest
+from bench.metrics.lpips import find_vgg
+from bench.planning.instances import Instances
+from bench.suite.limits import Limits
+from bench.suite.suite import Suite
+
+BATCH = 32  # images per plugin call; part of every key, because it decides the last bits
+CALIBRATION_IMAGES = 500  # only for estimates before anything was measured
+_MFLOP_PER_S = 50_000.0  # likewise: one core, float32
+
+_NOTHING: Mapping[str, Any] = {}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Work:
+    """What stages that do the same to different inputs have in common. ``digest`` is of all that decides results."""
+
+    components: Mapping[str, tuple[Component, ...]]
+    options: Mapping[str, Any]
+    digest: str
+    cost_name: str
+    unit_cost: float
+    time_limit_s: float
+    memory_limit_mb: float | None
+
+
+class Graph:
+    """Adds stages, sharing those with equal keys."""
+
+    def __init__(
+        self,
+        stages: dict[str, Stage],
+        instances: Instances,
+        *,
+        suite: Suite,
+        device: str,
+        costs: Mapping[str, float],
+        limits: Limits,
+    ) -> None:
+        self.stages = stages
+        self.instances = instances
+        self.suite_seed = suite.seed
+        self.device = device
+        self.common: dict[str, Any] = {"batch": BATCH, "dtype": "float32", "device": device}  # options of every stage
+        if suite.deterministic:
+            self.common["deterministic"] = True
+        self.costs = costs
+        self.limits = limits
+        self.lpips = find_vgg().sha256
+
+    def name(self, key: str) -> str:
+        """The name of a stage."""
+        return self.stages[key].name
+
+    # ---- stages of any experiment --------------------------------------------------------------------------------
+
+    @remembered
+    def faces(self, dataset: Component, split: str, pairs: int | None = None) -> str:
+        """The stage that makes a data set's images for a split."""
+        images = 2 * pairs if pairs else CALIBRATION_IMAGES
+        h, w = self.instances.of(dataset).image_size
+        return self.stage(
+            "faces",
+            f"{split} faces of {dataset.label}",
+            f"faces:{dataset.name}",
+            components={"dataset": (dataset,)},
+            options={"split": split} | ({"pairs": pairs} if pairs else {}),
+            seed=self.seed("faces", dataset.name),
+            units=images,
+            unit_cost=4e-3,
+            size=images * 3 * h * w,
+        )
+
+    @remembered
+    def embed(self, model: Component, images: str, count: int) -> str:
+        """The stage that embeds the images of another stage, as they are and flipped."""
+        instance: Model = self.instances.of(model)
+        return self.stage(
+            "embed",
+            f"embeddings of {self.name(images)} by {model.label}",
+            f"embed:{model.name}",
+            components={"model": (model,)},
+            inputs={"images": images},
+            units=count,
+            unit_cost=2 * forward_cost(instance.mflops),
+            size=count * instance.embedding_size * 8,
+        )
+
+    @remembered
+    def embed_features(self, model: Component, features: str, split: str, count: int) -> str:
+        """The stage in which the server part of a model embeds the features that were uploaded at a split."""
+        instance: Model = self.instances.of(model)
+        return self.stage(
+            "embed",
+            f"embeddings of the features of {self.name(features)} by {model.label}",
+            f"embed:{model.name}",
+            components={"model": (model,)},
+            options={"split": split},
+            inputs={"images": features},
+            units=count,
+            unit_cost=forward_cost(instance.mflops),
+            size=count * instance.embedding_size * 8,
+        )
+
+    @remembered
+    def estimate(self, attack: Component, images: str, count: int) -> str:
+        """The stage in which an attack estimates the attributes of the images of another stage."""
+        return self.stage(
+            "attack",
+            f"estimates by {attack.name} of {self.name(images)}",
+            f"attack:{attack.name}",
+            components={"attack": (attack,)},
+            inputs={"images": images},
+            seed=self.seed("attack", attack.name),
+            units=count,
+            unit_cost=1e-2,
+            size=count * 1000,
+        )
+
+    @remembered
+    def floors(self, dataset: Component, faces: str, count: int) -> str:
+        """One row per face: what the image metrics give for pictures that hold nothing of it."""
+        return self.stage(
+            "score",
+            f"floors of the image metrics on {dataset.label}",
+            "score:floors",
+            options={"metric": "floors", "lpips": self.lpips},
+            inputs={"faces": faces, "calibration_faces": self.faces(dataset, "calibration")},
+            seed=self.seed("floors", dataset.name),
+            units=count,
+            unit_cost=3e-2,
+            size=count * 120,
+        )
+
+    # ---- any stage -----------------------------------------------------------------------------------------------
+
+    @remembered
+    def seed(self, *scope: str | int) -> int:
+        """The seed of a scope of this suite."""
+        return scoped_seed(self.suite_seed, *scope)
+
+    def stage(
+        self,
+        kind: StageKind,
+        name: str,
+        cost_name: str,
+        *,
+        components: Mapping[str, tuple[Component, ...]] = _NOTHING,
+        options: Mapping[str, Any] = _NOTHING,
+        inputs: Mapping[str, str] = _NOTHING,
+        seed: int = 0,
+        units: int,
+        unit_cost: float,
+        size: int,
+    ) -> str:
+        """Add a stage unless one with the same key is there; return its key. Options are hashable."""
+        work = self._work(kind, cost_name, unit_cost, tuple(components.items()), tuple(options.items()))
+        key = _key(work, seed, inputs)
+        if key not in self.stages:
+            self.stages[key] = Stage(
+                kind=kind,
+                name=name,
+                key=key,
+                components=work.components,
+                options=work.options,
+                inputs=inputs,
+                seed=seed,
+                units=units,
+                cost=units * work.unit_cost,
+                cost_name=work.cost_name,
+                size=size,
+                time_limit_s=work.time_limit_s,
+                memory_limit_mb=work.memory_limit_mb,
+            )
+        return key
+
+    def again(self, stage: Stage, inputs: Mapping[str, str]) -> Stage:
+        """A stage that does the same to other inputs, which is another one unless they are its own."""
+        work = self._work(stage.kind, "", 0.0, tuple(stage.components.items()), tuple(stage.options.items()))
+        return replace(stage, key=_key(work, stage.seed, inputs), inputs=inputs)
+
+    @remembered
+    def _work(
+        self,
+        kind: StageKind,
+        cost_name: str,
+        unit_cost: float,
+        components: tuple[tuple[str, tuple[Component, ...]], ...],
+        options: tuple[tuple[str, Any], ...],
+    ) -> _Work:
+        cost_name = f"{self.device}:{cost_name}"
+        everything = {**self.common, **dict(options)}
+        content = {
+            "kind": kind,
+            "components": {role: [self.instances.digest(c) for c in group] for role, group in components},
+            "options": everything,
+            "runtime": runtime_digest(),
+        }
+        plugins = {c.label: self.instances.of(c) for _, group in components for c in group}
+        return _Work(
+            components=dict(components),
+            options=everything,
+            digest=digest_of(content),
+            cost_name=cost_name,
+            unit_cost=self.costs.get(cost_name, unit_cost),
+            time_limit_s=self.limits.time_s(kind, plugins),
+            memory_limit_mb=self.limits.memory_mb(kind),
+        )
+
+
+def _key(work: _Work, seed: int, inputs: Mapping[str, str]) -> str:
+    return joined_digest(work.digest, str(seed), *(f"{role}:{inputs[role]}" for role in sorted(inputs)))
+
+
+def forward_cost(mflops: float) -> float:
+    """Estimated seconds of one core for a forward pass of so many million operations."""
+    return mflops / _MFLOP_PER_S

@@ -1,0 +1,122 @@
+"""A suite -> its cells and the stage graph behind them, with reasons for skipping. Pure: no torch."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+
+from bench.core.domain import Cell, Stage, StageResult
+from bench.core.errors import SuiteError
+from bench.planning.cells import _Planner
+from bench.planning.graph import Graph
+from bench.planning.instances import Instances
+from bench.registry.discovery import Registry
+from bench.suite.limits import Limits
+from bench.suite.suite import Suite
+
+
+@dataclass
+class Plan:
+    """What a suite amounts to: its cells, the stages in an order in which inputs come first, and a digest of both.
+    ``timeout_s`` is the limit of the command line; ``whole`` how many cells the suite has, where only some of them are
+    planned. ``given`` are stages whose artifacts are taken as an earlier run left them, with how they ended: they are
+    never computed."""
+
+    suite: Suite
+    device: str
+    timeout_s: float | None = None
+    cells: list[Cell] = field(default_factory=list)
+    stages: dict[str, Stage] = field(default_factory=dict)
+    requested: int = 0
+    whole: int | None = None
+    given: Mapping[str, StageResult] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """Identifies the plan: two runs with the same digest have the same rows."""
+        text = json.dumps([[c.id, c.skip, c.stages] for c in self.cells])
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def path_of(self, cell: Cell) -> list[str]:
+        """Keys of every stage that a cell depends on, from its scores back to the faces."""
+        seen: dict[str, None] = {}
+        stack = list(cell.stages)
+        while stack:
+            key = stack.pop()
+            if key not in seen:
+                seen[key] = None
+                stack.extend(self.stages[key].inputs.values())
+        return list(seen)
+
+    def uses(self) -> Counter[str]:
+        """How many cells each stage serves, by key."""
+        return Counter(key for cell in self.cells for key in self.path_of(cell))
+
+
+def make_plan(
+    suite: Suite,
+    registry: Registry,
+    device: str,
+    costs: Mapping[str, float] | None = None,
+    timeout_s: float | None = None,
+) -> Plan:
+    """Plan a suite for a device type (``cpu`` or ``cuda``). ``costs``: measured seconds per unit by cost name;
+    ``timeout_s``: the time limit of every stage, whatever the suite and plugins say."""
+    plan = Plan(suite=suite, device=device, timeout_s=timeout_s)
+    limits = Limits(timeout_s=timeout_s, stage_timeout_s=suite.stage_timeout_s, stage_memory_mb=suite.stage_memory_mb)
+    graph = Graph(plan.stages, Instances(registry), suite=suite, device=device, costs=costs or {}, limits=limits)
+    with _no_collection():
+        for experiment in suite.experiments:
+            planner = _Planner(experiment, graph)
+            plan.cells += map(planner.cell, planner.points())
+            plan.requested += planner.requested
+    return plan
+
+
+def select(plan: Plan, ids: Collection[str]) -> Plan:
+    """The cells of these ids and the stages that they need. What a cell is, its id included, does not depend on what is
+    planned besides it, so its rows are those of the whole plan."""
+    cells = [cell for cell in plan.cells if cell.id in ids]
+    needed = {key for cell in cells for key in plan.path_of(cell)}
+    stages = {key: stage for key, stage in plan.stages.items() if key in needed}
+    return replace(plan, cells=cells, stages=stages, whole=plan.whole or len(plan.cells))
+
+
+def find_ids(plan: Plan, asked: Sequence[str]) -> list[str]:
+    """The ids that are meant by ids or their beginnings; `SuiteError` for what begins none, or several."""
+    ids = [cell.id for cell in plan.cells]
+    return [_find_id(term, ids, plan.suite) for term in asked]
+
+
+def _find_id(term: str, ids: Sequence[str], suite: Suite) -> str:
+    found = [name for name in ids if term and name.startswith(term)]
+    if len(found) == 1:
+        return found[0]
+    listed = f"bench plan {suite.path} --json, with the options of this command, lists them"
+    if found:
+        some = ", ".join(found[:8]) + (f" and {len(found) - 8} more" if len(found) > 8 else "")
+        raise SuiteError(f"--cell {term}: expected one cell, {len(found)} have an id that begins so ({some}); {listed}")
+    near = get_close_matches(term, dict.fromkeys(name[: len(term)] for name in ids), n=1) if term else []
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise SuiteError(
+        f"--cell {term}: expected the id of a cell or its beginning, found no such one among the {len(ids):,} cells of "
+        f"{suite.name}; {hint}{listed}. Other options, plugins, data or weights make other ids"
+    )
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """A large plan is a million objects that all stay: looking for garbage among them takes 40 % of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -1,0 +1,1 @@
+"""The plugin host: finds plugins, builds components and calls hooks. No torch."""

@@ -1,0 +1,214 @@
+"""Discovery of plugins: entry points are loaded one at a time, guarded, and only when someone asks.
+
+A plugin that fails is listed with its reason and stops a command only when the suite names it. The host imports no
+plugin by name: built-in ones are entry points like everybody's.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+import inspect
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import click
+import pluggy
+
+from bench.api import hookspecs
+from bench.api.hookspecs import PROJECT, Attack, Dataset, Defense, Model, TrainingSet
+from bench.core.domain import Origin
+from bench.core.errors import PluginError, did_you_mean, with_article
+
+GROUP = "bench"
+KINDS: Mapping[str, tuple[str, type]] = {
+    "dataset": ("bench_datasets", Dataset),
+    "training_set": ("bench_training_sets", TrainingSet),
+    "model": ("bench_models", Model),
+    "defense": ("bench_defenses", Defense),
+    "attack": ("bench_attacks", Attack),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plugin:
+    """One entry point: where it comes from, what it provides, or why it cannot be used (``reason``)."""
+
+    name: str
+    module: str
+    distribution: str
+    version: str
+    components: tuple[tuple[str, str], ...] = ()
+    reason: str | None = None
+    traceback: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registration:
+    """A component class with the plugin that registered it."""
+
+    cls: type
+    origin: Origin
+
+
+@dataclass
+class Registry:
+    """Everything that discovery found. ``conflicts`` maps a component to the plugins that claim the same name."""
+
+    manager: pluggy.PluginManager
+    plugins: list[Plugin] = field(default_factory=list)
+    components: dict[tuple[str, str], Registration] = field(default_factory=dict)
+    conflicts: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+
+    def names(self, kind: str) -> list[str]:
+        """The usable components of a kind, sorted."""
+        return sorted(name for k, name in self.components if k == kind)
+
+    def find(self, kind: str, name: str, where: str) -> Registration:
+        """The component called ``name``; `PluginError` that names ``where`` (a TOML path) when it cannot be used."""
+        key = (kind, name)
+        if key in self.conflicts:
+            rivals = " and ".join(self.conflicts[key])
+            raise PluginError(f"{where}: two plugins provide the {kind} {name!r}: {rivals}. Uninstall one of them.")
+        if key in self.components:
+            return self.components[key]
+        broken = [p for p in self.plugins if p.reason]
+        hint = did_you_mean(name, self.names(kind))
+        lines = [f"{where}: expected the name of {with_article(kind)}, found {name!r}; {hint}"]
+        lines += [f"  note: plugin {p.name!r} ({p.distribution}) could not be loaded: {p.reason}" for p in broken]
+        raise PluginError("\n".join(lines))
+
+
+def source_digest(module: ModuleType) -> tuple[str, str]:
+    """Digest of every Python file of the module's top-level package, helpers included, and that package's name."""
+    package = module.__name__.partition(".")[0]
+    top = importlib.import_module(package)
+    if top.__file__ is None:
+        raise PluginError(f"plugin module {module.__name__} has no source file to hash")
+    path = Path(top.__file__)
+    files = sorted(path.parent.rglob("*.py")) if path.name == "__init__.py" else [path]
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(str(file.relative_to(path.parent)).encode())
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return package, digest.hexdigest()
+
+
+def _misspelt(module: ModuleType, manager: pluggy.PluginManager) -> str | None:
+    """A hook implementation that no hook matches, as a reason; none when all are known."""
+    known = {name for name in vars(manager.hook) if name.startswith("bench_")}
+    for name, value in inspect.getmembers(module, inspect.isroutine):
+        if hasattr(value, f"{PROJECT}_impl") and name not in known:
+            return f"unknown hook {name!r}: {did_you_mean(name, known)}"
+    return None
+
+
+def _components(module: ModuleType) -> dict[tuple[str, str], type]:
+    """Call the module's registration hooks and check what they return."""
+    found: dict[tuple[str, str], type] = {}
+    for kind, (hook, base) in KINDS.items():
+        function = getattr(module, hook, None)
+        if function is None or not hasattr(function, f"{PROJECT}_impl"):
+            continue
+        mapping = function()
+        if not isinstance(mapping, Mapping):
+            raise PluginError(f"{hook}() must return a mapping of names to classes, got {type(mapping).__name__}")
+        for name, cls in mapping.items():
+            if not (isinstance(name, str) and isinstance(cls, type) and issubclass(cls, base)):
+                raise PluginError(
+                    f"{hook}() must map names to subclasses of bench.{base.__name__}, got {name!r}: {cls!r}"
+                )
+            if missing := sorted(getattr(cls, "__abstractmethods__", ())):
+                methods = ", ".join(f"{m}()" for m in missing)
+                raise PluginError(f"{hook}() registers {name!r}, whose class {cls.__name__} does not define {methods}")
+            found[kind, name] = cls
+    return found
+
+
+def _load(entry: EntryPoint, registry: Registry) -> Plugin:
+    """Import and register one entry point; whatever goes wrong becomes the plugin's reason."""
+    dist = entry.dist
+    base: dict[str, Any] = {
+        "name": entry.name,
+        "module": entry.value,
+        "distribution": dist.metadata["Name"] if dist else "unknown",
+        "version": dist.version if dist else "unknown",
+    }
+    try:
+        module = entry.load()
+        if reason := _misspelt(module, registry.manager):
+            return Plugin(**base, reason=reason)
+        found = _components(module)
+        package, digest = source_digest(module)
+        registry.manager.register(module, name=f"{base['distribution']}:{entry.name}")
+    except (Exception, SystemExit) as error:  # a stranger's code: anything may come, and all of it is shown
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        return Plugin(**base, reason=reason, traceback=traceback.format_exc())
+    origin = Origin(distribution=base["distribution"], version=base["version"], package=package, digest=digest)
+    for key, cls in found.items():
+        _claim(registry, key, Registration(cls=cls, origin=origin))
+    return Plugin(**base, components=tuple(sorted(found)))
+
+
+def _claim(registry: Registry, key: tuple[str, str], registration: Registration) -> None:
+    """Register a component; a name claimed twice belongs to nobody."""
+    name = f"{registration.origin.package} ({registration.origin.distribution})"
+    if key in registry.conflicts:
+        registry.conflicts[key].append(name)
+    elif key in registry.components:
+        first = registry.components.pop(key).origin
+        registry.conflicts[key] = [f"{first.package} ({first.distribution})", name]
+    else:
+        registry.components[key] = registration
+
+
+@functools.cache
+def discover() -> Registry:
+    """Load all entry points of the group ``bench`` once per process."""
+    manager = pluggy.PluginManager(PROJECT)
+    manager.add_hookspecs(hookspecs)
+    registry = Registry(manager=manager)
+    entries = sorted(entry_points(group=GROUP), key=lambda e: (e.name, e.value))
+    for entry in entries:
+        rivals = sorted({e.value for e in entries if e.name == entry.name})
+        if len(rivals) > 1:
+            dist = entry.dist
+            reason = f"two plugins are called {entry.name!r}: {' and '.join(rivals)}; uninstall one of them"
+            plugin = Plugin(
+                name=entry.name,
+                module=entry.value,
+                distribution=dist.metadata["Name"] if dist else "unknown",
+                version=dist.version if dist else "unknown",
+                reason=reason,
+            )
+        else:
+            plugin = _load(entry, registry)
+        registry.plugins.append(plugin)
+    return registry
+
+
+def commands(group: str) -> dict[str, click.Command]:
+    """The commands that plugins add to a group of the command line, by name; `PluginError` for what is no command."""
+    found: dict[str, click.Command] = {}
+    for implementation in discover().manager.hook.bench_commands.get_hookimpls():
+        who = implementation.plugin_name
+        try:
+            made: Mapping[str, Any] = implementation.function()  # type: ignore[assignment]
+        except Exception as error:
+            raise PluginError(f"{who}: bench_commands failed with {type(error).__name__}: {error}") from error
+        for path, command in made.items():
+            head, _, name = str(path).partition(" ")
+            if not isinstance(command, click.Command) or head not in ("data", "models") or not name:
+                raise PluginError(
+                    f"{who}: bench_commands: expected click commands by names such as 'data convert', got {path!r}: "
+                    f"{command!r}"
+                )
+            if head == group:
+                found[name] = command
+    return found

@@ -1,0 +1,37 @@
+"""Calls the hooks that report on a run, one plugin at a time, so that one failure stays its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from pluggy import HookImpl
+
+from bench.api.hookspecs import Section
+from bench.api.results import Results
+from bench.registry.discovery import discover
+
+
+def _call(implementation: HookImpl, **arguments: object) -> Any:
+    """One implementation of a hook by itself, so that its failure is its own; pluggy lets it take fewer arguments."""
+    return implementation.function(*(arguments[name] for name in implementation.argnames))
+
+
+def report_sections(results: Results) -> list[Section]:
+    """What plugins add to the report, of each run by itself; one that fails becomes a section that says so."""
+    sections: list[Section] = []
+    for name, run in zip(results.names, results.runs, strict=True):
+        for section in _sections_of(run):
+            sections.append(replace(section, title=f"{section.title} ({name})") if name else section)
+    return sections
+
+
+def _sections_of(run: Results) -> Iterator[Section]:
+    for implementation in discover().manager.hook.bench_report_sections.get_hookimpls():
+        try:
+            yield from list(_call(implementation, results=run))
+        except Exception as error:
+            problem = f"the plugin failed with {type(error).__name__}: {error}"
+            title = f"From {implementation.plugin_name}"
+            yield Section(title=title, columns=("problem",), rows=((problem,),))

@@ -1,0 +1,229 @@
+"""The paper's figures on the run's rows: UP(sigma, kappa) and its two terms against the noise (Equation 9).
+
+One line per defense, or per threshold, or per term; every point is a `Figure` with N and an interval. The evaluated
+model f is the authorised one, as in the paper; for a defense that knows no model, it is the one that the others
+authorise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bench.analysis.measures import figure, measure_named
+from bench.analysis.rows import CellRow, Rows
+from bench.analysis.table_model import Figure, Quantity
+from bench.report.charts import Chart, Curve, Panel, Style
+
+KAPPAS = tuple(k / 10 for k in range(1, 10))  # of Figure 10
+_X = "noise σ"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """One reading of the second term of Equation 9: the measures of UP and of that term, and what it is called."""
+
+    up: str
+    privacy: str
+    name: str
+    about: str
+
+
+FORMS = (
+    Form(up="up", privacy="privacy", name="", about="Dist of Equation 9 over the estimated attributes mᵢ"),
+    Form(up="up-lpips", privacy="privacy-lpips", name="by LPIPS", about="LPIPS in place of the mᵢ, as in the paper"),
+)
+
+_TITLES: Mapping[str, str] = {
+    "4": "UP under noise, by kernel",
+    "5": "UP under noise, by augmentation",
+    "8": "Utility and privacy under noise",
+    "9": "UP of uploaded features under noise",
+    "10": "UP under noise, by threshold κ",
+    "11": "UP under noise, with and without perturbation enhancement",
+}
+
+
+def settings(rows: Rows, experiment: str) -> Mapping[str, Any]:
+    """What the suite says about an experiment; empty when it says nothing."""
+    found = (rows.results.run.get("suite") or {}).get("experiments") or []
+    return next((e for e in found if e.get("name") == experiment), {})
+
+
+def charts(rows: Rows, experiment: str) -> list[Chart]:
+    """The charts of an experiment: those that the suite names, or UP against the noise if it was measured at several
+    levels."""
+    cells = authorised_view([c for c in rows.cells if c.experiment == experiment and c.outputs == "attributes"])
+    levels = sorted({s for c in cells for s in rows.noise_levels(c)})
+    asked = settings(rows, experiment)
+    if not levels:
+        levels = [float(s) for s in asked.get("noise_levels") or []]
+    numbers = [str(n) for n in asked.get("figures") or [] if str(n) in _TITLES]
+    if not cells or len(levels) < 2:
+        return []
+    made = []
+    for number in numbers or [""]:
+        lines = {"8": _terms, "10": _thresholds}.get(number, _defenses)
+        made += _forms(rows, cells, levels, number, lines)
+    return made
+
+
+def authorised_view(cells: Sequence[CellRow]) -> list[CellRow]:
+    """The cells whose evaluated model is the authorised one; for a defense that knows no model, one that others
+    authorise."""
+    own = {m for c in cells for m in c.authorised.split("+") if m}
+    return [c for c in cells if c.role == "authorised" or (c.role == "any" and (c.evaluated in own or not own))]
+
+
+# What makes the panels of a chart: the panels themselves, and the one quantity that they share.
+Lines = Callable[[Rows, Sequence[CellRow], Sequence[float], Form], tuple[list[Panel], Quantity]]
+
+
+def _forms(rows: Rows, cells: Sequence[CellRow], levels: Sequence[float], number: str, lines: Lines) -> list[Chart]:
+    """The chart with the m_i, and the one by LPIPS where that was measured; otherwise a note that says why not."""
+    made, notes = [], []
+    for form in FORMS:
+        known = figure(rows, cells, form.privacy, sigma=levels[-1])
+        if form is not FORMS[0] and known.value is None:
+            notes.append(f"The form by LPIPS, which the paper plots, is absent: {known.reason}.")
+            continue
+        panels, quantity = lines(rows, cells, levels, form)
+        made.append(_chart(rows, cells, number, form, panels, quantity))
+    return [replace(chart, notes=(*chart.notes, *notes)) for chart in made]
+
+
+def _chart(
+    rows: Rows, cells: Sequence[CellRow], number: str, form: Form, panels: Sequence[Panel], quantity: Quantity
+) -> Chart:
+    title = _TITLES.get(number, "UP under noise") + (f", {form.name}" if form.name else "")
+    kappas = ", ".join(f"{k:g}" for k in dict.fromkeys(c.kappa for c in cells))
+    at = "" if number == "10" else f" κ = {kappas}."
+    models = list(dict.fromkeys(c.evaluated for c in cells))
+    pooled = f", {len(models)} models pooled" if len(models) > 1 else ""
+    caption = (
+        f"Noise of standard deviation σ is added to what is uploaded and to the original before f compares them; "
+        f"f is the authorised model ({', '.join(models)}{pooled}).{at} Second term: {form.about}. Higher is better."
+    )
+    made = Chart(
+        number=number,
+        title=title,
+        caption=caption,
+        experiment=cells[0].experiment,
+        x=_X,
+        quantity=quantity,
+        panels=panels,
+        source=measure_named(form.up).source,
+        variant=form is not FORMS[0],
+    )
+    intervals = "Bands: 95 % intervals." if made.banded else "95 % intervals are in the table."
+    return replace(made, notes=[f"{counted(made)} {intervals}"])
+
+
+def _grouped(cells: Sequence[CellRow]) -> dict[str, list[CellRow]]:
+    """The cells by data set and attack, as the title of a panel; empty where there is only one."""
+    sets, attacks = {c.dataset for c in cells}, {c.attack for c in cells}
+    made: dict[str, list[CellRow]] = {}
+    for c in cells:
+        named = [c.dataset] if len(sets) > 1 else []
+        named += [c.attack] if len(attacks) > 1 else []
+        made.setdefault(", ".join(named), []).append(c)
+    return made
+
+
+def _styles(cells: Sequence[CellRow]) -> dict[str, Style]:
+    """A style per defense: neutral for no protection, a category each for the others."""
+    clean = {c.defense for c in cells if c.clean}
+    names = list(dict.fromkeys(c.defense for c in cells if c.defense not in clean))
+    return {name: Style(neutral=True) for name in clean} | {name: Style(index=i) for i, name in enumerate(names)}
+
+
+def _by_defense(cells: Sequence[CellRow]) -> dict[str, list[CellRow]]:
+    made: dict[str, list[CellRow]] = {}
+    for c in cells:
+        made.setdefault(c.defense, []).append(c)
+    return made
+
+
+def _along(rows: Rows, cells: Sequence[CellRow], levels: Sequence[float], name: str, kappa: float) -> list[Figure]:
+    return [figure(rows, cells, name, sigma=sigma, kappa=kappa) for sigma in levels]
+
+
+def _defenses(
+    rows: Rows, cells: Sequence[CellRow], levels: Sequence[float], form: Form
+) -> tuple[list[Panel], Quantity]:
+    """Figures 4, 5, 9 and 11: UP, one line per defense."""
+    styles = _styles(cells)
+    panels = []
+    for title, group in _grouped(cells).items():
+        curves = [
+            Curve(label=d, xs=levels, figures=_along(rows, own, levels, form.up, own[0].kappa), style=styles[d])
+            for d, own in _by_defense(group).items()
+        ]
+        panels.append(Panel(title=title, curves=curves))
+    return panels, measure_named(form.up).quantity
+
+
+def _terms(rows: Rows, cells: Sequence[CellRow], levels: Sequence[float], form: Form) -> tuple[list[Panel], Quantity]:
+    """Figure 8: one panel per defense, one line for each term of Equation 9."""
+    panels = []
+    for title, group in _grouped(cells).items():
+        for defense, own in _by_defense(group).items():
+            curves = [
+                Curve(
+                    label=label, xs=levels, figures=_along(rows, own, levels, name, own[0].kappa), style=Style(index=i)
+                )
+                for i, (label, name) in enumerate((("utility", "utility"), ("privacy", form.privacy)))
+            ]
+            panels.append(Panel(title=f"{defense}, {title}" if title else defense, curves=curves))
+    return panels, Quantity(name="utility, privacy", digits=3, better="higher")
+
+
+def _thresholds(
+    rows: Rows, cells: Sequence[CellRow], levels: Sequence[float], form: Form
+) -> tuple[list[Panel], Quantity]:
+    """Figure 10: one panel per defense, one line per threshold."""
+    panels = []
+    for title, group in _grouped(cells).items():
+        for defense, own in _by_defense(group).items():
+            curves = [
+                Curve(
+                    label=f"κ = {kappa:g}",
+                    xs=levels,
+                    figures=_along(rows, own, levels, form.up, kappa),
+                    style=Style(index=i, steps=len(KAPPAS)),
+                )
+                for i, kappa in enumerate(KAPPAS)
+            ]
+            panels.append(Panel(title=f"{defense}, {title}" if title else defense, curves=curves))
+    return panels, measure_named(form.up).quantity
+
+
+# ---- in words --------------------------------------------------------------------------------------------------------
+
+
+def told(chart: Chart, at: float = 0.2) -> str:
+    """A chart in a sentence: the change of each line up to a noise level, or its value there where lines are many."""
+    many = chart.number in ("8", "10")
+    said = []
+    for panel in chart.panels:
+        for curve in panel.curves:
+            if chart.number == "10" and curve.label != "κ = 0.5":
+                continue
+            known = [
+                f.value for x, f in zip(curve.xs, curve.figures, strict=True) if x <= at + 1e-9 and f.value is not None
+            ]
+            if len(known) > 1:
+                name = f"{panel.title}, {curve.label}" if many else curve.label
+                name += f" ({panel.title})" if panel.title and not many else ""
+                said.append(f"{name} {chart.quantity.shown(known[0])} to {chart.quantity.shown(known[-1])}")
+    what = chart.quantity.name if chart.number != "8" else "Utility and privacy"
+    return f"{what} from no noise to σ = {at:g}: {'; '.join(said)}." if said else ""
+
+
+def counted(chart: Chart) -> str:
+    """N of the points of a chart."""
+    found = sorted({f.n for p in chart.panels for c in p.curves for f in c.figures if f.value is not None})
+    return (
+        f"N = {' to '.join(f'{n:,}' for n in dict.fromkeys((found[0], found[-1])))} images per point." if found else ""
+    )

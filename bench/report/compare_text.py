@@ -1,0 +1,138 @@
+"""A comparison in words, and as tables of a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.analysis.compare.diff import Diff, Line, Verdict
+from bench.analysis.compare.matching import Lone
+from bench.analysis.compare.significance import LEVEL, Difference
+from bench.analysis.rows import CellRow
+from bench.core.text import plural
+
+SIGNIFICANT: Sequence[Verdict] = ("regression", "improvement", "change")
+MOST, SOME = 40, 12  # rows of a table in a terminal: where they are what was asked for, and where they are not
+COLUMNS = ("verdict", "cell", "measure", "before", "after", "difference", "95 % interval", "N", "corrected p")
+
+
+def summary(found: Diff) -> list[str]:
+    """What came out, in sentences."""
+    counts = found.counts
+    told = [
+        f"{plural(found.cells, 'cell')} in both runs, {plural(len(found.lines), 'comparison')}: "
+        f"{plural(counts['regression'], 'regression')}, {plural(counts['improvement'], 'improvement')}, "
+        f"{counts['change']:,} other significant changes, {counts['not significant']:,} not significant, "
+        f"{counts['same']:,} with the same value in every sample.",
+    ]
+    if found.tested:
+        told.append(
+            f"{plural(found.tested, 'difference was', 'differences were')} tested, p-values corrected by Holm's "
+            f"method: the chance of any false alarm is at most {100 * LEVEL:g} %."
+        )
+    if found.lost:
+        told.append(f"{plural(len(found.lost), 'cell')} ended well before and now have no figures.")
+    alone = [(len(lone), name) for lone, name in ((found.only_before, "before"), (found.only_after, "after")) if lone]
+    told += [f"{plural(n, 'cell')} only in the run {name}." for n, name in alone]
+    return told
+
+
+def cell_name(cell: CellRow) -> str:
+    """A cell in one line, by the labels of its suite."""
+    parts = [cell.dataset, cell.defense]
+    parts += [f"for {cell.authorised}"] if cell.authorised else []
+    parts.append(f"{cell.attack} via {cell.via}" if cell.via else cell.attack)
+    parts += [f"{cell.evaluated} ({cell.role})" if cell.role != "any" else cell.evaluated] if cell.evaluated else []
+    parts += [f"repeat {cell.repeat}"] if cell.repeat else []
+    return f"{cell.experiment}: {', '.join(parts)}"
+
+
+def line_row(line: Line) -> list[str]:
+    """A line as text, for the columns `COLUMNS`."""
+    quantity, found = line.measure.quantity, line.found
+    unit = f" ({quantity.unit})" if quantity.unit else ""
+    level = f" at σ = {line.sigma:g}" if line.sigma is not None else ""
+    arrow = {"higher": " ↑", "lower": " ↓"}.get(line.better, "")
+    value = quantity.shown(found.value)
+    return [
+        line.verdict,
+        cell_name(line.before),
+        f"{quantity.name}{unit}{level}{arrow}",
+        quantity.shown(found.before),
+        quantity.shown(found.after),
+        value if value.startswith("−") or found.value == 0 else f"+{value}",
+        quantity.span(found.low, found.high),
+        _counted(found),
+        "" if line.corrected is None else "<0.0001" if line.corrected < 1e-4 else f"{line.corrected:.4f}",
+    ]
+
+
+def _counted(found: Difference) -> str:
+    """N, and what is special about it."""
+    left_out = f", {found.left_out:,} left out" if found.left_out else ""
+    return f"{found.n:,}{'' if found.paired else ' unpaired'}{left_out}"
+
+
+def lone_name(lone: Lone) -> str:
+    """A cell that only one run has, in one line."""
+    return cell_name(lone.cell) + (f" ({lone.why})" if lone.why else "")
+
+
+def show(found: Diff, out: Console) -> None:
+    """Print a comparison: what is significant, cells without a counterpart, and what else has changed."""
+    out.print(f"before: {found.before.folder}\nafter:  {found.after.folder}\n")
+    significant = [line for verdict in SIGNIFICANT for line in found.of(verdict)]
+    if significant:
+        table = Table(*COLUMNS, box=None, pad_edge=False)
+        for column in table.columns[3:]:
+            column.justify = "right"
+        for line in significant[:MOST]:
+            table.add_row(*line_row(line))
+        out.print(table)
+        _more(out, len(significant))
+        out.print()
+    _list(out, "no figures any more:", [f"{cell_name(e.before)}: {_ending(e.after)}" for e in found.lost])
+    _list(out, "only before:", [lone_name(lone) for lone in found.only_before])
+    _list(out, "only after:", [lone_name(lone) for lone in found.only_after])
+    for kind, lines in found.changes.items():
+        _list(out, f"changed {kind} (before -> after):", lines)
+    for sentence in summary(found):
+        out.print(sentence)
+
+
+def show_changed(found: Diff, out: Console) -> None:
+    """Print every figure that another one has taken the place of, whether or not the difference is significant."""
+    changed = [line for line in found.lines if not line.found.same]
+    columns = [COLUMNS.index(name) for name in ("cell", "measure", "before", "after", "difference", "N")]
+    if changed:
+        table = Table(*(COLUMNS[i] for i in columns), box=None, pad_edge=False)
+        for column in table.columns[2:]:
+            column.justify = "right"
+        for line in changed[:SOME]:
+            row = line_row(line)
+            table.add_row(*(row[i] for i in columns))
+        out.print(table)
+    cells = len({line.before.cell for line in changed})
+    figures = f"{len(changed):,} of {plural(len(found.lines), 'figure')}"
+    more = f"; all of them: bench diff {found.before.folder} {found.after.folder}" if len(changed) > SOME else ""
+    out.print(f"{figures} changed, in {cells:,} of {plural(found.cells, 'cell')}{more}", soft_wrap=True)
+
+
+def _ending(cell: CellRow) -> str:
+    return f"{cell.status}, {cell.reason}" if cell.reason else cell.status
+
+
+def _list(out: Console, title: str, lines: Sequence[str]) -> None:
+    if lines:
+        out.print(title)
+        for line in lines[:MOST]:
+            out.print(f"  {line}")
+        _more(out, len(lines))
+        out.print()
+
+
+def _more(out: Console, n: int) -> None:
+    if n > MOST:
+        out.print(f"  and {n - MOST:,} more; all of them: --json or --html FILE")

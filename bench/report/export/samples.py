@@ -1,0 +1,127 @@
+"""Per-sample rows as one tidy file: each with what its cell says of itself, for an analysis of one's own.
+
+Rows are read, joined and written some thousand at a time, so that a table may be larger than memory.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+
+from bench.analysis.rows import UPLOAD, Rows
+from bench.core.errors import StorageError, SuiteError
+from bench.runs.explain import find_cell
+from bench.store.reading import Results
+from bench.store.schema import CELLS, SAMPLES
+
+_GROUP_ROWS = 50_000  # of a row group
+_UPLOAD = ("experiment", "dataset", "defense", "authorised", "repeat")
+_OF_UPLOAD = ("table", "dataset_stands_in_for", "defense_params", "authorised_stand_in_for", "upload", "pairs")
+_OF_CELL = (*_OF_UPLOAD, "outputs", "leaky", "evaluated_stands_in_for", "role", "kappa", "threat")
+# Of each table, the columns by which a row finds its cell, and those that it gets from there.
+_JOINED: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
+    **dict.fromkeys(("verification", "attributes", "up"), (("cell",), _OF_CELL)),
+    **dict.fromkeys(("images", "examples"), (_UPLOAD, _OF_UPLOAD)),
+    "floors": (("experiment", "dataset"), ("table", "dataset_stands_in_for")),
+}
+
+
+def export_rows(results: Results, name: str, fmt: str, path: Path, cells: Sequence[str] = ()) -> int:
+    """Write the rows of a table of samples to a file, whole or not at all; return their number.
+
+    ``cells``: only the rows of some cells, by their ids or the beginnings of these; of images, those that the adversary
+    ends with. Raises `SuiteError` for an unknown table or format, and `StorageError` where the run has no such rows or
+    no such cell.
+    """
+    if name not in SAMPLES:
+        raise SuiteError(f"--rows {name}: expected one of {', '.join(SAMPLES)}, found no table of that name")
+    if fmt not in WRITERS:
+        raise SuiteError(f"--format {fmt}: expected one of {', '.join(WRITERS)} for --rows")
+    if name == "examples" and fmt == "csv":
+        raise SuiteError("--rows examples: holds pictures, which CSV cannot; use --format parquet")
+    columns = results.columns(name)
+    if not len(columns):
+        there = ", ".join(n for n in SAMPLES if len(results.columns(n))) or "none at all"
+        raise StorageError(f"{results.folder}: this run has no rows of {name}; it has {there}")
+    keys, wanted = _JOINED[name]
+    keys = [k for k in keys if k in columns.names]
+    added = [c for c in wanted if c not in columns.names and c in results.cells]
+    schema = pa.schema([*columns, *(CELLS.field(c) for c in added)])
+    about = results.cells[[*keys, *added]].drop_duplicates(keys)
+    found = _of_cells(results, name, cells, columns.names) if cells else results.batches(name)
+    tables = (_joined(rows, about, keys, schema) for rows in found)
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        count = WRITERS[fmt](beside, schema, tables)
+        os.replace(beside, path)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from None
+    finally:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+    return count
+
+
+def _of_cells(results: Results, name: str, cells: Sequence[str], columns: Sequence[str]) -> Iterator[pd.DataFrame]:
+    """The rows of some cells."""
+    ids = {str(find_cell(results, [cell])["cell"]) for cell in cells}
+    chosen = [c for c in Rows(results).cells if c.cell in ids]
+    by_cell = "cell" in _JOINED[name][0]
+    keys = ["cell"] if by_cell else [k for k in (_JOINED[name][0] if name == "floors" else UPLOAD) if k in columns]
+    values = [(c.cell,) if by_cell else c.upload_key for c in chosen]
+    wanted = pd.DataFrame(values, columns=["cell"] if by_cell else list(UPLOAD))[keys].drop_duplicates()
+    for rows in results.batches(name, {k: list(dict.fromkeys(wanted[k])) for k in keys}):
+        if len(found := rows.merge(wanted, on=keys)):
+            yield found
+
+
+def _joined(rows: pd.DataFrame, about: pd.DataFrame, keys: Sequence[str], schema: pa.Schema) -> pa.Table:
+    """Rows with the columns of their cells."""
+    found = rows.merge(about, on=list(keys), how="left", validate="many_to_one")
+    return pa.Table.from_pandas(found, schema=schema, preserve_index=False)
+
+
+def _parquet(path: Path, schema: pa.Schema, tables: Iterator[pa.Table]) -> int:
+    count, held, waiting = 0, 0, []
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for table in tables:
+            waiting.append(table)
+            count, held = count + table.num_rows, held + table.num_rows
+            if held >= _GROUP_ROWS:
+                writer.write_table(pa.concat_tables(waiting))
+                held, waiting = 0, []
+        if waiting:
+            writer.write_table(pa.concat_tables(waiting))
+    return count
+
+
+def _csv(path: Path, schema: pa.Schema, tables: Iterator[pa.Table]) -> int:
+    count = 0
+    with pacsv.CSVWriter(path, schema) as writer:
+        for table in tables:
+            writer.write_table(_spreadsheet_safe(table))
+            count += table.num_rows
+    return count
+
+
+def _spreadsheet_safe(table: pa.Table) -> pa.Table:
+    """Text that a spreadsheet would run as a formula gets a leading apostrophe."""
+    for i, field in enumerate(table.schema):
+        if pa.types.is_string(field.type) or pa.types.is_large_string(field.type):
+            safe = pc.replace_substring_regex(table[i], pattern=r"^([=+\-@\t\r])", replacement=r"'\1")
+            table = table.set_column(i, field, safe)
+    return table
+
+
+WRITERS: Mapping[str, Callable[[Path, Any, Iterator[Any]], int]] = {"parquet": _parquet, "csv": _csv}

@@ -1,0 +1,402 @@
+"""The top of the page: which defense to use, how sure that is, what it costs, what its worst case is, and the command
+that computes the number again."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from markupsafe import Markup
+
+from bench.analysis.rows import Rows
+from bench.analysis.table_model import Figure, Quantity
+from bench.analysis.tables.client_cost import BYTES, FLOPS, LATENCY
+from bench.analysis.tables.recommendation import LEAKAGE, OTHERS, UTILITY, UTILITY_BARS, Entry, Tried, Verdict, verdict
+from bench.core.text import plural
+from bench.report.charts import Point, Points, Reference, Style, Zone
+from bench.report.charts.theme import swatch
+
+PARETO = "pareto"  # the id of the plot on the page
+_FEW = 12  # cells that a command names
+_DIGITS = 8  # of their ids, at least
+
+Said = Sequence[str | tuple[Quantity, Figure]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """How the marks of a kind of entry look, and what that means."""
+
+    key: str
+    label: str
+    style: Style
+    marker: int
+    hollow: bool = False
+
+    @property
+    def swatch(self) -> Markup:
+        """Its picture for a legend."""
+        return swatch(self.style, self.marker, line=False, hollow=self.hollow)
+
+
+BEST = Look(key="free", label="faced every kind of attack, dominated by none", style=Style(index=0), marker=0)
+OVER = Look(key="over", label="dominated", style=Style(index=0), marker=0, hollow=True)
+OPEN = Look(
+    key="open",
+    label="some kinds of attack were not tried: leaks at least this much",
+    style=Style(index=1),
+    marker=3,
+    hollow=True,
+)
+NONE = Look(key="none", label="no protection", style=Style(neutral=True), marker=1)
+LOOKS = (BEST, OVER, OPEN, NONE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A row of the table: ``mark`` is the number of its point (empty without one), ``about`` what is pooled in it,
+    ``sets`` the authorised sets where they are several, ``attack`` its worst case in words, ``dominated`` by whom,
+    ``remarks`` what else must be known of it."""
+
+    mark: str
+    look: Look
+    entry: Entry
+    about: Sequence[str]
+    sets: Sequence[str]
+    attack: Sequence[str]
+    dominated: str
+    remarks: Sequence[str]
+    command: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ruling:
+    """The section: a headline, sentences with their figures, the command behind the leakage of the best defense, the
+    plot (none without points), and a line per defense. ``unmeasured``: why no defense has a measured cost."""
+
+    headline: str
+    sentences: Sequence[Said]
+    command: str
+    lines: Sequence[Line]
+    plot: Mapping[str, Any] | None
+    looks: Sequence[Look]
+    spoken: str
+    floor: str
+    unmeasured: str
+    quantities: Mapping[str, Quantity]
+
+
+def ruling(rows: Rows) -> Ruling | None:
+    """The verdict on a run as the page shows it; none without cells."""
+    if not rows.cells:
+        return None
+    found = verdict(rows)
+    drawable = [e for e in found.entries if e.complete]
+    marks = {id(e): str(i) for i, e in enumerate(drawable, 1)}
+    several = len(rows.experiments) > 1
+    lines = [_line(rows, found, e, marks.get(id(e), ""), several) for e in found.entries]
+    chart = pareto(found)
+    return Ruling(
+        headline=headline(found),
+        sentences=sentences(found, several),
+        command=_command(rows, found.best),
+        lines=lines,
+        plot=_drawn(chart),
+        looks=[look for look in LOOKS if any(line.look is look and line.mark for line in lines)],
+        spoken=_spoken(found, drawable),
+        floor=_floor(found),
+        unmeasured=_unmeasured(found),
+        quantities={
+            "utility": UTILITY,
+            "others": OTHERS,
+            "leakage": LEAKAGE,
+            "flops": FLOPS,
+            "latency": LATENCY,
+            "bytes": BYTES,
+        },
+    )
+
+
+# ---- in words --------------------------------------------------------------------------------------------------------
+
+
+def headline(found: Verdict) -> str:
+    """The answer in one sentence."""
+    best, fair = found.best, found.fair
+    if not found.protections:
+        return "No verdict: this run protects nothing."
+    if best is None:
+        measured = [e for e in found.protections if e.candidate]
+        if not measured:
+            return "No verdict: no defense of this run has both a utility and a leakage."
+        return f"No verdict: no defense faced every kind of attack of this run ({', '.join(found.kinds)})."
+    if not found.useful:
+        return "Use none: no defense that faced every kind of attack keeps authorised models as useful as the bars ask."
+    if best.leaks is False:
+        return f"Use {best.name}: what leaks cannot be told from chance."
+    which = f"The best of {len(fair)} defenses is {best.name}" if len(fair) > 1 else f"There is only {best.name}"
+    if best.leaks is None:
+        return f"{which}; whether it leaks more than chance is not known."
+    return f"None is safe. {which}, and it leaks more than chance."
+
+
+def sentences(found: Verdict, several: bool) -> list[Said]:
+    """What stands below: the best defense with its figures, how sure that is, and what was left out."""
+    best = found.best
+    made: list[Said] = []
+    if best is not None:
+        made += [_kept_and_leaked(found, best, several), [_sure(found, best)]]
+    easy = [e for e in found.protections if e.candidate and e.untried and _below(e, best)]
+    if easy:
+        names = _listed([e.name for e in easy])
+        made.append(
+            [f"Lower leakage is shown for {names}. That is no claim: not every kind of attack was tried on them."]
+        )
+    blind = [e.name for e in found.protections if not e.complete]
+    if blind:
+        made.append([f"Without a utility or a leakage, and so without a verdict: {_listed(blind)}."])
+    return made
+
+
+def _kept_and_leaked(found: Verdict, best: Entry, several: bool) -> Said:
+    start = f"With {best.name}," if found.useful else f"With {best.name}, the most useful,"
+    worst = best.worst
+    attack = _attack(worst, several) if worst else "no attack"
+    tried = f"the strongest of {plural(len(best.tried), 'attack')}" if len(best.tried) > 1 else "the only attack"
+    who = "models that others authorise" if best.kind == "model-free" else "authorised models"
+    said: list[str | tuple[Quantity, Figure]] = [
+        f"{start} {who} decide",
+        (UTILITY, best.utility),
+        f"of pairs correctly, and after {tried} ({attack}) models that took no part match",
+        (LEAKAGE, best.leakage),
+        "of faces to their person.",
+    ]
+    if best.floor is not None:
+        said.append(f"Chance is {LEAKAGE.shown(best.floor)} %.")
+    reference = found.reference
+    if reference is not None and reference.leakage.value is not None:
+        said += ["Without protection it is", (LEAKAGE, reference.leakage), "."]
+    return said
+
+
+def _sure(found: Verdict, best: Entry) -> str:
+    """How sure the choice is."""
+    rivals = found.useful or found.fair
+    faced = f"faced every kind of attack ({', '.join(found.kinds)})"
+    bars = " and ".join(f"{b.quantity.name} {b.text}" for b in UTILITY_BARS)
+    if not found.useful:
+        missed = f" None of them meets the bars for utility ({bars})."
+        if found.share is None:
+            return f"It is the only defense that {faced}.{missed}"
+        return f"Of {len(rivals)} defenses that {faced}, it keeps most in {_draws(found.share)}.{missed}"
+    if found.share is None:
+        return f"It is the only defense that {faced} and meets the bars for utility ({bars})."
+    return (
+        f"Of {len(rivals)} defenses that {faced} and meet the bars for utility ({bars}), it leaks least in "
+        f"{_draws(found.share)}."
+    )
+
+
+def _draws(share: float) -> str:
+    return f"{100 * share:.0f} % of bootstrap draws of people"
+
+
+def _below(entry: Entry, best: Entry | None) -> bool:
+    if best is None or best.leakage.value is None or entry.leakage.value is None:
+        return best is None
+    return entry.leakage.value < best.leakage.value
+
+
+def _attack(tried: Tried, several: bool) -> str:
+    what = tried.label if tried.rebuilt else f"{tried.label}, on the upload itself"
+    return f"{what}; {tried.experiment}" if several else what
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:8])
+    return shown + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+
+
+def _floor(found: Verdict) -> str:
+    rates = sorted({e.floor for e in found.entries if e.floor is not None})
+    return " to ".join(f"{LEAKAGE.shown(r)} %" for r in dict.fromkeys([*rates[:1], *rates[-1:]]))
+
+
+def _unmeasured(found: Verdict) -> str:
+    """Why no defense has a measured cost; empty where one has, or where reasons differ."""
+    costs = [f for e in found.entries for f in (e.cost.flops, e.cost.latency)]
+    reasons = {f.reason for f in costs}
+    return str(reasons.pop()) if len(reasons) == 1 and all(f.value is None for f in costs) else ""
+
+
+# ---- the table -------------------------------------------------------------------------------------------------------
+
+
+def _line(rows: Rows, found: Verdict, entry: Entry, mark: str, several: bool) -> Line:
+    about = [f"also called {', '.join(entry.also)}"] if entry.also else []
+    if entry.kind == "clean":
+        about.append("reference: no protection")
+    elif entry.kind == "model-free":
+        about.append("knows no model: utility is the accuracy of models that others authorise")
+    elif len(entry.sets) == 1:
+        about.append(f"for {entry.sets[0]}")
+    attack = []
+    if entry.worst:
+        attack.append(_attack(entry.worst, several))
+        chosen = 1.0 if entry.worst_share is None else entry.worst_share
+        share = f", in {100 * chosen:.0f} % of draws" if chosen < 1 else ""
+        attack.append(f"worst of {plural(len(entry.tried), 'attack')}{share}" if len(entry.tried) > 1 else "")
+    return Line(
+        mark=mark,
+        look=_look(entry),
+        entry=entry,
+        about=about,
+        sets=entry.sets if len(entry.sets) > 1 else [],
+        attack=[a for a in attack if a],
+        dominated=_dominated(entry),
+        remarks=_remarks(entry),
+        command=_command(rows, entry),
+    )
+
+
+def _look(entry: Entry) -> Look:
+    if entry.kind == "clean":
+        return NONE
+    if entry.untried:
+        return OPEN
+    return OVER if entry.dominators else BEST
+
+
+def _dominated(entry: Entry) -> str:
+    if entry.kind == "clean":
+        return ""
+    if not entry.complete:
+        return "cannot be said"
+    if not entry.dominators:
+        share = f" ({100 * entry.frontier:.0f} % of draws)" if entry.frontier is not None else ""
+        return f"by none{share}"
+    first, more = entry.dominators[0], len(entry.dominators) - 1
+    others = f", and {more} more" if more else ""
+    return f"{'by' if first.certain else 'probably by'} {first.name} ({100 * first.share:.0f} % of draws){others}"
+
+
+def _remarks(entry: Entry) -> list[str]:
+    if entry.kind == "clean":
+        return []
+    said = []
+    if entry.untried:
+        n = len(entry.tried)
+        many = "no attack was" if not n else "only 1 attack was" if n == 1 else f"only {n} attacks were"
+        said.append(f"{many} tried on it; no claim beyond it (untried: {', '.join(entry.untried)})")
+    if entry.useful is False:
+        said.append("misses the bar for utility")
+    if entry.leaks is False:
+        said.append("not told from chance")
+    lost = [a for a in entry.attacks if a.figure.value is None]
+    if lost:
+        said.append(f"without a figure: {_listed([f'{a.label} ({a.figure.status})' for a in lost])}")
+    return said
+
+
+# ---- to compute it again ---------------------------------------------------------------------------------------------
+
+
+def _command(rows: Rows, entry: Entry | None) -> str:
+    """What computes the leakage of an entry again: the recorded command for these cells alone, or for everything where
+    they are many. Several lines where the cells are of several runs; empty where no command was recorded."""
+    if entry is None or entry.worst is None:
+        return ""
+    by_run: dict[str, tuple[list[str], list[str]]] = {}
+    for cell in entry.worst.cells:
+        results, own = rows.results.home(cell.cell)
+        command = [str(a) for a in results.run.get("command") or []]
+        if command[:2] == ["bench", "run"] and "--replay" not in command:
+            by_run.setdefault(str(results.folder), (command, []))[1].append(own)
+    ids = [c.cell for c in rows.cells]
+    return "\n".join(shlex.join([*command, *_named(own, ids)]) for command, own in by_run.values())
+
+
+def _named(own: Sequence[str], ids: Sequence[str]) -> list[str]:
+    if len(own) > _FEW:
+        return []
+    digits = next((n for n in range(_DIGITS, 17) if len({i[:n] for i in ids}) == len(set(ids))), None)
+    return [part for cell in own for part in ("--cell", cell[:digits])]
+
+
+# ---- the plot --------------------------------------------------------------------------------------------------------
+
+
+def pareto(found: Verdict) -> Points | None:
+    """Utility against leakage as a plot; none where nothing has both."""
+    drawable = [e for e in found.entries if e.complete]
+    if not drawable:
+        return None
+    low = min([UTILITY_BARS[0].limit, *(_least(e.utility) for e in drawable)])
+    best = sorted((e for e in drawable if _look(e) is BEST), key=lambda e: (_value(e.leakage), _value(e.utility)))
+    return Points(
+        title="Utility and leakage",
+        x=replace(LEAKAGE, name="matched after the worst attack, lower is better"),
+        y=replace(UTILITY, name="accuracy of authorised models, higher is better"),
+        x_range=(-3.0, 104.0),
+        y_range=(max(-3.0, 100 * low - 6), 103.0),
+        points=[_point(e, str(i)) for i, e in enumerate(drawable, 1)],
+        zones=[Zone(x=(-3.0, 104.0), y=(100 * UTILITY_BARS[0].limit, 103.0))],
+        references=[
+            *(Reference(axis="x", value=100 * f, label="chance") for f in {e.floor for e in drawable} if f is not None),
+            Reference(axis="y", value=100 * UTILITY_BARS[0].limit, label=f"bar: {UTILITY_BARS[0].text}"),
+        ],
+        path=[(100 * _value(e.leakage), 100 * _value(e.utility)) for e in best],
+    )
+
+
+def _point(entry: Entry, mark: str) -> Point:
+    look, worst = _look(entry), entry.worst
+    told = {
+        "worst attack": f"{worst.label} ({worst.experiment})" if worst else "none",
+        "attacks tried": f"{len(entry.tried)}",
+        "not tried": ", ".join(entry.untried) or "none",
+        "dominated": _dominated(entry) or "reference",
+        "client": ", ".join(_client(entry)),
+    }
+    return Point(
+        mark=mark,
+        label=entry.name,
+        x=entry.leakage,
+        y=entry.utility,
+        style=look.style,
+        marker=look.marker,
+        hollow=look.hollow,
+        kinds=(look.key,),
+        told=tuple(told.items()),
+    )
+
+
+def _client(entry: Entry) -> list[str]:
+    known = [(FLOPS, entry.cost.flops), (LATENCY, entry.cost.latency), *((BYTES, f) for _, f in entry.cost.sent)]
+    return [f"{q.shown(f.value)} {q.unit}" for q, f in known if f.value is not None] or ["not measured"]
+
+
+def _drawn(chart: Points | None) -> Mapping[str, Any] | None:
+    if chart is None:
+        return None
+    from bench.report.charts import drawing  # takes a while to import
+
+    return drawing.plot(chart, PARETO)
+
+
+def _spoken(found: Verdict, drawable: Sequence[Entry]) -> str:
+    told = [
+        f"{e.name}: keeps {UTILITY.shown(e.utility.value)} %, leaks {LEAKAGE.shown(e.leakage.value)} %"
+        for e in drawable
+    ]
+    return f"Utility against leakage of {plural(len(drawable), 'defense')}. {_listed(told)}."
+
+
+def _value(figure: Figure) -> float:
+    return figure.value or 0.0
+
+
+def _least(figure: Figure) -> float:
+    return _value(figure) if figure.low is None else figure.low

@@ -1,0 +1,214 @@
+"""What the page says about what was run: the run in a few lines, and each experiment."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from bench.analysis.measures import MEASURES, measure_named
+from bench.analysis.pooling import DRAWS, SEED
+from bench.analysis.rows import Rows
+from bench.analysis.table_model import distinct
+from bench.analysis.tables.attributes import estimated
+from bench.core.text import duration
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """A plain table of text. The first cell of a row names it; ``numbers`` are the columns that align right."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    numbers: frozenset[int] = frozenset()
+    code: frozenset[int] = frozenset()
+
+
+def facts(rows: Rows) -> list[tuple[str, str]]:
+    """The run in a few lines."""
+    pairs = sorted({c.pairs for c in rows.cells})
+    repeats = len({c.repeat for c in rows.cells})
+    size = " or ".join(f"{n:,}" for n in pairs) or "none"
+    asked = [
+        ("Pairs", f"{size} per data set, half genuine{f'; {repeats} repeats' if repeats > 1 else ''}"),
+        ("Cells", _counts(rows)),
+    ]
+    if len(rows.results.runs) > 1:  # what else there is to say is said of each
+        return asked
+    run = rows.results.run
+    suite, counts = run.get("suite") or {}, run.get("counts") or {}
+    ended = "" if run.get("status") == "running" else f"finished {when(run.get('finished'))}"
+    return [
+        ("Suite", f"{suite.get('name', 'unknown')} ({suite.get('path', 'unknown')})"),
+        *asked,
+        ("Stages", f"{counts.get('computed', 0)} computed, {counts.get('cached', 0)} from earlier runs"),
+        ("Device", machine(run)),
+        ("Time", f"{duration(run.get('seconds'))}{'; ' + ended if ended else ' so far'}"),
+    ]
+
+
+def machine(run: Mapping[str, Any]) -> str:
+    """What a run was computed on."""
+    found = run.get("machine") or {}
+    return f"{run.get('device', 'unknown')}; {found.get('processor', '')}, {found.get('cores', '?')} cores"
+
+
+def _counts(rows: Rows) -> str:
+    count = Counter(c.status for c in rows.cells)
+    missing = f", {count['queued']} still missing" if count["queued"] else ""
+    failed = count["failed"] + count["timeout"]
+    return f"{count['ok']} with a result, {count['skipped']} skipped, {failed} failed{missing}"
+
+
+def when(text: str | None) -> str:
+    """A recorded time, as it is read."""
+    try:
+        return datetime.fromisoformat(text or "").strftime("%Y-%m-%d %H:%M %Z").strip()
+    except ValueError:
+        return text or "unknown"
+
+
+def about(rows: Rows, experiment: str) -> list[tuple[str, str]]:
+    """What an experiment is, in a few lines: what is uploaded, who attacks it knowing what, on how much."""
+    cells = [c for c in rows.cells if c.experiment == experiment]
+    attacks: dict[str, str] = {}
+    for c in cells:
+        mark = " (trained on the evaluated identities: leakage)" if c.leaky else ""
+        attacks.setdefault(f"{c.attack}{f' via {c.via}' if c.via and c.via not in c.attack else ''}{mark}", c.threat)
+    threats: dict[str, list[str]] = {}
+    for attack, threat in attacks.items():
+        threats.setdefault(threat or "not said", []).append(attack)
+    uploads = ", ".join(dict.fromkeys(c.upload for c in cells))
+    pairs = ", ".join(f"{n:,}" for n in sorted({c.pairs for c in cells}))
+    kappas = ", ".join(f"{k:g}" for k in dict.fromkeys(c.kappa for c in cells))
+    return [
+        ("Experiment", f"{experiment}; {pairs} pairs per data set; fixed κ = {kappas}"),
+        ("Uploaded", uploads),
+        *(("Adversary", f"{', '.join(names)}: {threat}") for threat, names in threats.items()),
+    ]
+
+
+def licenses(rows: Rows) -> list[tuple[str, str]]:
+    """The data sets whose real faces may be shown, each with its license note."""
+    real = {c.dataset for c in rows.cells if not c.synthetic}
+    components = rows.results.run.get("components") or []
+    known = {c["label"]: c.get("license") or "unknown" for c in components if c["kind"] == "dataset"}
+    return [(label, text) for label, text in known.items() if label in real]
+
+
+def stand_in_models(rows: Rows) -> list[str]:
+    """The models that learnt from generated faces, where they meet real ones."""
+    if all(c.synthetic for c in rows.cells):
+        return []
+    components = rows.results.run.get("components") or []
+    return sorted(c["label"] for c in components if c["kind"] == "model" and c.get("synthetic"))
+
+
+def subjects(rows: Rows, experiment: str) -> Grid:
+    """What was compared: data sets, models, defenses and attacks of an experiment, with what they stand in for."""
+    cells = [c for c in rows.cells if c.experiment == experiment]
+    components = {(c["kind"], c["label"]): c.get("params") or {} for c in rows.results.run.get("components") or []}
+    found: dict[tuple[str, str], tuple[str, str]] = {}
+    for c in cells:
+        stands_in_for = _stand_in(c.dataset_stands_in_for, c.dataset, c.synthetic)
+        found.setdefault(("data set", c.dataset), (stands_in_for, params(components.get(("dataset", c.dataset), {}))))
+    for c in cells:
+        names = dict(zip(c.authorised.split("+"), c.authorised_stands_in_for.split("+"), strict=False))
+        for model, paper in {**names, c.evaluated: c.evaluated_stands_in_for}.items():
+            if model:
+                shown = params(components.get(("model", model), {}))
+                found.setdefault(("model", model), (distinct(paper, model) or "–", shown))
+    for c in cells:
+        found.setdefault(("defense", c.defense), ("–", params(c.params)))
+    for c in cells:
+        found.setdefault(("attack", c.attack), ("–", params(c.attack_params)))
+    made = [[label, kind, *about] for (kind, label), about in found.items()]
+    return Grid(columns=["name", "kind", "in place of", "parameters"], rows=made)
+
+
+def _stand_in(paper: str | None, label: str, synthetic: bool) -> str:
+    name = distinct(paper, label)
+    mark = "synthetic stand-in"
+    return (f"{name} ({mark})" if name else mark) if synthetic else name or "–"
+
+
+def params(found: Mapping[str, Any]) -> str:
+    """Parameters in one line."""
+    return ", ".join(f"{k} = {v}" for k, v in found.items()) or "–"
+
+
+_FURTHER = [
+    [
+        "worst case",
+        "The highest figure of a single unauthorised model on a single data set (recognition), or of a single attack "
+        "with data sets pooled (reconstruction, attributes). The interval is that of the one figure; the highest of "
+        "several is biased upwards by chance.",
+        "those of the measure",
+    ],
+    [
+        "calibrated κ",
+        "The smallest threshold whose false match rate on impostors of other people is at most the asked FMR "
+        "(ISO/IEC 19795-1).",
+        "samples/verification: kappa_calibrated, fmr, calibration_impostors",
+    ],
+    [
+        "floors",
+        "The same image metrics for pictures that hold nothing of the face; for attributes, what a constant answer "
+        "(the mean over other people's faces) scores.",
+        "samples/floors; samples/attributes: floor",
+    ],
+    [
+        "interval of a cell",
+        "95 %, for a share of independent decisions (Wilson 1927).",
+        "N is the number of pairs",
+    ],
+    [
+        "interval of an average",
+        f"95 %, percentile bootstrap over the people whose faces were protected, {DRAWS} draws, seed {SEED} (Field and "
+        "Welsh 2007). Where all decisions agree: Wilson's interval with as many trials as people.",
+        "N is the number of decisions (pairs times models) or images",
+    ],
+]
+
+
+def methods(rows: Rows) -> Grid:
+    """Each number that this run can have: what it is, where its definition is from, which rows it is computed from."""
+    outputs = {c.outputs for c in rows.cells}
+    noisy = any(rows.noise_levels(c) for c in rows.cells)
+    attributes = estimated(rows, *rows.experiments) if "attributes" in outputs else []
+    found = [m for m in MEASURES.values() if m.outputs & outputs]
+    if not noisy:
+        found = [m for m in found if "samples/up" not in m.source]
+    found += [measure_named(f"similarity:{a}") for a in attributes]
+    if not outputs & {"images"}:
+        found = [m for m in found if not m.name.startswith("srra")]
+    made = [[m.quantity.name, m.about, m.source] for m in found]
+    return Grid(columns=["number", "how, and where it is from", "rows"], rows=[*made, *_FURTHER], code=frozenset({2}))
+
+
+def thresholds(rows: Rows) -> tuple[Grid, str]:
+    """The calibrated threshold of every model on every data set, and how it was set; empty where no pair was scored."""
+    several = len(rows.results.runs) > 1
+    values: dict[tuple[str, str, str], dict[str, str]] = {}
+    impostors, rates = set(), set()
+    for c in rows.cells:
+        found = rows.scores.threshold(c.cell)
+        if found is not None:
+            rate = f"{100 * found.fmr:g} %"
+            values.setdefault((c.dataset, rate, c.run), {})[c.evaluated] = f"{found.kappa:.3f}"
+            impostors.add(found.impostors)
+            rates.add(rate)
+    models = list(dict.fromkeys(c.evaluated for c in rows.cells if any(c.evaluated in v for v in values.values())))
+    made = []
+    for (dataset, rate, run), known in values.items():
+        label = [dataset, *([rate] if len(rates) > 1 else []), *([run] if several else [])]
+        made.append([", ".join(label), *(known.get(m, "–") for m in models)])
+    size = f"{min(impostors):,}" if impostors else "no"
+    at_most = f" to {max(impostors):,}" if len(impostors) > 1 else ""
+    about = (
+        f"The smallest κ at which at most {' or '.join(sorted(rates)) or 'the asked rate'} of impostor pairs are "
+        f"accepted (FMR), set on {size}{at_most} impostor scores of people who are not scored."
+    )
+    return Grid(columns=["data set", *models], rows=made, numbers=frozenset(range(1, len(models) + 1))), about

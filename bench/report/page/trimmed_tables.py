@@ -1,0 +1,83 @@
+"""Tables as a page shows them: no empty columns, nothing said twice, not too wide. Exports keep them whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from bench.analysis.table_model import Group, Table
+
+WIDE = 9  # columns that fit beside one another
+
+
+def without_empty(table: Table) -> Table:
+    """The table without columns in which no row has a number for one and the same reason; that reason as a note."""
+    kept, notes = [], []
+    for i, column in enumerate(table.columns):
+        figures = [row.figures[i] for group in table.groups for row in group.rows]
+        asked = [f for f in figures if f.status != "not applicable"]
+        reasons = {f.reason for f in asked}
+        if asked and len(reasons) == 1 and all(f.value is None and f.status == "missing" for f in asked):
+            notes.append(f"{column.label}: absent. {(reasons.pop() or 'No reason was given').rstrip('.')}.")
+        else:
+            kept.append(i)
+    if not notes or not kept:
+        return table
+    return replace(_columns(table, kept), notes=[*table.notes, *dict.fromkeys(notes)])
+
+
+def with_common_notes(table: Table) -> Table:
+    """The table with what is noted at every figure of a column said once, below."""
+    common: dict[int, str] = {}
+    for i in range(len(table.columns)):
+        known = [row.figures[i].note for g in table.groups for row in g.rows if row.figures[i].value is not None]
+        if len(known) > 1 and known[0] and len(set(known)) == 1:
+            common[i] = known[0]
+    if not common:
+        return table
+    said: dict[str, list[str]] = {}
+    for i, note in common.items():
+        said.setdefault(note, []).append(table.columns[i].label)
+    groups = [
+        replace(
+            group,
+            rows=[
+                replace(row, figures=[replace(f, note=None) if i in common else f for i, f in enumerate(row.figures)])
+                for row in group.rows
+            ],
+        )
+        for group in table.groups
+    ]
+    return replace(table, groups=groups, notes=[*table.notes, *(f"{', '.join(c)}: {n}." for n, c in said.items())])
+
+
+def by_head(table: Table) -> list[Table]:
+    """A wide table in pieces: one per first word of the column labels, where every one of them heads several."""
+    heads: dict[str, list[int]] = {}
+    for i, column in enumerate(table.columns):
+        heads.setdefault(column.label.partition(" ")[0], []).append(i)
+    if len(table.columns) <= WIDE or len(heads) < 2 or any(len(found) < 2 for found in heads.values()):
+        return [table]
+    made = []
+    for k, (head, kept) in enumerate(heads.items(), 1):
+        piece = _columns(table, kept)
+        columns = [replace(c, label=c.label.removeprefix(head).strip() or head) for c in piece.columns]
+        notes = table.notes if k == len(heads) else []
+        made.append(replace(piece, title=f"{table.title} {head}", columns=columns, notes=notes))
+    return made
+
+
+def _columns(table: Table, kept: Sequence[int]) -> Table:
+    """The table with some of its columns."""
+    groups = [
+        replace(group, rows=[replace(row, figures=[row.figures[i] for i in kept]) for row in group.rows])
+        for group in table.groups
+    ]
+    return replace(table, columns=[table.columns[i] for i in kept], groups=groups)
+
+
+def reasons(groups: Sequence[Group]) -> list[tuple[str, str]]:
+    """Why figures are absent, each status and reason once; failures and skips stand in a section of their own."""
+    found = [(f.status, f.reason) for g in groups for r in g.rows for f in r.figures if f.value is None]
+    known = ("not applicable", "failed", "timeout", "skipped", "queued")
+    return [(status, reason or "no reason was given") for status, reason in dict.fromkeys(found) if status not in known]

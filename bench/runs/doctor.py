@@ -1,0 +1,100 @@
+"""``bench doctor``: what is installed and usable, found out without stopping at the first problem."""
+
+from __future__ import annotations
+
+import os
+import re
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+
+from bench.api.types import Check
+from bench.core.errors import BenchError
+from bench.core.provenance import package_versions
+from bench.engine.factory import resolve_device
+from bench.metrics.lpips import find_vgg
+from bench.registry import inventory
+from bench.registry.discovery import Registry, discover
+from bench.store.run_folders import free_bytes, require_writable
+from bench.store.workspace import Folders
+
+
+def examine(folders: Folders) -> list[Check]:
+    """Every check, in the order in which a newcomer would ask."""
+    registry = discover()
+    return [
+        *_packages(),
+        *[
+            Check(f"plugin {p.name}", p.reason is None, p.reason or f"{p.distribution} {p.version}")
+            for p in registry.plugins
+        ],
+        *[
+            Check(f"{kind} {name}", False, f"provided by several plugins: {', '.join(rivals)}; uninstall one")
+            for (kind, name), rivals in registry.conflicts.items()
+        ],
+        *_weights(registry),
+        _lpips(),
+        _folder(folders),
+        Check("device", True, f"{resolve_device('auto')}, {os.cpu_count()} cores"),
+    ]
+
+
+def _packages() -> list[Check]:
+    versions = package_versions()
+    checks = [Check(f"package {n}", v != "missing", v) for n, v in versions.items()]
+    if versions["face-privacy-bench"] == "missing":
+        return checks
+    for requirement in requires("face-privacy-bench") or []:
+        if "extra ==" in requirement:
+            continue
+        name = re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0]
+        try:
+            version(name)
+        except PackageNotFoundError:
+            checks.append(Check(f"package {name}", False, f"missing; pip install '{requirement}'"))
+    return checks
+
+
+def _weights(registry: Registry) -> list[Check]:
+    """The weights that models and attacks bring along, or what takes their place."""
+    checks = []
+    for entry in inventory.entries(registry, ["model"]):
+        if entry.problem is not None:
+            checks.append(Check(f"weights of {entry.name}", False, entry.problem))
+        elif entry.fingerprint:
+            checks.append(Check(f"weights of {entry.name}", True, f"{_file(entry)}sha256 {entry.fingerprint[:12]}"))
+        elif entry.stand_in:
+            checks.append(Check(f"weights of {entry.name}", True, f"not there; {entry.stand_in} stands in"))
+    for name in registry.names("attack"):
+        cls = registry.find("attack", name, "bench doctor").cls
+        try:
+            digest = cls().fingerprint()
+            if digest:
+                checks.append(Check(f"weights of {name}", True, f"sha256 {digest[:12]}"))
+        except BenchError as error:
+            checks.append(Check(f"weights of {name}", False, str(error)))
+        except Exception as error:  # a stranger's code, in the command that is for broken plugins
+            checks.append(Check(f"weights of {name}", False, f"{type(error).__name__}: {error}"))
+    return checks
+
+
+def _file(entry: inventory.Entry) -> str:
+    return f"{Path(entry.status.where).name}, " if entry.status.where else ""
+
+
+def _lpips() -> Check:
+    """LPIPS is the user's choice: its column is absent without weights, and says so."""
+    try:
+        found = find_vgg()
+    except BenchError as error:
+        return Check("LPIPS", False, str(error))
+    return Check(
+        "LPIPS", True, f"VGG weights, sha256 {found.sha256[:12]}" if found.sha256 else f"not used: {found.reason}"
+    )
+
+
+def _folder(folders: Folders) -> Check:
+    try:
+        require_writable(folders.results, folders.reports)
+    except BenchError as error:
+        return Check("output folder", False, str(error))
+    return Check("output folder", True, f"{folders.out.resolve()}, {free_bytes(folders.results) / 1e9:.0f} GB free")

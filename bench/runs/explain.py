@@ -1,0 +1,311 @@
+"""What one cell of a run is, how it ended, and what was computed for it.
+
+From the results of the run, and from its cache as far as it is there; needs neither its plugins nor its suite, and does
+not import torch.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+import pandas as pd
+
+from bench.core.errors import StorageError, did_you_mean
+from bench.store.artifacts import Cache
+from bench.store.reading import Results
+
+AXES = (
+    *("experiment", "table", "dataset", "defense", "authorised", "attack", "via", "upload", "outputs", "evaluated"),
+    *("role", "repeat", "status"),
+)
+_LISTED = 8  # cells, and values of an axis, in a message
+_FACTS = ("status", "reason", "seconds", "peak_mb", "batch", "cached", "device", "traceback", "log")
+_ROLES = {
+    "authorised": "the client authorised it",
+    "unauthorised": "the client did not authorise it",
+    "any": "no model is authorised here",
+}
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A component that takes part: its ``role`` in the cell, all its parameters (``params``), and those that the suite
+    wrote (``passed``). ``instead_of``: what it stands in for, and why (``because``), or none."""
+
+    role: str
+    name: str
+    label: str
+    distribution: str
+    params: Mapping[str, Any]
+    passed: Mapping[str, Any]
+    instead_of: str | None
+    because: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Used:
+    """A stage that a cell used. ``artifact``: its folder in the cache, none where it is not there (any more)."""
+
+    key: str
+    kind: str
+    name: str
+    status: str
+    seconds: float
+    peak_mb: float
+    batch: int | None
+    attempts: int | None
+    cached: bool
+    reason: str | None
+    artifact: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """A cell. ``words`` say what it asks, by heading; ``axes`` are its coordinates in the run; ``facts`` how it ended:
+    status, reason, seconds, memory in MB, batch, traceback and log.
+
+    ``stages`` are what was computed for it, inputs first, as far as it is known: ``incomplete`` is whether the inputs
+    of some are not, because artifacts are not in the cache. ``commands`` make the cell again, by what they do.
+    """
+
+    run: str
+    cell: str
+    words: Mapping[str, str]
+    axes: Mapping[str, Any]
+    facts: Mapping[str, Any]
+    parts: Sequence[Part]
+    stages: Sequence[Used]
+    incomplete: bool
+    commands: Mapping[str, str]
+
+
+def find_cell(results: Results, asked: Sequence[str]) -> Row:
+    """The one cell that is meant by its id, by the beginning of it, or by filters such as ``defense=PMT``.
+
+    Labels are compared without regard to case. Raises `StorageError` when none or several fit, which says by what they
+    can be told apart.
+    """
+    rows = results.cells
+    for term in asked:
+        column, equals, value = term.partition("=")
+        fitting = _filtered(rows, column, value, results) if equals else rows[rows["cell"].str.startswith(term)]
+        if fitting.empty:
+            raise StorageError(f"{_place(results)}: {_why_none(rows, term)}")
+        rows = fitting
+    if len(rows) > 1:
+        raise StorageError(f"{_place(results)}: {' '.join(asked)}: {_how_to_choose(rows)}")
+    return _plain(rows)[0]
+
+
+def _place(results: Results) -> PurePath:
+    """The run folder, as written below the folder of results."""
+    return PurePath(*results.folder.parts[-3:])
+
+
+def _filtered(rows: pd.DataFrame, column: str, value: str, results: Results) -> pd.DataFrame:
+    if column not in AXES:
+        hint = did_you_mean(column, AXES)
+        raise StorageError(f"{_place(results)}: {column}={value}: expected the id of a cell or AXIS=LABEL; {hint}")
+    texts = _texts(rows, column)
+    exact = rows[texts == value]
+    return exact if len(exact) else rows[texts.str.casefold() == value.casefold()]
+
+
+def _texts(rows: pd.DataFrame, column: str) -> pd.Series[str]:
+    return rows[column].astype(object).where(rows[column].notna(), "").astype(str)
+
+
+def _why_none(rows: pd.DataFrame, term: str) -> str:
+    column, equals, value = term.partition("=")
+    if not equals:
+        return f"no cell has an id that begins with {term}; its cells are in cells.parquet and in the report"
+    known = sorted(set(_texts(rows, column)))
+    hint = did_you_mean(value, known)
+    if not hint.startswith("did"):
+        hint = f"there {'is' if len(known) == 1 else 'are'} {_listing(known)}"
+    return f"no such cell has {term}; {hint}"
+
+
+def _how_to_choose(rows: pd.DataFrame) -> str:
+    """The axes in which several cells differ, and the first of their ids."""
+    values = {axis: list(dict.fromkeys(_texts(rows, axis))) for axis in AXES}
+    lines = [f"  {axis}= {_listing(found)}" for axis, found in values.items() if len(found) > 1]
+    ids = _listing(rows["cell"].tolist())
+    return "\n".join([f"{len(rows)} cells fit, expected one; say which by their ids ({ids}) or by", *lines])
+
+
+def _listing(values: Sequence[str]) -> str:
+    shown = [repr(value) if " " in value or not value else value for value in values[:_LISTED]]
+    more = len(values) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
+
+
+def explain(results: Results, cell: Row, folder: Path, cache: Cache) -> Explanation:
+    """Everything that is known of a cell, a row that `find_cell` gave; ``cache`` is the one that its run worked on."""
+    stages, incomplete = _stages(cell, results.stages, cache)
+    parts = list(_parts(json.loads(cell["components"] or "[]")))
+    return Explanation(
+        run=str(folder),
+        cell=cell["cell"],
+        words=_words(cell),
+        axes={axis: cell[axis] for axis in AXES if axis != "status" and cell[axis] not in (None, "")},
+        facts={name: cell[name] for name in _FACTS},
+        parts=parts,
+        stages=stages,
+        incomplete=incomplete,
+        commands=_commands(folder, results.run, cell),
+    )
+
+
+def _plain(rows: pd.DataFrame) -> list[dict[Any, Any]]:
+    """Rows as values of Python, none where nothing is known."""
+    return [dict(row) for row in rows.astype(object).where(rows.notna(), None).to_dict("records")]
+
+
+# ---- in words --------------------------------------------------------------------------------------------------------
+
+
+def _words(cell: Row) -> dict[str, str]:
+    attack, dataset, defense, evaluated = (cell[name] for name in ("attack", "dataset", "defense", "evaluated"))
+    authorised, upload = cell["authorised"], cell["upload"] or "images"
+    faces = f"faces of {dataset}{' (computer-generated)' if cell['synthetic'] else ''}"
+    models = str(authorised or "").replace("+", " and ")
+    held = "the uploaded images" if upload == "images" else f"{upload} of {models}"
+    questions = {
+        "recognition": f"Does {evaluated} recognise people from {held}?",
+        "images": f"What does {attack} rebuild from {held}, and does {evaluated} recognise the person in it?",
+        "attributes": f"What does {attack} read from {held} about a person?",
+    }
+    words = {
+        "question": questions.get(cell["outputs"] or "recognition", f"What does {attack} make of {held}?"),
+        "client": f"protects {faces} with {defense}" + (f" for {models}" if models else ", for no particular model"),
+        "uploads": upload if upload == "images" else held,
+        "adversary": f"{attack}: {cell['threat'] or 'what it knows was not recorded'}",
+    }
+    if cell["leaky"]:
+        words["adversary"] += "; it learnt from the people that are evaluated, so it is too strong"
+    if cell["via"]:
+        words["adversary"] += f"; works on what {cell['via']} rebuilds"
+    if evaluated:
+        words["judged by"] = f"{evaluated}; {_ROLES.get(cell['role'], cell['role'])}"
+    words["measured on"] = (
+        f"{cell['pairs']} verification pairs, repeat {cell['repeat']}, fixed threshold {cell['kappa']}"
+    )
+    return words
+
+
+def _parts(components: Iterable[Row]) -> Iterable[Part]:
+    """The components of a cell, which come in the order of `bench.core.domain.Cell.components`, with their roles."""
+    before: set[str] = set()
+    for one in components:
+        origin = one.get("origin") or {}
+        yield Part(
+            role=_role(one["kind"], before),
+            name=one["name"],
+            label=one["label"],
+            distribution=f"{origin.get('distribution', 'unknown')} {origin.get('version', '')}".strip(),
+            params=one.get("params") or {},
+            passed=one.get("passed") or {},
+            instead_of=one.get("instead_of"),
+            because=one.get("because"),
+        )
+        before.add(one["kind"])
+
+
+def _role(kind: str, before: set[str]) -> str:
+    """What a component does, from the kinds that come before it."""
+    if kind == "model":
+        return "evaluated model" if "defense" in before else "authorised model"
+    if kind == "attack":
+        return "attack before it" if "attack" in before else "attack"
+    return kind.replace("dataset", "data set")
+
+
+def _commands(folder: Path, run: Row, cell: Row) -> dict[str, str]:
+    if cell["status"] == "skipped":
+        return {}
+    command = shlex.join(map(str, run.get("command") or ()))
+    alone = cell_command(run, cell["cell"])
+    found = {"computes this cell alone": alone} if alone else {}
+    found |= {"computes what is missing of the run": command} if command else {}
+    ended = run.get("status") in ("complete", "incomplete")
+    if ended and "host" in run and "rescored" not in run:  # earlier records do not say enough
+        out = folder.parent.parent.parent
+        words = ["bench", "run", "--replay", str(folder), *([] if out == Path() else ["--out", str(out)])]
+        found["makes the run again from its record and compares"] = shlex.join(words)
+    return found
+
+
+_FLAGS = {"--fresh", "--no-retry", "--retry"}  # of a command that are about all of its run
+
+
+def cell_command(run: Row, cell: str) -> str | None:
+    """The command that computes one cell of a run (its record), or none where the record does not tell: of an earlier
+    bench, whose ids were others, or of a run that was made from another one."""
+    words = list(map(str, run.get("command") or ()))
+    if words[:2] != ["bench", "run"] or "host" not in run or run.get("replay_of"):
+        return None
+    kept, rest = words[:2], iter(words[2:])
+    for word in rest:
+        if word == "--cell":
+            next(rest, None)
+        elif word not in _FLAGS and not word.startswith("--cell="):
+            kept.append(word)
+    return shlex.join([*kept, "--cell", cell])
+
+
+# ---- stages ----------------------------------------------------------------------------------------------------------
+
+
+def _stages(cell: Row, rows: Sequence[Row], cache: Cache) -> tuple[list[Used], bool]:
+    """The stages that a cell used, inputs first, and whether some are not known.
+
+    Results tell the scores of a cell, and the cache what every artifact was made from. Of a cell that failed, the
+    stage that failed first is the one whose name begins the reason.
+    """
+    by_key = {row["key"]: row for row in rows}
+    keys: dict[str, None] = {}
+    incomplete = False
+    first = [k for k, row in by_key.items() if row["status"] != "ok" and _began(cell, row)]
+    stack = [(key, False) for key in reversed([*first, *json.loads(cell["stages"] or "[]")])]
+    while stack:
+        key, seen = stack.pop()
+        if seen:
+            keys[key] = None
+        elif key not in keys:
+            manifest = cache.manifest(key)
+            incomplete |= manifest is None
+            inputs = (manifest or {}).get("inputs") or {}
+            stack += [(key, True), *((k, False) for k in reversed(list(inputs.values())))]
+    return [_used(key, by_key.get(key, {}), cache) for key in keys], incomplete
+
+
+def _began(cell: Row, row: Row) -> bool:
+    """Whether the failure of a cell is that of a stage itself, not of one of its inputs."""
+    reason = str(cell["reason"])
+    return cell["status"] in ("failed", "timeout") and reason == row["reason"] and reason.startswith(f"{row['name']}: ")
+
+
+def _used(key: str, row: Row, cache: Cache) -> Used:
+    """A stage as its row says; what earlier schemas did not say comes from its artifact, if that is there."""
+    manifest = cache.manifest(key)
+    about = {**(manifest or {}), **{k: v for k, v in row.items() if v is not None}}
+    return Used(
+        key=key,
+        kind=about.get("kind", "score"),
+        name=about.get("name", "not computed yet"),
+        status=about.get("status", "ok" if manifest else "queued"),
+        seconds=about.get("seconds", 0.0),
+        peak_mb=about.get("peak_mb", 0.0),
+        batch=about.get("batch"),
+        attempts=about.get("attempts"),
+        cached=bool(about.get("cached")),
+        reason=about.get("reason"),
+        artifact=str(cache.folder(key)) if manifest else None,
+    )

@@ -1,0 +1,84 @@
+"""What a run and its cache know of stages, whatever code computed them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from bench.core.domain import StageResult
+from bench.engine.scheduler import cached_result
+from bench.planning.plan import Plan
+from bench.store.artifacts import Cache, DamagedError
+from bench.store.reading import Results
+
+_RESULT = [f.name for f in fields(StageResult)]
+Row = Mapping[str, Any]
+
+
+class Left:
+    """What a run and the cache know of a stage, by its key."""
+
+    def __init__(self, results: Results, cache: Cache) -> None:
+        self.rows: Mapping[str, Row] = {row["key"]: row for row in results.stages}
+        self.cache = cache
+        self._manifests: dict[str, Mapping[str, Any]] = {}
+
+    def about(self, key: str) -> Mapping[str, Any]:
+        """Kind, name and seed; nothing of what neither knows."""
+        return self.rows.get(key) or self._manifest(key)
+
+    def inputs(self, key: str) -> Mapping[str, str] | None:
+        """The keys of what it was made from, by role; none where that is not known."""
+        written = self.rows.get(key, {}).get("inputs")
+        found: Mapping[str, str] | None = json.loads(written) if written else self._manifest(key).get("inputs")
+        return found
+
+    def tables(self, key: str) -> set[str]:
+        """The tables of its artifact."""
+        return {name.removesuffix(".parquet") for name in self._manifest(key).get("files", ())}
+
+    def result(self, key: str) -> StageResult:
+        """How it ended, as the run recorded it, else as its artifact tells; of what nobody knows, that all was well."""
+        row = self.rows.get(key)
+        if row is None and (manifest := self._manifest(key)):
+            return cached_result(key, dict(manifest))
+        if row is None:
+            return StageResult(key=key, status="ok", cached=True, seconds=0.0, peak_mb=0.0, device="")
+        known = {name: row[name] for name in _RESULT if row.get(name) is not None}
+        return StageResult(**{**known, "cached": row["status"] == "ok"})
+
+    def failed(self, key: str) -> bool:
+        """Whether it failed in the run."""
+        return self.rows.get(key, {}).get("status") in ("failed", "timeout")
+
+    def _manifest(self, key: str) -> Mapping[str, Any]:
+        if key not in self._manifests:
+            self._manifests[key] = self.cache.manifest(key) or {}
+        return self._manifests[key]
+
+
+def lost_artifacts(cache: Cache, plan: Plan) -> dict[str, str]:
+    """What the scores of a plan need of what is given, and the cache does not hold sound: names and what is wrong, by
+    key. A score that is there already needs nothing."""
+    problems: dict[str, str | None] = {}
+
+    def problem(key: str) -> str | None:
+        if key not in problems:
+            try:
+                cache.verify(key)
+                problems[key] = None
+            except DamagedError:
+                problems[key] = "damaged" if cache.folder(key).exists() else "missing"
+        return problems[key]
+
+    lost: dict[str, str] = {}
+    for key in dict.fromkeys(key for cell in plan.cells for key in cell.stages):
+        given = key in plan.given
+        if given or problem(key):
+            wanted = [key] if given else list(plan.stages[key].inputs.values())
+            if all(plan.given[one].status == "ok" for one in wanted):  # else it fails as its input did
+                found = {one: words for one in wanted if (words := problem(one))}
+                lost |= {k: f"{plan.stages[k].kind}: {plan.stages[k].name}: {words}" for k, words in found.items()}
+    return lost

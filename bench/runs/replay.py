@@ -1,0 +1,163 @@
+"""``bench run --replay``: a run made again from its record alone, and its rows compared byte by byte."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import shutil
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
+
+from bench.core.errors import DataError, ReplayError, StorageError
+from bench.core.provenance import device_name, file_sha256
+from bench.planning.plan import Plan
+from bench.registry.discovery import Registry
+from bench.runs.replan import plan_again
+from bench.store.reading import Results
+from bench.store.workspace import Folders
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replay:
+    """A run that is to be made again: the original and its record, the plan, the folders with a cache of its own, and
+    the run folder that it is written into."""
+
+    original: Path
+    record: Mapping[str, Any]
+    plan: Plan
+    folders: Folders
+    into: Path
+
+    @property
+    def note(self) -> str | None:
+        """What may change the last bits without being a difference, or none."""
+        here = device_name("cpu")
+        there = self.record.get("machine", {}).get("processor", here)
+        return None if there == here else f"recorded on {there}, this is {here}: the last bits of figures may differ"
+
+
+@contextlib.contextmanager
+def prepared(run: Path, folders: Folders, registry: Registry, timeout_s: float | None = None) -> Iterator[Replay]:
+    """Make a run again within the context: `ReplayError` when it cannot be, with everything that has changed.
+
+    An interrupted replay leaves its cache, with which the next one goes on; one that has ended leaves none.
+    """
+    original, record = _original(run)
+    if (status := record.get("status")) not in ("complete", "incomplete"):
+        command = shlex.join(record.get("command", ["bench", "run"]))
+        raise ReplayError(
+            f"{original}: only a run that has ended is made again, this one is {status}; end it: {command}"
+        )
+    costs = folders.cache.costs()
+    plan = plan_again(original, record, registry, costs=costs, timeout_s=timeout_s, strict=True)
+    digest = plan.digest[:8]
+    own = Folders(out=folders.out, cache_name=f".replay/{digest}")
+    with _alone(own, original):
+        yield Replay(original=original, record=record, plan=plan, folders=own, into=_folder(own, plan))
+        shutil.rmtree(own.cache.root, ignore_errors=True)
+
+
+def _original(run: Path) -> tuple[Path, Mapping[str, Any]]:
+    """A run and its record; of a replay, those of what it is a replay of."""
+    record = Results(run).run
+    if "rescored" in record:
+        raise ReplayError(f"{run}: a rescoring is not replayed; make it again: {shlex.join(record['command'])}")
+    of = record.get("replay_of")
+    if not of:
+        return run, record
+    return run.parent / of, Results(run.parent / of).run
+
+
+@contextlib.contextmanager
+def _alone(folders: Folders, original: Path) -> Iterator[None]:
+    """One replay of a run at a time: whoever ends first removes the cache."""
+    place = folders.cache.root
+    lock = FileLock(place.with_name(f"{place.name}.lock"))
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ReplayError(f"{original}: is being replayed just now; see: bench status") from None
+    except OSError as error:
+        raise StorageError(f"{place}: cannot be written: {error.strerror or error}") from None
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            Path(lock.lock_file).unlink()
+            place.parent.rmdir()  # unless another run is being replayed, or was interrupted
+        lock.release()
+
+
+def _folder(folders: Folders, plan: Plan) -> Path:
+    """The folder of a replay: that of one that was interrupted, else a new one."""
+    suite = folders.results / plan.suite.name
+    end = f"{plan.digest[:8]}-replay"
+    for found in sorted(suite.glob(f"*-{end}"), reverse=True):
+        with contextlib.suppress(StorageError):
+            if Results(found).run["status"] in ("running", "interrupted"):
+                return found
+    return suite / f"{datetime.now(UTC).strftime('%Y%m%d-%H%M%S')}-{end}"
+
+
+def compare(original: Path, again: Path) -> dict[str, str]:
+    """The tables of sample rows whose files have other bytes than the record of the original says, and in words how
+    they differ; empty when all are the same."""
+    before, now = (_samples(folder) for folder in (original, again))
+    tables: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(before.keys() | now.keys()):
+        if before.get(name) != now.get(name):
+            tables[name.split("/")[1]].append(name)
+    return {table: _difference(table, names, before, original, again) for table, names in tables.items()}
+
+
+def _samples(folder: Path) -> dict[str, str]:
+    """The files of sample rows and their checksums, as the record of a run says."""
+    return {name: digest for name, digest in Results(folder).run["files"].items() if name.startswith("samples/")}
+
+
+def _difference(table: str, names: Sequence[str], recorded: Mapping[str, str], original: Path, again: Path) -> str:
+    """How many rows differ in some files of a table, and what may have come between."""
+    total = differing = 0
+    for name in names:
+        left, right = (_rows(folder / name) for folder in (original, again))
+        total += max(len(left), len(right))
+        differing += _count(left, right)
+    words = f"{table}: {differing} of {total} rows differ"
+    altered = [name for name in names if name in recorded and _sha256(original / name) != recorded[name]]
+    return words + (f" ({original} has been changed since it was written: {', '.join(altered)})" if altered else "")
+
+
+def _sha256(path: Path) -> str | None:
+    try:
+        return file_sha256(path)
+    except DataError:
+        return None
+
+
+def _rows(path: Path) -> pd.DataFrame:
+    """The rows of a file; none where it is not there or cannot be read."""
+    try:
+        frame: pd.DataFrame = pq.read_table(path, partitioning=None).to_pandas()
+    except (OSError, pa.ArrowException):
+        return pd.DataFrame()
+    return frame
+
+
+def _count(left: pd.DataFrame, right: pd.DataFrame) -> int:
+    """How many rows differ, in order; all where the columns do."""
+    if list(left.columns) != list(right.columns):
+        return max(len(left), len(right))
+    n = min(len(left), len(right))
+    one, other = left.iloc[:n].reset_index(drop=True), right.iloc[:n].reset_index(drop=True)
+    differ = (one != other) & ~(one.isna() & other.isna())
+    return int(differ.any(axis=1).sum()) + abs(len(left) - len(right))

@@ -1,0 +1,161 @@
+"""``bench rescore``: the scores of a run again, by today's code or with another threshold, from what the run left.
+
+What was expensive (faces, embeddings, protected and reconstructed images, estimates) is taken from the cache by the
+keys that the run recorded, whatever code made it, and is never computed here: neither data nor weights are needed, and
+no plugin protects or attacks. Only score stages are computed. Their keys are made as those of any stage, of today's
+code, their options and the keys of the inputs that they really have, so the cache holds under a key nothing else than
+it says. A score in which plugins work themselves is taken as it was measured.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.core.errors import ReplayError, SuiteError
+from bench.core.provenance import file_sha256
+from bench.planning.plan import Plan
+from bench.registry.discovery import Registry
+from bench.runs.recorded_stages import lost_artifacts
+from bench.runs.replan import require_told
+from bench.runs.rescore_plan import SETTINGS, Planner
+from bench.store.artifacts import Cache
+from bench.store.reading import Results
+from bench.store.workspace import Folders
+
+_LISTED = 20  # artifacts in a message
+_MADE_BY = ("command", "versions", "host", "commit", "machine", "started", "finished")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rescoring:
+    """A run that is to be scored again: the original, the plan, in which everything but scores is given, the folders of
+    the original, the run folder that it is written into, what its record says besides (``about``), and what one should
+    know (``notes``)."""
+
+    original: Path
+    plan: Plan
+    folders: Folders
+    into: Path
+    about: Mapping[str, Any]
+    notes: Sequence[str]
+
+
+def settings_of(run: Path, fmr: float | None, kappa: float | None, sets: Sequence[str]) -> list[str]:
+    """What ``--fmr`` and ``--kappa``, for every experiment of a run, and ``--set`` change, as the latter says it."""
+    count = len(Results(run).run.get("suite", {}).get("experiments", ()))
+    every = {"fmr": fmr, "kappa": kappa}
+    found = [f"experiment[{i}].{name}={v!r}" for name, v in every.items() if v is not None for i in range(count)]
+    for text in sets:
+        path = text.partition("=")[0].strip()
+        if not re.fullmatch(rf"experiment\[\d+\]\.({'|'.join(SETTINGS)})", path):
+            raise SuiteError(
+                f"--set {text}: a rescoring changes {', '.join(SETTINGS[:-1])} and {SETTINGS[-1]} of an experiment, "
+                "such as experiment[0].fmr=0.001; stored artifacts depend on everything else: bench run computes them"
+            )
+    return [*found, *sets]
+
+
+def prepared(
+    run: Path,
+    registry: Registry,
+    settings: Sequence[str] = (),
+    device: str | None = None,
+    timeout_s: float | None = None,
+) -> Rescoring:
+    """Plan to score a run again; nothing is written. ``settings`` are overrides of its suite (see `settings_of`),
+    ``device`` another type than that of the run.
+
+    `ReplayError` when the record does not say enough, or artifacts are missing: with all of them.
+    """
+    record = Results(run).run
+    _require_ended(run, record)
+    cache = _folders(run).cache
+    made = Planner(run, registry, cache, settings, device or record["device"], timeout_s)
+    plan = made.plan
+    _require_artifacts(run, record, cache, made)
+    told = record.get("rescored") or {}
+    return Rescoring(
+        original=run,
+        plan=plan,
+        folders=_folders(run),
+        into=run.parent / f"{run.name}-{plan.digest[:8]}-rescored",
+        about={
+            "suite": made.suite_record,
+            "components": record["components"],
+            "rescored": {
+                "run": run.name,
+                "digest": record["digest"],
+                "record_sha256": file_sha256(run / "run.json"),
+                "settings": list(settings),
+                "kept": len(made.kept),
+                "made_by": told.get("made_by") or {name: record.get(name) for name in _MADE_BY},
+            },
+        },
+        notes=list(_notes(record, made)),
+    )
+
+
+def plan_again(folder: Path, record: Mapping[str, Any], registry: Registry) -> Plan:
+    """The plan of a rescoring, made again from its record and that of the run that it scores; `ReplayError` when it is
+    another one now."""
+    told = record["rescored"]
+    run = folder.parent / told["run"]
+    made = Planner(run, registry, _folders(folder).cache, told["settings"], record["device"], record.get("timeout_s"))
+    plan = made.plan
+    if made.unknown or plan.digest != record["digest"]:
+        raise ReplayError(f"{folder}: bench or {run} has changed since this rescoring began: bench rescore {run}")
+    return plan
+
+
+def _folders(run: Path) -> Folders:
+    """Where a run lies: its cache is there, too."""
+    place = run if len(run.parts) > 3 or run.parts[:1] == ("results",) else run.resolve()
+    results = place.parent.parent
+    if results.name != "results":
+        raise ReplayError(f"{run}: expected a run folder results/<suite>/<run>, beside which its artifacts are")
+    return Folders(out=results.parent)
+
+
+def _require_ended(run: Path, record: Mapping[str, Any]) -> None:
+    """`ReplayError` for a run that cannot be scored again, whatever is left of it."""
+    require_told(run, record, "cannot be scored again")
+    if of := record.get("replay_of"):
+        raise ReplayError(f"{run}: a replay keeps no artifacts; score what it replays: bench rescore {run.parent / of}")
+    if (status := record.get("status")) not in ("complete", "incomplete"):
+        found = f"this one is {status}; end it: {_command(record)}"
+        raise ReplayError(f"{run}: only a run that has ended is scored again, {found}")
+
+
+def _notes(record: Mapping[str, Any], made: Planner) -> Sequence[str]:
+    notes = []
+    if made.kept:
+        notes.append(
+            f"{len(made.kept)} scores of Equation 9 are taken as they were measured: attacks work in them, none runs"
+        )
+    before, now = record["lpips"]["sha256"], made.graph.lpips
+    if before != now:
+        found = "is not measured any more: its VGG weights are not here"
+        notes.append(f"LPIPS {found if now is None else 'is measured with VGG weights that the run did not have'}")
+    return notes
+
+
+def _require_artifacts(run: Path, record: Mapping[str, Any], cache: Cache, made: Planner) -> None:
+    """`ReplayError` unless all that the scores need is in the cache and sound."""
+    lost = {key: f"score: {name}: what it was made from is not known" for key, name in made.unknown.items()}
+    lost = lost or lost_artifacts(cache, made.plan)
+    if not lost:
+        return
+    lines = [f"  {words} ({key[:12]})" for key, words in sorted(lost.items(), key=lambda item: item[1])]
+    more = [f"  and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []
+    first = f"{run}: cannot be scored again; of what it takes, {len(lost)} artifacts are not in {cache.root}:"
+    last = f"a rescoring computes none of them; the run does, with today's code: {_command(record)}"
+    raise ReplayError("\n".join([first, *lines[:_LISTED], *more, last]))
+
+
+def _command(record: Mapping[str, Any]) -> str:
+    return shlex.join(map(str, record.get("command") or ["bench", "run"]))

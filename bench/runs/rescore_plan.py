@@ -1,0 +1,278 @@
+"""The plan of a rescoring: the cells of a run with the scores of today, on what the run left."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from bench.core.content_keys import digest_of, joined_digest
+from bench.core.domain import Cell, Component, Origin, Stage, StageResult
+from bench.core.errors import ReplayError
+from bench.planning.cell_stages import Paths
+from bench.planning.graph import BATCH, Graph
+from bench.planning.instances import Client, Instances, Point, Splits
+from bench.planning.plan import Plan
+from bench.registry.components import instantiate
+from bench.registry.discovery import Registry
+from bench.runs.recorded_stages import Left, Row
+from bench.store.artifacts import Cache
+from bench.store.reading import Results
+from bench.suite.limits import Limits, by_kind
+from bench.suite.overrides import override
+from bench.suite.suite import Experiment, assemble, experiment_of, reread
+from bench.suite.tables import ExperimentTable
+
+SETTINGS = ("fmr", "kappa", "threshold")  # of an experiment, on which nothing but its scores depends
+_MEASURED_BY_PLUGINS = {"up"}  # attacks estimate and rebuild in these scores (Equation 9)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """A recorded cell with its components in the order of `bench.core.domain.Cell.components`: as they were
+    (``before``), and with the code of today (``now``)."""
+
+    row: Row
+    before: Sequence[Component]
+    now: Sequence[Component]
+
+
+class Planner:
+    """Makes the plan of a rescoring from the cells of a run. ``kept`` are the keys of scores that are taken as they
+    are; ``unknown`` those of which nothing tells what they were made from."""
+
+    def __init__(
+        self,
+        run: Path,
+        registry: Registry,
+        cache: Cache,
+        settings: Sequence[str],
+        device: str,
+        timeout_s: float | None,
+    ) -> None:
+        results = Results(run)
+        self.run, self.registry, self.device = run, registry, device
+        self.left = Left(results, cache)
+        self.kept: set[str] = set()
+        self.unknown: dict[str, str] = {}
+        self._components: dict[str, tuple[Component, Component]] = {}
+        self._scored: dict[tuple[str, str], str] = {}
+        asked = [self._asked(row) for row in _rows(results)]
+        before, after, self.suite_record = _tables(results.run["suite"], settings)
+        by_experiment: dict[str, list[_Asked]] = defaultdict(list)
+        for one in asked:
+            by_experiment[one.row["experiment"]].append(one)
+        experiments = {name: _experiment(after[name], found) for name, found in by_experiment.items()}
+        file = reread(self.suite_record)
+        path, sha256 = Path(self.suite_record["path"]), self.suite_record["sha256"]
+        suite = assemble(file, self.suite_record["raw"], path, sha256, tuple(experiments.values()))
+        head = file.suite
+        limits = Limits(
+            timeout_s=timeout_s,
+            stage_timeout_s=by_kind(head.stage_timeout_s),
+            stage_memory_mb=by_kind(head.stage_memory_mb),
+        )
+        instances = Instances(registry)
+        self.graph = Graph({}, instances, suite=suite, device=device, costs=cache.costs(), limits=limits)
+        self.stages: dict[str, Stage] = {}
+        self.given: dict[str, StageResult] = {}
+        cells = []
+        for name, found in by_experiment.items():
+            paths = Paths(experiments[name], self.graph, Splits(experiments[name], instances))
+            cells += [self._cell(one, paths, before[name], after[name]) for one in found]
+        self.plan = Plan(
+            suite=suite,
+            device=device,
+            timeout_s=timeout_s,
+            cells=cells,
+            stages=self.stages,
+            requested=len(cells),
+            given=self.given,
+        )
+
+    # ---- components --------------------------------------------------------------------------------------------------
+
+    def _asked(self, row: Row) -> _Asked:
+        pairs = [self._component(about) for about in json.loads(row["components"])]
+        return _Asked(row=row, before=[before for before, _ in pairs], now=[now for _, now in pairs])
+
+    def _component(self, about: Mapping[str, Any]) -> tuple[Component, Component]:
+        """A component as the run recorded it, and with the code that its plugin has today; each the same object
+        wherever it occurs."""
+        text = json.dumps(about, sort_keys=True)
+        if text not in self._components:
+            self._components[text] = self._made(about)
+        return self._components[text]
+
+    def _made(self, about: Mapping[str, Any]) -> tuple[Component, Component]:
+        where = f"{self.run}: {about['kind']} {about['label']}"
+        registration = self.registry.find(about["kind"], about["name"], where)
+        instance = instantiate(registration.cls, about["params"], where)
+        other = {name: self._component(about[name]) for name in ("via", "on_stand_ins") if about.get(name)}
+        before = Component(
+            kind=about["kind"],
+            name=about["name"],
+            label=about["label"],
+            params={name: getattr(instance, name) for name in about["params"]},
+            passed=about["passed"],
+            origin=Origin(**about["origin"]),
+            weights=about["weights"],
+            instead_of=about.get("instead_of"),
+            because=about.get("because"),
+            **{name: pair[0] for name, pair in other.items()},
+        )
+        params = {f.name: getattr(instance, f.name) for f in fields(instance)}
+        via = other["via"][1] if "via" in other else None
+        return before, replace(before, params=params, origin=registration.origin, via=via, on_stand_ins=None)
+
+    # ---- cells -------------------------------------------------------------------------------------------------------
+
+    def _cell(self, asked: _Asked, paths: Paths, before: ExperimentTable, after: ExperimentTable) -> Cell:
+        """A cell as it was, with the scores of today."""
+        row = asked.row
+        dataset, authorised, defense, attack, evaluated = _roles(asked.before)
+        skip = row["reason"] if row["status"] == "skipped" else None
+        return Cell(
+            id=_id(row["cell"], before, after),
+            experiment=row["experiment"],
+            table=row["table"],
+            dataset=dataset,
+            authorised=authorised,
+            defense=defense,
+            attack=attack,
+            evaluated=evaluated,
+            repeat=int(row["repeat"]),
+            pairs=int(row["pairs"]),
+            kappa=after.kappa,
+            threat=row["threat"] or "",
+            upload=row["upload"] or "images",
+            outputs=row["outputs"] or "recognition",
+            leaky=bool(row["leaky"]),
+            skip=skip,
+            stages=() if skip is not None else self._scores(asked, paths),
+        )
+
+    def _scores(self, asked: _Asked, paths: Paths) -> tuple[str, ...]:
+        """The keys of the scores of a cell, each planned as a whole suite plans it and put on what the run left."""
+        dataset, authorised, defense, attack, evaluated = _roles(asked.now)
+        client = Client(dataset, authorised, defense, int(asked.row["repeat"]))
+        try:
+            planned = paths.scores(Point(client, attack, evaluated))
+        except ValueError as error:
+            raise self._differs(asked.row["cell"], str(error)) from None
+        recorded = json.loads(asked.row["stages"])
+        if len(planned) != len(recorded):
+            raise self._differs(asked.row["cell"], f"it had {len(recorded)} scores and has {len(planned)} now")
+        return tuple(self._score(*pair, asked.row["cell"]) for pair in zip(planned, recorded, strict=True))
+
+    def _score(self, planned: str, recorded: str, cell: str) -> str:
+        """The key of the score that takes the place of a recorded one."""
+        if (planned, recorded) not in self._scored:
+            self._scored[planned, recorded] = self._made_score(self.graph.stages[planned], recorded, cell)
+        return self._scored[planned, recorded]
+
+    def _made_score(self, planned: Stage, recorded: str, cell: str) -> str:
+        metric = planned.options["metric"]
+        if (tables := self.left.tables(recorded)) and metric not in tables:
+            raise self._differs(cell, f"a score of {metric} was one of {', '.join(sorted(tables))}")
+        inputs = self.left.inputs(recorded)
+        if inputs is None and planned.key == recorded:
+            inputs = planned.inputs
+        kept = metric in _MEASURED_BY_PLUGINS
+        if kept or (inputs is None and self.left.failed(recorded)):
+            self.kept |= {recorded} if kept else set()
+            self._take(recorded, planned)
+            return recorded
+        if inputs is None:
+            self.unknown[recorded] = planned.name
+            return recorded
+        if inputs.keys() != planned.inputs.keys():
+            raise self._differs(cell, f"a score of {metric} had {sorted(inputs)} and has {sorted(planned.inputs)} now")
+        for role, key in inputs.items():
+            self._take(key, self.graph.stages[planned.inputs[role]])
+        made = self.graph.again(planned, inputs)
+        self.stages.setdefault(made.key, made)
+        return made.key
+
+    def _differs(self, cell: str, why: str) -> ReplayError:
+        return ReplayError(f"{self.run}: cell {cell} is scored in another way by this bench: {why}; run it again")
+
+    def _take(self, key: str, planned: Stage | None = None) -> bool:
+        """Give a stage as the run left it, after what it was made from; whether anything is known of it. ``planned``
+        is what it is called where neither run nor cache know."""
+        if key in self.stages:
+            return True
+        about = self.left.about(key) or ({"kind": planned.kind, "name": planned.name} if planned else {})
+        if not about:
+            return False
+        inputs = {role: source for role, source in (self.left.inputs(key) or {}).items() if self._take(source)}
+        self.stages[key] = Stage(
+            kind=about["kind"],
+            name=about["name"],
+            key=key,
+            components={},
+            options={"batch": BATCH, "device": self.device},
+            inputs=inputs,
+            seed=int(about.get("seed") or 0),
+            units=0,
+            cost=0.0,
+            cost_name="given",
+            size=0,
+        )
+        self.given[key] = self.left.result(key)
+        return True
+
+
+def _rows(results: Results) -> list[Row]:
+    """The cells of a run, none where nothing is known."""
+    frame = results.cells.astype(object)
+    return [{str(k): v for k, v in row.items()} for row in frame.where(frame.notna(), None).to_dict("records")]
+
+
+def _roles(
+    parts: Sequence[Component],
+) -> tuple[Component, tuple[Component, ...], Component, Component, Component | None]:
+    """Data set, authorised models, defense, attack and evaluated model, of components in the order of cells."""
+    at = next(i for i, part in enumerate(parts) if part.kind == "defense")
+    evaluated = next((part for part in parts[at:] if part.kind == "model"), None)
+    return parts[0], tuple(parts[1:at]), parts[at], parts[at + 1], evaluated
+
+
+def _id(cell: str, before: ExperimentTable, after: ExperimentTable) -> str:
+    """The id of a cell: that of the run, unless a setting makes it another question."""
+    was, now = ({name: getattr(table, name) for name in SETTINGS} for table in (before, after))
+    return cell if was == now else joined_digest(cell, digest_of(now))[:16]
+
+
+def _tables(
+    recorded: Mapping[str, Any], settings: Sequence[str]
+) -> tuple[dict[str, ExperimentTable], dict[str, ExperimentTable], dict[str, Any]]:
+    """The experiments of a recorded suite by name, before and after a change of settings, and its record after it."""
+    raw = copy.deepcopy(recorded["raw"])
+    for text in settings:
+        override(raw, text)
+    before = {table.name: table for table in reread(recorded).experiment}
+    after = {table.name: table for table in reread({**recorded, "raw": raw}, "with these settings").experiment}
+    told = [{**e, "kappa": after[e["name"]].kappa, "fmr": after[e["name"]].fmr} for e in recorded["experiments"]]
+    return before, after, {**recorded, "raw": raw, "experiments": told}
+
+
+def _experiment(table: ExperimentTable, cells: Sequence[_Asked]) -> Experiment:
+    """The experiment of some cells. What attackers learnt from does not matter any more."""
+    roles = [_roles(cell.now) for cell in cells]
+    datasets, authorised, defenses, attacks, evaluated = (dict.fromkeys(axis) for axis in zip(*roles, strict=True))
+    return experiment_of(
+        table,
+        datasets=tuple(datasets),
+        authorised=tuple(authorised),
+        defenses=tuple(defenses),
+        attacks=tuple(attacks),
+        evaluated=tuple(model for model in evaluated if model is not None),
+        pairs=table.pairs,
+        auxiliary=None,
+        claims=None,
+    )

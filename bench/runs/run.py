@@ -1,0 +1,236 @@
+"""One command from suite to results: plan, run, store. Knows nothing of the terminal and does not import torch."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bench.core.domain import Cell, Event, Outcome, StageResult, Status
+from bench.core.errors import BenchError, StorageError
+from bench.core.provenance import VERSION
+from bench.engine import scheduler
+from bench.engine.factory import check_device, make_engine, resolve_device
+from bench.engine.interface import Engine
+from bench.engine.interrupts import Interruption, StopNow
+from bench.planning.plan import Plan, make_plan
+from bench.registry.discovery import Registry, discover
+from bench.registry.hook_calls import _call
+from bench.runs import record
+from bench.store.active_runs import announce
+from bench.store.artifacts import Cache, DamagedError
+from bench.store.journal import Journal, last_results
+from bench.store.run_folders import free_bytes, is_complete, require_writable, run_folder
+from bench.store.workspace import Folders
+from bench.store.writing import DamagedScoreError, start_run, write_run
+from bench.suite.suite import load
+
+
+def plan_suite(
+    path: Path,
+    folders: Folders,
+    device: str,
+    overrides: Sequence[str],
+    pairs: int | None,
+    timeout_s: float | None = None,
+) -> Plan:
+    """Read, resolve and plan a suite; costs come from earlier runs where there are any."""
+    registry = discover()
+    suite = load(path, registry, overrides, pairs)
+    if not suite.experiments:
+        raise BenchError(f"{path}: holds no [[experiment]]; train its networks with: bench train {path}")
+    return make_plan(suite, registry, resolve_device(device), folders.cache.costs(), timeout_s)
+
+
+def run_plan(
+    plan: Plan,
+    folders: Folders,
+    on_event: Callable[[Event], None] = lambda event: None,
+    *,
+    engine: Engine | None = None,
+    fresh: bool = False,
+    retry: bool = True,
+    listen: Callable[[str], None] | None = None,
+    into: Path | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> tuple[Path, list[Outcome]]:
+    """Run a plan and write its run folder; after Ctrl-C with what was finished, unless a complete run is there.
+
+    ``fresh`` computes again what is cached; without ``retry``, what failed in an earlier run of the plan stays failed.
+    ``listen`` hears every line of the journal. ``into`` is the run folder, where it is not to be that of the plan;
+    ``about`` what its record says besides, or instead, where it is made from another run.
+    """
+    registry, cache = discover(), folders.cache
+    engine = engine or make_engine("local", plan.device)
+    name = plan.suite.name
+    require_writable(folders.results / name, cache.root, folders.reports / name)
+    _require_space(plan, folders)
+    if engine.name == "local":  # the machine that leads a cluster need not have a GPU
+        check_device(plan.device)
+    started = datetime.now(UTC)
+    folder = into or run_folder(name, plan.digest, folders.results, started.strftime("%Y%m%d-%H%M%S"))
+    written = record.of_plan(plan, registry, engine.name, started, about or {})
+    cache.root.mkdir(parents=True, exist_ok=True)
+    cache.sweep()
+    with Journal(folder, listen) as journal, announce(cache, journal.session, name, folder, plan.stages):
+        if fresh:
+            for key in plan.stages:
+                cache.discard(key)
+        run = _Run(plan, folder, cache, registry, journal, written)
+        if not retry:
+            failed = last_results(folder)
+            run.results.update({k: r for k, r in failed.items() if k in plan.stages and r.status != "ok"})
+        return folder, run.go(engine, on_event, retry)
+
+
+class _Run:
+    """One session of a run: from the plan to its rows."""
+
+    def __init__(
+        self, plan: Plan, folder: Path, cache: Cache, registry: Registry, journal: Journal, about: Mapping[str, Any]
+    ) -> None:
+        self.plan = plan
+        self.folder = folder
+        self.cache = cache
+        self.registry = registry
+        self.journal = journal
+        self.about = about
+        self.clock = time.perf_counter()
+        self.results: dict[str, StageResult] = dict(plan.given)
+
+    def go(self, engine: Engine, on_event: Callable[[Event], None], retry: bool) -> list[Outcome]:
+        """Compute what is missing and write what there is."""
+        journal, complete = self.journal, is_complete(self.folder)
+        who = {"pid": os.getpid(), "host": platform.node(), "version": VERSION}
+        how = {"engine": engine.name, "workers": engine.workers, "device": self.plan.device, "retry": retry}
+        journal.write("run-started", **who, **how)
+        if not complete:
+            start = record.of_end(self.plan, {}, [], "running", 0.0)
+            start_run(self.folder, self.cache, {**self.about, **start})
+
+        def tell(event: Event) -> None:
+            journal.record(event)
+            on_event(event)
+
+        self._compute(engine, tell, complete)
+        if complete and all(r.cached for r in self.results.values()):  # the record tells when it was computed
+            journal.write("run-ended", status="complete", seconds=self._seconds(), counts={})
+            return [outcome(cell, self.plan, self.results) for cell in self.plan.cells]
+        try:
+            outcomes = self.write()
+        except DamagedScoreError:  # since it was computed
+            self._forget_damaged_scores()
+            self._compute(engine, tell, complete)
+            outcomes = self.write()
+        _announce(outcomes, self.registry)
+        return outcomes
+
+    def _compute(self, engine: Engine, tell: Callable[[Event], None], complete: bool) -> None:
+        try:
+            with Interruption() as interruption:
+                scheduler.run(engine, self.plan, self.cache, self.results, tell, interruption)
+        except BaseException as error:
+            self._stopped(error, complete)
+            raise
+        self._remember_costs()
+
+    def _forget_damaged_scores(self) -> None:
+        for key in [k for k, r in self.results.items() if r.status == "ok" and self.plan.stages[k].kind == "score"]:
+            try:
+                self.cache.check(key)
+            except DamagedError:
+                del self.results[key]
+
+    def write(self, status: str | None = None) -> list[Outcome]:
+        """Write the run folder from what is there."""
+        outcomes = [outcome(cell, self.plan, self.results) for cell in self.plan.cells]
+        if status is None:
+            status = "incomplete" if any(o.status in ("failed", "timeout") for o in outcomes) else "complete"
+        end = record.of_end(self.plan, self.results, outcomes, status, self._seconds())
+        stages = record.of_stages(self.plan, self.results, self.cache)
+        write_run(self.folder, outcomes, self.cache, self.registry, {**self.about, **end}, stages)
+        self.journal.write("run-ended", status=status, seconds=self._seconds(), counts=end["counts"])
+        return outcomes
+
+    def _stopped(self, error: BaseException, complete: bool) -> None:
+        """The run did not come to its end. After one Ctrl-C what there is becomes rows; fewer never replace all."""
+        if not isinstance(error, StopNow):
+            self._remember_costs()
+        if type(error) is KeyboardInterrupt and not complete:
+            self.write("interrupted")
+            return
+        with contextlib.suppress(StorageError):  # what went wrong before is what matters
+            self.journal.write("run-ended", status="interrupted", seconds=self._seconds(), counts={}, reason=str(error))
+
+    def _remember_costs(self) -> None:
+        """For later estimates. Nothing depends on them: a disk that is full says so elsewhere."""
+        with contextlib.suppress(StorageError):
+            self.cache.record_costs(_measured_costs(self.plan, self.results))
+
+    def _seconds(self) -> float:
+        return time.perf_counter() - self.clock
+
+
+def _announce(outcomes: Sequence[Outcome], registry: Registry) -> None:
+    """Tell plugins of every cell; one that fails is told no more, for the rows are written already."""
+    for implementation in registry.manager.hook.bench_cell_done.get_hookimpls():
+        try:
+            for outcome in outcomes:
+                _call(implementation, outcome=outcome)
+        except Exception as error:
+            problem = f"{type(error).__name__}: {error}"
+            warnings.warn(f"{implementation.plugin_name}: bench_cell_done failed: {problem}", stacklevel=2)
+
+
+def _require_space(plan: Plan, folders: Folders) -> None:
+    needed = sum(s.size for s in plan.stages.values() if not folders.cache.folder(s.key).exists())
+    free = free_bytes(folders.results)
+    if needed > free:
+        raise StorageError(
+            f"{folders.results}: the run needs about {needed / 1e6:.0f} MB, {free / 1e6:.0f} MB are free; "
+            "make room, lower --pairs, or choose another disk with --out"
+        )
+
+
+def _measured_costs(plan: Plan, results: Mapping[str, StageResult]) -> dict[str, float]:
+    """Seconds per sample of what was computed in this run, by cost name."""
+    total: dict[str, list[float]] = {}
+    for key, result in results.items():
+        stage = plan.stages[key]
+        if result.status == "ok" and not result.cached:
+            entry = total.setdefault(stage.cost_name, [0.0, 0.0])
+            entry[0] += result.seconds
+            entry[1] += stage.units
+    return {name: seconds / units for name, (seconds, units) in total.items()}
+
+
+def outcome(cell: Cell, plan: Plan, results: Mapping[str, StageResult]) -> Outcome:
+    """How a cell ended, from how its stages ended; ``queued`` when some have not."""
+    path = plan.path_of(cell)
+    found = [results[k] for k in path if k in results]
+    bad = next((results[k] for k in cell.stages if k in results and results[k].status != "ok"), None)
+    status: Status = "skipped" if cell.skip else "ok"
+    reason = cell.skip
+    if bad is not None:
+        status, reason = bad.status, bad.reason
+    elif not cell.skip and any(k not in results for k in cell.stages):
+        status, reason = "queued", "not computed yet; the same command goes on"
+    return Outcome(
+        cell=cell,
+        status=status,
+        reason=reason,
+        seconds=sum(r.seconds for r in found) if found else None,
+        peak_mb=max((r.peak_mb for r in found), default=None),
+        cached=bool(found) and all(r.cached for r in found),
+        device=plan.device,
+        traceback=bad.traceback if bad else None,
+        log=bad.log if bad else "",
+        batch=min((r.batch for r in found if r.batch is not None), default=None),
+        protect=tuple(k for k in path if plan.stages[k].kind == "protect"),
+    )

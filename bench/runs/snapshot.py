@@ -1,0 +1,74 @@
+"""What there is of a run that has not ended, or that was killed: its rows so far, beside cells that are queued."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from bench.core.domain import StageResult
+from bench.engine import scheduler
+from bench.planning.plan import Plan
+from bench.registry.discovery import discover
+from bench.runs import record, rescore
+from bench.runs import run as runner
+from bench.runs.replan import plan_again
+from bench.runs.status import Watch
+from bench.store import journal
+from bench.store.artifacts import Cache
+from bench.store.reading import Results
+from bench.store.writing import write_run
+
+
+@contextlib.contextmanager
+def results_of(folder: Path) -> Iterator[Results]:
+    """The results of a run: its own rows once it has ended; before, those that its cache holds by now, in a folder
+    that is removed afterwards. `ReplayError` when what they were computed by has changed since."""
+    results = Results(folder)
+    if results.run.get("status") != "running":
+        yield results
+        return
+    with tempfile.TemporaryDirectory(prefix="bench-") as place:
+        copy = Path(place, *folder.resolve().parts[-3:])  # reports show the last names of a folder
+        _write_snapshot(folder, results.run, copy)
+        yield Results(copy)
+
+
+def cache_of(folder: Path, run: Mapping[str, Any]) -> Cache:
+    """The cache that a run works on: that of its results, or that of a replay."""
+    name = f".replay/{run['digest'][:8]}" if run.get("replay_of") else ".cache"
+    return Cache(folder.resolve().parent.parent / name)
+
+
+def _write_snapshot(folder: Path, run: Mapping[str, Any], place: Path) -> None:
+    """Write what there is of a run as a run folder."""
+    registry, cache = discover(), cache_of(folder, run)
+    again = rescore.plan_again if run.get("rescored") else plan_again
+    plan = again(folder, run, registry)
+    now = Watch(folder).look()
+    results = _results_so_far(plan, cache, folder)
+    outcomes = [runner.outcome(cell, plan, results) for cell in plan.cells]
+    status = now.state if now.state == "running" else "interrupted"
+    end = record.of_end(plan, results, outcomes, status, now.seconds or 0.0)
+    stages = record.of_stages(plan, results, cache)
+    write_run(place, outcomes, cache, registry, {**run, **end}, stages, alone=True)
+
+
+def _results_so_far(plan: Plan, cache: Cache, folder: Path) -> dict[str, StageResult]:
+    """How stages have ended: those whose artifacts are there and sound, and of the others those that failed last, by
+    themselves or because of an input that still fails."""
+    results: dict[str, StageResult] = dict(plan.given)
+    missing = scheduler.missing_stages(plan, cache, results, lambda event: None)
+    told = journal.last_results(folder)
+    failed: set[str] = set()
+    for key, stage in plan.stages.items():  # inputs come first
+        last = told.get(key)
+        if last is None or (last.status == "ok") == (key in missing):
+            continue
+        own = str(last.reason).startswith(f"{stage.name}: ")
+        if last.status == "ok" or own or not failed.isdisjoint(stage.inputs.values()):
+            results.setdefault(key, last)
+            failed |= {key} if last.status != "ok" else set()
+    return results

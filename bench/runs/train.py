@@ -1,0 +1,102 @@
+"""``bench train``: the ``[[train]]`` entries of a suite are checked here and carried out by their plugins."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bench.api.hookspecs import Attack, Dataset, Model, TrainingJob
+from bench.core.errors import BenchError, ContractError, PluginError, SuiteError, did_you_mean, with_article
+from bench.registry.components import Reference, instantiate
+from bench.registry.discovery import Registry, discover
+from bench.store.run_folders import require_writable
+from bench.suite.suite import read
+from bench.suite.tables import TrainTable
+
+DEFAULT_WORK = Path("results") / ".train"
+
+
+def train_suite(
+    path: Path, overrides: Sequence[str], only: Sequence[str], work: Path | None, log: Callable[[str], None]
+) -> None:
+    """Check every entry of a training suite, then train one after the other.
+
+    Under torchrun each of its processes does this; the first alone says anything.
+    """
+    if "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("RANK", "0") != "0":
+        log = _silence
+    registry = discover()
+    file, _ = read(path, overrides)
+    if not file.train:
+        raise SuiteError(
+            f"{path}: expected at least one [[train]], found none; run its experiments with: bench run {path}"
+        )
+    work = work or DEFAULT_WORK
+    require_writable(work)
+    try:
+        jobs = [_job(table, file.recipe, f"train[{i}]", registry, work, log) for i, table in enumerate(file.train)]
+    except (PluginError, SuiteError) as error:
+        raise type(error)(f"{path}: {error}") from None
+    names = [job.name for job, _ in jobs]
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            where = f"train[{i}].{file.train[i].subject[0]}"
+            raise SuiteError(f"{path}: {where}: {name!r} is trained twice; its checkpoints would collide")
+    for name in only:
+        if name not in names:
+            raise BenchError(f"--only {name}: {path} trains nothing of that name; {did_you_mean(name, names)}")
+    for job, component in jobs:
+        if not only or job.name in only:
+            log(f"training {job.name}")
+            words = ["bench", "train", str(path), *(f"--set={o}" for o in overrides), f"--only={job.name}"]
+            try:
+                card = component.train(replace(job, command=shlex.join(words)))
+            except SuiteError as error:
+                raise SuiteError(f"{path}: {error}") from None
+            if not isinstance(card, Mapping):
+                raise ContractError(f"{job.name}: train() must return its card, got {type(card).__name__}")
+            log(f"trained {job.name}: sha256 {card.get('sha256', 'unknown')}")
+
+
+def _silence(line: str) -> None:
+    """What the other processes of torchrun say."""
+
+
+def _job(
+    table: TrainTable, shared: Mapping[str, Any], where: str, registry: Registry, work: Path, log: Callable[[str], None]
+) -> tuple[TrainingJob, Model | Attack]:
+    kind, reference = table.subject
+    name, component = _build(kind, reference, f"{where}.{kind}", registry)
+    _, data = _build("training_set", table.data, f"{where}.data", registry)
+    validate_on: dict[str, Dataset] = {}
+    for i, reference in enumerate(table.validate_on):
+        label, dataset = _build("dataset", reference, f"{where}.validate_on[{i}]", registry)
+        if label in validate_on:
+            raise SuiteError(f"{where}.validate_on[{i}]: {label!r} appears twice")
+        validate_on[label] = dataset
+    job = TrainingJob(
+        name=name,
+        data=data,
+        seed=table.seed,
+        recipe={**shared, **table.recipe},
+        validate_on=validate_on,
+        validation_pairs=table.validation_pairs,
+        work=work,
+        log=log,
+        where=f"{where}.recipe",
+    )
+    return job, component
+
+
+def _build(kind: str, reference: Reference, where: str, registry: Registry) -> tuple[str, Any]:
+    """A component of any kind without its weights: they need not exist before training."""
+    params = {"plugin": reference} if isinstance(reference, str) else dict(reference)
+    name = params.pop("plugin", None)
+    if not isinstance(name, str):
+        raise SuiteError(f"{where}.plugin: expected the name of {with_article(kind)}, found {name!r}")
+    registration = registry.find(kind, name, where)
+    return name, instantiate(registration.cls, params, where)

@@ -1,0 +1,1 @@
+"""What a stage computes. Imported by workers only: it needs torch."""

@@ -1,0 +1,340 @@
+"""What each stage does: a function from its inputs to an artifact. Runs in a worker process.
+
+Images travel as uint8 RGB ``(n, 3, h, w)``: what leaves a client is an 8-bit image, so it is quantised before anyone
+recognises, attacks or scores it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from bench.api import context
+from bench.api.hookspecs import Attack, Dataset, Defense
+from bench.api.types import Faces, Pairs, Protected
+from bench.core.domain import Component, Stage
+from bench.core.errors import in_words
+from bench.stages import contracts
+from bench.stages.scoring import SCORES
+from bench.stages.stage_inputs import (
+    Job,
+    LearningExamples,
+    StoredFaces,
+    Uploads,
+    adversary,
+    authorised_models,
+    build,
+    images_of,
+    network,
+    read_faces,
+    read_pairs,
+    read_state,
+)
+from bench.store.artifacts import Artifact, Cache
+
+
+def run(stage: Stage, cache: Cache, progress: Callable[[float], None] | None = None) -> Artifact:
+    """Compute the artifact of a stage. ``progress`` hears of the share done where a plugin tells."""
+    job = Job(stage, cache, progress)
+    runner = SCORES[stage.options["metric"]] if stage.kind == "score" else _RUNNERS[stage.kind]
+    return runner(job)
+
+
+# ---- faces -----------------------------------------------------------------------------------------------------------
+
+
+def _faces(job: Job) -> Artifact:
+    component = job.component("dataset")
+    dataset: Dataset = build(component)
+    size = dataset.image_size
+    split = job.stage.options["split"]
+    who = f"data set {component.label} ({split})"
+    ctx = job.context(who)
+    pairs: Pairs | None = None
+    if split == "evaluation":
+        faces, pairs = dataset.evaluation(job.stage.options["pairs"], ctx)
+    else:
+        found = dataset.calibration(ctx) if split == "calibration" else dataset.auxiliary(ctx)
+        faces, pairs = found if isinstance(found, tuple) else (found, None)
+    contracts.check_faces(faces, size, who)
+    tables = {"faces": _face_table(faces)}
+    if pairs is not None:
+        contracts.check_pairs(pairs, faces, job.stage.options.get("pairs"), who)
+        columns = {"left": pairs.left, "right": pairs.right, "same": pairs.same, "fold": pairs.fold}
+        tables["pairs"] = pa.table(columns)
+    if isinstance(faces.images, np.ndarray):
+        return Artifact(tensors={"images": faces.images}, tables=tables)
+    return Artifact(streams={"images": contracts.CheckedImages(faces.images, who)}, tables=tables)
+
+
+def _face_table(faces: Faces) -> pa.Table:
+    columns = {"sample_id": pa.array(map(str, faces.sample_ids)), "subject": faces.subjects.astype(np.int64)}
+    return pa.table({**columns, **{f"attribute_{k}": np.asarray(v) for k, v in faces.attributes.items()}})
+
+
+# ---- embed -----------------------------------------------------------------------------------------------------------
+
+
+def _embed(job: Job) -> Artifact:
+    """Unit embeddings ``(n, d)`` of the images, and of image plus mirror image (summed, then normalised).
+
+    With the option ``split`` the features at that split are what was uploaded, and the server part of the model goes
+    on from there; what was uploaded cannot be mirrored, so both are the same.
+    """
+    component = job.component("model")
+    if "split" in job.stage.options:
+        return _embed_features(job, component)
+    images = images_of(job.input("images"))
+    model = network(component, job.device)
+    size = build(component).embedding_size
+    plain, flipped = [], []
+    with torch.inference_mode():
+        for part in job.batches(len(images)):
+            x = job.to_float(images[part])
+            sides = [model(x), model(x.flip(-1))]
+            for side in sides:
+                contracts.check_embeddings(side, len(x), size, f"model {component.label}")
+            unit = [torch.nn.functional.normalize(side.float(), dim=1) for side in sides]
+            plain.append(unit[0].cpu())
+            flipped.append(torch.nn.functional.normalize(unit[0] + unit[1], dim=1).cpu())
+    return Artifact(tensors={"plain": torch.cat(plain).numpy(), "flipped": torch.cat(flipped).numpy()})
+
+
+def _embed_features(job: Job, component: Component) -> Artifact:
+    split = job.stage.options["split"]
+    uploads = Uploads(job, job.input("images"), component, (split,))
+    model, size = network(component, job.device), build(component).embedding_size
+    found = []
+    with torch.inference_mode():
+        for part in job.batches(uploads.n):
+            maps = uploads.features(part)[split]
+            embeddings = model.from_features(maps, split)
+            contracts.check_embeddings(embeddings, len(maps), size, f"model {component.label}")
+            found.append(torch.nn.functional.normalize(embeddings.float(), dim=1).cpu())
+    plain = torch.cat(found).numpy()
+    return Artifact(tensors={"plain": plain, "flipped": plain.copy()})
+
+
+# ---- fit_defense, protect --------------------------------------------------------------------------------------------
+
+
+def _fit_defense(job: Job) -> Artifact:
+    component = job.component("defense")
+    defense: Defense = build(component)
+    faces = read_faces(job.input("faces"))
+    subjects = torch.from_numpy(faces.subjects.copy())
+    ctx = job.context(f"defense {component.label}", needs=defense.needs, _subjects=subjects, **authorised_models(job))
+    ctx.sample_ids = [str(s) for s in faces.sample_ids]
+    state = defense.fit(faces, ctx)
+    return Artifact(tensors=contracts.check_state(state, ctx.who))
+
+
+def _protect(job: Job) -> Artifact:
+    """Protect every left image of the pairs once (all images of a split without pairs); its rows say which face each
+    one was."""
+    component = job.component("defense")
+    defense: Defense = build(component)
+    source = job.input("faces")
+    faces = read_faces(source)
+    chosen = np.unique(read_pairs(source).left) if "pairs" in source.tables else np.arange(len(faces.images))
+    uploaded = tuple(job.stage.options.get("splits", ()))
+    shared = {"needs": defense.needs, "state": read_state(job), "uploaded": uploaded, **authorised_models(job)}
+    shapes = _split_shapes(job) if uploaded else {}
+    sent: list[dict[str, NDArray[Any]]] = []
+    extras = []
+    for part in job.batches(len(chosen)):
+        index = chosen[part]
+        subjects = torch.from_numpy(faces.subjects[index])
+        ids = [str(s) for s in faces.sample_ids[index]]
+        ctx = job.context(f"defense {component.label}", sample_ids=ids, _subjects=subjects, **shared)
+        protected = contracts.protect_checked(defense, job.to_float(faces.images[index]), ctx, shapes)
+        sent.append(_to_store(protected, uploaded))
+        extras.append(_numbers(protected.extra))
+    tensors = {name: np.concatenate([s[name] for s in sent]) for name in sent[0]}
+    facts = _client_cost(job, component, faces, int(chosen[0]), uploaded, shapes)
+    return Artifact(tensors=tensors, tables={"samples": _sample_table(chosen, extras, ctx.who)}, facts=facts)
+
+
+class _Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts floating-point operations by torch's own formulas.
+
+    `torch.utils.flop_counter.FlopCounterMode` counts the same, and per module besides; its hooks on modules fail where
+    an image enters one as a leaf, and it loads the compiler, which takes a second.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.total = 0
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # nothing is compiled here
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        formula = flop_registry.get(func._overloadpacket)
+        if formula is None:
+            with self:  # in inference mode, a linear layer arrives whole
+                made = func.decompose(*args, **kwargs)
+            if made is not NotImplemented:
+                return made
+        out = func(*args, **kwargs)
+        self.total += formula(*args, **kwargs, out_val=out) if formula else 0
+        return out
+
+
+def _client_cost(
+    job: Job,
+    component: Component,
+    faces: StoredFaces,
+    row: int,
+    uploaded: tuple[str, ...],
+    shapes: Mapping[str, tuple[int, int, int]],
+) -> dict[str, Any]:
+    """What protecting one face by itself costs the client: ``client_flops`` of convolutions and matrix products,
+    forward and backward (2 per multiply-add), counted in a first call, and ``client_seconds`` of a second one.
+
+    It comes after everything that is stored, with networks, state and random streams of its own; ``client_reason``
+    when the defense cannot protect a face by itself.
+    """
+    index = np.array([row])
+    images = job.to_float(faces.images[index])
+    who, ids = f"defense {component.label}", [str(faces.sample_ids[row])]
+
+    def prepared() -> tuple[Defense, context.Context]:
+        defense: Defense = build(component)
+        shared = {"needs": defense.needs, "state": read_state(job), "uploaded": uploaded, **authorised_models(job)}
+        subjects = torch.from_numpy(faces.subjects[index])
+        return defense, replace(job.context(who, sample_ids=ids, _subjects=subjects, **shared), _progress=None)
+
+    flops = _Flops()
+    on_gpu = job.device.type == "cuda"
+    try:
+        with torch.random.fork_rng([torch.cuda.current_device()] if on_gpu else []):
+            defense, ctx = prepared()
+            with flops:
+                contracts.protect_checked(defense, images, ctx, shapes)
+            defense, ctx = prepared()
+            seconds = _timed(lambda: defense.protect(images, ctx), job.device)
+    except (Exception, SystemExit) as error:
+        return {"client_reason": f"the defense cannot protect a face by itself: {in_words(error)}"}
+    return {"client_flops": flops.total, "client_seconds": seconds}
+
+
+def _timed(call: Callable[[], object], device: torch.device) -> float:
+    """The seconds of a call, with what it has started on a GPU."""
+    started = time.perf_counter()
+    call()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - started
+
+
+def _split_shapes(job: Job) -> dict[str, tuple[int, int, int]]:
+    """The declared shapes of the features of the authorised model."""
+    return dict(build(job.stage.components["authorised"][0]).splits)
+
+
+def _to_store(protected: Protected, uploaded: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """What leaves the client: 8-bit images, and float32 features at the uploaded splits."""
+    images = {} if protected.images is None else {"images": _quantised(protected.images)}
+    sent = {s: protected.features[s] for s in uploaded if s in protected.features}
+    return images | {f"features/{k}": v.detach().float().cpu().numpy() for k, v in sent.items()}
+
+
+def _quantised(images: torch.Tensor) -> NDArray[np.uint8]:
+    return images.mul(255).round().to(torch.uint8).cpu().numpy()
+
+
+def _numbers(extra: Mapping[str, torch.Tensor]) -> dict[str, NDArray[Any]]:
+    return {k: v.detach().double().cpu().numpy() for k, v in extra.items()}
+
+
+def _sample_table(chosen: NDArray[np.int64], extras: Sequence[Mapping[str, NDArray[Any]]], who: str) -> pa.Table:
+    """Which face each sample was, and a plugin's numbers about it."""
+    contracts.check_same_names(extras, who, "extra numbers")
+    columns = {f"extra_{name}": np.concatenate([e[name] for e in extras]) for name in extras[0]}
+    return pa.table({"face": chosen, **columns})
+
+
+# ---- fit_attack, attack ----------------------------------------------------------------------------------------------
+
+
+def _victim(job: Job) -> Component | None:
+    """The model whose features are attacked: the only authorised one, or none when only images are."""
+    models = job.stage.components.get("authorised", ())
+    return models[0] if job.stage.options["splits"] else None
+
+
+def _fit_attack(job: Job) -> Artifact:
+    component = job.component("attack")
+    attack: Attack = build(component)
+    source = job.input("faces")
+    faces = read_faces(source)
+    held = job.input("protected") if "protected" in job.stage.inputs else source
+    uploads = Uploads(job, held, _victim(job), job.stage.options["splits"])
+    ctx = job.context(f"attack {component.label}", **adversary(job, attack, faces.images))
+    ctx.sample_ids = [str(s) for s in faces.sample_ids]
+    examples = LearningExamples(faces, uploads, with_images=not job.stage.options["uploaded"])
+    state = attack.fit(examples, ctx)
+    return Artifact(tensors=contracts.check_state(state, ctx.who))
+
+
+def _attack(job: Job) -> Artifact:
+    """Reconstruct images from uploads, or estimate the attributes of images."""
+    attack: Attack = build(job.component("attack"))
+    return _reconstruct(job, attack) if attack.outputs == "images" else _estimate(job, attack)
+
+
+def _reconstruct(job: Job, attack: Attack) -> Artifact:
+    """One image per upload, quantised like any other image."""
+    component = job.component("attack")
+    held = job.input("protected")
+    about = held.tables["samples"]
+    faces = read_faces(job.input("faces"))
+    uploads = Uploads(job, held, _victim(job), job.stage.options["splits"])
+    images, extras = [], []
+    shared = {"state": read_state(job), **adversary(job, attack, faces.images)}
+    shape = (3, *faces.images.shape[2:])
+    chosen = about["face"].to_numpy()
+    for part in job.batches(uploads.n):
+        ids = [str(s) for s in faces.sample_ids[chosen[part]]]
+        ctx = job.context(f"attack {component.label}", sample_ids=ids, **shared)
+        received = uploads.received(part, images=not job.stage.options["uploaded"])
+        made = contracts.reconstruct_checked(attack, received, shape, ctx)
+        images.append(_quantised(made.images))
+        extras.append(_numbers(made.extra))
+    table = _sample_table(chosen, extras, f"attack {component.label}")
+    return Artifact(tensors={"images": np.concatenate(images)}, tables={"samples": table})
+
+
+def _estimate(job: Job, attack: Attack) -> Artifact:
+    """Attribute vectors of every image: name to ``(n, k)`` or ``(n,)``."""
+    images = images_of(job.input("images"))
+    ctx = job.context(f"attack {job.component('attack').label}")
+    found = []
+    for part in job.batches(len(images)):
+        found.append(contracts.estimate_checked(attack, job.to_float(images[part]), ctx))
+    contracts.check_same_names(found, ctx.who, "attributes")
+    return Artifact(tensors={name: np.concatenate([f[name] for f in found]) for name in found[0]})
+
+
+_RUNNERS: Mapping[str, Callable[[Job], Artifact]] = {
+    "faces": _faces,
+    "embed": _embed,
+    "fit_defense": _fit_defense,
+    "protect": _protect,
+    "fit_attack": _fit_attack,
+    "attack": _attack,
+}

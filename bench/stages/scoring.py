@@ -1,0 +1,373 @@
+"""The score stages: artifacts to one row per sample. Aggregates are never made here."""
+
+from __future__ import annotations
+
+import functools
+import io
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+
+from bench.api.hookspecs import Attack
+from bench.api.types import Received
+from bench.core.errors import ContractError, DataError
+from bench.metrics import attributes, recognition
+from bench.metrics import images as images_module
+from bench.metrics import lpips as lpips_module
+from bench.metrics.blank_images import floor_images
+from bench.metrics.lpips import Lpips
+from bench.stages import contracts
+from bench.stages.stage_inputs import (
+    Job,
+    Uploads,
+    adversary,
+    build,
+    images_of,
+    network,
+    read_faces,
+    read_pairs,
+    read_state,
+)
+from bench.store.artifacts import Artifact
+
+EXAMPLES = 12  # faces of each upload that are kept as pictures, at fixed positions: of these the report chooses
+_QUANTITIES = ("ssim", "psnr", "lpips")
+
+
+def _score_verification(job: Job) -> Artifact:
+    """One row per pair: what Equation 10, the 10-fold accuracy and every threshold are recomputed from."""
+    source = job.input("faces")
+    faces, pairs = read_faces(source), read_pairs(source)
+    clean, protected = job.input("clean").tensors, job.input("protected").tensors
+    chosen = np.unique(pairs.left)
+    where = np.searchsorted(chosen, pairs.left)
+    thresholds = calibrated(job)
+    kappa, impostors = (np.array(column) for column in zip(*(thresholds(int(f)) for f in pairs.fold), strict=True))
+    x1, x2, x1_protected = clean["plain"][pairs.left], clean["plain"][pairs.right], protected["plain"][where]
+    flip1, flip2 = clean["flipped"][pairs.left], clean["flipped"][pairs.right]
+    flip1_protected = protected["flipped"][where]
+    _check_separation(job, recognition.cosine(x1, x2), pairs.same)
+    n = len(pairs.left)
+    index, people = np.arange(len(chosen)), faces.subjects
+    own = recognition.identification_ranks(protected["plain"], clean["plain"][chosen], index, people[chosen])[where]
+    enrolled = recognition.identification_ranks(x1_protected, x2, np.arange(n), people[pairs.right])
+    rows = pa.table(
+        {
+            "pair": np.arange(n),
+            "left_id": faces.sample_ids[pairs.left],
+            "right_id": faces.sample_ids[pairs.right],
+            "left_subject": faces.subjects[pairs.left],
+            "right_subject": faces.subjects[pairs.right],
+            "same": pairs.same,
+            "fold": pairs.fold,
+            "cos_self": recognition.cosine(x1_protected, x1),
+            "cos_cross": recognition.cosine(x1_protected, x2),
+            "cos_clean": recognition.cosine(x1, x2),
+            "flip_cross": recognition.cosine(flip1_protected, flip2),
+            "flip_clean": recognition.cosine(flip1, flip2),
+            "rank": own,
+            "rank_enrolled": pa.array(enrolled, mask=~pairs.same),
+            "gallery": np.full(n, len(chosen)),
+            "kappa_calibrated": kappa,
+            "fmr": np.full(n, job.stage.options["fmr"]),
+            "calibration_impostors": impostors,
+        }
+    )
+    return Artifact(tables={"verification": rows})
+
+
+def calibrated(job: Job) -> Callable[[int], tuple[float, int]]:
+    """The threshold for the scored pairs of a fold, and the number of impostor scores that set it.
+
+    On calibration faces, all pairs of different people are impostors, and every fold has the same threshold. On
+    calibration pairs (people are known pair by pair only) it is that of the pairs of all other folds.
+    """
+    artifact, embeddings = job.input("calibration_faces"), job.input("calibration").tensors["plain"]
+    rule: str = job.stage.options["threshold"]
+    fmr: float = job.stage.options["fmr"]
+
+    def threshold(genuine: NDArray[Any], impostor: NDArray[Any]) -> tuple[float, int]:
+        if not len(impostor):
+            raise ContractError("calibration faces: expected at least two subjects to set a threshold on, got fewer")
+        if rule == "accuracy" and not len(genuine):
+            raise ContractError("calibration faces: expected two images of a subject to set a threshold on, got none")
+        if rule == "accuracy":
+            return recognition.balanced_threshold(genuine, impostor), len(impostor)
+        return recognition.threshold_at_fmr(impostor, fmr), len(impostor)
+
+    if "pairs" not in artifact.tables:
+        subjects = read_faces(artifact).subjects
+        genuine, impostor = (f(embeddings, subjects) for f in (recognition.genuine_scores, recognition.impostor_scores))
+        found = threshold(genuine, impostor)
+        return lambda fold: found
+    known = read_pairs(artifact)
+    scores = recognition.cosine(embeddings[known.left], embeddings[known.right])
+
+    @functools.cache
+    def of_fold(fold: int) -> tuple[float, int]:
+        other = known.fold != fold
+        return threshold(scores[other & known.same], scores[other & ~known.same])
+
+    return of_fold
+
+
+_ENOUGH, _CERTAIN = 30, 3.0  # pairs of each kind that are evidence; standard errors that a model must beat guessing by
+
+
+def _check_separation(job: Job, scores: NDArray[Any], same: NDArray[np.bool_]) -> None:
+    """`ContractError` when a model cannot be told from guessing on unprotected faces: then nothing that it says of a
+    defense means anything. Few pairs are no evidence and pass."""
+    genuine, impostor = scores[same], scores[~same]
+    if min(len(genuine), len(impostor)) < _ENOUGH:
+        return
+    found = recognition.separation(genuine, impostor)
+    error = np.sqrt((1 / len(genuine) + 1 / len(impostor)) / 12)  # of the statistic, for scores that tell nothing
+    if found < 0.5 + _CERTAIN * error:
+        raise ContractError(
+            f"{job.stage.name}: on unprotected faces, genuine pairs score {genuine.mean():.3f} and impostor pairs "
+            f"{impostor.mean():.3f} (N {len(scores)}; a genuine pair is the higher one in {100 * found:.0f} % of "
+            "cases, 50 % is guessing): the model tells nobody apart. Its normalisation or channel order looks wrong, "
+            "or its weights are not those of a recognition network; find out with: bench models check"
+        )
+
+
+def _score_images(job: Job) -> Artifact:
+    """One row per protected or reconstructed image: its similarity to the original; and a few of both as pictures."""
+    faces = read_faces(job.input("faces"))
+    protected = job.input("protected")
+    about = protected.tables["samples"]
+    index = about["face"].to_numpy()
+    images = images_of(protected)
+    extras = {name: about[name] for name in about.column_names if name.startswith("extra_")}
+    lpips = _lpips(job)
+    parts = [_similarity(faces.images[index[part]], images[part], lpips) for part in job.batches(len(index))]
+    similarity = {name: pa.chunked_array([part[name] for part in parts]) for name in parts[0]}
+    named = {
+        "reconstructed": np.full(len(index), job.stage.options["reconstructed"]),
+        "sample_id": faces.sample_ids[index],
+    }
+    sizes = {"upload_bytes": np.full(len(index), job.stage.options["upload_bytes"])}
+    rows = pa.table({**named, "subject": faces.subjects[index], **similarity, **sizes, **extras})
+    shown = np.unique(np.linspace(0, len(index) - 1, min(EXAMPLES, len(index))).round().astype(int))
+    examples = pa.table(
+        {
+            **{name: column[shown] for name, column in named.items()},
+            "original": pa.array([_png(faces.images[index[i]]) for i in shown], pa.binary()),
+            "protected": pa.array([_png(images[i]) for i in shown], pa.binary()),
+            "ssim": similarity["ssim"].take(pa.array(shown)),
+        }
+    )
+    return Artifact(tables={"images": rows, "examples": examples}, facts=_variants(lpips))
+
+
+def _score_floors(job: Job) -> Artifact:
+    """What each image metric gives for images that hold nothing of the face: the yardstick of every similarity."""
+    source = job.input("faces")
+    faces, pairs = read_faces(source), read_pairs(source)
+    index = np.unique(pairs.left)
+    others = read_faces(job.input("calibration_faces")).images
+    lpips = _lpips(job)
+    tables = []
+    made = floor_images(faces.images, faces.subjects[index], others, job.stage.seed, index)
+    for part, floors in made:
+        originals = faces.images[index[part]]
+        columns: dict[str, Any] = {"sample_id": faces.sample_ids[index[part]]}
+        for name, images in floors.items():
+            similarity = _similarity(originals, images, lpips)
+            columns |= {f"{k}_{name}": v for k, v in similarity.items() if k in _QUANTITIES}
+        tables.append(pa.table(columns))
+        job.tell(part.stop / len(index))
+    return Artifact(tables={"floors": pa.concat_tables(tables)}, facts=_variants(lpips))
+
+
+def _score_attributes(job: Job) -> Artifact:
+    """One row per image and attribute: Equation 11 and its floor, what was estimated, and what is known."""
+    attack: Attack = build(job.component("attack"))
+    source = job.input("faces")
+    faces = read_faces(source)
+    chosen = np.unique(read_pairs(source).left)
+    original, received = job.input("original").tensors, job.input("received").tensors
+    constant = job.input("constant").tensors
+    contracts.check_same_names([original, received, constant], f"attack {job.component('attack').label}", "attributes")
+    tables = []
+    for name in sorted(original):
+        on_original, on_received = original[name][chosen], received[name]
+        vector = on_original.ndim == 2
+        measure = attributes.attribute_similarity if vector else attributes.age_difference
+        classes = attack.classes().get(name, ())
+        truth = faces.attributes.get(name)
+        columns = {
+            "sample_id": faces.sample_ids[chosen],
+            "subject": faces.subjects[chosen],
+            "attribute": np.full(len(chosen), name),
+            "measure": np.full(len(chosen), "cosine" if vector else "years"),
+            "value": measure(on_received, on_original),
+            "floor": attributes.constant_floor(on_original, constant[name]),
+            "original": _words(on_original, classes),
+            "predicted": _words(on_received, classes),
+            "truth": pa.nulls(len(chosen), pa.string()) if truth is None else _words(truth[chosen], ()),
+        }
+        tables.append(pa.table(columns))
+    return Artifact(tables={"attributes": pa.concat_tables(tables)})
+
+
+def _words(values: NDArray[Any], classes: Sequence[str]) -> pa.Array:
+    """The most likely class of each vector ``(n, k)``, or each value ``(n,)``, as text."""
+    if values.ndim == 2:
+        return pa.array([classes[i] if i < len(classes) else str(i) for i in values.argmax(axis=1)], pa.string())
+    return pa.array([_word(v) for v in values.tolist()], pa.string())
+
+
+def _word(value: Any) -> str | None:
+    """A value as text; none where it is not known."""
+    if value is None or value != value:
+        return None
+    return f"{value:.0f}" if isinstance(value, int | float) else str(value)
+
+
+def _score_up(job: Job) -> Artifact:
+    """One row per image and noise level: both terms of Equation 9, for original and upload under noise of their own.
+
+    Noise on images is added to pixels in [0, 1] and clamped; noise on features is relative to the standard deviation
+    of each map, which is our reading: features have no unit. All levels scale the same draws.
+    """
+    source = job.input("faces")
+    faces = read_faces(source)
+    chosen = np.unique(read_pairs(source).left)
+    spectator = Spectator(job)
+    tables = []
+    for part in job.batches(len(chosen)):
+        ids = [str(s) for s in faces.sample_ids[chosen[part]]]
+        original = spectator.received(source, chosen[part], [f"original/{i}" for i in ids])
+        upload = spectator.received(job.input("protected"), np.arange(len(chosen))[part], ids)
+        for sigma in job.stage.options["noise_levels"]:
+            columns = spectator.compare(original(sigma), upload(sigma), ids)
+            about = {"sample_id": ids, "subject": faces.subjects[chosen[part]], "sigma": np.full(len(ids), sigma)}
+            tables.append(pa.table({**about, **columns}))
+    return Artifact(tables={"up": pa.concat_tables(tables)})
+
+
+class Spectator:
+    """Looks at noisy originals and noisy uploads with the recogniser f and the privacy-infringing models m_i."""
+
+    def __init__(self, job: Job) -> None:
+        options = job.stage.options
+        self.job = job
+        self.uploaded = tuple(options["uploaded"])
+        self.splits = tuple(options["splits"])
+        self.model = network(job.component("model"), job.device)
+        self.label = job.component("attack").label
+        self.attack: Attack = build(job.component("attack"))
+        via = job.stage.components.get("via", ())
+        self.via: Attack | None = build(via[0]) if via else None
+        self.victim = job.stage.components["authorised"][0] if self.uploaded or self.splits else None
+        self.lpips = _lpips(job)
+        self.originals = images_of(job.input("faces"))
+
+    def received(self, held: Artifact, rows: NDArray[np.int64], ids: list[str]) -> Callable[[float], Received]:
+        """What is received of some rows at a noise level; the draws are the same for all levels."""
+        uploads = Uploads(self.job, held, self.victim if self.uploaded else None, self.uploaded)
+        ctx = self.job.context("noise", sample_ids=ids)
+        if self.uploaded:
+            maps = uploads.features(rows)
+            noise = {s: ctx.randn(m) * m.std(dim=(1, 2, 3), keepdim=True) for s, m in maps.items()}
+            return lambda sigma: Received(features={s: m + sigma * noise[s] for s, m in maps.items()})
+        images = uploads.images(rows)
+        if images is None:
+            raise ContractError(f"{self.job.stage.name}: images are uploaded, and the defense made none")
+        draw = ctx.randn(images)
+        return lambda sigma: Received(images=(images + sigma * draw).clamp(0, 1))
+
+    def compare(self, original: Received, upload: Received, ids: list[str]) -> dict[str, Any]:
+        """The columns of Equation 9 for a batch."""
+        cosine = recognition.cosine(self._embed(upload), self._embed(original))
+        seen, seen_original = self._visible(upload, ids), self._visible(original, ids)
+        ctx = self.job.context(f"attack {self.label}")
+        found = contracts.estimate_checked(self.attack, seen, ctx)
+        known = contracts.estimate_checked(self.attack, seen_original, ctx)
+        contracts.check_same_names([found, known], ctx.who, "attributes")
+        distances = {f"dist_{name}": _distance(found[name], known[name]) for name in sorted(known)}
+        lpips = pa.nulls(len(ids), pa.float64())
+        if self.lpips is not None:
+            lpips = pa.array(self.lpips.distance_of(seen, seen_original))
+        mean = np.mean(list(distances.values()), axis=0)
+        return {"cosine": cosine, "dist": mean, **distances, "lpips": lpips}
+
+    @torch.no_grad()
+    def _embed(self, received: Received) -> NDArray[Any]:
+        if received.images is None:
+            split = self.uploaded[-1]
+            return self.model.from_features(received.features[split], split).float().cpu().numpy()
+        return self.model(received.images).float().cpu().numpy()
+
+    def _visible(self, received: Received, ids: list[str]) -> torch.Tensor:
+        """The images that the privacy-infringing models get to see: received ones, or reconstructed ones."""
+        if self.via is None:
+            if received.images is None:
+                raise ContractError(f"{self.job.stage.name}: features show nothing; name a reconstruction as via")
+            return received.images
+        features = received.features
+        if received.images is not None and self.splits:
+            assert self.victim is not None
+            maps = network(self.victim, self.job.device).features(received.images, self.splits)
+            features = dict(zip(self.splits, maps, strict=True))
+        held = Received(images=received.images, features={s: features[s] for s in self.splits})
+        first = self.job.stage.components["via"][0]
+        shared = {"state": read_state(self.job), **adversary(self.job, self.via, self.originals)}
+        ctx = self.job.context(f"attack {first.label}", sample_ids=ids, **shared)
+        return contracts.reconstruct_checked(self.via, held, self.originals.shape[1:], ctx).images
+
+
+def _distance(found: NDArray[Any], known: NDArray[Any]) -> NDArray[np.float64]:
+    return attributes.attribute_distance("cosine" if known.ndim == 2 else "years", found, known)
+
+
+def _lpips(job: Job) -> Lpips | None:
+    """LPIPS with the weights that the plan found, or none without them."""
+    wanted = job.stage.options["lpips"]
+    if wanted is None:
+        return None
+    found = lpips_module.find_vgg()
+    if found.path is None or found.sha256 != wanted:
+        raise DataError(f"LPIPS: the VGG weights of the plan (sha256 {wanted}) are not there any more: {found.reason}")
+    return lpips_module.load(job.device)
+
+
+def _variants(lpips: Lpips | None) -> dict[str, str]:
+    """Which variants of metrics with several the numbers are."""
+    return {"ssim_variant": images_module.SSIM_VARIANT} | (
+        {"lpips_variant": lpips_module.LPIPS_VARIANT} if lpips else {}
+    )
+
+
+def _similarity(originals: NDArray[np.uint8], images: NDArray[np.uint8], lpips: Lpips | None) -> dict[str, pa.Array]:
+    n = len(images)
+    psnr = images_module.psnr(originals, images)
+    infinite = np.isinf(psnr)
+    return {
+        "ssim": pa.array(images_module.ssim(originals, images)),
+        "psnr": pa.array(np.where(infinite, 0.0, psnr), mask=infinite),
+        "psnr_infinite": pa.array(infinite),
+        "lpips": pa.nulls(n, pa.float64()) if lpips is None else pa.array(lpips.distance(originals, images)),
+    }
+
+
+def _png(image: NDArray[np.uint8]) -> bytes:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(image.transpose(1, 2, 0)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+SCORES: Mapping[str, Callable[[Job], Artifact]] = {
+    "verification": _score_verification,
+    "images": _score_images,
+    "floors": _score_floors,
+    "attributes": _score_attributes,
+    "up": _score_up,
+}

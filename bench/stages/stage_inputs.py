@@ -1,0 +1,210 @@
+"""What every stage works with: its job (inputs, plugins, device), faces read from artifacts, and uploads."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bench.api.context import Context, Network
+from bench.api.hookspecs import Attack
+from bench.api.types import Faces, Pairs, Received
+from bench.core.domain import Component, Stage
+from bench.core.errors import ContractError
+from bench.registry.discovery import discover
+from bench.store.artifacts import Artifact, Cache
+
+
+class Job:
+    """One stage with access to its inputs, components and device."""
+
+    def __init__(self, stage: Stage, cache: Cache, progress: Callable[[float], None] | None = None) -> None:
+        self.stage = stage
+        self.cache = cache
+        self.progress = progress
+        self._window = (0.0, 1.0)
+        self._told = 0.0
+        self.device = torch.device(stage.options["device"])
+        self.batch: int = stage.options["batch"]
+
+    def input(self, role: str) -> Artifact:
+        """The verified artifact of an input stage."""
+        return self.cache.read(self.stage.inputs[role])
+
+    def component(self, role: str) -> Component:
+        """The only component of a role."""
+        return self.stage.components[role][0]
+
+    def context(self, who: str, **more: Any) -> Context:
+        """The context of a plugin call."""
+        return Context(device=self.device, seed=self.stage.seed, who=who, _progress=self.tell, **more)
+
+    def tell(self, share: float) -> None:
+        """Say how much of the current batch (of the stage, where there are no batches) is done."""
+        if self.progress is not None:
+            first, last = self._window
+            self._told = max(self._told, first + share * (last - first))  # a plugin may be called twice for one batch
+            self.progress(self._told)
+
+    def batches(self, n: int) -> Iterator[slice]:
+        """Slices of at most the batch size that cover ``n`` samples; progress is told in shares of them."""
+        for start in range(0, n, self.batch):
+            stop = min(start + self.batch, n)
+            self._window = (start / n, stop / n)
+            yield slice(start, stop)
+            self.tell(1.0)
+
+    def to_float(self, images: NDArray[np.uint8]) -> torch.Tensor:
+        """uint8 ``(n, 3, h, w)`` -> float in [0, 1] on the device."""
+        return torch.from_numpy(np.array(images, order="C")).to(self.device).float().div_(255.0)
+
+
+def build(component: Component) -> Any:
+    """The plugin's dataclass of a component, in this process."""
+    cls = discover().find(component.kind, component.name, component.label).cls
+    return cls(**component.params)
+
+
+@functools.lru_cache(maxsize=8)
+def _network(kind: str, name: str, params: tuple[tuple[str, Any], ...], weights: str, device: str) -> Network:
+    cls = discover().find(kind, name, name).cls
+    network = cls(**dict(params)).load()
+    network.to(device).eval().requires_grad_(False)
+    return network  # type: ignore[no-any-return]
+
+
+def network(component: Component, device: torch.device) -> Network:
+    """A model's network: frozen, in evaluation mode, on the device. Loaded once per worker."""
+    params = tuple(sorted(component.params.items()))
+    return _network(component.kind, component.name, params, component.weights or "", str(device))
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredFaces(Faces):
+    """`Faces` of an artifact: an array, perhaps mapped from its file."""
+
+    images: NDArray[np.uint8]
+
+
+def read_faces(artifact: Artifact) -> StoredFaces:
+    """The faces of a faces artifact."""
+    table = artifact.tables["faces"]
+    attributes = {
+        n.removeprefix("attribute_"): table[n].to_numpy() for n in table.column_names if n.startswith("attribute_")
+    }
+    return StoredFaces(
+        images=images_of(artifact),
+        subjects=table["subject"].to_numpy(),
+        sample_ids=np.array(table["sample_id"].to_pylist()),
+        attributes=attributes,
+    )
+
+
+def images_of(artifact: Artifact) -> NDArray[np.uint8]:
+    images: NDArray[Any] = artifact.tensors["images"]
+    return images
+
+
+def read_pairs(artifact: Artifact) -> Pairs:
+    """The `Pairs` of an evaluation faces artifact."""
+    table = artifact.tables["pairs"]
+    return Pairs(**{name: table[name].to_numpy() for name in ("left", "right", "same", "fold")})
+
+
+def authorised_models(job: Job) -> dict[str, Any]:
+    """The parts of a context that come from the authorised models: copies, which a defense cannot spoil for others."""
+    networks = {
+        c.label: (copy.deepcopy(network(c, job.device)), tuple(build(c).splits))
+        for c in job.stage.components.get("authorised", ())
+    }
+    return {"authorised": tuple(networks), "_networks": networks}
+
+
+def adversary(job: Job, attack: Attack, faces: NDArray[np.uint8]) -> dict[str, Any]:
+    """The parts of a context that follow from what an attack may see, and the size of the faces that it is after."""
+    needs = frozenset({"shallow"} if "shallow_weights" in attack.sees else ())
+    return {
+        "needs": needs,
+        "declared_in": "sees",
+        "image_size": tuple(faces.shape[2:]),
+        "uploaded": tuple(job.stage.options.get("uploaded", ())),
+        **authorised_models(job),
+    }
+
+
+def read_state(job: Job) -> dict[str, torch.Tensor]:
+    """What a plugin learnt before, on the device."""
+    if "state" not in job.stage.inputs:
+        return {}
+    return {k: torch.from_numpy(v.copy()).to(job.device) for k, v in job.input("state").tensors.items()}
+
+
+# ---- what was uploaded -----------------------------------------------------------------------------------------------
+
+
+class Uploads:
+    """What a client uploaded: the images or features of an artifact of ``faces`` or ``protect``.
+
+    ``model`` is whose features they are, ``splits`` at which; features that the client did not send are computed
+    from the images that it has or sent.
+    """
+
+    def __init__(self, job: Job, artifact: Artifact, model: Component | None, splits: Sequence[str]) -> None:
+        self.job = job
+        self.splits = tuple(splits)
+        self.native = {s: artifact.tensors[f"features/{s}"] for s in splits if f"features/{s}" in artifact.tensors}
+        self.pixels = artifact.tensors.get("images")
+        self.computed = tuple(s for s in splits if s not in self.native)
+        self.network = network(model, job.device) if model and self.computed else None
+        self.shapes = dict(build(model).splits) if model else {}
+        self.model = f"model {model.label}" if model else ""
+        held = self.pixels if self.pixels is not None else next(iter(self.native.values()), None)
+        if held is None:
+            raise ContractError(f"{job.stage.name}: nothing was uploaded at {', '.join(splits) or 'any split'}")
+        self.n = len(held)
+
+    def images(self, rows: Any) -> torch.Tensor | None:
+        """The images of some rows, float in [0, 1]; none when only features were made."""
+        return None if self.pixels is None else self.job.to_float(self.pixels[rows])
+
+    @torch.no_grad()
+    def features(self, rows: Any) -> dict[str, torch.Tensor]:
+        """The features of some rows at every split."""
+        found = {s: torch.from_numpy(maps[rows]).to(self.job.device) for s, maps in self.native.items()}
+        if self.computed:
+            if self.pixels is None or self.network is None:
+                raise ContractError(f"{self.job.stage.name}: no features were sent at {', '.join(self.computed)}")
+            maps = self.network.features(self.job.to_float(self.pixels[rows]), self.computed)
+            for split, made in zip(self.computed, maps, strict=True):
+                if tuple(made.shape[1:]) != self.shapes[split]:
+                    got = tuple(made.shape[1:])
+                    raise ContractError(
+                        f"{self.model}: declares {self.shapes[split]} at {split}, its features are {got}"
+                    )
+            found |= zip(self.computed, maps, strict=True)
+        return {s: found[s] for s in self.splits}
+
+    def received(self, rows: Any, *, images: bool) -> Received:
+        """What an adversary holds of some rows; ``images`` when images were uploaded."""
+        features = self.features(rows) if self.splits else {}
+        return Received(images=self.images(rows) if images else None, features=features)
+
+
+class LearningExamples:
+    """`bench.api.hookspecs.Examples`: uploads of auxiliary faces beside the faces."""
+
+    def __init__(self, faces: StoredFaces, uploads: Uploads, *, with_images: bool) -> None:
+        self.images = faces.images
+        self.subjects = faces.subjects
+        self._uploads = uploads
+        self._with_images = with_images
+
+    def received(self, rows: NDArray[np.int64]) -> Received:
+        """The uploads of some of the faces."""
+        return self._uploads.received(rows, images=self._with_images)

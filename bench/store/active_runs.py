@@ -1,0 +1,105 @@
+"""Which runs are at work on a cache: so that nobody removes what they need, and ``bench status`` knows who is alive.
+
+A run holds a lock on ``<cache>/running/<session>.lock`` as long as it lives; the system frees it when it dies, however
+it dies. Beside it ``<session>.json`` says what runs, and ``<session>.keys`` lists the stages that it needs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import platform
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from bench.core.errors import StorageError
+from bench.core.files import write_atomically
+from bench.store.artifacts import Cache
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunningRun:
+    """A run at work: its session, suite and folder, and the process that leads it."""
+
+    session: str
+    suite: str
+    folder: str
+    pid: int
+    host: str
+
+
+@contextlib.contextmanager
+def announce(cache: Cache, session: str, suite: str, folder: Path, keys: Iterable[str]) -> Iterator[None]:
+    """Say that a run is at work for as long as the context lasts."""
+    place = cache.root / "running"
+    lock, about, needs = (place / f"{session}.{end}" for end in ("lock", "json", "keys"))
+    me = RunningRun(session=session, suite=suite, folder=str(folder), pid=os.getpid(), host=platform.node())
+    held = FileLock(lock)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        with cache.gate():
+            held.acquire()
+            write_atomically(needs, "\n".join(keys))
+            write_atomically(about, json.dumps(asdict(me)))
+    except OSError as error:
+        raise StorageError(f"{place}: cannot be written: {error.strerror or error}") from None
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # what is left of a run that is gone is swept by whoever looks next
+            for path in (about, needs, lock):
+                path.unlink(missing_ok=True)
+        held.release()
+
+
+def alive(cache: Cache) -> list[RunningRun]:
+    """The runs that are at work now. Nothing is written, so that whoever may read may ask."""
+    found = []
+    for about in sorted((cache.root / "running").glob("*.json")):
+        with contextlib.suppress(OSError, ValueError, TypeError):  # it ended just now
+            if _is_held(about.with_suffix(".lock")):
+                found.append(RunningRun(**json.loads(about.read_text(encoding="utf-8"))))
+    return found
+
+
+def _is_held(lock: Path) -> bool:
+    """Whether a process holds a lock. It is taken for a moment, together with others who only look."""
+    file = os.open(lock, os.O_RDONLY)
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(file)
+    return False
+
+
+def running(cache: Cache) -> list[RunningRun]:
+    """The runs that are at work now. What dead ones left is removed."""
+    found = []
+    for about in sorted((cache.root / "running").glob("*.json")):
+        lock = FileLock(about.with_suffix(".lock"))
+        try:
+            with lock.acquire(timeout=0):
+                for end in (".json", ".keys", ".lock"):
+                    about.with_suffix(end).unlink(missing_ok=True)
+        except Timeout:
+            with contextlib.suppress(OSError, ValueError, TypeError):  # it ended just now
+                found.append(RunningRun(**json.loads(about.read_text(encoding="utf-8"))))
+        except OSError as error:
+            raise StorageError(f"{about.parent}: cannot be read: {error.strerror or error}") from None
+    return found
+
+
+def needed(cache: Cache) -> set[str]:
+    """The keys of all stages that runs at work need."""
+    keys: set[str] = set()
+    for run in running(cache):
+        with contextlib.suppress(FileNotFoundError):  # it ended just now
+            keys.update((cache.root / "running" / f"{run.session}.keys").read_text(encoding="utf-8").split())
+    return keys

@@ -1,0 +1,123 @@
+"""One row per cell: the columns of ``cells.parquet``, and what every row of samples repeats of its cell."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from bench.api.hookspecs import Dataset, Model
+from bench.core.domain import Cell, Component, Origin, Outcome
+from bench.registry.discovery import Registry
+from bench.store.schema import _COUNT, _FLAG, _TEXT
+
+
+def label_of(components: Sequence[Component]) -> str:
+    """The label of a set of authorised models: joined by ``+``; empty for a defense that knows no model."""
+    return "+".join(c.label for c in components)
+
+
+def cell_row(outcome: Outcome, registry: Registry) -> dict[str, Any]:
+    """The row of ``cells.parquet`` for an outcome."""
+    cell = outcome.cell
+    dataset: Dataset = _declaration(cell.dataset, registry)
+    return {
+        "cell": cell.id,
+        "experiment": cell.experiment,
+        "table": cell.table,
+        "dataset": cell.dataset.label,
+        "dataset_stands_in_for": dataset.stands_in_for,
+        "synthetic": dataset.synthetic,
+        "defense": cell.defense.label,
+        "defense_params": json.dumps(dict(cell.defense.params), sort_keys=True, default=str),
+        "authorised": label_of(cell.authorised),
+        "authorised_stand_in_for": "+".join(_stands_in_for(c, registry) for c in cell.authorised),
+        "attack": cell.attack.label,
+        "via": cell.attack.via.label if cell.attack.via else None,
+        "upload": cell.upload,
+        "outputs": cell.outputs,
+        "leaky": cell.leaky,
+        "evaluated": cell.evaluated.label if cell.evaluated else "",
+        "evaluated_stands_in_for": _stands_in_for(cell.evaluated, registry) if cell.evaluated else "",
+        "role": _role(cell),
+        "repeat": cell.repeat,
+        "pairs": cell.pairs,
+        "kappa": cell.kappa,
+        "threat": cell.threat,
+        "status": outcome.status,
+        "reason": outcome.reason,
+        "traceback": outcome.traceback or None,
+        "log": outcome.log or None,
+        "batch": outcome.batch,
+        "seconds": outcome.seconds,
+        "peak_mb": outcome.peak_mb,
+        "cached": outcome.cached,
+        "device": outcome.device,
+        "stages": json.dumps(cell.stages),
+        "protect": json.dumps(outcome.protect),
+        "components": json.dumps(cell.components, default=_plain),
+    }
+
+
+def _plain(value: object) -> Any:
+    """A component or its origin as its fields, far quicker than `dataclasses.asdict`; other values as text."""
+    return vars(value) if isinstance(value, Component | Origin) else str(value)
+
+
+def _declaration(component: Component, registry: Registry) -> Any:
+    return registry.find(component.kind, component.name, component.label).cls(**component.params)
+
+
+def _stands_in_for(component: Component, registry: Registry) -> str:
+    """The paper's name of a model, or its label where it has none."""
+    model: Model = _declaration(component, registry)
+    return model.stands_in_for or component.label
+
+
+def _role(cell: Cell) -> str:
+    """What the evaluated model is to the client: ``authorised``, ``unauthorised``, or ``any`` without authorisation."""
+    evaluated = cell.evaluated
+    if not cell.authorised or evaluated is None:
+        return "any"
+    authorised = any((c.name, c.params) == (evaluated.name, evaluated.params) for c in cell.authorised)
+    return "authorised" if authorised else "unauthorised"
+
+
+def is_synthetic(cell: Cell, registry: Registry) -> bool:
+    """Whether the faces of a cell are computer-generated."""
+    dataset: Dataset = _declaration(cell.dataset, registry)
+    return bool(dataset.synthetic)
+
+
+def belongs(name: str, cell: Cell, synthetic: bool, reconstructed: bool) -> dict[str, Any]:
+    """The columns that say where the rows of a score belong; labels are put in here, never into artifacts.
+
+    ``reconstructed``: the rows are about what an attack made of uploads, not about the uploads.
+    """
+    columns = {
+        "experiment": cell.experiment,
+        "dataset": cell.dataset.label,
+        "synthetic": synthetic,
+        "defense": cell.defense.label,
+        "authorised": label_of(cell.authorised),
+        "repeat": cell.repeat,
+    }
+    if name == "floors":
+        return {k: columns[k] for k in ("experiment", "dataset", "synthetic")}
+    if name in ("images", "examples"):
+        return {**columns, "attack": (cell.attack.via or cell.attack).label if reconstructed else ""}
+    evaluated = cell.evaluated.label if cell.evaluated else ""
+    via = cell.attack.via.label if cell.attack.via else ""
+    return {"cell": cell.id, **columns, "evaluated": evaluated, "attack": cell.attack.label, "via": via}
+
+
+def with_columns(table: pa.Table, columns: Mapping[str, Any]) -> pa.Table:
+    """A table with constant columns put in front."""
+    constant = [pa.repeat(pa.scalar(value, _kind(value)), table.num_rows) for value in columns.values()]
+    return pa.Table.from_arrays([*constant, *table.columns], names=[*columns, *table.column_names])
+
+
+def _kind(value: object) -> pa.DataType:
+    return _FLAG if isinstance(value, bool) else _COUNT if isinstance(value, int) else _TEXT

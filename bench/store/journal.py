@@ -1,0 +1,168 @@
+"""The journal of a run: ``journal.jsonl`` in its folder, one event per line, written while it happens.
+
+It is what `bench status`, ``--no-retry`` and partial reports know of a run that has not ended or was killed. A line is
+appended with one write; one that a killed process left torn is skipped by readers and closed by the next writer.
+
+Every event has ``time`` (UTC), ``event`` and ``session`` (one command); further fields by event:
+
+- ``run-started``: pid, host, engine, workers, device, version, retry: whether what failed before is tried again
+- ``planned``: cells, stages (all of the plan), compute: what will be computed, key to kind, name, cost (estimated
+  seconds), cost_name, and behind (of the longest path from its beginning to the end of the graph)
+- ``stage-started``: key, kind, name, attempt, batch
+- ``stage-finished``: key, kind, name, and the fields of `bench.core.domain.StageResult`; worker: ``host:pid``
+- ``stage-retried``: key, kind, name, batch of the next attempt, reason
+- ``damaged``: key, kind, name, message
+- ``run-interrupted``: running: how many stages were
+- ``run-ended``: status, seconds, counts
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from bench.core.domain import Event, StageResult
+from bench.core.errors import StorageError
+
+NAME = "journal.jsonl"
+_RESULT = {f.name for f in fields(StageResult) if f.default is MISSING}  # without these a line tells of no result
+
+
+class Journal:
+    """Appends the events of one session to the journal of a run folder, and tells each line to ``listen``."""
+
+    def __init__(self, folder: Path, listen: Callable[[str], None] | None = None) -> None:
+        self.path = folder / NAME
+        self.session = uuid.uuid4().hex[:8]
+        self._listen = listen
+
+    def __enter__(self) -> Self:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_APPEND, 0o644)
+            end = os.lseek(self._file, 0, os.SEEK_END)
+            if end and os.pread(self._file, 1, end - 1) != b"\n":
+                os.write(self._file, b"\n")
+        except OSError as error:
+            raise StorageError(f"{self.path}: cannot be written: {error.strerror}") from None
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self._file)
+
+    def write(self, event: str, **about: Any) -> None:
+        """Append one event."""
+        text = line(event, session=self.session, **about)
+        data = text.encode() + b"\n"
+        try:
+            if os.write(self._file, data) < len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            raise StorageError(f"{self.path}: cannot be written: {error.strerror}") from None
+        if self._listen is not None:
+            self._listen(text)
+
+    def record(self, event: Event) -> None:
+        """Append what an engine tells; how far a stage is, is not journalled."""
+        if event.kind == "planned":
+            compute = {
+                s.key: {
+                    "kind": s.kind,
+                    "name": s.name,
+                    "cost": s.cost,
+                    "cost_name": s.cost_name,
+                    "behind": event.behind.get(s.key, s.cost),
+                }
+                for s in event.stages
+            }
+            self.write("planned", cells=event.cells, stages=event.total, compute=compute)
+            return
+        if event.kind == "stopping":
+            self.write("run-interrupted", running=len(event.stages))
+        if event.stage is None or event.kind == "progress":
+            return
+        about = {"key": event.stage.key, "kind": event.stage.kind, "name": event.stage.name}
+        if event.result is not None:
+            self.write("stage-finished", **about, **_without_key(event.result), worker=event.worker)
+        elif event.kind == "started":
+            self.write("stage-started", **about, attempt=event.attempt, batch=event.batch)
+        elif event.kind == "retried":
+            self.write("stage-retried", **about, batch=event.batch, reason=event.message)
+        else:
+            self.write("damaged", **about, message=event.message)
+
+
+def _without_key(result: StageResult) -> dict[str, Any]:
+    return {name: value for name, value in vars(result).items() if name != "key"}
+
+
+def line(event: str, **about: Any) -> str:
+    """An event as it is written: one line of JSON, without its end."""
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    return json.dumps({"time": now, "event": event, **about}, default=str)
+
+
+class Reader:
+    """Reads the journal of a run folder while it grows."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / NAME
+        self._place = 0
+
+    def new(self) -> Iterator[dict[str, Any]]:
+        """The events since the last time, in order; nothing where there is no journal. `StorageError` when it cannot
+        be read."""
+        try:
+            file = self.path.open("rb")
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise StorageError(f"{self.path}: cannot be read: {error.strerror}") from None
+        with file:
+            file.seek(self._place)
+            for text in file:
+                if not text.endswith(b"\n"):
+                    return  # it is being written, or was torn by a kill
+                self._place += len(text)
+                event = _event(text)
+                if event is not None:
+                    yield event
+
+
+def _event(text: bytes) -> dict[str, Any] | None:
+    """The event of a line; none of one that was torn by a kill."""
+    try:
+        event = json.loads(text)
+        datetime.fromisoformat(event["time"])
+    except (ValueError, LookupError, TypeError):
+        return None
+    return event if isinstance(event.get("event"), str) and isinstance(event.get("session"), str) else None
+
+
+def read(folder: Path) -> Iterator[dict[str, Any]]:
+    """The events of a run folder, in order; nothing where there is no journal."""
+    return Reader(folder).new()
+
+
+def last_results(folder: Path) -> dict[str, StageResult]:
+    """How every stage ended the last time that it did, by key."""
+    return {
+        str(event["key"]): result_of(event)
+        for event in read(folder)
+        if event["event"] == "stage-finished" and event.keys() >= _RESULT
+    }
+
+
+def result_of(event: Mapping[str, Any]) -> StageResult:
+    """The result that an event ``stage-finished`` tells of."""
+    return StageResult(**{name: value for name, value in event.items() if name in StageResult.__dataclass_fields__})

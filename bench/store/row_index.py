@@ -1,0 +1,181 @@
+"""Where the rows of a key are: the rows of one cell, say, without reading those of the others."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from bench.core.errors import StorageError
+
+Key = tuple[Any, ...]
+T = TypeVar("T")
+
+
+@contextlib.contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """`StorageError` about a path when what is done cannot read it."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise StorageError(f"{path}: expected a file, found none; run the suite again to write it anew") from None
+    except (OSError, pa.ArrowException) as error:
+        found = " ".join(str(error).split())
+        raise StorageError(f"{path}: cannot be read ({found}); run the suite again to write it anew") from None
+
+
+class Recent(Generic[T]):
+    """The values that were asked for last, as many as fit into a number of bytes."""
+
+    def __init__(self, limit: int, size: Callable[[T], int]) -> None:
+        self._limit = limit
+        self._size = size
+        self._held: OrderedDict[Hashable, T] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, key: Hashable, make: Callable[[], T]) -> T:
+        """The value of a key, made if it is not held any more."""
+        if key in self._held:
+            self._held.move_to_end(key)
+            return self._held[key]
+        value = make()
+        self._held[key] = value
+        self._bytes += self._size(value)
+        while self._bytes > self._limit and len(self._held) > 1:
+            self._bytes -= self._size(self._held.popitem(last=False)[1])
+        return value
+
+
+@dataclass
+class Entry:
+    """The rows of a key. ``first`` holds the asked columns of its first row, ``levels`` the different values of the
+    column that divides its rows, in the order in which they appear; ``run`` is the run that they are from."""
+
+    first: Mapping[str, Any]
+    run: int = 0
+    levels: dict[Any, None] = field(default_factory=dict)
+    places: list[tuple[int, int, int, int]] = field(default_factory=list)  # file, row group, start, stop
+
+
+@dataclass(frozen=True)
+class Part:
+    """A Parquet file, with the columns that its path says.
+
+    Where several runs are read as one, ``run`` is the number of its run, and ``named`` gives what a key of its rows
+    is called among them, or none for rows that are not shown.
+    """
+
+    path: Path
+    constant: Mapping[str, str] = field(default_factory=dict)
+    run: int = 0
+    named: Callable[[Mapping[str, Any]], Key | None] | None = None
+
+
+class Index:
+    """The keys of a table and where their rows are. A key that several runs have is that of the first.
+
+    ``keys`` are the columns of a key, ``level`` a column that divides its rows, ``first`` columns of which the first
+    value is remembered. Only these columns are read to make the index, one row group at a time; row groups that were
+    read for rows are held as long as there is room. Raises `StorageError` for what cannot be read.
+    """
+
+    HELD = 32 << 20  # bytes of row groups
+
+    def __init__(
+        self, parts: Sequence[Part], keys: Sequence[str], *, level: str | None = None, first: Sequence[str] = ()
+    ) -> None:
+        self._parts = parts
+        self._files: dict[int, pq.ParquetFile] = {}
+        self._columns = dict.fromkeys([*keys, *([level] if level else []), *first])
+        self._held: Recent[pa.Table] = Recent(self.HELD, lambda table: table.nbytes)
+        self._entries: dict[Key, Entry] = {}
+        for file in range(len(parts)):
+            for group in range(self._groups(file)):
+                self._enter(file, group, keys, level, first)
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._entries
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, key: Key) -> Entry | None:
+        """What is known of a key without reading its rows, or none."""
+        return self._entries.get(key)
+
+    def rows(self, key: Key) -> pa.Table | None:
+        """The rows of a key, without the columns that paths say; none where there are no such rows."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        found = [self._group(file, group).slice(start, stop - start) for file, group, start, stop in entry.places]
+        return found[0] if len(found) == 1 else pa.concat_tables(found, promote_options="permissive")
+
+    def _file(self, file: int) -> pq.ParquetFile:
+        if file not in self._files:
+            self._files[file] = pq.ParquetFile(self._parts[file].path)
+        return self._files[file]
+
+    def _groups(self, file: int) -> int:
+        with readable(self._parts[file].path):
+            return int(self._file(file).num_row_groups)
+
+    def _group(self, file: int, group: int) -> pa.Table:
+        return self._held.get((file, group), lambda: self._read(file, group))
+
+    def _read(self, file: int, group: int, columns: list[str] | None = None) -> pa.Table:
+        with readable(self._parts[file].path):
+            return self._file(file).read_row_group(group, columns=columns, use_threads=False)
+
+    def _enter(self, file: int, group: int, keys: Sequence[str], level: str | None, first: Sequence[str]) -> None:
+        """Enter the rows of a row group."""
+        part = self._parts[file]
+        constant = part.constant
+        table = self._read(file, group, [c for c in self._columns if c not in constant])
+        if not table.num_rows:
+            return
+        codes = {name: _codes(table[name]) for name in keys if name not in constant}
+        starts = _starts(list(codes.values()), table.num_rows)
+        stops = np.append(starts[1:], table.num_rows)
+        values = {name: table[name].take(pa.array(starts)).to_pylist() for name in (*codes, *first)}
+        inner = table[level] if level else None
+        for i, (start, stop) in enumerate(zip(starts.tolist(), stops.tolist(), strict=True)):
+            own = tuple(constant[k] if k in constant else values[k][i] for k in keys)
+            key = part.named(dict(zip(keys, own, strict=True))) if part.named else own
+            if key is None:
+                continue
+            entry = self._entries.get(key)
+            if entry is None:
+                entry = self._entries[key] = Entry({name: values[name][i] for name in first}, part.run)
+            if entry.run != part.run:
+                continue
+            entry.places.append((file, group, start, stop))
+            if inner is not None:
+                entry.levels.update(dict.fromkeys(inner.slice(start, stop - start).unique().to_pylist()))
+
+
+def _codes(column: pa.ChunkedArray) -> NDArray[np.int64]:
+    """Equal numbers for equal values ``(n,)``."""
+    encoded = column.combine_chunks().dictionary_encode(null_encoding="encode")
+    codes: NDArray[np.int64] = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    return codes
+
+
+def _starts(codes: Sequence[NDArray[np.int64]], n: int) -> NDArray[np.int64]:
+    """Where the values of any column differ from those of the row before, and 0."""
+    changed = np.zeros(n, dtype=bool)
+    changed[0] = True
+    for column in codes:
+        changed[1:] |= column[1:] != column[:-1]
+    return np.flatnonzero(changed)

@@ -1,0 +1,40 @@
+"""The folders that a command works in: results, reports and the artifact cache."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.store.artifacts import Cache
+from bench.store.run_folders import DERIVED
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folders:
+    """Where everything goes, below one folder (``--out``, by default the current one)."""
+
+    out: Path
+    cache_name: str = ".cache"
+
+    @property
+    def results(self) -> Path:
+        """``results/<suite>/<run>/``"""
+        return self.out / "results"
+
+    @property
+    def reports(self) -> Path:
+        """``reports/<suite>/index.html``"""
+        return self.out / "reports"
+
+    def page(self, run: Mapping[str, Any], folder: Path) -> Path:
+        """The report of a run (its record and folder): that of its suite, ``reports/<suite>/index.html``; of some cells
+        of it alone, or of a rescoring, one in a folder of its own there, which does not take the other's place."""
+        suite = self.reports / str(run["suite"]["name"])
+        return (suite / folder.name if DERIVED & run.keys() else suite) / "index.html"
+
+    @property
+    def cache(self) -> Cache:
+        """The artifact cache; removing it costs time, never results."""
+        return Cache(self.results / self.cache_name)

@@ -1,0 +1,1 @@
+"""What a suite asks: its TOML tables, its components, its claims. No torch."""

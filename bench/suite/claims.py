@@ -1,0 +1,146 @@
+"""What a paper claims in words: the ``[[claims]]`` of a suite, as data, and what each has to be about.
+
+Nothing is computed here: `bench.analysis.claim_results` holds claims against the rows of a run. Pure: no torch, no
+pandas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic_core import PydanticCustomError
+
+if TYPE_CHECKING:
+    pass
+
+Axis = Literal["dataset", "authorised", "evaluated", "attack", "defense", "sigma", "kappa"]
+Relation = Literal[">", ">=", "<", "<=", "about"]
+Text = Annotated[str, Field(min_length=1)]
+
+CELL_AXES: Sequence[Axis] = ("dataset", "authorised", "evaluated", "attack", "defense")  # columns of cells.parquet
+LEVELS: Sequence[Axis] = ("sigma", "kappa")  # what a measure is told
+
+
+def _listed(value: Any) -> Any:
+    return value if isinstance(value, list) else [value]
+
+
+_Names = Annotated[list[str], Field(min_length=1), BeforeValidator(_listed)]
+_Numbers = Annotated[list[float], Field(min_length=1), BeforeValidator(_listed)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
+
+
+class SideTable(_Table):
+    """One side of a claim: which cells it pools, each key one value or a list; what is not named is not restricted.
+
+    ``sigma`` is the environment noise and ``kappa`` the threshold of the measures that know one.
+    """
+
+    experiment: str | None = None
+    dataset: _Names | None = None
+    defense: _Names | None = None
+    authorised: _Names | None = None
+    evaluated: _Names | None = None
+    attack: _Names | None = None
+    role: Literal["authorised", "unauthorised", "any"] | None = None
+    sigma: _Numbers | None = None
+    kappa: _Numbers | None = None
+
+    def listed(self, axis: Axis) -> Sequence[str | float] | None:
+        """The values that the side names on an axis, or none."""
+        values: Sequence[str | float] | None = getattr(self, axis)
+        return values
+
+    def renamed(self, labels: Mapping[tuple[str, str], str]) -> Self:
+        """The same side with other labels of data sets and models, by kind and label; sets of models are joined by
+        ``+``."""
+
+        def new(kind: str, names: list[str] | None) -> list[str] | None:
+            return names and ["+".join(labels.get((kind, part), part) for part in name.split("+")) for name in names]
+
+        models = {"authorised": new("model", self.authorised), "evaluated": new("model", self.evaluated)}
+        return self.model_copy(update={"dataset": new("dataset", self.dataset), **models})
+
+    def follows(self, axis: Axis) -> bool:
+        """Whether the side takes each value of the axis in turn; one that names a single value keeps to it."""
+        values = self.listed(axis)
+        return values is None or len(values) > 1
+
+
+def _kind_of_right(value: Any) -> str:
+    return "side" if isinstance(value, Mapping | SideTable) else "number"
+
+
+class ClaimTable(_Table):
+    """``[[claims]]``: a sentence, and the relation between two figures that it amounts to.
+
+    It holds where ``left relation right + margin`` (``about``: where they differ by ``margin`` at most) for each value
+    of the axes in ``each``, or for a share ``at_least`` of them. ``margin`` has the measure's unit, shares from 0 to 1.
+    """
+
+    id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    section: Annotated[str, Field(pattern=r"^\d+(\.\d+)*$")]
+    text: Text
+    experiment: str | None = None
+    measure: Text
+    left: SideTable
+    relation: Relation
+    right: Annotated[Annotated[SideTable, Tag("side")] | Annotated[float, Tag("number")], Discriminator(_kind_of_right)]
+    margin: float = 0.0
+    each: Annotated[list[Axis], BeforeValidator(_listed)] = []
+    at_least: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        sides = [side for _, side in self.sides]
+        if self.relation == "about" and self.margin <= 0:
+            raise _mistake('relation = "about" needs a positive margin: the largest difference that still counts')
+        if len(set(self.each)) != len(self.each):
+            raise _mistake(f"each names an axis twice: {', '.join(self.each)}")
+        if self.at_least < 1 and not self.each:
+            raise _mistake("at_least is a share of comparisons; name their axes in each")
+        if self.experiment is None and any(side.experiment is None for side in sides):
+            raise _mistake('expected experiment = "..." in the claim, or in both of its sides')
+        for axis in self.each:
+            _check_axis(axis, sides)
+        for axis in LEVELS:
+            if axis not in self.each and any(len(side.listed(axis) or ()) > 1 for side in sides):
+                raise _mistake(f"a side lists several values of {axis}, which are not pooled; add {axis} to each")
+        return self
+
+    @property
+    def sides(self) -> list[tuple[str, SideTable]]:
+        """The sides that select cells, by name."""
+        right = [("right", self.right)] if isinstance(self.right, SideTable) else []
+        return [("left", self.left), *right]
+
+    def renamed(self, labels: Mapping[tuple[str, str], str]) -> Self:
+        """The same claim about components with other labels (see `SideTable.renamed`)."""
+        right = self.right.renamed(labels) if isinstance(self.right, SideTable) else self.right
+        return self.model_copy(update={"left": self.left.renamed(labels), "right": right})
+
+    def experiment_of(self, side: SideTable) -> str:
+        """The experiment whose cells a side selects."""
+        return side.experiment or self.experiment or ""
+
+    def values(self, axis: Axis) -> Sequence[str | float] | None:
+        """The values of an axis of ``each`` that the claim lists, or none when it takes all that there are."""
+        return next((side.listed(axis) for _, side in self.sides if side.follows(axis) and side.listed(axis)), None)
+
+
+def _check_axis(axis: Axis, sides: Sequence[SideTable]) -> None:
+    following = [side for side in sides if side.follows(axis)]
+    lists = [listed for side in following if (listed := side.listed(axis)) is not None]
+    if not following or (axis in LEVELS and not lists):
+        raise _mistake(f"each = {axis!r}, but no side has several values of it; list them in left or right")
+    if len(lists) == 2 and lists[0] != lists[1]:
+        raise _mistake(f"each = {axis!r}, but left and right list different values of it")
+
+
+def _mistake(text: str) -> PydanticCustomError:
+    return PydanticCustomError("claim", "{text}", {"text": text})

@@ -1,0 +1,79 @@
+"""What a stage may take: seconds of time and megabytes of memory. Limits change no result, so they are in no key."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, get_args
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+
+from bench.core.domain import StageKind
+from bench.core.errors import PluginError, SuiteError
+
+DEFAULT_TIME_S = 3600.0
+
+_Positive = Annotated[float, Field(gt=0)]
+
+
+class LimitTable(BaseModel):
+    """A limit for some kinds of stages: ``{ protect = 600, fit_attack = 7200 }``."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+    faces: _Positive | None = None
+    embed: _Positive | None = None
+    fit_defense: _Positive | None = None
+    protect: _Positive | None = None
+    fit_attack: _Positive | None = None
+    attack: _Positive | None = None
+    score: _Positive | None = None
+
+
+def _form(value: Any) -> str:
+    return "kinds" if isinstance(value, Mapping | LimitTable) else "number"
+
+
+Limit = Annotated[Annotated[_Positive, Tag("number")] | Annotated[LimitTable, Tag("kinds")], Discriminator(_form)]
+
+
+def by_kind(limit: float | LimitTable | None) -> dict[StageKind, float]:
+    """A limit as a suite writes it, by kind of stage; kinds for which it writes none are left out."""
+    if limit is None:
+        return {}
+    if isinstance(limit, LimitTable):
+        return {kind: value for kind in get_args(StageKind) if (value := getattr(limit, kind)) is not None}
+    return dict.fromkeys(get_args(StageKind), limit)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """The limits of a plan: ``timeout_s`` of the command line, and what the suite writes by kind of stage."""
+
+    timeout_s: float | None = None
+    stage_timeout_s: Mapping[StageKind, float] = field(default_factory=dict)
+    stage_memory_mb: Mapping[StageKind, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.timeout_s is not None and not 0 < self.timeout_s < math.inf:
+            raise SuiteError(f"--timeout: expected a number of seconds above 0, found {self.timeout_s}")
+
+    def time_s(self, kind: StageKind, plugins: Mapping[str, Any]) -> float:
+        """The time limit of a stage of a kind: that of the command line, else the suite's, else the largest that its
+        plugins (instances by label) declare. `PluginError` when one declares what is no time."""
+        written = self.timeout_s or self.stage_timeout_s.get(kind)
+        return written or max(filter(None, map(_declared, plugins, plugins.values())), default=DEFAULT_TIME_S)
+
+    def memory_mb(self, kind: StageKind) -> float | None:
+        """The memory limit of a stage of a kind; none where the suite writes none."""
+        return self.stage_memory_mb.get(kind)
+
+
+def _declared(label: str, plugin: Any) -> float | None:
+    seconds = plugin.time_limit_s
+    if seconds is None:
+        return None
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
+        raise PluginError(f"{label}: time_limit_s: expected a number of seconds above 0 or None, found {seconds!r}")
+    return float(seconds)

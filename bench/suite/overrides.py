@@ -1,0 +1,66 @@
+"""``--set PATH=VALUE``: values of a suite or of a component, as a command line gives them."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Sequence
+from typing import Any
+
+from bench.core.errors import SuiteError, did_you_mean
+
+
+def toml_path(parts: Sequence[int | str]) -> str:
+    """``("experiment", 0, "pairs")`` -> ``experiment[0].pairs``."""
+    text = ""
+    for part in parts:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text or "(top level)"
+
+
+def override(raw: dict[str, Any], text: str) -> None:
+    """Apply one ``--set path=value``; the value is TOML, or a bare string."""
+    path, equals, value_text = text.partition("=")
+    if not equals or not path.strip():
+        raise SuiteError(f"--set {text}: expected path=value, such as suite.seed=1 or experiment[0].pairs=32")
+    value = toml_value(value_text)
+    names = re.findall(r"[^.\[\]]+", path.strip())
+    if not names:
+        raise SuiteError(f"--set {text}: expected path=value, such as suite.seed=1 or experiment[0].pairs=32")
+    parts: list[int | str] = [int(p) if re.fullmatch("[0-9]{1,6}", p) else p for p in names]
+    node: Any = raw
+    for i, part in enumerate(parts):
+        last = i == len(parts) - 1
+        where = toml_path(parts[: i + 1])
+        if isinstance(node, list):
+            if not isinstance(part, int) or part >= len(node):
+                raise SuiteError(f"--set {text}: {where}: expected an index below {len(node)}, found {part!r}")
+        elif not isinstance(node, dict):
+            raise SuiteError(f"--set {text}: {toml_path(parts[:i])} is {node!r}, which has no parts")
+        elif isinstance(part, int):
+            raise SuiteError(f"--set {text}: {where}: expected a key, found an index")
+        elif not last and part not in node:
+            raise SuiteError(f"--set {text}: {where}: nothing there; {did_you_mean(part, node)}")
+        if last:
+            node[part] = value
+        else:
+            node = node[part]
+
+
+def toml_value(text: str) -> Any:
+    """A TOML value, or a bare string."""
+    try:
+        return (tomllib.loads(f"v = {text}") if "\n" not in text else {}).get("v", text)
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def parameters_of(texts: Sequence[str]) -> dict[str, Any]:
+    """``name=value`` texts of a command line as parameters of a component; values as in ``--set`` of a suite."""
+    params = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise SuiteError(f"--set {text}: expected name=value, such as path=~/faces")
+        params[name.strip()] = toml_value(value)
+    return params

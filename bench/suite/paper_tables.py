@@ -1,0 +1,77 @@
+"""The figures that a paper published, as data: shown beside ours, never computed with.
+
+A CSV file with one figure per line. ``dataset``, ``row`` and ``column`` are the paper's own names (`bench.report.
+published` says which of our rows are meant), ``defense`` is the name of the plugin, ``unit`` is ``%``, ``dB``,
+``years`` or empty. The tables of the paper that this benchmark was made for are in the package (``bench/suite/paper``);
+an experiment's ``claims`` names another file beside its suite.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from importlib import resources
+from pathlib import Path
+
+from bench.core.errors import SuiteError
+
+COLUMNS = ("dataset", "defense", "row", "column", "value", "unit")
+UNITS = ("%", "dB", "years", "")
+Claims = dict[tuple[str, str, str, str], float]
+
+
+def published(table: str) -> str | None:
+    """The figures that the package holds for a table of the paper (``VII``) as CSV; none where it holds none."""
+    if not re.fullmatch("[IVX]+", table):
+        return None
+    file = resources.files("bench.suite").joinpath("paper", f"table-{table.lower()}.csv")
+    return file.read_text(encoding="utf-8") if file.is_file() else None
+
+
+def read_claims(path: Path, where: str) -> str:
+    """The text of a claims file, after checking that every line holds a figure; ``where`` is the TOML path."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SuiteError(f"{where}: expected a CSV file beside the suite, at {path}: {error}") from None
+    header, *lines = list(csv.reader(text.splitlines())) or [[]]
+    if tuple(header) != COLUMNS:
+        raise SuiteError(f"{where}: {path}: expected the columns {','.join(COLUMNS)}, found {','.join(header)!r}")
+    seen: set[tuple[str, ...]] = set()
+    for number, line in enumerate(lines, start=2):
+        if problem := _problem(line):
+            raise SuiteError(f"{where}: {path}, line {number}: expected {problem}, found {','.join(line)!r}")
+        combination = tuple(line[:4])
+        if combination in seen:
+            raise SuiteError(f"{where}: {path}, line {number}: {','.join(combination)} appears twice")
+        seen.add(combination)
+    return text
+
+
+def _problem(line: list[str]) -> str | None:
+    """What was expected of a line that is not a figure."""
+    if len(line) != len(COLUMNS):
+        return f"{len(COLUMNS)} values"
+    *_, value, unit = line
+    if not re.fullmatch(r"-?\d{1,9}(\.\d{1,9})?", value):
+        return "a number as the value"
+    if unit not in UNITS:
+        return f"one of {', '.join(UNITS[:-1])} or nothing as the unit"
+    if unit == "%" and not 0 <= float(value) <= 100:
+        return "a share in percent"
+    return None
+
+
+def parse_claims(text: str) -> Claims:
+    """Figures by (data set, defense plugin, row, column), from a text that was checked; shares are in [0, 1], rows as
+    `canonical` has them."""
+    return {
+        (line["dataset"], line["defense"], canonical(line["row"]), line["column"]): float(line["value"])
+        / (100 if line["unit"] == "%" else 1)
+        for line in csv.DictReader(text.splitlines())
+    }
+
+
+def canonical(row: str) -> str:
+    """The name of a row in which the order of names joined by ``+`` does not matter."""
+    return "+".join(sorted(row.split("+")))

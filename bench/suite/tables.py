@@ -1,0 +1,159 @@
+"""The TOML tables of a suite file, and how a mistake in one is explained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+from bench.core.domain import DataMode
+from bench.core.errors import did_you_mean
+from bench.registry.components import Reference
+from bench.suite.claims import ClaimTable, SideTable
+from bench.suite.limits import Limit, LimitTable
+from bench.suite.overrides import toml_path
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class SuiteHead(_Table):
+    """``[suite]``: the name (of folders), the seed that every random stream derives from, the limits of a stage.
+
+    ``stage_timeout_s`` and ``stage_memory_mb``: a number for every stage, or a table by kind of stage.
+    ``deterministic`` forbids what differs from time to time on some devices, at a cost.
+    ``data``: where the files of a data set or model are missing, ``auto`` uses its synthetic stand-in and says so,
+    ``real`` is an error, and ``stand-in`` uses stand-ins even where files are there.
+    """
+
+    name: Name
+    title: str = ""
+    description: str = ""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    stage_timeout_s: Limit | None = None
+    stage_memory_mb: Limit | None = None
+    deterministic: bool = False
+    data: DataMode = "auto"
+
+
+class ExperimentTable(_Table):
+    """``[[experiment]]``: axes whose cross product are the cells.
+
+    ``authorised`` holds model sets: a name, or a list of names for one image that several models are to recognise.
+    ``kappa`` is the fixed threshold reported beside the calibrated one, which is set at ``fmr`` or, with
+    ``threshold = "accuracy"``, where genuine and impostor pairs are told apart best; always on pairs that it does not
+    decide.
+    ``table`` and ``figures`` name the tables and figures of the paper that it answers.
+    ``upload``: what leaves the client, ``images`` or the ``features`` of the authorised model at ``split`` (``last``,
+    ``all`` or a name). ``auxiliary``: the data set whose further identities attackers learn from, by default each
+    data set's own. ``noise_levels``: standard deviations of the noise on what is uploaded, for UP (Equation 9).
+    """
+
+    name: Name
+    table: str | None = None
+    figures: list[str] = []
+    datasets: Annotated[list[Reference], Field(min_length=1)]
+    authorised: Annotated[list[Reference | list[Reference]], Field(min_length=1)]
+    defenses: Annotated[list[Reference], Field(min_length=1)]
+    attacks: Annotated[list[Reference], Field(min_length=1)] = ["abuse"]
+    evaluated: Annotated[list[Reference], Field(min_length=1)]
+    pairs: Annotated[int, Field(ge=2, le=1_000_000)] = 104
+    repeats: Annotated[int, Field(ge=1, le=1000)] = 1
+    kappa: Annotated[float, Field(gt=-1, lt=1)] = 0.2
+    fmr: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    threshold: Literal["fmr", "accuracy"] = "fmr"
+    upload: Literal["images", "features"] = "images"
+    split: str = "last"
+    auxiliary: Reference | None = None
+    noise_levels: list[Annotated[float, Field(ge=0, le=10)]] = []
+    claims: str | None = None
+
+
+class TrainTable(_Table):
+    """``[[train]]``: one ``model`` or one ``attack`` to train; ``recipe`` is checked by its plugin.
+
+    A top-level ``[recipe]`` holds what all of a suite's recipes share.
+    """
+
+    model: Reference | None = None
+    attack: Reference | None = None
+    data: Reference
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    recipe: dict[str, Any] = {}
+    validate_on: list[Reference] = []
+    validation_pairs: Annotated[int, Field(ge=20)] = 1200
+
+    @model_validator(mode="after")
+    def _one_to_train(self) -> Self:
+        if (self.model is None) == (self.attack is None):
+            raise PydanticCustomError("one_to_train", "expected either a model or an attack to train")
+        return self
+
+    @property
+    def subject(self) -> tuple[Literal["model", "attack"], Reference]:
+        """What is trained: its kind and the reference to it."""
+        if self.model is not None:
+            return "model", self.model
+        assert self.attack is not None  # by validation
+        return "attack", self.attack
+
+
+class SuiteFile(_Table):
+    """A whole suite file."""
+
+    suite: SuiteHead
+    experiment: list[ExperimentTable] = []
+    recipe: dict[str, Any] = {}
+    train: list[TrainTable] = []
+    claims: list[ClaimTable] = []
+
+
+_TABLES: Mapping[str, type[BaseModel]] = {
+    "": SuiteFile,
+    "suite": SuiteHead,
+    "stage_timeout_s": LimitTable,
+    "stage_memory_mb": LimitTable,
+    "experiment": ExperimentTable,
+    "train": TrainTable,
+    "claims": ClaimTable,
+    "left": SideTable,
+    "right": SideTable,
+}
+
+
+# pydantic adds the member of a union that it tried to the location
+_UNION_TAGS = ("str", "dict[", "list[", "side", "number", "kinds")
+
+
+def _explain(error: ValidationError, tables: Mapping[str, type[BaseModel]]) -> list[str]:
+    """One line per mistake: path, expectation, what was found."""
+    lines: dict[str, str] = {}
+    for item in error.errors(include_url=False):
+        parts = item["loc"][:-1] if item["type"] == "extra_forbidden" else item["loc"]
+        loc = [p for p in parts if not (isinstance(p, str) and p.startswith(_UNION_TAGS))]
+        if item["type"] == "extra_forbidden":
+            loc.append(item["loc"][-1])
+        where = toml_path(loc)
+        if item["type"] == "extra_forbidden":
+            parent = next((str(p) for p in reversed(loc[:-1]) if isinstance(p, str)), "")
+            known = tables[parent].model_fields if parent in tables else {}
+            lines.setdefault(where, f"{where}: unknown key {str(loc[-1])!r}; {did_you_mean(str(loc[-1]), known)}")
+        elif item["type"] == "missing":
+            lines.setdefault(where, f"{where}: expected a value, found none; add it")
+        elif item["type"] == "too_short":
+            lines.setdefault(where, f"{where}: expected at least one entry, found none; add one")
+        else:
+            found = repr(item["input"])
+            found = found if len(found) < 80 else found[:77] + "..."
+            expected = f"{item['msg'][0].lower()}{item['msg'][1:]}"
+            before = lines.get(where, "")
+            if before.endswith(f", found {found}") and expected not in before:  # another member of the same union
+                lines[where] = before.removesuffix(f", found {found}") + f" or {expected}, found {found}"
+            else:
+                lines.setdefault(where, f"{where}: {expected}, found {found}")
+    return [line.replace("or input should be", "or").replace("dictionary", "table") for line in lines.values()]

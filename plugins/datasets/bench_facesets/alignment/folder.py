@@ -1,0 +1,287 @@
+"""A folder tree of images -> the same tree of aligned crops: resumable, with a report of the faces not found.
+
+A crop appears in the target only when it is complete, so whatever is there is finished. `MANIFEST` is written first
+and says what the crops are made of and how; a target with another manifest is never mixed with.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import os
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageOps
+
+from bench import DataError, MissingDataError, StorageError, __version__, write_atomically
+from bench_facesets.alignment.detect import Detector, Face, subject_of
+from bench_facesets.alignment.geometry import SIZE, TEMPLATE, crop, displacement
+from bench_facesets.readers.images import MAX_ITEM_BYTES, decode
+from bench_facesets.readers.safe_paths import entries, images_below, read_bytes
+
+MANIFEST = "alignment.json"
+REPORT = "not-found.csv"
+_LOCK = ".alignment.lock"
+_DEPTH = 64  # folders
+_ALIGNED = 2.0  # pixels that aligning moves a crop that is aligned already, at most
+_BIN = (
+    "the faces in a .bin file are aligned already, and a second alignment would only blur them; "
+    "use the file as it is (bench data convert makes Parquet of it)"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotFound:
+    """An image without a crop: its path below the source, the reason in two words, and what was found."""
+
+    path: str
+    reason: str
+    detail: str
+
+
+@dataclass(kw_only=True)
+class Tally:
+    """How it went: of ``images``, ``made`` are new crops and ``kept`` were there before; ``already`` of the new ones
+    were aligned crops before; the others are ``missing``."""
+
+    images: int
+    made: int = 0
+    kept: int = 0
+    already: int = 0
+    missing: list[NotFound] = field(default_factory=list)
+
+    @property
+    def found(self) -> int:
+        """The images that have a crop."""
+        return self.made + self.kept
+
+    @property
+    def reasons(self) -> Mapping[str, int]:
+        """How often each reason is behind a missing crop."""
+        return dict(sorted(Counter(m.reason for m in self.missing).items()))
+
+
+class _NoCropError(DataError):
+    """An image that gets no crop; the reason in two words, and what was found."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+def align_folder(
+    source: Path,
+    target: Path,
+    detector: Detector,
+    *,
+    min_score: float,
+    limit: int | None = None,
+    overwrite: bool = False,
+    on_image: Callable[[Tally], None] = lambda tally: None,
+) -> Tally:
+    """Align the images below ``source`` (the first ``limit`` by name) into ``target``; `on_image` is called for each.
+
+    `DataError` when the folders cannot be used, `StorageError` when the target cannot be written.
+    """
+    source, target = check_folders(source, target)
+    images = _images(source, limit)
+    settings = {
+        "source": _printable(source),
+        "detector": detector.name,
+        "min_score": min_score,
+        "template": TEMPLATE.tolist(),
+        "size": [SIZE, SIZE],
+    }
+    with _claimed(target):
+        _check_manifest(target, {"source": settings["source"]} if overwrite else settings)
+        if overwrite:  # before the new manifest: an interruption leaves nothing mixed
+            for image in _images(source):
+                (target / _crop_of(image)).unlink(missing_ok=True)
+        about = {"bench": __version__, **settings, "limit": limit}
+        _write_manifest(target, {**about, "complete": False})
+        tally = Tally(images=len(images))
+        for path, taken in _with_namesakes(images):
+            _align_one(source, target, path, taken, detector, min_score, tally)
+            on_image(tally)
+        _write_report(target, tally)
+        counts = {"images": tally.images, "found": tally.found, "not_found": tally.reasons}
+        _write_manifest(target, {**about, "complete": True, "counts": counts})
+    return tally
+
+
+def check_folders(source: Path, target: Path) -> tuple[Path, Path]:
+    """Both folders, resolved; `DataError` when there is nothing to align or one lies within the other."""
+    if source.suffix.lower() == ".bin" and not source.is_dir():
+        raise DataError(f"{source}: {_BIN}")
+    source, target = source.resolve(), target.resolve()
+    if not source.is_dir():
+        what = "a file" if source.exists() else "nothing"
+        raise MissingDataError(f"{source}: expected a folder of images, found {what}")
+    if target.is_relative_to(source) or source.is_relative_to(target):
+        raise DataError(
+            f"{target}: expected a folder apart from {source}, so that crops and originals are never mixed; "
+            f"choose another one"
+        )
+    if target.exists() and not target.is_dir():
+        raise DataError(f"{target}: expected a folder, found a file; choose another name")
+    return source, target
+
+
+def _images(source: Path, limit: int | None = None) -> list[Path]:
+    """The images below a folder, relative to it, in order of their names; `DataError` when there are none."""
+    found = [path.relative_to(source) for path in islice(images_below(source, source, _DEPTH), limit)]
+    if not found:
+        if any(entry.name.lower().endswith(".bin") for entry in entries(source, source)):
+            raise DataError(f"{source}: expected images; {_BIN}")
+        raise MissingDataError(f"{source}: expected images (any depth of folders), found none")
+    return found
+
+
+def _with_namesakes(images: list[Path]) -> Iterator[tuple[Path, Path | None]]:
+    """Every image, with the one before it whose crop has the same name, or none."""
+    first: dict[Path, Path] = {}
+    for path in images:
+        other = first.setdefault(_crop_of(path), path)
+        yield path, None if other == path else other
+
+
+def _crop_of(image: Path) -> Path:
+    return image.with_suffix(".png")
+
+
+def _printable(path: Path) -> str:
+    """A path for people; a name that is no UTF-8 with its bytes written out."""
+    return path.as_posix().encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+@contextlib.contextmanager
+def _claimed(target: Path) -> Iterator[None]:
+    """The target for this process alone; it ends with the process, however that ends."""
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        with FileLock(target / _LOCK, timeout=0):
+            yield
+    except Timeout:
+        raise StorageError(f"{target}: another bench data align is at work here; wait for it") from None
+    except OSError as error:
+        raise StorageError(f"{error.filename or target}: cannot be written: {error.strerror or error}") from None
+
+
+def _check_manifest(target: Path, settings: Mapping[str, Any]) -> None:
+    """`DataError` unless the target is empty or was made with the same settings."""
+    path = target / MANIFEST
+    if not path.exists():
+        found = next(iter(entries(target, target)), None)
+        if found is not None:
+            raise DataError(
+                f"{target}: expected a new or empty folder, or one that this command began, found {found.name} "
+                f"without {MANIFEST}; choose another folder"
+            )
+        return
+    before = _read_manifest(path)
+    for key, value in settings.items():
+        if before.get(key) == value:
+            continue
+        way_out = "choose another folder" + ("" if key == "source" else ", or make all crops again with --overwrite")
+        raise DataError(f"{path}: expected {key} {value} as asked for, found {before.get(key)}; {way_out}")
+
+
+def _read_manifest(path: Path) -> Mapping[str, Any]:
+    try:
+        before = json.loads(path.read_text("utf-8"))
+    except (UnicodeDecodeError, ValueError):
+        before = None
+    if not isinstance(before, dict):
+        raise DataError(f"{path}: expected the JSON that this command wrote; choose another folder")
+    return before
+
+
+def _align_one(
+    source: Path,
+    target: Path,
+    path: Path,
+    taken: Path | None,
+    detector: Detector,
+    min_score: float,
+    tally: Tally,
+) -> None:
+    """One image into the tally, and its crop into the target."""
+    out = target / _crop_of(path)
+    try:
+        if taken is not None:
+            raise _NoCropError("name taken", f"the crop of {_printable(taken)} has the same name")
+        if out.exists():
+            tally.kept += 1
+            return
+        image = _read(source / path)
+        face = _subject(detector.detect(image), image.shape[:2], min_score)
+        pixels = crop(image, face.landmarks)
+    except DataError as error:
+        reason = error.reason if isinstance(error, _NoCropError) else "no face"  # landmarks that are none
+        tally.missing.append(NotFound(path=_printable(path), reason=reason, detail=str(error)))
+    else:
+        _write_png(out, pixels)
+        tally.made += 1
+        tally.already += image.shape[:2] == (SIZE, SIZE) and displacement(face.landmarks) <= _ALIGNED
+
+
+def _read(path: Path) -> NDArray[np.uint8]:
+    """An image ``(h, w, 3)``, turned upright where the camera says how it was held; `_NoCropError` when damaged."""
+    try:
+        data = read_bytes(path, MAX_ITEM_BYTES, "an image")
+        pixels = decode(data, str(path), size=None)
+    except DataError as error:
+        raise _NoCropError("unreadable", str(error).removeprefix(f"{path}: ")) from None
+    image = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+    with warnings.catch_warnings(), contextlib.suppress(Exception):  # a damaged note of the camera says nothing
+        warnings.simplefilter("ignore")
+        with Image.open(io.BytesIO(data)) as header:
+            image.getexif()[ExifTags.Base.Orientation] = header.getexif().get(ExifTags.Base.Orientation, 1)
+        image = ImageOps.exif_transpose(image)
+    return np.asarray(image)
+
+
+def _subject(faces: Any, size: tuple[int, int], min_score: float) -> Face:
+    """The face that the image is of; `_NoCropError` when there is none, or several alike."""
+    sure = [face for face in faces if face.score >= min_score]
+    if not sure:
+        best = max((face.score for face in faces), default=None)
+        raise _NoCropError("no face", "nothing" if best is None else f"at best a score of {best:.2f}")
+    face = subject_of(sure, size)
+    if face is None:
+        raise _NoCropError("several", f"{len(sure)} faces, and none stands out as large and central")
+    return face
+
+
+def _write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
+    """Write beside and rename. The name beside is always the same: the next run replaces what a killed one left."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.part")
+    with beside.open("wb") as file:
+        Image.fromarray(pixels).save(file, format="PNG")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, path)
+
+
+def _write_manifest(target: Path, manifest: Mapping[str, Any]) -> None:
+    write_atomically(target / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+
+
+def _write_report(target: Path, tally: Tally) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["path", "reason", "detail"])
+    writer.writerows([m.path, m.reason, m.detail] for m in tally.missing)
+    write_atomically(target / REPORT, text.getvalue())

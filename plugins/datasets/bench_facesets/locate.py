@@ -1,0 +1,165 @@
+"""Where data sets are looked for, and which reader reads what is found there.
+
+Known names are looked for in every folder of ``$BENCH_DATA``, in order; a folder may also be the set itself, or hold
+the ``.bin`` files in a folder ``bin``.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import DATA_VARIABLE, DataError, MissingDataError, data_folders
+from bench_facesets.collection import Collection
+from bench_facesets.readers import image_folders, insightface_bin, original_layouts, parquet, recordio
+from bench_facesets.readers.safe_paths import entries, is_image
+
+Reader = Callable[[Path], Collection]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Names:
+    """The names under which a set is known: files, and folders of the original layout."""
+
+    files: tuple[str, ...]
+    folders: tuple[str, ...]
+    reader: str
+
+    def words(self) -> str:
+        """The names in words."""
+        return ", ".join([*self.files, *(f"{f}/" for f in self.folders)])
+
+
+KNOWN = {
+    "lfw": Names(
+        files=("lfw.bin", "lfw.parquet"),
+        folders=("lfw", "LFW", "lfw-deepfunneled", "lfw_funneled"),
+        reader="lfw",
+    ),
+    "agedb30": Names(
+        files=("agedb_30.bin", "agedb30.bin", "agedb30.parquet", "agedb_30.parquet"),
+        folders=("AgeDB", "agedb", "agedb30", "agedb_30"),
+        reader="agedb30",
+    ),
+    "calfw": Names(files=("calfw.bin", "calfw.parquet"), folders=("calfw", "CALFW"), reader="calfw"),
+    "cfp-ff": Names(
+        files=("cfp_ff.bin", "cfp-ff.parquet", "cfp_ff.parquet"),
+        folders=("cfp-dataset", "cfp", "CFP", "cfp-ff", "cfp_ff"),
+        reader="cfp-ff",
+    ),
+    "casia-webface": Names(
+        files=("casia-webface.parquet", "casia_webface.parquet"),
+        folders=("casia-webface", "CASIA-WebFace", "casia_webface", "faces_webface_112x112", "casia"),
+        reader="people",
+    ),
+}
+
+
+def _candidates(names: Names) -> Iterator[tuple[Path, str]]:
+    """Every place where a set could be, with its reader."""
+    for folder in data_folders():
+        for place in (folder, folder / "bin"):
+            for name in names.files:
+                yield place / name, "bin" if name.endswith(".bin") else "parquet"
+        for name in names.folders:
+            for file in names.files:
+                yield folder / name / file, "bin" if file.endswith(".bin") else "parquet"
+            yield folder / name, names.reader
+
+
+def find(name: str) -> tuple[Path, str]:
+    """Where a set lies, and which reader it needs; `MissingDataError` says where it was looked for."""
+    names = KNOWN[name]
+    for path, reader in _candidates(names):
+        if path.is_file() or (path.is_dir() and reader == names.reader):
+            return path, reader
+    for folder in data_folders():  # the set itself, rather than a folder that holds it
+        if folder.is_dir() and name in original_layouts.detect(folder):
+            return folder, name
+    searched = ", ".join(map(str, data_folders()))
+    if not searched:
+        raise MissingDataError(
+            f"no folder of data sets is given; set {DATA_VARIABLE} (or --data-dir) to a folder that has one of: "
+            f"{names.words()}"
+        )
+    raise MissingDataError(f"not found in {searched}; put one of these there: {names.words()}")
+
+
+def known_at(name: str, path: Path) -> tuple[Path, str]:
+    """Where a set lies that is at a path of the user's own, or in a file of a known name in that folder."""
+    reader = detect(path)
+    if not path.is_dir() or reader != "people":
+        return path, reader
+    file = next((path / f for f in KNOWN[name].files if (path / f).is_file()), None)
+    return (path, name) if file is None else (file, detect(file))
+
+
+def detect(path: Path) -> str:
+    """The reader for a path of the user's own."""
+    if not path.exists():
+        raise DataError(f"{path}: there is no such file or folder; correct the parameter path")
+    if path.is_file():
+        reader = {".bin": "bin", ".parquet": "parquet", ".rec": "people"}.get(path.suffix.lower())
+        if reader is None:
+            raise DataError(f"{path}: expected a folder, .bin, .parquet or .rec, found a file of another kind")
+        return reader
+    if found := list(original_layouts.detect(path)):
+        return found[0]
+    if any(f.suffix == ".parquet" for f in path.iterdir()):
+        return "parquet"
+    return "people"
+
+
+def _people(path: Path) -> Collection:
+    """A folder of people, or of ``train.rec`` and ``train.idx``."""
+    if path.is_file():
+        return recordio.read(path)
+    for name in ("train.rec", *sorted(f.name for f in path.iterdir() if f.suffix == ".rec")):
+        if (path / name).is_file():
+            return recordio.read(path / name)
+    if any(f.suffix == ".parquet" for f in path.iterdir()):
+        return parquet.read(path)
+    inner = [f for f in path.iterdir() if f.is_dir() and not f.name.startswith(".")]
+    if len(inner) == 1 and any(f.is_dir() for f in inner[0].iterdir()):  # unpacked into a folder of its own
+        return image_folders.read(inner[0])
+    return image_folders.read(path)
+
+
+_FEW = 10  # folders with images in them that make a folder one of people
+
+
+def _original(reader: Reader, path: Path) -> Collection:
+    """A set in its original layout; without its pair protocol, a folder ``subject/image``: pairs are drawn."""
+    try:
+        return reader(path)
+    except MissingDataError:
+        root = path.resolve()
+        people = (Path(e.path) for e in entries(path, root) if e.is_dir())
+        if sum(any(is_image(e.name) for e in entries(p, root)) for p in itertools.islice(people, _FEW)) < _FEW:
+            raise
+        return _people(path)
+
+
+_READERS: dict[str, Reader] = {
+    "bin": insightface_bin.read,
+    "parquet": parquet.read,
+    "people": _people,
+    **{name: functools.partial(_original, reader) for name, reader in original_layouts.READERS.items()},
+}
+
+
+def open_set(path: Path, reader: str) -> Collection:
+    """Read what lies at a path. Remembered within the process while the path's own time and size stay the same."""
+    try:
+        stat = path.stat()
+        return _opened(path, reader, stat.st_mtime_ns, stat.st_size)
+    except OSError as error:
+        raise DataError(f"{path}: expected a readable file or folder: {error.strerror}") from None
+
+
+@functools.lru_cache(maxsize=16)  # sets, a training set among them
+def _opened(path: Path, reader: str, changed: int, size: int) -> Collection:
+    return _READERS[reader](path)

@@ -1,0 +1,1 @@
+"""Readers of the file formats in which face data sets are distributed."""

@@ -1,0 +1,50 @@
+"""Image folders: ``subject/image``, one folder per person. Listed, not read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench import DataError
+from bench_facesets.collection import Collection
+from bench_facesets.readers.images import MAX_ITEM_BYTES
+from bench_facesets.readers.safe_paths import MAX_FILES, entries, images_below, read_bytes
+
+
+class FileImages:
+    """Encoded images in files of their own, below a folder."""
+
+    def __init__(self, root: Path, names: Sequence[str]) -> None:
+        self._root = root
+        self._names = names  # relative to the root: short, for a half million of them
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def read(self, row: int) -> bytes:
+        """The file's contents."""
+        return read_bytes(self._root / self._names[row], MAX_ITEM_BYTES, "an image")
+
+    def name(self, row: int) -> str:
+        """The file's path."""
+        return str(self._root / self._names[row])
+
+
+def read(path: Path) -> Collection:
+    """A folder of folders of images; the folders' names are the people, in the order of their names."""
+    root = path.resolve()
+    files: list[Path] = []
+    people: list[str] = []
+    for entry in entries(root, root):
+        if entry.is_dir():
+            found = list(images_below(Path(entry.path), root))
+            files += found
+            people += [entry.name] * len(found)
+        if len(files) > MAX_FILES:
+            raise DataError(f"{path}: expected at most {MAX_FILES:,} images")
+    if not files:
+        raise DataError(f"{path}: expected folders of images, one per person (subject/image.png), found none")
+    names = [str(f.relative_to(root)) for f in files]
+    return Collection(
+        layout="image folder", root=root, files=files, encoded=FileImages(root, names), ids=names, people=people
+    )

@@ -1,0 +1,266 @@
+"""Parquet: what ``bench data convert`` writes, and Parquet in the style of Hugging Face data sets.
+
+One row per image:
+
+========  ==========================================================================================================
+image     binary: the encoded image, byte for byte as it was
+id        string: its name, unique
+subject   string, null where it is not known (then of all images)
+pairs     list of ``{number int32, right int64, same bool, fold int8 or null}``: the pairs of which this image is the
+          left one; ``number`` is the pair's place in the protocol, ``right`` the row of the other image. The column is
+          missing where there is no protocol.
+========  ==========================================================================================================
+
+Of others, ``image`` may be a structure ``{bytes, path}``, and people may be a ``label`` (number or text) or a
+``subject``. A folder of Parquet files is read as one set, in the order of their names.
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import json
+import os
+import tempfile
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bench import DataError, StorageError
+from bench_facesets.collection import FOLDS, Collection, PairTable
+from bench_facesets.readers.safe_paths import entries
+
+ROW_GROUP = 512  #: images per row group that `write` makes: what is held in memory at a time
+MAX_GROUP_BYTES = 1 * 2**30  #: of a row group, unpacked
+MAX_ROWS = 10_000_000
+_KEPT = 4  # row groups held while images are read
+_PAIR = pa.struct(
+    [("number", pa.int32()), ("right", pa.int64()), ("same", pa.bool_()), ("fold", pa.int8())]
+)  # fold: null where the protocol names none
+
+
+class _Guard:
+    """Turns what pyarrow raises about a file into one `DataError`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, pa.ArrowException | OSError | ValueError | KeyError | MemoryError | OverflowError):
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise DataError(f"{self.path}: this Parquet file cannot be read: {reason}") from None
+
+
+class ParquetImages:
+    """Encoded images in the row groups of Parquet files; a few row groups are held."""
+
+    def __init__(self, files: Sequence[tuple[Path, pq.ParquetFile]], column: str) -> None:
+        self._files = files
+        self._column = column
+        sizes = [
+            (f, g, file.metadata.row_group(g).num_rows)
+            for f, (_, file) in enumerate(files)
+            for g in range(file.metadata.num_row_groups)
+        ]
+        self._groups = [(f, g) for f, g, _ in sizes]
+        self._starts = [0, *itertools.accumulate(n for *_, n in sizes)]
+        self._held: OrderedDict[int, pa.Array] = OrderedDict()
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def read(self, row: int) -> bytes:
+        """The encoded image."""
+        k = bisect.bisect_right(self._starts, row) - 1
+        value = self._group(k)[row - self._starts[k]].as_py()
+        if value is None:
+            raise DataError(f"{self.name(row)}: expected the bytes of an image, found none; embed the files")
+        return bytes(value)
+
+    def name(self, row: int) -> str:
+        """File and row."""
+        k = bisect.bisect_right(self._starts, row) - 1
+        first = self._starts[next(i for i, (f, _) in enumerate(self._groups) if f == self._groups[k][0])]
+        return f"{self._files[self._groups[k][0]][0]}: row {row - first}"
+
+    def _group(self, k: int) -> pa.Array:
+        if k not in self._held:
+            f, g = self._groups[k]
+            path, file = self._files[f]
+            with _Guard(path):
+                found = file.read_row_group(g, columns=[self._column]).column(0).combine_chunks()
+                found = found.chunk(0) if isinstance(found, pa.ChunkedArray) else found
+                self._held[k] = found.field("bytes") if pa.types.is_struct(found.type) else found
+            if len(self._held[k]) != self._starts[k + 1] - self._starts[k]:
+                raise DataError(f"{path}: row group {g} holds {len(self._held[k])} images, not as many as announced")
+        self._held.move_to_end(k)
+        while len(self._held) > _KEPT:
+            self._held.popitem(last=False)
+        return self._held[k]
+
+
+def read(path: Path) -> Collection:
+    """The images, people and pairs of a Parquet file, or of a folder of them."""
+    root = path.resolve()
+    names = [Path(e.path) for e in entries(root, root) if e.name.endswith(".parquet")] if root.is_dir() else [root]
+    if not names:
+        raise DataError(f"{path}: expected Parquet files in this folder, found none")
+    files = []
+    for name in names:
+        with _Guard(name):
+            files.append(
+                (name, pq.ParquetFile(name, thrift_string_size_limit=2**28, thrift_container_size_limit=2**24))
+            )
+        _check(name, files[-1][1])
+    schema = files[0][1].schema_arrow
+    for name, file in files[1:]:
+        if file.schema_arrow.names != schema.names:
+            raise DataError(f"{name}: expected the columns of {names[0].name} ({', '.join(schema.names)})")
+    encoded = ParquetImages(files, _image_column(schema, names[0]))
+    if not 0 < len(encoded) <= MAX_ROWS:
+        raise DataError(f"{path}: expected 1 to {MAX_ROWS:,} images, found {len(encoded):,}")
+    people = _people(files, schema, path)
+    ids = _ids(files, schema, len(encoded), path)
+    pairs = _pairs(files, len(encoded), path) if "pairs" in schema.names else None
+    return Collection(
+        layout="Parquet", root=root if root.is_dir() else root.parent, files=names, encoded=encoded, ids=ids,
+        people=people, pairs=pairs,
+    )  # fmt: skip
+
+
+def _check(path: Path, file: pq.ParquetFile) -> None:
+    for g in range(file.metadata.num_row_groups):
+        if (size := file.metadata.row_group(g).total_byte_size) > MAX_GROUP_BYTES:
+            raise DataError(
+                f"{path}: expected row groups of at most {MAX_GROUP_BYTES:,} bytes, found {size:,}; "
+                f"write it again with smaller row groups"
+            )
+
+
+def _image_column(schema: pa.Schema, path: Path) -> str:
+    found = ", ".join(schema.names)[:200]
+    if "image" not in schema.names:
+        raise DataError(f"{path}: expected a column 'image' with encoded images, found the columns {found}")
+    kind = schema.field("image").type
+    if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+        kind = kind.field("bytes").type
+    if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
+        raise DataError(
+            f"{path}: expected encoded images (binary, or a structure with 'bytes') in 'image', found {kind}"
+        )
+    return "image"
+
+
+def _column(files: Sequence[tuple[Path, pq.ParquetFile]], name: str) -> list[Any]:
+    values: list[Any] = []
+    for path, file in files:
+        with _Guard(path):
+            values += file.read(columns=[name]).column(0).to_pylist()
+    return values
+
+
+def _people(files: Sequence[tuple[Path, pq.ParquetFile]], schema: pa.Schema, path: Path) -> list[str] | None:
+    column = next((name for name in ("subject", "label") if name in schema.names), None)
+    if column is None:
+        return None
+    kind = schema.field(column).type
+    if not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        raise DataError(f"{path}: expected numbers or texts in the column {column!r}, found {kind}")
+    values = _column(files, column)
+    known = sum(v is not None for v in values)
+    if known == 0:
+        return None
+    if known != len(values):
+        raise DataError(f"{path}: column {column!r}: expected the person of every image or of none, found {known}")
+    return list(map(str, values))
+
+
+def _ids(files: Sequence[tuple[Path, pq.ParquetFile]], schema: pa.Schema, n: int, path: Path) -> list[str]:
+    if "id" not in schema.names:
+        return [f"{k:07d}" for k in range(n)]
+    ids = list(map(str, _column(files, "id")))
+    if len(set(ids)) != n:
+        raise DataError(f"{path}: column 'id': expected a name of its own for each of the {n} images")
+    return ids
+
+
+def _pairs(files: Sequence[tuple[Path, pq.ParquetFile]], n: int, path: Path) -> PairTable:
+    """The pairs, in the order of their numbers."""
+    tables = []
+    for name, file in files:
+        with _Guard(name):
+            lists = file.read(columns=["pairs"]).column(0).combine_chunks().cast(pa.list_(_PAIR))
+            lists = lists.combine_chunks() if isinstance(lists, pa.ChunkedArray) else lists
+            tables.append((lists.value_lengths().fill_null(0).to_numpy(), lists.flatten()))
+    counts = np.concatenate([c for c, _ in tables])
+    flat = pa.concat_arrays([f for _, f in tables])
+    with _Guard(path):
+        if any(flat.field(k).null_count for k in ("number", "right", "same")):
+            raise DataError(f"{path}: column 'pairs': expected a number, a right image and a label for every pair")
+        number, right = (flat.field(k).to_numpy(zero_copy_only=False).astype(np.int64) for k in ("number", "right"))
+        same = flat.field("same").to_numpy(zero_copy_only=False).astype(bool)
+        fold = flat.field("fold").fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    order = np.argsort(number, kind="stable")
+    if not len(order) or not np.array_equal(number[order], np.arange(len(order))):
+        raise DataError(
+            f"{path}: column 'pairs': expected pairs numbered 0, 1, 2 ..., found {len(order)} of other numbers"
+        )
+    if right.min() < 0 or right.max() >= n or fold.min() < -1 or fold.max() >= FOLDS:
+        raise DataError(f"{path}: column 'pairs': expected rows below {n} and folds from 0 to {FOLDS - 1}")
+    left = np.repeat(np.arange(n), counts)
+    return PairTable(left=left[order], right=right[order], same=same[order], fold=fold[order])
+
+
+# ---- writing ---------------------------------------------------------------------------------------------------------
+
+
+def write(collection: Collection, path: Path) -> None:
+    """Write a collection, one row group at a time; the encoded images are kept as they are. Atomic."""
+    fields = [("image", pa.binary()), ("id", pa.string()), ("subject", pa.string())]
+    if collection.pairs is not None:
+        fields.append(("pairs", pa.list_(_PAIR)))
+    about = json.dumps({"format": 1, "layout": collection.layout})
+    schema = pa.schema(fields, metadata={"face-privacy-bench": about})
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(handle)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written: {error.strerror}") from None
+    try:
+        with pq.ParquetWriter(temporary, schema, compression="none", use_dictionary=["subject"]) as writer:
+            for table in _tables(collection, schema):
+                writer.write_table(table, row_group_size=ROW_GROUP)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from None
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def _tables(collection: Collection, schema: pa.Schema) -> Iterator[pa.Table]:
+    n, pairs = len(collection.encoded), collection.pairs
+    of_left: dict[int, list[dict[str, Any]]] = {}
+    if pairs is not None:
+        columns = zip(pairs.left.tolist(), pairs.right.tolist(), pairs.same.tolist(), pairs.fold.tolist(), strict=True)
+        for number, (left, right, same, fold) in enumerate(columns):
+            entry = {"number": number, "right": right, "same": same, "fold": None if fold < 0 else fold}
+            of_left.setdefault(left, []).append(entry)
+    for start in range(0, n, ROW_GROUP):
+        rows = range(start, min(n, start + ROW_GROUP))
+        columns_of = {
+            "image": [collection.encoded.read(k) for k in rows],
+            "id": [collection.ids[k] for k in rows],
+            "subject": [collection.people[k] if collection.people is not None else None for k in rows],
+        }
+        if pairs is not None:
+            columns_of["pairs"] = [of_left.get(k, []) for k in rows]
+        yield pa.table(columns_of, schema=schema)

@@ -1,0 +1,168 @@
+"""Verification accuracy of a network on the protocols, for validation and model cards.
+
+A second implementation of the 10-fold protocol beside `bench.metrics.recognition`: the cards report the spread over
+folds, which the host does not need. A test holds the two together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from bench import Context, Dataset, LazyImages, MissingDataError
+from bench.metrics import wilson_interval
+
+FOLDS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairList:
+    """Images and the pairs to decide: one verification protocol."""
+
+    name: str
+    images: NDArray[np.uint8] | LazyImages  # (n, 3, 112, 112), RGB
+    left: NDArray[np.int64]  # (m,) rows of images
+    right: NDArray[np.int64]  # (m,)
+    same: NDArray[np.bool_]  # (m,)
+    fold: NDArray[np.int64]  # (m,) 0-9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """Result of one protocol."""
+
+    name: str
+    pairs: int
+    accuracy: float
+    """Mean of the ten held-out folds' accuracies, 0-1."""
+    interval: tuple[float, float]
+    """95 % Wilson interval of the share of right decisions, as if pairs were independent."""
+    accuracy_std: float
+    """Standard deviation of the folds' accuracies."""
+    threshold: float
+    """Mean of the ten chosen cosine thresholds."""
+    impostor_mean: float
+    """Mean cosine of pairs of different people."""
+    impostor_std: float
+    """Standard deviation of the cosine of pairs of different people."""
+    genuine_mean: float
+    """Mean cosine of pairs of the same person."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The result as plain data."""
+        return asdict(self)
+
+
+def pair_lists(datasets: Mapping[str, Dataset], pairs: int) -> tuple[list[PairList], dict[str, str]]:
+    """The protocols on which a network is measured, with up to ``pairs`` pairs each; and those whose files are
+    missing, with what is missing. They do not stop a training."""
+    lists, missing = [], {}
+    for name, dataset in datasets.items():
+        try:
+            most = dataset.max_pairs()
+            context = Context(device=torch.device("cpu"), seed=0, who=name)
+            faces, chosen = dataset.evaluation(pairs if most is None else min(pairs, most), context)
+        except MissingDataError as error:
+            missing[name] = str(error)
+            continue
+        lists.append(
+            PairList(
+                name=name,
+                images=faces.images,
+                left=chosen.left,
+                right=chosen.right,
+                same=chosen.same,
+                fold=chosen.fold,
+            )
+        )
+    return lists, missing
+
+
+def embed(net: nn.Module, images: NDArray[np.uint8] | LazyImages, *, batch: int = 64) -> Tensor:
+    """Normalised sum of the embeddings of each image and its mirror image: uint8 `(n, 3, h, w)` to `(n, d)`.
+
+    The usual evaluation of insightface (`arcface_torch/eval/verification.py`). Computed where the network is, in
+    float32; the result is on the CPU.
+    """
+    device = next(net.parameters()).device
+    parts = []
+    with torch.no_grad():
+        for start in range(0, len(images), batch):
+            x = torch.as_tensor(images[start : start + batch]).to(device).float() / 255
+            parts.append(F.normalize(net(x) + net(x.flip(3))).cpu())
+    return torch.cat(parts)
+
+
+def _best_threshold(scores: NDArray[np.float64], same: NDArray[np.bool_]) -> float:
+    """The threshold t that maximises the accuracy of `score >= t`: the middle of the best gap between scores."""
+    order = np.argsort(scores, kind="stable")
+    ranked, truth = scores[order], same[order]
+    # With k scores below the threshold: impostors among them and genuine pairs above are right.
+    right = np.concatenate([[0], np.cumsum(~truth)]) + truth.sum() - np.concatenate([[0], np.cumsum(truth)])
+    edges = np.concatenate([[ranked[0] - 1e-3], ranked, [ranked[-1] + 1e-3]])
+    gaps = edges[1:] > edges[:-1]  # a threshold cannot part equal scores
+    best = int(np.argmax(np.where(gaps, right, -1)))
+    return float((edges[best] + edges[best + 1]) / 2)
+
+
+def ten_fold(
+    scores: NDArray[np.float64], same: NDArray[np.bool_], fold: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Accuracies and thresholds of each fold, `(folds,)` each: the threshold is chosen on the other folds.
+
+    Protocol of LFW (Huang et al. 2007, section III, "image-restricted"). `scores`, `same`, `fold`: `(m,)`.
+    """
+    accuracies, thresholds = [], []
+    for held in np.unique(fold):
+        test = fold == held
+        threshold = _best_threshold(scores[~test], same[~test])
+        thresholds.append(threshold)
+        accuracies.append(float(np.mean((scores[test] >= threshold) == same[test])))
+    return np.array(accuracies), np.array(thresholds)
+
+
+def verify(net: nn.Module, pairs: PairList) -> Verification:
+    """Ten-fold verification of one protocol. The network is put into evaluation mode and stays there."""
+    net.eval()
+    embeddings = embed(net, pairs.images)
+    scores = (embeddings[pairs.left] * embeddings[pairs.right]).sum(1).double().numpy()
+    accuracies, thresholds = ten_fold(scores, pairs.same, pairs.fold)
+    sizes = np.array([np.sum(pairs.fold == fold) for fold in np.unique(pairs.fold)])
+    impostors = scores[~pairs.same]
+    return Verification(
+        name=pairs.name,
+        pairs=len(scores),
+        accuracy=float(accuracies.mean()),
+        interval=wilson_interval(round(float((accuracies * sizes).sum())), len(scores)),
+        accuracy_std=float(accuracies.std()),
+        threshold=float(thresholds.mean()),
+        impostor_mean=float(impostors.mean()),
+        impostor_std=float(impostors.std()),
+        genuine_mean=float(scores[pairs.same].mean()),
+    )
+
+
+def summary(name: str, result: Verification) -> str:
+    """A line about a result."""
+    low, high = result.interval
+    return (
+        f"{name} {result.name}: {100 * result.accuracy:.2f} % of {result.pairs} pairs "
+        f"({100 * low:.2f} to {100 * high:.2f}), threshold {result.threshold:.3f}, "
+        f"impostors {result.impostor_mean:.3f} +- {result.impostor_std:.3f}, genuine {result.genuine_mean:.3f}"
+    )
+
+
+def stratified_folds(same: NDArray[np.bool_], folds: int = FOLDS) -> NDArray[np.int64]:
+    """Fold numbers `(m,)` that deal genuine and impostor pairs out evenly, in their order."""
+    fold = np.empty(len(same), np.int64)
+    for truth in (True, False):
+        rows = np.flatnonzero(same == truth)
+        fold[rows] = np.arange(len(rows)) % folds
+    return fold

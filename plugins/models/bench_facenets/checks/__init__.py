@@ -1,0 +1,1 @@
+"""Whether a loaded network does what its card says: ``bench models check``."""

@@ -1,0 +1,158 @@
+"""The card of a model: worked out once, by a process of its own when this one has no torch, and kept as JSON.
+
+``python -m bench_facenets.checks.probe RESULT`` reads a request from stdin and writes the card, or one error, to
+RESULT.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import bench
+import bench_facenets
+from bench import BenchError, DataError, StorageError, digest_of, source_digest
+from bench_facenets.files.card import Card, from_json
+
+if TYPE_CHECKING:
+    from bench_facenets import FaceNet
+
+TIME_LIMIT = 600  # seconds for loading and checking a network
+
+
+def card(model: FaceNet, *, fresh: bool = False) -> Card:
+    """The card of a model: the kept one (unless ``fresh``), else a new one. `BenchError` when the network fails."""
+    path = place(model)
+    if not fresh and (kept := kept_card(path)) is not None:
+        return kept
+    made = _here(model) if "torch" in sys.modules else _elsewhere(model)
+    _write(path, made.to_json())
+    return made
+
+
+def place(model: FaceNet) -> Path:
+    """The file of a model's card: named after everything that decides it."""
+    packages = {name: _version(name) for name in ("torch", "onnx2torch", "onnxruntime")}
+    decides = {
+        "class": _class_name(model),
+        "params": parameters(model),
+        "weights": model.fingerprint(),
+        "code": _own_digest(),
+        "packages": packages,
+    }
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "face-privacy-bench" / "models" / f"{digest_of(decides)}.json"
+
+
+def kept_card(path: Path) -> Card | None:
+    """The card in a file; none when there is none, or a damaged one, which is made again."""
+    try:
+        return _parsed(path, path.stat().st_mtime_ns)
+    except (OSError, ValueError):
+        return None
+
+
+@functools.lru_cache(maxsize=64)
+def _parsed(path: Path, _mtime_ns: int) -> Card:
+    return from_json(path.read_text(encoding="utf-8"))
+
+
+def parameters(model: FaceNet) -> dict[str, Any]:
+    """The suite parameters of a model."""
+    return {f.name: getattr(model, f.name) for f in dataclasses.fields(model)}
+
+
+def _class_name(model: FaceNet) -> str:
+    return f"{type(model).__module__}:{type(model).__qualname__}"
+
+
+@functools.cache
+def _own_digest() -> str:
+    return source_digest(bench_facenets)[1]
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "missing"
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+        beside.write_text(text, encoding="utf-8")
+        os.replace(beside, path)
+    except OSError as error:
+        raise StorageError(
+            f"{path.parent}: what is known of a network cannot be kept there: {error.strerror}; set XDG_CACHE_HOME "
+            "to a folder that can be written"
+        ) from None
+
+
+def _here(model: FaceNet) -> Card:
+    from bench_facenets.loading.build import examine
+
+    return examine(model)[1]
+
+
+# ---- a process of its own --------------------------------------------------------------------------------------------
+
+
+def _elsewhere(model: FaceNet) -> Card:
+    """The card, worked out by a child process, so that planning stays free of torch."""
+    request = json.dumps({"class": _class_name(model), "params": parameters(model)})
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    where = model.weights()
+    with tempfile.TemporaryDirectory(prefix="bench-probe-") as folder:
+        result = Path(folder) / "result.json"
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", "bench_facenets.checks.probe", str(result)],
+                input=request,
+                text=True,
+                capture_output=True,
+                timeout=TIME_LIMIT,
+                env={**os.environ, "PYTHONPATH": path},
+            )
+        except subprocess.TimeoutExpired:
+            raise DataError(
+                f"{where}: not loaded and checked after {TIME_LIMIT} s; is the network too large?"
+            ) from None
+        if not result.is_file():
+            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise DataError(f"{where}: the process that looks at the network ended with code {done.returncode}: {last}")
+        answer = json.loads(result.read_text(encoding="utf-8"))
+    if "error" in answer:
+        raise getattr(bench, answer["error"])(answer["message"])
+    return from_json(answer["card"])
+
+
+def main(result: Path, request: str) -> None:
+    """Answer a request: the card, or the kind and message of the error."""
+    asked = json.loads(request)
+    module, _, name = asked["class"].partition(":")
+    cls = getattr(importlib.import_module(module), name)
+    try:
+        answer = {"card": _here(cls(**{k: _tuples(v) for k, v in asked["params"].items()})).to_json()}
+    except BenchError as error:
+        answer = {"error": type(error).__name__, "message": str(error)}
+    _write(result, json.dumps(answer))
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.stdin.read())

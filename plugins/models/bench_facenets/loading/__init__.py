@@ -1,0 +1,1 @@
+"""From a weights file to a network with split points, ready for the host."""

@@ -1,0 +1,103 @@
+"""``package.module:callable`` or ``path/to/file.py:callable``: what it is, its digest, and the call. No torch."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from bench import DataError, MissingDataError, did_you_mean, expand
+
+EXPECTED = "expected 'package.module:callable' or 'path/to/file.py:callable'"
+
+
+def parse(factory: str) -> tuple[str, str]:
+    """The module (or file) and the name of the callable. Raises ValueError."""
+    module, _, name = factory.rpartition(":")
+    is_file = module.endswith(".py")
+    if not module or not name.isidentifier() or not (is_file or all(p.isidentifier() for p in module.split("."))):
+        raise ValueError(f"factory = {factory!r}: {EXPECTED}")
+    return module, name
+
+
+def _file(module: str) -> Path | None:
+    """The file of a factory that is one; `MissingDataError` when it is not there."""
+    if not module.endswith(".py"):
+        return None
+    path = expand(module, "factory").absolute()
+    if not path.is_file():
+        raise MissingDataError(f"factory = {module!r}: expected a Python file, found none at {path}")
+    return path
+
+
+def source_files(factory: str) -> list[Path]:
+    """What decides a factory: its file, or all Python files of its top-level package. Nothing is imported."""
+    module, _ = parse(factory)
+    if path := _file(module):
+        return [path]
+    top = module.partition(".")[0]
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None:
+        raise DataError(f"factory = {factory!r}: no package {top!r} is installed or on PYTHONPATH; {EXPECTED}")
+    folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
+    if folders:
+        return sorted(file for folder in folders for file in folder.rglob("*.py"))
+    return [Path(spec.origin)] if spec.origin and Path(spec.origin).is_file() else []
+
+
+def source_digest(factory: str) -> str:
+    """The sha256 over the names and contents of a factory's source files."""
+    files = source_files(factory)
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update("/".join(file.parts[len(files[0].parent.parts) :]).encode())
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def call(factory: str, arguments: Mapping[str, Any]) -> Any:
+    """What the callable returns; one `DataError` for whatever goes wrong in the stranger's code."""
+    module, name = parse(factory)
+    try:
+        found = _import(module)
+    except Exception as error:
+        hint = "; a file imports only what is installed: name a package instead" if module.endswith(".py") else ""
+        raise DataError(f"factory = {factory!r}: cannot be imported: {type(error).__name__}: {error}{hint}") from None
+    function: Callable[..., Any] | None = getattr(found, name, None)
+    if function is None:
+        hint = did_you_mean(name, (n for n, v in vars(found).items() if callable(v) and not n.startswith("_")))
+        raise DataError(f"factory = {factory!r}: {module} has no {name!r}; {hint}")
+    if not callable(function):
+        raise DataError(f"factory = {factory!r}: expected a callable, found {type(function).__name__}")
+    try:
+        return function(**arguments)
+    except Exception as error:
+        given = ", ".join(f"{k}={v!r}" for k, v in arguments.items())
+        raise DataError(f"factory = {factory!r}: {name}({given}) failed: {type(error).__name__}: {error}") from None
+
+
+def _import(module: str) -> Any:
+    path = _file(module)
+    if path is None:
+        return importlib.import_module(module)
+    name = f"_bench_factory_{hashlib.sha256(str(path).encode() + path.read_bytes()).hexdigest()[:16]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is no Python module")
+    found = importlib.util.module_from_spec(spec)
+    sys.modules[name] = found  # dataclasses and pickles look it up there
+    try:
+        spec.loader.exec_module(found)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return found

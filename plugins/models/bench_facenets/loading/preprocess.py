@@ -1,0 +1,47 @@
+"""Aligned faces to a network's input: crop or resize, channel order, mean and standard deviation."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bench_facenets.files.pixels import Pixels
+
+
+class Preprocess(nn.Module):
+    """Float ``(n, 3, h, w)`` RGB in [0, 1] to ``(n, 3, height, width)`` as a network wants it; differentiable.
+
+    A network that is no larger than the face in either direction gets its centre: 112x96 of 112x112 are columns 8 to
+    104, which is the alignment template of 96-wide networks. Any other size is resized bilinearly (corners not
+    aligned); with antialiasing where it shrinks, which image libraries do as well when they prepare training faces.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, pixels: Pixels) -> None:
+        super().__init__()
+        self.pixels = pixels
+        self.register_buffer("mean", torch.tensor(pixels.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(pixels.std).view(3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The network's input."""
+        x = resized(images, self.pixels.height, self.pixels.width)
+        if self.pixels.channels == "bgr":
+            x = x.flip(1)
+        return (x * 255 - self.mean) / self.std
+
+
+def resized(images: Tensor, height: int, width: int) -> Tensor:
+    """The centre of images when they are at least ``(height, width)`` and at most 112 of each is wanted, else all of
+    them resized."""
+    h, w = images.shape[-2:]
+    if (h, w) == (height, width):
+        return images
+    if height <= h <= 112 and width <= w <= 112:
+        top, left = (h - height) // 2, (w - width) // 2
+        return images[..., top : top + height, left : left + width]
+    shrinks = height < h or width < w
+    return functional.interpolate(images, (height, width), mode="bilinear", align_corners=False, antialias=shrinks)

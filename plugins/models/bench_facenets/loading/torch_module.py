@@ -1,0 +1,52 @@
+"""A torch module that a suite names: the factory makes it, the weights file fills it, strictly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from bench import DataError
+from bench_facenets.files.checkpoints import read_state_dict
+from bench_facenets.loading import factory as factories
+
+SHOWN = 4  # keys that a message lists
+
+
+def load(factory: str, arguments: Mapping[str, Any], path: Path) -> nn.Module:
+    """The module with its weights, on the CPU. `DataError` when the factory returns something else, or when the keys or
+    shapes of the file are not exactly those of the module."""
+    net = factories.call(factory, arguments)
+    if not isinstance(net, nn.Module):
+        raise DataError(f"factory = {factory!r}: expected a torch.nn.Module, found {type(net).__name__}")
+    fill(net, read_state_dict(path, net.state_dict()), path, f"factory = {factory!r}")
+    return net
+
+
+def fill(net: nn.Module, state: Mapping[str, Tensor], path: Path, who: str) -> None:
+    """Load a state dict strictly; `DataError` lists keys that are missing or unexpected, and shapes that differ."""
+    wanted = net.state_dict()
+    missing = [k for k in wanted if k not in state and not k.endswith("num_batches_tracked")]
+    unexpected = [k for k in state if k not in wanted]
+    shapes = [
+        f"{k} {tuple(state[k].shape)} instead of {tuple(wanted[k].shape)}"
+        for k in wanted
+        if k in state and state[k].shape != wanted[k].shape
+    ]
+    problems = [
+        f"{len(found)} {what}: {_some(found)}"
+        for what, found in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
+        if found
+    ]
+    if problems:
+        raise DataError(
+            f"{path}: expected exactly the weights of {who} ({len(wanted)} tensors), found {len(state)} with "
+            f"{'; '.join(problems)}; is this the right file, and are the arguments right?"
+        )
+    net.load_state_dict(state, strict=False)  # complete but for counters of batches that old files lack
+
+
+def _some(keys: Sequence[str]) -> str:
+    return ", ".join(keys[:SHOWN]) + (f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else "")

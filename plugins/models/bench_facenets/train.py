@@ -1,0 +1,96 @@
+"""What ``bench train`` asks of a full-size network: its recipe, its first weights, and what is stored of it.
+
+Weights go to ``<work>/weights/<name>.safetensors`` with a card beside them. The head of the file says what the pixels
+must be: ``bench.channels`` (``rgb`` or ``bgr``), ``bench.mean`` and ``bench.std`` (JSON lists of three, of pixels from
+0 to 255, in the network's own channel order), ``bench.embedding_size``, ``bench.layout`` (whose key names these are),
+``bench.recipe`` (the digest of what the training was).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+from annotated_types import Ge, Gt
+from bench_training.config import TrainConfig, read_recipe
+from bench_training.export import full_weights
+from bench_training.jobs import Product, train_job
+from torch import nn
+
+from bench_facenets.files.pixels import Channels, Numbers, Pixels, with_parameters
+from bench_facenets.loading.preprocess import Preprocess
+from bench_facenets.networks import build
+
+if TYPE_CHECKING:
+    from bench import TrainingJob
+
+# Margin and scale of a loss, as published: ArcFace (Deng et al. 2019), CosFace (Wang et al. 2018), SphereFace with
+# normalised features (Liu et al. 2022). Plain softmax has neither.
+_PUBLISHED: Mapping[str, Mapping[str, float]] = {
+    "arcface": {"margin": 0.5, "scale": 64.0},
+    "cosface": {"margin": 0.35, "scale": 64.0},
+    "normface": {"scale": 64.0},
+    "sphereface": {"margin": 1.5, "scale": 30.0},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaceNetConfig(TrainConfig):
+    """A recipe that also says what becomes of the pixels: ``(x - mean) / std`` of values from 0 to 255."""
+
+    embedding_size: Annotated[int, Ge(2)] = 512
+    batch: Annotated[int, Ge(2)] = 512
+    scale: Annotated[float, Gt(0)] = 64.0
+    channels: Channels = "rgb"
+    mean: Numbers = 127.5
+    std: Numbers = 127.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.pixels()
+
+    def pixels(self) -> Pixels:
+        """What the network gets. Raises ValueError for numbers that cannot be meant."""
+        return with_parameters(Pixels(), mean=self.mean, std=self.std, channels=self.channels)
+
+
+def train_facenet(name: str, architecture: str, default_loss: str, job: TrainingJob) -> Mapping[str, Any]:
+    """Train a network by the recipe of a job, store weights and card in the work folder; returns the card.
+
+    The recipe may set ``loss``; its margin and scale are then those published for it, unless the recipe sets them.
+    """
+    loss = job.recipe.get("loss", default_loss)
+    defaults = {"loss": loss, **(_PUBLISHED.get(loss, {}) if isinstance(loss, str) else {})}
+    config, options = read_recipe(FaceNetConfig, job, {"name": name, "architecture": architecture}, defaults)
+
+    def first() -> nn.Module:
+        network = build(architecture, embedding_size=config.embedding_size, seed=config.seed)
+        return nn.Sequential(Preprocess(config.pixels()), network)
+
+    return train_job(
+        job, config, options, build=first, finish=lambda net: _product(config, net), weights_dir=job.work / "weights"
+    )
+
+
+def _product(config: FaceNetConfig, trained: nn.Module) -> Product:
+    from bench_facenets.files.known_checkpoints import default
+
+    _, network = trained.children()
+    pixels, layout = config.pixels(), default(config.architecture).name
+    metadata = {
+        "bench.channels": pixels.channels,
+        "bench.mean": json.dumps(pixels.mean),
+        "bench.std": json.dumps(pixels.std),
+        "bench.embedding_size": str(config.embedding_size),
+        "bench.layout": layout,
+        "bench.recipe": config.digest,
+    }
+    facts = {
+        "input": f"aligned faces, {pixels}",
+        "output": f"embedding (n, {config.embedding_size}), not normalised",
+        "layout": layout,
+        "weights_precision": "float32",
+    }
+    return Product(weights=full_weights(network), network=trained, facts=facts, metadata=metadata)

@@ -1,0 +1,82 @@
+"""What the shell offers when an argument is completed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.shell_completion import ShellComplete
+from support import TESTS
+
+from bench.cli import main
+from bench.registry.discovery import discover
+from bench.suite.bundled import published
+
+GOLDEN = TESTS / "golden"
+
+
+def offered(*args: str) -> list[str]:
+    """What is offered for the last of some arguments; that paths are completed is ``<file>``."""
+    items = ShellComplete(main, {}, "bench", "_BENCH_COMPLETE").get_completions(list(args[:-1]), args[-1])
+    return ["<file>" if item.type == "file" else str(item.value) for item in items]
+
+
+@pytest.fixture
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of results with three runs, which is that of the current folder."""
+    for run in ("mine/20260101-000000-aa", "mine/20260202-000000-bb", "other/20260101-000000-cc", ".cache/x"):
+        folder = tmp_path / "results" / run
+        folder.mkdir(parents=True)
+        (folder / "run.json").write_text(json.dumps({"schema": 3}))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "results"
+
+
+@pytest.mark.parametrize("command", ["run", "plan", "train"])
+def test_suites(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "questions.toml").touch()
+    assert offered(command, "") == ["<file>", *published(), "questions.toml"]
+    assert offered(command, "qu") == ["<file>", "quick", "questions.toml"]
+    assert offered(command, "sub/") == ["<file>"]
+
+
+def test_components() -> None:
+    names = {name for _, name in discover().components}
+    assert set(offered("info", "")) == names
+    assert offered("info", "zoo-") == sorted(name for name in names if name.startswith("zoo-"))
+    assert offered("info", "nothing-like-this") == []
+
+
+@pytest.mark.parametrize(
+    "command", [["report"], ["status"], ["export"], ["claims"], ["explain"], ["runs", "show"], ["runs", "rm"]]
+)
+def test_runs(command: list[str], results: Path) -> None:
+    folders = ["results/mine/20260101-000000-aa", "results/mine/20260202-000000-bb", "results/other/20260101-000000-cc"]
+    assert offered(*command, "") == ["mine", "other", *folders]
+    assert offered(*command, "m") == ["mine"]
+    assert offered(*command, "results/mine/20260202") == [folders[1]]
+
+
+def test_runs_of_another_output_folder(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path.parent)
+    assert offered("report", "") == []
+    assert offered("report", "--out", str(tmp_path), "m") == ["mine"]
+    assert offered("run", "--out", str(tmp_path), "--replay", "o") == ["other"]
+
+
+def test_several_runs(results: Path) -> None:
+    assert offered("runs", "rm", "mine", "o") == ["other"]
+
+
+def test_cells_of_the_run_that_was_named() -> None:
+    run = str(GOLDEN / "schema-3")
+    found = offered("explain", run, "")
+    assert len(found) == len(set(found)) > 10
+    assert offered("explain", run, found[0][:6]) == [found[0]]
+
+
+def test_a_run_that_cannot_be_read_offers_nothing(results: Path) -> None:
+    assert offered("explain", "mine", "") == []
+    assert offered("explain", "none", "") == []

@@ -1,0 +1,99 @@
+"""Where results come from."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import bench
+from bench.core import provenance
+from bench.core.errors import DataError
+
+
+def test_the_hash_of_a_file_is_that_of_its_contents(tmp_path: Path) -> None:
+    path = tmp_path / "weights"
+    path.write_bytes(b"one")
+    assert provenance.file_sha256(path) == hashlib.sha256(b"one").hexdigest()
+    path.write_bytes(b"two")
+    os.utime(path, ns=(1, 1))
+    assert provenance.file_sha256(path) == hashlib.sha256(b"two").hexdigest()
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    for path in (tmp_path / "none", tmp_path):
+        with pytest.raises(DataError, match=rf"{path}: expected a readable file"):
+            provenance.file_sha256(path)
+
+
+def test_versions_are_those_installed() -> None:
+    import numpy
+
+    versions = provenance.package_versions()
+    assert versions["numpy"] == numpy.__version__
+    assert "missing" not in versions.values()
+
+
+def test_a_missing_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provenance, "PACKAGES", ("a-package-that-nobody-has",))
+    assert provenance.package_versions() == {"a-package-that-nobody-has": "missing"}
+
+
+def test_the_commit_of_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "bench"
+    package.mkdir()
+    monkeypatch.setattr(provenance, "_PACKAGE", package)
+    assert provenance.git_commit() is None
+    identity = ["-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "commit.gpgsign=false"]
+    (package / "file").write_text("one")
+    for command in (["init", "-q"], ["add", "."], [*identity, "commit", "-q", "-m", "x"]):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True, capture_output=True)
+    clean = provenance.git_commit()
+    assert re.fullmatch("[0-9a-f]{40}", clean or "")
+    (package / "file").write_text("two")
+    assert provenance.git_commit() == f"{clean}+dirty"
+
+
+def test_the_machine_is_described() -> None:
+    machine = provenance.machine()
+    assert machine["cores"] == os.cpu_count()
+    assert machine["platform"]
+    assert machine["processor"]
+
+
+def test_the_code_that_is_hashed_imports_no_other_code_of_the_host() -> None:
+    """Otherwise a change of that other code could change results without changing the content keys."""
+    package = Path(bench.__file__).parent
+    hashed = set(provenance.host_digests())
+    outside = []
+    for name in sorted(hashed):
+        for node in ast.walk(ast.parse((package / name).read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{name}: a relative import"
+                found = [f"{node.module}.{alias.name}" for alias in node.names]
+            else:
+                continue
+            for target in found:
+                parts = target.split(".")
+                if parts[0] != "bench":
+                    continue
+                # The last part is a module or a name in one; a package brings along its ``__init__.py``.
+                paths = ["/".join(parts[1:n]) for n in (len(parts), len(parts) - 1)]
+                files = {path + end for path in paths for end in (".py", "/__init__.py")}
+                if not files & hashed:
+                    outside.append(f"{name} imports {target}")
+    assert outside == []
+
+
+def test_every_folder_that_decides_results_is_hashed() -> None:
+    hashed = set(provenance.host_digests())
+    assert {"api/context.py", "core/domain.py", "metrics/recognition.py", "stages/compute.py"} <= hashed
+    assert {"engine/isolation.py", "registry/discovery.py", "store/artifacts.py"} <= hashed
+    assert len(provenance.runtime_digest()) == 64

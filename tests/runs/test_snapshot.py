@@ -1,0 +1,174 @@
+"""What a report sees of a run that has not ended, or that was killed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from support import InlineWorkers
+
+from bench.cli import main
+from bench.core.domain import Event, Stage
+from bench.core.errors import ReplayError, StorageError
+from bench.planning.plan import Plan
+from bench.runs.run import plan_suite, run_plan
+from bench.runs.snapshot import results_of
+from bench.store.reading import Results
+from bench.store.workspace import Folders
+
+SUITE = """\
+[suite]
+name = "small"
+[[experiment]]
+name = "one"
+table = "VII"
+datasets = ["toy-faces"]
+authorised = ["toy-a"]
+evaluated = ["toy-a"]
+defenses = ["identity", "toy-mean", "toy-flaky", "toy-targets"]
+pairs = 6
+"""
+
+
+@pytest.fixture
+def folders(tmp_path: Path, inline: None) -> Folders:
+    return Folders(out=tmp_path)
+
+
+@pytest.fixture
+def plan(folders: Folders) -> Plan:
+    path = folders.out / "small.toml"
+    path.write_text(SUITE)
+    return plan_suite(path, folders, "cpu", [], None)
+
+
+def run_folder(folders: Folders) -> Path:
+    (found,) = (folders.results / "small").iterdir()
+    return found
+
+
+@pytest.fixture
+def killed(plan: Plan, folders: Folders, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    """A function: the folder of a run whose process died when a stage was to be begun."""
+
+    def at(name: str) -> Path:
+        submit = InlineWorkers.submit
+
+        def die(self: InlineWorkers, stage: Stage, batch: int) -> Any:
+            if stage.name == name:
+                raise SystemExit
+            return submit(self, stage, batch)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(InlineWorkers, "submit", die)
+            with pytest.raises(SystemExit):
+                run_plan(plan, folders)
+        return run_folder(folders)
+
+    return at
+
+
+def statuses(results: Results) -> dict[str, str]:
+    return dict(zip(results.cells["defense"], results.cells["status"], strict=True))
+
+
+def test_while_a_run_goes_on_its_rows_are_there_as_they_come(plan: Plan, folders: Folders) -> None:
+    seen: list[tuple[str, dict[str, str], pd.DataFrame]] = []
+
+    def look(event: Event) -> None:
+        verified = event.stage is not None and event.stage.name.startswith("verification")
+        if verified and event.result is not None and event.result.status == "ok":
+            with results_of(run_folder(folders)) as results:
+                seen.append((results.run["status"], statuses(results), results.samples("verification")))
+
+    folder, _ = run_plan(plan, folders, look)
+    final = Results(folder).samples("verification")
+    assert [status for status, *_ in seen] == ["running", "running"]
+    assert sorted(seen[0][1].values()) == ["failed", "ok", "queued", "skipped"]
+    assert seen[0][1]["toy-flaky"] == "failed"
+    assert seen[1][1] == statuses(Results(folder))
+    (defense,) = set(seen[0][2]["defense"])
+    pd.testing.assert_frame_equal(seen[0][2], final[final["defense"] == defense].reset_index(drop=True))
+    pd.testing.assert_frame_equal(seen[1][2], final)
+
+
+def test_of_a_killed_run_what_was_done_is_shown(killed: Callable[[str], Path], folders: Folders) -> None:
+    folder = killed("verification of toy-mean by toy-a on toy-faces")
+    before = {path: path.stat().st_mtime_ns for path in folders.results.rglob("*") if path.is_file()}
+    with results_of(folder) as results:
+        place = results.folder
+        assert place.parts[-3:] == folder.parts[-3:]
+        found = statuses(results)
+        assert found["toy-mean"] == "queued"
+        assert (found["toy-flaky"], found["toy-targets"]) == ("failed", "skipped")
+        cells = results.cells.set_index("defense")
+        assert "not mended yet" in cells.loc["toy-flaky", "reason"]
+        assert cells.loc["toy-mean", "reason"] == "not computed yet; the same command goes on"
+        assert results.run["status"] == "interrupted"
+        assert results.run["counts"]["queued"] == 1 + (found["identity"] == "queued")
+        assert results.run["suite"]["name"] == "small"
+    assert not place.exists()
+    after = {path: path.stat().st_mtime_ns for path in folders.results.rglob("*") if path.is_file()}
+    assert after == before, "whoever may only read may ask"
+
+
+def test_a_failure_that_was_mended_is_none(
+    killed: Callable[[str], Path], folders: Folders, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_plan(plan, folders)
+    monkeypatch.setenv("TOY_MENDED", "1")
+    folder = killed("image similarity of toy-flaky on toy-faces")
+    with results_of(folder) as results:
+        assert statuses(results)["toy-flaky"] == "queued"
+        assert statuses(results)["identity"] == "ok"
+
+
+def test_damaged_artifacts_are_still_to_come(killed: Callable[[str], Path], folders: Folders) -> None:
+    folder = killed("verification of toy-mean by toy-a on toy-faces")
+    for path in folders.cache.root.glob("??/*/*.parquet"):
+        path.write_bytes(b"damaged")
+    with results_of(folder) as results:
+        assert set(statuses(results).values()) == {"queued", "failed", "skipped"}
+
+
+def test_a_run_that_has_ended_is_shown_as_it_is(plan: Plan, folders: Folders) -> None:
+    folder, _ = run_plan(plan, folders)
+    with results_of(folder) as results:
+        assert results.folder == folder
+
+
+def test_what_was_computed_otherwise_is_not_mixed(
+    killed: Callable[[str], Path], folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = killed("verification of toy-mean by toy-a on toy-faces")
+    monkeypatch.setenv("TOY_DATA", "other")
+    with pytest.raises(ReplayError, match="dataset toy-faces: data: "), results_of(folder):
+        pass
+
+
+def test_what_is_no_run_is_one_message(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("[]")
+    with pytest.raises(StorageError, match="expected the record of a run"), results_of(tmp_path):
+        pass
+
+
+def bench(*args: object) -> Any:
+    return CliRunner().invoke(main, [str(a) for a in args], catch_exceptions=False)
+
+
+def test_the_commands_say_what_is_missing(killed: Callable[[str], Path], folders: Folders) -> None:
+    killed("verification of toy-mean by toy-a on toy-faces")
+    for args in (["report", "small"], ["export", "small", "--table", "VII", "--format", "json"], ["claims", "small"]):
+        done = bench(*args, "--out", folders.out)
+        assert done.exit_code == 0, done.output
+        assert "of 4 cells are not computed yet; see: bench status" in done.stderr
+        if args[0] == "export":
+            assert "queued" in {f["status"] for table in json.loads(done.stdout) for f in table["figures"]}
+    page = (folders.reports / "small" / "index.html").read_text()
+    assert "not computed yet" in page
+    assert "Toy" in page
