@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench.report import write_report
+from bench.report.page import write_report
 from bench.store.reading import Results
 
 TESTS = Path(__file__).parent.parent / "tests" / "report"

@@ -28,7 +28,8 @@ import pyarrow as pa
 
 from bench.core.domain import Cell, Component, Origin, Outcome
 from bench.registry.discovery import discover
-from bench.report import export, render
+from bench.report.export import export
+from bench.report.page import render
 from bench.store.artifacts import Artifact, Cache
 from bench.store.reading import Results
 from bench.store.writing import write_run

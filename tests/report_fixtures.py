@@ -8,7 +8,7 @@ import pytest
 from fake_run import HOSTILE, Cell, FakeRun, paper_run, write_fake_run
 
 from bench.analysis.rows import Rows
-from bench.report import write_report
+from bench.report.page import write_report
 from bench.store.reading import Results
 
 

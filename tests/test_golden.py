@@ -12,7 +12,8 @@ from support import Command
 
 from bench.analysis.claim_results import claims_of, judge
 from bench.analysis.rows import Rows
-from bench.report import export, render
+from bench.report.export import export
+from bench.report.page import render
 from bench.store.reading import LAYOUTS, Results
 from bench.store.schema import CELLS, SAMPLES, SCHEMA_VERSION
 

@@ -175,13 +175,14 @@ def show_verification(found: Iterable[tuple[str, Check]], *, as_json: bool) -> b
     return all(bool(row["ok"]) for row in seen)
 
 
-def show_summary(results: Results, report: Path, *, retry: bool = True) -> None:
+def show_summary(results: Results, report: Path, *, retry: bool = True, kept: bool = False) -> None:
     """What ``bench run`` prints at the end: the answer in a few lines, and where the report is. Without ``retry``, what
-    had failed before was left."""
-    from bench.report import summary_rows
+    had failed before was left; ``kept`` if the page of an earlier run of the same command still holds."""
+    from bench.analysis.rows import Rows
+    from bench.analysis.tables import summary_rows
 
     counts = results.run["counts"]
-    columns, rows = summary_rows(results)
+    columns, rows = summary_rows(Rows(results))
     if rows:
         table = Table(*columns, box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
         for column in table.columns:
@@ -200,7 +201,7 @@ def show_summary(results: Results, report: Path, *, retry: bool = True) -> None:
         again = "the same command tries them again" if retry else "--no-retry left them as they were"
         out.print(f"failed cells are in the report with their reasons; {again}", style="red")
     out.print(f"rows:   {results.folder}", soft_wrap=True)
-    out.print(f"report: {report}", soft_wrap=True)
+    out.print(f"report: {report}{' (unchanged)' if kept else ''}", soft_wrap=True)
 
 
 def show_claims(verdicts: Sequence[Verdict], fmt: str, *, synthetic: bool) -> None:

@@ -90,8 +90,8 @@ def _show(made: Rescoring, folder: Path, *, include_faces: bool) -> None:
     """Write the report, and say which figures have changed."""
     from bench.analysis.compare import diff
     from bench.cli.console import out
-    from bench.report import write_report
     from bench.report.compare_text import show_changed
+    from bench.report.page import write_report
     from bench.runs import replay
     from bench.store.reading import Results
 

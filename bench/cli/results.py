@@ -77,7 +77,7 @@ def report(runs: tuple[str, ...], include_faces: bool, file: Path | None, out: P
       bench report paper --include-faces -o with-faces.html
       bench report paper mine        # a defense of one's own beside the paper's
     """
-    from bench.report import write_report
+    from bench.report.page import write_report
     from bench.store.run_folders import require_writable
 
     folders = options.folders(out)
@@ -200,7 +200,7 @@ def _export(results: Results, kind: str, name: str, fmt: str, file: Path | None,
         click.echo(f"figure: {file}", err=True)
     else:
         from bench.core.files import write_atomically
-        from bench.report import export as export_table
+        from bench.report.export import export as export_table
 
         text = export_table(results, name, fmt)
         if file:

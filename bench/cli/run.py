@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bench.core.domain import Outcome
     from bench.engine.interface import Engine
     from bench.planning.plan import Plan
+    from bench.store.reading import Results
     from bench.store.workspace import Folders
 
 _OF_THE_RECORD = {"suite", "cells", "pairs", "overrides", "device", "mode", "include_faces", "fresh", "retry"}
@@ -81,7 +82,6 @@ def run(
     from bench.cli import console
     from bench.engine.factory import make_engine
     from bench.planning.plan import find_ids, select
-    from bench.report import write_report
     from bench.runs import run as runner
     from bench.store.reading import Results
 
@@ -99,10 +99,23 @@ def run(
     folder, outcomes = _run(plan, folders, engine, log_format, fresh=fresh, retry=retry)
     results = Results(folder)
     page = folders.page(results.run, folder)
-    report = write_report(results, page, hook_calls.report_sections(results), include_real_faces=include_faces)
-    console.show_summary(results, report, retry=retry)
+    kept = _update_page(results, page, include_faces=include_faces)
+    console.show_summary(results, page, retry=retry, kept=kept)
     if any(o.status in {"failed", "timeout"} for o in outcomes):
         click.get_current_context().exit(1)
+
+
+def _update_page(results: Results, page: Path, *, include_faces: bool) -> bool:
+    """Render the page of a run unless the file was made from the same rows, code and options; return True if kept."""
+    from bench.report.page_key import is_current, page_key
+
+    sections = hook_calls.report_sections(results)
+    if is_current(page, page_key(results.folder, sections, include_real_faces=include_faces)):
+        return True
+    from bench.report.page import write_report
+
+    write_report(results, page, sections, include_real_faces=include_faces)
+    return False
 
 
 def _run(plan: Plan, folders: Folders, engine: Engine, log_format: str, **how: Any) -> tuple[Path, list[Outcome]]:

@@ -16,11 +16,11 @@ from bench.analysis.measures import select
 from bench.analysis.pooling import Part, Pool, mean
 from bench.analysis.rows import Rows
 from bench.analysis.table_model import Figure, Quantity, Table
+from bench.analysis.tables import summary_rows
 from bench.analysis.tables.recognition import layout_named, recognition_table
 from bench.analysis.tables.summary import BARS, floors, image_table, overall, summaries, summary_table
 from bench.core.text import duration
 from bench.metrics import intervals, recognition
-from bench.report import summary_rows
 from bench.report.page.headlines import answers
 from bench.store.reading import Results
 

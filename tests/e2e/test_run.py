@@ -98,7 +98,8 @@ def test_nothing_but_results_and_report_is_written(toy_run: ToyRun) -> None:
 
 def test_a_second_run_computes_nothing(bench: Command, toy_run: ToyRun, tmp_path: Path) -> None:
     out = toy_run.copy(tmp_path / "out")
-    page = (out / "reports" / "toy" / "index.html").read_text()
+    file = out / "reports" / "toy" / "index.html"
+    page, rendered = file.read_text(), file.stat().st_mtime_ns
     before = manifests(out)
     done = bench("run", toy_run.suite, "--out", out, "--device", "cpu", "--workers", "1")
     assert done.code == 0, done.err
@@ -110,7 +111,19 @@ def test_a_second_run_computes_nothing(bench: Command, toy_run: ToyRun, tmp_path
     assert_same_rows(folder, toy_run.folder)
     record = (toy_run.folder / "run.json").read_text()
     assert (folder / "run.json").read_text() == record, "the record must go on telling when the rows were computed"
-    assert (out / "reports" / "toy" / "index.html").read_text() == page
+    assert (file.read_text(), file.stat().st_mtime_ns) == (page, rendered)
+    assert f"report: {file} (unchanged)" in done.out
+
+
+def test_a_second_run_renders_a_damaged_page_again(bench: Command, toy_run: ToyRun, tmp_path: Path) -> None:
+    out = toy_run.copy(tmp_path / "out")
+    file = out / "reports" / "toy" / "index.html"
+    page = file.read_text()
+    file.write_text(page[:-100])
+    done = bench("run", toy_run.suite, "--out", out, "--device", "cpu", "--workers", "1")
+    assert done.code == 0, done.err
+    assert "(unchanged)" not in done.out
+    assert file.read_text() == page
 
 
 def test_more_defenses_compute_only_what_is_new(bench: Command, toy_run: ToyRun, tmp_path: Path) -> None:

@@ -21,8 +21,8 @@ from bench.analysis.compare import diff
 from bench.analysis.rows import Rows
 from bench.analysis.tables.recommendation import LEAKAGE, verdict
 from bench.api.hookspecs import Section
-from bench.report import write_report
 from bench.report.compare_page import write_page
+from bench.report.page import write_report
 from bench.store.reading import Results
 
 pytestmark = pytest.mark.browser

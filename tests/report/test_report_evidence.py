@@ -13,7 +13,7 @@ from fake_run import HOSTILE, FakeRun, large_run, write_fake_run
 from bench.analysis.measures import figure, measure_named, select
 from bench.analysis.rows import Rows
 from bench.analysis.table_model import Figure, absent
-from bench.report import render
+from bench.report.page import render
 from bench.report.page.evidence import Evidence, coded
 from bench.store.reading import Results
 

@@ -12,8 +12,7 @@ import pytest
 from bench.analysis.rows import Rows
 from bench.analysis.tables import NAMES, build
 from bench.core.errors import StorageError, SuiteError
-from bench.report import export
-from bench.report.export import FORMATS, latex_escape
+from bench.report.export import FORMATS, export, latex_escape
 from bench.store.reading import Results
 
 

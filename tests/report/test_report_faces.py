@@ -21,7 +21,7 @@ from PIL import Image
 from support import TESTS
 
 from bench.analysis.rows import Rows
-from bench.report import render
+from bench.report.page import render
 from bench.report.page.face_choice import Judges, Likeness, choose
 from bench.report.page.face_wall import COLUMNS, Wall, walls
 from bench.report.page.image_budget import Album, encoded

@@ -315,7 +315,7 @@ def test_hostile_names_are_text(tmp_path: Path) -> None:
         attacks=(FakeAttack(label=f"<img src=x onerror=alert(1)> {HOSTILE}", plugin="recface", outputs="images"),),
         **PLAIN,
     )
-    from bench.report import render
+    from bench.report.page import render
 
     page = render(write_fake_run(tmp_path / "run", spec))
     section = page[page.index('<section id="ladder"') : page.index("</section>", page.index('<section id="ladder"'))]

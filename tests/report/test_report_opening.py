@@ -11,7 +11,7 @@ from browsing import Tabs
 from fake_run import FakeRun, large_run, write_fake_run
 from playwright.sync_api import Locator, Page, expect
 
-from bench.report import write_report
+from bench.report.page import write_report
 
 pytestmark = pytest.mark.browser
 IMG, SCRIPT = "<img src=x onerror=alert(1)>", "</script><script>alert(2)</script>"

@@ -21,7 +21,7 @@ from pages import markup
 
 from bench.analysis.table_model import Column, Figure, Group, Quantity, Row, Table, absent
 from bench.core.errors import StorageError
-from bench.report import render, write_report
+from bench.report.page import render, write_report
 from bench.report.page.trimmed_tables import by_head, reasons, with_common_notes, without_empty
 from bench.store.reading import Results
 

@@ -11,7 +11,7 @@ import pytest
 from fake_run import ESTIMATE, HOSTILE, FakeRun, write_fake_run
 from playwright.sync_api import Locator, Page, expect
 
-from bench.report import write_report
+from bench.report.page import write_report
 
 pytestmark = pytest.mark.browser
 Opens = Callable[..., Page]

@@ -15,7 +15,7 @@ from support import TESTS
 from bench.analysis.rows import Rows
 from bench.registry.components import instantiate
 from bench.registry.discovery import discover
-from bench.report import render
+from bench.report.page import render
 from bench.report.page.provenance import components, identity, steps
 from bench.report.page.threat_models import UNRECORDED, UNSAID, Model, adversaries, promises
 from bench.store.reading import Results

@@ -17,7 +17,8 @@ from fake_run import ESTIMATE, HOSTILE, INVERSIONS, RECFACE, FakeRun, write_fake
 from bench.analysis.rows import Rows
 from bench.cli import main
 from bench.core.errors import StorageError
-from bench.report import export, render
+from bench.report.export import export
+from bench.report.page import render
 from bench.report.page.several_runs import judge, together
 from bench.runs.combine import join
 from bench.store.reading import Results

@@ -23,7 +23,7 @@ from bench.analysis.pooling import Part, Pool
 from bench.analysis.rows import Rows
 from bench.analysis.tables import build
 from bench.analysis.tables.recommendation import Entry, Verdict, verdict
-from bench.report import render
+from bench.report.page import render
 from bench.report.page.recommendation import headline, pareto, ruling
 from bench.store.reading import Results
 

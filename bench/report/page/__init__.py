@@ -25,6 +25,7 @@ from bench.report.page.missing_cells import gaps, smaller_batches, unfinished
 from bench.report.page.recommendation import PARETO, Ruling, ruling
 from bench.report.page.run_facts import Grid
 from bench.report.page.trimmed_tables import reasons
+from bench.report.page_key import page_key, sealed
 from bench.store.reading import Results
 
 
@@ -106,9 +107,15 @@ def _names(found: Sequence[Part]) -> list[str]:
 def write_report(
     results: Results, path: Path, sections: Sequence[Section] = (), *, include_real_faces: bool = False
 ) -> Path:
-    """Write the page of a run, whole or not at all; return where it is. Raises `StorageError`."""
+    """Write the page of a run, whole or not at all; return where it is. Raises `StorageError`.
+
+    A page of a single run ends with the line by which `bench.report.page_key` recognises it.
+    """
     with _no_search_for_cycles():
-        write_atomically(path, render(results, sections, include_real_faces=include_real_faces))
+        html = render(results, sections, include_real_faces=include_real_faces)
+    if len(results.runs) == 1:
+        html = sealed(html, page_key(results.folder, sections, include_real_faces=include_real_faces))
+    write_atomically(path, html)
     return path
 
 

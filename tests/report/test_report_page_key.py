@@ -1,0 +1,91 @@
+"""A page is kept as long as rows, code and options are the same, and rendered again when any of them is not."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from fake_run import FakeRun, write_fake_run
+
+from bench import Section
+from bench.report import page_key as keys
+from bench.report.page import write_report
+from bench.report.page_key import is_current, page_key, sealed
+from bench.store.reading import Results
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, Path]:
+    """A run and its page."""
+    home = tmp_path_factory.mktemp("keyed")
+    results = write_fake_run(home / "run", FakeRun())
+    return results, write_report(results, home / "index.html")
+
+
+def key_of(results: Results, *sections: Section, faces: bool = False) -> str:
+    return page_key(results.folder, sections, include_real_faces=faces)
+
+
+def test_a_page_that_was_just_rendered_is_current(made: tuple[Results, Path]) -> None:
+    results, page = made
+    assert is_current(page, key_of(results))
+    assert page.read_text(encoding="utf-8").count("<!-- bench-page ") == 1
+
+
+def test_options_and_sections_of_plugins_are_part_of_the_key(made: tuple[Results, Path]) -> None:
+    results, page = made
+    section = Section(title="mine", columns=("a",), rows=((1,),))
+    other = Section(title="mine", columns=("a",), rows=((2,),))
+    found = {key_of(results), key_of(results, faces=True), key_of(results, section), key_of(results, other)}
+    assert len(found) == 4
+    assert not is_current(page, key_of(results, faces=True))
+
+
+def test_the_record_of_the_run_is_part_of_the_key(made: tuple[Results, Path], tmp_path: Path) -> None:
+    results, _ = made
+    folder = tmp_path / "run"
+    shutil.copytree(results.folder, folder)
+    before = page_key(folder, (), include_real_faces=False)
+    (folder / "run.json").write_text((folder / "run.json").read_text() + " ")
+    assert page_key(folder, (), include_real_faces=False) != before
+
+
+def test_code_and_packages_are_part_of_the_key(
+    made: tuple[Results, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results, _ = made
+    before = key_of(results)
+    package = tmp_path / "bench"
+    shutil.copytree(keys._BENCH, package, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(keys, "_BENCH", package)
+    assert key_of(results) == before
+    script = next(package.rglob("wall.js"))
+    script.write_text(script.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+    changed = key_of(results)
+    assert changed != before
+    monkeypatch.setattr(keys, "version", lambda name: "99" if name == "altair" else "1")
+    assert key_of(results) not in (before, changed)
+
+
+@pytest.mark.parametrize("damage", ["edited", "cut", "appended", "empty", "gone", "other seal"])
+def test_a_page_that_is_not_as_it_was_written_is_not_current(
+    made: tuple[Results, Path], damage: str, tmp_path: Path
+) -> None:
+    results, page = made
+    key = key_of(results)
+    content = page.read_bytes()
+    changed = {
+        "edited": content.replace(b"<title>", b"<title>not ", 1),
+        "cut": content[:-10],
+        "appended": content + b"more\n",
+        "empty": b"",
+        "other seal": sealed("<html></html>", "0" * 64).encode(),
+    }
+    copy = tmp_path / "index.html"
+    if damage != "gone":
+        assert changed[damage] != content
+        copy.write_bytes(changed[damage])
+    assert not is_current(copy, key)
+    copy.write_bytes(content)
+    assert is_current(copy, key)
