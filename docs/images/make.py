@@ -1,6 +1,6 @@
-"""Pictures of the top of a report for the README, light and dark: ``python docs/images/make.py [REPORT]``.
+"""Take screenshots of the top of a report for the README, light and dark: ``python docs/images/make.py [REPORT]``.
 
-Needs what the tests need (``make test`` installs it): Playwright, Pillow, and a Chromium on the PATH.
+The script needs Playwright, Pillow, and a Chromium on the PATH; ``make test`` installs them.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 HERE = Path(__file__).parent
-WIDTH, HEIGHT = 1280, 1440  # CSS pixels of the page that are shown: down to the plot of the verdict
-COLOURS = 256  # of the palette
+WIDTH, HEIGHT = 1280, 1440  # shown part of the page in CSS pixels: down to the plot of the verdict
+COLOURS = 256  # size of the palette
 NAMES = {"light": "report.png", "dark": "report-dark.png"}
 
 
 def main(report: Path) -> None:
-    """Write both pictures of a report beside this file."""
+    """Write both screenshots of a report into the folder of this file."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:
         sys.exit("expected a Chromium on the PATH, found none (Debian: apt-get install chromium)")
