@@ -1,7 +1,7 @@
 """bench: find out whether a face-privacy protection works.
 
-Everything that a plugin author imports is exported here, in `bench.metrics` and in `bench.testing`; other modules may
-change without notice. See ``docs/plugins.md``.
+Plugin authors import everything from `bench`, `bench.metrics` and `bench.testing`; all other modules may change without
+notice. See ``docs/plugins.md``.
 """
 
 from __future__ import annotations
@@ -101,7 +101,8 @@ __all__ = [
     "write_atomically",
 ]
 
-# These check parameters with pydantic, whose import takes longer than ``bench --help``; they are imported when used.
+# These functions check parameters with pydantic. Importing pydantic takes longer than ``bench --help`` should, so they
+# are imported when they are first used.
 _IMPORTED_WHEN_USED = {"instantiate": "bench.registry.components", "parameters_of": "bench.suite.overrides"}
 
 

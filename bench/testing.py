@@ -1,6 +1,7 @@
-"""What the tests of a plugin use: the host's checks around every plugin call, without a suite or a run.
+"""The host's checks of plugin calls, for the tests of plugin authors. They need no suite and no run.
 
-Each function calls one method of a component as the host does, and raises `ContractError` for what a run would refuse.
+Each function calls one method of a component, or checks one of its results, exactly as a run does, and raises
+`ContractError` where a run would.
 """
 
 from __future__ import annotations

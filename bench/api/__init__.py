@@ -1,1 +1,1 @@
-"""The contract with plugins: what they are given, what they return, and the hooks that they implement. No torch."""
+"""The contract with plugins: the hooks that they implement, what they receive and what they return. No torch."""

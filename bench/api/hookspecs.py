@@ -1,11 +1,14 @@
-"""The contract with third parties: the hooks, and the base classes of what they return. Only ever add to it.
+"""The contract with third-party plugins: the hooks, and the base classes of the components that hooks return.
 
-A plugin is a module that is listed under the entry-point group ``bench`` and implements some of these hooks.
-A component is a frozen, keyword-only dataclass: its fields are its suite parameters, its class variables declare
-what it needs and what it gives, so that a suite is planned without importing torch. Import torch inside methods.
+A plugin is a module that is listed under the entry-point group ``bench`` and implements some of the hooks at the end
+of this file. A component (data set, model, defense or attack) is a frozen, keyword-only dataclass. Its fields are the
+parameters that a suite can set. Its class variables declare what it needs and what it provides, so that a suite can be
+planned without importing torch: import torch inside the methods.
 
-``time_limit_s`` of a component: the seconds that a stage in which it takes part may need, where it knows; the largest
-one of a stage's components counts, and what the user or the suite says wins. None: the usual limit of an hour.
+The contract only ever grows: nothing that a plugin uses is removed or changed.
+
+Every component may declare ``time_limit_s``: how many seconds a stage that uses it may take. The largest value of the
+components of a stage counts, unless the suite or the command line sets a limit. None means the usual limit of one hour.
 """
 
 from __future__ import annotations
@@ -45,9 +48,12 @@ Sees = Literal["images", "features", "shallow_weights", "pairs", "defense"]
 class Dataset(ABC):
     """A source of faces and verification pairs.
 
-    ``stands_in_for`` names the paper's data set; ``synthetic`` marks stand-ins, which every row and report repeats.
-    ``stand_in`` names the data set that a suite with ``data = "auto"`` uses when the files of this one are missing
-    (its methods then raise `MissingDataError`); it gets those parameters that both have.
+    - ``stands_in_for``: for a stand-in, the name of the paper's data set that it replaces
+    - ``synthetic``: True if the faces are generated; every row and every report then says so
+    - ``stand_in``: the data set that replaces this one in a suite with ``data = "auto"`` when its files are missing
+      (its methods then raise `MissingDataError`); the stand-in gets those parameters that both have
+    - ``image_size``: height and width of the images in pixels
+    - ``license``: the licence of the data
     """
 
     stands_in_for: ClassVar[str | None] = None
@@ -59,36 +65,43 @@ class Dataset(ABC):
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """A digest of everything that decides the images: files, or the generator's version and seed."""
+        """Return a digest of everything that decides the images: files, or the generator's version and seed."""
 
     def max_pairs(self) -> int | None:
-        """The most pairs that it has; none for any number. A suite that asks for more is refused."""
+        """Return the number of pairs that exist, or None if it is unlimited. A suite that requests more is an error."""
         return None
 
     @abstractmethod
     def evaluation(self, pairs: int, ctx: Context) -> tuple[Faces, Pairs]:
-        """The first ``pairs`` verification pairs and their images; half genuine, folds identity-disjoint."""
+        """Return the images to evaluate and the first ``pairs`` verification pairs of them.
+
+        Half of the pairs are genuine, and no person appears in two folds.
+        """
 
     @abstractmethod
     def calibration(self, ctx: Context) -> Faces | tuple[Faces, Pairs]:
-        """What thresholds are set on: faces of identities that are never scored, at least two images each; all pairs
-        of different people are impostors.
+        """Return the calibration split: the faces on which thresholds are set.
 
-        Where people are not known beyond the pairs of a protocol: its pairs. The threshold for a scored pair of one
-        fold is then set on the pairs of all other folds.
+        They show identities that are never scored, with at least two images each. All pairs of images of different
+        people count as impostor pairs.
+
+        If identities are known only within the pairs of a protocol, return the images and pairs of that protocol. The
+        threshold for a scored pair is then set on the pairs of all other folds.
         """
 
     def auxiliary(self, ctx: Context) -> Faces:
-        """Faces of further identities, neither scored nor calibrated on: what defenses and attackers learn from."""
+        """Return training faces for defenses and attacks, of identities that are neither scored nor calibrated on."""
         raise ContractError(f"{type(self).__name__} has no auxiliary(): it has no faces to learn from")
 
     def pairs_beside_auxiliary(self) -> int | None:
-        """The most pairs that share no identity with `auxiliary`; none for any number. With more, cells whose attack
-        or defense learns from this data set are skipped."""
+        """Return how many pairs can be evaluated without any identity of `auxiliary`, or None if this is unlimited.
+
+        If a suite evaluates more pairs, the cells whose attack or defense is trained on this data set are skipped.
+        """
         return None
 
     def status(self) -> DataStatus:
-        """What ``bench data status`` shows; never raises for missing files."""
+        """Return what ``bench data status`` shows. Missing files are reported in it, not raised."""
         try:
             self.fingerprint()
         except MissingDataError as error:
@@ -97,55 +110,66 @@ class Dataset(ABC):
         return DataStatus(where=layout, layout=layout, pairs=self.max_pairs())
 
     def verify(self, training: Mapping[str, TrainingSet]) -> Iterator[Check]:
-        """What ``bench data verify`` shows: whether every image can be decoded and every pair makes sense, and what
-        it shares with training sets, by label. Raises `MissingDataError` when there is nothing to verify."""
+        """Yield the checks that ``bench data verify`` shows.
+
+        They tell whether every image can be decoded, whether every pair is valid, and which images or identities the
+        data set shares with the training sets in ``training`` (by label). Raises `MissingDataError` if the data set is
+        missing.
+        """
         yield Check(what="fingerprint", ok=True, found=self.fingerprint())
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSet(ABC):
-    """A source of training faces for ``bench train``; identities disjoint from every evaluation."""
+    """A source of training faces for ``bench train``. Its identities appear in no data set that is evaluated."""
 
     image_size: ClassVar[tuple[int, int]] = (112, 112)
     license: ClassVar[str] = "unknown"
 
     def status(self) -> DataStatus:
-        """What ``bench data status`` shows; never raises for missing files."""
+        """Return what ``bench data status`` shows. Missing files are reported in it, not raised."""
         try:
             return DataStatus(images=len(self.labels()))
         except MissingDataError as error:
             return DataStatus(missing=str(error))
 
     def people(self) -> Sequence[str]:
-        """The names of the people of `labels`, in order; empty where they are not known."""
+        """Return the names of the people, in the order of the numbers in `labels`; empty if names are unknown."""
         return ()
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """A digest of everything that decides the images."""
+        """Return a digest of everything that decides the images."""
 
     @abstractmethod
     def labels(self) -> NDArray[np.int64]:
-        """The identity of every image, int64 ``(n,)``, ascending from 0."""
+        """Return the identity of every image: int64 ``(n,)``, numbers in ascending order from 0."""
 
     @abstractmethod
     def images(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """The images ``rows``: uint8 ``(len(rows), 3, h, w)`` RGB; the same rows give the same images."""
+        """Return the images at the indices ``rows``: uint8 ``(len(rows), 3, h, w)`` RGB, always the same for a row."""
 
     def attributes(self, rows: NDArray[np.int64]) -> Mapping[str, NDArray[Any]]:
-        """What is known of the images ``rows``: ``age`` in years (float), others as text, each ``(len(rows),)``."""
+        """Return the attribute labels of the images at the indices ``rows``, by name, each ``(len(rows),)``.
+
+        ``age`` is a float in years; all other attributes are text.
+        """
         raise ContractError(f"{type(self).__name__} has no attribute labels")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingJob:
-    """What the ``train`` of a model or an attack gets.
+    """What the method ``train`` of a model or an attack receives.
 
-    ``name``: what is trained; ``data``: the faces; ``recipe``: the suite's parameters, for the plugin to check;
-    ``validate_on``: data sets by label, each with ``validation_pairs`` pairs; ``work``: a folder for checkpoints and
-    prepared data, which the same job finds again after an interruption; ``log`` shows a line (in the first process
-    only, when torchrun has started several); ``where`` is the TOML path, for error messages; ``command`` is how to do
-    it again, for cards.
+    - ``name``: the name of what is trained
+    - ``data``: the training faces
+    - ``seed``: the seed of the training
+    - ``recipe``: the training parameters that the suite sets; the plugin checks them
+    - ``validate_on``: the data sets for validation, by label, with ``validation_pairs`` pairs each
+    - ``work``: a folder for checkpoints and prepared data; after an interruption the same job gets the same folder
+    - ``log``: a function that shows one line of text (only in the first process if torchrun has started several)
+    - ``where``: the TOML path of the job, for error messages
+    - ``command``: the command line that repeats the training, to be recorded in the model card
     """
 
     name: str
@@ -164,10 +188,17 @@ class TrainingJob:
 class Model(ABC):
     """A face-recognition network: its declarations, and how to load it.
 
-    ``splits``: the named split points from shallow to deep with their shapes ``(c, h, w)``. The *shallow model up to
-    a split* is all that a client ever holds. ``stands_in_for`` names the paper's model. ``stand_in`` names the model
-    that a suite with ``data = "auto"`` uses when the weights of this one are missing. Any of these declarations may
-    be a property of the parameters.
+    - ``stands_in_for``: for a stand-in, the name of the paper's model that it replaces
+    - ``stand_in``: the model that replaces this one in a suite with ``data = "auto"`` when its weights are missing
+    - ``synthetic``: True if the network was trained on generated faces
+    - ``input_size``: height and width of its input images in pixels
+    - ``embedding_size``: the length of its embeddings
+    - ``splits``: the split points from shallow to deep, by name, with the shapes ``(c, h, w)`` of their feature maps;
+      a client holds only the *shallow model*, which is the network up to a split point
+    - ``mflops``: the cost of one forward pass in million floating-point operations, for time estimates
+    - ``license``: the licence of the weights
+
+    Each of these may also be a property that depends on the parameters.
     """
 
     stands_in_for: ClassVar[str | None] = None
@@ -182,14 +213,17 @@ class Model(ABC):
 
     @abstractmethod
     def weights(self) -> Path:
-        """The weights file; its sha256 goes into every key and row. `MissingDataError` when it is not there."""
+        """Return the path of the weights file. Raise `MissingDataError` if the file does not exist."""
 
     def fingerprint(self) -> str:
-        """The digest that goes into keys and rows as the weights': that of the file, unless more decides."""
+        """Return the digest of the weights, which is part of content keys and rows: by default the sha256 of the file.
+
+        Override it if the result depends on more than the weights file.
+        """
         return file_sha256(self.weights())
 
     def status(self) -> DataStatus:
-        """What ``bench models status`` shows; never raises for missing files."""
+        """Return what ``bench models status`` shows. Missing files are reported in it, not raised."""
         try:
             return DataStatus(where=str(self.weights()))
         except MissingDataError as error:
@@ -197,23 +231,28 @@ class Model(ABC):
 
     @abstractmethod
     def load(self) -> Network:
-        """The network with its weights, on the CPU; the host moves, freezes and sets it to evaluation mode."""
+        """Return the network with its weights, on the CPU.
+
+        The host moves it to the device, freezes its parameters and sets it to evaluation mode.
+        """
 
     def train(self, job: TrainingJob) -> Mapping[str, Any]:
-        """Train the network and store its weights; returns its model card. Only for ``bench train``."""
+        """Train the network, store its weights and return its model card. Called by ``bench train`` only."""
         raise ContractError(f"{type(self).__name__} has no train(): it cannot be trained by bench")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Defense(ABC):
-    """What a client does to a face before it leaves.
+    """What a client does to a face image before the upload.
 
-    ``needs``: what it asks the context for; asking for anything else is an error. A defense without model needs is
-    the same whatever model is authorised, and is run once. ``max_authorised``: how many models one image can be
-    authorised for (none: any number).
-
-    In words, for whoever reads a report: ``promise``, what it promises and against whom; ``trusts``, who must be
-    trusted, with what; ``not_promised``, what nobody may expect of it.
+    - ``needs``: the capabilities that it uses: ``shallow`` (the shallow part of the authorised models),
+      ``full_gradients`` (the whole authorised models), ``subjects`` (who the faces show), ``training`` (`fit` is called
+      with training faces). A method of the context whose capability is not declared raises `CapabilityError`.
+      A defense that needs no model has the same result for all authorised models and is run once for all of them.
+    - ``sends``: what leaves the client: ``image``, ``feature`` or ``representation``
+    - ``max_authorised``: the number of models for which one image can be authorised; None for any number
+    - ``promise``, ``trusts``, ``not_promised``: sentences for the report: what the defense promises and against whom;
+      who must be trusted, and with what; what it does not promise
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset()
@@ -225,54 +264,71 @@ class Defense(ABC):
     time_limit_s: ClassVar[float | None] = None
 
     def passes(self) -> float:
-        """Forward passes of the shallow model per image (a backward counts as two); only for cost estimates."""
+        """Return the forward passes of the shallow model per image, for time estimates.
+
+        A backward pass counts as two forward passes.
+        """
         return 0.0
 
     def check_authorised(self, models: int) -> None:
-        """`ValueError` when one image cannot be protected for so many models; the cell is skipped with its message."""
+        """Raise ValueError if one image cannot be protected for this number of models.
+
+        The cell is then skipped, and the message is its reason.
+        """
         if self.max_authorised is not None and models > self.max_authorised:
             raise ValueError(f"protects for at most {self.max_authorised} authorised model(s); {models} are asked for")
 
     def splits(self, available: Sequence[str]) -> Sequence[str]:
-        """The split points that it uses of those that a model has; `ValueError` when a model lacks one."""
+        """Return the split points that the defense uses, out of the ``available`` ones of a model.
+
+        Raise ValueError if the model lacks one that the defense needs; the cell is then skipped.
+        """
         return ()
 
     def fit(self, faces: Faces, ctx: Context) -> Mapping[str, torch.Tensor]:
-        """Learn from training faces (only with the need ``training``); the result arrives as ``ctx.state``."""
+        """Train the defense on training faces and return its state, which `protect` receives as ``ctx.state``.
+
+        Called only if the defense declares the need ``training``.
+        """
         raise ContractError(f"{type(self).__name__} declares the need 'training' and has no fit()")
 
     @abstractmethod
     def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
-        """Protect a batch: float ``(n, 3, h, w)`` RGB in [0, 1] in, the same shape and range out."""
+        """Protect a batch of images, float ``(n, 3, h, w)`` RGB in [0, 1]; the result has the same shape and range."""
 
 
 class Examples(Protocol):
-    """What an adversary learns from: uploads of auxiliary faces, beside the faces themselves.
+    """The training data of an attack: ``n`` faces, and the upload that belongs to each of them.
 
-    ``images`` uint8 ``(n, 3, h, w)`` RGB are what it wants to get back, ``subjects (n,)`` who they show.
+    ``images`` uint8 ``(n, 3, h, w)`` RGB are the faces that the attack learns to reconstruct, and ``subjects (n,)`` the
+    numbers of the people that they show.
     """
 
     images: NDArray[np.uint8]
     subjects: NDArray[np.int64]
 
     def received(self, rows: NDArray[np.int64]) -> Received:
-        """The uploads of some of the faces, on the context's device, without gradients."""
+        """Return the uploads of the faces at the indices ``rows``, on the device of the context, without gradients."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Attack:
-    """What an adversary does with what it received. Any of these declarations may be a property of the parameters.
+    """What an adversary does with the uploads that it receives.
 
-    ``sees``: what it must know: the uploaded ``images``, ``features`` of the shallow model, ``pairs`` of features and
-    images to learn from, the ``shallow_weights`` (then ``ctx.shallow`` is allowed), the ``defense`` itself.
-    ``outputs``: ``recognition`` feeds the received images to the evaluated model as they are, ``images`` implements
-    `reconstruct`, ``attributes`` implements `estimate`.
-    ``trains_on``: what `fit` learns from: ``nothing`` (it is not called), uploads of ``clean`` auxiliary faces,
-    uploads of auxiliary faces after the ``defense`` (an adaptive adversary), or clean uploads of the ``evaluated``
-    faces themselves, which is leakage and is reported as such.
-    ``threat`` says in words what the adversary knows. ``synthetic``: what it brings along learnt from generated faces
-    and knows nothing of real ones, on which it is skipped. ``license``: of the weights that it brings along, if any.
+    - ``sees``: what the adversary must know: the uploaded ``images``; ``features`` of the shallow model; ``pairs`` of
+      features and images for training; ``shallow_weights``, which allows ``ctx.shallow``; the ``defense`` itself
+    - ``outputs``: ``recognition`` if the evaluated model gets the received images unchanged, ``images`` if the attack
+      implements `reconstruct`, ``attributes`` if it implements `estimate`
+    - ``trains_on``: the training data of `fit`: ``nothing`` (`fit` is not called); ``clean``, uploads of unprotected
+      auxiliary faces; ``defense``, uploads of auxiliary faces after the defense (an adaptive attack); ``evaluated``,
+      unprotected uploads of the evaluated faces themselves, which is leakage and is reported as such
+    - ``threat``: what the adversary knows, as a sentence for the report
+    - ``synthetic``: True if the weights of the attack were trained on generated faces only; the attack is then skipped
+      on real faces
+    - ``license``: the licence of the weights that come with the attack
+
+    Each of these may also be a property that depends on the parameters.
     """
 
     synthetic: ClassVar[bool] = False
@@ -284,43 +340,59 @@ class Attack:
     time_limit_s: ClassVar[float | None] = None
 
     def fingerprint(self) -> str | None:
-        """A digest of the weights that the attack brings along; none without. `DataError` naming what is missing."""
+        """Return a digest of the weights that come with the attack, or None if it has none.
+
+        Raise `DataError` naming a file that is missing.
+        """
         return None
 
     def splits(self, available: Sequence[str], uploaded: Sequence[str]) -> Sequence[str]:
-        """The splits whose features it wants, of those that it can have: ``available`` ones of the model when images
-        are uploaded, else the ``uploaded`` ones. `ValueError` when it cannot work with them; the cell is skipped."""
+        """Return the split points whose features the attack uses.
+
+        If images are uploaded, it can choose among all split points of the model, which are ``available``. If features
+        are uploaded, only the ``uploaded`` split points are available. Raise ValueError if the attack cannot work with
+        these; the cell is then skipped.
+        """
         return uploaded or available
 
     def passes(self) -> float:
-        """Forward passes of the shallow model per attacked image (a backward counts as two); for cost estimates."""
+        """Return the forward passes of the shallow model per attacked image, for time estimates.
+
+        A backward pass counts as two forward passes.
+        """
         return 0.0
 
     def fit(self, examples: Examples, ctx: Context) -> Mapping[str, torch.Tensor]:
-        """Learn from examples (unless ``trains_on`` is ``nothing``); the result arrives as ``ctx.state``."""
+        """Train the attack on examples and return its state, which `reconstruct` receives as ``ctx.state``.
+
+        Not called if ``trains_on`` is ``nothing``.
+        """
         raise ContractError(f"{type(self).__name__} declares trains_on = {self.trains_on!r} and has no fit()")
 
     def reconstruct(self, received: Received, ctx: Context) -> Reconstructed:
-        """Images of the faces behind a batch of uploads (``outputs = "images"``)."""
+        """Reconstruct the images of the faces from a batch of uploads (required for ``outputs = "images"``)."""
         raise ContractError(f"{type(self).__name__} declares that it outputs images and has no reconstruct()")
 
     def estimate(self, images: torch.Tensor, ctx: Context) -> Mapping[str, torch.Tensor]:
-        """Attribute vectors of images ``(n, 3, h, w)`` in [0, 1]: name to ``(n, k)`` scores of its ``k`` classes, or
-        to ``(n,)`` for a number such as ``age`` in years (``outputs = "attributes"``)."""
+        """Estimate attributes of images ``(n, 3, h, w)`` RGB in [0, 1] (required for ``outputs = "attributes"``).
+
+        Return by attribute the scores ``(n, k)`` of its ``k`` classes; for an attribute that is a number, such as
+        ``age`` in years, return the estimates ``(n,)``.
+        """
         raise ContractError(f"{type(self).__name__} declares that it outputs attributes and has no estimate()")
 
     def classes(self) -> Mapping[str, Sequence[str]]:
-        """The names of the classes of each attribute vector, in order (``outputs = "attributes"``)."""
+        """Return, by attribute, the names of the classes in the order of the scores of `estimate`."""
         return {}
 
     def train(self, job: TrainingJob) -> Mapping[str, Any]:
-        """Train what the attack brings along and store it; returns its card. Only for ``bench train``."""
+        """Train the weights of the attack, store them and return their card. Called by ``bench train`` only."""
         raise ContractError(f"{type(self).__name__} has no train(): it cannot be trained by bench")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """A piece of the report made by a plugin: a title and rows of cells (text only; the host escapes it)."""
+    """A table that a plugin adds to the report: a title, column names and rows. It is text; the host escapes it."""
 
     title: str
     columns: Sequence[str]
@@ -329,39 +401,39 @@ class Section:
 
 @hookspec
 def bench_datasets() -> Mapping[str, type[Dataset]]:  # type: ignore[empty-body]
-    """Data sets by name."""
+    """Return the data sets of a plugin by name."""
 
 
 @hookspec
 def bench_training_sets() -> Mapping[str, type[TrainingSet]]:  # type: ignore[empty-body]
-    """Training sets by name, for ``bench train``."""
+    """Return the training sets of a plugin by name, for ``bench train``."""
 
 
 @hookspec
 def bench_models() -> Mapping[str, type[Model]]:  # type: ignore[empty-body]
-    """Recognition models by name."""
+    """Return the recognition models of a plugin by name."""
 
 
 @hookspec
 def bench_defenses() -> Mapping[str, type[Defense]]:  # type: ignore[empty-body]
-    """Defenses by name."""
+    """Return the defenses of a plugin by name."""
 
 
 @hookspec
 def bench_attacks() -> Mapping[str, type[Attack]]:  # type: ignore[empty-body]
-    """Attacks by name."""
+    """Return the attacks of a plugin by name."""
 
 
 @hookspec
 def bench_commands() -> Mapping[str, click.Command]:  # type: ignore[empty-body]
-    """Commands that a plugin adds to ``bench data`` or ``bench models``, by names such as ``data convert``."""
+    """Return commands that a plugin adds to ``bench data`` or ``bench models``, by names such as ``data convert``."""
 
 
 @hookspec
 def bench_cell_done(outcome: Outcome) -> None:
-    """Called in the main process for every cell (done, skipped or failed) after the rows of the run are written."""
+    """Called in the main process for each cell (done, skipped or failed), after the rows of the run were written."""
 
 
 @hookspec
 def bench_report_sections(results: Results) -> Sequence[Section]:  # type: ignore[empty-body]
-    """Sections that a plugin adds to the report, made from the rows of a run."""
+    """Return sections that a plugin adds to the report, made from the rows of a run."""

@@ -1,4 +1,4 @@
-"""What a report section of a plugin may read of a finished run."""
+"""The read-only view of results that the report sections of plugins receive."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ if TYPE_CHECKING:
 
 
 class Results(Protocol):
-    """The results of one or several runs, read-only. ``run`` is the content of ``run.json``."""
+    """The results of a run, or of several runs that one report covers. Read-only."""
 
     @property
     def runs(self) -> Sequence[Results]:
-        """The runs that these results come from: one, unless a report covers several."""
+        """The results of each run by itself; a single entry unless a report covers several runs."""
         ...
 
     @property
     def names(self) -> Sequence[str]:
-        """A name for each of `runs` that tells them apart; ``("",)`` for a single run."""
+        """A distinct name for each entry of `runs`; ``("",)`` for a single run."""
         ...
 
     @property
     def run(self) -> Mapping[str, Any]:
-        """The provenance record of the run: suite, code, data, weights, machine."""
+        """The provenance record of the run, as in ``run.json``: suite, code, data, weights, machine."""
         ...
 
     @property
     def cells(self) -> pd.DataFrame:
-        """One row per cell, with its status and the reason if it was skipped or failed."""
+        """One row per cell, with its status, and the reason if it was skipped or failed."""
         ...
 
     def samples(
         self, name: str, where: Mapping[str, Any] | None = None, columns: Sequence[str] | None = None
     ) -> pd.DataFrame:
-        """Rows of one sample table, for example ``verification``, in the order of the cells.
+        """Return rows of one table of per-sample scores, for example ``verification``, in the order of the cells.
 
         ``where`` maps a column to the value, or the collection of values, to keep. ``columns`` selects columns; None
         returns all of them. Raises `StorageError` for an unknown column.

@@ -1,4 +1,7 @@
-"""Where real data and weights are looked for: folders in environment variables, which worker processes inherit."""
+"""The folders in which data sets and weights are searched.
+
+Two environment variables list them, separated as in ``PATH``. Worker processes inherit these variables.
+"""
 
 from __future__ import annotations
 
@@ -8,34 +11,36 @@ from pathlib import Path
 
 from bench.core.errors import DataError
 
-DATA = "BENCH_DATA"  # folders of data sets, separated as in PATH
-WEIGHTS = "BENCH_WEIGHTS"  # folders of weights
+DATA = "BENCH_DATA"  # lists folders of data sets
+WEIGHTS = "BENCH_WEIGHTS"  # lists folders of weights
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 
 
 def prepend(variable: str, folder: Path | None) -> None:
-    """Look into a folder first, here and in worker processes."""
+    """Make a folder the first one that a variable lists, for this process and its workers. None changes nothing."""
     if folder is not None:
         before = os.environ.get(variable)
         os.environ[variable] = os.pathsep.join([str(folder.resolve()), *([before] if before else [])])
 
 
 def data_folders() -> list[Path]:
-    """The folders in which data sets are looked for, in that order: those of ``$BENCH_DATA``."""
+    """Return the folders in which data sets are searched, in this order: those of ``$BENCH_DATA``."""
     return [Path(text).expanduser() for text in os.environ.get(DATA, "").split(os.pathsep) if text]
 
 
 def weights_folders() -> list[Path]:
-    """The folders in which weights are looked for, in that order: those of ``$BENCH_WEIGHTS``, then ``weights`` in each
-    folder of data."""
+    """Return the folders in which weights are searched, in this order.
+
+    These are the folders of ``$BENCH_WEIGHTS``, then the subfolder ``weights`` of each folder of `data_folders`.
+    """
     own = [Path(text).expanduser() for text in os.environ.get(WEIGHTS, "").split(os.pathsep) if text]
     return own + [folder / "weights" for folder in data_folders()]
 
 
 def expand(text: str, what: str) -> Path:
-    """A path of a suite with ``~`` and ``$VARIABLES`` filled in; `DataError` naming one that is not set.
+    """Replace ``~`` and ``$VARIABLES`` in a path from a suite.
 
-    ``what`` is the parameter, for the message.
+    ``what`` is the name of the parameter, for messages. Raises `DataError` naming a variable that is not set.
     """
 
     def value(match: re.Match[str]) -> str:

@@ -1,4 +1,8 @@
-"""TODO bench/api/types.py."""
+"""The data that plugins and the host exchange: faces, verification pairs, uploads, reconstructions, checks.
+
+Faces and pairs are numpy arrays, as they are stored. Uploads and reconstructions are torch tensors, as they are
+computed. torch is imported for type checking only.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +18,9 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class LazyImages(Protocol):
-    """Images that are decoded when they are asked for, so that a large set is never in memory as a whole.
+    """Images that are decoded only when they are indexed, so that a large data set never has to fit into memory.
 
-    ``shape`` is ``(n, 3, h, w)``, ``dtype`` uint8; ``images[a:b]`` and ``images[rows]`` are arrays.
+    ``shape`` is ``(n, 3, h, w)`` and ``dtype`` uint8. ``images[a:b]`` and ``images[rows]`` return numpy arrays.
     """
 
     @property
@@ -29,11 +33,12 @@ class LazyImages(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Faces:
-    """Face images with what is known about them.
+    """Face images with their labels.
 
-    ``images`` uint8 ``(n, 3, h, w)`` RGB, an array or `LazyImages`; ``subjects`` int64 ``(n,)``; ``sample_ids`` str
-    ``(n,)``, unique; ``attributes``: column name to array ``(n,)`` (for example ``age`` in years), empty when nothing
-    is known.
+    - ``images``: uint8 ``(n, 3, h, w)`` RGB, a numpy array or `LazyImages`
+    - ``subjects``: int64 ``(n,)``, the number of the person that each image shows
+    - ``sample_ids``: str ``(n,)``, a unique name for each image
+    - ``attributes``: by name, an array ``(n,)`` of labels, for example ``age`` in years; empty if nothing is known
     """
 
     images: NDArray[np.uint8] | LazyImages
@@ -44,8 +49,12 @@ class Faces:
 
 @dataclass(frozen=True, kw_only=True)
 class Pairs:
-    """Verification pairs: indices ``left (m,)`` and ``right (m,)`` into a `Faces`, ``same (m,)`` bool (genuine or
-    impostor), ``fold (m,)`` int in [0, 10)."""
+    """Verification pairs of the images of a `Faces`.
+
+    - ``left``, ``right``: int64 ``(m,)``, the indices of the two images of each pair
+    - ``same``: bool ``(m,)``, True for a genuine pair (one person), False for an impostor pair (two people)
+    - ``fold``: int64 ``(m,)`` in [0, 10), the fold of the pair in cross-validation
+    """
 
     left: NDArray[np.int64]
     right: NDArray[np.int64]
@@ -55,11 +64,11 @@ class Pairs:
 
 @dataclass(frozen=True, kw_only=True)
 class Protected:
-    """What leaves the client for a batch of ``n`` faces.
+    """What a defense returns for a batch of ``n`` faces: the upload that leaves the client.
 
-    ``images`` float ``(n, 3, h, w)`` RGB in [0, 1], or none when the defense sends only features.
-    ``features``: named split to tensor ``(n, ...)``, empty when it sends only images.
-    ``extra``: per-sample numbers worth a column in the results, each ``(n,)`` (for example the final loss).
+    - ``images``: float ``(n, 3, h, w)`` RGB in [0, 1]; None if the defense sends only features
+    - ``features``: by split point, a tensor ``(n, ...)``; empty if the defense sends only images
+    - ``extra``: by name, numbers ``(n,)`` to record for each sample, for example the final loss
     """
 
     images: torch.Tensor | None = None
@@ -69,10 +78,11 @@ class Protected:
 
 @dataclass(frozen=True, kw_only=True)
 class Received:
-    """What an adversary holds of ``n`` faces: what the client uploaded, and what the shallow model makes of it.
+    """What an adversary receives for ``n`` faces: the upload, and the features of the shallow model.
 
-    ``images`` float ``(n, 3, h, w)`` RGB in [0, 1], or none when only features were uploaded.
-    ``features``: named split to tensor ``(n, c, h, w)``, at the splits that the attack asked for.
+    - ``images``: float ``(n, 3, h, w)`` RGB in [0, 1]; None if the client uploads only features
+    - ``features``: by split point, a tensor ``(n, c, h, w)``, at the split points that `Attack.splits` names: the
+      uploaded features, or else those that the shallow model computes from the uploaded images
     """
 
     images: torch.Tensor | None = None
@@ -81,8 +91,11 @@ class Received:
 
 @dataclass(frozen=True, kw_only=True)
 class Reconstructed:
-    """What a reconstruction attack makes of ``n`` uploads: ``images`` float ``(n, 3, h, w)`` RGB in [0, 1];
-    ``extra`` as in `Protected`."""
+    """What a reconstruction attack returns for ``n`` uploads.
+
+    - ``images``: float ``(n, 3, h, w)`` RGB in [0, 1], the reconstructed faces
+    - ``extra``: by name, numbers ``(n,)`` to record for each sample, as in `Protected`
+    """
 
     images: torch.Tensor
     extra: Mapping[str, torch.Tensor] = field(default_factory=dict)
@@ -90,11 +103,13 @@ class Reconstructed:
 
 @dataclass(frozen=True, kw_only=True)
 class DataStatus:
-    """What ``bench data status`` and ``bench models status`` show of a component.
+    """What ``bench data status`` and ``bench models status`` show about the files of a component.
 
-    ``where`` it is read from, none when it is missing; ``layout`` in words (``InsightFace .bin``, ``generated``);
-    ``missing``: what is missing and where to put it, or none; ``notes``: anything else worth a line. Counts are none
-    where they are not known or not limited.
+    - ``where``: the place that it is read from; None if its files are missing
+    - ``layout``: the format in words, such as ``InsightFace .bin`` or ``generated``
+    - ``images``, ``pairs``: how many it has; None if unknown or unlimited
+    - ``missing``: what is missing and where to put it; None if nothing is missing
+    - ``notes``: further lines to show
     """
 
     where: str | None = None
@@ -107,7 +122,10 @@ class DataStatus:
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at: what, whether it is in order, and what was found (or what to do)."""
+    """The result of one check of ``bench data verify``.
+
+    ``what`` names the check, ``ok`` is True if it passed, and ``found`` says what was found or what to do.
+    """
 
     what: str
     ok: bool

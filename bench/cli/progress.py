@@ -70,7 +70,7 @@ class Progress:
             count = len(event.stages)
             err.print(f"\nstopping: {count} stages are running and get a moment; Ctrl-C again stops at once")
         elif stage is None:
-            self.left = TimeLeft(self.workers, expected(event.stages, event.behind))
+            self.left = TimeLeft(self.workers, expected(event.stages, event.path_seconds))
             cached = len(self.plan.stages) - len(event.stages)
             err.print(f"{len(event.stages)} stages to compute, {cached} in the cache or not needed")
         elif event.kind == "damaged":

@@ -1,1 +1,1 @@
-"""What every other package knows: errors, domain types, content keys, files and text."""
+"""What every other package uses: domain types, errors, content keys, provenance, files and text. No torch."""

@@ -1,4 +1,7 @@
-"""Content keys and seeds: what decides a result, as a digest. Pure: no torch."""
+"""Content keys and seeds: digests of everything that decides a result. Pure functions; no torch.
+
+Two stages with the same content key have the same artifact, so the artifact is computed once and found by its key.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,11 @@ from bench.core.errors import PluginError
 
 
 def canonical(value: Any) -> Any:
-    """A JSON-able form of parameters and components that is equal for equal meaning."""
+    """Convert parameters and components to plain JSON values that are equal if the originals mean the same.
+
+    Tuples become lists, the keys of tables are sorted, paths and dates become text. Of a component only that remains
+    which decides results: neither its label nor whether it is a stand-in. Raises `PluginError` for any other type.
+    """
     if isinstance(value, Component):
         return {
             "name": value.name,
@@ -39,17 +46,21 @@ def canonical(value: Any) -> Any:
 
 
 def digest_of(value: Any) -> str:
-    """sha256 of the canonical JSON of a value."""
+    """Return the sha256 of a value in its `canonical` form, as 64 hexadecimal digits."""
     text = json.dumps(canonical(value), sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def joined_digest(*parts: str) -> str:
-    """sha256 of texts without line breaks, in order: of digests, names and numbers."""
+    """Return the sha256 of several texts in this order, as 64 hexadecimal digits. The texts hold no line breaks."""
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def scoped_seed(suite_seed: int, *scope: object) -> int:
-    """The seed of a named scope: the first 8 bytes of the sha256 of the suite's seed and the scope's names."""
+    """Derive the seed of a scope, such as ``("faces", "lfw")``, from the seed of the suite; in [0, 2^63).
+
+    It is made of the first 8 bytes of the sha256 of the suite's seed and the names in ``scope``, so that two scopes
+    have independent random streams, and one scope has the same stream in every run of the suite.
+    """
     text = "/".join(str(part) for part in (suite_seed, *scope))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

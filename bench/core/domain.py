@@ -1,17 +1,18 @@
-"""Domain types: what crosses module borders. Frozen, keyword-only, no torch.
+"""The domain types: frozen dataclasses that the packages of bench exchange. No torch.
 
-Arrays are numpy. Images are RGB, channels first, ``uint8`` in [0, 255] when stored: what leaves a client is an
-8-bit image, so everything downstream (recognition, attacks, metrics) sees the quantised one.
+A *component* is a plugin with its parameters. A suite is planned as *cells*, the points of its experiments, and as a
+graph of *stages*, the units of work whose artifacts answer the cells. A `StageResult` says how a stage ended, an
+`Outcome` how a cell ended.
+
+Arrays are numpy arrays. Stored images are RGB, channels first, ``uint8`` in [0, 255]: what leaves a client is an 8-bit
+image, so everything after it (recognition, attacks, metrics) works on the quantised image.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
-
-if TYPE_CHECKING:
-    pass
+from typing import Any, Literal
 
 Kind = Literal["dataset", "model", "defense", "attack"]
 DataMode = Literal["auto", "real", "stand-in"]
@@ -31,14 +32,22 @@ class Origin:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Component:
-    """One plugin with its parameters, as a suite asks for it. What two of them mean is compared by their digests
-    (see `bench.core.content_keys`); ``==`` tells whether they are the same object.
+    """A plugin together with its parameters, as an entry of a suite names it.
 
-    ``params`` are the effective ones (defaults filled in), ``passed`` those that the suite wrote, ``label`` the name
-    shown in rows and reports, ``weights`` the sha256 of the weights file of a model or the fingerprint of a data set
-    or attack. ``via`` is the attack whose reconstructions an attack works on, or none.
-    ``on_stand_ins``: a defense's parameters for models that learnt from synthetic faces, where a suite gives others.
-    ``instead_of``: the label of what the suite asked for, where this is its stand-in; ``because`` says why.
+    ``==`` compares identity. To find out whether two components mean the same, compare their digests (see
+    `bench.core.content_keys`).
+
+    - ``kind``, ``name``: the kind of plugin, and the name under which it is registered
+    - ``label``: the name that rows and reports show
+    - ``params``: all parameters, with defaults filled in; ``passed``: only those that the suite sets
+    - ``origin``: the distribution and source code of the plugin
+    - ``weights``: the digest of what the component reads: the weights of a model, the files of a data set, or the
+      weights of an attack; None if it reads nothing
+    - ``via``: for an attack that works on reconstructed images, the attack that reconstructs them; otherwise None
+    - ``on_stand_ins``: for a defense, the same defense with the parameters that apply when it protects for models
+      trained on synthetic faces; None if the suite sets no such parameters
+    - ``instead_of``: for a stand-in, the label of the component that the suite names; otherwise None
+    - ``because``: for a stand-in, the reason why it is used; otherwise None
     """
 
     kind: Kind
@@ -56,13 +65,23 @@ class Component:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cell:
-    """One point of an experiment: one question with one answer.
+    """One point of an experiment: one combination of its axes, which gets one result.
 
-    ``authorised`` is empty for a defense that knows no model, ``evaluated`` none where no model is asked;
-    ``upload`` says what leaves the client: ``images``, or ``features at`` which splits; ``outputs`` what the attack
-    gives; ``leaky`` whether it learnt from the evaluated identities. ``kappa`` is the experiment's fixed threshold;
-    ``threat`` says in words what the adversary knows. ``skip`` is the reason why the combination makes no sense,
-    or none. ``stages`` are the keys of the score stages whose rows answer it.
+    - ``id``: the first 16 hexadecimal digits of a digest of everything that identifies the cell
+    - ``experiment``: the name of its experiment; ``table``: the table of the paper that it belongs to, or None
+    - ``dataset``: the source of its faces
+    - ``authorised``: the models that the client authorises; empty if the cell does not depend on any
+    - ``defense``: what protects the faces; ``attack``: what the adversary does with the upload
+    - ``evaluated``: the model that recognises faces in what the attack returns; None if no model is evaluated
+    - ``repeat``: the number of the repetition, from 0; each has seeds of its own
+    - ``pairs``: the number of verification pairs
+    - ``kappa``: the fixed threshold of the experiment
+    - ``threat``: what the adversary knows, as a sentence for the report
+    - ``upload``: what leaves the client: ``images``, or ``features at`` and the names of the split points
+    - ``outputs``: what the attack returns: ``recognition``, ``images`` or ``attributes``
+    - ``leaky``: True if the attack was trained on the evaluated faces themselves
+    - ``skip``: the reason why this combination makes no sense, so that it is not computed; None if it is computed
+    - ``stages``: the keys of the score stages whose rows are the result of the cell
     """
 
     id: str
@@ -85,19 +104,28 @@ class Cell:
 
     @property
     def components(self) -> tuple[Component, ...]:
-        """Every plugin that takes part, with its parameters."""
-        found = (self.dataset, *self.authorised, self.defense, self.attack, self.evaluated, self.attack.via)
-        return tuple(c for c in found if c is not None)
+        """All components that take part in the cell."""
+        parts = (self.dataset, *self.authorised, self.defense, self.attack, self.evaluated, self.attack.via)
+        return tuple(part for part in parts if part is not None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stage:
-    """One unit of work of the graph. ``key`` is the content key (see `bench.planning.plan`): same key, same artifact.
+    """One unit of work in the stage graph; it computes one artifact.
 
-    ``components`` are the plugins that it runs; ``options`` the effective parameters of the stage itself;
-    ``inputs`` maps a role (``faces``, ``protected`` ...) to the key of the stage that makes it;
-    ``units`` is the number of samples, ``cost`` the estimated seconds on one core for all of them, ``cost_name`` what
-    measured costs are filed under, ``size`` the estimated bytes of the artifact.
+    - ``kind``: what it does: load faces, embed images, fit a defense or an attack, protect, attack, or score
+    - ``name``: a description for people
+    - ``key``: the content key (see `bench.planning.graph`); stages with the same key have the same artifact
+    - ``components``: the plugins that it runs, by role (``dataset``, ``defense``, ``authorised`` ...)
+    - ``options``: the settings of the stage itself, such as batch size, dtype and device
+    - ``inputs``: the keys of the stages whose artifacts it reads, by role (``faces``, ``protected`` ...)
+    - ``seed``: the seed of its random streams
+    - ``units``: the number of samples that it processes
+    - ``cost``: the estimated seconds on one core for all samples
+    - ``cost_name``: the name under which measured costs of such stages are kept for later estimates
+    - ``size``: the estimated size of the artifact in bytes
+    - ``time_limit_s``: the seconds after which it is ended
+    - ``memory_limit_mb``: the memory in MB beyond which it is ended; None for 90 % of the memory of the machine
     """
 
     kind: StageKind
@@ -117,13 +145,19 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class StageResult:
-    """How one stage ended. ``cached`` when the artifact was there before; seconds, memory and batch are those of the
-    run that computed it. ``batch`` is the batch that it was computed with, where memory did not allow the planned
-    one; ``attempts`` how often it was begun; ``log`` what it printed, of a failed stage.
+    """How one stage ended.
 
-    Of a stage that protects: what one single face costs the client, as floating-point operations of convolutions and
-    matrix products (``client_flops``) and as seconds on the stage's device (``client_seconds``); ``client_reason`` says
-    why neither is known."""
+    - ``key``: the content key of the stage; ``status``: how it ended
+    - ``cached``: True if the artifact existed before this run
+    - ``seconds``, ``peak_mb``: duration and peak memory of the computation, even if an earlier run did it
+    - ``device``: the device type on which it was computed
+    - ``reason``, ``traceback``, ``log``: for a stage that failed, a sentence, the traceback and what it had printed
+    - ``batch``: the batch size that was used, if there was not enough memory for the planned one; otherwise None
+    - ``attempts``: how many times the stage was started
+    - ``client_flops``, ``client_seconds``: for a stage that protects, what a single face costs the client: the number
+      of floating-point operations in convolutions and matrix products, and the seconds on the device of the stage
+    - ``client_reason``: why these two are unknown, if they could not be measured
+    """
 
     key: str
     status: Status
@@ -142,13 +176,52 @@ class StageResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """How one cell ended; one row of ``cells.parquet``. Seconds and memory are none when nothing was run for it.
+class Event:
+    """Something that happened during a run, for the journal and for progress displays.
 
-    ``traceback`` and ``log`` (what was printed) are those of the stage that failed. ``batch`` is the smallest batch
-    that memory allowed a stage of the cell, none where all were computed as planned. ``protect`` are the keys of the
-    stages in which its client protects faces. ``queued`` is the status of what a run that has not ended has still to
-    compute.
+    ``planned`` describes the work before it begins: ``cells`` and ``total`` are the numbers of cells and stages in the
+    plan, and ``stages`` are the stages that must be computed. ``path_seconds`` maps the key of each of these stages to
+    the estimated seconds of the longest path from its beginning to the end of the graph.
+
+    Each of the following events is about one ``stage``:
+
+    - ``started``: an attempt begins; ``attempt`` is its number, ``batch`` its batch size if it is not the planned one
+    - ``progress``: the fraction ``share`` is done, as the process ``worker`` (``host:pid``) reports
+    - ``retried``: an attempt has failed for the reason in ``message``; ``attempt`` and ``batch`` are those of the next
+    - ``finished``: the stage has its final ``result``, from the process ``worker``
+    - ``damaged``: its artifact does not match its checksums and is computed again; ``message`` gives details
+
+    ``stopping``: the user has interrupted the run; the running ``stages`` get a few seconds to finish.
+    """
+
+    kind: Literal["planned", "started", "progress", "retried", "finished", "damaged", "stopping"]
+    stage: Stage | None = None
+    stages: Sequence[Stage] = ()
+    path_seconds: Mapping[str, float] = field(default_factory=dict)
+    cells: int = 0
+    total: int = 0
+    result: StageResult | None = None
+    message: str = ""
+    share: float = 0.0
+    batch: int | None = None
+    attempt: int = 1
+    worker: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How one cell ended; it becomes one row of ``cells.parquet``.
+
+    - ``cell``: the cell; ``device``: the device type of the run
+    - ``status``: ``queued`` while the run has not computed all of its stages
+    - ``reason``: why the cell was skipped or failed; None if it succeeded
+    - ``seconds``, ``peak_mb``: the total duration and the peak memory of all stages that the cell depends on; None if
+      none of them has a result
+    - ``cached``: True if all these stages had been computed by earlier runs
+    - ``traceback``, ``log``: of the stage that failed: the traceback, and what it had printed
+    - ``batch``: the smallest batch size that any of these stages had to be reduced to for lack of memory; None if all
+      were computed as planned
+    - ``protect``: the keys of the stages in which the client of the cell protects its faces
     """
 
     cell: Cell
@@ -162,28 +235,3 @@ class Outcome:
     log: str = ""
     batch: int | None = None
     protect: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Event:
-    """Something that happened, for whoever shows or journals it: ``planned`` lists the ``stages`` that will be
-    computed, of ``total`` and for how many ``cells``, with the estimated seconds of the longest path ``behind`` each,
-    itself included; the others are about one ``stage``.
-
-    ``progress``: the ``share`` of it that is done. ``finished``: its ``result``, and the ``worker`` (``host:pid``).
-    ``retried`` and ``damaged`` say why in ``message``; ``batch`` and ``attempt`` are those of what begins.
-    ``stopping``: the run was asked to end, and gives the running ``stages`` a moment.
-    """
-
-    kind: Literal["planned", "started", "progress", "retried", "finished", "damaged", "stopping"]
-    stage: Stage | None = None
-    stages: Sequence[Stage] = ()
-    behind: Mapping[str, float] = field(default_factory=dict)
-    cells: int = 0
-    total: int = 0
-    result: StageResult | None = None
-    message: str = ""
-    share: float = 0.0
-    batch: int | None = None
-    attempt: int = 1
-    worker: str = ""

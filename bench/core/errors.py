@@ -2,17 +2,18 @@
 
 ::
 
-    BenchError                 anything that bench reports without a traceback (exit code 2)
-    ├── SuiteError             a suite file: names the TOML path, what was expected, what was found
-    ├── PluginError            a plugin that is missing, broken, or named twice
+    BenchError                 any error that is reported without a traceback (exit code 2)
+    ├── SuiteError             a mistake in a suite: names the TOML path, what was expected, what was found
+    ├── PluginError            a plugin that is missing, broken, or registered twice
     ├── StorageError           a folder or file that cannot be read or written
-    ├── ReplayError            a run that cannot be made again from its record: lists what has changed since
-    ├── DataError              a data set or weights file that is damaged, or not what it should be
-    │   └── MissingDataError   files that are simply not there: a stand-in may take their place
+    ├── ReplayError            a run that cannot be replayed from its record: lists what has changed since
+    ├── DataError              a data set or weights file that is damaged, or not the expected one
+    │   └── MissingDataError   files that do not exist on this machine: a stand-in may replace them
     └── ContractError          a plugin that broke its contract (shape, range, undeclared need)
-        └── CapabilityError    a plugin that asked for what it did not declare
+        └── CapabilityError    a plugin that used a capability which it had not declared
 
-``ContractError`` spoils the cells of the plugin that raised it; the others stop the command before anything runs.
+A ``ContractError`` fails only the cells that use the plugin; the others usually end the command before anything is
+computed.
 """
 
 from __future__ import annotations
@@ -22,52 +23,53 @@ from collections.abc import Iterable
 
 
 class BenchError(Exception):
-    """A mistake that the user can mend; its message says where, what was expected, what was found, what to do."""
+    """An error that the user can correct; the message says where, what was expected, what was found and what to do."""
 
 
 class SuiteError(BenchError):
-    """A suite that does not say something sensible."""
+    """A suite is not valid: an unknown key, a value of the wrong type, or settings that contradict each other."""
 
 
 class PluginError(BenchError):
-    """A plugin that cannot be used."""
+    """A plugin cannot be used: it is missing, cannot be imported, or two plugins have its name."""
 
 
 class StorageError(BenchError):
-    """A place that cannot be read or written."""
+    """A file or folder cannot be read or written, or a disk is full."""
 
 
 class ReplayError(BenchError):
-    """A run that cannot be made again from its record."""
+    """A run cannot be replayed, because code, data or weights differ from those in its provenance record."""
 
 
 class DataError(BenchError):
-    """Data or weights that are missing or damaged."""
+    """A data set or weights file is damaged, or is not the expected one."""
 
 
 class MissingDataError(DataError):
-    """Data or weights that are not there; its message says what is missing and where to put it.
+    """Data or weights are missing on this machine; the message says which files, and where to put them.
 
-    Only this makes ``data = "auto"`` use a stand-in: damaged files are an error, never a reason for another number.
+    With ``data = "auto"`` in a suite, this is the only error that is answered with a stand-in. Damaged files are never
+    replaced by one, because the results would silently be those of other data.
     """
 
 
 class ContractError(BenchError):
-    """A plugin returned something that its contract forbids."""
+    """A plugin broke its contract, for example by returning images of the wrong shape or range."""
 
 
 class CapabilityError(ContractError):
-    """A plugin asked the context for something that it did not declare in ``needs``."""
+    """A plugin used a method of the context whose capability it had not declared in ``needs`` or ``sees``."""
 
 
 def with_article(kind: str) -> str:
-    """A kind of component in words: ``an attack``, ``a data set``."""
+    """Name a kind of component in words: ``attack`` -> ``an attack plugin``, ``dataset`` -> ``a data set plugin``."""
     words = {"dataset": "data set"}.get(kind, kind.replace("_", " "))
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words} plugin"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return a hint such as ``did you mean 'pmt'?`` or, without a near match, the list of what is known."""
+    """Return a hint for an unknown word: ``did you mean 'pmt'?``, or the list of known words if none is similar."""
     names = sorted(set(known))
     near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     if near:
@@ -76,8 +78,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def in_words(error: BaseException) -> str:
-    """The kind of an error and what it says, whatever its own ``__str__`` does."""
+    """Return the class name and the message of an exception as text, even if its ``__str__`` raises."""
     try:
         return f"{type(error).__name__}: {error}"
-    except Exception as another:  # its __str__ is broken, too
+    except Exception as another:  # The plugin's own __str__ raised.
         return f"{type(error).__name__}, which cannot be put in words: {type(another).__name__}"

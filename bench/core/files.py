@@ -1,4 +1,4 @@
-"""Writing files so that a reader never sees half of one."""
+"""Atomic writing of text files."""
 
 from __future__ import annotations
 
@@ -11,17 +11,21 @@ from bench.core.errors import StorageError
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a text file beside and rename it: readers see the old or the new one, whole."""
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    """Write a text file so that a reader sees either the old or the new content, never a part.
+
+    The text goes to a temporary file in the same folder, which is flushed to disk and then renamed. Missing folders
+    are made. Raises `StorageError` if the file cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("w", encoding="utf-8") as file:
+        with temporary.open("w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(beside, path)
+        os.replace(temporary, path)
     except OSError as error:
         raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from None
     finally:
-        with contextlib.suppress(OSError):  # what went wrong before is what matters
-            beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # An error of the clean-up must not hide the first one.
+            temporary.unlink(missing_ok=True)

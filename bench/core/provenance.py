@@ -1,4 +1,7 @@
-"""Where results come from: versions, commit, hashes, machine. No torch import."""
+"""The provenance of results: versions of packages, commit, digests of code and files, machine.
+
+These are recorded in ``run.json``, and `runtime_digest` is part of every content key. Nothing here imports torch.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from typing import Any
 from bench.core.errors import DataError
 
 _PACKAGE = Path(__file__).resolve().parent.parent  # the folder of the package ``bench``
-VERSION = "0.1.0"  # of bench itself, as in pyproject.toml
+VERSION = "0.1.0"  # the version of bench itself, the same as in pyproject.toml
 PACKAGES = (
     "face-privacy-bench",
     "torch",
@@ -26,9 +29,8 @@ PACKAGES = (
     "pyarrow",
     "safetensors",
 )
-# What decides the bytes of an artifact besides the plugins: the host's code in these folders and modules of the package
-# ``bench``, and the versions of the numeric packages. A test fails when one of them imports a module that is not
-# listed.
+# Besides the plugins, two things decide the bytes of an artifact: the code in these folders and modules of the package
+# ``bench``, and the versions of the numeric packages. A test fails when a listed module imports one that is not listed.
 HASHED_CODE = (
     "core",
     "api",
@@ -48,7 +50,10 @@ def _sha256(path: Path, size: int, mtime_ns: int) -> str:
 
 
 def file_sha256(path: Path) -> str:
-    """The sha256 of a file; `DataError` when it cannot be read. Remembered while size and time stay the same."""
+    """Return the sha256 of a file as 64 hexadecimal digits. Raise `DataError` if the file cannot be read.
+
+    The digest is cached per process until the size or the modification time of the file changes.
+    """
     try:
         stat = path.stat()
         return _sha256(path, stat.st_size, stat.st_mtime_ns)
@@ -57,26 +62,29 @@ def file_sha256(path: Path) -> str:
 
 
 def package_versions() -> dict[str, str]:
-    """Installed versions of the packages that results depend on; ``missing`` where one is not installed."""
+    """Return the installed versions of the packages that results depend on, by name; ``missing`` if not installed."""
     return dict(_versions(PACKAGES))
 
 
 @functools.cache
 def _versions(names: tuple[str, ...]) -> dict[str, str]:
-    """Looked up once: reading the metadata of packages takes longer than a small stage."""
+    """Look versions up once per process: reading package metadata takes longer than computing a small stage."""
 
-    def one(name: str) -> str:
+    def version_or_missing(name: str) -> str:
         try:
             return version(name)
         except PackageNotFoundError:
             return "missing"
 
-    return {name: one(name) for name in names}
+    return {name: version_or_missing(name) for name in names}
 
 
 @functools.cache
 def runtime_digest() -> str:
-    """Digest of the host's own stage code and of the numeric packages' versions; part of every content key."""
+    """Return the digest of the host's code that decides artifacts and of the versions of the numeric packages.
+
+    It is part of every content key, so that an artifact is never reused after such code has changed.
+    """
     digest = hashlib.sha256()
     for name, sha256 in host_digests().items():
         digest.update(f"{name}={sha256}\n".encode())
@@ -86,28 +94,34 @@ def runtime_digest() -> str:
 
 
 def host_digests() -> dict[str, str]:
-    """The sha256 of every module of the host that decides the bytes of an artifact, by its path in ``bench/``."""
+    """Return the sha256 of every module in `HASHED_CODE`, by its path relative to the folder ``bench/``."""
     files: list[Path] = []
     for name in HASHED_CODE:
-        place = _PACKAGE / name
-        files += sorted(place.rglob("*.py")) if place.is_dir() else [place]
+        path = _PACKAGE / name
+        files += sorted(path.rglob("*.py")) if path.is_dir() else [path]
     return {path.relative_to(_PACKAGE).as_posix(): file_sha256(path) for path in files}
 
 
 def device_name(device: str) -> str:
-    """What a device type is here: the processor, or the names of the GPUs as the driver lists them. No torch."""
+    """Return the name of the hardware behind a device type on this machine.
+
+    For ``cpu`` it is the processor; for any other type the names of the GPUs that the driver lists, or ``unknown``.
+    """
     if device == "cpu":
         return _processor()
     try:
-        asked = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-        names = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=20).stdout.splitlines()
+        command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+        names = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.splitlines()
     except (OSError, subprocess.SubprocessError):
         return "unknown"
     return ", ".join(sorted({name.strip() for name in names if name.strip()})) or "unknown"
 
 
 def git_commit() -> str | None:
-    """The commit of the checkout that bench runs from, ``+dirty`` when files differ; none outside a checkout."""
+    """Return the git commit that bench runs from, with ``+dirty`` if tracked files were changed.
+
+    None outside a git checkout, and when git cannot be run.
+    """
     root = _PACKAGE.parent
     if not (root / ".git").exists():
         return None
@@ -129,7 +143,7 @@ def git_commit() -> str | None:
 
 
 def machine() -> dict[str, Any]:
-    """The machine in words: platform, processor, cores, Python."""
+    """Describe this machine: platform, processor, number of cores, Python version."""
     return {
         "platform": platform.platform(),
         "processor": _processor(),

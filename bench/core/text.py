@@ -1,15 +1,15 @@
-"""Numbers and durations in words."""
+"""Counts and durations as text for messages and reports."""
 
 from __future__ import annotations
 
 
 def plural(n: int, one: str, many: str | None = None) -> str:
-    """``1 cell``, ``2 cells``."""
+    """Return a count with its noun: ``1 cell``, ``2 cells``. ``many`` is the plural, by default ``one`` and an s."""
     return f"{n:,} {one if n == 1 else many or one + 's'}"
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as a person says them."""
+    """Format a number of seconds in suitable units: ``250 ms``, ``3.1 s``, ``2 min 5 s``, ``4 h 10 min``."""
     if seconds is None:
         return "unknown"
     if seconds < 1:

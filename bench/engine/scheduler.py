@@ -193,7 +193,7 @@ def run(
     """
     missing = missing_stages(plan, cache, results, on_event)
     stages, behind = tuple(missing.values()), _work_behind(missing)
-    on_event(Event(kind="planned", stages=stages, behind=behind, cells=len(plan.cells), total=len(plan.stages)))
+    on_event(Event(kind="planned", stages=stages, path_seconds=behind, cells=len(plan.cells), total=len(plan.stages)))
     if missing:
         with engine.open(cache) as workers:
             _Run(plan, cache, workers, on_event, interruption, _Graph(results)).go(missing)

@@ -81,7 +81,7 @@ class Journal:
                     "name": s.name,
                     "cost": s.cost,
                     "cost_name": s.cost_name,
-                    "behind": event.behind.get(s.key, s.cost),
+                    "behind": event.path_seconds.get(s.key, s.cost),
                 }
                 for s in event.stages
             }

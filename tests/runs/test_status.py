@@ -54,7 +54,7 @@ class Session:
 
     def planned(self, *stages: Stage) -> None:
         behind = {stage.key: stage.cost for stage in stages}
-        self.journal.record(Event(kind="planned", stages=stages, behind=behind, cells=24, total=len(self.stages)))
+        self.journal.record(Event(kind="planned", stages=stages, path_seconds=behind, cells=24, total=len(self.stages)))
 
     def begin(self, stage: Stage) -> None:
         self.journal.record(Event(kind="started", stage=stage))

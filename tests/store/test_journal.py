@@ -47,7 +47,7 @@ def test_events_are_lines_with_time_and_session(tmp_path: Path) -> None:
 def test_what_an_engine_tells(tmp_path: Path, stage: Stage) -> None:
     bad = ended(stage, "failed", reason="it broke", traceback="a traceback", log="a log\nof two lines", attempts=2)
     events = [
-        Event(kind="planned", stages=[stage], cells=3, total=9, behind={stage.key: 7.5}),
+        Event(kind="planned", stages=[stage], cells=3, total=9, path_seconds={stage.key: 7.5}),
         Event(kind="started", stage=stage, attempt=2, batch=16),
         Event(kind="progress", stage=stage, share=0.5),
         Event(kind="retried", stage=stage, message="no memory", batch=8),
