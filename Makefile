@@ -1,9 +1,12 @@
 # Each target works on a fresh clone with Python >= 3.11, make and the network; .venv is made when it is needed.
+# WORKERS=4 runs the tests in that many processes at once.
 # PAIRS=32 runs every experiment of the paper on that many verification pairs instead of the suite's numbers.
 
 PYTHON ?= python3
+WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
+PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --durations 10
 
 .PHONY: paper example test faults check clean
 
@@ -16,10 +19,10 @@ example: paper $(VENV)/.ready-for-tests
 	$(BIN)/python docs/images/make.py reports/example/index.html
 
 test: $(VENV)/.ready-for-tests
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 faults: $(VENV)/.ready-for-tests
-	BENCH_FAULTS=full $(BIN)/python -m pytest tests/faults
+	BENCH_FAULTS=full $(PYTEST) tests/faults
 
 check: $(VENV)/.ready-for-tests
 	$(BIN)/ruff check .

@@ -9,6 +9,7 @@ os.environ["TORCH_HOME"] = "/nonexistent"  # no test depends on whether this mac
 os.environ.pop("BENCH_LPIPS_VGG", None)
 os.environ.pop("BENCH_DATA", None)  # nor on real data that it may have
 os.environ.pop("BENCH_WEIGHTS", None)
+os.environ.pop("COLUMNS", None)  # nor on the width of a terminal; pytest-xdist sets it for its workers
 
 import importlib
 import signal
@@ -29,7 +30,7 @@ from bench.registry.discovery import Registry, discover
 from bench.store.artifacts import Cache
 from bench.suite.suite import load
 
-pytest_plugins = ["report_fixtures"]
+pytest_plugins = ["report_fixtures", "fault_table"]
 
 hypothesis.settings.register_profile("bench", deadline=None)  # machines are shared: no test is about time
 hypothesis.settings.load_profile("bench")

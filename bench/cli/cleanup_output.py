@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from rich.progress import track
-from rich.table import Table
 
-from bench.cli.console import draws_bars, duration, err, out
+from bench.cli.console import draws_bars, duration, err, out, table_of
 from bench.runs.cleanup import Collected, KindUse, Run
 
 
@@ -57,7 +56,7 @@ def show_cache(root: Path, kinds: Sequence[KindUse], unfinished: Sequence[tuple[
         _print_json({"cache": root, "artifacts": total, "size": size, "kinds": rows, "unfinished": left})
         return
     if kinds:
-        table = _table("kind", "artifacts", "size", "oldest use", "newest use", numbers=(1, 2))
+        table = table_of("kind", "artifacts", "size", "oldest use", "newest use", numbers=(1, 2))
         for row in kinds:
             table.add_row(row.kind, f"{row.artifacts:,}", amount(row.size), _when(row.oldest), _when(row.newest))
         out.print(table)
@@ -114,7 +113,9 @@ def show_runs(results: Path, found: Sequence[Run], *, as_json: bool) -> None:
     if not found:
         out.print(f"no runs in {results}", soft_wrap=True)
         return
-    table = _table("suite", "run", "started", "status", "cells", "ok", "failed", "skipped", "size", numbers=range(4, 9))
+    table = table_of(
+        "suite", "run", "started", "status", "cells", "ok", "failed", "skipped", "size", numbers=range(4, 9)
+    )
     for run in found:
         failed = _sum(run.counts, "failed", "timeout")
         cells = [_sum(run.counts, "cells"), _sum(run.counts, "ok"), failed, _sum(run.counts, "skipped")]
@@ -169,7 +170,7 @@ def show_run(run: Run, record: Mapping[str, Any], failures: Mapping[str, int], *
 
 def _show_components(record: Mapping[str, Any]) -> None:
     """Data, weights, defenses and attacks, with what identifies them."""
-    table = _table("kind", "label", "from", "version", "data or weights", "license")
+    table = table_of("kind", "label", "from", "version", "data or weights", "license")
     for one in record.get("components") or ():
         if not isinstance(one, dict):
             continue
@@ -202,12 +203,3 @@ def _part(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 def _digest(sha256: object) -> list[str]:
     """The beginning of a digest; nothing where there is none."""
     return [f"sha256 {str(sha256)[:16]}"] if sha256 else []
-
-
-def _table(*columns: str, numbers: Iterable[int] = ()) -> Table:
-    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
-    for column in table.columns:
-        column.overflow = "fold"  # a name is never cut: two could look the same
-    for i in numbers:
-        table.columns[i].justify = "right"
-    return table

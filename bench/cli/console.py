@@ -9,7 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -28,10 +28,37 @@ if TYPE_CHECKING:
     from bench.analysis.claim_results import Verdict
     from bench.registry.inventory import Entry
 
-# Text from suites, plugins and paths is never markup.
-_WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120  # of what is piped into a file
-out = Console(highlight=False, markup=False, width=_WIDTH)
-err = Console(stderr=True, highlight=False, markup=False)
+_UNLIMITED = 100_000  # columns: more than any line has
+
+
+def _console(*, stderr: bool = False) -> Console:
+    """Return a console for stdout or stderr that takes no text for markup: texts from suites, plugins and paths are
+    printed as they are.
+
+    On a terminal, lines are wrapped at its width. In a file or a pipe, where another program may read them, no line of
+    text is wrapped, and tables are as wide as their contents unless ``COLUMNS`` limits them.
+    """
+    is_terminal = (sys.stderr if stderr else sys.stdout).isatty()
+    width = None if is_terminal or "COLUMNS" in os.environ else _UNLIMITED
+    return Console(stderr=stderr, highlight=False, markup=False, width=width, soft_wrap=not is_terminal)
+
+
+out = _console()
+err = _console(stderr=True)
+
+
+def table_of(*columns: str, numbers: Iterable[int] = (), **options: Any) -> Table:
+    """Return an empty table with these columns; those at the indices ``numbers`` are aligned to the right.
+
+    A cell that is too long for its column is continued on the next line and never cut: two names could look the same.
+    ``options`` are passed to `rich.table.Table`.
+    """
+    table = Table(*columns, box=None, pad_edge=False, header_style="bold", **options)
+    for column in table.columns:
+        column.overflow = "fold"
+    for i in numbers:
+        table.columns[i].justify = "right"
+    return table
 
 
 def draws_bars() -> bool:
@@ -62,9 +89,7 @@ def show_plan(plan: Plan, cache: Cache) -> None:
             f"cells: {len(plan.cells)} of {plan.requested} combinations "
             f"({merged} merged, because no authorised or evaluated model takes part in them)"
         )
-    table = Table("stage", "distinct", "cached", "to compute", "time of one core", "disk", box=None, pad_edge=False)
-    for column in table.columns[1:]:
-        column.justify = "right"
+    table = table_of("stage", "distinct", "cached", "to compute", "time of one core", "disk", numbers=range(1, 6))
     for kind in dict.fromkeys(s.kind for s in stages):
         mine = [s for s in stages if s.kind == kind]
         todo = [s for s in mine if s.key in missing]
@@ -184,11 +209,8 @@ def show_summary(results: Results, report: Path, *, retry: bool = True, kept: bo
     counts = results.run["counts"]
     columns, rows = summary_rows(Rows(results))
     if rows:
-        table = Table(*columns, box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-        for column in table.columns:
-            column.overflow = "fold"  # a name is never cut: two could look the same
-        for column in table.columns[2:]:
-            column.justify = "right"
+        numbers = range(2, len(columns))
+        table = table_of(*columns, numbers=numbers, padding=(0, 1, 0, 0))
         for row in rows:
             table.add_row(*row)
         out.print(table)
@@ -214,9 +236,7 @@ def show_claims(verdicts: Sequence[Verdict], fmt: str, *, synthetic: bool) -> No
     if fmt == "md":
         sys.stdout.write(as_markdown(verdicts) + "\n")
     else:
-        table = Table(*COLUMNS, box=None, pad_edge=False, padding=(0, 1, 1, 0), header_style="bold")
-        for column in table.columns:
-            column.overflow = "fold"
+        table = table_of(*COLUMNS, padding=(0, 1, 1, 0))
         for row, verdict in zip(verdict_rows(verdicts), verdicts, strict=True):
             table.add_row(*row, style="red" if verdict.outcome == "does not hold" else None)
         out.print(table)
@@ -230,7 +250,7 @@ def show_plugins(registry: Registry, *, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(json.dumps([dataclasses.asdict(p) for p in registry.plugins], indent=1) + "\n")
         return
-    table = Table("plugin", "distribution", "provides", box=None, pad_edge=False, header_style="bold")
+    table = table_of("plugin", "distribution", "provides")
     for plugin in registry.plugins:
         provides = ", ".join(f"{name} ({kind.replace('_', ' ')})" for kind, name in plugin.components)
         if plugin.reason:
@@ -263,7 +283,7 @@ def show_info(registry: Registry, name: str, *, as_json: bool = False) -> None:
             out.print(f"{attribute}: {value}")
         rows = parameters(cls)
         if rows:
-            table = Table("parameter", "type", "default", box=None, pad_edge=False, header_style="bold")
+            table = table_of("parameter", "type", "default")
             for parameter, hint, default in rows:
                 table.add_row(parameter, hint, repr(default))
             out.print(table)

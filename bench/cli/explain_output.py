@@ -8,10 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from rich.table import Table
-
 from bench.cli.cleanup_output import amount
-from bench.cli.console import duration, out
+from bench.cli.console import duration, out, table_of
 from bench.runs.explain import Explanation, Part, Used
 
 
@@ -76,11 +74,7 @@ def _show_end(facts: Mapping[str, Any]) -> None:
 
 
 def _show_stages(stages: Sequence[Used], *, incomplete: bool) -> None:
-    table = Table("stage", "key", "status", "time", "memory", "batch", box=None, pad_edge=False, header_style="bold")
-    for column in table.columns:
-        column.overflow = "fold"
-    for column in table.columns[3:]:
-        column.justify = "right"
+    table = table_of("stage", "key", "status", "time", "memory", "batch", numbers=range(3, 6))
     for stage in stages:
         status = f"{stage.status}, cached" if stage.cached else stage.status
         took = [duration(stage.seconds), amount(round(stage.peak_mb * 1e6))]

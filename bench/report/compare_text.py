@@ -86,8 +86,7 @@ def show(found: Diff, out: Console) -> None:
     significant = [line for verdict in SIGNIFICANT for line in found.of(verdict)]
     if significant:
         table = Table(*COLUMNS, box=None, pad_edge=False)
-        for column in table.columns[3:]:
-            column.justify = "right"
+        _lay_out(table, numbers=3)
         for line in significant[:MOST]:
             table.add_row(*line_row(line))
         out.print(table)
@@ -102,14 +101,21 @@ def show(found: Diff, out: Console) -> None:
         out.print(sentence)
 
 
+def _lay_out(table: Table, numbers: int) -> None:
+    """Align the columns from ``numbers`` on to the right, and fold long cells: a name is never cut."""
+    for column in table.columns:
+        column.overflow = "fold"
+    for column in table.columns[numbers:]:
+        column.justify = "right"
+
+
 def show_changed(found: Diff, out: Console) -> None:
     """Print every figure that another one has taken the place of, whether or not the difference is significant."""
     changed = [line for line in found.lines if not line.found.same]
     columns = [COLUMNS.index(name) for name in ("cell", "measure", "before", "after", "difference", "N")]
     if changed:
         table = Table(*(COLUMNS[i] for i in columns), box=None, pad_edge=False)
-        for column in table.columns[2:]:
-            column.justify = "right"
+        _lay_out(table, numbers=2)
         for line in changed[:SOME]:
             row = line_row(line)
             table.add_row(*(row[i] for i in columns))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -53,3 +56,29 @@ def test_reasons_are_no_markup(registry: Registry, capsys: pytest.CaptureFixture
     out = capsys.readouterr().out
     for text in ("[/a]", "[/b] [/c]", "[/red] [bold]x", "[/d]", "[/e]", "[/f]"):
         assert text in out
+
+
+LONG = " ".join(["a-name-that-is-long"] * 20)
+PRINTS = """
+from bench.cli.console import err, out, table_of
+for console in (out, err):
+    console.print({text!r})
+    table = table_of("name", "value")
+    table.add_row({text!r}, "1")
+    console.print(table)
+"""
+
+
+@pytest.mark.parametrize("limit", [{}, {"COLUMNS": "80"}], ids=["as it is", "COLUMNS"])
+def test_lines_that_a_program_may_read_are_never_cut(limit: dict[str, str]) -> None:
+    """Neither lines of text nor cells in a pipe; only a table gets narrower where somebody asks for it."""
+    environment = {k: v for k, v in os.environ.items() if k != "COLUMNS"} | limit
+    code = PRINTS.format(text=LONG)
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    for printed in (done.stdout, done.stderr):
+        text, header, *cells = [line.rstrip() for line in printed.splitlines()]
+        assert text == LONG
+        assert header.split() == ["name", "value"]
+        assert len(cells) == (7 if limit else 1)
+        assert " ".join("".join(cells).split()).count("a-name-that-is-long") == 20
+        assert "…" not in printed

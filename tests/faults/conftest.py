@@ -1,27 +1,19 @@
 """Fault injection: whatever happens to a run, its rows are those of a run to which nothing happened.
 
 A short form is part of ``make test``; ``make faults`` injects more (``BENCH_FAULTS=full``). Either prints a table at
-its end: how often each fault was injected, and how many rows were lost or wrong afterwards.
+its end (see `fault_table`): how often each fault was injected, and how many rows were lost or wrong afterwards.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fault_table import FULL, FaultTable
 from injecting import GATED, REFERENCE, Lab, Reference, Tally
 from processes import Running
 from support import Command
-
-FULL = os.environ.get("BENCH_FAULTS") == "full"
-_TALLY = pytest.StashKey[Tally]()
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """One count for all tests."""
-    config.stash[_TALLY] = Tally()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -31,14 +23,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """The table of faults."""
-    if lines := list(config.stash[_TALLY].lines()):
-        terminalreporter.section("faults injected" + ("" if FULL else " (short form; make faults injects more)"))
-        for line in lines:
-            terminalreporter.write_line(line)
-
-
 @pytest.fixture(scope="session")
 def full() -> bool:
     """Whether all faults are injected, or a few of each."""
@@ -46,9 +30,9 @@ def full() -> bool:
 
 
 @pytest.fixture(scope="session")
-def tally(pytestconfig: pytest.Config) -> Tally:
+def tally(fault_table: FaultTable) -> Tally:
     """Counts what was injected, and what came of it."""
-    return pytestconfig.stash[_TALLY]
+    return Tally(fault_table)
 
 
 @pytest.fixture(scope="session")

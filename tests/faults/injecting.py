@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+from fault_table import FaultTable
 from processes import TIMING, Running, manifests, run_folders
 from support import Command, Done
 
@@ -221,11 +222,11 @@ def _bytes(path: Path) -> bytes | None:
     return path.read_bytes() if path.exists() else None
 
 
-@dataclass
+@dataclass(frozen=True)
 class Tally:
-    """How often every fault was injected, and the rows that were lost or wrong after it."""
+    """Compares the rows of runs that went through a fault with those of undisturbed runs, and counts both."""
 
-    counts: dict[str, Counter[str]] = field(default_factory=dict)
+    table: FaultTable
 
     def compare(self, fault: str, times: int, folder: Path, expected: Path) -> None:
         """Count the rows of a run that went through a fault against those of one that did not; they must be the same,
@@ -236,19 +237,12 @@ class Tally:
     def compare_rows(
         self, fault: str, times: int, found: Mapping[str, Rows], expected: Mapping[str, Rows], wrong: int = 0
     ) -> None:
-        """As `compare`, of rows; ``wrong`` is what else is wrong."""
+        """Like `compare`, for rows that were read already; ``wrong`` is the number of other differences."""
         lost = sum(((rows - found.get(name, Counter())).total()) for name, rows in expected.items())
         wrong = max(wrong, sum((rows - expected.get(name, Counter())).total() for name, rows in found.items()))
-        self.counts.setdefault(fault, Counter()).update(times=times, lost=lost, wrong=wrong)
+        self.table.add(fault, times=times, lost=lost, wrong=wrong)
         assert (lost, wrong) == (0, 0), f"{fault}: {lost} rows lost, {wrong} wrong"
 
-    def lines(self) -> Iterator[str]:
-        """The table."""
-        if not self.counts:
-            return
-        width = max(map(len, self.counts))
-        yield f"{'fault':<{width}}  injected  lost rows  wrong rows"
-        for fault, count in self.counts.items():
-            yield f"{fault:<{width}}  {count['times']:>8}  {count['lost']:>9}  {count['wrong']:>10}"
-        total = sum(self.counts.values(), Counter())
-        yield f"{'all':<{width}}  {total['times']:>8}  {total['lost']:>9}  {total['wrong']:>10}"
+    def remark(self, text: str) -> None:
+        """Print a line below the table."""
+        self.table.remarks.append(text)

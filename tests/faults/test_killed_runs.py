@@ -93,9 +93,7 @@ pairs = 8
     return Reference.run(bench, tmp_path_factory.mktemp("long"), text)
 
 
-def test_a_run_that_is_killed_again_and_again(
-    long_reference: Reference, lab: Lab, tally: Tally, full: bool, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_that_is_killed_again_and_again(long_reference: Reference, lab: Lab, tally: Tally, full: bool) -> None:
     lab = Lab(long_reference, lab.bench, lab.popen, lab.out)
     moments = Moments(lab)
     stages, rows = (40, 8) if full else (3, 1)
@@ -127,8 +125,7 @@ def test_a_run_that_is_killed_again_and_again(
     assert [p.name for p in lab.folder.iterdir() if p.name.startswith(".")] == [], "left half-written"
     assert json.loads((lab.folder / "run.json").read_text())["status"] == "complete"
     begun = sum(len(before) < len(everything) for before in finished)
-    with capsys.disabled():
-        print(f"\n{len(killed)} kills, {begun} of them with stages left: {sorted(killed)}")
+    tally.remark(f"{len(killed)} kills, {begun} of them with stages left: {sorted(killed)}")
     tally.compare("kill -9 of the main process", len(killed), lab.folder, long_reference.folder)
 
 

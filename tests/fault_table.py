@@ -1,0 +1,88 @@
+"""The table of injected faults at the end of a test session: a pytest plugin, which also works with pytest-xdist.
+
+Every process that runs tests counts its own faults. A worker of pytest-xdist sends its counts to the controller when
+its tests are over, and the controller prints the sum.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+FULL = os.environ.get("BENCH_FAULTS") == "full"
+_KEY = "injected_faults"
+
+
+@dataclass
+class FaultTable:
+    """How often each fault was injected, the rows that were lost or wrong afterwards, and remarks of single tests."""
+
+    counts: dict[str, Counter[str]] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+
+    def add(self, fault: str, *, times: int, lost: int, wrong: int) -> None:
+        """Count a fault that was injected ``times`` times."""
+        self.counts.setdefault(fault, Counter()).update(times=times, lost=lost, wrong=wrong)
+
+    def merge(self, sent: dict[str, Any]) -> None:
+        """Add the counts of another process, as `sendable` returned them."""
+        for fault, count in sent["counts"].items():
+            self.add(fault, **count)
+        self.remarks += sent["remarks"]
+
+    def sendable(self) -> dict[str, Any]:
+        """The counts as plain dictionaries and lists, which pytest-xdist can send."""
+        return {"counts": {fault: dict(count) for fault, count in self.counts.items()}, "remarks": self.remarks}
+
+    def lines(self) -> Iterator[str]:
+        """The table as text; nothing if no fault was injected."""
+        if not self.counts:
+            return
+        width = max(map(len, self.counts))
+        yield f"{'fault':<{width}}  injected  lost rows  wrong rows"
+        total = sum(self.counts.values(), Counter())
+        for fault, count in [*self.counts.items(), ("all", total)]:
+            yield f"{fault:<{width}}  {count['times']:>8}  {count['lost']:>9}  {count['wrong']:>10}"
+        yield from self.remarks
+
+
+_TABLE = pytest.StashKey[FaultTable]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start with an empty table."""
+    config.stash[_TABLE] = FaultTable()
+
+
+@pytest.fixture(scope="session")
+def fault_table(pytestconfig: pytest.Config) -> FaultTable:
+    """The table of this process."""
+    return pytestconfig.stash[_TABLE]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In a worker of pytest-xdist, leave the table for the controller."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output[_KEY] = session.config.stash[_TABLE].sendable()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """In the controller, add the table of a worker that has ended; one that crashed sends none."""
+    output = getattr(node, "workeroutput", {})
+    if _KEY in output:
+        node.config.stash[_TABLE].merge(output[_KEY])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print the table."""
+    if lines := list(config.stash[_TABLE].lines()):
+        terminalreporter.section("faults injected" + ("" if FULL else " (short form; make faults injects more)"))
+        for line in lines:
+            terminalreporter.write_line(line)
