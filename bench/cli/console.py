@@ -26,7 +26,7 @@ from bench.store.reading import Results
 
 if TYPE_CHECKING:
     from bench.analysis.claim_results import Verdict
-    from bench.registry.inventory import Entry
+    from bench.registry.inventory import InventoryEntry
 
 _UNLIMITED = 100_000  # columns: more than any line has
 
@@ -161,7 +161,7 @@ def show_sources(plan: Plan, registry: Registry, to: Console = out) -> None:
         to.print("  bench data status and bench models status say what is missing and where to put it")
 
 
-def show_entries(entries: Sequence[Entry], *, as_json: bool) -> None:
+def show_entries(entries: Sequence[InventoryEntry], *, as_json: bool) -> None:
     """``bench data status`` and ``bench models status``."""
     if as_json:
         sys.stdout.write(json.dumps([dataclasses.asdict(e) for e in entries], indent=1) + "\n")

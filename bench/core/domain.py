@@ -17,6 +17,8 @@ from typing import Any, Literal
 Kind = Literal["dataset", "model", "defense", "attack"]
 DataMode = Literal["auto", "real", "stand-in"]
 Status = Literal["ok", "skipped", "failed", "timeout", "queued"]
+# What a component is to a stage. ``via`` is the attack whose reconstructions the stage's own attack works on.
+ComponentRole = Literal["dataset", "model", "defense", "authorised", "attack", "via"]
 StageKind = Literal["faces", "embed", "fit_defense", "protect", "fit_attack", "attack", "score"]
 
 
@@ -131,7 +133,7 @@ class Stage:
     kind: StageKind
     name: str
     key: str
-    components: Mapping[str, tuple[Component, ...]]
+    components: Mapping[ComponentRole, tuple[Component, ...]]
     options: Mapping[str, Any]
     inputs: Mapping[str, str]
     seed: int

@@ -39,7 +39,7 @@ def missing_stages(
     to ``results``, and what is in ``results`` already is not looked at.
 
     Every artifact that will be read is verified against its checksums; a damaged one counts as missing. `StorageError`
-    where one that is given is (see `bench.planning.plan.Plan`).
+    where a reused one is damaged (see `bench.planning.plan.Plan`).
     """
     missing: dict[str, Stage] = {}
     stack = [key for cell in plan.cells for key in cell.stages] if keys is None else list(keys)
@@ -54,7 +54,7 @@ def missing_stages(
                 continue
             except DamagedError as error:
                 on_event(Event(kind="damaged", stage=stage, message=f"damaged artifact, computing it again: {error}"))
-        if key in plan.given:
+        if key in plan.reused:
             raise StorageError(
                 f"{cache.folder(key)}: {stage.name}: gone or damaged since it was found; it is not made anew"
             )

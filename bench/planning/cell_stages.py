@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from bench.api.hookspecs import Attack, Defense
-from bench.core.domain import Component
+from bench.core.domain import Component, ComponentRole
 from bench.core.memoize import remembered
 from bench.planning.graph import CALIBRATION_IMAGES, Graph, forward_cost
-from bench.planning.instances import Client, Point, Splits
+from bench.planning.instances import Client, Combination, Splits
 from bench.suite.suite import Experiment
 
 _FIT_SECONDS = 120.0  # only for estimates before anything was measured
@@ -35,7 +35,7 @@ class Paths:
         self.instances = graph.instances
         self.pairs = experiment.pairs
 
-    def scores(self, point: Point) -> tuple[str, ...]:
+    def scores(self, point: Combination) -> tuple[str, ...]:
         """Add the stages of a cell; the keys of its score stages, the cell's own first."""
         client, attack, judge = point
         outputs = self.instances.of(attack).outputs
@@ -270,13 +270,19 @@ class Paths:
         inputs = {"faces": self.faces(client.dataset), "protected": protected}
         if via is not None and self.instances.of(via).trains_on != "nothing":
             inputs["state"] = self.fit_attack(client, via)
-        components = {"attack": (self.alone(attack),), "model": (judge,), "authorised": client.authorised}
+        components: dict[ComponentRole, tuple[Component, ...]] = {
+            "attack": (self.alone(attack),),
+            "model": (judge,),
+            "authorised": client.authorised,
+        }
+        if via is not None:
+            components["via"] = (via,)
         passes = self.instances.of(via).passes() if via else 0.0
         return self.graph.stage(
             "score",
             f"{attack.label} and recognition of {self.graph.name(protected)} under noise, by {judge.label}",
             f"score:up:{attack.label}",
-            components=components | ({"via": (via,)} if via else {}),
+            components=components,
             options={
                 "metric": "up",
                 "lpips": self.graph.lpips,

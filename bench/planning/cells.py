@@ -13,7 +13,7 @@ from bench.core.errors import PluginError
 from bench.core.memoize import remembered
 from bench.planning.cell_stages import Paths
 from bench.planning.graph import Graph
-from bench.planning.instances import Client, Point, Splits
+from bench.planning.instances import Client, Combination, Splits
 from bench.suite.suite import Experiment
 
 SUPPLIED: frozenset[str] = frozenset({"shallow", "full_gradients", "subjects", "training"})
@@ -27,7 +27,7 @@ class _Adversary(NamedTuple):
     leaky: bool
 
 
-class _Planner:
+class ExperimentPlanner:
     """Turns the points of one experiment into cells.
 
     What decides about a point is asked of the few parties that it depends on, so that it is asked once for them.
@@ -47,16 +47,16 @@ class _Planner:
 
     # ---- axes ----------------------------------------------------------------------------------------------------
 
-    def points(self) -> Iterator[Point]:
+    def points(self) -> Iterator[Combination]:
         """The combinations of the axes that differ in something that takes part in them."""
         e = self.experiment
         axes = (e.datasets, e.defenses, e.authorised, e.attacks, e.evaluated, range(e.repeats))
-        seen: set[Point] = set()
+        seen: set[Combination] = set()
         for dataset, defense, authorised, attack, evaluated, repeat in itertools.product(*axes):
             self.requested += 1
             models = authorised if self.takes_models(defense, attack) else ()
             client = Client(dataset, models, self.with_own_parameters(defense, models), repeat)
-            point = Point(client, attack, evaluated if self.is_judged(attack) else None)
+            point = Combination(client, attack, evaluated if self.is_judged(attack) else None)
             if point not in seen:
                 seen.add(point)
                 yield point
@@ -84,7 +84,7 @@ class _Planner:
 
     # ---- cells ---------------------------------------------------------------------------------------------------
 
-    def cell(self, point: Point) -> Cell:
+    def cell(self, point: Combination) -> Cell:
         """One cell, skipped with a reason or with its stages in the graph."""
         (dataset, authorised, defense, repeat), attack, evaluated = point
         adversary = self.adversary(attack)
@@ -131,7 +131,7 @@ class _Planner:
 
     # ---- reasons to skip -----------------------------------------------------------------------------------------
 
-    def reason_to_skip(self, point: Point) -> str | None:
+    def reason_to_skip(self, point: Combination) -> str | None:
         """Why the combination makes no sense: declared needs joined with declared capabilities; none if it does."""
         (dataset, authorised, defense, _), attack, evaluated = point
         return (

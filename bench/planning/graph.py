@@ -15,7 +15,7 @@ from typing import Any
 
 from bench.api.hookspecs import Model
 from bench.core.content_keys import digest_of, joined_digest, scoped_seed
-from bench.core.domain import Component, Stage, StageKind
+from bench.core.domain import Component, ComponentRole, Stage, StageKind
 from bench.core.memoize import remembered
 from bench.core.provenance import runtime_digest
 from bench.metrics.lpips import find_vgg
@@ -28,13 +28,14 @@ CALIBRATION_IMAGES = 500  # only for estimates before anything was measured
 _MFLOP_PER_S = 50_000.0  # likewise: one core, float32
 
 _NOTHING: Mapping[str, Any] = {}
+_NO_COMPONENTS: Mapping[ComponentRole, tuple[Component, ...]] = {}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Work:
     """What stages that do the same to different inputs have in common. ``digest`` is of all that decides results."""
 
-    components: Mapping[str, tuple[Component, ...]]
+    components: Mapping[ComponentRole, tuple[Component, ...]]
     options: Mapping[str, Any]
     digest: str
     cost_name: str
@@ -164,7 +165,7 @@ class Graph:
         name: str,
         cost_name: str,
         *,
-        components: Mapping[str, tuple[Component, ...]] = _NOTHING,
+        components: Mapping[ComponentRole, tuple[Component, ...]] = _NO_COMPONENTS,
         options: Mapping[str, Any] = _NOTHING,
         inputs: Mapping[str, str] = _NOTHING,
         seed: int = 0,
@@ -204,7 +205,7 @@ class Graph:
         kind: StageKind,
         cost_name: str,
         unit_cost: float,
-        components: tuple[tuple[str, tuple[Component, ...]], ...],
+        components: tuple[tuple[ComponentRole, tuple[Component, ...]], ...],
         options: tuple[tuple[str, Any], ...],
     ) -> _Work:
         cost_name = f"{self.device}:{cost_name}"

@@ -22,7 +22,7 @@ class Client(NamedTuple):
     repeat: int
 
 
-class Point(NamedTuple):
+class Combination(NamedTuple):
     """One combination of the axes. ``evaluated`` is none where no model is asked."""
 
     client: Client

@@ -13,7 +13,7 @@ from difflib import get_close_matches
 
 from bench.core.domain import Cell, Stage, StageResult
 from bench.core.errors import SuiteError
-from bench.planning.cells import _Planner
+from bench.planning.cells import ExperimentPlanner
 from bench.planning.graph import Graph
 from bench.planning.instances import Instances
 from bench.registry.discovery import Registry
@@ -23,10 +23,13 @@ from bench.suite.suite import Suite
 
 @dataclass
 class Plan:
-    """What a suite amounts to: its cells, the stages in an order in which inputs come first, and a digest of both.
-    ``timeout_s`` is the limit of the command line; ``whole`` how many cells the suite has, where only some of them are
-    planned. ``given`` are stages whose artifacts are taken as an earlier run left them, with how they ended: they are
-    never computed."""
+    """The cells of a suite and the stage graph that computes them.
+
+    ``stages`` are in an order in which the inputs of a stage come before it. ``requested`` is the number of
+    combinations of all axes, of which several may be one cell. ``whole`` is the number of cells of the whole suite if
+    only some of them are planned, else None. ``reused`` are the stages whose artifacts come from an earlier run, with
+    their results; they are never computed. ``timeout_s`` is the time limit of the command line.
+    """
 
     suite: Suite
     device: str
@@ -35,7 +38,7 @@ class Plan:
     stages: dict[str, Stage] = field(default_factory=dict)
     requested: int = 0
     whole: int | None = None
-    given: Mapping[str, StageResult] = field(default_factory=dict)
+    reused: Mapping[str, StageResult] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -73,7 +76,7 @@ def make_plan(
     graph = Graph(plan.stages, Instances(registry), suite=suite, device=device, costs=costs or {}, limits=limits)
     with _no_collection():
         for experiment in suite.experiments:
-            planner = _Planner(experiment, graph)
+            planner = ExperimentPlanner(experiment, graph)
             plan.cells += map(planner.cell, planner.points())
             plan.requested += planner.requested
     return plan

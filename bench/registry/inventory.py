@@ -14,7 +14,7 @@ from bench.registry.discovery import Registry
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class InventoryEntry:
     """A data set, training set or model with what was found of it; ``problem`` when it is there and cannot be used."""
 
     kind: str
@@ -26,7 +26,7 @@ class Entry:
     problem: str | None = None
 
 
-def entries(registry: Registry, kinds: Iterable[str]) -> Iterator[Entry]:
+def entries(registry: Registry, kinds: Iterable[str]) -> Iterator[InventoryEntry]:
     """Every component of some kinds, with its default parameters; those that need parameters are left out."""
     for kind in kinds:
         for name in registry.names(kind):
@@ -38,8 +38,10 @@ def entries(registry: Registry, kinds: Iterable[str]) -> Iterator[Entry]:
             yield _entry(kind, name, instance)
 
 
-def _entry(kind: str, name: str, instance: Any) -> Entry:
-    bare = Entry(kind=kind, name=name, status=DataStatus(), license="", stand_in=getattr(instance, "stand_in", None))
+def _entry(kind: str, name: str, instance: Any) -> InventoryEntry:
+    bare = InventoryEntry(
+        kind=kind, name=name, status=DataStatus(), license="", stand_in=getattr(instance, "stand_in", None)
+    )
     try:
         status = instance.status()
         if status.missing:

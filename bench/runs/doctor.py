@@ -77,7 +77,7 @@ def _weights(registry: Registry) -> list[Check]:
     return checks
 
 
-def _file(entry: inventory.Entry) -> str:
+def _file(entry: inventory.InventoryEntry) -> str:
     return f"{Path(entry.status.where).name}, " if entry.status.where else ""
 
 

@@ -60,8 +60,8 @@ class Left:
 
 
 def lost_artifacts(cache: Cache, plan: Plan) -> dict[str, str]:
-    """What the scores of a plan need of what is given, and the cache does not hold sound: names and what is wrong, by
-    key. A score that is there already needs nothing."""
+    """Return the reused stages whose artifacts the scores of a plan need and the cache lacks: name and problem
+    (``missing`` or ``damaged``) by key. A score that is already in the cache needs none of its inputs."""
     problems: dict[str, str | None] = {}
 
     def problem(key: str) -> str | None:
@@ -75,10 +75,10 @@ def lost_artifacts(cache: Cache, plan: Plan) -> dict[str, str]:
 
     lost: dict[str, str] = {}
     for key in dict.fromkeys(key for cell in plan.cells for key in cell.stages):
-        given = key in plan.given
-        if given or problem(key):
-            wanted = [key] if given else list(plan.stages[key].inputs.values())
-            if all(plan.given[one].status == "ok" for one in wanted):  # else it fails as its input did
+        reused = key in plan.reused
+        if reused or problem(key):
+            wanted = [key] if reused else list(plan.stages[key].inputs.values())
+            if all(plan.reused[one].status == "ok" for one in wanted):  # else it fails as its input did
                 found = {one: words for one in wanted if (words := problem(one))}
                 lost |= {k: f"{plan.stages[k].kind}: {plan.stages[k].name}: {words}" for k, words in found.items()}
     return lost

@@ -33,9 +33,9 @@ _MADE_BY = ("command", "versions", "host", "commit", "machine", "started", "fini
 
 @dataclass(frozen=True, kw_only=True)
 class Rescoring:
-    """A run that is to be scored again: the original, the plan, in which everything but scores is given, the folders of
-    the original, the run folder that it is written into, what its record says besides (``about``), and what one should
-    know (``notes``)."""
+    """A run that is to be scored again: the original, the plan, in which everything but scores is reused, the folders
+    of the original, the run folder that it is written into, what its record says besides (``about``), and what one
+    should know (``notes``)."""
 
     original: Path
     plan: Plan

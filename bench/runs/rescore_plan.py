@@ -15,7 +15,7 @@ from bench.core.domain import Cell, Component, Origin, Stage, StageResult
 from bench.core.errors import ReplayError
 from bench.planning.cell_stages import Paths
 from bench.planning.graph import BATCH, Graph
-from bench.planning.instances import Client, Instances, Point, Splits
+from bench.planning.instances import Client, Combination, Instances, Splits
 from bench.planning.plan import Plan
 from bench.registry.components import instantiate
 from bench.registry.discovery import Registry
@@ -79,7 +79,7 @@ class Planner:
         instances = Instances(registry)
         self.graph = Graph({}, instances, suite=suite, device=device, costs=cache.costs(), limits=limits)
         self.stages: dict[str, Stage] = {}
-        self.given: dict[str, StageResult] = {}
+        self.reused: dict[str, StageResult] = {}
         cells = []
         for name, found in by_experiment.items():
             paths = Paths(experiments[name], self.graph, Splits(experiments[name], instances))
@@ -91,7 +91,7 @@ class Planner:
             cells=cells,
             stages=self.stages,
             requested=len(cells),
-            given=self.given,
+            reused=self.reused,
         )
 
     # ---- components --------------------------------------------------------------------------------------------------
@@ -161,7 +161,7 @@ class Planner:
         dataset, authorised, defense, attack, evaluated = _roles(asked.now)
         client = Client(dataset, authorised, defense, int(asked.row["repeat"]))
         try:
-            planned = paths.scores(Point(client, attack, evaluated))
+            planned = paths.scores(Combination(client, attack, evaluated))
         except ValueError as error:
             raise self._differs(asked.row["cell"], str(error)) from None
         recorded = json.loads(asked.row["stages"])
@@ -220,10 +220,10 @@ class Planner:
             seed=int(about.get("seed") or 0),
             units=0,
             cost=0.0,
-            cost_name="given",
+            cost_name="reused",
             size=0,
         )
-        self.given[key] = self.left.result(key)
+        self.reused[key] = self.left.result(key)
         return True
 
 

@@ -102,7 +102,7 @@ class _Run:
         self.journal = journal
         self.about = about
         self.clock = time.perf_counter()
-        self.results: dict[str, StageResult] = dict(plan.given)
+        self.results: dict[str, StageResult] = dict(plan.reused)
 
     def go(self, engine: Engine, on_event: Callable[[Event], None], retry: bool) -> list[Outcome]:
         """Compute what is missing and write what there is."""

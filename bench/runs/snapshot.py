@@ -59,7 +59,7 @@ def _write_snapshot(folder: Path, run: Mapping[str, Any], place: Path) -> None:
 def _results_so_far(plan: Plan, cache: Cache, folder: Path) -> dict[str, StageResult]:
     """How stages have ended: those whose artifacts are there and sound, and of the others those that failed last, by
     themselves or because of an input that still fails."""
-    results: dict[str, StageResult] = dict(plan.given)
+    results: dict[str, StageResult] = dict(plan.reused)
     missing = scheduler.missing_stages(plan, cache, results, lambda event: None)
     told = journal.last_results(folder)
     failed: set[str] = set()

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from bench.api.context import Context, Network
 from bench.api.hookspecs import Attack
 from bench.api.types import Faces, Pairs, Received
-from bench.core.domain import Component, Stage
+from bench.core.domain import Component, ComponentRole, Stage
 from bench.core.errors import ContractError
 from bench.registry.discovery import discover
 from bench.store.artifacts import Artifact, Cache
@@ -37,7 +37,7 @@ class Job:
         """The verified artifact of an input stage."""
         return self.cache.read(self.stage.inputs[role])
 
-    def component(self, role: str) -> Component:
+    def component(self, role: ComponentRole) -> Component:
         """The only component of a role."""
         return self.stage.components[role][0]
 

@@ -7,13 +7,12 @@ pandas.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
-if TYPE_CHECKING:
-    pass
+from bench.suite.strict_table import StrictTable
 
 Axis = Literal["dataset", "authorised", "evaluated", "attack", "defense", "sigma", "kappa"]
 Relation = Literal[">", ">=", "<", "<=", "about"]
@@ -31,11 +30,7 @@ _Names = Annotated[list[str], Field(min_length=1), BeforeValidator(_listed)]
 _Numbers = Annotated[list[float], Field(min_length=1), BeforeValidator(_listed)]
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
-
-
-class SideTable(_Table):
+class SideTable(StrictTable):
     """One side of a claim: which cells it pools, each key one value or a list; what is not named is not restricted.
 
     ``sigma`` is the environment noise and ``kappa`` the threshold of the measures that know one.
@@ -76,7 +71,7 @@ def _kind_of_right(value: Any) -> str:
     return "side" if isinstance(value, Mapping | SideTable) else "number"
 
 
-class ClaimTable(_Table):
+class ClaimTable(StrictTable):
     """``[[claims]]``: a sentence, and the relation between two figures that it amounts to.
 
     It holds where ``left relation right + margin`` (``about``: where they differ by ``margin`` at most) for each value

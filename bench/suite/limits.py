@@ -7,20 +7,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag
 
 from bench.core.domain import StageKind
 from bench.core.errors import PluginError, SuiteError
+from bench.suite.strict_table import StrictTable
 
 DEFAULT_TIME_S = 3600.0
 
 _Positive = Annotated[float, Field(gt=0)]
 
 
-class LimitTable(BaseModel):
+class LimitTable(StrictTable):
     """A limit for some kinds of stages: ``{ protect = 600, fit_attack = 7200 }``."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
     faces: _Positive | None = None
     embed: _Positive | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from bench.core.domain import DataMode
@@ -14,15 +14,12 @@ from bench.registry.components import Reference
 from bench.suite.claims import ClaimTable, SideTable
 from bench.suite.limits import Limit, LimitTable
 from bench.suite.overrides import toml_path
+from bench.suite.strict_table import StrictTable
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class SuiteHead(_Table):
+class SuiteHead(StrictTable):
     """``[suite]``: the name (of folders), the seed that every random stream derives from, the limits of a stage.
 
     ``stage_timeout_s`` and ``stage_memory_mb``: a number for every stage, or a table by kind of stage.
@@ -41,7 +38,7 @@ class SuiteHead(_Table):
     data: DataMode = "auto"
 
 
-class ExperimentTable(_Table):
+class ExperimentTable(StrictTable):
     """``[[experiment]]``: axes whose cross product are the cells.
 
     ``authorised`` holds model sets: a name, or a list of names for one image that several models are to recognise.
@@ -74,7 +71,7 @@ class ExperimentTable(_Table):
     claims: str | None = None
 
 
-class TrainTable(_Table):
+class TrainTable(StrictTable):
     """``[[train]]``: one ``model`` or one ``attack`` to train; ``recipe`` is checked by its plugin.
 
     A top-level ``[recipe]`` holds what all of a suite's recipes share.
@@ -103,7 +100,7 @@ class TrainTable(_Table):
         return "attack", self.attack
 
 
-class SuiteFile(_Table):
+class SuiteFile(StrictTable):
     """A whole suite file."""
 
     suite: SuiteHead

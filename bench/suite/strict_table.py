@@ -1,0 +1,11 @@
+"""The base class of every TOML table of a suite."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+
+class StrictTable(BaseModel):
+    """A TOML table that accepts only the keys, types and ranges that it declares, and no infinite numbers."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
