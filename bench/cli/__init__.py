@@ -1,18 +1,21 @@
-"""The command line: a thin layer. Heavy modules are imported inside the commands, so that help answers at once."""
+"""The command line ``bench``: parses arguments, calls the packages below it, prints the result.
+
+Heavy modules are imported inside the command functions, so that ``--help`` and shell completion stay fast.
+"""
 
 from __future__ import annotations
 
 import click
 
 from bench.cli import cleanup, diff, init, plugins, rescore, results, run
-from bench.cli.error_messages import Main, exits
+from bench.cli.error_messages import Main, exit_codes
 from bench.core.provenance import VERSION
 
 
 @click.group(
     cls=Main,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog=exits("a cell or a claim failed, or a check found a problem"),
+    epilog=exit_codes("a cell or a claim failed, or a check found a problem"),
 )
 @click.version_option(VERSION, prog_name="bench")
 def main() -> None:

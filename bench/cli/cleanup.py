@@ -1,4 +1,4 @@
-"""Commands about what lies in the output folder: the artifacts of the cache, and the runs."""
+"""The commands ``bench cache`` and ``bench runs``: list, check and remove artifacts and runs."""
 
 from __future__ import annotations
 
@@ -8,26 +8,33 @@ from pathlib import Path
 import click
 
 from bench.cli import completion, options
-from bench.cli.error_messages import Group, exits
+from bench.cli.error_messages import Group, exit_codes
+
+_Callback = Callable[[click.Context, click.Parameter, str | None], float | None]
 
 
-def _read_by(reader: str) -> Callable[[click.Context, click.Parameter, str | None], float | None]:
-    """A callback that reads a number with a unit; what the reader expects is the error for anything else."""
+def _parse_with(parser: str) -> _Callback:
+    """Return an option callback that parses the option's text, a number with a unit, with a function of
+    `bench.runs.cleanup`.
 
-    def read(ctx: click.Context, param: click.Parameter, text: str | None) -> float | None:
+    ``parser`` is the name of that function, so that its module is imported only when the option is used. The message of
+    its `ValueError` becomes the error of the option.
+    """
+
+    def parse(ctx: click.Context, param: click.Parameter, text: str | None) -> float | None:
         from bench.runs import cleanup
 
         try:
-            return None if text is None else getattr(cleanup, reader)(text)
+            return None if text is None else getattr(cleanup, parser)(text)
         except ValueError as error:
             raise click.BadParameter(f"{error}, found {text!r}", ctx, param) from None
 
-    return read
+    return parse
 
 
 @click.group(cls=Group)
 def cache() -> None:
-    """Artifacts that runs have computed: what is there, whether it is sound, and making room.
+    """Artifacts that runs have computed: list them, check them, and make room.
 
     They are in results/.cache. Whatever is removed there is computed again when a run needs it; results stay.
 
@@ -58,7 +65,7 @@ def cache_ls(out: Path, as_json: bool) -> None:
     )
 
 
-@cache.command("verify", epilog=exits("an artifact is damaged"))
+@cache.command("verify", epilog=exit_codes("an artifact is damaged"))
 @click.option("--discard", is_flag=True, help="Remove damaged artifacts; the next run computes them again.")
 @options.out
 def cache_verify(discard: bool, out: Path) -> None:
@@ -73,22 +80,22 @@ def cache_verify(discard: bool, out: Path) -> None:
     from bench.runs import cleanup
 
     found = options.folders(out).cache
-    keys = [one.key for one in cleanup.artifacts(found)]
-    looked = ((key, cleanup.damage(found, key, discard=discard)) for key in cleanup_output.progress("verifying", keys))
-    if cleanup_output.show_damage(looked, discarded=discard):
+    keys = [artifact.key for artifact in cleanup.artifacts(found)]
+    checked = (cleanup.damage(found, key, discard=discard) for key in cleanup_output.progress("verifying", keys))
+    if cleanup_output.show_damage(checked, discarded=discard):
         click.get_current_context().exit(1)
 
 
-@cache.command("gc", epilog=exits("something could not be removed"))
+@cache.command("gc", epilog=exit_codes("something could not be removed"))
 @click.option(
     "--max-size",
-    callback=_read_by("size_of"),
+    callback=_parse_with("size_of"),
     metavar="SIZE",
     help="Remove the least recently used artifacts until no more than SIZE are left, such as 20GB.",
 )
 @click.option(
     "--older-than",
-    callback=_read_by("span_of"),
+    callback=_parse_with("span_of"),
     metavar="TIME",
     help="Remove artifacts that were not used for TIME, such as 30d.",
 )
@@ -116,7 +123,7 @@ def cache_gc(max_size: int | None, older_than: float | None, dry_run: bool, out:
 
 @click.group(cls=Group)
 def runs() -> None:
-    """Runs and their results: what is there, what each was, and removing some.
+    """Runs and their results: list them, show what each was, and remove some.
 
     \b
     Examples:

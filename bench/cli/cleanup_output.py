@@ -1,4 +1,4 @@
-"""What the commands about the cache and the runs print."""
+"""The output of ``bench cache`` and ``bench runs``, as tables for the terminal or as JSON."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bench.runs.cleanup import Collected, KindUse, Run
 
 
 def amount(size: int) -> str:
-    """``12 B``, ``3.4 kB``, ``2.0 GB``."""
+    """Return a number of bytes as text with a decimal unit: ``12 B``, ``3.4 kB``, ``2.0 GB``."""
     value, unit = float(size), "B"
     for larger in ("kB", "MB", "GB", "TB"):
         if value < 999.5:
@@ -27,16 +27,17 @@ def amount(size: int) -> str:
 
 
 def count(number: int, what: str) -> str:
-    """``1 artifact``, ``1,200 artifacts``."""
+    """Return a number with its noun, in the plural unless the number is 1: ``1 artifact``, ``1,200 artifacts``."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def progress(what: str, keys: Sequence[str]) -> Iterable[str]:
-    """The keys, with a bar on a terminal."""
+    """Yield the keys one by one and show how many are done as a progress bar, if stderr is a terminal."""
     return track(keys, what, console=err, disable=not draws_bars(), transient=True)
 
 
-def _when(seconds: float) -> str:
+def _local_time(seconds: float) -> str:
+    """Return seconds since the epoch as a local date and time, to the minute."""
     return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")
 
 
@@ -48,7 +49,10 @@ def _print_json(value: object) -> None:
 
 
 def show_cache(root: Path, kinds: Sequence[KindUse], unfinished: Sequence[tuple[Path, int]], *, as_json: bool) -> None:
-    """``bench cache ls``."""
+    """Print what ``bench cache ls`` shows: the artifacts in the cache at ``root`` by kind of stage, and the total.
+
+    ``unfinished`` are the folders of unfinished artifacts with their sizes in bytes.
+    """
     total, size = sum(row.artifacts for row in kinds), sum(row.size for row in kinds)
     left = {"folders": len(unfinished), "size": sum(bytes_ for _, bytes_ in unfinished)}
     if as_json:
@@ -58,7 +62,8 @@ def show_cache(root: Path, kinds: Sequence[KindUse], unfinished: Sequence[tuple[
     if kinds:
         table = table_of("kind", "artifacts", "size", "oldest use", "newest use", numbers=(1, 2))
         for row in kinds:
-            table.add_row(row.kind, f"{row.artifacts:,}", amount(row.size), _when(row.oldest), _when(row.newest))
+            used = (_local_time(row.oldest), _local_time(row.newest))
+            table.add_row(row.kind, f"{row.artifacts:,}", amount(row.size), *used)
         out.print(table)
     out.print(f"{root}: {count(total, 'artifact')}, {amount(size)}", soft_wrap=True)
     if unfinished:
@@ -67,10 +72,14 @@ def show_cache(root: Path, kinds: Sequence[KindUse], unfinished: Sequence[tuple[
         )
 
 
-def show_damage(looked: Iterable[tuple[str, str | None]], *, discarded: bool) -> int:
-    """``bench cache verify``: damaged artifacts as they are found; returns how many."""
+def show_damage(checked: Iterable[str | None], *, discarded: bool) -> int:
+    """Print what ``bench cache verify`` shows and return the number of damaged artifacts.
+
+    ``checked`` has the problem of every artifact, None for a sound one. A damaged artifact is printed as soon as it is
+    found. ``discarded``: whether damaged artifacts were removed.
+    """
     total = damaged = 0
-    for _, problem in looked:
+    for problem in checked:
         total += 1
         if problem:
             damaged += 1
@@ -83,9 +92,10 @@ def show_damage(looked: Iterable[tuple[str, str | None]], *, discarded: bool) ->
 
 
 def show_collected(collected: Collected, max_size: int | None, *, dry_run: bool) -> None:
-    """``bench cache gc``."""
+    """Print what ``bench cache gc`` shows: what was removed (with ``dry_run``: would be), what is left, and what could
+    not be removed. ``max_size`` is the limit that was requested, in bytes."""
     would = "would remove" if dry_run else "removed"
-    size = sum(one.size for one in collected.removed)
+    size = sum(artifact.size for artifact in collected.removed)
     out.print(f"{would} {count(len(collected.removed), 'artifact')}, {amount(size)}")
     if collected.unfinished:
         left = count(collected.unfinished, "unfinished artifact")
@@ -106,7 +116,7 @@ def show_collected(collected: Collected, max_size: int | None, *, dry_run: bool)
 
 
 def show_runs(results: Path, found: Sequence[Run], *, as_json: bool) -> None:
-    """``bench runs ls``."""
+    """Print what ``bench runs ls`` shows: one row for each run. ``results`` is the folder that holds them."""
     if as_json:
         _print_json([asdict(run) for run in found])
         return
@@ -117,41 +127,46 @@ def show_runs(results: Path, found: Sequence[Run], *, as_json: bool) -> None:
         "suite", "run", "started", "status", "cells", "ok", "failed", "skipped", "size", numbers=range(4, 9)
     )
     for run in found:
-        failed = _sum(run.counts, "failed", "timeout")
-        cells = [_sum(run.counts, "cells"), _sum(run.counts, "ok"), failed, _sum(run.counts, "skipped")]
+        failed = _total(run.counts, "failed", "timeout")
+        cells = [_total(run.counts, "cells"), _total(run.counts, "ok"), failed, _total(run.counts, "skipped")]
         style = {"running": "green", "complete": None}.get(run.status, "yellow")
-        table.add_row(run.suite, run.name, _moment(run.started), run.status, *cells, amount(run.size), style=style)
+        started = _recorded_time(run.started)
+        table.add_row(run.suite, run.name, started, run.status, *cells, amount(run.size), style=style)
     out.print(table)
 
 
-def _sum(counts: Mapping[str, int], *names: str) -> str:
+def _total(counts: Mapping[str, int], *names: str) -> str:
+    """Return the sum of the counts of some names as text; empty if the record has none of them."""
     known = [counts[name] for name in names if name in counts]
     return f"{sum(known):,}" if known else ""
 
 
-def _moment(iso: str) -> str:
-    """A time of a record as local time; as it is written where it is none."""
+def _recorded_time(iso: str) -> str:
+    """Return a time in ISO format as local time, or the text itself if it is not a time."""
     try:
-        return _when(datetime.fromisoformat(iso).timestamp())
+        return _local_time(datetime.fromisoformat(iso).timestamp())
     except (ValueError, OverflowError, OSError):
         return iso
 
 
 def show_run(run: Run, record: Mapping[str, Any], failures: Mapping[str, int], *, as_json: bool) -> None:
-    """``bench runs show``. Records of other versions may lack some of it."""
+    """Print what ``bench runs show`` shows: what a run was, from its record, and why stages failed.
+
+    ``failures`` has the number of failed stages for each reason. What the record of another version lacks is left out.
+    """
     if as_json:
         _print_json({"folder": run.folder, "size": run.size, **record, "status": run.status, "failures": failures})
         return
-    suite = _part(record, "suite")
-    machine = _part(record, "machine")
+    suite = _section(record, "suite")
+    machine = _section(record, "machine")
     seconds = record.get("seconds")
     took = f", {duration(seconds)}" if isinstance(seconds, int | float) else ""
-    versions = ", ".join(f"{name} {version}" for name, version in _part(record, "versions").items())
+    versions = ", ".join(f"{name} {version}" for name, version in _section(record, "versions").items())
     lines = {
         "run": run.folder,
-        "suite": ", ".join([str(suite[k]) for k in ("name", "path") if k in suite] + _digest(suite.get("sha256"))),
+        "suite": ", ".join([str(suite[k]) for k in ("name", "path") if k in suite] + _sha256(suite.get("sha256"))),
         "command": " ".join(map(str, record.get("command") or ())),
-        "started": f"{_moment(run.started)}{took}",
+        "started": f"{_recorded_time(run.started)}{took}",
         "status": run.status,
         "device": ", ".join(str(v) for v in (record.get("device"), machine.get("processor")) if v),
         "machine": ", ".join(str(machine[k]) for k in ("platform", "python") if k in machine),
@@ -169,15 +184,15 @@ def show_run(run: Run, record: Mapping[str, Any], failures: Mapping[str, int], *
 
 
 def _show_components(record: Mapping[str, Any]) -> None:
-    """Data, weights, defenses and attacks, with what identifies them."""
+    """Print a table of the data sets, models, defenses and attacks of a run, with their versions and digests."""
     table = table_of("kind", "label", "from", "version", "data or weights", "license")
     for one in record.get("components") or ():
         if not isinstance(one, dict):
             continue
-        origin = _part(one, "origin")
+        origin = _section(one, "origin")
         made = " (synthetic)" if one.get("synthetic") else ""
         where = f"{one.get('name')} of {origin.get('distribution')}"
-        digest = "".join(_digest(one.get("weights")))
+        digest = "".join(_sha256(one.get("weights")))
         license_ = str(one.get("license") or "")
         kind = str(one.get("kind")).replace("dataset", "data set")
         table.add_row(kind, f"{one.get('label')}{made}", where, str(origin.get("version")), digest, license_)
@@ -186,7 +201,8 @@ def _show_components(record: Mapping[str, Any]) -> None:
 
 
 def show_removed(run: Run, foreign: Sequence[str]) -> None:
-    """``bench runs rm``: one run that is gone."""
+    """Print that ``bench runs rm`` removed a run, and which files stay in its folder because bench did not write them
+    (``foreign``)."""
     out.print(f"removed {run.folder} ({amount(run.size)})", soft_wrap=True)
     if foreign:
         out.print(f"  left in it, because bench has not made it: {', '.join(foreign)}", soft_wrap=True, style="yellow")
@@ -195,11 +211,12 @@ def show_removed(run: Run, foreign: Sequence[str]) -> None:
 # ---- shared ----------------------------------------------------------------------------------------------------------
 
 
-def _part(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def _section(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return the section ``name`` of a record; an empty one if the record has no such section."""
     found = record.get(name)
     return found if isinstance(found, dict) else {}
 
 
-def _digest(sha256: object) -> list[str]:
-    """The beginning of a digest; nothing where there is none."""
-    return [f"sha256 {str(sha256)[:16]}"] if sha256 else []
+def _sha256(digest: object) -> list[str]:
+    """Return a list with the beginning of a digest, as ``sha256 0123456789abcdef``; empty if no digest is recorded."""
+    return [f"sha256 {str(digest)[:16]}"] if digest else []

@@ -1,4 +1,7 @@
-"""What the shell offers when an argument is completed: suites, components of plugins, runs. Mistakes offer nothing."""
+"""Shell completion of arguments: suites, components of plugins, runs and cells.
+
+If the candidates cannot be read (no results folder, a damaged run), nothing is offered and no error is raised.
+"""
 
 from __future__ import annotations
 
@@ -13,34 +16,35 @@ from bench.suite import bundled
 
 
 class SuiteType(click.ParamType[Path]):
-    """A suite file by its path, or a suite by its name."""
+    """The type of a SUITE argument: the path of a suite file, or the name of a published suite."""
 
     name = "suite"
 
     def convert(self, value: str | Path, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        """Find the file; `SuiteError` for a name that there is not."""
+        """Return the path of the suite file. Raise `SuiteError` if neither a file nor a suite of that name exists."""
         return bundled.find_suite(Path(value))
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """Published suites by name, suite files that lie here, and every path where neither begins like this."""
-        here = sorted(path.name for path in Path().glob("*.toml"))
+        """Offer published suites, the TOML files of the current folder, and the shell's own completion of paths."""
+        files = sorted(path.name for path in Path().glob("*.toml"))
         found = [CompletionItem(name, help="published suite") for name in bundled.published()]
-        found += [CompletionItem(name, help="suite file") for name in here]
-        return [CompletionItem(incomplete, type="file"), *_beginning(found, incomplete)]
+        found += [CompletionItem(name, help="suite file") for name in files]
+        return [CompletionItem(incomplete, type="file"), *_starting_with(incomplete, found)]
 
 
 def components(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Components that the installed plugins provide."""
+    """Offer the names of all components of installed plugins, described by their kinds."""
     from bench.registry.discovery import discover
 
     kinds: dict[str, list[str]] = {}
     for kind, name in sorted(discover().components):
         kinds.setdefault(name, []).append(kind.replace("_", " "))
-    return _beginning([CompletionItem(name, help=", ".join(of)) for name, of in sorted(kinds.items())], incomplete)
+    found = [CompletionItem(name, help=", ".join(of)) for name, of in sorted(kinds.items())]
+    return _starting_with(incomplete, found)
 
 
 def runs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Suites that have been run in the output folder, for their latest run, and every run folder there."""
+    """Offer the runs of the output folder: the name of each suite (for its latest run), and every run folder."""
     out = ctx.params.get("out") or Path()
     try:
         folders = sorted(path.parent for path in (out / "results").glob("[!.]*/*/run.json"))
@@ -49,11 +53,11 @@ def runs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Co
     suites = dict.fromkeys(folder.parent.name for folder in folders)
     found = [CompletionItem(name, help="latest run") for name in suites]
     found += [CompletionItem(str(folder), help="run") for folder in folders]
-    return _beginning(found, incomplete)
+    return _starting_with(incomplete, found)
 
 
 def cells(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Ids of the cells of the run that was named before."""
+    """Offer the ids of the cells of the run that the RUN argument before names."""
     from bench.store.reading import Results
     from bench.store.run_folders import find_run
 
@@ -63,8 +67,9 @@ def cells(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[C
         return []
     columns = zip(rows["cell"], rows["defense"], rows["attack"], rows["evaluated"], strict=True)
     found = [CompletionItem(cell, help=" ".join(filter(None, about))) for cell, *about in columns]
-    return _beginning(found, incomplete)
+    return _starting_with(incomplete, found)
 
 
-def _beginning(items: Iterable[CompletionItem], incomplete: str) -> list[CompletionItem]:
+def _starting_with(incomplete: str, items: Iterable[CompletionItem]) -> list[CompletionItem]:
+    """Return the items whose value starts with the text typed so far."""
     return [item for item in items if item.value.startswith(incomplete)]

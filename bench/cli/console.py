@@ -1,4 +1,7 @@
-"""What the terminal shows: plans, summaries, plugins. Rich does the drawing; of runs see `bench.cli.progress`."""
+"""The terminal output of plans, run summaries, claims, plugins, data and models, drawn with Rich.
+
+The progress of a run is shown by `bench.cli.progress`, the cache and the list of runs by `bench.cli.cleanup_output`.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +35,8 @@ _UNLIMITED = 100_000  # columns: more than any line has
 
 
 def _console(*, stderr: bool = False) -> Console:
-    """Return a console for stdout or stderr that takes no text for markup: texts from suites, plugins and paths are
-    printed as they are.
+    """Return a console for stdout or stderr without Rich markup: text from suites, plugins and paths is
+    printed as it is.
 
     On a terminal, lines are wrapped at its width. In a file or a pipe, where another program may read them, no line of
     text is wrapped, and tables are as wide as their contents unless ``COLUMNS`` limits them.
@@ -62,12 +65,12 @@ def table_of(*columns: str, numbers: Iterable[int] = (), **options: Any) -> Tabl
 
 
 def draws_bars() -> bool:
-    """Whether progress bars are drawn on stderr: on a terminal, and where colours are welcome."""
+    """Return whether progress bars are drawn: stderr is a terminal, and the variable ``NO_COLOR`` is not set."""
     return sys.stderr.isatty() and not os.environ.get("NO_COLOR")
 
 
 def duration(seconds: float) -> str:
-    """``45 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    """Return a time in seconds as text for people: ``0.3 s``, ``45 s``, ``3 min 20 s``, ``2 h 5 min``."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s" if seconds >= 1 else f"{seconds:.1f} s"
@@ -76,7 +79,8 @@ def duration(seconds: float) -> str:
 
 
 def show_plan(plan: Plan, cache: Cache) -> None:
-    """``bench plan``."""
+    """Print what ``bench plan`` shows: the number of cells, and for each kind of stage how many stages are cached or
+    must be computed, with their estimated time and disk space."""
     stages = plan.stages.values()
     missing = missing_stages(plan, cache, {}, lambda event: None)
     skipped = [c for c in plan.cells if c.skip]
@@ -111,7 +115,8 @@ def show_plan(plan: Plan, cache: Cache) -> None:
 
 
 def print_plan(plan: Plan, cache: Cache) -> None:
-    """``bench plan --json``: every cell with its id, labels and stages, every stage with what it still costs."""
+    """Print a plan as JSON: every cell with its id, labels and stage keys, every stage with its inputs, its estimated
+    seconds and bytes, and whether it must be computed."""
     missing = missing_stages(plan, cache, {}, lambda event: None)
     cells = [
         {
@@ -141,13 +146,13 @@ def print_plan(plan: Plan, cache: Cache) -> None:
 
 
 def _show_reasons(reasons: Iterable[str]) -> None:
-    """Each reason once, with how often it occurs."""
+    """Print each distinct reason once, with the number of times it occurs."""
     for reason, count in Counter(reasons).items():
         out.print(f"  {count} x {reason}")
 
 
 def show_sources(plan: Plan, registry: Registry, to: Console = out) -> None:
-    """Which data sets and models of a suite are real and where they were found, and which are stand-ins."""
+    """Print where the real data sets and models of a plan were found, and which ones synthetic stand-ins replace."""
     used = {(c.kind, c.label): c for cell in plan.cells for c in cell.components if c.kind in ("dataset", "model")}
     for c in used.values():
         declared = registry.find(c.kind, c.name, c.label).cls(**c.params)
@@ -162,7 +167,8 @@ def show_sources(plan: Plan, registry: Registry, to: Console = out) -> None:
 
 
 def show_entries(entries: Sequence[InventoryEntry], *, as_json: bool) -> None:
-    """``bench data status`` and ``bench models status``."""
+    """Print what ``bench data status`` and ``bench models status`` show: for each data set or model where it was found,
+    its size, digest and license, or what is missing and how to get it."""
     if as_json:
         sys.stdout.write(json.dumps([dataclasses.asdict(e) for e in entries], indent=1) + "\n")
         return
@@ -188,21 +194,28 @@ def show_entries(entries: Sequence[InventoryEntry], *, as_json: bool) -> None:
 
 
 def show_verification(found: Iterable[tuple[str, Check]], *, as_json: bool) -> bool:
-    """``bench data verify``: check by check as they come; whether all are in order."""
-    seen = []
+    """Print what ``bench data verify`` shows and return whether all checks succeeded.
+
+    ``found`` yields the name of a data set and one check of it; text output prints each check as soon as it is made.
+    """
+    rows = []
     for name, check in found:
-        seen.append({"data_set": name, **dataclasses.asdict(check)})
+        rows.append({"data_set": name, **dataclasses.asdict(check)})
         if not as_json:
             mark = Text("ok     ", "green") if check.ok else Text("problem", "red")
             out.print(Text.assemble(mark, f" {name}: {check.what}: {check.found}"), soft_wrap=True)
     if as_json:
-        sys.stdout.write(json.dumps(seen, indent=1) + "\n")
-    return all(bool(row["ok"]) for row in seen)
+        sys.stdout.write(json.dumps(rows, indent=1) + "\n")
+    return all(bool(row["ok"]) for row in rows)
 
 
 def show_summary(results: Results, report: Path, *, retry: bool = True, kept: bool = False) -> None:
-    """What ``bench run`` prints at the end: the answer in a few lines, and where the report is. Without ``retry``, what
-    had failed before was left; ``kept`` if the page of an earlier run of the same command still holds."""
+    """Print what ``bench run`` shows at its end: the main results, the number of cells by status, and the paths of the
+    rows and the report.
+
+    ``retry``: whether stages that failed in an earlier run were computed again. ``kept``: whether the report of an
+    earlier run is still valid and was not rendered again.
+    """
     from bench.analysis.rows import Rows
     from bench.analysis.tables import summary_rows
 
@@ -215,7 +228,7 @@ def show_summary(results: Results, report: Path, *, retry: bool = True, kept: bo
             table.add_row(*row)
         out.print(table)
     if results.cells["synthetic"].any():
-        out.print("synthetic stand-in data: these figures say nothing about real faces")
+        out.print("synthetic stand-in data: these measurements say nothing about real faces")
     bad = counts["failed"] + counts["timeout"]
     out.print(f"cells: {counts['ok']} ok, {counts['skipped']} skipped, {bad} failed")
     _show_reasons(results.cells["reason"].dropna())
@@ -227,7 +240,8 @@ def show_summary(results: Results, report: Path, *, retry: bool = True, kept: bo
 
 
 def show_claims(verdicts: Sequence[Verdict], fmt: str, *, synthetic: bool) -> None:
-    """``bench claims``: JSON, or a table for the terminal or in Markdown, with the count below."""
+    """Print what ``bench claims`` shows: the verdict on each claim, as JSON, Markdown or a table of the terminal with
+    the number of claims by outcome below it. ``synthetic``: whether the run used synthetic stand-ins."""
     from bench.analysis.claim_results import COLUMNS, as_json, as_markdown, tally, verdict_rows
 
     if fmt == "json":
@@ -246,7 +260,8 @@ def show_claims(verdicts: Sequence[Verdict], fmt: str, *, synthetic: bool) -> No
 
 
 def show_plugins(registry: Registry, *, as_json: bool) -> None:
-    """``bench plugins``."""
+    """Print what ``bench plugins`` shows: each plugin with the components that it provides or the reason why it cannot
+    be used, and the names that several plugins claim."""
     if as_json:
         sys.stdout.write(json.dumps([dataclasses.asdict(p) for p in registry.plugins], indent=1) + "\n")
         return
@@ -264,7 +279,8 @@ def show_plugins(registry: Registry, *, as_json: bool) -> None:
 
 
 def show_info(registry: Registry, name: str, *, as_json: bool = False) -> None:
-    """``bench info NAME``: every component of that name, whatever its kind."""
+    """Print what ``bench info NAME`` shows: the documentation, origin, declarations and parameters of every component
+    of that name (two kinds may share one). Raise `PluginError` if no component has it."""
     kinds = [kind for kind in KINDS if (kind, name) in registry.components or (kind, name) in registry.conflicts]
     if not kinds:
         known = {n for _, n in registry.components}
@@ -292,7 +308,7 @@ def show_info(registry: Registry, name: str, *, as_json: bool = False) -> None:
 
 
 def _info(registry: Registry, kind: str, name: str) -> dict[str, object]:
-    """What is known of a component, for programs."""
+    """Return what ``bench info --json`` prints about one component."""
     registration = registry.find(kind, name, "bench info")
     return {
         "name": name,
@@ -308,7 +324,11 @@ def _info(registry: Registry, kind: str, name: str) -> dict[str, object]:
 
 
 def _declarations(cls: type) -> dict[str, str]:
-    """What a component declares, as text; what depends on its parameters is that of the default ones."""
+    """Return the public class attributes and properties of a component as text, by name.
+
+    Properties, which may depend on parameters, are read from an instance with the default parameters. They are left out
+    if a parameter has no default.
+    """
     fields = {f.name for f in dataclasses.fields(cls)}
     found = {}
     for name in dir(cls):
@@ -319,7 +339,7 @@ def _declarations(cls: type) -> dict[str, str]:
         if depends:
             try:
                 value = getattr(cls(), name)
-            except Exception:  # a parameter without a default: there is nothing to show
+            except Exception:  # A parameter has no default, so the property has no value to show.
                 continue
         if isinstance(value, frozenset):
             value = ", ".join(sorted(value)) or "nothing"
@@ -330,7 +350,7 @@ def _declarations(cls: type) -> dict[str, str]:
 
 
 def show_checks(checks: list[Check], *, as_json: bool = False) -> None:
-    """``bench doctor``."""
+    """Print what ``bench doctor`` shows: one line for each check."""
     if as_json:
         sys.stdout.write(json.dumps([dataclasses.asdict(check) for check in checks], indent=1) + "\n")
         return

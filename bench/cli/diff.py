@@ -1,4 +1,4 @@
-"""The command that compares two runs."""
+"""The command ``bench diff``: compare two runs cell by cell."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 import click
 
 from bench.cli import completion, options
-from bench.cli.error_messages import exits
+from bench.cli.error_messages import exit_codes
 
 
-@click.command(epilog=exits("--fail-on-regression, and something got worse"))
+@click.command(epilog=exit_codes("--fail-on-regression, and something got worse"))
 @click.argument("run_a", shell_complete=completion.runs)
 @click.argument("run_b", shell_complete=completion.runs)
 @options.json
@@ -25,7 +25,7 @@ from bench.cli.error_messages import exits
 @click.option(
     "--fail-on-regression",
     is_flag=True,
-    help="Exit with 1 when a measure got significantly worse, or a cell that ended well has no figures any more.",
+    help="Exit with 1 when a metric got significantly worse, or a cell that ended well has no measurements any more.",
 )
 @options.out
 def diff(run_a: str, run_b: str, as_json: bool, page: Path | None, fail_on_regression: bool, out: Path) -> None:

@@ -1,6 +1,7 @@
-"""How the command line speaks: one list of commands that is never cut, one voice for every mistake.
+"""Errors and help in one form for all commands.
 
-A mistake is told as ``Error: PLACE: expected X, found Y; do Z``, on stderr; its exit code is 2.
+Every error is printed on stderr as ``Error: PLACE: expected X, found Y; do Z``, and the exit code is 2. Messages of
+Click are rewritten into this form. Lists of commands in a help are never cut.
 """
 
 from __future__ import annotations
@@ -17,20 +18,23 @@ import click
 from bench.cli.options import LOG_FORMAT
 from bench.core.errors import BenchError, did_you_mean
 
-ENDS = "0 all went well, {one}2 it could not be done as asked, 130 it was interrupted"
-_ARGUMENTS = "bench.arguments"  # in the context: those that a group was called with
+_EXIT_CODES = "0 all went well, {one}2 it could not be done as asked, 130 it was interrupted"
+_ARGUMENTS = "bench.arguments"  # Key in the meta dictionary of a Click context: all arguments of the command line.
 
 
-def exits(one: str = "") -> str:
-    """The lines of a help that say how a command can end; ``one``: what exit code 1 means."""
-    return f"Exit codes: {ENDS.format(one=f'1 {one}, ' if one else '')}."
+def exit_codes(one: str = "") -> str:
+    """Return the sentence of a help text that explains the exit codes; ``one`` is the meaning of exit code 1."""
+    return f"Exit codes: {_EXIT_CODES.format(one=f'1 {one}, ' if one else '')}."
 
 
 class Group(click.Group):
-    """Lists its commands with the whole first sentence of what each does."""
+    """A group of commands whose help lists each command with the whole first sentence of its own help.
+
+    Click's own group cuts these sentences to the width of the terminal.
+    """
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list of commands into a help."""
+        """Write the list of commands into the help text."""
         found = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
         rows = [(name, _first_sentence(command)) for name, command in found if command and not command.hidden]
         if rows:
@@ -44,54 +48,63 @@ def _first_sentence(command: click.Command) -> str:
 
 
 class Main(Group):
-    """Turns every `BenchError` and every wrong use into one message and exit code 2, an interruption into 130."""
+    """The command ``bench``: prints one message for every error, and ends with its exit code.
+
+    The exit code is 2 for a `BenchError` and for wrong arguments, 130 for an interruption with Ctrl-C, and 1 if a
+    question was not answered with yes or the reader of stdout has closed it.
+    """
 
     def make_context(self, info_name: str | None, args: list[str], *more: Any, **extra: Any) -> click.Context:
-        """Read the arguments; a mistake in those before the command is told here."""
+        """Parse the options before the name of the command; print an error in them and raise Click's `Exit`."""
         try:
             context = super().make_context(info_name, args, *more, **extra)
         except click.exceptions.NoArgsIsHelpError:
             raise
         except click.UsageError as error:
-            _complain("error", in_one_voice(error), as_json=_logs_json(args))
+            _print_error("error", usage_message(error), as_json=_logs_json(args))
             raise click.exceptions.Exit(error.exit_code) from None
         return context
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Keep the arguments of the command, in case they cannot be read."""
+        """Parse the arguments and keep a copy of them.
+
+        The copy says whether JSON was requested on stderr when the arguments of a command cannot be parsed.
+        """
         ctx.meta[_ARGUMENTS] = list(args)
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command."""
+        """Run the command and turn its errors into messages and exit codes."""
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
             return result
         except BenchError as error:
-            self._end(ctx, "error", str(error), 2)
+            self._exit(ctx, "error", str(error), 2)
         except click.exceptions.NoArgsIsHelpError:
             raise
         except click.ClickException as error:
             called = f"{ctx.command_path} {ctx.invoked_subcommand or ''}".rstrip()
-            self._end(ctx, "error", in_one_voice(error, called), 2)
+            self._exit(ctx, "error", usage_message(error, called), 2)
         except click.Abort:
-            self._end(ctx, "error", "expected a yes, found none; nothing was done", 1)
+            self._exit(ctx, "error", "expected a yes, found none; nothing was done", 1)
         except KeyboardInterrupt:
-            self._end(ctx, "interrupted", "what was finished is kept, and the same command goes on from there", 130)
+            self._exit(ctx, "interrupted", "what was finished is kept, and the same command goes on from there", 130)
         except BrokenPipeError:
-            # The reader (head, less) has gone; point stdout elsewhere so that the interpreter's last flush is quiet.
+            # The program that reads stdout (head, less) has ended. The interpreter flushes stdout once more at its
+            # exit; stdout is pointed to the null device, so that this flush raises no second error.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(1)
 
-    def _end(self, ctx: click.Context, event: str, message: str, code: int) -> None:
+    def _exit(self, ctx: click.Context, event: str, message: str, code: int) -> None:
+        """Print a message in the requested log format and end with an exit code."""
         as_json = ctx.meta.get(LOG_FORMAT) == "json" or _logs_json(ctx.meta.get(_ARGUMENTS, ()))
-        _complain(event, message, as_json=as_json)
+        _print_error(event, message, as_json=as_json)
         ctx.exit(code)
 
 
-def _complain(event: str, message: str, *, as_json: bool) -> None:
-    """Say why a command ends early, in the form that it was asked to log in."""
+def _print_error(event: str, message: str, *, as_json: bool) -> None:
+    """Print on stderr why a command ends early (``error`` or ``interrupted``), as text or as a line of JSON."""
     if as_json:
         from bench.store.journal import line
 
@@ -101,14 +114,14 @@ def _complain(event: str, message: str, *, as_json: bool) -> None:
 
 
 def _logs_json(args: Sequence[str]) -> bool:
-    """Whether arguments ask for JSON on stderr; also where they cannot be read as a whole."""
+    """Return whether arguments request JSON on stderr; works for arguments that Click cannot parse, too."""
     return "--log-format=json" in args or ("--log-format", "json") in itertools.pairwise(args)
 
 
-# ---- what click says, in the same words ------------------------------------------------------------------------------
+# ---- messages of Click, rewritten ------------------------------------------------------------------------------------
 
-Words = Callable[[re.Match[str]], str]
-_SAID: Sequence[tuple[str, Words]] = (
+# The messages of Click as regular expressions, and for each the message of bench as a function of the match.
+_REWRITTEN: Sequence[tuple[str, Callable[[re.Match[str]], str]]] = (
     (r"'(.*)' is not one of (.*)\.", lambda m: f"expected one of {m[2].replace(chr(39), '')}, found {m[1]!r}"),
     (r"'(.*)' is not a valid integer( range)?\.", lambda m: f"expected a whole number, found {m[1]!r}"),
     (r"'(.*)' is not a valid float( range)?\.", lambda m: f"expected a number, found {m[1]!r}"),
@@ -126,9 +139,11 @@ _SAID: Sequence[tuple[str, Words]] = (
 )
 
 
-def in_one_voice(error: click.ClickException, called: str = "bench") -> str:
-    """What is wrong with the arguments: where, what was expected, what was found, what to do. ``called``: the command,
-    where the error does not know it."""
+def usage_message(error: click.ClickException, called: str = "bench") -> str:
+    """Return the message for wrong arguments: where, what was expected, what was found, what to do.
+
+    ``called`` is the name of the command, for errors that do not contain it.
+    """
     context = error.ctx if isinstance(error, click.UsageError) else None
     command = context.command_path if context else called
     advice = f"; see: {command} --help"
@@ -136,28 +151,29 @@ def in_one_voice(error: click.ClickException, called: str = "bench") -> str:
         near = f"; did you mean {error.possibilities[0]}?" if error.possibilities else ""
         return f"{command}: expected an option that it has, found {error.option_name}{near or advice}"
     if isinstance(error, click.MissingParameter):
-        return f"{command}: expected {_named(error, context)}, found none{advice}"
+        return f"{command}: expected {_parameter_name(error, context)}, found none{advice}"
     if isinstance(error, click.BadParameter):
-        return f"{_named(error, context)}: {_said(error.message)}"
+        return f"{_parameter_name(error, context)}: {_rewrite(error.message)}"
     missing = re.match(r"No such command '(.*?)'\.", error.message)
     if missing and context and isinstance(context.command, click.Group):
         known = did_you_mean(missing[1], context.command.list_commands(context))
         return f"{command}: expected one of its commands, found {missing[1]!r}; {known}"
-    said = _said(error.message)
-    if said == error.message:  # one of ours
-        return said
-    return f"{said}{advice}" if said.startswith("-") else f"{command}: {said}{advice}"
+    message = _rewrite(error.message)
+    if message == error.message:  # It is not a message of Click: a command of bench raised the error.
+        return message
+    return f"{message}{advice}" if message.startswith("-") else f"{command}: {message}{advice}"
 
 
-def _said(message: str) -> str:
-    for pattern, words in _SAID:
+def _rewrite(message: str) -> str:
+    """Return bench's form of a message of Click; any other message is returned as it is."""
+    for pattern, rewrite in _REWRITTEN:
         if found := re.fullmatch(pattern, message):
-            return words(found)
+            return rewrite(found)
     return message
 
 
-def _named(error: click.BadParameter, context: click.Context | None) -> str:
-    """The option or argument that is wrong, as it is written."""
+def _parameter_name(error: click.BadParameter, context: click.Context | None) -> str:
+    """Return the name of the wrong option or argument as one types it: the longest spelling, such as ``--pairs``."""
     param = error.param
     if isinstance(param, click.Option):
         return max(param.opts, key=len)

@@ -1,4 +1,4 @@
-"""What ``bench explain`` prints."""
+"""The output of ``bench explain``, as text for the terminal or as JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from bench.runs.explain import Explanation, Part, Used
 
 
 def show_cell(cell: Explanation, *, as_json: bool) -> None:
-    """A cell: what it is, how it ended, what was computed for it, and how it is made again."""
+    """Print an explanation of a cell: its coordinates and components, its status, its stages, and the commands that
+    compute it again."""
     if as_json:
         sys.stdout.write(json.dumps(asdict(cell), indent=1, default=str) + "\n")
         return
@@ -39,7 +40,7 @@ def _show_words(words: Mapping[str, str]) -> None:
 
 
 def _show_part(part: Part) -> None:
-    """The component with its parameters; those that the suite wrote are marked."""
+    """Print a component with its parameters, and mark those that the suite sets."""
     of = f"{part.name} of {part.distribution}"
     named = "" if part.label == part.name else f" {part.label}:"
     out.print(f"  {part.role}:{named} {of}", soft_wrap=True)
@@ -56,7 +57,7 @@ def _value(value: Any) -> str:
 
 
 def _show_end(facts: Mapping[str, Any]) -> None:
-    """How it ended; why, with all that the failed stage told."""
+    """Print the status of a cell and its cost, the reason for it, and the traceback and output of a failed stage."""
     status = facts["status"]
     style = {"ok": "green", "failed": "red", "timeout": "red"}.get(status, "yellow")
     took = ""

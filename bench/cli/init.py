@@ -1,4 +1,4 @@
-"""``bench init``: a suite to begin with."""
+"""The command ``bench init``: write a starter suite."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def init(folder: Path) -> None:
 
 
 def _name_of(folder: Path) -> str:
-    """A name for results and reports from that of a folder."""
+    """Return a suite name made of the lower-case letters and digits of a folder's name, joined by hyphens."""
     words = re.findall("[a-z0-9]+", folder.resolve().name.lower())
     return "-".join(words) or "mine"
 

@@ -1,4 +1,4 @@
-"""Arguments and options that several commands share, and what they mean."""
+"""Arguments and options that several commands share, with their callbacks."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
-def _seconds(ctx: click.Context, param: click.Parameter, text: str | None) -> float | None:
-    """A time as a number of seconds or with a unit, in seconds."""
+def _parse_seconds(ctx: click.Context, param: click.Parameter, text: str | None) -> float | None:
+    """Return the seconds of a time such as ``90``, ``90s``, ``30m`` or ``2h``. Raise Click's `BadParameter` for any
+    other text, and for 0."""
     if text is None:
         return None
     written = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]+)?)([smh]?)", text.strip())
@@ -55,27 +56,28 @@ device = click.option(
 )
 
 
-def _looking_in(variable: str) -> Callable[[click.Context, click.Parameter, Path | None], None]:
+def _prepend_to(variable: str) -> Callable[[click.Context, click.Parameter, Path | None], None]:
+    """Return an option callback that puts a folder in front of those in an environment variable."""
     return lambda ctx, param, folder: prepend(variable, folder)
 
 
-_folder = click.Path(path_type=Path, exists=True, file_okay=False)
+_FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 
 
-def places(command: Any) -> Any:
-    """The options that say where real data and weights are."""
+def search_paths(command: Any) -> Any:
+    """Add the options ``--data-dir`` and ``--weights-dir`` to a command: where to look for real data and weights."""
     weights = click.option(
         "--weights-dir",
-        type=_folder,
-        callback=_looking_in(WEIGHTS),
+        type=_FOLDER,
+        callback=_prepend_to(WEIGHTS),
         expose_value=False,
         metavar="DIR",
         help="Look for weights in DIR first, then in $BENCH_WEIGHTS and in weights/ of the data folders.",
     )
     data = click.option(
         "--data-dir",
-        type=_folder,
-        callback=_looking_in(DATA),
+        type=_FOLDER,
+        callback=_prepend_to(DATA),
         expose_value=False,
         metavar="DIR",
         help="Look for data sets in DIR first, then in $BENCH_DATA.",
@@ -95,11 +97,11 @@ include_faces = click.option(
 json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-LOG_FORMAT = "bench.log-format"  # in the context of a command
+LOG_FORMAT = "bench.log-format"  # Key in the meta dictionary of a Click context: the requested format of stderr.
 
 
-def _log_in(ctx: click.Context, param: click.Parameter, form: str) -> str:
-    """Everything that the command says on stderr from now on has this form; warnings too."""
+def _set_log_format(ctx: click.Context, param: click.Parameter, form: str) -> str:
+    """Store the format of stderr in the context, for notes and errors; for JSON, print Python warnings as JSON, too."""
     ctx.meta[LOG_FORMAT] = form
     if form == "json":
         from bench.store.journal import line
@@ -118,13 +120,13 @@ log_format = click.option(
     default="text",
     show_default=True,
     is_eager=True,
-    callback=_log_in,
-    help="What is told on stderr: text for people, or the events of the journal, one JSON object per line.",
+    callback=_set_log_format,
+    help="What is written on stderr: text for people, or the events of the journal, one JSON object per line.",
 )
 
 
 def note(message: str) -> None:
-    """Tell something on stderr, in the form that was asked for."""
+    """Print a note on stderr, in the requested log format."""
     if click.get_current_context().meta.get(LOG_FORMAT) == "json":
         from bench.store.journal import line
 
@@ -146,19 +148,19 @@ address = click.option("--address", help="The Ray cluster to use: host:port, or 
 timeout = click.option(
     "--timeout",
     "timeout_s",
-    callback=_seconds,
+    callback=_parse_seconds,
     metavar="TIME",
     help="Limit of every stage, whatever the suite and its plugins say: 90 (seconds), 90s, 30m or 2h.",
 )
 
 
 def with_mode(overrides: tuple[str, ...], mode: str | None) -> tuple[str, ...]:
-    """The overrides of a suite, with the data mode among them."""
+    """Return the overrides of a suite, with the data mode of ``--data`` added if the option was used."""
     return (*overrides, f'suite.data="{mode}"') if mode else overrides
 
 
 def folders(out: Path) -> Folders:
-    """Where a command reads and writes."""
+    """Return the folders of results, cache and reports below the output folder ``out``."""
     from bench.store.workspace import Folders
 
     return Folders(out=out)

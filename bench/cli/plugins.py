@@ -1,4 +1,4 @@
-"""Commands about what is installed: plugins, data sets, models, and their training."""
+"""The commands about what is installed: ``plugins``, ``info``, ``doctor``, ``data``, ``models``, and ``train``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from bench.cli import completion, options
-from bench.cli.error_messages import Group, exits
+from bench.cli.error_messages import Group, exit_codes
 
 
 @click.command()
@@ -43,7 +43,7 @@ def info(name: str, as_json: bool) -> None:
     console.show_info(discover(), name, as_json=as_json)
 
 
-@click.command(epilog=exits("something is wrong"))
+@click.command(epilog=exit_codes("something is wrong"))
 @options.json
 @options.out
 def doctor(as_json: bool, out: Path) -> None:
@@ -64,23 +64,26 @@ def doctor(as_json: bool, out: Path) -> None:
 
 
 class _PluginGroup(Group):
-    """A group whose further commands come from plugins (hook ``bench_commands``); they are looked for only here."""
+    """A group with additional commands from plugins (hook ``bench_commands``).
 
-    def _from_plugins(self) -> dict[str, click.Command]:
+    Plugins are imported only when a command of this group is looked up or listed.
+    """
+
+    def _plugin_commands(self) -> dict[str, click.Command]:
         from bench.registry.discovery import commands
 
         return commands(self.name or "")
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*self.commands, *self._from_plugins()})
+        return sorted({*self.commands, *self._plugin_commands()})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        return self.commands.get(cmd_name) or self._from_plugins().get(cmd_name)
+        return self.commands.get(cmd_name) or self._plugin_commands().get(cmd_name)
 
 
 @click.group(cls=_PluginGroup)
 def data() -> None:
-    """Real data sets: what is there, whether it is sound, and how to convert and align it.
+    """Real data sets: list what was found, check it, convert and align it.
 
     \b
     Examples:
@@ -90,7 +93,7 @@ def data() -> None:
 
 
 @data.command("status")
-@options.places
+@options.search_paths
 @options.json
 def data_status(as_json: bool) -> None:
     """List data sets and training sets: where each was found, its size and license, or what is missing.
@@ -107,10 +110,10 @@ def data_status(as_json: bool) -> None:
     console.show_entries(list(inventory.entries(discover(), ["dataset", "training_set"])), as_json=as_json)
 
 
-@data.command("verify", epilog=exits("something is wrong with the data"))
+@data.command("verify", epilog=exit_codes("something is wrong with the data"))
 @click.argument("names", nargs=-1)
-@options.places
-@click.option("--against", multiple=True, metavar="NAME", help="Training sets to compare with (default: all there).")
+@options.search_paths
+@click.option("--against", multiple=True, metavar="NAME", help="Training sets to compare with (default: all found).")
 @click.option("--set", "overrides", multiple=True, metavar="NAME=VALUE", help="A parameter of the data set.")
 @options.json
 def data_verify(names: tuple[str, ...], against: tuple[str, ...], overrides: tuple[str, ...], as_json: bool) -> None:
@@ -133,7 +136,7 @@ def data_verify(names: tuple[str, ...], against: tuple[str, ...], overrides: tup
 
 @click.group(cls=_PluginGroup)
 def models() -> None:
-    """Recognition models: which weights are there, and whether they work.
+    """Recognition models: which weights were found, and whether they work.
 
     \b
     Examples:
@@ -143,7 +146,7 @@ def models() -> None:
 
 
 @models.command("status")
-@options.places
+@options.search_paths
 @options.json
 def models_status(as_json: bool) -> None:
     """List models: where the weights of each were found, their license, or what is missing.
@@ -163,7 +166,7 @@ def models_status(as_json: bool) -> None:
 @click.command()
 @options.suite
 @options.set_
-@options.places
+@options.search_paths
 @click.option("--only", multiple=True, metavar="MODEL", help="Train only these of the suite's models.")
 @click.option("--work", type=click.Path(path_type=Path), metavar="DIR", help="Where data and checkpoints are kept.")
 def train(suite: Path, overrides: tuple[str, ...], only: tuple[str, ...], work: Path | None) -> None:
@@ -174,9 +177,9 @@ def train(suite: Path, overrides: tuple[str, ...], only: tuple[str, ...], work: 
       bench train zoo
       bench train casia --data-dir ~/faces --only mobileface
     """
-    from bench.runs import train as train_module
+    from bench.runs.train import train_suite
 
-    train_module.train_suite(suite, overrides, only, work, click.echo)
+    train_suite(suite, overrides, only, work, click.echo)
 
 
 COMMANDS = (plugins, info, doctor, train, data, models)

@@ -1,4 +1,4 @@
-"""What the terminal shows of a run while it goes on: here, and from another terminal."""
+"""The progress of a run in the terminal: the bar of ``bench run``, and the text of ``bench status``."""
 
 from __future__ import annotations
 
@@ -21,22 +21,27 @@ from bench.planning.plan import Plan
 from bench.runs.status import RunStatus, Watch
 from bench.runs.time_left import TimeLeft, expected
 
-_SHOW_S, _TELL_S = 0.2, 30.0  # at most between two states of a bar, and between two lines of a log file
-_REFRESH_S = 2.0  # of a status that is watched
+_DRAW_S = 0.2  # The progress bar is drawn at most once in this time.
+_LOG_S = 30.0  # A line of progress is written to a log file at most once in this time.
+_REFRESH_S = 2.0  # ``bench status --watch`` reads the status again after this time.
 
 
 class Progress:
-    """Stages done, found in the cache, failed, and the time left (see `bench.runs.time_left`)."""
+    """Shows the progress of a run on stderr while it is computed: stages done, running and failed, and the time left.
+
+    On a terminal it draws a bar; otherwise it prints a line every 30 seconds. `bench.runs.time_left` estimates the
+    time. Use it as a context manager, and pass `on_event` to `bench.runs.run.run_plan`.
+    """
 
     def __init__(self, plan: Plan, workers: int) -> None:
         self.plan = plan
         self.workers = workers
-        self.left = TimeLeft(workers, {})
-        self.done: dict[str, StageResult] = {}
-        self.running: dict[str, str] = {}
-        self.shares: dict[str, float] = {}  # of running stages that tell how far they are
+        self.time_left = TimeLeft(workers, {})
+        self.done: dict[str, StageResult] = {}  # by stage key
+        self.running: dict[str, str] = {}  # the names of running stages, by key
+        self.shares: dict[str, float] = {}  # the share that is done of each running stage that reports it, by key
         self.started = time.monotonic()
-        self.told = self.shown = -math.inf
+        self.logged_at = self.drawn_at = -math.inf
         self.interactive = draws_bars()
         self.bar = Bar(
             TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"), console=err,
@@ -55,7 +60,7 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.bar.update(self.task, completed=self.left.share(), state=self._state(time.monotonic()))
+        self.bar.update(self.task, completed=self.time_left.share(), state=self._summary(time.monotonic()))
         self.bar.stop()
         if kind is None:
             failed = sum(r.status != "ok" for r in self.done.values())
@@ -64,13 +69,14 @@ class Progress:
             err.print(f"{computed} stages computed{f', {failed} failed' if failed else ''}, in {took}")
 
     def on_event(self, event: Event) -> None:
-        """Receive what the engine reports."""
+        """Show an event of the run: stages were planned, a stage began, progressed, ended or is tried again, the cache
+        holds a damaged artifact, or the run is being stopped."""
         stage = event.stage
         if event.kind == "stopping":
             count = len(event.stages)
             err.print(f"\nstopping: {count} stages are running and get a moment; Ctrl-C again stops at once")
         elif stage is None:
-            self.left = TimeLeft(self.workers, expected(event.stages, event.path_seconds))
+            self.time_left = TimeLeft(self.workers, expected(event.stages, event.path_seconds))
             cached = len(self.plan.stages) - len(event.stages)
             err.print(f"{len(event.stages)} stages to compute, {cached} in the cache or not needed")
         elif event.kind == "damaged":
@@ -78,53 +84,61 @@ class Progress:
         elif event.kind == "retried":
             err.print(f"note: {stage.name} is tried again: {event.message}", style="yellow", soft_wrap=True)
         else:
-            self._count(event, stage)
+            self._update(event, stage)
 
-    def _count(self, event: Event, stage: Stage) -> None:
+    def _update(self, event: Event, stage: Stage) -> None:
+        """Take an event of a stage (``started``, ``progress`` or ``finished``) into account and draw the progress."""
         now = time.monotonic()
         if event.kind == "progress":
             self.shares[stage.key] = event.share
-            self.left.told(stage.key, event.share, now)
+            self.time_left.told(stage.key, event.share, now)
         elif event.result is None:
             self.running[stage.key] = stage.name
-            self.left.started(stage.key, now)
+            self.time_left.started(stage.key, now)
         else:
             result = event.result
             self.running.pop(stage.key, None)
             self.shares.pop(stage.key, None)
             self.done[stage.key] = result
-            self.left.ended(stage.key, now, result.seconds if result.status == "ok" and not result.cached else None)
+            computed = result.status == "ok" and not result.cached
+            self.time_left.ended(stage.key, now, result.seconds if computed else None)
             if result.status != "ok":
                 self._show_failure(stage, result)
-        self._show(now)
+        self._draw(now)
 
     def _show_failure(self, stage: Stage, result: StageResult) -> None:
-        """A line for the stage that failed; what depends on it fails with the same reason and is not repeated."""
+        """Print why a stage failed by itself; stages that failed because of one of their inputs are not printed."""
         reason = str(result.reason)
         if reason.startswith(stage.name):
             err.print(f"{result.status}: {reason}", style="red")
 
-    def _show(self, now: float) -> None:
-        if self.interactive and now - self.shown > _SHOW_S:
-            self.shown = now
-            state = self._state(now)
+    def _draw(self, now: float) -> None:
+        """Draw the bar, with the most expensive running stage that reports its share; without a terminal, print a line.
+
+        Nothing happens if the last time was too recent (see ``_DRAW_S`` and ``_LOG_S``).
+        """
+        if self.interactive and now - self.drawn_at > _DRAW_S:
+            self.drawn_at = now
+            state = self._summary(now)
             if self.shares:
-                state += f"; {self._state_of(max(self.shares, key=lambda k: self.plan.stages[k].cost))}"
-            self.bar.update(self.task, completed=self.left.share(), state=state)
-        elif not self.interactive and self.done and now - self.told > _TELL_S:
-            self.told = now
-            running = "; ".join(map(self._state_of, self.running))
-            state = f"{duration(now - self.started)}: {self._state(now)}"
+                state += f"; {self._stage_text(max(self.shares, key=lambda k: self.plan.stages[k].cost))}"
+            self.bar.update(self.task, completed=self.time_left.share(), state=state)
+        elif not self.interactive and self.done and now - self.logged_at > _LOG_S:
+            self.logged_at = now
+            running = "; ".join(map(self._stage_text, self.running))
+            state = f"{duration(now - self.started)}: {self._summary(now)}"
             err.print(f"  {state}{'; ' + running if running else ''}", soft_wrap=True)
 
-    def _state(self, now: float) -> str:
-        left = self.left.left(now)
+    def _summary(self, now: float) -> str:
+        """Return the counts of done and running stages and the time left, as text."""
+        left = self.time_left.left(now)
         state = f"{len(self.done)} done, {len(self.running)} running"
         return f"{state}, about {duration(left)} left" if left else state
 
-    def _state_of(self, key: str) -> str:
-        part = self.shares.get(key)
-        return f"{self.running.get(key, '')}{f' {100 * part:.0f} %' if part else ''}"
+    def _stage_text(self, key: str) -> str:
+        """Return the name of a running stage and, if it reports it, the percentage that is done."""
+        share = self.shares.get(key)
+        return f"{self.running.get(key, '')}{f' {100 * share:.0f} %' if share else ''}"
 
 
 _STATES: Mapping[str, str] = {
@@ -137,7 +151,7 @@ _STATES: Mapping[str, str] = {
 
 
 def show_status(found: Sequence[RunStatus], *, as_json: bool) -> None:
-    """``bench status``."""
+    """Print what ``bench status`` shows: the status of some runs, as text or as JSON."""
     if as_json:
         out.file.write(json.dumps([dataclasses.asdict(run) for run in found], indent=1, default=str) + "\n")
     else:
@@ -145,7 +159,10 @@ def show_status(found: Sequence[RunStatus], *, as_json: bool) -> None:
 
 
 def watch_status(watches: Sequence[Watch]) -> None:
-    """``bench status --watch``: until the runs have ended, or Ctrl-C. What is no terminal gets the end."""
+    """Show the status of some runs, refreshed every two seconds, until all have ended or Ctrl-C is pressed.
+
+    If stdout is not a terminal, only the last status is written.
+    """
     live = Live(console=out, auto_refresh=False, vertical_overflow="visible")
     with contextlib.suppress(KeyboardInterrupt), live:
         while True:
@@ -157,11 +174,12 @@ def watch_status(watches: Sequence[Watch]) -> None:
 
 
 def status_text(found: Sequence[RunStatus]) -> Text:
-    """How runs go, in some lines for each."""
+    """Return the status of some runs as text, with several lines for each run."""
     return Text("\n").join(Text.assemble(*_status_lines(run)) for run in found)
 
 
 def _status_lines(run: RunStatus) -> Iterator[str | tuple[str, str]]:
+    """Yield the status of one run as pieces of text, with or without a Rich style."""
     took = [f" {word} {duration(run.seconds)}" if run.seconds is not None else "" for word in ("for", "after")]
     style = {"running": "green", "complete": "green"}.get(run.state, "red")
     yield from (

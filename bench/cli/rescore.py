@@ -1,4 +1,4 @@
-"""The command that scores a run again."""
+"""The command ``bench rescore``: compute the scores of a run again from its cached artifacts."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.cli import completion, options
-from bench.cli.error_messages import exits
+from bench.cli.error_messages import exit_codes
 from bench.registry import hook_calls
 
 if TYPE_CHECKING:
     from bench.runs.rescore import Rescoring
 
 
-@click.command(epilog=exits("a cell failed"))
+@click.command(epilog=exit_codes("a cell failed"))
 @click.argument("run", shell_complete=completion.runs)
 @click.option("--fmr", type=float, metavar="RATE", help="Calibrate thresholds at this false match rate.")
 @click.option("--kappa", type=float, metavar="COSINE", help="Use this fixed threshold beside the calibrated one.")
@@ -61,33 +61,32 @@ def rescore(
     """
     from bench.engine.factory import make_engine
     from bench.registry.discovery import discover
-    from bench.runs import rescore as rescore_module
-    from bench.runs import run as runner
+    from bench.runs.rescore import prepared, settings_of
+    from bench.runs.run import run_plan
     from bench.store.run_folders import find_run
 
     original = find_run(run, options.folders(out).results)
-    settings = rescore_module.settings_of(original, fmr, kappa, overrides)
-    made = rescore_module.prepared(original, discover(), settings, device, timeout_s)
-    for note in made.notes:
+    settings = settings_of(original, fmr, kappa, overrides)
+    rescoring = prepared(original, discover(), settings, device, timeout_s)
+    for note in rescoring.notes:
         options.note(note)
-    engine = make_engine("local", made.plan.device, workers=workers)
-    run_plan = functools.partial(
-        runner.run_plan, made.plan, made.folders, engine=engine, into=made.into, about=made.about
-    )
+    plan, into = rescoring.plan, rescoring.into
+    engine = make_engine("local", plan.device, workers=workers)
+    compute = functools.partial(run_plan, plan, rescoring.folders, engine=engine, into=into, about=rescoring.about)
     if log_format == "json":
-        folder, outcomes = run_plan(listen=functools.partial(click.echo, err=True))
+        folder, outcomes = compute(listen=functools.partial(click.echo, err=True))
     else:
         from bench.cli.progress import Progress
 
-        with Progress(made.plan, engine.workers) as shown:
-            folder, outcomes = run_plan(on_event=shown.on_event)
-    _show(made, folder, include_faces=include_faces)
+        with Progress(plan, engine.workers) as progress:
+            folder, outcomes = compute(on_event=progress.on_event)
+    _report(rescoring, folder, include_faces=include_faces)
     if any(o.status in {"failed", "timeout"} for o in outcomes):
         click.get_current_context().exit(1)
 
 
-def _show(made: Rescoring, folder: Path, *, include_faces: bool) -> None:
-    """Write the report, and say which figures have changed."""
+def _report(rescoring: Rescoring, folder: Path, *, include_faces: bool) -> None:
+    """Write the report of a rescoring in ``folder`` and print which measurements differ from those of the original."""
     from bench.analysis.compare import diff
     from bench.cli.console import out
     from bench.report.compare_text import show_changed
@@ -96,12 +95,12 @@ def _show(made: Rescoring, folder: Path, *, include_faces: bool) -> None:
     from bench.store.reading import Results
 
     results = Results(folder)
-    page = made.folders.page(results.run, folder)
+    page = rescoring.folders.page(results.run, folder)
     report = write_report(results, page, hook_calls.report_sections(results), include_real_faces=include_faces)
-    if replay.compare(made.original, folder):
-        show_changed(diff(Results(made.original), results), out)
+    if replay.compare(rescoring.original, folder):
+        show_changed(diff(Results(rescoring.original), results), out)
     else:
-        out.print(f"the rows are the same bytes as those of {made.original}", soft_wrap=True)
+        out.print(f"the rows are the same bytes as those of {rescoring.original}", soft_wrap=True)
     counts = results.run["counts"]
     bad = counts["failed"] + counts["timeout"]
     out.print(f"cells: {counts['ok']} ok, {counts['skipped']} skipped, {bad} failed")

@@ -1,4 +1,4 @@
-"""Commands that read what a run has left."""
+"""The commands that read the results of a run: ``report``, ``export``, ``claims``, ``status`` and ``explain``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.cli import completion, options
-from bench.cli.error_messages import exits
+from bench.cli.error_messages import exit_codes
 from bench.registry import hook_calls
 
 if TYPE_CHECKING:
@@ -23,20 +23,24 @@ EXPORT_FORMATS = {
     "rows": ("parquet", "csv"),
     "figure": ("svg", "pdf", "png"),
 }
-_LONGEST_NAME = 240  # of a folder
+_LONGEST_NAME = 240  # Longest name of a folder, in characters.
 CLAIM_FORMATS = ("table", "md", "json")
 
 
-def _say_what_is_missing(results: Results) -> None:
-    """Beside figures of a run that has not ended."""
+def _note_queued_cells(results: Results) -> None:
+    """Print on stderr how many cells of a run are not computed yet, if any."""
     waiting = results.cells["status"] == "queued"
     if waiting.any():
         click.echo(f"note: {waiting.sum()} of {len(waiting)} cells are not computed yet; see: bench status", err=True)
 
 
 @contextlib.contextmanager
-def _opened(runs: Sequence[str], results: Path) -> Iterator[Results]:
-    """What there is of a run, or of several as one."""
+def _open_results(runs: Sequence[str], results: Path) -> Iterator[Results]:
+    """Open the results of one run, or of several runs joined into one, and print notes about joining them.
+
+    ``runs`` are run folders or names of suites in the folder ``results``. A run that has not ended yields its results
+    so far.
+    """
     from bench.runs.combine import join, require_different
     from bench.runs.snapshot import results_of
     from bench.store.run_folders import find_run
@@ -81,18 +85,21 @@ def report(runs: tuple[str, ...], include_faces: bool, file: Path | None, out: P
     from bench.store.run_folders import require_writable
 
     folders = options.folders(out)
-    with _opened(runs, folders.results) as results:
-        page = file or _page(results, folders)
+    with _open_results(runs, folders.results) as results:
+        page = file or _page_path(results, folders)
         require_writable(page.parent, option="-o" if file else "--out")
         sections = hook_calls.report_sections(results)
         written = write_report(results, page, sections, include_real_faces=include_faces)
-        _say_what_is_missing(results)
+        _note_queued_cells(results)
         click.echo(f"report: {written}")
 
 
-def _page(results: Results, folders: Folders) -> Path:
-    """Where the page of a run goes, or of several: in the folder of their suites' names, and of the runs' where two
-    are of one suite."""
+def _page_path(results: Results, folders: Folders) -> Path:
+    """Return the path of the report of one run or of several.
+
+    The folder of several runs is named after their suites, joined by ``+``; runs of the same suite are told apart by
+    the names of their run folders.
+    """
     if len(results.runs) == 1:
         return folders.page(results.run, results.folder)
     suites = [str(run.run["suite"]["name"]) for run in results.runs]
@@ -148,7 +155,7 @@ def export(
 ) -> None:
     """Export a table, the per-sample rows or a figure of RUN, for a paper or an analysis of one's own.
 
-    Of several runs it exports what `bench report` shows of them together, and tells on stderr what stands apart.
+    Of several runs it exports what `bench report` shows of them together, and says on stderr what is kept apart.
 
     \b
     Examples:
@@ -158,37 +165,42 @@ def export(
       bench export paper --figure 8 -o figure8.pdf
       bench export paper mine --table VII --format md
     """
-    asked = {kind: name for kind, name in (("table", table), ("rows", rows), ("figure", figure)) if name is not None}
-    if len(asked) != 1:
+    options_used = (("table", table), ("rows", rows), ("figure", figure))
+    requested = {kind: name for kind, name in options_used if name is not None}
+    if len(requested) != 1:
         raise click.UsageError("expected exactly one of --table, --rows and --figure")
-    ((kind, name),) = asked.items()
+    ((kind, name),) = requested.items()
     if cells and kind != "rows":
         raise click.UsageError(f"--cell {cells[0]}: expected --rows beside it, found --{kind}")
-    chosen = _format(kind, fmt, file)
+    file_format = _choose_format(kind, fmt, file)
     if file is None and kind != "table":
-        raise click.UsageError(f"--{kind} {name}: expected a file to write to, such as -o {name}.{chosen}")
+        raise click.UsageError(f"--{kind} {name}: expected a file to write to, such as -o {name}.{file_format}")
 
     if file is not None:
         from bench.store.run_folders import require_writable
 
         require_writable(file.parent, option="-o")
-    with _opened(runs, options.folders(out).results) as results:
-        _say_what_is_missing(results)
-        _export(results, kind, name, chosen, file, cells)
+    with _open_results(runs, options.folders(out).results) as results:
+        _note_queued_cells(results)
+        _export(results, kind, name, file_format, file, cells)
 
 
-def _format(kind: str, asked: str | None, file: Path | None) -> str:
-    """The format that is asked for, by name or by the ending of a file, or the usual one."""
+def _choose_format(kind: str, requested: str | None, file: Path | None) -> str:
+    """Return the format of an export: the requested one, that of the file's ending, or the default of the kind.
+
+    ``kind`` is ``table``, ``rows`` or ``figure``. Raise Click's `UsageError` if the kind has no such format.
+    """
     known = EXPORT_FORMATS[kind]
     ending = file.suffix.removeprefix(".").lower() if file else ""
-    found = asked or {"tex": "latex"}.get(ending, ending) or known[0]
+    found = requested or {"tex": "latex"}.get(ending, ending) or known[0]
     if found not in known:
-        where = f"--format {asked}" if asked else f"-o {file}"
+        where = f"--format {requested}" if requested else f"-o {file}"
         raise click.UsageError(f"{where}: expected one of {', '.join(known)} for --{kind}")
     return found
 
 
 def _export(results: Results, kind: str, name: str, fmt: str, file: Path | None, cells: Sequence[str] = ()) -> None:
+    """Write one table, the per-sample rows of some cells, or one figure to a file; without a file, print the table."""
     if kind == "rows" and file:
         from bench.report.export.samples import export_rows
 
@@ -209,7 +221,7 @@ def _export(results: Results, kind: str, name: str, fmt: str, file: Path | None,
             click.echo(text)
 
 
-@click.command(epilog=exits("a claim does not hold"))
+@click.command(epilog=exit_codes("a claim does not hold"))
 @options.run
 @click.option("--format", "fmt", type=click.Choice(CLAIM_FORMATS), default="table", show_default=True)
 @options.json
@@ -233,7 +245,7 @@ def claims(run: str, fmt: str, as_json: bool, out: Path) -> None:
     with results_of(find_run(run, options.folders(out).results)) as results:
         rows = Rows(results)
         verdicts = judge(rows, claims_of(results))
-        _say_what_is_missing(results)
+        _note_queued_cells(results)
         console.show_claims(verdicts, "json" if as_json else fmt, synthetic=bool(rows.synthetic))
     if any(verdict.outcome == "does not hold" for verdict in verdicts):
         click.get_current_context().exit(1)
@@ -285,14 +297,15 @@ def explain(run: str, cell: tuple[str, ...], as_json: bool, out: Path) -> None:
       bench explain quick experiment=recognition defense=PMT evaluated=zoo-resnet
     """
     from bench.cli.explain_output import show_cell
-    from bench.runs.explain import explain as explained
+    from bench.runs.explain import explain as explain_cell
     from bench.runs.explain import find_cell
     from bench.runs.snapshot import cache_of, results_of
     from bench.store.run_folders import find_run
 
     folder = find_run(run, options.folders(out).results)
     with results_of(folder) as results:
-        show_cell(explained(results, find_cell(results, cell), folder, cache_of(folder, results.run)), as_json=as_json)
+        cache = cache_of(folder, results.run)
+        show_cell(explain_cell(results, find_cell(results, cell), folder, cache), as_json=as_json)
 
 
 COMMANDS = (report, export, claims, status, explain)

@@ -1,4 +1,4 @@
-"""Commands that run a suite, or say what running it would do."""
+"""The commands ``bench run`` (run a suite, or replay a run) and ``bench plan`` (show what running a suite would do)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from bench.store.reading import Results
     from bench.store.workspace import Folders
 
-_OF_THE_RECORD = {"suite", "cells", "pairs", "overrides", "device", "mode", "include_faces", "fresh", "retry"}
+# Parameters of ``bench run`` that cannot be combined with ``--replay``: the record of the run sets them.
+_SET_BY_RECORD = {"suite", "cells", "pairs", "overrides", "device", "mode", "include_faces", "fresh", "retry"}
 
 
 @click.command()
@@ -31,11 +32,11 @@ _OF_THE_RECORD = {"suite", "cells", "pairs", "overrides", "device", "mode", "inc
 @options.out
 @options.device
 @options.mode
-@options.places
+@options.search_paths
 @options.include_faces
 @click.option(
     "--replay",
-    "again",
+    "replayed",
     metavar="RUN",
     shell_complete=completion.runs,
     help="Instead of SUITE: make RUN again from its record alone, and compare the rows byte by byte.",
@@ -58,7 +59,7 @@ def run(
     device: str,
     mode: str | None,
     include_faces: bool,
-    again: str | None,
+    replayed: str | None,
     fresh: bool,
     retry: bool,
     timeout_s: float | None,
@@ -82,21 +83,21 @@ def run(
     from bench.cli import console
     from bench.engine.factory import make_engine
     from bench.planning.plan import find_ids, select
-    from bench.runs import run as runner
+    from bench.runs.run import plan_suite
     from bench.store.reading import Results
 
     folders = options.folders(out)
     new_engine = functools.partial(make_engine, engine_name, workers=workers, address=address)
-    if again is not None:
-        _refuse_beside_replay()
-        _replay(again, folders, timeout_s, new_engine, log_format)
+    if replayed is not None:
+        _refuse_options_beside_replay()
+        _replay(replayed, folders, timeout_s, new_engine, log_format)
         return
     if suite is None:
         raise click.UsageError("expected a SUITE to run, or --replay RUN")
-    plan = runner.plan_suite(suite, folders, device, options.with_mode(overrides, mode), pairs, timeout_s)
+    plan = plan_suite(suite, folders, device, options.with_mode(overrides, mode), pairs, timeout_s)
     plan = select(plan, find_ids(plan, cells)) if cells else plan
     engine = new_engine(plan.device)
-    folder, outcomes = _run(plan, folders, engine, log_format, fresh=fresh, retry=retry)
+    folder, outcomes = _run_and_log(plan, folders, engine, log_format, fresh=fresh, retry=retry)
     results = Results(folder)
     page = folders.page(results.run, folder)
     kept = _update_page(results, page, include_faces=include_faces)
@@ -106,7 +107,7 @@ def run(
 
 
 def _update_page(results: Results, page: Path, *, include_faces: bool) -> bool:
-    """Render the page of a run unless the file was made from the same rows, code and options; return True if kept."""
+    """Render the page of a run unless it was made from the same rows, code and options; return whether it was kept."""
     from bench.report.page_key import is_current, page_key
 
     sections = hook_calls.report_sections(results)
@@ -118,53 +119,61 @@ def _update_page(results: Results, page: Path, *, include_faces: bool) -> bool:
     return False
 
 
-def _run(plan: Plan, folders: Folders, engine: Engine, log_format: str, **how: Any) -> tuple[Path, list[Outcome]]:
-    """Run a plan, and tell of it in the form that was asked for."""
-    from bench.cli import console, progress
+def _run_and_log(
+    plan: Plan, folders: Folders, engine: Engine, log_format: str, **arguments: Any
+) -> tuple[Path, list[Outcome]]:
+    """Run a plan and log it on stderr, as progress for people (``text``) or as the events of its journal (``json``).
+
+    ``arguments`` are those of `bench.runs.run.run_plan`. Return the run folder and how every cell ended.
+    """
+    from bench.cli import console
+    from bench.cli.progress import Progress
     from bench.registry.discovery import discover
-    from bench.runs import run as runner
+    from bench.runs.run import run_plan
 
     if log_format == "json":
-        listen = functools.partial(click.echo, err=True)
-        return runner.run_plan(plan, folders, engine=engine, listen=listen, **how)
+        return run_plan(plan, folders, engine=engine, listen=functools.partial(click.echo, err=True), **arguments)
     console.show_sources(plan, discover(), console.err)
-    with progress.Progress(plan, engine.workers) as shown:
-        return runner.run_plan(plan, folders, shown.on_event, engine=engine, **how)
+    with Progress(plan, engine.workers) as progress:
+        return run_plan(plan, folders, progress.on_event, engine=engine, **arguments)
 
 
-def _refuse_beside_replay() -> None:
-    """The record of a run says all that these options would."""
+def _refuse_options_beside_replay() -> None:
+    """Raise Click's `UsageError` if the command line has an argument that the record of a replayed run sets."""
     context = click.get_current_context()
-    told = {p.name: p for p in context.command.params if p.name in _OF_THE_RECORD}
-    given = [name for name in told if context.get_parameter_source(name) == ParameterSource.COMMANDLINE]
-    if given:
-        words = " and ".join(p.opts[0] if isinstance(p := told[name], click.Option) else "SUITE" for name in given)
+    recorded = {p.name: p for p in context.command.params if p.name in _SET_BY_RECORD}
+    used = [name for name in recorded if context.get_parameter_source(name) == ParameterSource.COMMANDLINE]
+    if used:
+        words = " and ".join(p.opts[0] if isinstance(p := recorded[name], click.Option) else "SUITE" for name in used)
         raise click.UsageError(f"--replay makes a run again as it was; remove {words}")
 
 
 def _replay(
-    again: str, folders: Folders, timeout_s: float | None, new_engine: Callable[[str], Engine], log_format: str
+    replayed: str, folders: Folders, timeout_s: float | None, new_engine: Callable[[str], Engine], log_format: str
 ) -> None:
-    """Make a run again, say whether its rows are the same, and exit with 1 if they are not."""
+    """Replay a run, print whether its rows are the same, and exit with 1 if they are not.
+
+    ``new_engine`` returns an engine for a device.
+    """
     from bench.registry.discovery import discover
     from bench.runs import replay
     from bench.store.run_folders import find_run
 
-    run = find_run(again, folders.results)
-    with replay.prepared(run, folders, discover(), timeout_s) as made:
-        if made.note:
-            options.note(made.note)
-        engine = new_engine(made.plan.device)
-        of = made.original.name
-        folder, _ = _run(made.plan, made.folders, engine, log_format, into=made.into, about={"replay_of": of})
-        differences = replay.compare(made.original, folder)
+    run = find_run(replayed, folders.results)
+    with replay.prepared(run, folders, discover(), timeout_s) as prepared:
+        if prepared.note:
+            options.note(prepared.note)
+        plan, original = prepared.plan, prepared.original
+        place = {"into": prepared.into, "about": {"replay_of": original.name}}
+        folder, _ = _run_and_log(plan, prepared.folders, new_engine(plan.device), log_format, **place)
+        differences = replay.compare(original, folder)
     click.echo(f"rows:   {folder}")
     if not differences:
-        click.echo(f"the rows are the same bytes as those of {made.original}")
+        click.echo(f"the rows are the same bytes as those of {original}")
         return
-    click.echo(f"the rows are not those of {made.original}:")
-    for words in differences.values():
-        click.echo(f"  {words}")
+    click.echo(f"the rows are not those of {original}:")
+    for difference in differences.values():
+        click.echo(f"  {difference}")
     click.get_current_context().exit(1)
 
 
@@ -177,7 +186,7 @@ def _replay(
 @options.out
 @options.device
 @options.mode
-@options.places
+@options.search_paths
 def plan(
     suite: Path,
     cells: tuple[str, ...],
@@ -201,10 +210,10 @@ def plan(
     from bench.cli import console
     from bench.planning.plan import find_ids, select
     from bench.registry.discovery import discover
-    from bench.runs import run as runner
+    from bench.runs.run import plan_suite
 
     folders = options.folders(out)
-    made = runner.plan_suite(suite, folders, device, options.with_mode(overrides, mode), pairs)
+    made = plan_suite(suite, folders, device, options.with_mode(overrides, mode), pairs)
     made = select(made, find_ids(made, cells)) if cells else made
     if as_json:
         console.print_plan(made, folders.cache)

@@ -1,4 +1,4 @@
-"""The installed command: exit codes, messages, and that bad input leaves nothing behind."""
+"""The installed command: its exit codes and messages; wrong input writes no files."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ COMMANDS = [
 
 
 def files(folder: Path) -> list[str]:
-    """Every file and folder below a folder."""
+    """Return the relative path of every file and folder below a folder."""
     return sorted(str(p.relative_to(folder)) for p in folder.rglob("*"))
 
 
 def assert_complains(done: Done, *fragments: str) -> None:
-    """Exit code 2, one message on stderr, nothing on stdout, no traceback."""
+    """Check that a command ended with exit code 2, a message with these fragments on stderr, and no traceback."""
     assert done.code == 2, done
     assert done.out == ""
     assert "Traceback" not in done.err
@@ -158,7 +158,7 @@ def test_the_installed_command_says_the_same(bench: Command, tmp_path: Path, nam
     assert files(tmp_path) == ["toy.toml"]
 
 
-def test_a_broken_plugin_stops_only_who_names_it(bench: Command, tmp_path: Path) -> None:
+def test_a_broken_plugin_fails_only_suites_that_use_it(bench: Command, tmp_path: Path) -> None:
     from support import write_plugin
 
     site = write_plugin(tmp_path / "site", "plugin_broken", "raise RuntimeError('no such luck')")
@@ -185,15 +185,15 @@ def test_every_error_of_ours_is_a_message(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_timeout_has_a_unit(
     toy_installed: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, seconds: float
 ) -> None:
-    given: list[float] = []
+    received: list[float] = []
 
     def stop(*args: Any) -> None:
-        given.append(args[-1])
+        received.append(args[-1])
         raise BenchError("enough")
 
     monkeypatch.setattr("bench.runs.run.plan_suite", stop)
     CliRunner().invoke(main, ["run", "toy.toml", "--timeout", text])
-    assert given == [seconds]
+    assert received == [seconds]
 
 
 def test_an_interruption_is_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,7 +207,7 @@ def test_an_interruption_is_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "the same command goes on" in done.output
 
 
-def test_a_reader_that_leaves_early_is_no_error(toy_site: Path) -> None:
+def test_a_closed_stdout_prints_no_error(toy_site: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     try:

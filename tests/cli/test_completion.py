@@ -1,4 +1,4 @@
-"""What the shell offers when an argument is completed."""
+"""Shell completion of suites, components, runs and cells."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ GOLDEN = TESTS / "golden"
 
 
 def offered(*args: str) -> list[str]:
-    """What is offered for the last of some arguments; that paths are completed is ``<file>``."""
+    """Return the completions of the last argument; ``<file>`` stands for the shell's own completion of paths."""
     items = ShellComplete(main, {}, "bench", "_BENCH_COMPLETE").get_completions(list(args[:-1]), args[-1])
     return ["<file>" if item.type == "file" else str(item.value) for item in items]
 
 
 @pytest.fixture
 def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of results with three runs, which is that of the current folder."""
+    """The folder ``results`` of the current folder, with three runs of two suites."""
     for run in ("mine/20260101-000000-aa", "mine/20260202-000000-bb", "other/20260101-000000-cc", ".cache/x"):
         folder = tmp_path / "results" / run
         folder.mkdir(parents=True)
@@ -70,7 +70,7 @@ def test_several_runs(results: Path) -> None:
     assert offered("runs", "rm", "mine", "o") == ["other"]
 
 
-def test_cells_of_the_run_that_was_named() -> None:
+def test_cells_of_the_named_run() -> None:
     run = str(GOLDEN / "schema-3")
     found = offered("explain", run, "")
     assert len(found) == len(set(found)) > 10

@@ -1,4 +1,4 @@
-"""What the terminal shows: durations, and text from strangers that is never taken for markup."""
+"""Terminal output: durations, and text from suites, plugins and paths, which is never interpreted as Rich markup."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_durations_are_for_people(seconds: float, text: str) -> None:
 
 
 def test_paths_are_no_markup(tmp_path: Path, registry: Registry, inline: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder with brackets in its name is shown as it is, in every command."""
+    """The name of a folder that contains brackets is printed unchanged by every command."""
     home = tmp_path / "with [red] and [x" / "] brackets"
     home.mkdir(parents=True)
     (home / "toy.toml").write_text(SUITE)

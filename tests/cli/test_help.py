@@ -1,4 +1,4 @@
-"""Every help has examples and is whole, every listing has JSON, every mistake is told in one voice."""
+"""Every help text has examples and is complete, every listing has JSON, every error message has the same form."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GOLDEN = TESTS / "golden" / "schema-3"
 
 
 def commands(group: click.Group, *before: str) -> Iterator[list[str]]:
-    """Every command and subcommand, those of plugins too."""
+    """Yield the words of every command and subcommand, including those of plugins."""
     for name in group.list_commands(click.Context(group)):
         command = group.get_command(click.Context(group), name)
         assert command is not None
@@ -48,7 +48,7 @@ def test_the_list_of_commands_is_not_cut(width: int) -> None:
     assert "how long it still takes" in " ".join(listed.split())
 
 
-def test_exit_codes_are_told() -> None:
+def test_help_explains_the_exit_codes() -> None:
     for command, words in {
         (): "1 a cell or a claim failed",
         ("claims",): "1 a claim does not hold",
@@ -64,7 +64,7 @@ def test_exit_codes_are_told() -> None:
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
-    """A folder of results with the golden run."""
+    """An output folder whose results hold a copy of the golden run."""
     shutil.copytree(GOLDEN, tmp_path / "results" / "golden" / "run")
     return tmp_path
 
@@ -85,7 +85,7 @@ def test_json_and_nothing_else_on_stdout(command: list[str], out: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("args", "said"),
+    ("args", "message"),
     [
         (["rum"], "bench: expected one of its commands, found 'rum'; did you mean 'run'?"),
         (["runs", "lss"], "bench runs: expected one of its commands, found 'lss'; did you mean 'ls'?"),
@@ -100,23 +100,23 @@ def test_json_and_nothing_else_on_stdout(command: list[str], out: Path) -> None:
         (["data", "status", "--data-dir", "/no/where"], "--data-dir: expected a folder, found none at /no/where"),
     ],
 )
-def test_wrong_use_is_told_in_one_voice(args: list[str], said: str) -> None:
+def test_wrong_arguments_give_one_form_of_message(args: list[str], message: str) -> None:
     done = CliRunner().invoke(main, args, prog_name="bench")
-    assert (done.exit_code, done.stdout, done.stderr) == (2, "", f"Error: {said}\n")
+    assert (done.exit_code, done.stdout, done.stderr) == (2, "", f"Error: {message}\n")
 
 
 @pytest.mark.parametrize("form", [["--log-format", "json"], ["--log-format=json"]])
 @pytest.mark.parametrize("wrong", [["--paris"], ["--pairs", "few"]])
-def test_wrong_options_are_told_as_json_where_that_is_asked_for(form: list[str], wrong: list[str]) -> None:
+def test_errors_in_options_are_json_if_requested(form: list[str], wrong: list[str]) -> None:
     for args in (["run", "quick", *form, *wrong], ["run", "quick", *wrong, *form]):
         done = CliRunner().invoke(main, args)
         assert done.exit_code == 2
-        told = json.loads(done.stderr)
-        assert told["event"] == "error"
-        assert "expected" in told["message"]
+        logged = json.loads(done.stderr)
+        assert logged["event"] == "error"
+        assert "expected" in logged["message"]
 
 
-def test_an_answer_that_is_no_yes(out: Path) -> None:
+def test_a_question_answered_with_no(out: Path) -> None:
     done = CliRunner().invoke(main, ["runs", "rm", "golden", "--out", str(out)], input="n\n")
     assert done.exit_code == 1
     assert done.stderr.endswith("Error: expected a yes, found none; nothing was done\n")

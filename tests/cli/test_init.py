@@ -1,4 +1,4 @@
-"""``bench init``."""
+"""``bench init`` writes a suite that runs as it is, and never overwrites a file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bench.suite.suite import load
 
 
 def init(folder: Path | str) -> Result:
-    """The command, in this process."""
+    """Run ``bench init`` in this process."""
     return CliRunner().invoke(main, ["init", str(folder)], prog_name="bench")
 
 
@@ -38,8 +38,8 @@ def test_it_says_what_to_do_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert CliRunner().invoke(main, ["plan", "my suite/suite.toml", "--device", "cpu"]).exit_code == 0
 
 
-def test_what_it_leaves_out_can_be_put_in(tmp_path: Path) -> None:
-    """Every line that is commented out is valid where it stands."""
+def test_its_commented_lines_are_valid(tmp_path: Path) -> None:
+    """The suite stays valid when every commented-out setting is enabled."""
     init(tmp_path)
     path = tmp_path / "suite.toml"
     lines = path.read_text(encoding="utf-8").splitlines()

@@ -1,4 +1,4 @@
-"""What is shown of a run while it goes on."""
+"""The progress that is shown while a run is computed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def plan(tmp_path: Path, registry: Registry) -> Plan:
 
 
 def ended(stage: Stage, status: Any = "ok", reason: str | None = None) -> Event:
-    """The event of a finished stage."""
+    """Return the event of a stage that ended with a status."""
     result = StageResult(
         key=stage.key, status=status, cached=False, seconds=1.0, peak_mb=1.0, device="cpu", reason=reason
     )
@@ -50,7 +50,7 @@ def test_progress_counts_what_is_done(plan: Plan, capsys: pytest.CaptureFixture[
 
 
 def planned(plan: Plan) -> Event:
-    """The event that lists all stages."""
+    """Return the event that lists all stages of a plan as to be computed."""
     return Event(kind="planned", stages=tuple(plan.stages.values()))
 
 
@@ -64,7 +64,7 @@ def test_progress_says_what_is_to_come(plan: Plan, capsys: pytest.CaptureFixture
 def test_a_log_file_is_not_filled_with_progress(
     plan: Plan, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A line when the first stage is done, and one every 30 seconds, however often stages tell."""
+    """One line is printed when the first stage is done, then one every 30 seconds, however often stages report."""
     now = 1000.0
     monkeypatch.setattr("bench.cli.progress.time.monotonic", lambda: now)
     first, second, *_ = plan.stages.values()
@@ -84,14 +84,14 @@ def test_a_log_file_is_not_filled_with_progress(
     assert re.search(r"\d+ %", lines[-1])
 
 
-def test_what_a_stage_tells_counts_for_the_time_left(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.cli.progress._SHOW_S", -1.0)
+def test_the_reported_share_of_a_stage_counts_for_the_time_left(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.cli.progress._DRAW_S", -1.0)
     stage = max(plan.stages.values(), key=lambda s: s.cost)
     with Progress(plan, 1) as progress:
         progress.interactive = True
         progress.on_event(planned(plan))
         total = sum(s.cost for s in plan.stages.values())
-        assert progress.left.total == pytest.approx(total)
+        assert progress.time_left.total == pytest.approx(total)
         progress.on_event(Event(kind="started", stage=stage))
         progress.on_event(Event(kind="progress", stage=stage, share=0.5))
         half = progress.bar.tasks[0].completed
@@ -102,7 +102,7 @@ def test_what_a_stage_tells_counts_for_the_time_left(plan: Plan, monkeypatch: py
 
 
 def test_the_largest_running_stage_is_named_on_a_terminal(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.cli.progress._SHOW_S", -1.0)
+    monkeypatch.setattr("bench.cli.progress._DRAW_S", -1.0)
     small, *_, large = sorted(plan.stages.values(), key=lambda s: s.cost)
     with Progress(plan, 1) as progress:
         progress.interactive = True
