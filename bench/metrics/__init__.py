@@ -1,4 +1,8 @@
-"""Every metric as a pure function of arrays: formula, shapes, range, direction and source."""
+"""The metrics: pure functions of arrays, each documented with formula, shapes, range, direction and source.
+
+Each function names the party for whom higher or lower is better: a defense, a recogniser or an attacker. LPIPS, which
+needs torch, is in `bench.metrics.lpips`.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ from bench.metrics.attributes import (
     age_difference,
     attribute_distance,
     attribute_similarity,
-    constant_floor,
+    constant_baseline,
     constant_predictor,
     utility_privacy,
 )
@@ -38,7 +42,7 @@ __all__ = [
     "balanced_threshold",
     "best_threshold",
     "bootstrap_interval",
-    "constant_floor",
+    "constant_baseline",
     "constant_predictor",
     "cosine",
     "false_match_rate",

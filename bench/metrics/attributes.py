@@ -1,4 +1,4 @@
-"""Metrics of estimated attributes: how much of gender, age and the like an adversary reads off a face."""
+"""Attribute metrics: how much an adversary learns about gender, age and other attributes of a face."""
 
 from __future__ import annotations
 
@@ -10,22 +10,25 @@ from numpy.typing import ArrayLike
 from bench.metrics.arrays import Floats
 from bench.metrics.recognition import cosine
 
-_YEARS = 100.0  # an error of so many years is as wrong as it gets
+_YEARS = 100.0  # an age difference of this many years is the largest possible distance, 1
 
 
 def attribute_similarity(a: ArrayLike, b: ArrayLike) -> Floats:
-    """CosSim per sample (Equation 11): attribute vectors ``(n, k)`` twice to ``(n,)``; lower is better for a defense.
+    """Return the similarity of two attribute vectors per sample (CosSim, Equation 11); lower is better for a defense.
 
-    `cosine` of ``A(x~)`` and ``A(x)``. In [0, 1] for class probabilities, which are not negative, and hardly ever
-    near 0: seven equal probabilities against one certain class already give .378. Read it against `constant_floor`.
+    It is the `cosine` of ``A(x~)`` and ``A(x)``: two arrays ``(n, k)`` to ``(n,)``. It lies in [0, 1] for class
+    probabilities, which are not negative, and is hardly ever near 0: seven equal probabilities against one certain
+    class already give .378. Compare it with `constant_baseline`. NaN for a row of zeros; raises ValueError for other
+    shapes.
     """
     return cosine(a, b)
 
 
 def age_difference(a: ArrayLike, b: ArrayLike) -> Floats:
-    """Absolute difference of ages in years per sample, ``(n,)`` twice to ``(n,)``; higher is better for a defense.
+    """Return the absolute difference of two ages in years per sample; higher is better for a defense.
 
-    What the paper takes for age in place of Equation 11 (section 6.2). Raises ValueError for other shapes.
+    ``|a - b|``: two arrays ``(n,)`` to ``(n,)``, from 0. The paper uses it for age instead of Equation 11 (section
+    6.2). Raises ValueError for other shapes.
     """
     left, right = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if left.ndim != 1 or left.shape != right.shape:
@@ -34,48 +37,54 @@ def age_difference(a: ArrayLike, b: ArrayLike) -> Floats:
 
 
 def constant_predictor(vectors: ArrayLike) -> Floats:
-    """What someone who sees no face would answer: the mean of calibration vectors ``(m, k)`` to ``(k,)``, or of
-    numbers such as ages ``(m,)`` to ``()``. Raises ValueError without samples or for other shapes."""
+    """Return the prediction of an adversary who sees no face: the mean of the calibration split.
+
+    The mean of attribute vectors ``(m, k)`` is ``(k,)``; the mean of numbers such as ages ``(m,)`` is ``()``. Raises
+    ValueError without samples or for other shapes.
+    """
     values = np.asarray(vectors, np.float64)
     if values.ndim not in (1, 2) or not len(values):
         raise ValueError(f"expected calibration vectors (m, k) or numbers (m,), got shape {values.shape}")
     return np.asarray(values.mean(axis=0))
 
 
-def constant_floor(originals: ArrayLike, calibration: ArrayLike) -> Floats:
-    """What `constant_predictor` of the calibration vectors scores on each original: ``(n, k)`` or ``(n,)`` to ``(n,)``.
+def constant_baseline(originals: ArrayLike, calibration: ArrayLike) -> Floats:
+    """Return the score of `constant_predictor` on each original: the baseline of the attribute metrics.
 
-    `attribute_similarity` for vectors, `age_difference` for numbers. A defense that reaches it leaves nothing of the
-    attribute in its images. Raises ValueError when the two differ in ``k``.
+    For vectors, ``(n, k)`` and ``(m, k)`` to ``(n,)``, it is their `attribute_similarity` to the constant; for numbers,
+    ``(n,)`` and ``(m,)`` to ``(n,)``, their `age_difference` from it. A defense that reaches the baseline leaves no
+    information about the attribute. Raises ValueError if the two arrays differ in ``k``.
     """
     values, constant = np.asarray(originals, np.float64), constant_predictor(calibration)
     if values.shape[1:] != constant.shape:
         raise ValueError(f"expected originals (n, *{constant.shape}), got {values.shape}")
-    answers = np.broadcast_to(constant, values.shape)
-    return attribute_similarity(answers, values) if values.ndim == 2 else age_difference(answers, values)
+    predictions = np.broadcast_to(constant, values.shape)
+    return attribute_similarity(predictions, values) if values.ndim == 2 else age_difference(predictions, values)
 
 
-def attribute_distance(measure: Literal["cosine", "years"], a: ArrayLike, b: ArrayLike) -> Floats:
-    """Dist of Equation 9 for one privacy-infringing model m_i, per sample, in [0, 1]; higher is better for a defense.
+def attribute_distance(kind: Literal["cosine", "years"], a: ArrayLike, b: ArrayLike) -> Floats:
+    """Return Dist of Equation 9 for one privacy-infringing model m_i, per sample; higher is better for a defense.
 
-    The paper leaves Dist open. Ours: ``cosine`` is 1 - CosSim of vectors ``(n, k)``, where opposed ones count as 1;
-    ``years`` is ``min(|a - b| / 100, 1)`` of ages ``(n,)``. NaN where the cosine is undefined.
+    The paper does not define Dist. Here the kind ``cosine`` is 1 - CosSim of attribute vectors, two arrays ``(n, k)``
+    to ``(n,)``, cut off at 1 for vectors of opposite directions. The kind ``years`` is ``min(|a - b| / 100, 1)`` of
+    ages, two arrays ``(n,)`` to ``(n,)``. Both lie in [0, 1]. NaN where the cosine is undefined. Raises ValueError for
+    another kind or other shapes.
     """
-    if measure == "cosine":
+    if kind == "cosine":
         return np.clip(1 - attribute_similarity(a, b), 0, 1)
-    if measure == "years":
+    if kind == "years":
         return np.minimum(age_difference(a, b) / _YEARS, 1)
-    raise ValueError(f"expected the measure 'cosine' or 'years', got {measure!r}")
+    raise ValueError(f"expected the distance 'cosine' or 'years', got {kind!r}")
 
 
 def utility_privacy(cos: ArrayLike, dist: ArrayLike, kappa: float) -> Floats:
-    """Equation 9 per sample, in [0, 2] for distances in [0, 1]; its mean is UP(sigma, kappa). Higher is better.
+    """Return the utility-privacy trade-off of Equation 9 per sample; its mean is UP(sigma, kappa). Higher is better.
 
-    ``1[cos > kappa] + mean_i Dist(m_i(x), m_i(x~))``: ``cos (n,)`` is ``cos(f(x~ + n), f(x + n'))`` under environment
-    noise of standard deviation sigma on both; ``dist`` holds the distances ``(n, K)`` of K privacy-infringing models
-    m_i, or ``(n,)`` for one (the paper's choice is LPIPS) or for their mean. Printed are K + 1 terms, i = 0 .. K,
-    divided by K; we take their mean, which stays in [0, 1]. NaN where a distance is. Raises ValueError for other
-    shapes.
+    ``1[cos > kappa] + mean_i Dist(m_i(x), m_i(x~))``, ``(n,)``, in [0, 2] for distances in [0, 1]. ``cos (n,)`` is
+    ``cos(f(x~ + n), f(x + n'))`` with environment noise of standard deviation sigma on both images. ``dist (n, K)``
+    holds the distances of K privacy-infringing models m_i; it is ``(n,)`` for a single model (the paper uses LPIPS) or
+    for the mean of several. The paper prints K + 1 terms, i = 0 .. K, divided by K; here it is the mean of the K
+    distances, which stays in [0, 1]. NaN where a distance is NaN. Raises ValueError for other shapes.
     """
     similar, distances = np.asarray(cos, np.float64), np.asarray(dist, np.float64)
     if similar.ndim != 1 or distances.ndim not in (1, 2) or len(distances) != len(similar):

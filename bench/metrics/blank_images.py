@@ -1,6 +1,7 @@
-"""Images that hold nothing of a face: the yardstick of every similarity between images.
+"""Baseline images, which show nothing of a face: every image similarity is compared with theirs.
 
-A blank picture already has an SSIM of .4 with a face. Images are uint8 ``(n, 3, h, w)`` RGB.
+Without a baseline a similarity says little: a plain grey image already has an SSIM of .4 with a face. Images are uint8
+``(n, 3, h, w)`` RGB.
 """
 
 from __future__ import annotations
@@ -10,63 +11,62 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Images = NDArray[np.uint8]
-
-_PIECE = 64  # images at a time
+from bench.metrics.arrays import Images, slices
 
 
-def floor_images(
+def baseline_images(
     images: Images, subjects: ArrayLike, others: Images, seed: int, rows: NDArray[np.int64] | None = None
 ) -> Iterator[tuple[slice, dict[str, Images]]]:
-    """Stand-ins for ``images[rows]`` uint8 ``(n, c, h, w)`` (all, unless rows are given) that show nothing of each
-    face, a few at a time: which of the ``n`` they are for, and arrays of their shape by name.
+    """Yield images to compare with ``images[rows]`` in place of the protected ones, a few at a time.
 
-    A blank picture already scores an SSIM of .4 against a face, so every similarity is read against these:
-    ``mean_face`` is the mean of ``others (m, c, h, w)``, faces of people that are not scored; ``grey`` is 128;
-    ``another_face`` is the image of another of the ``subjects (n,)`` (see `other_subject`; left out when there is only
-    one); ``noise`` is .5 + .25 N(0, 1), clamped, which is where PMT starts. Raises ValueError for unequal shapes.
+    ``rows`` selects ``n`` of the images uint8 ``(m, c, h, w)``, by default all. Each item is a slice of ``range(n)``
+    and the images for it, one array ``(length of the slice, c, h, w)`` per baseline:
+
+    - ``mean_face``: the mean of ``others (k, c, h, w)``, faces of people who are not scored; left out without others
+    - ``grey``: the value 128 everywhere
+    - ``another_face``: the image of another one of the ``subjects (n,)`` (see `other_subject`); left out if there is
+      only one subject
+    - ``noise``: ``.5 + .25 N(0, 1)``, clamped to [0, 1], which is the start image of PMT
+
+    Raises ValueError if ``others`` have another shape than the images.
     """
     if images.shape[1:] != others.shape[1:]:
         raise ValueError(f"expected others of shape (m, *{images.shape[1:]}), got {others.shape}")
     rng = np.random.default_rng(seed)
     total = np.zeros(images.shape[1:])
-    for part in _pieces(len(others)):
+    for part in slices(len(others)):
         total += others[part].sum(axis=0, dtype=np.float64)
     chosen = np.arange(len(images)) if rows is None else rows
     another = chosen[other_subject(subjects, seed)] if len(np.unique(np.asarray(subjects))) > 1 else None
-    for part in _pieces(len(chosen)):
+    for part in slices(len(chosen)):
         shape = (len(chosen[part]), *images.shape[1:])
         noise = np.empty(shape, np.uint8)
         for i in range(len(noise)):
             noise[i] = np.rint(np.clip(0.5 + 0.25 * rng.standard_normal(shape[1:]), 0, 1) * 255)
-        floors = {"grey": np.full(shape, 128, np.uint8), "noise": noise}
+        baselines = {"grey": np.full(shape, 128, np.uint8), "noise": noise}
         if len(others):
-            floors["mean_face"] = np.broadcast_to(np.rint(total / len(others)).astype(np.uint8), shape).copy()
+            baselines["mean_face"] = np.broadcast_to(np.rint(total / len(others)).astype(np.uint8), shape).copy()
         if another is not None:
-            floors["another_face"] = images[another[part]]
-        yield part, dict(sorted(floors.items()))
+            baselines["another_face"] = images[another[part]]
+        yield part, dict(sorted(baselines.items()))
 
 
 def other_subject(subjects: ArrayLike, seed: int) -> NDArray[np.int64]:
-    """For each of ``(n,)`` samples the index of one of another subject; ``(n,)``, the same for the same seed.
+    """Choose for each sample the index of a sample of another subject: ``(n,)`` to int64 ``(n,)``.
 
-    A permutation without fixed subjects whenever no subject has more than half of the samples: sorted by subject,
-    every sample gets the one that stands as many places further as the largest subject is long. Otherwise drawn.
-    Raises ValueError when there is only one subject.
+    The result is a permutation if no subject has more than half of the samples: all samples are sorted by subject, and
+    each gets the one that lies further by the number of samples of the largest subject. Where that is a sample of the
+    same subject, another one is drawn at random. The same seed gives the same result. Raises ValueError if there is
+    only one subject.
     """
-    who = np.asarray(subjects)
-    names, inverse, counts = np.unique(who, return_inverse=True, return_counts=True)
+    person = np.asarray(subjects)
+    names, inverse, counts = np.unique(person, return_inverse=True, return_counts=True)
     if len(names) < 2:
         raise ValueError(f"expected at least two subjects, got {len(names)}")
     rng = np.random.default_rng(seed)
-    order = np.lexsort((rng.permutation(len(who)), rng.permutation(len(names))[inverse]))
-    chosen = np.empty(len(who), dtype=np.int64)
+    order = np.lexsort((rng.permutation(len(person)), rng.permutation(len(names))[inverse]))
+    chosen = np.empty(len(person), dtype=np.int64)
     chosen[order] = np.roll(order, -counts.max())
-    for i in np.flatnonzero(who[chosen] == who):
-        chosen[i] = rng.choice(np.flatnonzero(who != who[i]))
+    for i in np.flatnonzero(person[chosen] == person):
+        chosen[i] = rng.choice(np.flatnonzero(person != person[i]))
     return chosen
-
-
-def _pieces(n: int) -> Iterator[slice]:
-    for first in range(0, n, _PIECE):
-        yield slice(first, min(first + _PIECE, n))

@@ -1,34 +1,26 @@
-"""Metrics that compare two images pixel by pixel: SSIM and PSNR."""
+"""Metrics that compare the pixels of two images: SSIM and PSNR."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from bench.metrics.arrays import Floats, Images, _slices
+from bench.metrics.arrays import Floats, Images, slices
 
 SSIM_VARIANT = "Gaussian window, sigma 1.5, 11x11, valid region; population covariance; RGB mean; data range 1; uint8"
 
-
 _SSIM_SIGMA = 1.5
-
-
-_SSIM_RADIUS = 5  # 3.5 sigma, rounded, as scikit-image and Wang et al. (11x11) have it
-
-
-_SSIM_C1, _SSIM_C2 = 0.01**2, 0.03**2
-
-
+_SSIM_RADIUS = 5  # 3.5 sigma, rounded: the window of scikit-image and of Wang et al. (11x11)
 _SSIM_C1, _SSIM_C2 = 0.01**2, 0.03**2
 
 
 def ssim(a: Images, b: Images) -> Floats:
-    """Structural similarity per image: uint8 ``(n, c, h, w)`` twice to ``(n,)`` in [-1, 1]; 1 for equal images.
+    """Return the structural similarity per image, in [-1, 1] and 1 for equal images; lower is better for a defense.
 
-    Wang et al. 2004, "Image quality assessment", Equation 13, with a Gaussian window of sigma 1.5 (see
-    `SSIM_VARIANT`): the mean over channels and over all windows inside the image of
+    Two arrays uint8 ``(n, c, h, w)`` to ``(n,)``. Wang et al. 2004, "Image quality assessment", Equation 13, with a
+    Gaussian window of sigma 1.5 (see `SSIM_VARIANT`): the mean over channels and over all windows inside the image of
     ``(2 m_a m_b + C1)(2 s_ab + C2) / ((m_a^2 + m_b^2 + C1)(s_a^2 + s_b^2 + C2))``, C1 = .01^2, C2 = .03^2.
     Equals scikit-image's ``structural_similarity(gaussian_weights=True, use_sample_covariance=False,
-    channel_axis=..., data_range=1)``. Lower is better for a defense; compare with `bench.metrics.blank_images`.
+    channel_axis=..., data_range=1)``. Compare it with the baselines of `bench.metrics.blank_images`.
     Raises ValueError for images smaller than 11x11, other types or unequal shapes.
     """
     _check_images(a, b)
@@ -41,7 +33,7 @@ def ssim(a: Images, b: Images) -> Floats:
         return rows @ (x.reshape(-1, w) @ columns).reshape(*x.shape[:-1], -1)
 
     value = np.empty(len(a))
-    for part in _slices(len(a), 8):  # a few images at a time stay in the processor's cache
+    for part in slices(len(a), 8):  # Eight images fit into the cache of the processor.
         x, y = a[part] / 255.0, b[part] / 255.0
         mean_x, mean_y = blurred(x), blurred(y)
         of_means, mean_squares = mean_x * mean_y, mean_x**2 + mean_y**2
@@ -52,7 +44,7 @@ def ssim(a: Images, b: Images) -> Floats:
 
 
 def _valid_gaussian(size: int) -> Floats:
-    """Matrix ``(size - 10, size)`` that filters along one side with the SSIM window, where all of it fits."""
+    """Return the matrix ``(size - 10, size)`` that filters one axis with the SSIM window, wherever the window fits."""
     window = np.exp(-(np.arange(-_SSIM_RADIUS, _SSIM_RADIUS + 1) ** 2) / (2 * _SSIM_SIGMA**2))
     matrix = np.zeros((size - 2 * _SSIM_RADIUS, size))
     for i, row in enumerate(matrix):
@@ -61,14 +53,15 @@ def _valid_gaussian(size: int) -> Floats:
 
 
 def psnr(a: Images, b: Images) -> Floats:
-    """Peak signal-to-noise ratio per image in dB: uint8 ``(n, c, h, w)`` twice to ``(n,)``; higher is more alike.
+    """Return the peak signal-to-noise ratio per image in dB; lower is better for a defense.
 
-    ``10 log10(255^2 / mean((a - b)^2))``, the mean over channels and pixels of one image. Infinity for equal images:
-    store it as null with a flag, and never average it.
+    ``10 log10(255^2 / mean((a - b)^2))`` with the mean over channels and pixels of one image (section 6.2): two arrays
+    uint8 ``(n, c, h, w)`` to ``(n,)``, from 0 upwards. It is infinite for equal images: store that as null with a flag,
+    and never average it. Raises ValueError for other types or unequal shapes.
     """
     _check_images(a, b)
     error = np.empty(len(a))
-    for part in _slices(len(a)):
+    for part in slices(len(a)):
         error[part] = ((a[part].astype(np.float64) - b[part]) ** 2).mean(axis=(1, 2, 3))
     with np.errstate(divide="ignore"):
         value: Floats = 10 * np.log10(255**2 / error)

@@ -1,4 +1,4 @@
-"""Confidence intervals: Wilson for a share, the bootstrap over people for everything else."""
+"""Confidence intervals: Wilson's for a proportion, and the cluster bootstrap over people for everything else."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 
 
 def wilson_interval(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Confidence interval of a share of which ``k`` of ``n`` independent trials were seen; within [0, 1].
+    """Return the confidence interval of a proportion after ``k`` successes in ``n`` independent trials; in [0, 1].
 
-    Wilson 1927: ``(p + z^2/2n +- z sqrt(p (1 - p)/n + z^2/4n^2)) / (1 + z^2/n)``. Sound at 0 and n, where the usual
-    ``p +- z s`` is empty. (0, 1) without trials. Trials that share a person are not independent: use the bootstrap.
+    Wilson 1927, with p = k/n: ``(p + z^2/2n +- z sqrt(p (1 - p)/n + z^2/4n^2)) / (1 + z^2/n)``. It is valid for k = 0
+    and k = n, where the usual ``p +- z s`` has no width. It is (0, 1) without trials. Trials that share a person are
+    not independent: use `bootstrap_interval` for them. Raises ValueError unless 0 <= k <= n and 0 < level < 1.
     """
     if not 0 <= k <= n:
         raise ValueError(f"expected 0 <= k <= n, got k = {k}, n = {n}")
@@ -38,12 +39,13 @@ def bootstrap_interval(
     level: float = 0.95,
     draws: int = 1000,
 ) -> tuple[float, float] | None:
-    """Percentile interval of ``statistic(values)`` when samples come in clusters: faces of one person, say.
+    """Return the percentile interval of ``statistic(values)`` for samples in clusters, such as faces of one person.
 
-    ``values (n, ...)``, ``clusters (n,)``. Each draw takes as many clusters as there are, with replacement, and all
-    samples of each (Field and Welsh 2007, "cluster bootstrap"). Draws whose statistic is NaN do not count. None when
-    there are fewer than two clusters. Too narrow for a handful of clusters. For pairs, the cluster is the person
-    whose face was protected.
+    Cluster bootstrap (Field and Welsh 2007): each of the ``draws`` takes as many clusters as exist, with replacement,
+    and all samples ``values (n, ...)`` of each; ``clusters (n,)`` names the cluster of each sample. For verification
+    pairs, the cluster is the person whose face was protected. Draws whose statistic is NaN are left out. None if there
+    are fewer than two clusters, or if the statistic of every draw is NaN. The interval is too narrow for a handful of
+    clusters. Raises ValueError for unequal lengths or unless 0 < level < 1.
     """
     _check_level(level)
     values = np.asarray(values)
@@ -58,7 +60,7 @@ def bootstrap_interval(
     results = np.empty(draws)
     for draw in range(draws):
         taken = rng.integers(len(names), size=len(names))
-        n = sizes[taken]  # samples of each taken cluster, one cluster after the other
+        n = sizes[taken]  # the numbers of samples of the clusters in this draw
         rows = np.repeat(starts[taken] - (np.cumsum(n) - n), n) + np.arange(n.sum())
         results[draw] = statistic(values[order[rows]])
     results = results[~np.isnan(results)]

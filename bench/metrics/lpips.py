@@ -1,11 +1,11 @@
-"""LPIPS with the user's own VGG-16 weights: finding them, checking them, computing the distance.
+"""LPIPS, a perceptual distance between images, computed with VGG-16 weights that the user provides.
 
-Zhang et al. 2018, "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric". The linear heads come with
-the package ``lpips``; the trunk is torchvision's VGG-16, 528 MB that the user has or has not. Without it there is no
-LPIPS: nothing is downloaded, and no number is ever computed on another trunk. The network is laid out on torch's
-``meta`` device, which holds no values, so a weight that was not loaded cannot take part.
+Zhang et al. 2018, "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric". LPIPS consists of a trunk
+and linear heads. The heads come with the package ``lpips``. The trunk is torchvision's VGG-16, a file of 528 MB, which
+the user must provide. Without it no LPIPS is computed: nothing is downloaded, and no other trunk is used. The network
+is built on torch's ``meta`` device, which holds no values, so that every weight must have been loaded from a file.
 
-Finding the weights does not import torch: plans ask for them.
+The planner calls `find_vgg`, which therefore does not import torch.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ VGG_URL = f"https://download.pytorch.org/models/{VGG_FILE}"
 VARIABLE = "BENCH_LPIPS_VGG"
 LPIPS_VARIANT = f"LPIPS 0.1, VGG-16 trunk ({VGG_FILE}), images scaled from [0, 1] to [-1, 1], original size"
 
-_CHUNK = 8  # images at a time: two passes of VGG-16 at 112x112 hold about 40 MB for each
-_MIN_SIDE = 16  # four poolings by two
+_PIECE = 8  # images that are processed at a time; two passes of VGG-16 at 112x112 need about 40 MB for each
+_MIN_SIDE = 16  # pixels; the trunk halves the size four times
 
 
 @dataclass(frozen=True, kw_only=True)
-class Weights:
-    """The verified weights of the trunk."""
+class VggWeights:
+    """The verified VGG-16 weights of this machine: path and sha256 of their file. ``reason`` is None."""
 
     path: Path
     sha256: str
@@ -47,45 +47,44 @@ class Weights:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Missing:
-    """Why there are no weights, and what to do about it; what the LPIPS columns say in place of a number."""
+class MissingVgg:
+    """The result of `find_vgg` without usable weights. ``reason`` says why, and what to do; reports show it."""
 
     reason: str
     path: ClassVar[None] = None
     sha256: ClassVar[None] = None
 
 
-def find_vgg(expected_sha256: str = VGG_SHA256) -> Weights | Missing:
-    """The VGG-16 weights of this machine: the file that ``$BENCH_LPIPS_VGG`` names, else the one in torch's cache.
+def find_vgg(expected_sha256: str = VGG_SHA256) -> VggWeights | MissingVgg:
+    """Find the VGG-16 weights of this machine: the file that ``$BENCH_LPIPS_VGG`` names, else the one in torch's cache.
 
-    The cache is ``$TORCH_HOME``, ``$XDG_CACHE_HOME/torch`` or ``~/.cache/torch``, there ``hub/checkpoints``, where
-    torchvision puts its downloads. A file with another sha256 is not used. Raises DataError when the variable names
-    a file that is missing or wrong: whoever sets it wants LPIPS.
+    The cache is ``hub/checkpoints`` in ``$TORCH_HOME``, ``$XDG_CACHE_HOME/torch`` or ``~/.cache/torch``, where
+    torchvision stores its downloads. A file with another sha256 is not used. Raises DataError if the variable names a
+    missing or wrong file, because a user who sets it expects LPIPS to be computed.
     """
-    asked = os.environ.get(VARIABLE)
-    if asked:
-        path = Path(asked).expanduser().absolute()
-        found = _digest(path, expected_sha256, f"${VARIABLE}")
-        return Weights(path=path, sha256=found)
+    chosen = os.environ.get(VARIABLE)
+    if chosen:
+        path = Path(chosen).expanduser().absolute()
+        return VggWeights(path=path, sha256=_digest(path, expected_sha256, f"${VARIABLE}"))
     path = _hub_cache() / VGG_FILE
     if not os.path.exists(path):
-        return Missing(reason=f"LPIPS needs {VGG_FILE} (528 MB, {VGG_URL}): {_remedy(path)}")
+        return MissingVgg(reason=f"LPIPS needs {VGG_FILE} (528 MB, {VGG_URL}): {_remedy(path)}")
     try:
-        return Weights(path=path, sha256=_digest(path, expected_sha256, "torch's cache"))
+        return VggWeights(path=path, sha256=_digest(path, expected_sha256, "torch's cache"))
     except DataError as error:
-        return Missing(reason=f"LPIPS: {error}")
+        return MissingVgg(reason=f"LPIPS: {error}")
 
 
 def _hub_cache() -> Path:
-    """Where torch keeps downloaded weights, as ``torch.hub.get_dir`` has it."""
+    """Return the folder of torch's downloaded weights, as ``torch.hub`` determines it, without importing torch."""
     home = os.environ.get("TORCH_HOME")
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return (Path(home) if home else Path(cache) / "torch").expanduser() / "hub" / "checkpoints"
 
 
 def _digest(path: Path, expected: str, where: str) -> str:
-    """The sha256 of the weights; `DataError` when they are not those that the heads of LPIPS were fitted to."""
-    if not os.path.isfile(path):  # False, too, where the folder may not be read
+    """Return the sha256 of the weights file. Raise DataError unless it is the one that the heads were fitted to."""
+    if not os.path.isfile(path):  # This is also False if the folder is not readable.
         raise DataError(f"{where}: expected the file {VGG_FILE}, found nothing at {_shown(path)}; {_remedy(path)}")
     found = file_sha256(path)
     if found != expected:
@@ -101,26 +100,26 @@ def _remedy(path: Path) -> str:
 
 
 def _shown(path: Path) -> str:
-    """The path as a message shows it: reports are passed on, and need not tell whose home it was."""
+    """Shorten the home folder in a path to ``~``: messages appear in published reports and must not name the user."""
     home = Path.home()
     return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
 
 
 class Lpips:
-    """The distance, ready to compute: heads and verified trunk on ``device``, frozen, in evaluation mode."""
+    """The LPIPS network with heads and verified trunk on ``device``, frozen and in evaluation mode."""
 
     def __init__(self, path: Path, device: torch.device | str, expected_sha256: str = VGG_SHA256) -> None:
-        """Load the trunk from ``path``. Raises DataError when the file is not the expected one or lacks a weight."""
+        """Load the trunk from ``path``. Raises DataError if the file is not the expected one or lacks a weight."""
         _digest(path, expected_sha256, "LPIPS")
         self.device = device
         self._network = _network(path).to(device).eval().requires_grad_(False)
 
     def distance(self, a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """LPIPS per image: uint8 RGB ``(n, 3, h, w)`` twice to ``(n,)``, from 0, hardly above 1; 0 for equal images.
+        """Return LPIPS per image, from 0 for equal images to hardly above 1; higher is better for a defense.
 
-        ``sum_l mean_hw sum_c w_lc (f_lc(a) - f_lc(b))^2`` over five layers, ``f`` of unit length over channels
-        (Zhang et al. 2018, Equation 1). Higher is better for a defense. Raises ValueError for other types, unequal
-        shapes, and images of less than 16 pixels a side.
+        ``sum_l mean_hw sum_c w_lc (f_lc(a) - f_lc(b))^2`` over five layers, with features ``f`` of unit length over
+        channels (Zhang et al. 2018, Equation 1): two arrays uint8 RGB ``(n, 3, h, w)`` to ``(n,)``. Raises ValueError
+        for other types, unequal shapes, and images of less than 16 pixels a side.
         """
         import torch
 
@@ -131,9 +130,10 @@ class Lpips:
         return self._distance(left, right, scale=255.0)
 
     def distance_of(self, a: torch.Tensor, b: torch.Tensor) -> NDArray[np.float64]:
-        """As `distance`, of float images ``(n, 3, h, w)`` in [0, 1] on any device: for noise that is not quantised.
+        """Return LPIPS as `distance` does, for float images ``(n, 3, h, w)`` in [0, 1] on any device.
 
-        Raises ValueError for values outside [0, 1], where the metric would quietly mean something else.
+        It serves images with noise, which are not quantised. Raises ValueError also for values outside [0, 1], where
+        the result would silently mean something else.
         """
         a, b = a.detach(), b.detach()
         for images in (a, b):
@@ -153,8 +153,8 @@ class Lpips:
             raise ValueError(f"expected images of at least 16x16 pixels, got {a.shape[2]}x{a.shape[3]}")
         value = np.empty(len(a))
         with torch.inference_mode():
-            for first in range(0, len(a), _CHUNK):
-                part = slice(first, first + _CHUNK)
+            for first in range(0, len(a), _PIECE):
+                part = slice(first, first + _PIECE)
                 x, y = (images[part].to(self.device, torch.float32) / scale for images in (a, b))
                 value[part] = self._network(x, y, normalize=True).flatten().cpu().numpy()
         return value
@@ -166,25 +166,25 @@ def _loaded(path: Path, sha256: str, device: str) -> Lpips:
 
 
 def load(device: torch.device | str) -> Lpips:
-    """The distance with the weights that `find_vgg` finds, loaded once per process; `DataError` when there are none."""
+    """Return the network with the weights of `find_vgg`, loaded once per process. Raise DataError if there are none."""
     weights = find_vgg()
-    if isinstance(weights, Missing):
+    if isinstance(weights, MissingVgg):
         raise DataError(weights.reason)
     return _loaded(weights.path, weights.sha256, str(device))
 
 
 def _network(path: Path) -> Any:
-    """LPIPS with its heads and the trunk of a torchvision VGG-16 file; no value in it is from anywhere else."""
+    """Build LPIPS from the heads of the package and the trunk in a VGG-16 file of torchvision."""
     import torch
 
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"torchvision\.")  # lpips asks for the trunk in torchvision's old way
+        warnings.filterwarnings("ignore", module=r"torchvision\.")  # lpips uses a deprecated call of torchvision.
         from lpips import LPIPS
 
         with torch.device("meta"):
             network = LPIPS(net="vgg", pnet_rand=True, pretrained=False, verbose=False)
     heads = torch.load(_heads_file(), weights_only=True, map_location="cpu")
-    network.load_state_dict(heads, strict=False, assign=True)  # what stays on the meta device cannot be moved off it
+    network.load_state_dict(heads, strict=False, assign=True)  # Weights left on the meta device raise later.
     _load_trunk(network.net, path)
     return network
 
@@ -194,12 +194,12 @@ def _heads_file() -> Path:
 
 
 def _load_trunk(slices: torch.nn.Module, path: Path) -> None:
-    """The convolutions of a VGG-16 file into lpips' slices: ``features.N.*`` to ``sliceK.N.*``; the rest is ignored."""
+    """Load the convolutions of a VGG-16 file into the slices of lpips: ``features.N.*`` becomes ``sliceK.N.*``."""
     import torch
 
     try:
         state = torch.load(path, weights_only=True, map_location="cpu")
         trunk = {name: state["features." + name.partition(".")[2]].float() for name in slices.state_dict()}
         slices.load_state_dict(trunk, strict=True, assign=True)
-    except Exception as error:  # whatever a damaged file makes torch raise
+    except Exception as error:  # A damaged file makes torch raise various exceptions.
         raise DataError(f"{_shown(path)}: expected the weights of a VGG-16: {error}") from None

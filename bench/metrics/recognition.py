@@ -1,11 +1,10 @@
-"""Measurements: pure functions on arrays, each with its formula, shapes, range, direction and source.
+"""Recognition metrics: verification and its thresholds, identification, re-identification of reconstructions.
 
-Vocabulary: a *genuine* pair shows one subject, an *impostor* pair two. The false match rate (FMR) is the share of
-impostor pairs that are accepted, the false non-match rate (FNMR) the share of genuine pairs that are rejected
-(ISO/IEC 19795-1). A pair is accepted when its score is *greater than* the threshold kappa.
+A *genuine* pair shows one subject, an *impostor* pair two. A pair is accepted if its score, the cosine of two
+embeddings, is *greater than* the threshold kappa. The false match rate (FMR) is the share of impostor pairs that are
+accepted, the false non-match rate (FNMR) the share of genuine pairs that are rejected (ISO/IEC 19795-1).
 
-Images are uint8 ``(n, 3, h, w)`` RGB: scores are those of the 8-bit image that leaves a client, not of floats.
-Undefined values are NaN or none here and become null where they are stored.
+Where a metric is undefined, it is NaN in an array and None by itself; both are stored as null.
 """
 
 from __future__ import annotations
@@ -17,18 +16,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bench.metrics.arrays import Floats, _slices
+from bench.metrics.arrays import Floats, slices
 
-_TIE = 1e-12  # cosines nearer than this are the same: products of large matrices differ in their last digits
-
-
-# ---- recognition -----------------------------------------------------------------------------------------------------
+_TIE = 1e-12  # Cosines that differ by less are equal: products of large matrices differ in their last digits.
 
 
 def cosine(a: ArrayLike, b: ArrayLike) -> Floats:
-    """Cosine of matching rows: ``(n, d)`` and ``(n, d)`` to ``(n,)`` in [-1, 1]; higher is more alike.
+    """Return the cosine similarity of corresponding rows, in [-1, 1]; higher means more alike (section 6.2, COS).
 
-    ``sum(a * b) / (|a| |b|)`` (paper, section 6.2, COS). NaN for a row of zeros. Raises ValueError for other shapes.
+    ``sum(a * b) / (|a| |b|)``: two arrays ``(n, d)`` to ``(n,)``. NaN for a row of zeros. Raises ValueError for other
+    shapes.
     """
     left, right = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if left.ndim != 2 or left.shape != right.shape:
@@ -42,23 +39,27 @@ def cosine(a: ArrayLike, b: ArrayLike) -> Floats:
 def verification_hits(
     cos_self: ArrayLike, cos_cross: ArrayLike, same: ArrayLike, kappa: float | ArrayLike
 ) -> NDArray[np.bool_]:
-    """Equation 10 per pair: ``(n,)`` each to bool ``(n,)``; its mean is the paper's accuracy.
+    """Return for each pair whether verification succeeds (Equation 10); the mean is the paper's accuracy.
 
-    True when the protected face still matches its original, ``cos_self = cos(f(x1'), f(x1)) > kappa``, *and* the
-    decision on the pair is right, ``(cos_cross = cos(f(x1'), f(x2)) > kappa) == same``. Higher is better for an
-    authorised model, lower for any other. ``kappa`` is one threshold or one per pair.
+    True if the protected face still matches its original, ``cos_self = cos(f(x1'), f(x1)) > kappa``, *and* the decision
+    on the pair is correct, ``(cos_cross = cos(f(x1'), f(x2)) > kappa) == same``. All arrays are ``(n,)``; ``same`` is
+    True for genuine pairs, ``kappa`` is one threshold or one per pair ``(n,)``. The result is bool ``(n,)``. Higher is
+    better for an authorised model, lower for any other.
     """
-    itself = np.asarray(cos_self) > kappa
+    matches_original = np.asarray(cos_self) > kappa
     accepted = np.asarray(cos_cross) > kappa
-    hits: NDArray[np.bool_] = itself & (accepted == np.asarray(same, dtype=bool))
+    hits: NDArray[np.bool_] = matches_original & (accepted == np.asarray(same, dtype=bool))
     return hits
 
 
 @dataclass(frozen=True, kw_only=True)
 class FoldAccuracy:
-    """Cross-validated verification accuracy: ``accuracy`` in [0, 1] over ``n`` pairs (none when it is undefined).
+    """The result of `ten_fold_accuracy`.
 
-    ``thresholds``: fold to the threshold applied to it; ``hits (n,)``: which decisions were right.
+    - ``accuracy``: the share of correct decisions, in [0, 1]; None if it is undefined
+    - ``thresholds``: by fold, the threshold that was applied to its pairs
+    - ``n``: the number of pairs
+    - ``hits``: bool ``(n,)``, whether the decision on each pair was correct
     """
 
     accuracy: float | None
@@ -68,13 +69,14 @@ class FoldAccuracy:
 
 
 def ten_fold_accuracy(scores: ArrayLike, same: ArrayLike, fold: ArrayLike) -> FoldAccuracy:
-    """Verification accuracy with thresholds learnt on the other folds; ``(n,)`` each. Higher is better.
+    """Return the cross-validated verification accuracy: each fold is decided with a threshold from the other folds.
 
-    The protocol of LFW (Huang et al. 2007, "view 2"): each fold is decided with the threshold that is best on all
-    others. Candidates are the midpoints between neighbouring scores and both ends; of equally good ones the smallest
-    is taken. The accuracy is that of all decisions together, which is the usual mean over folds when these are equally
-    large, and stays meaningful when they are small. Folds without pairs do not count; with fewer than two folds
-    nothing can be learnt and the accuracy is none.
+    The protocol of LFW (Huang et al. 2007, "view 2"): the pairs of a fold are decided with the `best_threshold` of all
+    pairs outside of it. ``scores``, ``same`` (True for genuine pairs) and ``fold`` are ``(n,)``. The accuracy is the
+    share of all correct decisions, in [0, 1]; higher is better for a recogniser. If all folds have the same size, it
+    equals the usual mean over folds; it stays meaningful for small folds. Folds without pairs do not count. With fewer
+    than two folds no threshold can be chosen, and the accuracy is None. Raises ValueError for other shapes and for
+    scores that are not finite.
     """
     values, labels, folds = np.asarray(scores, np.float64), np.asarray(same, bool), np.asarray(fold)
     if values.ndim != 1 or values.shape != labels.shape or values.shape != folds.shape:
@@ -92,49 +94,55 @@ def ten_fold_accuracy(scores: ArrayLike, same: ArrayLike, fold: ArrayLike) -> Fo
 
 
 def _best_without(scores: Floats, same: NDArray[np.bool_], fold: NDArray[np.int64], folds: int) -> Floats:
-    """For each fold, the `best_threshold` of all pairs outside of it, ``(folds,)``; of all folds at once."""
-    levels, where = np.unique(scores, return_inverse=True)
+    """Compute for each fold the `best_threshold` of all pairs outside of it, ``(folds,)``, for all folds at once."""
+    levels, level_of = np.unique(scores, return_inverse=True)
     inside = np.zeros((2, folds, len(levels)))
-    np.add.at(inside, (same.astype(int), fold, where), 1)
-    impostor, genuine = inside.sum(1, keepdims=True) - inside  # (folds, levels) each
-    none = np.zeros((folds, 1))
-    accepted = np.hstack([none, np.cumsum(genuine, 1)])
-    right = np.hstack([none, np.cumsum(impostor, 1)]) + accepted[:, -1:] - accepted
-    best = np.argmax(right, 1)  # the first of equals follows a level that is there, or no level
-    there = impostor + genuine > 0
-    found = np.empty(folds)
+    np.add.at(inside, (same.astype(int), fold, level_of), 1)
+    impostor, genuine = inside.sum(1, keepdims=True) - inside  # numbers of pairs outside, (folds, levels) each
+    zero = np.zeros((folds, 1))
+    genuine_below = np.hstack([zero, np.cumsum(genuine, 1)])
+    correct = np.hstack([zero, np.cumsum(impostor, 1)]) + genuine_below[:, -1:] - genuine_below
+    best = np.argmax(correct, 1)  # The first maximum is at 0, or just above a level that occurs outside of the fold.
+    occurs = impostor + genuine > 0
+    thresholds = np.empty(folds)
     for k, i in enumerate(best):
-        above = levels[i:][there[k, i:]]
+        above = levels[i:][occurs[k, i:]]
         if i == 0:
-            found[k] = np.nextafter(above[0], -np.inf)
+            thresholds[k] = np.nextafter(above[0], -np.inf)
         elif not len(above):
-            found[k] = levels[i - 1]
+            thresholds[k] = levels[i - 1]
         else:
             middle = levels[i - 1] + (above[0] - levels[i - 1]) / 2
-            found[k] = middle if middle < above[0] else levels[i - 1]
-    return found
+            thresholds[k] = middle if middle < above[0] else levels[i - 1]
+    return thresholds
 
 
 def best_threshold(scores: Floats, same: NDArray[np.bool_]) -> float:
-    """The threshold with the highest accuracy of ``score > threshold`` on pairs ``(n,)``; the smallest of equals."""
+    """Return the threshold with the highest verification accuracy, ``mean((scores > threshold) == same)``.
+
+    ``scores`` and ``same`` are ``(n,)``. The candidates are the midpoints between neighbouring scores, one threshold
+    that accepts all pairs, and one that rejects all; of equally good candidates the smallest is returned. Raises
+    ValueError without pairs.
+    """
     if not len(scores):
         raise ValueError("expected at least one pair, got none")
-    levels, where = np.unique(scores, return_inverse=True)
-    genuine = np.bincount(where, weights=same, minlength=len(levels))
-    impostor = np.bincount(where, weights=~same, minlength=len(levels))
-    # candidate i accepts the levels from i on: right are the impostors below it and the genuine pairs from it on
-    right = np.concatenate([[0], np.cumsum(impostor)]) + genuine.sum() - np.concatenate([[0], np.cumsum(genuine)])
+    levels, level_of = np.unique(scores, return_inverse=True)
+    genuine = np.bincount(level_of, weights=same, minlength=len(levels))
+    impostor = np.bincount(level_of, weights=~same, minlength=len(levels))
+    # Candidate i accepts the levels from i on: it is correct for impostor pairs below and for genuine pairs from there.
+    correct = np.concatenate([[0], np.cumsum(impostor)]) + genuine.sum() - np.concatenate([[0], np.cumsum(genuine)])
     middle = levels[:-1] + (levels[1:] - levels[:-1]) / 2
-    middle = np.where(middle < levels[1:], middle, levels[:-1])  # neighbouring floats have no middle
+    middle = np.where(middle < levels[1:], middle, levels[:-1])  # There is no float between neighbouring floats.
     candidates = np.concatenate([[np.nextafter(levels[0], -np.inf)], middle, [levels[-1]]])
-    return float(candidates[np.argmax(right)])
+    return float(candidates[np.argmax(correct)])
 
 
 def balanced_threshold(genuine: ArrayLike, impostor: ArrayLike) -> float:
-    """The threshold with the highest mean of ``P(genuine > threshold)`` and ``P(impostor <= threshold)``, for scores
-    ``(g,)`` and ``(i,)``; the smallest of equals. Raises ValueError without one of both.
+    """Return the threshold with the highest balanced accuracy on genuine scores ``(g,)`` and impostor scores ``(i,)``.
 
-    The best accuracy if both kinds of pairs were equally many, as they are in verification protocols.
+    Balanced accuracy is the mean of ``P(genuine > threshold)`` and ``P(impostor <= threshold)``: the accuracy if there
+    were as many genuine as impostor pairs, as in verification protocols. Of equally good thresholds the smallest is
+    returned. Raises ValueError if either array is empty.
     """
     high, low = np.sort(np.asarray(genuine, np.float64)), np.sort(np.asarray(impostor, np.float64))
     if not len(high) or not len(low):
@@ -148,27 +156,28 @@ def balanced_threshold(genuine: ArrayLike, impostor: ArrayLike) -> float:
 
 
 def threshold_at_fmr(impostor: ArrayLike, fmr: float) -> float:
-    """The smallest threshold whose false match rate on these impostor scores ``(n,)`` is at most ``fmr`` in [0, 1).
+    """Return the smallest threshold whose false match rate on impostor scores ``(n,)`` is at most ``fmr``.
 
-    The share of scores greater than it is at most ``fmr``; any smaller threshold lets more through (ISO/IEC 19795-1).
-    With ``floor(fmr n)`` matches allowed it is the next highest score. Raises ValueError without scores.
+    The false match rate is the share of impostor scores greater than the threshold (ISO/IEC 19795-1). At most
+    ``floor(fmr n)`` scores may be greater, so the threshold is the next highest score; any smaller one accepts more.
+    Raises ValueError without scores or unless 0 <= fmr < 1.
     """
     values = np.asarray(impostor, np.float64)
     if values.ndim != 1 or not len(values):
         raise ValueError(f"expected impostor scores (n,), got shape {values.shape}")
     if not 0 <= fmr < 1:
         raise ValueError(f"expected a false match rate in [0, 1), got {fmr}")
-    allowed = math.floor(fmr * len(values) + 1e-9)  # 0.29 * 100 is a little less than 29
+    allowed = math.floor(fmr * len(values) + 1e-9)  # In floating point, 0.29 * 100 is slightly less than 29.
     rank = len(values) - 1 - allowed
     return float(np.partition(values, rank)[rank])
 
 
 def separation(genuine: ArrayLike, impostor: ArrayLike) -> float:
-    """How well scores tell genuine pairs ``(g,)`` from impostor pairs ``(i,)``: the chance that a genuine one is
-    higher, ties counting half; in [0, 1], higher is better, .5 is guessing. Raises ValueError
-    without one of both.
+    """Return the area under the ROC curve: how well scores separate genuine ``(g,)`` from impostor pairs ``(i,)``.
 
-    The area under the ROC curve as the statistic of Mann and Whitney (1947).
+    It is the probability that a genuine score is higher than an impostor score, with ties counted half (the statistic
+    of Mann and Whitney, 1947); in [0, 1], where .5 is guessing. Higher is better for a recogniser. Raises ValueError if
+    either array is empty.
     """
     high, low = np.sort(np.asarray(genuine, np.float64)), np.sort(np.asarray(impostor, np.float64))
     if not len(high) or not len(low):
@@ -178,51 +187,61 @@ def separation(genuine: ArrayLike, impostor: ArrayLike) -> float:
 
 
 def false_match_rate(impostor: ArrayLike, kappa: float) -> float | None:
-    """Share of impostor scores ``(n,)`` above ``kappa``, in [0, 1]; lower is better for a recogniser."""
+    """Return the share of impostor scores ``(n,)`` above ``kappa``, in [0, 1]; lower is better for a recogniser.
+
+    FMR of ISO/IEC 19795-1. None without scores.
+    """
     values = np.asarray(impostor)
     return float((values > kappa).mean()) if len(values) else None
 
 
 def false_non_match_rate(genuine: ArrayLike, kappa: float) -> float | None:
-    """Share of genuine scores ``(n,)`` that are not above ``kappa``, in [0, 1]; lower is better for a recogniser."""
+    """Return the share of genuine scores ``(n,)`` not above ``kappa``, in [0, 1]; lower is better for a recogniser.
+
+    FNMR of ISO/IEC 19795-1. None without scores.
+    """
     values = np.asarray(genuine)
     return float((~(values > kappa)).mean()) if len(values) else None
 
 
 def impostor_scores(embeddings: ArrayLike, subjects: ArrayLike) -> Floats:
-    """Cosines of all pairs of different subjects: ``(n, d)`` and ``(n,)`` to ``(pairs,)``, each pair once."""
+    """Return the cosine of every pair of embeddings of different subjects, each pair once.
+
+    Embeddings ``(n, d)`` and subjects ``(n,)`` to ``(pairs,)`` in [-1, 1]. Raises ValueError for other shapes.
+    """
     return _pair_scores(embeddings, subjects, genuine=False)
 
 
 def genuine_scores(embeddings: ArrayLike, subjects: ArrayLike) -> Floats:
-    """Cosines of all pairs of one subject: ``(n, d)`` and ``(n,)`` to ``(pairs,)``, each pair once."""
+    """Return the cosine of every pair of embeddings of the same subject, each pair once.
+
+    Embeddings ``(n, d)`` and subjects ``(n,)`` to ``(pairs,)`` in [-1, 1]. Raises ValueError for other shapes.
+    """
     return _pair_scores(embeddings, subjects, genuine=True)
 
 
 def _pair_scores(embeddings: ArrayLike, subjects: ArrayLike, *, genuine: bool) -> Floats:
-    vectors, who = np.asarray(embeddings, np.float64), np.asarray(subjects)
-    if vectors.ndim != 2 or who.shape != vectors.shape[:1]:
-        raise ValueError(f"expected embeddings (n, d) and subjects (n,), got {vectors.shape} and {who.shape}")
+    """Return the cosines of all pairs of one subject if ``genuine``, else of all pairs of different subjects."""
+    vectors, person = np.asarray(embeddings, np.float64), np.asarray(subjects)
+    if vectors.ndim != 2 or person.shape != vectors.shape[:1]:
+        raise ValueError(f"expected embeddings (n, d) and subjects (n,), got {vectors.shape} and {person.shape}")
     with np.errstate(invalid="ignore"):
         unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     columns = np.arange(len(unit))
     parts = []
-    for part in _slices(len(unit)):
+    for part in slices(len(unit)):
         later = columns[part, None] < columns[None, :]
-        alike = who[part, None] == who[None, :]
-        parts.append((unit[part] @ unit.T)[later & (alike == genuine)])
+        same = person[part, None] == person[None, :]
+        parts.append((unit[part] @ unit.T)[later & (same == genuine)])
     return np.clip(np.concatenate(parts), -1, 1) if parts else np.empty(0)
 
 
-# ---- attacks: reconstruction and attributes --------------------------------------------------------------------------
-
-
 def reconstruction_success(cos: ArrayLike, kappa: float | ArrayLike) -> NDArray[np.bool_]:
-    """Whether each reconstruction is recognised as its original; its mean is the paper's SRRA (section 6.2).
+    """Return whether each reconstruction is recognised as its original; the mean is the paper's SRRA (section 6.2).
 
-    ``cos = cos(f(x^), f(x))``, ``(n,)``, to bool ``(n,)``: ``cos > kappa``, with one threshold or one per sample;
-    false where the cosine is undefined. For the authorised model it is utility, and higher is better; for a judge
-    that took no part it is re-identification, and lower is better.
+    ``cos > kappa`` with ``cos = cos(f(x^), f(x))``: ``(n,)`` to bool ``(n,)``, with one threshold or one per sample.
+    False where the cosine is NaN. For the authorised model it is utility, and higher is better. For a held-out
+    recogniser it is re-identification, and lower is better.
     """
     recognised: NDArray[np.bool_] = np.asarray(cos, np.float64) > np.asarray(kappa, np.float64)
     return recognised
@@ -231,34 +250,39 @@ def reconstruction_success(cos: ArrayLike, kappa: float | ArrayLike) -> NDArray[
 def identification_ranks(
     probes: ArrayLike, gallery: ArrayLike, own: ArrayLike, subjects: ArrayLike | None = None
 ) -> NDArray[np.int64]:
-    """Rank of each probe's own image among a gallery, by cosine: ``(n, d)``, ``(m, d)``, ``(n,)`` to ``(n,)``.
+    """Return the rank of each probe's own image in a gallery, ordered by cosine; lower is better for the attacker.
 
-    Rank in closed-set identification (ISO/IEC 19795-1), in [1, m]; lower is better for the attacker, and the share of
-    rank 1 is the rank-1 identification rate. ``own`` are indices into the gallery. The rank is 1 + the images with a
-    higher score + half of those with the same one (to 1e-12), rounded down: a second copy of the own image costs
-    nothing, and a probe that is as like to everybody ends in the middle instead of at rank 1. With the gallery's
-    ``subjects (m,)`` the best image of the own subject counts, and its other images are no rivals. Raises ValueError
-    for other shapes, indices outside the gallery, and vectors that have no direction.
+    Closed-set identification (ISO/IEC 19795-1): probes ``(n, d)``, gallery ``(m, d)`` and ``own (n,)``, the index of
+    each probe's own image in the gallery, to ranks int64 ``(n,)`` in [1, m]. The share of rank 1 is the rank-1
+    identification rate.
+
+    The rank is 1 + the number of gallery images with a higher score + half of the number with the same score (up to
+    1e-12), rounded down. So a second copy of the own image does no harm, and a probe that is equally similar to
+    everybody gets a rank in the middle instead of rank 1. With the gallery's ``subjects (m,)``, the best image of the
+    probe's subject counts, and its other images do not compete with it.
+
+    Raises ValueError for other shapes, for indices outside the gallery, and for embeddings that are zero or not finite.
     """
     left, right, index = _unit_rows(probes), _unit_rows(gallery), np.asarray(own)
     if left.shape[1:] != right.shape[1:] or index.shape != left.shape[:1]:
         raise ValueError(f"expected (n, d), (m, d) and (n,), got {left.shape}, {right.shape} and {index.shape}")
     if len(index) and (index.dtype.kind not in "iu" or index.min() < 0 or index.max() >= len(right)):
         raise ValueError(f"expected indices in [0, {len(right)}), got {index.min()} to {index.max()}")
-    who = np.arange(len(right)) if subjects is None else np.asarray(subjects)
-    if who.shape != right.shape[:1]:
-        raise ValueError(f"expected one subject per gallery image ({len(right)},), got {who.shape}")
+    person = np.arange(len(right)) if subjects is None else np.asarray(subjects)
+    if person.shape != right.shape[:1]:
+        raise ValueError(f"expected one subject per gallery image ({len(right)},), got {person.shape}")
     ranks = np.empty(len(left), dtype=np.int64)
-    for part in _slices(len(left)):
+    for part in slices(len(left)):
         scores = left[part] @ right.T
-        mine = who[index[part], None] == who[None, :]
-        lead = scores - np.where(mine, scores, -np.inf).max(axis=1, keepdims=True)
-        ahead, level = (lead > _TIE) & ~mine, (np.abs(lead) <= _TIE) & ~mine
-        ranks[part] = 1 + ahead.sum(axis=1) + level.sum(axis=1) // 2
+        same = person[index[part], None] == person[None, :]
+        lead = scores - np.where(same, scores, -np.inf).max(axis=1, keepdims=True)
+        ahead, tied = (lead > _TIE) & ~same, (np.abs(lead) <= _TIE) & ~same
+        ranks[part] = 1 + ahead.sum(axis=1) + tied.sum(axis=1) // 2
     return ranks
 
 
 def _unit_rows(vectors: ArrayLike) -> Floats:
+    """Scale every row to length 1. Raises ValueError for other shapes and for rows that are zero or not finite."""
     values = np.asarray(vectors, np.float64)
     if values.ndim != 2:
         raise ValueError(f"expected vectors (n, d), got {values.shape}")
@@ -267,9 +291,3 @@ def _unit_rows(vectors: ArrayLike) -> Floats:
         raise ValueError("expected finite vectors other than zero")
     unit: Floats = values / lengths
     return unit
-
-
-# ---- images ----------------------------------------------------------------------------------------------------------
-
-
-# ---- uncertainty -----------------------------------------------------------------------------------------------------

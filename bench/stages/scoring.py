@@ -18,7 +18,7 @@ from bench.core.errors import ContractError, DataError
 from bench.metrics import attributes, recognition
 from bench.metrics import images as images_module
 from bench.metrics import lpips as lpips_module
-from bench.metrics.blank_images import floor_images
+from bench.metrics.blank_images import baseline_images
 from bench.metrics.lpips import Lpips
 from bench.stages import contracts
 from bench.stages.stage_inputs import (
@@ -172,7 +172,7 @@ def _score_floors(job: Job) -> Artifact:
     others = read_faces(job.input("calibration_faces")).images
     lpips = _lpips(job)
     tables = []
-    made = floor_images(faces.images, faces.subjects[index], others, job.stage.seed, index)
+    made = baseline_images(faces.images, faces.subjects[index], others, job.stage.seed, index)
     for part, floors in made:
         originals = faces.images[index[part]]
         columns: dict[str, Any] = {"sample_id": faces.sample_ids[index[part]]}
@@ -206,7 +206,7 @@ def _score_attributes(job: Job) -> Artifact:
             "attribute": np.full(len(chosen), name),
             "measure": np.full(len(chosen), "cosine" if vector else "years"),
             "value": measure(on_received, on_original),
-            "floor": attributes.constant_floor(on_original, constant[name]),
+            "floor": attributes.constant_baseline(on_original, constant[name]),
             "original": _words(on_original, classes),
             "predicted": _words(on_received, classes),
             "truth": pa.nulls(len(chosen), pa.string()) if truth is None else _words(truth[chosen], ()),

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from bench.metrics.blank_images import floor_images, other_subject
+from bench.metrics.blank_images import baseline_images, other_subject
 
 
 def _images(seed: int, n: int = 3, h: int = 24, w: int = 31) -> NDArray[np.uint8]:
@@ -18,7 +18,7 @@ def _images(seed: int, n: int = 3, h: int = 24, w: int = 31) -> NDArray[np.uint8
 
 
 def _floors(*args: Any, **kwargs: Any) -> dict[str, np.ndarray]:
-    parts = [floors for _, floors in floor_images(*args, **kwargs)]
+    parts = [floors for _, floors in baseline_images(*args, **kwargs)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
@@ -49,7 +49,7 @@ def test_floor_images_come_in_pieces_that_do_not_change_them() -> None:
     images, others = np.concatenate([_images(i % 7) for i in range(50)]), _images(1, 130)
     rows, subjects = np.arange(0, len(images), 2), np.arange(len(images))[::2] % 5
     whole = _floors(images[rows], subjects, others, seed=5)
-    pieces = list(floor_images(images, subjects, others, 5, rows))
+    pieces = list(baseline_images(images, subjects, others, 5, rows))
     assert len(pieces) > 1
     assert [i for part, _ in pieces for i in range(part.start, part.stop)] == list(range(len(rows)))
     for name, expected in whole.items():

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from bench.core.errors import DataError
 from bench.metrics import lpips as lpips_module
-from bench.metrics.lpips import VGG_FILE, VGG_SHA256, Lpips, Missing, Weights, find_vgg
+from bench.metrics.lpips import VGG_FILE, VGG_SHA256, Lpips, MissingVgg, VggWeights, find_vgg
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +55,7 @@ def test_the_expected_hash_is_the_one_in_the_published_name() -> None:
 
 def test_without_weights_the_reason_names_file_and_place() -> None:
     found = find_vgg()
-    assert isinstance(found, Missing)
+    assert isinstance(found, MissingVgg)
     assert (found.path, found.sha256) == (None, None)
     for part in (VGG_FILE, f"~/.cache/torch/hub/checkpoints/{VGG_FILE}", "$BENCH_LPIPS_VGG", "528 MB", "https://"):
         assert part in found.reason
@@ -73,14 +73,14 @@ def test_the_cache_is_the_one_of_torch_hub(
     path = Path(torch.hub.get_dir()) / "checkpoints" / VGG_FILE
     assert str(path).startswith(str(tmp_path))
     digest = _put(path)
-    assert find_vgg(digest) == Weights(path=path, sha256=digest)
+    assert find_vgg(digest) == VggWeights(path=path, sha256=digest)
 
 
 def test_another_file_in_the_cache_is_not_used_and_the_reason_says_so(tmp_path: Path) -> None:
     path = tmp_path / "home/.cache/torch/hub/checkpoints" / VGG_FILE
     digest = _put(path, b"half a download")
     found = find_vgg()
-    assert isinstance(found, Missing)
+    assert isinstance(found, MissingVgg)
     for part in (
         "expected sha256 397923af8e79cdbb",
         f"got {digest[:16]}",
@@ -90,7 +90,7 @@ def test_another_file_in_the_cache_is_not_used_and_the_reason_says_so(tmp_path: 
     path.unlink()
     path.mkdir()
     folder = find_vgg()
-    assert isinstance(folder, Missing)
+    assert isinstance(folder, MissingVgg)
     assert "expected the file" in folder.reason
 
 
@@ -101,11 +101,11 @@ def test_a_named_file_comes_first_and_must_be_right(tmp_path: Path, monkeypatch:
     with pytest.raises(DataError, match=r"\$BENCH_LPIPS_VGG: expected the file vgg16-397923af.pth, found nothing"):
         find_vgg()
     digest = _put(named)
-    assert find_vgg(digest) == Weights(path=named, sha256=digest)
+    assert find_vgg(digest) == VggWeights(path=named, sha256=digest)
     with pytest.raises(DataError, match=rf"\$BENCH_LPIPS_VGG: ~/vgg.pth is not .*, got {digest[:16]}"):
         find_vgg()
     monkeypatch.setenv(lpips_module.VARIABLE, "")  # as good as not set
-    assert isinstance(find_vgg(), Missing)
+    assert isinstance(find_vgg(), MissingVgg)
 
 
 def test_finding_does_not_import_torch() -> None:
@@ -251,7 +251,7 @@ def test_loading_is_silent_frozen_and_draws_no_random_numbers(trunk: Trunk, capf
 
 
 def test_load_reads_the_weights_once(trunk: Trunk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lpips_module, "find_vgg", lambda: Weights(path=trunk.path, sha256=trunk.sha256))
+    monkeypatch.setattr(lpips_module, "find_vgg", lambda: VggWeights(path=trunk.path, sha256=trunk.sha256))
     first = lpips_module.load("cpu")
     assert lpips_module.load(torch.device("cpu")) is first
 

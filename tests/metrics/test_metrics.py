@@ -317,14 +317,14 @@ def test_constant_predictor_is_the_mean() -> None:
 
 def test_constant_floor_by_hand() -> None:
     # the constant is (.5, .5); against a certain class its cosine is 1 / sqrt(2), against itself 1
-    floor = attributes.constant_floor([[1, 0], [0.5, 0.5], [0.6, 0.8]], [[1, 0], [0, 1]])
+    floor = attributes.constant_baseline([[1, 0], [0.5, 0.5], [0.6, 0.8]], [[1, 0], [0, 1]])
     assert floor == pytest.approx([math.sqrt(0.5), 1.0, 0.7 / math.sqrt(0.5)])
-    assert attributes.constant_floor([25, 60], [20, 40]).tolist() == [5, 30]
+    assert attributes.constant_baseline([25, 60], [20, 40]).tolist() == [5, 30]
     for classes, expected in [(7, 0.378), (6, 0.408), (2, 0.707)]:  # one certain class against equal probabilities
         certain, even = np.eye(classes)[:1], np.full((1, classes), 1 / classes)
-        assert attributes.constant_floor(certain, even)[0] == pytest.approx(expected, abs=5e-4)
+        assert attributes.constant_baseline(certain, even)[0] == pytest.approx(expected, abs=5e-4)
     with pytest.raises(ValueError, match=r"originals \(n, \*\(3,\)\), got \(1, 2\)"):
-        attributes.constant_floor([[1, 0]], [[1, 0, 0]])
+        attributes.constant_baseline([[1, 0]], [[1, 0, 0]])
 
 
 def test_attribute_distance_by_hand() -> None:

@@ -194,7 +194,7 @@ def test_lpips_is_beside_ssim_where_the_weights_are(
         def distance_of(self, a: torch.Tensor, b: torch.Tensor) -> Any:
             return (a - b).abs().mean((1, 2, 3)).double().numpy()
 
-    weights = lpips.Weights(path=tmp_path / "vgg.pth", sha256="00ff")
+    weights = lpips.VggWeights(path=tmp_path / "vgg.pth", sha256="00ff")
     for module in ("bench.planning.graph", "bench.metrics.lpips", "bench.stages.scoring"):
         monkeypatch.setattr(f"{module}.find_vgg", lambda: weights, raising=False)
     for place in (
