@@ -47,7 +47,7 @@ from bench.core.provenance import file_sha256, package_versions
 from bench.registry.discovery import discover, source_digest
 
 if TYPE_CHECKING:
-    from bench.registry.components import instantiate
+    from bench.registry.components import build_component, instantiate
     from bench.suite.overrides import parameters_of
 
 __all__ = [
@@ -85,6 +85,7 @@ __all__ = [
     "TrainingJob",
     "TrainingSet",
     "__version__",
+    "build_component",
     "data_folders",
     "did_you_mean",
     "digest_of",
@@ -103,7 +104,11 @@ __all__ = [
 
 # These functions check parameters with pydantic. Importing pydantic takes longer than ``bench --help`` should, so they
 # are imported when they are first used.
-_IMPORTED_WHEN_USED = {"instantiate": "bench.registry.components", "parameters_of": "bench.suite.overrides"}
+_IMPORTED_WHEN_USED = {
+    "build_component": "bench.registry.components",
+    "instantiate": "bench.registry.components",
+    "parameters_of": "bench.suite.overrides",
+}
 
 
 def __getattr__(name: str) -> Any:

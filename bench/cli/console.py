@@ -155,7 +155,7 @@ def show_sources(plan: Plan, registry: Registry, to: Console = out) -> None:
     """Print where the real data sets and models of a plan were found, and which ones synthetic stand-ins replace."""
     used = {(c.kind, c.label): c for cell in plan.cells for c in cell.components if c.kind in ("dataset", "model")}
     for c in used.values():
-        declared = registry.find(c.kind, c.name, c.label).cls(**c.params)
+        declared = registry.build(c)
         if not declared.synthetic:
             status = declared.status()
             about = "; ".join(text for text in (status.layout, *status.notes) if text)

@@ -26,9 +26,10 @@ from bench.core.provenance import package_versions, runtime_digest
 from bench.engine.interface import Attempt
 from bench.engine.local import LocalWorkers
 from bench.engine.scheduler import failure
-from bench.registry.components import component
 from bench.registry.discovery import discover
 from bench.store.artifacts import Cache, DamagedError
+from bench.suite.expand import FullReference
+from bench.suite.resolve import Resolver
 
 if TYPE_CHECKING:
     import numpy as np
@@ -182,7 +183,7 @@ def _check_one(digest: str, part: Component) -> None:
     if digest in _checked:
         return
     where = f"{part.kind} {part.label}"
-    here = component(part.kind, _reference(part), where, discover(), data="real")
+    here = Resolver(discover(), data="real").component(_reference(part, where))
     different = [
         f"{what} {theirs}, not {ours}"
         for what, ours, theirs in (
@@ -198,7 +199,14 @@ def _check_one(digest: str, part: Component) -> None:
     _checked.add(digest)
 
 
-def _reference(part: Component) -> dict[str, Any]:
-    """What a suite would say to get this component."""
-    via = {"via": _reference(part.via)} if part.via else {}
-    return {"plugin": part.name, **part.passed, "label": part.label, **via}
+def _reference(part: Component, where: str) -> FullReference:
+    """Return the reference that a suite makes to this component."""
+    return FullReference(
+        where=where,
+        kind=part.kind,
+        name=part.name,
+        passed=part.passed,
+        label=part.label,
+        labelled=True,
+        via=_reference(part.via, f"{where}.via") if part.via else None,
+    )

@@ -39,7 +39,7 @@ class Instances:
     @remembered
     def of(self, component: Component) -> Any:
         """The instance of a component."""
-        return self.registry.find(component.kind, component.name, component.label).cls(**component.params)
+        return self.registry.build(component)
 
     @remembered
     def digest(self, component: Component) -> str:

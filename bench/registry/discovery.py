@@ -23,7 +23,7 @@ import pluggy
 
 from bench.api import hookspecs
 from bench.api.hookspecs import PROJECT, Attack, Dataset, Defense, Model, TrainingSet
-from bench.core.domain import Origin
+from bench.core.domain import Component, Origin
 from bench.core.errors import PluginError, did_you_mean, with_article
 
 GROUP = "bench"
@@ -70,8 +70,17 @@ class Registry:
         """The usable components of a kind, sorted."""
         return sorted(name for k, name in self.components if k == kind)
 
+    def build(self, component: Component) -> Any:
+        """Build the dataclass that a plugin registered for a resolved component, with its effective parameters.
+
+        Nothing is checked again; for parameters as a suite writes them use `bench.build_component`. Raise
+        `PluginError` if the plugin cannot be used.
+        """
+        return self.find(component.kind, component.name, component.label).cls(**component.params)
+
     def find(self, kind: str, name: str, where: str) -> Registration:
-        """The component called ``name``; `PluginError` that names ``where`` (a TOML path) when it cannot be used."""
+        """Return the component called ``name``; raise `PluginError` that names ``where`` (a TOML path) if it cannot be
+        used."""
         key = (kind, name)
         if key in self.conflicts:
             rivals = " and ".join(self.conflicts[key])

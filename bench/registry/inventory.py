@@ -9,7 +9,7 @@ from typing import Any
 from bench.api.hookspecs import Dataset, TrainingSet
 from bench.api.types import Check, DataStatus
 from bench.core.errors import BenchError, MissingDataError, SuiteError
-from bench.registry.components import instantiate
+from bench.registry.components import build_component
 from bench.registry.discovery import Registry
 
 
@@ -30,9 +30,8 @@ def entries(registry: Registry, kinds: Iterable[str]) -> Iterator[InventoryEntry
     """Every component of some kinds, with its default parameters; those that need parameters are left out."""
     for kind in kinds:
         for name in registry.names(kind):
-            cls = registry.find(kind, name, name).cls
             try:
-                instance = instantiate(cls, {}, name)
+                instance = build_component(kind, name, {}, name, registry)
             except SuiteError:
                 continue  # it exists only with parameters that a suite gives
             yield _entry(kind, name, instance)
@@ -62,8 +61,7 @@ def verify(
     found = {e.name: e for e in entries(registry, ["training_set"])}
     there = [n for n, e in found.items() if not e.status.missing and e.status.layout != "generated"]
     training: dict[str, TrainingSet] = {
-        name: instantiate(registry.find("training_set", name, "--against").cls, {}, "--against")
-        for name in against or there
+        name: build_component("training_set", name, {}, "--against", registry) for name in against or there
     }
     if not names:
         sets = [e for e in entries(registry, ["dataset"]) if not e.status.missing]
@@ -71,7 +69,7 @@ def verify(
         if not names:
             yield "data sets", Check("found", True, "none but generated ones; bench data status says what is missing")
     for name in names:
-        dataset: Dataset = instantiate(registry.find("dataset", name, name).cls, params, name)
+        dataset: Dataset = build_component("dataset", name, params, name, registry)
         try:
             for check in dataset.verify(training):
                 yield name, check

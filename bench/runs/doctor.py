@@ -13,6 +13,7 @@ from bench.core.provenance import package_versions
 from bench.engine.factory import resolve_device
 from bench.metrics.lpips import find_vgg
 from bench.registry import inventory
+from bench.registry.components import build_component
 from bench.registry.discovery import Registry, discover
 from bench.store.run_folders import free_bytes, require_writable
 from bench.store.workspace import Folders
@@ -65,9 +66,8 @@ def _weights(registry: Registry) -> list[Check]:
         elif entry.stand_in:
             checks.append(Check(f"weights of {entry.name}", True, f"not there; {entry.stand_in} stands in"))
     for name in registry.names("attack"):
-        cls = registry.find("attack", name, "bench doctor").cls
         try:
-            digest = cls().fingerprint()
+            digest = build_component("attack", name, {}, "bench doctor", registry).fingerprint()
             if digest:
                 checks.append(Check(f"weights of {name}", True, f"sha256 {digest[:12]}"))
         except BenchError as error:

@@ -64,7 +64,7 @@ _THREATS: Mapping[str, Sequence[str]] = {
 def _declared(component: Component, registry: Registry) -> dict[str, Any]:
     """What components declare. Data and weights: their license, whether they are synthetic (or learnt from what is),
     and where they were read from. Defenses and attacks: what they need, see and promise."""
-    declared = registry.find(component.kind, component.name, component.label).cls(**component.params)
+    declared = registry.build(component)
     about = {"license": getattr(declared, "license", None), "synthetic": getattr(declared, "synthetic", False)}
     if component.kind in ("dataset", "model"):
         about["source"] = asdict(declared.status())

@@ -17,12 +17,12 @@ from bench.planning.cell_stages import Paths
 from bench.planning.graph import BATCH, Graph
 from bench.planning.instances import Client, Combination, Instances, Splits
 from bench.planning.plan import Plan
-from bench.registry.components import instantiate
+from bench.registry.components import build_component
 from bench.registry.discovery import Registry
 from bench.runs.recorded_stages import Left, Row
 from bench.store.artifacts import Cache
 from bench.store.reading import Results
-from bench.suite.limits import Limits, by_kind
+from bench.suite.limits import Limits
 from bench.suite.overrides import override
 from bench.suite.suite import Experiment, assemble, experiment_of, reread
 from bench.suite.tables import ExperimentTable
@@ -67,14 +67,12 @@ class Planner:
         for one in asked:
             by_experiment[one.row["experiment"]].append(one)
         experiments = {name: _experiment(after[name], found) for name, found in by_experiment.items()}
-        file = reread(self.suite_record)
-        path, sha256 = Path(self.suite_record["path"]), self.suite_record["sha256"]
-        suite = assemble(file, self.suite_record["raw"], path, sha256, tuple(experiments.values()))
-        head = file.suite
+        source = reread(self.suite_record)
+        suite = assemble(source, list(experiments.values()))
         limits = Limits(
             timeout_s=timeout_s,
-            stage_timeout_s=by_kind(head.stage_timeout_s),
-            stage_memory_mb=by_kind(head.stage_memory_mb),
+            stage_timeout_s=suite.stage_timeout_s,
+            stage_memory_mb=suite.stage_memory_mb,
         )
         instances = Instances(registry)
         self.graph = Graph({}, instances, suite=suite, device=device, costs=cache.costs(), limits=limits)
@@ -110,8 +108,8 @@ class Planner:
 
     def _made(self, about: Mapping[str, Any]) -> tuple[Component, Component]:
         where = f"{self.run}: {about['kind']} {about['label']}"
-        registration = self.registry.find(about["kind"], about["name"], where)
-        instance = instantiate(registration.cls, about["params"], where)
+        origin = self.registry.find(about["kind"], about["name"], where).origin
+        instance = build_component(about["kind"], about["name"], about["params"], where, self.registry)
         other = {name: self._component(about[name]) for name in ("via", "on_stand_ins") if about.get(name)}
         before = Component(
             kind=about["kind"],
@@ -127,7 +125,7 @@ class Planner:
         )
         params = {f.name: getattr(instance, f.name) for f in fields(instance)}
         via = other["via"][1] if "via" in other else None
-        return before, replace(before, params=params, origin=registration.origin, via=via, on_stand_ins=None)
+        return before, replace(before, params=params, origin=origin, via=via, on_stand_ins=None)
 
     # ---- cells -------------------------------------------------------------------------------------------------------
 
@@ -255,8 +253,8 @@ def _tables(
     raw = copy.deepcopy(recorded["raw"])
     for text in settings:
         override(raw, text)
-    before = {table.name: table for table in reread(recorded).experiment}
-    after = {table.name: table for table in reread({**recorded, "raw": raw}, "with these settings").experiment}
+    before = {table.name: table for table in reread(recorded).tables.experiment}
+    after = {table.name: table for table in reread({**recorded, "raw": raw}, "with these settings").tables.experiment}
     told = [{**e, "kappa": after[e["name"]].kappa, "fmr": after[e["name"]].fmr} for e in recorded["experiments"]]
     return before, after, {**recorded, "raw": raw, "experiments": told}
 

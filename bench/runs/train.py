@@ -11,11 +11,11 @@ from typing import Any
 
 from bench.api.hookspecs import Attack, Dataset, Model, TrainingJob
 from bench.core.errors import BenchError, ContractError, PluginError, SuiteError, did_you_mean, with_article
-from bench.registry.components import Reference, instantiate
+from bench.registry.components import build_component
 from bench.registry.discovery import Registry, discover
 from bench.store.run_folders import require_writable
 from bench.suite.suite import read
-from bench.suite.tables import TrainTable
+from bench.suite.tables import Reference, TrainTable
 
 DEFAULT_WORK = Path("results") / ".train"
 
@@ -30,7 +30,7 @@ def train_suite(
     if "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("RANK", "0") != "0":
         log = _silence
     registry = discover()
-    file, _ = read(path, overrides)
+    file = read(path, overrides).tables
     if not file.train:
         raise SuiteError(
             f"{path}: expected at least one [[train]], found none; run its experiments with: bench run {path}"
@@ -98,5 +98,4 @@ def _build(kind: str, reference: Reference, where: str, registry: Registry) -> t
     name = params.pop("plugin", None)
     if not isinstance(name, str):
         raise SuiteError(f"{where}.plugin: expected the name of {with_article(kind)}, found {name!r}")
-    registration = registry.find(kind, name, where)
-    return name, instantiate(registration.cls, params, where)
+    return name, build_component(kind, name, params, where, registry)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from bench.api.context import Context, Network
 from bench.api.hookspecs import Attack
 from bench.api.types import Faces, Pairs, Received
+from bench.core.content_keys import digest_of
 from bench.core.domain import Component, ComponentRole, Stage
 from bench.core.errors import ContractError
 from bench.registry.discovery import discover
@@ -66,23 +67,28 @@ class Job:
 
 
 def build(component: Component) -> Any:
-    """The plugin's dataclass of a component, in this process."""
-    cls = discover().find(component.kind, component.name, component.label).cls
-    return cls(**component.params)
+    """Build the plugin's dataclass of a component in this process."""
+    return discover().build(component)
+
+
+@dataclass(frozen=True)
+class _SameModel:
+    """A model that equals every model with the same digest: the components of two stages are different objects."""
+
+    digest: str
+    component: Component = field(compare=False)
 
 
 @functools.lru_cache(maxsize=8)
-def _network(kind: str, name: str, params: tuple[tuple[str, Any], ...], weights: str, device: str) -> Network:
-    cls = discover().find(kind, name, name).cls
-    network = cls(**dict(params)).load()
+def _network(model: _SameModel, device: str) -> Network:
+    network = build(model.component).load()
     network.to(device).eval().requires_grad_(False)
     return network  # type: ignore[no-any-return]
 
 
 def network(component: Component, device: torch.device) -> Network:
-    """A model's network: frozen, in evaluation mode, on the device. Loaded once per worker."""
-    params = tuple(sorted(component.params.items()))
-    return _network(component.kind, component.name, params, component.weights or "", str(device))
+    """Return a model's network: frozen, in evaluation mode, on the device. It is loaded once per worker."""
+    return _network(_SameModel(digest_of(component), component), str(device))
 
 
 @dataclass(frozen=True, kw_only=True)

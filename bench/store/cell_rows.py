@@ -22,7 +22,7 @@ def label_of(components: Sequence[Component]) -> str:
 def cell_row(outcome: Outcome, registry: Registry) -> dict[str, Any]:
     """The row of ``cells.parquet`` for an outcome."""
     cell = outcome.cell
-    dataset: Dataset = _declaration(cell.dataset, registry)
+    dataset: Dataset = registry.build(cell.dataset)
     return {
         "cell": cell.id,
         "experiment": cell.experiment,
@@ -66,13 +66,9 @@ def _plain(value: object) -> Any:
     return vars(value) if isinstance(value, Component | Origin) else str(value)
 
 
-def _declaration(component: Component, registry: Registry) -> Any:
-    return registry.find(component.kind, component.name, component.label).cls(**component.params)
-
-
 def _stands_in_for(component: Component, registry: Registry) -> str:
     """The paper's name of a model, or its label where it has none."""
-    model: Model = _declaration(component, registry)
+    model: Model = registry.build(component)
     return model.stands_in_for or component.label
 
 
@@ -87,7 +83,7 @@ def _role(cell: Cell) -> str:
 
 def is_synthetic(cell: Cell, registry: Registry) -> bool:
     """Whether the faces of a cell are computer-generated."""
-    dataset: Dataset = _declaration(cell.dataset, registry)
+    dataset: Dataset = registry.build(cell.dataset)
     return bool(dataset.synthetic)
 
 

@@ -5,15 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import cast
 
 from bench.core.errors import SuiteError, did_you_mean
 from bench.metrics.vocabulary import check_metric_name
-from bench.registry.components import label_of
 from bench.suite.claims import Axis, ClaimTable, SideTable
-
-if TYPE_CHECKING:
-    from bench.suite.tables import ExperimentTable
+from bench.suite.expand import ExpandedExperiment, FullReference
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,24 +25,24 @@ class Axes:
     sigma: Sequence[float]
 
 
-def axes_of(experiments: Sequence[ExperimentTable]) -> dict[str, Axes]:
-    """The axes of experiments by name; those of the same name are put together."""
+def axes_of(experiments: Sequence[ExpandedExperiment]) -> dict[str, Axes]:
+    """Return the axes of experiments by name; the axes of experiments with the same name are joined."""
     found: dict[str, Axes] = {}
-    for name in dict.fromkeys(e.name for e in experiments):
-        tables = [e for e in experiments if e.name == name]
+    for name in dict.fromkeys(e.table.name for e in experiments):
+        named = [e for e in experiments if e.table.name == name]
         found[name] = Axes(
-            dataset=[label_of(r) for e in tables for r in e.datasets],
-            defense=[label_of(r) for e in tables for r in e.defenses],
-            authorised=[_label_of_set(s) for e in tables for s in e.authorised],
-            evaluated=[label_of(r) for e in tables for r in e.evaluated],
-            attack=[label_of(r) for e in tables for r in e.attacks],
-            sigma=[level for e in tables for level in e.noise_levels],
+            dataset=[label for e in named for label in _labels(e.datasets)],
+            defense=[label for e in named for label in _labels(e.defenses)],
+            authorised=["+".join(_labels(models)) for e in named for models in e.authorised],
+            evaluated=[label for e in named for label in _labels(e.evaluated)],
+            attack=[label for e in named for label in _labels(e.attacks)],
+            sigma=[level for e in named for level in e.table.noise_levels],
         )
     return found
 
 
-def _label_of_set(entry: str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]]) -> str:
-    return label_of(entry) if isinstance(entry, str | Mapping) else "+".join(map(label_of, entry))
+def _labels(references: Sequence[FullReference]) -> list[str]:
+    return [reference.label for reference in references]
 
 
 def check_claims(claims: Sequence[ClaimTable], experiments: Mapping[str, Axes]) -> None:

@@ -1,11 +1,14 @@
-"""TOML -> `Suite` with every plugin and parameter resolved. Pure: no torch.
+"""A suite file becomes a `Suite`, whose plugins and parameters are all resolved. No torch.
 
+`read` checks the tables of the file. `resolve` then makes two passes: `bench.suite.expand` writes out every reference
+to a component, and `bench.suite.resolve` makes a component of each; what an experiment combines is checked at the end.
 Every mistake is a `SuiteError` that names the TOML path, what was expected, what was found and what to do.
 """
 
 from __future__ import annotations
 
 import copy
+import itertools
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,22 +17,24 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from bench.core.domain import Component, DataMode, Kind, StageKind
-from bench.core.errors import BenchError, MissingDataError, SuiteError
+from bench.api.hookspecs import Attack, Dataset
+from bench.core.domain import Component, StageKind
+from bench.core.errors import BenchError, SuiteError
 from bench.core.provenance import file_sha256
-from bench.registry.components import Reference, component, expand_grid, label_of
 from bench.registry.discovery import Registry
 from bench.suite.claim_check import axes_of, check_claims
 from bench.suite.claims import ClaimTable
+from bench.suite.expand import ExpandedExperiment, FullReference, expand
 from bench.suite.limits import by_kind
 from bench.suite.overrides import override
 from bench.suite.paper_tables import published, read_claims
-from bench.suite.tables import _TABLES, ExperimentTable, SuiteFile, TrainTable, _explain
+from bench.suite.resolve import Resolver
+from bench.suite.tables import ExperimentTable, SuiteFile, TrainTable, explain
 
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """An experiment with its axes resolved to components. ``claims``: the paper's figures as CSV, or none."""
+    """An experiment whose axes are resolved to components. ``claims``: the paper's figures as CSV, or None."""
 
     name: str
     table: str | None
@@ -53,8 +58,10 @@ class Experiment:
 
 @dataclass(frozen=True, kw_only=True)
 class Suite:
-    """A validated suite. ``raw`` is the TOML as run, after ``--set``; ``sha256`` is that of the file;
-    ``train`` is left to `bench.runs.train`. The limits are by kind of stage, of those kinds that have one."""
+    """A resolved suite. ``raw`` is the TOML as run, after ``--set``; ``sha256`` is that of the file.
+
+    ``train`` is left to `bench.runs.train`. The limits are by kind of stage, for those kinds that have one.
+    """
 
     path: Path
     name: str
@@ -71,10 +78,23 @@ class Suite:
     sha256: str
 
 
-def read(path: Path, overrides: Sequence[str] = ()) -> tuple[SuiteFile, dict[str, Any]]:
-    """Parse and validate a suite's structure, after applying ``path=value`` overrides.
+@dataclass(frozen=True, kw_only=True)
+class SuiteSource:
+    """The checked tables of a suite, with nothing resolved; the other fields are those of `Suite`."""
 
-    A claim may be about what an override took out of the suite: then it is not measured.
+    path: Path
+    tables: SuiteFile
+    raw: Mapping[str, Any]
+    sha256: str
+
+
+# ---- from a file or a record to tables -------------------------------------------------------------------------------
+
+
+def read(path: Path, overrides: Sequence[str] = ()) -> SuiteSource:
+    """Read a suite file, apply ``path=value`` overrides, and check its tables and claims.
+
+    A claim may be about something that an override removed from the suite; it is not measured then.
     """
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -92,21 +112,21 @@ def read(path: Path, overrides: Sequence[str] = ()) -> tuple[SuiteFile, dict[str
     for text in overrides:
         override(raw, text)
     try:
-        file = SuiteFile.model_validate(raw)
-        if file.claims:
-            check_claims(file.claims, axes_of([*file.experiment, *_experiments(written)]))
+        tables = SuiteFile.model_validate(raw)
+        if tables.claims:
+            check_claims(tables.claims, axes_of([*expand(tables.experiment), *_experiments_of(written)]))
     except ValidationError as error:
-        raise SuiteError("\n".join(f"{path}: {line}" for line in _explain(error, _TABLES))) from None
+        raise SuiteError("\n".join(f"{path}: {line}" for line in explain(error))) from None
     except SuiteError as error:
         raise SuiteError(f"{path}: {error}") from None
-    return file, raw
+    return SuiteSource(path=path, tables=tables, raw=raw, sha256=file_sha256(path))
 
 
-def _experiments(raw: Mapping[str, Any]) -> list[ExperimentTable]:
-    """The experiments of a suite as it was written; none when it was not sound before its overrides."""
+def _experiments_of(raw: Mapping[str, Any]) -> Sequence[ExpandedExperiment]:
+    """Return the experiments of a suite as they were before overrides; none if the suite was not valid then."""
     try:
-        return SuiteFile.model_validate(raw).experiment
-    except ValidationError:
+        return expand(SuiteFile.model_validate(raw).experiment)
+    except (ValidationError, SuiteError):
         return []
 
 
@@ -116,38 +136,62 @@ def _suites_nearby(path: Path) -> str:
     return f" In {folder} there are: {', '.join(found)}" if found else " Give the path of a TOML file."
 
 
-def resolve(
-    file: SuiteFile, raw: Mapping[str, Any], path: Path, sha256: str, registry: Registry, pairs: int | None = None
-) -> Suite:
-    """Resolve every component of a suite. ``sha256`` is that of its file; ``pairs`` (``--pairs``) overrides that of
-    every experiment."""
-    if not file.experiment and not file.train:
+def reread(record: Mapping[str, Any], where: str = "the suite in its record cannot be read") -> SuiteSource:
+    """Return the tables of the suite of a run from the suite in its ``run.json``, without the paper's figures.
+
+    The suite file need not exist any more. ``where`` begins the message of a `SuiteError`.
+    """
+    try:
+        tables = SuiteFile.model_validate(record["raw"])
+    except ValidationError as error:
+        raise SuiteError("\n".join(f"{where}: {line}" for line in explain(error))) from None
+    pairs = {e["name"]: e["pairs"] for e in record["experiments"]}  # the tables lack the pairs of --pairs
+    experiments = [e.model_copy(update={"pairs": pairs[e.name], "claims": None}) for e in tables.experiment]
+    tables = tables.model_copy(update={"experiment": experiments})
+    return SuiteSource(path=Path(record["path"]), tables=tables, raw=record["raw"], sha256=record["sha256"])
+
+
+# ---- from tables to components ---------------------------------------------------------------------------------------
+
+
+def load(path: Path, registry: Registry, overrides: Sequence[str] = (), pairs: int | None = None) -> Suite:
+    """Read and resolve a suite file."""
+    return resolve(read(path, overrides), registry, pairs)
+
+
+def restore(record: Mapping[str, Any], registry: Registry) -> Suite:
+    """Resolve the suite of a run again, from the suite in its ``run.json`` alone."""
+    claims = {e["name"]: e["claims"] for e in record["experiments"]}
+    suite = resolve(reread(record), registry)
+    return replace(suite, experiments=tuple(replace(e, claims=claims[e.name]) for e in suite.experiments))
+
+
+def resolve(source: SuiteSource, registry: Registry, pairs: int | None = None) -> Suite:
+    """Resolve every component of a suite. ``pairs`` (``--pairs``) overrides that of every experiment."""
+    path, tables = source.path, source.tables
+    if not tables.experiment and not tables.train:
         raise SuiteError(f"{path}: expected at least one [[experiment]] or [[train]], found neither")
-    names = [e.name for e in file.experiment]
+    names = [e.name for e in tables.experiment]
     for i, name in enumerate(names):
         if name in names[:i]:
             raise SuiteError(f"{path}: experiment[{i}].name: {name!r} is used twice; names of experiments are unique")
     if pairs is not None and not 2 <= pairs <= 1_000_000:
         raise SuiteError(f"--pairs: expected a number from 2 to 1000000, found {pairs}")
-    head = file.suite
-    if head.data == "real":
-        _require_files(file, path, registry)
     try:
-        experiments = tuple(
-            _experiment(e, f"experiment[{i}]", path, registry, pairs, head.data) for i, e in enumerate(file.experiment)
-        )
+        expanded = expand(tables.experiment)
+        resolver = Resolver(registry, tables.suite.data)
+        resolver.resolve(itertools.chain.from_iterable(e.references() for e in expanded))
+        experiments = [_experiment(e, resolver, path.parent, pairs) for e in expanded]
     except BenchError as error:
         raise type(error)(f"{path}: {error}") from None
-    return assemble(file, raw, path, sha256, experiments)
+    return assemble(source, experiments)
 
 
-def assemble(
-    file: SuiteFile, raw: Mapping[str, Any], path: Path, sha256: str, experiments: tuple[Experiment, ...]
-) -> Suite:
-    """The suite of a file and of its experiments, whose components are resolved."""
-    head = file.suite
+def assemble(source: SuiteSource, experiments: Sequence[Experiment]) -> Suite:
+    """Return the suite of checked tables and of its experiments, whose components are resolved."""
+    head = source.tables.suite
     return Suite(
-        path=path,
+        path=source.path,
         name=head.name,
         title=head.title or head.name,
         description=head.description,
@@ -155,113 +199,17 @@ def assemble(
         stage_timeout_s=by_kind(head.stage_timeout_s),
         stage_memory_mb=by_kind(head.stage_memory_mb),
         deterministic=head.deterministic,
-        experiments=experiments,
-        train=tuple(file.train),
-        claims=tuple(file.claims),
-        raw=raw,
-        sha256=sha256,
-    )
-
-
-def load(path: Path, registry: Registry, overrides: Sequence[str] = (), pairs: int | None = None) -> Suite:
-    """Read and resolve a suite file."""
-    file, raw = read(path, overrides)
-    return resolve(file, raw, path, file_sha256(path), registry, pairs)
-
-
-def restore(record: Mapping[str, Any], registry: Registry) -> Suite:
-    """The suite that a run was of, from what ``run.json`` says of it; its files need not be there any more."""
-    asked = {e["name"]: e for e in record["experiments"]}
-    suite = resolve(reread(record), record["raw"], Path(record["path"]), record["sha256"], registry)
-    return replace(suite, experiments=tuple(replace(e, claims=asked[e.name]["claims"]) for e in suite.experiments))
-
-
-def reread(record: Mapping[str, Any], where: str = "the suite in its record cannot be read") -> SuiteFile:
-    """The file of the suite that a run was of, from what ``run.json`` says of it, without the paper's figures."""
-    try:
-        file = SuiteFile.model_validate(record["raw"])
-    except ValidationError as error:
-        raise SuiteError("\n".join(f"{where}: {line}" for line in _explain(error, _TABLES))) from None
-    pairs = {e["name"]: e["pairs"] for e in record["experiments"]}  # those of --pairs are not in the file
-    tables = [e.model_copy(update={"pairs": pairs[e.name], "claims": None}) for e in file.experiment]
-    return file.model_copy(update={"experiment": tables})
-
-
-def _require_files(file: SuiteFile, path: Path, registry: Registry) -> None:
-    """`MissingDataError` that tells everything that a suite with ``data = "real"`` misses, each thing once."""
-    missing: dict[str, None] = {}
-    for i, table in enumerate(file.experiment):
-        where = f"{path}: experiment[{i}]"
-        models = [r for entry in table.authorised for r in (entry if isinstance(entry, list) else [entry])]
-        wanted: list[tuple[Kind, Reference]] = [("model", r) for r in (*models, *table.evaluated)]
-        wanted += [("dataset", r) for r in (*table.datasets, *([table.auxiliary] if table.auxiliary else []))]
-        for kind, reference in wanted:
-            try:
-                component(kind, reference, where, registry, "real")
-            except MissingDataError as error:
-                message = str(error).removeprefix(f"{where}: ")
-                name = label_of(reference)
-                missing.setdefault(message if message.startswith(name) else f"{name}: {message}")
-    if missing:
-        lines = "\n".join(f"  {message}" for message in missing)
-        raise MissingDataError(
-            f'{path}: the suite asks for real data (data = "real"), and these are missing:\n{lines}\n'
-            "Put them there, or let stand-ins take their place with: --data auto"
-        )
-
-
-def _experiment(
-    table: ExperimentTable, where: str, path: Path, registry: Registry, pairs: int | None, data: DataMode
-) -> Experiment:
-    def axis(kind: Kind, name: str, references: Sequence[Reference]) -> tuple[Component, ...]:
-        found = tuple(
-            component(kind, point, f"{where}.{name}[{i}]", registry, data)
-            for i, r in enumerate(references)
-            for point in expand_grid(r, f"{where}.{name}[{i}]")
-        )
-        _distinct([c.label for c in found], f"{where}.{name}")
-        return found
-
-    sets: list[tuple[Component, ...]] = []
-    for i, entry in enumerate(table.authorised):
-        if not entry:
-            raise SuiteError(f"{where}.authorised[{i}]: expected at least one model, found an empty list")
-        if isinstance(entry, list):
-            sets.append(axis("model", f"authorised[{i}]", entry))
-        else:
-            sets.append((component("model", entry, f"{where}.authorised[{i}]", registry, data),))
-    _distinct(["+".join(c.label for c in s) for s in sets], f"{where}.authorised")
-    evaluated = axis("model", "evaluated", table.evaluated)
-    _one_meaning([c for s in sets for c in s] + list(evaluated), where)
-    datasets = axis("dataset", "datasets", table.datasets)
-    wanted = pairs if pairs is not None else table.pairs
-    for dataset in datasets:
-        most = registry.find("dataset", dataset.name, where).cls(**dataset.params).max_pairs()
-        if most is not None and wanted > most:
-            raise SuiteError(f"{where}.pairs: {dataset.label} has at most {most} pairs, {wanted} are asked for")
-    levels = table.noise_levels
-    if sorted(set(levels)) != levels:
-        raise SuiteError(f"{where}.noise_levels: expected rising levels, each once, found {levels}")
-    attacks = axis("attack", "attacks", table.attacks)
-    _check_attacks(table, attacks, where, registry)
-    auxiliary = None
-    if table.auxiliary is not None:
-        auxiliary = component("dataset", table.auxiliary, f"{where}.auxiliary", registry, data)
-    return experiment_of(
-        table,
-        datasets=datasets,
-        authorised=tuple(sets),
-        defenses=axis("defense", "defenses", table.defenses),
-        attacks=attacks,
-        evaluated=evaluated,
-        pairs=wanted,
-        auxiliary=auxiliary,
-        claims=_published(table, where, path),
+        experiments=tuple(experiments),
+        train=tuple(source.tables.train),
+        claims=tuple(source.tables.claims),
+        raw=source.raw,
+        sha256=source.sha256,
     )
 
 
 def experiment_of(table: ExperimentTable, **resolved: Any) -> Experiment:
-    """An experiment: what its table says, and what was ``resolved`` of it (components, pairs, claims), by field."""
+    """Return the experiment of a table; ``resolved`` are the fields that need more than the table: components, pairs
+    and claims."""
     return Experiment(
         name=table.name,
         table=table.table,
@@ -277,19 +225,83 @@ def experiment_of(table: ExperimentTable, **resolved: Any) -> Experiment:
     )
 
 
-def _published(table: ExperimentTable, where: str, path: Path) -> str | None:
-    """The paper's figures of an experiment: the suite's own file, or those of the table that it names."""
+def _experiment(expanded: ExpandedExperiment, resolver: Resolver, folder: Path, pairs: int | None) -> Experiment:
+    """Return an experiment of which every reference is resolved, after the checks that need its components."""
+
+    def axis(references: Sequence[FullReference]) -> tuple[Component, ...]:
+        return tuple(map(resolver.component, references))
+
+    table, where = expanded.table, expanded.where
+    experiment = experiment_of(
+        table,
+        datasets=axis(expanded.datasets),
+        authorised=tuple(map(axis, expanded.authorised)),
+        defenses=axis(expanded.defenses),
+        attacks=axis(expanded.attacks),
+        evaluated=axis(expanded.evaluated),
+        pairs=table.pairs if pairs is None else pairs,
+        auxiliary=resolver.component(expanded.auxiliary) if expanded.auxiliary else None,
+        claims=_published(table, where, folder),
+    )
+    _check_labels(experiment, where)
+    _check_pairs(experiment, where, resolver.registry)
+    if sorted(set(table.noise_levels)) != table.noise_levels:
+        raise SuiteError(f"{where}.noise_levels: expected rising levels, each once, found {table.noise_levels}")
+    if table.upload == "images" and "split" in table.model_fields_set:
+        raise SuiteError(f'{where}.split: only features are uploaded at a split; add upload = "features" or remove it')
+    _check_attacks(experiment.attacks, experiment.noise_levels, where, resolver.registry)
+    return experiment
+
+
+def _published(table: ExperimentTable, where: str, folder: Path) -> str | None:
+    """Return the paper's figures of an experiment: those of the suite's own file, or of the table that it names."""
     if table.claims:
-        return read_claims(path.parent / table.claims, f"{where}.claims")
+        return read_claims(folder / table.claims, f"{where}.claims")
     return published(table.table) if table.table else None
 
 
-def _check_attacks(table: ExperimentTable, attacks: Sequence[Component], where: str, registry: Registry) -> None:
-    """What an experiment says of uploads and noise must mean something, and one label stand for one attack."""
-    if table.upload == "images" and "split" in table.model_fields_set:
-        raise SuiteError(f'{where}.split: only features are uploaded at a split; add upload = "features" or remove it')
-    outputs = [registry.find("attack", a.name, where).cls(**a.params).outputs for a in attacks]
-    if table.noise_levels and "attributes" not in outputs:
+# ---- checks of an experiment -----------------------------------------------------------------------------------------
+
+
+def _check_labels(experiment: Experiment, where: str) -> None:
+    """Raise `SuiteError` if a label occurs twice on an axis, or if a model has two labels or shares one."""
+    for i, models in enumerate(experiment.authorised):
+        _check_distinct([c.label for c in models], f"{where}.authorised[{i}]")
+    _check_distinct(["+".join(c.label for c in models) for models in experiment.authorised], f"{where}.authorised")
+    for name in ("evaluated", "datasets", "attacks", "defenses"):
+        _check_distinct([c.label for c in getattr(experiment, name)], f"{where}.{name}")
+    taking_part = [*itertools.chain.from_iterable(experiment.authorised), *experiment.evaluated]
+    for i, model in enumerate(taking_part):
+        for other in taking_part[:i]:
+            same = (model.name, model.params) == (other.name, other.params)
+            if same != (model.label == other.label):
+                raise SuiteError(
+                    f"{where}: the models of authorised and evaluated must have one label each; "
+                    f"{other.name!r} is called {other.label!r} and {model.name!r} is called {model.label!r}"
+                )
+
+
+def _check_distinct(labels: Sequence[str], where: str) -> None:
+    for i, label in enumerate(labels):
+        if label in labels[:i]:
+            raise SuiteError(f'{where}[{i}]: {label!r} appears twice; give one of them a label = "..." of its own')
+
+
+def _check_pairs(experiment: Experiment, where: str, registry: Registry) -> None:
+    """Raise `SuiteError` if a data set has fewer verification pairs than the experiment scores."""
+    for component in experiment.datasets:
+        dataset: Dataset = registry.build(component)
+        most = dataset.max_pairs()
+        if most is not None and experiment.pairs > most:
+            raise SuiteError(
+                f"{where}.pairs: {component.label} has at most {most} pairs, {experiment.pairs} are asked for"
+            )
+
+
+def _check_attacks(attacks: Sequence[Component], noise_levels: Sequence[float], where: str, registry: Registry) -> None:
+    """Raise `SuiteError` if noise is measured without an attack that needs it, or if two attacks share a label."""
+    built: list[Attack] = [registry.build(attack) for attack in attacks]
+    if noise_levels and "attributes" not in [attack.outputs for attack in built]:
         raise SuiteError(
             f"{where}.noise_levels: Equation 9 needs an attack that outputs attributes; {where}.attacks has none"
         )
@@ -300,21 +312,3 @@ def _check_attacks(table: ExperimentTable, attacks: Sequence[Component], where: 
             raise SuiteError(
                 f"{where}.attacks: {attack.label!r} stands for two attacks; give one of them another label"
             )
-
-
-def _one_meaning(models: Sequence[Component], where: str) -> None:
-    """One label stands for one model, and one model has one label: rows are told apart by labels."""
-    for i, model in enumerate(models):
-        for other in models[:i]:
-            same = (model.name, model.params) == (other.name, other.params)
-            if same != (model.label == other.label):
-                raise SuiteError(
-                    f"{where}: the models of authorised and evaluated must have one label each; "
-                    f"{other.name!r} is called {other.label!r} and {model.name!r} is called {model.label!r}"
-                )
-
-
-def _distinct(labels: Sequence[str], where: str) -> None:
-    for i, label in enumerate(labels):
-        if label in labels[:i]:
-            raise SuiteError(f'{where}[{i}]: {label!r} appears twice; give one of them a label = "..." of its own')

@@ -10,12 +10,12 @@ from pydantic_core import PydanticCustomError
 
 from bench.core.domain import DataMode
 from bench.core.errors import did_you_mean
-from bench.registry.components import Reference
 from bench.suite.claims import ClaimTable, SideTable
 from bench.suite.limits import Limit, LimitTable
 from bench.suite.overrides import toml_path
 from bench.suite.strict_table import StrictTable
 
+Reference = str | dict[str, Any]  # to a component: its name, or a table with ``plugin`` and parameters
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 
 
@@ -127,8 +127,8 @@ _TABLES: Mapping[str, type[BaseModel]] = {
 _UNION_TAGS = ("str", "dict[", "list[", "side", "number", "kinds")
 
 
-def _explain(error: ValidationError, tables: Mapping[str, type[BaseModel]]) -> list[str]:
-    """One line per mistake: path, expectation, what was found."""
+def explain(error: ValidationError) -> list[str]:
+    """Return one line per mistake in the tables of a suite: TOML path, what was expected, what was found."""
     lines: dict[str, str] = {}
     for item in error.errors(include_url=False):
         parts = item["loc"][:-1] if item["type"] == "extra_forbidden" else item["loc"]
@@ -138,7 +138,7 @@ def _explain(error: ValidationError, tables: Mapping[str, type[BaseModel]]) -> l
         where = toml_path(loc)
         if item["type"] == "extra_forbidden":
             parent = next((str(p) for p in reversed(loc[:-1]) if isinstance(p, str)), "")
-            known = tables[parent].model_fields if parent in tables else {}
+            known = _TABLES[parent].model_fields if parent in _TABLES else {}
             lines.setdefault(where, f"{where}: unknown key {str(loc[-1])!r}; {did_you_mean(str(loc[-1]), known)}")
         elif item["type"] == "missing":
             lines.setdefault(where, f"{where}: expected a value, found none; add it")

@@ -441,7 +441,7 @@ def suite_claims(folder: Path, text: str, *overrides: str) -> list[ClaimTable]:
     """The claims of a suite with this text."""
     path = folder / "mine.toml"
     path.write_text(SUITE + text, encoding="utf-8")
-    return read(path, overrides)[0].claims
+    return read(path, overrides).tables.claims
 
 
 def test_a_suite_with_claims(tmp_path: Path) -> None:
@@ -515,7 +515,7 @@ def test_the_examples_of_the_guide_are_sound() -> None:
 
 
 def test_the_suites_hold_what_each_section_claims() -> None:
-    made = {s: read(ROOT / "suites" / f"{s}.toml")[0].claims for s in ("paper", "ablation")}
+    made = {s: read(ROOT / "suites" / f"{s}.toml").tables.claims for s in ("paper", "ablation")}
     sections = {c.section for claims in made.values() for c in claims}
     assert sections == {"6.1", "6.3", "6.4", "6.5", "6.6", "6.7", "6.8", "6.9"}
     ids = [c.id for claims in made.values() for c in claims]

@@ -172,20 +172,19 @@ def _try(
 
 def _dataset(wanted: str | None) -> tuple[str, Dataset] | None:
     """The data set of ``--data``: a name or a path; without, the first real one that is there, or none."""
-    from bench import DataError, SuiteError, did_you_mean, discover, instantiate
+    from bench import DataError, SuiteError, build_component, did_you_mean, discover
 
     registry = discover()
     names = registry.names("dataset")
     if wanted in names:
-        return wanted, instantiate(registry.find("dataset", wanted, "--data").cls, {}, "--data")
+        return wanted, build_component("dataset", wanted, {}, "--data", registry)
     if wanted is not None:
         if not Path(wanted).expanduser().exists():
             raise DataError(f"--data: expected a data set or a path, found {wanted!r}; {did_you_mean(wanted, names)}")
-        return wanted, instantiate(registry.find("dataset", "face-set", "--data").cls, {"path": wanted}, "--data")
+        return wanted, build_component("dataset", "face-set", {"path": wanted}, "--data", registry)
     for name in names:
-        cls = registry.find("dataset", name, "--data").cls
         try:
-            made: Dataset = instantiate(cls, {}, name)
+            made: Dataset = build_component("dataset", name, {}, name, registry)
         except SuiteError:
             continue  # it exists only with parameters
         if not made.synthetic and made.status().missing is None:

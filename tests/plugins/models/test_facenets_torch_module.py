@@ -18,8 +18,10 @@ from facenets_toys import SOURCE, weights_file
 
 from bench import DataError, MissingDataError, SuiteError
 from bench.core.content_keys import digest_of
-from bench.registry.components import component, instantiate
+from bench.registry.components import instantiate
 from bench.registry.discovery import discover
+from bench.suite.expand import full_reference
+from bench.suite.resolve import Resolver
 
 MAKE = "nets.py:make"
 
@@ -181,12 +183,13 @@ SUITE = {
 
 
 def test_a_suite_entry_becomes_a_hashable_component(home: Path) -> None:
-    found = component("model", SUITE, "models[0]", discover())
+    reference = full_reference("model", SUITE, "models[0]")
+    found = Resolver(discover()).component(reference)
     assert found.weights == module().fingerprint()
     again = TorchModule(**found.params)
     assert hash(again) == hash(TorchModule(**found.params))
     assert hash(tuple(sorted(found.params.items()))) == hash(tuple(sorted(found.params.items())))
-    assert digest_of(found) == digest_of(component("model", SUITE, "models[0]", discover()))
+    assert digest_of(found) == digest_of(Resolver(discover()).component(reference))
     assert again.keywords() == {"width": 4, "sides": [7, 7]}
     assert again.wanted_splits() == {"stem": "stem", "stage": "stage"}
     assert again.license == "mine"

@@ -242,12 +242,12 @@ def test_torchrun_trains_with_two_processes(home: Path) -> None:
 
 def recipes(suite: str) -> dict[str, dict[str, Any]]:
     """The recipe of every entry of a suite, as the plugin gets it."""
-    file, _ = read(SUITES / suite, ())
+    file = read(SUITES / suite, ()).tables
     return {str(table.subject[1]): {**file.recipe, **table.recipe} for table in file.train}
 
 
 def test_casia_trains_the_six_by_the_published_schedule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file, _ = read(SUITES / "casia.toml", ())
+    file = read(SUITES / "casia.toml", ()).tables
     registry, made = discover(), {}
 
     def record(job: TrainingJob, config: FaceNetConfig, options: Any, **_: Any) -> dict[str, Any]:
