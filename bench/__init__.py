@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bench.api.context import Context, Network, Shallow
+from bench.api.context import Capabilities, Context, Network, Shallow
 from bench.api.hookspecs import (
     Attack,
     Dataset,
@@ -55,6 +55,7 @@ __all__ = [
     "WEIGHTS_VARIABLE",
     "Attack",
     "BenchError",
+    "Capabilities",
     "CapabilityError",
     "Check",
     "Context",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from bench.core.errors import CapabilityError, ContractError, did_you_mean
 
@@ -58,61 +58,123 @@ def sample_generator(seed: int, sample_id: str) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Capabilities:
+    """Everything that one plugin may see, besides the arguments of its own methods. By default that is nothing.
+
+    - ``needs``: what it may request from the context: ``shallow``, ``full_gradients``, ``subjects``
+    - ``declared_in``: the attribute in which the plugin declares that: ``needs`` of a defense, ``sees`` of an attack
+    - ``models``: the authorised models by label, each as its network and the names of its split points
+    - ``uploaded``: the split points whose features the client sends
+    - ``image_size``: ``(h, w)`` of the faces that an attack is after; ``(0, 0)`` for any other plugin
+    - ``subjects``: the subjects of the current batch, int64 ``(n,)``; None where they are unknown
+    """
+
+    needs: frozenset[str] = frozenset()
+    declared_in: Literal["needs", "sees"] = "needs"
+    models: Mapping[str, tuple[Network, Sequence[str]]] = field(default_factory=dict)
+    uploaded: tuple[str, ...] = ()
+    image_size: tuple[int, int] = (0, 0)
+    subjects: torch.Tensor | None = None
+
+    @classmethod
+    def of_defense(
+        cls,
+        needs: frozenset[Any],
+        models: Mapping[str, tuple[Network, Sequence[str]]],
+        *,
+        uploaded: tuple[str, ...] = (),
+        subjects: torch.Tensor | None = None,
+    ) -> Capabilities:
+        """Return what a defense may see that declares ``needs``: what it needs of the authorised models and subjects,
+        and which features it is expected to send."""
+        return cls(needs=needs, models=models, uploaded=uploaded, subjects=subjects)
+
+    @classmethod
+    def of_attack(
+        cls,
+        sees: frozenset[Any],
+        models: Mapping[str, tuple[Network, Sequence[str]]],
+        *,
+        uploaded: tuple[str, ...] = (),
+        image_size: tuple[int, int],
+    ) -> Capabilities:
+        """Return what an attack may see that declares ``sees``: the shallow model if it sees ``shallow_weights``, which
+        features were uploaded, and the size of the faces. Never a whole model, never the subjects."""
+        needs = frozenset({"shallow"} if "shallow_weights" in sees else ())
+        return cls(needs=needs, declared_in="sees", models=models, uploaded=uploaded, image_size=image_size)
+
+    def require(self, need: str, who: str) -> None:
+        """Raise `CapabilityError` unless the plugin ``who`` declares ``need``."""
+        if need in self.needs:
+            return
+        if self.declared_in == "sees":
+            remedy = "declare 'shallow_weights' in its sees" if need == "shallow" else "no attack can have it"
+            raise CapabilityError(f"{who} asked for {need!r}, which it does not declare; {remedy}")
+        declared = ", ".join(sorted(self.needs)) or "nothing"
+        raise CapabilityError(f"{who} asked for {need!r} but declares {declared} in its needs; declare it")
+
+
 @dataclass
 class Context:
-    """What a plugin may ask for. Asking for what it did not declare in ``needs`` is a `CapabilityError`.
+    """What a plugin may ask for while it works. Asking for what it did not declare is a `CapabilityError`.
 
-    ``device`` is where tensors belong; ``authorised`` are the labels of the authorised models; ``uploaded`` names the
-    splits whose features the client sends (for defenses that send features, and for attacks on them); ``image_size``
-    ``(h, w)`` is that of the faces (for attacks, which may have to draw them from features alone); ``state`` is what
-    ``fit`` returned; ``seed`` is that of the stage; ``sample_ids`` name the samples of the current batch.
+    - ``device``: the device to which its tensors belong
+    - ``seed``: the seed of the stage
+    - ``capabilities``: what the plugin may see
+    - ``state``: the tensors that ``fit`` returned, by name
+    - ``sample_ids``: the names of the samples of the current batch
+    - ``who``: the plugin's kind and label, for error messages
+    - ``on_progress``: called with the share that is done, from 0 to 1; None if nobody watches
     """
 
     device: torch.device
     seed: int
-    needs: frozenset[str] = frozenset()
-    authorised: tuple[str, ...] = ()
-    uploaded: tuple[str, ...] = ()
-    image_size: tuple[int, int] = (0, 0)
+    capabilities: Capabilities = field(default_factory=Capabilities)
     state: Mapping[str, torch.Tensor] = field(default_factory=dict)
     sample_ids: Sequence[str] = ()
     who: str = "plugin"
-    declared_in: str = "needs"
-    _networks: Mapping[str, tuple[Network, Sequence[str]]] = field(default_factory=dict)
-    _subjects: torch.Tensor | None = None
-    _generators: list[torch.Generator] | None = None
-    _progress: Callable[[float], None] | None = None
+    on_progress: Callable[[float], None] | None = None
+    _generators: list[torch.Generator] | None = field(default=None, init=False, repr=False)
 
-    def _require(self, need: str) -> None:
-        if need not in self.needs:
-            if self.declared_in == "sees":
-                remedy = "declare 'shallow_weights' in its sees" if need == "shallow" else "no attack can have it"
-                raise CapabilityError(f"{self.who} asked for {need!r}, which it does not declare; {remedy}")
-            declared = ", ".join(sorted(self.needs)) or "nothing"
-            raise CapabilityError(f"{self.who} asked for {need!r} but declares {declared} in its needs; declare it")
+    @property
+    def authorised(self) -> tuple[str, ...]:
+        """The labels of the authorised models."""
+        return tuple(self.capabilities.models)
 
-    def _network(self, label: str) -> tuple[Network, Sequence[str]]:
-        if label not in self._networks:
-            raise ContractError(f"{self.who} asked for the model {label!r}; {did_you_mean(label, self._networks)}")
-        return self._networks[label]
+    @property
+    def uploaded(self) -> tuple[str, ...]:
+        """The split points whose features the client sends: for defenses that send features, and for attacks on
+        them."""
+        return self.capabilities.uploaded
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """The size ``(h, w)`` of the faces, for attacks, which may have to draw them from features alone."""
+        return self.capabilities.image_size
+
+    def _model(self, label: str, need: str) -> tuple[Network, Sequence[str]]:
+        self.capabilities.require(need, self.who)
+        models = self.capabilities.models
+        if label not in models:
+            raise ContractError(f"{self.who} asked for the model {label!r}; {did_you_mean(label, models)}")
+        return models[label]
 
     def shallow(self, label: str) -> Shallow:
         """The shallow model of an authorised model (need ``shallow``)."""
-        self._require("shallow")
-        return Shallow(*self._network(label))
+        return Shallow(*self._model(label, "shallow"))
 
     def network(self, label: str) -> Network:
         """The whole authorised model, with gradients (need ``full_gradients``)."""
-        self._require("full_gradients")
-        return self._network(label)[0]
+        return self._model(label, "full_gradients")[0]
 
     @property
     def subjects(self) -> torch.Tensor:
         """Subjects of the current batch, int64 ``(n,)`` (need ``subjects``)."""
-        self._require("subjects")
-        if self._subjects is None:
+        self.capabilities.require("subjects", self.who)
+        if self.capabilities.subjects is None:
             raise ContractError(f"{self.who} asked for subjects where none are known")
-        return self._subjects
+        return self.capabilities.subjects
 
     def generator(self) -> torch.Generator:
         """A new random stream on the CPU, seeded for this stage: for orders and initial weights in `fit`."""
@@ -121,9 +183,9 @@ class Context:
         return torch.Generator().manual_seed(self.seed)
 
     def progress(self, done: float, total: float) -> None:
-        """Tell whoever watches how far a long computation is; cheap enough for every step."""
-        if self._progress is not None:
-            self._progress(done / total if total else 1.0)
+        """Report how far a long computation is; cheap enough for every step."""
+        if self.on_progress is not None:
+            self.on_progress(done / total if total else 1.0)
 
     def randn(self, like: torch.Tensor) -> torch.Tensor:
         """Standard normal noise of ``like``'s shape ``(n, ...)``; every sample draws from its own seeded stream."""

@@ -30,9 +30,9 @@ from bench.stages.stage_inputs import (
     LearningExamples,
     StoredFaces,
     Uploads,
-    adversary,
-    authorised_models,
+    attack_capabilities,
     build,
+    defense_capabilities,
     images_of,
     network,
     read_faces,
@@ -132,8 +132,9 @@ def _fit_defense(job: Job) -> Artifact:
     defense: Defense = build(component)
     faces = read_faces(job.input("faces"))
     subjects = torch.from_numpy(faces.subjects.copy())
-    ctx = job.context(f"defense {component.label}", needs=defense.needs, _subjects=subjects, **authorised_models(job))
-    ctx.sample_ids = [str(s) for s in faces.sample_ids]
+    capabilities = replace(defense_capabilities(job, defense), subjects=subjects)
+    ids = [str(s) for s in faces.sample_ids]
+    ctx = job.context(f"defense {component.label}", capabilities, sample_ids=ids)
     state = defense.fit(faces, ctx)
     return Artifact(tensors=contracts.check_state(state, ctx.who))
 
@@ -147,15 +148,15 @@ def _protect(job: Job) -> Artifact:
     faces = read_faces(source)
     chosen = np.unique(read_pairs(source).left) if "pairs" in source.tables else np.arange(len(faces.images))
     uploaded = tuple(job.stage.options.get("splits", ()))
-    shared = {"needs": defense.needs, "state": read_state(job), "uploaded": uploaded, **authorised_models(job)}
+    capabilities, state = defense_capabilities(job, defense), read_state(job)
     shapes = _split_shapes(job) if uploaded else {}
     sent: list[dict[str, NDArray[Any]]] = []
     extras = []
     for part in job.batches(len(chosen)):
         index = chosen[part]
-        subjects = torch.from_numpy(faces.subjects[index])
+        seen = replace(capabilities, subjects=torch.from_numpy(faces.subjects[index]))
         ids = [str(s) for s in faces.sample_ids[index]]
-        ctx = job.context(f"defense {component.label}", sample_ids=ids, _subjects=subjects, **shared)
+        ctx = job.context(f"defense {component.label}", seen, state=state, sample_ids=ids)
         protected = contracts.protect_checked(defense, job.to_float(faces.images[index]), ctx, shapes)
         sent.append(_to_store(protected, uploaded))
         extras.append(_numbers(protected.extra))
@@ -214,9 +215,8 @@ def _client_cost(
 
     def prepared() -> tuple[Defense, context.Context]:
         defense: Defense = build(component)
-        shared = {"needs": defense.needs, "state": read_state(job), "uploaded": uploaded, **authorised_models(job)}
-        subjects = torch.from_numpy(faces.subjects[index])
-        return defense, replace(job.context(who, sample_ids=ids, _subjects=subjects, **shared), _progress=None)
+        seen = replace(defense_capabilities(job, defense), subjects=torch.from_numpy(faces.subjects[index]))
+        return defense, replace(job.context(who, seen, state=read_state(job), sample_ids=ids), on_progress=None)
 
     flops = _Flops()
     on_gpu = job.device.type == "cuda"
@@ -284,8 +284,8 @@ def _fit_attack(job: Job) -> Artifact:
     faces = read_faces(source)
     held = job.input("protected") if "protected" in job.stage.inputs else source
     uploads = Uploads(job, held, _victim(job), job.stage.options["splits"])
-    ctx = job.context(f"attack {component.label}", **adversary(job, attack, faces.images))
-    ctx.sample_ids = [str(s) for s in faces.sample_ids]
+    ids = [str(s) for s in faces.sample_ids]
+    ctx = job.context(f"attack {component.label}", attack_capabilities(job, attack, faces.images), sample_ids=ids)
     examples = LearningExamples(faces, uploads, with_images=not job.stage.options["uploaded"])
     state = attack.fit(examples, ctx)
     return Artifact(tensors=contracts.check_state(state, ctx.who))
@@ -305,12 +305,12 @@ def _reconstruct(job: Job, attack: Attack) -> Artifact:
     faces = read_faces(job.input("faces"))
     uploads = Uploads(job, held, _victim(job), job.stage.options["splits"])
     images, extras = [], []
-    shared = {"state": read_state(job), **adversary(job, attack, faces.images)}
+    capabilities, state = attack_capabilities(job, attack, faces.images), read_state(job)
     shape = (3, *faces.images.shape[2:])
     chosen = about["face"].to_numpy()
     for part in job.batches(uploads.n):
         ids = [str(s) for s in faces.sample_ids[chosen[part]]]
-        ctx = job.context(f"attack {component.label}", sample_ids=ids, **shared)
+        ctx = job.context(f"attack {component.label}", capabilities, state=state, sample_ids=ids)
         received = uploads.received(part, images=not job.stage.options["uploaded"])
         made = contracts.reconstruct_checked(attack, received, shape, ctx)
         images.append(_quantised(made.images))

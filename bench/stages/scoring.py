@@ -24,7 +24,7 @@ from bench.stages import contracts
 from bench.stages.stage_inputs import (
     Job,
     Uploads,
-    adversary,
+    attack_capabilities,
     build,
     images_of,
     network,
@@ -317,8 +317,8 @@ class Spectator:
             features = dict(zip(self.splits, maps, strict=True))
         held = Received(images=received.images, features={s: features[s] for s in self.splits})
         first = self.job.stage.components["via"][0]
-        shared = {"state": read_state(self.job), **adversary(self.job, self.via, self.originals)}
-        ctx = self.job.context(f"attack {first.label}", sample_ids=ids, **shared)
+        capabilities = attack_capabilities(self.job, self.via, self.originals)
+        ctx = self.job.context(f"attack {first.label}", capabilities, state=read_state(self.job), sample_ids=ids)
         return contracts.reconstruct_checked(self.via, held, self.originals.shape[1:], ctx).images
 
 

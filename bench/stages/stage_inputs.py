@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,14 +12,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench.api.context import Context, Network
-from bench.api.hookspecs import Attack
+from bench.api.context import Capabilities, Context, Network
+from bench.api.hookspecs import Attack, Defense
 from bench.api.types import Faces, Pairs, Received
 from bench.core.content_keys import digest_of
 from bench.core.domain import Component, ComponentRole, Stage
 from bench.core.errors import ContractError
 from bench.registry.discovery import discover
 from bench.store.artifacts import Artifact, Cache
+
+_NOTHING = Capabilities()
+_NO_STATE: Mapping[str, torch.Tensor] = {}
 
 
 class Job:
@@ -42,9 +45,24 @@ class Job:
         """The only component of a role."""
         return self.stage.components[role][0]
 
-    def context(self, who: str, **more: Any) -> Context:
-        """The context of a plugin call."""
-        return Context(device=self.device, seed=self.stage.seed, who=who, _progress=self.tell, **more)
+    def context(
+        self,
+        who: str,
+        capabilities: Capabilities = _NOTHING,
+        *,
+        state: Mapping[str, torch.Tensor] = _NO_STATE,
+        sample_ids: Sequence[str] = (),
+    ) -> Context:
+        """Return the context of a call of the plugin ``who``."""
+        return Context(
+            device=self.device,
+            seed=self.stage.seed,
+            capabilities=capabilities,
+            state=state,
+            sample_ids=sample_ids,
+            who=who,
+            on_progress=self.tell,
+        )
 
     def tell(self, share: float) -> None:
         """Say how much of the current batch (of the stage, where there are no batches) is done."""
@@ -123,24 +141,24 @@ def read_pairs(artifact: Artifact) -> Pairs:
     return Pairs(**{name: table[name].to_numpy() for name in ("left", "right", "same", "fold")})
 
 
-def authorised_models(job: Job) -> dict[str, Any]:
-    """The parts of a context that come from the authorised models: copies, which a defense cannot spoil for others."""
-    networks = {
+def defense_capabilities(job: Job, defense: Defense) -> Capabilities:
+    """Return what the defense of a stage may see, without the subjects of a batch."""
+    uploaded = tuple(job.stage.options.get("splits", ()))
+    return Capabilities.of_defense(defense.needs, _authorised_models(job), uploaded=uploaded)
+
+
+def attack_capabilities(job: Job, attack: Attack, faces: NDArray[np.uint8]) -> Capabilities:
+    """Return what an attack may see that is after the faces uint8 ``(n, 3, h, w)``."""
+    h, w = faces.shape[2:]
+    uploaded = tuple(job.stage.options.get("uploaded", ()))
+    return Capabilities.of_attack(attack.sees, _authorised_models(job), uploaded=uploaded, image_size=(h, w))
+
+
+def _authorised_models(job: Job) -> dict[str, tuple[Network, Sequence[str]]]:
+    """Return copies of the authorised models of a stage, so that a plugin cannot change those of other stages."""
+    return {
         c.label: (copy.deepcopy(network(c, job.device)), tuple(build(c).splits))
         for c in job.stage.components.get("authorised", ())
-    }
-    return {"authorised": tuple(networks), "_networks": networks}
-
-
-def adversary(job: Job, attack: Attack, faces: NDArray[np.uint8]) -> dict[str, Any]:
-    """The parts of a context that follow from what an attack may see, and the size of the faces that it is after."""
-    needs = frozenset({"shallow"} if "shallow_weights" in attack.sees else ())
-    return {
-        "needs": needs,
-        "declared_in": "sees",
-        "image_size": tuple(faces.shape[2:]),
-        "uploaded": tuple(job.stage.options.get("uploaded", ())),
-        **authorised_models(job),
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.api.context import Context, Shallow, sample_generator
+from bench.api.context import Capabilities, Context, Shallow, sample_generator
 from bench.api.types import Faces, Pairs, Protected, Received
 from bench.core.errors import CapabilityError, ContractError
 from bench.registry.discovery import Registry
@@ -37,11 +37,19 @@ class Doubling(torch.nn.Module):
         return images.flatten(1)
 
 
-def context(*needs: str, **more: Any) -> Context:
+def context(
+    *needs: str, sample_ids: Sequence[str] = ("a", "b"), on_progress: Callable[[float], None] | None = None, **seen: Any
+) -> Context:
     """A context for two samples and one model."""
-    networks = {"net": (Doubling(), ("stem", "block"))}
-    values = {"sample_ids": ["a", "b"], "_subjects": torch.tensor([5, 6]), "_networks": networks, **more}
-    return Context(device=torch.device("cpu"), seed=7, needs=frozenset(needs), who="defense toy", **values)
+    values = {"subjects": torch.tensor([5, 6]), "models": {"net": (Doubling(), ("stem", "block"))}, **seen}
+    return Context(
+        device=torch.device("cpu"),
+        seed=7,
+        capabilities=Capabilities(needs=frozenset(needs), **values),
+        sample_ids=sample_ids,
+        who="defense toy",
+        on_progress=on_progress,
+    )
 
 
 # ---- the context -----------------------------------------------------------------------------------------------------
@@ -69,9 +77,25 @@ def test_an_unknown_model_is_named() -> None:
             ask("nett")
 
 
+def test_an_attack_sees_the_shallow_model_or_no_model() -> None:
+    everything = frozenset({"images", "features", "pairs", "shallow_weights", "defense"})
+    for sees, needs in ((everything, {"shallow"}), (everything - {"shallow_weights"}, set())):
+        seen = Capabilities.of_attack(sees, {}, image_size=(4, 5))
+        assert (seen.needs, seen.declared_in, seen.subjects) == (needs, "sees", None)
+    assert Context(device=torch.device("cpu"), seed=0, capabilities=seen).image_size == (4, 5)
+
+
+def test_without_capabilities_a_plugin_sees_nothing() -> None:
+    ctx = Context(device=torch.device("cpu"), seed=0)
+    assert (ctx.authorised, ctx.uploaded, ctx.image_size) == ((), (), (0, 0))
+    for ask in (lambda: ctx.shallow("net"), lambda: ctx.network("net"), lambda: ctx.subjects):
+        with pytest.raises(CapabilityError, match="declares nothing in its needs"):
+            ask()
+
+
 def test_subjects_that_nobody_knows() -> None:
     with pytest.raises(ContractError, match="where none are known"):
-        _ = context("subjects", _subjects=None).subjects
+        _ = context("subjects", subjects=None).subjects
 
 
 def test_a_shallow_model_gives_features_and_nothing_else() -> None:
@@ -276,7 +300,7 @@ BROKEN_ATTACKS = {
 
 def adversary(**more: Any) -> Context:
     """The context of an attack on two samples."""
-    return replace(context(authorised=("net",), declared_in="sees", **more), who="attack toy")
+    return replace(context(declared_in="sees", **more), who="attack toy")
 
 
 @pytest.mark.parametrize("how", BROKEN_ATTACKS)
@@ -369,7 +393,7 @@ def test_a_state_that_cannot_be_stored_is_named(state: Any) -> None:
 
 def test_progress_is_a_share_and_nobody_need_listen() -> None:
     heard: list[float] = []
-    ctx = context(_progress=heard.append)
+    ctx = context(on_progress=heard.append)
     for done, total in ((0, 4), (1, 4), (4, 4), (0, 0), (2.5, 10.0)):
         ctx.progress(done, total)
     assert heard == [0, 0.25, 1, 1, 0.25]

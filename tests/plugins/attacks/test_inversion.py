@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -17,7 +17,7 @@ from bench_inversion.descent import total_variation
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
-from bench.api.context import Context, Shallow
+from bench.api.context import Capabilities, Context, Shallow
 from bench.api.types import Received, Reconstructed
 from bench.core.errors import CapabilityError, ContractError
 from bench.stages.contracts import reconstruct_checked
@@ -57,18 +57,22 @@ class Toy(nn.Module):
         return [found[name] for name in splits]
 
 
-def context(ids: str, network: Toy, **more: Any) -> Context:
-    values: dict[str, Any] = {
-        "device": torch.device("cpu"),
-        "seed": 3,
-        "needs": frozenset({"shallow"}),
-        "authorised": ("net",),
-        "sample_ids": list(ids),
-        "image_size": (SIDE, SIDE),
-        "who": "attack inversion",
-        "_networks": {"net": (network, SPLITS)},
-    }
-    return Context(**(values | more))
+def context(
+    ids: str,
+    *networks: Toy,
+    sees: frozenset[Any] = frozenset({"features", "shallow_weights"}),
+    image_size: tuple[int, int] = (SIDE, SIDE),
+    on_progress: Callable[[float], None] | None = None,
+) -> Context:
+    models: dict[str, Any] = {f"net{i}": (network, SPLITS) for i, network in enumerate(networks)}
+    return Context(
+        device=torch.device("cpu"),
+        seed=3,
+        capabilities=Capabilities.of_attack(sees, models, image_size=image_size),
+        sample_ids=list(ids),
+        who="attack inversion",
+        on_progress=on_progress,
+    )
 
 
 def faces(n: int = 3, seed: int = 0) -> Tensor:
@@ -452,7 +456,7 @@ def test_works_on_the_splits_that_it_was_given() -> None:
 
 def test_progress_reaches_the_end() -> None:
     told: list[float] = []
-    ctx = context("abc", Toy(), _progress=told.append)
+    ctx = context("abc", Toy(), on_progress=told.append)
     Inversion(**FAST).reconstruct(upload(faces(), Toy()), ctx)
     assert told == sorted(told)
     assert told[-1] == 1
@@ -471,9 +475,9 @@ def test_float32_and_no_grad() -> None:
 # ---- refusals --------------------------------------------------------------------------------------------------------
 
 
-def refused(received: Received, match: str, params: Inversion | None = None, **context_values: Any) -> None:
+def refused(received: Received, match: str, params: Inversion | None = None, models: int = 1, **seen: Any) -> None:
     with pytest.raises(ContractError, match=match):
-        (params or Inversion(**FAST)).reconstruct(received, context("abc", Toy(), **context_values))
+        (params or Inversion(**FAST)).reconstruct(received, context("abc", *(Toy() for _ in range(models)), **seen))
 
 
 def test_no_image_to_start_from() -> None:
@@ -492,7 +496,7 @@ def test_no_features() -> None:
 
 
 def test_features_of_several_models() -> None:
-    refused(upload(faces(), Toy()), "one authorised model; got 2", authorised=("net", "other"))
+    refused(upload(faces(), Toy()), "one authorised model; got 2", models=2)
 
 
 def test_the_wrong_image_size() -> None:
@@ -502,4 +506,4 @@ def test_the_wrong_image_size() -> None:
 
 def test_the_weights_must_be_declared() -> None:
     with pytest.raises(CapabilityError, match="shallow"):
-        Inversion(**FAST).reconstruct(upload(faces(), Toy()), context("abc", Toy(), needs=frozenset()))
+        Inversion(**FAST).reconstruct(upload(faces(), Toy()), context("abc", Toy(), sees=frozenset()))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from bench.api.context import Context
+from bench.api.context import Capabilities, Context
 from bench.api.types import Received
 from bench.core.errors import ContractError
 from bench.stages.contracts import check_state, reconstruct_checked
@@ -49,8 +49,9 @@ class Blurred:
 
 
 def context(n: int = 4, seed: int = 3, **more: Any) -> Context:
-    values: dict[str, Any] = {"image_size": SIDE, "who": "attack recface", "sample_ids": [str(i) for i in range(n)]}
-    return Context(device=torch.device("cpu"), seed=seed, **(values | more))
+    seen = Capabilities.of_attack(RecFace().sees, {}, image_size=SIDE)
+    values: dict[str, Any] = {"who": "attack recface", "sample_ids": [str(i) for i in range(n)], **more}
+    return Context(device=torch.device("cpu"), seed=seed, capabilities=seen, **values)
 
 
 def small(**params: Any) -> RecFace:
@@ -157,7 +158,7 @@ def test_a_budget_in_seconds_ends_the_training() -> None:
 
 def test_every_step_is_told() -> None:
     told: list[float] = []
-    small(steps=7).fit(Blurred(), context(_progress=told.append))
+    small(steps=7).fit(Blurred(), context(on_progress=told.append))
     assert len(told) == 7
     assert told == sorted(told)
     assert told[-1] == 1.0

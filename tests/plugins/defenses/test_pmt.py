@@ -21,7 +21,7 @@ from bench_pmt.shuffled import shuffle
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
-from bench.api.context import Context, Shallow
+from bench.api.context import Capabilities, Context, Shallow
 from bench.api.types import Protected
 from bench.stages.contracts import protect_checked
 
@@ -68,11 +68,8 @@ def context(ids: str, *networks: Toy, seed: int = 3, uploaded: tuple[str, ...] =
     return Context(
         device=torch.device("cpu"),
         seed=seed,
-        needs=Pmt.needs,
-        authorised=tuple(named),
-        uploaded=uploaded,
+        capabilities=Capabilities.of_defense(Pmt.needs, named, uploaded=uploaded),
         sample_ids=list(ids),
-        _networks=named,
     )
 
 
