@@ -1,17 +1,18 @@
-"""What `bench` costs per cell beside benchopt, on work that takes no time, in one run of this script.
+"""Compare the overhead per cell of bench with that of benchopt, on work that takes no time itself.
 
     python benchmarks/overhead.py [--cells 1000] [--rounds 3] [--benchopt PATH/TO/benchopt]
 
-benchopt runs as many pairs of a data set and a solver configuration as there are cells, each of them once, with and
-without its cache. bench runs a suite of as many cells, each with an embedding and a score stage of its own, on an empty
-and on a full cache. Both have the same two axes: of all shapes, benchopt is quickest with two even ones; several jobs
-make it no quicker. Both write their rows; where it says so, they make a page of them too, which both do by default.
+benchopt runs ``--cells`` pairs of a data set and a solver configuration, each once, with and without its cache. bench
+runs a suite of as many cells, each with an embedding stage and a score stage of its own, with an empty and with a full
+cache. Both have the same two axes; of all shapes, benchopt is fastest with two axes of similar length, and running
+several jobs does not make it faster. Both write their rows. The lines named "page" also make a page of them, which both
+programs do by default.
 
-Milliseconds are those of the whole command divided by the number of cells; those without start-up are the difference to
-the same command with few cells, divided by the difference in cells. Commands take turns, and the quickest of all rounds
-counts. The exit code is 1 if bench costs more than benchopt on an empty cache. bench uses all cores: on a busy machine,
-compare the CPU time. Benchopt is no dependency of bench: install it into a virtual environment of its own, and name its
-command.
+Milliseconds per cell are the time of the whole command divided by the number of cells. For the columns without
+start-up, the time of the same command with few cells is subtracted first, and the difference is divided by the
+difference in cells. Commands take turns, and the fastest of all rounds counts. The exit code is 1 if bench takes longer
+than benchopt on an empty cache. bench uses all cores: on a busy machine, compare the CPU time. benchopt is not a
+dependency of bench: install it into a virtual environment of its own, and give the path of its command.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-MODELS = 50  # evaluated models, or solver configurations; the other factor of the cells are defenses, or data sets
-FEW = 50  # cells of the commands that show what starting costs
+MODELS = 50  # evaluated models or solver configurations; the other axis of the cells are defenses or data sets
+FEW = 50  # cells of the commands that measure the start-up
 INSTALL = "python -m venv benchopt-env && benchopt-env/bin/pip install benchopt==1.10.0"
 
 SUITE = """\
@@ -102,10 +103,11 @@ class Solver(BaseSolver):
 RUN = """\
 from pathlib import Path
 
-from bench import session
+from bench.runs.run import plan_suite, run_plan
+from bench.store.workspace import Folders
 
-folders = session.Folders(out=Path())
-session.run_plan(session.plan_suite(Path("overhead.toml"), folders, "cpu", (), None), folders)
+folders = Folders(out=Path())
+run_plan(plan_suite(Path("overhead.toml"), folders, "cpu", (), None), folders)
 """
 PLUGIN = '''\
 from dataclasses import dataclass
@@ -148,7 +150,7 @@ class Tiny(Dataset):
 
 @dataclass(frozen=True, kw_only=True)
 class Slice(Model):
-    """Eight pixels are the embedding."""
+    """Returns eight pixels as the embedding."""
 
     input_size = (SIZE, SIZE)
     embedding_size = 8
@@ -173,7 +175,7 @@ class Slice(Model):
 
 @dataclass(frozen=True, kw_only=True)
 class Darker(Defense):
-    """Takes a little light away."""
+    """Darkens the image a little."""
 
     number: int = 0
 
@@ -199,51 +201,51 @@ def bench_defenses():
 
 @dataclass(frozen=True)
 class Spent:
-    """Seconds on the clock and of all cores, of a command and every process that it started and waited for."""
+    """Seconds of wall time and of CPU time of a command and of all processes that it started and waited for."""
 
     wall: float
     cpu: float
 
     def per_cell(self, cells: int) -> Spent:
-        """Milliseconds per cell."""
+        """Return milliseconds per cell."""
         return Spent(1000 * self.wall / cells, 1000 * self.cpu / cells)
 
     def beyond(self, few: Spent) -> Spent:
-        """What this took more than another."""
+        """Return the difference to a shorter time."""
         return Spent(self.wall - few.wall, self.cpu - few.cpu)
 
 
 @dataclass(frozen=True)
 class Command:
-    """A command line, the folder that it runs in, and variables of its environment."""
+    """A command line, the folder in which it runs, and additional environment variables."""
 
     line: Sequence[str]
     folder: Path
     environment: Mapping[str, str]
 
     def run(self) -> Spent:
-        """Run it; what it printed is shown only where it fails."""
-        with tempfile.TemporaryFile() as said:
+        """Run the command and return its time; its output is shown only if it fails."""
+        with tempfile.TemporaryFile() as output:
             started = time.perf_counter()
             process = subprocess.Popen(
                 list(self.line),
                 cwd=self.folder,
                 env={**os.environ, "OMP_NUM_THREADS": "1", **self.environment},
-                stdout=said,
-                stderr=said,
+                stdout=output,
+                stderr=output,
             )
             _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
             wall = time.perf_counter() - started
             if process.returncode:
-                said.seek(0)
-                printed = said.read().decode(errors="replace")[-4000:]
+                output.seek(0)
+                printed = output.read().decode(errors="replace")[-4000:]
                 sys.exit(f"{' '.join(self.line)}: exit code {process.returncode}\n{printed}")
         return Spent(wall, usage.ru_utime + usage.ru_stime)
 
 
 def write(folder: Path, files: Mapping[str, str]) -> None:
-    """Write text files below a folder."""
+    """Write text files, by relative path, into a folder."""
     for name, text in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -251,7 +253,7 @@ def write(folder: Path, files: Mapping[str, str]) -> None:
 
 
 def benchopt_commands(folder: Path, cells: int, benchopt: str) -> dict[str, Command]:
-    """A benchmark of benchopt in a folder, and what is run there, in order."""
+    """Write a benchmark for benchopt into a folder, and return the commands to run there, in order."""
     solvers = min(cells, MODELS)
     write(
         folder,
@@ -271,7 +273,7 @@ def benchopt_commands(folder: Path, cells: int, benchopt: str) -> dict[str, Comm
 
 
 def bench_commands(folder: Path, cells: int) -> dict[str, Command]:
-    """Two folders with a suite of bench and the plugin that it needs, and what is run there, in order."""
+    """Write a suite for bench and its plugin into two folders, and return the commands to run there, in order."""
     models = min(cells, MODELS)
     evaluated = [f'{{ plugin = "overhead-slice", number = {i}, label = "model {i}" }}' for i in range(models)]
     defenses = [
@@ -292,23 +294,26 @@ def bench_commands(folder: Path, cells: int) -> dict[str, Command]:
         },
     )
     path = os.pathsep.join(filter(None, [str(folder / "site"), os.environ.get("PYTHONPATH")]))
-    seen = {"PYTHONPATH": path}
+    environment = {"PYTHONPATH": path}
     line = [str(Path(sysconfig.get_path("scripts")) / "bench"), "run", "overhead.toml", "--device", "cpu"]
     return {
-        "bench, empty cache": Command([sys.executable, "-c", RUN], plain, seen),
-        "bench, full cache": Command([sys.executable, "-c", RUN], plain, seen),
-        "bench, empty cache, page": Command(line, paged, seen),
-        "bench, full cache, page": Command(line, paged, seen),
+        "bench, empty cache": Command([sys.executable, "-c", RUN], plain, environment),
+        "bench, full cache": Command([sys.executable, "-c", RUN], plain, environment),
+        "bench, empty cache, page": Command(line, paged, environment),
+        "bench, full cache, page": Command(line, paged, environment),
     }
 
 
-def measured(place: Path, cells: int, rounds: int, benchopt: str) -> dict[str, Spent]:
-    """Every command with so many cells: what the quickest of its rounds took. Each round has folders of its own, and
-    none is removed between them: some file systems are slow where files were removed a moment ago."""
+def measured(folder: Path, cells: int, rounds: int, benchopt: str) -> dict[str, Spent]:
+    """Run every command with this number of cells, and return the time of its fastest round.
+
+    Each round has folders of its own, and none is removed between rounds, because some file systems are slow after
+    files were removed.
+    """
     spent: dict[str, list[Spent]] = {}
     for i in range(rounds):
-        commands = benchopt_commands(place / f"benchopt-{cells}-{i}", cells, benchopt)
-        commands |= bench_commands(place / f"bench-{cells}-{i}", cells)
+        commands = benchopt_commands(folder / f"benchopt-{cells}-{i}", cells, benchopt)
+        commands |= bench_commands(folder / f"bench-{cells}-{i}", cells)
         for name, command in commands.items():
             print(f"round {i + 1} of {rounds}: {cells} cells: {name}", file=sys.stderr)
             spent.setdefault(name, []).append(command.run())
@@ -316,7 +321,7 @@ def measured(place: Path, cells: int, rounds: int, benchopt: str) -> dict[str, S
 
 
 def table(many: Mapping[str, Spent], few: Mapping[str, Spent], cells: int) -> str:
-    """Milliseconds per cell of every command, with and without start-up."""
+    """Return a table with the milliseconds per cell of every command, with and without start-up."""
     lines = [f"{'ms per cell':28}{'wall':>8}{'CPU':>8}   without start-up:{'wall':>8}{'CPU':>8}"]
     for name, spent in many.items():
         whole, rest = spent.per_cell(cells), spent.beyond(few[name]).per_cell(cells - FEW)
@@ -325,22 +330,22 @@ def table(many: Mapping[str, Spent], few: Mapping[str, Spent], cells: int) -> st
 
 
 def main() -> None:
-    """Measure, print the table and the ratios."""
+    """Measure all commands, and print the table and the ratios."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--cells", type=int, default=1000, help=f"a multiple of {MODELS} (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=3, help="the quickest counts (default: %(default)s)")
-    parser.add_argument("--benchopt", default=shutil.which("benchopt"), metavar="PATH", help="its command")
-    asked = parser.parse_args()
-    if asked.cells <= FEW or asked.cells % MODELS or asked.rounds < 1:
+    parser.add_argument("--rounds", type=int, default=3, help="the fastest counts (default: %(default)s)")
+    parser.add_argument("--benchopt", default=shutil.which("benchopt"), metavar="PATH", help="the command of benchopt")
+    arguments = parser.parse_args()
+    if arguments.cells <= FEW or arguments.cells % MODELS or arguments.rounds < 1:
         parser.error(f"--cells: expected a multiple of {MODELS} above {FEW}; --rounds: expected at least 1")
-    benchopt = shutil.which(asked.benchopt or "")
+    benchopt = shutil.which(arguments.benchopt or "")
     if benchopt is None:
         parser.error(f"--benchopt: expected the command of benchopt, found none; to install it: {INSTALL}")
     with tempfile.TemporaryDirectory(prefix="bench-overhead-") as folder:
-        few = measured(Path(folder), FEW, asked.rounds, benchopt)
-        many = measured(Path(folder), asked.cells, asked.rounds, benchopt)
-    print(f"{asked.cells} cells, {os.cpu_count()} cores, quickest of {asked.rounds} rounds\n")
-    print(table(many, few, asked.cells))
+        few = measured(Path(folder), FEW, arguments.rounds, benchopt)
+        many = measured(Path(folder), arguments.cells, arguments.rounds, benchopt)
+    print(f"{arguments.cells} cells, {os.cpu_count()} cores, fastest of {arguments.rounds} rounds\n")
+    print(table(many, few, arguments.cells))
     print()
     ratios = [_ratio(many, name) for name in ("empty cache", "full cache", "full cache, page")]
     if ratios[0] > 1:
@@ -348,7 +353,7 @@ def main() -> None:
 
 
 def _ratio(many: Mapping[str, Spent], name: str) -> float:
-    """Print and return how long bench takes, relative to benchopt."""
+    """Print and return the time of bench divided by that of benchopt."""
     ratio = many[f"bench, {name}"].wall / many[f"benchopt, {name}"].wall
     print(f"{name}: bench takes {ratio:.2f} of the time of benchopt")
     return ratio

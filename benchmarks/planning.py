@@ -1,10 +1,11 @@
-"""What planning a suite of 100,000 cells takes: seconds and peak memory, for suites of several shapes.
+"""Measure how long planning a suite of 100,000 cells takes, and its peak memory, for suites of several shapes.
 
     python benchmarks/planning.py [--shape grid ...] [--json]
 
-Each shape is planned twice, each time in a process of its own: by what `bench plan` and `bench run` call, step by step,
-and by the whole command ``bench plan``. Seconds are those of one core, and every cache is empty. Exit code 1 when a
-shape has fewer cells than it should, or takes more than the 10 s and 1 GB that are promised.
+Each shape is planned twice, each time in a process of its own: first step by step with the functions that
+``bench plan`` and ``bench run`` call, then with the whole command ``bench plan``. Seconds are those of one core, and
+every cache is empty. The exit code is 1 if a shape has fewer than 100,000 cells, or if the command takes more than 10 s
+or 1 GB.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ INVERSION = [{"plugin": "inversion", "steps": steps, "label": f"inversion-{steps
 
 
 def toml(value: Any) -> str:
-    """A value as TOML."""
+    """Return a value as TOML."""
     if isinstance(value, list):
         return f"[{', '.join(map(toml, value))}]"
     if isinstance(value, dict):
@@ -41,7 +42,7 @@ def toml(value: Any) -> str:
 
 
 def suite_of(*experiments: Mapping[str, Any]) -> str:
-    """A suite as text."""
+    """Return the text of a suite with these experiments."""
     lines = ["[suite]", 'name = "planning"', 'data = "stand-in"']
     for i, experiment in enumerate(experiments):
         lines += ["", "[[experiment]]", f'name = "number-{i}"']
@@ -50,16 +51,20 @@ def suite_of(*experiments: Mapping[str, Any]) -> str:
 
 
 def grid() -> str:
-    """The paper's cross product, larger: 10 data sets, 50 defenses, 4 authorised and 5 evaluated models, 5 attacks,
-    2 repeats. Cells share most of their stages."""
+    """Return a suite like that of the paper, but larger; its cells share most of their stages.
+
+    10 data sets, 50 defenses, 4 authorised and 5 evaluated models, 5 attacks, 2 repeats.
+    """
     attacks = ["abuse", *RECFACE, *INVERSION]
     axes = {"datasets": DATASETS, "authorised": ZOO[:4], "evaluated": ZOO, "defenses": [PMT], "attacks": attacks}
     return suite_of(axes | {"repeats": 2})
 
 
 def features() -> str:
-    """Features are uploaded: 5 attacks on 10 data sets, 100 defenses, 4 authorised and 5 evaluated models; most cells
-    of ``abuse`` are skipped."""
+    """Return a suite in which features are uploaded; most cells of the attack ``abuse`` are skipped.
+
+    5 attacks, 10 data sets, 100 defenses, 4 authorised and 5 evaluated models.
+    """
     attacks = ["abuse", *RECFACE, *INVERSION]
     defenses = [{"plugin": "pmt", "grid": {"steps": list(range(10, 110))}}]
     axes = {"datasets": DATASETS, "authorised": ZOO[:4], "evaluated": ZOO, "defenses": defenses, "attacks": attacks}
@@ -67,8 +72,10 @@ def features() -> str:
 
 
 def noise() -> str:
-    """Equation 9: attributes behind reconstructions under noise; 10 data sets, 250 defenses, 4 authorised and 5
-    evaluated models, 2 attacks."""
+    """Return a suite for Equation 9: attributes are estimated on reconstructions, at two noise levels.
+
+    10 data sets, 250 defenses, 4 authorised and 5 evaluated models, 2 attacks.
+    """
     attacks = [{"plugin": "attributes", "via": attack, "label": f"peek-{attack['label']}"} for attack in INVERSION]
     defenses = [{"plugin": "pmt", "grid": {"steps": list(range(10, 260))}}]
     axes = {"datasets": DATASETS, "authorised": ZOO[:4], "evaluated": ZOO, "defenses": defenses, "attacks": attacks}
@@ -76,21 +83,21 @@ def noise() -> str:
 
 
 def unshared() -> str:
-    """1,000 defenses 100 times: every cell has a protect, an embed and two score stages of its own."""
+    """Return a suite of 1,000 defenses with 100 repeats: each cell has a protect, an embed and two score stages."""
     defenses = [{"plugin": "noise", "grid": {"sigma": [i / 1000 for i in range(1000)]}}]
     axes = {"datasets": DATASETS[:1], "authorised": ZOO[:1], "evaluated": ZOO[:1], "defenses": defenses}
     return suite_of(axes | {"repeats": 100})
 
 
 def skipped() -> str:
-    """Features of 2 models with 1,000 defenses mean nothing to 4 of 5 evaluated models: so many cells are skipped."""
+    """Return a suite that uploads features which 4 of 5 evaluated models cannot use; their cells are skipped."""
     defenses = [{"plugin": "pmt", "grid": {"steps": list(range(10, 1010))}}]
     axes = {"datasets": DATASETS, "authorised": ZOO[:2], "evaluated": ZOO, "defenses": defenses}
     return suite_of(axes | {"upload": "features"})
 
 
 def experiments() -> str:
-    """1,000 experiments of 100 cells, each with other defenses."""
+    """Return a suite of 1,000 experiments with 100 cells each; each experiment has different defenses."""
     return suite_of(
         *(
             {
@@ -110,32 +117,32 @@ SHAPES: Mapping[str, Callable[[], str]] = {
 
 
 def peak_mb(usage: resource.struct_rusage) -> float:
-    """The peak memory of a process."""
+    """Return the peak memory of a process in MB."""
     return usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10) * 1.048576
 
 
 def measure(suite: Path, out: Path) -> dict[str, float]:
-    """Plan a suite in this process and use the plan as a run would: counts, seconds by step, and peak memory."""
+    """Plan a suite in this process and use the plan as a run does. Return counts, seconds by step, and peak memory."""
     from bench.engine.scheduler import missing_stages
     from bench.runs.run import plan_suite
     from bench.store.workspace import Folders
 
     folders, clock = Folders(out=out), time.process_time()
-    found: dict[str, float] = {}
+    measurements: dict[str, float] = {}
 
     def lap(step: str) -> None:
         nonlocal clock
-        found[step] = round(time.process_time() - clock, 2)
+        measurements[step] = round(time.process_time() - clock, 2)
         clock = time.process_time()
 
     plan = plan_suite(suite, folders, "cpu", [], None)
     lap("plan_s")
-    found |= {
+    measurements |= {
         "cells": len(plan.cells),
         "stages": len(plan.stages),
         "skipped": sum(c.skip is not None for c in plan.cells),
     }
-    found["plan_mb"] = round(peak_mb(resource.getrusage(resource.RUSAGE_SELF)))
+    measurements["plan_mb"] = round(peak_mb(resource.getrusage(resource.RUSAGE_SELF)))
     clock = time.process_time()
     assert plan.digest
     lap("digest_s")
@@ -146,11 +153,11 @@ def measure(suite: Path, out: Path) -> dict[str, float]:
     lap("paths_s")
     missing_stages(plan, folders.cache, {}, lambda event: None)
     lap("missing_s")
-    return found
+    return measurements
 
 
 def child(command: list[str | Path]) -> tuple[str, float, float]:
-    """What a command prints, its seconds of one core and its peak memory."""
+    """Run a command. Return what it prints, its seconds of CPU time and its peak memory in MB."""
     with tempfile.TemporaryFile("w+") as printed:
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         process = subprocess.Popen(list(map(str, command)), stdout=printed, env=environment)
@@ -163,7 +170,7 @@ def child(command: list[str | Path]) -> tuple[str, float, float]:
 
 
 def measured(name: str, folder: Path) -> dict[str, float]:
-    """Both measurements of a shape."""
+    """Return the measurements of a shape, step by step and for the whole command."""
     suite = folder / f"{name}.toml"
     suite.write_text(SHAPES[name](), encoding="utf-8")
     steps, _, _ = child([sys.executable, __file__, "--measure", suite])
@@ -172,7 +179,7 @@ def measured(name: str, folder: Path) -> dict[str, float]:
 
 
 def main() -> int:
-    """The exit code."""
+    """Measure the shapes, print the measurements and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--shape", nargs="*", choices=SHAPES, default=list(SHAPES))
     parser.add_argument("--json", action="store_true", help="print one JSON object per shape")

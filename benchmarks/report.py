@@ -1,11 +1,11 @@
-"""What the page of a large run costs: seconds to make it, megabytes, and seconds until a browser lets one work with it.
+"""Measure the page of a large run: seconds to make it, its size, and seconds until it can be used in a browser.
 
     python benchmarks/report.py [--settings 20] [--folder DIR]
 
-Makes a run of about 500 cells per setting (10,000 by default) with ten pairs each, its page, and opens that in
-Chromium. ``usable`` is the time from opening the file until all scripts have run; ``sorted`` that from a press on a
-column's button of the largest table until its new order is drawn; ``opened`` that from a press on a number until its
-rows are shown. Seconds of rendering are given by the clock and of the processor, which tells how busy the machine was.
+The script makes a run of about 500 cells per setting (10,000 by default) with ten pairs each, makes its page, and opens
+the page in Chromium. ``usable`` is the time from opening the file until all scripts have run; ``sorted`` the time from
+a click on a column of the largest table until the new order is drawn; ``opened`` the time from a click on a number
+until its rows are shown. For making the page, wall time and processor time are given; they differ on a busy machine.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 from bench.report.page import write_report
 from bench.store.reading import Results
 
-TESTS = Path(__file__).parent.parent / "tests" / "report"
+TESTS = Path(__file__).parent.parent / "tests"
 _LARGEST = """() => {
   const tables = [...document.querySelectorAll("table.heat")].filter((table) => table.checkVisibility());
   const rows = (table) => table.querySelectorAll("tbody tr").length;
@@ -31,7 +31,7 @@ _LARGEST = """() => {
 
 
 def rendered(folder: Path) -> dict[str, Any]:
-    """Make the page of a run."""
+    """Make the page of a run. Return seconds, processor seconds and the size in MB."""
     clock, processor = time.perf_counter(), time.process_time()
     page = write_report(Results(folder), folder / "index.html")
     spent = {"seconds": time.perf_counter() - clock, "processor_seconds": time.process_time() - processor}
@@ -39,16 +39,16 @@ def rendered(folder: Path) -> dict[str, Any]:
 
 
 def opened(page: Path) -> dict[str, float]:
-    """Work with a page in a browser."""
+    """Use a page in a browser. Return the seconds until it is usable, sorted, and opened at a number."""
     from playwright.sync_api import sync_playwright
 
-    found = {}
+    seconds = {}
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         tab = browser.new_page(viewport={"width": 1280, "height": 900})
         tab.set_default_timeout(300_000)
         tab.goto(page.resolve().as_uri())
-        found["usable"] = tab.evaluate("performance.getEntriesByType('navigation')[0].domComplete / 1000")
+        seconds["usable"] = tab.evaluate("performance.getEntriesByType('navigation')[0].domComplete / 1000")
         tab.evaluate(_LARGEST)
         table = tab.locator("#largest")
         table.scroll_into_view_if_needed()
@@ -61,23 +61,23 @@ def opened(page: Path) -> dict[str, float]:
             start = time.perf_counter()
             press.click()
             tab.locator(shown).wait_for()
-            found[name] = time.perf_counter() - start
+            seconds[name] = time.perf_counter() - start
         browser.close()
-    return found
+    return seconds
 
 
 def main() -> None:
-    """Print one line of JSON."""
+    """Measure, and print one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--settings", type=int, default=20, help="settings of a defense; 500 cells each")
+    parser.add_argument("--settings", type=int, default=20, help="settings of a defense, with 500 cells each")
     parser.add_argument("--folder", type=Path, help="where to keep the run and its page")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     sys.path.insert(0, str(TESTS))
     from fake_run import large_run, write_fake_run
 
-    with tempfile.TemporaryDirectory() as place:
-        folder = asked.folder or Path(place) / "run"
-        cells = len(write_fake_run(folder, large_run(settings=asked.settings)).cells)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.folder or Path(temporary) / "run"
+        cells = len(write_fake_run(folder, large_run(settings=arguments.settings)).cells)
         measured = {"cells": cells, **rendered(folder), **opened(folder / "index.html")}
         print(json.dumps({name: round(value, 2) for name, value in measured.items()}))
 

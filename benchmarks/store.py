@@ -1,10 +1,10 @@
-"""What the results store takes for runs of many rows: seconds and memory of writing them, and of a few questions.
+"""Measure the results store on a run with many rows: seconds and memory of writing it, and of several queries.
 
     python benchmarks/store.py [--cells 2000] [--pairs 5000] [--out FOLDER]
 
-A few score artifacts are generated, and the real writer makes a run folder of them, as if every cell had its own. Then
-the run is opened and asked, each question in a process of its own. "own MB" is the peak memory less that of the
-imports. The folder is removed at the end.
+A few score artifacts are generated. The code that writes results makes a run folder from them, as if each cell had its
+own artifacts. Then the run is opened and queried, each time in a process of its own. "own MB" is the peak memory minus
+that of the imports. The folder is removed at the end.
 """
 
 from __future__ import annotations
@@ -34,21 +34,22 @@ from bench.store.artifacts import Artifact, Cache
 from bench.store.reading import Results
 from bench.store.writing import write_run
 
-DATASETS, MODELS = 5, 10  # of the suite; the other factor of its cells are defenses
-VARIANTS = 8  # artifacts of each kind that are really there
+DATASETS, MODELS = 5, 10  # of the suite; the third axis of its cells are defenses
+VARIANTS = 8  # artifacts of each kind that are generated
 ORIGIN = Origin(distribution="face-privacy-bench", version="0", package="bench", digest="0" * 64)
 
 
-# ---- a run of many rows ----------------------------------------------------------------------------------------------
+# ---- a run with many rows
+# ---------------------------------------------------------------------------------------------
 
 
 def component(kind: Any, name: str, label: str, **params: Any) -> Component:
-    """A component of the built-in plugins."""
+    """Return a component of a built-in plugin."""
     return Component(kind=kind, name=name, label=label, params=params, passed=params, origin=ORIGIN)
 
 
 def verification(pairs: int, seed: int) -> pa.Table:
-    """Verification scores as the score stage makes them."""
+    """Return random verification scores in the form of the score stage."""
     rng = np.random.default_rng(seed)
     people, same = rng.integers(pairs // 2, size=pairs), np.arange(pairs) % 2 == 0
     floats = {name: rng.normal(0.4, 0.2, pairs).clip(-1, 1) for name in ("cos_self", "cos_cross", "cos_clean")}
@@ -75,7 +76,7 @@ def verification(pairs: int, seed: int) -> pa.Table:
 
 
 def images(pairs: int, seed: int) -> pa.Table:
-    """Image scores as the score stage makes them."""
+    """Return random image scores in the form of the score stage."""
     rng = np.random.default_rng(seed)
     columns = {
         "reconstructed": np.full(pairs, False),
@@ -91,7 +92,7 @@ def images(pairs: int, seed: int) -> pa.Table:
 
 
 def prepare(cache: Cache, pairs: int) -> None:
-    """The artifacts that are really there."""
+    """Generate the artifacts."""
     about = {"seconds": 0.1, "peak_mb": 1.0, "device": "cpu"}
     for kind, make in (("verification", verification), ("images", images)):
         for variant in range(VARIANTS):
@@ -99,21 +100,21 @@ def prepare(cache: Cache, pairs: int) -> None:
 
 
 def key_of(kind: str, number: int) -> str:
-    """A content key."""
+    """Return the content key of an artifact."""
     return f"{number % 256:02x}{kind}-{number}"
 
 
 class FewArtifacts(Cache):
-    """A cache in which every key has one of the artifacts that are really there."""
+    """A cache in which every key maps to one of the generated artifacts."""
 
     def read(self, key: str) -> Artifact:
-        """Read and verify the artifact of a key."""
+        """Read and verify the artifact for a key."""
         kind, number = key[2:].rsplit("-", 1)
         return super().read(key_of(kind, int(number) % VARIANTS))
 
 
 def outcomes(cells: int, pairs: int) -> Iterator[Outcome]:
-    """Cells as a suite has them: data sets, defenses, evaluated models."""
+    """Yield the outcomes of all combinations of data sets, defenses and evaluated models, up to ``cells``."""
     defenses = -(-cells // (DATASETS * MODELS))
     attack = component("attack", "abuse", "abuse")
     grid = product(range(DATASETS), range(defenses), range(MODELS))
@@ -140,7 +141,7 @@ def outcomes(cells: int, pairs: int) -> Iterator[Outcome]:
 
 
 def write(folder: Path, cells: int, pairs: int) -> str:
-    """Write the run; the number of rows and bytes of what there is then."""
+    """Write the run folder. Return its numbers of rows and files and its size."""
     cache = FewArtifacts(folder / "cache")
     every = list(outcomes(cells, pairs))
     suite = {"name": "large", "title": "Many rows", "description": "", "experiments": [{"name": "large"}]}
@@ -151,18 +152,18 @@ def write(folder: Path, cells: int, pairs: int) -> str:
     return f"{len(every) * pairs:,} verification rows, {len(files)} files, {size / 1e6:,.0f} MB"
 
 
-# ---- questions -------------------------------------------------------------------------------------------------------
+# ---- queries ---------------------------------------------------------------------------------------------------------
 
 
 def one_cell(folder: Path) -> str:
-    """All rows of one cell."""
+    """Read all rows of one cell."""
     results = Results(folder / "run")
     cell = results.cells["cell"].iloc[len(results.cells) // 2]
     return f"{len(results.samples('verification', {'cell': cell})):,} rows"
 
 
 def one_defense(folder: Path) -> str:
-    """The mean of Equation 10 for one defense, from three columns."""
+    """Compute the mean of Equation 10 for one defense, reading only the columns that it needs."""
     results = Results(folder / "run")
     where = {"defense": results.cells["defense"].iloc[len(results.cells) // 2]}
     n = hits = 0
@@ -174,16 +175,16 @@ def one_defense(folder: Path) -> str:
 
 
 def table(folder: Path) -> str:
-    """Table VII of the report, with intervals."""
-    return f"{len(export(Results(folder / 'run'), 'VII', 'csv').splitlines()) - 1:,} figures"
+    """Compute Table VII of the report, with intervals."""
+    return f"{len(export(Results(folder / 'run'), 'VII', 'csv').splitlines()) - 1:,} measurements"
 
 
 def page(folder: Path) -> str:
-    """The whole page of the report."""
+    """Render the whole page of the report."""
     return f"{len(render(Results(folder / 'run'))) / 1e6:.1f} MB of HTML"
 
 
-QUESTIONS: dict[str, tuple[str, Callable[[Path], str]]] = {
+QUERIES: dict[str, tuple[str, Callable[[Path], str]]] = {
     "cell": ("rows of one cell", one_cell),
     "defense": ("mean of one defense", one_defense),
     "table": ("table VII", table),
@@ -195,21 +196,21 @@ QUESTIONS: dict[str, tuple[str, Callable[[Path], str]]] = {
 
 
 def peak_mb() -> float:
-    """The most memory that this process has had."""
+    """Return the peak memory of this process in MB."""
     found = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
     return int(found[1]) / 1024 if found else float("nan")
 
 
 def measured(step: Callable[[], str]) -> dict[str, Any]:
-    """What a step says, its seconds, and its peak memory with and without that of the imports."""
+    """Run a step. Return its text, its seconds, and its peak memory with and without that of the imports."""
     before, start = peak_mb(), time.perf_counter()
-    said = step()
+    text = step()
     seconds = time.perf_counter() - start
-    return {"said": said, "seconds": seconds, "peak": peak_mb(), "own": peak_mb() - before}
+    return {"text": text, "seconds": seconds, "peak": peak_mb(), "own": peak_mb() - before}
 
 
-def apart(folder: Path, step: str, *arguments: str) -> dict[str, Any]:
-    """A step in a process of its own."""
+def in_own_process(folder: Path, step: str, *arguments: str) -> dict[str, Any]:
+    """Run a step in a process of its own. Return its measurements."""
     command = [sys.executable, __file__, "--step", step, "--out", str(folder), *arguments]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout)
@@ -217,27 +218,28 @@ def apart(folder: Path, step: str, *arguments: str) -> dict[str, Any]:
 
 
 def main() -> None:
+    """Write the run, query it, and print one line per step."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cells", type=int, default=2_000)
     parser.add_argument("--pairs", type=int, default=5_000, help="per cell")
     parser.add_argument("--out", type=Path, help="an existing folder; a temporary one by default")
-    parser.add_argument("--step", choices=["write", *QUESTIONS], help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.step == "write":
-        print(json.dumps(measured(functools.partial(write, asked.out, asked.cells, asked.pairs))))
+    parser.add_argument("--step", choices=["write", *QUERIES], help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.step == "write":
+        print(json.dumps(measured(functools.partial(write, arguments.out, arguments.cells, arguments.pairs))))
         return
-    if asked.step:
-        print(json.dumps(measured(functools.partial(QUESTIONS[asked.step][1], asked.out))))
+    if arguments.step:
+        print(json.dumps(measured(functools.partial(QUERIES[arguments.step][1], arguments.out))))
         return
-    folder = Path(tempfile.mkdtemp(prefix="bench-store-", dir=asked.out))
+    folder = Path(tempfile.mkdtemp(prefix="bench-store-", dir=arguments.out))
     try:
-        prepare(Cache(folder / "cache"), asked.pairs)
+        prepare(Cache(folder / "cache"), arguments.pairs)
         print(f"{'':<22}{'seconds':>9}{'peak MB':>9}{'own MB':>8}")
-        size = ("--cells", str(asked.cells), "--pairs", str(asked.pairs))
-        for step, title in (("write", "write"), *((name, about) for name, (about, _) in QUESTIONS.items())):
-            found = apart(folder, step, *size)
+        size = ("--cells", str(arguments.cells), "--pairs", str(arguments.pairs))
+        for step, title in (("write", "write"), *((name, about) for name, (about, _) in QUERIES.items())):
+            found = in_own_process(folder, step, *size)
             numbers = f"{found['seconds']:9.2f}{found['peak']:9.0f}{found['own']:8.0f}"
-            print(f"{title:<22}{numbers}  {found['said']}", flush=True)
+            print(f"{title:<22}{numbers}  {found['text']}", flush=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -1,4 +1,4 @@
-"""Chooses the device and makes the engine that a command asked for."""
+"""Choice of the device and of the engine for a command."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ from bench.engine.interface import Engine
 from bench.engine.local import LocalEngine, visible_gpus
 
 
-def resolve_device(asked: str) -> str:
-    """``auto`` -> ``cuda`` where the driver lists a GPU, else ``cpu``. Asked without importing torch."""
-    if asked != "auto":
-        return asked
+def resolve_device(device: str) -> str:
+    """Return the device type for ``--device``: ``auto`` becomes ``cuda`` if the driver lists a GPU, else ``cpu``.
+
+    torch is not imported.
+    """
+    if device != "auto":
+        return device
     return "cuda" if visible_gpus() else "cpu"
 
 
 def check_device(device: str) -> None:
-    """`BenchError` when the device cannot be used by torch."""
+    """Raise `BenchError` if torch cannot use the device."""
     if device == "cuda":
         import torch
 
@@ -26,10 +29,11 @@ def check_device(device: str) -> None:
 
 
 def make_engine(name: str, device: str, workers: int | None = None, address: str | None = None) -> Engine:
-    """The engine of that name, with as many workers as asked for; by default one per core, or one per GPU, of this
-    machine or of the Ray cluster at ``address``. `BenchError` when it cannot be reached.
+    """Return the engine ``local`` or ``ray`` with this number of workers.
 
-    A CPU worker has one compute thread whatever the number of workers: thread counts decide the last bits.
+    By default it has one worker per core, or per GPU, of this machine or of the Ray cluster at ``address``. Raises
+    `BenchError` if that cluster cannot be used. A worker on a CPU always has one compute thread, because the number of
+    threads decides the last bits of results.
     """
     if address is not None and name != "ray":
         raise BenchError("--address is that of a Ray cluster; it needs --engine ray")

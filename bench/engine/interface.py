@@ -1,7 +1,8 @@
-"""Engines run a plan's stages: `bench.engine.scheduler` decides which stage is next, the same way for all of them, and
-an engine's `Workers` run it: worker processes on this machine (`bench.engine.local`) or on a cluster
-(`bench.engine.ray_driver`). Either way a stage runs in a process that can be killed, by the code of
-`bench.engine.worker`.
+"""What an engine is: the protocols `Engine` and `Workers`, and the result of an `Attempt`.
+
+`bench.engine.scheduler` decides which stage is next; it is the same for every engine. The `Workers` of an engine
+compute the stage, either on this machine (`bench.engine.local`) or on a cluster (`bench.engine.ray_driver`). In both
+cases the stage runs in a process that can be killed, with the code in `bench.engine.worker`.
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ from bench.store.artifacts import Cache
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """How one attempt at a stage ended: its ``result``, and why it is worth another attempt, if it is.
+    """How one attempt to compute a stage ended.
 
-    ``busy``: another run computes the stage just now. ``memory``: it ran out of memory. ``lost``: its process or node
-    was taken from it. ``damaged``: an input did not match its checksums and was removed.
+    - ``result``: the result of the stage
+    - ``again``: why another attempt may succeed; None if the result is final. ``busy``: another run is computing the
+      stage. ``memory``: memory ran out. ``lost``: the process or node was ended from outside. ``damaged``: an input did
+      not match its checksums and was removed.
+    - ``worker``: the process that made the attempt, as ``host:pid``
     """
 
     result: StageResult
@@ -29,8 +33,11 @@ class Attempt:
 
 
 class Workers(Protocol):
-    """Where the stages of one run are computed, ``slots`` at a time. A context: leaving it ends every worker, leaving
-    it with `bench.engine.interrupts.StopNow` without giving it a moment."""
+    """The workers of one run, which compute up to ``slots`` stages at once.
+
+    It is a context manager. On exit every worker is ended: after a short time to finish, or immediately if the exit is
+    caused by `bench.engine.interrupts.StopNow`.
+    """
 
     slots: int
 
@@ -41,20 +48,20 @@ class Workers(Protocol):
     ) -> None: ...
 
     def submit(self, stage: Stage, batch: int) -> Future[Attempt]:
-        """Begin an attempt with this batch. The future fails only with a `BenchError`, which ends the run."""
+        """Start an attempt with this batch size. The future raises only `BenchError`, which ends the run."""
         ...
 
     def watch(self) -> None:
-        """End what has outgrown its limits; called several times a second."""
+        """End stages that exceed their limits of time or memory. The scheduler calls this several times a second."""
         ...
 
 
 class Engine(Protocol):
-    """Makes workers. ``name`` is what the command line calls it, ``workers`` how many stages run at once."""
+    """A way to run stages. ``name`` is its name on the command line, ``workers`` the number of stages run at once."""
 
     name: str
     workers: int
 
     def open(self, cache: Cache) -> Workers:
-        """Workers for the stages of one run."""
+        """Return the workers for the stages of one run, whose artifacts are in ``cache``."""
         ...

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first asks the run to end well, the second ends it at once."""
+"""Ctrl-C and SIGTERM: the first lets running stages finish, the second ends the run immediately."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Self
 
 
 class StopNow(KeyboardInterrupt):
-    """The second Ctrl-C: nothing more is written."""
+    """Raised by the second Ctrl-C: the run ends and writes nothing more."""
 
 
 class Interruption:
-    """A context in which the first SIGINT or SIGTERM sets ``requested`` and the second raises `StopNow`.
+    """A context manager in which the first SIGINT or SIGTERM sets ``requested`` and the second raises `StopNow`.
 
-    Outside the main thread, where signals cannot be handled, nothing is ever requested.
+    Signals can be handled in the main thread only; in any other thread ``requested`` stays False.
     """
 
     def __init__(self) -> None:

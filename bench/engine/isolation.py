@@ -1,4 +1,8 @@
-"""The state of a worker process that plugins might change for each other; every stage finds it as it should be."""
+"""Isolation of stages that run in the same worker process.
+
+A plugin can change global state, such as random seeds, environment variables or signal handlers. `CleanState` restores
+this state before every stage, so that the result of a stage does not depend on the stages that ran before it.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +23,13 @@ _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 
 
 def open_log(path: Path) -> None:
-    """Everything that is printed from now on, by Python or not, goes into an empty file of this path."""
+    """Redirect everything that this process prints, from Python or native code, to a new file at ``path``."""
     log = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_TRUNC, 0o600)
     for number in (1, 2):
         os.dup2(log, number)
-    if log > 2:  # a plugin may have closed them
+    if log > 2:  # A plugin may have closed standard output or error, and then ``log`` is one of them.
         os.close(log)
-    # By the line: what a process printed before it died is what tells why.
+    # The streams are flushed after every line, because the last lines before a crash show its cause.
     sys.stdout, sys.stderr = (
         open(number, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
         for number in (1, 2)
@@ -33,8 +37,11 @@ def open_log(path: Path) -> None:
 
 
 class CleanState:
-    """What a process is like when it has run no plugin: log, random streams, threads, number format, gradients,
-    warnings, folder, environment, signals, limits of the interpreter."""
+    """The global state of a worker process before it has run any plugin, and how to restore it.
+
+    It covers: log, random streams, number of threads, default number format, gradient modes, warnings, working folder,
+    environment, signal handling, and limits of the interpreter.
+    """
 
     def __init__(self, log: Path, threads: int) -> None:
         self.log = log
@@ -49,7 +56,7 @@ class CleanState:
 
     @contextlib.contextmanager
     def restored(self, stage: Stage) -> Iterator[None]:
-        """The process as it was, with random streams that are the stage's own."""
+        """Restore the state, seed all random streams with the seed of the stage, and run the body of ``with``."""
         import torch
 
         open_log(self.log)
@@ -60,8 +67,8 @@ class CleanState:
             yield
 
     def restore_process(self) -> None:
-        """The folder, environment and modes of files that are the run's: also before an artifact is written."""
-        with contextlib.suppress(OSError):  # the folder may be gone
+        """Restore folder, environment, file modes and interpreter limits; also called before an artifact is written."""
+        with contextlib.suppress(OSError):  # The folder may have been removed.
             os.chdir(self.folder)
         if os.environ != self.environment:
             os.environ.clear()
@@ -71,7 +78,7 @@ class CleanState:
         gc.enable()
 
     def _restore_signals(self) -> None:
-        """Signals do what they did; SIGTERM and crashes first write into the log where the process was."""
+        """Restore signal handlers. SIGTERM and crashes additionally write a traceback to the log."""
         for timer in _TIMERS:
             signal.setitimer(timer, 0)
         faulthandler.unregister(signal.SIGTERM)
@@ -79,11 +86,12 @@ class CleanState:
             if handler is not None and signal.getsignal(number) != handler:
                 signal.signal(number, handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        faulthandler.enable(file=2)  # by number: a plugin may have replaced sys.stderr
+        faulthandler.enable(file=2)  # By number, because a plugin may have replaced sys.stderr.
         faulthandler.register(signal.SIGTERM, file=2, chain=True)
         signal.pthread_sigmask(signal.SIG_SETMASK, self.blocked)
 
     def _restore_numbers(self, stage: Stage) -> None:
+        """Restore random streams, number formats, threads and gradient modes of Python, numpy and torch."""
         import numpy as np
         import torch
 
@@ -91,7 +99,7 @@ class CleanState:
         np.random.seed(stage.seed % 2**32)
         np.seterr(divide="warn", over="warn", under="ignore", invalid="warn")
         torch.default_generator.manual_seed(stage.seed)
-        if stage.options["device"] != "cpu":  # on the CPU, torch would only put the seed aside, again and again
+        if stage.options["device"] != "cpu":  # Without a GPU, torch would only store each seed for later.
             torch.cuda.manual_seed_all(stage.seed)
         torch.set_num_threads(self.threads)
         torch.set_default_dtype(torch.float32)
@@ -103,6 +111,6 @@ class CleanState:
             torch.set_autocast_enabled(device, False)
         deterministic = bool(stage.options.get("deterministic"))
         known = (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled())
-        if known != (deterministic, False):  # saying it again takes a second: torch loads its compiler
+        if known != (deterministic, False):  # Setting it takes a second: torch loads its compiler.
             torch.use_deterministic_algorithms(deterministic)
         torch.backends.cudnn.benchmark = False

@@ -1,13 +1,14 @@
-"""The Ray engine: stages as tasks on a cluster, or on a Ray of its own on this machine (extra ``[ray]``).
+"""The driver's side of the Ray engine: it runs stages as tasks on a Ray cluster (needs the extra ``[ray]``).
 
-Each task has its stage computed by a killable process of its node (`bench.engine.ray_node`). Artifacts go through the
-cache folder where a node sees it, and through Ray's object store where it does not; either way the cache of the driver
-is the truth, so that the driver can die and be started again.
+Without an address of a cluster it starts Ray on this machine. Each task computes its stage in a process on a node that
+can be killed (`bench.engine.ray_node`). A node that sees the driver's cache folder reads and writes artifacts there;
+for other nodes they go through Ray's object store. In both cases only the driver's cache counts, so the driver can be
+killed and started again.
 
-What is lost is begun again. A worker process that is lost on a node that lives is counted like one of this machine: it
-may be the stage's fault. The loss of a node is not (it was preempted, its time was up, somebody pulled the plug), so
-its stages are begun again with the same batch and as the same attempt, up to `_MOST_NODES` nodes; a stage under which
-as many die one after the other is taken for the cause, and that counts as one lost worker.
+Lost work is repeated. If a worker process is lost but its node lives, that may be the fault of the stage, so it counts
+as a lost worker, as on a single machine. If a whole node is lost (it was preempted, its time was up, its power failed),
+the stage is repeated with the same batch size, and this does not count as an attempt. If `_MOST_NODES` nodes are lost
+in a row during the same stage, the stage is assumed to be the cause, and this counts as one lost worker.
 """
 
 from __future__ import annotations
@@ -40,22 +41,22 @@ from bench.core.domain import Stage
 from bench.core.errors import BenchError, StorageError
 from bench.core.provenance import package_versions, runtime_digest
 from bench.engine.interface import Attempt
-from bench.engine.ray_node import Answer, Order, own_folder, work
+from bench.engine.ray_node import NodeReply, Order, own_folder, work
 from bench.engine.scheduler import cached_result, failure
 from bench.store.artifacts import Cache, DamagedError
 
-_CONNECT_S = 30.0  # until a cluster that does not answer counts as not there
-_ANSWER_S = 5.0  # until its machine does
-_LOOK_S = 2.0  # between two looks at the nodes of the cluster
-_HEADLESS_S = 30.0  # that the head of a cluster may be away; Ray ends the whole process after 60 s
-_MOST_NODES = 5  # that may be lost under one attempt at a stage
-_STORE_SHARE = 0.3  # of a node's object store for inputs that later stages may need
-_OWN_STORE = 100_000_000  # bytes of object store of a Ray of our own: everything goes through the folder
+_CONNECT_S = 30.0  # for a cluster to answer
+_ANSWER_S = 5.0  # for the machine at its address to answer
+_CHECK_S = 2.0  # between two checks of the nodes of the cluster
+_HEADLESS_S = 30.0  # that the head of a cluster may be unreachable; Ray would end this process after 60 s
+_MOST_NODES = 5  # nodes that may be lost during one attempt at a stage
+_STORE_SHARE = 0.3  # of the object store of a node, for inputs that later stages may need
+_OWN_STORE = 100_000_000  # bytes of the object store if Ray runs here, where artifacts go through the cache folder
 _END_S = 10.0  # for cancelled tasks to end
-_THREADS = 1024  # stages that are waited for at once
+_THREADS = 1024  # at most so many stages are waited for at once
 _ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0"}
 
-# What is asked of a cluster in a process of its own first: a Ray that cannot connect may take minutes, or the process.
+# This script is first run in a process of its own: if Ray cannot connect, it may take minutes or end the process.
 _PROBE = """
 import json, logging, sys
 logging.disable()
@@ -71,10 +72,14 @@ else:
 
 @dataclass
 class RayEngine:
-    """``workers`` stages at once, with ``threads`` compute threads each; on ``cuda`` each has a GPU, or its share of
-    the ``gpus`` of this machine. ``address`` is that of a cluster; without one, a Ray is started here.
+    """Run stages on a Ray cluster; made by `connect`.
 
-    ``limited``: no more than ``workers`` even when nodes join. `connect` makes one.
+    - ``workers``: the number of stages run at once
+    - ``device``: the device type of the stages; on ``cuda`` each stage has a GPU, or a share of the ``gpus``
+    - ``threads``: the number of compute threads of each stage
+    - ``gpus``: the GPUs of this machine, if Ray runs here
+    - ``address``: the address of the cluster; None to start Ray on this machine
+    - ``limited``: True if ``workers`` is also the limit when nodes join the cluster
     """
 
     workers: int
@@ -86,11 +91,11 @@ class RayEngine:
     name = "ray"
 
     def open(self, cache: Cache) -> RayWorkers:
-        """The cluster for one run."""
+        """Return the workers of one run, which connect to the cluster."""
         return RayWorkers(self, cache)
 
     def resources(self) -> dict[str, float]:
-        """What Ray is asked for a stage."""
+        """Return the resources that Ray reserves for a stage."""
         if self.device != "cuda":
             return {"num_cpus": 1}
         share = 1.0 if self.address else min(1.0, len(self.gpus) / self.workers)
@@ -100,30 +105,33 @@ class RayEngine:
 def connect(
     device: str, workers: int | None, threads: int, gpus: tuple[str, ...] = (), address: str | None = None
 ) -> RayEngine:
-    """The engine for a cluster, or for this machine. `BenchError` when there is no Ray, or no such cluster."""
+    """Return the engine for the Ray cluster at ``address``, or for Ray on this machine if it is None.
+
+    Raises `BenchError` if Ray is not installed, or if the cluster cannot be used.
+    """
     if importlib.util.find_spec("ray") is None:
         raise BenchError("--engine ray: Ray is not installed; install it with: pip install 'face-privacy-bench[ray]'")
     if address is None:
         default = len(gpus) if device == "cuda" else os.cpu_count() or 1
         return RayEngine(workers or max(1, default), device, threads, gpus)
-    found = _slots(_probe(address), device)
-    if not found and workers is None:
+    slots = _slots(_probe(address), device)
+    if not slots and workers is None:
         unit = "GPU" if device == "cuda" else "CPU"
         raise BenchError(
             f"--address {address}: the cluster has no {unit} at the moment; add nodes, or say with --workers N how "
             "many stages shall wait for them"
         )
-    return RayEngine(workers or found, device, threads, gpus, address, limited=workers is not None)
+    return RayEngine(workers or slots, device, threads, gpus, address, limited=workers is not None)
 
 
 def _slots(resources: Mapping[str, float], device: str) -> int:
-    """How many stages a cluster can compute at once."""
+    """Return how many stages a cluster with these resources can compute at once."""
     cpus = int(resources.get("CPU", 0))
     return min(cpus, int(resources.get("GPU", 0))) if device == "cuda" else cpus
 
 
 def _probe(address: str) -> dict[str, float]:
-    """The resources of a cluster; `BenchError` when it cannot be used."""
+    """Return the resources of the cluster at an address. Raise `BenchError` if it cannot be used."""
     if "://" in address:
         raise BenchError(
             f"--address {address}: expected host:port or auto; run bench on a machine of the cluster, or make this one "
@@ -131,9 +139,9 @@ def _probe(address: str) -> dict[str, float]:
         )
     try:
         host, _, port = address.rpartition(":")
-        if host and port.isdecimal():  # quicker than Ray about a machine that is not there
+        if host and port.isdecimal():  # This notices a missing machine sooner than Ray does.
             socket.create_connection((host, int(port)), timeout=_ANSWER_S).close()
-        found = subprocess.run(
+        probe = subprocess.run(
             [sys.executable, "-c", _PROBE, address],
             env={**os.environ, **_ENVIRONMENT},
             stdin=subprocess.DEVNULL,
@@ -141,16 +149,16 @@ def _probe(address: str) -> dict[str, float]:
             text=True,
             timeout=_CONNECT_S,
         )
-        said = json.loads(found.stdout.splitlines()[-1])
-        problem = said.get("error", "")
+        reply = json.loads(probe.stdout.splitlines()[-1])
+        problem = reply.get("error", "")
     except subprocess.TimeoutExpired:
         problem = f"no answer within {_CONNECT_S:g} s"
     except (OSError, OverflowError) as error:
         problem = str(error)
     except (LookupError, ValueError):
-        problem = "Ray ended before it answered: " + " ".join(found.stderr.split()[-40:])
+        problem = "Ray ended before it answered: " + " ".join(probe.stderr.split()[-40:])
     if not problem:
-        resources: dict[str, float] = said["resources"]
+        resources: dict[str, float] = reply["resources"]
         return resources
     problem = " ".join(problem.split())[:400]
     raise BenchError(
@@ -161,7 +169,10 @@ def _probe(address: str) -> dict[str, float]:
 
 
 class RayWorkers:
-    """See `bench.engine.interface.Workers`. Every running stage has a thread that waits for its task."""
+    """The workers of one run on a Ray cluster (see `bench.engine.interface.Workers`).
+
+    For every running stage, a thread waits for its task.
+    """
 
     def __init__(self, engine: RayEngine, cache: Cache) -> None:
         self.slots = engine.workers
@@ -170,7 +181,7 @@ class RayWorkers:
         self._cluster = _Cluster(engine)
         self._threads = ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="bench-ray")
         self._attempts: set[Future[Attempt]] = set()
-        self._packed = _Packed(self.cache, self._cluster)
+        self._input_store = _InputStore(self.cache, self._cluster)
         self._token = self.cache.root / "tmp" / f"token-{uuid.uuid4().hex[:8]}" / "token"
         self._secret = secrets.token_hex(16)
 
@@ -188,35 +199,35 @@ class RayWorkers:
     ) -> None:
         try:
             self._cluster.cancel()
-            wait(self._attempts, timeout=_END_S)  # nobody may be waiting for a task when the connection is cut
+            wait(self._attempts, timeout=_END_S)  # No thread may wait for a task when the connection closes.
             self._cluster.close()
             self._threads.shutdown(wait=False, cancel_futures=True)
         finally:
             shutil.rmtree(self._token.parent, ignore_errors=True)
 
     def submit(self, stage: Stage, batch: int) -> Future[Attempt]:
-        """Begin an attempt, as a task that waits at Ray for its turn."""
+        """Start an attempt as a Ray task, which waits in Ray until resources are free."""
         self._attempts = {future for future in self._attempts if not future.done()}
         future = self._threads.submit(self._attempt, stage, batch)
         self._attempts.add(future)
         return future
 
     def watch(self) -> None:
-        """The limits of a stage are looked after on its node; here only whether the cluster is there, and its size."""
-        self._cluster.look()
+        """Check that the cluster is reachable and how large it is. The nodes enforce the limits of stages."""
+        self._cluster.check()
         if not self.engine.limited:
             self.slots = max(1, self._cluster.slots)
         with contextlib.suppress(OSError):
-            os.utime(self._token.parent)  # so that nobody sweeps it
+            os.utime(self._token.parent)  # A recent time protects it from `Cache.sweep`.
 
     def _attempt(self, stage: Stage, batch: int) -> Attempt:
-        """One attempt, through the folder or, where a node does not see that, through the object store."""
+        """Make an attempt through the cache folder or, if the node does not see it, through the object store."""
         try:
-            answer = self._ask(stage, batch)
-            if answer.attempt is not None:
-                return answer.attempt
+            reply = self._request(stage, batch)
+            if reply.attempt is not None:
+                return reply.attempt
             with self.cache.lock(stage.key).acquire(timeout=0):
-                return self._attempt_apart(stage, batch)
+                return self._attempt_without_folder(stage, batch)
         except Timeout:
             return Attempt(result=failure(stage, "failed", "another run computes it"), again="busy")
         except _LostError as error:
@@ -226,28 +237,34 @@ class RayWorkers:
         except OSError as error:
             raise StorageError(f"{self.cache.root}: {error.strerror or error}") from None
 
-    def _attempt_apart(self, stage: Stage, batch: int) -> Attempt:
-        """An attempt on a node that gets the inputs and sends the artifact; the lock of the stage is held here."""
+    def _attempt_without_folder(self, stage: Stage, batch: int) -> Attempt:
+        """Make an attempt on a node that does not see the cache folder, while the lock of the stage is held here.
+
+        The inputs are sent to the node, and the node sends the artifact back.
+        """
         with contextlib.suppress(DamagedError):
             return Attempt(result=cached_result(stage.key, self.cache.verify(stage.key)))
         inputs = {}
         for key in stage.inputs.values():
             try:
-                inputs[key] = self._packed.reference(key)
+                inputs[key] = self._input_store.reference(key)
             except DamagedError as error:
                 self.cache.discard(key)
                 return Attempt(result=failure(stage, "failed", f"a damaged input: {error}"), again="damaged")
-        answer = self._ask(stage, batch, inputs)
-        assert answer.attempt is not None
-        if answer.files is not None:
+        reply = self._request(stage, batch, inputs)
+        assert reply.attempt is not None
+        if reply.files is not None:
             try:
-                self.cache.unpack(stage.key, answer.files)
+                self.cache.unpack(stage.key, reply.files)
             except DamagedError as error:
                 raise _LostError(f"its artifact was damaged on its way: {error}") from None
-        return answer.attempt
+        return reply.attempt
 
-    def _ask(self, stage: Stage, batch: int, inputs: Mapping[str, Any] | None = None) -> Answer:
-        """The answer of a node, with ``inputs`` (key to reference) for one that does not share the folder."""
+    def _request(self, stage: Stage, batch: int, inputs: Mapping[str, Any] | None = None) -> NodeReply:
+        """Send an order to a node and return its reply; raise the error that the reply holds.
+
+        ``inputs`` are references to the input artifacts by key, for a node that does not see the cache folder.
+        """
         order = Order(
             stage=stage,
             batch=batch,
@@ -260,29 +277,29 @@ class RayWorkers:
             versions=package_versions(),
             environment={name: value for name, value in os.environ.items() if name.startswith("BENCH_")},
         )
-        answer = self._cluster.compute(order, inputs or {})
-        if answer.error is not None:
-            raise answer.error
-        return answer
+        reply = self._cluster.compute(order, inputs or {})
+        if reply.error is not None:
+            raise reply.error
+        return reply
 
 
 class _LostError(Exception):
-    """A task was lost, and it may be its own fault."""
+    """A task was lost, and its stage may be the cause."""
 
 
 class _MemoryError(Exception):
     """Ray ended a task because its node ran out of memory."""
 
 
-def _on_node(order: Order, inputs: Mapping[str, Any]) -> Answer:
-    """The task that Ray runs; references within ``inputs`` are fetched only where they are needed."""
+def _on_node(order: Order, inputs: Mapping[str, Any]) -> NodeReply:
+    """Compute an order on a node: the function that Ray runs. References in ``inputs`` are fetched only if needed."""
     import ray
 
     return work(order, inputs, ray.get)
 
 
 class _Cluster:
-    """The connection to Ray, which is imported only when it is opened."""
+    """The connection to a Ray cluster. Ray is imported only when the connection is opened."""
 
     def __init__(self, engine: RayEngine) -> None:
         self.engine = engine
@@ -291,12 +308,12 @@ class _Cluster:
         self.guard = threading.Lock()
         self.slots = engine.workers
         self.store_bytes = 0.0
-        self.looked = self.seen = time.monotonic()
+        self.checked = self.reached = time.monotonic()
 
     def open(self) -> None:
-        """Connect to a cluster, or start a Ray here."""
+        """Connect to the cluster, or start Ray on this machine."""
         os.environ.update(_ENVIRONMENT)
-        if self.engine.address is None:  # nobody else can use it, and nothing is written into the user's home
+        if self.engine.address is None:  # Only this process may use it, and no token is written to the home folder.
             os.environ.setdefault("RAY_AUTH_MODE", "token")
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         import ray
@@ -304,7 +321,7 @@ class _Cluster:
 
         self.ray: Any = ray
         logging.getLogger("ray").setLevel(logging.CRITICAL)
-        worker._worker_logs_enabled = False  # what nodes say of themselves is not for the terminal
+        worker._worker_logs_enabled = False  # Logs of the nodes must not appear in the terminal.
         with _own_signals():
             if self.engine.address is None:
                 self._start()
@@ -317,6 +334,7 @@ class _Cluster:
         self._count()
 
     def _start(self) -> None:
+        """Start Ray on this machine. Raise `BenchError` if that fails."""
         engine = self.engine
         try:
             self.ray.init(
@@ -327,7 +345,7 @@ class _Cluster:
                 include_dashboard=False,
                 log_to_driver=False,
                 configure_logging=False,
-                # the paths of its sockets must be short
+                # The paths of its sockets must be short, so it uses /tmp if possible.
                 _temp_dir=str(own_folder("bench-ray-", "/tmp" if os.access("/tmp", os.W_OK) else None)),
             )
         except Exception as error:
@@ -335,26 +353,26 @@ class _Cluster:
             raise BenchError(f"--engine ray: Ray cannot be started here: {type(error).__name__}: {problem}") from None
 
     def cancel(self) -> None:
-        """End what still runs."""
+        """Cancel all running tasks; new ones are refused."""
         self.closing = True
         with self.guard:
-            left = list(self.running)
-        for reference in left:
-            with contextlib.suppress(Exception):  # it has ended, or the cluster is gone
+            references = list(self.running)
+        for reference in references:
+            with contextlib.suppress(Exception):  # The task has ended, or the cluster is gone.
                 self.ray.cancel(reference, force=True)
 
     def close(self) -> None:
-        """Leave the cluster, or end the Ray that was started here."""
+        """Disconnect from the cluster, or stop Ray if it was started here."""
         self.ray.shutdown()
 
-    def look(self) -> None:
-        """See now and then which nodes there are; `BenchError` when the head has been away for too long."""
-        if time.monotonic() - self.looked < _LOOK_S:
+    def check(self) -> None:
+        """Update the number of slots every `_CHECK_S`. Raise `BenchError` if the head is unreachable for too long."""
+        if time.monotonic() - self.checked < _CHECK_S:
             return
         try:
-            socket.create_connection(self.head, timeout=_LOOK_S).close()
+            socket.create_connection(self.head, timeout=_CHECK_S).close()
         except OSError:
-            if time.monotonic() - self.seen > _HEADLESS_S:
+            if time.monotonic() - self.reached > _HEADLESS_S:
                 where = ":".join(map(str, self.head))
                 raise BenchError(
                     f"the head of the Ray cluster at {where} is gone; what was finished is kept, and the same command "
@@ -362,20 +380,21 @@ class _Cluster:
                 ) from None
         else:
             self._count()
-            self.seen = time.monotonic()
-        self.looked = time.monotonic()
+            self.reached = time.monotonic()
+        self.checked = time.monotonic()
 
     def _count(self) -> None:
+        """Update the size of the object stores and the number of slots from the nodes that are alive."""
         nodes: list[dict[str, Any]] = self.ray.nodes()
         self.store_bytes = min(n["Resources"].get("object_store_memory", 0.0) for n in nodes if n["Alive"])
         self.slots = _slots(self.ray.cluster_resources(), self.engine.device)
 
     def put(self, files: Mapping[str, Any]) -> Any:
-        """A reference to files in the object store, which keeps them as long as somebody holds it."""
+        """Put files into the object store and return a reference, which keeps them there as long as it exists."""
         return self.ray.put(files)
 
-    def compute(self, order: Order, inputs: Mapping[str, Any]) -> Answer:
-        """Have an order done by some node, and again by another when that is lost."""
+    def compute(self, order: Order, inputs: Mapping[str, Any]) -> NodeReply:
+        """Let a node compute an order, and another node if that one is lost. Return the reply."""
         name = order.stage.name
         for _ in range(_MOST_NODES):
             with self.guard:
@@ -384,40 +403,41 @@ class _Cluster:
                 reference = self.task.remote(order, inputs)
                 self.running.add(reference)
             try:
-                answer: Answer = self.ray.get(reference)
-                return answer
+                reply: NodeReply = self.ray.get(reference)
+                return reply
             except BaseException as error:
                 if not self._is_node_lost(error):
-                    raise self._meaning(error) from None
+                    raise self._translated(error) from None
             finally:
                 with self.guard:
                     self.running.discard(reference)
         raise _LostError(f"{_MOST_NODES} nodes were lost, one after the other, while they computed {name}")
 
     def _is_node_lost(self, error: BaseException) -> bool:
-        lost = self.ray.exceptions
-        return isinstance(error, lost.NodeDiedError | lost.LocalRayletDiedError | lost.ObjectLostError)
-
-    def _meaning(self, error: BaseException) -> Exception:
-        """What an error of Ray means to the run."""
+        """Return True if an error of Ray means that the node of a task, or its inputs, were lost."""
         ray = self.ray.exceptions
-        said = " ".join(str(error).split())[:400]
+        return isinstance(error, ray.NodeDiedError | ray.LocalRayletDiedError | ray.ObjectLostError)
+
+    def _translated(self, error: BaseException) -> Exception:
+        """Translate an error of Ray into a lost worker, lack of memory, or an error that ends the run."""
+        ray = self.ray.exceptions
+        message = " ".join(str(error).split())[:400]
         if isinstance(error, ray.OutOfMemoryError):
-            return _MemoryError(f"ended by Ray, for its node ran out of memory: {said}")
+            return _MemoryError(f"ended by Ray, for its node ran out of memory: {message}")
         if isinstance(error, ray.WorkerCrashedError | ray.TaskCancelledError):
-            return _LostError(f"the process of its node died: {said}")
+            return _LostError(f"the process of its node died: {message}")
         if isinstance(error, ray.RayTaskError):
             lines = [line for line in str(error).splitlines() if line.strip()]
-            said = " ".join(lines[-1].split())[:400]
+            message = " ".join(lines[-1].split())[:400]
             return BenchError(
-                f"a node cannot run stages: {said}; bench and its plugins must be installed on every node"
+                f"a node cannot run stages: {message}; bench and its plugins must be installed on every node"
             )
-        return BenchError(f"the Ray cluster failed: {type(error).__name__}: {said}")
+        return BenchError(f"the Ray cluster failed: {type(error).__name__}: {message}")
 
 
 @contextlib.contextmanager
 def _own_signals() -> Iterator[None]:
-    """Ray takes over SIGTERM when it connects; here it is to end the run well."""
+    """Keep the signal handlers of this process: Ray replaces that of SIGTERM when it connects."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
@@ -427,9 +447,11 @@ def _own_signals() -> Iterator[None]:
                 signal.signal(number, handler)
 
 
-class _Packed:
-    """Artifacts in the object store, as inputs of stages; those that were used last, up to a share of it. What a
-    running stage needs is kept by its task."""
+class _InputStore:
+    """The input artifacts in Ray's object store: the most recently used ones, up to a share of the store.
+
+    The inputs of a running stage stay in the store in any case, because its task holds references to them.
+    """
 
     def __init__(self, cache: Cache, cluster: _Cluster) -> None:
         self.cache = cache
@@ -438,16 +460,17 @@ class _Packed:
         self.kept: OrderedDict[str, tuple[Any, int]] = OrderedDict()
 
     def reference(self, key: str) -> Any:
-        """A reference to the files of an artifact; `DamagedError` when it is damaged."""
+        """Return a reference to the files of an artifact in the object store. Raise `DamagedError` if it is damaged."""
         with self.guard:
             if key not in self.kept:
                 files = self.cache.pack(key)
                 self.kept[key] = self.cluster.put(files), sum(part.nbytes for part in files.values())
             self.kept.move_to_end(key)
-            found = self.kept[key][0]
-            while len(self.kept) > 1 and sum(size for _, size in self.kept.values()) > self._most():
+            reference = self.kept[key][0]
+            while len(self.kept) > 1 and sum(size for _, size in self.kept.values()) > self._limit():
                 self.kept.popitem(last=False)
-            return found
+            return reference
 
-    def _most(self) -> float:
+    def _limit(self) -> float:
+        """Return how many bytes of artifacts are kept."""
         return _STORE_SHARE * self.cluster.store_bytes

@@ -1,9 +1,8 @@
-"""What happens on a node of a cluster: stages that the driver sends are computed in one killable process, kept warm.
+"""The node's side of the Ray engine: it computes the stages that the driver (`bench.engine.ray_driver`) sends.
 
-Nothing here knows the driver's side (`bench.engine.ray_driver`). The process of the node that takes the orders leads a
-local worker (`bench.engine.local`), so that limits, logs, crashes and lost memory are what they are on one machine.
-Where the node sees the cache folder of the driver, the stage is computed there; elsewhere in a folder of this process,
-from inputs that the driver sent.
+The Ray process on the node starts a local worker process (`bench.engine.local`) and keeps it for later stages, so that
+limits, logs, crashes and lack of memory are handled as on a single machine. If the node can see the cache folder of the
+driver, the stage is computed in it. Otherwise it is computed in a temporary folder, from inputs that the driver sends.
 """
 
 from __future__ import annotations
@@ -35,19 +34,24 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-Files = Mapping[str, "NDArray[np.uint8]"]  # of an artifact, as `bench.store.artifacts.Cache.pack` gives them
+Files = Mapping[str, "NDArray[np.uint8]"]  # the files of an artifact, as returned by `bench.store.artifacts.Cache.pack`
 
-_TICK_S = 0.25  # between two looks at the limits of the running stage
-_SCRATCH_BYTES = 4 << 30  # of artifacts that a process keeps for its next stages
-_HELD: list[int] = []  # ends of pipes that are open as long as this process lives
+_TICK_S = 0.25  # between two checks of the limits of the running stage
+_SCRATCH_BYTES = 4 << 30  # of artifacts that a process may keep as inputs of later stages
+_OPEN_PIPES: list[int] = []  # ends of pipes that stay open as long as this process lives
 
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """One attempt that is asked of a node. ``token`` is a file in the driver's cache ``root`` that holds ``secret``.
+    """The driver's request to a node: one attempt at a stage.
 
-    ``sent``: the inputs come with the order and the artifact goes back with the answer. ``digest`` and ``versions`` are
-    those of the driver's bench and packages, ``environment`` its variables that are about bench.
+    - ``stage``, ``batch``, ``threads``: the stage, its batch size, and the number of compute threads
+    - ``root``: the cache folder of the driver
+    - ``token``, ``secret``: a file in that folder and its content, by which the node finds out whether it sees the
+      folder
+    - ``sent``: True if the inputs come with the order and the artifact must come back with the reply
+    - ``digest``, ``versions``: the digest of the driver's code, and the versions of its packages
+    - ``environment``: the driver's environment variables that begin with ``BENCH_``
     """
 
     stage: Stage
@@ -63,48 +67,59 @@ class Order:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What became of an order: an attempt, with the ``files`` of the artifact when the inputs were sent; or an
-    ``error`` that ends the run; or neither, when the node does not share the driver's folder."""
+class NodeReply:
+    """The node's reply to an order.
+
+    - ``attempt``: how the attempt ended; None if none was made
+    - ``files``: the files of the artifact, if the inputs had been sent and the attempt succeeded; otherwise None
+    - ``error``: an error that ends the run; otherwise None
+
+    If attempt and error are None, the node does not see the driver's cache folder.
+    """
 
     attempt: Attempt | None = None
     files: Files | None = None
     error: BenchError | None = None
 
 
-def work(order: Order, inputs: Mapping[str, Any], fetch: Callable[[Any], Files]) -> Answer:
-    """Compute a stage on this node. ``fetch`` gets the files of one of the ``inputs``."""
+def work(order: Order, inputs: Mapping[str, Any], fetch: Callable[[Any], Files]) -> NodeReply:
+    """Compute the stage of an order on this node.
+
+    ``inputs`` are references to the input artifacts by key, and ``fetch`` returns the files of one. They are used only
+    if the inputs are ``sent``. Errors are part of the reply.
+    """
     for name, value in order.environment.items():
         os.environ.setdefault(name, value)
     try:
         _check_versions(order)
         for part in order.stage.components.values():
-            _check(part)
+            _check_components(part)
         return _compute(order, inputs, fetch)
     except BenchError as error:
-        return Answer(error=type(error)(f"node {platform.node()}: {error}"))
+        return NodeReply(error=type(error)(f"node {platform.node()}: {error}"))
 
 
-def _compute(order: Order, inputs: Mapping[str, Any], fetch: Callable[[Any], Files]) -> Answer:
+def _compute(order: Order, inputs: Mapping[str, Any], fetch: Callable[[Any], Files]) -> NodeReply:
+    """Compute the stage in the driver's cache folder, or from inputs that were sent in a folder of this process."""
     stage = order.stage
     if not order.sent:
-        return Answer(attempt=_attempt(order, order.root)) if _shares(order) else Answer()
-    scratch = Cache(_place() / "cache")
+        return NodeReply(attempt=_attempt(order, order.root)) if _sees_folder(order) else NodeReply()
+    scratch = Cache(_process_folder() / "cache")
     scratch.root.mkdir(exist_ok=True)
     try:
         for key in stage.inputs.values():
             if scratch.manifest(key) is None:
                 scratch.unpack(key, fetch(inputs[key]))
     except DamagedError as error:
-        return Answer(attempt=Attempt(result=failure(stage, "failed", f"damaged on its way: {error}"), again="lost"))
+        return NodeReply(attempt=Attempt(result=failure(stage, "failed", f"damaged on its way: {error}"), again="lost"))
     attempt = _attempt(order, scratch.root)
     files = scratch.pack(stage.key) if attempt.result.status == "ok" else None
     _shrink(scratch, _SCRATCH_BYTES)
-    return Answer(attempt=attempt, files=files)
+    return NodeReply(attempt=attempt, files=files)
 
 
-def _shares(order: Order) -> bool:
-    """Whether this node sees the very file that the driver wrote."""
+def _sees_folder(order: Order) -> bool:
+    """Return True if this node sees the driver's cache folder, that is the token file with its secret."""
     try:
         return order.token.read_text() == order.secret
     except (OSError, ValueError):
@@ -112,6 +127,7 @@ def _shares(order: Order) -> bool:
 
 
 def _attempt(order: Order, root: Path) -> Attempt:
+    """Make an attempt in the local worker of this process, with the cache at ``root``."""
     workers = _workers(root, order.threads, os.environ.get("CUDA_VISIBLE_DEVICES"))
     future = workers.submit(order.stage, order.batch)
     while not wait([future], timeout=_TICK_S).done:
@@ -121,77 +137,81 @@ def _attempt(order: Order, root: Path) -> Attempt:
 
 @functools.cache
 def _workers(root: Path, threads: int, gpu: str | None) -> LocalWorkers:
-    """The local worker of this process; it dies with it. ``gpu``: what it sees, which it keeps."""
-    _place()
+    """Return the local worker of this process, which ends with it. It keeps the ``gpu`` that it was started with."""
+    _process_folder()
     return LocalWorkers(Cache(root), 1, threads).__enter__()
 
 
 @functools.cache
-def _place() -> Path:
-    """The folder of this process, in which everything temporary of it and its worker lies."""
-    place = own_folder("bench-node-")
-    os.environ["TMPDIR"] = tempfile.tempdir = str(place)
-    return place
+def _process_folder() -> Path:
+    """Return the folder for all temporary files of this process and its worker."""
+    folder = own_folder("bench-node-")
+    os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
+    return folder
 
 
 def own_folder(prefix: str, where: str | None = None) -> Path:
-    """A temporary folder that is gone soon after this process is, however it ends: a shell waits for that."""
-    place = tempfile.mkdtemp(prefix=prefix, dir=where)
+    """Make a temporary folder that is removed soon after this process has ended, even if it was killed.
+
+    A shell waits for the end of this process, which closes its end of a pipe, and then removes the folder.
+    """
+    folder = tempfile.mkdtemp(prefix=prefix, dir=where)
     reading, writing = os.pipe()
-    _HELD.append(writing)  # nothing is ever written; the kernel closes it
+    _OPEN_PIPES.append(writing)  # Nothing is written to it; the kernel closes it when this process ends.
     script = 'exec 3<&0; (read -r _ <&3; sleep 2; rm -rf -- "$1") >/dev/null 2>&1 &'
-    subprocess.run(["sh", "-c", script, "sh", place], stdin=reading, start_new_session=True, check=True)
+    subprocess.run(["sh", "-c", script, "sh", folder], stdin=reading, start_new_session=True, check=True)
     os.close(reading)
-    return Path(place)
+    return Path(folder)
 
 
 def _shrink(cache: Cache, most: int) -> None:
-    """Remove what was not used for longest, until no more than ``most`` bytes are left."""
-    found = sorted(cache.root.glob("??/*"), key=lambda folder: folder.stat().st_mtime)
-    sizes = [sum(file.stat().st_size for file in folder.iterdir()) for folder in found]
+    """Remove the least recently used artifacts until at most ``most`` bytes are left."""
+    folders = sorted(cache.root.glob("??/*"), key=lambda folder: folder.stat().st_mtime)
+    sizes = [sum(file.stat().st_size for file in folder.iterdir()) for folder in folders]
     total = sum(sizes)
-    for folder, size in zip(found, sizes, strict=True):
+    for folder, size in zip(folders, sizes, strict=True):
         if total <= most:
             return
         cache.discard(folder.name)
         total -= size
 
 
-# ---- the same code, plugins and weights ------------------------------------------------------------------------------
+# ---- checks that code, plugins and weights are those of the driver ---------------------------------------------------
 
 
 def _check_versions(order: Order) -> None:
-    """`BenchError` when bench or its numeric packages are not those of the driver."""
+    """Raise `BenchError` unless bench and the numeric packages on this node are those of the driver."""
     if runtime_digest() == order.digest:
         return
-    here = package_versions()
-    differences = [f"{name} {here[name]}, not {v}" for name, v in order.versions.items() if here.get(name) != v]
-    found = "; ".join(differences) or "another version of bench's own files"
+    installed = package_versions()
+    different = [f"{name} {installed[name]}, not {v}" for name, v in order.versions.items() if installed.get(name) != v]
+    found = "; ".join(different) or "another version of bench's own files"
     raise BenchError(f"what is installed differs from the machine that leads the run: {found}; install the same")
 
 
-def _check(parts: Iterable[Component]) -> None:
+def _check_components(parts: Iterable[Component]) -> None:
+    """Raise `BenchError` if one of the components differs from the driver's."""
     for part in parts:
-        _check_one(digest_of([part, part.label]), part)
+        _check_component(digest_of([part, part.label]), part)
 
 
 _checked: set[str] = set()
 
 
-def _check_one(digest: str, part: Component) -> None:
-    """`BenchError` when a plugin or its data or weights are not what they are at the driver; asked once of each."""
+def _check_component(digest: str, part: Component) -> None:
+    """Raise `BenchError` if plugin, data or weights differ from the driver's. Each is checked once per process."""
     if digest in _checked:
         return
     where = f"{part.kind} {part.label}"
-    here = Resolver(discover(), data="real").component(_reference(part, where))
+    local = Resolver(discover(), data="real").component(_reference(part, where))
     different = [
-        f"{what} {theirs}, not {ours}"
-        for what, ours, theirs in (
-            ("the version of its plugin is", part.origin.version, here.origin.version),
-            ("the code of its plugin is", part.origin.digest[:12], here.origin.digest[:12]),
-            ("its data or weights are", str(part.weights)[:12], str(here.weights)[:12]),
+        f"{what} {on_node}, not {at_driver}"
+        for what, at_driver, on_node in (
+            ("the version of its plugin is", part.origin.version, local.origin.version),
+            ("the code of its plugin is", part.origin.digest[:12], local.origin.digest[:12]),
+            ("its data or weights are", str(part.weights)[:12], str(local.weights)[:12]),
         )
-        if ours != theirs
+        if on_node != at_driver
     ]
     if different:
         found = "; ".join(different)

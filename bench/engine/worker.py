@@ -1,7 +1,7 @@
-"""What happens in a worker process: one attempt at one stage, with nothing left behind for the next one.
+"""The code of a worker process: it makes attempts at stages, one after the other, in a clean state each time.
 
-What a plugin prints goes into the log of its worker, and so does the traceback of a process that is killed or crashes;
-whoever leads the worker reads it when the stage has failed.
+Everything that a plugin prints goes into the log of the worker, as does the traceback of a process that is killed or
+crashes. The process that leads the worker reads this log when a stage has failed.
 """
 
 from __future__ import annotations
@@ -38,14 +38,19 @@ if TYPE_CHECKING:
 _CLEAR_REFS = Path("/proc/self/clear_refs")  # writing 5 resets this process's peak memory (Linux)
 _STATUS = Path("/proc/self/status")
 _PR_SET_PDEATHSIG = 1
-_GONE = {errno.ESTALE, errno.EIO, errno.ENOTCONN, errno.EHOSTDOWN, errno.ENOSPC, errno.EDQUOT, errno.EROFS}
-WHO = f"{platform.node()}:{os.getpid()}"
+_DISK_LOST = {errno.ESTALE, errno.EIO, errno.ENOTCONN, errno.EHOSTDOWN, errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+WORKER_NAME = f"{platform.node()}:{os.getpid()}"
 
 
 @dataclass(frozen=True)
-class Desk:
-    """Where a worker works: its leader's process, its compute threads, the file of its log, and the GPU that it has to
-    itself (as in ``CUDA_VISIBLE_DEVICES``; none: those of the machine, or no GPU)."""
+class WorkerSetup:
+    """What a worker process is started with.
+
+    - ``leader``: the id of the process that leads it, and whose end also ends the worker
+    - ``threads``: the number of compute threads
+    - ``log``: the file for everything that it prints
+    - ``gpu``: the GPU that it uses, as in ``CUDA_VISIBLE_DEVICES``; None to leave that variable unchanged
+    """
 
     leader: int
     threads: int
@@ -53,13 +58,16 @@ class Desk:
     gpu: str | None = None
 
 
-_state: CleanState | None = None  # of a worker process
+_state: CleanState | None = None  # None unless this process is a worker
 
 
-def serve(desk: Desk, pipe: Connection) -> None:
-    """The life of a worker process: stages come through the pipe; the time at which one is begun, and how the attempt
-    ended, go back; until the pipe is closed."""
-    start(desk)
+def serve(setup: WorkerSetup, pipe: Connection) -> None:
+    """Run a worker process: compute the stages that arrive through the pipe, until the pipe is closed.
+
+    For each stage two messages are sent back: the time at which its computation begins (unless its artifact exists
+    already), and then the `Attempt`, or the `StorageError` that prevented it.
+    """
+    start(setup)
     with contextlib.suppress(EOFError, OSError):
         while True:
             stage, root, batch = pipe.recv()
@@ -67,39 +75,47 @@ def serve(desk: Desk, pipe: Connection) -> None:
                 pipe.send(attempt(stage, root, batch, lambda: pipe.send(time.time())))
             except StorageError as error:
                 pipe.send(error)
-    os._exit(0)  # without taking torch down, which takes a second
+    os._exit(0)  # An ordinary exit would spend a second on shutting torch down.
 
 
-def start(desk: Desk) -> None:
-    """Prepare a worker process: a group of its own, its log, its GPU, no Ctrl-C, and an end when its leader is gone."""
+def start(setup: WorkerSetup) -> None:
+    """Prepare a worker process.
+
+    It gets a process group, a log and a GPU of its own, ignores Ctrl-C, and ends when the process that leads it ends.
+    """
     global _state
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.setpgid(0, 0)  # what a plugin starts can be ended together
+    os.setpgid(0, 0)  # With its own group, all processes that a plugin starts can be ended.
     _die_with_parent()
     os.register_at_fork(after_in_child=_die_with_parent)
-    threading.Thread(target=_watch_leader, args=[desk.leader], daemon=True).start()
-    open_log(desk.log)
-    if desk.gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = desk.gpu
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic = true needs of cuBLAS
-    _state = CleanState(desk.log, desk.threads)
+    threading.Thread(target=_watch_leader, args=[setup.leader], daemon=True).start()
+    open_log(setup.log)
+    if setup.gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = setup.gpu
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # required by cuBLAS for deterministic = true
+    _state = CleanState(setup.log, setup.threads)
 
 
 def _die_with_parent() -> None:
-    """The kernel kills this process when the one that started it dies, even while no Python can run (Linux)."""
+    """Let the kernel kill this process when its parent dies, even while no Python code can run (Linux only)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _watch_leader(leader: int) -> None:
+    """End this process when the process that leads it has ended."""
     while os.getppid() == leader:
         time.sleep(1)
     os._exit(1)
 
 
 def attempt(stage: Stage, root: Path, batch: int, on_begin: Callable[[], None] = lambda: None) -> Attempt:
-    """Compute one stage with this batch and store its artifact, unless it is there or another process is at it;
-    ``on_begin`` is called when neither is the case."""
+    """Compute one stage with this batch size and store its artifact in the cache at ``root``.
+
+    Nothing is computed if the artifact exists, or if another process is computing it; otherwise ``on_begin`` is called
+    first. Raises `StorageError` if the cache is lost or full. Errors of the stage itself are part of the returned
+    `Attempt`.
+    """
     cache = Cache(root)
     if not root.is_dir():
         raise StorageError(f"{root}: the folder is gone (a lost network folder?); the same command goes on from there")
@@ -107,39 +123,41 @@ def attempt(stage: Stage, root: Path, batch: int, on_begin: Callable[[], None] =
         with cache.lock(stage.key).acquire(timeout=0):
             return _attempt(stage, cache, batch, on_begin)
     except Timeout:
-        return Attempt(result=failure(stage, "failed", "another run computes it"), again="busy", worker=WHO)
+        return Attempt(result=failure(stage, "failed", "another run computes it"), again="busy", worker=WORKER_NAME)
     except OSError as error:
-        if error.errno in _GONE:
+        if error.errno in _DISK_LOST:
             raise StorageError(f"{root}: {error.strerror}; the same command goes on from there") from None
         raise
 
 
 def _attempt(stage: Stage, cache: Cache, batch: int, on_begin: Callable[[], None]) -> Attempt:
+    """Make the attempt while the lock of the stage is held."""
     with contextlib.suppress(DamagedError):
-        return Attempt(result=cached_result(stage.key, cache.verify(stage.key)), worker=WHO)
+        return Attempt(result=cached_result(stage.key, cache.verify(stage.key)), worker=WORKER_NAME)
     on_begin()
     started = time.perf_counter()
     try:
         with _state.restored(stage) if _state is not None else contextlib.nullcontext():
-            return Attempt(result=_compute(stage, cache, batch), worker=WHO)
+            return Attempt(result=_compute(stage, cache, batch), worker=WORKER_NAME)
     except StorageError:
         raise
     except DamagedError as error:
         gone = [key for key in stage.inputs.values() if _discard_if_damaged(cache, key)]
         result = failure(stage, "failed", f"a damaged input was removed; run the same command again: {error}")
-        return Attempt(result=result, again="damaged" if gone else None, worker=WHO)
-    except BaseException as error:  # a plugin's failure is a row, not the end of the run; sys.exit() included
+        return Attempt(result=result, again="damaged" if gone else None, worker=WORKER_NAME)
+    except BaseException as error:  # Whatever a plugin raises, sys.exit() included, fails only its stage.
         out_of_memory = _is_out_of_memory(error)
         reason = in_words(error)
         if out_of_memory:
             reason = f"out of memory with a batch of {batch}: {reason}"
         result = failure(stage, "failed", reason, traceback.format_exc(), seconds=time.perf_counter() - started)
-    if out_of_memory:  # here, where no frame of the plugin is held any more
+    if out_of_memory:  # Only here: within "except", the traceback keeps the arrays of the plugin alive.
         _free_memory()
-    return Attempt(result=result, again="memory" if out_of_memory else None, worker=WHO)
+    return Attempt(result=result, again="memory" if out_of_memory else None, worker=WORKER_NAME)
 
 
 def _compute(stage: Stage, cache: Cache, batch: int) -> StageResult:
+    """Compute a stage, store its artifact and return its result."""
     from bench.core.provenance import package_versions
     from bench.stages import compute
 
@@ -148,12 +166,12 @@ def _compute(stage: Stage, cache: Cache, batch: int) -> StageResult:
     planned = stage.options["batch"]
     smaller = None if batch == planned else batch
     made: Artifact = compute.run(
-        replace(stage, options={**stage.options, "batch": batch}), cache, _Teller(cache, stage.key)
+        replace(stage, options={**stage.options, "batch": batch}), cache, _ProgressReporter(cache, stage.key)
     )
     seconds, peak = time.perf_counter() - started, _peak_mb()
     if _state is not None:
         _state.restore_process()
-    about = {
+    manifest = {
         "kind": stage.kind,
         "name": stage.name,
         "seed": stage.seed,
@@ -164,7 +182,7 @@ def _compute(stage: Stage, cache: Cache, batch: int) -> StageResult:
         "inputs": dict(stage.inputs),
         "versions": package_versions(),
     }
-    cache.write(stage.key, made, about)
+    cache.write(stage.key, made, manifest)
     return StageResult(
         key=stage.key,
         status="ok",
@@ -178,22 +196,24 @@ def _compute(stage: Stage, cache: Cache, batch: int) -> StageResult:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
+    """Return True if an error means that the memory of the machine or of the GPU ran out."""
     import torch
 
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and "not enough memory" in str(error)  # torch's allocator on the CPU
+    return isinstance(error, RuntimeError) and "not enough memory" in str(error)  # raised by torch on the CPU
 
 
 def _free_memory() -> None:
+    """Release the memory that a failed stage may still occupy."""
     import torch
 
     gc.collect()
-    torch.cuda.empty_cache()  # nothing, where there is no GPU
+    torch.cuda.empty_cache()  # has no effect without a GPU
 
 
-class _Teller:
-    """Says how much of a stage is done, at most every second."""
+class _ProgressReporter:
+    """A function that stores the progress of a stage in the cache, at most once a second."""
 
     def __init__(self, cache: Cache, key: str) -> None:
         self.cache = cache
@@ -204,10 +224,11 @@ class _Teller:
     def __call__(self, share: float) -> None:
         if time.monotonic() - self.last > 1.0:
             self.last = time.monotonic()
-            self.cache.note_progress(self.key, Note(share=share, worker=WHO, since=self.since))
+            self.cache.note_progress(self.key, Note(share=share, worker=WORKER_NAME, since=self.since))
 
 
 def _discard_if_damaged(cache: Cache, key: str) -> bool:
+    """Remove an artifact if it is damaged. Return True if it was."""
     try:
         cache.verify(key)
     except DamagedError:
@@ -217,14 +238,15 @@ def _discard_if_damaged(cache: Cache, key: str) -> bool:
 
 
 def _reset_peak() -> None:
+    """Reset the peak memory of this process, if the system allows it."""
     try:
         _CLEAR_REFS.write_text("5")
     except OSError:
-        return  # not Linux, or not allowed: the peak of the whole process is reported instead
+        return  # Not Linux, or not allowed: `_peak_mb` then covers the whole life of the process.
 
 
 def _peak_mb() -> float:
-    """Peak resident memory of this process since `_reset_peak`, in MB."""
+    """Return the peak resident memory of this process since `_reset_peak`, in MB."""
     for line in _STATUS.read_text().splitlines() if _STATUS.exists() else ():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) / 1024

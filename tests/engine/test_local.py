@@ -17,7 +17,7 @@ from bench.core.domain import Stage
 from bench.engine import local
 from bench.engine.interface import Attempt
 from bench.engine.local import LocalEngine, LocalWorkers
-from bench.engine.worker import Desk
+from bench.engine.worker import WorkerSetup
 from bench.planning.plan import Plan, make_plan
 from bench.registry.discovery import Registry
 from bench.store.artifacts import Cache, Note
@@ -35,7 +35,7 @@ from bench.suite.suite import load
     ],
 )
 def test_a_death_is_put_in_words(code: int, text: str) -> None:
-    assert local.death(code) == text
+    assert local.describe_exit(code) == text
 
 
 # ---- the log of a stage ----------------------------------------------------------------------------------------------
@@ -44,7 +44,7 @@ def test_a_death_is_put_in_words(code: int, text: str) -> None:
 @pytest.fixture
 def slot(tmp_path: Path) -> local._Slot:
     """A slot without a process."""
-    return local._Slot(Cache(tmp_path), Desk(os.getpid(), 1, tmp_path / "log"))
+    return local._Slot(Cache(tmp_path), WorkerSetup(os.getpid(), 1, tmp_path / "log"))
 
 
 def test_a_log_that_was_never_begun_is_empty(slot: local._Slot) -> None:
@@ -52,7 +52,7 @@ def test_a_log_that_was_never_begun_is_empty(slot: local._Slot) -> None:
 
 
 def test_of_a_long_log_beginning_and_end_are_kept(slot: local._Slot) -> None:
-    slot.desk.log.write_bytes(b"the beginning \xff\0\n" + b"x" * 100_000 + b"\nthe end")
+    slot.setup.log.write_bytes(b"the beginning \xff\0\n" + b"x" * 100_000 + b"\nthe end")
     text = slot.log()
     assert text.startswith("the beginning \N{REPLACEMENT CHARACTER}\n")
     assert text.endswith("the end")
@@ -62,7 +62,7 @@ def test_of_a_long_log_beginning_and_end_are_kept(slot: local._Slot) -> None:
 
 def test_who_prints_without_end_fills_no_disk(slot: local._Slot, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "_LOG_BYTES", 1000)
-    slot.desk.log.write_text("x" * 1001)
+    slot.setup.log.write_text("x" * 1001)
     slot.watch()
     assert slot.log() == "[... 1001 bytes left out ...]\n"
     slot.watch()
@@ -107,10 +107,10 @@ def test_a_worker_that_died_with_nothing_to_do_is_replaced(plan: Plan, workers: 
     stage = only(plan, "evaluation faces of toy-faces")
     first = workers.submit(stage, 32).result(timeout=120)
     assert (first.result.status, first.result.cached) == ("ok", False)
-    process = workers._all[0].process
+    process = workers._slots[0].process
     assert process is not None
     process.kill()
-    wait_until(lambda: not process.is_alive(), "its death")
+    wait_until(lambda: not process.is_alive(), "its describe_exit")
     second = workers.submit(only(plan, "toy-faces protected by identity"), 32).result(timeout=120)
     assert (second.result.status, second.again) == ("ok", None)
     assert second.worker != first.worker

@@ -26,7 +26,7 @@ from bench.core.provenance import package_versions, runtime_digest
 from bench.engine import ray_driver as engine
 from bench.engine import ray_node
 from bench.engine.interface import Attempt
-from bench.engine.ray_node import Answer, Order
+from bench.engine.ray_node import NodeReply, Order
 from bench.engine.worker import attempt
 from bench.planning.plan import Plan
 from bench.registry.discovery import Registry
@@ -99,7 +99,7 @@ def a_node(tmp_path: Path, toy_installed: Registry, monkeypatch: pytest.MonkeyPa
     place.mkdir()
     monkeypatch.setattr(ray_node, "discover", lambda: toy_installed)
     monkeypatch.setattr(ray_node, "_checked", set())
-    monkeypatch.setattr(ray_node, "_place", lambda: place)
+    monkeypatch.setattr(ray_node, "_process_folder", lambda: place)
     monkeypatch.setattr(ray_node, "_attempt", lambda order, root: attempt(order.stage, root, order.batch))
     return place
 
@@ -150,7 +150,7 @@ def test_a_node_that_sees_the_folder_works_in_it(order: Callable[..., Order], a_
 def test_a_node_that_does_not_see_it_says_so(order: Callable[..., Order], secret: str | None) -> None:
     asked = order()
     asked.token.unlink() if secret is None else asked.token.write_text(secret)
-    assert ray_node.work(asked, {}, never) == Answer()
+    assert ray_node.work(asked, {}, never) == NodeReply()
 
 
 def test_what_is_sent_comes_back_the_same(order: Callable[..., Order], tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_variables_of_the_driver_are_taken_over_unless_a_node_has_its_own(
     assert (ray_node.os.environ["BENCH_ONE"], ray_node.os.environ["BENCH_TWO"]) == ("mine", "theirs")
 
 
-def refusal(answer: Answer) -> str:
+def refusal(answer: NodeReply) -> str:
     """The error of an answer."""
     assert answer.attempt is None
     assert isinstance(answer.error, BenchError)
@@ -230,7 +230,7 @@ def test_another_plugin_or_other_weights_are_refused(order: Callable[..., Order]
 def test_every_component_of_the_toy_suite_is_the_same_here(plan: Plan, a_node: Path) -> None:
     for stage in plan.stages.values():
         for parts in stage.components.values():
-            ray_node._check(parts)
+            ray_node._check_components(parts)
     assert ray_node._checked
 
 
@@ -267,7 +267,7 @@ def test_a_folder_is_gone_soon_after_its_process_was_killed() -> None:
 class FakeCluster(engine._Cluster):
     """A cluster whose tasks run here, or end as the test says; ``asked`` are the orders that it got."""
 
-    def __init__(self, *ends: BaseException | Answer, shared: bool = True) -> None:
+    def __init__(self, *ends: BaseException | NodeReply, shared: bool = True) -> None:
         super().__init__(engine.RayEngine(2))
         self.ends, self.asked, self.shared = list(ends), list[Order](), shared
         self.store_bytes = 1e9
@@ -288,7 +288,7 @@ class FakeCluster(engine._Cluster):
         self.inputs = inputs
         return len(self.asked)
 
-    def get(self, reference: int) -> Answer:
+    def get(self, reference: int) -> NodeReply:
         """How its task ends."""
         if self.ends:
             end = self.ends.pop(0)
@@ -310,7 +310,7 @@ def attempted(order: Callable[..., Order]) -> Callable[..., Attempt]:
     def run(cluster: FakeCluster) -> Attempt:
         asked = order()
         with engine.RayWorkers(engine.RayEngine(2), Cache(asked.root)) as workers:
-            workers._cluster = workers._packed.cluster = cluster
+            workers._cluster = workers._input_store.cluster = cluster
             future: Future[Attempt] = workers.submit(asked.stage, asked.batch)
             return future.result(60)
 
@@ -357,7 +357,7 @@ def test_a_damaged_input_is_removed_and_made_again(
     key = asked.stage.inputs["faces"]
 
     class Damaging(FakeCluster):
-        def get(self, reference: int) -> Answer:
+        def get(self, reference: int) -> NodeReply:
             (cache.folder(key) / "faces.parquet").write_bytes(b"")
             return super().get(reference)
 
@@ -411,7 +411,7 @@ def test_what_no_node_can_do_ends_the_run(attempted: Callable[..., Attempt], nam
 
 def test_what_a_node_refuses_ends_the_run(attempted: Callable[..., Attempt]) -> None:
     with pytest.raises(StorageError, match="node a: full"):
-        attempted(FakeCluster(Answer(error=StorageError("node a: full"))))
+        attempted(FakeCluster(NodeReply(error=StorageError("node a: full"))))
 
 
 def test_inputs_are_kept_up_to_a_share_of_the_store(tmp_path: Path) -> None:
@@ -420,7 +420,7 @@ def test_inputs_are_kept_up_to_a_share_of_the_store(tmp_path: Path) -> None:
     for key in keys:
         cache.write(key, Artifact(tensors={"x": np.zeros(1000, np.uint8)}), {"seconds": 0, "peak_mb": 0, "device": ""})
     size = sum(part.nbytes for part in cache.pack(keys[0]).values())
-    packed = engine._Packed(cache, cluster)
+    packed = engine._InputStore(cache, cluster)
     cluster.store_bytes = 2.5 * size / engine._STORE_SHARE
     first = packed.reference(keys[0])
     packed.reference(keys[1])

@@ -46,7 +46,7 @@ def cache(plan: Plan, tmp_path: Path) -> Cache:
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything is looked at all the time."""
-    for name in ("_TICK_S", "_TELL_S", "_BUSY_S"):
+    for name in ("_TICK_S", "_PROGRESS_S", "_BUSY_S"):
         monkeypatch.setattr(scheduler, name, 0.001)
 
 
@@ -200,7 +200,7 @@ def test_what_is_known_to_have_failed_is_not_looked_at(plan: Plan, cache: Cache)
 
 def test_inputs_come_first_in_any_order(plan: Plan) -> None:
     backwards = dict(reversed(plan.stages.items()))
-    order = scheduler._in_order(backwards)
+    order = scheduler._inputs_first(backwards)
     assert sorted(order) == sorted(plan.stages)
     place = {key: i for i, key in enumerate(order)}
     for key, stage in plan.stages.items():
@@ -208,7 +208,7 @@ def test_inputs_come_first_in_any_order(plan: Plan) -> None:
 
 
 def test_the_work_behind_a_stage_is_the_longest_path(plan: Plan) -> None:
-    behind = scheduler._work_behind(plan.stages)
+    behind = scheduler.longest_paths(plan.stages)
     for key, stage in plan.stages.items():
         followers = [k for k, s in plan.stages.items() if key in s.inputs.values()]
         expected = stage.cost + max((behind[k] for k in followers), default=0.0)

@@ -125,18 +125,18 @@ def test_whatever_a_plugin_raises_is_a_result(
     assert (found.result.status, found.again) == ("failed", again)
     assert str(found.result.reason).startswith(reason)
     assert "Traceback" in str(found.result.traceback)
-    assert found.worker == worker.WHO
+    assert found.worker == worker.WORKER_NAME
 
 
 def test_a_stage_tells_at_most_every_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([100.0, 100.5, 101.5, 101.5, 102.0, 102.6, 102.6])
     monkeypatch.setattr(worker.time, "monotonic", lambda: next(clock))
     cache = Cache(tmp_path)
-    tell = worker._Teller(cache, "key")
+    tell = worker._ProgressReporter(cache, "key")
     shares = []
     for share in (0.1, 0.2, 0.3, 0.4):
         tell(share)
         note = cache.progress("key")
-        assert note is None or note.worker == worker.WHO
+        assert note is None or note.worker == worker.WORKER_NAME
         shares.append(note and note.share)
     assert shares == [None, 0.2, 0.2, 0.4]
