@@ -93,6 +93,7 @@ def images(pairs: int, seed: int) -> pa.Table:
 
 def prepare(cache: Cache, pairs: int) -> None:
     """Generate the artifacts."""
+    cache.root.mkdir()
     about = {"seconds": 0.1, "peak_mb": 1.0, "device": "cpu"}
     for kind, make in (("verification", verification), ("images", images)):
         for variant in range(VARIANTS):
