@@ -23,10 +23,7 @@ from bench.api.hookspecs import (
     hookimpl,
 )
 from bench.api.results import Results
-from bench.api.search_paths import DATA as DATA_VARIABLE
-from bench.api.search_paths import WEIGHTS as WEIGHTS_VARIABLE
-from bench.api.search_paths import data_folders, expand, weights_folders
-from bench.api.search_paths import prepend as prepend_folder
+from bench.api.search_paths import data_dir_option, data_folders, expand, weights_folders
 from bench.api.types import Check, DataStatus, Faces, LazyImages, Pairs, Protected, Received, Reconstructed
 from bench.core.content_keys import digest_of
 from bench.core.domain import Outcome
@@ -44,15 +41,13 @@ from bench.core.errors import (
 from bench.core.files import write_atomically
 from bench.core.provenance import VERSION as __version__  # noqa: N811
 from bench.core.provenance import file_sha256, package_versions
-from bench.registry.discovery import discover, source_digest
+from bench.registry.discovery import registered
 
 if TYPE_CHECKING:
-    from bench.registry.components import build_component, instantiate
+    from bench.registry.components import instantiate
     from bench.suite.overrides import parameters_of
 
 __all__ = [
-    "DATA_VARIABLE",
-    "WEIGHTS_VARIABLE",
     "Attack",
     "BenchError",
     "Capabilities",
@@ -86,30 +81,24 @@ __all__ = [
     "TrainingJob",
     "TrainingSet",
     "__version__",
-    "build_component",
+    "data_dir_option",
     "data_folders",
     "did_you_mean",
     "digest_of",
-    "discover",
     "expand",
     "file_sha256",
     "hookimpl",
     "instantiate",
     "package_versions",
     "parameters_of",
-    "prepend_folder",
-    "source_digest",
+    "registered",
     "weights_folders",
     "write_atomically",
 ]
 
 # These functions check parameters with pydantic. Importing pydantic takes longer than ``bench --help`` should, so they
 # are imported when they are first used.
-_IMPORTED_WHEN_USED = {
-    "build_component": "bench.registry.components",
-    "instantiate": "bench.registry.components",
-    "parameters_of": "bench.suite.overrides",
-}
+_IMPORTED_WHEN_USED = {"instantiate": "bench.registry.components", "parameters_of": "bench.suite.overrides"}
 
 
 def __getattr__(name: str) -> Any:

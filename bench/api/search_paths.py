@@ -9,6 +9,8 @@ import os
 import re
 from pathlib import Path
 
+import click
+
 from bench.core.errors import DataError
 
 DATA = "BENCH_DATA"  # lists folders of data sets
@@ -21,6 +23,17 @@ def prepend(variable: str, folder: Path | None) -> None:
     if folder is not None:
         before = os.environ.get(variable)
         os.environ[variable] = os.pathsep.join([str(folder.resolve()), *([before] if before else [])])
+
+
+data_dir_option = click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    callback=lambda context, parameter, folder: prepend(DATA, folder),
+    expose_value=False,
+    metavar="DIR",
+    help="Look for data sets in DIR first, then in $BENCH_DATA.",
+)
+"""The option ``--data-dir DIR`` of a click command, which sets where data sets are searched."""
 
 
 def data_folders() -> list[Path]:

@@ -22,7 +22,7 @@ from bench.api.types import Check
 from bench.core.errors import PluginError, did_you_mean
 from bench.engine.scheduler import missing_stages
 from bench.planning.plan import Plan
-from bench.registry.components import parameters
+from bench.registry.components import description, parameters
 from bench.registry.discovery import KINDS, Registry
 from bench.store.artifacts import Cache
 from bench.store.reading import Results
@@ -293,7 +293,7 @@ def show_info(registry: Registry, name: str, *, as_json: bool = False) -> None:
         cls, origin = registration.cls, registration.origin
         where = f"from {origin.distribution} {origin.version}"
         out.print(f"{name} ({kind.replace('_', ' ')}) {where}", style="bold")
-        out.print((cls.__doc__ or "").strip(), soft_wrap=True)
+        out.print(description(cls), soft_wrap=True)
         out.print(f"sources: {origin.package}, sha256 {origin.digest[:16]}")
         for attribute, value in _declarations(cls).items():
             out.print(f"{attribute}: {value}")
@@ -313,7 +313,7 @@ def _info(registry: Registry, kind: str, name: str) -> dict[str, object]:
     return {
         "name": name,
         "kind": kind,
-        "about": (registration.cls.__doc__ or "").strip(),
+        "about": description(registration.cls),
         "origin": dataclasses.asdict(registration.origin),
         "declares": _declarations(registration.cls),
         "parameters": [

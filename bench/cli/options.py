@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.api.search_paths import DATA, WEIGHTS, prepend
+from bench.api.search_paths import WEIGHTS, data_dir_option, prepend
 from bench.cli import completion
 
 if TYPE_CHECKING:
@@ -56,33 +55,17 @@ device = click.option(
 )
 
 
-def _prepend_to(variable: str) -> Callable[[click.Context, click.Parameter, Path | None], None]:
-    """Return an option callback that puts a folder in front of those in an environment variable."""
-    return lambda ctx, param, folder: prepend(variable, folder)
-
-
-_FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
-
-
 def search_paths(command: Any) -> Any:
     """Add the options ``--data-dir`` and ``--weights-dir`` to a command: where to look for real data and weights."""
     weights = click.option(
         "--weights-dir",
-        type=_FOLDER,
-        callback=_prepend_to(WEIGHTS),
+        type=click.Path(path_type=Path, exists=True, file_okay=False),
+        callback=lambda context, parameter, folder: prepend(WEIGHTS, folder),
         expose_value=False,
         metavar="DIR",
         help="Look for weights in DIR first, then in $BENCH_WEIGHTS and in weights/ of the data folders.",
     )
-    data = click.option(
-        "--data-dir",
-        type=_FOLDER,
-        callback=_prepend_to(DATA),
-        expose_value=False,
-        metavar="DIR",
-        help="Look for data sets in DIR first, then in $BENCH_DATA.",
-    )
-    return data(weights(command))
+    return data_dir_option(weights(command))
 
 
 mode = click.option(

@@ -154,6 +154,13 @@ def parameters(cls: type) -> list[tuple[str, str, Any]]:
     return rows
 
 
+def description(cls: type) -> str:
+    """Return the docstring of a component class, then those of the base classes that declare parameters it inherits."""
+    names = {f.name for f in dataclasses.fields(cls)}
+    holders = [base for base in cls.__mro__[1:] if names & inspect.get_annotations(base).keys()]
+    return "\n\n".join(text for k in (cls, *holders) if (text := inspect.cleandoc(k.__doc__ or "")))
+
+
 def _type_name(hint: Any) -> str:
     """Return a type in the words of a suite: ``one of "a", "b"``, ``int``, ``list of str``."""
     if typing.get_origin(hint) is typing.Literal:

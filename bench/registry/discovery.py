@@ -202,6 +202,12 @@ def discover() -> Registry:
     return registry
 
 
+def registered(kind: str) -> dict[str, type]:
+    """Return the usable component classes of a kind (``"dataset"``, ``"model"`` ...) by name, in order of names."""
+    registry = discover()
+    return {name: registry.components[kind, name].cls for name in registry.names(kind)}
+
+
 def commands(group: str) -> dict[str, click.Command]:
     """The commands that plugins add to a group of the command line, by name; `PluginError` for what is no command."""
     found: dict[str, click.Command] = {}

@@ -59,7 +59,7 @@ pairs = 20
     env = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "DEEPFACE_HOME": str(tmp_path)}
     done = bench("run", "mixed.toml", "--data-dir", "data", "--device", "cpu", cwd=tmp_path, env=env)
     assert done.code == 0, done.err
-    assert "pairs are drawn, and figures do not compare with published ones" in done.err
+    assert "pairs are drawn, and results do not compare with published ones" in done.err
     assert "synthetic stand-ins: " in done.err
     assert "synth-calfw for calfw" in done.err
     assert "zoo-resnet for resnet50" in done.err

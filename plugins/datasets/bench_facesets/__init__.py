@@ -1,6 +1,7 @@
-"""Real faces: the paper's data sets and any set of one's own, read from the files that researchers have.
+"""Real faces: the paper's data sets and any other set, read from the files in which they are distributed.
 
-Nothing here imports torch: a suite is planned from these declarations alone. `places` says where sets are looked for.
+This module does not import torch: a suite is planned from these declarations alone. `locate` says in which folders
+data sets are searched.
 """
 
 from __future__ import annotations
@@ -29,20 +30,20 @@ Layout = Literal["auto", "bin", "parquet", "people", "lfw", "agedb30", "calfw", 
 
 
 class _Files(ABC):
-    """What data sets and training sets read from files have in common."""
+    """The common part of data sets and training sets that are read from files."""
 
     @abstractmethod
     def place(self) -> tuple[Path, str]:
-        """Where the files are, and which reader they need; `MissingDataError` when they are not there."""
+        """Return the path of the files and the name of their reader. Raises MissingDataError if they do not exist."""
 
     def collection(self) -> Collection:
-        """The images, people and pairs; nothing is decoded."""
+        """Return the images, people and pairs; no image is decoded."""
         from bench_facesets import locate
 
         return locate.open_set(*self.place())
 
     def fingerprint(self) -> str:
-        """The digest of the files: images, and what says who they show and how they are paired."""
+        """Return the digest of all files: images, and the files that define people and pairs."""
         from bench_facesets.fingerprints import fingerprint
 
         found = self.collection()
@@ -56,14 +57,14 @@ class _Files(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class FileDataset(_Files, Dataset):
-    """Faces from files. What the folds, thresholds and attackers get is in `pairing`.
+    """Faces from files. `bench_facesets.pairing` defines the folds, the calibration split and the auxiliary faces.
 
-    ``calibration_pairs``: of a set with a pair protocol, from the folds 0 to 7; the threshold for a scored pair is set
-    on those of other folds.
+    With a pair protocol, thresholds are set on ``calibration_pairs`` pairs of the folds 0 to 7; the threshold for a
+    scored pair is set on the pairs of the other folds.
 
-    Without a pair protocol, people are divided by ``seed``: ``calibration_share`` of them set thresholds, at most
-    ``calibration_identities``; ``auxiliary_share`` are for attackers, at most ``auxiliary_identities``; pairs are drawn
-    among the others, within ten folds that share no people.
+    Without a pair protocol, people are divided at random by ``seed``: ``calibration_share`` of them are for
+    thresholds, at most ``calibration_identities``; ``auxiliary_share`` are for attackers, at most
+    ``auxiliary_identities``; pairs are drawn among the others, within ten folds that share no people.
     """
 
     seed: Annotated[int, Ge(0)] = 0
@@ -74,13 +75,13 @@ class FileDataset(_Files, Dataset):
     auxiliary_identities: Annotated[int, Ge(10), Le(50_000)] = 250
 
     def __post_init__(self) -> None:
-        """Checks that span fields. Raises ValueError."""
+        """Check that the shares leave people for evaluation. Raises ValueError."""
         if self.calibration_share + self.auxiliary_share > 0.9:
             total = self.calibration_share + self.auxiliary_share
             raise ValueError(f"calibration_share + auxiliary_share: expected at most 0.9, found {total:g}")
 
     def source(self) -> Protocol | Division:
-        """How pairs come about: the set's own protocol, or drawn among people."""
+        """Return the source of the pairs: the set's own protocol, or a division of its people."""
         from bench_facesets.pairing import Division, Protocol
 
         found = self.collection()
@@ -89,24 +90,24 @@ class FileDataset(_Files, Dataset):
         return Division.of(found, self.seed, self.calibration_share, self.auxiliary_share)
 
     def max_pairs(self) -> int:
-        """The pairs of the protocol, or as many as can be drawn; half of them genuine.
+        """Return the number of pairs of the protocol, or the number that can be drawn; half of them are genuine.
 
-        `DataError` when the first image cannot be used, so that a set that is not aligned stops a suite as it is
-        planned.
+        Raises DataError if the first image cannot be used, so that a set that is not aligned is refused when a suite
+        is planned.
         """
-        from bench_facesets.pairing import Protocol
         from bench_facesets.readers.images import decode
 
         source, encoded = self.source(), self.collection().encoded
         decode(encoded.read(0), encoded.name(0))
-        return len(source.order) if isinstance(source, Protocol) else source.max_pairs()
+        return source.max_pairs()
 
     def evaluation(self, pairs: int, ctx: Context) -> tuple[Faces, Pairs]:
-        """The first pairs; genuine and impostor alternate and the folds take turns, 8 and 9 last."""
+        """Return the first ``pairs`` pairs and their images. Genuine and impostor pairs alternate; with a protocol, the
+        folds 0 to 7 take turns before the folds 8 and 9."""
         return self.source().evaluation(pairs)
 
     def calibration(self, ctx: Context) -> Faces | tuple[Faces, Pairs]:
-        """Pairs of the folds 0 to 7, or, without a protocol, people who are not scored."""
+        """Return pairs of the folds 0 to 7, or, without a protocol, faces of people who are not scored."""
         from bench_facesets.pairing import Protocol
 
         source = self.source()
@@ -115,7 +116,8 @@ class FileDataset(_Files, Dataset):
         return source.calibration_faces(self.calibration_identities)
 
     def auxiliary(self, ctx: Context) -> Faces:
-        """People who are in no pair; where there are none, those of the folds 8 and 9 alone."""
+        """Return faces of people who are in no pair; if there are too few, of people who are only in the folds 8 and
+        9."""
         from bench_facesets.pairing import Protocol
 
         source = self.source()
@@ -124,61 +126,65 @@ class FileDataset(_Files, Dataset):
         return source.auxiliary_faces(self.auxiliary_identities)
 
     def pairs_beside_auxiliary(self) -> int | None:
-        """The pairs before the folds 8 and 9 begin, where these are what attackers learn from."""
+        """Return the number of pairs before the folds 8 and 9 if attackers learn from these folds, else None."""
         from bench_facesets.pairing import Protocol
 
         source = self.source()
         return source.early if isinstance(source, Protocol) and not len(source.leftover()) else None
 
     def status(self) -> DataStatus:
-        """Where it is, in which layout, and what is missing."""
+        """Return the path, the layout and the counts of the set, or what is missing."""
         try:
             return self._status(self.max_pairs())
         except MissingDataError as error:
             return DataStatus(missing=str(error))
 
     def verify(self, training: Mapping[str, TrainingSet]) -> Iterator[Check]:
-        """Counts, decodability, pair protocol, overlap and near-duplicates; see `verification`."""
+        """Check counts, images, pair protocol, overlap with training sets and near-duplicates; see `audit`."""
         from bench_facesets import audit
 
-        yield from audit.verify(self, training)
+        found, published = self.collection(), getattr(self, "published", {})
+        yield from audit.verify(found, self.fingerprint(), published, lambda: self.source().max_pairs(), training)
 
 
 @dataclass(frozen=True, kw_only=True)
 class KnownSet(FileDataset):
-    """One of the paper's sets. ``path`` names its file or folder; without, it is looked for in ``$BENCH_DATA``."""
+    """One of the paper's sets. ``path`` is its file or folder; by default the folders of ``$BENCH_DATA`` are searched.
+
+    ``published``: how many images, people and pairs the set should have.
+    """
 
     path: str = ""
     paper_name: ClassVar[str]
-    published: ClassVar[Mapping[str, int]] = {}  #: what the set should hold: images, people, pairs
+    published: ClassVar[Mapping[str, int]] = {}
 
     @property
     def stands_in_for(self) -> str | None:  # type: ignore[override]
-        """The paper's name of the set; none where pairs are drawn, for no published figure is about them."""
+        """The paper's name of the set; None if pairs are drawn, because published results do not apply to them."""
         return None if self._drawn() else self.paper_name
 
     def _drawn(self) -> bool:
-        """Whether the set is there without its pair protocol."""
+        """Return whether the set exists without its pair protocol."""
         try:
             return self.collection().pairs is None
         except MissingDataError:
             return False
 
     def status(self) -> DataStatus:
-        """Also whether the pairs are those of the published protocol."""
+        """Return the status of the files, with a note if the pairs are not those of the published protocol."""
         found = super().status()
         if not self._drawn():
             return found
-        note = "its pair protocol is not there: pairs are drawn, and figures do not compare with published ones"
+        note = "its pair protocol is not there: pairs are drawn, and results do not compare with published ones"
         return replace(found, notes=(*found.notes, note))
 
     @classmethod
     def known_as(cls) -> str:
-        """The set's name."""
+        """Return the name under which the set is registered."""
         return next(name for name, known in DATASETS.items() if known is cls)
 
     def place(self) -> tuple[Path, str]:
-        """The given path, or the first known name in the data folders."""
+        """Return the given path, or the first known name in the data folders."""
         from bench_facesets import locate
 
         if self.path:
@@ -228,7 +234,7 @@ class CfpFf(KnownSet):
 
 @dataclass(frozen=True, kw_only=True)
 class FaceSet(FileDataset):
-    """A set of one's own: ``path`` is a folder ``subject/image``, a ``.bin``, Parquet, or one of the known layouts.
+    """Any other set: ``path`` is a folder ``subject/image``, a ``.bin``, Parquet, or one of the known layouts.
 
     ``license`` is a note for reports that show its faces.
     """
@@ -238,7 +244,7 @@ class FaceSet(FileDataset):
     license: str = "unknown; ask whoever collected it"  # type: ignore[misc]
 
     def place(self) -> tuple[Path, str]:
-        """The given path; the reader is chosen by what lies there, unless ``layout`` says it."""
+        """Return the given path; the reader is detected from the files unless ``layout`` sets it."""
         from bench_facesets import locate
 
         path = expand(self.path, "path")
@@ -256,7 +262,7 @@ class FileTraining(_Files, TrainingSet):
     path: str = ""
 
     def place(self) -> tuple[Path, str]:
-        """The given path."""
+        """Return the given path and its reader."""
         from bench_facesets import locate
 
         path = expand(self.path, "path")
@@ -264,22 +270,22 @@ class FileTraining(_Files, TrainingSet):
         return path, "people" if path.is_dir() and reader != "parquet" else reader
 
     def status(self) -> DataStatus:
-        """Where it is, in which layout, and what is missing."""
+        """Return the path, the layout and the counts of the set, or what is missing."""
         try:
             return self._status(None)
         except MissingDataError as error:
             return DataStatus(missing=str(error))
 
     def people(self) -> Sequence[str]:
-        """The names of the people; numbers, where names are not known."""
+        """Return the names of the people, or their numbers if the names are not known."""
         return self._known().codes[1]
 
     def labels(self) -> NDArray[np.int64]:
-        """The person of every image, ascending."""
+        """Return the person of every image, int64 ``(n,)``, ascending."""
         return self._known().codes[0]
 
     def images(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Images uint8 ``(len(rows), 3, 112, 112)``."""
+        """Return the images ``rows``: uint8 ``(len(rows), 3, 112, 112)``."""
         import numpy as np
 
         from bench_facesets.readers.images import DecodedImages
@@ -293,24 +299,25 @@ class FileTraining(_Files, TrainingSet):
 
 @dataclass(frozen=True, kw_only=True)
 class FaceSetTraining(FileTraining):
-    """Faces of one's own to train on; ``path`` is a folder, a ``.rec`` or Parquet."""
+    """Any set of faces to train on; ``path`` is a folder, a ``.rec`` or Parquet."""
 
     license: ClassVar[str] = "unknown; ask whoever collected it"
 
     def __post_init__(self) -> None:
+        """Check that a path is given. Raises ValueError."""
         if not self.path:
             raise ValueError("path: expected a folder subject/image, a .rec or Parquet, found none")
 
 
 @dataclass(frozen=True, kw_only=True)
 class CasiaWebFace(FileTraining):
-    """CASIA-WebFace (Yi et al. 2014). ``path``: its folder or file; without, it is looked for in ``$BENCH_DATA``."""
+    """CASIA-WebFace (Yi et al. 2014). ``path``: its folder or file; by default ``$BENCH_DATA`` is searched."""
 
     license: ClassVar[str] = "non-commercial research only; no longer distributed by its authors"
     published: ClassVar[Mapping[str, int]] = {"images": 490623, "people": 10572}
 
     def place(self) -> tuple[Path, str]:
-        """The given path, or the first known name in the data folders."""
+        """Return the given path, or the first known name in the data folders."""
         from bench_facesets import locate
 
         return super().place() if self.path else locate.find("casia-webface")
@@ -327,19 +334,19 @@ DATASETS: Mapping[str, type[Dataset]] = {
 
 @hookimpl
 def bench_datasets() -> Mapping[str, type[Dataset]]:
-    """The paper's four sets, and any other."""
+    """Register the paper's four sets, and ``face-set`` for any other."""
     return DATASETS
 
 
 @hookimpl
 def bench_training_sets() -> Mapping[str, type[TrainingSet]]:
-    """CASIA-WebFace, and any other."""
+    """Register CASIA-WebFace, and ``face-set`` for any other training set."""
     return {"casia-webface": CasiaWebFace, "face-set": FaceSetTraining}
 
 
 @hookimpl
 def bench_commands() -> Mapping[str, click.Command]:
-    """What to do with files before they are used."""
+    """Register ``bench data align``, ``convert`` and ``unpack``."""
     from bench_facesets import commands
     from bench_facesets.alignment import command
 

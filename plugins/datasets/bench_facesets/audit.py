@@ -1,36 +1,41 @@
-"""What ``bench data verify`` looks at: whether a set is whole, decodable, sensibly paired, and what it shares with
-training sets. Images are streamed; what is kept of each is a hash and a thumbnail.
+"""The checks of ``bench data verify``: counts, decodable images, the pair protocol, and overlap with training sets.
+
+Images are streamed; only a hash and a thumbnail of each are kept in memory.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench import BenchError, Check, DataError, TrainingSet
 from bench_facesets.collection import Collection, Resolved, with_folds
-from bench_facesets.pairing import Division
 from bench_facesets.readers.images import decode
 
-if TYPE_CHECKING:
-    from bench_facesets import FileDataset
-
-NEAR = 4  #: bits of 64 by which the hashes of near-duplicates differ at most
-ALIKE = 0.98  #: least correlation of their thumbnails
+NEAR = 4  #: Hashes of near-duplicates differ in at most so many of 64 bits.
+ALIKE = 0.98  #: Thumbnails of near-duplicates have at least this correlation.
 _BATCH = 512
-_NAMED = 5  # examples that a check lists
+_NAMED = 5  # The number of examples that a check lists.
 
 
-def verify(dataset: FileDataset, training: Mapping[str, TrainingSet]) -> Iterator[Check]:
-    """Checks of a data set, one at a time as they are made."""
-    collection = dataset.collection()
-    yield Check(what="fingerprint", ok=True, found=dataset.fingerprint())
-    yield _counts(collection, getattr(dataset, "published", {}))
+def verify(
+    collection: Collection,
+    fingerprint: str,
+    published: Mapping[str, int],
+    max_pairs: Callable[[], int],
+    training: Mapping[str, TrainingSet],
+) -> Iterator[Check]:
+    """Yield the checks of a data set, each as soon as it is done.
+
+    ``published``: how many images, people and pairs the set should have; ``max_pairs`` returns how many pairs can be
+    drawn from a set without a pair protocol; ``training``: the training sets that it is compared with, by label.
+    """
+    yield Check(what="fingerprint", ok=True, found=fingerprint)
+    yield _counts(collection, published)
     looks, valid, damaged = _looked_at(collection)
     total = len(collection.encoded)
     found = f"{total - len(damaged)} of {total} images of 112 x 112"
@@ -39,36 +44,36 @@ def verify(dataset: FileDataset, training: Mapping[str, TrainingSet]) -> Iterato
         yield from _protocol(collection)
         yield _near_pairs(collection, looks, valid)
     else:
-        yield _drawn(dataset)
+        yield _drawn(max_pairs)
     for name, other in training.items():
         yield from _against(collection, looks, valid, name, other)
 
 
 def _counts(collection: Collection, published: Mapping[str, int]) -> Check:
-    """For information: copies differ, and files without people hold two images per pair, not those of the set."""
+    """Report the counts beside the published ones. This check never fails: distributed copies of a set differ, and
+    files without people contain two images per pair instead of the set's images."""
     counts = {"images": len(collection.encoded)}
     if collection.people is not None:
         counts["people"] = len(collection.codes[1])
     if collection.pairs is not None:
         counts["pairs"] = len(collection.pairs)
     whole = ("pairs",) if collection.people is None else ("images", "people", "pairs")
-    said = {what: f" (published: {n})" for what, n in published.items() if what in whole}
-    words = [f"{n} {what}{said.get(what, '')}" for what, n in counts.items()]
+    expected = {what: f" (published: {n})" for what, n in published.items() if what in whole}
+    words = [f"{n} {what}{expected.get(what, '')}" for what, n in counts.items()]
     return Check(what="counts", ok=True, found=", ".join(words))
 
 
-def _drawn(dataset: FileDataset) -> Check:
-    """How many pairs can be drawn where there is no protocol; too few people are a problem, not the end."""
+def _drawn(max_pairs: Callable[[], int]) -> Check:
+    """Check how many pairs can be drawn without a protocol; with too few people the check fails, but others follow."""
     try:
-        source = dataset.source()
+        return Check(what="pairs", ok=True, found=f"drawn by a seed, at most {max_pairs()}")
     except DataError as error:
         return Check(what="pairs", ok=False, found=str(error))
-    most = source.max_pairs() if isinstance(source, Division) else len(source.order)
-    return Check(what="pairs", ok=True, found=f"drawn by a seed, at most {most}")
 
 
 def _looked_at(collection: Collection) -> tuple[Looks, NDArray[np.int64], list[str]]:
-    """What the images that can be decoded look like, which those are, and what is wrong with the others."""
+    """Return the `Looks` of the images that can be decoded, the rows ``(k,)`` of these images, and the errors of the
+    others."""
     valid: list[int] = []
     damaged: list[str] = []
     found: list[Looks] = []
@@ -87,12 +92,12 @@ def _looked_at(collection: Collection) -> tuple[Looks, NDArray[np.int64], list[s
 
 @dataclass(frozen=True, kw_only=True)
 class Looks:
-    """What images look like, in little memory: 64-bit difference hashes ``(n,)`` to find candidates, and grey
+    """Compact descriptions of n images: 64-bit difference hashes ``(n,)`` to find candidates for duplicates, and grey
     thumbnails uint8 ``(n, 256)`` to confirm them.
 
-    The hash says which of two neighbours on a grid of 8 rows and 9 columns is brighter. Aligned faces look alike: on
-    the 400 faces of the AT&T database 62 of 78,000 impostor pairs have hashes within 4 bits, but none of them has
-    thumbnails that correlate above .96, while copies that were compressed or scaled again stay above .99.
+    Each bit of a hash says which of two neighbours on a grid of 8 rows and 9 columns is brighter. Aligned faces look
+    similar: on the 400 faces of the AT&T database, 62 of 78,000 impostor pairs have hashes within 4 bits, but none of
+    them has thumbnails with a correlation above .96, while copies that were compressed or scaled again stay above .99.
     """
 
     hashes: NDArray[np.uint64]
@@ -100,7 +105,7 @@ class Looks:
 
     @classmethod
     def of(cls, images: NDArray[np.uint8]) -> Looks:
-        """Of images ``(n, 3, 112, 112)``."""
+        """Return the description of images ``(n, 3, 112, 112)``."""
         n, grey = len(images), images.astype(np.float32).mean(axis=1)
         grid = grey[:, :, 2:110].reshape(n, 8, 14, 9, 12).mean(axis=(2, 4))
         bits = (grid[:, :, 1:] > grid[:, :, :-1]).reshape(n, 64)
@@ -110,13 +115,13 @@ class Looks:
 
     @classmethod
     def joined(cls, parts: Sequence[Looks]) -> Looks:
-        """Several after each other."""
+        """Return the concatenation of several descriptions."""
         hashes = [np.zeros(0, dtype=np.uint64), *(p.hashes for p in parts)]
         thumbnails = [np.zeros((0, 256), dtype=np.uint8), *(p.thumbnails for p in parts)]
         return cls(hashes=np.concatenate(hashes), thumbnails=np.concatenate(thumbnails))
 
     def alike(self, rows: NDArray[np.int64], other: Looks, others: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Whether image ``rows[k]`` and image ``others[k]`` of the other are one picture."""
+        """Return whether image ``rows[k]`` and image ``others[k]`` of ``other`` are near-duplicates, bool ``(m,)``."""
         near: NDArray[np.bool_] = np.bitwise_count(self.hashes[rows] ^ other.hashes[others]) <= NEAR
         for at in np.array_split(np.flatnonzero(near), near.sum() // 4096 + 1):
             a, b = (_centred(x) for x in (self.thumbnails[rows[at]], other.thumbnails[others[at]]))
@@ -132,8 +137,8 @@ def _centred(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def near_duplicates(looks: Looks, other: Looks, limit: int = 1000) -> NDArray[np.int64]:
-    """Pairs ``(k, 2)`` of indices that are one picture, up to ``limit``; in blocks, so that a half million images
-    need little memory."""
+    """Return the index pairs ``(k, 2)`` of near-duplicates, up to ``limit``. They are searched in blocks, so that half
+    a million images need little memory."""
     found = [np.zeros((0, 2), dtype=np.int64)]
     for start in range(0, len(looks.hashes), 64):
         block = looks.hashes[start : start + 64, None]
@@ -161,10 +166,10 @@ def _protocol(collection: Collection) -> Iterator[Check]:
     counts = [
         (int((pairs.same & (folds == f)).sum()), int((~pairs.same & (folds == f)).sum())) for f in np.unique(folds)
     ]
-    said = "from the protocol" if (pairs.fold >= 0).all() else "not part of the files: tenth by tenth of each kind"
+    origin = "from the protocol" if (pairs.fold >= 0).all() else "not part of the files: tenth by tenth of each kind"
     shown = ", ".join(dict.fromkeys(f"{g} + {i}" for g, i in counts))
-    yield Check(what="folds", ok=len(set(counts)) == 1, found=f"{len(counts)} folds of {shown} pairs; {said}")
-    known = collection.resolved  # where people are not known, equal images are one
+    yield Check(what="folds", ok=len(set(counts)) == 1, found=f"{len(counts)} folds of {shown} pairs; {origin}")
+    known = collection.resolved  # If people are not known, images with equal bytes count as one image.
     both = np.sort(np.stack([known.left, known.right], axis=1), axis=1)
     repeated = len(both) - len(np.unique(both, axis=0))
     itself = int((known.left == known.right).sum())
@@ -199,8 +204,8 @@ def _near_pairs(collection: Collection, looks: Looks, valid: NDArray[np.int64]) 
         raise TypeError("a collection without pairs has no impostor pairs")
     at = np.full(len(collection.encoded), -1)
     at[valid] = np.arange(len(valid))
-    asked = np.flatnonzero(~pairs.same & (at[pairs.left] >= 0) & (at[pairs.right] >= 0))
-    which = asked[looks.alike(at[pairs.left[asked]], looks, at[pairs.right[asked]])].tolist()
+    tested = np.flatnonzero(~pairs.same & (at[pairs.left] >= 0) & (at[pairs.right] >= 0))
+    which = tested[looks.alike(at[pairs.left[tested]], looks, at[pairs.right[tested]])].tolist()
     shown = [f"{collection.ids[pairs.left[k]]} and {collection.ids[pairs.right[k]]}" for k in which[:_NAMED]]
     found = "; ".join([f"{len(which)} impostor pairs look like one picture", *shown])
     return Check(what="near-duplicates in impostor pairs", ok=not which, found=found)
@@ -210,7 +215,7 @@ def _near_pairs(collection: Collection, looks: Looks, valid: NDArray[np.int64]) 
 
 
 def normalised(name: str) -> str:
-    """A name without case, spaces and marks; empty when it is only a number."""
+    """Return a name without case, spaces and punctuation; empty if it is only a number."""
     plain = re.sub(r"[\W_]+", "", name).casefold()
     return "" if re.fullmatch(r"[a-z]?\d*", plain) else plain
 
@@ -218,7 +223,7 @@ def normalised(name: str) -> str:
 def _against(
     collection: Collection, looks: Looks, rows: NDArray[np.int64], name: str, other: TrainingSet
 ) -> Iterator[Check]:
-    """What a training set shares with this one."""
+    """Check which people and pictures a training set shares with this set."""
     try:
         status = other.status()
         if status.missing is not None or status.where in (None, "", "generated"):

@@ -1,6 +1,6 @@
-"""The one thing that every format is read to: encoded images with what is known about them, and pairs.
+"""The common representation that every reader returns: encoded images, the people they show, and pairs.
 
-`resolve` turns people and pairs into samples with subjects: by name where names are known, else from the pairs.
+`resolve` assigns a subject to every image of the pairs: by name if names are known, else from the pairs themselves.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FOLDS = 10
 
 @dataclass(frozen=True, kw_only=True)
 class PairTable:
-    """Pairs in the order of the protocol, ``(m,)`` each; ``fold`` is -1 where the protocol names none."""
+    """Pairs in the order of the protocol, ``(m,)`` each; ``fold`` is -1 if the protocol gives no fold."""
 
     left: Ints
     right: Ints
@@ -36,17 +36,17 @@ class PairTable:
 
 
 def pair_table(rows: Sequence[tuple[int, int, bool, int]]) -> PairTable:
-    """Pairs from rows ``(left, right, same, fold)``."""
+    """Return a table of pairs from rows ``(left, right, same, fold)``."""
     columns = np.array(rows, dtype=np.int64).reshape(-1, 4).T
     return PairTable(left=columns[0], right=columns[1], same=columns[2].astype(bool), fold=columns[3])
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Collection:
-    """Encoded images and what is known about them.
+    """Encoded images with the people they show and their pairs.
 
-    ``ids`` name the images, unique; ``people`` who they show (none where only the pairs tell); ``files`` are all
-    files that decide it, for the fingerprint, below ``root``; ``notes`` is what a reader should know.
+    ``ids``: unique names of the images; ``people``: the person in each image, or None if only the pairs are known;
+    ``files``: all files that the fingerprint depends on, below ``root``; ``notes``: remarks for the user.
     """
 
     layout: str
@@ -60,29 +60,29 @@ class Collection:
 
     @functools.cached_property
     def codes(self) -> tuple[Ints, list[str]]:
-        """The number of every image's person, ``(n,)``, and their names, in order of first appearance."""
+        """The number of every image's person, ``(n,)``, and the people's names, in order of first appearance."""
         known: dict[str, int] = {}
         numbers = [known.setdefault(name, len(known)) for name in self.people or ()]
         return np.array(numbers, dtype=np.int64), list(known)
 
     @functools.cached_property
     def resolved(self) -> Resolved:
-        """Samples and subjects of the pairs; the images are read once where people are not known."""
+        """The samples and subjects of the pairs. If people are not known, every image is read once for this."""
         return resolve(self)
 
     @functools.cached_property
     def grouped(self) -> Collection:
-        """The images of a person together, as training sets must be; `DataError` when it is not known who they show."""
+        """The collection sorted by person, as training sets must be. Raises DataError if the people are not known."""
         return _by_person(self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resolved:
-    """Samples of a protocol: which image each is (``rows``), who it shows, its id; pairs index samples.
+    """The samples of a protocol: the image of each (``rows``), its subject and its id; pairs index samples.
 
-    ``named``: the subjects are known people, so that two subjects are never the same person. ``contradicted``: pairs
-    whose label contradicts what is known. Their images, and those of the people that they join, are samples of
-    subjects of their own in every such pair.
+    ``named``: the subjects are known people, so that two subjects are never the same person. ``contradicted (m,)``:
+    pairs whose label contradicts the known people. The images of such a pair, and, if people are not known, of every
+    pair of the people that it joins, become separate samples with new subjects.
     """
 
     rows: Ints
@@ -95,9 +95,10 @@ class Resolved:
 
 
 def with_folds(pairs: PairTable) -> PairTable:
-    """Pairs of which every one has a fold: the k-th genuine pair of G gets fold ``10 k // G``, impostors likewise.
+    """Return the pairs with a fold for each: the k-th of G genuine pairs gets fold ``10 k // G``, impostors likewise.
 
-    On lists that are blocks of folds already (``lfw.bin``) these are those folds, and each fold is balanced.
+    Only missing folds are set. For lists that consist of blocks of folds (``lfw.bin``) the result equals these folds,
+    and each fold is balanced.
     """
     fold = pairs.fold.copy()
     for label in (True, False):
@@ -108,7 +109,8 @@ def with_folds(pairs: PairTable) -> PairTable:
 
 
 def resolve(collection: Collection) -> Resolved:
-    """Subjects by name, or by what the pairs say: two images of a genuine pair, and equal images, are one person."""
+    """Assign subjects by name or, without names, from the pairs: the two images of a genuine pair show one person, and
+    so do images with equal bytes."""
     pairs = collection.pairs
     if pairs is None:
         raise TypeError("a collection without pairs has no protocol")
@@ -121,7 +123,7 @@ def resolve(collection: Collection) -> Resolved:
         group = _joined(n, row_of, pairs)
     contradicted = (group[pairs.left] == group[pairs.right]) != pairs.same
     apart = contradicted.copy()
-    if not named:  # a wrong label has joined two people: nobody of that group is known
+    if not named:  # A wrong label may have joined two people, so no subject of that group is reliable.
         doubtful = np.zeros(group.max(initial=-1) + 1, dtype=bool)
         doubtful[group[pairs.left[contradicted]]] = True
         apart |= doubtful[group[pairs.left]] | doubtful[group[pairs.right]]
@@ -136,7 +138,7 @@ def _samples(
     contradicted: NDArray[np.bool_],
     alone: NDArray[np.bool_],
 ) -> Resolved:
-    """One sample per image; two of their own for every pair in ``alone``."""
+    """Return one sample per image, and two separate samples for every pair in ``alone``."""
     used = np.zeros(len(row_of), dtype=bool)
     used[row_of[pairs.left[~alone]]] = used[row_of[pairs.right[~alone]]] = True
     rows = np.flatnonzero(used)
@@ -163,18 +165,19 @@ def _samples(
 
 
 def digests(encoded: Encoded) -> list[bytes]:
-    """A digest of every encoded image, read one at a time."""
+    """Return a digest of every encoded image; the images are read one at a time."""
     return [hashlib.sha256(encoded.read(k)).digest()[:16] for k in range(len(encoded))]
 
 
 def _first_equal(encoded: Encoded) -> Ints:
-    """For every image the first one with the same bytes."""
+    """Return, for every image, the first image with the same bytes, ``(n,)``."""
     first: dict[bytes, int] = {}
     return np.array([first.setdefault(d, k) for k, d in enumerate(digests(encoded))], dtype=np.int64)
 
 
 def _joined(n: int, row_of: Ints, pairs: PairTable) -> Ints:
-    """Connected groups of images ``(n,)``: equal images, and the two of a genuine pair."""
+    """Return the connected group of every image ``(n,)``: equal images and the images of a genuine pair belong
+    together."""
     parent = row_of.tolist()
 
     def root(k: int) -> int:

@@ -1,6 +1,6 @@
-"""Digests of data sets: of a file its sha256, of several files a sha256 over their names and contents.
+"""Digests of data sets: the sha256 of a single file, or a sha256 over the names and contents of several files.
 
-Hashing a large set takes a while, so digests of files are remembered, by path, size and time of change, in
+Hashing a large set takes long, so digests of files are kept, by path, size and modification time, in
 ``$XDG_CACHE_HOME/face-privacy-bench/fingerprints/`` (by default below ``~/.cache``).
 """
 
@@ -20,14 +20,14 @@ MAX_REMEMBERED_BYTES = 2**30
 
 
 def _memory(root: Path) -> Path:
-    """Where the digests of the files below a folder are remembered."""
+    """Return the file that keeps the digests of the files below a folder."""
     home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     name = hashlib.sha256(str(root).encode("utf-8", "surrogateescape")).hexdigest()[:32]
     return Path(home).expanduser() / "face-privacy-bench" / "fingerprints" / f"{name}.json"
 
 
 def fingerprint(root: Path, files: Sequence[Path]) -> str:
-    """The digest of files; of one alone its sha256, whatever its name."""
+    """Return the digest of files; for a single file its sha256, whatever its name. Raises DataError."""
     place = _memory(root)
     known = _recall(place)
     found: dict[str, list[int | str]] = {}
@@ -57,13 +57,13 @@ def _recall(place: Path) -> dict[str, object]:
             return {}
         known = json.loads(place.read_bytes())
     except (OSError, ValueError, RecursionError):
-        return {}  # nothing is remembered, or nothing that can be read: the files are hashed again
+        return {}  # Without a readable file of digests, all files are hashed again.
     return known if isinstance(known, dict) else {}
 
 
 def _remember(place: Path, entries: dict[str, object]) -> None:
-    """Keep digests for the next time. A folder that cannot be written to (a read-only home, a full disk) costs time,
-    never a result: then the files are hashed again."""
+    """Keep digests for later. If the folder cannot be written (a read-only home, a full disk), no error is raised: the
+    files are only hashed again."""
     with contextlib.suppress(OSError):
         place.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=place.parent, prefix=".new-")

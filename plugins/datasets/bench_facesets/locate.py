@@ -1,7 +1,7 @@
-"""Where data sets are looked for, and which reader reads what is found there.
+"""Search for data sets in the data folders, and choice of their readers.
 
-Known names are looked for in every folder of ``$BENCH_DATA``, in order; a folder may also be the set itself, or hold
-the ``.bin`` files in a folder ``bin``.
+Known names are searched in every folder of ``$BENCH_DATA``, in order. Such a folder may also be the set itself, or
+contain the files in a folder ``bin``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import DATA_VARIABLE, DataError, MissingDataError, data_folders
+from bench import DataError, MissingDataError, data_folders
 from bench_facesets.collection import Collection
 from bench_facesets.readers import image_folders, insightface_bin, original_layouts, parquet, recordio
 from bench_facesets.readers.safe_paths import entries, is_image
@@ -29,7 +29,7 @@ class Names:
     reader: str
 
     def words(self) -> str:
-        """The names in words."""
+        """Return the names as text, for messages."""
         return ", ".join([*self.files, *(f"{f}/" for f in self.folders)])
 
 
@@ -59,7 +59,7 @@ KNOWN = {
 
 
 def _candidates(names: Names) -> Iterator[tuple[Path, str]]:
-    """Every place where a set could be, with its reader."""
+    """Yield every path where a set could be, with its reader."""
     for folder in data_folders():
         for place in (folder, folder / "bin"):
             for name in names.files:
@@ -71,25 +71,26 @@ def _candidates(names: Names) -> Iterator[tuple[Path, str]]:
 
 
 def find(name: str) -> tuple[Path, str]:
-    """Where a set lies, and which reader it needs; `MissingDataError` says where it was looked for."""
+    """Return the path of a known set and its reader. Raises MissingDataError, which says where it was searched."""
     names = KNOWN[name]
     for path, reader in _candidates(names):
         if path.is_file() or (path.is_dir() and reader == names.reader):
             return path, reader
-    for folder in data_folders():  # the set itself, rather than a folder that holds it
+    for folder in data_folders():  # A data folder may be the set itself.
         if folder.is_dir() and name in original_layouts.detect(folder):
             return folder, name
     searched = ", ".join(map(str, data_folders()))
     if not searched:
         raise MissingDataError(
-            f"no folder of data sets is given; set {DATA_VARIABLE} (or --data-dir) to a folder that has one of: "
+            f"no folder of data sets is given; set BENCH_DATA (or --data-dir) to a folder that has one of: "
             f"{names.words()}"
         )
     raise MissingDataError(f"not found in {searched}; put one of these there: {names.words()}")
 
 
 def known_at(name: str, path: Path) -> tuple[Path, str]:
-    """Where a set lies that is at a path of the user's own, or in a file of a known name in that folder."""
+    """Return the path of a known set and its reader, given the user's path: the set itself, or a folder that contains
+    a file with one of its known names."""
     reader = detect(path)
     if not path.is_dir() or reader != "people":
         return path, reader
@@ -98,7 +99,7 @@ def known_at(name: str, path: Path) -> tuple[Path, str]:
 
 
 def detect(path: Path) -> str:
-    """The reader for a path of the user's own."""
+    """Return the reader for the user's path. Raises DataError if the path does not exist or is of another kind."""
     if not path.exists():
         raise DataError(f"{path}: there is no such file or folder; correct the parameter path")
     if path.is_file():
@@ -114,7 +115,7 @@ def detect(path: Path) -> str:
 
 
 def _people(path: Path) -> Collection:
-    """A folder of people, or of ``train.rec`` and ``train.idx``."""
+    """Read a training set: a ``.rec`` file, or a folder of people, of ``.rec`` and ``.idx``, or of Parquet."""
     if path.is_file():
         return recordio.read(path)
     for name in ("train.rec", *sorted(f.name for f in path.iterdir() if f.suffix == ".rec")):
@@ -123,16 +124,17 @@ def _people(path: Path) -> Collection:
     if any(f.suffix == ".parquet" for f in path.iterdir()):
         return parquet.read(path)
     inner = [f for f in path.iterdir() if f.is_dir() and not f.name.startswith(".")]
-    if len(inner) == 1 and any(f.is_dir() for f in inner[0].iterdir()):  # unpacked into a folder of its own
+    if len(inner) == 1 and any(f.is_dir() for f in inner[0].iterdir()):  # The set lies in the only folder.
         return image_folders.read(inner[0])
     return image_folders.read(path)
 
 
-_FEW = 10  # folders with images in them that make a folder one of people
+_FEW = 10  # A folder is one of people if at least so many folders in it contain images.
 
 
 def _original(reader: Reader, path: Path) -> Collection:
-    """A set in its original layout; without its pair protocol, a folder ``subject/image``: pairs are drawn."""
+    """Read a set in its original layout. Without its pair protocol it is read as a folder ``subject/image``, so that
+    pairs are drawn."""
     try:
         return reader(path)
     except MissingDataError:
@@ -152,7 +154,10 @@ _READERS: dict[str, Reader] = {
 
 
 def open_set(path: Path, reader: str) -> Collection:
-    """Read what lies at a path. Remembered within the process while the path's own time and size stay the same."""
+    """Read the set at a path. The result is cached in the process while the path's own time and size stay the same.
+
+    Raises DataError if the path cannot be read.
+    """
     try:
         stat = path.stat()
         return _opened(path, reader, stat.st_mtime_ns, stat.st_size)
@@ -160,6 +165,6 @@ def open_set(path: Path, reader: str) -> Collection:
         raise DataError(f"{path}: expected a readable file or folder: {error.strerror}") from None
 
 
-@functools.lru_cache(maxsize=16)  # sets, a training set among them
+@functools.lru_cache(maxsize=16)
 def _opened(path: Path, reader: str, changed: int, size: int) -> Collection:
     return _READERS[reader](path)

@@ -1,9 +1,9 @@
-"""Which pairs are scored and in what order, what thresholds are calibrated on, and what attackers learn from.
+"""The evaluation pairs and their order, the calibration split, and the auxiliary faces that attackers learn from.
 
-Sets with a protocol: pairs of the folds 0 to 7 come first, alternating genuine and impostor and going round the folds,
-then those of the folds 8 and 9, whose people attackers may learn from as long as those pairs are not scored.
-Sets without one: people are divided by a seed, and pairs are drawn among those that are neither calibrated nor learnt
-on, within folds that share no people.
+With a pair protocol, the pairs of the folds 0 to 7 come first: genuine and impostor pairs alternate, and the folds take
+turns. Then come the pairs of the folds 8 and 9. As long as these are not scored, attackers may learn from their people.
+Without a protocol, people are divided at random by a seed, and pairs are drawn among the people who are used neither
+for calibration nor as auxiliary faces, within folds that share no people.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from bench_facesets.collection import FOLDS, Collection, Ints, PairTable, with_f
 from bench_facesets.readers.images import DecodedImages
 
 LAST_FOLDS = (8, 9)
-MAX_PAIRS = 1_000_000  #: of a set without a protocol
-MIN_LEFTOVER = 20  #: people in no pair that are worth learning from
-EXTRA_IMPOSTORS = 10  #: per calibration image
-PER_PERSON = 2  #: auxiliary images of a person
-PER_CALIBRATION_PERSON = 4
+MAX_PAIRS = 1_000_000  #: The most pairs that are drawn from a set without a protocol.
+MIN_LEFTOVER = 20  #: People in no pair are used as auxiliary faces if there are at least so many.
+EXTRA_IMPOSTORS = 10  #: The number of additional impostor pairs per calibration image.
+PER_PERSON = 2  #: The most auxiliary images of a person.
+PER_CALIBRATION_PERSON = 4  #: The most calibration images of a person.
 
 
 def faces(collection: Collection, rows: Ints, subjects: Ints, ids: Sequence[str]) -> Faces:
-    """`Faces` whose images are decoded when they are asked for."""
+    """Return `Faces` of some images of a collection, which are decoded on demand."""
     return Faces(
         images=DecodedImages(collection.encoded, np.asarray(rows, dtype=np.int64)),
         subjects=np.asarray(subjects, dtype=np.int64),
@@ -39,14 +39,14 @@ def faces(collection: Collection, rows: Ints, subjects: Ints, ids: Sequence[str]
 
 
 def order(pairs: PairTable, last: Sequence[int] = LAST_FOLDS) -> tuple[Ints, int]:
-    """The pairs in the order in which they are scored, and how many there are before the ``last`` folds begin."""
+    """Return the pairs in the order in which they are scored, and the number of pairs before the ``last`` folds."""
     late = np.isin(pairs.fold, last)
     first, second = (_alternating(pairs, np.flatnonzero(part)) for part in (~late, late))
     return np.concatenate([first, second]), len(first)
 
 
 def _alternating(pairs: PairTable, members: Ints) -> Ints:
-    """Genuine, impostor, genuine ... of the folds in turn; as many of each as there are of the rarer kind."""
+    """Return genuine and impostor pairs alternately, with the folds in turn; as many of each as of the rarer kind."""
     sides = []
     for label in (True, False):
         chosen = members[pairs.same[members] == label]
@@ -61,16 +61,19 @@ def _alternating(pairs: PairTable, members: Ints) -> Ints:
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """A collection with pairs of its own."""
+    """A collection with its own pair protocol.
+
+    ``order``: the pairs in the order in which they are scored; ``early``: the number of pairs before the last folds.
+    """
 
     collection: Collection
     pairs: PairTable
     order: Ints
-    early: int  # pairs before the last folds
+    early: int
 
     @classmethod
     def of(cls, collection: Collection) -> Protocol:
-        """The protocol of a collection; `DataError` when it has no pairs of both kinds."""
+        """Return the protocol of a collection. Raises DataError unless it has both genuine and impostor pairs."""
         if collection.pairs is None:
             raise MissingDataError(
                 f"{collection.files[-1]}: the images are there, but no pairs; convert the set together with its pair "
@@ -83,7 +86,7 @@ class Protocol:
         return cls(collection=collection, pairs=pairs, order=found, early=early)
 
     def chosen(self, chosen: Ints) -> tuple[Faces, Pairs]:
-        """Some pairs with their images, each image once."""
+        """Return some pairs with their images, each image once."""
         known = self.collection.resolved
         samples, index = np.unique(
             np.stack([known.left[chosen], known.right[chosen]], axis=1).reshape(-1), return_inverse=True
@@ -95,12 +98,17 @@ class Protocol:
         same, fold = self.pairs.same[chosen], self.pairs.fold[chosen]
         return found, Pairs(left=left.astype(np.int64), right=right.astype(np.int64), same=same, fold=fold)
 
+    def max_pairs(self) -> int:
+        """Return the number of pairs that can be scored."""
+        return len(self.order)
+
     def evaluation(self, pairs: int) -> tuple[Faces, Pairs]:
-        """The first pairs of the order."""
+        """Return the first pairs of the order."""
         return self.chosen(self.order[:pairs])
 
     def calibration(self, pairs: int) -> tuple[Faces, Pairs]:
-        """The first pairs of the folds 0 to 7; where people are known, with more impostor pairs within each fold."""
+        """Return the first pairs of the folds 0 to 7; if people are known, with more impostor pairs within each
+        fold."""
         found, chosen = self.chosen(self.order[: min(pairs, self.early)])
         if not self.collection.resolved.named:
             return found, chosen
@@ -112,7 +120,7 @@ class Protocol:
         return found, Pairs(**columns)
 
     def leftover(self) -> Ints:
-        """Images of people who are in no pair, ``(n,)``; empty when they are too few or not known."""
+        """Return the images of people who are in no pair, ``(n,)``; empty if they are too few or not known."""
         codes, people = self.collection.codes
         if not people:
             return np.zeros(0, dtype=np.int64)
@@ -121,7 +129,10 @@ class Protocol:
         return free if len(np.unique(codes[free])) >= MIN_LEFTOVER else free[:0]
 
     def auxiliary(self, identities: int) -> Faces:
-        """People who are in no pair, or those of the last folds who are in no other."""
+        """Return faces of people who are in no pair or, if there are too few, of people who are only in the last folds.
+
+        Raises DataError if there are none.
+        """
         free = self.leftover()
         if len(free):
             codes, people = self.collection.codes
@@ -143,8 +154,11 @@ class Protocol:
 
 
 def _some_of_each(people: Sequence[str], identities: int) -> Ints:
-    """Rows of up to `PER_PERSON` images of some people, ascending: first those with several images, else by chance
-    (a digest of the name, so that one letter of the alphabet is not all there is)."""
+    """Return the rows of up to `PER_PERSON` images of some people, ascending.
+
+    People with several images are preferred; among equals, a digest of the name decides, so that the choice does not
+    follow the alphabet.
+    """
     rows: dict[str, list[int]] = {}
     for row, name in enumerate(people):
         rows.setdefault(name, []).append(row)
@@ -155,7 +169,7 @@ def _some_of_each(people: Sequence[str], identities: int) -> Ints:
 
 
 def _more_impostors(subjects: Ints, pairs: Pairs) -> Pairs:
-    """Impostor pairs of images of one fold, about `EXTRA_IMPOSTORS` for each image."""
+    """Draw impostor pairs within each fold, about `EXTRA_IMPOSTORS` for each image."""
     rng = np.random.default_rng(0)
     columns: list[Ints] = []
     for fold in np.unique(pairs.fold).tolist():
@@ -175,19 +189,25 @@ def _more_impostors(subjects: Ints, pairs: Pairs) -> Pairs:
 
 @dataclass(frozen=True, kw_only=True)
 class Division:
-    """People of a folder, divided: the rows of each group's images, and the fold of every scored image."""
+    """A division of the people of a set without protocol: the rows of each part's images.
+
+    ``fold``: the fold of every scored image.
+    """
 
     collection: Collection
     calibration: Ints
     auxiliary: Ints
     scored: Ints
-    fold: Ints  # of the scored images
+    fold: Ints
     seed: int
 
     @classmethod
     def of(cls, collection: Collection, seed: int, calibration: float, auxiliary: float) -> Division:
-        """Divide by the seed; people with one image are dealt apart, so that every group has its share of genuine
-        pairs. `DataError` says how many people are needed."""
+        """Divide the people at random; ``calibration`` and ``auxiliary`` are shares.
+
+        People with one image are divided separately, so that every part has its share of genuine pairs. Raises
+        DataError, which says how many people are needed.
+        """
         if collection.people is None:
             raise DataError(f"{collection.files[-1]}: expected pairs, or to know who the images show; found neither")
         codes, people = collection.codes
@@ -222,11 +242,11 @@ class Division:
         )
 
     def calibration_faces(self, identities: int) -> Faces:
-        """Up to `PER_CALIBRATION_PERSON` images of people with two or more."""
+        """Return up to `PER_CALIBRATION_PERSON` images of each person with at least two."""
         return self._faces(self._some(self.calibration, identities, PER_CALIBRATION_PERSON, 2))
 
     def auxiliary_faces(self, identities: int) -> Faces:
-        """Up to `PER_PERSON` images of each."""
+        """Return up to `PER_PERSON` images of each person."""
         return self._faces(self._some(self.auxiliary, identities, PER_PERSON, 1))
 
     def _some(self, rows: Ints, identities: int, each: int, least: int) -> Ints:
@@ -237,19 +257,19 @@ class Division:
         return np.concatenate([rows[codes == person][:each] for person in np.sort(chosen)])
 
     def folds(self) -> list[Fold]:
-        """The scored images of every fold, people together."""
+        """Return the scored images of every fold, grouped by person."""
         codes = self.collection.codes[0][self.scored]
         return [
             Fold.of(self.scored[at], codes[at]) for at in (np.flatnonzero(self.fold == f) for f in np.unique(self.fold))
         ]
 
     def max_pairs(self) -> int:
-        """Twice the rarer kind, up to `MAX_PAIRS`."""
+        """Return twice the number of pairs of the rarer kind, at most `MAX_PAIRS`."""
         folds = self.folds()
         return min(MAX_PAIRS, 2 * min(sum(f.genuine for f in folds), sum(f.impostor for f in folds)))
 
     def evaluation(self, pairs: int) -> tuple[Faces, Pairs]:
-        """The first pairs of the drawn order: the folds in turn, genuine and impostor alternating."""
+        """Return the first of the drawn pairs: the folds take turns, genuine and impostor pairs alternate."""
         folds = self.folds()
         half = self.max_pairs() // 2
         drawn = []
@@ -276,7 +296,7 @@ class Division:
 
 
 def _quotas(possible: Ints, total: int) -> Ints:
-    """How many of each fold make up the total when they are taken in turn."""
+    """Return how many pairs of each fold give the total if the folds take turns."""
     quotas = np.zeros_like(possible)
     while (missing := total - int(quotas.sum())) > 0 and (quotas < possible).any():
         open_ = np.flatnonzero(quotas < possible)
@@ -289,16 +309,20 @@ def _quotas(possible: Ints, total: int) -> Ints:
 
 @dataclass(frozen=True, kw_only=True)
 class Fold:
-    """The images of one fold, those of a person together; pairs are numbered, so that they can be drawn by number."""
+    """The images of one fold, grouped by person; all pairs are numbered, so that they can be drawn by number.
+
+    ``starts`` and ``counts``: the first image and the number of images of each person; ``later``: for every image, the
+    number of images of later people.
+    """
 
     rows: Ints
-    starts: Ints  # where each person's images begin
+    starts: Ints
     counts: Ints
-    later: Ints  # images of later people, for every image
+    later: Ints
 
     @classmethod
     def of(cls, rows: Ints, codes: Ints) -> Fold:
-        """Images and their people."""
+        """Return the fold of the images ``rows``, whose people have the numbers ``codes``."""
         at = np.argsort(codes, kind="stable")
         _, starts, counts = np.unique(codes[at], return_index=True, return_counts=True)
         later = len(rows) - np.repeat(starts + counts, counts)
@@ -306,22 +330,21 @@ class Fold:
 
     @property
     def genuine(self) -> int:
-        """How many genuine pairs there are."""
+        """The number of genuine pairs."""
         return int((self.counts * (self.counts - 1) // 2).sum())
 
     @property
     def impostor(self) -> int:
-        """How many impostor pairs there are."""
+        """The number of impostor pairs."""
         return int(self.later.sum())
 
     def genuine_pairs(self, numbers: Ints) -> Ints:
-        """Rows ``(k, 2)`` of genuine pairs by number."""
+        """Return the rows ``(k, 2)`` of genuine pairs by number."""
         ends = np.cumsum(self.counts * (self.counts - 1) // 2)
         person = np.searchsorted(ends, numbers, side="right")
         within = numbers - np.where(person > 0, ends[person - 1], 0)
-        high = ((1 + np.sqrt(1 + 8 * within.astype(np.float64))) // 2).astype(
-            np.int64
-        )  # 1 + ... + (high - 1) <= within
+        # Find the largest high with 1 + ... + (high - 1) <= within; the next two lines correct rounding errors.
+        high = ((1 + np.sqrt(1 + 8 * within.astype(np.float64))) // 2).astype(np.int64)
         high -= high * (high - 1) // 2 > within
         high += (high + 1) * high // 2 <= within
         low = within - high * (high - 1) // 2
@@ -329,7 +352,7 @@ class Fold:
         return self.rows[np.stack([start + low, start + high], axis=1)]
 
     def impostor_pairs(self, numbers: Ints) -> Ints:
-        """Rows ``(k, 2)`` of impostor pairs by number."""
+        """Return the rows ``(k, 2)`` of impostor pairs by number."""
         ends = np.cumsum(self.later)
         one = np.searchsorted(ends, numbers, side="right")
         within = numbers - np.where(one > 0, ends[one - 1], 0)

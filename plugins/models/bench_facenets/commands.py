@@ -1,4 +1,4 @@
-"""``bench models check``: what a weights file is, whether it loads, and whether it recognises faces."""
+"""The command ``bench models check``: it shows what a weights file is, and tests whether it recognises faces."""
 
 from __future__ import annotations
 
@@ -10,21 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bench import data_dir_option
+
 if TYPE_CHECKING:
     from bench import Dataset
-    from bench_facenets import FaceNet
     from bench_facenets.checks.sanity import Sanity
+    from bench_facenets.declarations import FaceNet
     from bench_facenets.files.card import Card
     from bench_facenets.loading.splitting import SplitNetwork
 
-PAIRS = 300  # genuine pairs, and as many impostor pairs
-SHOWN = 12  # keys of each kind that are listed
-
-
-def _look_in(_context: click.Context, _parameter: click.Parameter, folder: Path | None) -> None:
-    from bench import DATA_VARIABLE, prepend_folder
-
-    prepend_folder(DATA_VARIABLE, folder)
+PAIRS = 300  # The default number of genuine pairs, and of impostor pairs.
+SHOWN = 12  # The number of keys of each kind that are listed.
 
 
 @click.command("check")
@@ -34,14 +30,7 @@ def _look_in(_context: click.Context, _parameter: click.Parameter, folder: Path 
 @click.option("--channels", type=click.Choice(["rgb", "bgr"]), help="The order in which the network wants them.")
 @click.option("--set", "overrides", multiple=True, metavar="NAME=VALUE", help="Any other parameter of the model.")
 @click.option("--data", metavar="NAME|PATH", help="Faces to try: a data set or a path (default: the first real set).")
-@click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    callback=_look_in,
-    expose_value=False,
-    metavar="DIR",
-    help="Look for data sets in DIR first, then in $BENCH_DATA.",
-)
+@data_dir_option
 @click.option("--pairs", type=click.IntRange(20, 3000), default=2 * PAIRS, show_default=True, help="Pairs to verify.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check(
@@ -54,7 +43,7 @@ def check(
     pairs: int,
     as_json: bool,
 ) -> None:
-    """Say what the weights in FILE are, check that they work, and try them on faces.
+    """Show what the weights in FILE are, check that they work, and test them on faces.
 
     Exit code 1 when genuine pairs do not score above impostor pairs; 2 when the file cannot be used.
 
@@ -84,9 +73,9 @@ def check(
 def _model(
     file: Path, name: str | None, factory: str | None, params: Mapping[str, Any], overrides: tuple[str, ...]
 ) -> FaceNet:
-    """The model that the options describe; a `SuiteError` names the option that makes no sense."""
+    """Return the model that the options describe. Raises SuiteError, which names the wrong option."""
     from bench import SuiteError, did_you_mean, instantiate, parameters_of
-    from bench_facenets import MODELS
+    from bench_facenets.declarations import MODELS
 
     if name is None and factory:
         name = "torch-module"
@@ -103,8 +92,9 @@ def _model(
 
 
 def _show_keys(model: FaceNet, say: Callable[[str], None]) -> dict[str, Any]:
-    """What a checkpoint of a named network holds, beside what that network needs."""
-    from bench_facenets import NamedNet
+    """Show the keys of a checkpoint of a named network compared with the keys that the network needs; return them as
+    JSON values."""
+    from bench_facenets.declarations import NamedNet
 
     if not isinstance(model, NamedNet) or model.weights().suffix.lower() == ".onnx":
         return {}
@@ -153,7 +143,7 @@ def _show_card(card: Card, say: Callable[[str], None]) -> None:
 def _try(
     network: SplitNetwork, data: str | None, pairs: int, found: dict[str, Any], say: Callable[[str], None]
 ) -> Sanity | None:
-    """The sanity scores; none without a data set."""
+    """Verify pairs of a data set, show the result and return it; None without a data set."""
     import torch
 
     from bench_facenets.checks import sanity
@@ -171,22 +161,24 @@ def _try(
 
 
 def _dataset(wanted: str | None) -> tuple[str, Dataset] | None:
-    """The data set of ``--data``: a name or a path; without, the first real one that is there, or none."""
-    from bench import DataError, SuiteError, build_component, did_you_mean, discover
+    """Return the data set of ``--data``, a name or a path; by default the first real one that exists, else None.
 
-    registry = discover()
-    names = registry.names("dataset")
-    if wanted in names:
-        return wanted, build_component("dataset", wanted, {}, "--data", registry)
+    Raises DataError for an unknown name.
+    """
+    from bench import DataError, SuiteError, did_you_mean, instantiate, registered
+
+    known = registered("dataset")
+    if wanted in known:
+        return wanted, instantiate(known[wanted], {}, "--data")
     if wanted is not None:
-        if not Path(wanted).expanduser().exists():
-            raise DataError(f"--data: expected a data set or a path, found {wanted!r}; {did_you_mean(wanted, names)}")
-        return wanted, build_component("dataset", "face-set", {"path": wanted}, "--data", registry)
-    for name in names:
+        if "face-set" not in known or not Path(wanted).expanduser().exists():
+            raise DataError(f"--data: expected a data set or a path, found {wanted!r}; {did_you_mean(wanted, known)}")
+        return wanted, instantiate(known["face-set"], {"path": wanted}, "--data")
+    for name, cls in known.items():
         try:
-            made: Dataset = build_component("dataset", name, {}, name, registry)
+            made: Dataset = instantiate(cls, {}, name)
         except SuiteError:
-            continue  # it exists only with parameters
+            continue  # This data set needs parameters.
         if not made.synthetic and made.status().missing is None:
             return name, made
     return None

@@ -1,9 +1,9 @@
-"""What ``bench train`` asks of a full-size network: its recipe, its first weights, and what is stored of it.
+"""Training of a full-size network with ``bench train``: its recipe, its initial weights, and the files that are stored.
 
-Weights go to ``<work>/weights/<name>.safetensors`` with a card beside them. The head of the file says what the pixels
-must be: ``bench.channels`` (``rgb`` or ``bgr``), ``bench.mean`` and ``bench.std`` (JSON lists of three, of pixels from
-0 to 255, in the network's own channel order), ``bench.embedding_size``, ``bench.layout`` (whose key names these are),
-``bench.recipe`` (the digest of what the training was).
+Weights are stored in ``<work>/weights/<name>.safetensors`` with a card beside them. The metadata of the file describe
+the network's input and origin: ``bench.channels`` (``rgb`` or ``bgr``), ``bench.mean`` and ``bench.std`` (JSON lists of
+three, for pixels from 0 to 255, in the network's own channel order), ``bench.embedding_size``, ``bench.layout`` (the
+layout of the key names), ``bench.recipe`` (the digest of the recipe).
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from bench_facenets.networks import build
 if TYPE_CHECKING:
     from bench import TrainingJob
 
-# Margin and scale of a loss, as published: ArcFace (Deng et al. 2019), CosFace (Wang et al. 2018), SphereFace with
-# normalised features (Liu et al. 2022). Plain softmax has neither.
+# Published margins and scales: ArcFace (Deng et al. 2019), CosFace (Wang et al. 2018), SphereFace with normalised
+# features (Liu et al. 2022). Plain softmax has neither.
 _PUBLISHED: Mapping[str, Mapping[str, float]] = {
     "arcface": {"margin": 0.5, "scale": 64.0},
     "cosface": {"margin": 0.35, "scale": 64.0},
@@ -38,7 +38,7 @@ _PUBLISHED: Mapping[str, Mapping[str, float]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class FaceNetConfig(TrainConfig):
-    """A recipe that also says what becomes of the pixels: ``(x - mean) / std`` of values from 0 to 255."""
+    """A recipe that also defines the preprocessing of pixels: ``(x - mean) / std`` for values from 0 to 255."""
 
     embedding_size: Annotated[int, Ge(2)] = 512
     batch: Annotated[int, Ge(2)] = 512
@@ -52,14 +52,14 @@ class FaceNetConfig(TrainConfig):
         self.pixels()
 
     def pixels(self) -> Pixels:
-        """What the network gets. Raises ValueError for numbers that cannot be meant."""
+        """Return the input of the network. Raises ValueError for implausible numbers."""
         return with_parameters(Pixels(), mean=self.mean, std=self.std, channels=self.channels)
 
 
 def train_facenet(name: str, architecture: str, default_loss: str, job: TrainingJob) -> Mapping[str, Any]:
-    """Train a network by the recipe of a job, store weights and card in the work folder; returns the card.
+    """Train a network with the recipe of a job, store weights and card in the work folder, and return the card.
 
-    The recipe may set ``loss``; its margin and scale are then those published for it, unless the recipe sets them.
+    The recipe may set ``loss``; the default margin and scale are those published for it.
     """
     loss = job.recipe.get("loss", default_loss)
     defaults = {"loss": loss, **(_PUBLISHED.get(loss, {}) if isinstance(loss, str) else {})}

@@ -320,7 +320,7 @@ def test_a_limit_takes_the_first_and_the_next_run_the_rest(source: Path, tmp_pat
 def test_other_settings_are_not_mixed_but_can_overwrite(source: Path, tmp_path: Path) -> None:
     target = tmp_path / "out"
     run(source, target)
-    with pytest.raises(DataError, match=r"expected min_score 0\.5 as asked for, found 0\.9; .*--overwrite"):
+    with pytest.raises(DataError, match=r"expected min_score 0\.5 as requested, found 0\.9; .*--overwrite"):
         run(source, target, min_score=0.5)
     tally = run(source, target, min_score=0.5, overwrite=True, limit=1)
     assert (tally.made, tally.kept) == (1, 0)

@@ -1,4 +1,4 @@
-"""``bench data align``: the command around `bench_facesets.alignment.folder`."""
+"""The command ``bench data align``; `bench_facesets.alignment.folder` does the work."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def align(src: Path, dst: Path, limit: int | None, overwrite: bool, min_score: f
 
 
 def _aligned(src: Path, dst: Path, limit: int | None, overwrite: bool, min_score: float) -> Tally:
-    """Align with a progress bar on the terminal; quiet where there is none."""
+    """Align the images, with a progress bar if stderr is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -72,7 +72,7 @@ def _aligned(src: Path, dst: Path, limit: int | None, overwrite: bool, min_score
 
 
 def _show(tally: Tally, dst: Path) -> None:
-    """The outcome in a few lines."""
+    """Print the result in a few lines."""
     from bench_facesets.alignment.folder import REPORT
 
     before = f", {tally.kept} of them before" if tally.kept else ""

@@ -1,4 +1,4 @@
-"""Faces and their landmarks in an image: a small interface, and the detector behind it."""
+"""Detection of faces and their landmarks in an image: an interface for detectors, and one implementation."""
 
 from __future__ import annotations
 
@@ -16,19 +16,21 @@ from PIL import Image
 from bench import PluginError
 
 INSTALL = "pip install 'face-privacy-bench[align]'"
-_SHORT, _LONG = 160, 1024  # pixels: an image is enlarged until its short side has these, reduced until its long one has
-_MARGIN = 1 / 8  # of the long side: a face is also found where it touches the edge
-_LOWEST = 0.5  # score below which nothing is a face
-# Without oneDNN, sums are added up in one order on every processor; without the log, images without a face are quiet.
-# deepface asks TensorFlow for its old Keras, which is not there.
+# Sizes in pixels: an image is enlarged until its short side has at least _SHORT, and reduced until its long side has at
+# most _LONG.
+_SHORT, _LONG = 160, 1024
+_MARGIN = 1 / 8  # A black margin, as a share of the long side, so that faces at the edge are found too.
+_LOWEST = 0.5  # Detections with a lower score are not faces.
+# Without oneDNN, TensorFlow adds in the same order on every processor. Its log would report every image without a face.
+# deepface sets TF_USE_LEGACY_KERAS, but the old Keras is not installed.
 _TENSORFLOW = {"TF_ENABLE_ONEDNN_OPTS": "0", "TF_CPP_MIN_LOG_LEVEL": "3", "TF_USE_LEGACY_KERAS": "0"}
-_RIVAL = 0.8  # of the weight of the face that stands out: another one of as much makes it unclear whose image it is
+_RIVAL = 0.8  # A second face with this share of the largest weight makes it unclear whom the image shows.
 
 
 @dataclass(frozen=True, kw_only=True)
 class Face:
     """One face: ``box`` is left, top, right, bottom; ``score`` the detector's confidence in [0, 1]; ``landmarks``
-    ``(5, 2)`` as in `bench_facesets.alignment.geometry`. All in pixels of the image."""
+    ``(5, 2)`` as in `bench_facesets.alignment.geometry`. Coordinates are in pixels of the image."""
 
     box: tuple[float, float, float, float]
     score: float
@@ -36,19 +38,20 @@ class Face:
 
 
 class Detector(Protocol):
-    """What finds faces. ``name`` says which detector it is, in which version: another one gives other crops."""
+    """A face detector. ``name`` is its name and version: another detector or version gives other crops."""
 
     name: str
 
     def detect(self, image: NDArray[np.uint8]) -> Sequence[Face]:
-        """The faces of an RGB image ``(h, w, 3)``, of any size; the same image gives the same faces."""
+        """Return the faces in an RGB image ``(h, w, 3)`` of any size; the same image gives the same faces."""
         ...
 
 
 def subject_of(faces: Sequence[Face], size: tuple[int, int]) -> Face | None:
-    """The face that an image of ``size`` (height, width) is of: large and central; none when no single one stands out.
+    """Return the face of the person whom an image of ``size`` (height, width) shows; None if no face stands out.
 
-    Area counts, less the further the face is from the middle. Two faces apart of nearly the same weight are two people.
+    The weight of a face is its area, reduced by its distance from the middle. If two faces that do not overlap have
+    nearly the same weight, no face stands out.
     """
     middle = np.array([size[1] - 1, size[0] - 1]) / 2
 
@@ -69,9 +72,9 @@ def subject_of(faces: Sequence[Face], size: tuple[int, int]) -> Face | None:
 
 
 class MtcnnDetector:
-    """MTCNN (Zhang et al. 2016) as in the package ``mtcnn``, which carries its weights and runs on TensorFlow.
+    """MTCNN (Zhang et al. 2016) from the package ``mtcnn``, which contains its weights and uses TensorFlow.
 
-    `PluginError` when the extra is not installed.
+    Raises PluginError if the extra ``align`` is not installed.
     """
 
     def __init__(self) -> None:
@@ -84,7 +87,7 @@ class MtcnnDetector:
         self.name = f"mtcnn {version('mtcnn')}"
 
     def detect(self, image: NDArray[np.uint8]) -> Sequence[Face]:
-        """See `Detector`."""
+        """Return the faces in an RGB image ``(h, w, 3)``; see `Detector`."""
         height, width = image.shape[:2]
         scale = min(max(1, math.ceil(_SHORT / min(height, width))), _LONG / max(height, width))
         size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -94,7 +97,7 @@ class MtcnnDetector:
         found = self._detector.detect_faces(
             np.asarray(canvas), output_type="numpy", box_format="xyxy", threshold_onet=_LOWEST
         )
-        # Per face: the image's number, the box, the score, five x, five y.
+        # A row holds, for one face: the image's number, the box, the score, five x, five y.
         rows = np.asarray(found, dtype=np.float64).reshape(-1, 16)
 
         def original(points: NDArray[np.float64]) -> NDArray[np.float64]:

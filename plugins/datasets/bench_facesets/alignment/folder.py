@@ -1,7 +1,7 @@
-"""A folder tree of images -> the same tree of aligned crops: resumable, with a report of the faces not found.
+"""Alignment of a folder tree of images to the same tree of crops; it can be resumed, and lists faces not found.
 
-A crop appears in the target only when it is complete, so whatever is there is finished. `MANIFEST` is written first
-and says what the crops are made of and how; a target with another manifest is never mixed with.
+A crop appears in the target only when it is complete, so every crop there is finished. `MANIFEST` is written first and
+records the source and the settings; crops are never added to a target whose manifest differs.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from bench_facesets.readers.safe_paths import entries, images_below, read_bytes
 MANIFEST = "alignment.json"
 REPORT = "not-found.csv"
 _LOCK = ".alignment.lock"
-_DEPTH = 64  # folders
-_ALIGNED = 2.0  # pixels that aligning moves a crop that is aligned already, at most
+_DEPTH = 64  # The depth to which folders are searched.
+_ALIGNED = 2.0  # A crop that alignment moves by at most so many pixels counts as already aligned.
 _BIN = (
     "the faces in a .bin file are aligned already, and a second alignment would only blur them; "
     "use the file as it is (bench data convert makes Parquet of it)"
@@ -43,7 +43,7 @@ _BIN = (
 
 @dataclass(frozen=True, kw_only=True)
 class NotFound:
-    """An image without a crop: its path below the source, the reason in two words, and what was found."""
+    """An image without a crop: its path below the source, the reason in two words, and a detail."""
 
     path: str
     reason: str
@@ -52,8 +52,11 @@ class NotFound:
 
 @dataclass(kw_only=True)
 class Tally:
-    """How it went: of ``images``, ``made`` are new crops and ``kept`` were there before; ``already`` of the new ones
-    were aligned crops before; the others are ``missing``."""
+    """The result of an alignment in numbers.
+
+    ``images``: all of them; ``made``: new crops; ``kept``: crops that existed before; ``already``: new crops whose
+    image was already aligned; ``missing``: images without a crop.
+    """
 
     images: int
     made: int = 0
@@ -63,17 +66,17 @@ class Tally:
 
     @property
     def found(self) -> int:
-        """The images that have a crop."""
+        """The number of images with a crop."""
         return self.made + self.kept
 
     @property
     def reasons(self) -> Mapping[str, int]:
-        """How often each reason is behind a missing crop."""
+        """The number of missing crops for each reason."""
         return dict(sorted(Counter(m.reason for m in self.missing).items()))
 
 
 class _NoCropError(DataError):
-    """An image that gets no crop; the reason in two words, and what was found."""
+    """An image gets no crop; ``reason`` in two words, and the message as detail."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
@@ -90,9 +93,9 @@ def align_folder(
     overwrite: bool = False,
     on_image: Callable[[Tally], None] = lambda tally: None,
 ) -> Tally:
-    """Align the images below ``source`` (the first ``limit`` by name) into ``target``; `on_image` is called for each.
+    """Align the images below ``source`` (the first ``limit`` by name) into ``target``; call `on_image` after each.
 
-    `DataError` when the folders cannot be used, `StorageError` when the target cannot be written.
+    Raises DataError if the folders cannot be used, StorageError if the target cannot be written.
     """
     source, target = check_folders(source, target)
     images = _images(source, limit)
@@ -105,7 +108,7 @@ def align_folder(
     }
     with _claimed(target):
         _check_manifest(target, {"source": settings["source"]} if overwrite else settings)
-        if overwrite:  # before the new manifest: an interruption leaves nothing mixed
+        if overwrite:  # Old crops are deleted before the new manifest is written, so that none is left beside new ones.
             for image in _images(source):
                 (target / _crop_of(image)).unlink(missing_ok=True)
         about = {"bench": __version__, **settings, "limit": limit}
@@ -121,7 +124,7 @@ def align_folder(
 
 
 def check_folders(source: Path, target: Path) -> tuple[Path, Path]:
-    """Both folders, resolved; `DataError` when there is nothing to align or one lies within the other."""
+    """Return both folders, resolved. Raises DataError if there is nothing to align or one folder lies in the other."""
     if source.suffix.lower() == ".bin" and not source.is_dir():
         raise DataError(f"{source}: {_BIN}")
     source, target = source.resolve(), target.resolve()
@@ -139,7 +142,7 @@ def check_folders(source: Path, target: Path) -> tuple[Path, Path]:
 
 
 def _images(source: Path, limit: int | None = None) -> list[Path]:
-    """The images below a folder, relative to it, in order of their names; `DataError` when there are none."""
+    """Return the images below a folder, relative to it, in order of their names. Raises DataError if there are none."""
     found = [path.relative_to(source) for path in islice(images_below(source, source, _DEPTH), limit)]
     if not found:
         if any(entry.name.lower().endswith(".bin") for entry in entries(source, source)):
@@ -149,7 +152,7 @@ def _images(source: Path, limit: int | None = None) -> list[Path]:
 
 
 def _with_namesakes(images: list[Path]) -> Iterator[tuple[Path, Path | None]]:
-    """Every image, with the one before it whose crop has the same name, or none."""
+    """Yield every image with an earlier image whose crop has the same name, or with None."""
     first: dict[Path, Path] = {}
     for path in images:
         other = first.setdefault(_crop_of(path), path)
@@ -161,13 +164,13 @@ def _crop_of(image: Path) -> Path:
 
 
 def _printable(path: Path) -> str:
-    """A path for people; a name that is no UTF-8 with its bytes written out."""
+    """Return a path as text; bytes that are not UTF-8 are escaped."""
     return path.as_posix().encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 @contextlib.contextmanager
 def _claimed(target: Path) -> Iterator[None]:
-    """The target for this process alone; it ends with the process, however that ends."""
+    """Lock the target for this process; the lock ends with the process, even if it is killed. Raises StorageError."""
     try:
         target.mkdir(parents=True, exist_ok=True)
         with FileLock(target / _LOCK, timeout=0):
@@ -179,7 +182,7 @@ def _claimed(target: Path) -> Iterator[None]:
 
 
 def _check_manifest(target: Path, settings: Mapping[str, Any]) -> None:
-    """`DataError` unless the target is empty or was made with the same settings."""
+    """Raise DataError unless the target is empty or was made with the same settings."""
     path = target / MANIFEST
     if not path.exists():
         found = next(iter(entries(target, target)), None)
@@ -194,7 +197,7 @@ def _check_manifest(target: Path, settings: Mapping[str, Any]) -> None:
         if before.get(key) == value:
             continue
         way_out = "choose another folder" + ("" if key == "source" else ", or make all crops again with --overwrite")
-        raise DataError(f"{path}: expected {key} {value} as asked for, found {before.get(key)}; {way_out}")
+        raise DataError(f"{path}: expected {key} {value} as requested, found {before.get(key)}; {way_out}")
 
 
 def _read_manifest(path: Path) -> Mapping[str, Any]:
@@ -216,7 +219,7 @@ def _align_one(
     min_score: float,
     tally: Tally,
 ) -> None:
-    """One image into the tally, and its crop into the target."""
+    """Align one image, write its crop into the target, and count it in the tally."""
     out = target / _crop_of(path)
     try:
         if taken is not None:
@@ -228,7 +231,8 @@ def _align_one(
         face = _subject(detector.detect(image), image.shape[:2], min_score)
         pixels = crop(image, face.landmarks)
     except DataError as error:
-        reason = error.reason if isinstance(error, _NoCropError) else "no face"  # landmarks that are none
+        # Another DataError comes from landmarks that are not those of a face.
+        reason = error.reason if isinstance(error, _NoCropError) else "no face"
         tally.missing.append(NotFound(path=_printable(path), reason=reason, detail=str(error)))
     else:
         _write_png(out, pixels)
@@ -237,14 +241,14 @@ def _align_one(
 
 
 def _read(path: Path) -> NDArray[np.uint8]:
-    """An image ``(h, w, 3)``, turned upright where the camera says how it was held; `_NoCropError` when damaged."""
+    """Read an image ``(h, w, 3)``, rotated as its EXIF orientation says. Raises _NoCropError if it is damaged."""
     try:
         data = read_bytes(path, MAX_ITEM_BYTES, "an image")
         pixels = decode(data, str(path), size=None)
     except DataError as error:
         raise _NoCropError("unreadable", str(error).removeprefix(f"{path}: ")) from None
     image = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
-    with warnings.catch_warnings(), contextlib.suppress(Exception):  # a damaged note of the camera says nothing
+    with warnings.catch_warnings(), contextlib.suppress(Exception):  # Damaged EXIF data are ignored.
         warnings.simplefilter("ignore")
         with Image.open(io.BytesIO(data)) as header:
             image.getexif()[ExifTags.Base.Orientation] = header.getexif().get(ExifTags.Base.Orientation, 1)
@@ -253,7 +257,8 @@ def _read(path: Path) -> NDArray[np.uint8]:
 
 
 def _subject(faces: Any, size: tuple[int, int], min_score: float) -> Face:
-    """The face that the image is of; `_NoCropError` when there is none, or several alike."""
+    """Return the face of the person whom the image shows. Raises _NoCropError if there is none or no face stands
+    out."""
     sure = [face for face in faces if face.score >= min_score]
     if not sure:
         best = max((face.score for face in faces), default=None)
@@ -265,7 +270,8 @@ def _subject(faces: Any, size: tuple[int, int], min_score: float) -> Face:
 
 
 def _write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
-    """Write beside and rename. The name beside is always the same: the next run replaces what a killed one left."""
+    """Write a file beside the target and rename it. Its name is always the same, so that a later run replaces the file
+    of a killed one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.part")
     with beside.open("wb") as file:

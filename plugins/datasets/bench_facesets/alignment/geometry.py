@@ -1,7 +1,7 @@
 """The aligned five-point crop: the similarity transform that brings a face's landmarks to the template.
 
-Landmarks are ``(5, 2)``: x, y of the left eye, the right eye, the nose, the left and the right corner of the mouth,
-as seen in the image, in pixels whose centres have whole coordinates.
+Landmarks are ``(5, 2)``: x, y of the left eye, the right eye, the nose, the left and the right corner of the mouth, as
+they appear in the image, in pixels whose centres have integer coordinates.
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ from scipy.ndimage import map_coordinates
 from bench import DataError
 
 SIZE = 112
-#: Where the landmarks lie in a crop of 112x112; that of 96 columns is the same without 8 on the left and the right.
+#: The landmarks in a crop of 112x112; a crop with 96 columns lacks 8 columns on the left and on the right.
 TEMPLATE = np.array(
     [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)]
 )
 
 
 def similarity(landmarks: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The similarity transform ``(2, 3)`` from the image to the crop with the least squared error, never a reflection.
+    """Return the similarity transform ``(2, 3)`` from the image to the crop with the least squared error, without
+    reflection.
 
-    Umeyama (1991); in the plane, a scaling with a rotation is one complex factor. `DataError` when the landmarks are
-    not finite or all the same point.
+    Umeyama (1991); in the plane, a scaling with a rotation is one complex factor. Raises DataError if the landmarks
+    are not finite or are all the same point.
     """
     xy = np.asarray(landmarks, dtype=np.float64)
     if not np.isfinite(xy).all() or (xy == xy[0]).all():
@@ -37,9 +38,9 @@ def similarity(landmarks: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def crop(image: NDArray[np.uint8], landmarks: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """The aligned face, uint8 ``(112, 112, 3)``, from an image ``(h, w, 3)``: bilinear, black outside the image.
+    """Return the aligned face, uint8 ``(112, 112, 3)``, of an image ``(h, w, 3)``: bilinear, black outside the image.
 
-    A face of more than twice the size of the crop is averaged down first, so that nothing is skipped between samples.
+    A face more than twice as large as the crop is reduced by averaging first, so that no pixels are skipped.
     """
     matrix = similarity(landmarks)
     reduction = int(1 / np.hypot(*matrix[:, 0]))
@@ -49,7 +50,7 @@ def crop(image: NDArray[np.uint8], landmarks: NDArray[np.float64]) -> NDArray[np
     back = np.linalg.inv(matrix[:, :2])
     rows, columns = np.mgrid[:SIZE, :SIZE]
     x, y = np.tensordot(back, np.stack([columns, rows]) - matrix[:, 2, None, None], axes=1)
-    where = np.stack([y, x]).round(6)  # so that no error of rounding puts the image's edge outside of it
+    where = np.stack([y, x]).round(6)  # Without rounding, points on the image's edge could lie just outside it.
     channels = [
         map_coordinates(image[..., channel], where, output=np.float64, order=1, mode="constant") for channel in range(3)
     ]
@@ -58,9 +59,9 @@ def crop(image: NDArray[np.uint8], landmarks: NDArray[np.float64]) -> NDArray[np
 
 
 def displacement(landmarks: NDArray[np.float64]) -> float:
-    """How far aligning moves the template's points, on average, in pixels: small for what is an aligned crop already.
+    """Return how far alignment moves the template's points, on average, in pixels; small for an aligned crop.
 
-    The shape of the face and its pose do not count, as they would in the distance of the landmarks themselves.
+    Unlike the distance of the landmarks themselves, it does not depend on the shape and the pose of the face.
     """
     matrix = similarity(landmarks)
     moved = TEMPLATE @ matrix[:, :2].T + matrix[:, 2]

@@ -1,4 +1,4 @@
-"""Unpacks zip and tar archives of faces: nothing leaves the folder, and nothing but files and folders is made."""
+"""Unpacking of zip and tar archives of faces: only files and folders are created, and only inside the target folder."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from typing import IO
 from bench import DataError, MissingDataError, StorageError
 from bench_facesets.readers.safe_paths import inside
 
-MAX_BYTES = 200 * 2**30  #: of all members together, unpacked
-MAX_RATIO = 50  #: unpacked bytes per byte of an archive; faces are compressed already
-ALWAYS_BYTES = 2**30  #: unpacked bytes that are fine whatever the ratio
-MAX_MEMBERS = 5_000_000
+MAX_BYTES = 200 * 2**30  #: The limit for all members together, unpacked.
+MAX_RATIO = 50  #: The limit of unpacked bytes per byte of an archive; images are already compressed.
+ALWAYS_BYTES = 2**30  #: So many unpacked bytes are allowed whatever the ratio.
+MAX_MEMBERS = 5_000_000  #: The limit for the number of members.
 _CHUNK = 1 << 20
 _DAMAGE = (
     zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, RuntimeError,
@@ -36,10 +36,11 @@ class _Member:
 
 
 def unpack(archive: Path, target: Path) -> int:
-    """Unpack an archive into a folder that is not there yet or empty; returns the number of files.
+    """Unpack an archive into a new or empty folder and return the number of files.
 
-    `DataError` names the first member that leads out of the folder, is a link or a device, or goes over the limits on
-    size and number; then, and when the archive is damaged, nothing is left behind.
+    Raises MissingDataError if the archive does not exist, StorageError if the folder is not empty or cannot be written,
+    and DataError, which names the member, for the first one that leads out of the folder, is a link or a device, or
+    exceeds the limits on size and number. After an error, or if the archive is damaged, no files are left behind.
     """
     if not archive.is_file():
         raise MissingDataError(f"{archive}: there is no such file")

@@ -1,4 +1,4 @@
-"""Image folders: ``subject/image``, one folder per person. Listed, not read."""
+"""Reader of image folders: ``subject/image``, one folder per person. Files are listed but not read."""
 
 from __future__ import annotations
 
@@ -12,26 +12,29 @@ from bench_facesets.readers.safe_paths import MAX_FILES, entries, images_below, 
 
 
 class FileImages:
-    """Encoded images in files of their own, below a folder."""
+    """Encoded images in separate files below a folder."""
 
     def __init__(self, root: Path, names: Sequence[str]) -> None:
         self._root = root
-        self._names = names  # relative to the root: short, for a half million of them
+        self._names = names  # Relative to the root, to save memory: a set may have half a million images.
 
     def __len__(self) -> int:
         return len(self._names)
 
     def read(self, row: int) -> bytes:
-        """The file's contents."""
+        """Return the contents of the file."""
         return read_bytes(self._root / self._names[row], MAX_ITEM_BYTES, "an image")
 
     def name(self, row: int) -> str:
-        """The file's path."""
+        """Return the path of the file."""
         return str(self._root / self._names[row])
 
 
 def read(path: Path) -> Collection:
-    """A folder of folders of images; the folders' names are the people, in the order of their names."""
+    """Read a folder of folders of images, one per person, in the order of their names; the names are the people.
+
+    Raises DataError if there are no images or too many.
+    """
     root = path.resolve()
     files: list[Path] = []
     people: list[str] = []

@@ -1,7 +1,7 @@
-"""Encoded images -> uint8 RGB, one batch at a time.
+"""Decoding of images to uint8 RGB, one batch at a time.
 
-Pixels are taken as they are stored: an EXIF orientation is never applied, because aligned crops are upright and the
-tag is left over from the camera. Grey images become three equal channels, transparency is dropped.
+Pixels are used as they are stored: an EXIF orientation is never applied, because aligned crops are upright and the tag
+describes the camera's original image. Grey images become three equal channels, transparency is dropped.
 """
 
 from __future__ import annotations
@@ -16,32 +16,35 @@ from PIL import Image, UnidentifiedImageError
 
 from bench import DataError
 
-SIZE = (112, 112)  #: height, width of the aligned five-point crop
+SIZE = (112, 112)  #: Height and width of the aligned five-point crop.
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "PPM")
 MAX_PIXELS = 64_000_000
 MAX_ITEM_BYTES = 64 * 2**20
-_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"}  # eight bits or fewer per channel
+_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"}  # At most eight bits per channel.
 
 
 class Encoded(Protocol):
-    """A list of encoded images, read one at a time; cheap to hold."""
+    """A list of encoded images, which are read one at a time, so that it needs little memory."""
 
     def __len__(self) -> int: ...
     def read(self, row: int) -> bytes:
-        """The encoded image, as it is stored; at most `MAX_ITEM_BYTES` long."""
+        """Return the encoded image as it is stored; at most `MAX_ITEM_BYTES` bytes."""
         ...
 
     def name(self, row: int) -> str:
-        """What error messages call it: a path, or a file and a number."""
+        """Return the name of an image for error messages: a path, or a file and a number."""
         ...
 
 
 def decode(data: bytes, name: str, size: tuple[int, int] | None = SIZE) -> NDArray[np.uint8]:
-    """One image ``(3, h, w)`` RGB; `DataError` naming it when it is damaged, animated, too large or of another size."""
+    """Decode one image to RGB ``(3, h, w)``.
+
+    Raises DataError, which gives its ``name``, if it is damaged, animated, too large or not of the expected size.
+    """
     if len(data) > MAX_ITEM_BYTES:
         raise DataError(f"{name}: expected at most {MAX_ITEM_BYTES:,} bytes of image, found {len(data):,}")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what matters of what Pillow warns about is checked here
+        warnings.simplefilter("ignore")  # The conditions that matter among Pillow's warnings are checked here.
         try:
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 _check(image, name, size)
@@ -53,13 +56,13 @@ def decode(data: bytes, name: str, size: tuple[int, int] | None = SIZE) -> NDArr
         except UnidentifiedImageError:
             kinds = ", ".join(FORMATS)
             raise DataError(f"{name}: expected an image ({kinds}), found {len(data)} bytes of something else") from None
-        except Exception as error:  # damaged images make decoders raise nearly anything
+        except Exception as error:  # Decoders can raise nearly any exception for damaged images.
             reason = str(error).strip("'\"") or type(error).__name__
             raise DataError(f"{name}: this image is damaged: {reason}") from None
 
 
 def _check(image: Image.Image, name: str, size: tuple[int, int] | None) -> None:
-    """Refuse by the header, before any pixel is decoded."""
+    """Raise DataError if the header shows that the image cannot be used; no pixel is decoded."""
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise DataError(f"{name}: expected at most {MAX_PIXELS:,} pixels, found {width} x {height}")
@@ -82,7 +85,7 @@ def _pixels(image: Image.Image) -> NDArray[np.uint8]:
 
 
 class DecodedImages:
-    """`bench.LazyImages` over some rows of an encoded list: decoded when they are asked for, never kept."""
+    """`bench.LazyImages` over some rows of a list of encoded images: decoded on demand, never kept."""
 
     def __init__(self, encoded: Encoded, rows: NDArray[np.int64], size: tuple[int, int] = SIZE) -> None:
         self._encoded = encoded
@@ -96,14 +99,14 @@ class DecodedImages:
 
     @property
     def dtype(self) -> np.dtype[np.uint8]:
-        """uint8."""
+        """The type uint8."""
         return np.dtype(np.uint8)
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getitem__(self, rows: slice | NDArray[np.int64], /) -> NDArray[np.uint8]:
-        """Decode ``images[a:b]`` or ``images[rows]``."""
+        """Decode ``images[a:b]`` or ``images[rows]``. Raises DataError, which names the image."""
         chosen = np.atleast_1d(self._rows[rows])
         out = np.empty((len(chosen), 3, *self._size), dtype=np.uint8)
         for k, row in enumerate(chosen.tolist()):
@@ -111,6 +114,6 @@ class DecodedImages:
         return out
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        """Everything at once, for those who ask for it."""
+        """Decode all images at once, for conversions to a numpy array."""
         found = self[:]
         return found if dtype is None else found.astype(dtype)

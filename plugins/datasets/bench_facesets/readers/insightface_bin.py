@@ -1,6 +1,6 @@
-"""InsightFace ``.bin``: a pickled ``(encoded images, same)``; images 2i and 2i + 1 are pair i.
+"""Reader of InsightFace ``.bin`` files: a pickled ``(encoded images, same)``; images 2i and 2i + 1 are pair i.
 
-The file is mapped, not loaded: what is kept of an image is where it lies (`safe_pickle`).
+The file is mapped, not loaded: only the position of each image in the file is kept (see `safe_pickle`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MAX_ITEMS = 1_000_000
 
 
 class MappedImages:
-    """Encoded images at known places of a mapped file."""
+    """Encoded images at known positions of a mapped file."""
 
     def __init__(self, data: Buffer, spans: list[Span], path: Path) -> None:
         self._data = data
@@ -32,19 +32,19 @@ class MappedImages:
         return len(self._spans)
 
     def read(self, row: int) -> bytes:
-        """The encoded image."""
+        """Return the encoded image. Raises DataError."""
         try:
             return self._spans[row].read(self._data)
         except ValueError as error:
             raise DataError(f"{self.name(row)}: its bytes are not written as bytes: {error}") from None
 
     def name(self, row: int) -> str:
-        """File and number."""
+        """Return the file and the image's number."""
         return f"{self._path}: image {row}"
 
 
 def map_file(path: Path, limit: int, what: str) -> mmap.mmap:
-    """A file mapped for reading; `DataError` when it is empty, too large or unreadable."""
+    """Map a file for reading. Raises DataError if it is empty, too large or unreadable."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, 2)
@@ -58,7 +58,7 @@ def map_file(path: Path, limit: int, what: str) -> mmap.mmap:
 
 
 def read(path: Path) -> Collection:
-    """The images and pairs of a ``.bin``; folds are not part of the format."""
+    """Read the images and pairs of a ``.bin``; the format has no folds. Raises DataError for any other contents."""
     data = map_file(path, MAX_BYTES, "an InsightFace .bin")
     value = load(data, str(path))
     if not isinstance(value, tuple | list) or len(value) != 2:
@@ -104,7 +104,7 @@ def _image(item: Any, name: str) -> Span:
 
 
 def _labels(same: Any, data: Buffer, path: Path) -> list[bool]:
-    """Genuine or not, of every pair: a list of bool or 0/1, or a numpy array of them."""
+    """Return whether each pair is genuine, from a list of bool or 0/1, or from a numpy array of them."""
     if isinstance(same, Array) and same.data is not None and same.shape:
         raw = same.data.read(data)
         width = int(same.dtype[1:])
@@ -125,7 +125,7 @@ def _label(item: Any, data: Buffer, name: str) -> bool:
 
 
 def _what(value: Any) -> str:
-    """A value of a pickle in words; it may be a list that holds itself."""
+    """Describe a value of a pickle in words, without its elements: a list may contain itself."""
     if isinstance(value, list | tuple) and not isinstance(value, Span | Array):
         return f"a {'list' if isinstance(value, list) else 'tuple'} of {len(value)}"
     if isinstance(value, Span):

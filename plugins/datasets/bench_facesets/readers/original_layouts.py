@@ -1,7 +1,7 @@
-"""The original layouts: LFW, AgeDB-30, CALFW and CFP-FF, each with its own pair protocol.
+"""Readers of the original layouts of LFW, AgeDB-30, CALFW and CFP-FF, each with its own pair protocol.
 
-Every reader gets the set's folder and finds the protocol files inside it, below it or beside it. Images keep their
-names; aligned copies may have another suffix (``.png`` for ``.jpg``).
+Every reader gets the set's folder and searches the protocol files in it, one folder below it, and beside it. Images
+keep their names; aligned copies may have another suffix (``.png`` for ``.jpg``).
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from bench_facesets.readers.image_folders import FileImages
 from bench_facesets.readers.safe_paths import images_below, inside, read_text
 
 MAX_PAIRS = 1_000_000
-Key = tuple[str, str]  # an image as a protocol names it: its stem, with the folders that make it unique
 
 
 def find_file(folder: Path, names: Sequence[str], what: str) -> Path:
-    """A protocol file inside a folder, in a folder of it, or beside it; `MissingDataError` says where to put it."""
+    """Return a protocol file in a folder, one folder below it, or beside it. Raises MissingDataError, which says where
+    the file belongs."""
     root = folder.resolve()
     below = sorted(f for f in root.iterdir() if f.is_dir() and not f.name.startswith("."))
     for place in (root, *below, root.parent):
@@ -35,7 +35,10 @@ def find_file(folder: Path, names: Sequence[str], what: str) -> Path:
 
 
 class _Index:
-    """Images of a folder by the last parts of their paths, without suffix."""
+    """An index of the images of a folder by the last ``parts`` parts of their paths, without suffix.
+
+    Raises MissingDataError if there are no images, DataError if two images have the same key.
+    """
 
     def __init__(self, folder: Path, parts: int) -> None:
         self.root = folder.resolve()
@@ -57,11 +60,11 @@ class _Index:
         return (*path.parts[-self.parts : -1], path.stem)
 
     def row(self, relative: str, where: str) -> int:
-        """The image that a protocol names; `DataError` when it is not there or leads out."""
+        """Return the row of the image that a protocol names. Raises DataError if it does not exist or its path leads
+        out of the folder."""
         path = Path(relative.replace("\\", "/"))
-        if (
-            path.is_absolute() or ".." in path.parts or ":" in relative
-        ):  # what is listed was looked at when it was listed
+        # Other paths need no check, because every indexed file was checked when the folder was listed.
+        if path.is_absolute() or ".." in path.parts or ":" in relative:
             inside(self.root, relative, where)
         found = self.rows.get(self.key(path))
         if found is None:
@@ -84,12 +87,12 @@ class _Index:
 
 
 def _first_folder(folder: Path, *names: str) -> Path:
-    """The folder of the images, where the set comes with others beside it; else the set's own."""
+    """Return the first of the named folders that exists, else the set's own folder."""
     return next((folder / name for name in names if (folder / name).is_dir()), folder)
 
 
 def _lines(path: Path) -> list[tuple[str, str]]:
-    """``(place, text)`` of the lines that are not empty."""
+    """Return the position, for messages, and the text of each line that is not empty. Raises DataError."""
     lines = [(f"{path}: line {k}", text.strip()) for k, text in enumerate(read_text(path).splitlines(), 1)]
     found = [(where, text) for where, text in lines if text]
     if not 0 < len(found) <= 2 * MAX_PAIRS:
@@ -107,7 +110,8 @@ def _whole(text: str, where: str, what: str, low: int, high: int) -> int:
 
 
 def read_lfw(folder: Path) -> Collection:
-    """``Name/Name_0001.jpg`` with ``pairs.txt``: a header ``sets, pairs``, then 3 fields (same) or 4 (different)."""
+    """Read ``Name/Name_0001.jpg`` with ``pairs.txt``: a header ``sets pairs``, then lines of 3 fields (genuine) or 4
+    (impostor)."""
     path = find_file(folder, ("pairs.txt", "pairs_LFW.txt"), "the pair protocol of LFW")
     index = _Index(folder, 2)
     (where, header), *lines = _lines(path)
@@ -136,8 +140,11 @@ def read_lfw(folder: Path) -> Collection:
 
 
 def read_calfw(folder: Path) -> Collection:
-    """``pairs_CALFW.txt``: one image and a token per line, two lines per pair; 1 to 10 is the fold of a genuine pair,
-    0 says impostor: the folds of impostors are not part of the protocol."""
+    """Read CALFW with ``pairs_CALFW.txt``: one image and a token per line, two lines per pair.
+
+    A token from 1 to 10 is the fold of a genuine pair, 0 marks an impostor pair; the protocol gives impostor pairs no
+    folds.
+    """
     path = find_file(folder, ("pairs_CALFW.txt",), "the pair protocol of CALFW")
     index = _Index(_first_folder(folder, "aligned images", "aligned_images"), 1)
     lines = _lines(path)
@@ -160,7 +167,8 @@ def read_calfw(folder: Path) -> Collection:
 
 
 def read_cfp(folder: Path) -> Collection:
-    """``Pair_list_F.txt`` (number and path of every frontal image, from 1) and ``Split/FF/01..10/{same,diff}.txt``."""
+    """Read CFP-FF with ``Pair_list_F.txt`` (number, from 1, and path of every frontal image) and
+    ``Split/FF/01..10/{same,diff}.txt``."""
     root = folder.resolve()
     listing = next(
         (p for p in (root / "Protocol" / "Pair_list_F.txt", root / "Pair_list_F.txt") if p.is_file()), None
@@ -190,7 +198,10 @@ def read_cfp(folder: Path) -> Collection:
 
 
 def _cfp_image(index: _Index, listed: str, start: Path, where: str) -> int:
-    """``../Data/Images/001/frontal/01.jpg``, relative to the list; only its last three parts need to be there."""
+    """Return the row of a listed image such as ``../Data/Images/001/frontal/01.jpg``, a path relative to the list.
+
+    Only its last three parts have to exist below the set's folder.
+    """
     path = Path(listed.replace("\\", "/"))
     if path.is_absolute():
         inside(index.root, listed, where)
@@ -216,8 +227,11 @@ AGEDB_SPLITS = "04_FINAL_protocol_30_years.mat"
 
 
 def read_agedb(folder: Path) -> Collection:
-    """``04_FINAL_protocol_30_years.mat``: ``splits``, ten cells of a structure: a cell (2, n) of images, which are
-    structures of a name without suffix and an age, and n labels, 1 for genuine and -1 for impostor pairs."""
+    """Read AgeDB-30 with ``04_FINAL_protocol_30_years.mat``.
+
+    Its variable ``splits`` has ten cells. Each is a structure of a cell (2, n) of images, which are structures of a
+    name without suffix and an age, and of n labels, 1 for genuine and -1 for impostor pairs.
+    """
     path = find_file(folder, (AGEDB_SPLITS,), "the pair protocol of AgeDB-30")
     index = _Index(_first_folder(folder, "03_Protocol_Images"), 1)
     splits = matfile.load(path).get("splits")
@@ -243,7 +257,7 @@ def read_agedb(folder: Path) -> Collection:
 
 def _agedb_image(index: _Index, item: object, where: str) -> int:
     name = next(iter(item[0].values()), None) if isinstance(item, list) and item and isinstance(item[0], dict) else item
-    if isinstance(name, list) and name:  # a cell around the text
+    if isinstance(name, list) and name:  # The text may be in a cell.
         name = name[0]
     if not isinstance(name, str):
         raise DataError(f"{where}: expected the name of an image")
@@ -251,7 +265,7 @@ def _agedb_image(index: _Index, item: object, where: str) -> int:
 
 
 def agedb_person(stem: str) -> str:
-    """``0_MariaCallas_35_f`` -> ``MariaCallas``: the first part that is a word."""
+    """Return the person of a file name such as ``0_MariaCallas_35_f``: its first part that is a word."""
     return next((part for part in stem.split("_") if len(part) > 1 and re.search("[^0-9]", part)), stem)
 
 
@@ -264,7 +278,7 @@ READERS: dict[str, Callable[[Path], Collection]] = {
 
 
 def detect(folder: Path) -> Iterable[str]:
-    """The protocols whose files lie in a folder itself or one folder below."""
+    """Yield the names of the protocols whose files are in a folder."""
     names = {"lfw": ("pairs.txt",), "agedb30": (AGEDB_SPLITS,), "calfw": ("pairs_CALFW.txt",)}
     for protocol, files in names.items():
         if any((folder / f).is_file() for f in files):

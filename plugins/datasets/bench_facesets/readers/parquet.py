@@ -1,17 +1,17 @@
-"""Parquet: what ``bench data convert`` writes, and Parquet in the style of Hugging Face data sets.
+"""Reader and writer of Parquet: the format of ``bench data convert``, and data sets in the style of Hugging Face.
 
-One row per image:
+``bench data convert`` writes one row per image:
 
 ========  ==========================================================================================================
-image     binary: the encoded image, byte for byte as it was
-id        string: its name, unique
-subject   string, null where it is not known (then of all images)
+image     binary: the encoded image, byte for byte unchanged
+id        string: its unique name
+subject   string: the person; null for all images if people are not known
 pairs     list of ``{number int32, right int64, same bool, fold int8 or null}``: the pairs of which this image is the
-          left one; ``number`` is the pair's place in the protocol, ``right`` the row of the other image. The column is
-          missing where there is no protocol.
+          left one; ``number`` is the pair's position in the protocol, ``right`` the row of the other image. The column
+          is missing if the set has no protocol.
 ========  ==========================================================================================================
 
-Of others, ``image`` may be a structure ``{bytes, path}``, and people may be a ``label`` (number or text) or a
+In other files, ``image`` may be a structure ``{bytes, path}``, and the person may be a ``label`` (number or text) or a
 ``subject``. A folder of Parquet files is read as one set, in the order of their names.
 """
 
@@ -35,17 +35,16 @@ from bench import DataError, StorageError
 from bench_facesets.collection import FOLDS, Collection, PairTable
 from bench_facesets.readers.safe_paths import entries
 
-ROW_GROUP = 512  #: images per row group that `write` makes: what is held in memory at a time
-MAX_GROUP_BYTES = 1 * 2**30  #: of a row group, unpacked
+ROW_GROUP = 512  #: The images per row group that `write` creates; so many are in memory at a time.
+MAX_GROUP_BYTES = 1 * 2**30  #: The limit for a row group, unpacked.
 MAX_ROWS = 10_000_000
-_KEPT = 4  # row groups held while images are read
-_PAIR = pa.struct(
-    [("number", pa.int32()), ("right", pa.int64()), ("same", pa.bool_()), ("fold", pa.int8())]
-)  # fold: null where the protocol names none
+_KEPT = 4  # The number of row groups that are kept while images are read.
+# ``fold`` is null if the protocol gives no fold.
+_PAIR = pa.struct([("number", pa.int32()), ("right", pa.int64()), ("same", pa.bool_()), ("fold", pa.int8())])
 
 
 class _Guard:
-    """Turns what pyarrow raises about a file into one `DataError`."""
+    """A context that converts pyarrow's errors about a file to a DataError."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -60,7 +59,7 @@ class _Guard:
 
 
 class ParquetImages:
-    """Encoded images in the row groups of Parquet files; a few row groups are held."""
+    """Encoded images in the row groups of Parquet files; a few row groups are kept in memory."""
 
     def __init__(self, files: Sequence[tuple[Path, pq.ParquetFile]], column: str) -> None:
         self._files = files
@@ -78,7 +77,7 @@ class ParquetImages:
         return int(self._starts[-1])
 
     def read(self, row: int) -> bytes:
-        """The encoded image."""
+        """Return the encoded image. Raises DataError."""
         k = bisect.bisect_right(self._starts, row) - 1
         value = self._group(k)[row - self._starts[k]].as_py()
         if value is None:
@@ -86,7 +85,7 @@ class ParquetImages:
         return bytes(value)
 
     def name(self, row: int) -> str:
-        """File and row."""
+        """Return the file and the row."""
         k = bisect.bisect_right(self._starts, row) - 1
         first = self._starts[next(i for i, (f, _) in enumerate(self._groups) if f == self._groups[k][0])]
         return f"{self._files[self._groups[k][0]][0]}: row {row - first}"
@@ -108,7 +107,7 @@ class ParquetImages:
 
 
 def read(path: Path) -> Collection:
-    """The images, people and pairs of a Parquet file, or of a folder of them."""
+    """Read the images, people and pairs of a Parquet file or of a folder of them. Raises DataError."""
     root = path.resolve()
     names = [Path(e.path) for e in entries(root, root) if e.name.endswith(".parquet")] if root.is_dir() else [root]
     if not names:
@@ -193,7 +192,7 @@ def _ids(files: Sequence[tuple[Path, pq.ParquetFile]], schema: pa.Schema, n: int
 
 
 def _pairs(files: Sequence[tuple[Path, pq.ParquetFile]], n: int, path: Path) -> PairTable:
-    """The pairs, in the order of their numbers."""
+    """Return the pairs in the order of their numbers. Raises DataError."""
     tables = []
     for name, file in files:
         with _Guard(name):
@@ -223,7 +222,10 @@ def _pairs(files: Sequence[tuple[Path, pq.ParquetFile]], n: int, path: Path) -> 
 
 
 def write(collection: Collection, path: Path) -> None:
-    """Write a collection, one row group at a time; the encoded images are kept as they are. Atomic."""
+    """Write a collection, one row group at a time and atomically; the encoded images are not changed.
+
+    Raises StorageError if the file cannot be written.
+    """
     fields = [("image", pa.binary()), ("id", pa.string()), ("subject", pa.string())]
     if collection.pairs is not None:
         fields.append(("pairs", pa.list_(_PAIR)))

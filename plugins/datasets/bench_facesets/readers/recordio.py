@@ -1,9 +1,9 @@
-"""MXNet's RecordIO (``train.rec`` with ``train.idx``), read without mxnet: training sets such as CASIA-WebFace.
+"""Reader of MXNet's RecordIO (``train.rec`` with ``train.idx``), without mxnet: training sets such as CASIA-WebFace.
 
 A record is ``magic, flags and length, header, image``, padded to four bytes; the header is ``flag, label, id, id2``,
-followed by ``flag`` float labels when there are several. Record 0, when it has labels and no image, is a table of
-contents: its first label is the number of the first record that is not an image. The file is mapped; what is kept is
-where the records lie.
+followed by ``flag`` float labels if there are several. If record 0 has labels and no image, it is a table of contents:
+its first label is the number of the first record that is not an image. The file is mapped; only the positions of the
+records are kept in memory.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ class RecordImages:
         return len(self._offsets)
 
     def name(self, row: int) -> str:
-        """File and the record's key."""
+        """Return the file and the key of the record."""
         return f"{self._path}: record {self.keys[row]}"
 
     def without_contents(self) -> RecordImages:
-        """The same without the table of contents that record 0 may be."""
+        """Return the images without the table of contents that record 0 may be."""
         if self.keys and self.keys[0] == 0:
             flag, labels, at = self._header(0)
             if flag and at == len(self._record(0)):
@@ -55,12 +55,12 @@ class RecordImages:
         return self
 
     def at(self, rows: list[int]) -> RecordImages:
-        """Some of them, in another order."""
+        """Return some of the images, in the order of ``rows``."""
         keys, offsets = [self.keys[k] for k in rows], [self._offsets[k] for k in rows]
         return RecordImages(self._path, self._data, keys, offsets)
 
     def label(self, row: int) -> int:
-        """The person's number."""
+        """Return the number of the person. Raises DataError unless it is a whole number."""
         _, labels, _ = self._header(row)
         label = labels[0] if labels else -1.0
         if not (0 <= label < 2**24 and label == int(label)):
@@ -68,13 +68,13 @@ class RecordImages:
         return int(label)
 
     def read(self, row: int) -> bytes:
-        """The encoded image."""
+        """Return the encoded image. Raises DataError."""
         *_, at = self._header(row)
         record = self._record(row)
         return record[at:]
 
     def _header(self, row: int) -> tuple[int, tuple[float, ...], int]:
-        """Flag, labels, and where the image begins in the record."""
+        """Return the flag, the labels, and the start of the image in the record."""
         record = self._record(row, _HEADER.size + 4 * 64)
         if len(record) < _HEADER.size:
             raise DataError(f"{self.name(row)}: expected a header of {_HEADER.size} bytes, found {len(record)}")
@@ -86,7 +86,8 @@ class RecordImages:
         return flag, struct.unpack_from(f"<{flag}f", record, _HEADER.size), _HEADER.size + 4 * flag
 
     def _record(self, row: int, first: int | None = None) -> bytes:
-        """A record's contents, or its ``first`` bytes; parts of a split record are joined by the magic number."""
+        """Return the contents of a record, or its ``first`` bytes; parts of a split record are joined by the magic
+        number, which was removed where the record was split."""
         parts: list[bytes] = []
         at, total = self._offsets[row], 0
         while True:
@@ -107,7 +108,10 @@ class RecordImages:
 
 
 def read(path: Path) -> Collection:
-    """The images and people of a ``.rec``; the ``.idx`` lies beside it under the same name."""
+    """Read the images and people of a ``.rec``, with the ``.idx`` of the same name beside it.
+
+    Raises MissingDataError if the index is missing, DataError if a file is damaged.
+    """
     index = path.with_suffix(".idx")
     if not index.is_file():
         raise MissingDataError(f"{path}: expected the index {index.name} beside it, found none; copy both files")
@@ -130,7 +134,7 @@ def read(path: Path) -> Collection:
 
 
 def _index(path: Path) -> tuple[list[int], list[int]]:
-    """Keys and offsets, by key."""
+    """Return the keys, ascending, and the offsets of the records."""
     text = read_bytes(path, MAX_INDEX_BYTES, "an index").decode("latin-1")
     found: dict[int, int] = {}
     for number, line in enumerate(text.splitlines(), 1):

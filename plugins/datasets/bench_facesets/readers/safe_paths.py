@@ -1,4 +1,4 @@
-"""Paths: variables expanded, files listed, and nothing that leads out of the folder it was found in."""
+"""Listing and reading of files, with the guarantee that no path leads out of its folder."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ from pathlib import Path
 
 from bench import DataError, MissingDataError
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm")  #: images, by name
-MAX_TEXT_BYTES = 64 * 2**20  #: of a protocol file
-MAX_FILES = 10_000_000  #: in one image folder
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm")  #: The suffixes of image files.
+MAX_TEXT_BYTES = 64 * 2**20  #: The limit for a protocol file.
+MAX_FILES = 10_000_000  #: The limit for an image folder.
 
 
 def inside(root: Path, relative: str, where: str, shown: Path | None = None) -> Path:
-    """The path ``relative`` of ``root``; `DataError` naming ``where`` when it is absolute or leads out of it.
+    """Return the path ``relative`` below ``root``, resolved.
 
-    ``root`` must be resolved; messages call it ``shown``. Symbolic links are followed: a link cannot lead out either.
+    Raises DataError, which starts with ``where``, if the path is absolute or leads out of ``root``, also through a
+    symbolic link. ``root`` must be resolved; messages show ``shown`` instead, if it is given.
     """
     named = shown or root
     if "\0" in relative or relative.startswith(("/", "\\")) or re.match(r"[A-Za-z]:", relative):
         raise DataError(f"{where}: expected a path inside {named}, found {relative!r}")
     try:
         path = (root / relative.replace("\\", "/")).resolve()
-    except (OSError, RuntimeError) as error:  # a loop of links, or a name that is too long
+    except (OSError, RuntimeError) as error:  # The reason is a loop of links, or a name that is too long.
         raise DataError(f"{where}: {relative!r} cannot be followed: {error}") from None
     if not path.is_relative_to(root):
         raise DataError(f"{where}: expected a path inside {named}, found {relative!r}, which leads out of it")
@@ -32,7 +33,8 @@ def inside(root: Path, relative: str, where: str, shown: Path | None = None) -> 
 
 
 def entries(folder: Path, root: Path) -> list[os.DirEntry[str]]:
-    """What a folder holds, by name, without hidden files; links must stay inside ``root`` (resolved)."""
+    """Return the entries of a folder by name, without hidden files. Raises DataError if the folder cannot be read, or
+    if a link leads out of ``root`` (resolved)."""
     try:
         with os.scandir(folder) as found:
             listed = sorted((e for e in found if not e.name.startswith(".")), key=lambda e: e.name)
@@ -45,12 +47,12 @@ def entries(folder: Path, root: Path) -> list[os.DirEntry[str]]:
 
 
 def is_image(name: str) -> bool:
-    """Whether a file is an image, by its name."""
+    """Return whether a file is an image, by its name."""
     return name.lower().endswith(SUFFIXES)
 
 
 def images_below(folder: Path, root: Path, depth: int = 4) -> Iterator[Path]:
-    """Image files below a folder, in order of their names; at most ``depth`` folders deep."""
+    """Yield the image files below a folder, in order of their names; at most ``depth`` folders deep."""
     for entry in entries(folder, root):
         if entry.is_dir():
             if depth:
@@ -60,7 +62,8 @@ def images_below(folder: Path, root: Path, depth: int = 4) -> Iterator[Path]:
 
 
 def read_text(path: Path) -> str:
-    """A protocol file as text; UTF-8, or Latin-1 where it is not. `DataError` when it is too large or unreadable."""
+    """Return a protocol file as text: UTF-8, or Latin-1 if it is not valid UTF-8. Raises DataError if the file is too
+    large or unreadable."""
     data = read_bytes(path, MAX_TEXT_BYTES, "a protocol file")
     try:
         return data.decode("utf-8-sig")
@@ -69,7 +72,8 @@ def read_text(path: Path) -> str:
 
 
 def read_bytes(path: Path, limit: int, what: str) -> bytes:
-    """The contents of a file of at most ``limit`` bytes; `MissingDataError` when it has gone."""
+    """Return the contents of a file of at most ``limit`` bytes. Raises MissingDataError if it does not exist, DataError
+    if it is too large or unreadable."""
     try:
         size = path.stat().st_size
         if size > limit:

@@ -1,1 +1,1 @@
-"""Whether a loaded network does what its card says: ``bench models check``."""
+"""Checks of a loaded network against its card and on faces: ``bench models check``."""

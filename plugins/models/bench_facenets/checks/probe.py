@@ -1,5 +1,6 @@
-"""The card of a model: worked out once, by a process of its own when this one has no torch, and kept as JSON.
+"""The card of a model: computed once and kept as JSON.
 
+A process that has not imported torch starts another one for the computation, so that planning stays fast:
 ``python -m bench_facenets.checks.probe RESULT`` reads a request from stdin and writes the card, or one error, to
 RESULT.
 """
@@ -19,28 +20,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import bench
-import bench_facenets
-from bench import BenchError, DataError, StorageError, digest_of, source_digest
+from bench import BenchError, DataError, StorageError, digest_of, file_sha256, write_atomically
 from bench_facenets.files.card import Card, from_json
 
 if TYPE_CHECKING:
-    from bench_facenets import FaceNet
+    from bench_facenets.parameters import NetworkParameters
 
-TIME_LIMIT = 600  # seconds for loading and checking a network
+PACKAGE = Path(__file__).parents[1]  # The folder of bench_facenets.
+TIME_LIMIT = 600  # The seconds that loading and checking a network may take.
 
 
-def card(model: FaceNet, *, fresh: bool = False) -> Card:
-    """The card of a model: the kept one (unless ``fresh``), else a new one. `BenchError` when the network fails."""
+def card(model: NetworkParameters, *, fresh: bool = False) -> Card:
+    """Return the card of a model: the kept one (unless ``fresh``), else a new one, which is kept.
+
+    Raises BenchError if the network cannot be loaded or fails its self-check.
+    """
     path = place(model)
     if not fresh and (kept := kept_card(path)) is not None:
         return kept
     made = _here(model) if "torch" in sys.modules else _elsewhere(model)
-    _write(path, made.to_json())
+    _keep(path, made)
     return made
 
 
-def place(model: FaceNet) -> Path:
-    """The file of a model's card: named after everything that decides it."""
+def place(model: NetworkParameters) -> Path:
+    """Return the file of a model's card. Its name is a digest of everything that decides the card."""
     packages = {name: _version(name) for name in ("torch", "onnx2torch", "onnxruntime")}
     decides = {
         "class": _class_name(model),
@@ -54,7 +58,7 @@ def place(model: FaceNet) -> Path:
 
 
 def kept_card(path: Path) -> Card | None:
-    """The card in a file; none when there is none, or a damaged one, which is made again."""
+    """Return the card in a file; None if the file is missing or damaged, so that the card is computed again."""
     try:
         return _parsed(path, path.stat().st_mtime_ns)
     except (OSError, ValueError):
@@ -66,18 +70,19 @@ def _parsed(path: Path, _mtime_ns: int) -> Card:
     return from_json(path.read_text(encoding="utf-8"))
 
 
-def parameters(model: FaceNet) -> dict[str, Any]:
-    """The suite parameters of a model."""
+def parameters(model: NetworkParameters) -> dict[str, Any]:
+    """Return the suite parameters of a model."""
     return {f.name: getattr(model, f.name) for f in dataclasses.fields(model)}
 
 
-def _class_name(model: FaceNet) -> str:
+def _class_name(model: NetworkParameters) -> str:
     return f"{type(model).__module__}:{type(model).__qualname__}"
 
 
 @functools.cache
 def _own_digest() -> str:
-    return source_digest(bench_facenets)[1]
+    """Return a digest of this package's source code."""
+    return digest_of({str(file.relative_to(PACKAGE)): file_sha256(file) for file in sorted(PACKAGE.rglob("*.py"))})
 
 
 def _version(package: str) -> str:
@@ -87,20 +92,16 @@ def _version(package: str) -> str:
         return "missing"
 
 
-def _write(path: Path, text: str) -> None:
+def _keep(path: Path, card: Card) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-        beside.write_text(text, encoding="utf-8")
-        os.replace(beside, path)
-    except OSError as error:
+        write_atomically(path, card.to_json())
+    except StorageError as error:
         raise StorageError(
-            f"{path.parent}: what is known of a network cannot be kept there: {error.strerror}; set XDG_CACHE_HOME "
-            "to a folder that can be written"
+            f"{error}; the card of a network is kept there: set XDG_CACHE_HOME to a folder that can be written"
         ) from None
 
 
-def _here(model: FaceNet) -> Card:
+def _here(model: NetworkParameters) -> Card:
     from bench_facenets.loading.build import examine
 
     return examine(model)[1]
@@ -109,8 +110,8 @@ def _here(model: FaceNet) -> Card:
 # ---- a process of its own --------------------------------------------------------------------------------------------
 
 
-def _elsewhere(model: FaceNet) -> Card:
-    """The card, worked out by a child process, so that planning stays free of torch."""
+def _elsewhere(model: NetworkParameters) -> Card:
+    """Compute the card in a child process, so that planning does not import torch. Raises BenchError."""
     request = json.dumps({"class": _class_name(model), "params": parameters(model)})
     path = os.pathsep.join(entry for entry in sys.path if entry)
     where = model.weights()
@@ -139,7 +140,7 @@ def _elsewhere(model: FaceNet) -> Card:
 
 
 def main(result: Path, request: str) -> None:
-    """Answer a request: the card, or the kind and message of the error."""
+    """Write the answer to a request: the card, or the kind and message of the error."""
     asked = json.loads(request)
     module, _, name = asked["class"].partition(":")
     cls = getattr(importlib.import_module(module), name)
@@ -147,7 +148,7 @@ def main(result: Path, request: str) -> None:
         answer = {"card": _here(cls(**{k: _tuples(v) for k, v in asked["params"].items()})).to_json()}
     except BenchError as error:
         answer = {"error": type(error).__name__, "message": str(error)}
-    _write(result, json.dumps(answer))
+    write_atomically(result, json.dumps(answer))
 
 
 def _tuples(value: Any) -> Any:

@@ -1,4 +1,7 @@
-"""Does a network recognise faces as it is fed here? Verification of a few hundred pairs, and of the alternatives."""
+"""Verification of a few hundred pairs: does a network recognise faces with its pixels, and with the usual other ones?
+
+A wrong normalisation or channel order is the usual mistake with a foreign checkpoint.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,11 @@ from bench_facenets.checks.separation import Separation, auc_difference_error, s
 from bench_facenets.files.pixels import Channels, Numbers, Pixels, with_parameters
 from bench_facenets.loading.splitting import SplitNetwork
 
-SCREENED = 64  # pairs on which the alternatives are compared before the best of them sees all pairs
-CLEARLY = 0.005  # AUC: less is not worth a word, however certain
+SCREENED = 64  # The number of pairs on which alternatives are compared before the best is tested on all pairs.
+CLEARLY = 0.005  # A smaller gain in AUC is not reported, even if it is certain.
 BATCH = 32
 
-# mean, std and pixel_range as a suite says them. Dividing by 128 instead of 127.5 makes no difference that can be seen.
+# These are mean, std and pixel_range as in a suite. Dividing by 128 instead of 127.5 makes no visible difference.
 NORMALISATIONS: tuple[tuple[Numbers, Numbers, int], ...] = (
     (127.5, 127.5, 255),
     ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 1),  # ImageNet, RGB
@@ -31,7 +34,7 @@ NORMALISATIONS: tuple[tuple[Numbers, Numbers, int], ...] = (
 
 @dataclass(frozen=True, kw_only=True)
 class PairImages:
-    """Images uint8 ``(n, 3, 112, 112)`` RGB, and pairs of them: ``left``, ``right``, ``same`` ``(m,)``."""
+    """Images uint8 ``(n, 3, 112, 112)`` RGB, and pairs of their rows: ``left``, ``right``, ``same``, each ``(m,)``."""
 
     images: NDArray[np.uint8]
     left: NDArray[np.int64]
@@ -40,11 +43,11 @@ class PairImages:
 
     @property
     def grey(self) -> bool:
-        """Whether the channels of every image are equal, so that their order cannot matter."""
+        """Whether the channels of every image are equal, so that their order does not matter."""
         return bool((self.images == self.images[:, :1]).all())
 
     def first(self, pairs: int) -> PairImages:
-        """As many pairs, half of them genuine where there are enough, with their images."""
+        """Return the first ``pairs`` pairs with their images, half of them genuine if there are enough."""
         half = [np.flatnonzero(self.same == kind)[: pairs // 2] for kind in (True, False)]
         rows = np.sort(np.concatenate(half))
         used, where = np.unique([self.left[rows], self.right[rows]], return_inverse=True)
@@ -54,7 +57,7 @@ class PairImages:
 
 @dataclass(frozen=True, kw_only=True)
 class Better:
-    """Other pixels that separate better: how a suite says so, and their figures."""
+    """Other pixels that separate better: their ``setting`` in a suite, and the resulting separation."""
 
     setting: str
     separation: Separation
@@ -62,7 +65,10 @@ class Better:
 
 @dataclass(frozen=True, kw_only=True)
 class Sanity:
-    """What a network makes of pairs, and other pixels that are clearly better, if there are any."""
+    """The separation of pairs by a network, and by clearly better pixels if they exist.
+
+    ``grey``: the channel order could not be tested, because the faces are grey.
+    """
 
     separation: Separation
     better: Better | None
@@ -70,7 +76,8 @@ class Sanity:
 
 
 def pair_images(dataset: Dataset, name: str, wanted: int) -> PairImages:
-    """The first pairs of a data set, up to ``wanted``; `DataError` when there are too few, or of another size."""
+    """Return the first pairs of a data set, up to ``wanted``. Raises DataError if there are too few, or if the images
+    have another size."""
     most = dataset.max_pairs()
     pairs = (wanted if most is None else min(wanted, most)) // 2 * 2
     if pairs < 20:
@@ -84,8 +91,11 @@ def pair_images(dataset: Dataset, name: str, wanted: int) -> PairImages:
 
 
 def judge(network: SplitNetwork, data: PairImages) -> Sanity:
-    """The figures of a network as it is, and of the best of the usual other pixels where it is clearly better: by the
-    area under the ROC curve, beyond two standard errors of the difference on the same pairs."""
+    """Return the separation by a network, and by the best of the usual other pixels if these are clearly better.
+
+    They are clearly better if the area under the ROC curve is larger by more than `CLEARLY` and by more than two
+    standard errors of the difference on the same pairs.
+    """
     scores = _scores(network, data)
     own = separation(scores, data.same)
     few = data.first(SCREENED)
@@ -102,7 +112,8 @@ def judge(network: SplitNetwork, data: PairImages) -> Sanity:
 
 
 def _others(own: Pixels, *, grey: bool) -> Iterator[tuple[str, Pixels]]:
-    """The usual pixels that differ from a network's own; the order of channels only where it matters."""
+    """Yield the usual pixels that differ from a network's own, each with its setting in a suite. For grey images the
+    channel order is not varied."""
     orders: tuple[Channels, ...] = (own.channels,) if grey else ("rgb", "bgr")
     for channels, (mean, std, scale) in product(orders, NORMALISATIONS):
         if channels == "bgr":
@@ -110,23 +121,23 @@ def _others(own: Pixels, *, grey: bool) -> Iterator[tuple[str, Pixels]]:
         pixels = with_parameters(own, mean=mean, std=std, pixel_range=scale, channels=channels)
         alike = np.allclose([*pixels.mean, *pixels.std], [*own.mean, *own.std], rtol=0.02)
         if channels != own.channels or not alike:
-            said = [f'channels = "{channels}"', f"mean = {_said(mean)}", f"std = {_said(std)}"]
-            yield ", ".join([*said, *(["pixel_range = 1"] if scale == 1 else [])]), pixels
+            setting = [f'channels = "{channels}"', f"mean = {_toml(mean)}", f"std = {_toml(std)}"]
+            yield ", ".join([*setting, *(["pixel_range = 1"] if scale == 1 else [])]), pixels
 
 
-def _said(values: Numbers) -> str:
+def _toml(values: Numbers) -> str:
     return str(list(values)) if isinstance(values, tuple) else f"{values:g}"
 
 
 def _with(network: SplitNetwork, pixels: Pixels) -> SplitNetwork:
-    """The same network, fed with other pixels."""
+    """Return the same network with other pixels."""
     device = next(network.preprocess.buffers()).device
     return SplitNetwork(network.net, pixels, {}, looped=network.looped).to(device)
 
 
 @torch.no_grad()
 def _scores(network: SplitNetwork, data: PairImages) -> NDArray[np.float64]:
-    """The cosines of pairs ``(m,)``; embeddings that are no numbers count as strangers to everybody."""
+    """Return the cosines of pairs ``(m,)``; 0 for embeddings that are not numbers."""
     device = next(network.preprocess.buffers()).device
     found = []
     for start in range(0, len(data.images), BATCH):

@@ -1,4 +1,4 @@
-"""What every network must do before it is believed: a few forwards that find the usual mistakes, one error each."""
+"""The self-check of every network: a few forward passes that detect the usual mistakes, with one error for each."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from bench import DataError
 from bench_facenets.files.card import Card, SplitCard
 from bench_facenets.loading.splitting import SplitNetwork, calls, embedding_difference, is_cut, ordered_splits, seen_at
 
-TOLERANCE = 1e-3  # of normalised embeddings, between an image alone and in a batch
-SAME = 1e-5  # embeddings of different images that differ by less show that the network ignores its input
+TOLERANCE = 1e-3  # The largest difference of normalised embeddings between an image alone and in a batch.
+SAME = 1e-5  # If embeddings of different images differ by less, the network ignores its input.
 
 
 def probe_images(n: int = 3) -> Tensor:
-    """Smooth coloured patterns, float ``(n, 3, 112, 112)`` in [0, 1]; always the same."""
+    """Return smooth coloured patterns, float ``(n, 3, 112, 112)`` in [0, 1]; they are always the same."""
     coarse = torch.rand(n, 3, 14, 14, generator=torch.Generator().manual_seed(0))
     return functional.interpolate(coarse, (112, 112), mode="bilinear", align_corners=False)
 
 
-def card_of(network: SplitNetwork, **about: object) -> Card:
-    """The figures of a network whose splits are in order: one counted forward, and one for each split."""
+def card_of(
+    network: SplitNetwork, *, layout: str = "", license: str = "unknown", warnings: tuple[str, ...] = ()
+) -> Card:
+    """Compute the card of a network with ordered splits: one counted forward pass, and one for each split."""
     image = probe_images(1)
     with torch.no_grad(), FlopCounterMode(display=False) as whole:
         embedding = network(image)
@@ -34,13 +36,16 @@ def card_of(network: SplitNetwork, **about: object) -> Card:
         parameters=sum(p.numel() for p in network.net.parameters()),
         pixels=str(network.preprocess.pixels),
         looped=network.looped,
-        **about,  # type: ignore[arg-type]
+        layout=layout,
+        license=license,
+        warnings=warnings,
     )
 
 
 @torch.no_grad()
 def _split_card(network: SplitNetwork, path: str, image: Tensor) -> SplitCard:
-    """What a client holds up to a module: the parameters of all modules that have run when its output is there."""
+    """Return what a client holds and computes up to a module: the parameters of all modules that run before its output
+    is known, and their cost."""
     started: dict[int, int] = {}
 
     def note(module: torch.nn.Module, _args: object) -> None:
@@ -62,11 +67,11 @@ def _split_card(network: SplitNetwork, path: str, image: Tensor) -> SplitCard:
 
 
 def self_check(network: SplitNetwork, card: Card, where: str) -> None:
-    """Raises `DataError` that names ``where`` (a file), what was expected, what was found, and what to do.
+    """Raise DataError unless a network behaves as it must; the message names ``where`` (a file) and what to do.
 
-    Embeddings ``(n, d)`` that are finite, the same for an image alone, in a batch, again, and after a call of
-    ``train()``, and different for different images; gradients that reach the pixels; splits that are called once,
-    have the declared shapes, and are cuts of the network.
+    The embeddings ``(n, d)`` must be finite, equal for an image alone, in a batch, on a second call and after a call
+    of ``train()``, and different for different images. Gradients must reach the pixels. The split points must be
+    called once, have the declared shapes, and be cuts of the network.
     """
     images = probe_images()
     with torch.no_grad():
@@ -81,7 +86,7 @@ def self_check(network: SplitNetwork, card: Card, where: str) -> None:
 
 
 def _checked_embeddings(network: SplitNetwork, images: Tensor, card: Card, where: str) -> Tensor:
-    """The embeddings of a batch, which are those of its images alone."""
+    """Return the embeddings of a batch. Raises DataError unless they equal those of single images."""
     single = torch.cat([_shaped(network, images[i : i + 1], card, where) for i in range(len(images))])
     if not torch.isfinite(single).all():
         raise DataError(
@@ -108,7 +113,7 @@ def _checked_embeddings(network: SplitNetwork, images: Tensor, card: Card, where
 
 
 def _shaped(network: SplitNetwork, images: Tensor, card: Card, where: str) -> Tensor:
-    """Embeddings ``(n, d)`` of ``n`` images."""
+    """Return the embeddings ``(n, d)`` of ``n`` images. Raises DataError if their shape differs."""
     try:
         found: Tensor = network(images)
     except RuntimeError as error:
@@ -143,7 +148,7 @@ def _check_gradient(network: SplitNetwork, image: Tensor, where: str) -> None:
 
 
 def _check_splits(network: SplitNetwork, images: Tensor, embeddings: Tensor, card: Card, where: str) -> None:
-    """Each split is called once, has its declared shape, gives finite maps, and is a cut."""
+    """Raise DataError unless each split is called once, has its declared shape, gives finite maps, and is a cut."""
     shapes = {call.path: call.shape for call in calls(network.net, network.preprocess(images[:1]))}
     ordered = list(ordered_splits(network, images))
     if ordered != list(card.splits):

@@ -1,4 +1,4 @@
-"""How well scores tell genuine pairs from impostor pairs. No torch."""
+"""Measurements of how well scores separate genuine from impostor pairs. No torch."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from scipy import stats
 
 from bench.metrics import false_match_rate
 
-KAPPA = 0.2  # the paper's fixed threshold
-DRAWS = 200  # bootstrap draws; 200 give a standard error to within about 5 %
+KAPPA = 0.2  # The paper's fixed threshold.
+DRAWS = 200  # The number of bootstrap draws; 200 give a standard error to within about 5 %.
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -19,9 +19,9 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True, kw_only=True)
 class Separation:
-    """Verification of ``pairs`` pairs: mean cosines, ``auc`` (the chance that a genuine pair scores above an impostor
-    pair) with its standard error, best balanced ``accuracy`` at ``threshold`` (in-sample), and the false match rate
-    at 0.2."""
+    """Verification of ``pairs`` pairs: mean cosines, ``auc`` (the probability that a genuine pair scores above an
+    impostor pair) with its standard error, the best balanced ``accuracy`` with its ``threshold`` (in-sample), and the
+    false match rate ``fmr`` at 0.2."""
 
     pairs: int
     genuine_mean: float
@@ -39,8 +39,8 @@ class Separation:
 
 
 def separation(scores: Floats, same: Bools) -> Separation:
-    """The figures of the cosines of pairs ``(n,)``, ``same (n,)``. Raises ValueError unless there are genuine and
-    impostor pairs."""
+    """Return the separation of pairs with cosines ``scores (n,)`` and labels ``same (n,)``. Raises ValueError unless
+    there are genuine and impostor pairs."""
     same = np.asarray(same, dtype=bool)
     if same.all() or not same.any():
         raise ValueError("expected genuine and impostor pairs, got one kind only")
@@ -58,8 +58,8 @@ def separation(scores: Floats, same: Bools) -> Separation:
 
 
 def auc_difference_error(a: Floats, b: Floats, same: Bools) -> float:
-    """The standard error of AUC(a) - AUC(b) for two scores ``(n,)`` of the same pairs: a bootstrap over pairs, drawn
-    alike for both and within each kind. For constant ``b`` it is that of AUC(a)."""
+    """Return the standard error of AUC(a) - AUC(b) for two scores ``(n,)`` of the same pairs: a bootstrap over pairs,
+    with the same draws for both and within each kind. For constant ``b`` it is that of AUC(a)."""
     rng = np.random.default_rng(0)
     genuine, impostor = np.flatnonzero(same), np.flatnonzero(~same)
     found = []
@@ -70,14 +70,14 @@ def auc_difference_error(a: Floats, b: Floats, same: Bools) -> float:
 
 
 def _auc(scores: Floats, same: Bools) -> float:
-    """The area under the ROC curve: Mann-Whitney's U as a share of all pairs of scores; ties count half."""
+    """Return the area under the ROC curve: Mann-Whitney's U as a share of all pairs of scores; ties count half."""
     ranks = stats.rankdata(scores)
     n, m = int(same.sum()), int((~same).sum())
     return float((ranks[same].sum() - n * (n + 1) / 2) / (n * m))
 
 
 def _best_balanced(scores: Floats, same: Bools) -> tuple[float, float]:
-    """The best mean of the two kinds' accuracies for ``score > threshold``, and the threshold."""
+    """Return the best balanced accuracy (the mean over both kinds) of ``score > threshold``, and the threshold."""
     levels = np.unique(scores)
     candidates = np.concatenate([[levels[0] - 1e-6], (levels[1:] + levels[:-1]) / 2, [levels[-1]]])
     genuine, impostor = np.sort(scores[same]), np.sort(scores[~same])

@@ -1,1 +1,1 @@
-"""Weights files: finding them, recognising their format and reading them without executing anything."""
+"""Weights files: finding them, recognising their format, and reading them without executing code."""

@@ -1,4 +1,4 @@
-"""What is known of a network once it has been looked at: the card, as plain data. No torch."""
+"""The card of a network: its size, splits, cost and license as plain data, computed once. No torch."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ Shape = tuple[int, int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class SplitCard:
-    """A split point: the ``module`` that ends the shallow model, the ``shape`` ``(c, h, w)`` of its map, and what a
-    client would hold and compute: parameters, and MFLOP per image (a multiply-add counts as two)."""
+    """A split point: the ``module`` that ends the shallow model, the ``shape`` ``(c, h, w)`` of its map, and the
+    client's share: parameters, and MFLOP per image (a multiply-add counts as two)."""
 
     module: str
     shape: Shape
@@ -24,8 +24,11 @@ class SplitCard:
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """A network in figures. ``splits`` run from shallow to deep; ``mflops`` is per image, a multiply-add counts as
-    two; ``layout`` says in words what the file was read as; ``looped``: batches are run image by image."""
+    """The properties of a network.
+
+    ``splits`` run from shallow to deep; ``mflops`` is per image, a multiply-add counts as two; ``layout`` says in
+    words what the file was read as; ``looped``: batches are run image by image.
+    """
 
     embedding_size: int
     splits: Mapping[str, SplitCard]
@@ -39,16 +42,16 @@ class Card:
 
     @property
     def shapes(self) -> dict[str, Shape]:
-        """The declaration of `bench.Model.splits`."""
+        """The split points as `bench.Model.splits` declares them."""
         return {name: split.shape for name, split in self.splits.items()}
 
     def to_json(self) -> str:
-        """The card as JSON; the order of splits is kept."""
+        """Return the card as JSON; the order of splits is kept."""
         return json.dumps(dataclasses.asdict(self), indent=2)
 
 
 def from_json(text: str) -> Card:
-    """The card of `Card.to_json`. Raises ValueError for anything else."""
+    """Return the card that `Card.to_json` wrote. Raises ValueError for any other text."""
     try:
         found = json.loads(text)
         splits = {name: _split(split) for name, split in found.pop("splits").items()}

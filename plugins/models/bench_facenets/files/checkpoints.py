@@ -1,7 +1,8 @@
-"""Public checkpoints into our networks: wrappers are opened, prefixes stripped, and everything else must fit exactly.
+"""Loading of public checkpoints into this package's networks: wrappers are opened and prefixes stripped; the rest must
+fit exactly.
 
-A checkpoint is never loaded in part: either every tensor of the network comes from the file, or one `DataError` says
-what does not fit. What lies among the weights and is left aside, such as a classification head, is in ``ignored``.
+A checkpoint is never loaded in part: either every tensor of the network comes from the file, or one DataError says what
+does not fit. Entries that are not used, such as a classification head, are listed in ``ignored``.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ HEADS = frozenset(
         *("cosface", "sphereface", "adaface", "classifier", "loss", "loss_fn", "criterion", "logits", "partial_fc"),
     }
 )
-"""First parts of the keys of classification heads, which are no part of a network that embeds."""
-MAX_VALUES = formats.MAX_BYTES // 4  # of all tensors together, in float32
-SHOWN = 4  # keys that a message lists
+"""The first parts of the keys of classification heads, which do not belong to an embedding network."""
+MAX_VALUES = formats.MAX_BYTES // 4  # The limit for the values of all tensors together, in float32.
+SHOWN = 4  # The number of keys that a message lists.
 
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """One way to read the keys of a file: ``tensors`` after ``prefix`` is stripped and ``ignored`` left aside."""
+    """One way to read the keys of a file: ``tensors`` after ``prefix`` is stripped and ``ignored`` is left out."""
 
     tensors: Mapping[str, Tensor]
     prefix: str = ""
@@ -50,11 +51,12 @@ class View:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """How a file and a layout compare; ``fits`` when every tensor is there, of its shape, and none beside them.
+    """The comparison of a file with a layout; ``fits`` if the file has exactly the layout's tensors and shapes.
 
-    ``guessed``: the layout that the file has exactly, or none, with its ``alternatives``; ``nearest`` and ``share``:
-    the layout that it shares most tensors with. ``wrapper`` is the key that the weights lay under, ``prefix`` what was
-    stripped of every key, ``ignored`` what is no part of the network. ``mismatched``: key, found and expected shape.
+    ``guessed``: the layout whose tensors the file has exactly, or None, with its ``alternatives``; ``nearest`` and
+    ``share``: the layout with which it has most tensors in common. ``wrapper`` is the key that contained the weights,
+    ``prefix`` was stripped from every key, ``ignored`` does not belong to the network. ``mismatched``: key, found and
+    expected shape.
     """
 
     path: Path
@@ -79,7 +81,7 @@ class Comparison:
         return not (self.missing or self.unexpected or self.mismatched)
 
     def problem(self) -> str:
-        """What does not fit, in one line; empty when everything does."""
+        """Return a line that says what does not fit; empty if everything fits."""
         if self.fits:
             return ""
         shapes = [f"{key} {found} instead of {wanted}" for key, found, wanted in self.mismatched]
@@ -96,7 +98,7 @@ class Comparison:
         )
 
     def ambiguity(self) -> str:
-        """Which other layouts have the same tensors, in one line; empty when there are none."""
+        """Return a line that names the other layouts with the same tensors; empty if there are none."""
         if self.guessed is None or not self.alternatives:
             return ""
         others = ", ".join(f"{other.name} ({other.pixels})" for other in self.alternatives)
@@ -118,11 +120,11 @@ class Loaded:
 
 
 def read_state_dict(path: Path | str, wanted: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-    """The weights of a file under the keys of the network, on the CPU; floating-point numbers as float32.
+    """Return the weights of a file under the keys of the network, on the CPU; floating-point numbers as float32.
 
-    ``wanted``, the state dict of a network, decides how much of the keys is prefix and what is a head; without it they
-    are stripped until one of our layouts fits, or as far as they go. Raises as `formats.read` does; `DataError` also
-    for values that are not finite, and for a file with several networks or none.
+    ``wanted``, the state dict of a network, decides which part of the keys is a prefix and which keys are a head.
+    Without it, prefixes are stripped until a known layout fits, or as far as possible. Raises like `formats.read`, and
+    DataError for values that are not finite and for a file with several networks or none.
     """
     if wanted is None:
         return dict(_read(Path(path)).view.tensors)
@@ -132,17 +134,17 @@ def read_state_dict(path: Path | str, wanted: Mapping[str, Tensor] | None = None
 
 
 def load(path: Path | str, architecture: str, *, layout: Layout | None = None) -> Loaded:
-    """The network of an architecture, with the weights of a file: strictly, all of them.
+    """Return the network of an architecture with the weights of a file; all of them must fit.
 
-    ``layout`` says which it is where the file could be several. A file that ``bench train`` wrote says so itself, in
-    its metadata. Raises as `read_state_dict` does; `DataError` for weights that do not fit; ValueError for an unknown
+    ``layout`` decides if several layouts fit the file. A file written by ``bench train`` names its layout in its
+    metadata. Raises like `read_state_dict`, DataError for weights that do not fit, and ValueError for an unknown
     architecture.
     """
     contents = _read(Path(path))
     found = _compare(contents, layout or architecture)
     if not found.fits or found.layout.architecture != architecture:
-        asked = known_checkpoints.default(architecture)
-        raise DataError((found if not found.fits else _compare(contents, asked)).problem())
+        default = known_checkpoints.default(architecture)
+        raise DataError((found if not found.fits else _compare(contents, default)).problem())
     net = found.layout.build(found.embedding_size)
     wanted = net.state_dict()
     integers = [key for key, tensor in contents.view.tensors.items() if tensor.dtype != wanted[key].dtype]
@@ -160,9 +162,9 @@ def load(path: Path | str, architecture: str, *, layout: Layout | None = None) -
 
 
 def compare(path: Path | str, layout: Layout | str) -> Comparison:
-    """How a file compares with a layout, its name, or the best one of an architecture; for ``bench models check``.
+    """Compare a file with a layout, a layout's name, or the best layout of an architecture, for ``bench models check``.
 
-    Raises as `read_state_dict` does, and ValueError for an unknown name.
+    Raises like `read_state_dict`, and ValueError for an unknown name.
     """
     return _compare(_read(Path(path)), layout)
 
@@ -170,16 +172,16 @@ def compare(path: Path | str, layout: Layout | str) -> Comparison:
 # ---- comparing -------------------------------------------------------------------------------------------------------
 
 
-def _compare(contents: _Contents, asked: Layout | str) -> Comparison:
+def _compare(contents: _Contents, expected: Layout | str) -> Comparison:
     view, path = contents.view, contents.path
     shapes = view.shapes
     guessed = known_checkpoints.guess(shapes, path.name)
-    if isinstance(asked, Layout):
-        layout = asked
-    elif guessed is not None and guessed.architecture == asked:
+    if isinstance(expected, Layout):
+        layout = expected
+    elif guessed is not None and guessed.architecture == expected:
         layout = guessed
     else:
-        layout = known_checkpoints.find(asked)
+        layout = known_checkpoints.find(expected)
     nearest, share = known_checkpoints.nearest(shapes)
     size = layout.embedding_size_in(shapes)
     wanted = layout.tensors(size)
@@ -214,7 +216,10 @@ def _some(keys: Any) -> str:
 
 
 def _stated_layout(contents: _Contents, layout: Layout) -> Layout | None:
-    """The layout with the pixels that the file's metadata states, as ``bench train`` writes them, or none."""
+    """Return the layout with the pixels in the file's metadata, as ``bench train`` writes them; None without them.
+
+    Raises DataError for metadata in another form.
+    """
     stated = {key: value for key, value in contents.metadata.items() if key.startswith("bench.")}
     if "bench.channels" not in stated:
         return None
@@ -235,7 +240,7 @@ def _stated_layout(contents: _Contents, layout: Layout) -> Layout | None:
 
 @dataclass(frozen=True, kw_only=True)
 class _Contents:
-    """The weights of a file, in the view that serves best; ``ignored``: entries beside them that are no tensors."""
+    """The weights of a file in the best view; ``ignored``: entries that are not tensors."""
 
     path: Path
     view: View
@@ -270,7 +275,7 @@ def _read(path: Path, score: Callable[[View], float] | None = None) -> _Contents
 
 
 def _unwrap(path: Path, found: Any) -> tuple[Mapping[Any, Any], str]:
-    """The innermost mapping of tensors under the usual keys, and the keys that lead to it."""
+    """Return the innermost mapping under the usual keys, and the keys that lead to it. Raises DataError."""
     wrapper: list[str] = []
     for _ in range(4):
         if not isinstance(found, Mapping):
@@ -287,7 +292,7 @@ def _unwrap(path: Path, found: Any) -> tuple[Mapping[Any, Any], str]:
 
 
 def _views(view: View) -> Iterator[View]:
-    """The keys as they are, without heads, then the same after each prefix that all of them share."""
+    """Yield the keys as they are and without heads, then the same after each prefix that all keys share is stripped."""
     while True:
         yield view
         heads = tuple(key for key in view.tensors if key.partition(".")[0] in HEADS)
@@ -303,7 +308,8 @@ def _views(view: View) -> Iterator[View]:
 
 
 def _clean(path: Path, key: str, tensor: Tensor) -> Tensor:
-    """A plain tensor, contiguous, float32 if it is of floating point; `DataError` for one that is no weight."""
+    """Return a plain contiguous tensor, in float32 if it is floating-point. Raises DataError if it cannot be a weight:
+    sparse, quantised, complex or not finite."""
     plain = tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
     if not plain or tensor.dtype.is_complex:
         raise DataError(

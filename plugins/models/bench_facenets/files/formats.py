@@ -1,7 +1,7 @@
-"""What a weights file is, and what it holds: safetensors and torch files, read without running anything of theirs.
+"""Reader of weights files: safetensors and torch files, without executing any code in them.
 
-The first bytes decide, never the extension: pages of errors are saved as ``.pth``. A torch file's pickle is looked
-through before torch reads it (``weights_only``): which globals it names, and how large it says that its storages are.
+The first bytes decide on the format, never the extension: error pages are sometimes saved as ``.pth``. Before torch
+reads a file (with ``weights_only``), its pickle is scanned for the globals it names and the sizes of its storages.
 """
 
 from __future__ import annotations
@@ -25,12 +25,14 @@ from bench import DataError, MissingDataError
 
 MAX_BYTES = 4 << 30
 MAX_TENSORS = 20_000
-MAX_PICKLE_BYTES = 32 << 20  # a state dict of 20,000 tensors takes 5 MB
+MAX_PICKLE_BYTES = 32 << 20  # The pickle of a state dict of 20,000 tensors has 5 MB.
 MAX_PICKLE_STEPS = 1_000_000
-_MAX_HEADER = 100_000_000  # of a safetensors file: the limit of the library
+_MAX_HEADER = 100_000_000  # The safetensors library's own limit for the header.
 
-_LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # a pickled number that torch.save wrote before 1.6
-_LEGACY_PICKLES = 5  # that number, the protocol, the system, the object, the keys of the storages; then raw values
+_LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # A pickled number that torch.save wrote before 1.6.
+# Such a file has five pickles: that number, the protocol, the system, the object and the storages' keys. Then come the
+# values.
+_LEGACY_PICKLES = 5
 
 _STATE_GLOBALS = re.compile(
     r"collections\.OrderedDict|builtins\.set|_codecs\.encode"
@@ -38,7 +40,7 @@ _STATE_GLOBALS = re.compile(
     r"|torch\.serialization\._get_layout|torch\.storage\.(Untyped|Typed)Storage|torch\.(cuda\.)?\w+Storage"
     r"|torch\.(bfloat16|bool|complex\d+|double|float\w*|half|int\d*|long|short|uint\d+)"
 )
-"""What the pickle of a state dict names."""
+"""The globals in the pickle of a state dict."""
 
 _BESIDE_ROOTS = frozenset(
     {
@@ -47,7 +49,8 @@ _BESIDE_ROOTS = frozenset(
     }
 )
 _BESIDE = re.compile(r"collections\.defaultdict|builtins\.(bool|dict|float|int|list|str|tuple)")
-"""What lies beside the state dict in a training's checkpoint, these and objects of those packages, becomes nothing."""
+"""The globals of other objects in a training's checkpoint: these, and all of the packages in `_BESIDE_ROOTS`, are
+replaced by empty objects."""
 
 _SAVE_STATE_DICT = (
     "load it where you trust it, run torch.save(model.state_dict(), 'weights.pth') and give that file instead"
@@ -55,7 +58,7 @@ _SAVE_STATE_DICT = (
 
 
 class _Nothing:
-    """Stands for an object beside the weights: takes anything, keeps nothing."""
+    """An empty replacement for an object beside the weights; it ignores all arguments and state."""
 
     def __new__(cls, *_args: Any, **_keywords: Any) -> Any:
         return super().__new__(cls)
@@ -65,17 +68,18 @@ class _Nothing:
 
 
 class _NoMapping:
-    """Stands for a mapping beside the weights; torch fills ordered dictionaries only."""
+    """A replacement for a mapping beside the weights; torch can fill only ordered dictionaries."""
 
     def __new__(cls, *_args: Any, **_keywords: Any) -> Any:
         return OrderedDict()
 
 
 def read(path: Path) -> tuple[Any, Mapping[str, str]]:
-    """What a weights file holds (a dictionary of tensors, or whatever was saved), and the metadata of its head.
+    """Return the contents of a weights file (a dictionary of tensors, or any saved object), and the metadata of its
+    header.
 
-    Tensors are on the CPU. `MissingDataError` when there is no file; `DataError` for one that is damaged, too large, of
-    another kind, or that would have to run code to be read.
+    Tensors are on the CPU. Raises MissingDataError if the file does not exist, DataError if it is damaged, too large,
+    of another kind, or can only be read by executing code.
     """
     size = _size(path)
     try:
@@ -118,7 +122,7 @@ def _is_safetensors(head: bytes) -> bool:
 
 
 def _other_kind(head: bytes) -> str | None:
-    """What the first bytes say that a file is, with the way out, when it cannot hold weights for torch."""
+    """Return what a file is by its first bytes, and what to do, if it cannot contain weights for torch; else None."""
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith(b"version https://git-lfs"):
         return "a Git LFS pointer; run git lfs pull to fetch the file itself"
@@ -142,7 +146,7 @@ def _other_kind(head: bytes) -> str | None:
 
 
 def _unknown(head: bytes) -> str:
-    """What a file seems to be that no reader takes."""
+    """Describe a file that no reader accepts."""
     if head.startswith(b"\x80") or re.match(rb"[c(\]}i][^\n]*\n", head):
         return f"a Python pickle, which runs code when it is read; {_SAVE_STATE_DICT}"
     if all(byte >= 32 or byte in b"\t\r\n" for byte in head):
@@ -166,7 +170,8 @@ def _safetensors(path: Path) -> tuple[dict[str, torch.Tensor], Mapping[str, str]
 
 
 def _zip(path: Path, size: int) -> Any:
-    """A zip archive of torch: entries are stored, never compressed, so that they are no larger than the file."""
+    """Read a zip archive of torch. Its entries must be stored, not compressed, so that they are not larger than the
+    file."""
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
@@ -197,7 +202,7 @@ def _zip(path: Path, size: int) -> Any:
 
 
 def _legacy(path: Path, size: int) -> Any:
-    """What torch.save wrote before 1.6: pickles, then raw values."""
+    """Read a file in the format that torch.save wrote before 1.6: pickles, then raw values."""
     beside: set[str] = set()
     with path.open("rb") as file:
         stream = io.BytesIO(file.read(MAX_PICKLE_BYTES))
@@ -207,13 +212,13 @@ def _legacy(path: Path, size: int) -> Any:
 
 
 def _torch(path: Path, beside: set[str]) -> Any:
-    """What torch reads of a file, with `_Nothing` for every object of ``beside``."""
+    """Load a file with torch; every object of ``beside`` is replaced by `_Nothing` or `_NoMapping`."""
     nothing: list[Any] = [(_NoMapping if name.lower().endswith("dict") else _Nothing, name) for name in beside]
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(nothing):
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch and its unpickler let through whatever damaged bytes set off
+    except Exception as error:  # torch and its unpickler can raise any exception for damaged bytes.
         raise DataError(
             f"{path}: a torch file that is damaged, cut short or no state dict ({_line(error)}); download it again, or "
             f"{_SAVE_STATE_DICT}"
@@ -224,7 +229,7 @@ def _torch(path: Path, beside: set[str]) -> Any:
 
 
 def _steps(path: Path, stream: io.BytesIO) -> Iterator[tuple[str, Any]]:
-    """Every operation of a pickle and its argument; nothing is carried out."""
+    """Yield every operation of a pickle with its argument; nothing is executed."""
     try:
         for count, (step, argument, _) in enumerate(pickletools.genops(stream)):
             if count > MAX_PICKLE_STEPS:
@@ -235,7 +240,8 @@ def _steps(path: Path, stream: io.BytesIO) -> Iterator[tuple[str, Any]]:
 
 
 def _look_through(path: Path, stream: io.BytesIO, size: int) -> set[str]:
-    """The names of objects beside the weights; `DataError` for any other object, and for storages beyond the file."""
+    """Return the names of objects beside the weights. Raises DataError for any other object, and for storages that are
+    larger than the file."""
     names: set[str] = set()
     number = 0
     for step, argument in _steps(path, stream):
@@ -247,7 +253,7 @@ def _look_through(path: Path, stream: io.BytesIO, size: int) -> set[str]:
             )
         elif step in ("BININT", "BININT1", "BININT2", "LONG1", "LONG4", "INT", "LONG"):
             number = argument
-        elif step == "BINPERSID" and number > size:  # the last number before is that of the storage's values
+        elif step == "BINPERSID" and number > size:  # The last number before it is the storage's number of values.
             raise _damaged(path, f"a storage of {number} values in {size} bytes")
     foreign = {name for name in names if not _STATE_GLOBALS.fullmatch(name)}
     beside = {name for name in foreign if name.partition(".")[0] in _BESIDE_ROOTS or _BESIDE.fullmatch(name)}
@@ -265,6 +271,6 @@ def _damaged(path: Path, why: str) -> DataError:
 
 
 def _line(error: BaseException) -> str:
-    """The first line of what a library says, or the kind of its error."""
+    """Return the first line of a library's error message, or the error's type."""
     text = str(error).strip()
     return text.splitlines()[0][:160] if text else type(error).__name__

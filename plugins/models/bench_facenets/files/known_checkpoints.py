@@ -1,8 +1,8 @@
-"""Which public checkpoint is what: the network behind its keys, its pixels, its split points. Facts; no torch.
+"""A table of public checkpoints: the network that fits the keys, its pixels, its split points. No torch.
 
-Several layouts have the same keys and shapes and differ only in their pixels: what is in the file cannot say which it
-is. Then `guess` goes by the name under which the file was published, else takes the first of the table below, and
-`alternatives` names the others; a suite decides with ``channels``, ``mean`` and ``std``.
+Several layouts have the same keys and shapes and differ only in their pixels, so the contents of a file cannot
+distinguish them. In this case `guess` uses the name under which the file was published, else the first layout of the
+table below, and `alternatives` returns the others; a suite decides with ``channels``, ``mean`` and ``std``.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 Shape = tuple[int, ...]
 ARCHITECTURES = ("mobileface", "ir50", "ir-se50", "mobilenet", "resnet50")
 SPLITS = ("stem", "stage1", "stage2", "stage3", "stage4")
-COUNTER = "num_batches_tracked"  # of a normalisation: checkpoints of torch before 0.4.1 have none
+COUNTER = "num_batches_tracked"  # A counter of normalisation layers, which checkpoints of torch before 0.4.1 lack.
 
 
 @dataclass(frozen=True)
 class Points:
-    """Where a network can be split: ``stages`` and ``units`` map module paths to the map ``(c, h, w)`` there.
+    """The split points of a network: ``stages`` and ``units`` map module paths to the shape ``(c, h, w)`` of the map.
 
     ``stages``: the stem and the four stages, each the last module of its resolution (MobileFace: the last stage is the
     1x1 expansion). ``units``: the alternatives for "the fifth unit" of the paper.
@@ -42,9 +42,9 @@ class Points:
 class Layout:
     """A public family of checkpoints.
 
-    ``family`` and ``options`` say which network of `bench_facenets.networks` it is; ``embedding_key`` is the tensor
-    whose first side is the embedding size. ``mflops``: for one image at ``embedding_size``, a multiply-add counted as
-    two. ``license``: of the published weights. ``files``: patterns of the names under which they are published.
+    ``family`` and ``options`` select the network of `bench_facenets.networks`; ``embedding_key`` is the tensor whose
+    first side is the embedding size. ``mflops``: for one image at ``embedding_size``, a multiply-add counts as two.
+    ``license``: that of the published weights. ``files``: patterns of the names under which they are published.
     """
 
     name: str
@@ -72,11 +72,11 @@ class Layout:
 
     @property
     def shapes(self) -> Mapping[str, Shape]:
-        """The map ``(c, h, w)`` at every name of `splits` and `units`."""
+        """The shape ``(c, h, w)`` of the map at every name of `splits` and `units`."""
         return dict(zip(SPLITS, self.points.stages.values(), strict=True)) | dict(self.points.units)
 
     def build(self, embedding_size: int | None = None) -> nn.Sequential:
-        """The network without values: its tensors are on torch's meta device, in evaluation mode."""
+        """Return the network without values, on torch's meta device, in evaluation mode."""
         import torch
 
         from bench_facenets.networks.families import FAMILIES
@@ -85,16 +85,16 @@ class Layout:
             return FAMILIES[self.family](embedding_size or self.embedding_size, **self.options).eval()
 
     def tensors(self, embedding_size: int | None = None) -> Mapping[str, Shape]:
-        """Key and shape of every tensor of the state dict."""
+        """Return the key and the shape of every tensor of the state dict."""
         return _tensors(self, embedding_size or self.embedding_size)
 
     def embedding_size_in(self, shapes: Mapping[str, Shape]) -> int:
-        """The embedding size of a state dict of this layout, or the usual one where its key is missing."""
+        """Return the embedding size of a state dict of this layout, or the usual one if its key is missing."""
         shape = shapes.get(self.embedding_key, ())
         return shape[0] if shape and 1 <= shape[0] <= 65536 else self.embedding_size
 
     def matches(self, shapes: Mapping[str, Shape]) -> bool:
-        """Whether a state dict has exactly the keys and shapes of this layout."""
+        """Return whether a state dict has exactly the keys and shapes of this layout."""
         return _without_counters(shapes) == _without_counters(self.tensors(self.embedding_size_in(shapes)))
 
 
@@ -124,7 +124,7 @@ _UNSTATED = "published for research, no licence stated"
 
 
 def _mobileface_points(stem: str, blocks: str, width: int) -> Points:
-    w = width // 16  # width of the last map; its height is 7
+    w = width // 16  # The width of the last map, whose height is 7.
     stages = {
         stem: (64, 56, 8 * w),
         f"{blocks}.4": (64, 28, 4 * w),
@@ -136,7 +136,7 @@ def _mobileface_points(stem: str, blocks: str, width: int) -> Points:
 
 
 def _mobilenet_points(side: int) -> Points:
-    """``side``: that of the map after the first convolution."""
+    """Return the split points of a MobileNet; ``side`` is that of the map after the first convolution."""
     half, quarter, eighth, sixteenth = (-(-side // n) for n in (2, 4, 8, 16))
     stages = {
         "model.1": (64, side, side),
@@ -334,14 +334,14 @@ _TABLE = (
     *(_RESNET50, _RESNET50_CASIA, _EVOLVE_RESNET50),
 )
 LAYOUTS: Mapping[str, Layout] = MappingProxyType({layout.name: layout for layout in _TABLE})
-"""Every layout by name. Among those with the same keys, and of an architecture, the first is the default."""
+"""Every layout by name. The first layout with given keys, and the first of an architecture, is the default."""
 
 
 # ---- recognising -----------------------------------------------------------------------------------------------------
 
 
 def default(architecture: str) -> Layout:
-    """The layout that an architecture stands for. Raises ValueError for an unknown one."""
+    """Return the default layout of an architecture. Raises ValueError for an unknown architecture."""
     for layout in _TABLE:
         if layout.architecture == architecture:
             return layout
@@ -349,7 +349,7 @@ def default(architecture: str) -> Layout:
 
 
 def find(name: str) -> Layout:
-    """A layout by its name, or the default of an architecture. Raises ValueError for an unknown one."""
+    """Return a layout by its name, or the default layout of an architecture. Raises ValueError for an unknown name."""
     if name in LAYOUTS:
         return LAYOUTS[name]
     if name in ARCHITECTURES:
@@ -358,27 +358,28 @@ def find(name: str) -> Layout:
 
 
 def guess(shapes: Mapping[str, Shape], file_name: str = "") -> Layout | None:
-    """The layout whose keys and shapes a state dict has exactly, or none; see `alternatives`.
+    """Return the layout whose keys and shapes a state dict has exactly, or None; see `alternatives`.
 
-    Among several, that which is published under ``file_name``, else the first.
+    Among several layouts, the one published under ``file_name`` is returned, else the first.
     """
     fitting = [layout for layout in _TABLE if layout.matches(shapes)]
     return next((layout for layout in fitting if published_as(layout, file_name)), next(iter(fitting), None))
 
 
 def published_as(layout: Layout, file_name: str) -> bool:
-    """Whether a file is named as the published ones of a layout are."""
+    """Return whether a file has a name under which a layout is published."""
     return any(fnmatch.fnmatchcase(file_name.lower(), pattern.lower()) for pattern in layout.files)
 
 
 def alternatives(layout: Layout) -> tuple[Layout, ...]:
-    """The other layouts with the same network: only the pixels differ, so a file cannot tell them apart."""
+    """Return the other layouts with the same network: only the pixels differ, so a file cannot distinguish them."""
     same = (layout.family, layout.options)
     return tuple(other for other in _TABLE if other is not layout and (other.family, other.options) == same)
 
 
 def nearest(shapes: Mapping[str, Shape]) -> tuple[Layout, float]:
-    """The layout that shares most keys and shapes with a state dict, and the share in [0, 1]: of both together."""
+    """Return the layout that has most keys and shapes in common with a state dict, and their share in [0, 1] of all
+    keys of both."""
 
     def share(layout: Layout) -> float:
         wanted = set(_without_counters(layout.tensors(layout.embedding_size_in(shapes))).items())

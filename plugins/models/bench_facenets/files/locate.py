@@ -1,4 +1,4 @@
-"""Where weights are looked for: folders, file names, and paths with ``~`` and ``$VARIABLES``. No torch."""
+"""Search for weights files: folders, file names, and paths with ``~`` and ``$VARIABLES``. No torch."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from bench import DataError, MissingDataError, expand, weights_folders
 
 EXTENSIONS = ("safetensors", "pth", "pt", "ckpt", "onnx")
 
-# Names under which checkpoints are published, beside <name>.<extension>. RobFR names its files after the end of the
-# training; face.evoLVe, AdaFace and InsightFace after the network.
+# The names under which checkpoints are published, besides <name>.<extension>. RobFR names its files after the end of
+# the training; face.evoLVe, AdaFace and InsightFace after the network.
 PUBLIC_FILES: Mapping[str, tuple[str, ...]] = {
     "mobileface": (
         "Backbone_mobileface_Epoch_36_Batch_409392_Time_2019-04-07-16-40_checkpoint.pth",
@@ -52,8 +52,11 @@ PUBLIC_FILES: Mapping[str, tuple[str, ...]] = {
 
 
 def named_weights(name: str) -> Path:
-    """The weights of a named model: ``<name>.<extension>`` before the public file names, in the first folder that has
-    one. Case and ``-`` or ``_`` make no difference. `MissingDataError` says what was looked for, and where."""
+    """Return the weights file of a named model: ``<name>.<extension>``, else a public file name, in the first folder
+    that has one.
+
+    Case is ignored, and ``-`` equals ``_``. Raises MissingDataError, which says what was searched, and where.
+    """
     wanted = (*(f"{name}.{extension}" for extension in EXTENSIONS), *PUBLIC_FILES.get(name, ()))
     folders = weights_folders()
     for folder in folders:
@@ -69,8 +72,12 @@ def named_weights(name: str) -> Path:
 
 
 def given_weights(path: str) -> Path:
-    """The file or folder that a suite names: as it is when absolute, else in the weights folders and then below the
-    current folder. `DataError` when it is not there: what was named is not replaced by a stand-in."""
+    """Return the file or folder that a suite names. A relative path is searched in the weights folders and then below
+    the current folder.
+
+    Raises DataError, not MissingDataError, if it does not exist: a file that is named explicitly is not replaced by a
+    stand-in.
+    """
     wanted = expand(path, "weights_file")
     folders = [] if wanted.is_absolute() else [*weights_folders(), Path.cwd()]
     for found in [folder / wanted for folder in folders] or [wanted]:
@@ -85,7 +92,7 @@ def _plain(name: str) -> str:
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    """The files of a folder by their plain name; none when it cannot be read, which `_places` says."""
+    """Return the files of a folder by their plain name; empty if it cannot be read, which `_places` reports."""
     try:
         return {_plain(file.name): file for file in sorted(folder.iterdir()) if file.is_file()}
     except OSError:

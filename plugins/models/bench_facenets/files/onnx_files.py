@@ -1,7 +1,4 @@
-"""ONNX files, InsightFace packs (folders and zips) and external data, read as data: nothing in them is executed.
-
-No torch here.
-"""
+"""Reader of ONNX files, InsightFace packs (folders and zips) and external data, without executing code. No torch."""
 
 from __future__ import annotations
 
@@ -17,18 +14,18 @@ from typing import Any
 
 from bench import DataError, file_sha256
 
-MAX_BYTES = 1 << 30  # of a file with its external data; the largest public recognition networks have 260 MB
-MAX_ENTRIES = 100  # of a pack
-MAX_VALUES = 1 << 26  # of any map for one image: a hundred times that of the largest networks for faces
-RECOGNITION = re.compile(r"(w600k_|glintr|arcface)", re.IGNORECASE)  # InsightFace's names of recognition networks
+MAX_BYTES = 1 << 30  # The limit for a file with its external data; large public recognition networks have 260 MB.
+MAX_ENTRIES = 100  # The limit for the networks of a pack.
+MAX_VALUES = 1 << 26  # The limit for any map of one image: a hundred times that of the largest networks for faces.
+RECOGNITION = re.compile(r"(w600k_|glintr|arcface)", re.IGNORECASE)  # InsightFace's names of recognition networks.
 REMEDY = "install what reads ONNX: pip install 'face-privacy-bench[onnx]'"
-_SIDE_TYPE = 1  # onnx.TensorProto.FLOAT
+_FLOAT32 = 1  # The number of onnx.TensorProto.FLOAT.
 
 
 @dataclass(frozen=True, kw_only=True)
 class OnnxFile:
-    """A network in a file: the ``proto`` (an ``onnx.ModelProto`` with all its data), where it was, and its input
-    ``(height, width)``, none where the file leaves it open."""
+    """A network in a file: the ``proto`` (an ``onnx.ModelProto`` with all its data), its path ``where``, and the
+    ``size`` ``(height, width)`` of its input, or None if the file leaves it open."""
 
     proto: Any
     where: str
@@ -36,14 +33,14 @@ class OnnxFile:
 
     @property
     def normalises(self) -> bool:
-        """Whether arithmetic comes before the first convolution, as where the normalisation is part of the network."""
+        """Whether arithmetic comes before the first convolution, as in a network that normalises its input."""
         ops = [node.op_type for node in self.proto.graph.node]
         first = next((i for i, op in enumerate(ops) if op in {"Conv", "Gemm", "MatMul"}), 0)
         return bool({"Sub", "Mul", "Div", "Add"} & set(ops[:first]))
 
 
 def choose(path: Path) -> Path:
-    """The file that decides: the recognition network of a folder, else the path itself (an ``.onnx`` or a zip)."""
+    """Return the recognition network of a folder, else the path itself (an ``.onnx`` or a zip). Raises DataError."""
     if not path.is_dir():
         return path
     files = {file.name: file for file in sorted(path.glob("*.onnx"))}
@@ -51,7 +48,7 @@ def choose(path: Path) -> Path:
 
 
 def fingerprint(path: Path) -> str:
-    """The sha256 of a file and its external data."""
+    """Return the sha256 of a file and its external data."""
     own = file_sha256(path)
     external = [file_sha256(file) for file in _beside(path, own)]
     return hashlib.sha256("".join([own, *external]).encode()).hexdigest() if external else own
@@ -59,15 +56,15 @@ def fingerprint(path: Path) -> str:
 
 @functools.lru_cache(maxsize=16)
 def _beside(path: Path, own: str) -> list[Path]:
-    """The files of external data of a model with the sha256 ``own``."""
+    """Return the files of external data of a model with the sha256 ``own``."""
     return [] if zipfile.is_zipfile(path) else _external_files(_parsed(_bytes(path), str(path)), path)
 
 
 def read(path: Path) -> OnnxFile:
-    """The network in an ``.onnx`` file, or the recognition network of a zip; checked.
+    """Read and check the network in an ``.onnx`` file, or the recognition network of a zip.
 
-    `DataError` for a file that is too large, damaged, has operations of its own, or whose external data lies outside
-    its folder.
+    Raises DataError for a file that is too large, damaged, uses operations that are not part of ONNX, or has external
+    data outside its folder.
     """
     import onnx
 
@@ -119,7 +116,7 @@ def _parsed(content: bytes, where: str) -> Any:
 
 
 def _from_zip(path: Path) -> tuple[Any, str]:
-    """The recognition network of a zip, read from it without unpacking."""
+    """Return the recognition network of a zip and its path, without unpacking the zip."""
     try:
         with zipfile.ZipFile(path) as pack:
             entries = [info for info in pack.infolist() if info.filename.lower().endswith(".onnx")]
@@ -139,7 +136,8 @@ def _from_zip(path: Path) -> tuple[Any, str]:
 
 
 def _recognition(names: Iterable[str], where: Path, parsed: Any) -> str:
-    """The recognition network among files: by InsightFace's names, else the only one that takes a 112x112 face."""
+    """Return the recognition network among files: by InsightFace's names, else the only one whose input is a 112x112
+    face. Raises DataError."""
     names = list(names)
     found = [name for name in names if RECOGNITION.match(name)]
     if not found:
@@ -165,7 +163,8 @@ def _external_tensors(proto: Any) -> list[Any]:
 
 
 def _external_files(proto: Any, path: Path) -> list[Path]:
-    """The files of external data, all inside the folder of the model."""
+    """Return the files of external data. Raises DataError if one is outside the model's folder, is missing, or if they
+    are too large."""
     folder, found = path.parent.resolve(), {}
     for tensor in _external_tensors(proto):
         location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
@@ -186,13 +185,13 @@ def _external_files(proto: Any, path: Path) -> list[Path]:
 
 
 def _check_operations(proto: Any, where: str) -> None:
-    """Only operations of ONNX itself, without graphs inside graphs."""
+    """Raise DataError unless all operations are part of ONNX and no graph is nested in another."""
     if proto.functions:
         raise DataError(
             f"{where}: expected operations of ONNX, found the function {proto.functions[0].name!r} of its own"
         )
     for node in proto.graph.node:
-        if not isinstance(node.name, str):  # bytes, where it is no UTF-8
+        if not isinstance(node.name, str):  # The parser returns bytes for a name that is not UTF-8.
             raise DataError(f"{where}: expected names in UTF-8, found {node.name[:20]!r}; the file is damaged")
         if node.domain not in ("", "ai.onnx"):
             raise DataError(f"{where}: expected operations of ONNX, found {node.op_type!r} of {node.domain!r}")
@@ -201,7 +200,7 @@ def _check_operations(proto: Any, where: str) -> None:
 
 
 def inputs(proto: Any) -> list[Any]:
-    """The inputs of a graph that are not weights."""
+    """Return the inputs of a graph that are not weights."""
     weights = {tensor.name for tensor in proto.graph.initializer}
     return [value for value in proto.graph.input if value.name not in weights]
 
@@ -217,13 +216,14 @@ def _takes_a_face(proto: Any) -> bool:
 
 
 def _input_size(proto: Any, where: str) -> tuple[int, int] | None:
-    """Height and width of the input; none where the file leaves them open. `DataError` unless it takes images."""
+    """Return height and width of the input; None if the file leaves them open. Raises DataError unless the input is a
+    batch of images."""
     found = inputs(proto)
     shapes = [_dims(value) for value in found]
     expected = "expected one input (n, 3, h, w) of float32"
     if len(found) != 1 or len(shapes[0]) != 4 or shapes[0][1] not in (3, None):
         raise DataError(f"{where}: {expected}, found {shapes}")
-    if (kind := found[0].type.tensor_type.elem_type) != _SIDE_TYPE:
+    if (kind := found[0].type.tensor_type.elem_type) != _FLOAT32:
         raise DataError(f"{where}: {expected}, found the element type {kind}; export it in float32")
     n, _, h, w = shapes[0]
     if n not in (1, None):
@@ -232,7 +232,7 @@ def _input_size(proto: Any, where: str) -> tuple[int, int] | None:
 
 
 def _check_sizes(proto: Any, where: str) -> None:
-    """No map of an image is so large that it would fill the memory, as far as shapes are known before a run."""
+    """Raise DataError if a map is so large that it would fill the memory, as far as shapes are known in advance."""
     import onnx
 
     try:
@@ -246,6 +246,6 @@ def _check_sizes(proto: Any, where: str) -> None:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message."""
+    """Return the first line of an error's message."""
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0][:300]

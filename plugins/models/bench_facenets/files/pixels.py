@@ -1,4 +1,4 @@
-"""What a network wants its pixels to be: size, channel order, mean and standard deviation. No torch."""
+"""The input of a network: size, channel order, mean and standard deviation of pixels. No torch."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Pixels:
 
 
 def three(values: Numbers, name: str) -> tuple[float, ...]:
-    """One number for all channels, or one for each. Raises ValueError for any other count."""
+    """Return three numbers from one number for all channels, or from three. Raises ValueError for any other count."""
     found = tuple(map(float, values)) if isinstance(values, Sequence) else (float(values),) * 3
     if len(found) != 3:
         raise ValueError(f"{name}: expected one number or three, got {len(found)}")
@@ -45,10 +45,10 @@ def with_parameters(
     pixel_range: int = 255,
     channels: Channels | None = None,
 ) -> Pixels:
-    """``pixels`` with what a suite says otherwise; ``pixel_range`` is the scale of *its* mean and std.
+    """Return ``pixels`` with the changes of a suite; ``pixel_range`` is the scale of the suite's mean and std.
 
-    Raises ValueError for a size, mean or standard deviation that cannot be meant, such as ``mean = [0.485, ...]``
-    (the statistics of ImageNet, for pixels in [0, 1]) with ``pixel_range = 255``.
+    Raises ValueError for an implausible size, mean or standard deviation, such as ``mean = [0.485, ...]`` (the
+    statistics of ImageNet, for pixels in [0, 1]) with ``pixel_range = 255``.
     """
     changes: dict[str, Any] = {}
     if size is not None:

@@ -1,1 +1,1 @@
-"""From a weights file to a network with split points, ready for the host."""
+"""Loading: from a weights file to a network with split points that implements `bench.Network`."""

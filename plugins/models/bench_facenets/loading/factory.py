@@ -1,4 +1,5 @@
-"""``package.module:callable`` or ``path/to/file.py:callable``: what it is, its digest, and the call. No torch."""
+"""Factories of torch modules, ``package.module:callable`` or ``path/to/file.py:callable``: parsing, digest and call.
+No torch."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ EXPECTED = "expected 'package.module:callable' or 'path/to/file.py:callable'"
 
 
 def parse(factory: str) -> tuple[str, str]:
-    """The module (or file) and the name of the callable. Raises ValueError."""
+    """Return the module (or file) and the name of the callable. Raises ValueError."""
     module, _, name = factory.rpartition(":")
     is_file = module.endswith(".py")
     if not module or not name.isidentifier() or not (is_file or all(p.isidentifier() for p in module.split("."))):
@@ -25,7 +26,7 @@ def parse(factory: str) -> tuple[str, str]:
 
 
 def _file(module: str) -> Path | None:
-    """The file of a factory that is one; `MissingDataError` when it is not there."""
+    """Return the file of a factory, or None for a module. Raises MissingDataError if the file does not exist."""
     if not module.endswith(".py"):
         return None
     path = expand(module, "factory").absolute()
@@ -35,7 +36,8 @@ def _file(module: str) -> Path | None:
 
 
 def source_files(factory: str) -> list[Path]:
-    """What decides a factory: its file, or all Python files of its top-level package. Nothing is imported."""
+    """Return the source files of a factory: its file, or all Python files of its top-level package. Nothing is
+    imported. Raises DataError if the package is not installed."""
     module, _ = parse(factory)
     if path := _file(module):
         return [path]
@@ -53,7 +55,7 @@ def source_files(factory: str) -> list[Path]:
 
 
 def source_digest(factory: str) -> str:
-    """The sha256 over the names and contents of a factory's source files."""
+    """Return the sha256 over the names and contents of a factory's source files."""
     files = source_files(factory)
     digest = hashlib.sha256()
     for file in files:
@@ -63,7 +65,7 @@ def source_digest(factory: str) -> str:
 
 
 def call(factory: str, arguments: Mapping[str, Any]) -> Any:
-    """What the callable returns; one `DataError` for whatever goes wrong in the stranger's code."""
+    """Call a factory and return its result. Raises DataError for any error in its code."""
     module, name = parse(factory)
     try:
         found = _import(module)
@@ -94,7 +96,7 @@ def _import(module: str) -> Any:
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is no Python module")
     found = importlib.util.module_from_spec(spec)
-    sys.modules[name] = found  # dataclasses and pickles look it up there
+    sys.modules[name] = found  # Dataclasses and pickles look their module up there.
     try:
         spec.loader.exec_module(found)
     except BaseException:

@@ -1,6 +1,6 @@
-"""ONNX networks as torch modules, with gradients: converted by onnx2torch, held against onnxruntime.
+"""ONNX networks as torch modules with gradients: converted by onnx2torch, and compared with onnxruntime.
 
-torch.fx writes the names of nodes into Python source that it executes, so they are made plain first.
+torch.fx writes the names of nodes into Python source that it executes, so they are first replaced by plain identifiers.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from bench_facenets.files.pixels import Pixels
 from bench_facenets.loading.preprocess import Preprocess
 from bench_facenets.loading.splitting import embedding_difference, embeddings_in
 
-AGREEMENT = 1e-3  # of normalised embeddings, between onnx2torch and onnxruntime
+AGREEMENT = 1e-3  # The largest difference of normalised embeddings between onnx2torch and onnxruntime.
 
 
 @dataclass(frozen=True, kw_only=True)
 class Converted:
-    """A converted network: frozen, in evaluation mode. ``looped``: its batch size of one is baked in. ``difference``
-    is the largest from onnxruntime, of normalised embeddings."""
+    """A converted network: frozen, in evaluation mode. ``looped``: a batch size of one is baked in. ``difference``: the
+    largest difference from onnxruntime, of normalised embeddings."""
 
     net: nn.Module
     where: str
@@ -43,8 +43,11 @@ class Converted:
 
 
 def load(path: Path, pixels: Pixels) -> Converted:
-    """Convert a file, and compare it with onnxruntime on three images prepared as ``pixels`` says, except for the size,
-    which the file decides where it can. `DataError` when it cannot be converted, or gives something else."""
+    """Convert a file and compare the result with onnxruntime on three images.
+
+    The images are preprocessed with ``pixels``, except for the size if the file sets one. Raises DataError if the file
+    cannot be converted, or if the embeddings differ.
+    """
     file = onnx_files.read(path)
     net = _convert(file)
     h, w = file.size or (pixels.height, pixels.width)
@@ -71,7 +74,7 @@ def load(path: Path, pixels: Pixels) -> Converted:
 
 
 def give_plain_names(proto: Any) -> None:
-    """Give every node a name of its own that is a harmless identifier."""
+    """Give every node a unique name that is a plain identifier."""
     taken = {value.name for value in proto.graph.input}
     for node in proto.graph.node:
         plain = re.sub(r"\W+", "_", node.name or node.op_type, flags=re.ASCII).strip("_")[:80] or "node"
@@ -83,7 +86,7 @@ def give_plain_names(proto: Any) -> None:
 
 @functools.cache
 def _attributes() -> frozenset[str]:
-    """Names that a converted module has already."""
+    """Return the names of attributes that a converted module has in any case."""
     return frozenset({*dir(fx.GraphModule), *dir(fx.GraphModule({}, fx.Graph())), "initializers"})
 
 
@@ -97,7 +100,7 @@ def _numbered(name: str) -> Iterator[str]:
 
 def _convert(file: onnx_files.OnnxFile) -> nn.Module:
     try:
-        import onnx2torch  # type: ignore[import-untyped]
+        import onnx2torch
     except ImportError:
         raise DataError(f"{file.where}: the package onnx2torch is missing; {onnx_files.REMEDY}") from None
     give_plain_names(file.proto)
@@ -105,7 +108,7 @@ def _convert(file: onnx_files.OnnxFile) -> nn.Module:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             net: nn.Module = onnx2torch.convert(file.proto)
-    except Exception as error:  # a converter for every operation: each fails in its own way
+    except Exception as error:  # Each operation has its own converter, which can raise any exception.
         raise DataError(
             f"{file.where}: cannot be converted to torch: {type(error).__name__}: {onnx_files.first_line(error)}; "
             "export it with plain operations (opset 11 to 17)"
@@ -120,25 +123,25 @@ def _run(net: nn.Module, x: Tensor, where: str) -> Tensor:
         raise DataError(f"{where}: fails on an image: {type(error).__name__}: {onnx_files.first_line(error)}") from None
 
 
-def _quiet(net: nn.Module, x: Tensor) -> Tensor:
-    """A forward; torch.fx prints what goes wrong, which is said elsewhere."""
+def _quiet(net: nn.Module, x: Tensor) -> Any:
+    """Run a forward pass without output on stderr: torch.fx prints errors that are raised as well."""
     with contextlib.redirect_stderr(io.StringIO()):
-        return net(x)  # type: ignore[no-any-return]
+        return net(x)
 
 
 def _is_baked(net: nn.Module, x: Tensor, single: Tensor) -> bool:
-    """Whether a batch gives something else than its images alone."""
+    """Return whether a batch gives other embeddings than its single images."""
     try:
         batch = embeddings_in(_quiet(net, x))
-    except Exception:  # whatever a reshape to one row does to several
+    except Exception:  # A reshape to one row can raise any exception for several rows.
         return True
     return embedding_difference(batch, single) > TOLERANCE
 
 
 def _onnxruntime(file: onnx_files.OnnxFile, x: Tensor) -> Tensor:
-    """Embeddings ``(n, d)`` of the same network, image by image, as onnxruntime computes them."""
+    """Return the embeddings ``(n, d)`` that onnxruntime computes, image by image. Raises DataError."""
     try:
-        import onnxruntime  # type: ignore[import-untyped]
+        import onnxruntime
     except ImportError:
         raise DataError(f"{file.where}: the package onnxruntime is missing; {onnx_files.REMEDY}") from None
     options = onnxruntime.SessionOptions()

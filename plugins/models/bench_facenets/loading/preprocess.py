@@ -1,4 +1,4 @@
-"""Aligned faces to a network's input: crop or resize, channel order, mean and standard deviation."""
+"""Preprocessing of aligned faces to a network's input: crop or resize, channel order, mean and standard deviation."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from bench_facenets.files.pixels import Pixels
 
 
 class Preprocess(nn.Module):
-    """Float ``(n, 3, h, w)`` RGB in [0, 1] to ``(n, 3, height, width)`` as a network wants it; differentiable.
+    """Float ``(n, 3, h, w)`` RGB in [0, 1] to a network's input ``(n, 3, height, width)``; differentiable.
 
-    A network that is no larger than the face in either direction gets its centre: 112x96 of 112x112 are columns 8 to
-    104, which is the alignment template of 96-wide networks. Any other size is resized bilinearly (corners not
-    aligned); with antialiasing where it shrinks, which image libraries do as well when they prepare training faces.
+    If the input is not larger than the face in either direction, it is the centre of the face: 112x96 of 112x112 are
+    columns 8 to 104, which is the alignment template of 96-wide networks. For any other size the face is resized
+    bilinearly (corners not aligned), with antialiasing if it shrinks, as image libraries do when training faces are
+    prepared.
     """
 
     mean: Tensor
@@ -27,7 +28,7 @@ class Preprocess(nn.Module):
         self.register_buffer("std", torch.tensor(pixels.std).view(3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """The network's input."""
+        """Return the network's input."""
         x = resized(images, self.pixels.height, self.pixels.width)
         if self.pixels.channels == "bgr":
             x = x.flip(1)
@@ -35,8 +36,8 @@ class Preprocess(nn.Module):
 
 
 def resized(images: Tensor, height: int, width: int) -> Tensor:
-    """The centre of images when they are at least ``(height, width)`` and at most 112 of each is wanted, else all of
-    them resized."""
+    """Return the centre of images if they are at least ``(height, width)`` and this is at most 112 of each, else the
+    whole images, resized."""
     h, w = images.shape[-2:]
     if (h, w) == (height, width):
         return images

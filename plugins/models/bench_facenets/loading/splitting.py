@@ -1,6 +1,6 @@
-"""Any torch module as a `bench.Network`: split points are modules by name, found while a forward runs.
+"""Any torch module as a `bench.Network`: split points are modules, whose outputs are captured during a forward pass.
 
-Hooks are registered for one call and removed after it, so networks can be copied, moved and frozen as any module.
+Hooks are registered for one call and removed after it, so networks can be copied, moved and frozen like any module.
 """
 
 from __future__ import annotations
@@ -18,21 +18,23 @@ from bench import ContractError, DataError, did_you_mean
 from bench_facenets.files.pixels import Pixels
 from bench_facenets.loading.preprocess import Preprocess
 
-CUT_TOLERANCE = 1e-3  # of normalised embeddings: float32 on any device stays far below it, a skip connection does not
-MAX_CUTS_TRIED = 12  # modules per resolution that `auto_splits` tries: a residual unit has about ten
+# The largest difference of normalised embeddings at a cut: rounding in float32 stays far below it on any device, the
+# effect of a skip connection does not.
+CUT_TOLERANCE = 1e-3
+MAX_CUTS_TRIED = 12  # The number of modules per resolution that `auto_splits` tries; a residual unit has about ten.
 
 
 class _Stop(BaseException):
-    """Ends a forward once everything wanted was seen; no network's ``except Exception`` swallows it."""
+    """Ends a forward pass when all wanted maps are captured. A network's own ``except Exception`` does not catch it."""
 
 
 class SplitNetwork(nn.Module):
-    """The `bench.Network` contract over a module ``net`` that takes preprocessed images.
+    """An implementation of `bench.Network` with a module ``net`` whose input is preprocessed images.
 
-    ``splits`` maps names to dotted module paths. A module's output is a map ``(n, c, h, w)``; tokens ``(n, t, dim)``
-    of a transformer are seen as ``(n, dim, t, 1)``. Of a tuple that ``net`` returns, the first is the embedding.
-    ``looped`` runs batches image by image, for networks with a batch size of one baked in. The network is always in
-    evaluation mode: it is measured here, never trained.
+    ``splits`` maps names to dotted module paths; DataError is raised for a path that does not exist. A module's output
+    is a map ``(n, c, h, w)``; tokens ``(n, t, dim)`` of a transformer are converted to ``(n, dim, t, 1)``. If ``net``
+    returns a tuple, its first element is the embedding. ``looped`` runs batches image by image, for networks with a
+    batch size of one baked in. The network is always in evaluation mode: it is never trained here.
     """
 
     def __init__(self, net: nn.Module, pixels: Pixels, splits: Mapping[str, str], *, looped: bool = False) -> None:
@@ -50,24 +52,25 @@ class SplitNetwork(nn.Module):
         self.requires_grad_(False)
 
     def train(self, mode: bool = True) -> SplitNetwork:
-        """Stays in evaluation mode."""
+        """Stay in evaluation mode, whatever ``mode`` is."""
         return super().train(False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Embeddings ``(n, d)``, not normalised, of float images ``(n, 3, h, w)`` RGB in [0, 1]."""
+        """Return the embeddings ``(n, d)``, not normalised, of float images ``(n, 3, h, w)`` RGB in [0, 1]."""
         return self._each(lambda one: embeddings_in(self.net(self.preprocess(one))), images)
 
     def features(self, images: Tensor, splits: Sequence[str]) -> list[Tensor]:
-        """Maps ``(n, c, h, w)`` at the named splits; the forward ends as soon as all of them are known."""
+        """Return the maps ``(n, c, h, w)`` at the named splits; the forward pass ends as soon as all are captured."""
         paths = [self._path(split) for split in splits]
         batches = torch.split(images, 1) if self.looped else [images]
         found = [seen_at(self.net, self.preprocess(batch), paths) for batch in batches]
         return [torch.cat([maps[path] for maps in found]) for path in paths]
 
     def from_features(self, features: Tensor, split: str) -> Tensor:
-        """Embeddings ``(n, d)`` from the map at a split: a forward in which the module's output is replaced.
+        """Return embeddings ``(n, d)`` computed from the map at a split: in a forward pass, the module's output is
+        replaced.
 
-        What comes before the split runs on grey images, without gradients, and makes no difference.
+        The modules before the split run on grey images, without gradients, and do not affect the result.
         """
         path = self._path(split)
         return self._each(functools.partial(self._from_map, path), features)
@@ -77,7 +80,7 @@ class SplitNetwork(nn.Module):
         grey = torch.full((len(features), 3, pixels.height, pixels.width), 0.5, device=features.device)
 
         def replace(_module: nn.Module, _args: Any, output: Tensor) -> Tensor:
-            # A copy: what comes next may work in place.
+            # The features are copied because later modules may change them in place.
             return features.clone() if output.ndim == 4 else features.squeeze(-1).transpose(1, 2).clone()
 
         with _hooks([self.net.get_submodule(path).register_forward_hook(replace)]):
@@ -93,11 +96,12 @@ class SplitNetwork(nn.Module):
 
 
 def seen_at(net: nn.Module, inputs: Tensor, paths: Sequence[str]) -> dict[str, Tensor]:
-    """The maps at modules, of a forward that ends with the last of them. `ContractError` for one that is not called."""
+    """Return the maps at modules, from a forward pass that ends when all are captured. Raises ContractError for a
+    module that is not called."""
     found: dict[str, Tensor] = {}
 
     def keep(path: str, _module: nn.Module, _args: Any, output: Any) -> None:
-        found[path] = _as_map(output, path).clone()  # a copy: what comes next may work in place
+        found[path] = _as_map(output, path).clone()  # Later modules may change the output in place.
         if len(found) == len(set(paths)):
             raise _Stop
 
@@ -121,7 +125,7 @@ def _hooks(handles: Sequence[torch.utils.hooks.RemovableHandle]) -> Iterator[Non
 
 
 def _as_map(output: Any, path: str) -> Tensor:
-    """A module's output as a map ``(n, c, h, w)``; `ContractError` when it is none."""
+    """Return a module's output as a map ``(n, c, h, w)``. Raises ContractError if it has no such form."""
     if isinstance(output, Tensor) and output.ndim == 4:
         return output
     if isinstance(output, Tensor) and output.ndim == 3:
@@ -133,7 +137,7 @@ def _as_map(output: Any, path: str) -> Tensor:
 
 
 def embeddings_in(output: Any) -> Tensor:
-    """The embeddings ``(n, d)`` in what a network returns; `ContractError` when there are none."""
+    """Return the embeddings ``(n, d)`` in the output of a network. Raises ContractError if there are none."""
     first = output[0] if isinstance(output, tuple | list) and output else output
     if not isinstance(first, Tensor):
         raise ContractError(
@@ -148,8 +152,8 @@ def embeddings_in(output: Any) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """A module in a forward: its dotted ``path``, how often it was called, and the shape of its last output as a map
-    ``(c, h, w)``; none when that is no map."""
+    """A module in a forward pass: its dotted ``path``, the number of its calls, and the shape ``(c, h, w)`` of its last
+    output, or None if that is not a map."""
 
     path: str
     count: int
@@ -158,14 +162,16 @@ class Call:
 
 @torch.no_grad()
 def calls(net: nn.Module, inputs: Tensor) -> list[Call]:
-    """Every module that a forward of one image calls, in the order in which their last calls end."""
+    """Return every module that a forward pass of one image calls, in the order in which their last calls end."""
     found: dict[str, Call] = {}
 
     def note(path: str, _module: nn.Module, _args: Any, output: Any) -> None:
         before = found.pop(path, None)
-        is_map = isinstance(output, Tensor) and output.ndim in (3, 4)
-        shape = tuple(_as_map(output, path).shape[1:]) if is_map else None
-        found[path] = Call(path=path, count=before.count + 1 if before else 1, shape=shape)  # type: ignore[arg-type]
+        shape = None
+        if isinstance(output, Tensor) and output.ndim in (3, 4):
+            _, c, h, w = _as_map(output, path).shape
+            shape = (c, h, w)
+        found[path] = Call(path=path, count=before.count + 1 if before else 1, shape=shape)
 
     named = [(path, module) for path, module in net.named_modules() if path]
     with _hooks([m.register_forward_hook(functools.partial(note, path)) for path, m in named]):
@@ -174,32 +180,37 @@ def calls(net: nn.Module, inputs: Tensor) -> list[Call]:
 
 
 def ordered_splits(network: SplitNetwork, images: Tensor) -> dict[str, str]:
-    """The splits of a network from shallow to deep; `DataError` for a module that is not called exactly once."""
-    seen = {call.path: (order, call) for order, call in enumerate(calls(network.net, network.preprocess(images[:1])))}
+    """Return the splits of a network from shallow to deep. Raises DataError for a module that is not called exactly
+    once."""
+    called = calls(network.net, network.preprocess(images[:1]))
+    seen = {call.path: (order, call.count) for order, call in enumerate(called)}
     modules = dict(network.net.named_modules(remove_duplicate=False))
     first = {id(module): path for path, module in network.net.named_modules()}
-    where = {name: seen.get(first[id(modules[path])]) for name, path in network.splits.items()}
+    orders: dict[str, int] = {}
     for name, path in network.splits.items():
-        count = found[1].count if (found := where[name]) else 0
+        orders[name], count = seen.get(first[id(modules[path])], (-1, 0))
         if count != 1:
             raise DataError(
                 f"split point {name!r}: expected a module that a forward calls once, found that {path!r} is called "
                 f"{count} times; name another module"
             )
-    return dict(sorted(network.splits.items(), key=lambda item: where[item[0]][0]))  # type: ignore[index]
+    return dict(sorted(network.splits.items(), key=lambda item: orders[item[0]]))
 
 
 @torch.no_grad()
 def is_cut(network: SplitNetwork, path: str, images: Tensor, embeddings: Tensor) -> bool:
-    """Whether everything that the embeddings know of the images goes through the module: a forward of other images
-    with its output replaced gives the same. False when a skip connection goes round it."""
+    """Return whether the embeddings depend on the images only through the module at ``path``.
+
+    If so, a forward pass of other images with the module's output replaced gives the same embeddings. With a skip
+    connection around the module it does not.
+    """
     maps = network._each(lambda one: seen_at(network.net, network.preprocess(one), [path])[path], images)
     again = network._each(functools.partial(network._from_map, path), maps)
     return embedding_difference(again, embeddings) < CUT_TOLERANCE
 
 
 def embedding_difference(a: Tensor, b: Tensor) -> float:
-    """The largest difference of any value of normalised embeddings; infinite for other shapes or NaN."""
+    """Return the largest difference of any value of normalised embeddings; infinite for different shapes or NaN."""
     if a.shape != b.shape:
         return float("inf")
     found = (nn.functional.normalize(a) - nn.functional.normalize(b)).abs().max().item()
@@ -207,20 +218,19 @@ def embedding_difference(a: Tensor, b: Tensor) -> float:
 
 
 def auto_splits(network: SplitNetwork, images: Tensor) -> dict[str, str]:
-    """Split points for a network whose suite names none: names such as ``28x28`` to module paths, shallow to deep.
+    """Find split points for a network whose suite names none: names such as ``28x28`` to module paths, shallow to deep.
 
-    For each resolution below the input's: of the modules that are called once and are a cut, the outermost, and of
-    these the last. Where the deepest resolution has a cut of other channels before that one, the last of these has
-    its name, and the end is called ``trunk`` (the expansion before the head of a MobileFaceNet). Empty when there
-    is none.
+    At each resolution below the input's, the candidates are the modules that are called once and are a cut; the
+    outermost of them is chosen, and of several the last. If the deepest resolution also has an earlier cut with another
+    number of channels, the last such cut gets the resolution's name, and the last module is called ``trunk`` (the
+    expansion before the head of a MobileFaceNet). The result is empty if there are no split points.
     """
     images = images[:1]
     with torch.no_grad():
         embeddings = network(images)
     area = network.preprocess.pixels.height * network.preprocess.pixels.width
     seen = [c for c in calls(network.net, network.preprocess(images)) if c.count == 1]
-    maps = {c.path: c.shape for c in seen if c.shape and 1 < c.shape[1] * c.shape[2] < area}  # in forward order
-
+    maps = {c.path: c.shape for c in seen if c.shape and 1 < c.shape[1] * c.shape[2] < area}  # In forward order.
     order = {path: i for i, path in enumerate(maps)}
 
     def last_cut(paths: Iterable[str]) -> str | None:

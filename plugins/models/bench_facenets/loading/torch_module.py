@@ -1,4 +1,4 @@
-"""A torch module that a suite names: the factory makes it, the weights file fills it, strictly."""
+"""A torch module that a suite names: the factory makes it, and its weights must be exactly those of the file."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from bench import DataError
 from bench_facenets.files.checkpoints import read_state_dict
 from bench_facenets.loading import factory as factories
 
-SHOWN = 4  # keys that a message lists
+SHOWN = 4  # The number of keys that a message lists.
 
 
 def load(factory: str, arguments: Mapping[str, Any], path: Path) -> nn.Module:
-    """The module with its weights, on the CPU. `DataError` when the factory returns something else, or when the keys or
-    shapes of the file are not exactly those of the module."""
+    """Return the module with its weights, on the CPU. Raises DataError if the factory does not return a module, or if
+    the keys or shapes of the file are not exactly those of the module."""
     net = factories.call(factory, arguments)
     if not isinstance(net, nn.Module):
         raise DataError(f"factory = {factory!r}: expected a torch.nn.Module, found {type(net).__name__}")
@@ -26,7 +26,7 @@ def load(factory: str, arguments: Mapping[str, Any], path: Path) -> nn.Module:
 
 
 def fill(net: nn.Module, state: Mapping[str, Tensor], path: Path, who: str) -> None:
-    """Load a state dict strictly; `DataError` lists keys that are missing or unexpected, and shapes that differ."""
+    """Load a state dict strictly. Raises DataError, which lists missing and unexpected keys, and shapes that differ."""
     wanted = net.state_dict()
     missing = [k for k in wanted if k not in state and not k.endswith("num_batches_tracked")]
     unexpected = [k for k in state if k not in wanted]
@@ -45,7 +45,7 @@ def fill(net: nn.Module, state: Mapping[str, Tensor], path: Path, who: str) -> N
             f"{path}: expected exactly the weights of {who} ({len(wanted)} tensors), found {len(state)} with "
             f"{'; '.join(problems)}; is this the right file, and are the arguments right?"
         )
-    net.load_state_dict(state, strict=False)  # complete but for counters of batches that old files lack
+    net.load_state_dict(state, strict=False)  # Only the batch counters, which old files lack, may be missing.
 
 
 def _some(keys: Sequence[str]) -> str:

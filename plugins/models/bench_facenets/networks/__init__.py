@@ -1,4 +1,4 @@
-"""The full-size networks: our own definitions, under the key names of the public checkpoints.
+"""The full-size networks: definitions of this package, with the key names of the public checkpoints.
 
 All of them share one contract: float ``(n, 3, h, w)``, normalised and in the network's own channel order, to
 embeddings float ``(n, d)``, *not* normalised. `bench_facenets.files.known_checkpoints` says which network reads which
@@ -14,10 +14,10 @@ from torch import nn
 
 
 def initialise(net: nn.Module, seed: int) -> None:
-    """Draw every weight anew, in place: the same seed gives the same weights, and no global state is touched.
+    """Initialise every weight in place; the same seed gives the same weights, and no global state is used.
 
-    Convolutions from N(0, 2 / fan_out) (He et al. 2015), linear maps from N(0, 1 / fan_in); normalisations as the
-    identity, slopes of PReLU .25, biases zero.
+    Convolutions are drawn from N(0, 2 / fan_out) (He et al. 2015), linear maps from N(0, 1 / fan_in); normalisations
+    become the identity, slopes of PReLU .25, biases zero.
     """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -36,7 +36,7 @@ def initialise(net: nn.Module, seed: int) -> None:
 
 
 def build(architecture: str, embedding_size: int = 512, seed: int = 0) -> nn.Sequential:
-    """A freshly initialised network to train: the default layout of an architecture, on the CPU.
+    """Return a newly initialised network for training: the default layout of an architecture, on the CPU.
 
     Raises ValueError for an unknown architecture.
     """

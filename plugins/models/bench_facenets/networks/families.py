@@ -1,4 +1,4 @@
-"""The network families that checkpoints can belong to, by name."""
+"""The network families of known checkpoints, by name."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Residual networks of ArcFace's improved unit (Deng et al. 2019, section 3.2), with two families of key names.
+"""Residual networks with ArcFace's improved unit (Deng et al. 2019, section 3.2), with two families of key names.
 
-`ir` is that of face.evoLVe, which RobFR and AdaFace took over; `iresnet` that of InsightFace's ``arcface_torch``.
+`ir` has the key names of face.evoLVe, which RobFR and AdaFace adopted; `iresnet` those of InsightFace's
+``arcface_torch``.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from torch import nn
 from bench_facenets.networks.parts import Residual, SqueezeExcite, chain, conv
 
 UNITS = (3, 4, 14, 3)
-"""Units of the four stages of a network of 50 layers; each stage halves the map in its first unit."""
+"""The units of the four stages of a network of 50 layers; the first unit of each stage halves the map's sides."""
 _CHANNELS = (64, 128, 256, 512)
 _LAST = 512 * 7 * 7
 
 
 def _ir_unit(c_in: int, c_out: int, stride: int, *, squeeze: bool, middle_norm: bool) -> Residual:
-    """BN - conv - (BN) - PReLU - conv - BN - (squeeze and excite); the second convolution strides."""
+    """Return BN - conv - (BN) - PReLU - conv - BN - (squeeze and excite); the second convolution has the stride."""
     branch = nn.Sequential(
         nn.BatchNorm2d(c_in),
         conv(c_in, c_out, 3),
@@ -44,7 +45,7 @@ def ir(
     dropout: float = 0.5,
     units: Sequence[int] = UNITS,
 ) -> nn.Sequential:
-    """``(n, 3, 112, 112)`` to ``(n, embedding_size)``.
+    """Return a network: ``(n, 3, 112, 112)`` to ``(n, embedding_size)``.
 
     ``squeeze``: IR-SE units; ``middle_norm``: a normalisation between the first convolution and PReLU (AdaFace);
     ``affine``: whether the last normalisation has a scale and a shift (AdaFace's has none).
@@ -68,7 +69,7 @@ def ir(
 
 
 def _iresnet_unit(c_in: int, c_out: int, stride: int) -> Residual:
-    """BN - conv - BN - PReLU - conv - BN; the second convolution strides."""
+    """Return BN - conv - BN - PReLU - conv - BN; the second convolution has the stride."""
     branch = {
         "bn1": nn.BatchNorm2d(c_in),
         "conv1": conv(c_in, c_out, 3),
@@ -83,7 +84,7 @@ def _iresnet_unit(c_in: int, c_out: int, stride: int) -> Residual:
 
 
 def iresnet(embedding_size: int, *, units: Sequence[int] = UNITS) -> nn.Sequential:
-    """``(n, 3, 112, 112)`` to ``(n, embedding_size)``."""
+    """Return a network: ``(n, 3, 112, 112)`` to ``(n, embedding_size)``."""
     layers: dict[str, nn.Module] = {}
     for i, (count, c_in, c_out) in enumerate(zip(units, (64, *_CHANNELS), _CHANNELS, strict=False), start=1):
         rest = (_iresnet_unit(c_out, c_out, 1) for _ in range(count - 1))

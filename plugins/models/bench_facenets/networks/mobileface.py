@@ -1,7 +1,7 @@
 """MobileFaceNet (Chen et al. 2018), with the key names of two public families of checkpoints.
 
-`mobileface` is that of Xiaoccer/MobileFaceNet_Pytorch (PReLU), which RobFR took over with a square head;
-`mobileface_relu` that of foamliu/MobileFaceNet (ReLU6, a separable second layer, a biased last layer).
+`mobileface` is the network of Xiaoccer/MobileFaceNet_Pytorch (PReLU), which RobFR adopted with a square head;
+`mobileface_relu` is that of foamliu/MobileFaceNet (ReLU6, a separable second layer, a last layer with bias).
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from torch import nn
 from bench_facenets.networks.parts import Residual, chain, conv
 
 _SETTING = ((2, 64, 5, 2), (4, 128, 1, 2), (2, 128, 6, 1), (4, 128, 1, 2), (2, 128, 2, 1))
-"""Expansion, channels, units, stride of the first unit: table 1 of the paper."""
+"""Expansion, channels, units and stride of the first unit of each stage: table 1 of the paper."""
 
 
 def _units() -> list[tuple[int, int, int, int]]:
-    """Channels in, expanded channels, channels out and stride of every inverted bottleneck."""
+    """Return input channels, expanded channels, output channels and stride of every inverted bottleneck."""
     units, c_in = [], 64
     for expansion, c_out, count, first in _SETTING:
         for stride in (first, *[1] * (count - 1)):
@@ -25,7 +25,7 @@ def _units() -> list[tuple[int, int, int, int]]:
 
 
 def _unit(branch: nn.Sequential, c_in: int, c_out: int, stride: int) -> nn.Module:
-    """An inverted bottleneck: residual when the shape is kept."""
+    """Return an inverted bottleneck, with a shortcut if the shape is kept."""
     return Residual({"conv": branch}) if stride == 1 and c_in == c_out else chain(conv=branch)
 
 
@@ -43,7 +43,8 @@ def _bottleneck(c_in: int, wide: int, c_out: int, stride: int) -> nn.Module:
 
 
 def mobileface(embedding_size: int, *, last_map: tuple[int, int] = (7, 7)) -> nn.Sequential:
-    """``(n, 3, h, w)`` to ``(n, embedding_size)``; ``last_map``: height and width of the last map, h / 16 by w / 16."""
+    """Return a network: ``(n, 3, h, w)`` to ``(n, embedding_size)``. ``last_map``: height and width of the last map,
+    h / 16 by w / 16."""
     return chain(
         conv1=_block(3, 64, 3, 2),
         dw_conv1=_block(64, 64, 3, groups=64),
@@ -69,7 +70,7 @@ def _relu_bottleneck(c_in: int, wide: int, c_out: int, stride: int) -> nn.Module
 
 
 def mobileface_relu(embedding_size: int) -> nn.Sequential:
-    """``(n, 3, 112, 112)`` to ``(n, embedding_size)``."""
+    """Return a network: ``(n, 3, 112, 112)`` to ``(n, embedding_size)``."""
     return chain(
         conv1=_relu_block(3, 64, 3, 2),
         dw_conv=chain(

@@ -11,11 +11,11 @@ _SETTING = (
     *((512, 1), (512, 1), (512, 1), (512, 1), (512, 1)),
     *((1024, 2), (1024, 1)),
 )
-"""Channels out and stride of every separable unit."""
+"""Output channels and stride of every separable unit."""
 
 
 def _separable(c_in: int, c_out: int, stride: int) -> nn.Sequential:
-    """Depthwise 3x3, then pointwise convolution, each with normalisation and ReLU."""
+    """Return a depthwise 3x3 and a pointwise convolution, each with normalisation and ReLU."""
     return nn.Sequential(
         *(conv(c_in, c_in, 3, stride, groups=c_in), nn.BatchNorm2d(c_in), nn.ReLU()),
         *(conv(c_in, c_out), nn.BatchNorm2d(c_out), nn.ReLU()),
@@ -23,9 +23,10 @@ def _separable(c_in: int, c_out: int, stride: int) -> nn.Sequential:
 
 
 def mobilenet(embedding_size: int, *, stride: int = 2) -> nn.Sequential:
-    """``(n, 3, 112, 112)`` to ``(n, embedding_size)``; ``stride``: that of the first convolution, 1 or 2.
+    """Return a network: ``(n, 3, 112, 112)`` to ``(n, embedding_size)``. ``stride``: that of the first convolution, 1
+    or 2.
 
-    The global depthwise convolution has neither padding nor normalisation, the last layer a bias.
+    The global depthwise convolution has neither padding nor normalisation; the last layer has a bias.
     """
     units, c_in = [nn.Sequential(conv(3, 32, 3, stride), nn.BatchNorm2d(32), nn.ReLU())], 32
     for c_out, unit_stride in _SETTING:

@@ -1,4 +1,5 @@
-"""What the full-size networks are made of. Every module is called once per forward, so each can be a split point."""
+"""Building blocks of the full-size networks. Every module is called once per forward pass, so it can be a split
+point."""
 
 from __future__ import annotations
 
@@ -10,19 +11,19 @@ from torch import Tensor, nn
 
 
 def chain(**modules: nn.Module) -> nn.Sequential:
-    """Named modules, run in the order in which they are given."""
+    """Return a sequence of named modules, which run in the given order."""
     return nn.Sequential(OrderedDict(modules))
 
 
 def conv(c_in: int, c_out: int, kernel: int = 1, stride: int = 1, *, groups: int = 1) -> nn.Conv2d:
-    """A convolution without bias: ``(n, c_in, h, w)`` to ``(n, c_out, ...)``; its padding keeps h and w at stride 1."""
+    """Return a convolution without bias: ``(n, c_in, h, w)`` to ``(n, c_out, ...)``; stride 1 keeps h and w."""
     return nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=False)
 
 
 class Residual(nn.Module):
-    """The sum of a branch and a shortcut, the identity when there is none, and what follows the sum.
+    """The sum of a branch and a shortcut (by default the identity), followed by the modules ``after`` the sum.
 
-    Each part maps names to modules that are run in order; the names are those of the state dict.
+    Each part maps names to modules that run in order; the names are those in the state dict.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class Residual(nn.Module):
 
 
 class SqueezeExcite(nn.Module):
-    """Channels weighted by what their means say (Hu et al. 2018): ``(n, c, h, w)`` to the same."""
+    """Weights each channel by a function of all channel means (Hu et al. 2018): ``(n, c, h, w)`` to the same."""
 
     def __init__(self, channels: int, reduction: int = 16) -> None:
         super().__init__()

@@ -7,11 +7,12 @@ from torch import nn
 from bench_facenets.networks.parts import Residual, chain, conv
 
 UNITS = (3, 4, 6, 3)
-"""Units of the four stages."""
+"""The units of the four stages."""
 
 
 def _bottleneck(c_in: int, middle: int, stride: int) -> Residual:
-    """Reduce (1x1), filter (3x3, strides), restore to four times the width (1x1); ReLU after the sum."""
+    """Return a unit: reduce (1x1), filter (3x3, with the stride), expand to four times the width (1x1), ReLU after the
+    sum."""
     c_out = 4 * middle
     branch = {
         "conv1": conv(c_in, middle),
@@ -29,7 +30,8 @@ def _bottleneck(c_in: int, middle: int, stride: int) -> Residual:
 
 
 def resnet(embedding_size: int) -> nn.Sequential:
-    """``(n, 3, 112, 112)`` to ``(n, embedding_size)``: a 4x4 map is normalised, flattened and mapped linearly."""
+    """Return a network: ``(n, 3, 112, 112)`` to ``(n, embedding_size)``. Its 4x4 map is normalised, flattened and
+    mapped linearly."""
     layers: dict[str, nn.Module] = {}
     c_in = 64
     for i, count in enumerate(UNITS):
