@@ -1,4 +1,4 @@
-"""The two ends of the scale that every defense is compared with: no protection at all, and plain Gaussian noise."""
+"""Two references for every defense: no protection at all, and plain Gaussian noise on the pixels."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Identity(Defense):
     not_promised = "any protection"
 
     def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
-        """A copy of ``(n, 3, h, w)``, so that no later stage can change the faces through it."""
+        """Return a copy of the images ``(n, 3, h, w)``, so that no later stage can change the faces through it."""
         return Protected(images=images.clone())
 
 
@@ -36,8 +36,9 @@ class Identity(Defense):
 class Noise(Defense):
     """Adds Gaussian noise of standard deviation ``sigma`` to every pixel of [0, 1] and clamps.
 
-    Noise on *images*: the paper's ``x + delta`` of Table VIII, of amplitude 0.3 (section 6.5). The "Random Noise" of
-    Table VI is noise on *features*, as strong as PMT's own: that is ``pmt-noise`` of the plugin ``pmt``.
+    This is noise on *images*: the paper's ``x + delta`` of Table VIII, of amplitude 0.3 (section 6.5). The "Random
+    Noise" of Table VI is noise on *features*, as strong as the change that PMT makes: ``pmt-noise`` of the plugin
+    ``pmt``.
     """
 
     sends: ClassVar[frozenset[Literal["image", "feature", "representation"]]] = frozenset({"image"})
@@ -48,11 +49,11 @@ class Noise(Defense):
     sigma: Annotated[float, Interval(ge=0, le=10)] = 0.3
 
     def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
-        """Float ``(n, 3, h, w)`` RGB in [0, 1] to the same; each image draws from its own stream."""
+        """Add noise: float ``(n, 3, h, w)`` RGB in [0, 1] to the same; each image draws from its own stream."""
         return Protected(images=(images + self.sigma * ctx.randn(images)).clamp(0, 1))
 
 
 @hookimpl
 def bench_defenses() -> Mapping[str, type[Defense]]:
-    """``identity`` and ``noise``."""
+    """Register ``identity`` and ``noise``."""
     return {"identity": Identity, "noise": Noise}

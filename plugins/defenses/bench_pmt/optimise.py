@@ -1,6 +1,6 @@
 """The descent of PMT and MR-PMT: the loss over features, the direction of a step, and the loop (Algorithms 1 and 2).
 
-Everything is per image: losses, norms, early stops and random draws. Images share a batch only for speed.
+Losses, norms, early stops and random draws are all per image. Images share a batch only for speed.
 """
 
 from __future__ import annotations
@@ -15,17 +15,20 @@ from bench_pmt.transforms import Transform, decayed, draw_augmentation, kernel_p
 
 if TYPE_CHECKING:
     from bench import Context, Shallow
-    from bench_pmt import Pmt
+    from bench_pmt.parameters import PmtParameters
 
 _BETAS = (0.9, 0.999)  # Kingma and Ba 2015, "Adam", section 2
-_ADAM_EPSILON = 1e-12  # far below the gradient of a mean over features, which is tiny; the paper's 1e-8 is not
+_ADAM_EPSILON = 1e-12  # The gradient of a mean over features is tiny: the usual 1e-8 would not be small beside it.
 _TINY = 1e-30
 
 
 class Objective:
-    """The distance between the features of obfuscated images and faces, over layers and authorised models."""
+    """The loss: the distance between the features of obfuscated images and faces, over layers and authorised models.
 
-    def __init__(self, params: Pmt, models: list[Shallow]) -> None:
+    Raises ValueError if there is no model.
+    """
+
+    def __init__(self, params: PmtParameters, models: list[Shallow]) -> None:
         if not models:
             raise ValueError("expected at least one authorised model, got none")
         self.params = params
@@ -34,16 +37,18 @@ class Objective:
         self.weights = params.model_weights(len(models))
 
     def features(self, images: Tensor) -> list[list[Tensor]]:
-        """Pooled feature maps, per model and layer: ``(n, c, h, w)`` each."""
+        """Return the pooled feature maps of images, a list of layers for each model: ``(n, c, h, w)`` each."""
         return [
             [pool(maps, self.params.pool, self.params.pool_kernel) for maps in model.features(images, splits)]
             for model, splits in zip(self.models, self.splits, strict=True)
         ]
 
     def loss(self, images: Tensor, targets: list[list[Tensor]]) -> Tensor:
-        """Loss per image ``(n,)``: the weighted mean of the models' losses (Equation 8 with squared, mean distances).
+        """Return the loss per image ``(n,)``: the weighted mean of the models' losses (Equation 8, with mean squared
+        distances).
 
-        Equation 8 sums distances of different sizes; means keep a model with 16 times the values from deciding.
+        Equation 8 sums distances over maps of different sizes; with means, a model with 16 times as many values does
+        not dominate.
         """
         total = images.new_zeros(len(images))
         for found, target, weight in zip(self.features(images), targets, self.weights, strict=True):
@@ -52,11 +57,11 @@ class Objective:
 
 
 def model_loss(found: list[Tensor], target: list[Tensor], balance: str) -> Tensor:
-    """Loss per image ``(n,)`` for one model: squared difference over its layers (Algorithm 2, lines 4-9).
+    """Return the loss per image ``(n,)`` for one model: squared differences over its layers (Algorithm 2, lines 4-9).
 
     ``mean``: mean over layers of the layer's mean squared difference; ``concat``: mean over the values of all layers
-    together; ``relative``: as ``mean``, each layer divided by the mean square of its target. The same for one layer
-    up to a factor, which a sign or L1-normalised step does not see.
+    together; ``relative``: as ``mean``, each layer divided by the mean square of its target. For a single layer they
+    are equal up to a factor, which does not change a sign or L1-normalised step.
     """
     squares = [(f - t).square().flatten(1) for f, t in zip(found, target, strict=True)]
     if balance == "concat":
@@ -68,16 +73,16 @@ def model_loss(found: list[Tensor], target: list[Tensor], balance: str) -> Tenso
 
 
 class Stepper:
-    """Turns gradients into steps of descent: normalise per image, convolve with W, then ``update``'s rule."""
+    """Turns gradients into steps: normalises them per image, convolves with W, and applies the rule of ``update``."""
 
-    def __init__(self, params: Pmt, images: Tensor) -> None:
+    def __init__(self, params: PmtParameters, images: Tensor) -> None:
         self.params = params
         self.profile = kernel_profile(params.kernel, params.kernel_length)
         self.mean = torch.zeros_like(images) if params.update == "adam" else None
         self.square = torch.zeros_like(images) if params.update == "adam" else None
 
     def step(self, gradient: Tensor, iteration: int) -> Tensor:
-        """What to *subtract* from the images ``(n, c, h, w)`` in iteration 0, 1, ..."""
+        """Return the step to *subtract* from the images ``(n, c, h, w)`` in iteration 0, 1, ..."""
         size = decayed(self.params.step_size, self.params.decay, iteration, self.params.steps)
         if self.params.update == "adam":
             return size * self._adam(smooth(gradient, self.profile), iteration)
@@ -96,17 +101,17 @@ class Stepper:
 
 
 def l1_normalised(gradient: Tensor) -> Tensor:
-    """Gradient over its mean absolute value, per image: ``(n, c, h, w)`` to the same; zero stays zero.
+    """Divide a gradient by its mean absolute value, per image: ``(n, c, h, w)`` to the same; zero stays zero.
 
-    Algorithm 2, line 10 divides by the *sum* of absolute values, which shrinks a step by the number of pixels.
+    Algorithm 2, line 10, divides by the *sum* of absolute values, which makes a step smaller by the number of values.
     """
     return gradient / gradient.abs().mean(dim=(1, 2, 3), keepdim=True).clamp_min(_TINY)
 
 
 class Progress:
-    """Which images still move: per image the best loss, how long ago it was, and the steps made."""
+    """Early stopping: which images still move, the best loss of each, the steps since then, and the steps made."""
 
-    def __init__(self, params: Pmt, images: Tensor) -> None:
+    def __init__(self, params: PmtParameters, images: Tensor) -> None:
         self.tolerance, self.patience = params.early_stop, params.patience
         self.active = torch.ones(len(images), dtype=torch.bool, device=images.device)
         self.iterations = torch.zeros(len(images), dtype=torch.int64, device=images.device)
@@ -114,11 +119,11 @@ class Progress:
         self.stale = torch.zeros_like(self.iterations)
 
     def rows(self) -> Tensor | None:
-        """Indices of the images that still move, or none when early stopping is off and all do."""
+        """Return the indices of the images that still move; None if early stopping is off, so that all do."""
         return self.active.nonzero()[:, 0] if self.tolerance else None
 
     def note(self, losses: Tensor, rows: Tensor | None) -> None:
-        """Take the losses of ``rows`` before a step; switches off those that have not improved for too long."""
+        """Record the losses of ``rows`` before a step, and stop the images that have not improved for too long."""
         if rows is not None:
             better = losses < self.best[rows] * (1 - self.tolerance)
             self.best[rows] = torch.where(better, losses, self.best[rows])
@@ -128,9 +133,9 @@ class Progress:
 
 
 def descend(images: Tensor, moving: Tensor, objective: Objective, ctx: Context) -> tuple[Tensor, Tensor]:
-    """Move the images ``moving`` until their features match those of ``images``; both ``(n, c, h, w)`` in [0, 1].
+    """Change the images ``moving`` so that their features match those of ``images``; both ``(n, c, h, w)`` in [0, 1].
 
-    Returns the moved images, clamped to [0, 1] in every iteration, and the iterations made ``(n,)``.
+    Return the changed images, clamped to [0, 1] in every iteration, and the number of iterations made ``(n,)``.
     """
     params = objective.params
     stepper, progress = Stepper(params, moving), Progress(params, moving)
@@ -141,7 +146,8 @@ def descend(images: Tensor, moving: Tensor, objective: Objective, ctx: Context) 
         rows = progress.rows()
         if rows is not None and len(rows) == 0:
             break
-        transform = draw_augmentation(images, params, ctx)  # always for the whole batch: one stream per image
+        # Every image has a random stream of its own, so the draw is made for the whole batch, stopped images included.
+        transform = draw_augmentation(images, params, ctx)
         losses, gradient = _gradient(images, moving, objective, fixed, transform, rows)
         progress.note(losses, rows)
         step = stepper.step(gradient, iteration)
@@ -158,9 +164,9 @@ def _gradient(
     transform: Transform | None,
     rows: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """Losses ``(len(rows),)`` and their gradient ``(n, c, h, w)``, zero outside ``rows`` (none: all images).
+    """Return the losses ``(len(rows),)`` and their gradient ``(n, c, h, w)``, zero outside ``rows`` (None: all images).
 
-    ``fixed`` are the features of ``images`` when they are the same in each iteration.
+    ``fixed`` holds the features of ``images`` if they are the same in each iteration, else None.
     """
     moving = moving.detach().requires_grad_()
     with torch.no_grad():
@@ -176,8 +182,8 @@ def _gradient(
     return losses.detach(), gradient
 
 
-def obfuscate(images: Tensor, params: Pmt, ctx: Context) -> Protected:
-    """PMT of a batch: float ``(n, c, h, w)`` in [0, 1] to `Protected` images of the same shape and range."""
+def obfuscate(images: Tensor, params: PmtParameters, ctx: Context) -> Protected:
+    """Apply PMT to a batch: float ``(n, c, h, w)`` in [0, 1] to `Protected` images of the same shape and range."""
     objective = Objective(params, [ctx.shallow(label) for label in ctx.authorised])
     with torch.no_grad():
         first = start(images, params, ctx)

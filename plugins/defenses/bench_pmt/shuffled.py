@@ -1,4 +1,4 @@
-"""Noise on features that is as strong as what PMT does to them (paper, section 6.3.2 and Table VI, "Random Noise")."""
+"""Noise on features as strong as the change that PMT makes (paper, section 6.3.2 and Table VI, "Random Noise")."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from bench_pmt.optimise import obfuscate
 
 if TYPE_CHECKING:
     from bench import Context
-    from bench_pmt import PmtNoise
+    from bench_pmt.parameters import PmtParameters
 
 _TINY = 1e-12
 
 
-def upload_noise(images: Tensor, params: PmtNoise, ctx: Context) -> Protected:
-    """Clean features plus PMT's difference in random order, at every split of ``ctx.uploaded``.
+def upload_noise(images: Tensor, params: PmtParameters, ctx: Context) -> Protected:
+    """Return the clean features plus PMT's change of them in random order, at every split of ``ctx.uploaded``.
 
-    The obfuscated image is quantised to 8 bits first, as every image that leaves a client. Raises ValueError when
-    nothing is uploaded.
+    The obfuscated image is quantised to 8 bits first, like every image that leaves a client. Raises ValueError if no
+    features are uploaded.
     """
     if not ctx.uploaded:
         raise ValueError('pmt-noise sends features and was asked for none; set upload = "features" in the experiment')
@@ -42,7 +42,7 @@ def upload_noise(images: Tensor, params: PmtNoise, ctx: Context) -> Protected:
 
 
 def shuffle(maps: Tensor, ctx: Context) -> Tensor:
-    """Each map ``(c, h, w)`` of ``(n, c, h, w)`` with its values in random order, by the stream of its own sample."""
+    """Shuffle the values of each map ``(c, h, w)`` of ``(n, c, h, w)`` with the random stream of its own sample."""
     flat = maps.flatten(1)
     order = ctx.rand(flat).argsort(dim=1, stable=True)
     return flat.gather(1, order).reshape(maps.shape)

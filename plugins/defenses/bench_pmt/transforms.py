@@ -1,4 +1,4 @@
-"""What PMT does to images and gradients: starts, augmentations, pooling, kernels, step sizes.
+"""The parts of PMT that work on images and gradients: starts, augmentations, pooling, kernels, step sizes.
 
 Images are float ``(n, c, h, w)`` in [0, 1]. Random numbers come from the context, one stream per image, so that no
 result depends on the other images of the batch. Blur and pooling are products with small matrices: unlike torch's
@@ -17,13 +17,14 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from bench import Context
-    from bench_pmt import Pmt
+    from bench_pmt.parameters import PmtParameters
 
 Transform = Callable[[Tensor], Tensor]
 
 
-def start(images: Tensor, params: Pmt, ctx: Context) -> Tensor:
-    """The first obfuscated images ``(n, c, h, w)`` in [0, 1] (section 5.3, "Initialization for PMT"; Table III)."""
+def start(images: Tensor, params: PmtParameters, ctx: Context) -> Tensor:
+    """Return the images ``(n, c, h, w)`` in [0, 1] that the descent starts from (section 5.3, "Initialization for
+    PMT"; Table III)."""
     if params.init == "noise":
         return (0.5 + params.init_std * ctx.randn(images).to(images)).clamp(0, 1)
     if params.init == "blur":
@@ -35,7 +36,7 @@ def start(images: Tensor, params: Pmt, ctx: Context) -> Tensor:
 def gaussian_blur(images: Tensor, sigma: Tensor) -> Tensor:
     """Blur image i with a Gaussian of ``sigma[i]`` pixels: ``(n, c, h, w)`` and ``(n,)`` to ``(n, c, h, w)``.
 
-    At the border the weights that are left are scaled to sum to 1, so a constant image stays constant.
+    At the border the weights inside the image are scaled to sum to 1, so a constant image stays constant.
     """
 
     def weights(size: int) -> Tensor:
@@ -50,7 +51,7 @@ def gaussian_blur(images: Tensor, sigma: Tensor) -> Tensor:
 def shuffle_blocks(images: Tensor, block: int, ctx: Context) -> Tensor:
     """Shuffle the square blocks of each image: ``(n, c, h, w)`` to the same, all channels of a block together.
 
-    Raises ValueError when the blocks do not tile the image.
+    Raises ValueError if the blocks do not tile the image.
     """
     n, _, h, w = images.shape
     if h % block or w % block:
@@ -61,11 +62,11 @@ def shuffle_blocks(images: Tensor, block: int, ctx: Context) -> Tensor:
     return F.fold(mixed, (h, w), block, stride=block)
 
 
-def draw_augmentation(images: Tensor, params: Pmt, ctx: Context) -> Transform | None:
-    """One draw of T(.) for each image, to be applied to faces and obfuscated images alike; none when T is off.
+def draw_augmentation(images: Tensor, params: PmtParameters, ctx: Context) -> Transform | None:
+    """Draw T(.) once for each image, to be applied to faces and obfuscated images alike; None if T is switched off.
 
-    Noise is added to what ``affine`` has moved, and is not clamped: a clamp would hide pixels at the limits from the
-    gradient.
+    Noise is added after the affine transform. The result is not clamped: a clamp would set the gradient of pixels
+    outside [0, 1] to zero.
     """
     grid = affine_grid(images, params, ctx) if params.moves else None
     noise = params.augment_sigma * ctx.randn(images).to(images) if params.adds_noise else None
@@ -80,10 +81,12 @@ def draw_augmentation(images: Tensor, params: Pmt, ctx: Context) -> Transform | 
     return transform
 
 
-def affine_grid(images: Tensor, params: Pmt, ctx: Context) -> Tensor:
-    """Sampling grid ``(n, h, w, 2)`` of a random rotation, scale and shift about the centre, uniform in their limits.
+def affine_grid(images: Tensor, params: PmtParameters, ctx: Context) -> Tensor:
+    """Draw the sampling grid ``(n, h, w, 2)`` of a random rotation, scale and shift about the centre, uniform in
+    their limits.
 
-    The shift is a share of the side. (Its gradient on CUDA adds in no fixed order; results there repeat only nearly.)
+    The shift is a share of the side. On CUDA the gradient of grid sampling is summed in no fixed order, so results
+    there are only nearly reproducible.
     """
     draws = ctx.rand(images.new_empty(len(images), 4)).to(images)
     turn, zoom, right, down = (2 * draws - 1).unbind(dim=1)
@@ -91,7 +94,7 @@ def affine_grid(images: Tensor, params: Pmt, ctx: Context) -> Tensor:
     scale = 1 + zoom * params.augment_scale
     h, w = images.shape[2:]
     cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
-    # grid coordinates run from -1 to 1 over each side, so a rotation of a non-square image must undo its proportions
+    # Grid coordinates run from -1 to 1 over each side, so the rotation of a non-square image corrects for h / w.
     theta = torch.stack(
         [
             torch.stack([cos, -sin * h / w, 2 * params.augment_shift * right], dim=1),
@@ -103,10 +106,11 @@ def affine_grid(images: Tensor, params: Pmt, ctx: Context) -> Tensor:
 
 
 def pool(maps: Tensor, cells: int, window: int) -> Tensor:
-    """Average a feature map ``(n, c, h, w)`` (Algorithm 2, AvgPool2d): to ``cells`` per side, or in ``window`` s.
+    """Average a feature map ``(n, c, h, w)`` (Algorithm 2, AvgPool2d) to ``cells`` per side, or over windows of
+    ``window`` positions per side.
 
-    Sides that are not longer than ``cells`` or ``window`` stay as they are; 0 is off. ``cells`` divides as
-    ``adaptive_avg_pool2d`` does, with windows that may overlap by one position.
+    Sides that are not longer than ``cells`` or ``window`` stay as they are; 0 switches either off. ``cells`` divides
+    like ``adaptive_avg_pool2d``, with windows that may overlap by one position.
     """
     if maps.ndim != 4:
         return maps
@@ -120,7 +124,7 @@ def pool(maps: Tensor, cells: int, window: int) -> Tensor:
 
 
 def _cell_means(size: int, cells: int, like: Tensor) -> Tensor:
-    """Matrix ``(min(cells, size), size)`` whose row i averages positions floor(i s/c) to ceil((i+1) s/c)."""
+    """Return the matrix ``(min(cells, size), size)`` whose row i averages positions floor(i s/c) to ceil((i+1) s/c)."""
     cells = min(cells, size)
     index = torch.arange(cells, device=like.device)
     first = index * size // cells
@@ -131,7 +135,8 @@ def _cell_means(size: int, cells: int, like: Tensor) -> Tensor:
 
 
 def kernel_profile(kind: str, length: int) -> Tensor | None:
-    """One side of the separable kernel W, float64 ``(2 k + 1,)`` with sum 1; W is its outer product with itself.
+    """Return the profile of the separable kernel W, float64 ``(2 k + 1,)`` with sum 1; W is its outer product with
+    itself. None for the kind ``none``.
 
     Section 5.3: linear, w_i = 1 - |i| / (k + 1); Gaussian, w_i = exp(-i^2 / (2 s^2)) with s = k / sqrt(3). (The
     kernel's reach k is sqrt(3) standard deviations; the text's "3 s" does not follow from its own formula.)
@@ -144,7 +149,7 @@ def kernel_profile(kind: str, length: int) -> Tensor | None:
 
 
 def smooth(gradient: Tensor, profile: Tensor | None) -> Tensor:
-    """W convolved with each channel of ``(n, c, h, w)``, "same" size with zeros outside (Algorithm 2, line 10)."""
+    """Convolve each channel of ``(n, c, h, w)`` with W, "same" size with zero padding (Algorithm 2, line 10)."""
     if profile is None:
         return gradient
     c, side = gradient.shape[1], len(profile)
@@ -154,7 +159,7 @@ def smooth(gradient: Tensor, profile: Tensor | None) -> Tensor:
 
 
 def decayed(step_size: float, decay: str, iteration: int, steps: int) -> float:
-    """The step size of iteration 0 .. ``steps`` - 1, in pixel units of [0, 1]; always positive."""
+    """Return the step size of iteration 0 .. ``steps`` - 1, in pixel units of [0, 1]; always positive."""
     done = iteration / steps
     if decay == "linear":
         return step_size * (1 - done)
