@@ -1,4 +1,4 @@
-"""Data abuse: what was uploaded for one model is fed to others (paper, section 4.1.2, Tables VII and IX)."""
+"""Data abuse: images uploaded for one model are fed to other models (paper, section 4.1.2, Tables VII and IX)."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from bench import Attack, hookimpl
 
 @dataclass(frozen=True, kw_only=True)
 class Abuse(Attack):
-    """Recognition without permission: the received images go into the evaluated model as they are.
+    """Recognition without permission: the received images are fed to the evaluated model unchanged.
 
-    The adversary holds the received image, one clean enrolment image per identity, and a recognition model of its
-    choice. When the evaluated model is the authorised one, the same cell measures the utility of the protection.
+    The adversary holds the received image as probe, one clean enrolment image per identity, and a recognition model of
+    its choice. If the evaluated model is the authorised one, the same cell measures the utility of the protection.
     """
 
     sees = frozenset({"images"})
@@ -23,5 +23,5 @@ class Abuse(Attack):
 
 @hookimpl
 def bench_attacks() -> Mapping[str, type[Attack]]:
-    """The attack of this plugin."""
+    """Register ``abuse``."""
     return {"abuse": Abuse}

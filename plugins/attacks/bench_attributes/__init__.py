@@ -1,10 +1,10 @@
-"""Attribute estimation: age, gender, emotion and race read off what was uploaded (paper, section 4.1.2, Table VIII).
+"""Attribute estimation: age, gender, emotion and race from uploaded images (paper, section 4.1.2, Table VIII).
 
-Two estimators stand behind one attack. ``deepface`` is the package that the paper uses (reference [45]); its weights
-are the user's to fetch. ``builtin`` is a small network trained on generated faces (``bench train
-suites/attributes.toml``), for the synthetic stand-ins; instead of race it tells their abstract appearance groups.
+The attack has two estimators. ``deepface`` is the package that the paper uses (reference [45]); the user downloads its
+weights. ``builtin`` is a small network trained on generated faces (``bench train suites/attributes.toml``), for the
+synthetic stand-ins; instead of race it estimates their abstract appearance groups.
 
-Nothing here imports torch or deepface: a suite is planned from these declarations alone.
+This module imports neither torch nor deepface: a suite is planned from these declarations alone.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bench import Attack, DataError, SuiteError, file_sha256, hookimpl
 from bench_attributes import deepface_files
+from bench_attributes.classes import CLASSES, COMMAND
 
 if TYPE_CHECKING:
     import torch
@@ -25,16 +26,9 @@ if TYPE_CHECKING:
 Backend = Literal["auto", "builtin", "deepface"]
 Attribute = Literal["age", "gender", "emotion", "group", "race"]
 
+__all__ = ["CLASSES", "COMMAND", "WEIGHTS", "Attributes", "bench_attacks", "weights"]
+
 WEIGHTS = Path(__file__).parent / "weights"
-COMMAND = "bench train suites/attributes.toml"
-
-CLASSES: Mapping[str, tuple[str, ...]] = {
-    "gender": ("woman", "man"),
-    "emotion": ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"),
-    "group": ("group-a", "group-b", "group-c", "group-d", "group-e", "group-f"),
-}
-"""What the built-in network tells apart, in the order of its outputs; beside them it estimates the age."""
-
 LICENSES = {
     "builtin": "same as this project (trained on generated faces)",
     "deepface": "MIT (code of deepface); the training sets' terms apply to the weights",
@@ -43,14 +37,15 @@ LICENSES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Attributes(Attack):
-    """Estimate the attributes of the person in each image.
+    """Estimates the attributes of the person in each image.
 
-    ``backend``: see the module; ``auto`` is deepface where its weights are, else the built-in network, which is skipped
-    on real faces. ``attributes``: those to estimate, by default all that the backend knows: age,
-    gender, emotion, and group (``builtin``) or race (``deepface``).
+    ``backend``: ``deepface`` is the package that the paper uses, ``builtin`` a small network trained on generated
+    faces, which is skipped on real ones; ``auto`` is ``deepface`` if its weights exist, else ``builtin``.
+    ``attributes``: the attributes to estimate, by default all that the backend estimates: age, gender, emotion, and
+    group (``builtin``) or race (``deepface``).
 
-    Vectors are softmax probabilities. They are never orthogonal: judge their cosines (Equation 11) against those of
-    a constant predictor.
+    Vectors are softmax probabilities. They are never orthogonal: compare their cosines (Equation 11) with those of a
+    constant predictor.
     """
 
     sees = frozenset({"images"})
@@ -61,7 +56,7 @@ class Attributes(Attack):
     attributes: tuple[Attribute, ...] = ()
 
     def __post_init__(self) -> None:
-        """Checks that span fields. Raises ValueError."""
+        """Check that the backend estimates the attributes. Raises ValueError."""
         known = self._known()
         for name in self.attributes:
             if name not in known:
@@ -71,19 +66,19 @@ class Attributes(Attack):
 
     @property
     def estimator(self) -> Literal["builtin", "deepface"]:
-        """The backend that is used."""
+        """The backend that is used: ``auto`` is resolved."""
         if self.backend == "auto":
-            return "deepface" if deepface_files.there() else "builtin"
+            return "deepface" if deepface_files.available() else "builtin"
         return self.backend
 
     @property
     def synthetic(self) -> bool:  # type: ignore[override]
-        """The built-in network has seen generated faces only."""
+        """True for the built-in network, which was trained on generated faces only."""
         return self.estimator == "builtin"
 
     @property
     def license(self) -> str:  # type: ignore[override]
-        """Of the weights of the backend."""
+        """The license of the weights of the backend."""
         return LICENSES[self.estimator]
 
     def _known(self) -> tuple[str, ...]:
@@ -95,13 +90,13 @@ class Attributes(Attack):
         return tuple(name for name in self._known() if not self.attributes or name in self.attributes)
 
     def fingerprint(self) -> str:
-        """A digest of the weights; `DataError` that names the files which are missing, and how to get them."""
+        """Return a digest of the weights. Raises DataError, which names the missing files and how to get them."""
         if self.estimator == "deepface":
             return deepface_files.fingerprint(self.estimated)
         return file_sha256(weights())
 
     def classes(self) -> Mapping[str, Sequence[str]]:
-        """The classes of each vector, in order; age is a number and has none."""
+        """Return the classes of each attribute vector, in order; age is a number and has no classes."""
         if self.estimator == "deepface":
             known = {name: file.classes for name, file in deepface_files.FILES.items() if file.classes}
         else:
@@ -109,7 +104,8 @@ class Attributes(Attack):
         return {name: known[name] for name in self.estimated if name in known}
 
     def estimate(self, images: torch.Tensor, ctx: Context) -> Mapping[str, torch.Tensor]:
-        """Images float ``(n, 3, h, w)`` RGB in [0, 1] -> ``age (n,)`` in years; others ``(n, k)``, rows sum to 1."""
+        """Estimate the attributes of images float ``(n, 3, h, w)`` RGB in [0, 1]: ``age (n,)`` in years, the others
+        class probabilities ``(n, k)``, whose rows sum to 1."""
         if self.estimator == "deepface":
             from bench_attributes.deepface_backend import estimate
 
@@ -120,7 +116,7 @@ class Attributes(Attack):
         return {name: found[name] for name in self.estimated}
 
     def train(self, job: TrainingJob) -> Mapping[str, Any]:
-        """Train the built-in network; returns its card."""
+        """Train the built-in network and return its card. Raises SuiteError for the backend ``deepface``."""
         if self.backend == "deepface":
             raise SuiteError(f"{job.where}: deepface is not trained by bench; leave backend at builtin")
         from bench_attributes.training import train_attributes
@@ -129,7 +125,7 @@ class Attributes(Attack):
 
 
 def weights() -> Path:
-    """The bundled weights of the built-in network; `DataError` when they are missing."""
+    """Return the bundled weights of the built-in network. Raises DataError if they are missing."""
     path = WEIGHTS / "attributes.safetensors"
     if not path.is_file():
         raise DataError(f"{path}: the weights are missing; make them with: {COMMAND}")
@@ -138,5 +134,5 @@ def weights() -> Path:
 
 @hookimpl
 def bench_attacks() -> Mapping[str, type[Attack]]:
-    """The attack of this plugin."""
+    """Register ``attributes``."""
     return {"attributes": Attributes}

@@ -1,4 +1,4 @@
-"""The built-in network as an estimator: weights from the package, probabilities out."""
+"""Estimation with the built-in network: it loads the bundled weights and returns probabilities."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from bench_attributes.network import INPUT_SIZE, AttributeNetwork
 
 
 def estimate_builtin(images: Tensor, weights: Path) -> dict[str, Tensor]:
-    """Images float ``(n, 3, h, w)`` RGB in [0, 1] to ``age (n,)`` in years and class probabilities ``(n, k)``.
+    """Return ``age (n,)`` in years and class probabilities ``(n, k)`` of images float ``(n, 3, h, w)`` RGB in [0, 1].
 
-    Raises `DataError` when the weights do not fit the network.
+    Raises DataError if the weights do not fit the network.
     """
     return probabilities(_network(weights, str(images.device)), images)
 
 
 def probabilities(network: AttributeNetwork, images: Tensor) -> dict[str, Tensor]:
-    """Ages and softmax probabilities of a network in evaluation mode; images of another size are resized."""
+    """Return the ages and softmax probabilities of a network in evaluation mode; images of another size are resized."""
     if images.shape[-2:] != (INPUT_SIZE, INPUT_SIZE):
         images = F.interpolate(images, size=(INPUT_SIZE, INPUT_SIZE), mode="bilinear", antialias=True).clamp(0, 1)
     with torch.no_grad():
@@ -33,7 +33,7 @@ def probabilities(network: AttributeNetwork, images: Tensor) -> dict[str, Tensor
 
 
 def from_half(weights: dict[str, Tensor]) -> AttributeNetwork:
-    """A float32 network in evaluation mode with half-precision weights."""
+    """Return a float32 network in evaluation mode with the values of half-precision weights."""
     network = AttributeNetwork()
     network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in weights.items()})
     return network.to(memory_format=torch.channels_last).eval()

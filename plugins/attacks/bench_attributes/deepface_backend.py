@@ -1,8 +1,8 @@
 """deepface's four classifiers on batches of aligned faces.
 
 Its public ``DeepFace.analyze`` takes one image at a time, truncates ages, and detects faces with downloaded
-detectors. This module feeds its classifiers directly, as ``analyze(..., detector_backend="skip")`` does; the tests
-hold the two together. ``deepface.modules.modeling`` is internal to deepface, which is why its version is pinned.
+detectors. This module calls its classifiers directly, as ``analyze(..., detector_backend="skip")`` does; a test checks
+that both give the same results. ``deepface.modules.modeling`` is internal to deepface, so its version is pinned.
 """
 
 from __future__ import annotations
@@ -23,26 +23,27 @@ from bench import DataError
 from bench_attributes import deepface_files
 from bench_attributes.deepface_files import FILES
 
-SIDE = 224  #: of deepface's inputs, in pixels
-BATCH = 16  #: images that go through a VGG-16 at once
+SIDE = 224  #: The side of deepface's inputs in pixels.
+BATCH = 16  #: The number of images in a batch of a VGG-16.
 
 
 def estimate(images: torch.Tensor, attributes: Sequence[str]) -> dict[str, torch.Tensor]:
-    """Images float ``(n, 3, h, w)`` RGB in [0, 1] to ``age (n,)`` in years and class probabilities ``(n, k)``.
+    """Return ``age (n,)`` in years and class probabilities ``(n, k)`` of images float ``(n, 3, h, w)`` RGB in [0, 1].
 
-    Raises `DataError` when a file of weights is missing, damaged, or gives something else than deepface's does.
+    Raises DataError if a weights file is missing, damaged, or has other outputs than deepface's.
     """
     faces = prepare(images)
     place = deepface_files.folder()
-    clients = {name: _client(name, place) for name in attributes}  # all of them first: a missing one ends it here
+    # All classifiers are loaded first, so that a missing file is reported before anything is computed.
+    clients = {name: _client(name, place) for name in attributes}
     return {name: torch.from_numpy(_predict(client, name, faces)).to(images) for name, client in clients.items()}
 
 
 def prepare(images: torch.Tensor) -> NDArray[np.float32]:
-    """RGB ``(n, 3, h, w)`` to what deepface's classifiers take: BGR ``(n, 224, 224, 3)``, padded with black.
+    """Convert RGB ``(n, 3, h, w)`` to the input of deepface's classifiers: BGR ``(n, 224, 224, 3)``, padded with black.
 
-    The arithmetic of deepface's ``preprocessing.resize_image``, which takes values beyond 1 for 8-bit ones: ours are
-    clamped, after resizing too.
+    This is the arithmetic of deepface's ``preprocessing.resize_image``. That function interprets values above 1 as
+    8-bit values, so values are clamped to [0, 1] here, before and after resizing.
     """
     height, width = images.shape[-2:]
     factor = min(SIDE / height, SIDE / width)
@@ -55,14 +56,14 @@ def prepare(images: torch.Tensor) -> NDArray[np.float32]:
 
 @functools.cache
 def _client(attribute: str, place: Path) -> Any:
-    """deepface's classifier of one attribute, with the weights in a folder."""
+    """Return deepface's classifier of one attribute, with the weights in a folder."""
     deepface_files.check([attribute])
-    os.environ["DEEPFACE_BACKEND_ENGINE"] = "onnx"  # with torch installed it would look for other files
+    os.environ["DEEPFACE_BACKEND_ENGINE"] = "onnx"  # With torch installed, deepface would look for other files.
     os.environ["DEEPFACE_HOME"] = str(place.parent.parent)
     os.environ.setdefault("DEEPFACE_ONNX_PROVIDERS", "cpu")
-    os.environ.setdefault("DEEPFACE_LOG_LEVEL", "40")  # errors
+    os.environ.setdefault("DEEPFACE_LOG_LEVEL", "40")  # Only errors are logged.
     expected, path = FILES[attribute], place / FILES[attribute].name
-    with warnings.catch_warnings():  # of what deepface imports
+    with warnings.catch_warnings():  # Modules that deepface imports raise warnings.
         warnings.simplefilter("ignore")
         from deepface.commons import backend_utils
         from deepface.modules import modeling
@@ -80,10 +81,10 @@ def _client(attribute: str, place: Path) -> Any:
 
 
 def _predict(client: Any, attribute: str, faces: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Probabilities ``(n, k)`` that sum to 1, or years ``(n,)``, from deepface's internal ``predict``."""
-    one = client.model.get_inputs()[0].shape[0] == 1  # some exports take one image at a time
+    """Return probabilities ``(n, k)`` that sum to 1, or years ``(n,)``, from deepface's internal ``predict``."""
+    one = client.model.get_inputs()[0].shape[0] == 1  # Some exports take one image at a time.
     step = 1 if one else BATCH
-    shape = (-1,) if attribute == "age" else (-1, FILES[attribute].outputs)  # a batch of one loses its axis
+    shape = (-1,) if attribute == "age" else (-1, FILES[attribute].outputs)  # deepface drops the axis of a batch of 1.
     chunks = [faces[start : start + step] for start in range(0, len(faces), step)]
     found = np.concatenate([np.reshape(client.predict(chunk), shape) for chunk in chunks]).astype(np.float32)
     return found if attribute == "age" else found / found.sum(1, keepdims=True)

@@ -1,6 +1,6 @@
-"""What deepface needs on disk, checked without importing it: deepface downloads whatever it misses.
+"""The weights files that deepface needs. They are checked without importing deepface, which downloads missing files.
 
-Its ONNX weights belong into ``$DEEPFACE_HOME/.deepface/weights`` (``DEEPFACE_HOME``: by default the home folder).
+The ONNX weights belong into ``$DEEPFACE_HOME/.deepface/weights`` (``DEEPFACE_HOME``: by default the home folder).
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ INSTALL = "pip install 'face-privacy-bench[deepface]'"
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsFile:
-    """One of deepface's classifiers: its file, what it is, deepface's name for it, its outputs.
+    """One of deepface's classifiers: file ``name``, description ``what``, deepface's name ``model``, and ``outputs``.
 
-    ``classes`` are empty for age, whose ``outputs`` are the probabilities of 0, 1 ... 100 years.
+    ``classes`` is empty for age, whose ``outputs`` are the probabilities of 0, 1 ... 100 years.
     """
 
     name: str
@@ -61,18 +61,18 @@ FILES: Mapping[str, WeightsFile] = {
 
 
 def folder() -> Path:
-    """Where deepface looks for weights."""
+    """Return the folder in which deepface looks for weights."""
     return Path(os.environ.get("DEEPFACE_HOME") or Path.home()) / ".deepface" / "weights"
 
 
-def there() -> bool:
-    """Whether deepface and all of its weights files are there."""
+def available() -> bool:
+    """Return whether deepface is installed and all of its weights files exist."""
     packages = all(find_spec(name) is not None for name in PACKAGES)
     return packages and all((folder() / file.name).is_file() for file in FILES.values())
 
 
 def check(attributes: Sequence[str]) -> None:
-    """`DataError` that names every package or weights file that is missing, where it belongs, and what it is."""
+    """Raise DataError if a package or weights file is missing; it names each, its purpose and where it belongs."""
     if absent := [name for name in PACKAGES if find_spec(name) is None]:
         raise DataError(f"attributes: the deepface backend needs {', '.join(absent)}; install with: {INSTALL}")
     missing = [FILES[name] for name in attributes if not (folder() / FILES[name].name).is_file()]
@@ -85,7 +85,7 @@ def check(attributes: Sequence[str]) -> None:
 
 
 def fingerprint(attributes: Sequence[str]) -> str:
-    """A digest of the weights and of deepface's version. Raises as `check`."""
+    """Return a digest of the weights and of deepface's version. Raises DataError like `check`."""
     check(attributes)
     parts = [f"{FILES[name].name} {file_sha256(folder() / FILES[name].name)}" for name in attributes]
     return hashlib.sha256("\n".join([f"deepface {version('deepface')}", *parts]).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""How well the built-in network estimates attributes of people that it was not trained on, for its card."""
+"""Evaluation of the built-in network on people that it was not trained on, for its card."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench import Faces
-from bench_attributes import CLASSES
+from bench import Faces, LazyImages
 from bench_attributes.builtin import probabilities
+from bench_attributes.classes import CLASSES
 from bench_attributes.network import AttributeNetwork
 
 _BATCH = 128
 
 
-def estimates(network: AttributeNetwork, images: NDArray[np.uint8], sigma: float = 0.0) -> dict[str, NDArray[Any]]:
-    """Ages and probabilities of images uint8 ``(n, 3, h, w)``, after Gaussian noise of ``sigma`` clamped to [0, 1]."""
+def estimates(
+    network: AttributeNetwork, images: NDArray[np.uint8] | LazyImages, sigma: float = 0.0
+) -> dict[str, NDArray[Any]]:
+    """Return ages and probabilities of images uint8 ``(n, 3, h, w)``, after Gaussian noise of standard deviation
+    ``sigma`` (pixels in [0, 1], clamped)."""
     stream = torch.Generator().manual_seed(0)
     parts: list[dict[str, torch.Tensor]] = []
     for start in range(0, len(images), _BATCH):
@@ -30,9 +33,10 @@ def estimates(network: AttributeNetwork, images: NDArray[np.uint8], sigma: float
 
 
 def measure(network: AttributeNetwork, faces: Faces, sigma: float = 0.0) -> dict[str, Any]:
-    """Error of the ages in years, and the accuracy of each attribute, beside those of the best constant answers.
+    """Return the mean absolute error of the age in years and the accuracy of each attribute, with those of the best
+    constant answers.
 
-    ``balanced`` is the mean over classes of the accuracy within a class; any constant answer scores 1 / classes.
+    ``balanced`` is the mean over classes of the accuracy within a class; any constant answer has 1 / classes.
     """
     found = estimates(network, faces.images, sigma)
     ages = np.asarray(faces.attributes["age"], np.float64)
@@ -57,7 +61,7 @@ def measure(network: AttributeNetwork, faces: Faces, sigma: float = 0.0) -> dict
 
 
 def summary(measured: Mapping[str, Any]) -> str:
-    """One line of a measurement."""
+    """Return the result of `measure` in one line."""
     parts = [f"age error {measured['age']['error_years']:.1f} years"]
     parts += [f"{name} {100 * measured[name]['accuracy']:.1f} %" for name in CLASSES]
     return f"{', '.join(parts)} (N = {measured['images']} images of {measured['people']} people)"

@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench_attributes import CLASSES
+from bench_attributes.classes import CLASSES
 
 INPUT_SIZE = 112
-OLDEST = 100.0  #: years; ages are estimated between 0 and this
-CHANNELS = (16, 32, 64, 96)  #: of stem and stages, at 56, 28, 14 and 7 pixels
+OLDEST = 100.0  #: The highest age that can be estimated, in years; the lowest is 0.
+CHANNELS = (16, 32, 64, 96)  #: The channels of the stem and the stages, at 56, 28, 14 and 7 pixels.
 _SQUEEZED, _HIDDEN, _MAP = 32, 128, 7
 
 
@@ -23,7 +23,7 @@ def _conv(c_in: int, c_out: int, kernel: int = 1, stride: int = 1) -> nn.Sequent
 
 
 class Residual(nn.Module):
-    """Two 3x3 convolutions beside a pooled 1x1 one (He et al. 2016, figure 5 left; He et al. 2019, figure 2c).
+    """Two 3x3 convolutions with a pooled 1x1 shortcut (He et al. 2016, figure 5 left; He et al. 2019, figure 2c).
 
     ``(n, c_in, h, w)`` to ``(n, c_out, h / 2, w / 2)``.
     """
@@ -40,8 +40,8 @@ class Residual(nn.Module):
 class AttributeNetwork(nn.Module):
     """Images float ``(n, 3, 112, 112)`` RGB in [0, 1] to ``age (n,)`` in years and logits ``(n, k)`` per attribute.
 
-    Faces are aligned, so the head sees where on the face something is: the last map is flattened, not averaged.
-    Smaller images (the first phase of training) work too: their last map is resized.
+    Faces are aligned, so positions carry information: the last map is flattened, not averaged. Smaller images (the
+    first phase of training) work too: their last map is resized.
     """
 
     def __init__(self, classes: Mapping[str, tuple[str, ...]] = CLASSES) -> None:
@@ -67,7 +67,7 @@ class AttributeNetwork(nn.Module):
 
 
 def build(seed: int) -> AttributeNetwork:
-    """A freshly initialised network in channels-last layout; the same seed gives the same weights.
+    """Return a newly initialised network in channels-last layout; the same seed gives the same weights.
 
     Weights are drawn from N(0, 2 / fan_in) (He et al. 2015).
     """

@@ -1,8 +1,8 @@
-"""``bench train suites/attributes.toml``: the built-in network from its recipe to weights and card.
+"""Training of the built-in network (``bench train suites/attributes.toml``), from recipe to weights and card.
 
-The run is a pure function of recipe, seed and data on one machine: batches, flips and noise follow from (seed, step),
-so an interrupted training goes on from its checkpoint to the same weights. Faces, sampling, checkpoints and files are
-those of `bench_training`; the loop is not, for it has several heads and losses.
+The result is a pure function of recipe, seed and data on one machine: batches, flips and noise follow from
+(seed, step), so an interrupted training continues from its checkpoint to the same weights. Faces, sampling,
+checkpoints and files come from `bench_training`; the loop does not, because this network has several heads and losses.
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bench import Context, ContractError, instantiate
-from bench_attributes import CLASSES, COMMAND
 from bench_attributes.builtin import from_half
+from bench_attributes.classes import CLASSES, COMMAND
 from bench_attributes.evaluate import measure, summary
 from bench_attributes.network import INPUT_SIZE, AttributeNetwork, build
 
 if TYPE_CHECKING:
     from bench import TrainingJob
 
-YEARS = 15.0  #: the unit of the age loss, about one standard deviation of ages
-_EVERY = 100  #: steps between two lines and two checkpoints
+YEARS = 15.0  #: The unit of the age loss in years, about one standard deviation of the ages.
+_EVERY = 100  # The number of steps between two lines of progress, and between two checkpoints.
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What decides a training run beside its data and seed. Budgets are counted in images, not in seconds.
+    """The recipe of a training. Together with data and seed it decides the result. Its budget is counted in images.
 
-    The first ``small_share`` of the ``images`` seen are ``small_size`` pixels wide, which is cheaper. The learning
-    rate rises during ``warmup`` (a share of the run) to ``lr``, then falls on half a cosine to 0. Half of the images
-    are mirrored; ``noise_share`` of them get Gaussian noise, of a standard deviation drawn up to ``noise_sigma``.
-    Steps are of AdamW; ``clip`` bounds the L2 norm of the gradient.
+    The first ``small_share`` of the ``images`` are ``small_size`` pixels wide, which is cheaper. The learning rate
+    rises during ``warmup`` (a share of the run) to ``lr``, then falls along half a cosine to 0. Half of the images are
+    mirrored; ``noise_share`` of the images get Gaussian noise with a standard deviation drawn up to ``noise_sigma``.
+    The optimizer is AdamW; ``clip`` bounds the L2 norm of the gradient.
     """
 
     images: Annotated[int, Ge(1)]
@@ -65,21 +65,21 @@ class Recipe:
 
     @property
     def steps(self) -> int:
-        """Number of batches."""
+        """The number of batches."""
         return -(-self.images // self.batch)
 
     def size(self, step: int) -> int:
-        """Side of the images of a step, in pixels."""
+        """Return the side of the images of a step, in pixels."""
         return self.small_size if step < self.small_share * self.steps else INPUT_SIZE
 
     def rate(self, step: int) -> float:
-        """The learning rate of a step."""
+        """Return the learning rate of a step."""
         return half_cosine((step + 1) / self.steps, self.lr, 0.0, self.warmup)
 
 
 @dataclass
 class State:
-    """Everything that changes during a run; ``seconds`` are those of the processor."""
+    """The state that changes during a training; ``seconds`` is processor time."""
 
     net: AttributeNetwork
     optimizer: torch.optim.Optimizer
@@ -88,7 +88,8 @@ class State:
 
 
 def train_attributes(job: TrainingJob, weights_dir: Path) -> Mapping[str, Any]:
-    """Train by the recipe of a job, evaluate on its ``validate_on`` sets, and write weights and card."""
+    """Train with the recipe of a job, evaluate on its ``validate_on`` sets, and write weights and card; return the
+    card."""
     require_one_process(job.name)
     recipe: Recipe = instantiate(Recipe, job.recipe, job.where)
     targets = encode(job.data.attributes(np.arange(len(job.data.labels()))), job.name)
@@ -108,7 +109,10 @@ def train_attributes(job: TrainingJob, weights_dir: Path) -> Mapping[str, Any]:
 
 
 def encode(labels: Mapping[str, NDArray[Any]], who: str) -> dict[str, Tensor]:
-    """Labels as the network's targets: ages in years, class numbers. `ContractError` for what it has no class for."""
+    """Convert labels to the network's targets: ages in years, class numbers.
+
+    Raises ContractError for a missing attribute and for a label without a class.
+    """
     targets = {}
     for name in ("age", *CLASSES):
         if name not in labels:
@@ -133,10 +137,10 @@ def fit(
     log: Callable[[str], None],
     stop_after: int | None = None,
 ) -> State:
-    """Train to the end of the recipe, from the checkpoint if there is one; ``digest`` says what it must belong to.
+    """Train to the end of the recipe, from the checkpoint if it exists; it must belong to the run named ``digest``.
 
-    ``stop_after`` ends the call, with a checkpoint, after so many steps (for tests). `DataError` when the checkpoint
-    is damaged or belongs to another run.
+    ``stop_after`` ends the call, with a checkpoint, after so many steps (for tests). Raises DataError if the
+    checkpoint is damaged or belongs to another run.
     """
     state = _start(recipe, seed)
     _load(checkpoint, digest, state)
@@ -166,7 +170,7 @@ def _step(
     balance: Mapping[str, Tensor],
     state: State,
 ) -> dict[str, float]:
-    """One batch forwards, backwards and applied; returns the loss of each attribute."""
+    """Train on one batch and return the loss of each attribute."""
     rows = _rows(recipe, seed, state.step, len(data.labels))
     images = _augmented(recipe, seed, state.step, data.batch(rows))
     found = state.net(images)
@@ -184,12 +188,12 @@ def _step(
 
 
 def _rows(recipe: Recipe, seed: int, step: int, n: int) -> NDArray[np.int64]:
-    """Indices of one batch of ``n`` images, in ascending order."""
+    """Return the indices of one batch out of ``n`` images, in ascending order."""
     return np.sort(shuffled(step * recipe.batch, (step + 1) * recipe.batch, n, seed, 1))
 
 
 def _augmented(recipe: Recipe, seed: int, step: int, images: Tensor) -> Tensor:
-    """uint8 ``(n, 3, h, w)`` to float in [0, 1] at the step's size, some mirrored, some noisy."""
+    """Convert uint8 ``(n, 3, h, w)`` to float in [0, 1] at the step's size; mirror some images, add noise to some."""
     draws, n = stream(seed, 2, step), len(images)
     mirrored = torch.rand(n, generator=draws) < 0.5
     images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
@@ -206,7 +210,7 @@ def _augmented(recipe: Recipe, seed: int, step: int, images: Tensor) -> Tensor:
 
 
 def _balance(target: Tensor, classes: int) -> Tensor:
-    """Weights ``(classes,)`` of mean 1 over the images that let every class count the same."""
+    """Return class weights ``(classes,)`` with mean 1 over the images: every class has the same total weight."""
     counts = torch.bincount(target, minlength=classes).clamp(min=1).float()
     return len(target) / (classes * counts)
 
@@ -228,7 +232,7 @@ def _save(path: Path, digest: str, state: State) -> None:
 
 
 def _load(path: Path, digest: str, state: State) -> None:
-    """Fill a state from a checkpoint, if there is one."""
+    """Load a state from a checkpoint, if it exists."""
     content = read_checkpoint(path, {"run": digest})
     if content is not None:
         state.net.load_state_dict(content["net"])
@@ -242,7 +246,8 @@ def _line(recipe: Recipe, state: State, losses: list[dict[str, float]], speed: f
 
 
 def _card(job: TrainingJob, recipe: Recipe, digest: str, state: State, evaluation: Mapping[str, Any]) -> dict[str, Any]:
-    """What a reader needs to judge and remake the weights, as plain data (without the file's digest)."""
+    """Return the model card as plain data (without the file's digest): all that is needed to judge and to reproduce
+    the weights."""
     labels = job.data.labels()
     return {
         "name": "attributes",

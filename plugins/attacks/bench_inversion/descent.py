@@ -1,6 +1,6 @@
 """The descent of the white-box reconstruction: total variation, the objective, the steps, and the loop.
 
-Everything is per image: losses, norms, early stops and random draws. Images share a batch only for speed.
+Losses, norms, early stops and random draws are all per image. Images share a batch only for speed.
 """
 
 from __future__ import annotations
@@ -17,36 +17,36 @@ from bench import ContractError, Received, Reconstructed
 
 if TYPE_CHECKING:
     from bench import Context, Shallow
-    from bench_inversion import Inversion
+    from bench_inversion.parameters import InversionParameters
 
-RANDOM_STD = 0.25  # of the random start: it covers [0, 1] with little that is clamped
+RANDOM_STD = 0.25  # Standard deviation of the random start: it covers [0, 1], and few values have to be clamped.
 _BETAS = (0.9, 0.999)  # Kingma and Ba 2015, "Adam", section 2
-_ADAM_EPSILON = 1e-12  # far below the gradient of a mean over pixels, which is tiny; the paper's 1e-8 is not
+_ADAM_EPSILON = 1e-12  # The gradient of a mean over pixels is tiny: the usual 1e-8 would not be small beside it.
 _TINY = 1e-30
 
 
 def total_variation(images: Tensor, beta: float, norm: str) -> Tensor:
-    """Equation 3, summed over channels: images ``(n, c, h, w)`` to ``(n,)``, at least 0.
+    """Return the total variation (Equation 3), summed over channels: images ``(n, c, h, w)`` to ``(n,)``, at least 0.
 
     ``sum_ij ((x[i, j-1] - x[i, j])^2 + (x[i+1, j] - x[i, j])^2)^(beta / 2)`` over all pixels i, j; the difference to
-    a neighbour outside of the image counts as 0. ``norm``: ``sum``, or ``mean`` over the ``c h w`` values. Where an
-    image is flat the gradient is 0 for every ``beta`` >= 1 (for 1 it is a subgradient).
+    a neighbour outside the image counts as 0. ``norm``: ``sum``, or ``mean`` over the ``c h w`` values. Where an
+    image is flat, the gradient is 0 for every ``beta`` >= 1 (for 1 it is a subgradient).
     """
     left = F.pad(images[..., :, :-1] - images[..., :, 1:], (1, 0))
     below = F.pad(images[..., 1:, :] - images[..., :-1, :], (0, 0, 0, 1))
     terms = left.square() + below.square()
     if beta != 2:
-        flat = terms == 0  # the derivative of a root is infinite there
+        flat = terms == 0  # The derivative of a root is infinite there, so these terms are masked.
         terms = terms.masked_fill(flat, 1).pow(beta / 2).masked_fill(flat, 0)
     return terms.flatten(1).mean(dim=1) if norm == "mean" else terms.flatten(1).sum(dim=1)
 
 
 def feature_distance(found: Tensor, target: Tensor, distance: str) -> Tensor:
-    """Distance relative to the target, per image: two maps ``(n, ...)`` to ``(n,)``.
+    """Return the distance relative to the target, per image: two maps ``(n, ...)`` to ``(n,)``.
 
     ``l2``: ``||f - z||_2 / ||z||_2`` (Equation 2 has the numerator); ``mse``: ``mean((f - z)^2) / mean(z^2)``.
     """
-    each = tuple(range(1, found.ndim))  # not flattened: maps that are channels-last would be copied
+    each = tuple(range(1, found.ndim))  # Flattening would copy maps in channels-last layout.
     if distance == "l2":
         size = torch.linalg.vector_norm(target, dim=each).clamp_min(_TINY)
         relative: Tensor = torch.linalg.vector_norm(found - target, dim=each) / size
@@ -55,19 +55,19 @@ def feature_distance(found: Tensor, target: Tensor, distance: str) -> Tensor:
 
 
 class Objective:
-    """What is minimised: the mean over splits of the distance to the received features, plus lambda TV (Equation 2)."""
+    """The loss: the mean over splits of the distance to the received features, plus lambda TV (Equation 2)."""
 
-    def __init__(self, params: Inversion, shallow: Shallow, targets: Mapping[str, Tensor]) -> None:
+    def __init__(self, params: InversionParameters, shallow: Shallow, targets: Mapping[str, Tensor]) -> None:
         self.params = params
         self.shallow = shallow
         self.targets = targets
 
     def of(self, rows: Tensor) -> Objective:
-        """The objective of some of the images: their indices, or a mask ``(n,)``."""
+        """Return the objective restricted to some images, given by indices or by a mask ``(n,)``."""
         return Objective(self.params, self.shallow, {split: maps[rows] for split, maps in self.targets.items()})
 
     def loss(self, images: Tensor) -> Tensor:
-        """Loss ``(n,)`` of images ``(n, 3, h, w)``."""
+        """Return the loss ``(n,)`` of images ``(n, 3, h, w)``."""
         found = self.shallow.features(images, tuple(self.targets))
         distances = [
             feature_distance(maps, target, self.params.distance)
@@ -80,7 +80,7 @@ class Objective:
         return loss
 
     def gradient(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Losses ``(n,)`` and their gradient ``(n, 3, h, w)``."""
+        """Return the losses ``(n,)`` and their gradient ``(n, 3, h, w)``."""
         images = images.detach().requires_grad_()
         with torch.enable_grad():
             losses = self.loss(images)
@@ -89,15 +89,15 @@ class Objective:
 
 
 class Stepper:
-    """Turns gradients into steps of descent by ``update``'s rule; remembers the moments of Adam."""
+    """Turns gradients into steps by the rule of ``update``, and keeps the moments of Adam."""
 
-    def __init__(self, params: Inversion, images: Tensor) -> None:
+    def __init__(self, params: InversionParameters, images: Tensor) -> None:
         self.params = params
         self.mean = torch.zeros_like(images)
         self.square = torch.zeros_like(images)
 
     def step(self, gradient: Tensor, iteration: int) -> Tensor:
-        """What to *subtract* from the images ``(n, c, h, w)`` in iteration 0, 1, ..."""
+        """Return the step to *subtract* from the images ``(n, c, h, w)`` in iteration 0, 1, ..."""
         size = decayed(self.params.step_size, self.params.decay, iteration, self.params.steps)
         if self.params.update == "sign":
             return size * gradient.sign()
@@ -114,12 +114,12 @@ class Stepper:
         return mean / (square.sqrt() + _ADAM_EPSILON)
 
     def keep(self, going: Tensor) -> None:
-        """Go on with the images that ``going (n,)`` marks."""
+        """Keep the state of the images that ``going (n,)`` marks, and drop that of the others."""
         self.mean, self.square = self.mean[going], self.square[going]
 
 
 def decayed(step_size: float, decay: str, iteration: int, steps: int) -> float:
-    """The step size of iteration 0 .. ``steps`` - 1, in pixel units of [0, 1]; always positive."""
+    """Return the step size of iteration 0 .. ``steps`` - 1, in pixel units of [0, 1]; always positive."""
     done = iteration / steps
     if decay == "linear":
         return step_size * (1 - done)
@@ -131,15 +131,17 @@ def decayed(step_size: float, decay: str, iteration: int, steps: int) -> float:
 
 
 class Patience:
-    """Which images go on: those whose best loss fell by the share ``early_stop`` within ``patience`` iterations."""
+    """Early stopping: an image goes on while its best loss falls by the share ``early_stop`` within ``patience``
+    iterations."""
 
-    def __init__(self, params: Inversion, images: Tensor) -> None:
+    def __init__(self, params: InversionParameters, images: Tensor) -> None:
         self.share, self.patience = params.early_stop, params.patience
         self.best = images.new_full((len(images),), torch.inf)
         self.stale = torch.zeros(len(images), dtype=torch.int64, device=images.device)
 
     def going(self, losses: Tensor) -> Tensor:
-        """Take the losses ``(n,)`` of an iteration; bool ``(n,)``, all true when early stopping is off."""
+        """Record the losses ``(n,)`` of an iteration and return a mask ``(n,)`` of the images that go on; all of them
+        if early stopping is off."""
         if not self.share:
             return torch.ones_like(losses, dtype=torch.bool)
         better = losses < self.best * (1 - self.share)
@@ -148,20 +150,21 @@ class Patience:
         return self.stale < self.patience
 
     def keep(self, going: Tensor) -> None:
-        """Go on with the images that ``going (n,)`` marks."""
+        """Keep the state of the images that ``going (n,)`` marks, and drop that of the others."""
         self.best, self.stale = self.best[going], self.stale[going]
 
 
 def descend(start: Tensor, objective: Objective, ctx: Context) -> tuple[Tensor, Tensor, Tensor]:
-    """Move images ``(n, 3, h, w)`` in [0, 1] down the objective (Equation 4 with the sign that minimises).
+    """Minimise the objective from the images ``start (n, 3, h, w)`` in [0, 1] (Equation 4 with the sign that
+    minimises).
 
-    Returns the moved images, clamped to [0, 1] in every iteration, their losses at the start and the iterations made,
-    ``(n,)`` each.
+    Return the final images, clamped to [0, 1] in every iteration, their losses at the start and the numbers of
+    iterations made, ``(n,)`` each.
     """
     params = objective.params
     images, before = start.clone(), start.new_zeros(len(start))
     iterations = torch.zeros(len(start), dtype=torch.int64, device=start.device)
-    rows, moving = torch.arange(len(start), device=start.device), start  # of those that still move
+    rows, moving = torch.arange(len(start), device=start.device), start  # The images that still move.
     stepper, patience = Stepper(params, moving), Patience(params, moving)
     for iteration in range(params.steps):
         losses, gradient = objective.gradient(moving)
@@ -180,10 +183,12 @@ def descend(start: Tensor, objective: Objective, ctx: Context) -> tuple[Tensor, 
     return images, before, iterations
 
 
-def first_images(received: Received, params: Inversion, like: Tensor, ctx: Context) -> Tensor:
-    """The images ``(n, 3, h, w)`` in [0, 1] that the descent starts from, of the type and device of ``like (n, ...)``.
+def first_images(received: Received, params: InversionParameters, like: Tensor, ctx: Context) -> Tensor:
+    """Return the images ``(n, 3, h, w)`` in [0, 1] that the descent starts from, with the type and device of
+    ``like (n, ...)``.
 
-    They have the size of the received images, or ``ctx.image_size`` when there are none.
+    They have the size of the received images, or ``ctx.image_size`` if no images were received. Raises ContractError
+    if the descent should start from an uploaded image and there is none.
     """
     if params.start == "obfuscated":
         if received.images is None:
@@ -200,7 +205,7 @@ def first_images(received: Received, params: Inversion, like: Tensor, ctx: Conte
 
 
 def check_received(received: Received, who: str) -> None:
-    """Features must be there, and finite; `ContractError` names the split."""
+    """Raise ContractError, which names the split, unless features were received and all of them are finite."""
     if not received.features:
         raise ContractError(f"{who}: expected the features of at least one split, got none")
     for split, maps in received.features.items():
@@ -210,7 +215,8 @@ def check_received(received: Received, who: str) -> None:
 
 
 def check_shapes(images: Tensor, objective: Objective, who: str) -> None:
-    """The features of the start must have the shapes of those received: else E_c takes images of another size."""
+    """Raise ContractError unless the features of the start have the shapes of the received ones: other shapes mean
+    that E_c takes images of another size."""
     with torch.no_grad():
         found = objective.shallow.features(images[:1], tuple(objective.targets))
     for maps, (split, target) in zip(found, objective.targets.items(), strict=True):
@@ -221,8 +227,11 @@ def check_shapes(images: Tensor, objective: Objective, who: str) -> None:
             )
 
 
-def invert(received: Received, params: Inversion, ctx: Context) -> Reconstructed:
-    """Reconstruct the images behind features ``(n, c, h, w)`` at one or more splits (Equations 2-4)."""
+def invert(received: Received, params: InversionParameters, ctx: Context) -> Reconstructed:
+    """Reconstruct the images behind features ``(n, c, h, w)`` at one or more splits (Equations 2-4).
+
+    Raises ContractError as `bench_inversion.Inversion.reconstruct` states.
+    """
     check_received(received, ctx.who)
     if len(ctx.authorised) != 1:
         raise ContractError(f"{ctx.who}: features are those of one authorised model; got {len(ctx.authorised)}")

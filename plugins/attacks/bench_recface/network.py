@@ -1,11 +1,11 @@
-"""The decoder of RecFace: a U-Net (Ronneberger et al. 2015) whose input arrives at several scales at once.
+"""The decoder of RecFace: a U-Net (Ronneberger et al. 2015) with inputs at several scales at once.
 
 Scale k has 1/2^k of the image size, rounded up. A feature map enters at the scale nearest to its own size. The
-contracting path carries shallow maps down to the coarsest scale, the expanding path adds at every scale what the
-contracting path had there. Sums of 1x1 convolutions stand in for the U-Net's concatenations, which are the same
-function. The finest scale is 1: its last convolution gives each position its 2x2 pixels (sub-pixel convolution, Shi et
-al. 2016), which costs a quarter of a convolution at the full size. The network predicts the difference to the mean
-face of the training set. Group normalisation (Wu and He 2018) keeps every image independent of its batch.
+contracting path carries shallow maps down to the coarsest scale; the expanding path adds, at every scale, the output
+of the contracting path there. Sums of 1x1 convolutions replace the U-Net's concatenations; both are the same function.
+The finest scale is 1: its last convolution computes 2x2 pixels for each position (sub-pixel convolution, Shi et al.
+2016), at a quarter of the cost of a convolution at the full size. The network predicts the difference to the mean face
+of the training set. Group normalisation (Wu and He 2018) keeps every image independent of its batch.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from torch import Tensor, nn
 
 Shape = tuple[int, int, int]
 
-_COARSEST = 4  # the contracting path goes down to a sixteenth of the image size at least
-_WIDEST = 3  # doublings of the number of channels
-_GROUP = 8  # channels that are normalised together
-_FAR = 50.0  # standard deviations beyond which a feature is cut, so that a strange upload stays finite
+_COARSEST = 4  # The contracting path reaches at least this scale, a sixteenth of the image size.
+_WIDEST = 3  # The number of channels is doubled at most this often.
+_GROUP = 8  # The number of channels that are normalised together.
+_FAR = 50.0  # Features are clamped to this many standard deviations, so that an extreme upload stays finite.
 
 
 class Residual(nn.Module):
@@ -33,7 +33,7 @@ class Residual(nn.Module):
         self.body = nn.Sequential(*_activated(channels, channels), *_activated(channels, channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """The sum of input and body."""
+        """Return the sum of the input and the output of the body."""
         out: Tensor = x + self.body(x)
         return out
 
@@ -43,9 +43,9 @@ def _activated(c_in: int, c_out: int, stride: int = 1) -> tuple[nn.Module, ...]:
 
 
 class Decoder(nn.Module):
-    """Maps of the given shapes ``(c, h, w)`` to images of ``size`` (h, w).
+    """Decodes maps of the given shapes ``(c, h, w)`` to images of ``size`` (h, w).
 
-    Its buffers hold what it knows of the training set: the ``mean_face`` (3, h, w) and, for map i, ``mean{i}`` and
+    Its buffers hold statistics of the training set: the ``mean_face`` (3, h, w) and, for map i, ``mean{i}`` and
     ``std{i}`` (c, 1, 1).
     """
 
@@ -75,14 +75,14 @@ class Decoder(nn.Module):
             self.register_buffer(f"std{i}", torch.ones(c, 1, 1))
 
     def normalised(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """The maps in standard deviations from the mean, per channel; far outliers are cut."""
+        """Return the maps in standard deviations from the mean, per channel; extreme values are clamped."""
         return [
             ((x.float() - self.get_buffer(f"mean{i}")) / self.get_buffer(f"std{i}")).clamp(-_FAR, _FAR)
             for i, x in enumerate(maps)
         ]
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """Normalised maps to images ``(n, 3, h, w)``, not clamped."""
+        """Decode normalised maps to images ``(n, 3, h, w)``, which are not clamped."""
         contracted = self._contract(maps)
         x: Tensor | None = None
         for k in range(self.last, 0, -1):
@@ -97,7 +97,7 @@ class Decoder(nn.Module):
         return out
 
     def _contract(self, maps: Sequence[Tensor]) -> dict[int, Tensor]:
-        """Scale to what the contracting path has there, from the finest scale with a map to the coarsest."""
+        """Return the outputs of the contracting path by scale, from the finest scale with a map to the coarsest."""
         found: dict[int, Tensor] = {}
         for inject, k, x in zip(self.inject, self.scales, maps, strict=True):
             k, x = max(1, k), inject(self._placed(x, k))
@@ -108,8 +108,8 @@ class Decoder(nn.Module):
         return found
 
     def _placed(self, x: Tensor, k: int) -> Tensor:
-        """A map at the exact size of its scale; one of the image's own size becomes four times the channels at half
-        of it (space to depth), which loses nothing."""
+        """Resize a map to the exact size of its scale k. A map of scale 0 is rearranged to four times the channels at
+        half the image size (space to depth), which loses nothing."""
         h, w = self._size(max(1, k))
         size = (h, w) if k else (2 * h, 2 * w)
         if x.shape[2:] != size:
@@ -123,15 +123,18 @@ class Decoder(nn.Module):
 
 
 def scale_of(shape: tuple[int, int], size: tuple[int, int]) -> int:
-    """The scale k >= 0 whose size is nearest to that of a map ``(h, w)``, by the geometric mean of both sides."""
+    """Return the scale k >= 0 whose size is nearest to that of a map ``(h, w)``, by the geometric mean of the sides."""
     return max(0, round(math.log2(size[0] * size[1] / (shape[0] * shape[1])) / 2))
 
 
 def new_decoder(
     shapes: Sequence[Shape], size: tuple[int, int], channels: int, blocks: int, generator: torch.Generator
 ) -> Decoder:
-    """A decoder with weights from N(0, 1 / fan_in), on the CPU. It starts as the mean face, and each residual block as
-    the identity. Draws from ``generator`` only: the global random state is neither used nor changed."""
+    """Return a decoder on the CPU with weights drawn from N(0, 1 / fan_in).
+
+    It starts as the mean face for every input, and each residual block as the identity. Only ``generator`` is used:
+    the global random state is neither read nor changed.
+    """
     decoder = _empty(shapes, size, channels, blocks).to_empty(device="cpu")
     with torch.no_grad():
         for name, buffer in decoder.named_buffers():
@@ -151,7 +154,8 @@ def new_decoder(
 
 
 def load_decoder(shapes: Sequence[Shape], channels: int, blocks: int, state: Mapping[str, Tensor]) -> Decoder:
-    """A decoder for evaluation with the weights of a state dict; `ValueError` when they do not fit the maps."""
+    """Return a decoder for evaluation with the weights of a state dict. Raises ValueError if they do not fit maps of
+    these shapes."""
     if "mean_face" not in state:
         raise ValueError("expected the state of a trained decoder, found none")
     h, w = state["mean_face"].shape[1:]
@@ -164,6 +168,6 @@ def load_decoder(shapes: Sequence[Shape], channels: int, blocks: int, state: Map
 
 
 def _empty(shapes: Sequence[Shape], size: tuple[int, int], channels: int, blocks: int) -> Decoder:
-    """Without storage, so that no layer draws initial weights from the global generator."""
+    """Return a decoder on torch's meta device, so that no layer draws initial weights from the global generator."""
     with torch.device("meta"):
         return Decoder(shapes, size, channels, blocks)

@@ -1,4 +1,4 @@
-"""Training and use of the decoder (paper, Equation 1)."""
+"""Training of the decoder on pairs of features and faces (paper, Equation 1), and reconstruction with it."""
 
 from __future__ import annotations
 
@@ -19,33 +19,35 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bench import Context, Examples
-    from bench_recface import RecFace
+    from bench_recface.parameters import RecFaceParameters
 
-_CACHE = 1_500_000_000  # bytes of features that are kept; of larger sets each batch is asked for again
-_SAMPLE = 256  # faces from which the statistics of the features are taken
-_WARM_UP = 0.1  # share of the budget in which the learning rate rises
-_BETAS = (0.9, 0.99)  # Adam's, with a shorter memory of squares than usual: the budget is a thousand steps
-_LEAST_STD = 0.01  # of a channel, as a share of the mean over channels: one that hardly varies is not blown up
+_CACHE = 1_500_000_000  # Features of at most so many bytes are kept; those of larger sets are computed for each batch.
+_SAMPLE = 256  # The number of faces from which the statistics of the features are computed.
+_WARM_UP = 0.1  # The share of the budget in which the learning rate rises.
+_BETAS = (0.9, 0.99)  # Of Adam. The second is smaller than usual because the budget is only a thousand steps.
+# The least standard deviation of a channel, as a share of the mean over channels: dividing by a smaller one would
+# amplify a channel that hardly varies.
+_LEAST_STD = 0.01
 
 
 class Budget:
-    """How much of a training is done: steps or seconds, whichever are used up first."""
+    """The budget of a training: steps or seconds, whichever are used up first."""
 
     def __init__(self, steps: int, seconds: float) -> None:
         self.steps, self.seconds, self.made = steps, seconds, 0
         self._start = time.monotonic()
 
     def share(self) -> float:
-        """The share that is used up, in [0, 1]."""
+        """Return the share of the budget that is used up, in [0, 1]."""
         elapsed = (time.monotonic() - self._start) / self.seconds if self.seconds else 0.0
         return min(1.0, max(self.made / self.steps, elapsed))
 
 
 class Pairs:
-    """The pairs that are learnt from: normalised features of auxiliary faces, and the faces.
+    """The training pairs: normalised features of faces, and the faces.
 
-    Features are kept in half precision while all of them fit into 1.5 GB, so that each is asked for once. They are
-    rounded to half precision in any case: the result does not depend on whether they are kept.
+    If all features fit into 1.5 GB, they are kept in half precision, so that each is computed once. They are rounded
+    to half precision in any case, so the result does not depend on whether they are kept.
     """
 
     def __init__(self, examples: Examples, decoder: Decoder, shapes: Sequence[torch.Size], ctx: Context) -> None:
@@ -60,26 +62,28 @@ class Pairs:
             ]
 
     def batch(self, rows: NDArray[np.int64]) -> tuple[list[Tensor], Tensor]:
-        """The features ``(len(rows), c, h, w)`` of some faces, as `ordered_maps` has them, and the faces in [0, 1]."""
+        """Return the features ``(len(rows), c, h, w)`` of some faces, in the order of `ordered_maps`, and the faces in
+        [0, 1]."""
         images = image_tensor(self._examples, rows).to(self._ctx.device)
         if self._kept is None:
-            return [x.float() for x in self._ask(rows)], images
+            return [x.float() for x in self._computed(rows)], images
         new = np.unique(rows[~self._known[rows]])
         if len(new):
-            for kept, x in zip(self._kept, self._ask(new), strict=True):
+            for kept, x in zip(self._kept, self._computed(new), strict=True):
                 kept[torch.from_numpy(new).to(kept.device)] = x
             self._known[new] = True
         index = torch.from_numpy(rows).to(self._ctx.device)
         return [kept[index].float() for kept in self._kept], images
 
-    def _ask(self, rows: NDArray[np.int64]) -> list[Tensor]:
+    def _computed(self, rows: NDArray[np.int64]) -> list[Tensor]:
         with torch.no_grad():
             maps = ordered_maps(self._examples.received(rows), self._ctx.who)
             return [x.half() for x in self._decoder.normalised(maps)]
 
 
 def ordered_maps(received: Received, who: str) -> list[Tensor]:
-    """The received features in the order of their splits' names; `ContractError` for any that cannot be decoded."""
+    """Return the received features in the order of their splits' names. Raises ContractError if they cannot be
+    decoded."""
     if not received.features:
         raise ContractError(f"{who}: received no features to decode")
     for split, x in received.features.items():
@@ -91,12 +95,12 @@ def ordered_maps(received: Received, who: str) -> list[Tensor]:
 
 
 def image_tensor(examples: Examples, rows: NDArray[np.int64]) -> Tensor:
-    """Some faces, float ``(len(rows), 3, h, w)`` in [0, 1], on the CPU."""
+    """Return some of the faces as float ``(len(rows), 3, h, w)`` in [0, 1], on the CPU."""
     return torch.from_numpy(examples.images[rows]).float() / 255
 
 
 def batches(n: int, size: int, generator: torch.Generator) -> Iterator[NDArray[np.int64]]:
-    """Rows of [0, n) without end, ``size`` at a time; every row comes once before any comes again."""
+    """Yield random rows of [0, n), ``size`` at a time, without end: every row once before any is repeated."""
     queue = np.empty(0, dtype=np.int64)
     while True:
         while len(queue) < size:
@@ -106,14 +110,18 @@ def batches(n: int, size: int, generator: torch.Generator) -> Iterator[NDArray[n
 
 
 def learning_rate(peak: float, share: float) -> float:
-    """The rate when a share of the budget is used up: linear to ``peak`` in the first tenth, then a cosine to 0."""
+    """Return the learning rate after a share of the budget: linear to ``peak`` in the first tenth, then a cosine to
+    0."""
     if share < _WARM_UP:
         return peak * max(share / _WARM_UP, 0.01)
     return peak * 0.5 * (1 + math.cos(math.pi * (share - _WARM_UP) / (1 - _WARM_UP)))
 
 
-def train(params: RecFace, examples: Examples, ctx: Context) -> dict[str, Tensor]:
-    """Minimise the mean squared error between R(features) and faces; the decoder's state and ``steps``."""
+def train(params: RecFaceParameters, examples: Examples, ctx: Context) -> dict[str, Tensor]:
+    """Minimise the mean squared error between R(features) and faces; return the decoder's state and ``steps``.
+
+    Raises ContractError if there are no faces, if a feature is not finite, and if the training diverges.
+    """
     n = len(examples.images)
     if not n:
         raise ContractError(f"{ctx.who}: there are no faces to learn from")
@@ -136,7 +144,7 @@ def train(params: RecFace, examples: Examples, ctx: Context) -> dict[str, Tensor
 
 
 def note_statistics(decoder: Decoder, maps: Sequence[Tensor], faces: Tensor) -> None:
-    """Give the decoder the mean face and, per channel, the mean and standard deviation of its features."""
+    """Set the buffers of the decoder: the mean face and, per channel, mean and standard deviation of the features."""
     decoder.mean_face.copy_(faces.mean(dim=0))
     for i, x in enumerate(maps):
         std, mean = torch.std_mean(x.float(), dim=(0, 2, 3), keepdim=True, correction=0)
@@ -151,10 +159,10 @@ def descend(
     pairs: Pairs,
     rows: Iterator[NDArray[np.int64]],
     budget: Budget,
-    params: RecFace,
+    params: RecFaceParameters,
     ctx: Context,
 ) -> None:
-    """Adam until the budget is used up; `ContractError` when the loss is not finite."""
+    """Train the decoder with Adam until the budget is used up. Raises ContractError if the loss is not finite."""
     optimizer = torch.optim.Adam(decoder.parameters(), lr=params.learning_rate, betas=_BETAS)
     while (share := budget.share()) < 1:
         for group in optimizer.param_groups:
@@ -173,8 +181,11 @@ def descend(
         ctx.progress(budget.share(), 1.0)
 
 
-def reconstruct(params: RecFace, received: Received, ctx: Context) -> Reconstructed:
-    """Decode a batch of uploads: images float ``(n, 3, h, w)`` in [0, 1]. ``extra``: ``training_steps``."""
+def reconstruct(params: RecFaceParameters, received: Received, ctx: Context) -> Reconstructed:
+    """Decode a batch of uploads to images float ``(n, 3, h, w)`` in [0, 1]. ``extra``: ``training_steps``.
+
+    Raises ContractError for features that cannot be decoded or do not fit the trained decoder.
+    """
     maps = ordered_maps(received, ctx.who)
     state: Mapping[str, Tensor] = {name: value for name, value in ctx.state.items() if name != "steps"}
     shapes = [(x.shape[1], x.shape[2], x.shape[3]) for x in maps]
