@@ -1,6 +1,6 @@
-"""What is painted on the relief: skin details, brows, eyes, mouth, hair, beard and glasses.
+"""Facial features painted on the relief: skin details, brows, eyes, mouth, beard and glasses.
 
-Each function paints in place on a canvas (n, 3, 112, 112); only the rows it can touch are computed.
+The painting functions change a canvas (n, 3, 112, 112) in place; they compute only the rows that they can change.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from torch import Tensor
 from ._fields import AXIS, ROWS, SIZE, X, Y, column, edge, sag, separable
 from ._identity import Person, Shot
 
-EYES = slice(34, 78)  #: rows that eyes, brows and glasses can touch
-MOUTH = slice(68, 110)  #: rows that the mouth can touch
+EYES = slice(34, 78)  #: The rows that eyes, brows and glasses can cover.
+MOUTH = slice(68, 110)  #: The rows that the mouth can cover.
 SIDE = torch.sign(AXIS).view(1, 1, SIZE)
 FOLD = AXIS.abs().view(1, 1, SIZE)
 
@@ -25,7 +25,7 @@ def paint(canvas: Tensor, mask: Tensor, colour: Tensor) -> None:
 
 
 def skin_details(skin: Tensor, person: Person, tile: Tensor) -> None:
-    """Moles, freckles (a personal crop `tile` (n, 112, 112)), blush and dark rings, on the albedo."""
+    """Paint moles, freckles (from a personal crop `tile` (n, 112, 112)), blush and dark rings on the albedo."""
     m = person.moles
     along_x = torch.exp(-0.5 * ((AXIS.view(1, SIZE, 1) - m[:, None, :, 0]) / m[:, None, :, 2]) ** 2)
     along_y = torch.exp(-0.5 * ((ROWS.view(1, SIZE, 1) - m[:, None, :, 1]) / m[:, None, :, 2]) ** 2)
@@ -42,7 +42,7 @@ def skin_details(skin: Tensor, person: Person, tile: Tensor) -> None:
 
 
 def occlusion(person: Person, shot: Shot) -> Tensor:
-    """Darkening where light hardly reaches: nostrils, beside the nose, under the lip; (n, 112, 112)."""
+    """Return the factor (n, 112, 112) that darkens the nostrils, the skin under the nose, and its sides."""
     g = person.geometry
     y = g["nose_y"] + 0.075 - 0.35 * (g["nostril_up"] - 0.045)
     hole = (g["nose_w"] * 0.47, y, g["nostril"] * 0.88, g["nostril_up"] * 0.30, 0.72)
@@ -52,7 +52,7 @@ def occlusion(person: Person, shot: Shot) -> Tensor:
 
 
 def brow_mask(person: Person, shot: Shot, grain: Tensor) -> Tensor:
-    """(n, rows of EYES, 112), 1 inside an eyebrow."""
+    """Return the mask (n, rows of EYES, 112) of the eyebrows: 1 inside."""
     g, au = person.geometry, shot.units
     y, grain = Y[:, EYES], grain[:, EYES]
     u = (FOLD - column(g["brow_x"])) / column(g["brow_w"])
@@ -66,7 +66,7 @@ def brow_mask(person: Person, shot: Shot, grain: Tensor) -> Tensor:
 
 
 def paint_eyes(canvas: Tensor, person: Person, shot: Shot, shade: Tensor) -> None:
-    """Lids, lashes, eyeball, iris, pupil and highlight on the lit canvas."""
+    """Paint lids, lashes, eyeball, iris, pupil and highlight on the lit canvas."""
     g, au, s = person.geometry, shot.units, person.style
     view, y, light = canvas[:, :, EYES], Y[:, EYES], shade[:, EYES]
     old = sag(person, shot)
@@ -103,7 +103,7 @@ def paint_eyes(canvas: Tensor, person: Person, shot: Shot, shade: Tensor) -> Non
 
 
 def paint_mouth(canvas: Tensor, person: Person, shot: Shot, shade: Tensor) -> None:
-    """Lips, the line between them, teeth and the open mouth on the lit canvas."""
+    """Paint lips, the line between them, teeth and the open mouth on the lit canvas."""
     g, au = person.geometry, shot.units
     view, y, light = canvas[:, :, MOUTH], Y[:, MOUTH], shade[:, MOUTH]
     old = sag(person, shot)
@@ -142,7 +142,7 @@ def paint_mouth(canvas: Tensor, person: Person, shot: Shot, shade: Tensor) -> No
 
 
 def beard_density(person: Person, grain: Tensor) -> Tensor:
-    """(n, 112, 112), 0 to 1: how much of the skin hair covers."""
+    """Return the share (n, 112, 112) of the skin that the beard covers, 0 to 1."""
     g, s = person.geometry, person.style
     low, mouth = column(g["face_low"]), column(g["mouth_y"])
     x = FOLD
@@ -161,7 +161,7 @@ def beard_density(person: Person, grain: Tensor) -> Tensor:
 
 
 def paint_glasses(canvas: Tensor, person: Person, shot: Shot) -> None:
-    """Frames with a bridge and temples, where the shot wears them."""
+    """Paint glasses, frames with a bridge and temples, in the shots that have them."""
     g, s = person.geometry, person.style
     view, y = canvas[:, :, EYES], Y[:, EYES]
     u = (FOLD - column(g["eye_x"] + 0.012)) / column(s["frame_w"])

@@ -1,6 +1,6 @@
-"""The relief of a face: outline, height field and shading, as few large matrix products.
+"""The relief of a face: outline, height field and shading, computed with a few large matrix products.
 
-A field is a tensor (n, 112, 112); `column(v)` reshapes a per-sample scalar so that it broadcasts.
+A field is a tensor (n, 112, 112); `column(v)` reshapes a per-sample scalar so that it broadcasts over fields.
 """
 
 from __future__ import annotations
@@ -13,30 +13,30 @@ from torch import Tensor
 from ._identity import Person, Shot
 
 SIZE = 112
-AXIS = (torch.arange(SIZE).float() + 0.5) * (2.0 / SIZE) - 1.0  # pixel centres
-ROWS = AXIS * 1.12 - 0.10  # the canonical face has room above: rows run from -1.22 to 1.02
+AXIS = (torch.arange(SIZE).float() + 0.5) * (2.0 / SIZE) - 1.0  # The coordinates of pixel centres.
+ROWS = AXIS * 1.12 - 0.10  # Rows run from -1.22 to 1.02, which leaves room above the canonical face.
 X = AXIS.view(1, 1, SIZE)
 Y = ROWS.view(1, SIZE, 1)
-SOFT = 0.016  #: half width of an antialiased edge
+SOFT = 0.016  #: The half width of an antialiased edge.
 
 
 def column(v: Tensor) -> Tensor:
-    """(n,) -> (n, 1, 1)."""
+    """Reshape (n,) to (n, 1, 1)."""
     return v[:, None, None]
 
 
 def edge(distance: Tensor, soft: float = SOFT) -> Tensor:
-    """A smooth step: 0 well below zero, 1 well above."""
+    """Return a smooth step function of a distance: 0 well below zero, 1 well above."""
     return torch.sigmoid(distance * (2.2 / soft))
 
 
 def sag(person: Person, shot: Shot) -> Tensor:
-    """(n,) 0 when young, about 1 at 75."""
+    """Return how much ageing has changed the face, (n,): 0 for young people, about 1 at 75."""
     return ((shot.age - 32) / 43).clamp(0, 1.15) * person.ageing[:, 0]
 
 
 def half_width(person: Person, shot: Shot) -> Tensor:
-    """Half width of the face in each row, (n, 112, 1)."""
+    """Return the half width of the face in each row, (n, 112, 1)."""
     g, age = person.geometry, column(sag(person, shot))
     low = column(g["face_low"] + 0.055 * shot.units["jaw"].clamp(min=0)) + 0.015 * age
     down = (Y / low).clamp(0, 1)
@@ -56,7 +56,7 @@ Bump = tuple[Tensor | float, Tensor | float, Tensor | float, Tensor | float, Ten
 
 
 def _bumps(person: Person, shot: Shot) -> list[Bump]:
-    """(x, y, x-scale, y-scale, height) of the anatomical bumps; x is mirrored."""
+    """Return (x, y, x-scale, y-scale, height) of the anatomical bumps; each is mirrored in x."""
     g, au, age = person.geometry, shot.units, sag(person, shot)
     eye_x, eye_y, nose_y, mouth_y = g["eye_x"], g["eye_y"], g["nose_y"], g["mouth_y"]
     lifted = 0.02 * au["cheek"].clamp(min=0)
@@ -97,7 +97,7 @@ def _gaussians(axis: Tensor, centre: Tensor, scale: Tensor) -> Tensor:
 
 
 def separable(bumps: list[Bump], n: int) -> Tensor:
-    """The sum of mirrored Gaussian bumps, (n, 112, 112), as one batched matrix product."""
+    """Return the sum of mirrored Gaussian bumps, (n, 112, 112), as one batched matrix product."""
     parts = [torch.stack([torch.as_tensor(b[i], dtype=torch.float32).expand(n) for b in bumps], 1) for i in range(5)]
     along_x = _gaussians(AXIS.abs().view(1, SIZE, 1), parts[0][:, None], parts[2][:, None])
     along_y = _gaussians(ROWS.view(1, SIZE, 1), parts[1][:, None], parts[3][:, None]) * parts[4][:, None]
@@ -110,13 +110,13 @@ BUMP_HEIGHT = 0.023
 
 
 def _wrinkles(person: Person, shot: Shot) -> Tensor:
-    """Height of forehead lines, crow's feet and the folds between nose and mouth, (n, 112, 112)."""
+    """Return the height of forehead lines, crow's feet and the folds between nose and mouth, (n, 112, 112)."""
     g, au, a = person.geometry, shot.units, person.ageing
     age = ((shot.age - 28) / 47).clamp(0, 1.1)
     x = X.abs()
     raised = au["brow_in"].clamp(min=0) + au["brow_out"].clamp(min=0)
     lines = torch.cos((Y + 0.04 * X * X) * column(38 + 14 * a[:, 5]) + column(a[:, 4]) * 9)
-    window = torch.exp(-((Y + 0.50) ** 2) / 0.018) * torch.exp(-(X**2) / 0.13)  # 1-D factors
+    window = torch.exp(-((Y + 0.50) ** 2) / 0.018) * torch.exp(-(X**2) / 0.13)
     z = column(0.0042 * age * a[:, 2] * (1 + raised) + 0.0015 * raised) * lines * window
     out, down = x - column(g["eye_x"] + g["eye_w"] + 0.055), Y - column(g["eye_y"])
     fan = torch.cos(torch.atan2(down, out + 0.12) * 13) * torch.exp(-(out**2) / 0.005) * torch.exp(-(down**2) / 0.005)
@@ -129,7 +129,7 @@ def _wrinkles(person: Person, shot: Shot) -> Tensor:
 
 
 def height(person: Person, shot: Shot, width: Tensor) -> Tensor:
-    """The relief of the face, (n, 112, 112), in half image widths."""
+    """Return the relief of the face, (n, 112, 112), in half image widths."""
     roundness = (1.03 - (X / width.clamp(min=0.40)) ** 2).clamp(min=0.02).sqrt() * 0.46
     chin = (Y - column(person.geometry["face_low"]) + 0.16).clamp(min=0)
     crown = (-0.62 - Y).clamp(min=0)
@@ -139,7 +139,7 @@ def height(person: Person, shot: Shot, width: Tensor) -> Tensor:
 
 
 def shading(relief: Tensor, shot: Shot) -> tuple[Tensor, Tensor]:
-    """Diffuse and specular light on the relief, each (n, 112, 112)."""
+    """Return the diffuse and the specular light on the relief, each (n, 112, 112)."""
     scale = SIZE / 4.0
     gx = (relief.roll(-1, 2) - relief.roll(1, 2)) * scale
     gy = (relief.roll(-1, 1) - relief.roll(1, 1)) * (scale / 1.12)
@@ -162,7 +162,7 @@ _WAVES_X, _WAVES_Y = _waves(AXIS), _waves(ROWS)
 
 
 def complexion(person: Person) -> Tensor:
-    """Relative change of the skin's red, green and blue, (n, 3, 112, 112): the identity's texture."""
+    """Return the identity's skin texture: the relative change of red, green and blue, (n, 3, 112, 112)."""
     c = person.albedo
     mixed = torch.stack([c[:, 0] + c[:, 1], c[:, 0] - 0.7 * c[:, 1], c[:, 0] - 0.5 * c[:, 1] - c[:, 2]], dim=1)
     return _WAVES_Y @ mixed @ _WAVES_X.T

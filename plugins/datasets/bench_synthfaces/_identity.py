@@ -1,4 +1,4 @@
-"""What is drawn at random: who a person is (per subject) and how a picture was taken (per shot).
+"""The random draws: the traits of a person (per subject) and the conditions of a picture (per shot).
 
 Lengths are in half image widths: x runs from -1 (left) to 1, y from -1 (top) to 1.
 """
@@ -74,7 +74,7 @@ GEOMETRY: dict[str, tuple[float, float, float]] = {
     "ear_h": (0.17, 0.030, 0.0),
     "ear_out": (0.070, 0.026, 0.0),
 }
-GROUP_SHIFT = 0.20  #: standard deviation of a group's mean, in deviations of each geometry coefficient
+GROUP_SHIFT = 0.20  #: The standard deviation of a group's mean, in deviations of each geometry coefficient.
 N_GROUPS = 6
 
 #: Action units moved by each emotion (rows in deepface's order), at intensity 1.
@@ -91,8 +91,8 @@ EMOTION_UNITS: tuple[tuple[float, ...], ...] = (
     (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),  # neutral
 )
 EMOTION_CHANCES = (0.09, 0.09, 0.09, 0.20, 0.09, 0.09, 0.35)
-IDENTITY_GRID = 7  #: identity bumps per side
-ALBEDO_WAVES = 8  #: albedo cosines per side
+IDENTITY_GRID = 7  #: The number of identity bumps per side.
+ALBEDO_WAVES = 8  #: The number of albedo cosines per side.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +144,7 @@ class Shot:
 
 
 def subject_labels(seed: int, subjects: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Gender (0 woman, 1 man) and group (0-5) of each subject, two int64 vectors of shape (n,)."""
+    """Return gender (0 woman, 1 man) and group (0-5) of each subject, two int64 vectors of shape (n,)."""
     labels = Stream(combine(seed, subjects)).uniform64("labels", 2)
     return (labels[:, 0] < 0.5).astype(np.int64), (labels[:, 1] * N_GROUPS).astype(np.int64)
 
@@ -220,7 +220,7 @@ def _moles(stream: Stream) -> Tensor:
 
 
 def draw_person(seed: int, subjects: NDArray[np.int64]) -> Person:
-    """The traits of each subject in `subjects` (n,); equal subjects give equal rows."""
+    """Draw the traits of each subject in `subjects` (n,); equal subjects give equal rows."""
     stream = Stream(combine(seed, subjects))
     labels = subject_labels(seed, subjects)
     gender, group = torch.from_numpy(labels[0]), torch.from_numpy(labels[1])
@@ -296,7 +296,8 @@ def _light_and_pose(stream: Stream, style: Style) -> dict[str, Tensor]:
 
 def draw_shot(seed: int, subjects: NDArray[np.int64], shots: NDArray[np.int64], person: Person,
               age: Tensor | None, style: Style) -> Shot:  # fmt: skip
-    """The conditions of each picture (subject, shot); `age` (n,) years overrides the drawn age, unless NaN."""
+    """Draw the conditions of each picture (subject, shot); `age` (n,) in years replaces the drawn age unless it is
+    NaN."""
     stream = Stream(combine(seed ^ 0x5EED, subjects, shots))
     u = stream.uniform("shot", 10)
     edges = torch.tensor(np.cumsum(EMOTION_CHANCES[:-1]))

@@ -1,4 +1,4 @@
-"""From traits and conditions to pixels: compose the canonical face, turn it, photograph it."""
+"""Rendering of traits and conditions to pixels: compose the canonical face, rotate it, and simulate a camera."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from ._rng import crops, noise_tile
 
 
 def _hair_colour(person: Person, shot: Shot) -> Tensor:
-    """(n, 3): pigment, greyed by age from a personal onset."""
+    """Return the hair colour (n, 3): the pigment, greyed by age from a personal onset."""
     grey = ((shot.age - person.grey_onset) / 22).clamp(0, 0.92) * person.ageing[:, 1].clamp(max=1)
     silver = torch.tensor([0.70, 0.69, 0.68])
     return torch.lerp(person.hair * torch.exp(0.22 * shot.extra[:, :1]), silver.expand_as(person.hair), grey[:, None])
 
 
 def _hair_masks(person: Person, shot: Shot, width: Tensor) -> tuple[Tensor, Tensor]:
-    """Hair behind the head and hair over the face, each (n, 112, 112)."""
+    """Return the masks of the hair behind the head and of the hair over the face, each (n, 112, 112)."""
     s, h, man = person.style, person.hairline, person.gender.float()
     loose = 1 + 0.05 * column(shot.extra[:, 1])
     receded = ((shot.age - 35) / 40).clamp(0, 1) * (0.25 + 0.75 * man) * (person.ageing[:, 3] - 0.45)
@@ -64,7 +64,7 @@ def _hair_masks(person: Person, shot: Shot, width: Tensor) -> tuple[Tensor, Tens
 
 
 def _strands(person: Person, shot: Shot, grain: Tensor) -> Tensor:
-    """Brightness of the hair, (n, 112, 112), about 1: strands, a sheen and its shadow side."""
+    """Return the brightness of the hair, (n, 112, 112), about 1: strands, a sheen and its shadow side."""
     s = person.style
     lean = (X - column(s["part"])) * (1.25 + 0.75 * (Y + 1).clamp(0, 2) * column(s["long"] - 0.7))
     phase = lean * column(s["streak"]) + column(s["wave"]) * 40 * torch.sin(column(s["wave_f"]) * Y)
@@ -75,7 +75,7 @@ def _strands(person: Person, shot: Shot, grain: Tensor) -> Tensor:
 
 
 def _background(shot: Shot) -> Tensor:
-    """Soft coloured backdrop, (n, 3, 112, 112)."""
+    """Return a soft coloured backdrop, (n, 3, 112, 112)."""
     waves = torch.cos(torch.arange(4).float().view(1, 4) * (AXIS.view(SIZE, 1) * 0.5 + 0.5) * math.pi)
     c = shot.backdrop
     mixed = torch.stack([c[:, 0] + c[:, 1], c[:, 0] - 0.5 * c[:, 1] + 0.3 * c[:, 2], c[:, 0] - c[:, 2]], dim=1)
@@ -88,7 +88,7 @@ def _smooth_tile(width: int) -> Tensor:
 
 
 def canonical(person: Person, shot: Shot) -> Tensor:
-    """The lit head seen from the front, with its coverage as fourth channel, (n, 4, 112, 112)."""
+    """Return the lit head seen from the front, with its coverage as fourth channel, (n, 4, 112, 112)."""
     g = person.geometry
     n = len(person.gender)
     tile = noise_tile()
@@ -139,7 +139,7 @@ def canonical(person: Person, shot: Shot) -> Tensor:
 
 
 def turn(picture: Tensor, person: Person, shot: Shot) -> Tensor:
-    """Rotate the head by height parallax: two fixed-point steps, then one bilinear look-up."""
+    """Rotate the head (n, 4, 112, 112) by parallax of its relief: two fixed-point steps, then one bilinear look-up."""
     yaw, pitch, roll = (column(shot.pose[:, i]) for i in range(3))
     scale = torch.exp(column(shot.place[:, 0]))
     px, py = (X - column(shot.place[:, 1])) / scale, (Y - column(shot.place[:, 2])) / scale
@@ -168,7 +168,7 @@ _STEPS = (1 + torch.arange(8).view(8, 1) + torch.arange(8).view(1, 8)).float().v
 
 
 def compress(images: Tensor, step: Tensor) -> Tensor:
-    """Quantise 8x8 DCT blocks like JPEG; images (n, 3, 112, 112) in 0-255, step (n,) in grey levels."""
+    """Quantise the 8x8 DCT blocks of images, like JPEG: (n, 3, 112, 112) in 0-255, `step` (n,) in grey levels."""
     n = images.shape[0]
     blocks = images.view(n, 3, 14, 8, 14, 8).transpose(3, 4).reshape(n, -1, 64)
     table = step[:, None, None] * _STEPS / 2.5
@@ -190,17 +190,17 @@ _BLUR = _blur_matrix()
 
 
 def _soften(images: Tensor, amount: Tensor) -> Tensor:
-    """Blend with a 7-tap binomial blur; amount (n,) in [0, 1]."""
+    """Blend images with their 7-tap binomial blur; `amount` (n,) in [0, 1]."""
     return torch.lerp(images, _BLUR @ images @ _BLUR.T, amount[:, None, None, None])
 
 
 def photograph(person: Person, shot: Shot) -> Tensor:
-    """The finished pictures, uint8 (n, 3, 112, 112)."""
+    """Return the finished pictures, uint8 (n, 3, 112, 112)."""
     turned = turn(canonical(person, shot), person, shot)
     scene = torch.lerp(_background(shot) * shot.colour[:, :, None, None], turned[:, :3], turned[:, 3:])
     scene = _soften(scene, shot.blur) * 1.08
     shoulder = (scene / 1.08) ** 2
-    scene = scene * torch.rsqrt(torch.sqrt(1 + shoulder * shoulder))  # bright parts keep their relief
+    scene = scene * torch.rsqrt(torch.sqrt(1 + shoulder * shoulder))  # Bright parts are compressed, not clipped.
     grain = crops(noise_tile(), shot.offsets.flip(1), SIZE)
     scene = (scene + grain * shot.noise[:, None, None, None]).clamp_(0, 1)
     return compress(scene * 255.0, shot.quality).round_().clamp_(0, 255).to(torch.uint8)

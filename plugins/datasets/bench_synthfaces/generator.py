@@ -1,7 +1,7 @@
 """Synthetic face pictures, 112x112 RGB, drawn by formulas: no downloads, no data files, no real people.
 
-A picture is a pure function of (seed, subject, shot, age, style). Its pixels do not depend on the batch it
-is rendered in, so pictures can be made lazily, in any order and on any number of workers.
+A picture is a pure function of (seed, subject, shot, age, style). Its pixels do not depend on the batch in which it is
+rendered, so pictures can be rendered lazily, in any order and by any number of workers.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 GENDERS = ("woman", "man")
 GROUPS = ("group-a", "group-b", "group-c", "group-d", "group-e", "group-f")
 IMAGE_SIZE = 112
-CHUNK = 32  #: every matrix product sees this many samples, so rounding does not depend on the batch
+CHUNK = 32  #: Every matrix product has this many samples, so rounding does not depend on the batch.
 
 __all__ = ["EMOTIONS", "GENDERS", "GROUPS", "IMAGE_SIZE", "Rendered", "Style", "render", "subject_labels"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rendered:
-    """n pictures and their labels."""
+    """A set of n pictures and their labels."""
 
     images: Tensor  # uint8 (n, 3, 112, 112), RGB
     subjects: Tensor  # int64 (n,)
@@ -57,12 +57,12 @@ def render(
     """Draw picture `shots[i]` of subject `subjects[i]`, for every i.
 
     Args:
-        seed: the world; other seeds have other people.
+        seed: the random seed; other seeds have other people.
         subjects: int64 (n,), any identity numbers.
         shots: int64 (n,), the number of the picture within its subject.
         age: float (n,) in years; None, or NaN for one picture: within 6 years of the subject's usual age.
         style: "wild" (pose, light and quality vary), "frontal" (small yaw, mild light) or "plain" (studio).
-        device: where the result is put; drawing itself happens on the CPU, so that it is reproducible.
+        device: the device of the result; drawing itself runs on the CPU, so that it is reproducible.
 
     Raises:
         ValueError: the vectors do not have the same length, or the style is unknown.
@@ -76,7 +76,7 @@ def render(
     images = torch.empty((n, 3, IMAGE_SIZE, IMAGE_SIZE), dtype=torch.uint8)
     ages, emotions = torch.empty(n), torch.empty(n, dtype=torch.int64)
     for start in range(0, n, CHUNK):
-        rows = np.minimum(np.arange(start, start + CHUNK), n - 1)  # the last chunk repeats its last sample
+        rows = np.minimum(np.arange(start, start + CHUNK), n - 1)  # The last chunk is filled with its last sample.
         stop = min(start + CHUNK, n)
         person = draw_person(seed, who[rows])
         chunk_age = None if age is None else age.detach().cpu().float()[rows]

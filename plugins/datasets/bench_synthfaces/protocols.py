@@ -1,15 +1,15 @@
 """Verification protocols over synthetic people: which pictures exist, and which pairs are compared.
 
-Everything here is a specification (subjects, shots, ages, style); `Faces.render` draws it when needed.
+Pictures are only specified here (subjects, shots, ages, style); `Pictures.render` draws them.
 
-- People are numbers and the ranges below never overlap: training, calibration, attacker and evaluation
-  are identity-disjoint by construction.
-- Pair 2k is genuine and pair 2k + 1 an impostor pair, drawn from 25 identity numbers of their own. Every
-  genuine pair has its own subject and every impostor pair two, so scores are independent, no identity
-  occurs in two folds, and the first m pairs of a longer list are the list of m pairs.
-- Three quarters of the impostor pairs look for a partner of equal gender and group among 23 candidates and
-  find one 86 % of the time: about 67 % of impostor pairs are matched, so neither label separates the classes.
-- Where genuine pairs have an age gap, impostor pairs have one from the same distribution.
+- People are numbers, and the ranges below never overlap: training, calibration, auxiliary and evaluation sets are
+  identity-disjoint by construction.
+- Pair 2k is genuine and pair 2k + 1 an impostor pair. Both are drawn from 25 identity numbers that no other pair uses.
+  Every genuine pair has its own subject and every impostor pair two, so scores are independent, no identity occurs in
+  two folds, and the first m pairs of a longer list are the list of m pairs.
+- For three quarters of the impostor pairs, a partner of equal gender and group is searched among 23 candidates and
+  found in 86 % of the cases: about 67 % of the impostor pairs are matched, so neither label separates the classes.
+- If genuine pairs have an age gap, impostor pairs have an age gap from the same distribution.
 """
 
 from __future__ import annotations
@@ -20,43 +20,47 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from . import MAX_PAIRS
 from ._rng import Stream, combine
+from .constants import MAX_PAIRS
 from .generator import Rendered, Style, render, subject_labels
 
-SEED = 20240229  #: the world of the published protocols
-TRAINING = range(100_000)  #: see `training`
-AUXILIARY = range(100_000, 200_000)  #: the attacker's people
-CALIBRATION = range(200_000, 300_000)  #: thresholds; each protocol owns a quarter
-EVALUATION_START = 300_000  #: each protocol owns one block from here on
-BLOCK = 100_000
+SEED = 20240229  #: The seed of the published protocols; other seeds give other people.
+TRAINING = range(100_000)  #: Identity numbers for training; see `training`.
+AUXILIARY = range(100_000, 200_000)  #: Identity numbers of the attacker's faces.
+CALIBRATION = range(200_000, 300_000)  #: Identity numbers on which thresholds are set; a quarter for each protocol.
+EVALUATION_START = 300_000  #: The first identity number for evaluation; each protocol has one block from here on.
+BLOCK = 100_000  #: The number of identity numbers in a protocol's block.
 FOLDS = 10
-DUO = 2 * BLOCK // MAX_PAIRS  #: identity numbers per genuine pair and impostor pair: 1 + 1 + 23 candidates
-MATCHED_WISH = 0.75  #: share of impostor pairs that look for a partner of equal gender and group
+DUO = 2 * BLOCK // MAX_PAIRS  #: Identity numbers for one genuine and one impostor pair: 1 + 1 + 23 candidates.
+MATCHED_WISH = 0.75  #: The share of impostor pairs for which a partner of equal gender and group is searched.
 
 Ints = NDArray[np.int64]
-Ages = NDArray[np.float32]  #: years; NaN stands for the subject's usual age, within 6 years
+Ages = NDArray[np.float32]  #: Ages in years; NaN stands for the subject's usual age, within 6 years.
 
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """How the pictures of a pair are taken; `gap` is the age difference in years, or None for usual ages."""
+    """How the pictures of a pair are taken.
+
+    ``gap`` is the range of the age difference in years, or None for usual ages; ``youngest`` is the range of the age
+    in the younger picture, if there is a gap.
+    """
 
     name: str
     index: int
     style: Style = "wild"
     gap: tuple[float, float] | None = None
-    youngest: tuple[float, float] = (20.0, 45.0)  # age of the younger picture, if there is a gap
+    youngest: tuple[float, float] = (20.0, 45.0)
 
     @property
     def identities(self) -> range:
-        """The identity numbers that this protocol's pairs may use."""
+        """The identity numbers for the pairs of this protocol."""
         start = EVALUATION_START + self.index * BLOCK
         return range(start, start + BLOCK)
 
     @property
     def calibration(self) -> range:
-        """The identity numbers on which thresholds for this protocol are chosen."""
+        """The identity numbers on which the thresholds of this protocol are set."""
         quarter = len(CALIBRATION) // 4
         return CALIBRATION[self.index * quarter : (self.index + 1) * quarter]
 
@@ -73,8 +77,8 @@ PROTOCOLS: dict[str, Protocol] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Faces:
-    """n pictures that can be drawn: subjects, shots and ages are vectors of shape (n,)."""
+class Pictures:
+    """A specification of n pictures: subjects, shots and ages are vectors of shape (n,)."""
 
     subjects: Ints
     shots: Ints
@@ -86,63 +90,64 @@ class Faces:
         return len(self.subjects)
 
     def render(self, rows: Ints | slice = slice(None)) -> Rendered:
-        """Draw some (default: all) of the pictures; a picture does not depend on the selection."""
+        """Draw some (default: all) of the pictures; a picture does not depend on the others."""
         ages = torch.from_numpy(self.ages[rows])
         return render(self.seed, self.subjects[rows], self.shots[rows], age=ages, style=self.style)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PairList:
-    """m pairs of pictures; every picture occurs in one pair."""
+    """m pairs of pictures; every picture occurs in one pair.
 
-    faces: Faces  # 2m pictures: left and right of pair 0, left and right of pair 1, ...
-    left: Ints  # (m,) rows of faces
-    right: Ints  # (m,) rows of faces
-    same: NDArray[np.bool_]  # (m,)
-    fold: Ints  # (m,) 0-9; pairs 2k and 2k + 1 share a fold, so each fold holds both classes
+    ``pictures`` are 2m pictures: left and right of pair 0, left and right of pair 1, ...; ``left (m,)`` and
+    ``right (m,)`` index them; ``same (m,)``: whether a pair is genuine; ``fold (m,)`` 0-9. Pairs 2k and 2k + 1 share a
+    fold, so each fold has pairs of both kinds.
+    """
+
+    pictures: Pictures
+    left: Ints
+    right: Ints
+    same: NDArray[np.bool_]
+    fold: Ints
 
 
 def get_protocol(name: str) -> Protocol:
-    """The protocol of that name.
-
-    Raises:
-        ValueError: there is none.
-    """
+    """Return the protocol of a name. Raises ValueError for an unknown name."""
     if name not in PROTOCOLS:
         raise ValueError(f"protocol: expected one of {', '.join(PROTOCOLS)}, got {name!r}")
     return PROTOCOLS[name]
 
 
 def pairs(name: str, count: int) -> PairList:
-    """The first `count` pairs of a protocol.
+    """Return the first ``count`` pairs of a protocol.
 
-    Raises:
-        ValueError: the protocol is unknown or `count` is not in 2 .. MAX_PAIRS.
+    Raises ValueError if the protocol is unknown or ``count`` is not in 2 .. MAX_PAIRS.
     """
     protocol = get_protocol(name)
     if not 2 <= count <= MAX_PAIRS:
         raise ValueError(f"pairs: expected 2 to {MAX_PAIRS} pairs, got {count}")
     duos = np.arange((count + 1) // 2, dtype=np.int64)
     base = protocol.identities.start + duos * DUO
-    subjects = np.empty((len(duos), 2, 2), dtype=np.int64)  # duo, pair of the duo, side
+    subjects = np.empty((len(duos), 2, 2), dtype=np.int64)  # The axes are: duo, pair of the duo, side.
     subjects[:, 0] = base[:, None]
     subjects[:, 1, 0] = base + 1
     subjects[:, 1, 1] = _partners(base)
     pair_subjects = subjects.reshape(-1, 2)[:count]
     ages = _pair_ages(protocol, pair_subjects[:, 0], np.arange(count, dtype=np.int64))
     left = 2 * np.arange(count, dtype=np.int64)
-    faces = Faces(
+    pictures = Pictures(
         subjects=pair_subjects.reshape(-1),
         shots=np.tile(np.array([0, 1], dtype=np.int64), count),
         ages=ages.reshape(-1),
         style=protocol.style,
     )
     number = np.arange(count, dtype=np.int64)
-    return PairList(faces=faces, left=left, right=left + 1, same=number % 2 == 0, fold=(number // 2) % FOLDS)
+    return PairList(pictures=pictures, left=left, right=left + 1, same=number % 2 == 0, fold=(number // 2) % FOLDS)
 
 
 def _partners(base: Ints) -> Ints:
-    """The impostor's second subject for each duo: matched where wished and found, else the first candidate."""
+    """Return the second subject of each duo's impostor pair: a matched one if wished and found, else the first
+    candidate."""
     candidates = base[:, None] + np.arange(2, DUO, dtype=np.int64)
     gender, group = subject_labels(SEED, candidates.reshape(-1))
     own_gender, own_group = subject_labels(SEED, base + 1)
@@ -155,7 +160,7 @@ def _partners(base: Ints) -> Ints:
 
 
 def _young_and_old(protocol: Protocol, keys: NDArray[np.uint64]) -> tuple[Ages, Ages]:
-    """Ages (n,) of the younger and the older picture; NaN for protocols without a gap."""
+    """Return the ages (n,) of the younger and the older picture; NaN for protocols without an age gap."""
     if protocol.gap is None:
         nothing = np.full(len(keys), np.nan, dtype=np.float32)
         return nothing, nothing
@@ -166,7 +171,7 @@ def _young_and_old(protocol: Protocol, keys: NDArray[np.uint64]) -> tuple[Ages, 
 
 
 def _pair_ages(protocol: Protocol, subjects: Ints, number: Ints) -> Ages:
-    """(m, 2): ages of the left and the right picture; either may be the older one."""
+    """Return the ages (m, 2) of the left and the right picture; either may be the older one."""
     keys = combine(SEED, subjects, number)
     young, old = _young_and_old(protocol, keys)
     swap = Stream(keys).uniform64("swap", 1)[:, 0] < 0.5
@@ -174,7 +179,10 @@ def _pair_ages(protocol: Protocol, subjects: Ints, number: Ints) -> Ages:
 
 
 def _grid(people: range, identities: int, per_identity: int, start: int) -> tuple[Ints, Ints]:
-    """Subjects and shots of `per_identity` pictures of each of `identities` people, (n,) each."""
+    """Return subjects and shots, (n,) each, of ``per_identity`` pictures of each of ``identities`` people.
+
+    ``start`` skips people. Raises ValueError if there are not enough people, or if no picture would be left.
+    """
     if identities < 1 or per_identity < 1 or start < 0 or start + identities > len(people):
         raise ValueError(
             f"identities: expected 1 to {len(people)} people with at least one picture, "
@@ -185,25 +193,25 @@ def _grid(people: range, identities: int, per_identity: int, start: int) -> tupl
     return subjects, np.tile(np.arange(per_identity, dtype=np.int64), identities)
 
 
-def calibration_faces(name: str, identities: int, per_identity: int) -> Faces:
-    """Pictures on which a protocol's threshold is chosen; its people are in no other set.
+def calibration_pictures(name: str, identities: int, per_identity: int) -> Pictures:
+    """Return the pictures on which a protocol's threshold is set; their people are in no other set.
 
-    In protocols with an age gap, odd shots are older than even shots by a gap of the protocol's
-    distribution: compare even with odd shots.
+    In protocols with an age gap, odd shots are older than even shots by a gap of the protocol's distribution: compare
+    even with odd shots.
     """
     protocol = get_protocol(name)
     subjects, shots = _grid(protocol.calibration, identities, per_identity, 0)
     young, old = _young_and_old(protocol, combine(SEED, subjects))
     ages = np.where(shots % 2 == 0, young, old).astype(np.float32)
-    return Faces(subjects=subjects, shots=shots, ages=ages, style=protocol.style)
+    return Pictures(subjects=subjects, shots=shots, ages=ages, style=protocol.style)
 
 
-def auxiliary_faces(identities: int, per_identity: int, start: int = 0) -> Faces:
-    """Pictures that an attacker owns, or a defense learns from; `start` skips people.
+def auxiliary_pictures(identities: int, per_identity: int, start: int = 0) -> Pictures:
+    """Return the auxiliary pictures, from which an attacker or a defense learns; ``start`` skips people.
 
     Even shots have the subject's usual age, odd shots any age from 18 to 78 years.
     """
     subjects, shots = _grid(AUXILIARY, identities, per_identity, start)
     drawn = Stream(combine(SEED, subjects, shots)).uniform64("any-age", 1)[:, 0] * 60 + 18
     ages = np.where(shots % 2 == 0, np.nan, drawn).astype(np.float32)
-    return Faces(subjects=subjects, shots=shots, ages=ages, style="wild")
+    return Pictures(subjects=subjects, shots=shots, ages=ages, style="wild")

@@ -1,4 +1,4 @@
-"""Which pictures a network is trained on: subject, shot, age, style and labels of every one."""
+"""The training pictures: subject, shot, age, style and labels of each."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from .generator import EMOTIONS, GENDERS, GROUPS, render
 from .protocols import SEED
 
 Ints = NDArray[np.int64]
-AGES = (18.0, 78.0)  #: bounds of the random ages, in years
+AGES = (18.0, 78.0)  #: The range of the random ages, in years.
 STYLES: tuple[Style, Style] = ("wild", "frontal")
-_CHUNK = 1024  #: pictures described at once
+_CHUNK = 1024  # The number of pictures that `describe` processes at once.
 
 
 def table(groups: tuple[tuple[int, int], ...]) -> tuple[Ints, Ints]:
-    """Subject and shot number of every picture, two ``(n,)`` vectors.
+    """Return the subject and the shot number of every picture, two ``(n,)`` vectors.
 
-    ``groups`` are (people, pictures of each), in order; people are numbered through the groups.
+    ``groups`` are (people, pictures of each), in order; people are numbered consecutively over all groups.
     """
     subjects, shots, first = [], [], 0
     for people, pictures in groups:
@@ -33,7 +33,7 @@ def table(groups: tuple[tuple[int, int], ...]) -> tuple[Ints, Ints]:
 
 
 def draw(subjects: Ints, shots: Ints, frontal_share: float, any_age_share: float) -> NDArray[np.uint8]:
-    """Pictures uint8 ``(n, 3, 112, 112)``; age and style are pure functions of (subject, shot).
+    """Draw pictures uint8 ``(n, 3, 112, 112)``; age and style are pure functions of (subject, shot).
 
     ``frontal_share`` of them are in the style "frontal", the others "wild"; ``any_age_share`` show the person at a
     random age in `AGES`, the others near the usual one.
@@ -45,8 +45,8 @@ def draw(subjects: Ints, shots: Ints, frontal_share: float, any_age_share: float
 
 
 def describe(subjects: Ints, shots: Ints, frontal_share: float, any_age_share: float) -> dict[str, NDArray[Any]]:
-    """The labels ``(n,)`` of the pictures that `draw` makes of the same arguments, without drawing them: ``age`` in
-    years (float32); ``gender``, ``emotion`` and ``group`` as text."""
+    """Return the labels ``(n,)`` of the pictures that `draw` returns for the same arguments, without drawing them:
+    ``age`` in years (float32); ``gender``, ``emotion`` and ``group`` as text."""
     years, emotion = np.empty(len(subjects), np.float32), np.empty(len(subjects), np.int64)
     gender, group = subject_labels(SEED, subjects)
     for chosen, age, style in _conditions(subjects, shots, frontal_share, any_age_share):
@@ -67,8 +67,8 @@ def describe(subjects: Ints, shots: Ints, frontal_share: float, any_age_share: f
 def _conditions(
     subjects: Ints, shots: Ints, frontal_share: float, any_age_share: float
 ) -> Iterator[tuple[Ints, torch.Tensor, Style]]:
-    """Rows that share a style, their ages in years (NaN: near the usual one), and the style."""
-    # Two numbers in [0, 1) per picture: additive recurrences with irrational steps spread them evenly.
+    """Yield the rows of each style, their ages in years (NaN: near the usual one), and the style."""
+    # Additive recurrences with irrational steps give each picture numbers in [0, 1) that are spread evenly.
     frontal = np.modf(subjects * 0.754877666 + shots * 0.569840291)[0] < frontal_share
     free = np.modf(subjects * 0.569840291 + shots * 0.754877666)[0] < any_age_share
     years = AGES[0] + (AGES[1] - AGES[0]) * np.modf(subjects * 0.618033989 + shots * 0.414213562)[0]

@@ -107,8 +107,8 @@ def test_pairs_are_balanced_disjoint_and_prefix_stable(name: str) -> None:
     for field in ("left", "right", "same", "fold"):
         np.testing.assert_array_equal(getattr(long, field)[:61], getattr(short, field))
     for field in ("subjects", "shots", "ages"):
-        np.testing.assert_array_equal(getattr(long.faces, field)[:122], getattr(short.faces, field))
-    left, right = long.faces.subjects[long.left], long.faces.subjects[long.right]
+        np.testing.assert_array_equal(getattr(long.pictures, field)[:122], getattr(short.pictures, field))
+    left, right = long.pictures.subjects[long.left], long.pictures.subjects[long.right]
     np.testing.assert_array_equal(left == right, long.same)
     people = np.concatenate([left, right[~long.same]])
     assert len(np.unique(people)) == len(people) == 600
@@ -122,23 +122,23 @@ def test_pairs_are_balanced_disjoint_and_prefix_stable(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_age_gaps_are_no_cue(name: str) -> None:
     pairs, gap = protocols.pairs(name, 1000), protocols.get_protocol(name).gap
-    difference = np.abs(pairs.faces.ages[pairs.left] - pairs.faces.ages[pairs.right])
+    difference = np.abs(pairs.pictures.ages[pairs.left] - pairs.pictures.ages[pairs.right])
     if gap is None:
-        assert np.isnan(pairs.faces.ages).all()
+        assert np.isnan(pairs.pictures.ages).all()
         return
     for same in (True, False):
         own = difference[pairs.same == same]
         assert own.min() >= gap[0] - 1e-4
         assert own.max() <= gap[1] + 1e-4
         assert own.mean() == pytest.approx(sum(gap) / 2, abs=0.6)
-    assert pairs.faces.ages.min() >= 16
-    assert pairs.faces.ages.max() <= 80
+    assert pairs.pictures.ages.min() >= 16
+    assert pairs.pictures.ages.max() <= 80
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_most_impostors_agree_in_gender_and_group(name: str) -> None:
     pairs = protocols.pairs(name, 2000)
-    gender, group = protocols.subject_labels(protocols.SEED, pairs.faces.subjects)
+    gender, group = protocols.subject_labels(protocols.SEED, pairs.pictures.subjects)
     agree = (gender[pairs.left] == gender[pairs.right]) & (group[pairs.left] == group[pairs.right])
     assert agree[pairs.same].all()
     assert 0.6 < agree[~pairs.same].mean() < 0.75
@@ -150,21 +150,21 @@ def test_sets_of_people_do_not_overlap() -> None:
     ranges += [p.identities for p in protocols.PROTOCOLS.values()]
     ranges.sort(key=lambda r: r.start)
     assert all(a.stop <= b.start for a, b in itertools.pairwise(ranges))
-    used = protocols.pairs("synth-lfw", protocols.MAX_PAIRS).faces.subjects
+    used = protocols.pairs("synth-lfw", protocols.MAX_PAIRS).pictures.subjects
     assert used.max() in protocols.get_protocol("synth-lfw").identities
 
 
 def test_specifications_are_lazy_and_render() -> None:
-    faces = protocols.auxiliary_faces(3, 4, start=10)
+    faces = protocols.auxiliary_pictures(3, 4, start=10)
     first = protocols.AUXILIARY.start + 10
     assert len(faces) == 12
     assert faces.subjects.tolist() == [first] * 4 + [first + 1] * 4 + [first + 2] * 4
     assert np.isnan(faces.ages[::2]).all()
     assert not np.isnan(faces.ages[1::2]).any()
     assert torch.equal(faces.render(np.array([5])).images[0], faces.render(slice(4, 6)).images[1])
-    aged = protocols.calibration_faces("synth-agedb30", 3, 2)
+    aged = protocols.calibration_pictures("synth-agedb30", 3, 2)
     np.testing.assert_allclose(aged.ages[1::2] - aged.ages[::2], 30, atol=1e-3)
-    assert protocols.auxiliary_faces(1, 1).subjects[0] == protocols.AUXILIARY.start
+    assert protocols.auxiliary_pictures(1, 1).subjects[0] == protocols.AUXILIARY.start
 
 
 def test_training_people_are_in_no_other_set() -> None:
@@ -184,7 +184,7 @@ def test_impossible_requests_are_refused() -> None:
     with pytest.raises(ValueError, match="got 1"):
         protocols.pairs("synth-lfw", 1)
     with pytest.raises(ValueError, match="people"):
-        protocols.auxiliary_faces(100_001, 1)
+        protocols.auxiliary_pictures(100_001, 1)
 
 
 def test_pixels_are_frozen() -> None:
