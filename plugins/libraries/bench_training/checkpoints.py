@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and checkpoints that belong to one run."""
+"""Atomic writes of files, and checkpoints that belong to one run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from bench import DataError
 
 
 def replace(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let ``write`` fill a file beside ``path``, then rename it: ``path`` is the old file or the whole new one."""
+    """Let ``write`` write a file beside ``path``, then rename it: ``path`` is always the old file or the whole new
+    one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -26,19 +27,19 @@ def replace(path: Path, write: Callable[[Path], Any]) -> None:
 
 
 def write_checkpoint(path: Path, run: Mapping[str, str], content: Mapping[str, Any]) -> None:
-    """Store the state of a run. ``run`` names it: what it is (``recipe``, ``data``) to its digest."""
+    """Store the state of a run. ``run`` identifies it by digests, for example of its ``recipe`` and its ``data``."""
     replace(path, lambda beside: torch.save({**content, "run": dict(run)}, beside))
 
 
 def read_checkpoint(path: Path, run: Mapping[str, str]) -> dict[str, Any] | None:
-    """The state of a run, on the CPU; none without a file. Nothing is unpickled but tensors and plain values.
+    """Return the state of a run, on the CPU; None without a file. Only tensors and plain values are unpickled.
 
-    `DataError` when the file is damaged or of another run.
+    Raises DataError if the file is damaged or belongs to another run.
     """
     if not path.exists():
         return None
     try:
-        with warnings.catch_warnings():  # about files that this module never wrote: they are refused below
+        with warnings.catch_warnings():  # torch warns about files of other programs, which are refused below.
             warnings.simplefilter("ignore")
             content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         found = dict(content["run"])

@@ -1,7 +1,7 @@
-"""What decides a training run, as frozen dataclasses that a TOML table fills.
+"""Recipes: the parameters that decide a training run, as frozen dataclasses that are read from a TOML table.
 
-The budget is counted in images, never in seconds, so a configuration gives the same run on a fast and on a slow
-machine. `RunOptions` are what may differ between two runs with the same result.
+The budget is counted in images, never in seconds, so a recipe gives the same result on a fast and on a slow machine.
+`RunOptions` are the parameters that may differ between two runs with the same result.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ Precision = Literal["float32", "bf16", "fp16"]
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """A stretch of training with its own image size, people and cosine learning-rate schedule."""
+    """A phase of training with its own image size, people and cosine learning-rate schedule."""
 
     images: Annotated[int, Ge(1)]
     """Images seen in this phase, rounded up to whole batches."""
     identities: Annotated[int, Ge(0)] = 0
-    """The first so many people of the data; 0 for all. When it grows, the class matrix restarts from class means."""
+    """The number of people, from the first on; 0 for all. If it grows, the class matrix restarts from class means."""
     size: Annotated[int, Ge(16)] = 112
-    """Side of the images in pixels; smaller than the data's means resized."""
+    """Side of the images in pixels; images of another size are resized."""
     lr: Annotated[float, Gt(0)] = 0.1
     """Learning rate at the start, after the warm-up."""
     lr_end: Annotated[float, Ge(0)] = 0.0
@@ -52,7 +52,7 @@ class Phase:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """One network's whole recipe; `digest` names it."""
+    """The whole recipe of a network; `digest` identifies it."""
 
     name: str
     architecture: str
@@ -65,16 +65,18 @@ class TrainConfig:
     scale: Annotated[float, Gt(0)] = 24.0
     """Factor on the cosines of normalised losses."""
     batch: Annotated[int, Ge(2)] = 128
-    """Images of one step, over all processes together."""
+    """The images of one step, over all processes together."""
     momentum: Annotated[float, Ge(0), Lt(1)] = 0.9
     weight_decay: Annotated[float, Ge(0)] = 5e-4
-    """On matrices and kernels; not on normalisation parameters or PReLU slopes."""
+    """Weight decay of matrices and kernels; normalisation parameters and PReLU slopes have none."""
     clip: Annotated[float, Gt(0)] = 5.0
     """Largest L2 norm of the whole gradient."""
     precision: Precision = "float32"
-    """What the network is computed in; weights, class matrix and loss stay float32. `fp16` scales its gradients."""
+    """Precision of the network's computations; weights, class matrix and loss stay float32. With `fp16`, gradients are
+    scaled."""
 
     def __post_init__(self) -> None:
+        """Check phases and margin. Raises ValueError."""
         if not self.phases:
             raise ValueError(f"{self.name}: expected at least one phase, got none")
         if self.margin < neutral_margin(self.loss):
@@ -84,43 +86,43 @@ class TrainConfig:
             )
 
     def steps(self, phase: int) -> int:
-        """Number of batches of a phase."""
+        """Return the number of batches of a phase."""
         return -(-self.phases[phase].images // self.batch)
 
     @property
     def total_steps(self) -> int:
-        """Number of batches of all phases."""
+        """The number of batches of all phases."""
         return sum(self.steps(i) for i in range(len(self.phases)))
 
     def margin_at(self, share: float) -> float:
-        """The margin for a share 0-1 of the way from the neutral margin to the full one."""
+        """Return the margin at a share 0-1 of the way from the neutral margin to the full one."""
         neutral = neutral_margin(self.loss)
         return neutral + share * (self.margin - neutral)
 
     def as_dict(self) -> dict[str, Any]:
-        """The recipe as plain data, for a model card."""
+        """Return the recipe as plain data, for a model card."""
         return asdict(self)
 
     @property
     def digest(self) -> str:
-        """16 hexadecimal digits that change with any field."""
+        """A digest of all fields: 16 hexadecimal digits."""
         return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """How a recipe is carried out. Nothing here changes the weights, so it may change between two resumptions."""
+    """Options of the execution. They do not change the weights, so they may change when a run is resumed."""
 
     workers: Annotated[int, Ge(0)] = 0
     """Threads of each process that prepare batches; 0 for one per core, up to 8."""
     draw_up_to_gb: Annotated[float, Ge(0)] = 4.0
-    """Data of at most so many decoded gigabytes is drawn once into a file; larger data is decoded again and again."""
+    """Data of at most so many decoded gigabytes are drawn once into a file; larger data are decoded for every batch."""
     log_every: Annotated[int, Ge(1)] = 50
     """Steps between two lines of progress."""
     checkpoint_every: Annotated[int, Ge(1)] = 200
     """Steps between two checkpoints."""
     validate_every: Annotated[int, Ge(0)] = 0
-    """Steps between two validations, beside the one after every phase; 0 for none."""
+    """Steps between two validations, in addition to the one after every phase; 0 for none."""
 
 
 _C = TypeVar("_C", bound=TrainConfig)
@@ -129,9 +131,9 @@ _C = TypeVar("_C", bound=TrainConfig)
 def read_recipe(
     cls: type[_C], job: TrainingJob, fixed: Mapping[str, Any], defaults: Mapping[str, Any] | None = None
 ) -> tuple[_C, RunOptions]:
-    """The recipe of a job, checked: `SuiteError` names the TOML path of what is wrong.
+    """Read and check the recipe of a job. Raises SuiteError, which names the TOML path of an error.
 
-    ``fixed`` are the fields that the recipe may not set, ``defaults`` those that it may.
+    ``fixed`` are values that the recipe may not set, ``defaults`` values that it may set.
     """
     fixed = {"name": job.name, "seed": job.seed, **fixed}
     for key in fixed:

@@ -1,8 +1,8 @@
 """Training faces as batches of tensors: from a file into which they were drawn once, or decoded on the fly.
 
-What is small enough is drawn into a file that is then mapped into memory: uint8 `(n, h, w, 3)` (channels last, as the
-networks compute), one identity after the other, so that the first k identities are a prefix. It is keyed by the
-source's fingerprint, and appears only when it is complete. Nothing ever decodes a whole set into memory.
+A set that is small enough is drawn into a file that is then mapped into memory: uint8 `(n, h, w, 3)` (channels last, as
+in the networks), sorted by identity, so that the first k identities are a prefix. The file's name contains the source's
+fingerprint, and the file appears only when it is complete. A whole set is never decoded into memory.
 """
 
 from __future__ import annotations
@@ -31,65 +31,67 @@ _MOST_WORKERS = 8
 
 @dataclass(frozen=True, kw_only=True)
 class TrainData(ABC):
-    """Images and their labels int64 `(n,)`, ascending from 0."""
+    """Training images with their labels int64 `(n,)`, ascending from 0."""
 
     labels: NDArray[np.int64]
 
     @property
     def identities(self) -> int:
-        """Number of people."""
+        """The number of people."""
         return int(self.labels[-1]) + 1
 
     def prefix(self, identities: int) -> int:
-        """Number of images that belong to the first `identities` people."""
+        """Return the number of images of the first `identities` people."""
         return int(np.searchsorted(self.labels, identities))
 
     @property
     @abstractmethod
     def size(self) -> tuple[int, int]:
-        """Height and width of the images."""
+        """The height and the width of the images."""
 
     @abstractmethod
     def batch(self, rows: NDArray[np.int64]) -> Tensor:
-        """Images `rows` as uint8 `(len(rows), 3, h, w)`, a tensor of its own."""
+        """Return the images `rows` as a new tensor uint8 `(len(rows), 3, h, w)`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MappedData(TrainData):
-    """Images uint8 `(n, h, w, 3)`, often mapped from a file."""
+    """Training images as an array uint8 `(n, h, w, 3)`, often mapped from a file."""
 
     images: NDArray[np.uint8]
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of the images."""
+        """The height and the width of the images."""
         return self.images.shape[1], self.images.shape[2]
 
     def batch(self, rows: NDArray[np.int64]) -> Tensor:
-        """Images `rows` in channels-last layout."""
+        """Return the images `rows` as uint8 `(len(rows), 3, h, w)` in channels-last layout."""
         return torch.from_numpy(self.images[rows]).permute(0, 3, 1, 2)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DecodedData(TrainData):
-    """Images that their source decodes whenever they are asked for."""
+    """Training images that their source decodes for every batch."""
 
     source: TrainingSet
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of the images."""
+        """The height and the width of the images."""
         return self.source.image_size
 
     def batch(self, rows: NDArray[np.int64]) -> Tensor:
-        """Images `rows`; `DataError` naming the file that cannot be read."""
+        """Return the images `rows` as uint8 `(len(rows), 3, h, w)`. Raises DataError, which names an unreadable
+        file."""
         return torch.from_numpy(np.require(_images(self.source, rows), requirements=("C", "W")))
 
 
 def open_data(
     source: TrainingSet, cache_dir: Path, options: RunOptions, ranks: Ranks, progress: Callable[[str], None]
 ) -> TrainData:
-    """The images of `source`: drawn into `cache_dir` by the first process if they are few enough, else decoded."""
+    """Return the images of `source`: drawn into `cache_dir` by the first process if they are few enough, else decoded
+    on the fly."""
     labels = _labels(source)
     height, width = source.image_size
     gigabytes = len(labels) * height * width * 3 / 1e9
@@ -104,7 +106,7 @@ def open_data(
 
 
 def threads(options: RunOptions, ranks: Ranks) -> int:
-    """Threads with which this process prepares images."""
+    """Return the number of threads with which this process prepares images."""
     if options.workers:
         return options.workers
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -115,10 +117,10 @@ def threads(options: RunOptions, ranks: Ranks) -> int:
 def prepare(
     source: TrainingSet, cache_dir: Path, *, workers: int = 2, progress: Callable[[str], None] = print
 ) -> MappedData:
-    """The images of `source`, drawn into `cache_dir` unless they are there already.
+    """Return the images of `source` from a file in `cache_dir`, which is written if it does not exist.
 
-    `workers` threads draw; images do not depend on their number. Two processes may prepare the same file at
-    once: each writes its own and the last rename wins, with equal contents.
+    `workers` is the number of threads that draw; the images do not depend on it. If two processes prepare the same file
+    at the same time, each writes its own, with equal contents, and the last rename wins.
     """
     labels = _labels(source)
     path = cache_dir / f"faces-{source.fingerprint()[:16]}.npy"
@@ -144,7 +146,8 @@ def _draw(source: TrainingSet, n: int, path: Path, workers: int, progress: Calla
 
 
 def _labels(source: TrainingSet) -> NDArray[np.int64]:
-    """The labels of a training set, checked: the class matrix and the phases rely on them."""
+    """Return the labels of a training set. Raises DataError if there are none, ContractError unless they ascend from 0
+    without gaps: the class matrix and the phases rely on that."""
     labels, who = source.labels(), type(source).__name__
     if len(labels) == 0:
         raise DataError(f"{who}: expected faces to train on, found none")
@@ -154,7 +157,8 @@ def _labels(source: TrainingSet) -> NDArray[np.int64]:
 
 
 def _images(source: TrainingSet, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Images `rows` of a training set, checked: uint8 `(len(rows), 3, h, w)`."""
+    """Return the images `rows` of a training set, uint8 `(len(rows), 3, h, w)`. Raises DataError if they cannot be
+    read, ContractError if they have another type or shape."""
     who, shape = type(source).__name__, (len(rows), 3, *source.image_size)
     try:
         images = source.images(rows)

@@ -1,7 +1,7 @@
 """Verification accuracy of a network on the protocols, for validation and model cards.
 
-A second implementation of the 10-fold protocol beside `bench.metrics.recognition`: the cards report the spread over
-folds, which the host does not need. A test holds the two together.
+This is a second implementation of the 10-fold protocol of `bench.metrics`: the cards report the standard deviation over
+folds, which the host does not need. A test checks that both agree.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FOLDS = 10
 
 @dataclass(frozen=True, kw_only=True)
 class PairList:
-    """Images and the pairs to decide: one verification protocol."""
+    """A verification protocol: images and pairs."""
 
     name: str
     images: NDArray[np.uint8] | LazyImages  # (n, 3, 112, 112), RGB
@@ -36,7 +36,7 @@ class PairList:
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
-    """Result of one protocol."""
+    """The result of one protocol."""
 
     name: str
     pairs: int
@@ -56,13 +56,13 @@ class Verification:
     """Mean cosine of pairs of the same person."""
 
     def as_dict(self) -> dict[str, Any]:
-        """The result as plain data."""
+        """Return the result as plain data."""
         return asdict(self)
 
 
 def pair_lists(datasets: Mapping[str, Dataset], pairs: int) -> tuple[list[PairList], dict[str, str]]:
-    """The protocols on which a network is measured, with up to ``pairs`` pairs each; and those whose files are
-    missing, with what is missing. They do not stop a training."""
+    """Return the protocols for the evaluation of a network, with up to ``pairs`` pairs each, and the error messages of
+    the data sets whose files are missing, which do not stop a training."""
     lists, missing = [], {}
     for name, dataset in datasets.items():
         try:
@@ -86,10 +86,10 @@ def pair_lists(datasets: Mapping[str, Dataset], pairs: int) -> tuple[list[PairLi
 
 
 def embed(net: nn.Module, images: NDArray[np.uint8] | LazyImages, *, batch: int = 64) -> Tensor:
-    """Normalised sum of the embeddings of each image and its mirror image: uint8 `(n, 3, h, w)` to `(n, d)`.
+    """Return the normalised sum of the embeddings of each image and its mirror image: uint8 `(n, 3, h, w)` to `(n, d)`.
 
-    The usual evaluation of insightface (`arcface_torch/eval/verification.py`). Computed where the network is, in
-    float32; the result is on the CPU.
+    This is the usual evaluation of insightface (`arcface_torch/eval/verification.py`). It is computed on the network's
+    device in float32; the result is on the CPU.
     """
     device = next(net.parameters()).device
     parts = []
@@ -101,13 +101,14 @@ def embed(net: nn.Module, images: NDArray[np.uint8] | LazyImages, *, batch: int 
 
 
 def _best_threshold(scores: NDArray[np.float64], same: NDArray[np.bool_]) -> float:
-    """The threshold t that maximises the accuracy of `score >= t`: the middle of the best gap between scores."""
+    """Return the threshold t that maximises the accuracy of `score >= t`: the middle of the best gap between scores."""
     order = np.argsort(scores, kind="stable")
     ranked, truth = scores[order], same[order]
-    # With k scores below the threshold: impostors among them and genuine pairs above are right.
+    # right[k] is the number of correct decisions with k scores below the threshold: the impostors among them, and the
+    # genuine pairs above.
     right = np.concatenate([[0], np.cumsum(~truth)]) + truth.sum() - np.concatenate([[0], np.cumsum(truth)])
     edges = np.concatenate([[ranked[0] - 1e-3], ranked, [ranked[-1] + 1e-3]])
-    gaps = edges[1:] > edges[:-1]  # a threshold cannot part equal scores
+    gaps = edges[1:] > edges[:-1]  # No threshold can separate equal scores.
     best = int(np.argmax(np.where(gaps, right, -1)))
     return float((edges[best] + edges[best + 1]) / 2)
 
@@ -115,7 +116,7 @@ def _best_threshold(scores: NDArray[np.float64], same: NDArray[np.bool_]) -> flo
 def ten_fold(
     scores: NDArray[np.float64], same: NDArray[np.bool_], fold: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Accuracies and thresholds of each fold, `(folds,)` each: the threshold is chosen on the other folds.
+    """Return accuracies and thresholds of each fold, `(folds,)` each: the threshold is chosen on the other folds.
 
     Protocol of LFW (Huang et al. 2007, section III, "image-restricted"). `scores`, `same`, `fold`: `(m,)`.
     """
@@ -129,7 +130,7 @@ def ten_fold(
 
 
 def verify(net: nn.Module, pairs: PairList) -> Verification:
-    """Ten-fold verification of one protocol. The network is put into evaluation mode and stays there."""
+    """Run the ten-fold verification of one protocol. The network is set to evaluation mode and stays in it."""
     net.eval()
     embeddings = embed(net, pairs.images)
     scores = (embeddings[pairs.left] * embeddings[pairs.right]).sum(1).double().numpy()
@@ -150,7 +151,7 @@ def verify(net: nn.Module, pairs: PairList) -> Verification:
 
 
 def summary(name: str, result: Verification) -> str:
-    """A line about a result."""
+    """Return a line that summarises a result."""
     low, high = result.interval
     return (
         f"{name} {result.name}: {100 * result.accuracy:.2f} % of {result.pairs} pairs "
@@ -160,7 +161,7 @@ def summary(name: str, result: Verification) -> str:
 
 
 def stratified_folds(same: NDArray[np.bool_], folds: int = FOLDS) -> NDArray[np.int64]:
-    """Fold numbers `(m,)` that deal genuine and impostor pairs out evenly, in their order."""
+    """Return fold numbers `(m,)` that distribute genuine and impostor pairs evenly, in their order."""
     fold = np.empty(len(same), np.int64)
     for truth in (True, False):
         rows = np.flatnonzero(same == truth)

@@ -1,4 +1,4 @@
-"""Weights files and their model cards: rounded, written, checked."""
+"""Weights files and their model cards: rounding, writing and checking."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from .checkpoints import replace
 
 
 def half_weights(net: nn.Module) -> dict[str, Tensor]:
-    """The network's state with floats rounded to half precision, contiguous, on the CPU.
+    """Return the network's state with floats rounded to half precision, contiguous, on the CPU.
 
-    Raises ValueError when a value does not fit into half precision.
+    Raises ValueError if a value does not fit into half precision.
     """
     out = {}
     for name, value in net.state_dict().items():
@@ -30,16 +30,16 @@ def half_weights(net: nn.Module) -> dict[str, Tensor]:
 
 
 def full_weights(net: nn.Module) -> dict[str, Tensor]:
-    """The network's state as it is, contiguous, on the CPU."""
+    """Return the network's state without rounding, contiguous, on the CPU."""
     return {name: value.cpu().contiguous().clone() for name, value in net.state_dict().items()}
 
 
 def write_model(
     weights: Mapping[str, Tensor], card: Mapping[str, Any], weights_dir: Path, metadata: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """Write `<name>.safetensors`, then `<name>.json` with its size and sha256; returns the completed card.
+    """Write `<name>.safetensors`, then the card `<name>.json` with the file's size and sha256; return that card.
 
-    ``metadata`` goes into the head of the safetensors file, beside the name. Equal weights give equal bytes.
+    ``metadata`` is written into the header of the safetensors file, beside the name. Equal weights give equal bytes.
     """
     path = weights_dir / f"{card['name']}.safetensors"
     content = ordered(save(dict(weights), metadata={"model": str(card["name"]), **(metadata or {})}))
@@ -52,10 +52,10 @@ def write_model(
 
 
 def ordered(content: bytes) -> bytes:
-    """A safetensors file with its metadata in alphabetical order; `save` writes them in any order.
+    """Return a safetensors file with its metadata in alphabetical order; `save` writes them in arbitrary order.
 
-    The format: the length of the head as 8 bytes, little-endian; the head as JSON, padded with blanks to a multiple
-    of 8; the tensors, whose offsets count from there.
+    The format: the length of the header as 8 bytes, little-endian; the header as JSON, padded with blanks to a multiple
+    of 8; the tensors, whose offsets are relative to the end of the header.
     """
     size = int.from_bytes(content[:8], "little")
     head = json.loads(content[8 : 8 + size])
@@ -66,13 +66,13 @@ def ordered(content: bytes) -> bytes:
 
 
 def read_card(weights_dir: Path, name: str) -> dict[str, Any]:
-    """The card that `write_model` has written."""
+    """Return the card that `write_model` wrote."""
     card: dict[str, Any] = json.loads((weights_dir / f"{name}.json").read_text(encoding="utf-8"))
     return card
 
 
 def check_file(card_path: Path) -> Path:
-    """The weights beside a card. Raises ValueError unless they have its size and sha256."""
+    """Return the weights file beside a card. Raises ValueError unless it has the card's size and sha256."""
     card = json.loads(card_path.read_text(encoding="utf-8"))
     path = card_path.with_suffix(".safetensors")
     content = path.read_bytes()

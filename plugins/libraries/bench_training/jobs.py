@@ -1,4 +1,4 @@
-"""From a `bench.api.hookspecs.TrainingJob` to a weights file and its model card: prepare, train, verify, write."""
+"""A whole training: from a `bench.TrainingJob` to a weights file and its model card."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Product:
-    """What a trained network becomes: the ``weights`` to store with their ``metadata``, the ``network`` that loads
-    them (it is verified), and ``facts`` for the card."""
+    """The result of a training that is stored: ``weights`` with their ``metadata``, the ``network`` with these weights,
+    which is verified, and ``facts`` for the card."""
 
     weights: Mapping[str, Tensor]
     network: nn.Module
@@ -42,10 +42,11 @@ def train_job(
     finish: Callable[[nn.Module], Product],
     weights_dir: Path,
 ) -> dict[str, Any]:
-    """Train one network from its recipe, or continue doing so, and write its weights and card; returns the card.
+    """Train one network with its recipe, or continue its training; write its weights and card, and return the card.
 
-    ``build`` makes the network with its first weights: float images RGB in [0, 1] to embeddings. ``finish`` makes
-    of the trained one what is stored. Under torchrun every process calls this, and the first one writes.
+    ``build`` makes the network with its initial weights: float images RGB in [0, 1] to embeddings. ``finish`` converts
+    the trained network to what is stored. Under torchrun every process calls this function, and the first one writes.
+    Raises SuiteError for a recipe that does not suit the data or the processes.
     """
     ranks, fingerprint = join(), job.data.fingerprint()
     data = open_data(job.data, job.work, options, ranks, job.log)
@@ -67,7 +68,7 @@ def train_job(
     except SuiteError as error:
         raise SuiteError(f"{job.where}.{error}") from None
     if ranks.first:
-        assert state is not None  # only with stop_after
+        assert state is not None  # The state is None only with stop_after.
         faces = about(job.data, fingerprint, data.labels.size, data.identities)
         _store(job, config, faces, ranks, state, finish(state.learner.net), lists, missing, weights_dir)
     ranks.wait()
@@ -78,7 +79,7 @@ def _validation(
     name: str, data: TrainData, lists: list[PairList], log: Callable[[str], None]
 ) -> Callable[[nn.Module, int], None]:
     def validate(net: nn.Module, size: int) -> None:
-        if size == data.size[0]:  # a network in the middle of phases of small images does not know large ones
+        if size == data.size[0]:  # A network in a phase of small images has not been trained on large ones yet.
             for pairs in lists:
                 log(summary(name, verify(net, pairs)))
 
@@ -96,7 +97,7 @@ def _store(
     missing: Mapping[str, str],
     weights_dir: Path,
 ) -> None:
-    """Verify what was made and write it, with what a reader needs to judge and remake it."""
+    """Verify the trained network and write it, with all that is needed to judge and reproduce it."""
     results = [verify(product.network.to(ranks.device), pairs) for pairs in lists]
     card = {
         "name": config.name,
@@ -122,7 +123,7 @@ def _store(
 
 
 def about(source: TrainingSet, fingerprint: str, images: int, people: int) -> dict[str, Any]:
-    """What a card says about the training faces."""
+    """Return the card's entries about the training faces."""
     parameters = asdict(source) if is_dataclass(source) else {}
     return {
         "training_set": type(source).__name__,

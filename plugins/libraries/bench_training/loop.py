@@ -1,12 +1,12 @@
-"""One training loop for every network: phases, margins, warm restarts, precision, several processes, checkpoints.
+"""The training loop of every network: phases, margins, warm restarts, precision, several processes, checkpoints.
 
-The run is a pure function of recipe, data and number of processes on one machine: batches and flips follow from
-(seed, phase, position), so a run that was stopped continues from its last checkpoint to the same weights. Calling
-`train` again with the same arguments is how to continue.
+The result is a pure function of recipe, data and number of processes on one machine: batches and flips follow from
+(seed, phase, position), so a run that was stopped continues from its last checkpoint to the same weights. To continue,
+call `train` again with the same arguments.
 
-With several processes each takes its share of the same batches, and gradients are averaged. What looks at a whole
-batch, batch normalisation and the spread-out regulariser, looks at each process's share of it; running statistics are
-those of the first process.
+With several processes each processes its share of the same batches, and gradients are averaged. Batch normalisation and
+the spread-out regulariser are computed over each process's share of a batch; running statistics are those of the first
+process.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ from .ranks import Ranks
 from .sampling import ahead, shuffled, stream
 from .schedules import learning_rate, margin_share
 
-_CLASS_STD = 0.05  # of the initial class matrix of normalised losses
-_MEAN_IMAGES = 4  # images per person behind a class mean
+_CLASS_STD = 0.05  # The standard deviation of the initial class matrix of normalised losses.
+_MEAN_IMAGES = 4  # The images per person from which a class mean is computed.
 _TYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Learner(nn.Module):
-    """A network and its class matrix `(identities, d)`: images and labels to a loss."""
+    """A network and its class matrix `(identities, d)`; its forward pass returns the loss of images and labels."""
 
     def __init__(self, config: TrainConfig, net: nn.Module, classes: nn.Parameter) -> None:
         super().__init__()
         self.config, self.net, self.classes = config, net, classes
 
     def forward(self, images: Tensor, labels: Tensor, margin: float, spreading: float) -> Tensor:
-        """Loss of float images `(n, 3, h, w)` in [0, 1] and int64 labels `(n,)`: a scalar."""
+        """Return the loss, a scalar, of float images `(n, 3, h, w)` in [0, 1] and int64 labels `(n,)`."""
         precision = self.config.precision
         with torch.autocast(images.device.type, _TYPES[precision], enabled=precision != "float32"):
             embeddings = self.net(images).float()
@@ -57,13 +57,13 @@ class Learner(nn.Module):
         return loss + spreading * spread(embeddings, labels) if spreading else loss
 
     def parameters_in_order(self) -> list[nn.Parameter]:
-        """The network's parameters, then the class matrix."""
+        """Return the network's parameters, then the class matrix."""
         return [*self.net.parameters(), self.classes]
 
 
 @dataclass
 class State:
-    """Everything that changes during a run. ``worlds``: the numbers of processes that it ran on so far."""
+    """The state that changes during a run. ``worlds``: the numbers of processes that it has used so far."""
 
     learner: Learner
     optimizer: torch.optim.Optimizer
@@ -74,7 +74,7 @@ class State:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What stays the same during a run; ``names`` are what its checkpoint belongs to."""
+    """The constants of a run; ``names`` are the digests that identify its checkpoint."""
 
     config: TrainConfig
     data: TrainData
@@ -85,12 +85,13 @@ class Run:
     names: dict[str, str]
 
     def identities(self, phase: int) -> int:
-        """Number of people of a phase."""
+        """Return the number of people of a phase."""
         return self.config.phases[phase].identities or self.data.identities
 
 
 def decay_groups(parameters: list[nn.Parameter], weight_decay: float) -> list[dict[str, object]]:
-    """Optimizer groups: matrices and kernels decay; normalisation parameters, slopes and biases do not."""
+    """Return the optimizer's groups: matrices and kernels have weight decay; normalisation parameters, slopes and
+    biases do not."""
     return [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
@@ -98,14 +99,14 @@ def decay_groups(parameters: list[nn.Parameter], weight_decay: float) -> list[di
 
 
 def _resized(images: Tensor, size: int) -> Tensor:
-    """uint8 `(n, 3, h, w)` to uint8 `(n, 3, size, size)`, on the CPU: GPUs do not resize integers."""
+    """Resize uint8 `(n, 3, h, w)` to uint8 `(n, 3, size, size)`, on the CPU: GPUs do not resize integers."""
     if images.shape[-1] != size:
         images = F.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
     return images
 
 
 def _scaled(images: Tensor, device: torch.device) -> Tensor:
-    """uint8 `(n, 3, h, w)` to float in [0, 1], channels last, on a device."""
+    """Convert uint8 `(n, 3, h, w)` to float in [0, 1], channels last, on a device."""
     return (images.to(device, non_blocking=True).float() / 255).contiguous(memory_format=torch.channels_last)
 
 
@@ -116,7 +117,7 @@ def _first_classes(run: Run, identities: int) -> Tensor:
 
 
 def _mean_classes(run: Run, net: nn.Module, phase: Phase, identities: int, length: float) -> Tensor:
-    """Class vectors `(identities, d)`: each person's mean normalised embedding, scaled to L2 norm `length`."""
+    """Return class vectors `(identities, d)`: each person's mean normalised embedding, scaled to L2 norm `length`."""
     starts = np.searchsorted(run.data.labels, np.arange(identities + 1))
     net.eval()
     means = torch.empty(identities, run.config.embedding_size)
@@ -132,7 +133,7 @@ def _mean_classes(run: Run, net: nn.Module, phase: Phase, identities: int, lengt
 
 
 def _state(run: Run, net: nn.Module, classes: Tensor, position: Position, worlds: list[int]) -> State:
-    """A state with a new optimizer, on the run's device."""
+    """Return a state with a new optimizer, on the run's device."""
     config, device = run.config, run.ranks.device
     net = net.to(memory_format=torch.channels_last).to(device).train()
     learner = Learner(config, net, nn.Parameter(classes.to(device)))
@@ -143,7 +144,8 @@ def _state(run: Run, net: nn.Module, classes: Tensor, position: Position, worlds
 
 
 def _begin_phase(run: Run, state: State | None, phase: int) -> State:
-    """State at step 0 of a phase: a fresh one, or the last with a restarted optimizer and class matrix."""
+    """Return the state at step 0 of a phase: a new one, or the last one with a new optimizer and, if the people change,
+    a new class matrix."""
     wanted = run.identities(phase)
     if state is None:
         return _state(run, run.build(), _first_classes(run, wanted), Position(phase, 0), [])
@@ -157,7 +159,8 @@ def _begin_phase(run: Run, state: State | None, phase: int) -> State:
 
 
 def _batches(run: Run, position: Position) -> Generator[tuple[Tensor, Tensor]]:
-    """This process's share of every batch of the phase from `position` on: mirrored uint8 images, and labels."""
+    """Yield this process's share of every batch of the phase from `position` on: uint8 images, of which some are
+    mirrored, and labels."""
     config, seed = run.config, run.config.seed
     n = run.data.prefix(run.identities(position.phase))
 
@@ -178,11 +181,11 @@ def _batches(run: Run, position: Position) -> Generator[tuple[Tensor, Tensor]]:
 
 
 def _step(run: Run, state: State, forward: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    """One batch forwards, backwards and applied; returns its loss."""
+    """Train on one batch and return its loss."""
     config, position, device = run.config, state.position, run.ranks.device
     phase = config.phases[position.phase]
     done = position.step / config.steps(position.phase)
-    # Dropout draws from the global stream: what a step draws must not depend on the steps before.
+    # Dropout uses the global random state, which is seeded here so that a step does not depend on earlier steps.
     torch.manual_seed(stream(config.seed, 4, position.phase, position.step, run.ranks.rank).initial_seed())
     scaled = _scaled(images, device)
     margin = config.margin_at(margin_share(phase, done))
@@ -215,7 +218,7 @@ def _save(run: Run, state: State) -> None:
 
 
 def _load(run: Run) -> State | None:
-    """The state of the last checkpoint, or none."""
+    """Return the state of the last checkpoint, or None. Raises DataError."""
     content = read_checkpoint(run.checkpoint, run.names)
     if content is None:
         return None
@@ -229,7 +232,7 @@ def _load(run: Run) -> State | None:
 
 
 def _check(run: Run) -> None:
-    """`SuiteError` for what only data and processes tell of a recipe."""
+    """Raise SuiteError if the recipe does not suit the data or the number of processes."""
     config, world = run.config, run.ranks.world
     for i, phase in enumerate(config.phases):
         if phase.identities > run.data.identities:
@@ -244,7 +247,7 @@ def _check(run: Run) -> None:
 
 
 def _start(run: Run, tell: Progress) -> State:
-    """The state of the last checkpoint, or that of the first step."""
+    """Return the state of the last checkpoint, or the initial state."""
     _check(run)
     state = _load(run)
     if state is None:
@@ -270,19 +273,19 @@ def train(
     validate: Callable[[nn.Module, int], None] | None = None,
     progress: Progress = print,
 ) -> State | None:
-    """Train to the end of the recipe, from the checkpoint in `out_dir` if there is one.
+    """Train to the end of the recipe, from the checkpoint in `out_dir` if it exists.
 
     Args:
         config: the recipe.
         data: images and labels; every phase uses a prefix of its people.
-        build: makes the network with its first weights, the same every time: images `(n, 3, s, s)` RGB in [0, 1] to
+        build: makes the network with its initial weights, the same every time: images `(n, 3, s, s)` RGB in [0, 1] to
             embeddings `(n, embedding_size)`.
-        out_dir: where `<name>.checkpoint.pt` is kept; it belongs to a recipe and to data of a `fingerprint`.
-        ranks: this process among others; alone on the CPU without it.
+        out_dir: the folder of `<name>.checkpoint.pt`; it belongs to a recipe and to data of a `fingerprint`.
+        ranks: this process among others; without it, a single process on the CPU.
         options: workers, and how often to log, store and validate.
         stop_after: stop, with a checkpoint, after so many steps of this call (for tests and time slices).
         validate: called in the first process with the network in evaluation mode and the size of the phase's images,
-            after each phase and as often as the options say.
+            after each phase and as often as the options set.
         progress: called in the first process with a line of text.
 
     Returns:
@@ -320,7 +323,8 @@ def train(
 
 
 def _phase(run: Run, state: State, left: float, check: Callable[[State], None], tell: Progress) -> float:
-    """The rest of a phase, but no more than ``left`` steps; returns how many are left then, -1 when it was stopped."""
+    """Train the rest of a phase, but at most ``left`` steps; return how many of these are left, or -1 if the training
+    was stopped."""
     forward: nn.Module = state.learner
     if run.ranks.world > 1:
         forward = DistributedDataParallel(

@@ -1,6 +1,6 @@
 """Classification losses for face recognition: from embeddings and a class matrix to logits.
 
-Each function returns logits `(n, classes)` for a cross-entropy. The margin losses share one form: with theta_j
+Each loss gives logits `(n, classes)` for a cross-entropy. The margin losses share one form: with theta_j
 the angle between an embedding and class vector j, the target's logit is `scale * f(theta_y)` and the others are
 `scale * cos(theta_j)`; they differ in f, which is never above the cosine.
 
@@ -25,24 +25,25 @@ from torch import Tensor
 Loss = Literal["softmax", "normface", "arcface", "cosface", "sphereface"]
 LOSSES: tuple[str, ...] = get_args(Loss)
 
-_EDGE = 1e-6  # keeps arccos and sqrt differentiable at +-1
+_EDGE = 1e-6  # It keeps arccos and sqrt differentiable at +-1.
 
 
 def neutral_margin(loss: Loss) -> float:
-    """The margin at which `loss` has no effect: 1 for SphereFace (it multiplies), else 0."""
+    """Return the margin that has no effect: 1 for SphereFace, whose margin is a factor, else 0."""
     return 1.0 if loss == "sphereface" else 0.0
 
 
 def cosines(embeddings: Tensor, classes: Tensor) -> Tensor:
-    """Cosine of every embedding `(n, d)` to every class vector `(classes, d)`: `(n, classes)`."""
+    """Return the cosine of every embedding `(n, d)` with every class vector `(classes, d)`: `(n, classes)`."""
     return F.linear(F.normalize(embeddings), F.normalize(classes))
 
 
 def arcface(cosine: Tensor, margin: float) -> Tensor:
-    """Additive angular margin: f(theta) = cos(theta + m), for cosines `(n,)` of the true class.
+    """Return the logits with an additive angular margin, f(theta) = cos(theta + m), for cosines `(n,)` of the true
+    class.
 
-    Past theta = pi - m, where cos(theta + m) would rise again, the reference implementation's linear
-    continuation cos(theta) - m sin(m) is used. Deng et al. 2019, "ArcFace", equation 3.
+    Beyond theta = pi - m, where cos(theta + m) would rise again, the reference implementation's linear continuation
+    cos(theta) - m sin(m) is used. Deng et al. 2019, "ArcFace", equation 3.
     """
     sine = (1 - cosine.square()).clamp(min=_EDGE).sqrt()
     shifted = cosine * math.cos(margin) - sine * math.sin(margin)
@@ -50,17 +51,19 @@ def arcface(cosine: Tensor, margin: float) -> Tensor:
 
 
 def cosface(cosine: Tensor, margin: float) -> Tensor:
-    """Additive cosine margin: f(theta) = cos(theta) - m, for cosines `(n,)`. Wang et al. 2018, equation 4."""
+    """Return the logits with an additive cosine margin, f(theta) = cos(theta) - m, for cosines `(n,)`. Wang et al.
+    2018, equation 4."""
     return cosine - margin
 
 
 def sphereface(cosine: Tensor, margin: float) -> Tensor:
-    """Multiplicative angular margin: f(theta) = (-1)^k cos(m theta) - 2k, theta in [k pi/m, (k+1) pi/m].
+    """Return the logits with a multiplicative angular margin, f(theta) = (-1)^k cos(m theta) - 2k for theta in
+    [k pi/m, (k+1) pi/m].
 
-    For cosines `(n,)` and any real m >= 1; falls monotonously from 1. Liu et al. 2017, "SphereFace",
-    equation 7. The original multiplies by the embedding's norm; here, as in Liu et al. 2022 ("SphereFace
-    Revived", hard feature normalisation), a fixed scale takes its place. The original anneals by mixing with
-    the plain cosine; ramping the real-valued m from 1 does the same.
+    For cosines `(n,)` and any real m >= 1; f falls monotonically from 1. Liu et al. 2017, "SphereFace", equation 7. The
+    original multiplies by the embedding's norm; here a fixed scale replaces it, as in Liu et al. 2022 ("SphereFace
+    Revived", hard feature normalisation). The original anneals by mixing with the plain cosine; raising the real-valued
+    m from 1 has the same effect.
     """
     theta = torch.arccos(cosine.clamp(-1 + _EDGE, 1 - _EDGE))
     k = torch.floor(theta.detach() * margin / math.pi)
@@ -69,7 +72,7 @@ def sphereface(cosine: Tensor, margin: float) -> Tensor:
 
 
 def logits(loss: Loss, embeddings: Tensor, classes: Tensor, labels: Tensor, *, scale: float, margin: float) -> Tensor:
-    """Logits `(n, classes)` of embeddings `(n, d)` for class vectors `(classes, d)` and labels `(n,)` int64.
+    """Return the logits `(n, classes)` of embeddings `(n, d)` for class vectors `(classes, d)` and labels `(n,)` int64.
 
     `softmax` ignores `scale` and `margin`; `normface` ignores `margin`. Raises ValueError for an unknown loss or
     a margin on the wrong side of the neutral one.
@@ -90,12 +93,14 @@ def logits(loss: Loss, embeddings: Tensor, classes: Tensor, labels: Tensor, *, s
 
 
 def spread(embeddings: Tensor, labels: Tensor) -> Tensor:
-    """How far pairs of different people in a batch are from random directions: a scalar of at least 0.
+    """Return the spread-out regulariser of a batch: how far pairs of different people are from random directions, a
+    scalar of at least 0.
 
-    M1^2 + max(0, M2 - 1/d), with M1 and M2 the mean cosine and mean squared cosine over all pairs of different
-    labels, for embeddings `(n, d)` and labels `(n,)`; both terms are 0 for uniformly random directions. Added to
-    a classification loss it keeps the cosines of strangers close together, so that one threshold suits all.
-    Zhang et al. 2017, "Learning Spread-out Local Feature Descriptors", equation 6. 0 if no labels differ.
+    It is M1^2 + max(0, M2 - 1/d), with M1 and M2 the mean cosine and the mean squared cosine over all pairs of
+    different labels, for embeddings `(n, d)` and labels `(n,)`. Both terms are 0 for uniformly random directions; the
+    result is 0 if no labels differ. Added to a classification loss, it keeps the cosines of impostor pairs close
+    together, so that one threshold suits all people. Zhang et al. 2017, "Learning Spread-out Local Feature
+    Descriptors", equation 6.
     """
     unit = F.normalize(embeddings)
     different = (labels[:, None] != labels[None, :]).to(unit.dtype)

@@ -1,4 +1,4 @@
-"""How far a training is, how fast it goes, and whether it still makes sense."""
+"""The progress of a training: position, speed, remaining time, and whether it has diverged."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Position:
-    """Where a run stands: the phase and the number of steps already taken in it."""
+    """The position of a run: the phase and the number of steps already made in it."""
 
     phase: int
     step: int
 
 
 class Meter:
-    """Losses and speed since the last line; the losses are looked at only when a line is due."""
+    """Losses and speed since the last line of progress; losses are read from the device only for a line."""
 
     def __init__(self, config: TrainConfig, checkpoint: Path) -> None:
         self.config, self.checkpoint = config, checkpoint
         self.losses, self.since = list[Tensor](), time.monotonic()
 
     def check(self, position: Position) -> list[float]:
-        """The losses since the last line that are numbers; `BenchError` when the training has diverged.
+        """Return the finite losses since the last line. Raises BenchError if the training has diverged.
 
-        Steps of fp16 may overflow now and then: they are skipped, and the scale of the gradients falls.
+        Steps in fp16 may overflow occasionally: such a step is skipped, and the scale of the gradients is reduced.
         """
         values = torch.stack(self.losses).tolist() if self.losses else []
         finite = [value for value in values if math.isfinite(value)]
@@ -50,7 +50,7 @@ class Meter:
         return finite
 
     def line(self, position: Position) -> str:
-        """A line of progress; starts anew."""
+        """Return a line of progress, and start a new measurement. Raises BenchError if the training has diverged."""
         config, finite = self.config, self.check(position)
         steps, phase = config.steps(position.phase), config.phases[position.phase]
         per_step = (time.monotonic() - self.since) / len(self.losses)

@@ -1,9 +1,9 @@
-"""One process, or several that torch's own launcher has started:
+"""Training in one process, or in several that torch's launcher has started:
 
     torchrun --nproc-per-node 4 -m bench train suites/casia.toml
 
-Every process takes an equal share of each batch, and gradients are averaged, so weights are the same everywhere.
-The first process alone logs, validates and writes.
+Every process computes an equal share of each batch, and gradients are averaged, so all processes have the same weights.
+Only the first process logs, validates and writes.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from numpy.typing import NDArray
 
 from bench import BenchError, SuiteError
 
-_PATIENCE = timedelta(hours=4)  # the first process draws faces and validates while the others wait
+_PATIENCE = timedelta(hours=4)  # While the first process draws faces and validates, the others wait so long.
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ranks:
-    """This process among ``world`` of them: ``rank`` over all machines, ``local`` on this one."""
+    """This process among ``world`` processes: its number ``rank`` over all machines and ``local`` on this machine."""
 
     rank: int = 0
     world: int = 1
@@ -41,29 +41,31 @@ class Ranks:
         return self.rank == 0
 
     def share(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """This process's part of the rows of a batch; its length must be a multiple of ``world``."""
+        """Return this process's part of the rows of a batch; the length of ``rows`` must be a multiple of ``world``."""
         size = len(rows) // self.world
         return rows[self.rank * size : (self.rank + 1) * size]
 
     def wait(self) -> None:
-        """Return when every process has come here; `BenchError` when one never will."""
+        """Wait until every process has called this method. Raises BenchError if another process has stopped."""
         if self.world > 1:
             with self.together():
                 dist.barrier(device_ids=[self.local] if self.device.type == "cuda" else None)
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """What processes do together: `BenchError` when one of them is gone, for that one says why."""
+        """Run collective operations: if another process has stopped, BenchError is raised, and the other process
+        reports the reason."""
         try:
             yield
         except RuntimeError as error:
             if self.world > 1 and (isinstance(error, dist.DistError) or "gloo" in str(error)):
-                raise BenchError("another process of this training has stopped; what it says is the reason") from None
+                raise BenchError("another process of this training has stopped; its message says why") from None
             raise
 
 
 def join() -> Ranks:
-    """This process among those that torchrun has started, connected to them; alone without torchrun."""
+    """Connect this process with the others that torchrun has started, and return its ranks; without torchrun, those of
+    a single process. Raises SuiteError if there are more processes than GPUs."""
     cuda = torch.cuda.is_available()
     if not dist.is_torchelastic_launched() or os.environ["WORLD_SIZE"] == "1":
         return Ranks(device=torch.device("cuda" if cuda else "cpu"))
@@ -83,13 +85,13 @@ def join() -> Ranks:
 
 
 def _leave() -> None:
-    """Disconnect, after what still holds the connection (networks that were trained together, in cycles) has gone: a
+    """Disconnect at exit. Networks that still use the connection are deleted first (they are in reference cycles): a
     connection that outlives the interpreter aborts the process."""
     gc.collect()
     dist.destroy_process_group()
 
 
 def require_one_process(who: str) -> None:
-    """`SuiteError` when several processes are about to do what one does."""
+    """Raise SuiteError if torchrun has started several processes for a training that runs in one."""
     if dist.is_torchelastic_launched() and os.environ["WORLD_SIZE"] != "1":
         raise SuiteError(f"{who} is trained by one process; start it without torchrun")

@@ -1,4 +1,4 @@
-"""Which images a step sees, as a pure function of seed and position; and batches that are made ahead of time."""
+"""The images of each step, as a pure function of seed and position; and preparation of batches in advance."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ _A = TypeVar("_A")
 
 
 def stream(*parts: int) -> torch.Generator:
-    """A random stream for one named purpose; equal parts give equal numbers."""
+    """Return a random generator for one purpose, identified by ``parts``; equal parts give equal numbers."""
     words = np.random.SeedSequence(parts).generate_state(2, np.uint32)
     return torch.Generator().manual_seed(int(words[0]) << 31 | int(words[1]) >> 1)
 
 
 def shuffled(first: int, last: int, n: int, *purpose: int) -> NDArray[np.int64]:
-    """Positions ``first`` to ``last`` of an endless row of shuffled passes over ``n`` images: ``(last - first,)``.
+    """Return the images at the positions ``first`` to ``last`` of an endless sequence of shuffled passes over ``n``
+    images: ``(last - first,)``.
 
-    Whoever asks for a position gets the same image, whatever was asked before and however many processes ask.
+    The image at a position depends on ``n`` and ``purpose`` only, not on earlier calls or the number of processes.
     """
     parts = []
     for epoch in range(first // n, (last - 1) // n + 1):
@@ -41,9 +42,9 @@ def _pass(n: int, *purpose: int) -> NDArray[np.int64]:
 
 
 def ahead(make: Callable[[_A], _T], wanted: Iterable[_A], workers: int) -> Generator[_T]:
-    """``make`` of each of the wanted things, in order, made by threads while the last ones are used.
+    """Yield ``make(x)`` for each x of ``wanted``, in order, computed by threads while earlier results are used.
 
-    At most ``workers + 1`` results wait, so memory is bounded. Errors of ``make`` appear where their result would.
+    At most ``workers + 1`` results wait, so memory is bounded. An error of ``make`` is raised in place of its result.
     """
     things = iter(wanted)
     waiting: deque[Future[_T]] = deque()

@@ -1,7 +1,7 @@
-"""Compact networks in the style of the paper's six, trained on synthetic faces: the embedded default.
+"""Compact networks in the style of the paper's six, trained on synthetic faces: the bundled default models.
 
-They stand in for networks whose weights cannot be shipped. What is measured on them says nothing about real faces.
-Nothing here imports torch: a suite is planned from these declarations alone.
+They stand in for networks whose weights cannot be shipped. Results obtained with them say nothing about real faces.
+This module does not import torch: a suite is planned from these declarations alone.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 @dataclass(frozen=True, kw_only=True)
 class ZooModel(Model):
-    """A network of the zoo: an architecture, the loss it was trained with, and its weights in this package."""
+    """A zoo network: an architecture, the loss that it was trained with, and its weights in this package."""
 
     architecture: ClassVar[str]
     loss: ClassVar[str]
@@ -31,27 +31,27 @@ class ZooModel(Model):
 
     @classmethod
     def name(cls) -> str:
-        """The name under which the class is registered."""
+        """Return the name under which the class is registered."""
         return next(name for name, known in MODELS.items() if known is cls)
 
     def weights(self) -> Path:
-        """The bundled safetensors file."""
+        """Return the bundled safetensors file. Raises DataError if it is missing."""
         path = WEIGHTS / f"{self.name()}.safetensors"
         if not path.is_file():
             raise DataError(f"{path}: the weights are missing; make them with: bench train suites/zoo.toml")
         return path
 
     def load(self) -> Network:
-        """The network with its bundled weights."""
+        """Return the network with its bundled weights."""
         from bench_zoo.loading import load
 
         return load(self.architecture, self.weights(), tuple(self.splits))
 
     def train(self, job: TrainingJob) -> Mapping[str, Any]:
-        """Train this network; returns its model card."""
+        """Train this network and return its model card."""
         from bench_zoo.zoo_training import train_zoo_model
 
-        return train_zoo_model(self.name(), self.architecture, self.loss, job)
+        return train_zoo_model(self.name(), self.architecture, self.loss, job, WEIGHTS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,5 +153,5 @@ MODELS: Mapping[str, type[ZooModel]] = {
 
 @hookimpl
 def bench_models() -> Mapping[str, type[Model]]:
-    """The six networks."""
+    """Register the six networks."""
     return MODELS

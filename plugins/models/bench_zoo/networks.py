@@ -8,7 +8,7 @@ and shrink width and depth until a network costs 20-60 million floating-point op
 
 All of them share one contract:
 
-- input: float `(n, 3, 112, 112)`, RGB, in [0, 1]; the shift to [-1, 1] happens inside;
+- input: float `(n, 3, 112, 112)`, RGB, in [0, 1]; the network itself shifts it to [-1, 1];
 - `stages`: exactly five modules (stem and four stages), resolutions 56, 28, 14, 14 or 7, and 7;
 - output: embedding float `(n, 128)`, *not* normalised.
 
@@ -28,13 +28,13 @@ from torch.autograd.function import once_differentiable
 EMBEDDING_SIZE = 128
 INPUT_SIZE = 112
 N_STAGES = 5
-_MAP = 7  # side of the last stage's map at 112x112
+_MAP = 7  # The side of the last stage's map for images of 112x112.
 
 
 class _PReLUFunction(torch.autograd.Function):
     """PReLU with one shared slope a; first-order derivatives only.
 
-    The built-in backward (per-channel slopes) was half of MobileFace's training time. Here the input's gradient
+    The built-in backward pass (per-channel slopes) took half of MobileFace's training time. Here the input's gradient
     g' is one vectorised pass, and the slope's gradient, the sum of x g over negative x, follows without another
     full-size tensor from x.g - x.g' = (1 - a) sum_{x<0} x g.
     """
@@ -81,7 +81,7 @@ def _relu() -> nn.Module:
 def _conv(
     c_in: int, c_out: int, kernel: int = 1, stride: int = 1, *, depthwise: bool = False, act: Activation | None = None
 ) -> nn.Sequential:
-    """Convolution without bias ("same" padding), batch normalisation and, if given, an activation."""
+    """Return a convolution without bias ("same" padding), batch normalisation and, if given, an activation."""
     groups = c_in if depthwise else 1
     layers: list[nn.Module] = [
         nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=False),
@@ -93,14 +93,15 @@ def _conv(
 
 
 def _separable(c_in: int, c_out: int, stride: int, act: Activation) -> nn.Sequential:
-    """Depthwise 3x3 then pointwise convolution, each with normalisation and activation (Howard et al. 2017)."""
+    """Return a depthwise 3x3 and a pointwise convolution, each with normalisation and activation (Howard et al.
+    2017)."""
     return nn.Sequential(_conv(c_in, c_in, 3, stride, depthwise=True, act=act), _conv(c_in, c_out, act=act))
 
 
 def _shortcut(c_in: int, c_out: int, stride: int) -> nn.Module:
-    """Identity when the shape is kept, else average pooling by `stride` and a 1x1 convolution.
+    """Return the identity if the shape is kept, else average pooling by `stride` and a 1x1 convolution.
 
-    He et al. 2019 ("Bag of tricks", figure 2c) pool instead of striding. Here it also avoids the backward of a
+    He et al. 2019 ("Bag of tricks", figure 2c) pool instead of striding. Pooling also avoids the backward pass of a
     strided 1x1 channels-last convolution, which crashes torch 2.15 for 12 input channels.
     """
     if stride == 1 and c_in == c_out:
@@ -110,7 +111,7 @@ def _shortcut(c_in: int, c_out: int, stride: int) -> nn.Module:
 
 
 class InvertedBottleneck(nn.Module):
-    """Expand (1x1), filter (depthwise 3x3), project linearly (1x1); residual when the shape is kept.
+    """Expand (1x1), filter (depthwise 3x3), project linearly (1x1); with a shortcut if the shape is kept.
 
     `(n, c_in, h, w)` to `(n, c_out, h / stride, w / stride)`. Chen et al. 2018, table 1.
     """
@@ -132,8 +133,8 @@ class InvertedBottleneck(nn.Module):
 class ImprovedResidual(nn.Module):
     """BN - conv - BN - PReLU - conv - BN plus shortcut: the IR unit of Deng et al. 2019, section 3.2.
 
-    `(n, c_in, h, w)` to `(n, c_out, h / stride, w / stride)`. The stride sits on the first convolution, which
-    halves the unit's cost against the original's stride on the second.
+    `(n, c_in, h, w)` to `(n, c_out, h / stride, w / stride)`. The first convolution has the stride, which halves the
+    unit's cost compared with the original, whose second convolution has it.
     """
 
     def __init__(self, c_in: int, c_out: int, stride: int = 1) -> None:
@@ -166,7 +167,8 @@ class Bottleneck(nn.Module):
 
 
 def _global_depthwise_head(channels: int) -> nn.Sequential:
-    """Global depthwise 7x7 convolution and a linear layer: `(n, c, 7, 7)` to `(n, 128)` (Chen et al. 2018)."""
+    """Return a global depthwise 7x7 convolution and a linear layer: `(n, c, 7, 7)` to `(n, 128)` (Chen et al.
+    2018)."""
     return nn.Sequential(
         nn.Conv2d(channels, channels, _MAP, groups=channels, bias=False),
         nn.BatchNorm2d(channels),
@@ -177,7 +179,7 @@ def _global_depthwise_head(channels: int) -> nn.Sequential:
 
 
 def _flat_head(channels: int, squeezed: int = 32) -> nn.Sequential:
-    """Squeeze channels (1x1), flatten and map linearly: `(n, c, 7, 7)` to `(n, 128)`.
+    """Return a head that squeezes channels (1x1), flattens and maps linearly: `(n, c, 7, 7)` to `(n, 128)`.
 
     Deng et al. 2019 flatten all channels ("option E"); squeezing first keeps the matrix small.
     """
@@ -192,7 +194,7 @@ def _flat_head(channels: int, squeezed: int = 32) -> nn.Sequential:
 class FaceNetwork(nn.Module):
     """Five stages and a head: float `(n, 3, 112, 112)` RGB in [0, 1] to `(n, 128)`, not normalised.
 
-    `architecture` is the name under which `build` makes the network.
+    `architecture` is the name under which `build` creates the network.
     """
 
     def __init__(self, architecture: str, stages: Sequence[nn.Module], head: nn.Module) -> None:
@@ -204,9 +206,9 @@ class FaceNetwork(nn.Module):
         self.head = head
 
     def features(self, x: Tensor, upto: int = N_STAGES) -> list[Tensor]:
-        """Outputs of stages 1 to `upto` (1-5), each `(n, c, h, w)`; nothing after them is computed.
+        """Return the outputs of stages 1 to `upto` (1-5), each `(n, c, h, w)`; later stages are not computed.
 
-        Raises ValueError when `upto` is out of range.
+        Raises ValueError if `upto` is out of range.
         """
         if not 1 <= upto <= N_STAGES:
             raise ValueError(f"Expected upto in 1..{N_STAGES}, got {upto}")
@@ -218,7 +220,8 @@ class FaceNetwork(nn.Module):
         return out
 
     def embed_features(self, last: Tensor) -> Tensor:
-        """Map of the last stage `(n, c, h, w)` to the embedding `(n, 128)`; maps that are not 7x7 are resized."""
+        """Map the output of the last stage `(n, c, h, w)` to embeddings `(n, 128)`; maps that are not 7x7 are
+        resized."""
         if last.shape[-2:] != (_MAP, _MAP):
             last = F.interpolate(last, size=(_MAP, _MAP), mode="bilinear", align_corners=False)
         out: Tensor = self.head(last)
@@ -229,7 +232,7 @@ class FaceNetwork(nn.Module):
 
 
 def mobileface() -> FaceNetwork:
-    """MobileFaceNet style: inverted bottlenecks with PReLU, few channels where the maps are large."""
+    """Return a network in MobileFaceNet style: inverted bottlenecks with PReLU, few channels at high resolutions."""
     stages = [
         _conv(3, 16, 3, 2, act=PReLU),
         nn.Sequential(_conv(16, 16, 3, 2, depthwise=True, act=PReLU), _conv(16, 32), InvertedBottleneck(32, 64, 32)),
@@ -241,7 +244,7 @@ def mobileface() -> FaceNetwork:
 
 
 def ir() -> FaceNetwork:
-    """Improved-residual style (IR50 of ArcFace), used with three losses."""
+    """Return a network in improved-residual style (IR50 of ArcFace), used with three losses."""
     stages = [
         _conv(3, 16, 3, 2, act=PReLU),
         ImprovedResidual(16, 32, 2),
@@ -253,7 +256,7 @@ def ir() -> FaceNetwork:
 
 
 def mobilenet() -> FaceNetwork:
-    """MobileNetV1 style: depthwise-separable convolutions with ReLU, the cheapest of the four."""
+    """Return a network in MobileNetV1 style: depthwise-separable convolutions with ReLU, the cheapest of the four."""
     stages = [
         _conv(3, 16, 3, 2, act=_relu),
         nn.Sequential(_separable(16, 32, 2, _relu), _separable(32, 48, 1, _relu)),
@@ -265,7 +268,7 @@ def mobilenet() -> FaceNetwork:
 
 
 def resnet() -> FaceNetwork:
-    """ResNet style: bottleneck units with ReLU."""
+    """Return a network in ResNet style: bottleneck units with ReLU."""
     stages = [
         _conv(3, 16, 3, 2, act=_relu),
         Bottleneck(16, 16, 64, 2),
@@ -285,7 +288,7 @@ ARCHITECTURES: dict[str, Callable[[], FaceNetwork]] = {
 
 
 def build(architecture: str, seed: int = 0) -> FaceNetwork:
-    """A freshly initialised network in channels-last layout; the same seed gives the same weights.
+    """Return a newly initialised network in channels-last layout; the same seed gives the same weights.
 
     Convolutions are drawn from N(0, 2 / fan_out) (He et al. 2015), linear maps from N(0, 1 / fan_in).
     Raises ValueError for an unknown architecture.
@@ -305,10 +308,10 @@ def build(architecture: str, seed: int = 0) -> FaceNetwork:
 
 
 def count_flops(net: nn.Module, size: int = INPUT_SIZE) -> int:
-    """Floating-point operations of one forward pass of one image, a multiply-add counted as two.
+    """Return the floating-point operations of a forward pass of one image; a multiply-add counts as two.
 
-    Convolutions and linear maps are counted (by hooks, on a `(1, 3, size, size)` input); normalisation,
-    activations and additions, under 5 % here, are not.
+    Convolutions and linear maps are counted (by hooks, on a `(1, 3, size, size)` input); normalisation, activations
+    and additions, less than 5 % for these networks, are not.
     """
     total = 0
 
@@ -333,5 +336,5 @@ def count_flops(net: nn.Module, size: int = INPUT_SIZE) -> int:
 
 
 def count_parameters(net: nn.Module) -> int:
-    """Number of trainable parameters."""
+    """Return the number of trainable parameters."""
     return sum(p.numel() for p in net.parameters())

@@ -1,8 +1,9 @@
-"""What ``bench train`` asks of a network of the zoo: its recipe, its first weights, and what is stored of it."""
+"""Training of a zoo network with ``bench train``: its recipe, its initial weights, and the files that are stored."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench_training.config import TrainConfig, read_recipe
@@ -10,7 +11,6 @@ from bench_training.export import half_weights
 from bench_training.jobs import Product, train_job
 from torch import nn
 
-from bench_zoo import WEIGHTS
 from bench_zoo.loading import from_half
 from bench_zoo.networks import EMBEDDING_SIZE, build, count_flops
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from bench import TrainingJob
 
 
-def train_zoo_model(name: str, architecture: str, loss: str, job: TrainingJob) -> Mapping[str, Any]:
-    """Train a network by the recipe of a job and put weights and model card into the package; returns the card."""
+def train_zoo_model(name: str, architecture: str, loss: str, job: TrainingJob, weights_dir: Path) -> Mapping[str, Any]:
+    """Train a network with the recipe of a job, write weights and model card into a folder, and return the card."""
     fixed = {"name": name, "architecture": architecture, "loss": loss, "embedding_size": EMBEDDING_SIZE}
     config, options = read_recipe(TrainConfig, job, fixed)
 
@@ -27,12 +27,12 @@ def train_zoo_model(name: str, architecture: str, loss: str, job: TrainingJob) -
         return rounded(architecture, net)
 
     return train_job(
-        job, config, options, build=lambda: build(architecture, job.seed), finish=finish, weights_dir=WEIGHTS
+        job, config, options, build=lambda: build(architecture, job.seed), finish=finish, weights_dir=weights_dir
     )
 
 
 def rounded(architecture: str, net: nn.Module) -> Product:
-    """A trained network in half precision, as the package ships it."""
+    """Return a trained network rounded to half precision, as it is shipped in the package."""
     weights = half_weights(net)
     network = from_half(architecture, weights)
     facts = {
