@@ -1,6 +1,6 @@
-"""What a plugin is handed while it works: networks, the shallow model of a client, random streams, progress.
+"""The context that a plugin receives with every call: networks, the client's shallow model, random streams, progress.
 
-torch is imported inside the functions that draw, so that this module can be imported without it.
+torch is imported inside the functions that need it, so that this module can be imported without it.
 """
 
 from __future__ import annotations
@@ -17,33 +17,44 @@ if TYPE_CHECKING:
 
 
 class Network(Protocol):
-    """What `Model.load` returns: a ``torch.nn.Module`` with named split points.
+    """A recognition network with named split points, as returned by `Model.load`; a ``torch.nn.Module``.
 
-    Images are float ``(n, 3, h, w)`` RGB in [0, 1]; pixel normalisation and channel order are its own business.
+    It receives images as float ``(n, 3, h, w)`` RGB in [0, 1], and applies its own pixel normalisation and channel
+    order.
     """
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """Embeddings ``(n, embedding_size)``; the host normalises them."""
+        """Return the embeddings ``(n, embedding_size)`` of images. The host normalises them to length 1."""
         ...
 
     def features(self, images: torch.Tensor, splits: Sequence[str]) -> list[torch.Tensor]:
-        """Feature maps ``(n, c, h, w)`` at the named splits, in that order; nothing beyond the deepest is run."""
+        """Return the feature maps ``(n, c, h, w)`` at the named split points, in their order.
+
+        The network is not run beyond the deepest of these split points.
+        """
         ...
 
     def from_features(self, features: torch.Tensor, split: str) -> torch.Tensor:
-        """Embeddings from the map at a split: the server model E_s, for clients that upload features (section 3.1)."""
+        """Return the embeddings that follow from the feature maps at a split point.
+
+        This is the server model E_s (section 3.1), for clients that upload features.
+        """
         ...
 
 
 class Shallow:
-    """The shallow part of an authorised model: all that a client holds. Features only, never embeddings."""
+    """The shallow part of an authorised model, the only part that a client holds. It gives features, not embeddings."""
 
     def __init__(self, network: Network, splits: Sequence[str]) -> None:
         self._network = network
         self.splits = tuple(splits)
 
     def features(self, images: torch.Tensor, splits: Sequence[str]) -> list[torch.Tensor]:
-        """Feature maps at the named splits for images ``(n, 3, h, w)`` in [0, 1]; differentiable to the pixels."""
+        """Return the feature maps ``(n, c, h, w)`` at the named split points, in their order.
+
+        Images are float ``(n, 3, h, w)`` RGB in [0, 1]; the result is differentiable with respect to the pixels. Raises
+        `ContractError` for an unknown split point.
+        """
         for split in splits:
             if split not in self.splits:
                 raise ContractError(f"no split point {split!r}; {did_you_mean(split, self.splits)}")
@@ -51,7 +62,7 @@ class Shallow:
 
 
 def sample_generator(seed: int, sample_id: str) -> torch.Generator:
-    """The random stream of one sample: results do not depend on which batch it is in."""
+    """Return the random stream of one sample, so that its result does not depend on the batch that contains it."""
     import torch
 
     digest = hashlib.sha256(f"{seed}/{sample_id}".encode()).digest()
@@ -60,14 +71,14 @@ def sample_generator(seed: int, sample_id: str) -> torch.Generator:
 
 @dataclass(frozen=True, kw_only=True)
 class Capabilities:
-    """Everything that one plugin may see, besides the arguments of its own methods. By default that is nothing.
+    """What a plugin may use of the context, besides the arguments of its methods. By default that is nothing.
 
-    - ``needs``: what it may request from the context: ``shallow``, ``full_gradients``, ``subjects``
-    - ``declared_in``: the attribute in which the plugin declares that: ``needs`` of a defense, ``sees`` of an attack
-    - ``models``: the authorised models by label, each as its network and the names of its split points
+    - ``needs``: the capabilities that it may use: ``shallow``, ``full_gradients``, ``subjects``
+    - ``declared_in``: the attribute in which the plugin declares them: ``needs`` of a defense, ``sees`` of an attack
+    - ``models``: the authorised models: by label, the network and the names of its split points
     - ``uploaded``: the split points whose features the client sends
-    - ``image_size``: ``(h, w)`` of the faces that an attack is after; ``(0, 0)`` for any other plugin
-    - ``subjects``: the subjects of the current batch, int64 ``(n,)``; None where they are unknown
+    - ``image_size``: for an attack, the size ``(h, w)`` of the faces; ``(0, 0)`` for any other plugin
+    - ``subjects``: the subjects of the current batch, int64 ``(n,)``; None if they are unknown
     """
 
     needs: frozenset[str] = frozenset()
@@ -86,8 +97,10 @@ class Capabilities:
         uploaded: tuple[str, ...] = (),
         subjects: torch.Tensor | None = None,
     ) -> Capabilities:
-        """Return what a defense may see that declares ``needs``: what it needs of the authorised models and subjects,
-        and which features it is expected to send."""
+        """Return the capabilities of a defense that declares ``needs``.
+
+        ``uploaded`` are the split points at which it must send features.
+        """
         return cls(needs=needs, models=models, uploaded=uploaded, subjects=subjects)
 
     @classmethod
@@ -99,33 +112,36 @@ class Capabilities:
         uploaded: tuple[str, ...] = (),
         image_size: tuple[int, int],
     ) -> Capabilities:
-        """Return what an attack may see that declares ``sees``: the shallow model if it sees ``shallow_weights``, which
-        features were uploaded, and the size of the faces. Never a whole model, never the subjects."""
+        """Return the capabilities of an attack that declares ``sees``.
+
+        It may use the shallow models only if ``sees`` contains ``shallow_weights``, and never a whole model or the
+        subjects.
+        """
         needs = frozenset({"shallow"} if "shallow_weights" in sees else ())
         return cls(needs=needs, declared_in="sees", models=models, uploaded=uploaded, image_size=image_size)
 
-    def require(self, need: str, who: str) -> None:
-        """Raise `CapabilityError` unless the plugin ``who`` declares ``need``."""
+    def require(self, need: str, plugin: str) -> None:
+        """Raise `CapabilityError` unless ``need`` is declared. ``plugin`` is named in the message."""
         if need in self.needs:
             return
         if self.declared_in == "sees":
             remedy = "declare 'shallow_weights' in its sees" if need == "shallow" else "no attack can have it"
-            raise CapabilityError(f"{who} asked for {need!r}, which it does not declare; {remedy}")
+            raise CapabilityError(f"{plugin} asked for {need!r}, which it does not declare; {remedy}")
         declared = ", ".join(sorted(self.needs)) or "nothing"
-        raise CapabilityError(f"{who} asked for {need!r} but declares {declared} in its needs; declare it")
+        raise CapabilityError(f"{plugin} asked for {need!r} but declares {declared} in its needs; declare it")
 
 
 @dataclass
 class Context:
-    """What a plugin may ask for while it works. Asking for what it did not declare is a `CapabilityError`.
+    """What the host provides to a plugin during a call. Using what the plugin did not declare raises `CapabilityError`.
 
-    - ``device``: the device to which its tensors belong
+    - ``device``: the device for its tensors
     - ``seed``: the seed of the stage
-    - ``capabilities``: what the plugin may see
+    - ``capabilities``: what the plugin may use
     - ``state``: the tensors that ``fit`` returned, by name
-    - ``sample_ids``: the names of the samples of the current batch
-    - ``who``: the plugin's kind and label, for error messages
-    - ``on_progress``: called with the share that is done, from 0 to 1; None if nobody watches
+    - ``sample_ids``: the names of the samples in the current batch
+    - ``plugin``: the kind and label of the plugin, for error messages
+    - ``on_progress``: a function that receives the share that is done, from 0 to 1; None if progress is not shown
     """
 
     device: torch.device
@@ -133,7 +149,7 @@ class Context:
     capabilities: Capabilities = field(default_factory=Capabilities)
     state: Mapping[str, torch.Tensor] = field(default_factory=dict)
     sample_ids: Sequence[str] = ()
-    who: str = "plugin"
+    plugin: str = "plugin"
     on_progress: Callable[[float], None] | None = None
     _generators: list[torch.Generator] | None = field(default=None, init=False, repr=False)
 
@@ -144,68 +160,68 @@ class Context:
 
     @property
     def uploaded(self) -> tuple[str, ...]:
-        """The split points whose features the client sends: for defenses that send features, and for attacks on
-        them."""
+        """The split points whose features the client uploads; empty if it uploads images."""
         return self.capabilities.uploaded
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """The size ``(h, w)`` of the faces, for attacks, which may have to draw them from features alone."""
+        """The size ``(h, w)`` of the faces, for attacks, which may have to reconstruct images from features alone."""
         return self.capabilities.image_size
 
     def _model(self, label: str, need: str) -> tuple[Network, Sequence[str]]:
-        self.capabilities.require(need, self.who)
+        self.capabilities.require(need, self.plugin)
         models = self.capabilities.models
         if label not in models:
-            raise ContractError(f"{self.who} asked for the model {label!r}; {did_you_mean(label, models)}")
+            raise ContractError(f"{self.plugin} asked for the model {label!r}; {did_you_mean(label, models)}")
         return models[label]
 
     def shallow(self, label: str) -> Shallow:
-        """The shallow model of an authorised model (need ``shallow``)."""
+        """Return the shallow part of an authorised model by its label. Requires the need ``shallow``."""
         return Shallow(*self._model(label, "shallow"))
 
     def network(self, label: str) -> Network:
-        """The whole authorised model, with gradients (need ``full_gradients``)."""
+        """Return a whole authorised model by its label, with gradients. Requires the need ``full_gradients``."""
         return self._model(label, "full_gradients")[0]
 
     @property
     def subjects(self) -> torch.Tensor:
-        """Subjects of the current batch, int64 ``(n,)`` (need ``subjects``)."""
-        self.capabilities.require("subjects", self.who)
+        """The subjects of the current batch, int64 ``(n,)``. Requires the need ``subjects``."""
+        self.capabilities.require("subjects", self.plugin)
         if self.capabilities.subjects is None:
-            raise ContractError(f"{self.who} asked for subjects where none are known")
+            raise ContractError(f"{self.plugin} asked for subjects where none are known")
         return self.capabilities.subjects
 
     def generator(self) -> torch.Generator:
-        """A new random stream on the CPU, seeded for this stage: for orders and initial weights in `fit`."""
+        """Return a new random stream on the CPU with the seed of the stage, for orders and initial weights in `fit`."""
         import torch
 
         return torch.Generator().manual_seed(self.seed)
 
     def progress(self, done: float, total: float) -> None:
-        """Report how far a long computation is; cheap enough for every step."""
+        """Report that ``done`` of ``total`` steps are finished. It is cheap enough to be called at every step."""
         if self.on_progress is not None:
             self.on_progress(done / total if total else 1.0)
 
     def randn(self, like: torch.Tensor) -> torch.Tensor:
-        """Standard normal noise of ``like``'s shape ``(n, ...)``; every sample draws from its own seeded stream."""
+        """Draw standard normal noise in the shape ``(n, ...)`` of ``like``; each sample has its own random stream."""
         import torch
 
         return self._draw(torch.randn, like)
 
     def rand(self, like: torch.Tensor) -> torch.Tensor:
-        """Uniform noise in [0, 1) of ``like``'s shape ``(n, ...)``; every sample draws from its own seeded stream."""
+        """Draw uniform noise in [0, 1) in the shape ``(n, ...)`` of ``like``; each sample has its own random stream."""
         import torch
 
         return self._draw(torch.rand, like)
 
     def _draw(self, function: Callable[..., torch.Tensor], like: torch.Tensor) -> torch.Tensor:
+        """Draw noise with ``function``, one sample after the other. Raise `ContractError` for another batch size."""
         import torch
 
         if self._generators is None:
             self._generators = [sample_generator(self.seed, s) for s in self.sample_ids]
         if len(like) != len(self._generators):
             expected = len(self._generators)
-            raise ContractError(f"{self.who} asked for noise for {len(like)} samples; the batch has {expected}")
+            raise ContractError(f"{self.plugin} asked for noise for {len(like)} samples; the batch has {expected}")
         drawn = [function(like.shape[1:], generator=g, dtype=torch.float32) for g in self._generators]
         return torch.stack(drawn).to(like.device)

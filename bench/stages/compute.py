@@ -57,23 +57,23 @@ def _faces(job: Job) -> Artifact:
     dataset: Dataset = build(component)
     size = dataset.image_size
     split = job.stage.options["split"]
-    who = f"data set {component.label} ({split})"
-    ctx = job.context(who)
+    plugin = f"data set {component.label} ({split})"
+    ctx = job.context(plugin)
     pairs: Pairs | None = None
     if split == "evaluation":
         faces, pairs = dataset.evaluation(job.stage.options["pairs"], ctx)
     else:
         found = dataset.calibration(ctx) if split == "calibration" else dataset.auxiliary(ctx)
         faces, pairs = found if isinstance(found, tuple) else (found, None)
-    contracts.check_faces(faces, size, who)
+    contracts.check_faces(faces, size, plugin)
     tables = {"faces": _face_table(faces)}
     if pairs is not None:
-        contracts.check_pairs(pairs, faces, job.stage.options.get("pairs"), who)
+        contracts.check_pairs(pairs, faces, job.stage.options.get("pairs"), plugin)
         columns = {"left": pairs.left, "right": pairs.right, "same": pairs.same, "fold": pairs.fold}
         tables["pairs"] = pa.table(columns)
     if isinstance(faces.images, np.ndarray):
         return Artifact(tensors={"images": faces.images}, tables=tables)
-    return Artifact(streams={"images": contracts.CheckedImages(faces.images, who)}, tables=tables)
+    return Artifact(streams={"images": contracts.CheckedImages(faces.images, plugin)}, tables=tables)
 
 
 def _face_table(faces: Faces) -> pa.Table:
@@ -136,7 +136,7 @@ def _fit_defense(job: Job) -> Artifact:
     ids = [str(s) for s in faces.sample_ids]
     ctx = job.context(f"defense {component.label}", capabilities, sample_ids=ids)
     state = defense.fit(faces, ctx)
-    return Artifact(tensors=contracts.check_state(state, ctx.who))
+    return Artifact(tensors=contracts.check_state(state, ctx.plugin))
 
 
 def _protect(job: Job) -> Artifact:
@@ -162,7 +162,7 @@ def _protect(job: Job) -> Artifact:
         extras.append(_numbers(protected.extra))
     tensors = {name: np.concatenate([s[name] for s in sent]) for name in sent[0]}
     facts = _client_cost(job, component, faces, int(chosen[0]), uploaded, shapes)
-    return Artifact(tensors=tensors, tables={"samples": _sample_table(chosen, extras, ctx.who)}, facts=facts)
+    return Artifact(tensors=tensors, tables={"samples": _sample_table(chosen, extras, ctx.plugin)}, facts=facts)
 
 
 class _Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -211,12 +211,12 @@ def _client_cost(
     """
     index = np.array([row])
     images = job.to_float(faces.images[index])
-    who, ids = f"defense {component.label}", [str(faces.sample_ids[row])]
+    plugin, ids = f"defense {component.label}", [str(faces.sample_ids[row])]
 
     def prepared() -> tuple[Defense, context.Context]:
         defense: Defense = build(component)
         seen = replace(defense_capabilities(job, defense), subjects=torch.from_numpy(faces.subjects[index]))
-        return defense, replace(job.context(who, seen, state=read_state(job), sample_ids=ids), on_progress=None)
+        return defense, replace(job.context(plugin, seen, state=read_state(job), sample_ids=ids), on_progress=None)
 
     flops = _Flops()
     on_gpu = job.device.type == "cuda"
@@ -261,9 +261,9 @@ def _numbers(extra: Mapping[str, torch.Tensor]) -> dict[str, NDArray[Any]]:
     return {k: v.detach().double().cpu().numpy() for k, v in extra.items()}
 
 
-def _sample_table(chosen: NDArray[np.int64], extras: Sequence[Mapping[str, NDArray[Any]]], who: str) -> pa.Table:
+def _sample_table(chosen: NDArray[np.int64], extras: Sequence[Mapping[str, NDArray[Any]]], plugin: str) -> pa.Table:
     """Which face each sample was, and a plugin's numbers about it."""
-    contracts.check_same_names(extras, who, "extra numbers")
+    contracts.check_same_names(extras, plugin, "extra numbers")
     columns = {f"extra_{name}": np.concatenate([e[name] for e in extras]) for name in extras[0]}
     return pa.table({"face": chosen, **columns})
 
@@ -288,7 +288,7 @@ def _fit_attack(job: Job) -> Artifact:
     ctx = job.context(f"attack {component.label}", attack_capabilities(job, attack, faces.images), sample_ids=ids)
     examples = LearningExamples(faces, uploads, with_images=not job.stage.options["uploaded"])
     state = attack.fit(examples, ctx)
-    return Artifact(tensors=contracts.check_state(state, ctx.who))
+    return Artifact(tensors=contracts.check_state(state, ctx.plugin))
 
 
 def _attack(job: Job) -> Artifact:
@@ -326,7 +326,7 @@ def _estimate(job: Job, attack: Attack) -> Artifact:
     found = []
     for part in job.batches(len(images)):
         found.append(contracts.estimate_checked(attack, job.to_float(images[part]), ctx))
-    contracts.check_same_names(found, ctx.who, "attributes")
+    contracts.check_same_names(found, ctx.plugin, "attributes")
     return Artifact(tensors={name: np.concatenate([f[name] for f in found]) for name in found[0]})
 
 

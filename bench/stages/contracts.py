@@ -20,7 +20,7 @@ from bench.core.errors import ContractError
 _SLACK = 1e-6  # float rounding beyond [0, 1] that is clamped without a word
 
 
-def check_faces(faces: Faces, size: tuple[int, int], who: str) -> None:
+def check_faces(faces: Faces, size: tuple[int, int], plugin: str) -> None:
     """A data set's images and columns: types, the declared ``(h, w)``, lengths, unique sample ids.
 
     Of images that are decoded on demand it sees what they declare; `CheckedImages` looks at them as they come.
@@ -28,23 +28,23 @@ def check_faces(faces: Faces, size: tuple[int, int], who: str) -> None:
     images = faces.images
     known = isinstance(images, np.ndarray | LazyImages) and images.dtype == np.uint8 and len(images.shape) == 4
     if not known or images.shape[1] != 3:
-        raise ContractError(f"{who}: expected images uint8 (n, 3, h, w), got {_what(images)}")
+        raise ContractError(f"{plugin}: expected images uint8 (n, 3, h, w), got {_what(images)}")
     if images.shape[2:] != size:
-        raise ContractError(f"{who}: declares images of {size}, got {images.shape[2:]}")
+        raise ContractError(f"{plugin}: declares images of {size}, got {images.shape[2:]}")
     n = len(images)
     for name, column in {"subjects": faces.subjects, "sample_ids": faces.sample_ids, **faces.attributes}.items():
         if len(column) != n:
-            raise ContractError(f"{who}: {n} images but {len(column)} values of {name}")
+            raise ContractError(f"{plugin}: {n} images but {len(column)} values of {name}")
     if len(set(map(str, faces.sample_ids))) != n:
-        raise ContractError(f"{who}: sample_ids are not unique")
+        raise ContractError(f"{plugin}: sample_ids are not unique")
 
 
 class CheckedImages:
     """`LazyImages` of a plugin, checked piece by piece against what they declare."""
 
-    def __init__(self, images: LazyImages, who: str) -> None:
+    def __init__(self, images: LazyImages, plugin: str) -> None:
         self.images = images
-        self.who = who
+        self.plugin = plugin
         self.shape = tuple(images.shape)
         self.dtype = np.dtype(np.uint8)
 
@@ -56,27 +56,27 @@ class CheckedImages:
         n = len(range(*rows.indices(len(self)))) if isinstance(rows, slice) else len(rows)
         expected = (n, *self.shape[1:])
         if not (isinstance(found, np.ndarray) and found.dtype == np.uint8 and found.shape == expected):
-            raise ContractError(f"{self.who}: expected images uint8 {expected}, got {_what(found)}")
+            raise ContractError(f"{self.plugin}: expected images uint8 {expected}, got {_what(found)}")
         return found
 
 
-def check_pairs(pairs: Pairs, faces: Faces, wanted: int | None, who: str) -> None:
+def check_pairs(pairs: Pairs, faces: Faces, wanted: int | None, plugin: str) -> None:
     """Verification pairs: lengths (any number when none is ``wanted``), indices, and labels that agree with the
     subjects."""
     lengths = {len(pairs.left), len(pairs.right), len(pairs.same), len(pairs.fold)}
     if lengths != {len(pairs.left) if wanted is None else wanted}:
         asked = "" if wanted is None else f"asked for {wanted} pairs, "
-        raise ContractError(f"{who}: {asked}got columns of lengths {sorted(lengths)}")
+        raise ContractError(f"{plugin}: {asked}got columns of lengths {sorted(lengths)}")
     if lengths == {0}:
-        raise ContractError(f"{who}: expected at least one pair, got none")
+        raise ContractError(f"{plugin}: expected at least one pair, got none")
     for name, index in (("left", pairs.left), ("right", pairs.right)):
         if index.min() < 0 or index.max() >= len(faces.images):
-            raise ContractError(f"{who}: {name} has indices outside [0, {len(faces.images)})")
+            raise ContractError(f"{plugin}: {name} has indices outside [0, {len(faces.images)})")
     if pairs.fold.min() < 0 or pairs.fold.max() > 9:
-        raise ContractError(f"{who}: expected folds in [0, 10), got {pairs.fold.min()} to {pairs.fold.max()}")
+        raise ContractError(f"{plugin}: expected folds in [0, 10), got {pairs.fold.min()} to {pairs.fold.max()}")
     same = faces.subjects[pairs.left] == faces.subjects[pairs.right]
     if not np.array_equal(same, pairs.same):
-        raise ContractError(f"{who}: {int((same != pairs.same).sum())} pairs whose label contradicts the subjects")
+        raise ContractError(f"{plugin}: {int((same != pairs.same).sum())} pairs whose label contradicts the subjects")
 
 
 def protect_checked(
@@ -86,22 +86,22 @@ def protect_checked(
     before = images.clone()
     protected = defense.protect(images, ctx)
     if not torch.equal(images, before):
-        raise ContractError(f"{ctx.who}: protect() changed its input images; work on a copy")
+        raise ContractError(f"{ctx.plugin}: protect() changed its input images; work on a copy")
     if not isinstance(protected, Protected):
-        raise ContractError(f"{ctx.who}: protect() must return bench.Protected, got {type(protected).__name__}")
+        raise ContractError(f"{ctx.plugin}: protect() must return bench.Protected, got {type(protected).__name__}")
     if protected.images is None and "image" in defense.sends:
-        raise ContractError(f"{ctx.who}: protect() returned no images, but the defense declares that it sends them")
+        raise ContractError(f"{ctx.plugin}: protect() returned no images, but the defense declares that it sends them")
     if missing := set(ctx.uploaded) - set(protected.features) if "image" not in defense.sends else set():
         names = ", ".join(sorted(missing))
-        raise ContractError(f"{ctx.who}: protect() returned no features at {names}, which ctx.uploaded names")
+        raise ContractError(f"{ctx.plugin}: protect() returned no features at {names}, which ctx.uploaded names")
     for split in (s for s in ctx.uploaded if s in protected.features):
         maps, shape = protected.features[split], (len(images), *(shapes or {}).get(split, ()))
         if not isinstance(maps, torch.Tensor) or maps.shape[: len(shape)] != shape:
-            raise ContractError(f"{ctx.who}: features at {split}: expected {shape}, got {_what(maps)}")
+            raise ContractError(f"{ctx.plugin}: features at {split}: expected {shape}, got {_what(maps)}")
         if not torch.isfinite(maps).all():
-            raise ContractError(f"{ctx.who}: the features at {split} hold NaN or infinity")
-    out = None if protected.images is None else _checked_images(protected.images, tuple(images.shape), ctx.who)
-    _check_extra(protected.extra, len(images), ctx.who)
+            raise ContractError(f"{ctx.plugin}: the features at {split} hold NaN or infinity")
+    out = None if protected.images is None else _checked_images(protected.images, tuple(images.shape), ctx.plugin)
+    _check_extra(protected.extra, len(images), ctx.plugin)
     return Protected(images=out, features=protected.features, extra=protected.extra)
 
 
@@ -111,12 +111,12 @@ def reconstruct_checked(attack: Attack, received: Received, shape: tuple[int, ..
     before = [t.clone() for t in held]
     made = attack.reconstruct(received, ctx)
     if not all(torch.equal(a, b) for a, b in zip(held, before, strict=True)):
-        raise ContractError(f"{ctx.who}: reconstruct() changed what it received; work on a copy")
+        raise ContractError(f"{ctx.plugin}: reconstruct() changed what it received; work on a copy")
     if not isinstance(made, Reconstructed):
-        raise ContractError(f"{ctx.who}: reconstruct() must return bench.Reconstructed, got {type(made).__name__}")
+        raise ContractError(f"{ctx.plugin}: reconstruct() must return bench.Reconstructed, got {type(made).__name__}")
     n = len(held[0])
-    _check_extra(made.extra, n, ctx.who)
-    return Reconstructed(images=_checked_images(made.images, (n, *shape), ctx.who), extra=made.extra)
+    _check_extra(made.extra, n, ctx.plugin)
+    return Reconstructed(images=_checked_images(made.images, (n, *shape), ctx.plugin), extra=made.extra)
 
 
 def estimate_checked(attack: Attack, images: torch.Tensor, ctx: Context) -> dict[str, np.ndarray[Any, Any]]:
@@ -125,66 +125,68 @@ def estimate_checked(attack: Attack, images: torch.Tensor, ctx: Context) -> dict
     with torch.no_grad():
         found = attack.estimate(images, ctx)
     if not torch.equal(images, before):
-        raise ContractError(f"{ctx.who}: estimate() changed its input images; work on a copy")
+        raise ContractError(f"{ctx.plugin}: estimate() changed its input images; work on a copy")
     if not isinstance(found, Mapping) or not found:
-        raise ContractError(f"{ctx.who}: estimate() must return a mapping of attributes to tensors, got {_what(found)}")
+        raise ContractError(
+            f"{ctx.plugin}: estimate() must return a mapping of attributes to tensors, got {_what(found)}"
+        )
     for name, values in found.items():
         if not isinstance(values, torch.Tensor) or values.ndim not in (1, 2) or len(values) != len(images):
             expected = f"({len(images)}, k) or ({len(images)},)"
-            raise ContractError(f"{ctx.who}: attribute {name!r}: expected a tensor {expected}, got {_what(values)}")
+            raise ContractError(f"{ctx.plugin}: attribute {name!r}: expected a tensor {expected}, got {_what(values)}")
         if not torch.isfinite(values).all():
-            raise ContractError(f"{ctx.who}: attribute {name!r} holds NaN or infinity")
+            raise ContractError(f"{ctx.plugin}: attribute {name!r} holds NaN or infinity")
     return {name: values.detach().float().cpu().numpy() for name, values in found.items()}
 
 
-def check_same_names(found: Sequence[Mapping[str, Any]], who: str, what: str) -> None:
+def check_same_names(found: Sequence[Mapping[str, Any]], plugin: str, what: str) -> None:
     """Every batch must come with the same names."""
     if any(set(names) != set(found[0]) for names in found):
-        raise ContractError(f"{who}: its {what} differ from batch to batch")
+        raise ContractError(f"{plugin}: its {what} differ from batch to batch")
 
 
-def check_state(state: Mapping[str, torch.Tensor], who: str) -> dict[str, np.ndarray[Any, Any]]:
+def check_state(state: Mapping[str, torch.Tensor], plugin: str) -> dict[str, np.ndarray[Any, Any]]:
     """What ``fit`` returned, as arrays to store."""
     if not (isinstance(state, Mapping) and all(isinstance(v, torch.Tensor) for v in state.values())):
-        raise ContractError(f"{who}: fit() must return a mapping of names to tensors, got {type(state).__name__}")
+        raise ContractError(f"{plugin}: fit() must return a mapping of names to tensors, got {type(state).__name__}")
     try:
         return {k: np.asarray(v.detach().cpu().numpy(), order="C") for k, v in state.items()}
     except TypeError as error:  # bfloat16 and the like
-        raise ContractError(f"{who}: fit() returned a tensor that cannot be stored: {error}") from None
+        raise ContractError(f"{plugin}: fit() returned a tensor that cannot be stored: {error}") from None
 
 
-def _check_extra(extra: Mapping[str, torch.Tensor], n: int, who: str) -> None:
+def _check_extra(extra: Mapping[str, torch.Tensor], n: int, plugin: str) -> None:
     for name, values in extra.items():
         if not isinstance(values, torch.Tensor) or values.shape != (n,):
-            raise ContractError(f"{who}: extra {name!r}: expected a tensor ({n},), got {_what(values)}")
+            raise ContractError(f"{plugin}: extra {name!r}: expected a tensor ({n},), got {_what(values)}")
         if not torch.isfinite(values).all():
-            raise ContractError(f"{who}: extra {name!r} holds NaN or infinity")
+            raise ContractError(f"{plugin}: extra {name!r} holds NaN or infinity")
 
 
-def _checked_images(out: torch.Tensor, shape: tuple[int, ...], who: str) -> torch.Tensor:
+def _checked_images(out: torch.Tensor, shape: tuple[int, ...], plugin: str) -> torch.Tensor:
     if not isinstance(out, torch.Tensor):
-        raise ContractError(f"{who}: expected images as a torch tensor, got {_what(out)}")
+        raise ContractError(f"{plugin}: expected images as a torch tensor, got {_what(out)}")
     out = out.detach()
     if out.shape != shape:
-        raise ContractError(f"{who}: expected images of shape {shape}, got {tuple(out.shape)}")
+        raise ContractError(f"{plugin}: expected images of shape {shape}, got {tuple(out.shape)}")
     if not out.is_floating_point():
-        raise ContractError(f"{who}: expected float images in [0, 1], got {out.dtype}")
+        raise ContractError(f"{plugin}: expected float images in [0, 1], got {out.dtype}")
     if not torch.isfinite(out).all():
-        raise ContractError(f"{who}: the images hold NaN or infinity")
+        raise ContractError(f"{plugin}: the images hold NaN or infinity")
     low, high = float(out.min()), float(out.max())
     if low < -_SLACK or high > 1 + _SLACK:
-        raise ContractError(f"{who}: expected images in [0, 1], got values from {low:.4g} to {high:.4g}")
+        raise ContractError(f"{plugin}: expected images in [0, 1], got values from {low:.4g} to {high:.4g}")
     return out.float().clamp(0, 1)
 
 
-def check_embeddings(embeddings: torch.Tensor, n: int, size: int, who: str) -> None:
+def check_embeddings(embeddings: torch.Tensor, n: int, size: int, plugin: str) -> None:
     """Embeddings ``(n, size)``, finite, none of them zero."""
     if embeddings.shape != (n, size):
-        raise ContractError(f"{who}: expected embeddings of shape ({n}, {size}), got {tuple(embeddings.shape)}")
+        raise ContractError(f"{plugin}: expected embeddings of shape ({n}, {size}), got {tuple(embeddings.shape)}")
     if not torch.isfinite(embeddings).all():
-        raise ContractError(f"{who}: embeddings hold NaN or infinity")
+        raise ContractError(f"{plugin}: embeddings hold NaN or infinity")
     if bool((embeddings.norm(dim=1) == 0).any()):
-        raise ContractError(f"{who}: an embedding is zero")
+        raise ContractError(f"{plugin}: an embedding is zero")
 
 
 def _what(value: Any) -> str:

@@ -289,7 +289,7 @@ class Spectator:
         ctx = self.job.context(f"attack {self.label}")
         found = contracts.estimate_checked(self.attack, seen, ctx)
         known = contracts.estimate_checked(self.attack, seen_original, ctx)
-        contracts.check_same_names([found, known], ctx.who, "attributes")
+        contracts.check_same_names([found, known], ctx.plugin, "attributes")
         distances = {f"dist_{name}": _distance(found[name], known[name]) for name in sorted(known)}
         lpips = pa.nulls(len(ids), pa.float64())
         if self.lpips is not None:

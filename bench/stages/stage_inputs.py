@@ -47,20 +47,20 @@ class Job:
 
     def context(
         self,
-        who: str,
+        plugin: str,
         capabilities: Capabilities = _NOTHING,
         *,
         state: Mapping[str, torch.Tensor] = _NO_STATE,
         sample_ids: Sequence[str] = (),
     ) -> Context:
-        """Return the context of a call of the plugin ``who``."""
+        """Return the context for a call of a plugin, whose kind and label are ``plugin``."""
         return Context(
             device=self.device,
             seed=self.stage.seed,
             capabilities=capabilities,
             state=state,
             sample_ids=sample_ids,
-            who=who,
+            plugin=plugin,
             on_progress=self.tell,
         )
 

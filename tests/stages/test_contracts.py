@@ -47,7 +47,7 @@ def context(
         seed=7,
         capabilities=Capabilities(needs=frozenset(needs), **values),
         sample_ids=sample_ids,
-        who="defense toy",
+        plugin="defense toy",
         on_progress=on_progress,
     )
 
@@ -300,7 +300,7 @@ BROKEN_ATTACKS = {
 
 def adversary(**more: Any) -> Context:
     """The context of an attack on two samples."""
-    return replace(context(declared_in="sees", **more), who="attack toy")
+    return replace(context(declared_in="sees", **more), plugin="attack toy")
 
 
 @pytest.mark.parametrize("how", BROKEN_ATTACKS)

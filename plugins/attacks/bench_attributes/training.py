@@ -100,7 +100,7 @@ def train_attributes(job: TrainingJob, weights_dir: Path) -> Mapping[str, Any]:
     rounded = from_half(halved)
     evaluation = {}
     for label, dataset in job.validate_on.items():
-        faces, _ = dataset.evaluation(job.validation_pairs, Context(device=torch.device("cpu"), seed=0, who=label))
+        faces, _ = dataset.evaluation(job.validation_pairs, Context(device=torch.device("cpu"), seed=0, plugin=label))
         for sigma in (0.0, 0.3):
             evaluation[f"{label}, noise {sigma}" if sigma else label] = measure(rounded, faces, sigma)
     for label, measured in evaluation.items():

@@ -193,7 +193,7 @@ def first_images(received: Received, params: InversionParameters, like: Tensor, 
     if params.start == "obfuscated":
         if received.images is None:
             raise ContractError(
-                f"{ctx.who}: start = 'obfuscated' needs the uploaded image, and only features were received; "
+                f"{ctx.plugin}: start = 'obfuscated' needs the uploaded image, and only features were received; "
                 "use 'grey' or 'random', or upload images"
             )
         return received.images.to(like).clone()
@@ -232,13 +232,13 @@ def invert(received: Received, params: InversionParameters, ctx: Context) -> Rec
 
     Raises ContractError as `bench_inversion.Inversion.reconstruct` states.
     """
-    check_received(received, ctx.who)
+    check_received(received, ctx.plugin)
     if len(ctx.authorised) != 1:
-        raise ContractError(f"{ctx.who}: features are those of one authorised model; got {len(ctx.authorised)}")
+        raise ContractError(f"{ctx.plugin}: features are those of one authorised model; got {len(ctx.authorised)}")
     targets = {split: maps.detach() for split, maps in received.features.items()}
     objective = Objective(params, ctx.shallow(ctx.authorised[0]), targets)
     start = first_images(received, params, next(iter(targets.values())), ctx)
-    check_shapes(start, objective, ctx.who)
+    check_shapes(start, objective, ctx.plugin)
     images, before, iterations = descend(start, objective, ctx)
     with torch.no_grad():
         after = objective.loss(images)

@@ -77,7 +77,7 @@ class Pairs:
 
     def _computed(self, rows: NDArray[np.int64]) -> list[Tensor]:
         with torch.no_grad():
-            maps = ordered_maps(self._examples.received(rows), self._ctx.who)
+            maps = ordered_maps(self._examples.received(rows), self._ctx.plugin)
             return [x.half() for x in self._decoder.normalised(maps)]
 
 
@@ -124,11 +124,11 @@ def train(params: RecFaceParameters, examples: Examples, ctx: Context) -> dict[s
     """
     n = len(examples.images)
     if not n:
-        raise ContractError(f"{ctx.who}: there are no faces to learn from")
+        raise ContractError(f"{ctx.plugin}: there are no faces to learn from")
     generator = ctx.generator()
     sample = torch.randperm(n, generator=generator)[:_SAMPLE].numpy()
     with torch.no_grad():
-        maps = ordered_maps(examples.received(sample), ctx.who)
+        maps = ordered_maps(examples.received(sample), ctx.plugin)
     shapes = [x.shape[1:] for x in maps]
     h, w = examples.images.shape[2:]
     decoder = new_decoder([(s[0], s[1], s[2]) for s in shapes], (h, w), params.channels, params.blocks, generator)
@@ -171,7 +171,7 @@ def descend(
         loss = F.mse_loss(decoder(maps), faces)
         if not math.isfinite(value := loss.item()):
             raise ContractError(
-                f"{ctx.who}: the loss became {value} in step {budget.made + 1}; "
+                f"{ctx.plugin}: the loss became {value} in step {budget.made + 1}; "
                 f"lower learning_rate (it is {params.learning_rate:g})"
             )
         optimizer.zero_grad()
@@ -186,13 +186,13 @@ def reconstruct(params: RecFaceParameters, received: Received, ctx: Context) -> 
 
     Raises ContractError for features that cannot be decoded or do not fit the trained decoder.
     """
-    maps = ordered_maps(received, ctx.who)
+    maps = ordered_maps(received, ctx.plugin)
     state: Mapping[str, Tensor] = {name: value for name, value in ctx.state.items() if name != "steps"}
     shapes = [(x.shape[1], x.shape[2], x.shape[3]) for x in maps]
     try:
         decoder = load_decoder(shapes, params.channels, params.blocks, state).to(ctx.device)
     except ValueError as error:
-        raise ContractError(f"{ctx.who}: {error}") from None
+        raise ContractError(f"{ctx.plugin}: {error}") from None
     with torch.no_grad():
         images = decoder(decoder.normalised(maps)).clamp(0, 1)
     steps = ctx.state["steps"].to(ctx.device).expand(len(images))

@@ -67,7 +67,7 @@ def pair_lists(datasets: Mapping[str, Dataset], pairs: int) -> tuple[list[PairLi
     for name, dataset in datasets.items():
         try:
             most = dataset.max_pairs()
-            context = Context(device=torch.device("cpu"), seed=0, who=name)
+            context = Context(device=torch.device("cpu"), seed=0, plugin=name)
             faces, chosen = dataset.evaluation(pairs if most is None else min(pairs, most), context)
         except MissingDataError as error:
             missing[name] = str(error)

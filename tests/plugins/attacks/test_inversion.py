@@ -70,7 +70,7 @@ def context(
         seed=3,
         capabilities=Capabilities.of_attack(sees, models, image_size=image_size),
         sample_ids=list(ids),
-        who="attack inversion",
+        plugin="attack inversion",
         on_progress=on_progress,
     )
 

@@ -82,7 +82,7 @@ def pair_images(dataset: Dataset, name: str, wanted: int) -> PairImages:
     pairs = (wanted if most is None else min(wanted, most)) // 2 * 2
     if pairs < 20:
         raise DataError(f"{name}: expected at least 20 pairs, found {most}")
-    faces, protocol = dataset.evaluation(pairs, Context(device=torch.device("cpu"), seed=0, who=f"data set {name}"))
+    faces, protocol = dataset.evaluation(pairs, Context(device=torch.device("cpu"), seed=0, plugin=f"data set {name}"))
     if tuple(faces.images.shape[1:]) != (3, 112, 112):
         raise DataError(f"{name}: expected aligned faces (3, 112, 112), found {tuple(faces.images.shape[1:])}")
     used, where = np.unique([protocol.left, protocol.right], return_inverse=True)
