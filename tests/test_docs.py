@@ -76,6 +76,11 @@ def test_what_plugin_authors_import_is_exported() -> None:
         assert getattr(bench, name) is not None
 
 
+def test_every_public_name_is_in_the_guide() -> None:
+    section = PLUGINS.split("## What to import")[1].split("\n## ")[0]
+    assert [name for name in bench.__all__ if f"`{name}`" not in section] == []
+
+
 def test_the_example_in_the_guide_is_the_sample_plugin() -> None:
     """The code block of docs/plugins.md compiles and declares what tests/sample_plugin does."""
     block = PLUGINS.split("```python")[1].split("```")[0]

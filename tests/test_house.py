@@ -117,6 +117,17 @@ def test_class_names_are_unique_in_the_host() -> None:
     assert not twice, "\n".join(f"{name}: {', '.join(places)}" for name, places in sorted(twice.items()))
 
 
+def test_class_names_are_unique_in_each_plugin() -> None:
+    where = defaultdict(list)
+    for name, path in modules().items():
+        if name.startswith("bench_"):
+            for node in ast.walk(tree_of(path)):
+                if isinstance(node, ast.ClassDef):
+                    where[name.partition(".")[0], node.name].append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    twice = {key: places for key, places in where.items() if len(places) > 1}
+    assert not twice, twice
+
+
 @pytest.mark.parametrize("kind", ["modules", "functions"])
 def test_nothing_grows_too_large(kind: str) -> None:
     large = []
