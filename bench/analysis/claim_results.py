@@ -17,11 +17,11 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from bench.analysis.measures import Measure, figure, measure_named, pooled, select
+from bench.analysis.measures import SampleMetric, measure, metric_named, pooled, select
 from bench.analysis.pooling import DRAWS, SEED, Pool
 from bench.analysis.rows import CellRow, Rows
-from bench.analysis.sample_values import At
-from bench.analysis.table_model import Figure, Quantity, absent
+from bench.analysis.sample_values import OperatingPoint
+from bench.analysis.table_model import Measurement, Metric, absent
 from bench.core.errors import StorageError
 from bench.core.text import plural
 from bench.metrics import intervals
@@ -30,7 +30,7 @@ from bench.suite.claims import CELL_AXES, LEVELS, Axis, ClaimTable, SideTable
 
 Outcome = Literal["holds", "does not hold", "not measured"]
 OUTCOMES: Sequence[Outcome] = ("holds", "does not hold", "not measured")
-Point = Mapping[Axis, str | float]
+AxisPoint = Mapping[Axis, str | float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,16 +41,16 @@ class Comparison:
     in the measure's unit, negative where it does not hold, and none where a figure is absent.
     """
 
-    at: Point
-    left: Figure
-    right: Figure
-    difference: Figure
+    at: AxisPoint
+    left: Measurement
+    right: Measurement
+    difference: Measurement
     slack: float | None
     holds: bool | None
     clear: bool | None
 
     @property
-    def gap(self) -> Figure | None:
+    def gap(self) -> Measurement | None:
         """The figure that is not there, or none."""
         return next((f for f in (self.left, self.right) if f.value is None), None)
 
@@ -60,11 +60,11 @@ _NOTHING = Comparison(at={}, left=_ABSENT, right=_ABSENT, difference=_ABSENT, sl
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class ClaimVerdict:
     """What became of a claim. ``decisive`` is the comparison on which it hangs: the weakest of those that it needs."""
 
     claim: ClaimTable
-    quantity: Quantity
+    metric: Metric
     comparisons: Sequence[Comparison]
     outcome: Outcome
     decisive: Comparison
@@ -94,14 +94,14 @@ def claims_of(results: Results) -> list[ClaimTable]:
         raise StorageError(f"{results.folder / 'run.json'}: claims.{where}: {first['msg']}") from None
 
 
-def judge(rows: Rows, claims: Sequence[ClaimTable]) -> list[Verdict]:
+def judge(rows: Rows, claims: Sequence[ClaimTable]) -> list[ClaimVerdict]:
     """Hold claims against the rows of a run, in their order."""
     return [_verdict(rows, claim) for claim in claims]
 
 
-def _verdict(rows: Rows, claim: ClaimTable) -> Verdict:
-    measure = measure_named(claim.measure)
-    compared = [_compare(rows, claim, measure, at) for at in _points(rows, claim)] or [_NOTHING]
+def _verdict(rows: Rows, claim: ClaimTable) -> ClaimVerdict:
+    metric = metric_named(claim.metric)
+    compared = [_compare(rows, claim, metric, at) for at in _points(rows, claim)] or [_NOTHING]
     needed = math.ceil(round(claim.at_least * len(compared), 9))
     held = [c for c in compared if c.holds]
     missing = [c for c in compared if c.holds is None]
@@ -115,24 +115,24 @@ def _verdict(rows: Rows, claim: ClaimTable) -> Verdict:
     else:  # from the strongest to the weakest, the last one that is needed
         measured = sorted((c for c in compared if c.slack is not None), key=lambda c: -(c.slack or 0.0))
         decisive = measured[min(needed, len(measured)) - 1]
-    return Verdict(
-        claim=claim, quantity=measure.quantity, comparisons=compared, outcome=outcome, decisive=decisive, reason=reason
+    return ClaimVerdict(
+        claim=claim, metric=metric, comparisons=compared, outcome=outcome, decisive=decisive, reason=reason
     )
 
 
 def _why(missing: Sequence[Comparison]) -> str:
     """Why figures are absent: the reasons, each once."""
-    figures = [gap for c in missing if (gap := c.gap) is not None]
-    return "; ".join(dict.fromkeys(f"{f.status}: {f.reason}" if f.reason else f.status for f in figures))
+    measurements = [gap for c in missing if (gap := c.gap) is not None]
+    return "; ".join(dict.fromkeys(f"{f.status}: {f.reason}" if f.reason else f.status for f in measurements))
 
 
 # ---- which figures ---------------------------------------------------------------------------------------------------
 
 
-def _points(rows: Rows, claim: ClaimTable) -> list[Point]:
+def _points(rows: Rows, claim: ClaimTable) -> list[AxisPoint]:
     """The values of the axes of ``each`` at which the figures are compared: one point without axes, or none at all."""
     values = [claim.values(axis) or _found(rows, claim, axis) for axis in claim.each]
-    points: list[Point] = [dict(zip(claim.each, point, strict=True)) for point in itertools.product(*values)]
+    points: list[AxisPoint] = [dict(zip(claim.each, point, strict=True)) for point in itertools.product(*values)]
     return [p for p in points if not _of_another_role(rows, claim, p)]
 
 
@@ -142,7 +142,7 @@ def _found(rows: Rows, claim: ClaimTable, axis: Axis) -> list[str]:
     return list(dict.fromkeys(getattr(c, axis) for side in following for c in _cells(rows, claim, side, {})))
 
 
-def _of_another_role(rows: Rows, claim: ClaimTable, at: Point) -> bool:
+def _of_another_role(rows: Rows, claim: ClaimTable, at: AxisPoint) -> bool:
     """Whether a side has cells at a point, and none of the role that the claim is about."""
     for _, side in claim.sides:
         if side.role and not _cells(rows, claim, side, at):
@@ -150,7 +150,7 @@ def _of_another_role(rows: Rows, claim: ClaimTable, at: Point) -> bool:
     return False
 
 
-def _cells(rows: Rows, claim: ClaimTable, side: SideTable, at: Point) -> list[CellRow]:
+def _cells(rows: Rows, claim: ClaimTable, side: SideTable, at: AxisPoint) -> list[CellRow]:
     where: dict[str, Any] = {"experiment": claim.experiment_of(side)}
     if side.role:
         where["role"] = side.role
@@ -162,7 +162,7 @@ def _cells(rows: Rows, claim: ClaimTable, side: SideTable, at: Point) -> list[Ce
     return select(rows, **where)
 
 
-def _level(side: SideTable, axis: Literal["sigma", "kappa"], at: Point) -> float | None:
+def _level(side: SideTable, axis: Literal["sigma", "kappa"], at: AxisPoint) -> float | None:
     """The noise level or threshold of a side at a point, or none for that of the experiment."""
     listed = side.listed(axis)
     value = at[axis] if axis in at and side.follows(axis) else listed[0] if listed else None
@@ -176,29 +176,29 @@ def _level(side: SideTable, axis: Literal["sigma", "kappa"], at: Point) -> float
 class _Side:
     """One side at one point: its figure and the values that it is the mean of."""
 
-    figure: Figure
+    measurement: Measurement
     values: Pool
 
 
-def _side(rows: Rows, claim: ClaimTable, side: SideTable, measure: Measure, at: Point) -> _Side:
+def _side(rows: Rows, claim: ClaimTable, side: SideTable, metric: SampleMetric, at: AxisPoint) -> _Side:
     cells = _cells(rows, claim, side, at)
     sigma, kappa = _level(side, "sigma", at), _level(side, "kappa", at)
-    values, _ = pooled(rows, measure.of(cells), measure, At(sigma=sigma, kappa=kappa))
-    return _Side(figure(rows, cells, measure, sigma=sigma, kappa=kappa), values)
+    values, _ = pooled(rows, metric.of(cells), metric, OperatingPoint(sigma=sigma, kappa=kappa))
+    return _Side(measure(rows, cells, metric, sigma=sigma, kappa=kappa), values)
 
 
-def _compare(rows: Rows, claim: ClaimTable, measure: Measure, at: Point) -> Comparison:
-    left = _side(rows, claim, claim.left, measure, at)
+def _compare(rows: Rows, claim: ClaimTable, metric: SampleMetric, at: AxisPoint) -> Comparison:
+    left = _side(rows, claim, claim.left, metric, at)
     if isinstance(claim.right, SideTable):
-        right = _side(rows, claim, claim.right, measure, at)
-        difference = _difference(left, right, measure.share)
+        right = _side(rows, claim, claim.right, metric, at)
+        difference = _difference(left, right, metric.share)
     else:
-        right = _Side(Figure(value=claim.right), Pool())
-        difference = _shifted(left.figure, claim.right)
+        right = _Side(Measurement(value=claim.right), Pool())
+        difference = _shifted(left.measurement, claim.right)
     slack = None if difference.value is None else _slack(claim, difference.value)
     holds = None if slack is None else slack > 0 or (slack == 0 and claim.relation not in ("<", ">"))
     return Comparison(
-        at=at, left=left.figure, right=right.figure, difference=difference, slack=slack, holds=holds,
+        at=at, left=left.measurement, right=right.measurement, difference=difference, slack=slack, holds=holds,
         clear=None if holds is None else _clear(claim, difference, holds),
     )  # fmt: skip
 
@@ -212,7 +212,7 @@ def _slack(claim: ClaimTable, difference: float) -> float:
     return round(slack, 9)
 
 
-def _clear(claim: ClaimTable, difference: Figure, holds: bool) -> bool | None:
+def _clear(claim: ClaimTable, difference: Measurement, holds: bool) -> bool | None:
     """Whether the whole interval of the difference says the same as the difference; none without an interval."""
     if difference.low is None or difference.high is None:
         return None
@@ -224,37 +224,39 @@ def _clear(claim: ClaimTable, difference: Figure, holds: bool) -> bool | None:
     return max(ends) < 0 or (max(ends) == 0 and claim.relation in ("<", ">"))
 
 
-def _shifted(left: Figure, number: float) -> Figure:
+def _shifted(left: Measurement, number: float) -> Measurement:
     """A figure minus a number, with its interval."""
     if left.value is None:
         return left
     low, high = (None if end is None else end - number for end in (left.low, left.high))
-    return Figure(value=left.value - number, n=left.n, low=low, high=high, interval=left.interval)
+    return Measurement(value=left.value - number, n=left.n, low=low, high=high, interval=left.interval)
 
 
-def _difference(left: _Side, right: _Side, share: bool) -> Figure:
+def _difference(left: _Side, right: _Side, share: bool) -> Measurement:
     """Left minus right. People who are on both sides are drawn together, so that the comparison is paired.
 
     Otherwise, and where draws show no spread because all values of a side (or all paired decisions) agree, the two
     intervals are put together by squares (Newcombe 1998, Statistics in Medicine 17, method 10), as for independent
     samples.
     """
-    a, b = left.figure, right.figure
+    a, b = left.measurement, right.measurement
     if a.value is None or b.value is None:
         return a if a.value is None else b
     value, n = a.value - b.value, min(a.n, b.n)
     if left.values.spread and right.values.spread and set(left.values.people) & set(right.values.people):
         ends = _paired_interval(left.values, right.values)
         if ends is not None and not (share and math.isclose(*ends, abs_tol=1e-9)):
-            return Figure(value=value, n=n, low=ends[0], high=ends[1], interval="bootstrap")
+            return Measurement(value=value, n=n, low=ends[0], high=ends[1], interval="bootstrap")
     if a.low is None and b.low is None:
-        return Figure(value=value, n=n)
+        return Measurement(value=value, n=n)
     below = math.hypot(_reach(a, "low"), _reach(b, "high"))
     above = math.hypot(_reach(a, "high"), _reach(b, "low"))
-    return Figure(value=value, n=n, low=value - below, high=value + above, note="from the intervals of both figures")
+    return Measurement(
+        value=value, n=n, low=value - below, high=value + above, note="from the intervals of both figures"
+    )
 
 
-def _reach(of: Figure, end: Literal["low", "high"]) -> float:
+def _reach(of: Measurement, end: Literal["low", "high"]) -> float:
     """How far an interval reaches from its figure; 0 without an interval."""
     bound = of.low if end == "low" else of.high
     return 0.0 if bound is None or of.value is None else abs(bound - of.value)
@@ -278,7 +280,7 @@ def _paired_interval(left: Pool, right: Pool) -> tuple[float, float] | None:
 COLUMNS = ("claim", "section", "left", "", "right", "verdict")
 
 
-def verdict_rows(verdicts: Sequence[Verdict]) -> list[list[str]]:
+def verdict_rows(verdicts: Sequence[ClaimVerdict]) -> list[list[str]]:
     """A row of text per claim, for the columns `COLUMNS`."""
     return [
         [
@@ -293,7 +295,7 @@ def verdict_rows(verdicts: Sequence[Verdict]) -> list[list[str]]:
     ]
 
 
-def said(verdict: Verdict) -> Iterator[str]:
+def said(verdict: ClaimVerdict) -> Iterator[str]:
     """The verdict in words: how sure it is, in how many comparisons it holds, which one decides, why there is none."""
     shown, count = verdict.decisive, len(verdict.comparisons)
     doubt = {True: " (clear)", False: " (within the interval)", None: ""}[shown.clear]
@@ -305,13 +307,13 @@ def said(verdict: Verdict) -> Iterator[str]:
     yield from dict.fromkeys(f.note for f in (shown.left, shown.right) if f.note)
 
 
-def where(at: Point) -> str:
+def where(at: AxisPoint) -> str:
     """A point in words."""
     return ", ".join(f"{axis} {value:g}" if isinstance(value, float) else str(value) for axis, value in at.items())
 
 
-def _shown(verdict: Verdict, side: SideTable | float, found: Figure) -> str:
-    q = verdict.quantity
+def _shown(verdict: ClaimVerdict, side: SideTable | float, found: Measurement) -> str:
+    q = verdict.metric
     value = f"{q.shown(found.value)} {q.unit}".strip()
     if not isinstance(side, SideTable):
         return value
@@ -322,7 +324,7 @@ def _shown(verdict: Verdict, side: SideTable | float, found: Figure) -> str:
     return f"{name}: {value} (N {found.n}{span})"
 
 
-def side_name(side: SideTable, at: Point) -> str:
+def side_name(side: SideTable, at: AxisPoint) -> str:
     """What tells a side apart at a point, as the suite says it."""
     names: list[str] = []
     axes: Sequence[Axis] = ("defense", "attack", "evaluated", *LEVELS)
@@ -332,9 +334,9 @@ def side_name(side: SideTable, at: Point) -> str:
     return ", ".join([*names, *([side.role] if side.role else [])]) or "all"
 
 
-def margin(verdict: Verdict) -> str:
+def margin(verdict: ClaimVerdict) -> str:
     """What is added to the right side of a claim, in words; empty where nothing is."""
-    claim, q = verdict.claim, verdict.quantity
+    claim, q = verdict.claim, verdict.metric
     if not claim.margin:
         return ""
     unit = "points" if q.unit == "%" else q.unit
@@ -342,14 +344,14 @@ def margin(verdict: Verdict) -> str:
     return f" {sign} {q.shown(abs(claim.margin))} {unit}".rstrip()
 
 
-def tally(verdicts: Sequence[Verdict]) -> str:
+def tally(verdicts: Sequence[ClaimVerdict]) -> str:
     """The last line: how many claims ended how."""
     counts = {o: sum(v.outcome == o for v in verdicts) for o in OUTCOMES}
     words = f"{counts['holds']} hold, {counts['does not hold']} do not hold, {counts['not measured']} not measured"
     return f"{plural(len(verdicts), 'claim')}: {words}"
 
 
-def as_markdown(verdicts: Sequence[Verdict]) -> str:
+def as_markdown(verdicts: Sequence[ClaimVerdict]) -> str:
     """A Markdown table with a row per claim."""
     lines = [[name or "relation" for name in COLUMNS], ["---"] * len(COLUMNS)]
     lines += [[_escaped(text) for text in row] for row in verdict_rows(verdicts)]
@@ -361,12 +363,12 @@ def _escaped(text: str) -> str:
     return re.sub(r"([\\`*_\[\]|])", r"\\\1", text)
 
 
-def as_json(verdicts: Sequence[Verdict]) -> str:
+def as_json(verdicts: Sequence[ClaimVerdict]) -> str:
     """Everything about each verdict, as JSON."""
     return json.dumps([_record(v) for v in verdicts], indent=1, ensure_ascii=False)
 
 
-def _record(verdict: Verdict) -> dict[str, Any]:
+def _record(verdict: ClaimVerdict) -> dict[str, Any]:
     claim = verdict.claim
     return {
         **claim.model_dump(exclude_none=True),
@@ -388,6 +390,6 @@ def _record(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def _numbers(of: Figure) -> dict[str, Any]:
+def _numbers(of: Measurement) -> dict[str, Any]:
     names = ("value", "n", "low", "high", "interval", "status", "reason", "note")
     return {name: getattr(of, name) for name in names}

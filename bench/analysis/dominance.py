@@ -19,7 +19,7 @@ _AT_ONCE = 4_000_000  # weights of people
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drawn:
+class BootstrapDraws:
     """What the draws say of some contenders, in their order: ``utility`` and ``leakage`` are ``(draws, n)``, NaN where
     there is none; ``worst`` ``(draws, n)`` is which of a contender's attacks leaks most, -1 where there is none."""
 
@@ -28,7 +28,7 @@ class Drawn:
     worst: NDArray[np.int64]
 
 
-def draw(utility: Sequence[Pool | None], attacks: Sequence[Sequence[Pool]]) -> Drawn:
+def draw(utility: Sequence[Pool | None], attacks: Sequence[Sequence[Pool]]) -> BootstrapDraws:
     """Draw people and measure each contender anew: its utility, and its leakage under the attack that leaks most in
     that draw. ``attacks``: those of each contender."""
     pools = [p if p is not None else Pool() for p in utility] + [p for own in attacks for p in own]
@@ -47,7 +47,7 @@ def draw(utility: Sequence[Pool | None], attacks: Sequence[Sequence[Pool]]) -> D
         highest = known[np.arange(len(known)), best]
         there = np.isfinite(highest)
         leakage[there, i], worst[there, i] = highest[there], best[there]
-    return Drawn(utility=means[:, :n], leakage=leakage, worst=worst)
+    return BootstrapDraws(utility=means[:, :n], leakage=leakage, worst=worst)
 
 
 def _means(pools: Sequence[Pool]) -> Floats:

@@ -20,7 +20,7 @@ _ESTIMATED = {"pmt": "PMT(x)", "noise": "x+delta"}
 BLOCKS: Mapping[str, Mapping[str, str]] = {"IV": {"Augmentation": "augment", "Layer Aggregation": "layers"}}
 
 
-def paper_figure(rows: Rows, cell: CellRow, column: str, block: str = "") -> float | None:
+def paper_value(rows: Rows, cell: CellRow, column: str, block: str = "") -> float | None:
     """The paper's figure in the row of a cell and a column of the paper; none where it has none.
 
     ``block`` names the part of a table that is made of several (Table IV).

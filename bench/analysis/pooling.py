@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.analysis.table_model import Figure, absent
+from bench.analysis.table_model import Measurement, absent
 from bench.metrics import intervals
 
 Floats = NDArray[np.float64]
@@ -24,7 +24,7 @@ _DRAWN_AT_ONCE = 1_000_000  # people
 
 
 @dataclass(frozen=True)
-class Part:
+class SampleScores:
     """Values ``(n,)`` with the person that each belongs to. People of different ``group`` are different people."""
 
     values: Floats
@@ -39,18 +39,18 @@ class Pool:
     ones are only counted.
     """
 
-    def __init__(self, parts: Iterable[Part] = ()) -> None:
+    def __init__(self, parts: Iterable[SampleScores] = ()) -> None:
         self.n = self.infinite = self.undefined = 0
         self.total, self.least, self.most = 0.0, np.inf, -np.inf
         self._index: dict[str, int] = {}
         self._sums: Floats = np.zeros(0)
         self._counts: Floats = np.zeros(0)
         self._known: dict[tuple[int, str], tuple[Sequence[str], NDArray[np.int64]]] = {}  # where people were entered
-        self._last: Part | None = None  # not entered yet: of one part alone, the people are often not asked for
+        self._last: SampleScores | None = None  # not entered yet: of one part alone, the people are often not asked for
         for part in parts:
             self.add(part)
 
-    def add(self, part: Part) -> Self:
+    def add(self, part: SampleScores) -> Self:
         """Add the values of a part."""
         values, people = part.values, part.people
         defined = np.isfinite(values)
@@ -64,7 +64,7 @@ class Pool:
         self.total += float(values.sum())
         self.least, self.most = min(self.least, float(values.min())), max(self.most, float(values.max()))
         self._enter()
-        self._last = Part(values, people, part.group)
+        self._last = SampleScores(values, people, part.group)
         return self
 
     def _enter(self) -> None:
@@ -134,7 +134,7 @@ def mean(
     method: Literal["Wilson", "bootstrap", "none"] = "bootstrap",
     share: bool = True,
     **about: Any,
-) -> Figure:
+) -> Measurement:
     """The mean of all values with its 95 % interval; undefined values do not count.
 
     ``Wilson`` for independent decisions, ``bootstrap`` over people when one person has several. A bootstrap in which
@@ -154,7 +154,7 @@ def mean(
         low, high = intervals.wilson_interval(round(pool.mean * trials), trials)
         method = "Wilson"
     interval = method if low is not None and method != "none" else ""
-    return Figure(value=pool.mean, n=pool.n, low=low, high=high, interval=interval, **about)
+    return Measurement(value=pool.mean, n=pool.n, low=low, high=high, interval=interval, **about)
 
 
 def _bootstrap(sums: Floats, counts: Floats, level: float = 0.95) -> tuple[float, float] | None:

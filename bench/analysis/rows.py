@@ -20,7 +20,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from bench.analysis.pooling import Floats
-from bench.analysis.table_model import Figure, Role
+from bench.analysis.table_model import Measurement, Role
 from bench.metrics import recognition
 from bench.store.reading import Results
 from bench.store.row_index import Index, Recent
@@ -96,7 +96,7 @@ class CellRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scores:
+class VerificationScores:
     """The verification rows of one cell, ``(n,)`` each. ``person`` is whose face was protected; undefined ranks are
     NaN."""
 
@@ -127,13 +127,13 @@ class Scores:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Estimates:
+class AttributeScores:
     """What a cell says of one attribute, ``(n,)`` each: whose face it is, the similarity or difference, and that of a
     constant answer (none where the run has no such column)."""
 
     people: NDArray[Any]
     value: Floats
-    floor: Floats | None
+    baseline: Floats | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,14 +147,14 @@ class Threshold:
     gallery: int
 
 
-class CellScores(Mapping[str, Scores]):
+class CellScores(Mapping[str, VerificationScores]):
     """Verification scores by cell id, read when they are asked for."""
 
     def __init__(self, index: Index) -> None:
         self._index = index
-        self._held: Recent[Scores] = Recent(HELD, _size)
+        self._held: Recent[VerificationScores] = Recent(HELD, _size)
 
-    def __getitem__(self, cell: str) -> Scores:
+    def __getitem__(self, cell: str) -> VerificationScores:
         if cell not in self:
             raise KeyError(cell)
         return self._held.get(cell, lambda: _scores(cell, cast(pa.Table, self._index.rows((cell,)))))
@@ -221,7 +221,7 @@ class Rows:
         cells = results.cells
         parts = (cells.iloc[i : i + _CELLS_AT_ONCE] for i in range(0, len(cells), _CELLS_AT_ONCE))
         self.cells = [_cell_row(row) for part in parts for row in part.to_dict("records")]
-        self.figures: dict[Hashable, Figure] = {}
+        self.measurements: dict[Hashable, Measurement] = {}
 
     @cached_property
     def scores(self) -> CellScores:
@@ -250,7 +250,7 @@ class Rows:
         """The cells of a matrix, in the suite's order."""
         return self._by_matrix.get(matrix, [])
 
-    def scores_of(self, cells: Iterable[CellRow]) -> Iterator[Scores]:
+    def scores_of(self, cells: Iterable[CellRow]) -> Iterator[VerificationScores]:
         """The scores of those of the cells that have them, one after the other."""
         return (self.scores[c.cell] for c in cells if c.cell in self.scores)
 
@@ -278,12 +278,12 @@ class Rows:
                 found[str(experiment)].update(dict.fromkeys(c for c in added if own[c].notna().any()))
         return {experiment: [c for c in added if c in known] for experiment, known in found.items()}
 
-    def floors_of(self, experiment: str) -> pd.DataFrame:
+    def baselines_of(self, experiment: str) -> pd.DataFrame:
         """The rows of the floors of an experiment."""
-        return self._floors.get(experiment, lambda: self.results.samples("floors", {"experiment": experiment}))
+        return self._baselines.get(experiment, lambda: self.results.samples("floors", {"experiment": experiment}))
 
     @cached_property
-    def _floors(self) -> Recent[pd.DataFrame]:
+    def _baselines(self) -> Recent[pd.DataFrame]:
         return Recent(HELD, lambda f: int(f.memory_usage(index=False, deep=True).sum()))
 
     @cached_property
@@ -303,12 +303,12 @@ class Rows:
         found = self._attributes.of(cell.cell)
         return found if attribute is None or found.empty else found[found["attribute"] == attribute]
 
-    def estimates(self, cell: CellRow) -> Mapping[str, Estimates]:
+    def attribute_scores(self, cell: CellRow) -> Mapping[str, AttributeScores]:
         """What a cell says of each attribute."""
-        return self._estimates.get(cell.cell, lambda: _by_attribute(self._attributes.index.rows((cell.cell,))))
+        return self._attribute_scores.get(cell.cell, lambda: _by_attribute(self._attributes.index.rows((cell.cell,))))
 
     @cached_property
-    def _estimates(self) -> Recent[Mapping[str, Estimates]]:
+    def _attribute_scores(self) -> Recent[Mapping[str, AttributeScores]]:
         return Recent(HELD, lambda known: sum(_size(found) for found in known.values()))
 
     def attributes(self, experiment: str) -> list[str]:
@@ -407,11 +407,11 @@ def _is_number(kind: pa.DataType) -> bool:
     return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind))
 
 
-def _size(arrays: Scores | Estimates) -> int:
+def _size(arrays: VerificationScores | AttributeScores) -> int:
     return sum(column.nbytes for column in vars(arrays).values() if isinstance(column, np.ndarray))
 
 
-def _by_attribute(table: pa.Table | None) -> Mapping[str, Estimates]:
+def _by_attribute(table: pa.Table | None) -> Mapping[str, AttributeScores]:
     if table is None or "value" not in table.column_names:
         return {}
 
@@ -420,16 +420,16 @@ def _by_attribute(table: pa.Table | None) -> Mapping[str, Estimates]:
 
     names = table["attribute"].combine_chunks().dictionary_encode()
     codes, people, value = np.array(names.indices), np.array(table["subject"].to_numpy()), floats("value")
-    floor = floats("floor") if "floor" in table.column_names else None
+    baseline = floats("floor") if "floor" in table.column_names else None
     found = {}
     for code, name in enumerate(names.dictionary.to_pylist()):
         own = codes == code
-        held = None if floor is None else floor[own]
-        found[str(name)] = Estimates(people=people[own], value=value[own], floor=held)
+        held = None if baseline is None else baseline[own]
+        found[str(name)] = AttributeScores(people=people[own], value=value[own], baseline=held)
     return found
 
 
-def _scores(cell: str, part: pa.Table) -> Scores:
+def _scores(cell: str, part: pa.Table) -> VerificationScores:
     """The scores of a cell, copied: a view would keep the rows of other cells in memory."""
 
     def column(name: str) -> NDArray[Any]:
@@ -441,7 +441,7 @@ def _scores(cell: str, part: pa.Table) -> Scores:
 
     left = part["left_id"].combine_chunks().dictionary_encode()
 
-    return Scores(
+    return VerificationScores(
         cell=cell,
         person=column("left_subject"),
         left_id=left.dictionary.to_numpy(zero_copy_only=False)[left.indices.to_numpy()],

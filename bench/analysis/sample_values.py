@@ -1,4 +1,4 @@
-"""What numbers a cell has, one per sample: where each measure takes its values from."""
+"""The scores of a cell, one per sample: the functions that read them from rows, for each kind of metric."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from bench.analysis.pooling import Floats, Part
-from bench.analysis.rows import CellRow, Rows, Scores
+from bench.analysis.pooling import Floats, SampleScores
+from bench.analysis.rows import CellRow, Rows, VerificationScores
 from bench.metrics import recognition
 
 ALIASES = {"race": "group"}  # an attribute of the paper, and what takes its place where a classifier has no such one
 
 
 @dataclass(frozen=True, kw_only=True)
-class At:
-    """Where to measure on the axes that need no run of their own.
+class OperatingPoint:
+    """The noise level and the threshold at which to measure; neither needs a cell of its own.
 
-    ``sigma``: the noise level of Equation 9, by default the first of the experiment. ``kappa``: the threshold, by
-    default the calibrated one (measures named "fixed" take the experiment's).
+    ``sigma`` is the noise level of Equation 9, by default the lowest of the experiment. ``kappa`` is the threshold, by
+    default the calibrated one. Metrics named "fixed" always use the threshold of the experiment.
     """
 
     sigma: float | None = None
@@ -31,26 +31,26 @@ class At:
         return ", ".join(f"{name} = {v:g}" for name, v in (("σ", self.sigma), ("κ", self.kappa)) if v is not None)
 
 
-Values = Callable[[Rows, CellRow, At], Part | None]
+ScoreFunction = Callable[[Rows, CellRow, OperatingPoint], SampleScores | None]
 
 
 # ---- recognition -----------------------------------------------------------------------------------------------------
 
 
-def scored(values: Callable[[Scores, CellRow, At], Floats | None]) -> Values:
-    def of(rows: Rows, cell: CellRow, at: At) -> Part | None:
+def scored(values: Callable[[VerificationScores, CellRow, OperatingPoint], Floats | None]) -> ScoreFunction:
+    def of(rows: Rows, cell: CellRow, at: OperatingPoint) -> SampleScores | None:
         scores = rows.scores.get(cell.cell)
         found = None if scores is None else values(scores, cell, at)
-        return None if scores is None or found is None else Part(found, scores.person, cell.dataset)
+        return None if scores is None or found is None else SampleScores(found, scores.person, cell.dataset)
 
     return of
 
 
-def above(scores: Scores, kappa: float | None) -> Floats:
+def above(scores: VerificationScores, kappa: float | None) -> Floats:
     return (scores.cos_self > (scores.kappa_calibrated if kappa is None else kappa)).astype(np.float64)
 
 
-def ten_fold(values: Floats, of: Scores) -> Floats | None:
+def ten_fold(values: Floats, of: VerificationScores) -> Floats | None:
     if not np.isfinite(values).all():
         return None
     found = recognition.ten_fold_accuracy(values, of.same, of.fold)
@@ -65,15 +65,15 @@ def first(ranks: Floats) -> Floats | None:
 # ---- images ----------------------------------------------------------------------------------------------------------
 
 
-def of_image(column: str) -> Values:
-    def of(rows: Rows, cell: CellRow, at: At) -> Part | None:
+def of_image(column: str) -> ScoreFunction:
+    def of(rows: Rows, cell: CellRow, at: OperatingPoint) -> SampleScores | None:
         table = rows.images_of(cell)
         values = numbers(table, column)
         if values is None:
             return None
         if column == "psnr" and "psnr_infinite" in table:
             values = np.where(table["psnr_infinite"].astype(bool), np.inf, values)
-        return Part(values, table["subject"].to_numpy(), cell.dataset)
+        return SampleScores(values, table["subject"].to_numpy(), cell.dataset)
 
     return of
 
@@ -92,22 +92,22 @@ def numbers(table: pd.DataFrame, column: str) -> Floats | None:
 # ---- attributes and UP -----------------------------------------------------------------------------------------------
 
 
-def of_attribute(attribute: str, column: Literal["value", "floor"]) -> Values:
-    def of(rows: Rows, cell: CellRow, at: At) -> Part | None:
-        known = rows.estimates(cell)
+def of_attribute(attribute: str, column: Literal["value", "baseline"]) -> ScoreFunction:
+    def of(rows: Rows, cell: CellRow, at: OperatingPoint) -> SampleScores | None:
+        known = rows.attribute_scores(cell)
         found = known.get(attribute) or known.get(ALIASES.get(attribute, ""))
         values = getattr(found, column, None)
         if found is None or values is None or np.isnan(values).all():
             return None
-        return Part(values, found.people, cell.dataset)
+        return SampleScores(values, found.people, cell.dataset)
 
     return of
 
 
-def of_up(utility: bool, privacy: Literal["dist", "lpips"] | None) -> Values:
+def of_up(utility: bool, privacy: Literal["dist", "lpips"] | None) -> ScoreFunction:
     """The terms of Equation 9 that are asked for, added up per sample."""
 
-    def of(rows: Rows, cell: CellRow, at: At) -> Part | None:
+    def of(rows: Rows, cell: CellRow, at: OperatingPoint) -> SampleScores | None:
         table = rows.up_of(cell, at.sigma)
         if table.empty:
             return None
@@ -120,6 +120,6 @@ def of_up(utility: bool, privacy: Literal["dist", "lpips"] | None) -> Values:
             if distances is None:
                 return None
             total = total + distances
-        return Part(total, table["subject"].to_numpy(), cell.dataset)
+        return SampleScores(total, table["subject"].to_numpy(), cell.dataset)
 
     return of

@@ -1,7 +1,7 @@
-"""What a table of the report is made of, and how its numbers are written. Plain data: no file, no HTML.
+"""The data model of a table of results, and how its numbers are written. Plain data: no file, no HTML.
 
-Every table, whatever it measures, is a `Table` of `Figure` objects, so that the page, the exports and the terminal
-show the same values, and a new table needs a function that builds it and nothing else.
+Every table is a `Table` of `Measurement` objects, so that the page, the exports and the terminal show the same values.
+A new table needs only a function that builds it.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Literal
 
 Role = Literal["authorised", "unauthorised", "any"]
 Better = Literal["higher", "lower", "split", ""]
-RowKind = Literal["clean", "model-free", "authorised", "floor"]
-ROW_KINDS: Sequence[RowKind] = ("clean", "model-free", "authorised", "floor")  # from top to bottom
+RowKind = Literal["clean", "model-free", "authorised", "baseline"]
+ROW_KINDS: Sequence[RowKind] = ("clean", "model-free", "authorised", "baseline")  # from top to bottom
 
 _BETTER: Mapping[Better, str] = {
     "higher": "higher is better",
@@ -25,56 +25,56 @@ _BETTER: Mapping[Better, str] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Quantity:
-    """What a figure measures: its name, unit, decimals and direction (``split``: depends on the model's role)."""
+class Metric:
+    """The definition of a number, as far as a table needs it: its label, unit, decimals, and which direction is better.
 
-    name: str
+    ``better`` is ``split`` where higher is better for the authorised model and lower for every other.
+    """
+
+    label: str
     unit: Literal["%", "points", "dB", "years", "bytes", "ms", "GFLOP", ""] = ""
     digits: int = 2
     better: Better = ""
 
     @property
     def direction(self) -> str:
-        """The direction in words."""
+        """Which direction is better, in words."""
         return _BETTER[self.better]
 
     @property
     def arrow(self) -> str:
-        """The direction as an arrow, for narrow columns."""
+        """Which direction is better, as an arrow for narrow columns."""
         return {"higher": "↑", "lower": "↓"}.get(self.better, "")
 
     @property
     def scale(self) -> float:
-        """What a stored value is multiplied with to be shown: shares become per cent."""
+        """The factor from a stored value to a shown one: shares are shown in per cent."""
         return 100.0 if self.unit in ("%", "points") else 1.0
 
     def shown(self, value: float | None) -> str:
-        """A value without its unit, or a dash."""
+        """Return a value as text without its unit; a dash where it is None or not finite."""
         if value is None or not math.isfinite(value):
             return "–"
         text = f"{value * self.scale:.{self.digits}f}"
         return text.replace("-", "−") if float(text) else text.replace("-", "")
 
     def span(self, low: float | None, high: float | None) -> str:
-        """An interval without its unit, or nothing."""
+        """Return an interval as text without its unit; empty where an end is None."""
         if low is None or high is None:
             return ""
         text = f"{low * self.scale:.{self.digits}f}", f"{high * self.scale:.{self.digits}f}"
         return f"{text[0]} to {text[1]}".replace("-", "−") if low < 0 else f"{text[0]}–{text[1]}"
 
 
-ACCURACY = Quantity(name="accuracy", unit="%", digits=1, better="split")
-
-
 @dataclass(frozen=True, kw_only=True)
-class Figure:
-    """One number with its evidence.
+class Measurement:
+    """A value of a metric with its evidence.
 
-    ``value`` is none when there is no number; ``status`` and ``reason`` then say why (``missing``: no such cell was
-    asked for). ``n`` counts the measurements behind it; ``low`` and ``high`` bound its 95 % interval and ``interval``
-    names the method. ``paper`` is the published number in the same unit. ``cells``: the ids whose rows were used;
-    ``attack``: the label of the attack that all of them share. ``measure`` names the `Measure` that it is of, and
-    ``at`` where on its axes, in words; both are empty where it is of none.
+    ``value`` is None where it could not be measured; ``status`` and ``reason`` then say why (``missing``: the suite
+    has no such cell). ``n`` is the number of scores that were averaged; ``low`` and ``high`` are the ends of the 95 %
+    interval and ``interval`` is its method. ``paper`` is the published value, in the same unit. ``cells`` are the ids
+    of the cells whose rows were used, ``attack`` is the label of the attack that they share. ``metric`` is the name of
+    the `SampleMetric` and ``at`` its noise level and threshold in words; both are empty where there is no such metric.
     """
 
     value: float | None = None
@@ -89,38 +89,44 @@ class Figure:
     note: str | None = None
     cells: tuple[str, ...] = ()
     attack: str = ""
-    measure: str = ""
+    metric: str = ""
     at: str = ""
 
     @property
     def difference(self) -> float | None:
-        """Ours minus the paper's, or none."""
+        """The value minus the paper's; None where one of them is missing."""
         return None if self.value is None or self.paper is None else self.value - self.paper
 
 
-def absent(status: str, reason: str | None, *, role: Role = "any", cells: tuple[str, ...] = ()) -> Figure:
-    """A figure that does not exist, with the reason."""
-    return Figure(status=status, reason=reason, role=role, cells=cells)
+def absent(status: str, reason: str | None, *, role: Role = "any", cells: tuple[str, ...] = ()) -> Measurement:
+    """Return a measurement without a value, with the reason."""
+    return Measurement(status=status, reason=reason, role=role, cells=cells)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A column: ``label`` as in the suite, ``stands_in_for`` the paper's name of it where that differs."""
+    """A column of a table.
+
+    ``label`` is its name in the suite; ``stands_in_for`` is its name in the paper, where that is another one.
+    ``average``: it holds the average of the other columns.
+    """
 
     label: str
-    quantity: Quantity
+    metric: Metric
     stands_in_for: str | None = None
     average: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A row: one defense with its authorised models (or a floor), and a figure per column. ``flags`` are what its
-    figures say together, in words."""
+    """A row of a table: one defense with its authorised models, or a baseline; one measurement per column.
+
+    ``flags`` are conclusions from all measurements of the row, in words.
+    """
 
     label: str
     kind: RowKind
-    figures: Sequence[Figure]
+    measurements: Sequence[Measurement]
     defense: str = ""
     authorised: str = ""
     stands_in_for: str | None = None
@@ -128,8 +134,8 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Group:
-    """Rows that share a data set."""
+class RowGroup:
+    """The rows of a table that share a data set."""
 
     label: str
     rows: Sequence[Row]
@@ -139,36 +145,40 @@ class Group:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table: ``name`` is what ``bench export --table`` takes, ``source`` says which rows of which file it used,
-    ``row_heading`` what its rows are. ``ranked``: its rows are alternatives, one of which is the best."""
+    """A table of results.
+
+    ``name`` is its name for ``bench export --table``; ``source`` describes the rows and the files that it was computed
+    from; ``row_heading`` is the heading of its first column. ``ranked``: its rows are alternatives, one of which is the
+    best.
+    """
 
     name: str
     title: str
     caption: str
     columns: Sequence[Column]
-    groups: Sequence[Group]
+    groups: Sequence[RowGroup]
     experiment: str
     source: str
     row_heading: str = "Defense"
     ranked: bool = True
     notes: Sequence[str] = field(default_factory=tuple)
 
-    def figures(self) -> Iterator[tuple[Group, Row, Column, Figure]]:
-        """All figures, row by row."""
+    def measurements(self) -> Iterator[tuple[RowGroup, Row, Column, Measurement]]:
+        """Yield all measurements, row by row."""
         for group in self.groups:
             for row in group.rows:
-                for column, figure in zip(self.columns, row.figures, strict=True):
-                    yield group, row, column, figure
+                for column, measurement in zip(self.columns, row.measurements, strict=True):
+                    yield group, row, column, measurement
 
     @property
     def common_n(self) -> int | None:
-        """The N that all figures outside of averages share, or none."""
-        counts = {f.n for _, _, c, f in self.figures() if f.value is not None and not c.average}
+        """The N that all measurements but the averages share; None where they differ."""
+        counts = {f.n for _, _, c, f in self.measurements() if f.value is not None and not c.average}
         return counts.pop() if len(counts) == 1 else None
 
 
 def distinct(stands_in_for: str | None, label: str) -> str | None:
-    """The paper's name where it says something that the label does not: ``agedb30`` is AgeDB-30."""
+    """Return the paper's name; None where only case and punctuation differ, as in AgeDB-30 and ``agedb30``."""
     if not stands_in_for or _letters(stands_in_for) == _letters(label):
         return None
     return stands_in_for

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from bench.cli import completion, options
-from bench.cli.error_messages import Group, exit_codes
+from bench.cli.error_messages import CommandGroup, exit_codes
 
 _Callback = Callable[[click.Context, click.Parameter, str | None], float | None]
 
@@ -32,7 +32,7 @@ def _parse_with(parser: str) -> _Callback:
     return parse
 
 
-@click.group(cls=Group)
+@click.group(cls=CommandGroup)
 def cache() -> None:
     """Artifacts that runs have computed: list them, check them, and make room.
 
@@ -121,7 +121,7 @@ def cache_gc(max_size: int | None, older_than: float | None, dry_run: bool, out:
         click.get_current_context().exit(1)
 
 
-@click.group(cls=Group)
+@click.group(cls=CommandGroup)
 def runs() -> None:
     """Runs and their results: list them, show what each was, and remove some.
 

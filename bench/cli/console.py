@@ -28,7 +28,7 @@ from bench.store.artifacts import Cache
 from bench.store.reading import Results
 
 if TYPE_CHECKING:
-    from bench.analysis.claim_results import Verdict
+    from bench.analysis.claim_results import ClaimVerdict
     from bench.registry.inventory import InventoryEntry
 
 _UNLIMITED = 100_000  # columns: more than any line has
@@ -239,7 +239,7 @@ def show_summary(results: Results, report: Path, *, retry: bool = True, kept: bo
     out.print(f"report: {report}{' (unchanged)' if kept else ''}", soft_wrap=True)
 
 
-def show_claims(verdicts: Sequence[Verdict], fmt: str, *, synthetic: bool) -> None:
+def show_claims(verdicts: Sequence[ClaimVerdict], fmt: str, *, synthetic: bool) -> None:
     """Print what ``bench claims`` shows: the verdict on each claim, as JSON, Markdown or a table of the terminal with
     the number of claims by outcome below it. ``synthetic``: whether the run used synthetic stand-ins."""
     from bench.analysis.claim_results import COLUMNS, as_json, as_markdown, tally, verdict_rows

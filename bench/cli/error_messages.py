@@ -27,7 +27,7 @@ def exit_codes(one: str = "") -> str:
     return f"Exit codes: {_EXIT_CODES.format(one=f'1 {one}, ' if one else '')}."
 
 
-class Group(click.Group):
+class CommandGroup(click.Group):
     """A group of commands whose help lists each command with the whole first sentence of its own help.
 
     Click's own group cuts these sentences to the width of the terminal.
@@ -47,7 +47,7 @@ def _first_sentence(command: click.Command) -> str:
     return re.split(r"(?<=\w)\. ", paragraph)[0].rstrip(".")
 
 
-class Main(Group):
+class Main(CommandGroup):
     """The command ``bench``: prints one message for every error, and ends with its exit code.
 
     The exit code is 2 for a `BenchError` and for wrong arguments, 130 for an interruption with Ctrl-C, and 1 if a

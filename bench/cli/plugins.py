@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from bench.cli import completion, options
-from bench.cli.error_messages import Group, exit_codes
+from bench.cli.error_messages import CommandGroup, exit_codes
 
 
 @click.command()
@@ -63,7 +63,7 @@ def doctor(as_json: bool, out: Path) -> None:
         click.get_current_context().exit(1)
 
 
-class _PluginGroup(Group):
+class _PluginGroup(CommandGroup):
     """A group with additional commands from plugins (hook ``bench_commands``).
 
     Plugins are imported only when a command of this group is looked up or listed.

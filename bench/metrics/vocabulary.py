@@ -37,7 +37,14 @@ METRIC_NAMES = (
     "age-difference",
 )
 # These are followed by the name of an attribute, as in ``similarity:gender``.
-ATTRIBUTE_FAMILIES = ("similarity", "floor")
+ATTRIBUTE_FAMILIES = ("similarity", "baseline")
+_FORMER_FAMILIES = {"floor": "baseline"}
+
+
+def current_name(name: str) -> str:
+    """Return today's name of a metric whose family was renamed: ``floor:age`` is ``baseline:age``."""
+    family, colon, attribute = name.partition(":")
+    return _FORMER_FAMILIES.get(family, family) + colon + attribute
 
 
 def check_metric_name(name: str) -> None:
@@ -46,4 +53,4 @@ def check_metric_name(name: str) -> None:
     if name in METRIC_NAMES or (family in ATTRIBUTE_FAMILIES and attribute):
         return
     known = [*METRIC_NAMES, *(f"{family}:<attribute>" for family in ATTRIBUTE_FAMILIES)]
-    raise SuiteError(f"no measure {name!r}; {did_you_mean(name, known)}")
+    raise SuiteError(f"no metric {name!r}; {did_you_mean(name, known)}")

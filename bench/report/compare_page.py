@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from bench.analysis.compare.diff import Diff, Line
+from bench.analysis.compare.diff import Diff, DiffLine
 from bench.core.files import write_atomically
 from bench.report import compare_text
 from bench.report.page import assets
@@ -59,7 +59,7 @@ def _run(run: dict[str, Any], folder: Path) -> dict[str, str]:
     }
 
 
-def _groups(lines: Sequence[Line]) -> list[dict[str, Any]]:
+def _groups(lines: Sequence[DiffLine]) -> list[dict[str, Any]]:
     """The lines of each cell and verdict together, in the order of the first ones."""
     classes = {"regression": "unmet", "improvement": "met"}
     found: dict[tuple[str, str], dict[str, Any]] = {}

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from bench.analysis.compare.diff import Diff, Line, Verdict
-from bench.analysis.compare.matching import Lone
+from bench.analysis.compare.diff import Diff, DiffLine, DiffVerdict
+from bench.analysis.compare.matching import UnmatchedCell
 from bench.analysis.compare.significance import LEVEL, Difference
 from bench.analysis.rows import CellRow
 from bench.core.text import plural
 
-SIGNIFICANT: Sequence[Verdict] = ("regression", "improvement", "change")
+SIGNIFICANT: Sequence[DiffVerdict] = ("regression", "improvement", "change")
 MOST, SOME = 40, 12  # rows of a table in a terminal: where they are what was asked for, and where they are not
-COLUMNS = ("verdict", "cell", "measure", "before", "after", "difference", "95 % interval", "N", "corrected p")
+COLUMNS = ("verdict", "cell", "metric", "before", "after", "difference", "95 % interval", "N", "corrected p")
 
 
 def summary(found: Diff) -> list[str]:
@@ -49,21 +49,21 @@ def cell_name(cell: CellRow) -> str:
     return f"{cell.experiment}: {', '.join(parts)}"
 
 
-def line_row(line: Line) -> list[str]:
+def line_row(line: DiffLine) -> list[str]:
     """A line as text, for the columns `COLUMNS`."""
-    quantity, found = line.measure.quantity, line.found
-    unit = f" ({quantity.unit})" if quantity.unit else ""
+    metric, found = line.metric, line.found
+    unit = f" ({metric.unit})" if metric.unit else ""
     level = f" at σ = {line.sigma:g}" if line.sigma is not None else ""
     arrow = {"higher": " ↑", "lower": " ↓"}.get(line.better, "")
-    value = quantity.shown(found.value)
+    value = metric.shown(found.value)
     return [
         line.verdict,
         cell_name(line.before),
-        f"{quantity.name}{unit}{level}{arrow}",
-        quantity.shown(found.before),
-        quantity.shown(found.after),
+        f"{metric.label}{unit}{level}{arrow}",
+        metric.shown(found.before),
+        metric.shown(found.after),
         value if value.startswith("−") or found.value == 0 else f"+{value}",
-        quantity.span(found.low, found.high),
+        metric.span(found.low, found.high),
         _counted(found),
         "" if line.corrected is None else "<0.0001" if line.corrected < 1e-4 else f"{line.corrected:.4f}",
     ]
@@ -75,7 +75,7 @@ def _counted(found: Difference) -> str:
     return f"{found.n:,}{'' if found.paired else ' unpaired'}{left_out}"
 
 
-def lone_name(lone: Lone) -> str:
+def lone_name(lone: UnmatchedCell) -> str:
     """A cell that only one run has, in one line."""
     return cell_name(lone.cell) + (f" ({lone.why})" if lone.why else "")
 
@@ -112,7 +112,7 @@ def _lay_out(table: Table, numbers: int) -> None:
 def show_changed(found: Diff, out: Console) -> None:
     """Print every figure that another one has taken the place of, whether or not the difference is significant."""
     changed = [line for line in found.lines if not line.found.same]
-    columns = [COLUMNS.index(name) for name in ("cell", "measure", "before", "after", "difference", "N")]
+    columns = [COLUMNS.index(name) for name in ("cell", "metric", "before", "after", "difference", "N")]
     if changed:
         table = Table(*(COLUMNS[i] for i in columns), box=None, pad_edge=False)
         _lay_out(table, numbers=2)
@@ -121,9 +121,9 @@ def show_changed(found: Diff, out: Console) -> None:
             table.add_row(*(row[i] for i in columns))
         out.print(table)
     cells = len({line.before.cell for line in changed})
-    figures = f"{len(changed):,} of {plural(len(found.lines), 'figure')}"
+    measurements = f"{len(changed):,} of {plural(len(found.lines), 'figure')}"
     more = f"; all of them: bench diff {found.before.folder} {found.after.folder}" if len(changed) > SOME else ""
-    out.print(f"{figures} changed, in {cells:,} of {plural(found.cells, 'cell')}{more}", soft_wrap=True)
+    out.print(f"{measurements} changed, in {cells:,} of {plural(found.cells, 'cell')}{more}", soft_wrap=True)
 
 
 def _ending(cell: CellRow) -> str:

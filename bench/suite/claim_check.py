@@ -53,9 +53,9 @@ def check_claims(claims: Sequence[ClaimTable], experiments: Mapping[str, Axes]) 
         if claim.id in ids[:i]:
             raise SuiteError(f"{where}.id: {claim.id!r} is used twice; ids of claims are unique")
         try:
-            check_metric_name(claim.measure)
+            check_metric_name(claim.metric)
         except SuiteError as error:
-            raise SuiteError(f"{where}.measure: {error}") from None
+            raise SuiteError(f"{where}.metric: {error}") from None
         for name, side in claim.sides:
             experiment = claim.experiment_of(side)
             if experiment not in experiments:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
+from bench.metrics.vocabulary import current_name
 from bench.suite.strict_table import StrictTable
 
 Axis = Literal["dataset", "authorised", "evaluated", "attack", "defense", "sigma", "kappa"]
@@ -19,7 +20,7 @@ Relation = Literal[">", ">=", "<", "<=", "about"]
 Text = Annotated[str, Field(min_length=1)]
 
 CELL_AXES: Sequence[Axis] = ("dataset", "authorised", "evaluated", "attack", "defense")  # columns of cells.parquet
-LEVELS: Sequence[Axis] = ("sigma", "kappa")  # what a measure is told
+LEVELS: Sequence[Axis] = ("sigma", "kappa")  # parameters of a metric, which need no cells of their own
 
 
 def _listed(value: Any) -> Any:
@@ -33,7 +34,7 @@ _Numbers = Annotated[list[float], Field(min_length=1), BeforeValidator(_listed)]
 class SideTable(StrictTable):
     """One side of a claim: which cells it pools, each key one value or a list; what is not named is not restricted.
 
-    ``sigma`` is the environment noise and ``kappa`` the threshold of the measures that know one.
+    ``sigma`` is the environment noise and ``kappa`` the threshold, of the metrics that depend on them.
     """
 
     experiment: str | None = None
@@ -75,20 +76,35 @@ class ClaimTable(StrictTable):
     """``[[claims]]``: a sentence, and the relation between two figures that it amounts to.
 
     It holds where ``left relation right + margin`` (``about``: where they differ by ``margin`` at most) for each value
-    of the axes in ``each``, or for a share ``at_least`` of them. ``margin`` has the measure's unit, shares from 0 to 1.
+    of the axes in ``each``, or for a share ``at_least`` of them. ``margin`` has the metric's unit, shares from 0 to 1.
+
+    ``metric`` may also be written ``measure``, which was its name in earlier versions.
     """
 
     id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
     section: Annotated[str, Field(pattern=r"^\d+(\.\d+)*$")]
     text: Text
     experiment: str | None = None
-    measure: Text
+    metric: Text
     left: SideTable
     relation: Relation
     right: Annotated[Annotated[SideTable, Tag("side")] | Annotated[float, Tag("number")], Discriminator(_kind_of_right)]
     margin: float = 0.0
     each: Annotated[list[Axis], BeforeValidator(_listed)] = []
     at_least: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_earlier_versions(cls, table: Any) -> Any:
+        """Rename the key ``measure`` and the metrics that earlier versions called otherwise."""
+        if not isinstance(table, Mapping):
+            return table
+        if "measure" in table and "metric" in table:
+            raise _mistake("metric and measure are two names of the same key; keep metric")
+        renamed = {"metric" if key == "measure" else key: value for key, value in table.items()}
+        if isinstance(name := renamed.get("metric"), str):
+            renamed["metric"] = current_name(name)
+        return renamed
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

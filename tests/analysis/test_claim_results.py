@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from support import TESTS
 
-from bench.analysis.claim_results import Verdict, as_json, as_markdown, claims_of, judge, tally, verdict_rows
+from bench.analysis.claim_results import ClaimVerdict, as_json, as_markdown, claims_of, judge, tally, verdict_rows
 from bench.analysis.rows import Rows
 from bench.core.errors import StorageError, SuiteError
 from bench.suite.claims import CELL_AXES, ClaimTable, SideTable
 from bench.suite.suite import read
 
-BASE = {"id": "mine", "section": "6.4", "text": "It works.", "experiment": "one", "measure": "accuracy"}
+BASE = {"id": "mine", "section": "6.4", "text": "It works.", "experiment": "one", "metric": "accuracy"}
 THREE_OF_FOUR = [True, True, True, False]
 
 
@@ -33,7 +33,7 @@ def claim(**changes: Any) -> ClaimTable:
     return ClaimTable.model_validate(made)
 
 
-def verdict(folder: Path, answers: list[Answer], **changes: Any) -> Verdict:
+def verdict(folder: Path, answers: list[Answer], **changes: Any) -> ClaimVerdict:
     """What becomes of `claim` on some rows."""
     (found,) = judge(Rows(write_run(folder / "run", answers)), [claim(**changes)])
     return found
@@ -90,7 +90,7 @@ def test_two_sides_of_the_same_people_are_compared_person_by_person(tmp_path: Pa
     """Every picture loses 0.1, so the difference is certain although the figures' own intervals overlap."""
     values = np.linspace(0.2, 0.8, 25)
     answers = [Answer("PMT", ssim=list(values - 0.1)), Answer("Noise", ssim=list(values))]
-    found = verdict(tmp_path, answers, measure="ssim", relation="<", right={"defense": "Noise"})
+    found = verdict(tmp_path, answers, metric="ssim", relation="<", right={"defense": "Noise"})
     left, right, difference = found.decisive.left, found.decisive.right, found.decisive.difference
     assert left.high is not None
     assert right.low is not None
@@ -105,7 +105,7 @@ def test_the_paired_interval_is_that_of_the_differences(tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
     a, b = rng.random(60), rng.random(60)
     answers = [Answer("PMT", ssim=list(a)), Answer("Noise", ssim=list(b))]
-    difference = verdict(tmp_path, answers, measure="ssim", right={"defense": "Noise"}).decisive.difference
+    difference = verdict(tmp_path, answers, metric="ssim", right={"defense": "Noise"}).decisive.difference
     means = [(a - b)[rng.integers(60, size=60)].mean() for _ in range(20_000)]
     assert difference.interval == "bootstrap"
     assert (difference.low, difference.high) == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=0.02)
@@ -232,7 +232,7 @@ def test_noise_levels_and_thresholds(tmp_path: Path) -> None:
     answers = [Answer("PMT", attack="attributes", up=up)]
     left = {"defense": "PMT", "sigma": 0.1, "kappa": [0.3, 0.5]}
     found = verdict(
-        tmp_path, answers, measure="up", left=left, right={"defense": "PMT", "sigma": 0.0}, each="kappa", relation=">"
+        tmp_path, answers, metric="up", left=left, right={"defense": "PMT", "sigma": 0.0}, each="kappa", relation=">"
     )
     assert [(c.left.value, c.right.value) for c in found.comparisons] == [
         (pytest.approx(1.2), pytest.approx(1.1)),
@@ -252,7 +252,7 @@ def test_age_in_years(tmp_path: Path) -> None:
         Answer("PMT", attack="attributes", years=[8.0, 10.0]),
         Answer("N", attack="attributes", years=[4.0, 5.0]),
     ]
-    found = verdict(tmp_path, answers, measure="age-difference", relation=">", right={"defense": "N"}, margin=4)
+    found = verdict(tmp_path, answers, metric="age-difference", relation=">", right={"defense": "N"}, margin=4)
     assert found.outcome == "holds"
     ((_, _, left, sign, right, said),) = verdict_rows([found])
     assert left.startswith("PMT: 9.00 years (N 2")
@@ -271,8 +271,8 @@ def test_age_in_years(tmp_path: Path) -> None:
         ({"right": {"defense": "Skipped"}}, "skipped: needs gradients"),
         ({"left": {"defense": "Nobody"}}, "the suite does not ask for this combination"),
         ({"experiment": "gone"}, "the suite does not ask for this combination"),
-        ({"measure": "up", "left": {"defense": "PMT", "sigma": 0.1}}, "missing"),
-        ({"measure": "lpips"}, "VGG"),
+        ({"metric": "up", "left": {"defense": "PMT", "sigma": 0.1}}, "missing"),
+        ({"metric": "lpips"}, "VGG"),
         ({"left": {"role": "authorised"}, "each": "evaluated"}, "the suite does not ask for this combination"),
         ({"left": {"defense": ["PMT", "Failed"]}, "each": "defense"}, "failed: out of memory"),
     ],
@@ -428,7 +428,7 @@ id = "mine"
 section = "6.4"
 text = "It works."
 experiment = "one"
-measure = "accuracy"
+metric = "accuracy"
 left = { defense = "Mean", authorised = "toy-a+toy-b", attack = "attributes via R", sigma = 0.1 }
 relation = ">="
 right = { defense = "identity", authorised = "", dataset = ["toy-faces", "other"] }
@@ -453,7 +453,7 @@ def test_a_suite_with_claims(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "fragments"),
     [
-        ('"accuracy"', '"acuracy"', ["claims[0].measure", "'acuracy'", "did you mean 'accuracy'?"]),
+        ('"accuracy"', '"acuracy"', ["claims[0].metric", "'acuracy'", "did you mean 'accuracy'?"]),
         ('"one"\nm', '"on"\nm', ["claims[0].experiment", "'on'", "did you mean 'one'?"]),
         ('experiment = "one"\n', "", ["claims[0]", "experiment"]),
         ('{ defense = "identity"', '{ experiment = "two", defense = "x"', ["claims[0].right.experiment", "'two'"]),

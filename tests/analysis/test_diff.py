@@ -18,10 +18,10 @@ from click.testing import CliRunner
 from pages import markup
 from support import TESTS
 
-from bench.analysis.compare import Diff, Line, diff
+from bench.analysis.compare import Diff, DiffLine, diff
 from bench.analysis.compare.diff import record
 from bench.analysis.compare.significance import aligned, difference, holm
-from bench.analysis.pooling import Part
+from bench.analysis.pooling import SampleScores
 from bench.cli import main
 from bench.core.errors import StorageError
 from bench.report.compare_page import render
@@ -61,9 +61,9 @@ def compared(tmp_path: Path) -> Any:
     return make
 
 
-def of(found: Diff, measure: str, role: str = "unauthorised") -> Line:
+def of(found: Diff, metric: str, role: str = "unauthorised") -> DiffLine:
     """The line of a measure in the cell of a role."""
-    (line,) = (x for x in found.lines if (x.measure.name, x.before.role) == (measure, role))
+    (line,) = (x for x in found.lines if (x.metric.name, x.before.role) == (metric, role))
     return line
 
 
@@ -105,7 +105,7 @@ def test_the_other_way_round_is_an_improvement(compared: Any) -> None:
 
 def test_unprotected_faces_neither_keep_nor_leak(compared: Any) -> None:
     found = compared(answers(), answers(clean=0.4))
-    plain = {x.measure.name: x for x in found.lines if x.before.clean}
+    plain = {x.metric.name: x for x in found.lines if x.before.clean}
     assert plain["accuracy"].verdict == "change"
     assert plain["accuracy"].better == ""
     assert not found.regressed
@@ -178,10 +178,10 @@ def test_attributes_and_noise_levels_are_compared_each(compared: Any) -> None:
         return [Answer("PMT", authorised="net-a", role="authorised", attack="age", up=up, years=old)]
 
     found = compared(noisy(0.5, 8), noisy(0.3, 5))
-    privacy = {x.sigma: x.verdict for x in found.lines if x.measure.name == "privacy"}
+    privacy = {x.sigma: x.verdict for x in found.lines if x.metric.name == "privacy"}
     assert privacy == {0.0: "regression", 0.2: "regression"}
     assert of(found, "age-difference", "authorised").verdict == "regression"
-    assert not [x for x in found.lines if x.measure.name == "similarity:age"], "the same as age-difference"
+    assert not [x for x in found.lines if x.metric.name == "similarity:age"], "the same as age-difference"
 
 
 # ---- statistics ------------------------------------------------------------------------------------------------------
@@ -197,10 +197,10 @@ def test_pairing_narrows_the_interval() -> None:
     people = np.arange(80)
     before = RNG.normal(0, 1, 80)
     after = before + RNG.normal(0.1, 0.05, 80)
-    sides = Part(before, people), Part(after, people)
+    sides = SampleScores(before, people), SampleScores(after, people)
     everyone = np.arange(80), np.arange(80)
     paired = difference(*sides, everyone, share=False)
-    strangers = Part(after, people + 1000)
+    strangers = SampleScores(after, people + 1000)
     loose = difference(sides[0], strangers, (everyone[0][:0], everyone[1][:0]), share=False)
     assert paired is not None
     assert loose is not None
@@ -219,8 +219,8 @@ def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
     for _ in range(200):
         own = np.repeat(rng.normal(0, 1, 40), 3)
         before, moved = rng.normal(0, 0.5, 120), rng.normal(0.2, 0.5, 120)
-        found = difference(Part(before, people), Part(moved + own, people), at, share=False)
-        null = difference(Part(before, people), Part(moved + own - 0.2, people), at, share=False)
+        found = difference(SampleScores(before, people), SampleScores(moved + own, people), at, share=False)
+        null = difference(SampleScores(before, people), SampleScores(moved + own - 0.2, people), at, share=False)
         assert found is not None
         assert null is not None
         held += found.low <= 0.2 <= found.high  # type: ignore[operator]
@@ -231,7 +231,7 @@ def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
 
 def test_decisions_without_spread_get_an_interval() -> None:
     people, at = np.arange(30), (np.arange(30), np.arange(30))
-    found = difference(Part(np.zeros(30), people), Part(np.ones(30), people), at, share=True)
+    found = difference(SampleScores(np.zeros(30), people), SampleScores(np.ones(30), people), at, share=True)
     assert found is not None
     assert found.value == 1
     assert 0.7 < found.low < 1  # type: ignore[operator]
@@ -242,7 +242,7 @@ def test_decisions_without_spread_get_an_interval() -> None:
 def test_samples_without_a_finite_value_are_left_out() -> None:
     people, at = np.arange(6), (np.arange(6), np.arange(6))
     before, after = np.array([1.0, 2, np.nan, 4, np.inf, 6]), np.array([2.0, 3, 4, np.nan, 5, 8])
-    found = difference(Part(before, people), Part(after, people), at, share=False)
+    found = difference(SampleScores(before, people), SampleScores(after, people), at, share=False)
     assert found is not None
     assert (found.n, found.left_out) == (3, 3)
     assert found.value == pytest.approx(4 / 3)
@@ -250,7 +250,7 @@ def test_samples_without_a_finite_value_are_left_out() -> None:
 
 def test_many_people_are_drawn_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     people, at = np.arange(300), (np.arange(300), np.arange(300))
-    sides = Part(RNG.normal(0, 1, 300), people), Part(RNG.normal(0.5, 1, 300), people)
+    sides = SampleScores(RNG.normal(0, 1, 300), people), SampleScores(RNG.normal(0.5, 1, 300), people)
     whole = difference(*sides, at, share=False)
     monkeypatch.setattr("bench.analysis.compare.significance._DRAWN_AT_ONCE", 7_000)
     blocks = difference(*sides, at, share=False)
@@ -332,7 +332,7 @@ def test_the_command(tmp_path: Path) -> None:
     told = json.loads(done.stdout)
     assert told["regressed"] is True
     assert told["correction"] == "Holm"
-    (line,) = (x for x in told["differences"] if x["measure"] == "srra-fixed" and x["role"] == "unauthorised")
+    (line,) = (x for x in told["differences"] if x["metric"] == "srra-fixed" and x["role"] == "unauthorised")
     assert (line["before"], line["after"], line["n"], line["verdict"]) == (0.1, 0.7, N, "regression")
     done = runner.invoke(main, ["diff", str(before), str(before), "--fail-on-regression"])
     assert done.exit_code == 0

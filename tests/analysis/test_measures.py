@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from fake_run import ESTIMATE, RECFACE, FakeRun, rewritten, write_fake_run
 
-from bench.analysis.measures import MEASURES, figure, measure_named, select
-from bench.analysis.pooling import Part, Pool, mean
+from bench.analysis.measures import METRICS, measure, metric_named, select
+from bench.analysis.pooling import Pool, SampleScores, mean
 from bench.analysis.rows import Rows
 from bench.core.errors import SuiteError
 from bench.metrics import intervals
@@ -58,17 +58,17 @@ def test_re_identification_by_hand(tmp_path: Path) -> None:
     values = {
         name: (f.value, f.n)
         for name in ("rank-1", "rank-1-enrolled", "fmr-match", "srra", "srra-fixed", "cosine")
-        for f in [figure(rows, judge, name)]
+        for f in [measure(rows, judge, name)]
     }
     assert values["rank-1"] == (0.75, 4)
     assert values["rank-1-enrolled"] == (0.5, 2)  # genuine pairs only
     assert values["fmr-match"] == values["srra"] == (0.5, 4)  # kappa is .35
     assert values["srra-fixed"] == (0.75, 4)  # kappa is .2
     assert values["cosine"] == (pytest.approx(0.29), 4)
-    found = figure(rows, judge, "rank-1")
+    found = measure(rows, judge, "rank-1")
     assert (found.low, found.high) == pytest.approx(intervals.wilson_interval(3, 4))
     assert (found.role, found.attack, found.interval) == ("unauthorised", "recface", "Wilson")
-    assert figure(rows, judge, "srra", kappa=0.05).value == 1.0
+    assert measure(rows, judge, "srra", kappa=0.05).value == 1.0
 
 
 def test_pictures_count_once_for_all_evaluated_models(tmp_path: Path) -> None:
@@ -81,23 +81,23 @@ def test_pictures_count_once_for_all_evaluated_models(tmp_path: Path) -> None:
     rows = changed(results, images=change)
     cells = select(rows, defense="PMT")
     assert len(cells) == 2
-    found = figure(rows, cells, "ssim")
+    found = measure(rows, cells, "ssim")
     assert (found.value, found.n, found.interval) == (pytest.approx(0.25), 4, "bootstrap")  # of the reconstruction
     assert found.cells == (cells[0].cell,)
     assert found.low is not None
     assert found.high is not None
     assert 0.1 <= found.low < 0.25 < found.high <= 0.4
-    assert figure(rows, cells, "upload-bytes").value == 37632
-    absent = figure(rows, cells, "lpips")
+    assert measure(rows, cells, "upload-bytes").value == 37632
+    absent = measure(rows, cells, "lpips")
     assert (absent.value, absent.status) == (None, "missing")
     assert "VGG" in str(absent.reason)
 
 
 def test_infinite_psnr_is_counted_and_not_averaged(tmp_path: Path) -> None:
     rows = Rows(write_fake_run(tmp_path / "run", FakeRun(**ONE)))
-    clean = figure(rows, select(rows, defense="Clean"), "psnr")
+    clean = measure(rows, select(rows, defense="Clean"), "psnr")
     assert (clean.value, clean.status) == (None, "infinite")
-    both = figure(rows, select(rows, defense=["Clean", "Noise 0.3"]), "psnr")
+    both = measure(rows, select(rows, defense=["Clean", "Noise 0.3"]), "psnr")
     assert both.n == 4
     assert both.note == "without 4 images for which it is infinite"
 
@@ -114,14 +114,14 @@ def test_up_by_hand(tmp_path: Path) -> None:
     rows = changed(write_fake_run(tmp_path / "run", spec), up=setter("PMT", "net-a", **columns))
     cells = select(rows, defense="PMT", evaluated="net-a")
     assert rows.noise_levels(cells[0]) == [0.0, 0.1]
-    assert figure(rows, cells, "up").value == pytest.approx(2 / 4 + 0.25)  # no pair was scored: the fixed kappa, .5
-    assert figure(rows, cells, "up", kappa=0.3).value == pytest.approx(3 / 4 + 0.25)
-    assert figure(rows, cells, "up", sigma=0.1, kappa=0.1).value == pytest.approx(1.5)
-    assert figure(rows, cells, "up-lpips", kappa=0.3).value == pytest.approx(3 / 4 + 0.5)
-    assert figure(rows, cells, "utility", kappa=0.3).value == 0.75
-    assert figure(rows, cells, "privacy").value == pytest.approx(0.25)
-    assert figure(rows, cells, "privacy-lpips", sigma=0.1).value == pytest.approx(0.7)
-    other = figure(rows, cells, "up", sigma=0.7)
+    assert measure(rows, cells, "up").value == pytest.approx(2 / 4 + 0.25)  # no pair was scored: the fixed kappa, .5
+    assert measure(rows, cells, "up", kappa=0.3).value == pytest.approx(3 / 4 + 0.25)
+    assert measure(rows, cells, "up", sigma=0.1, kappa=0.1).value == pytest.approx(1.5)
+    assert measure(rows, cells, "up-lpips", kappa=0.3).value == pytest.approx(3 / 4 + 0.5)
+    assert measure(rows, cells, "utility", kappa=0.3).value == 0.75
+    assert measure(rows, cells, "privacy").value == pytest.approx(0.25)
+    assert measure(rows, cells, "privacy-lpips", sigma=0.1).value == pytest.approx(0.7)
+    other = measure(rows, cells, "up", sigma=0.7)
     assert (other.value, other.status) == (None, "missing")
 
 
@@ -130,8 +130,8 @@ def test_up_takes_the_calibrated_threshold_where_the_model_was_scored(tmp_path: 
     results = write_fake_run(tmp_path / "run", [FakeRun(**ONE), up])
     rows = changed(results, up=setter("PMT", "net-a", cosine=[0.4, 0.3, 0.36, 0.1]))
     cells = select(rows, experiment="up", defense="PMT", evaluated="net-a")
-    assert figure(rows, cells, "utility").value == 0.5  # at .35
-    assert figure(rows, cells, "utility", kappa=cells[0].kappa).value == 0.0
+    assert measure(rows, cells, "utility").value == 0.5  # at .35
+    assert measure(rows, cells, "utility", kappa=cells[0].kappa).value == 0.0
 
 
 def test_attributes_and_their_floors(tmp_path: Path) -> None:
@@ -143,53 +143,53 @@ def test_attributes_and_their_floors(tmp_path: Path) -> None:
 
     rows = changed(results, attributes=change)
     cells = select(rows, defense="PMT")
-    assert figure(rows, cells, "similarity:group").value == pytest.approx(0.65)
-    as_race = figure(rows, cells, "similarity:race")
-    assert replace(as_race, measure="similarity:group") == figure(rows, cells, "similarity:group")
-    assert figure(rows, cells, "floor:age").value == 12.0
-    ages = figure(rows, cells, "similarity:age")
-    assert replace(ages, measure="age-difference") == figure(rows, cells, "age-difference")
-    assert measure_named("similarity:age").quantity.unit == "years"
-    assert "estimates no beard" in str(figure(rows, cells, "similarity:beard").reason)
+    assert measure(rows, cells, "similarity:group").value == pytest.approx(0.65)
+    as_race = measure(rows, cells, "similarity:race")
+    assert replace(as_race, metric="similarity:group") == measure(rows, cells, "similarity:group")
+    assert measure(rows, cells, "baseline:age").value == 12.0
+    ages = measure(rows, cells, "similarity:age")
+    assert replace(ages, metric="age-difference") == measure(rows, cells, "age-difference")
+    assert metric_named("similarity:age").unit == "years"
+    assert "estimates no beard" in str(measure(rows, cells, "similarity:beard").reason)
 
 
 def test_attributes_count_once_for_all_evaluated_models(tmp_path: Path) -> None:
     rows = Rows(write_fake_run(tmp_path / "run", FakeRun(attacks=(ESTIMATE,), noise_levels=(0.1,), **ONE)))
-    assert figure(rows, select(rows, defense="PMT"), "similarity:gender").n == 4
-    assert figure(rows, select(rows, defense="PMT"), "up").n == 8  # f of Equation 9 is the evaluated model
+    assert measure(rows, select(rows, defense="PMT"), "similarity:gender").n == 4
+    assert measure(rows, select(rows, defense="PMT"), "up").n == 8  # f of Equation 9 is the evaluated model
 
 
 def test_measures_leave_out_cells_that_have_no_such_number(tmp_path: Path) -> None:
     spec = FakeRun(attacks=(RECFACE, ESTIMATE), **ONE)
     rows = Rows(write_fake_run(tmp_path / "run", spec))
-    found = figure(rows, select(rows, defense="PMT"), "accuracy")
+    found = measure(rows, select(rows, defense="PMT"), "accuracy")
     assert (found.n, found.note) == (8, None)
-    assert figure(rows, select(rows, defense="PMT", attack="recface"), "similarity:age").status == "missing"
+    assert measure(rows, select(rows, defense="PMT", attack="recface"), "similarity:age").status == "missing"
 
 
 def test_what_failed_is_said(tmp_path: Path) -> None:
     spec = FakeRun(failed=lambda c: "out of memory" if c["evaluated"] == "net-b" else None, **ONE)
     rows = Rows(write_fake_run(tmp_path / "run", spec))
-    lost = figure(rows, select(rows, defense="PMT", evaluated="net-b"), "accuracy")
+    lost = measure(rows, select(rows, defense="PMT", evaluated="net-b"), "accuracy")
     assert (lost.value, lost.status, lost.reason) == (None, "failed", "out of memory")
-    part = figure(rows, select(rows, defense="PMT"), "accuracy")
+    part = measure(rows, select(rows, defense="PMT"), "accuracy")
     assert part.note == "1 of 2 cells; the others: failed, out of memory"
-    assert figure(rows, [], "accuracy").reason == "the suite does not ask for this combination"
+    assert measure(rows, [], "accuracy").reason == "the suite does not ask for this combination"
 
 
 def test_every_measure_has_a_name_a_source_and_a_direction() -> None:
-    for name, measure in MEASURES.items():
-        assert measure.name == name
-        assert measure.quantity.better
-        assert measure.source.startswith("samples/")
-        assert measure.about.endswith(".")
+    for name, metric in METRICS.items():
+        assert metric.name == name
+        assert metric.better
+        assert metric.source.startswith("samples/")
+        assert metric.about.endswith(".")
 
 
 def test_unknown_names_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SuiteError, match="'acuracy'; did you mean 'accuracy'"):
-        measure_named("acuracy")
-    with pytest.raises(SuiteError, match="no measure 'similarity:'"):
-        measure_named("similarity:")
+        metric_named("acuracy")
+    with pytest.raises(SuiteError, match="no metric 'similarity:'"):
+        metric_named("similarity:")
     rows = Rows(write_fake_run(tmp_path / "run", FakeRun(**ONE)))
     with pytest.raises(TypeError, match="expected fields of a cell, got datasets, planet"):
         select(rows, datasets="synth-lfw", planet=3)
@@ -200,7 +200,7 @@ def test_the_fast_bootstrap_agrees_with_the_general_one() -> None:
     rng = np.random.default_rng(3)
     people = np.array([f"p{i // 3}" for i in range(150)], dtype=object)
     values = rng.normal(0.3, 0.2, 150) + np.repeat(rng.normal(0, 0.5, 50), 3)  # people differ
-    found = mean(Pool([Part(values, people)]), share=False)
+    found = mean(Pool([SampleScores(values, people)]), share=False)
     expected = intervals.bootstrap_interval(values, people, lambda v: float(v.mean()), seed=1, draws=4000)
     assert (found.low, found.high) == pytest.approx(expected, abs=0.03)
     naive = 1.96 * values.std() / np.sqrt(len(values))
@@ -211,7 +211,7 @@ def test_the_fast_bootstrap_agrees_with_the_general_one() -> None:
 
 def test_equal_shares_of_all_people_still_have_an_interval() -> None:
     people = np.array(["p", "p", "q", "q"], dtype=object)
-    found = mean(Pool([Part(np.array([1.0, 0.0, 1.0, 0.0]), people)]))
+    found = mean(Pool([SampleScores(np.array([1.0, 0.0, 1.0, 0.0]), people)]))
     assert (found.value, found.interval) == (0.5, "Wilson")
     assert (found.low, found.high) == pytest.approx(intervals.wilson_interval(1, 2))
 
@@ -219,5 +219,5 @@ def test_equal_shares_of_all_people_still_have_an_interval() -> None:
 def test_repeats_of_reconstructions_are_pooled_over_people(tmp_path: Path) -> None:
     spec = replace(FakeRun(attacks=(RECFACE,), **ONE), repeats=2)
     rows = Rows(write_fake_run(tmp_path / "run", spec))
-    found = figure(rows, select(rows, defense="PMT"), "ssim")
+    found = measure(rows, select(rows, defense="PMT"), "ssim")
     assert (found.n, len(found.cells)) == (8, 2)

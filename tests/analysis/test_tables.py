@@ -13,12 +13,12 @@ import pytest
 from fake_run import HOSTILE, FakeRun, rewritten, write_fake_run
 
 from bench.analysis.measures import select
-from bench.analysis.pooling import Part, Pool, mean
+from bench.analysis.pooling import Pool, SampleScores, mean
 from bench.analysis.rows import Rows
-from bench.analysis.table_model import Figure, Quantity, Table
+from bench.analysis.table_model import Measurement, Metric, Table
 from bench.analysis.tables import summary_rows
 from bench.analysis.tables.recognition import layout_named, recognition_table
-from bench.analysis.tables.summary import BARS, floors, image_table, overall, summaries, summary_table
+from bench.analysis.tables.summary import BARS, baselines, image_table, overall, summaries, summary_table
 from bench.core.text import duration
 from bench.metrics import intervals, recognition
 from bench.report.page.headlines import answers
@@ -58,8 +58,8 @@ def worked(tmp_path: Path) -> Rows:
     return Rows(set_scores(write_fake_run(tmp_path / "run", SMALL), scores))
 
 
-def rows_of(table: Table) -> dict[str, list[Figure]]:
-    return {f"{r.defense}:{r.authorised}": list(r.figures) for r in table.groups[0].rows}
+def rows_of(table: Table) -> dict[str, list[Measurement]]:
+    return {f"{r.defense}:{r.authorised}": list(r.measurements) for r in table.groups[0].rows}
 
 
 def test_table_vii_by_hand(worked: Rows) -> None:
@@ -100,7 +100,7 @@ def test_ten_fold_and_cosine_use_their_columns(worked: Rows) -> None:
     assert rows_of(ten_fold)["PMT:net-a"][1].value == pytest.approx(expected)
     cosine = recognition_table(worked, worked.matrices[0], layout_named("cosine"))
     assert rows_of(cosine)["PMT:net-a"][0].value == pytest.approx((0.9 + 0.9 + 0.3 + 0.9) / 4)
-    assert all(f.paper is None for _, _, _, f in cosine.figures())
+    assert all(f.paper is None for _, _, _, f in cosine.measurements())
 
 
 def test_summary_by_hand(worked: Rows) -> None:
@@ -131,14 +131,14 @@ def test_missing_figures_say_why(results: Results) -> None:
     rows = Rows(results)
     table = recognition_table(rows, rows.matrices[0], layout_named("VII"))
     calfw = next(g for g in table.groups if g.label == "synth-calfw")
-    by_row = {f"{r.defense}:{r.authorised}": r.figures for r in calfw.rows}
+    by_row = {f"{r.defense}:{r.authorised}": r.measurements for r in calfw.rows}
     failed = by_row["PMT:net-b"][0]
     assert (failed.value, failed.status, failed.reason) == (None, "failed", f"out of memory {HOSTILE}")
     assert by_row["PMT:net-b"][-1].note == "of 1 of 2 models"
     assert by_row["PMT:net-b"][-1].paper is None
     skipped = by_row["Noise 0.3:"][1]
     assert (skipped.value, skipped.status) == (None, "skipped")
-    assert all(f.value is None or np.isfinite(f.value) for _, _, _, f in table.figures())
+    assert all(f.value is None or np.isfinite(f.value) for _, _, _, f in table.measurements())
 
 
 def test_a_cell_that_was_never_asked_for_is_missing(tmp_path: Path) -> None:
@@ -148,15 +148,15 @@ def test_a_cell_that_was_never_asked_for_is_missing(tmp_path: Path) -> None:
     gone = (cells["defense"] == "Noise 0.3") & (cells["evaluated"] == "net-b")
     pq.write_table(pa.Table.from_pandas(cells[~gone], preserve_index=False), path)
     rows = Rows(Results(results.folder))
-    figure = rows_of(recognition_table(rows, rows.matrices[0], layout_named("VII")))["Noise 0.3:"][1]
-    assert (figure.value, figure.status) == (None, "missing")
+    measurement = rows_of(recognition_table(rows, rows.matrices[0], layout_named("VII")))["Noise 0.3:"][1]
+    assert (measurement.value, measurement.status) == (None, "missing")
 
 
 def test_a_run_in_which_everything_failed(tmp_path: Path) -> None:
     spec = FakeRun(failed=lambda c: "no memory")
     rows = Rows(write_fake_run(tmp_path / "run", spec))
     table = recognition_table(rows, rows.matrices[0], layout_named("VII"))
-    assert {f.status for _, _, _, f in table.figures()} == {"failed"}
+    assert {f.status for _, _, _, f in table.measurements()} == {"failed"}
     assert all(s.kept.value is None and not s.meets_all for s in summaries(rows, rows.matrices[0]))
     found = answers(rows, rows.matrices[0], summaries(rows, rows.matrices[0]))
     assert "no memory" in " ".join(found[0].sentences)
@@ -166,7 +166,7 @@ def test_a_run_in_which_everything_failed(tmp_path: Path) -> None:
 def test_repeats_are_pooled_over_people(tmp_path: Path) -> None:
     rows = Rows(write_fake_run(tmp_path / "run", FakeRun(repeats=3)))
     table = recognition_table(rows, rows.matrices[0], layout_named("VII"))
-    noise = next(r for r in table.groups[0].rows if r.defense == "Noise 0.3").figures[0]
+    noise = next(r for r in table.groups[0].rows if r.defense == "Noise 0.3").measurements[0]
     cells = select(rows, dataset="synth-lfw", defense="Noise 0.3", evaluated="net-a")
     assert len(cells) == 3
     assert noise.n == 60
@@ -178,8 +178,8 @@ def test_one_image_for_two_models(tmp_path: Path) -> None:
     rows = Rows(write_fake_run(tmp_path / "run", FakeRun(authorised=(("net-a", "net-b"),))))
     table = recognition_table(rows, rows.matrices[0], layout_named("VII"))
     row = next(r for r in table.groups[0].rows if r.kind == "authorised")
-    assert [f.role for f in row.figures] == ["authorised", "authorised", "unauthorised", "unauthorised"]
-    assert row.figures[-1].value == row.figures[2].value
+    assert [f.role for f in row.measurements] == ["authorised", "authorised", "unauthorised", "unauthorised"]
+    assert row.measurements[-1].value == row.measurements[2].value
     summary = next(s for s in summaries(rows, rows.matrices[0]) if s.kind == "authorised")
     assert summary.kept.n == 2 * 2 * 20  # two models, two data sets
     assert summary.stands_in_for == "MobileFace+ArcFace"
@@ -191,7 +191,7 @@ def test_clean_is_derived_when_the_suite_has_no_unprotected_defense(tmp_path: Pa
     first = recognition_table(rows, rows.matrices[0], layout_named("VII")).groups[0].rows[0]
     scores = rows.scores[cell("PMT", "net-a", "net-a")]
     assert first.kind == "clean"
-    assert first.figures[0].value == pytest.approx(((scores.cos_clean > 0.35) == scores.same).mean())
+    assert first.measurements[0].value == pytest.approx(((scores.cos_clean > 0.35) == scores.same).mean())
 
 
 def test_claims_with_a_defense_column_belong_to_that_defense(tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_claims_with_a_defense_column_belong_to_that_defense(tmp_path: Path) -> 
     defenses = (("PMT", "pmt", True), ("Other", "other", True))
     rows = Rows(write_fake_run(tmp_path / "run", FakeRun(defenses=defenses, claims=claims)))
     table = recognition_table(rows, rows.matrices[0], layout_named("VII"))
-    papers = {(r.defense, r.authorised): r.figures[0].paper for r in table.groups[0].rows}
+    papers = {(r.defense, r.authorised): r.measurements[0].paper for r in table.groups[0].rows}
     assert papers["PMT", "net-a"] == pytest.approx(0.99)
     assert papers["Other", "net-a"] is None
 
@@ -212,14 +212,14 @@ def test_images_stand_beside_their_floors(results: Results) -> None:
     assert list(by_label)[-3:] == ["another person's face", "a flat grey image", "random noise"]
     raw = results.samples("images")
     expected = raw[(raw["dataset"] == "synth-lfw") & (raw["authorised"] == "net-a")]["ssim"].mean()
-    assert by_label["PMT for net-a"].figures[0].value == pytest.approx(expected)
-    clean = by_label["Clean"].figures
+    assert by_label["PMT for net-a"].measurements[0].value == pytest.approx(expected)
+    clean = by_label["Clean"].measurements
     assert clean[0].value == 1.0
     assert clean[1].value is None
     assert "infinite" in str(clean[1].reason)
     assert [c.label for c in table.columns] == ["SSIM", "PSNR", "final loss (the defense's own)"]
-    assert by_label["Noise 0.3"].figures[2].status == "not applicable"
-    assert floors(rows, "data-abuse")["grey"]["ssim"].value == pytest.approx(0.38, abs=0.01)
+    assert by_label["Noise 0.3"].measurements[2].status == "not applicable"
+    assert baselines(rows, "data-abuse")["grey"]["ssim"].value == pytest.approx(0.38, abs=0.01)
 
 
 def test_summary_table_has_the_same_figures(results: Results) -> None:
@@ -227,8 +227,8 @@ def test_summary_table_has_the_same_figures(results: Results) -> None:
     table = summary_table(rows, rows.matrices[0])
     first = next(s for s in summaries(rows, rows.matrices[0]) if s.authorised == "net-a")
     row = next(r for r in table.groups[0].rows if r.authorised == "net-a")
-    assert row.figures[0] == first.kept
-    assert len(row.figures) == len(table.columns)
+    assert row.measurements[0] == first.kept
+    assert len(row.measurements) == len(table.columns)
 
 
 def test_the_answer_names_what_is_not_met(worked: Rows) -> None:
@@ -243,35 +243,35 @@ def test_the_answer_names_what_is_not_met(worked: Rows) -> None:
 
 def test_mean_skips_what_is_undefined() -> None:
     people = np.array(["p", "q", "r"], dtype=object)
-    figure = mean(Pool([Part(np.array([1.0, np.nan, 0.0]), people)]), method="Wilson")
-    assert (figure.value, figure.n) == (0.5, 2)
-    empty = mean(Pool([Part(np.array([np.nan]), people[:1])]))
+    measurement = mean(Pool([SampleScores(np.array([1.0, np.nan, 0.0]), people)]), method="Wilson")
+    assert (measurement.value, measurement.n) == (0.5, 2)
+    empty = mean(Pool([SampleScores(np.array([np.nan]), people[:1])]))
     assert (empty.value, empty.status) == (None, "undefined")
-    equal = mean(Pool([Part(np.zeros(3), people)]), share=False)
+    equal = mean(Pool([SampleScores(np.zeros(3), people)]), share=False)
     assert (equal.value, equal.low, equal.interval) == (0.0, None, "")
 
 
 def test_bars_say_when_more_pairs_could_change_them() -> None:
     bar = BARS[0]
-    sure = Figure(value=0.95, low=0.92, high=0.98)
-    unsure = Figure(value=0.95, low=0.85, high=0.99)
+    sure = Measurement(value=0.95, low=0.92, high=0.98)
+    unsure = Measurement(value=0.95, low=0.85, high=0.99)
     assert (bar.met(sure), bar.certain(sure)) == (True, True)
     assert (bar.met(unsure), bar.certain(unsure)) == (True, False)
-    assert bar.met(Figure()) is None
+    assert bar.met(Measurement()) is None
 
 
 @pytest.mark.parametrize(
-    ("quantity", "value", "shown"),
+    ("metric", "value", "shown"),
     [
-        (Quantity(name="a", unit="%", digits=1), 0.9712, "97.1"),
-        (Quantity(name="a", unit="points", digits=1), -0.012, "−1.2"),
-        (Quantity(name="a", unit="points", digits=1), -0.0001, "0.0"),
-        (Quantity(name="a", digits=3), 0.0174, "0.017"),
-        (Quantity(name="a"), None, "–"),
+        (Metric(label="a", unit="%", digits=1), 0.9712, "97.1"),
+        (Metric(label="a", unit="points", digits=1), -0.012, "−1.2"),
+        (Metric(label="a", unit="points", digits=1), -0.0001, "0.0"),
+        (Metric(label="a", digits=3), 0.0174, "0.017"),
+        (Metric(label="a"), None, "–"),
     ],
 )
-def test_numbers_are_written_plainly(quantity: Quantity, value: float | None, shown: str) -> None:
-    assert quantity.shown(value) == shown
+def test_numbers_are_written_plainly(metric: Metric, value: float | None, shown: str) -> None:
+    assert metric.shown(value) == shown
 
 
 @pytest.mark.parametrize(

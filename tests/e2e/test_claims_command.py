@@ -28,7 +28,7 @@ id = "clean-is-itself"
 section = "6.4"
 text = "Unprotected faces are what they were."
 experiment = "one"
-measure = "cosine"
+metric = "cosine"
 left = { defense = "Clean" }
 relation = ">="
 right = 0.999
@@ -39,7 +39,7 @@ id = "clean-is-private"
 section = "6.4"
 text = "Unprotected faces show nothing."
 experiment = "one"
-measure = "ssim"
+metric = "ssim"
 left = { defense = "Clean" }
 relation = "<"
 right = { defense = "toy-step" }
@@ -49,7 +49,7 @@ id = "flat"
 section = "6.7"
 text = "Noise does not matter."
 experiment = "one"
-measure = "up"
+metric = "up"
 left = { defense = "toy-step" }
 relation = ">"
 right = 1.0
@@ -58,7 +58,7 @@ right = 1.0
 
 def made(claim_id: str, defense: str) -> dict[str, Any]:
     """A claim that a defense keeps at least half of the accuracy."""
-    about = {"id": claim_id, "section": "6.4", "text": f"{defense} works.", "experiment": "one", "measure": "accuracy"}
+    about = {"id": claim_id, "section": "6.4", "text": f"{defense} works.", "experiment": "one", "metric": "accuracy"}
     return {**about, "left": {"defense": defense}, "relation": ">=", "right": 0.5}
 
 
@@ -106,10 +106,10 @@ def test_what_cannot_be_read(bench: Command, tmp_path: Path) -> None:
     done = bench("claims", "nothing", cwd=tmp_path)
     assert done.code == 2
     assert "nothing: expected a run folder" in done.err
-    broken = write_run(tmp_path / "run", ANSWERS, [made("good", "Good") | {"measure": "beauty"}])
+    broken = write_run(tmp_path / "run", ANSWERS, [made("good", "Good") | {"metric": "beauty"}])
     done = bench("claims", broken.folder, cwd=tmp_path)
     assert done.code == 2
-    assert "no measure 'beauty'" in done.err
+    assert "no metric 'beauty'" in done.err
     assert "Traceback" not in done.err
 
 

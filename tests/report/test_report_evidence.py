@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from fake_run import HOSTILE, FakeRun, large_run, write_fake_run
 
-from bench.analysis.measures import figure, measure_named, select
+from bench.analysis.measures import measure, metric_named, select
 from bench.analysis.rows import Rows
-from bench.analysis.table_model import Figure, absent
+from bench.analysis.table_model import Measurement, absent
 from bench.report.page import render
 from bench.report.page.evidence import Evidence, coded
 from bench.store.reading import Results
 
-ACCURACY = measure_named("accuracy").quantity
+ACCURACY = metric_named("accuracy")
 
 
 def of_page(page: str) -> dict[str, Any]:
@@ -51,17 +51,17 @@ def test_a_figure_is_there_once_with_everything_it_rests_on(results: Results) ->
     rows = Rows(results)
     evidence = Evidence(rows)
     cells = select(rows, defense="PMT", authorised="net-a", evaluated="net-a")
-    found = figure(rows, cells, "accuracy", paper=0.99)
+    found = measure(rows, cells, "accuracy", paper=0.99)
     assert evidence.of(ACCURACY, found) == evidence.of(ACCURACY, found) == 0
-    assert evidence.of(ACCURACY, Figure(value=0.5, n=3)) is None  # of no cell
+    assert evidence.of(ACCURACY, Measurement(value=0.5, n=3)) is None  # of no cell
     data = evidence.data()
-    q, shown, span, n, interval, m, cells_at, paper, difference = data["figures"][0]
-    assert data["quantities"][q] == ["accuracy", "%", ACCURACY.direction]
+    q, shown, span, n, interval, m, cells_at, paper, difference = data["measurements"][0]
+    assert data["metrics"][q] == ["accuracy", "%", ACCURACY.direction]
     assert (shown, span, n) == (ACCURACY.shown(found.value), ACCURACY.span(found.low, found.high), found.n)
     assert (interval, paper) == (found.interval, "99.0")
     assert difference.lstrip("+") == ACCURACY.shown(found.difference)
-    assert data["measures"][m]["about"].startswith("Equation 10")
-    assert data["measures"][m]["rows"] == "verification"
+    assert data["definitions"][m]["about"].startswith("Equation 10")
+    assert data["definitions"][m]["rows"] == "verification"
     ids = {value(data["cells"]["columns"]["cell"], i) for i in numbers(data["sets"][cells_at])}
     assert ids == set(found.cells) == {c.cell for c in cells}
 
@@ -77,9 +77,9 @@ def test_an_absent_figure_says_why(results: Results) -> None:
     failed = next(c for c in rows.cells if c.status == "failed")
     at = evidence.of(ACCURACY, absent("failed", failed.reason, cells=(failed.cell,)))
     assert at is not None
-    figures = evidence.data()["figures"]
-    assert figures[at][1] == "failed"
-    assert figures[at][-1] == f"out of memory {HOSTILE}"
+    measurements = evidence.data()["measurements"]
+    assert measurements[at][1] == "failed"
+    assert measurements[at][-1] == f"out of memory {HOSTILE}"
 
 
 def test_cells_say_what_they_are_and_what_they_were_computed_by(tmp_path: Path) -> None:
@@ -124,9 +124,9 @@ def test_every_number_on_the_page_is_in_its_data(results: Results) -> None:
     data = of_page(page)
     opened = [int(n) for n in re.findall(r'data-figure="(\d+)"', page)]
     assert opened
-    assert set(opened) <= set(range(len(data["figures"])))
+    assert set(opened) <= set(range(len(data["measurements"])))
     for at, text in re.findall(r'<span class="v" data-figure="(\d+)">([^<]+)<', page):
-        assert data["figures"][int(at)][1] == text
+        assert data["measurements"][int(at)][1] == text
     assert page.count('data-figure="') > len(set(opened))  # headlines and tables share theirs
 
 
@@ -144,7 +144,7 @@ def test_rows_of_tables_say_what_they_are_about(results: Results) -> None:
     page = render(results)
     assert re.search(r'<tr class="authorised" data-dataset="synth-lfw" data-defense="PMT" data-attack="abuse">', page)
     assert re.search(r'<tr class="clean" data-dataset="synth-lfw&#10;synth-calfw" data-defense="Clean"', page)
-    assert '<tr class="floor" data-dataset="synth-lfw">' in page
+    assert '<tr class="baseline" data-dataset="synth-lfw">' in page
 
 
 def test_ten_thousand_cells_are_a_few_megabytes(tmp_path: Path) -> None:

@@ -37,8 +37,8 @@ def test_csv_parses_back(results: Results) -> None:
 def test_json_agrees_with_csv(results: Results) -> None:
     made = json.loads(export(results, "VII", "json"))
     rows = list(csv.DictReader(io.StringIO(export(results, "VII", "csv"))))
-    figures = [f for table in made for f in table["figures"]]
-    assert [f["value"] for f in figures] == [float(r["value"]) if r["value"] else None for r in rows]
+    measurements = [f for table in made for f in table["measurements"]]
+    assert [f["value"] for f in measurements] == [float(r["value"]) if r["value"] else None for r in rows]
     assert made[0]["source"].startswith("samples/verification")
 
 

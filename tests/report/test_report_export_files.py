@@ -126,7 +126,11 @@ def test_the_best_protection_is_bold_in_latex(tmp_path: Path) -> None:
     for group in table[0].groups:
         for i in range(len(table[0].columns)):
             for role in ("authorised", "unauthorised"):
-                known = [r.figures[i].value for r in group.rows if r.kind == "authorised" and r.figures[i].role == role]
+                known = [
+                    r.measurements[i].value
+                    for r in group.rows
+                    if r.kind == "authorised" and r.measurements[i].role == role
+                ]
                 if len(known) < 2:
                     continue
                 best = max(known) if role == "authorised" else min(known)

@@ -22,8 +22,8 @@ import vl_convert
 from fake_run import ABUSE, ESTIMATE, HOSTILE, FakeRun, write_fake_run
 
 from bench.analysis.rows import Rows
-from bench.analysis.table_model import Figure, Quantity, absent
-from bench.report.charts import Chart, Curve, Panel, Point, Points, Reference, Style, Zone, drawing
+from bench.analysis.table_model import Measurement, Metric, absent
+from bench.report.charts import Chart, Curve, Panel, PlotPoint, PointPlot, Reference, Style, Zone, drawing
 from bench.report.charts import theme as theme_of
 from bench.report.charts.label_placement import placed
 from bench.report.charts.sensitivity import sensitivity
@@ -108,8 +108,8 @@ def test_up_has_a_line_per_defense_for_the_authorised_model(tmp_path: Path, numb
         assert tuple(curve.xs) == LEVELS
         own = samples(results, defense=curve.label, evaluated="net-a")
         assert curve.values == pytest.approx([expected(own, s, 0.5) for s in LEVELS])
-        assert {f.n for f in curve.figures} == {12}
-        assert all(f.low is not None and f.low < f.high for f in curve.figures[1:])  # type: ignore[operator]
+        assert {f.n for f in curve.measurements} == {12}
+        assert all(f.low is not None and f.low < f.high for f in curve.measurements[1:])  # type: ignore[operator]
 
 
 def test_figure_8_has_the_two_terms_of_each_defense(traded: Results) -> None:
@@ -167,7 +167,7 @@ def test_the_table_of_a_chart_holds_its_numbers(traded: Results) -> None:
     table = chart.table
     assert [c.label for c in table.columns] == ["0", "0.1", "0.2", "0.3"]
     assert [g.label for g in table.groups] == [p.title for p in chart.panels]
-    assert table.groups[1].rows[4].figures == chart.panels[1].curves[4].figures
+    assert table.groups[1].rows[4].measurements == chart.panels[1].curves[4].measurements
 
 
 def test_a_chart_is_told_in_words(traded: Results) -> None:
@@ -181,7 +181,7 @@ def test_failed_cells_leave_a_gap_with_its_reason(tmp_path: Path) -> None:
     (chart,) = charts(Rows(write_fake_run(tmp_path / "run", spec)), "trade-off")
     pmt = next(c for c in chart.panels[0].curves if c.label == "PMT")
     assert pmt.values == []
-    assert {(f.status, f.reason) for f in pmt.figures} == {("failed", "no memory")}
+    assert {(f.status, f.reason) for f in pmt.measurements} == {("failed", "no memory")}
     assert "PMT: no figure" in chart.panels[0].spoken(chart)
     rows = drawing.specification(chart)["concat"][0]["data"]["values"]
     assert {(r["y"], r["y_told"]) for r in rows if r["series"] == "PMT"} == {(None, "failed")}
@@ -191,16 +191,16 @@ def test_failed_cells_leave_a_gap_with_its_reason(tmp_path: Path) -> None:
 
 
 def chart_of(curves: Sequence[Sequence[float | None]], *, steps: int = 0, paper: float | None = None) -> Chart:
-    def figure_of(value: float | None) -> Figure:
+    def figure_of(value: float | None) -> Measurement:
         if value is None:
             return absent("missing", "no")
-        return Figure(value=value, n=1234, low=value - 0.1, high=value + 0.1, paper=paper)
+        return Measurement(value=value, n=1234, low=value - 0.1, high=value + 0.1, paper=paper)
 
     made = [
         Curve(
             label=f"{HOSTILE} $x^2$ {i}",
             xs=[0.1 * k for k in range(len(values))],
-            figures=[figure_of(v) for v in values],
+            measurements=[figure_of(v) for v in values],
             style=Style(index=i, steps=steps),
         )
         for i, values in enumerate(curves)
@@ -211,26 +211,26 @@ def chart_of(curves: Sequence[Sequence[float | None]], *, steps: int = 0, paper:
         caption="",
         experiment="e",
         x="noise σ",
-        quantity=Quantity(name="UP", digits=3),
+        metric=Metric(label="UP", digits=3),
         panels=[Panel(title=f"panel {HOSTILE}", curves=made)],
         source="samples/up",
     )
 
 
-def points_of(at: Sequence[tuple[float, float]], mark: str = "") -> Points:
-    share = Quantity(name="share", unit="%", digits=1)
-    return Points(
+def points_of(at: Sequence[tuple[float, float]], mark: str = "") -> PointPlot:
+    share = Metric(label="share", unit="%", digits=1)
+    return PointPlot(
         title="points",
         x=share,
         y=share,
         x_range=(0, 100),
         y_range=(0, 100),
         points=[
-            Point(
+            PlotPoint(
                 mark=mark or str(i),
                 label=f"{HOSTILE} {i}",
-                x=Figure(value=x, n=9, low=x - 0.1, high=x + 0.1),
-                y=Figure(value=y, n=9, low=y - 0.1, high=y + 0.1),
+                x=Measurement(value=x, n=9, low=x - 0.1, high=x + 0.1),
+                y=Measurement(value=y, n=9, low=y - 0.1, high=y + 0.1),
                 style=Style(index=i),
                 marker=i,
             )
@@ -246,7 +246,7 @@ def rows_of(spec: Mapping[str, Any], panel: int = 0) -> list[dict[str, Any]]:
     return found
 
 
-def svg_of(*charts: Chart | Points) -> ElementTree.Element:
+def svg_of(*charts: Chart | PointPlot) -> ElementTree.Element:
     spec = drawing.sheet([("", c) for c in charts])
     return ElementTree.fromstring(vl_convert.vegalite_to_svg(spec, allowed_base_urls=[]))
 
@@ -277,7 +277,7 @@ def strings(node: object, key: str = "") -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize("theme", [PAGE, PRINT])
 def test_specifications_are_valid(traded: Results, theme: Theme) -> None:
-    made: list[Chart | Points] = [*charts(Rows(traded), "trade-off"), chart_of([[1.0, 2.0]] * 9, steps=9, paper=1.5)]
+    made: list[Chart | PointPlot] = [*charts(Rows(traded), "trade-off"), chart_of([[1.0, 2.0]] * 9, steps=9, paper=1.5)]
     for chart in (*made, chart_of([[None, None]]), points_of([(0.1, 0.9)] * 9), points_of([])):
         spec = drawing.specification(chart, theme) | {"config": theme.config}
         alt.Chart.from_dict(spec, validate=True)
@@ -292,13 +292,13 @@ def test_the_numbers_of_a_specification_are_those_of_the_figures(traded: Results
         for i, panel in enumerate(chart.panels):
             assert spec["concat"][i]["title"] == panel.title
             rows = rows_of(spec, i)
-            figures = [(c.label, x, f) for c in panel.curves for x, f in zip(c.xs, c.figures, strict=True)]
-            assert [(r["series"], r["x"]) for r in rows] == [(label, x) for label, x, _ in figures]
-            for row, (_, _, f) in zip(rows, figures, strict=True):
+            measurements = [(c.label, x, f) for c in panel.curves for x, f in zip(c.xs, c.measurements, strict=True)]
+            assert [(r["series"], r["x"]) for r in rows] == [(label, x) for label, x, _ in measurements]
+            for row, (_, _, f) in zip(rows, measurements, strict=True):
                 for field, number in (("y", f.value), ("y_low", f.low), ("y_high", f.high)):
                     assert row[field] == (None if number is None else pytest.approx(number, rel=1e-5))
-                assert row["y_told"] == chart.quantity.shown(f.value)
-                assert row["y_span"] == (chart.quantity.span(f.low, f.high) or "none")
+                assert row["y_told"] == chart.metric.shown(f.value)
+                assert row["y_span"] == (chart.metric.span(f.low, f.high) or "none")
                 assert row["y_n"] == f"{f.n:,}"
                 assert row["colour"] == theme.of(dict(chart.legend)[row["series"]])
 
@@ -356,8 +356,8 @@ def test_colours_of_a_file_are_the_page_s_light_ones() -> None:
 
 def test_names_are_data_and_never_part_of_an_expression() -> None:
     evil = "datum['x'] + (window.hacked = 1)"
-    chart = replace(chart_of([[1.0, 2.0]]), panels=[Panel(title=evil, curves=[Curve(
-        label=evil, xs=[0.0, 0.1], figures=[Figure(value=1.0, n=1)] * 2, style=Style(neutral=True))])])  # fmt: skip
+    curve = Curve(label=evil, xs=[0.0, 0.1], measurements=[Measurement(value=1.0, n=1)] * 2, style=Style(neutral=True))
+    chart = replace(chart_of([[1.0, 2.0]]), panels=[Panel(title=evil, curves=[curve])])
     plot = replace(points_of([(0.5, 0.5)], mark=evil), references=[Reference(axis="y", value=1, label=evil)])
     for spec in (drawing.specification(chart), drawing.specification(plot)):
         assert {k for k, text in strings(spec) if "hacked" in text} <= {"title", "domain"}
@@ -467,11 +467,11 @@ def test_sensitivity_has_a_point_per_setting_sorted_by_gap(tmp_path: Path) -> No
     table = results.samples("verification")
     for spot in chart.spots:
         mine = table[table["defense"] == spot.label]
-        for figure, model in ((spot.y, "net-a"), (spot.x, "net-b")):
+        for measurement, model in ((spot.y, "net-a"), (spot.x, "net-b")):
             part = mine[mine["evaluated"] == model]
             kappa = part["kappa_calibrated"]
             hits = (part["cos_self"] > kappa) & ((part["cos_cross"] > kappa) == part["same"])
-            assert figure.value == pytest.approx(hits.mean())
+            assert measurement.value == pytest.approx(hits.mean())
         assert spot.label == "/".join(spot.values)
         assert (spot.style.index, spot.marker) == (spot.values[0] == "all", spot.values[1] == "4")
         clean = chart.clean.value
@@ -482,11 +482,11 @@ def test_sensitivity_has_a_point_per_setting_sorted_by_gap(tmp_path: Path) -> No
     rows = rows_of(spec)
     assert [r["series"] for r in rows] == [f"{s.number}: {s.label}" for s in chart.spots]
     for row, spot in zip(rows, chart.spots, strict=True):
-        for axis, figure in (("x", spot.x), ("y", spot.y)):
-            numbers = (figure.value, figure.low, figure.high)
+        for axis, measurement in (("x", spot.x), ("y", spot.y)):
+            numbers = (measurement.value, measurement.low, measurement.high)
             drawn = [row[f"{axis}{part}"] for part in ("", "_low", "_high")]
             assert drawn == pytest.approx([100 * n for n in numbers if n is not None], rel=1e-5)
-            assert row[f"{axis}_n"] == str(figure.n)
+            assert row[f"{axis}_n"] == str(measurement.n)
         assert (row["key"], row["kind"]) == (f"colour{spot.style.index}", f"shape{spot.marker}")
     assert [layer["mark"]["type"] for layer in spec["concat"][0]["layer"]].count("rect") == 1
 

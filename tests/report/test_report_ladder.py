@@ -28,9 +28,18 @@ from fake_run import (
 from support import TESTS
 
 from bench.analysis.rows import Rows
-from bench.analysis.table_model import Figure, Quantity, absent
+from bench.analysis.table_model import Measurement, Metric, absent
 from bench.analysis.tables import build
-from bench.analysis.tables.leakage_ladder import BOTH, SAFE, Entry, Reading, counted, deceptive, ladder, untried
+from bench.analysis.tables.leakage_ladder import (
+    BOTH,
+    SAFE,
+    BaselineComparison,
+    LadderEntry,
+    counted,
+    deceptive,
+    ladder,
+    untried,
+)
 from bench.analysis.tables.leakage_ladder import LEAKY as IDENTITY
 from bench.analysis.tables.recommendation import verdict
 from bench.report.export import FORMATS, export
@@ -46,15 +55,19 @@ PLAIN: dict[str, Any] = {
 GOLDEN = TESTS / "golden"
 
 
-def reading(
-    figure: Figure, floor: float | None, better: Literal["lower", "higher"] = "lower", label: str = "SSIM"
-) -> Reading:
-    held = absent("missing", "no floors were measured") if floor is None else Figure(value=floor, n=8)
-    quantity = Quantity(name=label, better=better)
-    return Reading(rung="pixels", label=label, quantity=quantity, figure=figure, floor=held, against="the mean face")
+def comparison(
+    measurement: Measurement, baseline: float | None, better: Literal["lower", "higher"] = "lower", label: str = "SSIM"
+) -> BaselineComparison:
+    held = absent("missing", "no floors were measured") if baseline is None else Measurement(value=baseline, n=8)
+    metric = Metric(label=label, better=better)
+    return BaselineComparison(
+        rung="pixels", label=label, metric=metric, measurement=measurement, baseline=held, against="the mean face"
+    )
 
 
-def entry(ssim: Reading, match: Reading, *others: Reading, **about: Any) -> Entry:
+def entry(
+    ssim: BaselineComparison, match: BaselineComparison, *others: BaselineComparison, **about: Any
+) -> LadderEntry:
     known: dict[str, Any] = {
         "experiment": "e",
         "defense": "PMT",
@@ -65,30 +78,30 @@ def entry(ssim: Reading, match: Reading, *others: Reading, **about: Any) -> Entr
         "leaky": False,
         "synthetic": True,
     }
-    return Entry(readings=[ssim, match, *others], **known | about)
+    return LadderEntry(comparisons=[ssim, match, *others], **known | about)
 
 
-def matched(figure: Figure, fmr: float = 0.01) -> Reading:
-    return reading(figure, fmr, label="matched at the calibrated FMR")
+def matched(measurement: Measurement, fmr: float = 0.01) -> BaselineComparison:
+    return comparison(measurement, fmr, label="matched at the calibrated FMR")
 
 
-def span(value: float, low: float, high: float) -> Figure:
-    return Figure(value=value, n=8, low=low, high=high, interval="bootstrap")
+def span(value: float, low: float, high: float) -> Measurement:
+    return Measurement(value=value, n=8, low=low, high=high, interval="bootstrap")
 
 
 # ---- flags -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("high", "floor", "safe"), [(0.4, 0.4, True), (0.4000001, 0.4, False), (0.39, 0.4, True), (0.4, None, False)]
+    ("high", "baseline", "safe"), [(0.4, 0.4, True), (0.4000001, 0.4, False), (0.39, 0.4, True), (0.4, None, False)]
 )
-def test_pixel_safe_ends_at_the_floor(high: float, floor: float | None, safe: bool) -> None:
-    assert reading(span(0.3, 0.2, high), floor).safe is safe
+def test_pixel_safe_ends_at_the_floor(high: float, baseline: float | None, safe: bool) -> None:
+    assert comparison(span(0.3, 0.2, high), baseline).safe is safe
 
 
 def test_nothing_is_safe_without_an_interval() -> None:
-    assert not reading(Figure(value=0.1, n=1), 0.4).safe
-    assert not reading(absent("failed", "no memory"), 0.4).safe
+    assert not comparison(Measurement(value=0.1, n=1), 0.4).safe
+    assert not comparison(absent("failed", "no memory"), 0.4).safe
 
 
 @pytest.mark.parametrize(("low", "leaks"), [(0.01, False), (0.0100001, True), (0.0, False)])
@@ -97,26 +110,26 @@ def test_identity_leaks_above_the_false_match_rate(low: float, leaks: bool) -> N
 
 
 def test_what_differs_less_than_a_constant_answer_leaks() -> None:
-    assert reading(span(4.0, 3.0, 9.99), 10.0, "higher").leaks is True
-    assert reading(span(4.0, 3.0, 10.0), 10.0, "higher").leaks is False
-    assert reading(span(12.0, 11.0, 13.0), 10.0, "higher").safe
+    assert comparison(span(4.0, 3.0, 9.99), 10.0, "higher").leaks is True
+    assert comparison(span(4.0, 3.0, 10.0), 10.0, "higher").leaks is False
+    assert comparison(span(12.0, 11.0, 13.0), 10.0, "higher").safe
 
 
 def test_without_an_interval_the_figure_itself_leaks() -> None:
-    assert reading(Figure(value=1.0, n=8), 0.4).leaks is True
-    assert reading(Figure(value=0.4, n=8), 0.4).leaks is False
+    assert comparison(Measurement(value=1.0, n=8), 0.4).leaks is True
+    assert comparison(Measurement(value=0.4, n=8), 0.4).leaks is False
 
 
 @pytest.mark.parametrize(
-    ("figure", "floor", "leaks"),
+    ("measurement", "baseline", "leaks"),
     [
         (absent("missing", "no VGG"), 0.4, None),
         (span(0.5, 0.4, 0.6), None, None),
         (absent("infinite", "equal"), 1, True),
     ],
 )
-def test_what_is_not_there_is_no_leak(figure: Figure, floor: float | None, leaks: bool | None) -> None:
-    assert reading(figure, floor).leaks is leaks
+def test_what_is_not_there_is_no_leak(measurement: Measurement, baseline: float | None, leaks: bool | None) -> None:
+    assert comparison(measurement, baseline).leaks is leaks
 
 
 @pytest.mark.parametrize(
@@ -129,26 +142,26 @@ def test_what_is_not_there_is_no_leak(figure: Figure, floor: float | None, leaks
         (span(0.3, 0.2, 0.4), absent("not asked", "no judge"), [SAFE]),
     ],
 )
-def test_flags(ssim: Figure, match: Figure, flags: Sequence[str]) -> None:
-    assert entry(reading(ssim, 0.4), matched(match)).flags == flags
+def test_flags(ssim: Measurement, match: Measurement, flags: Sequence[str]) -> None:
+    assert entry(comparison(ssim, 0.4), matched(match)).flags == flags
 
 
 def test_attributes_that_leak_are_named() -> None:
-    told = Reading(
+    told = BaselineComparison(
         rung="attributes",
         label="gender",
-        quantity=Quantity(name="gender similarity", better="lower"),
-        figure=span(0.9, 0.8, 0.95),
-        floor=Figure(value=0.7, n=8),
+        metric=Metric(label="gender similarity", better="lower"),
+        measurement=span(0.9, 0.8, 0.95),
+        baseline=Measurement(value=0.7, n=8),
         against="constant answer",
     )
-    assert entry(reading(span(0.5, 0.45, 0.6), 0.4), matched(span(0, 0, 0.1)), told).flags == [
+    assert entry(comparison(span(0.5, 0.45, 0.6), 0.4), matched(span(0, 0, 0.1)), told).flags == [
         "attribute-leaky: gender"
     ]
 
 
 def test_only_honest_attacks_on_protections_count() -> None:
-    low, found = reading(span(0.3, 0.2, 0.4), 0.4), matched(span(0.5, 0.4, 0.6))
+    low, found = comparison(span(0.3, 0.2, 0.4), 0.4), matched(span(0.5, 0.4, 0.6))
     more = matched(span(0.9, 0.8, 0.95))
     entries = [
         entry(low, found, attack="first"),
@@ -191,11 +204,11 @@ def test_attacks_are_sorted_by_what_they_match_and_leaky_ones_come_last(tmp_path
         "inversion random",
         "recface, leaky",
     ]
-    assert [e.match.figure.value for e in entries] == [7 / 8, 5 / 8, 2 / 8, 2 / 8, 1.0]
-    assert {e.match.figure.n for e in entries} == {8}  # the authorised model is no judge
-    assert all(e.match.floor.value == 0.01 and e.match.against == "FMR" for e in entries)
-    assert {e.reading("first of all originals").floor.value for e in entries} == {1 / 8}
-    assert entries[0].ssim.floor.value == pytest.approx(0.38, abs=0.02)  # the highest of the floors
+    assert [e.match.measurement.value for e in entries] == [7 / 8, 5 / 8, 2 / 8, 2 / 8, 1.0]
+    assert {e.match.measurement.n for e in entries} == {8}  # the authorised model is no judge
+    assert all(e.match.baseline.value == 0.01 and e.match.against == "FMR" for e in entries)
+    assert {e.comparison("first of all originals").baseline.value for e in entries} == {1 / 8}
+    assert entries[0].ssim.baseline.value == pytest.approx(0.38, abs=0.02)  # the highest of the floors
     assert entries[0].ssim.against == "a flat grey image"
 
 
@@ -205,20 +218,20 @@ def test_attributes_stand_with_the_pictures_that_they_are_of(tmp_path: Path) -> 
     cells = {c.cell: c for c in rows.cells}
 
     def asked(defense: str, attack: str) -> tuple[set[str], str]:
-        own = found[defense, attack].reading("gender").figure
+        own = found[defense, attack].comparison("gender").measurement
         return {cells[c].experiment for c in own.cells}, own.status
 
     assert asked("PMT", "as uploaded (abuse)") == ({"described"}, "ok")
     assert asked("PMT", "recface") == ({"chained"}, "ok")
     assert asked("PMT", "inversion grey") == (set(), "not asked")
-    assert "no attribute attack" in str(found["PMT", "inversion grey"].reading("gender").figure.reason)
+    assert "no attribute attack" in str(found["PMT", "inversion grey"].comparison("gender").measurement.reason)
 
 
 def test_attributes_alone_are_an_entry_of_their_own(tmp_path: Path) -> None:
     spec = FakeRun(name="described", table="VIII", attacks=(ESTIMATE,), **PLAIN)
     rows = Rows(write_fake_run(tmp_path / "run", spec))
     entries = ladder(rows)
-    assert {(e.attack, e.match.figure.status) for e in entries} == {("as uploaded", "not asked")}
+    assert {(e.attack, e.match.measurement.status) for e in entries} == {("as uploaded", "not asked")}
     assert untried(entries)["no model that took no part"] == ["PMT", "Noise 0.3"]
     assert deceptive(entries) == []
     shown = drawn(rows)
@@ -242,8 +255,8 @@ def test_no_floors_no_lpips(tmp_path: Path) -> None:
         file.unlink()
     entries = ladder(Rows(Results(results.folder)))
     assert not any(e.ssim.safe or e.both for e in entries)
-    assert {e.ssim.floor.status for e in entries} == {"missing"}
-    assert {e.reading("LPIPS").figure.status for e in entries} == {"missing"}
+    assert {e.ssim.baseline.status for e in entries} == {"missing"}
+    assert {e.comparison("LPIPS").measurement.status for e in entries} == {"missing"}
     shown = drawn(Rows(Results(results.folder)))
     assert shown is not None
     assert [c.label for c in shown.columns][:2] == ["SSIM", "PSNR"]
@@ -259,18 +272,18 @@ def test_lpips_leaks_where_it_is_low(tmp_path: Path) -> None:
         )
 
     found = {e.attack: e for e in ladder(Rows(rewritten(results, images=change))) if e.defense == "PMT"}
-    lpips = found["recface"].reading("LPIPS")
+    lpips = found["recface"].comparison("LPIPS")
     assert lpips.leaks is True
-    assert lpips.floor.value == min(
-        f.value for f in (e.reading("LPIPS").floor for e in found.values()) if f.value is not None
+    assert lpips.baseline.value == min(
+        f.value for f in (e.comparison("LPIPS").baseline for e in found.values()) if f.value is not None
     )
 
 
 def test_a_run_in_which_every_attack_failed(tmp_path: Path) -> None:
     results = attacked(tmp_path, failed=lambda c: "no memory")
     entries = [e for e in ladder(Rows(results)) if e.experiment == "rebuilt"]
-    assert {e.match.figure.status for e in entries} == {"failed"}
-    assert {e.match.figure.reason for e in entries} == {"no memory"}
+    assert {e.match.measurement.status for e in entries} == {"failed"}
+    assert {e.match.measurement.reason for e in entries} == {"no memory"}
     assert not {SAFE, IDENTITY, BOTH} & {flag for e in entries for flag in e.flags}
     shown = drawn(Rows(results))
     assert shown is not None
@@ -289,12 +302,12 @@ def test_the_export_has_floors_and_flags(tmp_path: Path) -> None:
     results = attacked(tmp_path)
     found = list(csv.DictReader(io.StringIO(export(results, "ladder", "csv"))))
     own = {r["column"]: r for r in found if r["row"] == "PMT: recface (rebuilt)"}
-    assert list(own)[:4] == ["SSIM", "floor of SSIM", "PSNR", "floor of PSNR"]
-    assert own["floor of SSIM"]["note"] == "a flat grey image"
+    assert list(own)[:4] == ["SSIM", "baseline of SSIM", "PSNR", "baseline of PSNR"]
+    assert own["baseline of SSIM"]["note"] == "a flat grey image"
     assert (own["FMR"]["value"], own["FMR"]["n"]) == ("1.0", "12345")
     assert (own["chance"]["value"], own["chance"]["n"]) == ("12.5", "8")
     assert "PMT: recface, leaky (leakage) (rebuilt)" in {r["row"] for r in found}
-    assert json.loads(export(results, "ladder", "json"))[0]["figures"][0]["flags"]
+    assert json.loads(export(results, "ladder", "json"))[0]["measurements"][0]["flags"]
     assert "\\textbf" not in export(results, "ladder", "latex")  # an attack is no better protection than another
 
 
@@ -303,7 +316,7 @@ def test_old_results(schema: int) -> None:
     results = Results(GOLDEN / f"schema-{schema}")
     entries = ladder(Rows(results))
     assert {e.defense for e in entries} >= {"identity", "toy-step", "toy-mean"}
-    assert any(e.match.figure.value is not None for e in entries)
+    assert any(e.match.measurement.value is not None for e in entries)
     assert "table" in export(results, "ladder", "csv")
 
 
@@ -329,12 +342,12 @@ def test_the_verdict_says_the_same_of_an_attack(paper_rows: Rows) -> None:
     compared = 0
     for defense in verdict(paper_rows).entries:
         for tried in defense.tried:
-            cells = set(tried.figure.cells)
-            same = [e for e in entries if set(e.match.figure.cells) == cells]
+            cells = set(tried.measurement.cells)
+            same = [e for e in entries if set(e.match.measurement.cells) == cells]
             for entry in same:
-                found = entry.match.figure
-                assert (found.value, found.n) == (tried.figure.value, tried.figure.n)
-            rungs = [e for e in entries if set(e.match.figure.cells) & cells]
-            assert {c for e in rungs for c in e.match.figure.cells} == cells  # the same judges, set by set
+                found = entry.match.measurement
+                assert (found.value, found.n) == (tried.measurement.value, tried.measurement.n)
+            rungs = [e for e in entries if set(e.match.measurement.cells) & cells]
+            assert {c for e in rungs for c in e.match.measurement.cells} == cells  # the same judges, set by set
             compared += len(same)
     assert compared

@@ -19,7 +19,7 @@ from fake_run import HOSTILE, FakeRun, write_fake_run
 from markupsafe import escape
 from pages import markup
 
-from bench.analysis.table_model import Column, Figure, Group, Quantity, Row, Table, absent
+from bench.analysis.table_model import Column, Measurement, Metric, Row, RowGroup, Table, absent
 from bench.core.errors import StorageError
 from bench.report.page import render, write_report
 from bench.report.page.trimmed_tables import by_head, reasons, with_common_notes, without_empty
@@ -82,10 +82,10 @@ def paper_page(paper_results: Results, tmp_path_factory: pytest.TempPathFactory)
     return render(Results(folder))
 
 
-def _claim(name: str, text: str, measure: str, relation: str) -> dict[str, Any]:
+def _claim(name: str, text: str, metric: str, relation: str) -> dict[str, Any]:
     sides = {"left": {"defense": "PMT"}, "right": {"defense": "Feature noise"}}
     about = {"id": name, "section": "6.3", "text": text, "experiment": "reconstruction"}
-    return {**about, **sides, "measure": measure, "relation": relation}
+    return {**about, **sides, "metric": metric, "relation": relation}
 
 
 @pytest.fixture(scope="module")
@@ -163,17 +163,17 @@ def test_the_contents_name_every_experiment(paper_page: str) -> None:
 def test_every_experiment_shows_what_applies_to_it(paper_page: str) -> None:
     parts = re.split(r'<section id="', paper_page)
     by_id = {p[: p.index('"')]: p for p in parts[1:]}
-    recognition, reconstruction, estimates = (by_id[f"experiment-{i}"] for i in (1, 2, 3))
+    recognition, reconstruction, attribute_scores = (by_id[f"experiment-{i}"] for i in (1, 2, 3))
     assert "Against the bars" in recognition
     assert 'class="dots"' in recognition
-    for other in (reconstruction, estimates):
+    for other in (reconstruction, attribute_scores):
         assert "Against the bars" not in other
         assert 'class="dots"' not in other
     assert "White-Box" in reconstruction
     assert "Black-Box" in reconstruction
     assert "Every reconstruction attack by itself" in reconstruction
-    assert "constant predictor" in estimates
-    assert "in place of Race" in estimates
+    assert "constant predictor" in attribute_scores
+    assert "in place of Race" in attribute_scores
     assert by_id["experiment-5"].count("paper 1.8") >= 8  # the paper's UP of Table X
     assert by_id["experiment-9"].count("data-plot=") == 2  # Figures 8 and 10
     files = {p["file"] for p in _data(paper_page)["charts"]["plots"].values()}
@@ -190,25 +190,27 @@ def test_several_authorised_models_are_spoken_of_as_several(page: str, paper_pag
     assert "sets of authorised models" not in page
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[Figure]]) -> Table:
-    quantity = Quantity(name="x")
+def table(columns: Sequence[str], rows: Sequence[Sequence[Measurement]]) -> Table:
+    metric = Metric(label="x")
     return Table(
         name="t",
         title="T",
         caption="",
-        columns=[Column(label=c, quantity=quantity) for c in columns],
-        groups=[Group(label="g", rows=[Row(label=str(i), kind="clean", figures=f) for i, f in enumerate(rows)])],
+        columns=[Column(label=c, metric=metric) for c in columns],
+        groups=[
+            RowGroup(label="g", rows=[Row(label=str(i), kind="clean", measurements=f) for i, f in enumerate(rows)])
+        ],
         experiment="e",
         source="",
     )
 
 
 def test_columns_without_any_figure_become_a_note() -> None:
-    one, none, other = Figure(value=1.0), absent("missing", "no weights"), absent("failed", "no memory")
+    one, none, other = Measurement(value=1.0), absent("missing", "no weights"), absent("failed", "no memory")
     blank = absent("not applicable", None)
     tidy = without_empty(table(["a", "b", "c"], [[one, none, other], [one, blank, other]]))
     assert [c.label for c in tidy.columns] == ["a", "c"]  # failures stay: they are no property of the column
-    assert [len(r.figures) for r in tidy.groups[0].rows] == [2, 2]
+    assert [len(r.measurements) for r in tidy.groups[0].rows] == [2, 2]
     assert list(tidy.notes) == ["b: absent. no weights."]
     assert reasons(table(["a", "b", "c"], [[one, none, other], [one, blank, other]]).groups) == [
         ("missing", "no weights")
@@ -218,20 +220,20 @@ def test_columns_without_any_figure_become_a_note() -> None:
 
 
 def test_what_is_noted_everywhere_is_said_once() -> None:
-    noted, plain = Figure(value=1.0, note="by K"), Figure(value=1.0)
+    noted, plain = Measurement(value=1.0, note="by K"), Measurement(value=1.0)
     tidy = with_common_notes(table(["a", "b", "c"], [[noted, noted, noted], [noted, noted, plain]]))
     assert list(tidy.notes) == ["a, b: by K."]
-    assert [[f.note for f in r.figures] for r in tidy.groups[0].rows] == [[None, None, "by K"], [None, None, None]]
+    assert [[f.note for f in r.measurements] for r in tidy.groups[0].rows] == [[None, None, "by K"], [None, None, None]]
 
 
 def test_wide_tables_are_cut_where_their_columns_say() -> None:
     labels = [f"{box} {name}" for box in ("White", "Black") for name in "abcde"]
-    whole = table(labels, [[Figure(value=float(i)) for i in range(10)]])
+    whole = table(labels, [[Measurement(value=float(i)) for i in range(10)]])
     white, black = by_head(whole)
     assert (white.title, black.title) == ("T White", "T Black")
     assert [c.label for c in black.columns] == list("abcde")
-    assert [f.value for f in black.groups[0].rows[0].figures] == [5.0, 6.0, 7.0, 8.0, 9.0]
-    assert by_head(table(labels[:6], [[Figure()] * 6]))[0].columns[0].label == "White a"
+    assert [f.value for f in black.groups[0].rows[0].measurements] == [5.0, 6.0, 7.0, 8.0, 9.0]
+    assert by_head(table(labels[:6], [[Measurement()] * 6]))[0].columns[0].label == "White a"
 
 
 def test_leaks_are_told_plainly(paper_page: str) -> None:

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from fake_run import ABUSE, ESTIMATE, INVERSIONS, LEAKY, FakeRun, paper_run, write_fake_run
 
-from bench.analysis.measures import figure, select
+from bench.analysis.measures import measure, select
 from bench.analysis.paper_values import blocks, row_name
 from bench.analysis.rows import Rows
-from bench.analysis.table_model import Figure, Table
+from bench.analysis.table_model import Measurement, Table
 from bench.analysis.tables import build, tables_of
 from bench.suite.paper_tables import published
 
@@ -23,8 +23,8 @@ def one(rows: Rows, name: str) -> Table:
     return table
 
 
-def at(table: Table, group: str, row: str, column: str) -> Figure:
-    found = [f for g, r, c, f in table.figures() if (g.label, r.label, c.label) == (group, row, column)]
+def at(table: Table, group: str, row: str, column: str) -> Measurement:
+    found = [f for g, r, c, f in table.measurements() if (g.label, r.label, c.label) == (group, row, column)]
     assert len(found) == 1, (group, row, column, [r.label for r in table.groups[0].rows])
     return found[0]
 
@@ -38,7 +38,7 @@ def test_table_vi_has_the_papers_rows_and_columns(paper_rows: Rows) -> None:
     labels = [c.label for c in table.columns]
     assert labels[:4] == ["White-Box SSIM", "White-Box PSNR", "White-Box COS", "White-Box SRRA"]
     assert labels[7:11] == ["Black-Box SSIM", "Black-Box PSNR", "Black-Box COS", "Black-Box SRRA"]
-    assert [r.label for r in table.groups[0].rows if r.kind != "floor"] == ["Unprotected", "Feature noise", "PMT"]
+    assert [r.label for r in table.groups[0].rows if r.kind != "baseline"] == ["Unprotected", "Feature noise", "PMT"]
     assert at(table, "synth-lfw", "PMT", "White-Box SSIM").paper == 0.03
     assert at(table, "synth-lfw", "Feature noise", "Black-Box PSNR").paper == 15.55
     assert at(table, "synth-agedb30", "Unprotected", "Black-Box COS").paper == 0.96
@@ -49,7 +49,7 @@ def test_table_vi_has_the_papers_rows_and_columns(paper_rows: Rows) -> None:
 def test_the_white_box_is_the_worst_of_the_starts(paper_rows: Rows) -> None:
     table = one(paper_rows, "VI")
     cells = select(paper_rows, experiment="reconstruction", dataset="synth-lfw", defense="PMT")
-    by_start = {a.label: figure(paper_rows, [c for c in cells if c.attack == a.label], "ssim") for a in INVERSIONS}
+    by_start = {a.label: measure(paper_rows, [c for c in cells if c.attack == a.label], "ssim") for a in INVERSIONS}
     worst = max(by_start, key=lambda label: by_start[label].value or 0)
     ssim = at(table, "synth-lfw", "PMT", "White-Box SSIM")
     assert (ssim.value, ssim.attack) == (by_start[worst].value, worst)
@@ -96,7 +96,7 @@ def test_an_attack_that_learnt_from_the_evaluated_people_is_the_black_box_only_a
 
 def test_table_viii(paper_rows: Rows) -> None:
     table = one(paper_rows, "VIII")
-    assert [(c.label, c.stands_in_for, c.quantity.arrow) for c in table.columns] == [
+    assert [(c.label, c.stands_in_for, c.metric.arrow) for c in table.columns] == [
         ("Emotion", None, "↓"),
         ("Group", "Race", "↓"),
         ("Gender", None, "↓"),
@@ -106,7 +106,7 @@ def test_table_viii(paper_rows: Rows) -> None:
     assert [r.label for r in table.groups[0].rows] == labels
     age = at(table, "synth-agedb30", "PMT", "Age")
     cells = select(paper_rows, experiment="attributes", dataset="synth-agedb30", defense="PMT", attack="attributes")
-    assert (age.value, age.paper) == (figure(paper_rows, cells, "age-difference").value, 9.63)
+    assert (age.value, age.paper) == (measure(paper_rows, cells, "age-difference").value, 9.63)
     assert at(table, "synth-lfw", "x + noise", "Group").paper == 0.76
     assert at(table, "synth-lfw", "x + noise via recface", "Group").paper is None
     assert at(table, "synth-lfw", "constant predictor", "Age").value == 12.0
@@ -129,7 +129,7 @@ def test_table_x(paper_rows: Rows) -> None:
     assert [c.label for c in table.columns] == ["Authorised", "Unauthorised", "UP", "UP by LPIPS"]
     all_on = at(table, "synth-lfw", "111", "UP")
     cells = select(paper_rows, experiment="switches", defense="111", attack="attributes", evaluated="net-c")
-    assert all_on.value == figure(paper_rows, cells, "up", sigma=0.1, kappa=0.3).value
+    assert all_on.value == measure(paper_rows, cells, "up", sigma=0.1, kappa=0.3).value
     assert (all_on.paper, all_on.n) == (1.848, 8)
     assert "LPIPS" in str(all_on.note)  # no weights: the paper's figure stands beside the other form
     assert at(table, "synth-lfw", "001", "Unauthorised").paper == pytest.approx(0.041)
@@ -157,7 +157,7 @@ def test_table_x_without_attributes_says_so(tmp_path: Path) -> None:
 
 def test_table_iv_has_two_parts(paper_rows: Rows) -> None:
     table = one(paper_rows, "IV")
-    papers = {r.label: r.figures[1].paper for r in table.groups[0].rows}
+    papers = {r.label: r.measurements[1].paper for r in table.groups[0].rows}
     assert papers == {
         "Augmentation: augment mix": pytest.approx(0.192),
         "Augmentation: augment none": pytest.approx(0.158),
@@ -194,7 +194,7 @@ def test_longer_kernels_are_not_those_of_table_v(tmp_path: Path) -> None:
     spec = next(s for s in paper_run() if s.table == "V")
     spec.params = {label: {**p, "kernel_length": 2} for label, p in spec.params.items()}
     table = one(Rows(write_fake_run(tmp_path / "run", spec)), "V")
-    papers = {r.label: r.figures[1].paper for r in table.groups[0].rows}
+    papers = {r.label: r.measurements[1].paper for r in table.groups[0].rows}
     assert papers == {"none": pytest.approx(0.144), "linear": None, "gaussian": None}
 
 
@@ -205,7 +205,7 @@ def test_a_defense_without_models_is_compared_on_both_sides(tmp_path: Path) -> N
     table = one(rows, "V")
     clean = at(table, "synth-agedb30", "Clean", "Authorised")
     cells = select(rows, defense="Clean", evaluated="net-c")
-    assert (clean.value, clean.role) == (figure(rows, cells, "accuracy").value, "authorised")
+    assert (clean.value, clean.role) == (measure(rows, cells, "accuracy").value, "authorised")
 
 
 # ---- together --------------------------------------------------------------------------------------------------------
@@ -228,7 +228,7 @@ def test_a_run_in_which_every_attack_failed(tmp_path: Path) -> None:
     rows = Rows(results)
     for name in ("VI", "VIII", "X", "IV", "reconstruction"):
         for table in build(rows, name):
-            own = [f for _, r, _, f in table.figures() if r.kind != "floor"]
+            own = [f for _, r, _, f in table.measurements() if r.kind != "baseline"]
             assert {f.value for f in own} == {None}
             assert all(f.reason for f in own)
             assert "no memory" in {f.reason for f in own}

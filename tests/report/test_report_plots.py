@@ -36,7 +36,11 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
     params = {f"{n}/{p}": {"layers": n, "pool": p} for n in ("last", "all") for p in (0, 4)}
     swept = FakeRun(
-        name="swept", figures=("sensitivity",), params=params, defenses=[(n, "pmt", True) for n in params], **common
+        name="swept",
+        figures=("sensitivity",),
+        params=params,
+        defenses=[(n, "pmt", True) for n in params],
+        **common,
     )
     return write_report(write_fake_run(home / "run", [noise, swept]), home / "index.html")
 
@@ -50,7 +54,7 @@ def plots(page: Page) -> list[Locator]:
     return found
 
 
-def figure(page: Page, heading: str) -> Locator:
+def measure(page: Page, heading: str) -> Locator:
     """A figure by the beginning of its heading, drawn."""
     found = page.locator("figure.drawn").filter(has=page.get_by_role("heading", name=re.compile(f"^{heading}")))
     found.scroll_into_view_if_needed()
@@ -91,7 +95,7 @@ def test_plots_are_drawn_in_both_modes_and_widths(
 
 def test_plots_follow_the_mode_and_print_in_light_colours(open_report: Opens, page_file: Path) -> None:
     page = open_report(page_file)
-    line = lines(figure(page, "Figure 5")).last
+    line = lines(measure(page, "Figure 5")).last
     colour = "e => getComputedStyle(e).stroke"
     light = line.evaluate(colour)
     page.emulate_media(color_scheme="dark")
@@ -110,7 +114,7 @@ def test_plots_are_drawn_when_they_are_near_and_all_before_printing(open_report:
 
 def test_a_plot_is_drawn_again_for_another_width(open_report: Opens, page_file: Path) -> None:
     page = open_report(page_file)
-    svg = figure(page, "Figure 8").locator("[data-plot] svg")
+    svg = measure(page, "Figure 8").locator("[data-plot] svg")
     before = float(svg.get_attribute("width") or 0)
     page.set_viewport_size({"width": 400, "height": 900})
     expect(svg).not_to_have_attribute("width", f"{before:g}")
@@ -120,7 +124,7 @@ def test_a_plot_is_drawn_again_for_another_width(open_report: Opens, page_file: 
 
 def test_a_point_says_its_figure_interval_and_n(open_report: Opens, page_file: Path) -> None:
     page = open_report(page_file)
-    found = figure(page, "Figure 5")
+    found = measure(page, "Figure 5")
     tooltip = page.locator("#vg-tooltip-element")
     found.locator("g.mark-symbol").last.locator("path").last.hover()
     expect(tooltip).to_be_visible()
@@ -137,7 +141,7 @@ def test_a_point_says_its_figure_interval_and_n(open_report: Opens, page_file: P
 
 def test_the_legend_hides_and_stresses_a_series_with_pointer_and_keyboard(open_report: Opens, page_file: Path) -> None:
     page = open_report(page_file)
-    found = figure(page, "Figure 5")
+    found = measure(page, "Figure 5")
     assert lines(found).count() == 2
     button = found.locator(".legend button", has_text=HOSTILE)
     button.focus()
@@ -148,7 +152,7 @@ def test_the_legend_hides_and_stresses_a_series_with_pointer_and_keyboard(open_r
     button.click()
     expect(button).to_have_attribute("aria-pressed", "true")
     expect(lines(found)).to_have_count(2)
-    assert lines(figure(page, "Figure 10")).count() == 18  # the others stay as they are
+    assert lines(measure(page, "Figure 10")).count() == 18  # the others stay as they are
 
 
 def test_the_legends_of_the_sensitivity_figure_hide_settings(open_report: Opens, page_file: Path) -> None:
@@ -168,7 +172,7 @@ def test_a_saved_svg_stands_on_its_own(open_report: Opens, page_file: Path, tmp_
     page = open_report(page_file, 400, scheme, accept_downloads=True)
     for heading, name in (("Figure 5", "figure-5-noise"), ("Figure 10", "figure-10-noise")):
         with page.expect_download() as loading:
-            figure(page, heading).get_by_role("button", name="SVG").click()
+            measure(page, heading).get_by_role("button", name="SVG").click()
         assert loading.value.suggested_filename == f"{name}.svg"
         loading.value.save_as(tmp_path / name)
         text = (tmp_path / name).read_text(encoding="utf-8")

@@ -17,7 +17,7 @@ from bench.registry.components import instantiate
 from bench.registry.discovery import discover
 from bench.report.page import render
 from bench.report.page.provenance import components, identity, steps
-from bench.report.page.threat_models import UNRECORDED, UNSAID, Model, adversaries, promises
+from bench.report.page.threat_models import UNRECORDED, UNSAID, ThreatModelEntry, adversaries, promises
 from bench.store.reading import Results
 
 GOLDEN = TESTS / "golden"
@@ -65,7 +65,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Results:
     return declared(results, {"suite": run["suite"]})
 
 
-def one(models: Sequence[Model], name: str) -> Model:
+def one(models: Sequence[ThreatModelEntry], name: str) -> ThreatModelEntry:
     return next(m for m in models if m.name == name)
 
 

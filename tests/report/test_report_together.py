@@ -75,11 +75,11 @@ def written(
     return Results(results.folder)
 
 
-def figures(results: Results, table: str = "VII") -> dict[tuple[str, str, str, str], tuple[Any, ...]]:
+def measurements(results: Results, table: str = "VII") -> dict[tuple[str, str, str, str], tuple[Any, ...]]:
     """The figures of a table by experiment, data set, row and column."""
     made = {}
     for part in json.loads(export(results, table, "json")):
-        for f in part["figures"]:
+        for f in part["measurements"]:
             row = f"{f['defense']} {f['authorised'] or ''}".strip()
             made[f["experiment"], f["dataset"], row, f["column"]] = (
                 f["value"],
@@ -105,7 +105,7 @@ def test_equal_runs_are_one(tmp_path: Path) -> None:
         own, found = a.samples(table), both.samples(table)
         pd.testing.assert_frame_equal(found[list(own)], own, check_dtype=False)
     for table in ("VII", "VI", "VIII", "summary"):
-        assert figures(both, table) == figures(a, table)
+        assert measurements(both, table) == measurements(a, table)
     assert [n for n in both.notes if "share, to the last input" in n] == [
         f"Shown once: {len(a.cells)} cells that run A and run B share, to the last input."
     ]
@@ -115,7 +115,7 @@ def test_a_defense_of_ones_own_stands_beside_the_papers(tmp_path: Path) -> None:
     a = written(tmp_path / "paper" / "run", spec())
     b = written(tmp_path / "mine" / "run", spec(CLEAN, MINE))
     both = join([a, b])
-    found, ours, theirs = figures(both), figures(a), figures(b)
+    found, ours, theirs = measurements(both), measurements(a), measurements(b)
     assert found == ours | {key: value for key, value in theirs.items() if key[2] == "Mine"}
     cells = both.cells
     assert set(cells.loc[cells["defense"] == "Mine", "run"]) == {"run B"}
@@ -141,8 +141,8 @@ def test_another_defense_of_the_same_name_gets_the_name_of_its_run(
     a = written(tmp_path / "paper" / "run", spec(params={"PMT": {"steps": 100}}))
     b = written(tmp_path / "mine" / "run", spec(CLEAN, PMT, params=params, pairs=12), **changes)
     both = join([a, b])
-    found, theirs = figures(both), figures(b)
-    assert figures(a).items() <= found.items()
+    found, theirs = measurements(both), measurements(b)
+    assert measurements(a).items() <= found.items()
     renamed = {(e, d, row.replace("PMT", "PMT (run B)"), c): v for (e, d, row, c), v in theirs.items() if "PMT" in row}
     assert renamed
     assert renamed.items() <= found.items()
@@ -157,8 +157,8 @@ def test_another_model_or_attack_of_the_same_name_too(tmp_path: Path) -> None:
     assert set(both.cells["authorised"]) == {"", "net-a", "net-b", "net-b (run B)"}
     assert set(both.cells["attack"]) == {"abuse", "abuse (run B)"}
     assert {"net-b", "net-b (run B)"} <= {c["label"] for c in both.run["components"]}
-    own = figures(b)["data-abuse", "synth-lfw", "PMT net-b", "net-b"]
-    assert figures(both)["data-abuse", "synth-lfw", "PMT net-b (run B)", "net-b (run B)"] == own
+    own = measurements(b)["data-abuse", "synth-lfw", "PMT net-b", "net-b"]
+    assert measurements(both)["data-abuse", "synth-lfw", "PMT net-b (run B)", "net-b (run B)"] == own
 
 
 @pytest.mark.parametrize(
@@ -179,16 +179,16 @@ def test_another_question_stands_apart(changes: dict[str, Any], why: str, tmp_pa
     both = join([a, b])
     assert set(both.cells["experiment"]) == {"data-abuse", "data-abuse (run B)"}
     assert any("stands apart" in note and why in note for note in both.notes), both.notes
-    found = figures(both)
-    assert figures(a).items() <= found.items()
+    found = measurements(both)
+    assert measurements(a).items() <= found.items()
     values = {(row, column): v for (e, _, row, column), v in found.items() if e == "data-abuse (run B)"}
-    assert values == {(row, column): v for (_, _, row, column), v in figures(b).items()}
+    assert values == {(row, column): v for (_, _, row, column), v in measurements(b).items()}
 
 
 def test_a_result_is_shown_from_the_run_that_has_it(tmp_path: Path) -> None:
     a = written(tmp_path / "a" / "run", spec(failed=lambda c: "out of memory" if c["defense"] == "PMT" else None))
     b = written(tmp_path / "b" / "run", spec())
-    assert figures(join([a, b])) == figures(b) == figures(join([b, a]))
+    assert measurements(join([a, b])) == measurements(b) == measurements(join([b, a]))
     both = join([a, b])
     cells = both.cells
     assert set(cells["status"]) == {"ok"}
@@ -236,7 +236,7 @@ def test_claims_are_held_against_their_own_run(tmp_path: Path) -> None:
         "text": "Only the authorised model recognises",
         "section": "6.4",
         "experiment": "data-abuse",
-        "measure": "accuracy",
+        "metric": "accuracy",
         "left": {"role": "unauthorised"},
         "relation": "<=",
         "right": 0.3,
@@ -331,7 +331,7 @@ def test_export_of_several_runs(out: Path) -> None:
     done = call("export", "paper", "mine", "--table", "VII", "--format", "json", "--out", out)
     assert done.exit_code == 0, done.stderr
     (table,) = json.loads(done.stdout)
-    assert {"Noise 0.3", "PMT", "Mine"} <= {f["defense"] for f in table["figures"]}
+    assert {"Noise 0.3", "PMT", "Mine"} <= {f["defense"] for f in table["measurements"]}
     file = out / "rows.parquet"
     done = call("export", "paper", "mine", "--rows", "verification", "-o", file, "--out", out)
     assert done.exit_code == 0, done.stderr

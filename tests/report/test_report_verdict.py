@@ -19,10 +19,10 @@ import pytest
 from fake_run import ABUSE, ESTIMATE, HOSTILE, INVERSIONS, LEAKY, RECFACE, FakeRun, rewritten, write_fake_run
 
 from bench.analysis.dominance import dominates, draw, interval
-from bench.analysis.pooling import Part, Pool
+from bench.analysis.pooling import Pool, SampleScores
 from bench.analysis.rows import Rows
 from bench.analysis.tables import build
-from bench.analysis.tables.recommendation import Entry, Verdict, verdict
+from bench.analysis.tables.recommendation import AssessedDefense, Recommendation, verdict
 from bench.report.page import render
 from bench.report.page.recommendation import headline, pareto, ruling
 from bench.store.reading import Results
@@ -76,7 +76,7 @@ def _roles(scores: pd.DataFrame) -> list[str]:
     return ["any" if not a else "authorised" if m in a.split("+") else "unauthorised" for a, m in pairs]
 
 
-def entry(found: Verdict, name: str) -> Entry:
+def entry(found: Recommendation, name: str) -> AssessedDefense:
     return next(e for e in found.entries if e.name == name)
 
 
@@ -99,7 +99,7 @@ def test_one_dominates_with_as_much_utility_as_little_leakage_and_one_of_them_be
 
 
 def _pool(*shares: float) -> Pool:
-    return Pool([Part(np.array(shares), np.arange(len(shares)))])
+    return Pool([SampleScores(np.array(shares), np.arange(len(shares)))])
 
 
 def test_the_worst_attack_is_chosen_again_in_each_draw_of_the_same_people() -> None:
@@ -118,7 +118,7 @@ def test_the_worst_attack_is_chosen_again_in_each_draw_of_the_same_people() -> N
 
 
 def test_who_is_not_in_a_draw_has_no_number_there() -> None:
-    rare = Pool([Part(np.ones(1), np.array([99]))])
+    rare = Pool([SampleScores(np.ones(1), np.array([99]))])
     drawn = draw([_pool(1, 0, 1), rare], [[], []])
     assert 0 < np.isnan(drawn.utility[:, 1]).sum() < len(drawn.utility)
     assert draw([], []).utility.shape == (400, 0)
@@ -135,10 +135,10 @@ def test_utility_and_leakage_are_those_of_the_rows(tmp_path: Path) -> None:
     found = verdict(scored(tmp_path / "run", specs, {"A": 0.95}, leaks))
     a = entry(found, "A")
     assert (a.utility.value, a.utility.n) == (0.95, PAIRS)
-    assert (a.leakage.value, a.leakage.n, a.floor) == (0.6, PAIRS, 0.01)
+    assert (a.leakage.value, a.leakage.n, a.baseline) == (0.6, PAIRS, 0.01)
     assert a.worst is not None
     assert (a.worst.label, a.worst.experiment, a.worst.rebuilt) == ("recface", "rebuilt", True)
-    assert [(t.label, t.figure.value) for t in a.attacks] == [("recface", 0.6), ("abuse", 0.1)]  # no leaky one
+    assert [(t.label, t.measurement.value) for t in a.attacks] == [("recface", 0.6), ("abuse", 0.1)]  # no leaky one
     assert {c.evaluated for c in a.worst.cells} == {"net-b"}
     assert a.others.value == pytest.approx(0.1)
     assert a.leakage.low is not None
@@ -240,7 +240,7 @@ def test_what_is_not_there_has_its_reason(tmp_path: Path) -> None:
     )
     found = verdict(Rows(write_fake_run(tmp_path / "run", [spec(defenses=(A,)), broken])))
     a = entry(found, "A")
-    assert [t.figure.status for t in a.attacks][-1] == "failed"
+    assert [t.measurement.status for t in a.attacks][-1] == "failed"
     assert len(a.tried) == 2
     shown = ruling(Rows(Results(tmp_path / "run")))
     assert shown is not None
@@ -387,7 +387,7 @@ def test_the_verdict_is_exported(tmp_path: Path) -> None:
     (table,) = build(rows, "verdict")
     assert not table.ranked
     found = {row.label: row for row in table.groups[0].rows}
-    assert found["A"].figures[3].value == 0.2
+    assert found["A"].measurements[3].value == 0.2
     assert found["A"].flags == ["worst of 2 attacks: recface (rebuilt)"]
     assert found["B"].flags == ["worst of 1 attack: abuse (abuse)", "not tried: recface", "dominated by A"]
 

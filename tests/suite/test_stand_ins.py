@@ -37,7 +37,7 @@ id = "kept"
 section = "6.4"
 text = "The authorised model still recognises."
 experiment = "one"
-measure = "accuracy"
+metric = "accuracy"
 left = { defense = "toy-step", dataset = "toy-photos", authorised = "toy-published+toy-b", evaluated = "toy-published" }
 relation = ">"
 right = 0.5

@@ -6,6 +6,6 @@ comparison together, `shown` and `page` print it. Rows are read cell by cell, so
 
 from __future__ import annotations
 
-from bench.analysis.compare.diff import Diff, Line, diff
+from bench.analysis.compare.diff import Diff, DiffLine, diff
 
-__all__ = ["Diff", "Line", "diff"]
+__all__ = ["Diff", "DiffLine", "diff"]

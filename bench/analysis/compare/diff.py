@@ -9,30 +9,30 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.analysis.compare.matching import NAMED, Better, Direction, Lone, Matched, match
+from bench.analysis.compare.matching import NAMED, Better, Direction, MatchedCells, UnmatchedCell, match
 from bench.analysis.compare.significance import LEVEL, Difference, aligned, difference, holm
-from bench.analysis.measures import AGE, MEASURES, Measure, extra_measure, measure_named
+from bench.analysis.measures import AGE, METRICS, SampleMetric, extra_metric, metric_named
 from bench.analysis.rows import CellRow, Rows
-from bench.analysis.sample_values import At
+from bench.analysis.sample_values import OperatingPoint
 from bench.core.errors import StorageError
 from bench.store.reading import Results
 from bench.store.record_diff import changes_between
 
-Verdict = Literal["regression", "improvement", "change", "not significant", "same"]
-VERDICTS: Sequence[Verdict] = ("regression", "improvement", "change", "not significant", "same")
+DiffVerdict = Literal["regression", "improvement", "change", "not significant", "same"]
+VERDICTS: Sequence[DiffVerdict] = ("regression", "improvement", "change", "not significant", "same")
 _LOST = ("failed", "timeout", "skipped", "queued")
 Samples = tuple[NDArray[np.int64], NDArray[np.int64]]
 _NONE: Samples = (np.zeros(0, np.int64), np.zeros(0, np.int64))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Line:
+class DiffLine:
     """One measure in one cell of both runs. ``sigma``: the noise level, where there is one. ``corrected`` is the
     p-value after Holm's correction over all comparisons of the two runs."""
 
     before: CellRow
     after: CellRow
-    measure: Measure
+    metric: SampleMetric
     sigma: float | None
     found: Difference
     better: Better
@@ -41,11 +41,11 @@ class Line:
     @property
     def significant(self) -> bool:
         """Whether the corrected p-value is below the level, and the difference large enough to be seen when shown."""
-        seen = abs(self.found.value) * self.measure.quantity.scale >= 0.5 * 10.0**-self.measure.quantity.digits
+        seen = abs(self.found.value) * self.metric.scale >= 0.5 * 10.0**-self.metric.digits
         return self.corrected is not None and self.corrected < LEVEL and seen
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> DiffVerdict:
         """What the difference means; a significant one is a ``change`` where neither more nor less is better."""
         if self.found.same:
             return "same"
@@ -57,7 +57,7 @@ class Line:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ended:
+class EndedPair:
     """A cell of both runs that did not end well in both: its status in each, and the reasons."""
 
     before: CellRow
@@ -77,14 +77,14 @@ class Diff:
     before: Results
     after: Results
     cells: int
-    lines: Sequence[Line]
+    lines: Sequence[DiffLine]
     tested: int
-    ended: Sequence[Ended]
-    only_before: Sequence[Lone]
-    only_after: Sequence[Lone]
+    ended: Sequence[EndedPair]
+    only_before: Sequence[UnmatchedCell]
+    only_after: Sequence[UnmatchedCell]
     changes: dict[str, list[str]]
 
-    def of(self, verdict: Verdict) -> list[Line]:
+    def of(self, verdict: DiffVerdict) -> list[DiffLine]:
         """The lines of a verdict, the surest first."""
         found = [line for line in self.lines if line.verdict == verdict]
         return sorted(found, key=lambda line: 1.0 if line.found.p is None else line.found.p)
@@ -95,7 +95,7 @@ class Diff:
         return {verdict: sum(line.verdict == verdict for line in self.lines) for verdict in VERDICTS}
 
     @property
-    def lost(self) -> list[Ended]:
+    def lost(self) -> list[EndedPair]:
         """The cells that ended well before and have no figures now."""
         return [e for e in self.ended if e.lost]
 
@@ -125,42 +125,42 @@ def diff(before: Results, after: Results) -> Diff:
         cells=len(matched.pairs),
         lines=lines,
         tested=len(tested),
-        ended=[Ended(before=a, after=b) for a, b in matched.pairs if {a.status, b.status} != {"ok"}],
+        ended=[EndedPair(before=a, after=b) for a, b in matched.pairs if {a.status, b.status} != {"ok"}],
         only_before=matched.only_before,
         only_after=matched.only_after,
         changes=changes_between(before.run, after.run),
     )
 
 
-def _lines(before: Rows, after: Rows, matched: Matched) -> Iterator[Line]:
+def _lines(before: Rows, after: Rows, matched: MatchedCells) -> Iterator[DiffLine]:
     """Every measure of every cell that ended well in both, cell by cell, so that few rows are in memory."""
     pairs = [(a, b) for a, b in matched.pairs if a.status == b.status == "ok"]
     direction = Direction(before.cells)
     once: set[tuple[Any, ...]] = set()
-    of_experiment = {e: _measures(before, after, e) for e in dict.fromkeys(a.experiment for a, _ in pairs)}
+    of_experiment = {e: _metrics(before, after, e) for e in dict.fromkeys(a.experiment for a, _ in pairs)}
     for a, b in pairs:
         held: dict[tuple[str, float | None], Samples] = {}
-        for measure in of_experiment[a.experiment]:
-            if a.outputs not in measure.outputs:
+        for metric in of_experiment[a.experiment]:
+            if a.outputs not in metric.outputs:
                 continue
-            key = (measure.name, measure.once_per(a)) if measure.once_per else None
+            key = (metric.name, metric.once_per(a)) if metric.once_per else None
             if key in once:
                 continue
-            for sigma in _levels(before, after, a, b) if _table(measure) == "up" else (None,):
-                found = _compared(before, after, a, b, measure, sigma, held)
+            for sigma in _levels(before, after, a, b) if metric.table == "up" else (None,):
+                found = _compared(before, after, a, b, metric, sigma, held)
                 if found is not None:
                     if key:
                         once.add(key)
-                    better = direction.of(measure, a)
-                    yield Line(before=a, after=b, measure=measure, sigma=sigma, found=found, better=better)
+                    better = direction.of(metric, a)
+                    yield DiffLine(before=a, after=b, metric=metric, sigma=sigma, found=found, better=better)
 
 
-def _measures(before: Rows, after: Rows, experiment: str) -> list[Measure]:
+def _metrics(before: Rows, after: Rows, experiment: str) -> list[SampleMetric]:
     """The measures of an experiment: all of the report, of each attribute, and the numbers of plugins' own."""
     later = set(after.attributes(experiment)), set(after.extras(experiment))
     attributes = [a for a in before.attributes(experiment) if a in later[0] and a != AGE]
-    extras = [extra_measure(c) for c in before.extras(experiment) if c in later[1]]
-    return [*MEASURES.values(), *(measure_named(f"similarity:{a}") for a in attributes), *extras]
+    extras = [extra_metric(c) for c in before.extras(experiment) if c in later[1]]
+    return [*METRICS.values(), *(metric_named(f"similarity:{a}") for a in attributes), *extras]
 
 
 def _levels(before: Rows, after: Rows, a: CellRow, b: CellRow) -> list[float]:
@@ -168,40 +168,35 @@ def _levels(before: Rows, after: Rows, a: CellRow, b: CellRow) -> list[float]:
     return [sigma for sigma in before.noise_levels(a) if sigma in theirs]
 
 
-def _table(measure: Measure) -> str:
-    """The table of samples that a measure reads."""
-    return measure.source.removeprefix("samples/").split(" ")[0].rstrip(":")
-
-
 def _compared(
-    before: Rows, after: Rows, a: CellRow, b: CellRow, measure: Measure, sigma: float | None,
+    before: Rows, after: Rows, a: CellRow, b: CellRow, metric: SampleMetric, sigma: float | None,
     held: dict[tuple[str, float | None], Samples],
 ) -> Difference | None:  # fmt: skip
     """The difference of a measure in a cell of both runs; none where one of them has no such number."""
-    at = At(sigma=sigma)
-    left, right = measure.values(before, a, at), measure.values(after, b, at)
+    at = OperatingPoint(sigma=sigma)
+    left, right = metric.scores(before, a, at), metric.scores(after, b, at)
     if left is None or right is None:
         return None
-    table = _table(measure)
-    key = (measure.name if table == "attributes" else table, sigma)
+    table = metric.table
+    key = (metric.name if table == "attributes" else table, sigma)
     if key not in held:
-        names = _samples(before, a, measure, at), _samples(after, b, measure, at)
+        names = _samples(before, a, metric, at), _samples(after, b, metric, at)
         held[key] = _NONE if names[0] is None or names[1] is None else aligned(names[0], names[1])
-    return difference(left, right, held[key], share=measure.share)
+    return difference(left, right, held[key], share=metric.share)
 
 
-def _samples(rows: Rows, cell: CellRow, measure: Measure, at: At) -> NDArray[Any] | None:
+def _samples(rows: Rows, cell: CellRow, metric: SampleMetric, at: OperatingPoint) -> NDArray[Any] | None:
     """The names of the samples of a measure in a cell, in the order of its values.
 
     A verification pair is known by its protected picture and by whether it is genuine. None without names.
     """
-    table = _table(measure)
+    table = metric.table
     if table == "verification":
         scores = rows.scores[cell.cell]
         return np.char.add(np.where(scores.same, "genuine ", "impostor "), scores.left_id.astype(str))
     frame = rows.images_of(cell) if table == "images" else rows.up_of(cell, at.sigma)
     if table == "attributes":
-        frame = rows.attributes_of(cell, measure.name.partition(":")[2] or AGE)
+        frame = rows.attributes_of(cell, metric.name.partition(":")[2] or AGE)
     return frame["sample_id"].to_numpy().astype(str) if "sample_id" in frame else None
 
 
@@ -237,18 +232,18 @@ def named(cell: CellRow) -> dict[str, Any]:
     return {name: getattr(cell, name) for name in NAMED} | ({"via": cell.via} if cell.via else {})
 
 
-def _line_record(line: Line) -> dict[str, Any]:
-    found, quantity = line.found, line.measure.quantity
+def _line_record(line: DiffLine) -> dict[str, Any]:
+    found, metric = line.found, line.metric
 
     def scaled(value: float | None) -> float | None:
-        return None if value is None else float(f"{value * quantity.scale:.6g}")
+        return None if value is None else float(f"{value * metric.scale:.6g}")
 
     return {
         **named(line.before),
         "role": line.before.role,
-        "measure": line.measure.name,
+        "metric": line.metric.name,
         "sigma": line.sigma,
-        "unit": quantity.unit or None,
+        "unit": metric.unit or None,
         "better": line.better or None,
         **{name: scaled(getattr(found, name)) for name in ("before", "after", "low", "high")},
         "difference": scaled(found.value),

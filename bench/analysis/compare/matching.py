@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from bench.analysis.measures import Measure
+from bench.analysis.measures import SampleMetric
 from bench.analysis.rows import CellRow, Rows
 from bench.analysis.tables.row_layout import authorised_in, side_of
 
@@ -24,7 +24,7 @@ _OPPOSITE: Mapping[Better, Better] = {"higher": "lower", "lower": "higher", "": 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lone:
+class UnmatchedCell:
     """A cell that only one run has; ``why`` says so where the other one has it with other parameters."""
 
     cell: CellRow
@@ -32,12 +32,12 @@ class Lone:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Matched:
+class MatchedCells:
     """The cells of two runs: pairs that mean the same, and those without a counterpart, in the suites' order."""
 
     pairs: Sequence[tuple[CellRow, CellRow]]
-    only_before: Sequence[Lone]
-    only_after: Sequence[Lone]
+    only_before: Sequence[UnmatchedCell]
+    only_after: Sequence[UnmatchedCell]
 
 
 def meaning(cell: CellRow) -> Meaning:
@@ -53,23 +53,23 @@ def _canonical(params: Mapping[str, Any]) -> str:
     return json.dumps(dict(params), sort_keys=True, default=str)
 
 
-def match(before: Rows, after: Rows) -> Matched:
+def match(before: Rows, after: Rows) -> MatchedCells:
     """Match the cells of two runs by what they mean."""
     theirs = {meaning(c): c for c in after.cells}
     ours = {meaning(c): c for c in before.cells}
-    return Matched(
+    return MatchedCells(
         pairs=[(cell, theirs[key]) for key, cell in ours.items() if key in theirs],
         only_before=list(_lone(ours, theirs)),
         only_after=list(_lone(theirs, ours)),
     )
 
 
-def _lone(own: Mapping[Meaning, CellRow], others: Mapping[Meaning, CellRow]) -> Iterator[Lone]:
+def _lone(own: Mapping[Meaning, CellRow], others: Mapping[Meaning, CellRow]) -> Iterator[UnmatchedCell]:
     labelled = {_labels(c): c for c in others.values()}
     for key, cell in own.items():
         if key not in others:
             other = labelled.get(_labels(cell))
-            yield Lone(cell=cell, why=_other_parameters(cell, other) if other else "")
+            yield UnmatchedCell(cell=cell, why=_other_parameters(cell, other) if other else "")
 
 
 def _other_parameters(cell: CellRow, other: CellRow) -> str:
@@ -89,9 +89,9 @@ class Direction:
         experiments = {c.experiment for c in cells}
         self._authorised = {e: authorised_in(c for c in cells if c.experiment == e) for e in experiments}
 
-    def of(self, measure: Measure, cell: CellRow) -> Better:
+    def of(self, metric: SampleMetric, cell: CellRow) -> Better:
         """Whether more or less of a measure is better in a cell; nothing where neither is."""
-        name = measure.name
+        name = metric.name
         if name in _RECOGNITION or name == "accuracy-drop":
             if cell.clean:  # nothing is protected: recognition is neither kept nor leaked
                 return ""
@@ -99,5 +99,5 @@ class Direction:
             return _OPPOSITE[better] if name == "accuracy-drop" else better
         if name in ("up", "up-lpips") and side_of(cell, self._authorised[cell.experiment]) != "authorised":
             return ""
-        found = measure.quantity.better
+        found = metric.better
         return "" if found == "split" else found

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.analysis.pooling import DRAWS, SEED, Floats, Part, Pool
+from bench.analysis.pooling import DRAWS, SEED, Floats, Pool, SampleScores
 from bench.metrics import intervals
 
 LEVEL = 0.05  # of significance, after the correction
@@ -69,7 +69,7 @@ def _numbered(names: NDArray[Any]) -> NDArray[Any]:
 
 
 def difference(
-    before: Part, after: Part, samples: tuple[NDArray[np.int64], NDArray[np.int64]], *, share: bool
+    before: SampleScores, after: SampleScores, samples: tuple[NDArray[np.int64], NDArray[np.int64]], *, share: bool
 ) -> Difference | None:
     """The difference of two parts, paired where they share samples (positions ``samples`` of each), else over people.
 
@@ -88,15 +88,15 @@ def difference(
             )  # fmt: skip
         finite = np.flatnonzero(np.isfinite(before.values) & np.isfinite(after.values))
         # The same sample is of the same person, however a run numbers its people.
-        before, after = _of(before, finite), Part(after.values[finite], before.people[finite], before.group)
+        before, after = _of(before, finite), SampleScores(after.values[finite], before.people[finite], before.group)
     pools = Pool([before]), Pool([after])
     if not (pools[0].n and pools[1].n):
         return None
     return _estimate(*pools, paired=paired, total=total, share=share)
 
 
-def _of(part: Part, at: NDArray[np.int64]) -> Part:
-    return Part(part.values[at], part.people[at], part.group)
+def _of(part: SampleScores, at: NDArray[np.int64]) -> SampleScores:
+    return SampleScores(part.values[at], part.people[at], part.group)
 
 
 def _estimate(before: Pool, after: Pool, *, paired: bool, total: int, share: bool) -> Difference:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from bench.analysis.rows import Matrix, Rows
-from bench.analysis.table_model import Figure, Quantity, Table
+from bench.analysis.table_model import Measurement, Metric, Table
 from bench.analysis.tables.ablation import TITLES, ablation_tables
 from bench.analysis.tables.attributes import attribute_tables
 from bench.analysis.tables.leakage_ladder import ladder_tables
@@ -111,8 +111,8 @@ def summary_rows(rows: Rows) -> tuple[list[str], list[list[str]]]:
     for matrix in rows.matrices:
         for s in summaries(rows, matrix):
             shown = [
-                brief(quantity, figure)
-                for quantity, figure in (
+                brief(metric, measurement)
+                for metric, measurement in (
                     (AUTHORISED, s.kept),
                     (CLEAN_ACCURACY, s.clean),
                     (UNAUTHORISED, s.leaked),
@@ -126,8 +126,8 @@ def summary_rows(rows: Rows) -> tuple[list[str], list[list[str]]]:
     return columns, found
 
 
-def brief(quantity: Quantity, figure: Figure) -> str:
+def brief(metric: Metric, measurement: Measurement) -> str:
     """A figure in one word: its value with unit, its status, or nothing where it does not apply."""
-    if figure.value is None:
-        return "" if figure.status == "not applicable" else figure.status
-    return f"{quantity.shown(figure.value)} %" if quantity.unit == "%" else quantity.shown(figure.value)
+    if measurement.value is None:
+        return "" if measurement.status == "not applicable" else measurement.status
+    return f"{metric.shown(measurement.value)} %" if metric.unit == "%" else metric.shown(measurement.value)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from bench.analysis.measures import MEASURES, figure, select
-from bench.analysis.paper_values import blocks, paper_figure
+from bench.analysis.measures import METRICS, measure, select
+from bench.analysis.paper_values import blocks, paper_value
 from bench.analysis.rows import CellRow, Rows
-from bench.analysis.table_model import Column, Figure, Quantity, Role, Row, Table, absent
+from bench.analysis.table_model import Column, Measurement, Metric, Role, Row, Table, absent
 from bench.analysis.tables.row_layout import authorised_in, grouped, label_of, points, row_of, side_of
 
 TITLES = {
@@ -28,12 +28,12 @@ def ablation_tables(rows: Rows, experiment: str, *, number: str) -> list[Table]:
     if not cells:
         return []
     authorised = authorised_in(every)
-    accuracy = MEASURES["accuracy"].quantity
+    accuracy = METRICS["accuracy"]
     columns = [
-        Column(label="Authorised", quantity=replace(accuracy, better="higher")),
-        Column(label="Unauthorised", quantity=replace(accuracy, better="lower")),
+        Column(label="Authorised", metric=replace(accuracy, better="higher")),
+        Column(label="Unauthorised", metric=replace(accuracy, better="lower")),
     ]
-    columns += [Column(label=label, quantity=quantity) for label, quantity in _UP.items()] if number == "X" else []
+    columns += [Column(label=label, metric=metric) for label, metric in _UP.items()] if number == "X" else []
     parts = blocks(cells)
 
     def made(of_dataset: list[CellRow]) -> list[Row]:
@@ -42,9 +42,9 @@ def ablation_tables(rows: Rows, experiment: str, *, number: str) -> list[Table]:
             own = [c for c in of_dataset if c.defense in labels]
             for point, mine in sorted(points(own).items(), key=lambda entry: labels.index(entry[0][0])):
                 name = label_of(cells, point)
-                figures = [_accuracy(rows, mine, column, authorised, block) for column in _SIDES]
-                figures += _up(rows, every, mine[0], authorised) if number == "X" else []
-                found.append(row_of(mine[0], f"{block}: {name}" if len(parts) > 1 and block else name, figures))
+                measurements = [_accuracy(rows, mine, column, authorised, block) for column in _SIDES]
+                measurements += _up(rows, every, mine[0], authorised) if number == "X" else []
+                found.append(row_of(mine[0], f"{block}: {name}" if len(parts) > 1 and block else name, measurements))
         return found
 
     return [
@@ -62,18 +62,18 @@ def ablation_tables(rows: Rows, experiment: str, *, number: str) -> list[Table]:
     ]
 
 
-def _accuracy(rows: Rows, cells: Sequence[CellRow], column: str, authorised: set[str], block: str) -> Figure:
+def _accuracy(rows: Rows, cells: Sequence[CellRow], column: str, authorised: set[str], block: str) -> Measurement:
     chosen = [c for c in cells if side_of(c, authorised) == _SIDES[column]]
-    paper = paper_figure(rows, chosen[0], column, block) if chosen else None
-    return figure(rows, chosen, "accuracy", role=_SIDES[column], paper=paper)
+    paper = paper_value(rows, chosen[0], column, block) if chosen else None
+    return measure(rows, chosen, "accuracy", role=_SIDES[column], paper=paper)
 
 
 # ---- UP --------------------------------------------------------------------------------------------------------------
 
-_UP: dict[str, Quantity] = {"UP": MEASURES["up"].quantity, "UP by LPIPS": MEASURES["up-lpips"].quantity}
+_UP: dict[str, Metric] = {"UP": METRICS["up"], "UP by LPIPS": METRICS["up-lpips"]}
 
 
-def _up(rows: Rows, every: Sequence[CellRow], at: CellRow, authorised: set[str]) -> list[Figure]:
+def _up(rows: Rows, every: Sequence[CellRow], at: CellRow, authorised: set[str]) -> list[Measurement]:
     """UP of the authorised model with the distances of the attributes, and with LPIPS.
 
     The paper's UP is by LPIPS; without its weights, the paper's figure stands beside the other one, which says so.
@@ -84,10 +84,10 @@ def _up(rows: Rows, every: Sequence[CellRow], at: CellRow, authorised: set[str])
     if not cells:
         none = absent("missing", "no attribute was estimated with noise on what is uploaded")
         return [none, none]
-    paper = paper_figure(rows, at, "UP")
-    by_lpips = figure(rows, cells, "up-lpips", sigma=_sigma(rows, cells), kappa=at.kappa, paper=paper, role="any")
+    paper = paper_value(rows, at, "UP")
+    by_lpips = measure(rows, cells, "up-lpips", sigma=_sigma(rows, cells), kappa=at.kappa, paper=paper, role="any")
     fallback = paper if by_lpips.value is None else None
-    by_attributes = figure(rows, cells, "up", sigma=_sigma(rows, cells), kappa=at.kappa, paper=fallback, role="any")
+    by_attributes = measure(rows, cells, "up", sigma=_sigma(rows, cells), kappa=at.kappa, paper=fallback, role="any")
     if fallback is not None:
         by_attributes = replace(by_attributes, note="the paper's figure is by LPIPS, for which the weights are missing")
     return [by_attributes, by_lpips]

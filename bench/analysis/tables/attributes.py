@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.analysis.measures import figure, measure_named, select
-from bench.analysis.paper_values import paper_figure
+from bench.analysis.measures import measure, metric_named, select
+from bench.analysis.paper_values import paper_value
 from bench.analysis.rows import CellRow, Rows
 from bench.analysis.sample_values import ALIASES
-from bench.analysis.table_model import Column, Figure, Row, Table, distinct
+from bench.analysis.table_model import Column, Measurement, Row, Table, distinct
 from bench.analysis.tables.row_layout import attacks, grouped, label_of, points, row_of
 
 _CAPTION = (
@@ -53,7 +53,7 @@ def estimated(rows: Rows, *experiments: str) -> list[str]:
 def _column(name: str, names: Sequence[str]) -> Column:
     label = name.capitalize()
     stands_in_for = distinct(_published(name), label) if name not in PAPER else None
-    return Column(label=label, quantity=measure_named(f"similarity:{name}").quantity, stands_in_for=stands_in_for)
+    return Column(label=label, metric=metric_named(f"similarity:{name}"), stands_in_for=stands_in_for)
 
 
 def _published(name: str) -> str:
@@ -71,16 +71,16 @@ def _rows(rows: Rows, every: Sequence[CellRow], cells: Sequence[CellRow], names:
                 label += f" via {against[0].via}"
             elif several:
                 label += f", {attack}"
-            made.append(row_of(own[0], label, [_figure(rows, against, name) for name in names]))
-    return made + _floors(rows, cells, names)
+            made.append(row_of(own[0], label, [_similarity(rows, against, name) for name in names]))
+    return made + _baselines(rows, cells, names)
 
 
-def _figure(rows: Rows, cells: Sequence[CellRow], name: str) -> Figure:
-    paper = None if cells[0].via else paper_figure(rows, cells[0], _published(name))
-    return figure(rows, cells, f"similarity:{name}", paper=paper, role="any")
+def _similarity(rows: Rows, cells: Sequence[CellRow], name: str) -> Measurement:
+    paper = None if cells[0].via else paper_value(rows, cells[0], _published(name))
+    return measure(rows, cells, f"similarity:{name}", paper=paper, role="any")
 
 
-def _floors(rows: Rows, cells: Sequence[CellRow], names: Sequence[str]) -> list[Row]:
+def _baselines(rows: Rows, cells: Sequence[CellRow], names: Sequence[str]) -> list[Row]:
     """The constant predictor, per attack: the same whatever was done to the faces."""
     by_plugin: dict[str, list[CellRow]] = {}
     for c in cells:
@@ -89,8 +89,8 @@ def _floors(rows: Rows, cells: Sequence[CellRow], names: Sequence[str]) -> list[
     made = []
     for plugin, own in by_plugin.items():
         label = "constant predictor" if len(by_plugin) == 1 else f"constant predictor of {plugin}"
-        figures = [figure(rows, own[:1], f"floor:{name}", role="any") for name in names]
-        made.append(Row(label=label, kind="floor", figures=figures))
+        measurements = [measure(rows, own[:1], f"baseline:{name}", role="any") for name in names]
+        made.append(Row(label=label, kind="baseline", measurements=measurements))
     return made
 
 

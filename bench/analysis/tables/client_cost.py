@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from bench.analysis.measures import figure, measure_named
+from bench.analysis.measures import measure, metric_named
 from bench.analysis.rows import CellRow, Rows
-from bench.analysis.table_model import Figure, Quantity, absent
+from bench.analysis.table_model import Measurement, Metric, absent
 from bench.core.text import duration, plural
 
-FLOPS = Quantity(name="operations per face", unit="GFLOP", digits=3, better="lower")
-LATENCY = Quantity(name="time per face", unit="ms", digits=1, better="lower")
-BYTES = measure_named("upload-bytes").quantity
+FLOPS = Metric(label="operations per face", unit="GFLOP", digits=3, better="lower")
+LATENCY = Metric(label="time per face", unit="ms", digits=1, better="lower")
+BYTES = metric_named("upload-bytes")
 COUNTED = (
     "Operations are those of convolutions and matrix products of one face by itself, forward and backward, 2 per "
     "multiply-add. The time is that of the same face, by itself, once more, on the machine that computed the run. What "
@@ -30,9 +30,9 @@ class Cost:
     """Cost per face; ``n`` of ``flops`` and ``seconds`` are stages that protect, and their notes say the range.
     ``sent``: the bytes of each kind of upload."""
 
-    flops: Figure
-    latency: Figure
-    sent: Sequence[tuple[str, Figure]]
+    flops: Measurement
+    latency: Measurement
+    sent: Sequence[tuple[str, Measurement]]
 
 
 def costs(rows: Rows, cells: Sequence[CellRow]) -> Cost:
@@ -46,22 +46,22 @@ def costs(rows: Rows, cells: Sequence[CellRow]) -> Cost:
     where = ", ".join(sorted({_device(rows, s) for s in found}))
     learnt = [duration(t) for t in _learning(found, stages)]
 
-    def median(column: str, scale: float, quantity: Quantity) -> Figure:
+    def median(column: str, scale: float, metric: Metric) -> Measurement:
         values = [scale * float(s[column]) for s in found if s.get(column) is not None]
         if not values:
             return absent("missing", reason, cells=ids)
-        low, high = quantity.shown(min(values)), quantity.shown(max(values))
+        low, high = metric.shown(min(values)), metric.shown(max(values))
         span = f"{low} to {high}" if low != high else f"{low} each time"
         notes = [f"median of {plural(len(values), 'stage')}, {span}" if len(values) > 1 else "of one stage"]
-        if quantity is LATENCY:
+        if metric is LATENCY:
             notes.append(f"on {where}")
             notes += [f"learning beforehand took {', '.join(learnt)}"] if learnt else []
-        return Figure(value=float(np.median(values)), n=len(values), note="; ".join(notes), cells=ids)
+        return Measurement(value=float(np.median(values)), n=len(values), note="; ".join(notes), cells=ids)
 
     return Cost(
         flops=median("client_flops", 1e-9, FLOPS),
         latency=median("client_seconds", 1e3, LATENCY),
-        sent=[(kind, figure(rows, own, "upload-bytes", role="any")) for kind, own in _uploads(cells)],
+        sent=[(kind, measure(rows, own, "upload-bytes", role="any")) for kind, own in _uploads(cells)],
     )
 
 

@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from bench.analysis.measures import figure, measure_named, select
+from bench.analysis.measures import measure, metric_named, select
 from bench.analysis.rows import CellRow, Rows
-from bench.analysis.table_model import ROW_KINDS, Column, Figure, Group, Quantity, Row, RowKind, Table, absent
+from bench.analysis.table_model import ROW_KINDS, Column, Measurement, Metric, Row, RowGroup, RowKind, Table, absent
 from bench.analysis.tables.attributes import estimated
 from bench.analysis.tables.row_layout import kind_of, sides_of
-from bench.analysis.tables.summary import FLOORS, POOLED, floors
+from bench.analysis.tables.summary import BASELINES, POOLED, baselines
 from bench.core.text import plural
 
 Rung = Literal["pixels", "identity", "attributes"]
@@ -45,40 +45,40 @@ _LABELS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
+class BaselineComparison:
     """A figure beside ``floor``, the figure of what shows nothing, which ``against`` names."""
 
     rung: Rung
     label: str
-    quantity: Quantity
-    figure: Figure
-    floor: Figure
+    metric: Metric
+    measurement: Measurement
+    baseline: Measurement
     against: str
 
     @property
     def leaks(self) -> bool | None:
         """Whether all of the interval lies beyond the floor, on the side that leaks; the figure itself where it has no
         interval. None without a figure or a floor."""
-        found, floor = self.figure, self.floor.value
+        found, baseline = self.measurement, self.baseline.value
         if found.status == "infinite":  # the picture is the original
             return True
-        if found.value is None or floor is None:
+        if found.value is None or baseline is None:
             return None
-        if self.quantity.better == "higher":
-            return (found.value if found.high is None else found.high) < floor
-        return (found.value if found.low is None else found.low) > floor
+        if self.metric.better == "higher":
+            return (found.value if found.high is None else found.high) < baseline
+        return (found.value if found.low is None else found.low) > baseline
 
     @property
     def safe(self) -> bool:
         """Whether all of the interval lies at the floor or on the side that does not leak; never without one."""
-        low, high, floor = self.figure.low, self.figure.high, self.floor.value
-        if low is None or high is None or floor is None:
+        low, high, baseline = self.measurement.low, self.measurement.high, self.baseline.value
+        if low is None or high is None or baseline is None:
             return False
-        return low >= floor if self.quantity.better == "higher" else high <= floor
+        return low >= baseline if self.metric.better == "higher" else high <= baseline
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class LadderEntry:
     """What an attack of an experiment on a defense leaves, data sets pooled, rung by rung. ``leaky``: the attack learnt
     from the people that it is evaluated on, so that it never counts; ``rebuilt``: it ends with a picture of its own."""
 
@@ -90,21 +90,21 @@ class Entry:
     kind: RowKind
     leaky: bool
     synthetic: bool
-    readings: Sequence[Reading]
+    comparisons: Sequence[BaselineComparison]
 
-    def reading(self, label: str) -> Reading:
+    def comparison(self, label: str) -> BaselineComparison:
         """The reading of a label of `_LABELS`."""
-        return next(r for r in self.readings if r.label == label)
+        return next(r for r in self.comparisons if r.label == label)
 
     @property
-    def match(self) -> Reading:
+    def match(self) -> BaselineComparison:
         """The match rate of models that took no part."""
-        return self.reading(_LABELS["fmr-match"])
+        return self.comparison(_LABELS["fmr-match"])
 
     @property
-    def ssim(self) -> Reading:
+    def ssim(self) -> BaselineComparison:
         """The similarity of pixels."""
-        return self.reading(_LABELS["ssim"])
+        return self.comparison(_LABELS["ssim"])
 
     @property
     def both(self) -> bool:
@@ -114,7 +114,7 @@ class Entry:
     @property
     def described(self) -> list[str]:
         """The attributes that leak."""
-        return [r.label for r in self.readings if r.rung == "attributes" and r.leaks]
+        return [r.label for r in self.comparisons if r.rung == "attributes" and r.leaks]
 
     @property
     def flags(self) -> list[str]:
@@ -132,7 +132,7 @@ def _where(cell: CellRow) -> _Where:
     return cell.defense, cell.settings, cell.authorised, cell.upload, cell.picture
 
 
-def ladder(rows: Rows) -> list[Entry]:
+def ladder(rows: Rows) -> list[LadderEntry]:
     """Every defense under every attack of the run: those that know a model first, no protection last; of each defense
     the attack after which most people are matched first, and attacks that learnt from the evaluated people last.
 
@@ -150,7 +150,7 @@ def ladder(rows: Rows) -> list[Entry]:
         by_experiment.setdefault(cell.experiment, {}).setdefault(cell.attack, []).append(cell)
         if _where(cell) not in known:
             alone.setdefault((cell.experiment, _where(cell)), []).append(cell)
-    make = _Maker(rows, described)
+    make = _LadderBuilder(rows, described)
     found = [make.entry(cells) for cells in (*climbed.values(), *alone.values())]
     order = {defense: i for i, defense in enumerate(dict.fromkeys(e.defense for e in found))}
     kinds: dict[str, int] = {}
@@ -159,27 +159,27 @@ def ladder(rows: Rows) -> list[Entry]:
     return sorted(found, key=lambda e: (-kinds[e.defense], order[e.defense], e.leaky, -_matched(e)))
 
 
-def _matched(entry: Entry) -> float:
-    value = entry.match.figure.value
+def _matched(entry: LadderEntry) -> float:
+    value = entry.match.measurement.value
     return -1.0 if value is None else value
 
 
-class _Maker:
+class _LadderBuilder:
     """Makes entries of cells; floors and attributes are looked up once."""
 
     def __init__(self, rows: Rows, described: Mapping[_Where, Mapping[str, Mapping[str, Sequence[CellRow]]]]) -> None:
         self.rows = rows
         self.described = described
         self.sides = sides_of(rows.cells)
-        self.held: dict[str, Mapping[str, Mapping[str, Figure]]] = {}
+        self.held: dict[str, Mapping[str, Mapping[str, Measurement]]] = {}
         asked = [e for e in rows.experiments if any(e in of for of in described.values())]
         self.attributes = estimated(rows, *asked) if asked else []
 
-    def entry(self, cells: Sequence[CellRow]) -> Entry:
+    def entry(self, cells: Sequence[CellRow]) -> LadderEntry:
         """The entry of the cells of an attack on a defense."""
         first = cells[0]
         judged = [c for c in cells if c.outputs != "attributes"]
-        return Entry(
+        return LadderEntry(
             experiment=first.experiment,
             defense=first.defense,
             authorised=first.authorised,
@@ -188,32 +188,32 @@ class _Maker:
             kind=kind_of(first),
             leaky=first.leaky,
             synthetic=any(c.synthetic for c in cells),
-            readings=[
+            comparisons=[
                 *(self.pixels(cells, name) for name in PIXELS),
                 *(self.identity(judged, name) for name in ("fmr-match", "rank-1")),
                 *(self.attribute(first, name) for name in self.attributes),
             ],
         )
 
-    def pixels(self, cells: Sequence[CellRow], name: str) -> Reading:
+    def pixels(self, cells: Sequence[CellRow], name: str) -> BaselineComparison:
         """A similarity of pictures, beside the pictures without the face that are most similar."""
-        measure = measure_named(name)
+        metric = metric_named(name)
         experiment = cells[0].experiment
         if experiment not in self.held:
-            self.held[experiment] = floors(self.rows, experiment)
-        known = {floor: of[name] for floor, of in self.held[experiment].items() if of[name].value is not None}
-        least = measure.quantity.better == "higher"
-        most = (min if least else max)(known, key=lambda floor: known[floor].value or 0.0, default=None)
-        return Reading(
+            self.held[experiment] = baselines(self.rows, experiment)
+        known = {baseline: of[name] for baseline, of in self.held[experiment].items() if of[name].value is not None}
+        least = metric.better == "higher"
+        most = (min if least else max)(known, key=lambda baseline: known[baseline].value or 0.0, default=None)
+        return BaselineComparison(
             rung="pixels",
             label=_LABELS[name],
-            quantity=measure.quantity,
-            figure=figure(self.rows, cells, measure, role="any"),
-            floor=known[most] if most else absent("missing", "no floors were measured"),
-            against=FLOORS[most] if most else "",
+            metric=metric,
+            measurement=measure(self.rows, cells, metric, role="any"),
+            baseline=known[most] if most else absent("missing", "no floors were measured"),
+            against=BASELINES[most] if most else "",
         )
 
-    def identity(self, cells: Sequence[CellRow], name: str) -> Reading:
+    def identity(self, cells: Sequence[CellRow], name: str) -> BaselineComparison:
         """Re-identification by the models that took no part, beside the rate or chance of hitting a stranger."""
         judges = [c for c in cells if self.sides.judges(c)]
         thresholds = [t for c in judges if (t := self.rows.scores.threshold(c.cell)) is not None]
@@ -222,45 +222,47 @@ class _Maker:
         else:
             counts = [t.gallery for t in thresholds if t.gallery]
             rates, against = [1 / n for n in counts], "chance"
-        constant = Figure(value=sum(rates) / len(rates), n=min(counts), note=_CONSTANT) if rates else None
-        return Reading(
+        constant = Measurement(value=sum(rates) / len(rates), n=min(counts), note=_CONSTANT) if rates else None
+        return BaselineComparison(
             rung="identity",
             label=_LABELS[name],
-            quantity=measure_named(name).quantity,
-            figure=figure(self.rows, judges, name, role="unauthorised") if judges else absent("not asked", _NO_JUDGE),
-            floor=constant or absent("missing", "no threshold or rank was recorded"),
+            metric=metric_named(name),
+            measurement=measure(self.rows, judges, name, role="unauthorised")
+            if judges
+            else absent("not asked", _NO_JUDGE),
+            baseline=constant or absent("missing", "no threshold or rank was recorded"),
             against=against,
         )
 
-    def attribute(self, cell: CellRow, name: str) -> Reading:
+    def attribute(self, cell: CellRow, name: str) -> BaselineComparison:
         """An estimated attribute, beside a constant answer."""
-        quantity = measure_named(f"similarity:{name}").quantity
+        metric = metric_named(f"similarity:{name}")
         by_experiment = self.described.get(_where(cell), {})
         own = by_experiment.get(cell.experiment)
         asked = [own] if own else list(by_experiment.values())
         found = [
-            (figure(self.rows, cells, f"similarity:{name}"), figure(self.rows, cells, f"floor:{name}"))
+            (measure(self.rows, cells, f"similarity:{name}"), measure(self.rows, cells, f"baseline:{name}"))
             for by_attack in asked
             for cells in by_attack.values()
         ]
         nothing = absent("not asked", _NO_ATTRIBUTES)
-        sign = -1.0 if quantity.better == "higher" else 1.0
+        sign = -1.0 if metric.better == "higher" else 1.0
         worst = max(found, key=lambda pair: _beyond(pair[0], pair[1], sign), default=(nothing, nothing))
-        return Reading(
+        return BaselineComparison(
             rung="attributes",
             label=name,
-            quantity=quantity,
-            figure=worst[0],
-            floor=worst[1],
+            metric=metric,
+            measurement=worst[0],
+            baseline=worst[1],
             against="constant answer",
         )
 
 
-def _beyond(found: Figure, floor: Figure, sign: float) -> float:
+def _beyond(found: Measurement, baseline: Measurement, sign: float) -> float:
     """How far a figure lies beyond its floor on the side that leaks."""
-    if found.value is None or floor.value is None:
+    if found.value is None or baseline.value is None:
         return float("-inf")
-    return sign * (found.value - floor.value)
+    return sign * (found.value - baseline.value)
 
 
 def _attack(first: CellRow, judged: Sequence[CellRow]) -> str:
@@ -273,35 +275,35 @@ def _attack(first: CellRow, judged: Sequence[CellRow]) -> str:
 # ---- what it says ----------------------------------------------------------------------------------------------------
 
 
-def counted(entries: Sequence[Entry]) -> list[Entry]:
+def counted(entries: Sequence[LadderEntry]) -> list[LadderEntry]:
     """The entries that count: honest attacks on protections."""
     return [e for e in entries if not e.leaky and e.kind != "clean"]
 
 
-def deceptive(entries: Sequence[Entry]) -> list[Entry]:
+def deceptive(entries: Sequence[LadderEntry]) -> list[LadderEntry]:
     """Of those that count, the ones that are safe by pixels and leaky by identity; most matched first."""
     return sorted((e for e in counted(entries) if e.both), key=_matched, reverse=True)
 
 
-def untried(entries: Sequence[Entry]) -> dict[str, list[str]]:
+def untried(entries: Sequence[LadderEntry]) -> dict[str, list[str]]:
     """The protections on which a kind of attack was not asked at all: by what was not asked."""
     protections = dict.fromkeys(e.defense for e in entries if e.kind != "clean")
 
-    def without(asked: Callable[[Entry], bool]) -> list[str]:
+    def without(asked: Callable[[LadderEntry], bool]) -> list[str]:
         tried = {e.defense for e in entries if asked(e)}
         return [d for d in protections if d not in tried]
 
     found = {
         "no reconstruction attack": without(lambda e: e.rebuilt and not e.leaky),
-        "no model that took no part": without(lambda e: e.match.figure.status != "not asked"),
+        "no model that took no part": without(lambda e: e.match.measurement.status != "not asked"),
         "no attribute attack": without(
-            lambda e: any(r.figure.status != "not asked" for r in e.readings if r.rung == "attributes")
+            lambda e: any(r.measurement.status != "not asked" for r in e.comparisons if r.rung == "attributes")
         ),
     }
     return {what: defenses for what, defenses in found.items() if defenses}
 
 
-def as_rows(entries: Sequence[Entry]) -> list[Row]:
+def as_rows(entries: Sequence[LadderEntry]) -> list[Row]:
     """Entries as rows of the table, named by defense, authorised models, attack and experiment as far as these tell
     them from others."""
     aims: dict[str, set[str]] = {}
@@ -316,7 +318,7 @@ def as_rows(entries: Sequence[Entry]) -> list[Row]:
             Row(
                 label=f"{e.defense}{aim}: {e.attack}{' (leakage)' if e.leaky else ''}{place}",
                 kind=e.kind,
-                figures=[f for r in e.readings for f in (r.figure, _named(r))],
+                measurements=[f for r in e.comparisons for f in (r.measurement, _named(r))],
                 defense=e.defense,
                 authorised=e.authorised,
                 flags=e.flags,
@@ -331,10 +333,10 @@ def ladder_tables(rows: Rows) -> list[Table]:
     if not entries:
         return []
     columns = []
-    for r in entries[0].readings:
-        columns.append(Column(label=r.label, quantity=r.quantity))
-        floor = "FMR" if r.against == "FMR" else "chance" if r.against == "chance" else f"floor of {r.label}"
-        columns.append(Column(label=floor, quantity=replace(r.quantity, name=floor, better="")))
+    for r in entries[0].comparisons:
+        columns.append(Column(label=r.label, metric=r.metric))
+        baseline = "FMR" if r.against == "FMR" else "chance" if r.against == "chance" else f"baseline of {r.label}"
+        columns.append(Column(label=baseline, metric=replace(r.metric, label=baseline, better="")))
     return [
         Table(
             name="ladder",
@@ -343,7 +345,7 @@ def ladder_tables(rows: Rows) -> list[Table]:
             "what shows nothing of the face.",
             columns=columns,
             groups=[
-                Group(
+                RowGroup(
                     label=POOLED,
                     rows=as_rows(entries),
                     synthetic=any(e.synthetic for e in entries),
@@ -358,12 +360,12 @@ def ladder_tables(rows: Rows) -> list[Table]:
     ]
 
 
-def _named(reading: Reading) -> Figure:
+def _named(comparison: BaselineComparison) -> Measurement:
     """The floor of a reading, with what it is of."""
-    if reading.floor.value is None or reading.rung != "pixels":
-        return reading.floor
-    return replace(reading.floor, note=reading.against)
+    if comparison.baseline.value is None or comparison.rung != "pixels":
+        return comparison.baseline
+    return replace(comparison.baseline, note=comparison.against)
 
 
-def _untold(entries: Sequence[Entry]) -> list[str]:
+def _untold(entries: Sequence[LadderEntry]) -> list[str]:
     return [f"{plural(len(d), 'defense')} with {what}: {', '.join(d)}." for what, d in untried(entries).items()]

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from bench.analysis.measures import MEASURES, figure
-from bench.analysis.paper_values import paper_figure
+from bench.analysis.measures import METRICS, measure
+from bench.analysis.paper_values import paper_value
 from bench.analysis.rows import CellRow, Matrix, Rows, why_absent
-from bench.analysis.table_model import ROW_KINDS, Column, Figure, Role, Row, Table, absent, distinct
+from bench.analysis.table_model import ROW_KINDS, Column, Measurement, Role, Row, Table, absent, distinct
 from bench.analysis.tables.row_layout import grouped, points, row_of
 from bench.core.text import plural
 
@@ -27,7 +27,7 @@ class Layout:
     name: str
     title: str
     caption: str
-    measure: str
+    metric: str
     clean: str | None
     numbers: tuple[str | None, ...] = ()
     published: bool = False
@@ -40,7 +40,7 @@ LAYOUTS = (
         name="VII",
         title="Who recognises a protected face?",
         caption=_CALIBRATED,
-        measure="accuracy",
+        metric="accuracy",
         clean="clean-accuracy",
         numbers=("VII", None),
         published=True,
@@ -49,7 +49,7 @@ LAYOUTS = (
         name="VII-fixed",
         title="The same at the paper's fixed threshold",
         caption=_FIXED,
-        measure="accuracy-fixed",
+        metric="accuracy-fixed",
         clean="clean-accuracy-fixed",
         numbers=("VII", None),
         published=True,
@@ -58,7 +58,7 @@ LAYOUTS = (
         name="IX",
         title="One image for several models",
         caption=_CALIBRATED,
-        measure="accuracy",
+        metric="accuracy",
         clean="clean-accuracy",
         numbers=("IX",),
         published=True,
@@ -67,7 +67,7 @@ LAYOUTS = (
         name="IX-fixed",
         title="One image for several models, at the paper's fixed threshold",
         caption=_FIXED,
-        measure="accuracy-fixed",
+        metric="accuracy-fixed",
         clean="clean-accuracy-fixed",
         numbers=("IX",),
         published=True,
@@ -76,42 +76,44 @@ LAYOUTS = (
         name="ten-fold",
         title="10-fold verification accuracy",
         caption="Protected face against a clean one, with the threshold learnt on the other folds; chance is 50 %.",
-        measure="ten-fold",
+        metric="ten-fold",
         clean="clean-ten-fold",
     ),
     Layout(
         name="cosine",
         title="Similarity of a protected face to its original",
         caption="Mean cosine of the embeddings of a protected face and of its original.",
-        measure="cosine",
+        metric="cosine",
         clean=None,
     ),
 )
 
 
-def point(rows: Rows, cells: Sequence[CellRow], layout: Layout) -> Figure:
+def point(rows: Rows, cells: Sequence[CellRow], layout: Layout) -> Measurement:
     """The figure of one point: its repeats pooled, or the reason why there is none."""
     published = layout.published and bool(cells)
-    paper = paper_figure(rows, cells[0], cells[0].evaluated_stands_in_for) if published else None
-    return figure(rows, cells, layout.measure, paper=paper)
+    paper = paper_value(rows, cells[0], cells[0].evaluated_stands_in_for) if published else None
+    return measure(rows, cells, layout.metric, paper=paper)
 
 
-def average(rows: Rows, at: Sequence[Sequence[CellRow]], figures: Sequence[Figure], layout: Layout) -> Figure:
+def average(
+    rows: Rows, at: Sequence[Sequence[CellRow]], measurements: Sequence[Measurement], layout: Layout
+) -> Measurement:
     """The "Average" of a row: of its unauthorised models, or of all where none is authorised."""
-    chosen = [i for i, f in enumerate(figures) if f.role != "authorised"]
-    measured = [i for i in chosen if figures[i].value is not None]
-    role: Role = "any" if all(f.role == "any" for f in figures) else "unauthorised"
+    chosen = [i for i, f in enumerate(measurements) if f.role != "authorised"]
+    measured = [i for i in chosen if measurements[i].value is not None]
+    role: Role = "any" if all(f.role == "any" for f in measurements) else "unauthorised"
     if not measured:
-        first = next((figures[i] for i in chosen), None)
+        first = next((measurements[i] for i in chosen), None)
         if first is None:
             return absent("not applicable", "every evaluated model is authorised", role=role)
         return absent(first.status, first.reason, role=role)
-    papers = [figures[i].paper for i in chosen]
+    papers = [measurements[i].paper for i in chosen]
     known = [p for p in papers if p is not None]
     paper = sum(known) / len(known) if known and len(known) == len(chosen) == len(measured) else None
     # Every model gets the same weight, which is the weight of its pairs: all models see the same pairs.
     cells = [c for i in measured for c in at[i]]
-    found = figure(rows, cells, layout.measure, paper=paper, role=role)
+    found = measure(rows, cells, layout.metric, paper=paper, role=role)
     if len(measured) < len(chosen):
         return replace(found, note=f"of {len(measured)} of {plural(len(chosen), 'model')}")
     return found
@@ -120,13 +122,12 @@ def average(rows: Rows, at: Sequence[Sequence[CellRow]], figures: Sequence[Figur
 def recognition_table(rows: Rows, matrix: Matrix, layout: Layout) -> Table:
     """The table of a layout for one experiment."""
     cells = rows.of(matrix)
-    quantity = MEASURES[layout.measure].quantity
+    metric = METRICS[layout.metric]
     evaluated = {c.evaluated: c.evaluated_stands_in_for for c in cells}
     columns = [
-        Column(label=label, quantity=quantity, stands_in_for=distinct(paper, label))
-        for label, paper in evaluated.items()
+        Column(label=label, metric=metric, stands_in_for=distinct(paper, label)) for label, paper in evaluated.items()
     ]
-    columns.append(Column(label="Average", quantity=quantity, average=True))
+    columns.append(Column(label="Average", metric=metric, average=True))
 
     def made(of_dataset: list[CellRow]) -> list[Row]:
         found = [_row(rows, own, list(evaluated), layout) for own in points(of_dataset).values()]
@@ -157,26 +158,28 @@ def recognition_tables(rows: Rows, experiment: str, layout: Layout) -> list[Tabl
 
 def _row(rows: Rows, cells: Sequence[CellRow], evaluated: Sequence[str], layout: Layout) -> Row:
     at = [[c for c in cells if c.evaluated == label] for label in evaluated]
-    figures = [point(rows, own, layout) for own in at]
+    measurements = [point(rows, own, layout) for own in at]
     first = cells[0]
-    return row_of(first, first.authorised or first.defense, [*figures, average(rows, at, figures, layout)])
+    return row_of(first, first.authorised or first.defense, [*measurements, average(rows, at, measurements, layout)])
 
 
-def _derived_clean(rows: Rows, cells: Sequence[CellRow], evaluated: Sequence[str], measure: str) -> Row:
+def _derived_clean(rows: Rows, cells: Sequence[CellRow], evaluated: Sequence[str], metric: str) -> Row:
     """The "Clean" row of a suite without an unprotected defense: the same pairs, before protection."""
-    figures, scored = [], []
+    measurements, scored = [], []
     for label in evaluated:
         own = [c for c in cells if c.evaluated == label]
         first = [c for c in own if c.cell in rows.scores][:1]
         scored += first
-        figures.append(figure(rows, first, measure, role="any") if first else absent(*why_absent(own)))
-    together = figure(rows, scored, measure, role="any") if scored else absent(figures[0].status, figures[0].reason)
-    return Row(label="Clean", kind="clean", figures=[*figures, together], defense="Clean")
+        measurements.append(measure(rows, first, metric, role="any") if first else absent(*why_absent(own)))
+    together = (
+        measure(rows, scored, metric, role="any") if scored else absent(measurements[0].status, measurements[0].reason)
+    )
+    return Row(label="Clean", kind="clean", measurements=[*measurements, together], defense="Clean")
 
 
 def _notes(rows: Rows, cells: Sequence[CellRow], layout: Layout) -> list[str]:
     notes = []
-    if layout.measure.endswith("-fixed"):
+    if layout.metric.endswith("-fixed"):
         kappas = ", ".join(f"{k:g}" for k in dict.fromkeys(c.kappa for c in cells))
         notes.append(
             f"κ = {kappas}. Where a model gives many impostors a cosine above it, nearly everything is accepted and "

@@ -14,31 +14,31 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bench.analysis.dominance import CERTAIN, Drawn, dominates, draw, interval
-from bench.analysis.measures import Measure, figure_of, measure_named
-from bench.analysis.pooling import Part, Pool
+from bench.analysis.dominance import CERTAIN, BootstrapDraws, dominates, draw, interval
+from bench.analysis.measures import SampleMetric, measurement_of, metric_named
+from bench.analysis.pooling import Pool, SampleScores
 from bench.analysis.rows import CellRow, Rows
-from bench.analysis.sample_values import At
-from bench.analysis.table_model import ROW_KINDS, Column, Figure, Group, Row, RowKind, Table, absent
+from bench.analysis.sample_values import OperatingPoint
+from bench.analysis.table_model import ROW_KINDS, Column, Measurement, Row, RowGroup, RowKind, Table, absent
 from bench.analysis.tables.client_cost import BYTES, FLOPS, LATENCY, Cost, costs
 from bench.analysis.tables.row_layout import kind_of, sides_of
 from bench.analysis.tables.summary import BARS, POOLED
 from bench.core.text import plural
 from bench.store.several_runs import Joined
 
-MATCH, ACCURACY, DROP = (measure_named(n) for n in ("fmr-match", "accuracy", "accuracy-drop"))
-UTILITY = replace(ACCURACY.quantity, name="accuracy of authorised models", better="higher")
-OTHERS = replace(ACCURACY.quantity, name="accuracy of unauthorised models", better="lower")
-LEAKAGE = replace(MATCH.quantity, name="faces matched after the worst attack")
+MATCH, ACCURACY, DROP = (metric_named(n) for n in ("fmr-match", "accuracy", "accuracy-drop"))
+UTILITY = replace(ACCURACY, label="accuracy of authorised models", better="higher")
+OTHERS = replace(ACCURACY, label="accuracy of unauthorised models", better="lower")
+LEAKAGE = replace(MATCH, label="faces matched after the worst attack")
 UTILITY_BARS = BARS[:2]  # accuracy of the authorised models, and what they lose
 _NO_UTILITY = "no experiment asks an authorised model about what this defense uploads"
 _NO_ATTACK = "no attack of this run ends with something that models which took no part could match"
-_AT = At()
+_AT = OperatingPoint()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tried:
-    """An attack of an experiment on a defense, authorised models and data sets pooled. ``figure``: the share of faces
+class TriedAttack:
+    """An attack of an experiment on a defense, authorised models and data sets pooled. ``measure``: the share of faces
     that models which took no part match; ``cells``: those of them that it rests on. ``rebuilt``: of reconstructions."""
 
     experiment: str
@@ -46,7 +46,7 @@ class Tried:
     plugin: str
     rebuilt: bool
     cells: Sequence[CellRow]
-    figure: Figure
+    measurement: Measurement
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ class Dominator:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class AssessedDefense:
     """One defense with its parameters, over all experiments; authorised models, data sets and repeats pooled.
 
     ``also``: further labels of the same plugin with the same parameters; ``sets``: the authorised sets that are
@@ -79,12 +79,12 @@ class Entry:
     kind: RowKind
     sets: Sequence[str]
     synthetic: bool
-    utility: Figure
-    drop: Figure
-    others: Figure
-    leakage: Figure
-    floor: float | None
-    attacks: Sequence[Tried]
+    utility: Measurement
+    drop: Measurement
+    others: Measurement
+    leakage: Measurement
+    baseline: float | None
+    attacks: Sequence[TriedAttack]
     cost: Cost
     worst_share: float | None = None
     untried: Sequence[str] = ()
@@ -92,14 +92,14 @@ class Entry:
     frontier: float | None = None
 
     @property
-    def worst(self) -> Tried | None:
+    def worst(self) -> TriedAttack | None:
         """The attack that leaks most."""
-        return self.attacks[0] if self.attacks and self.attacks[0].figure.value is not None else None
+        return self.attacks[0] if self.attacks and self.attacks[0].measurement.value is not None else None
 
     @property
-    def tried(self) -> list[Tried]:
+    def tried(self) -> list[TriedAttack]:
         """The attacks that have a figure."""
-        return [a for a in self.attacks if a.figure.value is not None]
+        return [a for a in self.attacks if a.measurement.value is not None]
 
     @property
     def kinds(self) -> frozenset[str]:
@@ -111,7 +111,7 @@ class Entry:
         """How many models it was asked to serve with one upload; any number where it knows none."""
         return max((float(len(models.split("+"))) for models in self.sets), default=np.inf)
 
-    def asked_as_much_as(self, other: Entry) -> bool:
+    def asked_as_much_as(self, other: AssessedDefense) -> bool:
         """Whether it faced all kinds of attack that the other faced, and serves as many models with one upload."""
         wanted = other.serves if other.sets else 1.0
         return self.kinds >= other.kinds and self.serves >= wanted
@@ -135,9 +135,9 @@ class Entry:
     @property
     def leaks(self) -> bool | None:
         """Whether more than chance leaks: the whole interval lies above the floor. None where that is not known."""
-        if self.leakage.value is None or self.floor is None:
+        if self.leakage.value is None or self.baseline is None:
             return None
-        return (self.leakage.value if self.leakage.low is None else self.leakage.low) > self.floor
+        return (self.leakage.value if self.leakage.low is None else self.leakage.low) > self.baseline
 
     @property
     def on_frontier(self) -> bool:
@@ -146,31 +146,31 @@ class Entry:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class Recommendation:
     """All defenses of a run; ``best`` is the one to use if one has to be used, with the ``share`` of draws in which it
     is the best of those that could be chosen; ``fair`` are these, ``useful`` those of them that meet the bars."""
 
-    entries: Sequence[Entry]
+    entries: Sequence[AssessedDefense]
     kinds: Sequence[str]
-    fair: Sequence[Entry] = ()
-    useful: Sequence[Entry] = ()
-    best: Entry | None = None
+    fair: Sequence[AssessedDefense] = ()
+    useful: Sequence[AssessedDefense] = ()
+    best: AssessedDefense | None = None
     share: float | None = None
 
     @property
-    def reference(self) -> Entry | None:
+    def reference(self) -> AssessedDefense | None:
         """The upload without protection."""
         return next((e for e in self.entries if e.kind == "clean"), None)
 
     @property
-    def protections(self) -> list[Entry]:
+    def protections(self) -> list[AssessedDefense]:
         """Everything but the reference."""
         return [e for e in self.entries if e.kind != "clean"]
 
 
-def verdict(rows: Rows) -> Verdict:
+def verdict(rows: Rows) -> Recommendation:
     """What the rows of a run say about its defenses."""
-    made = [_Made(rows, cells) for cells in _settings(rows).values()]
+    made = [_Assessment(rows, cells) for cells in _settings(rows).values()]
     made.sort(key=lambda m: -ROW_KINDS.index(m.entry.kind))
     entries = [m.entry for m in made]
     kinds = list(dict.fromkeys(a.plugin for e in entries if e.candidate for a in e.tried))
@@ -181,7 +181,7 @@ def verdict(rows: Rows) -> Verdict:
     fair = [i for i, e in enumerate(entries) if e.candidate and not e.untried]
     useful = [i for i in fair if entries[i].useful]
     best, share = _best(entries, drawn, useful, fair)
-    return Verdict(
+    return Recommendation(
         entries=entries,
         kinds=kinds,
         fair=[entries[i] for i in fair],
@@ -204,7 +204,7 @@ def _settings(rows: Rows) -> Mapping[tuple[str, str, str], list[CellRow]]:
     return found
 
 
-class _Made:
+class _Assessment:
     """An entry with the pools that it is compared by: ``utility``, and ``matched`` of each attack that has a figure."""
 
     def __init__(self, rows: Rows, cells: Sequence[CellRow]) -> None:
@@ -216,27 +216,27 @@ class _Made:
         for c in cells:
             if c.outputs in MATCH.outputs and not c.leaky and sides.judges(c):
                 by_attack.setdefault((c.experiment, c.attack), []).append(c)
-        tried: list[tuple[Tried, Pool]] = []
+        tried: list[tuple[TriedAttack, Pool]] = []
         for (experiment, label), own in by_attack.items():
             ((found, pool),) = _measured(rows, own, MATCH)
-            attack = Tried(
+            attack = TriedAttack(
                 experiment=experiment,
                 label=label,
                 plugin=own[0].attack_plugin,
                 rebuilt=bool(own[0].picture),
                 cells=own,
-                figure=replace(found, role="unauthorised"),
+                measurement=replace(found, role="unauthorised"),
             )
             tried.append((attack, pool))
-        tried.sort(key=lambda t: -1.0 if t[0].figure.value is None else t[0].figure.value, reverse=True)
+        tried.sort(key=lambda t: -1.0 if t[0].measurement.value is None else t[0].measurement.value, reverse=True)
         ((others, _),) = _measured(rows, [c for c in uploads if sides.judges(c)], ACCURACY)
         worst = tried[0][0] if tried else None
         labels = list(dict.fromkeys(c.defense for c in cells))
         kind = _kind(cells)
         sets = list(dict.fromkeys(c.authorised for c in cells if c.authorised)) if kind == "authorised" else []
         self.utility = kept if utility.value is not None else None
-        self.matched = [pool for attack, pool in tried if attack.figure.value is not None]
-        self.entry = Entry(
+        self.matched = [pool for attack, pool in tried if attack.measurement.value is not None]
+        self.entry = AssessedDefense(
             name=labels[0],
             also=labels[1:],
             kind=kind,
@@ -245,8 +245,8 @@ class _Made:
             utility=replace(utility, role="authorised") if services else absent("missing", _NO_UTILITY),
             drop=drop if services else absent("missing", _NO_UTILITY),
             others=replace(others, role="unauthorised"),
-            leakage=worst.figure if worst else absent("missing", _NO_ATTACK),
-            floor=_floor(rows, worst),
+            leakage=worst.measurement if worst else absent("missing", _NO_ATTACK),
+            baseline=_baseline(rows, worst),
             attacks=[attack for attack, _ in tried],
             cost=costs(rows, cells),
         )
@@ -260,27 +260,27 @@ def _kind(cells: Sequence[CellRow]) -> RowKind:
     return kind_of(next((c for c in cells if not c.authorised), cells[0]))
 
 
-def _measured(rows: Rows, cells: Sequence[CellRow], *measures: Measure) -> list[tuple[Figure, Pool]]:
+def _measured(rows: Rows, cells: Sequence[CellRow], *metrics: SampleMetric) -> list[tuple[Measurement, Pool]]:
     """Several measures of the same cells, each with what was pooled; every cell is read once."""
-    pools = [Pool() for _ in measures]
-    without: list[list[CellRow]] = [[] for _ in measures]
+    pools = [Pool() for _ in metrics]
+    without: list[list[CellRow]] = [[] for _ in metrics]
     for cell in cells:
-        for measure, pool, lacking in zip(measures, pools, without, strict=True):
-            part: Part | None = measure.values(rows, cell, _AT)
+        for metric, pool, lacking in zip(metrics, pools, without, strict=True):
+            part: SampleScores | None = metric.scores(rows, cell, _AT)
             if part is None:
                 lacking.append(cell)
             else:
                 pool.add(part)
     made = []
-    for measure, pool, lacking in zip(measures, pools, without, strict=True):
-        key = (measure.name, _AT.sigma, _AT.kappa, tuple(c.cell for c in cells))
-        if key not in rows.figures:
-            rows.figures[key] = figure_of(pool, cells, lacking, measure, _AT)
-        made.append((rows.figures[key], pool))
+    for metric, pool, lacking in zip(metrics, pools, without, strict=True):
+        key = (metric.name, _AT.sigma, _AT.kappa, tuple(c.cell for c in cells))
+        if key not in rows.measurements:
+            rows.measurements[key] = measurement_of(pool, cells, lacking, metric, _AT)
+        made.append((rows.measurements[key], pool))
     return made
 
 
-def _floor(rows: Rows, worst: Tried | None) -> float | None:
+def _baseline(rows: Rows, worst: TriedAttack | None) -> float | None:
     """The false match rate at which the thresholds of an attack's judges were calibrated, the highest where they
     differ."""
     found = [t.fmr for c in (worst.cells if worst else ()) if (t := rows.scores.threshold(c.cell)) is not None]
@@ -290,7 +290,7 @@ def _floor(rows: Rows, worst: Tried | None) -> float | None:
 # ---- all together ----------------------------------------------------------------------------------------------------
 
 
-def _with_interval(entry: Entry, drawn: Drawn, i: int) -> Entry:
+def _with_interval(entry: AssessedDefense, drawn: BootstrapDraws, i: int) -> AssessedDefense:
     """The interval of the highest of several attacks, where not the same one is the highest in all draws."""
     chosen = drawn.worst[:, i]
     known = chosen >= 0
@@ -308,7 +308,7 @@ def _with_interval(entry: Entry, drawn: Drawn, i: int) -> Entry:
     return replace(entry, leakage=leakage, worst_share=share)
 
 
-def _compared(entries: Sequence[Entry], drawn: Drawn) -> list[Entry]:
+def _compared(entries: Sequence[AssessedDefense], drawn: BootstrapDraws) -> list[AssessedDefense]:
     """The entries with those that dominate them. One may dominate another only if it was asked at least as much."""
     asked = [[a is not b and a.asked_as_much_as(b) for b in entries] for a in entries]
     allowed = np.array(asked, dtype=bool).reshape(len(entries), len(entries))
@@ -334,7 +334,7 @@ def _compared(entries: Sequence[Entry], drawn: Drawn) -> list[Entry]:
 
 
 def _best(
-    entries: Sequence[Entry], drawn: Drawn, useful: Sequence[int], fair: Sequence[int]
+    entries: Sequence[AssessedDefense], drawn: BootstrapDraws, useful: Sequence[int], fair: Sequence[int]
 ) -> tuple[int | None, float | None]:
     """Of those that are useful the one that leaks least; where none is, of all that could be chosen the one that keeps
     most; and the share of draws in which it is that."""
@@ -362,16 +362,16 @@ def verdict_tables(rows: Rows) -> list[Table]:
     if not rows.cells:
         return []
     entries = verdict(rows).entries
-    quantities = (UTILITY, DROP.quantity, OTHERS, LEAKAGE, FLOPS, LATENCY, BYTES)
+    metrics = (UTILITY, DROP, OTHERS, LEAKAGE, FLOPS, LATENCY, BYTES)
     made = []
     for e in entries:
         sent = next((f for _, f in e.cost.sent if f.value is not None), absent("missing", "nothing was uploaded"))
-        figures = [e.utility, e.drop, e.others, e.leakage, e.cost.flops, e.cost.latency, sent]
+        measurements = [e.utility, e.drop, e.others, e.leakage, e.cost.flops, e.cost.latency, sent]
         made.append(
             Row(
                 label=e.name,
                 kind=e.kind,
-                figures=figures,
+                measurements=measurements,
                 defense=e.name,
                 authorised=", ".join(e.sets),
                 flags=_flags(e),
@@ -384,8 +384,8 @@ def verdict_tables(rows: Rows) -> list[Table]:
             title="Which defense to use",
             caption="Utility, leakage under the worst of all attacks, and cost per face of every defense; authorised "
             "models, data sets and repeats pooled.",
-            columns=[Column(label=q.name, quantity=q) for q in quantities],
-            groups=[Group(label=POOLED, rows=made, synthetic=any(e.synthetic for e in entries))],
+            columns=[Column(label=m.label, metric=m) for m in metrics],
+            groups=[RowGroup(label=POOLED, rows=made, synthetic=any(e.synthetic for e in entries))],
             experiment=experiments,
             source="samples/verification, samples/images and stages.parquet",
             ranked=False,
@@ -393,7 +393,7 @@ def verdict_tables(rows: Rows) -> list[Table]:
     ]
 
 
-def _flags(entry: Entry) -> list[str]:
+def _flags(entry: AssessedDefense) -> list[str]:
     """What an export says of a row beside its numbers."""
     found = []
     if entry.worst is not None:

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from bench.analysis.measures import MEASURES, figure, select
-from bench.analysis.paper_values import paper_figure
+from bench.analysis.measures import METRICS, measure, select
+from bench.analysis.paper_values import paper_value
 from bench.analysis.rows import CellRow, Rows
-from bench.analysis.table_model import Column, Figure, Quantity, Role, Row, Table
+from bench.analysis.table_model import Column, Measurement, Metric, Role, Row, Table
 from bench.analysis.tables.row_layout import attacks, authorised_in, grouped, label_of, points, row_of, side_of
-from bench.analysis.tables.summary import floor_rows
+from bench.analysis.tables.summary import baseline_rows
 from bench.core.text import plural
 
 WHITE, BLACK = "inversion", "recface"  # the plugins of section 6.3's two settings
@@ -24,39 +24,39 @@ JUDGES = "models that took no part"
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Entry:
+class _AttackColumn:
     """A column: a measure of the authorised model's cells, of the judges', or of the pictures (no side).
 
     ``floor`` is the metric of the floors that belongs here, ``published`` the paper's name of the column.
     """
 
     label: str
-    measure: str
+    metric_name: str
     side: Role | None = None
-    floor: str | None = None
+    baseline: str | None = None
     published: str | None = None
 
     @property
-    def quantity(self) -> Quantity:
+    def metric(self) -> Metric:
         """What the column measures; a cosine of the authorised model's is better when it is higher."""
-        quantity = MEASURES[self.measure].quantity
-        return replace(quantity, name="COS", better="higher") if self.measure == "cosine" else quantity
+        metric = METRICS[self.metric_name]
+        return replace(metric, label="COS", better="higher") if self.metric_name == "cosine" else metric
 
-    def of(self, rows: Rows, cells: Sequence[CellRow], authorised: set[str], paper: float | None = None) -> Figure:
+    def of(self, rows: Rows, cells: Sequence[CellRow], authorised: set[str], paper: float | None = None) -> Measurement:
         """The figure of some cells; ``authorised`` are the experiment's authorised models."""
         chosen = [c for c in cells if self.side is None or side_of(c, authorised) == self.side]
-        return figure(rows, chosen, self.measure, role=self.side or "any", paper=paper)
+        return measure(rows, chosen, self.metric_name, role=self.side or "any", paper=paper)
 
 
-_SSIM = _Entry(label="SSIM", measure="ssim", floor="ssim", published="SSIM")
-_PSNR = _Entry(label="PSNR", measure="psnr", floor="psnr", published="PSNR")
-_COS = _Entry(label="COS", measure="cosine", side="authorised", published="COS")
-_SRRA = _Entry(label="SRRA", measure="srra", side="authorised", published="SRRA")
-_SRRA_FIXED = _Entry(label="SRRA at the fixed κ", measure="srra-fixed", side="authorised", published="SRRA")
-_RANK = _Entry(label="re-identified at rank 1", measure="rank-1", side="unauthorised")
-_MATCH = _Entry(label="re-identified at FMR", measure="fmr-match", side="unauthorised")
-_LPIPS = _Entry(label="LPIPS", measure="lpips", floor="lpips")
-_BYTES = _Entry(label="upload", measure="upload-bytes")
+_SSIM = _AttackColumn(label="SSIM", metric_name="ssim", baseline="ssim", published="SSIM")
+_PSNR = _AttackColumn(label="PSNR", metric_name="psnr", baseline="psnr", published="PSNR")
+_COS = _AttackColumn(label="COS", metric_name="cosine", side="authorised", published="COS")
+_SRRA = _AttackColumn(label="SRRA", metric_name="srra", side="authorised", published="SRRA")
+_SRRA_FIXED = _AttackColumn(label="SRRA at the fixed κ", metric_name="srra-fixed", side="authorised", published="SRRA")
+_RANK = _AttackColumn(label="re-identified at rank 1", metric_name="rank-1", side="unauthorised")
+_MATCH = _AttackColumn(label="re-identified at FMR", metric_name="fmr-match", side="unauthorised")
+_LPIPS = _AttackColumn(label="LPIPS", metric_name="lpips", baseline="lpips")
+_BYTES = _AttackColumn(label="upload", metric_name="upload-bytes")
 _BOX = (_SSIM, _PSNR, _COS, _SRRA, _SRRA_FIXED, _RANK, _MATCH)
 _ALL = (_SSIM, _PSNR, _LPIPS, _COS, _SRRA, _SRRA_FIXED, _RANK, _MATCH, _BYTES)
 _SOURCE = (
@@ -78,14 +78,14 @@ def boxes_tables(rows: Rows, experiment: str) -> list[Table]:
     if not cells:
         return []
     authorised = authorised_in(cells)
-    columns = [Column(label=f"{box} {e.label}", quantity=e.quantity) for box in BOXES for e in _BOX]
+    columns = [Column(label=f"{box} {e.label}", metric=e.metric) for box in BOXES for e in _BOX]
 
     def made(of_dataset: list[CellRow]) -> list[Row]:
         found = []
         for point, own in points(of_dataset).items():
-            figures = [f for box, plugin in BOXES.items() for f in _box(rows, own, box, plugin, authorised)]
-            found.append(row_of(own[0], label_of(cells, point), figures))
-        return found + floor_rows(rows, experiment, of_dataset[0].dataset, [e.floor for _ in BOXES for e in _BOX])
+            measurements = [f for box, plugin in BOXES.items() for f in _box(rows, own, box, plugin, authorised)]
+            found.append(row_of(own[0], label_of(cells, point), measurements))
+        return found + baseline_rows(rows, experiment, of_dataset[0].dataset, [e.baseline for _ in BOXES for e in _BOX])
 
     return [
         Table(
@@ -101,12 +101,12 @@ def boxes_tables(rows: Rows, experiment: str) -> list[Table]:
     ]
 
 
-def _box(rows: Rows, cells: Sequence[CellRow], box: str, plugin: str, authorised: set[str]) -> list[Figure]:
+def _box(rows: Rows, cells: Sequence[CellRow], box: str, plugin: str, authorised: set[str]) -> list[Measurement]:
     """The figures of one setting in one row."""
     chosen, note = _chosen(rows, cells, plugin)
     made = []
     for entry in _BOX:
-        paper = paper_figure(rows, cells[0], f"{box} {entry.published}") if entry.published else None
+        paper = paper_value(rows, cells[0], f"{box} {entry.published}") if entry.published else None
         found = entry.of(rows, chosen, authorised, paper)
         made.append(replace(found, note="; ".join(n for n in (note, found.note) if n) or None))
     return made
@@ -122,7 +122,7 @@ def _chosen(rows: Rows, cells: Sequence[CellRow], plugin: str) -> tuple[list[Cel
     if not found:
         return [], ""
     if plugin == WHITE:
-        values = {label: figure(rows, own, "ssim").value for label, own in found.items()}
+        values = {label: measure(rows, own, "ssim").value for label, own in found.items()}
         measured = {label: value for label, value in values.items() if value is not None}
         best = max(measured, key=lambda label: measured[label], default=next(iter(found)))
         return found[best], f"{best}: the worst of {plural(len(found), 'start')}" if len(found) > 1 else best
@@ -157,7 +157,7 @@ def attack_tables(rows: Rows, experiment: str) -> list[Table]:
             for label, against in attacks(own).items():
                 name = f"{label_of(cells, point)}, {_marked(label, against)}"
                 found.append(row_of(own[0], name, [e.of(rows, against, authorised) for e in _ALL]))
-        return found + floor_rows(rows, experiment, of_dataset[0].dataset, [e.floor for e in _ALL])
+        return found + baseline_rows(rows, experiment, of_dataset[0].dataset, [e.baseline for e in _ALL])
 
     leaky = [label for label, own in attacks(cells).items() if own[0].leaky]
     note = f"Leakage: {', '.join(leaky)} learnt from the people that it is evaluated on; no worst case rests on it."
@@ -166,7 +166,7 @@ def attack_tables(rows: Rows, experiment: str) -> list[Table]:
             name="reconstruction",
             title="Every reconstruction attack by itself",
             caption="Reconstructions of faces from what was uploaded, against the originals. " + _JUDGED,
-            columns=[Column(label=e.label, quantity=e.quantity) for e in _ALL],
+            columns=[Column(label=e.label, metric=e.metric) for e in _ALL],
             groups=grouped(cells, made),
             experiment=experiment,
             source=_SOURCE,

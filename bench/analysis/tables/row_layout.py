@@ -6,25 +6,25 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bench.analysis.rows import CellRow
-from bench.analysis.table_model import Figure, Group, Role, Row, RowKind, absent, distinct
+from bench.analysis.table_model import Measurement, Role, Row, RowGroup, RowKind, absent, distinct
 
-Point = tuple[str, str]  # defense and authorised models
+DefensePoint = tuple[str, str]  # defense and authorised models
 
 
-def grouped(cells: Sequence[CellRow], make: Callable[[list[CellRow]], list[Row]]) -> list[Group]:
+def grouped(cells: Sequence[CellRow], make: Callable[[list[CellRow]], list[Row]]) -> list[RowGroup]:
     """One group per data set, in the suite's order, with the rows that ``make`` makes of its cells."""
     found = []
     for dataset in dict.fromkeys(c.dataset for c in cells):
         chosen = [c for c in cells if c.dataset == dataset]
         first = chosen[0]
         stands_in_for = distinct(first.dataset_stands_in_for, dataset)
-        found.append(Group(label=dataset, rows=make(chosen), stands_in_for=stands_in_for, synthetic=first.synthetic))
+        found.append(RowGroup(label=dataset, rows=make(chosen), stands_in_for=stands_in_for, synthetic=first.synthetic))
     return found
 
 
-def points(cells: Iterable[CellRow]) -> dict[Point, list[CellRow]]:
+def points(cells: Iterable[CellRow]) -> dict[DefensePoint, list[CellRow]]:
     """The cells of each defense and authorised set, in the suite's order."""
-    found: dict[Point, list[CellRow]] = {}
+    found: dict[DefensePoint, list[CellRow]] = {}
     for cell in cells:
         found.setdefault((cell.defense, cell.authorised), []).append(cell)
     return found
@@ -43,12 +43,12 @@ def kind_of(cell: CellRow) -> RowKind:
     return "clean" if cell.clean else "authorised" if cell.authorised else "model-free"
 
 
-def row_of(cell: CellRow, label: str, figures: Sequence[Figure]) -> Row:
+def row_of(cell: CellRow, label: str, measurements: Sequence[Measurement]) -> Row:
     """The row of a cell's defense and authorised models."""
     return Row(
         label=label,
         kind=kind_of(cell),
-        figures=figures,
+        measurements=measurements,
         defense=cell.defense,
         authorised=cell.authorised,
         stands_in_for=distinct(cell.authorised_stands_in_for, cell.authorised) if cell.authorised else None,
@@ -67,14 +67,14 @@ def side_of(cell: CellRow, authorised: set[str]) -> Role:
     return "authorised" if cell.evaluated in authorised else "unauthorised"
 
 
-def label_of(cells: Sequence[CellRow], point: Point) -> str:
+def label_of(cells: Sequence[CellRow], point: DefensePoint) -> str:
     """A defense's label, with its authorised models where the defense appears with several sets of them."""
     defense, authorised = point
     sets = {c.authorised for c in cells if c.defense == defense and c.authorised}
     return f"{defense} for {authorised}" if len(sets) > 1 and authorised else defense
 
 
-def not_applicable(reason: str) -> Figure:
+def not_applicable(reason: str) -> Measurement:
     """A figure that makes no sense in its place."""
     return absent("not applicable", reason)
 

@@ -7,19 +7,19 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from bench.analysis.measures import MEASURES, extra_measure, figure
-from bench.analysis.paper_values import paper_figure
-from bench.analysis.pooling import Part, Pool, mean
+from bench.analysis.measures import METRICS, extra_metric, measure
+from bench.analysis.paper_values import paper_value
+from bench.analysis.pooling import Pool, SampleScores, mean
 from bench.analysis.rows import CellRow, Matrix, Rows, why_absent
 from bench.analysis.sample_values import numbers
 from bench.analysis.table_model import (
     ROW_KINDS,
     Column,
-    Figure,
-    Group,
-    Quantity,
+    Measurement,
+    Metric,
     Role,
     Row,
+    RowGroup,
     RowKind,
     Table,
     absent,
@@ -27,16 +27,16 @@ from bench.analysis.table_model import (
 )
 from bench.analysis.tables.row_layout import kind_of, not_applicable, points, row_of
 
-AUTHORISED = Quantity(name="authorised accuracy", unit="%", digits=1, better="higher")
-CLEAN_ACCURACY = Quantity(name="clean accuracy", unit="%", digits=1, better="higher")
-DROP = MEASURES["accuracy-drop"].quantity
-UNAUTHORISED = Quantity(name="unauthorised accuracy, average", unit="%", digits=1, better="lower")
-WORST = Quantity(name="unauthorised accuracy, worst case", unit="%", digits=1, better="lower")
-SSIM = MEASURES["ssim"].quantity
-PSNR = MEASURES["psnr"].quantity
+AUTHORISED = Metric(label="authorised accuracy", unit="%", digits=1, better="higher")
+CLEAN_ACCURACY = Metric(label="clean accuracy", unit="%", digits=1, better="higher")
+DROP = METRICS["accuracy-drop"]
+UNAUTHORISED = Metric(label="unauthorised accuracy, average", unit="%", digits=1, better="lower")
+WORST = Metric(label="unauthorised accuracy, worst case", unit="%", digits=1, better="lower")
+SSIM = METRICS["ssim"]
+PSNR = METRICS["psnr"]
 
 POOLED = "all data sets"
-FLOORS = {
+BASELINES = {
     "another_face": "another person's face",
     "mean_face": "the mean face",
     "grey": "a flat grey image",
@@ -48,28 +48,28 @@ FLOORS = {
 class Bar:
     """A bar: what is asked of a defense with an authorised model, protocols pooled."""
 
-    quantity: Quantity
+    metric: Metric
     limit: float
     text: str
 
-    def met(self, figure: Figure) -> bool | None:
+    def met(self, measurement: Measurement) -> bool | None:
         """Whether the figure itself meets the bar; none without a figure."""
-        if figure.value is None:
+        if measurement.value is None:
             return None
-        return figure.value >= self.limit if self.quantity.better == "higher" else figure.value <= self.limit
+        return measurement.value >= self.limit if self.metric.better == "higher" else measurement.value <= self.limit
 
-    def certain(self, figure: Figure) -> bool:
+    def certain(self, measurement: Measurement) -> bool:
         """Whether the whole interval lies on the same side of the bar."""
-        if figure.low is None or figure.high is None:
+        if measurement.low is None or measurement.high is None:
             return False
-        return figure.low >= self.limit or figure.high <= self.limit
+        return measurement.low >= self.limit or measurement.high <= self.limit
 
 
 BARS = (
-    Bar(quantity=AUTHORISED, limit=0.90, text="at least 90 %"),
-    Bar(quantity=DROP, limit=0.08, text="at most 8 points"),
-    Bar(quantity=UNAUTHORISED, limit=0.20, text="at most 20 %"),
-    Bar(quantity=SSIM, limit=0.03, text="at most 0.03"),
+    Bar(metric=AUTHORISED, limit=0.90, text="at least 90 %"),
+    Bar(metric=DROP, limit=0.08, text="at most 8 points"),
+    Bar(metric=UNAUTHORISED, limit=0.20, text="at most 20 %"),
+    Bar(metric=SSIM, limit=0.03, text="at most 0.03"),
 )
 
 
@@ -87,17 +87,17 @@ class Summary:
     kind: RowKind
     stands_in_for: str | None
     models: int
-    kept: Figure
-    clean: Figure
-    drop: Figure
-    leaked: Figure
-    worst: Figure
+    kept: Measurement
+    clean: Measurement
+    drop: Measurement
+    leaked: Measurement
+    worst: Measurement
     worst_at: CellRow | None
-    ssim: Figure
-    psnr: Figure
+    ssim: Measurement
+    psnr: Measurement
 
     @property
-    def verdicts(self) -> list[tuple[Bar, Figure, bool | None]]:
+    def verdicts(self) -> list[tuple[Bar, Measurement, bool | None]]:
         """Each bar with the figure that it is held against; empty where nothing is authorised."""
         if self.kind != "authorised":
             return []
@@ -144,28 +144,28 @@ def _summary(rows: Rows, cells: Sequence[CellRow], authorised: str | None) -> Su
         kept=kept,
         clean=clean,
         drop=drop,
-        leaked=figure(rows, others, "accuracy", role=role, paper=_paper_mean(rows, others)),
+        leaked=measure(rows, others, "accuracy", role=role, paper=_paper_mean(rows, others)),
         worst=replace(worst, paper=None),
         worst_at=worst_at,
-        ssim=figure(rows, cells, "ssim", role="any"),
-        psnr=figure(rows, cells, "psnr", role="any"),
+        ssim=measure(rows, cells, "ssim", role="any"),
+        psnr=measure(rows, cells, "psnr", role="any"),
     )
 
 
 def _paper_mean(rows: Rows, cells: Sequence[CellRow]) -> float | None:
     """The mean of the paper's figures for these cells, when it has all of them."""
-    papers = [paper_figure(rows, c, c.evaluated_stands_in_for) for c in cells]
+    papers = [paper_value(rows, c, c.evaluated_stands_in_for) for c in cells]
     known = [p for p in papers if p is not None]
     return sum(known) / len(known) if known and len(known) == len(papers) else None
 
 
-def _utility(rows: Rows, own: Sequence[CellRow]) -> tuple[Figure, Figure, Figure]:
+def _utility(rows: Rows, own: Sequence[CellRow]) -> tuple[Measurement, Measurement, Measurement]:
     """Accuracy with protection, without it on the same pairs, and the drop from one to the other (paired)."""
-    kept = figure(rows, own, "accuracy", role="authorised", paper=_paper_mean(rows, own))
-    return kept, figure(rows, own, "clean-accuracy", role="any"), figure(rows, own, "accuracy-drop", role="any")
+    kept = measure(rows, own, "accuracy", role="authorised", paper=_paper_mean(rows, own))
+    return kept, measure(rows, own, "clean-accuracy", role="any"), measure(rows, own, "accuracy-drop", role="any")
 
 
-def _worst(rows: Rows, others: Sequence[CellRow]) -> tuple[Figure, CellRow | None]:
+def _worst(rows: Rows, others: Sequence[CellRow]) -> tuple[Measurement, CellRow | None]:
     """The highest accuracy of one unauthorised model on one data set."""
     keys = dict.fromkeys((c.dataset, c.authorised, c.evaluated) for c in others)
     by_key: dict[tuple[str, str, str], list[CellRow]] = {k: [] for k in keys}
@@ -180,49 +180,49 @@ def _worst(rows: Rows, others: Sequence[CellRow]) -> tuple[Figure, CellRow | Non
         status, reason = why_absent(others)
         return absent(status, reason, role="unauthorised"), None
     _, cells = max(scored, key=lambda entry: entry[0])
-    return figure(rows, cells, "accuracy", role=cells[0].role), cells[0]
+    return measure(rows, cells, "accuracy", role=cells[0].role), cells[0]
 
 
 # ---- images ----------------------------------------------------------------------------------------------------------
 
 
-def floors(rows: Rows, experiment: str, dataset: str | None = None) -> dict[str, dict[str, Figure]]:
+def baselines(rows: Rows, experiment: str, dataset: str | None = None) -> dict[str, dict[str, Measurement]]:
     """What SSIM, PSNR and LPIPS give for images that hold nothing of the face: floor -> metric -> figure."""
-    table = rows.floors_of(experiment)
+    table = rows.baselines_of(experiment)
     if table.empty:
         return {}
     if dataset is not None:
         table = table[table["dataset"] == dataset]
     found = {}
-    for floor in FLOORS:
-        if f"ssim_{floor}" in table and not table.empty:
-            found[floor] = {m: _floor(rows, table, f"{m}_{floor}", m) for m in ("ssim", "psnr", "lpips")}
+    for baseline in BASELINES:
+        if f"ssim_{baseline}" in table and not table.empty:
+            found[baseline] = {m: _baseline(rows, table, f"{m}_{baseline}", m) for m in ("ssim", "psnr", "lpips")}
     return found
 
 
-def _floor(rows: Rows, table: pd.DataFrame, column: str, measure: str) -> Figure:
+def _baseline(rows: Rows, table: pd.DataFrame, column: str, metric: str) -> Measurement:
     key = ("floor", column, *table[["experiment", "dataset"]].drop_duplicates().itertuples(index=False, name=None))
-    if key not in rows.figures:
+    if key not in rows.measurements:
         values = numbers(table, column)
         if values is None:
-            return absent("missing", MEASURES[measure].missing)
+            return absent("missing", METRICS[metric].missing)
         people = (table["dataset"].astype(str) + "/" + table["sample_id"].astype(str)).to_numpy(dtype=object)
-        rows.figures[key] = mean(Pool([Part(values, people)]), share=False)
-    return rows.figures[key]
+        rows.measurements[key] = mean(Pool([SampleScores(values, people)]), share=False)
+    return rows.measurements[key]
 
 
 def image_table(rows: Rows, matrix: Matrix) -> Table:
     """SSIM and PSNR per data set and defense, with the floors as the last rows of each data set."""
     cells = rows.of(matrix)
     extras = rows.extras(matrix.experiment)
-    columns = [Column(label="SSIM", quantity=SSIM), Column(label="PSNR", quantity=PSNR)]
-    columns += [Column(label=_extra_label(name), quantity=extra_measure(name).quantity) for name in extras]
+    columns = [Column(label="SSIM", metric=SSIM), Column(label="PSNR", metric=PSNR)]
+    columns += [Column(label=_extra_label(name), metric=extra_metric(name)) for name in extras]
     sets = list(dict.fromkeys(c.dataset for c in cells))
     groups = []
     for dataset in ([None] if len(sets) > 1 else []) + sets:
         chosen = [c for c in cells if dataset in (None, c.dataset)]
         groups.append(
-            Group(
+            RowGroup(
                 label=dataset or POOLED,
                 rows=_image_group(rows, matrix.experiment, dataset, chosen, extras),
                 stands_in_for=distinct(chosen[0].dataset_stands_in_for, dataset) if dataset else None,
@@ -247,24 +247,24 @@ def _image_group(
     """The defenses and then the floors of one data set, or of all."""
     made = []
     for (defense, authorised), own in points(cells).items():
-        figures = [figure(rows, own, "ssim", role="any"), figure(rows, own, "psnr", role="any")]
-        figures += [_extra(rows, own, name) for name in extras]
-        made.append(row_of(own[0], f"{defense} for {authorised}" if authorised else defense, figures))
+        measurements = [measure(rows, own, "ssim", role="any"), measure(rows, own, "psnr", role="any")]
+        measurements += [_extra(rows, own, name) for name in extras]
+        made.append(row_of(own[0], f"{defense} for {authorised}" if authorised else defense, measurements))
     made.sort(key=lambda r: ROW_KINDS.index(r.kind))
-    return made + floor_rows(rows, experiment, dataset, ["ssim", "psnr", *(None for _ in extras)])
+    return made + baseline_rows(rows, experiment, dataset, ["ssim", "psnr", *(None for _ in extras)])
 
 
-def floor_rows(rows: Rows, experiment: str, dataset: str | None, columns: Sequence[str | None]) -> list[Row]:
+def baseline_rows(rows: Rows, experiment: str, dataset: str | None, columns: Sequence[str | None]) -> list[Row]:
     """The floors as rows of a table whose columns hold ``ssim``, ``psnr``, ``lpips`` or something else (none)."""
     blank = not_applicable("of a defense only")
     return [
-        Row(label=FLOORS[floor], kind="floor", figures=[values[c] if c else blank for c in columns])
-        for floor, values in floors(rows, experiment, dataset).items()
+        Row(label=BASELINES[baseline], kind="baseline", measurements=[values[c] if c else blank for c in columns])
+        for baseline, values in baselines(rows, experiment, dataset).items()
     ]
 
 
-def _extra(rows: Rows, cells: Sequence[CellRow], name: str) -> Figure:
-    found = figure(rows, cells, extra_measure(name), role="any")
+def _extra(rows: Rows, cells: Sequence[CellRow], name: str) -> Measurement:
+    found = measure(rows, cells, extra_metric(name), role="any")
     return not_applicable("this defense does not report it") if found.status == "missing" else found
 
 
@@ -275,15 +275,15 @@ def _extra_label(name: str) -> str:
 
 def summary_table(rows: Rows, matrix: Matrix) -> Table:
     """The summary as a table: one row per defense and authorised set."""
-    quantities = (AUTHORISED, CLEAN_ACCURACY, DROP, UNAUTHORISED, WORST, SSIM, PSNR)
+    metrics = (AUTHORISED, CLEAN_ACCURACY, DROP, UNAUTHORISED, WORST, SSIM, PSNR)
     made = []
     for s in summaries(rows, matrix):
-        figures = [s.kept, s.clean, s.drop, s.leaked, s.worst, s.ssim, s.psnr]
+        measurements = [s.kept, s.clean, s.drop, s.leaked, s.worst, s.ssim, s.psnr]
         made.append(
             Row(
                 label=f"{s.defense} for {s.authorised}" if s.authorised else s.defense,
                 kind=s.kind,
-                figures=figures,
+                measurements=measurements,
                 defense=s.defense,
                 authorised=s.authorised or "",
                 stands_in_for=s.stands_in_for,
@@ -294,8 +294,8 @@ def summary_table(rows: Rows, matrix: Matrix) -> Table:
         name="summary",
         title="Summary, data sets pooled",
         caption="Accuracy of Equation 10 at the calibrated threshold, pooled over data sets.",
-        columns=[Column(label=q.name, quantity=q) for q in quantities],
-        groups=[Group(label=" + ".join(sets), rows=made, synthetic=any(c.synthetic for c in rows.of(matrix)))],
+        columns=[Column(label=m.label, metric=m) for m in metrics],
+        groups=[RowGroup(label=" + ".join(sets), rows=made, synthetic=any(c.synthetic for c in rows.of(matrix)))],
         experiment=matrix.experiment,
         source="samples/verification and samples/images",
     )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from bench.analysis.table_model import Column, Figure, Group, Quantity, Row, Table
+from bench.analysis.table_model import Column, Measurement, Metric, Row, RowGroup, Table
 
 BANDS = 6  # more bands of intervals than this hide one another: then they are in the table only
 
@@ -26,13 +26,13 @@ class Curve:
 
     label: str
     xs: Sequence[float]
-    figures: Sequence[Figure]
+    measurements: Sequence[Measurement]
     style: Style
 
     @property
     def values(self) -> list[float]:
         """The values that there are."""
-        return [f.value for f in self.figures if f.value is not None]
+        return [f.value for f in self.measurements if f.value is not None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,14 +44,14 @@ class Panel:
 
     def spoken(self, chart: Chart) -> str:
         """The panel in a sentence, for those who do not see it."""
-        q = chart.quantity
+        q = chart.metric
         told = [
             f"{c.label}: {q.shown(c.values[0])} to {q.shown(c.values[-1])}" if c.values else f"{c.label}: no figure"
             for c in self.curves
         ]
         span = f" from {chart.xs[0]:g} to {chart.xs[-1]:g}" if chart.xs else ""
         name = f"{chart.title}, {self.title}" if self.title else chart.title
-        return f"{name}: {q.name} against {chart.x}{span}. {'; '.join(told)}."
+        return f"{name}: {q.label} against {chart.x}{span}. {'; '.join(told)}."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ class Chart:
     caption: str
     experiment: str
     x: str
-    quantity: Quantity
+    metric: Metric
     panels: Sequence[Panel]
     source: str
     variant: bool = False
@@ -80,9 +80,9 @@ class Chart:
     @property
     def range(self) -> tuple[float, float]:
         """What the vertical axis has to hold: every value, and every interval."""
-        figures = [f for p in self.panels for c in p.curves for f in c.figures]
-        found = [v for f in figures for v in (f.value, f.low, f.high) if v is not None]
-        scale = self.quantity.scale
+        measurements = [f for p in self.panels for c in p.curves for f in c.measurements]
+        found = [v for f in measurements for v in (f.value, f.low, f.high) if v is not None]
+        scale = self.metric.scale
         return (min(found) * scale, max(found) * scale) if found else (0.0, 1.0)
 
     @property
@@ -104,19 +104,19 @@ class Chart:
     def table(self) -> Table:
         """The same figures as a table: curves down, positions across."""
         xs = self.xs
-        missing = Figure(status="missing", reason="the suite does not ask for this combination")
+        missing = Measurement(status="missing", reason="the suite does not ask for this combination")
         groups = []
         for panel in self.panels:
             made = []
             for curve in panel.curves:
-                known = dict(zip(curve.xs, curve.figures, strict=True))
-                made.append(Row(label=curve.label, kind="model-free", figures=[known.get(x, missing) for x in xs]))
-            groups.append(Group(label=panel.title, rows=made))
+                known = dict(zip(curve.xs, curve.measurements, strict=True))
+                made.append(Row(label=curve.label, kind="model-free", measurements=[known.get(x, missing) for x in xs]))
+            groups.append(RowGroup(label=panel.title, rows=made))
         return Table(
             name=f"figure-{self.number}",
             title=f"{self.title}: the numbers",
-            caption=f"{self.quantity.name}, by {self.x}.",
-            columns=[Column(label=f"{x:g}", quantity=self.quantity) for x in xs],
+            caption=f"{self.metric.label}, by {self.x}.",
+            columns=[Column(label=f"{x:g}", metric=self.metric) for x in xs],
             groups=groups,
             experiment=self.experiment,
             source=self.source,
@@ -133,8 +133,8 @@ class Spot:
     number: int
     label: str
     values: Sequence[str]
-    x: Figure
-    y: Figure
+    x: Measurement
+    y: Measurement
     gap: float | None
     style: Style
     marker: int
@@ -160,16 +160,16 @@ class Scatter:
     title: str
     caption: str
     experiment: str
-    x: Quantity
-    y: Quantity
-    gap: Quantity
+    x: Metric
+    y: Metric
+    gap: Metric
     spots: Sequence[Spot]
     params: Sequence[str]
     colours: Sequence[tuple[str, Style]]
     shapes: Sequence[tuple[str, int]]
     colour_name: str
     shape_name: str
-    clean: Figure
+    clean: Measurement
     verdict: str
     zone: tuple[float, float, float, float] | None = None
     notes: Sequence[str] = field(default_factory=tuple)
@@ -181,14 +181,16 @@ class Scatter:
             f"{s.number}, {s.label}: {self.y.shown(s.y.value)} and {self.x.shown(s.x.value)}" for s in self.spots[:12]
         ]
         more = f"; and {len(self.spots) - 12} more" if len(self.spots) > 12 else ""
-        return f"{self.title}: {self.y.name} and {self.x.name} of {len(self.spots)} settings. {'; '.join(told)}{more}."
+        return (
+            f"{self.title}: {self.y.label} and {self.x.label} of {len(self.spots)} settings. {'; '.join(told)}{more}."
+        )
 
 
 # ---- points ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
-class Point:
+class PlotPoint:
     """One mark with two intervals. ``mark`` is written beside it and short; ``label`` is its name; a ``hollow`` one is
     drawn as an outline.
 
@@ -197,8 +199,8 @@ class Point:
 
     mark: str
     label: str
-    x: Figure
-    y: Figure
+    x: Measurement
+    y: Measurement
     style: Style
     marker: int
     kinds: Sequence[str] = field(default_factory=tuple)
@@ -230,21 +232,21 @@ class Reference:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Points:
+class PointPlot:
     """A plot of points on two quantities; the ranges are in units as shown, and so is ``path``, the corners of a line
     that joins some of them."""
 
     title: str
-    x: Quantity
-    y: Quantity
+    x: Metric
+    y: Metric
     x_range: tuple[float, float]
     y_range: tuple[float, float]
-    points: Sequence[Point]
+    points: Sequence[PlotPoint]
     zones: Sequence[Zone] = field(default_factory=tuple)
     references: Sequence[Reference] = field(default_factory=tuple)
     path: Sequence[tuple[float, float]] = field(default_factory=tuple)
 
     @property
-    def known(self) -> list[Point]:
+    def known(self) -> list[PlotPoint]:
         """Those that have both figures."""
         return [p for p in self.points if p.x.value is not None and p.y.value is not None]

@@ -12,8 +12,8 @@ from typing import Any
 
 import altair as alt
 
-from bench.analysis.table_model import Figure, Quantity
-from bench.report.charts import Chart, Panel, Point, Points, Reference, Scatter, Style, Zone
+from bench.analysis.table_model import Measurement, Metric
+from bench.report.charts import Chart, Panel, PlotPoint, PointPlot, Reference, Scatter, Style, Zone
 from bench.report.charts.label_placement import placed
 from bench.report.charts.theme import LIGHT, PAGE, PRINT, Theme, dash, shape
 
@@ -26,7 +26,7 @@ _STRESSED = "stressed === '' || stressed === datum.key || stressed === datum.kin
 _ALONE = "stressed !== '' && stressed === datum.key"
 
 
-def specification(chart: Chart | Points | Scatter, theme: Theme = PAGE, columns: int = 2) -> dict[str, Any]:
+def specification(chart: Chart | PointPlot | Scatter, theme: Theme = PAGE, columns: int = 2) -> dict[str, Any]:
     """A chart as a Vega-Lite specification without its configuration (`Theme.config`).
 
     ``columns`` panels stand beside one another; the page's script chooses again when it knows the room that there is.
@@ -48,14 +48,14 @@ def specification(chart: Chart | Points | Scatter, theme: Theme = PAGE, columns:
     return {"params": params, "concat": drawn, "columns": columns, "spacing": 12}
 
 
-def sheet(charts: Sequence[tuple[str, Chart | Points | Scatter]], theme: Theme = PRINT) -> dict[str, Any]:
+def sheet(charts: Sequence[tuple[str, Chart | PointPlot | Scatter]], theme: Theme = PRINT) -> dict[str, Any]:
     """Charts with their titles below one another, each with a legend of its own, as one complete specification."""
     parts = [{**specification(chart, theme, 3), "title": {"text": title, "offset": 10}} for title, chart in charts]
     apart = dict.fromkeys(("fill", "stroke", "shape"), "independent")
     return {"vconcat": parts, "spacing": 24, "resolve": {"scale": apart}, "config": theme.config}
 
 
-def plot(chart: Chart | Points | Scatter, file: str) -> dict[str, Any]:
+def plot(chart: Chart | PointPlot | Scatter, file: str) -> dict[str, Any]:
     """What the page's script needs of a chart: ``file`` names a download, ``light`` are its colours in one."""
     styles = [s for _, s in chart.legend] if isinstance(chart, Chart) else []
     return {"spec": specification(chart), "file": file, "light": {PAGE.of(s): PRINT.of(s) for s in styles if s.steps}}
@@ -87,11 +87,11 @@ def _curves(chart: Chart, theme: Theme, width: float) -> alt.LayerChart:
     layers.append(line.encode(_COLOUR, _DASH, alt.Detail("series:N"), opacity=clear))
     marks = base.mark_point(size=theme.mark, strokeWidth=0.7 * theme.line, opacity=1)
     layers.append(marks.encode(*looks.marks(), opacity=clear))
-    if any(f.paper is not None for p in chart.panels for c in p.curves for f in c.figures):
+    if any(f.paper is not None for p in chart.panels for c in p.curves for f in c.measurements):
         tick = base.mark_tick(thickness=theme.line, size=2.5 * theme.mark**0.5, orient="horizontal")
         layers.append(tick.encode(alt.Y("paper:Q"), _COLOUR, opacity=clear))
     if theme.interactive:
-        told = {"series": "line", "at": chart.x, **_lines("y", chart.quantity)}
+        told = {"series": "line", "at": chart.x, **_lines("y", chart.metric)}
         layers.append(_touched(base, theme, told))
     return _layered(layers, theme, width=width, height=0.6 * theme.tall)
 
@@ -104,42 +104,44 @@ def _curve_axes(chart: Chart) -> tuple[alt.X, alt.Y]:
     margin = 0.02 * (xs[-1] - xs[0]) or 0.05
     ticks = xs[:: -(-len(xs) // _TICKS)]
     x = alt.X("x:Q").title(chart.x).scale(domain=[xs[0] - margin, xs[-1] + margin], nice=False, zero=False)
-    y = alt.Y("y:Q").title(_title(chart.quantity)).scale(domain=[low - room, high + room], nice=False, zero=False)
+    y = alt.Y("y:Q").title(_title(chart.metric)).scale(domain=[low - room, high + room], nice=False, zero=False)
     return x.axis(values=ticks, format="~g"), y
 
 
 def _curve_data(chart: Chart, which: Panel, theme: Theme) -> list[dict[str, Any]]:
     names = [label for label, _ in chart.legend]
     return [
-        _curve_datum(chart, theme, c.label, names.index(c.label), x, figure)
+        _curve_datum(chart, theme, c.label, names.index(c.label), x, measurement)
         for c in which.curves
-        for x, figure in zip(c.xs, c.figures, strict=True)
+        for x, measurement in zip(c.xs, c.measurements, strict=True)
     ]
 
 
-def _curve_datum(chart: Chart, theme: Theme, label: str, index: int, x: float, figure: Figure) -> dict[str, Any]:
-    paper = {} if figure.paper is None else {"paper": _scaled(chart.quantity, figure.paper)}
+def _curve_datum(
+    chart: Chart, theme: Theme, label: str, index: int, x: float, measurement: Measurement
+) -> dict[str, Any]:
+    paper = {} if measurement.paper is None else {"paper": _scaled(chart.metric, measurement.paper)}
     style = chart.legend[index][1]
     about = {"series": label, "key": f"s{index}", "kind": "", "x": x, "at": f"{x:g}"}
     about |= {"colour": theme.of(style), "dash": list(dash(style))}
-    return about | _numbers("y", chart.quantity, figure) | paper
+    return about | _numbers("y", chart.metric, measurement) | paper
 
 
 # ---- points ----------------------------------------------------------------------------------------------------------
 
 
-def points_of(chart: Scatter) -> Points:
+def points_of(chart: Scatter) -> PointPlot:
     """The sensitivity figure as a plot of points: the profile's zone, the clean accuracy, numbers for labels."""
     right = max([40.0, *(chart.x.scale * (s.x.high or s.x.value or 0) for s in chart.spots)])
     clean = [] if chart.clean.value is None else [chart.y.scale * chart.clean.value]
-    return Points(
+    return PointPlot(
         title=chart.title,
         x=chart.x,
         y=chart.y,
         x_range=(-3, min(103.0, right + 4)),
         y_range=(-3, 106),
         points=[
-            Point(
+            PlotPoint(
                 mark=str(s.number),
                 label=s.described(chart.params),
                 x=s.x,
@@ -156,7 +158,7 @@ def points_of(chart: Scatter) -> Points:
     )
 
 
-def _points(chart: Points, theme: Theme, width: float) -> alt.LayerChart:
+def _points(chart: PointPlot, theme: Theme, width: float) -> alt.LayerChart:
     known = chart.known
     looks = _Looks(
         names=[p.name for p in known],
@@ -191,17 +193,17 @@ def _points(chart: Points, theme: Theme, width: float) -> alt.LayerChart:
     return _layered(layers, theme, width=width, height=theme.tall)
 
 
-def _axis(channel: Any, quantity: Quantity, domain: tuple[float, float]) -> Any:
+def _axis(channel: Any, metric: Metric, domain: tuple[float, float]) -> Any:
     """A function from a field to its position on one axis."""
     scale = alt.Scale(domain=list(domain), nice=False, zero=False)
-    return lambda field: channel(f"{field}:Q").title(_title(quantity)).scale(scale)
+    return lambda field: channel(f"{field}:Q").title(_title(metric)).scale(scale)
 
 
 def _corners(zone: Zone, theme: Theme) -> dict[str, Any]:
     return {"x0": zone.x[0], "x1": zone.x[1], "y0": zone.y[0], "y1": zone.y[1], "colour": theme.colour(zone.colour)}
 
 
-def _reference(reference: Reference, chart: Points, x: Any, y: Any, theme: Theme) -> list[alt.Chart]:
+def _reference(reference: Reference, chart: PointPlot, x: Any, y: Any, theme: Theme) -> list[alt.Chart]:
     """A dashed line across the plot, and its name at the end."""
     across = reference.axis == "y"
     end = chart.x_range[1] if across else chart.y_range[1]
@@ -218,7 +220,7 @@ def _reference(reference: Reference, chart: Points, x: Any, y: Any, theme: Theme
     return [line, words.encode(*place, alt.Text("label:N"), colour)]
 
 
-def _point_data(chart: Points, theme: Theme) -> list[dict[str, Any]]:
+def _point_data(chart: PointPlot, theme: Theme) -> list[dict[str, Any]]:
     known = chart.known
     at = [(_short(chart.x.scale * (p.x.value or 0)), _short(chart.y.scale * (p.y.value or 0))) for p in known]
     (x0, x1), (y0, y1) = chart.x_range, chart.y_range
@@ -294,32 +296,34 @@ def _when(theme: Theme, test: str, then: float, otherwise: float) -> Any:
     return alt.condition(test, alt.value(then), alt.value(otherwise))
 
 
-def _title(quantity: Quantity) -> str:
-    return f"{quantity.name} ({quantity.unit})" if quantity.unit else quantity.name
+def _title(metric: Metric) -> str:
+    return f"{metric.label} ({metric.unit})" if metric.unit else metric.label
 
 
-def _lines(axis: str, quantity: Quantity) -> dict[str, str]:
+def _lines(axis: str, metric: Metric) -> dict[str, str]:
     """What a tooltip says about one figure: its fields (see `_numbers`), and what they are called."""
-    of = "" if axis == "y" else f", {quantity.name}"
-    return {f"{axis}_told": quantity.name, f"{axis}_span": f"95 % interval{of}", f"{axis}_n": f"N{of}"}
+    of = "" if axis == "y" else f", {metric.label}"
+    return {f"{axis}_told": metric.label, f"{axis}_span": f"95 % interval{of}", f"{axis}_n": f"N{of}"}
 
 
-def _numbers(axis: str, quantity: Quantity, figure: Figure) -> dict[str, Any]:
+def _numbers(axis: str, metric: Metric, measurement: Measurement) -> dict[str, Any]:
     """A figure as it is drawn (in units as shown) and as a tooltip says it."""
-    unit = f" {quantity.unit}" if quantity.unit else ""
-    span = quantity.span(figure.low, figure.high)
+    unit = f" {metric.unit}" if metric.unit else ""
+    span = metric.span(measurement.low, measurement.high)
     return {
-        axis: _scaled(quantity, figure.value),
-        f"{axis}_low": _scaled(quantity, figure.low),
-        f"{axis}_high": _scaled(quantity, figure.high),
-        f"{axis}_told": f"{quantity.shown(figure.value)}{unit}" if figure.value is not None else figure.status,
+        axis: _scaled(metric, measurement.value),
+        f"{axis}_low": _scaled(metric, measurement.low),
+        f"{axis}_high": _scaled(metric, measurement.high),
+        f"{axis}_told": f"{metric.shown(measurement.value)}{unit}"
+        if measurement.value is not None
+        else measurement.status,
         f"{axis}_span": f"{span}{unit}" if span else "none",
-        f"{axis}_n": f"{figure.n:,}",
+        f"{axis}_n": f"{measurement.n:,}",
     }
 
 
-def _scaled(quantity: Quantity, value: float | None) -> float | None:
-    return None if value is None else _short(quantity.scale * value)
+def _scaled(metric: Metric, value: float | None) -> float | None:
+    return None if value is None else _short(metric.scale * value)
 
 
 def _short(value: float) -> float:

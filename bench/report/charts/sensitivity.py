@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from bench.analysis.measures import figure
+from bench.analysis.measures import measure
 from bench.analysis.rows import CellRow, Rows
-from bench.analysis.table_model import Figure, Quantity
+from bench.analysis.table_model import Measurement, Metric
 from bench.core.text import plural
 from bench.report.charts import Scatter, Spot, Style
 
 DROP, OTHERS, FEW = 0.08, 0.20, 0.10  # the paper's profile: near clean, and the others below a fifth, often a tenth
-OWN = Quantity(name="authorised accuracy", unit="%", digits=1, better="higher")
-OTHER = Quantity(name="unauthorised accuracy, average", unit="%", digits=1, better="lower")
-GAP = Quantity(name="gap", unit="points", digits=1, better="higher")
+OWN = Metric(label="authorised accuracy", unit="%", digits=1, better="higher")
+OTHER = Metric(label="unauthorised accuracy, average", unit="%", digits=1, better="lower")
+GAP = Metric(label="gap", unit="points", digits=1, better="higher")
 _COLOURS = ("layers", "splits", "split", "balance")  # parameters that take the colour, the first that varies
 _SHAPES = ("pool", "pool_kernel", "steps", "update")  # and the shape
 
@@ -30,7 +30,7 @@ def sensitivity(rows: Rows, experiment: str) -> Scatter | None:
         return None
     varying = _varying({c.defense: c.params for c in knowing})
     colour, shape = _axes(varying)
-    clean = figure(rows, [c for c in knowing if c.role == "authorised"], "clean-accuracy")
+    clean = measure(rows, [c for c in knowing if c.role == "authorised"], "clean-accuracy")
     spots = _spots(rows, knowing, varying, (colour, shape), clean)
     notes = ["A point's bars are 95 % intervals. Data sets and authorised models are pooled."]
     return Scatter(
@@ -83,14 +83,14 @@ def _spots(
     cells: Sequence[CellRow],
     varying: Mapping[str, Sequence[str]],
     axes: tuple[str, str],
-    clean: Figure,
+    clean: Measurement,
 ) -> list[Spot]:
     """The settings, widest gap first, those without figures last."""
     made = []
     for defense in dict.fromkeys(c.defense for c in cells):
         own = [c for c in cells if c.defense == defense]
-        y = figure(rows, [c for c in own if c.role == "authorised"], "accuracy")
-        x = figure(rows, [c for c in own if c.role == "unauthorised"], "accuracy")
+        y = measure(rows, [c for c in own if c.role == "authorised"], "accuracy")
+        x = measure(rows, [c for c in own if c.role == "unauthorised"], "accuracy")
         values = {name: shown(own[0].params.get(name)) for name in varying}
         colour, shape = (varying[a].index(values[a]) if a else 0 for a in axes)
         known = x.value is not None and y.value is not None
@@ -111,14 +111,14 @@ def _spots(
     return [s.numbered(i) for i, s in enumerate(made, 1)]
 
 
-def _profile(own_x: Figure, own_y: Figure, clean: Figure) -> bool | None:
+def _profile(own_x: Measurement, own_y: Measurement, clean: Measurement) -> bool | None:
     """Whether a setting shows the paper's profile; none without figures."""
     if own_x.value is None or own_y.value is None or clean.value is None:
         return None
     return own_y.value >= clean.value - DROP and own_x.value <= OTHERS
 
 
-def _verdict(spots: Sequence[Spot], clean: Figure) -> str:
+def _verdict(spots: Sequence[Spot], clean: Measurement) -> str:
     """Where the profile appears, in words."""
     known = [s for s in spots if s.profile is not None]
     if not known:

@@ -1,8 +1,8 @@
 """The paper's figures on the run's rows: UP(sigma, kappa) and its two terms against the noise (Equation 9).
 
-One line per defense, or per threshold, or per term; every point is a `Figure` with N and an interval. The evaluated
-model f is the authorised one, as in the paper; for a defense that knows no model, it is the one that the others
-authorise.
+One line per defense, or per threshold, or per term; every point is a `Measurement` with N and an interval. The
+evaluated model f is the authorised one, as in the paper; for a defense that knows no model, it is the one that the
+others authorise.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bench.analysis.measures import figure, measure_named
+from bench.analysis.measures import measure, metric_named
 from bench.analysis.rows import CellRow, Rows
-from bench.analysis.table_model import Figure, Quantity
+from bench.analysis.table_model import Measurement, Metric
 from bench.report.charts import Chart, Curve, Panel, Style
 
 KAPPAS = tuple(k / 10 for k in range(1, 10))  # of Figure 10
@@ -77,24 +77,24 @@ def authorised_view(cells: Sequence[CellRow]) -> list[CellRow]:
 
 
 # What makes the panels of a chart: the panels themselves, and the one quantity that they share.
-Lines = Callable[[Rows, Sequence[CellRow], Sequence[float], Form], tuple[list[Panel], Quantity]]
+Lines = Callable[[Rows, Sequence[CellRow], Sequence[float], Form], tuple[list[Panel], Metric]]
 
 
 def _forms(rows: Rows, cells: Sequence[CellRow], levels: Sequence[float], number: str, lines: Lines) -> list[Chart]:
     """The chart with the m_i, and the one by LPIPS where that was measured; otherwise a note that says why not."""
     made, notes = [], []
     for form in FORMS:
-        known = figure(rows, cells, form.privacy, sigma=levels[-1])
+        known = measure(rows, cells, form.privacy, sigma=levels[-1])
         if form is not FORMS[0] and known.value is None:
             notes.append(f"The form by LPIPS, which the paper plots, is absent: {known.reason}.")
             continue
-        panels, quantity = lines(rows, cells, levels, form)
-        made.append(_chart(rows, cells, number, form, panels, quantity))
+        panels, metric = lines(rows, cells, levels, form)
+        made.append(_chart(rows, cells, number, form, panels, metric))
     return [replace(chart, notes=(*chart.notes, *notes)) for chart in made]
 
 
 def _chart(
-    rows: Rows, cells: Sequence[CellRow], number: str, form: Form, panels: Sequence[Panel], quantity: Quantity
+    rows: Rows, cells: Sequence[CellRow], number: str, form: Form, panels: Sequence[Panel], metric: Metric
 ) -> Chart:
     title = _TITLES.get(number, "UP under noise") + (f", {form.name}" if form.name else "")
     kappas = ", ".join(f"{k:g}" for k in dict.fromkeys(c.kappa for c in cells))
@@ -111,9 +111,9 @@ def _chart(
         caption=caption,
         experiment=cells[0].experiment,
         x=_X,
-        quantity=quantity,
+        metric=metric,
         panels=panels,
-        source=measure_named(form.up).source,
+        source=metric_named(form.up).source,
         variant=form is not FORMS[0],
     )
     intervals = "Bands: 95 % intervals." if made.banded else "95 % intervals are in the table."
@@ -145,43 +145,44 @@ def _by_defense(cells: Sequence[CellRow]) -> dict[str, list[CellRow]]:
     return made
 
 
-def _along(rows: Rows, cells: Sequence[CellRow], levels: Sequence[float], name: str, kappa: float) -> list[Figure]:
-    return [figure(rows, cells, name, sigma=sigma, kappa=kappa) for sigma in levels]
+def _along(rows: Rows, cells: Sequence[CellRow], levels: Sequence[float], name: str, kappa: float) -> list[Measurement]:
+    return [measure(rows, cells, name, sigma=sigma, kappa=kappa) for sigma in levels]
 
 
-def _defenses(
-    rows: Rows, cells: Sequence[CellRow], levels: Sequence[float], form: Form
-) -> tuple[list[Panel], Quantity]:
+def _defenses(rows: Rows, cells: Sequence[CellRow], levels: Sequence[float], form: Form) -> tuple[list[Panel], Metric]:
     """Figures 4, 5, 9 and 11: UP, one line per defense."""
     styles = _styles(cells)
     panels = []
     for title, group in _grouped(cells).items():
         curves = [
-            Curve(label=d, xs=levels, figures=_along(rows, own, levels, form.up, own[0].kappa), style=styles[d])
+            Curve(label=d, xs=levels, measurements=_along(rows, own, levels, form.up, own[0].kappa), style=styles[d])
             for d, own in _by_defense(group).items()
         ]
         panels.append(Panel(title=title, curves=curves))
-    return panels, measure_named(form.up).quantity
+    return panels, metric_named(form.up)
 
 
-def _terms(rows: Rows, cells: Sequence[CellRow], levels: Sequence[float], form: Form) -> tuple[list[Panel], Quantity]:
+def _terms(rows: Rows, cells: Sequence[CellRow], levels: Sequence[float], form: Form) -> tuple[list[Panel], Metric]:
     """Figure 8: one panel per defense, one line for each term of Equation 9."""
     panels = []
     for title, group in _grouped(cells).items():
         for defense, own in _by_defense(group).items():
             curves = [
                 Curve(
-                    label=label, xs=levels, figures=_along(rows, own, levels, name, own[0].kappa), style=Style(index=i)
+                    label=label,
+                    xs=levels,
+                    measurements=_along(rows, own, levels, name, own[0].kappa),
+                    style=Style(index=i),
                 )
                 for i, (label, name) in enumerate((("utility", "utility"), ("privacy", form.privacy)))
             ]
             panels.append(Panel(title=f"{defense}, {title}" if title else defense, curves=curves))
-    return panels, Quantity(name="utility, privacy", digits=3, better="higher")
+    return panels, Metric(label="utility, privacy", digits=3, better="higher")
 
 
 def _thresholds(
     rows: Rows, cells: Sequence[CellRow], levels: Sequence[float], form: Form
-) -> tuple[list[Panel], Quantity]:
+) -> tuple[list[Panel], Metric]:
     """Figure 10: one panel per defense, one line per threshold."""
     panels = []
     for title, group in _grouped(cells).items():
@@ -190,13 +191,13 @@ def _thresholds(
                 Curve(
                     label=f"κ = {kappa:g}",
                     xs=levels,
-                    figures=_along(rows, own, levels, form.up, kappa),
+                    measurements=_along(rows, own, levels, form.up, kappa),
                     style=Style(index=i, steps=len(KAPPAS)),
                 )
                 for i, kappa in enumerate(KAPPAS)
             ]
             panels.append(Panel(title=f"{defense}, {title}" if title else defense, curves=curves))
-    return panels, measure_named(form.up).quantity
+    return panels, metric_named(form.up)
 
 
 # ---- in words --------------------------------------------------------------------------------------------------------
@@ -211,19 +212,21 @@ def told(chart: Chart, at: float = 0.2) -> str:
             if chart.number == "10" and curve.label != "κ = 0.5":
                 continue
             known = [
-                f.value for x, f in zip(curve.xs, curve.figures, strict=True) if x <= at + 1e-9 and f.value is not None
+                f.value
+                for x, f in zip(curve.xs, curve.measurements, strict=True)
+                if x <= at + 1e-9 and f.value is not None
             ]
             if len(known) > 1:
                 name = f"{panel.title}, {curve.label}" if many else curve.label
                 name += f" ({panel.title})" if panel.title and not many else ""
-                said.append(f"{name} {chart.quantity.shown(known[0])} to {chart.quantity.shown(known[-1])}")
-    what = chart.quantity.name if chart.number != "8" else "Utility and privacy"
+                said.append(f"{name} {chart.metric.shown(known[0])} to {chart.metric.shown(known[-1])}")
+    what = chart.metric.label if chart.number != "8" else "Utility and privacy"
     return f"{what} from no noise to σ = {at:g}: {'; '.join(said)}." if said else ""
 
 
 def counted(chart: Chart) -> str:
     """N of the points of a chart."""
-    found = sorted({f.n for p in chart.panels for c in p.curves for f in c.figures if f.value is not None})
+    found = sorted({f.n for p in chart.panels for c in p.curves for f in c.measurements if f.value is not None})
     return (
         f"N = {' to '.join(f'{n:,}' for n in dict.fromkeys((found[0], found[-1])))} images per point." if found else ""
     )

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bench.analysis.rows import Rows
-from bench.analysis.table_model import Column, Figure, Group, Row, Table
+from bench.analysis.table_model import Column, Measurement, Row, RowGroup, Table
 from bench.analysis.tables import build
 from bench.core.errors import SuiteError
 from bench.store.reading import Results
@@ -33,7 +33,7 @@ FIELDS = (
     "column",
     "column_stands_in_for",
     "role",
-    "quantity",
+    "metric",
     "unit",
     "better",
     "value",
@@ -63,12 +63,12 @@ def export(results: Results, table: str, fmt: str) -> str:
 
 def records(tables: Sequence[Table]) -> list[dict[str, Any]]:
     """One record per figure; none where there is no value."""
-    return [_record(t, g, r, c, f) for t in tables for g, r, c, f in t.figures()]
+    return [_record(t, g, r, c, f) for t in tables for g, r, c, f in t.measurements()]
 
 
-def _record(table: Table, group: Group, row: Row, column: Column, figure: Figure) -> dict[str, Any]:
+def _record(table: Table, group: RowGroup, row: Row, column: Column, measurement: Measurement) -> dict[str, Any]:
     def scaled(value: float | None) -> float | None:
-        return None if value is None else float(f"{value * column.quantity.scale:.6g}")
+        return None if value is None else float(f"{value * column.metric.scale:.6g}")
 
     return {
         "table": table.name,
@@ -79,33 +79,33 @@ def _record(table: Table, group: Group, row: Row, column: Column, figure: Figure
         "defense": row.defense or None,
         "authorised": row.authorised or None,
         "authorised_stands_in_for": row.stands_in_for,
-        "attack": figure.attack or None,
+        "attack": measurement.attack or None,
         "row": row.label,
         "column": column.label,
         "column_stands_in_for": column.stands_in_for,
-        "role": figure.role,
-        "quantity": column.quantity.name,
-        "unit": column.quantity.unit or None,
-        "better": _better(column, figure),
-        "value": scaled(figure.value),
-        "n": figure.n if figure.value is not None else None,
-        "low": scaled(figure.low),
-        "high": scaled(figure.high),
-        "interval": figure.interval or None,
-        "paper": scaled(figure.paper),
-        "difference": scaled(figure.difference),
-        "status": figure.status,
-        "reason": figure.reason,
-        "note": figure.note,
-        "cells": " ".join(figure.cells) or None,
+        "role": measurement.role,
+        "metric": column.metric.label,
+        "unit": column.metric.unit or None,
+        "better": _better(column, measurement),
+        "value": scaled(measurement.value),
+        "n": measurement.n if measurement.value is not None else None,
+        "low": scaled(measurement.low),
+        "high": scaled(measurement.high),
+        "interval": measurement.interval or None,
+        "paper": scaled(measurement.paper),
+        "difference": scaled(measurement.difference),
+        "status": measurement.status,
+        "reason": measurement.reason,
+        "note": measurement.note,
+        "cells": " ".join(measurement.cells) or None,
         "flags": "; ".join(row.flags) or None,
     }
 
 
-def _better(column: Column, figure: Figure) -> str | None:
-    better = column.quantity.better
+def _better(column: Column, measurement: Measurement) -> str | None:
+    better = column.metric.better
     if better == "split":
-        return {"authorised": "higher", "unauthorised": "lower"}.get(figure.role)
+        return {"authorised": "higher", "unauthorised": "lower"}.get(measurement.role)
     return better or None
 
 
@@ -131,7 +131,7 @@ def _json(tables: Sequence[Table]) -> str:
             "experiment": t.experiment,
             "source": t.source,
             "notes": list(t.notes),
-            "figures": records([t]),
+            "measurements": records([t]),
         }
         for t in tables
     ]
@@ -150,9 +150,13 @@ def _markdown_table(table: Table) -> str:
     body = []
     for group in table.groups:
         for row in group.rows:
-            figures = [_plain(c, f) for c, f in zip(table.columns, row.figures, strict=True)]
+            measurements = [_plain(c, f) for c, f in zip(table.columns, row.measurements, strict=True)]
             body.append(
-                [_plain_name(group.label, group.stands_in_for), _plain_name(_label(row), _stands_in_for(row)), *figures]
+                [
+                    _plain_name(group.label, group.stands_in_for),
+                    _plain_name(_label(row), _stands_in_for(row)),
+                    *measurements,
+                ]
             )
     cells = [[_markdown_escape(t) for t in line] for line in [head, *body]]
     for line in cells[1:]:
@@ -181,8 +185,8 @@ def _markdown_escape(text: str) -> str:
 
 
 def _plain_heading(column: Column) -> str:
-    unit = f", {column.quantity.unit}" if column.quantity.unit else ""
-    arrow = f" {column.quantity.arrow}" if column.quantity.arrow else ""
+    unit = f", {column.metric.unit}" if column.metric.unit else ""
+    arrow = f" {column.metric.arrow}" if column.metric.arrow else ""
     return f"{_plain_name(column.label, column.stands_in_for)}{unit}{arrow}"
 
 
@@ -201,17 +205,17 @@ def _stands_in_for(row: Row) -> str | None:
     return row.stands_in_for if row.label == row.authorised else None
 
 
-def _plain(column: Column, figure: Figure) -> str:
-    quantity = column.quantity
-    if figure.value is None:
-        return figure.status
-    text = quantity.shown(figure.value)
-    if span := quantity.span(figure.low, figure.high):
+def _plain(column: Column, measurement: Measurement) -> str:
+    metric = column.metric
+    if measurement.value is None:
+        return measurement.status
+    text = metric.shown(measurement.value)
+    if span := metric.span(measurement.low, measurement.high):
         text += f" ({span})"
-    text += f" N={figure.n}"
-    if figure.paper is not None:
-        text += f", paper {quantity.shown(figure.paper)}"
-    return _AUTHORISED + text if figure.role == "authorised" and quantity.better == "split" else text
+    text += f" N={measurement.n}"
+    if measurement.paper is not None:
+        text += f", paper {metric.shown(measurement.paper)}"
+    return _AUTHORISED + text if measurement.role == "authorised" and metric.better == "split" else text
 
 
 def _title(table: Table) -> str:
@@ -219,7 +223,7 @@ def _title(table: Table) -> str:
 
 
 def _caption(table: Table, where: str) -> str:
-    direction = next((c.quantity.direction for c in table.columns if c.quantity.better == "split"), "")
+    direction = next((c.metric.direction for c in table.columns if c.metric.better == "split"), "")
     parts = [table.caption, f"{direction[:1].upper()}{direction[1:]}." if direction else ""]
     parts.append(f"{where}: 95 % interval.")
     if any(g.synthetic for g in table.groups):
@@ -253,8 +257,10 @@ def _latex_table(table: Table) -> str:
         lines.append("\\midrule")
         for i, row in enumerate(group.rows):
             name = _stack([group.label, _for(group.stands_in_for)]) if i == 0 else ""
-            figures = [_latex_figure(c, f, table, id(f) in best) for c, f in zip(columns, row.figures, strict=True)]
-            lines.append(" & ".join([name, _stack([_label(row), _for(_stands_in_for(row))]), *figures]) + " \\\\")
+            measurements = [
+                _latex_measurement(c, f, table, id(f) in best) for c, f in zip(columns, row.measurements, strict=True)
+            ]
+            lines.append(" & ".join([name, _stack([_label(row), _for(_stands_in_for(row))]), *measurements]) + " \\\\")
     lines += ["\\bottomrule", "\\end{tabular}}", "\\end{table*}"]
     return "\n".join(lines)
 
@@ -265,13 +271,13 @@ def _best(table: Table) -> set[int]:
     found: set[int] = set()
     for group in table.groups if table.ranked else ():
         for i, column in enumerate(table.columns):
-            figures = [row.figures[i] for row in group.rows if row.kind not in ("clean", "floor")]
-            for role in dict.fromkeys(f.role for f in figures):
-                known = [f for f in figures if f.role == role and f.value is not None]
+            measurements = [row.measurements[i] for row in group.rows if row.kind not in ("clean", "baseline")]
+            for role in dict.fromkeys(f.role for f in measurements):
+                known = [f for f in measurements if f.role == role and f.value is not None]
                 better = _better(column, known[0]) if len(known) > 1 else None
                 if better:
                     best = (max if better == "higher" else min)(f.value for f in known if f.value is not None)
-                    shown = column.quantity.shown
+                    shown = column.metric.shown
                     found |= {id(f) for f in known if shown(f.value) == shown(best)}
     return found
 
@@ -281,23 +287,23 @@ def _latex_n(table: Table) -> str:
 
 
 def _latex_heading(column: Column) -> str:
-    unit = f" ({column.quantity.unit})" if column.quantity.unit else ""
-    arrow = {"higher": " $\\uparrow$", "lower": " $\\downarrow$"}.get(column.quantity.better, "")
+    unit = f" ({column.metric.unit})" if column.metric.unit else ""
+    arrow = {"higher": " $\\uparrow$", "lower": " $\\downarrow$"}.get(column.metric.better, "")
     stacked = _stack([f"{column.label}{unit}", _for(column.stands_in_for)])
     return f"{stacked}{arrow}"
 
 
-def _latex_figure(column: Column, figure: Figure, table: Table, best: bool) -> str:
-    quantity = column.quantity
-    if figure.value is None:
-        return latex_escape(figure.status)
-    value = latex_escape(quantity.shown(figure.value))
+def _latex_measurement(column: Column, measurement: Measurement, table: Table, best: bool) -> str:
+    metric = column.metric
+    if measurement.value is None:
+        return latex_escape(measurement.status)
+    value = latex_escape(metric.shown(measurement.value))
     value = f"\\textbf{{{value}}}" if best else value
-    if figure.role == "authorised" and quantity.better == "split":
+    if measurement.role == "authorised" and metric.better == "split":
         value = f"\\underline{{{value}}}"
-    small = [quantity.span(figure.low, figure.high)]
-    small += [] if figure.n == table.common_n else [f"N = {figure.n}"]
-    small += [] if figure.paper is None else [f"paper {quantity.shown(figure.paper)}"]
+    small = [metric.span(measurement.low, measurement.high)]
+    small += [] if measurement.n == table.common_n else [f"N = {measurement.n}"]
+    small += [] if measurement.paper is None else [f"paper {metric.shown(measurement.paper)}"]
     lines = [value, *(f"{{\\tiny {latex_escape(s)}}}" for s in small if s)]
     stacked = " \\\\ ".join(lines)
     return f"\\shortstack[r]{{{stacked}}}" if len(lines) > 1 else value

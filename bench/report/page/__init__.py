@@ -19,10 +19,10 @@ from bench.core.files import write_atomically
 from bench.core.text import plural
 from bench.report.page import assets, claims, leakage_ladder, provenance, run_facts, several_runs, threat_models
 from bench.report.page.evidence import Evidence, order, support
-from bench.report.page.experiments import Part, parts
+from bench.report.page.experiments import ExperimentSection, parts
 from bench.report.page.image_budget import Album
 from bench.report.page.missing_cells import gaps, smaller_batches, unfinished
-from bench.report.page.recommendation import PARETO, Ruling, ruling
+from bench.report.page.recommendation import PARETO, RecommendationSection, ruling
 from bench.report.page.run_facts import Grid
 from bench.report.page.trimmed_tables import reasons
 from bench.report.page_key import page_key, sealed
@@ -88,7 +88,7 @@ def render(results: Results, sections: Sequence[Section] = (), *, include_real_f
     return _environment(evidence).get_template("page.html.j2").render(context)
 
 
-def _plots(found: Sequence[Part], ruled: Ruling | None) -> dict[str, Any]:
+def _plots(found: Sequence[ExperimentSection], ruled: RecommendationSection | None) -> dict[str, Any]:
     """The plots of the page by their ids, with what they share; empty where there are none."""
     plots = {d.id: d.plot for part in found for d in (*part.charts, part.scatter) if d}
     plots |= {PARETO: ruled.plot} if ruled and ruled.plot else {}
@@ -99,7 +99,7 @@ def _plots(found: Sequence[Part], ruled: Ruling | None) -> dict[str, Any]:
     return {**drawing.shared(), "plots": plots}
 
 
-def _names(found: Sequence[Part]) -> list[str]:
+def _names(found: Sequence[ExperimentSection]) -> list[str]:
     """The tables that answer the experiments, by the names that ``bench export`` takes."""
     return [t.name for part in found for t in part.main]
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from bench.analysis import claim_results
-from bench.analysis.claim_results import Outcome, Verdict
-from bench.analysis.table_model import Figure, Quantity
+from bench.analysis.claim_results import ClaimVerdict, Outcome
+from bench.analysis.table_model import Measurement, Metric
 from bench.suite.claims import SideTable
 
 _RELATIONS = {"<=": "≤", ">=": "≥"}
@@ -18,7 +18,7 @@ class Side:
     """One side of a claim: what it is of, and its figure. A side that is a number has no name."""
 
     name: str
-    figure: Figure
+    measurement: Measurement
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,39 +28,39 @@ class Claim:
 
     text: str
     section: str
-    quantity: Quantity
+    metric: Metric
     left: Side
     relation: str
     right: Side
     margin: str
-    difference: Figure
-    apart: Quantity
+    difference: Measurement
+    apart: Metric
     outcome: Outcome
     said: str
 
 
-def claims(judged: Sequence[Verdict]) -> list[Claim]:
+def claims(judged: Sequence[ClaimVerdict]) -> list[Claim]:
     """The claims in their order, each with the comparison that decides it."""
     return [_claim(verdict) for verdict in judged]
 
 
-def _claim(verdict: Verdict) -> Claim:
-    claim, shown, quantity = verdict.claim, verdict.decisive, verdict.quantity
+def _claim(verdict: ClaimVerdict) -> Claim:
+    claim, shown, metric = verdict.claim, verdict.decisive, verdict.metric
     return Claim(
         text=claim.text,
         section=claim.section,
-        quantity=quantity,
+        metric=metric,
         left=_side(claim.left, verdict, shown.left),
         relation=_RELATIONS.get(claim.relation, claim.relation),
         right=_side(claim.right, verdict, shown.right),
         margin=claim_results.margin(verdict).strip(),
         difference=shown.difference,
-        apart=replace(quantity, unit="points") if quantity.unit == "%" else quantity,
+        apart=replace(metric, unit="points") if metric.unit == "%" else metric,
         outcome=verdict.outcome,
         said="; ".join(claim_results.said(verdict)).removeprefix(verdict.outcome).lstrip("; "),
     )
 
 
-def _side(side: SideTable | float, verdict: Verdict, found: Figure) -> Side:
+def _side(side: SideTable | float, verdict: ClaimVerdict, found: Measurement) -> Side:
     name = claim_results.side_name(side, verdict.decisive.at) if isinstance(side, SideTable) else ""
-    return Side(name=name, figure=found)
+    return Side(name=name, measurement=found)

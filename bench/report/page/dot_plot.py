@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.analysis.table_model import Figure, Quantity
+from bench.analysis.table_model import Measurement, Metric
 from bench.analysis.tables.summary import AUTHORISED, UNAUTHORISED, Summary
 
 MarkKind = Literal["clean", "kept", "leaked", "worst"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mark:
+class DotPlotMark:
     """One mark on a line: positions in per cent of the width; ``low`` and ``high`` bound its interval."""
 
     kind: MarkKind
@@ -26,24 +26,24 @@ class Mark:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Line:
+class DotPlotLine:
     """One line of the plot, with its figures in words."""
 
     label: str
     defense: str
     authorised: str
-    marks: Sequence[Mark]
-    text: Sequence[tuple[MarkKind, Quantity, Figure]]
+    marks: Sequence[DotPlotMark]
+    text: Sequence[tuple[MarkKind, Metric, Measurement]]
     spoken: str
 
 
-def lines(found: Sequence[Summary]) -> list[Line]:
+def lines(found: Sequence[Summary]) -> list[DotPlotLine]:
     """The lines of the plot, in the order of the summaries."""
     return [_line(s) for s in found]
 
 
-def _line(s: Summary) -> Line:
-    shown: list[tuple[MarkKind, str, Figure, Quantity]] = []
+def _line(s: Summary) -> DotPlotLine:
+    shown: list[tuple[MarkKind, str, Measurement, Metric]] = []
     if s.kind == "authorised":
         shown.append(("clean", "unprotected", s.clean, AUTHORISED))
         shown.append(("kept", "authorised", s.kept, AUTHORISED))
@@ -55,19 +55,19 @@ def _line(s: Summary) -> Line:
             shown.append(("worst", "highest", s.worst, UNAUTHORISED))
     marks = []
     words = []
-    for kind, name, figure, quantity in shown:
-        if figure.value is None:
-            words.append(f"{name}: no figure ({figure.status})")
+    for kind, name, measurement, metric in shown:
+        if measurement.value is None:
+            words.append(f"{name}: no figure ({measurement.status})")
             continue
-        bounded = kind in ("kept", "leaked") and figure.low is not None and figure.high is not None
-        low = 100 * figure.low if bounded and figure.low is not None else None
-        high = 100 * figure.high if bounded and figure.high is not None else None
-        marks.append(Mark(kind=kind, at=round(100 * figure.value, 2), low=low, high=high))
-        span = quantity.span(figure.low, figure.high)
-        words.append(f"{name} {quantity.shown(figure.value)} %{f' ({span})' if span else ''}")
+        bounded = kind in ("kept", "leaked") and measurement.low is not None and measurement.high is not None
+        low = 100 * measurement.low if bounded and measurement.low is not None else None
+        high = 100 * measurement.high if bounded and measurement.high is not None else None
+        marks.append(DotPlotMark(kind=kind, at=round(100 * measurement.value, 2), low=low, high=high))
+        span = metric.span(measurement.low, measurement.high)
+        words.append(f"{name} {metric.shown(measurement.value)} %{f' ({span})' if span else ''}")
     told = ("kept", "leaked") if s.kind != "clean" else ("clean",)
     text = [(k, q, f) for k, _, f, q in shown if k in told and f.value is not None]
-    return Line(
+    return DotPlotLine(
         label=s.authorised or s.defense,
         defense=s.defense,
         authorised=s.authorised or "",

@@ -15,9 +15,9 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from bench.analysis.measures import extra_measure, figure, measure_named
+from bench.analysis.measures import extra_metric, measure, metric_named
 from bench.analysis.rows import CellRow, Rows
-from bench.analysis.table_model import Figure, Quantity, Row
+from bench.analysis.table_model import Measurement, Metric, Row
 from bench.analysis.tables.attributes import estimated
 from bench.core.errors import SuiteError
 from bench.core.text import duration
@@ -69,35 +69,35 @@ class Evidence:
         for i, cell in enumerate(rows.cells):
             self._cells.setdefault(cell.cell, cell)
             self._index.setdefault(cell.cell, i)
-        self._figures, self._quantities, self._measures, self._sets = Codes(), Codes(), Codes(), Codes()
+        self._measurements, self._metrics, self._definitions, self._sets = Codes(), Codes(), Codes(), Codes()
 
     # ---- for templates and charts ------------------------------------------------------------------------------------
 
-    def of(self, quantity: Quantity, found: Figure) -> int | None:
+    def of(self, metric: Metric, found: Measurement) -> int | None:
         """The number under which a figure is in `data`; none where it rests on no cell."""
         if not found.cells:
             return None
-        return self._figures.of((quantity, found))
+        return self._measurements.of((metric, found), (*_shown_as(metric), found))
 
-    def mark(self, quantity: Quantity, found: Figure) -> Markup:
+    def mark(self, metric: Metric, found: Measurement) -> Markup:
         """The attribute by which a script finds what a printed number rests on."""
-        at = self.of(quantity, found)
+        at = self.of(metric, found)
         return Markup("") if at is None else Markup(f' data-figure="{at}"')
 
-    def number(self, quantity: Quantity, found: Figure, with_unit: bool, own: bool) -> Markup:
+    def number(self, metric: Metric, found: Measurement, with_unit: bool, own: bool) -> Markup:
         """A number as the page prints it. ``own``: it is that of an authorised model."""
-        text = escape(quantity.shown(found.value))
+        text = escape(metric.shown(found.value))
         if own:
             text = Markup(f'<u>{text}</u><span class="sr"> (authorised)</span>')
-        unit = f'<small class="unit"> {escape(quantity.unit)}</small>' if with_unit and quantity.unit else ""
-        return Markup(f'<span class="v"{self.mark(quantity, found)}>{text}{unit}</span>')
+        unit = f'<small class="unit"> {escape(metric.unit)}</small>' if with_unit and metric.unit else ""
+        return Markup(f'<span class="v"{self.mark(metric, found)}>{text}{unit}</span>')
 
     def axes(self, group: str, row: Row) -> Markup:
         """The attributes by which rows of a table are filtered: its data sets, defenses and attacks, a line each.
 
         A row of no cell, such as a floor, belongs to the data set of its group.
         """
-        ids = dict.fromkeys(i for f in row.figures for i in f.cells)
+        ids = dict.fromkeys(i for f in row.measurements for i in f.cells)
         cells = [self._cells[i] for i in ids if i in self._cells]
         found = {axis: dict.fromkeys(getattr(c, axis) for c in cells) for axis in _AXES}
         if not cells and group in self._datasets:
@@ -118,9 +118,9 @@ class Evidence:
             "runs": [_run(run) for run in self._rows.results.runs],
             "cells": self._columns(),
             "main": main,
-            "figures": [self._figure(q, f) for q, f in self._figures.values],
-            "quantities": self._quantities.values,
-            "measures": [self._measure(*m) for m in self._measures.values],
+            "measurements": [self._measurement(q, f) for q, f in self._measurements.values],
+            "metrics": self._metrics.values,
+            "definitions": [self._definition(*m) for m in self._definitions.values],
             "sets": self._sets.values,
         }
 
@@ -138,45 +138,43 @@ class Evidence:
         found = {}
         rows = self._rows
         attributes = dict.fromkeys(a for e in rows.experiments for a in estimated(rows, e))
-        for measure in map(measure_named, (*MAIN, *(f"similarity:{a}" for a in attributes))):
-            fitting = [c.status == "ok" and c.outputs in measure.outputs for c in rows.cells]
-            figures = [
-                figure(rows, [c], measure) if fits else Figure() for c, fits in zip(rows.cells, fitting, strict=True)
+        for metric in map(metric_named, (*MAIN, *(f"similarity:{a}" for a in attributes))):
+            fitting = [c.status == "ok" and c.outputs in metric.outputs for c in rows.cells]
+            measurements = [
+                measure(rows, [c], metric) if fits else Measurement()
+                for c, fits in zip(rows.cells, fitting, strict=True)
             ]
-            if any(f.value is not None for f in figures):
-                found[measure.quantity.name] = [
-                    None if f.value is None else self.of(measure.quantity, f) for f in figures
-                ]
+            if any(f.value is not None for f in measurements):
+                found[metric.label] = [None if f.value is None else self.of(metric, f) for f in measurements]
         return found
 
-    def _figure(self, quantity: Quantity, found: Figure) -> list[Any]:
+    def _measurement(self, metric: Metric, found: Measurement) -> list[Any]:
         """One figure: quantity, value, interval, N, method of the interval, measure, cells, paper, difference, note;
         without what is empty at the end. One that does not exist has its status as value and its reason as note."""
-        q = self._quantities.of([quantity.name, quantity.unit, quantity.direction], quantity)
-        m = self._measures.of((found.measure, found.at))
+        q = self._metrics.of([metric.label, metric.unit, metric.direction], _shown_as(metric))
+        m = self._definitions.of((found.metric, found.at))
         cells = self._sets.of(_ranges(self._index[c] for c in found.cells if c in self._index))
         if found.value is None:
             values: list[Any] = [q, found.status, 0, 0, 0, m, cells, 0, 0, found.reason or 0]
         else:
-            span = quantity.span(found.low, found.high) or 0
-            paper = quantity.shown(found.paper) if found.paper is not None else 0
-            difference = _signed(quantity, found.difference) if found.difference is not None else 0
-            values = [q, quantity.shown(found.value), span, found.n, found.interval or 0, m, cells]
+            span = metric.span(found.low, found.high) or 0
+            paper = metric.shown(found.paper) if found.paper is not None else 0
+            difference = _signed(metric, found.difference) if found.difference is not None else 0
+            values = [q, metric.shown(found.value), span, found.n, found.interval or 0, m, cells]
             values += [paper, difference, found.note or 0]
         while values[-1] == 0 and len(values) > 7:
             values.pop()
         return values
 
-    def _measure(self, name: str, at: str) -> dict[str, str]:
+    def _definition(self, name: str, at: str) -> dict[str, str]:
         """How a number is computed, from which rows, and the table of samples that holds these."""
         if not name:
             return {"about": "", "source": "", "rows": "", "at": ""}
         try:
-            measure = measure_named(name)
+            metric = metric_named(name)
         except SuiteError:  # none of ours
-            measure = extra_measure(name)
-        rows = measure.source.split(" ", 1)[0].removeprefix("samples/")
-        return {"about": measure.about, "source": measure.source, "rows": rows, "at": at}
+            metric = extra_metric(name)
+        return {"about": metric.about, "source": metric.source, "rows": metric.table, "at": at}
 
     # ---- cells -------------------------------------------------------------------------------------------------------
 
@@ -191,7 +189,7 @@ class Evidence:
             found["own"] = coded(own for _, own in homes)
         found["seconds"] = coded(_spent(v) for v in _plain(table, "seconds"))
         found["device"] = coded(v or "" for v in _plain(table, "device"))
-        parts, stages = _Parts(), _Stages(self._rows.results.stages)
+        parts, stages = _ComponentTable(), _StageTable(self._rows.results.stages)
         found["parts"] = coded(map(parts.of, _plain(table, "components")))
         found["stages"] = coded(map(stages.of, _plain(table, "stages")))
         return {
@@ -205,18 +203,23 @@ class Evidence:
 # What stands beside a number; functions, since a large page prints them a hundred thousand times.
 
 
-def support(quantity: Quantity, found: Figure) -> str:
+def support(metric: Metric, found: Measurement) -> str:
     """Interval and N of a figure."""
-    span = f"{quantity.span(found.low, found.high)} · " if found.low is not None else ""
+    span = f"{metric.span(found.low, found.high)} · " if found.low is not None else ""
     return f"{span}N\u00a0{found.n:,}"
 
 
-def order(found: Figure) -> str:
+def _shown_as(metric: Metric) -> tuple[str, str, int, str]:
+    """How a reader sees a metric: metrics that look alike are one."""
+    return metric.label, metric.unit, metric.digits, metric.better
+
+
+def order(found: Measurement) -> str:
     """The key by which a figure is sorted; empty where there is none."""
     return "" if found.value is None else f"{found.value:.6g}"
 
 
-class _Parts:
+class _ComponentTable:
     """Components of cells, each once. A cell has the codes of its own, joined by a blank."""
 
     def __init__(self) -> None:
@@ -246,7 +249,7 @@ class _Parts:
         return self.components.of(about)
 
 
-class _Stages:
+class _StageTable:
     """Stages of a run, each once, by column. A cell has the numbers of its own and of their inputs, inputs first."""
 
     def __init__(self, stages: Sequence[Mapping[str, Any]]) -> None:
@@ -316,8 +319,8 @@ def _plain(table: Any, column: str) -> list[Any]:
     return list(found.astype(object).where(found.notna(), None))
 
 
-def _signed(quantity: Quantity, value: float) -> str:
-    return f"{'+' if value > 0 else ''}{quantity.shown(value)}"
+def _signed(metric: Metric, value: float) -> str:
+    return f"{'+' if value > 0 else ''}{metric.shown(value)}"
 
 
 def _ranges(numbers: Iterable[int]) -> str:

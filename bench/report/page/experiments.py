@@ -17,9 +17,9 @@ from bench.report.charts.sensitivity import sensitivity
 from bench.report.charts.theme import NEUTRAL, file_name, swatch
 from bench.report.charts.utility_privacy import charts, settings, told
 from bench.report.page import run_facts
-from bench.report.page.dot_plot import Line, lines
+from bench.report.page.dot_plot import DotPlotLine, lines
 from bench.report.page.face_wall import Wall, walls
-from bench.report.page.headlines import Answer, answers, attribute_answers, reconstruction_answers
+from bench.report.page.headlines import HeadlineAnswer, answers, attribute_answers, reconstruction_answers
 from bench.report.page.image_budget import Album
 from bench.report.page.run_facts import Grid
 from bench.report.page.trimmed_tables import by_head, with_common_notes, without_empty
@@ -32,7 +32,7 @@ PICTURED = frozenset({"VI", "VII", "VIII", "IX"})  # tables whose pictures get r
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class LegendEntry:
     """One entry of a legend: the key of its marks (see `bench.report.charts.drawing`), its name and its picture."""
 
     key: str
@@ -41,13 +41,13 @@ class Entry:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drawn:
+class DrawnChart:
     """A chart with its place among the page's plots, its legend, and what it says in words."""
 
     chart: Chart
     id: str
     plot: Mapping[str, Any]
-    legend: Sequence[Entry]
+    legend: Sequence[LegendEntry]
     told: str
 
 
@@ -58,13 +58,13 @@ class DrawnScatter:
     chart: Scatter
     id: str
     plot: Mapping[str, Any]
-    colours: Sequence[Entry]
-    shapes: Sequence[Entry]
+    colours: Sequence[LegendEntry]
+    shapes: Sequence[LegendEntry]
     swatches: Sequence[Markup]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class ExperimentSection:
     """What the page shows of one experiment; what does not apply is empty.
 
     ``label`` names the paper's tables and figures that it answers. ``folded``: it compares settings of one defense,
@@ -76,13 +76,13 @@ class Part:
     label: str
     title: str
     about: Sequence[tuple[str, str]]
-    answers: Sequence[Answer]
-    plot: Sequence[Line]
+    answers: Sequence[HeadlineAnswer]
+    plot: Sequence[DotPlotLine]
     summaries: Sequence[Summary]
     main: Sequence[Table]
     further: Sequence[Table]
     images: Sequence[Table]
-    charts: Sequence[Drawn]
+    charts: Sequence[DrawnChart]
     scatter: DrawnScatter | None
     wall: Wall
     pictures: str
@@ -90,7 +90,7 @@ class Part:
     folded: bool
 
     @property
-    def details(self) -> Sequence[Answer]:
+    def details(self) -> Sequence[HeadlineAnswer]:
         """The answers that are shown in full."""
         return [] if self.folded else self.answers
 
@@ -100,7 +100,7 @@ class Part:
         return f"{self.label}: {self.title}" if self.label else self.title
 
 
-def parts(rows: Rows, include_real_faces: bool, album: Album) -> list[Part]:
+def parts(rows: Rows, include_real_faces: bool, album: Album) -> list[ExperimentSection]:
     """One part per experiment, in the order of the suite; their pictures are in the album."""
     names = rows.experiments
     first = [n for n in names if _figures(rows, n) & GRIDS.keys()]
@@ -117,7 +117,7 @@ def _figures(rows: Rows, name: str) -> set[str]:
     return {str(f) for f in settings(rows, name).get("figures") or []}
 
 
-def _part(rows: Rows, name: str, i: int, pictured: Wall) -> Part:
+def _part(rows: Rows, name: str, i: int, pictured: Wall) -> ExperimentSection:
     matrices = [m for m in rows.matrices if m.experiment == name]
     tables = [with_common_notes(without_empty(t)) for t in tables_of(rows, name)]
     number, figures = _table(rows, name), settings(rows, name).get("figures") or []
@@ -132,7 +132,7 @@ def _part(rows: Rows, name: str, i: int, pictured: Wall) -> Part:
     given = [a for m in matrices for a in answers(rows, m, [s for s in found if s.experiment == m.experiment])]
     given += reconstruction_answers(rows, name) + attribute_answers(rows, name)
     title, label = _title(name, number, figures, main or shown, drawn, scatter)
-    return Part(
+    return ExperimentSection(
         experiment=name,
         anchor=f"experiment-{i}",
         label=label,
@@ -164,7 +164,7 @@ def _title(
     number: str | None,
     figures: Sequence[str],
     tables: Sequence[Table],
-    drawn: Sequence[Drawn],
+    drawn: Sequence[DrawnChart],
     scatter: DrawnScatter | None,
 ) -> tuple[str, str]:
     """The title of an experiment, and which of the paper's tables and figures it answers (or its name)."""
@@ -184,15 +184,15 @@ def _title(
 # ---- drawings --------------------------------------------------------------------------------------------------------
 
 
-def _drawn(chart: Chart, name: str) -> Drawn:
+def _drawn(chart: Chart, name: str) -> DrawnChart:
     from bench.report.charts import drawing  # takes a while to import, and not every page has charts
 
     kind = "-lpips" if chart.variant else ""
-    return Drawn(
+    return DrawnChart(
         chart=chart,
         id=name,
         plot=drawing.plot(chart, file_name(f"figure-{chart.number or 'noise'}{kind}-{chart.experiment}")),
-        legend=[Entry(key=f"s{i}", label=label, swatch=swatch(s)) for i, (label, s) in enumerate(chart.legend)],
+        legend=[LegendEntry(key=f"s{i}", label=label, swatch=swatch(s)) for i, (label, s) in enumerate(chart.legend)],
         told=told(chart),
     )
 
@@ -203,8 +203,8 @@ def _drawn_scatter(rows: Rows, name: str, i: int) -> DrawnScatter | None:
         return None
     from bench.report.charts import drawing  # see above
 
-    def entry(kind: str, label: str, style: Style, marker: int) -> Entry:
-        return Entry(
+    def entry(kind: str, label: str, style: Style, marker: int) -> LegendEntry:
+        return LegendEntry(
             key=f"{kind}{marker if kind == 'shape' else style.index}",
             label=label,
             swatch=swatch(style, marker, line=False),

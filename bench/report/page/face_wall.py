@@ -11,17 +11,17 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from bench.analysis.measures import figure
+from bench.analysis.measures import measure
 from bench.analysis.rows import UPLOAD, CellRow, Rows
-from bench.analysis.table_model import Quantity
+from bench.analysis.table_model import Metric
 from bench.analysis.tables.row_layout import label_of
 from bench.report.page.face_choice import RANKED, Judges, Kind, Likeness, Pick, choose
 from bench.report.page.image_budget import Album, is_png
 
 ATTACKS = 4  # reconstructions per defense in a wall
 COLUMNS = 24  # of a wall
-_SSIM = Quantity(name="SSIM", digits=3)
-_COSINE = Quantity(name="cosine", digits=2)
+_SSIM = Metric(label="SSIM", digits=3)
+_COSINE = Metric(label="cosine", digits=2)
 Caption = tuple[str, str, str]
 Known = Mapping[tuple[str, int], Mapping[str, Likeness]]  # data set and column to the faces of which something is known
 
@@ -39,7 +39,7 @@ class Face:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Column:
+class FaceWallColumn:
     """What became of the faces: one defense for one authorised set, as uploaded or as an attack reconstructed it.
 
     ``group`` names the defense, and for whom it protects where there are several.
@@ -93,7 +93,7 @@ class Wall:
     """The pictures of an experiment. ``withheld`` says why none is shown. ``about`` says how the faces were chosen,
     ``legend`` what stands below them, ``notes`` what is left out."""
 
-    columns: Sequence[Column] = ()
+    columns: Sequence[FaceWallColumn] = ()
     shelves: Sequence[Shelf] = ()
     withheld: str | None = None
     about: str = ""
@@ -171,7 +171,7 @@ def _stored(rows: Rows, experiment: str) -> pd.DataFrame:
     return table.assign(sample_id=table["sample_id"].astype(str))
 
 
-def _columns(rows: Rows, cells: Sequence[CellRow], table: pd.DataFrame) -> list[Column]:
+def _columns(rows: Rows, cells: Sequence[CellRow], table: pd.DataFrame) -> list[FaceWallColumn]:
     """References first, as in the tables; of each the uploaded picture and then what attacks made of it."""
     stored = set(zip(table["defense"], table["authorised"], table["attack"], strict=True))
     attacks = _attacks(rows, cells)
@@ -182,7 +182,7 @@ def _columns(rows: Rows, cells: Sequence[CellRow], table: pd.DataFrame) -> list[
         pictures = [*([] if clean else [""]), *attacks]
         group = label_of(cells, (defense, authorised))
         made += [
-            Column(defense=defense, authorised=authorised, picture=p, group=group, cells=own)
+            FaceWallColumn(defense=defense, authorised=authorised, picture=p, group=group, cells=own)
             for p in pictures
             if (defense, authorised, p) in stored
         ]
@@ -208,7 +208,7 @@ def _attacks(rows: Rows, cells: Sequence[CellRow]) -> list[str]:
     chosen = []
     for labels in kinds.values():
         protected = {a: [c for c in made if c.picture == a and not c.clean] for a in labels}
-        strengths = {a: figure(rows, own, "ssim").value or 0.0 for a, own in protected.items()}
+        strengths = {a: measure(rows, own, "ssim").value or 0.0 for a, own in protected.items()}
         chosen += [labels[0], max(labels, key=lambda a: strengths[a])]
     return [name for name in names if name in chosen]
 
@@ -222,7 +222,7 @@ class _Reference:
     among: tuple[int, int]
 
 
-def _reference(columns: Sequence[Column], known: Known) -> _Reference | None:
+def _reference(columns: Sequence[FaceWallColumn], known: Known) -> _Reference | None:
     """Of the defenses the one that hides most, and of the attacks on it the strongest, by the mean similarity that
     others find. Attacks that learnt from the people that are shown have no say; the unprotected face only if there is
     nothing else. None where nothing is known."""
@@ -251,7 +251,7 @@ class _Draft:
 
     rows: Rows
     table: pd.DataFrame
-    columns: Sequence[Column]
+    columns: Sequence[FaceWallColumn]
     left_out: int
     notes: list[str] = field(default_factory=list)
     picks: dict[str, list[Pick]] = field(default_factory=dict)

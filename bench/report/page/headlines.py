@@ -7,71 +7,81 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bench.analysis.measures import figure, measure_named
+from bench.analysis.measures import measure, metric_named
 from bench.analysis.rows import CellRow, Matrix, Rows
-from bench.analysis.table_model import ROW_KINDS, Figure, Quantity, RowKind
+from bench.analysis.table_model import ROW_KINDS, Measurement, Metric, RowKind
 from bench.analysis.tables.attributes import estimated
 from bench.analysis.tables.row_layout import attacks, authorised_in, kind_of, label_of, points, side_of
 from bench.analysis.tables.summary import (
     AUTHORISED,
+    BASELINES,
     CLEAN_ACCURACY,
     DROP,
-    FLOORS,
     SSIM,
     UNAUTHORISED,
     WORST,
     Summary,
-    floors,
+    baselines,
     overall,
 )
 from bench.core.text import plural
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stat:
+class HeadlineMeasurement:
     """A headline figure with its name and one line of context."""
 
     label: str
-    quantity: Quantity
-    figure: Figure
+    metric: Metric
+    measurement: Measurement
     detail: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class HeadlineAnswer:
     """The answer for one defense: a heading, sentences, and the figures."""
 
     experiment: str
     defense: str
     kind: RowKind
     sentences: Sequence[str]
-    stats: Sequence[Stat]
+    stats: Sequence[HeadlineMeasurement]
 
 
-def answers(rows: Rows, matrix: Matrix, sets: Sequence[Summary]) -> list[Answer]:
+def answers(rows: Rows, matrix: Matrix, sets: Sequence[Summary]) -> list[HeadlineAnswer]:
     """One answer per defense; those that authorise models first, then the references. ``sets``: its summaries."""
-    held = floors(rows, matrix.experiment)
+    held = baselines(rows, matrix.experiment)
     made = [_answer(s, [p for p in sets if p.defense == s.defense], held) for s in overall(rows, matrix)]
     return sorted(made, key=lambda a: -ROW_KINDS.index(a.kind))
 
 
-def _answer(s: Summary, sets: Sequence[Summary], held: Mapping[str, Mapping[str, Figure]]) -> Answer:
+def _answer(s: Summary, sets: Sequence[Summary], held: Mapping[str, Mapping[str, Measurement]]) -> HeadlineAnswer:
     with_models = s.kind == "authorised"
     sentences = _with_models(s, sets) if with_models else [_without_models(s)]
     where = _where(s)
     stats = []
     if with_models:
-        stats.append(Stat(label="Authorised model", quantity=AUTHORISED, figure=s.kept, detail=_clean_detail(s)))
-        stats.append(Stat(label="Unauthorised models, average", quantity=UNAUTHORISED, figure=s.leaked))
-        stats.append(Stat(label="Unauthorised models, worst case", quantity=WORST, figure=s.worst, detail=where))
+        stats.append(
+            HeadlineMeasurement(
+                label="Authorised model", metric=AUTHORISED, measurement=s.kept, detail=_clean_detail(s)
+            )
+        )
+        stats.append(
+            HeadlineMeasurement(label="Unauthorised models, average", metric=UNAUTHORISED, measurement=s.leaked)
+        )
+        stats.append(
+            HeadlineMeasurement(
+                label="Unauthorised models, worst case", metric=WORST, measurement=s.worst, detail=where
+            )
+        )
     else:
-        plain = Quantity(name="accuracy", unit="%", digits=1, better="lower" if s.kind == "model-free" else "")
-        stats.append(Stat(label="All models, average", quantity=plain, figure=s.leaked))
-        stats.append(Stat(label="All models, highest", quantity=plain, figure=s.worst, detail=where))
+        plain = Metric(label="accuracy", unit="%", digits=1, better="lower" if s.kind == "model-free" else "")
+        stats.append(HeadlineMeasurement(label="All models, average", metric=plain, measurement=s.leaked))
+        stats.append(HeadlineMeasurement(label="All models, highest", metric=plain, measurement=s.worst, detail=where))
     if s.kind != "clean":
         label = "SSIM to the original"
-        stats.append(Stat(label=label, quantity=SSIM, figure=s.ssim, detail=_floor_detail(held)))
-    return Answer(experiment=s.experiment, defense=s.defense, kind=s.kind, sentences=sentences, stats=stats)
+        stats.append(HeadlineMeasurement(label=label, metric=SSIM, measurement=s.ssim, detail=_baseline_detail(held)))
+    return HeadlineAnswer(experiment=s.experiment, defense=s.defense, kind=s.kind, sentences=sentences, stats=stats)
 
 
 def _clean_detail(s: Summary) -> str:
@@ -88,8 +98,10 @@ def _where(s: Summary) -> str:
     return f"{s.worst_at.evaluated} on {s.worst_at.dataset}{protected}"
 
 
-def _floor_detail(held: Mapping[str, Mapping[str, Figure]]) -> str:
-    known = [f"{FLOORS[name]} {SSIM.shown(m['ssim'].value)}" for name, m in held.items() if m["ssim"].value is not None]
+def _baseline_detail(held: Mapping[str, Mapping[str, Measurement]]) -> str:
+    known = [
+        f"{BASELINES[name]} {SSIM.shown(m['ssim'].value)}" for name, m in held.items() if m["ssim"].value is not None
+    ]
     return f"floors: {'; '.join(known)}" if known else "no floors were measured"
 
 
@@ -111,7 +123,7 @@ def _with_models(s: Summary, sets: Sequence[Summary]) -> list[str]:
     return [" ".join(found), _bars(sets)]
 
 
-def _change(drop: Figure) -> str:
+def _change(drop: Measurement) -> str:
     if drop.value is None:
         return ""
     if abs(drop.value) * 100 < 0.05:
@@ -138,11 +150,11 @@ def _bars(sets: Sequence[Summary]) -> str:
     for s in sets:
         for bar, measured, met in s.verdicts:
             if met is None:
-                failed.append(f"{bar.quantity.name} for {s.authorised} (no figure: {measured.status})")
+                failed.append(f"{bar.metric.label} for {s.authorised} (no figure: {measured.status})")
             elif not met:
-                unit = {"%": " %", "points": " points"}.get(bar.quantity.unit, "")
-                shown = bar.quantity.shown(measured.value)
-                failed.append(f"{bar.quantity.name} for {s.authorised} ({shown}{unit}, asked: {bar.text})")
+                unit = {"%": " %", "points": " points"}.get(bar.metric.unit, "")
+                shown = bar.metric.shown(measured.value)
+                failed.append(f"{bar.metric.label} for {s.authorised} ({shown}{unit}, asked: {bar.text})")
     listed = "; ".join(failed[:6]) + (f"; and {len(failed) - 6} more" if len(failed) > 6 else "")
     return f"All bars are met for {passed} of {plural(len(sets), one, many)}. Not met: {listed}."
 
@@ -156,19 +168,10 @@ def _without_models(s: Summary) -> str:
     return f"It knows no model, so it cannot favour one: all models together decide {shown} % of pairs correctly."
 
 
-_SSIM, _MATCH, _RANK, _KEPT = (measure_named(n).quantity for n in ("ssim", "fmr-match", "rank-1", "srra"))
+_SSIM, _MATCH, _RANK, _KEPT = (metric_named(n) for n in ("ssim", "fmr-match", "rank-1", "srra"))
 
 
-_SSIM, _MATCH, _RANK, _KEPT = (measure_named(n).quantity for n in ("ssim", "fmr-match", "rank-1", "srra"))
-
-
-_SSIM, _MATCH, _RANK, _KEPT = (measure_named(n).quantity for n in ("ssim", "fmr-match", "rank-1", "srra"))
-
-
-_SSIM, _MATCH, _RANK, _KEPT = (measure_named(n).quantity for n in ("ssim", "fmr-match", "rank-1", "srra"))
-
-
-def reconstruction_answers(rows: Rows, experiment: str) -> list[Answer]:
+def reconstruction_answers(rows: Rows, experiment: str) -> list[HeadlineAnswer]:
     """One answer per defense and authorised model whose uploads were turned back into images."""
     cells = [c for c in rows.cells if c.experiment == experiment and c.outputs == "images"]
     clean, authorised = [c for c in cells if c.clean], authorised_in(cells)
@@ -188,14 +191,16 @@ def _sides(cells: Sequence[CellRow], authorised: set[str]) -> tuple[list[CellRow
     return others, own
 
 
-def _reconstruction(rows: Rows, cells: Sequence[CellRow], clean: Sequence[CellRow], authorised: set[str]) -> Answer:
+def _reconstruction(
+    rows: Rows, cells: Sequence[CellRow], clean: Sequence[CellRow], authorised: set[str]
+) -> HeadlineAnswer:
     fair = [c for c in cells if not c.leaky] or list(cells)
     judges, services = _sides(fair, authorised)
     ssim, match = worst(rows, fair, "ssim"), worst(rows, judges, "fmr-match")
     rank, kept = worst(rows, judges, "rank-1"), worst(rows, services, "srra", least=True)
-    held = floors(rows, cells[0].experiment)
+    held = baselines(rows, cells[0].experiment)
     sentences = [
-        _rebuilt(rows, cells[0], fair, clean, ssim, _floor_text(held)),
+        _rebuilt(rows, cells[0], fair, clean, ssim, _baseline_text(held)),
         _found_again(rows, judges, match, rank),
     ]
     sentences += _leaks(rows, cells, fair)
@@ -203,17 +208,21 @@ def _reconstruction(rows: Rows, cells: Sequence[CellRow], clean: Sequence[CellRo
     known = unprotected.value is not None and not cells[0].clean
     beside = f"; unprotected {_MATCH.shown(unprotected.value)} %" if known else ""
     stats = [
-        Stat(label="SSIM of the reconstruction, worst case", quantity=_SSIM, figure=ssim, detail=_by(ssim)),
-        Stat(
+        HeadlineMeasurement(
+            label="SSIM of the reconstruction, worst case", metric=_SSIM, measurement=ssim, detail=_by(ssim)
+        ),
+        HeadlineMeasurement(
             label="Person matched by other models, worst case",
-            quantity=_MATCH,
-            figure=match,
+            metric=_MATCH,
+            measurement=match,
             detail=_by(match) + beside,
         ),
-        Stat(label="Person first of all, worst case", quantity=_RANK, figure=rank, detail=_by(rank)),
-        Stat(label="Recognised by the authorised model (SRRA), lowest", quantity=_KEPT, figure=kept, detail=_by(kept)),
+        HeadlineMeasurement(label="Person first of all, worst case", metric=_RANK, measurement=rank, detail=_by(rank)),
+        HeadlineMeasurement(
+            label="Recognised by the authorised model (SRRA), lowest", metric=_KEPT, measurement=kept, detail=_by(kept)
+        ),
     ]
-    return Answer(
+    return HeadlineAnswer(
         experiment=cells[0].experiment,
         defense=cells[0].defense,
         kind=kind_of(cells[0]),
@@ -222,29 +231,29 @@ def _reconstruction(rows: Rows, cells: Sequence[CellRow], clean: Sequence[CellRo
     )
 
 
-def worst(rows: Rows, cells: Sequence[CellRow], measure: str, *, least: bool = False) -> Figure:
+def worst(rows: Rows, cells: Sequence[CellRow], metric: str, *, least: bool = False) -> Measurement:
     """The figure of the attack with the highest value (``least``: the lowest), data sets and models pooled."""
-    found = [replace(figure(rows, own, measure), attack=name) for name, own in attacks(cells).items()]
+    found = [replace(measure(rows, own, metric), attack=name) for name, own in attacks(cells).items()]
     known = [f for f in found if f.value is not None]
     if not known:
-        return found[0] if found else figure(rows, cells, measure)
+        return found[0] if found else measure(rows, cells, metric)
     return (min if least else max)(known, key=lambda f: f.value or 0.0)
 
 
-def _by(found: Figure) -> str:
+def _by(found: Measurement) -> str:
     return f"by {found.attack}" if found.attack and found.value is not None else ""
 
 
-def _floor_text(held: dict[str, dict[str, Figure]]) -> str:
+def _baseline_text(held: dict[str, dict[str, Measurement]]) -> str:
     known = {name: m["ssim"].value for name, m in held.items() if m["ssim"].value is not None}
     if not known:
         return ""
     highest = max(known, key=lambda n: known[n] or 0.0)
-    return f" Pictures that hold nothing of the face reach up to {_SSIM.shown(known[highest])} ({FLOORS[highest]})."
+    return f" Pictures that hold nothing of the face reach up to {_SSIM.shown(known[highest])} ({BASELINES[highest]})."
 
 
 def _rebuilt(
-    rows: Rows, first: CellRow, fair: Sequence[CellRow], clean: Sequence[CellRow], ssim: Figure, floor: str
+    rows: Rows, first: CellRow, fair: Sequence[CellRow], clean: Sequence[CellRow], ssim: Measurement, baseline: str
 ) -> str:
     if ssim.value is None:
         return f"No figure: {ssim.status}{f', {ssim.reason}' if ssim.reason else ''}."
@@ -254,10 +263,10 @@ def _rebuilt(
     open_ = worst(rows, [c for c in clean if not c.leaky], "ssim")
     if not first.clean and open_.value is not None:
         told += f"; without protection {_SSIM.shown(open_.value)} ({open_.attack})"
-    return f"{told}.{floor}"
+    return f"{told}.{baseline}"
 
 
-def _found_again(rows: Rows, judges: Sequence[CellRow], match: Figure, rank: Figure) -> str:
+def _found_again(rows: Rows, judges: Sequence[CellRow], match: Measurement, rank: Measurement) -> str:
     """Whether the person can be found: what SSIM does not tell."""
     if match.value is None:
         return "Whether the person can be found again was not measured: no model that took no part evaluates."
@@ -282,7 +291,7 @@ def _leaks(rows: Rows, cells: Sequence[CellRow], fair: Sequence[CellRow]) -> lis
     return [f"{names}: trained on the evaluated identities, which is leakage; {counted}{reached}."]
 
 
-def attribute_answers(rows: Rows, experiment: str) -> list[Answer]:
+def attribute_answers(rows: Rows, experiment: str) -> list[HeadlineAnswer]:
     """One answer per defense on which attributes were estimated; none where only UP is asked for."""
     cells = [c for c in rows.cells if c.experiment == experiment and c.outputs == "attributes"]
     if not cells or any(rows.noise_levels(c) for c in cells):
@@ -294,20 +303,22 @@ def attribute_answers(rows: Rows, experiment: str) -> list[Answer]:
     return sorted(made, key=lambda a: -ROW_KINDS.index(a.kind))
 
 
-def _attributes(rows: Rows, cells: Sequence[CellRow], names: Sequence[str]) -> Answer:
+def _attributes(rows: Rows, cells: Sequence[CellRow], names: Sequence[str]) -> HeadlineAnswer:
     stats, safe, known = [], [], 0
     for name in names:
-        quantity = measure_named(f"similarity:{name}").quantity
-        least = quantity.better == "higher"
+        metric = metric_named(f"similarity:{name}")
+        least = metric.better == "higher"
         found = worst(rows, cells, f"similarity:{name}", least=least)
-        floor = figure(rows, cells, f"floor:{name}")
-        if found.value is not None and floor.value is not None:
+        baseline = measure(rows, cells, f"baseline:{name}")
+        if found.value is not None and baseline.value is not None:
             known += 1
-            if found.value >= floor.value if least else found.value <= floor.value:
+            if found.value >= baseline.value if least else found.value <= baseline.value:
                 safe.append(name)
         by = f"{found.attack}; " if len(attacks(cells)) > 1 else ""
-        detail = f"{by}constant answer {quantity.shown(floor.value)}"
-        stats.append(Stat(label=quantity.name.capitalize(), quantity=quantity, figure=found, detail=detail))
+        detail = f"{by}constant answer {metric.shown(baseline.value)}"
+        stats.append(
+            HeadlineMeasurement(label=metric.label.capitalize(), metric=metric, measurement=found, detail=detail)
+        )
     if known:
         listed = f" ({', '.join(safe)})" if safe else ""
         told = (
@@ -317,7 +328,7 @@ def _attributes(rows: Rows, cells: Sequence[CellRow], names: Sequence[str]) -> A
     else:
         told = "No figure for any attribute."
     worst_of = f" Worst case of {len(attacks(cells))} attacks." if len(attacks(cells)) > 1 else ""
-    return Answer(
+    return HeadlineAnswer(
         experiment=cells[0].experiment,
         defense=cells[0].defense,
         kind=kind_of(cells[0]),

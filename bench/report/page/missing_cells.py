@@ -18,7 +18,7 @@ _ORDER = ("queued", "skipped")  # after whatever failed
 
 
 @dataclass(frozen=True)
-class Detail:
+class FailureDetail:
     """What the stage of a failed cell printed and where it failed; either may be empty."""
 
     cell: str
@@ -35,7 +35,7 @@ class Gap:
     reason: str
     count: int
     cells: Sequence[str]
-    details: Sequence[Detail] = ()
+    details: Sequence[FailureDetail] = ()
 
     @property
     def more(self) -> int:
@@ -73,12 +73,12 @@ def _names(cells: Sequence[CellRow], several: bool) -> list[str]:
     return [_question(c, several) for c in cells[:SHOWN_CELLS]]
 
 
-def _details(cells: Sequence[CellRow], several: bool) -> list[Detail]:
+def _details(cells: Sequence[CellRow], several: bool) -> list[FailureDetail]:
     found: dict[tuple[str, str], CellRow] = {}
     for cell in cells:
         if cell.traceback or cell.log:
             found.setdefault((_plain(cell.traceback), _plain(cell.log)), cell)
-    return [Detail(_question(c, several), *about) for about, c in list(found.items())[:SHOWN_DETAILS]]
+    return [FailureDetail(_question(c, several), *about) for about, c in list(found.items())[:SHOWN_DETAILS]]
 
 
 def _plain(text: str) -> str:
@@ -112,7 +112,7 @@ def unfinished(rows: Rows) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Smaller:
+class SmallerBatches:
     """Cells that were computed with a smaller batch than planned, because memory ran out."""
 
     batch: int
@@ -125,7 +125,7 @@ class Smaller:
         return self.count - len(self.cells)
 
 
-def smaller_batches(rows: Rows) -> list[Smaller]:
+def smaller_batches(rows: Rows) -> list[SmallerBatches]:
     """The cells of each smaller batch, largest batch first."""
     found: dict[int, list[CellRow]] = {}
     for cell in rows.cells:
@@ -133,6 +133,6 @@ def smaller_batches(rows: Rows) -> list[Smaller]:
             found.setdefault(cell.batch, []).append(cell)
     several = len(rows.experiments) > 1
     return [
-        Smaller(batch=batch, count=len(found[batch]), cells=_names(found[batch], several))
+        SmallerBatches(batch=batch, count=len(found[batch]), cells=_names(found[batch], several))
         for batch in sorted(found, reverse=True)
     ]

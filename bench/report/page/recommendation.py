@@ -11,22 +11,31 @@ from typing import Any
 from markupsafe import Markup
 
 from bench.analysis.rows import Rows
-from bench.analysis.table_model import Figure, Quantity
+from bench.analysis.table_model import Measurement, Metric
 from bench.analysis.tables.client_cost import BYTES, FLOPS, LATENCY
-from bench.analysis.tables.recommendation import LEAKAGE, OTHERS, UTILITY, UTILITY_BARS, Entry, Tried, Verdict, verdict
+from bench.analysis.tables.recommendation import (
+    LEAKAGE,
+    OTHERS,
+    UTILITY,
+    UTILITY_BARS,
+    AssessedDefense,
+    Recommendation,
+    TriedAttack,
+    verdict,
+)
 from bench.core.text import plural
-from bench.report.charts import Point, Points, Reference, Style, Zone
+from bench.report.charts import PlotPoint, PointPlot, Reference, Style, Zone
 from bench.report.charts.theme import swatch
 
 PARETO = "pareto"  # the id of the plot on the page
 _FEW = 12  # cells that a command names
 _DIGITS = 8  # of their ids, at least
 
-Said = Sequence[str | tuple[Quantity, Figure]]
+Said = Sequence[str | tuple[Metric, Measurement]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
+class MarkerLook:
     """How the marks of a kind of entry look, and what that means."""
 
     key: str
@@ -41,28 +50,28 @@ class Look:
         return swatch(self.style, self.marker, line=False, hollow=self.hollow)
 
 
-BEST = Look(key="free", label="faced every kind of attack, dominated by none", style=Style(index=0), marker=0)
-OVER = Look(key="over", label="dominated", style=Style(index=0), marker=0, hollow=True)
-OPEN = Look(
+BEST = MarkerLook(key="free", label="faced every kind of attack, dominated by none", style=Style(index=0), marker=0)
+OVER = MarkerLook(key="over", label="dominated", style=Style(index=0), marker=0, hollow=True)
+OPEN = MarkerLook(
     key="open",
     label="some kinds of attack were not tried: leaks at least this much",
     style=Style(index=1),
     marker=3,
     hollow=True,
 )
-NONE = Look(key="none", label="no protection", style=Style(neutral=True), marker=1)
+NONE = MarkerLook(key="none", label="no protection", style=Style(neutral=True), marker=1)
 LOOKS = (BEST, OVER, OPEN, NONE)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Line:
+class RecommendationRow:
     """A row of the table: ``mark`` is the number of its point (empty without one), ``about`` what is pooled in it,
     ``sets`` the authorised sets where they are several, ``attack`` its worst case in words, ``dominated`` by whom,
     ``remarks`` what else must be known of it."""
 
     mark: str
-    look: Look
-    entry: Entry
+    look: MarkerLook
+    entry: AssessedDefense
     about: Sequence[str]
     sets: Sequence[str]
     attack: Sequence[str]
@@ -72,23 +81,23 @@ class Line:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ruling:
+class RecommendationSection:
     """The section: a headline, sentences with their figures, the command behind the leakage of the best defense, the
     plot (none without points), and a line per defense. ``unmeasured``: why no defense has a measured cost."""
 
     headline: str
     sentences: Sequence[Said]
     command: str
-    lines: Sequence[Line]
+    lines: Sequence[RecommendationRow]
     plot: Mapping[str, Any] | None
-    looks: Sequence[Look]
+    looks: Sequence[MarkerLook]
     spoken: str
-    floor: str
+    baseline: str
     unmeasured: str
-    quantities: Mapping[str, Quantity]
+    metrics: Mapping[str, Metric]
 
 
-def ruling(rows: Rows) -> Ruling | None:
+def ruling(rows: Rows) -> RecommendationSection | None:
     """The verdict on a run as the page shows it; none without cells."""
     if not rows.cells:
         return None
@@ -98,7 +107,7 @@ def ruling(rows: Rows) -> Ruling | None:
     several = len(rows.experiments) > 1
     lines = [_line(rows, found, e, marks.get(id(e), ""), several) for e in found.entries]
     chart = pareto(found)
-    return Ruling(
+    return RecommendationSection(
         headline=headline(found),
         sentences=sentences(found, several),
         command=_command(rows, found.best),
@@ -106,9 +115,9 @@ def ruling(rows: Rows) -> Ruling | None:
         plot=_drawn(chart),
         looks=[look for look in LOOKS if any(line.look is look and line.mark for line in lines)],
         spoken=_spoken(found, drawable),
-        floor=_floor(found),
+        baseline=_baseline(found),
         unmeasured=_unmeasured(found),
-        quantities={
+        metrics={
             "utility": UTILITY,
             "others": OTHERS,
             "leakage": LEAKAGE,
@@ -122,7 +131,7 @@ def ruling(rows: Rows) -> Ruling | None:
 # ---- in words --------------------------------------------------------------------------------------------------------
 
 
-def headline(found: Verdict) -> str:
+def headline(found: Recommendation) -> str:
     """The answer in one sentence."""
     best, fair = found.best, found.fair
     if not found.protections:
@@ -142,7 +151,7 @@ def headline(found: Verdict) -> str:
     return f"None is safe. {which}, and it leaks more than chance."
 
 
-def sentences(found: Verdict, several: bool) -> list[Said]:
+def sentences(found: Recommendation, several: bool) -> list[Said]:
     """What stands below: the best defense with its figures, how sure that is, and what was left out."""
     best = found.best
     made: list[Said] = []
@@ -160,32 +169,32 @@ def sentences(found: Verdict, several: bool) -> list[Said]:
     return made
 
 
-def _kept_and_leaked(found: Verdict, best: Entry, several: bool) -> Said:
+def _kept_and_leaked(found: Recommendation, best: AssessedDefense, several: bool) -> Said:
     start = f"With {best.name}," if found.useful else f"With {best.name}, the most useful,"
     worst = best.worst
     attack = _attack(worst, several) if worst else "no attack"
     tried = f"the strongest of {plural(len(best.tried), 'attack')}" if len(best.tried) > 1 else "the only attack"
     who = "models that others authorise" if best.kind == "model-free" else "authorised models"
-    said: list[str | tuple[Quantity, Figure]] = [
+    said: list[str | tuple[Metric, Measurement]] = [
         f"{start} {who} decide",
         (UTILITY, best.utility),
         f"of pairs correctly, and after {tried} ({attack}) models that took no part match",
         (LEAKAGE, best.leakage),
         "of faces to their person.",
     ]
-    if best.floor is not None:
-        said.append(f"Chance is {LEAKAGE.shown(best.floor)} %.")
+    if best.baseline is not None:
+        said.append(f"Chance is {LEAKAGE.shown(best.baseline)} %.")
     reference = found.reference
     if reference is not None and reference.leakage.value is not None:
         said += ["Without protection it is", (LEAKAGE, reference.leakage), "."]
     return said
 
 
-def _sure(found: Verdict, best: Entry) -> str:
+def _sure(found: Recommendation, best: AssessedDefense) -> str:
     """How sure the choice is."""
     rivals = found.useful or found.fair
     faced = f"faced every kind of attack ({', '.join(found.kinds)})"
-    bars = " and ".join(f"{b.quantity.name} {b.text}" for b in UTILITY_BARS)
+    bars = " and ".join(f"{b.metric.label} {b.text}" for b in UTILITY_BARS)
     if not found.useful:
         missed = f" None of them meets the bars for utility ({bars})."
         if found.share is None:
@@ -203,13 +212,13 @@ def _draws(share: float) -> str:
     return f"{100 * share:.0f} % of bootstrap draws of people"
 
 
-def _below(entry: Entry, best: Entry | None) -> bool:
+def _below(entry: AssessedDefense, best: AssessedDefense | None) -> bool:
     if best is None or best.leakage.value is None or entry.leakage.value is None:
         return best is None
     return entry.leakage.value < best.leakage.value
 
 
-def _attack(tried: Tried, several: bool) -> str:
+def _attack(tried: TriedAttack, several: bool) -> str:
     what = tried.label if tried.rebuilt else f"{tried.label}, on the upload itself"
     return f"{what}; {tried.experiment}" if several else what
 
@@ -219,12 +228,12 @@ def _listed(names: Sequence[str]) -> str:
     return shown + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
-def _floor(found: Verdict) -> str:
-    rates = sorted({e.floor for e in found.entries if e.floor is not None})
+def _baseline(found: Recommendation) -> str:
+    rates = sorted({e.baseline for e in found.entries if e.baseline is not None})
     return " to ".join(f"{LEAKAGE.shown(r)} %" for r in dict.fromkeys([*rates[:1], *rates[-1:]]))
 
 
-def _unmeasured(found: Verdict) -> str:
+def _unmeasured(found: Recommendation) -> str:
     """Why no defense has a measured cost; empty where one has, or where reasons differ."""
     costs = [f for e in found.entries for f in (e.cost.flops, e.cost.latency)]
     reasons = {f.reason for f in costs}
@@ -234,7 +243,7 @@ def _unmeasured(found: Verdict) -> str:
 # ---- the table -------------------------------------------------------------------------------------------------------
 
 
-def _line(rows: Rows, found: Verdict, entry: Entry, mark: str, several: bool) -> Line:
+def _line(rows: Rows, found: Recommendation, entry: AssessedDefense, mark: str, several: bool) -> RecommendationRow:
     about = [f"also called {', '.join(entry.also)}"] if entry.also else []
     if entry.kind == "clean":
         about.append("reference: no protection")
@@ -248,7 +257,7 @@ def _line(rows: Rows, found: Verdict, entry: Entry, mark: str, several: bool) ->
         chosen = 1.0 if entry.worst_share is None else entry.worst_share
         share = f", in {100 * chosen:.0f} % of draws" if chosen < 1 else ""
         attack.append(f"worst of {plural(len(entry.tried), 'attack')}{share}" if len(entry.tried) > 1 else "")
-    return Line(
+    return RecommendationRow(
         mark=mark,
         look=_look(entry),
         entry=entry,
@@ -261,7 +270,7 @@ def _line(rows: Rows, found: Verdict, entry: Entry, mark: str, several: bool) ->
     )
 
 
-def _look(entry: Entry) -> Look:
+def _look(entry: AssessedDefense) -> MarkerLook:
     if entry.kind == "clean":
         return NONE
     if entry.untried:
@@ -269,7 +278,7 @@ def _look(entry: Entry) -> Look:
     return OVER if entry.dominators else BEST
 
 
-def _dominated(entry: Entry) -> str:
+def _dominated(entry: AssessedDefense) -> str:
     if entry.kind == "clean":
         return ""
     if not entry.complete:
@@ -282,7 +291,7 @@ def _dominated(entry: Entry) -> str:
     return f"{'by' if first.certain else 'probably by'} {first.name} ({100 * first.share:.0f} % of draws){others}"
 
 
-def _remarks(entry: Entry) -> list[str]:
+def _remarks(entry: AssessedDefense) -> list[str]:
     if entry.kind == "clean":
         return []
     said = []
@@ -294,16 +303,16 @@ def _remarks(entry: Entry) -> list[str]:
         said.append("misses the bar for utility")
     if entry.leaks is False:
         said.append("not told from chance")
-    lost = [a for a in entry.attacks if a.figure.value is None]
+    lost = [a for a in entry.attacks if a.measurement.value is None]
     if lost:
-        said.append(f"without a figure: {_listed([f'{a.label} ({a.figure.status})' for a in lost])}")
+        said.append(f"without a figure: {_listed([f'{a.label} ({a.measurement.status})' for a in lost])}")
     return said
 
 
 # ---- to compute it again ---------------------------------------------------------------------------------------------
 
 
-def _command(rows: Rows, entry: Entry | None) -> str:
+def _command(rows: Rows, entry: AssessedDefense | None) -> str:
     """What computes the leakage of an entry again: the recorded command for these cells alone, or for everything where
     they are many. Several lines where the cells are of several runs; empty where no command was recorded."""
     if entry is None or entry.worst is None:
@@ -328,30 +337,34 @@ def _named(own: Sequence[str], ids: Sequence[str]) -> list[str]:
 # ---- the plot --------------------------------------------------------------------------------------------------------
 
 
-def pareto(found: Verdict) -> Points | None:
+def pareto(found: Recommendation) -> PointPlot | None:
     """Utility against leakage as a plot; none where nothing has both."""
     drawable = [e for e in found.entries if e.complete]
     if not drawable:
         return None
     low = min([UTILITY_BARS[0].limit, *(_least(e.utility) for e in drawable)])
     best = sorted((e for e in drawable if _look(e) is BEST), key=lambda e: (_value(e.leakage), _value(e.utility)))
-    return Points(
+    return PointPlot(
         title="Utility and leakage",
-        x=replace(LEAKAGE, name="matched after the worst attack, lower is better"),
-        y=replace(UTILITY, name="accuracy of authorised models, higher is better"),
+        x=replace(LEAKAGE, label="matched after the worst attack, lower is better"),
+        y=replace(UTILITY, label="accuracy of authorised models, higher is better"),
         x_range=(-3.0, 104.0),
         y_range=(max(-3.0, 100 * low - 6), 103.0),
         points=[_point(e, str(i)) for i, e in enumerate(drawable, 1)],
         zones=[Zone(x=(-3.0, 104.0), y=(100 * UTILITY_BARS[0].limit, 103.0))],
         references=[
-            *(Reference(axis="x", value=100 * f, label="chance") for f in {e.floor for e in drawable} if f is not None),
+            *(
+                Reference(axis="x", value=100 * f, label="chance")
+                for f in {e.baseline for e in drawable}
+                if f is not None
+            ),
             Reference(axis="y", value=100 * UTILITY_BARS[0].limit, label=f"bar: {UTILITY_BARS[0].text}"),
         ],
         path=[(100 * _value(e.leakage), 100 * _value(e.utility)) for e in best],
     )
 
 
-def _point(entry: Entry, mark: str) -> Point:
+def _point(entry: AssessedDefense, mark: str) -> PlotPoint:
     look, worst = _look(entry), entry.worst
     told = {
         "worst attack": f"{worst.label} ({worst.experiment})" if worst else "none",
@@ -360,7 +373,7 @@ def _point(entry: Entry, mark: str) -> Point:
         "dominated": _dominated(entry) or "reference",
         "client": ", ".join(_client(entry)),
     }
-    return Point(
+    return PlotPoint(
         mark=mark,
         label=entry.name,
         x=entry.leakage,
@@ -373,12 +386,12 @@ def _point(entry: Entry, mark: str) -> Point:
     )
 
 
-def _client(entry: Entry) -> list[str]:
+def _client(entry: AssessedDefense) -> list[str]:
     known = [(FLOPS, entry.cost.flops), (LATENCY, entry.cost.latency), *((BYTES, f) for _, f in entry.cost.sent)]
     return [f"{q.shown(f.value)} {q.unit}" for q, f in known if f.value is not None] or ["not measured"]
 
 
-def _drawn(chart: Points | None) -> Mapping[str, Any] | None:
+def _drawn(chart: PointPlot | None) -> Mapping[str, Any] | None:
     if chart is None:
         return None
     from bench.report.charts import drawing  # takes a while to import
@@ -386,7 +399,7 @@ def _drawn(chart: Points | None) -> Mapping[str, Any] | None:
     return drawing.plot(chart, PARETO)
 
 
-def _spoken(found: Verdict, drawable: Sequence[Entry]) -> str:
+def _spoken(found: Recommendation, drawable: Sequence[AssessedDefense]) -> str:
     told = [
         f"{e.name}: keeps {UTILITY.shown(e.utility.value)} %, leaks {LEAKAGE.shown(e.leakage.value)} %"
         for e in drawable
@@ -394,9 +407,9 @@ def _spoken(found: Verdict, drawable: Sequence[Entry]) -> str:
     return f"Utility against leakage of {plural(len(drawable), 'defense')}. {_listed(told)}."
 
 
-def _value(figure: Figure) -> float:
-    return figure.value or 0.0
+def _value(measurement: Measurement) -> float:
+    return measurement.value or 0.0
 
 
-def _least(figure: Figure) -> float:
-    return _value(figure) if figure.low is None else figure.low
+def _least(measurement: Measurement) -> float:
+    return _value(measurement) if measurement.low is None else measurement.low

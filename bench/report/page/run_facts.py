@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from bench.analysis.measures import MEASURES, measure_named
+from bench.analysis.measures import METRICS, metric_named
 from bench.analysis.pooling import DRAWS, SEED
 from bench.analysis.rows import Rows
 from bench.analysis.table_model import distinct
@@ -178,13 +178,13 @@ def methods(rows: Rows) -> Grid:
     outputs = {c.outputs for c in rows.cells}
     noisy = any(rows.noise_levels(c) for c in rows.cells)
     attributes = estimated(rows, *rows.experiments) if "attributes" in outputs else []
-    found = [m for m in MEASURES.values() if m.outputs & outputs]
+    found = [m for m in METRICS.values() if m.outputs & outputs]
     if not noisy:
-        found = [m for m in found if "samples/up" not in m.source]
-    found += [measure_named(f"similarity:{a}") for a in attributes]
+        found = [m for m in found if m.table != "up"]
+    found += [metric_named(f"similarity:{a}") for a in attributes]
     if not outputs & {"images"}:
         found = [m for m in found if not m.name.startswith("srra")]
-    made = [[m.quantity.name, m.about, m.source] for m in found]
+    made = [[m.label, m.about, m.source] for m in found]
     return Grid(columns=["number", "how, and where it is from", "rows"], rows=[*made, *_FURTHER], code=frozenset({2}))
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.analysis import claim_results
-from bench.analysis.claim_results import Comparison, Verdict
+from bench.analysis.claim_results import ClaimVerdict, Comparison
 from bench.analysis.rows import CellRow, Rows
-from bench.analysis.table_model import Figure
+from bench.analysis.table_model import Measurement
 from bench.core.text import duration, plural
 from bench.report.page import run_facts
 from bench.report.page.provenance import place
@@ -21,7 +21,7 @@ _CHANGED = ("code", "packages", "machine")  # parts of records; what else differ
 
 
 @dataclass(frozen=True, kw_only=True)
-class Together:
+class SeveralRuns:
     """Several runs on one page. ``warnings``: where their figures must not be compared; ``notes``: what stands
     together under which names; ``changes``: what differs between the records of the first run and another."""
 
@@ -31,13 +31,13 @@ class Together:
     changes: Sequence[tuple[str, Sequence[str]]]
 
 
-def together(rows: Rows) -> Together | None:
+def together(rows: Rows) -> SeveralRuns | None:
     """What there is to say of several runs; none where there is only one."""
     results = rows.results
     if not isinstance(results, Joined):
         return None
     first, *others = results.named
-    return Together(
+    return SeveralRuns(
         runs=_runs(results),
         warnings=[*_elsewhere(first, others), *_unasked(rows, results), *_unequal(rows)],
         notes=results.notes,
@@ -150,13 +150,13 @@ def _listed(names: Sequence[str], most: int = 6) -> str:
 # ---- claims ----------------------------------------------------------------------------------------------------------
 
 
-def judge(rows: Rows) -> list[Verdict]:
+def judge(rows: Rows) -> list[ClaimVerdict]:
     """What the suites claim, held against the rows. Of several runs, each suite's claims against its own run alone:
     what another run adds must not decide them. A claim that several runs answer alike is one."""
     results = rows.results
     if not isinstance(results, Joined):
         return claim_results.judge(rows, claim_results.claims_of(results))
-    found: dict[tuple[str, ...], Verdict] = {}
+    found: dict[tuple[str, ...], ClaimVerdict] = {}
     for one in results.named:
         claims = claim_results.claims_of(one.results)
         judged = claim_results.judge(Rows(one.results), claims) if claims else []
@@ -167,7 +167,7 @@ def judge(rows: Rows) -> list[Verdict]:
     return list(found.values())
 
 
-def _in_page(verdict: Verdict, run: Named) -> Verdict:
+def _in_page(verdict: ClaimVerdict, run: Named) -> ClaimVerdict:
     """A verdict whose figures name cells by the ids that they have on the page."""
     made = [_comparison(c, run) for c in verdict.comparisons]
     decisive = next((m for m, c in zip(made, verdict.comparisons, strict=True) if c is verdict.decisive), None)
@@ -175,9 +175,9 @@ def _in_page(verdict: Verdict, run: Named) -> Verdict:
 
 
 def _comparison(found: Comparison, run: Named) -> Comparison:
-    left, right, difference = (_figure(side, run) for side in (found.left, found.right, found.difference))
+    left, right, difference = (_measurement(side, run) for side in (found.left, found.right, found.difference))
     return replace(found, left=left, right=right, difference=difference)
 
 
-def _figure(found: Figure, run: Named) -> Figure:
+def _measurement(found: Measurement, run: Named) -> Measurement:
     return replace(found, cells=tuple(run.cells.get(c) or run.alike.get(c, c) for c in found.cells))

@@ -32,7 +32,7 @@ _PROMISES = ("promise", "trusts", "not_promised")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Model:
+class ThreatModelEntry:
     """The threat model of an attack, or what a defense promises: its name, in words, and fact by fact. ``mark``: what a
     reader must not miss of it; empty without."""
 
@@ -46,7 +46,7 @@ class Model:
 # ---- attacks ---------------------------------------------------------------------------------------------------------
 
 
-def adversaries(rows: Rows) -> list[Model]:
+def adversaries(rows: Rows) -> list[ThreatModelEntry]:
     """The threat model of every attack of the run, in the suite's order."""
     found: dict[str, list[CellRow]] = {}
     for cell in rows.cells:
@@ -54,7 +54,7 @@ def adversaries(rows: Rows) -> list[Model]:
     return [_adversary(rows, name, cells) for name, cells in found.items()]
 
 
-def _adversary(rows: Rows, name: str, cells: Sequence[CellRow]) -> Model:
+def _adversary(rows: Rows, name: str, cells: Sequence[CellRow]) -> ThreatModelEntry:
     first = cells[0]
     second = _component(rows, "attack", name)
     declared = _component(rows, "attack", first.via) if first.via else second
@@ -71,7 +71,7 @@ def _adversary(rows: Rows, name: str, cells: Sequence[CellRow]) -> Model:
         "ends with": _ENDS.get(first.outputs, first.outputs),
         "does not have": _lacks(first, sees) if known else UNRECORDED,
     }
-    return Model(name=name, about=about, words=words, facts=facts, mark=mark)
+    return ThreatModelEntry(name=name, about=about, words=words, facts=facts, mark=mark)
 
 
 def _receives(cells: Sequence[CellRow], sees: set[str]) -> str:
@@ -154,7 +154,7 @@ def _lacks(first: CellRow, sees: set[str]) -> str:
 # ---- defenses --------------------------------------------------------------------------------------------------------
 
 
-def promises(rows: Rows) -> list[Model]:
+def promises(rows: Rows) -> list[ThreatModelEntry]:
     """What every defense needs, promises and does not promise; settings that say the same together."""
     found: dict[tuple[str, ...], list[CellRow]] = {}
     for cell in rows.cells:
@@ -164,7 +164,7 @@ def promises(rows: Rows) -> list[Model]:
     return [_promised(rows, cells) for cells in found.values()]
 
 
-def _promised(rows: Rows, cells: Sequence[CellRow]) -> Model:
+def _promised(rows: Rows, cells: Sequence[CellRow]) -> ThreatModelEntry:
     first = cells[0]
     declared = _component(rows, "defense", first.defense)
 
@@ -179,7 +179,7 @@ def _promised(rows: Rows, cells: Sequence[CellRow]) -> Model:
         "does not promise": said("not_promised"),
     }
     names = ", ".join(dict.fromkeys(c.defense for c in cells))
-    return Model(name=names, about=first.plugin, words=said("promise"), facts=facts)
+    return ThreatModelEntry(name=names, about=first.plugin, words=said("promise"), facts=facts)
 
 
 def _knows_models(declared: Mapping[str, Any]) -> bool:

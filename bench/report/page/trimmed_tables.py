@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from bench.analysis.table_model import Group, Table
+from bench.analysis.table_model import RowGroup, Table
 
 WIDE = 9  # columns that fit beside one another
 
@@ -14,8 +14,8 @@ def without_empty(table: Table) -> Table:
     """The table without columns in which no row has a number for one and the same reason; that reason as a note."""
     kept, notes = [], []
     for i, column in enumerate(table.columns):
-        figures = [row.figures[i] for group in table.groups for row in group.rows]
-        asked = [f for f in figures if f.status != "not applicable"]
+        measurements = [row.measurements[i] for group in table.groups for row in group.rows]
+        asked = [f for f in measurements if f.status != "not applicable"]
         reasons = {f.reason for f in asked}
         if asked and len(reasons) == 1 and all(f.value is None and f.status == "missing" for f in asked):
             notes.append(f"{column.label}: absent. {(reasons.pop() or 'No reason was given').rstrip('.')}.")
@@ -30,7 +30,9 @@ def with_common_notes(table: Table) -> Table:
     """The table with what is noted at every figure of a column said once, below."""
     common: dict[int, str] = {}
     for i in range(len(table.columns)):
-        known = [row.figures[i].note for g in table.groups for row in g.rows if row.figures[i].value is not None]
+        known = [
+            row.measurements[i].note for g in table.groups for row in g.rows if row.measurements[i].value is not None
+        ]
         if len(known) > 1 and known[0] and len(set(known)) == 1:
             common[i] = known[0]
     if not common:
@@ -42,7 +44,10 @@ def with_common_notes(table: Table) -> Table:
         replace(
             group,
             rows=[
-                replace(row, figures=[replace(f, note=None) if i in common else f for i, f in enumerate(row.figures)])
+                replace(
+                    row,
+                    measurements=[replace(f, note=None) if i in common else f for i, f in enumerate(row.measurements)],
+                )
                 for row in group.rows
             ],
         )
@@ -70,14 +75,14 @@ def by_head(table: Table) -> list[Table]:
 def _columns(table: Table, kept: Sequence[int]) -> Table:
     """The table with some of its columns."""
     groups = [
-        replace(group, rows=[replace(row, figures=[row.figures[i] for i in kept]) for row in group.rows])
+        replace(group, rows=[replace(row, measurements=[row.measurements[i] for i in kept]) for row in group.rows])
         for group in table.groups
     ]
     return replace(table, columns=[table.columns[i] for i in kept], groups=groups)
 
 
-def reasons(groups: Sequence[Group]) -> list[tuple[str, str]]:
+def reasons(groups: Sequence[RowGroup]) -> list[tuple[str, str]]:
     """Why figures are absent, each status and reason once; failures and skips stand in a section of their own."""
-    found = [(f.status, f.reason) for g in groups for r in g.rows for f in r.figures if f.value is None]
+    found = [(f.status, f.reason) for g in groups for r in g.rows for f in r.measurements if f.value is None]
     known = ("not applicable", "failed", "timeout", "skipped", "queued")
     return [(status, reason or "no reason was given") for status, reason in dict.fromkeys(found) if status not in known]

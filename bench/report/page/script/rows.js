@@ -24,10 +24,10 @@
     });
 
   function figureOf(k) {
-    const [q, value, span, n, interval, m, set, paper, difference, note] = data.figures[k];
-    const [name, unit, direction] = data.quantities[q];
+    const [q, value, span, n, interval, m, set, paper, difference, note] = data.measurements[k];
+    const [name, unit, direction] = data.metrics[q];
     const shown = n && unit ? `${value} ${unit}` : value; // one without N is a status
-    return { name, unit, direction, value, shown, span, n, interval, paper, difference, note, set, ...data.measures[m] };
+    return { name, unit, direction, value, shown, span, n, interval, paper, difference, note, set, ...data.definitions[m] };
   }
 
   function labelOf(i) {
