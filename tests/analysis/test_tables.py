@@ -122,7 +122,7 @@ def test_model_free_defenses_have_no_utility(worked: Rows) -> None:
     assert noise.kept.status == noise.clean.status == "not applicable"
     assert noise.verdicts == []
     assert noise.leaked.role == "any"
-    columns, rows = summary_rows(worked.results)
+    columns, rows = summary_rows(worked)
     assert all(len(r) == len(columns) and all(isinstance(c, str) for c in r) for r in rows)
     assert ["PMT", "net-a", "75.0 %", "75.0 %", "25.0 %", "25.0 %"] in [r[:6] for r in rows]
 
