@@ -1,1 +1,4 @@
-"""From a suite to its cells and to the graph of stages that answers them. No torch."""
+"""Planning: a suite becomes cells, and these become a graph of stages whose artifacts answer the cells. No torch.
+
+Start with `bench.planning.plan`.
+"""

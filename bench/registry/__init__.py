@@ -1,1 +1,1 @@
-"""The plugin host: finds plugins, builds components and calls hooks. No torch."""
+"""The plugin host: it finds installed plugins, builds their components and calls their hooks. No torch."""

@@ -1,1 +1,1 @@
-"""What one can do with a run: start it, replay it, score it again, watch it, explain it, remove it."""
+"""Operations on runs: start, replay, score again, combine, explain, watch and remove them; training and checks."""

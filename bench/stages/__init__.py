@@ -1,1 +1,4 @@
-"""What a stage computes. Imported by workers only: it needs torch."""
+"""What stages compute: the code of each kind of stage, and the checks around every plugin call.
+
+It needs torch, so in a run only worker processes import it.
+"""

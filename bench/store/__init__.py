@@ -1,22 +1,22 @@
-"""The only reader and writer of result files.
+"""Everything on disk: run folders, the cache of artifacts, journals. No other package reads or writes these files.
 
-A run folder ``results/<suite>/<run>/`` holds
+A run folder ``results/<suite>/<run>/`` contains
 
-- ``run.json``: what was asked, on what, by which code, data and weights
-- ``cells.parquet``: one row per cell, with status and reason
+- ``run.json``: the provenance record: the suite, and the code, data, weights and machine of the run
+- ``cells.parquet``: one row per cell, with its status and reason
 - ``stages.parquet``: one row per stage: how it ended, seconds and memory
 - ``samples/<table>/experiment=<name>/part-00000.parquet`` ...: the rows of each experiment, in the order of its cells
 
-and the tables are
+The tables are
 
 - ``verification``: one row per (cell, pair)
-- ``images``: one row per (data set, defense, authorised models, repeat, image), where ``attack`` is empty for what the
-  client made and the attack's label for what an adversary made of it
-- ``floors``: one row per (data set, image): what an image metric gives without any leak
-- ``examples``: a few of these images beside their originals, as PNG
+- ``images``: one row per (data set, defense, authorised models, repeat, attack, image), where ``attack`` is empty for
+  the image that the client uploads and the label of the attack for an image that it reconstructs
+- ``floors``: one row per (data set, image): the baselines of the image metrics
+- ``examples``: a few of these images and their originals, as PNG
 - ``attributes``: one row per (cell, image, attribute)
 - ``up``: one row per (cell, image, noise level): the terms of Equation 9
 
-Aggregates are never stored: tables are recomputed from these rows. Rows are written and read a bounded number at a
-time, so that a run may have more of them than memory holds.
+Aggregates are never stored: the tables of a report are computed from these rows. Rows are written and read in pieces of
+bounded size, so that a run may have more rows than fit into memory.
 """

@@ -1,1 +1,1 @@
-"""What a suite asks: its TOML tables, its components, its claims. No torch."""
+"""Suites: TOML files that describe experiments. Reading and checking them, their components and claims. No torch."""
