@@ -1,4 +1,4 @@
-"""The exception tree, and the hints in messages."""
+"""The tree of exceptions in the docstring, and the hints in messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where results come from."""
+"""Provenance: digests of files and code, versions of packages, commit and machine."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_the_machine_is_described() -> None:
 
 
 def test_the_code_that_is_hashed_imports_no_other_code_of_the_host() -> None:
-    """Otherwise a change of that other code could change results without changing the content keys."""
+    """If it did, a change of the other code could change results without changing the content keys."""
     package = Path(bench.__file__).parent
     hashed = set(provenance.host_digests())
     outside = []
@@ -84,7 +84,7 @@ def test_the_code_that_is_hashed_imports_no_other_code_of_the_host() -> None:
                 parts = target.split(".")
                 if parts[0] != "bench":
                     continue
-                # The last part is a module or a name in one; a package brings along its ``__init__.py``.
+                # The last part is a module or a name in one. A package is imported with its ``__init__.py``.
                 paths = ["/".join(parts[1:n]) for n in (len(parts), len(parts) - 1)]
                 files = {path + end for path in paths for end in (".py", "/__init__.py")}
                 if not files & hashed:

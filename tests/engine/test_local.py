@@ -1,4 +1,4 @@
-"""Worker processes of this machine. What ends them is tested in ``tests/faults``."""
+"""Worker processes on this machine. Faults that end them are tested in ``tests/faults``."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from bench.suite.suite import load
         (-40, "signal 40"),
     ],
 )
-def test_a_death_is_put_in_words(code: int, text: str) -> None:
+def test_an_exit_code_is_described(code: int, text: str) -> None:
     assert local.describe_exit(code) == text
 
 
@@ -43,15 +43,15 @@ def test_a_death_is_put_in_words(code: int, text: str) -> None:
 
 @pytest.fixture
 def slot(tmp_path: Path) -> local._Slot:
-    """A slot without a process."""
+    """Return a slot that has not started a process."""
     return local._Slot(Cache(tmp_path), WorkerSetup(os.getpid(), 1, tmp_path / "log"))
 
 
-def test_a_log_that_was_never_begun_is_empty(slot: local._Slot) -> None:
+def test_a_log_that_does_not_exist_is_empty(slot: local._Slot) -> None:
     assert slot.log() == ""
 
 
-def test_of_a_long_log_beginning_and_end_are_kept(slot: local._Slot) -> None:
+def test_beginning_and_end_of_a_long_log_are_kept(slot: local._Slot) -> None:
     slot.setup.log.write_bytes(b"the beginning \xff\0\n" + b"x" * 100_000 + b"\nthe end")
     text = slot.log()
     assert text.startswith("the beginning \N{REPLACEMENT CHARACTER}\n")
@@ -60,7 +60,7 @@ def test_of_a_long_log_beginning_and_end_are_kept(slot: local._Slot) -> None:
     assert len(text) < 21_000
 
 
-def test_who_prints_without_end_fills_no_disk(slot: local._Slot, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_that_grows_too_large_is_truncated(slot: local._Slot, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "_LOG_BYTES", 1000)
     slot.setup.log.write_text("x" * 1001)
     slot.watch()
@@ -80,14 +80,14 @@ def test_workers_inherit_few_threads_and_this_process_keeps_its_own(
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
     with LocalEngine(workers=1, threads=3).open(Cache(tmp_path)):
         assert [os.environ[f"{name}_NUM_THREADS"] for name in ("OMP", "MKL", "OPENBLAS")] == ["3", "3", "3"]
-        assert os.environ["MALLOC_TOP_PAD_"] == "1", "what somebody has chosen stays"
+        assert os.environ["MALLOC_TOP_PAD_"] == "1", "a value that the user has set is kept"
     assert os.environ["OMP_NUM_THREADS"] == "7"
     assert "MKL_NUM_THREADS" not in os.environ
 
 
 @pytest.fixture
 def plan(tmp_path: Path, toy_installed: Registry) -> Plan:
-    """A small plan."""
+    """Plan a small suite with one fast and one slow defense."""
     (tmp_path / "toy.toml").write_text(SUITE[: SUITE.rindex("[[experiment]]")])
     overrides = ['experiment[0].defenses=["identity", { plugin = "toy-slow", seconds = 1000.0, label = "slow" }]']
     return make_plan(load(tmp_path / "toy.toml", toy_installed, overrides, 4), toy_installed, "cpu")
@@ -95,7 +95,7 @@ def plan(tmp_path: Path, toy_installed: Registry) -> Plan:
 
 @pytest.fixture
 def workers(tmp_path: Path, toy_site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalWorkers]:
-    """One worker that sees the toy plugin."""
+    """Start one worker that can import the toy plugin."""
     monkeypatch.syspath_prepend(str(toy_site))
     (tmp_path / "cache").mkdir()
     with LocalEngine(workers=1).open(Cache(tmp_path / "cache")) as opened:
@@ -103,7 +103,7 @@ def workers(tmp_path: Path, toy_site: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.slow
-def test_a_worker_that_died_with_nothing_to_do_is_replaced(plan: Plan, workers: LocalWorkers) -> None:
+def test_an_idle_worker_that_died_is_replaced(plan: Plan, workers: LocalWorkers) -> None:
     stage = only(plan, "evaluation faces of toy-faces")
     first = workers.submit(stage, 32).result(timeout=120)
     assert (first.result.status, first.result.cached) == ("ok", False)
@@ -117,7 +117,7 @@ def test_a_worker_that_died_with_nothing_to_do_is_replaced(plan: Plan, workers: 
 
 
 @pytest.mark.slow
-def test_when_the_run_ends_early_so_do_its_workers(
+def test_an_interrupted_run_ends_its_workers(
     plan: Plan, tmp_path: Path, toy_site: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(toy_site))
@@ -130,10 +130,10 @@ def test_when_the_run_ends_early_so_do_its_workers(
         with LocalEngine(workers=1).open(cache) as workers:
             workers.submit(only(plan, "evaluation faces of toy-faces"), 32).result(timeout=120)
             attempts.append(workers.submit(slow, 32))
-            wait_until(lambda: told(workers, slow) is not None, "the slow stage")
+            wait_until(lambda: progress(workers, slow) is not None, "the slow stage")
             raise KeyboardInterrupt
 
-    def told(workers: LocalWorkers, stage: Stage) -> Note | None:
+    def progress(workers: LocalWorkers, stage: Stage) -> Note | None:
         workers.watch()
         return cache.progress(stage.key)
 

@@ -1,4 +1,4 @@
-"""The Ray engine without Ray: what a node does with an order, and what the driver makes of its answers and losses."""
+"""The Ray engine without Ray: how a node handles orders, and how the driver handles replies and lost nodes."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ KEY = "ab" * 32
 SCORE = "image similarity of identity on toy-faces"
 
 
-# ---- artifacts that travel -------------------------------------------------------------------------------------------
+# ---- packing artifacts -----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def packed(tmp_path: Path) -> dict[str, Any]:
-    """The files of a small artifact."""
+    """Return the files of a small artifact."""
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
     cache = Cache(tmp_path / "one")
@@ -50,9 +50,9 @@ def packed(tmp_path: Path) -> dict[str, Any]:
     return cache.pack(KEY)
 
 
-def test_what_is_packed_is_unpacked(packed: Mapping[str, Any], tmp_path: Path) -> None:
+def test_a_packed_artifact_is_unpacked(packed: Mapping[str, Any], tmp_path: Path) -> None:
     other = Cache(tmp_path / "two")
-    for _ in range(2):  # also over what is there
+    for _ in range(2):  # The second time, the artifact exists already.
         other.unpack(KEY, packed)
         assert other.read(KEY).tensors["x"].tolist() == [0, 1, 2, 3, 4]
     for name, contents in packed.items():
@@ -61,7 +61,7 @@ def test_what_is_packed_is_unpacked(packed: Mapping[str, Any], tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", ["tensors.safetensors", "manifest.json"])
-def test_what_was_damaged_on_its_way_is_not_stored(packed: dict[str, Any], tmp_path: Path, name: str) -> None:
+def test_an_artifact_damaged_on_its_way_is_not_stored(packed: dict[str, Any], tmp_path: Path, name: str) -> None:
     packed[name][-3] ^= 1
     other = Cache(tmp_path / "two")
     with pytest.raises(DamagedError):
@@ -70,14 +70,14 @@ def test_what_was_damaged_on_its_way_is_not_stored(packed: dict[str, Any], tmp_p
     assert list((other.root / "tmp").iterdir()) == []
 
 
-def test_what_is_damaged_is_not_packed(packed: Mapping[str, Any], tmp_path: Path) -> None:
+def test_a_damaged_artifact_is_not_packed(packed: Mapping[str, Any], tmp_path: Path) -> None:
     cache = Cache(tmp_path / "one")
     (cache.folder(KEY) / "tensors.safetensors").write_bytes(b"")
     with pytest.raises(DamagedError):
         cache.pack(KEY)
 
 
-def test_what_cannot_be_stored_is_one_error(packed: Mapping[str, Any], tmp_path: Path) -> None:
+def test_an_artifact_that_cannot_be_stored_is_one_error(packed: Mapping[str, Any], tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="cannot store an artifact"):
         Cache(tmp_path / "lost").unpack(KEY, packed)
     assert not (tmp_path / "lost").exists()
@@ -88,25 +88,25 @@ def test_what_cannot_be_stored_is_one_error(packed: Mapping[str, Any], tmp_path:
 
 @pytest.fixture
 def plan(plan_text: Callable[..., Plan]) -> Plan:
-    """A small plan."""
+    """Plan a small suite."""
     return plan_text(SUITE, "experiment[0].defenses=['identity']", "experiment[0].authorised=['toy-a']")
 
 
 @pytest.fixture
 def a_node(tmp_path: Path, toy_installed: Registry, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """This process is a node whose stages are computed here; its folder."""
-    place = tmp_path / "node"
-    place.mkdir()
+    """Let this process act as a node that computes stages itself. Return its folder."""
+    folder = tmp_path / "node"
+    folder.mkdir()
     monkeypatch.setattr(ray_node, "discover", lambda: toy_installed)
     monkeypatch.setattr(ray_node, "_checked", set())
-    monkeypatch.setattr(ray_node, "_process_folder", lambda: place)
+    monkeypatch.setattr(ray_node, "_process_folder", lambda: folder)
     monkeypatch.setattr(ray_node, "_attempt", lambda order, root: attempt(order.stage, root, order.batch))
-    return place
+    return folder
 
 
 @pytest.fixture
 def order(plan: Plan, tmp_path: Path, a_node: Path) -> Callable[..., Order]:
-    """A function that makes an order for a stage; the stages before it are computed already."""
+    """Return a function that makes an order for a stage and computes the inputs of the stage."""
     root = tmp_path / "cache"
     root.mkdir()
     (root / "token").write_text("secret")
@@ -132,59 +132,59 @@ def order(plan: Plan, tmp_path: Path, a_node: Path) -> Callable[..., Order]:
 
 
 def never(_: Any) -> Any:
-    """Nothing may be fetched."""
+    """Fail if an input is fetched."""
     raise AssertionError("fetched")
 
 
-def test_a_node_that_sees_the_folder_works_in_it(order: Callable[..., Order], a_node: Path) -> None:
-    asked = order()
-    answer = ray_node.work(asked, {}, never)
-    assert answer.attempt is not None
-    assert answer.attempt.result.status == "ok"
-    assert (answer.files, answer.error) == (None, None)
-    assert Cache(asked.root).check(asked.stage.key)
+def test_a_node_that_sees_the_folder_computes_in_it(order: Callable[..., Order], a_node: Path) -> None:
+    request = order()
+    reply = ray_node.work(request, {}, never)
+    assert reply.attempt is not None
+    assert reply.attempt.result.status == "ok"
+    assert (reply.files, reply.error) == (None, None)
+    assert Cache(request.root).check(request.stage.key)
     assert list(a_node.iterdir()) == []
 
 
 @pytest.mark.parametrize("secret", ["another", None])
 def test_a_node_that_does_not_see_it_says_so(order: Callable[..., Order], secret: str | None) -> None:
-    asked = order()
-    asked.token.unlink() if secret is None else asked.token.write_text(secret)
-    assert ray_node.work(asked, {}, never) == NodeReply()
+    request = order()
+    request.token.unlink() if secret is None else request.token.write_text(secret)
+    assert ray_node.work(request, {}, never) == NodeReply()
 
 
-def test_what_is_sent_comes_back_the_same(order: Callable[..., Order], tmp_path: Path) -> None:
-    asked = order(sent=True)
-    here = Cache(asked.root)
+def test_a_node_with_sent_inputs_returns_the_same_artifact(order: Callable[..., Order], tmp_path: Path) -> None:
+    request = order(sent=True)
+    here = Cache(request.root)
     fetched: list[str] = []
 
     def fetch(key: str) -> Any:
         fetched.append(key)
         return here.pack(key)
 
-    inputs = {key: key for key in asked.stage.inputs.values()}
-    answer = ray_node.work(asked, inputs, fetch)
-    assert answer.attempt is not None
-    assert answer.attempt.result.status == "ok"
+    inputs = {key: key for key in request.stage.inputs.values()}
+    reply = ray_node.work(request, inputs, fetch)
+    assert reply.attempt is not None
+    assert reply.attempt.result.status == "ok"
     assert sorted(fetched) == sorted(inputs)
-    assert answer.files is not None
-    here.unpack(asked.stage.key, answer.files)
+    assert reply.files is not None
+    here.unpack(request.stage.key, reply.files)
     other = Cache(tmp_path / "other")
-    shutil.copytree(asked.root, other.root)
-    other.discard(asked.stage.key)
-    assert attempt(asked.stage, other.root, asked.batch).result.status == "ok"
-    assert here.manifest(asked.stage.key)["files"] == other.manifest(asked.stage.key)["files"]  # type: ignore[index]
-    ray_node.work(asked, inputs, never)  # what a node has it does not fetch again
+    shutil.copytree(request.root, other.root)
+    other.discard(request.stage.key)
+    assert attempt(request.stage, other.root, request.batch).result.status == "ok"
+    assert here.manifest(request.stage.key)["files"] == other.manifest(request.stage.key)["files"]  # type: ignore[index]
+    ray_node.work(request, inputs, never)  # A node does not fetch an input twice.
 
 
 def test_an_input_that_was_damaged_on_its_way_is_lost(order: Callable[..., Order]) -> None:
-    asked = order(sent=True)
-    answer = ray_node.work(
-        asked, dict.fromkeys(asked.stage.inputs.values()), lambda _: {"manifest.json": np.zeros(3, "u1")}
+    request = order(sent=True)
+    reply = ray_node.work(
+        request, dict.fromkeys(request.stage.inputs.values()), lambda _: {"manifest.json": np.zeros(3, "u1")}
     )
-    assert answer.attempt is not None
-    assert answer.attempt.again == "lost"
-    assert "damaged on its way" in str(answer.attempt.result.reason)
+    assert reply.attempt is not None
+    assert reply.attempt.again == "lost"
+    assert "damaged on its way" in str(reply.attempt.result.reason)
 
 
 def test_variables_of_the_driver_are_taken_over_unless_a_node_has_its_own(
@@ -197,18 +197,18 @@ def test_variables_of_the_driver_are_taken_over_unless_a_node_has_its_own(
     assert (ray_node.os.environ["BENCH_ONE"], ray_node.os.environ["BENCH_TWO"]) == ("mine", "theirs")
 
 
-def refusal(answer: NodeReply) -> str:
-    """The error of an answer."""
-    assert answer.attempt is None
-    assert isinstance(answer.error, BenchError)
-    return str(answer.error)
+def refusal(reply: NodeReply) -> str:
+    """Return the message of the error in a reply."""
+    assert reply.attempt is None
+    assert isinstance(reply.error, BenchError)
+    return str(reply.error)
 
 
 def test_another_version_of_a_package_is_refused(order: Callable[..., Order]) -> None:
-    asked = order(digest="other", versions={**package_versions(), "torch": "0.1"})
-    said = refusal(ray_node.work(asked, {}, never))
-    assert said.startswith(f"node {ray_node.platform.node()}: ")
-    assert f"torch {package_versions()['torch']}, not 0.1" in said
+    request = order(digest="other", versions={**package_versions(), "torch": "0.1"})
+    message = refusal(ray_node.work(request, {}, never))
+    assert message.startswith(f"node {ray_node.platform.node()}: ")
+    assert f"torch {package_versions()['torch']}, not 0.1" in message
     assert "another version of bench's own files" in refusal(ray_node.work(order(digest="other"), {}, never))
 
 
@@ -221,8 +221,8 @@ def test_another_plugin_or_other_weights_are_refused(order: Callable[..., Order]
         (replace(model, origin=replace(model.origin, version="9")), "the version of its plugin is"),
     ):
         changed = replace(stage, components={**stage.components, role: (other,)})
-        said = refusal(ray_node.work(order(changed), {}, never))
-        assert f"model {model.label}: {words}" in said
+        message = refusal(ray_node.work(order(changed), {}, never))
+        assert f"model {model.label}: {words}" in message
     missing = replace(stage, components={role: (replace(model, name="nowhere"),)})
     assert "nowhere" in refusal(ray_node.work(order(missing), {}, never))
 
@@ -265,11 +265,11 @@ def test_a_folder_is_gone_soon_after_its_process_was_killed() -> None:
 
 
 class FakeCluster(engine._Cluster):
-    """A cluster whose tasks run here, or end as the test says; ``asked`` are the orders that it got."""
+    """A cluster whose tasks run in this process, or end with ``ends`` first; ``orders`` are those that it received."""
 
     def __init__(self, *ends: BaseException | NodeReply, shared: bool = True) -> None:
         super().__init__(engine.RayEngine(2))
-        self.ends, self.asked, self.shared = list(ends), list[Order](), shared
+        self.ends, self.orders, self.shared = list(ends), list[Order](), shared
         self.store_bytes = 1e9
         names = "NodeDiedError LocalRayletDiedError ObjectLostError OutOfMemoryError WorkerCrashedError"
         self.errors = {n: type(n, (Exception,), {}) for n in [*names.split(), "TaskCancelledError", "RayTaskError"]}
@@ -277,41 +277,41 @@ class FakeCluster(engine._Cluster):
         self.task = SimpleNamespace(remote=self.remote)
 
     def open(self) -> None:
-        """Nothing to connect to."""
+        """Do not connect."""
 
     def close(self) -> None:
-        """Nothing to leave."""
+        """Do not disconnect."""
 
     def remote(self, order: Order, inputs: Mapping[str, Any]) -> int:
-        """An order arrives."""
-        self.asked.append(order if self.shared else replace(order, secret="unseen"))
+        """Receive an order, and return a reference to its task."""
+        self.orders.append(order if self.shared else replace(order, secret="unseen"))
         self.inputs = inputs
-        return len(self.asked)
+        return len(self.orders)
 
     def get(self, reference: int) -> NodeReply:
-        """How its task ends."""
+        """Return the reply of a task, or raise its error."""
         if self.ends:
             end = self.ends.pop(0)
             if isinstance(end, BaseException):
                 raise end
             return end
-        return ray_node.work(self.asked[reference - 1], self.inputs, lambda files: files)
+        return ray_node.work(self.orders[reference - 1], self.inputs, lambda files: files)
 
     def error(self, name: str) -> BaseException:
-        """An error of Ray."""
+        """Return an error of Ray."""
         found: BaseException = self.errors[name]("said Ray")
         return found
 
 
 @pytest.fixture
 def attempted(order: Callable[..., Order]) -> Callable[..., Attempt]:
-    """A function that has the similarity stage computed by a fake cluster."""
+    """Return a function that lets a fake cluster compute the similarity stage."""
 
     def run(cluster: FakeCluster) -> Attempt:
-        asked = order()
-        with engine.RayWorkers(engine.RayEngine(2), Cache(asked.root)) as workers:
+        request = order()
+        with engine.RayWorkers(engine.RayEngine(2), Cache(request.root)) as workers:
             workers._cluster = workers._input_store.cluster = cluster
-            future: Future[Attempt] = workers.submit(asked.stage, asked.batch)
+            future: Future[Attempt] = workers.submit(request.stage, request.batch)
             return future.result(60)
 
     return run
@@ -326,23 +326,23 @@ def test_a_stage_is_computed_in_the_shared_folder(attempted: Callable[..., Attem
     cluster = FakeCluster()
     found = attempted(cluster)
     assert (found.result.status, found.again) == ("ok", None)
-    assert [o.sent for o in cluster.asked] == [False]
+    assert [o.sent for o in cluster.orders] == [False]
     assert not list((tmp_path / "cache" / "tmp").glob("token-*"))
 
 
-def test_where_the_folder_is_not_seen_inputs_are_sent(attempted: Callable[..., Attempt], tmp_path: Path) -> None:
+def test_inputs_are_sent_to_nodes_without_the_folder(attempted: Callable[..., Attempt], tmp_path: Path) -> None:
     cluster = FakeCluster(shared=False)
     found = attempted(cluster)
     assert (found.result.status, found.again) == ("ok", None)
-    assert [o.sent for o in cluster.asked] == [False, True]
-    stage = cluster.asked[0].stage
+    assert [o.sent for o in cluster.orders] == [False, True]
+    stage = cluster.orders[0].stage
     assert set(cluster.inputs) == set(stage.inputs.values())
     assert Cache(tmp_path / "cache").check(stage.key)
-    again = attempted(FakeCluster(shared=False))  # it is there now
+    again = attempted(FakeCluster(shared=False))  # The artifact exists now.
     assert again.result.cached
 
 
-def test_a_stage_of_another_run_is_left_to_it(
+def test_a_stage_that_another_run_computes_is_busy(
     attempted: Callable[..., Attempt], order: Callable[..., Order], plan: Plan
 ) -> None:
     with Cache(order().root).lock(only(plan, SCORE).key):
@@ -352,9 +352,9 @@ def test_a_stage_of_another_run_is_left_to_it(
 def test_a_damaged_input_is_removed_and_made_again(
     attempted: Callable[..., Attempt], order: Callable[..., Order]
 ) -> None:
-    asked = order()
-    cache = Cache(asked.root)
-    key = asked.stage.inputs["faces"]
+    request = order()
+    cache = Cache(request.root)
+    key = request.stage.inputs["faces"]
 
     class Damaging(FakeCluster):
         def get(self, reference: int) -> NodeReply:
@@ -366,21 +366,21 @@ def test_a_damaged_input_is_removed_and_made_again(
     assert not cache.folder(key).exists()
 
 
-def test_lost_nodes_are_nobodys_fault(attempted: Callable[..., Attempt]) -> None:
+def test_lost_nodes_do_not_count_against_the_stage(attempted: Callable[..., Attempt]) -> None:
     cluster = FakeCluster()
     cluster.ends = [cluster.error(n) for n in ("NodeDiedError", "LocalRayletDiedError", "ObjectLostError")]
     found = attempted(cluster)
     assert (found.result.status, found.again) == ("ok", None)
-    assert len(cluster.asked) == 4
+    assert len(cluster.orders) == 4
 
 
-def test_a_stage_that_takes_its_nodes_along_is_stopped(attempted: Callable[..., Attempt]) -> None:
+def test_a_stage_during_which_many_nodes_are_lost_counts_as_lost(attempted: Callable[..., Attempt]) -> None:
     cluster = FakeCluster()
     cluster.ends = [cluster.error("NodeDiedError") for _ in range(9)]
     found = attempted(cluster)
     assert found.again == "lost"
     assert f"{engine._MOST_NODES} nodes were lost" in str(found.result.reason)
-    assert len(cluster.asked) == engine._MOST_NODES
+    assert len(cluster.orders) == engine._MOST_NODES
 
 
 @pytest.mark.parametrize(
@@ -396,20 +396,20 @@ def test_lost_processes_count(attempted: Callable[..., Attempt], name: str, agai
     found = attempted(cluster)
     assert (found.result.status, found.again) == ("failed", again)
     assert words in str(found.result.reason)
-    assert len(cluster.asked) == 1
+    assert len(cluster.orders) == 1
 
 
 @pytest.mark.parametrize(
     ("name", "words"), [("RayTaskError", "must be installed on every node"), (None, "the Ray cluster failed")]
 )
-def test_what_no_node_can_do_ends_the_run(attempted: Callable[..., Attempt], name: str | None, words: str) -> None:
+def test_an_error_of_every_node_ends_the_run(attempted: Callable[..., Attempt], name: str | None, words: str) -> None:
     cluster = FakeCluster()
     cluster.ends = [cluster.error(name) if name else RuntimeError("strange")]
     with pytest.raises(BenchError, match=words):
         attempted(cluster)
 
 
-def test_what_a_node_refuses_ends_the_run(attempted: Callable[..., Attempt]) -> None:
+def test_the_refusal_of_a_node_ends_the_run(attempted: Callable[..., Attempt]) -> None:
     with pytest.raises(StorageError, match="node a: full"):
         attempted(FakeCluster(NodeReply(error=StorageError("node a: full"))))
 
@@ -432,7 +432,7 @@ def test_inputs_are_kept_up_to_a_share_of_the_store(tmp_path: Path) -> None:
 # ---- connecting ------------------------------------------------------------------------------------------------------
 
 
-def test_without_ray_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_ray_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(BenchError, match=r"pip install 'face-privacy-bench\[ray\]'"):
         engine.connect("cpu", None, 1)
@@ -440,7 +440,7 @@ def test_without_ray_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.fixture
 def answering(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
-    """A function after which the process that asks a cluster ends as the test says."""
+    """Return a function that sets how the process ends that tests the connection to a cluster."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
 
     def answer(end: Any) -> None:
@@ -470,12 +470,12 @@ def test_a_cluster_that_cannot_be_used_is_one_error(answering: Callable[[Any], N
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1:70000"])
-def test_an_address_where_nobody_is_is_noticed_at_once(address: str) -> None:
+def test_an_address_without_a_cluster_is_noticed_at_once(address: str) -> None:
     with pytest.raises(BenchError, match="cannot connect"):
         engine._probe(address)
 
 
-def test_ray_clients_are_told_what_to_do() -> None:
+def test_an_address_for_ray_clients_is_refused_with_advice() -> None:
     with pytest.raises(BenchError, match="ray start --address HOST:PORT --num-cpus 0"):
         engine._probe("ray://head:10001")
 

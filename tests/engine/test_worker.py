@@ -1,4 +1,4 @@
-"""One attempt at one stage, in the process of the test."""
+"""Attempts at stages, made in the process of the test."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PROTECT = "toy-faces protected by identity"
 
 @pytest.fixture
 def plan(tmp_path: Path, toy_installed: Registry) -> Plan:
-    """A small plan."""
+    """Plan a small suite."""
     (tmp_path / "toy.toml").write_text(SUITE[: SUITE.rindex("[[experiment]]")])
     overrides = ['experiment[0].defenses=["identity"]']
     return make_plan(load(tmp_path / "toy.toml", toy_installed, overrides, 4), toy_installed, "cpu")
@@ -32,7 +32,7 @@ def plan(tmp_path: Path, toy_installed: Registry) -> Plan:
 
 @pytest.fixture
 def cache(plan: Plan, tmp_path: Path) -> Cache:
-    """The artifact of the faces."""
+    """Return a cache that contains only the artifact of the faces."""
     found = Cache(tmp_path / "cache")
     compute(plan, found, [only(plan, FACES).key])
     return found
@@ -40,7 +40,7 @@ def cache(plan: Plan, tmp_path: Path) -> Cache:
 
 @pytest.fixture
 def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
-    """Makes every stage raise an error."""
+    """Return a function that makes every stage raise an error."""
 
     def fail_with(error: BaseException) -> None:
         def run(*_: Any) -> Any:
@@ -51,7 +51,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
     return fail_with
 
 
-def test_a_stage_that_is_there_is_not_computed(
+def test_a_stage_with_an_artifact_is_not_computed(
     plan: Plan, cache: Cache, failing: Callable[[BaseException], None]
 ) -> None:
     failing(AssertionError("computed again"))
@@ -60,7 +60,7 @@ def test_a_stage_that_is_there_is_not_computed(
     assert found.result.seconds > 0
 
 
-def test_a_stage_that_another_process_computes_is_left_to_it(plan: Plan, cache: Cache) -> None:
+def test_a_stage_that_another_process_computes_is_not_computed(plan: Plan, cache: Cache) -> None:
     stage = only(plan, PROTECT)
     with cache.lock(stage.key):
         found = attempt(stage, cache.root, 32)
@@ -69,7 +69,7 @@ def test_a_stage_that_another_process_computes_is_left_to_it(plan: Plan, cache: 
     assert attempt(stage, cache.root, 32).result.status == "ok"
 
 
-def test_the_batch_is_told_where_it_is_not_the_planned_one(plan: Plan, cache: Cache) -> None:
+def test_the_batch_is_recorded_if_it_is_not_the_planned_one(plan: Plan, cache: Cache) -> None:
     stage = only(plan, PROTECT)
     assert attempt(stage, cache.root, 2).result.batch == 2
     assert attempt(stage, cache.root, 32).result.batch == 2, "as it was computed"
@@ -87,14 +87,14 @@ def test_a_damaged_input_is_removed(plan: Plan, cache: Cache) -> None:
     assert not folder.exists()
 
 
-def test_where_the_cache_is_gone_nothing_is_begun(plan: Plan, tmp_path: Path) -> None:
+def test_without_the_folder_of_the_cache_nothing_is_computed(plan: Plan, tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="the folder is gone"):
         attempt(only(plan, FACES), tmp_path / "gone", 32)
     assert not (tmp_path / "gone").exists()
 
 
 class SpeechlessError(Exception):
-    """Cannot be put in words."""
+    """An exception whose ``__str__`` raises."""
 
     def __str__(self) -> str:
         raise ValueError
@@ -128,14 +128,14 @@ def test_whatever_a_plugin_raises_is_a_result(
     assert found.worker == worker.WORKER_NAME
 
 
-def test_a_stage_tells_at_most_every_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_stored_at_most_once_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([100.0, 100.5, 101.5, 101.5, 102.0, 102.6, 102.6])
     monkeypatch.setattr(worker.time, "monotonic", lambda: next(clock))
     cache = Cache(tmp_path)
-    tell = worker._ProgressReporter(cache, "key")
+    report = worker._ProgressReporter(cache, "key")
     shares = []
     for share in (0.1, 0.2, 0.3, 0.4):
-        tell(share)
+        report(share)
         note = cache.progress("key")
         assert note is None or note.worker == worker.WORKER_NAME
         shares.append(note and note.share)

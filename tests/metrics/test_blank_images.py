@@ -1,4 +1,4 @@
-"""Images that hold nothing of a face."""
+"""Baseline images, which show nothing of a face."""
 
 from __future__ import annotations
 
@@ -17,43 +17,43 @@ def _images(seed: int, n: int = 3, h: int = 24, w: int = 31) -> NDArray[np.uint8
     return np.random.default_rng(seed).integers(0, 256, (n, 3, h, w), dtype=np.uint8)
 
 
-def _floors(*args: Any, **kwargs: Any) -> dict[str, np.ndarray]:
-    parts = [floors for _, floors in baseline_images(*args, **kwargs)]
+def _baselines(*args: Any, **kwargs: Any) -> dict[str, np.ndarray]:
+    parts = [baselines for _, baselines in baseline_images(*args, **kwargs)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def test_floor_images() -> None:
+def test_baseline_images() -> None:
     images, others = _images(0, 6), _images(1, 130)
     subjects = np.array([1, 1, 2, 2, 3, 3])
-    floors = _floors(images, subjects, others, seed=5)
-    assert list(floors) == ["another_face", "grey", "mean_face", "noise"]
-    assert all(f.shape == images.shape and f.dtype == np.uint8 for f in floors.values())
-    assert (floors["grey"] == 128).all()
-    np.testing.assert_array_equal(floors["mean_face"][4], np.rint(others.astype(float).mean(axis=0)))
-    np.testing.assert_array_equal(floors["another_face"], images[other_subject(subjects, 5)])
-    noise = floors["noise"].astype(float) / 255
+    baselines = _baselines(images, subjects, others, seed=5)
+    assert list(baselines) == ["another_face", "grey", "mean_face", "noise"]
+    assert all(b.shape == images.shape and b.dtype == np.uint8 for b in baselines.values())
+    assert (baselines["grey"] == 128).all()
+    np.testing.assert_array_equal(baselines["mean_face"][4], np.rint(others.astype(float).mean(axis=0)))
+    np.testing.assert_array_equal(baselines["another_face"], images[other_subject(subjects, 5)])
+    noise = baselines["noise"].astype(float) / 255
     assert noise.mean() == pytest.approx(0.5, abs=0.02)
-    assert noise.std() == pytest.approx(0.242, abs=0.02)  # .25, a little less where it is clamped
-    again = _floors(images, subjects, others, seed=5)
-    assert all((floors[name] == again[name]).all() for name in floors)
+    assert noise.std() == pytest.approx(0.242, abs=0.02)  # slightly less than .25, because of the clamping
+    again = _baselines(images, subjects, others, seed=5)
+    assert all((baselines[name] == again[name]).all() for name in baselines)
 
 
-def test_floor_images_of_one_subject_and_without_others() -> None:
-    floors = _floors(_images(0), [4, 4, 4], _images(0, 0), seed=0)
-    assert list(floors) == ["grey", "noise"]
+def test_baseline_images_of_one_subject_and_without_others() -> None:
+    baselines = _baselines(_images(0), [4, 4, 4], _images(0, 0), seed=0)
+    assert list(baselines) == ["grey", "noise"]
     with pytest.raises(ValueError, match="others"):
-        _floors(_images(0), [4, 4, 4], _images(0, h=30), seed=0)
+        _baselines(_images(0), [4, 4, 4], _images(0, h=30), seed=0)
 
 
-def test_floor_images_come_in_pieces_that_do_not_change_them() -> None:
+def test_baseline_images_do_not_depend_on_the_pieces() -> None:
     images, others = np.concatenate([_images(i % 7) for i in range(50)]), _images(1, 130)
     rows, subjects = np.arange(0, len(images), 2), np.arange(len(images))[::2] % 5
-    whole = _floors(images[rows], subjects, others, seed=5)
+    whole = _baselines(images[rows], subjects, others, seed=5)
     pieces = list(baseline_images(images, subjects, others, 5, rows))
     assert len(pieces) > 1
     assert [i for part, _ in pieces for i in range(part.start, part.stop)] == list(range(len(rows)))
     for name, expected in whole.items():
-        np.testing.assert_array_equal(np.concatenate([floors[name] for _, floors in pieces]), expected)
+        np.testing.assert_array_equal(np.concatenate([baselines[name] for _, baselines in pieces]), expected)
 
 
 @given(st.lists(st.integers(0, 5), min_size=2, max_size=30), st.integers(0, 3))

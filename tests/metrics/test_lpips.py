@@ -1,4 +1,4 @@
-"""LPIPS: which weights are found and trusted, and the distance against lpips' own loading and its written formula."""
+"""LPIPS: which weights are found and used, and the distance compared with the package lpips and with the formula."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from bench.metrics.lpips import VGG_FILE, VGG_SHA256, Lpips, MissingVgg, VggWeig
 
 @pytest.fixture(autouse=True)
 def no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A machine without weights, whatever this one has."""
+    """Hide the weights of this machine, if it has any."""
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     for name in (lpips_module.VARIABLE, "TORCH_HOME", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
@@ -104,7 +104,7 @@ def test_a_named_file_comes_first_and_must_be_right(tmp_path: Path, monkeypatch:
     assert find_vgg(digest) == VggWeights(path=named, sha256=digest)
     with pytest.raises(DataError, match=rf"\$BENCH_LPIPS_VGG: ~/vgg.pth is not .*, got {digest[:16]}"):
         find_vgg()
-    monkeypatch.setenv(lpips_module.VARIABLE, "")  # as good as not set
+    monkeypatch.setenv(lpips_module.VARIABLE, "")  # An empty variable counts as not set.
     assert isinstance(find_vgg(), MissingVgg)
 
 
@@ -125,7 +125,7 @@ def test_load_says_what_is_missing() -> None:
 
 
 class Trunk:
-    """A VGG-16 trunk with seeded weights, as a file in torchvision's form and as layers for an oracle."""
+    """A VGG-16 trunk with seeded weights, as a file in torchvision's format and as layers for a reference."""
 
     def __init__(self, folder: Path) -> None:
         vgg = torchvision.models.vgg
@@ -136,13 +136,13 @@ class Trunk:
                 scale = (2 / parameter[0].numel()) ** 0.5 if parameter.ndim > 1 else 0.1
                 parameter.copy_(scale * torch.randn(parameter.shape, generator=generator))
         self.state = {f"features.{name}": value for name, value in self.layers.state_dict().items()}
-        self.state["classifier.0.weight"] = torch.zeros(2, 3)  # the file holds the classifier, too
+        self.state["classifier.0.weight"] = torch.zeros(2, 3)  # The file also contains the classifier.
         self.path = folder / VGG_FILE
-        torch.save(self.state, self.path, _use_new_zipfile_serialization=False)  # as old as the published one
+        torch.save(self.state, self.path, _use_new_zipfile_serialization=False)  # the format of the published file
         self.sha256 = hashlib.sha256(self.path.read_bytes()).hexdigest()
 
     def distance(self, a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """Zhang et al. 2018, Equation 1, written out with the published heads."""
+        """Compute Equation 1 of Zhang et al. 2018 directly, with the published heads."""
         path = Path(str(importlib.resources.files("lpips"))) / "weights/v0.1/vgg.pth"
         heads = torch.load(path, weights_only=True, map_location="cpu")
         shift, scale = torch.tensor([-0.030, -0.088, -0.188]), torch.tensor([0.458, 0.448, 0.450])
@@ -194,7 +194,7 @@ def test_distance_equals_lpips_that_loads_the_trunk_itself(
     metric: Lpips, trunk: Trunk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def vgg16(pretrained: bool) -> Any:
-        assert pretrained  # what torchvision would return after its download
+        assert pretrained  # Return what torchvision would return after downloading.
         return SimpleNamespace(features=trunk.layers)
 
     monkeypatch.setattr(lpips.pretrained_networks.tv, "vgg16", vgg16)
@@ -207,7 +207,7 @@ def test_distance_equals_lpips_that_loads_the_trunk_itself(
 
 
 def test_distance_is_zero_for_equal_images_symmetric_and_per_image(metric: Lpips) -> None:
-    a, b = _images(4, 18, 16), _images(5, 18, 16)  # more than one chunk
+    a, b = _images(4, 18, 16), _images(5, 18, 16)  # more images than one piece
     found = metric.distance(a, b)
     assert (found > 0).all()
     np.testing.assert_allclose(metric.distance(b, a), found, rtol=1e-5)
@@ -280,7 +280,7 @@ def test_damaged_weights_are_refused(damage: str, trunk: Trunk, tmp_path: Path) 
 
 
 class Payload:
-    """Runs a command when it is unpickled without care."""
+    """An object whose unpickling runs a command."""
 
     def __init__(self, command: str) -> None:
         self.command = command

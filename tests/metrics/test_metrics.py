@@ -1,4 +1,4 @@
-"""Every metric against an independent reference or a case worked by hand."""
+"""Every metric is compared with an independent implementation or with a case computed by hand."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ def test_cosine_refuses_other_shapes() -> None:
         recognition.cosine([[1, 0], [0, 1]], [[1, 0]])
 
 
-def test_verification_hits_needs_both_conjuncts() -> None:
-    # own face kept?    yes   yes    yes   yes   no    no; a score at the threshold is not above it
+def test_verification_hits_needs_both_conditions() -> None:
+    # own face kept?    yes   yes    yes   yes   no    no; a score equal to the threshold is not above it
     cos_self = [0.90, 0.90, 0.90, 0.90, 0.10, 0.40]
     cos_cross = [0.80, 0.10, 0.80, 0.10, 0.80, 0.10]
     same = [True, True, False, False, True, False]
@@ -78,7 +78,7 @@ def test_verification_hits_with_one_threshold_per_pair_and_undefined_scores() ->
 
 
 def test_best_threshold_by_hand() -> None:
-    # impostors .1 .2 .5, genuine .4 .6 .7: one error is the least, at (.2, .4) and (.5, .6); the smaller wins
+    # Impostors .1 .2 .5, genuine .4 .6 .7: one error is the minimum, in (.2, .4) and in (.5, .6); the smaller counts.
     scores = np.array([0.1, 0.2, 0.5, 0.4, 0.6, 0.7])
     same = np.array([False, False, False, True, True, True])
     assert recognition.best_threshold(scores, same) == pytest.approx(0.3)
@@ -102,7 +102,7 @@ def test_best_threshold_is_as_good_as_trying_everything(pairs: list[tuple[int, b
 
 
 def test_ten_fold_accuracy_by_hand() -> None:
-    # fold 0 has low scores, fold 1 high ones: each is decided with the other's threshold
+    # Fold 0 has low scores and fold 1 high ones; each is decided with the threshold of the other.
     scores = [0.1, 0.3, 0.6, 0.8]
     same = [False, True, False, True]
     result = recognition.ten_fold_accuracy(scores, same, [0, 0, 1, 1])
@@ -120,7 +120,7 @@ def test_ten_fold_accuracy_against_scikit_learn_style_loop() -> None:
     right = 0
     for f in range(10):
         train = fold != f
-        grid = np.concatenate([[-9.0], np.sort(scores[train])])  # `> lower neighbour` decides as `> midpoint` does
+        grid = np.concatenate([[-9.0], np.sort(scores[train])])  # "> lower neighbour" decides like "> midpoint".
         counts = [((scores[train] > t) == same[train]).sum() for t in grid]
         after = grid[int(np.argmax(counts))]
         above = scores[train][scores[train] > after].min()
@@ -150,7 +150,7 @@ def test_threshold_at_fmr_by_hand() -> None:
     assert recognition.threshold_at_fmr(scores, 0.1) == 0.9
     assert recognition.threshold_at_fmr(scores, 0.25) == 0.8
     assert recognition.threshold_at_fmr(scores, 0.3) == 0.7
-    assert recognition.threshold_at_fmr([0.5, 0.5, 0.5, 0.1], 0.5) == 0.5  # ties cannot be split
+    assert recognition.threshold_at_fmr([0.5, 0.5, 0.5, 0.1], 0.5) == 0.5  # Equal scores cannot be separated.
 
 
 @given(
@@ -181,7 +181,7 @@ def test_error_rates_by_hand() -> None:
 
 def test_pair_scores_take_every_pair_once() -> None:
     rng = np.random.default_rng(1)
-    subjects = rng.integers(0, 30, 150)  # more than one chunk of rows
+    subjects = rng.integers(0, 30, 150)  # more rows than one piece
     vectors = rng.normal(size=(150, 8)).astype(np.float32)
     expected: dict[bool, list[float]] = {True: [], False: []}
     for i in range(150):
@@ -202,7 +202,7 @@ def test_pair_scores_of_nothing() -> None:
 
 
 def test_reconstruction_success_by_hand() -> None:
-    cos = [0.1, 0.2, 0.21, 0.9, np.nan]  # a score at the threshold is not above it
+    cos = [0.1, 0.2, 0.21, 0.9, np.nan]  # A score equal to the threshold is not above it.
     assert recognition.reconstruction_success(cos, 0.2).tolist() == [False, False, True, True, False]
     assert recognition.reconstruction_success(cos, [0.0, 0.1, 0.5, 0.9, 0.0]).tolist() == [
         True,
@@ -214,7 +214,7 @@ def test_reconstruction_success_by_hand() -> None:
 
 
 def test_identification_ranks_by_hand() -> None:
-    # cosines to the gallery, for probe (1, 0): 1, .8, 0, -1; lengths do not matter
+    # The cosines of probe (1, 0) to the gallery are 1, .8, 0, -1; lengths do not matter.
     gallery = [[5, 0], [8, 6], [0, 2], [-1, 0]]
     ranks = recognition.identification_ranks([[1, 0]] * 4, gallery, [0, 1, 2, 3])
     assert ranks.tolist() == [1, 2, 3, 4]
@@ -223,14 +223,14 @@ def test_identification_ranks_by_hand() -> None:
 
 
 def test_identification_ranks_share_ties() -> None:
-    twice = [[1, 0], [2, 0], [0, 1]]  # a second copy of the own image is no wrong answer
+    twice = [[1, 0], [2, 0], [0, 1]]  # A second copy of the own image does no harm.
     assert recognition.identification_ranks([[3, 0]], twice, [1]).tolist() == [1]
-    blind = np.tile([[1.0, 1.0]], (9, 1))  # as like to everybody: the middle, not the top
+    blind = np.tile([[1.0, 1.0]], (9, 1))  # equally similar to every image: a rank in the middle, not 1
     assert recognition.identification_ranks([[1, 0]] * 2, blind, [0, 8]).tolist() == [5, 5]
 
 
 def test_identification_ranks_of_subjects() -> None:
-    # the own image (third) scores 0, another one of the same person (second) .8, a stranger (first) 1
+    # The own image (third) scores 0, another one of the same person (second) .8, and one of another person (first) 1.
     gallery, subjects = [[5, 0], [8, 6], [0, 2]], ["a", "b", "b"]
     assert recognition.identification_ranks([[1, 0]], gallery, [2]).tolist() == [3]
     assert recognition.identification_ranks([[1, 0]], gallery, [2], subjects).tolist() == [2]
@@ -247,7 +247,7 @@ def test_identification_ranks_equal_exact_arithmetic(
     own = [random.randrange(len(gallery)) for _ in probes]
     subjects = [random.randrange(3) for _ in gallery]
 
-    def score(probe: list[int], image: list[int]) -> Fraction:  # as the cosine orders them, without rounding
+    def score(probe: list[int], image: list[int]) -> Fraction:  # has the order of the cosine, without rounding
         dot = sum(p * g for p, g in zip(probe, image, strict=True))
         return Fraction(dot * abs(dot), sum(g * g for g in image))
 
@@ -261,7 +261,7 @@ def test_identification_ranks_equal_exact_arithmetic(
         assert found.tolist() == expected
 
 
-def test_identification_ranks_of_more_probes_than_one_chunk() -> None:
+def test_identification_ranks_of_more_probes_than_one_piece() -> None:
     rng = np.random.default_rng(0)
     gallery = rng.normal(size=(200, 16))
     probes = gallery + rng.normal(size=gallery.shape)
@@ -315,10 +315,10 @@ def test_constant_predictor_is_the_mean() -> None:
             attributes.constant_predictor(nothing)
 
 
-def test_constant_floor_by_hand() -> None:
-    # the constant is (.5, .5); against a certain class its cosine is 1 / sqrt(2), against itself 1
-    floor = attributes.constant_baseline([[1, 0], [0.5, 0.5], [0.6, 0.8]], [[1, 0], [0, 1]])
-    assert floor == pytest.approx([math.sqrt(0.5), 1.0, 0.7 / math.sqrt(0.5)])
+def test_constant_baseline_by_hand() -> None:
+    # The constant is (.5, .5): its cosine with a certain class is 1 / sqrt(2), with itself 1.
+    baseline = attributes.constant_baseline([[1, 0], [0.5, 0.5], [0.6, 0.8]], [[1, 0], [0, 1]])
+    assert baseline == pytest.approx([math.sqrt(0.5), 1.0, 0.7 / math.sqrt(0.5)])
     assert attributes.constant_baseline([25, 60], [20, 40]).tolist() == [5, 30]
     for classes, expected in [(7, 0.378), (6, 0.408), (2, 0.707)]:  # one certain class against equal probabilities
         certain, even = np.eye(classes)[:1], np.full((1, classes), 1 / classes)
@@ -338,7 +338,7 @@ def test_attribute_distance_by_hand() -> None:
         attributes.attribute_distance("days", [1], [2])  # type: ignore[arg-type]
 
 
-# Below this, squares leave the range of numbers; no softmax in float32 tells such a probability from 0.
+# The squares of smaller numbers underflow. A softmax in float32 does not distinguish such a probability from 0.
 LEAST = 1e-38
 
 
@@ -358,21 +358,21 @@ def test_attribute_distance_of_probabilities_stays_in_its_range(pair: list[list[
 
 
 def test_utility_privacy_by_hand() -> None:
-    # Equation 9 with kappa = .5 and two models m_i. First sample: recognised, distances .2 and .4: 1 + .3.
-    # Second: not recognised, 1 and .5: 0 + .75. Third: recognised, nothing hidden: 1. Fourth: .5 is not above .5: .2.
+    # Equation 9 with kappa = .5 and two models m_i. First sample: recognised, distances .2 and .4, so 1 + .3.
+    # Second: not recognised, 1 and .5, so 0 + .75. Third: recognised, both 0, so 1. Fourth: .5 is not above .5, so .2.
     cos = [0.6, 0.2, 0.9, 0.5]
     dist = [[0.2, 0.4], [1.0, 0.5], [0.0, 0.0], [0.3, 0.1]]
     each = attributes.utility_privacy(cos, dist, 0.5)
     assert each == pytest.approx([1.3, 0.75, 1.0, 0.2])
     assert each.mean() == pytest.approx(0.8125)
-    # the LPIPS form has one distance; the mean of several beforehand is the same
+    # The form with LPIPS has one distance; averaging several distances beforehand gives the same result.
     np.testing.assert_allclose(attributes.utility_privacy(cos, np.mean(dist, axis=1), 0.5), each)
-    # with kappa = .95 nobody is recognised, and what is left is the privacy term
+    # With kappa = .95 no face is recognised, and only the privacy term is left.
     assert attributes.utility_privacy(cos, dist, 0.95).mean() == pytest.approx((0.3 + 0.75 + 0 + 0.2) / 4)
 
 
 def test_utility_privacy_from_attributes_by_hand() -> None:
-    # emotion (1, 0) against (.6, .8) is .4 away, age 30 against 50 is .2: their mean .3, and the face is recognised
+    # Emotions (1, 0) and (.6, .8) differ by .4, ages 30 and 50 by .2, their mean is .3, and the face is recognised.
     emotion = attributes.attribute_distance("cosine", [[1, 0]], [[0.6, 0.8]])
     age = attributes.attribute_distance("years", [30], [50])
     assert attributes.utility_privacy([0.7], np.stack([emotion, age], axis=1), 0.3) == pytest.approx([1.3])
@@ -380,7 +380,7 @@ def test_utility_privacy_from_attributes_by_hand() -> None:
 
 def test_utility_privacy_of_undefined_values_and_shapes() -> None:
     undefined = attributes.utility_privacy([np.nan, 0.9], [0.4, np.nan], 0.5)
-    assert undefined[0] == 0.4  # an undefined cosine is not above the threshold
+    assert undefined[0] == 0.4  # An undefined cosine is not above the threshold.
     assert math.isnan(undefined[1])
     for cos, dist in [([0.5], [0.1, 0.2]), ([[0.5]], [0.1]), ([0.5], 0.1), ([0.5], [[[0.1]]])]:
         with pytest.raises(ValueError, match="expected cosines"):
@@ -417,7 +417,7 @@ def test_ssim_equals_scikit_image() -> None:
 
 
 def test_ssim_of_constant_images_by_hand() -> None:
-    # no variance: (2 xy + C1) / (x^2 + y^2 + C1), the contrast term is 1
+    # Without variance the contrast term is 1, and SSIM is (2 xy + C1) / (x^2 + y^2 + C1).
     a, b = np.full((1, 3, 12, 12), 51, np.uint8), np.full((1, 3, 12, 12), 153, np.uint8)
     assert images.ssim(a, b)[0] == pytest.approx((2 * 0.2 * 0.6 + 1e-4) / (0.04 + 0.36 + 1e-4))
 
@@ -446,7 +446,7 @@ def test_ssim_refuses_small_images() -> None:
         images.ssim(_images(0, h=10, w=40), _images(1, h=10, w=40))
 
 
-# ---- floors ----------------------------------------------------------------------------------------------------------
+# ---- separation and thresholds ---------------------------------------------------------------------------------------
 
 
 def test_separation_by_hand() -> None:
@@ -499,7 +499,7 @@ def test_bootstrap_interval_of_independent_samples_is_the_normal_one() -> None:
 
 
 def test_bootstrap_interval_respects_clusters() -> None:
-    # ten copies of each of 40 values say no more than 40 values: the interval must not shrink by sqrt(10)
+    # Ten copies of 40 values carry no more information than 40 values: the interval must not shrink by sqrt(10).
     values = np.random.default_rng(0).normal(size=40)
     plain = intervals.bootstrap_interval(values, np.arange(40), np.mean, seed=1)
     copied = intervals.bootstrap_interval(np.repeat(values, 10), np.repeat(np.arange(40), 10), np.mean, seed=1)
