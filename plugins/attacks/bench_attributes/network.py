@@ -34,6 +34,7 @@ class Residual(nn.Module):
         self.shortcut = nn.Sequential(nn.AvgPool2d(2), _conv(c_in, c_out))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the activated sum of the convolutions and the shortcut."""
         return F.relu(self.body(x) + self.shortcut(x))
 
 
@@ -59,6 +60,7 @@ class AttributeNetwork(nn.Module):
         )
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Return the age in years and the logits of each attribute, by name."""
         maps = self.squeeze(self.trunk(((images - 0.5) * 2).contiguous(memory_format=torch.channels_last)))
         if maps.shape[-2:] != (_MAP, _MAP):
             maps = F.interpolate(maps, size=(_MAP, _MAP), mode="bilinear", align_corners=False)

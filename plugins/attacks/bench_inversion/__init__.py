@@ -5,7 +5,7 @@ The adversary of Level 2 holds the shallow model E_c and the features z of a fac
 much of the result and is a parameter, as are the splits whose features are matched and the weight of the smoothness
 prior. The defaults were measured (``docs/design/inversion.md``).
 
-Equation 4 prints a plus sign: it *adds* the gradient of the loss that it wants to minimise. This implementation
+Equation 4 prints a plus sign: it *adds* the gradient of the loss that is to be minimised. This implementation
 subtracts it.
 
 This module holds the declarations and `parameters` the parameters; neither imports torch. The arithmetic is in

@@ -175,7 +175,7 @@ class KnownSet(FileDataset):
         found = super().status()
         if not self._drawn():
             return found
-        note = "its pair protocol is not there: pairs are drawn, and results do not compare with published ones"
+        note = "its pair protocol is missing: pairs are drawn, and results do not compare with published ones"
         return replace(found, notes=(*found.notes, note))
 
     @classmethod

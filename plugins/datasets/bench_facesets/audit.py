@@ -173,7 +173,7 @@ def _protocol(collection: Collection) -> Iterator[Check]:
     both = np.sort(np.stack([known.left, known.right], axis=1), axis=1)
     repeated = len(both) - len(np.unique(both, axis=0))
     itself = int((known.left == known.right).sum())
-    found = f"{repeated} pairs are there twice, {itself} compare an image with itself"
+    found = f"{repeated} pairs occur twice, {itself} compare an image with itself"
     yield Check(what="duplicate pairs", ok=not repeated and not itself, found=found)
     yield _contradictions(collection, known)
     yield _across_folds(folds, known)
@@ -191,10 +191,10 @@ def _across_folds(folds: NDArray[np.int64], known: Resolved) -> Check:
     subjects = np.concatenate([known.subjects[known.left], known.subjects[known.right]])
     seen = np.unique(np.stack([subjects, np.concatenate([folds, folds])], axis=1), axis=0)
     _, counts = np.unique(seen[:, 0], return_counts=True)
-    shared, people = int((counts > 1).sum()), "people" if known.named else "people (as far as the pairs tell)"
+    shared, people = int((counts > 1).sum()), "people" if known.named else "people (as far as the pairs show)"
     found = f"{shared} of {len(counts)} {people} are in several folds"
     return Check(
-        what="identities across folds", ok=True, found=found + ("; thresholds may know them" if shared else "")
+        what="identities across folds", ok=True, found=found + ("; thresholds may depend on them" if shared else "")
     )
 
 
@@ -227,7 +227,7 @@ def _against(
     try:
         status = other.status()
         if status.missing is not None or status.where in (None, "", "generated"):
-            why = "it is not there" if status.missing is not None else "it is drawn by formulas"
+            why = "it is missing" if status.missing is not None else "it is drawn by formulas"
             yield Check(what=f"against {name}", ok=True, found=f"not compared: {why}")
             return
         yield _shared_people(collection, name, other.people())

@@ -212,7 +212,7 @@ class _Reordered:
 
 def _by_person(collection: Collection) -> Collection:
     if collection.people is None:
-        raise DataError(f"{collection.files[-1]}: expected to know who the images show; these files do not say it")
+        raise DataError(f"{collection.files[-1]}: expected the person in each image; these files do not name people")
     codes = collection.codes[0]
     if (np.diff(codes) >= 0).all():
         return collection

@@ -101,7 +101,7 @@ def known_at(name: str, path: Path) -> tuple[Path, str]:
 def detect(path: Path) -> str:
     """Return the reader for the user's path. Raises DataError if the path does not exist or is of another kind."""
     if not path.exists():
-        raise DataError(f"{path}: there is no such file or folder; correct the parameter path")
+        raise DataError(f"{path}: expected a file or folder, found none; correct the parameter path")
     if path.is_file():
         reader = {".bin": "bin", ".parquet": "parquet", ".rec": "people"}.get(path.suffix.lower())
         if reader is None:

@@ -76,7 +76,7 @@ class Protocol:
         """Return the protocol of a collection. Raises DataError unless it has both genuine and impostor pairs."""
         if collection.pairs is None:
             raise MissingDataError(
-                f"{collection.files[-1]}: the images are there, but no pairs; convert the set together with its pair "
+                f"{collection.files[-1]}: the images exist, but no pairs; convert the set together with its pair "
                 f"protocol, or use the data set face-set, which draws pairs"
             )
         pairs = with_folds(collection.pairs)
@@ -145,7 +145,7 @@ class Protocol:
         samples = members[0][~np.isin(known.subjects[members[0]], known.subjects[members[1]])]
         if not len(samples):
             raise DataError(
-                f"{self.collection.files[-1]}: nobody is in the folds 8 and 9 alone, so there are no faces to learn "
+                f"{self.collection.files[-1]}: no person is only in the folds 8 and 9, so no faces are left to learn "
                 f"from; use fewer learning attacks, or a set with more pairs"
             )
         samples = samples[_some_of_each([str(s) for s in known.subjects[samples].tolist()], identities)]
@@ -209,7 +209,7 @@ class Division:
         DataError, which says how many people are needed.
         """
         if collection.people is None:
-            raise DataError(f"{collection.files[-1]}: expected pairs, or to know who the images show; found neither")
+            raise DataError(f"{collection.files[-1]}: expected pairs, or the person in each image; found neither")
         codes, people = collection.codes
         counts = np.bincount(codes, minlength=len(people))
         rng = np.random.default_rng(seed)

@@ -7,8 +7,8 @@ techniques, each of which can be switched on alone (Table X): data augmentation 
 kernel (``kernel``) and layer aggregation (``layers``). The paper leaves many details open; each choice is a parameter,
 and the defaults were measured (``docs/design/pmt-defaults.md``).
 
-The printed signs are wrong: Algorithm 1 *adds* the gradient of a distance that it wants to minimise. This
-implementation subtracts it.
+The printed signs are wrong: Algorithm 1 *adds* the gradient of a distance that is to be minimised. This implementation
+subtracts it.
 
 ``pmt-noise`` is the paper's control: the same change of the features, in random order (Table VI).
 

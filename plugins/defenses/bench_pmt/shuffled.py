@@ -24,7 +24,7 @@ def upload_noise(images: Tensor, params: PmtParameters, ctx: Context) -> Protect
     features are uploaded.
     """
     if not ctx.uploaded:
-        raise ValueError('pmt-noise sends features and was asked for none; set upload = "features" in the experiment')
+        raise ValueError('pmt-noise sends features, but none are uploaded; set upload = "features" in the experiment')
     obfuscated = obfuscate(images, params, ctx)
     assert obfuscated.images is not None
     quantised = (obfuscated.images * 255).round() / 255

@@ -192,7 +192,7 @@ def _show_sanity(name: str, result: Sanity, say: Callable[[str], None]) -> None:
         f"{own.fmr:.0%} of impostors pass"
     )
     if result.grey:
-        say("note: these faces are grey, so that the order of channels cannot be told")
+        say("note: these faces are grey, so that the order of channels cannot be tested")
     if result.better is not None:
         other = result.better
         say(

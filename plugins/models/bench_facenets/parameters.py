@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkParameters(ABC):
-    """Parameters of every network in a file. It gets the aligned 112x112 face; they say how that is converted.
+    """Parameters of every network in a file: where its weights are, how the aligned 112x112 face is converted to its
+    input, and where it can be split.
 
     Weights
         ``weights_file``: a path; a relative one is looked up in the weights folders (``$BENCH_WEIGHTS``, then

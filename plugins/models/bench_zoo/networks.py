@@ -67,6 +67,7 @@ class PReLU(nn.Module):
         self.weight = nn.Parameter(torch.full((1,), 0.25))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return x where it is positive, else x times the slope."""
         out: Tensor = _PReLUFunction.apply(x, self.weight)
         return out
 
@@ -126,6 +127,7 @@ class InvertedBottleneck(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the output of the body, plus the input if the shape is kept."""
         out: Tensor = self.body(x)
         return x + out if self.residual else out
 
@@ -145,6 +147,7 @@ class ImprovedResidual(nn.Module):
         self.shortcut = _shortcut(c_in, c_out, stride)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the sum of body and shortcut."""
         out: Tensor = self.body(x) + self.shortcut(x)
         return out
 
@@ -163,6 +166,7 @@ class Bottleneck(nn.Module):
         self.shortcut = _shortcut(c_in, c_out, stride)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the activated sum of body and shortcut."""
         return F.relu(self.body(x) + self.shortcut(x))
 
 
@@ -228,6 +232,7 @@ class FaceNetwork(nn.Module):
         return out
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the embeddings `(n, 128)` of images `(n, 3, h, w)`."""
         return self.embed_features(self.features(x)[-1])
 
 

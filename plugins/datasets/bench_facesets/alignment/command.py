@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @click.argument("src", type=click.Path(path_type=Path))
 @click.argument("dst", type=click.Path(path_type=Path))
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N images, by name.")
-@click.option("--overwrite", is_flag=True, help="Make the crops again that are there.")
+@click.option("--overwrite", is_flag=True, help="Make existing crops again.")
 @click.option(
     "--min-score",
     type=click.FloatRange(0, 1),

@@ -43,7 +43,7 @@ def unpack(archive: Path, target: Path) -> int:
     exceeds the limits on size and number. After an error, or if the archive is damaged, no files are left behind.
     """
     if not archive.is_file():
-        raise MissingDataError(f"{archive}: there is no such file")
+        raise MissingDataError(f"{archive}: expected an archive, found no such file")
     if target.is_dir() and any(target.iterdir()):
         raise StorageError(f"{target}: expected an empty folder, or none; unpack somewhere else")
     members = _zip if zipfile.is_zipfile(archive) else _tar if _is_tar(archive) else None
@@ -90,7 +90,7 @@ def _extract(members: Iterator[_Member], root: Path, archive: Path, target: Path
         if member.contents is None:
             raise DataError(f"{where}: expected files and folders only, found a link or a device; pack it without")
         if path.exists() or path == root:
-            raise DataError(f"{where}: this name is there twice")
+            raise DataError(f"{where}: this name occurs twice")
         if any(p.is_file() for p in path.parents if p != root and p.is_relative_to(root)):
             raise DataError(f"{where}: lies below what is a file in this archive")
         path.parent.mkdir(parents=True, exist_ok=True)

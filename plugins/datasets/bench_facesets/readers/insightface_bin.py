@@ -52,7 +52,7 @@ def map_file(path: Path, limit: int, what: str) -> mmap.mmap:
                 raise DataError(f"{path}: expected {what} of 1 to {limit:,} bytes, found {size:,}")
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except FileNotFoundError:
-        raise MissingDataError(f"{path}: there is no such file") from None
+        raise MissingDataError(f"{path}: expected a file, found none") from None
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: expected a readable file: {error}") from None
 
@@ -90,11 +90,11 @@ def _image(item: Any, name: str) -> Span:
             raise DataError(f"{name}: expected encoded bytes, found an array of {item.dtype or 'unknown'} elements")
         if sum(n > 1 for n in item.shape) > 1:
             raise DataError(
-                f"{name}: expected an encoded image (JPEG, PNG), found decoded pixels {item.shape}, of which nobody "
-                f"says whether they are RGB or BGR; encode them, or save them as files"
+                f"{name}: expected an encoded image (JPEG, PNG), found decoded pixels {item.shape}, whose channel "
+                f"order (RGB or BGR) is not recorded; encode them, or save them as files"
             )
         if item.data.kind == "raw" and count != item.data.stop - item.data.start:
-            raise DataError(f"{name}: an array of {count} bytes, of which {item.data.stop - item.data.start} are there")
+            raise DataError(f"{name}: expected an array of {count} bytes, found {item.data.stop - item.data.start}")
         item = item.data
     if not isinstance(item, Span) or item.kind == "utf8":
         raise DataError(f"{name}: expected the bytes of an encoded image, found {_what(item)}")

@@ -47,6 +47,8 @@ def load(path: Path) -> dict[str, Any]:
 
 
 class _MatReader:
+    """A recursive reader of elements in one byte order. Its methods raise `_MatError`."""
+
     def __init__(self, order: Literal["<", ">"]) -> None:
         self.order: Literal["<", ">"] = order
         self.left = MAX_TEXT_BYTES  # The number of bytes that may still be unpacked.

@@ -29,7 +29,7 @@ def find_file(folder: Path, names: Sequence[str], what: str) -> Path:
             if (place / name).is_file():
                 return place / name
     raise MissingDataError(
-        f"{folder}: the images are there, but {what} is missing: expected {' or '.join(names)} inside this folder or "
+        f"{folder}: the images exist, but {what} is missing: expected {' or '.join(names)} inside this folder or "
         f"beside it. To draw pairs without a protocol, use the data set face-set with path = {str(folder)!r}"
     )
 

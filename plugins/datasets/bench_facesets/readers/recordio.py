@@ -99,7 +99,7 @@ class RecordImages:
                 raise DataError(f"{self.name(row)}: no record begins at byte {at}; does the .idx belong to this .rec?")
             total += length + 4
             if total > MAX_ITEM_BYTES or at + _HEAD.size + length > len(self._data):
-                raise DataError(f"{self.name(row)}: {length:,} bytes are announced, which are not there or too many")
+                raise DataError(f"{self.name(row)}: {length:,} bytes are announced, more than the file or a limit has")
             end = at + _HEAD.size + (length if first is None else min(length, first))
             parts.append(self._data[at + _HEAD.size : end])
             if part in (0, 3) or (first is not None and total - 4 >= first):

@@ -80,6 +80,6 @@ def read_bytes(path: Path, limit: int, what: str) -> bytes:
             raise DataError(f"{path}: expected {what} of at most {limit:,} bytes, found {size:,}")
         return path.read_bytes()
     except FileNotFoundError:
-        raise MissingDataError(f"{path}: there is no such file; put it there, or correct what names it") from None
+        raise MissingDataError(f"{path}: this file does not exist; put it there, or correct what names it") from None
     except OSError as error:
         raise DataError(f"{path}: expected a readable file: {error.strerror}") from None

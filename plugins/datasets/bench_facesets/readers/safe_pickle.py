@@ -98,6 +98,8 @@ def load(data: Buffer, name: str) -> Any:
 
 
 class _PickleReader:
+    """The interpreter: a position ``at`` in the data, a stack and a memo. Its methods raise `_PickleError`."""
+
     def __init__(self, data: Buffer) -> None:
         self.data = data
         self.size = len(data)
@@ -178,12 +180,12 @@ class _PickleReader:
 
     def remember(self, index: int) -> None:
         if not self.stack or self.stack[-1] is _Mark:
-            raise _PickleError("nothing to remember on the stack")
+            raise _PickleError("the stack has no value for the memo")
         self.memo[index] = self.stack[-1]
 
     def recall(self, index: int) -> None:
         if index not in self.memo:
-            raise _PickleError(f"value {index} was never remembered")
+            raise _PickleError(f"value {index} is not in the memo")
         self.stack.append(self.memo[index])
 
     # ---- names: recognised, never imported ---------------------------------------------------------------------------
@@ -191,7 +193,7 @@ class _PickleReader:
     def refer(self, path: str) -> None:
         if path not in _KNOWN:
             raise _PickleError(
-                f"the file asks to import {path!r}, which no list of images needs: it was made to do harm, or is "
+                f"the file would import {path!r}, which no list of images needs: it was made to do harm, or is "
                 f"something else; nothing of it was executed. If you trust its source, make it again with plain bytes"
             )
         self.stack.append(Name(_KNOWN[path]))

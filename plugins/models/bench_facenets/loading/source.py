@@ -57,7 +57,7 @@ def from_factory(factory: str, arguments: Mapping[str, Any], path: Path, license
 def from_onnx(path: Path, wanted: Pixels, size: tuple[int, int] | None, license: str) -> Source:
     """Return the network of an ONNX file, or the recognition network of a pack.
 
-    ``wanted`` are the pixels that the suite asks for, ``size`` its ``net_input_size``. Raises DataError if the file
+    ``wanted`` are the pixels requested by the suite, ``size`` is its ``net_input_size``. Raises DataError if the file
     has another input size.
     """
     found = onnx_model.load(path, wanted)

@@ -45,6 +45,7 @@ class Residual(nn.Module):
         return x
 
     def forward(self, x: Tensor) -> Tensor:
+        """Run branch and shortcut, add them, and run the modules after the sum."""
         return self._run(self._after, self._run(self._branch, x) + self._run(self._shortcut, x))
 
 
@@ -57,5 +58,6 @@ class SqueezeExcite(nn.Module):
         self.fc2 = conv(channels // reduction, channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the weighted channels."""
         means = x.mean(dim=(2, 3), keepdim=True)
         return x * torch.sigmoid(self.fc2(torch.relu(self.fc1(means))))
