@@ -1,4 +1,4 @@
-"""What each stage of a cell runs on what: from the faces of a data set to the scores of the cell. Pure: no torch."""
+"""The stages of a cell and their inputs, from the faces of a data set to the scores of the cell. No torch."""
 
 from __future__ import annotations
 
@@ -13,20 +13,24 @@ from bench.planning.graph import CALIBRATION_IMAGES, Graph, forward_cost
 from bench.planning.instances import Client, Combination, Splits
 from bench.suite.suite import Experiment
 
-_FIT_SECONDS = 120.0  # only for estimates before anything was measured
+_FIT_SECONDS = 120.0  # an estimate, used until such a stage was measured
 
 
-class _Held(NamedTuple):
-    """Images or features that somebody holds: the stage that makes them, what they are called, and the score stages
-    that are about them and what they were made of."""
+class _Intermediate(NamedTuple):
+    """An intermediate result (images or features): its stage key, its display name, and the keys of every score stage
+    computed from it or its inputs."""
 
     key: str
     name: str
     scores: tuple[str, ...]
 
 
-class Paths:
-    """The stages of the cells of one experiment."""
+class CellStages:
+    """Adds the stages of the cells of one experiment to the graph.
+
+    Methods return keys of stages. ``first`` is the attack that works on the upload itself: the attack of the cell, or
+    that of its ``via``.
+    """
 
     def __init__(self, experiment: Experiment, graph: Graph, splits: Splits) -> None:
         self.experiment = experiment
@@ -35,46 +39,49 @@ class Paths:
         self.instances = graph.instances
         self.pairs = experiment.pairs
 
-    def scores(self, point: Combination) -> tuple[str, ...]:
-        """Add the stages of a cell; the keys of its score stages, the cell's own first."""
-        client, attack, judge = point
+    def scores(self, combination: Combination) -> tuple[str, ...]:
+        """Add the stages of a cell and return the keys of its score stages, those of the cell's own metric first."""
+        client, attack, evaluated = combination
         outputs = self.instances.of(attack).outputs
         first = attack if outputs == "images" else attack.via
-        held = self.reconstructed(client, first) if first else self.uploaded(client)
+        intermediate = self.reconstructed(client, first) if first else self.uploaded(client)
         if outputs == "attributes":
-            own = [self.attribute_score(client.dataset, self.alone(attack), attack.label, held.key)]
-            if judge is not None:
-                own.append(self.trade_off(client, attack, judge))
+            own = [self.attribute_score(client.dataset, self.alone(attack), attack.label, intermediate.key)]
+            if evaluated is not None:
+                own.append(self.trade_off(client, attack, evaluated))
         else:
-            assert judge is not None
-            own = [self.verification(client, judge, held, reconstructed=first is not None)]
-        return (*own, *held.scores)
+            assert evaluated is not None
+            own = [self.verification(client, evaluated, intermediate, reconstructed=first is not None)]
+        return (*own, *intermediate.scores)
 
     @remembered
     def alone(self, attack: Component) -> Component:
-        """The attack by itself: what it estimates on the originals is the same whatever ran before it."""
+        """Return an attack without its ``via``, on which its estimates on original images do not depend."""
         return replace(attack, via=None)
 
     def faces(self, dataset: Component) -> str:
-        """The stage that makes the faces that are scored."""
+        """Add the stage that loads the faces that are scored."""
         return self.graph.faces(dataset, "evaluation", self.pairs)
 
     # ---- the client ----------------------------------------------------------------------------------------------
 
     @remembered
-    def uploaded(self, client: Client) -> _Held:
-        """What leaves the client."""
+    def uploaded(self, client: Client) -> _Intermediate:
+        """Add the stages that make what leaves the client, and their scores."""
         faces, name = self.faces(client.dataset), client.defense.label
         key = self.protect(client, client.dataset, faces, self.pairs)
-        scores = [self.graph.floors(client.dataset, faces, self.pairs)]
+        scores = [self.graph.baselines(client.dataset, faces, self.pairs)]
         if "image" in self.instances.of(client.defense).sends:
             scores.insert(0, self.image_score(client, key, name, reconstructed=False))
-        return _Held(key, name, tuple(scores))
+        return _Intermediate(key, name, tuple(scores))
 
     @remembered
     def protect(self, client: Client, source: Component, faces: str, count: int) -> str:
-        """The stage in which the client protects the left images of pairs (Equation 10 protects x1 only), or all
-        auxiliary faces (of the data set ``source``) when an attacker learns from what the defense makes."""
+        """Add the stage in which the client protects the ``count`` images of the stage ``faces``.
+
+        These are the left images of pairs, since Equation 10 protects x1 only, or all auxiliary faces of the data set
+        ``source`` if an attack learns from protected images.
+        """
         defense: Defense = self.instances.of(client.defense)
         models = self.known(client)
         authorised = "+".join(c.label for c in models)
@@ -101,7 +108,7 @@ class Paths:
 
     @remembered
     def fit_defense(self, client: Client) -> str:
-        """The stage in which a defense learns from auxiliary faces."""
+        """Add the stage in which a defense learns from auxiliary faces."""
         models = self.known(client)
         scope = (client.defense.name, client.dataset.name, "+".join(c.name for c in models), client.repeat)
         return self.graph.stage(
@@ -117,7 +124,7 @@ class Paths:
         )
 
     def known(self, client: Client) -> tuple[Component, ...]:
-        """The authorised models that the defense knows."""
+        """Return the authorised models that the defense uses; none if it depends on no model."""
         return client.authorised if self.instances.knows_models(client.defense) else ()
 
     def _feature_bytes(self, client: Client, splits: Sequence[str]) -> int:
@@ -127,14 +134,14 @@ class Paths:
     # ---- the adversary -------------------------------------------------------------------------------------------
 
     @remembered
-    def reconstructed(self, client: Client, first: Component) -> _Held:
-        """What an attack that outputs images makes of what left the client."""
+    def reconstructed(self, client: Client, first: Component) -> _Intermediate:
+        """Add the stages in which an attack reconstructs images from the upload, and their scores."""
         upload = self.uploaded(client)
         key, name = self.reconstruct(client, first, upload.key), f"{first.label} against {upload.name}"
-        return _Held(key, name, (self.image_score(client, key, name, reconstructed=True), *upload.scores))
+        return _Intermediate(key, name, (self.image_score(client, key, name, reconstructed=True), *upload.scores))
 
     def reconstruct(self, client: Client, first: Component, protected: str) -> str:
-        """The stage in which an attack makes images of what was uploaded, after it has learnt what it learns."""
+        """Add the stage in which an attack reconstructs images from the upload, after the stage in which it learns."""
         attack: Attack = self.instances.of(first)
         h, w = self.instances.of(client.dataset).image_size
         models = self.victims(client, first)
@@ -157,7 +164,8 @@ class Paths:
 
     @remembered
     def fit_attack(self, client: Client, first: Component) -> str:
-        """The stage in which an attack learns from uploads of auxiliary faces, clean or defended."""
+        """Add the stage in which an attack learns from uploads of auxiliary faces, clean or protected, or of the
+        scored faces."""
         attack: Attack = self.instances.of(first)
         source = self.experiment.auxiliary or client.dataset
         faces = self.faces(client.dataset)
@@ -182,48 +190,50 @@ class Paths:
         )
 
     def victims(self, client: Client, first: Component) -> tuple[Component, ...]:
-        """The authorised models whose features an attack works on: none when it looks at images only."""
+        """Return the authorised models whose features an attack works on; none if it works on images only."""
         features = self.experiment.upload == "features" or self.instances.uses_features(first)
         return client.authorised if features else ()
 
     def seen(self, client: Client, first: Component) -> dict[str, Any]:
-        """Which features an attack gets, and which of them were uploaded."""
+        """Return the options that say which features an attack gets, and which of them were uploaded."""
         uploaded = self.splits.uploaded(client.authorised)
         return {"splits": self.splits.attacked(client.authorised, first), "uploaded": uploaded}
 
     # ---- scores --------------------------------------------------------------------------------------------------
 
-    def verification(self, client: Client, judge: Component, held: _Held, *, reconstructed: bool) -> str:
-        """One row per pair: the embedded images against the original and the other image of the pair."""
+    def verification(
+        self, client: Client, evaluated: Component, intermediate: _Intermediate, *, reconstructed: bool
+    ) -> str:
+        """Add the score with one row per pair: the embedded image against its original and against the other image."""
         splits = () if reconstructed else self.splits.uploaded(client.authorised)
         if splits:
-            embedded = self.graph.embed_features(client.authorised[0], held.key, splits[-1], self.pairs)
+            embedded = self.graph.embed_features(client.authorised[0], intermediate.key, splits[-1], self.pairs)
         else:
-            embedded = self.graph.embed(judge, held.key, self.pairs)
+            embedded = self.graph.embed(evaluated, intermediate.key, self.pairs)
         return self.graph.stage(
             "score",
-            f"verification of {held.name} by {judge.label} on {client.dataset.label}",
+            f"verification of {intermediate.name} by {evaluated.label} on {client.dataset.label}",
             "score:verification",
             options={"metric": "verification", "fmr": self.experiment.fmr, "threshold": self.experiment.threshold},
-            inputs={"protected": embedded, **self.clean(client.dataset, judge)},
+            inputs={"protected": embedded, **self.clean(client.dataset, evaluated)},
             units=self.pairs,
             unit_cost=2e-4,
             size=self.pairs * 150,
         )
 
     @remembered
-    def clean(self, dataset: Component, judge: Component) -> Mapping[str, str]:
-        """What a verification compares with: the originals, and the faces that thresholds are set on."""
+    def clean(self, dataset: Component, evaluated: Component) -> Mapping[str, str]:
+        """Add the other inputs of a verification: embedded originals, and the calibration split for the threshold."""
         faces, calibration = self.faces(dataset), self.graph.faces(dataset, "calibration")
         return {
             "faces": faces,
-            "clean": self.graph.embed(judge, faces, 2 * self.pairs),
+            "clean": self.graph.embed(evaluated, faces, 2 * self.pairs),
             "calibration_faces": calibration,
-            "calibration": self.graph.embed(judge, calibration, CALIBRATION_IMAGES),
+            "calibration": self.graph.embed(evaluated, calibration, CALIBRATION_IMAGES),
         }
 
     def image_score(self, client: Client, images: str, name: str, *, reconstructed: bool) -> str:
-        """One row per image: its similarity to the original; and a few of both as pictures."""
+        """Add the score with one row per image: its similarity to the original; it also keeps some example pictures."""
         splits = self.splits.uploaded(client.authorised)
         h, w = self.instances.of(client.dataset).image_size
         return self.graph.stage(
@@ -244,7 +254,8 @@ class Paths:
 
     @remembered
     def attribute_score(self, dataset: Component, attack: Component, label: str, seen: str) -> str:
-        """One row per image and attribute: estimates on what was received against those on the original."""
+        """Add the score with one row per image and attribute: the estimate on the image of the stage ``seen`` against
+        that on the original."""
         graph, faces = self.graph, self.faces(dataset)
         return graph.stage(
             "score",
@@ -263,8 +274,8 @@ class Paths:
             size=self.pairs * 500,
         )
 
-    def trade_off(self, client: Client, attack: Component, judge: Component) -> str:
-        """One row per image and noise level: the two terms of UP (Equation 9)."""
+    def trade_off(self, client: Client, attack: Component, evaluated: Component) -> str:
+        """Add the score with one row per image and noise level: the two terms of UP (Equation 9)."""
         via, levels = attack.via, self.experiment.noise_levels
         protected = self.uploaded(client).key
         inputs = {"faces": self.faces(client.dataset), "protected": protected}
@@ -272,7 +283,7 @@ class Paths:
             inputs["state"] = self.fit_attack(client, via)
         components: dict[ComponentRole, tuple[Component, ...]] = {
             "attack": (self.alone(attack),),
-            "model": (judge,),
+            "model": (evaluated,),
             "authorised": client.authorised,
         }
         if via is not None:
@@ -280,7 +291,7 @@ class Paths:
         passes = self.instances.of(via).passes() if via else 0.0
         return self.graph.stage(
             "score",
-            f"{attack.label} and recognition of {self.graph.name(protected)} under noise, by {judge.label}",
+            f"{attack.label} and recognition of {self.graph.name(protected)} under noise, by {evaluated.label}",
             f"score:up:{attack.label}",
             components=components,
             options={
@@ -293,6 +304,6 @@ class Paths:
             inputs=inputs,
             seed=self.graph.seed("up", client.dataset.name, client.repeat),
             units=self.pairs * len(levels),
-            unit_cost=2 * ((1 + passes) * forward_cost(self.instances.of(judge).mflops) + 5e-3),
+            unit_cost=2 * ((1 + passes) * forward_cost(self.instances.of(evaluated).mflops) + 5e-3),
             size=self.pairs * len(levels) * 100,
         )

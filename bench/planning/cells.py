@@ -1,4 +1,4 @@
-"""The cells of an experiment: the combinations of its axes, and why some make no sense."""
+"""The cells of an experiment: the combinations of its axes, with the reasons why some of them are skipped."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bench.core.content_keys import digest_of, joined_digest
 from bench.core.domain import Cell, Component
 from bench.core.errors import PluginError
 from bench.core.memoize import remembered
-from bench.planning.cell_stages import Paths
+from bench.planning.cell_stages import CellStages
 from bench.planning.graph import Graph
 from bench.planning.instances import Client, Combination, Splits
 from bench.suite.suite import Experiment
@@ -20,7 +20,7 @@ SUPPLIED: frozenset[str] = frozenset({"shallow", "full_gradients", "subjects", "
 
 
 class _Adversary(NamedTuple):
-    """What a cell says of its attack, and of the one before it."""
+    """The fields of a cell that depend on its attack alone, and on the attack of its ``via``."""
 
     threat: str
     outputs: str
@@ -28,27 +28,28 @@ class _Adversary(NamedTuple):
 
 
 class ExperimentPlanner:
-    """Turns the points of one experiment into cells.
+    """Turns the combinations of one experiment's axes into cells.
 
-    What decides about a point is asked of the few parties that it depends on, so that it is asked once for them.
+    Every decision is a cached method of the few components that it depends on, so that it is made once for them and not
+    once per combination.
     """
 
     def __init__(self, experiment: Experiment, graph: Graph) -> None:
         self.experiment = experiment
         self.instances = graph.instances
         self.splits = Splits(experiment, graph.instances)
-        self.paths = Paths(experiment, graph, self.splits)
+        self.cell_stages = CellStages(experiment, graph, self.splits)
         self.requested = 0
-        asked: list[object] = [experiment.name, experiment.table]
-        asked += [experiment.kappa, experiment.fmr, experiment.threshold]
-        asked += [graph.suite_seed, experiment.pairs, experiment.upload, experiment.split]
-        asked += [list(experiment.noise_levels), experiment.auxiliary, list(experiment.figures)]
-        self.digest = digest_of(asked)
+        settings: list[object] = [experiment.name, experiment.table]
+        settings += [experiment.kappa, experiment.fmr, experiment.threshold]
+        settings += [graph.suite_seed, experiment.pairs, experiment.upload, experiment.split]
+        settings += [list(experiment.noise_levels), experiment.auxiliary, list(experiment.figures)]
+        self.digest = digest_of(settings)  # It is part of the id of every cell of the experiment.
 
     # ---- axes ----------------------------------------------------------------------------------------------------
 
-    def points(self) -> Iterator[Combination]:
-        """The combinations of the axes that differ in something that takes part in them."""
+    def combinations(self) -> Iterator[Combination]:
+        """Yield the combinations of the axes. Combinations that differ only in models that do not take part are one."""
         e = self.experiment
         axes = (e.datasets, e.defenses, e.authorised, e.attacks, e.evaluated, range(e.repeats))
         seen: set[Combination] = set()
@@ -56,43 +57,43 @@ class ExperimentPlanner:
             self.requested += 1
             models = authorised if self.takes_models(defense, attack) else ()
             client = Client(dataset, models, self.with_own_parameters(defense, models), repeat)
-            point = Combination(client, attack, evaluated if self.is_judged(attack) else None)
-            if point not in seen:
-                seen.add(point)
-                yield point
+            combination = Combination(client, attack, evaluated if self.takes_evaluated(attack) else None)
+            if combination not in seen:
+                seen.add(combination)
+                yield combination
 
     @remembered
     def takes_models(self, defense: Component, attack: Component) -> bool:
-        """Whether authorised models take part; where they do not, a cell is the same for all of them."""
+        """Return True if authorised models take part; otherwise the cell is the same for all of them."""
         return self.instances.knows_models(defense) or self.needs_model(attack)
 
     @remembered
     def needs_model(self, attack: Component) -> bool:
-        """Whether features of an authorised model take part, whatever the defense."""
+        """Return True if the upload or the attack uses features of an authorised model, whatever the defense."""
         return self.experiment.upload == "features" or self.instances.uses_features(attack.via or attack)
 
     @remembered
-    def is_judged(self, attack: Component) -> bool:
-        """Whether an evaluated model takes part; where it does not, a cell is the same for all of them."""
+    def takes_evaluated(self, attack: Component) -> bool:
+        """Return True if an evaluated model takes part; otherwise the cell is the same for all of them."""
         return self.instances.of(attack).outputs != "attributes" or bool(self.experiment.noise_levels)
 
     @remembered
     def with_own_parameters(self, defense: Component, authorised: tuple[Component, ...]) -> Component:
-        """The defense with the parameters that the suite gives it for these authorised models."""
+        """Return the defense for these models: its ``on_stand_ins`` if one of them was trained on synthetic faces."""
         synthetic = any(self.instances.of(model).synthetic for model in authorised)
         return defense.on_stand_ins if defense.on_stand_ins and synthetic else defense
 
     # ---- cells ---------------------------------------------------------------------------------------------------
 
-    def cell(self, point: Combination) -> Cell:
-        """One cell, skipped with a reason or with its stages in the graph."""
-        (dataset, authorised, defense, repeat), attack, evaluated = point
+    def cell(self, combination: Combination) -> Cell:
+        """Return the cell of a combination: skipped with a reason, or with its stages added to the graph."""
+        (dataset, authorised, defense, repeat), attack, evaluated = combination
         adversary = self.adversary(attack)
-        skip = self.reason_to_skip(point)
+        skip = self.reason_to_skip(combination)
         called = self.instances.called
         models = "+".join(map(called, authorised))
-        judge = called(evaluated) if evaluated else ""
-        identity = (called(dataset), models, called(defense), called(attack), judge, str(repeat))
+        recogniser = called(evaluated) if evaluated else ""
+        identity = (called(dataset), models, called(defense), called(attack), recogniser, str(repeat))
         return Cell(
             id=joined_digest(self.digest, *identity)[:16],
             experiment=self.experiment.name,
@@ -110,12 +111,12 @@ class ExperimentPlanner:
             outputs=adversary.outputs,
             leaky=adversary.leaky,
             skip=skip,
-            stages=() if skip else self.paths.scores(point),
+            stages=() if skip else self.cell_stages.scores(combination),
         )
 
     @remembered
     def adversary(self, attack: Component) -> _Adversary:
-        """What cells say of an attack."""
+        """Return the fields of cells that depend on the attack alone."""
         instance: Attack = self.instances.of(attack)
         first: Attack = self.instances.of(attack.via or attack)
         threat = f"{first.threat}; then: {instance.threat}" if attack.via else instance.threat
@@ -123,7 +124,7 @@ class ExperimentPlanner:
 
     @remembered
     def upload(self, authorised: tuple[Component, ...], *, skipped: bool) -> str:
-        """What leaves the client, in words."""
+        """Return what leaves the client, in words."""
         if self.experiment.upload == "images":
             return "images"
         splits = [self.experiment.split] if skipped else self.splits.uploaded(authorised)
@@ -131,19 +132,19 @@ class ExperimentPlanner:
 
     # ---- reasons to skip -----------------------------------------------------------------------------------------
 
-    def reason_to_skip(self, point: Combination) -> str | None:
-        """Why the combination makes no sense: declared needs joined with declared capabilities; none if it does."""
-        (dataset, authorised, defense, _), attack, evaluated = point
+    def reason_to_skip(self, combination: Combination) -> str | None:
+        """Return why a combination cannot be measured, by what its components declare; None if it can."""
+        (dataset, authorised, defense, _), attack, evaluated = combination
         return (
             self.unmet_needs(dataset, authorised, defense)
             or (self.wrong_size(evaluated, dataset) if evaluated else None)
             or self.impossible_attack(dataset, authorised, defense, attack)
-            or (self.strange_features(authorised, attack, evaluated) if evaluated else None)
+            or (self.foreign_features(authorised, attack, evaluated) if evaluated else None)
         )
 
     @remembered
     def wrong_size(self, model: Component, dataset: Component) -> str | None:
-        """Why a model cannot see the images of a data set."""
+        """Return why a model cannot take the images of a data set; None if it can."""
         wanted, there = self.instances.of(model).input_size, self.instances.of(dataset).image_size
         if wanted == there:
             return None
@@ -151,7 +152,7 @@ class ExperimentPlanner:
 
     @remembered
     def unmet_needs(self, dataset: Component, authorised: tuple[Component, ...], defense: Component) -> str | None:
-        """Why a defense cannot work on the images of a data set for these models."""
+        """Return why a defense cannot protect the images of a data set for these models; None if it can."""
         instance: Defense = self.instances.of(defense)
         if missing := sorted(instance.needs - SUPPLIED):
             return f"{defense.label} needs {', '.join(missing)}, which this version of bench cannot supply"
@@ -166,7 +167,7 @@ class ExperimentPlanner:
 
     @remembered
     def missing_splits(self, defense: Component, model: Component) -> str | None:
-        """Why a defense that needs a shallow model cannot use this one."""
+        """Return why a defense that needs a shallow model cannot use that of this model; None if it can."""
         instance: Defense = self.instances.of(defense)
         if "shallow" not in instance.needs:
             return None
@@ -186,33 +187,33 @@ class ExperimentPlanner:
     def impossible_attack(
         self, dataset: Component, authorised: tuple[Component, ...], defense: Component, attack: Component
     ) -> str | None:
-        """Why the attack cannot work on what is uploaded."""
+        """Return why the attack cannot work on what is uploaded; None if it can."""
         return (
             self.unknown_faces(dataset, attack)
             or self.unsent(defense)
-            or self.scored_people(dataset, defense, attack)
+            or self.unusable_training_faces(dataset, defense, attack)
             or (self.missing_features(authorised, attack) if self.needs_model(attack) else None)
             or self.impossible_role(attack)
         )
 
     @remembered
     def unknown_faces(self, dataset: Component, attack: Component) -> str | None:
-        """Why an attack knows nothing of such faces."""
+        """Return why an attack that learnt from generated faces cannot work on real ones; None if it can."""
         if self.instances.of(attack).synthetic and not self.instances.of(dataset).synthetic:
             return f"{attack.label} learnt from generated faces and knows nothing of those of {dataset.label}"
         return None
 
     @remembered
     def unsent(self, defense: Component) -> str | None:
-        """Why a defense does not send what is uploaded."""
+        """Return why a defense cannot be used: it does not send what is uploaded. None if it does."""
         sends, upload = self.instances.of(defense).sends, self.experiment.upload
         if sends & ({"image"} if upload == "images" else {"image", "feature"}):
             return None
         return f"{defense.label} sends only {', '.join(sorted(sends))}, and {upload} are uploaded here"
 
     @remembered
-    def scored_people(self, dataset: Component, defense: Component, attack: Component) -> str | None:
-        """Why what an attack or defense learns from is of another size, or shows people who are scored."""
+    def unusable_training_faces(self, dataset: Component, defense: Component, attack: Component) -> str | None:
+        """Return why an attack or a defense may not learn from its faces: another size, or people who are scored."""
         first = attack.via or attack
         auxiliary = self.experiment.auxiliary
         trains_on = self.instances.of(first).trains_on
@@ -238,7 +239,7 @@ class ExperimentPlanner:
 
     @remembered
     def missing_features(self, authorised: tuple[Component, ...], attack: Component) -> str | None:
-        """Why the features that take part are not there."""
+        """Return why features that are needed do not exist; None if they do."""
         if len(authorised) != 1:
             return f"features are those of one authorised model; {len(authorised)} are authorised"
         try:
@@ -250,7 +251,7 @@ class ExperimentPlanner:
 
     @remembered
     def impossible_role(self, attack: Component) -> str | None:
-        """Why an attack cannot do what it declares."""
+        """Return why the declarations of an attack contradict each other or the upload; None if they do not."""
         instance: Attack = self.instances.of(attack)
         first = attack.via or attack
         if instance.trains_on != "nothing" and instance.outputs != "images":
@@ -261,10 +262,10 @@ class ExperimentPlanner:
         return None
 
     @remembered
-    def strange_features(
+    def foreign_features(
         self, authorised: tuple[Component, ...], attack: Component, evaluated: Component
     ) -> str | None:
-        """Why the evaluated model cannot recognise what is uploaded: features are those of another model."""
+        """Return why a model cannot recognise the upload: it consists of features of another model. None if it can."""
         if self.experiment.upload == "images" or self.instances.of(attack).outputs == "images":
             return None
         if (authorised[0].name, authorised[0].params) == (evaluated.name, evaluated.params):
@@ -277,5 +278,5 @@ def _size(size: tuple[int, int]) -> str:
 
 
 def _same_data(a: Component, b: Component) -> bool:
-    """Whether two data sets show the same people: they are read from the same files."""
+    """Return True if two data sets are read from the same files, so that they show the same people."""
     return (a.name, a.weights) == (b.name, b.weights)

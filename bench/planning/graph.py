@@ -1,10 +1,10 @@
-"""The stage graph: stages with their content keys, seeds and estimates. Pure: no torch.
+"""The stage graph: stages with their content keys, seeds and cost estimates. No torch.
 
 The key of a stage is the sha256 of everything that decides its result: its kind, the plugins (distribution, version,
 source digest, effective parameters, weights or data fingerprint), its options (batch size, dtype, device), its seed,
 the host's own code and the numeric packages, and the keys of its inputs. Same key, same artifact.
 
-Here are the stages that depend on no experiment; `bench.planning.cell_stages` adds those of the cells of one.
+This module adds the stages that depend on no experiment; `bench.planning.cell_stages` adds those of cells.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from bench.planning.instances import Instances
 from bench.suite.limits import Limits
 from bench.suite.suite import Suite
 
-BATCH = 32  # images per plugin call; part of every key, because it decides the last bits
-CALIBRATION_IMAGES = 500  # only for estimates before anything was measured
-_MFLOP_PER_S = 50_000.0  # likewise: one core, float32
+BATCH = 32  # images per plugin call; it is part of every key, because it changes the last bits of results
+CALIBRATION_IMAGES = 500  # an estimate, for costs and sizes only
+_MFLOP_PER_S = 50_000.0  # an estimate: one core, float32
 
 _NOTHING: Mapping[str, Any] = {}
 _NO_COMPONENTS: Mapping[ComponentRole, tuple[Component, ...]] = {}
@@ -33,7 +33,7 @@ _NO_COMPONENTS: Mapping[ComponentRole, tuple[Component, ...]] = {}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Work:
-    """What stages that do the same to different inputs have in common. ``digest`` is of all that decides results."""
+    """What stages share that differ only in their inputs. ``digest`` covers everything that decides their results."""
 
     components: Mapping[ComponentRole, tuple[Component, ...]]
     options: Mapping[str, Any]
@@ -45,7 +45,7 @@ class _Work:
 
 
 class Graph:
-    """Adds stages, sharing those with equal keys."""
+    """Collects the stages of a plan; stages with equal keys are one. Most methods add a stage and return its key."""
 
     def __init__(
         self,
@@ -69,14 +69,15 @@ class Graph:
         self.lpips = find_vgg().sha256
 
     def name(self, key: str) -> str:
-        """The name of a stage."""
+        """Return the display name of a stage."""
         return self.stages[key].name
 
     # ---- stages of any experiment --------------------------------------------------------------------------------
 
     @remembered
     def faces(self, dataset: Component, split: str, pairs: int | None = None) -> str:
-        """The stage that makes a data set's images for a split."""
+        """Add the stage that loads the faces of a data set: those of the split ``evaluation``, ``calibration`` or
+        ``auxiliary``."""
         images = 2 * pairs if pairs else CALIBRATION_IMAGES
         h, w = self.instances.of(dataset).image_size
         return self.stage(
@@ -93,7 +94,7 @@ class Graph:
 
     @remembered
     def embed(self, model: Component, images: str, count: int) -> str:
-        """The stage that embeds the images of another stage, as they are and flipped."""
+        """Add the stage in which a model embeds the images of another stage, as they are and mirrored."""
         instance: Model = self.instances.of(model)
         return self.stage(
             "embed",
@@ -108,7 +109,7 @@ class Graph:
 
     @remembered
     def embed_features(self, model: Component, features: str, split: str, count: int) -> str:
-        """The stage in which the server part of a model embeds the features that were uploaded at a split."""
+        """Add the stage in which the server part of a model embeds the features that were uploaded at a split point."""
         instance: Model = self.instances.of(model)
         return self.stage(
             "embed",
@@ -124,7 +125,7 @@ class Graph:
 
     @remembered
     def estimate(self, attack: Component, images: str, count: int) -> str:
-        """The stage in which an attack estimates the attributes of the images of another stage."""
+        """Add the stage in which an attack estimates the attributes of the images of another stage."""
         return self.stage(
             "attack",
             f"estimates by {attack.name} of {self.name(images)}",
@@ -138,11 +139,11 @@ class Graph:
         )
 
     @remembered
-    def floors(self, dataset: Component, faces: str, count: int) -> str:
-        """One row per face: what the image metrics give for pictures that hold nothing of it."""
+    def baselines(self, dataset: Component, faces: str, count: int) -> str:
+        """Add the score with one row per face: the image metrics of baseline images that show nothing of the face."""
         return self.stage(
             "score",
-            f"floors of the image metrics on {dataset.label}",
+            f"baselines of the image metrics on {dataset.label}",
             "score:floors",
             options={"metric": "floors", "lpips": self.lpips},
             inputs={"faces": faces, "calibration_faces": self.faces(dataset, "calibration")},
@@ -156,7 +157,7 @@ class Graph:
 
     @remembered
     def seed(self, *scope: str | int) -> int:
-        """The seed of a scope of this suite."""
+        """Return the seed of a scope, such as ``("protect", defense, data set ...)``, derived from the suite's seed."""
         return scoped_seed(self.suite_seed, *scope)
 
     def stage(
@@ -173,7 +174,7 @@ class Graph:
         unit_cost: float,
         size: int,
     ) -> str:
-        """Add a stage unless one with the same key is there; return its key. Options are hashable."""
+        """Add a stage unless the graph has one with the same key; return the key. Options must be hashable."""
         work = self._work(kind, cost_name, unit_cost, tuple(components.items()), tuple(options.items()))
         key = _key(work, seed, inputs)
         if key not in self.stages:
@@ -195,7 +196,7 @@ class Graph:
         return key
 
     def again(self, stage: Stage, inputs: Mapping[str, str]) -> Stage:
-        """A stage that does the same to other inputs, which is another one unless they are its own."""
+        """Return a stage with other inputs and everything else the same; its key differs if its inputs do."""
         work = self._work(stage.kind, "", 0.0, tuple(stage.components.items()), tuple(stage.options.items()))
         return replace(stage, key=_key(work, stage.seed, inputs), inputs=inputs)
 
@@ -233,5 +234,5 @@ def _key(work: _Work, seed: int, inputs: Mapping[str, str]) -> str:
 
 
 def forward_cost(mflops: float) -> float:
-    """Estimated seconds of one core for a forward pass of so many million operations."""
+    """Return the estimated seconds of a forward pass on one core, from its million floating-point operations."""
     return mflops / _MFLOP_PER_S

@@ -1,4 +1,4 @@
-"""The plugins behind components: what they declare, and the digests of what they are. Nothing is loaded; no torch."""
+"""The plugin instances behind components: what they declare, and their digests. No weights are loaded; no torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from bench.suite.suite import Experiment
 
 
 class Client(NamedTuple):
-    """Who protects which faces, for which models. ``authorised`` is empty where no model takes part."""
+    """The client side of a cell: which faces are protected, by which defense, for which models.
+
+    ``authorised`` is empty if no authorised model takes part in the cell. ``repeat`` counts from 0.
+    """
 
     dataset: Component
     authorised: tuple[Component, ...]
@@ -23,7 +26,7 @@ class Client(NamedTuple):
 
 
 class Combination(NamedTuple):
-    """One combination of the axes. ``evaluated`` is none where no model is asked."""
+    """One combination of the axes of an experiment. ``evaluated`` is None if no recognition model takes part."""
 
     client: Client
     attack: Component
@@ -31,34 +34,34 @@ class Combination(NamedTuple):
 
 
 class Instances:
-    """The plugins' dataclasses of components, each made once."""
+    """Builds the plugin instance of every component once, and derives from it what the planner needs."""
 
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
 
     @remembered
     def of(self, component: Component) -> Any:
-        """The instance of a component."""
+        """Return the plugin instance of a component."""
         return self.registry.build(component)
 
     @remembered
     def digest(self, component: Component) -> str:
-        """The digest of what a component does, whatever it is called."""
+        """Return the digest of everything that decides what a component does, without its label."""
         return digest_of(component)
 
     @remembered
     def called(self, component: Component) -> str:
-        """The digest of a component and of what it is called."""
+        """Return the digest of a component together with its label."""
         return digest_of([component, component.label])
 
     @remembered
     def knows_models(self, defense: Component) -> bool:
-        """Whether a defense depends on the authorised models."""
+        """Return True if a defense uses the authorised models."""
         return bool(self.of(defense).needs & {"shallow", "full_gradients"})
 
     @remembered
     def uses_features(self, attack: Component) -> bool:
-        """Whether an attack works on features of the shallow model."""
+        """Return True if an attack works on features of the shallow model."""
         return bool(self.of(attack).sees & {"features", "shallow_weights"})
 
 
@@ -71,23 +74,29 @@ class Splits:
 
     @remembered
     def uploaded(self, authorised: tuple[Component, ...]) -> tuple[str, ...]:
-        """The splits whose features leave the client: none when images do. `ValueError` for a name that is missing."""
-        asked = self.experiment.split
+        """Return the split points whose features leave the client; none if it uploads images.
+
+        Raise `ValueError` if the model lacks the split point of the experiment, or has none.
+        """
+        wanted = self.experiment.split
         if self.experiment.upload == "images":
             return ()
         model = authorised[0]
         available = tuple(self.instances.of(model).splits)
         if not available:
             raise ValueError(f"{model.label} has no named split points, so no features of it can be uploaded")
-        if asked in ("all", "last"):
-            return available if asked == "all" else available[-1:]
-        if asked not in available:
-            raise ValueError(f"{model.label} has no split point {asked!r}; {did_you_mean(asked, available)}")
-        return (asked,)
+        if wanted in ("all", "last"):
+            return available if wanted == "all" else available[-1:]
+        if wanted not in available:
+            raise ValueError(f"{model.label} has no split point {wanted!r}; {did_you_mean(wanted, available)}")
+        return (wanted,)
 
     @remembered
     def attacked(self, authorised: tuple[Component, ...], first: Component) -> tuple[str, ...]:
-        """The splits whose features the (first) attack works on. `ValueError` when it cannot have them."""
+        """Return the split points whose features an attack works on; none if it works on images only.
+
+        Raise `ValueError` if it cannot get features that it can work with, and `PluginError` if its ``splits`` fails.
+        """
         if not self.instances.uses_features(first):
             return ()
         uploaded = self.uploaded(authorised)

@@ -1,4 +1,4 @@
-"""A suite -> its cells and the stage graph behind them, with reasons for skipping. Pure: no torch."""
+"""The plan of a suite: its cells, why some are skipped, and the stage graph behind them. No torch."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ class Plan:
 
     @property
     def digest(self) -> str:
-        """Identifies the plan: two runs with the same digest have the same rows."""
+        """The sha256 that identifies the plan: runs of plans with the same digest have the same rows."""
         text = json.dumps([[c.id, c.skip, c.stages] for c in self.cells])
         return hashlib.sha256(text.encode()).hexdigest()
 
     def path_of(self, cell: Cell) -> list[str]:
-        """Keys of every stage that a cell depends on, from its scores back to the faces."""
+        """Return the keys of all stages that a cell depends on, from its scores back to the faces."""
         seen: dict[str, None] = {}
         stack = list(cell.stages)
         while stack:
@@ -58,7 +58,7 @@ class Plan:
         return list(seen)
 
     def uses(self) -> Counter[str]:
-        """How many cells each stage serves, by key."""
+        """Return how many cells depend on each stage, by the key of the stage."""
         return Counter(key for cell in self.cells for key in self.path_of(cell))
 
 
@@ -69,53 +69,60 @@ def make_plan(
     costs: Mapping[str, float] | None = None,
     timeout_s: float | None = None,
 ) -> Plan:
-    """Plan a suite for a device type (``cpu`` or ``cuda``). ``costs``: measured seconds per unit by cost name;
-    ``timeout_s``: the time limit of every stage, whatever the suite and plugins say."""
+    """Plan a suite for a device type (``cpu`` or ``cuda``).
+
+    ``costs`` are measured seconds per unit by cost name. ``timeout_s`` is the time limit of every stage; it overrides
+    the limits of the suite and of plugins.
+    """
     plan = Plan(suite=suite, device=device, timeout_s=timeout_s)
     limits = Limits(timeout_s=timeout_s, stage_timeout_s=suite.stage_timeout_s, stage_memory_mb=suite.stage_memory_mb)
     graph = Graph(plan.stages, Instances(registry), suite=suite, device=device, costs=costs or {}, limits=limits)
     with _no_collection():
         for experiment in suite.experiments:
             planner = ExperimentPlanner(experiment, graph)
-            plan.cells += map(planner.cell, planner.points())
+            plan.cells += map(planner.cell, planner.combinations())
             plan.requested += planner.requested
     return plan
 
 
 def select(plan: Plan, ids: Collection[str]) -> Plan:
-    """The cells of these ids and the stages that they need. What a cell is, its id included, does not depend on what is
-    planned besides it, so its rows are those of the whole plan."""
+    """Return the plan of some cells, named by their ids, and of the stages that they need.
+
+    A cell and its id do not depend on the other cells of a plan, so its rows are those that the whole plan gives.
+    """
     cells = [cell for cell in plan.cells if cell.id in ids]
     needed = {key for cell in cells for key in plan.path_of(cell)}
     stages = {key: stage for key, stage in plan.stages.items() if key in needed}
     return replace(plan, cells=cells, stages=stages, whole=plan.whole or len(plan.cells))
 
 
-def find_ids(plan: Plan, asked: Sequence[str]) -> list[str]:
-    """The ids that are meant by ids or their beginnings; `SuiteError` for what begins none, or several."""
+def find_ids(plan: Plan, prefixes: Sequence[str]) -> list[str]:
+    """Return the id of the cell that each prefix begins; raise `SuiteError` if a prefix begins no id, or several."""
     ids = [cell.id for cell in plan.cells]
-    return [_find_id(term, ids, plan.suite) for term in asked]
+    return [_find_id(prefix, ids, plan.suite) for prefix in prefixes]
 
 
-def _find_id(term: str, ids: Sequence[str], suite: Suite) -> str:
-    found = [name for name in ids if term and name.startswith(term)]
+def _find_id(prefix: str, ids: Sequence[str], suite: Suite) -> str:
+    found = [name for name in ids if prefix and name.startswith(prefix)]
     if len(found) == 1:
         return found[0]
     listed = f"bench plan {suite.path} --json, with the options of this command, lists them"
     if found:
         some = ", ".join(found[:8]) + (f" and {len(found) - 8} more" if len(found) > 8 else "")
-        raise SuiteError(f"--cell {term}: expected one cell, {len(found)} have an id that begins so ({some}); {listed}")
-    near = get_close_matches(term, dict.fromkeys(name[: len(term)] for name in ids), n=1) if term else []
+        raise SuiteError(
+            f"--cell {prefix}: expected one cell, {len(found)} have an id that begins so ({some}); {listed}"
+        )
+    near = get_close_matches(prefix, dict.fromkeys(name[: len(prefix)] for name in ids), n=1) if prefix else []
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise SuiteError(
-        f"--cell {term}: expected the id of a cell or its beginning, found no such one among the {len(ids):,} cells of "
-        f"{suite.name}; {hint}{listed}. Other options, plugins, data or weights make other ids"
+        f"--cell {prefix}: expected the id of a cell or its beginning, found no such one among the {len(ids):,} cells "
+        f"of {suite.name}; {hint}{listed}. Other options, plugins, data or weights make other ids"
     )
 
 
 @contextlib.contextmanager
 def _no_collection() -> Iterator[None]:
-    """A large plan is a million objects that all stay: looking for garbage among them takes 40 % of the time."""
+    """Pause garbage collection: among the million objects of a large plan it takes 40 % of the time for nothing."""
     enabled = gc.isenabled()
     gc.disable()
     try:

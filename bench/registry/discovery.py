@@ -1,7 +1,8 @@
-"""Discovery of plugins: entry points are loaded one at a time, guarded, and only when someone asks.
+"""Discovery of plugins: loads the entry points of the group ``bench`` and registers the components of each.
 
-A plugin that fails is listed with its reason and stops a command only when the suite names it. The host imports no
-plugin by name: built-in ones are entry points like everybody's.
+Entry points are loaded once per process, when `discover` is first called, one at a time. A plugin that fails to load is
+listed with the reason, and stops a command only if the suite names it. The host imports no plugin by name: built-in
+plugins are entry points like all others.
 """
 
 from __future__ import annotations
@@ -38,7 +39,10 @@ KINDS: Mapping[str, tuple[str, type]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Plugin:
-    """One entry point: where it comes from, what it provides, or why it cannot be used (``reason``)."""
+    """One entry point: its origin and its components (kind and name), or why it cannot be used.
+
+    ``reason`` is None for a usable plugin; ``traceback`` is that of the error, if there was one.
+    """
 
     name: str
     module: str
@@ -59,7 +63,11 @@ class Registration:
 
 @dataclass
 class Registry:
-    """Everything that discovery found. ``conflicts`` maps a component to the plugins that claim the same name."""
+    """The plugins and components that were found.
+
+    ``components`` and ``conflicts`` are by kind and name. ``conflicts`` lists the plugins that register the same name;
+    such a component cannot be used.
+    """
 
     manager: pluggy.PluginManager
     plugins: list[Plugin] = field(default_factory=list)
@@ -67,7 +75,7 @@ class Registry:
     conflicts: dict[tuple[str, str], list[str]] = field(default_factory=dict)
 
     def names(self, kind: str) -> list[str]:
-        """The usable components of a kind, sorted."""
+        """Return the names of the usable components of a kind, sorted."""
         return sorted(name for k, name in self.components if k == kind)
 
     def build(self, component: Component) -> Any:
@@ -95,7 +103,7 @@ class Registry:
 
 
 def source_digest(module: ModuleType) -> tuple[str, str]:
-    """Digest of every Python file of the module's top-level package, helpers included, and that package's name."""
+    """Return the name of a module's top-level package, and the sha256 over all Python files of that package."""
     package = module.__name__.partition(".")[0]
     top = importlib.import_module(package)
     if top.__file__ is None:
@@ -110,7 +118,7 @@ def source_digest(module: ModuleType) -> tuple[str, str]:
 
 
 def _misspelt(module: ModuleType, manager: pluggy.PluginManager) -> str | None:
-    """A hook implementation that no hook matches, as a reason; none when all are known."""
+    """Return why a module cannot be used if it implements an unknown hook; None if all its hooks are known."""
     known = {name for name in vars(manager.hook) if name.startswith("bench_")}
     for name, value in inspect.getmembers(module, inspect.isroutine):
         if hasattr(value, f"{PROJECT}_impl") and name not in known:
@@ -119,7 +127,10 @@ def _misspelt(module: ModuleType, manager: pluggy.PluginManager) -> str | None:
 
 
 def _components(module: ModuleType) -> dict[tuple[str, str], type]:
-    """Call the module's registration hooks and check what they return."""
+    """Call the registration hooks of a module and return its component classes by kind and name.
+
+    Raise `PluginError` if a hook returns anything but a mapping of names to concrete subclasses of the base class.
+    """
     found: dict[tuple[str, str], type] = {}
     for kind, (hook, base) in KINDS.items():
         function = getattr(module, hook, None)
@@ -141,7 +152,7 @@ def _components(module: ModuleType) -> dict[tuple[str, str], type]:
 
 
 def _load(entry: EntryPoint, registry: Registry) -> Plugin:
-    """Import and register one entry point; whatever goes wrong becomes the plugin's reason."""
+    """Import and register one entry point; an error becomes the ``reason`` of the plugin."""
     dist = entry.dist
     base: dict[str, Any] = {
         "name": entry.name,
@@ -156,7 +167,7 @@ def _load(entry: EntryPoint, registry: Registry) -> Plugin:
         found = _components(module)
         package, digest = source_digest(module)
         registry.manager.register(module, name=f"{base['distribution']}:{entry.name}")
-    except (Exception, SystemExit) as error:  # a stranger's code: anything may come, and all of it is shown
+    except (Exception, SystemExit) as error:  # Foreign code may raise anything.
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         return Plugin(**base, reason=reason, traceback=traceback.format_exc())
     origin = Origin(distribution=base["distribution"], version=base["version"], package=package, digest=digest)
@@ -166,7 +177,7 @@ def _load(entry: EntryPoint, registry: Registry) -> Plugin:
 
 
 def _claim(registry: Registry, key: tuple[str, str], registration: Registration) -> None:
-    """Register a component; a name claimed twice belongs to nobody."""
+    """Register a component; a name that two plugins register becomes a conflict."""
     name = f"{registration.origin.package} ({registration.origin.distribution})"
     if key in registry.conflicts:
         registry.conflicts[key].append(name)
@@ -179,7 +190,7 @@ def _claim(registry: Registry, key: tuple[str, str], registration: Registration)
 
 @functools.cache
 def discover() -> Registry:
-    """Load all entry points of the group ``bench`` once per process."""
+    """Load all entry points of the group ``bench``; later calls return the same registry."""
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(hookspecs)
     registry = Registry(manager=manager)
@@ -209,7 +220,10 @@ def registered(kind: str) -> dict[str, type]:
 
 
 def commands(group: str) -> dict[str, click.Command]:
-    """The commands that plugins add to a group of the command line, by name; `PluginError` for what is no command."""
+    """Return the commands that plugins add to a group of the command line (``data`` or ``models``), by name.
+
+    Raise `PluginError` if a plugin fails, or returns anything but click commands with names such as ``data convert``.
+    """
     found: dict[str, click.Command] = {}
     for implementation in discover().manager.hook.bench_commands.get_hookimpls():
         who = implementation.plugin_name

@@ -1,4 +1,4 @@
-"""Calls the hooks that report on a run, one plugin at a time, so that one failure stays its own."""
+"""Calls the report hooks of plugins one at a time, so that a plugin that fails does not affect the others."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ from bench.registry.discovery import discover
 
 
 def _call(implementation: HookImpl, **arguments: object) -> Any:
-    """One implementation of a hook by itself, so that its failure is its own; pluggy lets it take fewer arguments."""
+    """Call one implementation of a hook with the arguments that it accepts, which may be fewer than the hook has."""
     return implementation.function(*(arguments[name] for name in implementation.argnames))
 
 
 def report_sections(results: Results) -> list[Section]:
-    """What plugins add to the report, of each run by itself; one that fails becomes a section that says so."""
+    """Return the sections that plugins add to the report of one or several runs.
+
+    The plugins see one run at a time. A plugin that fails gets a section that names the problem.
+    """
     sections: list[Section] = []
     for name, run in zip(results.names, results.runs, strict=True):
         for section in _sections_of(run):

@@ -1,4 +1,7 @@
-"""What data sets and models are there, and what is missing: ``bench data`` and ``bench models``. No torch."""
+"""The inventory of data sets, training sets and models: what was found where, and what is missing. No torch.
+
+It is what ``bench data`` and ``bench models`` show.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ from bench.registry.discovery import Registry
 
 @dataclass(frozen=True, kw_only=True)
 class InventoryEntry:
-    """A data set, training set or model with what was found of it; ``problem`` when it is there and cannot be used."""
+    """A data set, training set or model, and whether its files were found.
+
+    ``problem`` says why its files cannot be used although they exist; it is None if they can be used or are missing.
+    """
 
     kind: str
     name: str
@@ -27,13 +33,13 @@ class InventoryEntry:
 
 
 def entries(registry: Registry, kinds: Iterable[str]) -> Iterator[InventoryEntry]:
-    """Every component of some kinds, with its default parameters; those that need parameters are left out."""
+    """Yield every component of some kinds with its default parameters, except those that need parameters."""
     for kind in kinds:
         for name in registry.names(kind):
             try:
                 instance = build_component(kind, name, {}, name, registry)
             except SuiteError:
-                continue  # it exists only with parameters that a suite gives
+                continue  # Some of its parameters have no default, so that only a suite can name it.
             yield _entry(kind, name, instance)
 
 
@@ -50,14 +56,18 @@ def _entry(kind: str, name: str, instance: Any) -> InventoryEntry:
         return replace(bare, status=DataStatus(missing=str(error)))
     except BenchError as error:
         return replace(bare, problem=str(error))
-    except Exception as error:  # a stranger's code, in a listing of everything
+    except Exception as error:  # Foreign code may raise anything; the listing goes on.
         return replace(bare, problem=f"{type(error).__name__}: {error}")
 
 
 def verify(
     registry: Registry, names: Sequence[str], against: Sequence[str], params: Mapping[str, Any]
 ) -> Iterator[tuple[str, Check]]:
-    """Verify data sets (all that are there, unless some are named), and what they share with training sets."""
+    """Verify data sets and compare them with training sets; yield each check with the name of its data set.
+
+    ``names`` are the data sets, by default all whose files exist; ``against`` the training sets, by default all whose
+    files exist; ``params`` the parameters of every data set. Generated sets are used only if they are named.
+    """
     found = {e.name: e for e in entries(registry, ["training_set"])}
     there = [n for n, e in found.items() if not e.status.missing and e.status.layout != "generated"]
     training: dict[str, TrainingSet] = {

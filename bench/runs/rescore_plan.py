@@ -13,7 +13,7 @@ from typing import Any
 from bench.core.content_keys import digest_of, joined_digest
 from bench.core.domain import Cell, Component, Origin, Stage, StageResult
 from bench.core.errors import ReplayError
-from bench.planning.cell_stages import Paths
+from bench.planning.cell_stages import CellStages
 from bench.planning.graph import BATCH, Graph
 from bench.planning.instances import Client, Combination, Instances, Splits
 from bench.planning.plan import Plan
@@ -80,8 +80,8 @@ class Planner:
         self.reused: dict[str, StageResult] = {}
         cells = []
         for name, found in by_experiment.items():
-            paths = Paths(experiments[name], self.graph, Splits(experiments[name], instances))
-            cells += [self._cell(one, paths, before[name], after[name]) for one in found]
+            cell_stages = CellStages(experiments[name], self.graph, Splits(experiments[name], instances))
+            cells += [self._cell(one, cell_stages, before[name], after[name]) for one in found]
         self.plan = Plan(
             suite=suite,
             device=device,
@@ -129,7 +129,7 @@ class Planner:
 
     # ---- cells -------------------------------------------------------------------------------------------------------
 
-    def _cell(self, asked: _Asked, paths: Paths, before: ExperimentTable, after: ExperimentTable) -> Cell:
+    def _cell(self, asked: _Asked, cell_stages: CellStages, before: ExperimentTable, after: ExperimentTable) -> Cell:
         """A cell as it was, with the scores of today."""
         row = asked.row
         dataset, authorised, defense, attack, evaluated = _roles(asked.before)
@@ -151,15 +151,15 @@ class Planner:
             outputs=row["outputs"] or "recognition",
             leaky=bool(row["leaky"]),
             skip=skip,
-            stages=() if skip is not None else self._scores(asked, paths),
+            stages=() if skip is not None else self._scores(asked, cell_stages),
         )
 
-    def _scores(self, asked: _Asked, paths: Paths) -> tuple[str, ...]:
+    def _scores(self, asked: _Asked, cell_stages: CellStages) -> tuple[str, ...]:
         """The keys of the scores of a cell, each planned as a whole suite plans it and put on what the run left."""
         dataset, authorised, defense, attack, evaluated = _roles(asked.now)
         client = Client(dataset, authorised, defense, int(asked.row["repeat"]))
         try:
-            planned = paths.scores(Combination(client, attack, evaluated))
+            planned = cell_stages.scores(Combination(client, attack, evaluated))
         except ValueError as error:
             raise self._differs(asked.row["cell"], str(error)) from None
         recorded = json.loads(asked.row["stages"])

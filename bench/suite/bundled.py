@@ -1,4 +1,4 @@
-"""The suites that come with bench, and what a suite on the command line means: a path, or the name of one of these."""
+"""The suites that are published with bench, and the suite file that a command line argument means."""
 
 from __future__ import annotations
 
@@ -11,29 +11,30 @@ _PACKAGE = Path(__file__).parent.parent
 
 
 def published() -> Mapping[str, Path]:
-    """The suites that come with bench, by name: those inside the installed package, or those of the checkout."""
+    """Return the published suites by name: those in the installed package, or else those of the checkout."""
     installed = _PACKAGE / "suites"
     folder = installed if installed.is_dir() else _PACKAGE.parent / "suites"
-    if folder.is_relative_to(Path.cwd()):  # records and reports then say nothing of where the checkout is
+    if folder.is_relative_to(Path.cwd()):  # A relative path keeps the place of the checkout out of records and reports.
         folder = folder.relative_to(Path.cwd())
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
 
 
-def find_suite(given: Path) -> Path:
-    """The suite file that is meant: what there is at this path, else ``NAME.toml`` here, else a published one.
+def find_suite(suite: Path) -> Path:
+    """Return the file of a suite that is named on the command line.
 
-    What is written as a path is left as it is, for whoever reads it to say that nothing is there. Raises `SuiteError`
-    for a name that there is not, and for a folder that has the name of a published suite.
+    That is the file at this path, else ``NAME.toml`` in the current folder, else the published suite ``NAME``. Anything
+    that is written as a path is returned unchanged, whether or not it exists. Raise `SuiteError` for an unknown name,
+    and for a folder with the name of a published suite.
     """
-    name = str(given)
-    if given.is_file() or given.name != name or given.suffix == ".toml":
-        return given
+    name = str(suite)
+    if suite.is_file() or suite.name != name or suite.suffix == ".toml":
+        return suite
     known = published()
-    if given.is_dir():
+    if suite.is_dir():
         if name in known:
             raise SuiteError(f"{name}: expected a suite, found a folder; the suite of this name is {known[name]}")
-        return given
-    here = given.with_name(f"{name}.toml")
+        return suite
+    here = suite.with_name(f"{name}.toml")
     if here.is_file():
         return here
     if name in known:

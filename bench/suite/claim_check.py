@@ -1,4 +1,4 @@
-"""Checks that the claims of a suite are about axes and components that its experiments have."""
+"""Checks that every claim of a suite names experiments, metrics and labels that exist."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.suite.expand import ExpandedExperiment, FullReference
 
 @dataclass(frozen=True, kw_only=True)
 class Axes:
-    """The labels and levels that an experiment has, by the names that claims use."""
+    """The labels and noise levels of an experiment, by the names of axes that claims use."""
 
     dataset: Sequence[str]
     defense: Sequence[str]
@@ -46,7 +46,8 @@ def _labels(references: Sequence[FullReference]) -> list[str]:
 
 
 def check_claims(claims: Sequence[ClaimTable], experiments: Mapping[str, Axes]) -> None:
-    """`SuiteError` with the TOML path for a claim about something that there is not."""
+    """Raise `SuiteError` with the TOML path for a claim about an unknown experiment, metric or label, and for an id
+    that occurs twice."""
     ids = [claim.id for claim in claims]
     for i, claim in enumerate(claims):
         where = f"claims[{i}]"

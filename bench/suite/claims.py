@@ -1,7 +1,7 @@
-"""What a paper claims in words: the ``[[claims]]`` of a suite, as data, and what each has to be about.
+"""The claims of a paper as data: the tables ``[[claims]]`` of a suite.
 
-Nothing is computed here: `bench.analysis.claim_results` holds claims against the rows of a run. Pure: no torch, no
-pandas.
+Nothing is computed here: `bench.analysis.claim_results` tests the claims on the rows of a run, and
+`bench.suite.claim_check` checks that they name existing experiments and labels. No torch, no pandas.
 """
 
 from __future__ import annotations
@@ -48,13 +48,16 @@ class SideTable(StrictTable):
     kappa: _Numbers | None = None
 
     def listed(self, axis: Axis) -> Sequence[str | float] | None:
-        """The values that the side names on an axis, or none."""
+        """Return the values that the side lists for an axis; None if it does not restrict the axis."""
         values: Sequence[str | float] | None = getattr(self, axis)
         return values
 
     def renamed(self, labels: Mapping[tuple[str, str], str]) -> Self:
-        """The same side with other labels of data sets and models, by kind and label; sets of models are joined by
-        ``+``."""
+        """Return the same side with other labels of data sets and models.
+
+        ``labels`` maps a kind (``dataset`` or ``model``) and a label to the new label. The labels of a set of models
+        are joined by ``+``.
+        """
 
         def new(kind: str, names: list[str] | None) -> list[str] | None:
             return names and ["+".join(labels.get((kind, part), part) for part in name.split("+")) for name in names]
@@ -63,7 +66,7 @@ class SideTable(StrictTable):
         return self.model_copy(update={"dataset": new("dataset", self.dataset), **models})
 
     def follows(self, axis: Axis) -> bool:
-        """Whether the side takes each value of the axis in turn; one that names a single value keeps to it."""
+        """Return True if this side varies along the axis. A side with exactly one value stays fixed."""
         values = self.listed(axis)
         return values is None or len(values) > 1
 
@@ -126,21 +129,21 @@ class ClaimTable(StrictTable):
 
     @property
     def sides(self) -> list[tuple[str, SideTable]]:
-        """The sides that select cells, by name."""
+        """The sides that select cells, with their names."""
         right = [("right", self.right)] if isinstance(self.right, SideTable) else []
         return [("left", self.left), *right]
 
     def renamed(self, labels: Mapping[tuple[str, str], str]) -> Self:
-        """The same claim about components with other labels (see `SideTable.renamed`)."""
+        """Return the same claim about components with other labels (see `SideTable.renamed`)."""
         right = self.right.renamed(labels) if isinstance(self.right, SideTable) else self.right
         return self.model_copy(update={"left": self.left.renamed(labels), "right": right})
 
     def experiment_of(self, side: SideTable) -> str:
-        """The experiment whose cells a side selects."""
+        """Return the name of the experiment whose cells a side selects."""
         return side.experiment or self.experiment or ""
 
     def values(self, axis: Axis) -> Sequence[str | float] | None:
-        """The values of an axis of ``each`` that the claim lists, or none when it takes all that there are."""
+        """Return the values that the claim lists for an axis of ``each``; None if it uses all of its experiment."""
         return next((side.listed(axis) for _, side in self.sides if side.follows(axis) and side.listed(axis)), None)
 
 

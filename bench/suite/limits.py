@@ -1,4 +1,4 @@
-"""What a stage may take: seconds of time and megabytes of memory. Limits change no result, so they are in no key."""
+"""The limits of time and memory of stages. Limits change no result, so they are not part of content keys."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _Positive = Annotated[float, Field(gt=0)]
 
 
 class LimitTable(StrictTable):
-    """A limit for some kinds of stages: ``{ protect = 600, fit_attack = 7200 }``."""
+    """A limit for some kinds of stages: ``{ protect = 600, fit_attack = 7200 }``, in seconds or MB."""
 
     faces: _Positive | None = None
     embed: _Positive | None = None
@@ -38,7 +38,7 @@ Limit = Annotated[Annotated[_Positive, Tag("number")] | Annotated[LimitTable, Ta
 
 
 def by_kind(limit: float | LimitTable | None) -> dict[StageKind, float]:
-    """A limit as a suite writes it, by kind of stage; kinds for which it writes none are left out."""
+    """Return a limit of a suite by kind of stage, without the kinds that have none."""
     if limit is None:
         return {}
     if isinstance(limit, LimitTable):
@@ -48,7 +48,7 @@ def by_kind(limit: float | LimitTable | None) -> dict[StageKind, float]:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """The limits of a plan: ``timeout_s`` of the command line, and what the suite writes by kind of stage."""
+    """The limits of a plan: ``timeout_s`` of the command line, and those of the suite by kind of stage."""
 
     timeout_s: float | None = None
     stage_timeout_s: Mapping[StageKind, float] = field(default_factory=dict)
@@ -59,13 +59,19 @@ class Limits:
             raise SuiteError(f"--timeout: expected a number of seconds above 0, found {self.timeout_s}")
 
     def time_s(self, kind: StageKind, plugins: Mapping[str, Any]) -> float:
-        """The time limit of a stage of a kind: that of the command line, else the suite's, else the largest that its
-        plugins (instances by label) declare. `PluginError` when one declares what is no time."""
+        """Return the time limit of a stage in seconds.
+
+        It is that of the command line, else that of the suite, else the largest that its plugins declare, else
+        `DEFAULT_TIME_S`.
+
+        ``plugins`` are the instances of the stage's components by label. Raise `PluginError` if one of them declares
+        anything but a positive number or None.
+        """
         written = self.timeout_s or self.stage_timeout_s.get(kind)
         return written or max(filter(None, map(_declared, plugins, plugins.values())), default=DEFAULT_TIME_S)
 
     def memory_mb(self, kind: StageKind) -> float | None:
-        """The memory limit of a stage of a kind; none where the suite writes none."""
+        """Return the memory limit of a stage in MB; None if the suite has none for its kind."""
         return self.stage_memory_mb.get(kind)
 
 

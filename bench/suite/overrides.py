@@ -1,4 +1,4 @@
-"""``--set PATH=VALUE``: values of a suite or of a component, as a command line gives them."""
+"""``--set PATH=VALUE`` on the command line: changes of a suite, and parameters of a component."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bench.core.errors import SuiteError, did_you_mean
 
 
 def toml_path(parts: Sequence[int | str]) -> str:
-    """``("experiment", 0, "pairs")`` -> ``experiment[0].pairs``."""
+    """Return a TOML path as text: ``("experiment", 0, "pairs")`` is ``experiment[0].pairs``."""
     text = ""
     for part in parts:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
@@ -19,7 +19,7 @@ def toml_path(parts: Sequence[int | str]) -> str:
 
 
 def override(raw: dict[str, Any], text: str) -> None:
-    """Apply one ``--set path=value``; the value is TOML, or a bare string."""
+    """Apply one ``--set path=value`` to the content of a suite file; raise `SuiteError` if the path does not exist."""
     path, equals, value_text = text.partition("=")
     if not equals or not path.strip():
         raise SuiteError(f"--set {text}: expected path=value, such as suite.seed=1 or experiment[0].pairs=32")
@@ -48,7 +48,7 @@ def override(raw: dict[str, Any], text: str) -> None:
 
 
 def toml_value(text: str) -> Any:
-    """A TOML value, or a bare string."""
+    """Return a text as a TOML value, or unchanged if it is none."""
     try:
         return (tomllib.loads(f"v = {text}") if "\n" not in text else {}).get("v", text)
     except tomllib.TOMLDecodeError:
@@ -56,7 +56,7 @@ def toml_value(text: str) -> Any:
 
 
 def parameters_of(texts: Sequence[str]) -> dict[str, Any]:
-    """``name=value`` texts of a command line as parameters of a component; values as in ``--set`` of a suite."""
+    """Return the parameters of a component from texts ``name=value``, whose values are as in ``--set`` for a suite."""
     params = {}
     for text in texts:
         name, equals, value = text.partition("=")

@@ -1,9 +1,9 @@
-"""The figures that a paper published, as data: shown beside ours, never computed with.
+"""The numbers that a paper published, as data. Reports show them beside the measurements and compute nothing with them.
 
-A CSV file with one figure per line. ``dataset``, ``row`` and ``column`` are the paper's own names (`bench.report.
-published` says which of our rows are meant), ``defense`` is the name of the plugin, ``unit`` is ``%``, ``dB``,
-``years`` or empty. The tables of the paper that this benchmark was made for are in the package (``bench/suite/paper``);
-an experiment's ``claims`` names another file beside its suite.
+They are CSV files with one number per line. ``dataset``, ``row`` and ``column`` are the paper's own names
+(`bench.analysis.paper_values` maps them to rows of a run), ``defense`` is the name of the plugin, and ``unit`` is
+``%``, ``dB``, ``years`` or empty. The tables of the paper that this benchmark reproduces are in the package
+(``bench/suite/paper``); an experiment's ``claims`` names another file in the folder of its suite.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Claims = dict[tuple[str, str, str, str], float]
 
 
 def published(table: str) -> str | None:
-    """The figures that the package holds for a table of the paper (``VII``) as CSV; none where it holds none."""
+    """Return the published numbers of a table of the paper (such as ``VII``) as CSV; None if there is no file of it."""
     if not re.fullmatch("[IVX]+", table):
         return None
     file = resources.files("bench.suite").joinpath("paper", f"table-{table.lower()}.csv")
@@ -29,7 +29,8 @@ def published(table: str) -> str | None:
 
 
 def read_claims(path: Path, where: str) -> str:
-    """The text of a claims file, after checking that every line holds a figure; ``where`` is the TOML path."""
+    """Return the text of a CSV file of published numbers; raise `SuiteError`, which names the TOML path ``where``, if a
+    line is not valid."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -49,7 +50,7 @@ def read_claims(path: Path, where: str) -> str:
 
 
 def _problem(line: list[str]) -> str | None:
-    """What was expected of a line that is not a figure."""
+    """Return what was expected instead of a line that is not valid; None for a valid line."""
     if len(line) != len(COLUMNS):
         return f"{len(COLUMNS)} values"
     *_, value, unit = line
@@ -63,8 +64,10 @@ def _problem(line: list[str]) -> str | None:
 
 
 def parse_claims(text: str) -> Claims:
-    """Figures by (data set, defense plugin, row, column), from a text that was checked; shares are in [0, 1], rows as
-    `canonical` has them."""
+    """Return the numbers of a checked text by (data set, defense plugin, row, column).
+
+    Percentages become shares in [0, 1]; rows have the name that `canonical` returns.
+    """
     return {
         (line["dataset"], line["defense"], canonical(line["row"]), line["column"]): float(line["value"])
         / (100 if line["unit"] == "%" else 1)
@@ -73,5 +76,5 @@ def parse_claims(text: str) -> Claims:
 
 
 def canonical(row: str) -> str:
-    """The name of a row in which the order of names joined by ``+`` does not matter."""
+    """Return the name of a row with the names that are joined by ``+`` in sorted order."""
     return "+".join(sorted(row.split("+")))

@@ -34,7 +34,11 @@ from bench.suite.tables import ExperimentTable, SuiteFile, TrainTable, explain
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """An experiment whose axes are resolved to components. ``claims``: the paper's figures as CSV, or None."""
+    """An experiment whose axes are resolved to components.
+
+    The fields are those of `bench.suite.tables.ExperimentTable`, but ``claims`` is the CSV text of the paper's
+    published numbers, or None.
+    """
 
     name: str
     table: str | None
@@ -137,7 +141,7 @@ def _suites_nearby(path: Path) -> str:
 
 
 def reread(record: Mapping[str, Any], where: str = "the suite in its record cannot be read") -> SuiteSource:
-    """Return the tables of the suite of a run from the suite in its ``run.json``, without the paper's figures.
+    """Return the tables of the suite of a run from the suite in its ``run.json``, without the paper's numbers.
 
     The suite file need not exist any more. ``where`` begins the message of a `SuiteError`.
     """
@@ -254,7 +258,7 @@ def _experiment(expanded: ExpandedExperiment, resolver: Resolver, folder: Path, 
 
 
 def _published(table: ExperimentTable, where: str, folder: Path) -> str | None:
-    """Return the paper's figures of an experiment: those of the suite's own file, or of the table that it names."""
+    """Return the paper's numbers for an experiment: from the CSV file that it names, else of its table of the paper."""
     if table.claims:
         return read_claims(folder / table.claims, f"{where}.claims")
     return published(table.table) if table.table else None

@@ -20,12 +20,15 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 
 
 class SuiteHead(StrictTable):
-    """``[suite]``: the name (of folders), the seed that every random stream derives from, the limits of a stage.
+    """``[suite]``: what holds for all experiments.
 
-    ``stage_timeout_s`` and ``stage_memory_mb``: a number for every stage, or a table by kind of stage.
-    ``deterministic`` forbids what differs from time to time on some devices, at a cost.
-    ``data``: where the files of a data set or model are missing, ``auto`` uses its synthetic stand-in and says so,
-    ``real`` is an error, and ``stand-in`` uses stand-ins even where files are there.
+    - ``name``: the name of the suite, which also names its folders
+    - ``title``, ``description``: shown in the report
+    - ``seed``: the seed from which every random stream is derived
+    - ``stage_timeout_s``, ``stage_memory_mb``: the limits of a stage: a number, or a table by kind of stage
+    - ``deterministic``: True forbids operations whose results vary on some devices; this makes a run slower
+    - ``data``: what happens if the files of a data set or model are missing: ``auto`` uses its synthetic stand-in and
+      reports it, ``real`` is an error; ``stand-in`` uses stand-ins even if the files exist
     """
 
     name: Name
@@ -39,16 +42,22 @@ class SuiteHead(StrictTable):
 
 
 class ExperimentTable(StrictTable):
-    """``[[experiment]]``: axes whose cross product are the cells.
+    """``[[experiment]]``: axes, whose combinations are the cells, and the settings of all these cells.
 
-    ``authorised`` holds model sets: a name, or a list of names for one image that several models are to recognise.
-    ``kappa`` is the fixed threshold reported beside the calibrated one, which is set at ``fmr`` or, with
-    ``threshold = "accuracy"``, where genuine and impostor pairs are told apart best; always on pairs that it does not
-    decide.
-    ``table`` and ``figures`` name the tables and figures of the paper that it answers.
-    ``upload``: what leaves the client, ``images`` or the ``features`` of the authorised model at ``split`` (``last``,
-    ``all`` or a name). ``auxiliary``: the data set whose further identities attackers learn from, by default each
-    data set's own. ``noise_levels``: standard deviations of the noise on what is uploaded, for UP (Equation 9).
+    - ``table``, ``figures``: the table and the figures of the paper that the experiment reproduces
+    - ``datasets``, ``defenses``, ``attacks``, ``evaluated``: axes, each a list of references to components
+    - ``authorised``: an axis of model sets: a reference, or a list of references for an image that several models are
+      to recognise
+    - ``pairs``: the number of verification pairs per data set
+    - ``repeats``: how often every cell is measured, each time with other random streams
+    - ``kappa``: the fixed threshold, which is reported beside the calibrated one
+    - ``threshold``: the rule of the calibrated threshold: ``fmr`` sets it at the false match rate ``fmr``, and
+      ``accuracy`` where genuine and impostor pairs are separated best; both on pairs that are not scored with it
+    - ``upload``: what leaves the client: ``images``, or the ``features`` of the authorised model at ``split``
+    - ``split``: the split point of uploaded features: ``last``, ``all`` or a name
+    - ``auxiliary``: the data set from whose further identities attacks learn; by default the scored data set
+    - ``noise_levels``: standard deviations of the noise on uploads, for UP (Equation 9)
+    - ``claims``: a CSV file with the paper's numbers, beside the suite
     """
 
     name: Name
@@ -72,9 +81,10 @@ class ExperimentTable(StrictTable):
 
 
 class TrainTable(StrictTable):
-    """``[[train]]``: one ``model`` or one ``attack`` to train; ``recipe`` is checked by its plugin.
+    """``[[train]]``: one ``model`` or one ``attack`` to train on ``data``.
 
-    A top-level ``[recipe]`` holds what all of a suite's recipes share.
+    ``recipe`` holds parameters that the plugin checks; a top-level ``[recipe]`` holds those that all entries share. The
+    result is validated on ``validation_pairs`` pairs of each data set in ``validate_on``.
     """
 
     model: Reference | None = None
@@ -93,10 +103,10 @@ class TrainTable(StrictTable):
 
     @property
     def subject(self) -> tuple[Literal["model", "attack"], Reference]:
-        """What is trained: its kind and the reference to it."""
+        """The kind of the component to train, and the reference to it."""
         if self.model is not None:
             return "model", self.model
-        assert self.attack is not None  # by validation
+        assert self.attack is not None  # The validator has checked it.
         return "attack", self.attack
 
 
@@ -123,7 +133,7 @@ _TABLES: Mapping[str, type[BaseModel]] = {
 }
 
 
-# pydantic adds the member of a union that it tried to the location
+# pydantic adds the tried member of a union to the location of an error; these parts begin so.
 _UNION_TAGS = ("str", "dict[", "list[", "side", "number", "kinds")
 
 
@@ -149,7 +159,8 @@ def explain(error: ValidationError) -> list[str]:
             found = found if len(found) < 80 else found[:77] + "..."
             expected = f"{item['msg'][0].lower()}{item['msg'][1:]}"
             before = lines.get(where, "")
-            if before.endswith(f", found {found}") and expected not in before:  # another member of the same union
+            if before.endswith(f", found {found}") and expected not in before:
+                # This error is about another member of the same union.
                 lines[where] = before.removesuffix(f", found {found}") + f" or {expected}, found {found}"
             else:
                 lines.setdefault(where, f"{where}: {expected}, found {found}")

@@ -189,7 +189,7 @@ def test_a_few_faces_are_kept_as_pictures(run: Run) -> None:
 
 
 def test_floors_are_below_every_likeness(run: Run) -> None:
-    rows = run().table("floors of the image metrics on toy-faces", "floors")
+    rows = run().table("baselines of the image metrics on toy-faces", "floors")
     floors = {"another_face", "mean_face", "noise", "grey"}
     quantities = ("ssim", "psnr", "lpips")
     assert {name for name in rows if name != "sample_id"} == {f"{q}_{f}" for q in quantities for f in floors}

@@ -210,7 +210,7 @@ def test_lpips_is_beside_ssim_where_the_weights_are(
         rows = done.table(f"image similarity of {name} on toy-faces", "images")
         expected = np.abs(done.artifact(seen).tensors["images"] - originals).mean((1, 2, 3)) / 255
         np.testing.assert_allclose(rows["lpips"].astype(float), expected)
-    floors = done.table("floors of the image metrics on toy-faces", "floors")
+    floors = done.table("baselines of the image metrics on toy-faces", "floors")
     np.testing.assert_allclose(floors["lpips_grey"].astype(float), np.abs(originals - 128).mean((1, 2, 3)) / 255)
     level = of_level(up_rows(done, NOISY, "toy-a"), 0.0)
     expected = np.abs(done.artifact(NOISY).tensors["images"] - originals).mean((1, 2, 3)) / 255

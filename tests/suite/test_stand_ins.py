@@ -153,7 +153,7 @@ def test_images_on_demand_become_the_same_rows(computed: Callable[..., Computed]
     np.testing.assert_array_equal(mapped, drawn.artifact("evaluation faces of toy-faces").tensors["images"])
     for score, table in (
         ("verification of identity by toy-b on {}", "verification"),
-        ("floors of the image metrics on {}", "floors"),
+        ("baselines of the image metrics on {}", "floors"),
     ):
         one, other = (
             run.table(score.format(name), table) for run, name in ((real, "toy-photos"), (drawn, "toy-faces"))
