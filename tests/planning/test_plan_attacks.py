@@ -151,7 +151,7 @@ def scores(plan: Plan, attack: str) -> list[str]:
 
 def test_what_answers_a_cell_comes_first_in_its_scores(plan_of: PlanOf) -> None:
     plan = plan_of("abuse", "toy-denoise", "toy-attributes", via("toy-denoise"), more="noise_levels = [0.1]")
-    shared = ["image similarity of identity on toy-faces", "floors of the image metrics on toy-faces"]
+    shared = ["image similarity of identity on toy-faces", "baselines of the image metrics on toy-faces"]
     denoised = "image similarity of toy-denoise against identity on toy-faces"
     up = "{} and recognition of toy-faces protected by identity under noise, by toy-a"
     assert scores(plan, "abuse") == ["verification of identity by toy-a on toy-faces", *shared]
