@@ -19,10 +19,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import hypothesis
+import pandas as pd
 import pytest
 from browsing import Tabs, chromium, keep, violations
 from playwright.sync_api import Browser, Page
 from processes import Running, disks, starting
+from sharing import shared_folder
 from support import BENCH, SUITE, TESTS, Command, Computed, Done, InlineEngine, ToyRun, environment, install, survivors
 
 from bench.planning.plan import Plan, make_plan
@@ -39,9 +41,7 @@ hypothesis.settings.load_profile("bench")
 @pytest.fixture(scope="session")
 def toy_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the toy plugin is installed."""
-    site = tmp_path_factory.mktemp("site")
-    install(TESTS / "toy_plugin", site)
-    return site
+    return shared_folder(tmp_path_factory, "site", lambda site: install(TESTS / "toy_plugin", site))
 
 
 @pytest.fixture(scope="session")
@@ -62,7 +62,7 @@ def bench(toy_site: Path) -> Command:
         )
         with process:
             try:
-                out, err = process.communicate(timeout=300)
+                out, err = process.communicate(timeout=600)
             except BaseException:
                 os.killpg(process.pid, signal.SIGKILL)
                 raise
@@ -181,13 +181,26 @@ def suite_file(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def toy_run(bench: Command, tmp_path_factory: pytest.TempPathFactory) -> ToyRun:
-    """``bench run`` of the toy suite, once per session."""
-    home = tmp_path_factory.mktemp("toy-run")
-    suite = home / "toy.toml"
-    suite.write_text(SUITE, encoding="utf-8")
-    done = bench("run", suite, "--out", home / "out", "--device", "cpu", cwd=home, env={"TOY_CELLS": f"{home}/heard"})
-    assert done.code == 0, done.err
-    return ToyRun(suite=suite, out=home / "out", done=done)
+    """``bench run`` of the toy suite."""
+
+    def run(home: Path) -> None:
+        suite = home / "toy.toml"
+        suite.write_text(SUITE, encoding="utf-8")
+        env = {"TOY_CELLS": f"{home}/heard"}
+        done = bench("run", suite, "--out", home / "out", "--device", "cpu", cwd=home, env=env)
+        assert done.code == 0, done.err
+        done.save(home / "done.json")
+
+    home = shared_folder(tmp_path_factory, "toy-run", run)
+    return ToyRun(suite=home / "toy.toml", out=home / "out", done=Done.load(home / "done.json"))
+
+
+@pytest.fixture(scope="session")
+def stage_limit(toy_run: ToyRun) -> int:
+    """The time limit in seconds for suites with stages that hang: far more than any other stage takes on this machine,
+    as busy as it is."""
+    seconds = pd.read_parquet(toy_run.folder / "stages.parquet")["seconds"]
+    return max(4, round(4 * seconds.max()))
 
 
 @pytest.fixture

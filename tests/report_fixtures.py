@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from fake_run import HOSTILE, Cell, FakeRun, paper_run, write_fake_run
+from sharing import shared_folder
 
 from bench.analysis.rows import Rows
 from bench.report.page import write_report
@@ -24,17 +25,21 @@ def one_skipped(cell: Cell) -> str | None:
     return "takes 160x160 images & not 112x112" if point == ("synth-calfw", "Noise 0.3", "net-b") else None
 
 
+def _write_usual_run(folder: Path) -> None:
+    write_fake_run(folder / "fake", FakeRun(failed=one_of_each, skipped=one_skipped))
+
+
 @pytest.fixture(scope="session")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     """The run that most tests use: one failed, one skipped cell."""
-    folder = tmp_path_factory.mktemp("run") / "fake"
-    return write_fake_run(folder, FakeRun(failed=one_of_each, skipped=one_skipped))
+    return Results(shared_folder(tmp_path_factory, "fake-run", _write_usual_run) / "fake")
 
 
 @pytest.fixture(scope="session")
 def paper_results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     """A run that answers every table of the paper."""
-    return write_fake_run(tmp_path_factory.mktemp("run") / "paper", paper_run())
+    folder = shared_folder(tmp_path_factory, "paper-run", lambda folder: write_fake_run(folder / "paper", paper_run()))
+    return Results(folder / "paper")
 
 
 @pytest.fixture(scope="session")
@@ -46,10 +51,14 @@ def paper_rows(paper_results: Results) -> Rows:
 @pytest.fixture(scope="session")
 def report_file(results: Results, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of the usual run as a file."""
-    return write_report(results, tmp_path_factory.mktemp("page") / "index.html")
+    return _page(tmp_path_factory, "fake-page", results)
 
 
 @pytest.fixture(scope="session")
 def paper_file(paper_results: Results, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of the run that answers every table of the paper."""
-    return write_report(paper_results, tmp_path_factory.mktemp("page") / "index.html")
+    return _page(tmp_path_factory, "paper-page", paper_results)
+
+
+def _page(factory: pytest.TempPathFactory, name: str, results: Results) -> Path:
+    return shared_folder(factory, name, lambda folder: write_report(results, folder / "index.html")) / "index.html"

@@ -134,10 +134,11 @@ def _attempt(stage: Stage, cache: Cache, batch: int, on_begin: Callable[[], None
     """Make the attempt while the lock of the stage is held."""
     with contextlib.suppress(DamagedError):
         return Attempt(result=cached_result(stage.key, cache.verify(stage.key)), worker=WORKER_NAME)
-    on_begin()
     started = time.perf_counter()
     try:
         with _state.restored(stage) if _state is not None else contextlib.nullcontext():
+            _import_everything()
+            on_begin()
             return Attempt(result=_compute(stage, cache, batch), worker=WORKER_NAME)
     except StorageError:
         raise
@@ -154,6 +155,15 @@ def _attempt(stage: Stage, cache: Cache, batch: int, on_begin: Callable[[], None
     if out_of_memory:  # Only here: within "except", the traceback keeps the arrays of the plugin alive.
         _free_memory()
     return Attempt(result=result, again="memory" if out_of_memory else None, worker=WORKER_NAME)
+
+
+def _import_everything() -> None:
+    """Import torch and the plugins, so that the time limit of the first stage of a process does not include the
+    seconds that these imports take."""
+    from bench.registry.discovery import discover
+    from bench.stages import compute  # noqa: F401
+
+    discover()
 
 
 def _compute(stage: Stage, cache: Cache, batch: int) -> StageResult:

@@ -17,7 +17,7 @@ from bench.store.reading import Results
 SUITE = """\
 [suite]
 name = "trouble"
-stage_timeout_s = 4
+stage_timeout_s = LIMIT
 
 [[experiment]]
 name = "one"
@@ -54,10 +54,10 @@ class Trouble:
 
 
 @pytest.fixture(scope="module")
-def trouble(bench: Command, tmp_path_factory: pytest.TempPathFactory) -> Trouble:
+def trouble(bench: Command, stage_limit: int, tmp_path_factory: pytest.TempPathFactory) -> Trouble:
     """Run once for all tests here."""
     home = tmp_path_factory.mktemp("trouble")
-    (home / "trouble.toml").write_text(SUITE)
+    (home / "trouble.toml").write_text(SUITE.replace("LIMIT", str(stage_limit)))
     return Trouble(home, bench("run", "trouble.toml", "--device", "cpu", cwd=home))
 
 
@@ -83,13 +83,13 @@ def test_the_others_are_not_harmed(trouble: Trouble) -> None:
         ("leaves", ["the toy called sys.exit"]),
         ("segfaults", ["worker process died", "SIGSEGV"]),
         ("shape", ["ContractError", "expected images of shape"]),
-        ("hangs", ["killed after its time limit of 4 s"]),
+        ("hangs", ["killed after its time limit of LIMIT s"]),
     ],
 )
-def test_every_failure_has_its_reason(trouble: Trouble, way: str, fragments: list[str]) -> None:
+def test_every_failure_has_its_reason(trouble: Trouble, stage_limit: int, way: str, fragments: list[str]) -> None:
     reason = trouble.cells.loc[way, "reason"]
     for fragment in [f"toy-faces protected by {way}", *fragments]:
-        assert fragment in reason
+        assert fragment.replace("LIMIT", str(stage_limit)) in reason
     assert reason.count("toy-faces protected by") == 1
 
 

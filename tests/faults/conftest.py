@@ -38,8 +38,7 @@ def tally(fault_table: FaultTable) -> Tally:
 @pytest.fixture(scope="session")
 def reference(bench: Command, tmp_path_factory: pytest.TempPathFactory) -> Reference:
     """A suite with every kind of artifact, and the run of it that nothing happens to."""
-    home = tmp_path_factory.mktemp("reference")
-    return Reference.run(bench, home, REFERENCE)
+    return Reference.shared(tmp_path_factory, bench, "reference", REFERENCE)
 
 
 @pytest.fixture
@@ -51,7 +50,7 @@ def lab(reference: Reference, bench: Command, start: Callable[..., Running], tmp
 @pytest.fixture(scope="session")
 def gated_reference(bench: Command, tmp_path_factory: pytest.TempPathFactory) -> Reference:
     """A suite with two stages that wait for a gate, which was open."""
-    return Reference.run(bench, tmp_path_factory.mktemp("gated"), GATED)
+    return Reference.shared(tmp_path_factory, bench, "gated-reference", GATED)
 
 
 @pytest.fixture

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+import pytest
 from fault_table import FaultTable
 from processes import TIMING, Running, manifests, run_folders
+from sharing import shared_folder
 from support import Command, Done
 
 from bench.store import journal
@@ -89,17 +91,23 @@ class Reference:
     out: Path
 
     @classmethod
-    def run(cls, bench: Command, home: Path, text: str, *options: object) -> Reference:
-        """Write the suite, and run it with one worker."""
-        photos = home / "photos"
-        photos.mkdir()
-        (photos / "toys.txt").write_text("toys")
-        suite = home / "suite.toml"
-        suite.write_text(text)
-        made = cls(suite, {"TOY_PHOTOS": str(photos)}, home / "out")
-        done = bench("run", suite, "--out", made.out, "--device", "cpu", "--workers", 1, *options, env=made.env)
-        assert done.code == 0, done.err
-        return made
+    def shared(cls, factory: pytest.TempPathFactory, bench: Command, name: str, text: str) -> Reference:
+        """Write the suite and run it with one worker process, once per test session; ``name`` identifies it."""
+
+        def run(home: Path) -> None:
+            (home / "photos").mkdir()
+            (home / "photos" / "toys.txt").write_text("toys")
+            (home / "suite.toml").write_text(text)
+            made = cls.at(home)
+            done = bench("run", made.suite, "--out", made.out, "--device", "cpu", "--workers", 1, env=made.env)
+            assert done.code == 0, done.err
+
+        return cls.at(shared_folder(factory, name, run))
+
+    @classmethod
+    def at(cls, home: Path) -> Reference:
+        """The reference whose files are in ``home``."""
+        return cls(home / "suite.toml", {"TOY_PHOTOS": str(home / "photos")}, home / "out")
 
     @property
     def folder(self) -> Path:

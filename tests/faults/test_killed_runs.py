@@ -90,7 +90,7 @@ defenses = [{", ".join(slow)}]
 pairs = 8
 """
     )
-    return Reference.run(bench, tmp_path_factory.mktemp("long"), text)
+    return Reference.shared(tmp_path_factory, bench, "long-reference", text)
 
 
 def test_a_run_that_is_killed_again_and_again(long_reference: Reference, lab: Lab, tally: Tally, full: bool) -> None:

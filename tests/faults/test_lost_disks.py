@@ -37,7 +37,7 @@ evaluated = ["toy-a"]
 defenses = ["toy-mean"]
 pairs = 8
 """
-    return Reference.run(bench, tmp_path_factory.mktemp("large"), text)
+    return Reference.shared(tmp_path_factory, bench, "large-reference", text)
 
 
 def test_a_disk_that_fills_up(large: Reference, lab: Lab, disk: Disk, tally: Tally) -> None:

@@ -23,9 +23,9 @@ ENDS: dict[str, tuple[str, list[str], list[str]]] = {
     "exits": ("failed", ["the worker process died (exit code 7)"], []),
     "exits-well": ("failed", ["the worker process died (exit code 0)"], ["leaving without a word of goodbye"]),
     "segfaults": ("failed", ["the worker process died (signal SIGSEGV)"], ["Segmentation fault", "in _segfaults"]),
-    "hangs": ("timeout", ["killed after its time limit of 5 s"], ["in _hangs"]),
-    "stalls": ("timeout", ["killed after its time limit of 5 s"], []),
-    "spins": ("timeout", ["killed after its time limit of 5 s"], []),
+    "hangs": ("timeout", ["killed after its time limit of LIMIT s"], ["in _hangs"]),
+    "stalls": ("timeout", ["killed after its time limit of LIMIT s"], []),
+    "spins": ("timeout", ["killed after its time limit of LIMIT s"], []),
     "nan": ("failed", ["ContractError", "NaN"], ["in protect_checked"]),
     "shape": ("failed", ["ContractError", "expected images of shape"], ["in protect_checked"]),
     "range": ("failed", ["ContractError", "expected images in [0, 1]"], ["in protect_checked"]),
@@ -53,12 +53,12 @@ GOOD_TOML = {
 HUNGRY = {"hungry torch": "torch", "hungry python": "python", "hungry": "eats"}
 
 
-def suite(defenses: list[str]) -> str:
-    """A suite of these defenses, given in TOML."""
+def suite(defenses: list[str], limit: int) -> str:
+    """A suite of these defenses, given in TOML, whose stages are killed after ``limit`` seconds."""
     return f"""\
 [suite]
 name = "trouble"
-stage_timeout_s = 5
+stage_timeout_s = {limit}
 stage_memory_mb = 1500
 
 [[experiment]]
@@ -98,10 +98,10 @@ class Trouble:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(bench: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def undisturbed(bench: Command, stage_limit: int, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder of those that behave, by themselves."""
     home = tmp_path_factory.mktemp("undisturbed")
-    (home / "trouble.toml").write_text(suite(list(GOOD_TOML.values())))
+    (home / "trouble.toml").write_text(suite(list(GOOD_TOML.values()), stage_limit))
     done = bench("run", "trouble.toml", "--device", "cpu", "--workers", 1, cwd=home)
     assert done.code == 0, done.err
     (folder,) = run_folders(home)
@@ -109,7 +109,7 @@ def undisturbed(bench: Command, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.fixture(scope="module")
-def trouble(bench: Command, tmp_path_factory: pytest.TempPathFactory) -> Trouble:
+def trouble(bench: Command, stage_limit: int, tmp_path_factory: pytest.TempPathFactory) -> Trouble:
     """All of them in one run, those that behave in between; one worker, so that everyone meets everyone's remains."""
     home = tmp_path_factory.mktemp("trouble")
     ways = [bad(way) for way in ENDS]
@@ -121,7 +121,7 @@ def trouble(bench: Command, tmp_path_factory: pytest.TempPathFactory) -> Trouble
     for label, place in places.items():
         ways.insert(place, GOOD_TOML[label])
     ways += ['{ plugin = "toy-glutton", label = "glutton" }', *hungry, GOOD_TOML["last"]]
-    (home / "trouble.toml").write_text(suite(ways))
+    (home / "trouble.toml").write_text(suite(ways, stage_limit))
     done = bench(
         *("run", "trouble.toml", "--device", "cpu", "--workers", 1), cwd=home, env={"TOY_CHILDREN": f"{home}/children"}
     )
@@ -138,13 +138,14 @@ def test_everybody_ends_as_he_must(trouble: Trouble) -> None:
 
 
 @pytest.mark.parametrize("way", [way for way, (status, _, _) in ENDS.items() if status != "ok"])
-def test_the_failure_is_told_in_full(trouble: Trouble, way: str) -> None:
+def test_the_failure_is_told_in_full(trouble: Trouble, stage_limit: int, way: str) -> None:
     status, reasons, shown = ENDS[way]
     stage, cell = trouble.stage(way), trouble.cells.loc[way]
     assert stage["status"] == status
     told = stage["log"] + stage["traceback"]
     in_cell = cell["log"] + cell["traceback"]
-    for fragment in reasons:
+    for reason in reasons:
+        fragment = reason.replace("LIMIT", str(stage_limit))
         assert fragment in stage["reason"]
         assert fragment in cell["reason"]
         assert fragment in trouble.page
@@ -191,11 +192,11 @@ def test_nobody_is_left(trouble: Trouble) -> None:
 
 
 def test_a_worker_that_always_dies_is_given_up(
-    bench: Command, tmp_path: Path, tally: Tally, undisturbed: Path, full: bool
+    bench: Command, tmp_path: Path, tally: Tally, undisturbed: Path, stage_limit: int, full: bool
 ) -> None:
     if not full:
         pytest.skip("part of the full suite")
-    (tmp_path / "trouble.toml").write_text(suite([bad("kills-itself"), *GOOD_TOML.values()]))
+    (tmp_path / "trouble.toml").write_text(suite([bad("kills-itself"), *GOOD_TOML.values()], stage_limit))
     done = bench("run", "trouble.toml", "--device", "cpu", "--workers", 2, cwd=tmp_path)
     assert done.code == 1
     assert done.left == []
@@ -212,12 +213,12 @@ def test_a_worker_that_always_dies_is_given_up(
 
 
 def test_a_plugin_that_asks_the_run_to_end(
-    bench: Command, tmp_path: Path, tally: Tally, undisturbed: Path, full: bool
+    bench: Command, tmp_path: Path, tally: Tally, undisturbed: Path, stage_limit: int, full: bool
 ) -> None:
     """SIGTERM does not say who sent it: the run ends well, and the same command goes on."""
     if not full:
         pytest.skip("part of the full suite")
-    (tmp_path / "trouble.toml").write_text(suite([bad("signals-parent"), *GOOD_TOML.values()]))
+    (tmp_path / "trouble.toml").write_text(suite([bad("signals-parent"), *GOOD_TOML.values()], stage_limit))
     command = ("run", "trouble.toml", "--device", "cpu", "--workers", 1)
     done = bench(*command, cwd=tmp_path)
     assert done.code == 130, done.err
