@@ -1,4 +1,4 @@
-"""End-to-end tests drive the installed command in processes of its own; all of them are slow."""
+"""End-to-end tests run the installed command in processes of its own. All of them are slow."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark everything in this folder."""
+    """Mark all tests in this folder as slow."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.slow)

@@ -1,4 +1,4 @@
-"""Attacks of every kind through the installed command: rows, failures beside successes, and nothing computed twice."""
+"""Attacks of every kind with the installed command: rows, failures among successes, nothing computed twice."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ REASONS = {
 
 
 class Attacked:
-    """A finished run of the suite of attacks, with an experiment whose attacks fail."""
+    """The finished run of a suite of attacks with one experiment whose attacks fail."""
 
     def __init__(self, home: Path, done: Done) -> None:
         self.home = home
@@ -59,13 +59,13 @@ class Attacked:
 
 @pytest.fixture(scope="module")
 def attacked(bench: Command, tmp_path_factory: pytest.TempPathFactory) -> Attacked:
-    """Run once for all tests here."""
+    """Run the suite once for all tests of this module."""
     home = tmp_path_factory.mktemp("attacked")
     (home / "attacks.toml").write_text(ATTACKS + BROKEN)
     return Attacked(home, bench("run", "attacks.toml", "--device", "cpu", "--pairs", "8", cwd=home))
 
 
-def test_failing_attacks_leave_the_others_alone(attacked: Attacked) -> None:
+def test_failing_attacks_do_not_affect_others(attacked: Attacked) -> None:
     done = attacked.done
     assert done.code == 1, done.err
     assert done.left == []
@@ -95,8 +95,8 @@ def test_every_table_has_rows_of_what_ended_well(attacked: Attacked) -> None:
     assert set(found["images"].loc[found["images"].experiment == "broken", "attack"]) == {"", "toy-denoise"}
 
 
-def test_what_attacks_find_is_what_there_is(attacked: Attacked) -> None:
-    """In the toy world, too, a look at unprotected faces shows more than one at protected ones."""
+def test_attacks_find_more_on_unprotected_faces(attacked: Attacked) -> None:
+    """With the toy plugins, too, unprotected faces reveal more than protected ones."""
     found = rows(attacked.folder)
     images = found["images"].query("experiment == 'uploads'").groupby(["defense", "attack"])["ssim"].mean()
     assert images["identity", "toy-denoise"] > images["toy-step", "toy-denoise"]
@@ -143,7 +143,7 @@ def test_what_failed_is_tried_again_and_nothing_else(bench: Command, attacked: A
         pd.testing.assert_frame_equal(table, kept[name], obj=name)
 
 
-def test_other_names_and_fewer_questions_compute_nothing(bench: Command, attacked: Attacked) -> None:
+def test_other_labels_and_fewer_cells_compute_nothing(bench: Command, attacked: Attacked) -> None:
     before = manifests(attacked.home)
     (attacked.home / "fewer.toml").write_text(ATTACKS.replace('name = "attacks"', 'name = "fewer"'))
     done = bench(

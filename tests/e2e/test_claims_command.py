@@ -1,4 +1,4 @@
-"""`bench claims` as a user runs it: on a run that was computed, and on runs with rows written by hand."""
+"""``bench claims`` as a user runs it, on a computed run and on runs whose rows are written by hand."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ right = 1.0
 
 
 def made(claim_id: str, defense: str) -> dict[str, Any]:
-    """A claim that a defense keeps at least half of the accuracy."""
+    """Return a claim that a defense keeps at least half of the accuracy."""
     about = {"id": claim_id, "section": "6.4", "text": f"{defense} works.", "experiment": "one", "metric": "accuracy"}
     return {**about, "left": {"defense": defense}, "relation": ">=", "right": 0.5}
 
@@ -114,7 +114,7 @@ def test_what_cannot_be_read(bench: Command, tmp_path: Path) -> None:
 
 
 def test_a_computed_run(bench: Command, tmp_path: Path) -> None:
-    """The run folder alone is enough: the suite's file is gone when the claims are judged."""
+    """The run folder is enough: claims are checked after the file of the suite was removed."""
     suite = tmp_path / "toy.toml"
     suite.write_text(SUITE, encoding="utf-8")
     assert bench("run", suite, "--device", "cpu", cwd=tmp_path).code == 0

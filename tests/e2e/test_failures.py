@@ -1,4 +1,4 @@
-"""A defense that misbehaves spoils its own cells and nothing else."""
+"""A defense that misbehaves fails its own cells only."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ WAYS = ["raises", "exits", "leaves", "segfaults", "shape", "hangs"]
 
 
 class Trouble:
-    """The finished run of the suite above."""
+    """The finished run of the suite in this module."""
 
     def __init__(self, home: Path, done: Done) -> None:
         self.home = home
@@ -48,7 +48,7 @@ class Trouble:
 
     @property
     def cells(self) -> pd.DataFrame:
-        """Its cells by defense."""
+        """The cells of the run, by defense."""
         (folder,) = run_folders(self.home)
         return pd.read_parquet(folder / "cells.parquet").set_index("defense")
 
@@ -61,7 +61,7 @@ def trouble(bench: Command, stage_limit: int, tmp_path_factory: pytest.TempPathF
     return Trouble(home, bench("run", "trouble.toml", "--device", "cpu", cwd=home))
 
 
-def test_the_others_are_not_harmed(trouble: Trouble) -> None:
+def test_other_cells_are_not_affected(trouble: Trouble) -> None:
     assert trouble.done.code == 1
     assert trouble.done.left == []
     assert trouble.cells["status"].to_dict() == {

@@ -1,4 +1,4 @@
-"""The first minutes of a stranger: the quick suite by its name, and a suite of their own."""
+"""The first steps of a new user: the quick suite by its name, and a suite of their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Housekeeping on what runs have left, and while one is at work."""
+"""The housekeeping commands, after runs and during one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from processes import Running, assert_same_rows, manifests, run_folders, wait_un
 from support import Command, ToyRun
 
 Start = Callable[..., Running]
-GATED = 6  # stages behind the gate: protect, two times embed and verification, image similarity
+GATED = 6  # stages that wait for the gate: protect, two embed and two verification stages, image similarity
 
 
 def test_a_damaged_artifact_is_discarded_and_computed_again(bench: Command, toy_run: ToyRun, tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_runs_and_artifacts_are_removed_and_made_again(bench: Command, toy_run: 
 def test_gc_during_a_run_takes_nothing_that_it_needs(
     start: Start, bench: Command, toy_run: ToyRun, tmp_path: Path
 ) -> None:
-    """The artifacts of another run go, those of the run at work stay; it ends with the rows of an undisturbed one."""
+    """Artifacts of other runs are removed and those of the running one kept; its rows are those of any other run."""
     gate, out = tmp_path / "gate", tmp_path / "out"
     other = bench("run", toy_run.suite, "--out", out, "--device", "cpu", "--pairs", "6")
     assert other.code == 0, other.err

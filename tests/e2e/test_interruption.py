@@ -1,4 +1,4 @@
-"""A run that is stopped goes on where it stopped, and its rows are those of a run that was not."""
+"""A stopped run resumes where it stopped, and its rows are those of an undisturbed run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from support import Command, ToyRun
 from bench.store.reading import Results
 
 Start = Callable[..., Running]
-GATED = 6  # stages behind the gate: protect, two times embed and verification, image similarity
+GATED = 6  # stages that wait for the gate: protect, two embed and two verification stages, image similarity
 
 
 def test_killed_in_the_middle(start: Start, bench: Command, toy_run: ToyRun, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Table VII of the paper's suite on the bundled networks, made small, with the conclusions it must reach."""
+"""Table VII from a small version of the paper's suite on bundled networks, and the conclusions that it must reach."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SMALL = (
 
 @pytest.fixture(scope="module")
 def folder(bench: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run folder of the small paper suite."""
+    """Run the small version of the suite, and return the run folder."""
     out = tmp_path_factory.mktemp("paper")
     text = SUITE.read_text(encoding="utf-8")
     head, first, *_ = re.split(r"^\[\[", text, flags=re.MULTILINE)
@@ -67,7 +67,7 @@ def test_the_authorised_model_recognises_and_the_other_does_not(folder: Path) ->
     assert (rows.query("defense == 'Clean'").cos_self > 0.9999).all()
 
 
-def test_pictures_hold_nothing_and_the_floors_are_beside_them(folder: Path) -> None:
+def test_images_show_nothing_and_have_their_baselines(folder: Path) -> None:
     images = Results(folder).samples("images")
     floors = Results(folder).samples("floors")
     assert images.query("defense == 'PMT'").ssim.mean() < 0.03

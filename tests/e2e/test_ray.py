@@ -1,4 +1,4 @@
-"""`bench run --engine ray` on real clusters of this machine: the rows are those of the local engine, whatever dies."""
+"""``bench run --engine ray`` on clusters on this machine: rows are those of the local engine, after any fault."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ Start = Callable[..., Running]
 
 @dataclass(frozen=True)
 class Nodes:
-    """A cluster: its address, and the process that leads each node."""
+    """A cluster: its address, and the main process of each node."""
 
     address: str
     raylets: list[int]
 
     def at_work(self, pid: int) -> int:
-        """The node to which a process belongs."""
+        """Return the main process of the node to which a process belongs."""
         above = {process.pid for process in psutil.Process(pid).parents()}
         (found,) = above & set(self.raylets)
         return found
 
     @staticmethod
     def kill(raylet: int) -> None:
-        """As if somebody pulled the plug of a node."""
+        """Kill a node with all its processes."""
         leader = psutil.Process(raylet)
         for process in [leader, *leader.children(recursive=True)]:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -59,8 +59,8 @@ class Nodes:
 
 @contextlib.contextmanager
 def cluster(site: Path, nodes: int, hidden: Path | None = None, **variables: object) -> Iterator[Nodes]:
-    """A cluster whose nodes see an empty folder in the place of ``hidden``; nothing of it is left behind."""
-    folder = tempfile.mkdtemp(prefix="bench-test-")  # short: the names of Ray's sockets begin with it
+    """Start a cluster whose nodes see an empty folder instead of ``hidden``; all of it is removed afterwards."""
+    folder = tempfile.mkdtemp(prefix="bench-test-")  # short, because the paths of Ray's sockets begin with it
     command = [sys.executable, str(TESTS / "ray_cluster.py"), str(nodes), folder]
     if hidden is not None:
         hidden.mkdir()
@@ -78,8 +78,8 @@ def cluster(site: Path, nodes: int, hidden: Path | None = None, **variables: obj
     try:
         with process:
             assert process.stdout is not None
-            told = json.loads(process.stdout.readline())
-            yield Nodes(told["address"], told["nodes"])
+            ready = json.loads(process.stdout.readline())
+            yield Nodes(ready["address"], ready["nodes"])
     finally:
         left = survivors(process.pid)
         for pid in left:
@@ -89,13 +89,13 @@ def cluster(site: Path, nodes: int, hidden: Path | None = None, **variables: obj
 
 
 def command(suite: Path, out: Path, address: str | None = None) -> list[object]:
-    """What runs a suite on Ray."""
+    """Return the arguments of a command that runs a suite on Ray."""
     where = [] if address is None else ["--address", address]
     return ["run", suite, "--out", out, "--device", "cpu", "--engine", "ray", *where]
 
 
 def worker_at(out: Path, name: str) -> int | None:
-    """The process that computes the stage of that name now."""
+    """Return the process that is computing the stage with this name."""
     cache = Cache(out / "results" / ".cache")
     for folder in (out / "results").glob("[!.]*/*"):
         for event in journal.read(folder):
@@ -106,7 +106,7 @@ def worker_at(out: Path, name: str) -> int | None:
 
 
 def assert_none_twice(out: Path) -> None:
-    """No stage was finished twice, in all sessions of the runs of a folder."""
+    """Check that no stage was finished twice in all sessions of the runs in a folder."""
     (folder,) = run_folders(out)
     done = Counter(
         event["key"]
@@ -116,7 +116,7 @@ def assert_none_twice(out: Path) -> None:
     assert set(done.values()) == {1}
 
 
-def test_a_ray_of_its_own(bench: Command, toy_run: ToyRun, tmp_path: Path) -> None:
+def test_ray_on_this_machine(bench: Command, toy_run: ToyRun, tmp_path: Path) -> None:
     done = bench(*command(toy_run.suite, tmp_path / "out"))
     assert done.code == 0, done.err
     assert done.left == []

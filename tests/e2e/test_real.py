@@ -1,4 +1,4 @@
-"""The suite for real data, on the real network and faces that ``BENCH_REAL`` names."""
+"""The suite for real data, on the real network and the real faces in the folder ``BENCH_REAL``."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ pairs = 20
     (found,) = json.loads(table.out)
     rows = found["figures"]
     compared = {row["dataset"] for row in rows if row["paper"] is not None}
-    assert compared == {"synth-calfw"}  # no published figure is about drawn pairs
+    assert compared == {"synth-calfw"}  # Published values exist for the original pairs only.
     marked = {(row["dataset"], row["synthetic"]) for row in rows}
     assert marked == {("lfw", False), ("synth-calfw", True)}
     assert {row["column"] for row in rows} >= {"mobileface", "zoo-resnet"}

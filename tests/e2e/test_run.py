@@ -1,4 +1,4 @@
-"""``bench run``: rows, report, and that a second run computes nothing."""
+"""``bench run``: rows and report; a second run computes nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from support import Command, ToyRun
 from bench.store.reading import Results
 
 
-def test_the_run_ends_with_a_table_and_the_places(toy_run: ToyRun) -> None:
+def test_the_run_prints_a_table_and_the_paths(toy_run: ToyRun) -> None:
     done = toy_run.done
     assert done.left == []
     assert "Traceback" not in done.err
@@ -36,8 +36,8 @@ def test_rows_hold_every_cell(toy_run: ToyRun) -> None:
     assert not found["cells"]["cell"].duplicated().any()
 
 
-def test_protection_works_in_the_toy_world(toy_run: ToyRun) -> None:
-    """The figures tell a protected face from an unprotected one, and an authorised model from another."""
+def test_protection_works_with_the_toy_plugins(toy_run: ToyRun) -> None:
+    """The results distinguish protected from unprotected faces, and the authorised model from another."""
     verification = rows(toy_run.folder)["verification"]
     verification["hit"] = verification["cos_self"] > verification["kappa_calibrated"]
     hits = verification.groupby(["defense", "authorised", "evaluated"])["hit"].mean()
@@ -69,7 +69,7 @@ def test_the_record_is_complete(toy_run: ToyRun) -> None:
         assert stage["seconds"] > 0
 
 
-def test_plugins_heard_of_every_cell(toy_run: ToyRun) -> None:
+def test_plugins_receive_every_cell(toy_run: ToyRun) -> None:
     heard = [line.split() for line in (toy_run.suite.parent / "heard").read_text().splitlines()]
     cells = pd.read_parquet(toy_run.folder / "cells.parquet")
     assert heard == cells[["cell", "status"]].to_numpy().tolist()
@@ -84,7 +84,7 @@ def test_the_report_shows_what_ran(toy_run: ToyRun) -> None:
     assert "&lt;b&gt;not bold&lt;/b&gt;" in page
     assert "<b>not bold</b>" not in page
     assert page.count("data:image/") >= 4
-    markup(page)  # runs and loads nothing but its own
+    markup(page)  # This fails if the page loads anything from elsewhere.
 
 
 def test_nothing_but_results_and_report_is_written(toy_run: ToyRun) -> None:

@@ -1,4 +1,4 @@
-"""Damage, other runs, and disks that are full or read-only."""
+"""Damaged artifacts, simultaneous runs, and disks that are full or read-only."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pairs = 8
 
 
 def stage_files(toy_run: ToyRun, out: Path, name: str) -> list[Path]:
-    """The files of the artifact of the stage of that name."""
+    """Return the files of the artifact of the stage with this name."""
     import json
 
     for path in (out / "results" / ".cache").glob("??/*/manifest.json"):
@@ -33,7 +33,7 @@ def stage_files(toy_run: ToyRun, out: Path, name: str) -> list[Path]:
 
 
 def flip_a_byte(path: Path) -> None:
-    """Damage one bit in the middle of a file."""
+    """Flip one bit in the middle of a file."""
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
@@ -62,7 +62,7 @@ def test_damaged_artifacts_are_computed_again(bench: Command, toy_run: ToyRun, t
     assert_same_rows(run_folders(out)[0], toy_run.folder)
 
 
-def test_damage_that_nobody_reads_costs_nothing(bench: Command, toy_run: ToyRun, tmp_path: Path) -> None:
+def test_damage_to_unused_artifacts_computes_nothing(bench: Command, toy_run: ToyRun, tmp_path: Path) -> None:
     out = toy_run.copy(tmp_path / "out")
     flip_a_byte(stage_files(toy_run, out, "toy-faces protected by identity")[0])
     done = bench("run", toy_run.suite, "--out", out, "--device", "cpu", "--workers", "1")
@@ -88,7 +88,7 @@ def test_two_runs_at_once(start: Callable[..., Running], toy_run: ToyRun, tmp_pa
 
 
 def test_a_disk_that_fills_up_is_one_error(bench: Command, disk: Disk, tmp_path: Path) -> None:
-    """The estimate knows nothing of this data set's parameter, so the disk fills up in the middle."""
+    """The size estimate does not know a parameter of this data set, so the disk fills up during the run."""
     (tmp_path / "small.toml").write_text(SMALL)
     place = disk("8m")
     large = 'experiment[0].datasets=[{ plugin = "toy-faces", auxiliary_images = 4000 }]'
@@ -105,7 +105,7 @@ def test_a_disk_that_fills_up_is_one_error(bench: Command, disk: Disk, tmp_path:
     assert smaller.code == 0, smaller.err
 
 
-def test_a_disk_that_is_too_small_is_left_alone(bench: Command, disk: Disk, toy_run: ToyRun) -> None:
+def test_nothing_is_written_to_a_disk_that_is_too_small(bench: Command, disk: Disk, toy_run: ToyRun) -> None:
     place = disk("1m")
     done = bench("run", toy_run.suite, "--out", place, "--device", "cpu", "--workers", "1")
     assert done.code == 2
@@ -114,7 +114,7 @@ def test_a_disk_that_is_too_small_is_left_alone(bench: Command, disk: Disk, toy_
     assert list(place.iterdir()) == []
 
 
-def test_a_read_only_disk_is_left_alone(bench: Command, disk: Disk, toy_run: ToyRun) -> None:
+def test_a_read_only_disk_is_one_error(bench: Command, disk: Disk, toy_run: ToyRun) -> None:
     place = disk("8m", "ro")
     for command in (["run", toy_run.suite], ["report", toy_run.folder]):
         done = bench(*command, "--out", place)

@@ -1,4 +1,4 @@
-"""A defense of somebody else, run in a folder of its own, is laid beside a run of bench's own suite."""
+"""A defense of a third party, run in another folder, is compared with a run of a suite of bench."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CPU = ("--device", "cpu", "--workers", "1")
 
 @pytest.fixture(scope="module")
 def sites(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Where the defense is installed."""
+    """Return the folder in which the defense is installed."""
     site = tmp_path_factory.mktemp("sample-site")
     install(TESTS / "sample_plugin", site)
     return [site]
@@ -46,7 +46,7 @@ def test_a_third_partys_defense_beside_a_suite_of_bench(bench: Command, sites: l
     assert done.code == 0, done.err
     (folder,) = (theirs / "results" / "mine").iterdir()
 
-    done = bench("report", "quick", folder, cwd=tmp_path)  # the plugin is not needed to show what it did
+    done = bench("report", "quick", folder, cwd=tmp_path)  # The plugin is not needed to show its results.
     assert done.code == 0, done.err
     assert done.out == "report: reports/quick+mine/index.html\n"
     page = (tmp_path / "reports" / "quick+mine" / "index.html").read_text(encoding="utf-8")
@@ -56,7 +56,7 @@ def test_a_third_partys_defense_beside_a_suite_of_bench(bench: Command, sites: l
 
     done = bench("export", "quick", folder, "--table", "VII", "--format", "json", cwd=tmp_path)
     assert "note: Noise 0.3 of run B is another defense: sigma 0.1, in run A 0.3." in done.err
-    assert "note: Shown once: 2 cells that run A and run B share, to the last input." in done.err  # both of Clean
+    assert "note: Shown once: 2 cells that run A and run B share, to the last input." in done.err  # those of Clean
     (table,) = json.loads(done.out)
     found = {(f["defense"], f["column"]): f["value"] for f in table["figures"] if not f["authorised"]}
     assert {d for d, _ in found} == {"Clean", "Noise 0.3", "Noise 0.3 (run B)", "Pixelate"}

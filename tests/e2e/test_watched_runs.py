@@ -1,4 +1,4 @@
-"""A run seen from another terminal: while it works, when it was killed, and made again from its record."""
+"""A run observed from another terminal, during the run and after it was killed; a replay from its record."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_status_and_report_while_a_run_works_and_after_it_was_killed(
     assert Results(folder).run["status"] == "running"
 
 
-def test_json_is_all_there_is_on_stderr(bench: Command, toy_run: ToyRun, tmp_path: Path) -> None:
+def test_stderr_contains_only_json(bench: Command, toy_run: ToyRun, tmp_path: Path) -> None:
     out = toy_run.copy(tmp_path / "out")
     command = ("run", toy_run.suite, "--out", out, "--device", "cpu", "--log-format", "json")
     done = bench(*command, "--pairs", "6")
@@ -74,7 +74,7 @@ def test_a_replay_is_the_same_bytes_until_code_is_touched(bench: Command, toy_ru
     assert f"the rows are the same bytes as those of {out / 'results' / 'toy' / toy_run.folder.name}" in done.out
     assert not (out / "results" / ".replay").exists()
 
-    site = tmp_path / "site"  # found before the toy plugin of all tests
+    site = tmp_path / "site"  # Python finds it before the toy plugin of the other tests.
     install(TESTS / "toy_plugin", site)
     with (site / "bench_toy" / "defenses.py").open("a") as file:
         file.write("# touched\n")

@@ -1,4 +1,4 @@
-"""Fault injection: whatever happens to a run, its rows are those of a run to which nothing happened.
+"""Fault injection: after any fault, the rows of a run must be the same as those of an undisturbed run.
 
 A short form is part of ``make test``; ``make faults`` injects more (``BENCH_FAULTS=full``). Either prints a table at
 its end (see `fault_table`): how often each fault was injected, and how many rows were lost or wrong afterwards.
@@ -17,7 +17,7 @@ from support import Command
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark everything in this folder."""
+    """Mark all tests in this folder as slow."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.slow)
@@ -25,13 +25,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def full() -> bool:
-    """Whether all faults are injected, or a few of each."""
+    """Return True to inject all faults, False to inject a few of each kind."""
     return FULL
 
 
 @pytest.fixture(scope="session")
 def tally(fault_table: FaultTable) -> Tally:
-    """Counts what was injected, and what came of it."""
+    """Return the object that counts injected faults and their consequences."""
     return Tally(fault_table)
 
 
@@ -43,7 +43,7 @@ def reference(bench: Command, tmp_path_factory: pytest.TempPathFactory) -> Refer
 
 @pytest.fixture
 def lab(reference: Reference, bench: Command, start: Callable[..., Running], tmp_path: Path) -> Lab:
-    """Runs the suite of the reference in a folder of the test's own."""
+    """Return an object that runs the suite of the reference in a folder of the test."""
     return Lab(reference, bench, start, tmp_path / "out")
 
 
@@ -55,5 +55,5 @@ def gated_reference(bench: Command, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture
 def gated(gated_reference: Reference, bench: Command, start: Callable[..., Running], tmp_path: Path) -> Lab:
-    """Runs the suite of that reference in a folder of the test's own."""
+    """Return an object that runs the suite with the gate in a folder of the test."""
     return Lab(gated_reference, bench, start, tmp_path / "out")

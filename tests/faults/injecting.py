@@ -1,4 +1,4 @@
-"""What the tests of faults share: a suite, its undisturbed run, and a count of the rows that differ from it."""
+"""Shared by the fault tests: two suites, their undisturbed runs, and the comparison of rows with those of a run."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ pairs = 8
 
 @dataclass(frozen=True)
 class Reference:
-    """A suite, the environment that it needs, and its undisturbed run."""
+    """A suite, the environment variables that it needs, and the output folder of its undisturbed run."""
 
     suite: Path
     env: Mapping[str, str]
@@ -111,14 +111,14 @@ class Reference:
 
     @property
     def folder(self) -> Path:
-        """Its run folder."""
+        """The run folder of the undisturbed run."""
         (found,) = run_folders(self.out)
         return found
 
 
 @dataclass(frozen=True)
 class Lab:
-    """Runs the suite of a reference in an output folder of its own."""
+    """Runs the suite of a reference in another output folder."""
 
     reference: Reference
     bench: Command
@@ -126,15 +126,15 @@ class Lab:
     out: Path
 
     def command(self, *options: object) -> list[object]:
-        """What to run."""
+        """Return the arguments of the command."""
         return ["run", self.reference.suite, "--out", self.out, "--device", "cpu", *options]
 
     def run(self, *options: object, env: Mapping[str, str] | None = None) -> Done:
-        """Run to the end."""
+        """Run the suite and wait for the end."""
         return self.bench(*self.command(*options), env={**self.reference.env, **(env or {})})
 
     def start(self, *options: object, env: Mapping[str, str] | None = None) -> Running:
-        """Run in the background."""
+        """Start the run in the background."""
         return self.popen(*self.command(*options), env={**self.reference.env, **(env or {})})
 
     @property
@@ -144,22 +144,22 @@ class Lab:
         return found
 
     def events(self) -> list[dict[str, Any]]:
-        """What the journals tell, of all runs in the output folder."""
+        """Return the journal events of all runs in the output folder."""
         folders = sorted(p.parent for p in (self.out / "results").glob("[!.]*/*/journal.jsonl"))
         return [event for folder in folders for event in journal.read(folder)]
 
     def manifests(self) -> dict[str, int]:
-        """The finished artifacts, and when they were written."""
+        """Return the times at which the finished artifacts were written, by key."""
         return manifests(self.out)
 
     @property
     def record(self) -> dict[str, Any]:
-        """What ``run.json`` says."""
+        """The content of ``run.json``."""
         found: dict[str, Any] = json.loads((self.folder / "run.json").read_text())
         return found
 
     def artifact(self, name: str) -> Path:
-        """The folder of the artifact of the stage of that name."""
+        """Return the folder of the artifact of the stage with this name."""
         for path in (self.out / "results" / ".cache").glob("??/*/manifest.json"):
             if json.loads(path.read_text())["name"] == name:
                 return path.parent
@@ -167,13 +167,13 @@ class Lab:
 
 
 def has(lab: Lab, *names: str) -> bool:
-    """Whether the stages of these names are finished."""
+    """Return True if the stages with these names are finished."""
     finished = {e["name"] for e in lab.events() if e["event"] == "stage-finished"}
     return finished >= set(names)
 
 
 def only_error(err: str) -> str:
-    """The one error that a command ended with."""
+    """Return the only error message of a command."""
     assert "Traceback" not in err, err
     (found,) = [line for line in err.splitlines() if line.startswith("Error: ")]
     return found
@@ -184,12 +184,12 @@ def _was_computed(event: dict[str, Any]) -> bool:
 
 
 def computed(events: list[dict[str, Any]]) -> Counter[str]:
-    """How often every stage was computed to its end, by key."""
+    """Return how many times each stage was computed successfully, by key."""
     return Counter(event["key"] for event in events if _was_computed(event))
 
 
 def touched_again(events: list[dict[str, Any]]) -> set[str]:
-    """The stages that were started after they had been computed."""
+    """Return the keys of stages that were started again after they had been computed."""
     done: set[str] = set()
     again = set()
     for event in events:
@@ -206,8 +206,10 @@ Rows = Counter[str]
 
 
 def tables(folder: Path, keep: Callable[[dict[str, Any]], bool] = lambda row: True) -> dict[str, Rows]:
-    """The rows of cells and samples of a run folder that are to be looked at, as texts that tell every bit of them;
-    columns about time aside, and those without a value, which rows have where another cell has one."""
+    """Return the rows of cells and samples in a run folder for which ``keep`` is true, by table, as exact text.
+
+    Columns about time are left out, and so are null values, which depend on the columns of other cells.
+    """
     found: dict[str, Rows] = {}
     for path in [folder / "cells.parquet", *sorted((folder / "samples").rglob("*.parquet"))]:
         name = path.relative_to(folder).parts[path.name != "cells.parquet"]
@@ -215,13 +217,13 @@ def tables(folder: Path, keep: Callable[[dict[str, Any]], bool] = lambda row: Tr
         for row in pq.ParquetFile(path).read().to_pylist():
             row = {**partition, **row}
             if keep(row):
-                told = sorted((k, v) for k, v in row.items() if v is not None and k not in TIMING)
-                found.setdefault(name, Counter())[repr(told)] += 1
+                values = sorted((k, v) for k, v in row.items() if v is not None and k not in TIMING)
+                found.setdefault(name, Counter())[repr(values)] += 1
     return found
 
 
 def _differing_bytes(folder: Path, expected: Path) -> int:
-    """How many files of samples are not the same to the last byte."""
+    """Return the number of sample files that are not identical byte by byte."""
     names = {p.relative_to(root) for root in (folder, expected) for p in (root / "samples").rglob("*.parquet")}
     return sum(_bytes(folder / name) != _bytes(expected / name) for name in names)
 
@@ -232,20 +234,22 @@ def _bytes(path: Path) -> bytes | None:
 
 @dataclass(frozen=True)
 class Tally:
-    """Compares the rows of runs that went through a fault with those of undisturbed runs, and counts both."""
+    """Compares the rows of runs with an injected fault with those of undisturbed runs, and counts differences."""
 
     table: FaultTable
 
     def compare(self, fault: str, times: int, folder: Path, expected: Path) -> None:
-        """Count the rows of a run that went through a fault against those of one that did not; they must be the same,
-        and the files of samples the same to the last byte."""
+        """Compare a run with an injected fault with an undisturbed run, and add the differences to the table.
+
+        The rows must be the same, and the sample files identical byte by byte.
+        """
         bytes_differ = _differing_bytes(folder, expected)
         self.compare_rows(fault, times, tables(folder), tables(expected), wrong=bytes_differ)
 
     def compare_rows(
         self, fault: str, times: int, found: Mapping[str, Rows], expected: Mapping[str, Rows], wrong: int = 0
     ) -> None:
-        """Like `compare`, for rows that were read already; ``wrong`` is the number of other differences."""
+        """Do the same as `compare` for rows that were read already; ``wrong`` is the number of other differences."""
         lost = sum(((rows - found.get(name, Counter())).total()) for name, rows in expected.items())
         wrong = max(wrong, sum((rows - expected.get(name, Counter())).total() for name, rows in found.items()))
         self.table.add(fault, times=times, lost=lost, wrong=wrong)

@@ -1,4 +1,4 @@
-"""Damage to artifacts, before a run and during one: computed again with a notice, never used, never a crash."""
+"""Damaged artifacts, before and during a run: they are computed again with a notice and are never used."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ KINDS = {"faces", "embed", "fit_defense", "protect", "fit_attack", "attack", "sc
 
 
 def flip(path: Path, dice: random.Random) -> None:
-    """Flip one bit."""
+    """Flip one random bit of a file."""
     data = bytearray(path.read_bytes())
     data[dice.randrange(len(data))] ^= 1 << dice.randrange(8)
     path.write_bytes(data)
 
 
 def truncate(path: Path, dice: random.Random) -> None:
-    """Cut it off somewhere."""
+    """Truncate a file at a random place."""
     path.write_bytes(path.read_bytes()[: dice.randrange(path.stat().st_size)])
 
 
 def remove(path: Path, dice: random.Random) -> None:
-    """It is gone."""
+    """Remove a file."""
     path.unlink()
 
 
@@ -41,12 +41,12 @@ DAMAGES: dict[str, Callable[[Path, random.Random], None]] = {
 
 
 def kind_of(folder: Path) -> str:
-    """The kind of stage that made an artifact."""
+    """Return the kind of the stage whose artifact is in a folder."""
     return str(json.loads((folder / "manifest.json").read_text())["kind"])
 
 
 def names(lab: Lab, choose: Callable[[list[Path]], Path]) -> dict[Path, str]:
-    """One file of every artifact, and what kind of file and stage it is of."""
+    """Choose one file of every artifact. Return by path the kind of the file and of its stage."""
     found = {}
     for manifest in sorted((lab.out / "results" / ".cache").glob("??/*/manifest.json")):
         path = choose(sorted(manifest.parent.iterdir()))
@@ -56,7 +56,7 @@ def names(lab: Lab, choose: Callable[[list[Path]], Path]) -> dict[Path, str]:
 
 @pytest.mark.parametrize("round_", range(6))
 def test_damage_before_a_run(lab: Lab, tally: Tally, full: bool, round_: int) -> None:
-    """One file of every artifact at a time: rounds of bit flips in each file, then of the other kinds of damage."""
+    """Each round damages one file of every artifact: first rounds of bit flips, then rounds of other damage."""
     if not full and round_ != 3:
         pytest.skip("a round of the full suite")
     dice = random.Random(SEED + round_)
@@ -88,22 +88,22 @@ def test_damage_before_a_run(lab: Lab, tally: Tally, full: bool, round_: int) ->
 
 @pytest.mark.parametrize("how", ["a bit flipped", "truncated", "removed"])
 def test_damage_during_a_run(gated: Lab, tally: Tally, tmp_path: Path, full: bool, how: str) -> None:
-    """What the stages behind the gate need is damaged while they wait."""
+    """The inputs of stages that wait for the gate are damaged while they wait."""
     if not full and how != "a bit flipped":
         pytest.skip("part of the full suite")
     lab = gated
     dice, gate = random.Random(SEED), tmp_path / "gate"
-    running = lab.start("--workers", 3, env={"TOY_GATE": str(gate)})  # two of them wait
-    behind = [  # a file of each
+    running = lab.start("--workers", 3, env={"TOY_GATE": str(gate)})  # Two workers wait for the gate.
+    damaged = [  # the stages, and a file of each artifact
         ("evaluation faces of toy-photos", "images.npy"),
         ("embeddings of calibration faces of toy-photos by toy-a", "tensors.safetensors"),
         ("embeddings of evaluation faces of toy-photos by toy-a", "manifest.json"),
         ("auxiliary faces of toy-photos", "faces.parquet"),
     ]
-    wait_until(lambda: has(lab, *(name for name, _ in behind)), "what is not behind the gate")
+    wait_until(lambda: has(lab, *(name for name, _ in damaged)), "the stages without the gate")
     wait_until(Path(f"{gate}.reached").exists, "the gate")
     keys = set()
-    for name, file in behind:
+    for name, file in damaged:
         folder = lab.artifact(name)
         keys.add(folder.name)
         DAMAGES[how](folder / file, dice)
@@ -113,16 +113,16 @@ def test_damage_during_a_run(gated: Lab, tally: Tally, tmp_path: Path, full: boo
     assert "note: damaged artifact, computing it again before" in err
     noticed = {e["key"] for e in lab.events() if e["event"] == "damaged"}
     assert noticed == keys
-    tally.compare(f"artifacts during a run: {how}", len(behind), lab.folder, lab.reference.folder)
+    tally.compare(f"artifacts during a run: {how}", len(damaged), lab.folder, lab.reference.folder)
 
 
 def test_damage_between_the_last_stage_and_the_rows(gated: Lab, tally: Tally, tmp_path: Path, full: bool) -> None:
-    """A score that no stage needs is computed again before its rows are written."""
+    """A damaged score artifact, which no stage reads, is computed again before its rows are written."""
     if not full:
         pytest.skip("part of the full suite")
     lab = gated
     dice, gate = random.Random(SEED), tmp_path / "gate"
-    running = lab.start("--workers", 3, env={"TOY_GATE": str(gate)})  # two of them wait
+    running = lab.start("--workers", 3, env={"TOY_GATE": str(gate)})  # Two workers wait for the gate.
     wait_until(Path(f"{gate}.reached").exists, "the gate")
     name = "verification of identity by toy-a on toy-photos"
     wait_until(lambda: has(lab, name), "a score")

@@ -1,4 +1,4 @@
-"""kill -9 of the main process, again and again at any moment of one run, and of its workers."""
+"""kill -9 of the main process, repeated at random moments of one run, and of its workers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SEED = 20260
 
 
 class Moments:
-    """The moments at which a run is killed, drawn anew for every kill."""
+    """Random moments at which a run is killed; a new one is drawn for every kill."""
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
@@ -26,7 +26,7 @@ class Moments:
         self.folders = lab.out / "results" / "faults"
 
     def wait(self, running: Running) -> str:
-        """Wait for such a moment, or for the end of the run; says which it was."""
+        """Wait for such a moment or for the end of the run. Return the kind of moment."""
         before = len(self.lab.events())
         kind = self.random.choice(["any time", "between stages", "while an artifact is written"])
         match kind:
@@ -51,7 +51,7 @@ class Moments:
         return sum(event["event"].startswith("stage-") for event in self.lab.events()[start:])
 
     def wait_for_rows(self, running: Running) -> str:
-        """Wait for a moment while the rows are written."""
+        """Wait for a moment at which rows are being written. Return which file is written."""
         stage = self.random.choice([".samples.*", "samples", ".cells.parquet.*", "cells.parquet", ".run.json.*"])
         begun = {p: p.stat().st_mtime_ns for p in self.folders.glob("*/samples")}
 
@@ -68,7 +68,7 @@ class Moments:
     def _until(running: Running, condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
         deadline = time.monotonic() + seconds
         while running.process.poll() is None and time.monotonic() < deadline:
-            with contextlib.suppress(FileNotFoundError):  # renamed while it was looked at: look again
+            with contextlib.suppress(FileNotFoundError):  # A file was renamed meanwhile: try again.
                 if condition():
                     return
             time.sleep(0.002)
@@ -76,7 +76,7 @@ class Moments:
 
 @pytest.fixture(scope="module")
 def long_reference(bench: Command, tmp_path_factory: pytest.TempPathFactory, full: bool) -> Reference:
-    """A suite that takes long enough to be killed as often as it shall be, undisturbed."""
+    """Run a suite, undisturbed, that takes long enough for all kills."""
     slow = [f'{{ plugin = "toy-slow", label = "long {i}", number = {100 + i} }}' for i in range(150 if full else 8)]
     text = (
         REFERENCE
@@ -108,7 +108,7 @@ def test_a_run_that_is_killed_again_and_again(long_reference: Reference, lab: La
         running.kill()
         if not alive:
             assert not in_stages, f"the run was over after {len(killed)} kills: make it longer"
-            break  # its rows were written more quickly than it could be killed
+            break  # Its rows were written before it could be killed.
         killed.append(moment)
         finished.append(lab.manifests())
     done = lab.run("--workers", 2)
@@ -136,13 +136,13 @@ def _workers(main: int) -> Iterator[psutil.Process]:
 
 
 def test_workers_that_are_killed(lab: Lab, tally: Tally, full: bool) -> None:
-    """Each stage at most once: one whose worker dies again and again is tried with a smaller batch."""
+    """Kill the worker of each stage at most once: after a second loss the batch would be halved."""
     moments = random.Random(SEED)
     wanted, killed = (4 if full else 2), list[int]()
     running = lab.start("--workers", "2")
 
     def one_at_work() -> bool:
-        """Kill a worker while no stage is computed that was retried; whether there was one."""
+        """Kill a worker unless a stage that was retried is being computed. Return True if one was killed."""
         begun, ended, retried = (
             {e["key"] for e in lab.events() if e["event"] == f"stage-{what}"}
             for what in ("started", "finished", "retried")

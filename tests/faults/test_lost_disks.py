@@ -1,4 +1,4 @@
-"""Disks that fill up, cannot be written, or are gone: one error, what was finished stays, the same command goes on."""
+"""Disks that are full, read-only or lost: one error, finished results are kept, and the same command resumes."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Disk = Callable[..., Path]
 
 
 def mount(*arguments: object) -> None:
-    """Change a mount; whoever has a disk may."""
+    """Run ``mount``; the fixture that provides a disk has checked that this is allowed."""
     subprocess.run(["mount", *map(str, arguments)], check=True, capture_output=True)
 
 
 @pytest.fixture(scope="module")
 def large(bench: Command, tmp_path_factory: pytest.TempPathFactory) -> Reference:
-    """A suite whose artifacts take more than 50 MB, which nobody can know beforehand."""
+    """Run a suite whose artifacts need more than 50 MB, although the estimate is smaller."""
     sets = [f'{{ plugin = "toy-faces", seed = {i}, auxiliary_images = 4500, label = "faces {i}" }}' for i in range(4)]
     text = f"""\
 [suite]
@@ -62,7 +62,7 @@ def test_a_disk_that_fills_up(large: Reference, lab: Lab, disk: Disk, tally: Tal
 
 
 def test_a_folder_that_becomes_read_only_and_a_disk_without_room_for_rows(lab: Lab, disk: Disk, tally: Tally) -> None:
-    """All stages are there, and their rows cannot be written."""
+    """All stages are finished, but their rows cannot be written."""
     place = disk("50m")
     lab = replace(lab, out=place)
     running = lab.start("--workers", 1)
@@ -78,7 +78,7 @@ def test_a_folder_that_becomes_read_only_and_a_disk_without_room_for_rows(lab: L
     mount("-o", "remount,rw", place)
 
     filler = place / "filler"
-    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):  # until there is no room
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):  # until the disk is full
         while file.write(bytes(4096)):
             pass
     done = lab.run("--workers", 1)
@@ -99,18 +99,18 @@ def test_a_folder_that_becomes_read_only_and_a_disk_without_room_for_rows(lab: L
 def test_a_folder_that_is_lost_in_the_middle(
     gated: Lab, tally: Tally, tmp_path: Path, disk: Disk, full: bool, how: str
 ) -> None:
-    """As a folder of the network that goes away: nothing is written in its place, and it is there again later."""
+    """A network folder disappears and comes back later; meanwhile nothing is written in its place."""
     if not full and how != "renamed":
         pytest.skip("part of the full suite")
     gate, there, away = tmp_path / "gate", tmp_path / "there", tmp_path / "away"
     there.mkdir()
     if how == "unmounted":
-        disk("1m")  # skips where nothing may be mounted
+        disk("1m")  # This skips the test if mounting is not allowed.
         away.mkdir()
         mount("--bind", away, there)
     lab = replace(gated, out=there / "out")
     running = lab.start("--workers", 3, env={"TOY_GATE": str(gate)})
-    wait_until(lambda: has(lab, "verification of identity by toy-a on toy-photos"), "what is not behind the gate")
+    wait_until(lambda: has(lab, "verification of identity by toy-a on toy-photos"), "the stages without the gate")
     wait_until(Path(f"{gate}.reached").exists, "the gate")
     before = lab.manifests()
     if how == "unmounted":

@@ -1,4 +1,4 @@
-"""Plugins that misbehave spoil their own cells and nothing else: not the others' rows, not the run, not the machine."""
+"""A plugin that misbehaves fails its own cells only; other rows, the run and the machine are not affected."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from support import Command, Done
 
 from bench.store import journal
 
-# Ways to misbehave: how the cell ends, what its reason says, and what the log or the traceback shows.
+# Ways to misbehave, each with the status of the cell, parts of its reason, and parts of its log or traceback.
 ENDS: dict[str, tuple[str, list[str], list[str]]] = {
     "raises": ("failed", ["RuntimeError: the toy broke"], ["in _raises"]),
     "leaves": ("failed", ["SystemExit: the toy called sys.exit"], ["in _leaves"]),
@@ -74,12 +74,12 @@ defenses = [
 
 
 def bad(way: str) -> str:
-    """A defense that misbehaves that way."""
+    """Return the TOML of a defense that misbehaves in this way."""
     return f'{{ plugin = "toy-misbehave", how = "{way}", label = "{way}" }}'
 
 
 class Trouble:
-    """The finished run of a suite with all of them."""
+    """The finished run of a suite with all defenses."""
 
     def __init__(self, home: Path, done: Done) -> None:
         (self.folder,) = run_folders(home)
@@ -93,7 +93,7 @@ class Trouble:
         self.page = html.unescape((home / "reports" / "trouble" / "index.html").read_text(encoding="utf-8"))
 
     def stage(self, way: str) -> dict[str, Any]:
-        """What the record says of the stage that went wrong."""
+        """Return the row of the stage that misbehaved in this way."""
         return dict(self.stages.loc[f"toy-faces protected by {way}"])
 
 
@@ -128,7 +128,7 @@ def trouble(bench: Command, stage_limit: int, tmp_path_factory: pytest.TempPathF
     return Trouble(home, done)
 
 
-def test_everybody_ends_as_he_must(trouble: Trouble) -> None:
+def test_every_cell_has_the_expected_status(trouble: Trouble) -> None:
     expected = {way: status for way, (status, _, _) in ENDS.items()}
     expected |= dict.fromkeys([*GOOD, *HUNGRY], "ok") | {"glutton": "failed"}
     assert trouble.cells["status"].to_dict() == expected, trouble.done.err
@@ -158,7 +158,7 @@ def test_the_failure_is_told_in_full(trouble: Trouble, stage_limit: int, way: st
 
 
 def test_memory(trouble: Trouble) -> None:
-    """Where a smaller batch helps it is taken, and said; where none is left to try, that is a failure."""
+    """If memory runs out, a smaller batch is used and reported; the stage fails if even one sample does not fit."""
     glutton = trouble.cells.loc["glutton"]
     assert "toy-glutton fitted" in glutton["reason"] or "glutton fitted" in glutton["reason"]
     assert "its limit is 1500" in glutton["reason"]
@@ -183,7 +183,7 @@ def test_the_rows_of_the_others_are_as_without_them(trouble: Trouble, undisturbe
         tally.compare_rows(f"a plugin beside others: {way}", 1, found, expected)
 
 
-def test_nobody_is_left(trouble: Trouble) -> None:
+def test_no_process_is_left(trouble: Trouble) -> None:
     assert trouble.done.left == []
     children = [int(pid) for pid in (trouble.home / "children").read_text().split()]
     assert len(children) == 2
@@ -215,7 +215,7 @@ def test_a_worker_that_always_dies_is_given_up(
 def test_a_plugin_that_asks_the_run_to_end(
     bench: Command, tmp_path: Path, tally: Tally, undisturbed: Path, stage_limit: int, full: bool
 ) -> None:
-    """SIGTERM does not say who sent it: the run ends well, and the same command goes on."""
+    """A SIGTERM from a plugin looks like one from the user: the run ends in order, and the same command resumes it."""
     if not full:
         pytest.skip("part of the full suite")
     (tmp_path / "trouble.toml").write_text(suite([bad("signals-parent"), *GOOD_TOML.values()], stage_limit))

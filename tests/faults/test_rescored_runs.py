@@ -1,4 +1,4 @@
-"""A rescoring that is killed, and two of them at once: the same rows, and nothing but scores is computed."""
+"""A rescoring that is killed, and two rescorings at once: the rows are the same, and only scores are computed."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from bench.store.artifacts import Cache
 
 
 def kinds(out: Path) -> dict[str, str]:
-    """The artifacts of an output folder: key to kind."""
+    """Return the kinds of the artifacts in an output folder, by key."""
     found = (json.loads(p.read_text()) for p in (out / "results" / ".cache").glob("??/*/manifest.json"))
     return {manifest["key"]: manifest["kind"] for manifest in found}
 
 
 def prepared(lab: Lab) -> tuple[Path, dict[str, str]]:
-    """A copy of the run whose scores are gone, and the artifacts that are left."""
+    """Copy the run and remove its scores. Return the run folder and the kinds of the remaining artifacts, by key."""
     shutil.copytree(lab.reference.out, lab.out)
     original = lab.out / "results" / lab.reference.folder.parent.name / lab.reference.folder.name
     cache = Cache(lab.out / "results" / ".cache")

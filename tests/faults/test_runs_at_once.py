@@ -1,4 +1,4 @@
-"""Two runs at once on one cache: both come to their end, and no stage is computed twice."""
+"""Two runs at once on one cache: both finish, and no stage is computed twice."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def test_the_same_suite_twice_and_one_that_overlaps(lab: Lab, tally: Tally, tmp_
 
 
 def test_one_of_two_is_killed_while_it_computes(gated: Lab, tally: Tally, tmp_path: Path) -> None:
-    """The system frees its locks, and the other takes over what it had begun."""
+    """The system releases the locks of the killed run, and the other run computes its unfinished stages."""
     lab, gate = gated, tmp_path / "gate"
     first = lab.start("--workers", 3, env={"TOY_GATE": str(gate)})
-    wait_until(lambda: has(lab, "verification of identity by toy-a on toy-photos"), "what is not behind the gate")
+    wait_until(lambda: has(lab, "verification of identity by toy-a on toy-photos"), "the stages without the gate")
     wait_until(Path(f"{gate}.reached").exists, "the gate")
     before = computed(lab.events())
     Path(f"{gate}.reached").unlink()
@@ -64,7 +64,7 @@ def test_one_of_two_is_killed_while_it_computes(gated: Lab, tally: Tally, tmp_pa
 
 
 def test_workers_cache_and_order_change_no_row(lab: Lab, tally: Tally, tmp_path: Path, full: bool) -> None:
-    """Rows of three workers without a cache, of a cache without rows, and of the experiments the other way round."""
+    """The rows are the same with three workers, from a full cache, and with the experiments in reverse order."""
     cold = lab.run("--workers", 3)
     assert cold.code == 0, cold.err
     tally.compare("three workers instead of one", 1, lab.folder, lab.reference.folder)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, once and twice; failures that are tried again, or left."""
+"""Ctrl-C and SIGTERM, once and twice; failures that are attempted again, or not."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Start = Callable[..., Running]
 
 
 def stop(running: Running, how: str) -> None:
-    """Ctrl-C goes to everyone at the terminal, SIGTERM to the main process."""
+    """Stop a run: Ctrl-C is sent to all processes of the terminal, SIGTERM only to the main process."""
     if how == "Ctrl-C":
         running.interrupt()
     else:
@@ -26,15 +26,15 @@ def stop(running: Running, how: str) -> None:
 
 @pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM"])
 def test_once(gated: Lab, tally: Tally, tmp_path: Path, full: bool, how: str) -> None:
-    """What runs is given the time to end."""
+    """After one signal, running stages have time to finish."""
     if not full and how != "Ctrl-C":
         pytest.skip("part of the full suite")
     lab, gate = gated, tmp_path / "gate"
     running = lab.start("--workers", 3, env={"TOY_GATE": str(gate)})
-    wait_until(lambda: has(lab, "verification of identity by toy-a on toy-photos"), "what is not behind the gate")
+    wait_until(lambda: has(lab, "verification of identity by toy-a on toy-photos"), "the stages without the gate")
     wait_until(Path(f"{gate}.reached").exists, "the gate")
     stop(running, how)
-    wait_until(lambda: any(e["event"] == "run-interrupted" for e in lab.events()), "the run to hear of it")
+    wait_until(lambda: any(e["event"] == "run-interrupted" for e in lab.events()), "the run to notice it")
     gate.touch()
     code, out, err = running.end()
     assert (code, out) == (130, "")
@@ -42,7 +42,7 @@ def test_once(gated: Lab, tally: Tally, tmp_path: Path, full: bool, how: str) ->
     assert "interrupted; what was finished is kept, and the same command goes on from there" in err
     assert "Traceback" not in err
     wait_until(running.alone, "the workers to end")
-    assert has(lab, "toy-photos protected by toy-gate"), "it had the time to end"
+    assert has(lab, "toy-photos protected by toy-gate"), "it had time to finish"
     assert lab.record["status"] == "interrupted"
     cells = pd.read_parquet(lab.folder / "cells.parquet")
     assert set(cells["status"]) == {"ok", "queued"}
@@ -70,7 +70,7 @@ pairs = 8
 
 @pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM"])
 def test_twice(start: Start, tmp_path: Path, full: bool, how: str) -> None:
-    """At once, also with a stage that listens to nobody; nothing more is written."""
+    """After two signals the run ends at once, even with a stage that ignores signals, and writes nothing more."""
     if not full and how != "SIGTERM":
         pytest.skip("part of the full suite")
     (tmp_path / "deaf.toml").write_text(DEAF)
@@ -79,7 +79,7 @@ def test_twice(start: Start, tmp_path: Path, full: bool, how: str) -> None:
     wait_until(lambda: len(manifests(tmp_path)) >= 6 and any(progress.glob("*")), "the deaf stage")
     stop(running, how)
     journal = next((tmp_path / "results" / "deaf").glob("*/journal.jsonl"))
-    wait_until(lambda: "run-interrupted" in journal.read_text(), "the run to hear of it")
+    wait_until(lambda: "run-interrupted" in journal.read_text(), "the run to notice it")
     stop(running, how)
     code, _, err = running.end()
     assert code == 130, err
