@@ -261,7 +261,7 @@ class RayWorkers:
         return reply.attempt
 
     def _request(self, stage: Stage, batch: int, inputs: Mapping[str, Any] | None = None) -> NodeReply:
-        """Send an order to a node and return its reply; raise the error that the reply holds.
+        """Send an order to a node and return its reply; raise the error that the reply contains.
 
         ``inputs`` are references to the input artifacts by key, for a node that does not see the cache folder.
         """

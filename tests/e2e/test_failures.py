@@ -55,7 +55,7 @@ class Trouble:
 
 @pytest.fixture(scope="module")
 def trouble(bench: Command, stage_limit: int, tmp_path_factory: pytest.TempPathFactory) -> Trouble:
-    """Run once for all tests here."""
+    """Run the suite once for all tests of this module."""
     home = tmp_path_factory.mktemp("trouble")
     (home / "trouble.toml").write_text(SUITE.replace("LIMIT", str(stage_limit)))
     return Trouble(home, bench("run", "trouble.toml", "--device", "cpu", cwd=home))

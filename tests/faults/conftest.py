@@ -37,7 +37,7 @@ def tally(fault_table: FaultTable) -> Tally:
 
 @pytest.fixture(scope="session")
 def reference(bench: Command, tmp_path_factory: pytest.TempPathFactory) -> Reference:
-    """A suite with every kind of artifact, and the run of it that nothing happens to."""
+    """Run a suite with every kind of artifact, undisturbed."""
     return Reference.shared(tmp_path_factory, bench, "reference", REFERENCE)
 
 
@@ -49,7 +49,7 @@ def lab(reference: Reference, bench: Command, start: Callable[..., Running], tmp
 
 @pytest.fixture(scope="session")
 def gated_reference(bench: Command, tmp_path_factory: pytest.TempPathFactory) -> Reference:
-    """A suite with two stages that wait for a gate, which was open."""
+    """Run a suite with two stages that wait for a gate, which is open."""
     return Reference.shared(tmp_path_factory, bench, "gated-reference", GATED)
 
 

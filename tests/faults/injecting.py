@@ -106,7 +106,7 @@ class Reference:
 
     @classmethod
     def at(cls, home: Path) -> Reference:
-        """The reference whose files are in ``home``."""
+        """Return the reference whose files are in ``home``."""
         return cls(home / "suite.toml", {"TOY_PHOTOS": str(home / "photos")}, home / "out")
 
     @property

@@ -54,7 +54,7 @@ HUNGRY = {"hungry torch": "torch", "hungry python": "python", "hungry": "eats"}
 
 
 def suite(defenses: list[str], limit: int) -> str:
-    """A suite of these defenses, given in TOML, whose stages are killed after ``limit`` seconds."""
+    """Return a suite with these defenses, given as TOML, whose stages are killed after ``limit`` seconds."""
     return f"""\
 [suite]
 name = "trouble"
@@ -99,7 +99,7 @@ class Trouble:
 
 @pytest.fixture(scope="module")
 def undisturbed(bench: Command, stage_limit: int, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run folder of those that behave, by themselves."""
+    """Run only the defenses that behave well, and return the run folder."""
     home = tmp_path_factory.mktemp("undisturbed")
     (home / "trouble.toml").write_text(suite(list(GOOD_TOML.values()), stage_limit))
     done = bench("run", "trouble.toml", "--device", "cpu", "--workers", 1, cwd=home)
@@ -110,7 +110,7 @@ def undisturbed(bench: Command, stage_limit: int, tmp_path_factory: pytest.TempP
 
 @pytest.fixture(scope="module")
 def trouble(bench: Command, stage_limit: int, tmp_path_factory: pytest.TempPathFactory) -> Trouble:
-    """All of them in one run, those that behave in between; one worker, so that everyone meets everyone's remains."""
+    """Run all defenses, those that behave well in between, with one worker: each could be affected by all before it."""
     home = tmp_path_factory.mktemp("trouble")
     ways = [bad(way) for way in ENDS]
     hungry = [
@@ -138,7 +138,7 @@ def test_every_cell_has_the_expected_status(trouble: Trouble) -> None:
 
 
 @pytest.mark.parametrize("way", [way for way, (status, _, _) in ENDS.items() if status != "ok"])
-def test_the_failure_is_told_in_full(trouble: Trouble, stage_limit: int, way: str) -> None:
+def test_the_failure_is_reported_in_full(trouble: Trouble, stage_limit: int, way: str) -> None:
     status, reasons, shown = ENDS[way]
     stage, cell = trouble.stage(way), trouble.cells.loc[way]
     assert stage["status"] == status
