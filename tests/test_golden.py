@@ -15,6 +15,7 @@ from bench.analysis.rows import Rows
 from bench.report.export import export
 from bench.report.page import render
 from bench.store.reading import LAYOUTS, Results
+from bench.store.run_record import READABLE
 from bench.store.schema import CELLS, SAMPLES, SCHEMA_VERSION
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -28,14 +29,14 @@ def results(request: pytest.FixtureRequest) -> Results:
 
 
 def test_every_schema_has_a_golden_run() -> None:
-    assert set(LAYOUTS) == set(SCHEMAS)
+    assert set(LAYOUTS) == set(READABLE) == set(SCHEMAS)
     assert max(SCHEMAS) == SCHEMA_VERSION
     assert {p.name for p in GOLDEN.iterdir() if p.is_dir()} == {f"schema-{s}" for s in SCHEMAS}
-    assert [Results(GOLDEN / f"schema-{s}").run["schema"] for s in SCHEMAS] == list(SCHEMAS)
+    assert [Results(GOLDEN / f"schema-{s}").run.schema for s in SCHEMAS] == list(SCHEMAS)
 
 
 def test_files_are_as_they_were_written(results: Results) -> None:
-    files = results.run["files"]
+    files = results.run.files
     for name, digest in files.items():
         assert hashlib.sha256((results.folder / name).read_bytes()).hexdigest() == digest
     assert len(files) == len(list(results.folder.rglob("*.parquet")))
@@ -50,7 +51,7 @@ def test_cells_have_the_columns_of_today(results: Results) -> None:
         "toy-faces protected by raises: RuntimeError: the toy broke [/red] {in} a <strange> way"
     }
     assert cells["batch"].isna().all()
-    assert failed["traceback"].notna().all() == (results.run["schema"] > 2)
+    assert failed["traceback"].notna().all() == (results.run.schema > 2)
     assert cells.loc[cells["status"] != "failed", ["traceback", "log"]].isna().all().all()
 
 
@@ -95,7 +96,7 @@ def test_the_page_is_made(results: Results) -> None:
     page = render(results)
     assert "This run is not complete: some cells failed." in page
     assert "RuntimeError: the toy broke [/red] {in} a &lt;strange&gt; way" in page
-    assert ("Where it failed" in page) == (results.run["schema"] > 2)
+    assert ("Where it failed" in page) == (results.run.schema > 2)
     assert page.count("data:image/") >= 10
 
 

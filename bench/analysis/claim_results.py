@@ -81,11 +81,8 @@ def claims_of(results: Results) -> list[ClaimTable]:
 
     `StorageError` when they are not sound.
     """
-    suite = results.run.get("suite") or {}
-    found = (suite.get("raw") or {}).get("claims") or []
-    asked = {
-        (c["kind"], c["instead_of"]): c["label"] for c in results.run.get("components") or [] if c.get("instead_of")
-    }
+    found = results.run.suite.raw.get("claims") or []
+    asked = {(c.kind, c.instead_of): c.label for c in results.run.components if c.instead_of}
     try:
         return [claim.renamed(asked) for claim in TypeAdapter(list[ClaimTable]).validate_python(found)]
     except ValidationError as error:

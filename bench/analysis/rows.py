@@ -350,8 +350,7 @@ class Rows:
     @cached_property
     def claims(self) -> Mapping[str, Claims]:
         """The paper's figures by experiment."""
-        experiments = self.results.run.get("suite", {}).get("experiments") or []
-        return {e["name"]: parse_claims(e["claims"]) for e in experiments if e.get("claims")}
+        return {e.name: parse_claims(e.claims) for e in self.results.run.suite.experiments if e.claims}
 
     @property
     def synthetic(self) -> list[str]:

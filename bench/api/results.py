@@ -9,6 +9,44 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+class RecordedSuite(Protocol):
+    """The suite that was run: its name and title, and ``raw``, the content of its file with all overrides."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def raw(self) -> Mapping[str, Any]: ...
+
+
+class Provenance(Protocol):
+    """The provenance record of a run, ``run.json``, as attributes: the most useful ones are listed here.
+
+    ``status`` is ``running``, ``complete``, ``incomplete`` or ``interrupted``; ``started`` and ``finished`` are times
+    in ISO 8601; ``versions`` maps packages to versions. An attribute that was not recorded is None or empty.
+    """
+
+    @property
+    def suite(self) -> RecordedSuite: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def command(self) -> Sequence[str]: ...
+    @property
+    def started(self) -> str | None: ...
+    @property
+    def finished(self) -> str | None: ...
+    @property
+    def seconds(self) -> float | None: ...
+    @property
+    def device(self) -> str | None: ...
+    @property
+    def commit(self) -> str | None: ...
+    @property
+    def versions(self) -> Mapping[str, str]: ...
+
+
 class Results(Protocol):
     """The results of a run, or of several runs that one report covers. Read-only."""
 
@@ -23,8 +61,8 @@ class Results(Protocol):
         ...
 
     @property
-    def run(self) -> Mapping[str, Any]:
-        """The provenance record of the run, as in ``run.json``: suite, code, data, weights, machine."""
+    def run(self) -> Provenance:
+        """The provenance record of the run, ``run.json``: suite, code, data, weights, machine."""
         ...
 
     @property

@@ -167,10 +167,11 @@ def runs_show(run: str, as_json: bool, out: Path) -> None:
     from bench.cli import cleanup_output
     from bench.runs import cleanup
     from bench.store.run_folders import find_run
+    from bench.store.run_record import salvage_record
 
     results = options.folders(out).results
     folder = find_run(run, results)
-    record = cleanup.read_record(folder)
+    record = salvage_record(folder)
     cleanup_output.show_run(cleanup.run_of(folder), record, cleanup.failures(folder), as_json=as_json)
 
 

@@ -8,12 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from rich.progress import track
 
 from bench.cli.console import draws_bars, duration, err, out, table_of
 from bench.runs.cleanup import Collected, KindUse, Run
+from bench.store.run_record import RunRecord
+from bench.store.run_record import as_json as record_as_json
 
 
 def amount(size: int) -> str:
@@ -149,28 +150,34 @@ def _recorded_time(iso: str) -> str:
         return iso
 
 
-def show_run(run: Run, record: Mapping[str, Any], failures: Mapping[str, int], *, as_json: bool) -> None:
+def show_run(run: Run, record: RunRecord, failures: Mapping[str, int], *, as_json: bool) -> None:
     """Print what ``bench runs show`` shows: what a run was, from its record, and why stages failed.
 
     ``failures`` has the number of failed stages for each reason. What the record of another version lacks is left out.
     """
     if as_json:
-        _print_json({"folder": run.folder, "size": run.size, **record, "status": run.status, "failures": failures})
+        _print_json(
+            {
+                "folder": run.folder,
+                "size": run.size,
+                **record_as_json(record),
+                "status": run.status,
+                "failures": failures,
+            }
+        )
         return
-    suite = _section(record, "suite")
-    machine = _section(record, "machine")
-    seconds = record.get("seconds")
-    took = f", {duration(seconds)}" if isinstance(seconds, int | float) else ""
-    versions = ", ".join(f"{name} {version}" for name, version in _section(record, "versions").items())
+    suite, machine = record.suite, record.machine
+    took = "" if record.seconds is None else f", {duration(record.seconds)}"
+    versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
     lines = {
         "run": run.folder,
-        "suite": ", ".join([str(suite[k]) for k in ("name", "path") if k in suite] + _sha256(suite.get("sha256"))),
-        "command": " ".join(map(str, record.get("command") or ())),
+        "suite": ", ".join([suite.name, *([suite.path] if suite.path else []), *_sha256(suite.sha256)]),
+        "command": " ".join(record.command),
         "started": f"{_recorded_time(run.started)}{took}",
         "status": run.status,
-        "device": ", ".join(str(v) for v in (record.get("device"), machine.get("processor")) if v),
-        "machine": ", ".join(str(machine[k]) for k in ("platform", "python") if k in machine),
-        "commit": record.get("commit"),
+        "device": ", ".join(v for v in (record.device, machine.processor) if v),
+        "machine": ", ".join(v for v in (machine.platform, machine.python) if v),
+        "commit": record.commit,
         "versions": versions,
     }
     for name, value in lines.items():
@@ -183,19 +190,15 @@ def show_run(run: Run, record: Mapping[str, Any], failures: Mapping[str, int], *
         out.print(f"  {count(number, 'stage')}: {reason}", soft_wrap=True, style="red")
 
 
-def _show_components(record: Mapping[str, Any]) -> None:
+def _show_components(record: RunRecord) -> None:
     """Print a table of the data sets, models, defenses and attacks of a run, with their versions and digests."""
     table = table_of("kind", "label", "from", "version", "data or weights", "license")
-    for one in record.get("components") or ():
-        if not isinstance(one, dict):
-            continue
-        origin = _section(one, "origin")
-        made = " (synthetic)" if one.get("synthetic") else ""
-        where = f"{one.get('name')} of {origin.get('distribution')}"
-        digest = "".join(_sha256(one.get("weights")))
-        license_ = str(one.get("license") or "")
-        kind = str(one.get("kind")).replace("dataset", "data set")
-        table.add_row(kind, f"{one.get('label')}{made}", where, str(origin.get("version")), digest, license_)
+    for one in record.components:
+        made = " (synthetic)" if one.synthetic else ""
+        where = f"{one.name} of {one.origin.distribution}"
+        digest = "".join(_sha256(one.weights))
+        kind = one.kind.replace("dataset", "data set")
+        table.add_row(kind, f"{one.label}{made}", where, one.origin.version, digest, one.license or "")
     if table.row_count:
         out.print(table)
 
@@ -211,12 +214,6 @@ def show_removed(run: Run, foreign: Sequence[str]) -> None:
 # ---- shared ----------------------------------------------------------------------------------------------------------
 
 
-def _section(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """Return the section ``name`` of a record; an empty one if the record has no such section."""
-    found = record.get(name)
-    return found if isinstance(found, dict) else {}
-
-
-def _sha256(digest: object) -> list[str]:
+def _sha256(digest: str | None) -> list[str]:
     """Return a list with the beginning of a digest, as ``sha256 0123456789abcdef``; empty if no digest is recorded."""
-    return [f"sha256 {str(digest)[:16]}"] if digest else []
+    return [f"sha256 {digest[:16]}"] if digest else []

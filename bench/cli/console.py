@@ -218,8 +218,9 @@ def show_summary(results: Results, report: Path, *, retry: bool = True, kept: bo
     """
     from bench.analysis.rows import Rows
     from bench.analysis.tables import summary_rows
+    from bench.store.run_record import RunCounts
 
-    counts = results.run["counts"]
+    counts = results.run.counts or RunCounts()
     columns, rows = summary_rows(Rows(results))
     if rows:
         numbers = range(2, len(columns))
@@ -229,8 +230,8 @@ def show_summary(results: Results, report: Path, *, retry: bool = True, kept: bo
         out.print(table)
     if results.cells["synthetic"].any():
         out.print("synthetic stand-in data: these measurements say nothing about real faces")
-    bad = counts["failed"] + counts["timeout"]
-    out.print(f"cells: {counts['ok']} ok, {counts['skipped']} skipped, {bad} failed")
+    bad = counts.without_result
+    out.print(f"cells: {counts.ok} ok, {counts.skipped} skipped, {bad} failed")
     _show_reasons(results.cells["reason"].dropna())
     if bad:
         again = "the same command tries them again" if retry else "--no-retry left them as they were"

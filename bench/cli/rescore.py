@@ -93,6 +93,7 @@ def _report(rescoring: Rescoring, folder: Path, *, include_faces: bool) -> None:
     from bench.report.page import write_report
     from bench.runs import replay
     from bench.store.reading import Results
+    from bench.store.run_record import RunCounts
 
     results = Results(folder)
     page = rescoring.folders.page(results.run, folder)
@@ -101,9 +102,9 @@ def _report(rescoring: Rescoring, folder: Path, *, include_faces: bool) -> None:
         show_changed(diff(Results(rescoring.original), results), out)
     else:
         out.print(f"the rows are the same bytes as those of {rescoring.original}", soft_wrap=True)
-    counts = results.run["counts"]
-    bad = counts["failed"] + counts["timeout"]
-    out.print(f"cells: {counts['ok']} ok, {counts['skipped']} skipped, {bad} failed")
+    counts = results.run.counts or RunCounts()
+    bad = counts.without_result
+    out.print(f"cells: {counts.ok} ok, {counts.skipped} skipped, {bad} failed")
     out.print(f"rows:   {folder}", soft_wrap=True)
     out.print(f"report: {report}", soft_wrap=True)
 

@@ -102,7 +102,7 @@ def _page_path(results: Results, folders: Folders) -> Path:
     """
     if len(results.runs) == 1:
         return folders.page(results.run, results.folder)
-    suites = [str(run.run["suite"]["name"]) for run in results.runs]
+    suites = [run.run.suite.name for run in results.runs]
     names = [
         suite if suites.count(suite) == 1 else f"{suite}-{run.folder.name}"
         for suite, run in zip(suites, results.runs, strict=True)

@@ -18,7 +18,8 @@ Kind = Literal["dataset", "model", "defense", "attack"]
 DataMode = Literal["auto", "real", "stand-in"]
 Status = Literal["ok", "skipped", "failed", "timeout", "queued"]
 # What a component is to a stage. ``via`` is the attack whose reconstructions the stage's own attack works on.
-ComponentRole = Literal["dataset", "model", "defense", "authorised", "attack", "via"]
+ComponentRole = Literal["dataset", "model", "defense", "authorised", "attack", "via"]  # in a stage
+CellRole = Literal["dataset", "authorised", "evaluated", "defense", "attack", "via", "auxiliary"]  # in cells
 StageKind = Literal["faces", "embed", "fit_defense", "protect", "fit_attack", "attack", "score"]
 
 

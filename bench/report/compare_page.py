@@ -12,6 +12,7 @@ from bench.analysis.compare.diff import Diff, DiffLine
 from bench.core.files import write_atomically
 from bench.report import compare_text
 from bench.report.page import assets
+from bench.store.run_record import RunRecord
 
 MOST = 2_000  # rows of differences that are not significant: those with the least p-values
 
@@ -47,15 +48,14 @@ def write_page(found: Diff, path: Path) -> Path:
     return path
 
 
-def _run(run: dict[str, Any], folder: Path) -> dict[str, str]:
-    suite = run.get("suite") or {}
+def _run(run: RunRecord, folder: Path) -> dict[str, str]:
     return {
         "folder": "/".join(folder.resolve().parts[-3:]),
-        "suite": str(suite.get("title") or suite.get("name") or ""),
-        "started": str(run.get("started") or "unknown"),
-        "status": str(run.get("status") or "unknown"),
-        "digest": str(run.get("digest") or "unknown")[:12],
-        "commit": str(run.get("commit") or "unknown")[:12],
+        "suite": run.suite.title or run.suite.name,
+        "started": run.started or "unknown",
+        "status": run.status,
+        "digest": (run.digest or "unknown")[:12],
+        "commit": (run.commit or "unknown")[:12],
     }
 
 

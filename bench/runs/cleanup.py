@@ -7,7 +7,6 @@ Links are never followed out of the folders, and what bench has not made is left
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import shutil
@@ -16,7 +15,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -24,6 +22,7 @@ from bench.core.errors import StorageError
 from bench.store.active_runs import alive, needed
 from bench.store.artifacts import Cache, DamagedError
 from bench.store.reading import Results
+from bench.store.run_record import RECORD, RunRecord, SuiteRecord, salvage_record
 
 DAMAGED = "damaged"  # the kind of an artifact whose manifest cannot be read
 
@@ -323,7 +322,7 @@ def runs(results: Path) -> list[Run]:
     for suite in _folders(results):
         for entry in _folders(suite.path) if not suite.name.startswith(".") else ():
             folder = Path(entry.path)
-            if (folder / "run.json").is_file():
+            if (folder / RECORD).is_file():
                 found.append(_run(folder, at_work))
     return sorted(found, key=lambda run: (run.suite, run.started, run.name))
 
@@ -335,19 +334,18 @@ def _at_work(results: Path) -> set[tuple[str, str]]:
 
 def _run(folder: Path, at_work: set[tuple[str, str]]) -> Run:
     try:
-        record = read_record(folder)
+        record = salvage_record(folder)
     except StorageError:
-        record = {"status": "unreadable"}
+        record = RunRecord(suite=SuiteRecord(name=folder.parent.name), status="unreadable")
     busy = (folder.parent.name, folder.name) in at_work
-    status = str(record.get("status", "unknown"))
-    counts = record.get("counts")
+    status = record.status
     return Run(
         suite=folder.parent.name,
         name=folder.name,
         folder=folder,
-        started=str(record.get("started", "")),
+        started=record.started or "",
         status="running" if busy else "interrupted" if status == "running" else status,
-        counts={k: v for k, v in counts.items() if isinstance(v, int)} if isinstance(counts, dict) else {},
+        counts=record.counts.known if record.counts else {},
         size=_size(folder),
     )
 
@@ -356,18 +354,6 @@ def run_of(folder: Path) -> Run:
     """The run of a run folder."""
     folder = folder.resolve()
     return _run(folder, _at_work(folder.parent.parent))
-
-
-def read_record(folder: Path) -> dict[str, Any]:
-    """The ``run.json`` of a run folder, of whatever version; `StorageError` when it is none."""
-    path = folder / "run.json"
-    try:
-        record = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise StorageError(f"{path}: expected the record of a run: {error}") from None
-    if not isinstance(record, dict) or not {"schema", "suite"} <= record.keys():
-        raise StorageError(f"{path}: expected the record of a run of bench, found something else")
-    return record
 
 
 def failures(folder: Path) -> dict[str, int]:
@@ -389,7 +375,7 @@ def check_removable(folder: Path) -> Run:
     if run.status == "running":
         raise StorageError(f"{folder}: a command is at work on this run; stop it first, or wait until it has ended")
     if run.status == "unreadable":
-        read_record(folder)
+        salvage_record(folder)
     return run
 
 
@@ -405,7 +391,7 @@ def remove_run(run: Run) -> list[str]:
                 held.enter_context(cache.gate())
             check_removable(run.folder)
             left_over = [path for pattern in _RUN_LEFTOVERS for path in run.folder.glob(pattern)]
-            for path in (*(run.folder / name for name in _RUN_FILES), *left_over, run.folder / "run.json"):
+            for path in (*(run.folder / name for name in _RUN_FILES), *left_over, run.folder / RECORD):
                 if path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path)
                 else:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from string import ascii_uppercase
@@ -21,6 +21,7 @@ from bench.core.errors import StorageError
 from bench.core.provenance import NUMERIC_PACKAGES
 from bench.core.text import plural
 from bench.store.reading import Results
+from bench.store.run_record import ComponentRecord, parse_component
 from bench.store.several_runs import KINDS, Joined, Named
 from bench.suite.tables import ExperimentTable
 
@@ -88,33 +89,31 @@ class _Run:
             for component in json.loads(text or "[]"):
                 key = (experiment, component["kind"], component["label"])
                 if key not in found:
-                    found[key] = content_of(component)
+                    found[key] = content_of(parse_component(self.results.folder, component))
         return found
 
     @cached_property
     def conditions(self) -> str | None:
         """What decides about rows beside components: code of bench, packages, device; none where that is not known."""
         run = self.results.run
-        if not run.get("host"):
+        if not run.host:
             return None
-        versions = run.get("versions") or {}
-        lpips = run.get("lpips")
-        suite = ((run.get("suite") or {}).get("raw") or {}).get("suite") or {}
-        known = [run["host"], {p: versions.get(p) for p in NUMERIC_PACKAGES}, run.get("device"), lpips]
-        return json.dumps([*known, suite.get("deterministic", False)], sort_keys=True)
+        versions = {p: run.versions.get(p) for p in NUMERIC_PACKAGES}
+        lpips = run.lpips and vars(run.lpips)
+        head = run.suite.raw.get("suite") or {}
+        return json.dumps([run.host, versions, run.device, lpips, head.get("deterministic", False)], sort_keys=True)
 
     def question(self, experiment: str) -> Mapping[str, Any]:
         """What an experiment asks, whatever is protected, attacked or evaluated in it."""
-        suite = self.results.run.get("suite") or {}
-        raw = suite.get("raw") or {}
-        said: Mapping[str, Any] = next((e for e in suite.get("experiments") or [] if e.get("name") == experiment), {})
+        suite = self.results.run.suite
+        raw, recorded = suite.raw, suite.experiment(experiment)
         asked: Mapping[str, Any] = next((e for e in raw.get("experiment") or [] if e.get("name") == experiment), {})
         defaults = {name: f.default for name, f in ExperimentTable.model_fields.items()}
         datasets = {label: c for (e, kind, label), c in self.contents.items() if (e, kind) == (experiment, "dataset")}
         return {
             "datasets": datasets,
-            "seed": (raw.get("suite") or {}).get("seed", 0),
-            **{name: said.get(name, defaults[name]) for name in _QUESTION},
+            "seed": suite.seed,
+            **{name: _or(getattr(recorded, name, None), defaults[name]) for name in _QUESTION},
             **{name: asked.get(name, defaults[name]) for name in _ASKED},
         }
 
@@ -229,31 +228,36 @@ class _Run:
             components=list(self._components()),
         )
 
-    def _components(self) -> Iterator[dict[str, Any]]:
+    def _components(self) -> Iterator[ComponentRecord]:
         """The components of its record, under every name that they are shown by."""
         by_name: dict[tuple[str, str], list[tuple[str, Content]]] = defaultdict(list)
         for (experiment, kind, label), content in self.contents.items():
             shown = self.labels.get((experiment, kind, label), label)
             by_name[kind, label].append((shown, content))
-        for component in self.results.run.get("components") or []:
+        for component in self.results.run.components:
             content = content_of(component)
-            found = by_name.get((component["kind"], component["label"]), [])
-            names = [shown for shown, known in found if known == content] or [component["label"]]
+            found = by_name.get((component.kind, component.label), [])
+            names = [shown for shown, known in found if known == content] or [component.label]
             for name in dict.fromkeys(names):
-                yield {**component, "label": name, "run": self.name}
+                yield replace(component, label=name)
 
 
-def content_of(component: Mapping[str, Any]) -> Content:
-    """What a recorded component is, whatever it is called: what decides its part in the keys of stages."""
-    origin = component.get("origin") or {}
-    via = component.get("via")
+def _or(value: Any, default: Any) -> Any:
+    """A recorded value as JSON has it, or the default of what was not recorded."""
+    found = default if value is None else value
+    return list(found) if isinstance(found, tuple) else found
+
+
+def content_of(component: ComponentRecord) -> Content:
+    """What a recorded component is, whatever its label: everything of it that is part of content keys."""
     return {
-        "plugin": component.get("name"),
-        **{f"parameter {name}": value for name, value in (component.get("params") or {}).items()},
-        **{name: origin.get(name) for name in ("distribution", "version")},
-        "code": origin.get("digest"),
-        "weights": component.get("weights"),
-        "via": content_of(via) if isinstance(via, Mapping) else None,
+        "plugin": component.name,
+        **{f"parameter {name}": value for name, value in component.params.items()},
+        "distribution": component.origin.distribution,
+        "version": component.origin.version,
+        "code": component.origin.digest,
+        "weights": component.weights,
+        "via": component.via and content_of(component.via),
     }
 
 

@@ -18,6 +18,7 @@ import pandas as pd
 from bench.core.errors import StorageError, did_you_mean
 from bench.store.artifacts import Cache
 from bench.store.reading import Results
+from bench.store.run_record import RunRecord
 
 AXES = (
     *("experiment", "table", "dataset", "defense", "authorised", "attack", "via", "upload", "outputs", "evaluated"),
@@ -227,15 +228,14 @@ def _role(kind: str, before: set[str]) -> str:
     return kind.replace("dataset", "data set")
 
 
-def _commands(folder: Path, run: Row, cell: Row) -> dict[str, str]:
+def _commands(folder: Path, run: RunRecord, cell: Row) -> dict[str, str]:
     if cell["status"] == "skipped":
         return {}
-    command = shlex.join(map(str, run.get("command") or ()))
+    command = shlex.join(run.command)
     alone = cell_command(run, cell["cell"])
     found = {"computes this cell alone": alone} if alone else {}
     found |= {"computes what is missing of the run": command} if command else {}
-    ended = run.get("status") in ("complete", "incomplete")
-    if ended and "host" in run and "rescored" not in run:  # earlier records do not say enough
+    if run.ended and run.host and not run.rescored:  # records of older versions do not hold enough
         out = folder.parent.parent.parent
         words = ["bench", "run", "--replay", str(folder), *([] if out == Path() else ["--out", str(out)])]
         found["makes the run again from its record and compares"] = shlex.join(words)
@@ -245,11 +245,11 @@ def _commands(folder: Path, run: Row, cell: Row) -> dict[str, str]:
 _FLAGS = {"--fresh", "--no-retry", "--retry"}  # of a command that are about all of its run
 
 
-def cell_command(run: Row, cell: str) -> str | None:
+def cell_command(run: RunRecord, cell: str) -> str | None:
     """The command that computes one cell of a run (its record), or none where the record does not tell: of an earlier
     bench, whose ids were others, or of a run that was made from another one."""
-    words = list(map(str, run.get("command") or ()))
-    if words[:2] != ["bench", "run"] or "host" not in run or run.get("replay_of"):
+    words = list(run.command)
+    if words[:2] != ["bench", "run"] or not run.host or run.replay_of:
         return None
     kept, rest = words[:2], iter(words[2:])
     for word in rest:

@@ -1,11 +1,11 @@
-"""What ``run.json`` says of a run: what was asked, on what, by which code, data and weights, and how stages ended."""
+"""Makes the record of a run: what was run, on what machine, by which code, data and weights, and how it ended."""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,122 +17,145 @@ from bench.metrics.lpips import find_vgg
 from bench.planning.plan import Plan
 from bench.registry.discovery import Registry
 from bench.store.artifacts import Cache
-from bench.suite.suite import Suite
+from bench.store.run_record import (
+    AttackDeclaration,
+    AuxiliaryRecord,
+    ComponentRecord,
+    DefenseDeclaration,
+    ExperimentRecord,
+    LpipsRecord,
+    MachineRecord,
+    PluginRecord,
+    RunCounts,
+    RunRecord,
+    SuiteRecord,
+    component_record,
+)
+from bench.suite.suite import Experiment, Suite
 
-COUNTED = ("ok", "skipped", "failed", "timeout", "queued")
-_NOTHING: Mapping[str, Any] = {}
-
-
-def _suite_record(suite: Suite) -> dict[str, Any]:
-    """The suite as it was run."""
-    return {
-        "name": suite.name,
-        "title": suite.title,
-        "description": suite.description,
-        "path": str(suite.path),
-        "sha256": suite.sha256,
-        "raw": suite.raw,
-        "experiments": [
-            {
-                "name": e.name,
-                "table": e.table,
-                "figures": e.figures,
-                "upload": e.upload,
-                "noise_levels": e.noise_levels,
-                "pairs": e.pairs,
-                "kappa": e.kappa,
-                "fmr": e.fmr,
-                "claims": e.claims,
-                "auxiliary": None if e.auxiliary is None else _auxiliary(e.auxiliary),
-            }
-            for e in suite.experiments
-        ],
-    }
-
-
-def _auxiliary(source: Component) -> dict[str, Any]:
-    """Whose further faces attackers learn from, and how many people there are."""
-    return {"label": source.label, "params": dict(source.params)}
-
-
-_THREATS: Mapping[str, Sequence[str]] = {
-    "defense": ("needs", "sends", "max_authorised", "promise", "trusts", "not_promised"),
-    "attack": ("sees", "outputs", "trains_on", "threat"),
-}  # what threat models are told from, so that a report needs no plugin
-
-
-def _declared(component: Component, registry: Registry) -> dict[str, Any]:
-    """What components declare. Data and weights: their license, whether they are synthetic (or learnt from what is),
-    and where they were read from. Defenses and attacks: what they need, see and promise."""
-    declared = registry.build(component)
-    about = {"license": getattr(declared, "license", None), "synthetic": getattr(declared, "synthetic", False)}
-    if component.kind in ("dataset", "model"):
-        about["source"] = asdict(declared.status())
-    for name in _THREATS.get(component.kind, ()):
-        value = getattr(declared, name)
-        plain = value is None or isinstance(value, int | str)
-        about[name] = sorted(value) if isinstance(value, frozenset) else value if plain else str(value)
-    return about
+CELL_STATUSES = ("ok", "skipped", "failed", "timeout", "queued")
 
 
 def of_plan(
-    plan: Plan, registry: Registry, engine: str, started: datetime, about: Mapping[str, Any] = _NOTHING
-) -> dict[str, Any]:
-    """What is known of a run when it starts. ``about`` takes the place of what it knows better, or comes besides."""
+    plan: Plan,
+    registry: Registry,
+    engine: str,
+    started: datetime,
+    components: Sequence[ComponentRecord] | None = None,
+) -> RunRecord:
+    """The record of a run that starts now. ``components`` are those of the plan unless other ones are given."""
     lpips = find_vgg()
-    return {
-        "suite": _suite_record(plan.suite),
-        "command": ["bench", *sys.argv[1:]],
-        "started": started.isoformat(timespec="seconds"),
-        "digest": plan.digest,
-        **({"only": [cell.id for cell in plan.cells]} if plan.whole is not None else {}),
-        "device": plan.device,
-        "device_name": device_name(plan.device),
-        "timeout_s": plan.timeout_s,
-        "engine": engine,
-        "machine": machine(),
-        "versions": package_versions(),
-        "host": host_digests(),
-        "lpips": {"sha256": lpips.sha256, "reason": lpips.reason},
-        "commit": git_commit(),
-        "plugins": [
-            {"name": p.name, "distribution": p.distribution, "version": p.version, "reason": p.reason}
+    return RunRecord(
+        suite=_suite(plan.suite),
+        status="running",
+        command=("bench", *sys.argv[1:]),
+        started=started.isoformat(timespec="seconds"),
+        digest=plan.digest,
+        only=None if plan.whole is None else tuple(cell.id for cell in plan.cells),
+        device=plan.device,
+        device_name=device_name(plan.device),
+        timeout_s=plan.timeout_s,
+        engine=engine,
+        machine=MachineRecord(**machine()),
+        versions=package_versions(),
+        host=host_digests(),
+        lpips=LpipsRecord(sha256=lpips.sha256, reason=lpips.reason),
+        commit=git_commit(),
+        plugins=tuple(
+            PluginRecord(name=p.name, distribution=p.distribution, version=p.version, reason=p.reason)
             for p in registry.plugins
-        ],
-        **({} if "components" in about else {"components": _components(plan, registry)}),
-        **about,
-    }
+        ),
+        components=_components(plan, registry) if components is None else components,
+    )
 
 
-def _components(plan: Plan, registry: Registry) -> list[dict[str, Any]]:
-    """Every component of a plan, with what it declares."""
-    components: dict[str, Component] = {}
+def _suite(suite: Suite) -> SuiteRecord:
+    return SuiteRecord(
+        name=suite.name,
+        title=suite.title,
+        description=suite.description,
+        path=str(suite.path),
+        sha256=suite.sha256,
+        raw=suite.raw,
+        experiments=tuple(map(_experiment, suite.experiments)),
+    )
+
+
+def _experiment(experiment: Experiment) -> ExperimentRecord:
+    source = experiment.auxiliary
+    return ExperimentRecord(
+        name=experiment.name,
+        table=experiment.table,
+        figures=tuple(experiment.figures),
+        upload=experiment.upload,
+        noise_levels=tuple(experiment.noise_levels),
+        pairs=experiment.pairs,
+        kappa=experiment.kappa,
+        fmr=experiment.fmr,
+        claims=experiment.claims,
+        auxiliary=None if source is None else AuxiliaryRecord(label=source.label, params=dict(source.params)),
+    )
+
+
+def components_of(plan: Plan) -> list[Component]:
+    """Every component of the cells of a plan; those of equal meaning once."""
+    found: dict[str, Component] = {}
     for c in dict.fromkeys(component for cell in plan.cells for component in cell.components):
-        components.setdefault(digest_of([c.kind, c.label, c]), c)
-    return [{**asdict(c), **_declared(c, registry)} for c in components.values()]
+        found.setdefault(digest_of([c.kind, c.label, c]), c)
+    return list(found.values())
 
 
-def of_end(
-    plan: Plan, results: Mapping[str, StageResult], outcomes: Sequence[Outcome], status: str, seconds: float
-) -> dict[str, Any]:
-    """What is known of it when it ends, or now: ``status`` is ``running``, ``complete``, ``incomplete`` (something
-    failed) or ``interrupted``."""
-    count = {status: sum(o.status == status for o in outcomes) for status in COUNTED}
+def _components(plan: Plan, registry: Registry) -> tuple[ComponentRecord, ...]:
+    return tuple(component_record(c, **_declared(c, registry)) for c in components_of(plan))
+
+
+def _declared(component: Component, registry: Registry) -> dict[str, Any]:
+    """What the plugin of a component declares, as fields of `ComponentRecord`."""
+    plugin: Any = registry.build(component)
+    found: dict[str, Any] = {
+        "license": getattr(plugin, "license", None),
+        "synthetic": bool(getattr(plugin, "synthetic", False)),
+    }
+    if component.kind in ("dataset", "model"):
+        found["source"] = asdict(plugin.status())
+    elif component.kind == "defense":
+        found["defense"] = DefenseDeclaration(**_declarations(plugin, DefenseDeclaration))
+    else:
+        found["attack"] = AttackDeclaration(**_declarations(plugin, AttackDeclaration))
+    return found
+
+
+def _declarations(plugin: Any, kind: type[DefenseDeclaration | AttackDeclaration]) -> dict[str, Any]:
+    """The attributes of a plugin that have the names of the fields; sets sorted, other objects as text."""
+    found: dict[str, Any] = {}
+    for field in fields(kind):
+        value = getattr(plugin, field.name)
+        plain = value is None or isinstance(value, int | str)
+        found[field.name] = tuple(sorted(value)) if isinstance(value, frozenset) else value if plain else str(value)
+    return found
+
+
+def ended(
+    record: RunRecord,
+    plan: Plan,
+    results: Mapping[str, StageResult],
+    outcomes: Sequence[Outcome],
+    status: str,
+    seconds: float,
+) -> RunRecord:
+    """The record of a run that ends now, or of which some results exist now. ``status`` as in `RunRecord`."""
     computed = sum(r.status == "ok" and not r.cached for r in results.values())
     failed = sum(r.status != "ok" for r in results.values())
-    return {
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seconds": seconds,
-        "status": status,
-        "counts": {
-            "cells": len(outcomes),
-            **count,
-            "stages": len(plan.stages),
-            "computed": computed,
-            "failed_stages": failed,
-            "cached": len(plan.stages) - computed - failed,
-        },
-    }
+    counts = RunCounts(
+        cells=len(outcomes),
+        **{status: sum(o.status == status for o in outcomes) for status in CELL_STATUSES},
+        stages=len(plan.stages),
+        computed=computed,
+        failed_stages=failed,
+        cached=len(plan.stages) - computed - failed,
+    )
+    finished = datetime.now(UTC).isoformat(timespec="seconds")
+    return replace(record, finished=finished, seconds=seconds, status=status, counts=counts)
 
 
 def of_stages(plan: Plan, results: Mapping[str, StageResult], cache: Cache) -> list[dict[str, Any]]:

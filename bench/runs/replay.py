@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -23,6 +22,7 @@ from bench.planning.plan import Plan
 from bench.registry.discovery import Registry
 from bench.runs.replan import plan_again
 from bench.store.reading import Results
+from bench.store.run_record import RunRecord
 from bench.store.workspace import Folders
 
 
@@ -32,7 +32,7 @@ class Replay:
     the run folder that it is written into."""
 
     original: Path
-    record: Mapping[str, Any]
+    record: RunRecord
     plan: Plan
     folders: Folders
     into: Path
@@ -41,7 +41,7 @@ class Replay:
     def note(self) -> str | None:
         """What may change the last bits without being a difference, or none."""
         here = device_name("cpu")
-        there = self.record.get("machine", {}).get("processor", here)
+        there = self.record.machine.processor or here
         return None if there == here else f"recorded on {there}, this is {here}: the last bits of figures may differ"
 
 
@@ -52,11 +52,9 @@ def prepared(run: Path, folders: Folders, registry: Registry, timeout_s: float |
     An interrupted replay leaves its cache, with which the next one goes on; one that has ended leaves none.
     """
     original, record = _original(run)
-    if (status := record.get("status")) not in ("complete", "incomplete"):
-        command = shlex.join(record.get("command", ["bench", "run"]))
-        raise ReplayError(
-            f"{original}: only a run that has ended is made again, this one is {status}; end it: {command}"
-        )
+    if not record.ended:
+        found = f"this one is {record.status}; end it: {shlex.join(record.command or ('bench', 'run'))}"
+        raise ReplayError(f"{original}: only a run that has ended is made again, {found}")
     costs = folders.cache.costs()
     plan = plan_again(original, record, registry, costs=costs, timeout_s=timeout_s, strict=True)
     digest = plan.digest[:8]
@@ -66,12 +64,12 @@ def prepared(run: Path, folders: Folders, registry: Registry, timeout_s: float |
         shutil.rmtree(own.cache.root, ignore_errors=True)
 
 
-def _original(run: Path) -> tuple[Path, Mapping[str, Any]]:
+def _original(run: Path) -> tuple[Path, RunRecord]:
     """A run and its record; of a replay, those of what it is a replay of."""
     record = Results(run).run
-    if "rescored" in record:
-        raise ReplayError(f"{run}: a rescoring is not replayed; make it again: {shlex.join(record['command'])}")
-    of = record.get("replay_of")
+    if record.rescored:
+        raise ReplayError(f"{run}: a rescoring is not replayed; make it again: {shlex.join(record.command)}")
+    of = record.replay_of
     if not of:
         return run, record
     return run.parent / of, Results(run.parent / of).run
@@ -104,7 +102,7 @@ def _folder(folders: Folders, plan: Plan) -> Path:
     end = f"{plan.digest[:8]}-replay"
     for found in sorted(suite.glob(f"*-{end}"), reverse=True):
         with contextlib.suppress(StorageError):
-            if Results(found).run["status"] in ("running", "interrupted"):
+            if Results(found).run.status in ("running", "interrupted"):
                 return found
     return suite / f"{datetime.now(UTC).strftime('%Y%m%d-%H%M%S')}-{end}"
 
@@ -122,7 +120,7 @@ def compare(original: Path, again: Path) -> dict[str, str]:
 
 def _samples(folder: Path) -> dict[str, str]:
     """The files of sample rows and their checksums, as the record of a run says."""
-    return {name: digest for name, digest in Results(folder).run["files"].items() if name.startswith("samples/")}
+    return {name: digest for name, digest in Results(folder).run.files.items() if name.startswith("samples/")}
 
 
 def _difference(table: str, names: Sequence[str], recorded: Mapping[str, str], original: Path, again: Path) -> str:

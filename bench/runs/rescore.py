@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,11 @@ from bench.runs.replan import require_told
 from bench.runs.rescore_plan import SETTINGS, Planner
 from bench.store.artifacts import Cache
 from bench.store.reading import Results
+from bench.store.run_record import RECORD, MakerRecord, RescoringRecord, RunRecord
 from bench.store.workspace import Folders
 
 _LISTED = 20  # artifacts in a message
-_MADE_BY = ("command", "versions", "host", "commit", "machine", "started", "finished")
+_MADE_BY = tuple(field.name for field in fields(MakerRecord))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +48,7 @@ class Rescoring:
 
 def settings_of(run: Path, fmr: float | None, kappa: float | None, sets: Sequence[str]) -> list[str]:
     """What ``--fmr`` and ``--kappa``, for every experiment of a run, and ``--set`` change, as the latter says it."""
-    count = len(Results(run).run.get("suite", {}).get("experiments", ()))
+    count = len(Results(run).run.suite.experiments)
     every = {"fmr": fmr, "kappa": kappa}
     found = [f"experiment[{i}].{name}={v!r}" for name, v in every.items() if v is not None for i in range(count)]
     for text in sets:
@@ -75,10 +76,10 @@ def prepared(
     record = Results(run).run
     _require_ended(run, record)
     cache = _folders(run).cache
-    made = Planner(run, registry, cache, settings, device or record["device"], timeout_s)
+    made = Planner(run, registry, cache, settings, device or str(record.device), timeout_s)
     plan = made.plan
     _require_artifacts(run, record, cache, made)
-    told = record.get("rescored") or {}
+    made_by = record.rescored.made_by if record.rescored else MakerRecord(**{n: getattr(record, n) for n in _MADE_BY})
     return Rescoring(
         original=run,
         plan=plan,
@@ -86,28 +87,31 @@ def prepared(
         into=run.parent / f"{run.name}-{plan.digest[:8]}-rescored",
         about={
             "suite": made.suite_record,
-            "components": record["components"],
-            "rescored": {
-                "run": run.name,
-                "digest": record["digest"],
-                "record_sha256": file_sha256(run / "run.json"),
-                "settings": list(settings),
-                "kept": len(made.kept),
-                "made_by": told.get("made_by") or {name: record.get(name) for name in _MADE_BY},
-            },
+            "components": record.components,
+            "rescored": RescoringRecord(
+                run=run.name,
+                digest=record.digest,
+                record_sha256=file_sha256(run / RECORD),
+                settings=tuple(settings),
+                kept=len(made.kept),
+                made_by=made_by,
+            ),
         },
         notes=list(_notes(record, made)),
     )
 
 
-def plan_again(folder: Path, record: Mapping[str, Any], registry: Registry) -> Plan:
+def plan_again(folder: Path, record: RunRecord, registry: Registry) -> Plan:
     """The plan of a rescoring, made again from its record and that of the run that it scores; `ReplayError` when it is
     another one now."""
-    told = record["rescored"]
-    run = folder.parent / told["run"]
-    made = Planner(run, registry, _folders(folder).cache, told["settings"], record["device"], record.get("timeout_s"))
+    told = record.rescored
+    if told is None:
+        raise ReplayError(f"{folder}: expected a rescoring, found another run")
+    run = folder.parent / told.run
+    cache = _folders(folder).cache
+    made = Planner(run, registry, cache, told.settings, str(record.device), record.timeout_s)
     plan = made.plan
-    if made.unknown or plan.digest != record["digest"]:
+    if made.unknown or plan.digest != record.digest:
         raise ReplayError(f"{folder}: bench or {run} has changed since this rescoring began: bench rescore {run}")
     return plan
 
@@ -121,30 +125,30 @@ def _folders(run: Path) -> Folders:
     return Folders(out=results.parent)
 
 
-def _require_ended(run: Path, record: Mapping[str, Any]) -> None:
+def _require_ended(run: Path, record: RunRecord) -> None:
     """`ReplayError` for a run that cannot be scored again, whatever is left of it."""
     require_told(run, record, "cannot be scored again")
-    if of := record.get("replay_of"):
+    if of := record.replay_of:
         raise ReplayError(f"{run}: a replay keeps no artifacts; score what it replays: bench rescore {run.parent / of}")
-    if (status := record.get("status")) not in ("complete", "incomplete"):
-        found = f"this one is {status}; end it: {_command(record)}"
+    if not record.ended:
+        found = f"this one is {record.status}; end it: {_command(record)}"
         raise ReplayError(f"{run}: only a run that has ended is scored again, {found}")
 
 
-def _notes(record: Mapping[str, Any], made: Planner) -> Sequence[str]:
+def _notes(record: RunRecord, made: Planner) -> Sequence[str]:
     notes = []
     if made.kept:
         notes.append(
             f"{len(made.kept)} scores of Equation 9 are taken as they were measured: attacks work in them, none runs"
         )
-    before, now = record["lpips"]["sha256"], made.graph.lpips
+    before, now = record.lpips and record.lpips.sha256, made.graph.lpips
     if before != now:
         found = "is not measured any more: its VGG weights are not here"
         notes.append(f"LPIPS {found if now is None else 'is measured with VGG weights that the run did not have'}")
     return notes
 
 
-def _require_artifacts(run: Path, record: Mapping[str, Any], cache: Cache, made: Planner) -> None:
+def _require_artifacts(run: Path, record: RunRecord, cache: Cache, made: Planner) -> None:
     """`ReplayError` unless all that the scores need is in the cache and sound."""
     lost = {key: f"score: {name}: what it was made from is not known" for key, name in made.unknown.items()}
     lost = lost or lost_artifacts(cache, made.plan)
@@ -157,5 +161,5 @@ def _require_artifacts(run: Path, record: Mapping[str, Any], cache: Cache, made:
     raise ReplayError("\n".join([first, *lines[:_LISTED], *more, last]))
 
 
-def _command(record: Mapping[str, Any]) -> str:
-    return shlex.join(map(str, record.get("command") or ["bench", "run"]))
+def _command(record: RunRecord) -> str:
+    return shlex.join(record.command or ("bench", "run"))

@@ -22,6 +22,7 @@ from bench.registry.discovery import Registry
 from bench.runs.recorded_stages import Left, Row
 from bench.store.artifacts import Cache
 from bench.store.reading import Results
+from bench.store.run_record import SuiteRecord
 from bench.suite.limits import Limits
 from bench.suite.overrides import override
 from bench.suite.suite import Experiment, assemble, experiment_of, reread
@@ -62,7 +63,7 @@ class Planner:
         self._components: dict[str, tuple[Component, Component]] = {}
         self._scored: dict[tuple[str, str], str] = {}
         asked = [self._asked(row) for row in _rows(results)]
-        before, after, self.suite_record = _tables(results.run["suite"], settings)
+        before, after, self.suite_record = _tables(results.run.suite, settings)
         by_experiment: dict[str, list[_Asked]] = defaultdict(list)
         for one in asked:
             by_experiment[one.row["experiment"]].append(one)
@@ -247,16 +248,17 @@ def _id(cell: str, before: ExperimentTable, after: ExperimentTable) -> str:
 
 
 def _tables(
-    recorded: Mapping[str, Any], settings: Sequence[str]
-) -> tuple[dict[str, ExperimentTable], dict[str, ExperimentTable], dict[str, Any]]:
+    recorded: SuiteRecord, settings: Sequence[str]
+) -> tuple[dict[str, ExperimentTable], dict[str, ExperimentTable], SuiteRecord]:
     """The experiments of a recorded suite by name, before and after a change of settings, and its record after it."""
-    raw = copy.deepcopy(recorded["raw"])
+    raw = copy.deepcopy(dict(recorded.raw))
     for text in settings:
         override(raw, text)
     before = {table.name: table for table in reread(recorded).tables.experiment}
-    after = {table.name: table for table in reread({**recorded, "raw": raw}, "with these settings").tables.experiment}
-    told = [{**e, "kappa": after[e["name"]].kappa, "fmr": after[e["name"]].fmr} for e in recorded["experiments"]]
-    return before, after, {**recorded, "raw": raw, "experiments": told}
+    changed = reread(replace(recorded, raw=raw), "with these settings")
+    after = {table.name: table for table in changed.tables.experiment}
+    experiments = (replace(e, kappa=after[e.name].kappa, fmr=after[e.name].fmr) for e in recorded.experiments)
+    return before, after, replace(recorded, raw=raw, experiments=tuple(experiments))
 
 
 def _experiment(table: ExperimentTable, cells: Sequence[_Asked]) -> Experiment:

@@ -8,6 +8,7 @@ import platform
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from bench.store.active_runs import announce
 from bench.store.artifacts import Cache, DamagedError
 from bench.store.journal import Journal, last_results
 from bench.store.run_folders import free_bytes, is_complete, require_writable, run_folder
+from bench.store.run_record import RunRecord
 from bench.store.workspace import Folders
 from bench.store.writing import DamagedScoreError, start_run, write_run
 from bench.suite.suite import load
@@ -63,8 +65,8 @@ def run_plan(
     """Run a plan and write its run folder; after Ctrl-C with what was finished, unless a complete run is there.
 
     ``fresh`` computes again what is cached; without ``retry``, what failed in an earlier run of the plan stays failed.
-    ``listen`` hears every line of the journal. ``into`` is the run folder, where it is not to be that of the plan;
-    ``about`` what its record says besides, or instead, where it is made from another run.
+    ``listen`` receives every line of the journal. ``into`` is the run folder, where it is not to be that of the plan.
+    ``about`` holds fields of `RunRecord` by name, for a run that is made from another one.
     """
     registry, cache = discover(), folders.cache
     engine = engine or make_engine("local", plan.device)
@@ -75,7 +77,9 @@ def run_plan(
         check_device(plan.device)
     started = datetime.now(UTC)
     folder = into or run_folder(name, plan.digest, folders.results, started.strftime("%Y%m%d-%H%M%S"))
-    written = record.of_plan(plan, registry, engine.name, started, about or {})
+    about = about or {}
+    written = record.of_plan(plan, registry, engine.name, started, about.get("components"))
+    written = replace(written, **about)
     cache.root.mkdir(parents=True, exist_ok=True)
     cache.sweep()
     with Journal(folder, listen) as journal, announce(cache, journal.session, name, folder, plan.stages):
@@ -93,7 +97,7 @@ class _Run:
     """One session of a run: from the plan to its rows."""
 
     def __init__(
-        self, plan: Plan, folder: Path, cache: Cache, registry: Registry, journal: Journal, about: Mapping[str, Any]
+        self, plan: Plan, folder: Path, cache: Cache, registry: Registry, journal: Journal, about: RunRecord
     ) -> None:
         self.plan = plan
         self.folder = folder
@@ -111,8 +115,7 @@ class _Run:
         how = {"engine": engine.name, "workers": engine.workers, "device": self.plan.device, "retry": retry}
         journal.write("run-started", **who, **how)
         if not complete:
-            start = record.of_end(self.plan, {}, [], "running", 0.0)
-            start_run(self.folder, self.cache, {**self.about, **start})
+            start_run(self.folder, self.cache, record.ended(self.about, self.plan, {}, [], "running", 0.0))
 
         def tell(event: Event) -> None:
             journal.record(event)
@@ -152,10 +155,11 @@ class _Run:
         outcomes = [outcome(cell, self.plan, self.results) for cell in self.plan.cells]
         if status is None:
             status = "incomplete" if any(o.status in ("failed", "timeout") for o in outcomes) else "complete"
-        end = record.of_end(self.plan, self.results, outcomes, status, self._seconds())
+        end = record.ended(self.about, self.plan, self.results, outcomes, status, self._seconds())
         stages = record.of_stages(self.plan, self.results, self.cache)
-        write_run(self.folder, outcomes, self.cache, self.registry, {**self.about, **end}, stages)
-        self.journal.write("run-ended", status=status, seconds=self._seconds(), counts=end["counts"])
+        write_run(self.folder, outcomes, self.cache, self.registry, end, stages)
+        counts = end.counts.known if end.counts else {}
+        self.journal.write("run-ended", status=status, seconds=self._seconds(), counts=counts)
         return outcomes
 
     def _stopped(self, error: BaseException, complete: bool) -> None:

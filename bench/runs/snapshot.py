@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from bench.core.domain import StageResult
 from bench.engine import scheduler
@@ -19,6 +18,7 @@ from bench.runs.status import Watch
 from bench.store import journal
 from bench.store.artifacts import Cache
 from bench.store.reading import Results
+from bench.store.run_record import RunRecord
 from bench.store.writing import write_run
 
 
@@ -27,7 +27,7 @@ def results_of(folder: Path) -> Iterator[Results]:
     """The results of a run: its own rows once it has ended; before, those that its cache holds by now, in a folder
     that is removed afterwards. `ReplayError` when what they were computed by has changed since."""
     results = Results(folder)
-    if results.run.get("status") != "running":
+    if results.run.status != "running":
         yield results
         return
     with tempfile.TemporaryDirectory(prefix="bench-") as place:
@@ -36,24 +36,24 @@ def results_of(folder: Path) -> Iterator[Results]:
         yield Results(copy)
 
 
-def cache_of(folder: Path, run: Mapping[str, Any]) -> Cache:
+def cache_of(folder: Path, run: RunRecord) -> Cache:
     """The cache that a run works on: that of its results, or that of a replay."""
-    name = f".replay/{run['digest'][:8]}" if run.get("replay_of") else ".cache"
+    name = f".replay/{(run.digest or '')[:8]}" if run.replay_of else ".cache"
     return Cache(folder.resolve().parent.parent / name)
 
 
-def _write_snapshot(folder: Path, run: Mapping[str, Any], place: Path) -> None:
+def _write_snapshot(folder: Path, run: RunRecord, place: Path) -> None:
     """Write what there is of a run as a run folder."""
     registry, cache = discover(), cache_of(folder, run)
-    again = rescore.plan_again if run.get("rescored") else plan_again
+    again = rescore.plan_again if run.rescored else plan_again
     plan = again(folder, run, registry)
     now = Watch(folder).look()
     results = _results_so_far(plan, cache, folder)
     outcomes = [runner.outcome(cell, plan, results) for cell in plan.cells]
     status = now.state if now.state == "running" else "interrupted"
-    end = record.of_end(plan, results, outcomes, status, now.seconds or 0.0)
+    end = record.ended(run, plan, results, outcomes, status, now.seconds or 0.0)
     stages = record.of_stages(plan, results, cache)
-    write_run(place, outcomes, cache, registry, {**run, **end}, stages, alone=True)
+    write_run(place, outcomes, cache, registry, end, stages, alone=True)
 
 
 def _results_so_far(plan: Plan, cache: Cache, folder: Path) -> dict[str, StageResult]:

@@ -7,9 +7,8 @@ was killed.
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,9 +19,10 @@ from bench.runs.time_left import Expected, TimeLeft
 from bench.store.active_runs import RunningRun, alive
 from bench.store.artifacts import Cache
 from bench.store.journal import Reader
+from bench.store.run_record import RECORD, RunCounts, RunRecord, read_record
 
-_ENDED = ("complete", "incomplete", "interrupted")
 State = Literal["running", "complete", "incomplete", "interrupted", "died"]
+_ENDED: Sequence[State] = ("complete", "incomplete", "interrupted")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,17 +117,18 @@ class Watch:
         session = self._sessions[shown[-1]] if shown else {}
         self._left.workers = max(1, sum(self._sessions[s].get("workers", 1) for s in shown))
         running = tuple(self._running(at_work, now))
-        failed = tuple(self._failed(record if state in _ENDED else {}))
-        stages, cached, done = self._counts(record.get("counts", {}))
+        failed = tuple(self._failed(record if state in _ENDED else None))
+        counts = record.counts if record else None
+        stages, cached, done = self._counts(counts)
         ended = (done or 0) + sum(1 + stage.followers for stage in failed)
         return RunStatus(
             folder=self.folder,
-            suite=str(record.get("suite", {}).get("name", self.folder.parent.name)),
+            suite=record.suite.name if record else self.folder.parent.name,
             state=state,
             session={k: v for k, v in session.items() if k not in ("event", "time")},
-            started=session.get("time", record.get("started")),
+            started=session.get("time", record.started if record else None),
             seconds=self._seconds(shown, at_work, record, now),
-            cells=self._planned.get("cells", record.get("counts", {}).get("cells")),
+            cells=self._planned.get("cells", counts.cells if counts else None),
             stages=stages,
             cached=cached,
             done=done,
@@ -191,45 +192,36 @@ class Watch:
 
     # ---- what follows from it ------------------------------------------------------------------------------------
 
-    def _record(self) -> dict[str, Any]:
-        """``run.json``, or nothing as long as it is not there."""
-        path = self.folder / "run.json"
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError) as error:
-            raise StorageError(f"{path}: expected the record of a run: {error}") from None
-        if not isinstance(record, dict):
-            raise StorageError(f"{path}: expected the record of a run, found something else")
-        return record
+    def _record(self) -> RunRecord | None:
+        """The record of the run; None as long as it does not exist."""
+        return read_record(self.folder) if (self.folder / RECORD).exists() else None
 
-    def _state(self, at_work: Mapping[str, RunningRun], record: Mapping[str, Any]) -> State:
+    def _state(self, at_work: Mapping[str, RunningRun], record: RunRecord | None) -> State:
         if at_work:
             return "running"
-        status = record.get("status")
+        status = record.status if record else None
         last = next(reversed(self._sessions.values()), None)
         if last is not None and last["session"] in self._ended:
             status = self._ended[last["session"]]["status"]
-        elif last is not None and str(record.get("finished", "")) < last["time"][:19]:  # it was written before
+        elif last is not None and ((record and record.finished) or "") < last["time"][:19]:  # it was written before
             status = "died"
-        return status if status in _ENDED else "died"
+        return next((state for state in _ENDED if state == status), "died")
 
-    def _counts(self, counted: Mapping[str, int]) -> tuple[int | None, int | None, int | None]:
+    def _counts(self, counted: RunCounts | None) -> tuple[int | None, int | None, int | None]:
         """All stages, those that were there when the run began, and those that are there now."""
         if self._planned:
             cached = self._planned["stages"] - len(self._planned["compute"])
             return self._planned["stages"], cached, cached + sum(e["status"] == "ok" for e in self._results.values())
         if counted:  # of a run without a journal
-            return counted["stages"], counted["cached"], counted["cached"] + counted["computed"]
+            return counted.stages, counted.cached, (counted.cached or 0) + (counted.computed or 0)
         return None, None, None
 
     def _seconds(
-        self, shown: list[str], at_work: Mapping[str, RunningRun], record: Mapping[str, Any], now: float
+        self, shown: list[str], at_work: Mapping[str, RunningRun], record: RunRecord | None, now: float
     ) -> float | None:
         """How long it has been running, or ran as far as is known."""
         if not shown:
-            return record.get("seconds")
+            return record.seconds if record else None
         ended = self._ended.get(shown[-1])
         if ended is not None:
             return float(ended["seconds"])
@@ -255,9 +247,9 @@ class Watch:
                 )
         yield from sorted(stages, key=lambda s: (s.worker is None, s.worker or "", s.name))
 
-    def _failed(self, record: Mapping[str, Any]) -> Iterator[FailedStage]:
+    def _failed(self, record: RunRecord | None) -> Iterator[FailedStage]:
         """What failed by itself, with the number of stages that need it: they fail with the same reason."""
-        ended = {s["key"]: s for s in record.get("stages", ())}
+        ended = {s["key"]: s for s in (record.stages if record else ())}
         bad = [event for event in {**ended, **self._results}.values() if event.get("status") != "ok"]
         found: dict[str, list[Mapping[str, Any]]] = {}
         for event in bad:

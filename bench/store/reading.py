@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
@@ -17,7 +16,8 @@ import pyarrow.parquet as pq
 
 from bench.core.errors import StorageError, did_you_mean
 from bench.store.row_index import Index, Part, readable
-from bench.store.schema import CELLS, SCHEMA_VERSION
+from bench.store.run_record import RunRecord, read_record
+from bench.store.schema import CELLS
 
 _BATCH_ROWS = 4_096
 _WRITTEN_OUT = 16  # values of a predicate
@@ -39,7 +39,7 @@ def _partitioned(samples: Path, name: str) -> list[Part]:
     ]
 
 
-LAYOUTS: Mapping[int, Callable[[Path, str], list[Part]]] = {2: _single_file, SCHEMA_VERSION: _partitioned}
+LAYOUTS: Mapping[int, Callable[[Path, str], list[Part]]] = {2: _single_file, 3: _partitioned}
 
 
 @dataclass(frozen=True)
@@ -63,29 +63,15 @@ class Results:
         return self, cell
 
     @cached_property
-    def run(self) -> dict[str, Any]:
-        """``run.json``."""
-        try:
-            run: dict[str, Any] = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise StorageError(
-                f"{self.folder / 'run.json'}: expected the record of a run, found none ({error})"
-            ) from None
-        if not isinstance(run, dict):
-            raise StorageError(f"{self.folder / 'run.json'}: expected the record of a run, found something else")
-        found = run.get("schema")
-        if not isinstance(found, int) or found not in LAYOUTS:
-            newer = isinstance(found, int) and found > SCHEMA_VERSION
-            advice = "install a newer bench" if newer else "run the suite again, or install the bench that wrote them"
-            known = " and ".join(map(str, LAYOUTS))
-            raise StorageError(f"{self.folder}: its results have schema {found}, this bench reads {known}; {advice}")
-        return run
+    def run(self) -> RunRecord:
+        """The record of the run."""
+        return read_record(self.folder)
 
     @cached_property
     def cells(self) -> pd.DataFrame:
         """One row per cell. A column that an earlier bench did not write is null."""
         run, path = self.run, self.folder / "cells.parquet"
-        if not path.exists() and run.get("status") == "running":
+        if not path.exists() and run.status == "running":
             raise StorageError(f"{self.folder}: this run has just begun and has no rows yet; ask again when it has")
         with readable(path):
             table = _with_missing(pq.read_table(path), CELLS)
@@ -95,8 +81,8 @@ class Results:
     @cached_property
     def stages(self) -> list[dict[str, Any]]:
         """How every stage ended, one row each (see `bench.store.schema.STAGES`); schema 2 has them in ``run.json``."""
-        if self.run["schema"] == 2:
-            return list(self.run.get("stages") or [])
+        if self.run.schema == 2:
+            return [dict(row) for row in self.run.stages]
         path = self.folder / "stages.parquet"
         with readable(path):
             rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
@@ -148,7 +134,7 @@ class Results:
 
     def parts(self, name: str) -> list[Part]:
         """The files of a table, those of experiments in the order of the suite."""
-        found = LAYOUTS[self.run["schema"]](self.folder / "samples", name)
+        found = LAYOUTS[self.run.schema](self.folder / "samples", name)
         order = {e: i for i, e in enumerate(dict.fromkeys(self.cells["experiment"]))} if len(found) > 1 else {}
         return sorted(found, key=lambda part: order.get(part.constant.get("experiment"), len(order)))
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import uuid
 from pathlib import Path
 
 from bench.core.errors import DataError, StorageError, did_you_mean
 from bench.core.provenance import file_sha256
+from bench.store.run_record import RECORD, read_record, salvage_record
 from bench.store.schema import SCHEMA_VERSION
-
-DERIVED = frozenset({"only", "rescored"})  # what run.json has of runs of single cells, and of rescorings
 
 
 def find_run(run: str, results: Path) -> Path:
@@ -20,23 +18,23 @@ def find_run(run: str, results: Path) -> Path:
     Runs of single cells and rescorings are meant by that name only where there is no other.
     """
     given = Path(run)
-    if (given / "run.json").is_file():
+    if (given / RECORD).is_file():
         return given
-    suite = results / run
-    runs = sorted((p for p in suite.glob("*/run.json")), key=lambda p: p.stat().st_mtime, reverse=True)
-    if runs:
-        return next((p for p in runs if _is_whole(p)), runs[0]).parent
+    found = sorted((results / run).glob(f"*/{RECORD}"), key=lambda p: p.stat().st_mtime, reverse=True)
+    folders = [path.parent for path in found]
+    if folders:
+        return next((folder for folder in folders if _is_whole(folder)), folders[0])
     known = [p.name for p in results.iterdir() if p.is_dir() and not p.name.startswith(".")] if results.is_dir() else []
     hint = did_you_mean(run, known) if known else "no suite has been run here yet: bench run quick"
     expected = f"expected a run folder or the name of a suite with a run in {results}"
     raise StorageError(f"{run}: {expected}, found {_what_is_at(given)}; {hint}")
 
 
-def _is_whole(record: Path) -> bool:
-    """Whether a run is one of its whole suite as it stands; what cannot be read is left to whoever reads it next."""
+def _is_whole(folder: Path) -> bool:
+    """True if a run is one of its whole suite, and if its record cannot be read: whoever reads it next says why."""
     try:
-        return not DERIVED & json.loads(record.read_text(encoding="utf-8")).keys()
-    except (OSError, ValueError, AttributeError):
+        return not salvage_record(folder).derived
+    except StorageError:
         return True
 
 
@@ -49,10 +47,10 @@ def _what_is_at(path: Path) -> str:
 def is_complete(folder: Path) -> bool:
     """Whether a run folder holds all rows of a run that ended well, as they were written."""
     try:
-        run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        files = run["files"] if run["status"] == "complete" and run["schema"] == SCHEMA_VERSION else {}
+        run = read_record(folder)
+        files = run.files if run.status == "complete" and run.schema == SCHEMA_VERSION else {}
         return bool(files) and all(file_sha256(folder / name) == digest for name, digest in files.items())
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, DataError):
+    except (StorageError, DataError):
         return False
 
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 from bench.core.errors import StorageError, did_you_mean
 from bench.store.reading import Results, Where, as_collection
 from bench.store.row_index import Index, Key, Part
+from bench.store.run_record import ComponentRecord, ExperimentRecord, RunRecord
 
 # What names a column holds.
 KINDS: Mapping[str, str] = {
@@ -43,7 +44,7 @@ class Named:
     labels: Mapping[tuple[str, str, str], str]
     cells: Mapping[str, str]
     alike: Mapping[str, str]
-    components: Sequence[Mapping[str, Any]]
+    components: Sequence[ComponentRecord]
 
     def called(self, experiment: str, column: str, value: Any) -> Any:
         """What a value of a column is called in rows of an experiment of this run; none for a cell that is not
@@ -106,37 +107,36 @@ class Joined(Results):
         return {cell: (one.results, own) for one in self.named for own, cell in one.cells.items()}
 
     @cached_property
-    def run(self) -> dict[str, Any]:
-        """One record of all: what the first one says, with the experiments, components and counts of every run."""
+    def run(self) -> RunRecord:
+        """One record for all runs: that of the first, with the experiments, components and plugins of every run."""
         records = [one.results.run for one in self.named]
-        suites = [record.get("suite") or {} for record in records]
-        states = [record.get("status") for record in records]
-        status = next((s for s in ("running", "interrupted", "incomplete") if s in states), "complete")
-        titles = [str(s.get("title") or s.get("name")) for s in suites]
-        return {
-            **records[0],
-            "suite": {
-                **suites[0],
-                "name": "+".join(str(s.get("name")) for s in suites),
-                "title": " · ".join(dict.fromkeys(titles)),
-                "description": "",
-                "experiments": list(self._experiments().values()),
-            },
-            "status": status,
-            "components": [component for one in self.named for component in one.components],
-            "plugins": _once(plugin for record in records for plugin in record.get("plugins") or []),
-            "counts": {},
-        }
+        suites = [record.suite for record in records]
+        states = [record.status for record in records]
+        return replace(
+            records[0],
+            suite=replace(
+                suites[0],
+                name="+".join(suite.name for suite in suites),
+                title=" · ".join(dict.fromkeys(suite.title or suite.name for suite in suites)),
+                description="",
+                experiments=tuple(self._experiments().values()),
+            ),
+            status=next((s for s in ("running", "interrupted", "incomplete") if s in states), "complete"),
+            components=tuple(component for one in self.named for component in one.components),
+            plugins=tuple(dict.fromkeys(plugin for record in records for plugin in record.plugins)),
+            counts=None,
+        )
 
-    def _experiments(self) -> dict[str, dict[str, Any]]:
-        """What the suites say of each experiment; of one that several have, what the first to say it says."""
-        found: dict[str, dict[str, Any]] = {}
+    def _experiments(self) -> dict[str, ExperimentRecord]:
+        """The record of each experiment under the name that it is shown by; of one that several runs have, the values
+        of the first run that recorded them."""
+        found: dict[str, ExperimentRecord] = {}
         for one in self.named:
-            for said in (one.results.run.get("suite") or {}).get("experiments") or []:
-                if said["name"] in one.experiments:
-                    name = one.experiments[said["name"]]
-                    known = found.get(name, {})
-                    found[name] = {**said, **{k: v for k, v in known.items() if v or k not in said}, "name": name}
+            for said in one.results.run.suite.experiments:
+                if said.name in one.experiments:
+                    name = one.experiments[said.name]
+                    known = {k: v for k, v in vars(found[name]).items() if v} if name in found else {}
+                    found[name] = replace(said, **{**known, "name": name})
         return found
 
     @cached_property
@@ -232,7 +232,3 @@ def _with_own_names(shown: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
         same = own[stands_in_for] == own[column]
         shown[stands_in_for] = shown[stands_in_for].where(~same, shown[column])
     return shown
-
-
-def _once(found: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
-    return list({repr(sorted(one.items(), key=lambda item: item[0])): one for one in found}.values())

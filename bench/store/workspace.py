@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bench.store.artifacts import Cache
-from bench.store.run_folders import DERIVED
+from bench.store.run_record import RunRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,11 +26,11 @@ class Folders:
         """``reports/<suite>/index.html``"""
         return self.out / "reports"
 
-    def page(self, run: Mapping[str, Any], folder: Path) -> Path:
+    def page(self, run: RunRecord, folder: Path) -> Path:
         """The report of a run (its record and folder): that of its suite, ``reports/<suite>/index.html``; of some cells
         of it alone, or of a rescoring, one in a folder of its own there, which does not take the other's place."""
-        suite = self.reports / str(run["suite"]["name"])
-        return (suite / folder.name if DERIVED & run.keys() else suite) / "index.html"
+        suite = self.reports / run.suite.name
+        return (suite / folder.name if run.derived else suite) / "index.html"
 
     @property
     def cache(self) -> Cache:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import os
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,11 +21,11 @@ from filelock import FileLock
 
 from bench.core.domain import Outcome
 from bench.core.errors import StorageError
-from bench.core.files import write_atomically
 from bench.core.provenance import file_sha256
 from bench.registry.discovery import Registry
 from bench.store.artifacts import Artifact, Cache, DamagedError
 from bench.store.cell_rows import belongs, cell_row, is_synthetic, with_columns
+from bench.store.run_record import RunRecord, write_record
 from bench.store.schema import CELLS, SCHEMA_VERSION, STAGES
 
 GROUP_ROWS, GROUP_BYTES = 20_000, 16 << 20  # of a row group, which ends where a cell does unless the cell is larger
@@ -38,7 +38,7 @@ class DamagedScoreError(StorageError):
     """A score that does not match its checksums when its rows are written."""
 
 
-def start_run(folder: Path, cache: Cache, run: Mapping[str, Any]) -> None:
+def start_run(folder: Path, cache: Cache, run: RunRecord) -> None:
     """Write the ``run.json`` of a run whose rows are still to come."""
     try:
         with _lock(cache, folder):
@@ -53,7 +53,7 @@ def write_run(
     outcomes: Sequence[Outcome],
     cache: Cache,
     registry: Registry,
-    run: Mapping[str, Any],
+    run: RunRecord,
     stages: Sequence[Mapping[str, Any]] = (),
     *,
     alone: bool = False,
@@ -81,10 +81,9 @@ def write_run(
         raise StorageError(f"{folder}: cannot write the results: {reason}") from None
 
 
-def _write_record(folder: Path, run: Mapping[str, Any], written: Sequence[Path]) -> None:
+def _write_record(folder: Path, run: RunRecord, written: Sequence[Path]) -> None:
     files = {path.relative_to(folder).as_posix(): file_sha256(path) for path in written}
-    record = {"schema": SCHEMA_VERSION, **run, "files": files}
-    write_atomically(folder / "run.json", json.dumps(record, indent=1, default=str))
+    write_record(folder, replace(run, schema=SCHEMA_VERSION, files=files))
 
 
 def _sweep(folder: Path) -> None:

@@ -22,6 +22,7 @@ from bench.core.domain import Component, StageKind
 from bench.core.errors import BenchError, SuiteError
 from bench.core.provenance import file_sha256
 from bench.registry.discovery import Registry
+from bench.store.run_record import SuiteRecord
 from bench.suite.claim_check import axes_of, check_claims
 from bench.suite.claims import ClaimTable
 from bench.suite.expand import ExpandedExperiment, FullReference, expand
@@ -140,19 +141,22 @@ def _suites_nearby(path: Path) -> str:
     return f" In {folder} there are: {', '.join(found)}" if found else " Give the path of a TOML file."
 
 
-def reread(record: Mapping[str, Any], where: str = "the suite in its record cannot be read") -> SuiteSource:
-    """Return the tables of the suite of a run from the suite in its ``run.json``, without the paper's numbers.
+def reread(record: SuiteRecord, where: str = "the suite in its record cannot be read") -> SuiteSource:
+    """Return the tables of the suite of a run from its record, without the paper's numbers.
 
     The suite file need not exist any more. ``where`` begins the message of a `SuiteError`.
     """
     try:
-        tables = SuiteFile.model_validate(record["raw"])
+        tables = SuiteFile.model_validate(record.raw)
     except ValidationError as error:
         raise SuiteError("\n".join(f"{where}: {line}" for line in explain(error))) from None
-    pairs = {e["name"]: e["pairs"] for e in record["experiments"]}  # the tables lack the pairs of --pairs
+    pairs = {e.name: e.pairs for e in record.experiments}  # the tables lack the pairs of --pairs
+    for table in tables.experiment:
+        if pairs.get(table.name) is None:
+            raise SuiteError(f"{where}: expected the pairs of experiment {table.name!r}, found none")
     experiments = [e.model_copy(update={"pairs": pairs[e.name], "claims": None}) for e in tables.experiment]
     tables = tables.model_copy(update={"experiment": experiments})
-    return SuiteSource(path=Path(record["path"]), tables=tables, raw=record["raw"], sha256=record["sha256"])
+    return SuiteSource(path=Path(record.path or ""), tables=tables, raw=record.raw, sha256=record.sha256 or "")
 
 
 # ---- from tables to components ---------------------------------------------------------------------------------------
@@ -163,9 +167,9 @@ def load(path: Path, registry: Registry, overrides: Sequence[str] = (), pairs: i
     return resolve(read(path, overrides), registry, pairs)
 
 
-def restore(record: Mapping[str, Any], registry: Registry) -> Suite:
+def restore(record: SuiteRecord, registry: Registry) -> Suite:
     """Resolve the suite of a run again, from the suite in its ``run.json`` alone."""
-    claims = {e["name"]: e["claims"] for e in record["experiments"]}
+    claims = {e.name: e.claims for e in record.experiments}
     suite = resolve(reread(record), registry)
     return replace(suite, experiments=tuple(replace(e, claims=claims[e.name]) for e in suite.experiments))
 

@@ -27,6 +27,8 @@ from bench.core.errors import StorageError
 from bench.report.compare_page import render
 from bench.store.reading import Results
 from bench.store.record_diff import changes_between
+from bench.store.run_record import RunRecord
+from bench.store.typed_json import decode
 
 RNG = np.random.default_rng(5)
 N = 60
@@ -274,17 +276,19 @@ def test_changed_provenance_is_told_by_kind() -> None:
         return {"kind": kind, "name": label, "label": label, "params": {}, "weights": None, "instead_of": None,
                 "origin": origin, **about}  # fmt: skip
 
-    def run(**changes: Any) -> dict[str, Any]:
-        return {
-            "suite": {"raw": {"suite": {"seed": 1}, "experiment": [{"pairs": 10, "defenses": ["pmt"]}]}},
+    def run(**changes: Any) -> RunRecord:
+        return decode(RunRecord, {
+            "suite": {"name": "one", "raw": {"suite": {"seed": 1}, "experiment": [{"pairs": 10, "defenses": ["pmt"]}]}},
             "components": [component("dataset", "lfw", weights="a" * 64), component("defense", "pmt")],
             "versions": {"torch": "2.1"}, "machine": {"processor": "A"}, "device": "cpu", "commit": "f" * 40,
-        } | changes  # fmt: skip
+        } | changes)  # fmt: skip
 
     before = run()
     assert not any(changes_between(before, run()).values())
     after = run(
-        suite={"raw": {"suite": {"seed": 2}, "experiment": [{"pairs": 10, "defenses": ["pmt", "noise"]}]}},
+        suite={
+            "name": "one", "raw": {"suite": {"seed": 2}, "experiment": [{"pairs": 10, "defenses": ["pmt", "noise"]}]}
+        },
         components=[
             component("dataset", "lfw", weights="b" * 64), component("defense", "pmt", code="e" * 64, params={"k": 3})
         ],

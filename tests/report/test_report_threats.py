@@ -45,7 +45,9 @@ def declared(results: Results, more: Mapping[str, Any] | None = None) -> Results
     """The run as if its plugins had declared `DECLARED`."""
     run = json.loads((results.folder / "run.json").read_text())
     for component in run["components"]:
-        component |= DECLARED.get(component["label"], {})
+        said = DECLARED.get(component["label"], {})
+        own = {name: value for name, value in said.items() if name in ("weights", "synthetic")}
+        component |= own | ({component["kind"]: {k: v for k, v in said.items() if k not in own}} if said else {})
     run |= more or {}
     (results.folder / "run.json").write_text(json.dumps(run))
     return Results(results.folder)

@@ -156,7 +156,7 @@ def test_another_model_or_attack_of_the_same_name_too(tmp_path: Path) -> None:
     assert set(both.cells["evaluated"]) == {"net-a", "net-b", "net-b (run B)"}
     assert set(both.cells["authorised"]) == {"", "net-a", "net-b", "net-b (run B)"}
     assert set(both.cells["attack"]) == {"abuse", "abuse (run B)"}
-    assert {"net-b", "net-b (run B)"} <= {c["label"] for c in both.run["components"]}
+    assert {"net-b", "net-b (run B)"} <= {c.label for c in both.run.components}
     own = measurements(b)["data-abuse", "synth-lfw", "PMT net-b", "net-b"]
     assert measurements(both)["data-abuse", "synth-lfw", "PMT net-b (run B)", "net-b (run B)"] == own
 

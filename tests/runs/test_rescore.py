@@ -125,12 +125,12 @@ def test_nothing_has_changed(original: Path, idle: list[str]) -> None:
     assert artifacts(original) == before
     assert idle == []
     was, now = Results(original), Results(new)
-    assert now.run["counts"]["computed"] == 0
-    assert now.run["digest"] == was.run["digest"]
+    assert now.run.counts.computed == 0
+    assert now.run.digest == was.run.digest
     columns = ["cell", "status", "reason", "stages", "components", "kappa", "threat", "role", "traceback", "protect"]
     pd.testing.assert_frame_equal(now.cells[columns], was.cells[columns])
-    assert now.run["suite"] == was.run["suite"]
-    assert now.run["components"] == was.run["components"]
+    assert now.run.suite == was.run.suite
+    assert now.run.components == was.run.components
     assert Path("reports/attacks/index.html").read_bytes() == page
     assert {path: path.read_bytes() for path in original.rglob("*") if path.is_file()} == files
 
@@ -148,10 +148,10 @@ def test_another_bench_computes_only_scores(original: Path, newer: None, idle: l
     added = {key: kind for key, kind in artifacts(original).items() if key not in before}
     assert set(added.values()) == {"score"}
     scores = [s for s in Results(original).stages if s["kind"] == "score" and s["status"] == "ok"]
-    kept = Results(new).run["rescored"]["kept"]
+    kept = Results(new).run.rescored.kept
     assert kept == 8, "those of Equation 9"
     assert f"note: {kept} scores of Equation 9 are taken as they were measured" in done.stderr
-    assert len(added) == len(scores) - kept == Results(new).run["counts"]["computed"]
+    assert len(added) == len(scores) - kept == Results(new).run.counts.computed
     rows = {row["key"]: row for row in Results(new).stages}
     for key in added:
         manifest = Cache(original.parent.parent / ".cache").manifest(key)
@@ -179,14 +179,14 @@ def test_a_whole_run_takes_none_of_these_scores(
 def test_the_record_and_the_page_say_what_was_scored_again(original: Path, newer: None) -> None:
     bench("rescore", "attacks")
     new = rescored(original)
-    was, told = Results(original).run, Results(new).run["rescored"]
-    assert (told["run"], told["digest"], told["settings"]) == (original.name, was["digest"], [])
-    assert {k: told["made_by"][k] for k in ("versions", "host", "commit")} == {
-        k: was[k] for k in ("versions", "host", "commit")
+    was, told = Results(original).run, Results(new).run.rescored
+    assert (told.run, told.digest, list(told.settings)) == (original.name, was.digest, [])
+    assert {k: getattr(told.made_by, k) for k in ("versions", "host", "commit")} == {
+        k: getattr(was, k) for k in ("versions", "host", "commit")
     }
     page = Path(f"reports/attacks/{new.name}/index.html").read_text()
     assert "Rescored from" in page
-    assert told["record_sha256"] in page
+    assert told.record_sha256 in page
     assert "8 scores of Equation 9 taken as measured then" in page
     assert "--replay" not in page
     done = bench("report", new)
@@ -223,8 +223,8 @@ def test_another_false_match_rate_changes_thresholds_and_nothing_else(original: 
     assert done.exit_code == 1, done.output
     assert idle == []
     new = rescored(original)
-    assert Results(new).run["rescored"]["settings"][-1] == "experiment[1].threshold=accuracy"
-    assert {e["fmr"] for e in Results(new).run["suite"]["experiments"]} == {0.2}
+    assert Results(new).run.rescored.settings[-1] == "experiment[1].threshold=accuracy"
+    assert {e.fmr for e in Results(new).run.suite.experiments} == {0.2}
     assert set(Results(new).cells["kappa"]) == {-0.5}
     was, now = (Results(folder).samples("verification") for folder in (original, new))
     assert set(now["fmr"]) == {0.2}
@@ -255,7 +255,7 @@ def test_the_rows_are_those_of_a_run_with_these_settings(
 def test_a_fixed_threshold_changes_no_score(original: Path, idle: list[str]) -> None:
     done = bench("rescore", "attacks", "--kappa", 0.6)
     assert "fixed" in done.stdout
-    assert Results(rescored(original)).run["counts"]["computed"] == 0
+    assert Results(rescored(original)).run.counts.computed == 0
     assert idle == []
 
 
@@ -413,9 +413,9 @@ def test_a_score_that_failed_is_tried_again(original: Path, monkeypatch: pytest.
     bench("rescore", wrong)
     (mended,) = original.parent.glob("*-rescored-*-rescored")
     assert samples(mended) == samples(original)
-    told = Results(mended).run["rescored"]
-    assert told["run"] == wrong.name
-    assert told["made_by"]["finished"] == Results(original).run["finished"], "who made the artifacts"
+    told = Results(mended).run.rescored
+    assert told.run == wrong.name
+    assert told.made_by.finished == Results(original).run.finished, "who made the artifacts"
 
 
 # ---- which runs ------------------------------------------------------------------------------------------------------

@@ -121,24 +121,24 @@ def test_failures_and_skips_are_rows_beside_results(plan: Plan, folders: Folders
     assert "RuntimeError: not mended yet" in reasons["toy-flaky"]
     assert "needs targets" in reasons["toy-targets"]
     assert set(results.samples("verification")["defense"]) == {"identity"}
-    assert results.run["status"] == "incomplete"
-    counts = results.run["counts"]
-    assert (counts["cells"], counts["ok"], counts["failed"], counts["skipped"], counts["timeout"]) == (3, 1, 1, 1, 0)
+    assert results.run.status == "incomplete"
+    counts = results.run.counts
+    assert (counts.cells, counts.ok, counts.failed, counts.skipped, counts.timeout) == (3, 1, 1, 1, 0)
 
 
 def test_the_record_says_what_ran_on_what(plan: Plan, folders: Folders, suite: Path) -> None:
     folder, _ = run_plan(plan, folders, quiet)
     run = Results(folder).run
-    assert run["suite"]["raw"]["experiment"][0]["pairs"] == 6
-    assert run["suite"]["path"] == str(suite)
-    assert run["digest"] == plan.digest
-    assert run["device"] == "cpu"
-    assert {"torch", "numpy", "face-privacy-bench"} <= set(run["versions"])
-    assert {"platform", "processor", "cores", "python"} == set(run["machine"])
-    names = {(c["kind"], c["label"]) for c in run["components"]}
+    assert run.suite.raw["experiment"][0]["pairs"] == 6
+    assert run.suite.path == str(suite)
+    assert run.digest == plan.digest
+    assert run.device == "cpu"
+    assert {"torch", "numpy", "face-privacy-bench"} <= set(run.versions)
+    assert {"platform", "processor", "cores", "python"} == set(vars(run.machine))
+    names = {(c.kind, c.label) for c in run.components}
     assert {("dataset", "toy-faces"), ("model", "toy-a"), ("defense", "identity"), ("attack", "abuse")} <= names
-    assert all(len(c["origin"]["digest"]) == 64 for c in run["components"])
-    assert {p["name"] for p in run["plugins"]} >= {"toy", "noise"}
+    assert all(len(str(c.origin.digest)) == 64 for c in run.components)
+    assert {p.name for p in run.plugins} >= {"toy", "noise"}
     stages = {s["name"]: s for s in Results(folder).stages}
     assert stages["toy-faces protected by toy-flaky"]["status"] == "failed"
     assert "Traceback" in stages["toy-faces protected by toy-flaky"]["traceback"]
@@ -150,7 +150,7 @@ def test_the_record_is_that_of_the_suite_that_was_read(plan: Plan, folders: Fold
     sha = plan.suite.sha256
     suite.unlink()
     folder, _ = run_plan(plan, folders, quiet)
-    assert Results(folder).run["suite"]["sha256"] == sha
+    assert Results(folder).run.suite.sha256 == sha
 
 
 def test_a_second_run_goes_on_in_the_same_folder(plan: Plan, folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,15 +160,15 @@ def test_a_second_run_goes_on_in_the_same_folder(plan: Plan, folders: Folders, m
     assert again == folder
     assert [o.status for o in outcomes] == ["ok", "ok", "skipped"]
     assert [o.cached for o in outcomes] == [True, False, False]
-    assert Results(again).run["status"] == "complete"
+    assert Results(again).run.status == "complete"
 
 
 def test_another_plan_gets_a_folder_of_its_own(plan: Plan, folders: Folders, suite: Path) -> None:
     first, _ = run_plan(plan, folders, quiet)
     second, _ = run_plan(plan_suite(suite, folders, "cpu", ["suite.seed=1"], None), folders, quiet)
     assert first != second
-    assert Results(first).run["suite"]["raw"]["suite"] == {"name": "small"}
-    assert Results(second).run["suite"]["raw"]["suite"] == {"name": "small", "seed": 1}
+    assert Results(first).run.suite.raw["suite"] == {"name": "small"}
+    assert Results(second).run.suite.raw["suite"] == {"name": "small", "seed": 1}
 
 
 def test_fresh_computes_everything_again(plan: Plan, folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,7 +237,7 @@ def test_an_interrupted_run_keeps_what_is_done(
     cells = Results(folder).cells.set_index("defense")
     assert cells["status"].to_dict() == {"identity": "queued", "toy-flaky": "ok", "toy-targets": "skipped"}
     assert "the same command goes on" in cells.loc["identity", "reason"]
-    assert Results(folder).run["status"] == "interrupted"
+    assert Results(folder).run.status == "interrupted"
     assert "cpu:protect:identity" in folders.cache.costs()
 
 

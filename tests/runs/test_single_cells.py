@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from bench.core.errors import SuiteError
 from bench.planning.plan import Plan, find_ids, select
 from bench.runs.explain import cell_command
 from bench.store.reading import Results
+from bench.store.run_record import RunRecord, SuiteRecord
 from bench.store.schema import SAMPLES
 
 PlanOf = Callable[..., Plan]
@@ -167,9 +169,9 @@ def test_several_cells_make_one_run_that_can_be_replayed(whole: Results, monkeyp
     assert done.exit_code == 0, done.output
     assert "cells: 2 ok, 0 skipped, 0 failed" in done.stdout
     (folder,) = [p for p in whole.folder.parent.iterdir() if p != whole.folder]
-    assert Results(folder).run["only"] == [first, second]
+    assert Results(folder).run.only == (first, second)
     assert "only" not in whole.run
-    assert Results(folder).run["counts"]["computed"] == 0, "the stages are those of the whole run"
+    assert Results(folder).run.counts.computed == 0, "the stages are those of the whole run"
     own = home / "reports" / "attacks" / folder.name / "index.html"
     assert f"report: {own.relative_to(home)}" in done.stdout
     assert own.is_file()
@@ -206,7 +208,7 @@ def test_what_computes_a_cell_alone_is_told(toy_run: ToyRun, tmp_path: Path) -> 
     printed = json.loads(bench("explain", toy_run.folder, cell, "--json").stdout)["commands"]
     what, command = next(iter(printed.items()))
     assert what == "computes this cell alone"
-    assert shlex.split(command) == [*results.run["command"], "--cell", cell]
+    assert shlex.split(command) == [*results.run.command, "--cell", cell]
     assert f"{what}:\n  {command}\n" in bench("explain", toy_run.folder, cell).stdout
 
 
@@ -224,10 +226,10 @@ def test_what_computes_a_cell_alone_is_told(toy_run: ToyRun, tmp_path: Path) -> 
     ],
 )
 def test_the_command_of_a_cell_is_that_of_its_run(command: str, expected: str | None) -> None:
-    run = {"command": shlex.split(command), "host": {}}
+    run = RunRecord(suite=SuiteRecord(name="a"), command=shlex.split(command), host={"core/domain.py": "0"})
     assert cell_command(run, "x") == expected
-    assert cell_command({**run, "replay_of": "another"}, "x") is None
-    assert cell_command({"command": run["command"]}, "x") is None, "an earlier bench had other ids"
+    assert cell_command(replace(run, replay_of="another"), "x") is None
+    assert cell_command(replace(run, host=None), "x") is None, "an earlier bench had other ids"
 
 
 def test_a_replay_takes_no_cell(whole: Results) -> None:

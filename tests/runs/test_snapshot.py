@@ -84,7 +84,7 @@ def test_while_a_run_goes_on_its_rows_are_there_as_they_come(plan: Plan, folders
         verified = event.stage is not None and event.stage.name.startswith("verification")
         if verified and event.result is not None and event.result.status == "ok":
             with results_of(run_folder(folders)) as results:
-                seen.append((results.run["status"], statuses(results), results.samples("verification")))
+                seen.append((results.run.status, statuses(results), results.samples("verification")))
 
     folder, _ = run_plan(plan, folders, look)
     final = Results(folder).samples("verification")
@@ -109,9 +109,9 @@ def test_of_a_killed_run_what_was_done_is_shown(killed: Callable[[str], Path], f
         cells = results.cells.set_index("defense")
         assert "not mended yet" in cells.loc["toy-flaky", "reason"]
         assert cells.loc["toy-mean", "reason"] == "not computed yet; the same command goes on"
-        assert results.run["status"] == "interrupted"
-        assert results.run["counts"]["queued"] == 1 + (found["identity"] == "queued")
-        assert results.run["suite"]["name"] == "small"
+        assert results.run.status == "interrupted"
+        assert results.run.counts.queued == 1 + (found["identity"] == "queued")
+        assert results.run.suite.name == "small"
     assert not place.exists()
     after = {path: path.stat().st_mtime_ns for path in folders.results.rglob("*") if path.is_file()}
     assert after == before, "whoever may only read may ask"

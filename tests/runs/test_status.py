@@ -24,6 +24,7 @@ from bench.runs.time_left import expected
 from bench.store.active_runs import alive, announce
 from bench.store.artifacts import Cache, Note
 from bench.store.journal import NAME, Journal
+from bench.store.run_record import RunRecord, SuiteRecord
 from bench.store.writing import start_run
 from bench.suite.suite import load
 
@@ -48,7 +49,7 @@ class Session:
         if announced:
             about = (self.cache, self.journal.session, "toy", self.folder, plan.stages)
             self.contexts.enter_context(announce(*about))
-        start_run(self.folder, self.cache, {"suite": {"name": "toy"}, "status": "running", "stages": [], "counts": {}})
+        start_run(self.folder, self.cache, RunRecord(suite=SuiteRecord(name="toy"), status="running"))
         who = {"pid": os.getpid(), "host": "here", "version": "0", "engine": "local", "workers": 2, "device": "cpu"}
         self.journal.write("run-started", **who)
 
@@ -210,7 +211,13 @@ def test_a_run_of_an_earlier_bench_has_no_journal(tmp_path: Path) -> None:
         {"key": "a", "name": "one", "status": "failed", "reason": "one: bad"},
         {"key": "b", "name": "two", "status": "failed", "reason": "one: bad"},
     ]
-    record = {"schema": 2, "status": "incomplete", "seconds": 7.0, "started": "2025-01-01T00:00:00+00:00"}
+    record = {
+        "schema": 2,
+        "suite": {"name": "old"},
+        "status": "incomplete",
+        "seconds": 7.0,
+        "started": "2025-01-01T00:00:00+00:00",
+    }
     (folder / "run.json").write_text(json.dumps({**record, "counts": counts, "stages": stages}))
     found = Watch(folder).look()
     assert (found.state, found.seconds, found.stages, found.done, found.queued) == ("incomplete", 7.0, 10, 8, 0)
@@ -218,12 +225,12 @@ def test_a_run_of_an_earlier_bench_has_no_journal(tmp_path: Path) -> None:
     assert "ended with failures" in progress.status_text([found]).plain
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"schema": 2}'])
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"schema": 2, "suite": {"name": "toy"}}'])
 def test_a_record_that_is_none_is_one_message_or_a_death(tmp_path: Path, text: str) -> None:
     folder = tmp_path / "results" / "toy" / "1-a"
     folder.mkdir(parents=True)
     (folder / "run.json").write_text(text)
-    if text == '{"schema": 2}':
+    if text.startswith('{"schema"'):
         assert Watch(folder).look().state == "died"
     else:
         with pytest.raises(StorageError, match=r"run\.json: expected the record of a run"):

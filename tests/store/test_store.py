@@ -24,6 +24,7 @@ from bench.store.artifacts import Cache
 from bench.store.cell_rows import cell_row
 from bench.store.reading import Results
 from bench.store.run_folders import find_run, free_bytes, is_complete, require_writable, run_folder
+from bench.store.run_record import RunRecord, SuiteRecord
 from bench.store.schema import CELLS, SAMPLES, SCHEMA_VERSION
 from bench.store.writing import write_run
 from bench.suite.suite import load
@@ -49,6 +50,9 @@ def cache(plan: Plan, registry: Registry, tmp_path_factory: pytest.TempPathFacto
     return cache
 
 
+TOY = RunRecord(suite=SuiteRecord(name="toy"))
+
+
 def outcomes(plan: Plan, **changes: Any) -> list[Outcome]:
     """Every cell as it ends when all goes well, or with changes."""
     return [replace(o, **changes) if o.status == "ok" else o for o in ended_well(plan)]
@@ -57,7 +61,7 @@ def outcomes(plan: Plan, **changes: Any) -> list[Outcome]:
 @pytest.fixture
 def results(plan: Plan, cache: Cache, registry: Registry, tmp_path: Path) -> Results:
     """A run folder, written and opened."""
-    write_run(tmp_path / "run", outcomes(plan), cache, registry, {"suite": {"name": "toy"}})
+    write_run(tmp_path / "run", outcomes(plan), cache, registry, TOY)
     return Results(tmp_path / "run")
 
 
@@ -76,7 +80,7 @@ def test_the_schema_of_cells_is_fixed(results: Results, plan: Plan, cache: Cache
     assert set(cell_row(outcomes(plan)[0], registry)) == set(CELLS.names)
     failed = [replace(o, status="failed", reason="broken") for o in outcomes(plan)]
     other = results.folder.parent / "other"
-    write_run(other, failed, cache, registry, {})
+    write_run(other, failed, cache, registry, TOY)
     assert pq.read_schema(other / "cells.parquet").equals(CELLS)
 
 
@@ -149,7 +153,7 @@ def test_floors_are_listed_once_per_data_set(results: Results) -> None:
 
 def test_only_cells_that_are_done_have_samples(plan: Plan, cache: Cache, registry: Registry, results: Results) -> None:
     """A later write of the same run leaves nothing of an earlier one."""
-    write_run(results.folder, outcomes(plan, status="failed", reason="broken"), cache, registry, {})
+    write_run(results.folder, outcomes(plan, status="failed", reason="broken"), cache, registry, TOY)
     again = Results(results.folder)
     assert set(again.cells["status"]) == {"failed", "skipped"}
     for name in SAMPLES:
@@ -169,14 +173,14 @@ def test_a_damaged_artifact_is_one_message(plan: Plan, cache: Cache, registry: R
     damaged = Cache(tmp_path / "cache")
     damaged.root.mkdir()
     with pytest.raises(StorageError, match="run the same command again"):
-        write_run(tmp_path / "run", outcomes(plan), damaged, registry, {})
+        write_run(tmp_path / "run", outcomes(plan), damaged, registry, TOY)
     assert not (tmp_path / "run" / "run.json").exists()
 
 
 def test_a_file_in_the_place_of_the_folder(plan: Plan, cache: Cache, registry: Registry, tmp_path: Path) -> None:
     (tmp_path / "run").write_text("in the way")
     with pytest.raises(StorageError, match="cannot write the results"):
-        write_run(tmp_path / "run", outcomes(plan), cache, registry, {})
+        write_run(tmp_path / "run", outcomes(plan), cache, registry, TOY)
     assert (tmp_path / "run").read_text() == "in the way"
 
 
@@ -184,9 +188,8 @@ def test_a_file_in_the_place_of_the_folder(plan: Plan, cache: Cache, registry: R
 
 
 def test_run_json_is_read(results: Results) -> None:
-    run = dict(results.run)
-    files = run.pop("files")
-    assert run == {"schema": SCHEMA_VERSION, "suite": {"name": "toy"}}
+    files = results.run.files
+    assert results.run == replace(TOY, schema=SCHEMA_VERSION, files=files)
     for name, digest in files.items():
         assert digest == hashlib.sha256((results.folder / name).read_bytes()).hexdigest()
     assert "cells.parquet" in files
@@ -198,13 +201,13 @@ def test_a_run_is_complete_while_its_rows_are_as_written(
 ) -> None:
     folder = tmp_path / "run"
     assert not is_complete(folder)
-    write_run(folder, outcomes(plan), cache, registry, {"status": "incomplete"})
+    write_run(folder, outcomes(plan), cache, registry, replace(TOY, status="incomplete"))
     assert not is_complete(folder)
-    write_run(folder, outcomes(plan), cache, registry, {"status": "complete"})
+    write_run(folder, outcomes(plan), cache, registry, replace(TOY, status="complete"))
     assert is_complete(folder)
     (folder / "cells.parquet").write_bytes(b"other rows")
     assert not is_complete(folder)
-    write_run(folder, outcomes(plan), cache, registry, {"status": "complete"})
+    write_run(folder, outcomes(plan), cache, registry, replace(TOY, status="complete"))
     next((folder / "samples" / "floors").rglob("*.parquet")).unlink()
     assert not is_complete(folder)
 
@@ -215,10 +218,10 @@ def test_a_run_is_complete_while_its_rows_are_as_written(
         (None, ["run.json", "expected the record of a run"]),
         ("{", ["run.json", "expected the record of a run"]),
         ("[]", ["run.json", "expected"]),
-        ("{}", ["schema None", f"reads 2 and {SCHEMA_VERSION}", "run the suite again"]),
+        ("{}", ["schema None", "reads 2 and 3", "run the suite again"]),
         ('{"schema": 1}', ["schema 1", "run the suite again, or install the bench that wrote them"]),
         ('{"schema": "3"}', ["schema 3", "run the suite again"]),
-        ('{"schema": 99}', ["schema 99", f"reads 2 and {SCHEMA_VERSION}", "install a newer bench"]),
+        ('{"schema": 99}', ["schema 99", "reads 2 and 3", "install a newer bench"]),
     ],
 )
 def test_a_damaged_record_is_one_message(results: Results, text: str | None, fragments: list[str]) -> None:
@@ -291,10 +294,10 @@ def test_a_run_is_found_by_its_folder_or_its_suite(runs: Path) -> None:
     assert find_run("other", runs) == runs / "other" / "20260303-000000-cc"
 
 
-@pytest.mark.parametrize("derived", ["only", "rescored"])
-def test_a_suite_means_its_latest_whole_run(runs: Path, derived: str) -> None:
+@pytest.mark.parametrize("derived", [{"only": ["0123"]}, {"rescored": {"run": "20260101-000000-aa"}}])
+def test_a_suite_means_its_latest_whole_run(runs: Path, derived: dict[str, Any]) -> None:
     latest = runs / "mine" / "20260101-000000-aa" / "run.json"
-    latest.write_text(json.dumps({derived: {}}))
+    latest.write_text(json.dumps({"schema": SCHEMA_VERSION, "suite": {"name": "mine"}, **derived}))
     assert find_run("mine", runs) == runs / "mine" / "20260202-000000-bb"
     (runs / "mine" / "20260202-000000-bb" / "run.json").unlink()
     assert find_run("mine", runs) == latest.parent

@@ -15,6 +15,7 @@ from bench.planning.plan import Plan, make_plan
 from bench.registry.discovery import Registry
 from bench.store.artifacts import Cache
 from bench.store.reading import Results
+from bench.store.run_record import RunRecord, SuiteRecord
 from bench.store.schema import CELLS, SAMPLES
 from bench.store.writing import write_run
 from bench.suite.suite import load
@@ -42,7 +43,7 @@ def cache(plan: Plan, registry: Registry, tmp_path_factory: pytest.TempPathFacto
 def results(plan: Plan, cache: Cache, registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Results:
     """A run folder, written and opened."""
     folder = tmp_path_factory.mktemp("run")
-    write_run(folder, ended_well(plan), cache, registry, {"suite": {"name": "attacks"}})
+    write_run(folder, ended_well(plan), cache, registry, RunRecord(suite=SuiteRecord(name="attacks")))
     return Results(folder)
 
 
@@ -196,7 +197,7 @@ def test_only_attacks_that_ended_well_have_rows(plan: Plan, cache: Cache, regist
         replace(o, status="failed", reason="broken") if o.cell.outputs == "attributes" and o.status == "ok" else o
         for o in ended_well(plan)
     ]
-    write_run(tmp_path, ended, cache, registry, {})
+    write_run(tmp_path, ended, cache, registry, RunRecord(suite=SuiteRecord(name="attacks")))
     results = Results(tmp_path)
     assert results.samples("attributes").empty
     assert results.samples("up").empty

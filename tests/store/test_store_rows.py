@@ -26,6 +26,7 @@ from bench.store.artifacts import Artifact, Cache
 from bench.store.reading import Results
 from bench.store.row_index import Recent
 from bench.store.run_folders import is_complete
+from bench.store.run_record import RunRecord, SuiteRecord
 from bench.store.schema import SCHEMA_VERSION
 from bench.store.writing import SampleWriter, write_run
 from bench.suite.suite import load
@@ -38,6 +39,9 @@ def rows_of(cell: str, n: int, **columns: Any) -> pa.Table:
     return pa.table({**about, "number": range(n), **columns})
 
 
+COMPLETE = RunRecord(suite=SuiteRecord(name="rows"), status="complete")
+
+
 def write(folder: Path, tables: Iterable[pa.Table], name: str = "verification") -> Results:
     """A run folder with one table."""
     cells: dict[str, None] = {}
@@ -47,7 +51,7 @@ def write(folder: Path, tables: Iterable[pa.Table], name: str = "verification") 
             cells |= dict.fromkeys(table["cell"].to_pylist())
     known = [{"cell": c, **dict(zip(("experiment", "dataset"), c.split("/"), strict=False))} for c in cells]
     pq.write_table(pa.Table.from_pylist([{**c, "defense": "none"} for c in known]), folder / "cells.parquet")
-    (folder / "run.json").write_text(json.dumps({"schema": SCHEMA_VERSION}))
+    (folder / "run.json").write_text(json.dumps({"schema": SCHEMA_VERSION, "suite": {"name": "rows"}}))
     return Results(folder)
 
 
@@ -210,10 +214,10 @@ def test_every_score_is_read_once_and_runs_repeat(
 ) -> None:
     plan, cache = computed
     cache.read_keys.clear()
-    write_run(tmp_path / "one", ended_well(plan), cache, registry, {"status": "complete"})
+    write_run(tmp_path / "one", ended_well(plan), cache, registry, COMPLETE)
     keys = {key for cell in plan.cells if not cell.skip for key in cell.stages}
     assert cache.read_keys == Counter(keys)
-    write_run(tmp_path / "two", ended_well(plan), cache, registry, {"status": "complete"})
+    write_run(tmp_path / "two", ended_well(plan), cache, registry, COMPLETE)
     assert files(tmp_path / "one") == files(tmp_path / "two")
     assert len(files(tmp_path / "one")) > 6
 
@@ -221,7 +225,7 @@ def test_every_score_is_read_once_and_runs_repeat(
 def test_two_writers_of_one_run_take_turns(computed: tuple[Plan, Counting], registry: Registry, tmp_path: Path) -> None:
     plan, cache = computed
     with ThreadPoolExecutor(4) as pool:
-        about = ended_well(plan), cache, registry, {"status": "complete"}
+        about = ended_well(plan), cache, registry, COMPLETE
         for done in [pool.submit(write_run, tmp_path / "run", *about) for _ in range(8)]:
             done.result()
     assert is_complete(tmp_path / "run")
@@ -232,14 +236,14 @@ def test_a_full_disk_is_one_message(
     computed: tuple[Plan, Counting], registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan, cache = computed
-    write_run(tmp_path / "run", ended_well(plan), cache, registry, {"status": "complete"})
+    write_run(tmp_path / "run", ended_well(plan), cache, registry, COMPLETE)
 
     def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
     with pytest.raises(StorageError, match=r"run: cannot write the results: No space left on device"):
-        write_run(tmp_path / "run", ended_well(plan), cache, registry, {"status": "complete"})
+        write_run(tmp_path / "run", ended_well(plan), cache, registry, COMPLETE)
     assert is_complete(tmp_path / "run")
     assert {p.name for p in (tmp_path / "run").iterdir()} == {"cells.parquet", "run.json", "samples", "stages.parquet"}
 
@@ -296,7 +300,9 @@ def test_what_cannot_hold_such_rows_is_not_read(asked: Results) -> None:
 
 
 def test_a_run_that_has_just_begun_has_no_rows(tmp_path: Path) -> None:
-    (tmp_path / "run.json").write_text(json.dumps({"schema": SCHEMA_VERSION, "status": "running"}))
+    (tmp_path / "run.json").write_text(
+        json.dumps({"schema": SCHEMA_VERSION, "suite": {"name": "rows"}, "status": "running"})
+    )
     with pytest.raises(StorageError, match="this run has just begun and has no rows yet"):
         _ = Results(tmp_path).cells
 

@@ -85,4 +85,4 @@ def _device(rows: Rows, stage: Mapping[str, Any]) -> str:
     runs = dict(zip(rows.results.names, rows.results.runs, strict=True))
     run = (runs.get(str(stage.get("run") or "")) or rows.results).run
     kind = str(stage.get("device"))
-    return f"{kind} ({run.get('device_name')})" if kind == run.get("device") and run.get("device_name") else kind
+    return f"{kind} ({run.device_name})" if kind == run.device and run.device_name else kind

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from bench.analysis.measures import measure, metric_named
 from bench.analysis.rows import CellRow, Rows
 from bench.analysis.table_model import Measurement, Metric
 from bench.report.charts import Chart, Curve, Panel, Style
+from bench.store.run_record import ExperimentRecord
 
 KAPPAS = tuple(k / 10 for k in range(1, 10))  # of Figure 10
 _X = "noise σ"
@@ -45,10 +45,9 @@ _TITLES: Mapping[str, str] = {
 }
 
 
-def settings(rows: Rows, experiment: str) -> Mapping[str, Any]:
-    """What the suite says about an experiment; empty when it says nothing."""
-    found = (rows.results.run.get("suite") or {}).get("experiments") or []
-    return next((e for e in found if e.get("name") == experiment), {})
+def settings(rows: Rows, experiment: str) -> ExperimentRecord:
+    """The record of an experiment; an empty one if the run has none of that name."""
+    return rows.results.run.suite.experiment(experiment) or ExperimentRecord(name=experiment)
 
 
 def charts(rows: Rows, experiment: str) -> list[Chart]:
@@ -58,8 +57,8 @@ def charts(rows: Rows, experiment: str) -> list[Chart]:
     levels = sorted({s for c in cells for s in rows.noise_levels(c)})
     asked = settings(rows, experiment)
     if not levels:
-        levels = [float(s) for s in asked.get("noise_levels") or []]
-    numbers = [str(n) for n in asked.get("figures") or [] if str(n) in _TITLES]
+        levels = [float(s) for s in asked.noise_levels or ()]
+    numbers = [str(n) for n in asked.figures if str(n) in _TITLES]
     if not cells or len(levels) < 2:
         return []
     made = []

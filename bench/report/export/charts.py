@@ -67,7 +67,7 @@ def _found(rows: Rows, number: str) -> list[Chart | Scatter]:
     for experiment in rows.experiments:
         for chart in charts(rows, experiment):
             made.setdefault(chart.number or "noise", []).append(chart)
-    asked = [e for e in rows.experiments if SENSITIVITY in (settings(rows, e).get("figures") or [])]
+    asked = [e for e in rows.experiments if SENSITIVITY in settings(rows, e).figures]
     swept = [scatter for e in asked or rows.experiments if (scatter := sensitivity(rows, e))]
     made |= {SENSITIVITY: list(swept)} if swept else {}
     if number in made:

@@ -43,7 +43,7 @@ def render(results: Results, sections: Sequence[Section] = (), *, include_real_f
     ruled = ruling(rows)
     grid, about = run_facts.thresholds(rows)
     context: dict[str, Any] = {
-        "suite": results.run.get("suite") or {},
+        "suite": results.run.suite,
         "unfinished": unfinished(rows),
         "synthetic": rows.synthetic,
         "stand_in_models": run_facts.stand_in_models(rows),

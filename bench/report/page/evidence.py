@@ -296,10 +296,9 @@ class _StageTable:
 def _run(results: Results) -> dict[str, Any]:
     """Where a run is, its seed, and the command that computes it; none where that is not known to compute one cell."""
     run = results.run
-    command = [str(a) for a in run.get("command") or []]
+    command = list(run.command)
     again = command[:2] == ["bench", "run"] and "--replay" not in command
-    seed = (((run.get("suite") or {}).get("raw") or {}).get("suite") or {}).get("seed", 0)
-    return {"place": place(results), "command": command if again else [], "seed": str(seed)}
+    return {"place": place(results), "command": command if again else [], "seed": str(run.suite.seed)}
 
 
 def _how(stage: Mapping[str, Any]) -> str:

@@ -114,13 +114,13 @@ def _table(rows: Rows, name: str) -> str | None:
 
 
 def _figures(rows: Rows, name: str) -> set[str]:
-    return {str(f) for f in settings(rows, name).get("figures") or []}
+    return {str(f) for f in settings(rows, name).figures}
 
 
 def _part(rows: Rows, name: str, i: int, pictured: Wall) -> ExperimentSection:
     matrices = [m for m in rows.matrices if m.experiment == name]
     tables = [with_common_notes(without_empty(t)) for t in tables_of(rows, name)]
-    number, figures = _table(rows, name), settings(rows, name).get("figures") or []
+    number, figures = _table(rows, name), settings(rows, name).figures
     found = [s for m in matrices for s in summaries(rows, m)]
     swept = SENSITIVITY in figures
     folded = swept or len({s.defense for s in found if s.kind == "authorised"}) > FEW

@@ -98,7 +98,7 @@ def _question(cell: CellRow, several: bool) -> str:
 
 def unfinished(rows: Rows) -> str:
     """What a reader must know of a run that did not end well, or not yet; empty for a complete one."""
-    status = rows.results.run.get("status")
+    status = rows.results.run.status
     queued = sum(c.status == "queued" for c in rows.cells)
     missing = f"{queued:,} of {plural(len(rows.cells), 'cell')} {'is' if queued == 1 else 'are'} still missing"
     failed = sum(c.status in ("failed", "timeout") for c in rows.cells)

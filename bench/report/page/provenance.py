@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any
 
 import numpy as np
 
@@ -14,6 +13,8 @@ from bench.analysis.rows import Rows
 from bench.core.text import duration, plural
 from bench.report.page.run_facts import Grid, when
 from bench.store.reading import Results
+from bench.store.run_record import ComponentRecord, LpipsRecord, RescoringRecord, RunRecord
+from bench.store.several_runs import Joined
 
 LISTED = 2_000  # stages; the others are in stages.parquet and with their cells
 
@@ -49,16 +50,16 @@ def steps(results: Results) -> list[Step]:
             command=f"bench diff {folder} NEW_RUN",
             said="Paired differences with intervals, and what else has changed.",
         ),
-        *([] if "rescored" in run else [_replay(folder)]),
+        *([] if run.rescored else [_replay(folder)]),
     ]
 
 
-def _run(run: Mapping[str, Any]) -> list[Step]:
+def _run(run: RunRecord) -> list[Step]:
     """The command of a run; of a rescoring, also that of the run whose artifacts it took."""
-    made, own = ((about.get("command") or []) for about in ((run.get("rescored") or {}).get("made_by") or {}, run))
-    what = "Score it again" if "rescored" in run else "Run the suite"
-    first = [Step(what="Run the suite", command=shlex.join(map(str, made)))] if made else []
-    return [*first, Step(what=what, command=shlex.join(map(str, own)))]
+    made = run.rescored.made_by.command if run.rescored else ()
+    what = "Score it again" if run.rescored else "Run the suite"
+    first = [Step(what="Run the suite", command=shlex.join(made))] if made else []
+    return [*first, Step(what=what, command=shlex.join(run.command))]
 
 
 def _replay(folder: str) -> Step:
@@ -74,10 +75,10 @@ def again(rows: Rows) -> list[tuple[str, list[Step]]]:
     return [(name, steps(run)) for name, run in zip(rows.results.names, rows.results.runs, strict=True)]
 
 
-def _sources(run: Mapping[str, Any]) -> Step:
-    commit, _, dirty = str(run.get("commit") or "").partition("+")
+def _sources(run: RunRecord) -> Step:
+    commit, _, dirty = (run.commit or "").partition("+")
     if not commit:
-        version = (run.get("versions") or {}).get("face-privacy-bench", "unknown")
+        version = run.versions.get("face-privacy-bench", "unknown")
         return Step(
             what="Get the sources", said=f"The run was not made from a checkout; face-privacy-bench was {version}."
         )
@@ -85,9 +86,9 @@ def _sources(run: Mapping[str, Any]) -> Step:
     return Step(what="Get the same sources", command=f"git checkout {commit}", said=said)
 
 
-def _material(run: Mapping[str, Any]) -> list[Step]:
+def _material(run: RunRecord) -> list[Step]:
     """Where data and weights are that nobody may ship."""
-    kinds = {c["kind"] for c in run.get("components") or [] if not c.get("synthetic")}
+    kinds = {c.kind for c in run.components if not c.synthetic}
     found = []
     if "dataset" in kinds:
         found.append(Step(what="Put real faces in place", command="bench data status --data-dir DIR"))
@@ -125,42 +126,39 @@ def identities(rows: Rows) -> list[tuple[str, list[tuple[str, str]]]]:
 def identity(results: Results) -> list[tuple[str, str]]:
     """What identifies a run."""
     run = results.run
-    suite, machine = run.get("suite") or {}, run.get("machine") or {}
-    seed = ((suite.get("raw") or {}).get("suite") or {}).get("seed", 0)
-    lpips = run.get("lpips") or {}
-    versions = ", ".join(f"{k} {v}" for k, v in (run.get("versions") or {}).items())
+    machine, lpips = run.machine, run.lpips or LpipsRecord()
+    versions = ", ".join(f"{k} {v}" for k, v in run.versions.items())
     return [
         ("Rows", place(results)),
-        *_rescored(run.get("rescored") or {}),
-        ("Commit", _commit(run.get("commit"))),
-        ("Plan digest", run.get("digest") or "unknown"),
-        ("Suite file, sha256", suite.get("sha256") or "unknown"),
-        ("Seed", str(seed)),
-        ("Started", when(run.get("started"))),
-        ("Finished", when(run.get("finished"))),
+        *_rescored(run.rescored),
+        ("Commit", _commit(run.commit)),
+        ("Plan digest", run.digest or "unknown"),
+        ("Suite file, sha256", run.suite.sha256 or "unknown"),
+        ("Seed", str(run.suite.seed)),
+        ("Started", when(run.started)),
+        ("Finished", when(run.finished)),
         ("Versions", versions or "unknown"),
-        ("Python", str(machine.get("python", "unknown"))),
-        ("Platform", str(machine.get("platform", "unknown"))),
-        ("Processor", f"{machine.get('processor', 'unknown')}, {machine.get('cores', '?')} cores"),
-        ("Device", f"{run.get('device', 'unknown')}: {run.get('device_name') or 'unknown'}"),
-        ("Engine", str(run.get("engine") or "unknown")),
-        ("LPIPS weights, sha256", str(lpips.get("sha256") or lpips.get("reason") or "unknown")),
+        ("Python", machine.python or "unknown"),
+        ("Platform", machine.platform or "unknown"),
+        ("Processor", f"{machine.processor or 'unknown'}, {machine.cores or '?'} cores"),
+        ("Device", f"{run.device or 'unknown'}: {run.device_name or 'unknown'}"),
+        ("Engine", run.engine or "unknown"),
+        ("LPIPS weights, sha256", lpips.sha256 or lpips.reason or "unknown"),
     ]
 
 
-def _rescored(told: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _rescored(told: RescoringRecord | None) -> list[tuple[str, str]]:
     """Of a rescoring: whose artifacts its scores were computed from. Code and versions elsewhere are of the scores."""
     if not told:
         return []
-    made = told.get("made_by") or {}
-    version = (made.get("versions") or {}).get("face-privacy-bench", "unknown")
-    kept = told.get("kept") or 0
-    taken = f"; {plural(kept, 'score')} of Equation 9 taken as measured then" if kept else ""
+    made = told.made_by
+    version = made.versions.get("face-privacy-bench", "unknown")
+    taken = f"; {plural(told.kept, 'score')} of Equation 9 taken as measured then" if told.kept else ""
     return [
-        ("Rescored from", f"{told.get('run')}, run.json with sha256 {told.get('record_sha256')}"),
-        ("With other settings", ", ".join(told.get("settings") or []) or "none"),
-        ("Artifacts made by", f"face-privacy-bench {version}, {_commit(made.get('commit'))}{taken}"),
-        ("Artifacts made", when(made.get("finished"))),
+        ("Rescored from", f"{told.run}, run.json with sha256 {told.record_sha256}"),
+        ("With other settings", ", ".join(told.settings) or "none"),
+        ("Artifacts made by", f"face-privacy-bench {version}, {_commit(made.commit)}{taken}"),
+        ("Artifacts made", when(made.finished)),
     ]
 
 
@@ -175,30 +173,29 @@ def _commit(found: str | None) -> str:
 def components(rows: Rows) -> Grid:
     """Every plugin component with the license of its data or weights, and the digests of these and of its code."""
     made = []
-    for c in rows.results.run.get("components") or []:
-        origin = c.get("origin") or {}
-        package = f"{origin.get('distribution', '?')} {origin.get('version', '')}".strip()
-        digests = [str(origin.get("digest") or "–")[:16], str(c.get("weights") or "–")[:16]]
-        instead = str(c.get("instead_of") or "–")
-        run = [str(c["run"])] if "run" in c else []
-        names = [str(c.get("label")), str(c.get("kind")).replace("dataset", "data set"), str(c.get("name"))]
-        made.append([*names, instead, _license(c), package, *digests, *run])
-    run = ["run"] if len(rows.results.runs) > 1 else []
+    results = rows.results
+    by_run = [(one.name, one.components) for one in results.named] if isinstance(results, Joined) else []
+    for name, found in by_run or [("", results.run.components)]:
+        for c in found:
+            package = f"{c.origin.distribution} {c.origin.version}".strip()
+            digests = [(c.origin.digest or "–")[:16], (c.weights or "–")[:16]]
+            names = [c.label, c.kind.replace("dataset", "data set"), c.name]
+            made.append([*names, c.instead_of or "–", _license(c), package, *digests, *([name] if by_run else [])])
+    run = ["run"] if by_run else []
     columns = ["name", "kind", "plugin", "in place of", "license", "distribution", "code, sha256", "weights or data"]
     return Grid(columns=[*columns, *run], rows=made, code=frozenset({6, 7}))
 
 
-def _license(component: Mapping[str, Any]) -> str:
-    """The license of data or weights; none where a component has neither."""
-    if component.get("kind") in ("defense", "attack") and not component.get("weights"):
+def _license(component: ComponentRecord) -> str:
+    """The license of data or weights; a dash where a component has neither."""
+    if component.kind in ("defense", "attack") and not component.weights:
         return "–"
-    return str(component.get("license") or "unknown")
+    return component.license or "unknown"
 
 
 def plugins(rows: Rows) -> list[str]:
     """Plugins that could not be used, with the reason."""
-    found = rows.results.run.get("plugins") or []
-    return [f"{p.get('name')} ({p.get('distribution')}): {p['reason']}" for p in found if p.get("reason")]
+    return [f"{p.name} ({p.distribution}): {p.reason}" for p in rows.results.run.plugins if p.reason]
 
 
 def stages(rows: Rows) -> Grid:

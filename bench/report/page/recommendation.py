@@ -320,7 +320,7 @@ def _command(rows: Rows, entry: AssessedDefense | None) -> str:
     by_run: dict[str, tuple[list[str], list[str]]] = {}
     for cell in entry.worst.cells:
         results, own = rows.results.home(cell.cell)
-        command = [str(a) for a in results.run.get("command") or []]
+        command = list(results.run.command)
         if command[:2] == ["bench", "run"] and "--replay" not in command:
             by_run.setdefault(str(results.folder), (command, []))[1].append(own)
     ids = [c.cell for c in rows.cells]

@@ -14,6 +14,7 @@ from bench.analysis.rows import Rows
 from bench.analysis.table_model import distinct
 from bench.analysis.tables.attributes import estimated
 from bench.core.text import duration
+from bench.store.run_record import RunCounts, RunRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,21 +39,21 @@ def facts(rows: Rows) -> list[tuple[str, str]]:
     if len(rows.results.runs) > 1:  # what else there is to say is said of each
         return asked
     run = rows.results.run
-    suite, counts = run.get("suite") or {}, run.get("counts") or {}
-    ended = "" if run.get("status") == "running" else f"finished {when(run.get('finished'))}"
+    counts = run.counts or RunCounts()
+    ended = "" if run.status == "running" else f"finished {when(run.finished)}"
     return [
-        ("Suite", f"{suite.get('name', 'unknown')} ({suite.get('path', 'unknown')})"),
+        ("Suite", f"{run.suite.name} ({run.suite.path or 'unknown'})"),
         *asked,
-        ("Stages", f"{counts.get('computed', 0)} computed, {counts.get('cached', 0)} from earlier runs"),
+        ("Stages", f"{counts.computed or 0} computed, {counts.cached or 0} from earlier runs"),
         ("Device", machine(run)),
-        ("Time", f"{duration(run.get('seconds'))}{'; ' + ended if ended else ' so far'}"),
+        ("Time", f"{duration(run.seconds)}{'; ' + ended if ended else ' so far'}"),
     ]
 
 
-def machine(run: Mapping[str, Any]) -> str:
+def machine(run: RunRecord) -> str:
     """What a run was computed on."""
-    found = run.get("machine") or {}
-    return f"{run.get('device', 'unknown')}; {found.get('processor', '')}, {found.get('cores', '?')} cores"
+    found = run.machine
+    return f"{run.device or 'unknown'}; {found.processor or ''}, {found.cores or '?'} cores"
 
 
 def _counts(rows: Rows) -> str:
@@ -93,8 +94,8 @@ def about(rows: Rows, experiment: str) -> list[tuple[str, str]]:
 def licenses(rows: Rows) -> list[tuple[str, str]]:
     """The data sets whose real faces may be shown, each with its license note."""
     real = {c.dataset for c in rows.cells if not c.synthetic}
-    components = rows.results.run.get("components") or []
-    known = {c["label"]: c.get("license") or "unknown" for c in components if c["kind"] == "dataset"}
+    components = rows.results.run.components
+    known = {c.label: c.license or "unknown" for c in components if c.kind == "dataset"}
     return [(label, text) for label, text in known.items() if label in real]
 
 
@@ -102,14 +103,14 @@ def stand_in_models(rows: Rows) -> list[str]:
     """The models that learnt from generated faces, where they meet real ones."""
     if all(c.synthetic for c in rows.cells):
         return []
-    components = rows.results.run.get("components") or []
-    return sorted(c["label"] for c in components if c["kind"] == "model" and c.get("synthetic"))
+    components = rows.results.run.components
+    return sorted(c.label for c in components if c.kind == "model" and c.synthetic)
 
 
 def subjects(rows: Rows, experiment: str) -> Grid:
     """What was compared: data sets, models, defenses and attacks of an experiment, with what they stand in for."""
     cells = [c for c in rows.cells if c.experiment == experiment]
-    components = {(c["kind"], c["label"]): c.get("params") or {} for c in rows.results.run.get("components") or []}
+    components = {(c.kind, c.label): c.params for c in rows.results.run.components}
     found: dict[tuple[str, str], tuple[str, str]] = {}
     for c in cells:
         stands_in_for = _stand_in(c.dataset_stands_in_for, c.dataset, c.synthetic)

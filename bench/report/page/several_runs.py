@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from bench.analysis import claim_results
 from bench.analysis.claim_results import ClaimVerdict, Comparison
@@ -15,6 +14,7 @@ from bench.report.page import run_facts
 from bench.report.page.provenance import place
 from bench.report.page.run_facts import Grid
 from bench.store.record_diff import changes_between
+from bench.store.run_record import RunRecord
 from bench.store.several_runs import Joined, Named
 
 _CHANGED = ("code", "packages", "machine")  # parts of records; what else differs is said where it matters
@@ -53,15 +53,14 @@ def _runs(results: Joined) -> Grid:
     made = []
     for one in results.named:
         run = one.results.run
-        suite = run.get("suite") or {}
         made.append(
             [
                 one.name,
-                str(suite.get("title") or suite.get("name") or "unknown"),
+                run.suite.title or run.suite.name,
                 place(one.results),
-                _short(run.get("commit")),
-                run_facts.when(run.get("started")),
-                f"{run.get('status', 'unknown')}, {duration(run.get('seconds'))}",
+                _short(run.commit),
+                run_facts.when(run.started),
+                f"{run.status}, {duration(run.seconds)}",
                 run_facts.machine(run),
             ]
         )
@@ -75,7 +74,7 @@ def _short(commit: str | None) -> str:
     return f"{digest[:12]}{plus}{dirty}" if commit else "not run from a checkout"
 
 
-def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+def _changes(before: RunRecord, after: RunRecord) -> list[str]:
     found = changes_between(before, after)
     return [line for part in _CHANGED for line in found[part]]
 
@@ -88,12 +87,12 @@ def _elsewhere(first: Named, others: Sequence[Named]) -> Iterator[str]:
     here = first.results.run
     for one in others:
         run = one.results.run
-        if any(run.get(part) != here.get(part) for part in ("machine", "device", "device_name")):
+        if (run.machine, run.device, run.device_name) != (here.machine, here.device, here.device_name):
             yield (
                 f"{_upper(one.name)} was computed on another machine or device than {first.name}: times and memory of "
                 "the two cannot be compared."
             )
-        if run.get("host") != here.get("host"):
+        if run.host != here.host:
             yield (
                 f"{_upper(one.name)} was computed by other code of bench than {first.name}: figures may differ by more "
                 "than the defense."

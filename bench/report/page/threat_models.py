@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from bench.analysis.rows import CellRow, Rows
 from bench.core.text import plural
+from bench.store.run_record import AttackDeclaration, ComponentRecord, DefenseDeclaration
 
 UNSAID = "not said by the plugin"
 UNRECORDED = "not recorded: the run is older than this section"
@@ -57,17 +57,18 @@ def adversaries(rows: Rows) -> list[ThreatModelEntry]:
 def _adversary(rows: Rows, name: str, cells: Sequence[CellRow]) -> ThreatModelEntry:
     first = cells[0]
     second = _component(rows, "attack", name)
-    declared = _component(rows, "attack", first.via) if first.via else second
+    component = _component(rows, "attack", first.via) if first.via else second
+    declared = component and component.attack
     about = f"{first.attack_plugin}{f', on what {first.via} makes of the upload' if first.via else ''}"
     mark = "leakage: learnt from the evaluated people, never counted" if first.leaky else ""
     words = _one(c.threat for c in cells) or UNSAID
-    known = "sees" in declared and "sees" in second
-    sees = {str(s) for s in declared.get("sees") or ()}
+    known = component and second and second.attack and declared
+    sees = set(declared.sees) if declared else set()
     facts = {
         "receives": _receives(cells, sees),
         "knows": _knows(sees) if known else UNRECORDED,
-        "learns from": _learns(rows, cells, declared) + _brought(declared, second) if known else UNRECORDED,
-        "adapts to the defense": _adapts(declared, sees) if known else UNRECORDED,
+        "learns from": _learns(rows, cells, known) + _brought(component, second) if known else UNRECORDED,
+        "adapts to the defense": _adapts(known, sees) if known else UNRECORDED,
         "ends with": _ENDS.get(first.outputs, first.outputs),
         "does not have": _lacks(first, sees) if known else UNRECORDED,
     }
@@ -102,8 +103,8 @@ def _knows(sees: set[str]) -> str:
     return "; ".join(found) or "nothing of the authorised model"
 
 
-def _learns(rows: Rows, cells: Sequence[CellRow], declared: Mapping[str, Any]) -> str:
-    trains = str(declared.get("trains_on"))
+def _learns(rows: Rows, cells: Sequence[CellRow], declared: AttackDeclaration) -> str:
+    trains = declared.trains_on
     if trains == "nothing":
         return "nothing in this run"
     if trains == "evaluated":
@@ -115,31 +116,31 @@ def _learns(rows: Rows, cells: Sequence[CellRow], declared: Mapping[str, Any]) -
 
 def _auxiliary(rows: Rows, cells: Sequence[CellRow]) -> str:
     """Whose faces attackers learn from."""
-    experiments = {e.get("name"): e for e in (rows.results.run.get("suite") or {}).get("experiments") or []}
     found = []
     for name in dict.fromkeys(c.experiment for c in cells):
-        source = (experiments.get(name) or {}).get("auxiliary")
+        experiment = rows.results.run.suite.experiment(name)
+        source = experiment and experiment.auxiliary
         if not source:
             found.append("other people of each data set")
             continue
-        people = (source.get("params") or {}).get("auxiliary_identities")
+        people = source.params.get("auxiliary_identities")
         found.append(
-            f"{plural(people, 'other person', 'other people') if people else 'other people'} of {source['label']}"
+            f"{plural(people, 'other person', 'other people') if people else 'other people'} of {source.label}"
         )
     return " or ".join(dict.fromkeys(found))
 
 
-def _brought(*declared: Mapping[str, Any]) -> str:
+def _brought(*components: ComponentRecord | None) -> str:
     """What it learnt before the run."""
-    own = next((d for d in declared if d.get("weights")), None)
+    own = next((c for c in components if c and c.weights), None)
     if own is None:
         return ""
-    source = ", learnt from generated faces" if own.get("synthetic") else ""
+    source = ", learnt from generated faces" if own.synthetic else ""
     return f"; brings weights of its own{source}"
 
 
-def _adapts(declared: Mapping[str, Any], sees: set[str]) -> str:
-    if declared.get("trains_on") == "defense":
+def _adapts(declared: AttackDeclaration, sees: set[str]) -> str:
+    if declared.trains_on == "defense":
         return "yes: learns from what the defense makes"
     return "yes: knows the defense" if "defense" in sees else "no"
 
@@ -158,23 +159,25 @@ def promises(rows: Rows) -> list[ThreatModelEntry]:
     """What every defense needs, promises and does not promise; settings that say the same together."""
     found: dict[tuple[str, ...], list[CellRow]] = {}
     for cell in rows.cells:
-        declared = _component(rows, "defense", cell.defense)
-        said = tuple(str(declared.get(name, UNRECORDED)) for name in (*_PROMISES, "needs"))
+        component = _component(rows, "defense", cell.defense)
+        declared = component and component.defense
+        said = tuple(str(getattr(declared, name, UNRECORDED)) for name in (*_PROMISES, "needs"))
         found.setdefault((cell.plugin, *said), []).append(cell)
     return [_promised(rows, cells) for cells in found.values()]
 
 
 def _promised(rows: Rows, cells: Sequence[CellRow]) -> ThreatModelEntry:
     first = cells[0]
-    declared = _component(rows, "defense", first.defense)
+    component = _component(rows, "defense", first.defense)
+    declared = component and component.defense
 
     def said(name: str) -> str:
-        return str(declared[name] or UNSAID) if name in declared else UNRECORDED
+        return str(getattr(declared, name) or UNSAID) if declared else UNRECORDED
 
     facts = {
-        "the client needs": _needs(cells, declared) if "needs" in declared else UNRECORDED,
+        "the client needs": _needs(cells, declared) if declared else UNRECORDED,
         "leaves the client": ", ".join(dict.fromkeys(c.upload for c in cells)),
-        "authorises": _authorises(declared) if "needs" in declared else UNRECORDED,
+        "authorises": _authorises(declared) if declared else UNRECORDED,
         "must be trusted": said("trusts"),
         "does not promise": said("not_promised"),
     }
@@ -182,32 +185,31 @@ def _promised(rows: Rows, cells: Sequence[CellRow]) -> ThreatModelEntry:
     return ThreatModelEntry(name=names, about=first.plugin, words=said("promise"), facts=facts)
 
 
-def _knows_models(declared: Mapping[str, Any]) -> bool:
-    return bool({"shallow", "full_gradients"} & set(declared.get("needs") or ()))
+def _knows_models(declared: DefenseDeclaration) -> bool:
+    return bool({"shallow", "full_gradients"} & set(declared.needs))
 
 
-def _needs(cells: Sequence[CellRow], declared: Mapping[str, Any]) -> str:
-    needs = [str(n) for n in declared.get("needs") or ()]
+def _needs(cells: Sequence[CellRow], declared: DefenseDeclaration) -> str:
+    needs = declared.needs
     models = dict.fromkeys(m for c in cells for m in c.authorised.split("+") if m)
     told = [f"the shallow model of {', '.join(models) or 'the authorised network'}"] if "shallow" in needs else []
     told += [_NEEDS.get(n, n) for n in needs if n != "shallow"]
     return "; ".join(told) or "nothing but the face"
 
 
-def _authorises(declared: Mapping[str, Any]) -> str:
+def _authorises(declared: DefenseDeclaration) -> str:
     if not _knows_models(declared):
         return "no model: it is the same for all"
-    most = declared.get("max_authorised")
-    return "any number of models per picture" if most is None else f"at most {plural(int(most), 'model')} per picture"
+    most = declared.max_authorised
+    return "any number of models per picture" if most is None else f"at most {plural(most, 'model')} per picture"
 
 
 # ---- both ------------------------------------------------------------------------------------------------------------
 
 
-def _component(rows: Rows, kind: str, label: str) -> Mapping[str, Any]:
-    """What run.json says of a component; nothing where it does not know it."""
-    components = rows.results.run.get("components") or []
-    return next((c for c in components if (c.get("kind"), c.get("label")) == (kind, label)), {})
+def _component(rows: Rows, kind: str, label: str) -> ComponentRecord | None:
+    """The record of a component, or None."""
+    return rows.results.run.component(kind, label)
 
 
 def _one(values: Iterable[str]) -> str:
