@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from bench.core.errors import StorageError
 from bench.store.active_runs import alive, needed
 from bench.store.artifacts import Cache, DamagedError
-from bench.store.reading import Results
+from bench.store.reading import stage_rows
 from bench.store.run_record import RECORD, RunRecord, SuiteRecord, salvage_record
 
 DAMAGED = "damaged"  # the kind of an artifact whose manifest cannot be read
@@ -360,7 +360,7 @@ def failures(folder: Path) -> dict[str, int]:
     """Why stages of a run failed, and how many for each reason, the most frequent first. What depends on a failed
     stage has its reason. Nothing for a run without results, or with results of another version."""
     try:
-        stages = Results(folder).stages
+        stages = stage_rows(folder, salvage_record(folder))
     except StorageError:
         return {}
     reasons = Counter(str(one.get("reason")) for one in stages if one.get("status") in ("failed", "timeout"))

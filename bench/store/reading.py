@@ -80,13 +80,8 @@ class Results:
 
     @cached_property
     def stages(self) -> list[dict[str, Any]]:
-        """How every stage ended, one row each (see `bench.store.schema.STAGES`); schema 2 has them in ``run.json``."""
-        if self.run.schema == 2:
-            return [dict(row) for row in self.run.stages]
-        path = self.folder / "stages.parquet"
-        with readable(path):
-            rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
-        return rows
+        """How every stage ended, one row each (see `bench.store.schema.STAGES`)."""
+        return stage_rows(self.folder, self.run)
 
     def samples(self, name: str, where: Where | None = None, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Per-sample rows of a table (see `bench.store`), in the order of the cells.
@@ -191,6 +186,16 @@ class Results:
         if not 0 < len(known) <= _WRITTEN_OUT:
             return ds.field(column.name).isin(known)
         return reduce(or_, [ds.field(column.name) == value for value in known])
+
+
+def stage_rows(folder: Path, record: RunRecord) -> list[dict[str, Any]]:
+    """The rows of the stages of a run; schema 2 has them in its record."""
+    if record.schema <= 2:
+        return [dict(row) for row in record.stages]
+    path = folder / "stages.parquet"
+    with readable(path):
+        rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+    return rows
 
 
 def as_collection(values: Any) -> list[Any]:
