@@ -26,6 +26,7 @@ from bench.runs import replay
 from bench.runs import run as runner
 from bench.runs.replan import changes_around
 from bench.store.reading import Results
+from bench.store.run_record import ComponentRecord, OriginRecord, RunRecord, SuiteRecord
 from bench.store.workspace import Folders
 from bench.suite.paper_tables import published
 from bench.suite.suite import restore
@@ -302,10 +303,15 @@ def test_touched_code_is_refused(
     before = sites_of_their_own(site).find("defense", "touched", "here").origin
     write_plugin_again(site / "plugin_touched.py")
     now = sites_of_their_own(site)
-    about = {"kind": "defense", "name": "touched", "origin": {**vars(before)}}
-    record = {"host": provenance.host_digests(), "versions": provenance.package_versions(), "device": "cpu"}
-    lpips = {"sha256": None}
-    found = list(changes_around({**record, "lpips": lpips, "components": [about]}, now))
+    about = ComponentRecord(kind="defense", name="touched", label="touched", origin=OriginRecord(**vars(before)))
+    record = RunRecord(
+        suite=SuiteRecord(name="touched"),
+        host=provenance.host_digests(),
+        versions=provenance.package_versions(),
+        device="cpu",
+        components=[about],
+    )
+    found = list(changes_around(record, now))
     assert len(found) == 1
     assert found[0].startswith("code of plugin plugin_touched (plugin-touched): ")
 
