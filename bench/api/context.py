@@ -126,9 +126,9 @@ class Capabilities:
             return
         if self.declared_in == "sees":
             remedy = "declare 'shallow_weights' in its sees" if need == "shallow" else "no attack can have it"
-            raise CapabilityError(f"{plugin} asked for {need!r}, which it does not declare; {remedy}")
+            raise CapabilityError(f"{plugin} requested {need!r}, which it does not declare; {remedy}")
         declared = ", ".join(sorted(self.needs)) or "nothing"
-        raise CapabilityError(f"{plugin} asked for {need!r} but declares {declared} in its needs; declare it")
+        raise CapabilityError(f"{plugin} requested {need!r} but declares {declared} in its needs; declare it")
 
 
 @dataclass
@@ -172,7 +172,7 @@ class Context:
         self.capabilities.require(need, self.plugin)
         models = self.capabilities.models
         if label not in models:
-            raise ContractError(f"{self.plugin} asked for the model {label!r}; {did_you_mean(label, models)}")
+            raise ContractError(f"{self.plugin} requested the model {label!r}; {did_you_mean(label, models)}")
         return models[label]
 
     def shallow(self, label: str) -> Shallow:
@@ -188,7 +188,7 @@ class Context:
         """The subjects of the current batch, int64 ``(n,)``. Requires the need ``subjects``."""
         self.capabilities.require("subjects", self.plugin)
         if self.capabilities.subjects is None:
-            raise ContractError(f"{self.plugin} asked for subjects where none are known")
+            raise ContractError(f"{self.plugin} requested subjects where none are known")
         return self.capabilities.subjects
 
     def generator(self) -> torch.Generator:
@@ -222,6 +222,6 @@ class Context:
             self._generators = [sample_generator(self.seed, s) for s in self.sample_ids]
         if len(like) != len(self._generators):
             expected = len(self._generators)
-            raise ContractError(f"{self.plugin} asked for noise for {len(like)} samples; the batch has {expected}")
+            raise ContractError(f"{self.plugin} requested noise for {len(like)} samples; the batch has {expected}")
         drawn = [function(like.shape[1:], generator=g, dtype=torch.float32) for g in self._generators]
         return torch.stack(drawn).to(like.device)

@@ -276,7 +276,7 @@ class Defense(ABC):
         The cell is then skipped, and the message is its reason.
         """
         if self.max_authorised is not None and models > self.max_authorised:
-            raise ValueError(f"protects for at most {self.max_authorised} authorised model(s); {models} are asked for")
+            raise ValueError(f"protects for at most {self.max_authorised} authorised model(s); {models} are requested")
 
     def splits(self, available: Sequence[str]) -> Sequence[str]:
         """Return the split points that the defense uses, out of the ``available`` ones of a model.

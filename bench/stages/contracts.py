@@ -65,8 +65,8 @@ def check_pairs(pairs: Pairs, faces: Faces, wanted: int | None, plugin: str) -> 
     subjects."""
     lengths = {len(pairs.left), len(pairs.right), len(pairs.same), len(pairs.fold)}
     if lengths != {len(pairs.left) if wanted is None else wanted}:
-        asked = "" if wanted is None else f"asked for {wanted} pairs, "
-        raise ContractError(f"{plugin}: {asked}got columns of lengths {sorted(lengths)}")
+        requested = "" if wanted is None else f"requested {wanted} pairs, "
+        raise ContractError(f"{plugin}: {requested}got columns of lengths {sorted(lengths)}")
     if lengths == {0}:
         raise ContractError(f"{plugin}: expected at least one pair, got none")
     for name, index in (("left", pairs.left), ("right", pairs.right)):

@@ -130,8 +130,8 @@ def _check_separation(job: Job, scores: NDArray[Any], same: NDArray[np.bool_]) -
         raise ContractError(
             f"{job.stage.name}: on unprotected faces, genuine pairs score {genuine.mean():.3f} and impostor pairs "
             f"{impostor.mean():.3f} (N {len(scores)}; a genuine pair is the higher one in {100 * found:.0f} % of "
-            "cases, 50 % is guessing): the model tells nobody apart. Its normalisation or channel order looks wrong, "
-            "or its weights are not those of a recognition network; find out with: bench models check"
+            "cases, 50 % is guessing): the model cannot tell people apart. Its normalisation or channel order looks "
+            "wrong, or its weights are not those of a recognition network; find out with: bench models check"
         )
 
 

@@ -68,12 +68,12 @@ def test_what_was_not_declared_is_not_given(need: str, ask: Any) -> None:
     for declared, said in [((), "nothing"), (("training",), "training")]:
         with pytest.raises(CapabilityError) as caught:
             ask(context(*declared))
-        assert str(caught.value) == (f"defense toy asked for '{need}' but declares {said} in its needs; declare it")
+        assert str(caught.value) == (f"defense toy requested '{need}' but declares {said} in its needs; declare it")
 
 
 def test_an_unknown_model_is_named() -> None:
     for ask in (context("shallow").shallow, context("full_gradients").network):
-        with pytest.raises(ContractError, match=r"defense toy asked for the model 'nett'; did you mean 'net'\?"):
+        with pytest.raises(ContractError, match=r"defense toy requested the model 'nett'; did you mean 'net'\?"):
             ask("nett")
 
 
@@ -140,7 +140,7 @@ def test_noise_does_not_touch_the_global_stream() -> None:
 
 
 def test_noise_for_another_number_of_samples() -> None:
-    with pytest.raises(ContractError, match="asked for noise for 3 samples; the batch has 2"):
+    with pytest.raises(ContractError, match="requested noise for 3 samples; the batch has 2"):
         context().rand(torch.zeros(3, 4))
 
 
@@ -178,9 +178,9 @@ BROKEN = {
     "numpy": ["expected images as a torch tensor", "float32"],
     "extra-shape": ["extra 'loss'", "(2,)", "()"],
     "extra-nan": ["extra 'loss'", "NaN"],
-    "asks-shallow": ["asked for 'shallow'", "declares nothing"],
-    "asks-network": ["asked for 'full_gradients'"],
-    "asks-subjects": ["asked for 'subjects'"],
+    "asks-shallow": ["requested 'shallow'", "declares nothing"],
+    "asks-network": ["requested 'full_gradients'"],
+    "asks-subjects": ["requested 'subjects'"],
 }
 
 
@@ -293,8 +293,8 @@ BROKEN_ATTACKS = {
     "numpy": ["expected images as a torch tensor", "float32"],
     "extra-shape": ["extra 'loss'", "(2,)", "()"],
     "extra-nan": ["extra 'loss'", "NaN"],
-    "asks-shallow": ["asked for 'shallow'", "declare 'shallow_weights' in its sees"],
-    "asks-network": ["asked for 'full_gradients'", "no attack can have it"],
+    "asks-shallow": ["requested 'shallow'", "declare 'shallow_weights' in its sees"],
+    "asks-network": ["requested 'full_gradients'", "no attack can have it"],
 }
 
 
@@ -461,7 +461,7 @@ def some_pairs(**changes: Any) -> Pairs:
 @pytest.mark.parametrize(
     ("changes", "fragment"),
     [
-        ({"left": np.array([0])}, "asked for 2 pairs, got columns of lengths [1, 2]"),
+        ({"left": np.array([0])}, "requested 2 pairs, got columns of lengths [1, 2]"),
         ({"left": np.array([0, -1])}, "left has indices outside [0, 4)"),
         ({"right": np.array([1, 4])}, "right has indices outside [0, 4)"),
         ({"same": np.array([True, True])}, "1 pairs whose label contradicts the subjects"),
@@ -476,7 +476,7 @@ def test_bad_pairs_are_named(changes: dict[str, Any], fragment: str) -> None:
 
 
 def test_too_few_pairs_are_named() -> None:
-    with pytest.raises(ContractError, match=r"asked for 3 pairs, got columns of lengths \[2\]"):
+    with pytest.raises(ContractError, match=r"requested 3 pairs, got columns of lengths \[2\]"):
         check_pairs(some_pairs(), some_faces(), 3, "toy")
 
 

@@ -209,7 +209,7 @@ def test_a_model_that_tells_nobody_apart_gets_no_number(
     done = computed(text, "experiment[0].pairs=200")
     result = done.result("verification of identity by toy-b on toy-faces")
     assert result.status == "failed"
-    assert "tells nobody apart" in str(result.reason)
+    assert "cannot tell people apart" in str(result.reason)
     assert "normalisation or channel order looks wrong" in str(result.reason)
     few = computed(text, "experiment[0].pairs=40")
     assert few.result("verification of identity by toy-b on toy-faces").status == "ok"
