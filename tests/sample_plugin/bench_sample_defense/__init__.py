@@ -27,7 +27,7 @@ class Pixelate(Defense):
     block: Annotated[int, Interval(ge=1, le=1024)] = 8
 
     def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
-        """Float ``(n, 3, h, w)`` RGB in [0, 1] to the same."""
+        """Pixelate a batch: float ``(n, 3, h, w)`` RGB in [0, 1] to the same."""
         from torch.nn.functional import avg_pool2d
 
         h, w = images.shape[-2:]
@@ -38,5 +38,5 @@ class Pixelate(Defense):
 
 @hookimpl
 def bench_defenses() -> Mapping[str, type[Defense]]:
-    """The defense of this plugin."""
+    """Register ``pixelate``."""
     return {"pixelate": Pixelate}

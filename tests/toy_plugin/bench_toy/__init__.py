@@ -1,4 +1,4 @@
-"""A plugin with one of everything, tiny and fast: what the tests of the host run. It imports no torch by itself."""
+"""A small and fast plugin with components of every kind, for the host's tests. Importing it does not import torch."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def bench_commands() -> Mapping[str, click.Command]:
 
 @hookimpl
 def bench_cell_done(outcome: Outcome) -> None:
-    """Write what was heard to the file that ``TOY_CELLS`` names, one line per cell."""
+    """Append a line for a finished cell to the file that ``TOY_CELLS`` names."""
     if path := os.environ.get("TOY_CELLS"):
         with open(path, "a", encoding="utf-8") as file:
             file.write(f"{outcome.cell.id} {outcome.status}\n")
@@ -67,7 +67,7 @@ def bench_cell_done(outcome: Outcome) -> None:
 
 @dataclass(frozen=True)
 class ToySection:
-    """A section of the report, as `bench.api.hookspecs.Section` describes it."""
+    """A section of the report, an implementation of `bench.Section`."""
 
     title: str
     columns: Sequence[str]

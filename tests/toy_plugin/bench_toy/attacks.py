@@ -1,4 +1,4 @@
-"""Toy attacks that behave: one of every kind."""
+"""Toy attacks that obey the contract, one of every kind."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ToyRecognise(Attack):
 
 @dataclass(frozen=True, kw_only=True)
 class ToyUpsample(Attack):
-    """Shows the shallowest feature map that it can have, enlarged, as a grey image; learns nothing."""
+    """Shows the shallowest available feature map, enlarged, as a grey image; learns nothing."""
 
     sees: ClassVar[frozenset[Sees]] = frozenset({"features"})
     threat = "sees the features"
@@ -38,11 +38,11 @@ class ToyUpsample(Attack):
     gain: float = 1.0
 
     def splits(self, available: Sequence[str], uploaded: Sequence[str]) -> Sequence[str]:
-        """The shallowest."""
+        """Return the shallowest available split."""
         return available[:1]
 
     def reconstruct(self, received: Received, ctx: Context) -> Reconstructed:
-        """The mean over the channels; its spread is an extra."""
+        """Return the mean over the channels as an image, and its standard deviation as an extra."""
         import torch
 
         ((_, maps),) = received.features.items()
@@ -53,32 +53,32 @@ class ToyUpsample(Attack):
 
 @dataclass(frozen=True, kw_only=True)
 class ToyLearner(Attack):
-    """Learns the mean of the images it is shown, and what the uploads that go with them look like on average."""
+    """Learns the mean of the training images and the mean of their uploads."""
 
     learns: Literal["clean", "defense", "evaluated"] = "clean"
     look: Literal["features", "images"] = "features"
 
     @property
     def sees(self) -> frozenset[Sees]:  # type: ignore[override]
-        """Features with the images that go with them, or images alone."""
+        """Features with their images, or images alone."""
         return frozenset({"features", "pairs"}) if self.look == "features" else frozenset({"images"})
 
     @property
     def trains_on(self) -> Literal["clean", "defense", "evaluated"]:  # type: ignore[override]
-        """What the suite says."""
+        """The parameter ``learns``."""
         return self.learns
 
     @property
     def threat(self) -> str:  # type: ignore[override]
-        """What it knows."""
+        """The adversary's knowledge, in words."""
         return f"learns from {self.learns} uploads"
 
     def splits(self, available: Sequence[str], uploaded: Sequence[str]) -> Sequence[str]:
-        """All that it can have."""
+        """Return all available splits."""
         return available
 
     def fit(self, examples: Examples, ctx: Context) -> Mapping[str, torch.Tensor]:
-        """The mean image ``(3, h, w)``, and the mean of everything that was received with it."""
+        """Return the mean image ``(3, h, w)`` and the mean of all received images and features."""
         import numpy as np
         import torch
 
@@ -92,7 +92,7 @@ class ToyLearner(Attack):
         return {**state, **{f"at {split}": maps.mean(0) for split, maps in received.features.items()}}
 
     def reconstruct(self, received: Received, ctx: Context) -> Reconstructed:
-        """The mean image, a little brighter where the upload is."""
+        """Return the mean image, slightly brighter for brighter uploads."""
         import torch
 
         seen = received.images if self.look == "images" else next(iter(received.features.values()))
@@ -109,7 +109,7 @@ class ToyDenoise(Attack):
     threat = "sees the images and smooths them"
 
     def reconstruct(self, received: Received, ctx: Context) -> Reconstructed:
-        """3x3 means."""
+        """Return means over windows of 3x3 pixels."""
         from torch.nn.functional import avg_pool2d
 
         assert received.images is not None
@@ -127,15 +127,15 @@ class ToyDescent(Attack):
     rate: float = 0.05
 
     def passes(self) -> float:
-        """A forward and a backward for every step."""
+        """Return 3 per step: a forward and a backward pass."""
         return 3.0 * self.steps
 
     def splits(self, available: Sequence[str], uploaded: Sequence[str]) -> Sequence[str]:
-        """The deepest one."""
+        """Return the deepest available split."""
         return available[-1:]
 
     def reconstruct(self, received: Received, ctx: Context) -> Reconstructed:
-        """Signed gradient steps from noise; the first and the last loss are extras."""
+        """Return the result of signed gradient steps from noise, with the first and the last loss as extras."""
         import torch
 
         ((split, wanted),) = received.features.items()
@@ -155,7 +155,7 @@ class ToyDescent(Attack):
 
 @dataclass(frozen=True, kw_only=True)
 class ToyAttributes(Attack):
-    """The strongest colour, as a vector over three classes, and the brightness in place of an age."""
+    """Estimates the strongest colour, as a vector over three classes, and the brightness as an age."""
 
     outputs = "attributes"
     threat = "looks at the colours"
@@ -163,18 +163,18 @@ class ToyAttributes(Attack):
     sharpness: float = 10.0
 
     def fingerprint(self) -> str:
-        """Of the weights that it pretends to have; ``TOY_EYES`` names others, or ``missing`` ones."""
+        """Return a digest of imaginary weights, which ``TOY_EYES`` names. Raises DataError if it is ``missing``."""
         eyes = os.environ.get("TOY_EYES", "brown")
         if eyes == "missing":
             raise DataError("toy-eyes.bin: the toy eyes are missing; unset TOY_EYES")
         return hashlib.sha256(eyes.encode()).hexdigest()
 
     def classes(self) -> Mapping[str, Sequence[str]]:
-        """The names of the colours."""
+        """Return the names of the colours."""
         return {"colour": COLOURS}
 
     def estimate(self, images: torch.Tensor, ctx: Context) -> Mapping[str, torch.Tensor]:
-        """``colour (n, 3)``, ``age (n,)``."""
+        """Return ``colour (n, 3)`` and ``age (n,)``."""
         means = images.mean((2, 3))
         return {"colour": (self.sharpness * means).softmax(1), "age": 100 * means.mean(1)}
 

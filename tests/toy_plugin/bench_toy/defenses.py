@@ -1,4 +1,4 @@
-"""Toy defenses that behave."""
+"""Toy defenses that obey the contract."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class ToyMean(Defense):
     weight: Annotated[float, Interval(ge=0, le=1)] = 0.5
 
     def fit(self, faces: Faces, ctx: Context) -> Mapping[str, torch.Tensor]:
-        """The mean face ``(3, h, w)``."""
+        """Return the mean face ``(3, h, w)``."""
         import torch
 
         return {"mean": torch.from_numpy(faces.images).float().mean(0) / 255}
 
     def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
-        """A mixture; how far each image moved is an extra."""
+        """Return the mixture, with the mean change of each image as an extra."""
         mixed = (1 - self.weight) * images + self.weight * ctx.state["mean"]
         return Protected(images=mixed, extra={"moved": (mixed - images).abs().mean((1, 2, 3))})
 
@@ -49,17 +49,17 @@ class ToyStep(Defense):
     rate: float = 0.2
 
     def passes(self) -> float:
-        """One forward for the face, a forward and a backward for the step."""
+        """Return 4: a forward pass for the face, a forward and a backward pass for the step."""
         return 4.0
 
     def splits(self, available: Sequence[str]) -> Sequence[str]:
-        """The one it was told to use."""
+        """Return the split of the parameter ``split``. Raises ValueError if the model lacks it."""
         if self.split not in available:
             raise ValueError(f"no split point {self.split!r} among {', '.join(available)}")
         return [self.split]
 
     def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
-        """Grey plus noise, moved towards the features."""
+        """Return grey plus noise, moved towards the features of the face."""
         import torch
 
         x = (0.5 + 0.1 * ctx.randn(images)).clamp(0, 1).requires_grad_()
@@ -75,13 +75,13 @@ class ToyStep(Defense):
 
 @dataclass(frozen=True, kw_only=True)
 class ToyGate(Defense):
-    """Sends the face as it is, once the file that ``TOY_GATE`` names exists: a run that can be stopped in the middle.
+    """Sends the face unchanged, but only when the file that ``TOY_GATE`` names exists. So a test can stop a run here.
 
     The variable is not part of any key, so the same suite runs through without it.
     """
 
     def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
-        """Leave a mark beside the gate, wait for it to open, and copy."""
+        """Create the file ``<gate>.reached``, wait for the gate file, and return a copy of the images."""
         if gate := os.environ.get("TOY_GATE"):
             Path(f"{gate}.reached").touch()
             while not Path(gate).exists():
@@ -94,7 +94,7 @@ class ToyFlaky(Defense):
     """Fails until the variable ``TOY_MENDED`` is set, which is not part of any key."""
 
     def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
-        """A copy, or an error."""
+        """Return a copy of the images, or raise RuntimeError."""
         if not os.environ.get("TOY_MENDED"):
             raise RuntimeError("not mended yet")
         return Protected(images=images.clone())
@@ -114,13 +114,13 @@ class ToyTargets(Defense):
     needs: ClassVar[frozenset[Need]] = frozenset({"targets"})
 
     def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
-        """Never called."""
+        """Raise AssertionError: the host must not call it."""
         raise AssertionError("a defense whose needs are not met was called")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ToyFeatures(Defense):
-    """Sends nothing but features of the face, with a little noise."""
+    """Sends only features of the face, with a little noise."""
 
     needs: ClassVar[frozenset[Need]] = frozenset({"shallow"})
     sends = frozenset({"feature"})
@@ -128,7 +128,7 @@ class ToyFeatures(Defense):
     sigma: float = 0.01
 
     def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
-        """The maps at ``ctx.uploaded``."""
+        """Return the noisy maps at ``ctx.uploaded``."""
         import torch
 
         with torch.no_grad():
@@ -139,12 +139,12 @@ class ToyFeatures(Defense):
 
 @dataclass(frozen=True, kw_only=True)
 class ToyBoth(ToyFeatures):
-    """Sends a grey image, or the features of the face itself: what is received tells which of them was uploaded."""
+    """Sends a grey image or the features of the face, so that a test can see which of them was uploaded."""
 
     sends = frozenset({"image", "feature"})
 
     def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
-        """Grey, beside the maps at ``ctx.uploaded``."""
+        """Return grey images and the maps at ``ctx.uploaded``."""
         import torch
 
         return Protected(images=torch.full_like(images, 0.5), features=super().protect(images, ctx).features)

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from bench import Context
 
 SIZE = 32
-WAVES = 4  # cosines per axis: a pattern has 3 x 4 x 4 coefficients
-# The subjects of each split come from a range of their own.
+WAVES = 4  # The number of cosines per axis: a pattern has 3 x 4 x 4 coefficients.
+# The first subject numbers of each split; the ranges do not overlap.
 EVALUATION, CALIBRATION, AUXILIARY, TRAINING = 0, 1_000_000, 2_000_000, 3_000_000
 
 
 def draw(subject: int, image: int, seed: int) -> NDArray[np.uint8]:
-    """Image number ``image`` of a subject: uint8 ``(3, 32, 32)``."""
+    """Draw image number ``image`` of a subject: uint8 ``(3, 32, 32)``."""
     place = (np.arange(SIZE) + 0.5) / SIZE
     basis = np.cos(np.pi * np.arange(WAVES)[:, None] * place)
     coefficients = np.random.default_rng([seed, subject]).normal(size=(3, WAVES, WAVES))
@@ -34,7 +34,7 @@ def draw(subject: int, image: int, seed: int) -> NDArray[np.uint8]:
 
 
 def faces(who: list[tuple[int, int]], seed: int, prefix: str) -> Faces:
-    """The faces of a list of (subject, image number)."""
+    """Return the faces of a list of (subject, image number)."""
     return Faces(
         images=np.stack([draw(subject, image, seed) for subject, image in who]),
         subjects=np.array([subject for subject, _ in who]),
@@ -48,7 +48,7 @@ def faces(who: list[tuple[int, int]], seed: int, prefix: str) -> Faces:
 
 @dataclass(frozen=True, kw_only=True)
 class ToyFaces(Dataset):
-    """Smooth coloured patterns that pass for faces: one pattern per subject."""
+    """Smooth coloured patterns in place of faces, one pattern per subject."""
 
     stands_in_for: ClassVar[str | None] = "Toy"
     synthetic: ClassVar[bool] = True
@@ -59,11 +59,12 @@ class ToyFaces(Dataset):
     auxiliary_images: Annotated[int, Ge(2)] = 40
 
     def fingerprint(self) -> str:
-        """Of the generator; ``TOY_DATA`` changes it, as a changed file would."""
+        """Return a digest of the generator. ``TOY_DATA`` changes it, like a changed file."""
         return hashlib.sha256(f"toy 1 {self.seed} {os.environ.get('TOY_DATA', '')}".encode()).hexdigest()
 
     def evaluation(self, pairs: int, ctx: Context) -> tuple[Faces, Pairs]:
-        """Pairs 2k and 2k + 1 share their left image: genuine with the next image, impostor with the next subject."""
+        """Return the first pairs. Pairs 2k and 2k + 1 share their left image: genuine with the subject's next image,
+        impostor with the next subject."""
         groups = (pairs + 1) // 2
         who: list[tuple[int, int]] = []
         for group in range(groups):
@@ -76,16 +77,16 @@ class ToyFaces(Dataset):
         return faces(who, self.seed, "evaluation"), found
 
     def calibration(self, ctx: Context) -> Faces:
-        """40 subjects with two images each."""
+        """Return 40 subjects with two images each."""
         return faces([(CALIBRATION + i // 2, i % 2) for i in range(80)], self.seed, "calibration")
 
     def auxiliary(self, ctx: Context) -> Faces:
-        """Half as many subjects as images."""
+        """Return ``auxiliary_images`` images, two of each subject."""
         return faces([(AUXILIARY + i // 2, i % 2) for i in range(self.auxiliary_images)], self.seed, "auxiliary")
 
 
 class OnDemand:
-    """`bench.LazyImages` of a list of (subject, image number)."""
+    """An implementation of `bench.LazyImages` for a list of (subject, image number)."""
 
     dtype = np.dtype(np.uint8)
 
@@ -103,7 +104,8 @@ class OnDemand:
 
 @dataclass(frozen=True, kw_only=True)
 class ToyPhotos(Dataset):
-    """ "Real" toy faces, decoded on demand, in the folder that ``TOY_PHOTOS`` names; people are known pair by pair."""
+    """Toy faces that count as real, decoded on demand, in the folder that ``TOY_PHOTOS`` names; thresholds are set on
+    pairs."""
 
     stands_in_for: ClassVar[str | None] = "Toy"
     stand_in: ClassVar[str | None] = "toy-faces"
@@ -114,7 +116,7 @@ class ToyPhotos(Dataset):
     shown: bool = True
 
     def fingerprint(self) -> str:
-        """Of the folder's one file; ``damaged`` in it is an error."""
+        """Return the digest of the folder's only file. Raises DataError if it contains ``damaged``."""
         path = Path(os.environ.get("TOY_PHOTOS") or "photos") / "toys.txt"
         if not path.is_file():
             raise MissingDataError(f"{path}: expected the toy photos, found nothing there; set TOY_PHOTOS")
@@ -123,20 +125,20 @@ class ToyPhotos(Dataset):
         return hashlib.sha256(path.read_bytes()).hexdigest()
 
     def pairs_beside_auxiliary(self) -> int:
-        """Whoever asks for more pairs gets people that attackers learn from."""
+        """Return 60: with more pairs, attackers would learn from the people in them."""
         return 60
 
     def evaluation(self, pairs: int, ctx: Context) -> tuple[Faces, Pairs]:
-        """As `ToyFaces`."""
+        """Return the pairs of `ToyFaces`."""
         faces, found = ToyFaces().evaluation(pairs, ctx)
         return self._on_demand(faces), found
 
     def calibration(self, ctx: Context) -> tuple[Faces, Pairs]:
-        """The first 100 pairs of the protocol."""
+        """Return the first 100 pairs of the protocol."""
         return self.evaluation(100, ctx)
 
     def auxiliary(self, ctx: Context) -> Faces:
-        """Half as many subjects as images."""
+        """Return ``auxiliary_images`` images, two of each subject."""
         return self._on_demand(faces([(AUXILIARY + i // 2, i % 2) for i in range(self.auxiliary_images)], 0, "aux"))
 
     def _on_demand(self, faces: Faces) -> Faces:
@@ -155,13 +157,13 @@ class ToyTraining(TrainingSet):
     identities: Annotated[int, Ge(1)] = 4
 
     def fingerprint(self) -> str:
-        """Of the number of identities."""
+        """Return a digest of the number of identities."""
         return hashlib.sha256(f"toy training 1 {self.identities}".encode()).hexdigest()
 
     def labels(self) -> NDArray[np.int64]:
-        """0 0 1 1 2 2 ..."""
+        """Return 0 0 1 1 2 2 ..."""
         return np.repeat(np.arange(self.identities), 2)
 
     def images(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """The images of those rows."""
+        """Return the images ``rows``."""
         return np.stack([draw(TRAINING + int(row) // 2, int(row) % 2, 0) for row in rows])

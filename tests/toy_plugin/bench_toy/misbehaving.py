@@ -36,7 +36,7 @@ class ToyMisbehave(Defense):
     how: How = "raises"
 
     def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
-        """Do it."""
+        """Misbehave as ``how`` says."""
         act = getattr(self, "_" + self.how.replace("-", "_"))
         result: Protected = act(images, ctx)
         return result
@@ -98,19 +98,19 @@ class ToyMisbehave(Defense):
     def _asks_subjects(self, images: Any, ctx: Any) -> Any:
         return Protected(images=images.clone(), extra={"who": ctx.subjects})
 
-    # -- ends of the process, and of patience
+    # -- The process ends or hangs.
 
     def _exits_well(self, images: Any, ctx: Any) -> Any:
         print("leaving without a word of goodbye")
         os._exit(0)
 
     def _spins(self, images: Any, ctx: Any) -> Any:
-        """In C, where neither Python nor SIGTERM gets in."""
+        """Sleep in C code with SIGTERM blocked, so that Python handles no signal."""
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
         ctypes.PyDLL(None).sleep(100_000)
 
     def _stalls(self, images: Any, ctx: Any) -> Any:
-        """Answers SIGTERM with an exception of its own."""
+        """Sleep with a handler of SIGTERM that raises ArithmeticError."""
 
         def refuse(number: int, frame: Any) -> None:
             raise ArithmeticError("the toy does not take orders")
@@ -125,10 +125,10 @@ class ToyMisbehave(Defense):
         os.kill(os.getppid(), signal.SIGTERM)
         return Protected(images=images.clone())
 
-    # -- what it says
+    # -- Output and errors.
 
     def _prints(self, images: Any, ctx: Any) -> Any:
-        """100 MB, by every way out."""
+        """Write 100 MB to stdout, to stderr and to file descriptor 1, then raise."""
         text = "the toy has a lot to say " * 40
         for _ in range(30_000):
             print(text)
@@ -167,10 +167,10 @@ class ToyMisbehave(Defense):
         sys.stdout = sys.stderr = None  # type: ignore[assignment]
         return Protected(images=images.clone())
 
-    # -- what it leaves behind
+    # -- Changes that remain after the call.
 
     def _disturbs(self, images: Any, ctx: Any) -> Any:
-        """Everything that a process has only one of."""
+        """Change all global state of the process: random states, settings of torch and numpy, environment, signals."""
         import random
         import warnings
 
@@ -200,7 +200,8 @@ class ToyMisbehave(Defense):
         return Protected(images=images.detach().clone())
 
     def _forks(self, images: Any, ctx: Any) -> Any:
-        """Children that stay: one forked, one of another program. ``TOY_CHILDREN`` names a file for their numbers."""
+        """Start two child processes that do not end, one forked and one of another program. Their process ids are
+        written to the file that ``TOY_CHILDREN`` names."""
         child = os.fork()
         if child == 0:
             time.sleep(100_000)
@@ -215,26 +216,26 @@ class ToyMisbehave(Defense):
 
 @dataclass(frozen=True, kw_only=True)
 class ToySlow(Defense):
-    """Takes its time, and adds noise; ``number`` makes several of them."""
+    """Waits, and adds noise; ``number`` distinguishes several components."""
 
     seconds: float = 0.25
     number: int = 0
 
     def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
-        """Wait, and draw."""
+        """Wait ``seconds`` and add noise."""
         time.sleep(self.seconds)
         return Protected(images=(images + 0.1 * ctx.randn(images)).clamp(0, 1))
 
 
 @dataclass(frozen=True, kw_only=True)
 class ToyHungry(Defense):
-    """Has no memory for more than ``most`` images at once, and says so in one way or another; or eats all there is."""
+    """Fails for more than ``most`` images at once, with a memory error of torch or Python, or by using all memory."""
 
     how: Literal["torch", "python", "eats"] = "torch"
     most: int = 4
 
     def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
-        """A copy, if there are few."""
+        """Return a copy of at most ``most`` images."""
         import torch
 
         if len(images) > self.most:
@@ -248,21 +249,21 @@ class ToyHungry(Defense):
 
 @dataclass(frozen=True, kw_only=True)
 class ToyGlutton(Defense):
-    """Eats all the memory there is while it is fitted, where no smaller batch helps."""
+    """Allocates all memory in ``fit``, where no smaller batch helps."""
 
     needs: ClassVar[frozenset[Need]] = frozenset({"training"})
 
     def fit(self, faces: Faces, ctx: Context) -> Any:
-        """Eat."""
+        """Allocate memory without end."""
         eat()
 
     def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
-        """Never called."""
+        """Raise AssertionError: the host must not call it."""
         raise AssertionError("a defense that could not be fitted was called")
 
 
 def eat() -> None:
-    """Allocate without end."""
+    """Allocate memory without end."""
     print("eating")
     eaten = []
     while True:
@@ -272,22 +273,22 @@ def eat() -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class ToyForger(Defense):
-    """Sends the face as it is and claims, under the names of measured columns, that nothing is left of it."""
+    """Sends the face unchanged, with false extras under the names of the host's metrics."""
 
     def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
-        """The extras lie."""
+        """Return a copy of the images, with 0 as ``ssim`` and ``psnr``."""
         lie = images.mean((1, 2, 3)) * 0
         return Protected(images=images.clone(), extra={"ssim": lie, "psnr": lie})
 
 
 @dataclass(frozen=True, kw_only=True)
 class ToyVandal(Defense):
-    """Was lent the whole model for its gradients, and zeroes its weights."""
+    """Gets the whole model for its gradients, and overwrites its weights."""
 
     needs: ClassVar[frozenset[Need]] = frozenset({"full_gradients"})
 
     def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
-        """The images are untouched; the network is not."""
+        """Set all weights of the network to 1, and return a copy of the images."""
         network: Any = ctx.network(ctx.authorised[0])
         for parameter in network.parameters():
             parameter.data.zero_().add_(1)
@@ -296,22 +297,22 @@ class ToyVandal(Defense):
 
 @dataclass(frozen=True, kw_only=True)
 class ToyBadFit(Defense):
-    """Returns from ``fit`` what is no tensor."""
+    """Returns a number instead of a tensor from ``fit``."""
 
     needs: ClassVar[frozenset[Need]] = frozenset({"training"})
 
     def fit(self, faces: Faces, ctx: Context) -> Any:
-        """A number in the place of a tensor."""
+        """Return a number instead of a tensor."""
         return {"mean": 3}
 
     def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
-        """Never called: fit() is refused."""
+        """Raise AssertionError: the host must not call it, because it refuses the result of ``fit``."""
         raise AssertionError("a defense that could not be fitted was called")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ToyBadFeatures(Defense):
-    """Misbehaves with the features that it sends."""
+    """Sends wrong features."""
 
     needs: ClassVar[frozenset[Need]] = frozenset({"shallow"})
     sends = frozenset({"feature"})
@@ -319,7 +320,7 @@ class ToyBadFeatures(Defense):
     how: Literal["missing", "shape", "nan", "numpy"] = "missing"
 
     def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
-        """Do it."""
+        """Misbehave as ``how`` says."""
         if self.how == "missing":
             return Protected(features={"elsewhere": images})
         maps: Any = ctx.shallow(ctx.authorised[0]).features(images, ctx.uploaded)[-1].detach()
@@ -329,7 +330,7 @@ class ToyBadFeatures(Defense):
 
 @dataclass(frozen=True, kw_only=True)
 class ToyBadAttack(Attack):
-    """Misbehaves in ``reconstruct``, on features so that it also has what it must not ask for."""
+    """Misbehaves in ``reconstruct``. It works on features, so that networks exist that it must not request."""
 
     sees: ClassVar[frozenset[Sees]] = frozenset({"features"})
 
@@ -339,11 +340,11 @@ class ToyBadAttack(Attack):
     ] = "raises"  # fmt: skip
 
     def splits(self, available: Sequence[str], uploaded: Sequence[str]) -> Sequence[str]:
-        """All."""
+        """Return all available splits."""
         return available
 
     def reconstruct(self, received: Received, ctx: Context) -> Any:
-        """Do it."""
+        """Misbehave as ``how`` says."""
         import torch
 
         maps = next(iter(received.features.values()))
@@ -385,7 +386,7 @@ class ToyBadEyes(Attack):
     how: Literal["raises", "nan", "shape", "numpy", "nothing", "a-tensor", "mutates", "moods"] = "raises"
 
     def estimate(self, images: torch.Tensor, ctx: Context) -> Any:
-        """Do it."""
+        """Misbehave as ``how`` says."""
         good = images.mean((2, 3))
         if self.how == "raises":
             raise RuntimeError("the toy saw nothing")
@@ -404,50 +405,50 @@ class ToyBadEyes(Attack):
 
 @dataclass(frozen=True, kw_only=True)
 class ToyUnfinished(Attack):
-    """Declares what it does not define."""
+    """Declares outputs and training without the methods for them."""
 
     gives: Literal["images", "attributes", "recognition"] = "images"
     learns: Literal["nothing", "clean"] = "nothing"
 
     @property
     def outputs(self) -> Literal["images", "attributes", "recognition"]:  # type: ignore[override]
-        """What the suite says."""
+        """The parameter ``gives``."""
         return self.gives
 
     @property
     def trains_on(self) -> Literal["nothing", "clean"]:  # type: ignore[override]
-        """What the suite says."""
+        """The parameter ``learns``."""
         return self.learns
 
 
 @dataclass(frozen=True, kw_only=True)
 class ToyBadLearner(Attack):
-    """Returns from ``fit`` what is no tensor, or nothing at all."""
+    """Returns a number instead of a tensor, or an empty state, from ``fit``."""
 
     trains_on = "clean"
 
     learnt: Literal["a number", "nothing"] = "a number"
 
     def fit(self, examples: Examples, ctx: Context) -> Any:
-        """A number in the place of a tensor, or an empty state."""
+        """Return a number instead of a tensor, or an empty state."""
         return {"mean": 3} if self.learnt == "a number" else {}
 
     def reconstruct(self, received: Received, ctx: Context) -> Reconstructed:
-        """What was received."""
+        """Return a copy of the received images."""
         assert received.images is not None
         return Reconstructed(images=received.images.clone())
 
 
 @dataclass(frozen=True, kw_only=True)
 class ToyGreedy(Attack):
-    """Asks for splits that nobody has, for none, or fails while it is asked."""
+    """Requests splits that do not exist, or none, or raises an error in ``splits``."""
 
     sees: ClassVar[frozenset[Sees]] = frozenset({"features"})
 
     how: Literal["refuses", "invents", "none", "raises"] = "refuses"
 
     def splits(self, available: Sequence[str], uploaded: Sequence[str]) -> Sequence[str]:
-        """Do it."""
+        """Misbehave as ``how`` says."""
         if self.how == "refuses":
             raise ValueError("works on a split called 'tail' only")
         if self.how == "raises":
@@ -455,7 +456,7 @@ class ToyGreedy(Attack):
         return ["tail"] if self.how == "invents" else []
 
     def reconstruct(self, received: Received, ctx: Context) -> Reconstructed:
-        """Never called."""
+        """Raise AssertionError: the host must not call it."""
         raise AssertionError("an attack that cannot have its features was called")
 
 

@@ -1,4 +1,4 @@
-"""Toy models: networks of two convolutions with random weights, which tell smooth patterns apart well enough."""
+"""Toy models: networks of two convolutions with random weights, which distinguish smooth patterns well enough."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ class ToyModel(Model):
     license: ClassVar[str] = "none needed"
 
     def weights(self) -> Path:
-        """Bundled, or in the folder that ``TOY_WEIGHTS`` names."""
+        """Return the bundled file, or that in the folder that ``TOY_WEIGHTS`` names. Raises DataError."""
         path = Path(os.environ.get("TOY_WEIGHTS") or Path(__file__).parent) / self.file
         if not path.is_file():
             raise DataError(f"{path}: the toy weights are missing; unset TOY_WEIGHTS")
         return path
 
     def load(self) -> Network:
-        """The network of the seed."""
+        """Return the network with weights drawn from the seed."""
         from bench_toy.networks import ToyNetwork
 
         return ToyNetwork(json.loads(self.weights().read_text())["seed"], self.embedding_size)
 
     def train(self, job: TrainingJob) -> Mapping[str, Any]:
-        """Pretend: note what was asked in the work folder."""
+        """Do not train, but write the arguments to the work folder, and return them as the card."""
         card = {
             "images": len(job.data.labels()),
             "shape": job.data.images(job.data.labels()[:2]).shape,
@@ -71,7 +71,7 @@ class ToyB(ToyModel):
 
 @dataclass(frozen=True, kw_only=True)
 class ToyLarge(ToyModel):
-    """Takes images that no toy data set has."""
+    """A network for images of a size that no toy data set has."""
 
     file = "toy-a.json"
     input_size = (48, 48)
@@ -79,7 +79,7 @@ class ToyLarge(ToyModel):
 
 @dataclass(frozen=True, kw_only=True)
 class ToyClosed(ToyModel):
-    """A network without named split points: no client can hold a part of it."""
+    """A network without named split points, so that no client can hold a part of it."""
 
     file = "toy-b.json"
     splits: ClassVar[Mapping[str, tuple[int, int, int]]] = {}
@@ -94,13 +94,13 @@ class ToyLost(ToyModel):
 
 @dataclass(frozen=True, kw_only=True)
 class ToyPublished(ToyModel):
-    """A model whose weights may be missing: then the first toy model stands in."""
+    """A model whose weights may be missing; its stand-in is the first toy model."""
 
     file = "published.json"
     stand_in: ClassVar[str | None] = "toy-a"
 
     def weights(self) -> Path:
-        """In the folder that ``TOY_WEIGHTS`` names."""
+        """Return the file in the folder that ``TOY_WEIGHTS`` names. Raises MissingDataError."""
         try:
             return super().weights()
         except DataError as error:

@@ -1,4 +1,4 @@
-"""The only module of the toy plugin that imports torch when it is imported."""
+"""The network of the toy models. It is the only module of the toy plugin that imports torch at once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from torch import nn
 
 
 class ToyNetwork(nn.Module):
-    """Two convolutions and a linear layer with tanh between: odd functions, so that other patterns average to 0."""
+    """Two convolutions and a linear layer with tanh between them. All are odd functions, so that the embeddings of
+    different patterns are 0 on average."""
 
     def __init__(self, seed: int, embedding_size: int) -> None:
         super().__init__()
@@ -23,7 +24,7 @@ class ToyNetwork(nn.Module):
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) / fan_in**0.5)
 
     def features(self, images: torch.Tensor, splits: Sequence[str]) -> list[torch.Tensor]:
-        """Maps at ``stem`` (8, 16, 16) and ``block`` (16, 8, 8)."""
+        """Return the maps at ``stem`` (8, 16, 16) and ``block`` (16, 8, 8)."""
         stem = torch.tanh(self.stem(images * 4 - 2))
         maps = {"stem": stem}
         if "block" in splits:
@@ -31,12 +32,12 @@ class ToyNetwork(nn.Module):
         return [maps[split] for split in splits]
 
     def from_features(self, features: torch.Tensor, split: str) -> torch.Tensor:
-        """Embeddings ``(n, embedding_size)`` from the maps at a split."""
+        """Return embeddings ``(n, embedding_size)`` computed from the maps at a split."""
         deepest = torch.tanh(self.block(features)) if split == "stem" else features
         embedding: torch.Tensor = self.head(deepest.flatten(1))
         return embedding
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Embeddings ``(n, embedding_size)``."""
+        """Return embeddings ``(n, embedding_size)``."""
         (deepest,) = self.features(images, ["block"])
         return self.from_features(deepest, "block")
