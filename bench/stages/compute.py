@@ -1,7 +1,7 @@
-"""What each stage does: a function from its inputs to an artifact. Runs in a worker process.
+"""What each kind of stage computes: a function from its inputs to an artifact. It runs in a worker process.
 
-Images travel as uint8 RGB ``(n, 3, h, w)``: what leaves a client is an 8-bit image, so it is quantised before anyone
-recognises, attacks or scores it.
+Images are stored as uint8 RGB ``(n, 3, h, w)``. A client uploads 8-bit images, so they are quantised before they are
+recognised, attacked or scored.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from bench.store.artifacts import Artifact, Cache
 
 
 def run(stage: Stage, cache: Cache, progress: Callable[[float], None] | None = None) -> Artifact:
-    """Compute the artifact of a stage. ``progress`` hears of the share done where a plugin tells."""
+    """Compute the artifact of a stage. ``progress`` is called with the share that is done, from 0 to 1."""
     job = Job(stage, cache, progress)
     runner = SCORES[stage.options["metric"]] if stage.kind == "score" else _RUNNERS[stage.kind]
     return runner(job)
@@ -85,10 +85,11 @@ def _face_table(faces: Faces) -> pa.Table:
 
 
 def _embed(job: Job) -> Artifact:
-    """Unit embeddings ``(n, d)`` of the images, and of image plus mirror image (summed, then normalised).
+    """Embed images: ``plain`` are the unit embeddings ``(n, d)``, ``flipped`` the normalised sums of the embeddings of
+    an image and of its mirror image.
 
-    With the option ``split`` the features at that split are what was uploaded, and the server part of the model goes
-    on from there; what was uploaded cannot be mirrored, so both are the same.
+    With the option ``split``, the upload consists of features at that split point, from which the server part of the
+    model computes the embeddings. Features cannot be mirrored, so both are the same then.
     """
     component = job.component("model")
     if "split" in job.stage.options:
@@ -140,8 +141,10 @@ def _fit_defense(job: Job) -> Artifact:
 
 
 def _protect(job: Job) -> Artifact:
-    """Protect every left image of the pairs once (all images of a split without pairs); its rows say which face each
-    one was."""
+    """Protect every left image of the pairs once; of a split without pairs, all images.
+
+    The column ``face`` of the table ``samples`` has the index of the face that each protected image shows.
+    """
     component = job.component("defense")
     defense: Defense = build(component)
     source = job.input("faces")
@@ -166,10 +169,10 @@ def _protect(job: Job) -> Artifact:
 
 
 class _Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts floating-point operations by torch's own formulas.
+    """Counts floating-point operations with the formulas of torch.
 
-    `torch.utils.flop_counter.FlopCounterMode` counts the same, and per module besides; its hooks on modules fail where
-    an image enters one as a leaf, and it loads the compiler, which takes a second.
+    `torch.utils.flop_counter.FlopCounterMode` counts the same operations, and also per module. Its hooks on modules
+    fail if an image enters a module as a leaf, and it loads the compiler, which takes a second.
     """
 
     def __init__(self) -> None:
@@ -178,7 +181,7 @@ class _Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        return False  # nothing is compiled here
+        return False  # Nothing is compiled here.
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -186,7 +189,7 @@ class _Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs = kwargs or {}
         formula = flop_registry.get(func._overloadpacket)
         if formula is None:
-            with self:  # in inference mode, a linear layer arrives whole
+            with self:  # In inference mode, torch passes a linear layer undecomposed.
                 made = func.decompose(*args, **kwargs)
             if made is not NotImplemented:
                 return made
@@ -203,11 +206,12 @@ def _client_cost(
     uploaded: tuple[str, ...],
     shapes: Mapping[str, tuple[int, int, int]],
 ) -> dict[str, Any]:
-    """What protecting one face by itself costs the client: ``client_flops`` of convolutions and matrix products,
-    forward and backward (2 per multiply-add), counted in a first call, and ``client_seconds`` of a second one.
+    """Measure what it costs the client to protect a single face, the one at ``row``.
 
-    It comes after everything that is stored, with networks, state and random streams of its own; ``client_reason``
-    when the defense cannot protect a face by itself.
+    A first call counts ``client_flops``: the operations of convolutions and matrix products, forward and backward, with
+    2 per multiply-add. A second call is timed: ``client_seconds``. ``client_reason`` says why neither is known if the
+    defense cannot protect a single face. The calls use networks, state and random streams of their own and come after
+    everything that is stored, so they change no result.
     """
     index = np.array([row])
     images = job.to_float(faces.images[index])
@@ -233,7 +237,7 @@ def _client_cost(
 
 
 def _timed(call: Callable[[], object], device: torch.device) -> float:
-    """The seconds of a call, with what it has started on a GPU."""
+    """Return the seconds that a call takes, including the work that it started on a GPU."""
     started = time.perf_counter()
     call()
     if device.type == "cuda":
@@ -242,12 +246,12 @@ def _timed(call: Callable[[], object], device: torch.device) -> float:
 
 
 def _split_shapes(job: Job) -> dict[str, tuple[int, int, int]]:
-    """The declared shapes of the features of the authorised model."""
+    """Return the declared shapes ``(c, h, w)`` of the features of the authorised model, by split point."""
     return dict(build(job.stage.components["authorised"][0]).splits)
 
 
 def _to_store(protected: Protected, uploaded: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """What leaves the client: 8-bit images, and float32 features at the uploaded splits."""
+    """Return what leaves the client by tensor name: 8-bit images, and float32 features at the uploaded splits."""
     images = {} if protected.images is None else {"images": _quantised(protected.images)}
     sent = {s: protected.features[s] for s in uploaded if s in protected.features}
     return images | {f"features/{k}": v.detach().float().cpu().numpy() for k, v in sent.items()}
@@ -262,7 +266,7 @@ def _numbers(extra: Mapping[str, torch.Tensor]) -> dict[str, NDArray[Any]]:
 
 
 def _sample_table(chosen: NDArray[np.int64], extras: Sequence[Mapping[str, NDArray[Any]]], plugin: str) -> pa.Table:
-    """Which face each sample was, and a plugin's numbers about it."""
+    """Return a table with the index of each sample's face and the extra numbers that the plugin returned for it."""
     contracts.check_same_names(extras, plugin, "extra numbers")
     columns = {f"extra_{name}": np.concatenate([e[name] for e in extras]) for name in extras[0]}
     return pa.table({"face": chosen, **columns})
@@ -272,7 +276,7 @@ def _sample_table(chosen: NDArray[np.int64], extras: Sequence[Mapping[str, NDArr
 
 
 def _victim(job: Job) -> Component | None:
-    """The model whose features are attacked: the only authorised one, or none when only images are."""
+    """Return the model whose features are attacked, which is the only authorised one; None if images are attacked."""
     models = job.stage.components.get("authorised", ())
     return models[0] if job.stage.options["splits"] else None
 
@@ -298,7 +302,7 @@ def _attack(job: Job) -> Artifact:
 
 
 def _reconstruct(job: Job, attack: Attack) -> Artifact:
-    """One image per upload, quantised like any other image."""
+    """Reconstruct one image per upload; it is quantised like an uploaded image."""
     component = job.component("attack")
     held = job.input("protected")
     about = held.tables["samples"]
@@ -320,7 +324,7 @@ def _reconstruct(job: Job, attack: Attack) -> Artifact:
 
 
 def _estimate(job: Job, attack: Attack) -> Artifact:
-    """Attribute vectors of every image: name to ``(n, k)`` or ``(n,)``."""
+    """Estimate the attributes of every image: vectors ``(n, k)`` or numbers ``(n,)`` by name."""
     images = images_of(job.input("images"))
     ctx = job.context(f"attack {job.component('attack').label}")
     found = []

@@ -1,6 +1,6 @@
-"""The checks around every plugin call, and the context through which plugins reach what they declared.
+"""The checks of what plugins return: shape, dtype, range and finiteness, and that their inputs are unchanged.
 
-Authors write the method; the host checks its inputs and outputs: shape, dtype, range, finiteness, inputs unchanged.
+Every check raises `ContractError` with the kind and label of the plugin.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from bench.api.hookspecs import Attack, Defense
 from bench.api.types import Faces, LazyImages, Pairs, Protected, Received, Reconstructed
 from bench.core.errors import ContractError
 
-_SLACK = 1e-6  # float rounding beyond [0, 1] that is clamped without a word
+_SLACK = 1e-6  # float rounding beyond [0, 1] that is clamped without an error
 
 
 def check_faces(faces: Faces, size: tuple[int, int], plugin: str) -> None:
-    """A data set's images and columns: types, the declared ``(h, w)``, lengths, unique sample ids.
+    """Check the images and columns of a data set: types, the declared ``(h, w)``, lengths, unique sample ids.
 
-    Of images that are decoded on demand it sees what they declare; `CheckedImages` looks at them as they come.
+    Of images that are decoded on demand only the declarations are checked here, and the images by `CheckedImages`.
     """
     images = faces.images
     known = isinstance(images, np.ndarray | LazyImages) and images.dtype == np.uint8 and len(images.shape) == 4
@@ -40,7 +40,7 @@ def check_faces(faces: Faces, size: tuple[int, int], plugin: str) -> None:
 
 
 class CheckedImages:
-    """`LazyImages` of a plugin, checked piece by piece against what they declare."""
+    """The `LazyImages` of a plugin; every part that is read is checked against what they declare."""
 
     def __init__(self, images: LazyImages, plugin: str) -> None:
         self.images = images
@@ -61,8 +61,10 @@ class CheckedImages:
 
 
 def check_pairs(pairs: Pairs, faces: Faces, wanted: int | None, plugin: str) -> None:
-    """Verification pairs: lengths (any number when none is ``wanted``), indices, and labels that agree with the
-    subjects."""
+    """Check verification pairs: their number, indices, folds, and labels, which must agree with the subjects.
+
+    ``wanted`` is the expected number of pairs; None allows any number.
+    """
     lengths = {len(pairs.left), len(pairs.right), len(pairs.same), len(pairs.fold)}
     if lengths != {len(pairs.left) if wanted is None else wanted}:
         requested = "" if wanted is None else f"requested {wanted} pairs, "
@@ -82,7 +84,10 @@ def check_pairs(pairs: Pairs, faces: Faces, wanted: int | None, plugin: str) -> 
 def protect_checked(
     defense: Defense, images: torch.Tensor, ctx: Context, shapes: Mapping[str, tuple[int, int, int]] | None = None
 ) -> Protected:
-    """Call ``defense.protect`` and check what comes back: images in [0, 1], features, extra numbers."""
+    """Call ``defense.protect`` and check what it returns: images in [0, 1], features, extra numbers.
+
+    ``shapes`` are the shapes ``(c, h, w)`` of features by split point.
+    """
     before = images.clone()
     protected = defense.protect(images, ctx)
     if not torch.equal(images, before):
@@ -106,7 +111,7 @@ def protect_checked(
 
 
 def reconstruct_checked(attack: Attack, received: Received, shape: tuple[int, ...], ctx: Context) -> Reconstructed:
-    """Call ``attack.reconstruct``; images ``(n, *shape)`` must come back, and the uploads stay as they are."""
+    """Call ``attack.reconstruct`` and check that it returns images ``(n, *shape)`` and leaves the uploads unchanged."""
     held = [t for t in (received.images, *received.features.values()) if t is not None]
     before = [t.clone() for t in held]
     made = attack.reconstruct(received, ctx)
@@ -120,7 +125,7 @@ def reconstruct_checked(attack: Attack, received: Received, shape: tuple[int, ..
 
 
 def estimate_checked(attack: Attack, images: torch.Tensor, ctx: Context) -> dict[str, np.ndarray[Any, Any]]:
-    """Call ``attack.estimate``; finite vectors ``(n, k)`` or numbers ``(n,)`` must come back."""
+    """Call ``attack.estimate`` and check that it returns finite vectors ``(n, k)`` or numbers ``(n,)`` by attribute."""
     before = images.clone()
     with torch.no_grad():
         found = attack.estimate(images, ctx)
@@ -140,18 +145,18 @@ def estimate_checked(attack: Attack, images: torch.Tensor, ctx: Context) -> dict
 
 
 def check_same_names(found: Sequence[Mapping[str, Any]], plugin: str, what: str) -> None:
-    """Every batch must come with the same names."""
+    """Check that all batches have the same names; ``what`` names them in the message."""
     if any(set(names) != set(found[0]) for names in found):
         raise ContractError(f"{plugin}: its {what} differ from batch to batch")
 
 
 def check_state(state: Mapping[str, torch.Tensor], plugin: str) -> dict[str, np.ndarray[Any, Any]]:
-    """What ``fit`` returned, as arrays to store."""
+    """Check the tensors that ``fit`` returned, and return them as arrays to store."""
     if not (isinstance(state, Mapping) and all(isinstance(v, torch.Tensor) for v in state.values())):
         raise ContractError(f"{plugin}: fit() must return a mapping of names to tensors, got {type(state).__name__}")
     try:
         return {k: np.asarray(v.detach().cpu().numpy(), order="C") for k, v in state.items()}
-    except TypeError as error:  # bfloat16 and the like
+    except TypeError as error:  # numpy has no such type, for example bfloat16.
         raise ContractError(f"{plugin}: fit() returned a tensor that cannot be stored: {error}") from None
 
 
@@ -180,7 +185,7 @@ def _checked_images(out: torch.Tensor, shape: tuple[int, ...], plugin: str) -> t
 
 
 def check_embeddings(embeddings: torch.Tensor, n: int, size: int, plugin: str) -> None:
-    """Embeddings ``(n, size)``, finite, none of them zero."""
+    """Check that embeddings have the shape ``(n, size)``, are finite, and that none is zero."""
     if embeddings.shape != (n, size):
         raise ContractError(f"{plugin}: expected embeddings of shape ({n}, {size}), got {tuple(embeddings.shape)}")
     if not torch.isfinite(embeddings).all():

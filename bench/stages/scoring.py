@@ -1,4 +1,4 @@
-"""The score stages: artifacts to one row per sample. Aggregates are never made here."""
+"""The score stages: one row per sample from the artifacts of other stages. Nothing is aggregated here."""
 
 from __future__ import annotations
 
@@ -34,12 +34,13 @@ from bench.stages.stage_inputs import (
 )
 from bench.store.artifacts import Artifact
 
-EXAMPLES = 12  # faces of each upload that are kept as pictures, at fixed positions: of these the report chooses
-_QUANTITIES = ("ssim", "psnr", "lpips")
+EXAMPLES = 12  # faces of each upload that are kept as pictures, at fixed positions; the report chooses among them
+_METRICS = ("ssim", "psnr", "lpips")
 
 
 def _score_verification(job: Job) -> Artifact:
-    """One row per pair: what Equation 10, the 10-fold accuracy and every threshold are recomputed from."""
+    """Score verification, one row per pair: the similarities from which Equation 10, the 10-fold accuracy and every
+    threshold can be computed."""
     source = job.input("faces")
     faces, pairs = read_faces(source), read_pairs(source)
     clean, protected = job.input("clean").tensors, job.input("protected").tensors
@@ -81,10 +82,12 @@ def _score_verification(job: Job) -> Artifact:
 
 
 def calibrated(job: Job) -> Callable[[int], tuple[float, int]]:
-    """The threshold for the scored pairs of a fold, and the number of impostor scores that set it.
+    """Return a function of a fold that gives the threshold for its scored pairs, and the number of impostor scores that
+    determine it.
 
-    On calibration faces, all pairs of different people are impostors, and every fold has the same threshold. On
-    calibration pairs (people are known pair by pair only) it is that of the pairs of all other folds.
+    If the calibration split consists of faces, all pairs of different people are impostor pairs, and every fold has the
+    same threshold. If it consists of pairs, because people are known pair by pair only, the threshold of a fold is
+    set on the pairs of all other folds.
     """
     artifact, embeddings = job.input("calibration_faces"), job.input("calibration").tensors["plain"]
     rule: str = job.stage.options["threshold"]
@@ -115,18 +118,19 @@ def calibrated(job: Job) -> Callable[[int], tuple[float, int]]:
     return of_fold
 
 
-_ENOUGH, _CERTAIN = 30, 3.0  # pairs of each kind that are evidence; standard errors that a model must beat guessing by
+_MIN_PAIRS = 30  # genuine and impostor pairs, each, without which separation is not tested
+_MIN_ERRORS = 3.0  # standard errors by which a model must be better than guessing
 
 
 def _check_separation(job: Job, scores: NDArray[Any], same: NDArray[np.bool_]) -> None:
-    """`ContractError` when a model cannot be told from guessing on unprotected faces: then nothing that it says of a
-    defense means anything. Few pairs are no evidence and pass."""
+    """Raise `ContractError` if a model is not better than guessing on unprotected faces, which makes all measurements
+    with it meaningless. With few pairs nothing is tested."""
     genuine, impostor = scores[same], scores[~same]
-    if min(len(genuine), len(impostor)) < _ENOUGH:
+    if min(len(genuine), len(impostor)) < _MIN_PAIRS:
         return
     found = recognition.separation(genuine, impostor)
-    error = np.sqrt((1 / len(genuine) + 1 / len(impostor)) / 12)  # of the statistic, for scores that tell nothing
-    if found < 0.5 + _CERTAIN * error:
+    error = np.sqrt((1 / len(genuine) + 1 / len(impostor)) / 12)  # its standard error for a model that guesses
+    if found < 0.5 + _MIN_ERRORS * error:
         raise ContractError(
             f"{job.stage.name}: on unprotected faces, genuine pairs score {genuine.mean():.3f} and impostor pairs "
             f"{impostor.mean():.3f} (N {len(scores)}; a genuine pair is the higher one in {100 * found:.0f} % of "
@@ -136,7 +140,10 @@ def _check_separation(job: Job, scores: NDArray[Any], same: NDArray[np.bool_]) -
 
 
 def _score_images(job: Job) -> Artifact:
-    """One row per protected or reconstructed image: its similarity to the original; and a few of both as pictures."""
+    """Score images, one row per protected or reconstructed image: its similarity to the original.
+
+    Some examples are kept as pictures.
+    """
     faces = read_faces(job.input("faces"))
     protected = job.input("protected")
     about = protected.tables["samples"]
@@ -164,8 +171,11 @@ def _score_images(job: Job) -> Artifact:
     return Artifact(tables={"images": rows, "examples": examples}, facts=_variants(lpips))
 
 
-def _score_floors(job: Job) -> Artifact:
-    """What each image metric gives for images that hold nothing of the face: the yardstick of every similarity."""
+def _score_baselines(job: Job) -> Artifact:
+    """Score the baselines of the image metrics, one row per face: the metrics of images that show nothing of the face.
+
+    A similarity is judged in comparison with them.
+    """
     source = job.input("faces")
     faces, pairs = read_faces(source), read_pairs(source)
     index = np.unique(pairs.left)
@@ -178,14 +188,14 @@ def _score_floors(job: Job) -> Artifact:
         columns: dict[str, Any] = {"sample_id": faces.sample_ids[index[part]]}
         for name, images in floors.items():
             similarity = _similarity(originals, images, lpips)
-            columns |= {f"{k}_{name}": v for k, v in similarity.items() if k in _QUANTITIES}
+            columns |= {f"{k}_{name}": v for k, v in similarity.items() if k in _METRICS}
         tables.append(pa.table(columns))
         job.tell(part.stop / len(index))
     return Artifact(tables={"floors": pa.concat_tables(tables)}, facts=_variants(lpips))
 
 
 def _score_attributes(job: Job) -> Artifact:
-    """One row per image and attribute: Equation 11 and its floor, what was estimated, and what is known."""
+    """Score attributes, one row per image and attribute: Equation 11, its baseline, both estimates, and the label."""
     attack: Attack = build(job.component("attack"))
     source = job.input("faces")
     faces = read_faces(source)
@@ -197,7 +207,7 @@ def _score_attributes(job: Job) -> Artifact:
     for name in sorted(original):
         on_original, on_received = original[name][chosen], received[name]
         vector = on_original.ndim == 2
-        measure = attributes.attribute_similarity if vector else attributes.age_difference
+        metric = attributes.attribute_similarity if vector else attributes.age_difference
         classes = attack.classes().get(name, ())
         truth = faces.attributes.get(name)
         columns = {
@@ -205,7 +215,7 @@ def _score_attributes(job: Job) -> Artifact:
             "subject": faces.subjects[chosen],
             "attribute": np.full(len(chosen), name),
             "measure": np.full(len(chosen), "cosine" if vector else "years"),
-            "value": measure(on_received, on_original),
+            "value": metric(on_received, on_original),
             "floor": attributes.constant_baseline(on_original, constant[name]),
             "original": _words(on_original, classes),
             "predicted": _words(on_received, classes),
@@ -216,43 +226,44 @@ def _score_attributes(job: Job) -> Artifact:
 
 
 def _words(values: NDArray[Any], classes: Sequence[str]) -> pa.Array:
-    """The most likely class of each vector ``(n, k)``, or each value ``(n,)``, as text."""
+    """Return the most likely class of each vector ``(n, k)``, or each number ``(n,)``, as text."""
     if values.ndim == 2:
         return pa.array([classes[i] if i < len(classes) else str(i) for i in values.argmax(axis=1)], pa.string())
     return pa.array([_word(v) for v in values.tolist()], pa.string())
 
 
 def _word(value: Any) -> str | None:
-    """A value as text; none where it is not known."""
+    """Return a value as text; None if it is None or NaN."""
     if value is None or value != value:
         return None
     return f"{value:.0f}" if isinstance(value, int | float) else str(value)
 
 
 def _score_up(job: Job) -> Artifact:
-    """One row per image and noise level: both terms of Equation 9, for original and upload under noise of their own.
+    """Score UP, one row per image and noise level: both terms of Equation 9.
 
-    Noise on images is added to pixels in [0, 1] and clamped; noise on features is relative to the standard deviation
-    of each map, which is our reading: features have no unit. All levels scale the same draws.
+    Original and upload have independent noise; all levels scale the same draws. Noise on images is added to pixels in
+    [0, 1] and clamped. Noise on features is relative to the standard deviation of each map; this is our interpretation,
+    since features have no unit.
     """
     source = job.input("faces")
     faces = read_faces(source)
     chosen = np.unique(read_pairs(source).left)
-    spectator = Spectator(job)
+    observer = NoisyObserver(job)
     tables = []
     for part in job.batches(len(chosen)):
         ids = [str(s) for s in faces.sample_ids[chosen[part]]]
-        original = spectator.received(source, chosen[part], [f"original/{i}" for i in ids])
-        upload = spectator.received(job.input("protected"), np.arange(len(chosen))[part], ids)
+        original = observer.received(source, chosen[part], [f"original/{i}" for i in ids])
+        upload = observer.received(job.input("protected"), np.arange(len(chosen))[part], ids)
         for sigma in job.stage.options["noise_levels"]:
-            columns = spectator.compare(original(sigma), upload(sigma), ids)
+            columns = observer.compare(original(sigma), upload(sigma), ids)
             about = {"sample_id": ids, "subject": faces.subjects[chosen[part]], "sigma": np.full(len(ids), sigma)}
             tables.append(pa.table({**about, **columns}))
     return Artifact(tables={"up": pa.concat_tables(tables)})
 
 
-class Spectator:
-    """Looks at noisy originals and noisy uploads with the recogniser f and the privacy-infringing models m_i."""
+class NoisyObserver:
+    """Applies the recogniser f and the privacy-infringing models m_i of Equation 9 to noisy originals and uploads."""
 
     def __init__(self, job: Job) -> None:
         options = job.stage.options
@@ -269,7 +280,8 @@ class Spectator:
         self.originals = images_of(job.input("faces"))
 
     def received(self, held: Artifact, rows: NDArray[np.int64], ids: list[str]) -> Callable[[float], Received]:
-        """What is received of some rows at a noise level; the draws are the same for all levels."""
+        """Return a function of the noise level that gives what is received of some rows, with the same draws for all
+        levels."""
         uploads = Uploads(self.job, held, self.victim if self.uploaded else None, self.uploaded)
         ctx = self.job.context("noise", sample_ids=ids)
         if self.uploaded:
@@ -283,7 +295,7 @@ class Spectator:
         return lambda sigma: Received(images=(images + sigma * draw).clamp(0, 1))
 
     def compare(self, original: Received, upload: Received, ids: list[str]) -> dict[str, Any]:
-        """The columns of Equation 9 for a batch."""
+        """Return the columns of Equation 9 for a batch."""
         cosine = recognition.cosine(self._embed(upload), self._embed(original))
         seen, seen_original = self._visible(upload, ids), self._visible(original, ids)
         ctx = self.job.context(f"attack {self.label}")
@@ -305,7 +317,7 @@ class Spectator:
         return self.model(received.images).float().cpu().numpy()
 
     def _visible(self, received: Received, ids: list[str]) -> torch.Tensor:
-        """The images that the privacy-infringing models get to see: received ones, or reconstructed ones."""
+        """Return the images that the privacy-infringing models see: received ones, or reconstructed ones."""
         if self.via is None:
             if received.images is None:
                 raise ContractError(f"{self.job.stage.name}: features show nothing; name a reconstruction as via")
@@ -327,7 +339,7 @@ def _distance(found: NDArray[Any], known: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _lpips(job: Job) -> Lpips | None:
-    """LPIPS with the weights that the plan found, or none without them."""
+    """Return LPIPS with the weights that the plan found; None if it found none. `DataError` if they are gone."""
     wanted = job.stage.options["lpips"]
     if wanted is None:
         return None
@@ -338,7 +350,7 @@ def _lpips(job: Job) -> Lpips | None:
 
 
 def _variants(lpips: Lpips | None) -> dict[str, str]:
-    """Which variants of metrics with several the numbers are."""
+    """Return which variants of SSIM and LPIPS were computed, as facts of the artifact."""
     return {"ssim_variant": images_module.SSIM_VARIANT} | (
         {"lpips_variant": lpips_module.LPIPS_VARIANT} if lpips else {}
     )
@@ -367,7 +379,7 @@ def _png(image: NDArray[np.uint8]) -> bytes:
 SCORES: Mapping[str, Callable[[Job], Artifact]] = {
     "verification": _score_verification,
     "images": _score_images,
-    "floors": _score_floors,
+    "floors": _score_baselines,
     "attributes": _score_attributes,
     "up": _score_up,
 }

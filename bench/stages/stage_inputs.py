@@ -1,4 +1,4 @@
-"""What every stage works with: its job (inputs, plugins, device), faces read from artifacts, and uploads."""
+"""The inputs of a stage: its job (artifacts, components, device), networks, faces and uploads."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ _NO_STATE: Mapping[str, torch.Tensor] = {}
 
 
 class Job:
-    """One stage with access to its inputs, components and device."""
+    """One stage to compute, with access to the artifacts of its inputs, its components and its device."""
 
     def __init__(self, stage: Stage, cache: Cache, progress: Callable[[float], None] | None = None) -> None:
         self.stage = stage
         self.cache = cache
         self.progress = progress
         self._window = (0.0, 1.0)
-        self._told = 0.0
+        self._reported = 0.0
         self.device = torch.device(stage.options["device"])
         self.batch: int = stage.options["batch"]
 
     def input(self, role: str) -> Artifact:
-        """The verified artifact of an input stage."""
+        """Return the verified artifact of the stage that is the input ``role``."""
         return self.cache.read(self.stage.inputs[role])
 
     def component(self, role: ComponentRole) -> Component:
-        """The only component of a role."""
+        """Return the component of a role that has exactly one."""
         return self.stage.components[role][0]
 
     def context(
@@ -65,14 +65,15 @@ class Job:
         )
 
     def tell(self, share: float) -> None:
-        """Say how much of the current batch (of the stage, where there are no batches) is done."""
+        """Report the share of the current batch that is done, from 0 to 1; of the stage if it has no batches."""
         if self.progress is not None:
             first, last = self._window
-            self._told = max(self._told, first + share * (last - first))  # a plugin may be called twice for one batch
-            self.progress(self._told)
+            # A plugin may be called twice for one batch; the reported share never falls.
+            self._reported = max(self._reported, first + share * (last - first))
+            self.progress(self._reported)
 
     def batches(self, n: int) -> Iterator[slice]:
-        """Slices of at most the batch size that cover ``n`` samples; progress is told in shares of them."""
+        """Yield slices of at most the batch size that cover ``n`` samples, and report progress after each."""
         for start in range(0, n, self.batch):
             stop = min(start + self.batch, n)
             self._window = (start / n, stop / n)
@@ -80,7 +81,7 @@ class Job:
             self.tell(1.0)
 
     def to_float(self, images: NDArray[np.uint8]) -> torch.Tensor:
-        """uint8 ``(n, 3, h, w)`` -> float in [0, 1] on the device."""
+        """Turn images uint8 ``(n, 3, h, w)`` into float in [0, 1] on the device of the stage."""
         return torch.from_numpy(np.array(images, order="C")).to(self.device).float().div_(255.0)
 
 
@@ -91,7 +92,7 @@ def build(component: Component) -> Any:
 
 @dataclass(frozen=True)
 class _SameModel:
-    """A model that equals every model with the same digest: the components of two stages are different objects."""
+    """A model as a cache key: it equals every model with the same digest, which may be another object."""
 
     digest: str
     component: Component = field(compare=False)
@@ -111,13 +112,13 @@ def network(component: Component, device: torch.device) -> Network:
 
 @dataclass(frozen=True, kw_only=True)
 class StoredFaces(Faces):
-    """`Faces` of an artifact: an array, perhaps mapped from its file."""
+    """The faces of an artifact; ``images`` is an array that may be mapped from its file."""
 
     images: NDArray[np.uint8]
 
 
 def read_faces(artifact: Artifact) -> StoredFaces:
-    """The faces of a faces artifact."""
+    """Return the faces in the artifact of a stage that loads faces."""
     table = artifact.tables["faces"]
     attributes = {
         n.removeprefix("attribute_"): table[n].to_numpy() for n in table.column_names if n.startswith("attribute_")
@@ -131,24 +132,25 @@ def read_faces(artifact: Artifact) -> StoredFaces:
 
 
 def images_of(artifact: Artifact) -> NDArray[np.uint8]:
+    """Return the images of an artifact, uint8 ``(n, 3, h, w)``."""
     images: NDArray[Any] = artifact.tensors["images"]
     return images
 
 
 def read_pairs(artifact: Artifact) -> Pairs:
-    """The `Pairs` of an evaluation faces artifact."""
+    """Return the verification pairs of an artifact with faces; `KeyError` if its split has none."""
     table = artifact.tables["pairs"]
     return Pairs(**{name: table[name].to_numpy() for name in ("left", "right", "same", "fold")})
 
 
 def defense_capabilities(job: Job, defense: Defense) -> Capabilities:
-    """Return what the defense of a stage may see, without the subjects of a batch."""
+    """Return the capabilities of the defense of a stage, without the subjects, which differ from batch to batch."""
     uploaded = tuple(job.stage.options.get("splits", ()))
     return Capabilities.of_defense(defense.needs, _authorised_models(job), uploaded=uploaded)
 
 
 def attack_capabilities(job: Job, attack: Attack, faces: NDArray[np.uint8]) -> Capabilities:
-    """Return what an attack may see that is after the faces uint8 ``(n, 3, h, w)``."""
+    """Return the capabilities of an attack of a stage on uploads of these faces, uint8 ``(n, 3, h, w)``."""
     h, w = faces.shape[2:]
     uploaded = tuple(job.stage.options.get("uploaded", ()))
     return Capabilities.of_attack(attack.sees, _authorised_models(job), uploaded=uploaded, image_size=(h, w))
@@ -163,7 +165,7 @@ def _authorised_models(job: Job) -> dict[str, tuple[Network, Sequence[str]]]:
 
 
 def read_state(job: Job) -> dict[str, torch.Tensor]:
-    """What a plugin learnt before, on the device."""
+    """Return what the plugin of a stage has learnt, on the device; empty if it has learnt nothing."""
     if "state" not in job.stage.inputs:
         return {}
     return {k: torch.from_numpy(v.copy()).to(job.device) for k, v in job.input("state").tensors.items()}
@@ -173,10 +175,11 @@ def read_state(job: Job) -> dict[str, torch.Tensor]:
 
 
 class Uploads:
-    """What a client uploaded: the images or features of an artifact of ``faces`` or ``protect``.
+    """What a client uploads: the images or features in an artifact of a stage ``faces`` or ``protect``.
 
-    ``model`` is whose features they are, ``splits`` at which; features that the client did not send are computed
-    from the images that it has or sent.
+    ``splits`` are the split points of the features, and ``model`` is the model that computes them. Features that the
+    artifact lacks are computed from its images. ``n`` is the number of uploads. Raise `ContractError` if the artifact
+    has neither images nor features at these split points.
     """
 
     def __init__(self, job: Job, artifact: Artifact, model: Component | None, splits: Sequence[str]) -> None:
@@ -194,12 +197,12 @@ class Uploads:
         self.n = len(held)
 
     def images(self, rows: Any) -> torch.Tensor | None:
-        """The images of some rows, float in [0, 1]; none when only features were made."""
+        """Return the images of some rows, float in [0, 1]; None if the artifact has features only."""
         return None if self.pixels is None else self.job.to_float(self.pixels[rows])
 
     @torch.no_grad()
     def features(self, rows: Any) -> dict[str, torch.Tensor]:
-        """The features of some rows at every split."""
+        """Return the features ``(n, c, h, w)`` of some rows by split point; `ContractError` if they cannot be had."""
         found = {s: torch.from_numpy(maps[rows]).to(self.job.device) for s, maps in self.native.items()}
         if self.computed:
             if self.pixels is None or self.network is None:
@@ -215,13 +218,13 @@ class Uploads:
         return {s: found[s] for s in self.splits}
 
     def received(self, rows: Any, *, images: bool) -> Received:
-        """What an adversary holds of some rows; ``images`` when images were uploaded."""
+        """Return what an adversary receives of some rows: features, and images if ``images`` is True."""
         features = self.features(rows) if self.splits else {}
         return Received(images=self.images(rows) if images else None, features=features)
 
 
 class LearningExamples:
-    """`bench.api.hookspecs.Examples`: uploads of auxiliary faces beside the faces."""
+    """Implements `bench.api.hookspecs.Examples`: faces, with their uploads, from which an attack learns."""
 
     def __init__(self, faces: StoredFaces, uploads: Uploads, *, with_images: bool) -> None:
         self.images = faces.images
@@ -230,5 +233,5 @@ class LearningExamples:
         self._with_images = with_images
 
     def received(self, rows: NDArray[np.int64]) -> Received:
-        """The uploads of some of the faces."""
+        """Return the uploads of some of the faces."""
         return self._uploads.received(rows, images=self._with_images)

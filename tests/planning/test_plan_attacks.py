@@ -398,7 +398,7 @@ def test_the_weights_of_lpips_are_part_of_the_keys_that_use_them(
     before = plan_of(*ALL, more=UP)
     monkeypatch.setattr("bench.planning.graph.find_vgg", lambda: VggWeights(path=Path("vgg.pth"), sha256="00ff"))
     found = changed(before, plan_of(*ALL, more=UP))
-    assert found == {n for n in names(before) if n.startswith(("image similarity", "floors")) or "under noise" in n}
+    assert found == {n for n in names(before) if n.startswith(("image similarity", "baselines")) or "under noise" in n}
 
 
 # ---- skipped cells ---------------------------------------------------------------------------------------------------
