@@ -124,7 +124,7 @@ class CellStages:
         )
 
     def known(self, client: Client) -> tuple[Component, ...]:
-        """Return the authorised models that the defense uses; none if it depends on no model."""
+        """Return the authorised models that the defense uses; empty if it depends on no model."""
         return client.authorised if self.instances.knows_models(client.defense) else ()
 
     def _feature_bytes(self, client: Client, splits: Sequence[str]) -> int:
@@ -190,7 +190,7 @@ class CellStages:
         )
 
     def victims(self, client: Client, first: Component) -> tuple[Component, ...]:
-        """Return the authorised models whose features an attack works on; none if it works on images only."""
+        """Return the authorised models whose features an attack works on; empty if it works on images only."""
         features = self.experiment.upload == "features" or self.instances.uses_features(first)
         return client.authorised if features else ()
 

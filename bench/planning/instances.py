@@ -74,7 +74,7 @@ class Splits:
 
     @remembered
     def uploaded(self, authorised: tuple[Component, ...]) -> tuple[str, ...]:
-        """Return the split points whose features leave the client; none if it uploads images.
+        """Return the split points whose features leave the client; empty if it uploads images.
 
         Raise `ValueError` if the model lacks the split point of the experiment, or has none.
         """
@@ -93,7 +93,7 @@ class Splits:
 
     @remembered
     def attacked(self, authorised: tuple[Component, ...], first: Component) -> tuple[str, ...]:
-        """Return the split points whose features an attack works on; none if it works on images only.
+        """Return the split points whose features an attack works on; empty if it works on images only.
 
         Raise `ValueError` if it cannot get features that it can work with, and `PluginError` if its ``splits`` fails.
         """

@@ -183,14 +183,14 @@ def _score_baselines(job: Job) -> Artifact:
     lpips = _lpips(job)
     tables = []
     made = baseline_images(faces.images, faces.subjects[index], others, job.stage.seed, index)
-    for part, floors in made:
+    for part, baselines in made:
         originals = faces.images[index[part]]
         columns: dict[str, Any] = {"sample_id": faces.sample_ids[index[part]]}
-        for name, images in floors.items():
+        for name, images in baselines.items():
             similarity = _similarity(originals, images, lpips)
             columns |= {f"{k}_{name}": v for k, v in similarity.items() if k in _METRICS}
         tables.append(pa.table(columns))
-        job.tell(part.stop / len(index))
+        job.report_progress(part.stop / len(index))
     return Artifact(tables={"floors": pa.concat_tables(tables)}, facts=_variants(lpips))
 
 
@@ -339,7 +339,10 @@ def _distance(found: NDArray[Any], known: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _lpips(job: Job) -> Lpips | None:
-    """Return LPIPS with the weights that the plan found; None if it found none. `DataError` if they are gone."""
+    """Return LPIPS with the weights that the plan found; None if it found none.
+
+    Raise `DataError` if the weights have changed or are missing now.
+    """
     wanted = job.stage.options["lpips"]
     if wanted is None:
         return None

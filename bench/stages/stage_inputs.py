@@ -61,10 +61,10 @@ class Job:
             state=state,
             sample_ids=sample_ids,
             plugin=plugin,
-            on_progress=self.tell,
+            on_progress=self.report_progress,
         )
 
-    def tell(self, share: float) -> None:
+    def report_progress(self, share: float) -> None:
         """Report the share of the current batch that is done, from 0 to 1; of the stage if it has no batches."""
         if self.progress is not None:
             first, last = self._window
@@ -78,7 +78,7 @@ class Job:
             stop = min(start + self.batch, n)
             self._window = (start / n, stop / n)
             yield slice(start, stop)
-            self.tell(1.0)
+            self.report_progress(1.0)
 
     def to_float(self, images: NDArray[np.uint8]) -> torch.Tensor:
         """Turn images uint8 ``(n, 3, h, w)`` into float in [0, 1] on the device of the stage."""
@@ -138,7 +138,7 @@ def images_of(artifact: Artifact) -> NDArray[np.uint8]:
 
 
 def read_pairs(artifact: Artifact) -> Pairs:
-    """Return the verification pairs of an artifact with faces; `KeyError` if its split has none."""
+    """Return the verification pairs of an artifact with faces; raise `KeyError` if its split has no pairs."""
     table = artifact.tables["pairs"]
     return Pairs(**{name: table[name].to_numpy() for name in ("left", "right", "same", "fold")})
 
@@ -202,7 +202,10 @@ class Uploads:
 
     @torch.no_grad()
     def features(self, rows: Any) -> dict[str, torch.Tensor]:
-        """Return the features ``(n, c, h, w)`` of some rows by split point; `ContractError` if they cannot be had."""
+        """Return the features ``(n, c, h, w)`` of some rows by split point.
+
+        Raise `ContractError` if they were not uploaded and cannot be computed, or have another shape than declared.
+        """
         found = {s: torch.from_numpy(maps[rows]).to(self.job.device) for s, maps in self.native.items()}
         if self.computed:
             if self.pixels is None or self.network is None:

@@ -32,8 +32,9 @@ _Numbers = Annotated[list[float], Field(min_length=1), BeforeValidator(_listed)]
 
 
 class SideTable(StrictTable):
-    """One side of a claim: which cells it pools, each key one value or a list; what is not named is not restricted.
+    """One side of a claim: the cells that it pools.
 
+    Each key restricts an axis to one value or to a list of values; an axis without a key is not restricted.
     ``sigma`` is the environment noise and ``kappa`` the threshold, of the metrics that depend on them.
     """
 
@@ -76,10 +77,11 @@ def _kind_of_right(value: Any) -> str:
 
 
 class ClaimTable(StrictTable):
-    """``[[claims]]``: a sentence, and the relation between two figures that it amounts to.
+    """``[[claims]]``: a sentence of the paper, and a relation between two measurements that expresses it.
 
-    It holds where ``left relation right + margin`` (``about``: where they differ by ``margin`` at most) for each value
-    of the axes in ``each``, or for a share ``at_least`` of them. ``margin`` has the metric's unit, shares from 0 to 1.
+    The claim holds if ``left relation right + margin`` is true for each value of the axes in ``each``, or for at least
+    the share ``at_least`` of the values. The relation ``about`` is true if the sides differ by at most ``margin``.
+    ``margin`` has the unit of the metric; for shares it is from 0 to 1.
 
     ``metric`` may also be written ``measure``, which was its name in earlier versions.
     """

@@ -128,7 +128,7 @@ def read(path: Path, overrides: Sequence[str] = ()) -> SuiteSource:
 
 
 def _experiments_of(raw: Mapping[str, Any]) -> Sequence[ExpandedExperiment]:
-    """Return the experiments of a suite as they were before overrides; none if the suite was not valid then."""
+    """Return the experiments of a suite as they were before overrides; empty if the suite was not valid then."""
     try:
         return expand(SuiteFile.model_validate(raw).experiment)
     except (ValidationError, SuiteError):
