@@ -1,4 +1,4 @@
-"""Planning: what is shared, what changes a key and what does not, what is skipped; and that it needs no torch."""
+"""Planning: shared stages, what changes a key and what does not, skipped cells; and that it imports no torch."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PlanOf = Callable[..., Plan]
 
 @pytest.fixture
 def plan_of(plan_text: PlanOf) -> PlanOf:
-    """A function that plans the suite above, or another."""
+    """A function that plans the suite above, or another one."""
 
     def make(text: str = BASE, *overrides: str, **more: Any) -> Plan:
         return plan_text(text, *overrides, **more)
@@ -63,7 +63,7 @@ def test_stages_are_shared(plan_of: PlanOf) -> None:
     }
 
 
-def test_two_experiments_share_all_they_can(plan_of: PlanOf) -> None:
+def test_two_experiments_share_equal_stages(plan_of: PlanOf) -> None:
     again = BASE[BASE.index("[[experiment]]") :].replace('"one"', '"two"')
     once, twice = plan_of(), plan_of(BASE + again)
     assert len(twice.cells) == 2 * len(once.cells)
@@ -92,7 +92,7 @@ def test_a_defense_that_knows_no_model_is_planned_once(plan_of: PlanOf) -> None:
     ]  # fmt: skip
 
 
-def test_cells_carry_what_their_rows_need(plan_of: PlanOf) -> None:
+def test_cells_have_the_fields_that_rows_need(plan_of: PlanOf) -> None:
     cell = plan_of(BASE + 'table = "VII"\nkappa = 0.3\n').cells[0]
     assert (cell.experiment, cell.table, cell.pairs, cell.kappa, cell.repeat) == ("one", "VII", 20, 0.3, 0)
     assert "clean enrolment images" in cell.threat
@@ -138,12 +138,12 @@ def test_the_same_suite_has_the_same_keys_in_any_process(plan_of: PlanOf, toy_si
         'experiment[0].defenses[0]={ plugin = "identity" }',
     ],
 )
-def test_what_does_not_decide_results_changes_no_key(plan_of: PlanOf, override: str) -> None:
+def test_settings_that_do_not_affect_results_change_no_key(plan_of: PlanOf, override: str) -> None:
     assert changed(plan_of(), plan_of(BASE, override)) == set()
 
 
 @pytest.mark.parametrize("override", ["experiment[0].kappa=0.5", 'experiment[0].table="IX"', "experiment[0].name=two"])
-def test_what_decides_rows_changes_the_plan(plan_of: PlanOf, override: str) -> None:
+def test_settings_that_affect_rows_change_the_plan(plan_of: PlanOf, override: str) -> None:
     assert plan_of().digest != plan_of(BASE, override).digest
 
 
@@ -165,7 +165,7 @@ def test_a_parameter_of_a_fitted_defense_changes_its_fit(plan_of: PlanOf) -> Non
     assert found == {name for name in names(plan_of()) if "toy-mean" in name}
 
 
-def test_the_seed_changes_everything_that_draws(plan_of: PlanOf) -> None:
+def test_the_seed_changes_every_stage_that_draws_random_numbers(plan_of: PlanOf) -> None:
     before, after = plan_of(), plan_of(BASE, "suite.seed=4")
     assert changed(before, after) == names(before)
 
@@ -175,7 +175,7 @@ def test_the_device_changes_everything(plan_of: PlanOf) -> None:
     assert changed(before, plan_of(device="cuda")) == names(before)
 
 
-def test_the_number_of_pairs_leaves_calibration_alone(plan_of: PlanOf) -> None:
+def test_the_number_of_pairs_does_not_change_calibration(plan_of: PlanOf) -> None:
     before = plan_of()
     kept = names(before) - changed(before, plan_of(BASE, "experiment[0].pairs=8"))
     assert kept == {
@@ -204,7 +204,7 @@ def test_repeats_differ_in_the_defense_only(plan_of: PlanOf) -> None:
     assert len(seeds) == 2 * kinds(once)["protect"]
 
 
-def test_new_weights_change_what_the_model_touches(
+def test_new_weights_change_the_stages_that_use_the_model(
     plan_of: PlanOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = plan_of()
@@ -276,7 +276,7 @@ def test_seeds_are_scoped() -> None:
 
 
 def times(plan: Plan) -> dict[str, set[float]]:
-    """The time limits of the stages of each kind."""
+    """Return the time limits of the stages of each kind."""
     return {kind: {s.time_limit_s for s in plan.stages.values() if s.kind == kind} for kind in kinds(plan)}
 
 
@@ -288,7 +288,7 @@ def test_stages_have_an_hour_unless_the_suite_says_otherwise(plan_of: PlanOf) ->
     assert some == {kind: {600.0 if kind == "protect" else 3600.0} for kind in usual}
 
 
-def test_the_largest_time_limit_of_its_plugins_is_a_stages(plan_of: PlanOf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stage_has_the_largest_time_limit_of_its_plugins(plan_of: PlanOf, monkeypatch: pytest.MonkeyPatch) -> None:
     from bench_toy.defenses import ToyStep
     from bench_toy.models import ToyA
 
@@ -318,7 +318,7 @@ def test_the_command_line_wins_over_every_other_limit(
 
 
 @pytest.mark.parametrize("wrong", [0, -5.0, "long", float("nan"), True])
-def test_a_plugin_whose_time_limit_is_no_time_is_named(
+def test_a_plugin_with_an_invalid_time_limit_is_named(
     plan_of: PlanOf, monkeypatch: pytest.MonkeyPatch, wrong: Any
 ) -> None:
     from bench_toy.defenses import ToyStep
@@ -328,7 +328,7 @@ def test_a_plugin_whose_time_limit_is_no_time_is_named(
         plan_of()
 
 
-def test_memory_is_limited_where_the_suite_says_so(plan_of: PlanOf) -> None:
+def test_memory_is_limited_as_the_suite_says(plan_of: PlanOf) -> None:
     assert {s.memory_limit_mb for s in plan_of().stages.values()} == {None}
     plan = plan_of(BASE, "suite.stage_memory_mb={ protect = 500 }")
     limits = {kind: {s.memory_limit_mb for s in plan.stages.values() if s.kind == kind} for kind in kinds(plan)}
@@ -357,7 +357,7 @@ def test_determinism_is_an_option_of_every_stage(plan_of: PlanOf) -> None:
         ('"toy-step"', '"toy-features"', ["toy-features sends only feature", "images are uploaded here"]),
     ],
 )
-def test_senseless_combinations_are_skipped_with_a_reason(
+def test_impossible_combinations_are_skipped_with_a_reason(
     plan_of: PlanOf, old: str, new: str, fragments: list[str]
 ) -> None:
     text = BASE.replace('"toy-step"', '"toy-step", "toy-single"')
@@ -375,8 +375,8 @@ def test_skipped_cells_cost_nothing(plan_of: PlanOf) -> None:
     assert plan.stages == {}
 
 
-def test_a_model_that_nobody_authorised_skips_nothing(plan_of: PlanOf) -> None:
-    """A defense that knows no model does not mind an authorised one of another size."""
+def test_the_size_of_an_unused_model_skips_no_cell(plan_of: PlanOf) -> None:
+    """A defense that uses no model works whatever the input size of the authorised model."""
     plan = plan_of(BASE, 'experiment[0].authorised=["toy-large"]', 'experiment[0].defenses=["identity"]')
     assert skips(plan) == []
 
@@ -441,7 +441,7 @@ def test_torch_is_not_imported(args: list[str], toy_site: Path, tmp_path: Path) 
 
 
 def test_help_imports_little(tmp_path: Path) -> None:
-    """Help must answer at once: neither the tables nor the validation are needed for it."""
+    """Help must be fast, so it imports none of the large packages."""
     code = LIGHT.replace('{"torch", ', '{"torch", "pandas", "pyarrow", "numpy", "pydantic", "rich", ')
     done = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=True)
     assert done.stdout.endswith("imported: []\n")

@@ -1,4 +1,4 @@
-"""Planning of attacks: which axes they have, what they share, what decides a key, and what is skipped."""
+"""Planning of attacks: their axes, shared stages, what changes a key, and skipped cells."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ BOTH = [("toy-a", "toy-a"), ("toy-a", "toy-b"), ("toy-b", "toy-a"), ("toy-b", "t
 
 
 def quoted(reference: str) -> str:
-    """A reference in TOML: a name in quotes, a table as it is."""
+    """Return a reference in TOML: a name in quotes, a table unchanged."""
     return reference if reference.startswith("{") else f'"{reference}"'
 
 
 def via(first: str, name: str = "toy-attributes") -> str:
-    """An attack on what another attack reconstructs."""
+    """Return an attack on the reconstructions of another attack."""
     return f'{{ plugin = "{name}", via = {quoted(first)} }}'
 
 
 @pytest.fixture
 def plan_of(plan_text: PlanOf) -> PlanOf:
-    """A function that plans the suite above with other attacks, other defenses, and more keys."""
+    """A function that plans the suite above with other attacks, other defenses and further keys."""
 
     def make(
         *attacks: str, more: str = "", defenses: tuple[str, ...] = ("identity",), overrides: tuple[str, ...] = ()
@@ -56,12 +56,12 @@ def plan_of(plan_text: PlanOf) -> PlanOf:
 
 
 def of_kind(plan: Plan, kind: str) -> list[Stage]:
-    """The stages of a kind."""
+    """Return the stages of a kind."""
     return [stage for stage in plan.stages.values() if stage.kind == kind]
 
 
 def keys(plan: Plan, kind: str) -> set[str]:
-    """The keys of the stages of a kind."""
+    """Return the keys of the stages of a kind."""
     return {stage.key for stage in of_kind(plan, kind)}
 
 
@@ -87,7 +87,7 @@ def keys(plan: Plan, kind: str) -> set[str]:
         (via("toy-upsample"), 'upload = "features"', [("toy-a", ""), ("toy-b", "")]),
     ],
 )
-def test_axes_that_decide_nothing_are_dropped(
+def test_axes_that_do_not_affect_a_cell_are_dropped(
     plan_of: PlanOf, attack: str, more: str, expected: list[tuple[str, str]]
 ) -> None:
     plan = plan_of(attack, more=more)
@@ -103,7 +103,7 @@ def test_a_defense_that_knows_models_keeps_them_for_every_attack(plan_of: PlanOf
     ]
 
 
-def test_cells_say_what_happens_in_them(plan_of: PlanOf) -> None:
+def test_cells_describe_their_upload_and_attack(plan_of: PlanOf) -> None:
     attacks = ["abuse", "toy-upsample", '{ plugin = "toy-learner", learns = "evaluated" }', via("toy-descent")]
     attacks.append('{ plugin = "toy-attributes", label = "peek", via = { plugin = "toy-learner", label = "clean" } }')
     plan = plan_of(*attacks, more='upload = "features"\nsplit = "all"\nfigures = ["6"]')
@@ -121,12 +121,12 @@ def test_cells_say_what_happens_in_them(plan_of: PlanOf) -> None:
     assert cells["abuse"].components[-1].label == "toy-a"
 
 
-def test_an_attack_that_leaked_before_another_is_leaky(plan_of: PlanOf) -> None:
+def test_an_attack_via_a_leaky_attack_is_leaky(plan_of: PlanOf) -> None:
     (cell, _) = plan_of(via('{ plugin = "toy-learner", learns = "evaluated" }')).cells
     assert cell.leaky
 
 
-def test_experiments_that_differ_in_what_they_ask_have_cells_of_their_own(plan_of: PlanOf) -> None:
+def test_experiments_with_different_settings_have_different_cells(plan_of: PlanOf) -> None:
     def again(name: str, more: str) -> str:
         text = BASE[BASE.index("[[experiment]]") :].replace('"abuse"', '"abuse", "toy-attributes"')
         return text.replace('"one"', f'"{name}"') + f"{more}\n"
@@ -140,16 +140,16 @@ def test_experiments_that_differ_in_what_they_ask_have_cells_of_their_own(plan_o
     assert len(set(ids)) == len(ids)
 
 
-# ---- paths -----------------------------------------------------------------------------------------------------------
+# ---- stages of a cell ------------------------------------------------------------------------------------------------
 
 
 def scores(plan: Plan, attack: str) -> list[str]:
-    """The score stages of the first cell of an attack."""
+    """Return the score stages of the first cell of an attack."""
     cell = next(c for c in plan.cells if c.attack.label == attack)
     return [plan.stages[key].name for key in cell.stages]
 
 
-def test_what_answers_a_cell_comes_first_in_its_scores(plan_of: PlanOf) -> None:
+def test_the_own_metric_of_a_cell_comes_first_in_its_scores(plan_of: PlanOf) -> None:
     plan = plan_of("abuse", "toy-denoise", "toy-attributes", via("toy-denoise"), more="noise_levels = [0.1]")
     shared = ["image similarity of identity on toy-faces", "baselines of the image metrics on toy-faces"]
     denoised = "image similarity of toy-denoise against identity on toy-faces"
@@ -167,7 +167,7 @@ def test_what_answers_a_cell_comes_first_in_its_scores(plan_of: PlanOf) -> None:
     ]  # fmt: skip
 
 
-def test_what_sends_no_image_has_no_image_rows(plan_of: PlanOf) -> None:
+def test_a_defense_that_sends_no_image_has_no_image_rows(plan_of: PlanOf) -> None:
     plan = plan_of("abuse", "toy-upsample", more='upload = "features"', defenses=("toy-features",))
     assert not [n for n in names(plan) if n.startswith("image similarity of toy-features")]
     assert "image similarity of toy-upsample against toy-features on toy-faces" in names(plan)
@@ -195,7 +195,7 @@ def test_uploads_have_their_size(plan_of: PlanOf) -> None:
         ("toy-denoise", "", (), ()),
     ],
 )
-def test_an_attack_works_on_what_it_can_have(
+def test_an_attack_works_on_the_features_that_it_can_get(
     plan_of: PlanOf, attack: str, more: str, splits: tuple[str, ...], uploaded: tuple[str, ...]
 ) -> None:
     stages = of_kind(plan_of(attack, more=more), "attack")
@@ -226,25 +226,25 @@ def test_a_defense_of_features_depends_on_where_they_are_taken(plan_of: PlanOf) 
 
 
 def fits(plan: Plan) -> list[str]:
-    """The names of what attackers learn."""
+    """Return the names of the stages in which attacks learn."""
     return sorted(stage.name for stage in of_kind(plan, "fit_attack"))
 
 
 ONE = ('experiment[0].authorised=["toy-a"]',)
 
 
-def test_what_an_attacker_learns_from_clean_faces_serves_every_defense(plan_of: PlanOf) -> None:
+def test_an_attack_that_learns_from_clean_faces_is_fitted_once_for_all_defenses(plan_of: PlanOf) -> None:
     plan = plan_of("toy-learner", via("toy-learner"), defenses=("identity", "noise", "toy-step"), overrides=ONE)
     assert fits(plan) == ["toy-learner learning from auxiliary faces of toy-faces"]
     assert len(of_kind(plan_of("toy-learner", defenses=("identity", "noise")), "fit_attack")) == 2  # two models
 
 
-def test_what_needs_no_model_is_learnt_once_for_all_models(plan_of: PlanOf) -> None:
+def test_an_attack_that_needs_no_model_is_fitted_once_for_all_models(plan_of: PlanOf) -> None:
     plan = plan_of('{ plugin = "toy-learner", look = "images" }', defenses=("identity", "toy-step"))
     assert fits(plan) == ["toy-learner learning from auxiliary faces of toy-faces"]
 
 
-def test_what_an_attacker_learns_from_a_defense_depends_on_it(plan_of: PlanOf) -> None:
+def test_an_adaptive_attack_is_fitted_for_each_defense(plan_of: PlanOf) -> None:
     defenses = ("identity", '{ plugin = "noise", sigma = 0.1 }', '{ plugin = "noise", sigma = 0.2, label = "more" }')
     plan = plan_of('{ plugin = "toy-learner", learns = "defense" }', defenses=defenses, overrides=ONE)
     where = "toy-learner learning from auxiliary faces of toy-faces protected by"
@@ -271,7 +271,7 @@ def test_one_auxiliary_set_serves_every_data_set(plan_of: PlanOf) -> None:
     assert {c.id for c in own.cells} & {c.id for c in shared.cells} == set()
 
 
-def test_faces_of_the_evaluation_are_learnt_for_each_data_set(plan_of: PlanOf) -> None:
+def test_a_leaky_attack_is_fitted_for_each_data_set(plan_of: PlanOf) -> None:
     auxiliary = 'auxiliary = { plugin = "toy-faces", seed = 9 }'
     plan = plan_of('{ plugin = "toy-learner", learns = "evaluated" }', more=auxiliary, overrides=TWO_SETS)
     assert fits(plan) == [f"toy-learner learning from evaluation faces of {name}" for name in ("other", "toy-faces")]
@@ -281,8 +281,8 @@ def test_faces_of_the_evaluation_are_learnt_for_each_data_set(plan_of: PlanOf) -
     assert not {a, b} & keys(more, "fit_attack")
 
 
-def test_an_adaptive_attacker_learns_from_the_defense_that_is_deployed(plan_of: PlanOf) -> None:
-    """Its own copy of a fitted defense would be another one."""
+def test_an_adaptive_attack_learns_from_the_fitted_defense_of_the_client(plan_of: PlanOf) -> None:
+    """A copy fitted for the attack would be another defense."""
     auxiliary = 'auxiliary = { plugin = "toy-faces", seed = 9, label = "more" }'
     plan = plan_of('{ plugin = "toy-learner", learns = "defense" }', more=auxiliary, defenses=("toy-mean",))
     states = {stage.inputs["state"] for stage in of_kind(plan, "protect")}
@@ -290,7 +290,7 @@ def test_an_adaptive_attacker_learns_from_the_defense_that_is_deployed(plan_of: 
     assert len(states) == 1
 
 
-def test_every_repeat_has_an_attacker_of_its_own(plan_of: PlanOf) -> None:
+def test_an_attack_is_fitted_for_each_repeat(plan_of: PlanOf) -> None:
     once, twice = (plan_of("toy-learner", overrides=(*ONE, f"experiment[0].repeats={n}")) for n in (1, 2))
     assert keys(once, "fit_attack") < keys(twice, "fit_attack")
     assert len({s.seed for s in of_kind(twice, "fit_attack")}) == 2
@@ -307,7 +307,7 @@ def test_attributes_of_originals_are_estimated_once(plan_of: PlanOf) -> None:
     assert len(estimates) == 2 + 9
 
 
-def test_a_reconstruction_is_made_once_for_all_who_look_at_it(plan_of: PlanOf) -> None:
+def test_a_reconstruction_is_computed_once_for_all_its_scores(plan_of: PlanOf) -> None:
     attacks = ["toy-denoise", via("toy-denoise")]
     plan = plan_of(*attacks, more="noise_levels = [0.1]")
     assert only(plan, "toy-denoise on toy-faces protected by identity")
@@ -337,7 +337,7 @@ UP = "noise_levels = [0.1, 0.2]"
         'experiment[0].upload="images"',
     ],
 )
-def test_names_change_no_key(plan_of: PlanOf, override: str) -> None:
+def test_labels_change_no_key(plan_of: PlanOf, override: str) -> None:
     assert changed(plan_of(*ALL, more=UP), plan_of(*ALL, more=UP, overrides=(override,))) == set()
 
 
@@ -438,7 +438,7 @@ SKIPPED: dict[str, tuple[str, str, str, tuple[str, ...], str]] = {
 
 
 @pytest.mark.parametrize("name", SKIPPED)
-def test_attacks_that_make_no_sense_are_skipped_with_a_reason(plan_of: PlanOf, name: str) -> None:
+def test_impossible_attacks_are_skipped_with_a_reason(plan_of: PlanOf, name: str) -> None:
     attack, defense, more, overrides, reason = SKIPPED[name]
     plan = plan_of(attack, more=more, defenses=(defense,), overrides=overrides)
     found = skips(plan)
@@ -453,14 +453,14 @@ def test_attacks_that_make_no_sense_are_skipped_with_a_reason(plan_of: PlanOf, n
         assert len(found) == len(plan.cells)
 
 
-def test_judges_of_reconstructions_are_asked_whatever_else_is(plan_of: PlanOf) -> None:
-    """Under noise the evaluated model takes part with features, but it looks at reconstructions as at any image."""
+def test_reconstructions_are_recognised_whatever_is_uploaded(plan_of: PlanOf) -> None:
+    """Under noise the evaluated model embeds features, but reconstructions are embedded like any image."""
     plan = plan_of("toy-upsample", via("toy-upsample"), more=f"{FEATURES}\n{UP}", overrides=ONE)
     skipped = [(c.attack.label, c.evaluated.label) for c in plan.cells if c.skip and c.evaluated]
     assert skipped == [("toy-attributes via toy-upsample", "toy-b")]
 
 
-def test_a_skipped_attack_leaves_the_others_alone(plan_of: PlanOf) -> None:
+def test_a_skipped_attack_does_not_affect_the_others(plan_of: PlanOf) -> None:
     plan = plan_of("toy-denoise", "toy-upsample", more=FEATURES)
     assert {c.attack.label for c in plan.cells if c.skip} == {"toy-denoise"}
     assert not [n for n in names(plan) if "toy-denoise" in n]
@@ -475,13 +475,13 @@ def test_an_attack_that_breaks_while_it_is_planned_is_named(plan_of: PlanOf, how
 
 @pytest.mark.parametrize("how", ['gives = "attributes"', 'gives = "recognition"'])
 def test_only_attacks_that_output_images_learn_here(plan_of: PlanOf, how: str) -> None:
-    """Whoever declares more than is done must hear of it, not get rows that look as if it had been done."""
+    """An attack that declares more than bench does is skipped, so that no row suggests that it was done."""
     plan = plan_of(f'{{ plugin = "toy-unfinished", learns = "clean", {how} }}')
     assert all("only attacks that output images can learn" in reason for reason in skips(plan))
     assert len(skips(plan)) == len(plan.cells) > 0
 
 
-def test_an_attack_that_declares_nothing_but_features_gets_what_it_can_have(plan_of: PlanOf) -> None:
+def test_by_default_an_attack_gets_all_features_that_it_can_get(plan_of: PlanOf) -> None:
     """The default of `Attack.splits`."""
     from bench import Attack
 
@@ -504,7 +504,7 @@ def test_an_attack_that_declares_nothing_but_features_gets_what_it_can_have(plan
 def test_a_misspelt_declaration_is_named(
     plan_of: PlanOf, monkeypatch: pytest.MonkeyPatch, declaration: str, value: Any, fragments: list[str]
 ) -> None:
-    """An adaptive attack that was trained on clean faces because of a letter would be believed."""
+    """Otherwise a typing error would make an adaptive attack train on clean faces without notice."""
     from bench_toy.attacks import ToyDenoise
 
     monkeypatch.setattr(ToyDenoise, declaration, value)
@@ -533,6 +533,6 @@ def test_every_stage_of_an_attack_has_an_estimate(plan_of: PlanOf) -> None:
         assert min(stage.units, stage.cost, stage.size) > 0, stage.name
 
 
-def test_steps_cost_time(plan_of: PlanOf) -> None:
+def test_more_steps_raise_the_estimate(plan_of: PlanOf) -> None:
     few, many = (of_kind(plan_of(f'{{ plugin = "toy-descent", steps = {n} }}'), "attack")[0].cost for n in (1, 1000))
     assert many > few

@@ -1,4 +1,4 @@
-"""What holds of every plan: the order of a suite and what it calls things decide no stage; plugins are asked once."""
+"""Properties of every plan: order and labels of a suite change no stage, and plugins are called once."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ Document = dict[str, Any]
 
 
 def some(*references: Any) -> st.SearchStrategy[list[Any]]:
-    """Some of these references, in any order."""
+    """Generate some of these references in any order."""
     return st.lists(st.sampled_from(references), min_size=1, max_size=3, unique_by=str)
 
 
 def several(name: str, parameter: str, *values: Any) -> list[Any]:
-    """One plugin with several parameters, each with its own label."""
+    """Generate references to one plugin with several parameters, each with its own label."""
     return [{"plugin": name, parameter: value, "label": f"{name} {value}"} for value in values]
 
 
 def peek(first: Any) -> Document:
-    """An attack on what another attack reconstructs."""
+    """Return an attack on the reconstructions of another attack."""
     return {"plugin": "toy-attributes", "via": first, "label": f"peek at {first if isinstance(first, str) else 'it'}"}
 
 
@@ -59,7 +59,7 @@ suites = st.lists(experiments, min_size=1, max_size=3).map(
 
 @pytest.fixture
 def plan_of(tmp_path: Path, registry: Registry) -> Callable[[Sequence[Document]], Plan]:
-    """A function that plans experiments."""
+    """A function that plans a suite of these experiments."""
 
     def make(found: Sequence[Document]) -> Plan:
         path = tmp_path / "suite.toml"
@@ -70,7 +70,7 @@ def plan_of(tmp_path: Path, registry: Registry) -> Callable[[Sequence[Document]]
 
 
 def work(plan: Plan) -> dict[str, tuple[Any, ...]]:
-    """What decides the results of each stage, and what they cost."""
+    """Return everything that decides the results of each stage, and its cost."""
 
     def of(stage: Stage) -> tuple[Any, ...]:
         plugins = {
@@ -83,7 +83,7 @@ def work(plan: Plan) -> dict[str, tuple[Any, ...]]:
 
 @quick
 @given(found=suites, data=st.data())
-def test_the_order_of_a_suite_decides_no_stage_and_no_cell(plan_of: Any, found: list[Document], data: Any) -> None:
+def test_the_order_of_a_suite_changes_no_stage_and_no_cell(plan_of: Any, found: list[Document], data: Any) -> None:
     other = [
         {key: data.draw(st.permutations(value)) if key in AXES else value for key, value in experiment.items()}
         for experiment in data.draw(st.permutations(found))
@@ -95,7 +95,7 @@ def test_the_order_of_a_suite_decides_no_stage_and_no_cell(plan_of: Any, found: 
 
 
 def relabelled(reference: Any) -> Any:
-    """A reference under another label, what it is built on included."""
+    """Return a reference with other labels, also for its nested references."""
     if isinstance(reference, list):
         return [relabelled(one) for one in reference]
     table = {"plugin": reference} if isinstance(reference, str) else reference
@@ -105,7 +105,7 @@ def relabelled(reference: Any) -> Any:
 
 @quick
 @given(found=suites, data=st.data())
-def test_labels_decide_no_stage(plan_of: Any, found: list[Document], data: Any) -> None:
+def test_labels_change_no_stage(plan_of: Any, found: list[Document], data: Any) -> None:
     chosen = data.draw(
         st.sets(st.sampled_from([("datasets",), ("authorised", "evaluated"), ("defenses",), ("attacks",)]))
     )
@@ -123,9 +123,7 @@ def test_labels_decide_no_stage(plan_of: Any, found: list[Document], data: Any) 
 
 @quick
 @given(found=suites)
-def test_cells_of_a_suite_have_ids_of_their_own_and_stages_whose_inputs_come_first(
-    plan_of: Any, found: list[Document]
-) -> None:
+def test_ids_of_cells_are_unique_and_inputs_of_stages_come_first(plan_of: Any, found: list[Document]) -> None:
     plan = plan_of(found)
     assert len({cell.id for cell in plan.cells}) == len(plan.cells)
     seen: set[str] = set()
@@ -138,7 +136,7 @@ def test_cells_of_a_suite_have_ids_of_their_own_and_stages_whose_inputs_come_fir
 # ---- many cells ------------------------------------------------------------------------------------------------------
 
 
-def test_plugins_are_asked_once_however_many_cells_there_are(plan_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plugins_are_called_once_however_many_cells_there_are(plan_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from bench_toy.attacks import ToyUpsample
     from bench_toy.defenses import ToyStep
 
@@ -174,7 +172,7 @@ def test_plugins_are_asked_once_however_many_cells_there_are(plan_of: Any, monke
     assert asked == {"ToyStep.splits": 2, "ToyStep.check_authorised": 8, "ToyUpsample.splits": 2}
 
 
-def test_equal_stages_share_what_they_hold(plan_of: Any) -> None:
+def test_repeated_stages_share_their_options_and_components(plan_of: Any) -> None:
     plan = plan_of(
         [
             {
@@ -192,7 +190,7 @@ def test_equal_stages_share_what_they_hold(plan_of: Any) -> None:
     assert len({id(stage.options) for stage in protects}) == len({id(stage.components) for stage in protects}) == 1
 
 
-def test_a_method_is_remembered_for_its_arguments_and_its_object() -> None:
+def test_a_remembered_method_is_cached_by_arguments_and_object() -> None:
     calls: list[tuple[int, int]] = []
 
     class Adder:

@@ -1,4 +1,4 @@
-"""Discovery: whatever a stranger's plugin does, the others go on working and the reason is shown."""
+"""Discovery: a plugin that fails is listed with the reason, and the others keep working."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("how", BROKEN)
-def test_a_broken_plugin_is_shown_and_harms_nobody(sites_of_their_own: DiscoverIn, tmp_path: Path, how: str) -> None:
+def test_a_broken_plugin_is_listed_and_others_work(sites_of_their_own: DiscoverIn, tmp_path: Path, how: str) -> None:
     code, fragments = BROKEN[how]
     registry = sites_of_their_own(write_plugin(tmp_path / "site", f"plugin_{how.replace('-', '_')}", code))
     (plugin,) = [p for p in registry.plugins if p.module.startswith("plugin_")]
@@ -90,7 +90,7 @@ def test_a_missing_module_is_a_reason(sites_of_their_own: DiscoverIn, tmp_path: 
     assert plugin.reason == "ModuleNotFoundError: No module named 'plugin_gone'"
 
 
-def test_a_name_claimed_twice_belongs_to_nobody(sites_of_their_own: DiscoverIn, tmp_path: Path) -> None:
+def test_a_name_that_two_plugins_register_cannot_be_used(sites_of_their_own: DiscoverIn, tmp_path: Path) -> None:
     write_plugin(tmp_path, "plugin_one", DEFENSE)
     write_plugin(tmp_path, "plugin_two", DEFENSE)
     write_plugin(tmp_path, "plugin_three", DEFENSE)

@@ -1,4 +1,4 @@
-"""What protecting one face costs the client: counted and timed beside the stage, which computes what it did before."""
+"""What it costs the client to protect one face: counted and timed without changing the results of the stage."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Run = Callable[..., Computed]
 
 
 def test_the_operations_of_a_known_network_are_counted_by_hand(computed: Run) -> None:
-    """toy-step: forward for the face, forward and backward (to the pixels, not to the weights) for the step."""
+    """toy-step makes a forward pass for the face, and a forward and a backward pass (to the pixels) for the step."""
     done = computed(ONE)
     assert done.result(STEP).client_flops == 3 * FORWARD
     assert done.result("toy-faces protected by identity").client_flops == 0
@@ -50,7 +50,7 @@ def test_the_operations_of_a_known_network_are_counted_by_hand(computed: Run) ->
         assert done.result(name).client_reason is None
 
 
-def test_a_stage_that_is_cached_still_tells_its_cost(computed: Run) -> None:
+def test_a_cached_stage_still_has_its_cost(computed: Run) -> None:
     done = computed(ONE)
     manifest = done.cache.manifest(done.key(STEP))
     assert manifest is not None
@@ -79,7 +79,7 @@ def test_an_image_that_enters_a_module_as_a_leaf_is_counted() -> None:
     assert counted.total == 2 * 2 * 100 * 8 * 27
 
 
-def test_it_counts_what_torch_counts() -> None:
+def test_the_count_equals_that_of_torch() -> None:
     net = nn.Sequential(
         nn.Conv2d(3, 8, 3, stride=2, groups=1), nn.BatchNorm2d(8), nn.PReLU(), nn.Conv2d(8, 8, 3, groups=8)
     )
@@ -92,14 +92,14 @@ def test_it_counts_what_torch_counts() -> None:
 
 
 def changed(monkeypatch: pytest.MonkeyPatch, protect: Callable[..., Any]) -> None:
-    """toy-step protects like this: ``protect(original, self, images, ctx)``."""
+    """Make toy-step protect with ``protect(original, self, images, ctx)``."""
     cls = importlib.import_module("bench_toy.defenses").ToyStep
     original = cls.protect
     monkeypatch.setattr(cls, "protect", lambda self, images, ctx: protect(original, self, images, ctx))
 
 
 class SpeechlessError(Exception):
-    """Cannot say what it is."""
+    """An error whose message cannot be formatted."""
 
     def __str__(self) -> str:
         raise ValueError("no words")
@@ -129,10 +129,10 @@ def test_a_defense_that_cannot_protect_one_face_has_no_cost_and_a_reason(
     assert found.client_reason == f"the defense cannot protect a face by itself: {reason}"
 
 
-def test_what_the_stage_stores_and_leaves_behind_is_the_same_without_it(
+def test_measuring_the_cost_changes_no_artifact_and_no_random_stream(
     computed: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A defense that spoils the network it is lent, and draws from the stream of the process."""
+    """The defense changes the network that it gets, and draws from the random stream of the process."""
     calls = []
 
     def protect(original: Any, self: Any, images: Any, ctx: Any) -> Any:
@@ -156,13 +156,13 @@ def test_what_the_stage_stores_and_leaves_behind_is_the_same_without_it(
 
 
 def bench(*args: object) -> Result:
-    """The command in this process."""
+    """Run a command in this process."""
     return CliRunner().invoke(main, [str(a) for a in args], catch_exceptions=False)
 
 
 @pytest.fixture
 def run(tmp_path: Path, inline: None, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder in which the suite above was run."""
+    """A folder with a finished run of the suite above."""
     monkeypatch.chdir(tmp_path)
     Path("toy.toml").write_text(ONE)
     assert bench("run", "toy.toml", "--device", "cpu").exit_code == 0
@@ -171,11 +171,11 @@ def run(tmp_path: Path, inline: None, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def costs(folder: Path) -> dict[str, Any]:
-    """FLOPs by stage, of those that protect."""
+    """Return the FLOPs of the stages that protect, by key."""
     return {s["name"]: s["client_flops"] for s in Results(folder).stages if s["kind"] == "protect"}
 
 
-def test_results_say_what_each_cell_cost_its_client(run: Path) -> None:
+def test_results_have_the_client_cost_of_each_cell(run: Path) -> None:
     results = Results(run)
     flops = {s["key"]: s["client_flops"] for s in results.stages}
     for cell in results.cells.to_dict("records"):
@@ -185,7 +185,7 @@ def test_results_say_what_each_cell_cost_its_client(run: Path) -> None:
     assert "client" not in " ".join(results.columns("images").names)
 
 
-def test_seconds_are_no_difference_to_a_replay(run: Path) -> None:
+def test_seconds_do_not_count_as_a_difference_in_a_replay(run: Path) -> None:
     before = {s["name"]: s["client_seconds"] for s in Results(run).stages}
     done = bench("run", "--replay", "toy")
     assert done.exit_code == 0, done.output

@@ -75,7 +75,7 @@ def test_embeddings_are_unit_vectors_of_the_image_and_with_its_mirror_image(run:
 
 
 def test_the_toy_models_recognise_toy_faces(run: Run) -> None:
-    """What the other tests rest on: genuine pairs match, impostors do not."""
+    """The other tests rely on this: genuine pairs match, impostor pairs do not."""
     rows = run().table("verification of identity by toy-a on toy-faces", "verification")
     assert rows["cos_clean"][rows["same"]].min() > rows["kappa_calibrated"][0]
     assert (rows["cos_clean"][~rows["same"]] > rows["kappa_calibrated"][0]).mean() < 0.1
@@ -143,7 +143,7 @@ def test_the_threshold_is_calibrated_on_faces_that_are_not_scored(run: Run) -> N
     assert not set(subjects) & set(rows["left_subject"]) | set(subjects) & set(rows["right_subject"])
 
 
-def test_a_fitted_defense_gets_its_state_and_keeps_its_extras(run: Run) -> None:
+def test_a_fitted_defense_gets_its_state_and_its_extra_numbers_are_stored(run: Run) -> None:
     done = run('experiment[0].defenses=[{ plugin = "toy-mean", weight = 0.5 }]')
     auxiliary = done.artifact("auxiliary faces of toy-faces").tensors["images"]
     mean = done.artifact("toy-mean fitted on toy-faces").tensors["mean"]
@@ -158,7 +158,7 @@ def test_a_fitted_defense_gets_its_state_and_keeps_its_extras(run: Run) -> None:
     np.testing.assert_allclose(rows["extra_moved"], moved, atol=1e-6)
 
 
-def test_the_authorised_model_recognises_what_was_made_for_it(run: Run) -> None:
+def test_the_authorised_model_recognises_images_protected_for_it(run: Run) -> None:
     done = run('experiment[0].authorised=["toy-a", "toy-b"]', 'experiment[0].defenses=["toy-step"]')
     selves = {}
     for cell in done.plan.cells:
@@ -188,7 +188,7 @@ def test_a_few_faces_are_kept_as_pictures(run: Run) -> None:
     assert len({example["sample_id"] for example in examples}) == 12
 
 
-def test_floors_are_below_every_likeness(run: Run) -> None:
+def test_baselines_of_the_image_metrics_show_nothing_of_the_face(run: Run) -> None:
     rows = run().table("baselines of the image metrics on toy-faces", "floors")
     floors = {"another_face", "mean_face", "noise", "grey"}
     quantities = ("ssim", "psnr", "lpips")
@@ -246,7 +246,7 @@ def test_a_failure_is_a_result_with_a_reason_and_no_artifact(
     assert done.result("verification of identity by toy-a on toy-faces").status == "ok"
 
 
-def test_a_mended_defense_is_tried_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_corrected_defense_is_computed_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     flaky = 'experiment[0].defenses=["toy-flaky"]'
     assert run(flaky).result("toy-faces protected by toy-flaky").status == "failed"
     monkeypatch.setenv("TOY_MENDED", "1")
@@ -262,8 +262,8 @@ def test_a_defense_cannot_forge_its_scores(run: Run) -> None:
     assert rows["psnr_infinite"].all()
 
 
-def test_a_defense_cannot_spoil_the_model_for_others(run: Run) -> None:
-    """The clean faces are embedded after the vandal was there, in the same process."""
+def test_a_defense_cannot_change_the_model_of_other_stages(run: Run) -> None:
+    """The clean faces are embedded in the same process, after a defense has changed its copy of the model."""
     import torch
     from bench_toy.models import ToyA
 

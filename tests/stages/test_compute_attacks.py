@@ -86,7 +86,7 @@ def test_uploaded_features_have_their_size_in_the_rows(run_attacks: Run) -> None
 
 
 def ranks(scores: Any, own: Any, subjects: Any) -> list[int]:
-    """1 + how many images of others are more like the probe than the best one of its own subject; one by one."""
+    """Return the rank of each probe: 1 + the number of images of others above the best one of its own subject."""
     found = []
     for row, mine in zip(scores, own, strict=True):
         best = max(s for s, who in zip(row, subjects, strict=True) if who == subjects[mine])
@@ -106,7 +106,7 @@ def ranks(scores: Any, own: Any, subjects: Any) -> list[int]:
 def test_verification_rows_are_those_of_the_reconstruction(
     run_attacks: Run, attack: str, name: str, judge: str
 ) -> None:
-    """COS, and the ranks among the originals and among the enrolled images."""
+    """COS, and the ranks in the galleries of originals and of enrolled images."""
     sigma = 4.0 if attack == "toy-denoise" else 0.6  # so much that the attack does not always succeed
     done = run_attacks(f'"{attack}"', "", f'experiment[0].defenses=[{{ plugin = "noise", sigma = {sigma} }}]')
     rows = done.table(f"verification of {name} by {judge} on toy-faces", "verification")
@@ -134,7 +134,7 @@ def test_verification_rows_are_those_of_the_reconstruction(
 def test_any_image_of_a_person_finds_them_and_none_is_a_rival(
     run_attacks_alone: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two people of ten are enrolled with several images each."""
+    """Two of ten people are enrolled with several images each."""
     from bench_toy import faces as toy
 
     from bench import Pairs
@@ -163,7 +163,7 @@ def test_any_image_of_a_person_finds_them_and_none_is_a_rival(
     assert max(r for r in rows["rank_enrolled"] if r) > 3
 
 
-def test_what_is_unprotected_is_found_at_once(run_attacks: Run) -> None:
+def test_unprotected_faces_have_rank_1(run_attacks: Run) -> None:
     done = run_attacks('"abuse"', "", 'experiment[0].defenses=["identity"]')
     rows = done.table("verification of identity by toy-a on toy-faces", "verification")
     assert set(rows["rank"]) == {1}
@@ -174,7 +174,7 @@ def test_what_is_unprotected_is_found_at_once(run_attacks: Run) -> None:
 
 
 @pytest.mark.parametrize("split", ["stem", "block", "last", "all"])
-def test_the_server_goes_on_from_uploaded_features(run_attacks: Run, split: str) -> None:
+def test_the_server_embeds_uploaded_features(run_attacks: Run, split: str) -> None:
     done = run_attacks('"abuse"', f'{FEATURES}split = "{split}"\n')
     found = done.artifact(f"embeddings of the features of {NOISY} by toy-a").tensors
     with torch.no_grad():
@@ -204,8 +204,8 @@ def test_a_defense_can_send_features_of_its_own(run_attacks: Run) -> None:
     np.testing.assert_allclose(embedded, expected, atol=1e-5)
 
 
-def test_the_server_goes_on_from_the_deepest_of_several_splits(run_attacks: Run) -> None:
-    """The noise of each split is its own, so it matters which one is taken: also under more noise, for Equation 9."""
+def test_the_server_embeds_the_features_of_the_deepest_split(run_attacks: Run) -> None:
+    """Each split point has its own noise, so the choice matters; also under the noise of Equation 9."""
     via = '{ plugin = "toy-attributes", via = "toy-upsample" }'
     done = run_attacks(
         f'"abuse", {via}',
@@ -224,7 +224,7 @@ def test_the_server_goes_on_from_the_deepest_of_several_splits(run_attacks: Run)
     np.testing.assert_allclose(rows["cosine"], (expected * clean).sum(1), atol=1e-5)
 
 
-def test_nobody_sees_images_where_features_are_uploaded(
+def test_attacks_see_no_images_if_features_are_uploaded(
     run_attacks_alone: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from bench_toy.attacks import ToyUpsample
@@ -247,7 +247,7 @@ def test_nobody_sees_images_where_features_are_uploaded(
 
 
 def test_only_what_was_uploaded_is_received(run_attacks: Run) -> None:
-    """toy-both sends a grey image or features of the face: an attacker never sees the one for the other."""
+    """toy-both sends a grey image or features of the face; an attack sees only what was uploaded."""
     both = 'experiment[0].defenses=["toy-both"]'
     name = "toy-upsample on toy-faces protected by toy-both for toy-a"
     images = run_attacks('"toy-upsample"', "", both).artifact(name).tensors["images"]
@@ -256,7 +256,7 @@ def test_only_what_was_uploaded_is_received(run_attacks: Run) -> None:
     assert (features != features[0]).any()
 
 
-def test_features_that_nobody_asked_for_do_not_leave_the_client(
+def test_features_that_are_not_requested_are_not_uploaded(
     run_attacks_alone: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from bench_toy.defenses import ToyBoth
@@ -279,7 +279,7 @@ def test_features_that_nobody_asked_for_do_not_leave_the_client(
 
 
 def learnt(done: Computed, where: str) -> dict[str, Any]:
-    """What toy-learner learnt."""
+    """Return the state that toy-learner learnt."""
     return dict(done.artifact(f"toy-learner learning from {where}").tensors)
 
 
@@ -332,7 +332,7 @@ def test_a_leaky_learner_sees_the_faces_of_the_evaluation(run_attacks: Run) -> N
     assert all(cell.leaky for cell in done.plan.cells)
 
 
-def test_a_learner_may_be_given_other_faces(run_attacks: Run) -> None:
+def test_an_attack_may_learn_from_another_data_set(run_attacks: Run) -> None:
     auxiliary = 'auxiliary = { plugin = "toy-faces", seed = 9, auxiliary_images = 8, label = "more" }\n'
     state = learnt(run_attacks('"toy-learner"', auxiliary), "auxiliary faces of more")
     from bench_toy.faces import ToyFaces
@@ -387,7 +387,7 @@ def test_results_of_attacks_do_not_depend_on_the_batch(run_attacks: Run, monkeyp
     assert compared == 3 + 4
 
 
-def test_long_stages_tell_how_far_they_are(run_attacks: Run) -> None:
+def test_long_stages_report_progress(run_attacks: Run) -> None:
     done = run_attacks('"toy-descent", "toy-learner"', "", 'experiment[0].defenses=["toy-step"]')
     for stage in done.plan.stages.values():
         heard: list[float] = []

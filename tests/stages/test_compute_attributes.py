@@ -20,7 +20,7 @@ Run = Callable[..., Computed]
 
 
 def looked_at(images: Any) -> dict[str, Any]:
-    """What toy-attributes says of 8-bit images."""
+    """Return the estimates of toy-attributes for 8-bit images."""
     means = np.asarray(images, np.float64).mean((2, 3)) / 255
     powers = np.exp(10 * means)
     return {"colour": powers / powers.sum(1, keepdims=True), "age": 100 * means.mean(1)}
@@ -68,7 +68,7 @@ def test_attributes_are_compared_with_those_of_the_original(
     assert rows["subject"][age].tolist() == table["subject"].to_numpy()[left].tolist()
 
 
-def test_what_a_data_set_does_not_know_is_null(run_attacks_alone: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_labels_are_null(run_attacks_alone: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     import bench_toy.faces as toy
 
     draw = toy.faces
@@ -82,7 +82,7 @@ def test_what_a_data_set_does_not_know_is_null(run_attacks_alone: Run, monkeypat
 
     monkeypatch.setattr(toy, "faces", half_known)
     rows = run_attacks_alone('"toy-attributes"').table(f"toy-attributes of {NOISY}", "attributes")
-    assert set(rows["truth"]) == {None}  # the left images are every third; of colours nothing is known at all
+    assert set(rows["truth"]) == {None}  # The age of every left image is NaN; colours have no labels.
 
 
 # ---- under noise (Equation 9) ----------------------------------------------------------------------------------------
@@ -105,8 +105,8 @@ def test_without_noise_both_terms_are_those_of_the_plain_rows(run_attacks: Run) 
         assert set(rows["lpips"]) == {None}
 
 
-def test_noise_is_put_on_both_each_its_own(run_attacks: Run) -> None:
-    """Equation 9: cos(f(x~ + n), f(x + n')), and the m_i look at the same noisy images."""
+def test_original_and_upload_have_independent_noise(run_attacks: Run) -> None:
+    """Equation 9: cos(f(x~ + n), f(x + n')); the m_i see the same noisy images."""
     done = run_attacks(LOOK, UP)
     rows = of_level(up_rows(done, NOISY, "toy-a"), 0.4)
     (stage,) = [s for s in done.plan.stages.values() if s.name.endswith("under noise, by toy-a")]
@@ -168,8 +168,8 @@ def test_features_are_uploaded_under_noise_relative_to_their_spread(run_attacks:
         ("toy-denoise", ""),
     ],
 )
-def test_any_reconstruction_can_be_looked_at_under_noise(run_attacks: Run, first: str, more: str) -> None:
-    """With the state of what learns, and the gradients of what descends."""
+def test_any_reconstruction_is_scored_under_noise(run_attacks: Run, first: str, more: str) -> None:
+    """Attacks that learn get their state, and attacks that descend get gradients."""
     via = f'{{ plugin = "toy-attributes", via = "{first}" }}'
     done = run_attacks(via, UP + more, 'experiment[0].evaluated=["toy-a"]')
     assert done.failures() == []
@@ -181,10 +181,10 @@ def test_any_reconstruction_can_be_looked_at_under_noise(run_attacks: Run, first
 # ---- LPIPS -----------------------------------------------------------------------------------------------------------
 
 
-def test_lpips_is_beside_ssim_where_the_weights_are(
+def test_lpips_is_computed_if_its_weights_exist(
     run_attacks_alone: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
-    """With a distance in its place that can be computed by hand: the mean absolute difference."""
+    """LPIPS is replaced by a distance that can be computed by hand: the mean absolute difference."""
     from bench.metrics import lpips
 
     class Difference:

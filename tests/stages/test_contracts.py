@@ -1,4 +1,4 @@
-"""The checks around plugin calls, and what the context gives to whom."""
+"""The checks around plugin calls, and which plugin may use what of the context."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def context(
         ("subjects", lambda ctx: ctx.subjects),
     ],
 )
-def test_what_was_not_declared_is_not_given(need: str, ask: Any) -> None:
+def test_an_undeclared_need_is_refused(need: str, ask: Any) -> None:
     assert ask(context(need)) is not None
     for declared, said in [((), "nothing"), (("training",), "training")]:
         with pytest.raises(CapabilityError) as caught:
@@ -93,7 +93,7 @@ def test_without_capabilities_a_plugin_sees_nothing() -> None:
             ask()
 
 
-def test_subjects_that_nobody_knows() -> None:
+def test_unknown_subjects_are_an_error() -> None:
     with pytest.raises(ContractError, match="where none are known"):
         _ = context("subjects", subjects=None).subjects
 
@@ -123,7 +123,7 @@ def test_noise_of_a_sample_does_not_depend_on_its_batch() -> None:
         assert not torch.equal(both[0], both[1])
 
 
-def test_noise_goes_on_within_a_call_and_starts_again_in_the_next() -> None:
+def test_noise_continues_within_a_call_and_starts_again_in_the_next() -> None:
     like, ctx = torch.zeros(2, 5), context()
     first, second = ctx.randn(like), ctx.randn(like)
     assert not torch.equal(first, second)
@@ -131,7 +131,7 @@ def test_noise_goes_on_within_a_call_and_starts_again_in_the_next() -> None:
     assert not torch.equal(replace(context(), seed=8).randn(like), first)
 
 
-def test_noise_does_not_touch_the_global_stream() -> None:
+def test_noise_does_not_use_the_global_random_stream() -> None:
     torch.manual_seed(1)
     expected = torch.rand(3)
     torch.manual_seed(1)
@@ -194,7 +194,7 @@ def test_a_broken_contract_is_named(registry: Registry, how: str) -> None:
 
 
 class Returning:
-    """A defense that returns what it was made with."""
+    """A defense that returns the images and extra numbers of its constructor."""
 
     sends = frozenset({"image"})
 
@@ -207,7 +207,7 @@ class Returning:
         return Protected(images=self.images, extra=self.extra)
 
 
-def test_rounding_beyond_the_range_is_forgiven() -> None:
+def test_rounding_beyond_the_range_is_clamped() -> None:
     images = torch.tensor([[-5e-7, 0.5, 1 + 5e-7]]).reshape(1, 3, 1, 1)
     out = protect_checked(Returning(images), torch.zeros(1, 3, 1, 1), context()).images  # type: ignore[arg-type]
     assert out is not None
@@ -217,7 +217,7 @@ def test_rounding_beyond_the_range_is_forgiven() -> None:
             protect_checked(Returning(images + wrong), images, context())  # type: ignore[arg-type]
 
 
-def test_what_comes_back_is_float_and_without_a_graph(recwarn: pytest.WarningsRecorder) -> None:
+def test_protected_images_are_float_and_without_a_graph(recwarn: pytest.WarningsRecorder) -> None:
     images = torch.rand(2, 3, 4, 4, dtype=torch.float64, requires_grad=True)
     losses = images.mean((1, 2, 3))
     made = protect_checked(Returning(images * 1, loss=losses), images.detach().float(), context())  # type: ignore[arg-type]
@@ -249,7 +249,7 @@ class Sending:
         return Protected(features=self.features)
 
 
-def test_features_are_those_that_were_asked_for() -> None:
+def test_features_at_the_requested_split_points_pass() -> None:
     stem = torch.rand(2, 8, 4, 4)
     ctx = context(uploaded=("stem",))
     images = torch.rand(2, 3, 8, 8)
@@ -391,7 +391,7 @@ def test_a_state_that_cannot_be_stored_is_named(state: Any) -> None:
 # ---- progress, streams -----------------------------------------------------------------------------------------------
 
 
-def test_progress_is_a_share_and_nobody_need_listen() -> None:
+def test_progress_is_a_share_and_needs_no_listener() -> None:
     heard: list[float] = []
     ctx = context(on_progress=heard.append)
     for done, total in ((0, 4), (1, 4), (4, 4), (0, 0), (2.5, 10.0)):
@@ -498,7 +498,7 @@ def test_bad_embeddings_are_named(embeddings: torch.Tensor, fragment: str) -> No
 
 
 class OnDemand:
-    """Lazy images that say one thing and give another."""
+    """Lazy images that return something other than they declare."""
 
     dtype = np.dtype(np.uint8)
     shape = (4, 3, 8, 8)
@@ -517,7 +517,7 @@ class OnDemand:
     "given",
     [np.zeros((2, 3, 8, 8), np.float32), np.zeros((2, 3, 8, 9), np.uint8), np.zeros((1, 3, 8, 8), np.uint8), None],
 )
-def test_images_on_demand_are_checked_as_they_come(given: Any) -> None:
+def test_images_on_demand_are_checked_when_they_are_read(given: Any) -> None:
     images = CheckedImages(OnDemand(given), "data set x")
     assert (images.shape, len(images)) == ((4, 3, 8, 8), 4)
     for rows in (slice(1, 3), np.array([0, 3])):

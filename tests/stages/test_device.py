@@ -27,8 +27,8 @@ Run = Callable[..., Computed]
 
 @pytest.fixture
 def elsewhere() -> Iterator[Elsewhere]:
-    """A ``cuda`` that can be used, for the time of a test."""
-    stage_inputs._network.cache_clear()  # a network that was loaded before is not there
+    """A pretended ``cuda`` device for the duration of a test."""
+    stage_inputs._network.cache_clear()  # Networks that were loaded before are on another device.
     with Elsewhere() as mode:
         yield mode
     stage_inputs._network.cache_clear()
@@ -59,7 +59,7 @@ def test_the_pretended_device_refuses_what_a_gpu_refuses(elsewhere: Elsewhere) -
         torch.randn(3, device=there.device, generator=torch.Generator())
 
 
-def test_networks_and_gradients_stay_where_they_are(elsewhere: Elsewhere) -> None:
+def test_networks_and_gradients_stay_on_their_device(elsewhere: Elsewhere) -> None:
     import copy
 
     network = copy.deepcopy(torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3), torch.nn.BatchNorm2d(2)).to("cuda"))
@@ -74,8 +74,8 @@ def test_networks_and_gradients_stay_where_they_are(elsewhere: Elsewhere) -> Non
 # ---- every stage -----------------------------------------------------------------------------------------------------
 
 
-def test_stages_compute_the_same_elsewhere(computed: Run, elsewhere: Elsewhere, tmp_path: Path) -> None:
-    """Every kind of stage, defense and attack, with everything where it belongs, and the rows of the processor."""
+def test_stages_compute_the_same_on_another_device(computed: Run, elsewhere: Elsewhere, tmp_path: Path) -> None:
+    """Every kind of stage, defense and attack keeps its tensors on the device and gives the rows of the processor."""
     few = [f"experiment[{i}].pairs=6" for i in range(3)]
     there = computed(ATTACKS, *few, device="cuda", cache=tmp_path / "there")
     assert there.failures() == []
@@ -212,7 +212,7 @@ pairs = 2
 def test_built_in_plugins_keep_to_the_device(
     plan_text: Callable[..., Plan], toy_installed: Registry, elsewhere: Elsewhere, tmp_path: Path
 ) -> None:
-    """What clients and adversaries do; scores are the host's own."""
+    """Only stages that call plugins are computed; scores are code of the host."""
     plan = plan_text(BUILT_IN, device="cuda")
     wanted = [s for s in plan.stages.values() if s.kind in ("fit_defense", "protect", "fit_attack", "attack")]
     tried = {c.name for s in wanted for role in ("defense", "attack") for c in s.components.get(role, ())}

@@ -1,4 +1,4 @@
-"""Suites by name: what wins, what is found from anywhere, and what is said about names that there are not."""
+"""Suites by name: which file is used, that published ones are found from any folder, and messages for unknown names."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def test_published_suites_are_those_of_the_checkout(tmp_path: Path, monkeypatch:
     assert all(path.is_absolute() and path.is_file() for path in found.values())
 
 
-def test_the_wheel_holds_them_where_they_are_looked_for() -> None:
+def test_the_wheel_contains_the_suites_where_they_are_searched() -> None:
     wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
     assert "suites" in wheel["packages"]
     assert wheel["sources"]["suites"] == "bench/suites"
 
 
-def test_those_of_an_installed_package_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_suites_of_an_installed_package_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     installed = tmp_path / "bench"
     shutil.copytree(ROOT / "suites", installed / "suites")
     monkeypatch.setattr(bundled, "_PACKAGE", installed)
@@ -45,7 +45,7 @@ def test_a_path_is_short_where_the_suites_are_below_the_current_folder(monkeypat
     assert bundled.find_suite(Path("paper")) == Path("suites/paper.toml")
 
 
-def test_what_is_here_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_suite_in_the_current_folder_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert bundled.find_suite(Path("quick")).name == "quick.toml"
     (tmp_path / "quick.toml").touch()
@@ -58,7 +58,7 @@ def test_what_is_here_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize("path", ["none.toml", "suites/none", "./quick", "/none", "."])
-def test_what_is_written_as_a_path_stays_one(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_is_returned_unchanged(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     given = Path(path) if path != "./quick" else tmp_path / "quick"
     assert bundled.find_suite(given) == given
@@ -80,7 +80,7 @@ def test_a_published_suite_is_planned_from_anywhere(bench: Command, tmp_path: Pa
     assert done.out.startswith(f"suite quick ({ROOT / 'suites' / 'quick.toml'}), device cpu")
 
 
-def test_files_that_a_suite_names_are_looked_for_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_that_a_suite_names_are_searched_in_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shelf = tmp_path / "bench" / "suites"
     shelf.mkdir(parents=True)
     text = (ROOT / "suites" / "quick.toml").read_text(encoding="utf-8")

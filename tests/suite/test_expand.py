@@ -1,4 +1,4 @@
-"""The two passes over a suite: what a reference means in full, and that each distinct one is resolved once."""
+"""The two passes over a suite: references are written out in full, and each distinct one is resolved once."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_every_reference_has_its_path_and_label() -> None:
     assert (found.defenses[2].passed, other.passed) == ({"steps": 3, "rate": 0.1}, {"steps": 1, "rate": 0.1})
 
 
-def test_references_are_the_same_wherever_they_stand_and_only_then() -> None:
+def test_references_have_equal_keys_if_only_their_paths_differ() -> None:
     (found,) = expand([table(evaluated=["m", {"plugin": "m"}, {"plugin": "m", "x": 1}, {"plugin": "m", "x": 1.0}])])
     keys = [reference.key for reference in found.evaluated]
     assert keys[0] == keys[1] == found.authorised[0][0].key
@@ -106,7 +106,7 @@ def test_each_distinct_reference_is_resolved_once(tmp_path: Path, registry: Regi
 def test_everything_that_is_missing_is_listed_in_one_pass(
     plan_text: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever its kind, and from a grid, too."""
+    """Missing files of all kinds are listed, also for components of a grid."""
     from bench_toy.attacks import ToyAttributes
 
     def missing(self: ToyAttributes) -> str:

@@ -1,4 +1,4 @@
-"""The paper's figures: every line of the file beside a suite is checked before anything runs."""
+"""The paper's published numbers: every line of a file beside a suite is checked before anything runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HEADER = ",".join(COLUMNS)
 LINE = "LFW,pmt,MobileFace,ArcFace,6.7,%"
 
 
-def test_figures_are_shares_by_what_they_are_about(tmp_path: Path) -> None:
+def test_published_numbers_are_shares_by_row_and_column(tmp_path: Path) -> None:
     path = tmp_path / "claims.csv"
     path.write_text(f'{HEADER}\n{LINE}\n"LFW",identity,Clean,ArcFace,100,%\nLFW,pmt,B+A,Age,-8.93,years\n')
     text = read_claims(path, "here")
@@ -25,7 +25,7 @@ def test_figures_are_shares_by_what_they_are_about(tmp_path: Path) -> None:
     }
 
 
-def test_no_figures_are_no_mistake(tmp_path: Path) -> None:
+def test_an_experiment_needs_no_published_numbers(tmp_path: Path) -> None:
     (tmp_path / "claims.csv").write_text(f"{HEADER}\n")
     assert parse_claims(read_claims(tmp_path / "claims.csv", "here")) == {}
 
@@ -75,11 +75,11 @@ def test_the_papers_tables_are_in_the_package(table: str, figures: int) -> None:
 
 
 @pytest.mark.parametrize("table", ["II", "XII", "", "../paper/table-x", "vii"])
-def test_other_tables_are_not(table: str) -> None:
+def test_other_tables_are_not_in_the_package(table: str) -> None:
     assert published(table) is None
 
 
-def test_some_figures_as_the_paper_prints_them() -> None:
+def test_some_numbers_are_as_the_paper_prints_them() -> None:
     def figure(table: str, *key: str) -> float:
         dataset, defense, row, column = key
         return parse_claims(published(table) or "")[dataset, defense, canonical(row), column]

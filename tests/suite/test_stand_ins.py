@@ -1,4 +1,4 @@
-"""Real data and weights where they are, stand-ins where they are missing: never silently, never for damaged files."""
+"""Real data and weights if they exist, else stand-ins: never without a notice, never for damaged files."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ LEARNER = '{ plugin = "toy-learner", learns = "clean" }'
 
 @pytest.fixture
 def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the toy photos, which the environment names."""
+    """A folder with the toy photos, set in the environment."""
     folder = tmp_path / "photos"
     folder.mkdir()
     (folder / "toys.txt").write_text("sound")
@@ -57,7 +57,7 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the weights of all toy models, which the environment names."""
+    """A folder with the weights of all toy models, set in the environment."""
     folder = tmp_path / "weights"
     folder.mkdir()
     for name, seed in (("published", 7), ("toy-a", 1), ("toy-b", 2)):
@@ -70,11 +70,11 @@ BARE = SUITE.split("[[claims]]")[0]
 
 
 def components(plan: Plan) -> dict[str, tuple[str, str | None]]:
-    """Label to the plugin and what it stands in for."""
+    """Each label with its plugin and the label that it stands in for."""
     return {c.label: (c.name, c.instead_of) for cell in plan.cells for c in cell.components}
 
 
-def test_what_is_missing_is_replaced_under_a_name_of_its_own(plan_text: Callable[..., Plan]) -> None:
+def test_missing_data_are_replaced_by_stand_ins_under_their_own_labels(plan_text: Callable[..., Plan]) -> None:
     plan = plan_text(SUITE)
     found = components(plan)
     assert found["toy-faces"] == ("toy-faces", "toy-photos")
@@ -84,7 +84,7 @@ def test_what_is_missing_is_replaced_under_a_name_of_its_own(plan_text: Callable
     assert because == "photos/toys.txt: expected the toy photos, found nothing there; set TOY_PHOTOS"
 
 
-def test_what_is_there_is_used(plan_text: Callable[..., Plan], photos: Path, weights: Path) -> None:
+def test_existing_data_are_used(plan_text: Callable[..., Plan], photos: Path, weights: Path) -> None:
     found = components(plan_text(SUITE))
     assert found["toy-photos"] == ("toy-photos", None)
     assert found["toy-published"] == ("toy-published", None)
@@ -103,13 +103,13 @@ def test_a_stand_in_gets_the_parameters_that_both_have(plan_text: Callable[..., 
     assert component.passed == {"auxiliary_images": 8}
 
 
-def test_stand_ins_can_be_asked_for(plan_text: Callable[..., Plan], photos: Path, weights: Path) -> None:
+def test_stand_ins_can_be_requested(plan_text: Callable[..., Plan], photos: Path, weights: Path) -> None:
     found = components(plan_text(SUITE, 'suite.data="stand-in"'))
     assert found["toy-faces"] == ("toy-faces", "toy-photos")
     assert found["toy-a"] == ("toy-a", "toy-published")
 
 
-def test_real_data_can_be_demanded(plan_text: Callable[..., Plan], weights: Path) -> None:
+def test_real_data_can_be_required(plan_text: Callable[..., Plan], weights: Path) -> None:
     (weights / "published.json").unlink()
     with pytest.raises(MissingDataError) as caught:
         plan_text(SUITE, 'suite.data="real"')
@@ -185,7 +185,7 @@ def test_thresholds_are_set_on_the_other_folds(computed: Callable[..., Computed]
         assert set(np.array(rows["calibration_impostors"])[own]) == {len(impostor)} == {45}
 
 
-def test_people_who_are_scored_are_not_learnt_from(plan_text: Callable[..., Plan], photos: Path) -> None:
+def test_attacks_do_not_learn_from_people_who_are_scored(plan_text: Callable[..., Plan], photos: Path) -> None:
     attack = f"attacks=[{LEARNER}]"
     assert {c.skip for c in plan_text(SUITE, f"experiment[0].{attack}").cells if len(c.authorised) < 2} == {None}
     for more, expected in (("", True), ('experiment[0].auxiliary="toy-faces"', False)):
@@ -194,7 +194,7 @@ def test_people_who_are_scored_are_not_learnt_from(plan_text: Callable[..., Plan
         assert all(("people of toy-photos who are scored" in str(r)) == expected for r in reasons)
 
 
-def test_a_model_that_tells_nobody_apart_gets_no_number(
+def test_a_model_that_guesses_gets_no_measurement(
     computed: Callable[..., Computed], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch
@@ -249,7 +249,7 @@ def test_real_faces_are_shown_only_when_asked(bench: Command, tmp_path: Path, ph
 # ---- bench data, bench models ----------------------------------------------------------------------------------------
 
 
-def test_status_lists_what_is_there_and_what_is_missing(bench: Command, photos: Path) -> None:
+def test_status_lists_existing_and_missing_data(bench: Command, photos: Path) -> None:
     done = bench("data", "status", "--json")
     sets = {e["name"]: e for e in json.loads(done.out) if e["kind"] == "dataset"}
     assert sets["toy-photos"]["status"]["missing"].endswith("set TOY_PHOTOS")
@@ -275,7 +275,7 @@ def test_verify_names_what_is_wrong(bench: Command, photos: Path) -> None:
     assert "did you mean 'toy-photos'?" in unknown.err
 
 
-def test_folders_are_put_in_front(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folders_of_the_command_line_are_searched_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from bench.api.search_paths import DATA, WEIGHTS, data_folders, weights_folders
 
     monkeypatch.setenv(DATA, "/first")

@@ -99,7 +99,7 @@ def test_set_changes_one_value(written: Any, override: str, look: Any, expected:
     assert look(written(BASE, override)) == expected
 
 
-def test_what_is_uploaded_and_learnt_from_is_resolved(written: Any) -> None:
+def test_upload_auxiliary_and_attacks_are_resolved(written: Any) -> None:
     text = """
 upload = "features"
 split = "all"
@@ -123,7 +123,7 @@ attacks = ["abuse", { plugin = "toy-attributes", via = { plugin = "toy-upsample"
     assert re.fullmatch("[0-9a-f]{64}", via.weights or "")
 
 
-def test_without_a_word_images_are_uploaded_without_noise(written: Any) -> None:
+def test_by_default_images_are_uploaded_without_noise(written: Any) -> None:
     (experiment,) = written(BASE).experiments
     assert (experiment.upload, experiment.split, experiment.auxiliary) == ("images", "last", None)
     assert experiment.noise_levels == experiment.figures == ()
@@ -139,7 +139,7 @@ def test_a_grid_is_every_combination_with_a_label_of_its_own(written: Any) -> No
     assert [a.label for a in attack.attacks] == ["toy-upsample gain 2.0"]
 
 
-def test_what_ran_is_kept_as_it_was_after_set(written: Any) -> None:
+def test_raw_is_the_suite_after_set(written: Any) -> None:
     suite = written(BASE, "suite.seed=7")
     assert suite.raw["suite"]["seed"] == 7
     assert suite.raw["experiment"][0]["pairs"] == 20
@@ -415,7 +415,7 @@ def test_a_mistake_is_named_with_its_place_and_its_remedy(written: Any, name: st
 
 
 def test_every_mistake_names_the_file(written: Any) -> None:
-    """Whoever runs several suites must see which one is meant."""
+    """A user of several suites must see which of them is wrong."""
     for name, (old, new, kind, _) in MISTAKES.items():
         if kind is DataError:
             continue  # names the weights file
@@ -519,7 +519,7 @@ quick = settings(deadline=None, max_examples=150, suppress_health_check=[HealthC
 
 @pytest.fixture
 def check(tmp_path: Path, registry: Registry) -> Any:
-    """A function that checks that a text is a suite that can be planned, or is refused with one message."""
+    """A function that checks that a text can be planned or is refused with one message."""
 
     def check_text(text: str, *overrides: str) -> None:
         path = tmp_path / "any.toml"
@@ -543,12 +543,12 @@ def test_any_document_is_a_suite_or_one_message(check: Any, document: dict[str, 
 
 
 def most(*usual: Any) -> st.SearchStrategy[Any]:
-    """Mostly one of the usual values, now and then any."""
+    """Mostly one of the usual values, sometimes any value."""
     return st.sampled_from(usual) | st.sampled_from(usual) | st.sampled_from(usual) | values
 
 
 def axis(*names: str) -> st.SearchStrategy[Any]:
-    """Mostly a list of some of these names, now and then any value."""
+    """Mostly a list of some of these names, sometimes any value."""
     usual = st.lists(st.sampled_from(names), min_size=1, max_size=2, unique=True)
     return st.one_of(usual, usual, usual, st.lists(st.sampled_from(names) | values, max_size=2))
 
