@@ -450,9 +450,17 @@ def test_a_suite_with_claims(tmp_path: Path) -> None:
     assert found.values("dataset") == ["toy-faces", "other"]
 
 
+def test_the_names_of_earlier_versions_are_read(tmp_path: Path) -> None:
+    older = SOUND.replace("metric =", "measure =")
+    assert suite_claims(tmp_path, older) == suite_claims(tmp_path, SOUND)
+    (found,) = suite_claims(tmp_path, older.replace('"accuracy"', '"floor:gender"'))
+    assert found.metric == "baseline:gender"
+
+
 @pytest.mark.parametrize(
     ("old", "new", "fragments"),
     [
+        ("metric =", 'measure = "cosine"\nmetric =', ["claims[0]", "metric and measure", "keep metric"]),
         ('"accuracy"', '"acuracy"', ["claims[0].metric", "'acuracy'", "did you mean 'accuracy'?"]),
         ('"one"\nm', '"on"\nm', ["claims[0].experiment", "'on'", "did you mean 'one'?"]),
         ('experiment = "one"\n', "", ["claims[0]", "experiment"]),

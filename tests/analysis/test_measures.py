@@ -1,4 +1,4 @@
-"""Measures against numbers worked by hand, and what they say when rows are missing."""
+"""Metrics against numbers worked by hand, and what they say when rows are missing."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from bench.analysis.pooling import Pool, SampleScores, mean
 from bench.analysis.rows import Rows
 from bench.core.errors import SuiteError
 from bench.metrics import intervals
+from bench.metrics.vocabulary import ATTRIBUTE_FAMILIES, METRIC_NAMES
 from bench.store.reading import Results
 
 ONE = {
@@ -134,7 +135,7 @@ def test_up_takes_the_calibrated_threshold_where_the_model_was_scored(tmp_path: 
     assert measure(rows, cells, "utility", kappa=cells[0].kappa).value == 0.0
 
 
-def test_attributes_and_their_floors(tmp_path: Path) -> None:
+def test_attributes_and_their_baselines(tmp_path: Path) -> None:
     results = write_fake_run(tmp_path / "run", FakeRun(attacks=(ESTIMATE,), **ONE))
 
     def change(table: pd.DataFrame) -> None:
@@ -159,7 +160,7 @@ def test_attributes_count_once_for_all_evaluated_models(tmp_path: Path) -> None:
     assert measure(rows, select(rows, defense="PMT"), "up").n == 8  # f of Equation 9 is the evaluated model
 
 
-def test_measures_leave_out_cells_that_have_no_such_number(tmp_path: Path) -> None:
+def test_metrics_leave_out_cells_that_have_no_such_number(tmp_path: Path) -> None:
     spec = FakeRun(attacks=(RECFACE, ESTIMATE), **ONE)
     rows = Rows(write_fake_run(tmp_path / "run", spec))
     found = measure(rows, select(rows, defense="PMT"), "accuracy")
@@ -177,12 +178,29 @@ def test_what_failed_is_said(tmp_path: Path) -> None:
     assert measure(rows, [], "accuracy").reason == "the suite does not ask for this combination"
 
 
-def test_every_measure_has_a_name_a_source_and_a_direction() -> None:
+def test_every_metric_has_a_name_a_source_and_a_direction() -> None:
     for name, metric in METRICS.items():
         assert metric.name == name
         assert metric.better
-        assert metric.source.startswith("samples/")
+        assert metric.source.startswith(f"samples/{metric.table} by ")
         assert metric.about.endswith(".")
+
+
+def test_the_metrics_are_those_of_the_vocabulary() -> None:
+    """A suite is checked against the names in the vocabulary; here each of them is computed."""
+    assert tuple(METRICS) == METRIC_NAMES
+    for family in ATTRIBUTE_FAMILIES:
+        assert metric_named(f"{family}:gender").name == f"{family}:gender"
+        assert metric_named(f"{family}:gender") is metric_named(f"{family}:gender")
+
+
+def test_every_metric_names_columns_that_a_run_stores(tmp_path: Path) -> None:
+    results = write_fake_run(tmp_path / "run", FakeRun(attacks=(RECFACE, ESTIMATE), noise_levels=(0.1,), **ONE))
+    for metric in (*METRICS.values(), *(metric_named(f"{family}:age") for family in ATTRIBUTE_FAMILIES)):
+        assert {*metric.by, *metric.columns} <= set(results.columns(metric.table).names), metric.name
+        assert set(metric.cell_columns) <= set(results.cells), metric.name
+    kappa = metric_named("accuracy-fixed")
+    assert kappa.source == "samples/verification by cell: cos_self, cos_cross, same; kappa of cells.parquet"
 
 
 def test_unknown_names_are_refused(tmp_path: Path) -> None:
