@@ -11,7 +11,8 @@ from pathlib import Path
 
 from rich.progress import track
 
-from bench.cli.console import draws_bars, duration, err, out, table_of
+from bench.cli.console import draws_bars, err, out, table_of
+from bench.core.text import duration
 from bench.runs.cleanup import Collected, KindUse, Run
 from bench.store.run_record import RunRecord
 from bench.store.run_record import as_json as record_as_json

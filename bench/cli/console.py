@@ -20,6 +20,7 @@ from rich.text import Text
 
 from bench.api.types import Check
 from bench.core.errors import PluginError, did_you_mean
+from bench.core.text import duration
 from bench.engine.scheduler import missing_stages
 from bench.planning.plan import Plan
 from bench.registry.components import description, parameters
@@ -67,15 +68,6 @@ def table_of(*columns: str, numbers: Iterable[int] = (), **options: Any) -> Tabl
 def draws_bars() -> bool:
     """Return whether progress bars are drawn: stderr is a terminal, and the variable ``NO_COLOR`` is not set."""
     return sys.stderr.isatty() and not os.environ.get("NO_COLOR")
-
-
-def duration(seconds: float) -> str:
-    """Return a time in seconds as text for people: ``0.3 s``, ``45 s``, ``3 min 20 s``, ``2 h 5 min``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s" if seconds >= 1 else f"{seconds:.1f} s"
-    minutes, rest = divmod(whole, 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def show_plan(plan: Plan, cache: Cache) -> None:

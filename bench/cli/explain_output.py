@@ -9,7 +9,8 @@ from dataclasses import asdict
 from typing import Any
 
 from bench.cli.cleanup_output import amount
-from bench.cli.console import duration, out, table_of
+from bench.cli.console import out, table_of
+from bench.core.text import duration
 from bench.runs.explain import Explanation, Part, Used
 
 

@@ -15,8 +15,9 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.text import Text
 
-from bench.cli.console import draws_bars, duration, err, out
+from bench.cli.console import draws_bars, err, out
 from bench.core.domain import Event, Stage, StageResult
+from bench.core.text import duration
 from bench.planning.plan import Plan
 from bench.runs.status import RunStatus, Watch
 from bench.runs.time_left import TimeLeft, expected

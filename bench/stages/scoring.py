@@ -16,10 +16,9 @@ from bench.api.hookspecs import Attack
 from bench.api.types import Received
 from bench.core.errors import ContractError, DataError
 from bench.metrics import attributes, recognition
-from bench.metrics import images as images_module
-from bench.metrics import lpips as lpips_module
 from bench.metrics.blank_images import baseline_images
-from bench.metrics.lpips import Lpips
+from bench.metrics.images import SSIM_VARIANT, psnr, ssim
+from bench.metrics.lpips import LPIPS_VARIANT, Lpips, find_vgg, load
 from bench.stages import contracts
 from bench.stages.stage_inputs import (
     Job,
@@ -346,26 +345,24 @@ def _lpips(job: Job) -> Lpips | None:
     wanted = job.stage.options["lpips"]
     if wanted is None:
         return None
-    found = lpips_module.find_vgg()
+    found = find_vgg()
     if found.path is None or found.sha256 != wanted:
         raise DataError(f"LPIPS: the VGG weights of the plan (sha256 {wanted}) are not there any more: {found.reason}")
-    return lpips_module.load(job.device)
+    return load(job.device)
 
 
 def _variants(lpips: Lpips | None) -> dict[str, str]:
     """Return which variants of SSIM and LPIPS were computed, as facts of the artifact."""
-    return {"ssim_variant": images_module.SSIM_VARIANT} | (
-        {"lpips_variant": lpips_module.LPIPS_VARIANT} if lpips else {}
-    )
+    return {"ssim_variant": SSIM_VARIANT} | ({"lpips_variant": LPIPS_VARIANT} if lpips else {})
 
 
 def _similarity(originals: NDArray[np.uint8], images: NDArray[np.uint8], lpips: Lpips | None) -> dict[str, pa.Array]:
     n = len(images)
-    psnr = images_module.psnr(originals, images)
-    infinite = np.isinf(psnr)
+    decibels = psnr(originals, images)
+    infinite = np.isinf(decibels)
     return {
-        "ssim": pa.array(images_module.ssim(originals, images)),
-        "psnr": pa.array(np.where(infinite, 0.0, psnr), mask=infinite),
+        "ssim": pa.array(ssim(originals, images)),
+        "psnr": pa.array(np.where(infinite, 0.0, decibels), mask=infinite),
         "psnr_infinite": pa.array(infinite),
         "lpips": pa.nulls(n, pa.float64()) if lpips is None else pa.array(lpips.distance(originals, images)),
     }

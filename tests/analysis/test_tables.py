@@ -19,7 +19,6 @@ from bench.analysis.table_model import Measurement, Metric, Table
 from bench.analysis.tables import summary_rows
 from bench.analysis.tables.recognition import layout_named, recognition_table
 from bench.analysis.tables.summary import BARS, baselines, image_table, overall, summaries, summary_table
-from bench.core.text import duration
 from bench.metrics import intervals, recognition
 from bench.report.page.headlines import answers
 from bench.store.reading import Results
@@ -272,11 +271,3 @@ def test_bars_say_when_more_pairs_could_change_them() -> None:
 )
 def test_numbers_are_written_plainly(metric: Metric, value: float | None, shown: str) -> None:
     assert metric.shown(value) == shown
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(None, "unknown"), (0.02, "20 ms"), (2.5, "2.5 s"), (760.4, "12 min 40 s"), (9000, "2 h 30 min")],
-)
-def test_durations(seconds: float | None, text: str) -> None:
-    assert duration(seconds) == text

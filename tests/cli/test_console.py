@@ -1,4 +1,4 @@
-"""Terminal output: durations, and text from suites, plugins and paths, which is never interpreted as Rich markup."""
+"""Terminal output: text from suites, plugins and paths, which is never interpreted as Rich markup."""
 
 from __future__ import annotations
 
@@ -13,26 +13,8 @@ from click.testing import CliRunner
 from support import SUITE
 
 from bench.cli import main
-from bench.cli.console import duration, show_plugins
+from bench.cli.console import show_plugins
 from bench.registry.discovery import Plugin, Registry
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0, "0.0 s"),
-        (0.04, "0.0 s"),
-        (0.25, "0.2 s"),
-        (1, "1 s"),
-        (59.4, "59 s"),
-        (59.6, "1 min 0 s"),
-        (200, "3 min 20 s"),
-        (3599.6, "1 h 0 min"),
-        (7500, "2 h 5 min"),
-    ],
-)
-def test_durations_are_for_people(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
 
 
 def test_paths_are_no_markup(tmp_path: Path, registry: Registry, inline: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,6 @@ from bench.engine import worker
 from bench.engine.worker import attempt
 from bench.planning.plan import Plan, make_plan
 from bench.registry.discovery import Registry
-from bench.stages import compute as compute_module
 from bench.store.artifacts import Cache
 from bench.suite.suite import load
 
@@ -46,7 +45,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
         def run(*_: Any) -> Any:
             raise error
 
-        monkeypatch.setattr(compute_module, "run", run)
+        monkeypatch.setattr("bench.stages.compute.run", run)
 
     return fail_with
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from support import Computed
 
-from bench.metrics import images as images_module
+from bench.metrics.images import psnr, ssim
 from bench.registry.discovery import Registry
 
 SUITE = """\
@@ -173,8 +173,8 @@ def test_image_rows_are_the_metrics_of_the_images(run: Run) -> None:
     rows = done.table("image similarity of noise on toy-faces", "images")
     faces, protected = done.artifact("evaluation faces of toy-faces"), done.artifact("toy-faces protected by noise")
     originals = faces.tensors["images"][protected.tables["samples"]["face"].to_numpy()]
-    np.testing.assert_allclose(rows["ssim"], images_module.ssim(originals, protected.tensors["images"]))
-    np.testing.assert_allclose(rows["psnr"].astype(float), images_module.psnr(originals, protected.tensors["images"]))
+    np.testing.assert_allclose(rows["ssim"], ssim(originals, protected.tensors["images"]))
+    np.testing.assert_allclose(rows["psnr"].astype(float), psnr(originals, protected.tensors["images"]))
     assert not rows["psnr_infinite"].any()
 
 

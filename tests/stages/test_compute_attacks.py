@@ -13,7 +13,7 @@ from attacked import FACES, FEATURES, NOISY, UP, as_float, left_of, network, of_
 from PIL import Image
 from support import Computed
 
-from bench.metrics import images as images_module
+from bench.metrics.images import psnr, ssim
 from bench.stages import compute
 
 Run = Callable[..., Computed]
@@ -59,8 +59,8 @@ def test_rows_of_a_reconstruction_are_about_it_and_the_original(run_attacks: Run
     found = done.artifact(f"toy-denoise on {NOISY}").tensors["images"]
     name = "image similarity of toy-denoise against noise on toy-faces"
     rows = done.table(name, "images")
-    np.testing.assert_allclose(rows["ssim"], images_module.ssim(originals, found))
-    np.testing.assert_allclose(rows["psnr"].astype(float), images_module.psnr(originals, found))
+    np.testing.assert_allclose(rows["ssim"], ssim(originals, found))
+    np.testing.assert_allclose(rows["psnr"].astype(float), psnr(originals, found))
     assert set(rows["lpips"]) == {None}
     assert rows["reconstructed"].all()
     assert set(rows["upload_bytes"]) == {3 * 32 * 32}

@@ -1,0 +1,28 @@
+"""Numbers as text for people."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.core.text import duration
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, "unknown"),
+        (0, "0 ms"),
+        (0.02, "20 ms"),
+        (0.25, "250 ms"),
+        (1, "1.0 s"),
+        (2.5, "2.5 s"),
+        (59.4, "59.4 s"),
+        (200, "3 min 20 s"),
+        (760.4, "12 min 40 s"),
+        (3599.6, "60 min 0 s"),
+        (7500, "2 h 5 min"),
+        (9000, "2 h 30 min"),
+    ],
+)
+def test_durations(seconds: float | None, text: str) -> None:
+    assert duration(seconds) == text
