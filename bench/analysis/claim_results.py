@@ -1,7 +1,7 @@
-"""Whether what a suite claims holds on the rows of a run.
+"""Whether the claims of a suite hold on the rows of a run.
 
-A claim is decided on the figures themselves; beside each verdict stands whether the 95 % interval of the difference
-leaves any doubt. Nothing is tested for significance: many claims are held against one run. No torch.
+A claim is decided on the measured values. Each verdict also says whether the whole 95 % interval of the difference
+agrees with it. No claim is a test of significance, because many claims are checked on one run.
 """
 
 from __future__ import annotations
@@ -35,10 +35,11 @@ AxisPoint = Mapping[Axis, str | float]
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """The two figures of a claim at one value of each axis of ``each``.
+    """The two measurements of a claim at one value of each axis of ``each``.
 
-    ``difference`` is left minus right with its interval. ``slack`` is how far it is on the side where the claim holds,
-    in the measure's unit, negative where it does not hold, and none where a figure is absent.
+    ``difference`` is left minus right with its interval. ``slack`` is the distance of the difference from the limit of
+    the claim, in the metric's unit: positive where the claim holds, negative where it does not, None if a measurement
+    has no value. ``clear`` is True if the whole interval agrees with ``holds``, and None without an interval.
     """
 
     at: AxisPoint
@@ -51,7 +52,7 @@ class Comparison:
 
     @property
     def gap(self) -> Measurement | None:
-        """The figure that is not there, or none."""
+        """The side without a value; None if both sides have one."""
         return next((f for f in (self.left, self.right) if f.value is None), None)
 
 
@@ -61,7 +62,11 @@ _NOTHING = Comparison(at={}, left=_ABSENT, right=_ABSENT, difference=_ABSENT, sl
 
 @dataclass(frozen=True, kw_only=True)
 class ClaimVerdict:
-    """What became of a claim. ``decisive`` is the comparison on which it hangs: the weakest of those that it needs."""
+    """The outcome of a claim.
+
+    ``decisive`` is the comparison that decides it: the weakest of the comparisons that it needs. ``reason`` says why it
+    was not measured.
+    """
 
     claim: ClaimTable
     metric: Metric
@@ -72,14 +77,14 @@ class ClaimVerdict:
 
     @property
     def held(self) -> int:
-        """In how many comparisons the relation holds."""
+        """The number of comparisons in which the relation holds."""
         return sum(c.holds is True for c in self.comparisons)
 
 
 def claims_of(results: Results) -> list[ClaimTable]:
-    """The claims of the suite of a run, as it was run: what they say of a component goes for its stand-in.
+    """Return the claims of the suite of a run; a claim about a component is about the stand-in that replaced it.
 
-    `StorageError` when they are not sound.
+    Raises `StorageError` if the recorded claims are not valid.
     """
     found = results.run.suite.raw.get("claims") or []
     asked = {(c.kind, c.instead_of): c.label for c in results.run.components if c.instead_of}
@@ -92,7 +97,7 @@ def claims_of(results: Results) -> list[ClaimTable]:
 
 
 def judge(rows: Rows, claims: Sequence[ClaimTable]) -> list[ClaimVerdict]:
-    """Hold claims against the rows of a run, in their order."""
+    """Return the verdict on each claim, from the rows of a run."""
     return [_verdict(rows, claim) for claim in claims]
 
 
@@ -109,7 +114,7 @@ def _verdict(rows: Rows, claim: ClaimTable) -> ClaimVerdict:
     reason = None
     if outcome == "not measured":
         decisive, reason = missing[0], _why(missing)
-    else:  # from the strongest to the weakest, the last one that is needed
+    else:  # Sorted from the strongest to the weakest, the last comparison that the claim needs decides it.
         measured = sorted((c for c in compared if c.slack is not None), key=lambda c: -(c.slack or 0.0))
         decisive = measured[min(needed, len(measured)) - 1]
     return ClaimVerdict(
@@ -118,29 +123,32 @@ def _verdict(rows: Rows, claim: ClaimTable) -> ClaimVerdict:
 
 
 def _why(missing: Sequence[Comparison]) -> str:
-    """Why figures are absent: the reasons, each once."""
+    """Return the reasons of missing measurements as text, each reason once."""
     measurements = [gap for c in missing if (gap := c.gap) is not None]
     return "; ".join(dict.fromkeys(f"{f.status}: {f.reason}" if f.reason else f.status for f in measurements))
 
 
-# ---- which figures ---------------------------------------------------------------------------------------------------
+# ---- what is compared ------------------------------------------------------------------------------------------------
 
 
 def _points(rows: Rows, claim: ClaimTable) -> list[AxisPoint]:
-    """The values of the axes of ``each`` at which the figures are compared: one point without axes, or none at all."""
+    """Return the points at which both sides are compared: the combinations of the values of all axes of ``each``.
+
+    A claim without axes has one empty point.
+    """
     values = [claim.values(axis) or _found(rows, claim, axis) for axis in claim.each]
     points: list[AxisPoint] = [dict(zip(claim.each, point, strict=True)) for point in itertools.product(*values)]
     return [p for p in points if not _of_another_role(rows, claim, p)]
 
 
 def _found(rows: Rows, claim: ClaimTable, axis: Axis) -> list[str]:
-    """The values of an axis in the cells of the sides that follow it, in the suite's order."""
+    """Return the values of an axis in the cells of the sides that vary along it, in the suite's order."""
     following = [side for _, side in claim.sides if side.follows(axis)]
     return list(dict.fromkeys(getattr(c, axis) for side in following for c in _cells(rows, claim, side, {})))
 
 
 def _of_another_role(rows: Rows, claim: ClaimTable, at: AxisPoint) -> bool:
-    """Whether a side has cells at a point, and none of the role that the claim is about."""
+    """True if a side has cells at this point, but none with the role that the claim requires."""
     for _, side in claim.sides:
         if side.role and not _cells(rows, claim, side, at):
             return bool(_cells(rows, claim, side.model_copy(update={"role": None}), at))
@@ -160,18 +168,18 @@ def _cells(rows: Rows, claim: ClaimTable, side: SideTable, at: AxisPoint) -> lis
 
 
 def _level(side: SideTable, axis: Literal["sigma", "kappa"], at: AxisPoint) -> float | None:
-    """The noise level or threshold of a side at a point, or none for that of the experiment."""
+    """Return the noise level or the threshold of a side at a point; None means the default of the metric."""
     listed = side.listed(axis)
     value = at[axis] if axis in at and side.follows(axis) else listed[0] if listed else None
     return None if value is None else float(value)
 
 
-# ---- how they compare ------------------------------------------------------------------------------------------------
+# ---- the comparison --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class _Side:
-    """One side at one point: its figure and the values that it is the mean of."""
+    """One side of a claim at one point: its measurement and the pooled scores ``values`` of which it is the mean."""
 
     measurement: Measurement
     values: Pool
@@ -201,7 +209,10 @@ def _compare(rows: Rows, claim: ClaimTable, metric: SampleMetric, at: AxisPoint)
 
 
 def _slack(claim: ClaimTable, difference: float) -> float:
-    """How far a difference is on the side where the relation holds; rounded, so that equal figures are equal."""
+    """Return the distance of a difference from the limit of the claim, positive where the relation holds.
+
+    It is rounded, so that values that differ only by floating-point error count as equal.
+    """
     if claim.relation == "about":
         slack = claim.margin - abs(difference)
     else:
@@ -210,19 +221,19 @@ def _slack(claim: ClaimTable, difference: float) -> float:
 
 
 def _clear(claim: ClaimTable, difference: Measurement, holds: bool) -> bool | None:
-    """Whether the whole interval of the difference says the same as the difference; none without an interval."""
+    """Return whether the whole interval of the difference gives the same verdict; None without an interval."""
     if difference.low is None or difference.high is None:
         return None
     ends = [_slack(claim, end) for end in (difference.low, difference.high)]
     if holds:
         return min(ends) > 0 or (min(ends) == 0 and claim.relation not in ("<", ">"))
-    if claim.relation == "about":  # both ends outside, and on the same side
+    if claim.relation == "about":  # Both ends lie outside, on the same side.
         return max(ends) < 0 and difference.low * difference.high > 0
     return max(ends) < 0 or (max(ends) == 0 and claim.relation in ("<", ">"))
 
 
 def _shifted(left: Measurement, number: float) -> Measurement:
-    """A figure minus a number, with its interval."""
+    """Return a measurement minus a number, with its interval."""
     if left.value is None:
         return left
     low, high = (None if end is None else end - number for end in (left.low, left.high))
@@ -230,11 +241,12 @@ def _shifted(left: Measurement, number: float) -> Measurement:
 
 
 def _difference(left: _Side, right: _Side, share: bool) -> Measurement:
-    """Left minus right. People who are on both sides are drawn together, so that the comparison is paired.
+    """Return left minus right with its interval.
 
-    Otherwise, and where draws show no spread because all values of a side (or all paired decisions) agree, the two
-    intervals are put together by squares (Newcombe 1998, Statistics in Medicine 17, method 10), as for independent
-    samples.
+    If people occur on both sides, each draw of the bootstrap takes a person with the scores of both sides, so that the
+    comparison is paired. Otherwise, and where the draws show no spread because all scores of a side (or all paired
+    decisions) are equal, the intervals of both sides are combined as for independent samples (Newcombe 1998, Statistics
+    in Medicine 17, method 10).
     """
     a, b = left.measurement, right.measurement
     if a.value is None or b.value is None:
@@ -249,18 +261,18 @@ def _difference(left: _Side, right: _Side, share: bool) -> Measurement:
     below = math.hypot(_reach(a, "low"), _reach(b, "high"))
     above = math.hypot(_reach(a, "high"), _reach(b, "low"))
     return Measurement(
-        value=value, n=n, low=value - below, high=value + above, note="from the intervals of both figures"
+        value=value, n=n, low=value - below, high=value + above, note="from the intervals of both measurements"
     )
 
 
 def _reach(of: Measurement, end: Literal["low", "high"]) -> float:
-    """How far an interval reaches from its figure; 0 without an interval."""
+    """Return the distance from the value of a measurement to an end of its interval; 0 without an interval."""
     bound = of.low if end == "low" else of.high
     return 0.0 if bound is None or of.value is None else abs(bound - of.value)
 
 
 def _paired_interval(left: Pool, right: Pool) -> tuple[float, float] | None:
-    """95 % interval of the difference of two means, drawing people with all that they have on either side."""
+    """Return the 95 % interval of the difference of two means; a drawn person brings the scores of both sides."""
     names = sorted({*left.people, *right.people})
     sums, counts = zip(left.per_person(names), right.per_person(names), strict=True)
 
@@ -278,7 +290,7 @@ COLUMNS = ("claim", "section", "left", "", "right", "verdict")
 
 
 def verdict_rows(verdicts: Sequence[ClaimVerdict]) -> list[list[str]]:
-    """A row of text per claim, for the columns `COLUMNS`."""
+    """Return one row of text per claim, for the columns `COLUMNS`."""
     return [
         [
             v.claim.text,
@@ -293,7 +305,8 @@ def verdict_rows(verdicts: Sequence[ClaimVerdict]) -> list[list[str]]:
 
 
 def said(verdict: ClaimVerdict) -> Iterator[str]:
-    """The verdict in words: how sure it is, in how many comparisons it holds, which one decides, why there is none."""
+    """Yield the parts of a verdict in words: the outcome, the number of comparisons that hold, the reason, and
+    notes."""
     shown, count = verdict.decisive, len(verdict.comparisons)
     doubt = {True: " (clear)", False: " (within the interval)", None: ""}[shown.clear]
     yield verdict.outcome + doubt
@@ -305,7 +318,7 @@ def said(verdict: ClaimVerdict) -> Iterator[str]:
 
 
 def where(at: AxisPoint) -> str:
-    """A point in words."""
+    """Return a point of the axes in words."""
     return ", ".join(f"{axis} {value:g}" if isinstance(value, float) else str(value) for axis, value in at.items())
 
 
@@ -322,7 +335,7 @@ def _shown(verdict: ClaimVerdict, side: SideTable | float, found: Measurement) -
 
 
 def side_name(side: SideTable, at: AxisPoint) -> str:
-    """What tells a side apart at a point, as the suite says it."""
+    """Return the name of a side at a point: the labels of the suite that select its cells."""
     names: list[str] = []
     axes: Sequence[Axis] = ("defense", "attack", "evaluated", *LEVELS)
     for axis in axes:
@@ -332,7 +345,7 @@ def side_name(side: SideTable, at: AxisPoint) -> str:
 
 
 def margin(verdict: ClaimVerdict) -> str:
-    """What is added to the right side of a claim, in words; empty where nothing is."""
+    """Return the margin that a claim adds to its right side, in words; empty if it is 0."""
     claim, q = verdict.claim, verdict.metric
     if not claim.margin:
         return ""
@@ -342,14 +355,14 @@ def margin(verdict: ClaimVerdict) -> str:
 
 
 def tally(verdicts: Sequence[ClaimVerdict]) -> str:
-    """The last line: how many claims ended how."""
+    """Return the summary line: the number of claims of each outcome."""
     counts = {o: sum(v.outcome == o for v in verdicts) for o in OUTCOMES}
     words = f"{counts['holds']} hold, {counts['does not hold']} do not hold, {counts['not measured']} not measured"
     return f"{plural(len(verdicts), 'claim')}: {words}"
 
 
 def as_markdown(verdicts: Sequence[ClaimVerdict]) -> str:
-    """A Markdown table with a row per claim."""
+    """Return the verdicts as a Markdown table with one row per claim."""
     lines = [[name or "relation" for name in COLUMNS], ["---"] * len(COLUMNS)]
     lines += [[_escaped(text) for text in row] for row in verdict_rows(verdicts)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
@@ -361,7 +374,7 @@ def _escaped(text: str) -> str:
 
 
 def as_json(verdicts: Sequence[ClaimVerdict]) -> str:
-    """Everything about each verdict, as JSON."""
+    """Return everything about each verdict as JSON."""
     return json.dumps([_record(v) for v in verdicts], indent=1, ensure_ascii=False)
 
 

@@ -1,7 +1,7 @@
-"""Which of several defenses is better, and how sure that is: utility against leakage in draws of the same people.
+"""Which defense dominates which, and how certain that is: utility and leakage in bootstrap draws of people.
 
-Pure numbers, no rows. Every draw takes people with replacement from all people of the run, once for everything that is
-compared, so that two defenses that were asked about the same people are compared on the same people in each draw.
+This module works on pooled scores, not on rows. Each draw takes people with replacement from all people of the run, and
+all defenses use the same draw, so that two defenses are compared on the same people.
 """
 
 from __future__ import annotations
@@ -14,14 +14,17 @@ from numpy.typing import NDArray
 
 from bench.analysis.pooling import DRAWS, SEED, Floats, Pool
 
-CERTAIN = 0.95  # share of draws from which on something is said plainly
-_AT_ONCE = 4_000_000  # weights of people
+CERTAIN = 0.95  # From this share of draws on, a statement counts as certain.
+_AT_ONCE = 4_000_000  # Weights of people in memory at a time.
 
 
 @dataclass(frozen=True, kw_only=True)
 class BootstrapDraws:
-    """What the draws say of some contenders, in their order: ``utility`` and ``leakage`` are ``(draws, n)``, NaN where
-    there is none; ``worst`` ``(draws, n)`` is which of a contender's attacks leaks most, -1 where there is none."""
+    """The utility and the leakage of ``n`` defenses in each draw, in their order.
+
+    ``utility`` and ``leakage`` are ``(draws, n)``, NaN where unknown. ``worst`` ``(draws, n)`` is the index of the
+    attack on a defense that leaks most in that draw, -1 where unknown.
+    """
 
     utility: Floats
     leakage: Floats
@@ -29,8 +32,11 @@ class BootstrapDraws:
 
 
 def draw(utility: Sequence[Pool | None], attacks: Sequence[Sequence[Pool]]) -> BootstrapDraws:
-    """Draw people and measure each contender anew: its utility, and its leakage under the attack that leaks most in
-    that draw. ``attacks``: those of each contender."""
+    """Draw people, and compute in each draw the utility of each defense and its leakage under the worst attack.
+
+    ``utility`` holds one pool of scores per defense, ``attacks`` one pool per attack on each defense. The worst attack
+    is the one that leaks most in that draw.
+    """
     pools = [p if p is not None else Pool() for p in utility] + [p for own in attacks for p in own]
     means = _means(pools)
     n = len(utility)
@@ -51,7 +57,7 @@ def draw(utility: Sequence[Pool | None], attacks: Sequence[Sequence[Pool]]) -> B
 
 
 def _means(pools: Sequence[Pool]) -> Floats:
-    """The mean of each pool in each draw ``(draws, pools)``; NaN where nobody of a pool was drawn."""
+    """Return the mean of each pool in each draw, ``(draws, pools)``; NaN if a draw has no person of the pool."""
     people = sorted({name for pool in pools for name in pool.people})
     if not people:
         return np.full((DRAWS, len(pools)), np.nan)
@@ -68,7 +74,7 @@ def _means(pools: Sequence[Pool]) -> Floats:
 
 
 def interval(values: Floats, level: float = 0.95) -> tuple[float, float] | None:
-    """The interval of what was drawn ``(draws,)``; none where nothing varies or nothing is known."""
+    """Return the percentile interval of drawn values ``(draws,)``; None if none is finite or all are equal."""
     known = values[np.isfinite(values)]
     if not len(known) or known.min() == known.max():
         return None
@@ -79,11 +85,11 @@ def interval(values: Floats, level: float = 0.95) -> tuple[float, float] | None:
 def dominates(
     utility: NDArray[np.float64], leakage: NDArray[np.float64], comparable: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
-    """Who dominates whom: ``(..., n)`` and ``(..., n)`` to ``(..., n, n)``, where ``[a, b]`` says that a keeps at least
-    as much as b, leaks at most as much, and is strictly better in one of both.
+    """Return which defense dominates which, ``(..., n, n)``, from utility and leakage, ``(..., n)`` each.
 
-    ``comparable[a, b]``: whether a may dominate b at all. What has no number dominates nobody and is dominated by
-    nobody.
+    ``[a, b]`` is True if a has at least the utility of b, at most its leakage, and is strictly better in one of both,
+    and if ``comparable[a, b]`` allows the comparison. A defense whose utility or leakage is NaN dominates no other and
+    is not dominated.
     """
     with np.errstate(invalid="ignore"):
         kept = utility[..., :, None] - utility[..., None, :]

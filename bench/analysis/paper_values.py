@@ -1,7 +1,7 @@
-"""Which figure of the paper stands beside one of ours: the one place that knows the paper's names of rows.
+"""The published number of the paper that belongs to a cell. Only this module knows the paper's names of rows.
 
-A row is matched by what it is (the plugin of the defense and its effective parameters, what data sets and models stand
-in for), never by labels, which a suite is free to choose.
+A row is matched by the plugin and the effective parameters of the defense and by what its data set and its models stand
+in for, never by labels, because a suite may choose any labels.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ BLOCKS: Mapping[str, Mapping[str, str]] = {"IV": {"Augmentation": "augment", "La
 
 
 def paper_value(rows: Rows, cell: CellRow, column: str, block: str = "") -> float | None:
-    """The paper's figure in the row of a cell and a column of the paper; none where it has none.
+    """Return the number that the paper published in the row of a cell and a column; None if it published none.
 
-    ``block`` names the part of a table that is made of several (Table IV).
+    ``block`` is the name of a part of the table, where the table has several (Table IV).
     """
     claims = rows.claims.get(cell.experiment)
     if not claims:
@@ -34,7 +34,7 @@ def paper_value(rows: Rows, cell: CellRow, column: str, block: str = "") -> floa
 
 
 def row_name(cell: CellRow, block: str = "") -> str | None:
-    """The paper's name of the row that a cell belongs to; the name of the plugin where the paper has none."""
+    """Return the paper's name of the row of a cell; the name of the plugin if the paper has no such row."""
     if cell.table in _BY_PARAMETERS:
         return _BY_PARAMETERS[cell.table](cell.params, block) if cell.params else cell.plugin
     if cell.table == "VI":
@@ -45,10 +45,10 @@ def row_name(cell: CellRow, block: str = "") -> str | None:
 
 
 def blocks(cells: Sequence[CellRow]) -> list[tuple[str, list[str]]]:
-    """The parts of an experiment's table with the labels of their defenses, in the suite's order.
+    """Return the parts of an experiment's table with the labels of their defenses, in the suite's order.
 
-    Most tables have one part without a name. Table IV has one for the augmentation and one for the layers: a defense
-    belongs to a part when another differs from it in nothing but what the part is about.
+    Most tables have one part, whose name is empty. Table IV has one part for the augmentation and one for the layer
+    aggregation: a defense belongs to a part if another defense differs from it only in the parameter of that part.
     """
     known = BLOCKS.get((cells[0].table if cells else None) or "", {})
     params = {c.defense: {"plugin": c.plugin, **c.params} for c in cells}
@@ -60,7 +60,7 @@ def blocks(cells: Sequence[CellRow]) -> list[tuple[str, list[str]]]:
 
 
 def _varies(params: Mapping[str, Mapping[str, Any]], label: str, switch: str) -> bool:
-    """Whether another defense has another value of a switch and is otherwise the same."""
+    """True if another defense has another value of the parameter ``switch`` and is otherwise the same."""
     own = params[label]
     return any(
         switch in own
@@ -71,7 +71,7 @@ def _varies(params: Mapping[str, Mapping[str, Any]], label: str, switch: str) ->
     )
 
 
-_BELONGS = {"layers": ("layers", "balance", "pool", "pool_kernel")}  # what is only set together with a switch
+_BELONGS = {"layers": ("layers", "balance", "pool", "pool_kernel")}  # Parameters that depend on another one.
 
 
 def _without(params: Mapping[str, Any], switch: str) -> dict[str, Any]:
@@ -84,13 +84,13 @@ def _switched(params: Mapping[str, Any], switch: str) -> object:
 
 
 def _aggregates(params: Mapping[str, Any]) -> bool:
-    """Whether the features of several layers are compared (Algorithm 2)."""
+    """True if the features of several layers are compared (Algorithm 2)."""
     layers = params.get("layers")
     return layers == "all" or (isinstance(layers, list | tuple) and len(layers) > 1)
 
 
 def _ablated(params: Mapping[str, Any], block: str) -> str | None:
-    """A row of Table IV, whose two parts have rows of the same name."""
+    """Return the row of Table IV, whose two parts have rows of the same name."""
     if block == "Augmentation":
         name = _AUGMENTATIONS.get(str(params.get("augment")))
     else:
@@ -99,13 +99,13 @@ def _ablated(params: Mapping[str, Any], block: str) -> str | None:
 
 
 def _switches(params: Mapping[str, Any], block: str) -> str | None:
-    """A row of Table X: augmentation / translation-invariant kernel / layer aggregation."""
+    """Return the row of Table X: augmentation / translation-invariant kernel / layer aggregation."""
     on = (params.get("augment") != "none", params.get("kernel") != "none", _aggregates(params))
     return "/".join("✔" if switch else "✘" for switch in on)
 
 
 def _kernel(params: Mapping[str, Any], block: str) -> str | None:
-    """A row of Table V, whose kernels are the shortest: Figure 4 is about their length."""
+    """Return the row of Table V, which has kernels of length 1 only; Figure 4 shows longer ones."""
     length = params.get("kernel_length", 1)
     return _KERNELS.get(str(params.get("kernel"))) if length == 1 or params.get("kernel") == "none" else None
 

@@ -1,6 +1,7 @@
-"""Sound averages: values of many cells, a cell at a time, to one figure with its 95 % interval.
+"""Averages of scores over many cells, with a 95 % interval.
 
-Of the values themselves, only the sums of each person are kept: that is all that a mean and its bootstrap need.
+Cells are added one after another. Only the sum and the number of the scores of each person are kept, because a mean and
+its bootstrap over people need nothing else.
 """
 
 from __future__ import annotations
@@ -18,14 +19,17 @@ from bench.metrics import intervals
 
 Floats = NDArray[np.float64]
 
-DRAWS = 400  # of the bootstrap: the 2.5 % ends rest on ten draws each
-SEED = 0  # of the bootstrap, so that a report is the same whenever it is made
-_DRAWN_AT_ONCE = 1_000_000  # people
+DRAWS = 400  # Draws of a bootstrap: ten of them lie beyond each end of the interval.
+SEED = 0  # Seed of every bootstrap, so that a report is the same whenever it is made.
+_DRAWN_AT_ONCE = 1_000_000  # People of one block of draws.
 
 
 @dataclass(frozen=True)
 class SampleScores:
-    """Values ``(n,)`` with the person that each belongs to. People of different ``group`` are different people."""
+    """Scores ``values`` and the ``people`` whom they belong to, ``(n,)`` each.
+
+    People of different ``group`` are different people, even with the same name.
+    """
 
     values: Floats
     people: NDArray[Any]
@@ -33,10 +37,10 @@ class SampleScores:
 
 
 class Pool:
-    """The values of several parts, as the sum and the number of those of each person. Undefined values do not count.
+    """Pooled scores, stored as the sum and the number of the scores of each person.
 
-    ``n`` defined values, their ``total``, the ``least`` and the ``most`` of them; ``infinite`` and ``undefined`` (NaN)
-    ones are only counted.
+    ``n`` is the number of finite scores, ``total`` their sum, ``least`` the lowest and ``most`` the highest of them.
+    ``infinite`` and ``undefined`` count the infinite scores and the NaN, which do not count otherwise.
     """
 
     def __init__(self, parts: Iterable[SampleScores] = ()) -> None:
@@ -45,13 +49,15 @@ class Pool:
         self._index: dict[str, int] = {}
         self._sums: Floats = np.zeros(0)
         self._counts: Floats = np.zeros(0)
-        self._known: dict[tuple[int, str], tuple[Sequence[str], NDArray[np.int64]]] = {}  # where people were entered
-        self._last: SampleScores | None = None  # not entered yet: of one part alone, the people are often not asked for
+        # Positions in the arrays of the people that were entered.
+        self._known: dict[tuple[int, str], tuple[Sequence[str], NDArray[np.int64]]] = {}
+        # The scores that are not entered yet: if nothing else is added, their people are often not needed.
+        self._last: SampleScores | None = None
         for part in parts:
             self.add(part)
 
     def add(self, part: SampleScores) -> Self:
-        """Add the values of a part."""
+        """Add scores, and return the pool itself."""
         values, people = part.values, part.people
         defined = np.isfinite(values)
         if not defined.all():
@@ -68,7 +74,7 @@ class Pool:
         return self
 
     def _enter(self) -> None:
-        """Add the values of the last part to those of its people."""
+        """Add the scores that were added last to the sums of their people."""
         if self._last is None:
             return
         part, self._last = self._last, None
@@ -77,7 +83,8 @@ class Pool:
         if known is None:
             named = (f"{part.group}/{name}" if part.group else name for name in names)
             known = names, np.array([self._index.setdefault(name, len(self._index)) for name in named])
-            self._known[id(names), part.group] = known  # which keeps the names, so that no others get their id
+            # The cache keeps the names alive, so that no other object gets their id.
+            self._known[id(names), part.group] = known
             more = np.zeros(len(self._index) - len(self._sums))
             self._sums, self._counts = np.append(self._sums, more), np.append(self._counts, more)
         at = known[1]
@@ -86,22 +93,22 @@ class Pool:
 
     @property
     def mean(self) -> float:
-        """The mean of the defined values; NaN without any."""
+        """The mean of the finite scores; NaN if there are none."""
         return self.total / self.n if self.n else np.nan
 
     @property
     def spread(self) -> bool:
-        """Whether not all values are equal."""
+        """True if not all scores are equal."""
         return self.least < self.most
 
     @property
     def people(self) -> list[str]:
-        """The people, by name."""
+        """The people, sorted by name."""
         self._enter()
         return sorted(self._index)
 
     def per_person(self, people: Iterable[str] | None = None) -> tuple[Floats, Floats]:
-        """The sum of the values of each of some people and their number, ``(p,)`` each; of all `people` by default."""
+        """Return the sum and the number of the scores of each person, ``(p,)`` each; of all `people` by default."""
         self._enter()
         found = np.array([self._index.get(name, -1) for name in (self.people if people is None else people)], np.int64)
         sums, counts = (np.append(values, 0.0)[found] for values in (self._sums, self._counts))
@@ -112,10 +119,10 @@ _People = tuple[Sequence[str], NDArray[np.int64], NDArray[np.int64]]
 
 
 def _named(people: NDArray[Any]) -> _People:
-    """The names of people, each once; the number of each entry's, and how many entries each has."""
+    """Return the distinct names, the index of the name of each entry, and the number of entries of each name."""
     if people.dtype == object:
         return _coded(people.astype(str))
-    return _coded_bytes(people.dtype.str, people.tobytes())  # cells of a data set show the same people
+    return _coded_bytes(people.dtype.str, people.tobytes())  # The cells of a data set show the same people.
 
 
 @lru_cache(maxsize=64)
@@ -135,11 +142,11 @@ def mean(
     share: bool = True,
     **about: Any,
 ) -> Measurement:
-    """The mean of all values with its 95 % interval; undefined values do not count.
+    """Return the mean of the finite scores with its 95 % interval, as a measurement with the fields ``about``.
 
-    ``Wilson`` for independent decisions, ``bootstrap`` over people when one person has several. A bootstrap in which
-    all people have the same share has no width: then it is Wilson's interval with as many trials as people. Equal
-    values that are no decisions (``share`` false) get no interval.
+    ``Wilson`` is for independent decisions, ``bootstrap`` draws people and is for several scores per person. If all
+    people have the same share of decisions, a bootstrap has no width; the interval is then Wilson's, with as many
+    trials as people. Equal scores that are not decisions (``share`` is False) get no interval.
     """
     if not pool.n:
         return absent("undefined", "no measurement is defined", role=about.get("role", "any"))
@@ -158,8 +165,8 @@ def mean(
 
 
 def _bootstrap(sums: Floats, counts: Floats, level: float = 0.95) -> tuple[float, float] | None:
-    """`bench.metrics.intervals.bootstrap_interval` of a mean from the sum and the number of each person; draws in
-    blocks."""
+    """Return the interval of `bench.metrics.intervals.bootstrap_interval` for a mean, from the sum and the number of
+    the scores of each person; None for fewer than two people. People are drawn in blocks."""
     if len(sums) < 2:
         return None
     means = [sums[taken].sum(1) / counts[taken].sum(1) for taken in _draws(len(sums))]
@@ -168,7 +175,7 @@ def _bootstrap(sums: Floats, counts: Floats, level: float = 0.95) -> tuple[float
 
 
 def _quantile(rising: Floats, share: float) -> float:
-    """`numpy.quantile` of values that are sorted, without its preparations: a large run has many thousand intervals."""
+    """Return `numpy.quantile` of sorted values, but faster: a large run has many thousand intervals."""
     at = share * (len(rising) - 1)
     low = int(at)
     below, above, rest = float(rising[low]), float(rising[min(low + 1, len(rising) - 1)]), at - low
@@ -176,8 +183,10 @@ def _quantile(rising: Floats, share: float) -> float:
 
 
 def _draws(people: int) -> Iterable[NDArray[np.int64]]:
-    """Which people are drawn, ``(draws, people)``, in blocks; kept where there is one, since most figures of a run show
-    as many people."""
+    """Return the indices of the drawn people, ``(draws, people)``, in blocks.
+
+    A single block is cached, because most measurements of a run are about the same number of people.
+    """
     return (_all_draws(people),) if people * DRAWS <= _DRAWN_AT_ONCE else _drawn(people)
 
 

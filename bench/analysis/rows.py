@@ -1,7 +1,7 @@
-"""The rows of a run, indexed: which cells there are, the scores of each, and the paper's figures.
+"""The rows of a run, indexed by cell: the cells, the scores of each cell, and the numbers that the paper published.
 
-Everything that the report says is computed here and in the table modules from per-sample rows; nothing is read from
-stored aggregates. Rows are read cell by cell when they are asked for, and only the last ones are kept.
+The report computes everything from per-sample rows, here and in the table modules; no aggregate is stored. Rows are
+read from disk cell by cell when they are needed, and only the most recently used ones stay in memory.
 """
 
 from __future__ import annotations
@@ -26,19 +26,21 @@ from bench.store.reading import Results
 from bench.store.row_index import Index, Recent
 from bench.suite.paper_tables import Claims, parse_claims
 
-HELD = 32 << 20  # bytes of rows that are kept for the next who asks, of each kind
+HELD = 32 << 20  # Bytes of rows that stay in memory, for each kind of row.
 _CELLS_AT_ONCE = 2_000
 UPLOAD = ("experiment", "dataset", "defense", "authorised", "repeat", "attack")
 _BELONGS = ("cell", *UPLOAD, "synthetic", "evaluated", "via")
-CLEAN = "identity"  # the defense plugin that sends the face as it is
+CLEAN = "identity"  # The defense plugin that uploads the face unchanged.
 
 
 @dataclass(frozen=True, kw_only=True)
 class CellRow:
-    """One row of ``cells.parquet``. ``plugin`` and ``params`` are those of the defense, with its effective parameters;
-    ``via`` is the label of the attack that ran first, empty without; ``evaluated`` is empty where no model is asked;
-    ``run`` names the run that it is from, where several are read as one; ``protect`` are the keys of the stages in
-    which the client protects.
+    """One row of ``cells.parquet``.
+
+    ``plugin`` and ``params`` belong to the defense; the parameters are the effective ones. ``via`` is the label of the
+    attack that ran first, empty if there was none. ``evaluated`` is the label of the evaluated model, empty if no model
+    evaluates the cell. ``run`` is the name of the run, where several runs are read together. ``protect`` are the keys
+    of the stages in which the client protects faces.
     """
 
     cell: str
@@ -76,29 +78,31 @@ class CellRow:
 
     @property
     def clean(self) -> bool:
-        """Whether nothing is protected in this cell."""
+        """True if the cell has no protection."""
         return self.plugin == CLEAN
 
     @property
     def settings(self) -> str:
-        """The parameters of the defense as text, the same for the same ones."""
+        """The parameters of the defense as canonical text: equal parameters give equal text."""
         return json.dumps(dict(self.params), sort_keys=True, default=str)
 
     @property
     def picture(self) -> str:
-        """Whose image the adversary ends with: the label of the attack that made it, empty for the uploaded one."""
+        """The label of the attack that made the image which the adversary ends with; empty for the uploaded image."""
         return self.attack if self.outputs == "images" else self.via
 
     @property
     def upload_key(self) -> tuple[str, str, str, str, int, str]:
-        """What the rows of ``samples/images`` of this cell are found by: the columns `UPLOAD`."""
+        """The values of the columns `UPLOAD`, by which the rows of this cell in ``samples/images`` are found."""
         return self.experiment, self.dataset, self.defense, self.authorised, self.repeat, self.picture
 
 
 @dataclass(frozen=True, kw_only=True)
 class VerificationScores:
-    """The verification rows of one cell, ``(n,)`` each. ``person`` is whose face was protected; undefined ranks are
-    NaN."""
+    """The verification rows of one cell as arrays of shape ``(n,)``.
+
+    ``person`` is the person whose face was protected. Undefined ranks are NaN.
+    """
 
     cell: str
     person: NDArray[Any]
@@ -115,12 +119,13 @@ class VerificationScores:
     rank_enrolled: Floats
 
     def hits(self, kappa: float | None = None) -> Floats:
-        """Equation 10 per pair; at the calibrated kappa unless one is given."""
+        """Return the decision of Equation 10 for each pair, 0 or 1; ``kappa`` is by default the calibrated
+        threshold."""
         threshold = self.kappa_calibrated if kappa is None else kappa
         return recognition.verification_hits(self.cos_self, self.cos_cross, self.same, threshold).astype(np.float64)
 
     def clean_hits(self, kappa: float | None = None) -> Floats:
-        """The same decisions on unprotected faces, whose similarity to themselves is 1."""
+        """Return the same decisions for unprotected faces, whose similarity to themselves is 1."""
         threshold = self.kappa_calibrated if kappa is None else kappa
         itself = np.ones_like(self.cos_clean)
         return recognition.verification_hits(itself, self.cos_clean, self.same, threshold).astype(np.float64)
@@ -128,8 +133,11 @@ class VerificationScores:
 
 @dataclass(frozen=True, kw_only=True)
 class AttributeScores:
-    """What a cell says of one attribute, ``(n,)`` each: whose face it is, the similarity or difference, and that of a
-    constant answer (none where the run has no such column)."""
+    """The scores of one attribute in one cell, as arrays of shape ``(n,)``.
+
+    ``people`` are the persons shown, ``value`` is the similarity or the difference of the attribute, and ``baseline``
+    is the same for a constant answer; None where the run has no such column.
+    """
 
     people: NDArray[Any]
     value: Floats
@@ -138,8 +146,11 @@ class AttributeScores:
 
 @dataclass(frozen=True, kw_only=True)
 class Threshold:
-    """The calibrated threshold of a cell, at which false match rate, and the number of impostor scores that set it;
-    ``gallery`` is the number of originals among which ranks were found."""
+    """The calibrated threshold ``kappa`` of a cell.
+
+    ``fmr`` is the false match rate (FMR) for which it was calibrated, ``impostors`` is the number of impostor scores of
+    the calibration, and ``gallery`` is the number of originals in the gallery of the ranks.
+    """
 
     kappa: float
     fmr: float
@@ -148,7 +159,7 @@ class Threshold:
 
 
 class CellScores(Mapping[str, VerificationScores]):
-    """Verification scores by cell id, read when they are asked for."""
+    """The verification scores of a run by cell id; each cell is read from disk when it is looked up."""
 
     def __init__(self, index: Index) -> None:
         self._index = index
@@ -169,7 +180,7 @@ class CellScores(Mapping[str, VerificationScores]):
         return len(self._index)
 
     def threshold(self, cell: str) -> Threshold | None:
-        """The threshold of a cell, without reading its scores; none where it has none."""
+        """Return the threshold of a cell without reading its scores; None if the cell has no scores."""
         entry = self._index.get((cell,))
         if entry is None:
             return None
@@ -183,8 +194,10 @@ class CellScores(Mapping[str, VerificationScores]):
 
 
 class _Frames:
-    """The rows of keys of a table as pandas, without the columns that say where they belong; read when they are asked
-    for. An unknown key has no rows."""
+    """The rows of a table by key, as pandas frames without the key columns; read from disk when they are looked up.
+
+    An unknown key gives an empty frame.
+    """
 
     def __init__(self, index: Index) -> None:
         self.index = index
@@ -207,14 +220,17 @@ class _Frames:
 
 @dataclass(frozen=True)
 class Matrix:
-    """One experiment under one attack that recognises: what a recognition table is made of."""
+    """One experiment under one attack with recognition as output: the cells of one recognition table."""
 
     experiment: str
     attack: str
 
 
 class Rows:
-    """The rows of a run, indexed. Order follows the suite. ``figures`` keeps what was computed of them."""
+    """The rows of a run, indexed by cell, in the order of the suite.
+
+    ``measurements`` caches what was computed from them.
+    """
 
     def __init__(self, results: Results) -> None:
         self.results = results
@@ -225,13 +241,13 @@ class Rows:
 
     @cached_property
     def scores(self) -> CellScores:
-        """Verification scores by cell id."""
+        """The verification scores by cell id."""
         first = ("kappa_calibrated", "fmr", "calibration_impostors", "gallery")
         return CellScores(self.results.index("verification", ["cell"], first=first))
 
     @cached_property
     def matrices(self) -> list[Matrix]:
-        """The experiments in which models recognise what was uploaded, once per attack."""
+        """The experiments in which models recognise uploads, one entry per attack."""
         return list(dict.fromkeys(Matrix(c.experiment, c.attack) for c in self.cells if c.outputs == "recognition"))
 
     @property
@@ -247,11 +263,11 @@ class Rows:
         return found
 
     def of(self, matrix: Matrix) -> list[CellRow]:
-        """The cells of a matrix, in the suite's order."""
+        """Return the cells of a matrix, in the suite's order."""
         return self._by_matrix.get(matrix, [])
 
     def scores_of(self, cells: Iterable[CellRow]) -> Iterator[VerificationScores]:
-        """The scores of those of the cells that have them, one after the other."""
+        """Yield the scores of each cell that has scores; only one cell is read at a time."""
         return (self.scores[c.cell] for c in cells if c.cell in self.scores)
 
     # ---- other tables ------------------------------------------------------------------------------------------------
@@ -261,11 +277,12 @@ class Rows:
         return _Frames(self.results.index("images", UPLOAD))
 
     def images_of(self, cell: CellRow) -> pd.DataFrame:
-        """The image rows of what the adversary of a cell ends with: the upload, or the reconstruction."""
+        """Return the image rows of the image that the adversary of a cell ends with: the upload or its
+        reconstruction."""
         return self._images.of(*cell.upload_key)
 
     def extras(self, experiment: str) -> list[str]:
-        """The numeric columns that the defenses of an experiment added to their images."""
+        """Return the numeric columns that the defenses of an experiment added to the rows of images."""
         return self._extras.get(experiment, [])
 
     @cached_property
@@ -279,7 +296,7 @@ class Rows:
         return {experiment: [c for c in added if c in known] for experiment, known in found.items()}
 
     def baselines_of(self, experiment: str) -> pd.DataFrame:
-        """The rows of the floors of an experiment."""
+        """Return the rows of the image baselines of an experiment, which the stored table calls floors."""
         return self._baselines.get(experiment, lambda: self.results.samples("floors", {"experiment": experiment}))
 
     @cached_property
@@ -291,7 +308,7 @@ class Rows:
         return _Frames(self.results.index("examples", UPLOAD))
 
     def examples_of(self, *upload: Hashable) -> pd.DataFrame:
-        """The example faces of an upload, or of its reconstructions, with their pictures; `UPLOAD` says of which."""
+        """Return the example faces of an upload or a reconstruction with their pictures, by the values of `UPLOAD`."""
         return self._examples.of(*upload)
 
     @cached_property
@@ -299,12 +316,12 @@ class Rows:
         return _Frames(self.results.index("attributes", ["cell"], level="attribute"))
 
     def attributes_of(self, cell: CellRow, attribute: str | None = None) -> pd.DataFrame:
-        """The rows of one attribute of a cell, or of all."""
+        """Return the rows of one attribute of a cell; of all attributes if ``attribute`` is None."""
         found = self._attributes.of(cell.cell)
         return found if attribute is None or found.empty else found[found["attribute"] == attribute]
 
     def attribute_scores(self, cell: CellRow) -> Mapping[str, AttributeScores]:
-        """What a cell says of each attribute."""
+        """Return the scores of each attribute of a cell, by the name of the attribute."""
         return self._attribute_scores.get(cell.cell, lambda: _by_attribute(self._attributes.index.rows((cell.cell,))))
 
     @cached_property
@@ -312,7 +329,7 @@ class Rows:
         return Recent(HELD, lambda known: sum(_size(found) for found in known.values()))
 
     def attributes(self, experiment: str) -> list[str]:
-        """The attributes that were estimated in an experiment."""
+        """Return the attributes that attacks estimated in an experiment."""
         cells = [c for c in self.cells if c.experiment == experiment]
         return list(dict.fromkeys(str(a) for c in cells for a in self._attributes.levels(c.cell)))
 
@@ -321,11 +338,11 @@ class Rows:
         return _Frames(self.results.index("up", ["cell"], level="sigma"))
 
     def noise_levels(self, cell: CellRow) -> list[float]:
-        """The noise levels at which Equation 9 was measured in a cell, rising."""
+        """Return the noise levels at which Equation 9 was measured in a cell, in rising order."""
         return sorted(map(float, self._up.levels(cell.cell)))
 
     def up_of(self, cell: CellRow, sigma: float | None = None) -> pd.DataFrame:
-        """The rows of Equation 9 of a cell at a noise level; at its lowest unless one is given."""
+        """Return the rows of Equation 9 of a cell at a noise level, by default at its lowest."""
         levels = self.noise_levels(cell)
         wanted = min(levels, default=0.0) if sigma is None else sigma
         level = next((level for level in levels if math.isclose(level, wanted)), None)
@@ -342,19 +359,22 @@ class Rows:
         return found
 
     def calibrated(self, cell: CellRow) -> float:
-        """The calibrated threshold of the evaluated model on the data set of a cell, as its run set it (or another
-        that shares the cells); the experiment's fixed one where no pair was scored by that model."""
+        """Return the calibrated threshold of the evaluated model on the data set of a cell.
+
+        It is the threshold of the cell's own run, or of another run that shares the cells; if the model scored no pair,
+        it is the fixed threshold of the experiment.
+        """
         known = (self._calibrated.get((run, cell.dataset, cell.evaluated)) for run in (cell.run, ""))
         return next((kappa for kappa in known if kappa is not None), cell.kappa)
 
     @cached_property
     def claims(self) -> Mapping[str, Claims]:
-        """The paper's figures by experiment."""
+        """The numbers that the paper published, by experiment."""
         return {e.name: parse_claims(e.claims) for e in self.results.run.suite.experiments if e.claims}
 
     @property
     def synthetic(self) -> list[str]:
-        """The data sets that are synthetic stand-ins."""
+        """The labels of the data sets that are synthetic stand-ins."""
         return list(dict.fromkeys(c.dataset for c in self.cells if c.synthetic))
 
 
@@ -429,7 +449,7 @@ def _by_attribute(table: pa.Table | None) -> Mapping[str, AttributeScores]:
 
 
 def _scores(cell: str, part: pa.Table) -> VerificationScores:
-    """The scores of a cell, copied: a view would keep the rows of other cells in memory."""
+    """Return the scores of a cell as copies; a view would keep the rows of other cells in memory."""
 
     def column(name: str) -> NDArray[Any]:
         return np.array(part[name].to_numpy())
@@ -458,7 +478,7 @@ def _scores(cell: str, part: pa.Table) -> VerificationScores:
 
 
 def why_absent(cells: Sequence[CellRow]) -> tuple[str, str | None]:
-    """Status and reason of a point without a number, from its cells."""
+    """Return the status and the reason why these cells give no measurement."""
     if not cells:
         return "missing", "the suite does not ask for this combination"
     first = next((c for c in cells if c.status != "ok"), cells[0])

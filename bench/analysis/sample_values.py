@@ -13,7 +13,8 @@ from bench.analysis.pooling import Floats, SampleScores
 from bench.analysis.rows import CellRow, Rows, VerificationScores
 from bench.metrics import recognition
 
-ALIASES = {"race": "group"}  # an attribute of the paper, and what takes its place where a classifier has no such one
+# An attribute of the paper, and the attribute that replaces it where a classifier does not estimate it.
+ALIASES = {"race": "group"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,8 @@ ScoreFunction = Callable[[Rows, CellRow, OperatingPoint], SampleScores | None]
 
 
 def scored(values: Callable[[VerificationScores, CellRow, OperatingPoint], Floats | None]) -> ScoreFunction:
+    """Turn a function of verification scores into a score function; a score belongs to the person of the probe."""
+
     def of(rows: Rows, cell: CellRow, at: OperatingPoint) -> SampleScores | None:
         scores = rows.scores.get(cell.cell)
         found = None if scores is None else values(scores, cell, at)
@@ -47,10 +50,12 @@ def scored(values: Callable[[VerificationScores, CellRow, OperatingPoint], Float
 
 
 def above(scores: VerificationScores, kappa: float | None) -> Floats:
+    """Return 1 where the similarity to the original exceeds ``kappa``, by default the calibrated threshold; else 0."""
     return (scores.cos_self > (scores.kappa_calibrated if kappa is None else kappa)).astype(np.float64)
 
 
 def ten_fold(values: Floats, of: VerificationScores) -> Floats | None:
+    """Return the 10-fold decisions on similarities ``(n,)``, 0 or 1; None if they are not finite or in one fold."""
     if not np.isfinite(values).all():
         return None
     found = recognition.ten_fold_accuracy(values, of.same, of.fold)
@@ -58,7 +63,7 @@ def ten_fold(values: Floats, of: VerificationScores) -> Floats | None:
 
 
 def first(ranks: Floats) -> Floats | None:
-    """Whether each defined rank is the first; none where no rank is defined."""
+    """Return 1 where a rank is the first, else 0, and NaN where it is undefined; None if no rank is defined."""
     return np.where(np.isfinite(ranks), ranks == 1, np.nan) if np.isfinite(ranks).any() else None
 
 
@@ -66,6 +71,8 @@ def first(ranks: Floats) -> Floats | None:
 
 
 def of_image(column: str) -> ScoreFunction:
+    """Return the score function of a column of images; a PSNR that is marked as infinite becomes infinity."""
+
     def of(rows: Rows, cell: CellRow, at: OperatingPoint) -> SampleScores | None:
         table = rows.images_of(cell)
         values = numbers(table, column)
@@ -79,7 +86,7 @@ def of_image(column: str) -> ScoreFunction:
 
 
 def numbers(table: pd.DataFrame, column: str) -> Floats | None:
-    """A column with nulls as NaN; none where it holds no number."""
+    """Return a column with nulls as NaN; None if it holds no number."""
     if table.empty or column not in table:
         return None
     found = table[column]
@@ -93,6 +100,8 @@ def numbers(table: pd.DataFrame, column: str) -> Floats | None:
 
 
 def of_attribute(attribute: str, column: Literal["value", "baseline"]) -> ScoreFunction:
+    """Return the score function of an attribute, or of the attribute that replaces it (`ALIASES`)."""
+
     def of(rows: Rows, cell: CellRow, at: OperatingPoint) -> SampleScores | None:
         known = rows.attribute_scores(cell)
         found = known.get(attribute) or known.get(ALIASES.get(attribute, ""))
@@ -105,7 +114,7 @@ def of_attribute(attribute: str, column: Literal["value", "baseline"]) -> ScoreF
 
 
 def of_up(utility: bool, privacy: Literal["dist", "lpips"] | None) -> ScoreFunction:
-    """The terms of Equation 9 that are asked for, added up per sample."""
+    """Return the score function that adds up the requested terms of Equation 9 for each sample."""
 
     def of(rows: Rows, cell: CellRow, at: OperatingPoint) -> SampleScores | None:
         table = rows.up_of(cell, at.sigma)

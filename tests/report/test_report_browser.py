@@ -19,7 +19,7 @@ from playwright.sync_api import Browser, Page
 
 from bench.analysis.compare import diff
 from bench.analysis.rows import Rows
-from bench.analysis.tables.recommendation import LEAKAGE, verdict
+from bench.analysis.tables.recommendation import LEAKAGE, recommend
 from bench.api.hookspecs import Section
 from bench.report.compare_page import write_page
 from bench.report.page import write_report
@@ -410,7 +410,7 @@ def test_the_rows_behind_a_number_are_accessible(
 def test_a_stranger_finds_the_answer(file_of: Files, open_report: Opens, paper_rows: Rows) -> None:
     """From the first screens alone, by what is written: the best defense, its number under the worst attack with N
     and interval, and a command that computes it again; then the cells behind it, by one click."""
-    best = verdict(paper_rows).best
+    best = recommend(paper_rows).best
     assert best is not None
     assert best.worst is not None
     page = open_report(file_of("paper"))

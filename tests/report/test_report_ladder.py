@@ -41,7 +41,7 @@ from bench.analysis.tables.leakage_ladder import (
     untried,
 )
 from bench.analysis.tables.leakage_ladder import LEAKY as IDENTITY
-from bench.analysis.tables.recommendation import verdict
+from bench.analysis.tables.recommendation import recommend
 from bench.report.export import FORMATS, export
 from bench.report.page.leakage_ladder import drawn
 from bench.store.reading import Results
@@ -58,7 +58,7 @@ GOLDEN = TESTS / "golden"
 def comparison(
     measurement: Measurement, baseline: float | None, better: Literal["lower", "higher"] = "lower", label: str = "SSIM"
 ) -> BaselineComparison:
-    held = absent("missing", "no floors were measured") if baseline is None else Measurement(value=baseline, n=8)
+    held = absent("missing", "no baselines were measured") if baseline is None else Measurement(value=baseline, n=8)
     metric = Metric(label=label, better=better)
     return BaselineComparison(
         rung="pixels", label=label, metric=metric, measurement=measurement, baseline=held, against="the mean face"
@@ -232,7 +232,7 @@ def test_attributes_alone_are_an_entry_of_their_own(tmp_path: Path) -> None:
     rows = Rows(write_fake_run(tmp_path / "run", spec))
     entries = ladder(rows)
     assert {(e.attack, e.match.measurement.status) for e in entries} == {("as uploaded", "not asked")}
-    assert untried(entries)["no model that took no part"] == ["PMT", "Noise 0.3"]
+    assert untried(entries)["no held-out recogniser"] == ["PMT", "Noise 0.3"]
     assert deceptive(entries) == []
     shown = drawn(rows)
     assert shown is not None
@@ -340,7 +340,7 @@ def test_hostile_names_are_text(tmp_path: Path) -> None:
 def test_the_verdict_says_the_same_of_an_attack(paper_rows: Rows) -> None:
     entries = [e for e in ladder(paper_rows) if not e.leaky]
     compared = 0
-    for defense in verdict(paper_rows).entries:
+    for defense in recommend(paper_rows).entries:
         for tried in defense.tried:
             cells = set(tried.measurement.cells)
             same = [e for e in entries if set(e.match.measurement.cells) == cells]

@@ -22,7 +22,7 @@ from bench.analysis.dominance import dominates, draw, interval
 from bench.analysis.pooling import Pool, SampleScores
 from bench.analysis.rows import Rows
 from bench.analysis.tables import build
-from bench.analysis.tables.recommendation import AssessedDefense, Recommendation, verdict
+from bench.analysis.tables.recommendation import AssessedDefense, Recommendation, recommend
 from bench.report.page import render
 from bench.report.page.recommendation import headline, pareto, ruling
 from bench.store.reading import Results
@@ -132,7 +132,7 @@ def test_who_is_not_in_a_draw_has_no_number_there() -> None:
 def test_utility_and_leakage_are_those_of_the_rows(tmp_path: Path) -> None:
     leaks = {("A", "abuse"): 0.1, ("A", "recface"): 0.6, ("A", "recface, leaky"): 1.0, ("B", "abuse"): 0.2} | ALL_IN
     specs = [spec(), rebuilt(RECFACE, LEAKY, defenses=(CLEAN, A))]
-    found = verdict(scored(tmp_path / "run", specs, {"A": 0.95}, leaks))
+    found = recommend(scored(tmp_path / "run", specs, {"A": 0.95}, leaks))
     a = entry(found, "A")
     assert (a.utility.value, a.utility.n) == (0.95, PAIRS)
     assert (a.leakage.value, a.leakage.n, a.baseline) == (0.6, PAIRS, 0.01)
@@ -153,23 +153,23 @@ def test_the_same_plugin_with_the_same_parameters_is_one_defense_whatever_it_is_
         rebuilt(defenses=(("another name", "pmt", True),), params={"another name": PARAMS["A"]}),
     ]
     leaks = {("A", "abuse"): 0.1, ("another name", "recface"): 0.7}
-    (one,) = verdict(scored(tmp_path / "run", specs, {}, leaks)).entries
+    (one,) = recommend(scored(tmp_path / "run", specs, {}, leaks)).entries
     assert (one.name, one.also, one.leakage.value) == ("A", ["another name"], 0.7)
-    told = verdict(scored(tmp_path / "two", [spec(defenses=(A, B))], {}, {})).entries
+    told = recommend(scored(tmp_path / "two", [spec(defenses=(A, B))], {}, {})).entries
     assert [e.name for e in told] == ["A", "B"]
 
 
 def test_a_better_one_dominates_plainly_only_if_nearly_all_draws_say_so(tmp_path: Path) -> None:
     leaks = {("A", "abuse"): 0.1, ("B", "abuse"): 0.8, ("C", "abuse"): 0.125} | ALL_IN
-    found = verdict(scored(tmp_path / "run", [spec(defenses=(CLEAN, A, B, C))], {"B": 0.9}, leaks))
+    found = recommend(scored(tmp_path / "run", [spec(defenses=(CLEAN, A, B, C))], {"B": 0.9}, leaks))
     first = entry(found, "B").dominators[0]
     assert (first.certain, first.share) == (True, 1.0)
     (weak,) = entry(found, "C").dominators
     assert (weak.name, weak.certain) == ("A", False)  # one pair of 40 in favour of A
     assert 0.3 < weak.share < 0.95
-    assert entry(found, "A").on_frontier
-    assert entry(found, "A").frontier == 1.0
-    assert not entry(found, "C").on_frontier
+    assert entry(found, "A").on_pareto_front
+    assert entry(found, "A").front_share == 1.0
+    assert not entry(found, "C").on_pareto_front
     shown = ruling(Rows(Results(tmp_path / "run")))
     assert shown is not None
     said = {line.entry.name: line.dominated for line in shown.lines}
@@ -179,7 +179,7 @@ def test_a_better_one_dominates_plainly_only_if_nearly_all_draws_say_so(tmp_path
 
 
 def test_what_is_equal_is_not_dominated(tmp_path: Path) -> None:
-    found = verdict(scored(tmp_path / "run", [spec()], {}, {("A", "abuse"): 0.1, ("B", "abuse"): 0.1} | ALL_IN))
+    found = recommend(scored(tmp_path / "run", [spec()], {}, {("A", "abuse"): 0.1, ("B", "abuse"): 0.1} | ALL_IN))
     assert [entry(found, n).dominators for n in "AB"] == [[], []]
     assert found.best == entry(found, "A")
 
@@ -187,7 +187,7 @@ def test_what_is_equal_is_not_dominated(tmp_path: Path) -> None:
 def test_a_defense_that_less_was_tried_on_neither_wins_nor_dominates(tmp_path: Path) -> None:
     leaks = {("A", "abuse"): 0.1, ("A", "recface"): 0.7, ("B", "abuse"): 0.0} | ALL_IN
     rows = scored(tmp_path / "run", [spec(), rebuilt(defenses=(CLEAN, A))], {"A": 0.95}, leaks)
-    found = verdict(rows)
+    found = recommend(rows)
     assert set(found.kinds) == {"recface", "abuse"}
     assert list(entry(found, "B").untried) == ["recface"]
     assert entry(found, "A").dominators == []
@@ -204,7 +204,7 @@ def test_a_defense_that_less_was_tried_on_neither_wins_nor_dominates(tmp_path: P
 
 def test_the_other_way_round_more_tried_and_better_dominates(tmp_path: Path) -> None:
     leaks = {("A", "abuse"): 0.1, ("A", "recface"): 0.1, ("B", "abuse"): 0.9} | ALL_IN
-    found = verdict(scored(tmp_path / "run", [spec(), rebuilt(defenses=(CLEAN, A))], {}, leaks))
+    found = recommend(scored(tmp_path / "run", [spec(), rebuilt(defenses=(CLEAN, A))], {}, leaks))
     assert "A" in [d.name for d in entry(found, "B").dominators]
 
 
@@ -213,7 +213,7 @@ def test_one_upload_for_one_model_does_not_dominate_one_for_two(tmp_path: Path) 
     nets = {"net-a": "MobileFace", "net-b": "ArcFace", "net-c": "ResNet50"}
     specs = [spec(models=nets), spec(name="both", models=nets, defenses=(several,), authorised=(("net-a", "net-c"),))]
     leaks = {("A", "abuse"): 0.1, ("B", "abuse"): 0.1, ("Several", "abuse"): 0.9} | ALL_IN
-    found = verdict(scored(tmp_path / "run", specs, {}, leaks))
+    found = recommend(scored(tmp_path / "run", specs, {}, leaks))
     assert [d.name for d in entry(found, "Several").dominators if d.name != "Clean"] == []
     assert entry(found, "Several").serves == 2
     assert entry(found, "Clean").serves == np.inf
@@ -222,15 +222,15 @@ def test_one_upload_for_one_model_does_not_dominate_one_for_two(tmp_path: Path) 
 def test_a_defense_that_knows_no_model_is_judged_by_models_outside_of_some_authorised_set(tmp_path: Path) -> None:
     noise = ("Noise", "noise", False)
     leaks = {("Noise", "abuse"): 0.5, ("A", "abuse"): 0.1} | ALL_IN
-    found = verdict(scored(tmp_path / "run", [spec(defenses=(CLEAN, noise, A))], {"Noise": 0.7}, leaks))
+    found = recommend(scored(tmp_path / "run", [spec(defenses=(CLEAN, noise, A))], {"Noise": 0.7}, leaks))
     own = entry(found, "Noise")
     assert (own.kind, own.utility.value, own.leakage.value) == ("model-free", 0.7, 0.5)
     assert {c.evaluated for c in own.attacks[0].cells} == {"net-b"}
-    alone = verdict(Rows(write_fake_run(tmp_path / "alone", spec(defenses=(noise,)))))  # nobody authorises anybody
+    alone = recommend(Rows(write_fake_run(tmp_path / "alone", spec(defenses=(noise,)))))  # nobody authorises anybody
     (cells,) = [t.cells for t in alone.entries[0].attacks]
     assert {c.evaluated for c in cells} == {"net-a", "net-b"}
     crossed = spec(defenses=(noise, A), authorised=(("net-a",), ("net-b",)))
-    (cells,) = [t.cells for t in entry(verdict(Rows(write_fake_run(tmp_path / "x", crossed))), "Noise").attacks]
+    (cells,) = [t.cells for t in entry(recommend(Rows(write_fake_run(tmp_path / "x", crossed))), "Noise").attacks]
     assert {c.evaluated for c in cells} == {"net-a", "net-b"}
 
 
@@ -238,20 +238,20 @@ def test_what_is_not_there_has_its_reason(tmp_path: Path) -> None:
     broken = rebuilt(
         RECFACE, INVERSIONS[0], defenses=(A,), failed=lambda c: "broke" if c["attack"] == "recface" else None
     )
-    found = verdict(Rows(write_fake_run(tmp_path / "run", [spec(defenses=(A,)), broken])))
+    found = recommend(Rows(write_fake_run(tmp_path / "run", [spec(defenses=(A,)), broken])))
     a = entry(found, "A")
     assert [t.measurement.status for t in a.attacks][-1] == "failed"
     assert len(a.tried) == 2
     shown = ruling(Rows(Results(tmp_path / "run")))
     assert shown is not None
     assert "without a figure: recface (failed)" in shown.lines[0].remarks
-    only = verdict(Rows(write_fake_run(tmp_path / "only", rebuilt(defenses=(A,)))))
+    only = recommend(Rows(write_fake_run(tmp_path / "only", rebuilt(defenses=(A,)))))
     assert only.entries[0].utility.reason == "no experiment asks an authorised model about what this defense uploads"
     assert headline(only) == "No verdict: no defense of this run has both a utility and a leakage."
     assert pareto(only) is None
-    estimated = verdict(Rows(write_fake_run(tmp_path / "e", spec(attacks=(ESTIMATE,), defenses=(A,), table="VIII"))))
+    estimated = recommend(Rows(write_fake_run(tmp_path / "e", spec(attacks=(ESTIMATE,), defenses=(A,), table="VIII"))))
     assert estimated.entries[0].leakage.reason == (
-        "no attack of this run ends with something that models which took no part could match"
+        "no attack of this run ends with something that held-out recognisers could match"
     )
 
 
@@ -272,7 +272,7 @@ def test_what_is_not_there_has_its_reason(tmp_path: Path) -> None:
 )
 def test_the_answer_may_be_none(tmp_path: Path, utility: dict[str, float], leaked: float, said: str) -> None:
     leaks = {("A", "abuse"): leaked, ("B", "abuse"): 0.9} | ALL_IN
-    found = verdict(scored(tmp_path / "run", [spec()], utility, leaks))
+    found = recommend(scored(tmp_path / "run", [spec()], utility, leaks))
     assert headline(found) == said
     assert found.best is not None
     assert found.best.name == "A"
@@ -281,7 +281,7 @@ def test_the_answer_may_be_none(tmp_path: Path, utility: dict[str, float], leake
 
 
 def test_no_protection_is_never_chosen(tmp_path: Path) -> None:
-    found = verdict(Rows(write_fake_run(tmp_path / "run", spec(defenses=(CLEAN,)))))
+    found = recommend(Rows(write_fake_run(tmp_path / "run", spec(defenses=(CLEAN,)))))
     assert found.best is None
     assert headline(found) == "No verdict: this run protects nothing."
 
@@ -289,7 +289,7 @@ def test_no_protection_is_never_chosen(tmp_path: Path) -> None:
 def test_nobody_is_chosen_where_nobody_faced_everything(tmp_path: Path) -> None:
     some = spec(defenses=(A,), attacks=(ABUSE, INVERSIONS[0]))
     specs = [some, rebuilt(defenses=(B,)), spec(name="more", defenses=(B,))]
-    found = verdict(Rows(write_fake_run(tmp_path / "run", specs)))
+    found = recommend(Rows(write_fake_run(tmp_path / "run", specs)))
     assert found.best is None
     assert headline(found).startswith("No verdict: no defense faced every kind of attack of this run (")
 
@@ -313,7 +313,7 @@ def test_the_cost_is_that_of_the_stages_that_protect(tmp_path: Path) -> None:
     known = {"Clean": {"client_flops": 0, "client_seconds": 1e-5, "client_reason": None}}
     known["A"] = {"client_flops": 2_500_000_000, "client_seconds": 0.25, "client_reason": None}
     known["B"] = {"client_flops": None, "client_seconds": None, "client_reason": "not alone"}
-    found = verdict(Rows(with_costs(results, known)))
+    found = recommend(Rows(with_costs(results, known)))
     assert (entry(found, "A").cost.flops.value, entry(found, "A").cost.latency.value) == (2.5, 250.0)
     assert entry(found, "A").cost.latency.note == "of one stage; on cpu"
     assert entry(found, "Clean").cost.flops.value == 0
@@ -323,7 +323,7 @@ def test_the_cost_is_that_of_the_stages_that_protect(tmp_path: Path) -> None:
 
 def test_runs_of_before_have_no_cost_and_say_why(tmp_path: Path) -> None:
     results = write_fake_run(tmp_path / "run", spec())
-    assert entry(verdict(Rows(results)), "A").cost.flops.reason == (
+    assert entry(recommend(Rows(results)), "A").cost.flops.reason == (
         "this run was made before the cost for the client was measured"
     )
     assert "Operations and time per face are missing: this run was made before" in render(results)
@@ -343,12 +343,10 @@ def test_a_stranger_finds_defense_attack_n_interval_and_command(tmp_path: Path) 
     part = section(render(rows.results))
     plain = " ".join(unescape(re.sub(r"<[^>]+>", "", part)).split())
     assert plain.startswith("Verdict None is safe. The best of 2 defenses is A, and it leaks more than chance. With A,")
-    assert re.search(
-        r"after the strongest of 2 attacks \(recface; rebuilt\) models that took no part match 60.0 %", plain
-    )
+    assert re.search(r"after the strongest of 2 attacks \(recface; rebuilt\) held-out recognisers match 60.0 %", plain)
     assert re.search(r"60\.0 % \(\d\d\.\d–\d\d\.\d, N 40\) of faces to their person", plain)
     command = unescape(re.findall(r'<pre class="command"[^>]*>(.*?)</pre>', part)[0])
-    a = entry(verdict(rows), "A")
+    a = entry(recommend(rows), "A")
     assert a.worst is not None
     (cell,) = a.worst.cells
     assert command.startswith("bench run suites/fake.toml --pairs 40 --cell ")
@@ -371,7 +369,7 @@ def test_hostile_names_are_text_in_verdict_and_plot(tmp_path: Path) -> None:
 def test_the_plot_says_who_is_dominated_and_who_is_not_comparable(tmp_path: Path) -> None:
     leaks = {("A", "abuse"): 0.1, ("A", "recface"): 0.2, ("B", "abuse"): 0.9, ("B", "recface"): 0.9} | ALL_IN
     specs = [spec(defenses=(CLEAN, A, B, C)), rebuilt(defenses=(CLEAN, A, B))]
-    chart = pareto(verdict(scored(tmp_path / "run", specs, {"B": 0.8}, leaks)))
+    chart = pareto(recommend(scored(tmp_path / "run", specs, {"B": 0.8}, leaks)))
     assert chart is not None
     looks = {p.label: (p.kinds[0], p.hollow) for p in chart.points}
     assert looks == {"A": ("free", False), "B": ("over", True), "C": ("open", True), "Clean": ("none", False)}

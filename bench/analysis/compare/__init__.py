@@ -1,4 +1,4 @@
-"""Two runs, cell by cell: which figures differ, how sure that is, and what else has changed between them.
+"""The comparison of two runs, cell by cell: which measurements differ, how certain that is, and what else changed.
 
 `matching` finds the cells that mean the same in both runs, `differences` holds the statistics, `diff` puts a
 comparison together, `shown` and `page` print it. Rows are read cell by cell, so that runs may be larger than memory.

@@ -1,4 +1,4 @@
-"""The comparison of two runs as data: differences of every measure in every cell of both, and what surrounds them."""
+"""The comparison of two runs as data: the difference of every metric in every cell that both runs have."""
 
 from __future__ import annotations
 
@@ -27,8 +27,11 @@ _NONE: Samples = (np.zeros(0, np.int64), np.zeros(0, np.int64))
 
 @dataclass(frozen=True, kw_only=True)
 class DiffLine:
-    """One measure in one cell of both runs. ``sigma``: the noise level, where there is one. ``corrected`` is the
-    p-value after Holm's correction over all comparisons of the two runs."""
+    """The difference of one metric in one cell of both runs.
+
+    ``sigma`` is the noise level, None for metrics without one. ``corrected`` is the p-value after Holm's correction
+    over all comparisons of the two runs.
+    """
 
     before: CellRow
     after: CellRow
@@ -40,13 +43,14 @@ class DiffLine:
 
     @property
     def significant(self) -> bool:
-        """Whether the corrected p-value is below the level, and the difference large enough to be seen when shown."""
+        """True if the corrected p-value is below the level and the difference does not vanish by rounding for
+        display."""
         seen = abs(self.found.value) * self.metric.scale >= 0.5 * 10.0**-self.metric.digits
         return self.corrected is not None and self.corrected < LEVEL and seen
 
     @property
     def verdict(self) -> DiffVerdict:
-        """What the difference means; a significant one is a ``change`` where neither more nor less is better."""
+        """The meaning of the difference; a significant one is a ``change`` where neither direction is better."""
         if self.found.same:
             return "same"
         if not self.significant:
@@ -58,21 +62,24 @@ class DiffLine:
 
 @dataclass(frozen=True, kw_only=True)
 class EndedPair:
-    """A cell of both runs that did not end well in both: its status in each, and the reasons."""
+    """A cell of both runs that did not end well in at least one of them."""
 
     before: CellRow
     after: CellRow
 
     @property
     def lost(self) -> bool:
-        """Whether there were figures, and are none any more."""
+        """True if the cell ended well before and has no measurements now."""
         return self.before.status == "ok" and self.after.status in _LOST
 
 
 @dataclass(frozen=True, kw_only=True)
 class Diff:
-    """Two runs compared. ``tested`` is the number of comparisons that the p-values are corrected for; ``changes``
-    says what else differs, by kind (suite, code, data and weights, packages, machine)."""
+    """The comparison of two runs.
+
+    ``tested`` is the number of comparisons for which the p-values are corrected. ``changes`` lists what else differs,
+    by kind (suite, code, data and weights, packages, machine).
+    """
 
     before: Results
     after: Results
@@ -85,28 +92,28 @@ class Diff:
     changes: dict[str, list[str]]
 
     def of(self, verdict: DiffVerdict) -> list[DiffLine]:
-        """The lines of a verdict, the surest first."""
+        """Return the lines with a verdict, lowest p-value first."""
         found = [line for line in self.lines if line.verdict == verdict]
         return sorted(found, key=lambda line: 1.0 if line.found.p is None else line.found.p)
 
     @property
     def counts(self) -> dict[str, int]:
-        """The number of lines of each verdict."""
+        """The number of lines with each verdict."""
         return {verdict: sum(line.verdict == verdict for line in self.lines) for verdict in VERDICTS}
 
     @property
     def lost(self) -> list[EndedPair]:
-        """The cells that ended well before and have no figures now."""
+        """The cells that ended well before and have no measurements now."""
         return [e for e in self.ended if e.lost]
 
     @property
     def regressed(self) -> bool:
-        """Whether something got worse: a significant regression, or a cell that was lost."""
+        """True if there is a significant regression or a lost cell."""
         return bool(self.lost) or any(line.verdict == "regression" for line in self.lines)
 
 
 def diff(before: Results, after: Results) -> Diff:
-    """Compare two runs. Raises `StorageError` where they have no cell in common."""
+    """Compare two runs. Raises `StorageError` if they have no cell in common."""
     rows = Rows(before), Rows(after)
     matched = match(*rows)
     if not matched.pairs:
@@ -133,7 +140,7 @@ def diff(before: Results, after: Results) -> Diff:
 
 
 def _lines(before: Rows, after: Rows, matched: MatchedCells) -> Iterator[DiffLine]:
-    """Every measure of every cell that ended well in both, cell by cell, so that few rows are in memory."""
+    """Yield every metric of every cell that ended well in both runs, cell by cell, so that few rows are in memory."""
     pairs = [(a, b) for a, b in matched.pairs if a.status == b.status == "ok"]
     direction = Direction(before.cells)
     once: set[tuple[Any, ...]] = set()
@@ -156,7 +163,7 @@ def _lines(before: Rows, after: Rows, matched: MatchedCells) -> Iterator[DiffLin
 
 
 def _metrics(before: Rows, after: Rows, experiment: str) -> list[SampleMetric]:
-    """The measures of an experiment: all of the report, of each attribute, and the numbers of plugins' own."""
+    """Return the metrics of an experiment: those of the report, of each attribute, and the columns of plugins."""
     later = set(after.attributes(experiment)), set(after.extras(experiment))
     attributes = [a for a in before.attributes(experiment) if a in later[0] and a != AGE]
     extras = [extra_metric(c) for c in before.extras(experiment) if c in later[1]]
@@ -172,7 +179,10 @@ def _compared(
     before: Rows, after: Rows, a: CellRow, b: CellRow, metric: SampleMetric, sigma: float | None,
     held: dict[tuple[str, float | None], Samples],
 ) -> Difference | None:  # fmt: skip
-    """The difference of a measure in a cell of both runs; none where one of them has no such number."""
+    """Return the difference of a metric in a cell of both runs; None if one of them has no scores.
+
+    ``held`` caches the positions of the samples that both runs have.
+    """
     at = OperatingPoint(sigma=sigma)
     left, right = metric.scores(before, a, at), metric.scores(after, b, at)
     if left is None or right is None:
@@ -186,9 +196,9 @@ def _compared(
 
 
 def _samples(rows: Rows, cell: CellRow, metric: SampleMetric, at: OperatingPoint) -> NDArray[Any] | None:
-    """The names of the samples of a measure in a cell, in the order of its values.
+    """Return the ids of the samples of a metric in a cell, in the order of its scores; None if the rows have no ids.
 
-    A verification pair is known by its protected picture and by whether it is genuine. None without names.
+    The id of a verification pair is its protected picture and whether the pair is genuine.
     """
     table = metric.table
     if table == "verification":
@@ -204,7 +214,7 @@ def _samples(rows: Rows, cell: CellRow, metric: SampleMetric, at: OperatingPoint
 
 
 def record(found: Diff) -> dict[str, Any]:
-    """Everything about a comparison, for JSON; shares are in per cent, as in exports."""
+    """Return everything about a comparison as JSON values; shares are in per cent, as in exports."""
     return {
         "before": str(found.before.folder),
         "after": str(found.after.folder),
@@ -228,7 +238,7 @@ def record(found: Diff) -> dict[str, Any]:
 
 
 def named(cell: CellRow) -> dict[str, Any]:
-    """What a cell is, by the labels of its suite."""
+    """Return the labels that identify a cell in its suite."""
     return {name: getattr(cell, name) for name in NAMED} | ({"via": cell.via} if cell.via else {})
 
 

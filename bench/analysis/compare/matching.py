@@ -1,4 +1,4 @@
-"""Which cells of two runs mean the same, and what is better in a cell: more of a measure, or less."""
+"""Which cells of two runs correspond, and which direction of a metric is better in a cell."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from bench.analysis.tables.row_layout import authorised_in, side_of
 
 Better = Literal["higher", "lower", ""]
 Meaning = tuple[Any, ...]
-NAMED = ("experiment", "dataset", "defense", "authorised", "attack", "evaluated", "repeat")  # a cell, for people
+# The labels that identify a cell.
+NAMED = ("experiment", "dataset", "defense", "authorised", "attack", "evaluated", "repeat")
 # Recognition of what was uploaded is utility where the model is authorised, and leakage where it is not.
 _RECOGNITION = frozenset(
     {"accuracy", "accuracy-fixed", "ten-fold", "cosine", "srra", "srra-fixed", "rank-1", "rank-1-enrolled"}
@@ -25,7 +26,7 @@ _OPPOSITE: Mapping[Better, Better] = {"higher": "lower", "lower": "higher", "": 
 
 @dataclass(frozen=True, kw_only=True)
 class UnmatchedCell:
-    """A cell that only one run has; ``why`` says so where the other one has it with other parameters."""
+    """A cell that only one run has; ``why`` lists other parameters with which the other run has it, or is empty."""
 
     cell: CellRow
     why: str = ""
@@ -33,7 +34,7 @@ class UnmatchedCell:
 
 @dataclass(frozen=True, kw_only=True)
 class MatchedCells:
-    """The cells of two runs: pairs that mean the same, and those without a counterpart, in the suites' order."""
+    """The cells of two runs: pairs that correspond, and cells without a counterpart, in the order of the suites."""
 
     pairs: Sequence[tuple[CellRow, CellRow]]
     only_before: Sequence[UnmatchedCell]
@@ -41,7 +42,7 @@ class MatchedCells:
 
 
 def meaning(cell: CellRow) -> Meaning:
-    """What a cell is, whatever code, data and weights it was computed with."""
+    """Return the identity of a cell, which does not depend on code, data or weights."""
     return (*_labels(cell), _canonical(cell.params), _canonical(cell.attack_params))
 
 
@@ -54,7 +55,7 @@ def _canonical(params: Mapping[str, Any]) -> str:
 
 
 def match(before: Rows, after: Rows) -> MatchedCells:
-    """Match the cells of two runs by what they mean."""
+    """Match the cells of two runs by their labels and parameters."""
     theirs = {meaning(c): c for c in after.cells}
     ours = {meaning(c): c for c in before.cells}
     return MatchedCells(
@@ -73,7 +74,7 @@ def _lone(own: Mapping[Meaning, CellRow], others: Mapping[Meaning, CellRow]) -> 
 
 
 def _other_parameters(cell: CellRow, other: CellRow) -> str:
-    """The parameters in which two cells of the same labels differ, in words."""
+    """Return the parameters in which two cells with equal labels differ, in words."""
     found = []
     for own, theirs in ((cell.params, other.params), (cell.attack_params, other.attack_params)):
         for name in dict.fromkeys((*own, *theirs)):
@@ -83,17 +84,17 @@ def _other_parameters(cell: CellRow, other: CellRow) -> str:
 
 
 class Direction:
-    """What is better: judged by what the evaluated model of a cell is to the client in its run."""
+    """Which direction of a metric is better; it depends on whether the evaluated model of a cell is authorised."""
 
     def __init__(self, cells: Collection[CellRow]) -> None:
         experiments = {c.experiment for c in cells}
         self._authorised = {e: authorised_in(c for c in cells if c.experiment == e) for e in experiments}
 
     def of(self, metric: SampleMetric, cell: CellRow) -> Better:
-        """Whether more or less of a measure is better in a cell; nothing where neither is."""
+        """Return which direction of a metric is better in a cell; empty if neither is."""
         name = metric.name
         if name in _RECOGNITION or name == "accuracy-drop":
-            if cell.clean:  # nothing is protected: recognition is neither kept nor leaked
+            if cell.clean:  # Without protection, recognition is neither utility nor leakage.
                 return ""
             better = _SPLIT[side_of(cell, self._authorised[cell.experiment])]
             return _OPPOSITE[better] if name == "accuracy-drop" else better

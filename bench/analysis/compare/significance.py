@@ -1,7 +1,7 @@
-"""How sure a difference of two means is: its interval, its p-value, and Holm's correction for many of them.
+"""The significance of a difference of two means: its interval, its p-value, and Holm's correction.
 
-People are drawn, never samples: pictures of one person resemble each other. Of the samples, only the sums of each
-person are needed, so that a comparison costs the same whatever the number of its samples.
+A bootstrap draws people, not samples, because pictures of one person resemble each other. It needs only the sum and the
+number of the scores of each person, so that the cost of a comparison does not depend on the number of samples.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from bench.analysis.pooling import DRAWS, SEED, Floats, Pool, SampleScores
 from bench.metrics import intervals
 
-LEVEL = 0.05  # of significance, after the correction
-_DRAWN_AT_ONCE = 4_000_000  # people: 32 MB
+LEVEL = 0.05  # Level of significance, after the correction.
+_DRAWN_AT_ONCE = 4_000_000  # People of one block of draws, 32 MB.
 Interval = tuple[float, float] | tuple[None, None]
 
 
@@ -27,9 +27,9 @@ Interval = tuple[float, float] | tuple[None, None]
 class Difference:
     """The mean ``after`` minus the mean ``before``, with its 95 % interval, over ``n`` samples of ``people``.
 
-    ``paired``: both means are over the same samples; ``left_out`` samples are not among them, because one of the runs
-    lacks them or has no finite value for them. ``same``: every sample has the same value in both runs; then there is
-    nothing to test. ``p`` is none where there are too few people to say.
+    ``paired``: both means are over the same samples. ``left_out`` is the number of samples that were left out because
+    one of the runs lacks them or has no finite score. ``same``: every sample has the same score in both runs, so that
+    no test is needed. ``p`` is the p-value, None if there are too few people.
     """
 
     before: float
@@ -45,12 +45,12 @@ class Difference:
 
     @property
     def value(self) -> float:
-        """After minus before."""
+        """The mean after minus the mean before."""
         return self.after - self.before
 
 
 def aligned(before: NDArray[Any], after: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The positions of the samples that both sides have; a name that occurs again means another sample."""
+    """Return the positions of the samples that both sides have, by id; an id that occurs again is another sample."""
     if np.array_equal(before, after):
         everywhere = np.arange(len(before))
         return everywhere, everywhere
@@ -59,7 +59,7 @@ def aligned(before: NDArray[Any], after: NDArray[Any]) -> tuple[NDArray[np.int64
 
 
 def _numbered(names: NDArray[Any]) -> NDArray[Any]:
-    """Names made unique: each with how often it occurred before."""
+    """Make ids unique by the number of their occurrences so far."""
     seen: dict[Any, int] = {}
     made = []
     for name in map(str, names.tolist()):
@@ -71,9 +71,10 @@ def _numbered(names: NDArray[Any]) -> NDArray[Any]:
 def difference(
     before: SampleScores, after: SampleScores, samples: tuple[NDArray[np.int64], NDArray[np.int64]], *, share: bool
 ) -> Difference | None:
-    """The difference of two parts, paired where they share samples (positions ``samples`` of each), else over people.
+    """Return the difference of the means of two arrays of scores; None if a side has no finite score.
 
-    None where a side has no finite value. ``share``: the values are decisions, 0 or 1.
+    ``samples`` are the positions, on each side, of the samples that both sides have. If there are any, the comparison
+    is paired by samples; otherwise all scores of both sides are compared. ``share``: the scores are decisions, 0 or 1.
     """
     left, right = samples
     paired = bool(len(left))
@@ -87,7 +88,7 @@ def difference(
                 before=mean, after=mean, n=total, people=people, paired=True, same=True
             )  # fmt: skip
         finite = np.flatnonzero(np.isfinite(before.values) & np.isfinite(after.values))
-        # The same sample is of the same person, however a run numbers its people.
+        # A sample shows the same person in both runs, even if the runs number people differently.
         before, after = _of(before, finite), SampleScores(after.values[finite], before.people[finite], before.group)
     pools = Pool([before]), Pool([after])
     if not (pools[0].n and pools[1].n):
@@ -115,13 +116,16 @@ def _estimate(before: Pool, after: Pool, *, paired: bool, total: int, share: boo
 
 
 def _interval(sums: Floats) -> Interval:
-    """The percentile interval of a bootstrap over people ``(p, 4)``: sum and number before, sum and number after."""
+    """Return the percentile interval of a bootstrap over people.
+
+    ``sums`` is ``(p, 4)``: for each person the sum and the number of scores before, and the same after.
+    """
     if len(sums) < 2:
         return None, None
     drawn = np.concatenate([counts @ sums for counts in _draws(len(sums))])
     with np.errstate(invalid="ignore", divide="ignore"):
         values = drawn[:, 2] / drawn[:, 3] - drawn[:, 0] / drawn[:, 1]
-    values = values[np.isfinite(values)]  # a draw may have nobody of one side
+    values = values[np.isfinite(values)]  # A draw may lack people of one side.
     if not len(values):
         return None, None
     low, high = np.quantile(values, [0.025, 0.975])
@@ -129,7 +133,7 @@ def _interval(sums: Floats) -> Interval:
 
 
 def _draws(people: int) -> Iterable[Floats]:
-    """How often each of some people is drawn ``(draws, p)``, in blocks; the same whenever it is asked for."""
+    """Return the number of times that each person is drawn, ``(draws, p)``, in blocks; every call returns the same."""
     if people * DRAWS <= _DRAWN_AT_ONCE:
         return [_block(people, DRAWS, 0)]
     block = max(1, _DRAWN_AT_ONCE // people)
@@ -144,7 +148,10 @@ def _block(people: int, draws: int, start: int) -> Floats:
 
 
 def _of_decisions(before: Pool, after: Pool) -> Interval:
-    """An interval where draws show no spread: from Wilson's of both, with as many trials as people (Newcombe 1998)."""
+    """Return the interval of a difference of shares whose draws show no spread (Newcombe 1998).
+
+    It combines Wilson's intervals of both sides, each with as many trials as people.
+    """
     a, b = ((pool.mean, *intervals.wilson_interval(round(pool.mean * len(pool.people)), len(pool.people)))
             for pool in (before, after))  # fmt: skip
     value = b[0] - a[0]
@@ -153,10 +160,11 @@ def _of_decisions(before: Pool, after: Pool) -> Interval:
 
 
 def _p_value(sums: Floats, value: float, differing: int) -> float | None:
-    """Two-sided p-value of no difference: a t-test over people, whose variance is that of the two linearised means.
+    """Return the two-sided p-value of no difference; None for fewer than two people.
 
-    It is never below what ``differing`` people could show if each were as likely to change either way, so that few
-    decisions that change do not look like much.
+    It is a t-test over people with the variance of the two linearised means. It is at least 2 · 2⁻ᵏ for k =
+    ``differing`` people, the p-value of a sign test in which all of them change in the same direction, so that a few
+    changed decisions are not significant.
     """
     from scipy.special import stdtr
 
@@ -172,7 +180,8 @@ def _p_value(sums: Floats, value: float, differing: int) -> float | None:
 
 
 def holm(values: Sequence[float]) -> list[float]:
-    """p-values corrected for their number (Holm 1979): the chance of any false alarm stays below the level."""
+    """Return p-values corrected for their number (Holm 1979), which bounds the chance of any false alarm by the
+    level."""
     order = np.argsort(values, kind="stable")
     scaled = np.asarray(values, np.float64)[order] * np.arange(len(values), 0, -1)
     corrected = np.empty(len(values))

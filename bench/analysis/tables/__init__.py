@@ -1,4 +1,4 @@
-"""The tables of a report by name. A new table is a function and one entry in `TABLES`."""
+"""The tables of a report by name. A new table needs a function that builds it and one entry in `TABLES`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ from bench.core.errors import StorageError, SuiteError, did_you_mean
 
 @dataclass(frozen=True, kw_only=True)
 class TableKind:
-    """A kind of table: what it is about, and how to make it for one experiment; no table where it has no such rows."""
+    """A kind of table: its description, and the function that builds its tables for one experiment.
+
+    The function returns an empty list if the experiment has no such rows.
+    """
 
     about: str
     build: Callable[[Rows, str], Sequence[Table]]
@@ -62,27 +65,27 @@ TABLES: Mapping[str, TableKind] = {
     "summary": TableKind(
         about="per defense and authorised model, data sets pooled", build=partial(_of_matrices, summary_table)
     ),
-    "images": TableKind(about="SSIM and PSNR beside their floors", build=partial(_of_matrices, image_table)),
+    "images": TableKind(about="SSIM and PSNR beside their baselines", build=partial(_of_matrices, image_table)),
     "reconstruction": TableKind(about="every reconstruction attack by itself", build=attack_tables),
     "attributes": TableKind(
         about="attribute estimation beyond Table VIII", build=partial(attribute_tables, number=None)
     ),
 }
-# Tables of the whole run, over all of its experiments.
+# Tables of the whole run, over all its experiments.
 WHOLE: Mapping[str, Callable[[Rows], Sequence[Table]]] = {"ladder": ladder_tables, "verdict": verdict_tables}
 NAMES = (*TABLES, *WHOLE)
 
 
 def tables_of(rows: Rows, experiment: str) -> list[Table]:
-    """All tables of an experiment, in the order of `TABLES`."""
+    """Build all tables of an experiment, in the order of `TABLES`."""
     return [table for kind in TABLES.values() for table in kind.build(rows, experiment)]
 
 
 def build(rows: Rows, name: str) -> list[Table]:
-    """The tables of a name: one per experiment that has such rows.
+    """Build the tables with this name: one per experiment that has such rows.
 
-    Raises `SuiteError` for an unknown name and `StorageError` where the run has no such table; both name those that
-    there are.
+    Raises `SuiteError` for an unknown name and `StorageError` if the run has no such table; both messages list the
+    available tables.
     """
     if name not in NAMES:
         available = ", ".join(NAMES)
@@ -105,7 +108,7 @@ def _built(rows: Rows, name: str) -> list[Table]:
 
 
 def summary_rows(rows: Rows) -> tuple[list[str], list[list[str]]]:
-    """The summary in words, for a terminal: columns, and rows of text; the first two columns are names."""
+    """Return the summary as text for a terminal: the columns, and the rows; the first two columns are names."""
     columns = ["defense", "authorised", "accuracy ↑", "clean ↑", "others ↓", "worst ↓", "SSIM ↓", "bars met"]
     found = []
     for matrix in rows.matrices:
@@ -127,7 +130,7 @@ def summary_rows(rows: Rows) -> tuple[list[str], list[list[str]]]:
 
 
 def brief(metric: Metric, measurement: Measurement) -> str:
-    """A figure in one word: its value with unit, its status, or nothing where it does not apply."""
+    """Return a measurement as short text: its value with the unit, its status, or nothing if it does not apply."""
     if measurement.value is None:
         return "" if measurement.status == "not applicable" else measurement.status
     return f"{metric.shown(measurement.value)} %" if metric.unit == "%" else metric.shown(measurement.value)

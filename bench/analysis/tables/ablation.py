@@ -1,4 +1,4 @@
-"""Tables that compare settings of one defense: the paper's Tables III, IV, V and X."""
+"""The tables that compare settings of one defense: the paper's Tables III, IV, V and X."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ TITLES = {
     "X": "The three enhancements, one by one and together",
 }
 _SIDES: dict[str, Role] = {"Authorised": "authorised", "Unauthorised": "unauthorised"}
-SIGMA = 0.1  # the noise of Table X's UP, where it was measured
+SIGMA = 0.1  # The noise level of UP in Table X, where it was measured.
 
 
 def ablation_tables(rows: Rows, experiment: str, *, number: str) -> list[Table]:
-    """Accuracy of the authorised and of all other models for each setting; Table X has UP beside it."""
+    """Build the table of accuracy of authorised and of all other models for each setting; Table X adds UP."""
     every = [c for c in select(rows, experiment=experiment) if c.table == number]
     cells = [c for c in every if c.outputs == "recognition"] or every
     if not cells:
@@ -55,7 +55,7 @@ def ablation_tables(rows: Rows, experiment: str, *, number: str) -> list[Table]:
             columns=columns,
             groups=grouped(cells, made),
             experiment=experiment,
-            source="samples/verification and samples/up, where cell is an id of the figure",
+            source="samples/verification and samples/up, where cell is an id of the measurement",
             row_heading="Setting",
             notes=_notes(rows, every) if number == "X" else [],
         )
@@ -74,9 +74,10 @@ _UP: dict[str, Metric] = {"UP": METRICS["up"], "UP by LPIPS": METRICS["up-lpips"
 
 
 def _up(rows: Rows, every: Sequence[CellRow], at: CellRow, authorised: set[str]) -> list[Measurement]:
-    """UP of the authorised model with the distances of the attributes, and with LPIPS.
+    """Return UP of the authorised model, once with the distances of the attributes and once with LPIPS.
 
-    The paper's UP is by LPIPS; without its weights, the paper's figure stands beside the other one, which says so.
+    The paper's UP uses LPIPS. Without the LPIPS weights, the paper's number is shown beside the UP of the attributes,
+    with a note.
     """
     found = [c for c in every if (c.dataset, c.defense, c.authorised) == (at.dataset, at.defense, at.authorised)]
     cells = [c for c in found if c.outputs == "attributes" and side_of(c, authorised) == "authorised"]
@@ -89,12 +90,12 @@ def _up(rows: Rows, every: Sequence[CellRow], at: CellRow, authorised: set[str])
     fallback = paper if by_lpips.value is None else None
     by_attributes = measure(rows, cells, "up", sigma=_sigma(rows, cells), kappa=at.kappa, paper=fallback, role="any")
     if fallback is not None:
-        by_attributes = replace(by_attributes, note="the paper's figure is by LPIPS, for which the weights are missing")
+        by_attributes = replace(by_attributes, note="the paper's number is by LPIPS, for which the weights are missing")
     return [by_attributes, by_lpips]
 
 
 def _sigma(rows: Rows, cells: Sequence[CellRow]) -> float | None:
-    """The paper's noise level where it was measured, otherwise the lowest."""
+    """Return the paper's noise level if it was measured, otherwise the lowest one."""
     levels = {level for c in cells for level in rows.noise_levels(c)}
     return SIGMA if SIGMA in levels else min(levels, default=None)
 

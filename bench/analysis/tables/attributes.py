@@ -1,4 +1,4 @@
-"""What attribute attacks estimate: the paper's Table VIII, with the floor of a predictor that sees nothing."""
+"""The attributes that attacks estimate: the paper's Table VIII, with the baseline of a constant predictor."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ _CAPTION = (
     "difference of the estimated ages. A constant predictor answers the mean of other people's faces without looking: "
     "what is no more similar than that tells nothing."
 )
-PAPER = ("emotion", "race", "gender", "age")  # Table VIII, from left to right
+PAPER = ("emotion", "race", "gender", "age")  # The columns of Table VIII, from left to right.
 
 
 def attribute_tables(rows: Rows, experiment: str, *, number: str | None) -> list[Table]:
-    """Equation 11 and the age difference per data set and defense: of a table of the paper, or (none) of no such."""
+    """Build the table of Equation 11 and of the age difference, per data set and defense.
+
+    ``number`` is the paper's table that it reproduces; None for experiments that reproduce none.
+    """
     cells = select(rows, experiment=experiment, outputs="attributes")
     cells = [c for c in cells if (c.table == number if number else c.table != "VIII")]
     if not cells:
@@ -35,14 +38,17 @@ def attribute_tables(rows: Rows, experiment: str, *, number: str | None) -> list
             columns=columns,
             groups=grouped(cells, lambda own: _rows(rows, cells, own, names)),
             experiment=experiment,
-            source="samples/attributes, where cell is the id of the figure",
+            source="samples/attributes, where cell is the id of the measurement",
             notes=_notes(cells, names),
         )
     ]
 
 
 def estimated(rows: Rows, *experiments: str) -> list[str]:
-    """The attributes of experiments: the paper's in its order, then any others; the paper's where no row is there."""
+    """Return the attributes of experiments: the paper's in its order, then all others.
+
+    Without any row, it returns the paper's attributes.
+    """
     known = list(dict.fromkeys(name for experiment in experiments for name in rows.attributes(experiment)))
     if not known:
         return list(PAPER)
@@ -57,7 +63,7 @@ def _column(name: str, names: Sequence[str]) -> Column:
 
 
 def _published(name: str) -> str:
-    """The paper's name of a column."""
+    """Return the paper's name of a column."""
     return next((paper for paper, other in ALIASES.items() if other == name), name).capitalize()
 
 
@@ -81,7 +87,7 @@ def _similarity(rows: Rows, cells: Sequence[CellRow], name: str) -> Measurement:
 
 
 def _baselines(rows: Rows, cells: Sequence[CellRow], names: Sequence[str]) -> list[Row]:
-    """The constant predictor, per attack: the same whatever was done to the faces."""
+    """Return the rows of the constant predictor, one per attack; its answer does not depend on the defense."""
     by_plugin: dict[str, list[CellRow]] = {}
     for c in cells:
         if c.status == "ok":

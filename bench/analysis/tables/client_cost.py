@@ -1,4 +1,4 @@
-"""What a defense costs the client: bytes sent, floating-point operations and seconds per face."""
+"""The cost of a defense for the client: bytes sent, floating-point operations and seconds per face."""
 
 from __future__ import annotations
 
@@ -27,8 +27,11 @@ _OLD = "this run was made before the cost for the client was measured"
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Cost per face; ``n`` of ``flops`` and ``seconds`` are stages that protect, and their notes say the range.
-    ``sent``: the bytes of each kind of upload."""
+    """The cost per face.
+
+    ``n`` of ``flops`` and ``latency`` counts the stages that protect faces, and their notes give the range. ``sent``
+    holds the bytes of each kind of upload.
+    """
 
     flops: Measurement
     latency: Measurement
@@ -36,7 +39,7 @@ class Cost:
 
 
 def costs(rows: Rows, cells: Sequence[CellRow]) -> Cost:
-    """What the defense of some cells costs its client, the median over the stages in which it protects."""
+    """Return the cost of the defense of these cells: the median over the stages in which it protects faces."""
     stages = {str(s.get("key")): s for s in rows.results.stages}
     keys = dict.fromkeys(k for c in cells for k in c.protect)
     found = [stages[k] for k in keys if k in stages]
@@ -66,7 +69,7 @@ def costs(rows: Rows, cells: Sequence[CellRow]) -> Cost:
 
 
 def _uploads(cells: Sequence[CellRow]) -> list[tuple[str, list[CellRow]]]:
-    """Cells by what is uploaded in them, one per authorised set: an upload is as large for every face."""
+    """Return the cells by kind of upload, one cell per authorised set: an upload has the same size for every face."""
     found: dict[str, dict[str, CellRow]] = {}
     for c in (c for c in cells if c.status == "ok"):
         found.setdefault(c.upload, {}).setdefault(c.authorised, c)
@@ -74,14 +77,14 @@ def _uploads(cells: Sequence[CellRow]) -> list[tuple[str, list[CellRow]]]:
 
 
 def _learning(found: Sequence[Mapping[str, Any]], stages: Mapping[str, Mapping[str, Any]]) -> list[float]:
-    """The seconds in which a defense learnt what its protection needs."""
+    """Return the seconds of each stage in which the defense learned the state that its protection needs."""
     inputs = [json.loads(str(s.get("inputs") or "{}")) for s in found]
     learnt = dict.fromkeys(i["state"] for i in inputs if "state" in i)
     return [float(stages[k]["seconds"]) for k in learnt if k in stages]
 
 
 def _device(rows: Rows, stage: Mapping[str, Any]) -> str:
-    """What a stage was computed on: the name of the device where the run says it."""
+    """Return the device that computed a stage, with its name if the run recorded it."""
     runs = dict(zip(rows.results.names, rows.results.runs, strict=True))
     run = (runs.get(str(stage.get("run") or "")) or rows.results).run
     kind = str(stage.get("device"))

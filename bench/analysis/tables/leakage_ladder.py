@@ -1,8 +1,9 @@
-"""The leakage ladder: what each attack on each defense leaves of the pixels, the identity and the attributes of a face.
+"""The leakage ladder: what remains of the pixels, the identity and the attributes of a face after each attack.
 
-The three rungs disagree. A picture can be further from the original than one that holds nothing of the face, and still
-be matched to the person by networks that took no part. So every figure stands beside what shows nothing: pictures
-without the face, the false match rate of the threshold, chance, a constant answer.
+The three rungs can disagree: a picture can be less similar to the original than a picture without the face, and
+held-out recognisers still match it to the person. So every measurement is shown beside its baseline, the same metric
+where nothing of the face is left: pictures without the face, the false match rate (FMR) of the threshold, chance, a
+constant answer.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ Rung = Literal["pixels", "identity", "attributes"]
 SAFE, LEAKY, DESCRIBED = "pixel-safe", "identity-leaky", "attribute-leaky"
 BOTH = "safe by pixels, leaky by identity"
 MEANING = {
-    SAFE: "the whole 95 % interval of SSIM lies at or below the highest floor: the mean SSIM of the most similar "
+    SAFE: "the whole 95 % interval of SSIM lies at or below the highest baseline: the mean SSIM of the most similar "
     "pictures that hold nothing of the face",
     LEAKY: "the lower end of the 95 % interval of the match rate lies above the false match rate (FMR) at which its "
     "threshold was calibrated",
@@ -32,7 +33,7 @@ MEANING = {
 }
 UPLOADED = "as uploaded"
 PIXELS = ("ssim", "psnr", "lpips")
-_NO_JUDGE = "no model that took no part evaluates it"
+_NO_JUDGE = "no held-out recogniser evaluates it"
 _NO_ATTRIBUTES = "the suite asks no attribute attack on what this attack ends with"
 _CONSTANT = "a constant of the protocol"
 _LABELS = {
@@ -46,7 +47,10 @@ _LABELS = {
 
 @dataclass(frozen=True, kw_only=True)
 class BaselineComparison:
-    """A figure beside ``floor``, the figure of what shows nothing, which ``against`` names."""
+    """A measurement beside its baseline, the measurement where nothing of the face is left.
+
+    ``against`` is the name of the baseline.
+    """
 
     rung: Rung
     label: str
@@ -57,10 +61,12 @@ class BaselineComparison:
 
     @property
     def leaks(self) -> bool | None:
-        """Whether all of the interval lies beyond the floor, on the side that leaks; the figure itself where it has no
-        interval. None without a figure or a floor."""
+        """True if the whole interval lies beyond the baseline, on the side that leaks.
+
+        Without an interval, the value decides. None if the measurement or the baseline has no value.
+        """
         found, baseline = self.measurement, self.baseline.value
-        if found.status == "infinite":  # the picture is the original
+        if found.status == "infinite":  # The picture equals the original.
             return True
         if found.value is None or baseline is None:
             return None
@@ -70,7 +76,8 @@ class BaselineComparison:
 
     @property
     def safe(self) -> bool:
-        """Whether all of the interval lies at the floor or on the side that does not leak; never without one."""
+        """True if the whole interval lies at the baseline or on the side that does not leak; False without an
+        interval."""
         low, high, baseline = self.measurement.low, self.measurement.high, self.baseline.value
         if low is None or high is None or baseline is None:
             return False
@@ -79,8 +86,11 @@ class BaselineComparison:
 
 @dataclass(frozen=True, kw_only=True)
 class LadderEntry:
-    """What an attack of an experiment on a defense leaves, data sets pooled, rung by rung. ``leaky``: the attack learnt
-    from the people that it is evaluated on, so that it never counts; ``rebuilt``: it ends with a picture of its own."""
+    """What one attack of an experiment on one defense reveals, rung by rung; data sets are pooled.
+
+    ``leaky``: the attack learned from the people on whom it is evaluated, so that it never counts. ``rebuilt``: the
+    attack makes a picture of its own.
+    """
 
     experiment: str
     defense: str
@@ -93,12 +103,12 @@ class LadderEntry:
     comparisons: Sequence[BaselineComparison]
 
     def comparison(self, label: str) -> BaselineComparison:
-        """The reading of a label of `_LABELS`."""
+        """Return the comparison with this label, one of `_LABELS`."""
         return next(r for r in self.comparisons if r.label == label)
 
     @property
     def match(self) -> BaselineComparison:
-        """The match rate of models that took no part."""
+        """The match rate of held-out recognisers."""
         return self.comparison(_LABELS["fmr-match"])
 
     @property
@@ -108,7 +118,7 @@ class LadderEntry:
 
     @property
     def both(self) -> bool:
-        """Whether it is safe by pixels and leaky by identity."""
+        """True if it is safe by pixels and leaky by identity."""
         return self.ssim.safe and self.match.leaks is True
 
     @property
@@ -118,14 +128,15 @@ class LadderEntry:
 
     @property
     def flags(self) -> list[str]:
-        """What the readings say together, by the keys of `MEANING`."""
+        """The conclusions from all comparisons, by the keys of `MEANING`."""
         found = [BOTH] if self.both else [SAFE] * self.ssim.safe + [LEAKY] * (self.match.leaks is True)
         return found + ([f"{DESCRIBED}: {', '.join(self.described)}"] if self.described else [])
 
 
 # ---- what is measured ------------------------------------------------------------------------------------------------
 
-_Where = tuple[str, str, str, str, str]  # defense, its parameters, authorised, upload, and whose picture it is
+# The defense, its parameters, the authorised models, the kind of upload, and the attack that made the picture.
+_Where = tuple[str, str, str, str, str]
 
 
 def _where(cell: CellRow) -> _Where:
@@ -133,14 +144,15 @@ def _where(cell: CellRow) -> _Where:
 
 
 def ladder(rows: Rows) -> list[LadderEntry]:
-    """Every defense under every attack of the run: those that know a model first, no protection last; of each defense
-    the attack after which most people are matched first, and attacks that learnt from the evaluated people last.
+    """Return one entry for each attack on each defense of the run.
 
-    Attributes that another experiment estimated on the same uploads stand with the attack whose pictures they are of;
-    of several estimates the one that leaks most.
+    Defenses that authorise models come first and the unprotected upload last. Within a defense, attacks are sorted by
+    the share of matched people, highest first; attacks that learned from the evaluated people come last. If another
+    experiment estimated attributes on the same pictures, they are in the entry of the attack that made the pictures; of
+    several estimates, the one that leaks most counts.
     """
     climbed: dict[tuple[str, str, str, str], list[CellRow]] = {}
-    described: dict[_Where, dict[str, dict[str, list[CellRow]]]] = {}  # by experiment and attack
+    described: dict[_Where, dict[str, dict[str, list[CellRow]]]] = {}  # Then by experiment and attack.
     for cell in select(rows, outputs=("recognition", "images")):
         climbed.setdefault((cell.experiment, cell.defense, cell.authorised, cell.attack), []).append(cell)
     known = {_where(cell) for own in climbed.values() for cell in own}
@@ -165,7 +177,7 @@ def _matched(entry: LadderEntry) -> float:
 
 
 class _LadderBuilder:
-    """Makes entries of cells; floors and attributes are looked up once."""
+    """Builds entries from cells, and caches image baselines and attributes."""
 
     def __init__(self, rows: Rows, described: Mapping[_Where, Mapping[str, Mapping[str, Sequence[CellRow]]]]) -> None:
         self.rows = rows
@@ -176,7 +188,7 @@ class _LadderBuilder:
         self.attributes = estimated(rows, *asked) if asked else []
 
     def entry(self, cells: Sequence[CellRow]) -> LadderEntry:
-        """The entry of the cells of an attack on a defense."""
+        """Build the entry of one attack on one defense from its cells."""
         first = cells[0]
         judged = [c for c in cells if c.outputs != "attributes"]
         return LadderEntry(
@@ -196,7 +208,7 @@ class _LadderBuilder:
         )
 
     def pixels(self, cells: Sequence[CellRow], name: str) -> BaselineComparison:
-        """A similarity of pictures, beside the pictures without the face that are most similar."""
+        """Compare a similarity of pictures with the most similar kind of pictures without the face."""
         metric = metric_named(name)
         experiment = cells[0].experiment
         if experiment not in self.held:
@@ -209,12 +221,12 @@ class _LadderBuilder:
             label=_LABELS[name],
             metric=metric,
             measurement=measure(self.rows, cells, metric, role="any"),
-            baseline=known[most] if most else absent("missing", "no floors were measured"),
+            baseline=known[most] if most else absent("missing", "no baselines were measured"),
             against=BASELINES[most] if most else "",
         )
 
     def identity(self, cells: Sequence[CellRow], name: str) -> BaselineComparison:
-        """Re-identification by the models that took no part, beside the rate or chance of hitting a stranger."""
+        """Compare re-identification by held-out recognisers with the FMR of the threshold or with chance."""
         judges = [c for c in cells if self.sides.judges(c)]
         thresholds = [t for c in judges if (t := self.rows.scores.threshold(c.cell)) is not None]
         if name == "fmr-match":
@@ -235,7 +247,7 @@ class _LadderBuilder:
         )
 
     def attribute(self, cell: CellRow, name: str) -> BaselineComparison:
-        """An estimated attribute, beside a constant answer."""
+        """Compare an estimated attribute with a constant answer."""
         metric = metric_named(f"similarity:{name}")
         by_experiment = self.described.get(_where(cell), {})
         own = by_experiment.get(cell.experiment)
@@ -259,14 +271,14 @@ class _LadderBuilder:
 
 
 def _beyond(found: Measurement, baseline: Measurement, sign: float) -> float:
-    """How far a figure lies beyond its floor on the side that leaks."""
+    """Return how far a value lies beyond its baseline on the side that leaks."""
     if found.value is None or baseline.value is None:
         return float("-inf")
     return sign * (found.value - baseline.value)
 
 
 def _attack(first: CellRow, judged: Sequence[CellRow]) -> str:
-    """The attack in words: what receives the upload as it is says so."""
+    """Return the name of the attack for a reader; one that evaluates the upload unchanged is marked so."""
     if first.picture:
         return first.picture
     return f"{UPLOADED} ({first.attack})" if judged else UPLOADED
@@ -276,17 +288,17 @@ def _attack(first: CellRow, judged: Sequence[CellRow]) -> str:
 
 
 def counted(entries: Sequence[LadderEntry]) -> list[LadderEntry]:
-    """The entries that count: honest attacks on protections."""
+    """Return the entries that count: attacks on protections that did not learn from the evaluated people."""
     return [e for e in entries if not e.leaky and e.kind != "clean"]
 
 
 def deceptive(entries: Sequence[LadderEntry]) -> list[LadderEntry]:
-    """Of those that count, the ones that are safe by pixels and leaky by identity; most matched first."""
+    """Return the entries that count and are safe by pixels but leaky by identity, highest match rate first."""
     return sorted((e for e in counted(entries) if e.both), key=_matched, reverse=True)
 
 
 def untried(entries: Sequence[LadderEntry]) -> dict[str, list[str]]:
-    """The protections on which a kind of attack was not asked at all: by what was not asked."""
+    """Return the protections that were not tested by a kind of attack, by the name of what is missing."""
     protections = dict.fromkeys(e.defense for e in entries if e.kind != "clean")
 
     def without(asked: Callable[[LadderEntry], bool]) -> list[str]:
@@ -295,7 +307,7 @@ def untried(entries: Sequence[LadderEntry]) -> dict[str, list[str]]:
 
     found = {
         "no reconstruction attack": without(lambda e: e.rebuilt and not e.leaky),
-        "no model that took no part": without(lambda e: e.match.measurement.status != "not asked"),
+        "no held-out recogniser": without(lambda e: e.match.measurement.status != "not asked"),
         "no attribute attack": without(
             lambda e: any(r.measurement.status != "not asked" for r in e.comparisons if r.rung == "attributes")
         ),
@@ -304,8 +316,10 @@ def untried(entries: Sequence[LadderEntry]) -> dict[str, list[str]]:
 
 
 def as_rows(entries: Sequence[LadderEntry]) -> list[Row]:
-    """Entries as rows of the table, named by defense, authorised models, attack and experiment as far as these tell
-    them from others."""
+    """Return the entries as rows of a table.
+
+    A row is named by its defense and attack, and by authorised models and experiment where these differ between rows.
+    """
     aims: dict[str, set[str]] = {}
     for e in entries:
         aims.setdefault(e.defense, set()).update([e.authorised] if e.authorised else [])
@@ -328,7 +342,7 @@ def as_rows(entries: Sequence[LadderEntry]) -> list[Row]:
 
 
 def ladder_tables(rows: Rows) -> list[Table]:
-    """The ladder as one table: every reading is followed by its floor."""
+    """Return the ladder as one table, in which each measurement is followed by its baseline."""
     entries = ladder(rows)
     if not entries:
         return []
@@ -342,7 +356,7 @@ def ladder_tables(rows: Rows) -> list[Table]:
             name="ladder",
             title="What would break it?",
             caption="Every defense under every attack, data sets pooled: pixels, identity and attributes, each beside "
-            "what shows nothing of the face.",
+            "the baseline, which shows nothing of the face.",
             columns=columns,
             groups=[
                 RowGroup(
@@ -361,7 +375,7 @@ def ladder_tables(rows: Rows) -> list[Table]:
 
 
 def _named(comparison: BaselineComparison) -> Measurement:
-    """The floor of a reading, with what it is of."""
+    """Return the baseline of a comparison; for pixels, its note is the kind of picture."""
     if comparison.baseline.value is None or comparison.rung != "pixels":
         return comparison.baseline
     return replace(comparison.baseline, note=comparison.against)

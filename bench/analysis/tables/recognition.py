@@ -1,6 +1,7 @@
-"""Recognition tables in the layout of the paper's Table VII: data sets and authorised models down, evaluated across.
+"""Recognition tables in the layout of the paper's Table VII.
 
-One `Layout` makes one table; the rows, the averages and the reasons for gaps are the same for all of them.
+Rows are data sets and authorised models, columns are evaluated models. Each `Layout` defines one table; all layouts
+share the code for rows, averages and the reasons of missing measurements.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from bench.core.text import plural
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """A recognition table: a measure of each cell, and the same without protection, or none where that says nothing.
+    """A recognition table.
 
-    ``numbers``: the tables of the paper that it answers (none: an experiment without one); empty for every recognition
-    experiment. ``published``: whether the paper's figures are of this kind.
+    ``metric`` is the name of the metric of each cell, ``clean`` the name of the same metric without protection; None if
+    that would be meaningless. ``numbers`` are the paper's tables that it reproduces (None stands for an experiment that
+    reproduces no table); if empty, it is made for every experiment with recognition. ``published``: the paper's numbers
+    are of this metric.
     """
 
     name: str
@@ -90,7 +93,7 @@ LAYOUTS = (
 
 
 def point(rows: Rows, cells: Sequence[CellRow], layout: Layout) -> Measurement:
-    """The figure of one point: its repeats pooled, or the reason why there is none."""
+    """Return the measurement of one point over all its repeats."""
     published = layout.published and bool(cells)
     paper = paper_value(rows, cells[0], cells[0].evaluated_stands_in_for) if published else None
     return measure(rows, cells, layout.metric, paper=paper)
@@ -99,7 +102,7 @@ def point(rows: Rows, cells: Sequence[CellRow], layout: Layout) -> Measurement:
 def average(
     rows: Rows, at: Sequence[Sequence[CellRow]], measurements: Sequence[Measurement], layout: Layout
 ) -> Measurement:
-    """The "Average" of a row: of its unauthorised models, or of all where none is authorised."""
+    """Return the "Average" of a row: over its unauthorised models, or over all models if none is authorised."""
     chosen = [i for i, f in enumerate(measurements) if f.role != "authorised"]
     measured = [i for i in chosen if measurements[i].value is not None]
     role: Role = "any" if all(f.role == "any" for f in measurements) else "unauthorised"
@@ -111,7 +114,7 @@ def average(
     papers = [measurements[i].paper for i in chosen]
     known = [p for p in papers if p is not None]
     paper = sum(known) / len(known) if known and len(known) == len(chosen) == len(measured) else None
-    # Every model gets the same weight, which is the weight of its pairs: all models see the same pairs.
+    # Pooling gives every model the same weight, because all models see the same pairs.
     cells = [c for i in measured for c in at[i]]
     found = measure(rows, cells, layout.metric, paper=paper, role=role)
     if len(measured) < len(chosen):
@@ -120,7 +123,7 @@ def average(
 
 
 def recognition_table(rows: Rows, matrix: Matrix, layout: Layout) -> Table:
-    """The table of a layout for one experiment."""
+    """Build the table of a layout for one experiment."""
     cells = rows.of(matrix)
     metric = METRICS[layout.metric]
     evaluated = {c.evaluated: c.evaluated_stands_in_for for c in cells}
@@ -142,14 +145,14 @@ def recognition_table(rows: Rows, matrix: Matrix, layout: Layout) -> Table:
         columns=columns,
         groups=grouped(cells, made),
         experiment=matrix.experiment,
-        source="samples/verification, where cell is the id of the figure",
+        source="samples/verification, where cell is the id of the measurement",
         row_heading="Authorised model",
         notes=_notes(rows, cells, layout),
     )
 
 
 def recognition_tables(rows: Rows, experiment: str, layout: Layout) -> list[Table]:
-    """The tables of a layout for an experiment: one per attack that recognises."""
+    """Build the tables of a layout for an experiment: one per attack with recognition as output."""
     found = [m for m in rows.matrices if m.experiment == experiment]
     if layout.numbers:
         found = [m for m in found if rows.of(m)[0].table in layout.numbers]
@@ -164,7 +167,7 @@ def _row(rows: Rows, cells: Sequence[CellRow], evaluated: Sequence[str], layout:
 
 
 def _derived_clean(rows: Rows, cells: Sequence[CellRow], evaluated: Sequence[str], metric: str) -> Row:
-    """The "Clean" row of a suite without an unprotected defense: the same pairs, before protection."""
+    """Return the "Clean" row of a suite without the defense ``identity``: the same pairs, before protection."""
     measurements, scored = [], []
     for label in evaluated:
         own = [c for c in cells if c.evaluated == label]
@@ -190,10 +193,10 @@ def _notes(rows: Rows, cells: Sequence[CellRow], layout: Layout) -> list[str]:
     if repeats > 1:
         notes.append(f"{repeats} repeats are pooled; intervals are then bootstrapped over identities.")
     if layout.published and rows.claims.get(cells[0].experiment if cells else ""):
-        notes.append("The paper's average is the mean of the figures that it prints for the same models.")
+        notes.append("The paper's average is the mean of the numbers that it prints for the same models.")
     return notes
 
 
 def layout_named(name: str) -> Layout:
-    """A layout by the name of its table."""
+    """Return a layout by the name of its table."""
     return next(m for m in LAYOUTS if m.name == name)

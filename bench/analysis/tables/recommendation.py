@@ -1,10 +1,9 @@
-"""The verdict: per defense of the whole run utility against leakage under the worst attack, who dominates whom, and
-which one to use, if any.
+"""The recommendation: utility and leakage of each defense, which one dominates which, and which one to use, if any.
 
-Leakage is the share of faces that models which took no part match to the person at the calibrated false match rate: of
-uploads as they are, and of what a reconstruction makes of them. The worst of all honest attacks counts. A defense that
-fewer kinds of attack were tried on cannot be chosen, nor dominate one that faced more. docs/design/verdict.md defines
-everything and says where the limits are.
+Leakage is the share of faces that held-out recognisers match to the person at the calibrated false match rate (FMR), on
+uploads and on their reconstructions. The worst attack counts, of all that did not learn from the evaluated people. A
+defense that faced fewer kinds of attack than others cannot be chosen and does not dominate one that faced more.
+docs/design/verdict.md has all definitions and the limits.
 """
 
 from __future__ import annotations
@@ -30,16 +29,19 @@ MATCH, ACCURACY, DROP = (metric_named(n) for n in ("fmr-match", "accuracy", "acc
 UTILITY = replace(ACCURACY, label="accuracy of authorised models", better="higher")
 OTHERS = replace(ACCURACY, label="accuracy of unauthorised models", better="lower")
 LEAKAGE = replace(MATCH, label="faces matched after the worst attack")
-UTILITY_BARS = BARS[:2]  # accuracy of the authorised models, and what they lose
-_NO_UTILITY = "no experiment asks an authorised model about what this defense uploads"
-_NO_ATTACK = "no attack of this run ends with something that models which took no part could match"
+UTILITY_BARS = BARS[:2]  # The accuracy of the authorised models, and its drop.
+_NO_UTILITY = "no experiment evaluates an authorised model on what this defense uploads"
+_NO_ATTACK = "no attack of this run ends with something that held-out recognisers could match"
 _AT = OperatingPoint()
 
 
 @dataclass(frozen=True, kw_only=True)
 class TriedAttack:
-    """An attack of an experiment on a defense, authorised models and data sets pooled. ``measure``: the share of faces
-    that models which took no part match; ``cells``: those of them that it rests on. ``rebuilt``: of reconstructions."""
+    """An attack of an experiment on a defense; authorised models and data sets are pooled.
+
+    ``measurement`` is the share of faces that held-out recognisers match to the person, over ``cells``. ``rebuilt``:
+    the attack makes reconstructions.
+    """
 
     experiment: str
     label: str
@@ -51,27 +53,33 @@ class TriedAttack:
 
 @dataclass(frozen=True, kw_only=True)
 class Dominator:
-    """Who keeps at least as much and leaks at most as much, in which share of the draws."""
+    """A defense with at least the utility and at most the leakage of another one.
+
+    ``share`` is the share of draws in which it dominates the other one.
+    """
 
     name: str
     share: float
 
     @property
     def certain(self) -> bool:
-        """Whether it holds in nearly all draws."""
+        """True if it dominates in nearly all draws."""
         return self.share >= CERTAIN
 
 
 @dataclass(frozen=True, kw_only=True)
 class AssessedDefense:
-    """One defense with its parameters, over all experiments; authorised models, data sets and repeats pooled.
+    """One defense with its parameters over all experiments; authorised models, data sets and repeats are pooled.
 
-    ``also``: further labels of the same plugin with the same parameters; ``sets``: the authorised sets that are
-    pooled. ``utility``: accuracy of the authorised models (Equation 10), ``drop`` what they lose, ``others`` the same
-    accuracy of unauthorised models. ``leakage`` is that of ``attacks[0]``, the worst; its interval is that of the
-    highest of all attacks, which is chosen again in each draw, and ``worst_share`` the share of draws in which this one
-    is. ``floor`` is the false match rate. ``untried``: kinds of attack (plugins) that others faced and this one did
-    not. ``dominators``: strongest evidence first; ``frontier``: the share of draws in which nobody dominates it.
+    ``also`` holds further labels of the same plugin with the same parameters, ``sets`` the authorised sets that are
+    pooled. ``utility`` is the accuracy of the authorised models (Equation 10), ``drop`` its difference from clean
+    faces, ``others`` the same accuracy of unauthorised models.
+
+    ``leakage`` is the leakage under ``attacks[0]``, the worst attack. Its interval is the interval of the maximum over
+    all attacks, which is chosen again in each draw; ``worst_share`` is the share of draws in which ``attacks[0]`` is
+    that maximum. ``baseline`` is the FMR of the thresholds. ``untried`` are kinds of attack (plugins) that others faced
+    and this defense did not. ``dominators`` are sorted by share, highest first; ``front_share`` is the share of draws
+    in which no defense dominates it, so that it lies on the Pareto front.
     """
 
     name: str
@@ -89,66 +97,70 @@ class AssessedDefense:
     worst_share: float | None = None
     untried: Sequence[str] = ()
     dominators: Sequence[Dominator] = ()
-    frontier: float | None = None
+    front_share: float | None = None
 
     @property
     def worst(self) -> TriedAttack | None:
-        """The attack that leaks most."""
+        """The attack that leaks most; None if no attack has a value."""
         return self.attacks[0] if self.attacks and self.attacks[0].measurement.value is not None else None
 
     @property
     def tried(self) -> list[TriedAttack]:
-        """The attacks that have a figure."""
+        """The attacks whose measurement has a value."""
         return [a for a in self.attacks if a.measurement.value is not None]
 
     @property
     def kinds(self) -> frozenset[str]:
-        """The kinds of attack that it faced."""
+        """The kinds of attack that it faced, by plugin."""
         return frozenset(a.plugin for a in self.tried)
 
     @property
     def serves(self) -> float:
-        """How many models it was asked to serve with one upload; any number where it knows none."""
+        """The largest number of models that one upload serves; infinite if the defense is model-free."""
         return max((float(len(models.split("+"))) for models in self.sets), default=np.inf)
 
-    def asked_as_much_as(self, other: AssessedDefense) -> bool:
-        """Whether it faced all kinds of attack that the other faced, and serves as many models with one upload."""
+    def faced_as_much_as(self, other: AssessedDefense) -> bool:
+        """True if it faced all kinds of attack that the other faced, and serves as many models with one upload."""
         wanted = other.serves if other.sets else 1.0
         return self.kinds >= other.kinds and self.serves >= wanted
 
     @property
     def complete(self) -> bool:
-        """Whether utility and leakage are known."""
+        """True if utility and leakage have values."""
         return self.utility.value is not None and self.leakage.value is not None
 
     @property
     def candidate(self) -> bool:
-        """Whether it protects, and utility and leakage are known."""
+        """True if it protects, and utility and leakage have values."""
         return self.kind != "clean" and self.complete
 
     @property
     def useful(self) -> bool | None:
-        """Whether the bars of utility are met; none without figures."""
+        """True if it meets the bars of utility; None if a value is missing."""
         met = [bar.met(found) for bar, found in zip(UTILITY_BARS, (self.utility, self.drop), strict=True)]
         return None if None in met else all(met)
 
     @property
     def leaks(self) -> bool | None:
-        """Whether more than chance leaks: the whole interval lies above the floor. None where that is not known."""
+        """True if it leaks more than chance: the whole interval lies above the baseline. None if a value is missing."""
         if self.leakage.value is None or self.baseline is None:
             return None
         return (self.leakage.value if self.leakage.low is None else self.leakage.low) > self.baseline
 
     @property
-    def on_frontier(self) -> bool:
-        """Whether, by the figures themselves, it can be compared and nobody dominates it."""
+    def on_pareto_front(self) -> bool:
+        """True if it can be compared and no defense dominates it by the measured values."""
         return self.candidate and not self.dominators
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recommendation:
-    """All defenses of a run; ``best`` is the one to use if one has to be used, with the ``share`` of draws in which it
-    is the best of those that could be chosen; ``fair`` are these, ``useful`` those of them that meet the bars."""
+    """The defenses of a run and which one to use.
+
+    ``fair`` are the defenses that could be chosen because they faced every kind of attack in ``kinds``; ``useful`` are
+    those among them that meet the bars of utility. ``best`` is the one to use if one has to be used, None if none could
+    be chosen; ``share`` is the share of draws in which it is the best, None if it is the only choice.
+    """
 
     entries: Sequence[AssessedDefense]
     kinds: Sequence[str]
@@ -159,17 +171,17 @@ class Recommendation:
 
     @property
     def reference(self) -> AssessedDefense | None:
-        """The upload without protection."""
+        """The upload without protection; None if the run has none."""
         return next((e for e in self.entries if e.kind == "clean"), None)
 
     @property
     def protections(self) -> list[AssessedDefense]:
-        """Everything but the reference."""
+        """All defenses but the reference."""
         return [e for e in self.entries if e.kind != "clean"]
 
 
-def verdict(rows: Rows) -> Recommendation:
-    """What the rows of a run say about its defenses."""
+def recommend(rows: Rows) -> Recommendation:
+    """Compare the defenses of a run, and choose the one to use."""
     made = [_Assessment(rows, cells) for cells in _settings(rows).values()]
     made.sort(key=lambda m: -ROW_KINDS.index(m.entry.kind))
     entries = [m.entry for m in made]
@@ -195,8 +207,10 @@ def verdict(rows: Rows) -> Recommendation:
 
 
 def _settings(rows: Rows) -> Mapping[tuple[str, str, str], list[CellRow]]:
-    """The cells of each plugin with its parameters, whatever it is called; several runs have reasons for other names,
-    which keep apart what is not the same."""
+    """Return the cells of each plugin with its parameters, whatever its labels.
+
+    Where several runs are read together, a label that was changed to tell runs apart is kept apart.
+    """
     results, found = rows.results, dict[tuple[str, str, str], list[CellRow]]()
     renamed = {n for run in results.named for n in run.labels.values()} if isinstance(results, Joined) else set()
     for c in rows.cells:
@@ -205,7 +219,8 @@ def _settings(rows: Rows) -> Mapping[tuple[str, str, str], list[CellRow]]:
 
 
 class _Assessment:
-    """An entry with the pools that it is compared by: ``utility``, and ``matched`` of each attack that has a figure."""
+    """A defense with the pools of scores by which it is compared: ``utility``, and ``matched`` for each attack with a
+    value."""
 
     def __init__(self, rows: Rows, cells: Sequence[CellRow]) -> None:
         sides = sides_of(rows.cells)
@@ -253,15 +268,18 @@ class _Assessment:
 
 
 def _kind(cells: Sequence[CellRow]) -> RowKind:
-    """The kind of a defense. One that knows no model is named with the model whose features are attacked, so that its
-    uploads decide: of these, one without an authorised model says that it knows none."""
+    """Return the kind of row of a defense.
+
+    Where features are attacked, even a model-free defense has a model in its cells; so any cell without an authorised
+    model shows that it is model-free.
+    """
     if cells[0].clean:
         return "clean"
     return kind_of(next((c for c in cells if not c.authorised), cells[0]))
 
 
 def _measured(rows: Rows, cells: Sequence[CellRow], *metrics: SampleMetric) -> list[tuple[Measurement, Pool]]:
-    """Several measures of the same cells, each with what was pooled; every cell is read once."""
+    """Return several metrics over the same cells, each with its pool; every cell is read once."""
     pools = [Pool() for _ in metrics]
     without: list[list[CellRow]] = [[] for _ in metrics]
     for cell in cells:
@@ -281,8 +299,7 @@ def _measured(rows: Rows, cells: Sequence[CellRow], *metrics: SampleMetric) -> l
 
 
 def _baseline(rows: Rows, worst: TriedAttack | None) -> float | None:
-    """The false match rate at which the thresholds of an attack's judges were calibrated, the highest where they
-    differ."""
+    """Return the FMR of the calibrated thresholds of an attack's recognisers, the highest if they differ; or None."""
     found = [t.fmr for c in (worst.cells if worst else ()) if (t := rows.scores.threshold(c.cell)) is not None]
     return max(found) if found else None
 
@@ -291,7 +308,8 @@ def _baseline(rows: Rows, worst: TriedAttack | None) -> float | None:
 
 
 def _with_interval(entry: AssessedDefense, drawn: BootstrapDraws, i: int) -> AssessedDefense:
-    """The interval of the highest of several attacks, where not the same one is the highest in all draws."""
+    """Return the defense with the interval of the maximum over its attacks, if the worst attack differs between
+    draws."""
     chosen = drawn.worst[:, i]
     known = chosen >= 0
     if entry.worst is None or not known.any():
@@ -309,8 +327,11 @@ def _with_interval(entry: AssessedDefense, drawn: BootstrapDraws, i: int) -> Ass
 
 
 def _compared(entries: Sequence[AssessedDefense], drawn: BootstrapDraws) -> list[AssessedDefense]:
-    """The entries with those that dominate them. One may dominate another only if it was asked at least as much."""
-    asked = [[a is not b and a.asked_as_much_as(b) for b in entries] for a in entries]
+    """Return the defenses with the ones that dominate them.
+
+    A defense can dominate another only if it faced at least as much (`AssessedDefense.faced_as_much_as`).
+    """
+    asked = [[a is not b and a.faced_as_much_as(b) for b in entries] for a in entries]
     allowed = np.array(asked, dtype=bool).reshape(len(entries), len(entries))
     values = [[np.nan if v is None else v for v in (e.utility.value, e.leakage.value)] for e in entries]
     points = np.array(values, dtype=np.float64).reshape(len(entries), 2)
@@ -328,16 +349,19 @@ def _compared(entries: Sequence[AssessedDefense], drawn: BootstrapDraws) -> list
             Dominator(name=entries[a].name, share=float(held[a, b]) / draws) for a in np.flatnonzero(now[:, b]).tolist()
         ]
         over.sort(key=lambda d: -d.share)
-        frontier = float(free[b]) / draws if entry.candidate else None
-        made.append(replace(entry, dominators=over if entry.kind != "clean" else [], frontier=frontier))
+        front_share = float(free[b]) / draws if entry.candidate else None
+        made.append(replace(entry, dominators=over if entry.kind != "clean" else [], front_share=front_share))
     return made
 
 
 def _best(
     entries: Sequence[AssessedDefense], drawn: BootstrapDraws, useful: Sequence[int], fair: Sequence[int]
 ) -> tuple[int | None, float | None]:
-    """Of those that are useful the one that leaks least; where none is, of all that could be chosen the one that keeps
-    most; and the share of draws in which it is that."""
+    """Return the index of the best defense, and the share of draws in which it is the best of its rivals.
+
+    It is the one of the ``useful`` defenses that leaks least; if there is none, the ``fair`` one with the highest
+    utility. The share is None without rivals.
+    """
     if useful:
         best = min(useful, key=lambda i: (entries[i].leakage.value or 0.0, -(entries[i].utility.value or 0.0)))
         rivals, values = useful, drawn.leakage
@@ -358,10 +382,10 @@ def _best(
 
 
 def verdict_tables(rows: Rows) -> list[Table]:
-    """The verdict as a table, for exports: what is not a number stands in the flags of a row."""
+    """Return the recommendation as a table for exports; the flags of a row hold what is not a number."""
     if not rows.cells:
         return []
-    entries = verdict(rows).entries
+    entries = recommend(rows).entries
     metrics = (UTILITY, DROP, OTHERS, LEAKAGE, FLOPS, LATENCY, BYTES)
     made = []
     for e in entries:
@@ -394,7 +418,7 @@ def verdict_tables(rows: Rows) -> list[Table]:
 
 
 def _flags(entry: AssessedDefense) -> list[str]:
-    """What an export says of a row beside its numbers."""
+    """Return the flags of a row: the worst attack, missing kinds of attack, and the strongest dominator."""
     found = []
     if entry.worst is not None:
         found.append(f"worst of {plural(len(entry.tried), 'attack')}: {entry.worst.label} ({entry.worst.experiment})")

@@ -1,8 +1,8 @@
-"""What reconstruction attacks make of uploads: the paper's Table VI, and every attack by itself.
+"""Reconstructions of faces from uploads: the paper's Table VI, and a table of every reconstruction attack.
 
-The authorised model says what the reconstruction is still good for (COS, SRRA); the other evaluated models took no
-part and are the judges of whether the person can be found again. Similarity of pixels alone shows no leakage: a blank
-picture is more similar to a face than many reconstructions, so the floors stand in every table.
+COS and SRRA measure whether the authorised model still recognises a reconstruction; held-out recognisers measure
+whether the person can be re-identified. A similarity of pixels alone shows no leakage, because a blank picture is more
+similar to a face than many reconstructions; so every table has the baselines.
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ from bench.analysis.tables.row_layout import attacks, authorised_in, grouped, la
 from bench.analysis.tables.summary import baseline_rows
 from bench.core.text import plural
 
-WHITE, BLACK = "inversion", "recface"  # the plugins of section 6.3's two settings
+WHITE, BLACK = "inversion", "recface"  # The attack plugins of the two settings of section 6.3.
 BOXES = {"White-Box": WHITE, "Black-Box": BLACK}
-JUDGES = "models that took no part"
+JUDGES = "held-out recognisers"
 
 
 @dataclass(frozen=True, kw_only=True)
 class _AttackColumn:
-    """A column: a measure of the authorised model's cells, of the judges', or of the pictures (no side).
+    """A column: a metric of the cells of the authorised model, of the held-out recognisers, or of the pictures.
 
-    ``floor`` is the metric of the floors that belongs here, ``published`` the paper's name of the column.
+    ``side`` is the role of the evaluated models, None for a metric of pictures. ``baseline`` is the metric of the image
+    baselines in this column, ``published`` is the paper's name of the column.
     """
 
     label: str
@@ -38,12 +39,13 @@ class _AttackColumn:
 
     @property
     def metric(self) -> Metric:
-        """What the column measures; a cosine of the authorised model's is better when it is higher."""
+        """The metric of the column; a cosine of the authorised model is better if it is higher."""
         metric = METRICS[self.metric_name]
         return replace(metric, label="COS", better="higher") if self.metric_name == "cosine" else metric
 
     def of(self, rows: Rows, cells: Sequence[CellRow], authorised: set[str], paper: float | None = None) -> Measurement:
-        """The figure of some cells; ``authorised`` are the experiment's authorised models."""
+        """Return the measurement of the column over cells; ``authorised`` are the authorised models of the
+        experiment."""
         chosen = [c for c in cells if self.side is None or side_of(c, authorised) == self.side]
         return measure(rows, chosen, self.metric_name, role=self.side or "any", paper=paper)
 
@@ -73,7 +75,7 @@ _JUDGED = (
 
 
 def boxes_tables(rows: Rows, experiment: str) -> list[Table]:
-    """Table VI: SSIM, PSNR, COS and SRRA of white-box and black-box reconstructions."""
+    """Build Table VI: SSIM, PSNR, COS and SRRA of white-box and black-box reconstructions."""
     cells = [c for c in select(rows, experiment=experiment, outputs="images") if c.table == "VI"]
     if not cells:
         return []
@@ -102,7 +104,7 @@ def boxes_tables(rows: Rows, experiment: str) -> list[Table]:
 
 
 def _box(rows: Rows, cells: Sequence[CellRow], box: str, plugin: str, authorised: set[str]) -> list[Measurement]:
-    """The figures of one setting in one row."""
+    """Return the measurements of one setting, white box or black box, in one row."""
     chosen, note = _chosen(rows, cells, plugin)
     made = []
     for entry in _BOX:
@@ -113,10 +115,10 @@ def _box(rows: Rows, cells: Sequence[CellRow], box: str, plugin: str, authorised
 
 
 def _chosen(rows: Rows, cells: Sequence[CellRow], plugin: str) -> tuple[list[CellRow], str]:
-    """The cells of the attack that stands for a setting, and which one that is.
+    """Return the cells of the attack that represents a setting, and a note with its name.
 
-    White box: of all starts the one after which the pictures are most similar, the worst case for the defense. Black
-    box: the first that the suite names and that did not learn from the evaluated people.
+    White box: the start of the optimisation whose reconstructions are most similar, which is the worst case for the
+    defense. Black box: the first attack in the suite that did not learn from the evaluated people.
     """
     found = attacks(c for c in cells if c.attack_plugin == plugin)
     if not found:
@@ -145,7 +147,7 @@ def _box_notes(cells: Sequence[CellRow]) -> list[str]:
 
 
 def attack_tables(rows: Rows, experiment: str) -> list[Table]:
-    """Every reconstruction attack of an experiment by itself."""
+    """Build the table with every reconstruction attack of an experiment in a row of its own."""
     cells = select(rows, experiment=experiment, outputs="images")
     if not cells:
         return []

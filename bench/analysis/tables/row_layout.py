@@ -1,4 +1,4 @@
-"""How the rows of a table are named, ordered and gathered by data set: the same for every table."""
+"""How the rows of every table are named, ordered and grouped by data set."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from bench.analysis.rows import CellRow
 from bench.analysis.table_model import Measurement, Role, Row, RowGroup, RowKind, absent, distinct
 
-DefensePoint = tuple[str, str]  # defense and authorised models
+DefensePoint = tuple[str, str]  # The labels of the defense and of its authorised models.
 
 
 def grouped(cells: Sequence[CellRow], make: Callable[[list[CellRow]], list[Row]]) -> list[RowGroup]:
-    """One group per data set, in the suite's order, with the rows that ``make`` makes of its cells."""
+    """Return one group per data set, in the suite's order; ``make`` builds its rows from its cells."""
     found = []
     for dataset in dict.fromkeys(c.dataset for c in cells):
         chosen = [c for c in cells if c.dataset == dataset]
@@ -23,7 +23,7 @@ def grouped(cells: Sequence[CellRow], make: Callable[[list[CellRow]], list[Row]]
 
 
 def points(cells: Iterable[CellRow]) -> dict[DefensePoint, list[CellRow]]:
-    """The cells of each defense and authorised set, in the suite's order."""
+    """Return the cells of each defense and authorised set, in the suite's order."""
     found: dict[DefensePoint, list[CellRow]] = {}
     for cell in cells:
         found.setdefault((cell.defense, cell.authorised), []).append(cell)
@@ -31,7 +31,7 @@ def points(cells: Iterable[CellRow]) -> dict[DefensePoint, list[CellRow]]:
 
 
 def attacks(cells: Iterable[CellRow]) -> dict[str, list[CellRow]]:
-    """The cells of each attack, in the suite's order."""
+    """Return the cells of each attack, in the suite's order."""
     found: dict[str, list[CellRow]] = {}
     for cell in cells:
         found.setdefault(cell.attack, []).append(cell)
@@ -39,12 +39,12 @@ def attacks(cells: Iterable[CellRow]) -> dict[str, list[CellRow]]:
 
 
 def kind_of(cell: CellRow) -> RowKind:
-    """The kind of row that a cell belongs to."""
+    """Return the kind of row that a cell belongs to."""
     return "clean" if cell.clean else "authorised" if cell.authorised else "model-free"
 
 
 def row_of(cell: CellRow, label: str, measurements: Sequence[Measurement]) -> Row:
-    """The row of a cell's defense and authorised models."""
+    """Return the row of the defense and the authorised models of a cell."""
     return Row(
         label=label,
         kind=kind_of(cell),
@@ -56,46 +56,55 @@ def row_of(cell: CellRow, label: str, measurements: Sequence[Measurement]) -> Ro
 
 
 def authorised_in(cells: Iterable[CellRow]) -> set[str]:
-    """The labels of all models that are authorised somewhere among the cells."""
+    """Return the labels of all models that are authorised in any of the cells."""
     return {model for c in cells for model in c.authorised.split("+") if model}
 
 
 def side_of(cell: CellRow, authorised: set[str]) -> Role:
-    """Whether a cell's model is authorised; where the defense knows no model, whether others authorise it."""
+    """Return whether the evaluated model of a cell is authorised.
+
+    If the defense is model-free, it counts as authorised if any other defense authorises it (``authorised``).
+    """
     if cell.role != "any":
         return cell.role
     return "authorised" if cell.evaluated in authorised else "unauthorised"
 
 
 def label_of(cells: Sequence[CellRow], point: DefensePoint) -> str:
-    """A defense's label, with its authorised models where the defense appears with several sets of them."""
+    """Return the label of a defense, with its authorised models if it occurs with several sets of them."""
     defense, authorised = point
     sets = {c.authorised for c in cells if c.defense == defense and c.authorised}
     return f"{defense} for {authorised}" if len(sets) > 1 and authorised else defense
 
 
 def not_applicable(reason: str) -> Measurement:
-    """A figure that makes no sense in its place."""
+    """Return a measurement without a value, for a place where the metric does not apply."""
     return absent("not applicable", reason)
 
 
 @dataclass(frozen=True)
 class Sides:
-    """Whom the clients of each experiment authorise: sets of models."""
+    """The sets of models that the clients of each experiment authorise."""
 
     sets: Mapping[str, frozenset[frozenset[str]]] = field(default_factory=dict)
 
     def serves(self, cell: CellRow) -> bool:
-        """Whether a cell says how useful an upload is: its model is authorised; where the defense knows no model, by
-        others; where nobody authorises any, all are asked."""
+        """True if a cell measures utility: the evaluated model is authorised.
+
+        For a model-free defense, the model must be in a set that other defenses authorise; if the experiment has no
+        such set, every model counts.
+        """
         sets = self.sets.get(cell.experiment)
         if cell.role != "any" or not sets:
             return cell.role != "unauthorised"
         return any(cell.evaluated in models for models in sets)
 
     def judges(self, cell: CellRow) -> bool:
-        """Whether a cell says what leaks: its model took no part; where the defense knows no model, in what some other
-        client authorises."""
+        """True if a cell measures leakage: the evaluated model is a held-out recogniser, which is not authorised.
+
+        For a model-free defense, the model must be missing from at least one set that other defenses authorise; if the
+        experiment has no such set, every model counts.
+        """
         sets = self.sets.get(cell.experiment)
         if cell.role != "any" or not sets:
             return cell.role != "authorised"
@@ -103,7 +112,7 @@ class Sides:
 
 
 def sides_of(cells: Iterable[CellRow]) -> Sides:
-    """Whom the clients of each experiment authorise, of all cells of a run."""
+    """Return the sets of models that the clients of each experiment authorise, from all cells of a run."""
     found: dict[str, set[frozenset[str]]] = {}
     for c in cells:
         if c.authorised:

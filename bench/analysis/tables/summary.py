@@ -1,4 +1,4 @@
-"""The summary per authorised model, the bars, and the image metrics beside their floors."""
+"""The summary per authorised model, the bars, and the image metrics beside their baselines."""
 
 from __future__ import annotations
 
@@ -46,20 +46,20 @@ BASELINES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Bar:
-    """A bar: what is asked of a defense with an authorised model, protocols pooled."""
+    """A bar: the limit that a defense with an authorised model must meet, with all data sets pooled."""
 
     metric: Metric
     limit: float
     text: str
 
     def met(self, measurement: Measurement) -> bool | None:
-        """Whether the figure itself meets the bar; none without a figure."""
+        """Return whether the value meets the bar; None without a value."""
         if measurement.value is None:
             return None
         return measurement.value >= self.limit if self.metric.better == "higher" else measurement.value <= self.limit
 
     def certain(self, measurement: Measurement) -> bool:
-        """Whether the whole interval lies on the same side of the bar."""
+        """Return whether the whole interval lies on one side of the bar."""
         if measurement.low is None or measurement.high is None:
             return False
         return measurement.low >= self.limit or measurement.high <= self.limit
@@ -75,10 +75,12 @@ BARS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """One defense for one authorised set (or for all sets together: ``authorised`` is none), protocols pooled.
+    """One defense for one authorised set, with all data sets pooled; ``authorised`` is None for all sets together.
 
-    For a defense that knows no model, ``authorised`` is empty, ``kept``, ``clean`` and ``drop`` are absent, and
-    ``leaked`` is the accuracy of all models. ``worst_at`` is the cell of the worst case.
+    ``kept`` is the accuracy of authorised models, ``clean`` the same without protection, ``drop`` their difference,
+    ``leaked`` the accuracy of unauthorised models and ``worst`` its worst case, in the cell ``worst_at``. For a
+    model-free defense, ``authorised`` is empty, ``kept``, ``clean`` and ``drop`` have no value, and ``leaked`` is the
+    accuracy of all models.
     """
 
     experiment: str
@@ -98,26 +100,26 @@ class Summary:
 
     @property
     def verdicts(self) -> list[tuple[Bar, Measurement, bool | None]]:
-        """Each bar with the figure that it is held against; empty where nothing is authorised."""
+        """Each bar with its measurement and whether that meets it; empty if no model is authorised."""
         if self.kind != "authorised":
             return []
         return [(b, f, b.met(f)) for b, f in zip(BARS, (self.kept, self.drop, self.leaked, self.ssim), strict=True)]
 
     @property
     def meets_all(self) -> bool:
-        """Whether every bar is met (a bar without a figure is not met)."""
+        """True if every bar is met; a bar without a value is not met."""
         return bool(self.verdicts) and all(met for _, _, met in self.verdicts)
 
 
 def summaries(rows: Rows, matrix: Matrix) -> list[Summary]:
-    """One summary per defense and authorised set, in the suite's order, references first."""
+    """Return one summary per defense and authorised set, in the suite's order, references first."""
     cells = rows.of(matrix)
     made = [_summary(rows, own, authorised) for (_, authorised), own in points(cells).items()]
     return sorted(made, key=lambda s: ROW_KINDS.index(s.kind))
 
 
 def overall(rows: Rows, matrix: Matrix) -> list[Summary]:
-    """One summary per defense, its authorised sets pooled, in the suite's order."""
+    """Return one summary per defense, with its authorised sets pooled, in the suite's order."""
     cells = rows.of(matrix)
     return [
         _summary(rows, [c for c in cells if c.defense == defense], None)
@@ -153,20 +155,20 @@ def _summary(rows: Rows, cells: Sequence[CellRow], authorised: str | None) -> Su
 
 
 def _paper_mean(rows: Rows, cells: Sequence[CellRow]) -> float | None:
-    """The mean of the paper's figures for these cells, when it has all of them."""
+    """Return the mean of the paper's numbers for these cells; None unless the paper has all of them."""
     papers = [paper_value(rows, c, c.evaluated_stands_in_for) for c in cells]
     known = [p for p in papers if p is not None]
     return sum(known) / len(known) if known and len(known) == len(papers) else None
 
 
 def _utility(rows: Rows, own: Sequence[CellRow]) -> tuple[Measurement, Measurement, Measurement]:
-    """Accuracy with protection, without it on the same pairs, and the drop from one to the other (paired)."""
+    """Return the accuracy with protection, without it on the same pairs, and the paired difference of both."""
     kept = measure(rows, own, "accuracy", role="authorised", paper=_paper_mean(rows, own))
     return kept, measure(rows, own, "clean-accuracy", role="any"), measure(rows, own, "accuracy-drop", role="any")
 
 
 def _worst(rows: Rows, others: Sequence[CellRow]) -> tuple[Measurement, CellRow | None]:
-    """The highest accuracy of one unauthorised model on one data set."""
+    """Return the highest accuracy of one unauthorised model on one data set, and one of its cells."""
     keys = dict.fromkeys((c.dataset, c.authorised, c.evaluated) for c in others)
     by_key: dict[tuple[str, str, str], list[CellRow]] = {k: [] for k in keys}
     for c in others:
@@ -187,7 +189,7 @@ def _worst(rows: Rows, others: Sequence[CellRow]) -> tuple[Measurement, CellRow 
 
 
 def baselines(rows: Rows, experiment: str, dataset: str | None = None) -> dict[str, dict[str, Measurement]]:
-    """What SSIM, PSNR and LPIPS give for images that hold nothing of the face: floor -> metric -> figure."""
+    """Return SSIM, PSNR and LPIPS of images that show nothing of the face: baseline -> metric -> measurement."""
     table = rows.baselines_of(experiment)
     if table.empty:
         return {}
@@ -201,7 +203,7 @@ def baselines(rows: Rows, experiment: str, dataset: str | None = None) -> dict[s
 
 
 def _baseline(rows: Rows, table: pd.DataFrame, column: str, metric: str) -> Measurement:
-    key = ("floor", column, *table[["experiment", "dataset"]].drop_duplicates().itertuples(index=False, name=None))
+    key = ("baseline", column, *table[["experiment", "dataset"]].drop_duplicates().itertuples(index=False, name=None))
     if key not in rows.measurements:
         values = numbers(table, column)
         if values is None:
@@ -212,7 +214,7 @@ def _baseline(rows: Rows, table: pd.DataFrame, column: str, metric: str) -> Meas
 
 
 def image_table(rows: Rows, matrix: Matrix) -> Table:
-    """SSIM and PSNR per data set and defense, with the floors as the last rows of each data set."""
+    """Build the table of SSIM and PSNR per data set and defense; the last rows of a data set are the baselines."""
     cells = rows.of(matrix)
     extras = rows.extras(matrix.experiment)
     columns = [Column(label="SSIM", metric=SSIM), Column(label="PSNR", metric=PSNR)]
@@ -232,7 +234,7 @@ def image_table(rows: Rows, matrix: Matrix) -> Table:
     return Table(
         name="images",
         title="What is left of the picture",
-        caption="Similarity of protected images to their originals. Floors: images that show nothing of the face.",
+        caption="Similarity of protected images to their originals. Baselines: images that show nothing of the face.",
         columns=columns,
         groups=groups,
         experiment=matrix.experiment,
@@ -244,7 +246,7 @@ def image_table(rows: Rows, matrix: Matrix) -> Table:
 def _image_group(
     rows: Rows, experiment: str, dataset: str | None, cells: Sequence[CellRow], extras: Sequence[str]
 ) -> list[Row]:
-    """The defenses and then the floors of one data set, or of all."""
+    """Return the rows of the defenses and then of the baselines, for one data set or for all (None)."""
     made = []
     for (defense, authorised), own in points(cells).items():
         measurements = [measure(rows, own, "ssim", role="any"), measure(rows, own, "psnr", role="any")]
@@ -255,7 +257,10 @@ def _image_group(
 
 
 def baseline_rows(rows: Rows, experiment: str, dataset: str | None, columns: Sequence[str | None]) -> list[Row]:
-    """The floors as rows of a table whose columns hold ``ssim``, ``psnr``, ``lpips`` or something else (none)."""
+    """Return the baselines as rows of a table.
+
+    ``columns`` are the metrics of its columns: ``ssim``, ``psnr``, ``lpips``, or None for any other metric.
+    """
     blank = not_applicable("of a defense only")
     return [
         Row(label=BASELINES[baseline], kind="baseline", measurements=[values[c] if c else blank for c in columns])
@@ -269,12 +274,12 @@ def _extra(rows: Rows, cells: Sequence[CellRow], name: str) -> Measurement:
 
 
 def _extra_label(name: str) -> str:
-    """A number of the defense's own, such as ``extra_loss_end``, as a heading."""
+    """Return the heading of a column that a defense added, such as ``extra_loss_end``."""
     return f"{name.removeprefix('extra_').replace('_', ' ')} (the defense's own)"
 
 
 def summary_table(rows: Rows, matrix: Matrix) -> Table:
-    """The summary as a table: one row per defense and authorised set."""
+    """Build the summary as a table with one row per defense and authorised set."""
     metrics = (AUTHORISED, CLEAN_ACCURACY, DROP, UNAUTHORISED, WORST, SSIM, PSNR)
     made = []
     for s in summaries(rows, matrix):

@@ -21,7 +21,7 @@ from bench.analysis.tables.recommendation import (
     AssessedDefense,
     Recommendation,
     TriedAttack,
-    verdict,
+    recommend,
 )
 from bench.core.text import plural
 from bench.report.charts import PlotPoint, PointPlot, Reference, Style, Zone
@@ -101,7 +101,7 @@ def ruling(rows: Rows) -> RecommendationSection | None:
     """The verdict on a run as the page shows it; none without cells."""
     if not rows.cells:
         return None
-    found = verdict(rows)
+    found = recommend(rows)
     drawable = [e for e in found.entries if e.complete]
     marks = {id(e): str(i) for i, e in enumerate(drawable, 1)}
     several = len(rows.experiments) > 1
@@ -284,7 +284,7 @@ def _dominated(entry: AssessedDefense) -> str:
     if not entry.complete:
         return "cannot be said"
     if not entry.dominators:
-        share = f" ({100 * entry.frontier:.0f} % of draws)" if entry.frontier is not None else ""
+        share = f" ({100 * entry.front_share:.0f} % of draws)" if entry.front_share is not None else ""
         return f"by none{share}"
     first, more = entry.dominators[0], len(entry.dominators) - 1
     others = f", and {more} more" if more else ""
