@@ -33,7 +33,7 @@ def summary(found: Diff) -> list[str]:
             f"method: the chance of any false alarm is at most {100 * LEVEL:g} %."
         )
     if found.lost:
-        told.append(f"{plural(len(found.lost), 'cell')} ended well before and now have no figures.")
+        told.append(f"{plural(len(found.lost), 'cell')} ended well before and now have no measurements.")
     alone = [(len(lone), name) for lone, name in ((found.only_before, "before"), (found.only_after, "after")) if lone]
     told += [f"{plural(n, 'cell')} only in the run {name}." for n, name in alone]
     return told
@@ -92,7 +92,7 @@ def show(found: Diff, out: Console) -> None:
         out.print(table)
         _more(out, len(significant))
         out.print()
-    _list(out, "no figures any more:", [f"{cell_name(e.before)}: {_ending(e.after)}" for e in found.lost])
+    _list(out, "no measurements any more:", [f"{cell_name(e.before)}: {_ending(e.after)}" for e in found.lost])
     _list(out, "only before:", [lone_name(lone) for lone in found.only_before])
     _list(out, "only after:", [lone_name(lone) for lone in found.only_after])
     for kind, lines in found.changes.items():
@@ -121,7 +121,7 @@ def show_changed(found: Diff, out: Console) -> None:
             table.add_row(*(row[i] for i in columns))
         out.print(table)
     cells = len({line.before.cell for line in changed})
-    measurements = f"{len(changed):,} of {plural(len(found.lines), 'figure')}"
+    measurements = f"{len(changed):,} of {plural(len(found.lines), 'measurement')}"
     more = f"; all of them: bench diff {found.before.folder} {found.after.folder}" if len(changed) > SOME else ""
     out.print(f"{measurements} changed, in {cells:,} of {plural(found.cells, 'cell')}{more}", soft_wrap=True)
 

@@ -122,12 +122,12 @@ def test_what_cannot_compute_one_cell_is_no_command_for_it(tmp_path: Path) -> No
 def test_every_number_on_the_page_is_in_its_data(results: Results) -> None:
     page = render(results)
     data = of_page(page)
-    opened = [int(n) for n in re.findall(r'data-figure="(\d+)"', page)]
+    opened = [int(n) for n in re.findall(r'data-measurement="(\d+)"', page)]
     assert opened
     assert set(opened) <= set(range(len(data["measurements"])))
-    for at, text in re.findall(r'<span class="v" data-figure="(\d+)">([^<]+)<', page):
+    for at, text in re.findall(r'<span class="v" data-measurement="(\d+)">([^<]+)<', page):
         assert data["measurements"][int(at)][1] == text
-    assert page.count('data-figure="') > len(set(opened))  # headlines and tables share theirs
+    assert page.count('data-measurement="') > len(set(opened))  # headlines and tables share theirs
 
 
 def test_hostile_names_stay_text(tmp_path: Path) -> None:

@@ -182,7 +182,7 @@ def test_failed_cells_leave_a_gap_with_its_reason(tmp_path: Path) -> None:
     pmt = next(c for c in chart.panels[0].curves if c.label == "PMT")
     assert pmt.values == []
     assert {(f.status, f.reason) for f in pmt.measurements} == {("failed", "no memory")}
-    assert "PMT: no figure" in chart.panels[0].spoken(chart)
+    assert "PMT: no measurement" in chart.panels[0].spoken(chart)
     rows = drawing.specification(chart)["concat"][0]["data"]["values"]
     assert {(r["y"], r["y_told"]) for r in rows if r["series"] == "PMT"} == {(None, "failed")}
 

@@ -105,7 +105,7 @@ def test_a_number_opens_its_rows_and_the_command(
 def test_a_pooled_number_lists_all_its_cells(open_report: Tabs, report_file: Path) -> None:
     page = open_report(report_file)
     at = page.evaluate("report.rows.measurements.findIndex((f) => report.rows.sets[f[6]].length > 12)")
-    page.locator(f"button[data-figure='{at}']").first.evaluate("button => button.click()")
+    page.locator(f"button[data-measurement='{at}']").first.evaluate("button => button.click()")
     dialog = page.get_by_role("dialog")
     title = dialog.get_by_role("heading").first.inner_text()
     said = dialog.get_by_role("heading", name=re.compile("Rests on")).inner_text()

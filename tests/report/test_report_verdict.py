@@ -244,7 +244,7 @@ def test_what_is_not_there_has_its_reason(tmp_path: Path) -> None:
     assert len(a.tried) == 2
     shown = ruling(Rows(Results(tmp_path / "run")))
     assert shown is not None
-    assert "without a figure: recface (failed)" in shown.lines[0].remarks
+    assert "without a measurement: recface (failed)" in shown.lines[0].remarks
     only = recommend(Rows(write_fake_run(tmp_path / "only", rebuilt(defenses=(A,)))))
     assert only.entries[0].utility.reason == "no experiment asks an authorised model about what this defense uploads"
     assert headline(only) == "No verdict: no defense of this run has both a utility and a leakage."
@@ -353,7 +353,7 @@ def test_a_stranger_finds_defense_attack_n_interval_and_command(tmp_path: Path) 
     (asked,) = shlex.split(command)[6:]
     assert asked == cell.cell
     assert 'data-plot="pareto"' in part
-    assert part.count("data-figure=") > 6
+    assert part.count("data-measurement=") > 6
 
 
 def test_hostile_names_are_text_in_verdict_and_plot(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def _verdict(spots: Sequence[Spot], clean: Measurement) -> str:
     """Where the profile appears, in words."""
     known = [s for s in spots if s.profile is not None]
     if not known:
-        return "No setting has figures for both."
+        return "No setting has measurements of both."
     fitting = [s for s in known if s.profile]
     best = known[0]
     told = (

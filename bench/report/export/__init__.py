@@ -227,7 +227,7 @@ def _caption(table: Table, where: str) -> str:
     parts = [table.caption, f"{direction[:1].upper()}{direction[1:]}." if direction else ""]
     parts.append(f"{where}: 95 % interval.")
     if any(g.synthetic for g in table.groups):
-        parts.append("Synthetic stand-in data: no figure is a claim about real faces.")
+        parts.append("Synthetic stand-in data: no measurement is a claim about real faces.")
     return " ".join(p for p in parts if p)
 
 

@@ -57,7 +57,7 @@ def _line(s: Summary) -> DotPlotLine:
     words = []
     for kind, name, measurement, metric in shown:
         if measurement.value is None:
-            words.append(f"{name}: no figure ({measurement.status})")
+            words.append(f"{name}: no measurement ({measurement.status})")
             continue
         bounded = kind in ("kept", "leaked") and measurement.low is not None and measurement.high is not None
         low = 100 * measurement.low if bounded and measurement.low is not None else None

@@ -82,7 +82,7 @@ class Evidence:
     def mark(self, metric: Metric, found: Measurement) -> Markup:
         """The attribute by which a script finds what a printed number rests on."""
         at = self.of(metric, found)
-        return Markup("") if at is None else Markup(f' data-figure="{at}"')
+        return Markup("") if at is None else Markup(f' data-measurement="{at}"')
 
     def number(self, metric: Metric, found: Measurement, with_unit: bool, own: bool) -> Markup:
         """A number as the page prints it. ``own``: it is that of an authorised model."""

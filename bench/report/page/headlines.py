@@ -102,24 +102,24 @@ def _baseline_detail(held: Mapping[str, Mapping[str, Measurement]]) -> str:
     known = [
         f"{BASELINES[name]} {SSIM.shown(m['ssim'].value)}" for name, m in held.items() if m["ssim"].value is not None
     ]
-    return f"floors: {'; '.join(known)}" if known else "no floors were measured"
+    return f"baselines: {'; '.join(known)}" if known else "no baselines were measured"
 
 
 def _with_models(s: Summary, sets: Sequence[Summary]) -> list[str]:
     if s.kept.value is None and s.leaked.value is None:
-        return [f"No figure: {s.kept.status}{f', {s.kept.reason}' if s.kept.reason else ''}."]
+        return [f"No measurement: {s.kept.status}{f', {s.kept.reason}' if s.kept.reason else ''}."]
     found = []
     if s.kept.value is not None:
         change = _change(s.drop)
         who = "Authorised models decide" if _together(sets) else "The authorised model decides"
         found.append(f"{who} {AUTHORISED.shown(s.kept.value)} % of pairs correctly{change}.")
     else:
-        found.append(f"There is no figure for the authorised model: {s.kept.status}, {s.kept.reason}.")
+        found.append(f"There is no measurement for the authorised model: {s.kept.status}, {s.kept.reason}.")
     if s.leaked.value is not None:
         worst = f" and {WORST.shown(s.worst.value)} % in the worst case" if s.worst.value is not None else ""
         found.append(f"Unauthorised models reach {UNAUTHORISED.shown(s.leaked.value)} % on average{worst}.")
     elif s.leaked.reason:
-        found.append(f"There is no figure for unauthorised models: {s.leaked.status}, {s.leaked.reason}.")
+        found.append(f"There is no measurement for unauthorised models: {s.leaked.status}, {s.leaked.reason}.")
     return [" ".join(found), _bars(sets)]
 
 
@@ -150,7 +150,7 @@ def _bars(sets: Sequence[Summary]) -> str:
     for s in sets:
         for bar, measured, met in s.verdicts:
             if met is None:
-                failed.append(f"{bar.metric.label} for {s.authorised} (no figure: {measured.status})")
+                failed.append(f"{bar.metric.label} for {s.authorised} (no measurement: {measured.status})")
             elif not met:
                 unit = {"%": " %", "points": " points"}.get(bar.metric.unit, "")
                 shown = bar.metric.shown(measured.value)
@@ -161,7 +161,7 @@ def _bars(sets: Sequence[Summary]) -> str:
 
 def _without_models(s: Summary) -> str:
     if s.leaked.value is None:
-        return f"No figure: {s.leaked.status}{f', {s.leaked.reason}' if s.leaked.reason else ''}."
+        return f"No measurement: {s.leaked.status}{f', {s.leaked.reason}' if s.leaked.reason else ''}."
     shown = UNAUTHORISED.shown(s.leaked.value)
     if s.kind == "clean":
         return f"Without protection, the models decide {shown} % of pairs correctly: the most that there is to keep."
@@ -256,7 +256,7 @@ def _rebuilt(
     rows: Rows, first: CellRow, fair: Sequence[CellRow], clean: Sequence[CellRow], ssim: Measurement, baseline: str
 ) -> str:
     if ssim.value is None:
-        return f"No figure: {ssim.status}{f', {ssim.reason}' if ssim.reason else ''}."
+        return f"No measurement: {ssim.status}{f', {ssim.reason}' if ssim.reason else ''}."
     n = len(attacks(fair))
     who = f"The strongest of {n} attacks, {ssim.attack}," if n > 1 else f"{ssim.attack}"
     told = f"{who} rebuilds the face to an SSIM of {_SSIM.shown(ssim.value)}"
@@ -269,12 +269,12 @@ def _rebuilt(
 def _found_again(rows: Rows, judges: Sequence[CellRow], match: Measurement, rank: Measurement) -> str:
     """Whether the person can be found: what SSIM does not tell."""
     if match.value is None:
-        return "Whether the person can be found again was not measured: no model that took no part evaluates."
+        return "Whether the person can be found again was not measured: no held-out recogniser evaluates."
     gallery = [len(np.unique(s.left_id.astype(str))) for s in rows.scores_of(judges)]
     chance = f" (chance {100 / max(gallery):.1f} %)" if gallery else ""
     told = f", and {_RANK.shown(rank.value)} % of people come first among all originals{chance}" if rank.value else ""
     return (
-        f"A low SSIM does not show that nothing leaks: models that took no part match {_MATCH.shown(match.value)} % of "
+        f"A low SSIM does not show that nothing leaks: held-out recognisers match {_MATCH.shown(match.value)} % of "
         f"the reconstructions to the person at the calibrated false match rate ({match.attack}){told}."
     )
 
@@ -326,7 +326,7 @@ def _attributes(rows: Rows, cells: Sequence[CellRow], names: Sequence[str]) -> H
             "original than a constant answer; for the others something is left in the picture."
         )
     else:
-        told = "No figure for any attribute."
+        told = "No measurement of any attribute."
     worst_of = f" Worst case of {len(attacks(cells))} attacks." if len(attacks(cells)) > 1 else ""
     return HeadlineAnswer(
         experiment=cells[0].experiment,

@@ -178,7 +178,7 @@ def _kept_and_leaked(found: Recommendation, best: AssessedDefense, several: bool
     said: list[str | tuple[Metric, Measurement]] = [
         f"{start} {who} decide",
         (UTILITY, best.utility),
-        f"of pairs correctly, and after {tried} ({attack}) models that took no part match",
+        f"of pairs correctly, and after {tried} ({attack}) held-out recognisers match",
         (LEAKAGE, best.leakage),
         "of faces to their person.",
     ]
@@ -305,7 +305,7 @@ def _remarks(entry: AssessedDefense) -> list[str]:
         said.append("not told from chance")
     lost = [a for a in entry.attacks if a.measurement.value is None]
     if lost:
-        said.append(f"without a figure: {_listed([f'{a.label} ({a.measurement.status})' for a in lost])}")
+        said.append(f"without a measurement: {_listed([f'{a.label} ({a.measurement.status})' for a in lost])}")
     return said
 
 

@@ -143,10 +143,10 @@ def params(found: Mapping[str, Any]) -> str:
 _FURTHER = [
     [
         "worst case",
-        "The highest figure of a single unauthorised model on a single data set (recognition), or of a single attack "
-        "with data sets pooled (reconstruction, attributes). The interval is that of the one figure; the highest of "
+        "The highest measurement of a single unauthorised model on a single data set (recognition), or of a single attack "
+        "with data sets pooled (reconstruction, attributes). The interval is that of the one measurement; the highest of "
         "several is biased upwards by chance.",
-        "those of the measure",
+        "those of the metric",
     ],
     [
         "calibrated κ",
@@ -155,7 +155,7 @@ _FURTHER = [
         "samples/verification: kappa_calibrated, fmr, calibration_impostors",
     ],
     [
-        "floors",
+        "baselines",
         "The same image metrics for pictures that hold nothing of the face; for attributes, what a constant answer "
         "(the mean over other people's faces) scores.",
         "samples/floors; samples/attributes: floor",

@@ -2,7 +2,7 @@
 (() => {
   const place = document.getElementById("all-cells");
   if (!place || !report.cells || typeof DataTable !== "function") return;
-  const { size, of, main, figureOf, make, button } = report.cells;
+  const { size, of, main, measurementOf, make, button } = report.cells;
   const AXES = [
     ["experiment", "experiment"],
     ["dataset", "data set"],
@@ -22,20 +22,20 @@
     render: (_, type, i) => (type === "display" ? text(value(i)) : value(i)),
   });
   function measured(title) {
-    const figures = main[title].map((k) => (k === null ? null : figureOf(k)));
-    const unit = figures.find(Boolean).unit;
+    const measurements = main[title].map((k) => (k === null ? null : measurementOf(k)));
+    const unit = measurements.find(Boolean).unit;
     return {
       title: unit ? `${title}, ${unit}` : title,
       className: "num",
       data: null,
-      type: "figure",
+      type: "measurement",
       orderSequence: ["desc", "asc", ""],
       searchable: false,
       render(_, type, i) {
-        const f = figures[i];
+        const f = measurements[i];
         if (type !== "display") return f ? number(f.value) : "";
         if (!f) return text("");
-        const opens = button(f.value, (event) => report.openFigure(main[title][i], event.currentTarget), { className: "v" });
+        const opens = button(f.value, (event) => report.openMeasurement(main[title][i], event.currentTarget), { className: "v" });
         opens.setAttribute("aria-label", `${f.shown}, ${f.name}: show its rows`);
         return make("span", {}, opens, make("small", {}, `${f.span ? `${f.span} · ` : ""}N ${f.n.toLocaleString("en")}`));
       },

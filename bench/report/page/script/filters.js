@@ -47,7 +47,7 @@
       const fits = asked.every((value, k) => value === undefined || !values[k] || values[k].includes(value));
       element.classList.toggle("unfit", !fits);
     }
-    for (const body of document.querySelectorAll("table.figures > tbody")) {
+    for (const body of document.querySelectorAll("table.measurements > tbody")) {
       const heading = body.querySelector(":scope > tr.group:first-child");
       const own = [...body.rows].filter((row) => row !== heading);
       heading?.classList.toggle("unfit", any && own.length > 0 && own.every((row) => row.classList.contains("unfit")));

@@ -23,7 +23,7 @@
       return Array.from({ length: to - from + 1 }, (_, k) => from + k);
     });
 
-  function figureOf(k) {
+  function measurementOf(k) {
     const [q, value, span, n, interval, m, set, paper, difference, note] = data.measurements[k];
     const [name, unit, direction] = data.metrics[q];
     const shown = n && unit ? `${value} ${unit}` : value; // one without N is a status
@@ -127,8 +127,8 @@
 
   const methods = { bootstrap: "bootstrap over people", Wilson: "Wilson" };
 
-  function showFigure(k) {
-    const f = figureOf(k);
+  function showMeasurement(k) {
+    const f = measurementOf(k);
     const found = members(f.set);
     const interval = f.span ? `${f.span} (95 %${f.interval ? `, ${methods[f.interval] ?? f.interval}` : ""})` : "";
     const named = found.length > 1 && found.length <= NAMED && found.every((i) => cell.run(i) === cell.run(found[0]));
@@ -155,7 +155,7 @@
   }
 
   // A list of cells, some at a time, with a filter where there are many.
-  function listOf(found, figure) {
+  function listOf(found, measurement) {
     const list = make("ol", { className: "cells" });
     const said = make("p", { className: "note" });
     said.setAttribute("role", "status");
@@ -164,7 +164,7 @@
       const shown = list.children.length;
       const next = fitting.slice(shown, shown + AT_ONCE).map((i) => {
         const status = cell.status(i) === "ok" ? null : make("span", { className: "status" }, cell.status(i));
-        return make("li", {}, button(labelOf(i), () => showCell(i, figure)), status);
+        return make("li", {}, button(labelOf(i), () => showCell(i, measurement)), status);
       });
       list.append(...next);
       more.hidden = list.children.length >= fitting.length;
@@ -184,11 +184,11 @@
     return make("div", {}, ...[filter, said, list, more].filter(Boolean));
   }
 
-  function showCell(i, figure) {
+  function showCell(i, measurement) {
     const back =
-      figure === undefined
+      measurement === undefined
         ? null
-        : button(`Back to ${figureOf(figure).name}: ${figureOf(figure).shown}`, () => showFigure(figure), { className: "back" });
+        : button(`Back to ${measurementOf(measurement).name}: ${measurementOf(measurement).shown}`, () => showMeasurement(measurement), { className: "back" });
     history.replaceState(null, "", hashOf(i));
     show(labelOf(i), back, ...detailsOf(i));
   }
@@ -265,21 +265,21 @@
     if (event.target === dialog) dialog.close(); // outside
   });
   document.addEventListener("click", (event) => {
-    const number = event.target.closest?.("[data-figure]");
+    const number = event.target.closest?.("[data-measurement]");
     if (!number || dialog.contains(number)) return;
     event.preventDefault();
-    report.openFigure(Number(number.dataset.figure), number);
+    report.openMeasurement(Number(number.dataset.measurement), number);
   });
 
-  report.openFigure = (k, from = document.activeElement) => {
+  report.openMeasurement = (k, from = document.activeElement) => {
     opener = from;
-    showFigure(k);
+    showMeasurement(k);
   };
   report.openCell = (i, from = document.activeElement) => {
     opener = from;
     showCell(i);
   };
-  report.cells = { size: data.cells.size, of: cell, main: data.main, figureOf, make, button };
+  report.cells = { size: data.cells.size, of: cell, main: data.main, measurementOf, make, button };
 
   function follow() {
     if (!location.hash.startsWith("#cell-")) return;
@@ -296,15 +296,15 @@
   // ---- numbers become buttons ----------------------------------------------------------------------------------------
 
   function upgrade(element) {
-    const { name, shown } = figureOf(Number(element.dataset.figure));
+    const { name, shown } = measurementOf(Number(element.dataset.measurement));
     const own = element.querySelector("u") ? ", authorised" : "";
     const number = make("button", { type: "button", className: `v ${element.className}`.replace("v v", "v") });
-    number.dataset.figure = element.dataset.figure;
+    number.dataset.measurement = element.dataset.measurement;
     number.setAttribute("aria-label", `${shown}, ${name}${own}: show its rows`);
     number.setAttribute("aria-haspopup", "dialog");
     number.append(...element.childNodes);
     element.replaceWith(number);
   }
-  for (const element of document.querySelectorAll("main [data-figure]:not(button)")) upgrade(element);
+  for (const element of document.querySelectorAll("main [data-measurement]:not(button)")) upgrade(element);
   follow();
 })();

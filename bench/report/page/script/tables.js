@@ -1,4 +1,4 @@
-// Tables that sort and filter, by DataTables. Rows of a data set stay together; absent figures come last. A small table
+// Tables that sort and filter, by DataTables. Rows of a data set stay together; absent measurements come last. A small table
 // is one from the start; a large one, in pages, when it comes near or the browser is idle. In print, all rows are there.
 (() => {
   if (typeof DataTable !== "function") return;
@@ -17,7 +17,7 @@
     return plain === "" || Number.isNaN(Number(plain)) ? null : Number(plain);
   }
   DataTable.type("amount", { order: { pre: amount, asc: compare(1), desc: compare(-1) } });
-  DataTable.type("figure", { order: { pre: key, asc: compare(1), desc: compare(-1) } });
+  DataTable.type("measurement", { order: { pre: key, asc: compare(1), desc: compare(-1) } });
 
   const made = (report.tables = []);
   let printing = false;
@@ -41,7 +41,7 @@
     return headings;
   }
 
-  // Where a column has figures, each of its cells gets a key to sort by, if the page has not given it one.
+  // Where a column has measurements, each of its cells gets a key to sort by, if the page has not given it one.
   function keyed(table) {
     const rows = [...table.tBodies[0].rows];
     [...table.tHead.rows[0].cells].forEach((_, i) => {
@@ -61,7 +61,7 @@
       if (i === group) return { type: "num", visible: false };
       const ariaTitle = [...head.childNodes].map((part) => part.textContent.trim()).filter(Boolean).join(", ");
       const number = first.cells[i].dataset.order !== undefined;
-      if (number) return { ariaTitle, type: "figure", orderSequence: ["desc", "asc", ""] };
+      if (number) return { ariaTitle, type: "measurement", orderSequence: ["desc", "asc", ""] };
       const text = { ariaTitle, orderSequence: ["asc", "desc", ""] };
       return head.classList.contains("num") ? { ...text, type: "amount" } : text;
     });
@@ -141,7 +141,7 @@
     },
     { rootMargin: "400px" },
   );
-  for (const table of document.querySelectorAll("table.figures, table.grid")) {
+  for (const table of document.querySelectorAll("table.measurements, table.grid")) {
     const rows = table.querySelectorAll("tbody > tr:not(.group)");
     const whole = [...rows].every((row) => row.cells.length === table.tHead.rows[0].cells.length);
     if (rows.length < 2 || !whole) continue;
