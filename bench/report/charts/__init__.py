@@ -46,7 +46,9 @@ class Panel:
         """The panel in a sentence, for those who do not see it."""
         q = chart.metric
         told = [
-            f"{c.label}: {q.shown(c.values[0])} to {q.shown(c.values[-1])}" if c.values else f"{c.label}: no measurement"
+            f"{c.label}: {q.shown(c.values[0])} to {q.shown(c.values[-1])}"
+            if c.values
+            else f"{c.label}: no measurement"
             for c in self.curves
         ]
         span = f" from {chart.xs[0]:g} to {chart.xs[-1]:g}" if chart.xs else ""

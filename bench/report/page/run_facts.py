@@ -143,9 +143,9 @@ def params(found: Mapping[str, Any]) -> str:
 _FURTHER = [
     [
         "worst case",
-        "The highest measurement of a single unauthorised model on a single data set (recognition), or of a single attack "
-        "with data sets pooled (reconstruction, attributes). The interval is that of the one measurement; the highest of "
-        "several is biased upwards by chance.",
+        "The highest measurement of a single unauthorised model on a single data set (recognition), or of a single "
+        "attack with data sets pooled (reconstruction, attributes). The interval is that of the one measurement; the "
+        "highest of several is biased upwards by chance.",
         "those of the metric",
     ],
     [

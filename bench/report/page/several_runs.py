@@ -94,8 +94,8 @@ def _elsewhere(first: Named, others: Sequence[Named]) -> Iterator[str]:
             )
         if run.host != here.host:
             yield (
-                f"{_upper(one.name)} was computed by other code of bench than {first.name}: measurements may differ by more "
-                "than the defense."
+                f"{_upper(one.name)} was computed by other code of bench than {first.name}: measurements may differ by "
+                "more than the defense."
             )
 
 
