@@ -50,7 +50,7 @@ class Blurred:
 
 def context(n: int = 4, seed: int = 3, **more: Any) -> Context:
     seen = Capabilities.of_attack(RecFace().sees, {}, image_size=SIDE)
-    values: dict[str, Any] = {"who": "attack recface", "sample_ids": [str(i) for i in range(n)], **more}
+    values: dict[str, Any] = {"plugin": "attack recface", "sample_ids": [str(i) for i in range(n)], **more}
     return Context(device=torch.device("cpu"), seed=seed, capabilities=seen, **values)
 
 
