@@ -81,8 +81,8 @@ class Registry:
     def build(self, component: Component) -> Any:
         """Build the dataclass that a plugin registered for a resolved component, with its effective parameters.
 
-        Nothing is checked again; for parameters as a suite writes them use `bench.build_component`. Raise
-        `PluginError` if the plugin cannot be used.
+        Nothing is checked again; parameters as a suite writes them are checked by
+        `bench.registry.components.build_component`. Raise `PluginError` if the plugin cannot be used.
         """
         return self.find(component.kind, component.name, component.label).cls(**component.params)
 
