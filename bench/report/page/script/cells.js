@@ -1,4 +1,5 @@
-// All cells in one table, made from the data of the page when it comes near. Rows are made as they are shown.
+// The table of all cells. It is built from the data of the page when it scrolls near the window, and DataTables creates
+// the elements of a row only when the row is shown.
 (() => {
   const place = document.getElementById("all-cells");
   if (!place || !report.cells || typeof DataTable !== "function") return;
@@ -68,12 +69,12 @@
     });
     const input = make("input", { type: "search", autocomplete: "off" });
     input.addEventListener("input", () => dt.search(input.value).draw());
-    const said = make("p", { className: "note" });
-    said.setAttribute("role", "status");
+    const statusLine = make("p", { className: "note" });
+    statusLine.setAttribute("role", "status");
     const table = make("table", { className: "grid all-cells" }, make("caption", { className: "sr" }, "All cells"));
     const scroll = make("div", { className: "scroll", tabIndex: 0, aria: { label: "All cells" } }, table);
     scroll.setAttribute("role", "group");
-    place.append(make("div", { className: "choices" }, make("label", {}, "search", input), ...controls), said, scroll);
+    place.append(make("div", { className: "choices" }, make("label", {}, "search", input), ...controls), statusLine, scroll);
 
     const status = AXES.at(-1);
     const dt = new DataTable(table, {
@@ -95,7 +96,7 @@
     dt.search.fixed("linked", (_, __, i) => !report.linked || report.linked(i));
     const tell = () => {
       const { recordsDisplay, recordsTotal } = dt.page.info();
-      said.textContent = `Showing ${recordsDisplay.toLocaleString("en")} of ${recordsTotal.toLocaleString("en")} cells.`;
+      statusLine.textContent = `Showing ${recordsDisplay.toLocaleString("en")} of ${recordsTotal.toLocaleString("en")} cells.`;
     };
     dt.on("draw", tell);
     tell();

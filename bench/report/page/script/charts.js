@@ -1,18 +1,18 @@
-// Plots: drawn when they come near the window, by Vega-Embed in SVG with the page's CSS variables for colours.
+// Plots. Vega-Embed draws each one as SVG when it scrolls near the window, with the page's CSS variables as colours.
 (() => {
   const charts = report.charts;
   if (!charts?.plots) return;
 
-  const NEAR = "600px"; // below or above the window
-  const PANEL = 300; // pixels: the least width of panels beside one another
-  const drawn = new Map(); // element -> {view, width}
-  const chosen = new Map(); // id -> {hidden, stressed}
+  const NEAR = "600px"; // A plot is drawn when it is at most this far above or below the window.
+  const PANEL = 300; // The least width, in pixels, of two panels side by side.
+  const drawn = new Map(); // element -> {view, room}: the plots drawn so far, and the width they were drawn for
+  const chosen = new Map(); // id of a plot -> {hidden, stressed}: the choices made in its legend
 
   const refuse = () => Promise.reject(new Error("a report loads nothing"));
   const options = {
     mode: "vega-lite",
     renderer: "svg",
-    ast: true, // no eval: the policy of the page forbids it
+    ast: true, // Expressions are interpreted: the content security policy of the page forbids eval.
     actions: false,
     defaultStyle: false,
     loader: { load: refuse, sanitize: refuse, http: refuse, file: refuse },
@@ -21,13 +21,14 @@
 
   // ---- drawing
 
-  /** The specification of a plot for so many pixels. */
+  /** Return the specification of a plot for a width of `room` pixels: one or two columns of panels. */
   function sized(spec, room) {
     const beside = room >= 2 * PANEL ? Math.min(2, spec.concat.length) : 1;
     const width = Math.min(Math.floor(room / beside) - charts.around, 560);
     return { ...spec, columns: beside, concat: spec.concat.map((panel) => ({ ...panel, width })) };
   }
 
+  /** Draw the plot of an element; do nothing if it is invisible or already drawn for this width. */
   async function draw(element) {
     const room = element.clientWidth;
     const before = drawn.get(element);
@@ -35,14 +36,15 @@
     const now = { room };
     drawn.set(element, now);
     const id = element.dataset.plot;
-    const inner = element.firstElementChild; // hidden from screen readers: Vega gives it a role, element has our words
+    // Vega gives the inner element a role of its own; it is hidden from screen readers, which read the outer one's label.
+    const inner = element.firstElementChild;
     const { view } = await vegaEmbed(inner, sized(charts.plots[id].spec, room), { ...options, config: charts.config });
     before?.view?.finalize();
     now.view = view;
     if (chosen.has(id)) choose(id);
   }
 
-  /** Tell a plot what its legend hides and stresses. */
+  /** Apply the choices of a legend to its plot: which series are hidden, and which one is stressed. */
   function choose(id) {
     const { hidden, stressed } = chosen.get(id);
     for (const [element, { view }] of drawn) {
@@ -90,24 +92,27 @@
 
   // ---- downloads: the whole plot with its legend, in light colours, on white
 
-  const WIDTH = 900; // pixels of a download
-  const NAMES = new Set(["domain", "title", "text", "label", "mark", "series"]); // hold text, never a colour
+  const WIDTH = 900; // The width of a download, in pixels.
+  const TEXTS = new Set(["domain", "title", "text", "label", "mark", "series"]); // Keys with text, never a colour.
 
-  function lit(value, light, key = "") {
-    if (NAMES.has(key) && typeof value !== "object") return value;
+  /** Return a copy of a specification in which every colour that the map `light` has is replaced. */
+  function recoloured(value, light, key = "") {
+    if (TEXTS.has(key) && typeof value !== "object") return value;
     if (typeof value === "string") return light.get(value) ?? value;
-    if (Array.isArray(value)) return key === "domain" ? value : value.map((v) => lit(v, light));
+    if (Array.isArray(value)) return key === "domain" ? value : value.map((v) => recoloured(v, light));
     if (value === null || typeof value !== "object") return value;
-    return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, lit(v, light, k)]));
+    return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, recoloured(v, light, k)]));
   }
 
+  /** Download a plot as a file; `kind` is "svg" or "png". */
   async function save(id, kind) {
     const { spec, file, light } = charts.plots[id];
     const colours = new Map(Object.entries({ ...charts.light, ...light }));
-    const config = lit(charts.config, colours);
+    const config = recoloured(charts.config, colours);
     config.background = "white";
     config.legend.disable = false;
-    const { view } = await vegaEmbed(document.createElement("div"), lit(sized(spec, WIDTH), colours), { ...options, config });
+    const lightSpec = recoloured(sized(spec, WIDTH), colours);
+    const { view } = await vegaEmbed(document.createElement("div"), lightSpec, { ...options, config });
     const blob =
       kind === "svg"
         ? new Blob([await view.toSVG()], { type: "image/svg+xml" })

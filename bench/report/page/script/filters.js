@@ -1,6 +1,6 @@
-// One bar that hides what is not of a chosen data set, defense or attack: rows of tables, cells, pictures of the wall.
-// An element belongs to the values that its data-dataset, data-defense and data-attack name, a line each; where it has
-// no such attribute it fits any value.
+// The filter bar at the bottom of the page. It hides everything that does not belong to the chosen data set, defense and
+// attack: rows of tables, cells, pictures of the face wall. The attributes data-dataset, data-defense and data-attack of
+// an element list the values that it belongs to, one per line; without such an attribute it belongs to all values.
 (() => {
   if (!report.cells) return;
   const { size, of, make, button } = report.cells;
@@ -26,8 +26,8 @@
     });
     return make("label", {}, title, select);
   });
-  const said = make("span", { className: "said" });
-  said.setAttribute("role", "status");
+  const statusLine = make("span", { className: "said" });
+  statusLine.setAttribute("role", "status");
   const reset = button("Show all", () => {
     for (const label of selects) label.querySelector("select").value = "";
     for (const axis of Object.keys(chosen)) delete chosen[axis];
@@ -35,16 +35,16 @@
     selects[0].querySelector("select").focus();
   });
   reset.hidden = true;
-  const bar = make("form", { className: "filters", aria: { label: "Filter all tables and faces" } }, "Show", ...selects, reset, said);
+  const bar = make("form", { className: "filters", aria: { label: "Filter all tables and faces" } }, "Show", ...selects, reset, statusLine);
   bar.setAttribute("role", "search");
   bar.addEventListener("submit", (event) => event.preventDefault());
   document.querySelector("main").append(bar);
 
   function apply() {
-    const asked = Object.keys(AXES).map((axis) => chosen[axis]);
-    const any = asked.some((value) => value !== undefined);
+    const wanted = Object.keys(AXES).map((axis) => chosen[axis]);
+    const any = wanted.some((value) => value !== undefined);
     for (const { element, values } of members) {
-      const fits = asked.every((value, k) => value === undefined || !values[k] || values[k].includes(value));
+      const fits = wanted.every((value, k) => value === undefined || !values[k] || values[k].includes(value));
       element.classList.toggle("unfit", !fits);
     }
     for (const body of document.querySelectorAll("table.measurements > tbody")) {
@@ -56,7 +56,7 @@
     for (const dt of report.tables ?? []) dt.draw();
     report.allCells?.draw();
     const shown = rows.filter(({ element }) => !element.classList.contains("unfit")).length;
-    said.textContent = any ? `Showing ${shown.toLocaleString("en")} of ${rows.length.toLocaleString("en")} rows` : "";
+    statusLine.textContent = any ? `Showing ${shown.toLocaleString("en")} of ${rows.length.toLocaleString("en")} rows` : "";
     reset.hidden = !any;
     bar.classList.toggle("active", any);
   }

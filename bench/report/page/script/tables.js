@@ -1,15 +1,16 @@
-// Tables that sort and filter, by DataTables. Rows of a data set stay together; absent measurements come last. A small table
-// is one from the start; a large one, in pages, when it comes near or the browser is idle. In print, all rows are there.
+// Sorting and filtering of tables, by DataTables. The rows of a data set stay together, and missing numbers come last.
+// Small tables are set up at once. A table with more than MANY rows is split into pages, and set up when it scrolls near
+// the window or the browser is idle. All rows are printed.
 (() => {
   if (typeof DataTable !== "function") return;
-  const FILTERED = 4; // rows from which on a table has a filter
-  const MANY = 200; // rows of a page
+  const FILTERED = 4; // A table with at least so many rows gets a filter.
+  const MANY = 200; // The number of rows on one page of a table.
   DataTable.ext.errMode = "throw";
 
   const compare = (sign) => (a, b) => (a === null ? (b === null ? 0 : 1) : b === null ? -1 : sign * (a - b));
   const key = (text) => (text === "" || text === null || text === undefined ? null : Number(text));
-  // Times such as "2 min 3 s" as seconds, and numbers such as "1,024".
   const UNITS = { ms: 0.001, s: 1, min: 60, h: 3600 };
+  // Return the number to sort by for text such as "1,024", or seconds for a time such as "2 min 3 s"; null for other text.
   function amount(text) {
     const plain = String(text).replace(/<[^>]*>/g, "").replaceAll(",", "").replace("−", "-").trim();
     const times = [...plain.matchAll(/([\d.]+) (ms|s|min|h)(?![a-z])/g)];
@@ -22,7 +23,8 @@
   const made = (report.tables = []);
   let printing = false;
 
-  // The rows of all data sets in one body, each with the number and the name of its data set in a last, hidden cell.
+  // DataTables needs a single table body. Move the rows of all data sets into the first body and append a hidden cell with
+  // the index and the name of its data set to each. Return the headings of the data sets; null if the table has none.
   function gather(table) {
     const bodies = [...table.tBodies];
     const headings = bodies.map((body) => body.querySelector("tr.group"));
@@ -41,8 +43,8 @@
     return headings;
   }
 
-  // Where a column has measurements, each of its cells gets a key to sort by, if the page has not given it one.
-  function keyed(table) {
+  // Give each cell of a column of numbers a key to sort by, unless the page already has such keys for the column.
+  function addSortKeys(table) {
     const rows = [...table.tBodies[0].rows];
     [...table.tHead.rows[0].cells].forEach((_, i) => {
       const cells = rows.map((row) => row.cells[i]);
@@ -54,6 +56,7 @@
     });
   }
 
+  // Return the column definitions for DataTables. `group` is the index of the hidden column with the data set, or -1.
   function columnsOf(table, group) {
     const first = table.tBodies[0].rows[0];
     const heads = [...table.tHead.rows[0].cells];
@@ -67,37 +70,38 @@
     });
   }
 
-  // A filter above a table, with how many rows fit.
-  function filter(table, dt) {
+  // Add a search field above a table, and beside it the number of rows that match.
+  function addFilter(table, dt) {
     const scroll = table.closest(".scroll");
     const input = Object.assign(document.createElement("input"), { type: "search", autocomplete: "off" });
-    const said = document.createElement("span");
-    said.setAttribute("role", "status");
+    const statusLine = document.createElement("span");
+    statusLine.setAttribute("role", "status");
     const label = document.createElement("label");
     label.append("Filter rows ", input);
     const name = scroll.getAttribute("aria-label");
     if (name) input.setAttribute("aria-label", `Filter rows: ${name}`);
     const bar = document.createElement("div");
     bar.className = "filter";
-    bar.append(label, said);
+    bar.append(label, statusLine);
     scroll.before(bar);
     input.addEventListener("input", () => dt.search(input.value).draw());
     dt.on("draw", () => {
       const { recordsDisplay: shown, recordsTotal: all } = dt.page.info();
-      if (!printing) said.textContent = shown === all ? "" : `${shown} of ${all} rows`;
+      if (!printing) statusLine.textContent = shown === all ? "" : `${shown} of ${all} rows`;
     });
   }
 
-  // DataTables takes the direction of the column that keeps data sets together for that of the chosen one.
-  function tellOrder(dt) {
+  // Set aria-sort of the sorted column. In a grouped table DataTables sets it to the direction of the hidden group column.
+  function markSortedColumn(dt) {
     for (const [column, direction] of dt.order().filter(([, direction]) => direction)) {
       dt.column(column).header().setAttribute("aria-sort", direction === "asc" ? "ascending" : "descending");
     }
   }
 
+  // Turn a table of the page into one that sorts and filters.
   function make(table) {
     const headings = gather(table);
-    keyed(table);
+    addSortKeys(table);
     const rows = table.tBodies[0].rows.length;
     const group = headings ? table.tHead.rows[0].cells.length - 1 : -1;
     const paged = rows > MANY;
@@ -116,27 +120,28 @@
       }),
     });
     dt.search.fixed("linked", (_, __, i) => printing || !dt.row(i).node().classList.contains("unfit"));
-    if (rows >= FILTERED) filter(table, dt);
-    if (headings) dt.on("draw", () => tellOrder(dt));
+    if (rows >= FILTERED) addFilter(table, dt);
+    if (headings) dt.on("draw", () => markSortedColumn(dt));
     made.push(dt);
     dt.draw(false);
   }
 
-  const waiting = new Set();
-  function soon(table) {
+  const waiting = new Set(); // Large tables that are not set up yet.
+  function makeWaiting(table) {
     near.unobserve(table);
     if (waiting.delete(table)) make(table);
   }
-  function idly() {
+  // Set up the first visible table that waits, and request the next idle time for the next one.
+  function makeNext() {
     const next = [...waiting].find((table) => table.checkVisibility());
-    if (next) soon(next);
-    if (next) later();
+    if (next) makeWaiting(next);
+    if (next) whenIdle();
   }
-  const later = () => (window.requestIdleCallback ?? setTimeout)(idly);
+  const whenIdle = () => (window.requestIdleCallback ?? setTimeout)(makeNext);
   const near = new IntersectionObserver(
     (seen) => {
       for (const { target, isIntersecting } of seen) {
-        if (isIntersecting) soon(target);
+        if (isIntersecting) makeWaiting(target);
       }
     },
     { rootMargin: "400px" },
@@ -151,9 +156,9 @@
       near.observe(table);
     }
   }
-  addEventListener("load", later);
+  addEventListener("load", whenIdle);
 
-  const before = new Map();
+  const before = new Map(); // The search, page length and page of each table, to restore them after printing.
   addEventListener("beforeprint", () => {
     printing = true;
     for (const dt of made) {

@@ -1,5 +1,5 @@
-// The face wall: a picture enlarges, arrow keys go from picture to picture, and one choice of worst, median or best holds
-// for all walls. Data sets, defenses and attacks are filtered by the bar of the page (filters.js).
+// The face walls. A click enlarges a picture, the arrow keys move from picture to picture, and one choice of the worst,
+// median or best face applies to all walls. The filter bar (filters.js) hides data sets, defenses and attacks.
 (() => {
   const walls = [...document.querySelectorAll("table.wall")];
   if (!walls.length) return;
@@ -8,16 +8,17 @@
     made.append(...children);
     return made;
   };
-  const seen = (element) => element.getClientRects().length > 0;
+  const isVisible = (element) => element.getClientRects().length > 0;
   const ARROWS = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
 
-  // The visible picture beside another one: in the same row, or in the same column of the next row that has it.
-  function beside(face, [down, across]) {
+  // Return the next visible picture in a direction: in the same row, or in the same column of another row. The direction
+  // is one of ARROWS. Return undefined if there is no further picture.
+  function neighbour(face, [down, across]) {
     const cell = face.parentElement;
     const line = across
       ? [...cell.parentElement.cells]
       : [...cell.closest("tbody").rows].map((row) => row.cells[cell.cellIndex]);
-    const faces = line.map((c) => c.querySelector(".face")).filter((f) => f && seen(f));
+    const faces = line.map((c) => c.querySelector(".face")).filter((f) => f && isVisible(f));
     return faces[faces.indexOf(face) + (across || down)];
   }
 
@@ -28,13 +29,13 @@
   const picture = make("span");
   picture.setAttribute("role", "img");
   const numbers = make("dl");
-  const turn = (text, way) => {
+  const turnButton = (text, direction) => {
     const button = make("button", { type: "button", textContent: text });
-    button.addEventListener("click", () => go(way));
+    button.addEventListener("click", () => go(direction));
     return button;
   };
-  const before = turn("← Previous", [0, -1]);
-  const after = turn("Next →", [0, 1]);
+  const before = turnButton("← Previous", [0, -1]);
+  const after = turnButton("Next →", [0, 1]);
   const close = make("button", { type: "button", textContent: "Close" });
   const dialog = make("dialog", { className: "enlarged" }, title, why, picture, numbers);
   dialog.append(make("div", { className: "turn" }, before, close, after));
@@ -42,53 +43,55 @@
   document.body.append(dialog);
   let shown = null;
 
+  // Show a picture of a wall enlarged, with the text and the numbers that stand beside it in the wall.
   function show(face) {
     shown = face;
     const row = face.closest("tr");
     const head = face.closest("table").tHead.rows[0].cells[face.parentElement.cellIndex];
     title.textContent = [...head.childNodes].map((node) => node.textContent).join(", ");
-    const said = [...row.cells[0].querySelectorAll(":scope > .kind, :scope > small:not(:has(b))")];
-    why.textContent = said.map((part) => part.textContent).join(" · ");
+    const parts = [...row.cells[0].querySelectorAll(":scope > .kind, :scope > small:not(:has(b))")];
+    why.textContent = parts.map((part) => part.textContent).join(" · ");
     picture.className = face.className;
     picture.setAttribute("aria-label", face.getAttribute("aria-label"));
     numbers.replaceChildren();
     for (const value of face.parentElement.querySelectorAll("small > b")) {
       const name = value.previousSibling.textContent.trim();
       const by = value.parentElement.title;
-      const said = make("dd", { textContent: by ? `${value.textContent}, ${by}` : value.textContent });
-      numbers.append(make("dt", { textContent: name }), said);
+      const number = make("dd", { textContent: by ? `${value.textContent}, ${by}` : value.textContent });
+      numbers.append(make("dt", { textContent: name }), number);
     }
-    before.disabled = !beside(face, [0, -1]);
-    after.disabled = !beside(face, [0, 1]);
+    before.disabled = !neighbour(face, [0, -1]);
+    after.disabled = !neighbour(face, [0, 1]);
     if (!dialog.open) dialog.showModal();
     if (document.activeElement?.disabled || !dialog.contains(document.activeElement)) close.focus();
   }
 
-  function go(way) {
-    const next = beside(shown, way);
+  function go(direction) {
+    const next = neighbour(shown, direction);
     if (next) show(next);
   }
 
   close.addEventListener("click", () => dialog.close());
   dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
-  dialog.addEventListener("close", () => reach(shown));
+  dialog.addEventListener("close", () => focusFace(shown));
   dialog.addEventListener("keydown", (event) => {
     if (!ARROWS[event.key]) return;
     event.preventDefault();
     go(ARROWS[event.key]);
   });
 
-  // ---- the keyboard: one stop per wall, arrows inside --------------------------------------------------------------
+  // ---- the keyboard: Tab moves from wall to wall, the arrow keys move within a wall --------------------------------
 
-  function reach(face) {
+  function focusFace(face) {
     for (const other of face.closest("table").querySelectorAll(".face[tabindex='0']")) other.tabIndex = -1;
     face.tabIndex = 0;
     face.focus();
   }
 
-  function stop(wall) {
+  // Make one visible picture of a wall reachable with Tab: the current one, if it is visible.
+  function setTabStop(wall) {
     const faces = [...wall.querySelectorAll(".face")];
-    const first = faces.find((face) => face.tabIndex === 0 && seen(face)) ?? faces.find(seen);
+    const first = faces.find((face) => face.tabIndex === 0 && isVisible(face)) ?? faces.find(isVisible);
     for (const face of faces) face.tabIndex = face === first ? 0 : -1;
   }
 
@@ -101,8 +104,8 @@
       face.addEventListener("keydown", (event) => {
         if (event.key === "Enter" || event.key === " ") show(face);
         else if (ARROWS[event.key]) {
-          const next = beside(face, ARROWS[event.key]);
-          if (next) reach(next);
+          const next = neighbour(face, ARROWS[event.key]);
+          if (next) focusFace(next);
         } else return;
         event.preventDefault();
       });
@@ -121,14 +124,14 @@
   const label = make("label", {}, "face", select);
   if (kinds.length > 1) bar.querySelector("label:last-of-type").after(label);
 
-  // What was in view before a choice stays where it was.
-  let kept = null;
-  const keep = () => {
-    const there = rows.filter((one) => seen(one) && one.getBoundingClientRect().bottom > 0);
-    const row = there.find((one) => one.getBoundingClientRect().top >= 0) ?? there[0];
-    kept = row && row.getBoundingClientRect().top < innerHeight ? [row, row.getBoundingClientRect().top] : null;
+  // A filter changes the height of the page. The face that was in view before a choice is scrolled back to its place.
+  let anchor = null; // [row, distance from the top of the window in pixels] of that face
+  const rememberPosition = () => {
+    const below = rows.filter((row) => isVisible(row) && row.getBoundingClientRect().bottom > 0);
+    const row = below.find((one) => one.getBoundingClientRect().top >= 0) ?? below[0];
+    anchor = row && row.getBoundingClientRect().top < innerHeight ? [row, row.getBoundingClientRect().top] : null;
   };
-  const settle = () => {
+  const applyChoice = () => {
     for (const row of rows) {
       const ranked = kinds.includes(row.dataset.face);
       row.classList.toggle("unfit", ranked && select.value !== "" && row.dataset.face !== select.value);
@@ -136,20 +139,20 @@
     for (const wall of walls) {
       const columns = [...wall.tHead.rows[0].cells].slice(1);
       wall.classList.toggle("unfit", columns.every((head) => head.classList.contains("unfit")));
-      stop(wall);
+      setTabStop(wall);
     }
-    hold();
-    requestAnimationFrame(hold); // tables and the browser's own anchoring settle after this
+    restorePosition();
+    requestAnimationFrame(restorePosition); // Tables and the browser's scroll anchoring may move the page after this.
   };
-  const hold = () => {
-    if (!kept) return;
-    const [row, top] = kept;
-    const next = seen(row) ? row : [...row.closest("tbody").rows].find(seen);
+  const restorePosition = () => {
+    if (!anchor) return;
+    const [row, top] = anchor;
+    const next = isVisible(row) ? row : [...row.closest("tbody").rows].find(isVisible);
     if (next) scrollBy({ top: next.getBoundingClientRect().top - top, behavior: "instant" });
   };
   for (const event of ["change", "click"]) {
-    bar.addEventListener(event, keep, true);
-    bar.addEventListener(event, settle);
+    bar.addEventListener(event, rememberPosition, true);
+    bar.addEventListener(event, applyChoice);
   }
   bar.querySelector("button").addEventListener("click", () => (select.value = ""));
 })();
