@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from bench.analysis.claim_results import ClaimVerdict
     from bench.registry.inventory import InventoryEntry
 
-_UNLIMITED = 100_000  # columns: more than any line has
+_UNLIMITED = 100_000  # A width, in characters, that no line reaches.
 
 
 def _console(*, stderr: bool = False) -> Console:

@@ -76,6 +76,7 @@ def _show_end(facts: Mapping[str, Any]) -> None:
 
 
 def _show_stages(stages: Sequence[Used], *, incomplete: bool) -> None:
+    """Print the stages of a cell with their keys, status and cost, and the folders of their artifacts."""
     table = table_of("stage", "key", "status", "time", "memory", "batch", numbers=range(3, 6))
     for stage in stages:
         status = f"{stage.status}, cached" if stage.cached else stage.status

@@ -1,4 +1,4 @@
-"""A comparison as one self-contained HTML page in the style of the report; everything from files is escaped."""
+"""The comparison of two runs as one self-contained HTML page in the style of the report; text from files is escaped."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from bench.report import compare_text
 from bench.report.page import assets
 from bench.store.run_record import RunRecord
 
-MOST = 2_000  # rows of differences that are not significant: those with the least p-values
+MOST = 2_000  # The most differences shown that are not significant: those with the smallest p-values.
 
 
 def render(found: Diff) -> str:
-    """The page as HTML."""
+    """Return the page of a comparison as HTML."""
     rest = found.of("not significant")
     context: dict[str, Any] = {
         "styles": assets.styles(["base"]),
@@ -43,12 +43,13 @@ def render(found: Diff) -> str:
 
 
 def write_page(found: Diff, path: Path) -> Path:
-    """Write the page, whole or not at all; return where it is. Raises `StorageError`."""
+    """Write the page of a comparison atomically and return its path. Raise `StorageError` if it cannot be written."""
     write_atomically(path, render(found))
     return path
 
 
 def _run(run: RunRecord, folder: Path) -> dict[str, str]:
+    """Return what the page says about one of the two runs."""
     return {
         "folder": "/".join(folder.resolve().parts[-3:]),
         "suite": run.suite.title or run.suite.name,
@@ -60,7 +61,7 @@ def _run(run: RunRecord, folder: Path) -> dict[str, str]:
 
 
 def _groups(lines: Sequence[DiffLine]) -> list[dict[str, Any]]:
-    """The lines of each cell and verdict together, in the order of the first ones."""
+    """Return the differences grouped by verdict and cell, in the order in which the groups first occur."""
     classes = {"regression": "unmet", "improvement": "met"}
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for line in lines:

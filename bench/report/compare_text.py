@@ -1,4 +1,4 @@
-"""A comparison in words, and as tables of a terminal."""
+"""The comparison of two runs as text: sentences, lines, and tables for a terminal."""
 
 from __future__ import annotations
 
@@ -14,33 +14,34 @@ from bench.analysis.rows import CellRow
 from bench.core.text import plural
 
 SIGNIFICANT: Sequence[DiffVerdict] = ("regression", "improvement", "change")
-MOST, SOME = 40, 12  # rows of a table in a terminal: where they are what was asked for, and where they are not
+MOST, SOME = 40, 12  # The most rows that ``bench diff`` prints, and that ``bench rescore`` prints.
 COLUMNS = ("verdict", "cell", "metric", "before", "after", "difference", "95 % interval", "N", "corrected p")
 
 
 def summary(found: Diff) -> list[str]:
-    """What came out, in sentences."""
+    """Return sentences with the number of compared cells, differences by verdict, tests, and cells without a
+    partner."""
     counts = found.counts
-    told = [
+    sentences = [
         f"{plural(found.cells, 'cell')} in both runs, {plural(len(found.lines), 'comparison')}: "
         f"{plural(counts['regression'], 'regression')}, {plural(counts['improvement'], 'improvement')}, "
         f"{counts['change']:,} other significant changes, {counts['not significant']:,} not significant, "
         f"{counts['same']:,} with the same value in every sample.",
     ]
     if found.tested:
-        told.append(
+        sentences.append(
             f"{plural(found.tested, 'difference was', 'differences were')} tested, p-values corrected by Holm's "
             f"method: the chance of any false alarm is at most {100 * LEVEL:g} %."
         )
     if found.lost:
-        told.append(f"{plural(len(found.lost), 'cell')} ended well before and now have no measurements.")
+        sentences.append(f"{plural(len(found.lost), 'cell')} ended well before and now have no measurements.")
     alone = [(len(lone), name) for lone, name in ((found.only_before, "before"), (found.only_after, "after")) if lone]
-    told += [f"{plural(n, 'cell')} only in the run {name}." for n, name in alone]
-    return told
+    sentences += [f"{plural(n, 'cell')} only in the run {name}." for n, name in alone]
+    return sentences
 
 
 def cell_name(cell: CellRow) -> str:
-    """A cell in one line, by the labels of its suite."""
+    """Return the coordinates of a cell in one line, with the labels of its suite."""
     parts = [cell.dataset, cell.defense]
     parts += [f"for {cell.authorised}"] if cell.authorised else []
     parts.append(f"{cell.attack} via {cell.via}" if cell.via else cell.attack)
@@ -50,7 +51,7 @@ def cell_name(cell: CellRow) -> str:
 
 
 def line_row(line: DiffLine) -> list[str]:
-    """A line as text, for the columns `COLUMNS`."""
+    """Return one difference as texts for the columns `COLUMNS`."""
     metric, found = line.metric, line.found
     unit = f" ({metric.unit})" if metric.unit else ""
     level = f" at σ = {line.sigma:g}" if line.sigma is not None else ""
@@ -64,24 +65,24 @@ def line_row(line: DiffLine) -> list[str]:
         metric.shown(found.after),
         value if value.startswith("−") or found.value == 0 else f"+{value}",
         metric.span(found.low, found.high),
-        _counted(found),
+        _sample_size(found),
         "" if line.corrected is None else "<0.0001" if line.corrected < 1e-4 else f"{line.corrected:.4f}",
     ]
 
 
-def _counted(found: Difference) -> str:
-    """N, and what is special about it."""
+def _sample_size(found: Difference) -> str:
+    """Return N, with whether the samples are unpaired and how many were left out."""
     left_out = f", {found.left_out:,} left out" if found.left_out else ""
     return f"{found.n:,}{'' if found.paired else ' unpaired'}{left_out}"
 
 
 def lone_name(lone: UnmatchedCell) -> str:
-    """A cell that only one run has, in one line."""
+    """Return the name of a cell that only one run has, with the reason."""
     return cell_name(lone.cell) + (f" ({lone.why})" if lone.why else "")
 
 
 def show(found: Diff, out: Console) -> None:
-    """Print a comparison: what is significant, cells without a counterpart, and what else has changed."""
+    """Print a comparison: significant differences, cells without a partner, changes of the records, and a summary."""
     out.print(f"before: {found.before.folder}\nafter:  {found.after.folder}\n")
     significant = [line for verdict in SIGNIFICANT for line in found.of(verdict)]
     if significant:
@@ -92,7 +93,7 @@ def show(found: Diff, out: Console) -> None:
         out.print(table)
         _more(out, len(significant))
         out.print()
-    _list(out, "no measurements any more:", [f"{cell_name(e.before)}: {_ending(e.after)}" for e in found.lost])
+    _list(out, "no measurements any more:", [f"{cell_name(e.before)}: {_status(e.after)}" for e in found.lost])
     _list(out, "only before:", [lone_name(lone) for lone in found.only_before])
     _list(out, "only after:", [lone_name(lone) for lone in found.only_after])
     for kind, lines in found.changes.items():
@@ -110,7 +111,7 @@ def _lay_out(table: Table, numbers: int) -> None:
 
 
 def show_changed(found: Diff, out: Console) -> None:
-    """Print every figure that another one has taken the place of, whether or not the difference is significant."""
+    """Print the measurements that differ between two runs, significant or not: the first `SOME`, and their number."""
     changed = [line for line in found.lines if not line.found.same]
     columns = [COLUMNS.index(name) for name in ("cell", "metric", "before", "after", "difference", "N")]
     if changed:
@@ -126,7 +127,8 @@ def show_changed(found: Diff, out: Console) -> None:
     out.print(f"{measurements} changed, in {cells:,} of {plural(found.cells, 'cell')}{more}", soft_wrap=True)
 
 
-def _ending(cell: CellRow) -> str:
+def _status(cell: CellRow) -> str:
+    """Return the status of a cell with its reason."""
     return f"{cell.status}, {cell.reason}" if cell.reason else cell.status
 
 

@@ -1,4 +1,4 @@
-"""The page in a real browser: nothing is requested, nothing is said, nothing overflows, and everybody can use it."""
+"""The page in a real browser: it loads nothing, logs nothing, does not overflow, and is accessible."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ FORMULA = "{{7*7}} ${window.hacked=1} datum.hacked"
 
 
 def _half(cell: Cell) -> dict[str, object]:
-    """One data set is done, with a failed and a skipped cell; the other one is to come."""
+    """Change outcomes so that one data set is done, with a failed and a skipped cell, and the other one is queued."""
     if cell["dataset"] == "synth-calfw":
         return {"status": "queued", "reason": None}
     if cell["defense"] == "Noise 0.3":
@@ -52,7 +52,7 @@ def _half(cell: Cell) -> dict[str, object]:
 
 
 def _hostile(folder: Path) -> Results:
-    """Every name that a plugin, a suite or a file may choose is an attack on the page."""
+    """Write a run in which every name that a plugin, a suite or a file may choose contains HTML or scripts."""
     attacks = [replace(a, label=f"{a.label} {NASTY}") for a in (RECFACE, ESTIMATE)]
     common = {
         "models": {f"net-a {NASTY}": f"A {NASTY}", f"net-b {ENDING}": f"B {ENDING}"},
@@ -91,7 +91,7 @@ def _hostile(folder: Path) -> Results:
 
 
 def _compared(folder: Path) -> Path:
-    """Two runs with a regression, an improvement, many small differences and cells that only one of them has."""
+    """Write a comparison of two runs with a regression, an improvement, many small differences and unmatched cells."""
 
     def answers(kept: float, leaked: float, name: str, status: str = "ok") -> list[Answer]:
         def hits(share: float) -> list[bool]:
@@ -111,7 +111,7 @@ def _compared(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def file_of(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """A function that makes a page when it is first asked for."""
+    """A function that returns the file of a page, and makes it at the first call."""
     home = tmp_path_factory.mktemp("pages")
 
     def page(name: str, results: Results, *sections: Section) -> Path:
@@ -142,19 +142,19 @@ each_page = pytest.mark.parametrize("case", CASES)
 
 
 def unfold(page: Page) -> None:
-    """Open everything that is folded."""
+    """Open all folded parts of the page."""
     page.evaluate("for (const d of document.querySelectorAll('details')) d.open = true")
 
 
 def draw_all(page: Page) -> None:
-    """Open everything, and draw the plots, which else wait until they are near the window."""
+    """Open all folded parts, and draw all plots, which are otherwise drawn when they are near the window."""
     unfold(page)
     page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
     page.wait_for_function("[...document.querySelectorAll('[data-plot]')].every((e) => e.querySelector('svg'))")
 
 
 def assert_no_overflow(page: Page) -> None:
-    """The page is no wider than the window; what is wider scrolls in a box of its own."""
+    """Check that the page is no wider than the window: wider content scrolls in a box of its own."""
     wide = page.evaluate(
         """() => {
           const width = document.documentElement.clientWidth;
@@ -168,7 +168,7 @@ def assert_no_overflow(page: Page) -> None:
     assert not wide, wide
 
 
-# ---- what holds of every page ----------------------------------------------------------------------------------------
+# ---- properties of every page ----------------------------------------------------------------------------------------
 
 
 @each_page
@@ -207,15 +207,15 @@ def test_pages_are_accessible(
 ) -> None:
     page = open_report(file_of(case), width, scheme)
     draw_all(page)
-    # Rows of a table are alike, and axe takes a millisecond for each element.
+    # The rows of a table have the same structure, and axe takes a millisecond for each element.
     page.evaluate("for (const row of document.querySelectorAll('tbody tr:nth-child(n+4)')) row.remove()")
     assert_accessible(page)
 
 
 @each_page
 def test_pages_can_be_read_large_and_still(file_of: Files, open_report: Opens, case: str) -> None:
-    """Text of twice the size, a window of 320 px, which is 1280 px at a zoom of 400 % (WCAG 1.4.4, 1.4.10), and no
-    motion for those who do not want it."""
+    """The page works with text of twice the size, in a window of 320 px (1280 px at a zoom of 400 %; WCAG 1.4.4 and
+    1.4.10), and without motion if the reader has turned it off."""
     page = open_report(file_of(case), 320, reduced_motion="reduce")
     draw_all(page)
     assert_no_overflow(page)
@@ -252,7 +252,7 @@ def test_pages_are_complete_without_scripts(file_of: Files, open_report: Opens, 
 
 @each_page
 def test_pages_can_be_printed(file_of: Files, open_report: Opens, case: str) -> None:
-    """On paper everything folded is open, nothing sticks, and the colours are those of paper, in dark mode too."""
+    """In print all folded parts are open, no element is sticky, and colours are light, even in dark mode."""
     page = open_report(file_of(case), scheme="dark")
     page.emulate_media(media="print")
     colours = page.evaluate("(({color, backgroundColor}) => [color, backgroundColor])(getComputedStyle(document.body))")
@@ -285,9 +285,10 @@ def test_pages_can_be_printed(file_of: Files, open_report: Opens, case: str) -> 
     assert len(printed) < 10_000_000
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case != "paper"])  # it begins like the small one
+# The page of the paper begins like the small one.
+@pytest.mark.parametrize("case", [case for case in CASES if case != "paper"])
 def test_the_keyboard_reaches_everything(file_of: Files, open_report: Opens, case: str) -> None:
-    """Tab goes through all controls in the order of the page, and one sees where one is (WCAG 2.1.1, 2.4.3, 2.4.7)."""
+    """Tab reaches all controls in the order of the page, and the focus is visible (WCAG 2.1.1, 2.4.3, 2.4.7)."""
     page = open_report(file_of(case))
     unfold(page)
     page.evaluate(
@@ -326,7 +327,7 @@ def test_the_keyboard_reaches_everything(file_of: Files, open_report: Opens, cas
 
 @pytest.mark.parametrize("case", ["small", "diff"])
 def test_nothing_that_sticks_hides_the_focus(file_of: Files, open_report: Opens, case: str) -> None:
-    """Some of what has the focus is always to be seen (WCAG 2.4.11)."""
+    """An element with the focus is never wholly hidden by others (WCAG 2.4.11)."""
     page = open_report(file_of(case), 400, height=700, reduced_motion="reduce")
     hidden = """() => {
       const e = document.activeElement, box = e.getBoundingClientRect();
@@ -404,12 +405,12 @@ def test_the_rows_behind_a_number_are_accessible(
     assert page.evaluate("typeof window.hacked") == "undefined"
 
 
-# ---- a stranger ------------------------------------------------------------------------------------------------------
+# ---- a new reader ----------------------------------------------------------------------------------------------------
 
 
-def test_a_stranger_finds_the_answer(file_of: Files, open_report: Opens, paper_rows: Rows) -> None:
-    """From the first screens alone, by what is written: the best defense, its number under the worst attack with N
-    and interval, and a command that computes it again; then the cells behind it, by one click."""
+def test_a_new_reader_finds_the_answer(file_of: Files, open_report: Opens, paper_rows: Rows) -> None:
+    """The first screens name the best defense, its leakage under the worst attack with N and interval, and a command
+    that computes it again; one click shows the cells behind it."""
     best = recommend(paper_rows).best
     assert best is not None
     assert best.worst is not None
@@ -437,7 +438,7 @@ def test_a_stranger_finds_the_answer(file_of: Files, open_report: Opens, paper_r
     assert LEAKAGE.span(best.leakage.low, best.leakage.high) in told
 
 
-# ---- the tests' own eyes ---------------------------------------------------------------------------------------------
+# ---- the checks of this file detect bad pages ------------------------------------------------------------------------
 
 BAD = """<!doctype html><title>bad</title>
 <meta http-equiv="Content-Security-Policy" content="script-src 'unsafe-inline'; style-src 'none'">

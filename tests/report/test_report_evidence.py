@@ -1,4 +1,4 @@
-"""The data behind the numbers of a page: what each rests on, once, and compact."""
+"""The data behind the numbers of a page: complete, without repetition, and compact."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ACCURACY = metric_named("accuracy")
 
 
 def of_page(page: str) -> dict[str, Any]:
-    """What a page carries about its rows."""
+    """Return the data that a page contains about its rows."""
     found = re.search(r'<script type="application/json" id="report-data">(.*?)</script>', page, re.DOTALL)
     assert found
     data: dict[str, Any] = json.loads(found[1])["rows"]
@@ -29,7 +29,7 @@ def of_page(page: str) -> dict[str, Any]:
 
 
 def value(column: list[Any], i: int) -> Any:
-    """A value of a coded column, as the scripts of the page decode it."""
+    """Return a value of a coded column, decoded as the scripts of the page decode it."""
     values, *codes = column
     if not codes:
         return values[0]
@@ -53,7 +53,7 @@ def test_a_figure_is_there_once_with_everything_it_rests_on(results: Results) ->
     cells = select(rows, defense="PMT", authorised="net-a", evaluated="net-a")
     found = measure(rows, cells, "accuracy", paper=0.99)
     assert evidence.of(ACCURACY, found) == evidence.of(ACCURACY, found) == 0
-    assert evidence.of(ACCURACY, Measurement(value=0.5, n=3)) is None  # of no cell
+    assert evidence.of(ACCURACY, Measurement(value=0.5, n=3)) is None  # It has no cells.
     data = evidence.data()
     q, shown, span, n, interval, m, cells_at, paper, difference = data["measurements"][0]
     assert data["metrics"][q] == ["accuracy", "%", ACCURACY.direction]
@@ -99,7 +99,7 @@ def test_cells_say_what_they_are_and_what_they_were_computed_by(tmp_path: Path) 
     assert parts[0][5:7] == ["d" * 16, "a" * 16]
     stages = [{n: value(c, int(s)) for n, c in cells["stages"].items()} for s in said["stages"].split()]
     assert [s["name"].split()[0] for s in stages] == ["protect", "score"]  # inputs first
-    assert int(stages[0]["seed"]) > 2**53  # as text: scripts would round it
+    assert int(stages[0]["seed"]) > 2**53  # It is text, because JavaScript would round the number.
     assert {s["status"] for s in stages} == {"cached"}
     assert data["runs"] == [
         {
@@ -127,7 +127,7 @@ def test_every_number_on_the_page_is_in_its_data(results: Results) -> None:
     assert set(opened) <= set(range(len(data["measurements"])))
     for at, text in re.findall(r'<span class="v" data-measurement="(\d+)">([^<]+)<', page):
         assert data["measurements"][int(at)][1] == text
-    assert page.count('data-measurement="') > len(set(opened))  # headlines and tables share theirs
+    assert page.count('data-measurement="') > len(set(opened))  # Headlines and tables share measurements.
 
 
 def test_hostile_names_stay_text(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_rows_of_tables_say_what_they_are_about(results: Results) -> None:
 
 
 def test_ten_thousand_cells_are_a_few_megabytes(tmp_path: Path) -> None:
-    """A tenth of them, so that the test is quick; what is asked is bytes per cell."""
+    """The bytes per cell are measured on a tenth of the cells, so that the test is fast."""
     results = write_fake_run(tmp_path / "run", large_run(settings=2, pairs=4))
     data = of_page(render(results))
     size = data["cells"]["size"]

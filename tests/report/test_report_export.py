@@ -1,4 +1,4 @@
-"""Exports parse back, keep the paper's order, and print hostile names as text."""
+"""Exports can be parsed, keep the order of the paper, and print names with markup or formulas as text."""
 
 from __future__ import annotations
 

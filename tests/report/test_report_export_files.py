@@ -1,4 +1,4 @@
-"""Rows and figures as files: tidy, whole or not at all, and the same bytes every time."""
+"""Rows and figures as files: tidy, written atomically, and always the same bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The examples of docs/exporting.md are run as they are printed, on a small run."""
+"""The examples of docs/exporting.md work as they are printed, on a small run."""
 
 from __future__ import annotations
 

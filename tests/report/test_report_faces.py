@@ -1,4 +1,5 @@
-"""The face wall: which faces are chosen, what is said of them, and that pictures are few, small, and nobody's face."""
+"""The face wall: which faces are chosen, their captions, and that pictures are few, small, and never real by
+default."""
 
 from __future__ import annotations
 
@@ -45,7 +46,7 @@ def wall(results: Results | Rows, experiment: str = "data-abuse", *, real: bool 
 
 
 def photo(size: int = 100) -> bytes:
-    """A smooth picture, as faces are."""
+    """Return a smooth picture as a PNG; faces are smooth, too."""
     coarse = np.random.default_rng(0).integers(0, 256, (6, 6), np.uint8)
     return saved(np.asarray(Image.fromarray(coarse).resize((size, size), Image.Resampling.BICUBIC).convert("RGB")))
 
@@ -57,7 +58,7 @@ def saved(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def shown(found: Wall) -> list[str]:
-    """The pictures of a wall by name."""
+    """Return the CSS classes of all pictures of a wall."""
     faces = [f for s in found.shelves for r in s.rows for f in (r.original, *r.faces)]
     return [f.picture for f in faces if f.picture]
 
@@ -95,11 +96,11 @@ def test_faces_that_are_not_stored_are_not_chosen() -> None:
     assert kinds(["b", "c"], known(a=0.9, b=0.3, c=0.1, d=0.0)) == [("worst", "b"), ("best", "c")]
 
 
-# ---- what models say -------------------------------------------------------------------------------------------------
+# ---- similarities ----------------------------------------------------------------------------------------------------
 
 
 def scored(tmp_path: Path, values: Callable[[pd.Series], float], **changes: object) -> Results:
-    """The usual run with cosines of our own making, from each row of verification."""
+    """Write a run whose cosines are computed by ``values`` from each row of verification scores."""
     spec = FakeRun(**{"authorised": (("net-a",),), "datasets": {"synth-lfw": "LFW"}, **changes})  # type: ignore[arg-type]
 
     def change(table: pd.DataFrame) -> None:
@@ -109,14 +110,14 @@ def scored(tmp_path: Path, values: Callable[[pd.Series], float], **changes: obje
 
 
 def by_face(row: pd.Series) -> float:
-    """PMT: worse from face to face, most for the last model; the authorised model sees everything."""
+    """Return a cosine that rises from face to face and model to model under PMT; the authorised model finds 0.8."""
     if row["defense"] != "PMT":
         return 0.9
     place = list(MODELS).index(row["evaluated"])
     return 0.8 if place == 0 else float(row["pair"]) / 50 + 0.1 * place
 
 
-def test_the_highest_of_those_that_took_no_part_decides(tmp_path: Path) -> None:
+def test_the_highest_similarity_of_held_out_recognisers_decides(tmp_path: Path) -> None:
     rows = Rows(scored(tmp_path, by_face))
     cells = [c for c in rows.cells if c.defense == "PMT"]
     faces, lent = Judges(rows).of(cells)
@@ -130,7 +131,7 @@ def test_the_highest_of_those_that_took_no_part_decides(tmp_path: Path) -> None:
         ("best", "synth-lfw-000-l"),
     ]
     assert [r.title for r in shelf.rows] == ["Worst of 6", "Median of 6", "Best of 6"]
-    assert shelf.rows[0].said == f"cosine 0.30, {list(MODELS)[2]}"
+    assert shelf.rows[0].reason == f"cosine 0.30, {list(MODELS)[2]}"
 
 
 def test_what_is_shown_stands_beside_what_all_faces_give(tmp_path: Path) -> None:
@@ -151,7 +152,7 @@ def test_scores_that_are_no_numbers_decide_nothing(tmp_path: Path) -> None:
     assert [r.sample for r in shelf.rows] == [f"synth-lfw-00{i}-l" for i in (4, 3, 1)]
     assert shelf.rows[0].title == "Worst of 4"
     (blind,) = wall(scored(tmp_path / "blind", lambda row: np.nan)).shelves
-    assert [(r.kind, r.said) for r in blind.rows] == [(k, "by position") for k in ("first", "middle", "last")]
+    assert [(r.kind, r.reason) for r in blind.rows] == [(k, "by position") for k in ("first", "middle", "last")]
     assert blind.about == "Pictures are kept of 6 faces."
 
 
@@ -161,7 +162,7 @@ def test_faces_are_chosen_by_the_defense_that_hides_most(tmp_path: Path) -> None
 
     found = wall(scored(tmp_path, noisy))
     assert "finds in the upload under Noise 0.3, the defense that hides most: the worst" in found.about
-    assert found.shelves[0].rows[0].said.startswith("cosine 0.15, ")
+    assert found.shelves[0].rows[0].reason.startswith("cosine 0.15, ")
     clean = wall(
         scored(tmp_path / "clean", lambda row: 1.0, defenses=[("Clean", "identity", False)], attacks=(RECFACE,))
     )
@@ -174,12 +175,12 @@ def test_an_attack_that_learnt_from_these_people_has_no_say(tmp_path: Path) -> N
 
     found = wall(scored(tmp_path, leaking, attacks=(RECFACE, LEAKY)))
     assert "in what recface makes of the face under PMT" in found.about
-    assert found.shelves[0].rows[0].said == f"cosine 0.30, {list(MODELS)[2]}"
+    assert found.shelves[0].rows[0].reason == f"cosine 0.30, {list(MODELS)[2]}"
     assert [c.label for c in found.columns if c.leaky] == [LEAKY.label] * 3
 
 
 def lending(tmp_path: Path, same: bool = True) -> Results:
-    """Two experiments about the same pictures: one asks models, the other attributes."""
+    """Write a run with two experiments on the same pictures: one measures recognition, the other attributes."""
     stages = {"images": "a" * 64, "verification": "b" * 64, "attributes": "c" * 64}
 
     def keys(cell: Cell) -> dict[str, str]:
@@ -200,7 +201,7 @@ def lending(tmp_path: Path, same: bool = True) -> Results:
     return Results(results.folder)
 
 
-def test_other_experiments_are_asked_about_the_very_same_pictures(tmp_path: Path) -> None:
+def test_similarities_may_come_from_other_experiments_with_the_same_pictures(tmp_path: Path) -> None:
     results = lending(tmp_path)
     asked, attributes = (wall(results, name) for name in ("asked", "attributes"))
     assert [r.sample for r in attributes.shelves[0].rows] == [r.sample for r in asked.shelves[0].rows]
@@ -388,7 +389,7 @@ def test_pictures_stay_within_the_budget(tmp_path: Path) -> None:
         assert found.withheld or found.notes
 
 
-def test_the_worst_faces_get_room_first_and_what_is_left_out_is_told(tmp_path: Path) -> None:
+def test_the_worst_faces_get_room_first_and_notes_name_the_others(tmp_path: Path) -> None:
     runs = [FakeRun(name=n, picture=lambda rng: png(rng, 100)) for n in ("one", "two")]
     rows = Rows(write_fake_run(tmp_path / "big", runs))
     whole = Album(10**7)

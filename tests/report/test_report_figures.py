@@ -1,4 +1,4 @@
-"""The figures: which lines with which values (against NumPy on the rows), and what is drawn of them."""
+"""The charts of the paper's figures: their lines, their values (against NumPy on the rows), and how they are drawn."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from bench.report.charts import theme as theme_of
 from bench.report.charts.label_placement import placed
 from bench.report.charts.sensitivity import sensitivity
 from bench.report.charts.theme import LIGHT, NEUTRAL, PAGE, PRINT, Theme, file_name, swatch
-from bench.report.charts.utility_privacy import KAPPAS, charts, told
+from bench.report.charts.utility_privacy import KAPPAS, charts, trend_in_words
 from bench.store.reading import Results
 
 LEVELS = (0.0, 0.1, 0.2, 0.3)
@@ -80,7 +80,7 @@ def samples(results: Results, **where: Any) -> pd.DataFrame:
 
 
 def expected(table: pd.DataFrame, sigma: float, kappa: float, second: str = "dist") -> float:
-    """Equation 9, written out."""
+    """Return UP of Equation 9, computed with NumPy."""
     part = table[np.isclose(table["sigma"], sigma)]
     return float(np.mean((part["cosine"].to_numpy() > kappa).astype(float) + part[second].to_numpy()))
 
@@ -170,10 +170,10 @@ def test_the_table_of_a_chart_holds_its_numbers(traded: Results) -> None:
     assert table.groups[1].rows[4].measurements == chart.panels[1].curves[4].measurements
 
 
-def test_a_chart_is_told_in_words(traded: Results) -> None:
+def test_the_trend_of_a_chart_in_words(traded: Results) -> None:
     chart = charts(Rows(traded), "trade-off")[1]
     values = chart.panels[1].curves[4].values
-    assert f"PMT, κ = 0.5 {values[0]:.3f} to {values[2]:.3f}" in told(chart)
+    assert f"PMT, κ = 0.5 {values[0]:.3f} to {values[2]:.3f}" in trend_in_words(chart)
 
 
 def test_failed_cells_leave_a_gap_with_its_reason(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_failed_cells_leave_a_gap_with_its_reason(tmp_path: Path) -> None:
     assert {(f.status, f.reason) for f in pmt.measurements} == {("failed", "no memory")}
     assert "PMT: no measurement" in chart.panels[0].spoken(chart)
     rows = drawing.specification(chart)["concat"][0]["data"]["values"]
-    assert {(r["y"], r["y_told"]) for r in rows if r["series"] == "PMT"} == {(None, "failed")}
+    assert {(r["y"], r["y_text"]) for r in rows if r["series"] == "PMT"} == {(None, "failed")}
 
 
 # ---- what is drawn ---------------------------------------------------------------------------------------------------
@@ -252,17 +252,17 @@ def svg_of(*charts: Chart | PointPlot) -> ElementTree.Element:
 
 
 def of_kind(svg: ElementTree.Element, kind: str) -> list[ElementTree.Element]:
-    """The groups of marks of a kind: ``line``, ``area``, ``symbol``, ``text``; axes and legends aside."""
+    """Return the groups of marks of a kind (``line``, ``area``, ``symbol``, ``text``), without axes and legends."""
     return [g for g in svg.iter(f"{SVG}g") if f"mark-{kind} role-mark" in g.get("class", "")]
 
 
 def corners(path: ElementTree.Element) -> list[tuple[float, float]]:
-    """The corners of a line."""
+    """Return the corners of a line."""
     return [(float(x), float(y)) for x, y in re.findall(r"[ML]([-\d.]+),([-\d.]+)", path.get("d", ""))]
 
 
 def strings(node: object, key: str = "") -> Iterator[tuple[str, str]]:
-    """All strings of a specification with the key that they stand under, but those of data."""
+    """Yield all strings of a specification with their keys, except those of data."""
     if isinstance(node, str):
         yield key, node
     elif isinstance(node, Mapping):
@@ -297,7 +297,7 @@ def test_the_numbers_of_a_specification_are_those_of_the_figures(traded: Results
             for row, (_, _, f) in zip(rows, measurements, strict=True):
                 for field, number in (("y", f.value), ("y_low", f.low), ("y_high", f.high)):
                     assert row[field] == (None if number is None else pytest.approx(number, rel=1e-5))
-                assert row["y_told"] == chart.metric.shown(f.value)
+                assert row["y_text"] == chart.metric.shown(f.value)
                 assert row["y_span"] == (chart.metric.span(f.low, f.high) or "none")
                 assert row["y_n"] == f"{f.n:,}"
                 assert row["colour"] == theme.of(dict(chart.legend)[row["series"]])
@@ -310,7 +310,7 @@ def test_lines_are_where_their_values_are() -> None:
     xs, ys = zip(*lines[0], strict=True)
     assert np.diff(xs) == pytest.approx(xs[1] - xs[0], abs=0.01)
     slope, start = np.polyfit(values[0], ys, 1)  # type: ignore[arg-type]
-    assert slope < 0  # up is more
+    assert slope < 0  # A higher value is drawn further up.
     assert [slope * v + start for v in (1.2, 1.0, 0.8)] == pytest.approx([y for _, y in lines[1]], abs=0.01)
     assert [x for x, _ in lines[1]] == pytest.approx([xs[0], xs[2], xs[3]], abs=0.01)
 
@@ -321,7 +321,7 @@ def test_intervals_are_bands_while_there_are_few() -> None:
     assert not of_kind(svg_of(chart_of(many)), "area")
     assert sum(len(list(g)) for g in of_kind(svg_of(chart_of(many)), "line")) == 7
     shades = [drawing.specification(chart_of(c))["concat"][0]["layer"][0]["encoding"]["opacity"] for c in (few, many)]
-    assert [s["value"] for s in shades] == [0.13, 0]  # on the page one is seen when its line is stressed
+    assert [s["value"] for s in shades] == [0.13, 0]  # On the page, a band is visible while its line is stressed.
     assert [s["condition"]["value"] for s in shades] == [0.28, 0.28]
 
 
@@ -384,10 +384,11 @@ def test_drawings_are_the_same_every_time() -> None:
 def test_swatches_look_like_their_lines() -> None:
     line = ElementTree.fromstring(str(swatch(Style(index=3))))
     assert line.get("aria-hidden") == "true"
-    assert not any(e.get("id") or e.tag == "use" for e in line.iter())  # a page shows it more than once
+    # It has no ids, because a page shows it more than once.
+    assert not any(e.get("id") or e.tag == "use" for e in line.iter())
     assert [e.tag for e in line] == ["path", "path"]  # the line and its mark
     assert line.get("stroke") == "var(--c3)"
-    assert swatch(Style(index=0)) != swatch(Style(index=8))  # colours repeat, dashes differ
+    assert swatch(Style(index=0)) != swatch(Style(index=8))  # Colours repeat, but dashes differ.
     assert "var(--quiet)" in str(swatch(NEUTRAL, 2, line=False))
     assert len(list(ElementTree.fromstring(str(swatch(NEUTRAL, 2, line=False))))) == 1
 
@@ -457,7 +458,7 @@ def test_sensitivity_has_a_point_per_setting_sorted_by_gap(tmp_path: Path) -> No
     results = write_fake_run(tmp_path / "run", swept_run())
     chart = sensitivity(Rows(results), "sensitivity")
     assert chart is not None
-    assert chart.params == ["layers", "pool"]  # steps is the same everywhere
+    assert chart.params == ["layers", "pool"]  # The parameter steps has the same value everywhere.
     assert (chart.colour_name, chart.shape_name) == ("layers", "pool")
     assert [label for label, _ in chart.colours] == ["last", "all"]
     assert [label for label, _ in chart.shapes] == ["0", "4"]

@@ -1,4 +1,5 @@
-"""The leakage ladder: what its flags mean at their boundaries, what counts, and what is said of what was not tried."""
+"""The leakage ladder: its flags at their boundaries, which attacks count, and notes about attacks that were not
+tried."""
 
 from __future__ import annotations
 
@@ -205,10 +206,10 @@ def test_attacks_are_sorted_by_what_they_match_and_leaky_ones_come_last(tmp_path
         "recface, leaky",
     ]
     assert [e.match.measurement.value for e in entries] == [7 / 8, 5 / 8, 2 / 8, 2 / 8, 1.0]
-    assert {e.match.measurement.n for e in entries} == {8}  # the authorised model is no judge
+    assert {e.match.measurement.n for e in entries} == {8}  # The authorised model does not count.
     assert all(e.match.baseline.value == 0.01 and e.match.against == "FMR" for e in entries)
     assert {e.comparison("first of all originals").baseline.value for e in entries} == {1 / 8}
-    assert entries[0].ssim.baseline.value == pytest.approx(0.38, abs=0.02)  # the highest of the floors
+    assert entries[0].ssim.baseline.value == pytest.approx(0.38, abs=0.02)  # This is the highest of the baselines.
     assert entries[0].ssim.against == "a flat grey image"
 
 
@@ -239,7 +240,7 @@ def test_attributes_alone_are_an_entry_of_their_own(tmp_path: Path) -> None:
     assert (shown.judged, shown.total) == (0, 2)
 
 
-def test_what_was_not_tried_is_said(results: Results) -> None:
+def test_untried_attacks_are_named(results: Results) -> None:
     entries = ladder(Rows(results))
     assert untried(entries) == {
         "no reconstruction attack": ["PMT", "Noise 0.3"],
@@ -308,7 +309,7 @@ def test_the_export_has_floors_and_flags(tmp_path: Path) -> None:
     assert (own["chance"]["value"], own["chance"]["n"]) == ("12.5", "8")
     assert "PMT: recface, leaky (leakage) (rebuilt)" in {r["row"] for r in found}
     assert json.loads(export(results, "ladder", "json"))[0]["measurements"][0]["flags"]
-    assert "\\textbf" not in export(results, "ladder", "latex")  # an attack is no better protection than another
+    assert "\\textbf" not in export(results, "ladder", "latex")  # An attack is no protection, so none is the best one.
 
 
 @pytest.mark.parametrize("schema", [2, 3])
@@ -348,6 +349,7 @@ def test_the_verdict_says_the_same_of_an_attack(paper_rows: Rows) -> None:
                 found = entry.match.measurement
                 assert (found.value, found.n) == (tried.measurement.value, tried.measurement.n)
             rungs = [e for e in entries if set(e.match.measurement.cells) & cells]
-            assert {c for e in rungs for c in e.match.measurement.cells} == cells  # the same judges, set by set
+            # Each set has the same held-out recognisers.
+            assert {c for e in rungs for c in e.match.measurement.cells} == cells
             compared += len(same)
     assert compared

@@ -1,4 +1,5 @@
-"""Tables and the rows behind each number in a real browser: sorting, filtering, opening, with the keyboard alone."""
+"""Tables, and the dialog behind each number, in a real browser: sorting, filtering and opening with the keyboard
+alone."""
 
 from __future__ import annotations
 
@@ -22,14 +23,14 @@ def first_table(page: Page) -> Locator:
 
 
 def values(table: Locator, column: int) -> list[str]:
-    """The sort keys of a column, from top to bottom."""
+    """Return the sort keys of a column, from top to bottom."""
     return [
         str(c.get_attribute("data-order")) for c in table.locator(f"tbody tr > :nth-child({column})[data-order]").all()
     ]
 
 
 def by_group(table: Locator, column: int) -> dict[str, list[str]]:
-    """The same by the heading that the rows stand below."""
+    """Return the sort keys of a column for the heading of each group of rows."""
     found: dict[str, list[str]] = {}
     for row in table.locator("tbody tr").all():
         if "group" in str(row.get_attribute("class")):
@@ -222,10 +223,13 @@ def test_hostile_names_do_nothing(open_report: Tabs, tmp_path: Path) -> None:
 
 
 def test_a_large_run_stays_usable(open_report: Tabs, tmp_path: Path) -> None:
-    """More rows than a table shows at once, so that what is made late is made; see benchmarks/report.py for 10,000."""
+    """The run has more rows than a table shows at once, so that rows are also created later.
+
+    See benchmarks/report.py for a run of 10,000 cells.
+    """
     results = write_fake_run(tmp_path / "run", large_run(settings=7, pairs=4))
     file = write_report(results, tmp_path / "page.html")
-    page = open_report(file, reduced_motion="reduce")  # a long page scrolls smoothly for a while
+    page = open_report(file, reduced_motion="reduce")  # Smooth scrolling on a long page would take long.
     table = page.locator("table.heat:visible", has_text="of each evaluated model").first
     table.scroll_into_view_if_needed()
     expect(page.locator(".dt-info").first).to_have_text(re.compile(r"Rows 1 to 200 of \d+"))

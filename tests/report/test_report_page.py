@@ -30,7 +30,7 @@ VOID = {"meta", "link", "br", "img"}
 
 @dataclass
 class PluginSection:
-    """A section as a plugin hands it over."""
+    """Return a section as a plugin returns it."""
 
     title: str = f"Mine {HOSTILE}"
     columns: Sequence[str] = ("what", "value")
@@ -146,7 +146,7 @@ def _sections(outline: Outline) -> list[str | None]:
 
 
 def _data(page: str) -> dict[str, Any]:
-    """What the page's scripts are given."""
+    """Return the data for the scripts of the page."""
     found = re.search(r'<script type="application/json" id="report-data">(.*?)</script>', page, re.DOTALL)
     assert found
     data: dict[str, Any] = json.loads(found[1])
@@ -209,7 +209,8 @@ def test_columns_without_any_figure_become_a_note() -> None:
     one, none, other = Measurement(value=1.0), absent("missing", "no weights"), absent("failed", "no memory")
     blank = absent("not applicable", None)
     tidy = without_empty(table(["a", "b", "c"], [[one, none, other], [one, blank, other]]))
-    assert [c.label for c in tidy.columns] == ["a", "c"]  # failures stay: they are no property of the column
+    # A column of failures stays, because they are no property of the column.
+    assert [c.label for c in tidy.columns] == ["a", "c"]
     assert [len(r.measurements) for r in tidy.groups[0].rows] == [2, 2]
     assert list(tidy.notes) == ["b: absent. no weights."]
     assert reasons(table(["a", "b", "c"], [[one, none, other], [one, blank, other]]).groups) == [
@@ -219,7 +220,7 @@ def test_columns_without_any_figure_become_a_note() -> None:
     assert without_empty(empty) is empty
 
 
-def test_what_is_noted_everywhere_is_said_once() -> None:
+def test_a_note_that_all_measurements_share_is_printed_once() -> None:
     noted, plain = Measurement(value=1.0, note="by K"), Measurement(value=1.0)
     tidy = with_common_notes(table(["a", "b", "c"], [[noted, noted, noted], [noted, noted, plain]]))
     assert list(tidy.notes) == ["a, b: by K."]
@@ -236,10 +237,10 @@ def test_wide_tables_are_cut_where_their_columns_say() -> None:
     assert by_head(table(labels[:6], [[Measurement()] * 6]))[0].columns[0].label == "White a"
 
 
-def test_leaks_are_told_plainly(paper_page: str) -> None:
+def test_leaks_are_described_plainly(paper_page: str) -> None:
     text = " ".join(_outline(paper_page).text)
     assert "A low SSIM does not show that nothing leaks" in text
-    assert "The strongest of 4 attacks" in text  # of five: one learnt from the evaluated people
+    assert "The strongest of 4 attacks" in text  # The fifth attack learnt from the evaluated people.
     assert "recface, leaky: trained on the evaluated identities, which is leakage; not counted above" in text
     assert '<small class="leak">trained on the evaluated identities: leakage</small>' in paper_page
     assert "What would break it" in text
@@ -294,7 +295,8 @@ BROKE = f"Traceback (most recent call last):\n  File {HOSTILE}\nRuntimeError: br
 
 
 def _breaks(cell: dict[str, Any]) -> dict[str, Any]:
-    """One defense fails and prints much, another one needs a smaller batch, and the second data set is to come."""
+    """Change outcomes so that one defense fails with much output, another one needs a smaller batch, and the second
+    data set is queued."""
     if cell["dataset"] == "synth-calfw":
         return {"status": "queued", "reason": None}
     if cell["defense"] == "Noise 0.3":
@@ -303,13 +305,13 @@ def _breaks(cell: dict[str, Any]) -> dict[str, Any]:
     return {"batch": 8} if cell["evaluated"] == "net-a" else {}
 
 
-def _told(results: Results) -> str:
-    """The text of the page of a run."""
+def _page_text(results: Results) -> str:
+    """Return the text of the page of a run."""
     return " ".join(" ".join(_outline(render(results)).text).split())
 
 
 def test_a_run_that_has_not_ended_says_so_at_its_top(tmp_path: Path) -> None:
-    text = _told(write_fake_run(tmp_path / "run", FakeRun(ended=_breaks)))
+    text = _page_text(write_fake_run(tmp_path / "run", FakeRun(ended=_breaks)))
     assert "This run has not ended: 12 of 24 cells are still missing, and 3 failed. What is missing, and why" in text
     assert text.index("This run has not ended") < text.index("Verdict")
     assert "9 with a result, 0 skipped, 3 failed, 12 still missing" in text
@@ -322,7 +324,7 @@ def test_an_interrupted_run_says_so_at_its_top(tmp_path: Path) -> None:
     results = write_fake_run(tmp_path / "run", FakeRun(ended=_breaks))
     record = json.loads((results.folder / "run.json").read_text())
     (results.folder / "run.json").write_text(json.dumps({**record, "status": "interrupted"}))
-    text = _told(Results(results.folder))
+    text = _page_text(Results(results.folder))
     assert "This run was interrupted: 12 of 24 cells are still missing, and 3 failed. The command that began" in text
 
 
@@ -338,8 +340,8 @@ def test_failures_show_where_they_failed_and_what_was_printed(tmp_path: Path) ->
     assert "What it printed" not in quiet
 
 
-def test_smaller_batches_are_told(tmp_path: Path) -> None:
-    text = _told(write_fake_run(tmp_path / "run", FakeRun(ended=_breaks)))
+def test_smaller_batches_are_listed(tmp_path: Path) -> None:
+    text = _page_text(write_fake_run(tmp_path / "run", FakeRun(ended=_breaks)))
     assert "Computed with batches of 8, because memory ran out: 3 cells. Clean, evaluated by net-a on synth-lfw" in text
     assert "batches of" not in render(write_fake_run(tmp_path / "other"))
 
@@ -367,7 +369,10 @@ def test_a_run_without_samples_or_cells_renders(tmp_path: Path) -> None:
 
 def test_the_file_is_written_whole(results: Results, tmp_path: Path) -> None:
     path = write_report(results, tmp_path / "reports" / "index.html")
-    assert path.read_text(encoding="utf-8").rstrip().endswith("</html>")
+    html, mark, seal = path.read_text(encoding="utf-8").rpartition("<!-- bench-page ")
+    assert html.rstrip().endswith("</html>")
+    assert mark
+    assert seal.endswith(" -->\n")  # The last line, by which the page is recognised.
     assert path.stat().st_size < 3_000_000
     assert [p.name for p in path.parent.iterdir()] == ["index.html"]
     (tmp_path / "file").write_text("")
@@ -408,7 +413,8 @@ def test_contrast_is_wcag_aa(page: str, scheme: str) -> None:
     pairs += [(colours[name], paper) for name in ("quiet", "link", "kept", "leaked")] + [(colours["quiet"], soft)]
     pairs += [(colours[f"c{i}"], paper) for i in range(8)] + [(colours["first"], paper), (colours["last"], paper)]
     for foreground, background in pairs:
-        least = 3.0 if foreground in (colours["first"], colours["last"]) else 4.5  # lines, and text
+        # The contrast that WCAG requires of lines, and of text.
+        least = 3.0 if foreground in (colours["first"], colours["last"]) else 4.5
         assert _contrast(foreground, background) >= least, (foreground, background)
 
 

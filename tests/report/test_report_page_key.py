@@ -17,7 +17,7 @@ from bench.store.reading import Results
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, Path]:
-    """A run and its page."""
+    """Return a run and the path of its page."""
     home = tmp_path_factory.mktemp("keyed")
     results = write_fake_run(home / "run", FakeRun())
     return results, write_report(results, home / "index.html")

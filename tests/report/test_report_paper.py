@@ -1,4 +1,5 @@
-"""The paper's tables VI, VIII, IX, X and III to V: layout, choices, and the paper's figures beside ours."""
+"""The paper's Tables III to VI and VIII to X: their layout, which cells they use, and the published values beside
+ours."""
 
 from __future__ import annotations
 
@@ -54,7 +55,7 @@ def test_the_white_box_is_the_worst_of_the_starts(paper_rows: Rows) -> None:
     ssim = at(table, "synth-lfw", "PMT", "White-Box SSIM")
     assert (ssim.value, ssim.attack) == (by_start[worst].value, worst)
     assert str(ssim.note) == f"{worst}: the worst of 3 starts"
-    # all columns of the setting are of that attack, also where another start has a higher figure
+    # All columns of the setting show this attack, even if another start has a higher value in one of them.
     assert at(table, "synth-lfw", "PMT", "White-Box COS").attack == worst
     assert at(table, "synth-lfw", "PMT", "Black-Box SSIM").attack == "recface"
     assert "inversion grey, inversion random, inversion obfuscated" in table.notes[0]
@@ -68,7 +69,7 @@ def test_judges_took_no_part(paper_rows: Rows) -> None:
     assert judged.n == 2 * 8
     own = at(table, "synth-lfw", "PMT", "Black-Box COS")
     assert {cells[c].evaluated for c in own.cells} == {"net-a"}
-    clean = at(table, "synth-lfw", "Unprotected", "Black-Box COS")  # features of the authorised model, unprotected
+    clean = at(table, "synth-lfw", "Unprotected", "Black-Box COS")  # The upload is features of the authorised model.
     assert {cells[c].evaluated for c in clean.cells} == {"net-a"}
 
 
@@ -131,7 +132,7 @@ def test_table_x(paper_rows: Rows) -> None:
     cells = select(paper_rows, experiment="switches", defense="111", attack="attributes", evaluated="net-c")
     assert all_on.value == measure(paper_rows, cells, "up", sigma=0.1, kappa=0.3).value
     assert (all_on.paper, all_on.n) == (1.848, 8)
-    assert "LPIPS" in str(all_on.note)  # no weights: the paper's figure stands beside the other form
+    assert "LPIPS" in str(all_on.note)  # Without weights for LPIPS, the published value stands beside the other form.
     assert at(table, "synth-lfw", "001", "Unauthorised").paper == pytest.approx(0.041)
     lpips = at(table, "synth-lfw", "111", "UP by LPIPS")
     assert (lpips.value, lpips.status) == (None, "missing")
@@ -169,7 +170,7 @@ def test_table_iv_has_two_parts(paper_rows: Rows) -> None:
 
 
 def test_rows_are_matched_by_parameters_and_never_by_labels(tmp_path: Path) -> None:
-    """The label says blur; the parameter says noise."""
+    """A setting is recognised by its parameter (noise), not by its label (blur)."""
     base = {"augment": "noise", "kernel": "gaussian", "layers": ["a", "b"]}
     spec = FakeRun(
         name="starts",

@@ -1,4 +1,4 @@
-"""The page's plots in a real browser: drawn in both modes and widths, with tooltips, legends and downloads."""
+"""The plots of the page in a real browser: light and dark, wide and narrow, with tooltips, legends and downloads."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 @pytest.fixture(scope="module")
 def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A page with Figures 5, 8 and 10, whose defenses have hostile names, and a sensitivity figure."""
+    """A page with Figures 5, 8 and 10, whose defenses have names with markup, and a sensitivity plot."""
     home = tmp_path_factory.mktemp("plots")
     common: dict[str, object] = {
         "table": None,
@@ -46,7 +46,7 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def plots(page: Page) -> list[Locator]:
-    """All plots of a page, scrolled to and drawn."""
+    """Scroll to all plots of a page and return them when they are drawn."""
     found = page.locator("figure.drawn [data-plot]").all()
     for plot in found:
         plot.scroll_into_view_if_needed()
@@ -55,7 +55,7 @@ def plots(page: Page) -> list[Locator]:
 
 
 def measure(page: Page, heading: str) -> Locator:
-    """A figure by the beginning of its heading, drawn."""
+    """Return the figure whose heading begins with a text, when it is drawn."""
     found = page.locator("figure.drawn").filter(has=page.get_by_role("heading", name=re.compile(f"^{heading}")))
     found.scroll_into_view_if_needed()
     expect(found.locator("[data-plot] svg")).to_be_visible()
@@ -63,7 +63,7 @@ def measure(page: Page, heading: str) -> Locator:
 
 
 def lines(of: Locator) -> Locator:
-    """The lines of a figure's curves."""
+    """Return the lines of a figure's curves."""
     return of.locator("g.mark-line path")
 
 
@@ -152,7 +152,7 @@ def test_the_legend_hides_and_stresses_a_series_with_pointer_and_keyboard(open_r
     button.click()
     expect(button).to_have_attribute("aria-pressed", "true")
     expect(lines(found)).to_have_count(2)
-    assert lines(measure(page, "Figure 10")).count() == 18  # the others stay as they are
+    assert lines(measure(page, "Figure 10")).count() == 18  # The other figures do not change.
 
 
 def test_the_legends_of_the_sensitivity_figure_hide_settings(open_report: Opens, page_file: Path) -> None:
@@ -183,7 +183,8 @@ def test_a_saved_svg_stands_on_its_own(open_report: Opens, page_file: Path, tmp_
         assert root.find(f"{SVG}rect").get("fill") == "white"  # type: ignore[union-attr]
         texts = {"".join(e.itertext()) for e in root.iter(f"{SVG}text")}
         assert {"noise σ", "UP"} <= texts
-        assert ({HOSTILE, "Unprotected"} if heading == "Figure 5" else {"κ = 0.1", "κ = 0.9"}) <= texts  # the legend
+        # The file has a legend.
+        assert ({HOSTILE, "Unprotected"} if heading == "Figure 5" else {"κ = 0.1", "κ = 0.9"}) <= texts
 
 
 def test_a_saved_png_is_a_picture(open_report: Opens, page_file: Path) -> None:

@@ -1,4 +1,5 @@
-"""What the page says of who attacks and who promises what, and of how to do a run again."""
+"""The threat models and the provenance on the page: adversaries, promises, licenses, and the steps to reproduce a
+run."""
 
 from __future__ import annotations
 
@@ -42,7 +43,7 @@ DECLARED: Mapping[str, Mapping[str, Any]] = {
 
 
 def declared(results: Results, more: Mapping[str, Any] | None = None) -> Results:
-    """The run as if its plugins had declared `DECLARED`."""
+    """A run whose plugins have the declarations `DECLARED`."""
     run = json.loads((results.folder / "run.json").read_text())
     for component in run["components"]:
         said = DECLARED.get(component["label"], {})
@@ -54,14 +55,14 @@ def declared(results: Results, more: Mapping[str, Any] | None = None) -> Results
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Results:
+def described(tmp_path_factory: pytest.TempPathFactory) -> Results:
     spec = FakeRun(
         models={"net-a": "MobileFace", "net-b": "ArcFace"},
         datasets={"synth-lfw": "LFW"},
         attacks=(ABUSE, RECFACE, LEAKY, ADAPTIVE, INVERSION, CHAIN),
         pairs=4,
     )
-    results = write_fake_run(tmp_path_factory.mktemp("told") / "run", spec)
+    results = write_fake_run(tmp_path_factory.mktemp("described") / "run", spec)
     run = json.loads((results.folder / "run.json").read_text())
     run["suite"]["experiments"][0]["auxiliary"] = {"label": "synth-lfw", "params": {"auxiliary_identities": 1000}}
     return declared(results, {"suite": run["suite"]})
@@ -71,8 +72,8 @@ def one(models: Sequence[ThreatModelEntry], name: str) -> ThreatModelEntry:
     return next(m for m in models if m.name == name)
 
 
-def test_what_adversaries_see_know_and_lack(told: Results) -> None:
-    found = adversaries(Rows(told))
+def test_what_adversaries_see_know_and_lack(described: Results) -> None:
+    found = adversaries(Rows(described))
     white, black = one(found, "inversion").facts, one(found, "recface").facts
     assert white["knows"] == "white box: the weights of the authorised shallow model"
     assert "the weights of the shallow model" not in white["does not have"]
@@ -101,15 +102,15 @@ def test_what_adversaries_see_know_and_lack(told: Results) -> None:
         ),
     ],
 )
-def test_what_adversaries_learn_from(told: Results, attack: str, learns: str, adapts: str) -> None:
-    found = one(adversaries(Rows(told)), attack)
+def test_what_adversaries_learn_from(described: Results, attack: str, learns: str, adapts: str) -> None:
+    found = one(adversaries(Rows(described)), attack)
     assert found.facts["learns from"] == learns
     assert found.facts["adapts to the defense"].startswith(adapts)
     assert ("never counted" in found.mark) == (attack == "recface, leaky")
 
 
-def test_what_defenses_promise(told: Results) -> None:
-    found = promises(Rows(told))
+def test_what_defenses_promise(described: Results) -> None:
+    found = promises(Rows(described))
     pmt, noise, clean = (one(found, name) for name in ("PMT", "Noise 0.3", "Clean"))
     assert pmt.words == "that nobody else sees it"
     assert pmt.facts["the client needs"] == "the shallow model of net-a, net-b"
@@ -118,8 +119,8 @@ def test_what_defenses_promise(told: Results) -> None:
     assert {clean.words, clean.facts["the client needs"], clean.facts["must be trusted"]} == {UNRECORDED}
 
 
-def test_hostile_words_are_text(told: Results) -> None:
-    page = render(told)
+def test_hostile_words_are_text(described: Results) -> None:
+    page = render(described)
     section = page[page.index('<section id="threats"') :]
     section = section[: section.index("</section>")]
     assert "the service &lt;script&gt;" in section
@@ -130,7 +131,7 @@ def test_hostile_words_are_text(told: Results) -> None:
 def test_old_results_say_that_nothing_was_recorded(schema: int) -> None:
     rows = Rows(Results(GOLDEN / f"schema-{schema}"))
     assert {m.facts["knows"] for m in adversaries(rows)} == {UNRECORDED}
-    assert all(m.words not in ("", UNRECORDED) for m in adversaries(rows))  # cells have always said it in words
+    assert all(m.words not in ("", UNRECORDED) for m in adversaries(rows))  # The cells of older runs have it in words.
     assert {m.words for m in promises(rows)} == {UNRECORDED}
 
 
@@ -144,8 +145,8 @@ def test_every_plugin_of_this_project_says_what_it_promises() -> None:
 # ---- provenance ------------------------------------------------------------------------------------------------------
 
 
-def test_licenses(told: Results, tmp_path: Path) -> None:
-    shutil.copytree(told.folder, tmp_path / "run")
+def test_licenses(described: Results, tmp_path: Path) -> None:
+    shutil.copytree(described.folder, tmp_path / "run")
     run = json.loads((tmp_path / "run" / "run.json").read_text())
     for component in run["components"]:
         if component["label"] == "net-a":
@@ -155,31 +156,33 @@ def test_licenses(told: Results, tmp_path: Path) -> None:
     found = {row[0]: row[grid.columns.index("license")] for row in grid.rows}
     assert found["net-a"] == "research only"
     assert (found["net-b"], found["synth-lfw"]) == ("unknown", "unknown")
-    assert found["attributes via recface"] == "unknown"  # it brings weights, and nobody said
+    assert found["attributes via recface"] == "unknown"  # It brings weights without a license.
     assert (found["PMT"], found["abuse"]) == ("–", "–")
 
 
 @pytest.mark.parametrize(
-    ("commit", "command", "said"),
+    ("commit", "command", "remark"),
     [
         ("a" * 40, f"git checkout {'a' * 40}", ""),
         ("a" * 40 + "+dirty", f"git checkout {'a' * 40}", "Files differed"),
         (None, "", "not made from a checkout"),
     ],
 )
-def test_the_sources_of_a_run(told: Results, tmp_path: Path, commit: str | None, command: str, said: str) -> None:
-    shutil.copytree(told.folder, tmp_path / "run")
+def test_the_sources_of_a_run(
+    described: Results, tmp_path: Path, commit: str | None, command: str, remark: str
+) -> None:
+    shutil.copytree(described.folder, tmp_path / "run")
     results = declared(Results(tmp_path / "run"), {"commit": commit})
     first = steps(results)[0]
     assert first.command == command
-    assert said in first.said
+    assert remark in first.remark
     shown = dict(identity(results))["Commit"]
-    assert ("nothing changed" in shown, "not committed" in shown) == (command != "" and not said, "+" in str(commit))
+    assert ("nothing changed" in shown, "not committed" in shown) == (command != "" and not remark, "+" in str(commit))
 
 
-def test_doing_a_run_again_ends_with_a_comparison(told: Results) -> None:
-    commands = [s.command for s in steps(told)]
+def test_doing_a_run_again_ends_with_a_comparison(described: Results) -> None:
+    commands = [s.command for s in steps(described)]
     assert "bench run suites/fake.toml --pairs 4" in commands
     assert any(c.startswith("bench diff ") for c in commands)
     assert commands[-1].startswith("bench run --replay ")
-    assert "bench data status --data-dir DIR" in commands  # these data are not marked as generated
+    assert "bench data status --data-dir DIR" in commands  # These data are not marked as generated.

@@ -1,4 +1,5 @@
-"""Several runs on one page: what stands together, what is called what, and that no figure mixes runs."""
+"""Several runs on one page: which experiments are joined, how labels are told apart, and that no measurement mixes
+runs."""
 
 from __future__ import annotations
 
@@ -32,7 +33,7 @@ SETS = {"synth-lfw": "LFW"}
 
 
 def spec(*defenses: tuple[str, str, bool], **changes: Any) -> FakeRun:
-    """A small experiment with some defenses."""
+    """Return a small experiment with some defenses."""
     return replace(FakeRun(models=NETS, datasets=SETS, pairs=12, defenses=defenses or (CLEAN, NOISE, PMT)), **changes)
 
 
@@ -46,9 +47,9 @@ def written(
     suite: Mapping[str, Any] | None = None,
     **record: Any,
 ) -> Results:
-    """A run whose cells have stages, whose keys follow from what took part and from the code of bench, ``host``.
+    """Write a run whose cells have stages with keys made from their components and from the code of bench, ``host``.
 
-    ``code`` and ``weights``: other ones of some components, by label.
+    ``code`` and ``weights`` replace those of some components, by label.
     """
     results = write_fake_run(folder, specs)
     table = pd.read_parquet(folder / "cells.parquet")
@@ -76,7 +77,7 @@ def written(
 
 
 def measurements(results: Results, table: str = "VII") -> dict[tuple[str, str, str, str], tuple[Any, ...]]:
-    """The figures of a table by experiment, data set, row and column."""
+    """Return the values of a table by experiment, data set, row and column."""
     made = {}
     for part in json.loads(export(results, table, "json")):
         for f in part["measurements"]:
@@ -204,7 +205,7 @@ def test_three_runs_share_what_two_of_them_call_alike(tmp_path: Path) -> None:
     assert set(both.cells["run"]) == {"run A", "run B"}
 
 
-def test_rows_are_read_as_they_are_asked_for(tmp_path: Path) -> None:
+def test_only_the_requested_rows_are_read(tmp_path: Path) -> None:
     a = written(tmp_path / "a" / "run", [spec(), spec(name="own", claims=None)])
     b = written(tmp_path / "b" / "run", [spec(CLEAN, MINE), spec(MINE, name="theirs", claims=None)], host="other")
     both = join([a, b])
@@ -218,7 +219,7 @@ def test_rows_are_read_as_they_are_asked_for(tmp_path: Path) -> None:
     assert both.samples("attributes").empty
     with pytest.raises(StorageError, match=r"a/run and .*b/run: samples/verification has no column 'cosself'; did you"):
         both.samples("verification", columns=["cosself"])
-    # ids that two runs have, and that are not the same cell, are told apart
+    # Two runs may use the same id for different cells; these ids are told apart.
     assert both.cells["cell"].is_unique
     assert len(Rows(both).scores) == len(both.cells[both.cells["status"] == "ok"])
 
@@ -276,7 +277,7 @@ def test_the_page_says_which_runs_and_what_cannot_be_compared(tmp_path: Path) ->
     assert "The runs on this page" not in render(a)
 
 
-def test_experiments_that_a_run_does_not_ask_are_said(tmp_path: Path) -> None:
+def test_experiments_that_a_run_does_not_have_are_named(tmp_path: Path) -> None:
     a = written(tmp_path / "a" / "run", [spec(), spec(name="attacks", table="VI", attacks=(RECFACE,), claims=None)])
     b = written(tmp_path / "b" / "run", spec(CLEAN, MINE))
     told = together(Rows(join([a, b])))
@@ -289,7 +290,7 @@ def test_experiments_that_a_run_does_not_ask_are_said(tmp_path: Path) -> None:
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
-    """A folder with a run of each of two suites, and two of a third."""
+    """An output folder with one run of each of two suites, and two runs of a third."""
     written(tmp_path / "results" / "paper" / "20260101-000000-aa", spec())
     written(tmp_path / "results" / "mine" / "20260101-000000-bb", spec(CLEAN, MINE))
     for run in ("20260101-000000-cc", "20260102-000000-dd"):
@@ -298,7 +299,7 @@ def out(tmp_path: Path) -> Path:
 
 
 def call(*args: object) -> Any:
-    """A command in this process."""
+    """Run a command in this process."""
     return CliRunner().invoke(main, [str(a) for a in args])
 
 

@@ -1,4 +1,5 @@
-"""The verdict: who dominates whom, which defense to use, and what is said of those that little was tried on."""
+"""The verdict: which defenses dominate others, which one to use, and remarks on those that few attacks were tried
+on."""
 
 from __future__ import annotations
 
@@ -34,7 +35,7 @@ Shares = Mapping[tuple[str, str], float]
 
 
 def spec(**changes: Any) -> FakeRun:
-    """One client of net-a, judged by net-b, on one data set."""
+    """Return an experiment with one data set: net-a is authorised, and net-b is the held-out recogniser."""
     about: dict[str, Any] = {
         "name": "abuse",
         "models": {"net-a": "MobileFace", "net-b": "ArcFace"},
@@ -49,13 +50,16 @@ def spec(**changes: Any) -> FakeRun:
 
 
 def rebuilt(*attacks: Any, **changes: Any) -> FakeRun:
-    """The same with attacks that reconstruct."""
+    """Return the same experiment with attacks that reconstruct images."""
     return spec(**{"name": "rebuilt", "table": "VI", "attacks": attacks or (RECFACE,)} | changes)
 
 
 def scored(folder: Path, specs: Sequence[FakeRun], utility: Mapping[str, float], leaks: Shares) -> Rows:
-    """A run in which the authorised model decides a share of pairs per defense rightly, and net-b matches a share of
-    faces per defense and attack; the first of all pairs, so that whoever has a larger share has the others' as well."""
+    """Write a run in which the authorised model decides a share of pairs correctly (``utility``, by defense), and net-b
+    matches a share of faces (``leaks``, by defense and attack).
+
+    These are always the first pairs, so that a larger share contains every smaller one.
+    """
 
     def change(scores: pd.DataFrame) -> None:
         for (defense, attack, role, model), rows in scores.assign(role=_roles(scores)).groupby(
@@ -90,8 +94,10 @@ def test_one_dominates_with_as_much_utility_as_little_leakage_and_one_of_them_be
     utility, leakage = np.array([0.9, 0.9, 0.8, np.nan]), np.array([0.1, 0.2, 0.1, 0.0])
     everyone = ~np.eye(4, dtype=bool)
     found = dominates(utility, leakage, everyone)
-    assert np.argwhere(found).tolist() == [[0, 1], [0, 2]]  # ties in one; 1 and 2 trade; no number takes no part
-    assert not dominates(utility[[0, 0]], leakage[[0, 0]], ~np.eye(2, dtype=bool)).any()  # the same is not better
+    # 0 ties with each in one number, 1 and 2 trade off, and NaN never dominates.
+    assert np.argwhere(found).tolist() == [[0, 1], [0, 2]]
+    # Equal numbers do not dominate.
+    assert not dominates(utility[[0, 0]], leakage[[0, 0]], ~np.eye(2, dtype=bool)).any()
     assert not dominates(utility, leakage, np.zeros((4, 4), dtype=bool)).any()
     both = dominates(np.stack([utility, utility]), np.stack([leakage, leakage]), everyone)
     assert both.shape == (2, 4, 4)
@@ -112,9 +118,9 @@ def test_the_worst_attack_is_chosen_again_in_each_draw_of_the_same_people() -> N
     assert (drawn.utility[:, 0] == alone.utility[:, 0]).all()
     assert (drawn.leakage[:, 0] == np.maximum(alone.leakage[:, 0], alone.leakage[:, 1])).all()
     assert set(drawn.worst[:, 0]) == {0, 1}
-    assert drawn.leakage[:, 0].mean() > 0.25  # the highest of two is higher than either on average
+    assert drawn.leakage[:, 0].mean() > 0.25  # The highest of two is on average higher than either.
     same = draw([one, one], [[one], [one]])
-    assert (same.leakage[:, 0] == same.leakage[:, 1]).all()  # paired
+    assert (same.leakage[:, 0] == same.leakage[:, 1]).all()  # The draws are paired.
 
 
 def test_who_is_not_in_a_draw_has_no_number_there() -> None:
@@ -138,7 +144,8 @@ def test_utility_and_leakage_are_those_of_the_rows(tmp_path: Path) -> None:
     assert (a.leakage.value, a.leakage.n, a.baseline) == (0.6, PAIRS, 0.01)
     assert a.worst is not None
     assert (a.worst.label, a.worst.experiment, a.worst.rebuilt) == ("recface", "rebuilt", True)
-    assert [(t.label, t.measurement.value) for t in a.attacks] == [("recface", 0.6), ("abuse", 0.1)]  # no leaky one
+    # The leaky attack is left out.
+    assert [(t.label, t.measurement.value) for t in a.attacks] == [("recface", 0.6), ("abuse", 0.1)]
     assert {c.evaluated for c in a.worst.cells} == {"net-b"}
     assert a.others.value == pytest.approx(0.1)
     assert a.leakage.low is not None
@@ -165,7 +172,7 @@ def test_a_better_one_dominates_plainly_only_if_nearly_all_draws_say_so(tmp_path
     first = entry(found, "B").dominators[0]
     assert (first.certain, first.share) == (True, 1.0)
     (weak,) = entry(found, "C").dominators
-    assert (weak.name, weak.certain) == ("A", False)  # one pair of 40 in favour of A
+    assert (weak.name, weak.certain) == ("A", False)  # One pair of 40 is in favour of A.
     assert 0.3 < weak.share < 0.95
     assert entry(found, "A").on_pareto_front
     assert entry(found, "A").front_share == 1.0
@@ -226,7 +233,7 @@ def test_a_defense_that_knows_no_model_is_judged_by_models_outside_of_some_autho
     own = entry(found, "Noise")
     assert (own.kind, own.utility.value, own.leakage.value) == ("model-free", 0.7, 0.5)
     assert {c.evaluated for c in own.attacks[0].cells} == {"net-b"}
-    alone = recommend(Rows(write_fake_run(tmp_path / "alone", spec(defenses=(noise,)))))  # nobody authorises anybody
+    alone = recommend(Rows(write_fake_run(tmp_path / "alone", spec(defenses=(noise,)))))  # No model is authorised.
     (cells,) = [t.cells for t in alone.entries[0].attacks]
     assert {c.evaluated for c in cells} == {"net-a", "net-b"}
     crossed = spec(defenses=(noise, A), authorised=(("net-a",), ("net-b",)))
@@ -286,7 +293,7 @@ def test_no_protection_is_never_chosen(tmp_path: Path) -> None:
     assert headline(found) == "No verdict: this run protects nothing."
 
 
-def test_nobody_is_chosen_where_nobody_faced_everything(tmp_path: Path) -> None:
+def test_no_defense_is_chosen_if_none_faced_every_kind_of_attack(tmp_path: Path) -> None:
     some = spec(defenses=(A,), attacks=(ABUSE, INVERSIONS[0]))
     specs = [some, rebuilt(defenses=(B,)), spec(name="more", defenses=(B,))]
     found = recommend(Rows(write_fake_run(tmp_path / "run", specs)))
@@ -298,7 +305,7 @@ def test_nobody_is_chosen_where_nobody_faced_everything(tmp_path: Path) -> None:
 
 
 def with_costs(results: Results, cost: Mapping[str, Mapping[str, Any]]) -> Results:
-    """The run with a stage that protects per defense."""
+    """Return the run with one stage that protects for each defense."""
     cells = pq.read_table(results.folder / "cells.parquet").to_pandas()
     cells["protect"] = [json.dumps([f"key of {d}"]) for d in cells["defense"]]
     pq.write_table(pa.Table.from_pandas(cells, preserve_index=False), results.folder / "cells.parquet")
@@ -337,7 +344,7 @@ def section(page: str) -> str:
     return part[: part.index("</section>")]
 
 
-def test_a_stranger_finds_defense_attack_n_interval_and_command(tmp_path: Path) -> None:
+def test_a_new_reader_finds_defense_attack_n_interval_and_command(tmp_path: Path) -> None:
     leaks = {("A", "abuse"): 0.1, ("A", "recface"): 0.6, ("B", "abuse"): 0.2, ("B", "recface"): 0.9} | ALL_IN
     rows = scored(tmp_path / "run", [spec(), rebuilt()], {"A": 0.95}, leaks)
     part = section(render(rows.results))
@@ -376,7 +383,7 @@ def test_the_plot_says_who_is_dominated_and_who_is_not_comparable(tmp_path: Path
     assert [p.mark for p in chart.points] == ["1", "2", "3", "4"]
     assert [(r.axis, round(r.value, 6)) for r in chart.references] == [("x", 1.0), ("y", 90.0)]
     assert chart.path == [(20.0, 100.0)]
-    assert dict(chart.points[2].told)["not tried"] == "recface"
+    assert dict(chart.points[2].details)["not tried"] == "recface"
 
 
 def test_the_verdict_is_exported(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The face wall in a real browser: pictures enlarge, the keyboard goes from face to face, filters hold everywhere."""
+"""The face wall in a real browser: enlarging a picture, moving between faces with the keyboard, and filters."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from playwright.sync_api import Locator, Page
 pytestmark = pytest.mark.browser
 
 Opens = Callable[..., Page]
-WALL = "table.wall:has(th[data-attack='recface, leaky'])"  # of reconstructions
+WALL = "table.wall:has(th[data-attack='recface, leaky'])"  # The wall with reconstructions.
 
 
 def unfold(page: Page) -> Page:
-    """Open everything that is folded."""
+    """Open all folded parts of the page."""
     page.evaluate("for (const d of document.querySelectorAll('details')) d.open = true")
     return page
 
 
 def faces(page: Page, row: str = "worst") -> Locator:
-    """The visible pictures of a row of the first wall of reconstructions, the original first."""
+    """Return the visible pictures in a row of the first wall with reconstructions, the original first."""
     return page.locator(WALL).first.locator(f"tr[data-face={row}] .face:visible")
 
 

@@ -1,4 +1,7 @@
-"""What a chart of the report is made of: plain data, no plotting library. `bench.report.charts.drawing` draws it."""
+"""The data model of the report's charts: curves in panels, scatter plots and plots of points.
+
+These are plain data without a plotting library; `bench.report.charts.drawing` turns them into Vega-Lite.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,12 @@ from typing import Literal
 
 from bench.analysis.table_model import Column, Measurement, Metric, Row, RowGroup, Table
 
-BANDS = 6  # more bands of intervals than this hide one another: then they are in the table only
+BANDS = 6  # A panel with more curves draws no bands of intervals, which would hide one another.
 
 
 @dataclass(frozen=True, kw_only=True)
 class Style:
-    """How a curve or mark looks: the ``index``-th category, or step ``index`` of ``steps``, or ``neutral``."""
+    """The look of a curve or mark: category ``index``, or step ``index`` of ``steps`` on a scale, or ``neutral``."""
 
     index: int = 0
     steps: int = 0
@@ -22,7 +25,7 @@ class Style:
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """One line: a figure at each position."""
+    """One line of a chart: a measurement at each horizontal position in ``xs``."""
 
     label: str
     xs: Sequence[float]
@@ -31,21 +34,21 @@ class Curve:
 
     @property
     def values(self) -> list[float]:
-        """The values that there are."""
+        """The values of the measurements that have one."""
         return [f.value for f in self.measurements if f.value is not None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
-    """One set of axes: a data set, say."""
+    """One pair of axes with its curves, for example those of one data set."""
 
     title: str
     curves: Sequence[Curve]
 
     def spoken(self, chart: Chart) -> str:
-        """The panel in a sentence, for those who do not see it."""
+        """Return the panel as a sentence for screen readers: the first and last value of each curve."""
         q = chart.metric
-        told = [
+        ranges = [
             f"{c.label}: {q.shown(c.values[0])} to {q.shown(c.values[-1])}"
             if c.values
             else f"{c.label}: no measurement"
@@ -53,14 +56,16 @@ class Panel:
         ]
         span = f" from {chart.xs[0]:g} to {chart.xs[-1]:g}" if chart.xs else ""
         name = f"{chart.title}, {self.title}" if self.title else chart.title
-        return f"{name}: {q.label} against {chart.x}{span}. {'; '.join(told)}."
+        return f"{name}: {q.label} against {chart.x}{span}. {'; '.join(ranges)}."
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chart:
-    """A chart: panels that share their axes. ``number`` is the paper's figure, ``source`` the rows it is made of.
+    """A chart of curves: panels with the same axes.
 
-    ``variant``: it shows what another chart shows in a further form.
+    ``number`` is that of the paper's figure, empty for none. ``x`` is the label of the horizontal axis, and ``metric``
+    that of the vertical one. ``source`` names the table of samples that the measurements are computed from. A
+    ``variant`` shows the same as another chart with a different metric.
     """
 
     number: str
@@ -76,12 +81,12 @@ class Chart:
 
     @property
     def xs(self) -> list[float]:
-        """All positions, rising."""
+        """All horizontal positions, in rising order."""
         return sorted({x for p in self.panels for c in p.curves for x in c.xs})
 
     @property
     def range(self) -> tuple[float, float]:
-        """What the vertical axis has to hold: every value, and every interval."""
+        """The lowest and highest number on the vertical axis, intervals included, in the unit that is shown."""
         measurements = [f for p in self.panels for c in p.curves for f in c.measurements]
         found = [v for f in measurements for v in (f.value, f.low, f.high) if v is not None]
         scale = self.metric.scale
@@ -89,22 +94,22 @@ class Chart:
 
     @property
     def banded(self) -> bool:
-        """Whether there are few enough curves to show their intervals."""
+        """Whether intervals are drawn as bands: no panel has more than `BANDS` curves."""
         return max((len(p.curves) for p in self.panels), default=0) <= BANDS
 
     @property
     def legend(self) -> list[tuple[str, Style]]:
-        """Each label once, with its style."""
+        """The distinct labels of all curves, with their styles."""
         return list({c.label: c.style for p in self.panels for c in p.curves}.items())
 
     @property
     def spoken(self) -> str:
-        """The chart in sentences, one per panel."""
+        """The chart as sentences for screen readers, one per panel."""
         return " ".join(p.spoken(self) for p in self.panels)
 
     @property
     def table(self) -> Table:
-        """The same figures as a table: curves down, positions across."""
+        """The same measurements as a table, with a row for each curve and a column for each position."""
         xs = self.xs
         missing = Measurement(status="missing", reason="the suite does not ask for this combination")
         groups = []
@@ -129,8 +134,11 @@ class Chart:
 
 @dataclass(frozen=True, kw_only=True)
 class Spot:
-    """One setting in a scatter plot: ``number`` is its row in the table beside it, ``values`` are its parameters,
-    ``gap`` is y minus x, and ``profile`` whether it is where one wants to be (none: no figure)."""
+    """One setting of a defense in a scatter plot.
+
+    ``number`` is its row in the table beside the plot, and ``values`` are its parameters as text. ``gap`` is y minus x.
+    ``profile``: whether it shows the profile that the paper reports (None if x or y has no value).
+    """
 
     number: int
     label: str
@@ -143,21 +151,25 @@ class Spot:
     profile: bool | None
 
     def described(self, params: Sequence[str]) -> str:
-        """The label, with the parameters where it does not say them itself."""
+        """Return the label, followed by the parameters if it does not contain their values. ``params``: their names."""
         if all(value in self.label for value in self.values):
             return self.label
         named = ", ".join(f"{name} {value}" for name, value in zip(params, self.values, strict=True))
         return f"{self.label} ({named})"
 
     def numbered(self, number: int) -> Spot:
-        """The same with a number."""
+        """Return a copy with this number."""
         return replace(self, number=number)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scatter:
-    """A scatter plot: ``zone`` (x0, x1, y0, y1, as shown) is where one wants to be; ``params`` name
-    the spots' values; ``colours`` and ``shapes`` are the legends of two of them."""
+    """A scatter plot of settings.
+
+    ``params`` are the names of the spots' ``values``; ``colours`` and ``shapes`` are the legends of two of them,
+    ``colour_name`` and ``shape_name``. ``zone`` (x0, x1, y0, y1, in units as shown) is the area of the paper's profile.
+    ``clean`` is the accuracy without protection, and ``verdict`` the result in words.
+    """
 
     title: str
     caption: str
@@ -178,14 +190,13 @@ class Scatter:
 
     @property
     def spoken(self) -> str:
-        """The plot in a sentence."""
-        told = [
+        """The plot as a sentence for screen readers, with the first 12 settings."""
+        settings = [
             f"{s.number}, {s.label}: {self.y.shown(s.y.value)} and {self.x.shown(s.x.value)}" for s in self.spots[:12]
         ]
         more = f"; and {len(self.spots) - 12} more" if len(self.spots) > 12 else ""
-        return (
-            f"{self.title}: {self.y.label} and {self.x.label} of {len(self.spots)} settings. {'; '.join(told)}{more}."
-        )
+        listed = "; ".join(settings) + more
+        return f"{self.title}: {self.y.label} and {self.x.label} of {len(self.spots)} settings. {listed}."
 
 
 # ---- points ----------------------------------------------------------------------------------------------------------
@@ -193,10 +204,11 @@ class Scatter:
 
 @dataclass(frozen=True, kw_only=True)
 class PlotPoint:
-    """One mark with two intervals. ``mark`` is written beside it and short; ``label`` is its name; a ``hollow`` one is
-    drawn as an outline.
+    """One mark with two intervals.
 
-    ``kinds`` are its entries in the legends that the page shows as buttons; ``told`` are further lines of its tooltip.
+    ``mark`` is the short text beside it, and ``label`` its name. A ``hollow`` mark is drawn as an outline. ``kinds``
+    are the keys of its entries in the legends of the page (at most two); ``details`` are further lines of its tooltip,
+    each a name and a text.
     """
 
     mark: str
@@ -206,18 +218,19 @@ class PlotPoint:
     style: Style
     marker: int
     kinds: Sequence[str] = field(default_factory=tuple)
-    told: Sequence[tuple[str, str]] = field(default_factory=tuple)
+    details: Sequence[tuple[str, str]] = field(default_factory=tuple)
     hollow: bool = False
 
     @property
     def name(self) -> str:
-        """Mark and label, as a legend and a tooltip say it."""
+        """The name in a legend or tooltip: mark and label, or the label alone if both are the same."""
         return self.label if self.mark == self.label else f"{self.mark}: {self.label}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Zone:
-    """A shaded part of the axes, in units as shown. ``colour``: one of `bench.report.charts.theme.LIGHT`."""
+    """A shaded rectangle, with its ranges in units as shown; ``colour`` is a name in
+    `bench.report.charts.theme.LIGHT`."""
 
     x: tuple[float, float]
     y: tuple[float, float]
@@ -226,7 +239,7 @@ class Zone:
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
-    """A dashed line across the axes at ``value`` of ``axis``, in units as shown, and what it is."""
+    """A dashed line across the plot at ``value`` of ``axis``, in units as shown, with a label."""
 
     axis: Literal["x", "y"]
     value: float
@@ -235,8 +248,11 @@ class Reference:
 
 @dataclass(frozen=True, kw_only=True)
 class PointPlot:
-    """A plot of points on two quantities; the ranges are in units as shown, and so is ``path``, the corners of a line
-    that joins some of them."""
+    """A plot of points with a metric on each axis.
+
+    ``path`` has the corners of a line that joins some points, such as a Pareto front. The ranges of the axes and the
+    path are in units as shown.
+    """
 
     title: str
     x: Metric
@@ -250,5 +266,5 @@ class PointPlot:
 
     @property
     def known(self) -> list[PlotPoint]:
-        """Those that have both figures."""
+        """The points whose two measurements both have a value."""
         return [p for p in self.points if p.x.value is not None and p.y.value is not None]

@@ -1,7 +1,7 @@
-"""Charts -> Vega-Lite specifications: the one module that knows the plotting library.
+"""Turns charts into Vega-Lite specifications; no other module uses the plotting library.
 
-The page and the exports share a specification; the theme says what differs. Names from suites are data values or plain
-titles, never parts of an expression or a field name.
+The page and exported files are made from the same specification, and a `Theme` holds what differs. Names from suites
+become data values or plain titles, never a part of an expression or the name of a field.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from bench.report.charts import Chart, Panel, PlotPoint, PointPlot, Reference, S
 from bench.report.charts.label_placement import placed
 from bench.report.charts.theme import LIGHT, PAGE, PRINT, Theme, dash, shape
 
-_SMALLEST = 270.0  # the plot of points on a phone
-_TICKS = 7
-# What has no legend stands in the datum: Vega-Lite would leave out that of the marks, too.
+_SMALLEST = 270.0  # The width in pixels of a plot of points on a phone.
+_TICKS = 7  # The most ticks on the horizontal axis of curves.
+# Colour and dash of lines are fields of the data. As scales without a legend they would remove the legend of the marks.
 _COLOUR, _DASH = alt.Color("colour:N").scale(None), alt.StrokeDash("dash:N").scale(None)
 _SHOWN = "indexof(hidden, datum.key) < 0 && indexof(hidden, datum.kind) < 0"
 _STRESSED = "stressed === '' || stressed === datum.key || stressed === datum.kind"
@@ -27,14 +27,14 @@ _ALONE = "stressed !== '' && stressed === datum.key"
 
 
 def specification(chart: Chart | PointPlot | Scatter, theme: Theme = PAGE, columns: int = 2) -> dict[str, Any]:
-    """A chart as a Vega-Lite specification without its configuration (`Theme.config`).
+    """Return a chart as a Vega-Lite specification without its configuration (`Theme.config`).
 
-    ``columns`` panels stand beside one another; the page's script chooses again when it knows the room that there is.
+    ``columns`` is the number of panels side by side; the script of the page replaces it when it knows the width.
     """
     if isinstance(chart, Chart):
         columns = max(1, min(columns, len(chart.panels)))
         panel = _curves(chart, theme, theme.wide / columns - theme.around)
-        panels = [(p.title, _curve_data(chart, p, theme)) for p in chart.panels]
+        panels = [(p.title, _panel_data(chart, p, theme)) for p in chart.panels]
     else:
         points = points_of(chart) if isinstance(chart, Scatter) else chart
         columns = 1
@@ -42,27 +42,30 @@ def specification(chart: Chart | PointPlot | Scatter, theme: Theme = PAGE, colum
         panels = [("", _point_data(points, theme))]
     with alt.data_transformers.enable(consolidate_datasets=False):
         made = {key: value for key, value in panel.to_dict().items() if key not in ("$schema", "config")}
-    # Panels differ in their titles and data only. Altair would copy and validate each of them many times.
+    # Panels differ only in their titles and data, so one is built and copied: Altair would validate each many times.
     drawn = [{**made, "title": title, "data": {"values": data}} for title, data in panels]
     params = [{"name": "hidden", "value": []}, {"name": "stressed", "value": ""}] if theme.interactive else []
     return {"params": params, "concat": drawn, "columns": columns, "spacing": 12}
 
 
 def sheet(charts: Sequence[tuple[str, Chart | PointPlot | Scatter]], theme: Theme = PRINT) -> dict[str, Any]:
-    """Charts with their titles below one another, each with a legend of its own, as one complete specification."""
+    """Return one complete specification of several charts below one another, each with its title and its own legend."""
     parts = [{**specification(chart, theme, 3), "title": {"text": title, "offset": 10}} for title, chart in charts]
     apart = dict.fromkeys(("fill", "stroke", "shape"), "independent")
     return {"vconcat": parts, "spacing": 24, "resolve": {"scale": apart}, "config": theme.config}
 
 
 def plot(chart: Chart | PointPlot | Scatter, file: str) -> dict[str, Any]:
-    """What the page's script needs of a chart: ``file`` names a download, ``light`` are its colours in one."""
+    """Return what the script of the page needs to draw a chart.
+
+    ``file`` is the name of a download. ``light`` maps colours of the page to the light ones of a download.
+    """
     styles = [s for _, s in chart.legend] if isinstance(chart, Chart) else []
     return {"spec": specification(chart), "file": file, "light": {PAGE.of(s): PRINT.of(s) for s in styles if s.steps}}
 
 
 def shared() -> dict[str, Any]:
-    """What all plots of a page share: the configuration, and the colours of a download."""
+    """Return what all plots of a page share: their configuration, and the light colours of downloads."""
     return {
         "config": PAGE.config,
         "around": PAGE.around,
@@ -74,6 +77,8 @@ def shared() -> dict[str, Any]:
 
 
 def _curves(chart: Chart, theme: Theme, width: float) -> alt.LayerChart:
+    """Return the layers of a panel of curves, without data: bands of intervals, lines, marks, published values, and
+    invisible marks for tooltips."""
     names, styles = zip(*chart.legend, strict=True) if chart.legend else ((), ())
     x, y = _curve_axes(chart)
     looks = _Looks(names=names, theme=theme, styles=styles, markers=[None] * len(names))
@@ -91,13 +96,14 @@ def _curves(chart: Chart, theme: Theme, width: float) -> alt.LayerChart:
         tick = base.mark_tick(thickness=theme.line, size=2.5 * theme.mark**0.5, orient="horizontal")
         layers.append(tick.encode(alt.Y("paper:Q"), _COLOUR, opacity=clear))
     if theme.interactive:
-        told = {"series": "line", "at": chart.x, **_lines("y", chart.metric)}
-        layers.append(_touched(base, theme, told))
+        tooltip = {"series": "line", "at": chart.x, **_tooltip_lines("y", chart.metric)}
+        layers.append(_tooltip_layer(base, theme, tooltip))
     return _layered(layers, theme, width=width, height=0.6 * theme.tall)
 
 
 def _curve_axes(chart: Chart) -> tuple[alt.X, alt.Y]:
-    """The same ranges for all panels of a chart, so that they can be compared; at most seven ticks at positions."""
+    """Return the axes of a chart of curves: the same ranges for all panels, so that they can be compared, and at most
+    seven ticks, which are at positions of measurements."""
     low, high = chart.range
     room = 0.04 * (high - low) or 0.05
     xs = chart.xs or [0.0, 1.0]
@@ -108,7 +114,7 @@ def _curve_axes(chart: Chart) -> tuple[alt.X, alt.Y]:
     return x.axis(values=ticks, format="~g"), y
 
 
-def _curve_data(chart: Chart, which: Panel, theme: Theme) -> list[dict[str, Any]]:
+def _panel_data(chart: Chart, which: Panel, theme: Theme) -> list[dict[str, Any]]:
     names = [label for label, _ in chart.legend]
     return [
         _curve_datum(chart, theme, c.label, names.index(c.label), x, measurement)
@@ -120,6 +126,7 @@ def _curve_data(chart: Chart, which: Panel, theme: Theme) -> list[dict[str, Any]
 def _curve_datum(
     chart: Chart, theme: Theme, label: str, index: int, x: float, measurement: Measurement
 ) -> dict[str, Any]:
+    """Return one point of a curve: its position, its look, and its measurement."""
     paper = {} if measurement.paper is None else {"paper": _scaled(chart.metric, measurement.paper)}
     style = chart.legend[index][1]
     about = {"series": label, "key": f"s{index}", "kind": "", "x": x, "at": f"{x:g}"}
@@ -131,7 +138,8 @@ def _curve_datum(
 
 
 def points_of(chart: Scatter) -> PointPlot:
-    """The sensitivity figure as a plot of points: the profile's zone, the clean accuracy, numbers for labels."""
+    """Return the sensitivity plot as a plot of points, with the zone of the paper's profile, a reference line at the
+    accuracy without protection, and the numbers of the spots as labels."""
     right = max([40.0, *(chart.x.scale * (s.x.high or s.x.value or 0) for s in chart.spots)])
     clean = [] if chart.clean.value is None else [chart.y.scale * chart.clean.value]
     return PointPlot(
@@ -149,7 +157,7 @@ def points_of(chart: Scatter) -> PointPlot:
                 style=s.style,
                 marker=s.marker,
                 kinds=(f"colour{s.style.index}", f"shape{s.marker}"),
-                told=(("gap", f"{chart.gap.shown(s.gap)} {chart.gap.unit}"),),
+                details=(("gap", f"{chart.gap.shown(s.gap)} {chart.gap.unit}"),),
             )
             for s in chart.spots
         ],
@@ -159,6 +167,8 @@ def points_of(chart: Scatter) -> PointPlot:
 
 
 def _points(chart: PointPlot, theme: Theme, width: float) -> alt.LayerChart:
+    """Return the layers of a plot of points: zones, references, path, intervals, marks, labels with their lines, and
+    invisible marks for tooltips."""
     known = chart.known
     looks = _Looks(
         names=[p.name for p in known],
@@ -187,14 +197,15 @@ def _points(chart: PointPlot, theme: Theme, width: float) -> alt.LayerChart:
     words = alt.Chart().mark_text(baseline="middle")
     layers.append(words.encode(x("label_x"), y("label_y"), alt.Text("mark:N"), alt.ColorValue(ink), opacity=clear))
     if theme.interactive:
-        told = {"series": "point", **_lines("y", chart.y), **_lines("x", chart.x)}
-        told |= {f"more{i}": name for i, (name, _) in enumerate(known[0].told if known else ())}
-        layers.append(_touched(alt.Chart().encode(x("x"), y("y")), theme, told | {"same": "at the same place"}))
+        tooltip = {"series": "point", **_tooltip_lines("y", chart.y), **_tooltip_lines("x", chart.x)}
+        tooltip |= {f"more{i}": name for i, (name, _) in enumerate(known[0].details if known else ())}
+        tooltip["same"] = "at the same place"
+        layers.append(_tooltip_layer(alt.Chart().encode(x("x"), y("y")), theme, tooltip))
     return _layered(layers, theme, width=width, height=theme.tall)
 
 
 def _axis(channel: Any, metric: Metric, domain: tuple[float, float]) -> Any:
-    """A function from a field to its position on one axis."""
+    """Return a function from the name of a field to its encoding on one axis."""
     scale = alt.Scale(domain=list(domain), nice=False, zero=False)
     return lambda field: channel(f"{field}:Q").title(_title(metric)).scale(scale)
 
@@ -204,7 +215,7 @@ def _corners(zone: Zone, theme: Theme) -> dict[str, Any]:
 
 
 def _reference(reference: Reference, chart: PointPlot, x: Any, y: Any, theme: Theme) -> list[alt.Chart]:
-    """A dashed line across the plot, and its name at the end."""
+    """Return the layers of a reference line: the dashed line, and its label at the end of the line."""
     across = reference.axis == "y"
     end = chart.x_range[1] if across else chart.y_range[1]
     data = _rows([{"at": reference.value, "end": end, "label": reference.label}])
@@ -221,6 +232,7 @@ def _reference(reference: Reference, chart: PointPlot, x: Any, y: Any, theme: Th
 
 
 def _point_data(chart: PointPlot, theme: Theme) -> list[dict[str, Any]]:
+    """Return the data of a plot of points, with the place of each label and the marks at the same position."""
     known = chart.known
     at = [(_short(chart.x.scale * (p.x.value or 0)), _short(chart.y.scale * (p.y.value or 0))) for p in known]
     (x0, x1), (y0, y1) = chart.x_range, chart.y_range
@@ -233,7 +245,9 @@ def _point_data(chart: PointPlot, theme: Theme) -> list[dict[str, Any]]:
         made: dict[str, Any] = {"series": point.name, "key": key, "kind": kind, "mark": point.mark}
         made["colour"] = theme.of(point.style)
         made |= _numbers("x", chart.x, point.x) | _numbers("y", chart.y, point.y)
-        made |= {f"more{i}": text for i, (_, text) in enumerate(point.told)} | {"same": ", ".join(same) or "no other"}
+        made |= {f"more{i}": text for i, (_, text) in enumerate(point.details)} | {
+            "same": ", ".join(same) or "no other"
+        }
         if place is not None:
             spots = {"label": (place.x, place.y), "lead": place.end}
             for field, (across, down) in spots.items():
@@ -247,8 +261,10 @@ def _point_data(chart: PointPlot, theme: Theme) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Looks:
-    """The channels that tell series apart, from their names to their styles. Areas and lines have no legend: it shows
-    the marks."""
+    """The encodings that tell series apart: fill, stroke and shape of marks, by the names of the series.
+
+    The legend shows the marks, so areas and lines have no legend of their own.
+    """
 
     names: Sequence[str]
     styles: Sequence[Style]
@@ -260,6 +276,7 @@ class _Looks:
         return alt.Scale(domain=list(self.names), range=list(values))
 
     def marks(self) -> tuple[alt.Fill, alt.Stroke, alt.Shape]:
+        """Return the encodings of marks; hollow marks are filled with the colour of the paper."""
         strokes = [self.theme.of(s) for s in self.styles]
         hollow = self.hollow or [s.neutral for s in self.styles]
         fills = [self.theme.colour("paper") if h else c for h, c in zip(hollow, strokes, strict=True)]
@@ -272,6 +289,7 @@ class _Looks:
 
 
 def _layered(layers: Sequence[Any], theme: Theme, **about: Any) -> alt.LayerChart:
+    """Return layers as one chart; on the page it leaves out the series that the legend hides."""
     drawn = alt.LayerChart(data=_rows([]), layer=list(layers), **about)
     if theme.interactive:
         drawn.transform = [alt.FilterTransform(_SHOWN)]
@@ -282,15 +300,21 @@ def _rows(data: Sequence[Mapping[str, Any]]) -> alt.InlineData:
     return alt.InlineData(values=[dict(d) for d in data])
 
 
-def _touched(base: alt.Chart, theme: Theme, told: Mapping[str, str]) -> alt.Chart:
-    """Marks that are not seen, large enough for a finger, with tooltips: fields and their names."""
-    tooltips = [alt.Tooltip(f"{field}:N", title=name) for field, name in told.items()]
+def _tooltip_layer(base: alt.Chart, theme: Theme, lines: Mapping[str, str]) -> alt.Chart:
+    """Return a layer of transparent marks with tooltips, large enough for a finger.
+
+    ``lines`` maps the field of each line of a tooltip to its title.
+    """
+    tooltips = [alt.Tooltip(f"{field}:N", title=title) for field, title in lines.items()]
     marks: alt.Chart = base.mark_point(size=6 * theme.mark, filled=True, color="transparent", opacity=1)
     return marks.encode(tooltip=tooltips)
 
 
 def _when(theme: Theme, test: str, then: float, otherwise: float) -> Any:
-    """An opacity that depends on what the legend stresses; in a file, nothing is."""
+    """Return an opacity: ``then`` if the expression ``test`` about the stressed legend entry holds, else ``otherwise``.
+
+    In a file no entry is stressed, so the opacity is constant.
+    """
     if not theme.interactive:
         return alt.OpacityValue(otherwise if test is _ALONE else then)
     return alt.condition(test, alt.value(then), alt.value(otherwise))
@@ -300,21 +324,21 @@ def _title(metric: Metric) -> str:
     return f"{metric.label} ({metric.unit})" if metric.unit else metric.label
 
 
-def _lines(axis: str, metric: Metric) -> dict[str, str]:
-    """What a tooltip says about one figure: its fields (see `_numbers`), and what they are called."""
+def _tooltip_lines(axis: str, metric: Metric) -> dict[str, str]:
+    """Return the lines of a tooltip about one measurement: the fields of `_numbers`, and their titles."""
     of = "" if axis == "y" else f", {metric.label}"
-    return {f"{axis}_told": metric.label, f"{axis}_span": f"95 % interval{of}", f"{axis}_n": f"N{of}"}
+    return {f"{axis}_text": metric.label, f"{axis}_span": f"95 % interval{of}", f"{axis}_n": f"N{of}"}
 
 
 def _numbers(axis: str, metric: Metric, measurement: Measurement) -> dict[str, Any]:
-    """A figure as it is drawn (in units as shown) and as a tooltip says it."""
+    """Return the fields of a measurement: the numbers to draw, in units as shown, and the text for a tooltip."""
     unit = f" {metric.unit}" if metric.unit else ""
     span = metric.span(measurement.low, measurement.high)
     return {
         axis: _scaled(metric, measurement.value),
         f"{axis}_low": _scaled(metric, measurement.low),
         f"{axis}_high": _scaled(metric, measurement.high),
-        f"{axis}_told": f"{metric.shown(measurement.value)}{unit}"
+        f"{axis}_text": f"{metric.shown(measurement.value)}{unit}"
         if measurement.value is not None
         else measurement.status,
         f"{axis}_span": f"{span}{unit}" if span else "none",
@@ -327,4 +351,5 @@ def _scaled(metric: Metric, value: float | None) -> float | None:
 
 
 def _short(value: float) -> float:
+    """Return a number rounded to six significant digits, which keeps the data of the page small."""
     return float(f"{value:.6g}")

@@ -1,8 +1,8 @@
-"""Where the labels of a plot of points stand, so that no two overlap, however many points tie.
+"""Places the labels of a plot of points so that no two overlap, however many points coincide.
 
-Points that lie on one another share a block of labels, row by row; a line leads from them to it. Positions are shares
-of the plot, from left to right and from top to bottom. They are worked out for a small plot: in a larger one with the
-same type everything is further apart.
+Points at the same position share a block of labels, and a line leads from the points to their block. Positions are
+shares of the plot's width and height, from the top left. They are computed for the smallest plot: in a larger one with
+the same font size, labels are further apart.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-MARK, HIGH, WIDE, BETWEEN = 6.0, 13.0, 6.8, 5.0  # pixels: half a mark, a label's height, a character, between labels
+# In pixels: half the size of a mark, the height of a label, the width of a character, and the gap between labels.
+MARK, HIGH, WIDE, BETWEEN = 6.0, 13.0, 6.8, 5.0
 _RADII = np.arange(9.0, 110.0, 8.0)
 _ANGLES = np.deg2rad(np.arange(-45.0, 315.0, 15.0))
 _AROUND = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1)
@@ -26,7 +27,7 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """The centre of a label, and the end of the line that leads to it, as shares of the plot."""
+    """The centre of a label, and the end of the line from its point to the label, as shares of the plot."""
 
     x: float
     y: float
@@ -34,18 +35,19 @@ class Place:
 
 
 def placed(spots: Sequence[tuple[float, float]], texts: Sequence[str], size: tuple[float, float]) -> list[Place | None]:
-    """A place for the label of each spot, near it; none where there is no room.
+    """Return a place near each spot for its label, or None if there is no room.
 
-    ``spots`` are shares of the plot (x from the left, y from the top), ``size`` is that of the smallest plot in pixels.
+    ``spots`` are positions as shares of the plot (x from the left, y from the top), ``texts`` their labels, and
+    ``size`` is the width and height of the smallest plot in pixels.
     """
     at: Array = np.asarray(spots, dtype=np.float64).reshape(-1, 2) * size
     marks = _boxes(at, np.full((len(at), 2), MARK))
-    labels, leaders = np.empty((0, 4)), np.empty((0, 2))  # boxes, and points on the lines to them
+    labels, leaders = np.empty((0, 4)), np.empty((0, 2))  # The boxes of placed labels, and points on their lines.
     made: list[Place | None] = [None] * len(at)
     for group in sorted(_tied(at), key=len, reverse=True):
         spot, grid = at[group[0]], _grid([texts[i] for i in group])
         half = np.array([WIDE * max(len(texts[i]) for i in group), HIGH]) / 2 + grid.max(axis=0)
-        found = _found(spot, half, size, np.vstack([marks, labels]), labels, leaders)
+        found = _free_place(spot, half, size, np.vstack([marks, labels]), labels, leaders)
         if found is None:
             continue
         centre, leader = found
@@ -55,10 +57,14 @@ def placed(spots: Sequence[tuple[float, float]], texts: Sequence[str], size: tup
     return made
 
 
-def _found(
+def _free_place(
     spot: Array, half: Array, size: tuple[float, float], taken: Array, labels: Array, leaders: Array
 ) -> tuple[Array, Array] | None:
-    """The nearest free centre of a block, and points on the line from the spot to it."""
+    """Return the free centre of a block that is nearest to its spot, and points on the line from the spot to the block.
+
+    ``half`` is half the size of the block; ``taken`` and ``labels`` are boxes that the block or its line must not meet,
+    and ``leaders`` are points on other lines. All are in pixels. Return None if no place is free.
+    """
     for radius in _RADII:
         centres = spot + _AROUND * (radius + half)
         boxes = _boxes(centres, half)
@@ -66,7 +72,7 @@ def _found(
         free &= ~_meet(boxes, taken) & ~_hold(boxes, leaders)
         for centre in centres[free]:
             way = centre - spot
-            within = np.min(half / np.maximum(np.abs(way), 1e-9))  # the part of the way that lies in the block
+            within = np.min(half / np.maximum(np.abs(way), 1e-9))  # The share of the way that lies within the block.
             leader = spot + _ALONG * way * max(0.0, 1 - within)
             if not _hold(labels, leader).any():
                 return centre, leader
@@ -74,7 +80,7 @@ def _found(
 
 
 def _tied(at: Array) -> list[list[int]]:
-    """Spots whose marks lie on one another."""
+    """Return groups of indices of spots whose marks overlap."""
     groups: list[list[int]] = []
     for i, spot in enumerate(at):
         near = (g for g in groups if float(np.abs(at[g[0]] - spot).max()) < MARK)
@@ -86,7 +92,7 @@ def _tied(at: Array) -> list[list[int]]:
 
 
 def _grid(texts: Sequence[str]) -> Array:
-    """The centres of some labels in a block around (0, 0), row by row."""
+    """Return the centres of labels that are arranged row by row in a block around (0, 0)."""
     wide = WIDE * max(map(len, texts)) + BETWEEN
     columns = min(len(texts), max(1, round(math.sqrt(len(texts) * 1.5 * HIGH / wide))))
     rows = -(-len(texts) // columns)
@@ -95,17 +101,17 @@ def _grid(texts: Sequence[str]) -> Array:
 
 
 def _boxes(centres: Array, half: Array) -> Array:
-    """Left, top, right, bottom."""
+    """Return boxes as rows of left, top, right and bottom."""
     return np.atleast_2d(np.hstack([centres - half, centres + half]))
 
 
 def _meet(some: Array, others: Array) -> Flags:
-    """Which of some boxes overlap one of the others."""
+    """Return for each box in ``some`` whether it overlaps one of ``others``."""
     apart = (some[:, None, :2] >= others[None, :, 2:]) | (some[:, None, 2:] <= others[None, :, :2])
     return np.array(np.any(~np.any(apart, axis=2), axis=1), dtype=bool)
 
 
 def _hold(boxes: Array, points: Array) -> Flags:
-    """Which boxes hold one of the points."""
+    """Return for each box whether one of the points lies in it."""
     inside = (points[None] > boxes[:, None, :2]) & (points[None] < boxes[:, None, 2:])
     return np.array(np.any(np.all(inside, axis=2), axis=1), dtype=bool)

@@ -1,7 +1,7 @@
-"""The sensitivity figure: accuracy of the authorised model against that of all others, one point per setting.
+"""The sensitivity plot: accuracy of the authorised model against that of all others, with one point per setting.
 
-The paper leaves split points, pooling, update rule and K open. A suite that sweeps them has one defense per setting;
-here each becomes a point, and the report says which of them show the paper's profile.
+The paper does not state its split points, pooling, update rule and K. A suite that sweeps them has one defense per
+setting. Each defense becomes a point, and the report says which ones show the profile that the paper reports.
 """
 
 from __future__ import annotations
@@ -14,16 +14,19 @@ from bench.analysis.table_model import Measurement, Metric
 from bench.core.text import plural
 from bench.report.charts import Scatter, Spot, Style
 
-DROP, OTHERS, FEW = 0.08, 0.20, 0.10  # the paper's profile: near clean, and the others below a fifth, often a tenth
+# The profile of the paper's Table VII: the authorised accuracy is at most `DROP` below that of unprotected faces, and
+# the accuracy of the others is at most `OTHERS`, often at most `FEW`.
+DROP, OTHERS, FEW = 0.08, 0.20, 0.10
 OWN = Metric(label="authorised accuracy", unit="%", digits=1, better="higher")
 OTHER = Metric(label="unauthorised accuracy, average", unit="%", digits=1, better="lower")
 GAP = Metric(label="gap", unit="points", digits=1, better="higher")
-_COLOURS = ("layers", "splits", "split", "balance")  # parameters that take the colour, the first that varies
-_SHAPES = ("pool", "pool_kernel", "steps", "update")  # and the shape
+# The first of these parameters that varies decides the colour of a point, or its shape.
+_COLOURS = ("layers", "splits", "split", "balance")
+_SHAPES = ("pool", "pool_kernel", "steps", "update")
 
 
 def sensitivity(rows: Rows, experiment: str) -> Scatter | None:
-    """The figure of an experiment; none when no defense of it authorises a model."""
+    """Return the sensitivity plot of an experiment; None if none of its defenses authorises a model."""
     cells = [c for c in rows.cells if c.experiment == experiment and c.outputs == "recognition"]
     knowing = [c for c in cells if c.authorised]
     if not knowing:
@@ -58,21 +61,21 @@ def sensitivity(rows: Rows, experiment: str) -> Scatter | None:
 
 
 def _varying(params: Mapping[str, Mapping[str, object]]) -> dict[str, list[str]]:
-    """The parameters in which settings differ, with their values in the order of the suite."""
+    """Return the parameters that differ between defenses, with their values as text, in the order of the suite."""
     names = dict.fromkeys(name for p in params.values() for name in p)
     found = {name: list(dict.fromkeys(shown(p.get(name)) for p in params.values())) for name in names}
     return {name: values for name, values in found.items() if len(values) > 1}
 
 
 def shown(value: object) -> str:
-    """A parameter's value as a person writes it."""
+    """Return the value of a parameter as short text."""
     if isinstance(value, list | tuple):
         return "+".join(map(str, value))
     return "–" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _axes(varying: Mapping[str, Sequence[str]]) -> tuple[str, str]:
-    """The parameters that colour and shape stand for; empty where nothing is left to tell apart."""
+    """Return the names of the parameters that colour and shape stand for; empty if too few parameters vary."""
     colour = next((n for n in _COLOURS if n in varying), next(iter(varying), ""))
     rest = [n for n in varying if n != colour]
     return colour, next((n for n in _SHAPES if n in rest), rest[0] if rest else "")
@@ -85,7 +88,7 @@ def _spots(
     axes: tuple[str, str],
     clean: Measurement,
 ) -> list[Spot]:
-    """The settings, widest gap first, those without figures last."""
+    """Return the settings as numbered spots, those with the widest gap first and those without values last."""
     made = []
     for defense in dict.fromkeys(c.defense for c in cells):
         own = [c for c in cells if c.defense == defense]
@@ -112,27 +115,27 @@ def _spots(
 
 
 def _profile(own_x: Measurement, own_y: Measurement, clean: Measurement) -> bool | None:
-    """Whether a setting shows the paper's profile; none without figures."""
+    """Return whether a setting shows the paper's profile; None if a measurement has no value."""
     if own_x.value is None or own_y.value is None or clean.value is None:
         return None
     return own_y.value >= clean.value - DROP and own_x.value <= OTHERS
 
 
 def _verdict(spots: Sequence[Spot], clean: Measurement) -> str:
-    """Where the profile appears, in words."""
+    """Return sentences that say how many settings show the profile, and which has the widest gap."""
     known = [s for s in spots if s.profile is not None]
     if not known:
         return "No setting has measurements of both."
     fitting = [s for s in known if s.profile]
     best = known[0]
-    told = (
+    widest = (
         f"{best.label} has the widest gap: {OWN.shown(best.y.value)} % for the authorised model and "
         f"{OTHER.shown(best.x.value)} % for the others on average (clean: {OWN.shown(clean.value)} %)."
     )
     if not fitting:
-        return f"None of {plural(len(known), 'setting')} shows the paper’s profile. {told}"
+        return f"None of {plural(len(known), 'setting')} shows the paper’s profile. {widest}"
     few = sum((s.x.value or 0) <= FEW for s in fitting)
     return (
         f"The paper’s profile appears in {len(fitting)} of {plural(len(known), 'setting')}; in {few} of them the "
-        f"others stay at or below {100 * FEW:g} %. {told}"
+        f"others stay at or below {100 * FEW:g} %. {widest}"
     )

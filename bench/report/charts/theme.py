@@ -1,7 +1,7 @@
-"""How charts look, in one place: colours, dashes, shapes, type; and the swatches of legends in HTML.
+"""The look of charts: colours, dashes, shapes and fonts, and the swatches of legends in HTML.
 
-On the page colours are its CSS variables, so that a drawing follows light and dark mode. A file has the page's light
-colours as they are. Every series has a shape and a dash of its own beside its colour.
+On the page, colours are CSS variables, so that a chart follows light and dark mode. A file has the light colours of the
+page. Series differ in their shapes and dashes as well as in their colours.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from bench.report.charts import Style
 
-# The page's light colours, by the names of its CSS variables (bench/report/page/style/base.css).
+# The light colours of the page, by the names of its CSS variables (bench/report/page/style/base.css).
 LIGHT: Mapping[str, str] = {
     "paper": "#ffffff",
     "ink": "#1a1d21",
@@ -36,10 +36,10 @@ LIGHT: Mapping[str, str] = {
     "first": "#0b5cad",
     "last": "#c46a00",
 }
-COLOURS = 8  # categorical colours: c0 to c7
+COLOURS = 8  # The number of colours for categories: c0 to c7.
 NEUTRAL = Style(neutral=True)
 DASHES: tuple[tuple[float, ...], ...] = ((1, 0), (6, 3), (2, 2), (8, 3, 2, 3))
-# Shapes around (0, 0) with a half width of about 1, as Vega and SVG read them.
+# Shapes of marks as SVG paths around (0, 0), with a half width of about 1.
 SHAPES = (
     "M.9,0A.9,.9,0,1,1,-.9,0A.9,.9,0,1,1,.9,0Z",
     "M-.8,-.8H.8V.8H-.8Z",
@@ -55,12 +55,12 @@ SANS = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, s
 
 @dataclass(frozen=True, kw_only=True)
 class Theme:
-    """What differs between the page and a file.
+    """What differs between charts of the page and charts in files.
 
-    ``colour`` maps a name of `LIGHT` to a colour and ``blend`` a share (0 to 1) to one between ``first`` and ``last``;
-    sizes are in pixels. ``wide``: all
-    panels beside one another; ``tall``: a plot of points; ``around``: what a panel's axis and margin take of its width.
-    ``interactive``: marks answer to the pointer and to the legend, which is then HTML.
+    ``colour`` maps a name in `LIGHT` to a colour, and ``blend`` a share (0 to 1) to a colour between ``first`` and
+    ``last``. Sizes are in pixels: ``size`` of the font, ``line`` the width of lines, ``mark`` the area of marks,
+    ``wide`` the width of all panels side by side, ``tall`` the height of a plot of points, and ``around`` the width of
+    a panel's axis and margins. ``interactive``: marks react to the pointer, and the legend is HTML.
     """
 
     colour: Callable[[str], str]
@@ -75,7 +75,7 @@ class Theme:
     interactive: bool
 
     def of(self, style: Style) -> str:
-        """The colour of a style."""
+        """Return the colour of a style."""
         if style.neutral:
             return self.colour("quiet")
         if style.steps:
@@ -84,7 +84,7 @@ class Theme:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The Vega-Lite configuration: type, rules, axes; no ARIA, since the page says what a chart shows."""
+        """The Vega-Lite configuration: fonts, rules and axes. ARIA is off, because the page describes each chart."""
         ink, quiet, rule = self.colour("ink"), self.colour("quiet"), self.colour("rule")
         text = {"labelFont": self.font, "titleFont": self.font, "labelFontSize": self.size, "titleFontSize": self.size}
         return {
@@ -113,7 +113,7 @@ class Theme:
                 "frame": "group",
                 "fontWeight": 600
                 if self.interactive
-                else "normal",  # one font in a PDF: of two, the order is by chance
+                else "normal",  # A PDF with two fonts would list them in random order, so a file uses one.
                 "offset": 8,
             },
             "legend": text
@@ -133,19 +133,19 @@ class Theme:
 
 
 def dash(style: Style) -> tuple[float, ...]:
-    """The dash of a style's line: steps of one thing are solid, categories differ."""
+    """Return the dash pattern of a style: solid for steps of a scale, one pattern of several for categories."""
     if style.neutral:
         return DASHES[1]
     return DASHES[0] if style.steps else DASHES[(style.index + style.index // COLOURS) % len(DASHES)]
 
 
 def shape(style: Style, marker: int | None = None) -> str:
-    """The shape of a style's marks, or that of ``marker``."""
+    """Return the shape of a style's marks as an SVG path, or the shape with index ``marker``."""
     return SHAPES[(0 if style.neutral else style.index) % len(SHAPES) if marker is None else marker % len(SHAPES)]
 
 
-def _between(share: float) -> str:
-    """A light colour between ``first`` and ``last``."""
+def _light_blend(share: float) -> str:
+    """Return the colour at this share (0 to 1) of the way between the light colours ``first`` and ``last``."""
     ends = [[int(LIGHT[name][k : k + 2], 16) for k in (1, 3, 5)] for name in ("first", "last")]
     return "#" + "".join(f"{round(a + share * (b - a)):02x}" for a, b in zip(*ends, strict=True))
 
@@ -164,12 +164,12 @@ PAGE = Theme(
 )
 PRINT = Theme(
     colour=LIGHT.__getitem__,
-    blend=_between,
+    blend=_light_blend,
     font='"Liberation Sans", Arial, Helvetica, sans-serif',
     size=8,
     line=1.2,
     mark=22,
-    wide=504,  # 7 inches, the text of a page in two columns
+    wide=504,  # 7 inches: the text width of a paper in two columns.
     tall=260,
     around=54,
     interactive=False,
@@ -178,7 +178,8 @@ PRINT = Theme(
 
 @lru_cache(maxsize=256)
 def swatch(style: Style, marker: int | None = None, line: bool = True, hollow: bool = False) -> Markup:
-    """The legend's picture of a style in HTML, an ornament. ``marker``: a shape other than the style's own."""
+    """Return the picture of a style in a legend, as HTML that screen readers skip. ``marker``: the index of another
+    shape than that of the style."""
     colour = PAGE.of(style)
     dashes = " ".join(f"{d:g}" for d in dash(style))
     drawn = f'<path d="M1 7H29" stroke-width="1.8" stroke-dasharray="{dashes}"/>' if line else ""
@@ -191,5 +192,5 @@ def swatch(style: Style, marker: int | None = None, line: bool = True, hollow: b
 
 
 def file_name(text: str) -> str:
-    """A name for a download: letters, digits and hyphens, whatever a suite calls its parts."""
+    """Return a safe name for a download: lower-case letters, digits and hyphens only, at most 80 characters."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:80]

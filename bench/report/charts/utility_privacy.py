@@ -1,8 +1,9 @@
-"""The paper's figures on the run's rows: UP(sigma, kappa) and its two terms against the noise (Equation 9).
+"""The paper's figures for the rows of a run: UP(σ, κ) of Equation 9 and its two terms, utility and privacy, against the
+standard deviation σ of the noise.
 
-One line per defense, or per threshold, or per term; every point is a `Measurement` with N and an interval. The
-evaluated model f is the authorised one, as in the paper; for a defense that knows no model, it is the one that the
-others authorise.
+A chart has one line per defense, per threshold κ, or per term; every point is a `Measurement` with N and an interval.
+The evaluated model f is the authorised one, as in the paper. For a defense that knows no model, it is a model that
+another defense authorises.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from bench.analysis.table_model import Measurement, Metric
 from bench.report.charts import Chart, Curve, Panel, Style
 from bench.store.run_record import ExperimentRecord
 
-KAPPAS = tuple(k / 10 for k in range(1, 10))  # of Figure 10
+KAPPAS = tuple(k / 10 for k in range(1, 10))  # The thresholds of Figure 10.
 _X = "noise σ"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """One reading of the second term of Equation 9: the measures of UP and of that term, and what it is called."""
+    """One way to compute the second term of Equation 9: the names of the metrics of UP and of that term, the addition
+    to the chart's title, and a description for its caption."""
 
     up: str
     privacy: str
@@ -46,19 +48,21 @@ _TITLES: Mapping[str, str] = {
 
 
 def settings(rows: Rows, experiment: str) -> ExperimentRecord:
-    """The record of an experiment; an empty one if the run has none of that name."""
+    """Return the record of an experiment in the suite of the run; an empty record if the run has none of that name."""
     return rows.results.run.suite.experiment(experiment) or ExperimentRecord(name=experiment)
 
 
 def charts(rows: Rows, experiment: str) -> list[Chart]:
-    """The charts of an experiment: those that the suite names, or UP against the noise if it was measured at several
-    levels."""
+    """Return the charts of an experiment: the paper's figures that the suite names, or else UP against the noise.
+
+    Without at least two noise levels there is no chart.
+    """
     cells = authorised_view([c for c in rows.cells if c.experiment == experiment and c.outputs == "attributes"])
     levels = sorted({s for c in cells for s in rows.noise_levels(c)})
-    asked = settings(rows, experiment)
+    requested = settings(rows, experiment)
     if not levels:
-        levels = [float(s) for s in asked.noise_levels or ()]
-    numbers = [str(n) for n in asked.figures if str(n) in _TITLES]
+        levels = [float(s) for s in requested.noise_levels or ()]
+    numbers = [str(n) for n in requested.figures if str(n) in _TITLES]
     if not cells or len(levels) < 2:
         return []
     made = []
@@ -69,18 +73,21 @@ def charts(rows: Rows, experiment: str) -> list[Chart]:
 
 
 def authorised_view(cells: Sequence[CellRow]) -> list[CellRow]:
-    """The cells whose evaluated model is the authorised one; for a defense that knows no model, one that others
-    authorise."""
+    """Return the cells whose evaluated model is authorised. For a defense that knows no model, these are the cells with
+    a model that another defense authorises."""
     own = {m for c in cells for m in c.authorised.split("+") if m}
     return [c for c in cells if c.role == "authorised" or (c.role == "any" and (c.evaluated in own or not own))]
 
 
-# What makes the panels of a chart: the panels themselves, and the one quantity that they share.
+# A function that returns the panels of a chart, and the metric of their common vertical axis.
 Lines = Callable[[Rows, Sequence[CellRow], Sequence[float], Form], tuple[list[Panel], Metric]]
 
 
 def _forms(rows: Rows, cells: Sequence[CellRow], levels: Sequence[float], number: str, lines: Lines) -> list[Chart]:
-    """The chart with the m_i, and the one by LPIPS where that was measured; otherwise a note that says why not."""
+    """Return the chart whose second term uses the estimated attributes mᵢ, and the one that uses LPIPS.
+
+    If LPIPS was not measured, the first chart gets a note that says why.
+    """
     made, notes = [], []
     for form in FORMS:
         known = measure(rows, cells, form.privacy, sigma=levels[-1])
@@ -95,6 +102,7 @@ def _forms(rows: Rows, cells: Sequence[CellRow], levels: Sequence[float], number
 def _chart(
     rows: Rows, cells: Sequence[CellRow], number: str, form: Form, panels: Sequence[Panel], metric: Metric
 ) -> Chart:
+    """Return a chart with its caption and notes."""
     title = _TITLES.get(number, "UP under noise") + (f", {form.name}" if form.name else "")
     kappas = ", ".join(f"{k:g}" for k in dict.fromkeys(c.kappa for c in cells))
     at = "" if number == "10" else f" κ = {kappas}."
@@ -120,7 +128,7 @@ def _chart(
 
 
 def _grouped(cells: Sequence[CellRow]) -> dict[str, list[CellRow]]:
-    """The cells by data set and attack, as the title of a panel; empty where there is only one."""
+    """Return the cells of each data set and attack by the title of their panel, which is empty if there is only one."""
     sets, attacks = {c.dataset for c in cells}, {c.attack for c in cells}
     made: dict[str, list[CellRow]] = {}
     for c in cells:
@@ -131,7 +139,7 @@ def _grouped(cells: Sequence[CellRow]) -> dict[str, list[CellRow]]:
 
 
 def _styles(cells: Sequence[CellRow]) -> dict[str, Style]:
-    """A style per defense: neutral for no protection, a category each for the others."""
+    """Return a style for each defense: neutral for no protection, a category of its own for each of the others."""
     clean = {c.defense for c in cells if c.clean}
     names = list(dict.fromkeys(c.defense for c in cells if c.defense not in clean))
     return {name: Style(neutral=True) for name in clean} | {name: Style(index=i) for i, name in enumerate(names)}
@@ -144,17 +152,25 @@ def _by_defense(cells: Sequence[CellRow]) -> dict[str, list[CellRow]]:
     return made
 
 
-def _along(rows: Rows, cells: Sequence[CellRow], levels: Sequence[float], name: str, kappa: float) -> list[Measurement]:
+def _curve_values(
+    rows: Rows, cells: Sequence[CellRow], levels: Sequence[float], name: str, kappa: float
+) -> list[Measurement]:
+    """Return the measurements of one metric at each noise level."""
     return [measure(rows, cells, name, sigma=sigma, kappa=kappa) for sigma in levels]
 
 
 def _defenses(rows: Rows, cells: Sequence[CellRow], levels: Sequence[float], form: Form) -> tuple[list[Panel], Metric]:
-    """Figures 4, 5, 9 and 11: UP, one line per defense."""
+    """Return the panels of Figures 4, 5, 9 and 11: UP, with one line per defense."""
     styles = _styles(cells)
     panels = []
     for title, group in _grouped(cells).items():
         curves = [
-            Curve(label=d, xs=levels, measurements=_along(rows, own, levels, form.up, own[0].kappa), style=styles[d])
+            Curve(
+                label=d,
+                xs=levels,
+                measurements=_curve_values(rows, own, levels, form.up, own[0].kappa),
+                style=styles[d],
+            )
             for d, own in _by_defense(group).items()
         ]
         panels.append(Panel(title=title, curves=curves))
@@ -162,7 +178,7 @@ def _defenses(rows: Rows, cells: Sequence[CellRow], levels: Sequence[float], for
 
 
 def _terms(rows: Rows, cells: Sequence[CellRow], levels: Sequence[float], form: Form) -> tuple[list[Panel], Metric]:
-    """Figure 8: one panel per defense, one line for each term of Equation 9."""
+    """Return the panels of Figure 8: one panel per defense, with one line for each term of Equation 9."""
     panels = []
     for title, group in _grouped(cells).items():
         for defense, own in _by_defense(group).items():
@@ -170,7 +186,7 @@ def _terms(rows: Rows, cells: Sequence[CellRow], levels: Sequence[float], form: 
                 Curve(
                     label=label,
                     xs=levels,
-                    measurements=_along(rows, own, levels, name, own[0].kappa),
+                    measurements=_curve_values(rows, own, levels, name, own[0].kappa),
                     style=Style(index=i),
                 )
                 for i, (label, name) in enumerate((("utility", "utility"), ("privacy", form.privacy)))
@@ -182,7 +198,7 @@ def _terms(rows: Rows, cells: Sequence[CellRow], levels: Sequence[float], form: 
 def _thresholds(
     rows: Rows, cells: Sequence[CellRow], levels: Sequence[float], form: Form
 ) -> tuple[list[Panel], Metric]:
-    """Figure 10: one panel per defense, one line per threshold."""
+    """Return the panels of Figure 10: one panel per defense, with one line for each threshold κ."""
     panels = []
     for title, group in _grouped(cells).items():
         for defense, own in _by_defense(group).items():
@@ -190,7 +206,7 @@ def _thresholds(
                 Curve(
                     label=f"κ = {kappa:g}",
                     xs=levels,
-                    measurements=_along(rows, own, levels, form.up, kappa),
+                    measurements=_curve_values(rows, own, levels, form.up, kappa),
                     style=Style(index=i, steps=len(KAPPAS)),
                 )
                 for i, kappa in enumerate(KAPPAS)
@@ -202,10 +218,13 @@ def _thresholds(
 # ---- in words --------------------------------------------------------------------------------------------------------
 
 
-def told(chart: Chart, at: float = 0.2) -> str:
-    """A chart in a sentence: the change of each line up to a noise level, or its value there where lines are many."""
+def trend_in_words(chart: Chart, at: float = 0.2) -> str:
+    """Return a chart as a sentence: the value of each line without noise and at noise level ``at``.
+
+    Of the many lines of Figure 10 only κ = 0.5 is described. The sentence is empty if no line has two values.
+    """
     many = chart.number in ("8", "10")
-    said = []
+    changes = []
     for panel in chart.panels:
         for curve in panel.curves:
             if chart.number == "10" and curve.label != "κ = 0.5":
@@ -218,13 +237,13 @@ def told(chart: Chart, at: float = 0.2) -> str:
             if len(known) > 1:
                 name = f"{panel.title}, {curve.label}" if many else curve.label
                 name += f" ({panel.title})" if panel.title and not many else ""
-                said.append(f"{name} {chart.metric.shown(known[0])} to {chart.metric.shown(known[-1])}")
+                changes.append(f"{name} {chart.metric.shown(known[0])} to {chart.metric.shown(known[-1])}")
     what = chart.metric.label if chart.number != "8" else "Utility and privacy"
-    return f"{what} from no noise to σ = {at:g}: {'; '.join(said)}." if said else ""
+    return f"{what} from no noise to σ = {at:g}: {'; '.join(changes)}." if changes else ""
 
 
 def counted(chart: Chart) -> str:
-    """N of the points of a chart."""
+    """Return a sentence with the smallest and largest N of a chart's points; empty if no point has a value."""
     found = sorted({f.n for p in chart.panels for c in p.curves for f in c.measurements if f.value is not None})
     return (
         f"N = {' to '.join(f'{n:,}' for n in dict.fromkeys((found[0], found[-1])))} images per point." if found else ""

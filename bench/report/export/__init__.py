@@ -1,7 +1,7 @@
-"""A table as CSV, JSON, Markdown or LaTeX.
+"""Exports tables as CSV, JSON, Markdown or LaTeX.
 
-CSV and JSON are tidy: one record per figure, in the order of the paper's rows and columns, shares in per cent.
-Markdown and LaTeX keep the paper's layout.
+CSV and JSON are tidy: one record per measurement, in the order of the paper's rows and columns, with shares in per
+cent. Markdown and LaTeX keep the layout of the paper.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ FIELDS = (
 
 
 def export(results: Results, table: str, fmt: str) -> str:
-    """The table of a name (see `bench.analysis.tables.TABLES`) as text.
+    """Return the table of a name (see `bench.analysis.tables.TABLES`) as text in a format.
 
-    Raises `SuiteError` for an unknown table or format, listing those that exist.
+    Raise `SuiteError` for an unknown table or format; the message lists those that exist.
     """
     if fmt not in FORMATS:
         raise SuiteError(f"--format {fmt}: expected one of {', '.join(FORMATS)}")
@@ -62,11 +62,13 @@ def export(results: Results, table: str, fmt: str) -> str:
 
 
 def records(tables: Sequence[Table]) -> list[dict[str, Any]]:
-    """One record per figure; none where there is no value."""
+    """Return one record per measurement, with the keys `FIELDS`; entries without a value are None."""
     return [_record(t, g, r, c, f) for t in tables for g, r, c, f in t.measurements()]
 
 
 def _record(table: Table, group: RowGroup, row: Row, column: Column, measurement: Measurement) -> dict[str, Any]:
+    """Return the record of one measurement of a table."""
+
     def scaled(value: float | None) -> float | None:
         return None if value is None else float(f"{value * column.metric.scale:.6g}")
 
@@ -103,6 +105,7 @@ def _record(table: Table, group: RowGroup, row: Row, column: Column, measurement
 
 
 def _better(column: Column, measurement: Measurement) -> str | None:
+    """Return which direction is better for a measurement, which may depend on its role; None if neither is."""
     better = column.metric.better
     if better == "split":
         return {"authorised": "higher", "unauthorised": "lower"}.get(measurement.role)
@@ -118,7 +121,7 @@ def _csv(tables: Sequence[Table]) -> str:
 
 
 def _spreadsheet_safe(value: Any) -> Any:
-    """Text that a spreadsheet would run as a formula gets a leading apostrophe."""
+    """Return a value that a spreadsheet does not run as a formula: such text gets a leading apostrophe."""
     return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" and value else value
 
 
@@ -146,11 +149,12 @@ def _markdown(tables: Sequence[Table]) -> str:
 
 
 def _markdown_table(table: Table) -> str:
+    """Return a table in Markdown, with its title, caption and notes above it."""
     head = ["data set", table.row_heading.lower(), *(_plain_heading(c) for c in table.columns)]
     body = []
     for group in table.groups:
         for row in group.rows:
-            measurements = [_plain(c, f) for c, f in zip(table.columns, row.measurements, strict=True)]
+            measurements = [_markdown_measurement(c, f) for c, f in zip(table.columns, row.measurements, strict=True)]
             body.append(
                 [
                     _plain_name(group.label, group.stands_in_for),
@@ -172,7 +176,7 @@ def _markdown_table(table: Table) -> str:
     return "\n".join(["\n\n".join(about), "", *lines])
 
 
-_AUTHORISED = "\x00"  # marks the authorised figure until the text is escaped
+_AUTHORISED = "\x00"  # A prefix that marks measurements of authorised models until the text is escaped.
 
 
 def _underlined(text: str) -> str:
@@ -195,17 +199,18 @@ def _plain_name(label: str, stands_in_for: str | None) -> str:
 
 
 def _label(row: Row) -> str:
-    """The label of a row with its flags; where it is no more than the authorised models, with the defense."""
+    """Return the label of a row with its flags; if the label only names the authorised models, with the defense too."""
     label = f"{row.defense}: {row.label}" if row.label == row.authorised else row.label
     return f"{label} [{'; '.join(row.flags)}]" if row.flags else label
 
 
 def _stands_in_for(row: Row) -> str | None:
-    """What the authorised models stand in for, where the row is named after them."""
+    """Return what the authorised models of a row stand in for, if the row is named after them; None otherwise."""
     return row.stands_in_for if row.label == row.authorised else None
 
 
-def _plain(column: Column, measurement: Measurement) -> str:
+def _markdown_measurement(column: Column, measurement: Measurement) -> str:
+    """Return a measurement as text: value, interval, N and published value; or its status."""
     metric = column.metric
     if measurement.value is None:
         return measurement.status
@@ -240,6 +245,7 @@ def _latex(tables: Sequence[Table]) -> str:
 
 
 def _latex_table(table: Table) -> str:
+    """Return a table as a LaTeX ``table*`` with the layout of the paper; the best protections are bold."""
     columns, best = table.columns, _best(table)
     caption = f"{_title(table)}. {_caption(table, 'Small print')}{_latex_n(table)}"
     caption += " Bold: the best protection." if best else ""
@@ -266,8 +272,10 @@ def _latex_table(table: Table) -> str:
 
 
 def _best(table: Table) -> set[int]:
-    """The figures (by identity) that are the best of their column, data set and role, as shown; among protections
-    only, and only where there are several to choose from."""
+    """Return the ``id`` of each measurement that is the best of its column, data set and role, as it is shown.
+
+    No protection and baselines are left out, and there is no best one among fewer than two.
+    """
     found: set[int] = set()
     for group in table.groups if table.ranked else ():
         for i, column in enumerate(table.columns):
@@ -294,6 +302,7 @@ def _latex_heading(column: Column) -> str:
 
 
 def _latex_measurement(column: Column, measurement: Measurement, table: Table, best: bool) -> str:
+    """Return a measurement in LaTeX: the value, and in small print its interval, N and published value."""
     metric = column.metric
     if measurement.value is None:
         return latex_escape(measurement.status)
@@ -314,7 +323,7 @@ def _for(stands_in_for: str | None) -> str:
 
 
 def _stack(lines: Sequence[str]) -> str:
-    """One or two lines; the second one small."""
+    """Return LaTeX for two lines of which the second is small, or for one line if the second is empty."""
     first, second = latex_escape(lines[0]), latex_escape(lines[1])
     return f"\\shortstack[l]{{{first} \\\\ {{\\tiny {second}}}}}" if second else first
 
@@ -344,7 +353,7 @@ _LATEX = {
 
 
 def latex_escape(text: str) -> str:
-    """Text that LaTeX prints as it is."""
+    """Return text escaped so that LaTeX prints it as it is."""
     return "".join(_LATEX.get(c, c) for c in text)
 
 

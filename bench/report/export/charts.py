@@ -1,4 +1,4 @@
-"""A figure as a file for a paper: the charts of the report as SVG, PDF or PNG, on white, with their legends."""
+"""Exports figures for a paper: charts of the report as SVG, PDF or PNG files, on white, with their legends."""
 
 from __future__ import annotations
 
@@ -19,19 +19,21 @@ from bench.store.reading import Results
 
 FIGURE_FORMATS = ("svg", "pdf", "png")
 SENSITIVITY = "sensitivity"
-_PICTURES = ("6", "7")  # of faces, which the report shows
-_RESOLUTION = 300  # dots per inch of a PNG
-_RESOURCES = re.compile(rb"(?:^ +/[a-z]+\d+ \d+ 0 R\n){2,}", re.MULTILINE)  # which a PDF lists in an order of chance
+_PICTURES = ("6", "7")  # The paper's figures with faces, which only the page shows.
+_RESOLUTION = 300  # The resolution of a PNG in dots per inch.
+# The list of resources in a PDF. Its order is random, so it is sorted.
+_RESOURCES = re.compile(rb"(?:^ +/[a-z]+\d+ \d+ 0 R\n){2,}", re.MULTILINE)
 
 
 def export_figure(results: Results, number: str, fmt: str, path: Path) -> None:
-    """Write a figure of the paper, or ``sensitivity``, to a file, whole or not at all; the same bytes every time.
+    """Write a figure of the paper, or ``sensitivity``, to a file atomically; the same run gives the same bytes.
 
-    Raises `SuiteError` for an unknown format or figure, and `StorageError` where the run makes no such figure.
+    Raise `SuiteError` for an unknown format and for a figure with faces, and `StorageError` if the run has no such
+    figure or the file cannot be written.
     """
     if fmt not in FIGURE_FORMATS:
         raise SuiteError(f"--format {fmt}: expected one of {', '.join(FIGURE_FORMATS)} for --figure")
-    content = _converted(_found(Rows(results), number), fmt)
+    content = _converted(_charts_of(Rows(results), number), fmt)
     beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,8 +47,8 @@ def export_figure(results: Results, number: str, fmt: str, path: Path) -> None:
 
 
 def _converted(found: Sequence[Chart | Scatter], fmt: str) -> bytes:
-    """Charts below one another as a file's bytes."""
-    import vl_convert  # with drawing, a third of a second to import
+    """Return charts below one another as the bytes of a file."""
+    import vl_convert  # Importing this and `drawing` takes a third of a second.
 
     from bench.report.charts import drawing
 
@@ -61,14 +63,15 @@ def _converted(found: Sequence[Chart | Scatter], fmt: str) -> bytes:
     return vl_convert.vegalite_to_png(spec, allowed_base_urls=[], scale=1, ppi=_RESOLUTION)
 
 
-def _found(rows: Rows, number: str) -> list[Chart | Scatter]:
-    """The charts of a number, those of all experiments."""
+def _charts_of(rows: Rows, number: str) -> list[Chart | Scatter]:
+    """Return the charts of all experiments with the number of a figure. Raise as `export_figure` does if none
+    exists."""
     made: dict[str, list[Chart | Scatter]] = {}
     for experiment in rows.experiments:
         for chart in charts(rows, experiment):
             made.setdefault(chart.number or "noise", []).append(chart)
-    asked = [e for e in rows.experiments if SENSITIVITY in settings(rows, e).figures]
-    swept = [scatter for e in asked or rows.experiments if (scatter := sensitivity(rows, e))]
+    requested = [e for e in rows.experiments if SENSITIVITY in settings(rows, e).figures]
+    swept = [scatter for e in requested or rows.experiments if (scatter := sensitivity(rows, e))]
     made |= {SENSITIVITY: list(swept)} if swept else {}
     if number in made:
         return made[number]

@@ -1,6 +1,6 @@
-"""Per-sample rows as one tidy file: each with what its cell says of itself, for an analysis of one's own.
+"""Exports per-sample rows, joined with the columns of their cells, as one tidy file.
 
-Rows are read, joined and written some thousand at a time, so that a table may be larger than memory.
+Rows are read, joined and written in batches of some thousand, so that a table may be larger than memory.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from bench.runs.explain import find_cell
 from bench.store.reading import Results
 from bench.store.schema import CELLS, SAMPLES
 
-_GROUP_ROWS = 50_000  # of a row group
+_GROUP_ROWS = 50_000  # The rows of one row group in a Parquet file.
 _UPLOAD = ("experiment", "dataset", "defense", "authorised", "repeat")
 _OF_UPLOAD = ("table", "dataset_stands_in_for", "defense_params", "authorised_stand_in_for", "upload", "pairs")
 _OF_CELL = (*_OF_UPLOAD, "outputs", "leaky", "evaluated_stands_in_for", "role", "kappa", "threat")
-# Of each table, the columns by which a row finds its cell, and those that it gets from there.
+# For each table of samples, the columns by which rows are joined with cells, and the columns of cells that are added.
 _JOINED: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
     **dict.fromkeys(("verification", "attributes", "up"), (("cell",), _OF_CELL)),
     **dict.fromkeys(("images", "examples"), (_UPLOAD, _OF_UPLOAD)),
@@ -37,11 +37,11 @@ _JOINED: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
 
 
 def export_rows(results: Results, name: str, fmt: str, path: Path, cells: Sequence[str] = ()) -> int:
-    """Write the rows of a table of samples to a file, whole or not at all; return their number.
+    """Write the rows of a table of samples to a file atomically and return their number.
 
-    ``cells``: only the rows of some cells, by their ids or the beginnings of these; of images, those that the adversary
-    ends with. Raises `SuiteError` for an unknown table or format, and `StorageError` where the run has no such rows or
-    no such cell.
+    ``cells`` restricts the rows to some cells, by their ids or the beginnings of these; for images, these are the ones
+    that the attack of the cell ends with. Raise `SuiteError` for an unknown table or format, and `StorageError` if the
+    run has no such rows or no such cell, or the file cannot be written.
     """
     if name not in SAMPLES:
         raise SuiteError(f"--rows {name}: expected one of {', '.join(SAMPLES)}, found no table of that name")
@@ -74,7 +74,7 @@ def export_rows(results: Results, name: str, fmt: str, path: Path, cells: Sequen
 
 
 def _of_cells(results: Results, name: str, cells: Sequence[str], columns: Sequence[str]) -> Iterator[pd.DataFrame]:
-    """The rows of some cells."""
+    """Yield the rows of some cells, in batches."""
     ids = {str(find_cell(results, [cell])["cell"]) for cell in cells}
     chosen = [c for c in Rows(results).cells if c.cell in ids]
     by_cell = "cell" in _JOINED[name][0]
@@ -87,12 +87,13 @@ def _of_cells(results: Results, name: str, cells: Sequence[str], columns: Sequen
 
 
 def _joined(rows: pd.DataFrame, about: pd.DataFrame, keys: Sequence[str], schema: pa.Schema) -> pa.Table:
-    """Rows with the columns of their cells."""
+    """Return rows joined with the columns of their cells."""
     found = rows.merge(about, on=list(keys), how="left", validate="many_to_one")
     return pa.Table.from_pandas(found, schema=schema, preserve_index=False)
 
 
 def _parquet(path: Path, schema: pa.Schema, tables: Iterator[pa.Table]) -> int:
+    """Write tables as one Parquet file with row groups of at least `_GROUP_ROWS`, and return the number of rows."""
     count, held, waiting = 0, 0, []
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for table in tables:
@@ -107,6 +108,7 @@ def _parquet(path: Path, schema: pa.Schema, tables: Iterator[pa.Table]) -> int:
 
 
 def _csv(path: Path, schema: pa.Schema, tables: Iterator[pa.Table]) -> int:
+    """Write tables as one CSV file, safe for spreadsheets, and return the number of rows."""
     count = 0
     with pacsv.CSVWriter(path, schema) as writer:
         for table in tables:
@@ -116,7 +118,7 @@ def _csv(path: Path, schema: pa.Schema, tables: Iterator[pa.Table]) -> int:
 
 
 def _spreadsheet_safe(table: pa.Table) -> pa.Table:
-    """Text that a spreadsheet would run as a formula gets a leading apostrophe."""
+    """Return a table that a spreadsheet does not run as formulas: such text gets a leading apostrophe."""
     for i, field in enumerate(table.schema):
         if pa.types.is_string(field.type) or pa.types.is_large_string(field.type):
             safe = pc.replace_substring_regex(table[i], pattern=r"^([=+\-@\t\r])", replacement=r"'\1")

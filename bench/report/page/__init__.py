@@ -1,4 +1,8 @@
-"""Rows -> one self-contained HTML page: nothing is loaded, everything from files and plugins is escaped."""
+"""The report of a run as one HTML page, rendered from the stored rows.
+
+The page is self-contained: it loads nothing, and text from files and plugins is escaped. Each section is built by a
+module of this package and printed by a template in `templates/`.
+"""
 
 from __future__ import annotations
 
@@ -30,10 +34,10 @@ from bench.store.reading import Results
 
 
 def render(results: Results, sections: Sequence[Section] = (), *, include_real_faces: bool = False) -> str:
-    """The page of a run, or of several that are read as one, as HTML.
+    """Return the page of a run, or of several joined runs, as HTML.
 
-    ``sections`` are those of plugins, text only. Pictures of real faces are left out unless they are asked for;
-    synthetic ones are always shown.
+    ``sections`` come from plugins and hold text only. Pictures of real faces are shown only if ``include_real_faces``;
+    synthetic faces are always shown.
     """
     rows = Rows(results)
     evidence = Evidence(rows)
@@ -83,35 +87,35 @@ def render(results: Results, sections: Sequence[Section] = (), *, include_real_f
         "policy": assets.policy(scripts),
         "data": lambda: assets.data(
             {"rows": evidence.data(), "charts": plots}
-        ),  # called when everything else is printed
+        ),  # The template calls it last, when all measurements are printed.
     }
     return _environment(evidence).get_template("page.html.j2").render(context)
 
 
 def _plots(found: Sequence[ExperimentSection], ruled: RecommendationSection | None) -> dict[str, Any]:
-    """The plots of the page by their ids, with what they share; empty where there are none."""
+    """Return the plots of the page by their ids, with what they share; empty if the page has none."""
     plots = {d.id: d.plot for part in found for d in (*part.charts, part.scatter) if d}
     plots |= {PARETO: ruled.plot} if ruled and ruled.plot else {}
     if not plots:
         return {}
-    from bench.report.charts import drawing  # takes a while to import
+    from bench.report.charts import drawing  # This import is slow, and not every page has charts.
 
     return {**drawing.shared(), "plots": plots}
 
 
 def _names(found: Sequence[ExperimentSection]) -> list[str]:
-    """The tables that answer the experiments, by the names that ``bench export`` takes."""
+    """Return the names of the main tables of all experiments, as ``bench export`` takes them."""
     return [t.name for part in found for t in part.main]
 
 
 def write_report(
     results: Results, path: Path, sections: Sequence[Section] = (), *, include_real_faces: bool = False
 ) -> Path:
-    """Write the page of a run, whole or not at all; return where it is. Raises `StorageError`.
+    """Write the page of a run atomically and return its path. Raise `StorageError` if it cannot be written.
 
     A page of a single run ends with the line by which `bench.report.page_key` recognises it.
     """
-    with _no_search_for_cycles():
+    with _without_garbage_collection():
         html = render(results, sections, include_real_faces=include_real_faces)
     if len(results.runs) == 1:
         html = sealed(html, page_key(results.folder, sections, include_real_faces=include_real_faces))
@@ -120,9 +124,12 @@ def write_report(
 
 
 @contextlib.contextmanager
-def _no_search_for_cycles() -> Iterator[None]:
-    """A page of a large run is made of millions of small objects that all live until it is written: to look for cycles
-    among them again and again takes a fifth of the time, and finds none."""
+def _without_garbage_collection() -> Iterator[None]:
+    """Turn off the garbage collector within the context.
+
+    The page of a large run consists of millions of small objects that are needed until it is written. Searching them
+    for reference cycles takes a fifth of the time and finds none.
+    """
     before = gc.isenabled()
     gc.disable()
     try:
@@ -133,12 +140,14 @@ def _no_search_for_cycles() -> Iterator[None]:
 
 
 def _section(section: Section) -> dict[str, Any]:
+    """Return the title and the table of a plugin's section as text."""
     columns = [str(c) for c in section.columns]
     rows = [["" if v is None else str(v) for v in row] for row in section.rows]
     return {"title": str(section.title), "grid": Grid(columns=columns, rows=rows)}
 
 
 def _environment(evidence: Evidence) -> Environment:
+    """Return the Jinja environment of the page, which escapes everything and knows the functions of the templates."""
     environment = Environment(
         loader=PackageLoader("bench.report.page"),
         autoescape=True,

@@ -1,8 +1,7 @@
-"""What makes the page interactive: the libraries, our scripts, the data that they show, and the policy that allows
-nothing else.
+"""The style sheets, scripts and data of the page, and its content security policy.
 
-The libraries come out of installed packages when a page is made; none is in this repository. A page loads nothing, and
-its policy names the hash of each script, so that nothing that a plugin or a file says can run.
+JavaScript libraries are taken from installed packages when a page is made; none is in this repository. A page loads
+nothing, and its policy lists the hash of each script, so that no text from a plugin or a file can run.
 """
 
 from __future__ import annotations
@@ -18,46 +17,50 @@ from typing import Any
 
 from markupsafe import Markup
 
-SCRIPTS = ("page", "charts", "tables", "rows", "cells", "filters", "wall")  # ours, in the order in which they run
+SCRIPTS = ("page", "charts", "tables", "rows", "cells", "filters", "wall")  # in the order in which they run
 STYLES = ("base", "verdict", "charts", "tables", "ladder", "threats", "rows", "cells", "wall", "filters")
 
 
 def styles(names: Sequence[str] = STYLES) -> Markup:
-    """The style sheets of the page as one."""
-    return Markup("\n".join(_own("style", f"{name}.css") for name in names))
+    """Return the style sheets of these names as one."""
+    return Markup("\n".join(_asset("style", f"{name}.css") for name in names))
 
 
 def scripts(*, charts: bool, tables: bool) -> list[Markup]:
-    """The scripts of a page, in the order in which they run: libraries as far as they are needed, then ours."""
+    """Return the scripts of a page in the order in which they run: the libraries for charts and for tables, if they are
+    needed, then the scripts of bench as one."""
     found = [charts_library()] if charts else []
     found += [tables_library()] if tables else []
-    own = "\n".join(_own("script", f"{name}.js") for name in SCRIPTS)
+    own = "\n".join(_asset("script", f"{name}.js") for name in SCRIPTS)
     return [Markup(text) for text in [*found, own]]
 
 
 def policy(found: Sequence[str]) -> str:
-    """The content security policy of a page with some scripts: it loads nothing, and runs these and no other."""
+    """Return the content security policy of a page: it loads nothing and runs only the scripts ``found``."""
     hashes = " ".join(f"'sha256-{_digest(text)}'" for text in found) or "'none'"
     return f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {hashes}"
 
 
 def data(about: Mapping[str, Any]) -> Markup:
-    """Data for the scripts as JSON that no text in it can end."""
+    """Return data for the scripts as JSON for a script element, escaped so that no text in it can end the element."""
     text = json.dumps(about, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return Markup(text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029"))
 
 
 @lru_cache(maxsize=1)
 def charts_library() -> str:
-    """Vega, Vega-Lite and vega-embed as `vl_convert` bundles them; they are globals of the page."""
+    """Return Vega, Vega-Lite and vega-embed as `vl_convert` bundles them; they become globals of the page."""
     import vl_convert
 
-    return _inline(vl_convert.javascript_bundle())  # type: ignore[call-arg]  # its stub lacks the default
+    return _inline(vl_convert.javascript_bundle())  # type: ignore[call-arg]  # The stub lacks the default argument.
 
 
 @lru_cache(maxsize=1)
 def tables_library() -> str:
-    """DataTables as `itables` bundles it: a module, whose exports become globals of the page."""
+    """Return DataTables as `itables` bundles it; the module is wrapped so that ``DataTable`` becomes a global.
+
+    Raise RuntimeError if the bundle does not have the expected form.
+    """
     module = (resources.files("itables") / "html" / "dt_bundle.js").read_text(encoding="utf-8")
     match = re.search(r"export\s*\{([^}]*)\}\s*;", module)
     if match is None:
@@ -68,13 +71,14 @@ def tables_library() -> str:
 
 
 def _inline(script: str) -> str:
-    """A script that can stand in a page: nothing in it may look like the end of one."""
+    """Return a script that can be embedded in HTML: nothing in it looks like the end of a script element."""
     if re.search(r"</script|<!--", script, re.IGNORECASE):
         script = re.sub(r"<(?=/script|!--)", r"\\x3c", script, flags=re.IGNORECASE)
     return script.replace("\r\n", "\n")
 
 
-def _own(folder: str, name: str) -> str:
+def _asset(folder: str, name: str) -> str:
+    """Return the text of a file of this package; empty if it does not exist."""
     found = resources.files(__package__ or "") / folder / name
     return found.read_text(encoding="utf-8") if found.is_file() else ""
 

@@ -1,4 +1,5 @@
-"""What the paper says and what was found, claim by claim: the words of the claim, and the figures that decide it."""
+"""The section "What the paper says": each claim of the suite, the comparison of measurements that decides it, and
+whether it holds."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ _RELATIONS = {"<=": "≤", ">=": "≥"}
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """One side of a claim: what it is of, and its figure. A side that is a number has no name."""
+    """One side of a claim: its name and its measurement. The name is empty if the side is a number in the suite."""
 
     name: str
     measurement: Measurement
@@ -23,8 +24,11 @@ class Side:
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A claim and its verdict. ``difference`` is left minus right, in ``apart``; ``said`` is what else there is to say
-    of the verdict."""
+    """A claim and its verdict, as the page shows it.
+
+    ``difference`` is left minus right, and ``apart`` its metric (points for a difference of per cents). ``remarks`` are
+    the details of the verdict besides its ``outcome``.
+    """
 
     text: str
     section: str
@@ -36,15 +40,16 @@ class Claim:
     difference: Measurement
     apart: Metric
     outcome: Outcome
-    said: str
+    remarks: str
 
 
 def claims(judged: Sequence[ClaimVerdict]) -> list[Claim]:
-    """The claims in their order, each with the comparison that decides it."""
+    """Return the judged claims in their order, each with the comparison that decides it."""
     return [_claim(verdict) for verdict in judged]
 
 
 def _claim(verdict: ClaimVerdict) -> Claim:
+    """Return the claim of a verdict with the comparison that decides it."""
     claim, shown, metric = verdict.claim, verdict.decisive, verdict.metric
     return Claim(
         text=claim.text,
@@ -57,7 +62,7 @@ def _claim(verdict: ClaimVerdict) -> Claim:
         difference=shown.difference,
         apart=replace(metric, unit="points") if metric.unit == "%" else metric,
         outcome=verdict.outcome,
-        said="; ".join(claim_results.said(verdict)).removeprefix(verdict.outcome).lstrip("; "),
+        remarks="; ".join(claim_results.said(verdict)).removeprefix(verdict.outcome).lstrip("; "),
     )
 
 

@@ -1,6 +1,7 @@
-"""Utility and leakage as a dot plot: one line per defense and authorised set, in per cent of the width.
+"""The dot plot of utility and leakage: one line per defense and authorised set.
 
-The marks are drawn by the template as inline SVG with relative coordinates, so that text keeps its size on a phone.
+Positions are in per cent of the width. The template draws the marks as inline SVG with relative coordinates, so that
+text keeps its size on a phone.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ MarkKind = Literal["clean", "kept", "leaked", "worst"]
 
 @dataclass(frozen=True, kw_only=True)
 class DotPlotMark:
-    """One mark on a line: positions in per cent of the width; ``low`` and ``high`` bound its interval."""
+    """One mark on a line, with positions in per cent of the width; ``low`` and ``high`` are the ends of its
+    interval."""
 
     kind: MarkKind
     at: float
@@ -27,7 +29,7 @@ class DotPlotMark:
 
 @dataclass(frozen=True, kw_only=True)
 class DotPlotLine:
-    """One line of the plot, with its figures in words."""
+    """One line of the plot: its marks, the measurements printed beside it, and a sentence for screen readers."""
 
     label: str
     defense: str
@@ -38,11 +40,12 @@ class DotPlotLine:
 
 
 def lines(found: Sequence[Summary]) -> list[DotPlotLine]:
-    """The lines of the plot, in the order of the summaries."""
+    """Return the lines of the plot, in the order of the summaries."""
     return [_line(s) for s in found]
 
 
 def _line(s: Summary) -> DotPlotLine:
+    """Return the line of one defense for one authorised set; what is drawn depends on the kind of defense."""
     shown: list[tuple[MarkKind, str, Measurement, Metric]] = []
     if s.kind == "authorised":
         shown.append(("clean", "unprotected", s.clean, AUTHORISED))
@@ -65,8 +68,8 @@ def _line(s: Summary) -> DotPlotLine:
         marks.append(DotPlotMark(kind=kind, at=round(100 * measurement.value, 2), low=low, high=high))
         span = metric.span(measurement.low, measurement.high)
         words.append(f"{name} {metric.shown(measurement.value)} %{f' ({span})' if span else ''}")
-    told = ("kept", "leaked") if s.kind != "clean" else ("clean",)
-    text = [(k, q, f) for k, _, f, q in shown if k in told and f.value is not None]
+    printed = ("kept", "leaked") if s.kind != "clean" else ("clean",)
+    text = [(k, q, f) for k, _, f, q in shown if k in printed and f.value is not None]
     return DotPlotLine(
         label=s.authorised or s.defense,
         defense=s.defense,

@@ -1,8 +1,9 @@
-"""What each number of the page rests on, as compact data for its scripts: figures, the cells behind them, and what was
-computed for these.
+"""The data behind the numbers of a page, as compact JSON for its scripts: every printed measurement, the cells that it
+was computed from, and the components and stages of these cells.
 
-Values that repeat are written once: a column is ``[values]`` where all rows share one, ``[values, codes]`` where rows
-share some, and ``[values, null]`` where each has its own.
+A column of that data is a list that holds each distinct value once: ``[values]`` if all rows have the same value,
+``[values, codes]`` if some rows share values (``codes`` are indices into ``values``), and ``[values, null]`` if all
+rows differ.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ from bench.report.page.run_facts import params
 from bench.store.reading import Results
 from bench.store.several_runs import Joined
 
-DIGITS = 16  # of hashes
-MAIN = ("accuracy", "rank-1")  # of every cell that has them, and the similarity of every attribute
+DIGITS = 16  # The number of digits of a hash that the page shows.
+# Metrics that the table of all cells shows for each cell, besides the similarity of every attribute.
+MAIN = ("accuracy", "rank-1")
 _FIELDS = ("experiment", "table", "dataset", "defense", "authorised", "attack", "via", "upload", "outputs", "evaluated")
 _ASKED = ("role", "repeat", "pairs", "kappa", "threat", "status", "reason", "traceback", "log", "batch")
 _AXES = ("dataset", "defense", "attack")
@@ -36,13 +38,14 @@ Columns = dict[str, list[Any]]
 
 @dataclass
 class Codes:
-    """Values, each once, by the order in which they came."""
+    """A list of distinct values in the order in which they were added; the code of a value is its index."""
 
     values: list[Any] = field(default_factory=list)
     _known: dict[Hashable, int] = field(default_factory=dict)
 
     def of(self, value: Any, key: Hashable | None = None) -> int:
-        """The code of a value; ``key`` stands for one that cannot be hashed."""
+        """Return the code of a value, which is added if it is new. Two values are the same if their keys are equal; the
+        key of a hashable value is the value itself unless another one is passed."""
         key = value if key is None else key
         if key not in self._known:
             self._known[key] = len(self.values)
@@ -51,7 +54,7 @@ class Codes:
 
 
 def coded(values: Iterable[Any]) -> list[Any]:
-    """A column, as the head of this module says."""
+    """Return a column in the compact form that the docstring of this module describes."""
     codes = Codes()
     found = [codes.of(v) for v in values]
     if len(codes.values) <= 1:
@@ -60,7 +63,10 @@ def coded(values: Iterable[Any]) -> list[Any]:
 
 
 class Evidence:
-    """The figures that a page has printed so far, each once, and `data` about everything behind them."""
+    """Collects the measurements that the templates print, each once, and returns the `data` behind all of them.
+
+    It is created for the rows of one page; its methods are functions of the templates.
+    """
 
     def __init__(self, rows: Rows) -> None:
         self._rows = rows
@@ -74,18 +80,18 @@ class Evidence:
     # ---- for templates and charts ------------------------------------------------------------------------------------
 
     def of(self, metric: Metric, found: Measurement) -> int | None:
-        """The number under which a figure is in `data`; none where it rests on no cell."""
+        """Return the index of a measurement in `data`; None if it was not computed from cells."""
         if not found.cells:
             return None
         return self._measurements.of((metric, found), (*_shown_as(metric), found))
 
     def mark(self, metric: Metric, found: Measurement) -> Markup:
-        """The attribute by which a script finds what a printed number rests on."""
+        """Return the HTML attribute that leads a script from a printed number to its data; empty if it has none."""
         at = self.of(metric, found)
         return Markup("") if at is None else Markup(f' data-measurement="{at}"')
 
     def number(self, metric: Metric, found: Measurement, with_unit: bool, own: bool) -> Markup:
-        """A number as the page prints it. ``own``: it is that of an authorised model."""
+        """Return the number of a measurement as HTML. ``own``: whether it is a measurement of an authorised model."""
         text = escape(metric.shown(found.value))
         if own:
             text = Markup(f'<u>{text}</u><span class="sr"> (authorised)</span>')
@@ -93,17 +99,18 @@ class Evidence:
         return Markup(f'<span class="v"{self.mark(metric, found)}>{text}{unit}</span>')
 
     def axes(self, group: str, row: Row) -> Markup:
-        """The attributes by which rows of a table are filtered: its data sets, defenses and attacks, a line each.
+        """Return the HTML attributes by which a table row is filtered: its data sets, defenses and attacks, one per
+        line.
 
-        A row of no cell, such as a floor, belongs to the data set of its group.
+        A row that was not computed from cells, such as a baseline, belongs to the data set that names its ``group``.
         """
         ids = dict.fromkeys(i for f in row.measurements for i in f.cells)
         cells = [self._cells[i] for i in ids if i in self._cells]
         found = {axis: dict.fromkeys(getattr(c, axis) for c in cells) for axis in _AXES}
         if not cells and group in self._datasets:
             found["dataset"] = {group: None}
-        said = {axis: Markup("&#10;").join(values) for axis, values in found.items() if values}
-        return Markup("").join(Markup(' data-{}="{}"').format(axis, values) for axis, values in said.items())
+        joined = {axis: Markup("&#10;").join(values) for axis, values in found.items() if values}
+        return Markup("").join(Markup(' data-{}="{}"').format(axis, values) for axis, values in joined.items())
 
     @cached_property
     def _datasets(self) -> set[str]:
@@ -112,7 +119,7 @@ class Evidence:
     # ---- for scripts -------------------------------------------------------------------------------------------------
 
     def data(self) -> dict[str, Any]:
-        """Everything as JSON values; to be called when all figures are printed."""
+        """Return the whole data as JSON values. Call it when all measurements are printed."""
         main = self._main()
         return {
             "runs": [_run(run) for run in self._rows.results.runs],
@@ -125,7 +132,7 @@ class Evidence:
         }
 
     def _homes(self) -> list[tuple[int, str]]:
-        """Of every cell, the number of its run and its id there."""
+        """Return for every cell the index of its run and its id in that run."""
         results, cells = self._rows.results, self._rows.cells
         if not isinstance(results, Joined):
             return [(0, c.cell) for c in cells]
@@ -134,7 +141,10 @@ class Evidence:
         return [(numbers[id(run)], own) for run, own in homes]
 
     def _main(self) -> dict[str, list[int | None]]:
-        """Of each main measure that the run has, the figure of every cell."""
+        """Return for the label of each main metric the index of every cell's measurement (None if a cell has none).
+
+        A metric that no cell has is left out.
+        """
         found = {}
         rows = self._rows
         attributes = dict.fromkeys(a for e in rows.experiments for a in estimated(rows, e))
@@ -149,8 +159,12 @@ class Evidence:
         return found
 
     def _measurement(self, metric: Metric, found: Measurement) -> list[Any]:
-        """One figure: quantity, value, interval, N, method of the interval, measure, cells, paper, difference, note;
-        without what is empty at the end. One that does not exist has its status as value and its reason as note."""
+        """Return one measurement as a list: index of the metric, value, interval, N, method of the interval, index of
+        the definition, index of the set of cells, published value, difference to it, note.
+
+        Zeros stand for what is missing and are cut off at the end. Without a value, the value is the status of the
+        measurement and the note is the reason.
+        """
         q = self._metrics.of([metric.label, metric.unit, metric.direction], _shown_as(metric))
         m = self._definitions.of((found.metric, found.at))
         cells = self._sets.of(_ranges(self._index[c] for c in found.cells if c in self._index))
@@ -167,19 +181,19 @@ class Evidence:
         return values
 
     def _definition(self, name: str, at: str) -> dict[str, str]:
-        """How a number is computed, from which rows, and the table of samples that holds these."""
+        """Return how a metric is computed, from which rows, in which table of samples they are, and where (``at``)."""
         if not name:
             return {"about": "", "source": "", "rows": "", "at": ""}
         try:
             metric = metric_named(name)
-        except SuiteError:  # none of ours
+        except SuiteError:  # It is not a metric of bench, but one of a plugin.
             metric = extra_metric(name)
         return {"about": metric.about, "source": metric.source, "rows": metric.table, "at": at}
 
     # ---- cells -------------------------------------------------------------------------------------------------------
 
     def _columns(self) -> dict[str, Any]:
-        """All cells, column by column, with the components and stages that they refer to."""
+        """Return all cells as columns, and the components and stages that the cells refer to by number."""
         cells, table = self._rows.cells, self._rows.results.cells
         found: dict[str, Any] = {"cell": coded(c.cell for c in cells)}
         found |= {name: coded(getattr(c, name) for c in cells) for name in (*_FIELDS, *_ASKED)}
@@ -187,11 +201,11 @@ class Evidence:
         found["run"] = coded(run for run, _ in homes)
         if any(own != c.cell for c, (_, own) in zip(cells, homes, strict=True)):
             found["own"] = coded(own for _, own in homes)
-        found["seconds"] = coded(_spent(v) for v in _plain(table, "seconds"))
-        found["device"] = coded(v or "" for v in _plain(table, "device"))
+        found["seconds"] = coded(_duration(v) for v in _column(table, "seconds"))
+        found["device"] = coded(v or "" for v in _column(table, "device"))
         parts, stages = _ComponentTable(), _StageTable(self._rows.results.stages)
-        found["parts"] = coded(map(parts.of, _plain(table, "components")))
-        found["stages"] = coded(map(stages.of, _plain(table, "stages")))
+        found["parts"] = coded(map(parts.of, _column(table, "components")))
+        found["stages"] = coded(map(stages.of, _column(table, "stages")))
         return {
             "size": len(cells),
             "columns": found,
@@ -200,40 +214,41 @@ class Evidence:
         }
 
 
-# What stands beside a number; functions, since a large page prints them a hundred thousand times.
+# The following two are functions of the templates, not macros: a large page calls them a hundred thousand times.
 
 
 def support(metric: Metric, found: Measurement) -> str:
-    """Interval and N of a figure."""
+    """Return the interval and N of a measurement as text."""
     span = f"{metric.span(found.low, found.high)} · " if found.low is not None else ""
     return f"{span}N\u00a0{found.n:,}"
 
 
 def _shown_as(metric: Metric) -> tuple[str, str, int, str]:
-    """How a reader sees a metric: metrics that look alike are one."""
+    """Return what a reader sees of a metric; the page treats metrics that look alike as one."""
     return metric.label, metric.unit, metric.digits, metric.better
 
 
 def order(found: Measurement) -> str:
-    """The key by which a figure is sorted; empty where there is none."""
+    """Return the text by which a script sorts a measurement; empty if it has no value."""
     return "" if found.value is None else f"{found.value:.6g}"
 
 
 class _ComponentTable:
-    """Components of cells, each once. A cell has the codes of its own, joined by a blank."""
+    """The distinct components of all cells. A cell refers to its components by their codes, joined by blanks."""
 
     def __init__(self) -> None:
         self.components = Codes()
         self._known: dict[str, str] = {}
 
     def of(self, text: str | None) -> str:
-        """The components of a cell from their JSON."""
+        """Return the codes of a cell's components, from the JSON of its column ``components``."""
         text = text or "[]"
         if text not in self._known:
             self._known[text] = " ".join(str(self._code(c)) for c in json.loads(text))
         return self._known[text]
 
     def _code(self, component: Mapping[str, Any]) -> int:
+        """Return the code of a component, by everything that the page shows of it."""
         origin = component.get("origin") or {}
         instead = component.get("instead_of")
         about = (
@@ -250,7 +265,7 @@ class _ComponentTable:
 
 
 class _StageTable:
-    """Stages of a run, each once, by column. A cell has the numbers of its own and of their inputs, inputs first."""
+    """The stages of a run as columns. A cell refers to its stages and all their inputs by index, inputs first."""
 
     def __init__(self, stages: Sequence[Mapping[str, Any]]) -> None:
         self._stages = stages
@@ -259,8 +274,10 @@ class _StageTable:
         self._known: dict[str, str] = {}
 
     def of(self, text: str | None) -> str:
-        """The stages of a cell from the JSON of their keys, joined by a blank; what the run did not look at is left
-        out."""
+        """Return the indices of a cell's stages, joined by blanks, from the JSON of its column ``stages``.
+
+        Stages that the record of the run does not list are left out.
+        """
         text = text or "[]"
         if text not in self._known:
             found: dict[int, None] = {}
@@ -278,7 +295,7 @@ class _StageTable:
         return self._known[text]
 
     def data(self) -> Columns:
-        """The columns; seeds as text, since scripts know no integers above 2**53."""
+        """Return the columns of all stages. Seeds are text, because JavaScript has no exact integers above 2**53."""
 
         def column(name: str) -> Iterable[Any]:
             return (s.get(name) for s in self._stages)
@@ -286,32 +303,37 @@ class _StageTable:
         return {
             "name": coded(str(v) for v in column("name")),
             "key": coded(str(v)[:DIGITS] for v in column("key")),
-            "status": coded(_how(s) for s in self._stages),
-            "seconds": coded(_spent(v) for v in column("seconds")),
+            "status": coded(_stage_status(s) for s in self._stages),
+            "seconds": coded(_duration(v) for v in column("seconds")),
             "device": coded(str(v or "") for v in column("device")),
             "seed": coded("" if v is None else str(v) for v in column("seed")),
         }
 
 
 def _run(results: Results) -> dict[str, Any]:
-    """Where a run is, its seed, and the command that computes it; none where that is not known to compute one cell."""
+    """Return the folder of a run, its seed, and its command, to which ``--cell`` can be added.
+
+    The command is empty if it is not recorded, or is not a ``bench run`` of a suite (a replay or a rescoring).
+    """
     run = results.run
     command = list(run.command)
     again = command[:2] == ["bench", "run"] and "--replay" not in command
     return {"place": place(results), "command": command if again else [], "seed": str(run.suite.seed)}
 
 
-def _how(stage: Mapping[str, Any]) -> str:
+def _stage_status(stage: Mapping[str, Any]) -> str:
+    """Return ``computed`` or ``cached`` for a stage that ended well, its status for any other."""
     status = str(stage.get("status"))
     return status if status != "ok" else "cached" if stage.get("cached") else "computed"
 
 
-def _spent(seconds: float | None) -> str:
+def _duration(seconds: float | None) -> str:
+    """Return seconds as text; empty for None."""
     return "" if seconds is None else duration(float(seconds))
 
 
-def _plain(table: Any, column: str) -> list[Any]:
-    """A column with none for what is not known; all none where an earlier schema lacks it."""
+def _column(table: Any, column: str) -> list[Any]:
+    """Return a column with None for missing values; only None if the table, of an earlier schema, lacks the column."""
     if column not in table:
         return [None] * len(table)
     found = table[column]
@@ -319,11 +341,12 @@ def _plain(table: Any, column: str) -> list[Any]:
 
 
 def _signed(metric: Metric, value: float) -> str:
+    """Return a difference as text with its sign."""
     return f"{'+' if value > 0 else ''}{metric.shown(value)}"
 
 
 def _ranges(numbers: Iterable[int]) -> str:
-    """Numbers as ``0-5,9``, sorted."""
+    """Return numbers in rising order as text, with runs of consecutive numbers abbreviated: ``0-5,9``."""
     runs: list[list[int]] = []
     for n in sorted(set(numbers)):
         if runs and n == runs[-1][1] + 1:

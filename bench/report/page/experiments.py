@@ -1,4 +1,5 @@
-"""What the page shows of each experiment: only what applies to it, in the order of the suite."""
+"""The sections of the page for the experiments, in the order of the suite. A section holds only what applies to its
+experiment: headline answers, dot plot, tables, charts and face wall."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from bench.analysis.tables.summary import Summary, summaries
 from bench.report.charts import Chart, Scatter, Style
 from bench.report.charts.sensitivity import sensitivity
 from bench.report.charts.theme import NEUTRAL, file_name, swatch
-from bench.report.charts.utility_privacy import charts, settings, told
+from bench.report.charts.utility_privacy import charts, settings, trend_in_words
 from bench.report.page import run_facts
 from bench.report.page.dot_plot import DotPlotLine, lines
 from bench.report.page.face_wall import Wall, walls
@@ -24,16 +25,17 @@ from bench.report.page.image_budget import Album
 from bench.report.page.run_facts import Grid
 from bench.report.page.trimmed_tables import by_head, with_common_notes, without_empty
 
-FEW = 2  # settings of a defense in one experiment; where there are more, what is said of each one is folded
-ASIDE = frozenset({"summary", "images"})  # tables with a place of their own
+FEW = 2  # If an experiment has more settings of a defense, the details of each one are folded.
+ASIDE = frozenset({"summary", "images"})  # Tables that have a place of their own in a section.
 SENSITIVITY = "sensitivity"
 GRIDS = {"6": "reconstructed faces", "7": "faces and what attribute attacks take them for"}
-PICTURED = frozenset({"VI", "VII", "VIII", "IX"})  # tables whose pictures get room before others
+PICTURED = frozenset({"VI", "VII", "VIII", "IX"})  # The faces of these tables are placed on the page before others.
 
 
 @dataclass(frozen=True, kw_only=True)
 class LegendEntry:
-    """One entry of a legend: the key of its marks (see `bench.report.charts.drawing`), its name and its picture."""
+    """One entry of a legend: the key of its marks (see `bench.report.charts.drawing`), its name, and its mark as
+    SVG."""
 
     key: str
     label: str
@@ -42,18 +44,19 @@ class LegendEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class DrawnChart:
-    """A chart with its place among the page's plots, its legend, and what it says in words."""
+    """A chart of the page: its id and specification for the script, its legend, and the trend of its curves in
+    words."""
 
     chart: Chart
     id: str
     plot: Mapping[str, Any]
     legend: Sequence[LegendEntry]
-    told: str
+    trend: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class DrawnScatter:
-    """The sensitivity figure with its two legends and the swatch of each spot."""
+    """The sensitivity plot of the page: its id and specification, its two legends, and the mark of each spot as SVG."""
 
     chart: Scatter
     id: str
@@ -65,10 +68,10 @@ class DrawnScatter:
 
 @dataclass(frozen=True, kw_only=True)
 class ExperimentSection:
-    """What the page shows of one experiment; what does not apply is empty.
+    """The section of one experiment; parts that do not apply are empty.
 
-    ``label`` names the paper's tables and figures that it answers. ``folded``: it compares settings of one defense,
-    so that what is said about each of them stays folded.
+    ``label`` names the tables and figures of the paper that it reproduces. ``folded``: it compares many settings of one
+    defense, so that the details of each setting are folded.
     """
 
     experiment: str
@@ -91,46 +94,52 @@ class ExperimentSection:
 
     @property
     def details(self) -> Sequence[HeadlineAnswer]:
-        """The answers that are shown in full."""
+        """The headline answers that are not folded."""
         return [] if self.folded else self.answers
 
     @property
     def heading(self) -> str:
-        """Label and title in one line."""
+        """The heading of the section: label and title."""
         return f"{self.label}: {self.title}" if self.label else self.title
 
 
 def parts(rows: Rows, include_real_faces: bool, album: Album) -> list[ExperimentSection]:
-    """One part per experiment, in the order of the suite; their pictures are in the album."""
+    """Return one section per experiment, in the order of the suite, and add their pictures to the album.
+
+    The album has a limited size: experiments that reproduce a grid of faces get room first, then the tables `PICTURED`.
+    """
     names = rows.experiments
-    first = [n for n in names if _figures(rows, n) & GRIDS.keys()]
-    others = sorted((n for n in names if n not in first), key=lambda n: _table(rows, n) not in PICTURED)
+    first = [n for n in names if _paper_figures(rows, n) & GRIDS.keys()]
+    others = sorted((n for n in names if n not in first), key=lambda n: _paper_table(rows, n) not in PICTURED)
     found = walls(rows, [first, others], include_real_faces, album)
-    return [_part(rows, name, i, found[name]) for i, name in enumerate(names, 1)]
+    return [_section(rows, name, i, found[name]) for i, name in enumerate(names, 1)]
 
 
-def _table(rows: Rows, name: str) -> str | None:
+def _paper_table(rows: Rows, name: str) -> str | None:
+    """Return the number of the paper's table that an experiment reproduces, or None."""
     return next((c.table for c in rows.cells if c.experiment == name and c.table), None)
 
 
-def _figures(rows: Rows, name: str) -> set[str]:
+def _paper_figures(rows: Rows, name: str) -> set[str]:
+    """Return the numbers of the paper's figures that an experiment reproduces."""
     return {str(f) for f in settings(rows, name).figures}
 
 
-def _part(rows: Rows, name: str, i: int, pictured: Wall) -> ExperimentSection:
+def _section(rows: Rows, name: str, i: int, wall: Wall) -> ExperimentSection:
+    """Return the section of the ``i``-th experiment, with its face wall."""
     matrices = [m for m in rows.matrices if m.experiment == name]
     tables = [with_common_notes(without_empty(t)) for t in tables_of(rows, name)]
-    number, figures = _table(rows, name), settings(rows, name).figures
+    number, figures = _paper_table(rows, name), settings(rows, name).figures
     found = [s for m in matrices for s in summaries(rows, m)]
     swept = SENSITIVITY in figures
     folded = swept or len({s.defense for s in found if s.kind == "authorised"}) > FEW
     shown = [t for t in tables if t.name not in ASIDE]
     main = [t for t in shown if t.name == number] or shown[:1]
-    drawn = [_drawn(chart, f"x{i}-{k}") for k, chart in enumerate(charts(rows, name))]
+    drawn = [_drawn_chart(chart, f"x{i}-{k}") for k, chart in enumerate(charts(rows, name))]
     main = [] if swept or (drawn and not number and not matrices) else main
     scatter = _drawn_scatter(rows, name, i) if swept else None
-    given = [a for m in matrices for a in answers(rows, m, [s for s in found if s.experiment == m.experiment])]
-    given += reconstruction_answers(rows, name) + attribute_answers(rows, name)
+    headlines = [a for m in matrices for a in answers(rows, m, [s for s in found if s.experiment == m.experiment])]
+    headlines += reconstruction_answers(rows, name) + attribute_answers(rows, name)
     title, label = _title(name, number, figures, main or shown, drawn, scatter)
     return ExperimentSection(
         experiment=name,
@@ -138,7 +147,7 @@ def _part(rows: Rows, name: str, i: int, pictured: Wall) -> ExperimentSection:
         label=label,
         title=title,
         about=run_facts.about(rows, name),
-        answers=given,
+        answers=headlines,
         plot=lines(found),
         summaries=found,
         main=[piece for t in main for piece in by_head(t)],
@@ -146,15 +155,15 @@ def _part(rows: Rows, name: str, i: int, pictured: Wall) -> ExperimentSection:
         images=[t for t in tables if t.name == "images"],
         charts=drawn,
         scatter=scatter,
-        wall=pictured,
-        pictures=_pictures(figures),
+        wall=wall,
+        pictures=_wall_heading(figures),
         subjects=run_facts.subjects(rows, name),
         folded=folded,
     )
 
 
-def _pictures(figures: Sequence[str]) -> str:
-    """The heading of the example faces: two of the paper's figures are such grids."""
+def _wall_heading(figures: Sequence[str]) -> str:
+    """Return the heading of the face wall; it names the paper's Figure 6 or 7, which are such grids of faces."""
     number = next((f for f in figures if f in GRIDS), None)
     return f"Figure {number}: {GRIDS[number]}" if number else "Example faces"
 
@@ -167,7 +176,8 @@ def _title(
     drawn: Sequence[DrawnChart],
     scatter: DrawnScatter | None,
 ) -> tuple[str, str]:
-    """The title of an experiment, and which of the paper's tables and figures it answers (or its name)."""
+    """Return the title of an experiment, and its label: the paper's tables and figures, or else the experiment's
+    name."""
     labels = [f"Table {number}"] if number else []
     shown = [f for f in figures if f != SENSITIVITY]
     labels += [f"Figure{'s' if len(shown) > 1 else ''} {' and '.join(shown)}"] if shown else []
@@ -184,8 +194,9 @@ def _title(
 # ---- drawings --------------------------------------------------------------------------------------------------------
 
 
-def _drawn(chart: Chart, name: str) -> DrawnChart:
-    from bench.report.charts import drawing  # takes a while to import, and not every page has charts
+def _drawn_chart(chart: Chart, name: str) -> DrawnChart:
+    """Return a chart with its specification and legend; ``name`` is its id on the page."""
+    from bench.report.charts import drawing  # This import is slow, and not every page has charts.
 
     kind = "-lpips" if chart.variant else ""
     return DrawnChart(
@@ -193,15 +204,16 @@ def _drawn(chart: Chart, name: str) -> DrawnChart:
         id=name,
         plot=drawing.plot(chart, file_name(f"figure-{chart.number or 'noise'}{kind}-{chart.experiment}")),
         legend=[LegendEntry(key=f"s{i}", label=label, swatch=swatch(s)) for i, (label, s) in enumerate(chart.legend)],
-        told=told(chart),
+        trend=trend_in_words(chart),
     )
 
 
 def _drawn_scatter(rows: Rows, name: str, i: int) -> DrawnScatter | None:
+    """Return the sensitivity plot of the ``i``-th experiment; None if it cannot be made."""
     chart = sensitivity(rows, name)
     if chart is None:
         return None
-    from bench.report.charts import drawing  # see above
+    from bench.report.charts import drawing  # This import is slow, and not every page has charts.
 
     def entry(kind: str, label: str, style: Style, marker: int) -> LegendEntry:
         return LegendEntry(

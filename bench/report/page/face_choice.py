@@ -1,7 +1,7 @@
-"""How alike a face and what became of it are, as models see it, and which faces are shown for that reason.
+"""Chooses the faces that the page shows by their identity similarity.
 
-Identity similarity is the cosine of the embeddings of a picture and of its original. Of all models that took no part
-(those that are not authorised) the highest counts: one that finds the person again is enough.
+Identity similarity is the cosine between the embeddings of a picture and of its original. The highest similarity found
+by any held-out recogniser (a model that is not authorised) counts: one model that finds the person again is enough.
 """
 
 from __future__ import annotations
@@ -20,13 +20,16 @@ from bench.analysis.rows import CellRow, Rows
 Kind = Literal["worst", "median", "best", "first", "middle", "last"]
 RANKED: Sequence[Kind] = ("worst", "median", "best")
 _PLACED: Sequence[Kind] = ("first", "middle", "last")
-_IMAGE_SCORE = "image similarity of "  # how the plan names the stages that compare pictures with their originals
+_IMAGE_SCORE = "image similarity of "  # The names of stages that compare pictures with their originals begin so.
 
 
 @dataclass(frozen=True, kw_only=True)
 class Likeness:
-    """The cosines of one picture to its original: of the authorised models (the lowest of several), and the highest of
-    all others, with the model that gives it. None where no such model looked."""
+    """The cosines between one picture and its original.
+
+    ``own`` is that of the authorised model, the lowest of several; ``other`` is the highest of all other models, and
+    ``by`` the model that gives it. They are None if no such model evaluated the picture.
+    """
 
     own: float | None = None
     other: float | None = None
@@ -35,7 +38,8 @@ class Likeness:
 
 @dataclass(frozen=True, kw_only=True)
 class Pick:
-    """A face that is shown, and why: ``first``, ``middle`` and ``last`` where nothing is known by which to rank."""
+    """A chosen face. ``kind`` is its rank by similarity, or its position (``first``, ``middle``, ``last``) if no
+    similarity is known."""
 
     kind: Kind
     sample: str
@@ -43,17 +47,18 @@ class Pick:
 
 
 def choose(stored: Sequence[str], known: Mapping[str, Likeness]) -> list[Pick]:
-    """Up to three of the stored faces by the highest similarity that others find: the worst for privacy, the median
-    (of two in the middle the worse), the best.
+    """Return up to three of the stored faces, ranked by ``Likeness.other``: the worst for privacy (the highest
+    similarity), the median (the worse of two), and the best.
 
-    Equals stay in the order in which they are stored. Faces of which nothing is known are not ranked, unless that is
-    so of all.
+    Faces with equal similarities keep the order in which they are stored. Faces without a known similarity are not
+    ranked; if none is known, the first, middle and last face are returned.
     """
     values = {s: v for s in stored if s in known and (v := known[s].other) is not None}
     ranked = sorted(values, key=lambda s: -values[s]) or list(stored)
     worst, median, best = RANKED if values else _PLACED
     last = len(ranked) - 1
-    places: dict[int, Kind] = {last // 2: median, last: best, 0: worst}  # of few faces, the ends are named
+    # If there are few faces, one of them has several ranks; the later entries win.
+    places: dict[int, Kind] = {last // 2: median, last: best, 0: worst}
     return [
         Pick(kind=places[i], sample=ranked[i], likeness=known.get(ranked[i], Likeness()))
         for i in sorted(places)
@@ -62,23 +67,30 @@ def choose(stored: Sequence[str], known: Mapping[str, Likeness]) -> list[Pick]:
 
 
 class Judges:
-    """Which cells of a run say who is recognised in a picture, and what they say, face by face."""
+    """Finds the similarities of each face of a picture in the scores of a run's cells.
+
+    A picture is what one defense and one attack make of a data set.
+    """
 
     def __init__(self, rows: Rows) -> None:
         self._rows = rows
         self._found: dict[tuple[str, ...], Mapping[str, Likeness]] = {}
 
     def of(self, cells: Sequence[CellRow]) -> tuple[Mapping[str, Likeness], bool]:
-        """What is known of each face of one picture (all cells are about it: one data set, one defense, one attack),
-        and whether other experiments say so of the very same pictures, because these cells ask no model."""
+        """Return the similarities of each face of one picture, and whether they come from other experiments.
+
+        All ``cells`` belong to that picture: one data set, one defense, one attack. If they have no verification
+        scores, cells of other experiments with the very same pictures are used.
+        """
         own = [c for c in cells if c.cell in self._rows.scores]
-        lent = [] if own else self._lent(cells)
+        lent = [] if own else self._cells_of_other_experiments(cells)
         key = tuple(c.cell for c in own or lent)
         if key not in self._found:
             self._found[key] = self._read(own or lent)
         return self._found[key], bool(lent)
 
     def _read(self, cells: Iterable[CellRow]) -> Mapping[str, Likeness]:
+        """Return the similarities of each face, by sample id, from the verification scores of some cells."""
         own: dict[str, float] = {}
         other: dict[str, tuple[float, str]] = {}
         for cell in cells:
@@ -90,19 +102,20 @@ class Judges:
                     own[sample] = min(value, own.get(sample, value))
                 elif sample not in other or value > other[sample][0]:
                     other[sample] = value, cell.evaluated
-        nobody = (None, "")
+        unknown = (None, "")
         return {
-            s: Likeness(own=own.get(s), other=other.get(s, nobody)[0], by=other.get(s, nobody)[1])
+            s: Likeness(own=own.get(s), other=other.get(s, unknown)[0], by=other.get(s, unknown)[1])
             for s in {**own, **other}
         }
 
-    def _lent(self, cells: Sequence[CellRow]) -> list[CellRow]:
-        """The cells of other experiments in which models look at the same pictures: those with the same content key."""
+    def _cells_of_other_experiments(self, cells: Sequence[CellRow]) -> list[CellRow]:
+        """Return the cells with verification scores of the same pictures: those with the same content key."""
         keys = {key for c in cells if (key := self._picture(c)) is not None}
-        return [c for key in sorted(keys) for c in self._judging.get(key, [])]
+        return [c for key in sorted(keys) for c in self._scored_cells.get(key, [])]
 
     @cached_property
-    def _judging(self) -> Mapping[str, list[CellRow]]:
+    def _scored_cells(self) -> Mapping[str, list[CellRow]]:
+        """The cells with verification scores, by the key of their pictures."""
         found: dict[str, list[CellRow]] = defaultdict(list)
         for cell in self._rows.cells:
             if cell.cell in self._rows.scores and (key := self._picture(cell)) is not None:
@@ -110,9 +123,9 @@ class Judges:
         return found
 
     def _picture(self, cell: CellRow) -> str | None:
-        """The key of the stage that compared a cell's pictures with their originals; none where the rows do not say.
+        """Return the key of the stage that compared a cell's pictures with their originals; None if it is not recorded.
 
-        A cell of reconstructions has that of the reconstruction first and that of the upload after it.
+        A cell with reconstructions has two such stages: first that of the reconstruction, then that of the upload.
         """
         found = [k for k in self._stages.get(cell.cell, ()) if k in self._comparing]
         return None if not found else found[0] if cell.picture else found[-1]

@@ -1,6 +1,7 @@
-"""The face wall: of each data set the worst, the median and the best face, and what became of it.
+"""The face wall of an experiment: the worst, the median and the best face of each data set, beside its protected and
+reconstructed pictures.
 
-The layout is that of the paper's Figures 6 and 7: faces down, defenses and attacks across.
+As in the paper's Figures 6 and 7, each row is a face, and each column a defense or an attack on it.
 """
 
 from __future__ import annotations
@@ -18,19 +19,20 @@ from bench.analysis.tables.row_layout import label_of
 from bench.report.page.face_choice import RANKED, Judges, Kind, Likeness, Pick, choose
 from bench.report.page.image_budget import Album, is_png
 
-ATTACKS = 4  # reconstructions per defense in a wall
-COLUMNS = 24  # of a wall
+ATTACKS = 4  # If an experiment has more attacks that reconstruct images, a wall shows a choice of them.
+COLUMNS = 24  # The most columns of a wall.
 _SSIM = Metric(label="SSIM", digits=3)
 _COSINE = Metric(label="cosine", digits=2)
 Caption = tuple[str, str, str]
-Known = Mapping[tuple[str, int], Mapping[str, Likeness]]  # data set and column to the faces of which something is known
+Known = Mapping[tuple[str, int], Mapping[str, Likeness]]
+"""The known similarities of faces (by sample id), for each data set and index of a column."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Face:
-    """One picture with what is said below it: name, value, and which model says so, where that is not plain.
+    """One picture with its captions, each a name, a value, and the model that measured it (empty if it is obvious).
 
-    ``picture`` is its name in the album, none when there is no picture.
+    ``picture`` is its CSS class in the album, or None if it cannot be shown.
     """
 
     picture: str | None
@@ -40,9 +42,11 @@ class Face:
 
 @dataclass(frozen=True, kw_only=True)
 class FaceWallColumn:
-    """What became of the faces: one defense for one authorised set, as uploaded or as an attack reconstructed it.
+    """One column of a wall: the faces protected by one defense for one authorised set, as they were uploaded
+    (``picture`` is empty), or as the attack ``picture`` reconstructed them.
 
-    ``group`` names the defense, and for whom it protects where there are several.
+    ``group`` is the heading: the defense, with its authorised set if there are several. ``cells`` are all cells of the
+    defense with that set.
     """
 
     defense: str
@@ -53,35 +57,35 @@ class FaceWallColumn:
 
     @property
     def leaky(self) -> bool:
-        """Whether the attack learnt from the very people that are shown."""
+        """Whether the attack learnt from the people that are shown."""
         return any(c.leaky for c in self.cells if c.picture == self.picture)
 
     @property
     def attacks(self) -> list[str]:
-        """The attacks that this picture is about: those that end with it, or all that began with the upload."""
+        """The attacks by which the column is filtered: the one that made its pictures, or all attacks on an upload."""
         return list(dict.fromkeys(c.attack for c in self.cells if not self.picture or c.picture == self.picture))
 
     @property
     def label(self) -> str:
-        """What is shown, below the defense."""
+        """The second line of the heading: the attack, or that the pictures are shown as uploaded."""
         return self.picture or "as uploaded"
 
 
 @dataclass(frozen=True, kw_only=True)
 class FaceRow:
-    """One original and what became of it, one face per column. ``title`` and ``said`` tell why this face is shown."""
+    """One row of a wall: an original, and one face per column. ``title`` and ``reason`` say why this face is shown."""
 
     kind: Kind
     sample: str
     title: str
-    said: str
+    reason: str
     original: Face
     faces: Sequence[Face]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shelf:
-    """The faces of one data set. ``about`` says of how many faces they are, and what is known of all."""
+    """The faces of one data set. ``about`` says how many pictures are stored, and the similarities of all faces."""
 
     dataset: str
     about: str
@@ -90,8 +94,11 @@ class Shelf:
 
 @dataclass(frozen=True, kw_only=True)
 class Wall:
-    """The pictures of an experiment. ``withheld`` says why none is shown. ``about`` says how the faces were chosen,
-    ``legend`` what stands below them, ``notes`` what is left out."""
+    """The pictures of an experiment.
+
+    ``withheld`` is the reason if none is shown. ``about`` says how the faces were chosen, ``legend`` explains their
+    captions, and ``notes`` say what is left out.
+    """
 
     columns: Sequence[FaceWallColumn] = ()
     shelves: Sequence[Shelf] = ()
@@ -102,11 +109,11 @@ class Wall:
 
 
 def walls(rows: Rows, experiments: Sequence[Sequence[str]], include_real: bool, album: Album) -> dict[str, Wall]:
-    """The wall of each experiment, as far as the album has room; faces that are not synthetic only if
-    ``include_real``.
+    """Return the wall of each experiment and add its pictures to the album, as far as the album has room.
 
-    One group of experiments gets room after the other: in a group the worst face of every data set first, then the
-    median ones, then the best. With the first row that does not fit, the album is full.
+    Real faces are shown only if ``include_real``. ``experiments`` are groups of names that get room one after the
+    other: within a group first the worst face of every data set, then the median ones, then the best ones. The first
+    row that does not fit ends the filling.
     """
     judges = Judges(rows)
     drafts = {name: _draft(rows, name, include_real, judges) for group in experiments for name in group}
@@ -115,7 +122,7 @@ def walls(rows: Rows, experiments: Sequence[Sequence[str]], include_real: bool, 
         for place in range(len(RANKED)):
             for draft in filled:
                 for dataset, picks in draft.picks.items():
-                    if len(picks) > place and not draft.hang(dataset, _by_need(picks)[place], album):
+                    if len(picks) > place and not draft.place(dataset, _by_need(picks)[place], album):
                         return _finished(drafts)
     return _finished(drafts)
 
@@ -125,7 +132,7 @@ def _finished(drafts: Mapping[str, _Draft | Wall]) -> dict[str, Wall]:
 
 
 def _by_need(picks: Sequence[Pick]) -> list[Pick]:
-    """The order in which faces get room: the one that tells most of a defense first, the flattering one last."""
+    """Return the chosen faces in the order in which they get room: worst, median, best."""
     return [*picks[:1], *picks[1:-1], *picks[1:][-1:]]
 
 
@@ -133,7 +140,7 @@ def _by_need(picks: Sequence[Pick]) -> list[Pick]:
 
 
 def _draft(rows: Rows, experiment: str, include_real: bool, judges: Judges) -> _Draft | Wall:
-    """What a wall is to show, or the wall that says why it shows nothing."""
+    """Return a draft with the columns and chosen faces of a wall, or a wall that says why no picture is shown."""
     table = _stored(rows, experiment)
     if table.empty:
         return Wall(withheld="No example faces were stored: no defense finished on any data set.")
@@ -160,7 +167,7 @@ def _draft(rows: Rows, experiment: str, include_real: bool, judges: Judges) -> _
 
 
 def _stored(rows: Rows, experiment: str) -> pd.DataFrame:
-    """Which faces of an experiment are stored, and whether they are pictures; without the pictures themselves."""
+    """Return the table of an experiment's stored faces without the pictures; ``readable``: whether they are PNGs."""
     made = []
     for batch in rows.results.batches("examples", {"experiment": experiment}):
         readable = batch["protected"].map(is_png) & batch["original"].map(is_png)
@@ -172,9 +179,12 @@ def _stored(rows: Rows, experiment: str) -> pd.DataFrame:
 
 
 def _columns(rows: Rows, cells: Sequence[CellRow], table: pd.DataFrame) -> list[FaceWallColumn]:
-    """References first, as in the tables; of each the uploaded picture and then what attacks made of it."""
+    """Return the columns for which pictures are stored: for each defense the upload, then the reconstructions.
+
+    As in the tables, no protection and defenses that know no model come first.
+    """
     stored = set(zip(table["defense"], table["authorised"], table["attack"], strict=True))
-    attacks = _attacks(rows, cells)
+    attacks = _shown_attacks(rows, cells)
     points = sorted(dict.fromkeys((c.defense, c.authorised, c.clean) for c in cells), key=_order)
     made = []
     for defense, authorised, clean in points:
@@ -190,12 +200,16 @@ def _columns(rows: Rows, cells: Sequence[CellRow], table: pd.DataFrame) -> list[
 
 
 def _order(point: tuple[str, str, bool]) -> tuple[bool, bool]:
-    """No protection, then what knows no model, then what protects for one."""
+    """Return the sorting key of a column: no protection, then defenses that know no model, then all others."""
     return not point[2], bool(point[1])
 
 
-def _attacks(rows: Rows, cells: Sequence[CellRow]) -> list[str]:
-    """The reconstructions to show: all, or of each kind of attack the first and the strongest on protected faces."""
+def _shown_attacks(rows: Rows, cells: Sequence[CellRow]) -> list[str]:
+    """Return the attacks whose reconstructions are shown.
+
+    If there are more than `ATTACKS`, these are for each attack plugin its first attack, and the one with the highest
+    SSIM on protected faces.
+    """
     made = [c for c in cells if c.picture]
     names = list(dict.fromkeys(c.picture for c in made))
     if len(names) <= ATTACKS:
@@ -215,7 +229,10 @@ def _attacks(rows: Rows, cells: Sequence[CellRow]) -> list[str]:
 
 @dataclass(frozen=True)
 class _Reference:
-    """The defense and the picture (as uploaded, or by an attack) by which faces are chosen; ``among`` counts both."""
+    """The column by which faces are chosen: a defense, and its upload (``picture`` is empty) or an attack.
+
+    ``among`` has the number of defenses, and of pictures of this defense, that it was chosen from.
+    """
 
     defense: str
     picture: str
@@ -223,9 +240,12 @@ class _Reference:
 
 
 def _reference(columns: Sequence[FaceWallColumn], known: Known) -> _Reference | None:
-    """Of the defenses the one that hides most, and of the attacks on it the strongest, by the mean similarity that
-    others find. Attacks that learnt from the people that are shown have no say; the unprotected face only if there is
-    nothing else. None where nothing is known."""
+    """Return the strongest attack on the defense that hides most, by the mean similarity found by models that are not
+    authorised; None if no similarity is known.
+
+    Attacks that learnt from the people that are shown do not count, and unprotected faces count only if there are no
+    others.
+    """
     strength: dict[str, dict[str, list[float]]] = {}
     clean = {c.defense for c in columns if all(cell.clean for cell in c.cells)}
     for (_, i), faces in known.items():
@@ -247,7 +267,12 @@ def _reference(columns: Sequence[FaceWallColumn], known: Known) -> _Reference | 
 
 @dataclass(kw_only=True)
 class _Draft:
-    """A wall while it is filled: which face is shown where, and what is said of it."""
+    """A wall while it is filled with pictures.
+
+    ``table`` lists the stored faces; ``picks`` are the chosen faces of each data set, and ``similar`` the similarities
+    that they were chosen by. ``lent``: some similarities come from other experiments with the same pictures. ``placed``
+    are the rows that had room, and ``left_out`` is the number of columns that had none.
+    """
 
     rows: Rows
     table: pd.DataFrame
@@ -259,10 +284,10 @@ class _Draft:
     similar: dict[str, Mapping[str, Likeness]] = field(default_factory=dict)
     reference: _Reference | None = None
     lent: bool = False
-    hung: dict[str, list[FaceRow]] = field(default_factory=dict)
+    placed: dict[str, list[FaceRow]] = field(default_factory=dict)
 
     def choose(self, judges: Judges) -> None:
-        """Which faces of each data set are shown."""
+        """Choose the faces of each data set."""
         datasets = [str(d) for d in dict.fromkeys(self.table["dataset"])]
         known: dict[tuple[str, int], Mapping[str, Likeness]] = {}
         for dataset in datasets:
@@ -277,7 +302,7 @@ class _Draft:
             self.picks[dataset] = choose(stored, self.similar[dataset])
 
     def _similar(self, dataset: str) -> Mapping[str, Likeness]:
-        """What is known of each face under the reference, whoever is authorised."""
+        """Return the similarity of each face in the columns of the reference, the highest if these are several."""
         found: dict[str, Likeness] = {}
         for i, column in enumerate(self.columns):
             if self.reference and (column.defense, column.picture) == (self.reference.defense, self.reference.picture):
@@ -291,14 +316,17 @@ class _Draft:
         column, repeat = self.columns[i], self.table["repeat"].iloc[0]
         return [c for c in column.cells if (c.dataset, c.picture, c.repeat) == (dataset, column.picture, repeat)]
 
-    def hang(self, dataset: str, pick: Pick, album: Album) -> bool:
-        """Add a face to the wall, if the album has room for its row; a first row may lose columns. Whether it had."""
+    def place(self, dataset: str, pick: Pick, album: Album) -> bool:
+        """Add a row to the wall if the album has room for its pictures; return whether it had.
+
+        If the first row of a wall has room for a part of its columns, the wall keeps these columns only.
+        """
         stored = [self._stored(dataset, pick.sample, i) for i in range(len(self.columns))]
         original = next((pair[0] for pair in stored if pair is not None), b"")
         offered = [b"" if pair is None else pair[1] for pair in stored]
         room = album.fitting([original, *offered]) - 1
         whole = room >= len(self.columns)
-        if not whole and (self.hung or room < 1):
+        if not whole and (self.placed or room < 1):
             return False
         self.columns = self.columns[:room]
         self.left_out += len(offered) - len(self.columns)
@@ -307,7 +335,7 @@ class _Draft:
             kind=pick.kind,
             sample=pick.sample,
             title=f"{pick.kind.capitalize()} of {self._ranked(dataset)}",
-            said=_said(pick.likeness),
+            reason=_reason(pick.likeness),
             original=Face(
                 picture=album.add(original),
                 alt=f"{_name(dataset, pick.sample)}, original",
@@ -315,14 +343,15 @@ class _Draft:
             ),
             faces=faces,
         )
-        self.hung.setdefault(dataset, []).append(row)
+        self.placed.setdefault(dataset, []).append(row)
         return whole
 
     def _all_cells(self) -> Iterator[CellRow]:
         return (c for column in self.columns for c in column.cells)
 
     def _stored(self, dataset: str, sample: str, i: int) -> tuple[bytes, bytes, float] | None:
-        """The original, what a column shows of it, and their SSIM."""
+        """Return the PNGs of a face's original and of its picture in column ``i``, and their SSIM; None if not
+        stored."""
         c = self.columns[i]
         first = self.table.iloc[0]
         key = {"dataset": dataset, "defense": c.defense, "authorised": c.authorised, "attack": c.picture}
@@ -335,6 +364,7 @@ class _Draft:
         return pair["original"], pair["protected"], float(pair["ssim"])
 
     def _face(self, dataset: str, sample: str, i: int, stored: tuple[bytes, bytes, float] | None, album: Album) -> Face:
+        """Return the picture of a face in column ``i`` with its captions; ``stored`` is the result of `_stored`."""
         column = self.columns[i]
         made = f"reconstructed by {column.picture} from what {column.group} uploads" if column.picture else column.group
         alt = f"{_name(dataset, sample)}, {made}"
@@ -346,40 +376,40 @@ class _Draft:
         return Face(picture=shown, alt=alt, captions=captions)
 
     def _ranked(self, dataset: str) -> int:
-        """Among how many stored faces of a data set those that are shown were chosen."""
+        """Return the number of stored faces of a data set from which the shown ones were chosen."""
         stored = set(self.table.loc[self.table["dataset"] == dataset, "sample_id"])
         return len(stored & self.similar[dataset].keys()) or len(stored)
 
     # ---- in words ----------------------------------------------------------------------------------------------------
 
     def wall(self) -> Wall:
-        """The wall as far as it was filled."""
-        if not self.hung:
+        """Return the wall with the rows that were placed."""
+        if not self.placed:
             return Wall(withheld="There is no room left on this page; the pictures are in samples/examples.")
-        missing = {d: [p.kind for p in picks if not self._hangs(d, p)] for d, picks in self.picks.items()}
+        missing = {d: [p.kind for p in picks if not self._is_placed(d, p)] for d, picks in self.picks.items()}
         lost = [f"{' and '.join(kinds)} of {dataset}" for dataset, kinds in missing.items() if kinds]
         if lost:
             self.notes.append(f"No room on this page: {'; '.join(lost)}. All pictures are in samples/examples.")
         if self.left_out:
             these = "1 more column" if self.left_out == 1 else f"{self.left_out} more columns"
             self.notes.append(f"No room on this page: {these}. All pictures are in samples/examples.")
-        shelves = [Shelf(dataset=d, about=self._about(d), rows=self._in_order(r)) for d, r in self.hung.items()]
+        shelves = [Shelf(dataset=d, about=self._about(d), rows=self._in_order(r)) for d, r in self.placed.items()]
         return Wall(
             columns=self.columns,
             shelves=sorted(shelves, key=lambda s: list(self.picks).index(s.dataset)),
-            about=self._how(),
+            about=self._how_chosen(),
             legend=_legend(list(self._all_cells()), any(self.known.values())),
             notes=self.notes,
         )
 
-    def _hangs(self, dataset: str, pick: Pick) -> bool:
-        return any(row.sample == pick.sample for row in self.hung.get(dataset, []))
+    def _is_placed(self, dataset: str, pick: Pick) -> bool:
+        return any(row.sample == pick.sample for row in self.placed.get(dataset, []))
 
     def _in_order(self, rows: Iterable[FaceRow]) -> list[FaceRow]:
         return sorted(rows, key=lambda r: RANKED.index(r.kind) if r.kind in RANKED else 0)
 
-    def _how(self) -> str:
-        """How the faces were chosen, in words."""
+    def _how_chosen(self) -> str:
+        """Return sentences that say how the faces were chosen."""
         if self.reference is None:
             return "No model was asked who these people are: the faces stand at fixed positions of each data set."
         defenses, attacks = self.reference.among
@@ -394,7 +424,8 @@ class _Draft:
         return text + (" Other experiments asked those models about the very same pictures." if self.lent else "")
 
     def _about(self, dataset: str) -> str:
-        """Of how many faces those of a data set are, and what is known of all."""
+        """Return sentences about a data set: how many pictures are stored, and the range of similarities of all
+        faces."""
         stored = self.table.loc[self.table["dataset"] == dataset, "sample_id"].nunique()
         values = [v for face in self.similar[dataset].values() if (v := face.other) is not None]
         if not values:
@@ -410,43 +441,49 @@ class _Draft:
 
 
 def _legend(cells: Sequence[CellRow], judged: bool) -> str:
-    told = ["SSIM compares a picture with its original."]
+    """Return sentences that explain the captions. ``judged``: whether similarities are known."""
+    sentences = ["SSIM compares a picture with its original."]
     if judged:
-        told.append(
+        sentences.append(
             "cos is the cosine of their embeddings, for the authorised model and for the highest of all others; for "
             "the others, lower is better."
         )
     if any(c.outputs == "attributes" for c in cells):
-        told.append("Below a picture stands what the attribute attack takes it for, with ≠ where the original differs.")
-    return " ".join(told)
+        text = "Below a picture stands what the attribute attack takes it for, with ≠ where the original differs."
+        sentences.append(text)
+    return " ".join(sentences)
 
 
 def _name(dataset: str, sample: str) -> str:
     return f"face {sample}" if sample.startswith(dataset) else f"{dataset} face {sample}"
 
 
-def _said(face: Likeness) -> str:
-    """By what a face was chosen."""
+def _reason(face: Likeness) -> str:
+    """Return why a face was chosen: its highest cosine with the model that found it, or its position."""
     return "by position" if face.other is None else f"cosine {_COSINE.shown(face.other)}, {face.by}"
 
 
 def _cosines(face: Likeness) -> list[Caption]:
-    """Cosine to the original, as the authorised model sees it and at most by any other."""
+    """Return captions with the cosine to the original: of the authorised model, and the highest of all other models."""
     made = [] if face.own is None else [("cos, authorised", _COSINE.shown(face.own), "")]
     name = "cos, highest other" if made else "cos, highest"
     return made if face.other is None else [*made, (name, _COSINE.shown(face.other), face.by)]
 
 
 def _estimates(rows: Rows, cells: Iterable[CellRow], dataset: str, sample: str, column: str) -> list[Caption]:
-    """What an attribute attack says of a face: ``original`` or ``predicted``; the first attack of several."""
-    asked = {c.cell: c for c in cells if c.outputs == "attributes" and c.dataset == dataset}
-    found = [own for cell in asked.values() if not (own := rows.attributes_of(cell)).empty]
+    """Return captions with the attributes that an attack estimated for a face, the first of several attacks.
+
+    ``column`` is ``predicted`` for the estimates on the shown picture, ``original`` for those on the original. A name
+    is followed by ≠ if both differ.
+    """
+    attribute_cells = {c.cell: c for c in cells if c.outputs == "attributes" and c.dataset == dataset}
+    found = [own for cell in attribute_cells.values() if not (own := rows.attributes_of(cell)).empty]
     if not found:
         return []
     mine = pd.concat([own[own["sample_id"].astype(str) == sample] for own in found])
-    said: Mapping[str, tuple[str, str]] = {
+    values: Mapping[str, tuple[str, str]] = {
         str(a): (str(value), str(was))
         for a, value, was in reversed(list(zip(mine["attribute"], mine[column], mine["original"], strict=True)))
     }
     order = list(dict.fromkeys(map(str, mine["attribute"])))
-    return [(f"{a}{' ≠' if said[a][0] != said[a][1] else ''}", said[a][0], "") for a in order]
+    return [(f"{a}{' ≠' if values[a][0] != values[a][1] else ''}", values[a][0], "") for a in order]

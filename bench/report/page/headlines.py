@@ -1,4 +1,9 @@
-"""The headline: what the run says about each defense, in words with the figures that they rest on."""
+"""The headline answers of an experiment: for each defense sentences and the measurements that they rest on.
+
+There are three kinds of answers, by what the attacks of the experiment give: recognition (`answers`), reconstructed
+images (`reconstruction_answers`) and estimated attributes (`attribute_answers`). Every number is also in a table of the
+page; a worst case is the measurement of the strongest attack or model.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +31,12 @@ from bench.analysis.tables.summary import (
 )
 from bench.core.text import plural
 
+_MATCH, _RANK, _SRRA = (metric_named(name) for name in ("fmr-match", "rank-1", "srra"))
+
 
 @dataclass(frozen=True, kw_only=True)
 class HeadlineMeasurement:
-    """A headline figure with its name and one line of context."""
+    """A measurement of a headline, with its label and one line of context."""
 
     label: str
     metric: Metric
@@ -39,7 +46,7 @@ class HeadlineMeasurement:
 
 @dataclass(frozen=True, kw_only=True)
 class HeadlineAnswer:
-    """The answer for one defense: a heading, sentences, and the figures."""
+    """The answer of an experiment for one defense: sentences, and the measurements that they rest on."""
 
     experiment: str
     defense: str
@@ -48,43 +55,44 @@ class HeadlineAnswer:
     stats: Sequence[HeadlineMeasurement]
 
 
+# ---- recognition -----------------------------------------------------------------------------------------------------
+
+
 def answers(rows: Rows, matrix: Matrix, sets: Sequence[Summary]) -> list[HeadlineAnswer]:
-    """One answer per defense; those that authorise models first, then the references. ``sets``: its summaries."""
-    held = baselines(rows, matrix.experiment)
-    made = [_answer(s, [p for p in sets if p.defense == s.defense], held) for s in overall(rows, matrix)]
-    return sorted(made, key=lambda a: -ROW_KINDS.index(a.kind))
+    """Return one answer per defense on who recognises protected faces; defenses that authorise models come first.
+
+    ``sets`` are the summaries of the experiment: one for each defense and authorised set.
+    """
+    measured = baselines(rows, matrix.experiment)
+    made = [_recognition(s, [p for p in sets if p.defense == s.defense], measured) for s in overall(rows, matrix)]
+    return _in_order(made)
 
 
-def _answer(s: Summary, sets: Sequence[Summary], held: Mapping[str, Mapping[str, Measurement]]) -> HeadlineAnswer:
+def _recognition(
+    s: Summary, sets: Sequence[Summary], measured: Mapping[str, Mapping[str, Measurement]]
+) -> HeadlineAnswer:
+    """Return the answer for a defense from the summary of all its authorised sets, and those of each set."""
     with_models = s.kind == "authorised"
-    sentences = _with_models(s, sets) if with_models else [_without_models(s)]
+    sentences = _sentences_with_models(s, sets) if with_models else [_sentence_without_models(s)]
     where = _where(s)
-    stats = []
     if with_models:
-        stats.append(
-            HeadlineMeasurement(
-                label="Authorised model", metric=AUTHORISED, measurement=s.kept, detail=_clean_detail(s)
-            )
-        )
-        stats.append(
-            HeadlineMeasurement(label="Unauthorised models, average", metric=UNAUTHORISED, measurement=s.leaked)
-        )
-        stats.append(
-            HeadlineMeasurement(
-                label="Unauthorised models, worst case", metric=WORST, measurement=s.worst, detail=where
-            )
-        )
+        found = [
+            ("Authorised model", AUTHORISED, s.kept, _clean_detail(s)),
+            ("Unauthorised models, average", UNAUTHORISED, s.leaked, ""),
+            ("Unauthorised models, worst case", WORST, s.worst, where),
+        ]
     else:
         plain = Metric(label="accuracy", unit="%", digits=1, better="lower" if s.kind == "model-free" else "")
-        stats.append(HeadlineMeasurement(label="All models, average", metric=plain, measurement=s.leaked))
-        stats.append(HeadlineMeasurement(label="All models, highest", metric=plain, measurement=s.worst, detail=where))
+        found = [("All models, average", plain, s.leaked, ""), ("All models, highest", plain, s.worst, where)]
     if s.kind != "clean":
-        label = "SSIM to the original"
-        stats.append(HeadlineMeasurement(label=label, metric=SSIM, measurement=s.ssim, detail=_baseline_detail(held)))
-    return HeadlineAnswer(experiment=s.experiment, defense=s.defense, kind=s.kind, sentences=sentences, stats=stats)
+        found.append(("SSIM to the original", SSIM, s.ssim, _baseline_detail(measured)))
+    return HeadlineAnswer(
+        experiment=s.experiment, defense=s.defense, kind=s.kind, sentences=sentences, stats=_measurements(found)
+    )
 
 
 def _clean_detail(s: Summary) -> str:
+    """Return the accuracy without protection and the drop as text; empty if one of them is unknown."""
     if s.clean.value is None or s.drop.value is None:
         return ""
     interval = f" ({DROP.span(s.drop.low, s.drop.high)})" if s.drop.low is not None else ""
@@ -92,38 +100,44 @@ def _clean_detail(s: Summary) -> str:
 
 
 def _where(s: Summary) -> str:
+    """Return the model, data set and authorised set of the worst case as text; empty if it is unknown."""
     if s.worst_at is None:
         return ""
     protected = f", face protected for {s.worst_at.authorised}" if s.worst_at.authorised else ""
     return f"{s.worst_at.evaluated} on {s.worst_at.dataset}{protected}"
 
 
-def _baseline_detail(held: Mapping[str, Mapping[str, Measurement]]) -> str:
-    known = [
-        f"{BASELINES[name]} {SSIM.shown(m['ssim'].value)}" for name, m in held.items() if m["ssim"].value is not None
-    ]
-    return f"baselines: {'; '.join(known)}" if known else "no baselines were measured"
-
-
-def _with_models(s: Summary, sets: Sequence[Summary]) -> list[str]:
+def _sentences_with_models(s: Summary, sets: Sequence[Summary]) -> list[str]:
+    """Return the sentences about a defense that authorises models: its accuracies, and the bars that it meets."""
     if s.kept.value is None and s.leaked.value is None:
-        return [f"No measurement: {s.kept.status}{f', {s.kept.reason}' if s.kept.reason else ''}."]
+        return [_no_value(s.kept)]
     found = []
     if s.kept.value is not None:
         change = _change(s.drop)
-        who = "Authorised models decide" if _together(sets) else "The authorised model decides"
+        who = "Authorised models decide" if _joint_sets(sets) else "The authorised model decides"
         found.append(f"{who} {AUTHORISED.shown(s.kept.value)} % of pairs correctly{change}.")
     else:
         found.append(f"There is no measurement for the authorised model: {s.kept.status}, {s.kept.reason}.")
     if s.leaked.value is not None:
-        worst = f" and {WORST.shown(s.worst.value)} % in the worst case" if s.worst.value is not None else ""
-        found.append(f"Unauthorised models reach {UNAUTHORISED.shown(s.leaked.value)} % on average{worst}.")
+        worst_case = f" and {WORST.shown(s.worst.value)} % in the worst case" if s.worst.value is not None else ""
+        found.append(f"Unauthorised models reach {UNAUTHORISED.shown(s.leaked.value)} % on average{worst_case}.")
     elif s.leaked.reason:
         found.append(f"There is no measurement for unauthorised models: {s.leaked.status}, {s.leaked.reason}.")
     return [" ".join(found), _bars(sets)]
 
 
+def _sentence_without_models(s: Summary) -> str:
+    """Return the sentence about no protection, or about a defense that knows no model."""
+    if s.leaked.value is None:
+        return _no_value(s.leaked)
+    shown = UNAUTHORISED.shown(s.leaked.value)
+    if s.kind == "clean":
+        return f"Without protection, the models decide {shown} % of pairs correctly: the most that there is to keep."
+    return f"It knows no model, so it cannot favour one: all models together decide {shown} % of pairs correctly."
+
+
 def _change(drop: Measurement) -> str:
+    """Return the difference to the accuracy without protection as text; empty if it is unknown."""
     if drop.value is None:
         return ""
     if abs(drop.value) * 100 < 0.05:
@@ -132,16 +146,16 @@ def _change(drop: Measurement) -> str:
     return f", {DROP.shown(abs(drop.value))} points {side} unprotected faces"
 
 
-def _together(sets: Sequence[Summary]) -> bool:
-    """Whether one image is made for several models at once."""
+def _joint_sets(sets: Sequence[Summary]) -> bool:
+    """Return whether one image is protected for several models at once."""
     return any("+" in (s.authorised or "") for s in sets)
 
 
 def _bars(sets: Sequence[Summary]) -> str:
-    """Which bars are met, and for whom they are not."""
+    """Return the sentences that say which bars are met, and by which authorised sets they are not."""
     passed = sum(s.meets_all for s in sets)
     one, many = "authorised model", "authorised models"
-    if _together(sets):
+    if _joint_sets(sets):
         one, many = f"set of {many}", f"sets of {many}"
     if passed == len(sets):
         who = f"the {one}" if len(sets) == 1 else f"each of {len(sets)} {many}"
@@ -159,140 +173,112 @@ def _bars(sets: Sequence[Summary]) -> str:
     return f"All bars are met for {passed} of {plural(len(sets), one, many)}. Not met: {listed}."
 
 
-def _without_models(s: Summary) -> str:
-    if s.leaked.value is None:
-        return f"No measurement: {s.leaked.status}{f', {s.leaked.reason}' if s.leaked.reason else ''}."
-    shown = UNAUTHORISED.shown(s.leaked.value)
-    if s.kind == "clean":
-        return f"Without protection, the models decide {shown} % of pairs correctly: the most that there is to keep."
-    return f"It knows no model, so it cannot favour one: all models together decide {shown} % of pairs correctly."
-
-
-_SSIM, _MATCH, _RANK, _KEPT = (metric_named(n) for n in ("ssim", "fmr-match", "rank-1", "srra"))
+# ---- reconstruction --------------------------------------------------------------------------------------------------
 
 
 def reconstruction_answers(rows: Rows, experiment: str) -> list[HeadlineAnswer]:
-    """One answer per defense and authorised model whose uploads were turned back into images."""
+    """Return one answer per defense and authorised set on the images that attacks reconstruct from uploads."""
     cells = [c for c in rows.cells if c.experiment == experiment and c.outputs == "images"]
     clean, authorised = [c for c in cells if c.clean], authorised_in(cells)
     made = [
         replace(_reconstruction(rows, own, clean, authorised), defense=label_of(cells, point))
         for point, own in points(cells).items()
     ]
-    return sorted(made, key=lambda a: -ROW_KINDS.index(a.kind))
-
-
-def _sides(cells: Sequence[CellRow], authorised: set[str]) -> tuple[list[CellRow], list[CellRow]]:
-    """The cells of models that took no part, and those of authorised models."""
-    own: list[CellRow] = []
-    others: list[CellRow] = []
-    for c in cells:
-        (own if side_of(c, authorised) == "authorised" else others).append(c)
-    return others, own
+    return _in_order(made)
 
 
 def _reconstruction(
     rows: Rows, cells: Sequence[CellRow], clean: Sequence[CellRow], authorised: set[str]
 ) -> HeadlineAnswer:
+    """Return the answer for the cells of one defense. ``clean`` are the cells without protection.
+
+    Attacks that learnt from the evaluated people count only if there are no others.
+    """
     fair = [c for c in cells if not c.leaky] or list(cells)
-    judges, services = _sides(fair, authorised)
-    ssim, match = worst(rows, fair, "ssim"), worst(rows, judges, "fmr-match")
-    rank, kept = worst(rows, judges, "rank-1"), worst(rows, services, "srra", least=True)
-    held = baselines(rows, cells[0].experiment)
+    held_out, own = _by_side(fair, authorised)
+    ssim, match = worst(rows, fair, "ssim"), worst(rows, held_out, "fmr-match")
+    rank, srra = worst(rows, held_out, "rank-1"), worst(rows, own, "srra", least=True)
     sentences = [
-        _rebuilt(rows, cells[0], fair, clean, ssim, _baseline_text(held)),
-        _found_again(rows, judges, match, rank),
+        _similarity_sentences(rows, fair, clean, ssim),
+        _match_sentence(rows, held_out, match, rank),
+        *_leaky_sentences(rows, cells, fair),
     ]
-    sentences += _leaks(rows, cells, fair)
-    unprotected = worst(rows, _sides([c for c in clean if not c.leaky], authorised)[0], "fmr-match")
+    unprotected = worst(rows, _by_side([c for c in clean if not c.leaky], authorised)[0], "fmr-match")
     known = unprotected.value is not None and not cells[0].clean
     beside = f"; unprotected {_MATCH.shown(unprotected.value)} %" if known else ""
     stats = [
-        HeadlineMeasurement(
-            label="SSIM of the reconstruction, worst case", metric=_SSIM, measurement=ssim, detail=_by(ssim)
-        ),
-        HeadlineMeasurement(
-            label="Person matched by other models, worst case",
-            metric=_MATCH,
-            measurement=match,
-            detail=_by(match) + beside,
-        ),
-        HeadlineMeasurement(label="Person first of all, worst case", metric=_RANK, measurement=rank, detail=_by(rank)),
-        HeadlineMeasurement(
-            label="Recognised by the authorised model (SRRA), lowest", metric=_KEPT, measurement=kept, detail=_by(kept)
-        ),
+        ("SSIM of the reconstruction, worst case", SSIM, ssim, _by(ssim)),
+        ("Person matched by other models, worst case", _MATCH, match, _by(match) + beside),
+        ("Person first of all, worst case", _RANK, rank, _by(rank)),
+        ("Recognised by the authorised model (SRRA), lowest", _SRRA, srra, _by(srra)),
     ]
-    return HeadlineAnswer(
-        experiment=cells[0].experiment,
-        defense=cells[0].defense,
-        kind=kind_of(cells[0]),
-        sentences=[s for s in sentences if s],
-        stats=stats,
-    )
+    return _answer(cells, [s for s in sentences if s], _measurements(stats))
 
 
-def worst(rows: Rows, cells: Sequence[CellRow], metric: str, *, least: bool = False) -> Measurement:
-    """The figure of the attack with the highest value (``least``: the lowest), data sets and models pooled."""
-    found = [replace(measure(rows, own, metric), attack=name) for name, own in attacks(cells).items()]
-    known = [f for f in found if f.value is not None]
-    if not known:
-        return found[0] if found else measure(rows, cells, metric)
-    return (min if least else max)(known, key=lambda f: f.value or 0.0)
+def _by_side(cells: Sequence[CellRow], authorised: set[str]) -> tuple[list[CellRow], list[CellRow]]:
+    """Return the cells of held-out recognisers, and those of authorised models."""
+    own: list[CellRow] = []
+    held_out: list[CellRow] = []
+    for c in cells:
+        (own if side_of(c, authorised) == "authorised" else held_out).append(c)
+    return held_out, own
 
 
-def _by(found: Measurement) -> str:
-    return f"by {found.attack}" if found.attack and found.value is not None else ""
+def _similarity_sentences(rows: Rows, fair: Sequence[CellRow], clean: Sequence[CellRow], ssim: Measurement) -> str:
+    """Return the sentences about the SSIM of the strongest attack, beside no protection and the baselines."""
+    if ssim.value is None:
+        return _no_value(ssim)
+    n = len(attacks(fair))
+    who = f"The strongest of {n} attacks, {ssim.attack}," if n > 1 else f"{ssim.attack}"
+    text = f"{who} rebuilds the face to an SSIM of {SSIM.shown(ssim.value)}"
+    unprotected = worst(rows, [c for c in clean if not c.leaky], "ssim")
+    if not fair[0].clean and unprotected.value is not None:
+        text += f"; without protection {SSIM.shown(unprotected.value)} ({unprotected.attack})"
+    return f"{text}.{_highest_baseline(baselines(rows, fair[0].experiment))}"
 
 
-def _baseline_text(held: dict[str, dict[str, Measurement]]) -> str:
-    known = {name: m["ssim"].value for name, m in held.items() if m["ssim"].value is not None}
+def _highest_baseline(measured: Mapping[str, Mapping[str, Measurement]]) -> str:
+    """Return a sentence with the highest SSIM among the baselines; empty if none was measured."""
+    known = {name: m["ssim"].value for name, m in measured.items() if m["ssim"].value is not None}
     if not known:
         return ""
     highest = max(known, key=lambda n: known[n] or 0.0)
-    return f" Pictures that hold nothing of the face reach up to {_SSIM.shown(known[highest])} ({BASELINES[highest]})."
+    return f" Pictures that hold nothing of the face reach up to {SSIM.shown(known[highest])} ({BASELINES[highest]})."
 
 
-def _rebuilt(
-    rows: Rows, first: CellRow, fair: Sequence[CellRow], clean: Sequence[CellRow], ssim: Measurement, baseline: str
-) -> str:
-    if ssim.value is None:
-        return f"No measurement: {ssim.status}{f', {ssim.reason}' if ssim.reason else ''}."
-    n = len(attacks(fair))
-    who = f"The strongest of {n} attacks, {ssim.attack}," if n > 1 else f"{ssim.attack}"
-    told = f"{who} rebuilds the face to an SSIM of {_SSIM.shown(ssim.value)}"
-    open_ = worst(rows, [c for c in clean if not c.leaky], "ssim")
-    if not first.clean and open_.value is not None:
-        told += f"; without protection {_SSIM.shown(open_.value)} ({open_.attack})"
-    return f"{told}.{baseline}"
-
-
-def _found_again(rows: Rows, judges: Sequence[CellRow], match: Measurement, rank: Measurement) -> str:
-    """Whether the person can be found: what SSIM does not tell."""
+def _match_sentence(rows: Rows, held_out: Sequence[CellRow], match: Measurement, rank: Measurement) -> str:
+    """Return the sentence on whether held-out recognisers find the person again, which SSIM cannot show."""
     if match.value is None:
-        return "Whether the person can be found again was not measured: no held-out recogniser evaluates."
-    gallery = [len(np.unique(s.left_id.astype(str))) for s in rows.scores_of(judges)]
+        return "Whether the person can be found again was not measured: no held-out recogniser evaluates it."
+    gallery = [len(np.unique(s.left_id.astype(str))) for s in rows.scores_of(held_out)]
     chance = f" (chance {100 / max(gallery):.1f} %)" if gallery else ""
-    told = f", and {_RANK.shown(rank.value)} % of people come first among all originals{chance}" if rank.value else ""
+    first = f", and {_RANK.shown(rank.value)} % of people come first among all originals{chance}" if rank.value else ""
     return (
         f"A low SSIM does not show that nothing leaks: held-out recognisers match {_MATCH.shown(match.value)} % of "
-        f"the reconstructions to the person at the calibrated false match rate ({match.attack}){told}."
+        f"the reconstructions to the person at the calibrated false match rate ({match.attack}){first}."
     )
 
 
-def _leaks(rows: Rows, cells: Sequence[CellRow], fair: Sequence[CellRow]) -> list[str]:
-    """Attacks that learnt from the evaluated people: shown, marked, and never the headline."""
+def _leaky_sentences(rows: Rows, cells: Sequence[CellRow], fair: Sequence[CellRow]) -> list[str]:
+    """Return a sentence about attacks that learnt from the evaluated people; an empty list if there are none."""
     leaky = [c for c in cells if c.leaky]
     if not leaky:
         return []
     found = worst(rows, leaky, "ssim")
     names = ", ".join(attacks(leaky))
     counted = "counted above for want of others" if list(fair) == list(cells) else "not counted above"
-    reached = f"; SSIM {_SSIM.shown(found.value)}" if found.value is not None else ""
+    reached = f"; SSIM {SSIM.shown(found.value)}" if found.value is not None else ""
     return [f"{names}: trained on the evaluated identities, which is leakage; {counted}{reached}."]
 
 
+# ---- attributes ------------------------------------------------------------------------------------------------------
+
+
 def attribute_answers(rows: Rows, experiment: str) -> list[HeadlineAnswer]:
-    """One answer per defense on which attributes were estimated; none where only UP is asked for."""
+    """Return one answer per defense and authorised set on the attributes that attacks estimate.
+
+    There is none for an experiment that measures UP under noise (Equation 9).
+    """
     cells = [c for c in rows.cells if c.experiment == experiment and c.outputs == "attributes"]
     if not cells or any(rows.noise_levels(c) for c in cells):
         return []
@@ -300,10 +286,11 @@ def attribute_answers(rows: Rows, experiment: str) -> list[HeadlineAnswer]:
     made = [
         replace(_attributes(rows, own, names), defense=label_of(cells, point)) for point, own in points(cells).items()
     ]
-    return sorted(made, key=lambda a: -ROW_KINDS.index(a.kind))
+    return _in_order(made)
 
 
 def _attributes(rows: Rows, cells: Sequence[CellRow], names: Sequence[str]) -> HeadlineAnswer:
+    """Return the answer for the cells of one defense: each attribute beside a constant answer, its baseline."""
     stats, safe, known = [], [], 0
     for name in names:
         metric = metric_named(f"similarity:{name}")
@@ -316,22 +303,65 @@ def _attributes(rows: Rows, cells: Sequence[CellRow], names: Sequence[str]) -> H
                 safe.append(name)
         by = f"{found.attack}; " if len(attacks(cells)) > 1 else ""
         detail = f"{by}constant answer {metric.shown(baseline.value)}"
-        stats.append(
-            HeadlineMeasurement(label=metric.label.capitalize(), metric=metric, measurement=found, detail=detail)
-        )
+        stats.append((metric.label.capitalize(), metric, found, detail))
     if known:
         listed = f" ({', '.join(safe)})" if safe else ""
-        told = (
+        text = (
             f"For {len(safe)} of {plural(known, 'attribute')}{listed} the estimate is no nearer to that on the "
             "original than a constant answer; for the others something is left in the picture."
         )
     else:
-        told = "No measurement of any attribute."
+        text = "No measurement of any attribute."
     worst_of = f" Worst case of {len(attacks(cells))} attacks." if len(attacks(cells)) > 1 else ""
+    return _answer(cells, [text + worst_of], _measurements(stats))
+
+
+# ---- shared ----------------------------------------------------------------------------------------------------------
+
+
+def worst(rows: Rows, cells: Sequence[CellRow], metric: str, *, least: bool = False) -> Measurement:
+    """Return the measurement of the strongest attack: the highest value (``least``: the lowest) of all attacks, each
+    with data sets and models pooled."""
+    found = [replace(measure(rows, own, metric), attack=name) for name, own in attacks(cells).items()]
+    known = [f for f in found if f.value is not None]
+    if not known:
+        return found[0] if found else measure(rows, cells, metric)
+    return (min if least else max)(known, key=lambda f: f.value or 0.0)
+
+
+def _answer(cells: Sequence[CellRow], sentences: Sequence[str], stats: Sequence[HeadlineMeasurement]) -> HeadlineAnswer:
+    """Return an answer about the defense of some cells."""
+    first = cells[0]
     return HeadlineAnswer(
-        experiment=cells[0].experiment,
-        defense=cells[0].defense,
-        kind=kind_of(cells[0]),
-        sentences=[told + worst_of],
-        stats=stats,
+        experiment=first.experiment, defense=first.defense, kind=kind_of(first), sentences=sentences, stats=stats
     )
+
+
+def _measurements(found: Sequence[tuple[str, Metric, Measurement, str]]) -> list[HeadlineMeasurement]:
+    """Return measurements of a headline from their labels, metrics, values and details."""
+    return [HeadlineMeasurement(label=label, metric=q, measurement=m, detail=d) for label, q, m, d in found]
+
+
+def _in_order(found: Sequence[HeadlineAnswer]) -> list[HeadlineAnswer]:
+    """Return answers in their order on the page: defenses that authorise models, then those that do not, then none."""
+    return sorted(found, key=lambda a: -ROW_KINDS.index(a.kind))
+
+
+def _no_value(found: Measurement) -> str:
+    """Return the sentence that says why a measurement has no value."""
+    return f"No measurement: {found.status}{f', {found.reason}' if found.reason else ''}."
+
+
+def _by(found: Measurement) -> str:
+    """Return the attack of a worst case as text; empty if it has no value."""
+    return f"by {found.attack}" if found.attack and found.value is not None else ""
+
+
+def _baseline_detail(measured: Mapping[str, Mapping[str, Measurement]]) -> str:
+    """Return the SSIM of each baseline as text."""
+    known = [
+        f"{BASELINES[name]} {SSIM.shown(m['ssim'].value)}"
+        for name, m in measured.items()
+        if m["ssim"].value is not None
+    ]
+    return f"baselines: {'; '.join(known)}" if known else "no baselines were measured"

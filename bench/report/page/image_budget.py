@@ -1,4 +1,4 @@
-"""The pictures of a page: each once, as small as it can be without looking like another, within a budget of bytes."""
+"""The pictures of a page: each is embedded once, compressed, and all together stay within a budget of bytes."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
-BUDGET = 2_300_000  # bytes of all pictures of a page, as base64
+BUDGET = 2_300_000  # The bytes of all pictures of a page, encoded as base64.
 _PNG = b"\x89PNG\r\n\x1a\n"
-_SMALL = 2_000  # bytes up to which a picture is embedded as it is
-_QUALITY, _COLOURS = 80, 64
-_LARGEST = 1024  # pixels per side
-_RULE = 32  # bytes of a rule besides its picture
+_SMALL = 2_000  # A PNG of at most so many bytes is embedded as it is.
+_QUALITY, _COLOURS = 80, 64  # The quality of a WebP, and the number of colours of a palette.
+_LARGEST = 1024  # The most pixels per side; a larger picture is not shown.
+_RULE = 32  # The bytes of a CSS rule besides its picture.
 
 
 class Album:
-    """Pictures by the name of their CSS class, of which the style sheet of a page makes a background.
+    """The pictures of a page as CSS classes with background images.
 
-    A picture that is shown in several places is in the page once, and needs no script to be there.
+    A picture that is shown in several places is embedded once, and is shown without scripts. ``left`` is the number of
+    bytes that are left of the budget.
     """
 
     def __init__(self, budget: int = BUDGET) -> None:
@@ -36,10 +37,10 @@ class Album:
         return len(self._names)
 
     def fitting(self, pictures: Sequence[bytes]) -> int:
-        """How many of some PNGs there is room for, from the first on."""
+        """Return how many of these PNGs, from the first on, fit into the rest of the budget."""
         room, new = self.left, set[str]()
         for i, picture in enumerate(pictures):
-            found = self._of(picture)
+            found = self._encode(picture)
             if found is None or found in self._names or found in new:
                 continue
             new.add(found)
@@ -49,8 +50,8 @@ class Album:
         return len(pictures)
 
     def add(self, picture: bytes) -> str | None:
-        """The class that shows a PNG; none when it cannot be read."""
-        found = self._of(picture)
+        """Add a PNG and return the CSS class that shows it; None if it cannot be read."""
+        found = self._encode(picture)
         if found is None:
             return None
         if found not in self._names:
@@ -59,10 +60,11 @@ class Album:
         return self._names[found]
 
     def styles(self) -> Markup:
-        """The rules of all classes."""
+        """Return the CSS rules of all classes."""
         return Markup("\n".join(f'.{name}{{background-image:url("{uri}")}}' for uri, name in self._names.items()))
 
-    def _of(self, picture: bytes) -> str | None:
+    def _encode(self, picture: bytes) -> str | None:
+        """Return a PNG as a data URI; the URIs are remembered by the digest of the PNG."""
         key = hashlib.sha256(picture).digest()
         if key not in self._encoded:
             self._encoded[key] = encoded(picture)
@@ -70,15 +72,15 @@ class Album:
 
 
 def is_png(data: object) -> bool:
-    """Whether this begins as a PNG does."""
+    """Return whether a value is bytes that begin like a PNG file."""
     return isinstance(data, bytes) and data.startswith(_PNG)
 
 
 def encoded(data: bytes) -> str | None:
-    """A PNG as a data URI, compressed where it is large; none when it cannot be read.
+    """Return a PNG as a data URI, compressed if it is large; None if it cannot be read.
 
-    Of WebP and a palette the one that is closer to the picture is taken. Photographs are closer in WebP. Noise is not:
-    WebP halves the resolution of colours, and what is left of colour noise is grey.
+    It is compressed as WebP or with a palette, whichever has the smaller mean squared error. Photographs are closer in
+    WebP. Coloured noise is not, because WebP halves the resolution of colours, which turns it grey.
     """
     try:
         with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
@@ -104,7 +106,7 @@ def _saved(picture: Image.Image, kind: str, **options: Any) -> bytes:
 
 
 def _distance(picture: Image.Image, data: bytes) -> float:
-    """The mean squared error of an encoded picture, in squared grey levels."""
+    """Return the mean squared error between a picture and its encoded form, in squared grey levels."""
     with Image.open(io.BytesIO(data)) as other:
         return float(np.mean((_floats(picture) - _floats(other.convert("RGB"))) ** 2))
 

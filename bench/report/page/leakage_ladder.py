@@ -1,5 +1,8 @@
-"""The leakage ladder as the page draws it: for each attack on each defense three rungs of small scales, on which right
-is what leaks."""
+"""The section with the leakage ladder: for each attack on each defense, small scales on three rungs (pixels, identity,
+attributes). A mark further to the right on a scale means that more leaks.
+
+The measurements are compared with their baselines by `bench.analysis.tables.leakage_ladder`.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +23,13 @@ from bench.analysis.tables.leakage_ladder import (
     untried,
 )
 
-_PSNR_TOP = 40.0  # dB: the right end of its scale
+_PSNR_TOP = 40.0  # The right end of the scale for PSNR, in dB.
 
 
 @dataclass(frozen=True, kw_only=True)
 class LadderMark:
-    """A reading on its scale: where value, interval and floor lie, in per cent from what tells nothing to what tells
-    most; none where there is no such number."""
+    """A measurement on its scale: the positions of its value ``at``, its interval and its baseline, in per cent from
+    the end where nothing leaks to the end where most leaks. A position is None if the number does not exist."""
 
     comparison: BaselineComparison
     at: float | None
@@ -37,7 +40,8 @@ class LadderMark:
 
 @dataclass(frozen=True, kw_only=True)
 class LadderRow:
-    """One attack on a defense: its name, for which models and where it was asked, and its marks."""
+    """One attack on a defense. ``about`` names the authorised models and, if there are several, the experiment;
+    ``marks`` are its measurements on their scales."""
 
     attack: str
     about: Sequence[str]
@@ -51,9 +55,12 @@ class LadderRow:
 
 @dataclass(frozen=True, kw_only=True)
 class LadderSection:
-    """The whole section. ``columns``: the readings of any line, for their headings; ``absent``: columns that no line
-    has, with the reason. ``judged`` is how many of the ``total`` attacks that count have both an SSIM and a match rate,
-    ``deceptive`` those of them that are safe by pixels and leaky by identity."""
+    """The whole section.
+
+    ``columns`` are the comparisons of one row, for the headings of the table; ``absent`` are the columns that no row
+    has, with the reason. ``total`` attacks count; ``judged`` of them have both an SSIM and a match rate, and
+    ``deceptive`` are those that look safe by their pixels but leak the identity.
+    """
 
     columns: Sequence[BaselineComparison]
     groups: Mapping[str, Sequence[LadderRow]]
@@ -67,7 +74,7 @@ class LadderSection:
 
 
 def drawn(rows: Rows) -> LadderSection | None:
-    """The ladder of a run; none without cells."""
+    """Return the leakage ladder of a run; None if it has no entries."""
     entries = ladder(rows)
     if not entries:
         return None
@@ -75,15 +82,15 @@ def drawn(rows: Rows) -> LadderSection | None:
     columns = [entries[0].comparisons[i] for i in shown]
     tops = [_top([e.comparisons[i] for e in entries]) for i in shown]
     groups: dict[str, list[LadderRow]] = {}
-    placed = len({e.experiment for e in entries}) > 1
+    several = len({e.experiment for e in entries}) > 1
     for entry, row in zip(entries, as_rows(entries), strict=True):
         marks = [_mark(entry.comparisons[i], top) for i, top in zip(shown, tops, strict=True)]
-        groups.setdefault(entry.defense, []).append(_line(entry, row, marks, placed))
+        groups.setdefault(entry.defense, []).append(_row(entry, row, marks, several))
     fair = counted(entries)
     return LadderSection(
         columns=columns,
         groups=groups,
-        absent=[said for i in range(len(entries[0].comparisons)) if (said := _absent(entries, i))],
+        absent=[text for i in range(len(entries[0].comparisons)) if (text := _absent(entries, i))],
         total=len(fair),
         judged=sum(e.ssim.measurement.value is not None and e.match.measurement.value is not None for e in fair),
         deceptive=deceptive(entries),
@@ -93,7 +100,7 @@ def drawn(rows: Rows) -> LadderSection | None:
 
 
 def _absent(entries: Sequence[LadderEntry], i: int) -> str:
-    """Why no entry has a reading, where that is the same for all of them; empty otherwise."""
+    """Return the common reason why no entry has measurement ``i``; empty if one has it, or if the reasons differ."""
     found = {(f.status, f.reason) for f in (e.comparisons[i].measurement for e in entries)}
     if len(found) > 1:
         return ""
@@ -101,9 +108,10 @@ def _absent(entries: Sequence[LadderEntry], i: int) -> str:
     return f"{entries[0].comparisons[i].label}: {reason or status}" if status == "missing" else ""
 
 
-def _line(entry: LadderEntry, row: Row, marks: Sequence[LadderMark], placed: bool) -> LadderRow:
+def _row(entry: LadderEntry, row: Row, marks: Sequence[LadderMark], name_experiment: bool) -> LadderRow:
+    """Return the row of an attack; ``name_experiment``: whether it names its experiment."""
     about = [f"for {entry.authorised}"] if entry.authorised else []
-    if placed:
+    if name_experiment:
         about.append(entry.experiment)
     return LadderRow(
         attack=entry.attack,
@@ -118,7 +126,7 @@ def _line(entry: LadderEntry, row: Row, marks: Sequence[LadderMark], placed: boo
 
 
 def _top(comparisons: Sequence[BaselineComparison]) -> float:
-    """The right end of the scale that the readings of a column share, in their unit."""
+    """Return the right end of the scale that the measurements of a column share, in their unit."""
     unit = comparisons[0].metric.unit
     if unit == "dB":
         return _PSNR_TOP
@@ -131,7 +139,7 @@ def _top(comparisons: Sequence[BaselineComparison]) -> float:
 
 
 def _mark(comparison: BaselineComparison, top: float) -> LadderMark:
-    """Where a reading lies. What tells less the higher it is runs the other way."""
+    """Return the positions of a measurement on its scale, which is reversed if a higher value means less leakage."""
 
     def place(value: float | None) -> float | None:
         if value is None:

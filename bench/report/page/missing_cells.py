@@ -1,4 +1,4 @@
-"""What a run does not have: cells that failed, were skipped, or are still to be computed; and what it computed with
+"""The section "Skipped and failed": cells without a result, with their reasons, and cells that were computed with
 smaller batches than planned."""
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from bench.analysis.rows import CellRow, Rows
 from bench.core.text import plural
 
-SHOWN_CELLS = 12  # per reason, before "and n more"
-SHOWN_DETAILS = 3  # different tracebacks and logs per reason
+SHOWN_CELLS = 12  # The most cells named for one reason, before "and n more".
+SHOWN_DETAILS = 3  # The most different tracebacks and logs shown for one reason.
 _NO_REASON = {"queued": "not computed yet"}
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-_ORDER = ("queued", "skipped")  # after whatever failed
+_ORDER = ("queued", "skipped")  # The order of these statuses; failures come before them.
 
 
 @dataclass(frozen=True)
 class FailureDetail:
-    """What the stage of a failed cell printed and where it failed; either may be empty."""
+    """The traceback and the output of the failed stage of a cell; either may be empty."""
 
     cell: str
     traceback: str
@@ -28,8 +28,8 @@ class FailureDetail:
 
 @dataclass(frozen=True, kw_only=True)
 class Gap:
-    """Cells without a result that share a status and a reason: the names of the first, ``more`` others, and the
-    different details of all."""
+    """Cells without a result that share a status and a reason: their number, the names of the first ones, and the
+    different details of their failures."""
 
     status: str
     reason: str
@@ -39,17 +39,17 @@ class Gap:
 
     @property
     def more(self) -> int:
-        """How many cells are not named."""
+        """The number of cells that are not named."""
         return self.count - len(self.cells)
 
     @property
     def failed(self) -> bool:
-        """Whether something went wrong."""
+        """Whether the cells failed, rather than being skipped or still to be computed."""
         return self.status not in _ORDER
 
 
 def gaps(rows: Rows) -> list[Gap]:
-    """Cells without a result, by status and reason; failures first, then what is still missing."""
+    """Return the cells without a result, grouped by status and reason: failed, then queued, then skipped ones."""
     found: dict[tuple[str, str], list[CellRow]] = {}
     for cell in rows.cells:
         if cell.status != "ok":
@@ -70,24 +70,27 @@ def gaps(rows: Rows) -> list[Gap]:
 
 
 def _names(cells: Sequence[CellRow], several: bool) -> list[str]:
-    return [_question(c, several) for c in cells[:SHOWN_CELLS]]
+    """Return the names of the first cells. ``several``: whether they must name their experiment."""
+    return [_cell_name(c, several) for c in cells[:SHOWN_CELLS]]
 
 
 def _details(cells: Sequence[CellRow], several: bool) -> list[FailureDetail]:
+    """Return the first different tracebacks and logs, each with the name of one cell."""
     found: dict[tuple[str, str], CellRow] = {}
     for cell in cells:
         if cell.traceback or cell.log:
             found.setdefault((_plain(cell.traceback), _plain(cell.log)), cell)
-    return [FailureDetail(_question(c, several), *about) for about, c in list(found.items())[:SHOWN_DETAILS]]
+    return [FailureDetail(_cell_name(c, several), *about) for about, c in list(found.items())[:SHOWN_DETAILS]]
 
 
 def _plain(text: str) -> str:
-    """What a terminal would show in the end: without colours, and a line for each state of a progress bar."""
+    """Return output of a terminal as plain text: without colours, with one line for each state of a progress bar."""
     lines = _COLOURS.sub("", text).replace("\r\n", "\n").replace("\r", "\n")
     return "".join(c for c in lines if c in "\n\t" or c.isprintable()).strip("\n")
 
 
-def _question(cell: CellRow, several: bool) -> str:
+def _cell_name(cell: CellRow, several: bool) -> str:
+    """Return a cell's coordinates as text, with its experiment if there are ``several``."""
     aim = f" for {cell.authorised}" if cell.authorised else ""
     attack = f", attacked by {cell.attack}" if cell.outputs != "recognition" else ""
     model = f", evaluated by {cell.evaluated}" if cell.evaluated else ""
@@ -97,7 +100,8 @@ def _question(cell: CellRow, several: bool) -> str:
 
 
 def unfinished(rows: Rows) -> str:
-    """What a reader must know of a run that did not end well, or not yet; empty for a complete one."""
+    """Return a sentence about a run that has not ended, was interrupted or has failed cells; empty for a complete
+    run."""
     status = rows.results.run.status
     queued = sum(c.status == "queued" for c in rows.cells)
     missing = f"{queued:,} of {plural(len(rows.cells), 'cell')} {'is' if queued == 1 else 'are'} still missing"
@@ -113,7 +117,8 @@ def unfinished(rows: Rows) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class SmallerBatches:
-    """Cells that were computed with a smaller batch than planned, because memory ran out."""
+    """Cells that were computed with a smaller batch than planned because memory ran out: their number, and the names of
+    the first ones."""
 
     batch: int
     count: int
@@ -121,12 +126,12 @@ class SmallerBatches:
 
     @property
     def more(self) -> int:
-        """How many cells are not named."""
+        """The number of cells that are not named."""
         return self.count - len(self.cells)
 
 
 def smaller_batches(rows: Rows) -> list[SmallerBatches]:
-    """The cells of each smaller batch, largest batch first."""
+    """Return the cells that were computed with smaller batches, grouped by batch, the largest batch first."""
     found: dict[int, list[CellRow]] = {}
     for cell in rows.cells:
         if cell.batch is not None:

@@ -1,4 +1,7 @@
-"""What the page says about where its numbers come from: machine, versions, data and weights, and how to do it again."""
+"""The section "Provenance": where the numbers of the page come from and how to reproduce them.
+
+It shows the provenance record of each run: commit, versions, machine, components with digests and licenses, and stages.
+"""
 
 from __future__ import annotations
 
@@ -16,46 +19,46 @@ from bench.store.reading import Results
 from bench.store.run_record import ComponentRecord, LpipsRecord, RescoringRecord, RunRecord
 from bench.store.several_runs import Joined
 
-LISTED = 2_000  # stages; the others are in stages.parquet and with their cells
+LISTED = 2_000  # The most stages in the table; the others are in stages.parquet and in the details of their cells.
 
 
 def place(results: Results) -> str:
-    """The run folder, as written below the folder of results."""
+    """Return the path of a run folder that ends with results/<suite>/<run>."""
     return str(PurePath(*results.folder.parts[-3:]))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One step of doing a run again: what it is for, the command, and what to know of it; these two may be empty."""
+    """One step to reproduce a run: its purpose, its command, and a remark; the latter two may be empty."""
 
     what: str
     command: str = ""
-    said: str = ""
+    remark: str = ""
 
 
 def steps(results: Results) -> list[Step]:
-    """How to do a run again, from the sources to the comparison of both."""
+    """Return the steps that reproduce a run, from its sources to the comparison with the new run."""
     run, folder = results.run, shlex.quote(place(results))
     return [
         _sources(run),
         Step(
             what="Install it",
             command="python3 -m venv .venv && .venv/bin/pip install --constraint constraints.txt --editable .",
-            said="Versions as listed below; then .venv/bin is where bench is.",
+            remark="Versions as listed below; then .venv/bin is where bench is.",
         ),
-        *_material(run),
-        *_run(run),
+        *_data_and_weights(run),
+        *_run_commands(run),
         Step(
             what="Compare both, cell by cell",
             command=f"bench diff {folder} NEW_RUN",
-            said="Paired differences with intervals, and what else has changed.",
+            remark="Paired differences with intervals, and what else has changed.",
         ),
         *([] if run.rescored else [_replay(folder)]),
     ]
 
 
-def _run(run: RunRecord) -> list[Step]:
-    """The command of a run; of a rescoring, also that of the run whose artifacts it took."""
+def _run_commands(run: RunRecord) -> list[Step]:
+    """Return the step with the command of a run; for a rescoring, also that of the run whose artifacts it reused."""
     made = run.rescored.made_by.command if run.rescored else ()
     what = "Score it again" if run.rescored else "Run the suite"
     first = [Step(what="Run the suite", command=shlex.join(made))] if made else []
@@ -66,28 +69,29 @@ def _replay(folder: str) -> Step:
     return Step(
         what="Or, with the run folder at hand, replay it",
         command=f"bench run --replay {folder}",
-        said="It reads run.json alone, computes everything again, and says whether all bytes are equal.",
+        remark="It reads run.json alone, computes everything again, and says whether all bytes are equal.",
     )
 
 
 def again(rows: Rows) -> list[tuple[str, list[Step]]]:
-    """How to do each run again, by the run's name."""
+    """Return the name of each run on the page and the steps that reproduce it."""
     return [(name, steps(run)) for name, run in zip(rows.results.names, rows.results.runs, strict=True)]
 
 
 def _sources(run: RunRecord) -> Step:
+    """Return the step that gets the sources of bench at the commit of a run."""
     commit, _, dirty = (run.commit or "").partition("+")
     if not commit:
         version = run.versions.get("face-privacy-bench", "unknown")
         return Step(
-            what="Get the sources", said=f"The run was not made from a checkout; face-privacy-bench was {version}."
+            what="Get the sources", remark=f"The run was not made from a checkout; face-privacy-bench was {version}."
         )
-    said = "Files differed from this commit: it alone may not give the same numbers." if dirty else ""
-    return Step(what="Get the same sources", command=f"git checkout {commit}", said=said)
+    remark = "Files differed from this commit: it alone may not give the same numbers." if dirty else ""
+    return Step(what="Get the same sources", command=f"git checkout {commit}", remark=remark)
 
 
-def _material(run: RunRecord) -> list[Step]:
-    """Where data and weights are that nobody may ship."""
+def _data_and_weights(run: RunRecord) -> list[Step]:
+    """Return the steps that put real data and weights in place, which bench cannot distribute."""
     kinds = {c.kind for c in run.components if not c.synthetic}
     found = []
     if "dataset" in kinds:
@@ -98,7 +102,7 @@ def _material(run: RunRecord) -> list[Step]:
 
 
 def commands(rows: Rows, tables: Sequence[str], claims: bool) -> list[tuple[str, str]]:
-    """The commands that make this page and its tables again from the rows."""
+    """Return commands that make the page, the verdicts on claims, and the main tables again from the stored rows."""
     runs = rows.results.runs
     several = len(runs) > 1
     folders = [shlex.quote(place(run)) for run in runs]
@@ -119,12 +123,12 @@ def commands(rows: Rows, tables: Sequence[str], claims: bool) -> list[tuple[str,
 
 
 def identities(rows: Rows) -> list[tuple[str, list[tuple[str, str]]]]:
-    """What identifies each run, by the run's name."""
+    """Return the name of each run on the page and what identifies it."""
     return [(name, identity(run)) for name, run in zip(rows.results.names, rows.results.runs, strict=True)]
 
 
 def identity(results: Results) -> list[tuple[str, str]]:
-    """What identifies a run."""
+    """Return what identifies a run, as pairs of a name and a text: commit, digests, seed, times, versions, machine."""
     run = results.run
     machine, lpips = run.machine, run.lpips or LpipsRecord()
     versions = ", ".join(f"{k} {v}" for k, v in run.versions.items())
@@ -147,23 +151,26 @@ def identity(results: Results) -> list[tuple[str, str]]:
     ]
 
 
-def _rescored(told: RescoringRecord | None) -> list[tuple[str, str]]:
-    """Of a rescoring: whose artifacts its scores were computed from. Code and versions elsewhere are of the scores."""
-    if not told:
+def _rescored(record: RescoringRecord | None) -> list[tuple[str, str]]:
+    """Return for a rescoring which run made the artifacts, and by which code; empty for any other run.
+
+    The other entries of `identity` describe the code that computed the scores.
+    """
+    if not record:
         return []
-    made = told.made_by
+    made = record.made_by
     version = made.versions.get("face-privacy-bench", "unknown")
-    taken = f"; {plural(told.kept, 'score')} of Equation 9 taken as measured then" if told.kept else ""
+    taken = f"; {plural(record.kept, 'score')} of Equation 9 taken as measured then" if record.kept else ""
     return [
-        ("Rescored from", f"{told.run}, run.json with sha256 {told.record_sha256}"),
-        ("With other settings", ", ".join(told.settings) or "none"),
+        ("Rescored from", f"{record.run}, run.json with sha256 {record.record_sha256}"),
+        ("With other settings", ", ".join(record.settings) or "none"),
         ("Artifacts made by", f"face-privacy-bench {version}, {_commit(made.commit)}{taken}"),
         ("Artifacts made", when(made.finished)),
     ]
 
 
 def _commit(found: str | None) -> str:
-    """The commit in words, with whether the tree was clean."""
+    """Return a recorded commit, and whether the working tree had uncommitted changes."""
     if not found:
         return "not run from a checkout"
     commit, _, dirty = found.partition("+")
@@ -171,7 +178,8 @@ def _commit(found: str | None) -> str:
 
 
 def components(rows: Rows) -> Grid:
-    """Every plugin component with the license of its data or weights, and the digests of these and of its code."""
+    """Return a table of all components: plugin, license, distribution, and the digests of code and of data or
+    weights."""
     made = []
     results = rows.results
     by_run = [(one.name, one.components) for one in results.named] if isinstance(results, Joined) else []
@@ -187,19 +195,19 @@ def components(rows: Rows) -> Grid:
 
 
 def _license(component: ComponentRecord) -> str:
-    """The license of data or weights; a dash where a component has neither."""
+    """Return the license of a component's data or weights; a dash if it has neither."""
     if component.kind in ("defense", "attack") and not component.weights:
         return "–"
     return component.license or "unknown"
 
 
 def plugins(rows: Rows) -> list[str]:
-    """Plugins that could not be used, with the reason."""
+    """Return the plugins that could not be used, with the reasons."""
     return [f"{p.name} ({p.distribution}): {p.reason}" for p in rows.results.run.plugins if p.reason]
 
 
 def stages(rows: Rows) -> Grid:
-    """The stages of the run; of very many, those that took longest."""
+    """Return a table of the stages in the order of the run; if they are too many, of those that took longest."""
     made = []
     found = sorted(rows.results.stages, key=lambda s: -float(s.get("seconds") or 0))[:LISTED]
     longest = {id(s) for s in found}
@@ -224,7 +232,7 @@ def stages(rows: Rows) -> Grid:
 
 
 def totals(rows: Rows) -> str:
-    """How many stages there are and what they cost when they were computed."""
+    """Return the number of stages and the time that they took when they were computed."""
     found = rows.results.stages
     seconds = float(np.sum([float(s.get("seconds") or 0) for s in found]))
     listed = f", of which the {LISTED:,} longest are listed" if len(found) > LISTED else ""

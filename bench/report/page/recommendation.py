@@ -1,5 +1,9 @@
-"""The top of the page: which defense to use, how sure that is, what it costs, what its worst case is, and the command
-that computes the number again."""
+"""The section "Verdict" at the top of the page: which defense to use, how certain that is, what it costs, its worst
+case, and the command that computes its leakage again.
+
+The assessment itself is made by `bench.analysis.tables.recommendation`; this module turns it into text, a table and a
+plot of utility against leakage with the Pareto front.
+"""
 
 from __future__ import annotations
 
@@ -27,16 +31,17 @@ from bench.core.text import plural
 from bench.report.charts import PlotPoint, PointPlot, Reference, Style, Zone
 from bench.report.charts.theme import swatch
 
-PARETO = "pareto"  # the id of the plot on the page
-_FEW = 12  # cells that a command names
-_DIGITS = 8  # of their ids, at least
+PARETO = "pareto"  # The id of the plot on the page.
+_FEW = 12  # A command names at most so many cells.
+_DIGITS = 8  # The least number of digits of a cell's id in a command.
 
-Said = Sequence[str | tuple[Metric, Measurement]]
+Sentence = Sequence[str | tuple[Metric, Measurement]]
+"""The pieces of a sentence: text, and measurements whose numbers open their rows on the page."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MarkerLook:
-    """How the marks of a kind of entry look, and what that means."""
+    """The look of the marks of one kind of defense in the plot, with its key and label in the legend."""
 
     key: str
     label: str
@@ -46,7 +51,7 @@ class MarkerLook:
 
     @property
     def swatch(self) -> Markup:
-        """Its picture for a legend."""
+        """The picture of the mark for a legend."""
         return swatch(self.style, self.marker, line=False, hollow=self.hollow)
 
 
@@ -65,9 +70,12 @@ LOOKS = (BEST, OVER, OPEN, NONE)
 
 @dataclass(frozen=True, kw_only=True)
 class RecommendationRow:
-    """A row of the table: ``mark`` is the number of its point (empty without one), ``about`` what is pooled in it,
-    ``sets`` the authorised sets where they are several, ``attack`` its worst case in words, ``dominated`` by whom,
-    ``remarks`` what else must be known of it."""
+    """One defense in the table of the verdict.
+
+    ``mark`` is the number of its point in the plot (empty if it has none), ``about`` what the row pools, and ``sets``
+    are the authorised sets if there are several. ``attack`` is its worst case in words, ``dominated`` says which
+    defenses dominate it, and ``remarks`` are further facts. ``command`` computes its leakage again.
+    """
 
     mark: str
     look: MarkerLook
@@ -82,11 +90,14 @@ class RecommendationRow:
 
 @dataclass(frozen=True, kw_only=True)
 class RecommendationSection:
-    """The section: a headline, sentences with their figures, the command behind the leakage of the best defense, the
-    plot (none without points), and a line per defense. ``unmeasured``: why no defense has a measured cost."""
+    """The whole section: headline, sentences, the command that computes the leakage of the best defense again, one line
+    per defense, and the plot (None without points) with its legend ``looks`` and its text ``spoken``.
+
+    ``baseline`` is the match rate that chance gives, as text. ``unmeasured``: why no defense has a measured cost.
+    """
 
     headline: str
-    sentences: Sequence[Said]
+    sentences: Sequence[Sentence]
     command: str
     lines: Sequence[RecommendationRow]
     plot: Mapping[str, Any] | None
@@ -98,21 +109,21 @@ class RecommendationSection:
 
 
 def ruling(rows: Rows) -> RecommendationSection | None:
-    """The verdict on a run as the page shows it; none without cells."""
+    """Return the section with the verdict on a run; None if the run has no cells."""
     if not rows.cells:
         return None
     found = recommend(rows)
     drawable = [e for e in found.entries if e.complete]
     marks = {id(e): str(i) for i, e in enumerate(drawable, 1)}
     several = len(rows.experiments) > 1
-    lines = [_line(rows, found, e, marks.get(id(e), ""), several) for e in found.entries]
+    lines = [_row(rows, found, e, marks.get(id(e), ""), several) for e in found.entries]
     chart = pareto(found)
     return RecommendationSection(
         headline=headline(found),
         sentences=sentences(found, several),
         command=_command(rows, found.best),
         lines=lines,
-        plot=_drawn(chart),
+        plot=_drawn_plot(chart),
         looks=[look for look in LOOKS if any(line.look is look and line.mark for line in lines)],
         spoken=_spoken(found, drawable),
         baseline=_baseline(found),
@@ -132,7 +143,7 @@ def ruling(rows: Rows) -> RecommendationSection | None:
 
 
 def headline(found: Recommendation) -> str:
-    """The answer in one sentence."""
+    """Return the verdict in one sentence."""
     best, fair = found.best, found.fair
     if not found.protections:
         return "No verdict: this run protects nothing."
@@ -151,12 +162,13 @@ def headline(found: Recommendation) -> str:
     return f"None is safe. {which}, and it leaks more than chance."
 
 
-def sentences(found: Recommendation, several: bool) -> list[Said]:
-    """What stands below: the best defense with its figures, how sure that is, and what was left out."""
+def sentences(found: Recommendation, several: bool) -> list[Sentence]:
+    """Return the sentences below the headline: utility and leakage of the best defense, how certain the choice is, and
+    which defenses were left out. ``several``: whether the run has several experiments, so that attacks name theirs."""
     best = found.best
-    made: list[Said] = []
+    made: list[Sentence] = []
     if best is not None:
-        made += [_kept_and_leaked(found, best, several), [_sure(found, best)]]
+        made += [_utility_and_leakage(found, best, several), [_certainty(found, best)]]
     easy = [e for e in found.protections if e.candidate and e.untried and _below(e, best)]
     if easy:
         names = _listed([e.name for e in easy])
@@ -169,13 +181,14 @@ def sentences(found: Recommendation, several: bool) -> list[Said]:
     return made
 
 
-def _kept_and_leaked(found: Recommendation, best: AssessedDefense, several: bool) -> Said:
+def _utility_and_leakage(found: Recommendation, best: AssessedDefense, several: bool) -> Sentence:
+    """Return the sentence with the utility and leakage of the best defense, beside chance and no protection."""
     start = f"With {best.name}," if found.useful else f"With {best.name}, the most useful,"
     worst = best.worst
-    attack = _attack(worst, several) if worst else "no attack"
+    attack = _attack_name(worst, several) if worst else "no attack"
     tried = f"the strongest of {plural(len(best.tried), 'attack')}" if len(best.tried) > 1 else "the only attack"
     who = "models that others authorise" if best.kind == "model-free" else "authorised models"
-    said: list[str | tuple[Metric, Measurement]] = [
+    pieces: list[str | tuple[Metric, Measurement]] = [
         f"{start} {who} decide",
         (UTILITY, best.utility),
         f"of pairs correctly, and after {tried} ({attack}) held-out recognisers match",
@@ -183,15 +196,15 @@ def _kept_and_leaked(found: Recommendation, best: AssessedDefense, several: bool
         "of faces to their person.",
     ]
     if best.baseline is not None:
-        said.append(f"Chance is {LEAKAGE.shown(best.baseline)} %.")
+        pieces.append(f"Chance is {LEAKAGE.shown(best.baseline)} %.")
     reference = found.reference
     if reference is not None and reference.leakage.value is not None:
-        said += ["Without protection it is", (LEAKAGE, reference.leakage), "."]
-    return said
+        pieces += ["Without protection it is", (LEAKAGE, reference.leakage), "."]
+    return pieces
 
 
-def _sure(found: Recommendation, best: AssessedDefense) -> str:
-    """How sure the choice is."""
+def _certainty(found: Recommendation, best: AssessedDefense) -> str:
+    """Return the sentence that says in how many bootstrap draws the same defense is chosen."""
     rivals = found.useful or found.fair
     faced = f"faced every kind of attack ({', '.join(found.kinds)})"
     bars = " and ".join(f"{b.metric.label} {b.text}" for b in UTILITY_BARS)
@@ -213,12 +226,14 @@ def _draws(share: float) -> str:
 
 
 def _below(entry: AssessedDefense, best: AssessedDefense | None) -> bool:
+    """Return whether a defense has a lower leakage than the best one; True if there is no best one."""
     if best is None or best.leakage.value is None or entry.leakage.value is None:
         return best is None
     return entry.leakage.value < best.leakage.value
 
 
-def _attack(tried: TriedAttack, several: bool) -> str:
+def _attack_name(tried: TriedAttack, several: bool) -> str:
+    """Return the label of an attack, with its experiment if there are ``several``."""
     what = tried.label if tried.rebuilt else f"{tried.label}, on the upload itself"
     return f"{what}; {tried.experiment}" if several else what
 
@@ -229,12 +244,13 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _baseline(found: Recommendation) -> str:
+    """Return the lowest and highest match rate that chance gives, as text; empty if none is known."""
     rates = sorted({e.baseline for e in found.entries if e.baseline is not None})
     return " to ".join(f"{LEAKAGE.shown(r)} %" for r in dict.fromkeys([*rates[:1], *rates[-1:]]))
 
 
 def _unmeasured(found: Recommendation) -> str:
-    """Why no defense has a measured cost; empty where one has, or where reasons differ."""
+    """Return the reason why no defense has a measured cost; empty if one has, or if the reasons differ."""
     costs = [f for e in found.entries for f in (e.cost.flops, e.cost.latency)]
     reasons = {f.reason for f in costs}
     return str(reasons.pop()) if len(reasons) == 1 and all(f.value is None for f in costs) else ""
@@ -243,7 +259,7 @@ def _unmeasured(found: Recommendation) -> str:
 # ---- the table -------------------------------------------------------------------------------------------------------
 
 
-def _line(rows: Rows, found: Recommendation, entry: AssessedDefense, mark: str, several: bool) -> RecommendationRow:
+def _row(rows: Rows, found: Recommendation, entry: AssessedDefense, mark: str, several: bool) -> RecommendationRow:
     about = [f"also called {', '.join(entry.also)}"] if entry.also else []
     if entry.kind == "clean":
         about.append("reference: no protection")
@@ -253,7 +269,7 @@ def _line(rows: Rows, found: Recommendation, entry: AssessedDefense, mark: str, 
         about.append(f"for {entry.sets[0]}")
     attack = []
     if entry.worst:
-        attack.append(_attack(entry.worst, several))
+        attack.append(_attack_name(entry.worst, several))
         chosen = 1.0 if entry.worst_share is None else entry.worst_share
         share = f", in {100 * chosen:.0f} % of draws" if chosen < 1 else ""
         attack.append(f"worst of {plural(len(entry.tried), 'attack')}{share}" if len(entry.tried) > 1 else "")
@@ -279,6 +295,7 @@ def _look(entry: AssessedDefense) -> MarkerLook:
 
 
 def _dominated(entry: AssessedDefense) -> str:
+    """Return which defenses dominate one, and in what share of the bootstrap draws; empty for no protection."""
     if entry.kind == "clean":
         return ""
     if not entry.complete:
@@ -292,29 +309,33 @@ def _dominated(entry: AssessedDefense) -> str:
 
 
 def _remarks(entry: AssessedDefense) -> list[str]:
+    """Return what a reader must know about a defense: untried attacks, missed bars, missing measurements."""
     if entry.kind == "clean":
         return []
-    said = []
+    found = []
     if entry.untried:
         n = len(entry.tried)
         many = "no attack was" if not n else "only 1 attack was" if n == 1 else f"only {n} attacks were"
-        said.append(f"{many} tried on it; no claim beyond it (untried: {', '.join(entry.untried)})")
+        found.append(f"{many} tried on it; no claim beyond it (untried: {', '.join(entry.untried)})")
     if entry.useful is False:
-        said.append("misses the bar for utility")
+        found.append("misses the bar for utility")
     if entry.leaks is False:
-        said.append("not told from chance")
+        found.append("not told from chance")
     lost = [a for a in entry.attacks if a.measurement.value is None]
     if lost:
-        said.append(f"without a measurement: {_listed([f'{a.label} ({a.measurement.status})' for a in lost])}")
-    return said
+        found.append(f"without a measurement: {_listed([f'{a.label} ({a.measurement.status})' for a in lost])}")
+    return found
 
 
 # ---- to compute it again ---------------------------------------------------------------------------------------------
 
 
 def _command(rows: Rows, entry: AssessedDefense | None) -> str:
-    """What computes the leakage of an entry again: the recorded command for these cells alone, or for everything where
-    they are many. Several lines where the cells are of several runs; empty where no command was recorded."""
+    """Return the command that computes the leakage of a defense again: the recorded command of the run, restricted to
+    the cells of the worst attack unless they are many.
+
+    It has one line for each run that the cells belong to, and is empty if no command was recorded.
+    """
     if entry is None or entry.worst is None:
         return ""
     by_run: dict[str, tuple[list[str], list[str]]] = {}
@@ -324,10 +345,12 @@ def _command(rows: Rows, entry: AssessedDefense | None) -> str:
         if command[:2] == ["bench", "run"] and "--replay" not in command:
             by_run.setdefault(str(results.folder), (command, []))[1].append(own)
     ids = [c.cell for c in rows.cells]
-    return "\n".join(shlex.join([*command, *_named(own, ids)]) for command, own in by_run.values())
+    return "\n".join(shlex.join([*command, *_cell_options(own, ids)]) for command, own in by_run.values())
 
 
-def _named(own: Sequence[str], ids: Sequence[str]) -> list[str]:
+def _cell_options(own: Sequence[str], ids: Sequence[str]) -> list[str]:
+    """Return ``--cell`` options for some cells, abbreviated so that no two of all ``ids`` are the same; none if the
+    cells are too many."""
     if len(own) > _FEW:
         return []
     digits = next((n for n in range(_DIGITS, 17) if len({i[:n] for i in ids}) == len(set(ids))), None)
@@ -338,7 +361,7 @@ def _named(own: Sequence[str], ids: Sequence[str]) -> list[str]:
 
 
 def pareto(found: Recommendation) -> PointPlot | None:
-    """Utility against leakage as a plot; none where nothing has both."""
+    """Return the plot of utility against leakage with the Pareto front; None if no defense has both."""
     drawable = [e for e in found.entries if e.complete]
     if not drawable:
         return None
@@ -365,13 +388,14 @@ def pareto(found: Recommendation) -> PointPlot | None:
 
 
 def _point(entry: AssessedDefense, mark: str) -> PlotPoint:
+    """Return the point of a defense, with the text of its tooltip."""
     look, worst = _look(entry), entry.worst
-    told = {
+    details = {
         "worst attack": f"{worst.label} ({worst.experiment})" if worst else "none",
         "attacks tried": f"{len(entry.tried)}",
         "not tried": ", ".join(entry.untried) or "none",
         "dominated": _dominated(entry) or "reference",
-        "client": ", ".join(_client(entry)),
+        "client": ", ".join(_client_cost(entry)),
     }
     return PlotPoint(
         mark=mark,
@@ -382,29 +406,32 @@ def _point(entry: AssessedDefense, mark: str) -> PlotPoint:
         marker=look.marker,
         hollow=look.hollow,
         kinds=(look.key,),
-        told=tuple(told.items()),
+        details=tuple(details.items()),
     )
 
 
-def _client(entry: AssessedDefense) -> list[str]:
+def _client_cost(entry: AssessedDefense) -> list[str]:
+    """Return the measured costs of the client as text: operations, latency and bytes of an upload."""
     known = [(FLOPS, entry.cost.flops), (LATENCY, entry.cost.latency), *((BYTES, f) for _, f in entry.cost.sent)]
     return [f"{q.shown(f.value)} {q.unit}" for q, f in known if f.value is not None] or ["not measured"]
 
 
-def _drawn(chart: PointPlot | None) -> Mapping[str, Any] | None:
+def _drawn_plot(chart: PointPlot | None) -> Mapping[str, Any] | None:
+    """Return the data of the plot for the page's script; None if there is no plot."""
     if chart is None:
         return None
-    from bench.report.charts import drawing  # takes a while to import
+    from bench.report.charts import drawing  # This import is slow, and not every page has charts.
 
     return drawing.plot(chart, PARETO)
 
 
 def _spoken(found: Recommendation, drawable: Sequence[AssessedDefense]) -> str:
-    told = [
+    """Return the plot as a sentence for screen readers."""
+    points = [
         f"{e.name}: keeps {UTILITY.shown(e.utility.value)} %, leaks {LEAKAGE.shown(e.leakage.value)} %"
         for e in drawable
     ]
-    return f"Utility against leakage of {plural(len(drawable), 'defense')}. {_listed(told)}."
+    return f"Utility against leakage of {plural(len(drawable), 'defense')}. {_listed(points)}."
 
 
 def _value(measurement: Measurement) -> float:
@@ -412,4 +439,5 @@ def _value(measurement: Measurement) -> float:
 
 
 def _least(measurement: Measurement) -> float:
+    """Return the lower end of a measurement's interval, or its value if it has no interval."""
     return _value(measurement) if measurement.low is None else measurement.low

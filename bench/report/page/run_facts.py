@@ -1,4 +1,4 @@
-"""What the page says about what was run: the run in a few lines, and each experiment."""
+"""The section "What was run": facts about the run, about each experiment, and about how its numbers are computed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ from bench.store.run_record import RunCounts, RunRecord
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """A plain table of text. The first cell of a row names it; ``numbers`` are the columns that align right."""
+    """A table of text, whose rows are named by their first cell.
+
+    ``numbers`` are the indices of columns with numbers, which are aligned to the right; ``code`` those of columns in a
+    monospaced font.
+    """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -27,52 +31,76 @@ class Grid:
     code: frozenset[int] = frozenset()
 
 
+# ---- the run ---------------------------------------------------------------------------------------------------------
+
+
 def facts(rows: Rows) -> list[tuple[str, str]]:
-    """The run in a few lines."""
+    """Return what was run, as pairs of a name and a text; for several runs only pairs and cells."""
     pairs = sorted({c.pairs for c in rows.cells})
     repeats = len({c.repeat for c in rows.cells})
     size = " or ".join(f"{n:,}" for n in pairs) or "none"
-    asked = [
+    size_and_cells = [
         ("Pairs", f"{size} per data set, half genuine{f'; {repeats} repeats' if repeats > 1 else ''}"),
-        ("Cells", _counts(rows)),
+        ("Cells", _cell_counts(rows)),
     ]
-    if len(rows.results.runs) > 1:  # what else there is to say is said of each
-        return asked
+    if len(rows.results.runs) > 1:  # The table of runs at the top of the page has the other facts.
+        return size_and_cells
     run = rows.results.run
     counts = run.counts or RunCounts()
     ended = "" if run.status == "running" else f"finished {when(run.finished)}"
     return [
         ("Suite", f"{run.suite.name} ({run.suite.path or 'unknown'})"),
-        *asked,
+        *size_and_cells,
         ("Stages", f"{counts.computed or 0} computed, {counts.cached or 0} from earlier runs"),
         ("Device", machine(run)),
         ("Time", f"{duration(run.seconds)}{'; ' + ended if ended else ' so far'}"),
     ]
 
 
-def machine(run: RunRecord) -> str:
-    """What a run was computed on."""
-    found = run.machine
-    return f"{run.device or 'unknown'}; {found.processor or ''}, {found.cores or '?'} cores"
-
-
-def _counts(rows: Rows) -> str:
+def _cell_counts(rows: Rows) -> str:
+    """Return the number of cells by status, as text."""
     count = Counter(c.status for c in rows.cells)
     missing = f", {count['queued']} still missing" if count["queued"] else ""
     failed = count["failed"] + count["timeout"]
     return f"{count['ok']} with a result, {count['skipped']} skipped, {failed} failed{missing}"
 
 
+def machine(run: RunRecord) -> str:
+    """Return the device, processor and number of cores that a run was computed on, as text."""
+    found = run.machine
+    return f"{run.device or 'unknown'}; {found.processor or ''}, {found.cores or '?'} cores"
+
+
 def when(text: str | None) -> str:
-    """A recorded time, as it is read."""
+    """Return a recorded time, in ISO format, as text for people; a text that is no time is returned as it is."""
     try:
         return datetime.fromisoformat(text or "").strftime("%Y-%m-%d %H:%M %Z").strip()
     except ValueError:
         return text or "unknown"
 
 
+def licenses(rows: Rows) -> list[tuple[str, str]]:
+    """Return the real data sets of a run, whose faces may be shown, each with its license note."""
+    real = {c.dataset for c in rows.cells if not c.synthetic}
+    components = rows.results.run.components
+    known = {c.label: c.license or "unknown" for c in components if c.kind == "dataset"}
+    return [(label, text) for label, text in known.items() if label in real]
+
+
+def stand_in_models(rows: Rows) -> list[str]:
+    """Return the models that were trained on generated faces; an empty list if the run has no real faces."""
+    if all(c.synthetic for c in rows.cells):
+        return []
+    components = rows.results.run.components
+    return sorted(c.label for c in components if c.kind == "model" and c.synthetic)
+
+
+# ---- an experiment ---------------------------------------------------------------------------------------------------
+
+
 def about(rows: Rows, experiment: str) -> list[tuple[str, str]]:
-    """What an experiment is, in a few lines: what is uploaded, who attacks it knowing what, on how much."""
+    """Return what an experiment is, as pairs of a name and a text: its size, what is uploaded, and each threat
+    model."""
     cells = [c for c in rows.cells if c.experiment == experiment]
     attacks: dict[str, str] = {}
     for c in cells:
@@ -91,24 +119,9 @@ def about(rows: Rows, experiment: str) -> list[tuple[str, str]]:
     ]
 
 
-def licenses(rows: Rows) -> list[tuple[str, str]]:
-    """The data sets whose real faces may be shown, each with its license note."""
-    real = {c.dataset for c in rows.cells if not c.synthetic}
-    components = rows.results.run.components
-    known = {c.label: c.license or "unknown" for c in components if c.kind == "dataset"}
-    return [(label, text) for label, text in known.items() if label in real]
-
-
-def stand_in_models(rows: Rows) -> list[str]:
-    """The models that learnt from generated faces, where they meet real ones."""
-    if all(c.synthetic for c in rows.cells):
-        return []
-    components = rows.results.run.components
-    return sorted(c.label for c in components if c.kind == "model" and c.synthetic)
-
-
 def subjects(rows: Rows, experiment: str) -> Grid:
-    """What was compared: data sets, models, defenses and attacks of an experiment, with what they stand in for."""
+    """Return a table of the data sets, models, defenses and attacks of an experiment, with their parameters and what
+    they stand in for."""
     cells = [c for c in rows.cells if c.experiment == experiment]
     components = {(c.kind, c.label): c.params for c in rows.results.run.components}
     found: dict[tuple[str, str], tuple[str, str]] = {}
@@ -130,16 +143,21 @@ def subjects(rows: Rows, experiment: str) -> Grid:
 
 
 def _stand_in(paper: str | None, label: str, synthetic: bool) -> str:
+    """Return what a data set stands in for, as text; a dash if it stands in for nothing."""
     name = distinct(paper, label)
     mark = "synthetic stand-in"
     return (f"{name} ({mark})" if name else mark) if synthetic else name or "–"
 
 
 def params(found: Mapping[str, Any]) -> str:
-    """Parameters in one line."""
+    """Return parameters as text in one line."""
     return ", ".join(f"{k} = {v}" for k, v in found.items()) or "–"
 
 
+# ---- metrics and thresholds ------------------------------------------------------------------------------------------
+
+
+# Rows of `methods` that are no metrics: name, explanation, and rows.
 _FURTHER = [
     [
         "worst case",
@@ -175,7 +193,8 @@ _FURTHER = [
 
 
 def methods(rows: Rows) -> Grid:
-    """Each number that this run can have: what it is, where its definition is from, which rows it is computed from."""
+    """Return a table of every metric of the run: its definition, the source of the definition, and the rows that it is
+    computed from; followed by thresholds, baselines and intervals."""
     outputs = {c.outputs for c in rows.cells}
     noisy = any(rows.noise_levels(c) for c in rows.cells)
     attributes = estimated(rows, *rows.experiments) if "attributes" in outputs else []
@@ -190,7 +209,10 @@ def methods(rows: Rows) -> Grid:
 
 
 def thresholds(rows: Rows) -> tuple[Grid, str]:
-    """The calibrated threshold of every model on every data set, and how it was set; empty where no pair was scored."""
+    """Return a table of the calibrated threshold of each model on each data set, and a sentence about the calibration.
+
+    The table is empty if the run has no verification scores.
+    """
     several = len(rows.results.runs) > 1
     values: dict[tuple[str, str, str], dict[str, str]] = {}
     impostors, rates = set(), set()

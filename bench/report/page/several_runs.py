@@ -1,4 +1,5 @@
-"""What the page says where it shows several runs: which they are, what stands together, and what cannot be compared."""
+"""The part of a page that shows several runs together: which runs they are, how their experiments and cells were
+joined, what cannot be compared, and the verdicts on the claims of each run."""
 
 from __future__ import annotations
 
@@ -17,13 +18,17 @@ from bench.store.record_diff import changes_between
 from bench.store.run_record import RunRecord
 from bench.store.several_runs import Joined, Named
 
-_CHANGED = ("code", "packages", "machine")  # parts of records; what else differs is said where it matters
+# The differences of records that are listed; notes and warnings name others.
+_CHANGED = ("code", "packages", "machine")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SeveralRuns:
-    """Several runs on one page. ``warnings``: where their figures must not be compared; ``notes``: what stands
-    together under which names; ``changes``: what differs between the records of the first run and another."""
+    """What a page says about several runs.
+
+    ``warnings`` name measurements that must not be compared, and ``notes`` say how the runs were joined and renamed.
+    ``changes`` are the differences between the records of the first run and each of the others.
+    """
 
     runs: Grid
     warnings: Sequence[str]
@@ -32,14 +37,14 @@ class SeveralRuns:
 
 
 def together(rows: Rows) -> SeveralRuns | None:
-    """What there is to say of several runs; none where there is only one."""
+    """Return what the page says about several runs; None if it shows a single run."""
     results = rows.results
     if not isinstance(results, Joined):
         return None
     first, *others = results.named
     return SeveralRuns(
         runs=_runs(results),
-        warnings=[*_elsewhere(first, others), *_unasked(rows, results), *_unequal(rows)],
+        warnings=[*_other_machines(first, others), *_untried_defenses(rows, results), *_unequal_tests(rows)],
         notes=results.notes,
         changes=[
             (f"{one.name} against {first.name}", found)
@@ -50,6 +55,7 @@ def together(rows: Rows) -> SeveralRuns | None:
 
 
 def _runs(results: Joined) -> Grid:
+    """Return a table with one row for each run: suite, folder, commit, time, status and machine."""
     made = []
     for one in results.named:
         run = one.results.run
@@ -58,7 +64,7 @@ def _runs(results: Joined) -> Grid:
                 one.name,
                 run.suite.title or run.suite.name,
                 place(one.results),
-                _short(run.commit),
+                _short_commit(run.commit),
                 run_facts.when(run.started),
                 f"{run.status}, {duration(run.seconds)}",
                 run_facts.machine(run),
@@ -68,8 +74,8 @@ def _runs(results: Joined) -> Grid:
     return Grid(columns=columns, rows=made, code=frozenset({2, 3}))
 
 
-def _short(commit: str | None) -> str:
-    """A commit in few characters, with what says that files differed from it."""
+def _short_commit(commit: str | None) -> str:
+    """Return the first 12 digits of a commit, with the recorded mark of uncommitted changes."""
     digest, plus, dirty = (commit or "").partition("+")
     return f"{digest[:12]}{plus}{dirty}" if commit else "not run from a checkout"
 
@@ -82,25 +88,26 @@ def _changes(before: RunRecord, after: RunRecord) -> list[str]:
 # ---- what cannot be compared -----------------------------------------------------------------------------------------
 
 
-def _elsewhere(first: Named, others: Sequence[Named]) -> Iterator[str]:
-    """Runs of another machine, and runs of another bench."""
+def _other_machines(first: Named, others: Sequence[Named]) -> Iterator[str]:
+    """Yield a warning for each run that was computed on another machine than the first, or by other code of bench."""
     here = first.results.run
     for one in others:
         run = one.results.run
         if (run.machine, run.device, run.device_name) != (here.machine, here.device, here.device_name):
             yield (
-                f"{_upper(one.name)} was computed on another machine or device than {first.name}: times and memory of "
-                "the two cannot be compared."
+                f"{_capitalised(one.name)} was computed on another machine or device than {first.name}: times and "
+                "memory of the two cannot be compared."
             )
         if run.host != here.host:
             yield (
-                f"{_upper(one.name)} was computed by other code of bench than {first.name}: measurements may differ by "
-                "more than the defense."
+                f"{_capitalised(one.name)} was computed by other code of bench than {first.name}: measurements may "
+                "differ by more than the defense."
             )
 
 
-def _unasked(rows: Rows, results: Joined) -> Iterator[str]:
-    """Experiments that some runs do not ask: what those protect with was not tried there."""
+def _untried_defenses(rows: Rows, results: Joined) -> Iterator[str]:
+    """Yield a warning for each experiment that a run does not have and in which its defenses were therefore not
+    tried."""
     cells = rows.cells
     for one in results.named:
         own = {c.defense for c in cells if c.run == one.name and not c.clean}
@@ -112,8 +119,9 @@ def _unasked(rows: Rows, results: Joined) -> Iterator[str]:
                 yield f"{experiment} is not asked by {one.name}: nothing is known there of {_listed(untried)}."
 
 
-def _unequal(rows: Rows) -> Iterator[str]:
-    """Defenses that met fewer attacks, or were judged by fewer models, than another in the same experiment."""
+def _unequal_tests(rows: Rows) -> Iterator[str]:
+    """Yield a warning for each defense with fewer attacks or fewer evaluated models than another one in the
+    experiment."""
     for experiment in rows.experiments:
         cells = [c for c in rows.cells if c.experiment == experiment]
         if len({c.run for c in cells}) < 2:
@@ -137,7 +145,8 @@ def _model(cell: CellRow) -> str:
     return cell.evaluated
 
 
-def _upper(text: str) -> str:
+def _capitalised(text: str) -> str:
+    """Return text with its first letter in upper case; the others stay as they are."""
     return text[:1].upper() + text[1:]
 
 
@@ -150,8 +159,11 @@ def _listed(names: Sequence[str], most: int = 6) -> str:
 
 
 def judge(rows: Rows) -> list[ClaimVerdict]:
-    """What the suites claim, held against the rows. Of several runs, each suite's claims against its own run alone:
-    what another run adds must not decide them. A claim that several runs answer alike is one."""
+    """Return the verdict on every claim of the suites.
+
+    On a page of several runs, the claims of each suite are compared with the rows of its own run alone, so that another
+    run cannot decide them. Claims with the same verdict in several runs appear once.
+    """
     results = rows.results
     if not isinstance(results, Joined):
         return claim_results.judge(rows, claim_results.claims_of(results))
@@ -162,12 +174,13 @@ def judge(rows: Rows) -> list[ClaimVerdict]:
         for verdict, words in zip(judged, claim_results.verdict_rows(judged), strict=True):
             section = f"{verdict.claim.section}, {one.name}".lstrip(", ")
             claim = verdict.claim.model_copy(update={"section": section})
-            found.setdefault(tuple(words), _in_page(replace(verdict, claim=claim), one))
+            found.setdefault(tuple(words), _with_page_ids(replace(verdict, claim=claim), one))
     return list(found.values())
 
 
-def _in_page(verdict: ClaimVerdict, run: Named) -> ClaimVerdict:
-    """A verdict whose figures name cells by the ids that they have on the page."""
+def _with_page_ids(verdict: ClaimVerdict, run: Named) -> ClaimVerdict:
+    """Return a verdict of one run whose measurements name cells by the ids that they have on the page of several
+    runs."""
     made = [_comparison(c, run) for c in verdict.comparisons]
     decisive = next((m for m, c in zip(made, verdict.comparisons, strict=True) if c is verdict.decisive), None)
     return replace(verdict, comparisons=made, decisive=decisive or _comparison(verdict.decisive, run))

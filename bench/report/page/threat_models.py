@@ -1,8 +1,8 @@
-"""Threat models: of every attack what its adversary sees, knows, learns from and lacks; of every defense what it
-promises to whom.
+"""The section "Threat models": for every attack what its adversary sees, knows, learns from and lacks; for every
+defense what it promises, and what must be trusted.
 
-Told from what plugins declare, as run.json keeps it, so that a report needs no plugin. Of an older run, which does not
-keep it, that is said.
+The text is made from the declarations of plugins in the record of the run, so that a report needs no plugin. The record
+of an older run lacks them, and the section says so.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _PROMISES = ("promise", "trusts", "not_promised")
 
 @dataclass(frozen=True, kw_only=True)
 class ThreatModelEntry:
-    """The threat model of an attack, or what a defense promises: its name, in words, and fact by fact. ``mark``: what a
-    reader must not miss of it; empty without."""
+    """The threat model of an attack, or the promise of a defense: its name, its plugin (``about``), a description in
+    words, and single facts. ``mark`` is a warning, or empty."""
 
     name: str
     about: str
@@ -47,7 +47,7 @@ class ThreatModelEntry:
 
 
 def adversaries(rows: Rows) -> list[ThreatModelEntry]:
-    """The threat model of every attack of the run, in the suite's order."""
+    """Return the threat model of every attack of the run, in the order of the suite."""
     found: dict[str, list[CellRow]] = {}
     for cell in rows.cells:
         found.setdefault(cell.attack, []).append(cell)
@@ -55,19 +55,23 @@ def adversaries(rows: Rows) -> list[ThreatModelEntry]:
 
 
 def _adversary(rows: Rows, name: str, cells: Sequence[CellRow]) -> ThreatModelEntry:
+    """Return the threat model of the attack ``name``, to which the cells belong.
+
+    An attack that works on the output of another one (``via``) has the knowledge of that one.
+    """
     first = cells[0]
     second = _component(rows, "attack", name)
     component = _component(rows, "attack", first.via) if first.via else second
     declared = component and component.attack
     about = f"{first.attack_plugin}{f', on what {first.via} makes of the upload' if first.via else ''}"
     mark = "leakage: learnt from the evaluated people, never counted" if first.leaky else ""
-    words = _one(c.threat for c in cells) or UNSAID
+    words = _joined(c.threat for c in cells) or UNSAID
     known = component and second and second.attack and declared
     sees = set(declared.sees) if declared else set()
     facts = {
         "receives": _receives(cells, sees),
         "knows": _knows(sees) if known else UNRECORDED,
-        "learns from": _learns(rows, cells, known) + _brought(component, second) if known else UNRECORDED,
+        "learns from": _learns(rows, cells, known) + _own_weights(component, second) if known else UNRECORDED,
         "adapts to the defense": _adapts(known, sees) if known else UNRECORDED,
         "ends with": _ENDS.get(first.outputs, first.outputs),
         "does not have": _lacks(first, sees) if known else UNRECORDED,
@@ -76,21 +80,23 @@ def _adversary(rows: Rows, name: str, cells: Sequence[CellRow]) -> ThreatModelEn
 
 
 def _receives(cells: Sequence[CellRow], sees: set[str]) -> str:
+    """Return what an adversary receives: the uploads and their form. ``sees``: the declared inputs of the attack."""
     uploads = dict.fromkeys(c.upload for c in cells)
-    told = []
+    received = []
     for upload in uploads:
         if upload != "images":
-            told.append(f"the uploaded {upload}")
+            received.append(f"the uploaded {upload}")
         elif "features" in sees:
-            told.append(
+            received.append(
                 f"the uploaded image{'' if 'images' in sees else ','} as features of the authorised model's splits"
             )
         else:
-            told.append("the uploaded image")
-    return "; ".join(told)
+            received.append("the uploaded image")
+    return "; ".join(received)
 
 
 def _knows(sees: set[str]) -> str:
+    """Return what an adversary knows about the authorised model and the defense."""
     found = []
     if "shallow_weights" in sees:
         found.append("white box: the weights of the authorised shallow model")
@@ -104,6 +110,7 @@ def _knows(sees: set[str]) -> str:
 
 
 def _learns(rows: Rows, cells: Sequence[CellRow], declared: AttackDeclaration) -> str:
+    """Return what an attack is trained on in the run."""
     trains = declared.trains_on
     if trains == "nothing":
         return "nothing in this run"
@@ -115,7 +122,7 @@ def _learns(rows: Rows, cells: Sequence[CellRow], declared: AttackDeclaration) -
 
 
 def _auxiliary(rows: Rows, cells: Sequence[CellRow]) -> str:
-    """Whose faces attackers learn from."""
+    """Return whose faces the attacks learn from: the auxiliary data of each experiment."""
     found = []
     for name in dict.fromkeys(c.experiment for c in cells):
         experiment = rows.results.run.suite.experiment(name)
@@ -130,8 +137,8 @@ def _auxiliary(rows: Rows, cells: Sequence[CellRow]) -> str:
     return " or ".join(dict.fromkeys(found))
 
 
-def _brought(*components: ComponentRecord | None) -> str:
-    """What it learnt before the run."""
+def _own_weights(*components: ComponentRecord | None) -> str:
+    """Return text about weights that an attack brings because it was trained before the run; empty if it has none."""
     own = next((c for c in components if c and c.weights), None)
     if own is None:
         return ""
@@ -140,12 +147,14 @@ def _brought(*components: ComponentRecord | None) -> str:
 
 
 def _adapts(declared: AttackDeclaration, sees: set[str]) -> str:
+    """Return whether an attack is adaptive: trained on uploads of the defense, or given the defense."""
     if declared.trains_on == "defense":
         return "yes: learns from what the defense makes"
     return "yes: knows the defense" if "defense" in sees else "no"
 
 
 def _lacks(first: CellRow, sees: set[str]) -> str:
+    """Return what an adversary does not have."""
     found = [] if "shallow_weights" in sees else ["the weights of the shallow model"]
     found += [] if first.outputs == "recognition" else ["the deep part of the authorised model"]
     found += [] if "defense" in sees else ["the defense, to learn from or to run"]
@@ -156,33 +165,35 @@ def _lacks(first: CellRow, sees: set[str]) -> str:
 
 
 def promises(rows: Rows) -> list[ThreatModelEntry]:
-    """What every defense needs, promises and does not promise; settings that say the same together."""
+    """Return what every defense needs, promises and does not promise; settings of a plugin with equal declarations
+    share one entry."""
     found: dict[tuple[str, ...], list[CellRow]] = {}
     for cell in rows.cells:
         component = _component(rows, "defense", cell.defense)
         declared = component and component.defense
-        said = tuple(str(getattr(declared, name, UNRECORDED)) for name in (*_PROMISES, "needs"))
-        found.setdefault((cell.plugin, *said), []).append(cell)
-    return [_promised(rows, cells) for cells in found.values()]
+        declarations = tuple(str(getattr(declared, name, UNRECORDED)) for name in (*_PROMISES, "needs"))
+        found.setdefault((cell.plugin, *declarations), []).append(cell)
+    return [_promise(rows, cells) for cells in found.values()]
 
 
-def _promised(rows: Rows, cells: Sequence[CellRow]) -> ThreatModelEntry:
+def _promise(rows: Rows, cells: Sequence[CellRow]) -> ThreatModelEntry:
+    """Return the entry of the defenses to which the cells belong; all have the same declarations."""
     first = cells[0]
     component = _component(rows, "defense", first.defense)
     declared = component and component.defense
 
-    def said(name: str) -> str:
+    def declaration(name: str) -> str:
         return str(getattr(declared, name) or UNSAID) if declared else UNRECORDED
 
     facts = {
         "the client needs": _needs(cells, declared) if declared else UNRECORDED,
         "leaves the client": ", ".join(dict.fromkeys(c.upload for c in cells)),
         "authorises": _authorises(declared) if declared else UNRECORDED,
-        "must be trusted": said("trusts"),
-        "does not promise": said("not_promised"),
+        "must be trusted": declaration("trusts"),
+        "does not promise": declaration("not_promised"),
     }
     names = ", ".join(dict.fromkeys(c.defense for c in cells))
-    return ThreatModelEntry(name=names, about=first.plugin, words=said("promise"), facts=facts)
+    return ThreatModelEntry(name=names, about=first.plugin, words=declaration("promise"), facts=facts)
 
 
 def _knows_models(declared: DefenseDeclaration) -> bool:
@@ -190,14 +201,16 @@ def _knows_models(declared: DefenseDeclaration) -> bool:
 
 
 def _needs(cells: Sequence[CellRow], declared: DefenseDeclaration) -> str:
+    """Return what a client needs to run a defense."""
     needs = declared.needs
     models = dict.fromkeys(m for c in cells for m in c.authorised.split("+") if m)
-    told = [f"the shallow model of {', '.join(models) or 'the authorised network'}"] if "shallow" in needs else []
-    told += [_NEEDS.get(n, n) for n in needs if n != "shallow"]
-    return "; ".join(told) or "nothing but the face"
+    found = [f"the shallow model of {', '.join(models) or 'the authorised network'}"] if "shallow" in needs else []
+    found += [_NEEDS.get(n, n) for n in needs if n != "shallow"]
+    return "; ".join(found) or "nothing but the face"
 
 
 def _authorises(declared: DefenseDeclaration) -> str:
+    """Return how many models a picture can be protected for."""
     if not _knows_models(declared):
         return "no model: it is the same for all"
     most = declared.max_authorised
@@ -208,9 +221,10 @@ def _authorises(declared: DefenseDeclaration) -> str:
 
 
 def _component(rows: Rows, kind: str, label: str) -> ComponentRecord | None:
-    """The record of a component, or None."""
+    """Return the record of a component, or None if the run has none of that kind and label."""
     return rows.results.run.component(kind, label)
 
 
-def _one(values: Iterable[str]) -> str:
+def _joined(values: Iterable[str]) -> str:
+    """Return the distinct non-empty texts as alternatives."""
     return "; or: ".join(v for v in dict.fromkeys(values) if v)

@@ -1,4 +1,5 @@
-"""Tables as a page shows them: no empty columns, nothing said twice, not too wide. Exports keep them whole."""
+"""Trims tables for the page: removes empty columns, merges repeated notes, and splits wide tables. Exports keep the
+tables whole."""
 
 from __future__ import annotations
 
@@ -7,17 +8,21 @@ from dataclasses import replace
 
 from bench.analysis.table_model import RowGroup, Table
 
-WIDE = 9  # columns that fit beside one another
+WIDE = 9  # The number of columns that fit side by side.
 
 
 def without_empty(table: Table) -> Table:
-    """The table without columns in which no row has a number for one and the same reason; that reason as a note."""
+    """Return a table without its missing columns: those in which no row has a value, all for the same reason.
+
+    A note names each removed column and the reason.
+    """
     kept, notes = [], []
     for i, column in enumerate(table.columns):
         measurements = [row.measurements[i] for group in table.groups for row in group.rows]
-        asked = [f for f in measurements if f.status != "not applicable"]
-        reasons = {f.reason for f in asked}
-        if asked and len(reasons) == 1 and all(f.value is None and f.status == "missing" for f in asked):
+        applicable = [f for f in measurements if f.status != "not applicable"]
+        reasons = {f.reason for f in applicable}
+        missing = all(f.value is None and f.status == "missing" for f in applicable)
+        if applicable and len(reasons) == 1 and missing:
             notes.append(f"{column.label}: absent. {(reasons.pop() or 'No reason was given').rstrip('.')}.")
         else:
             kept.append(i)
@@ -27,7 +32,7 @@ def without_empty(table: Table) -> Table:
 
 
 def with_common_notes(table: Table) -> Table:
-    """The table with what is noted at every figure of a column said once, below."""
+    """Return a table in which a note that all measurements of a column share is moved below the table."""
     common: dict[int, str] = {}
     for i in range(len(table.columns)):
         known = [
@@ -37,9 +42,9 @@ def with_common_notes(table: Table) -> Table:
             common[i] = known[0]
     if not common:
         return table
-    said: dict[str, list[str]] = {}
+    columns: dict[str, list[str]] = {}
     for i, note in common.items():
-        said.setdefault(note, []).append(table.columns[i].label)
+        columns.setdefault(note, []).append(table.columns[i].label)
     groups = [
         replace(
             group,
@@ -53,11 +58,14 @@ def with_common_notes(table: Table) -> Table:
         )
         for group in table.groups
     ]
-    return replace(table, groups=groups, notes=[*table.notes, *(f"{', '.join(c)}: {n}." for n, c in said.items())])
+    return replace(table, groups=groups, notes=[*table.notes, *(f"{', '.join(c)}: {n}." for n, c in columns.items())])
 
 
 def by_head(table: Table) -> list[Table]:
-    """A wide table in pieces: one per first word of the column labels, where every one of them heads several."""
+    """Return a wide table in pieces, one for each first word of the column labels.
+
+    The table stays whole if it is not wide or if a first word belongs to a single column.
+    """
     heads: dict[str, list[int]] = {}
     for i, column in enumerate(table.columns):
         heads.setdefault(column.label.partition(" ")[0], []).append(i)
@@ -73,7 +81,7 @@ def by_head(table: Table) -> list[Table]:
 
 
 def _columns(table: Table, kept: Sequence[int]) -> Table:
-    """The table with some of its columns."""
+    """Return the table with only the columns at the indices ``kept``."""
     groups = [
         replace(group, rows=[replace(row, measurements=[row.measurements[i] for i in kept]) for row in group.rows])
         for group in table.groups
@@ -82,7 +90,10 @@ def _columns(table: Table, kept: Sequence[int]) -> Table:
 
 
 def reasons(groups: Sequence[RowGroup]) -> list[tuple[str, str]]:
-    """Why figures are absent, each status and reason once; failures and skips stand in a section of their own."""
+    """Return the distinct statuses and reasons of measurements without a value.
+
+    Failed, skipped and queued ones are left out: they have a section of their own.
+    """
     found = [(f.status, f.reason) for g in groups for r in g.rows for f in r.measurements if f.value is None]
     known = ("not applicable", "failed", "timeout", "skipped", "queued")
     return [(status, reason or "no reason was given") for status, reason in dict.fromkeys(found) if status not in known]

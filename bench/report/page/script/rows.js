@@ -1,22 +1,26 @@
-// Each number opens its rows: what it is, the cells that it rests on, what these were computed by, and the commands that
-// compute them again. `#cell-<id>` opens a cell. Everything that is shown is set as text.
+// The dialog behind every number of the page: its definition, the cells that it was computed from, their components and
+// stages, and the commands that compute them again. The address `#cell-<id>` opens the dialog of a cell. All text from the
+// data is set as text, never as HTML.
 (() => {
   const data = report.rows;
   if (!data || !data.cells.size) return;
-  const AT_ONCE = 100; // cells of a list
-  const NAMED = 8; // cells that a command names
+  const AT_ONCE = 100; // The number of cells that a list shows before one asks for more.
+  const NAMED = 8; // A command lists the ids of at most so many cells.
 
   // ---- data ----------------------------------------------------------------------------------------------------------
 
+  // A column of the data is [values, codes]: `codes` are indices into the distinct values, null if there is one value for
+  // each row, and undefined if all rows have the same value. Return the function from a row to its value.
   const column = ([values, codes]) => (i) => values[codes ? codes[i] : codes === null ? i : 0];
   const columns = (found) => Object.fromEntries(Object.entries(found).map(([name, c]) => [name, column(c)]));
   const cell = columns(data.cells.columns);
-  cell.own ??= cell.cell; // ids differ where runs are read together
+  cell.own ??= cell.cell; // On a page of several runs, the id of a cell in its own run (`own`) differs from that on the page.
   const stage = columns(data.cells.stages);
   const byId = new Map();
   for (let i = data.cells.size - 1; i >= 0; i--) byId.set(cell.cell(i), i);
 
   const numbers = (text) => (text ? text.split(" ").map(Number) : []);
+  // Return the indices of the cells in a set; sets are stored as text such as "0-3,7".
   const members = (set) =>
     data.sets[set].split(",").filter(Boolean).flatMap((run) => {
       const [from, to = from] = run.split("-").map(Number);
@@ -26,7 +30,7 @@
   function measurementOf(k) {
     const [q, value, span, n, interval, m, set, paper, difference, note] = data.measurements[k];
     const [name, unit, direction] = data.metrics[q];
-    const shown = n && unit ? `${value} ${unit}` : value; // one without N is a status
+    const shown = n && unit ? `${value} ${unit}` : value; // Without N, the value is the text of a status.
     return { name, unit, direction, value, shown, span, n, interval, paper, difference, note, set, ...data.definitions[m] };
   }
 
@@ -71,7 +75,7 @@
     return region;
   }
 
-  // A command with a button that copies it, or selects it where the clipboard is out of reach.
+  // Return an element with a command and a button that copies it, or selects it if the clipboard cannot be written.
   function command(what, text) {
     const shown = code(text);
     const copy = button("Copy", async () => {
@@ -81,7 +85,7 @@
         await navigator.clipboard.writeText(text);
         copied = true;
       } catch {
-        copied = document.execCommand("copy"); // a page from a file may not write to the clipboard
+        copied = document.execCommand("copy"); // Browsers may forbid the clipboard to a page that was opened from a file.
       }
       copy.textContent = copied ? "Copied" : "Selected";
     }, { aria: { label: `Copy: ${what}` } });
@@ -108,7 +112,7 @@
     ];
   }
 
-  // ---- what the dialog shows -----------------------------------------------------------------------------------------
+  // ---- the dialog ----------------------------------------------------------------------------------------------------
 
   const title = make("h2", { id: "rows-title", tabIndex: -1 });
   const content = make("div", { className: "content" });
@@ -144,7 +148,7 @@
     ]);
     const rows = f.rows && f.n && named ? command("The rows behind it", exported(f.rows, found)) : null;
     const one = found.length === 1;
-    forget();
+    forgetCell();
     show(
       `${f.name}: ${f.shown}`,
       about,
@@ -154,11 +158,11 @@
     );
   }
 
-  // A list of cells, some at a time, with a filter where there are many.
+  // Return a list of cells, AT_ONCE at a time, with a search field if there are more than 10.
   function listOf(found, measurement) {
     const list = make("ol", { className: "cells" });
-    const said = make("p", { className: "note" });
-    said.setAttribute("role", "status");
+    const statusLine = make("p", { className: "note" });
+    statusLine.setAttribute("role", "status");
     let fitting = found;
     const add = () => {
       const shown = list.children.length;
@@ -177,11 +181,11 @@
       fitting = found.filter((i) => fits(`${labelOf(i)} ${cell.cell(i)} ${cell.status(i)}`.toLowerCase()));
       list.replaceChildren();
       add();
-      said.textContent = fitting.length ? `${fitting.length} of ${found.length} cells` : "No cells fit.";
+      statusLine.textContent = fitting.length ? `${fitting.length} of ${found.length} cells` : "No cells fit.";
     });
     add();
     const filter = found.length > 10 ? make("label", { className: "filter" }, "Filter cells ", input) : null;
-    return make("div", {}, ...[filter, said, list, more].filter(Boolean));
+    return make("div", {}, ...[filter, statusLine, list, more].filter(Boolean));
   }
 
   function showCell(i, measurement) {
@@ -252,17 +256,17 @@
 
   // ---- opening and closing -------------------------------------------------------------------------------------------
 
-  let opener = null;
-  const forget = () => {
+  let opener = null; // The element that opened the dialog; it gets the focus back.
+  const forgetCell = () => {
     if (location.hash.startsWith("#cell-")) history.replaceState(null, "", location.pathname + location.search);
   };
   dialog.addEventListener("close", () => {
-    forget();
+    forgetCell();
     opener?.focus({ preventScroll: true });
     opener = null;
   });
   dialog.addEventListener("click", (event) => {
-    if (event.target === dialog) dialog.close(); // outside
+    if (event.target === dialog) dialog.close(); // A click outside of the content hits the dialog itself.
   });
   document.addEventListener("click", (event) => {
     const number = event.target.closest?.("[data-measurement]");
@@ -281,20 +285,22 @@
   };
   report.cells = { size: data.cells.size, of: cell, main: data.main, measurementOf, make, button };
 
-  function follow() {
+  // Open the dialog of the cell that the address names.
+  function openFromAddress() {
     if (!location.hash.startsWith("#cell-")) return;
     let id = location.hash.slice("#cell-".length);
     try {
       id = decodeURIComponent(id);
     } catch {
-      return; // no id of ours
+      return; // The address is not validly encoded, so it is no id of a cell.
     }
     if (byId.has(id)) showCell(byId.get(id));
   }
-  addEventListener("hashchange", follow);
+  addEventListener("hashchange", openFromAddress);
 
   // ---- numbers become buttons ----------------------------------------------------------------------------------------
 
+  // Replace an element with a number by a button that opens its dialog.
   function upgrade(element) {
     const { name, shown } = measurementOf(Number(element.dataset.measurement));
     const own = element.querySelector("u") ? ", authorised" : "";
@@ -306,5 +312,5 @@
     element.replaceWith(number);
   }
   for (const element of document.querySelectorAll("main [data-measurement]:not(button)")) upgrade(element);
-  follow();
+  openFromAddress();
 })();
