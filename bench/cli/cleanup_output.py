@@ -103,7 +103,7 @@ def show_collected(collected: Collected, max_size: int | None, *, dry_run: bool)
         left = count(collected.unfinished, "unfinished artifact")
         out.print(f"{would} {left} of killed workers, {amount(collected.unfinished_size)}")
     if collected.locks:
-        out.print(f"{would} {count(collected.locks, 'file')} of locks that nobody holds")
+        out.print(f"{would} {count(collected.locks, 'file')} of locks that no process holds")
     would_be = "would be left" if dry_run else "left"
     needed = f", {amount(collected.needed)} of it needed by running runs" if collected.needed else ""
     out.print(f"{count(collected.kept, 'artifact')} {would_be}, {amount(collected.kept_size)}{needed}")

@@ -237,7 +237,7 @@ def test_the_answer_names_what_is_not_met(worked: Rows) -> None:
     text = " ".join(first.sentences)
     assert "75.0 % of pairs correctly, the same as without protection" in text
     assert "All bars are met for 0 of 2 authorised models" in text
-    assert "authorised accuracy for net-a (75.0 %, asked: at least 90 %)" in text
+    assert "authorised accuracy for net-a (75.0 %, required: at least 90 %)" in text
 
 
 def test_mean_skips_what_is_undefined() -> None:

@@ -52,7 +52,7 @@ def test_a_third_partys_defense_beside_a_suite_of_bench(bench: Command, sites: l
     page = (tmp_path / "reports" / "quick+mine" / "index.html").read_text(encoding="utf-8")
     for text in ("The runs on this page", "Pixelate", "bench-sample-defense", "Noise 0.3 (run B)"):
         assert text in page
-    assert "leakage is not asked by run B: nothing is known there of Noise 0.3 (run B), Pixelate." in page
+    assert "Run B does not have the experiment leakage: nothing is known there of Noise 0.3 (run B), Pixelate." in page
 
     done = bench("export", "quick", folder, "--table", "VII", "--format", "json", cwd=tmp_path)
     assert "note: Noise 0.3 of run B is another defense: sigma 0.1, in run A 0.3." in done.err

@@ -421,21 +421,21 @@ def test_a_new_reader_finds_the_answer(file_of: Files, open_report: Opens, paper
     box = ruling.bounding_box()
     assert box is not None
     assert box["y"] < 900
-    number = section.get_by_role("button", name=re.compile(LEAKAGE.name)).first
-    said = re.sub(r"\s+", " ", number.locator("xpath=..").inner_text())
+    number = section.get_by_role("button", name=re.compile(LEAKAGE.label)).first
+    sentence = re.sub(r"\s+", " ", number.locator("xpath=..").inner_text())
     shown = re.escape(LEAKAGE.shown(best.leakage.value))
     span = re.escape(LEAKAGE.span(best.leakage.low, best.leakage.high))
-    assert re.search(rf"{shown} % \({span}, N {best.leakage.n:,}\)", said), said
-    assert best.worst.label in said
+    assert re.search(rf"{shown} % \({span}, N {best.leakage.n:,}\)", sentence), sentence
+    assert best.worst.label in sentence
     command = shlex.split(section.get_by_text("bench run").first.inner_text())
     assert command[:3] == ["bench", "run", "suites/fake.toml"]
     named = [value for flag, value in pairwise(command) if flag == "--cell"]
-    asked = {c.cell for c in paper_rows.cells for prefix in named if c.cell.startswith(prefix)}
-    assert not named or asked == {c.cell for c in best.worst.cells}
+    computed = {c.cell for c in paper_rows.cells for prefix in named if c.cell.startswith(prefix)}
+    assert not named or computed == {c.cell for c in best.worst.cells}
     number.click()
-    told = page.get_by_role("dialog").inner_text()
-    assert f"Rests on {len(best.worst.cells)} cell" in told
-    assert LEAKAGE.span(best.leakage.low, best.leakage.high) in told
+    dialog = page.get_by_role("dialog").inner_text()
+    assert f"Rests on {len(best.worst.cells)} cell" in dialog
+    assert LEAKAGE.span(best.leakage.low, best.leakage.high) in dialog
 
 
 # ---- the checks of this file detect bad pages ------------------------------------------------------------------------

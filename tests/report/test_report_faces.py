@@ -205,11 +205,11 @@ def test_similarities_may_come_from_other_experiments_with_the_same_pictures(tmp
     results = lending(tmp_path)
     asked, attributes = (wall(results, name) for name in ("asked", "attributes"))
     assert [r.sample for r in attributes.shelves[0].rows] == [r.sample for r in asked.shelves[0].rows]
-    assert "Other experiments asked those models about the very same pictures." in attributes.about
+    assert "These similarities come from other experiments with the very same pictures." in attributes.about
     assert "Other experiments" not in asked.about
     captions = [name for name, *_ in attributes.shelves[0].rows[0].faces[-1].captions]
     assert captions[:4] == ["SSIM", "cos, authorised", "cos, highest other", "emotion"]
-    assert wall(lending(tmp_path / "other", same=False), "attributes").about.startswith("No model was asked")
+    assert wall(lending(tmp_path / "other", same=False), "attributes").about.startswith("No model was evaluated")
 
 
 # ---- the wall --------------------------------------------------------------------------------------------------------
@@ -222,7 +222,7 @@ def test_attribute_walls_say_what_a_face_is_taken_for(paper_rows: Rows) -> None:
     captions = {name: value for name, value, _ in first.faces[0].captions}
     assert captions["emotion ≠"] == "emotion 0"
     assert "SSIM" in captions
-    assert "No model was asked who these people are" in found.about
+    assert "No model was evaluated on these pictures" in found.about
 
 
 def test_reconstruction_walls_show_uploads_and_attacks(paper_rows: Rows) -> None:

@@ -18,7 +18,7 @@ from bench.registry.components import instantiate
 from bench.registry.discovery import discover
 from bench.report.page import render
 from bench.report.page.provenance import components, identity, steps
-from bench.report.page.threat_models import UNRECORDED, UNSAID, ThreatModelEntry, adversaries, promises
+from bench.report.page.threat_models import UNRECORDED, UNSTATED, ThreatModelEntry, adversaries, promises
 from bench.store.reading import Results
 
 GOLDEN = TESTS / "golden"
@@ -115,7 +115,7 @@ def test_what_defenses_promise(described: Results) -> None:
     assert pmt.words == "that nobody else sees it"
     assert pmt.facts["the client needs"] == "the shallow model of net-a, net-b"
     assert pmt.facts["authorises"] == "at most 1 model per picture"
-    assert (noise.words, noise.facts["authorises"]) == (UNSAID, "no model: it is the same for all")
+    assert (noise.words, noise.facts["authorises"]) == (UNSTATED, "no model: it is the same for all")
     assert {clean.words, clean.facts["the client needs"], clean.facts["must be trusted"]} == {UNRECORDED}
 
 

@@ -282,7 +282,7 @@ def test_experiments_that_a_run_does_not_have_are_named(tmp_path: Path) -> None:
     b = written(tmp_path / "b" / "run", spec(CLEAN, MINE))
     told = together(Rows(join([a, b])))
     assert told is not None
-    assert told.warnings == ["attacks is not asked by run B: nothing is known there of Mine."]
+    assert told.warnings == ["Run B does not have the experiment attacks: nothing is known there of Mine."]
 
 
 # ---- the commands ----------------------------------------------------------------------------------------------------

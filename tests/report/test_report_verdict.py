@@ -269,7 +269,7 @@ def test_what_is_not_there_has_its_reason(tmp_path: Path) -> None:
     ("utility", "leaked", "said"),
     [
         ({}, 0.6, "None is safe. The best of 2 defenses is A, and it leaks more than chance."),
-        ({}, 0.0, "Use A: what leaks cannot be told from chance."),
+        ({}, 0.0, "Use A: what leaks cannot be distinguished from chance."),
         (
             {"A": 0.5, "B": 0.4},
             0.0,

@@ -291,7 +291,7 @@ def _best(table: Table) -> set[int]:
 
 
 def _latex_n(table: Table) -> str:
-    return f" N = {table.common_n} unless said otherwise." if table.common_n else ""
+    return f" N = {table.common_n} unless stated otherwise." if table.common_n else ""
 
 
 def _latex_heading(column: Column) -> str:

@@ -411,7 +411,7 @@ class _Draft:
     def _how_chosen(self) -> str:
         """Return sentences that say how the faces were chosen."""
         if self.reference is None:
-            return "No model was asked who these people are: the faces stand at fixed positions of each data set."
+            return "No model was evaluated on these pictures: the faces stand at fixed positions of each data set."
         defenses, attacks = self.reference.among
         what = f"in what {self.reference.picture} makes of the face" if self.reference.picture else "in the upload"
         text = (
@@ -421,7 +421,9 @@ class _Draft:
             f"{' (the strongest attack on it)' if attacks > 1 else ''}: the worst, the median and the best of those "
             "whose pictures are kept. All columns show the same faces."
         )
-        return text + (" Other experiments asked those models about the very same pictures." if self.lent else "")
+        return text + (
+            " These similarities come from other experiments with the very same pictures." if self.lent else ""
+        )
 
     def _about(self, dataset: str) -> str:
         """Return sentences about a data set: how many pictures are stored, and the range of similarities of all

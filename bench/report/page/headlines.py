@@ -168,7 +168,7 @@ def _bars(sets: Sequence[Summary]) -> str:
             elif not met:
                 unit = {"%": " %", "points": " points"}.get(bar.metric.unit, "")
                 shown = bar.metric.shown(measured.value)
-                failed.append(f"{bar.metric.label} for {s.authorised} ({shown}{unit}, asked: {bar.text})")
+                failed.append(f"{bar.metric.label} for {s.authorised} ({shown}{unit}, required: {bar.text})")
     listed = "; ".join(failed[:6]) + (f"; and {len(failed) - 6} more" if len(failed) > 6 else "")
     return f"All bars are met for {passed} of {plural(len(sets), one, many)}. Not met: {listed}."
 

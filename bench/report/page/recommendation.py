@@ -155,7 +155,7 @@ def headline(found: Recommendation) -> str:
     if not found.useful:
         return "Use none: no defense that faced every kind of attack keeps authorised models as useful as the bars ask."
     if best.leaks is False:
-        return f"Use {best.name}: what leaks cannot be told from chance."
+        return f"Use {best.name}: what leaks cannot be distinguished from chance."
     which = f"The best of {len(fair)} defenses is {best.name}" if len(fair) > 1 else f"There is only {best.name}"
     if best.leaks is None:
         return f"{which}; whether it leaks more than chance is not known."
@@ -299,7 +299,7 @@ def _dominated(entry: AssessedDefense) -> str:
     if entry.kind == "clean":
         return ""
     if not entry.complete:
-        return "cannot be said"
+        return "unknown"
     if not entry.dominators:
         share = f" ({100 * entry.front_share:.0f} % of draws)" if entry.front_share is not None else ""
         return f"by none{share}"
@@ -320,7 +320,7 @@ def _remarks(entry: AssessedDefense) -> list[str]:
     if entry.useful is False:
         found.append("misses the bar for utility")
     if entry.leaks is False:
-        found.append("not told from chance")
+        found.append("not distinguished from chance")
     lost = [a for a in entry.attacks if a.measurement.value is None]
     if lost:
         found.append(f"without a measurement: {_listed([f'{a.label} ({a.measurement.status})' for a in lost])}")

@@ -108,7 +108,7 @@ def about(rows: Rows, experiment: str) -> list[tuple[str, str]]:
         attacks.setdefault(f"{c.attack}{f' via {c.via}' if c.via and c.via not in c.attack else ''}{mark}", c.threat)
     threats: dict[str, list[str]] = {}
     for attack, threat in attacks.items():
-        threats.setdefault(threat or "not said", []).append(attack)
+        threats.setdefault(threat or "not stated", []).append(attack)
     uploads = ", ".join(dict.fromkeys(c.upload for c in cells))
     pairs = ", ".join(f"{n:,}" for n in sorted({c.pairs for c in cells}))
     kappas = ", ".join(f"{k:g}" for k in dict.fromkeys(c.kappa for c in cells))
@@ -168,7 +168,7 @@ _FURTHER = [
     ],
     [
         "calibrated κ",
-        "The smallest threshold whose false match rate on impostors of other people is at most the asked FMR "
+        "The smallest threshold whose false match rate on impostors of other people is at most the requested FMR "
         "(ISO/IEC 19795-1).",
         "samples/verification: kappa_calibrated, fmr, calibration_impostors",
     ],
@@ -231,7 +231,7 @@ def thresholds(rows: Rows) -> tuple[Grid, str]:
     size = f"{min(impostors):,}" if impostors else "no"
     at_most = f" to {max(impostors):,}" if len(impostors) > 1 else ""
     about = (
-        f"The smallest κ at which at most {' or '.join(sorted(rates)) or 'the asked rate'} of impostor pairs are "
+        f"The smallest κ at which at most {' or '.join(sorted(rates)) or 'the requested rate'} of impostor pairs are "
         f"accepted (FMR), set on {size}{at_most} impostor scores of people who are not scored."
     )
     return Grid(columns=["data set", *models], rows=made, numbers=frozenset(range(1, len(models) + 1))), about

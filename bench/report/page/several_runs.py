@@ -116,7 +116,8 @@ def _untried_defenses(rows: Rows, results: Joined) -> Iterator[str]:
         for experiment in missing:
             untried = [d for d in dict.fromkeys(c.defense for c in cells) if d in own and (experiment, d) not in tried]
             if untried:
-                yield f"{experiment} is not asked by {one.name}: nothing is known there of {_listed(untried)}."
+                name, defenses = _capitalised(one.name), _listed(untried)
+                yield f"{name} does not have the experiment {experiment}: nothing is known there of {defenses}."
 
 
 def _unequal_tests(rows: Rows) -> Iterator[str]:

@@ -14,7 +14,7 @@ from bench.analysis.rows import CellRow, Rows
 from bench.core.text import plural
 from bench.store.run_record import AttackDeclaration, ComponentRecord, DefenseDeclaration
 
-UNSAID = "not said by the plugin"
+UNSTATED = "not stated by the plugin"
 UNRECORDED = "not recorded: the run is older than this section"
 _ENDS = {
     "recognition": "who it is, by a recognition model of its own",
@@ -65,7 +65,7 @@ def _adversary(rows: Rows, name: str, cells: Sequence[CellRow]) -> ThreatModelEn
     declared = component and component.attack
     about = f"{first.attack_plugin}{f', on what {first.via} makes of the upload' if first.via else ''}"
     mark = "leakage: learnt from the evaluated people, never counted" if first.leaky else ""
-    words = _joined(c.threat for c in cells) or UNSAID
+    words = _joined(c.threat for c in cells) or UNSTATED
     known = component and second and second.attack and declared
     sees = set(declared.sees) if declared else set()
     facts = {
@@ -183,7 +183,7 @@ def _promise(rows: Rows, cells: Sequence[CellRow]) -> ThreatModelEntry:
     declared = component and component.defense
 
     def declaration(name: str) -> str:
-        return str(getattr(declared, name) or UNSAID) if declared else UNRECORDED
+        return str(getattr(declared, name) or UNSTATED) if declared else UNRECORDED
 
     facts = {
         "the client needs": _needs(cells, declared) if declared else UNRECORDED,
