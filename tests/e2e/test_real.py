@@ -70,7 +70,7 @@ pairs = 20
     assert "attributes learnt from generated faces and knows nothing of those of lfw" in page
     table = bench("export", "mixed", "--table", "VII", "--format", "json", cwd=tmp_path, env=env)
     (found,) = json.loads(table.out)
-    rows = found["figures"]
+    rows = found["measurements"]
     compared = {row["dataset"] for row in rows if row["paper"] is not None}
     assert compared == {"synth-calfw"}  # Published values exist for the original pairs only.
     marked = {(row["dataset"], row["synthetic"]) for row in rows}

@@ -58,12 +58,12 @@ def test_a_third_partys_defense_beside_a_suite_of_bench(bench: Command, sites: l
     assert "note: Noise 0.3 of run B is another defense: sigma 0.1, in run A 0.3." in done.err
     assert "note: Shown once: 2 cells that run A and run B share, to the last input." in done.err  # those of Clean
     (table,) = json.loads(done.out)
-    found = {(f["defense"], f["column"]): f["value"] for f in table["figures"] if not f["authorised"]}
+    found = {(f["defense"], f["column"]): f["value"] for f in table["measurements"] if not f["authorised"]}
     assert {d for d, _ in found} == {"Clean", "Noise 0.3", "Noise 0.3 (run B)", "Pixelate"}
     (alone,) = json.loads(
         bench("export", "mine", "--table", "VII", "--format", "json", "--out", theirs, cwd=tmp_path).out
     )
-    mine = {(f["defense"], f["column"]): f["value"] for f in alone["figures"]}
+    mine = {(f["defense"], f["column"]): f["value"] for f in alone["measurements"]}
     assert {k: v for k, v in found.items() if k[0] == "Pixelate"} == {
         k: v for k, v in mine.items() if k[0] == "Pixelate"
     }

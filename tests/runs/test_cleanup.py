@@ -566,7 +566,7 @@ def test_a_run_explains_itself(results: Path, tmp_path: Path) -> None:
         *(
             "suite: told, told.toml, sha256 bbbbbbbbbbbbbbbb",
             "command: bench run told.toml",
-            "1 min 15 s",
+            "75.0 s",
             "status: complete",
             "device: cpu, Chip",
             "commit: abc+dirty",

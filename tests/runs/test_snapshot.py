@@ -168,7 +168,7 @@ def test_the_commands_say_what_is_missing(killed: Callable[[str], Path], folders
         assert done.exit_code == 0, done.output
         assert "of 4 cells are not computed yet; see: bench status" in done.stderr
         if args[0] == "export":
-            assert "queued" in {f["status"] for table in json.loads(done.stdout) for f in table["figures"]}
+            assert "queued" in {f["status"] for table in json.loads(done.stdout) for f in table["measurements"]}
     page = (folders.reports / "small" / "index.html").read_text()
     assert "not computed yet" in page
     assert "Toy" in page
