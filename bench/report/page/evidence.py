@@ -181,7 +181,8 @@ class Evidence:
         return values
 
     def _definition(self, name: str, at: str) -> dict[str, str]:
-        """Return how a metric is computed, from which rows, in which table of samples they are, and where (``at``)."""
+        """Return the definition of a metric: how it is computed, from which rows, and the table of samples that holds
+        them. ``at`` is the noise level and threshold of the measurement in words."""
         if not name:
             return {"about": "", "source": "", "rows": "", "at": ""}
         try:
