@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.report.page import write_report
-from bench.store.reading import Results
+from bench.store.reading import RunResults
 
 TESTS = Path(__file__).parent.parent / "tests"
 _LARGEST = """() => {
@@ -33,7 +33,7 @@ _LARGEST = """() => {
 def rendered(folder: Path) -> dict[str, Any]:
     """Make the page of a run. Return seconds, processor seconds and the size in MB."""
     clock, processor = time.perf_counter(), time.process_time()
-    page = write_report(Results(folder), folder / "index.html")
+    page = write_report(RunResults(folder), folder / "index.html")
     spent = {"seconds": time.perf_counter() - clock, "processor_seconds": time.process_time() - processor}
     return {**spent, "mb": page.stat().st_size / 1e6}
 

@@ -31,7 +31,7 @@ from bench.registry.discovery import discover
 from bench.report.export import export
 from bench.report.page import render
 from bench.store.artifacts import Artifact, Cache
-from bench.store.reading import Results
+from bench.store.reading import RunResults
 from bench.store.writing import write_run
 
 DATASETS, MODELS = 5, 10  # of the suite; the third axis of its cells are defenses
@@ -158,14 +158,14 @@ def write(folder: Path, cells: int, pairs: int) -> str:
 
 def one_cell(folder: Path) -> str:
     """Read all rows of one cell."""
-    results = Results(folder / "run")
+    results = RunResults(folder / "run")
     cell = results.cells["cell"].iloc[len(results.cells) // 2]
     return f"{len(results.samples('verification', {'cell': cell})):,} rows"
 
 
 def one_defense(folder: Path) -> str:
     """Compute the mean of Equation 10 for one defense, reading only the columns that it needs."""
-    results = Results(folder / "run")
+    results = RunResults(folder / "run")
     where = {"defense": results.cells["defense"].iloc[len(results.cells) // 2]}
     n = hits = 0
     for rows in results.batches("verification", where, ["cos_self", "cos_cross", "same", "kappa_calibrated"]):
@@ -177,12 +177,12 @@ def one_defense(folder: Path) -> str:
 
 def table(folder: Path) -> str:
     """Compute Table VII of the report, with intervals."""
-    return f"{len(export(Results(folder / 'run'), 'VII', 'csv').splitlines()) - 1:,} measurements"
+    return f"{len(export(RunResults(folder / 'run'), 'VII', 'csv').splitlines()) - 1:,} measurements"
 
 
 def page(folder: Path) -> str:
     """Render the whole page of the report."""
-    return f"{len(render(Results(folder / 'run'))) / 1e6:.1f} MB of HTML"
+    return f"{len(render(RunResults(folder / 'run'))) / 1e6:.1f} MB of HTML"
 
 
 QUERIES: dict[str, tuple[str, Callable[[Path], str]]] = {

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench.store.reading import Results
+from bench.store.reading import RunResults
 from bench.store.schema import SCHEMA_VERSION
 from bench.store.writing import SampleWriter
 
@@ -50,10 +50,13 @@ class Answer:
     def row(self) -> dict[str, Any]:
         """The row of ``cells.parquet``."""
         kinds = (("defense", self.defense), ("attack", self.attack))
-        parts = [{"kind": kind, "name": name.lower(), "label": name, "params": {}} for kind, name in kinds]
-        copied = ("cell", "experiment", "dataset", "defense", "authorised", "attack", "evaluated", "role", "status")
+        parts = [
+            {"role": kind, "kind": kind, "name": name.lower(), "label": name, "params": {}} for kind, name in kinds
+        ]
+        copied = ("cell", "experiment", "dataset", "defense", "attack", "evaluated", "role", "status")
         return {
             **{name: getattr(self, name) for name in copied},
+            "authorised": [self.authorised] if self.authorised else [],
             "reason": self.reason,
             "outputs": "attributes" if self.up or self.years else "recognition",
             "upload": "images",
@@ -78,7 +81,7 @@ class Answer:
             "verification": [where | _pair(number, hit) for number, hit in enumerate(self.hits)],
             "images": [{**of(i), "attack": "", "ssim": value} for i, value in enumerate(self.ssim)],
             "attributes": [
-                {**of(i), "attribute": "age", "measure": "years", "value": value, "floor": 9.0}
+                {**of(i), "attribute": "age", "measure": "years", "value": value, "baseline": 9.0}
                 for i, value in enumerate(self.years)
             ],
             "up": [
@@ -111,7 +114,7 @@ def _pair(number: int, hit: bool) -> dict[str, Any]:
     }
 
 
-def write_run(folder: Path, answers: Sequence[Answer], claims: Sequence[Mapping[str, Any]] = ()) -> Results:
+def write_run(folder: Path, answers: Sequence[Answer], claims: Sequence[Mapping[str, Any]] = ()) -> RunResults:
     """Write a run folder whose suite makes these claims, and open it."""
     with SampleWriter(folder) as samples:
         for experiment in dict.fromkeys(a.experiment for a in answers):
@@ -122,4 +125,4 @@ def write_run(folder: Path, answers: Sequence[Answer], claims: Sequence[Mapping[
     pq.write_table(pa.Table.from_pylist([a.row for a in answers]), folder / "cells.parquet")
     run = {"schema": SCHEMA_VERSION, "suite": {"name": "mine", "raw": {"claims": list(claims)}, "experiments": []}}
     (folder / "run.json").write_text(json.dumps(run))
-    return Results(folder)
+    return RunResults(folder)

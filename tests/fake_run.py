@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from bench.store.reading import Results
+from bench.store.reading import RunResults
 from bench.store.schema import SAMPLES, SCHEMA_VERSION, STAGES
 from bench.store.writing import SampleWriter
 from bench.suite.paper_tables import published
@@ -240,12 +240,12 @@ def cells_of(spec: FakeRun) -> Iterator[Cell]:
 def _cell(
     spec: FakeRun, dataset: str, defense: str, plugin: str, attack: FakeAttack, members: Sequence[str], model: str
 ) -> Cell:
-    parts = [_component("dataset", dataset, dataset)]
-    parts += [_component("model", m, m) for m in members]
-    parts.append(_component("defense", defense, plugin, spec.params.get(defense)))
-    parts.append(_component("attack", attack.label, attack.plugin, attack.params))
-    parts += [_component("model", model, model)] if model else []
-    parts += [_component("attack", attack.via, "recface")] if attack.via else []
+    parts = [{"role": "dataset", **_component("dataset", dataset, dataset)}]
+    parts += [{"role": "authorised", **_component("model", m, m)} for m in members]
+    parts.append({"role": "defense", **_component("defense", defense, plugin, spec.params.get(defense))})
+    parts.append({"role": "attack", **_component("attack", attack.label, attack.plugin, attack.params)})
+    parts += [{"role": "evaluated", **_component("model", model, model)}] if model else []
+    parts += [{"role": "via", **_component("attack", attack.via, "recface")}] if attack.via else []
     role = "any" if not members or not model else "authorised" if model in members else "unauthorised"
     return {
         "cell": "",
@@ -257,7 +257,7 @@ def _cell(
         "defense": defense,
         "defense_params": json.dumps(dict(spec.params.get(defense, {}))),
         "authorised": "+".join(members),
-        "authorised_stand_in_for": "+".join(spec.models[m] for m in members),
+        "authorised_stand_in_for": [spec.models[m] for m in members],
         "attack": attack.label,
         "via": attack.via or None,
         "upload": spec.upload,
@@ -373,7 +373,7 @@ def _attribute_rows(cell: Cell, rng: np.random.Generator) -> Iterator[dict[str, 
             "attribute": [name] * n,
             "measure": ["cosine" if classes else "years"] * n,
             "value": value,
-            "floor": np.full(n, 0.45 if classes else 12.0),
+            "baseline": np.full(n, 0.45 if classes else 12.0),
             "original": [f"{name} 1"] * n,
             "predicted": [f"{name} {i % 2}" for i in range(n)],
             "truth": pa.nulls(n, pa.string()),
@@ -398,15 +398,15 @@ def _up_rows(cell: Cell, spec: FakeRun, rng: np.random.Generator) -> Iterator[di
         }
 
 
-def _floors(spec: FakeRun, rng: np.random.Generator) -> Iterator[dict[str, Any]]:
+def _baselines(spec: FakeRun, rng: np.random.Generator) -> Iterator[dict[str, Any]]:
     for dataset in spec.datasets:
         n = spec.pairs
-        floors: dict[str, Any] = {"experiment": [spec.name] * n, "dataset": [dataset] * n}
-        floors |= {"sample_id": [f"{dataset}-{i:03d}-l" for i in range(n)], "subject": np.arange(n)}
-        for floor, (ssim, psnr) in {"another_face": (0.26, 11), "grey": (0.38, 12), "noise": (0.01, 9)}.items():
-            floors |= {f"ssim_{floor}": rng.normal(ssim, 0.01, n), f"psnr_{floor}": rng.normal(psnr, 0.3, n)}
-            floors[f"lpips_{floor}"] = pa.array(rng.uniform(0.6, 0.8, n), mask=np.full(n, not spec.lpips))
-        yield floors
+        found: dict[str, Any] = {"experiment": [spec.name] * n, "dataset": [dataset] * n}
+        found |= {"sample_id": [f"{dataset}-{i:03d}-l" for i in range(n)], "subject": np.arange(n)}
+        for baseline, (ssim, psnr) in {"another_face": (0.26, 11), "grey": (0.38, 12), "noise": (0.01, 9)}.items():
+            found |= {f"ssim_{baseline}": rng.normal(ssim, 0.01, n), f"psnr_{baseline}": rng.normal(psnr, 0.3, n)}
+            found[f"lpips_{baseline}"] = pa.array(rng.uniform(0.6, 0.8, n), mask=np.full(n, not spec.lpips))
+        yield found
 
 
 def _samples(spec: FakeRun, cells: Sequence[Cell], rng: np.random.Generator) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -428,13 +428,13 @@ def _samples(spec: FakeRun, cells: Sequence[Cell], rng: np.random.Generator) -> 
             if known and point not in drawn:
                 drawn.add(point)
                 yield from _pictures(cell, picture, spec, rng)
-    yield from (("floors", rows) for rows in _floors(spec, rng))
+    yield from (("baselines", rows) for rows in _baselines(spec, rng))
 
 
 # ---- the folder ------------------------------------------------------------------------------------------------------
 
 
-def write_fake_run(folder: Path, spec: FakeRun | Sequence[FakeRun] | None = None, seed: int = 0) -> Results:
+def write_fake_run(folder: Path, spec: FakeRun | Sequence[FakeRun] | None = None, seed: int = 0) -> RunResults:
     """Write a run folder with one or more experiments and open it."""
     specs = [spec or FakeRun()] if isinstance(spec, FakeRun | None) else list(spec)
     rng = np.random.default_rng(seed)
@@ -445,13 +445,13 @@ def write_fake_run(folder: Path, spec: FakeRun | Sequence[FakeRun] | None = None
             cells += own
             for name, rows in _samples(one, own, rng):
                 samples.add(name, one.name, pa.table(rows))
-    pq.write_table(pa.Table.from_pylist(cells), folder / "cells.parquet")
+    pq.write_table(pa.Table.from_pylist([_stored(cell) for cell in cells]), folder / "cells.parquet")
     pq.write_table(pa.Table.from_pylist(_stages(cells), schema=STAGES), folder / "stages.parquet")
     (folder / "run.json").write_text(json.dumps(_run(specs, cells)))
-    return Results(folder)
+    return RunResults(folder)
 
 
-def rewritten(results: Results, **tables: Callable[[pd.DataFrame], None]) -> Results:
+def rewritten(results: RunResults, **tables: Callable[[pd.DataFrame], None]) -> RunResults:
     """The run after changing some of its sample tables in place."""
     found = {name: results.samples(name) for name in SAMPLES}
     for name, change in tables.items():
@@ -461,7 +461,7 @@ def rewritten(results: Results, **tables: Callable[[pd.DataFrame], None]) -> Res
             for name, table in found.items():
                 if not table.empty and len(own := table[table["experiment"] == experiment]):
                     samples.add(name, experiment, pa.Table.from_pandas(own, preserve_index=False))
-    return Results(results.folder)
+    return RunResults(results.folder)
 
 
 def _run(specs: Sequence[FakeRun], cells: Sequence[Cell]) -> dict[str, Any]:
@@ -502,6 +502,12 @@ def _run(specs: Sequence[FakeRun], cells: Sequence[Cell]) -> dict[str, Any]:
         "components": list(components.values()),
         "counts": {"cells": len(cells), **count, "stages": 4, "computed": 0, "cached": 4},
     }
+
+
+def _stored(cell: Cell) -> Cell:
+    """The row of a cell as it is stored, with the authorised models as a list."""
+    parts = json.loads(cell["components"])
+    return {**cell, "authorised": [part["label"] for part in parts if part["role"] == "authorised"]}
 
 
 def key_of(kind: str, name: str) -> str:

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from support import BENCH, environment, members
 
-from bench.store.reading import Results
+from bench.store.reading import RunResults
 from bench.store.schema import SAMPLES
 
 TIMING = ["seconds", "peak_mb", "cached"]  # the columns of cells.parquet that say how a run went, not what it found
@@ -121,7 +121,7 @@ def run_folders(out: Path) -> list[Path]:
 
 def rows(folder: Path) -> dict[str, pd.DataFrame]:
     """All tables of a run folder, without the columns about time."""
-    results = Results(folder)
+    results = RunResults(folder)
     samples = {name: results.samples(name) for name in SAMPLES}
     return {"cells": results.cells.drop(columns=TIMING), **{k: table for k, table in samples.items() if len(table)}}
 

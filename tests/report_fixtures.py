@@ -10,7 +10,7 @@ from sharing import shared_folder
 
 from bench.analysis.rows import Rows
 from bench.report.page import write_report
-from bench.store.reading import Results
+from bench.store.reading import RunResults
 
 
 def one_of_each(cell: Cell) -> str | None:
@@ -30,35 +30,35 @@ def _write_usual_run(folder: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+def results(tmp_path_factory: pytest.TempPathFactory) -> RunResults:
     """The run that most tests use: one failed, one skipped cell."""
-    return Results(shared_folder(tmp_path_factory, "fake-run", _write_usual_run) / "fake")
+    return RunResults(shared_folder(tmp_path_factory, "fake-run", _write_usual_run) / "fake")
 
 
 @pytest.fixture(scope="session")
-def paper_results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+def paper_results(tmp_path_factory: pytest.TempPathFactory) -> RunResults:
     """A run that answers every table of the paper."""
     folder = shared_folder(tmp_path_factory, "paper-run", lambda folder: write_fake_run(folder / "paper", paper_run()))
-    return Results(folder / "paper")
+    return RunResults(folder / "paper")
 
 
 @pytest.fixture(scope="session")
-def paper_rows(paper_results: Results) -> Rows:
+def paper_rows(paper_results: RunResults) -> Rows:
     """Its rows, indexed once for all tests."""
     return Rows(paper_results)
 
 
 @pytest.fixture(scope="session")
-def report_file(results: Results, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def report_file(results: RunResults, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of the usual run as a file."""
     return _page(tmp_path_factory, "fake-page", results)
 
 
 @pytest.fixture(scope="session")
-def paper_file(paper_results: Results, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def paper_file(paper_results: RunResults, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of the run that answers every table of the paper."""
     return _page(tmp_path_factory, "paper-page", paper_results)
 
 
-def _page(factory: pytest.TempPathFactory, name: str, results: Results) -> Path:
+def _page(factory: pytest.TempPathFactory, name: str, results: RunResults) -> Path:
     return shared_folder(factory, name, lambda folder: write_report(results, folder / "index.html")) / "index.html"

@@ -75,7 +75,7 @@ def test_the_attacks_of_the_guide_work(guided: Registry, tmp_path: Path, more: s
         rows = done.table(f"image similarity of {attack} against {defense} on toy-faces", "images")
         return np.mean(rows[column])
 
-    floors = done.table("baselines of the image metrics on toy-faces", "floors")
+    floors = done.table("baselines of the image metrics on toy-faces", "baselines")
     assert mean("linear-decoder", "ssim") > floors["ssim_mean_face"].mean(), "it learns"
     assert mean("adaptive", "psnr", "toy-mean") > mean("linear-decoder", "psnr", "toy-mean"), "it adapts"
     assert mean("enlarge", "extra_contrast") > 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import json
 from pathlib import Path
 
 import pytest
@@ -14,35 +15,37 @@ from bench.analysis.claim_results import claims_of, judge
 from bench.analysis.rows import Rows
 from bench.report.export import export
 from bench.report.page import render
-from bench.store.reading import LAYOUTS, Results
+from bench.store.reading import LAYOUTS, RunResults
 from bench.store.run_record import READABLE
 from bench.store.schema import CELLS, SAMPLES, SCHEMA_VERSION
 
 GOLDEN = Path(__file__).parent / "golden"
-SCHEMAS = (2, 3)
-ROWS = {"verification": 40, "images": 20, "floors": 6, "examples": 20, "attributes": 24, "up": 16}
+SCHEMAS = (2, 3, 4)
+# Columns of cells that depend on when, by which code and from which stages they were computed.
+_OF_ITS_RUN = {"cell", "failed_stage", "traceback", "seconds", "peak_mb", "stages", "protect", "components"}
+ROWS = {"verification": 40, "images": 20, "baselines": 6, "examples": 20, "attributes": 24, "up": 16}
 
 
 @pytest.fixture(scope="module", params=SCHEMAS)
-def results(request: pytest.FixtureRequest) -> Results:
-    return Results(GOLDEN / f"schema-{request.param}")
+def results(request: pytest.FixtureRequest) -> RunResults:
+    return RunResults(GOLDEN / f"schema-{request.param}")
 
 
 def test_every_schema_has_a_golden_run() -> None:
     assert set(LAYOUTS) == set(READABLE) == set(SCHEMAS)
     assert max(SCHEMAS) == SCHEMA_VERSION
     assert {p.name for p in GOLDEN.iterdir() if p.is_dir()} == {f"schema-{s}" for s in SCHEMAS}
-    assert [Results(GOLDEN / f"schema-{s}").run.schema for s in SCHEMAS] == list(SCHEMAS)
+    assert [RunResults(GOLDEN / f"schema-{s}").run.schema for s in SCHEMAS] == list(SCHEMAS)
 
 
-def test_files_are_as_they_were_written(results: Results) -> None:
+def test_files_are_as_they_were_written(results: RunResults) -> None:
     files = results.run.files
     for name, digest in files.items():
         assert hashlib.sha256((results.folder / name).read_bytes()).hexdigest() == digest
     assert len(files) == len(list(results.folder.rglob("*.parquet")))
 
 
-def test_cells_have_the_columns_of_today(results: Results) -> None:
+def test_cells_have_the_columns_of_today(results: RunResults) -> None:
     cells = results.cells
     assert list(cells.columns) == CELLS.names
     assert cells["status"].value_counts().to_dict() == {"ok": 16, "skipped": 2, "failed": 2}
@@ -55,21 +58,46 @@ def test_cells_have_the_columns_of_today(results: Results) -> None:
     assert cells.loc[cells["status"] != "failed", ["traceback", "log"]].isna().all().all()
 
 
+def test_every_schema_gives_the_same_frames(results: RunResults) -> None:
+    """What older schemas wrote as joined text, or did not write, is the same as what is written today."""
+    latest = RunResults(GOLDEN / f"schema-{SCHEMA_VERSION}")
+    same = [c for c in CELLS.names if c not in _OF_ITS_RUN]
+    assert results.cells[same].equals(latest.cells[same])
+    assert set(results.cells["authorised"]) == {(), ("toy-a",)}
+    assert set(results.cells["splits"]) == {()}
+    for mine, theirs in zip(results.cells["components"], latest.cells["components"], strict=True):
+        found = [[(c["role"], c["kind"], c["label"]) for c in json.loads(text)] for text in (mine, theirs)]
+        assert found[0] == found[1]
+
+
+def test_the_stage_that_failed_is_a_column(results: RunResults) -> None:
+    names = {stage["key"]: stage["name"] for stage in results.stages}
+    cells = results.cells
+    failed = cells["status"] == "failed"
+    assert {names[key] for key in cells.loc[failed, "failed_stage"]} == {"toy-faces protected by raises"}
+    assert cells.loc[~failed, "failed_stage"].isna().all()
+    bad = [stage for stage in results.stages if stage["status"] == "failed"]
+    assert len(bad) == 6
+    assert {names[stage["failed_stage"]] for stage in bad} == {"toy-faces protected by raises"}
+    metrics = {stage["metric"] for stage in results.stages if stage["kind"] == "score"}
+    assert {"verification", "images", "baselines"} <= metrics
+
+
 @pytest.mark.parametrize("name", SAMPLES)
-def test_every_table_is_read(results: Results, name: str) -> None:
+def test_every_table_is_read(results: RunResults, name: str) -> None:
     rows = results.samples(name)
     assert len(rows) == ROWS[name]
     assert list(dict.fromkeys(rows["experiment"])) == [
         e for e in ("recognition", "attacks", "noisy") if e in set(rows["experiment"])
     ]
-    latest = Results(GOLDEN / f"schema-{SCHEMA_VERSION}").samples(name)
+    latest = RunResults(GOLDEN / f"schema-{SCHEMA_VERSION}").samples(name)
     assert set(rows.columns) == set(latest.columns)
     own = results.samples(name, {"experiment": rows["experiment"].iloc[-1]}, ["dataset", "experiment"])
     assert 0 < len(own) <= len(rows)
     assert list(own.columns) == ["dataset", "experiment"]
 
 
-def test_figures_are_what_they_were(results: Results) -> None:
+def test_figures_are_what_they_were(results: RunResults) -> None:
     found = {
         (f["experiment"], f["defense"], f["attack"], f["column"]): (float(f["value"]), int(f["n"]))
         for name in ("VII", "images", "attributes", "reconstruction")
@@ -86,13 +114,13 @@ def test_figures_are_what_they_were(results: Results) -> None:
     assert found["attacks", "identity", "toy-upsample", "upload"] == (3072.0, 2)
 
 
-def test_claims_are_judged(results: Results) -> None:
+def test_claims_are_judged(results: RunResults) -> None:
     (verdict,) = judge(Rows(results), claims_of(results))
     assert verdict.outcome == "holds"
     assert (verdict.decisive.left.value, verdict.decisive.right.value) == (1.0, 0.0)
 
 
-def test_the_page_is_made(results: Results) -> None:
+def test_the_page_is_made(results: RunResults) -> None:
     page = render(results)
     assert "This run is not complete: some cells failed." in page
     assert "RuntimeError: the toy broke [/red] {in} a &lt;strange&gt; way" in page
@@ -100,7 +128,7 @@ def test_the_page_is_made(results: Results) -> None:
     assert page.count("data:image/") >= 10
 
 
-def test_commands_take_them(results: Results, bench: Command, tmp_path: Path) -> None:
+def test_commands_take_them(results: RunResults, bench: Command, tmp_path: Path) -> None:
     done = bench("report", results.folder, "--out", tmp_path)
     assert done.code == 0, done.err
     assert (tmp_path / "reports" / "golden" / "index.html").exists()

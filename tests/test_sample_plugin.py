@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from support import TESTS, Command
 
-from bench.store.reading import Results
+from bench.store.reading import RunResults
 
 SUITE = """\
 [suite]
@@ -68,10 +68,10 @@ def test_it_runs_and_is_in_the_rows_and_in_the_report(bench: Command, sample_sit
     assert list(mine["status"]) == ["ok", "ok"]
     origin = next(c for c in json.loads(mine["components"].iloc[0]) if c["kind"] == "defense")["origin"]
     assert (origin["distribution"], origin["version"]) == ("bench-sample-defense", "0.1.0")
-    rows = Results(folder).samples("verification")
+    rows = RunResults(folder).samples("verification")
     cosine = rows.groupby("defense")["cos_self"].mean()
     assert cosine["Pixelate 16"] < cosine["identity"]
-    images = Results(folder).samples("images").groupby("defense")["ssim"].mean()
+    images = RunResults(folder).samples("images").groupby("defense")["ssim"].mean()
     assert images["Pixelate 16"] < 0.9
     page = (tmp_path / "reports" / "sample" / "index.html").read_text(encoding="utf-8")
     assert "Pixelate 16" in page

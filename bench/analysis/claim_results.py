@@ -10,6 +10,7 @@ import itertools
 import json
 import math
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -23,9 +24,9 @@ from bench.analysis.rows import CellRow, Rows
 from bench.analysis.sample_values import OperatingPoint
 from bench.analysis.table_model import Measurement, Metric, absent
 from bench.core.errors import StorageError
-from bench.core.text import plural
+from bench.core.text import plural, set_label
 from bench.metrics import intervals
-from bench.store.reading import Results
+from bench.store.reading import RunResults
 from bench.suite.claims import CELL_AXES, LEVELS, Axis, ClaimTable, SideTable
 
 Outcome = Literal["holds", "does not hold", "not measured"]
@@ -81,19 +82,34 @@ class ClaimVerdict:
         return sum(c.holds is True for c in self.comparisons)
 
 
-def claims_of(results: Results) -> list[ClaimTable]:
+def claims_of(results: RunResults) -> list[ClaimTable]:
     """Return the claims of the suite of a run; a claim about a component is about the stand-in that replaced it.
 
     Raises `StorageError` if the recorded claims are not valid.
     """
     found = results.run.suite.raw.get("claims") or []
     asked = {(c.kind, c.instead_of): c.label for c in results.run.components if c.instead_of}
+    asked |= {("authorised", name): label for name, label in _sets_by_requested_name(results).items()}
     try:
         return [claim.renamed(asked) for claim in TypeAdapter(list[ClaimTable]).validate_python(found)]
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise StorageError(f"{results.folder / 'run.json'}: claims.{where}: {first['msg']}") from None
+
+
+def _sets_by_requested_name(results: RunResults) -> dict[str, str]:
+    """The labels of the sets of authorised models of a run, by the labels that they have when a model goes by the name
+    of what it stands in for."""
+    requested: dict[str, list[str]] = defaultdict(list)
+    for c in results.run.components:
+        if c.kind == "model" and c.instead_of:
+            requested[c.label].append(c.instead_of)
+    found = {}
+    for models in dict.fromkeys(results.cells["authorised"]):
+        for names in itertools.product(*([model, *requested.get(model, ())] for model in models)):
+            found[set_label(names)] = set_label(models)
+    return found
 
 
 def judge(rows: Rows, claims: Sequence[ClaimTable]) -> list[ClaimVerdict]:

@@ -198,12 +198,12 @@ def _of_noise(*, utility: bool, privacy: Literal["dist", "lpips"] | None, **abou
 
 
 def _of_attributes(attribute: str, column: Literal["value", "baseline"], **about: Any) -> SampleMetric:
-    """Build a metric of one estimated attribute. The stored table calls the column of the baseline ``floor``."""
+    """Build a metric of one estimated attribute."""
     return SampleMetric(
         scores=sample_values.of_attribute(attribute, column),
         table="attributes",
         by=("cell", "attribute"),
-        columns=("floor" if column == "baseline" else column,),
+        columns=(column,),
         outputs=_ESTIMATED,
         once_per=lambda c: (c.upload_key, c.attack),
         missing=f"the attack estimates no {attribute}",

@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 
 from bench.analysis.pooling import Floats
 from bench.analysis.table_model import Measurement, Role
+from bench.core.text import set_label
 from bench.metrics import recognition
-from bench.store.reading import Results
-from bench.store.row_index import Index, Recent
+from bench.store.reading import RunResults
+from bench.store.row_index import Recent, RowIndex
 from bench.suite.paper_tables import Claims, parse_claims
 
 HELD = 32 << 20  # Bytes of rows that stay in memory, for each kind of row.
@@ -52,7 +53,9 @@ class CellRow:
     defense: str
     plugin: str
     authorised: str
+    authorised_models: tuple[str, ...]
     authorised_stands_in_for: str
+    authorised_models_stand_in_for: tuple[str, ...]
     attack: str
     evaluated: str
     evaluated_stands_in_for: str
@@ -161,7 +164,7 @@ class Threshold:
 class CellScores(Mapping[str, VerificationScores]):
     """The verification scores of a run by cell id; each cell is read from disk when it is looked up."""
 
-    def __init__(self, index: Index) -> None:
+    def __init__(self, index: RowIndex) -> None:
         self._index = index
         self._held: Recent[VerificationScores] = Recent(HELD, _size)
 
@@ -199,7 +202,7 @@ class _Frames:
     An unknown key gives an empty frame.
     """
 
-    def __init__(self, index: Index) -> None:
+    def __init__(self, index: RowIndex) -> None:
         self.index = index
         self._held: Recent[pd.DataFrame] = Recent(HELD, lambda f: int(f.memory_usage(index=False, deep=True).sum()))
 
@@ -232,7 +235,7 @@ class Rows:
     ``measurements`` caches what was computed from them.
     """
 
-    def __init__(self, results: Results) -> None:
+    def __init__(self, results: RunResults) -> None:
         self.results = results
         cells = results.cells
         parts = (cells.iloc[i : i + _CELLS_AT_ONCE] for i in range(0, len(cells), _CELLS_AT_ONCE))
@@ -296,8 +299,8 @@ class Rows:
         return {experiment: [c for c in added if c in known] for experiment, known in found.items()}
 
     def baselines_of(self, experiment: str) -> pd.DataFrame:
-        """Return the rows of the image baselines of an experiment, which the stored table calls floors."""
-        return self._baselines.get(experiment, lambda: self.results.samples("floors", {"experiment": experiment}))
+        """Return the rows of the image baselines of an experiment."""
+        return self._baselines.get(experiment, lambda: self.results.samples("baselines", {"experiment": experiment}))
 
     @cached_property
     def _baselines(self) -> Recent[pd.DataFrame]:
@@ -384,8 +387,8 @@ def _cell_row(row: Mapping[Any, Any]) -> CellRow:
         return None if value is None or value is pd.NA or value != value else str(value)
 
     parts = json.loads(text("components") or "[]")
-    defense: dict[str, Any] = next((c for c in parts if c["kind"] == "defense"), {})
-    attack: dict[str, Any] = next((c for c in parts if c["kind"] == "attack"), {})
+    defense: dict[str, Any] = next((c for c in parts if c["role"] == "defense"), {})
+    attack: dict[str, Any] = next((c for c in parts if c["role"] == "attack"), {})
     return CellRow(
         cell=str(row["cell"]),
         experiment=str(row["experiment"]),
@@ -395,8 +398,10 @@ def _cell_row(row: Mapping[Any, Any]) -> CellRow:
         synthetic=bool(row["synthetic"]),
         defense=str(row["defense"]),
         plugin=str(defense.get("name", "")),
-        authorised=text("authorised") or "",
-        authorised_stands_in_for=text("authorised_stand_in_for") or "",
+        authorised=set_label(row["authorised"]),
+        authorised_models=row["authorised"],
+        authorised_stands_in_for=set_label(row["authorised_stand_in_for"]),
+        authorised_models_stand_in_for=row["authorised_stand_in_for"],
         attack=str(row["attack"]),
         evaluated=text("evaluated") or "",
         evaluated_stands_in_for=text("evaluated_stands_in_for") or text("evaluated") or "",
@@ -439,7 +444,7 @@ def _by_attribute(table: pa.Table | None) -> Mapping[str, AttributeScores]:
 
     names = table["attribute"].combine_chunks().dictionary_encode()
     codes, people, value = np.array(names.indices), np.array(table["subject"].to_numpy()), floats("value")
-    baseline = floats("floor") if "floor" in table.column_names else None
+    baseline = floats("baseline") if "baseline" in table.column_names else None
     found = {}
     for code, name in enumerate(names.dictionary.to_pylist()):
         own = codes == code

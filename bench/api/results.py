@@ -75,7 +75,8 @@ class Results(Protocol):
     ) -> pd.DataFrame:
         """Return rows of one table of per-sample scores, for example ``verification``, in the order of the cells.
 
-        ``where`` maps a column to the value, or the collection of values, to keep. ``columns`` selects columns; None
+        ``where`` maps a column to the value, or the collection of values, to keep; a tuple of models is one set of
+        ``authorised`` models. ``columns`` selects columns; None
         returns all of them. Raises `StorageError` for an unknown column.
         """
         ...

@@ -26,7 +26,7 @@ from bench.planning.plan import Plan
 from bench.registry.components import description, parameters
 from bench.registry.discovery import KINDS, Registry
 from bench.store.artifacts import Cache
-from bench.store.reading import Results
+from bench.store.reading import RunResults
 
 if TYPE_CHECKING:
     from bench.analysis.claim_results import ClaimVerdict
@@ -201,7 +201,7 @@ def show_verification(found: Iterable[tuple[str, Check]], *, as_json: bool) -> b
     return all(bool(row["ok"]) for row in rows)
 
 
-def show_summary(results: Results, report: Path, *, retry: bool = True, kept: bool = False) -> None:
+def show_summary(results: RunResults, report: Path, *, retry: bool = True, kept: bool = False) -> None:
     """Print what ``bench run`` shows at its end: the main results, the number of cells by status, and the paths of the
     rows and the report.
 

@@ -11,7 +11,7 @@ from typing import Any
 from bench.cli.cleanup_output import amount
 from bench.cli.console import out, table_of
 from bench.core.text import duration
-from bench.runs.explain import Explanation, Part, Used
+from bench.runs.explain import ExplainedComponent, ExplainedStage, Explanation
 
 
 def show_cell(cell: Explanation, *, as_json: bool) -> None:
@@ -40,7 +40,7 @@ def _show_words(words: Mapping[str, str]) -> None:
         out.print(f"{heading}: {text}", soft_wrap=True)
 
 
-def _show_part(part: Part) -> None:
+def _show_part(part: ExplainedComponent) -> None:
     """Print a component with its parameters, and mark those that the suite sets."""
     of = f"{part.name} of {part.distribution}"
     named = "" if part.label == part.name else f" {part.label}:"
@@ -75,7 +75,7 @@ def _show_end(facts: Mapping[str, Any]) -> None:
             out.print(str(facts[name]).rstrip(), soft_wrap=True)
 
 
-def _show_stages(stages: Sequence[Used], *, incomplete: bool) -> None:
+def _show_stages(stages: Sequence[ExplainedStage], *, incomplete: bool) -> None:
     """Print the stages of a cell with their keys, status and cost, and the folders of their artifacts."""
     table = table_of("stage", "key", "status", "time", "memory", "batch", numbers=range(3, 6))
     for stage in stages:

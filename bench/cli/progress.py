@@ -109,9 +109,8 @@ class Progress:
 
     def _show_failure(self, stage: Stage, result: StageResult) -> None:
         """Print why a stage failed by itself; stages that failed because of one of their inputs are not printed."""
-        reason = str(result.reason)
-        if reason.startswith(stage.name):
-            err.print(f"{result.status}: {reason}", style="red")
+        if result.failed_stage == stage.key:
+            err.print(f"{result.status}: {result.reason}", style="red")
 
     def _draw(self, now: float) -> None:
         """Draw the bar, with the most expensive running stage that reports its share; without a terminal, print a line.

@@ -92,14 +92,14 @@ def _report(rescoring: Rescoring, folder: Path, *, include_faces: bool) -> None:
     from bench.report.compare_text import show_changed
     from bench.report.page import write_report
     from bench.runs import replay
-    from bench.store.reading import Results
+    from bench.store.reading import RunResults
     from bench.store.run_record import RunCounts
 
-    results = Results(folder)
+    results = RunResults(folder)
     page = rescoring.folders.page(results.run, folder)
     report = write_report(results, page, hook_calls.report_sections(results), include_real_faces=include_faces)
     if replay.compare(rescoring.original, folder):
-        show_changed(diff(Results(rescoring.original), results), out)
+        show_changed(diff(RunResults(rescoring.original), results), out)
     else:
         out.print(f"the rows are the same bytes as those of {rescoring.original}", soft_wrap=True)
     counts = results.run.counts or RunCounts()

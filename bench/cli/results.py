@@ -14,7 +14,7 @@ from bench.cli.error_messages import exit_codes
 from bench.registry import hook_calls
 
 if TYPE_CHECKING:
-    from bench.store.reading import Results
+    from bench.store.reading import RunResults
     from bench.store.workspace import Folders
 
 TABLE_FORMATS = ("csv", "json", "md", "latex")
@@ -27,7 +27,7 @@ _LONGEST_NAME = 240  # Longest name of a folder, in characters.
 CLAIM_FORMATS = ("table", "md", "json")
 
 
-def _note_queued_cells(results: Results) -> None:
+def _note_queued_cells(results: RunResults) -> None:
     """Print on stderr how many cells of a run are not computed yet, if any."""
     waiting = results.cells["status"] == "queued"
     if waiting.any():
@@ -35,7 +35,7 @@ def _note_queued_cells(results: Results) -> None:
 
 
 @contextlib.contextmanager
-def _open_results(runs: Sequence[str], results: Path) -> Iterator[Results]:
+def _open_results(runs: Sequence[str], results: Path) -> Iterator[RunResults]:
     """Open the results of one run, or of several runs joined into one, and print notes about joining them.
 
     ``runs`` are run folders or names of suites in the folder ``results``. A run that has not ended yields its results
@@ -94,7 +94,7 @@ def report(runs: tuple[str, ...], include_faces: bool, file: Path | None, out: P
         click.echo(f"report: {written}")
 
 
-def _page_path(results: Results, folders: Folders) -> Path:
+def _page_path(results: RunResults, folders: Folders) -> Path:
     """Return the path of the report of one run or of several.
 
     The folder of several runs is named after their suites, joined by ``+``; runs of the same suite are told apart by
@@ -199,7 +199,7 @@ def _choose_format(kind: str, requested: str | None, file: Path | None) -> str:
     return found
 
 
-def _export(results: Results, kind: str, name: str, fmt: str, file: Path | None, cells: Sequence[str] = ()) -> None:
+def _export(results: RunResults, kind: str, name: str, fmt: str, file: Path | None, cells: Sequence[str] = ()) -> None:
     """Write one table, the per-sample rows of some cells, or one figure to a file; without a file, print the table."""
     if kind == "rows" and file:
         from bench.report.export.samples import export_rows

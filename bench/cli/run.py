@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bench.core.domain import Outcome
     from bench.engine.interface import Engine
     from bench.planning.plan import Plan
-    from bench.store.reading import Results
+    from bench.store.reading import RunResults
     from bench.store.workspace import Folders
 
 # Parameters of ``bench run`` that cannot be combined with ``--replay``: the record of the run sets them.
@@ -84,7 +84,7 @@ def run(
     from bench.engine.factory import make_engine
     from bench.planning.plan import find_ids, select
     from bench.runs.run import plan_suite
-    from bench.store.reading import Results
+    from bench.store.reading import RunResults
 
     folders = options.folders(out)
     new_engine = functools.partial(make_engine, engine_name, workers=workers, address=address)
@@ -98,7 +98,7 @@ def run(
     plan = select(plan, find_ids(plan, cells)) if cells else plan
     engine = new_engine(plan.device)
     folder, outcomes = _run_and_log(plan, folders, engine, log_format, fresh=fresh, retry=retry)
-    results = Results(folder)
+    results = RunResults(folder)
     page = folders.page(results.run, folder)
     kept = _update_page(results, page, include_faces=include_faces)
     console.show_summary(results, page, retry=retry, kept=kept)
@@ -106,7 +106,7 @@ def run(
         click.get_current_context().exit(1)
 
 
-def _update_page(results: Results, page: Path, *, include_faces: bool) -> bool:
+def _update_page(results: RunResults, page: Path, *, include_faces: bool) -> bool:
     """Render the page of a run unless it was made from the same rows, code and options; return whether it was kept."""
     from bench.report.page_key import is_current, page_key
 

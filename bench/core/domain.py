@@ -80,7 +80,8 @@ class Cell:
     - ``pairs``: the number of verification pairs
     - ``kappa``: the fixed threshold of the experiment
     - ``threat``: what the adversary knows, as a sentence for the report
-    - ``upload``: what leaves the client: ``images``, or ``features at`` and the names of the split points
+    - ``upload``: what leaves the client, in words: ``images``, or ``features at`` and the names of the split points
+    - ``splits``: the split points whose features leave the client; empty if images do
     - ``outputs``: what the attack returns: ``recognition``, ``images`` or ``attributes``
     - ``leaky``: True if the attack was trained on the evaluated faces themselves
     - ``skip``: the reason why this combination makes no sense, so that it is not computed; None if it is computed
@@ -100,6 +101,7 @@ class Cell:
     kappa: float
     threat: str
     upload: str = "images"
+    splits: tuple[str, ...] = ()
     outputs: str = "recognition"
     leaky: bool = False
     skip: str | None = None
@@ -108,8 +110,20 @@ class Cell:
     @property
     def components(self) -> tuple[Component, ...]:
         """All components that take part in the cell."""
-        parts = (self.dataset, *self.authorised, self.defense, self.attack, self.evaluated, self.attack.via)
-        return tuple(part for part in parts if part is not None)
+        return tuple(component for _, component in self.roles)
+
+    @property
+    def roles(self) -> tuple[tuple[CellRole, Component], ...]:
+        """All components that take part in the cell, each with its role; one that has two roles twice."""
+        parts: tuple[tuple[CellRole, Component | None], ...] = (
+            ("dataset", self.dataset),
+            *(("authorised", model) for model in self.authorised),
+            ("defense", self.defense),
+            ("attack", self.attack),
+            ("evaluated", self.evaluated),
+            ("via", self.attack.via),
+        )
+        return tuple((role, component) for role, component in parts if component is not None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -155,6 +169,7 @@ class StageResult:
     - ``seconds``, ``peak_mb``: duration and peak memory of the computation, even if an earlier run did it
     - ``device``: the device type on which it was computed
     - ``reason``, ``traceback``, ``log``: for a stage that failed, a sentence, the traceback and what it had printed
+    - ``failed_stage``: for a stage that failed, the key of the stage that failed by itself: this one, or one before it
     - ``batch``: the batch size that was used, if there was not enough memory for the planned one; otherwise None
     - ``attempts``: how many times the stage was started
     - ``client_flops``, ``client_seconds``: for a stage that protects, what a single face costs the client: the number
@@ -169,6 +184,7 @@ class StageResult:
     peak_mb: float
     device: str
     reason: str | None = None
+    failed_stage: str | None = None
     traceback: str | None = None
     log: str = ""
     batch: int | None = None
@@ -218,6 +234,7 @@ class Outcome:
     - ``cell``: the cell; ``device``: the device type of the run
     - ``status``: ``queued`` while the run has not computed all of its stages
     - ``reason``: why the cell was skipped or failed; None if it succeeded
+    - ``failed_stage``: the key of the stage that failed by itself, because of which the cell failed; otherwise None
     - ``seconds``, ``peak_mb``: the total duration and the peak memory of all stages that the cell depends on; None if
       none of them has a result
     - ``cached``: True if all these stages had been computed by earlier runs
@@ -234,6 +251,7 @@ class Outcome:
     peak_mb: float | None
     cached: bool
     device: str
+    failed_stage: str | None = None
     traceback: str | None = None
     log: str = ""
     batch: int | None = None

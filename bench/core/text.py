@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 def plural(n: int, one: str, many: str | None = None) -> str:
     """Return a count with its noun: ``1 cell``, ``2 cells``. ``many`` is the plural, by default ``one`` and an s."""
@@ -21,3 +23,11 @@ def duration(seconds: float | None) -> str:
         return f"{minutes} min {rest} s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min"
+
+
+def set_label(labels: Iterable[str]) -> str:
+    """Return the label of a set of models: their labels joined by ``+``; empty for no model.
+
+    Within an experiment a label means one set, so that it may serve as a key. The models of a set are not read from it.
+    """
+    return "+".join(labels)

@@ -295,7 +295,7 @@ class _SchedulerLoop:
             self._recompute_inputs(stage)
         else:
             if result.status != "ok":
-                result = dataclasses.replace(result, reason=f"{stage.name}: {result.reason}")
+                result = dataclasses.replace(result, reason=f"{stage.name}: {result.reason}", failed_stage=stage.key)
             result = dataclasses.replace(result, attempts=max(1, task.attempts))
             self._finish(stage, result, attempt.worker)
 
@@ -338,7 +338,8 @@ class _SchedulerLoop:
             return
         inputs = (self.graph.results.get(key) for key in stage.inputs.values())
         failed = next(r for r in inputs if r is not None and r.status != "ok")
-        self._finish(stage, failure(stage, failed.status, str(failed.reason), failed.traceback, log=failed.log))
+        result = failure(stage, failed.status, str(failed.reason), failed.traceback, log=failed.log)
+        self._finish(stage, dataclasses.replace(result, failed_stage=failed.failed_stage))
 
 
 def longest_paths(stages: dict[str, Stage]) -> dict[str, float]:

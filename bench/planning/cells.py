@@ -94,6 +94,7 @@ class ExperimentPlanner:
         models = "+".join(map(called, authorised))
         recogniser = called(evaluated) if evaluated else ""
         identity = (called(dataset), models, called(defense), called(attack), recogniser, str(repeat))
+        splits = self.uploaded_splits(authorised, skipped=skip is not None)
         return Cell(
             id=joined_digest(self.digest, *identity)[:16],
             experiment=self.experiment.name,
@@ -107,7 +108,8 @@ class ExperimentPlanner:
             pairs=self.experiment.pairs,
             kappa=self.experiment.kappa,
             threat=adversary.threat,
-            upload=self.upload(authorised, skipped=skip is not None),
+            upload=f"features at {'+'.join(splits)}" if splits else "images",
+            splits=splits,
             outputs=adversary.outputs,
             leaky=adversary.leaky,
             skip=skip,
@@ -123,12 +125,11 @@ class ExperimentPlanner:
         return _Adversary(threat, instance.outputs, first.trains_on == "evaluated")
 
     @remembered
-    def upload(self, authorised: tuple[Component, ...], *, skipped: bool) -> str:
-        """Return what leaves the client, in words."""
+    def uploaded_splits(self, authorised: tuple[Component, ...], *, skipped: bool) -> tuple[str, ...]:
+        """Return the split points whose features leave the client; an empty tuple if images do."""
         if self.experiment.upload == "images":
-            return "images"
-        splits = [self.experiment.split] if skipped else self.splits.uploaded(authorised)
-        return f"features at {'+'.join(splits)}"
+            return ()
+        return (self.experiment.split,) if skipped else tuple(self.splits.uploaded(authorised))
 
     # ---- reasons to skip -----------------------------------------------------------------------------------------
 

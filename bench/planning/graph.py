@@ -144,10 +144,10 @@ class Graph:
         return self.stage(
             "score",
             f"baselines of the image metrics on {dataset.label}",
-            "score:floors",
-            options={"metric": "floors", "lpips": self.lpips},
+            "score:baselines",
+            options={"metric": "baselines", "lpips": self.lpips},
             inputs={"faces": faces, "calibration_faces": self.faces(dataset, "calibration")},
-            seed=self.seed("floors", dataset.name),
+            seed=self.seed("floors", dataset.name),  # The name of the random stream stays, and so do its numbers.
             units=count,
             unit_cost=3e-2,
             size=count * 120,

@@ -19,8 +19,8 @@ import pandas as pd
 
 from bench.core.errors import StorageError
 from bench.core.provenance import NUMERIC_PACKAGES
-from bench.core.text import plural
-from bench.store.reading import Results
+from bench.core.text import plural, set_label
+from bench.store.reading import RunResults
 from bench.store.run_record import ComponentRecord, parse_component
 from bench.store.several_runs import KINDS, Joined, Named
 from bench.suite.tables import ExperimentTable
@@ -40,12 +40,12 @@ def require_different(folders: Sequence[Path]) -> None:
             raise StorageError(f"{folder}: expected different runs, found this one {count} times; name each run once")
 
 
-def join(runs: Sequence[Results]) -> Joined:
+def join(runs: Sequence[RunResults]) -> Joined:
     """Read different runs as one, in their order. Raises `StorageError` where one cannot be read."""
-    joined: list[_Run] = []
+    joined: list[_JoiningRun] = []
     notes: list[str] = []
     for name, results in zip(_names(runs), runs, strict=True):
-        one = _Run(name, results)
+        one = _JoiningRun(name, results)
         notes += one.join(joined)
         joined.append(one)
     named = [one.named() for one in joined]
@@ -53,7 +53,7 @@ def join(runs: Sequence[Results]) -> Joined:
     return Joined(folder=folder, named=named, notes=notes)
 
 
-def _names(runs: Sequence[Results]) -> list[str]:
+def _names(runs: Sequence[RunResults]) -> list[str]:
     """``run A``, ``run B`` ..., after the 26th ``run 27`` ...; no label ends like one of them."""
     labels = {str(v) for run in runs for c in ("experiment", *KINDS) for v in run.cells[c].unique()}
     word = "run"
@@ -63,11 +63,11 @@ def _names(runs: Sequence[Results]) -> list[str]:
 
 
 @dataclass
-class _Run:
+class _JoiningRun:
     """A run while it is being joined."""
 
     name: str
-    results: Results
+    results: RunResults
     experiments: dict[str, str] = field(default_factory=dict)
     labels: dict[tuple[str, str, str], str] = field(default_factory=dict)
     shown: dict[str, str] = field(default_factory=dict)
@@ -79,7 +79,7 @@ class _Run:
     def cells(self) -> pd.DataFrame:
         """Its cells, with text where there is none."""
         found = self.results.cells
-        return found.assign(**{c: found[c].fillna("") for c in ("via", "evaluated", "authorised")})
+        return found.assign(**{c: found[c].fillna("") for c in ("via", "evaluated")})
 
     @cached_property
     def contents(self) -> Mapping[tuple[str, str, str], Content]:
@@ -119,14 +119,14 @@ class _Run:
 
     # ---- beside the runs before it -----------------------------------------------------------------------------------
 
-    def join(self, before: Sequence[_Run]) -> Iterator[str]:
+    def join(self, before: Sequence[_JoiningRun]) -> Iterator[str]:
         """Decide what everything is called beside the runs before it, and which cells are shown; say why."""
         yield from self._name_experiments(before)
         yield from self._name_components(before)
         yield from self._name_conflicts(before)
         yield from self._show_cells(before)
 
-    def _name_experiments(self, before: Sequence[_Run]) -> Iterator[str]:
+    def _name_experiments(self, before: Sequence[_JoiningRun]) -> Iterator[str]:
         """An experiment that asks what an earlier one of its name asks is that one; another one gets a name."""
         for name in dict.fromkeys(self.cells["experiment"]):
             mine = self.question(name)
@@ -138,7 +138,7 @@ class _Run:
                 why = "; ".join(_differences(mine, theirs, run.name))
                 yield f"{name} of {self.name} stands apart, as {self.experiments[name]}: {why}."
 
-    def _name_components(self, before: Sequence[_Run]) -> Iterator[str]:
+    def _name_components(self, before: Sequence[_JoiningRun]) -> Iterator[str]:
         """A component that is not what an earlier run calls so gets the run's name; so does a defense that was
         computed under other conditions."""
         said: dict[tuple[str, str, str], None] = {}
@@ -167,11 +167,11 @@ class _Run:
             if (of, own) == (kind, label):
                 yield self.experiments[experiment], self.labels.get((experiment, kind, label), label), content
 
-    def _as_in(self, run: _Run) -> bool:
+    def _as_in(self, run: _JoiningRun) -> bool:
         """Whether this run was computed under the conditions of another; unknown ones are those of no other."""
         return self.conditions is not None and self.conditions == run.conditions
 
-    def _name_conflicts(self, before: Sequence[_Run]) -> Iterator[str]:
+    def _name_conflicts(self, before: Sequence[_JoiningRun]) -> Iterator[str]:
         """Cells that are called alike and were computed from something else: their defenses get the run's name."""
         theirs = {point: end for run in before for point, end in run.points() if end.cell in run.shown}
         found: dict[str, None] = {}
@@ -185,7 +185,7 @@ class _Run:
                 f"(what attacks learnt from, or the pairs). It is called {label} ({self.name})."
             )
 
-    def _show_cells(self, before: Sequence[_Run]) -> Iterator[str]:
+    def _show_cells(self, before: Sequence[_JoiningRun]) -> Iterator[str]:
         """Show each cell once: from the first run that has a result of it, or else from the first that has it."""
         taken = {shown for run in before for shown in run.shown.values()}
         theirs = {point: (run, end) for run in before for point, end in run.points() if end.cell in run.shown}
@@ -207,13 +207,13 @@ class _Run:
         for how, count in instead.items():
             yield f"Shown from {self.name}: {plural(count, 'cell')}, {how}."
 
-    def points(self) -> Iterator[tuple[Hashable, _End]]:
+    def points(self) -> Iterator[tuple[Hashable, _CellEnd]]:
         """What each cell is called beside others, and how it ended."""
         view = self.named()
         columns = [self.cells[c].tolist() for c in ("cell", "experiment", "stages", "status", *_POINT)]
         for cell, experiment, stages, status, *values in zip(*columns, strict=True):
             called = (view.called(experiment, c, v) for c, v in zip(_POINT, values, strict=True))
-            end = _End(cell=cell, experiment=experiment, defense=values[1], stages=stages, status=status)
+            end = _CellEnd(cell=cell, experiment=experiment, defense=values[1], stages=stages, status=status)
             yield (self.experiments[experiment], *called), end
 
     def named(self) -> Named:
@@ -225,6 +225,10 @@ class _Run:
             labels=self.labels,
             cells=self.shown,
             alike=self.alike,
+            sets={
+                (experiment, set_label(models)): models
+                for experiment, models in set(zip(self.cells["experiment"], self.cells["authorised"], strict=True))
+            },
             components=list(self._components()),
         )
 
@@ -262,7 +266,7 @@ def content_of(component: ComponentRecord) -> Content:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _End:
+class _CellEnd:
     """How a cell ended, and from which stages."""
 
     cell: str
@@ -271,7 +275,7 @@ class _End:
     stages: str
     status: str
 
-    def same(self, other: _End) -> bool:
+    def same(self, other: _CellEnd) -> bool:
         """Whether both were computed from the same inputs by the same code, or both skipped."""
         mine, theirs = (sorted(json.loads(text or "[]")) for text in (self.stages, other.stages))
         return mine == theirs and (bool(mine) or self.status == other.status == "skipped")

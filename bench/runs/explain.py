@@ -16,8 +16,9 @@ from typing import Any
 import pandas as pd
 
 from bench.core.errors import StorageError, did_you_mean
+from bench.core.text import set_label
 from bench.store.artifacts import Cache
-from bench.store.reading import Results
+from bench.store.reading import RunResults
 from bench.store.run_record import RunRecord
 
 AXES = (
@@ -35,7 +36,7 @@ Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class ExplainedComponent:
     """A component that takes part: its ``role`` in the cell, all its parameters (``params``), and those that the suite
     wrote (``passed``). ``instead_of``: what it stands in for, and why (``because``), or none."""
 
@@ -50,7 +51,7 @@ class Part:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Used:
+class ExplainedStage:
     """A stage that a cell used. ``artifact``: its folder in the cache, none where it is not there (any more)."""
 
     key: str
@@ -80,13 +81,13 @@ class Explanation:
     words: Mapping[str, str]
     axes: Mapping[str, Any]
     facts: Mapping[str, Any]
-    parts: Sequence[Part]
-    stages: Sequence[Used]
+    parts: Sequence[ExplainedComponent]
+    stages: Sequence[ExplainedStage]
     incomplete: bool
     commands: Mapping[str, str]
 
 
-def find_cell(results: Results, asked: Sequence[str]) -> Row:
+def find_cell(results: RunResults, asked: Sequence[str]) -> Row:
     """The one cell that is meant by its id, by the beginning of it, or by filters such as ``defense=PMT``.
 
     Labels are compared without regard to case. Raises `StorageError` when none or several fit, which says by what they
@@ -104,12 +105,12 @@ def find_cell(results: Results, asked: Sequence[str]) -> Row:
     return _plain(rows)[0]
 
 
-def _place(results: Results) -> PurePath:
+def _place(results: RunResults) -> PurePath:
     """The run folder, as written below the folder of results."""
     return PurePath(*results.folder.parts[-3:])
 
 
-def _filtered(rows: pd.DataFrame, column: str, value: str, results: Results) -> pd.DataFrame:
+def _filtered(rows: pd.DataFrame, column: str, value: str, results: RunResults) -> pd.DataFrame:
     if column not in AXES:
         hint = did_you_mean(column, AXES)
         raise StorageError(f"{_place(results)}: {column}={value}: expected the id of a cell or AXIS=LABEL; {hint}")
@@ -119,6 +120,8 @@ def _filtered(rows: pd.DataFrame, column: str, value: str, results: Results) -> 
 
 
 def _texts(rows: pd.DataFrame, column: str) -> pd.Series[str]:
+    if column == "authorised":
+        return rows[column].map(set_label)
     return rows[column].astype(object).where(rows[column].notna(), "").astype(str)
 
 
@@ -147,21 +150,26 @@ def _listing(values: Sequence[str]) -> str:
     return ", ".join(shown) + (f" and {more} more" if more else "")
 
 
-def explain(results: Results, cell: Row, folder: Path, cache: Cache) -> Explanation:
+def explain(results: RunResults, cell: Row, folder: Path, cache: Cache) -> Explanation:
     """Everything that is known of a cell, a row that `find_cell` gave; ``cache`` is the one that its run worked on."""
     stages, incomplete = _stages(cell, results.stages, cache)
-    parts = list(_parts(json.loads(cell["components"] or "[]")))
+    parts = list(_components(json.loads(cell["components"] or "[]")))
     return Explanation(
         run=str(folder),
         cell=cell["cell"],
         words=_words(cell),
-        axes={axis: cell[axis] for axis in AXES if axis != "status" and cell[axis] not in (None, "")},
+        axes={axis: value for axis in AXES if axis != "status" and (value := _shown(cell[axis])) not in (None, "")},
         facts={name: cell[name] for name in _FACTS},
         parts=parts,
         stages=stages,
         incomplete=incomplete,
         commands=_commands(folder, results.run, cell),
     )
+
+
+def _shown(value: Any) -> Any:
+    """The value of an axis; a set of models as its label."""
+    return set_label(value) if isinstance(value, tuple) else value
 
 
 def _plain(rows: pd.DataFrame) -> list[dict[Any, Any]]:
@@ -176,7 +184,7 @@ def _words(cell: Row) -> dict[str, str]:
     attack, dataset, defense, evaluated = (cell[name] for name in ("attack", "dataset", "defense", "evaluated"))
     authorised, upload = cell["authorised"], cell["upload"] or "images"
     faces = f"faces of {dataset}{' (computer-generated)' if cell['synthetic'] else ''}"
-    models = str(authorised or "").replace("+", " and ")
+    models = " and ".join(authorised)
     held = "the uploaded images" if upload == "images" else f"{upload} of {models}"
     questions = {
         "recognition": f"Does {evaluated} recognise people from {held}?",
@@ -201,13 +209,20 @@ def _words(cell: Row) -> dict[str, str]:
     return words
 
 
-def _parts(components: Iterable[Row]) -> Iterable[Part]:
-    """The components of a cell, which come in the order of `bench.core.domain.Cell.components`, with their roles."""
-    before: set[str] = set()
+_COMPONENT_ROLES: Mapping[str, str] = {
+    "dataset": "data set",
+    "authorised": "authorised model",
+    "evaluated": "evaluated model",
+    "via": "attack before it",
+}
+
+
+def _components(components: Iterable[Row]) -> Iterable[ExplainedComponent]:
+    """The components of a cell with their roles in words."""
     for one in components:
         origin = one.get("origin") or {}
-        yield Part(
-            role=_role(one["kind"], before),
+        yield ExplainedComponent(
+            role=_COMPONENT_ROLES.get(one["role"], one["role"]),
             name=one["name"],
             label=one["label"],
             distribution=f"{origin.get('distribution', 'unknown')} {origin.get('version', '')}".strip(),
@@ -216,16 +231,6 @@ def _parts(components: Iterable[Row]) -> Iterable[Part]:
             instead_of=one.get("instead_of"),
             because=one.get("because"),
         )
-        before.add(one["kind"])
-
-
-def _role(kind: str, before: set[str]) -> str:
-    """What a component does, from the kinds that come before it."""
-    if kind == "model":
-        return "evaluated model" if "defense" in before else "authorised model"
-    if kind == "attack":
-        return "attack before it" if "attack" in before else "attack"
-    return kind.replace("dataset", "data set")
 
 
 def _commands(folder: Path, run: RunRecord, cell: Row) -> dict[str, str]:
@@ -263,16 +268,15 @@ def cell_command(run: RunRecord, cell: str) -> str | None:
 # ---- stages ----------------------------------------------------------------------------------------------------------
 
 
-def _stages(cell: Row, rows: Sequence[Row], cache: Cache) -> tuple[list[Used], bool]:
+def _stages(cell: Row, rows: Sequence[Row], cache: Cache) -> tuple[list[ExplainedStage], bool]:
     """The stages that a cell used, inputs first, and whether some are not known.
 
-    Results tell the scores of a cell, and the cache what every artifact was made from. Of a cell that failed, the
-    stage that failed first is the one whose name begins the reason.
+    Rows tell the scores of a cell and the stage that failed, and the cache what every artifact was made from.
     """
     by_key = {row["key"]: row for row in rows}
     keys: dict[str, None] = {}
     incomplete = False
-    first = [k for k, row in by_key.items() if row["status"] != "ok" and _began(cell, row)]
+    first = [cell["failed_stage"]] if cell["failed_stage"] in by_key else []
     stack = [(key, False) for key in reversed([*first, *json.loads(cell["stages"] or "[]")])]
     while stack:
         key, seen = stack.pop()
@@ -283,20 +287,14 @@ def _stages(cell: Row, rows: Sequence[Row], cache: Cache) -> tuple[list[Used], b
             incomplete |= manifest is None
             inputs = (manifest or {}).get("inputs") or {}
             stack += [(key, True), *((k, False) for k in reversed(list(inputs.values())))]
-    return [_used(key, by_key.get(key, {}), cache) for key in keys], incomplete
+    return [_explained_stage(key, by_key.get(key, {}), cache) for key in keys], incomplete
 
 
-def _began(cell: Row, row: Row) -> bool:
-    """Whether the failure of a cell is that of a stage itself, not of one of its inputs."""
-    reason = str(cell["reason"])
-    return cell["status"] in ("failed", "timeout") and reason == row["reason"] and reason.startswith(f"{row['name']}: ")
-
-
-def _used(key: str, row: Row, cache: Cache) -> Used:
+def _explained_stage(key: str, row: Row, cache: Cache) -> ExplainedStage:
     """A stage as its row says; what earlier schemas did not say comes from its artifact, if that is there."""
     manifest = cache.manifest(key)
     about = {**(manifest or {}), **{k: v for k, v in row.items() if v is not None}}
-    return Used(
+    return ExplainedStage(
         key=key,
         kind=about.get("kind", "score"),
         name=about.get("name", "not computed yet"),

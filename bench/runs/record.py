@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bench.core.content_keys import digest_of
-from bench.core.domain import Component, Outcome, StageResult
+from bench.core.domain import CellRole, Component, Outcome, Stage, StageResult
 from bench.core.provenance import device_name, git_commit, host_digests, machine, package_versions
 from bench.engine.scheduler import cached_result
 from bench.metrics.lpips import find_vgg
@@ -97,16 +97,19 @@ def _experiment(experiment: Experiment) -> ExperimentRecord:
     )
 
 
-def components_of(plan: Plan) -> list[Component]:
-    """Every component of the cells of a plan; those of equal meaning once."""
-    found: dict[str, Component] = {}
-    for c in dict.fromkeys(component for cell in plan.cells for component in cell.components):
-        found.setdefault(digest_of([c.kind, c.label, c]), c)
-    return list(found.values())
+def components_of(plan: Plan) -> list[tuple[Component, tuple[CellRole, ...]]]:
+    """Every component of a plan, those of equal meaning once, with its roles in cells and in experiments."""
+    pairs = dict.fromkeys(pair for cell in plan.cells for pair in cell.roles)
+    pairs |= dict.fromkeys(("auxiliary", e.auxiliary) for e in plan.suite.experiments if e.auxiliary)
+    found: dict[str, tuple[Component, dict[CellRole, None]]] = {}
+    for role, c in pairs:
+        _, roles = found.setdefault(digest_of([c.kind, c.label, c]), (c, {}))
+        roles.setdefault(role)
+    return [(c, tuple(roles)) for c, roles in found.values()]
 
 
 def _components(plan: Plan, registry: Registry) -> tuple[ComponentRecord, ...]:
-    return tuple(component_record(c, **_declared(c, registry)) for c in components_of(plan))
+    return tuple(component_record(c, roles, **_declared(c, registry)) for c, roles in components_of(plan))
 
 
 def _declared(component: Component, registry: Registry) -> dict[str, Any]:
@@ -168,7 +171,8 @@ def of_stages(plan: Plan, results: Mapping[str, StageResult], cache: Cache) -> l
     }
     known = {**behind, **results}
     ended = ((stage, known[key]) for key, stage in plan.stages.items() if key in known)
-    return [
-        {**asdict(r), "kind": s.kind, "name": s.name, "seed": s.seed, "inputs": json.dumps(dict(s.inputs))}
-        for s, r in ended
-    ]
+    return [{**asdict(r), **_about(s), "inputs": json.dumps(dict(s.inputs))} for s, r in ended]
+
+
+def _about(stage: Stage) -> dict[str, Any]:
+    return {"kind": stage.kind, "name": stage.name, "metric": stage.options.get("metric"), "seed": stage.seed}

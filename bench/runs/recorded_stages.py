@@ -11,16 +11,17 @@ from bench.core.domain import StageResult
 from bench.engine.scheduler import cached_result
 from bench.planning.plan import Plan
 from bench.store.artifacts import Cache, DamagedError
-from bench.store.reading import Results
+from bench.store.old_schemas import today
+from bench.store.reading import RunResults
 
 _RESULT = [f.name for f in fields(StageResult)]
 Row = Mapping[str, Any]
 
 
-class Left:
+class RecordedStages:
     """What a run and the cache know of a stage, by its key."""
 
-    def __init__(self, results: Results, cache: Cache) -> None:
+    def __init__(self, results: RunResults, cache: Cache) -> None:
         self.rows: Mapping[str, Row] = {row["key"]: row for row in results.stages}
         self.cache = cache
         self._manifests: dict[str, Mapping[str, Any]] = {}
@@ -37,7 +38,7 @@ class Left:
 
     def tables(self, key: str) -> set[str]:
         """The tables of its artifact."""
-        return {name.removesuffix(".parquet") for name in self._manifest(key).get("files", ())}
+        return {today(name.removesuffix(".parquet")) for name in self._manifest(key).get("files", ())}
 
     def result(self, key: str) -> StageResult:
         """How it ended, as the run recorded it, else as its artifact tells; of what nobody knows, that all was well."""

@@ -52,14 +52,25 @@ def plan_again(
     if plan is not None and plan.digest == record.digest and not (strict and found):
         return plan
     if plan is not None:
-        found += changes_of_components(record.components, list(map(component_record, components_of(plan))))
+        found += changes_of_components(record.components, [component_record(c) for c, _ in components_of(plan)])
         found = found or [
             f"the plan that bench makes of the suite: {shortened(record.digest)} -> {shortened(plan.digest)}"
         ]
     lines = "\n".join(f"  {line}" for line in dict.fromkeys([*found, *([problem] if problem else [])]))
     raise ReplayError(
-        f"{folder}: its plan cannot be made again; since it was made this has changed (recorded -> now):\n{lines}"
+        f"{folder}: its plan cannot be made again{_why(record)}; "
+        f"since it was made this has changed (recorded -> now):\n{lines}"
     )
+
+
+def _why(record: RunRecord) -> str:
+    """Return the main reason as the middle of a sentence, if the code of bench that decides results has changed."""
+    host, now = record.host or {}, host_digests()
+    if host == now:
+        return ""
+    other = host.keys() != now.keys()
+    keys = ", and content keys are now made from other files of it" if other else ""
+    return f" because the code of bench that decides results has changed{keys}"
 
 
 def require_told(folder: Path, record: RunRecord, refused: str) -> None:

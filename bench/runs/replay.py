@@ -21,7 +21,7 @@ from bench.core.provenance import device_name, file_sha256
 from bench.planning.plan import Plan
 from bench.registry.discovery import Registry
 from bench.runs.replan import plan_again
-from bench.store.reading import Results
+from bench.store.reading import RunResults
 from bench.store.run_record import RunRecord
 from bench.store.workspace import Folders
 
@@ -66,13 +66,13 @@ def prepared(run: Path, folders: Folders, registry: Registry, timeout_s: float |
 
 def _original(run: Path) -> tuple[Path, RunRecord]:
     """A run and its record; of a replay, those of what it is a replay of."""
-    record = Results(run).run
+    record = RunResults(run).run
     if record.rescored:
         raise ReplayError(f"{run}: a rescoring is not replayed; make it again: {shlex.join(record.command)}")
     of = record.replay_of
     if not of:
         return run, record
-    return run.parent / of, Results(run.parent / of).run
+    return run.parent / of, RunResults(run.parent / of).run
 
 
 @contextlib.contextmanager
@@ -102,7 +102,7 @@ def _folder(folders: Folders, plan: Plan) -> Path:
     end = f"{plan.digest[:8]}-replay"
     for found in sorted(suite.glob(f"*-{end}"), reverse=True):
         with contextlib.suppress(StorageError):
-            if Results(found).run.status in ("running", "interrupted"):
+            if RunResults(found).run.status in ("running", "interrupted"):
                 return found
     return suite / f"{datetime.now(UTC).strftime('%Y%m%d-%H%M%S')}-{end}"
 
@@ -120,7 +120,7 @@ def compare(original: Path, again: Path) -> dict[str, str]:
 
 def _samples(folder: Path) -> dict[str, str]:
     """The files of sample rows and their checksums, as the record of a run says."""
-    return {name: digest for name, digest in Results(folder).run.files.items() if name.startswith("samples/")}
+    return {name: digest for name, digest in RunResults(folder).run.files.items() if name.startswith("samples/")}
 
 
 def _difference(table: str, names: Sequence[str], recorded: Mapping[str, str], original: Path, again: Path) -> str:

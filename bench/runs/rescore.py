@@ -24,7 +24,7 @@ from bench.runs.recorded_stages import lost_artifacts
 from bench.runs.replan import require_told
 from bench.runs.rescore_plan import SETTINGS, Planner
 from bench.store.artifacts import Cache
-from bench.store.reading import Results
+from bench.store.reading import RunResults
 from bench.store.run_record import RECORD, MakerRecord, RescoringRecord, RunRecord
 from bench.store.workspace import Folders
 
@@ -48,7 +48,7 @@ class Rescoring:
 
 def settings_of(run: Path, fmr: float | None, kappa: float | None, sets: Sequence[str]) -> list[str]:
     """What ``--fmr`` and ``--kappa``, for every experiment of a run, and ``--set`` change, as the latter says it."""
-    count = len(Results(run).run.suite.experiments)
+    count = len(RunResults(run).run.suite.experiments)
     every = {"fmr": fmr, "kappa": kappa}
     found = [f"experiment[{i}].{name}={v!r}" for name, v in every.items() if v is not None for i in range(count)]
     for text in sets:
@@ -73,7 +73,7 @@ def prepared(
 
     `ReplayError` when the record does not say enough, or artifacts are missing: with all of them.
     """
-    record = Results(run).run
+    record = RunResults(run).run
     _require_ended(run, record)
     cache = _folders(run).cache
     made = Planner(run, registry, cache, settings, device or str(record.device), timeout_s)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.content_keys import digest_of, joined_digest
-from bench.core.domain import Cell, Component, Origin, Stage, StageResult
+from bench.core.domain import Cell, CellRole, Component, Origin, Stage, StageResult
 from bench.core.errors import ReplayError
 from bench.planning.cell_stages import CellStages
 from bench.planning.graph import BATCH, Graph
@@ -19,9 +19,9 @@ from bench.planning.instances import Client, Combination, Instances, Splits
 from bench.planning.plan import Plan
 from bench.registry.components import build_component
 from bench.registry.discovery import Registry
-from bench.runs.recorded_stages import Left, Row
+from bench.runs.recorded_stages import RecordedStages, Row
 from bench.store.artifacts import Cache
-from bench.store.reading import Results
+from bench.store.reading import RunResults
 from bench.store.run_record import SuiteRecord
 from bench.suite.limits import Limits
 from bench.suite.overrides import override
@@ -33,13 +33,13 @@ _MEASURED_BY_PLUGINS = {"up"}  # attacks estimate and rebuild in these scores (E
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Asked:
-    """A recorded cell with its components in the order of `bench.core.domain.Cell.components`: as they were
-    (``before``), and with the code of today (``now``)."""
+class _RecordedCell:
+    """A recorded cell with its components and their roles: as they were (``before``), and with the code of today
+    (``now``)."""
 
     row: Row
-    before: Sequence[Component]
-    now: Sequence[Component]
+    before: Sequence[tuple[CellRole, Component]]
+    now: Sequence[tuple[CellRole, Component]]
 
 
 class Planner:
@@ -55,16 +55,16 @@ class Planner:
         device: str,
         timeout_s: float | None,
     ) -> None:
-        results = Results(run)
+        results = RunResults(run)
         self.run, self.registry, self.device = run, registry, device
-        self.left = Left(results, cache)
+        self.recorded = RecordedStages(results, cache)
         self.kept: set[str] = set()
         self.unknown: dict[str, str] = {}
         self._components: dict[str, tuple[Component, Component]] = {}
         self._scored: dict[tuple[str, str], str] = {}
-        asked = [self._asked(row) for row in _rows(results)]
+        asked = [self._recorded_cell(row) for row in _rows(results)]
         before, after, self.suite_record = _tables(results.run.suite, settings)
-        by_experiment: dict[str, list[_Asked]] = defaultdict(list)
+        by_experiment: dict[str, list[_RecordedCell]] = defaultdict(list)
         for one in asked:
             by_experiment[one.row["experiment"]].append(one)
         experiments = {name: _experiment(after[name], found) for name, found in by_experiment.items()}
@@ -95,9 +95,14 @@ class Planner:
 
     # ---- components --------------------------------------------------------------------------------------------------
 
-    def _asked(self, row: Row) -> _Asked:
-        pairs = [self._component(about) for about in json.loads(row["components"])]
-        return _Asked(row=row, before=[before for before, _ in pairs], now=[now for _, now in pairs])
+    def _recorded_cell(self, row: Row) -> _RecordedCell:
+        before, now = [], []
+        for about in json.loads(row["components"]):
+            role = about.pop("role")
+            was, today = self._component(about)
+            before.append((role, was))
+            now.append((role, today))
+        return _RecordedCell(row=row, before=before, now=now)
 
     def _component(self, about: Mapping[str, Any]) -> tuple[Component, Component]:
         """A component as the run recorded it, and with the code that its plugin has today; each the same object
@@ -130,10 +135,12 @@ class Planner:
 
     # ---- cells -------------------------------------------------------------------------------------------------------
 
-    def _cell(self, asked: _Asked, cell_stages: CellStages, before: ExperimentTable, after: ExperimentTable) -> Cell:
+    def _cell(
+        self, asked: _RecordedCell, cell_stages: CellStages, before: ExperimentTable, after: ExperimentTable
+    ) -> Cell:
         """A cell as it was, with the scores of today."""
         row = asked.row
-        dataset, authorised, defense, attack, evaluated = _roles(asked.before)
+        dataset, authorised, defense, attack, evaluated = _in_roles(asked.before)
         skip = row["reason"] if row["status"] == "skipped" else None
         return Cell(
             id=_id(row["cell"], before, after),
@@ -149,15 +156,16 @@ class Planner:
             kappa=after.kappa,
             threat=row["threat"] or "",
             upload=row["upload"] or "images",
+            splits=row["splits"] or (),
             outputs=row["outputs"] or "recognition",
             leaky=bool(row["leaky"]),
             skip=skip,
             stages=() if skip is not None else self._scores(asked, cell_stages),
         )
 
-    def _scores(self, asked: _Asked, cell_stages: CellStages) -> tuple[str, ...]:
+    def _scores(self, asked: _RecordedCell, cell_stages: CellStages) -> tuple[str, ...]:
         """The keys of the scores of a cell, each planned as a whole suite plans it and put on what the run left."""
-        dataset, authorised, defense, attack, evaluated = _roles(asked.now)
+        dataset, authorised, defense, attack, evaluated = _in_roles(asked.now)
         client = Client(dataset, authorised, defense, int(asked.row["repeat"]))
         try:
             planned = cell_stages.scores(Combination(client, attack, evaluated))
@@ -176,13 +184,13 @@ class Planner:
 
     def _made_score(self, planned: Stage, recorded: str, cell: str) -> str:
         metric = planned.options["metric"]
-        if (tables := self.left.tables(recorded)) and metric not in tables:
+        if (tables := self.recorded.tables(recorded)) and metric not in tables:
             raise self._differs(cell, f"a score of {metric} was one of {', '.join(sorted(tables))}")
-        inputs = self.left.inputs(recorded)
+        inputs = self.recorded.inputs(recorded)
         if inputs is None and planned.key == recorded:
             inputs = planned.inputs
         kept = metric in _MEASURED_BY_PLUGINS
-        if kept or (inputs is None and self.left.failed(recorded)):
+        if kept or (inputs is None and self.recorded.failed(recorded)):
             self.kept |= {recorded} if kept else set()
             self._take(recorded, planned)
             return recorded
@@ -205,16 +213,16 @@ class Planner:
         is what it is called where neither run nor cache know."""
         if key in self.stages:
             return True
-        about = self.left.about(key) or ({"kind": planned.kind, "name": planned.name} if planned else {})
+        about = self.recorded.about(key) or ({"kind": planned.kind, "name": planned.name} if planned else {})
         if not about:
             return False
-        inputs = {role: source for role, source in (self.left.inputs(key) or {}).items() if self._take(source)}
+        inputs = {role: source for role, source in (self.recorded.inputs(key) or {}).items() if self._take(source)}
         self.stages[key] = Stage(
             kind=about["kind"],
             name=about["name"],
             key=key,
             components={},
-            options={"batch": BATCH, "device": self.device},
+            options={"batch": BATCH, "device": self.device, "metric": about.get("metric")},
             inputs=inputs,
             seed=int(about.get("seed") or 0),
             units=0,
@@ -222,23 +230,25 @@ class Planner:
             cost_name="reused",
             size=0,
         )
-        self.reused[key] = self.left.result(key)
+        self.reused[key] = self.recorded.result(key)
         return True
 
 
-def _rows(results: Results) -> list[Row]:
+def _rows(results: RunResults) -> list[Row]:
     """The cells of a run, none where nothing is known."""
     frame = results.cells.astype(object)
     return [{str(k): v for k, v in row.items()} for row in frame.where(frame.notna(), None).to_dict("records")]
 
 
-def _roles(
-    parts: Sequence[Component],
+def _in_roles(
+    parts: Sequence[tuple[CellRole, Component]],
 ) -> tuple[Component, tuple[Component, ...], Component, Component, Component | None]:
-    """Data set, authorised models, defense, attack and evaluated model, of components in the order of cells."""
-    at = next(i for i, part in enumerate(parts) if part.kind == "defense")
-    evaluated = next((part for part in parts[at:] if part.kind == "model"), None)
-    return parts[0], tuple(parts[1:at]), parts[at], parts[at + 1], evaluated
+    """Data set, authorised models, defense, attack and evaluated model of a cell."""
+    (dataset,), (defense,), (attack,) = (
+        [part for role, part in parts if role == wanted] for wanted in ("dataset", "defense", "attack")
+    )
+    authorised = tuple(part for role, part in parts if role == "authorised")
+    return dataset, authorised, defense, attack, next((part for role, part in parts if role == "evaluated"), None)
 
 
 def _id(cell: str, before: ExperimentTable, after: ExperimentTable) -> str:
@@ -261,9 +271,9 @@ def _tables(
     return before, after, replace(recorded, raw=raw, experiments=tuple(experiments))
 
 
-def _experiment(table: ExperimentTable, cells: Sequence[_Asked]) -> Experiment:
+def _experiment(table: ExperimentTable, cells: Sequence[_RecordedCell]) -> Experiment:
     """The experiment of some cells. What attackers learnt from does not matter any more."""
-    roles = [_roles(cell.now) for cell in cells]
+    roles = [_in_roles(cell.now) for cell in cells]
     datasets, authorised, defenses, attacks, evaluated = (dict.fromkeys(axis) for axis in zip(*roles, strict=True))
     return experiment_of(
         table,

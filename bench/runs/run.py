@@ -86,14 +86,14 @@ def run_plan(
         if fresh:
             for key in plan.stages:
                 cache.discard(key)
-        run = _Run(plan, folder, cache, registry, journal, written)
+        run = _Session(plan, folder, cache, registry, journal, written)
         if not retry:
             failed = last_results(folder)
             run.results.update({k: r for k, r in failed.items() if k in plan.stages and r.status != "ok"})
         return folder, run.go(engine, on_event, retry)
 
 
-class _Run:
+class _Session:
     """One session of a run: from the plan to its rows."""
 
     def __init__(
@@ -233,6 +233,7 @@ def outcome(cell: Cell, plan: Plan, results: Mapping[str, StageResult]) -> Outco
         peak_mb=max((r.peak_mb for r in found), default=None),
         cached=bool(found) and all(r.cached for r in found),
         device=plan.device,
+        failed_stage=bad.failed_stage if bad else None,
         traceback=bad.traceback if bad else None,
         log=bad.log if bad else "",
         batch=min((r.batch for r in found if r.batch is not None), default=None),

@@ -17,23 +17,23 @@ from bench.runs.replan import plan_again
 from bench.runs.status import Watch
 from bench.store import journal
 from bench.store.artifacts import Cache
-from bench.store.reading import Results
+from bench.store.reading import RunResults
 from bench.store.run_record import RunRecord
 from bench.store.writing import write_run
 
 
 @contextlib.contextmanager
-def results_of(folder: Path) -> Iterator[Results]:
+def results_of(folder: Path) -> Iterator[RunResults]:
     """The results of a run: its own rows once it has ended; before, those that its cache holds by now, in a folder
     that is removed afterwards. `ReplayError` when what they were computed by has changed since."""
-    results = Results(folder)
+    results = RunResults(folder)
     if results.run.status != "running":
         yield results
         return
     with tempfile.TemporaryDirectory(prefix="bench-") as place:
         copy = Path(place, *folder.resolve().parts[-3:])  # reports show the last names of a folder
         _write_snapshot(folder, results.run, copy)
-        yield Results(copy)
+        yield RunResults(copy)
 
 
 def cache_of(folder: Path, run: RunRecord) -> Cache:
@@ -67,8 +67,7 @@ def _results_so_far(plan: Plan, cache: Cache, folder: Path) -> dict[str, StageRe
         last = told.get(key)
         if last is None or (last.status == "ok") == (key in missing):
             continue
-        own = str(last.reason).startswith(f"{stage.name}: ")
-        if last.status == "ok" or own or not failed.isdisjoint(stage.inputs.values()):
+        if last.status == "ok" or last.failed_stage == key or not failed.isdisjoint(stage.inputs.values()):
             results.setdefault(key, last)
             failed |= {key} if last.status != "ok" else set()
     return results

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from bench.core.errors import StorageError
 from bench.runs.time_left import Expected, TimeLeft
+from bench.store import old_schemas
 from bench.store.active_runs import RunningRun, alive
 from bench.store.artifacts import Cache
 from bench.store.journal import Reader
@@ -250,16 +251,17 @@ class Watch:
     def _failed(self, record: RunRecord | None) -> Iterator[FailedStage]:
         """What failed by itself, with the number of stages that need it: they fail with the same reason."""
         ended = {s["key"]: s for s in (record.stages if record else ())}
-        bad = [event for event in {**ended, **self._results}.values() if event.get("status") != "ok"]
+        bad = [dict(event) for event in {**ended, **self._results}.values() if event.get("status") != "ok"]
+        old_schemas.add_failed_stages(bad)
         found: dict[str, list[Mapping[str, Any]]] = {}
         for event in bad:
-            found.setdefault(str(event.get("reason")), []).append(event)
-        for reason, events in found.items():
-            own = next((e for e in events if reason.startswith(f"{e['name']}: ")), events[0])
+            found.setdefault(str(event["failed_stage"] or event.get("reason")), []).append(event)
+        for key, events in found.items():
+            own = next((e for e in events if e["key"] == key), events[0])
             yield FailedStage(
                 name=str(own["name"]),
                 status=str(own["status"]),
-                reason=reason.removeprefix(f"{own['name']}: "),
+                reason=str(own.get("reason")).removeprefix(f"{own['name']}: "),
                 followers=len(events) - 1,
             )
 

@@ -190,7 +190,7 @@ def _score_baselines(job: Job) -> Artifact:
             columns |= {f"{k}_{name}": v for k, v in similarity.items() if k in _METRICS}
         tables.append(pa.table(columns))
         job.report_progress(part.stop / len(index))
-    return Artifact(tables={"floors": pa.concat_tables(tables)}, facts=_variants(lpips))
+    return Artifact(tables={"baselines": pa.concat_tables(tables)}, facts=_variants(lpips))
 
 
 def _score_attributes(job: Job) -> Artifact:
@@ -215,7 +215,7 @@ def _score_attributes(job: Job) -> Artifact:
             "attribute": np.full(len(chosen), name),
             "measure": np.full(len(chosen), "cosine" if vector else "years"),
             "value": metric(on_received, on_original),
-            "floor": attributes.constant_baseline(on_original, constant[name]),
+            "baseline": attributes.constant_baseline(on_original, constant[name]),
             "original": _words(on_original, classes),
             "predicted": _words(on_received, classes),
             "truth": pa.nulls(len(chosen), pa.string()) if truth is None else _words(truth[chosen], ()),
@@ -379,7 +379,7 @@ def _png(image: NDArray[np.uint8]) -> bytes:
 SCORES: Mapping[str, Callable[[Job], Artifact]] = {
     "verification": _score_verification,
     "images": _score_images,
-    "floors": _score_baselines,
+    "baselines": _score_baselines,
     "attributes": _score_attributes,
     "up": _score_up,
 }

@@ -12,7 +12,7 @@ The tables are
 - ``verification``: one row per (cell, pair)
 - ``images``: one row per (data set, defense, authorised models, repeat, attack, image), where ``attack`` is empty for
   the image that the client uploads and the label of the attack for an image that it reconstructs
-- ``floors``: one row per (data set, image): the baselines of the image metrics
+- ``baselines``: one row per (data set, image): the baselines of the image metrics
 - ``examples``: a few of these images and their originals, as PNG
 - ``attributes``: one row per (cell, image, attribute)
 - ``up``: one row per (cell, image, noise level): the terms of Equation 9

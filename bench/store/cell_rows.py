@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
 
 from bench.api.hookspecs import Dataset, Model
 from bench.core.domain import Cell, Component, Origin, Outcome
+from bench.core.text import set_label
 from bench.registry.discovery import Registry
 from bench.store.schema import _COUNT, _FLAG, _TEXT
-
-
-def label_of(components: Sequence[Component]) -> str:
-    """The label of a set of authorised models: joined by ``+``; empty for a defense that knows no model."""
-    return "+".join(c.label for c in components)
 
 
 def cell_row(outcome: Outcome, registry: Registry) -> dict[str, Any]:
@@ -32,11 +28,12 @@ def cell_row(outcome: Outcome, registry: Registry) -> dict[str, Any]:
         "synthetic": dataset.synthetic,
         "defense": cell.defense.label,
         "defense_params": json.dumps(dict(cell.defense.params), sort_keys=True, default=str),
-        "authorised": label_of(cell.authorised),
-        "authorised_stand_in_for": "+".join(_stands_in_for(c, registry) for c in cell.authorised),
+        "authorised": [c.label for c in cell.authorised],
+        "authorised_stand_in_for": [_stands_in_for(c, registry) for c in cell.authorised],
         "attack": cell.attack.label,
         "via": cell.attack.via.label if cell.attack.via else None,
         "upload": cell.upload,
+        "splits": list(cell.splits),
         "outputs": cell.outputs,
         "leaky": cell.leaky,
         "evaluated": cell.evaluated.label if cell.evaluated else "",
@@ -48,6 +45,7 @@ def cell_row(outcome: Outcome, registry: Registry) -> dict[str, Any]:
         "threat": cell.threat,
         "status": outcome.status,
         "reason": outcome.reason,
+        "failed_stage": outcome.failed_stage,
         "traceback": outcome.traceback or None,
         "log": outcome.log or None,
         "batch": outcome.batch,
@@ -57,7 +55,7 @@ def cell_row(outcome: Outcome, registry: Registry) -> dict[str, Any]:
         "device": outcome.device,
         "stages": json.dumps(cell.stages),
         "protect": json.dumps(outcome.protect),
-        "components": json.dumps(cell.components, default=_plain),
+        "components": json.dumps([{"role": role, **vars(c)} for role, c in cell.roles], default=_plain),
     }
 
 
@@ -97,10 +95,10 @@ def belongs(name: str, cell: Cell, synthetic: bool, reconstructed: bool) -> dict
         "dataset": cell.dataset.label,
         "synthetic": synthetic,
         "defense": cell.defense.label,
-        "authorised": label_of(cell.authorised),
+        "authorised": set_label(c.label for c in cell.authorised),
         "repeat": cell.repeat,
     }
-    if name == "floors":
+    if name == "baselines":
         return {k: columns[k] for k in ("experiment", "dataset", "synthetic")}
     if name in ("images", "examples"):
         return {**columns, "attack": (cell.attack.via or cell.attack).label if reconstructed else ""}

@@ -31,6 +31,7 @@ from typing import Any, Self
 
 from bench.core.domain import Event, StageResult
 from bench.core.errors import StorageError
+from bench.store.old_schemas import add_failed_stages
 
 NAME = "journal.jsonl"
 _RESULT = {f.name for f in fields(StageResult) if f.default is MISSING}  # without these a line tells of no result
@@ -156,11 +157,13 @@ def read(folder: Path) -> Iterator[dict[str, Any]]:
 
 def last_results(folder: Path) -> dict[str, StageResult]:
     """How every stage ended the last time that it did, by key."""
-    return {
-        str(event["key"]): result_of(event)
+    last = {
+        str(event["key"]): event
         for event in read(folder)
         if event["event"] == "stage-finished" and event.keys() >= _RESULT
     }
+    add_failed_stages(list(last.values()))
+    return {key: result_of(event) for key, event in last.items()}
 
 
 def result_of(event: Mapping[str, Any]) -> StageResult:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, reduce
 from operator import and_, or_
 from pathlib import Path
@@ -15,9 +15,11 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from bench.core.errors import StorageError, did_you_mean
-from bench.store.row_index import Index, Part, readable
+from bench.core.text import set_label
+from bench.store import old_schemas
+from bench.store.row_index import RowIndex, TableFile, readable
 from bench.store.run_record import RunRecord, read_record
-from bench.store.schema import CELLS
+from bench.store.schema import CELLS, SCHEMA_VERSION
 
 _BATCH_ROWS = 4_096
 _WRITTEN_OUT = 16  # values of a predicate
@@ -25,31 +27,41 @@ _NARROWING = ("experiment", "dataset", "defense")  # columns of a cell by which 
 Where = Mapping[str, Any]
 
 
-def _single_file(samples: Path, name: str) -> list[Part]:
+def _single_file(samples: Path, name: str) -> list[TableFile]:
     """Schema 2: a table is one file."""
-    path = samples / f"{name}.parquet"
-    return [Part(path)] if path.exists() else []
+    path = samples / f"{old_schemas.TABLES.get(name, name)}.parquet"
+    return [TableFile(path, renamed=old_schemas.COLUMNS.get(name, {}))] if path.exists() else []
 
 
-def _partitioned(samples: Path, name: str) -> list[Part]:
-    """Schema 3: a table is a folder with one folder per experiment."""
+def _partitioned(samples: Path, name: str) -> list[TableFile]:
+    """A table is a folder with one folder per experiment."""
     return [
-        Part(path, {"experiment": path.parent.name.removeprefix("experiment=")})
+        TableFile(path, {"experiment": path.parent.name.removeprefix("experiment=")})
         for path in sorted((samples / name).glob("experiment=*/part-*.parquet"))
     ]
 
 
-LAYOUTS: Mapping[int, Callable[[Path, str], list[Part]]] = {2: _single_file, 3: _partitioned}
+def _partitioned_by_old_names(samples: Path, name: str) -> list[TableFile]:
+    """Schema 3: as today, with other names."""
+    renamed = old_schemas.COLUMNS.get(name, {})
+    return [replace(part, renamed=renamed) for part in _partitioned(samples, old_schemas.TABLES.get(name, name))]
+
+
+LAYOUTS: Mapping[int, Callable[[Path, str], list[TableFile]]] = {
+    2: _single_file,
+    3: _partitioned_by_old_names,
+    4: _partitioned,
+}
 
 
 @dataclass(frozen=True)
-class Results:
+class RunResults:
     """A run folder, read. Tables are pandas; a sample table without rows is empty and has no columns."""
 
     folder: Path
 
     @property
-    def runs(self) -> Sequence[Results]:
+    def runs(self) -> Sequence[RunResults]:
         """The runs that are read: this one."""
         return (self,)
 
@@ -58,7 +70,7 @@ class Results:
         """What tells each of the runs apart; empty where there is one."""
         return ("",)
 
-    def home(self, cell: str) -> tuple[Results, str]:
+    def home(self, cell: str) -> tuple[RunResults, str]:
         """The run that a cell is from, and its id there."""
         return self, cell
 
@@ -69,14 +81,19 @@ class Results:
 
     @cached_property
     def cells(self) -> pd.DataFrame:
-        """One row per cell. A column that an earlier bench did not write is null."""
+        """One row per cell, with the columns of `bench.store.schema.CELLS`: sets of models and split points as tuples,
+        and null in a column that an older version did not write."""
         run, path = self.run, self.folder / "cells.parquet"
         if not path.exists() and run.status == "running":
             raise StorageError(f"{self.folder}: this run has just begun and has no rows yet; ask again when it has")
         with readable(path):
-            table = _with_missing(pq.read_table(path), CELLS)
-        frame: pd.DataFrame = table.to_pandas()
-        return frame
+            table = pq.read_table(path)
+        if run.schema < SCHEMA_VERSION:
+            frame = _frame(_with_missing(table, CELLS))
+            failed = frame["status"].isin(("failed", "timeout")).any()
+            return old_schemas.cells(frame, self.stages if failed else ())
+        _check_lists(path, table)
+        return _frame(_with_missing(table, CELLS))
 
     @cached_property
     def stages(self) -> list[dict[str, Any]]:
@@ -86,9 +103,10 @@ class Results:
     def samples(self, name: str, where: Where | None = None, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Per-sample rows of a table (see `bench.store`), in the order of the cells.
 
-        ``where``: column to a value, or to a collection of values any of which will do; only files and row groups
-        that may hold such rows are read. ``columns``: which to give, all unless said. Raises `StorageError` for an
-        unknown column and for rows that cannot be read.
+        ``where`` maps a column to the value, or the collection of values, to keep; only files and row groups that may
+        hold such rows are read. In ``authorised``, which holds labels of sets, a tuple of models, as `cells` has it, is
+        one set. ``columns`` selects columns; None returns all of them. Raises `StorageError` for an unknown column and
+        for rows that cannot be read.
         """
         dataset = self._dataset(name)
         if dataset is None:
@@ -116,18 +134,18 @@ class Results:
             if batch.num_rows:
                 yield batch.to_pandas()
 
-    def index(self, name: str, keys: Sequence[str], **about: Any) -> Index:
-        """Where the rows of each value of the columns ``keys`` are (see `bench.store.row_index.Index`)."""
-        return Index(self.parts(name), keys, **about)
+    def index(self, name: str, keys: Sequence[str], **about: Any) -> RowIndex:
+        """Where the rows of each value of the columns ``keys`` are (see `bench.store.row_index.RowIndex`)."""
+        return RowIndex(self.parts(name), keys, **about)
 
     def columns(self, name: str) -> pa.Schema:
         """The columns of a table with their types; none where the table has no rows."""
         dataset = self._dataset(name)
-        return pa.schema([]) if dataset is None else dataset.schema
+        return pa.schema([]) if dataset is None else self._today(name, dataset.schema)
 
     # ---- files -------------------------------------------------------------------------------------------------------
 
-    def parts(self, name: str) -> list[Part]:
+    def parts(self, name: str) -> list[TableFile]:
         """The files of a table, those of experiments in the order of the suite."""
         found = LAYOUTS[self.run.schema](self.folder / "samples", name)
         order = {e: i for i, e in enumerate(dict.fromkeys(self.cells["experiment"]))} if len(found) > 1 else {}
@@ -155,18 +173,32 @@ class Results:
         base = str(self.folder / "samples" / name)
         return ds.dataset([str(p.path) for p in parts], schema, "parquet", partitioning=hive, partition_base_dir=base)
 
+    def _renamed(self, name: str) -> Mapping[str, str]:
+        """Today's names of columns of a table to the names in its files, where these differ."""
+        return next((part.renamed for part in self.parts(name)), {})
+
+    def _today(self, name: str, schema: pa.Schema) -> pa.Schema:
+        """The schema of a table with today's names."""
+        today = {old: column for column, old in self._renamed(name).items()}
+        return pa.schema([field.with_name(today.get(field.name, field.name)) for field in schema])
+
     def _asked(
         self, name: str, schema: pa.Schema, where: Where | None, columns: Sequence[str] | None
     ) -> dict[str, Any]:
+        renamed, today = self._renamed(name), self._today(name, schema)
         for asked in (*(where or ()), *(columns or ())):
-            if asked not in schema.names:
-                hint = did_you_mean(asked, schema.names)
+            if asked not in today.names:
+                hint = did_you_mean(asked, today.names)
                 raise StorageError(f"{self.folder}: samples/{name} has no column {asked!r}; {hint}")
-        wanted = {column: as_collection(values) for column, values in (where or {}).items()}
+        wanted = {column: wanted_values(column, values) for column, values in (where or {}).items()}
         if "cell" in wanted and "cell" in schema.names:
             wanted = self._narrowing(wanted["cell"], schema) | wanted
-        terms = [self._any_of(name, schema.field(column), values) for column, values in wanted.items()]
-        return {"columns": columns and list(columns), "filter": reduce(and_, terms) if terms else None}
+        fields = {column: schema.field(renamed.get(column, column)) for column in wanted}
+        terms = [self._any_of(name, fields[column], values) for column, values in wanted.items()]
+        chosen: Any = columns and list(columns)
+        if renamed:
+            chosen = {column: ds.field(renamed.get(column, column)) for column in (columns or today.names)}
+        return {"columns": chosen, "filter": reduce(and_, terms) if terms else None}
 
     def _narrowing(self, cells: Sequence[Any], schema: pa.Schema) -> dict[str, list[Any]]:
         """Where the rows of cells are: ids are spread over all values, so that they alone rule out no row group."""
@@ -191,15 +223,43 @@ class Results:
 def stage_rows(folder: Path, record: RunRecord) -> list[dict[str, Any]]:
     """The rows of the stages of a run; schema 2 has them in its record."""
     if record.schema <= 2:
-        return [dict(row) for row in record.stages]
-    path = folder / "stages.parquet"
-    with readable(path):
-        rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+        rows = [dict(row) for row in record.stages]
+    else:
+        path = folder / "stages.parquet"
+        with readable(path):
+            rows = pq.read_table(path).to_pylist()
+    if record.schema < SCHEMA_VERSION:
+        rows = [old_schemas.stage_row(row) for row in rows]
+        old_schemas.add_failed_stages(rows)
     return rows
 
 
-def as_collection(values: Any) -> list[Any]:
-    return list(values) if isinstance(values, Iterable) and not isinstance(values, str | bytes) else [values]
+def wanted_values(column: str, values: Any) -> list[Any]:
+    """Return the values of a column in rows of samples that a condition of `RunResults.samples` accepts."""
+    if column == "authorised" and isinstance(values, tuple):
+        return [set_label(values)]
+    found = list(values) if isinstance(values, Iterable) and not isinstance(values, str | bytes) else [values]
+    if column == "authorised":
+        return [set_label(value) if isinstance(value, tuple) else value for value in found]
+    return found
+
+
+def _frame(table: pa.Table) -> pd.DataFrame:
+    """The table as pandas, with lists as tuples; a list that is null is empty."""
+    lists = [field.name for field in table.schema if pa.types.is_list(field.type)]
+    frame: pd.DataFrame = table.to_pandas()
+    for name in lists:
+        frame[name] = pd.Series([tuple(v or ()) for v in table[name].to_pylist()], index=frame.index, dtype=object)
+    return frame
+
+
+def _check_lists(path: Path, table: pa.Table) -> None:
+    """`StorageError` if a column that holds lists holds something else."""
+    for field in CELLS:
+        if pa.types.is_list(field.type) and field.name in table.column_names:
+            found = table.schema.field(field.name).type
+            if not (pa.types.is_list(found) or pa.types.is_null(found)):
+                raise StorageError(f"{path}: {field.name}: expected lists of texts, found {found}")
 
 
 def _with_missing(table: pa.Table, schema: pa.Schema) -> pa.Table:

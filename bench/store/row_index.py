@@ -55,7 +55,7 @@ class Recent(Generic[T]):
 
 
 @dataclass
-class Entry:
+class IndexEntry:
     """The rows of a key. ``first`` holds the asked columns of its first row, ``levels`` the different values of the
     column that divides its rows, in the order in which they appear; ``run`` is the run that they are from."""
 
@@ -66,8 +66,8 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Part:
-    """A Parquet file, with the columns that its path says.
+class TableFile:
+    """A Parquet file, with the columns that its path says. ``renamed``: today's names of columns to those in the file.
 
     Where several runs are read as one, ``run`` is the number of its run, and ``named`` gives what a key of its rows
     is called among them, or none for rows that are not shown.
@@ -75,11 +75,12 @@ class Part:
 
     path: Path
     constant: Mapping[str, str] = field(default_factory=dict)
+    renamed: Mapping[str, str] = field(default_factory=dict)
     run: int = 0
     named: Callable[[Mapping[str, Any]], Key | None] | None = None
 
 
-class Index:
+class RowIndex:
     """The keys of a table and where their rows are. A key that several runs have is that of the first.
 
     ``keys`` are the columns of a key, ``level`` a column that divides its rows, ``first`` columns of which the first
@@ -90,13 +91,13 @@ class Index:
     HELD = 32 << 20  # bytes of row groups
 
     def __init__(
-        self, parts: Sequence[Part], keys: Sequence[str], *, level: str | None = None, first: Sequence[str] = ()
+        self, parts: Sequence[TableFile], keys: Sequence[str], *, level: str | None = None, first: Sequence[str] = ()
     ) -> None:
         self._parts = parts
         self._files: dict[int, pq.ParquetFile] = {}
         self._columns = dict.fromkeys([*keys, *([level] if level else []), *first])
         self._held: Recent[pa.Table] = Recent(self.HELD, lambda table: table.nbytes)
-        self._entries: dict[Key, Entry] = {}
+        self._entries: dict[Key, IndexEntry] = {}
         for file in range(len(parts)):
             for group in range(self._groups(file)):
                 self._enter(file, group, keys, level, first)
@@ -110,7 +111,7 @@ class Index:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def get(self, key: Key) -> Entry | None:
+    def get(self, key: Key) -> IndexEntry | None:
         """What is known of a key without reading its rows, or none."""
         return self._entries.get(key)
 
@@ -135,8 +136,13 @@ class Index:
         return self._held.get((file, group), lambda: self._read(file, group))
 
     def _read(self, file: int, group: int, columns: list[str] | None = None) -> pa.Table:
-        with readable(self._parts[file].path):
-            return self._file(file).read_row_group(group, columns=columns, use_threads=False)
+        part = self._parts[file]
+        if columns is not None:
+            columns = [part.renamed.get(column, column) for column in columns]
+        with readable(part.path):
+            found = self._file(file).read_row_group(group, columns=columns, use_threads=False)
+        today = {old: name for name, old in part.renamed.items()}
+        return found.rename_columns([today.get(name, name) for name in found.column_names]) if today else found
 
     def _enter(self, file: int, group: int, keys: Sequence[str], level: str | None, first: Sequence[str]) -> None:
         """Enter the rows of a row group."""
@@ -157,7 +163,7 @@ class Index:
                 continue
             entry = self._entries.get(key)
             if entry is None:
-                entry = self._entries[key] = Entry({name: values[name][i] for name in first}, part.run)
+                entry = self._entries[key] = IndexEntry({name: values[name][i] for name in first}, part.run)
             if entry.run != part.run:
                 continue
             entry.places.append((file, group, start, stop))

@@ -307,6 +307,11 @@ def write_record(folder: Path, record: RunRecord) -> None:
 Raw = dict[str, Any]
 
 
+def _from_schema_4(raw: Raw) -> Raw:
+    """Schema 4 is today's: the fields of `RunRecord` by their names."""
+    return raw
+
+
 def _from_schema_3(raw: Raw) -> Raw:
     """Schema 3 wrote what a plugin declares among the fields of a component, and early records ``host`` as one text."""
     components = raw.get("components")
@@ -346,8 +351,13 @@ def _from_schema_1(raw: Raw) -> Raw:
     return _from_schema_2(raw)
 
 
-_READERS: Mapping[int, Callable[[Raw], Raw]] = {1: _from_schema_1, 2: _from_schema_2, 3: _from_schema_3}
-READABLE = (2, 3)  # the schemas whose tables can be read too
+_READERS: Mapping[int, Callable[[Raw], Raw]] = {
+    1: _from_schema_1,
+    2: _from_schema_2,
+    3: _from_schema_3,
+    4: _from_schema_4,
+}
+READABLE = (2, 3, 4)  # the schemas whose tables can be read too
 
 
 def read_record(folder: Path) -> RunRecord:

@@ -11,8 +11,9 @@ import pandas as pd
 import pyarrow as pa
 
 from bench.core.errors import StorageError, did_you_mean
-from bench.store.reading import Results, Where, as_collection
-from bench.store.row_index import Index, Key, Part
+from bench.core.text import set_label
+from bench.store.reading import RunResults, Where, wanted_values
+from bench.store.row_index import Key, RowIndex, TableFile
 from bench.store.run_record import ComponentRecord, ExperimentRecord, RunRecord
 
 # What names a column holds.
@@ -25,7 +26,7 @@ KINDS: Mapping[str, str] = {
     "via": "attack",
 }
 _SHARED = ("experiment", "dataset", "defense", "authorised", "repeat", "attack")  # of rows that belong to no one cell
-_OWNERS: Mapping[str, Sequence[str]] = {"images": _SHARED, "examples": _SHARED, "floors": ("experiment", "dataset")}
+_OWNERS: Mapping[str, Sequence[str]] = {"images": _SHARED, "examples": _SHARED, "baselines": ("experiment", "dataset")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,15 +36,17 @@ class Named:
     ``name`` tells the run apart. ``experiments``: what each is called; ``labels``: what a component is called, by own
     experiment, kind and own label, where that is not its label; ``cells``: the ids of the cells that are shown;
     ``alike``: of those that are the same as a cell of another run, and shown from there, the id of that one.
-    ``components`` are those of its record, under the names that they are shown by.
+    ``sets``: the models of each authorised set, by own experiment and label of the set. ``components`` are those of
+    its record, under the names that they are shown by.
     """
 
     name: str
-    results: Results
+    results: RunResults
     experiments: Mapping[str, str]
     labels: Mapping[tuple[str, str, str], str]
     cells: Mapping[str, str]
     alike: Mapping[str, str]
+    sets: Mapping[tuple[str, str], tuple[str, ...]]
     components: Sequence[ComponentRecord]
 
     def called(self, experiment: str, column: str, value: Any) -> Any:
@@ -53,11 +56,13 @@ class Named:
             return self.cells.get(value)
         if column == "experiment":
             return self.experiments.get(value, value)
-        if column not in KINDS or not isinstance(value, str):
-            return value
-        kind = KINDS[column]
-        members = value.split("+") if column == "authorised" else [value]
-        return "+".join(self.labels.get((experiment, kind, member), member) for member in members)
+        if column == "authorised" and isinstance(value, str):
+            return set_label(self.called(experiment, column, self.sets.get((experiment, value), (value,))))
+        if column in KINDS and isinstance(value, tuple):
+            return tuple(self.labels.get((experiment, KINDS[column], label), label) for label in value)
+        if column in KINDS and isinstance(value, str):
+            return self.labels.get((experiment, KINDS[column], value), value)
+        return value
 
     def key(self, values: Mapping[str, Any]) -> Key | None:
         """What a key of rows is called; none where its cell is not shown."""
@@ -78,7 +83,7 @@ class Named:
 
 
 @dataclass(frozen=True)
-class Joined(Results):
+class Joined(RunResults):
     """Several runs under the names that tell them apart; of what they share, the rows of the first that has them.
 
     ``folder`` is for messages only: every run has one of its own. ``notes`` say what stands together, and why the rest
@@ -89,7 +94,7 @@ class Joined(Results):
     notes: Sequence[str] = field(default=(), compare=False)
 
     @property
-    def runs(self) -> Sequence[Results]:
+    def runs(self) -> Sequence[RunResults]:
         """The runs that are read, in the order in which they were named."""
         return [one.results for one in self.named]
 
@@ -98,12 +103,12 @@ class Joined(Results):
         """What tells each of the runs apart."""
         return [one.name for one in self.named]
 
-    def home(self, cell: str) -> tuple[Results, str]:
+    def home(self, cell: str) -> tuple[RunResults, str]:
         """The run that a cell is from, and its id there."""
         return self._homes[cell]
 
     @cached_property
-    def _homes(self) -> Mapping[str, tuple[Results, str]]:
+    def _homes(self) -> Mapping[str, tuple[RunResults, str]]:
         return {cell: (one.results, own) for one in self.named for own, cell in one.cells.items()}
 
     @cached_property
@@ -172,7 +177,7 @@ class Joined(Results):
         there = self.columns(name).names
         if not there:
             return
-        where = {column: as_collection(values) for column, values in (where or {}).items()}
+        where = {column: wanted_values(column, values) for column, values in (where or {}).items()}
         for asked in (*where, *(columns or ())):
             if asked not in there:
                 raise StorageError(
@@ -200,25 +205,25 @@ class Joined(Results):
         entries = (owners.get(key) for key in zip(*(rows[key].tolist() for key in keys), strict=True))
         return [entry is not None and entry.run == number for entry in entries]
 
-    def _owners(self, name: str, keys: Sequence[str]) -> Index:
+    def _owners(self, name: str, keys: Sequence[str]) -> RowIndex:
         if name not in self._indices:
             self._indices[name] = self.index(name, keys)
         return self._indices[name]
 
     @cached_property
-    def _indices(self) -> dict[str, Index]:
+    def _indices(self) -> dict[str, RowIndex]:
         return {}
 
-    def index(self, name: str, keys: Sequence[str], **about: Any) -> Index:
+    def index(self, name: str, keys: Sequence[str], **about: Any) -> RowIndex:
         """Where the rows of each value of the columns ``keys`` are, over all runs."""
-        return Index(self.parts(name), keys, **about)
+        return RowIndex(self.parts(name), keys, **about)
 
     def columns(self, name: str) -> pa.Schema:
         """The columns of a table with their types, those of all runs; none where no run has rows of it."""
         found = [schema for one in self.named if len(schema := one.results.columns(name))]
         return pa.unify_schemas(found, promote_options="permissive") if found else pa.schema([])
 
-    def parts(self, name: str) -> list[Part]:
+    def parts(self, name: str) -> list[TableFile]:
         return [
             replace(part, run=number, named=one.key)
             for number, one in enumerate(self.named)
@@ -228,7 +233,12 @@ class Joined(Results):
 
 def _with_own_names(shown: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
     """Models that stand in for nothing go by their labels, also where those have changed."""
-    for column, stands_in_for in (("evaluated", "evaluated_stands_in_for"), ("authorised", "authorised_stand_in_for")):
-        same = own[stands_in_for] == own[column]
-        shown[stands_in_for] = shown[stands_in_for].where(~same, shown[column])
+    same = own["evaluated_stands_in_for"] == own["evaluated"]
+    shown["evaluated_stands_in_for"] = shown["evaluated_stands_in_for"].where(~same, shown["evaluated"])
+    columns = (own["authorised"], own["authorised_stand_in_for"], shown["authorised"])
+    names = [
+        tuple(now if paper == label else paper for label, paper, now in zip(*sets, strict=True))
+        for sets in zip(*columns, strict=True)
+    ]
+    shown["authorised_stand_in_for"] = pd.Series(names, index=shown.index, dtype=object)
     return shown

@@ -120,8 +120,8 @@ def _write_table(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schem
 def _samples(outcomes: Iterable[Outcome], cache: Cache, registry: Registry) -> Iterator[tuple[str, str, pa.Table]]:
     """The rows of all score artifacts, experiment by experiment: table, experiment, rows.
 
-    Cells share the scores of images and floors. These rows are given once for all cells that they say the same of; of
-    an artifact that was read, only the names of its tables are kept.
+    Cells share the scores of images and baselines. These rows are returned once for all cells that they describe alike.
+    Of an artifact that was read, only the names of its tables are kept in memory.
     """
     by_experiment: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
@@ -169,7 +169,7 @@ class SampleWriter:
     def __init__(self, folder: Path) -> None:
         self._place = folder / "samples"
         self._experiment: str | None = None
-        self._open: dict[str, _Parts] = {}
+        self._open: dict[str, _ExperimentFiles] = {}
 
     def __enter__(self) -> Self:
         for left in self._place.parent.glob(f".{self._place.name}.*"):  # of a writer that was killed
@@ -184,7 +184,7 @@ class SampleWriter:
             self._close()
             self._experiment = experiment
         if name not in self._open:
-            self._open[name] = _Parts(self._beside / name / f"experiment={experiment}")
+            self._open[name] = _ExperimentFiles(self._beside / name / f"experiment={experiment}")
         self._open[name].add(table.drop_columns(["experiment"]))
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -214,7 +214,7 @@ class SampleWriter:
         shutil.rmtree(old, ignore_errors=True)
 
 
-class _Parts:
+class _ExperimentFiles:
     """The rows of one table of one experiment, as files ``part-00000.parquet`` and so on.
 
     Rows wait until they fill a row group. A file ends where it is full, and where a table comes with a column that the

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
+from bench.core.text import set_label
 from bench.metrics.vocabulary import current_name
 from bench.suite.strict_table import StrictTable
 
@@ -27,21 +28,29 @@ def _listed(value: Any) -> Any:
     return value if isinstance(value, list) else [value]
 
 
+def _listed_sets(value: Any) -> Any:
+    """Values of ``authorised``: a label, or a list of labels and of sets, where a set is a list of models."""
+    found = _listed(value)
+    return [set_label(v) if isinstance(v, list) and all(isinstance(m, str) for m in v) else v for v in found]
+
+
 _Names = Annotated[list[str], Field(min_length=1), BeforeValidator(_listed)]
+_Sets = Annotated[list[str], Field(min_length=1), BeforeValidator(_listed_sets)]
 _Numbers = Annotated[list[float], Field(min_length=1), BeforeValidator(_listed)]
 
 
 class SideTable(StrictTable):
     """One side of a claim: the cells that it pools.
 
-    Each key restricts an axis to one value or to a list of values; an axis without a key is not restricted.
+    Each key restricts an axis to one value or to a list of values; an axis without a key is not restricted. A set of
+    several models in ``authorised`` is a list of their labels within the list, or their labels joined by ``+``.
     ``sigma`` is the environment noise and ``kappa`` the threshold, of the metrics that depend on them.
     """
 
     experiment: str | None = None
     dataset: _Names | None = None
     defense: _Names | None = None
-    authorised: _Names | None = None
+    authorised: _Sets | None = None
     evaluated: _Names | None = None
     attack: _Names | None = None
     role: Literal["authorised", "unauthorised", "any"] | None = None
@@ -54,16 +63,15 @@ class SideTable(StrictTable):
         return values
 
     def renamed(self, labels: Mapping[tuple[str, str], str]) -> Self:
-        """Return the same side with other labels of data sets and models.
+        """Return the same side with other labels of data sets, models and sets of models.
 
-        ``labels`` maps a kind (``dataset`` or ``model``) and a label to the new label. The labels of a set of models
-        are joined by ``+``.
+        ``labels`` maps a kind (``dataset``, ``model``, or ``authorised`` for a set) and a label to the new label.
         """
 
         def new(kind: str, names: list[str] | None) -> list[str] | None:
-            return names and ["+".join(labels.get((kind, part), part) for part in name.split("+")) for name in names]
+            return names and [labels.get((kind, name), name) for name in names]
 
-        models = {"authorised": new("model", self.authorised), "evaluated": new("model", self.evaluated)}
+        models = {"authorised": new("authorised", self.authorised), "evaluated": new("model", self.evaluated)}
         return self.model_copy(update={"dataset": new("dataset", self.dataset), **models})
 
     def follows(self, axis: Axis) -> bool:

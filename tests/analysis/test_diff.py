@@ -25,7 +25,7 @@ from bench.analysis.pooling import SampleScores
 from bench.cli import main
 from bench.core.errors import StorageError
 from bench.report.compare_page import render
-from bench.store.reading import Results
+from bench.store.reading import RunResults
 from bench.store.record_diff import changes_between
 from bench.store.run_record import RunRecord
 from bench.store.typed_json import decode
@@ -139,7 +139,7 @@ def test_cells_are_matched_by_meaning_not_by_id(compared: Any, tmp_path: Path) -
         if "cell" in table.column_names:
             renamed = pa.array([f"new {v}" for v in table["cell"].to_pylist()])
             pq.write_table(table.set_column(table.column_names.index("cell"), "cell", renamed), path)
-    found = diff(before, Results(tmp_path / "b"))
+    found = diff(before, RunResults(tmp_path / "b"))
     assert found.cells == 3
     assert of(found, "srra").verdict == "regression"
 
@@ -309,10 +309,10 @@ def test_changed_provenance_is_told_by_kind() -> None:
     }
 
 
-@pytest.mark.parametrize("schemas", [(2, 2), (2, 3), (3, 3)])
+@pytest.mark.parametrize("schemas", [(2, 2), (2, 3), (3, 3), (3, 4), (4, 4)])
 def test_runs_of_every_schema_are_compared(schemas: tuple[int, int]) -> None:
     golden = TESTS / "golden"
-    found = diff(*(Results(golden / f"schema-{schema}") for schema in schemas))
+    found = diff(*(RunResults(golden / f"schema-{schema}") for schema in schemas))
     assert found.cells == 20
     assert found.lines
     assert not found.regressed

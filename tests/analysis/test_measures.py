@@ -18,7 +18,7 @@ from bench.analysis.rows import Rows
 from bench.core.errors import SuiteError
 from bench.metrics import intervals
 from bench.metrics.vocabulary import ATTRIBUTE_FAMILIES, METRIC_NAMES
-from bench.store.reading import Results
+from bench.store.reading import RunResults
 
 ONE = {
     "models": {"net-a": "MobileFace", "net-b": "ArcFace"},
@@ -29,7 +29,7 @@ ONE = {
 Change = Callable[[pd.DataFrame], None]
 
 
-def changed(results: Results, **tables: Change) -> Rows:
+def changed(results: RunResults, **tables: Change) -> Rows:
     """The rows of a run after changing some of its sample tables."""
     return Rows(rewritten(results, **tables))
 

@@ -21,7 +21,7 @@ from bench.analysis.tables.recognition import layout_named, recognition_table
 from bench.analysis.tables.summary import BARS, baselines, image_table, overall, summaries, summary_table
 from bench.metrics import intervals, recognition
 from bench.report.page.headlines import answers
-from bench.store.reading import Results
+from bench.store.reading import RunResults
 
 SMALL = FakeRun(models={"net-a": "MobileFace", "net-b": "ArcFace"}, datasets={"synth-lfw": "LFW"}, pairs=4)
 
@@ -30,7 +30,7 @@ def cell(defense: str, authorised: str, model: str, dataset: str = "synth-lfw", 
     return f"c-{dataset}-{defense}-{authorised}-{model}-{repeat}"
 
 
-def set_scores(results: Results, scores: dict[str, dict[str, list[Any]]]) -> Results:
+def set_scores(results: RunResults, scores: dict[str, dict[str, list[Any]]]) -> RunResults:
     """Replace verification columns of some cells, in place."""
 
     def change(table: pd.DataFrame) -> None:
@@ -126,7 +126,7 @@ def test_model_free_defenses_have_no_utility(worked: Rows) -> None:
     assert ["PMT", "net-a", "75.0 %", "75.0 %", "25.0 %", "25.0 %"] in [r[:6] for r in rows]
 
 
-def test_missing_figures_say_why(results: Results) -> None:
+def test_missing_figures_say_why(results: RunResults) -> None:
     rows = Rows(results)
     table = recognition_table(rows, rows.matrices[0], layout_named("VII"))
     calfw = next(g for g in table.groups if g.label == "synth-calfw")
@@ -146,7 +146,7 @@ def test_a_cell_that_was_never_asked_for_is_missing(tmp_path: Path) -> None:
     cells = pq.read_table(path).to_pandas()
     gone = (cells["defense"] == "Noise 0.3") & (cells["evaluated"] == "net-b")
     pq.write_table(pa.Table.from_pandas(cells[~gone], preserve_index=False), path)
-    rows = Rows(Results(results.folder))
+    rows = Rows(RunResults(results.folder))
     measurement = rows_of(recognition_table(rows, rows.matrices[0], layout_named("VII")))["Noise 0.3:"][1]
     assert (measurement.value, measurement.status) == (None, "missing")
 
@@ -203,7 +203,7 @@ def test_claims_with_a_defense_column_belong_to_that_defense(tmp_path: Path) -> 
     assert papers["Other", "net-a"] is None
 
 
-def test_images_stand_beside_their_floors(results: Results) -> None:
+def test_images_stand_beside_their_floors(results: RunResults) -> None:
     rows = Rows(results)
     table = image_table(rows, rows.matrices[0])
     assert [g.label for g in table.groups] == ["all data sets", "synth-lfw", "synth-calfw"]
@@ -221,7 +221,7 @@ def test_images_stand_beside_their_floors(results: Results) -> None:
     assert baselines(rows, "data-abuse")["grey"]["ssim"].value == pytest.approx(0.38, abs=0.01)
 
 
-def test_summary_table_has_the_same_figures(results: Results) -> None:
+def test_summary_table_has_the_same_figures(results: RunResults) -> None:
     rows = Rows(results)
     table = summary_table(rows, rows.matrices[0])
     first = next(s for s in summaries(rows, rows.matrices[0]) if s.authorised == "net-a")

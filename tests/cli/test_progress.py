@@ -26,7 +26,14 @@ def plan(tmp_path: Path, registry: Registry) -> Plan:
 def ended(stage: Stage, status: Any = "ok", reason: str | None = None) -> Event:
     """Return the event of a stage that ended with a status."""
     result = StageResult(
-        key=stage.key, status=status, cached=False, seconds=1.0, peak_mb=1.0, device="cpu", reason=reason
+        key=stage.key,
+        status=status,
+        cached=False,
+        seconds=1.0,
+        peak_mb=1.0,
+        device="cpu",
+        reason=reason,
+        failed_stage=None if status == "ok" else stage.key,
     )
     return Event(kind="finished", stage=stage, result=result)
 

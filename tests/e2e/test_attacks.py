@@ -12,7 +12,7 @@ import pytest
 from processes import manifests, rows, run_folders
 from support import ATTACKS, Command, Done
 
-from bench.store.reading import Results
+from bench.store.reading import RunResults
 
 BROKEN = """
 [[experiment]]
@@ -87,7 +87,7 @@ def test_failing_attacks_do_not_affect_others(attacked: Attacked) -> None:
 
 def test_every_table_has_rows_of_what_ended_well(attacked: Attacked) -> None:
     found = rows(attacked.folder)
-    assert set(found) == {"cells", "verification", "images", "floors", "examples", "attributes", "up"}
+    assert set(found) == {"cells", "verification", "images", "baselines", "examples", "attributes", "up"}
     cells = found["cells"].set_index("cell")
     for name in ("verification", "attributes", "up"):
         assert set(cells.loc[found[name]["cell"].unique(), "status"]) == {"ok"}
@@ -155,7 +155,7 @@ def test_other_labels_and_fewer_cells_compute_nothing(bench: Command, attacked: 
     assert "0 stages to compute" in done.err
     assert manifests(attacked.home) == before
     (folder,) = [f for f in run_folders(attacked.home) if f.parent.name == "fewer"]
-    assert "glance" in set(Results(folder).samples("attributes")["attack"])
+    assert "glance" in set(RunResults(folder).samples("attributes")["attack"])
 
 
 def test_the_plan_shows_what_attacks_cost_and_what_is_skipped(bench: Command, attacked: Attacked) -> None:

@@ -12,7 +12,7 @@ import pytest
 from processes import manifests, run_folders
 from support import Command, Done
 
-from bench.store.reading import Results
+from bench.store.reading import RunResults
 
 SUITE = """\
 [suite]
@@ -71,7 +71,7 @@ def test_other_cells_are_not_affected(trouble: Trouble) -> None:
         "hangs": "timeout",
     }
     (folder,) = run_folders(trouble.home)
-    assert set(Results(folder).samples("verification")["defense"]) == {"identity"}
+    assert set(RunResults(folder).samples("verification")["defense"]) == {"identity"}
     assert json.loads((folder / "run.json").read_text())["status"] == "incomplete"
 
 

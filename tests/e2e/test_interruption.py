@@ -10,7 +10,7 @@ import pandas as pd
 from processes import Running, assert_same_rows, manifests, run_folders, wait_until
 from support import Command, ToyRun
 
-from bench.store.reading import Results
+from bench.store.reading import RunResults
 
 Start = Callable[..., Running]
 GATED = 6  # stages that wait for the gate: protect, two embed and two verification stages, image similarity
@@ -62,5 +62,5 @@ def test_interrupted_at_the_terminal(start: Start, toy_run: ToyRun, tmp_path: Pa
     assert unfinished["reason"].str.contains("the same command goes on").all()
     assert (cells["status"] == "ok").sum() == 18
     assert json.loads((folder / "run.json").read_text())["status"] == "interrupted"
-    verification = Results(folder).samples("verification")
+    verification = RunResults(folder).samples("verification")
     assert "toy-gate" not in set(verification["defense"])

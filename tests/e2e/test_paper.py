@@ -11,7 +11,7 @@ from processes import run_folders
 from support import Command
 
 from bench.metrics.recognition import verification_hits
-from bench.store.reading import Results
+from bench.store.reading import RunResults
 
 pytestmark = pytest.mark.slow
 
@@ -57,7 +57,7 @@ def test_cells_are_those_of_table_vii(folder: Path) -> None:
 
 
 def test_the_authorised_model_recognises_and_the_other_does_not(folder: Path) -> None:
-    rows = Results(folder).samples("verification")
+    rows = RunResults(folder).samples("verification")
     rows["hit"] = verification_hits(rows.cos_self, rows.cos_cross, rows.same, rows.kappa_calibrated)
     accuracy = rows.groupby(["defense", "authorised", "evaluated"]).hit.mean()
     for model, other in (("zoo-mobileface", "zoo-resnet"), ("zoo-resnet", "zoo-mobileface")):
@@ -68,17 +68,17 @@ def test_the_authorised_model_recognises_and_the_other_does_not(folder: Path) ->
 
 
 def test_images_show_nothing_and_have_their_baselines(folder: Path) -> None:
-    images = Results(folder).samples("images")
-    floors = Results(folder).samples("floors")
+    images = RunResults(folder).samples("images")
+    blank = RunResults(folder).samples("baselines")
     assert images.query("defense == 'PMT'").ssim.mean() < 0.03
     clean = images.query("defense == 'Clean'")
     assert (clean.ssim == 1).all()
     assert clean.psnr_infinite.all()
     assert clean.psnr.isna().all()
-    assert floors.ssim_grey.mean() > floors.ssim_noise.mean()
-    assert {f"ssim_{n}" for n in ("another_face", "mean_face", "grey", "noise")} <= set(floors.columns)
+    assert blank.ssim_grey.mean() > blank.ssim_noise.mean()
+    assert {f"ssim_{n}" for n in ("another_face", "mean_face", "grey", "noise")} <= set(blank.columns)
 
 
 def test_the_descent_descends(folder: Path) -> None:
-    images = Results(folder).samples("images").query("defense == 'PMT'")
+    images = RunResults(folder).samples("images").query("defense == 'PMT'")
     assert (images.extra_loss_end < 0.6 * images.extra_loss_start).all()

@@ -12,7 +12,7 @@ from pages import markup
 from processes import assert_same_rows, manifests, rows, run_folders
 from support import Command, ToyRun
 
-from bench.store.reading import Results
+from bench.store.reading import RunResults
 
 
 def test_the_run_prints_a_table_and_the_paths(toy_run: ToyRun) -> None:
@@ -32,7 +32,7 @@ def test_rows_hold_every_cell(toy_run: ToyRun) -> None:
     found = rows(toy_run.folder)
     assert found["cells"]["status"].value_counts().to_dict() == {"ok": 20, "skipped": 4}
     assert len(found["verification"]) == 16 * 40 + 4 * 20
-    assert set(found) == {"cells", "verification", "images", "floors", "examples"}
+    assert set(found) == {"cells", "verification", "images", "baselines", "examples"}
     assert not found["cells"]["cell"].duplicated().any()
 
 
@@ -61,7 +61,7 @@ def test_the_record_is_complete(toy_run: ToyRun) -> None:
     assert run["command"][:2] == ["bench", "run"]
     assert run["suite"]["name"] == "toy"
     assert run["counts"]["computed"] == run["counts"]["stages"] == len(manifests(toy_run.out))
-    stages = Results(toy_run.folder).stages
+    stages = RunResults(toy_run.folder).stages
     assert len(stages) == run["counts"]["stages"]
     for stage in stages:
         assert stage["status"] == "ok"

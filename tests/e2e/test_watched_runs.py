@@ -10,7 +10,7 @@ from typing import Any
 from processes import Running, run_folders, wait_until
 from support import TESTS, Command, ToyRun, install
 
-from bench.store.reading import Results
+from bench.store.reading import RunResults
 
 Start = Callable[..., Running]
 
@@ -47,7 +47,7 @@ def test_status_and_report_while_a_run_works_and_after_it_was_killed(
     assert (told["state"], told["running"], told["queued"]) == ("died", [], 6)
     assert "died after" in bench("status", "--watch", "--out", out).out
     (folder,) = run_folders(out)
-    assert Results(folder).run.status == "running"
+    assert RunResults(folder).run.status == "running"
 
 
 def test_stderr_contains_only_json(bench: Command, toy_run: ToyRun, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from bench.analysis.tables.recommendation import LEAKAGE, recommend
 from bench.api.hookspecs import Section
 from bench.report.compare_page import write_page
 from bench.report.page import write_report
-from bench.store.reading import Results
+from bench.store.reading import RunResults
 
 pytestmark = pytest.mark.browser
 
@@ -51,7 +51,7 @@ def _half(cell: Cell) -> dict[str, object]:
     return {}
 
 
-def _hostile(folder: Path) -> Results:
+def _hostile(folder: Path) -> RunResults:
     """Write a run in which every name that a plugin, a suite or a file may choose contains HTML or scripts."""
     attacks = [replace(a, label=f"{a.label} {NASTY}") for a in (RECFACE, ESTIMATE)]
     common = {
@@ -87,7 +87,7 @@ def _hostile(folder: Path) -> Results:
     run["machine"]["processor"] = f"CPU {NASTY}"
     run["versions"] |= {f"package {NASTY}": ENDING}
     (folder / "run.json").write_text(json.dumps(run))
-    return Results(folder)
+    return RunResults(folder)
 
 
 def _compared(folder: Path) -> Path:
@@ -114,7 +114,7 @@ def file_of(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     """A function that returns the file of a page, and makes it at the first call."""
     home = tmp_path_factory.mktemp("pages")
 
-    def page(name: str, results: Results, *sections: Section) -> Path:
+    def page(name: str, results: RunResults, *sections: Section) -> Path:
         return write_report(results, home / name / "index.html", sections)
 
     @cache

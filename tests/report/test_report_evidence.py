@@ -15,7 +15,7 @@ from bench.analysis.rows import Rows
 from bench.analysis.table_model import Measurement, absent
 from bench.report.page import render
 from bench.report.page.evidence import Evidence, coded
-from bench.store.reading import Results
+from bench.store.reading import RunResults
 
 ACCURACY = metric_named("accuracy")
 
@@ -37,7 +37,7 @@ def value(column: list[Any], i: int) -> Any:
 
 
 @pytest.fixture(scope="module")
-def data(results: Results) -> dict[str, Any]:
+def data(results: RunResults) -> dict[str, Any]:
     return of_page(render(results))
 
 
@@ -47,7 +47,7 @@ def test_columns_are_read_as_they_were_written(values: list[Any]) -> None:
     assert len(json.dumps(coded(["x" * 50] * 100))) < 60
 
 
-def test_a_figure_is_there_once_with_everything_it_rests_on(results: Results) -> None:
+def test_a_figure_is_there_once_with_everything_it_rests_on(results: RunResults) -> None:
     rows = Rows(results)
     evidence = Evidence(rows)
     cells = select(rows, defense="PMT", authorised="net-a", evaluated="net-a")
@@ -71,7 +71,7 @@ def numbers(ranges: str) -> list[int]:
     return [i for run in runs for i in range(run[0], run[-1] + 1)]
 
 
-def test_an_absent_figure_says_why(results: Results) -> None:
+def test_an_absent_figure_says_why(results: RunResults) -> None:
     rows = Rows(results)
     evidence = Evidence(rows)
     failed = next(c for c in rows.cells if c.status == "failed")
@@ -116,10 +116,10 @@ def test_what_cannot_compute_one_cell_is_no_command_for_it(tmp_path: Path) -> No
     run = json.loads(file.read_text())
     for command in ([], ["bench", "run", "--replay", "quick"]):
         file.write_text(json.dumps({**run, "command": command}))
-        assert of_page(render(Results(results.folder)))["runs"][0]["command"] == []
+        assert of_page(render(RunResults(results.folder)))["runs"][0]["command"] == []
 
 
-def test_every_number_on_the_page_is_in_its_data(results: Results) -> None:
+def test_every_number_on_the_page_is_in_its_data(results: RunResults) -> None:
     page = render(results)
     data = of_page(page)
     opened = [int(n) for n in re.findall(r'data-measurement="(\d+)"', page)]
@@ -140,7 +140,7 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
     assert "<script>alert(2)" not in page
 
 
-def test_rows_of_tables_say_what_they_are_about(results: Results) -> None:
+def test_rows_of_tables_say_what_they_are_about(results: RunResults) -> None:
     page = render(results)
     assert re.search(r'<tr class="authorised" data-dataset="synth-lfw" data-defense="PMT" data-attack="abuse">', page)
     assert re.search(r'<tr class="clean" data-dataset="synth-lfw&#10;synth-calfw" data-defense="Clean"', page)

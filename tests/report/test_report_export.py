@@ -13,10 +13,10 @@ from bench.analysis.rows import Rows
 from bench.analysis.tables import NAMES, build
 from bench.core.errors import StorageError, SuiteError
 from bench.report.export import FORMATS, export, latex_escape
-from bench.store.reading import Results
+from bench.store.reading import RunResults
 
 
-def test_csv_parses_back(results: Results) -> None:
+def test_csv_parses_back(results: RunResults) -> None:
     rows = list(csv.DictReader(io.StringIO(export(results, "VII", "csv"))))
     assert len(rows) == 2 * 4 * 4  # data sets, rows, columns with the average
     first = rows[0]
@@ -34,7 +34,7 @@ def test_csv_parses_back(results: Results) -> None:
     assert [r["better"] for r in rows if r["authorised"] == "net-a"][:3] == ["higher", "lower", "lower"]
 
 
-def test_json_agrees_with_csv(results: Results) -> None:
+def test_json_agrees_with_csv(results: RunResults) -> None:
     made = json.loads(export(results, "VII", "json"))
     rows = list(csv.DictReader(io.StringIO(export(results, "VII", "csv"))))
     measurements = [f for table in made for f in table["measurements"]]
@@ -42,7 +42,7 @@ def test_json_agrees_with_csv(results: Results) -> None:
     assert made[0]["source"].startswith("samples/verification")
 
 
-def test_markdown_is_aligned(results: Results) -> None:
+def test_markdown_is_aligned(results: RunResults) -> None:
     lines = [line for line in export(results, "VII", "md").splitlines() if line.startswith("|")]
     assert len({len(line) for line in lines}) == 1
     assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
@@ -51,7 +51,7 @@ def test_markdown_is_aligned(results: Results) -> None:
     assert "Synthetic stand-in" in export(results, "VII", "md")
 
 
-def test_latex_is_escaped_and_balanced(results: Results) -> None:
+def test_latex_is_escaped_and_balanced(results: RunResults) -> None:
     text = export(results, "VII", "latex")
     for environment in ("table*", "tabular"):
         assert text.count(f"\\begin{{{environment}}}") == text.count(f"\\end{{{environment}}}") == 1
@@ -99,14 +99,14 @@ def test_wide_tables_have_one_cell_per_column(paper_rows: Rows) -> None:
     assert "White-Box SSIM $\\downarrow$" in text
 
 
-def test_a_table_that_a_run_does_not_make_names_those_that_it_does(results: Results) -> None:
+def test_a_table_that_a_run_does_not_make_names_those_that_it_does(results: RunResults) -> None:
     with pytest.raises(
         StorageError, match=r"no experiment of this run makes table VI; it has VII, VII-fixed, ten-fold"
     ):
         export(results, "VI", "csv")
 
 
-def test_unknown_tables_and_formats_list_the_known(results: Results) -> None:
+def test_unknown_tables_and_formats_list_the_known(results: RunResults) -> None:
     with pytest.raises(SuiteError, match=r"expected one of III, IV, .*summary.*did you mean 'summary'"):
         export(results, "sumary", "csv")
     with pytest.raises(SuiteError, match="expected one of csv, json, md, latex"):

@@ -20,13 +20,13 @@ from bench.report.export import FORMATS
 from bench.report.export import samples as module
 from bench.report.export.charts import FIGURE_FORMATS, export_figure
 from bench.report.export.samples import export_rows
-from bench.store.reading import Results
+from bench.store.reading import RunResults
 
-OF_THE_PAPER = ("verification", "images", "floors", "attributes", "up")
+OF_THE_PAPER = ("verification", "images", "baselines", "attributes", "up")
 
 
 @pytest.mark.parametrize("name", OF_THE_PAPER)
-def test_rows_are_those_that_are_stored_with_their_cells(paper_results: Results, tmp_path: Path, name: str) -> None:
+def test_rows_are_those_that_are_stored_with_their_cells(paper_results: RunResults, tmp_path: Path, name: str) -> None:
     path = tmp_path / "rows.parquet"
     count = export_rows(paper_results, name, "parquet", path)
     stored, made = paper_results.samples(name), pd.read_parquet(path)
@@ -40,7 +40,7 @@ def test_rows_are_those_that_are_stored_with_their_cells(paper_results: Results,
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_csv_has_the_same_rows(paper_results: Results, tmp_path: Path) -> None:
+def test_csv_has_the_same_rows(paper_results: RunResults, tmp_path: Path) -> None:
     export_rows(paper_results, "verification", "csv", tmp_path / "rows.csv")
     export_rows(paper_results, "verification", "parquet", tmp_path / "rows.parquet")
     text, binary = pd.read_csv(tmp_path / "rows.csv"), pd.read_parquet(tmp_path / "rows.parquet")
@@ -50,7 +50,7 @@ def test_csv_has_the_same_rows(paper_results: Results, tmp_path: Path) -> None:
 
 
 def test_rows_are_written_a_bounded_number_at_a_time(
-    paper_results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    paper_results: RunResults, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bench.store.reading._BATCH_ROWS", 10)
     monkeypatch.setattr(module, "_GROUP_ROWS", 40)
@@ -70,7 +70,7 @@ def test_text_that_a_spreadsheet_would_run_is_quoted(tmp_path: Path) -> None:
     assert set(pd.read_csv(tmp_path / "rows.csv")["left_id"]) == {"'=1+1"}
 
 
-def test_what_cannot_be_exported_says_what_can(results: Results, tmp_path: Path) -> None:
+def test_what_cannot_be_exported_says_what_can(results: RunResults, tmp_path: Path) -> None:
     path = tmp_path / "x"
     with pytest.raises(SuiteError, match=r"--rows pairs: expected one of verification, images"):
         export_rows(results, "pairs", "csv", path)
@@ -91,7 +91,7 @@ def test_what_cannot_be_exported_says_what_can(results: Results, tmp_path: Path)
 
 
 @pytest.mark.parametrize("number", ["8", "10", "sensitivity"])
-def test_figures_in_every_format(paper_results: Results, tmp_path: Path, number: str) -> None:
+def test_figures_in_every_format(paper_results: RunResults, tmp_path: Path, number: str) -> None:
     starts = {"svg": b"<svg", "pdf": b"%PDF", "png": b"\x89PNG"}
     for fmt in FIGURE_FORMATS:
         for name in ("one", "two"):
@@ -143,7 +143,7 @@ def test_the_best_protection_is_bold_in_latex(tmp_path: Path) -> None:
 # ---- the command -----------------------------------------------------------------------------------------------------
 
 
-def test_the_command_exports_one_thing(paper_results: Results, tmp_path: Path) -> None:
+def test_the_command_exports_one_thing(paper_results: RunResults, tmp_path: Path) -> None:
     runner, run = CliRunner(), str(paper_results.folder)
     for args in (
         ["--rows", "verification", "-o", str(tmp_path / "v.csv")],

@@ -26,7 +26,7 @@ from bench.report.page import render
 from bench.report.page.face_choice import Judges, Likeness, choose
 from bench.report.page.face_wall import COLUMNS, Wall, walls
 from bench.report.page.image_budget import Album, encoded
-from bench.store.reading import Results
+from bench.store.reading import RunResults
 from bench.store.schema import STAGES
 
 STORED = ["a", "b", "c", "d", "e"]
@@ -40,7 +40,9 @@ def kinds(stored: Sequence[str], similar: dict[str, Likeness]) -> list[tuple[str
     return [(pick.kind, pick.sample) for pick in choose(stored, similar)]
 
 
-def wall(results: Results | Rows, experiment: str = "data-abuse", *, real: bool = False, budget: int = 10**7) -> Wall:
+def wall(
+    results: RunResults | Rows, experiment: str = "data-abuse", *, real: bool = False, budget: int = 10**7
+) -> Wall:
     rows = results if isinstance(results, Rows) else Rows(results)
     return walls(rows, [[experiment]], real, Album(budget))[experiment]
 
@@ -99,7 +101,7 @@ def test_faces_that_are_not_stored_are_not_chosen() -> None:
 # ---- similarities ----------------------------------------------------------------------------------------------------
 
 
-def scored(tmp_path: Path, values: Callable[[pd.Series], float], **changes: object) -> Results:
+def scored(tmp_path: Path, values: Callable[[pd.Series], float], **changes: object) -> RunResults:
     """Write a run whose cosines are computed by ``values`` from each row of verification scores."""
     spec = FakeRun(**{"authorised": (("net-a",),), "datasets": {"synth-lfw": "LFW"}, **changes})  # type: ignore[arg-type]
 
@@ -179,7 +181,7 @@ def test_an_attack_that_learnt_from_these_people_has_no_say(tmp_path: Path) -> N
     assert [c.label for c in found.columns if c.leaky] == [LEAKY.label] * 3
 
 
-def lending(tmp_path: Path, same: bool = True) -> Results:
+def lending(tmp_path: Path, same: bool = True) -> RunResults:
     """Write a run with two experiments on the same pictures: one measures recognition, the other attributes."""
     stages = {"images": "a" * 64, "verification": "b" * 64, "attributes": "c" * 64}
 
@@ -196,9 +198,10 @@ def lending(tmp_path: Path, same: bool = True) -> Results:
     results = write_fake_run(tmp_path / "run", runs)
     about = {"kind": "score", "status": "ok", "cached": True, "seconds": 1.0, "peak_mb": 1.0, "device": "cpu"}
     names = sorted({k for row in results.cells["stages"] for k in json.loads(row)})
-    made = [{**about, "key": k, "name": f"image similarity of {k}" if k[0] == "a" else f"other {k}"} for k in names]
+    metrics = {k: "images" if k[0] == "a" else "attributes" for k in names}
+    made = [{**about, "key": k, "name": f"score {k}", "metric": metrics[k]} for k in names]
     pq.write_table(pa.Table.from_pylist(made, schema=STAGES), results.folder / "stages.parquet")
-    return Results(results.folder)
+    return RunResults(results.folder)
 
 
 def test_similarities_may_come_from_other_experiments_with_the_same_pictures(tmp_path: Path) -> None:
@@ -247,7 +250,7 @@ def test_reconstruction_walls_show_uploads_and_attacks(paper_rows: Rows) -> None
     assert face.captions[2][2].startswith("net-")
 
 
-def test_every_picture_has_a_name_and_filters_find_it(paper_results: Results) -> None:
+def test_every_picture_has_a_name_and_filters_find_it(paper_results: RunResults) -> None:
     page = render(paper_results)
     part = page[page.index('<table class="wall">') :]
     names = re.findall(r'<span class="face p\d+" role="img" aria-label="([^"]*)"', part)
@@ -260,7 +263,7 @@ def test_every_picture_has_a_name_and_filters_find_it(paper_results: Results) ->
     assert len(cells) > 80
 
 
-def test_hostile_names_stay_text(results: Results, tmp_path: Path) -> None:
+def test_hostile_names_stay_text(results: RunResults, tmp_path: Path) -> None:
     spec = FakeRun(
         name="hostile", attacks=(replace(RECFACE, label=f"</style>{HOSTILE}"),), datasets={f"set {HOSTILE}": "LFW"}
     )
@@ -368,7 +371,7 @@ def test_an_album_has_an_end() -> None:
     assert album.fitting(pictures[2:]) == 0
 
 
-def test_no_picture_is_in_a_page_twice(paper_results: Results) -> None:
+def test_no_picture_is_in_a_page_twice(paper_results: RunResults) -> None:
     uris = re.findall(r"data:image/\w+;base64,[A-Za-z0-9+/=]+", render(paper_results))
     assert len(uris) > 100
     assert len(uris) == len(set(uris))
@@ -427,7 +430,7 @@ def test_damaged_pictures_are_left_out(tmp_path: Path) -> None:
 
 def test_old_results_have_walls() -> None:
     for schema in (2, 3):
-        results = Results(TESTS / "golden" / f"schema-{schema}")
+        results = RunResults(TESTS / "golden" / f"schema-{schema}")
         rows = Rows(results)
         found = walls(rows, [rows.experiments], False, Album())
         assert [r.title for r in found["recognition"].shelves[0].rows] == ["Worst of 2", "Best of 2"]

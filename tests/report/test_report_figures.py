@@ -29,7 +29,7 @@ from bench.report.charts.label_placement import placed
 from bench.report.charts.sensitivity import sensitivity
 from bench.report.charts.theme import LIGHT, NEUTRAL, PAGE, PRINT, Theme, file_name, swatch
 from bench.report.charts.utility_privacy import KAPPAS, charts, trend_in_words
-from bench.store.reading import Results
+from bench.store.reading import RunResults
 
 LEVELS = (0.0, 0.1, 0.2, 0.3)
 NETS = {"net-a": "MobileFace", "net-b": "ResNet50"}
@@ -72,7 +72,7 @@ def swept_run(**changes: Any) -> FakeRun:
     return up_run(**spec | changes)
 
 
-def samples(results: Results, **where: Any) -> pd.DataFrame:
+def samples(results: RunResults, **where: Any) -> pd.DataFrame:
     table = results.samples("up")
     for name, value in where.items():
         table = table[table[name] == value]
@@ -86,7 +86,7 @@ def expected(table: pd.DataFrame, sigma: float, kappa: float, second: str = "dis
 
 
 @pytest.fixture(scope="module")
-def traded(tmp_path_factory: pytest.TempPathFactory) -> Results:
+def traded(tmp_path_factory: pytest.TempPathFactory) -> RunResults:
     return write_fake_run(tmp_path_factory.mktemp("up") / "run", up_run(figures=("8", "10")))
 
 
@@ -112,7 +112,7 @@ def test_up_has_a_line_per_defense_for_the_authorised_model(tmp_path: Path, numb
         assert all(f.low is not None and f.low < f.high for f in curve.measurements[1:])  # type: ignore[operator]
 
 
-def test_figure_8_has_the_two_terms_of_each_defense(traded: Results) -> None:
+def test_figure_8_has_the_two_terms_of_each_defense(traded: RunResults) -> None:
     chart = charts(Rows(traded), "trade-off")[0]
     assert chart.number == "8"
     assert [p.title for p in chart.panels] == ["Unprotected", "PMT"]
@@ -125,7 +125,7 @@ def test_figure_8_has_the_two_terms_of_each_defense(traded: Results) -> None:
         assert privacy.values == pytest.approx([part["dist"].mean() for part in by_level])
 
 
-def test_figure_10_has_a_line_per_threshold(traded: Results) -> None:
+def test_figure_10_has_a_line_per_threshold(traded: RunResults) -> None:
     chart = charts(Rows(traded), "trade-off")[1]
     assert chart.number == "10"
     assert chart.notes
@@ -137,7 +137,7 @@ def test_figure_10_has_a_line_per_threshold(traded: Results) -> None:
             assert curve.values == pytest.approx([expected(own, s, kappa) for s in LEVELS])
 
 
-def test_lpips_is_a_chart_of_its_own_or_a_reason(tmp_path: Path, traded: Results) -> None:
+def test_lpips_is_a_chart_of_its_own_or_a_reason(tmp_path: Path, traded: RunResults) -> None:
     for chart in charts(Rows(traded), "trade-off"):
         assert any("LPIPS" in n and "absent" in n and "VGG-16 weights" in n for n in chart.notes)
     results = write_fake_run(tmp_path / "run", up_run(figures=("5",), lpips=True))
@@ -162,7 +162,7 @@ def test_one_noise_level_makes_no_chart(tmp_path: Path) -> None:
     assert charts(rows, "another") == []
 
 
-def test_the_table_of_a_chart_holds_its_numbers(traded: Results) -> None:
+def test_the_table_of_a_chart_holds_its_numbers(traded: RunResults) -> None:
     chart = charts(Rows(traded), "trade-off")[1]
     table = chart.table
     assert [c.label for c in table.columns] == ["0", "0.1", "0.2", "0.3"]
@@ -170,7 +170,7 @@ def test_the_table_of_a_chart_holds_its_numbers(traded: Results) -> None:
     assert table.groups[1].rows[4].measurements == chart.panels[1].curves[4].measurements
 
 
-def test_the_trend_of_a_chart_in_words(traded: Results) -> None:
+def test_the_trend_of_a_chart_in_words(traded: RunResults) -> None:
     chart = charts(Rows(traded), "trade-off")[1]
     values = chart.panels[1].curves[4].values
     assert f"PMT, κ = 0.5 {values[0]:.3f} to {values[2]:.3f}" in trend_in_words(chart)
@@ -276,7 +276,7 @@ def strings(node: object, key: str = "") -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("theme", [PAGE, PRINT])
-def test_specifications_are_valid(traded: Results, theme: Theme) -> None:
+def test_specifications_are_valid(traded: RunResults, theme: Theme) -> None:
     made: list[Chart | PointPlot] = [*charts(Rows(traded), "trade-off"), chart_of([[1.0, 2.0]] * 9, steps=9, paper=1.5)]
     for chart in (*made, chart_of([[None, None]]), points_of([(0.1, 0.9)] * 9), points_of([])):
         spec = drawing.specification(chart, theme) | {"config": theme.config}
@@ -286,7 +286,7 @@ def test_specifications_are_valid(traded: Results, theme: Theme) -> None:
 
 
 @pytest.mark.parametrize("theme", [PAGE, PRINT])
-def test_the_numbers_of_a_specification_are_those_of_the_figures(traded: Results, theme: Theme) -> None:
+def test_the_numbers_of_a_specification_are_those_of_the_figures(traded: RunResults, theme: Theme) -> None:
     for chart in charts(Rows(traded), "trade-off"):
         spec = drawing.specification(chart, theme)
         for i, panel in enumerate(chart.panels):

@@ -45,7 +45,7 @@ from bench.analysis.tables.leakage_ladder import LEAKY as IDENTITY
 from bench.analysis.tables.recommendation import recommend
 from bench.report.export import FORMATS, export
 from bench.report.page.leakage_ladder import drawn
-from bench.store.reading import Results
+from bench.store.reading import RunResults
 
 PLAIN: dict[str, Any] = {
     "models": {"net-a": "MobileFace", "net-b": "ArcFace"},
@@ -177,7 +177,7 @@ def test_only_honest_attacks_on_protections_count() -> None:
 # ---- of a run --------------------------------------------------------------------------------------------------------
 
 
-def attacked(tmp_path: Path, *attacks: FakeAttack, **changes: Any) -> Results:
+def attacked(tmp_path: Path, *attacks: FakeAttack, **changes: Any) -> RunResults:
     specs = [
         FakeRun(name="abuse", attacks=(ABUSE,), **PLAIN),
         FakeRun(name="rebuilt", table="VI", attacks=attacks or (*INVERSIONS[:2], RECFACE, LEAKY), **PLAIN | changes),
@@ -240,7 +240,7 @@ def test_attributes_alone_are_an_entry_of_their_own(tmp_path: Path) -> None:
     assert (shown.judged, shown.total) == (0, 2)
 
 
-def test_untried_attacks_are_named(results: Results) -> None:
+def test_untried_attacks_are_named(results: RunResults) -> None:
     entries = ladder(Rows(results))
     assert untried(entries) == {
         "no reconstruction attack": ["PMT", "Noise 0.3"],
@@ -252,13 +252,13 @@ def test_untried_attacks_are_named(results: Results) -> None:
 
 def test_no_floors_no_lpips(tmp_path: Path) -> None:
     results = attacked(tmp_path)
-    for file in (results.folder / "samples" / "floors").rglob("*.parquet"):
+    for file in (results.folder / "samples" / "baselines").rglob("*.parquet"):
         file.unlink()
-    entries = ladder(Rows(Results(results.folder)))
+    entries = ladder(Rows(RunResults(results.folder)))
     assert not any(e.ssim.safe or e.both for e in entries)
     assert {e.ssim.baseline.status for e in entries} == {"missing"}
     assert {e.comparison("LPIPS").measurement.status for e in entries} == {"missing"}
-    shown = drawn(Rows(Results(results.folder)))
+    shown = drawn(Rows(RunResults(results.folder)))
     assert shown is not None
     assert [c.label for c in shown.columns][:2] == ["SSIM", "PSNR"]
     assert shown.absent[0].startswith("LPIPS: LPIPS needs the VGG-16 weights")
@@ -314,7 +314,7 @@ def test_the_export_has_floors_and_flags(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("schema", [2, 3])
 def test_old_results(schema: int) -> None:
-    results = Results(GOLDEN / f"schema-{schema}")
+    results = RunResults(GOLDEN / f"schema-{schema}")
     entries = ladder(Rows(results))
     assert {e.defense for e in entries} >= {"identity", "toy-step", "toy-mean"}
     assert any(e.match.measurement.value is not None for e in entries)

@@ -23,7 +23,7 @@ from bench.analysis.table_model import Column, Measurement, Metric, Row, RowGrou
 from bench.core.errors import StorageError
 from bench.report.page import render, write_report
 from bench.report.page.trimmed_tables import by_head, reasons, with_common_notes, without_empty
-from bench.store.reading import Results
+from bench.store.reading import RunResults
 
 VOID = {"meta", "link", "br", "img"}
 
@@ -63,12 +63,12 @@ class Outline(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def page(results: Results) -> str:
+def page(results: RunResults) -> str:
     return render(results, [PluginSection()])
 
 
 @pytest.fixture(scope="module")
-def paper_page(paper_results: Results, tmp_path_factory: pytest.TempPathFactory) -> str:
+def paper_page(paper_results: RunResults, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The page of a run with all kinds of experiments, and with claims."""
     folder = tmp_path_factory.mktemp("claimed") / "run"
     shutil.copytree(paper_results.folder, folder)
@@ -79,7 +79,7 @@ def paper_page(paper_results: Results, tmp_path_factory: pytest.TempPathFactory)
         _claim("far", "PMT is further away.", "lpips", ">"),
     ]
     (folder / "run.json").write_text(json.dumps(run))
-    return render(Results(folder))
+    return render(RunResults(folder))
 
 
 def _claim(name: str, text: str, metric: str, relation: str) -> dict[str, Any]:
@@ -272,7 +272,7 @@ def test_the_methods_are_those_of_the_run(page: str, paper_page: str) -> None:
         assert text in paper_page
 
 
-def test_synthetic_data_are_marked(page: str, results: Results, tmp_path: Path) -> None:
+def test_synthetic_data_are_marked(page: str, results: RunResults, tmp_path: Path) -> None:
     assert 'class="badge"' in page
     assert "Nothing here is a claim about real faces" in page
     assert page.count('class="tag">synthetic stand-in') >= 4
@@ -305,7 +305,7 @@ def _breaks(cell: dict[str, Any]) -> dict[str, Any]:
     return {"batch": 8} if cell["evaluated"] == "net-a" else {}
 
 
-def _page_text(results: Results) -> str:
+def _page_text(results: RunResults) -> str:
     """Return the text of the page of a run."""
     return " ".join(" ".join(_outline(render(results)).text).split())
 
@@ -324,7 +324,7 @@ def test_an_interrupted_run_says_so_at_its_top(tmp_path: Path) -> None:
     results = write_fake_run(tmp_path / "run", FakeRun(ended=_breaks))
     record = json.loads((results.folder / "run.json").read_text())
     (results.folder / "run.json").write_text(json.dumps({**record, "status": "interrupted"}))
-    text = _page_text(Results(results.folder))
+    text = _page_text(RunResults(results.folder))
     assert "This run was interrupted: 12 of 24 cells are still missing, and 3 failed. The command that began" in text
 
 
@@ -367,7 +367,7 @@ def test_a_run_without_samples_or_cells_renders(tmp_path: Path) -> None:
     assert "This run has no cells." in render(empty)
 
 
-def test_the_file_is_written_whole(results: Results, tmp_path: Path) -> None:
+def test_the_file_is_written_whole(results: RunResults, tmp_path: Path) -> None:
     path = write_report(results, tmp_path / "reports" / "index.html")
     html, mark, seal = path.read_text(encoding="utf-8").rpartition("<!-- bench-page ")
     assert html.rstrip().endswith("</html>")
@@ -380,8 +380,8 @@ def test_the_file_is_written_whole(results: Results, tmp_path: Path) -> None:
         write_report(results, tmp_path / "file" / "index.html")
 
 
-def test_the_same_rows_make_the_same_page(results: Results) -> None:
-    assert render(Results(results.folder)) == render(Results(results.folder))
+def test_the_same_rows_make_the_same_page(results: RunResults) -> None:
+    assert render(RunResults(results.folder)) == render(RunResults(results.folder))
 
 
 def _luminance(colour: str) -> float:

@@ -12,28 +12,28 @@ from bench import Section
 from bench.report import page_key as keys
 from bench.report.page import write_report
 from bench.report.page_key import is_current, page_key, sealed
-from bench.store.reading import Results
+from bench.store.reading import RunResults
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, Path]:
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunResults, Path]:
     """Return a run and the path of its page."""
     home = tmp_path_factory.mktemp("keyed")
     results = write_fake_run(home / "run", FakeRun())
     return results, write_report(results, home / "index.html")
 
 
-def key_of(results: Results, *sections: Section, faces: bool = False) -> str:
+def key_of(results: RunResults, *sections: Section, faces: bool = False) -> str:
     return page_key(results.folder, sections, include_real_faces=faces)
 
 
-def test_a_page_that_was_just_rendered_is_current(made: tuple[Results, Path]) -> None:
+def test_a_page_that_was_just_rendered_is_current(made: tuple[RunResults, Path]) -> None:
     results, page = made
     assert is_current(page, key_of(results))
     assert page.read_text(encoding="utf-8").count("<!-- bench-page ") == 1
 
 
-def test_options_and_sections_of_plugins_are_part_of_the_key(made: tuple[Results, Path]) -> None:
+def test_options_and_sections_of_plugins_are_part_of_the_key(made: tuple[RunResults, Path]) -> None:
     results, page = made
     section = Section(title="mine", columns=("a",), rows=((1,),))
     other = Section(title="mine", columns=("a",), rows=((2,),))
@@ -42,7 +42,7 @@ def test_options_and_sections_of_plugins_are_part_of_the_key(made: tuple[Results
     assert not is_current(page, key_of(results, faces=True))
 
 
-def test_the_record_of_the_run_is_part_of_the_key(made: tuple[Results, Path], tmp_path: Path) -> None:
+def test_the_record_of_the_run_is_part_of_the_key(made: tuple[RunResults, Path], tmp_path: Path) -> None:
     results, _ = made
     folder = tmp_path / "run"
     shutil.copytree(results.folder, folder)
@@ -52,7 +52,7 @@ def test_the_record_of_the_run_is_part_of_the_key(made: tuple[Results, Path], tm
 
 
 def test_code_and_packages_are_part_of_the_key(
-    made: tuple[Results, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    made: tuple[RunResults, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     results, _ = made
     before = key_of(results)
@@ -70,7 +70,7 @@ def test_code_and_packages_are_part_of_the_key(
 
 @pytest.mark.parametrize("damage", ["edited", "cut", "appended", "empty", "gone", "other seal"])
 def test_a_page_that_is_not_as_it_was_written_is_not_current(
-    made: tuple[Results, Path], damage: str, tmp_path: Path
+    made: tuple[RunResults, Path], damage: str, tmp_path: Path
 ) -> None:
     results, page = made
     key = key_of(results)

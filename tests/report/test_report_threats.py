@@ -19,7 +19,7 @@ from bench.registry.discovery import discover
 from bench.report.page import render
 from bench.report.page.provenance import components, identity, steps
 from bench.report.page.threat_models import UNRECORDED, UNSTATED, ThreatModelEntry, adversaries, promises
-from bench.store.reading import Results
+from bench.store.reading import RunResults
 
 GOLDEN = TESTS / "golden"
 INVERSION = FakeAttack(label="inversion", plugin="inversion", outputs="images", features=True)
@@ -42,7 +42,7 @@ DECLARED: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def declared(results: Results, more: Mapping[str, Any] | None = None) -> Results:
+def declared(results: RunResults, more: Mapping[str, Any] | None = None) -> RunResults:
     """A run whose plugins have the declarations `DECLARED`."""
     run = json.loads((results.folder / "run.json").read_text())
     for component in run["components"]:
@@ -51,11 +51,11 @@ def declared(results: Results, more: Mapping[str, Any] | None = None) -> Results
         component |= own | ({component["kind"]: {k: v for k, v in said.items() if k not in own}} if said else {})
     run |= more or {}
     (results.folder / "run.json").write_text(json.dumps(run))
-    return Results(results.folder)
+    return RunResults(results.folder)
 
 
 @pytest.fixture(scope="module")
-def described(tmp_path_factory: pytest.TempPathFactory) -> Results:
+def described(tmp_path_factory: pytest.TempPathFactory) -> RunResults:
     spec = FakeRun(
         models={"net-a": "MobileFace", "net-b": "ArcFace"},
         datasets={"synth-lfw": "LFW"},
@@ -72,7 +72,7 @@ def one(models: Sequence[ThreatModelEntry], name: str) -> ThreatModelEntry:
     return next(m for m in models if m.name == name)
 
 
-def test_what_adversaries_see_know_and_lack(described: Results) -> None:
+def test_what_adversaries_see_know_and_lack(described: RunResults) -> None:
     found = adversaries(Rows(described))
     white, black = one(found, "inversion").facts, one(found, "recface").facts
     assert white["knows"] == "white box: the weights of the authorised shallow model"
@@ -102,14 +102,14 @@ def test_what_adversaries_see_know_and_lack(described: Results) -> None:
         ),
     ],
 )
-def test_what_adversaries_learn_from(described: Results, attack: str, learns: str, adapts: str) -> None:
+def test_what_adversaries_learn_from(described: RunResults, attack: str, learns: str, adapts: str) -> None:
     found = one(adversaries(Rows(described)), attack)
     assert found.facts["learns from"] == learns
     assert found.facts["adapts to the defense"].startswith(adapts)
     assert ("never counted" in found.mark) == (attack == "recface, leaky")
 
 
-def test_what_defenses_promise(described: Results) -> None:
+def test_what_defenses_promise(described: RunResults) -> None:
     found = promises(Rows(described))
     pmt, noise, clean = (one(found, name) for name in ("PMT", "Noise 0.3", "Clean"))
     assert pmt.words == "that nobody else sees it"
@@ -119,7 +119,7 @@ def test_what_defenses_promise(described: Results) -> None:
     assert {clean.words, clean.facts["the client needs"], clean.facts["must be trusted"]} == {UNRECORDED}
 
 
-def test_hostile_words_are_text(described: Results) -> None:
+def test_hostile_words_are_text(described: RunResults) -> None:
     page = render(described)
     section = page[page.index('<section id="threats"') :]
     section = section[: section.index("</section>")]
@@ -129,7 +129,7 @@ def test_hostile_words_are_text(described: Results) -> None:
 
 @pytest.mark.parametrize("schema", [2, 3])
 def test_old_results_say_that_nothing_was_recorded(schema: int) -> None:
-    rows = Rows(Results(GOLDEN / f"schema-{schema}"))
+    rows = Rows(RunResults(GOLDEN / f"schema-{schema}"))
     assert {m.facts["knows"] for m in adversaries(rows)} == {UNRECORDED}
     assert all(m.words not in ("", UNRECORDED) for m in adversaries(rows))  # The cells of older runs have it in words.
     assert {m.words for m in promises(rows)} == {UNRECORDED}
@@ -145,14 +145,14 @@ def test_every_plugin_of_this_project_says_what_it_promises() -> None:
 # ---- provenance ------------------------------------------------------------------------------------------------------
 
 
-def test_licenses(described: Results, tmp_path: Path) -> None:
+def test_licenses(described: RunResults, tmp_path: Path) -> None:
     shutil.copytree(described.folder, tmp_path / "run")
     run = json.loads((tmp_path / "run" / "run.json").read_text())
     for component in run["components"]:
         if component["label"] == "net-a":
             component["license"] = "research only"
     (tmp_path / "run" / "run.json").write_text(json.dumps(run))
-    grid = components(Rows(Results(tmp_path / "run")))
+    grid = components(Rows(RunResults(tmp_path / "run")))
     found = {row[0]: row[grid.columns.index("license")] for row in grid.rows}
     assert found["net-a"] == "research only"
     assert (found["net-b"], found["synth-lfw"]) == ("unknown", "unknown")
@@ -169,10 +169,10 @@ def test_licenses(described: Results, tmp_path: Path) -> None:
     ],
 )
 def test_the_sources_of_a_run(
-    described: Results, tmp_path: Path, commit: str | None, command: str, remark: str
+    described: RunResults, tmp_path: Path, commit: str | None, command: str, remark: str
 ) -> None:
     shutil.copytree(described.folder, tmp_path / "run")
-    results = declared(Results(tmp_path / "run"), {"commit": commit})
+    results = declared(RunResults(tmp_path / "run"), {"commit": commit})
     first = steps(results)[0]
     assert first.command == command
     assert remark in first.remark
@@ -180,7 +180,7 @@ def test_the_sources_of_a_run(
     assert ("nothing changed" in shown, "not committed" in shown) == (command != "" and not remark, "+" in str(commit))
 
 
-def test_doing_a_run_again_ends_with_a_comparison(described: Results) -> None:
+def test_doing_a_run_again_ends_with_a_comparison(described: RunResults) -> None:
     commands = [s.command for s in steps(described)]
     assert "bench run suites/fake.toml --pairs 4" in commands
     assert any(c.startswith("bench diff ") for c in commands)

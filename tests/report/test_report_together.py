@@ -22,7 +22,7 @@ from bench.report.export import export
 from bench.report.page import render
 from bench.report.page.several_runs import judge, together
 from bench.runs.combine import join
-from bench.store.reading import Results
+from bench.store.reading import RunResults
 from bench.store.schema import SAMPLES
 from bench.store.several_runs import Joined
 
@@ -46,7 +46,7 @@ def written(
     weights: Mapping[str, str] | None = None,
     suite: Mapping[str, Any] | None = None,
     **record: Any,
-) -> Results:
+) -> RunResults:
     """Write a run whose cells have stages with keys made from their components and from the code of bench, ``host``.
 
     ``code`` and ``weights`` replace those of some components, by label.
@@ -63,7 +63,7 @@ def written(
     parts = [[changed(c) for c in json.loads(text)] for text in table["components"]]
     table["components"] = [json.dumps(p) for p in parts]
     keys = [
-        hashlib.sha256(json.dumps([host, row["dataset"], row["authorised"], p]).encode()).hexdigest()
+        hashlib.sha256(json.dumps([host, row["dataset"], list(row["authorised"]), p]).encode()).hexdigest()
         for p, (_, row) in zip(parts, table.iterrows(), strict=True)
     ]
     table["stages"] = ["[]" if s == "skipped" else json.dumps([k]) for k, s in zip(keys, table["status"], strict=True)]
@@ -73,10 +73,10 @@ def written(
     run |= {"host": {"scores.py": host}, "lpips": {"sha256": None}, **record}
     run["suite"] |= {"name": folder.parent.name, **(suite or {})}
     (folder / "run.json").write_text(json.dumps(run))
-    return Results(results.folder)
+    return RunResults(results.folder)
 
 
-def measurements(results: Results, table: str = "VII") -> dict[tuple[str, str, str, str], tuple[Any, ...]]:
+def measurements(results: RunResults, table: str = "VII") -> dict[tuple[str, str, str, str], tuple[Any, ...]]:
     """Return the values of a table by experiment, data set, row and column."""
     made = {}
     for part in json.loads(export(results, table, "json")):
@@ -155,7 +155,7 @@ def test_another_model_or_attack_of_the_same_name_too(tmp_path: Path) -> None:
     b = written(tmp_path / "b" / "run", spec(), weights={"net-b": "b" * 64}, code={"abuse": "new"})
     both = join([a, b])
     assert set(both.cells["evaluated"]) == {"net-a", "net-b", "net-b (run B)"}
-    assert set(both.cells["authorised"]) == {"", "net-a", "net-b", "net-b (run B)"}
+    assert set(both.cells["authorised"]) == {(), ("net-a",), ("net-b",), ("net-b (run B)",)}
     assert set(both.cells["attack"]) == {"abuse", "abuse (run B)"}
     assert {"net-b", "net-b (run B)"} <= {c.label for c in both.run.components}
     own = measurements(b)["data-abuse", "synth-lfw", "PMT net-b", "net-b"]
@@ -337,7 +337,7 @@ def test_export_of_several_runs(out: Path) -> None:
     done = call("export", "paper", "mine", "--rows", "verification", "-o", file, "--out", out)
     assert done.exit_code == 0, done.stderr
     rows = pd.read_parquet(file)
-    both = join([Results(next((out / "results" / s).iterdir())) for s in ("paper", "mine")])
+    both = join([RunResults(next((out / "results" / s).iterdir())) for s in ("paper", "mine")])
     assert isinstance(both, Joined)
     assert len(rows) == len(both.samples("verification"))
     assert rows["role"].notna().all()

@@ -26,7 +26,7 @@ from bench.analysis.tables import build
 from bench.analysis.tables.recommendation import AssessedDefense, Recommendation, recommend
 from bench.report.page import render
 from bench.report.page.recommendation import headline, pareto, ruling
-from bench.store.reading import Results
+from bench.store.reading import RunResults
 
 PAIRS = 40
 CLEAN, A, B, C = ("Clean", "identity", False), ("A", "pmt", True), ("B", "pmt", True), ("C", "pmt", True)
@@ -177,7 +177,7 @@ def test_a_better_one_dominates_plainly_only_if_nearly_all_draws_say_so(tmp_path
     assert entry(found, "A").on_pareto_front
     assert entry(found, "A").front_share == 1.0
     assert not entry(found, "C").on_pareto_front
-    shown = ruling(Rows(Results(tmp_path / "run")))
+    shown = ruling(Rows(RunResults(tmp_path / "run")))
     assert shown is not None
     said = {line.entry.name: line.dominated for line in shown.lines}
     assert said["B"].startswith("by A (100 % of draws)")
@@ -249,7 +249,7 @@ def test_what_is_not_there_has_its_reason(tmp_path: Path) -> None:
     a = entry(found, "A")
     assert [t.measurement.status for t in a.attacks][-1] == "failed"
     assert len(a.tried) == 2
-    shown = ruling(Rows(Results(tmp_path / "run")))
+    shown = ruling(Rows(RunResults(tmp_path / "run")))
     assert shown is not None
     assert "without a measurement: recface (failed)" in shown.lines[0].remarks
     only = recommend(Rows(write_fake_run(tmp_path / "only", rebuilt(defenses=(A,)))))
@@ -304,7 +304,7 @@ def test_no_defense_is_chosen_if_none_faced_every_kind_of_attack(tmp_path: Path)
 # ---- cost ------------------------------------------------------------------------------------------------------------
 
 
-def with_costs(results: Results, cost: Mapping[str, Mapping[str, Any]]) -> Results:
+def with_costs(results: RunResults, cost: Mapping[str, Mapping[str, Any]]) -> RunResults:
     """Return the run with one stage that protects for each defense."""
     cells = pq.read_table(results.folder / "cells.parquet").to_pandas()
     cells["protect"] = [json.dumps([f"key of {d}"]) for d in cells["defense"]]
@@ -312,7 +312,7 @@ def with_costs(results: Results, cost: Mapping[str, Mapping[str, Any]]) -> Resul
     stage = {"kind": "protect", "name": "x", "status": "ok", "cached": False, "seconds": 2.0, "device": "cpu"}
     rows = [{"key": f"key of {d}", **stage, **about} for d, about in cost.items()]
     pq.write_table(pa.Table.from_pylist(rows), results.folder / "stages.parquet")
-    return Results(results.folder)
+    return RunResults(results.folder)
 
 
 def test_the_cost_is_that_of_the_stages_that_protect(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from bench.cli import main
 from bench.core.errors import StorageError
 from bench.runs.explain import Explanation, explain, find_cell
 from bench.store.artifacts import Cache
-from bench.store.reading import Results
+from bench.store.reading import RunResults
 
 GOLDEN = TESTS / "golden"
 SCHEMAS = pytest.mark.parametrize("schema", ["schema-2", "schema-3"])
@@ -25,7 +25,7 @@ SCHEMAS = pytest.mark.parametrize("schema", ["schema-2", "schema-3"])
 
 def explained(folder: Path, *asked: str) -> Explanation:
     """A cell of a run whose cache is where `bench` puts it."""
-    results = Results(folder)
+    results = RunResults(folder)
     return explain(results, find_cell(results, asked), folder, Cache(folder.parent.parent / ".cache"))
 
 
@@ -39,7 +39,7 @@ def ran(*args: object) -> Result:
 
 @SCHEMAS
 def test_a_cell_is_found_by_its_id_or_the_beginning_of_it_or_labels(schema: str) -> None:
-    results = Results(GOLDEN / schema)
+    results = RunResults(GOLDEN / schema)
     for cell in results.cells["cell"]:
         assert find_cell(results, [cell])["cell"] == find_cell(results, [cell[:10]])["cell"] == cell
     found = find_cell(results, ["experiment=recognition", "defense=TOY-STEP", "evaluated=toy-a"])
@@ -58,7 +58,7 @@ def test_a_cell_is_found_by_its_id_or_the_beginning_of_it_or_labels(schema: str)
 )
 def test_what_names_no_cell_or_several_is_said(asked: list[str], said: str) -> None:
     with pytest.raises(StorageError, match=f"golden/schema-3: {said}"):
-        find_cell(Results(GOLDEN / "schema-3"), asked)
+        find_cell(RunResults(GOLDEN / "schema-3"), asked)
 
 
 # ---- from results alone ----------------------------------------------------------------------------------------------
@@ -142,7 +142,7 @@ print([name for name in sys.modules if name == "torch" or name.startswith("bench
 
 
 def test_what_is_not_computed_yet() -> None:
-    results, key = Results(GOLDEN / "schema-3"), "0" * 64
+    results, key = RunResults(GOLDEN / "schema-3"), "0" * 64
     row = find_cell(results, ["experiment=recognition", "defense=identity", "evaluated=toy-a"])
     queued = {**row, "status": "queued", "seconds": None, "peak_mb": None, "stages": json.dumps([key])}
     cell = explain(results, queued, GOLDEN / "schema-3", Cache(GOLDEN / "none"))
@@ -168,7 +168,7 @@ def test_everything_that_was_computed_for_a_cell_inputs_first(toy_run: ToyRun) -
         assert (manifest["key"], manifest["name"]) == (stage.key, stage.name)
         assert set(manifest["inputs"].values()) <= met
         met.add(stage.key)
-    recorded = {row["key"]: row for row in Results(toy_run.folder).stages}
+    recorded = {row["key"]: row for row in RunResults(toy_run.folder).stages}
     assert {stage.seconds for stage in cell.stages} == {recorded[stage.key]["seconds"] for stage in cell.stages}
     again = cell.commands["makes the run again from its record and compares"]
     assert again == f"bench run --replay {toy_run.folder} --out {toy_run.out}"

@@ -25,7 +25,7 @@ from bench.registry.discovery import Registry
 from bench.runs import replay
 from bench.runs import run as runner
 from bench.runs.replan import changes_around
-from bench.store.reading import Results
+from bench.store.reading import RunResults
 from bench.store.run_record import ComponentRecord, OriginRecord, RunRecord, SuiteRecord
 from bench.store.workspace import Folders
 from bench.suite.paper_tables import published
@@ -82,7 +82,7 @@ def test_the_rows_are_the_same_bytes(run: Path) -> None:
     assert done.exit_code == 0, done.output
     assert done.stdout.endswith(f"the rows are the same bytes as those of {Path('results', 'small', run.name)}\n")
     (again,) = replays(run)
-    before, now = Results(run).run, Results(again).run
+    before, now = RunResults(run).run, RunResults(again).run
     assert now.replay_of == run.name
     assert now.digest == before.digest
     assert now.timeout_s == before.timeout_s == 1200
@@ -100,7 +100,7 @@ def test_a_replay_of_a_replay_is_one_of_the_run(run: Path) -> None:
     (first,) = replays(run)
     done = bench("run", "--replay", first)
     assert f"as those of {first.parent / run.name}" in done.stdout
-    assert all(Results(folder).run.replay_of == run.name for folder in replays(run))
+    assert all(RunResults(folder).run.replay_of == run.name for folder in replays(run))
 
 
 def test_the_original_is_never_taken_for_its_replay(run: Path) -> None:
@@ -116,7 +116,7 @@ def test_other_rows_are_counted(run: Path) -> None:
     column = table.column_names.index("cos_self")
     changed = [value + 1 if i in (3, 5) else value for i, value in enumerate(table["cos_self"].to_pylist())]
     pq.write_table(table.set_column(column, table.schema.field(column), [changed]), path)
-    files = Results(run).run.files
+    files = RunResults(run).run.files
     name = path.relative_to(run).as_posix()
     done = bench("run", "--replay", "small")
     assert done.exit_code == 0, "the record says which bytes were written, whatever has become of them"
@@ -163,7 +163,7 @@ def test_other_data_and_weights_are_refused(
 
 
 def test_other_code_packages_and_devices_are_refused(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = asdict(Results(run).run)
+    before = asdict(RunResults(run).run)
     components = [
         {**c, "origin": {**c["origin"], "digest": "0" * 64, "version": "0.0"}} if c["name"] == "toy-faces" else c
         for c in before["components"]
@@ -228,13 +228,13 @@ def test_a_record_of_an_earlier_bench_is_refused(run: Path) -> None:
 
 @pytest.mark.parametrize("broken", [{"raw": {}}, {"raw": {"suite": 3}}, {"experiments": []}])
 def test_a_record_that_was_spoilt_is_refused(run: Path, broken: Mapping[str, Any]) -> None:
-    record(run, suite={**asdict(Results(run).run.suite), **broken})
+    record(run, suite={**asdict(RunResults(run).run.suite), **broken})
     with pytest.raises(ReplayError, match="the suite in its record cannot be read"):
         prepare(run)
 
 
 def test_one_replay_at_a_time(run: Path) -> None:
-    place = run.parent.parent / ".replay" / f"{Results(run).run.digest[:8]}.lock"
+    place = run.parent.parent / ".replay" / f"{RunResults(run).run.digest[:8]}.lock"
     place.parent.mkdir()
     with FileLock(place), pytest.raises(ReplayError, match="is being replayed just now"):
         prepare(run)
@@ -270,7 +270,7 @@ def test_an_interrupted_replay_goes_on(run: Path, monkeypatch: pytest.MonkeyPatc
     done = bench("run", "--replay", "small")
     assert done.exit_code == 130
     (again,) = replays(run)
-    assert Results(again).run.status == "interrupted"
+    assert RunResults(again).run.status == "interrupted"
     done = bench("run", "--replay", "small")
     assert done.exit_code == 0, done.output
     assert replays(run) == [again]
@@ -279,14 +279,14 @@ def test_an_interrupted_replay_goes_on(run: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_another_processor_is_a_note(run: Path) -> None:
-    record(run, machine={**asdict(Results(run).run.machine), "processor": "Abacus"})
+    record(run, machine={**asdict(RunResults(run).run.machine), "processor": "Abacus"})
     done = bench("run", "--replay", "small")
     assert done.exit_code == 0
     assert "note: recorded on Abacus, this is" in done.stderr
 
 
 def test_a_suite_is_restored_without_its_files(run: Path, registry: Registry) -> None:
-    suite = restore(Results(run).run.suite, registry)
+    suite = restore(RunResults(run).run.suite, registry)
     (experiment,) = suite.experiments
     assert (suite.seed, experiment.pairs, suite.name) == (7, 6, "small")
     assert experiment.claims

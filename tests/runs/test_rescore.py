@@ -20,7 +20,7 @@ from bench.planning.plan import make_plan
 from bench.registry.discovery import Registry
 from bench.stages import scoring
 from bench.store.artifacts import Cache
-from bench.store.reading import Results
+from bench.store.reading import RunResults
 from bench.suite.suite import load
 
 GOLDEN = TESTS / "golden"
@@ -124,7 +124,7 @@ def test_nothing_has_changed(original: Path, idle: list[str]) -> None:
     assert samples(new) == samples(original)
     assert artifacts(original) == before
     assert idle == []
-    was, now = Results(original), Results(new)
+    was, now = RunResults(original), RunResults(new)
     assert now.run.counts.computed == 0
     assert now.run.digest == was.run.digest
     columns = ["cell", "status", "reason", "stages", "components", "kappa", "threat", "role", "traceback", "protect"]
@@ -147,18 +147,18 @@ def test_another_bench_computes_only_scores(original: Path, newer: None, idle: l
     assert samples(new) == samples(original)
     added = {key: kind for key, kind in artifacts(original).items() if key not in before}
     assert set(added.values()) == {"score"}
-    scores = [s for s in Results(original).stages if s["kind"] == "score" and s["status"] == "ok"]
-    kept = Results(new).run.rescored.kept
+    scores = [s for s in RunResults(original).stages if s["kind"] == "score" and s["status"] == "ok"]
+    kept = RunResults(new).run.rescored.kept
     assert kept == 8, "those of Equation 9"
     assert f"note: {kept} scores of Equation 9 are taken as they were measured" in done.stderr
-    assert len(added) == len(scores) - kept == Results(new).run.counts.computed
-    rows = {row["key"]: row for row in Results(new).stages}
+    assert len(added) == len(scores) - kept == RunResults(new).run.counts.computed
+    rows = {row["key"]: row for row in RunResults(new).stages}
     for key in added:
         manifest = Cache(original.parent.parent / ".cache").manifest(key)
         assert manifest is not None
         assert set(manifest["inputs"].values()) <= before.keys(), "the inputs are those that the run left"
         assert json.loads(rows[key]["inputs"]) == manifest["inputs"]
-    recorded = {row["key"]: row for row in Results(original).stages}
+    recorded = {row["key"]: row for row in RunResults(original).stages}
     for key in rows.keys() & recorded.keys() - added.keys():
         assert {**rows[key], "cached": None, "attempts": None} == {**recorded[key], "cached": None, "attempts": None}
 
@@ -179,7 +179,7 @@ def test_a_whole_run_takes_none_of_these_scores(
 def test_the_record_and_the_page_say_what_was_scored_again(original: Path, newer: None) -> None:
     bench("rescore", "attacks")
     new = rescored(original)
-    was, told = Results(original).run, Results(new).run.rescored
+    was, told = RunResults(original).run, RunResults(new).run.rescored
     assert (told.run, told.digest, list(told.settings)) == (original.name, was.digest, [])
     assert {k: getattr(told.made_by, k) for k in ("versions", "host", "commit")} == {
         k: getattr(was, k) for k in ("versions", "host", "commit")
@@ -194,7 +194,7 @@ def test_the_record_and_the_page_say_what_was_scored_again(original: Path, newer
     done = bench("diff", original, new)
     assert done.exit_code == 0
     assert "0 regressions, 0 improvements" in done.stdout
-    cell = Results(new).cells["cell"].iloc[0]
+    cell = RunResults(new).cells["cell"].iloc[0]
     commands = json.loads(bench("explain", new, cell, "--json").stdout)["commands"]
     assert list(commands) == ["computes what is missing of the run"]
 
@@ -206,8 +206,8 @@ def test_a_corrected_metric(original: Path, newer: None, monkeypatch: pytest.Mon
     new = rescored(original)
     was, now = samples(original), samples(new)
     other = {name.split("/")[1] for name in was if was[name] != now[name]}
-    assert other == {"images", "floors"}
-    before, after = (Results(folder).samples("images") for folder in (original, new))
+    assert other == {"images", "baselines"}
+    before, after = (RunResults(folder).samples("images") for folder in (original, new))
     finite = ~before["psnr_infinite"]
     assert (after["psnr"][finite] - before["psnr"][finite]).round(9).eq(1.0).all()
     assert "PSNR" in done.stdout
@@ -223,17 +223,17 @@ def test_another_false_match_rate_changes_thresholds_and_nothing_else(original: 
     assert done.exit_code == 1, done.output
     assert idle == []
     new = rescored(original)
-    assert Results(new).run.rescored.settings[-1] == "experiment[1].threshold=accuracy"
-    assert {e.fmr for e in Results(new).run.suite.experiments} == {0.2}
-    assert set(Results(new).cells["kappa"]) == {-0.5}
-    was, now = (Results(folder).samples("verification") for folder in (original, new))
+    assert RunResults(new).run.rescored.settings[-1] == "experiment[1].threshold=accuracy"
+    assert {e.fmr for e in RunResults(new).run.suite.experiments} == {0.2}
+    assert set(RunResults(new).cells["kappa"]) == {-0.5}
+    was, now = (RunResults(folder).samples("verification") for folder in (original, new))
     assert set(now["fmr"]) == {0.2}
     same = [c for c in now.columns if c not in ("cell", "fmr", "kappa_calibrated")]
     pd.testing.assert_frame_equal(now[same], was[same])
     one = now["experiment"] == "uploads"
     assert (now["kappa_calibrated"][one] <= was["kappa_calibrated"][one]).all()
     assert (now["kappa_calibrated"][one] < was["kappa_calibrated"][one]).any()
-    assert not set(Results(new).cells["cell"]) & set(Results(original).cells["cell"]), "another question"
+    assert not set(RunResults(new).cells["cell"]) & set(RunResults(original).cells["cell"]), "another question"
 
 
 def test_the_rows_are_those_of_a_run_with_these_settings(
@@ -246,16 +246,16 @@ def test_the_rows_are_those_of_a_run_with_these_settings(
     sets = [word for text in [*every, "experiment[1].threshold=accuracy"] for word in ("--set", text)]
     bench("run", kept["home"] / "suite.toml", "--device", "cpu", "--pairs", 8, "--out", ".", *sets)
     (full,) = [p for p in original.parent.iterdir() if p not in (original, new)]
-    for name in ("verification", "images", "attributes", "up", "floors"):
-        left, right = (Results(folder).samples(name).drop(columns="cell", errors="ignore") for folder in (new, full))
+    for name in ("verification", "images", "attributes", "up", "baselines"):
+        left, right = (RunResults(folder).samples(name).drop(columns="cell", errors="ignore") for folder in (new, full))
         pd.testing.assert_frame_equal(left, right, check_exact=True)
-    assert Results(new).cells["stages"].tolist() == Results(full).cells["stages"].tolist()
+    assert RunResults(new).cells["stages"].tolist() == RunResults(full).cells["stages"].tolist()
 
 
 def test_a_fixed_threshold_changes_no_score(original: Path, idle: list[str]) -> None:
     done = bench("rescore", "attacks", "--kappa", 0.6)
     assert "fixed" in done.stdout
-    assert Results(rescored(original)).run.counts.computed == 0
+    assert RunResults(rescored(original)).run.counts.computed == 0
     assert idle == []
 
 
@@ -291,7 +291,7 @@ def test_rates_that_are_none(original: Path, options: list[object]) -> None:
 
 def of_kind(folder: Path, kind: str, word: str = "") -> Iterator[dict[str, Any]]:
     """The stages of a run of a kind whose names hold a word."""
-    return (s for s in Results(folder).stages if s["kind"] == kind and word in s["name"] and s["status"] == "ok")
+    return (s for s in RunResults(folder).stages if s["kind"] == kind and word in s["name"] and s["status"] == "ok")
 
 
 def test_what_is_missing_or_damaged_is_listed_and_nothing_written(original: Path, newer: None) -> None:
@@ -391,7 +391,7 @@ def test_what_failed_stays_failed(
     assert done.exit_code == 1
     assert "1 failed" in done.stdout
     columns = ["cell", "defense", "status", "reason", "traceback", "log"]
-    was, now = (Results(folder).cells for folder in (original, rescored(original)))
+    was, now = (RunResults(folder).cells for folder in (original, rescored(original)))
     pd.testing.assert_frame_equal(now[columns], was[columns])
     assert set(was["status"]) == {"ok", "failed", "skipped"}
 
@@ -408,14 +408,14 @@ def test_a_score_that_failed_is_tried_again(original: Path, monkeypatch: pytest.
         earlier.setattr(scoring, "psnr", broken)
         bench("rescore", "attacks")
     (wrong,) = original.parent.glob("*-rescored")
-    assert "failed" in set(Results(wrong).cells[Results(wrong).cells["experiment"] == "uploads"]["status"])
+    assert "failed" in set(RunResults(wrong).cells[RunResults(wrong).cells["experiment"] == "uploads"]["status"])
     assert scoring.psnr is right
     bench("rescore", wrong)
     (mended,) = original.parent.glob("*-rescored-*-rescored")
     assert samples(mended) == samples(original)
-    told = Results(mended).run.rescored
+    told = RunResults(mended).run.rescored
     assert told.run == wrong.name
-    assert told.made_by.finished == Results(original).run.finished, "who made the artifacts"
+    assert told.made_by.finished == RunResults(original).run.finished, "who made the artifacts"
 
 
 # ---- which runs ------------------------------------------------------------------------------------------------------
@@ -497,8 +497,8 @@ def test_a_newer_plugin(original: Path, registry: Registry, monkeypatch: pytest.
     new = rescored(original)
     assert idle == []
     assert samples(new) == samples(original)
-    assert Results(new).cells["components"].tolist() == Results(original).cells["components"].tolist()
-    computed = [s["name"] for s in Results(new).stages if not s["cached"] and s["status"] == "ok"]
+    assert RunResults(new).cells["components"].tolist() == RunResults(original).cells["components"].tolist()
+    computed = [s["name"] for s in RunResults(new).stages if not s["cached"] and s["status"] == "ok"]
     assert computed
     assert all(name.startswith(("toy-attributes of", "peek of")) for name in computed)
 

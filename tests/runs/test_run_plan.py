@@ -21,7 +21,7 @@ from bench.registry.discovery import Registry
 from bench.registry.hook_calls import report_sections
 from bench.runs.run import plan_suite, run_plan
 from bench.store import journal
-from bench.store.reading import Results
+from bench.store.reading import RunResults
 from bench.store.run_record import as_json
 from bench.store.workspace import Folders
 
@@ -117,7 +117,7 @@ def test_failures_and_skips_are_rows_beside_results(plan: Plan, folders: Folders
     assert [(o.cell.defense.label, o.status) for o in outcomes] == [
         ("identity", "ok"), ("toy-flaky", "failed"), ("toy-targets", "skipped"),
     ]  # fmt: skip
-    results = Results(folder)
+    results = RunResults(folder)
     reasons = dict(zip(results.cells["defense"], results.cells["reason"], strict=True))
     assert "RuntimeError: not mended yet" in reasons["toy-flaky"]
     assert "needs targets" in reasons["toy-targets"]
@@ -129,7 +129,7 @@ def test_failures_and_skips_are_rows_beside_results(plan: Plan, folders: Folders
 
 def test_the_record_says_what_ran_on_what(plan: Plan, folders: Folders, suite: Path) -> None:
     folder, _ = run_plan(plan, folders, quiet)
-    run = Results(folder).run
+    run = RunResults(folder).run
     assert run.suite.raw["experiment"][0]["pairs"] == 6
     assert run.suite.path == str(suite)
     assert run.digest == plan.digest
@@ -140,7 +140,7 @@ def test_the_record_says_what_ran_on_what(plan: Plan, folders: Folders, suite: P
     assert {("dataset", "toy-faces"), ("model", "toy-a"), ("defense", "identity"), ("attack", "abuse")} <= names
     assert all(len(str(c.origin.digest)) == 64 for c in run.components)
     assert {p.name for p in run.plugins} >= {"toy", "noise"}
-    stages = {s["name"]: s for s in Results(folder).stages}
+    stages = {s["name"]: s for s in RunResults(folder).stages}
     assert stages["toy-faces protected by toy-flaky"]["status"] == "failed"
     assert "Traceback" in stages["toy-faces protected by toy-flaky"]["traceback"]
     assert stages["toy-faces protected by identity"]["seconds"] > 0
@@ -152,7 +152,7 @@ def test_the_record_is_that_of_the_suite_that_was_read(plan: Plan, folders: Fold
     sha = plan.suite.sha256
     suite.unlink()
     folder, _ = run_plan(plan, folders, quiet)
-    assert Results(folder).run.suite.sha256 == sha
+    assert RunResults(folder).run.suite.sha256 == sha
 
 
 def test_a_second_run_goes_on_in_the_same_folder(plan: Plan, folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,24 +162,24 @@ def test_a_second_run_goes_on_in_the_same_folder(plan: Plan, folders: Folders, m
     assert again == folder
     assert [o.status for o in outcomes] == ["ok", "ok", "skipped"]
     assert [o.cached for o in outcomes] == [True, False, False]
-    assert Results(again).run.status == "complete"
+    assert RunResults(again).run.status == "complete"
 
 
 def test_another_plan_gets_a_folder_of_its_own(plan: Plan, folders: Folders, suite: Path) -> None:
     first, _ = run_plan(plan, folders, quiet)
     second, _ = run_plan(plan_suite(suite, folders, "cpu", ["suite.seed=1"], None), folders, quiet)
     assert first != second
-    assert Results(first).run.suite.raw["suite"] == {"name": "small"}
-    assert Results(second).run.suite.raw["suite"] == {"name": "small", "seed": 1}
+    assert RunResults(first).run.suite.raw["suite"] == {"name": "small"}
+    assert RunResults(second).run.suite.raw["suite"] == {"name": "small", "seed": 1}
 
 
 def test_fresh_computes_everything_again(plan: Plan, folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOY_MENDED", "1")
     folder, _ = run_plan(plan, folders, quiet)
-    before = Results(folder).samples("verification")
+    before = RunResults(folder).samples("verification")
     folder, outcomes = run_plan(plan, folders, quiet, fresh=True)
     assert [o.cached for o in outcomes] == [False, False, False]
-    assert Results(folder).samples("verification").equals(before)
+    assert RunResults(folder).samples("verification").equals(before)
 
 
 def test_costs_are_learnt(plan: Plan, folders: Folders, suite: Path) -> None:
@@ -236,10 +236,10 @@ def test_an_interrupted_run_keeps_what_is_done(
     with pytest.raises(KeyboardInterrupt):
         run_plan(plan, folders, quiet)
     (folder,) = (folders.results / "small").iterdir()
-    cells = Results(folder).cells.set_index("defense")
+    cells = RunResults(folder).cells.set_index("defense")
     assert cells["status"].to_dict() == {"identity": "queued", "toy-flaky": "ok", "toy-targets": "skipped"}
     assert "the same command goes on" in cells.loc["identity", "reason"]
-    assert Results(folder).run.status == "interrupted"
+    assert RunResults(folder).run.status == "interrupted"
     assert "cpu:protect:identity" in folders.cache.costs()
 
 
@@ -324,12 +324,12 @@ def test_a_failing_hook_loses_no_rows(plan: Plan, folders: Folders, with_hooks: 
     with_hooks("failing", bench_cell_done=fail)
     with pytest.warns(UserWarning, match="failing: bench_cell_done failed: ValueError: the listener broke"):
         folder, outcomes = run_plan(plan, folders, quiet)
-    assert len(Results(folder).cells) == 3
+    assert len(RunResults(folder).cells) == 3
     assert heard == outcomes
 
 
 def test_hook_bench_report_sections(plan: Plan, folders: Folders, with_hooks: Any) -> None:
-    def fail(results: Results) -> Any:
+    def fail(results: RunResults) -> Any:
         raise ValueError("the author broke")
 
     def ask_for_nothing() -> Any:
@@ -340,7 +340,7 @@ def test_hook_bench_report_sections(plan: Plan, folders: Folders, with_hooks: An
     folder, _ = run_plan(plan, folders, quiet)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        sections = {s.title: s for s in report_sections(Results(folder))}
+        sections = {s.title: s for s in report_sections(RunResults(folder))}
     assert next(iter(sections["What the toy plugin counted"].rows)) == ["cells", 3]
     (problem,) = [s for title, s in sections.items() if "failing" in title]
     assert "ValueError: the author broke" in str(problem.rows)
@@ -360,4 +360,4 @@ def test_the_toy_suite_runs_in_one_process(tmp_path: Path, folders: Folders, inl
     plan = plan_suite(path, folders, "cpu", [], 6)
     folder, outcomes = run_plan(plan, folders, quiet)
     assert {o.status for o in outcomes} == {"ok", "skipped"}
-    assert set(Results(folder).cells["pairs"]) == {6}
+    assert set(RunResults(folder).cells["pairs"]) == {6}

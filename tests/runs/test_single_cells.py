@@ -18,9 +18,10 @@ from support import ATTACKS, SUITE, ToyRun
 
 from bench.cli import main
 from bench.core.errors import SuiteError
+from bench.core.text import set_label
 from bench.planning.plan import Plan, find_ids, select
 from bench.runs.explain import cell_command
-from bench.store.reading import Results
+from bench.store.reading import RunResults
 from bench.store.run_record import RunRecord, SuiteRecord
 from bench.store.schema import SAMPLES
 
@@ -101,7 +102,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture
-def whole(kept: dict[str, Path], inline: None) -> Results:
+def whole(kept: dict[str, Path], inline: None) -> RunResults:
     """The run of a suite with attacks of every kind."""
     if "run" not in kept:
         suite = kept["home"] / "attacks.toml"
@@ -109,7 +110,7 @@ def whole(kept: dict[str, Path], inline: None) -> Results:
         done = bench("run", suite, "--device", "cpu", "--pairs", 8, "--out", kept["home"])
         assert done.exit_code == 0, done.output
         (kept["run"],) = (kept["home"] / "results" / "attacks").iterdir()
-    return Results(kept["run"])
+    return RunResults(kept["run"])
 
 
 def of_cell(folder: Path, cell: dict[str, Any]) -> dict[str, bytes]:
@@ -122,7 +123,8 @@ def of_cell(folder: Path, cell: dict[str, Any]) -> dict[str, bytes]:
             continue
         table = pa.concat_tables([pq.read_table(f, partitioning=None) for f in files], promote_options="permissive")
         held = {"cell": [cell["cell"]], "attack": ["", cell["via"] if isinstance(cell["via"], str) else cell["attack"]]}
-        held |= {axis: [cell[axis]] for axis in ("dataset", "defense", "authorised", "repeat")}
+        held |= {axis: [cell[axis]] for axis in ("dataset", "defense", "repeat")}
+        held["authorised"] = [set_label(cell["authorised"])]
         axes = ["cell"] if "cell" in table.column_names else [a for a in held if a in table.column_names]
         for axis in axes:
             table = table.filter(pc.field(axis).isin(held[axis]))
@@ -138,7 +140,7 @@ def of_cell(folder: Path, cell: dict[str, Any]) -> dict[str, bytes]:
     return found
 
 
-def test_rows_of_single_cells_are_those_of_the_whole_run_byte_for_byte(whole: Results, tmp_path: Path) -> None:
+def test_rows_of_single_cells_are_those_of_the_whole_run_byte_for_byte(whole: RunResults, tmp_path: Path) -> None:
     """One cell of each kind, each in a cache of its own: nothing is taken from the whole run."""
     cells = whole.cells[whole.cells["status"] == "ok"]
     kinds = cells.drop_duplicates(["experiment", "attack", "outputs"], keep="last")
@@ -150,7 +152,7 @@ def test_rows_of_single_cells_are_those_of_the_whole_run_byte_for_byte(whole: Re
         done = bench("run", suite, "--device", "cpu", "--pairs", 8, "--cell", cell["cell"], "--out", out)
         assert done.exit_code == 0, done.output
         (folder,) = (out / "results" / "attacks").iterdir()
-        (row,) = Results(folder).cells.to_dict("records")
+        (row,) = RunResults(folder).cells.to_dict("records")
         assert (row["cell"], row["stages"], row["components"]) == (cell["cell"], cell["stages"], cell["components"])
         expected = of_cell(whole.folder, cell)
         assert of_cell(folder, cell) == expected
@@ -159,7 +161,7 @@ def test_rows_of_single_cells_are_those_of_the_whole_run_byte_for_byte(whole: Re
     assert tables == set(SAMPLES)
 
 
-def test_several_cells_make_one_run_that_can_be_replayed(whole: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_cells_make_one_run_that_can_be_replayed(whole: RunResults, monkeypatch: pytest.MonkeyPatch) -> None:
     home = whole.folder.parent.parent.parent
     monkeypatch.chdir(home)
     page = (home / "reports" / "attacks" / "index.html").read_bytes()
@@ -169,9 +171,9 @@ def test_several_cells_make_one_run_that_can_be_replayed(whole: Results, monkeyp
     assert done.exit_code == 0, done.output
     assert "cells: 2 ok, 0 skipped, 0 failed" in done.stdout
     (folder,) = [p for p in whole.folder.parent.iterdir() if p != whole.folder]
-    assert Results(folder).run.only == (first, second)
+    assert RunResults(folder).run.only == (first, second)
     assert whole.run.only is None
-    assert Results(folder).run.counts.computed == 0, "the stages are those of the whole run"
+    assert RunResults(folder).run.counts.computed == 0, "the stages are those of the whole run"
     own = home / "reports" / "attacks" / folder.name / "index.html"
     assert f"report: {own.relative_to(home)}" in done.stdout
     assert own.is_file()
@@ -183,7 +185,7 @@ def test_several_cells_make_one_run_that_can_be_replayed(whole: Results, monkeyp
     assert "the rows are the same bytes" in replayed.stdout
 
 
-def test_bench_plan_lists_cells_with_their_ids(whole: Results) -> None:
+def test_bench_plan_lists_cells_with_their_ids(whole: RunResults) -> None:
     suite = whole.folder.parent.parent.parent / "attacks.toml"
     options = [suite, "--device", "cpu", "--pairs", 8, "--out", suite.parent]
     found = json.loads(bench("plan", *options, "--json").stdout)
@@ -203,7 +205,7 @@ def test_bench_plan_lists_cells_with_their_ids(whole: Results) -> None:
 
 
 def test_what_computes_a_cell_alone_is_told(toy_run: ToyRun, tmp_path: Path) -> None:
-    results = Results(toy_run.folder)
+    results = RunResults(toy_run.folder)
     cell = results.cells["cell"].iloc[3]
     printed = json.loads(bench("explain", toy_run.folder, cell, "--json").stdout)["commands"]
     what, command = next(iter(printed.items()))
@@ -232,7 +234,7 @@ def test_the_command_of_a_cell_is_that_of_its_run(command: str, expected: str | 
     assert cell_command(replace(run, host=None), "x") is None, "an earlier bench had other ids"
 
 
-def test_a_replay_takes_no_cell(whole: Results) -> None:
+def test_a_replay_takes_no_cell(whole: RunResults) -> None:
     done = bench("run", "--replay", whole.folder, "--cell", "12")
     assert done.exit_code == 2
     assert "--replay makes a run again as it was; remove --cell" in " ".join(done.stderr.split())

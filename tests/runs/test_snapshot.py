@@ -18,7 +18,7 @@ from bench.core.errors import ReplayError, StorageError
 from bench.planning.plan import Plan
 from bench.runs.run import plan_suite, run_plan
 from bench.runs.snapshot import results_of
-from bench.store.reading import Results
+from bench.store.reading import RunResults
 from bench.store.workspace import Folders
 
 SUITE = """\
@@ -73,7 +73,7 @@ def killed(plan: Plan, folders: Folders, monkeypatch: pytest.MonkeyPatch) -> Cal
     return at
 
 
-def statuses(results: Results) -> dict[str, str]:
+def statuses(results: RunResults) -> dict[str, str]:
     return dict(zip(results.cells["defense"], results.cells["status"], strict=True))
 
 
@@ -87,11 +87,11 @@ def test_while_a_run_goes_on_its_rows_are_there_as_they_come(plan: Plan, folders
                 seen.append((results.run.status, statuses(results), results.samples("verification")))
 
     folder, _ = run_plan(plan, folders, look)
-    final = Results(folder).samples("verification")
+    final = RunResults(folder).samples("verification")
     assert [status for status, *_ in seen] == ["running", "running"]
     assert sorted(seen[0][1].values()) == ["failed", "ok", "queued", "skipped"]
     assert seen[0][1]["toy-flaky"] == "failed"
-    assert seen[1][1] == statuses(Results(folder))
+    assert seen[1][1] == statuses(RunResults(folder))
     (defense,) = set(seen[0][2]["defense"])
     pd.testing.assert_frame_equal(seen[0][2], final[final["defense"] == defense].reset_index(drop=True))
     pd.testing.assert_frame_equal(seen[1][2], final)

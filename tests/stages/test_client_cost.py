@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bench.cli import main
 from bench.engine.scheduler import cached_result
 from bench.stages import compute
-from bench.store.reading import Results
+from bench.store.reading import RunResults
 
 ONE = """\
 [suite]
@@ -172,11 +172,11 @@ def run(tmp_path: Path, inline: None, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def costs(folder: Path) -> dict[str, Any]:
     """Return the FLOPs of the stages that protect, by key."""
-    return {s["name"]: s["client_flops"] for s in Results(folder).stages if s["kind"] == "protect"}
+    return {s["name"]: s["client_flops"] for s in RunResults(folder).stages if s["kind"] == "protect"}
 
 
 def test_results_have_the_client_cost_of_each_cell(run: Path) -> None:
-    results = Results(run)
+    results = RunResults(run)
     flops = {s["key"]: s["client_flops"] for s in results.stages}
     for cell in results.cells.to_dict("records"):
         (key,) = json.loads(cell["protect"])
@@ -186,11 +186,11 @@ def test_results_have_the_client_cost_of_each_cell(run: Path) -> None:
 
 
 def test_seconds_do_not_count_as_a_difference_in_a_replay(run: Path) -> None:
-    before = {s["name"]: s["client_seconds"] for s in Results(run).stages}
+    before = {s["name"]: s["client_seconds"] for s in RunResults(run).stages}
     done = bench("run", "--replay", "toy")
     assert done.exit_code == 0, done.output
     (again,) = run.parent.glob("*-replay")
-    assert {s["name"]: s["client_seconds"] for s in Results(again).stages} != before
+    assert {s["name"]: s["client_seconds"] for s in RunResults(again).stages} != before
     assert costs(again) == costs(run)
 
 

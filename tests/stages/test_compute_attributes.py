@@ -53,8 +53,8 @@ def test_attributes_are_compared_with_those_of_the_original(
     np.testing.assert_allclose(rows["value"][colour], (unit(found["colour"]) * unit(known["colour"])).sum(1), atol=1e-6)
     np.testing.assert_allclose(rows["value"][age], np.abs(found["age"] - known["age"]), atol=1e-3)
     constant = np.broadcast_to(usual["colour"], known["colour"].shape)
-    np.testing.assert_allclose(rows["floor"][colour], (unit(constant) * unit(known["colour"])).sum(1), atol=1e-6)
-    np.testing.assert_allclose(rows["floor"][age], np.abs(usual["age"] - known["age"]), atol=1e-3)
+    np.testing.assert_allclose(rows["baseline"][colour], (unit(constant) * unit(known["colour"])).sum(1), atol=1e-6)
+    np.testing.assert_allclose(rows["baseline"][age], np.abs(usual["age"] - known["age"]), atol=1e-3)
     assert set(rows["measure"][colour]) == {"cosine"}
     assert set(rows["measure"][age]) == {"years"}
     words = np.array(["red", "green", "blue"])
@@ -210,7 +210,7 @@ def test_lpips_is_computed_if_its_weights_exist(
         rows = done.table(f"image similarity of {name} on toy-faces", "images")
         expected = np.abs(done.artifact(seen).tensors["images"] - originals).mean((1, 2, 3)) / 255
         np.testing.assert_allclose(rows["lpips"].astype(float), expected)
-    floors = done.table("baselines of the image metrics on toy-faces", "floors")
+    floors = done.table("baselines of the image metrics on toy-faces", "baselines")
     np.testing.assert_allclose(floors["lpips_grey"].astype(float), np.abs(originals - 128).mean((1, 2, 3)) / 255)
     level = of_level(up_rows(done, NOISY, "toy-a"), 0.0)
     expected = np.abs(done.artifact(NOISY).tensors["images"] - originals).mean((1, 2, 3)) / 255

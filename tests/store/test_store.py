@@ -18,11 +18,12 @@ from support import SUITE, compute, ended_well
 
 from bench.core.domain import Outcome
 from bench.core.errors import StorageError
+from bench.core.text import set_label
 from bench.planning.plan import Plan, make_plan
 from bench.registry.discovery import Registry
 from bench.store.artifacts import Cache
 from bench.store.cell_rows import cell_row
-from bench.store.reading import Results
+from bench.store.reading import RunResults
 from bench.store.run_folders import find_run, free_bytes, is_complete, require_writable, run_folder
 from bench.store.run_record import RunRecord, SuiteRecord
 from bench.store.schema import CELLS, SAMPLES, SCHEMA_VERSION
@@ -59,13 +60,13 @@ def outcomes(plan: Plan, **changes: Any) -> list[Outcome]:
 
 
 @pytest.fixture
-def results(plan: Plan, cache: Cache, registry: Registry, tmp_path: Path) -> Results:
+def results(plan: Plan, cache: Cache, registry: Registry, tmp_path: Path) -> RunResults:
     """A run folder, written and opened."""
     write_run(tmp_path / "run", outcomes(plan), cache, registry, TOY)
-    return Results(tmp_path / "run")
+    return RunResults(tmp_path / "run")
 
 
-def test_every_cell_is_a_row(results: Results, plan: Plan) -> None:
+def test_every_cell_is_a_row(results: RunResults, plan: Plan) -> None:
     cells = results.cells
     assert list(cells["cell"]) == [cell.id for cell in plan.cells]
     assert set(cells["status"]) == {"ok", "skipped"}
@@ -75,7 +76,7 @@ def test_every_cell_is_a_row(results: Results, plan: Plan) -> None:
     assert set(cells["evaluated_stands_in_for"]) == {"Model A", "Model B"}
 
 
-def test_the_schema_of_cells_is_fixed(results: Results, plan: Plan, cache: Cache, registry: Registry) -> None:
+def test_the_schema_of_cells_is_fixed(results: RunResults, plan: Plan, cache: Cache, registry: Registry) -> None:
     assert pq.read_schema(results.folder / "cells.parquet").equals(CELLS)
     assert set(cell_row(outcomes(plan)[0], registry)) == set(CELLS.names)
     failed = [replace(o, status="failed", reason="broken") for o in outcomes(plan)]
@@ -84,22 +85,22 @@ def test_the_schema_of_cells_is_fixed(results: Results, plan: Plan, cache: Cache
     assert pq.read_schema(other / "cells.parquet").equals(CELLS)
 
 
-def test_roles(results: Results) -> None:
+def test_roles(results: RunResults) -> None:
     cells = results.cells
     roles = {(row.authorised, row.evaluated): row.role for row in cells[cells.experiment == "one"].itertuples()}
     assert roles == {
-        ("", "toy-a"): "any",
-        ("", "toy-b"): "any",
-        ("toy-a", "toy-a"): "authorised",
-        ("toy-a", "toy-b"): "unauthorised",
-        ("toy-b", "toy-a"): "unauthorised",
-        ("toy-b", "toy-b"): "authorised",
-        ("toy-a+toy-b", "toy-a"): "authorised",
-        ("toy-a+toy-b", "toy-b"): "authorised",
+        ((), "toy-a"): "any",
+        ((), "toy-b"): "any",
+        (("toy-a",), "toy-a"): "authorised",
+        (("toy-a",), "toy-b"): "unauthorised",
+        (("toy-b",), "toy-a"): "unauthorised",
+        (("toy-b",), "toy-b"): "authorised",
+        (("toy-a", "toy-b"), "toy-a"): "authorised",
+        (("toy-a", "toy-b"), "toy-b"): "authorised",
     }
 
 
-def test_components_are_recorded_as_passed_and_as_used(results: Results) -> None:
+def test_components_are_recorded_as_passed_and_as_used(results: RunResults) -> None:
     row = results.cells[results.cells.defense == "little noise"].iloc[0]
     components = {c["kind"]: c for c in json.loads(row["components"])}
     assert json.loads(row["defense_params"]) == {"sigma": 0.1}
@@ -113,16 +114,17 @@ def test_components_are_recorded_as_passed_and_as_used(results: Results) -> None
     assert dataset["passed"] == {"seed": 1}
 
 
-def test_verification_has_a_row_per_cell_and_pair(results: Results, plan: Plan) -> None:
+def test_verification_has_a_row_per_cell_and_pair(results: RunResults, plan: Plan) -> None:
     rows = results.samples("verification")
     expected = {cell.id: cell.pairs for cell in plan.cells if not cell.skip}
     assert rows.groupby("cell").size().to_dict() == expected
     cells = results.cells.set_index("cell")
+    cells["authorised"] = cells["authorised"].map(set_label)
     for column in ("experiment", "dataset", "defense", "authorised", "repeat", "evaluated"):
         assert list(rows[column]) == list(cells.loc[rows["cell"], column]), column
 
 
-def test_images_are_listed_once_for_all_evaluated_models(results: Results) -> None:
+def test_images_are_listed_once_for_all_evaluated_models(results: RunResults) -> None:
     rows = results.samples("images")
     keys = ["experiment", "dataset", "defense", "authorised", "repeat", "sample_id"]
     assert not rows.duplicated(keys).any()
@@ -145,24 +147,26 @@ def test_images_are_listed_once_for_all_evaluated_models(results: Results) -> No
     assert rows.loc[rows.defense == "identity", "psnr"].isna().all()
 
 
-def test_floors_are_listed_once_per_data_set(results: Results) -> None:
-    rows = results.samples("floors")
+def test_floors_are_listed_once_per_data_set(results: RunResults) -> None:
+    rows = results.samples("baselines")
     sizes = rows.groupby(["experiment", "dataset"]).size().to_dict()
     assert sizes == {("one", "toy-faces"): 4, ("two", "other"): 3, ("two", "toy-faces"): 3}
 
 
-def test_only_cells_that_are_done_have_samples(plan: Plan, cache: Cache, registry: Registry, results: Results) -> None:
+def test_only_cells_that_are_done_have_samples(
+    plan: Plan, cache: Cache, registry: Registry, results: RunResults
+) -> None:
     """A later write of the same run leaves nothing of an earlier one."""
     write_run(results.folder, outcomes(plan, status="failed", reason="broken"), cache, registry, TOY)
-    again = Results(results.folder)
+    again = RunResults(results.folder)
     assert set(again.cells["status"]) == {"failed", "skipped"}
     for name in SAMPLES:
         assert again.samples(name).empty
 
 
-def test_nothing_unfinished_stays(results: Results) -> None:
+def test_nothing_unfinished_stays(results: RunResults) -> None:
     names = sorted(str(p.relative_to(results.folder)) for p in results.folder.rglob("*") if p.is_file())
-    asked = ("examples", "floors", "images", "verification")  # nothing of the suite asks for attributes
+    asked = ("examples", "baselines", "images", "verification")  # nothing of the suite asks for attributes
     parts = [f"samples/{n}/experiment={e}/part-00000.parquet" for n in asked for e in ("one", "two")]
     parts.append("samples/images/experiment=one/part-00001.parquet")  # where a defense has a number of its own
     assert names == sorted(["cells.parquet", "run.json", "stages.parquet", *parts])
@@ -187,7 +191,7 @@ def test_a_file_in_the_place_of_the_folder(plan: Plan, cache: Cache, registry: R
 # ---- reading ---------------------------------------------------------------------------------------------------------
 
 
-def test_run_json_is_read(results: Results) -> None:
+def test_run_json_is_read(results: RunResults) -> None:
     files = results.run.files
     assert results.run == replace(TOY, schema=SCHEMA_VERSION, files=files)
     for name, digest in files.items():
@@ -208,7 +212,7 @@ def test_a_run_is_complete_while_its_rows_are_as_written(
     (folder / "cells.parquet").write_bytes(b"other rows")
     assert not is_complete(folder)
     write_run(folder, outcomes(plan), cache, registry, replace(TOY, status="complete"))
-    next((folder / "samples" / "floors").rglob("*.parquet")).unlink()
+    next((folder / "samples" / "baselines").rglob("*.parquet")).unlink()
     assert not is_complete(folder)
 
 
@@ -218,25 +222,25 @@ def test_a_run_is_complete_while_its_rows_are_as_written(
         (None, ["run.json", "expected the record of a run"]),
         ("{", ["run.json", "expected the record of a run"]),
         ("[]", ["run.json", "expected"]),
-        ("{}", ["schema None", "reads 2 and 3", "run the suite again"]),
+        ("{}", ["schema None", "reads 2, 3 and 4", "run the suite again"]),
         ('{"schema": 1}', ["schema 1", "run the suite again, or install the bench that wrote them"]),
         ('{"schema": "3"}', ["schema 3", "run the suite again"]),
-        ('{"schema": 99}', ["schema 99", "reads 2 and 3", "install a newer bench"]),
+        ('{"schema": 99}', ["schema 99", "reads 2, 3 and 4", "install a newer bench"]),
     ],
 )
-def test_a_damaged_record_is_one_message(results: Results, text: str | None, fragments: list[str]) -> None:
+def test_a_damaged_record_is_one_message(results: RunResults, text: str | None, fragments: list[str]) -> None:
     path = results.folder / "run.json"
     path.unlink()
     if text is not None:
         path.write_text(text)
     with pytest.raises(StorageError) as caught:
-        _ = Results(results.folder).run
+        _ = RunResults(results.folder).run
     for fragment in fragments:
         assert fragment in str(caught.value)
 
 
 VERIFICATION = "samples/verification/experiment=two/part-00000.parquet"
-READERS: dict[str, Callable[[Results], Any]] = {
+READERS: dict[str, Callable[[RunResults], Any]] = {
     "cells": lambda r: r.cells,
     "samples": lambda r: r.samples("verification"),
     "batches": lambda r: list(r.batches("verification")),
@@ -246,29 +250,29 @@ READERS: dict[str, Callable[[Results], Any]] = {
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_damaged_tables_are_one_message(results: Results, reader: str) -> None:
+def test_damaged_tables_are_one_message(results: RunResults, reader: str) -> None:
     path = results.folder / ("cells.parquet" if reader == "cells" else VERIFICATION)
     path.write_bytes(path.read_bytes()[:-50])
     with pytest.raises(StorageError, match=r"(cells|samples/verification).*: cannot be read .*run the suite ag"):
-        READERS[reader](Results(results.folder))
+        READERS[reader](RunResults(results.folder))
 
 
 @pytest.mark.parametrize("reader", ["samples", "batches", "index"])
-def test_damaged_rows_are_one_message(results: Results, reader: str) -> None:
+def test_damaged_rows_are_one_message(results: RunResults, reader: str) -> None:
     """The end of the file, which says where columns are, is sound; what is there is not."""
     path = results.folder / VERIFICATION
     data = path.read_bytes()
     path.write_bytes(data[:4] + bytes(len(data) // 2) + data[4 + len(data) // 2 :])
     with pytest.raises(StorageError, match=r"samples/verification.*: cannot be read .*run the suite again"):
-        READERS[reader](Results(results.folder))
+        READERS[reader](RunResults(results.folder))
 
 
-def test_a_missing_sample_table_is_empty(results: Results) -> None:
-    shutil.rmtree(results.folder / "samples" / "floors")
-    assert results.samples("floors").equals(pd.DataFrame())
-    assert list(results.batches("floors")) == []
-    assert len(results.index("floors", ["dataset"])) == 0
-    assert results.columns("floors").names == []
+def test_a_missing_sample_table_is_empty(results: RunResults) -> None:
+    shutil.rmtree(results.folder / "samples" / "baselines")
+    assert results.samples("baselines").equals(pd.DataFrame())
+    assert list(results.batches("baselines")) == []
+    assert len(results.index("baselines", ["dataset"])) == 0
+    assert results.columns("baselines").names == []
 
 
 # ---- finding runs ----------------------------------------------------------------------------------------------------

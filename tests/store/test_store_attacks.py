@@ -11,10 +11,11 @@ import pandas as pd
 import pytest
 from support import ATTACKS, compute, ended_well
 
+from bench.core.text import set_label
 from bench.planning.plan import Plan, make_plan
 from bench.registry.discovery import Registry
 from bench.store.artifacts import Cache
-from bench.store.reading import Results
+from bench.store.reading import RunResults
 from bench.store.run_record import RunRecord, SuiteRecord
 from bench.store.schema import CELLS, SAMPLES
 from bench.store.writing import write_run
@@ -40,11 +41,11 @@ def cache(plan: Plan, registry: Registry, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="module")
-def results(plan: Plan, cache: Cache, registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Results:
+def results(plan: Plan, cache: Cache, registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> RunResults:
     """A run folder, written and opened."""
     folder = tmp_path_factory.mktemp("run")
     write_run(folder, ended_well(plan), cache, registry, RunRecord(suite=SuiteRecord(name="attacks")))
-    return Results(folder)
+    return RunResults(folder)
 
 
 POINT = ["experiment", "dataset", "synthetic", "defense", "authorised", "repeat"]
@@ -58,14 +59,14 @@ COLUMNS = {
         *POINT, "attack", "sample_id", "subject", "ssim", "psnr", "psnr_infinite", "lpips", "upload_bytes",
         "extra_spread", "extra_loss_start", "extra_loss_end",
     },
-    "floors": {
+    "baselines": {
         *POINT[:3], "sample_id",
         *(f"{q}_{f}" for q in ("ssim", "psnr", "lpips") for f in ("another_face", "mean_face", "noise", "grey")),
     },
     "examples": {*POINT, "attack", "sample_id", "original", "protected", "ssim"},
     "attributes": {
-        "cell", *POINT, "evaluated", "attack", "via", "sample_id", "subject", "attribute", "measure", "value", "floor",
-        "original", "predicted", "truth",
+        "cell", *POINT, "evaluated", "attack", "via", "sample_id", "subject", "attribute", "measure", "value",
+        "baseline", "original", "predicted", "truth",
     },
     "up": {
         "cell", *POINT, "evaluated", "attack", "via", "sample_id", "subject", "sigma", "cosine", "dist", "dist_colour",
@@ -75,15 +76,20 @@ COLUMNS = {
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_every_table_has_its_columns(results: Results, name: str) -> None:
+def test_every_table_has_its_columns(results: RunResults, name: str) -> None:
     assert set(results.samples(name).columns) == COLUMNS[name]
 
 
-def test_cells_say_what_was_uploaded_and_by_whom_it_was_attacked(results: Results) -> None:
+def test_cells_say_what_was_uploaded_and_by_whom_it_was_attacked(results: RunResults) -> None:
     cells = results.cells[results.cells.status == "ok"]
     assert list(results.cells.columns) == CELLS.names
     found = {
-        (row.experiment, row.defense, row.authorised, row.attack): (row.via, row.upload, row.outputs, row.leaky)
+        (row.experiment, row.defense, set_label(row.authorised), row.attack): (
+            row.via,
+            row.upload,
+            row.outputs,
+            row.leaky,
+        )
         for row in cells.fillna({"via": ""}).itertuples()
     }
     assert found["uploads", "identity", "toy-a", "toy-upsample"] == ("", "images", "images", False)
@@ -91,6 +97,8 @@ def test_cells_say_what_was_uploaded_and_by_whom_it_was_attacked(results: Result
     assert found["uploads", "toy-step", "toy-a", "leaky"] == ("", "images", "images", True)
     assert found["uploads", "identity", "toy-a", "peek"] == ("toy-upsample", "images", "attributes", False)
     assert found["features", "toy-features", "toy-a", "abuse"] == ("", "features at stem+block", "recognition", False)
+    assert set(cells["splits"]) == {(), ("stem", "block")}
+    assert set(cells.loc[cells["splits"].map(bool), "experiment"]) == {"features"}
     peeks = cells[cells.attack == "peek"]
     assert set(zip(peeks["experiment"], peeks["evaluated"], peeks["role"], strict=True)) == {
         ("uploads", "", "any"),
@@ -101,7 +109,7 @@ def test_cells_say_what_was_uploaded_and_by_whom_it_was_attacked(results: Result
     assert set(cells.loc[(cells.attack == "toy-upsample") & (cells.evaluated == "toy-b"), "role"]) == {"unauthorised"}
 
 
-def test_components_begin_with_the_attack_and_end_with_the_one_before_it(results: Results) -> None:
+def test_components_begin_with_the_attack_and_end_with_the_one_before_it(results: RunResults) -> None:
     row = results.cells[results.cells.attack == "peek"].iloc[0]
     components = [c for c in json.loads(row["components"]) if c["kind"] == "attack"]
     assert [(c["name"], c["label"]) for c in components] == [
@@ -111,8 +119,9 @@ def test_components_begin_with_the_attack_and_end_with_the_one_before_it(results
     assert len(components[0]["weights"]) == 64
 
 
-def test_rows_belong_to_cells(results: Results) -> None:
+def test_rows_belong_to_cells(results: RunResults) -> None:
     cells = results.cells.set_index("cell")
+    cells["authorised"] = cells["authorised"].map(set_label)
     for name in ("verification", "attributes", "up"):
         rows = results.samples(name)
         for column in ("experiment", "dataset", "defense", "authorised", "repeat", "evaluated", "attack"):
@@ -125,7 +134,7 @@ def test_rows_belong_to_cells(results: Results) -> None:
     assert set(results.samples("up")["cell"]) == set(ok.index[ok.experiment == "noisy"])
 
 
-def test_images_are_listed_once_whoever_looks_at_them(results: Results) -> None:
+def test_images_are_listed_once_whoever_looks_at_them(results: RunResults) -> None:
     rows = results.samples("images")
     keys = ["experiment", "dataset", "defense", "authorised", "repeat", "attack", "sample_id"]
     assert not rows.duplicated(keys).any()
@@ -150,7 +159,7 @@ def _attacks(rows: pd.DataFrame) -> list[tuple[Any, list[str]]]:
     return [(key, sorted(set(part["attack"]))) for key, part in rows.groupby(["defense", "authorised"])]
 
 
-def test_pictures_are_of_the_same_faces_everywhere(results: Results) -> None:
+def test_pictures_are_of_the_same_faces_everywhere(results: RunResults) -> None:
     rows = results.samples("examples")
     for _, part in rows.groupby(["experiment", "dataset"]):
         shown = {tuple(p["sample_id"]) for _, p in part.groupby(["defense", "authorised", "attack"])}
@@ -164,22 +173,22 @@ def test_pictures_are_of_the_same_faces_everywhere(results: Results) -> None:
     assert (merged["ssim"] == merged["ssim_row"]).all()
 
 
-def test_sizes_of_uploads_are_in_the_rows(results: Results) -> None:
+def test_sizes_of_uploads_are_in_the_rows(results: RunResults) -> None:
     sizes = results.samples("images").groupby("experiment")["upload_bytes"].unique().map(set).to_dict()
     features = 4 * (8 * 16 * 16 + 16 * 8 * 8)
     assert sizes == {"uploads": {3 * 32 * 32}, "features": {features}, "noisy": {3 * 32 * 32}}
 
 
-def test_attributes_have_a_row_per_image_and_attribute(results: Results) -> None:
+def test_attributes_have_a_row_per_image_and_attribute(results: RunResults) -> None:
     rows = results.samples("attributes")
     assert not rows.duplicated(["cell", "sample_id", "attribute"]).any()
     assert set(rows.groupby("cell").size()) == {3 * 2}
     assert set(zip(rows["attribute"], rows["measure"], strict=True)) == {("colour", "cosine"), ("age", "years")}
-    assert rows[["value", "floor", "original", "predicted", "truth"]].notna().all().all()
+    assert rows[["value", "baseline", "original", "predicted", "truth"]].notna().all().all()
     assert set(rows.loc[rows.experiment == "uploads", "evaluated"]) <= {""}
 
 
-def test_up_has_a_row_per_image_and_level(results: Results) -> None:
+def test_up_has_a_row_per_image_and_level(results: RunResults) -> None:
     rows = results.samples("up")
     assert not rows.duplicated(["cell", "sample_id", "sigma"]).any()
     assert set(rows.groupby("cell").size()) == {3 * 2}
@@ -198,7 +207,7 @@ def test_only_attacks_that_ended_well_have_rows(plan: Plan, cache: Cache, regist
         for o in ended_well(plan)
     ]
     write_run(tmp_path, ended, cache, registry, RunRecord(suite=SuiteRecord(name="attacks")))
-    results = Results(tmp_path)
+    results = RunResults(tmp_path)
     assert results.samples("attributes").empty
     assert results.samples("up").empty
     assert not results.samples("verification").empty

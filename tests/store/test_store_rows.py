@@ -23,7 +23,7 @@ from bench.planning.plan import Plan, make_plan
 from bench.registry.discovery import Registry
 from bench.store import writing
 from bench.store.artifacts import Artifact, Cache
-from bench.store.reading import Results
+from bench.store.reading import RunResults
 from bench.store.row_index import Recent
 from bench.store.run_folders import is_complete
 from bench.store.run_record import RunRecord, SuiteRecord
@@ -42,7 +42,7 @@ def rows_of(cell: str, n: int, **columns: Any) -> pa.Table:
 COMPLETE = RunRecord(suite=SuiteRecord(name="rows"), status="complete")
 
 
-def write(folder: Path, tables: Iterable[pa.Table], name: str = "verification") -> Results:
+def write(folder: Path, tables: Iterable[pa.Table], name: str = "verification") -> RunResults:
     """A run folder with one table."""
     cells: dict[str, None] = {}
     with SampleWriter(folder) as samples:
@@ -52,7 +52,7 @@ def write(folder: Path, tables: Iterable[pa.Table], name: str = "verification") 
     known = [{"cell": c, **dict(zip(("experiment", "dataset"), c.split("/"), strict=False))} for c in cells]
     pq.write_table(pa.Table.from_pylist([{**c, "defense": "none"} for c in known]), folder / "cells.parquet")
     (folder / "run.json").write_text(json.dumps({"schema": SCHEMA_VERSION, "suite": {"name": "rows"}}))
-    return Results(folder)
+    return RunResults(folder)
 
 
 def files(folder: Path) -> dict[str, str]:
@@ -252,12 +252,12 @@ def test_a_full_disk_is_one_message(
 
 
 @pytest.fixture
-def asked(tmp_path: Path) -> Results:
+def asked(tmp_path: Path) -> RunResults:
     """Three cells of two experiments."""
     return write(tmp_path, [rows_of("two/a/0", 4), rows_of("one/a/1", 4), rows_of("one/b/2", 4)])
 
 
-def test_rows_are_those_that_were_asked_for(asked: Results) -> None:
+def test_rows_are_those_that_were_asked_for(asked: RunResults) -> None:
     assert list(dict.fromkeys(asked.samples("verification")["experiment"])) == ["two", "one"]  # as in the suite
     assert len(asked.samples("verification", {"experiment": "one"})) == 8
     assert len(asked.samples("verification", {"experiment": ["one", "two"], "dataset": "a"})) == 8
@@ -270,7 +270,7 @@ def test_rows_are_those_that_were_asked_for(asked: Results) -> None:
     assert asked.columns("verification").names == ["cell", "experiment", "dataset", "defense", "number"]
 
 
-def test_an_unknown_column_is_one_message(asked: Results) -> None:
+def test_an_unknown_column_is_one_message(asked: RunResults) -> None:
     message = r"samples/verification has no column 'numbre'; did you mean 'number'\?"
     with pytest.raises(StorageError, match=message):
         asked.samples("verification", {"numbre": 1})
@@ -278,12 +278,12 @@ def test_an_unknown_column_is_one_message(asked: Results) -> None:
         list(asked.batches("verification", columns=["numbre"]))
 
 
-def test_a_value_of_another_kind_is_one_message(asked: Results) -> None:
+def test_a_value_of_another_kind_is_one_message(asked: RunResults) -> None:
     with pytest.raises(StorageError, match=r"samples/verification: number holds int64, and is asked for \['many'\]"):
         asked.samples("verification", {"number": "many"})
 
 
-def test_what_cannot_hold_such_rows_is_not_read(asked: Results) -> None:
+def test_what_cannot_hold_such_rows_is_not_read(asked: RunResults) -> None:
     """A damaged file of another experiment, and damaged row groups of other data sets, hinder nobody."""
     for path in (asked.folder / "samples").rglob("part-*.parquet"):
         about = pq.ParquetFile(path).metadata
@@ -292,7 +292,7 @@ def test_what_cannot_hold_such_rows_is_not_read(asked: Results) -> None:
             start = about.row_group(0).column(0).dictionary_page_offset or 4
             data[start : start + 60] = b"\xff" * 60
             path.write_bytes(data)
-    results = Results(asked.folder)
+    results = RunResults(asked.folder)
     assert len(results.samples("verification", {"experiment": "one"})) == 8
     assert len(results.samples("verification", {"cell": "one/a/1"})) == 4
     with pytest.raises(StorageError, match="cannot be read"):
@@ -304,7 +304,7 @@ def test_a_run_that_has_just_begun_has_no_rows(tmp_path: Path) -> None:
         json.dumps({"schema": SCHEMA_VERSION, "suite": {"name": "rows"}, "status": "running"})
     )
     with pytest.raises(StorageError, match="this run has just begun and has no rows yet"):
-        _ = Results(tmp_path).cells
+        _ = RunResults(tmp_path).cells
 
 
 def test_recent_values_are_held_while_there_is_room() -> None:

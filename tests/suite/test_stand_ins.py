@@ -17,7 +17,7 @@ from bench.core.errors import DataError, MissingDataError, SuiteError
 from bench.metrics import recognition
 from bench.planning.plan import Plan
 from bench.registry.discovery import Registry
-from bench.store.reading import Results
+from bench.store.reading import RunResults
 
 SUITE = """\
 [suite]
@@ -153,7 +153,7 @@ def test_images_on_demand_become_the_same_rows(computed: Callable[..., Computed]
     np.testing.assert_array_equal(mapped, drawn.artifact("evaluation faces of toy-faces").tensors["images"])
     for score, table in (
         ("verification of identity by toy-b on {}", "verification"),
-        ("baselines of the image metrics on {}", "floors"),
+        ("baselines of the image metrics on {}", "baselines"),
     ):
         one, other = (
             run.table(score.format(name), table) for run, name in ((real, "toy-photos"), (drawn, "toy-faces"))
@@ -220,7 +220,7 @@ def test_the_command_says_what_stands_in(bench: Command, tmp_path: Path) -> None
     done = bench("run", "photos.toml", "--device", "cpu", cwd=tmp_path)
     assert done.code == 0, done.err
     assert "synthetic stand-ins: toy-faces for toy-photos, toy-a for toy-published" in done.err
-    results = Results(next((tmp_path / "results" / "photos").glob("*/run.json")).parent)
+    results = RunResults(next((tmp_path / "results" / "photos").glob("*/run.json")).parent)
     assert set(results.cells["dataset"]) == {"toy-faces"}
     assert results.cells["synthetic"].all()
     (claim,) = claims_of(results)

@@ -15,7 +15,7 @@ from bench.analysis.measures import AGE, METRICS, SampleMetric, extra_metric, me
 from bench.analysis.rows import CellRow, Rows
 from bench.analysis.sample_values import OperatingPoint
 from bench.core.errors import StorageError
-from bench.store.reading import Results
+from bench.store.reading import RunResults
 from bench.store.record_diff import changes_between
 
 DiffVerdict = Literal["regression", "improvement", "change", "not significant", "same"]
@@ -81,8 +81,8 @@ class Diff:
     by kind (suite, code, data and weights, packages, machine).
     """
 
-    before: Results
-    after: Results
+    before: RunResults
+    after: RunResults
     cells: int
     lines: Sequence[DiffLine]
     tested: int
@@ -112,7 +112,7 @@ class Diff:
         return bool(self.lost) or any(line.verdict == "regression" for line in self.lines)
 
 
-def diff(before: Results, after: Results) -> Diff:
+def diff(before: RunResults, after: RunResults) -> Diff:
     """Compare two runs. Raises `StorageError` if they have no cell in common."""
     rows = Rows(before), Rows(after)
     matched = match(*rows)

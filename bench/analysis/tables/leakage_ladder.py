@@ -366,7 +366,7 @@ def ladder_tables(rows: Rows) -> list[Table]:
                 )
             ],
             experiment=" + ".join(dict.fromkeys(e.experiment for e in entries)),
-            source="samples/images and samples/floors (pixels), samples/verification (identity) and samples/attributes",
+            source="samples/images, samples/baselines (pixels), samples/verification (identity) and samples/attributes",
             row_heading="Defense: attack",
             ranked=False,
             notes=[*_untold(entries), *(f"{name}: {meaning}." for name, meaning in MEANING.items())],

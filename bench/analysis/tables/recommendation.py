@@ -22,7 +22,7 @@ from bench.analysis.table_model import ROW_KINDS, Column, Measurement, Row, RowG
 from bench.analysis.tables.client_cost import BYTES, FLOPS, LATENCY, Cost, costs
 from bench.analysis.tables.row_layout import kind_of, sides_of
 from bench.analysis.tables.summary import BARS, POOLED
-from bench.core.text import plural
+from bench.core.text import plural, set_label
 from bench.store.several_runs import Joined
 
 MATCH, ACCURACY, DROP = (metric_named(n) for n in ("fmr-match", "accuracy", "accuracy-drop"))
@@ -85,7 +85,7 @@ class AssessedDefense:
     name: str
     also: Sequence[str]
     kind: RowKind
-    sets: Sequence[str]
+    sets: Sequence[tuple[str, ...]]
     synthetic: bool
     utility: Measurement
     drop: Measurement
@@ -117,7 +117,7 @@ class AssessedDefense:
     @property
     def serves(self) -> float:
         """The largest number of models that one upload serves; infinite if the defense is model-free."""
-        return max((float(len(models.split("+"))) for models in self.sets), default=np.inf)
+        return max((float(len(models)) for models in self.sets), default=np.inf)
 
     def faced_as_much_as(self, other: AssessedDefense) -> bool:
         """True if it faced all kinds of attack that the other faced, and serves as many models with one upload."""
@@ -248,7 +248,11 @@ class _Assessment:
         worst = tried[0][0] if tried else None
         labels = list(dict.fromkeys(c.defense for c in cells))
         kind = _kind(cells)
-        sets = list(dict.fromkeys(c.authorised for c in cells if c.authorised)) if kind == "authorised" else []
+        sets = (
+            list(dict.fromkeys(c.authorised_models for c in cells if c.authorised_models))
+            if kind == "authorised"
+            else []
+        )
         self.utility = kept if utility.value is not None else None
         self.matched = [pool for attack, pool in tried if attack.measurement.value is not None]
         self.entry = AssessedDefense(
@@ -397,7 +401,7 @@ def verdict_tables(rows: Rows) -> list[Table]:
                 kind=e.kind,
                 measurements=measurements,
                 defense=e.name,
-                authorised=", ".join(e.sets),
+                authorised=", ".join(map(set_label, e.sets)),
                 flags=_flags(e),
             )
         )

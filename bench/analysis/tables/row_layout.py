@@ -57,7 +57,7 @@ def row_of(cell: CellRow, label: str, measurements: Sequence[Measurement]) -> Ro
 
 def authorised_in(cells: Iterable[CellRow]) -> set[str]:
     """Return the labels of all models that are authorised in any of the cells."""
-    return {model for c in cells for model in c.authorised.split("+") if model}
+    return {model for c in cells for model in c.authorised_models}
 
 
 def side_of(cell: CellRow, authorised: set[str]) -> Role:
@@ -115,6 +115,6 @@ def sides_of(cells: Iterable[CellRow]) -> Sides:
     """Return the sets of models that the clients of each experiment authorise, from all cells of a run."""
     found: dict[str, set[frozenset[str]]] = {}
     for c in cells:
-        if c.authorised:
-            found.setdefault(c.experiment, set()).add(frozenset(c.authorised.split("+")))
+        if c.authorised_models:
+            found.setdefault(c.experiment, set()).add(frozenset(c.authorised_models))
     return Sides({experiment: frozenset(sets) for experiment, sets in found.items()})

@@ -89,6 +89,7 @@ class Summary:
     kind: RowKind
     stands_in_for: str | None
     models: int
+    together: int
     kept: Measurement
     clean: Measurement
     drop: Measurement
@@ -143,6 +144,7 @@ def _summary(rows: Rows, cells: Sequence[CellRow], authorised: str | None) -> Su
         kind=kind_of(first),
         stands_in_for=distinct(first.authorised_stands_in_for, first.authorised) if authorised else None,
         models=len({c.authorised for c in cells if c.authorised}),
+        together=max((len(c.authorised_models) for c in cells), default=0),
         kept=kept,
         clean=clean,
         drop=drop,
@@ -238,7 +240,7 @@ def image_table(rows: Rows, matrix: Matrix) -> Table:
         columns=columns,
         groups=groups,
         experiment=matrix.experiment,
-        source="samples/images and samples/floors, where experiment, dataset, defense and authorised "
+        source="samples/images and samples/baselines, where experiment, dataset, defense and authorised "
         "are those of the row",
     )
 

@@ -75,7 +75,7 @@ def charts(rows: Rows, experiment: str) -> list[Chart]:
 def authorised_view(cells: Sequence[CellRow]) -> list[CellRow]:
     """Return the cells whose evaluated model is authorised. For a defense that knows no model, these are the cells with
     a model that another defense authorises."""
-    own = {m for c in cells for m in c.authorised.split("+") if m}
+    own = {m for c in cells for m in c.authorised_models}
     return [c for c in cells if c.role == "authorised" or (c.role == "any" and (c.evaluated in own or not own))]
 
 

@@ -17,7 +17,7 @@ from bench.analysis.rows import Rows
 from bench.analysis.table_model import Column, Measurement, Row, RowGroup, Table
 from bench.analysis.tables import build
 from bench.core.errors import SuiteError
-from bench.store.reading import Results
+from bench.store.reading import RunResults
 
 FIELDS = (
     "table",
@@ -51,7 +51,7 @@ FIELDS = (
 )
 
 
-def export(results: Results, table: str, fmt: str) -> str:
+def export(results: RunResults, table: str, fmt: str) -> str:
     """Return the table of a name (see `bench.analysis.tables.TABLES`) as text in a format.
 
     Raise `SuiteError` for an unknown table or format; the message lists those that exist.

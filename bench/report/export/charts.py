@@ -15,7 +15,7 @@ from bench.core.errors import StorageError, SuiteError
 from bench.report.charts import Chart, Scatter
 from bench.report.charts.sensitivity import sensitivity
 from bench.report.charts.utility_privacy import charts, settings
-from bench.store.reading import Results
+from bench.store.reading import RunResults
 
 FIGURE_FORMATS = ("svg", "pdf", "png")
 SENSITIVITY = "sensitivity"
@@ -25,7 +25,7 @@ _RESOLUTION = 300  # The resolution of a PNG in dots per inch.
 _RESOURCES = re.compile(rb"(?:^ +/[a-z]+\d+ \d+ 0 R\n){2,}", re.MULTILINE)
 
 
-def export_figure(results: Results, number: str, fmt: str, path: Path) -> None:
+def export_figure(results: RunResults, number: str, fmt: str, path: Path) -> None:
     """Write a figure of the paper, or ``sensitivity``, to a file atomically; the same run gives the same bytes.
 
     Raise `SuiteError` for an unknown format and for a figure with faces, and `StorageError` if the run has no such

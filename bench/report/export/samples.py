@@ -20,8 +20,10 @@ import pyarrow.parquet as pq
 
 from bench.analysis.rows import UPLOAD, Rows
 from bench.core.errors import StorageError, SuiteError
+from bench.core.text import set_label
 from bench.runs.explain import find_cell
-from bench.store.reading import Results
+from bench.store.old_schemas import today
+from bench.store.reading import RunResults
 from bench.store.schema import CELLS, SAMPLES
 
 _GROUP_ROWS = 50_000  # The rows of one row group in a Parquet file.
@@ -32,17 +34,18 @@ _OF_CELL = (*_OF_UPLOAD, "outputs", "leaky", "evaluated_stands_in_for", "role", 
 _JOINED: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
     **dict.fromkeys(("verification", "attributes", "up"), (("cell",), _OF_CELL)),
     **dict.fromkeys(("images", "examples"), (_UPLOAD, _OF_UPLOAD)),
-    "floors": (("experiment", "dataset"), ("table", "dataset_stands_in_for")),
+    "baselines": (("experiment", "dataset"), ("table", "dataset_stands_in_for")),
 }
 
 
-def export_rows(results: Results, name: str, fmt: str, path: Path, cells: Sequence[str] = ()) -> int:
+def export_rows(results: RunResults, name: str, fmt: str, path: Path, cells: Sequence[str] = ()) -> int:
     """Write the rows of a table of samples to a file atomically and return their number.
 
     ``cells`` restricts the rows to some cells, by their ids or the beginnings of these; for images, these are the ones
     that the attack of the cell ends with. Raise `SuiteError` for an unknown table or format, and `StorageError` if the
     run has no such rows or no such cell, or the file cannot be written.
     """
+    name = today(name)
     if name not in SAMPLES:
         raise SuiteError(f"--rows {name}: expected one of {', '.join(SAMPLES)}, found no table of that name")
     if fmt not in WRITERS:
@@ -56,8 +59,10 @@ def export_rows(results: Results, name: str, fmt: str, path: Path, cells: Sequen
     keys, wanted = _JOINED[name]
     keys = [k for k in keys if k in columns.names]
     added = [c for c in wanted if c not in columns.names and c in results.cells]
-    schema = pa.schema([*columns, *(CELLS.field(c) for c in added)])
-    about = results.cells[[*keys, *added]].drop_duplicates(keys)
+    schema = pa.schema([*columns, *(_as_text(CELLS.field(c)) for c in added)])
+    about = results.cells[[*keys, *added]]
+    sets = [str(c) for c in about if pa.types.is_list(CELLS.field(c).type)]
+    about = about.assign(**{c: about[c].map(set_label) for c in sets}).drop_duplicates(keys)
     found = _of_cells(results, name, cells, columns.names) if cells else results.batches(name)
     tables = (_joined(rows, about, keys, schema) for rows in found)
     beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
@@ -73,12 +78,17 @@ def export_rows(results: Results, name: str, fmt: str, path: Path, cells: Sequen
     return count
 
 
-def _of_cells(results: Results, name: str, cells: Sequence[str], columns: Sequence[str]) -> Iterator[pd.DataFrame]:
+def _as_text(field: pa.Field) -> pa.Field:
+    """Return the field of a column of cells in a file of rows, in which a set of models is its label."""
+    return pa.field(field.name, pa.string()) if pa.types.is_list(field.type) else field
+
+
+def _of_cells(results: RunResults, name: str, cells: Sequence[str], columns: Sequence[str]) -> Iterator[pd.DataFrame]:
     """Yield the rows of some cells, in batches."""
     ids = {str(find_cell(results, [cell])["cell"]) for cell in cells}
     chosen = [c for c in Rows(results).cells if c.cell in ids]
     by_cell = "cell" in _JOINED[name][0]
-    keys = ["cell"] if by_cell else [k for k in (_JOINED[name][0] if name == "floors" else UPLOAD) if k in columns]
+    keys = ["cell"] if by_cell else [k for k in (_JOINED[name][0] if name == "baselines" else UPLOAD) if k in columns]
     values = [(c.cell,) if by_cell else c.upload_key for c in chosen]
     wanted = pd.DataFrame(values, columns=["cell"] if by_cell else list(UPLOAD))[keys].drop_duplicates()
     for rows in results.batches(name, {k: list(dict.fromkeys(wanted[k])) for k in keys}):

@@ -30,10 +30,10 @@ from bench.report.page.recommendation import PARETO, RecommendationSection, ruli
 from bench.report.page.run_facts import Grid
 from bench.report.page.trimmed_tables import reasons
 from bench.report.page_key import page_key, sealed
-from bench.store.reading import Results
+from bench.store.reading import RunResults
 
 
-def render(results: Results, sections: Sequence[Section] = (), *, include_real_faces: bool = False) -> str:
+def render(results: RunResults, sections: Sequence[Section] = (), *, include_real_faces: bool = False) -> str:
     """Return the page of a run, or of several joined runs, as HTML.
 
     ``sections`` come from plugins and hold text only. Pictures of real faces are shown only if ``include_real_faces``;
@@ -109,7 +109,7 @@ def _names(found: Sequence[ExperimentSection]) -> list[str]:
 
 
 def write_report(
-    results: Results, path: Path, sections: Sequence[Section] = (), *, include_real_faces: bool = False
+    results: RunResults, path: Path, sections: Sequence[Section] = (), *, include_real_faces: bool = False
 ) -> Path:
     """Write the page of a run atomically and return its path. Raise `StorageError` if it cannot be written.
 

@@ -24,7 +24,7 @@ from bench.core.errors import SuiteError
 from bench.core.text import duration
 from bench.report.page.provenance import place
 from bench.report.page.run_facts import params
-from bench.store.reading import Results
+from bench.store.reading import RunResults
 from bench.store.several_runs import Joined
 
 DIGITS = 16  # The number of digits of a hash that the page shows.
@@ -311,7 +311,7 @@ class _StageTable:
         }
 
 
-def _run(results: Results) -> dict[str, Any]:
+def _run(results: RunResults) -> dict[str, Any]:
     """Return the folder of a run, its seed, and its command, to which ``--cell`` can be added.
 
     The command is empty if it is not recorded, or is not a ``bench run`` of a suite (a replay or a rescoring).

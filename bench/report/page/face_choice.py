@@ -20,7 +20,6 @@ from bench.analysis.rows import CellRow, Rows
 Kind = Literal["worst", "median", "best", "first", "middle", "last"]
 RANKED: Sequence[Kind] = ("worst", "median", "best")
 _PLACED: Sequence[Kind] = ("first", "middle", "last")
-_IMAGE_SCORE = "image similarity of "  # The names of stages that compare pictures with their originals begin so.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,4 +141,4 @@ class Judges:
     @cached_property
     def _comparing(self) -> set[str]:
         named = self._rows.results.stages
-        return {str(s["key"]) for s in named if str(s.get("name", "")).startswith(_IMAGE_SCORE)}
+        return {str(s["key"]) for s in named if s.get("metric") == "images"}

@@ -148,7 +148,7 @@ def _change(drop: Measurement) -> str:
 
 def _joint_sets(sets: Sequence[Summary]) -> bool:
     """Return whether one image is protected for several models at once."""
-    return any("+" in (s.authorised or "") for s in sets)
+    return any(s.together > 1 for s in sets)
 
 
 def _bars(sets: Sequence[Summary]) -> str:

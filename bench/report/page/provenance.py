@@ -15,14 +15,14 @@ import numpy as np
 from bench.analysis.rows import Rows
 from bench.core.text import duration, plural
 from bench.report.page.run_facts import Grid, when
-from bench.store.reading import Results
+from bench.store.reading import RunResults
 from bench.store.run_record import ComponentRecord, LpipsRecord, RescoringRecord, RunRecord
 from bench.store.several_runs import Joined
 
 LISTED = 2_000  # The most stages in the table; the others are in stages.parquet and in the details of their cells.
 
 
-def place(results: Results) -> str:
+def place(results: RunResults) -> str:
     """Return the path of a run folder that ends with results/<suite>/<run>."""
     return str(PurePath(*results.folder.parts[-3:]))
 
@@ -36,7 +36,7 @@ class Step:
     remark: str = ""
 
 
-def steps(results: Results) -> list[Step]:
+def steps(results: RunResults) -> list[Step]:
     """Return the steps that reproduce a run, from its sources to the comparison with the new run."""
     run, folder = results.run, shlex.quote(place(results))
     return [
@@ -127,7 +127,7 @@ def identities(rows: Rows) -> list[tuple[str, list[tuple[str, str]]]]:
     return [(name, identity(run)) for name, run in zip(rows.results.names, rows.results.runs, strict=True)]
 
 
-def identity(results: Results) -> list[tuple[str, str]]:
+def identity(results: RunResults) -> list[tuple[str, str]]:
     """Return what identifies a run, as pairs of a name and a text: commit, digests, seed, times, versions, machine."""
     run = results.run
     machine, lpips = run.machine, run.lpips or LpipsRecord()

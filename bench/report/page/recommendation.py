@@ -27,7 +27,7 @@ from bench.analysis.tables.recommendation import (
     TriedAttack,
     recommend,
 )
-from bench.core.text import plural
+from bench.core.text import plural, set_label
 from bench.report.charts import PlotPoint, PointPlot, Reference, Style, Zone
 from bench.report.charts.theme import swatch
 
@@ -266,7 +266,7 @@ def _row(rows: Rows, found: Recommendation, entry: AssessedDefense, mark: str, s
     elif entry.kind == "model-free":
         about.append("knows no model: utility is the accuracy of models that others authorise")
     elif len(entry.sets) == 1:
-        about.append(f"for {entry.sets[0]}")
+        about.append(f"for {set_label(entry.sets[0])}")
     attack = []
     if entry.worst:
         attack.append(_attack_name(entry.worst, several))
@@ -278,7 +278,7 @@ def _row(rows: Rows, found: Recommendation, entry: AssessedDefense, mark: str, s
         look=_look(entry),
         entry=entry,
         about=about,
-        sets=entry.sets if len(entry.sets) > 1 else [],
+        sets=[set_label(models) for models in entry.sets] if len(entry.sets) > 1 else [],
         attack=[a for a in attack if a],
         dominated=_dominated(entry),
         remarks=_remarks(entry),

@@ -129,7 +129,7 @@ def subjects(rows: Rows, experiment: str) -> Grid:
         stands_in_for = _stand_in(c.dataset_stands_in_for, c.dataset, c.synthetic)
         found.setdefault(("data set", c.dataset), (stands_in_for, params(components.get(("dataset", c.dataset), {}))))
     for c in cells:
-        names = dict(zip(c.authorised.split("+"), c.authorised_stands_in_for.split("+"), strict=False))
+        names = dict(zip(c.authorised_models, c.authorised_models_stand_in_for, strict=False))
         for model, paper in {**names, c.evaluated: c.evaluated_stands_in_for}.items():
             if model:
                 shown = params(components.get(("model", model), {}))
@@ -176,7 +176,7 @@ _FURTHER = [
         "baselines",
         "The same image metrics for pictures that hold nothing of the face; for attributes, what a constant answer "
         "(the mean over other people's faces) scores.",
-        "samples/floors; samples/attributes: floor",
+        "samples/baselines; samples/attributes: baseline",
     ],
     [
         "interval of a cell",

@@ -203,7 +203,7 @@ def _knows_models(declared: DefenseDeclaration) -> bool:
 def _needs(cells: Sequence[CellRow], declared: DefenseDeclaration) -> str:
     """Return what a client needs to run a defense."""
     needs = declared.needs
-    models = dict.fromkeys(m for c in cells for m in c.authorised.split("+") if m)
+    models = dict.fromkeys(m for c in cells for m in c.authorised_models)
     found = [f"the shallow model of {', '.join(models) or 'the authorised network'}"] if "shallow" in needs else []
     found += [_NEEDS.get(n, n) for n in needs if n != "shallow"]
     return "; ".join(found) or "nothing but the face"
