@@ -92,7 +92,7 @@ class Progress:
         now = time.monotonic()
         if event.kind == "progress":
             self.shares[stage.key] = event.share
-            self.time_left.told(stage.key, event.share, now)
+            self.time_left.reported(stage.key, event.share, now)
         elif event.result is None:
             self.running[stage.key] = stage.name
             self.time_left.started(stage.key, now)

@@ -1,7 +1,7 @@
-"""What lies in the output folder and how to be rid of it: the artifacts of the cache, and the run folders.
+"""Lists, checks and removes what is in the output folder: the artifacts of the cache, and run folders.
 
-Everything in the cache can be computed again, so removing it costs time, never results. What a run at work needs stays.
-Links are never followed out of the folders, and what bench has not made is left alone.
+Everything in the cache can be computed again, so that removing it costs time but no results. Artifacts that a run in
+progress needs stay. Links are never followed out of the folders, and files that bench did not write stay.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from bench.store.artifacts import Cache, DamagedError
 from bench.store.reading import stage_rows
 from bench.store.run_record import RECORD, RunRecord, SuiteRecord, salvage_record
 
-DAMAGED = "damaged"  # the kind of an artifact whose manifest cannot be read
+DAMAGED = "damaged"  # The kind of an artifact whose manifest cannot be read.
 
 _UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _SPANS = {"s": 1, "min": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 _KEY = re.compile(r"[0-9a-f]{64}")
 _UNFINISHED = re.compile(rf"({_KEY.pattern})-[0-9a-f]{{8}}")
-_FRESH_S = 600.0  # an unfinished artifact may belong to somebody who holds no lock
-_AT_ONCE = 64  # artifacts that are removed while runs that start have to wait
-_RUN_FILES = ("cells.parquet", "stages.parquet", "samples", "journal.jsonl")  # besides run.json, which goes last
+_FRESH_S = 600.0  # A younger unfinished artifact may belong to a process without a lock.
+_AT_ONCE = 64  # Artifacts that are removed at a time, while starting runs have to wait.
+_RUN_FILES = ("cells.parquet", "stages.parquet", "samples", "journal.jsonl")  # run.json is removed after these.
 _RUN_LEFTOVERS = (".*.parquet.*", ".run.json.*", ".samples.*")
 
 
 def size_of(text: str) -> int:
-    """Bytes of ``500MB``, ``20 GB``, ``1.5tb``; `ValueError` for anything else."""
+    """Return the bytes of a size such as ``500MB``, ``20 GB`` or ``1.5tb``. Raises `ValueError` for anything else."""
     return round(_quantity(text.upper(), _UNITS, "a size such as 500MB, 20GB or 1.5TB"))
 
 
 def span_of(text: str) -> float:
-    """Seconds of ``12h``, ``30d``, ``2 w``; `ValueError` for anything else."""
+    """Return the seconds of a time such as ``12h``, ``30d`` or ``2 w``. Raises `ValueError` for anything else."""
     return _quantity(text.lower(), _SPANS, "a time such as 90min, 12h, 30d or 2w")
 
 
@@ -79,11 +79,11 @@ class KindUse:
 
 @dataclass(frozen=True, kw_only=True)
 class Collected:
-    """What `collect` removed (or would), and what is left.
+    """What `collect` removed or would remove, and what is left.
 
-    ``unfinished`` are folders that killed workers left, ``unfinished_size`` their bytes; ``locks`` are files of locks
-    that nobody holds. ``needed`` are the bytes of artifacts that runs at work need. ``failed``: what could not be
-    removed, with reasons.
+    ``unfinished`` is the number of folders of killed workers, ``unfinished_size`` their bytes; ``locks`` is the number
+    of unused lock files. ``needed`` are the bytes of artifacts that runs in progress need. ``failed``: what could not
+    be removed, with reasons.
     """
 
     removed: Sequence[Stored]
@@ -97,11 +97,11 @@ class Collected:
 
 
 def artifacts(cache: Cache) -> Iterator[Stored]:
-    """Every artifact of a cache, by key."""
+    """Yield every artifact of a cache, sorted by key."""
     for shelf in _folders(cache.root):
         for folder in _folders(shelf.path):
             if _KEY.fullmatch(folder.name) and shelf.name == folder.name[:2]:
-                with contextlib.suppress(FileNotFoundError):  # somebody removed it just now
+                with contextlib.suppress(FileNotFoundError):  # It was removed in the meantime.
                     manifest = cache.manifest(folder.name)
                     yield Stored(
                         key=folder.name,
@@ -112,7 +112,7 @@ def artifacts(cache: Cache) -> Iterator[Stored]:
 
 
 def by_kind(found: Iterable[Stored]) -> list[KindUse]:
-    """Artifacts counted by kind, the kind with most bytes first."""
+    """Return the totals of artifacts by kind, the kind with most bytes first."""
     kinds: dict[str, list[Stored]] = {}
     for one in found:
         kinds.setdefault(one.kind, []).append(one)
@@ -130,7 +130,7 @@ def by_kind(found: Iterable[Stored]) -> list[KindUse]:
 
 
 def unfinished(cache: Cache) -> list[tuple[Path, int]]:
-    """The folders of artifacts that are being written, or whose writer was killed, with their bytes."""
+    """Return the folders of artifacts that are being written, or whose writer was killed, with their bytes."""
     place = cache.root / "tmp"
     if place.is_symlink():
         return []
@@ -139,11 +139,11 @@ def unfinished(cache: Cache) -> list[tuple[Path, int]]:
 
 
 def damage(cache: Cache, key: str, *, discard: bool) -> str | None:
-    """What is wrong with an artifact, none when it is sound; ``discard`` removes a damaged one.
+    """Return what is wrong with an artifact, or None if it is undamaged; ``discard`` removes a damaged one.
 
-    An artifact that a run is making at this moment is not damaged. Looking at it is no use of it.
+    An artifact that is being written is not damaged. The check does not count as a use of the artifact.
     """
-    with contextlib.suppress(DamagedError):  # or not complete yet, which only its lock tells
+    with contextlib.suppress(DamagedError):  # It is damaged, or being written, which only its lock shows.
         cache.check(key)
         return None
     try:
@@ -154,7 +154,7 @@ def damage(cache: Cache, key: str, *, discard: bool) -> str | None:
     except OSError as error:
         if discard:
             raise StorageError(f"{cache.root}: cannot be changed: {error.strerror or error}") from None
-        return _damage(cache, key, discard=False)  # a cache that cannot be written has no locks
+        return _damage(cache, key, discard=False)  # A read-only cache has no locks.
 
 
 def _damage(cache: Cache, key: str, *, discard: bool) -> str | None:
@@ -177,10 +177,10 @@ def collect(
     dry_run: bool = False,
     now: Callable[[], float] = time.time,
 ) -> Collected:
-    """Remove artifacts, the least recently used first: those that nobody used for ``older_than`` seconds, and as many
-    as are needed to come down to ``max_size`` bytes; and damaged ones, and what killed workers left.
+    """Remove artifacts, the least recently used first: those that were not used for ``older_than`` seconds, and as many
+    as necessary to reach ``max_size`` bytes; also damaged artifacts and unfinished ones of killed workers.
 
-    What a run at work needs stays. ``dry_run`` removes nothing and tells what would be. `StorageError` when the cache
+    Artifacts that a run in progress needs stay. ``dry_run`` removes nothing. Raises `StorageError` if the cache
     cannot be changed.
     """
     try:
@@ -212,7 +212,7 @@ def _collect(cache: Cache, max_size: int | None, older_than: float | None, dry_r
 def _chosen(
     free: Sequence[Stored], total: int, max_size: int | None, older_than: float | None, now: float
 ) -> list[Stored]:
-    """What goes: ``free`` artifacts, the least recently used first."""
+    """Return which of the ``free`` artifacts to remove, the least recently used first."""
     chosen = []
     for one in free:
         too_old = older_than is not None and now - one.used > older_than
@@ -224,7 +224,8 @@ def _chosen(
 
 
 def _remove(cache: Cache, chosen: Sequence[Stored]) -> tuple[list[Stored], list[str]]:
-    """Remove artifacts unless somebody needs or uses them by now; those that are gone, and why others are not."""
+    """Remove artifacts that are still neither needed nor used. Return those that were removed, and why others were
+    not."""
     removed: list[Stored] = []
     failed: list[str] = []
     for start in range(0, len(chosen), _AT_ONCE):
@@ -250,7 +251,7 @@ def _remove(cache: Cache, chosen: Sequence[Stored]) -> tuple[list[Stored], list[
 
 
 def _sweep_unfinished(cache: Cache, *, dry_run: bool, now: float) -> list[int]:
-    """Remove unfinished artifacts that nobody is writing; returns their bytes."""
+    """Remove unfinished artifacts that no process is writing, and return their sizes in bytes."""
     sizes = []
     for folder, size in unfinished(cache):
         key = folder.name.rpartition("-")[0]
@@ -263,10 +264,10 @@ def _sweep_unfinished(cache: Cache, *, dry_run: bool, now: float) -> list[int]:
 
 
 def _sweep_locks(cache: Cache, protected: set[str], *, dry_run: bool) -> int:
-    """Remove the files of locks that nobody holds, and the progress notes of stages that nobody computes.
+    """Remove lock files that no process holds, and progress notes of stages that no process computes.
 
-    A lock file goes while it is held. Whoever has opened it at that moment finds that what he locks has no name any
-    more, and takes a new one: filelock looks.
+    A lock file is removed while this process holds the lock. A process that has opened the file before notices that it
+    no longer exists and opens a new one; filelock checks this.
     """
     locks = cache.root / "locks"
     for note in _files(cache.root / "progress") if not dry_run else ():
@@ -284,7 +285,8 @@ def _sweep_locks(cache: Cache, protected: set[str], *, dry_run: bool) -> int:
 
 
 def _sweep_announcements(cache: Cache, *, dry_run: bool) -> int:
-    """Remove what a run left that was killed while it announced itself; at the gate, so that none does so now."""
+    """Remove the files of runs that were killed while they announced themselves. The gate is held, so that no run does
+    so at the same time."""
     places = [path for path in _files(cache.root / "running") if path.suffix == ".lock"]
     swept = 0
     with cache.gate() if places else contextlib.nullcontext():
@@ -303,8 +305,8 @@ def _sweep_announcements(cache: Cache, *, dry_run: bool) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A run folder: what its ``run.json`` says, and its size in bytes. ``status`` is ``running`` while a command is at
-    work on it, ``interrupted`` when the command was killed, ``unreadable`` when the record is."""
+    """A run folder: parts of its record, and its size in bytes. ``status`` is ``running`` while a command computes it,
+    ``interrupted`` if the command was killed, ``unreadable`` if its record cannot be read."""
 
     suite: str
     name: str
@@ -316,7 +318,7 @@ class Run:
 
 
 def runs(results: Path) -> list[Run]:
-    """Every run below a results folder, by suite and time."""
+    """Return every run below a folder of results, by suite and time."""
     at_work = _at_work(results)
     found = []
     for suite in _folders(results):
@@ -328,7 +330,7 @@ def runs(results: Path) -> list[Run]:
 
 
 def _at_work(results: Path) -> set[tuple[str, str]]:
-    """Suite and folder name of the runs that commands are at work on."""
+    """Return suite and folder name of the runs in progress."""
     return {(run.suite, Path(run.folder).name) for run in alive(Cache(results / ".cache"))}
 
 
@@ -351,14 +353,14 @@ def _run(folder: Path, at_work: set[tuple[str, str]]) -> Run:
 
 
 def run_of(folder: Path) -> Run:
-    """The run of a run folder."""
+    """Return the run of a run folder."""
     folder = folder.resolve()
     return _run(folder, _at_work(folder.parent.parent))
 
 
 def failures(folder: Path) -> dict[str, int]:
-    """Why stages of a run failed, and how many for each reason, the most frequent first. What depends on a failed
-    stage has its reason. Nothing for a run without results, or with results of another version."""
+    """Return the reasons why stages of a run failed with the number of stages, the most frequent first. A stage that
+    needs a failed stage has the same reason. Empty for a run without results or with results of another version."""
     try:
         stages = stage_rows(folder, salvage_record(folder))
     except StorageError:
@@ -368,7 +370,7 @@ def failures(folder: Path) -> dict[str, int]:
 
 
 def check_removable(folder: Path) -> Run:
-    """The run of a folder that `remove_run` would remove; `StorageError` when it would refuse."""
+    """Return the run of a folder if `remove_run` would remove it; otherwise raise `StorageError`."""
     if folder.is_symlink() or folder.parent.is_symlink():
         raise StorageError(f"{folder}: expected a run folder, found a link to one; remove the link, or name the folder")
     run = run_of(folder)
@@ -380,9 +382,9 @@ def check_removable(folder: Path) -> Run:
 
 
 def remove_run(run: Run) -> list[str]:
-    """Remove a run folder and nothing else; returns the names of what bench has not made, which stays in it.
+    """Remove a run folder. Return the names of files in it that bench did not write; these stay.
 
-    `StorageError` when a command is at work on the run, or the folder cannot be changed.
+    Raises `StorageError` if the run is in progress or the folder cannot be changed.
     """
     cache = Cache(run.folder.parent.parent / ".cache")
     with contextlib.ExitStack() as held:
@@ -408,7 +410,7 @@ def remove_run(run: Run) -> list[str]:
 
 
 def _folders(place: Path | str) -> list[os.DirEntry[str]]:
-    """The folders in a folder, by name; none where there is no folder. Links do not count."""
+    """Return the folders in a folder by name, without links; an empty list if the folder does not exist."""
     try:
         with os.scandir(place) as entries:
             return sorted((e for e in entries if e.is_dir(follow_symlinks=False)), key=lambda e: e.name)
@@ -419,7 +421,7 @@ def _folders(place: Path | str) -> list[os.DirEntry[str]]:
 
 
 def _files(place: Path) -> list[Path]:
-    """The files in a folder, by name; none where there is no folder, or a link to one."""
+    """Return the files in a folder by name; an empty list if it does not exist or is a link."""
     if place.is_symlink() or not place.is_dir():
         return []
     with os.scandir(place) as entries:
@@ -427,10 +429,10 @@ def _files(place: Path) -> list[Path]:
 
 
 def _size(folder: Path) -> int:
-    """Bytes of the files below a folder; links count as themselves."""
+    """Return the bytes of the files below a folder; a link counts as itself."""
     total = 0
     for place, _, names in os.walk(folder):
         for name in names:
-            with contextlib.suppress(OSError):  # it is gone
+            with contextlib.suppress(OSError):  # It was removed in the meantime.
                 total += os.lstat(os.path.join(place, name)).st_size
     return total

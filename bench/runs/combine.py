@@ -1,7 +1,7 @@
-"""Several runs as one: which of their experiments ask the same, which cells are the same, what is called what.
+"""Combines several runs into one: which experiments and cells are the same, and under which names the others are shown.
 
-Nothing is averaged over runs that could differ in anything but chance. What two runs call alike and is not alike gets
-the run's name in the second one; what is the same appears once. No torch.
+Nothing is averaged over runs that could differ in anything but chance. If two runs have different things of the same
+name, that of the second run gets the run's name; what is the same is shown once. No torch.
 """
 
 from __future__ import annotations
@@ -26,22 +26,29 @@ from bench.store.several_runs import KINDS, Joined, Named
 from bench.suite.tables import ExperimentTable
 
 Content = Mapping[str, Any]
-_QUESTION = ("table", "upload", "pairs", "kappa", "fmr", "noise_levels")  # what a record says of an experiment
-_ASKED = ("threshold", "split", "auxiliary", "repeats")  # what only the suite says
+_IN_RECORD = (
+    "table",
+    "upload",
+    "pairs",
+    "kappa",
+    "fmr",
+    "noise_levels",
+)  # These settings are in the record of an experiment.
+_IN_SUITE = ("threshold", "split", "auxiliary", "repeats")  # These are only in the suite file.
 _WORDS = {"fmr": "FMR", "kappa": "κ", "noise_levels": "noise levels", "datasets": "data sets", "table": "table"}
 _POINT = ("dataset", "defense", "authorised", "attack", "via", "evaluated", "repeat")
 _WHAT = {"dataset": "data set"}
 
 
 def require_different(folders: Sequence[Path]) -> None:
-    """`StorageError` where a run folder is named more than once."""
+    """Raise `StorageError` if a run folder is named more than once."""
     for folder, count in Counter(folder.resolve() for folder in folders).items():
         if count > 1:
             raise StorageError(f"{folder}: expected different runs, found this one {count} times; name each run once")
 
 
 def join(runs: Sequence[RunResults]) -> Joined:
-    """Read different runs as one, in their order. Raises `StorageError` where one cannot be read."""
+    """Combine different runs, in their order. Raises `StorageError` if one cannot be read."""
     joined: list[_JoiningRun] = []
     notes: list[str] = []
     for name, results in zip(_names(runs), runs, strict=True):
@@ -54,7 +61,8 @@ def join(runs: Sequence[RunResults]) -> Joined:
 
 
 def _names(runs: Sequence[RunResults]) -> list[str]:
-    """``run A``, ``run B`` ..., after the 26th ``run 27`` ...; no label ends like one of them."""
+    """Return the names of the runs: ``run A``, ``run B`` ..., after the 26th ``run 27`` ...; a label never contains
+    one."""
     labels = {str(v) for run in runs for c in ("experiment", *KINDS) for v in run.cells[c].unique()}
     word = "run"
     while any(f"({word} " in label for label in labels):
@@ -64,7 +72,7 @@ def _names(runs: Sequence[RunResults]) -> list[str]:
 
 @dataclass
 class _JoiningRun:
-    """A run while it is being joined."""
+    """A run that is being combined with the runs before it."""
 
     name: str
     results: RunResults
@@ -77,13 +85,13 @@ class _JoiningRun:
 
     @cached_property
     def cells(self) -> pd.DataFrame:
-        """Its cells, with text where there is none."""
+        """The cells of the run, with an empty text for no label."""
         found = self.results.cells
         return found.assign(**{c: found[c].fillna("") for c in ("via", "evaluated")})
 
     @cached_property
     def contents(self) -> Mapping[tuple[str, str, str], Content]:
-        """What each component is that takes part: by experiment, kind and label."""
+        """The content of each component in cells, by experiment, kind and label."""
         found: dict[tuple[str, str, str], Content] = {}
         for experiment, text in zip(self.cells["experiment"], self.cells["components"], strict=True):
             for component in json.loads(text or "[]"):
@@ -94,7 +102,8 @@ class _JoiningRun:
 
     @cached_property
     def conditions(self) -> str | None:
-        """What decides about rows beside components: code of bench, packages, device; none where that is not known."""
+        """What decides the rows besides components: code of bench, packages and device, as text; None if not
+        recorded."""
         run = self.results.run
         if not run.host:
             return None
@@ -103,34 +112,36 @@ class _JoiningRun:
         head = run.suite.raw.get("suite") or {}
         return json.dumps([run.host, versions, run.device, lpips, head.get("deterministic", False)], sort_keys=True)
 
-    def question(self, experiment: str) -> Mapping[str, Any]:
-        """What an experiment asks, whatever is protected, attacked or evaluated in it."""
+    def settings(self, experiment: str) -> Mapping[str, Any]:
+        """Return the settings of an experiment and its data sets; two experiments with equal ones can be shown as
+        one."""
         suite = self.results.run.suite
         raw, recorded = suite.raw, suite.experiment(experiment)
-        asked: Mapping[str, Any] = next((e for e in raw.get("experiment") or [] if e.get("name") == experiment), {})
+        table: Mapping[str, Any] = next((e for e in raw.get("experiment") or [] if e.get("name") == experiment), {})
         defaults = {name: f.default for name, f in ExperimentTable.model_fields.items()}
         datasets = {label: c for (e, kind, label), c in self.contents.items() if (e, kind) == (experiment, "dataset")}
         return {
             "datasets": datasets,
             "seed": suite.seed,
-            **{name: _or(getattr(recorded, name, None), defaults[name]) for name in _QUESTION},
-            **{name: asked.get(name, defaults[name]) for name in _ASKED},
+            **{name: _or(getattr(recorded, name, None), defaults[name]) for name in _IN_RECORD},
+            **{name: table.get(name, defaults[name]) for name in _IN_SUITE},
         }
 
     # ---- beside the runs before it -----------------------------------------------------------------------------------
 
     def join(self, before: Sequence[_JoiningRun]) -> Iterator[str]:
-        """Decide what everything is called beside the runs before it, and which cells are shown; say why."""
+        """Decide under which names this run is shown beside the runs before it, and which of its cells are; yield
+        notes."""
         yield from self._name_experiments(before)
         yield from self._name_components(before)
         yield from self._name_conflicts(before)
         yield from self._show_cells(before)
 
     def _name_experiments(self, before: Sequence[_JoiningRun]) -> Iterator[str]:
-        """An experiment that asks what an earlier one of its name asks is that one; another one gets a name."""
+        """Give an experiment the name of an earlier one with the same settings, or else a name of its own."""
         for name in dict.fromkeys(self.cells["experiment"]):
-            mine = self.question(name)
-            others = [(run, shown, run.question(name)) for run in before if (shown := run.experiments.get(name))]
+            mine = self.settings(name)
+            others = [(run, shown, run.settings(name)) for run in before if (shown := run.experiments.get(name))]
             same = next((shown for _, shown, theirs in others if theirs == mine), None)
             self.experiments[name] = same or (f"{name} ({self.name})" if others else name)
             if others and same is None:
@@ -139,9 +150,9 @@ class _JoiningRun:
                 yield f"{name} of {self.name} stands apart, as {self.experiments[name]}: {why}."
 
     def _name_components(self, before: Sequence[_JoiningRun]) -> Iterator[str]:
-        """A component that is not what an earlier run calls so gets the run's name; so does a defense that was
-        computed under other conditions."""
-        said: dict[tuple[str, str, str], None] = {}
+        """Add the run's name to a component that differs from the one that an earlier run has under its label, and to a
+        defense that was computed under other conditions."""
+        notes: dict[tuple[str, str, str], None] = {}
         for (experiment, kind, label), content in self.contents.items():
             known = [(run, *means) for run in before for means in run.meanings(kind, label)]
             known = [k for k in known if k[1] == self.experiments[experiment]] or known
@@ -154,25 +165,25 @@ class _JoiningRun:
                     why = f"was computed by another bench, with other packages or on another device than in {run.name}"
                 else:
                     why = f"is another {_WHAT.get(kind, kind)}: {', '.join(_changed(content, theirs, run.name))}"
-                said.setdefault((kind, label, why))
+                notes.setdefault((kind, label, why))
             if same not in (None, label):
                 self.labels[experiment, kind, label] = same
-        for _, label, why in said:
+        for _, label, why in notes:
             yield f"{label} of {self.name} {why}. It is called {label} ({self.name})."
 
     def meanings(self, kind: str, label: str) -> Iterator[tuple[str, str, Content]]:
-        """What a label means in each experiment here: the experiment and the label as they are shown, and what it
-        is."""
+        """Yield the component that a label stands for in each experiment: the shown experiment, the shown label, and
+        the content of the component."""
         for (experiment, of, own), content in self.contents.items():
             if (of, own) == (kind, label):
                 yield self.experiments[experiment], self.labels.get((experiment, kind, label), label), content
 
     def _as_in(self, run: _JoiningRun) -> bool:
-        """Whether this run was computed under the conditions of another; unknown ones are those of no other."""
+        """Return True if this run was computed under the conditions of another; unknown conditions never agree."""
         return self.conditions is not None and self.conditions == run.conditions
 
     def _name_conflicts(self, before: Sequence[_JoiningRun]) -> Iterator[str]:
-        """Cells that are called alike and were computed from something else: their defenses get the run's name."""
+        """Add the run's name to the defense of a cell that would be shown like an earlier one with other inputs."""
         theirs = {point: end for run in before for point, end in run.points() if end.cell in run.shown}
         found: dict[str, None] = {}
         for point, end in self.points():
@@ -186,7 +197,8 @@ class _JoiningRun:
             )
 
     def _show_cells(self, before: Sequence[_JoiningRun]) -> Iterator[str]:
-        """Show each cell once: from the first run that has a result of it, or else from the first that has it."""
+        """Show each cell once: from the first run that has a result for it, or else from the first that has the
+        cell."""
         taken = {shown for run in before for shown in run.shown.values()}
         theirs = {point: (run, end) for run in before for point, end in run.points() if end.cell in run.shown}
         same: Counter[str] = Counter()
@@ -208,7 +220,7 @@ class _JoiningRun:
             yield f"Shown from {self.name}: {plural(count, 'cell')}, {how}."
 
     def points(self) -> Iterator[tuple[Hashable, _CellEnd]]:
-        """What each cell is called beside others, and how it ended."""
+        """Yield the shown coordinates of each cell and how it ended."""
         view = self.named()
         columns = [self.cells[c].tolist() for c in ("cell", "experiment", "stages", "status", *_POINT)]
         for cell, experiment, stages, status, *values in zip(*columns, strict=True):
@@ -217,7 +229,7 @@ class _JoiningRun:
             yield (self.experiments[experiment], *called), end
 
     def named(self) -> Named:
-        """This run under the names that were found."""
+        """Return this run under its shown names."""
         return Named(
             name=self.name,
             results=self.results,
@@ -233,7 +245,7 @@ class _JoiningRun:
         )
 
     def _components(self) -> Iterator[ComponentRecord]:
-        """The components of its record, under every name that they are shown by."""
+        """Yield the components of the record under every label that they are shown by."""
         by_name: dict[tuple[str, str], list[tuple[str, Content]]] = defaultdict(list)
         for (experiment, kind, label), content in self.contents.items():
             shown = self.labels.get((experiment, kind, label), label)
@@ -247,13 +259,13 @@ class _JoiningRun:
 
 
 def _or(value: Any, default: Any) -> Any:
-    """A recorded value as JSON has it, or the default of what was not recorded."""
+    """Return a recorded value as in JSON, or the default if it was not recorded."""
     found = default if value is None else value
     return list(found) if isinstance(found, tuple) else found
 
 
 def content_of(component: ComponentRecord) -> Content:
-    """What a recorded component is, whatever its label: everything of it that is part of content keys."""
+    """Return everything of a recorded component that is part of content keys, which its label is not."""
     return {
         "plugin": component.name,
         **{f"parameter {name}": value for name, value in component.params.items()},
@@ -267,7 +279,7 @@ def content_of(component: ComponentRecord) -> Content:
 
 @dataclass(frozen=True, kw_only=True)
 class _CellEnd:
-    """How a cell ended, and from which stages."""
+    """How a cell ended, and the score stages that it was computed from."""
 
     cell: str
     experiment: str
@@ -276,7 +288,7 @@ class _CellEnd:
     status: str
 
     def same(self, other: _CellEnd) -> bool:
-        """Whether both were computed from the same inputs by the same code, or both skipped."""
+        """Return True if both were computed from the same inputs by the same code, or both were skipped."""
         mine, theirs = (sorted(json.loads(text or "[]")) for text in (self.stages, other.stages))
         return mine == theirs and (bool(mine) or self.status == other.status == "skipped")
 
@@ -285,7 +297,7 @@ class _CellEnd:
 
 
 def _differences(mine: Mapping[str, Any], theirs: Mapping[str, Any], other: str) -> Iterator[str]:
-    """In what two questions differ."""
+    """Yield the differences between two experiments in words."""
     for name, value in mine.items():
         if value == theirs[name]:
             continue
@@ -300,7 +312,7 @@ def _differences(mine: Mapping[str, Any], theirs: Mapping[str, Any], other: str)
 
 
 def _changed(mine: Content, theirs: Content, other: str) -> Iterator[str]:
-    """In what two components differ."""
+    """Yield the differences between two components in words."""
     for name in dict.fromkeys((*mine, *theirs)):
         if mine.get(name) != theirs.get(name):
             words = name.removeprefix("parameter ")
@@ -308,7 +320,7 @@ def _changed(mine: Content, theirs: Content, other: str) -> Iterator[str]:
 
 
 def _value(value: object) -> str:
-    """A value in few characters: of digests, the beginning."""
+    """Return a value as text; a digest by its first 12 digits."""
     if isinstance(value, Mapping):
         return _value(value.get("plugin"))
     text = "none" if value in (None, "", []) else str(value)

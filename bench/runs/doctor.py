@@ -1,4 +1,4 @@
-"""``bench doctor``: what is installed and usable, found out without stopping at the first problem."""
+"""``bench doctor``: checks what is installed and usable, and does not stop at the first problem."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bench.store.workspace import Folders
 
 
 def examine(folders: Folders) -> list[Check]:
-    """Every check, in the order in which a newcomer would ask."""
+    """Return the result of every check, the most basic ones first."""
     registry = discover()
     return [
         *_packages(),
@@ -56,7 +56,7 @@ def _packages() -> list[Check]:
 
 
 def _weights(registry: Registry) -> list[Check]:
-    """The weights that models and attacks bring along, or what takes their place."""
+    """Check the weights of models and attacks, and report which stand-ins replace missing ones."""
     checks = []
     for entry in inventory.entries(registry, ["model"]):
         if entry.problem is not None:
@@ -72,7 +72,7 @@ def _weights(registry: Registry) -> list[Check]:
                 checks.append(Check(f"weights of {name}", True, f"sha256 {digest[:12]}"))
         except BenchError as error:
             checks.append(Check(f"weights of {name}", False, str(error)))
-        except Exception as error:  # a stranger's code, in the command that is for broken plugins
+        except Exception as error:  # Any plugin may be broken, and this command has to show that.
             checks.append(Check(f"weights of {name}", False, f"{type(error).__name__}: {error}"))
     return checks
 
@@ -82,7 +82,7 @@ def _file(entry: inventory.InventoryEntry) -> str:
 
 
 def _lpips() -> Check:
-    """LPIPS is the user's choice: its column is absent without weights, and says so."""
+    """Check LPIPS. It is optional: without its weights the column is empty."""
     try:
         found = find_vgg()
     except BenchError as error:

@@ -1,7 +1,7 @@
-"""What one cell of a run is, how it ended, and what was computed for it.
+"""Explains one cell of a run: what it measures, how it ended, and what was computed for it.
 
-From the results of the run, and from its cache as far as it is there; needs neither its plugins nor its suite, and does
-not import torch.
+The explanation is made from the results of the run, and from its cache if that exists. It needs neither the plugins nor
+the suite of the run, and does not import torch.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ AXES = (
     *("experiment", "table", "dataset", "defense", "authorised", "attack", "via", "upload", "outputs", "evaluated"),
     *("role", "repeat", "status"),
 )
-_LISTED = 8  # cells, and values of an axis, in a message
+_LISTED = 8  # The most cells or values of an axis that a message lists.
 _FACTS = ("status", "reason", "seconds", "peak_mb", "batch", "cached", "device", "traceback", "log")
 _ROLES = {
     "authorised": "the client authorised it",
@@ -37,8 +37,8 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class ExplainedComponent:
-    """A component that takes part: its ``role`` in the cell, all its parameters (``params``), and those that the suite
-    wrote (``passed``). ``instead_of``: what it stands in for, and why (``because``), or none."""
+    """A component of a cell: its ``role``, all its parameters (``params``) and those that are written in the suite
+    (``passed``). ``instead_of`` is the label of the component that it replaces and ``because`` the reason, or None."""
 
     role: str
     name: str
@@ -52,7 +52,7 @@ class ExplainedComponent:
 
 @dataclass(frozen=True, kw_only=True)
 class ExplainedStage:
-    """A stage that a cell used. ``artifact``: its folder in the cache, none where it is not there (any more)."""
+    """A stage that a cell used. ``artifact`` is the folder of its artifact, or None if the cache does not have it."""
 
     key: str
     kind: str
@@ -69,11 +69,11 @@ class ExplainedStage:
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """A cell. ``words`` say what it asks, by heading; ``axes`` are its coordinates in the run; ``facts`` how it ended:
-    status, reason, seconds, memory in MB, batch, traceback and log.
+    """The explanation of a cell. ``words`` describe by heading what it measures; ``axes`` are its coordinates in the
+    run; ``facts`` tell how it ended: status, reason, seconds, memory in MB, batch, traceback and log.
 
-    ``stages`` are what was computed for it, inputs first, as far as it is known: ``incomplete`` is whether the inputs
-    of some are not, because artifacts are not in the cache. ``commands`` make the cell again, by what they do.
+    ``stages`` are the stages that were computed for it, inputs first. ``incomplete``: whether some are missing because
+    the cache lacks the artifacts that lead to them. ``commands`` compute the cell again, by what they do.
     """
 
     run: str
@@ -87,26 +87,26 @@ class Explanation:
     commands: Mapping[str, str]
 
 
-def find_cell(results: RunResults, asked: Sequence[str]) -> Row:
-    """The one cell that is meant by its id, by the beginning of it, or by filters such as ``defense=PMT``.
+def find_cell(results: RunResults, terms: Sequence[str]) -> Row:
+    """Return the cell with an id, with the beginning of an id, or that matches filters such as ``defense=PMT``.
 
-    Labels are compared without regard to case. Raises `StorageError` when none or several fit, which says by what they
-    can be told apart.
+    Labels are compared case-insensitively. Raises `StorageError` if no cell or several cells match; the message then
+    lists what distinguishes them.
     """
     rows = results.cells
-    for term in asked:
+    for term in terms:
         column, equals, value = term.partition("=")
         fitting = _filtered(rows, column, value, results) if equals else rows[rows["cell"].str.startswith(term)]
         if fitting.empty:
             raise StorageError(f"{_place(results)}: {_why_none(rows, term)}")
         rows = fitting
     if len(rows) > 1:
-        raise StorageError(f"{_place(results)}: {' '.join(asked)}: {_how_to_choose(rows)}")
+        raise StorageError(f"{_place(results)}: {' '.join(terms)}: {_how_to_choose(rows)}")
     return _plain(rows)[0]
 
 
 def _place(results: RunResults) -> PurePath:
-    """The run folder, as written below the folder of results."""
+    """Return the last three parts of the path of the run folder."""
     return PurePath(*results.folder.parts[-3:])
 
 
@@ -137,7 +137,7 @@ def _why_none(rows: pd.DataFrame, term: str) -> str:
 
 
 def _how_to_choose(rows: pd.DataFrame) -> str:
-    """The axes in which several cells differ, and the first of their ids."""
+    """Return in words on which axes several cells differ, and the first of their ids."""
     values = {axis: list(dict.fromkeys(_texts(rows, axis))) for axis in AXES}
     lines = [f"  {axis}= {_listing(found)}" for axis, found in values.items() if len(found) > 1]
     ids = _listing(rows["cell"].tolist())
@@ -151,7 +151,7 @@ def _listing(values: Sequence[str]) -> str:
 
 
 def explain(results: RunResults, cell: Row, folder: Path, cache: Cache) -> Explanation:
-    """Everything that is known of a cell, a row that `find_cell` gave; ``cache`` is the one that its run worked on."""
+    """Return the explanation of a cell, a row that `find_cell` returned; ``cache`` is that of its run."""
     stages, incomplete = _stages(cell, results.stages, cache)
     parts = list(_components(json.loads(cell["components"] or "[]")))
     return Explanation(
@@ -168,12 +168,12 @@ def explain(results: RunResults, cell: Row, folder: Path, cache: Cache) -> Expla
 
 
 def _shown(value: Any) -> Any:
-    """The value of an axis; a set of models as its label."""
+    """Return the value of an axis; a set of models as its label."""
     return set_label(value) if isinstance(value, tuple) else value
 
 
 def _plain(rows: pd.DataFrame) -> list[dict[Any, Any]]:
-    """Rows as values of Python, none where nothing is known."""
+    """Return rows as values of Python, with None for what is not recorded."""
     return [dict(row) for row in rows.astype(object).where(rows.notna(), None).to_dict("records")]
 
 
@@ -218,7 +218,7 @@ _COMPONENT_ROLES: Mapping[str, str] = {
 
 
 def _components(components: Iterable[Row]) -> Iterable[ExplainedComponent]:
-    """The components of a cell with their roles in words."""
+    """Yield the components of a cell with their roles in words."""
     for one in components:
         origin = one.get("origin") or {}
         yield ExplainedComponent(
@@ -240,19 +240,19 @@ def _commands(folder: Path, run: RunRecord, cell: Row) -> dict[str, str]:
     alone = cell_command(run, cell["cell"])
     found = {"computes this cell alone": alone} if alone else {}
     found |= {"computes what is missing of the run": command} if command else {}
-    if run.ended and run.host and not run.rescored:  # records of older versions do not hold enough
+    if run.ended and run.host and not run.rescored:  # The records of older versions do not hold enough.
         out = folder.parent.parent.parent
         words = ["bench", "run", "--replay", str(folder), *([] if out == Path() else ["--out", str(out)])]
         found["makes the run again from its record and compares"] = shlex.join(words)
     return found
 
 
-_FLAGS = {"--fresh", "--no-retry", "--retry"}  # of a command that are about all of its run
+_FLAGS = {"--fresh", "--no-retry", "--retry"}  # These options concern the whole run.
 
 
 def cell_command(run: RunRecord, cell: str) -> str | None:
-    """The command that computes one cell of a run (its record), or none where the record does not tell: of an earlier
-    bench, whose ids were others, or of a run that was made from another one."""
+    """Return the command that computes one cell of a run, from its record. None for a run of an older version, whose
+    cells had other ids, and for a run that was made from another one."""
     words = list(run.command)
     if words[:2] != ["bench", "run"] or not run.host or run.replay_of:
         return None
@@ -269,9 +269,9 @@ def cell_command(run: RunRecord, cell: str) -> str | None:
 
 
 def _stages(cell: Row, rows: Sequence[Row], cache: Cache) -> tuple[list[ExplainedStage], bool]:
-    """The stages that a cell used, inputs first, and whether some are not known.
+    """Return the stages that a cell used, inputs first, and whether some are not known.
 
-    Rows tell the scores of a cell and the stage that failed, and the cache what every artifact was made from.
+    The rows have the scores of a cell and the stage that failed; the cache has the inputs of every artifact.
     """
     by_key = {row["key"]: row for row in rows}
     keys: dict[str, None] = {}
@@ -291,7 +291,7 @@ def _stages(cell: Row, rows: Sequence[Row], cache: Cache) -> tuple[list[Explaine
 
 
 def _explained_stage(key: str, row: Row, cache: Cache) -> ExplainedStage:
-    """A stage as its row says; what earlier schemas did not say comes from its artifact, if that is there."""
+    """Return a stage from its row; what an older schema lacks comes from its artifact, if that exists."""
     manifest = cache.manifest(key)
     about = {**(manifest or {}), **{k: v for k, v in row.items() if v is not None}}
     return ExplainedStage(

@@ -43,7 +43,7 @@ def of_plan(
     started: datetime,
     components: Sequence[ComponentRecord] | None = None,
 ) -> RunRecord:
-    """The record of a run that starts now. ``components`` are those of the plan unless other ones are given."""
+    """Return the record of a run that starts now. ``components`` replaces the components of the plan."""
     lpips = find_vgg()
     return RunRecord(
         suite=_suite(plan.suite),
@@ -98,7 +98,8 @@ def _experiment(experiment: Experiment) -> ExperimentRecord:
 
 
 def components_of(plan: Plan) -> list[tuple[Component, tuple[CellRole, ...]]]:
-    """Every component of a plan, those of equal meaning once, with its roles in cells and in experiments."""
+    """Return every component of a plan with its roles in cells and experiments; components with the same content key
+    once."""
     pairs = dict.fromkeys(pair for cell in plan.cells for pair in cell.roles)
     pairs |= dict.fromkeys(("auxiliary", e.auxiliary) for e in plan.suite.experiments if e.auxiliary)
     found: dict[str, tuple[Component, dict[CellRole, None]]] = {}
@@ -113,7 +114,7 @@ def _components(plan: Plan, registry: Registry) -> tuple[ComponentRecord, ...]:
 
 
 def _declared(component: Component, registry: Registry) -> dict[str, Any]:
-    """What the plugin of a component declares, as fields of `ComponentRecord`."""
+    """Return what the plugin of a component declares, as fields of `ComponentRecord`."""
     plugin: Any = registry.build(component)
     found: dict[str, Any] = {
         "license": getattr(plugin, "license", None),
@@ -129,7 +130,7 @@ def _declared(component: Component, registry: Registry) -> dict[str, Any]:
 
 
 def _declarations(plugin: Any, kind: type[DefenseDeclaration | AttackDeclaration]) -> dict[str, Any]:
-    """The attributes of a plugin that have the names of the fields; sets sorted, other objects as text."""
+    """Return the attributes of a plugin that a declaration records: sets as sorted tuples, other objects as text."""
     found: dict[str, Any] = {}
     for field in fields(kind):
         value = getattr(plugin, field.name)
@@ -146,7 +147,8 @@ def ended(
     status: str,
     seconds: float,
 ) -> RunRecord:
-    """The record of a run that ends now, or of which some results exist now. ``status`` as in `RunRecord`."""
+    """Return the record of a run that ends now, or that is interrupted or in progress, with the counts of its results.
+    ``status`` as in `RunRecord`."""
     computed = sum(r.status == "ok" and not r.cached for r in results.values())
     failed = sum(r.status != "ok" for r in results.values())
     counts = RunCounts(
@@ -162,8 +164,8 @@ def ended(
 
 
 def of_stages(plan: Plan, results: Mapping[str, StageResult], cache: Cache) -> list[dict[str, Any]]:
-    """How every stage ended, as rows of `bench.store.schema.STAGES`. What is behind a cached artifact was not looked
-    at; only stages that protect are told of from the cache, for what they cost the client."""
+    """Return how every stage ended, as rows of `bench.store.schema.STAGES`. The inputs of a cached artifact have no
+    result in this run; of these, stages that protect get a row from their artifact, for the client cost in it."""
     behind = {
         key: cached_result(key, manifest)
         for key, stage in plan.stages.items()

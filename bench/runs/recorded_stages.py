@@ -1,4 +1,4 @@
-"""What a run and its cache know of stages, whatever code computed them."""
+"""The stages of an earlier run, from its rows and from its cache, whatever version of the code computed them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Row = Mapping[str, Any]
 
 
 class RecordedStages:
-    """What a run and the cache know of a stage, by its key."""
+    """What the rows of a run and the manifests in its cache record about stages, by content key."""
 
     def __init__(self, results: RunResults, cache: Cache) -> None:
         self.rows: Mapping[str, Row] = {row["key"]: row for row in results.stages}
@@ -27,21 +27,21 @@ class RecordedStages:
         self._manifests: dict[str, Mapping[str, Any]] = {}
 
     def about(self, key: str) -> Mapping[str, Any]:
-        """Kind, name and seed; nothing of what neither knows."""
+        """Return a mapping with kind, name and seed of a stage; an empty one if neither rows nor cache have it."""
         return self.rows.get(key) or self._manifest(key)
 
     def inputs(self, key: str) -> Mapping[str, str] | None:
-        """The keys of what it was made from, by role; none where that is not known."""
+        """Return the keys of the inputs of a stage by role, or None if they are not recorded."""
         written = self.rows.get(key, {}).get("inputs")
         found: Mapping[str, str] | None = json.loads(written) if written else self._manifest(key).get("inputs")
         return found
 
     def tables(self, key: str) -> set[str]:
-        """The tables of its artifact."""
+        """Return the names of the tables in the artifact of a stage."""
         return {today(name.removesuffix(".parquet")) for name in self._manifest(key).get("files", ())}
 
     def result(self, key: str) -> StageResult:
-        """How it ended, as the run recorded it, else as its artifact tells; of what nobody knows, that all was well."""
+        """Return the result of a stage: as the run recorded it, else from its artifact, else a successful one."""
         row = self.rows.get(key)
         if row is None and (manifest := self._manifest(key)):
             return cached_result(key, dict(manifest))
@@ -51,7 +51,7 @@ class RecordedStages:
         return StageResult(**{**known, "cached": row["status"] == "ok"})
 
     def failed(self, key: str) -> bool:
-        """Whether it failed in the run."""
+        """Return True if the stage failed in the run."""
         return self.rows.get(key, {}).get("status") in ("failed", "timeout")
 
     def _manifest(self, key: str) -> Mapping[str, Any]:
@@ -79,7 +79,9 @@ def lost_artifacts(cache: Cache, plan: Plan) -> dict[str, str]:
         reused = key in plan.reused
         if reused or problem(key):
             wanted = [key] if reused else list(plan.stages[key].inputs.values())
-            if all(plan.reused[one].status == "ok" for one in wanted):  # else it fails as its input did
+            if all(
+                plan.reused[one].status == "ok" for one in wanted
+            ):  # Otherwise the score fails because of its input.
                 found = {one: words for one in wanted if (words := problem(one))}
                 lost |= {k: f"{plan.stages[k].kind}: {plan.stages[k].name}: {words}" for k, words in found.items()}
     return lost

@@ -1,4 +1,4 @@
-"""What has changed since a run: its plan made again from ``run.json`` alone, or a list of what differs."""
+"""Makes the plan of a run again from its record alone, or lists what has changed since the run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bench.store.record_diff import change, changes_of_components, shortened
 from bench.store.run_record import ComponentRecord, RunRecord, component_record
 from bench.suite.suite import restore
 
-# Versions that decide the rows, and that of what writes them into files whose bytes are compared.
+# The packages whose versions decide the rows or the bytes of their files.
 _PACKAGES = (*NUMERIC_PACKAGES, "pyarrow")
 _NEEDED = ("components", "device", "digest", "host", "lpips", "suite", "versions")
 
@@ -32,20 +32,22 @@ def plan_again(
     timeout_s: float | None = None,
     strict: bool = False,
 ) -> Plan:
-    """The plan of a run, made again from its record; `ReplayError` lists what has changed when it is another one now,
-    or, if ``strict``, when anything has changed that may decide the bytes of rows.
+    """Return the plan of a run, made again from its record.
+
+    Raises `ReplayError` with a list of changes if the plan would be another one today, or, if ``strict``, if anything
+    has changed that may decide the bytes of rows.
 
     ``costs`` as in `bench.planning.plan.make_plan`; ``timeout_s``: the limit of the command line, by default that of
     the record.
     """
-    require_told(folder, record, "cannot be made again")
+    require_recorded(folder, record, "cannot be made again")
     found = list(changes_around(record, registry))
     plan, problem = None, None
     try:
         limit = timeout_s if timeout_s is not None else record.timeout_s
         plan = make_plan(restore(record.suite, registry), registry, str(record.device), costs, limit)
         plan = select(plan, record.only) if record.only else plan
-    except BenchError as error:  # data, weights or a plugin that are not there any more
+    except BenchError as error:  # Data, weights or a plugin no longer exist.
         problem = str(error)
     except (ValidationError, LookupError, TypeError) as error:
         problem = f"the suite in its record cannot be read: {' '.join(str(error).split())}"
@@ -73,8 +75,9 @@ def _why(record: RunRecord) -> str:
     return f" because the code of bench that decides results has changed{keys}"
 
 
-def require_told(folder: Path, record: RunRecord, refused: str) -> None:
-    """`ReplayError`, with what is ``refused``, unless a record says all that a plan is made of."""
+def require_recorded(folder: Path, record: RunRecord, refused: str) -> None:
+    """Raise `ReplayError` unless a record holds all that a plan is made from. ``refused`` is the beginning of the
+    message."""
     if missing := [name for name in _NEEDED if not getattr(record, name)]:
         raise ReplayError(
             f"{folder}: {refused} from its record, which does not say its {', '.join(missing)}; "
@@ -83,7 +86,7 @@ def require_told(folder: Path, record: RunRecord, refused: str) -> None:
 
 
 def changes_around(record: RunRecord, registry: Registry) -> Iterator[str]:
-    """What has changed in the code of bench and of the plugins that took part, in packages, and in the device."""
+    """Yield what has changed in the code of bench and of the plugins of a run, in packages and in the device."""
     now: Mapping[str, Any] = host_digests()
     host = record.host or {}
     for name in sorted(host.keys() | now.keys()):

@@ -1,4 +1,4 @@
-"""``bench run --replay``: a run made again from its record alone, and its rows compared byte by byte."""
+"""``bench run --replay``: computes a run again from its record alone and compares its rows byte by byte."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from bench.store.workspace import Folders
 
 @dataclass(frozen=True, kw_only=True)
 class Replay:
-    """A run that is to be made again: the original and its record, the plan, the folders with a cache of its own, and
-    the run folder that it is written into."""
+    """A replay that is about to begin: the folder of the original run and its record, the plan, the folders with a
+    cache of their own, and the run folder that the replay writes (``into``)."""
 
     original: Path
     record: RunRecord
@@ -39,7 +39,7 @@ class Replay:
 
     @property
     def note(self) -> str | None:
-        """What may change the last bits without being a difference, or none."""
+        """A warning if another processor may change the last bits of numbers, or None."""
         here = device_name("cpu")
         there = self.record.machine.processor or here
         return None if there == here else f"recorded on {there}, this is {here}: the last bits of figures may differ"
@@ -47,9 +47,10 @@ class Replay:
 
 @contextlib.contextmanager
 def prepared(run: Path, folders: Folders, registry: Registry, timeout_s: float | None = None) -> Iterator[Replay]:
-    """Make a run again within the context: `ReplayError` when it cannot be, with everything that has changed.
+    """Context manager in which a run can be replayed. Raises `ReplayError` with everything that has changed if it
+    cannot be replayed.
 
-    An interrupted replay leaves its cache, with which the next one goes on; one that has ended leaves none.
+    An interrupted replay keeps its cache, so that the next one continues it; a finished replay removes it.
     """
     original, record = _original(run)
     if not record.ended:
@@ -65,7 +66,7 @@ def prepared(run: Path, folders: Folders, registry: Registry, timeout_s: float |
 
 
 def _original(run: Path) -> tuple[Path, RunRecord]:
-    """A run and its record; of a replay, those of what it is a replay of."""
+    """Return the folder of a run and its record; for a replay, those of the run that it replays."""
     record = RunResults(run).run
     if record.rescored:
         raise ReplayError(f"{run}: a rescoring is not replayed; make it again: {shlex.join(record.command)}")
@@ -77,7 +78,7 @@ def _original(run: Path) -> tuple[Path, RunRecord]:
 
 @contextlib.contextmanager
 def _alone(folders: Folders, original: Path) -> Iterator[None]:
-    """One replay of a run at a time: whoever ends first removes the cache."""
+    """Context manager that allows one replay of a run at a time, because a finished replay removes their cache."""
     place = folders.cache.root
     lock = FileLock(place.with_name(f"{place.name}.lock"))
     try:
@@ -92,12 +93,12 @@ def _alone(folders: Folders, original: Path) -> Iterator[None]:
     finally:
         with contextlib.suppress(OSError):
             Path(lock.lock_file).unlink()
-            place.parent.rmdir()  # unless another run is being replayed, or was interrupted
+            place.parent.rmdir()  # It fails if the folder holds the cache of another replay.
         lock.release()
 
 
 def _folder(folders: Folders, plan: Plan) -> Path:
-    """The folder of a replay: that of one that was interrupted, else a new one."""
+    """Return the folder of a replay: that of an interrupted replay, or a new one."""
     suite = folders.results / plan.suite.name
     end = f"{plan.digest[:8]}-replay"
     for found in sorted(suite.glob(f"*-{end}"), reverse=True):
@@ -108,8 +109,8 @@ def _folder(folders: Folders, plan: Plan) -> Path:
 
 
 def compare(original: Path, again: Path) -> dict[str, str]:
-    """The tables of sample rows whose files have other bytes than the record of the original says, and in words how
-    they differ; empty when all are the same."""
+    """Return the tables of sample rows whose files differ from the checksums in the record of the original run, with
+    the differences in words; an empty dictionary if all bytes are equal."""
     before, now = (_samples(folder) for folder in (original, again))
     tables: dict[str, list[str]] = defaultdict(list)
     for name in sorted(before.keys() | now.keys()):
@@ -119,12 +120,12 @@ def compare(original: Path, again: Path) -> dict[str, str]:
 
 
 def _samples(folder: Path) -> dict[str, str]:
-    """The files of sample rows and their checksums, as the record of a run says."""
+    """Return the files of sample rows of a run and their recorded sha256."""
     return {name: digest for name, digest in RunResults(folder).run.files.items() if name.startswith("samples/")}
 
 
 def _difference(table: str, names: Sequence[str], recorded: Mapping[str, str], original: Path, again: Path) -> str:
-    """How many rows differ in some files of a table, and what may have come between."""
+    """Return in words how many rows of some files of a table differ, and which files were changed after the run."""
     total = differing = 0
     for name in names:
         left, right = (_rows(folder / name) for folder in (original, again))
@@ -143,7 +144,7 @@ def _sha256(path: Path) -> str | None:
 
 
 def _rows(path: Path) -> pd.DataFrame:
-    """The rows of a file; none where it is not there or cannot be read."""
+    """Return the rows of a file; an empty frame if it does not exist or cannot be read."""
     try:
         frame: pd.DataFrame = pq.read_table(path, partitioning=None).to_pandas()
     except (OSError, pa.ArrowException):
@@ -152,7 +153,7 @@ def _rows(path: Path) -> pd.DataFrame:
 
 
 def _count(left: pd.DataFrame, right: pd.DataFrame) -> int:
-    """How many rows differ, in order; all where the columns do."""
+    """Return the number of rows that differ, compared in order; all of them if the columns differ."""
     if list(left.columns) != list(right.columns):
         return max(len(left), len(right))
     n = min(len(left), len(right))

@@ -1,10 +1,10 @@
-"""``bench rescore``: the scores of a run again, by today's code or with another threshold, from what the run left.
+"""``bench rescore``: computes the scores of a run again, by today's code or with another threshold.
 
-What was expensive (faces, embeddings, protected and reconstructed images, estimates) is taken from the cache by the
-keys that the run recorded, whatever code made it, and is never computed here: neither data nor weights are needed, and
-no plugin protects or attacks. Only score stages are computed. Their keys are made as those of any stage, of today's
-code, their options and the keys of the inputs that they really have, so the cache holds under a key nothing else than
-it says. A score in which plugins work themselves is taken as it was measured.
+Expensive artifacts (faces, embeddings, protected and reconstructed images, attribute estimates) are read from the cache
+by their recorded keys, whatever version of the code computed them, and are never computed here: neither data nor
+weights are needed, and no plugin protects or attacks. Only score stages are computed. Their keys follow from today's
+code, their options and the keys of their actual inputs, like those of any stage, so that the cache stays consistent.
+Scores in which plugins themselves compute (Equation 9) are reused unchanged.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from bench.core.provenance import file_sha256
 from bench.planning.plan import Plan
 from bench.registry.discovery import Registry
 from bench.runs.recorded_stages import lost_artifacts
-from bench.runs.replan import require_told
+from bench.runs.replan import require_recorded
 from bench.runs.rescore_plan import SETTINGS, Planner
 from bench.store.artifacts import Cache
 from bench.store.reading import RunResults
 from bench.store.run_record import RECORD, MakerRecord, RescoringRecord, RunRecord
 from bench.store.workspace import Folders
 
-_LISTED = 20  # artifacts in a message
+_LISTED = 20  # The most artifacts that a message lists.
 _MADE_BY = tuple(field.name for field in fields(MakerRecord))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rescoring:
-    """A run that is to be scored again: the original, the plan, in which everything but scores is reused, the folders
-    of the original, the run folder that it is written into, what its record says besides (``about``), and what one
-    should know (``notes``)."""
+    """A rescoring that is about to begin: the folder of the original run, the plan, in which everything but scores is
+    reused, the folders of the original, and the run folder that the rescoring writes (``into``). ``about`` holds fields
+    of its `RunRecord` by name, ``notes`` are remarks for the user."""
 
     original: Path
     plan: Plan
@@ -47,7 +47,8 @@ class Rescoring:
 
 
 def settings_of(run: Path, fmr: float | None, kappa: float | None, sets: Sequence[str]) -> list[str]:
-    """What ``--fmr`` and ``--kappa``, for every experiment of a run, and ``--set`` change, as the latter says it."""
+    """Return the changes by ``--fmr`` and ``--kappa``, which are for every experiment of a run, and by ``--set``, all
+    in the form of the latter."""
     count = len(RunResults(run).run.suite.experiments)
     every = {"fmr": fmr, "kappa": kappa}
     found = [f"experiment[{i}].{name}={v!r}" for name, v in every.items() if v is not None for i in range(count)]
@@ -68,8 +69,8 @@ def prepared(
     device: str | None = None,
     timeout_s: float | None = None,
 ) -> Rescoring:
-    """Plan to score a run again; nothing is written. ``settings`` are overrides of its suite (see `settings_of`),
-    ``device`` another type than that of the run.
+    """Plan to score a run again, without writing anything. ``settings`` are overrides of its suite (see `settings_of`),
+    ``device`` replaces the device type of the run.
 
     `ReplayError` when the record does not say enough, or artifacts are missing: with all of them.
     """
@@ -102,14 +103,14 @@ def prepared(
 
 
 def plan_again(folder: Path, record: RunRecord, registry: Registry) -> Plan:
-    """The plan of a rescoring, made again from its record and that of the run that it scores; `ReplayError` when it is
-    another one now."""
-    told = record.rescored
-    if told is None:
+    """Return the plan of a rescoring, made again from its record and from the run that it scores. Raises `ReplayError`
+    if the plan would be another one today."""
+    rescoring = record.rescored
+    if rescoring is None:
         raise ReplayError(f"{folder}: expected a rescoring, found another run")
-    run = folder.parent / told.run
+    run = folder.parent / rescoring.run
     cache = _folders(folder).cache
-    made = Planner(run, registry, cache, told.settings, str(record.device), record.timeout_s)
+    made = Planner(run, registry, cache, rescoring.settings, str(record.device), record.timeout_s)
     plan = made.plan
     if made.unknown or plan.digest != record.digest:
         raise ReplayError(f"{folder}: bench or {run} has changed since this rescoring began: bench rescore {run}")
@@ -117,7 +118,7 @@ def plan_again(folder: Path, record: RunRecord, registry: Registry) -> Plan:
 
 
 def _folders(run: Path) -> Folders:
-    """Where a run lies: its cache is there, too."""
+    """Return the folders that a run is in, which hold its cache."""
     place = run if len(run.parts) > 3 or run.parts[:1] == ("results",) else run.resolve()
     results = place.parent.parent
     if results.name != "results":
@@ -126,8 +127,8 @@ def _folders(run: Path) -> Folders:
 
 
 def _require_ended(run: Path, record: RunRecord) -> None:
-    """`ReplayError` for a run that cannot be scored again, whatever is left of it."""
-    require_told(run, record, "cannot be scored again")
+    """Raise `ReplayError` for a run that cannot be scored again, whatever is in its cache."""
+    require_recorded(run, record, "cannot be scored again")
     if of := record.replay_of:
         raise ReplayError(f"{run}: a replay keeps no artifacts; score what it replays: bench rescore {run.parent / of}")
     if not record.ended:
@@ -149,7 +150,7 @@ def _notes(record: RunRecord, made: Planner) -> Sequence[str]:
 
 
 def _require_artifacts(run: Path, record: RunRecord, cache: Cache, made: Planner) -> None:
-    """`ReplayError` unless all that the scores need is in the cache and sound."""
+    """Raise `ReplayError` unless all artifacts that the scores need are in the cache and undamaged."""
     lost = {key: f"score: {name}: what it was made from is not known" for key, name in made.unknown.items()}
     lost = lost or lost_artifacts(cache, made.plan)
     if not lost:

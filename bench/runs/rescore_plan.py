@@ -1,4 +1,4 @@
-"""The plan of a rescoring: the cells of a run with the scores of today, on what the run left."""
+"""Plans a rescoring: the recorded cells of a run with today's score stages on their recorded artifacts."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from bench.suite.overrides import override
 from bench.suite.suite import Experiment, assemble, experiment_of, reread
 from bench.suite.tables import ExperimentTable
 
-SETTINGS = ("fmr", "kappa", "threshold")  # of an experiment, on which nothing but its scores depends
-_MEASURED_BY_PLUGINS = {"up"}  # attacks estimate and rebuild in these scores (Equation 9)
+SETTINGS = ("fmr", "kappa", "threshold")  # The settings of an experiment that only affect scores.
+_MEASURED_BY_PLUGINS = {"up"}  # In these scores attacks run (Equation 9).
 
 
 @dataclass(frozen=True, kw_only=True)
 class _RecordedCell:
-    """A recorded cell with its components and their roles: as they were (``before``), and with the code of today
-    (``now``)."""
+    """A recorded cell with its components and their roles: as recorded (``before``), and with today's code of their
+    plugins (``now``)."""
 
     row: Row
     before: Sequence[tuple[CellRole, Component]]
@@ -43,8 +43,8 @@ class _RecordedCell:
 
 
 class Planner:
-    """Makes the plan of a rescoring from the cells of a run. ``kept`` are the keys of scores that are taken as they
-    are; ``unknown`` those of which nothing tells what they were made from."""
+    """Makes the plan of a rescoring from the cells of a run. ``kept`` holds the keys of scores that are reused
+    unchanged, ``unknown`` the keys of scores whose inputs are not recorded, with their names."""
 
     def __init__(
         self,
@@ -62,10 +62,10 @@ class Planner:
         self.unknown: dict[str, str] = {}
         self._components: dict[str, tuple[Component, Component]] = {}
         self._scored: dict[tuple[str, str], str] = {}
-        asked = [self._recorded_cell(row) for row in _rows(results)]
+        recorded = [self._recorded_cell(row) for row in _rows(results)]
         before, after, self.suite_record = _tables(results.run.suite, settings)
         by_experiment: dict[str, list[_RecordedCell]] = defaultdict(list)
-        for one in asked:
+        for one in recorded:
             by_experiment[one.row["experiment"]].append(one)
         experiments = {name: _experiment(after[name], found) for name, found in by_experiment.items()}
         source = reread(self.suite_record)
@@ -96,17 +96,21 @@ class Planner:
     # ---- components --------------------------------------------------------------------------------------------------
 
     def _recorded_cell(self, row: Row) -> _RecordedCell:
+        """Return the cell of a row with its components. Raises `ReplayError` if these cannot be read."""
         before, now = [], []
-        for about in json.loads(row["components"]):
-            role = about.pop("role")
-            was, today = self._component(about)
-            before.append((role, was))
-            now.append((role, today))
+        try:
+            for about in json.loads(row["components"]):
+                role = about.pop("role")
+                was, today = self._component(about)
+                before.append((role, was))
+                now.append((role, today))
+            _in_roles(before)
+        except (ValueError, LookupError, TypeError, AttributeError):
+            raise ReplayError(f"{self.run}: cells.parquet: the components of {row['cell']} cannot be read") from None
         return _RecordedCell(row=row, before=before, now=now)
 
     def _component(self, about: Mapping[str, Any]) -> tuple[Component, Component]:
-        """A component as the run recorded it, and with the code that its plugin has today; each the same object
-        wherever it occurs."""
+        """Return a component as recorded and with today's code of its plugin; equal components are the same objects."""
         text = json.dumps(about, sort_keys=True)
         if text not in self._components:
             self._components[text] = self._made(about)
@@ -136,11 +140,11 @@ class Planner:
     # ---- cells -------------------------------------------------------------------------------------------------------
 
     def _cell(
-        self, asked: _RecordedCell, cell_stages: CellStages, before: ExperimentTable, after: ExperimentTable
+        self, cell: _RecordedCell, cell_stages: CellStages, before: ExperimentTable, after: ExperimentTable
     ) -> Cell:
-        """A cell as it was, with the scores of today."""
-        row = asked.row
-        dataset, authorised, defense, attack, evaluated = _in_roles(asked.before)
+        """Return a recorded cell with today's scores."""
+        row = cell.row
+        dataset, authorised, defense, attack, evaluated = _in_roles(cell.before)
         skip = row["reason"] if row["status"] == "skipped" else None
         return Cell(
             id=_id(row["cell"], before, after),
@@ -160,24 +164,25 @@ class Planner:
             outputs=row["outputs"] or "recognition",
             leaky=bool(row["leaky"]),
             skip=skip,
-            stages=() if skip is not None else self._scores(asked, cell_stages),
+            stages=() if skip is not None else self._scores(cell, cell_stages),
         )
 
-    def _scores(self, asked: _RecordedCell, cell_stages: CellStages) -> tuple[str, ...]:
-        """The keys of the scores of a cell, each planned as a whole suite plans it and put on what the run left."""
-        dataset, authorised, defense, attack, evaluated = _in_roles(asked.now)
-        client = Client(dataset, authorised, defense, int(asked.row["repeat"]))
+    def _scores(self, cell: _RecordedCell, cell_stages: CellStages) -> tuple[str, ...]:
+        """Return the keys of the scores of a cell. Each is planned as for a new run and then gets its recorded
+        inputs."""
+        dataset, authorised, defense, attack, evaluated = _in_roles(cell.now)
+        client = Client(dataset, authorised, defense, int(cell.row["repeat"]))
         try:
             planned = cell_stages.scores(Combination(client, attack, evaluated))
         except ValueError as error:
-            raise self._differs(asked.row["cell"], str(error)) from None
-        recorded = json.loads(asked.row["stages"])
+            raise self._differs(cell.row["cell"], str(error)) from None
+        recorded = json.loads(cell.row["stages"])
         if len(planned) != len(recorded):
-            raise self._differs(asked.row["cell"], f"it had {len(recorded)} scores and has {len(planned)} now")
-        return tuple(self._score(*pair, asked.row["cell"]) for pair in zip(planned, recorded, strict=True))
+            raise self._differs(cell.row["cell"], f"it had {len(recorded)} scores and has {len(planned)} now")
+        return tuple(self._score(*pair, cell.row["cell"]) for pair in zip(planned, recorded, strict=True))
 
     def _score(self, planned: str, recorded: str, cell: str) -> str:
-        """The key of the score that takes the place of a recorded one."""
+        """Return the key of the score that replaces a recorded one."""
         if (planned, recorded) not in self._scored:
             self._scored[planned, recorded] = self._made_score(self.graph.stages[planned], recorded, cell)
         return self._scored[planned, recorded]
@@ -209,8 +214,8 @@ class Planner:
         return ReplayError(f"{self.run}: cell {cell} is scored in another way by this bench: {why}; run it again")
 
     def _take(self, key: str, planned: Stage | None = None) -> bool:
-        """Give a stage as the run left it, after what it was made from; whether anything is known of it. ``planned``
-        is what it is called where neither run nor cache know."""
+        """Add a recorded stage to the plan as reused, after its inputs. Return True if it is known. ``planned`` gives
+        its kind and name if neither run nor cache has them."""
         if key in self.stages:
             return True
         about = self.recorded.about(key) or ({"kind": planned.kind, "name": planned.name} if planned else {})
@@ -235,7 +240,7 @@ class Planner:
 
 
 def _rows(results: RunResults) -> list[Row]:
-    """The cells of a run, none where nothing is known."""
+    """Return the rows of the cells of a run, with None for what is not recorded."""
     frame = results.cells.astype(object)
     return [{str(k): v for k, v in row.items()} for row in frame.where(frame.notna(), None).to_dict("records")]
 
@@ -243,7 +248,7 @@ def _rows(results: RunResults) -> list[Row]:
 def _in_roles(
     parts: Sequence[tuple[CellRole, Component]],
 ) -> tuple[Component, tuple[Component, ...], Component, Component, Component | None]:
-    """Data set, authorised models, defense, attack and evaluated model of a cell."""
+    """Return data set, authorised models, defense, attack and evaluated model of a cell."""
     (dataset,), (defense,), (attack,) = (
         [part for role, part in parts if role == wanted] for wanted in ("dataset", "defense", "attack")
     )
@@ -252,7 +257,7 @@ def _in_roles(
 
 
 def _id(cell: str, before: ExperimentTable, after: ExperimentTable) -> str:
-    """The id of a cell: that of the run, unless a setting makes it another question."""
+    """Return the id of a cell: the recorded one, or another one if a setting of its experiment has changed."""
     was, now = ({name: getattr(table, name) for name in SETTINGS} for table in (before, after))
     return cell if was == now else joined_digest(cell, digest_of(now))[:16]
 
@@ -260,7 +265,8 @@ def _id(cell: str, before: ExperimentTable, after: ExperimentTable) -> str:
 def _tables(
     recorded: SuiteRecord, settings: Sequence[str]
 ) -> tuple[dict[str, ExperimentTable], dict[str, ExperimentTable], SuiteRecord]:
-    """The experiments of a recorded suite by name, before and after a change of settings, and its record after it."""
+    """Return the experiments of a recorded suite by name, before and after a change of settings, and its record after
+    it."""
     raw = copy.deepcopy(dict(recorded.raw))
     for text in settings:
         override(raw, text)
@@ -272,7 +278,8 @@ def _tables(
 
 
 def _experiment(table: ExperimentTable, cells: Sequence[_RecordedCell]) -> Experiment:
-    """The experiment of some cells. What attackers learnt from does not matter any more."""
+    """Return the experiment of some cells, without the auxiliary data set, which is only needed to compute
+    artifacts."""
     roles = [_in_roles(cell.now) for cell in cells]
     datasets, authorised, defenses, attacks, evaluated = (dict.fromkeys(axis) for axis in zip(*roles, strict=True))
     return experiment_of(

@@ -1,4 +1,4 @@
-"""One command from suite to results: plan, run, store. Knows nothing of the terminal and does not import torch."""
+"""From a suite to results: plan, compute, write. It prints nothing and does not import torch."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def plan_suite(
     pairs: int | None,
     timeout_s: float | None = None,
 ) -> Plan:
-    """Read, resolve and plan a suite; costs come from earlier runs where there are any."""
+    """Read, resolve and plan a suite. Estimated costs are those that earlier runs measured, if there were any."""
     registry = discover()
     suite = load(path, registry, overrides, pairs)
     if not suite.experiments:
@@ -62,10 +62,11 @@ def run_plan(
     into: Path | None = None,
     about: Mapping[str, Any] | None = None,
 ) -> tuple[Path, list[Outcome]]:
-    """Run a plan and write its run folder; after Ctrl-C with what was finished, unless a complete run is there.
+    """Run a plan and write its run folder. After Ctrl-C the finished results are written, unless the folder already
+    holds a complete run.
 
-    ``fresh`` computes again what is cached; without ``retry``, what failed in an earlier run of the plan stays failed.
-    ``listen`` receives every line of the journal. ``into`` is the run folder, where it is not to be that of the plan.
+    ``fresh``: compute cached stages again. ``retry``: try stages again that failed in an earlier run of the plan.
+    ``listen`` receives every line of the journal. ``into`` replaces the run folder of the plan.
     ``about`` holds fields of `RunRecord` by name, for a run that is made from another one.
     """
     registry, cache = discover(), folders.cache
@@ -73,7 +74,7 @@ def run_plan(
     name = plan.suite.name
     require_writable(folders.results / name, cache.root, folders.reports / name)
     _require_space(plan, folders)
-    if engine.name == "local":  # the machine that leads a cluster need not have a GPU
+    if engine.name == "local":  # The machine that leads a cluster need not have a GPU.
         check_device(plan.device)
     started = datetime.now(UTC)
     folder = into or run_folder(name, plan.digest, folders.results, started.strftime("%Y%m%d-%H%M%S"))
@@ -94,7 +95,7 @@ def run_plan(
 
 
 class _Session:
-    """One session of a run: from the plan to its rows."""
+    """One session of a run, which computes missing stages and writes the rows."""
 
     def __init__(
         self, plan: Plan, folder: Path, cache: Cache, registry: Registry, journal: Journal, about: RunRecord
@@ -109,7 +110,7 @@ class _Session:
         self.results: dict[str, StageResult] = dict(plan.reused)
 
     def go(self, engine: Engine, on_event: Callable[[Event], None], retry: bool) -> list[Outcome]:
-        """Compute what is missing and write what there is."""
+        """Compute the missing stages and write the run folder."""
         journal, complete = self.journal, is_complete(self.folder)
         who = {"pid": os.getpid(), "host": platform.node(), "version": VERSION}
         how = {"engine": engine.name, "workers": engine.workers, "device": self.plan.device, "retry": retry}
@@ -122,12 +123,12 @@ class _Session:
             on_event(event)
 
         self._compute(engine, tell, complete)
-        if complete and all(r.cached for r in self.results.values()):  # the record tells when it was computed
+        if complete and all(r.cached for r in self.results.values()):  # The record keeps the times of the computation.
             journal.write("run-ended", status="complete", seconds=self._seconds(), counts={})
             return [outcome(cell, self.plan, self.results) for cell in self.plan.cells]
         try:
             outcomes = self.write()
-        except DamagedScoreError:  # since it was computed
+        except DamagedScoreError:  # It was damaged after it had been computed.
             self._forget_damaged_scores()
             self._compute(engine, tell, complete)
             outcomes = self.write()
@@ -151,7 +152,7 @@ class _Session:
                 del self.results[key]
 
     def write(self, status: str | None = None) -> list[Outcome]:
-        """Write the run folder from what is there."""
+        """Write the run folder with the results so far."""
         outcomes = [outcome(cell, self.plan, self.results) for cell in self.plan.cells]
         if status is None:
             status = "incomplete" if any(o.status in ("failed", "timeout") for o in outcomes) else "complete"
@@ -163,17 +164,18 @@ class _Session:
         return outcomes
 
     def _stopped(self, error: BaseException, complete: bool) -> None:
-        """The run did not come to its end. After one Ctrl-C what there is becomes rows; fewer never replace all."""
+        """Handle a run that stopped early. After a single Ctrl-C the results so far are written, unless this would
+        replace a complete run."""
         if not isinstance(error, StopNow):
             self._remember_costs()
         if type(error) is KeyboardInterrupt and not complete:
             self.write("interrupted")
             return
-        with contextlib.suppress(StorageError):  # what went wrong before is what matters
+        with contextlib.suppress(StorageError):  # The first error is more important.
             self.journal.write("run-ended", status="interrupted", seconds=self._seconds(), counts={}, reason=str(error))
 
     def _remember_costs(self) -> None:
-        """For later estimates. Nothing depends on them: a disk that is full says so elsewhere."""
+        """Store measured costs for later estimates. Errors are ignored, because nothing else depends on them."""
         with contextlib.suppress(StorageError):
             self.cache.record_costs(_measured_costs(self.plan, self.results))
 
@@ -182,7 +184,8 @@ class _Session:
 
 
 def _announce(outcomes: Sequence[Outcome], registry: Registry) -> None:
-    """Tell plugins of every cell; one that fails is told no more, for the rows are written already."""
+    """Call the hook `bench_cell_done` of every plugin for each cell; after an error in a plugin its further calls are
+    skipped. The rows are already written."""
     for implementation in registry.manager.hook.bench_cell_done.get_hookimpls():
         try:
             for outcome in outcomes:
@@ -203,7 +206,7 @@ def _require_space(plan: Plan, folders: Folders) -> None:
 
 
 def _measured_costs(plan: Plan, results: Mapping[str, StageResult]) -> dict[str, float]:
-    """Seconds per sample of what was computed in this run, by cost name."""
+    """Return the seconds per sample of the stages that this run computed, by cost name."""
     total: dict[str, list[float]] = {}
     for key, result in results.items():
         stage = plan.stages[key]
@@ -215,7 +218,7 @@ def _measured_costs(plan: Plan, results: Mapping[str, StageResult]) -> dict[str,
 
 
 def outcome(cell: Cell, plan: Plan, results: Mapping[str, StageResult]) -> Outcome:
-    """How a cell ended, from how its stages ended; ``queued`` when some have not."""
+    """Return the outcome of a cell from the results of its stages; ``queued`` if some have no result yet."""
     path = plan.path_of(cell)
     found = [results[k] for k in path if k in results]
     bad = next((results[k] for k in cell.stages if k in results and results[k].status != "ok"), None)

@@ -1,4 +1,4 @@
-"""What there is of a run that has not ended, or that was killed: its rows so far, beside cells that are queued."""
+"""Results of a run that is in progress or was killed: the rows that exist so far, and queued cells for the rest."""
 
 from __future__ import annotations
 
@@ -24,26 +24,27 @@ from bench.store.writing import write_run
 
 @contextlib.contextmanager
 def results_of(folder: Path) -> Iterator[RunResults]:
-    """The results of a run: its own rows once it has ended; before, those that its cache holds by now, in a folder
-    that is removed afterwards. `ReplayError` when what they were computed by has changed since."""
+    """Context manager that gives the results of a run: its own rows once it has ended; before, the rows of the scores
+    in its cache, in a temporary folder. Raises `ReplayError` if the code or data that they were computed from has
+    changed since."""
     results = RunResults(folder)
     if results.run.status != "running":
         yield results
         return
     with tempfile.TemporaryDirectory(prefix="bench-") as place:
-        copy = Path(place, *folder.resolve().parts[-3:])  # reports show the last names of a folder
+        copy = Path(place, *folder.resolve().parts[-3:])  # Reports show the last three parts of the path.
         _write_snapshot(folder, results.run, copy)
         yield RunResults(copy)
 
 
 def cache_of(folder: Path, run: RunRecord) -> Cache:
-    """The cache that a run works on: that of its results, or that of a replay."""
+    """Return the cache of a run: that of its folder of results, or that of a replay."""
     name = f".replay/{(run.digest or '')[:8]}" if run.replay_of else ".cache"
     return Cache(folder.resolve().parent.parent / name)
 
 
 def _write_snapshot(folder: Path, run: RunRecord, place: Path) -> None:
-    """Write what there is of a run as a run folder."""
+    """Write the results of a run that exist so far as a run folder."""
     registry, cache = discover(), cache_of(folder, run)
     again = rescore.plan_again if run.rescored else plan_again
     plan = again(folder, run, registry)
@@ -57,14 +58,14 @@ def _write_snapshot(folder: Path, run: RunRecord, place: Path) -> None:
 
 
 def _results_so_far(plan: Plan, cache: Cache, folder: Path) -> dict[str, StageResult]:
-    """How stages have ended: those whose artifacts are there and sound, and of the others those that failed last, by
-    themselves or because of an input that still fails."""
+    """Return the results so far: a stage with a valid artifact counts as done; any other keeps its last failure, if it
+    failed by itself or if one of its inputs still fails."""
     results: dict[str, StageResult] = dict(plan.reused)
     missing = scheduler.missing_stages(plan, cache, results, lambda event: None)
-    told = journal.last_results(folder)
+    recorded = journal.last_results(folder)
     failed: set[str] = set()
-    for key, stage in plan.stages.items():  # inputs come first
-        last = told.get(key)
+    for key, stage in plan.stages.items():  # Inputs come before the stages that read them.
+        last = recorded.get(key)
         if last is None or (last.status == "ok") == (key in missing):
             continue
         if last.status == "ok" or last.failed_stage == key or not failed.isdisjoint(stage.inputs.values()):

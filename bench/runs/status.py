@@ -1,8 +1,8 @@
-"""How a run goes, told by its journal, the locks of runs at work and the notes of their stages; nothing is written.
+"""The status of a run, from its journal, the locks of runs in progress and the progress notes of their stages.
 
-The journal says what was begun and ended, a lock says whether a session is still at work, and the note of a stage who
-computes it and how much of it is done. So a run can be watched from anywhere that its folder can be read, also when it
-was killed.
+The journal records what has begun and ended, a lock shows whether a session is still running, and the note of a stage
+who computes it and what fraction is done. Nothing is written, so that a run can be watched from any machine that can
+read its folder, also after it was killed.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _ENDED: Sequence[State] = ("complete", "incomplete", "interrupted")
 
 @dataclass(frozen=True, kw_only=True)
 class RunningStage:
-    """A stage that is being computed: by which worker (``host:pid``) for how many seconds, and the share that is done;
-    none as long as its worker has told nothing."""
+    """A stage that is being computed: by which worker (``host:pid``), for how many seconds, and the fraction that is
+    done; these are None until the worker reports."""
 
     kind: str
     name: str
@@ -40,7 +40,7 @@ class RunningStage:
 
 @dataclass(frozen=True, kw_only=True)
 class FailedStage:
-    """A stage that failed, and how many stages failed because they need it."""
+    """A stage that failed by itself, and the number of stages that failed because they need it."""
 
     name: str
     status: str
@@ -50,9 +50,15 @@ class FailedStage:
 
 @dataclass(frozen=True, kw_only=True)
 class RunStatus:
-    """How a run goes. ``state``: ``died`` when a session of it ended without a word. ``done`` stages are those that
-    need no computing (any more); ``cached`` of them did not when the session began. Counts are none where nothing tells
-    them. ``left`` and ``seconds`` are seconds until it ends, and since it began or until it ended."""
+    """The status of a run.
+
+    - ``state``: ``died`` if its last session ended without recording its end
+    - ``session``: how the session began
+    - ``done``: the number of stages that have a result; ``cached``: those that had one when the session began
+    - ``left``: the estimated seconds until the run ends; ``seconds``: those since it began, or until it ended
+
+    A number is None if it is not recorded.
+    """
 
     folder: Path
     suite: str
@@ -71,8 +77,8 @@ class RunStatus:
 
 
 def runs_at(results: Path) -> list[Path]:
-    """The folders of all runs at work below a folder of results, else that of the latest run. `StorageError` when there
-    is none."""
+    """Return the folders of all runs in progress below a folder of results, or else that of the latest run. Raises
+    `StorageError` if there is no run."""
     at_work = {results / run.suite / Path(run.folder).name: None for run in _at_work(results)}
     if at_work:
         return list(at_work)
@@ -83,7 +89,7 @@ def runs_at(results: Path) -> list[Path]:
 
 
 def caches(results: Path) -> list[Cache]:
-    """Every cache that runs below a folder of results work on: the one of all runs, and those of replays."""
+    """Return every cache below a folder of results: that of all runs, and those of replays."""
     return [Cache(results / ".cache"), *map(Cache, sorted(results.glob(".replay/*/")))]
 
 
@@ -93,24 +99,24 @@ def _at_work(results: Path) -> Iterator[RunningRun]:
 
 
 class Watch:
-    """Follows one run: `look` as often as wanted, what was read of its journal is not read again."""
+    """Follows one run. Each call of `look` reads only the new part of its journal."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
         self._reader = Reader(self.folder)
-        self._sessions: dict[str, dict[str, Any]] = {}  # how each began, in order
-        self._ended: dict[str, dict[str, Any]] = {}  # and ended
+        self._sessions: dict[str, dict[str, Any]] = {}  # The first event of each session, in order.
+        self._ended: dict[str, dict[str, Any]] = {}  # The last event of each session that has ended.
         self._planned: dict[str, Any] = {}
-        self._begun: dict[str, dict[str, Any]] = {}  # stages that were begun and have not ended, by key
-        self._results: dict[str, dict[str, Any]] = {}  # stages that have ended since they were planned, by key
+        self._begun: dict[str, dict[str, Any]] = {}  # Stages that have begun and not ended, by key.
+        self._results: dict[str, dict[str, Any]] = {}  # Stages that have ended since the last plan, by key.
         self._left = TimeLeft(1, {})
-        self._heard = 0.0  # when the last event came
+        self._last_event = 0.0  # The time of the last event.
 
     def look(self) -> RunStatus:
-        """How the run goes now."""
+        """Return the status of the run now."""
         self._read()
         at_work = self._at_work()
-        if self._unended() - at_work.keys():  # ended in between, or killed
+        if self._unended() - at_work.keys():  # A session has ended in the meantime, or was killed.
             self._read()
         now, record = time.time(), self._record()
         state = self._state(at_work, record)
@@ -153,7 +159,7 @@ class Watch:
 
     def _take(self, event: dict[str, Any]) -> None:
         kind, session, at = event["event"], event["session"], _at(event)
-        self._heard = at
+        self._last_event = at
         if kind == "run-started":
             self._sessions[session] = event
         elif kind == "run-ended":
@@ -170,7 +176,7 @@ class Watch:
             self._left.ended(key, at, float(event["seconds"]) if computed else None)
 
     def _plan(self, event: Mapping[str, Any]) -> None:
-        """A session begins with what is missing now; what another one has computed is in the cache for it."""
+        """Take the plan of a session, which lists the stages that are missing from the cache at its beginning."""
         self._planned = dict(event)
         session = self._sessions.get(event["session"], {})
         retry = session.get("retry", True)
@@ -194,7 +200,7 @@ class Watch:
     # ---- what follows from it ------------------------------------------------------------------------------------
 
     def _record(self) -> RunRecord | None:
-        """The record of the run; None as long as it does not exist."""
+        """Return the record of the run, or None until it exists."""
         return read_record(self.folder) if (self.folder / RECORD).exists() else None
 
     def _state(self, at_work: Mapping[str, RunningRun], record: RunRecord | None) -> State:
@@ -204,39 +210,42 @@ class Watch:
         last = next(reversed(self._sessions.values()), None)
         if last is not None and last["session"] in self._ended:
             status = self._ended[last["session"]]["status"]
-        elif last is not None and ((record and record.finished) or "") < last["time"][:19]:  # it was written before
+        elif (
+            last is not None and ((record and record.finished) or "") < last["time"][:19]
+        ):  # The record is that of an earlier session.
             status = "died"
         return next((state for state in _ENDED if state == status), "died")
 
     def _counts(self, counted: RunCounts | None) -> tuple[int | None, int | None, int | None]:
-        """All stages, those that were there when the run began, and those that are there now."""
+        """Return the numbers of all stages, of those with a result when the session began, and of those with a result
+        now."""
         if self._planned:
             cached = self._planned["stages"] - len(self._planned["compute"])
             return self._planned["stages"], cached, cached + sum(e["status"] == "ok" for e in self._results.values())
-        if counted:  # of a run without a journal
+        if counted:  # The run has no journal.
             return counted.stages, counted.cached, (counted.cached or 0) + (counted.computed or 0)
         return None, None, None
 
     def _seconds(
         self, shown: list[str], at_work: Mapping[str, RunningRun], record: RunRecord | None, now: float
     ) -> float | None:
-        """How long it has been running, or ran as far as is known."""
+        """Return for how many seconds the run has been running, or ran, as far as is known."""
         if not shown:
             return record.seconds if record else None
         ended = self._ended.get(shown[-1])
         if ended is not None:
             return float(ended["seconds"])
-        until = now if shown[-1] in at_work else self._heard
+        until = now if shown[-1] in at_work else self._last_event
         return until - min(_at(self._sessions[s]) for s in shown)
 
     def _running(self, at_work: Mapping[str, RunningRun], now: float) -> Iterator[RunningStage]:
-        """What is being computed; those that tell first."""
+        """Yield the stages that are being computed; those whose worker has reported come first."""
         stages, places = [], caches(self.folder.parent.parent)
         for key, event in self._begun.items():
             if event["session"] in at_work:
                 note = next((n for cache in places if (n := cache.progress(key)) is not None), None)
                 if note is not None:
-                    self._left.told(key, note.share, now, note.since)
+                    self._left.reported(key, note.share, now, note.since)
                 stages.append(
                     RunningStage(
                         kind=event["kind"],
@@ -249,7 +258,8 @@ class Watch:
         yield from sorted(stages, key=lambda s: (s.worker is None, s.worker or "", s.name))
 
     def _failed(self, record: RunRecord | None) -> Iterator[FailedStage]:
-        """What failed by itself, with the number of stages that need it: they fail with the same reason."""
+        """Yield the stages that failed by themselves, each with the number of stages that failed because they need
+        it."""
         ended = {s["key"]: s for s in (record.stages if record else ())}
         bad = [dict(event) for event in {**ended, **self._results}.values() if event.get("status") != "ok"]
         old_schemas.add_failed_stages(bad)

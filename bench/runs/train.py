@@ -1,4 +1,4 @@
-"""``bench train``: the ``[[train]]`` entries of a suite are checked here and carried out by their plugins."""
+"""``bench train``: checks the ``[[train]]`` entries of a suite and lets their plugins train."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def train_suite(
 ) -> None:
     """Check every entry of a training suite, then train one after the other.
 
-    Under torchrun each of its processes does this; the first alone says anything.
+    Under torchrun every process does this, and only the first one prints progress.
     """
     if "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("RANK", "0") != "0":
         log = _silence
@@ -63,7 +63,7 @@ def train_suite(
 
 
 def _silence(line: str) -> None:
-    """What the other processes of torchrun say."""
+    """Ignore a line of progress, in all processes of torchrun but the first."""
 
 
 def _job(
@@ -93,7 +93,7 @@ def _job(
 
 
 def _build(kind: str, reference: Reference, where: str, registry: Registry) -> tuple[str, Any]:
-    """A component of any kind without its weights: they need not exist before training."""
+    """Build a component of any kind without its weights, which need not exist before training."""
     params = {"plugin": reference} if isinstance(reference, str) else dict(reference)
     name = params.pop("plugin", None)
     if not isinstance(name, str):

@@ -1,7 +1,7 @@
-"""Which runs are at work on a cache: so that nobody removes what they need, and ``bench status`` knows who is alive.
+"""The runs in progress on a cache. A clean-up keeps the artifacts that they need, and ``bench status`` lists them.
 
-A run holds a lock on ``<cache>/running/<session>.lock`` as long as it lives; the system frees it when it dies, however
-it dies. Beside it ``<session>.json`` says what runs, and ``<session>.keys`` lists the stages that it needs.
+A run holds a lock on ``<cache>/running/<session>.lock``; the operating system releases it when the process ends, in
+whatever way. Beside it ``<session>.json`` describes the run, and ``<session>.keys`` lists the stages that it needs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from bench.store.artifacts import Cache
 
 @dataclass(frozen=True, kw_only=True)
 class RunningRun:
-    """A run at work: its session, suite and folder, and the process that leads it."""
+    """A run in progress: its session, suite and folder, and the process that leads it."""
 
     session: str
     suite: str
@@ -35,7 +35,7 @@ class RunningRun:
 
 @contextlib.contextmanager
 def announce(cache: Cache, session: str, suite: str, folder: Path, keys: Iterable[str]) -> Iterator[None]:
-    """Say that a run is at work for as long as the context lasts."""
+    """Context manager that announces a run in progress."""
     place = cache.root / "running"
     lock, about, needs = (place / f"{session}.{end}" for end in ("lock", "json", "keys"))
     me = RunningRun(session=session, suite=suite, folder=str(folder), pid=os.getpid(), host=platform.node())
@@ -51,24 +51,24 @@ def announce(cache: Cache, session: str, suite: str, folder: Path, keys: Iterabl
     try:
         yield
     finally:
-        with contextlib.suppress(OSError):  # what is left of a run that is gone is swept by whoever looks next
+        with contextlib.suppress(OSError):  # `running` removes what is left.
             for path in (about, needs, lock):
                 path.unlink(missing_ok=True)
         held.release()
 
 
 def alive(cache: Cache) -> list[RunningRun]:
-    """The runs that are at work now. Nothing is written, so that whoever may read may ask."""
+    """Return the runs that are in progress. Nothing is written, so that read access is enough."""
     found = []
     for about in sorted((cache.root / "running").glob("*.json")):
-        with contextlib.suppress(OSError, ValueError, TypeError):  # it ended just now
+        with contextlib.suppress(OSError, ValueError, TypeError):  # The run ended in the meantime.
             if _is_held(about.with_suffix(".lock")):
                 found.append(RunningRun(**json.loads(about.read_text(encoding="utf-8"))))
     return found
 
 
 def _is_held(lock: Path) -> bool:
-    """Whether a process holds a lock. It is taken for a moment, together with others who only look."""
+    """Return True if a process holds a lock. This takes a shared lock for a moment."""
     file = os.open(lock, os.O_RDONLY)
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -80,7 +80,7 @@ def _is_held(lock: Path) -> bool:
 
 
 def running(cache: Cache) -> list[RunningRun]:
-    """The runs that are at work now. What dead ones left is removed."""
+    """Return the runs that are in progress, and remove the files of those that have ended."""
     found = []
     for about in sorted((cache.root / "running").glob("*.json")):
         lock = FileLock(about.with_suffix(".lock"))
@@ -89,7 +89,7 @@ def running(cache: Cache) -> list[RunningRun]:
                 for end in (".json", ".keys", ".lock"):
                     about.with_suffix(end).unlink(missing_ok=True)
         except Timeout:
-            with contextlib.suppress(OSError, ValueError, TypeError):  # it ended just now
+            with contextlib.suppress(OSError, ValueError, TypeError):  # The run ended in the meantime.
                 found.append(RunningRun(**json.loads(about.read_text(encoding="utf-8"))))
         except OSError as error:
             raise StorageError(f"{about.parent}: cannot be read: {error.strerror or error}") from None
@@ -97,9 +97,9 @@ def running(cache: Cache) -> list[RunningRun]:
 
 
 def needed(cache: Cache) -> set[str]:
-    """The keys of all stages that runs at work need."""
+    """Return the keys of all stages that runs in progress need."""
     keys: set[str] = set()
     for run in running(cache):
-        with contextlib.suppress(FileNotFoundError):  # it ended just now
+        with contextlib.suppress(FileNotFoundError):  # The run ended in the meantime.
             keys.update((cache.root / "running" / f"{run.session}.keys").read_text(encoding="utf-8").split())
     return keys

@@ -1,4 +1,4 @@
-"""Content-addressed artifacts: written beside and renamed, checksummed, verified when read.
+"""The artifact cache: the results of stages under their content keys, with checksums that are verified on reading.
 
 An artifact is a folder ``<root>/<key[:2]>/<key>/`` with ``tensors.safetensors`` (arrays), ``<name>.npy`` (images that
 were written piece by piece and are mapped, not loaded, when they are read), ``<name>.parquet`` (tables) and, last,
@@ -57,8 +57,8 @@ class Artifact:
 
 @dataclass(frozen=True, kw_only=True)
 class Note:
-    """What a stage that is being computed tells: the share done, who computes it (``host:pid``), and since when
-    (seconds since the epoch)."""
+    """The progress of a stage that is being computed: the fraction that is done (``share``), the process that computes
+    it (``host:pid``), and when that began (``since``, in seconds since the epoch)."""
 
     share: float
     worker: str
@@ -70,32 +70,33 @@ class DamagedError(Exception):
 
 
 class Cache:
-    """The artifact store in one folder; safe for several processes at once."""
+    """The artifacts in one folder. Several processes may use it at once."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def folder(self, key: str) -> Path:
-        """Where the artifact of a key lies."""
+        """Return the folder of the artifact of a key."""
         return self.root / f"{key[:2]}/{key}"
 
     def _own(self, name: str) -> Path:
-        """A folder in the cache. The cache itself is not made here: where it was lost, nobody begins another one."""
+        """Return a folder in the cache, created if needed. The cache itself is not created: a process whose cache was
+        removed must fail and not begin a new one."""
         path = self.root / name
         path.mkdir(exist_ok=True)
         return path
 
     def lock(self, key: str) -> FileLock:
-        """A lock on a key; the system frees it when its holder dies."""
+        """Return a lock on a key. The operating system releases it when its holder dies."""
         return FileLock(self._own("locks") / key)
 
     def gate(self) -> FileLock:
-        """A lock that is held while a run says what it needs, and while somebody removes what no run needs: never both
-        at once."""
+        """Return the lock that a run holds while it announces which artifacts it needs, and that a clean-up holds while
+        it removes artifacts that no run needs, so that the two never happen at once."""
         return FileLock(self.root / "gate")
 
     def manifest(self, key: str) -> dict[str, Any] | None:
-        """The manifest of a complete artifact, or none. Its files are not verified here."""
+        """Return the manifest of a complete artifact, or None. Its files are not verified."""
         try:
             manifest = json.loads((self.folder(key) / MANIFEST).read_bytes())
             known = isinstance(manifest, dict) and set(manifest) >= _REQUIRED and isinstance(manifest["files"], dict)
@@ -107,23 +108,23 @@ class Cache:
             )
             return manifest if sound else None
         except (OSError, ValueError):
-            return None  # missing or unreadable: the stage is made again, and `write` replaces the folder
+            return None  # The stage is computed again, and `write` replaces the folder.
 
     def check(self, key: str) -> dict[str, Any]:
-        """The manifest after comparing every file with its checksum; `DamagedError` says what is wrong."""
+        """Return the manifest of an artifact after comparing every file with its checksum. Raises `DamagedError`."""
         manifest, folder = self._complete(key), self.folder(key)
         for name, digest in manifest["files"].items():
             _checked(folder / name, digest)
         return manifest
 
     def verify(self, key: str) -> dict[str, Any]:
-        """As `check`, for someone who is going to use the artifact."""
+        """Do the same as `check`, and record that the artifact was used now."""
         manifest = self.check(key)
         self._note_use(key)
         return manifest
 
     def read(self, key: str) -> Artifact:
-        """A verified artifact."""
+        """Read an artifact after verifying it. Raises `DamagedError`."""
         import numpy as np
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -146,7 +147,7 @@ class Cache:
         return Artifact(tensors=tensors, tables=tables, facts=manifest["facts"])
 
     def write(self, key: str, artifact: Artifact, about: Mapping[str, Any]) -> None:
-        """Store an artifact; it appears complete or not at all. ``about`` goes into the manifest."""
+        """Store an artifact, complete or not at all. ``about`` holds further entries of its manifest."""
         import numpy as np
         from safetensors import SafetensorError
         from safetensors.numpy import save_file
@@ -158,7 +159,7 @@ class Cache:
             beside.mkdir()
             for name, images in artifact.streams.items():
                 _write_stream(beside / f"{name}.npy", images)
-            if artifact.tensors or not (artifact.tables or artifact.streams):  # nothing learnt is an artifact too
+            if artifact.tensors or not (artifact.tables or artifact.streams):  # A stage may have an empty artifact.
                 save_file({k: np.asarray(v, order="C") for k, v in artifact.tensors.items()}, beside / TENSORS)
             for name, table in artifact.tables.items():
                 _write_table(beside / f"{name}.parquet", table)
@@ -174,9 +175,9 @@ class Cache:
                 self.discard(key)
             os.replace(beside, target)
             for path in (target, target.parent) if flush else ():
-                with contextlib.suppress(OSError):  # not every file system can do this
+                with contextlib.suppress(OSError):  # Some file systems do not support it.
                     _flush(path)
-        except (OSError, SafetensorError) as error:  # safetensors has its own name for a full disk
+        except (OSError, SafetensorError) as error:  # safetensors has an error of its own for a full disk.
             reason = getattr(error, "strerror", None) or str(error).rpartition("I/O error: ")[2]
             raise StorageError(f"{self.root}: cannot store an artifact: {reason}") from None
         finally:
@@ -189,18 +190,18 @@ class Cache:
         return manifest
 
     def _note_use(self, key: str) -> None:
-        """Remember when an artifact was used last; a cache that cannot be written is as good to read."""
+        """Record that an artifact was used now. A cache that is read-only can still be read."""
         with contextlib.suppress(OSError):
             os.utime(self.folder(key))
 
     def note_progress(self, key: str, note: Note) -> None:
-        """Say how much of a stage is done, for `progress`. Nobody depends on it, so failures are left alone."""
+        """Record the progress of a stage for `progress`. It is only shown to users, so that failures are ignored."""
         with contextlib.suppress(OSError):
             path = self._own("progress") / key
             path.write_text(json.dumps(asdict(note)))
 
     def progress(self, key: str) -> Note | None:
-        """What a stage that is being computed told last; none when it told nothing readable."""
+        """Return the last recorded progress of a stage, or None."""
         try:
             note = json.loads((self.root / "progress" / key).read_text())
             share = min(1.0, max(0.0, float(note["share"])))
@@ -209,24 +210,25 @@ class Cache:
             return None
 
     def forget_progress(self, key: str) -> None:
-        """A stage has ended."""
+        """Remove the progress of a stage that has ended."""
         with contextlib.suppress(OSError):
             os.unlink(self.root / "progress" / key)
 
     def discard(self, key: str) -> None:
-        """Remove an artifact, the manifest first, so that nobody sees half of it."""
+        """Remove an artifact: its manifest first, so that a reader never takes the rest for complete."""
         folder = self.folder(key)
         (folder / MANIFEST).unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
 
     def sweep(self, older_than_s: float = 86_400) -> None:
-        """Remove what killed workers left half-written; a day old by default, so that nobody's work is touched."""
+        """Remove unfinished artifacts of killed workers. By default they are at least a day old, so that no running
+        worker loses one."""
         for left in (self.root / "tmp").glob("*"):
             if time.time() - left.stat().st_mtime > older_than_s:
                 shutil.rmtree(left, ignore_errors=True)
 
     def costs(self) -> dict[str, float]:
-        """Measured seconds per sample by cost name, from earlier runs."""
+        """Return the seconds per sample that earlier runs measured, by cost name."""
         try:
             costs = json.loads((self.root / "costs.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -235,24 +237,24 @@ class Cache:
         return {k: v for k, v in known if isinstance(v, float) and v >= 0}
 
     def record_costs(self, measured: Mapping[str, float]) -> None:
-        """Remember measured costs for later estimates; not where the cache was lost."""
+        """Store measured seconds per sample by cost name for later estimates, if the cache exists."""
         if measured and self.root.is_dir():
             write_atomically(
                 self.root / "costs.json", json.dumps({**self.costs(), **measured}, indent=1, sort_keys=True)
             )
 
     def pack(self, key: str) -> dict[str, NDArray[np.uint8]]:
-        """The files of a verified artifact by name, as bytes ``(n,)``, for `unpack` on another machine."""
+        """Return the files of a verified artifact by name, as bytes ``(n,)``, for `unpack` on another machine."""
         import numpy as np
 
         manifest = self.verify(key)
         try:
             return {name: np.fromfile(self.folder(key) / name, np.uint8) for name in (*manifest["files"], MANIFEST)}
-        except OSError as error:  # removed just now
+        except OSError as error:  # It was removed in the meantime.
             raise DamagedError(f"{self.folder(key)}: {error.strerror}") from None
 
     def unpack(self, key: str, files: Mapping[str, NDArray[np.uint8]]) -> None:
-        """Store what `pack` gave; it appears verified and complete, or not at all (`DamagedError`)."""
+        """Store the files that `pack` returned, verified and complete or not at all. Raises `DamagedError`."""
         beside = Cache(self.root / "tmp" / f"{key}-{uuid.uuid4().hex[:8]}")
         made, target = beside.folder(key), self.folder(key)
         try:
@@ -273,7 +275,7 @@ class Cache:
 
 
 def _signature(manifest: Mapping[str, Any]) -> str:
-    """The checksum of everything in a manifest but its checksum."""
+    """Return the sha256 of a manifest without its own checksum."""
     others = {name: value for name, value in manifest.items() if name != "sha256"}
     return hashlib.sha256(json.dumps(others, allow_nan=False).encode()).hexdigest()
 
@@ -284,7 +286,7 @@ def _sha256(path: Path) -> str:
 
 
 def _checked(path: Path, digest: str) -> bytes | None:
-    """Compare a file with its checksum, or `DamagedError`; returned are the contents of a small one."""
+    """Compare a file with its checksum and return its content if it is small, else None. Raises `DamagedError`."""
     contents = None
     try:
         if path.stat().st_size <= _AT_ONCE:
@@ -300,7 +302,7 @@ def _checked(path: Path, digest: str) -> bytes | None:
 
 
 def _flush(path: Path) -> None:
-    """See to it that a file or folder is on the disk."""
+    """Make the operating system write a file or folder to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -309,7 +311,7 @@ def _flush(path: Path) -> None:
 
 
 def _write_table(path: Path, table: pa.Table) -> None:
-    """By way of memory, which is quicker for the small tables of most artifacts."""
+    """Write a table as Parquet by way of memory, which is faster for the small tables of most artifacts."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -319,7 +321,8 @@ def _write_table(path: Path, table: pa.Table) -> None:
 
 
 def _write_stream(path: Path, images: LazyImages) -> None:
-    """Decode and write images a piece at a time. Written, not mapped: a full disk is then an error, not a crash."""
+    """Write images piece by piece as ``.npy``. They are written and not mapped, because a full disk would crash a
+    process that maps a file."""
     import numpy as np
 
     header = {"descr": np.lib.format.dtype_to_descr(images.dtype), "fortran_order": False, "shape": tuple(images.shape)}

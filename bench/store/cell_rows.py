@@ -1,4 +1,4 @@
-"""One row per cell: the columns of ``cells.parquet``, and what every row of samples repeats of its cell."""
+"""The row of a cell in ``cells.parquet``, and the columns of its cell that are repeated in every row of samples."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bench.store.schema import _COUNT, _FLAG, _TEXT
 
 
 def cell_row(outcome: Outcome, registry: Registry) -> dict[str, Any]:
-    """The row of ``cells.parquet`` for an outcome."""
+    """Return the row of ``cells.parquet`` of an outcome."""
     cell = outcome.cell
     dataset: Dataset = registry.build(cell.dataset)
     return {
@@ -60,18 +60,20 @@ def cell_row(outcome: Outcome, registry: Registry) -> dict[str, Any]:
 
 
 def _plain(value: object) -> Any:
-    """A component or its origin as its fields, far quicker than `dataclasses.asdict`; other values as text."""
+    """Return the fields of a component or of its origin, much faster than `dataclasses.asdict`; other values as
+    text."""
     return vars(value) if isinstance(value, Component | Origin) else str(value)
 
 
 def _stands_in_for(component: Component, registry: Registry) -> str:
-    """The paper's name of a model, or its label where it has none."""
+    """Return the paper's name of a model, or its label if it has none."""
     model: Model = registry.build(component)
     return model.stands_in_for or component.label
 
 
 def _role(cell: Cell) -> str:
-    """What the evaluated model is to the client: ``authorised``, ``unauthorised``, or ``any`` without authorisation."""
+    """Return the role of the evaluated model: ``authorised`` or ``unauthorised``, or ``any`` if the cell has no
+    authorised or no evaluated model."""
     evaluated = cell.evaluated
     if not cell.authorised or evaluated is None:
         return "any"
@@ -80,15 +82,16 @@ def _role(cell: Cell) -> str:
 
 
 def is_synthetic(cell: Cell, registry: Registry) -> bool:
-    """Whether the faces of a cell are computer-generated."""
+    """Return True if the faces of a cell are computer-generated."""
     dataset: Dataset = registry.build(cell.dataset)
     return bool(dataset.synthetic)
 
 
 def belongs(name: str, cell: Cell, synthetic: bool, reconstructed: bool) -> dict[str, Any]:
-    """The columns that say where the rows of a score belong; labels are put in here, never into artifacts.
+    """Return the columns that identify the cell of the rows of a score. Artifacts hold no labels, so that cells with
+    different labels can share them.
 
-    ``reconstructed``: the rows are about what an attack made of uploads, not about the uploads.
+    ``reconstructed``: whether the rows describe images that an attack reconstructed, not the uploaded images.
     """
     columns = {
         "experiment": cell.experiment,
@@ -108,7 +111,7 @@ def belongs(name: str, cell: Cell, synthetic: bool, reconstructed: bool) -> dict
 
 
 def with_columns(table: pa.Table, columns: Mapping[str, Any]) -> pa.Table:
-    """A table with constant columns put in front."""
+    """Return a table with constant columns in front of its own."""
     constant = [pa.repeat(pa.scalar(value, _kind(value)), table.num_rows) for value in columns.values()]
     return pa.Table.from_arrays([*constant, *table.columns], names=[*columns, *table.column_names])
 

@@ -1,13 +1,13 @@
 """The journal of a run: ``journal.jsonl`` in its folder, one event per line, written while it happens.
 
-It is what `bench status`, ``--no-retry`` and partial reports know of a run that has not ended or was killed. A line is
-appended with one write; one that a killed process left torn is skipped by readers and closed by the next writer.
+`bench status`, ``--no-retry`` and reports of unfinished runs are based on it. A line is appended with one write. A line
+that a killed process left incomplete is skipped by readers, and ended by the next writer.
 
 Every event has ``time`` (UTC), ``event`` and ``session`` (one command); further fields by event:
 
-- ``run-started``: pid, host, engine, workers, device, version, retry: whether what failed before is tried again
-- ``planned``: cells, stages (all of the plan), compute: what will be computed, key to kind, name, cost (estimated
-  seconds), cost_name, and behind (of the longest path from its beginning to the end of the graph)
+- ``run-started``: pid, host, engine, workers, device, version, retry: whether stages that failed before are tried again
+- ``planned``: cells, stages (all of the plan), compute: the stages that will be computed, key to kind, name, cost
+  (estimated seconds), cost_name, and behind (estimated seconds of the longest path from its beginning to the end)
 - ``stage-started``: key, kind, name, attempt, batch
 - ``stage-finished``: key, kind, name, and the fields of `bench.core.domain.StageResult`; worker: ``host:pid``
 - ``stage-retried``: key, kind, name, batch of the next attempt, reason
@@ -34,11 +34,11 @@ from bench.core.errors import StorageError
 from bench.store.old_schemas import add_failed_stages
 
 NAME = "journal.jsonl"
-_RESULT = {f.name for f in fields(StageResult) if f.default is MISSING}  # without these a line tells of no result
+_RESULT = {f.name for f in fields(StageResult) if f.default is MISSING}  # without these fields a line is not a result
 
 
 class Journal:
-    """Appends the events of one session to the journal of a run folder, and tells each line to ``listen``."""
+    """Appends the events of one session to the journal of a run folder, and calls ``listen`` with every line."""
 
     def __init__(self, folder: Path, listen: Callable[[str], None] | None = None) -> None:
         self.path = folder / NAME
@@ -74,7 +74,8 @@ class Journal:
             self._listen(text)
 
     def record(self, event: Event) -> None:
-        """Append what an engine tells; how far a stage is, is not journalled."""
+        """Append an event of an engine. The progress of a stage is not recorded here (see
+        `bench.store.artifacts.Note`)."""
         if event.kind == "planned":
             compute = {
                 s.key: {
@@ -108,7 +109,7 @@ def _without_key(result: StageResult) -> dict[str, Any]:
 
 
 def line(event: str, **about: Any) -> str:
-    """An event as it is written: one line of JSON, without its end."""
+    """Return an event as one line of JSON, without the newline."""
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     return json.dumps({"time": now, "event": event, **about}, default=str)
 
@@ -121,8 +122,8 @@ class Reader:
         self._place = 0
 
     def new(self) -> Iterator[dict[str, Any]]:
-        """The events since the last time, in order; nothing where there is no journal. `StorageError` when it cannot
-        be read."""
+        """Yield the events that were appended since the last call, in order; none if the journal does not exist. Raises
+        `StorageError` if it cannot be read."""
         try:
             file = self.path.open("rb")
         except FileNotFoundError:
@@ -133,7 +134,7 @@ class Reader:
             file.seek(self._place)
             for text in file:
                 if not text.endswith(b"\n"):
-                    return  # it is being written, or was torn by a kill
+                    return  # The line is being written, or its writer was killed.
                 self._place += len(text)
                 event = _event(text)
                 if event is not None:
@@ -141,7 +142,7 @@ class Reader:
 
 
 def _event(text: bytes) -> dict[str, Any] | None:
-    """The event of a line; none of one that was torn by a kill."""
+    """Return the event of a line, or None for an incomplete line."""
     try:
         event = json.loads(text)
         datetime.fromisoformat(event["time"])
@@ -151,12 +152,12 @@ def _event(text: bytes) -> dict[str, Any] | None:
 
 
 def read(folder: Path) -> Iterator[dict[str, Any]]:
-    """The events of a run folder, in order; nothing where there is no journal."""
+    """Yield the events of a run folder, in order; none if it has no journal."""
     return Reader(folder).new()
 
 
 def last_results(folder: Path) -> dict[str, StageResult]:
-    """How every stage ended the last time that it did, by key."""
+    """Return the last result of every stage that has ended, by key."""
     last = {
         str(event["key"]): event
         for event in read(folder)
@@ -167,5 +168,5 @@ def last_results(folder: Path) -> dict[str, StageResult]:
 
 
 def result_of(event: Mapping[str, Any]) -> StageResult:
-    """The result that an event ``stage-finished`` tells of."""
+    """Return the result in a ``stage-finished`` event."""
     return StageResult(**{name: value for name, value in event.items() if name in StageResult.__dataclass_fields__})

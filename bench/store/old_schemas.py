@@ -1,7 +1,7 @@
-"""What schemas 2 and 3 wrote otherwise, mapped to what is written today. No other module knows of it.
+"""Maps results of schemas 2 and 3 to today's schema. No other module knows the differences.
 
-Schemas 2 and 3 joined the labels of several models, and the names of several split points, by ``+``; recorded neither
-the role of a component, nor the metric of a score, nor the stage that failed first; and called baselines floors.
+Schemas 2 and 3 joined the labels of several models, and the names of several split points, by ``+``. They did not
+record the role of a component, the metric of a score, or the stage that failed first, and called baselines floors.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any
 
 import pandas as pd
 
-TABLES: Mapping[str, str] = {"baselines": "floors"}  # today's name of a table of samples to the old one
-COLUMNS: Mapping[str, Mapping[str, str]] = {"attributes": {"baseline": "floor"}}  # of a table: today's name to the old
+TABLES: Mapping[str, str] = {"baselines": "floors"}  # Today's name of a table of samples: the old one.
+COLUMNS: Mapping[str, Mapping[str, str]] = {"attributes": {"baseline": "floor"}}  # Table: today's name: the old one.
 _FEATURES = "features at "
 # The first words of the names of score stages, by the metric that they computed.
 _SCORES = {
@@ -24,19 +24,20 @@ _SCORES = {
 
 
 def today(table: str) -> str:
-    """Today's name of a table."""
+    """Return today's name of a table of samples."""
     return next((name for name, old in TABLES.items() if old == table), table)
 
 
 def stage_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of a stage with the metric of its score; ``up`` and ``attributes`` are not told apart."""
+    """Return a row of a stage with the metric of its score; None for ``up`` and ``attributes``, whose names are too
+    similar."""
     name = str(row.get("name", ""))
     metric = next((metric for words, metric in _SCORES.items() if name.startswith(words)), None)
     return {"metric": metric, "failed_stage": None, **row}
 
 
 def add_failed_stages(rows: Sequence[dict[str, Any]]) -> None:
-    """Set ``failed_stage`` of rows of failed stages that lack it: the key of the stage that failed by itself.
+    """Set ``failed_stage`` in rows of failed stages that lack it: the key of the stage that failed by itself.
 
     The reason of a failure began with the name of that stage, and every stage that needed its artifact had the same
     reason.
@@ -48,7 +49,7 @@ def add_failed_stages(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def first_failures(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """The keys of the stages that failed by themselves, by their reasons."""
+    """Return the keys of the stages that failed by themselves, by their reasons."""
     found: dict[str, str] = {}
     for row in rows:
         if str(row.get("reason")).startswith(f"{row.get('name')}: "):
@@ -57,7 +58,7 @@ def first_failures(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def cells(frame: pd.DataFrame, stages: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """The rows of cells with today's columns. ``stages`` are the rows of the stages of the run."""
+    """Return the rows of cells with today's columns. ``stages`` are the rows of the stages of the run."""
     parts: dict[str, list[dict[str, Any]]] = {}
     for text in frame["components"].dropna().unique():
         parts[text] = with_roles(json.loads(text))
@@ -77,7 +78,7 @@ def cells(frame: pd.DataFrame, stages: Sequence[Mapping[str, Any]]) -> pd.DataFr
 
 
 def with_roles(parts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Components with their roles, which followed from their order: data set, authorised models, defense, attack,
+    """Return components with their roles, which follow from their order: data set, authorised models, defense, attack,
     evaluated model, and the attack that ran before the attack."""
     found: list[dict[str, Any]] = []
     for part in parts:
@@ -92,7 +93,7 @@ def with_roles(parts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _names_of(models: Sequence[str], text: object) -> tuple[str, ...]:
-    """The paper's names of models; their labels where the names cannot be told apart."""
+    """Return the paper's names of models, or their labels if the joined names cannot be separated."""
     names = (text,) if len(models) == 1 and isinstance(text, str) else _split(text)
     return names if len(names) == len(models) else tuple(models)
 

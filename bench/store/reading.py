@@ -1,4 +1,4 @@
-"""Reading a run folder of this schema or of an earlier one, without having all rows in memory."""
+"""Reads run folders of today's schema and of older ones, without loading all rows into memory."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from bench.store.run_record import RunRecord, read_record
 from bench.store.schema import CELLS, SCHEMA_VERSION
 
 _BATCH_ROWS = 4_096
-_WRITTEN_OUT = 16  # values of a predicate
-_NARROWING = ("experiment", "dataset", "defense")  # columns of a cell by which its rows are found among all others
+_WRITTEN_OUT = 16  # Most values that become single comparisons.
+_NARROWING = ("experiment", "dataset", "defense")  # Columns whose values narrow down the row groups of a cell.
 Where = Mapping[str, Any]
 
 
 def _single_file(samples: Path, name: str) -> list[TableFile]:
-    """Schema 2: a table is one file."""
+    """Return the files of a table in schema 2: one file."""
     path = samples / f"{old_schemas.TABLES.get(name, name)}.parquet"
     return [TableFile(path, renamed=old_schemas.COLUMNS.get(name, {}))] if path.exists() else []
 
 
 def _partitioned(samples: Path, name: str) -> list[TableFile]:
-    """A table is a folder with one folder per experiment."""
+    """Return the files of a table: a folder with one folder per experiment."""
     return [
         TableFile(path, {"experiment": path.parent.name.removeprefix("experiment=")})
         for path in sorted((samples / name).glob("experiment=*/part-*.parquet"))
@@ -42,7 +42,7 @@ def _partitioned(samples: Path, name: str) -> list[TableFile]:
 
 
 def _partitioned_by_old_names(samples: Path, name: str) -> list[TableFile]:
-    """Schema 3: as today, with other names."""
+    """Return the files of a table in schema 3: as today, with other names of tables and columns."""
     renamed = old_schemas.COLUMNS.get(name, {})
     return [replace(part, renamed=renamed) for part in _partitioned(samples, old_schemas.TABLES.get(name, name))]
 
@@ -56,22 +56,22 @@ LAYOUTS: Mapping[int, Callable[[Path, str], list[TableFile]]] = {
 
 @dataclass(frozen=True)
 class RunResults:
-    """A run folder, read. Tables are pandas; a sample table without rows is empty and has no columns."""
+    """The results in a run folder. Tables are pandas frames; a table of samples without rows has no columns either."""
 
     folder: Path
 
     @property
     def runs(self) -> Sequence[RunResults]:
-        """The runs that are read: this one."""
+        """The runs that these results are from: this one."""
         return (self,)
 
     @property
     def names(self) -> Sequence[str]:
-        """What tells each of the runs apart; empty where there is one."""
+        """A name for each of the runs that tells them apart; an empty text for a single run."""
         return ("",)
 
     def home(self, cell: str) -> tuple[RunResults, str]:
-        """The run that a cell is from, and its id there."""
+        """Return the results that a cell is from, and its id there."""
         return self, cell
 
     @cached_property
@@ -85,7 +85,7 @@ class RunResults:
         and null in a column that an older version did not write."""
         run, path = self.run, self.folder / "cells.parquet"
         if not path.exists() and run.status == "running":
-            raise StorageError(f"{self.folder}: this run has just begun and has no rows yet; ask again when it has")
+            raise StorageError(f"{self.folder}: this run has just begun and has no rows yet; try again later")
         with readable(path):
             table = pq.read_table(path)
         if run.schema < SCHEMA_VERSION:
@@ -101,7 +101,7 @@ class RunResults:
         return stage_rows(self.folder, self.run)
 
     def samples(self, name: str, where: Where | None = None, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """Per-sample rows of a table (see `bench.store`), in the order of the cells.
+        """Return the per-sample rows of a table (see `bench.store`), in the order of the cells.
 
         ``where`` maps a column to the value, or the collection of values, to keep; only files and row groups that may
         hold such rows are read. In ``authorised``, which holds labels of sets, a tuple of models, as `cells` has it, is
@@ -111,21 +111,21 @@ class RunResults:
         dataset = self._dataset(name)
         if dataset is None:
             return pd.DataFrame()
-        asked = self._asked(name, dataset.schema, where, columns)
+        query = self._query(name, dataset.schema, where, columns)
         with readable(self.folder / "samples" / name):
-            table = dataset.to_table(**asked)
+            table = dataset.to_table(**query)
         frame: pd.DataFrame = table.to_pandas()
         return frame
 
     def batches(
         self, name: str, where: Where | None = None, columns: Sequence[str] | None = None
     ) -> Iterator[pd.DataFrame]:
-        """The rows that `samples` gives, some thousand at a time, for tables that memory does not hold."""
+        """Yield the rows that `samples` returns, some thousand at a time, for tables that do not fit into memory."""
         dataset = self._dataset(name)
         if dataset is None:
             return
-        asked = self._asked(name, dataset.schema, where, columns) | {"batch_size": _BATCH_ROWS}
-        batches = dataset.to_batches(batch_readahead=1, fragment_readahead=1, **asked)
+        query = self._query(name, dataset.schema, where, columns) | {"batch_size": _BATCH_ROWS}
+        batches = dataset.to_batches(batch_readahead=1, fragment_readahead=1, **query)
         while True:
             with readable(self.folder / "samples" / name):
                 batch = next(batches, None)
@@ -135,18 +135,18 @@ class RunResults:
                 yield batch.to_pandas()
 
     def index(self, name: str, keys: Sequence[str], **about: Any) -> RowIndex:
-        """Where the rows of each value of the columns ``keys`` are (see `bench.store.row_index.RowIndex`)."""
+        """Return an index of the rows of a table by the columns ``keys`` (see `bench.store.row_index.RowIndex`)."""
         return RowIndex(self.parts(name), keys, **about)
 
     def columns(self, name: str) -> pa.Schema:
-        """The columns of a table with their types; none where the table has no rows."""
+        """Return the columns of a table with their types; an empty schema for a table without rows."""
         dataset = self._dataset(name)
         return pa.schema([]) if dataset is None else self._today(name, dataset.schema)
 
     # ---- files -------------------------------------------------------------------------------------------------------
 
     def parts(self, name: str) -> list[TableFile]:
-        """The files of a table, those of experiments in the order of the suite."""
+        """Return the files of a table, experiments in the order of the suite."""
         found = LAYOUTS[self.run.schema](self.folder / "samples", name)
         order = {e: i for i, e in enumerate(dict.fromkeys(self.cells["experiment"]))} if len(found) > 1 else {}
         return sorted(found, key=lambda part: order.get(part.constant.get("experiment"), len(order)))
@@ -174,22 +174,22 @@ class RunResults:
         return ds.dataset([str(p.path) for p in parts], schema, "parquet", partitioning=hive, partition_base_dir=base)
 
     def _renamed(self, name: str) -> Mapping[str, str]:
-        """Today's names of columns of a table to the names in its files, where these differ."""
+        """Return today's names of columns of a table to the names in its files, where these differ."""
         return next((part.renamed for part in self.parts(name)), {})
 
     def _today(self, name: str, schema: pa.Schema) -> pa.Schema:
-        """The schema of a table with today's names."""
+        """Return the schema of a table with today's names."""
         today = {old: column for column, old in self._renamed(name).items()}
         return pa.schema([field.with_name(today.get(field.name, field.name)) for field in schema])
 
-    def _asked(
+    def _query(
         self, name: str, schema: pa.Schema, where: Where | None, columns: Sequence[str] | None
     ) -> dict[str, Any]:
         renamed, today = self._renamed(name), self._today(name, schema)
-        for asked in (*(where or ()), *(columns or ())):
-            if asked not in today.names:
-                hint = did_you_mean(asked, today.names)
-                raise StorageError(f"{self.folder}: samples/{name} has no column {asked!r}; {hint}")
+        for column in (*(where or ()), *(columns or ())):
+            if column not in today.names:
+                hint = did_you_mean(column, today.names)
+                raise StorageError(f"{self.folder}: samples/{name} has no column {column!r}; {hint}")
         wanted = {column: wanted_values(column, values) for column, values in (where or {}).items()}
         if "cell" in wanted and "cell" in schema.names:
             wanted = self._narrowing(wanted["cell"], schema) | wanted
@@ -201,19 +201,21 @@ class RunResults:
         return {"columns": chosen, "filter": reduce(and_, terms) if terms else None}
 
     def _narrowing(self, cells: Sequence[Any], schema: pa.Schema) -> dict[str, list[Any]]:
-        """Where the rows of cells are: ids are spread over all values, so that they alone rule out no row group."""
+        """Return further conditions that the rows of some cells meet. Ids are random, so that the statistics of a row
+        group never rule it out by its ids alone."""
         own = self.cells[self.cells["cell"].isin(cells)]
         if set(own["cell"]) != set(cells):
             return {}
         return {c: list(dict.fromkeys(own[c])) for c in _NARROWING if c in schema.names}
 
     def _any_of(self, name: str, column: pa.Field, values: Sequence[Any]) -> ds.Expression:
-        """Equality with any of some values; few are written out, for which statistics of row groups are looked at."""
+        """Return the condition that a column equals one of some values. A few values become single comparisons, because
+        only these are checked against the statistics of row groups."""
         try:
             known = pa.array(values, column.type)
         except (pa.ArrowException, TypeError):
             raise StorageError(
-                f"{self.folder}: samples/{name}: {column.name} holds {column.type}, and is asked for {values!r}"
+                f"{self.folder}: samples/{name}: {column.name} holds {column.type}, and the condition is {values!r}"
             ) from None
         if not 0 < len(known) <= _WRITTEN_OUT:
             return ds.field(column.name).isin(known)
@@ -221,7 +223,7 @@ class RunResults:
 
 
 def stage_rows(folder: Path, record: RunRecord) -> list[dict[str, Any]]:
-    """The rows of the stages of a run; schema 2 has them in its record."""
+    """Return the rows of the stages of a run (see `bench.store.schema.STAGES`); schema 2 has them in its record."""
     if record.schema <= 2:
         rows = [dict(row) for row in record.stages]
     else:
@@ -245,7 +247,7 @@ def wanted_values(column: str, values: Any) -> list[Any]:
 
 
 def _frame(table: pa.Table) -> pd.DataFrame:
-    """The table as pandas, with lists as tuples; a list that is null is empty."""
+    """Return a table as pandas, with lists as tuples; a null becomes an empty tuple."""
     lists = [field.name for field in table.schema if pa.types.is_list(field.type)]
     frame: pd.DataFrame = table.to_pandas()
     for name in lists:
@@ -254,7 +256,7 @@ def _frame(table: pa.Table) -> pd.DataFrame:
 
 
 def _check_lists(path: Path, table: pa.Table) -> None:
-    """`StorageError` if a column that holds lists holds something else."""
+    """Raise `StorageError` if a column that should hold lists holds something else."""
     for field in CELLS:
         if pa.types.is_list(field.type) and field.name in table.column_names:
             found = table.schema.field(field.name).type
@@ -263,7 +265,7 @@ def _check_lists(path: Path, table: pa.Table) -> None:
 
 
 def _with_missing(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The table with the columns of a schema, in its order; those that it does not have are null."""
+    """Return a table with all columns of a schema, in their order; missing ones are null."""
     for field in schema:
         if field.name not in table.column_names:
             table = table.append_column(field, pa.nulls(table.num_rows, field.type))

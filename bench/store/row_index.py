@@ -1,4 +1,4 @@
-"""Where the rows of a key are: the rows of one cell, say, without reading those of the others."""
+"""An index of the rows of a table: it finds the rows of one cell, for example, without reading those of others."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 @contextlib.contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """`StorageError` about a path when what is done cannot read it."""
+    """Context manager that turns errors of reading a path into a `StorageError`."""
     try:
         yield
     except FileNotFoundError:
@@ -33,7 +33,7 @@ def readable(path: Path) -> Iterator[None]:
 
 
 class Recent(Generic[T]):
-    """The values that were asked for last, as many as fit into a number of bytes."""
+    """A cache of the most recently used values, limited by their size in bytes."""
 
     def __init__(self, limit: int, size: Callable[[T], int]) -> None:
         self._limit = limit
@@ -42,7 +42,7 @@ class Recent(Generic[T]):
         self._bytes = 0
 
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
-        """The value of a key, made if it is not held any more."""
+        """Return the value of a key; ``make`` computes it if it is not in the cache."""
         if key in self._held:
             self._held.move_to_end(key)
             return self._held[key]
@@ -56,21 +56,28 @@ class Recent(Generic[T]):
 
 @dataclass
 class IndexEntry:
-    """The rows of a key. ``first`` holds the asked columns of its first row, ``levels`` the different values of the
-    column that divides its rows, in the order in which they appear; ``run`` is the run that they are from."""
+    """The rows of a key.
+
+    - ``first``: the requested columns of its first row
+    - ``run``: the number of the run that the rows are from
+    - ``levels``: the distinct values of the level column, in order of appearance
+    - ``places``: where the rows are: file, row group, first row, row after the last
+    """
 
     first: Mapping[str, Any]
     run: int = 0
     levels: dict[Any, None] = field(default_factory=dict)
-    places: list[tuple[int, int, int, int]] = field(default_factory=list)  # file, row group, start, stop
+    places: list[tuple[int, int, int, int]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class TableFile:
-    """A Parquet file, with the columns that its path says. ``renamed``: today's names of columns to those in the file.
+    """A Parquet file with rows of a table.
 
-    Where several runs are read as one, ``run`` is the number of its run, and ``named`` gives what a key of its rows
-    is called among them, or none for rows that are not shown.
+    - ``constant``: the columns whose value is part of its path
+    - ``renamed``: today's names of columns to those in the file, where these differ
+    - ``run``: the number of its run, if several runs are read as one
+    - ``named``: returns the key under which rows of a key of the file are shown then, or None if they are not shown
     """
 
     path: Path
@@ -81,11 +88,11 @@ class TableFile:
 
 
 class RowIndex:
-    """The keys of a table and where their rows are. A key that several runs have is that of the first.
+    """The keys of a table and the places of their rows. If several runs have a key, its rows are those of the first.
 
-    ``keys`` are the columns of a key, ``level`` a column that divides its rows, ``first`` columns of which the first
-    value is remembered. Only these columns are read to make the index, one row group at a time; row groups that were
-    read for rows are held as long as there is room. Raises `StorageError` for what cannot be read.
+    ``keys`` are the columns of a key, ``level`` a column that divides the rows of a key, and ``first`` columns whose
+    first value is stored. Only these columns are read to build the index, one row group at a time. Row groups that were
+    read for rows stay in a cache of limited size. Raises `StorageError` if a file cannot be read.
     """
 
     HELD = 32 << 20  # bytes of row groups
@@ -112,11 +119,11 @@ class RowIndex:
         return len(self._entries)
 
     def get(self, key: Key) -> IndexEntry | None:
-        """What is known of a key without reading its rows, or none."""
+        """Return the entry of a key without reading its rows, or None."""
         return self._entries.get(key)
 
     def rows(self, key: Key) -> pa.Table | None:
-        """The rows of a key, without the columns that paths say; none where there are no such rows."""
+        """Return the rows of a key without the columns that are part of paths, or None if it has no rows."""
         entry = self._entries.get(key)
         if entry is None:
             return None
@@ -145,7 +152,7 @@ class RowIndex:
         return found.rename_columns([today.get(name, name) for name in found.column_names]) if today else found
 
     def _enter(self, file: int, group: int, keys: Sequence[str], level: str | None, first: Sequence[str]) -> None:
-        """Enter the rows of a row group."""
+        """Add the rows of a row group to the index."""
         part = self._parts[file]
         constant = part.constant
         table = self._read(file, group, [c for c in self._columns if c not in constant])
@@ -172,14 +179,14 @@ class RowIndex:
 
 
 def _codes(column: pa.ChunkedArray) -> NDArray[np.int64]:
-    """Equal numbers for equal values ``(n,)``."""
+    """Return integers ``(n,)`` that are equal where the values are equal."""
     encoded = column.combine_chunks().dictionary_encode(null_encoding="encode")
     codes: NDArray[np.int64] = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
     return codes
 
 
 def _starts(codes: Sequence[NDArray[np.int64]], n: int) -> NDArray[np.int64]:
-    """Where the values of any column differ from those of the row before, and 0."""
+    """Return the rows at which any column differs from the row before, and row 0."""
     changed = np.zeros(n, dtype=bool)
     changed[0] = True
     for column in codes:

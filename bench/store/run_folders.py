@@ -1,4 +1,4 @@
-"""Where results are, and whether there is room for more."""
+"""Finds run folders, and checks that results can be written."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from bench.store.schema import SCHEMA_VERSION
 
 
 def find_run(run: str, results: Path) -> Path:
-    """The run folder that ``RUN`` means: a folder, or the latest run of the suite of that name.
+    """Return the run folder that the argument ``RUN`` of a command means: a folder, or the latest run of the suite of
+    that name. Raises `StorageError` if no such run exists.
 
-    Runs of single cells and rescorings are meant by that name only where there is no other.
+    A run of single cells or a rescoring is only meant if the suite has no other run.
     """
     given = Path(run)
     if (given / RECORD).is_file():
@@ -31,7 +32,8 @@ def find_run(run: str, results: Path) -> Path:
 
 
 def _is_whole(folder: Path) -> bool:
-    """True if a run is one of its whole suite, and if its record cannot be read: whoever reads it next says why."""
+    """Return True if a run is one of its whole suite. A run whose record cannot be read counts as one, so that reading
+    it raises the error."""
     try:
         return not salvage_record(folder).derived
     except StorageError:
@@ -45,7 +47,7 @@ def _what_is_at(path: Path) -> str:
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether a run folder holds all rows of a run that ended well, as they were written."""
+    """Return True if a run folder holds a complete run whose files are as they were written."""
     try:
         run = read_record(folder)
         files = run.files if run.status == "complete" and run.schema == SCHEMA_VERSION else {}
@@ -55,15 +57,16 @@ def is_complete(folder: Path) -> bool:
 
 
 def run_folder(suite_name: str, digest: str, results: Path, started: str) -> Path:
-    """The folder of a run: the latest one of a plan with this digest, or a new one named by time and digest."""
+    """Return the folder of a run: the latest folder of a plan with this digest, or a new one named by time and
+    digest."""
     suite = results / suite_name
     found = sorted(suite.glob(f"*-{digest[:8]}"))
     return found[-1] if found else suite / f"{started}-{digest[:8]}"
 
 
 def require_writable(*folders: Path, option: str = "--out") -> None:
-    """`StorageError` unless files can be made in every folder (or in the nearest one above it that exists);
-    ``option`` is what names another place."""
+    """Raise `StorageError` unless files can be created in every folder, or in the nearest folder above it that exists.
+    ``option`` is the command-line option that selects another folder, for the message."""
     for folder in folders:
         existing = folder
         try:
@@ -80,7 +83,7 @@ def require_writable(*folders: Path, option: str = "--out") -> None:
 
 
 def free_bytes(folder: Path) -> int:
-    """Free disk space where a folder is or will be, in bytes."""
+    """Return the free disk space in bytes where a folder is or will be."""
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free

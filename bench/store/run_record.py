@@ -19,7 +19,7 @@ from bench.store.schema import SCHEMA_VERSION
 from bench.store.typed_json import MistypedError, decode
 
 RECORD = "run.json"
-_OPTIONAL = ("only", "replay_of", "rescored", "stages")  # fields that are written only where they hold something
+_OPTIONAL = ("only", "replay_of", "rescored", "stages")  # These fields are left out of run.json if they are empty.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ class SuiteRecord:
         return found if isinstance(found, int) else 0
 
     def experiment(self, name: str) -> ExperimentRecord | None:
-        """The experiment of that name, or None."""
+        """Return the experiment of that name, or None."""
         return next((e for e in self.experiments if e.name == name), None)
 
 
@@ -205,7 +205,7 @@ class MakerRecord:
 @dataclass(frozen=True, kw_only=True)
 class RescoringRecord:
     """What a rescoring was made from: the folder name of the run, the digest of its plan and the sha256 of its record,
-    the ``settings`` that were changed, and the number of scores that were ``kept`` as they had been measured."""
+    the ``settings`` that were changed, and the number of scores that were reused unchanged (``kept``)."""
 
     run: str
     digest: str | None = None
@@ -263,13 +263,13 @@ class RunRecord:
         return self.status in ("complete", "incomplete")
 
     def component(self, kind: str, label: str) -> ComponentRecord | None:
-        """The component of that kind and label, or None."""
+        """Return the component of that kind and label, or None."""
         return next((c for c in self.components if (c.kind, c.label) == (kind, label)), None)
 
 
 def component_record(component: Component, roles: Sequence[CellRole] = (), **declared: Any) -> ComponentRecord:
-    """The record of a component; ``declared`` are the further fields of `ComponentRecord` by name. Parameters become
-    values of JSON, as they are read again."""
+    """Return the record of a component. ``declared`` holds the other fields of `ComponentRecord` by name. Parameters
+    become values of JSON, so that a new record equals one that was read."""
     via, on_stand_ins = (None if c is None else component_record(c) for c in (component.via, component.on_stand_ins))
     return ComponentRecord(
         kind=component.kind,
@@ -292,7 +292,7 @@ def component_record(component: Component, roles: Sequence[CellRole] = (), **dec
 
 
 def as_json(record: RunRecord) -> dict[str, Any]:
-    """The record as it is written."""
+    """Return the content of ``run.json``; fields that only some runs have are left out where they are empty."""
     found = asdict(record)
     return {name: value for name, value in found.items() if value or name not in _OPTIONAL}
 
@@ -308,12 +308,13 @@ Raw = dict[str, Any]
 
 
 def _from_schema_4(raw: Raw) -> Raw:
-    """Schema 4 is today's: the fields of `RunRecord` by their names."""
+    """Return a record of schema 4, which is today's: the fields of `RunRecord` by their names."""
     return raw
 
 
 def _from_schema_3(raw: Raw) -> Raw:
-    """Schema 3 wrote what a plugin declares among the fields of a component, and early records ``host`` as one text."""
+    """Convert a record of schema 3, in which the declarations of a plugin were fields of the component itself, and in
+    which ``host`` was a single text at first."""
     components = raw.get("components")
     if isinstance(components, list):
         raw["components"] = [_with_declarations(c) if isinstance(c, dict) else c for c in components]
@@ -342,12 +343,12 @@ def _with_declarations(component: Raw) -> Raw:
 
 
 def _from_schema_2(raw: Raw) -> Raw:
-    """Schema 2 is as schema 3, and has the rows of stages in ``stages``."""
+    """Convert a record of schema 2, which is as in schema 3 and holds the rows of stages in ``stages``."""
     return _from_schema_3(raw)
 
 
 def _from_schema_1(raw: Raw) -> Raw:
-    """Schema 1 is as schema 2. Only its record can be read: its tables had other columns."""
+    """Convert a record of schema 1, which is as in schema 2. Its tables had other columns and cannot be read."""
     return _from_schema_2(raw)
 
 
@@ -357,7 +358,7 @@ _READERS: Mapping[int, Callable[[Raw], Raw]] = {
     3: _from_schema_3,
     4: _from_schema_4,
 }
-READABLE = (2, 3, 4)  # the schemas whose tables can be read too
+READABLE = (2, 3, 4)  # The schemas of which the tables can be read as well.
 
 
 def read_record(folder: Path) -> RunRecord:
@@ -401,7 +402,7 @@ def salvage_record(folder: Path) -> RunRecord:
 
 
 def parse_component(folder: Path, raw: Any) -> ComponentRecord:
-    """A component from its JSON in ``cells.parquet`` of a run folder; `StorageError` if it cannot be understood."""
+    """Return a component from its JSON in ``cells.parquet`` of a run folder. Raises `StorageError` for wrong types."""
     try:
         return decode(ComponentRecord, raw)
     except MistypedError as error:

@@ -1,4 +1,4 @@
-"""Several runs read as one. Which names and cells of each are shown is decided elsewhere (see `bench.runs.combine`)."""
+"""Reads several runs as one. `bench.runs.combine` decides which of their cells are shown, and under which names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bench.store.reading import RunResults, Where, wanted_values
 from bench.store.row_index import Key, RowIndex, TableFile
 from bench.store.run_record import ComponentRecord, ExperimentRecord, RunRecord
 
-# What names a column holds.
+# The kind of component whose labels a column holds.
 KINDS: Mapping[str, str] = {
     "dataset": "dataset",
     "defense": "defense",
@@ -25,19 +25,21 @@ KINDS: Mapping[str, str] = {
     "attack": "attack",
     "via": "attack",
 }
-_SHARED = ("experiment", "dataset", "defense", "authorised", "repeat", "attack")  # of rows that belong to no one cell
+_SHARED = ("experiment", "dataset", "defense", "authorised", "repeat", "attack")  # These rows belong to several cells.
 _OWNERS: Mapping[str, Sequence[str]] = {"images": _SHARED, "examples": _SHARED, "baselines": ("experiment", "dataset")}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Named:
-    """A run among others: what is shown of it, and what that is called.
+    """One of several runs that are read as one: what is shown of it, and under which names.
 
-    ``name`` tells the run apart. ``experiments``: what each is called; ``labels``: what a component is called, by own
-    experiment, kind and own label, where that is not its label; ``cells``: the ids of the cells that are shown;
-    ``alike``: of those that are the same as a cell of another run, and shown from there, the id of that one.
-    ``sets``: the models of each authorised set, by own experiment and label of the set. ``components`` are those of
-    its record, under the names that they are shown by.
+    - ``name``: the name of the run among the others
+    - ``experiments``: the shown name of each experiment
+    - ``labels``: the shown label of a component by experiment, kind and label, where the two differ
+    - ``cells``: the shown id of each cell that is shown
+    - ``alike``: for each cell that equals a cell of another run and is shown from there, the shown id of that cell
+    - ``sets``: the models of each authorised set by experiment and label of the set
+    - ``components``: the components of its record under their shown labels
     """
 
     name: str
@@ -50,7 +52,7 @@ class Named:
     components: Sequence[ComponentRecord]
 
     def called(self, experiment: str, column: str, value: Any) -> Any:
-        """What a value of a column is called in rows of an experiment of this run; none for a cell that is not
+        """Return the shown value of a column in rows of an experiment of this run; None for a cell that is not
         shown."""
         if column == "cell":
             return self.cells.get(value)
@@ -65,13 +67,13 @@ class Named:
         return value
 
     def key(self, values: Mapping[str, Any]) -> Key | None:
-        """What a key of rows is called; none where its cell is not shown."""
+        """Return the shown key of rows, or None if their cell is not shown."""
         experiment = values.get("experiment", "")
         key = tuple(self.called(experiment, column, value) for column, value in values.items())
         return None if "cell" in values and None in key else key
 
     def frame(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Rows of this run under the names that they are shown by; the cell is none where it is not shown."""
+        """Return rows of this run with shown values; the cell is None where it is not shown."""
         experiments = frame["experiment"].tolist()
         found = frame.copy()
         for column in ("cell", "experiment", *KINDS):
@@ -84,10 +86,10 @@ class Named:
 
 @dataclass(frozen=True)
 class Joined(RunResults):
-    """Several runs under the names that tell them apart; of what they share, the rows of the first that has them.
+    """The results of several runs as one. Rows that several runs have are those of the first run.
 
-    ``folder`` is for messages only: every run has one of its own. ``notes`` say what stands together, and why the rest
-    does not.
+    ``folder`` is for messages only: every run has a folder of its own. ``notes`` are sentences about what is shown
+    together, and about what is not and why.
     """
 
     named: Sequence[Named] = ()
@@ -95,16 +97,16 @@ class Joined(RunResults):
 
     @property
     def runs(self) -> Sequence[RunResults]:
-        """The runs that are read, in the order in which they were named."""
+        """The results of each run, in the order in which they were named."""
         return [one.results for one in self.named]
 
     @property
     def names(self) -> Sequence[str]:
-        """What tells each of the runs apart."""
+        """A name for each of the runs that tells them apart."""
         return [one.name for one in self.named]
 
     def home(self, cell: str) -> tuple[RunResults, str]:
-        """The run that a cell is from, and its id there."""
+        """Return the results that a cell is from, and its id there."""
         return self._homes[cell]
 
     @cached_property
@@ -133,20 +135,20 @@ class Joined(RunResults):
         )
 
     def _experiments(self) -> dict[str, ExperimentRecord]:
-        """The record of each experiment under the name that it is shown by; of one that several runs have, the values
-        of the first run that recorded them."""
+        """Return the record of each experiment by shown name; if several runs have an experiment, each value is that of
+        the first run that recorded it."""
         found: dict[str, ExperimentRecord] = {}
         for one in self.named:
-            for said in one.results.run.suite.experiments:
-                if said.name in one.experiments:
-                    name = one.experiments[said.name]
+            for own in one.results.run.suite.experiments:
+                if own.name in one.experiments:
+                    name = one.experiments[own.name]
                     known = {k: v for k, v in vars(found[name]).items() if v} if name in found else {}
-                    found[name] = replace(said, **{**known, "name": name})
+                    found[name] = replace(own, **{**known, "name": name})
         return found
 
     @cached_property
     def cells(self) -> pd.DataFrame:
-        """One row per cell that is shown, by experiment, with the name of its ``run``."""
+        """One row per cell that is shown, by experiment, with the name of its run in the column ``run``."""
         shown = []
         for one in self.named:
             own = one.results.cells
@@ -158,7 +160,8 @@ class Joined(RunResults):
 
     @cached_property
     def stages(self) -> list[dict[str, Any]]:
-        """How every stage ended, with the name of its ``run``; a stage that several runs have is that of the first."""
+        """The rows of all stages with the names of their runs (``run``); of a stage that several runs have, that of
+        the first."""
         found: dict[Any, dict[str, Any]] = {}
         for one in self.named:
             for row in one.results.stages:
@@ -166,24 +169,24 @@ class Joined(RunResults):
         return list(found.values())
 
     def samples(self, name: str, where: Where | None = None, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """Per-sample rows of a table, run by run."""
+        """Return the per-sample rows of a table, run by run."""
         found = list(self.batches(name, where, columns))
         return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
 
     def batches(
         self, name: str, where: Where | None = None, columns: Sequence[str] | None = None
     ) -> Iterator[pd.DataFrame]:
-        """The rows that `samples` gives, some thousand at a time."""
-        there = self.columns(name).names
-        if not there:
+        """Yield the rows that `samples` returns, some thousand at a time."""
+        known = self.columns(name).names
+        if not known:
             return
         where = {column: wanted_values(column, values) for column, values in (where or {}).items()}
-        for asked in (*where, *(columns or ())):
-            if asked not in there:
+        for column in (*where, *(columns or ())):
+            if column not in known:
                 raise StorageError(
-                    f"{self.folder}: samples/{name} has no column {asked!r}; {did_you_mean(asked, there)}"
+                    f"{self.folder}: samples/{name} has no column {column!r}; {did_you_mean(column, known)}"
                 )
-        wanted = list(columns or there)
+        wanted = list(columns or known)
         keys = _OWNERS.get(name, ("cell",))
         for number, one in enumerate(self.named):
             own = one.results.columns(name).names
@@ -198,7 +201,7 @@ class Joined(RunResults):
                     yield found.reindex(columns=wanted)
 
     def _shown(self, name: str, rows: pd.DataFrame, keys: Sequence[str], number: int) -> list[bool]:
-        """Which rows of a run are shown: those of its cells, and those that no earlier run has."""
+        """Return which rows of a run are shown: those of its shown cells, or those that no earlier run has."""
         if keys == ("cell",):
             return [cell is not None for cell in rows["cell"]]
         owners = self._owners(name, keys)
@@ -215,11 +218,11 @@ class Joined(RunResults):
         return {}
 
     def index(self, name: str, keys: Sequence[str], **about: Any) -> RowIndex:
-        """Where the rows of each value of the columns ``keys`` are, over all runs."""
+        """Return an index of the rows of all runs by the columns ``keys``."""
         return RowIndex(self.parts(name), keys, **about)
 
     def columns(self, name: str) -> pa.Schema:
-        """The columns of a table with their types, those of all runs; none where no run has rows of it."""
+        """Return the columns of a table in all runs with their types; an empty schema if no run has rows of it."""
         found = [schema for one in self.named if len(schema := one.results.columns(name))]
         return pa.unify_schemas(found, promote_options="permissive") if found else pa.schema([])
 
@@ -232,7 +235,7 @@ class Joined(RunResults):
 
 
 def _with_own_names(shown: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
-    """Models that stand in for nothing go by their labels, also where those have changed."""
+    """Return the shown cells, in which a model that stands in for nothing is named by its shown label."""
     same = own["evaluated_stands_in_for"] == own["evaluated"]
     shown["evaluated_stands_in_for"] = shown["evaluated_stands_in_for"].where(~same, shown["evaluated"])
     columns = (own["authorised"], own["authorised_stand_in_for"], shown["authorised"])

@@ -11,7 +11,7 @@ from bench.store.run_record import RunRecord
 
 @dataclass(frozen=True, kw_only=True)
 class Folders:
-    """Where everything goes, below one folder (``--out``, by default the current one)."""
+    """The folders of results, reports and the cache, below one folder (``--out``, by default the current one)."""
 
     out: Path
     cache_name: str = ".cache"
@@ -27,8 +27,8 @@ class Folders:
         return self.out / "reports"
 
     def page(self, run: RunRecord, folder: Path) -> Path:
-        """The report of a run (its record and folder): that of its suite, ``reports/<suite>/index.html``; of some cells
-        of it alone, or of a rescoring, one in a folder of its own there, which does not take the other's place."""
+        """Return the path of the report of a run (its record and folder): ``reports/<suite>/index.html``, or, for a
+        run of single cells and for a rescoring, ``reports/<suite>/<run>/index.html``."""
         suite = self.reports / run.suite.name
         return (suite / folder.name if run.derived else suite) / "index.html"
 

@@ -1,6 +1,6 @@
-"""Writing a run folder: rows stream from score artifacts into Parquet, a bounded number at a time.
+"""Writes run folders: rows are copied from score artifacts into Parquet files, a bounded number at a time.
 
-The same rows in the same order make the same bytes, whatever the order in which they were computed.
+The same rows give the same bytes, in whatever order stages were computed.
 """
 
 from __future__ import annotations
@@ -28,18 +28,19 @@ from bench.store.cell_rows import belongs, cell_row, is_synthetic, with_columns
 from bench.store.run_record import RunRecord, write_record
 from bench.store.schema import CELLS, SCHEMA_VERSION, STAGES
 
-GROUP_ROWS, GROUP_BYTES = 20_000, 16 << 20  # of a row group, which ends where a cell does unless the cell is larger
-PART_ROWS = 1_000_000  # of a file
+GROUP_ROWS, GROUP_BYTES = 20_000, 16 << 20  # Largest row group; it ends with a cell unless the cell is larger.
+PART_ROWS = 1_000_000  # of one file
 _ROWS_AT_ONCE = 2_000  # of cells and stages
-_MARK = "reconstructed"  # the column of a score artifact that says what its images are; not part of the results
+# The column of a score artifact that says whether its images are reconstructions; it is not written.
+_MARK = "reconstructed"
 
 
 class DamagedScoreError(StorageError):
-    """A score that does not match its checksums when its rows are written."""
+    """A score artifact did not match its checksums when its rows were to be written."""
 
 
 def start_run(folder: Path, cache: Cache, run: RunRecord) -> None:
-    """Write the ``run.json`` of a run whose rows are still to come."""
+    """Write the ``run.json`` of a run that has no rows yet."""
     try:
         with _lock(cache, folder):
             _sweep(folder)
@@ -58,15 +59,17 @@ def write_run(
     *,
     alone: bool = False,
 ) -> None:
-    """Write a run folder, in place of what is there; every file appears whole, ``run.json`` last.
+    """Write a run folder and replace what it held; every file appears complete, ``run.json`` last.
 
-    The rows are those of outcomes with status ``ok``; ``stages`` are rows of `bench.store.schema.STAGES`. ``alone``:
-    nobody else can write this folder, so that the cache is only read. Raises
-    `StorageError`: the disk is full or read-only, or a score is damaged (`DamagedScoreError`).
+    Rows are written for outcomes with status ``ok``; ``stages`` are rows of `bench.store.schema.STAGES`. ``alone``: no
+    other process can write this folder, so that no lock in the cache is needed. Raises `StorageError` if the disk is
+    full or read-only, and `DamagedScoreError` if a score artifact is damaged.
     """
     cells = (cell_row(outcome, registry) for outcome in outcomes)
     try:
-        with contextlib.nullcontext() if alone else _lock(cache, folder):  # first: a lost cache begins no folder anew
+        with (
+            contextlib.nullcontext() if alone else _lock(cache, folder)
+        ):  # It comes first: without its cache no folder is begun.
             folder.mkdir(parents=True, exist_ok=True)
             _sweep(folder)
             with SampleWriter(folder) as samples:
@@ -87,13 +90,13 @@ def _write_record(folder: Path, run: RunRecord, written: Sequence[Path]) -> None
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what a writer that was killed left half-written; whoever holds the lock of the folder is the only one."""
+    """Remove unfinished files of a killed writer. Only the holder of the lock of the folder may call this."""
     for left in (*folder.glob(".*.parquet.*"), *folder.glob(".run.json.*")):
         left.unlink(missing_ok=True)
 
 
 def _lock(cache: Cache, folder: Path) -> FileLock:
-    """Two runs of one plan have one folder: they write it one after the other."""
+    """Return the lock of a run folder: two runs of the same plan write it one after the other."""
     return cache.lock(f"run-{folder.name}")
 
 
@@ -101,7 +104,7 @@ def _lock(cache: Cache, folder: Path) -> FileLock:
 
 
 def _write_table(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> None:
-    """Write rows, some thousand at a time."""
+    """Write rows as Parquet, some thousand at a time."""
     beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     rows = iter(rows)
     try:
@@ -110,7 +113,7 @@ def _write_table(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schem
                 file.write_table(pa.Table.from_pylist(some, schema=schema))
         os.replace(beside, path)
     finally:
-        with contextlib.suppress(OSError):  # what went wrong before is what matters
+        with contextlib.suppress(OSError):  # An earlier error must be reported, not this one.
             beside.unlink(missing_ok=True)
 
 
@@ -118,7 +121,7 @@ def _write_table(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schem
 
 
 def _samples(outcomes: Iterable[Outcome], cache: Cache, registry: Registry) -> Iterator[tuple[str, str, pa.Table]]:
-    """The rows of all score artifacts, experiment by experiment: table, experiment, rows.
+    """Yield the rows of all score artifacts, experiment by experiment: table name, experiment, rows.
 
     Cells share the scores of images and baselines. These rows are returned once for all cells that they describe alike.
     Of an artifact that was read, only the names of its tables are kept in memory.
@@ -127,7 +130,7 @@ def _samples(outcomes: Iterable[Outcome], cache: Cache, registry: Registry) -> I
     for outcome in outcomes:
         if outcome.status == "ok":
             by_experiment.setdefault(outcome.cell.experiment, []).append(outcome)
-    known: dict[str, Mapping[str, bool]] = {}  # artifact -> its tables, and whether they are about reconstructions
+    known: dict[str, Mapping[str, bool]] = {}  # artifact -> whether each of its tables describes reconstructions
     for experiment, own in by_experiment.items():
         written: set[tuple[Any, ...]] = set()
         for cell in (outcome.cell for outcome in own):
@@ -161,9 +164,9 @@ def _read_score(cache: Cache, key: str) -> Artifact:
 
 
 class SampleWriter:
-    """Writes the folder ``samples`` of a run beside the one that is there, and puts it in its place at the end.
+    """Context manager that writes a new folder ``samples`` of a run and replaces the old one at its end.
 
-    As a context manager: after an error, what was there stays. One at a time for a run folder.
+    After an error the old folder stays. Only one writer at a time may be at work in a run folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -172,14 +175,14 @@ class SampleWriter:
         self._open: dict[str, _ExperimentFiles] = {}
 
     def __enter__(self) -> Self:
-        for left in self._place.parent.glob(f".{self._place.name}.*"):  # of a writer that was killed
+        for left in self._place.parent.glob(f".{self._place.name}.*"):  # These are from a writer that was killed.
             shutil.rmtree(left)
         self._beside = self._hidden()
         self._beside.mkdir(parents=True)
         return self
 
     def add(self, name: str, experiment: str, table: pa.Table) -> None:
-        """Add rows of an experiment to a table. The rows of an experiment come one after the other."""
+        """Append rows of an experiment to a table. All rows of one experiment must come before those of the next."""
         if experiment != self._experiment:
             self._close()
             self._experiment = experiment
@@ -206,7 +209,7 @@ class SampleWriter:
         self._open = {}
 
     def _swap(self) -> None:
-        """Whole tables change places with whole tables: no reader sees parts of two writes beside each other."""
+        """Replace the whole folder at once, so that no reader sees files of two writers."""
         old = self._hidden()
         if self._place.exists():
             os.replace(self._place, old)
@@ -215,10 +218,10 @@ class SampleWriter:
 
 
 class _ExperimentFiles:
-    """The rows of one table of one experiment, as files ``part-00000.parquet`` and so on.
+    """Writes the rows of one table of one experiment into files ``part-00000.parquet`` and so on.
 
-    Rows wait until they fill a row group. A file ends where it is full, and where a table comes with a column that the
-    tables before it did not have.
+    Rows are collected until they fill a row group. A new file begins when one is full, and when a table has a column
+    that the tables before it did not have.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -231,7 +234,7 @@ class _ExperimentFiles:
         self._files = self._rows = 0
 
     def add(self, table: pa.Table) -> None:
-        """Add rows, whose row group ends before them if they do not fit into it."""
+        """Append rows. If they do not fit into the current row group, a new one begins with them."""
         size = table.nbytes
         if self._waiting_rows + table.num_rows > GROUP_ROWS or self._waiting_bytes + size > GROUP_BYTES:
             self._flush()
@@ -245,12 +248,12 @@ class _ExperimentFiles:
         self._waiting_bytes += size
 
     def close(self) -> None:
-        """Write what waits, and end the last file."""
+        """Write the collected rows and end the last file."""
         self._flush()
         self._end_file()
 
     def abandon(self) -> None:
-        """Let go of the file, whatever has become of it."""
+        """Close the file and ignore errors."""
         with contextlib.suppress(OSError):
             self._end_file()
 
@@ -265,7 +268,7 @@ class _ExperimentFiles:
             self._end_file()
         if self._file is None:
             path = self._folder / f"part-{self._files:05d}.parquet"
-            # An original stands in the dictionary of its column once, however many uploads show it.
+            # The dictionary of a column must hold each original picture once, however often it is repeated.
             self._file = pq.ParquetWriter(path, self._schema, dictionary_pagesize_limit=GROUP_BYTES)
             self._files += 1
         rows = max(1, min(GROUP_ROWS, GROUP_BYTES * table.num_rows // max(1, table.nbytes)))

@@ -45,7 +45,7 @@ def test_the_longest_path_is_the_least() -> None:
     left = TimeLeft(4, todo)
     assert left.left(0.0) == 60
     left.started("x0", 0.0)
-    left.told("x0", 0.0, 0.0)
+    left.reported("x0", 0.0, 0.0)
     assert left.left(4.0) == 56
     left.ended("x0", 20.0, 20.0)
     assert left.left(20.0) == 100
@@ -63,8 +63,8 @@ def test_the_first_short_stage_does_not_speak_for_all_others() -> None:
 def test_a_stage_goes_on_at_its_speed() -> None:
     left = TimeLeft(1, stages(10))
     left.started("x0", 0.0)
-    left.told("x0", 0.0, 2.0)  # the worker took two seconds to start
-    left.told("x0", 0.5, 52.0)
+    left.reported("x0", 0.0, 2.0)  # the worker took two seconds to start
+    left.reported("x0", 0.5, 52.0)
     assert left.left(52.0) == pytest.approx(50)
     assert left.left(72.0) == pytest.approx(30)
     assert left.share() == 0.5
@@ -73,7 +73,7 @@ def test_a_stage_goes_on_at_its_speed() -> None:
 def test_what_one_stage_tells_counts_for_those_like_it_that_wait() -> None:
     left = TimeLeft(1, {**stages(10, 10), **stages(10, name="y")})
     left.started("x0", 0.0)
-    left.told("x0", 0.5, 50.0, since=0.0)
+    left.reported("x0", 0.5, 50.0, since=0.0)
     assert left.left(50.0) == pytest.approx(50 + 100 + 10)
 
 
@@ -87,7 +87,7 @@ def test_silence_lets_the_estimate_climb_no_more_than_it_must() -> None:
     """A stage of 10 seconds that is silent for 100: a tenth of its time again, and nothing of other names."""
     left = TimeLeft(1, {**stages(10), **stages(10, 10, name="y")})
     left.started("x0", 0.0)
-    left.told("x0", 0.0, 0.0, since=0.0)
+    left.reported("x0", 0.0, 0.0, since=0.0)
     found = [left.left(float(at)) for at in range(101)]
     assert found[0] == pytest.approx(30)
     assert found[:9] == sorted(found[:9], reverse=True)
@@ -113,7 +113,7 @@ def test_what_another_run_computed_costs_nothing() -> None:
     left.ended("x0", 4.0, None)
     left.ended("unknown", 4.0, 3.0)
     left.started("unknown", 4.0)
-    left.told("unknown", 0.5, 4.0)
+    left.reported("unknown", 0.5, 4.0)
     assert left.left(4.0) == 10
     left.ended("x1", 5.0, 5.0)
     assert (left.left(5.0), left.share()) == (0.0, 1.0)
@@ -122,7 +122,7 @@ def test_what_another_run_computed_costs_nothing() -> None:
 def test_a_stage_that_begins_again_begins_anew() -> None:
     left = TimeLeft(1, stages(10, 10))
     left.started("x0", 0.0)
-    left.told("x0", 0.9, 20.0, since=0.0)
+    left.reported("x0", 0.9, 20.0, since=0.0)
     left.started("x0", 20.0)
     assert left.share() == 0.0
     assert left.left(20.0) == 20
