@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import tomllib
 from pathlib import Path
 
@@ -18,6 +19,19 @@ from bench.registry.discovery import KINDS
 
 ROOT = Path(__file__).parent.parent
 PLUGINS = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
+# Quoted in the walks of the architecture, but no definitions of the file that is named.
+COLUMNS_AND_PARAMETERS = {
+    "pool",
+    "pmt",
+    "params",
+    "score",
+    "cos_self",
+    "cos_cross",
+    "same",
+    "fold",
+    "kappa_calibrated",
+    "Component",
+}
 HOOKS = sorted(n for n, f in inspect.getmembers(hookspecs, inspect.isfunction) if hasattr(f, "bench_spec"))
 # The hooks that only register components are tested by every suite that uses these; the others by a test of that name.
 REGISTERED_IN_SUITES = {hook for kind, (hook, _) in KINDS.items() if kind != "training_set"}
@@ -107,3 +121,23 @@ def test_the_built_in_plugins_are_entry_points_like_any_others() -> None:
             imported += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             for module in imported:
                 assert module.partition(".")[0] not in entries.values(), f"{path.name} imports {module}"
+
+
+def test_the_walks_of_the_architecture_name_what_exists() -> None:
+    """Every file and every name in the two walks exists, and a name is defined in the file that was named last."""
+    text = (ROOT / "docs" / "design" / "architecture.md").read_text(encoding="utf-8")
+    walks = text[text.index("## Be a parameter") : text.index("## Where do I find")]
+    checked = 0
+    for walk in walks.split("## ")[1:]:
+        defined: set[str] = set()
+        for step in re.split(r"\n(?=\d+\. )", walk)[1:]:
+            for quoted in re.findall(r"`([^`\n]+)`", step):
+                if quoted.endswith(".py"):
+                    tree = ast.parse((ROOT / quoted).read_text(encoding="utf-8"))
+                    kinds = (ast.FunctionDef, ast.ClassDef)
+                    defined = {node.name for node in ast.walk(tree) if isinstance(node, kinds)}
+                elif re.fullmatch(r"_?[A-Za-z]\w*", quoted) and quoted not in COLUMNS_AND_PARAMETERS:
+                    assert quoted in defined, (step, quoted)
+                    checked += 1
+    assert checked > 40
+    assert all((ROOT / path).exists() for path in re.findall(r"`((?:bench|plugins)/[\w/.]+)`", text))

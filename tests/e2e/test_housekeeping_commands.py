@@ -37,7 +37,13 @@ def test_runs_and_artifacts_are_removed_and_made_again(bench: Command, toy_run: 
     assert (found["suite"], found["name"], found["status"]) == ("toy", toy_run.folder.name, "complete")
     shown = bench("runs", "show", "toy", "--out", out)
     assert shown.code == 0, shown.err
-    for fragment in (f"bench run {toy_run.suite}", "status: complete", "24 cells, 20 ok, 4 skipped", "toy-a", "sha256"):
+    for fragment in (
+        f"bench run {toy_run.suite}",
+        "status: complete",
+        "24 cells, 20 ok, 0 failed, 0 timeout, 4 skipped",
+        "toy-a",
+        "sha256",
+    ):
         assert fragment in shown.out, fragment
 
     kept = manifests(out)
