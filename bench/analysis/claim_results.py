@@ -57,7 +57,7 @@ class Comparison:
         return next((f for f in (self.left, self.right) if f.value is None), None)
 
 
-_ABSENT = absent("missing", "the suite does not ask for this combination")
+_ABSENT = absent("missing", "the suite does not contain this combination")
 _NOTHING = Comparison(at={}, left=_ABSENT, right=_ABSENT, difference=_ABSENT, slack=None, holds=None, clear=None)
 
 
@@ -150,7 +150,8 @@ def _why(missing: Sequence[Comparison]) -> str:
 def _points(rows: Rows, claim: ClaimTable) -> list[AxisPoint]:
     """Return the points at which both sides are compared: the combinations of the values of all axes of ``each``.
 
-    A claim without axes has one empty point.
+    A point at which a side has cells, but none with the role that the claim requires, is left out. A claim without axes
+    has one empty point.
     """
     values = [claim.values(axis) or _found(rows, claim, axis) for axis in claim.each]
     points: list[AxisPoint] = [dict(zip(claim.each, point, strict=True)) for point in itertools.product(*values)]
@@ -314,15 +315,14 @@ def verdict_rows(verdicts: Sequence[ClaimVerdict]) -> list[list[str]]:
             _shown(v, v.claim.left, v.decisive.left),
             v.claim.relation,
             _shown(v, v.claim.right, v.decisive.right) + margin(v),
-            "; ".join(said(v)),
+            "; ".join(verdict_parts(v)),
         ]
         for v in verdicts
     ]
 
 
-def said(verdict: ClaimVerdict) -> Iterator[str]:
-    """Yield the parts of a verdict in words: the outcome, the number of comparisons that hold, the reason, and
-    notes."""
+def verdict_parts(verdict: ClaimVerdict) -> Iterator[str]:
+    """Yield the parts of a verdict as text: the outcome, the number of comparisons that hold, the reason, and notes."""
     shown, count = verdict.decisive, len(verdict.comparisons)
     doubt = {True: " (clear)", False: " (within the interval)", None: ""}[shown.clear]
     yield verdict.outcome + doubt
@@ -334,7 +334,7 @@ def said(verdict: ClaimVerdict) -> Iterator[str]:
 
 
 def where(at: AxisPoint) -> str:
-    """Return a point of the axes in words."""
+    """Return a point of the axes as text, such as ``lfw, sigma 0.1``."""
     return ", ".join(f"{axis} {value:g}" if isinstance(value, float) else str(value) for axis, value in at.items())
 
 
@@ -361,7 +361,7 @@ def side_name(side: SideTable, at: AxisPoint) -> str:
 
 
 def margin(verdict: ClaimVerdict) -> str:
-    """Return the margin that a claim adds to its right side, in words; empty if it is 0."""
+    """Return the margin that a claim adds to its right side, as text; empty if it is 0."""
     claim, q = verdict.claim, verdict.metric
     if not claim.margin:
         return ""

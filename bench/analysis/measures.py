@@ -129,7 +129,7 @@ def measurement_of(
     method: Literal["Wilson", "bootstrap"] = "Wilson" if metric.share and measured == 1 else "bootstrap"
     notes = [f"without {plural(pool.infinite, 'image')} for which it is infinite"] if pool.infinite else []
     if without:
-        others = f"the others: {status}, {reason or 'no reason given'}"
+        others = f"the others: {status}, {reason or 'no reason was recorded'}"
         notes.append(f"{measured} of {plural(len(cells), 'cell')}; {others}")
     return replace(mean(pool, method=method, share=metric.share, **about), note="; ".join(notes) or None)
 

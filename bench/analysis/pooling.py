@@ -51,7 +51,8 @@ class Pool:
         self._counts: Floats = np.zeros(0)
         # Positions in the arrays of the people that were entered.
         self._known: dict[tuple[int, str], tuple[Sequence[str], NDArray[np.int64]]] = {}
-        # The scores that are not entered yet: if nothing else is added, their people are often not needed.
+        # The scores of the last call of `add`. They enter the sums per person only when these are needed or more scores
+        # are added: the sums of a pool with a single part are often not needed.
         self._last: SampleScores | None = None
         for part in parts:
             self.add(part)
@@ -74,7 +75,7 @@ class Pool:
         return self
 
     def _enter(self) -> None:
-        """Add the scores that were added last to the sums of their people."""
+        """Add the scores of the last call of `add`, which waited in ``_last``, to the sums of their people."""
         if self._last is None:
             return
         part, self._last = self._last, None

@@ -485,7 +485,7 @@ def _scores(cell: str, part: pa.Table) -> VerificationScores:
 def why_absent(cells: Sequence[CellRow]) -> tuple[str, str | None]:
     """Return the status and the reason why these cells give no measurement."""
     if not cells:
-        return "missing", "the suite does not ask for this combination"
+        return "missing", "the suite does not contain this combination"
     first = next((c for c in cells if c.status != "ok"), cells[0])
     if first.status == "ok":
         return "missing", "the cell ended well, but its rows are not there"

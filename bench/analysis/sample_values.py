@@ -86,7 +86,7 @@ def of_image(column: str) -> ScoreFunction:
 
 
 def numbers(table: pd.DataFrame, column: str) -> Floats | None:
-    """Return a column with nulls as NaN; None if it holds no number."""
+    """Return a column as floats with nulls as NaN; None if it has no number and no PSNR that is marked as infinite."""
     if table.empty or column not in table:
         return None
     found = table[column]

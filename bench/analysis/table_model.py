@@ -38,7 +38,7 @@ class Metric:
 
     @property
     def direction(self) -> str:
-        """Which direction is better, in words."""
+        """Which direction is better, as text."""
         return _BETTER[self.better]
 
     @property
@@ -74,7 +74,7 @@ class Measurement:
     has no such cell). ``n`` is the number of scores that were averaged; ``low`` and ``high`` are the ends of the 95 %
     interval and ``interval`` is its method. ``paper`` is the published value, in the same unit. ``cells`` are the ids
     of the cells whose rows were used, ``attack`` is the label of the attack that they share. ``metric`` is the name of
-    the `SampleMetric` and ``at`` its noise level and threshold in words; both are empty where there is no such metric.
+    the `SampleMetric` and ``at`` its noise level and threshold as text; both are empty where there is no such metric.
     """
 
     value: float | None = None
@@ -121,7 +121,7 @@ class Column:
 class Row:
     """A row of a table: one defense with its authorised models, or a baseline; one measurement per column.
 
-    ``flags`` are conclusions from all measurements of the row, in words.
+    ``flags`` are conclusions from all measurements of the row, as text.
     """
 
     label: str

@@ -106,7 +106,7 @@ class DataStatus:
     """What ``bench data status`` and ``bench models status`` show about the files of a component.
 
     - ``where``: the place that it is read from; None if its files are missing
-    - ``layout``: the format in words, such as ``InsightFace .bin`` or ``generated``
+    - ``layout``: the format as text, such as ``InsightFace .bin`` or ``generated``
     - ``images``, ``pairs``: how many it has; None if unknown or unlimited
     - ``missing``: what is missing and where to put it; None if nothing is missing
     - ``notes``: further lines to show

@@ -99,7 +99,7 @@ def cache_verify(discard: bool, out: Path) -> None:
     metavar="TIME",
     help="Remove artifacts that were not used for TIME, such as 30d.",
 )
-@click.option("--dry-run", is_flag=True, help="Remove nothing; say what would be removed.")
+@click.option("--dry-run", is_flag=True, help="Remove nothing; list what would be removed.")
 @options.out
 def cache_gc(max_size: int | None, older_than: float | None, dry_run: bool, out: Path) -> None:
     """Make room: remove artifacts, the least recently used first, and what killed workers left behind.
@@ -123,7 +123,7 @@ def cache_gc(max_size: int | None, older_than: float | None, dry_run: bool, out:
 
 @click.group(cls=CommandGroup)
 def runs() -> None:
-    """Runs and their results: list them, show what each was, and remove some.
+    """Runs and their results: list them, show their records, and remove some.
 
     \b
     Examples:
@@ -155,9 +155,9 @@ def runs_ls(out: Path, as_json: bool) -> None:
 @options.json
 @options.out
 def runs_show(run: str, as_json: bool, out: Path) -> None:
-    """Say what RUN was: its command, suite, versions, machine, data and weights, counts, and failures.
+    """Show the record of RUN: its command, suite, versions, machine, data and weights, counts, and failures.
 
-    RUN is a run folder, or a suite's name for its latest run. With --json, all that its record says.
+    RUN is a run folder, or a suite's name for its latest run. With --json, the whole record.
 
     \b
     Examples:
@@ -177,7 +177,7 @@ def runs_show(run: str, as_json: bool, out: Path) -> None:
 
 @runs.command("rm")
 @click.argument("names", nargs=-1, required=True, metavar="RUN...", shell_complete=completion.runs)
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @options.out
 def runs_rm(names: tuple[str, ...], yes: bool, out: Path) -> None:
     """Remove the folder of each RUN. The cache stays: the same command makes the results again from it.

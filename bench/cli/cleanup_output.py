@@ -152,7 +152,7 @@ def _recorded_time(iso: str) -> str:
 
 
 def show_run(run: Run, record: RunRecord, failures: Mapping[str, int], *, as_json: bool) -> None:
-    """Print what ``bench runs show`` shows: what a run was, from its record, and why stages failed.
+    """Print what ``bench runs show`` shows: the main parts of the record of a run, and why stages failed.
 
     ``failures`` has the number of failed stages for each reason. What the record of another version lacks is left out.
     """

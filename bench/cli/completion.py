@@ -57,7 +57,7 @@ def runs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Co
 
 
 def cells(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Offer the ids of the cells of the run that the RUN argument before names."""
+    """Offer the ids of the cells of the run that the preceding argument RUN names."""
     from bench.store.reading import RunResults
     from bench.store.run_folders import find_run
 

@@ -18,7 +18,7 @@ import click
 from bench.cli.options import LOG_FORMAT
 from bench.core.errors import BenchError, did_you_mean
 
-_EXIT_CODES = "0 all went well, {one}2 it could not be done as asked, 130 it was interrupted"
+_EXIT_CODES = "0 all went well, {one}2 it could not be done, 130 it was interrupted"
 _ARGUMENTS = "bench.arguments"  # Key in the meta dictionary of a Click context: all arguments of the command line.
 
 
@@ -68,7 +68,7 @@ class Main(CommandGroup):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the arguments and keep a copy of them.
 
-        The copy says whether JSON was requested on stderr when the arguments of a command cannot be parsed.
+        If the arguments of a command cannot be parsed, the copy still shows whether errors must be printed as JSON.
         """
         ctx.meta[_ARGUMENTS] = list(args)
         return super().parse_args(ctx, args)
@@ -89,7 +89,7 @@ class Main(CommandGroup):
         except click.Abort:
             self._exit(ctx, "error", "expected a yes, found none; nothing was done", 1)
         except KeyboardInterrupt:
-            self._exit(ctx, "interrupted", "what was finished is kept, and the same command goes on from there", 130)
+            self._exit(ctx, "interrupted", "what was finished is kept, and the same command continues from there", 130)
         except BrokenPipeError:
             # The program that reads stdout (head, less) has ended. The interpreter flushes stdout once more at its
             # exit; stdout is pointed to the null device, so that this flush raises no second error.

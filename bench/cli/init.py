@@ -16,7 +16,7 @@ _STARTER = Path(__file__).with_name("starter.toml")
 @click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 def init(folder: Path) -> None:
-    """Write a starter suite into DIR, which runs as it is and says what can be changed.
+    """Write a starter suite into DIR, which runs as it is and explains what can be changed.
 
     \b
     Examples:
@@ -37,12 +37,12 @@ def init(folder: Path) -> None:
     except OSError as error:
         raise StorageError(f"{suite}: cannot be written: {error.strerror or error}") from None
     path = shlex.quote(str(suite))
-    click.echo(f"wrote {suite}: the suite {name!r}, which runs as it is and says what can be changed")
+    click.echo(f"wrote {suite}: the suite {name!r}, which runs as it is and explains what can be changed")
     steps = {
         f"bench plan {path}": "what it would do",
         f"bench run {path}": "do it, and write its report",
         f"bench explain {name} defense=Noise evaluated=zoo-resnet": "what one cell of it is",
-        "bench plugins": "what else there is to ask about (bench info NAME: its parameters)",
+        "bench plugins": "what else can be used (bench info NAME: its parameters)",
     }
     for command, what in steps.items():
         click.echo(f"  {command:<{max(map(len, steps))}}  {what}")

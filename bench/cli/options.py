@@ -133,7 +133,7 @@ timeout = click.option(
     "timeout_s",
     callback=_parse_seconds,
     metavar="TIME",
-    help="Limit of every stage, whatever the suite and its plugins say: 90 (seconds), 90s, 30m or 2h.",
+    help="Limit of every stage, whatever the suite and its plugins set: 90 (seconds), 90s, 30m or 2h.",
 )
 
 

@@ -170,7 +170,7 @@ def models_status(as_json: bool) -> None:
 @click.option("--only", multiple=True, metavar="MODEL", help="Train only these of the suite's models.")
 @click.option("--work", type=click.Path(path_type=Path), metavar="DIR", help="Where data and checkpoints are kept.")
 def train(suite: Path, overrides: tuple[str, ...], only: tuple[str, ...], work: Path | None) -> None:
-    """Train the networks and estimators of SUITE. An interrupted training goes on from its last checkpoint.
+    """Train the networks and estimators of SUITE. An interrupted training continues from its last checkpoint.
 
     \b
     Examples:

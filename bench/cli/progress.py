@@ -20,7 +20,7 @@ from bench.core.domain import Event, Stage, StageResult
 from bench.core.text import duration
 from bench.planning.plan import Plan
 from bench.runs.status import RunStatus, Watch
-from bench.runs.time_left import TimeLeft, expected
+from bench.runs.time_left import TimeLeftEstimator, expected
 
 _DRAW_S = 0.2  # The progress bar is drawn at most once in this time.
 _LOG_S = 30.0  # A line of progress is written to a log file at most once in this time.
@@ -37,7 +37,7 @@ class Progress:
     def __init__(self, plan: Plan, workers: int) -> None:
         self.plan = plan
         self.workers = workers
-        self.time_left = TimeLeft(workers, {})
+        self.time_left = TimeLeftEstimator(workers, {})
         self.done: dict[str, StageResult] = {}  # by stage key
         self.running: dict[str, str] = {}  # the names of running stages, by key
         self.shares: dict[str, float] = {}  # the share that is done of each running stage that reports it, by key
@@ -77,7 +77,7 @@ class Progress:
             count = len(event.stages)
             err.print(f"\nstopping: {count} stages are running and get a moment; Ctrl-C again stops at once")
         elif stage is None:
-            self.time_left = TimeLeft(self.workers, expected(event.stages, event.path_seconds))
+            self.time_left = TimeLeftEstimator(self.workers, expected(event.stages, event.path_seconds))
             cached = len(self.plan.stages) - len(event.stages)
             err.print(f"{len(event.stages)} stages to compute, {cached} in the cache or not needed")
         elif event.kind == "damaged":
@@ -145,8 +145,8 @@ _STATES: Mapping[str, str] = {
     "running": "running{for_}",
     "complete": "complete{after}",
     "incomplete": "ended with failures{after}; the same command tries them again",
-    "interrupted": "interrupted{after}; the same command goes on from there",
-    "died": "died{after} without a word; the same command goes on from there",
+    "interrupted": "interrupted{after}; the same command continues from there",
+    "died": "died{after}; the same command continues from there",
 }
 
 

@@ -49,8 +49,8 @@ def rescore(
 ) -> None:
     """Compute the scores of RUN again from the artifacts that it left: no defense protects and no attack runs.
 
-    By today's metrics, where they were corrected since, or with other thresholds. The rows go into a run folder beside
-    that of RUN, whose record and report say what they were made from. What is missing in the cache is listed, not
+    The scores use today's metrics, which may have been corrected since, or other thresholds. The rows go into a run
+    folder beside that of RUN, whose record and report name their origin. What is missing in the cache is listed, not
     computed.
 
     \b

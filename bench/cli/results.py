@@ -72,14 +72,14 @@ def _open_results(runs: Sequence[str], results: Path) -> Iterator[RunResults]:
 def report(runs: tuple[str, ...], include_faces: bool, file: Path | None, out: Path) -> None:
     """Render the report of RUN (a run folder, or a suite's name for its latest run), or of several on one page.
 
-    Of a run that has not ended it shows what there is, and what is still missing. Of several runs it lays side by side
-    what asks the same, keeps apart what does not, and says why (docs/comparing.md).
+    The report of a run that has not ended shows the results so far, and what is missing. The report of several runs
+    combines equal experiments, keeps others apart and gives the reason (docs/comparing.md).
 
     \b
     Examples:
       bench report paper
       bench report paper --include-faces -o with-faces.html
-      bench report paper mine        # a defense of one's own beside the paper's
+      bench report paper mine        # your defense beside the paper's
     """
     from bench.report.page import write_report
     from bench.store.run_folders import require_writable
@@ -108,7 +108,7 @@ def _page_path(results: RunResults, folders: Folders) -> Path:
         for suite, run in zip(suites, results.runs, strict=True)
     ]
     if len(name := "+".join(names)) > _LONGEST_NAME:
-        raise click.UsageError(f"{len(names)} runs: their names are too long for a folder; say where with -o FILE")
+        raise click.UsageError(f"{len(names)} runs: their names are too long for a folder; name a file with -o FILE")
     return folders.reports / name / "index.html"
 
 
@@ -118,7 +118,9 @@ def _page_path(results: RunResults, folders: Folders) -> Path:
     "--table", metavar="NAME", help="The paper's table, such as VII; an unknown name lists those that the run has."
 )
 @click.option(
-    "--rows", metavar="NAME", help="Per-sample rows with what their cells say: verification, images, attributes, up ..."
+    "--rows",
+    metavar="NAME",
+    help="Per-sample rows with the columns of their cells: verification, images, attributes, up ...",
 )
 @click.option(
     "--cell",
@@ -153,9 +155,9 @@ def export(
     file: Path | None,
     out: Path,
 ) -> None:
-    """Export a table, the per-sample rows or a figure of RUN, for a paper or an analysis of one's own.
+    """Export a table, the per-sample rows or a figure of RUN, for a paper or for your own analysis.
 
-    Of several runs it exports what `bench report` shows of them together, and says on stderr what is kept apart.
+    Several runs are combined as in `bench report`; stderr lists what is kept apart.
 
     \b
     Examples:
@@ -227,7 +229,7 @@ def _export(results: RunResults, kind: str, name: str, fmt: str, file: Path | No
 @options.json
 @options.out
 def claims(run: str, fmt: str, as_json: bool, out: Path) -> None:
-    """Hold what the suite of RUN claims against its rows.
+    """Check the claims of the suite of RUN against its rows.
 
     RUN is a run folder, or a suite's name for its latest run. A claim that was not measured is no failure.
 
@@ -257,7 +259,7 @@ def claims(run: str, fmt: str, as_json: bool, out: Path) -> None:
 @click.option("--watch", is_flag=True, help="Show it anew every two seconds, until the run ends.")
 @options.out
 def status(run: str | None, as_json: bool, watch: bool, out: Path) -> None:
-    """Say how RUN goes: what is done, running, queued or failed, by which worker, and how long it still takes.
+    """Show the progress of RUN: what is done, running, queued or failed, by which worker, and how long it still takes.
 
     Without RUN: all runs at work in this folder, else the latest. Works from any terminal, and after a kill.
 
@@ -287,9 +289,9 @@ def status(run: str | None, as_json: bool, watch: bool, out: Path) -> None:
 @options.json
 @options.out
 def explain(run: str, cell: tuple[str, ...], as_json: bool, out: Path) -> None:
-    """Say what a CELL of RUN is, how it ended and why, what was computed for it, and how to make it again.
+    """Explain a CELL of RUN: what it measures, how it ended and why, its stages, and how to compute it again.
 
-    CELL is its id, the beginning of it, or as many of its labels as it takes.
+    CELL is its id, the beginning of its id, or enough of its labels to identify it.
 
     \b
     Examples:

@@ -68,7 +68,7 @@ def run(
     engine_name: str,
     address: str | None,
 ) -> None:
-    """Run SUITE and write its report. An interrupted run goes on where it stopped.
+    """Run SUITE and write its report. An interrupted run continues where it stopped.
 
     SUITE is a file, or the name of a suite that comes with bench. Exit code 1 if a cell failed; with --replay, if rows
     differ; 2 if the run could not begin.
@@ -77,7 +77,7 @@ def run(
     Examples:
       bench run quick
       bench run paper --pairs 32
-      bench run paper --cell 1a2b3c4d     # recompute one number; bench explain and the report say of which cell it is
+      bench run paper --cell 1a2b3c4d     # recompute one number; the report shows the id of its cell
       bench run --replay quick
     """
     from bench.cli import console

@@ -80,7 +80,7 @@ class Cell:
     - ``pairs``: the number of verification pairs
     - ``kappa``: the fixed threshold of the experiment
     - ``threat``: what the adversary knows, as a sentence for the report
-    - ``upload``: what leaves the client, in words: ``images``, or ``features at`` and the names of the split points
+    - ``upload``: what leaves the client, as text: ``images``, or ``features at`` and the names of the split points
     - ``splits``: the split points whose features leave the client; empty if images do
     - ``outputs``: what the attack returns: ``recognition``, ``images`` or ``attributes``
     - ``leaky``: True if the attack was trained on the evaluated faces themselves
@@ -114,7 +114,7 @@ class Cell:
 
     @property
     def roles(self) -> tuple[tuple[CellRole, Component], ...]:
-        """All components that take part in the cell, each with its role; one that has two roles twice."""
+        """All components that take part in the cell, each with its role; a component with two roles is listed twice."""
         parts: tuple[tuple[CellRole, Component | None], ...] = (
             ("dataset", self.dataset),
             *(("authorised", model) for model in self.authorised),

@@ -63,7 +63,7 @@ class CapabilityError(ContractError):
 
 
 def with_article(kind: str) -> str:
-    """Name a kind of component in words: ``attack`` -> ``an attack plugin``, ``dataset`` -> ``a data set plugin``."""
+    """Return the name of a kind of plugin with its article: ``an attack plugin`` for ``attack``."""
     words = {"dataset": "data set"}.get(kind, kind.replace("_", " "))
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words} plugin"
 
@@ -82,4 +82,4 @@ def in_words(error: BaseException) -> str:
     try:
         return f"{type(error).__name__}: {error}"
     except Exception as another:  # The plugin's own __str__ raised.
-        return f"{type(error).__name__}, which cannot be put in words: {type(another).__name__}"
+        return f"{type(error).__name__}, whose message cannot be shown: {type(another).__name__}"

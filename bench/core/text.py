@@ -28,6 +28,7 @@ def duration(seconds: float | None) -> str:
 def set_label(labels: Iterable[str]) -> str:
     """Return the label of a set of models: their labels joined by ``+``; empty for no model.
 
-    Within an experiment a label means one set, so that it may serve as a key. The models of a set are not read from it.
+    Within an experiment each label belongs to one set, so that it may serve as a key. Never split a label to get the
+    models of a set.
     """
     return "+".join(labels)

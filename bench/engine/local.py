@@ -228,7 +228,7 @@ class _Slot:
         process = self.process
         assert process is not None
         process.join(_TERMINATION_S)
-        if process.is_alive():  # It has closed its pipe and goes on running.
+        if process.is_alive():  # It has closed its pipe, but has not ended.
             process.kill()
             process.join()
         code = _exit_code(process)
@@ -292,7 +292,7 @@ class _Slot:
                 os.kill(process.pid, number)
 
     def _shorten_log(self) -> None:
-        """Truncate a log that is too large, so that it cannot fill the disk. The worker goes on appending to it."""
+        """Truncate a log that is too large, so that it cannot fill the disk. The worker continues to append to it."""
         with contextlib.suppress(OSError):
             size = self.setup.log.stat().st_size
             if size > _LOG_BYTES:

@@ -118,7 +118,7 @@ def connect(
     if not slots and workers is None:
         unit = "GPU" if device == "cuda" else "CPU"
         raise BenchError(
-            f"--address {address}: the cluster has no {unit} at the moment; add nodes, or say with --workers N how "
+            f"--address {address}: the cluster has no {unit} at the moment; add nodes, or set with --workers N how "
             "many stages shall wait for them"
         )
     return RayEngine(workers or slots, device, threads, gpus, address, limited=workers is not None)
@@ -376,7 +376,7 @@ class _Cluster:
                 where = ":".join(map(str, self.head))
                 raise BenchError(
                     f"the head of the Ray cluster at {where} is gone; what was finished is kept, and the same command "
-                    "goes on when it is back"
+                    "continues when it is back"
                 ) from None
         else:
             self._count()

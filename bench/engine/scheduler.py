@@ -1,4 +1,4 @@
-"""The scheduler: it decides which stage is computed next, and what to do after each attempt. No engine has its own.
+"""The scheduler: it decides which stage is computed next, and what to do after each attempt. Every engine uses it.
 
 To find the stages that must be computed, the graph is walked backwards from the score stages. The walk ends at cached
 artifacts, so a suite that is complete costs nothing. If a stage fails, only the stages that depend on it fail too.

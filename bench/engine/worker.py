@@ -118,7 +118,9 @@ def attempt(stage: Stage, root: Path, batch: int, on_begin: Callable[[], None] =
     """
     cache = Cache(root)
     if not root.is_dir():
-        raise StorageError(f"{root}: the folder is gone (a lost network folder?); the same command goes on from there")
+        raise StorageError(
+            f"{root}: the folder is gone (a lost network folder?); the same command continues from there"
+        )
     try:
         with cache.lock(stage.key).acquire(timeout=0):
             return _attempt(stage, cache, batch, on_begin)
@@ -126,7 +128,7 @@ def attempt(stage: Stage, root: Path, batch: int, on_begin: Callable[[], None] =
         return Attempt(result=failure(stage, "failed", "another run computes it"), again="busy", worker=WORKER_NAME)
     except OSError as error:
         if error.errno in _DISK_LOST:
-            raise StorageError(f"{root}: {error.strerror}; the same command goes on from there") from None
+            raise StorageError(f"{root}: {error.strerror}; the same command continues from there") from None
         raise
 
 

@@ -1,7 +1,7 @@
-"""The names of all metrics that a claim or a command can ask for.
+"""The names of all metrics that a claim or a command can use.
 
-`bench.analysis.measures` says how each is computed from rows; a test keeps the two in step. The names live here so that
-a suite can be checked before anything is computed.
+`bench.analysis.measures` defines how each is computed from rows; a test keeps the two in step. The names live here so
+that a suite can be checked before anything is computed.
 """
 
 from __future__ import annotations

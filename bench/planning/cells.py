@@ -49,7 +49,7 @@ class ExperimentPlanner:
     # ---- axes ----------------------------------------------------------------------------------------------------
 
     def combinations(self) -> Iterator[Combination]:
-        """Yield the combinations of the axes. Combinations that differ only in models that do not take part are one."""
+        """Yield the combinations of the axes; those that differ only in models that do not take part are merged."""
         e = self.experiment
         axes = (e.datasets, e.defenses, e.authorised, e.attacks, e.evaluated, range(e.repeats))
         seen: set[Combination] = set()
@@ -233,7 +233,7 @@ class ExperimentPlanner:
             if _same_data(source, dataset) and most is not None and pairs > most:
                 return (
                     f"{learner.label} would learn from people of {dataset.label} who are scored: beside {most} pairs "
-                    f"there are others, beside {pairs} there are not; ask for fewer pairs or name another "
+                    f"there are others, beside {pairs} there are not; request fewer pairs or name another "
                     "data set as auxiliary"
                 )
         return None

@@ -33,7 +33,7 @@ _NO_COMPONENTS: Mapping[ComponentRole, tuple[Component, ...]] = {}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Work:
-    """What stages share that differ only in their inputs. ``digest`` covers everything that decides their results."""
+    """What stages that differ only in their inputs have in common. ``digest`` covers all that decides their results."""
 
     components: Mapping[ComponentRole, tuple[Component, ...]]
     options: Mapping[str, Any]
@@ -147,7 +147,7 @@ class Graph:
             "score:baselines",
             options={"metric": "baselines", "lpips": self.lpips},
             inputs={"faces": faces, "calibration_faces": self.faces(dataset, "calibration")},
-            seed=self.seed("floors", dataset.name),  # The name of the random stream stays, and so do its numbers.
+            seed=self.seed("floors", dataset.name),  # An old name, kept so that the numbers stay.
             units=count,
             unit_cost=3e-2,
             size=count * 120,

@@ -1,4 +1,4 @@
-"""The plugin instances behind components: what they declare, and their digests. No weights are loaded; no torch."""
+"""The plugin instances behind components: their declarations and digests. No weights are loaded; no torch."""
 
 from __future__ import annotations
 

@@ -88,7 +88,8 @@ def make_plan(
 def select(plan: Plan, ids: Collection[str]) -> Plan:
     """Return the plan of some cells, named by their ids, and of the stages that they need.
 
-    A cell and its id do not depend on the other cells of a plan, so its rows are those that the whole plan gives.
+    A cell and its id do not depend on the other cells of a plan, so its rows are the same as in a run of the whole
+    plan.
     """
     cells = [cell for cell in plan.cells if cell.id in ids]
     needed = {key for cell in cells for key in plan.path_of(cell)}

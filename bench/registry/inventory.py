@@ -56,7 +56,7 @@ def _entry(kind: str, name: str, instance: Any) -> InventoryEntry:
         return replace(bare, status=DataStatus(missing=str(error)))
     except BenchError as error:
         return replace(bare, problem=str(error))
-    except Exception as error:  # Foreign code may raise anything; the listing goes on.
+    except Exception as error:  # Foreign code may raise anything; the other components are still listed.
         return replace(bare, problem=f"{type(error).__name__}: {error}")
 
 

@@ -71,7 +71,7 @@ def line_row(line: DiffLine) -> list[str]:
 
 
 def _sample_size(found: Difference) -> str:
-    """Return N, with whether the samples are unpaired and how many were left out."""
+    """Return N as text, with a note if the samples are unpaired, and the number of samples that were left out."""
     left_out = f", {found.left_out:,} left out" if found.left_out else ""
     return f"{found.n:,}{'' if found.paired else ' unpaired'}{left_out}"
 

@@ -297,7 +297,7 @@ class _CellEnd:
 
 
 def _differences(mine: Mapping[str, Any], theirs: Mapping[str, Any], other: str) -> Iterator[str]:
-    """Yield the differences between two experiments in words."""
+    """Yield the differences between two experiments, one sentence part each."""
     for name, value in mine.items():
         if value == theirs[name]:
             continue
@@ -312,7 +312,7 @@ def _differences(mine: Mapping[str, Any], theirs: Mapping[str, Any], other: str)
 
 
 def _changed(mine: Content, theirs: Content, other: str) -> Iterator[str]:
-    """Yield the differences between two components in words."""
+    """Yield the differences between two components, one sentence part each."""
     for name in dict.fromkeys((*mine, *theirs)):
         if mine.get(name) != theirs.get(name):
             words = name.removeprefix("parameter ")

@@ -70,7 +70,7 @@ class ExplainedStage:
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
     """The explanation of a cell. ``words`` describe by heading what it measures; ``axes`` are its coordinates in the
-    run; ``facts`` tell how it ended: status, reason, seconds, memory in MB, batch, traceback and log.
+    run; ``facts`` describe how it ended: status, reason, seconds, memory in MB, batch, traceback and log.
 
     ``stages`` are the stages that were computed for it, inputs first. ``incomplete``: whether some are missing because
     the cache lacks the artifacts that lead to them. ``commands`` compute the cell again, by what they do.
@@ -137,7 +137,7 @@ def _why_none(rows: pd.DataFrame, term: str) -> str:
 
 
 def _how_to_choose(rows: pd.DataFrame) -> str:
-    """Return in words on which axes several cells differ, and the first of their ids."""
+    """Return text that names the axes on which several cells differ, and the first of their ids."""
     values = {axis: list(dict.fromkeys(_texts(rows, axis))) for axis in AXES}
     lines = [f"  {axis}= {_listing(found)}" for axis, found in values.items() if len(found) > 1]
     ids = _listing(rows["cell"].tolist())
@@ -218,7 +218,7 @@ _COMPONENT_ROLES: Mapping[str, str] = {
 
 
 def _components(components: Iterable[Row]) -> Iterable[ExplainedComponent]:
-    """Yield the components of a cell with their roles in words."""
+    """Yield the components of a cell with the names of their roles."""
     for one in components:
         origin = one.get("origin") or {}
         yield ExplainedComponent(

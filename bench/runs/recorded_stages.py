@@ -41,7 +41,7 @@ class RecordedStages:
         return {today(name.removesuffix(".parquet")) for name in self._manifest(key).get("files", ())}
 
     def result(self, key: str) -> StageResult:
-        """Return the result of a stage: as the run recorded it, else from its artifact, else a successful one."""
+        """Return the result of a stage from the rows of the run, else from its artifact, else a successful result."""
         row = self.rows.get(key)
         if row is None and (manifest := self._manifest(key)):
             return cached_result(key, dict(manifest))

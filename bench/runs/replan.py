@@ -80,7 +80,7 @@ def require_recorded(folder: Path, record: RunRecord, refused: str) -> None:
     message."""
     if missing := [name for name in _NEEDED if not getattr(record, name)]:
         raise ReplayError(
-            f"{folder}: {refused} from its record, which does not say its {', '.join(missing)}; "
+            f"{folder}: {refused} from its record, which lacks its {', '.join(missing)}; "
             "it was written by an earlier bench"
         )
 

@@ -109,8 +109,8 @@ def _folder(folders: Folders, plan: Plan) -> Path:
 
 
 def compare(original: Path, again: Path) -> dict[str, str]:
-    """Return the tables of sample rows whose files differ from the checksums in the record of the original run, with
-    the differences in words; an empty dictionary if all bytes are equal."""
+    """Return a description of each table of sample rows whose files differ from the checksums in the record of the
+    original run; an empty dictionary if all bytes are equal."""
     before, now = (_samples(folder) for folder in (original, again))
     tables: dict[str, list[str]] = defaultdict(list)
     for name in sorted(before.keys() | now.keys()):
@@ -125,7 +125,7 @@ def _samples(folder: Path) -> dict[str, str]:
 
 
 def _difference(table: str, names: Sequence[str], recorded: Mapping[str, str], original: Path, again: Path) -> str:
-    """Return in words how many rows of some files of a table differ, and which files were changed after the run."""
+    """Describe how many rows of some files of a table differ, and which files were changed after the run."""
     total = differing = 0
     for name in names:
         left, right = (_rows(folder / name) for folder in (original, again))

@@ -47,8 +47,7 @@ class Rescoring:
 
 
 def settings_of(run: Path, fmr: float | None, kappa: float | None, sets: Sequence[str]) -> list[str]:
-    """Return the changes by ``--fmr`` and ``--kappa``, which are for every experiment of a run, and by ``--set``, all
-    in the form of the latter."""
+    """Return all changes of a suite as ``--set`` overrides; ``--fmr`` and ``--kappa`` apply to every experiment."""
     count = len(RunResults(run).run.suite.experiments)
     every = {"fmr": fmr, "kappa": kappa}
     found = [f"experiment[{i}].{name}={v!r}" for name, v in every.items() if v is not None for i in range(count)]
@@ -72,7 +71,8 @@ def prepared(
     """Plan to score a run again, without writing anything. ``settings`` are overrides of its suite (see `settings_of`),
     ``device`` replaces the device type of the run.
 
-    `ReplayError` when the record does not say enough, or artifacts are missing: with all of them.
+    Raises `ReplayError` if the record is not complete
+    enough, or if artifacts are missing; the message lists all of them.
     """
     record = RunResults(run).run
     _require_ended(run, record)

@@ -227,7 +227,7 @@ def outcome(cell: Cell, plan: Plan, results: Mapping[str, StageResult]) -> Outco
     if bad is not None:
         status, reason = bad.status, bad.reason
     elif not cell.skip and any(k not in results for k in cell.stages):
-        status, reason = "queued", "not computed yet; the same command goes on"
+        status, reason = "queued", "not computed yet; the same command continues"
     return Outcome(
         cell=cell,
         status=status,

@@ -12,8 +12,8 @@ from bench.engine import scheduler
 from bench.planning.plan import Plan
 from bench.registry.discovery import discover
 from bench.runs import record, rescore
-from bench.runs import run as runner
 from bench.runs.replan import plan_again
+from bench.runs.run import outcome
 from bench.runs.status import Watch
 from bench.store import journal
 from bench.store.artifacts import Cache
@@ -50,7 +50,7 @@ def _write_snapshot(folder: Path, run: RunRecord, place: Path) -> None:
     plan = again(folder, run, registry)
     now = Watch(folder).look()
     results = _results_so_far(plan, cache, folder)
-    outcomes = [runner.outcome(cell, plan, results) for cell in plan.cells]
+    outcomes = [outcome(cell, plan, results) for cell in plan.cells]
     status = now.state if now.state == "running" else "interrupted"
     end = record.ended(run, plan, results, outcomes, status, now.seconds or 0.0)
     stages = record.of_stages(plan, results, cache)

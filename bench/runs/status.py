@@ -1,8 +1,8 @@
 """The status of a run, from its journal, the locks of runs in progress and the progress notes of their stages.
 
-The journal records what has begun and ended, a lock shows whether a session is still running, and the note of a stage
-who computes it and what fraction is done. Nothing is written, so that a run can be watched from any machine that can
-read its folder, also after it was killed.
+The journal records what has begun and ended, a lock shows whether a session is still running, and the progress note of
+a stage names its worker and the fraction that is done. Nothing is written, so that a run can be watched from any
+machine that can read its folder, also after it was killed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench.core.errors import StorageError
-from bench.runs.time_left import Expected, TimeLeft
+from bench.runs.time_left import Expected, TimeLeftEstimator
 from bench.store import old_schemas
 from bench.store.active_runs import RunningRun, alive
 from bench.store.artifacts import Cache
@@ -109,7 +109,7 @@ class Watch:
         self._planned: dict[str, Any] = {}
         self._begun: dict[str, dict[str, Any]] = {}  # Stages that have begun and not ended, by key.
         self._results: dict[str, dict[str, Any]] = {}  # Stages that have ended since the last plan, by key.
-        self._left = TimeLeft(1, {})
+        self._left = TimeLeftEstimator(1, {})
         self._last_event = 0.0  # The time of the last event.
 
     def look(self) -> RunStatus:
@@ -185,7 +185,7 @@ class Watch:
             key: Expected(cost=s["cost"], cost_name=s["cost_name"], behind=s["behind"])
             for key, s in event["compute"].items()
         }
-        self._left = TimeLeft(session.get("workers", 1), todo)
+        self._left = TimeLeftEstimator(session.get("workers", 1), todo)
         for key, begun in self._begun.items():
             self._left.started(key, _at(begun))
 

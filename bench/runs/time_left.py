@@ -26,10 +26,10 @@ class Expected:
 
 @dataclass(slots=True)
 class _Begun:
-    """A stage that a worker has received: when (``given``), since when it computes (``since``, None until it reports),
-    and the fraction that was done at its last report (``share``, ``at``)."""
+    """A stage that a worker has received: when that was (``received``), since when it computes (``since``, None until
+    it reports), and the fraction that was done at its last report (``share``, ``at``)."""
 
-    given: float
+    received: float
     since: float | None = None
     share: float = 0.0
     at: float = 0.0
@@ -49,7 +49,7 @@ def expected(stages: Iterable[Stage], behind: Mapping[str, float]) -> dict[str, 
     return {s.key: Expected(cost=s.cost, cost_name=s.cost_name, behind=behind.get(s.key, s.cost)) for s in stages}
 
 
-class TimeLeft:
+class TimeLeftEstimator:
     """Estimates the time until all stages of a run have ended, on ``workers`` at a time. All times are seconds of one
     clock.
 
@@ -64,26 +64,24 @@ class TimeLeft:
         self.total = sum(stage.cost for stage in todo.values())
         self._todo = dict(todo)
         self._begun: dict[str, _Begun] = {}
-        self._waiting: dict[str, float] = defaultdict(
-            float
-        )  # Estimated seconds of stages that have not begun, by cost name.
+        # Estimated seconds of the stages that have not begun, by cost name.
+        self._waiting: dict[str, float] = defaultdict(float)
         for stage in todo.values():
             self._waiting[stage.cost_name] += stage.cost
         self._by_path = sorted(todo, key=lambda key: todo[key].behind)  # The stage with the longest path comes last.
         self._ended = 0.0  # Estimated seconds of the stages that have ended.
         self._seen: dict[str, tuple[float, float]] = {}  # Measured and estimated seconds of these, by cost name.
         self._starting = self.workers  # The first stage of each worker also waits until the worker has started.
-        self._around: deque[float] = deque(
-            maxlen=101
-        )  # The seconds that each of the other stages took in addition to its own.
+        # The seconds that passed at each of the other stages in addition to its own computation.
+        self._around: deque[float] = deque(maxlen=101)
 
     def started(self, key: str, at: float) -> None:
-        """Record that a stage was given to a worker, for the first time or again."""
+        """Record that a worker has received a stage, for the first time or again."""
         stage = self._todo.get(key)
         if stage is not None:
             if key not in self._begun:
                 self._waiting[stage.cost_name] -= stage.cost
-            self._begun[key] = _Begun(given=at)
+            self._begun[key] = _Begun(received=at)
 
     def reported(self, key: str, share: float, at: float, since: float | None = None) -> None:
         """Record which fraction of a running stage is done; ``since`` is when its worker began, if that is known."""
@@ -109,7 +107,7 @@ class TimeLeft:
             if begun is not None and self._starting:
                 self._starting -= 1
             elif begun is not None:
-                self._around.append(max(0.0, at - begun.given - seconds))
+                self._around.append(max(0.0, at - begun.received - seconds))
 
     def share(self) -> float:
         """Return the fraction of the work that is done, by the estimates of the plan."""

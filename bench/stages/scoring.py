@@ -243,7 +243,7 @@ def _score_up(job: Job) -> Artifact:
 
     Original and upload have independent noise; all levels scale the same draws. Noise on images is added to pixels in
     [0, 1] and clamped. Noise on features is relative to the standard deviation of each map; this is our interpretation,
-    since features have no unit.
+    because features have no unit.
     """
     source = job.input("faces")
     faces = read_faces(source)

@@ -1,4 +1,4 @@
-"""What differs between the records of two runs: suite, code, versions, data, weights and parameters, in words."""
+"""What differs between the records of two runs: suite, code, versions, data, weights and parameters, as text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bench.store.run_record import ComponentRecord, OriginRecord, RunRecord
 
 
 def changes_between(before: RunRecord, after: RunRecord) -> dict[str, list[str]]:
-    """What differs between the records of two runs, by topic. A value that an older version did not record is None."""
+    """Return the differences between two records by topic; a value that an older version did not record is None."""
     both = (before, after)
     origins = [{_plugin(c.origin): _version(c.origin) for c in record.components} for record in both]
     commits = [{"commit": record.commit} for record in both]
@@ -35,7 +35,7 @@ def changes_between(before: RunRecord, after: RunRecord) -> dict[str, list[str]]
 
 
 def changes_of_components(before: Sequence[ComponentRecord], after: Sequence[ComponentRecord]) -> Iterator[str]:
-    """What differs between two lists of components, label by label."""
+    """Yield the differences between two lists of components, label by label."""
     old: dict[tuple[str, str], list[ComponentRecord]] = defaultdict(list)
     new: dict[tuple[str, str], list[ComponentRecord]] = defaultdict(list)
     for found, components in ((old, before), (new, after)):
@@ -46,13 +46,13 @@ def changes_of_components(before: Sequence[ComponentRecord], after: Sequence[Com
 
 
 def change(what: str, before: object, after: object) -> Iterator[str]:
-    """One line if two values differ."""
+    """Yield one line if two values differ."""
     if before != after:
         yield f"{what}: {shortened(before)} -> {shortened(after)}"
 
 
 def shortened(value: object) -> str:
-    """A value as text; a digest by its first 12 digits."""
+    """Return a value as text; a digest by its first 12 digits."""
     text = "none" if value is None else str(value)
     return text[:12] if len(text) == 64 and set(text) <= set("0123456789abcdef") else text
 
@@ -66,7 +66,7 @@ def _plugin(origin: OriginRecord) -> str:
 
 
 def _leaves(value: object, path: str = "") -> dict[str, Any]:
-    """The values of a suite by their paths in it."""
+    """Return the values of a suite by their paths in it."""
     if isinstance(value, Mapping):
         parts = [(f"{path}.{key}" if path else str(key), inner) for key, inner in value.items()]
     elif isinstance(value, list) and any(isinstance(inner, Mapping | list) for inner in value):
@@ -82,7 +82,7 @@ def _changes_in(what: str, before: Mapping[str, Any], after: Mapping[str, Any]) 
 
 
 def _changes_of(what: str, before: list[ComponentRecord], after: list[ComponentRecord]) -> Iterator[str]:
-    """What differs between the components of one label."""
+    """Yield the differences between the components of one label."""
     if not before or not after:
         yield f"{what}: {_what_it_is(before)} -> {_what_it_is(after)}"
         return
@@ -105,5 +105,5 @@ def _what_it_is(components: list[ComponentRecord]) -> str:
 
 
 def _distinct(values: Iterator[Any]) -> str:
-    """The different values of a field as text."""
+    """Return the different values of a field as text."""
     return ", ".join(sorted({shortened(value) for value in values}))

@@ -1,7 +1,7 @@
 """The provenance record of a run, ``run.json``: what was run, on what machine, by which code, data and weights.
 
-A record is read into a frozen `RunRecord` by the reader of its schema, and is written from one. Whatever a stranger's
-file holds, reading it gives a valid `RunRecord` or one `StorageError`.
+A record is read into a frozen `RunRecord` by the reader of its schema, and is written from one. Reading any file, even
+a damaged or foreign one, gives a valid `RunRecord` or one `StorageError`.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ class PluginRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class MachineRecord:
-    """The machine that led the run, in words."""
+    """The machine that led the run, described as text."""
 
     platform: str | None = None
     processor: str | None = None
@@ -378,7 +378,7 @@ def read_record(folder: Path) -> RunRecord:
 
 
 def _unreadable_schema(folder: Path, found: object) -> StorageError:
-    """The error for results of a schema whose tables this version of bench cannot read."""
+    """Return the error for results of a schema whose tables this version of bench cannot read."""
     newer = isinstance(found, int) and found > SCHEMA_VERSION
     advice = "install a newer bench" if newer else "run the suite again, or install the bench that wrote them"
     known = f"{', '.join(map(str, READABLE[:-1]))} and {READABLE[-1]}"

@@ -19,7 +19,7 @@ _SIMPLE: Mapping[Any, tuple[str, tuple[type, ...]]] = {
 
 
 class MistypedError(ValueError):
-    """A value that is not what its type says: ``place``, what was expected and what was found, in one line."""
+    """A value of a wrong type: its ``place``, what was expected and what was found, in one line."""
 
     def __init__(self, place: str, expected: str, found: Any) -> None:
         text = "none" if found is MISSING else repr(found)

@@ -141,7 +141,7 @@ def full_reference(kind: Kind, reference: Reference, where: str) -> FullReferenc
     """Write out ``"pmt"`` or ``{plugin = "pmt", steps = 50, label = "PMT-50"}``, which has no grid.
 
     ``via`` means something for attacks only and ``on_stand_ins`` for defenses only; elsewhere they are parameters like
-    any other. Raise `SuiteError` if the name, the label or a nested reference is not what it should be.
+    any other. Raise `SuiteError` if the name, the label or a nested reference is not valid.
     """
     if isinstance(reference, str):
         return FullReference(where=where, kind=kind, name=reference, passed={}, label=reference, labelled=False)
@@ -171,7 +171,7 @@ def _checked_parameters(other: Any, where: str) -> dict[str, Any]:
 
 
 def _expand_via(reference: Any, where: str) -> FullReference:
-    """Write out the attack of ``via``, whose reconstructions are what the other attack sees."""
+    """Write out the attack of ``via``, whose reconstructions the other attack works on."""
     if not isinstance(reference, str | dict):
         raise SuiteError(f"{where}: expected the name of an attack or a table, found {reference!r}")
     return full_reference("attack", reference, where)

@@ -19,7 +19,10 @@ def toml_path(parts: Sequence[int | str]) -> str:
 
 
 def override(raw: dict[str, Any], text: str) -> None:
-    """Apply one ``--set path=value`` to the content of a suite file; raise `SuiteError` if the path does not exist."""
+    """Apply one ``--set path=value`` to the content of a suite file; the last key of the path may be new.
+
+    Raise `SuiteError` if the rest of the path does not exist.
+    """
     path, equals, value_text = text.partition("=")
     if not equals or not path.strip():
         raise SuiteError(f"--set {text}: expected path=value, such as suite.seed=1 or experiment[0].pairs=32")
@@ -48,7 +51,7 @@ def override(raw: dict[str, Any], text: str) -> None:
 
 
 def toml_value(text: str) -> Any:
-    """Return a text as a TOML value, or unchanged if it is none."""
+    """Return a text as a TOML value, or the text itself if it is not valid TOML."""
     try:
         return (tomllib.loads(f"v = {text}") if "\n" not in text else {}).get("v", text)
     except tomllib.TOMLDecodeError:

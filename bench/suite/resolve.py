@@ -44,7 +44,7 @@ class Resolver:
         if self._missing:
             lines = "\n".join(f"  {message}" for message in self._missing)
             raise MissingDataError(
-                f'the suite asks for real data (data = "real"), and these are missing:\n{lines}\n'
+                f'the suite requires real data (data = "real"), and these are missing:\n{lines}\n'
                 "Put them there, or let stand-ins take their place with: --data auto"
             )
 
@@ -67,11 +67,11 @@ class Resolver:
         if via and instance.outputs != "attributes":
             raise SuiteError(
                 f"{where}.via: only an attack that outputs attributes can follow a reconstruction; {reference.name} "
-                f"outputs {instance.outputs} (reconstructions are recognised by the evaluated models without asking)"
+                f"outputs {instance.outputs} (reconstructions are always recognised by the evaluated models)"
             )
         stand_in: str | None = getattr(instance, "stand_in", None)
         if stand_in and self.data == "stand-in":
-            return self._stand_in(reference, stand_in, "the suite asks for stand-ins")
+            return self._stand_in(reference, stand_in, "the suite requests stand-ins")
         try:
             weights = fingerprint(kind, instance, where)
         except MissingDataError as error:

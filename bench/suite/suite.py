@@ -65,7 +65,8 @@ class Experiment:
 class Suite:
     """A resolved suite. ``raw`` is the TOML as run, after ``--set``; ``sha256`` is that of the file.
 
-    ``train`` is left to `bench.runs.train`. The limits are by kind of stage, for those kinds that have one.
+    The tables ``train`` are not resolved here; `bench.runs.train` does that. ``stage_timeout_s`` and
+    ``stage_memory_mb`` have an entry for each kind of stage that has a limit.
     """
 
     path: Path
@@ -302,7 +303,7 @@ def _check_pairs(experiment: Experiment, where: str, registry: Registry) -> None
         most = dataset.max_pairs()
         if most is not None and experiment.pairs > most:
             raise SuiteError(
-                f"{where}.pairs: {component.label} has at most {most} pairs, {experiment.pairs} are asked for"
+                f"{where}.pairs: {component.label} has at most {most} pairs, {experiment.pairs} are requested"
             )
 
 

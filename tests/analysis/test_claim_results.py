@@ -269,11 +269,11 @@ def test_age_in_years(tmp_path: Path) -> None:
     [
         ({"left": {"defense": "Failed"}}, "failed: out of memory"),
         ({"right": {"defense": "Skipped"}}, "skipped: needs gradients"),
-        ({"left": {"defense": "Nobody"}}, "the suite does not ask for this combination"),
-        ({"experiment": "gone"}, "the suite does not ask for this combination"),
+        ({"left": {"defense": "Nobody"}}, "the suite does not contain this combination"),
+        ({"experiment": "gone"}, "the suite does not contain this combination"),
         ({"metric": "up", "left": {"defense": "PMT", "sigma": 0.1}}, "missing"),
         ({"metric": "lpips"}, "VGG"),
-        ({"left": {"role": "authorised"}, "each": "evaluated"}, "the suite does not ask for this combination"),
+        ({"left": {"role": "authorised"}, "each": "evaluated"}, "the suite does not contain this combination"),
         ({"left": {"defense": ["PMT", "Failed"]}, "each": "defense"}, "failed: out of memory"),
     ],
 )

@@ -175,7 +175,7 @@ def test_what_failed_is_said(tmp_path: Path) -> None:
     assert (lost.value, lost.status, lost.reason) == (None, "failed", "out of memory")
     part = measure(rows, select(rows, defense="PMT"), "accuracy")
     assert part.note == "1 of 2 cells; the others: failed, out of memory"
-    assert measure(rows, [], "accuracy").reason == "the suite does not ask for this combination"
+    assert measure(rows, [], "accuracy").reason == "the suite does not contain this combination"
 
 
 def test_every_metric_has_a_name_a_source_and_a_direction() -> None:

@@ -204,7 +204,7 @@ def test_an_interruption_is_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
     done = CliRunner().invoke(main, ["plugins"])
     assert done.exit_code == 130
     assert "interrupted" in done.output
-    assert "the same command goes on" in done.output
+    assert "the same command continues" in done.output
 
 
 def test_a_closed_stdout_prints_no_error(toy_site: Path) -> None:

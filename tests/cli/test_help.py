@@ -59,7 +59,7 @@ def test_help_explains_the_exit_codes() -> None:
     }.items():
         shown = " ".join(CliRunner().invoke(main, [*command, "--help"]).output.split())
         assert words in shown, command
-        assert "2 it could not be done as asked, 130 it was interrupted." in shown
+        assert "2 it could not be done, 130 it was interrupted." in shown
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ def test_interrupted_at_the_terminal(start: Start, toy_run: ToyRun, tmp_path: Pa
     running.interrupt()
     code, out_text, err = running.end()
     assert code == 130
-    assert "interrupted; what was finished is kept, and the same command goes on from there" in err
+    assert "interrupted; what was finished is kept, and the same command continues from there" in err
     assert "Traceback" not in err
     assert out_text == ""
     wait_until(running.alone, "the workers to end")
@@ -59,7 +59,7 @@ def test_interrupted_at_the_terminal(start: Start, toy_run: ToyRun, tmp_path: Pa
     cells = pd.read_parquet(folder / "cells.parquet")
     unfinished = cells[cells["status"] == "queued"]
     assert set(unfinished["defense"]) == {"toy-gate"}
-    assert unfinished["reason"].str.contains("the same command goes on").all()
+    assert unfinished["reason"].str.contains("the same command continues").all()
     assert (cells["status"] == "ok").sum() == 18
     assert json.loads((folder / "run.json").read_text())["status"] == "interrupted"
     verification = RunResults(folder).samples("verification")

@@ -136,7 +136,7 @@ def test_a_signal_ends_the_ray_that_was_started(
     end(running)
     code, _, err = running.end()
     assert code == 130, err
-    assert "the same command goes on from there" in err
+    assert "the same command continues from there" in err
     assert "Traceback" not in err
     wait_until(running.alone, "Ray to end")
 

@@ -105,7 +105,7 @@ class SpeechlessError(Exception):
         (RuntimeError("no such luck"), "RuntimeError: no such luck", None),
         (SystemExit("goodbye"), "SystemExit: goodbye", None),
         (KeyboardInterrupt(), "KeyboardInterrupt", None),
-        (SpeechlessError(), "SpeechlessError, which cannot be put in words: ValueError", None),
+        (SpeechlessError(), "SpeechlessError, whose message cannot be shown: ValueError", None),
         (OSError(28, "No space left on device"), "OSError: [Errno 28]", None),
         (MemoryError("all gone"), "out of memory with a batch of 16: MemoryError: all gone", "memory"),
         (RuntimeError("not enough memory: you tried"), "out of memory with a batch of 16: RuntimeError", "memory"),

@@ -33,7 +33,7 @@ ENDS: dict[str, tuple[str, list[str], list[str]]] = {
     "mutates": ("failed", ["ContractError", "changed its input images"], ["in protect_checked"]),
     "asks-network": ("failed", ["CapabilityError", "declare it"], ["in _asks_network"]),
     "unpicklable": ("failed", ["UnpicklableError: the toy broke in a way of its own"], ["in _unpicklable"]),
-    "speechless": ("failed", ["SpeechlessError, which cannot be put in words: ValueError"], ["in _speechless"]),
+    "speechless": ("failed", ["SpeechlessError, whose message cannot be shown: ValueError"], ["in _speechless"]),
     "prints": ("failed", ["RuntimeError: the toy has said it"], ["the toy has a lot to say", "left out"]),
     "deletes-log": ("failed", ["RuntimeError: the toy deleted its log"], ["in _deletes_log"]),
     "closes": ("failed", ["RuntimeError: the toy closed the door"], ["in _closes"]),
@@ -222,7 +222,7 @@ def test_a_plugin_that_asks_the_run_to_end(
     command = ("run", "trouble.toml", "--device", "cpu", "--workers", 1)
     done = bench(*command, cwd=tmp_path)
     assert done.code == 130, done.err
-    assert "the same command goes on from there" in done.err
+    assert "the same command continues from there" in done.err
     assert done.left == []
     again = bench(*command, cwd=tmp_path)
     assert again.code == 0, again.err

@@ -39,14 +39,14 @@ def test_once(gated: Lab, tally: Tally, tmp_path: Path, full: bool, how: str) ->
     code, out, err = running.end()
     assert (code, out) == (130, "")
     assert "get a moment" in err
-    assert "interrupted; what was finished is kept, and the same command goes on from there" in err
+    assert "interrupted; what was finished is kept, and the same command continues from there" in err
     assert "Traceback" not in err
     wait_until(running.alone, "the workers to end")
     assert has(lab, "toy-photos protected by toy-gate"), "it had time to finish"
     assert lab.record["status"] == "interrupted"
     cells = pd.read_parquet(lab.folder / "cells.parquet")
     assert set(cells["status"]) == {"ok", "queued"}
-    assert cells[cells["status"] == "queued"]["reason"].str.contains("the same command goes on").all()
+    assert cells[cells["status"] == "queued"]["reason"].str.contains("the same command continues").all()
 
     again = lab.run("--workers", 1)
     assert again.code == 0, again.err

@@ -28,7 +28,7 @@ from bench.report.charts import theme as theme_of
 from bench.report.charts.label_placement import placed
 from bench.report.charts.sensitivity import sensitivity
 from bench.report.charts.theme import LIGHT, NEUTRAL, PAGE, PRINT, Theme, file_name, swatch
-from bench.report.charts.utility_privacy import KAPPAS, charts, trend_in_words
+from bench.report.charts.utility_privacy import KAPPAS, charts
 from bench.store.reading import RunResults
 
 LEVELS = (0.0, 0.1, 0.2, 0.3)
@@ -168,12 +168,6 @@ def test_the_table_of_a_chart_holds_its_numbers(traded: RunResults) -> None:
     assert [c.label for c in table.columns] == ["0", "0.1", "0.2", "0.3"]
     assert [g.label for g in table.groups] == [p.title for p in chart.panels]
     assert table.groups[1].rows[4].measurements == chart.panels[1].curves[4].measurements
-
-
-def test_the_trend_of_a_chart_in_words(traded: RunResults) -> None:
-    chart = charts(Rows(traded), "trade-off")[1]
-    values = chart.panels[1].curves[4].values
-    assert f"PMT, κ = 0.5 {values[0]:.3f} to {values[2]:.3f}" in trend_in_words(chart)
 
 
 def test_failed_cells_leave_a_gap_with_its_reason(tmp_path: Path) -> None:

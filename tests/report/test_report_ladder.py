@@ -140,7 +140,7 @@ def test_what_is_not_there_is_no_leak(measurement: Measurement, baseline: float 
         (span(0.3, 0.2, 0.4), span(0.02, 0.0, 0.1), [SAFE]),
         (span(0.3, 0.2, 0.5), span(0.5, 0.4, 0.6), [IDENTITY]),
         (span(0.3, 0.2, 0.5), span(0.02, 0.0, 0.1), []),
-        (span(0.3, 0.2, 0.4), absent("not asked", "no judge"), [SAFE]),
+        (span(0.3, 0.2, 0.4), absent("not tested", "no judge"), [SAFE]),
     ],
 )
 def test_flags(ssim: Measurement, match: Measurement, flags: Sequence[str]) -> None:
@@ -224,7 +224,7 @@ def test_attributes_stand_with_the_pictures_that_they_are_of(tmp_path: Path) -> 
 
     assert asked("PMT", "as uploaded (abuse)") == ({"described"}, "ok")
     assert asked("PMT", "recface") == ({"chained"}, "ok")
-    assert asked("PMT", "inversion grey") == (set(), "not asked")
+    assert asked("PMT", "inversion grey") == (set(), "not tested")
     assert "no attribute attack" in str(found["PMT", "inversion grey"].comparison("gender").measurement.reason)
 
 
@@ -232,7 +232,7 @@ def test_attributes_alone_are_an_entry_of_their_own(tmp_path: Path) -> None:
     spec = FakeRun(name="described", table="VIII", attacks=(ESTIMATE,), **PLAIN)
     rows = Rows(write_fake_run(tmp_path / "run", spec))
     entries = ladder(rows)
-    assert {(e.attack, e.match.measurement.status) for e in entries} == {("as uploaded", "not asked")}
+    assert {(e.attack, e.match.measurement.status) for e in entries} == {("as uploaded", "not tested")}
     assert untried(entries)["no held-out recogniser"] == ["PMT", "Noise 0.3"]
     assert deceptive(entries) == []
     shown = drawn(rows)

@@ -253,7 +253,7 @@ def test_what_is_not_there_has_its_reason(tmp_path: Path) -> None:
     assert shown is not None
     assert "without a measurement: recface (failed)" in shown.lines[0].remarks
     only = recommend(Rows(write_fake_run(tmp_path / "only", rebuilt(defenses=(A,)))))
-    assert only.entries[0].utility.reason == "no experiment asks an authorised model about what this defense uploads"
+    assert only.entries[0].utility.reason == "no experiment evaluates an authorised model on what this defense uploads"
     assert headline(only) == "No verdict: no defense of this run has both a utility and a leakage."
     assert pareto(only) is None
     estimated = recommend(Rows(write_fake_run(tmp_path / "e", spec(attacks=(ESTIMATE,), defenses=(A,), table="VIII"))))
@@ -273,7 +273,7 @@ def test_what_is_not_there_has_its_reason(tmp_path: Path) -> None:
         (
             {"A": 0.5, "B": 0.4},
             0.0,
-            "Use none: no defense that faced every kind of attack keeps authorised models as useful as the bars ask.",
+            "Use none: no defense that faced every kind of attack meets the bars of utility.",
         ),
     ],
 )

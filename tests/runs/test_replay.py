@@ -21,9 +21,8 @@ from bench.cli import main
 from bench.core import provenance
 from bench.core.domain import Stage
 from bench.core.errors import ReplayError
-from bench.registry.discovery import Registry
+from bench.registry.discovery import Registry, discover
 from bench.runs import replay
-from bench.runs import run as runner
 from bench.runs.replan import changes_around
 from bench.store.reading import RunResults
 from bench.store.run_record import ComponentRecord, OriginRecord, RunRecord, SuiteRecord
@@ -201,7 +200,7 @@ def test_the_versions_of_now_are_those_installed(run: Path, monkeypatch: pytest.
 def prepare(run: Path) -> None:
     """As the command does, and nothing more."""
     folders = Folders(out=run.parent.parent.parent)
-    with replay.prepared(run, folders, runner.discover()):
+    with replay.prepared(run, folders, discover()):
         pass
 
 
@@ -222,7 +221,7 @@ def test_a_record_of_an_earlier_bench_is_refused(run: Path) -> None:
     old = json.loads((run / "run.json").read_text())
     del old["host"]
     (run / "run.json").write_text(json.dumps(old))
-    with pytest.raises(ReplayError, match="does not say its host; it was written by an earlier bench"):
+    with pytest.raises(ReplayError, match="lacks its host; it was written by an earlier bench"):
         prepare(run)
 
 

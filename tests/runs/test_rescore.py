@@ -426,7 +426,7 @@ def test_runs_of_earlier_schemas(toy_installed: Registry, tmp_path: Path) -> Non
         shutil.copytree(GOLDEN / schema, tmp_path / "results" / "golden" / schema)
     old = bench("rescore", tmp_path / "results" / "golden" / "schema-2")
     assert old.exit_code == 2
-    assert "cannot be scored again from its record, which does not say its " in old.stderr
+    assert "cannot be scored again from its record, which lacks its " in old.stderr
     assert "it was written by an earlier bench" in old.stderr
     new = bench("rescore", tmp_path / "results" / "golden" / "schema-3")
     assert new.exit_code == 2

@@ -238,7 +238,7 @@ def test_an_interrupted_run_keeps_what_is_done(
     (folder,) = (folders.results / "small").iterdir()
     cells = RunResults(folder).cells.set_index("defense")
     assert cells["status"].to_dict() == {"identity": "queued", "toy-flaky": "ok", "toy-targets": "skipped"}
-    assert "the same command goes on" in cells.loc["identity", "reason"]
+    assert "the same command continues" in cells.loc["identity", "reason"]
     assert RunResults(folder).run.status == "interrupted"
     assert "cpu:protect:identity" in folders.cache.costs()
 

@@ -108,7 +108,7 @@ def test_of_a_killed_run_what_was_done_is_shown(killed: Callable[[str], Path], f
         assert (found["toy-flaky"], found["toy-targets"]) == ("failed", "skipped")
         cells = results.cells.set_index("defense")
         assert "not mended yet" in cells.loc["toy-flaky", "reason"]
-        assert cells.loc["toy-mean", "reason"] == "not computed yet; the same command goes on"
+        assert cells.loc["toy-mean", "reason"] == "not computed yet; the same command continues"
         assert results.run.status == "interrupted"
         assert results.run.counts.queued == 1 + (found["identity"] == "queued")
         assert results.run.suite.name == "small"

@@ -319,7 +319,7 @@ def test_watching_ends_with_the_run(
     monkeypatch.setattr("bench.cli.progress.time.sleep", nap)
     said = status_of(tmp_path, "--watch")
     assert naps == [2.0] * 3
-    assert "toy: interrupted after 12.5 s; the same command goes on from there" in said.stdout
+    assert "toy: interrupted after 12.5 s; the same command continues from there" in said.stdout
     assert status_of(tmp_path, "--watch", "--json").exit_code == 2
 
 

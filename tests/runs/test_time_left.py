@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.runs.time_left import Expected, TimeLeft
+from bench.runs.time_left import Expected, TimeLeftEstimator
 
 
 def stages(*costs: float, name: str = "x", behind: float = 0.0) -> dict[str, Expected]:
@@ -13,17 +13,17 @@ def stages(*costs: float, name: str = "x", behind: float = 0.0) -> dict[str, Exp
 
 
 def test_nothing_to_do_takes_no_time() -> None:
-    left = TimeLeft(2, {})
+    left = TimeLeftEstimator(2, {})
     assert (left.left(5.0), left.share()) == (0.0, 1.0)
 
 
 def test_before_anything_ends_the_plan_is_believed() -> None:
-    assert TimeLeft(1, stages(10, 10, 10)).left(0.0) == 30
-    assert TimeLeft(3, stages(10, 10, 10)).left(0.0) == 10
+    assert TimeLeftEstimator(1, stages(10, 10, 10)).left(0.0) == 30
+    assert TimeLeftEstimator(3, stages(10, 10, 10)).left(0.0) == 10
 
 
 def test_what_is_left_is_scaled_by_what_its_like_cost() -> None:
-    left = TimeLeft(1, {**stages(10, 10, 10), **stages(10, 10, name="y")})
+    left = TimeLeftEstimator(1, {**stages(10, 10, 10), **stages(10, 10, name="y")})
     left.started("x0", 0.0)
     left.ended("x0", 30.0, 30.0)
     left.started("y0", 30.0)
@@ -33,7 +33,7 @@ def test_what_is_left_is_scaled_by_what_its_like_cost() -> None:
 
 
 def test_names_that_were_not_seen_take_the_factor_of_all() -> None:
-    left = TimeLeft(1, {**stages(10, 10), **stages(4, name="y")})
+    left = TimeLeftEstimator(1, {**stages(10, 10), **stages(4, name="y")})
     left.started("x0", 0.0)
     left.ended("x0", 20.0, 20.0)
     assert left.left(20.0) == pytest.approx(20 + 4 * (20 + 1.2) / (10 + 1.2))  # a twentieth of 24 seconds is believed
@@ -42,7 +42,7 @@ def test_names_that_were_not_seen_take_the_factor_of_all() -> None:
 def test_the_longest_path_is_the_least() -> None:
     """Four workers do not help a chain: x0, and behind it stages of 50 seconds."""
     todo = {"x0": Expected(cost=10, cost_name="x", behind=60), "x1": Expected(cost=50, cost_name="x", behind=50)}
-    left = TimeLeft(4, todo)
+    left = TimeLeftEstimator(4, todo)
     assert left.left(0.0) == 60
     left.started("x0", 0.0)
     left.reported("x0", 0.0, 0.0)
@@ -54,14 +54,14 @@ def test_the_longest_path_is_the_least() -> None:
 
 
 def test_the_first_short_stage_does_not_speak_for_all_others() -> None:
-    left = TimeLeft(1, {**stages(0.1), **stages(100, name="y")})
+    left = TimeLeftEstimator(1, {**stages(0.1), **stages(100, name="y")})
     left.started("x0", 0.0)
     left.ended("x0", 4.0, 4.0)
     assert 100 < left.left(4.0) < 200
 
 
 def test_a_stage_goes_on_at_its_speed() -> None:
-    left = TimeLeft(1, stages(10))
+    left = TimeLeftEstimator(1, stages(10))
     left.started("x0", 0.0)
     left.reported("x0", 0.0, 2.0)  # the worker took two seconds to start
     left.reported("x0", 0.5, 52.0)
@@ -71,21 +71,21 @@ def test_a_stage_goes_on_at_its_speed() -> None:
 
 
 def test_what_one_stage_tells_counts_for_those_like_it_that_wait() -> None:
-    left = TimeLeft(1, {**stages(10, 10), **stages(10, name="y")})
+    left = TimeLeftEstimator(1, {**stages(10, 10), **stages(10, name="y")})
     left.started("x0", 0.0)
     left.reported("x0", 0.5, 50.0, since=0.0)
     assert left.left(50.0) == pytest.approx(50 + 100 + 10)
 
 
 def test_a_worker_that_has_not_begun_is_not_slow() -> None:
-    left = TimeLeft(1, stages(1, 1))
+    left = TimeLeftEstimator(1, stages(1, 1))
     left.started("x0", 0.0)
     assert left.left(30.0) == 2
 
 
 def test_silence_lets_the_estimate_climb_no_more_than_it_must() -> None:
     """A stage of 10 seconds that is silent for 100: a tenth of its time again, and nothing of other names."""
-    left = TimeLeft(1, {**stages(10), **stages(10, 10, name="y")})
+    left = TimeLeftEstimator(1, {**stages(10), **stages(10, 10, name="y")})
     left.started("x0", 0.0)
     left.reported("x0", 0.0, 0.0, since=0.0)
     found = [left.left(float(at)) for at in range(101)]
@@ -97,7 +97,7 @@ def test_silence_lets_the_estimate_climb_no_more_than_it_must() -> None:
 
 def test_time_beside_the_stages_counts() -> None:
     """Ten trivial stages of which each takes a second until it is ended; the first also starts the worker."""
-    left = TimeLeft(1, stages(*[0.1] * 10))
+    left = TimeLeftEstimator(1, stages(*[0.1] * 10))
     at = 0.0
     for i in range(5):
         took = 6.0 if i == 0 else 1.1
@@ -108,7 +108,7 @@ def test_time_beside_the_stages_counts() -> None:
 
 
 def test_what_another_run_computed_costs_nothing() -> None:
-    left = TimeLeft(1, stages(10, 10))
+    left = TimeLeftEstimator(1, stages(10, 10))
     left.ended("x0", 3.0, None)
     left.ended("x0", 4.0, None)
     left.ended("unknown", 4.0, 3.0)
@@ -120,7 +120,7 @@ def test_what_another_run_computed_costs_nothing() -> None:
 
 
 def test_a_stage_that_begins_again_begins_anew() -> None:
-    left = TimeLeft(1, stages(10, 10))
+    left = TimeLeftEstimator(1, stages(10, 10))
     left.started("x0", 0.0)
     left.reported("x0", 0.9, 20.0, since=0.0)
     left.started("x0", 20.0)
@@ -129,7 +129,7 @@ def test_a_stage_that_begins_again_begins_anew() -> None:
 
 
 def test_estimates_of_nothing_scale_nothing() -> None:
-    left = TimeLeft(1, stages(0, 0, 0))
+    left = TimeLeftEstimator(1, stages(0, 0, 0))
     left.started("x0", 0.0)
     left.ended("x0", 2.0, 2.0)
     assert left.left(2.0) == 0.0

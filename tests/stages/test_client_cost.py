@@ -110,7 +110,7 @@ class SpeechlessError(Exception):
     [
         (RuntimeError("not one <b>alone</b>"), "RuntimeError: not one <b>alone</b>"),
         (SystemExit(3), "SystemExit: 3"),
-        (SpeechlessError(), "SpeechlessError, which cannot be put in words: ValueError"),
+        (SpeechlessError(), "SpeechlessError, whose message cannot be shown: ValueError"),
     ],
 )
 def test_a_defense_that_cannot_protect_one_face_has_no_cost_and_a_reason(

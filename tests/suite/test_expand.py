@@ -119,7 +119,7 @@ def test_everything_that_is_missing_is_listed_in_one_pass(
     with pytest.raises(MissingDataError) as caught:
         plan_text(text, 'suite.data="real"', photos, attacks)
     head, *lines = str(caught.value).splitlines()
-    assert head.endswith('suite.toml: the suite asks for real data (data = "real"), and these are missing:')
+    assert head.endswith('suite.toml: the suite requires real data (data = "real"), and these are missing:')
     begins = [
         "L: ",
         "toy-photos shown True: photos/toys.txt",

@@ -74,7 +74,7 @@ def _lone(own: Mapping[Meaning, CellRow], others: Mapping[Meaning, CellRow]) -> 
 
 
 def _other_parameters(cell: CellRow, other: CellRow) -> str:
-    """Return the parameters in which two cells with equal labels differ, in words."""
+    """Return the parameters in which two cells with equal labels differ, as text."""
     found = []
     for own, theirs in ((cell.params, other.params), (cell.attack_params, other.attack_params)):
         for name in dict.fromkeys((*own, *theirs)):

@@ -33,7 +33,7 @@ def attribute_tables(rows: Rows, experiment: str, *, number: str | None) -> list
     return [
         Table(
             name=number or "attributes",
-            title="What does an upload say about the person?",
+            title="What does an upload reveal about the person?",
             caption=_CAPTION,
             columns=columns,
             groups=grouped(cells, lambda own: _rows(rows, cells, own, names)),

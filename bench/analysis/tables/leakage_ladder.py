@@ -29,12 +29,12 @@ MEANING = {
     LEAKY: "the lower end of the 95 % interval of the match rate lies above the false match rate (FMR) at which its "
     "threshold was calibrated",
     DESCRIBED: "the 95 % interval of an attribute excludes what a constant answer scores, on the side that leaks",
-    BOTH: f"both {SAFE} and {LEAKY}: the pixels say that the face is gone, and other networks still find the person",
+    BOTH: f"both {SAFE} and {LEAKY}: by its pixels the face is gone, and other networks still find the person",
 }
 UPLOADED = "as uploaded"
 PIXELS = ("ssim", "psnr", "lpips")
 _NO_JUDGE = "no held-out recogniser evaluates it"
-_NO_ATTRIBUTES = "the suite asks no attribute attack on what this attack ends with"
+_NO_ATTRIBUTES = "the suite runs no attribute attack on what this attack ends with"
 _CONSTANT = "a constant of the protocol"
 _LABELS = {
     "ssim": "SSIM",
@@ -241,7 +241,7 @@ class _LadderBuilder:
             metric=metric_named(name),
             measurement=measure(self.rows, judges, name, role="unauthorised")
             if judges
-            else absent("not asked", _NO_JUDGE),
+            else absent("not tested", _NO_JUDGE),
             baseline=constant or absent("missing", "no threshold or rank was recorded"),
             against=against,
         )
@@ -257,7 +257,7 @@ class _LadderBuilder:
             for by_attack in asked
             for cells in by_attack.values()
         ]
-        nothing = absent("not asked", _NO_ATTRIBUTES)
+        nothing = absent("not tested", _NO_ATTRIBUTES)
         sign = -1.0 if metric.better == "higher" else 1.0
         worst = max(found, key=lambda pair: _beyond(pair[0], pair[1], sign), default=(nothing, nothing))
         return BaselineComparison(
@@ -307,9 +307,9 @@ def untried(entries: Sequence[LadderEntry]) -> dict[str, list[str]]:
 
     found = {
         "no reconstruction attack": without(lambda e: e.rebuilt and not e.leaky),
-        "no held-out recogniser": without(lambda e: e.match.measurement.status != "not asked"),
+        "no held-out recogniser": without(lambda e: e.match.measurement.status != "not tested"),
         "no attribute attack": without(
-            lambda e: any(r.measurement.status != "not asked" for r in e.comparisons if r.rung == "attributes")
+            lambda e: any(r.measurement.status != "not tested" for r in e.comparisons if r.rung == "attributes")
         ),
     }
     return {what: defenses for what, defenses in found.items() if defenses}

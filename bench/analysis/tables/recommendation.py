@@ -30,7 +30,7 @@ UTILITY = replace(ACCURACY, label="accuracy of authorised models", better="highe
 OTHERS = replace(ACCURACY, label="accuracy of unauthorised models", better="lower")
 LEAKAGE = replace(MATCH, label="faces matched after the worst attack")
 UTILITY_BARS = BARS[:2]  # The accuracy of the authorised models, and its drop.
-_NO_UTILITY = "no experiment asks an authorised model about what this defense uploads"
+_NO_UTILITY = "no experiment evaluates an authorised model on what this defense uploads"
 _NO_ATTACK = "no attack of this run ends with something that held-out recognisers could match"
 _AT = OperatingPoint()
 

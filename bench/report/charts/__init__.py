@@ -111,7 +111,7 @@ class Chart:
     def table(self) -> Table:
         """The same measurements as a table, with a row for each curve and a column for each position."""
         xs = self.xs
-        missing = Measurement(status="missing", reason="the suite does not ask for this combination")
+        missing = Measurement(status="missing", reason="the suite does not contain this combination")
         groups = []
         for panel in self.panels:
             made = []
@@ -168,7 +168,7 @@ class Scatter:
 
     ``params`` are the names of the spots' ``values``; ``colours`` and ``shapes`` are the legends of two of them,
     ``colour_name`` and ``shape_name``. ``zone`` (x0, x1, y0, y1, in units as shown) is the area of the paper's profile.
-    ``clean`` is the accuracy without protection, and ``verdict`` the result in words.
+    ``clean`` is the accuracy without protection, and ``verdict`` the result as a sentence.
     """
 
     title: str

@@ -215,33 +215,6 @@ def _thresholds(
     return panels, metric_named(form.up)
 
 
-# ---- in words --------------------------------------------------------------------------------------------------------
-
-
-def trend_in_words(chart: Chart, at: float = 0.2) -> str:
-    """Return a chart as a sentence: the value of each line without noise and at noise level ``at``.
-
-    Of the many lines of Figure 10 only κ = 0.5 is described. The sentence is empty if no line has two values.
-    """
-    many = chart.number in ("8", "10")
-    changes = []
-    for panel in chart.panels:
-        for curve in panel.curves:
-            if chart.number == "10" and curve.label != "κ = 0.5":
-                continue
-            known = [
-                f.value
-                for x, f in zip(curve.xs, curve.measurements, strict=True)
-                if x <= at + 1e-9 and f.value is not None
-            ]
-            if len(known) > 1:
-                name = f"{panel.title}, {curve.label}" if many else curve.label
-                name += f" ({panel.title})" if panel.title and not many else ""
-                changes.append(f"{name} {chart.metric.shown(known[0])} to {chart.metric.shown(known[-1])}")
-    what = chart.metric.label if chart.number != "8" else "Utility and privacy"
-    return f"{what} from no noise to σ = {at:g}: {'; '.join(changes)}." if changes else ""
-
-
 def counted(chart: Chart) -> str:
     """Return a sentence with the smallest and largest N of a chart's points; empty if no point has a value."""
     found = sorted({f.n for p in chart.panels for c in p.curves for f in c.measurements if f.value is not None})

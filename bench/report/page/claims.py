@@ -62,7 +62,7 @@ def _claim(verdict: ClaimVerdict) -> Claim:
         difference=shown.difference,
         apart=replace(metric, unit="points") if metric.unit == "%" else metric,
         outcome=verdict.outcome,
-        remarks="; ".join(claim_results.said(verdict)).removeprefix(verdict.outcome).lstrip("; "),
+        remarks="; ".join(claim_results.verdict_parts(verdict)).removeprefix(verdict.outcome).lstrip("; "),
     )
 
 

@@ -182,7 +182,7 @@ class Evidence:
 
     def _definition(self, name: str, at: str) -> dict[str, str]:
         """Return the definition of a metric: how it is computed, from which rows, and the table of samples that holds
-        them. ``at`` is the noise level and threshold of the measurement in words."""
+        them. ``at`` is the noise level and threshold of the measurement as text."""
         if not name:
             return {"about": "", "source": "", "rows": "", "at": ""}
         try:
@@ -260,7 +260,7 @@ class _ComponentTable:
             params(component.get("params") or {}),
             str(origin.get("digest") or "")[:DIGITS],
             str(component.get("weights") or "")[:DIGITS],
-            f"{instead}: {component.get('because') or 'no reason given'}" if instead else "",
+            f"{instead}: {component.get('because') or 'no reason was recorded'}" if instead else "",
         )
         return self.components.of(about)
 

@@ -16,7 +16,7 @@ from bench.analysis.tables.summary import Summary, summaries
 from bench.report.charts import Chart, Scatter, Style
 from bench.report.charts.sensitivity import sensitivity
 from bench.report.charts.theme import NEUTRAL, file_name, swatch
-from bench.report.charts.utility_privacy import charts, settings, trend_in_words
+from bench.report.charts.utility_privacy import charts, settings
 from bench.report.page import run_facts
 from bench.report.page.dot_plot import DotPlotLine, lines
 from bench.report.page.face_wall import Wall, walls
@@ -44,14 +44,12 @@ class LegendEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class DrawnChart:
-    """A chart of the page: its id and specification for the script, its legend, and the trend of its curves in
-    words."""
+    """A chart of the page: its id, its specification for the script, and its legend."""
 
     chart: Chart
     id: str
     plot: Mapping[str, Any]
     legend: Sequence[LegendEntry]
-    trend: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,7 +202,6 @@ def _drawn_chart(chart: Chart, name: str) -> DrawnChart:
         id=name,
         plot=drawing.plot(chart, file_name(f"figure-{chart.number or 'noise'}{kind}-{chart.experiment}")),
         legend=[LegendEntry(key=f"s{i}", label=label, swatch=swatch(s)) for i, (label, s) in enumerate(chart.legend)],
-        trend=trend_in_words(chart),
     )
 
 

@@ -52,7 +52,7 @@ class HeadlineAnswer:
     defense: str
     kind: RowKind
     sentences: Sequence[str]
-    stats: Sequence[HeadlineMeasurement]
+    measurements: Sequence[HeadlineMeasurement]
 
 
 # ---- recognition -----------------------------------------------------------------------------------------------------
@@ -87,7 +87,7 @@ def _recognition(
     if s.kind != "clean":
         found.append(("SSIM to the original", SSIM, s.ssim, _baseline_detail(measured)))
     return HeadlineAnswer(
-        experiment=s.experiment, defense=s.defense, kind=s.kind, sentences=sentences, stats=_measurements(found)
+        experiment=s.experiment, defense=s.defense, kind=s.kind, sentences=sentences, measurements=_measurements(found)
     )
 
 
@@ -206,13 +206,13 @@ def _reconstruction(
     unprotected = worst(rows, _by_side([c for c in clean if not c.leaky], authorised)[0], "fmr-match")
     known = unprotected.value is not None and not cells[0].clean
     beside = f"; unprotected {_MATCH.shown(unprotected.value)} %" if known else ""
-    stats = [
+    found = [
         ("SSIM of the reconstruction, worst case", SSIM, ssim, _by(ssim)),
         ("Person matched by other models, worst case", _MATCH, match, _by(match) + beside),
         ("Person first of all, worst case", _RANK, rank, _by(rank)),
         ("Recognised by the authorised model (SRRA), lowest", _SRRA, srra, _by(srra)),
     ]
-    return _answer(cells, [s for s in sentences if s], _measurements(stats))
+    return _answer(cells, [s for s in sentences if s], _measurements(found))
 
 
 def _by_side(cells: Sequence[CellRow], authorised: set[str]) -> tuple[list[CellRow], list[CellRow]]:
@@ -291,7 +291,7 @@ def attribute_answers(rows: Rows, experiment: str) -> list[HeadlineAnswer]:
 
 def _attributes(rows: Rows, cells: Sequence[CellRow], names: Sequence[str]) -> HeadlineAnswer:
     """Return the answer for the cells of one defense: each attribute beside a constant answer, its baseline."""
-    stats, safe, known = [], [], 0
+    entries, safe, known = [], [], 0
     for name in names:
         metric = metric_named(f"similarity:{name}")
         least = metric.better == "higher"
@@ -303,7 +303,7 @@ def _attributes(rows: Rows, cells: Sequence[CellRow], names: Sequence[str]) -> H
                 safe.append(name)
         by = f"{found.attack}; " if len(attacks(cells)) > 1 else ""
         detail = f"{by}constant answer {metric.shown(baseline.value)}"
-        stats.append((metric.label.capitalize(), metric, found, detail))
+        entries.append((metric.label.capitalize(), metric, found, detail))
     if known:
         listed = f" ({', '.join(safe)})" if safe else ""
         text = (
@@ -313,7 +313,7 @@ def _attributes(rows: Rows, cells: Sequence[CellRow], names: Sequence[str]) -> H
     else:
         text = "No measurement of any attribute."
     worst_of = f" Worst case of {len(attacks(cells))} attacks." if len(attacks(cells)) > 1 else ""
-    return _answer(cells, [text + worst_of], _measurements(stats))
+    return _answer(cells, [text + worst_of], _measurements(entries))
 
 
 # ---- shared ----------------------------------------------------------------------------------------------------------
@@ -329,11 +329,11 @@ def worst(rows: Rows, cells: Sequence[CellRow], metric: str, *, least: bool = Fa
     return (min if least else max)(known, key=lambda f: f.value or 0.0)
 
 
-def _answer(cells: Sequence[CellRow], sentences: Sequence[str], stats: Sequence[HeadlineMeasurement]) -> HeadlineAnswer:
-    """Return an answer about the defense of some cells."""
+def _answer(cells: Sequence[CellRow], sentences: Sequence[str], found: Sequence[HeadlineMeasurement]) -> HeadlineAnswer:
+    """Return an answer about a defense, whose name and kind come from its first cell."""
     first = cells[0]
     return HeadlineAnswer(
-        experiment=first.experiment, defense=first.defense, kind=kind_of(first), sentences=sentences, stats=stats
+        experiment=first.experiment, defense=first.defense, kind=kind_of(first), sentences=sentences, measurements=found
     )
 
 

@@ -111,7 +111,7 @@ def unfinished(rows: Rows) -> str:
     if status == "running":
         return f"{run} has not ended: {missing}{others}."
     if queued:
-        return f"{run} was interrupted: {missing}{others}. The command that began it goes on."
+        return f"{run} was interrupted: {missing}{others}. The command that began it continues it."
     return "" if status == "complete" else f"{run} is not complete: some cells failed."
 
 

@@ -170,7 +170,7 @@ def _rescored(record: RescoringRecord | None) -> list[tuple[str, str]]:
 
 
 def _commit(found: str | None) -> str:
-    """Return a recorded commit, and whether the working tree had uncommitted changes."""
+    """Return a recorded commit as text, with a note whether the working tree had uncommitted changes."""
     if not found:
         return "not run from a checkout"
     commit, _, dirty = found.partition("+")

@@ -73,7 +73,7 @@ class RecommendationRow:
     """One defense in the table of the verdict.
 
     ``mark`` is the number of its point in the plot (empty if it has none), ``about`` what the row pools, and ``sets``
-    are the authorised sets if there are several. ``attack`` is its worst case in words, ``dominated`` says which
+    are the authorised sets if there are several. ``attack`` is its worst case as text, ``dominated`` says which
     defenses dominate it, and ``remarks`` are further facts. ``command`` computes its leakage again.
     """
 
@@ -153,7 +153,7 @@ def headline(found: Recommendation) -> str:
             return "No verdict: no defense of this run has both a utility and a leakage."
         return f"No verdict: no defense faced every kind of attack of this run ({', '.join(found.kinds)})."
     if not found.useful:
-        return "Use none: no defense that faced every kind of attack keeps authorised models as useful as the bars ask."
+        return "Use none: no defense that faced every kind of attack meets the bars of utility."
     if best.leaks is False:
         return f"Use {best.name}: what leaks cannot be distinguished from chance."
     which = f"The best of {len(fair)} defenses is {best.name}" if len(fair) > 1 else f"There is only {best.name}"

@@ -33,8 +33,10 @@ _PROMISES = ("promise", "trusts", "not_promised")
 
 @dataclass(frozen=True, kw_only=True)
 class ThreatModelEntry:
-    """The threat model of an attack, or the promise of a defense: its name, its plugin (``about``), a description in
-    words, and single facts. ``mark`` is a warning, or empty."""
+    """The threat model of an attack, or the promise of a defense: name, plugin (``about``), description, single facts.
+
+    ``mark`` is a warning, or empty.
+    """
 
     name: str
     about: str
@@ -147,7 +149,7 @@ def _own_weights(*components: ComponentRecord | None) -> str:
 
 
 def _adapts(declared: AttackDeclaration, sees: set[str]) -> str:
-    """Return whether an attack is adaptive: trained on uploads of the defense, or given the defense."""
+    """Return whether an attack is adaptive: trained on uploads of the defense, or with access to the defense."""
     if declared.trains_on == "defense":
         return "yes: learns from what the defense makes"
     return "yes: knows the defense" if "defense" in sees else "no"

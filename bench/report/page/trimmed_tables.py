@@ -23,7 +23,7 @@ def without_empty(table: Table) -> Table:
         reasons = {f.reason for f in applicable}
         missing = all(f.value is None and f.status == "missing" for f in applicable)
         if applicable and len(reasons) == 1 and missing:
-            notes.append(f"{column.label}: absent. {(reasons.pop() or 'No reason was given').rstrip('.')}.")
+            notes.append(f"{column.label}: absent. {(reasons.pop() or 'No reason was recorded').rstrip('.')}.")
         else:
             kept.append(i)
     if not notes or not kept:
@@ -96,4 +96,6 @@ def reasons(groups: Sequence[RowGroup]) -> list[tuple[str, str]]:
     """
     found = [(f.status, f.reason) for g in groups for r in g.rows for f in r.measurements if f.value is None]
     known = ("not applicable", "failed", "timeout", "skipped", "queued")
-    return [(status, reason or "no reason was given") for status, reason in dict.fromkeys(found) if status not in known]
+    return [
+        (status, reason or "no reason was recorded") for status, reason in dict.fromkeys(found) if status not in known
+    ]

@@ -48,7 +48,7 @@ class Inversion(InversionParameters, Attack):
 
     @property
     def threat(self) -> str:  # type: ignore[override]
-        """The adversary's knowledge, in words."""
+        """The adversary's knowledge, as a sentence."""
         held = "the uploaded images, " if self.start == "obfuscated" else ""
         which = "the uploaded features" if self.stages == "uploaded" else f"features ({self.stages} of the splits)"
         return (

@@ -131,7 +131,7 @@ def decayed(step_size: float, decay: str, iteration: int, steps: int) -> float:
 
 
 class Patience:
-    """Early stopping: an image goes on while its best loss falls by the share ``early_stop`` within ``patience``
+    """Early stopping: an image continues while its best loss falls by the share ``early_stop`` within ``patience``
     iterations."""
 
     def __init__(self, params: InversionParameters, images: Tensor) -> None:

@@ -56,7 +56,7 @@ class RecFace(RecFaceParameters, Attack):
 
     @property
     def threat(self) -> str:  # type: ignore[override]
-        """The adversary's knowledge, in words."""
+        """The adversary's knowledge, as a sentence."""
         return _THREATS[self.pairs].format(_STAGES[self.stages])
 
     def splits(self, available: Sequence[str], uploaded: Sequence[str]) -> tuple[str, ...]:

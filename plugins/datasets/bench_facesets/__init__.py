@@ -241,7 +241,7 @@ class FaceSet(FileDataset):
 
     path: str
     layout: Layout = "auto"
-    license: str = "unknown; ask whoever collected it"  # type: ignore[misc]
+    license: str = "unknown; ask the publisher of the data set"  # type: ignore[misc]
 
     def place(self) -> tuple[Path, str]:
         """Return the given path; the reader is detected from the files unless ``layout`` sets it."""
@@ -301,7 +301,7 @@ class FileTraining(_Files, TrainingSet):
 class FaceSetTraining(FileTraining):
     """Any set of faces to train on; ``path`` is a folder, a ``.rec`` or Parquet."""
 
-    license: ClassVar[str] = "unknown; ask whoever collected it"
+    license: ClassVar[str] = "unknown; ask the publisher of the data set"
 
     def __post_init__(self) -> None:
         """Check that a path is given. Raises ValueError."""

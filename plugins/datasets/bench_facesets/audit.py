@@ -181,7 +181,7 @@ def _protocol(collection: Collection) -> Iterator[Check]:
 
 def _contradictions(collection: Collection, known: Resolved) -> Check:
     wrong = np.flatnonzero(known.contradicted).tolist()
-    by = "the names of the people" if collection.people is not None else "what the genuine pairs and equal images say"
+    by = "the names of the people" if collection.people is not None else "the genuine pairs and equal images"
     shown = ", ".join(f"pair {k}" for k in wrong[:_NAMED])
     found = f"{len(wrong)} pairs whose label contradicts {by}" + (f": {shown}" if wrong else "")
     return Check(what="labels", ok=not wrong, found=found)

@@ -80,9 +80,11 @@ class Collection:
 class Resolved:
     """The samples of a protocol: the image of each (``rows``), its subject and its id; pairs index samples.
 
-    ``named``: the subjects are known people, so that two subjects are never the same person. ``contradicted (m,)``:
-    pairs whose label contradicts the known people. The images of such a pair, and, if people are not known, of every
-    pair of the people that it joins, become separate samples with new subjects.
+    ``named``: the names of the people are known, so that two subjects are never the same person. Otherwise, the
+    subjects are groups of images that genuine pairs and equal bytes join. ``contradicted (m,)``: the pairs whose label
+    disagrees with these subjects. Each of their images becomes a sample of its own with a new subject. Without names,
+    the same happens to all pairs with an image in the group of such a pair, because a wrong label may have joined two
+    people.
     """
 
     rows: Ints

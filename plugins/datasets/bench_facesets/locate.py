@@ -82,15 +82,18 @@ def find(name: str) -> tuple[Path, str]:
     searched = ", ".join(map(str, data_folders()))
     if not searched:
         raise MissingDataError(
-            f"no folder of data sets is given; set BENCH_DATA (or --data-dir) to a folder that has one of: "
+            f"no folder of data sets is known; set BENCH_DATA (or --data-dir) to a folder that has one of: "
             f"{names.words()}"
         )
     raise MissingDataError(f"not found in {searched}; put one of these there: {names.words()}")
 
 
 def known_at(name: str, path: Path) -> tuple[Path, str]:
-    """Return the path of a known set and its reader, given the user's path: the set itself, or a folder that contains
-    a file with one of its known names."""
+    """Return the path of a known set and its reader, from the path that the user names.
+
+    The path may be the set itself, or a folder that contains a file with one of the set's known names. Any other folder
+    is read in the original layout of the set. Raises DataError if the path does not exist or is of another kind.
+    """
     reader = detect(path)
     if not path.is_dir() or reader != "people":
         return path, reader

@@ -35,7 +35,8 @@ def combine(seed: int, *parts: NDArray[np.int64]) -> NDArray[np.uint64]:
 
 
 class Stream:
-    """Named random columns for n samples; the same (key, name, column) always gives the same number."""
+    """Random columns for n samples, one key per sample. ``name`` identifies what is drawn: the same (key, name, column)
+    always gives the same number."""
 
     def __init__(self, keys: NDArray[np.uint64]) -> None:
         self._keys = keys

@@ -42,7 +42,7 @@ class Noise(Defense):
     """
 
     sends: ClassVar[frozenset[Literal["image", "feature", "representation"]]] = frozenset({"image"})
-    promise = "that noise on every pixel hides some of the face from whoever holds the picture"
+    promise = "that noise on every pixel hides some of the face from anyone who holds the picture"
     trusts = "nobody: it knows no model"
     not_promised = "that a service still recognises the face; that the noise cannot be taken out again; a formal bound"
 

@@ -164,9 +164,12 @@ def _gradient(
     transform: Transform | None,
     rows: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """Return the losses ``(len(rows),)`` and their gradient ``(n, c, h, w)``, zero outside ``rows`` (None: all images).
+    """Return the losses of obfuscated images and their gradient with respect to the pixels of these images.
 
-    ``fixed`` holds the features of ``images`` if they are the same in each iteration, else None.
+    ``images`` are the faces and ``moving`` the obfuscated images, ``(n, c, h, w)`` each; both pass through
+    ``transform``. ``rows`` restricts the computation to some images (None: all): the losses are ``(len(rows),)``, and
+    the gradient ``(n, c, h, w)`` is zero outside ``rows``. ``fixed`` holds the features of the faces if they are the
+    same in each iteration, else None.
     """
     moving = moving.detach().requires_grad_()
     with torch.no_grad():

@@ -254,7 +254,7 @@ def _start(run: Run, tell: Progress) -> State:
         state = _begin_phase(run, None, 0)
     else:
         at = state.position
-        tell(f"{run.config.name} goes on from {run.checkpoint}: phase {at.phase + 1}, step {at.step}")
+        tell(f"{run.config.name} continues from {run.checkpoint}: phase {at.phase + 1}, step {at.step}")
     if run.ranks.world not in state.worlds:
         state.worlds.append(run.ranks.world)
     return state

@@ -53,7 +53,7 @@ class NetworkParameters(ABC):
         self.pixels(Pixels())
 
     def pixels(self, layout: Pixels) -> Pixels:
-        """Return the input of the network: that of the ``layout``, changed by the parameters that are given."""
+        """Return the input of the network: that of the ``layout``, changed by the parameters that are set."""
         return with_parameters(
             layout,
             size=self.net_input_size,

@@ -236,7 +236,7 @@ def test_a_checkpoint_belongs_to_a_recipe_and_to_data(tmp_path: Path) -> None:
         fit(tmp_path, fingerprint="others")
     said: list[str] = []
     assert fit(tmp_path, progress=said.append) is not None
-    assert "goes on" in said[0]
+    assert "continues" in said[0]
     assert "phase 1, step 2" in said[0]
 
 

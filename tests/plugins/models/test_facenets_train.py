@@ -222,7 +222,7 @@ def test_a_killed_training_ends_at_the_same_weights(home: Path, train: Callable[
     process.kill()
     process.communicate()
     assert not (home / "killed" / "weights").exists()
-    assert "goes on from" in end(command(home, "killed"))
+    assert "continues from" in end(command(home, "killed"))
     straight, killed = (home / work / "weights" / "mobileface.safetensors" for work in ("straight", "killed"))
     assert straight.read_bytes() == killed.read_bytes()
 

@@ -94,12 +94,12 @@
     });
     dt.search.fixed("chosen", (_, __, i) => Object.entries(chosen).every(([axis, value]) => of[axis](i) === value));
     dt.search.fixed("linked", (_, __, i) => !report.linked || report.linked(i));
-    const tell = () => {
+    const update = () => {
       const { recordsDisplay, recordsTotal } = dt.page.info();
       statusLine.textContent = `Showing ${recordsDisplay.toLocaleString("en")} of ${recordsTotal.toLocaleString("en")} cells.`;
     };
-    dt.on("draw", tell);
-    tell();
+    dt.on("draw", update);
+    update();
     report.allCells = dt;
     if (report.linked) dt.draw();
   }

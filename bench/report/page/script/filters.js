@@ -26,7 +26,7 @@
     });
     return make("label", {}, title, select);
   });
-  const statusLine = make("span", { className: "said" });
+  const statusLine = make("span", { className: "status" });
   statusLine.setAttribute("role", "status");
   const reset = button("Show all", () => {
     for (const label of selects) label.querySelector("select").value = "";

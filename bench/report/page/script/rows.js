@@ -4,7 +4,7 @@
 (() => {
   const data = report.rows;
   if (!data || !data.cells.size) return;
-  const AT_ONCE = 100; // The number of cells that a list shows before one asks for more.
+  const AT_ONCE = 100; // The number of cells that a list shows before the reader requests more.
   const NAMED = 8; // A command lists the ids of at most so many cells.
 
   // ---- data ----------------------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ def align(src: Path, dst: Path, limit: int | None, overwrite: bool, min_score: f
     """Align the faces of the images below SRC to the five-point template.
 
     DST gets a PNG of 112x112 under the same name for every image, and a list of those whose face was not found.
-    An interrupted run goes on where it stopped. Needs the extra [align].
+    An interrupted run continues where it stopped. Needs the extra [align].
 
     \b
     Examples:

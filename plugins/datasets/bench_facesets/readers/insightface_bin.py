@@ -125,7 +125,7 @@ def _label(item: Any, data: Buffer, name: str) -> bool:
 
 
 def _what(value: Any) -> str:
-    """Describe a value of a pickle in words, without its elements: a list may contain itself."""
+    """Describe a value of a pickle as text, without its elements: a list may contain itself."""
     if isinstance(value, list | tuple) and not isinstance(value, Span | Array):
         return f"a {'list' if isinstance(value, list) else 'tuple'} of {len(value)}"
     if isinstance(value, Span):

@@ -265,7 +265,8 @@ def _agedb_image(index: _Index, item: object, where: str) -> int:
 
 
 def agedb_person(stem: str) -> str:
-    """Return the person of a file name such as ``0_MariaCallas_35_f``: its first part that is a word."""
+    """Return the person of a file name such as ``0_MariaCallas_35_f``: its first part of at least two
+    characters that is not a number."""
     return next((part for part in stem.split("_") if len(part) > 1 and re.search("[^0-9]", part)), stem)
 
 

@@ -18,7 +18,7 @@ def inside(root: Path, relative: str, where: str, shown: Path | None = None) -> 
     """Return the path ``relative`` below ``root``, resolved.
 
     Raises DataError, which starts with ``where``, if the path is absolute or leads out of ``root``, also through a
-    symbolic link. ``root`` must be resolved; messages show ``shown`` instead, if it is given.
+    symbolic link. ``root`` must be resolved; messages show ``shown`` instead, unless it is None.
     """
     named = shown or root
     if "\0" in relative or relative.startswith(("/", "\\")) or re.match(r"[A-Za-z]:", relative):

@@ -26,8 +26,8 @@ class SplitCard:
 class Card:
     """The properties of a network.
 
-    ``splits`` run from shallow to deep; ``mflops`` is per image, a multiply-add counts as two; ``layout`` says in
-    words what the file was read as; ``looped``: batches are run image by image.
+    ``splits`` run from shallow to deep; ``mflops`` is per image, a multiply-add counts as two; ``layout`` describes the
+    format that was recognised in the file; ``looped``: batches are run image by image.
     """
 
     embedding_size: int

@@ -19,8 +19,8 @@ from bench_facenets.loading import onnx_model, torch_module
 class Source:
     """A network as its file defines it: the module, its pixels unless the suite says otherwise, and its split points.
 
-    If ``splits`` is empty, split points are searched in the network. ``layout`` says in words what the file was read
-    as; ``looped``: batches are run image by image; ``warnings`` are notes for the user.
+    If ``splits`` is empty, split points are searched in the network. ``layout`` describes the format that was
+    recognised in the file; ``looped``: batches are run image by image; ``warnings`` are notes for the user.
     """
 
     net: nn.Module

@@ -137,7 +137,8 @@ def _as_map(output: Any, path: str) -> Tensor:
 
 
 def embeddings_in(output: Any) -> Tensor:
-    """Return the embeddings ``(n, d)`` in the output of a network. Raises ContractError if there are none."""
+    """Return the embeddings in the output of a network: a tensor ``(n, d)`` or ``(n, d, 1, 1)``, or a tuple that starts
+    with it. Raises ContractError for an output of another type; shapes are not checked."""
     first = output[0] if isinstance(output, tuple | list) and output else output
     if not isinstance(first, Tensor):
         raise ContractError(
