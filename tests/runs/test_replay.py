@@ -21,7 +21,8 @@ from bench.cli import main
 from bench.core import provenance
 from bench.core.domain import Stage
 from bench.core.errors import ReplayError
-from bench.registry.discovery import Registry, discover
+from bench.registry import discovery
+from bench.registry.discovery import Registry
 from bench.runs import replay
 from bench.runs.replan import changes_around
 from bench.store.reading import RunResults
@@ -200,7 +201,7 @@ def test_the_versions_of_now_are_those_installed(run: Path, monkeypatch: pytest.
 def prepare(run: Path) -> None:
     """As the command does, and nothing more."""
     folders = Folders(out=run.parent.parent.parent)
-    with replay.prepared(run, folders, discover()):
+    with replay.prepared(run, folders, discovery.discover()):
         pass
 
 
