@@ -1,4 +1,4 @@
-"""What the tests of attacks share: a suite, and references computed with numpy and toy networks of their own."""
+"""Shared by the tests of attacks: a suite, and references computed with numpy and separate toy networks."""
 
 from __future__ import annotations
 
@@ -29,34 +29,34 @@ NOISY = "toy-faces protected by noise"
 
 
 def network(name: str) -> Any:
-    """A toy network of its own."""
+    """Return a new toy network, which the code under test does not use."""
     from bench_toy import models
 
     return {"toy-a": models.ToyA, "toy-b": models.ToyB}[name]().load().eval().requires_grad_(False)
 
 
 def as_float(images: Any) -> torch.Tensor:
-    """8-bit images as a network takes them."""
+    """Return 8-bit images as the float input of a network."""
     return torch.from_numpy(np.array(images)).float() / 255
 
 
 def unit(vectors: Any) -> Any:
-    """Rows of length 1, in double precision."""
+    """Return the rows scaled to length 1, in double precision."""
     values = np.asarray(vectors, np.float64)
     return values / np.linalg.norm(values, axis=1, keepdims=True)
 
 
 def left_of(done: Computed) -> Any:
-    """The indices of the left images, each once."""
+    """Return the indices of the left images, each once."""
     return np.unique(done.artifact(FACES).tables["pairs"]["left"].to_numpy())
 
 
 def up_rows(done: Computed, protected: str, model: str) -> dict[str, Any]:
-    """The rows under noise, of the only attack on attributes."""
+    """Return the rows of UP under noise, from the only attribute attack."""
     (attack,) = {c.attack.label for c in done.plan.cells if c.outputs == "attributes"}
     return done.table(f"{attack} and recognition of {protected} under noise, by {model}", "up")
 
 
 def of_level(rows: dict[str, Any], sigma: float) -> dict[str, Any]:
-    """The rows of one level."""
+    """Return the rows of one noise level."""
     return {name: column[rows["sigma"] == sigma] for name, column in rows.items()}

@@ -1,4 +1,4 @@
-"""Pages in a real browser: what a page asked for and complained about while it was open, pictures, accessibility."""
+"""Pages in a real browser: their requests and errors while they are open, pictures, accessibility."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Browser, BrowserContext, FloatRect, Page, sync_playwright
 
 ARTIFACTS = Path(__file__).parent.parent / "test-artifacts"
-REQUIRED = "BENCH_REQUIRE_BROWSER"  # set where a missing browser is an error and no reason to skip
+REQUIRED = "BENCH_REQUIRE_BROWSER"  # if set, tests fail without a browser and are not skipped
 Scheme = Literal["light", "dark"]
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _FLAGS = ("--no-sandbox", "--disable-gpu", "--font-render-hinting=none")
@@ -27,7 +27,7 @@ _HIGHEST = 65_000  # pixels of a picture: a JPEG cannot be higher
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """The Chromium of this machine; without one the test is skipped, or fails where one is required."""
+    """Return the Chromium of this machine; without one the test is skipped, or fails if one is required."""
     found = next(filter(None, map(shutil.which, _NAMES)), None)
     if found is None:
         message = f"no browser: none of {', '.join(_NAMES)} is on the PATH (Debian: apt-get install chromium)"
@@ -42,12 +42,12 @@ def chromium() -> Iterator[Browser]:
 
 @dataclass
 class Watch:
-    """What happened in a browser's tab: requests besides that of the file, console messages, errors, dialogs."""
+    """Records what happens in a browser tab: requests for anything but the file, console messages, errors, dialogs."""
 
     seen: list[str] = field(default_factory=list)
 
     def follow(self, context: BrowserContext, file: str) -> None:
-        """Listen to all pages of a context that shows a file."""
+        """Record the events of all pages of a browser context that shows a file."""
 
         def requested(url: str) -> None:
             if url.partition("#")[0] != file and not url.startswith(_LOCAL):
@@ -74,7 +74,7 @@ class Tabs:
     def __call__(
         self, path: Path, width: int = 1280, scheme: Scheme = "light", *, height: int = 900, **context: Any
     ) -> Page:
-        """Open a file in a window of ``width`` x ``height`` CSS pixels; more keys are Playwright's of a context."""
+        """Open a file in a window of ``width`` x ``height`` CSS pixels; ``context`` are options for Playwright."""
         tab = self.browser.new_context(
             viewport={"width": width, "height": height}, color_scheme=scheme, offline=True, **context
         )
@@ -93,7 +93,7 @@ class Tabs:
 
 
 def keep(page: Page, test: str, name: str = "") -> Path:
-    """A picture of the whole page among the test artifacts, named after the test."""
+    """Store a picture of the whole page among the test artifacts, named after the test."""
     file = re.sub(r"[^\w.=-]+", "-", "-".join(filter(None, (test, name)))).strip("-")
     path = ARTIFACTS / f"{file}.jpg"
     height = min(page.evaluate("document.documentElement.scrollHeight"), _HIGHEST)
@@ -103,7 +103,7 @@ def keep(page: Page, test: str, name: str = "") -> Path:
 
 
 def violations(page: Page, inside: str | None = None) -> list[str]:
-    """What axe-core finds against WCAG 2.2 A and AA and good practice, one line per element."""
+    """Return the violations of WCAG 2.2 A and AA and of good practice that axe-core finds, one line per element."""
     options = {"runOnly": _RULES, "resultTypes": ["violations"], "preload": False}
     page.evaluate(AXE_SCRIPT)
     found = page.evaluate("([where, options]) => axe.run(where || document, options)", [inside, options])

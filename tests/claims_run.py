@@ -1,4 +1,4 @@
-"""A run folder with rows that a test writes by hand, to hold claims against."""
+"""Writes a run folder with rows chosen by a test, against which claims are checked."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KAPPA = 0.5
 
 @dataclass
 class Answer:
-    """A cell and what was measured in it, one entry per sample; the sample's number is that of its person.
+    """A cell and its scores, one entry per sample; each sample shows the person with the number of the sample.
 
     ``hits`` are decisions of verification, ``ssim`` belongs to images, ``years`` to the attribute age, and ``up`` to
     Equation 9: at each noise level the cosines and the distances.
@@ -93,7 +93,7 @@ class Answer:
 
 
 def _pair(number: int, hit: bool) -> dict[str, Any]:
-    """A genuine pair that is recognised or not."""
+    """Return the row of a genuine pair that is recognised or not."""
     score = 0.9 if hit else 0.1
     return {
         "pair": number,
@@ -115,7 +115,7 @@ def _pair(number: int, hit: bool) -> dict[str, Any]:
 
 
 def write_run(folder: Path, answers: Sequence[Answer], claims: Sequence[Mapping[str, Any]] = ()) -> RunResults:
-    """Write a run folder whose suite makes these claims, and open it."""
+    """Write a run folder whose suite has these claims, and open it."""
     with SampleWriter(folder) as samples:
         for experiment in dict.fromkeys(a.experiment for a in answers):
             own = [a.samples() for a in answers if a.experiment == experiment]

@@ -1,4 +1,4 @@
-"""What the tests of the host share: the toy plugin, the installed command, and one finished run of a toy suite."""
+"""Fixtures of all tests: the toy plugin, the installed command, and one finished run of a toy suite."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def toy_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def bench(toy_site: Path) -> Command:
-    """Runs the installed command in a process of its own, which sees the toy plugin."""
+    """Return a function that runs the installed command in a new process, which sees the toy plugin."""
 
     def run(
         *args: object, cwd: Path | None = None, sites: Sequence[Path] = (), env: Mapping[str, str] | None = None
@@ -73,7 +73,7 @@ def bench(toy_site: Path) -> Command:
 
 @pytest.fixture(scope="session")
 def registry(toy_site: Path) -> Iterator[Registry]:
-    """What discovery finds with the toy plugin installed, made once; the process is left as it was."""
+    """The registry with the toy plugin installed, made once; afterwards the process is in its former state."""
     sys.path.insert(0, str(toy_site))
     discover.cache_clear()
     try:
@@ -105,7 +105,7 @@ def toy_installed(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> Regist
 
 @pytest.fixture
 def sites_of_their_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], Registry]]:
-    """A function that discovers plugins in this process with one more folder of distributions."""
+    """Return a function that discovers plugins in this process with an additional folder of distributions."""
 
     def discover_in(site: Path) -> Registry:
         monkeypatch.syspath_prepend(str(site))
@@ -122,7 +122,7 @@ def sites_of_their_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Pa
 
 @pytest.fixture
 def plan_text(tmp_path: Path, registry: Registry) -> Callable[..., Plan]:
-    """A function that plans the text of a suite, with overrides."""
+    """Return a function that plans the text of a suite, with overrides."""
 
     def make(text: str, *overrides: str, device: str = "cpu", registry: Registry = registry) -> Plan:
         path = tmp_path / "suite.toml"
@@ -134,7 +134,7 @@ def plan_text(tmp_path: Path, registry: Registry) -> Callable[..., Plan]:
 
 @pytest.fixture
 def computed(tmp_path: Path, toy_installed: Registry, plan_text: Callable[..., Plan]) -> Callable[..., Computed]:
-    """A function that plans the text of a suite and computes it in this process, in a cache of the test's own."""
+    """Return a function that plans the text of a suite and computes it in this process, in a cache of this test."""
 
     def make(text: str, *overrides: str, device: str = "cpu", cache: Path = tmp_path / "cache") -> Computed:
         return Computed(plan_text(text, *overrides, device=device), Cache(cache))
@@ -144,13 +144,13 @@ def computed(tmp_path: Path, toy_installed: Registry, plan_text: Callable[..., P
 
 @pytest.fixture(scope="session")
 def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The cache of tests that change no code."""
+    """The cache that tests share if they do not change code."""
     return tmp_path_factory.mktemp("shared")
 
 
 @pytest.fixture
 def run_attacks(computed: Callable[..., Computed], shared_cache: Path) -> Callable[..., Computed]:
-    """A function that computes the suite of `attacked` with other attacks, given as TOML, and more keys."""
+    """Return a function that computes the suite of `attacked` with other attacks, written as TOML, and further keys."""
     from attacked import BASE
 
     def plan_and_compute(attacks: str, more: str = "", *overrides: str) -> Computed:
@@ -161,7 +161,7 @@ def run_attacks(computed: Callable[..., Computed], shared_cache: Path) -> Callab
 
 @pytest.fixture
 def run_attacks_alone(computed: Callable[..., Computed]) -> Callable[..., Computed]:
-    """As `run_attacks`, for a test that changes code."""
+    """Like `run_attacks`, but with a separate cache, for a test that changes code."""
     from attacked import BASE
 
     def plan_and_compute(attacks: str, more: str = "", *overrides: str) -> Computed:
@@ -172,7 +172,7 @@ def run_attacks_alone(computed: Callable[..., Computed]) -> Callable[..., Comput
 
 @pytest.fixture
 def suite_file(tmp_path: Path) -> Path:
-    """The toy suite as a file, alone in a folder."""
+    """Return the path of the toy suite, which is alone in a folder."""
     path = tmp_path / "suites" / "toy.toml"
     path.parent.mkdir()
     path.write_text(SUITE, encoding="utf-8")
@@ -197,8 +197,10 @@ def toy_run(bench: Command, tmp_path_factory: pytest.TempPathFactory) -> ToyRun:
 
 @pytest.fixture(scope="session")
 def stage_limit(toy_run: ToyRun) -> int:
-    """The time limit in seconds for suites with stages that hang: far more than any other stage takes on this machine,
-    as busy as it is."""
+    """Return the time limit in seconds for suites with stages that hang.
+
+    It is far above what any other stage takes on this machine under its present load.
+    """
     seconds = pd.read_parquet(toy_run.folder / "stages.parquet")["seconds"]
     return max(4, round(4 * seconds.max()))
 
@@ -211,14 +213,14 @@ def inline(toy_installed: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def start(toy_site: Path) -> Iterator[Callable[..., Running]]:
-    """Starts ``bench`` in the background."""
+    """Return a function that starts ``bench`` in the background."""
     with starting(toy_site) as popen:
         yield popen
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Callable[..., Path]]:
-    """Mounts a small disk of its own."""
+    """Return a function that mounts a new small disk."""
     with disks(tmp_path) as mount:
         yield mount
 
@@ -249,7 +251,8 @@ def keep_picture(request: pytest.FixtureRequest) -> Callable[..., Path]:
 
 @pytest.fixture
 def assert_accessible() -> Callable[..., None]:
-    """Fails with what axe-core finds on a page, or inside one element of it: ``assert_accessible(page, "dialog")``."""
+    """Return a function that fails if axe-core finds problems on a page, or inside an element:
+    ``assert_accessible(page, "dialog")``."""
 
     def check(page: Page, inside: str | None = None) -> None:
         found = violations(page, inside)

@@ -1,4 +1,4 @@
-"""A second device without a second device: tensors that were sent to ``cuda`` are told from those that were not.
+"""A simulated GPU: tensors that were sent to ``cuda`` are distinguished from those that were not.
 
 A GPU refuses to work on a tensor that lies elsewhere, and its tensors are no arrays. `Elsewhere` does the same on the
 processor: while it is active, ``cuda`` stands for a part of the ordinary memory, every function that gets tensors from
@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")
 _MOVES = {"to", "cuda", "cpu"}
-# What may be told of or done with tensors of two devices, as on a GPU.
+# Functions that accept tensors of two devices, as with a real GPU.
 _HARMLESS = {"__get__", "__set__", "copy_", "__repr__", "__format__", "_has_compatible_shallow_copy_type"}
 _READS = {"numpy", "__array__", "__dlpack__"}
 
@@ -31,7 +31,7 @@ def _tensors(value: Any) -> Iterator[torch.Tensor]:
 
 
 def _asked(arguments: Iterable[Any]) -> torch.device | None:
-    """The device that a call names."""
+    """Return the device that a call names."""
     for value in arguments:
         if isinstance(value, torch.device):
             return value
@@ -41,7 +41,7 @@ def _asked(arguments: Iterable[Any]) -> torch.device | None:
 
 
 class Elsewhere(TorchFunctionMode):
-    """While active, ``cuda`` is a place of its own. ``moved`` counts the tensors that were sent there."""
+    """While it is active, ``cuda`` is a separate device. ``moved`` counts the tensors that were sent there."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,12 +49,12 @@ class Elsewhere(TorchFunctionMode):
         self.moved = 0
 
     def where(self, tensor: torch.Tensor) -> torch.device:
-        """The device that a tensor is on."""
+        """Return the device that a tensor is on."""
         with torch._C.DisableTorchFunction():
             return CUDA if tensor.untyped_storage().data_ptr() in self.there else CPU
 
     def send(self, result: Any) -> Any:
-        """Note that tensors are there."""
+        """Record that tensors are on ``cuda``."""
         with torch._C.DisableTorchFunction():
             for tensor in _tensors(result):
                 if tensor.numel():
@@ -87,7 +87,7 @@ class Elsewhere(TorchFunctionMode):
         return self.send(result) if CUDA in places and not stays and name not in _HARMLESS - {"__get__"} else result
 
     def _indexes(self, name: str, args: tuple[Any, ...]) -> bool:
-        """A GPU tensor may be indexed by, and be given, what lies on the CPU."""
+        """Return whether a call reads or sets items of a GPU tensor, for which CPU tensors are allowed as arguments."""
         return name in ("__getitem__", "__setitem__") and self.where(args[0]) == CUDA
 
     def _move(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], name: str) -> Any:

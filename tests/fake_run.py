@@ -44,7 +44,7 @@ Cell = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class FakeAttack:
-    """An attack; ``features``: it sees features, so that its cells say for which model even without a protection."""
+    """An attack. ``features``: it sees features, so that its cells have an authorised model even without protection."""
 
     label: str = "abuse"
     plugin: str = "abuse"
@@ -70,8 +70,10 @@ CHAIN = FakeAttack(
 
 @dataclass(kw_only=True)
 class FakeRun:
-    """An experiment of a fake run. ``defenses``: label, plugin, and whether it knows the authorised models. ``ended``:
-    what else there is to say of how a cell ended."""
+    """An experiment of a fake run. ``defenses``: label, plugin, and whether it knows the authorised models.
+
+    ``ended`` returns further columns about the end of a cell.
+    """
 
     name: str = "data-abuse"
     table: str | None = "VII"
@@ -98,11 +100,11 @@ class FakeRun:
     synthetic: bool = True
     claims: str | None = CLAIMS
     picture: Callable[[np.random.Generator], bytes] | None = None
-    staged: bool = False  # whether every cell has a score of its own, made from what its client uploads
+    staged: bool = False  # whether every cell has a separate score stage, with the upload of its client as input
 
 
 def paper_run(*, pairs: int = 8, **changes: Any) -> list[FakeRun]:
-    """One experiment per table of the paper, and one for its figures; ``changes`` apply to all."""
+    """Return one experiment per table of the paper, and one for its figures; ``changes`` apply to all."""
     nets = {"net-a": "MobileFace", "net-b": "ResNet50", "net-c": "IR50-Softmax"}
     pair = {"net-c": "IR50-Softmax", "net-a": "MobileFace"}
     sets = {"synth-lfw": "LFW", "synth-agedb30": "AgeDB-30"}
@@ -170,7 +172,7 @@ def paper_run(*, pairs: int = 8, **changes: Any) -> list[FakeRun]:
 
 
 def large_run(*, settings: int = 20, pairs: int = 10) -> list[FakeRun]:
-    """As many cells as a large study has: 10,000 with the usual number of settings of a defense, 20."""
+    """Return the experiments of a large study: 10,000 cells for the default of 20 settings of a defense."""
     models = {f"net-{i}": f"Net{i}" for i in range(8)}
     datasets = {f"faces-{i}": f"Faces{i}" for i in range(5)}
     about: dict[str, Any] = {
@@ -195,7 +197,7 @@ def large_run(*, settings: int = 20, pairs: int = 10) -> list[FakeRun]:
 
 
 def png(rng: np.random.Generator, size: int = 12) -> bytes:
-    """A small noisy picture."""
+    """Return a small noisy picture as a PNG."""
     buffer = io.BytesIO()
     Image.fromarray(rng.integers(0, 256, (size, size, 3), dtype=np.uint8)).save(buffer, "PNG")
     return buffer.getvalue()
@@ -219,7 +221,7 @@ def _component(
 
 
 def cells_of(spec: FakeRun) -> Iterator[Cell]:
-    """The rows of ``cells.parquet`` of an experiment, in the host's order."""
+    """Return the rows of ``cells.parquet`` of an experiment, in the host's order."""
     for dataset, (defense, plugin, knows) in product(spec.datasets, spec.defenses):
         for attack in spec.attacks:
             asked = attack.outputs != "attributes" or bool(spec.noise_levels)
@@ -302,7 +304,7 @@ def _left(cell: Cell) -> dict[str, Any]:
 
 
 def verification_of(cell: Cell, rng: np.random.Generator) -> dict[str, Any]:
-    """Seeded scores that look like those of a defense that works."""
+    """Return seeded scores that look like those of a defense that works."""
     n = cell["pairs"]
     same = np.arange(n) % 2 == 0
     genuine = np.where(same, 0.75, 0.1) + rng.normal(0, 0.1, n)
@@ -336,7 +338,7 @@ def verification_of(cell: Cell, rng: np.random.Generator) -> dict[str, Any]:
 def _pictures(
     cell: Cell, picture: str, spec: FakeRun, rng: np.random.Generator
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Image and example rows of an upload (``picture`` empty) or of what an attack made of it."""
+    """Return image and example rows of an upload (``picture`` empty) or of its reconstruction by an attack."""
     n, plugin = cell["pairs"], _plugin(cell)
     same = plugin == "identity" and not picture
     shift = 0.01 * [a.label for a in spec.attacks].index(picture) if picture else 0.0
@@ -410,7 +412,7 @@ def _baselines(spec: FakeRun, rng: np.random.Generator) -> Iterator[dict[str, An
 
 
 def _samples(spec: FakeRun, cells: Sequence[Cell], rng: np.random.Generator) -> Iterator[tuple[str, dict[str, Any]]]:
-    """All rows of an experiment's cells that ended well; those of pictures once for all evaluated models."""
+    """Return all rows of an experiment's cells that ended well; those of pictures once for all evaluated models."""
     drawn: set[tuple[Any, ...]] = set()
     for cell in cells:
         if cell["status"] != "ok":
@@ -452,7 +454,7 @@ def write_fake_run(folder: Path, spec: FakeRun | Sequence[FakeRun] | None = None
 
 
 def rewritten(results: RunResults, **tables: Callable[[pd.DataFrame], None]) -> RunResults:
-    """The run after changing some of its sample tables in place."""
+    """Change some sample tables of a run in place and return its results."""
     found = {name: results.samples(name) for name in SAMPLES}
     for name, change in tables.items():
         change(found[name])
@@ -505,13 +507,13 @@ def _run(specs: Sequence[FakeRun], cells: Sequence[Cell]) -> dict[str, Any]:
 
 
 def _stored(cell: Cell) -> Cell:
-    """The row of a cell as it is stored, with the authorised models as a list."""
+    """Return the row of a cell as it is stored, with the authorised models as a list."""
     parts = json.loads(cell["components"])
     return {**cell, "authorised": [part["label"] for part in parts if part["role"] == "authorised"]}
 
 
 def key_of(kind: str, name: str) -> str:
-    """The key of a stage."""
+    """Return the key of a stage."""
     return hashlib.sha256(f"{kind} {name}".encode()).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""What must hold of the text of every page that this project writes."""
+"""Checks that every page of this project must pass."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy" content="([^"]
 
 
 def markup(page: str) -> str:
-    """A page without its scripts, after a look at both: its policy allows exactly these scripts, by their hashes, and
-    what remains runs and loads nothing."""
+    """Return a page without its scripts, after checking both: the policy allows exactly these scripts, by their hashes,
+    and the rest of the page runs and loads nothing."""
     policy = html.unescape(_POLICY.findall(page)[0])
     assert "default-src 'none'" in policy
     allowed = re.findall(r"'sha256-([^']+)'", policy)

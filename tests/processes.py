@@ -1,4 +1,4 @@
-"""What tests of whole commands share: processes that can be interrupted, small disks, comparisons of run folders."""
+"""Shared by tests of whole commands: processes that can be interrupted, small disks, comparisons of run folders."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from support import BENCH, environment, members
 from bench.store.reading import RunResults
 from bench.store.schema import SAMPLES
 
-TIMING = ["seconds", "peak_mb", "cached"]  # the columns of cells.parquet that say how a run went, not what it found
+TIMING = ["seconds", "peak_mb", "cached"]  # columns of cells.parquet about the computation, not about results
 PATIENCE = 120.0  # seconds until a test gives up; nothing is asserted about time
 
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:
-    """Wait for something that must come."""
+    """Wait until a condition becomes true, and fail if it does not within the time limit."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
         if time.monotonic() > deadline:
@@ -31,38 +31,38 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
 
 
 class Running:
-    """``bench`` in the background, at the head of a session of its own."""
+    """``bench`` in the background, as the leader of a new session of processes."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
 
     def kill(self) -> None:
-        """As ``kill -9`` of the main process."""
+        """Send SIGKILL to the main process."""
         self.process.kill()
         self.end()
 
     def interrupt(self) -> None:
-        """As Ctrl-C in a terminal: to the main process and its workers."""
+        """Send SIGINT to the main process and its workers, as Ctrl-C in a terminal does."""
         os.killpg(self.process.pid, signal.SIGINT)
 
     def end(self) -> tuple[int, str, str]:
-        """Wait for the main process: exit code, stdout, stderr."""
+        """Wait for the main process and return its exit code, stdout and stderr."""
         out, err = self.process.communicate(timeout=PATIENCE)
         return self.process.returncode, out, err
 
     def alone(self) -> bool:
-        """No process of the session is left."""
+        """Return whether all processes of the session have ended."""
         return not members(self.process.pid)
 
 
 def _listen_to_ctrl_c() -> None:
-    """A shell lets what it starts in the background ignore Ctrl-C, and the tests inherit that; `bench` must not."""
+    """Restore the handling of Ctrl-C: a shell makes background processes ignore it, which `bench` must not inherit."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @contextlib.contextmanager
 def starting(toy_site: Path) -> Iterator[Callable[..., Running]]:
-    """Starts ``bench`` in the background; whatever a failed test leaves is ended."""
+    """Yield a function that starts ``bench`` in the background; processes that a failed test leaves are ended."""
     started: list[Running] = []
 
     def popen(*args: object, env: dict[str, str] | None = None, cwd: Path | None = None) -> Running:
@@ -93,7 +93,7 @@ def starting(toy_site: Path) -> Iterator[Callable[..., Running]]:
 
 @contextlib.contextmanager
 def disks(place: Path) -> Iterator[Callable[..., Path]]:
-    """Mounts small disks below a folder; skips where that is not permitted."""
+    """Yield a function that mounts small disks below a folder; the test is skipped if that is not permitted."""
     mounted: list[Path] = []
 
     def mount(size: str, *options: str) -> Path:
@@ -115,19 +115,19 @@ def disks(place: Path) -> Iterator[Callable[..., Path]]:
 
 
 def run_folders(out: Path) -> list[Path]:
-    """Every run folder below an output folder."""
+    """Return every run folder below an output folder."""
     return sorted(p.parent for p in (out / "results").glob("[!.]*/*/run.json"))
 
 
 def rows(folder: Path) -> dict[str, pd.DataFrame]:
-    """All tables of a run folder, without the columns about time."""
+    """Return all tables of a run folder, without the columns about time."""
     results = RunResults(folder)
     samples = {name: results.samples(name) for name in SAMPLES}
     return {"cells": results.cells.drop(columns=TIMING), **{k: table for k, table in samples.items() if len(table)}}
 
 
 def assert_same_rows(one: Path, other: Path) -> None:
-    """Two run folders hold the same rows, timing aside, to the last bit."""
+    """Check that two run folders hold the same rows, apart from times, to the last bit."""
     left, right = rows(one), rows(other)
     assert set(left) == set(right)
     for name in left:
@@ -135,7 +135,7 @@ def assert_same_rows(one: Path, other: Path) -> None:
 
 
 def manifests(out: Path) -> dict[str, int]:
-    """Finished artifacts of an output folder: key to the time at which its manifest was written."""
+    """Return the finished artifacts of an output folder: the time at which the manifest was written, by key."""
     found = {}
     for path in (out / "results" / ".cache").glob("??/*/manifest.json"):
         try:

@@ -16,7 +16,7 @@ HEALTH = {"health_check_period_ms": 500, "health_check_failure_threshold": 4}
 
 
 def main(nodes: int, folder: str) -> None:
-    """Start, tell, wait, end."""
+    """Start the cluster, print its address and process ids, wait until stdin is closed, and end it."""
     os.environ["RAY_TMPDIR"] = folder  # Ray notes the address of its latest cluster in ray/ there, and does not make it
     (Path(folder) / "ray").mkdir()
     from ray.cluster_utils import Cluster

@@ -37,14 +37,14 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> RunResults:
 
 @pytest.fixture(scope="session")
 def paper_results(tmp_path_factory: pytest.TempPathFactory) -> RunResults:
-    """A run that answers every table of the paper."""
+    """A run that fills every table of the paper."""
     folder = shared_folder(tmp_path_factory, "paper-run", lambda folder: write_fake_run(folder / "paper", paper_run()))
     return RunResults(folder / "paper")
 
 
 @pytest.fixture(scope="session")
 def paper_rows(paper_results: RunResults) -> Rows:
-    """Its rows, indexed once for all tests."""
+    """The rows of `paper_results`, indexed once for all tests."""
     return Rows(paper_results)
 
 
@@ -56,7 +56,7 @@ def report_file(results: RunResults, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="session")
 def paper_file(paper_results: RunResults, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page of the run that answers every table of the paper."""
+    """The page of `paper_results` as a file."""
     return _page(tmp_path_factory, "paper-page", paper_results)
 
 

@@ -1,6 +1,6 @@
 """Things that are expensive to make, made once per test session: all processes of pytest-xdist use the same copy.
 
-No test may change them; a test that has to works on a copy of its own.
+No test may change them; a test that needs changes works on a copy.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def shared_folder(factory: pytest.TempPathFactory, name: str, make: Callable[[Pa
     """
     session = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
-        session = session.parent  # a worker has a folder of its own in that of the session
+        session = session.parent  # a worker has its own folder within that of the session
     folder = session / "shared" / name
     folder.parent.mkdir(exist_ok=True)
     made = folder.parent / f"{name}.made"

@@ -127,7 +127,7 @@ Command = Callable[..., Done]
 
 
 def as_toml(value: Any) -> str:
-    """A value in TOML."""
+    """Return a value as TOML."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int | float):
@@ -142,12 +142,12 @@ def as_toml(value: Any) -> str:
 
 
 def document_of(value: dict[str, Any]) -> str:
-    """A TOML document."""
+    """Return a TOML document."""
     return "\n".join(f"{as_toml(k)} = {as_toml(v)}" for k, v in value.items())
 
 
 def install(source: Path, site: Path) -> None:
-    """Install a plugin as pip would, without pip: copy its packages and write what its pyproject says as metadata."""
+    """Install a plugin as pip would, but without pip: copy its packages, and write metadata from its pyproject."""
     pyproject = tomllib.loads((source / "pyproject.toml").read_text(encoding="utf-8"))
     for package in pyproject["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]:
         shutil.copytree(source / package, site / package, ignore=shutil.ignore_patterns("__pycache__"))
@@ -156,7 +156,7 @@ def install(source: Path, site: Path) -> None:
 
 
 def write_metadata(site: Path, distribution: str, version: str, entry_points: Mapping[str, str]) -> None:
-    """The metadata of an installed distribution with some entry points in the group of bench."""
+    """Write the metadata of an installed distribution with some entry points in the group ``bench``."""
     folder = site / f"{distribution.replace('-', '_')}-{version}.dist-info"
     folder.mkdir(parents=True)
     (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
@@ -165,7 +165,7 @@ def write_metadata(site: Path, distribution: str, version: str, entry_points: Ma
 
 
 def write_plugin(site: Path, module: str, code: str, *, entry: str = "", distribution: str = "") -> Path:
-    """A plugin of one module in a folder of its own kind; returns the folder."""
+    """Write a plugin of one module, installed in a new folder; return the folder."""
     site.mkdir(parents=True, exist_ok=True)
     (site / f"{module}.py").write_text(code, encoding="utf-8")
     write_metadata(site, distribution or module.replace("_", "-"), "1.0", {entry or module: module})
@@ -173,14 +173,15 @@ def write_plugin(site: Path, module: str, code: str, *, entry: str = "", distrib
 
 
 def environment(sites: Sequence[Path], extra: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a command that sees the distributions in ``sites``, and of this one only what it needs."""
+    """Return the environment variables of a command that sees the distributions in ``sites``, and the
+    variables of this process but those of the toy plugin, of Python and ``COLUMNS``."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("TOY_", "PYTHON", "COLUMNS"))}
     return {**kept, "PYTHONPATH": os.pathsep.join(map(str, sites)), "COLUMNS": "200", **extra}
 
 
 @dataclass(frozen=True)
 class ToyRun:
-    """The finished run of the toy suite that many tests look at and none may change."""
+    """The finished run of the toy suite, which many tests read and none may change."""
 
     suite: Path
     out: Path
@@ -198,12 +199,12 @@ class ToyRun:
         return self.out / "results" / ".cache"
 
     def copy(self, target: Path) -> Path:
-        """A copy of the output folder, for a test that changes it."""
+        """Return a copy of the output folder, for a test that changes it."""
         return Path(shutil.copytree(self.out, target))
 
 
 def members(session: int) -> list[int]:
-    """The living processes of a session (zombies do not count)."""
+    """Return the living processes of a session (zombies do not count)."""
     found = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
@@ -211,14 +212,14 @@ def members(session: int) -> list[int]:
         try:
             fields = (entry / "stat").read_text().rpartition(")")[2].split()
         except OSError:
-            continue  # it ended meanwhile
+            continue  # It has ended in the meantime.
         if int(fields[3]) == session and fields[0] != "Z":
             found.append(int(entry.name))
     return found
 
 
 def survivors(session: int) -> list[int]:
-    """The processes of a session that are still there when they had time to end."""
+    """Return the processes of a session that still exist after they had time to end."""
     for _ in range(500):
         if not members(session):
             return []
@@ -227,7 +228,7 @@ def survivors(session: int) -> list[int]:
 
 
 def compute(plan: Plan, cache: Cache, wanted: Sequence[str] = ()) -> dict[str, StageResult]:
-    """Compute all stages of a plan, or some and what they need, in this process, one after the other."""
+    """Compute all stages of a plan, or some with their inputs, in this process, one after the other."""
     from bench.engine.worker import attempt
 
     needed = dict.fromkeys(wanted or plan.stages)
@@ -254,61 +255,61 @@ class Computed:
         self.results = compute(plan, cache)
 
     def key(self, name: str) -> str:
-        """The key of the stage of that name."""
+        """Return the key of the stage with this name."""
         return only(self.plan, name).key
 
     def artifact(self, name: str) -> Artifact:
-        """What that stage made."""
+        """Return the artifact of the stage with this name."""
         return self.cache.read(self.key(name))
 
     def table(self, name: str, table: str) -> dict[str, Any]:
-        """The columns of a table of the score of that name as arrays."""
+        """Return the columns of a table of the score with this name as arrays."""
         return columns(self.cache.read(only(self.plan, name, "score").key), table)
 
     def result(self, name: str) -> StageResult:
-        """How that stage ended."""
+        """Return the result of the stage with this name."""
         return self.results[self.key(name)]
 
     def failures(self) -> list[str]:
-        """The reasons of the stages that did not end well."""
+        """Return the reasons of the stages that did not end well."""
         return [str(result.reason) for result in self.results.values() if result.status != "ok"]
 
 
 def columns(artifact: Artifact, table: str) -> dict[str, Any]:
-    """The columns of a table of an artifact as arrays."""
+    """Return the columns of a table of an artifact as arrays."""
     found = artifact.tables[table]
     return {c: np.array(found[c].to_pylist()) for c in found.column_names}
 
 
 def only(plan: Plan, name: str, *kinds: str) -> Stage:
-    """The stage of that name, of any kind or of some."""
+    """Return the only stage with this name; ``kinds`` restricts the kinds."""
     found = [stage for stage in plan.stages.values() if stage.name == name and (not kinds or stage.kind in kinds)]
     assert len(found) == 1, (name, sorted(names(plan)))
     return found[0]
 
 
 def kinds(plan: Plan) -> Counter[str]:
-    """How many stages there are of each kind."""
+    """Return the number of stages of each kind."""
     return Counter(stage.kind for stage in plan.stages.values())
 
 
 def names(plan: Plan) -> set[str]:
-    """The names of all stages."""
+    """Return the names of all stages."""
     return {stage.name for stage in plan.stages.values()}
 
 
 def changed(before: Plan, after: Plan) -> set[str]:
-    """The names of the stages of ``after`` that ``before`` does not hold under the same key."""
+    """Return the names of the stages of ``after`` whose key is not in ``before``."""
     return {stage.name for key, stage in after.stages.items() if key not in before.stages}
 
 
 def skips(plan: Plan) -> list[str]:
-    """The reasons of the skipped cells."""
+    """Return the reasons of the skipped cells."""
     return [str(cell.skip) for cell in plan.cells if cell.skip]
 
 
 def ended_well(plan: Plan) -> list[Outcome]:
-    """Every cell as it ends when all goes well."""
+    """Return the outcome of every cell if no stage fails."""
     return [
         Outcome(
             cell=cell,
@@ -324,7 +325,7 @@ def ended_well(plan: Plan) -> list[Outcome]:
 
 
 class InlineEngine:
-    """Runs stages in the test's own process: for tests that need rows, not workers."""
+    """Runs stages in the process of the test, for tests that need rows but no worker processes."""
 
     name = "local"
 
@@ -332,12 +333,12 @@ class InlineEngine:
         self.workers = workers
 
     def open(self, cache: Cache) -> InlineWorkers:
-        """One worker that is this process."""
+        """Return the workers: one, which is this process."""
         return InlineWorkers(cache)
 
 
 class InlineWorkers:
-    """See `bench.engine.interface.Workers`; nothing is killed."""
+    """An implementation of `bench.engine.interface.Workers` in this process; no limit is enforced."""
 
     slots = 1
 
@@ -351,7 +352,7 @@ class InlineWorkers:
         return None
 
     def submit(self, stage: Stage, batch: int) -> Future[Attempt]:
-        """Compute it now."""
+        """Compute the stage before returning."""
         from bench.engine.worker import attempt
 
         future: Future[Attempt] = Future()
@@ -359,4 +360,4 @@ class InlineWorkers:
         return future
 
     def watch(self) -> None:
-        """Nothing outgrows its limits."""
+        """Do nothing: no limit is enforced."""

@@ -1,4 +1,4 @@
-"""Claims in words: what a suite may say, what each relation means, and what becomes of it without a figure."""
+"""Claims: which ones a suite may contain, what each relation means, and the verdict where a measurement is missing."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_relations_are_those_of_arithmetic(
 
 
 def test_two_sides_of_the_same_people_are_compared_person_by_person(tmp_path: Path) -> None:
-    """Every picture loses 0.1, so the difference is certain although the figures' own intervals overlap."""
+    """Every picture loses 0.1, so the difference is certain although the intervals of the two measurements overlap."""
     values = np.linspace(0.2, 0.8, 25)
     answers = [Answer("PMT", ssim=list(values - 0.1)), Answer("Noise", ssim=list(values))]
     found = verdict(tmp_path, answers, metric="ssim", relation="<", right={"defense": "Noise"})
@@ -336,7 +336,7 @@ def test_claims_of_a_damaged_run(tmp_path: Path) -> None:
         claims_of(results)
 
 
-# ---- in words --------------------------------------------------------------------------------------------------------
+# ---- text ------------------------------------------------------------------------------------------------------------
 
 
 def test_the_table_and_json_say_the_same(tmp_path: Path) -> None:
@@ -364,7 +364,7 @@ def test_the_table_and_json_say_the_same(tmp_path: Path) -> None:
     assert r"Clean \| \*it\*" in lines[2]
 
 
-# ---- what a suite may say --------------------------------------------------------------------------------------------
+# ---- what a suite may contain ----------------------------------------------------------------------------------------
 
 NAMES = st.text("abc-1", min_size=1, max_size=6)
 LEVELS = st.floats(0, 1)
@@ -500,7 +500,7 @@ def test_ids_are_unique(tmp_path: Path) -> None:
 
 
 def test_what_an_override_takes_out_is_no_mistake(tmp_path: Path) -> None:
-    """The suite is sound; the run asks for less, so the claim will not be measured."""
+    """The suite is valid, but the run computes less of it, so the claim will not be measured."""
     overrides = ('experiment[0].defenses=["identity"]', 'experiment[0].datasets=["toy-faces"]')
     assert len(suite_claims(tmp_path, SOUND, *overrides)) == 1
     assert suite_claims(tmp_path, SOUND, "claims=[]") == []

@@ -64,7 +64,7 @@ def compared(tmp_path: Path) -> Any:
 
 
 def of(found: Diff, metric: str, role: str = "unauthorised") -> DiffLine:
-    """The line of a measure in the cell of a role."""
+    """Return the line of a metric in the cell of a role."""
     (line,) = (x for x in found.lines if (x.metric.name, x.before.role) == (metric, role))
     return line
 
@@ -358,7 +358,7 @@ def test_the_page_loads_nothing_and_escapes_everything(tmp_path: Path) -> None:
     assert "<img" not in text
     assert "&lt;img src=x" in text
     assert markup(text) == text
-    assert text.count("regression</span>") == 1  # of one cell, whose measures are the rows below
+    assert text.count("regression</span>") == 1  # of one cell, whose metrics are the rows below
     assert text.count('<tr><th scope="row">') > 5
     assert "default-src 'none'" in text
     assert os.path.getsize(page) < 1_000_000

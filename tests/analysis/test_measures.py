@@ -1,4 +1,4 @@
-"""Metrics against numbers worked by hand, and what they say when rows are missing."""
+"""Metrics compared with numbers computed by hand, and their reasons where rows are missing."""
 
 from __future__ import annotations
 

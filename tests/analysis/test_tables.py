@@ -1,4 +1,4 @@
-"""Tables against numbers worked by hand, and what they do when cells are missing."""
+"""Tables compared with numbers computed by hand, and their contents where cells are missing."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ for console in (out, err):
 
 @pytest.mark.parametrize("limit", [{}, {"COLUMNS": "80"}], ids=["as it is", "COLUMNS"])
 def test_lines_that_a_program_may_read_are_never_cut(limit: dict[str, str]) -> None:
-    """Neither lines of text nor cells in a pipe; only a table gets narrower where somebody asks for it."""
+    """Neither lines of text nor cells in a pipe; only a table gets narrower if ``COLUMNS`` is set."""
     environment = {k: v for k, v in os.environ.items() if k != "COLUMNS"} | limit
     code = PRINTS.format(text=LONG)
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)

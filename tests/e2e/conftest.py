@@ -1,4 +1,4 @@
-"""End-to-end tests run the installed command in processes of its own. All of them are slow."""
+"""End-to-end tests run the installed command in separate processes. All of them are slow."""
 
 from __future__ import annotations
 

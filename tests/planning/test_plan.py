@@ -59,7 +59,7 @@ def test_stages_are_shared(plan_of: PlanOf) -> None:
         "fit_defense": 1,  # toy-mean
         "protect": 5,  # four defenses, one of them for two models
         "embed": 2 * (2 + 5),  # by each model: clean, calibration, and every protected set
-        "score": 10 + 5 + 1,  # verification per cell, images per protected set, one set of floors
+        "score": 10 + 5 + 1,  # verification per cell, images per protected set, one set of baselines
     }
 
 

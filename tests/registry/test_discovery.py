@@ -26,7 +26,7 @@ def bench_defenses():
     return {"mine": Mine}
 """
 
-# The code of a plugin, and what its reason must say.
+# The code of a plugin, and the text that the reason must contain.
 BROKEN = {
     "raises": ("raise RuntimeError('no such luck')", ["RuntimeError", "no such luck"]),
     "imports": ("import a_package_that_nobody_has", ["ModuleNotFoundError", "a_package_that_nobody_has"]),

@@ -154,7 +154,7 @@ def draw_all(page: Page) -> None:
 
 
 def assert_no_overflow(page: Page) -> None:
-    """Check that the page is no wider than the window: wider content scrolls in a box of its own."""
+    """Check that the page is no wider than the window: wider content scrolls in its own box."""
     wide = page.evaluate(
         """() => {
           const width = document.documentElement.clientWidth;

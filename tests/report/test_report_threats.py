@@ -131,7 +131,7 @@ def test_hostile_words_are_text(described: RunResults) -> None:
 def test_old_results_say_that_nothing_was_recorded(schema: int) -> None:
     rows = Rows(RunResults(GOLDEN / f"schema-{schema}"))
     assert {m.facts["knows"] for m in adversaries(rows)} == {UNRECORDED}
-    assert all(m.words not in ("", UNRECORDED) for m in adversaries(rows))  # The cells of older runs have it in words.
+    assert all(m.words not in ("", UNRECORDED) for m in adversaries(rows))  # The cells of older runs have it as text.
     assert {m.words for m in promises(rows)} == {UNRECORDED}
 
 

@@ -1,4 +1,4 @@
-"""Housekeeping: what is there is listed, what is damaged is found, and only what nobody needs is removed."""
+"""Cleaning up: artifacts and runs are listed, damage is found, and nothing that is still needed is removed."""
 
 from __future__ import annotations
 
@@ -484,7 +484,7 @@ def test_runs_are_listed(results: Path, tmp_path: Path) -> None:
     found = json.loads(invoke(tmp_path, "runs", "ls", "--json").output)
     assert [(run["suite"], run["name"], run["status"]) for run in found] == [
         ("other", "2022-c", "incomplete"),
-        ("toy", "2020-a", "interrupted"),  # nobody is at work on it
+        ("toy", "2020-a", "interrupted"),  # no process is computing it
         ("toy", "2021-b", "complete"),
     ]
     assert found[0]["counts"] == {"cells": 4, "ok": 2, "failed": 1, "timeout": 0, "skipped": 1}

@@ -50,8 +50,8 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture
 def original(kept: dict[str, Path], inline: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of a run of its own for each test, with its cache: attacks of every kind, real data that is gone by
-    now, a defense that failed, and one that was skipped."""
+    """The folder of a run, a copy for each test, with its cache. The run has attacks of every kind, real data that no
+    longer exist, a defense that failed, and one that was skipped."""
     home = kept["home"]
     if "done" not in kept:
         (home / "photos").mkdir()
@@ -341,7 +341,7 @@ def test_scores_that_are_there_need_nothing(original: Path) -> None:
 
 
 def test_scores_are_made_again_from_what_the_run_says_of_them(original: Path, newer: None) -> None:
-    """Their artifacts are gone: the run tells what each was made from."""
+    """The artifacts of the scores are missing, but the run records their inputs."""
     cache = Cache(original.parent.parent / ".cache")
     for stage in of_kind(original, "score"):
         if "under noise" not in stage["name"]:
@@ -351,7 +351,7 @@ def test_scores_are_made_again_from_what_the_run_says_of_them(original: Path, ne
 
 
 def test_runs_that_do_not_tell_what_scores_were_made_from(original: Path, newer: None) -> None:
-    """Of an earlier bench: then their artifacts tell."""
+    """The run is of an earlier version, so that the inputs come from the artifacts of the scores."""
     path = original / "stages.parquet"
     pq.write_table(pq.read_table(path).drop_columns(["inputs"]), path)
     assert bench("rescore", "attacks").exit_code == 1
@@ -489,7 +489,7 @@ def changed(registry: Registry, monkeypatch: pytest.MonkeyPatch, kind: str, name
 
 
 def test_a_newer_plugin(original: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch, idle: list[str]) -> None:
-    """Rows say which one made the artifacts; only scores that ask it for something have other keys."""
+    """Rows record which version made the artifacts; only scores that call the plugin have other keys."""
     origin = replace(registry.components["attack", "toy-attributes"].origin, version="9", digest="9" * 64)
     for kind, name in registry.components:
         changed(registry, monkeypatch, kind, name, origin=origin)

@@ -59,14 +59,14 @@ def plan(suite: Path, folders: Folders, inline: None) -> Plan:
 
 
 def quiet(_: Any) -> None:
-    """Hears events and says nothing."""
+    """A listener that ignores all events."""
 
 
 # ---- devices ---------------------------------------------------------------------------------------------------------
 
 
 def fake_tool(folder: Path, script: str) -> str:
-    """A PATH on which nvidia-smi does what the script says."""
+    """Write an nvidia-smi that runs this script, and return a PATH on which it comes first."""
     folder.mkdir()
     tool = folder / "nvidia-smi"
     tool.write_text(f"#!/bin/sh\n{script}\n")

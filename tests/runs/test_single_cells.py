@@ -114,8 +114,8 @@ def whole(kept: dict[str, Path], inline: None) -> RunResults:
 
 
 def of_cell(folder: Path, cell: dict[str, Any]) -> dict[str, bytes]:
-    """The rows of a run that are about a cell, table by table, as bytes, without columns that say nothing of it. Those
-    that cells share stand where the first of them does."""
+    """Return the rows of a run that belong to a cell, table by table, as bytes, without columns that do not concern it.
+    They are sorted by attack, because a run stores rows that several cells share where the first of these cells is."""
     found = {}
     for name in SAMPLES:
         files = sorted((folder / "samples" / name).glob(f"experiment={cell['experiment']}/part-*.parquet"))
@@ -141,7 +141,7 @@ def of_cell(folder: Path, cell: dict[str, Any]) -> dict[str, bytes]:
 
 
 def test_rows_of_single_cells_are_those_of_the_whole_run_byte_for_byte(whole: RunResults, tmp_path: Path) -> None:
-    """One cell of each kind, each in a cache of its own: nothing is taken from the whole run."""
+    """One cell of each kind, each in a new cache, so that nothing is reused from the whole run."""
     cells = whole.cells[whole.cells["status"] == "ok"]
     kinds = cells.drop_duplicates(["experiment", "attack", "outputs"], keep="last")
     assert {"recognition", "images", "attributes"} == set(kinds["outputs"])

@@ -1,4 +1,4 @@
-"""What is told of a run from outside: by its journal, the locks of runs at work and the notes of stages."""
+"""The status of a run as another process sees it: from its journal, locks of runs in progress, and progress notes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def plan(tmp_path: Path, registry: Registry) -> Plan:
 
 
 class Session:
-    """A session of a run that does what a test tells it to."""
+    """A session of a run whose events a test writes."""
 
     def __init__(self, plan: Plan, results: Path, run: str = "1-a", *, announced: bool = True) -> None:
         self.plan = plan

@@ -1,4 +1,4 @@
-"""How much longer a run takes, by hand."""
+"""The estimated time until a run ends, compared with values computed by hand."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ data = "toy-training"
 
 @pytest.fixture
 def train(tmp_path: Path, toy_installed: Registry) -> Any:
-    """A function that trains a suite and returns what was said."""
+    """Return a function that trains a suite and returns the logged lines."""
 
     def run(text: str, *only: str, overrides: tuple[str, ...] = ()) -> list[str]:
         (tmp_path / "zoo.toml").write_text(text)

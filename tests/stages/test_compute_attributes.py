@@ -20,7 +20,7 @@ Run = Callable[..., Computed]
 
 
 def looked_at(images: Any) -> dict[str, Any]:
-    """Return the estimates of toy-attributes for 8-bit images."""
+    """Return the attributes that toy-attributes estimates on 8-bit images."""
     means = np.asarray(images, np.float64).mean((2, 3)) / 255
     powers = np.exp(10 * means)
     return {"colour": powers / powers.sum(1, keepdims=True), "age": 100 * means.mean(1)}

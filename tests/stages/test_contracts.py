@@ -166,7 +166,7 @@ def test_sample_generators_are_seeded_by_name() -> None:
 
 # ---- protect ---------------------------------------------------------------------------------------------------------
 
-# What a defense does, and what is said about it.
+# The behaviour of a defense, and the expected message.
 BROKEN = {
     "nan": ["hold NaN or infinity"],
     "shape": ["expected images of shape (2, 3, 8, 8)", "got (2, 3, 8, 7)"],
@@ -280,7 +280,7 @@ def test_broken_features_are_named(features: dict[str, Any], fragment: str) -> N
 
 # ---- attacks ---------------------------------------------------------------------------------------------------------
 
-# What a reconstruction does, and what is said about it.
+# The behaviour of a reconstruction, and the expected message.
 BROKEN_ATTACKS = {
     "raises": [],
     "nan": ["the images hold NaN or infinity"],

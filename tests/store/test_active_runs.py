@@ -1,4 +1,4 @@
-"""Which runs are at work: known by a lock that the system frees when they die."""
+"""Which runs are in progress: each holds a lock that the system releases when the process ends."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def cache(tmp_path: Path) -> Cache:
 
 
 def left(cache: Cache) -> list[str]:
-    """The files that tell of runs."""
+    """Return the files that announce runs in progress."""
     return sorted(path.name for path in (cache.root / "running").iterdir())
 
 

@@ -1,4 +1,4 @@
-"""The artifact cache: an artifact is there whole or not at all, and damage is noticed."""
+"""The artifact cache: an artifact is stored complete or not at all, and damage is detected."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ def test_what_json_cannot_hold_is_not_stored(cache: Cache) -> None:
 
 
 def test_a_cache_that_is_gone_is_not_begun_anew(tmp_path: Path) -> None:
-    """A folder of the network may be lost: nobody writes to the disk below it."""
+    """A network folder may be lost: nothing may then be written to the disk on which it was mounted."""
     with pytest.raises(StorageError, match="cannot store an artifact: No such file or directory"):
         Cache(tmp_path / "gone" / "cache").write(KEY, artifact(), ABOUT)
     assert not (tmp_path / "gone").exists()

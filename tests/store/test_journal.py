@@ -1,4 +1,4 @@
-"""The journal: what a run tells while it happens, and what is left of it when it is killed."""
+"""The journal: the events that a run records while it is computed, and what can be read after it was killed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The record of a run is read into a type, or refused in one line; what strangers wrote never makes a traceback."""
+"""The record of a run is read into a `RunRecord` or refused with one error; a damaged file causes no traceback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Result files: what is written can be read, and what cannot be read is one message."""
+"""Result files: what is written can be read, and an unreadable file gives one error message."""
 
 from __future__ import annotations
 
@@ -166,9 +166,9 @@ def test_only_cells_that_are_done_have_samples(
 
 def test_nothing_unfinished_stays(results: RunResults) -> None:
     names = sorted(str(p.relative_to(results.folder)) for p in results.folder.rglob("*") if p.is_file())
-    asked = ("examples", "baselines", "images", "verification")  # nothing of the suite asks for attributes
+    asked = ("examples", "baselines", "images", "verification")  # no attack of the suite estimates attributes
     parts = [f"samples/{n}/experiment={e}/part-00000.parquet" for n in asked for e in ("one", "two")]
-    parts.append("samples/images/experiment=one/part-00001.parquet")  # where a defense has a number of its own
+    parts.append("samples/images/experiment=one/part-00001.parquet")  # where a defense returns an extra number
     assert names == sorted(["cells.parquet", "run.json", "stages.parquet", *parts])
     assert set(asked) < set(SAMPLES)
 
@@ -259,7 +259,7 @@ def test_damaged_tables_are_one_message(results: RunResults, reader: str) -> Non
 
 @pytest.mark.parametrize("reader", ["samples", "batches", "index"])
 def test_damaged_rows_are_one_message(results: RunResults, reader: str) -> None:
-    """The end of the file, which says where columns are, is sound; what is there is not."""
+    """The end of the file, which lists the positions of the columns, is intact; the columns are damaged."""
     path = results.folder / VERIFICATION
     data = path.read_bytes()
     path.write_bytes(data[:4] + bytes(len(data) // 2) + data[4 + len(data) // 2 :])

@@ -1,4 +1,4 @@
-"""Rows on the disk: where row groups and files end, that bytes repeat, and that what is asked is what is read."""
+"""Rows on disk: limits of row groups and files, equal bytes for equal rows, and reading only the requested rows."""
 
 from __future__ import annotations
 
@@ -248,7 +248,7 @@ def test_a_full_disk_is_one_message(
     assert {p.name for p in (tmp_path / "run").iterdir()} == {"cells.parquet", "run.json", "samples", "stages.parquet"}
 
 
-# ---- asking ----------------------------------------------------------------------------------------------------------
+# ---- selecting -------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -284,7 +284,7 @@ def test_a_value_of_another_kind_is_one_message(asked: RunResults) -> None:
 
 
 def test_what_cannot_hold_such_rows_is_not_read(asked: RunResults) -> None:
-    """A damaged file of another experiment, and damaged row groups of other data sets, hinder nobody."""
+    """A damaged file of another experiment, and damaged row groups of other data sets, do not matter."""
     for path in (asked.folder / "samples").rglob("part-*.parquet"):
         about = pq.ParquetFile(path).metadata
         if "experiment=two" in str(path):

@@ -94,7 +94,7 @@ def test_some_numbers_are_as_the_paper_prints_them() -> None:
 
 
 def test_the_average_of_table_vii_that_is_misprinted() -> None:
-    """AgeDB30 for ArcFace: the paper prints 6.7 %; the figures of the row give 9.4 %. All others agree."""
+    """AgeDB30 for ArcFace: the paper prints 6.7 %; the numbers of the row give 9.4 %. All others agree."""
     claims = parse_claims(published("VII") or "")
     row = [v for (d, _, r, c), v in claims.items() if (d, r) == ("AgeDB-30", "ArcFace") and c != "ArcFace"]
     assert sum(row) / len(row) == pytest.approx(0.09375)

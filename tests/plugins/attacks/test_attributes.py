@@ -107,7 +107,7 @@ def test_images_of_any_size_are_taken(unseen: Faces) -> None:
 
 
 def test_the_card_holds_on_faces_drawn_now(unseen: Faces) -> None:
-    """120 of the card's 1000 images; a figure may differ by chance, not by much."""
+    """120 of the card's 1000 images; a number may differ by chance, but not by much."""
     card = json.loads(bench_attributes.weights().with_suffix(".json").read_text())
     network = _network(bench_attributes.weights(), "cpu")
     for sigma, label in ((0.0, "synth-lfw"), (0.3, "synth-lfw, noise 0.3")):
@@ -175,7 +175,7 @@ def test_training_labels_are_those_of_the_drawn_pictures() -> None:
 
 
 class Patches(TrainingSet):
-    """Pictures in which each attribute is a grey value of its own: easily learnt. 48 pixels wide."""
+    """Pictures in which each attribute has a separate grey value, so that it is easily learnt. 48 pixels wide."""
 
     def fingerprint(self) -> str:
         return "patches"

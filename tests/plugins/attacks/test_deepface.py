@@ -81,7 +81,7 @@ def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def installed(shared_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """All four files in place, and nothing else said about deepface; what the backend sets is undone afterwards."""
+    """Put all four files in place, with no other setting of deepface; what the backend changes is undone afterwards."""
     for name in ("DEEPFACE_BACKEND_ENGINE", "DEEPFACE_ONNX_PROVIDERS", "DEEPFACE_LOG_LEVEL"):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
@@ -91,7 +91,7 @@ def installed(shared_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pa
 
 
 def analyze(picture: np.ndarray[Any, Any]) -> dict[str, Any]:
-    """What deepface itself says of an RGB picture uint8 ``(3, h, w)``."""
+    """Return the result of deepface itself for an RGB picture uint8 ``(3, h, w)``."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from deepface import DeepFace
@@ -131,7 +131,7 @@ def test_batches_agree_with_analyze(installed: Path, n: int, height: int, width:
             assert found[name][i].tolist() == pytest.approx(expected, abs=1e-4)
             assert float(found[name][i].sum()) == pytest.approx(1, abs=1e-5)
             spread.append(max(expected) - min(expected))
-    assert np.mean(spread) > 0.2  # the tiny graphs do tell pictures apart
+    assert np.mean(spread) > 0.2  # the tiny graphs distinguish pictures
 
 
 def test_ages_are_not_truncated_and_channels_are_blue_green_red(installed: Path) -> None:

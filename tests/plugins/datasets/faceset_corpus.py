@@ -229,13 +229,13 @@ def archives() -> Iterator[Case]:
 
 
 def cases() -> Iterator[Case]:
-    """Every malformed file: a name, and a function that makes it in a folder and reads it."""
+    """Return all malformed files: a name, and a function that makes the file in a folder and reads it."""
     for family in (bins, records, pair_files, mats, parquets, pictures, archives):
         yield from family()
 
 
 def main(folder: Path) -> None:
-    """Read all of them."""
+    """Read all malformed files and print the results."""
 
     def late(*_: object) -> None:
         raise TimeoutError(f"took more than {SECONDS} seconds")

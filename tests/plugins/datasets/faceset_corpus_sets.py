@@ -1,4 +1,4 @@
-"""Malformed sets for `faceset_corpus`: pickles, pair files and .mat files; and what reads a set from end to end."""
+"""Malformed sets for `faceset_corpus`: pickles, pair files and .mat files; and functions that read a whole set."""
 
 from __future__ import annotations
 

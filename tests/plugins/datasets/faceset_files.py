@@ -1,4 +1,4 @@
-"""Writers of the tests' own for every format that bench_facesets reads; none of them uses the plugin's code.
+"""Writers for every format that bench_facesets reads; none of them uses the plugin's code.
 
 A person's pictures are random pixels, different for every name, so that a picture in the wrong place is seen.
 """

@@ -1,4 +1,4 @@
-"""``bench data align``: the template's maths, whose face an image is, a folder that goes on where it stopped."""
+"""``bench data align``: the arithmetic of the template, the choice of a face in an image, and interrupted folders."""
 
 from __future__ import annotations
 
@@ -412,7 +412,8 @@ def test_without_the_extra_one_error_says_how_to_install_it(
 
 
 def compared(names: Sequence[str], target: Path) -> Tally:
-    """Align these real faces with the real detector; the crops resemble the given ones far more than others."""
+    """Align these real faces with the real detector, and check that the crops resemble the existing crops of the same
+    images far more than others."""
     originals, given = Path(str(REAL), "faces-att-original"), Path(str(REAL), "faces-att")
     picked = target.parent / "picked"
     for name in names:

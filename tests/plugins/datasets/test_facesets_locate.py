@@ -1,4 +1,4 @@
-"""bench_facesets: where sets are found, what is said of them, fingerprints, commands, and what verify finds."""
+"""bench_facesets: where sets are found, how they are described, fingerprints, commands, and the findings of verify."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def test_a_pickle_that_calls_os_system_does_not_run(tmp_path: Path, protocol: in
 
 @pytest.mark.slow
 def test_every_malformed_file_ends_in_one_error(tmp_path: Path) -> None:
-    """The corpus, in a process of its own whose memory and time are measured."""
+    """Read the corpus in a separate process whose memory and time are measured."""
     here = Path(__file__).parent
 
     def limit() -> None:

@@ -284,7 +284,7 @@ def test_loss_of_models_is_their_weighted_mean() -> None:
 
 
 class Tiled(Toy):
-    """A network that says everything sixteen times: maps with four times the height and width of `Toy`'s."""
+    """A network that repeats every value sixteen times: maps with four times the height and width of `Toy`'s."""
 
     def features(self, images: Tensor, splits: Sequence[str]) -> list[Tensor]:
         return [maps.repeat(1, 1, 4, 4) for maps in super().features(images, splits)]
@@ -387,7 +387,7 @@ def test_affine_augmentation_turns_shifts_and_scales_about_the_centre() -> None:
     torch.testing.assert_close(transform(x), x)
 
     class Fixed:
-        """Draws angle, scale, right and down as given, in [0, 1)."""
+        """A context whose random draws are set by the test: angle, scale, right and down, in [0, 1)."""
 
         def __init__(self, *values: float) -> None:
             self.values = values
@@ -603,7 +603,7 @@ def test_shuffling_moves_values_over_channels_and_positions() -> None:
         assert sorted(mixed[i].flatten().tolist()) == maps[i].flatten().tolist()
         assert float((mixed[i] // 15 != maps[i] // 15).double().mean()) > 0.5
         assert float((mixed[i] % 15 != maps[i] % 15).double().mean()) > 0.8
-    assert not torch.equal(mixed[0], mixed[1] - 60)  # each image has an order of its own
+    assert not torch.equal(mixed[0], mixed[1] - 60)  # each image is shuffled in another order
 
 
 def test_noise_does_not_depend_on_the_batch_and_repeats_with_its_seed() -> None:

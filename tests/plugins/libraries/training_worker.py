@@ -62,7 +62,7 @@ class Tiny(nn.Module):
 
 
 def build(dropout: float = 0.0) -> nn.Module:
-    """The network with its first weights."""
+    """Return the network with its initial weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return Tiny(dropout)

@@ -58,7 +58,7 @@ class Small(nn.Module):
 
 
 def weights_file(net: nn.Module, path: Path) -> Path:
-    """The state dict of a module as a checkpoint."""
+    """Write the state dict of a module as a checkpoint, and return the path."""
     torch.save(net.state_dict(), path)
     return path
 
@@ -73,7 +73,7 @@ def onnx_bytes(
     node_name: str = "first",
     seed: int = 0,
 ) -> bytes:
-    """A network of two convolutions in ONNX; with the ``reshape`` of ``(1, -1)`` its batch is baked in."""
+    """Return a network of two convolutions in ONNX; with the ``reshape`` of ``(1, -1)`` its batch is baked in."""
     rng = np.random.default_rng(seed)
     grid = side // 4 // 4
 
@@ -106,7 +106,7 @@ def onnx_bytes(
 
 
 def mobileface_onnx(net: nn.Module, side: tuple[int, int] = (112, 96)) -> bytes:
-    """A trained MobileFaceNet of ours as ONNX with a batch size of one baked into its last reshape."""
+    """Return a MobileFaceNet of the plugin as ONNX with a batch size of one baked into its last reshape."""
     traced = torch.fx.symbolic_trace(net)
     modules = dict(traced.named_modules())
     nodes: list[onnx.NodeProto] = []

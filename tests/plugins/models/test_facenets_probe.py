@@ -1,4 +1,4 @@
-"""Cards: worked out once, by another process where this one has no torch, and kept."""
+"""Cards: computed once, in another process if this one has not imported torch, and stored."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from bench import DataError, StorageError
 
 @pytest.fixture
 def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TorchModule:
-    """A model in the current folder, with a cache of its own."""
+    """Return a model in the current folder, with a separate cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "nets.py").write_text(SOURCE)

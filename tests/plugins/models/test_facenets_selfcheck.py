@@ -1,4 +1,4 @@
-"""The self-check finds the usual mistakes, and says what to do; sanity scores see wrong pixels."""
+"""The self-check finds the usual mistakes and names the remedy; the sanity test detects wrong pixels."""
 
 from __future__ import annotations
 

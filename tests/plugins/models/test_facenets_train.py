@@ -91,7 +91,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def train(home: Path) -> Callable[..., list[str]]:
-    """A function that trains the suite in this process, with overrides, and returns what was said."""
+    """Return a function that trains the suite in this process, with overrides, and returns the logged lines."""
 
     def run(*overrides: str, work: str = "work") -> list[str]:
         said: list[str] = []

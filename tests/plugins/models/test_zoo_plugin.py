@@ -1,4 +1,4 @@
-"""What the zoo declares without torch is what its networks are; its weights are small and as their cards say."""
+"""The zoo's declarations, made without torch, match its networks; its weights are small and match their cards."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ class ToyLearner(Attack):
 
     @property
     def threat(self) -> str:  # type: ignore[override]
-        """The adversary's knowledge, in words."""
+        """The adversary's knowledge, as a sentence."""
         return f"learns from {self.learns} uploads"
 
     def splits(self, available: Sequence[str], uploaded: Sequence[str]) -> Sequence[str]:
