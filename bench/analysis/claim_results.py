@@ -99,8 +99,10 @@ def claims_of(results: RunResults) -> list[ClaimTable]:
 
 
 def _sets_by_requested_name(results: RunResults) -> dict[str, str]:
-    """The labels of the sets of authorised models of a run, by the labels that they have when a model goes by the name
-    of what it stands in for."""
+    """Return the labels of the sets of authorised models of a run by the labels that a suite may use for them.
+
+    A suite may name a stand-in by its own label or by the label of the model that it replaces.
+    """
     requested: dict[str, list[str]] = defaultdict(list)
     for c in results.run.components:
         if c.kind == "model" and c.instead_of:
@@ -289,7 +291,10 @@ def _reach(of: Measurement, end: Literal["low", "high"]) -> float:
 
 
 def _paired_interval(left: Pool, right: Pool) -> tuple[float, float] | None:
-    """Return the 95 % interval of the difference of two means; a drawn person brings the scores of both sides."""
+    """Return the 95 % bootstrap interval of the difference of two means; None for fewer than two people.
+
+    A drawn person contributes the scores of both sides.
+    """
     names = sorted({*left.people, *right.people})
     sums, counts = zip(left.per_person(names), right.per_person(names), strict=True)
 
@@ -301,7 +306,7 @@ def _paired_interval(left: Pool, right: Pool) -> tuple[float, float] | None:
     return intervals.bootstrap_interval(per_person, np.arange(len(names)), difference, SEED, draws=DRAWS)
 
 
-# ---- in words --------------------------------------------------------------------------------------------------------
+# ---- text ------------------------------------------------------------------------------------------------------------
 
 COLUMNS = ("claim", "section", "left", "", "right", "verdict")
 

@@ -34,7 +34,11 @@ def paper_value(rows: Rows, cell: CellRow, column: str, block: str = "") -> floa
 
 
 def row_name(cell: CellRow, block: str = "") -> str | None:
-    """Return the paper's name of the row of a cell; the name of the plugin if the paper has no such row."""
+    """Return the paper's name of the row of a cell.
+
+    If the paper has no such row, it is the name of the plugin in Tables VI and VIII and for a defense without
+    parameters, otherwise None.
+    """
     if cell.table in _BY_PARAMETERS:
         return _BY_PARAMETERS[cell.table](cell.params, block) if cell.params else cell.plugin
     if cell.table == "VI":
@@ -90,7 +94,7 @@ def _aggregates(params: Mapping[str, Any]) -> bool:
 
 
 def _ablated(params: Mapping[str, Any], block: str) -> str | None:
-    """Return the row of Table IV, whose two parts have rows of the same name."""
+    """Return the row of Table IV, whose two parts have rows of the same name; None if the table lacks it."""
     if block == "Augmentation":
         name = _AUGMENTATIONS.get(str(params.get("augment")))
     else:
@@ -105,7 +109,7 @@ def _switches(params: Mapping[str, Any], block: str) -> str | None:
 
 
 def _kernel(params: Mapping[str, Any], block: str) -> str | None:
-    """Return the row of Table V, which has kernels of length 1 only; Figure 4 shows longer ones."""
+    """Return the row of Table V; None for a kernel longer than 1, which only Figure 4 shows."""
     length = params.get("kernel_length", 1)
     return _KERNELS.get(str(params.get("kernel"))) if length == 1 or params.get("kernel") == "none" else None
 

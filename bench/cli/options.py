@@ -19,8 +19,10 @@ _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
 def _parse_seconds(ctx: click.Context, param: click.Parameter, text: str | None) -> float | None:
-    """Return the seconds of a time such as ``90``, ``90s``, ``30m`` or ``2h``. Raise Click's `BadParameter` for any
-    other text, and for 0."""
+    """Return the seconds of a time such as ``90``, ``90s``, ``30m`` or ``2h``; None if the option is not used.
+
+    Raise Click's `BadParameter` for any other text, and for 0.
+    """
     if text is None:
         return None
     written = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]+)?)([smh]?)", text.strip())

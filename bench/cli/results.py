@@ -36,7 +36,7 @@ def _note_queued_cells(results: RunResults) -> None:
 
 @contextlib.contextmanager
 def _open_results(runs: Sequence[str], results: Path) -> Iterator[RunResults]:
-    """Open the results of one run, or of several runs joined into one, and print notes about joining them.
+    """Context manager that opens the results of one run, or of several joined into one, and prints notes about joining.
 
     ``runs`` are run folders or names of suites in the folder ``results``. A run that has not ended yields its results
     so far.

@@ -385,7 +385,7 @@ def _total_memory_mb() -> float:
 
 @contextlib.contextmanager
 def _environment(threads: int) -> Iterator[None]:
-    """Set the environment variables that worker processes inherit.
+    """Context manager that sets the environment variables that worker processes inherit.
 
     The number of threads of the matrix libraries is limited, because the workers would otherwise compete for all cores.
     The allocator keeps the memory of large tensors, because a fifth of the time would otherwise be spent on requesting

@@ -437,7 +437,7 @@ class _Cluster:
 
 @contextlib.contextmanager
 def _own_signals() -> Iterator[None]:
-    """Keep the signal handlers of this process: Ray replaces that of SIGTERM when it connects."""
+    """Context manager that restores the signal handlers of this process, because Ray replaces that of SIGTERM."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield

@@ -195,7 +195,8 @@ class CellStages:
         return client.authorised if features else ()
 
     def seen(self, client: Client, first: Component) -> dict[str, Any]:
-        """Return the options that say which features an attack gets, and which of them were uploaded."""
+        """Return the options of an attack stage: the split points whose features the attack gets, and those that were
+        uploaded."""
         uploaded = self.splits.uploaded(client.authorised)
         return {"splits": self.splits.attacked(client.authorised, first), "uploaded": uploaded}
 

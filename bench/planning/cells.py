@@ -214,7 +214,10 @@ class ExperimentPlanner:
 
     @remembered
     def unusable_training_faces(self, dataset: Component, defense: Component, attack: Component) -> str | None:
-        """Return why an attack or a defense may not learn from its faces: another size, or people who are scored."""
+        """Return why an attack or a defense may not learn from its faces; None if it may.
+
+        The faces may have another size, or show people who are scored.
+        """
         first = attack.via or attack
         auxiliary = self.experiment.auxiliary
         trains_on = self.instances.of(first).trains_on

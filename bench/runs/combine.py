@@ -138,7 +138,7 @@ class _JoiningRun:
         yield from self._show_cells(before)
 
     def _name_experiments(self, before: Sequence[_JoiningRun]) -> Iterator[str]:
-        """Give an experiment the name of an earlier one with the same settings, or else a name of its own."""
+        """Give each experiment the name of an earlier one with the same settings, or a new name; yield the reasons."""
         for name in dict.fromkeys(self.cells["experiment"]):
             mine = self.settings(name)
             others = [(run, shown, run.settings(name)) for run in before if (shown := run.experiments.get(name))]

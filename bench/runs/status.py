@@ -229,7 +229,7 @@ class Watch:
     def _seconds(
         self, shown: list[str], at_work: Mapping[str, RunningRun], record: RunRecord | None, now: float
     ) -> float | None:
-        """Return for how many seconds the run has been running, or ran, as far as is known."""
+        """Return for how many seconds the run has been running, or ran until it ended; None if unknown."""
         if not shown:
             return record.seconds if record else None
         ended = self._ended.get(shown[-1])

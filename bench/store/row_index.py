@@ -77,7 +77,8 @@ class TableFile:
     - ``constant``: the columns whose value is part of its path
     - ``renamed``: today's names of columns to those in the file, where these differ
     - ``run``: the number of its run, if several runs are read as one
-    - ``named``: returns the key under which rows of a key of the file are shown then, or None if they are not shown
+    - ``named``: if several runs are read as one, converts a key of the file to the key under which its rows are shown,
+      or to None if they are not shown
     """
 
     path: Path

@@ -263,7 +263,7 @@ def _experiment(expanded: ExpandedExperiment, resolver: Resolver, folder: Path, 
 
 
 def _published(table: ExperimentTable, where: str, folder: Path) -> str | None:
-    """Return the paper's numbers for an experiment: from the CSV file that it names, else of its table of the paper."""
+    """Return the paper's numbers for an experiment: its CSV file, else those of its table of the paper, else None."""
     if table.claims:
         return read_claims(folder / table.claims, f"{where}.claims")
     return published(table.table) if table.table else None

@@ -95,7 +95,7 @@ def _up(rows: Rows, every: Sequence[CellRow], at: CellRow, authorised: set[str])
 
 
 def _sigma(rows: Rows, cells: Sequence[CellRow]) -> float | None:
-    """Return the paper's noise level if it was measured, otherwise the lowest one."""
+    """Return the paper's noise level if it was measured, otherwise the lowest one; None without any."""
     levels = {level for c in cells for level in rows.noise_levels(c)}
     return SIGMA if SIGMA in levels else min(levels, default=None)
 

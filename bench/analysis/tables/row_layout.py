@@ -61,9 +61,10 @@ def authorised_in(cells: Iterable[CellRow]) -> set[str]:
 
 
 def side_of(cell: CellRow, authorised: set[str]) -> Role:
-    """Return whether the evaluated model of a cell is authorised.
+    """Return the role of the evaluated model of a cell: ``authorised`` or ``unauthorised``.
 
-    If the defense is model-free, it counts as authorised if any other defense authorises it (``authorised``).
+    If the defense is model-free, a model of ``authorised`` (those that any other defense authorises) counts as
+    authorised.
     """
     if cell.role != "any":
         return cell.role

@@ -231,7 +231,7 @@ def _shown_attacks(rows: Rows, cells: Sequence[CellRow]) -> list[str]:
 class _Reference:
     """The column by which faces are chosen: a defense, and its upload (``picture`` is empty) or an attack.
 
-    ``among`` has the number of defenses, and of pictures of this defense, that it was chosen from.
+    ``among``: among how many defenses the defense was chosen, and among how many columns of this defense the picture.
     """
 
     defense: str

@@ -64,7 +64,7 @@ class Album:
         return Markup("\n".join(f'.{name}{{background-image:url("{uri}")}}' for uri, name in self._names.items()))
 
     def _encode(self, picture: bytes) -> str | None:
-        """Return a PNG as a data URI; the URIs are remembered by the digest of the PNG."""
+        """Return a PNG as a data URI, cached by its digest; None if it cannot be read."""
         key = hashlib.sha256(picture).digest()
         if key not in self._encoded:
             self._encoded[key] = encoded(picture)

@@ -100,7 +100,7 @@ def drawn(rows: Rows) -> LadderSection | None:
 
 
 def _absent(entries: Sequence[LadderEntry], i: int) -> str:
-    """Return the common reason why no entry has measurement ``i``; empty if one has it, or if the reasons differ."""
+    """Return the reason if measurement ``i`` is missing in all entries for one and the same reason; empty otherwise."""
     found = {(f.status, f.reason) for f in (e.comparisons[i].measurement for e in entries)}
     if len(found) > 1:
         return ""

@@ -149,7 +149,7 @@ def _own_weights(*components: ComponentRecord | None) -> str:
 
 
 def _adapts(declared: AttackDeclaration, sees: set[str]) -> str:
-    """Return whether an attack is adaptive: trained on uploads of the defense, or with access to the defense."""
+    """Return as text whether an attack is adaptive: it is trained on uploads of the defense, or knows the defense."""
     if declared.trains_on == "defense":
         return "yes: learns from what the defense makes"
     return "yes: knows the defense" if "defense" in sees else "no"

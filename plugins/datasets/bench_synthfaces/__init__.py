@@ -55,7 +55,7 @@ class SynthProtocol(Dataset):
         return _fingerprint(self.protocol())
 
     def max_pairs(self) -> int:
-        """Return `MAX_PAIRS`: for so many pairs there are people of their own."""
+        """Return `MAX_PAIRS`: the identity numbers suffice for so many pairs that share no person."""
         return MAX_PAIRS
 
     def evaluation(self, pairs: int, ctx: Context) -> tuple[Faces, Pairs]:

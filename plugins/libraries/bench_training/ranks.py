@@ -53,8 +53,10 @@ class Ranks:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Run collective operations: if another process has stopped, BenchError is raised, and the other process
-        reports the reason."""
+        """Context manager for collective operations.
+
+        Raises BenchError if another process has stopped; that process reports the reason.
+        """
         try:
             yield
         except RuntimeError as error:

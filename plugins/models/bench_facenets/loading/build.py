@@ -24,7 +24,7 @@ NO_SPLITS = (
 
 @contextmanager
 def naming(where: str) -> Iterator[None]:
-    """Convert any error of a network's own code to a BenchError whose message names the file ``where``."""
+    """Context manager that converts an error of a network's code to a BenchError that names the file ``where``."""
     try:
         yield
     except BenchError as error:
