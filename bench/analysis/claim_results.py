@@ -88,10 +88,10 @@ def claims_of(results: RunResults) -> list[ClaimTable]:
     Raises `StorageError` if the recorded claims are not valid.
     """
     found = results.run.suite.raw.get("claims") or []
-    asked = {(c.kind, c.instead_of): c.label for c in results.run.components if c.instead_of}
-    asked |= {("authorised", name): label for name, label in _sets_by_requested_name(results).items()}
+    replaced_by = {(c.kind, c.instead_of): c.label for c in results.run.components if c.instead_of}
+    replaced_by |= {("authorised", name): label for name, label in _sets_by_requested_name(results).items()}
     try:
-        return [claim.renamed(asked) for claim in TypeAdapter(list[ClaimTable]).validate_python(found)]
+        return [claim.renamed(replaced_by) for claim in TypeAdapter(list[ClaimTable]).validate_python(found)]
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))

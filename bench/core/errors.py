@@ -77,7 +77,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"known: {', '.join(names)}" if names else "none are known"
 
 
-def in_words(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """Return the class name and the message of an exception as text, even if its ``__str__`` raises."""
     try:
         return f"{type(error).__name__}: {error}"

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 from filelock import Timeout
 
 from bench.core.domain import Stage, StageResult
-from bench.core.errors import StorageError, in_words
+from bench.core.errors import StorageError, error_text
 from bench.engine.interface import Attempt
 from bench.engine.isolation import CleanState, open_log
 from bench.engine.scheduler import cached_result, client_cost, failure
@@ -150,7 +150,7 @@ def _attempt(stage: Stage, cache: Cache, batch: int, on_begin: Callable[[], None
         return Attempt(result=result, again="damaged" if gone else None, worker=WORKER_NAME)
     except BaseException as error:  # Whatever a plugin raises, sys.exit() included, fails only its stage.
         out_of_memory = _is_out_of_memory(error)
-        reason = in_words(error)
+        reason = error_text(error)
         if out_of_memory:
             reason = f"out of memory with a batch of {batch}: {reason}"
         result = failure(stage, "failed", reason, traceback.format_exc(), seconds=time.perf_counter() - started)

@@ -118,11 +118,11 @@ class _Session:
         if not complete:
             start_run(self.folder, self.cache, record.ended(self.about, self.plan, {}, [], "running", 0.0))
 
-        def tell(event: Event) -> None:
+        def record_event(event: Event) -> None:
             journal.record(event)
             on_event(event)
 
-        self._compute(engine, tell, complete)
+        self._compute(engine, record_event, complete)
         if complete and all(r.cached for r in self.results.values()):  # The record keeps the times of the computation.
             journal.write("run-ended", status="complete", seconds=self._seconds(), counts={})
             return [outcome(cell, self.plan, self.results) for cell in self.plan.cells]
@@ -130,15 +130,15 @@ class _Session:
             outcomes = self.write()
         except DamagedScoreError:  # It was damaged after it had been computed.
             self._forget_damaged_scores()
-            self._compute(engine, tell, complete)
+            self._compute(engine, record_event, complete)
             outcomes = self.write()
         _announce(outcomes, self.registry)
         return outcomes
 
-    def _compute(self, engine: Engine, tell: Callable[[Event], None], complete: bool) -> None:
+    def _compute(self, engine: Engine, record_event: Callable[[Event], None], complete: bool) -> None:
         try:
             with Interruption() as interruption:
-                scheduler.run(engine, self.plan, self.cache, self.results, tell, interruption)
+                scheduler.run(engine, self.plan, self.cache, self.results, record_event, interruption)
         except BaseException as error:
             self._stopped(error, complete)
             raise

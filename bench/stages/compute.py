@@ -22,7 +22,7 @@ from bench.api import context
 from bench.api.hookspecs import Attack, Dataset, Defense
 from bench.api.types import Faces, Pairs, Protected
 from bench.core.domain import Component, Stage
-from bench.core.errors import in_words
+from bench.core.errors import error_text
 from bench.stages import contracts
 from bench.stages.scoring import SCORES
 from bench.stages.stage_inputs import (
@@ -232,7 +232,7 @@ def _client_cost(
             defense, ctx = prepared()
             seconds = _timed(lambda: defense.protect(images, ctx), job.device)
     except (Exception, SystemExit) as error:
-        return {"client_reason": f"the defense cannot protect a face by itself: {in_words(error)}"}
+        return {"client_reason": f"the defense cannot protect a face by itself: {error_text(error)}"}
     return {"client_flops": flops.total, "client_seconds": seconds}
 
 

@@ -184,8 +184,8 @@ class _LadderBuilder:
         self.described = described
         self.sides = sides_of(rows.cells)
         self.held: dict[str, Mapping[str, Mapping[str, Measurement]]] = {}
-        asked = [e for e in rows.experiments if any(e in of for of in described.values())]
-        self.attributes = estimated(rows, *asked) if asked else []
+        described_in = [e for e in rows.experiments if any(e in of for of in described.values())]
+        self.attributes = estimated(rows, *described_in) if described_in else []
 
     def entry(self, cells: Sequence[CellRow]) -> LadderEntry:
         """Build the entry of one attack on one defense from its cells."""
@@ -251,10 +251,10 @@ class _LadderBuilder:
         metric = metric_named(f"similarity:{name}")
         by_experiment = self.described.get(_where(cell), {})
         own = by_experiment.get(cell.experiment)
-        asked = [own] if own else list(by_experiment.values())
+        sources = [own] if own else list(by_experiment.values())
         found = [
             (measure(self.rows, cells, f"similarity:{name}"), measure(self.rows, cells, f"baseline:{name}"))
-            for by_attack in asked
+            for by_attack in sources
             for cells in by_attack.values()
         ]
         nothing = absent("not tested", _NO_ATTRIBUTES)
@@ -301,8 +301,8 @@ def untried(entries: Sequence[LadderEntry]) -> dict[str, list[str]]:
     """Return the protections that were not tested by a kind of attack, by the name of what is missing."""
     protections = dict.fromkeys(e.defense for e in entries if e.kind != "clean")
 
-    def without(asked: Callable[[LadderEntry], bool]) -> list[str]:
-        tried = {e.defense for e in entries if asked(e)}
+    def without(tested: Callable[[LadderEntry], bool]) -> list[str]:
+        tried = {e.defense for e in entries if tested(e)}
         return [d for d in protections if d not in tried]
 
     found = {

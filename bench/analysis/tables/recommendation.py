@@ -335,8 +335,8 @@ def _compared(entries: Sequence[AssessedDefense], drawn: BootstrapDraws) -> list
 
     A defense can dominate another only if it faced at least as much (`AssessedDefense.faced_as_much_as`).
     """
-    asked = [[a is not b and a.faced_as_much_as(b) for b in entries] for a in entries]
-    allowed = np.array(asked, dtype=bool).reshape(len(entries), len(entries))
+    pairs_allowed = [[a is not b and a.faced_as_much_as(b) for b in entries] for a in entries]
+    allowed = np.array(pairs_allowed, dtype=bool).reshape(len(entries), len(entries))
     values = [[np.nan if v is None else v for v in (e.utility.value, e.leakage.value)] for e in entries]
     points = np.array(values, dtype=np.float64).reshape(len(entries), 2)
     now = dominates(points[:, 0], points[:, 1], allowed)

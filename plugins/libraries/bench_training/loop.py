@@ -246,7 +246,7 @@ def _check(run: Run) -> None:
         )
 
 
-def _start(run: Run, tell: Progress) -> State:
+def _start(run: Run, show: Progress) -> State:
     """Return the state of the last checkpoint, or the initial state."""
     _check(run)
     state = _load(run)
@@ -254,7 +254,7 @@ def _start(run: Run, tell: Progress) -> State:
         state = _begin_phase(run, None, 0)
     else:
         at = state.position
-        tell(f"{run.config.name} continues from {run.checkpoint}: phase {at.phase + 1}, step {at.step}")
+        show(f"{run.config.name} continues from {run.checkpoint}: phase {at.phase + 1}, step {at.step}")
     if run.ranks.world not in state.worlds:
         state.worlds.append(run.ranks.world)
     return state
@@ -305,13 +305,13 @@ def train(
         checkpoint=out_dir / f"{config.name}.checkpoint.pt",
         names={"recipe": config.digest, "data": fingerprint},
     )
-    tell = progress if run.ranks.first else (lambda _: None)
-    state = _start(run, tell)
+    show = progress if run.ranks.first else (lambda _: None)
+    state = _start(run, show)
     check = functools.partial(_validate, run, validate)
     left = math.inf if stop_after is None else stop_after
     while True:
         with run.ranks.together():
-            left = _phase(run, state, left, check, tell)
+            left = _phase(run, state, left, check, show)
         if left < 0:
             return None
         check(state)
@@ -322,7 +322,7 @@ def train(
         state = _begin_phase(run, state, state.position.phase + 1)
 
 
-def _phase(run: Run, state: State, left: float, check: Callable[[State], None], tell: Progress) -> float:
+def _phase(run: Run, state: State, left: float, check: Callable[[State], None], show: Progress) -> float:
     """Train the rest of a phase, but at most ``left`` steps; return how many of these are left, or -1 if the training
     was stopped."""
     forward: nn.Module = state.learner
@@ -343,7 +343,7 @@ def _phase(run: Run, state: State, left: float, check: Callable[[State], None], 
                 meter.check(state.position)
                 _save(run, state)
             if step % options.log_every == 0 or step == steps:
-                tell(meter.line(state.position))
+                show(meter.line(state.position))
             if options.validate_every and step % options.validate_every == 0 and step < steps:
                 check(state)
     return left

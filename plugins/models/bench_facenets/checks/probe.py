@@ -141,11 +141,11 @@ def _elsewhere(model: NetworkParameters) -> Card:
 
 def main(result: Path, request: str) -> None:
     """Write the answer to a request: the card, or the kind and message of the error."""
-    asked = json.loads(request)
-    module, _, name = asked["class"].partition(":")
+    wanted = json.loads(request)
+    module, _, name = wanted["class"].partition(":")
     cls = getattr(importlib.import_module(module), name)
     try:
-        answer = {"card": _here(cls(**{k: _tuples(v) for k, v in asked["params"].items()})).to_json()}
+        answer = {"card": _here(cls(**{k: _tuples(v) for k, v in wanted["params"].items()})).to_json()}
     except BenchError as error:
         answer = {"error": type(error).__name__, "message": str(error)}
     write_atomically(result, json.dumps(answer))
