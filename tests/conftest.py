@@ -187,7 +187,8 @@ def toy_run(bench: Command, tmp_path_factory: pytest.TempPathFactory) -> ToyRun:
         suite = home / "toy.toml"
         suite.write_text(SUITE, encoding="utf-8")
         env = {"TOY_CELLS": f"{home}/heard"}
-        done = bench("run", suite, "--out", home / "out", "--device", "cpu", cwd=home, env=env)
+        options = ("--out", home / "out", "--device", "cpu", "--workers", "1")
+        done = bench("run", suite, *options, cwd=home, env=env)
         assert done.code == 0, done.err
         done.save(home / "done.json")
 

@@ -62,7 +62,7 @@ def attacked(bench: Command, tmp_path_factory: pytest.TempPathFactory) -> Attack
     """Run the suite once for all tests of this module."""
     home = tmp_path_factory.mktemp("attacked")
     (home / "attacks.toml").write_text(ATTACKS + BROKEN)
-    return Attacked(home, bench("run", "attacks.toml", "--device", "cpu", "--pairs", "8", cwd=home))
+    return Attacked(home, bench("run", "attacks.toml", "--device", "cpu", "--pairs", "8", "--workers", "1", cwd=home))
 
 
 def test_failing_attacks_do_not_affect_others(attacked: Attacked) -> None:

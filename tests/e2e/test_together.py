@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
-from support import TESTS, Command, install
+from support import TESTS, Command, Done, install
 
 MINE = """\
 [suite]
@@ -24,7 +25,7 @@ defenses = [
     { plugin = "noise", label = "Noise 0.3", sigma = 0.1 },
     { plugin = "pixelate", label = "Pixelate" },
 ]
-pairs = 8
+pairs = 24
 """
 CPU = ("--device", "cpu", "--workers", "1")
 
@@ -37,11 +38,14 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return [site]
 
 
-def test_a_third_partys_defense_beside_a_suite_of_bench(bench: Command, sites: list[Path], tmp_path: Path) -> None:
+def test_a_third_partys_defense_beside_a_suite_of_bench(
+    bench: Command, sites: list[Path], quick_run: tuple[Path, Done], tmp_path: Path
+) -> None:
     theirs = tmp_path / "theirs"
     theirs.mkdir()
     (theirs / "mine.toml").write_text(MINE)
-    assert bench("run", "quick", "--pairs", 8, *CPU, cwd=tmp_path).code == 0
+    assert quick_run[1].code == 0
+    shutil.copytree(quick_run[0] / "results", tmp_path / "results")
     done = bench("run", "mine.toml", *CPU, cwd=theirs, sites=sites)
     assert done.code == 0, done.err
     (folder,) = (theirs / "results" / "mine").iterdir()

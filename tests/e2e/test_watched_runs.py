@@ -52,7 +52,7 @@ def test_status_and_report_while_a_run_works_and_after_it_was_killed(
 
 def test_stderr_contains_only_json(bench: Command, toy_run: ToyRun, tmp_path: Path) -> None:
     out = toy_run.copy(tmp_path / "out")
-    command = ("run", toy_run.suite, "--out", out, "--device", "cpu", "--log-format", "json")
+    command = ("run", toy_run.suite, "--out", out, "--device", "cpu", "--workers", "1", "--log-format", "json")
     done = bench(*command, "--pairs", "6")
     events = [json.loads(line) for line in done.err.splitlines()]
     assert [e["event"] for e in events[:2]] == ["run-started", "planned"]

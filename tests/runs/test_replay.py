@@ -52,17 +52,27 @@ def bench(*args: object) -> Result:
     return CliRunner().invoke(main, [str(a) for a in args], catch_exceptions=False)
 
 
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which the run of `run` is made, once for all tests."""
+    return tmp_path_factory.mktemp("original")
+
+
 @pytest.fixture
-def run(tmp_path: Path, inline: None, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of a run whose suite is gone; one of its defenses failed, and photos were missing."""
+def run(original: Path, tmp_path: Path, inline: None, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a run of its own for each test, whose suite is gone; one of its defenses failed, and photos were
+    missing."""
+    monkeypatch.chdir(original)
+    if not (original / "results").exists():
+        (original / "small.toml").write_text(SUITE)
+        (original / "figures.csv").write_text(published("VII") or "")
+        done = bench("run", "small.toml", "--device", "cpu", "--pairs", 6, "--set", "suite.seed=7", "--timeout", "20m")
+        assert done.exit_code == 1, done.output
+        for left in ("small.toml", "figures.csv"):
+            (original / left).unlink()
+        shutil.rmtree(original / "results" / ".cache")
+    shutil.copytree(original, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "small.toml").write_text(SUITE)
-    (tmp_path / "figures.csv").write_text(published("VII") or "")
-    done = bench("run", "small.toml", "--device", "cpu", "--pairs", 6, "--set", "suite.seed=7", "--timeout", "20m")
-    assert done.exit_code == 1, done.output
-    for left in ("small.toml", "figures.csv"):
-        (tmp_path / left).unlink()
-    shutil.rmtree(tmp_path / "results" / ".cache")
     (found,) = (tmp_path / "results" / "small").iterdir()
     return found
 
