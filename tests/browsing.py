@@ -78,7 +78,7 @@ class Tabs:
         tab = self.browser.new_context(
             viewport={"width": width, "height": height}, color_scheme=scheme, offline=True, **context
         )
-        tab.set_default_timeout(15_000)
+        tab.set_default_timeout(60_000)  # milliseconds; far more than anything takes on a busy machine
         self.contexts.append(tab)
         url = path.resolve().as_uri()
         self.watch.follow(tab, url)

@@ -15,6 +15,7 @@ import importlib
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -33,6 +34,15 @@ from bench.store.artifacts import Cache
 from bench.suite.suite import load
 
 pytest_plugins = ["report_fixtures", "fault_table"]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give the session a cache folder of its own, which its worker processes and the commands that it runs share."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        folder = tempfile.TemporaryDirectory(prefix="bench-tests-", ignore_cleanup_errors=True)
+        config.add_cleanup(folder.cleanup)
+        os.environ["XDG_CACHE_HOME"] = folder.name
+
 
 hypothesis.settings.register_profile("bench", deadline=None)  # machines are shared: no test is about time
 hypothesis.settings.load_profile("bench")

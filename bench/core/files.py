@@ -1,10 +1,13 @@
-"""Atomic writing of text files."""
+"""Text files that are written atomically, and texts that are kept in the user's cache folder."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
+import stat
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 from bench.core.errors import StorageError
@@ -29,3 +32,35 @@ def write_atomically(path: Path, text: str) -> None:
     finally:
         with contextlib.suppress(OSError):  # An error of the clean-up must not hide the first one.
             temporary.unlink(missing_ok=True)
+
+
+def kept_text(path: Path, make: Callable[[], str]) -> str:
+    """Return the text kept in a file of the user's cache folder, or make it and keep it for the next time.
+
+    The first line of the file is the SHA-256 of the rest. A file that is damaged, or that belongs to another user, is
+    not used but replaced. Where nothing can be kept, the text is made each time.
+    """
+    kept = _read_kept(path)
+    if kept is not None:
+        return kept
+    text = make()
+    if path.is_absolute():  # It is relative for a user without a home folder.
+        with contextlib.suppress(StorageError):
+            write_atomically(path, f"{_sha256(text)}\n{text}")
+    return text
+
+
+def _read_kept(path: Path) -> str | None:
+    """Return the text that `kept_text` wrote; None if it did not, or if the file was changed."""
+    try:
+        about = path.lstat()
+        if not stat.S_ISREG(about.st_mode) or about.st_uid != os.getuid():
+            return None
+        digest, _, text = path.read_bytes().decode("utf-8").partition("\n")
+    except (OSError, UnicodeDecodeError):
+        return None
+    return text if digest == _sha256(text) else None
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()

@@ -97,7 +97,7 @@ def command(suite: Path, out: Path, address: str | None = None) -> list[object]:
 def worker_at(out: Path, name: str) -> int | None:
     """Return the process that is computing the stage with this name."""
     cache = Cache(out / "results" / ".cache")
-    for folder in (out / "results").glob("[!.]*/*"):
+    for folder in (out / "results").glob("[!.]*/[!.]*"):
         for event in journal.read(folder):
             if event["event"] == "stage-started" and event["name"] == name:
                 note = cache.progress(event["key"])

@@ -279,7 +279,9 @@ def test_an_unknown_column_is_one_message(asked: RunResults) -> None:
 
 
 def test_a_value_of_another_kind_is_one_message(asked: RunResults) -> None:
-    with pytest.raises(StorageError, match=r"samples/verification: number holds int64, and the condition is \['many'\]"):
+    with pytest.raises(
+        StorageError, match=r"samples/verification: number holds int64, and the condition is \['many'\]"
+    ):
         asked.samples("verification", {"number": "many"})
 
 

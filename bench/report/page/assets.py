@@ -12,10 +12,13 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from importlib import resources
+from importlib import metadata, resources
 from typing import Any
 
+import platformdirs
 from markupsafe import Markup
+
+from bench.core.files import kept_text
 
 SCRIPTS = ("page", "charts", "tables", "rows", "cells", "filters", "wall")  # in the order in which they run
 STYLES = ("base", "verdict", "charts", "tables", "ladder", "threats", "rows", "cells", "wall", "filters")
@@ -49,7 +52,15 @@ def data(about: Mapping[str, Any]) -> Markup:
 
 @lru_cache(maxsize=1)
 def charts_library() -> str:
-    """Return Vega, Vega-Lite and vega-embed as `vl_convert` bundles them; they become globals of the page."""
+    """Return Vega, Vega-Lite and vega-embed as `vl_convert` bundles them; they become globals of the page.
+
+    Bundling takes two seconds and gives the same text each time, so the text is kept in the user's cache folder.
+    """
+    name = f"charts-vl-convert-{metadata.version('vl-convert-python')}.js"
+    return kept_text(platformdirs.user_cache_path("face-privacy-bench") / name, _bundle_charts_library)
+
+
+def _bundle_charts_library() -> str:
     import vl_convert
 
     return _inline(vl_convert.javascript_bundle())  # type: ignore[call-arg]  # The stub lacks the default argument.
