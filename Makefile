@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --durations 10
 
-.PHONY: paper example test faults check clean
+.PHONY: paper example test quick faults check clean
 
 paper: $(VENV)/.ready
 	$(BIN)/bench run suites/paper.toml $(if $(PAIRS),--pairs $(PAIRS))
@@ -20,6 +20,10 @@ example: paper $(VENV)/.ready-for-tests
 
 test: $(VENV)/.ready-for-tests
 	$(PYTEST)
+
+# The tests that need no training, browser, Ray or faults.
+quick: $(VENV)/.ready-for-tests
+	$(PYTEST) -m "not slow and not browser"
 
 faults: $(VENV)/.ready-for-tests
 	BENCH_FAULTS=full $(PYTEST) tests/faults

@@ -35,6 +35,8 @@ from bench.suite.suite import load
 
 pytest_plugins = ["report_fixtures", "fault_table"]
 
+_RUNNERS = {"bench", "start", "inline"}  # fixtures that run suites
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Give the session a cache folder of its own, which its worker processes and the commands that it runs share."""
@@ -46,6 +48,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 hypothesis.settings.register_profile("bench", deadline=None)  # machines are shared: no test is about time
 hypothesis.settings.load_profile("bench")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests as slow that run the command in a process of its own, or a whole suite in this one."""
+    for item in items:
+        if _RUNNERS.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")

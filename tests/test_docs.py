@@ -50,6 +50,7 @@ def test_every_hook_is_documented(hook: str) -> None:
     assert inspect.signature(function).return_annotation is not inspect.Signature.empty
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hook", HOOKS)
 def test_every_hook_is_exercised(hook: str) -> None:
     toy = ast.parse((ROOT / "tests" / "toy_plugin" / "bench_toy" / "__init__.py").read_text())
@@ -113,6 +114,7 @@ def test_the_readme_starts_with_the_two_commands() -> None:
     assert readme.index("make paper") < readme.index("make test") < readme.index("\n## ")
 
 
+@pytest.mark.slow
 def test_the_built_in_plugins_are_entry_points_like_any_others() -> None:
     entries = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["bench"]
     for path in (ROOT / "bench").rglob("*.py"):

@@ -62,6 +62,7 @@ pairs = 20
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", ["", 'upload = "features"\nsplit = "all"\n'])
 def test_the_attacks_of_the_guide_work(guided: Registry, tmp_path: Path, more: str) -> None:
     path = tmp_path / "guide.toml"

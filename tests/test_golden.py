@@ -120,6 +120,7 @@ def test_claims_are_judged(results: RunResults) -> None:
     assert (verdict.decisive.left.value, verdict.decisive.right.value) == (1.0, 0.0)
 
 
+@pytest.mark.slow
 def test_the_page_is_made(results: RunResults) -> None:
     page = render(results)
     assert "This run is not complete: some cells failed." in page

@@ -68,6 +68,7 @@ def package_of(name: str) -> str | None:
     return parts[1] if parts[0] == "bench" and len(parts) > 1 and parts[1] in ORDER else None
 
 
+@pytest.mark.slow
 def test_imports_go_one_way() -> None:
     upward = []
     for name in modules():
@@ -82,6 +83,7 @@ def test_imports_go_one_way() -> None:
     assert not upward, "\n".join(upward)
 
 
+@pytest.mark.slow
 def test_no_module_imports_itself_in_a_circle() -> None:
     edges = {name: {t for t, _ in imported(name) if t in modules() and t != name} for name in modules()}
     waiting = dict(edges)
@@ -95,6 +97,7 @@ def test_no_module_imports_itself_in_a_circle() -> None:
     assert not waiting, {name: sorted(edges[name] & waiting.keys()) for name in waiting}
 
 
+@pytest.mark.slow
 def test_plugins_import_only_public_modules_of_the_host() -> None:
     inside = [
         f"{path.relative_to(ROOT)}:{line} imports {target}"

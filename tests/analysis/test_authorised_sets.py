@@ -33,6 +33,7 @@ def run(folder: Path, **changes: Any) -> RunResults:
     return write_fake_run(folder, FakeRun(**{**plain, **changes}))
 
 
+@pytest.mark.slow
 def test_a_label_with_a_plus_is_one_model(tmp_path: Path) -> None:
     results = run(tmp_path / "run")
     rows = Rows(results)

@@ -70,6 +70,7 @@ def test_a_relation_with_a_number(tmp_path: Path, relation: str, right: float, m
     assert (only.left.value, only.left.n, only.right.value) == (0.75, 4, right)
 
 
+@pytest.mark.slow
 @given(
     hits=st.lists(st.booleans(), min_size=1, max_size=20),
     right=st.integers(-20, 20),

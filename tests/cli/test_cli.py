@@ -207,6 +207,7 @@ def test_an_interruption_is_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "the same command continues" in done.output
 
 
+@pytest.mark.slow
 def test_a_closed_stdout_prints_no_error(toy_site: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)

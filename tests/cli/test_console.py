@@ -51,6 +51,7 @@ for console in (out, err):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [{}, {"COLUMNS": "80"}], ids=["as it is", "COLUMNS"])
 def test_lines_that_a_program_may_read_are_never_cut(limit: dict[str, str]) -> None:
     """Neither lines of text nor cells in a pipe; only a table gets narrower if ``COLUMNS`` is set."""

@@ -245,6 +245,7 @@ def test_a_node_keeps_what_it_used_last(tmp_path: Path) -> None:
     assert [cache.manifest(key) is not None for key in keys] == [False, False, True, True]
 
 
+@pytest.mark.slow
 def test_a_folder_is_gone_soon_after_its_process_was_killed() -> None:
     code = (
         "import time; from bench.engine.ray_node import own_folder; "

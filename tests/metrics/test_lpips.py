@@ -13,11 +13,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import lpips
 import numpy as np
 import pytest
 import torch
-import torchvision
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -49,6 +47,8 @@ def _put(path: Path, content: bytes = b"weights") -> str:
 def test_the_expected_hash_is_the_one_in_the_published_name() -> None:
     assert len(VGG_SHA256) == 64
     assert f"vgg16-{VGG_SHA256[:8]}.pth" == VGG_FILE
+    import torchvision  # It takes seconds, which no other test has to wait for.
+
     published = torchvision.models.get_model_weights("vgg16").IMAGENET1K_V1.url  # type: ignore[attr-defined]
     assert published == lpips_module.VGG_URL
 
@@ -128,6 +128,8 @@ class Trunk:
     """A VGG-16 trunk with seeded weights, as a file in torchvision's format and as layers for a reference."""
 
     def __init__(self, folder: Path) -> None:
+        import torchvision
+
         vgg = torchvision.models.vgg
         self.layers: nn.Sequential = vgg.make_layers(vgg.cfgs["D"], batch_norm=False)
         generator = torch.Generator().manual_seed(0)
@@ -178,6 +180,7 @@ def _images(seed: int, n: int = 3, side: int = 32) -> NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(0, 256, (n, 3, side, side), dtype=np.uint8)
 
 
+@pytest.mark.slow
 def test_distance_equals_the_formula(metric: Lpips, trunk: Trunk) -> None:
     a, b = _images(0), _images(1)
     b[0] = np.clip(a[0].astype(int) + 20, 0, 255)
@@ -193,6 +196,8 @@ def test_distance_equals_the_formula(metric: Lpips, trunk: Trunk) -> None:
 def test_distance_equals_lpips_that_loads_the_trunk_itself(
     metric: Lpips, trunk: Trunk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    import lpips
+
     def vgg16(pretrained: bool) -> Any:
         assert pretrained  # Return what torchvision would return after downloading.
         return SimpleNamespace(features=trunk.layers)

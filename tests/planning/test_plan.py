@@ -102,6 +102,7 @@ def test_cells_have_the_fields_that_rows_need(plan_of: PlanOf) -> None:
 # ---- keys ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_same_suite_has_the_same_keys_in_any_process(plan_of: PlanOf, toy_site: Path, tmp_path: Path) -> None:
     plan = plan_of()
     code = (
@@ -423,6 +424,7 @@ sys.exit(code)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "args", [["--help"], ["plan", "{suite}"], ["plugins"], ["info", "toy-step"], ["run", "--help"]]
 )
@@ -447,6 +449,7 @@ def test_help_imports_little(tmp_path: Path) -> None:
     assert done.stdout.endswith("imported: []\n")
 
 
+@pytest.mark.slow
 def test_planning_the_papers_suite_imports_no_torch(tmp_path: Path) -> None:
     suite = TESTS.parent / "suites" / "paper.toml"
     args = ["plan", str(suite), "--out", str(tmp_path)]

@@ -81,6 +81,7 @@ def work(plan: Plan) -> dict[str, tuple[Any, ...]]:
     return {key: of(stage) for key, stage in plan.stages.items()}
 
 
+@pytest.mark.slow
 @quick
 @given(found=suites, data=st.data())
 def test_the_order_of_a_suite_changes_no_stage_and_no_cell(plan_of: Any, found: list[Document], data: Any) -> None:
@@ -103,6 +104,7 @@ def relabelled(reference: Any) -> Any:
     return {**table, "label": f"{label}, renamed"} | ({"via": relabelled(table["via"])} if "via" in table else {})
 
 
+@pytest.mark.slow
 @quick
 @given(found=suites, data=st.data())
 def test_labels_change_no_stage(plan_of: Any, found: list[Document], data: Any) -> None:
@@ -121,6 +123,7 @@ def test_labels_change_no_stage(plan_of: Any, found: list[Document], data: Any) 
     assert all(label.endswith(", renamed") for label in called) == ("defenses" in axes)
 
 
+@pytest.mark.slow
 @quick
 @given(found=suites)
 def test_ids_of_cells_are_unique_and_inputs_of_stages_come_first(plan_of: Any, found: list[Document]) -> None:

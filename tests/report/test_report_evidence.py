@@ -110,6 +110,7 @@ def test_cells_say_what_they_are_and_what_they_were_computed_by(tmp_path: Path) 
     ]
 
 
+@pytest.mark.slow
 def test_what_cannot_compute_one_cell_is_no_command_for_it(tmp_path: Path) -> None:
     results = write_fake_run(tmp_path / "run", FakeRun(datasets={"synth-lfw": "LFW"}))
     file = results.folder / "run.json"
@@ -119,6 +120,7 @@ def test_what_cannot_compute_one_cell_is_no_command_for_it(tmp_path: Path) -> No
         assert of_page(render(RunResults(results.folder)))["runs"][0]["command"] == []
 
 
+@pytest.mark.slow
 def test_every_number_on_the_page_is_in_its_data(results: RunResults) -> None:
     page = render(results)
     data = of_page(page)
@@ -140,6 +142,7 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
     assert "<script>alert(2)" not in page
 
 
+@pytest.mark.slow
 def test_rows_of_tables_say_what_they_are_about(results: RunResults) -> None:
     page = render(results)
     assert re.search(r'<tr class="authorised" data-dataset="synth-lfw" data-defense="PMT" data-attack="abuse">', page)
@@ -147,6 +150,7 @@ def test_rows_of_tables_say_what_they_are_about(results: RunResults) -> None:
     assert '<tr class="baseline" data-dataset="synth-lfw">' in page
 
 
+@pytest.mark.slow
 def test_ten_thousand_cells_are_a_few_megabytes(tmp_path: Path) -> None:
     """The bytes per cell are measured on a tenth of the cells, so that the test is fast."""
     results = write_fake_run(tmp_path / "run", large_run(settings=2, pairs=4))

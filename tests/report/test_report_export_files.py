@@ -49,6 +49,7 @@ def test_csv_has_the_same_rows(paper_results: RunResults, tmp_path: Path) -> Non
     assert text["cell"].tolist() == binary["cell"].tolist()
 
 
+@pytest.mark.slow
 def test_rows_are_written_a_bounded_number_at_a_time(
     paper_results: RunResults, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,6 +91,7 @@ def test_what_cannot_be_exported_says_what_can(results: RunResults, tmp_path: Pa
 # ---- figures ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", ["8", "10", "sensitivity"])
 def test_figures_in_every_format(paper_results: RunResults, tmp_path: Path, number: str) -> None:
     starts = {"svg": b"<svg", "pdf": b"%PDF", "png": b"\x89PNG"}
@@ -104,6 +106,7 @@ def test_figures_in_every_format(paper_results: RunResults, tmp_path: Path, numb
     assert b"/Type3" not in (tmp_path / "one.pdf").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_figure_shows_every_panel_and_names_are_text(tmp_path: Path) -> None:
     spec = next(s for s in paper_run() if s.name == "tradeoff")
     spec.defenses = [*spec.defenses, (HOSTILE, "noise", False), ("_$x_1$", "noise", False)]

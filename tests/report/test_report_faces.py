@@ -250,6 +250,7 @@ def test_reconstruction_walls_show_uploads_and_attacks(paper_rows: Rows) -> None
     assert face.captions[2][2].startswith("net-")
 
 
+@pytest.mark.slow
 def test_every_picture_has_a_name_and_filters_find_it(paper_results: RunResults) -> None:
     page = render(paper_results)
     part = page[page.index('<table class="wall">') :]
@@ -263,6 +264,7 @@ def test_every_picture_has_a_name_and_filters_find_it(paper_results: RunResults)
     assert len(cells) > 80
 
 
+@pytest.mark.slow
 def test_hostile_names_stay_text(results: RunResults, tmp_path: Path) -> None:
     spec = FakeRun(
         name="hostile", attacks=(replace(RECFACE, label=f"</style>{HOSTILE}"),), datasets={f"set {HOSTILE}": "LFW"}
@@ -279,6 +281,7 @@ def test_hostile_names_stay_text(results: RunResults, tmp_path: Path) -> None:
 # ---- whose faces -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_not_one_byte_of_a_real_face_is_in_a_page(tmp_path: Path) -> None:
     results = write_fake_run(tmp_path / "real", FakeRun(synthetic=False))
     page = render(results)
@@ -293,6 +296,7 @@ def test_not_one_byte_of_a_real_face_is_in_a_page(tmp_path: Path) -> None:
     assert base64.b64encode(first).decode("ascii") in with_faces
 
 
+@pytest.mark.slow
 def test_real_faces_are_held_back_beside_synthetic_ones(tmp_path: Path) -> None:
     def mixed(cell: Cell) -> dict[str, object]:
         return {"synthetic": cell["dataset"] == "synth-lfw"}
@@ -371,12 +375,14 @@ def test_an_album_has_an_end() -> None:
     assert album.fitting(pictures[2:]) == 0
 
 
+@pytest.mark.slow
 def test_no_picture_is_in_a_page_twice(paper_results: RunResults) -> None:
     uris = re.findall(r"data:image/\w+;base64,[A-Za-z0-9+/=]+", render(paper_results))
     assert len(uris) > 100
     assert len(uris) == len(set(uris))
 
 
+@pytest.mark.slow
 def test_pictures_stay_within_the_budget(tmp_path: Path) -> None:
     spec = FakeRun(picture=lambda rng: png(rng, 100), authorised=tuple((m,) for m in MODELS))
     rows = Rows(write_fake_run(tmp_path / "big", spec))
@@ -392,6 +398,7 @@ def test_pictures_stay_within_the_budget(tmp_path: Path) -> None:
         assert found.withheld or found.notes
 
 
+@pytest.mark.slow
 def test_the_worst_faces_get_room_first_and_notes_name_the_others(tmp_path: Path) -> None:
     runs = [FakeRun(name=n, picture=lambda rng: png(rng, 100)) for n in ("one", "two")]
     rows = Rows(write_fake_run(tmp_path / "big", runs))
@@ -419,6 +426,7 @@ def test_many_settings_are_cut(tmp_path: Path) -> None:
     assert found.notes == ["No room on this page: 6 more columns. All pictures are in samples/examples."]
 
 
+@pytest.mark.slow
 def test_damaged_pictures_are_left_out(tmp_path: Path) -> None:
     results = write_fake_run(tmp_path / "odd", FakeRun(picture=lambda rng: b"<svg onload=alert(1)>"))
     assert "No example faces were stored." in render(results)

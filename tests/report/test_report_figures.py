@@ -269,6 +269,7 @@ def strings(node: object, key: str = "") -> Iterator[tuple[str, str]]:
             yield from strings(v, key)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("theme", [PAGE, PRINT])
 def test_specifications_are_valid(traded: RunResults, theme: Theme) -> None:
     made: list[Chart | PointPlot] = [*charts(Rows(traded), "trade-off"), chart_of([[1.0, 2.0]] * 9, steps=9, paper=1.5)]
@@ -279,6 +280,7 @@ def test_specifications_are_valid(traded: RunResults, theme: Theme) -> None:
         json.dumps(spec, allow_nan=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("theme", [PAGE, PRINT])
 def test_the_numbers_of_a_specification_are_those_of_the_figures(traded: RunResults, theme: Theme) -> None:
     for chart in charts(Rows(traded), "trade-off"):
@@ -297,6 +299,7 @@ def test_the_numbers_of_a_specification_are_those_of_the_figures(traded: RunResu
                 assert row["colour"] == theme.of(dict(chart.legend)[row["series"]])
 
 
+@pytest.mark.slow
 def test_lines_are_where_their_values_are() -> None:
     values = [[1.0, 1.5, 2.0, 1.25], [1.2, None, 1.0, 0.8]]
     lines = [corners(p) for g in of_kind(svg_of(chart_of(values)), "line") for p in g.iter(f"{SVG}path")]
@@ -309,6 +312,7 @@ def test_lines_are_where_their_values_are() -> None:
     assert [x for x, _ in lines[1]] == pytest.approx([xs[0], xs[2], xs[3]], abs=0.01)
 
 
+@pytest.mark.slow
 def test_intervals_are_bands_while_there_are_few() -> None:
     few, many = [[1.0, 2.0]] * 3, [[1.0, 2.0]] * 7
     assert sum(len(list(g)) for g in of_kind(svg_of(chart_of(few)), "area")) == 3
@@ -319,6 +323,7 @@ def test_intervals_are_bands_while_there_are_few() -> None:
     assert [s["condition"]["value"] for s in shades] == [0.28, 0.28]
 
 
+@pytest.mark.slow
 def test_the_paper_s_figures_are_drawn_where_there_are_any() -> None:
     marks = [m["mark"]["type"] for m in drawing.specification(chart_of([[1.0]], paper=1.5))["concat"][0]["layer"]]
     assert "tick" in marks
@@ -348,6 +353,7 @@ def test_colours_of_a_file_are_the_page_s_light_ones() -> None:
     assert tokens <= drawing.shared()["light"].keys() | drawing.plot(chart, "x")["light"].keys()
 
 
+@pytest.mark.slow
 def test_names_are_data_and_never_part_of_an_expression() -> None:
     evil = "datum['x'] + (window.hacked = 1)"
     curve = Curve(label=evil, xs=[0.0, 0.1], measurements=[Measurement(value=1.0, n=1)] * 2, style=Style(neutral=True))
@@ -427,6 +433,7 @@ def test_labels_do_not_overlap_however_many_points_tie(
         assert h <= y <= size[1] - h
 
 
+@pytest.mark.slow
 def test_every_label_of_a_tie_is_drawn_and_its_tooltip_names_the_others() -> None:
     chart = points_of([(0.1, 0.9)] * 5 + [(0.6, 0.2)])
     rows = rows_of(drawing.specification(chart))
@@ -486,6 +493,7 @@ def test_sensitivity_has_a_point_per_setting_sorted_by_gap(tmp_path: Path) -> No
     assert [layer["mark"]["type"] for layer in spec["concat"][0]["layer"]].count("rect") == 1
 
 
+@pytest.mark.slow
 def test_settings_without_figures_come_last(tmp_path: Path) -> None:
     spec = swept_run(failed=lambda c: "no memory" if c["defense"] == "last/0" else None)
     chart = sensitivity(Rows(write_fake_run(tmp_path / "run", spec)), "sensitivity")

@@ -187,6 +187,7 @@ def attacked(tmp_path: Path, *attacks: FakeAttack, **changes: Any) -> RunResults
     return write_fake_run(tmp_path / "run", specs)
 
 
+@pytest.mark.slow
 def test_attacks_are_sorted_by_what_they_match_and_leaky_ones_come_last(tmp_path: Path) -> None:
     results = attacked(tmp_path)
 
@@ -213,6 +214,7 @@ def test_attacks_are_sorted_by_what_they_match_and_leaky_ones_come_last(tmp_path
     assert entries[0].ssim.against == "a flat grey image"
 
 
+@pytest.mark.slow
 def test_attributes_stand_with_the_pictures_that_they_are_of(tmp_path: Path) -> None:
     rows = Rows(attacked(tmp_path))
     found = {(e.defense, e.attack): e for e in ladder(rows)}
@@ -250,6 +252,7 @@ def test_untried_attacks_are_named(results: RunResults) -> None:
     assert "2 defenses with no reconstruction attack: PMT, Noise 0.3." in table.notes
 
 
+@pytest.mark.slow
 def test_no_floors_no_lpips(tmp_path: Path) -> None:
     results = attacked(tmp_path)
     for file in (results.folder / "samples" / "baselines").rglob("*.parquet"):
@@ -264,6 +267,7 @@ def test_no_floors_no_lpips(tmp_path: Path) -> None:
     assert shown.absent[0].startswith("LPIPS: LPIPS needs the VGG-16 weights")
 
 
+@pytest.mark.slow
 def test_lpips_leaks_where_it_is_low(tmp_path: Path) -> None:
     results = attacked(tmp_path, lpips=True)
 
@@ -280,6 +284,7 @@ def test_lpips_leaks_where_it_is_low(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_run_in_which_every_attack_failed(tmp_path: Path) -> None:
     results = attacked(tmp_path, failed=lambda c: "no memory")
     entries = [e for e in ladder(Rows(results)) if e.experiment == "rebuilt"]
@@ -294,11 +299,13 @@ def test_a_run_in_which_every_attack_failed(tmp_path: Path) -> None:
 # ---- exports ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fmt", FORMATS)
 def test_every_format(tmp_path: Path, fmt: str) -> None:
     assert BOTH in export(attacked(tmp_path), "ladder", fmt)
 
 
+@pytest.mark.slow
 def test_the_export_has_floors_and_flags(tmp_path: Path) -> None:
     results = attacked(tmp_path)
     found = list(csv.DictReader(io.StringIO(export(results, "ladder", "csv"))))
@@ -312,6 +319,7 @@ def test_the_export_has_floors_and_flags(tmp_path: Path) -> None:
     assert "\\textbf" not in export(results, "ladder", "latex")  # An attack is no protection, so none is the best one.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schema", [2, 3])
 def test_old_results(schema: int) -> None:
     results = RunResults(GOLDEN / f"schema-{schema}")
@@ -321,6 +329,7 @@ def test_old_results(schema: int) -> None:
     assert "table" in export(results, "ladder", "csv")
 
 
+@pytest.mark.slow
 def test_hostile_names_are_text(tmp_path: Path) -> None:
     spec = FakeRun(
         name="rebuilt",
@@ -338,6 +347,7 @@ def test_hostile_names_are_text(tmp_path: Path) -> None:
     assert "<script" not in section
 
 
+@pytest.mark.slow
 def test_the_verdict_says_the_same_of_an_attack(paper_rows: Rows) -> None:
     entries = [e for e in ladder(paper_rows) if not e.leaky]
     compared = 0

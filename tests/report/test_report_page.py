@@ -106,6 +106,7 @@ def either(request: pytest.FixtureRequest, page: str, paper_page: str) -> str:
     return page if request.param == "one experiment" else paper_page
 
 
+@pytest.mark.slow
 def test_nothing_is_loaded_from_anywhere(either: str) -> None:
     assert not re.search(r"https?://", markup(either))
 
@@ -134,6 +135,7 @@ def test_headings_links_and_tables(either: str) -> None:
     assert all(a.get("alt") for t, a in outline.tags if t == "img")
 
 
+@pytest.mark.slow
 def test_sections_come_in_order(outline: Outline, paper_page: str) -> None:
     last = ["run", "provenance"]
     assert _sections(outline) == ["verdict", "ladder", "experiment-1", "threats", "gaps", "plugins", *last]
@@ -281,6 +283,7 @@ def test_synthetic_data_are_marked(page: str, results: RunResults, tmp_path: Pat
     assert "claim about real faces" not in real
 
 
+@pytest.mark.slow
 def test_gaps_have_reasons(outline: Outline, tmp_path: Path) -> None:
     text = " ".join(outline.text)
     assert f"out of memory {HOSTILE}" in text
@@ -310,6 +313,7 @@ def _page_text(results: RunResults) -> str:
     return " ".join(" ".join(_outline(render(results)).text).split())
 
 
+@pytest.mark.slow
 def test_a_run_that_has_not_ended_says_so_at_its_top(tmp_path: Path) -> None:
     text = _page_text(write_fake_run(tmp_path / "run", FakeRun(ended=_breaks)))
     assert "This run has not ended: 12 of 24 cells are still missing, and 3 failed. What is missing, and why" in text
@@ -320,6 +324,7 @@ def test_a_run_that_has_not_ended_says_so_at_its_top(tmp_path: Path) -> None:
     assert text.index("RuntimeError: broke") < text.index("not computed yet")
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_says_so_at_its_top(tmp_path: Path) -> None:
     results = write_fake_run(tmp_path / "run", FakeRun(ended=_breaks))
     record = json.loads((results.folder / "run.json").read_text())
@@ -328,6 +333,7 @@ def test_an_interrupted_run_says_so_at_its_top(tmp_path: Path) -> None:
     assert "This run was interrupted: 12 of 24 cells are still missing, and 3 failed. The command that began" in text
 
 
+@pytest.mark.slow
 def test_failures_show_where_they_failed_and_what_was_printed(tmp_path: Path) -> None:
     page = render(write_fake_run(tmp_path / "run", FakeRun(ended=_breaks)))
     (folded,) = [d for d in page.split("<details>")[1:] if "Where it failed" in d]
@@ -340,6 +346,7 @@ def test_failures_show_where_they_failed_and_what_was_printed(tmp_path: Path) ->
     assert "What it printed" not in quiet
 
 
+@pytest.mark.slow
 def test_smaller_batches_are_listed(tmp_path: Path) -> None:
     text = _page_text(write_fake_run(tmp_path / "run", FakeRun(ended=_breaks)))
     assert "Computed with batches of 8, because memory ran out: 3 cells. Clean, evaluated by net-a on synth-lfw" in text
@@ -359,6 +366,7 @@ def test_provenance_is_there(outline: Outline) -> None:
         assert expected in text
 
 
+@pytest.mark.slow
 def test_a_run_without_samples_or_cells_renders(tmp_path: Path) -> None:
     failed = render(write_fake_run(tmp_path / "failed", FakeRun(failed=lambda c: "no memory", synthetic=True)))
     assert "no memory" in failed
@@ -367,6 +375,7 @@ def test_a_run_without_samples_or_cells_renders(tmp_path: Path) -> None:
     assert "This run has no cells." in render(empty)
 
 
+@pytest.mark.slow
 def test_the_file_is_written_whole(results: RunResults, tmp_path: Path) -> None:
     path = write_report(results, tmp_path / "reports" / "index.html")
     html, mark, seal = path.read_text(encoding="utf-8").rpartition("<!-- bench-page ")
@@ -380,6 +389,7 @@ def test_the_file_is_written_whole(results: RunResults, tmp_path: Path) -> None:
         write_report(results, tmp_path / "file" / "index.html")
 
 
+@pytest.mark.slow
 def test_the_same_rows_make_the_same_page(results: RunResults) -> None:
     assert render(RunResults(results.folder)) == render(RunResults(results.folder))
 

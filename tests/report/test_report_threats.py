@@ -119,6 +119,7 @@ def test_what_defenses_promise(described: RunResults) -> None:
     assert {clean.words, clean.facts["the client needs"], clean.facts["must be trusted"]} == {UNRECORDED}
 
 
+@pytest.mark.slow
 def test_hostile_words_are_text(described: RunResults) -> None:
     page = render(described)
     section = page[page.index('<section id="threats"') :]

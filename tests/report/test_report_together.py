@@ -92,6 +92,7 @@ def measurements(results: RunResults, table: str = "VII") -> dict[tuple[str, str
     return made
 
 
+@pytest.mark.slow
 def test_equal_runs_are_one(tmp_path: Path) -> None:
     specs = [
         spec(table="VII"),
@@ -253,6 +254,7 @@ def test_claims_are_held_against_their_own_run(tmp_path: Path) -> None:
     assert all(set(v.decisive.left.cells) <= ids for v in found)
 
 
+@pytest.mark.slow
 def test_the_page_says_which_runs_and_what_cannot_be_compared(tmp_path: Path) -> None:
     own = replace(RECFACE, label=f"recface {HOSTILE}")
     a = written(tmp_path / "a" / "run", [spec(), spec(name="attacks", table="VI", attacks=(RECFACE, own), claims=None)])
@@ -303,6 +305,7 @@ def call(*args: object) -> Any:
     return CliRunner().invoke(main, [str(a) for a in args])
 
 
+@pytest.mark.slow
 def test_report_of_several_runs(out: Path) -> None:
     done = call("report", "paper", "mine", "--out", out)
     page = out / "reports" / "paper+mine" / "index.html"

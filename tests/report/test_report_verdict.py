@@ -328,6 +328,7 @@ def test_the_cost_is_that_of_the_stages_that_protect(tmp_path: Path) -> None:
     assert [(kind, f.value) for kind, f in entry(found, "A").cost.sent] == [("images", 37632.0)]
 
 
+@pytest.mark.slow
 def test_runs_of_before_have_no_cost_and_say_why(tmp_path: Path) -> None:
     results = write_fake_run(tmp_path / "run", spec())
     assert entry(recommend(Rows(results)), "A").cost.flops.reason == (
@@ -344,6 +345,7 @@ def section(page: str) -> str:
     return part[: part.index("</section>")]
 
 
+@pytest.mark.slow
 def test_a_new_reader_finds_defense_attack_n_interval_and_command(tmp_path: Path) -> None:
     leaks = {("A", "abuse"): 0.1, ("A", "recface"): 0.6, ("B", "abuse"): 0.2, ("B", "recface"): 0.9} | ALL_IN
     rows = scored(tmp_path / "run", [spec(), rebuilt()], {"A": 0.95}, leaks)

@@ -401,6 +401,7 @@ print(taken > 0)
 """
 
 
+@pytest.mark.slow
 def test_sweeping_locks_splits_none(tmp_path: Path) -> None:
     """A lock file is removed while others open it, again and again; two of them never hold the lock at once."""
     cache = Cache(tmp_path / "cache")

@@ -129,6 +129,7 @@ def test_only_what_says_enough_is_made_again_from_its_record() -> None:
     assert [c for c in new.values() if c.startswith("bench run --replay ")]
 
 
+@pytest.mark.slow
 def test_it_needs_neither_plugins_nor_torch() -> None:
     args = ["explain", str(GOLDEN / "schema-2"), "defense=identity", "experiment=recognition", "evaluated=toy-a"]
     code = f"""

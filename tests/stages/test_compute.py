@@ -199,6 +199,7 @@ def test_baselines_of_the_image_metrics_show_nothing_of_the_face(run: Run) -> No
     assert len(rows["sample_id"]) == 35
 
 
+@pytest.mark.slow
 def test_results_do_not_depend_on_the_batch(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = run('experiment[0].defenses=["noise", "toy-step"]')
     monkeypatch.setattr("bench.planning.graph.BATCH", 7)

@@ -362,6 +362,7 @@ def test_an_attack_that_learns_nothing_has_an_empty_state(run_attacks: Run) -> N
 # ---- batches, progress -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_results_of_attacks_do_not_depend_on_the_batch(run_attacks: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     attacks = (
         '"toy-upsample", "toy-descent", "toy-learner", '

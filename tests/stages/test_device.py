@@ -74,6 +74,7 @@ def test_networks_and_gradients_stay_on_their_device(elsewhere: Elsewhere) -> No
 # ---- every stage -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_stages_compute_the_same_on_another_device(computed: Run, elsewhere: Elsewhere, tmp_path: Path) -> None:
     """Every kind of stage, defense and attack keeps its tensors on the device and gives the rows of the processor."""
     few = [f"experiment[{i}].pairs=6" for i in range(3)]
@@ -93,6 +94,7 @@ def test_stages_compute_the_same_on_another_device(computed: Run, elsewhere: Els
         assert left.tables == right.tables, one.name
 
 
+@pytest.mark.slow
 def test_plugins_are_called_with_the_device(
     computed: Run, elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,6 +134,7 @@ def test_plugins_are_called_with_the_device(
     assert set().union(*seen.values()) == {"cuda"}
 
 
+@pytest.mark.slow
 def test_a_plugin_that_forgets_the_device_is_a_failed_stage(
     computed: Run, elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,6 +212,7 @@ pairs = 2
 """
 
 
+@pytest.mark.slow
 def test_built_in_plugins_keep_to_the_device(
     plan_text: Callable[..., Plan], toy_installed: Registry, elsewhere: Elsewhere, tmp_path: Path
 ) -> None:

@@ -138,6 +138,7 @@ def test_a_manifest_that_says_something_else_is_damage(cache: Cache) -> None:
     assert cache.read(KEY).facts == {"variant": "number 1"}
 
 
+@pytest.mark.slow
 def test_every_flipped_byte_of_the_manifest_is_noticed(cache: Cache) -> None:
     path = cache.folder(KEY) / MANIFEST
     data = path.read_bytes()
@@ -238,6 +239,7 @@ print("done")
 """
 
 
+@pytest.mark.slow
 def test_writers_of_one_key_take_turns(tmp_path: Path) -> None:
     (tmp_path / "cache").mkdir()
     args = [sys.executable, "-c", WRITER, str(tmp_path / "cache"), KEY]

@@ -66,6 +66,7 @@ def test_a_record_that_was_read_is_written_and_read_again(schema: int, tmp_path:
     assert again.suite == record.suite
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schema", READABLE)
 def test_whatever_stands_in_a_record_is_read_or_refused_in_one_line(schema: int, tmp_path: Path) -> None:
     record = raw(schema)

@@ -66,6 +66,7 @@ def results(plan: Plan, cache: Cache, registry: Registry, tmp_path: Path) -> Run
     return RunResults(tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_every_cell_is_a_row(results: RunResults, plan: Plan) -> None:
     cells = results.cells
     assert list(cells["cell"]) == [cell.id for cell in plan.cells]

@@ -118,6 +118,7 @@ def test_a_new_column_begins_a_new_file(tmp_path: Path) -> None:
     assert found["number"].tolist() == [0, 1] * 4
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(
     sizes=st.lists(st.tuples(st.sampled_from(["one", "two", "three"]), st.integers(1, 30)), min_size=1, max_size=12),
@@ -222,6 +223,7 @@ def test_every_score_is_read_once_and_runs_repeat(
     assert len(files(tmp_path / "one")) > 6
 
 
+@pytest.mark.slow
 def test_two_writers_of_one_run_take_turns(computed: tuple[Plan, Counting], registry: Registry, tmp_path: Path) -> None:
     plan, cache = computed
     with ThreadPoolExecutor(4) as pool:

@@ -145,6 +145,7 @@ def test_damaged_data_are_an_error_and_no_reason_for_a_stand_in(plan_text: Calla
         plan_text(SUITE)
 
 
+@pytest.mark.slow
 def test_images_on_demand_become_the_same_rows(computed: Callable[..., Computed], photos: Path) -> None:
     text = BARE.replace("toy-published", "toy-a")
     real, drawn = computed(text), computed(text.replace("toy-photos", "toy-faces"))
@@ -194,6 +195,7 @@ def test_attacks_do_not_learn_from_people_who_are_scored(plan_text: Callable[...
         assert all(("people of toy-photos who are scored" in str(r)) == expected for r in reasons)
 
 
+@pytest.mark.slow
 def test_a_model_that_guesses_gets_no_measurement(
     computed: Callable[..., Computed], monkeypatch: pytest.MonkeyPatch
 ) -> None:

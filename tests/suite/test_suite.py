@@ -536,6 +536,7 @@ def check(tmp_path: Path, registry: Registry) -> Any:
     return check_text
 
 
+@pytest.mark.slow
 @quick
 @given(document=st.dictionaries(keys, values, max_size=4))
 def test_any_document_is_a_suite_or_one_message(check: Any, document: dict[str, Any]) -> None:
@@ -580,6 +581,7 @@ experiments = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @quick
 @given(found=st.lists(experiments, max_size=2), head=most({"name": "toy"}, {"name": "toy", "seed": 2**62}))
 def test_almost_right_documents_are_suites_or_one_message(check: Any, found: list[Any], head: Any) -> None:

@@ -204,6 +204,7 @@ def patches() -> tuple[TrainData, dict[str, torch.Tensor]]:
     return data, encode(source.attributes(rows), "patches")
 
 
+@pytest.mark.slow
 def test_training_learns_and_an_interruption_changes_nothing(tmp_path: Path) -> None:
     data, targets = patches()
     said: list[str] = []
@@ -227,6 +228,7 @@ def test_training_learns_and_an_interruption_changes_nothing(tmp_path: Path) -> 
         fit(SMALL, 1, data, targets, tmp_path / "stopped.pt", "another", said.append)
 
 
+@pytest.mark.slow
 def test_a_longer_training_tells_easy_patterns_apart(tmp_path: Path) -> None:
     data, targets = patches()
     recipe = Recipe(images=16 * 40, batch=16, small_share=1, small_size=32, lr=3e-3)
@@ -254,6 +256,7 @@ def job(tmp_path: Path) -> TrainingJob:
     )
 
 
+@pytest.mark.slow
 def test_a_job_becomes_weights_with_a_card(job: TrainingJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_attributes, "WEIGHTS", tmp_path / "weights")
     card = Attributes().train(job)

@@ -131,6 +131,7 @@ def test_parameters_have_bounds(name: str, value: Any) -> None:
 # ---- training --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_training_lowers_the_error() -> None:
     faces = Blurred()
     before, after = (error(a, dict(a.fit(faces, context())), faces) for a in (small(steps=1), small(steps=150)))
@@ -210,6 +211,7 @@ def trained() -> dict[str, Tensor]:
     return {name: torch.from_numpy(array.copy()) for name, array in state.items()}
 
 
+@pytest.mark.slow
 def test_an_image_does_not_depend_on_its_batch(trained: dict[str, Tensor]) -> None:
     uploads = Blurred(seed=5).received(np.arange(6)).features
     together = decoded(small(), trained, dict(uploads))

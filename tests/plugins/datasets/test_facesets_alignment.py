@@ -286,6 +286,7 @@ run(Path(sys.argv[1]), Path(sys.argv[2]), Slow())
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_nothing_half_done(source: Path, tmp_path: Path) -> None:
     target = tmp_path / "out"
     process = subprocess.Popen([sys.executable, "-c", SLOW, source, target, Path(__file__).parent])

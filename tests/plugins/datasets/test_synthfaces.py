@@ -14,6 +14,7 @@ from bench_synthfaces.generator import EMOTIONS, GROUPS, render
 NAMES = tuple(protocols.PROTOCOLS)
 
 
+@pytest.mark.slow
 def test_a_picture_is_a_function_of_its_numbers_not_of_its_batch() -> None:
     subjects, shots = torch.arange(40) % 13, torch.arange(40)
     whole = render(5, subjects, shots)
@@ -42,6 +43,7 @@ def test_shapes_types_and_ranges() -> None:
     assert nobody.images.shape == (0, 3, 112, 112)
 
 
+@pytest.mark.slow
 def test_explicit_ages_are_used_and_nan_means_usual() -> None:
     who, shot = np.array([4, 4, 4]), np.array([0, 0, 0])
     made = render(0, who, shot, age=torch.tensor([20.0, 70.0, float("nan")]))
@@ -90,6 +92,7 @@ def test_frontal_pictures_turn_little() -> None:
     assert float(yaw["wild"].max()) < 30
 
 
+@pytest.mark.slow
 def test_mean_colour_does_not_identify() -> None:
     subjects = torch.arange(60).repeat_interleave(3)
     images = render(1, subjects, torch.arange(180) % 3).images.float()

@@ -185,6 +185,7 @@ def test_a_stopped_training_ends_at_the_same_weights(tmp_path: Path, precision: 
     assert state.scaler.is_enabled() == (precision == "fp16")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("precision", "computed"), [("float32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)]
 )

@@ -131,6 +131,7 @@ def test_ignored_and_stripped_parts_are_named(state: State, tmp_path: Path) -> N
 DISTINCT = {layout.family + str(dict(layout.options)): name for name, layout in LAYOUTS.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DISTINCT.values())
 def test_a_file_of_every_layout_loads_strictly(name: str, tmp_path: Path) -> None:
     layout = LAYOUTS[name]
@@ -146,6 +147,7 @@ def test_a_file_of_every_layout_loads_strictly(name: str, tmp_path: Path) -> Non
     assert chosen.ambiguous == ""
 
 
+@pytest.mark.slow
 def test_equal_keys_are_reported_as_ambiguous_unless_the_name_tells(tmp_path: Path) -> None:
     torch.save(tiny("robfr-ir50"), tmp_path / "mine.pth")
     loaded = checkpoints.load(tmp_path / "mine.pth", "ir50")

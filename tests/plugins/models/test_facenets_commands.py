@@ -87,6 +87,7 @@ def test_an_onnx_file_needs_no_name(home: Path) -> None:
     assert "note: a batch size of one is baked in" in done.output
 
 
+@pytest.mark.slow
 def test_faces_are_tried_and_the_figures_are_there_as_json(home: Path) -> None:
     done = run("colours.pth", "--factory", "nets.py:colours", "--data", "faces", "--pairs", "60", "--json")
     assert done.exit_code == 0, done.output
@@ -100,6 +101,7 @@ def test_faces_are_tried_and_the_figures_are_there_as_json(home: Path) -> None:
     assert "no split points were found" in found["card"]["warnings"][0]
 
 
+@pytest.mark.slow
 def test_wrong_pixels_are_told(home: Path) -> None:
     options = ["colours.pth", "--factory", "nets.py:colours", "--data", "faces", "--pairs", "60"]
     done = run(*options, "--set", "mean=0", "--set", "std=1")
@@ -107,6 +109,7 @@ def test_wrong_pixels_are_told(home: Path) -> None:
     assert "separates better (AUC " in done.output
 
 
+@pytest.mark.slow
 def test_a_network_that_recognises_nobody_fails(home: Path) -> None:
     for i, path in enumerate(sorted((home / "faces").rglob("*.png"))):
         noise = np.random.default_rng(i)
@@ -116,6 +119,7 @@ def test_a_network_that_recognises_nobody_fails(home: Path) -> None:
     assert "failed: genuine pairs do not score above impostor pairs" in done.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("args", "says"),
     [

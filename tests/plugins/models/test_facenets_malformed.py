@@ -259,6 +259,7 @@ def test_the_corpus_is_large_enough() -> None:
     assert len(CORPUS) >= 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CORPUS)
 def test_a_malformed_file_ends_in_one_data_error(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -300,6 +301,7 @@ def test_the_error_says_what_the_file_is_and_the_way_out(name: str, needle: str,
     refused(path, needle)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damaged_bytes_never_end_in_anything_else(data: st.DataObject, tmp_path: Path) -> None:

@@ -315,6 +315,7 @@ def test_the_layers_of_foamliu_compute_what_the_public_ones_do() -> None:
     torch.testing.assert_close(net(x), y, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_resnet50_computes_what_torchvision_does() -> None:
     """The trunk has torchvision's key names, and gives torchvision's map."""
     from torchvision.models import resnet50

@@ -206,6 +206,7 @@ def test_damaged_files_end_in_one_error(kept: int, tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_mutated_files_load_or_end_in_one_error(tmp_path: Path) -> None:
     content, rng = onnx_bytes(), random.Random(1)
     structure = [*range(700), *range(len(content) - 400, len(content))]  # the rest is weights

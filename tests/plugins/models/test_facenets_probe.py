@@ -106,6 +106,7 @@ def plan(name: str = "nets.py:make") -> dict[str, object]:
     return answer
 
 
+@pytest.mark.slow
 def test_a_process_without_torch_asks_another_one(model: TorchModule, tmp_path: Path) -> None:
     assert plan() == {"splits": {"28x28": [4, 28, 28], "7x7": [8, 7, 7]}, "torch": False}
     before = [file.stat().st_mtime_ns for file in kept(tmp_path)]
@@ -114,6 +115,7 @@ def test_a_process_without_torch_asks_another_one(model: TorchModule, tmp_path: 
     assert [file.stat().st_mtime_ns for file in kept(tmp_path)] == before
 
 
+@pytest.mark.slow
 def test_what_the_other_process_finds_wrong_is_one_error(model: TorchModule, tmp_path: Path) -> None:
     (tmp_path / "nets.py").write_text(SOURCE.replace("def number():", "def number(sides):"))
     answer = plan("nets.py:number")
@@ -123,6 +125,7 @@ def test_what_the_other_process_finds_wrong_is_one_error(model: TorchModule, tmp
     assert kept(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_or_takes_too_long_is_one_error(
     model: TorchModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,6 +147,7 @@ def test_whatever_a_network_raises_is_one_error(model: TorchModule, tmp_path: Pa
 LEAVES = st.none() | st.booleans() | st.integers() | st.text()
 
 
+@pytest.mark.slow
 @given(st.recursive(LEAVES, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
 def test_other_json_is_no_card(value: object) -> None:
     with pytest.raises(ValueError, match="expected"):

@@ -125,6 +125,7 @@ def test_figures_of_a_case_worked_by_hand() -> None:
     assert (scores > found.threshold).tolist() in ([1, 1, 0, 0, 0, 0], [1, 1, 1, 1, 0, 0])
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.sampled_from([0.0, 0.1, 0.5, 1.0]), st.booleans()), min_size=2, max_size=40))
 def test_auc_and_accuracy_agree_with_their_definitions(pairs: list[tuple[float, bool]]) -> None:
     scores, same = np.array([s for s, _ in pairs]), np.array([k for _, k in pairs])

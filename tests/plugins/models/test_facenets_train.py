@@ -115,6 +115,7 @@ def embedded(path: Path, images: Tensor, pixels: Pixels) -> Tensor:
     return out
 
 
+@pytest.mark.slow
 def test_a_folder_of_faces_becomes_weights_that_load(home: Path, train: Callable[..., list[str]]) -> None:
     said = train("recipe.channels='bgr'", "recipe.std=128.0")
     card = json.loads((home / "work" / "weights" / "mobileface.json").read_text())
@@ -142,6 +143,7 @@ def test_a_folder_of_faces_becomes_weights_that_load(home: Path, train: Callable
     assert ours.shape == (2, 64)
 
 
+@pytest.mark.slow
 def test_the_host_finds_and_loads_what_was_trained(
     home: Path, train: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,6 +159,7 @@ def test_the_host_finds_and_loads_what_was_trained(
     torch.testing.assert_close(loaded, embedded(model.weights(), images, Pixels()), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_faces_decoded_on_the_fly_train_the_same_weights(train: Callable[..., list[str]], home: Path) -> None:
     train(work="drawn")
     assert any("decoded on the fly" in line for line in train("recipe.draw_up_to_gb=0.0", work="decoded"))
@@ -164,6 +167,7 @@ def test_faces_decoded_on_the_fly_train_the_same_weights(train: Callable[..., li
     assert drawn.read_bytes() == decoded.read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gigabytes", ["0.0", "4.0"])
 def test_a_damaged_image_is_named(train: Callable[..., list[str]], home: Path, gigabytes: str) -> None:
     damaged = home / "faces" / "person-4" / "2.png"

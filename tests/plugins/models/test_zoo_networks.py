@@ -349,6 +349,7 @@ def fit(config: TrainConfig, data: TrainData, folder: Path, **more: Any) -> Stat
     return train(config, data, first, folder, fingerprint="flat", progress=lambda _: None, **more)
 
 
+@pytest.mark.slow
 def test_training_continues_to_the_same_weights(tmp_path: Path, data: TrainData) -> None:
     sizes: list[int] = []
     straight = fit(TINY, data, tmp_path / "a", validate=lambda _, size: sizes.append(size))
@@ -384,6 +385,7 @@ class Seen(Dataset):
         raise AssertionError("no threshold is set here")
 
 
+@pytest.mark.slow
 def test_loss_falls_and_the_card_is_complete(tmp_path: Path) -> None:
     lines: list[str] = []
     phase = Phase(images=50 * 8 * 2, identities=10, size=112, lr=0.05)
