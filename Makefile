@@ -23,7 +23,7 @@ test: $(VENV)/.ready-for-tests
 
 # The tests that need no training, browser, Ray or faults.
 quick: $(VENV)/.ready-for-tests
-	$(PYTEST) -m "not slow and not browser"
+	$(PYTEST) --ignore tests/e2e --ignore tests/faults -m "not slow and not browser"
 
 faults: $(VENV)/.ready-for-tests
 	BENCH_FAULTS=full $(PYTEST) tests/faults

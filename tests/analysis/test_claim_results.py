@@ -101,6 +101,7 @@ def test_two_sides_of_the_same_people_are_compared_person_by_person(tmp_path: Pa
     assert found.decisive.clear is True
 
 
+@pytest.mark.slow
 def test_the_paired_interval_is_that_of_the_differences(tmp_path: Path) -> None:
     """For one value per person and side: a bootstrap of the differences, written down anew."""
     rng = np.random.default_rng(5)

@@ -309,6 +309,7 @@ def test_changed_provenance_is_told_by_kind() -> None:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schemas", [(2, 2), (2, 3), (3, 3), (3, 4), (4, 4)])
 def test_runs_of_every_schema_are_compared(schemas: tuple[int, int]) -> None:
     golden = TESTS / "golden"

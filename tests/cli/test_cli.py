@@ -279,6 +279,7 @@ def test_info_explains_a_component(bench: Command) -> None:
     assert "one of 'raises', 'hangs'" in bench("info", "toy-misbehave").out
 
 
+@pytest.mark.slow
 def test_info_knows_every_component(registry: Registry, toy_installed: Registry) -> None:
     for _, name in registry.components:
         done = CliRunner().invoke(main, ["info", name])

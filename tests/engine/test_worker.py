@@ -99,6 +99,7 @@ class SpeechlessError(Exception):
         raise ValueError
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("error", "reason", "again"),
     [

@@ -191,6 +191,7 @@ def test_distance_equals_the_formula(metric: Lpips, trunk: Trunk) -> None:
     assert found[0] < found[1]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*weights.*:UserWarning")
 @pytest.mark.filterwarnings("ignore:.*pretrained.*:UserWarning")
 def test_distance_equals_lpips_that_loads_the_trunk_itself(
@@ -211,6 +212,7 @@ def test_distance_equals_lpips_that_loads_the_trunk_itself(
     np.testing.assert_allclose(metric.distance(a, b), expected.flatten().numpy(), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_distance_is_zero_for_equal_images_symmetric_and_per_image(metric: Lpips) -> None:
     a, b = _images(4, 18, 16), _images(5, 18, 16)  # more images than one piece
     found = metric.distance(a, b)
@@ -221,6 +223,7 @@ def test_distance_is_zero_for_equal_images_symmetric_and_per_image(metric: Lpips
     assert metric.distance(a[:0], b[:0]).shape == (0,)
 
 
+@pytest.mark.slow
 def test_distance_of_floats_is_the_same_and_checks_the_range(metric: Lpips) -> None:
     a, b = _images(6), _images(7)
     x, y = torch.from_numpy(a) / 255, torch.from_numpy(b) / 255
@@ -269,6 +272,7 @@ def test_unverified_weights_are_refused(trunk: Trunk) -> None:
         Lpips(trunk.path, "cpu")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["lacks a weight", "has another shape", "is no weights file"])
 def test_damaged_weights_are_refused(damage: str, trunk: Trunk, tmp_path: Path) -> None:
     path = tmp_path / VGG_FILE

@@ -27,6 +27,7 @@ def _images(seed: int, n: int = 3, h: int = 24, w: int = 31) -> NDArray[np.uint8
     return np.random.default_rng(seed).integers(0, 256, (n, 3, h, w), dtype=np.uint8)
 
 
+@pytest.mark.slow
 def test_import_needs_numpy_only() -> None:
     code = (
         "import sys, bench.metrics.recognition; print([m for m in ('torch', 'scipy', 'skimage') if m in sys.modules])"
@@ -240,6 +241,7 @@ def test_identification_ranks_of_subjects() -> None:
 _vector = st.lists(st.integers(-2, 2), min_size=3, max_size=3).filter(any)
 
 
+@pytest.mark.slow
 @given(st.lists(_vector, min_size=1, max_size=5), st.lists(_vector, min_size=1, max_size=8), st.randoms())
 def test_identification_ranks_equal_exact_arithmetic(
     probes: list[list[int]], gallery: list[list[int]], random: Any
@@ -457,6 +459,7 @@ def test_separation_by_hand() -> None:
         recognition.separation([], [0.1])
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.sampled_from(np.linspace(-1, 1, 9)), min_size=1),
     st.lists(st.sampled_from(np.linspace(-1, 1, 9)), min_size=1),

@@ -82,6 +82,7 @@ def test_an_absent_figure_says_why(results: RunResults) -> None:
     assert measurements[at][-1] == f"out of memory {HOSTILE}"
 
 
+@pytest.mark.slow
 def test_cells_say_what_they_are_and_what_they_were_computed_by(tmp_path: Path) -> None:
     spec = FakeRun(datasets={"synth-lfw": "LFW"}, models={"net-a": "MobileFace"}, staged=True, authorised=(("net-a",),))
     data = of_page(render(write_fake_run(tmp_path / "run", spec)))
@@ -132,6 +133,7 @@ def test_every_number_on_the_page_is_in_its_data(results: RunResults) -> None:
     assert page.count('data-measurement="') > len(set(opened))  # Headlines and tables share measurements.
 
 
+@pytest.mark.slow
 def test_hostile_names_stay_text(tmp_path: Path) -> None:
     names = ["<img src=x onerror=alert(1)>", "</script><script>alert(2)</script>"]
     models = {name: name for name in names}

@@ -146,6 +146,7 @@ def test_the_best_protection_is_bold_in_latex(tmp_path: Path) -> None:
 # ---- the command -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_command_exports_one_thing(paper_results: RunResults, tmp_path: Path) -> None:
     runner, run = CliRunner(), str(paper_results.folder)
     for args in (

@@ -158,6 +158,7 @@ def test_scores_that_are_no_numbers_decide_nothing(tmp_path: Path) -> None:
     assert blind.about == "Pictures are kept of 6 faces."
 
 
+@pytest.mark.slow
 def test_faces_are_chosen_by_the_defense_that_hides_most(tmp_path: Path) -> None:
     def noisy(row: pd.Series) -> float:
         return {"Clean": 1.0, "PMT": 0.6}.get(row["defense"], 0.1 + 0.01 * row["pair"])
@@ -204,6 +205,7 @@ def lending(tmp_path: Path, same: bool = True) -> RunResults:
     return RunResults(results.folder)
 
 
+@pytest.mark.slow
 def test_similarities_may_come_from_other_experiments_with_the_same_pictures(tmp_path: Path) -> None:
     results = lending(tmp_path)
     asked, attributes = (wall(results, name) for name in ("asked", "attributes"))
@@ -419,6 +421,7 @@ def test_the_worst_faces_get_room_first_and_notes_name_the_others(tmp_path: Path
     assert tight["two"].withheld == "There is no room left on this page; the pictures are in samples/examples."
 
 
+@pytest.mark.slow
 def test_many_settings_are_cut(tmp_path: Path) -> None:
     spec = FakeRun(defenses=[(f"PMT {i}", "pmt", True) for i in range(COLUMNS + 6)], authorised=(("net-a",),), pairs=4)
     found = wall(write_fake_run(tmp_path / "many", spec))

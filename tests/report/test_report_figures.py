@@ -368,6 +368,7 @@ def test_names_are_data_and_never_part_of_an_expression() -> None:
         assert text not in {f for k, f in strings(drawing.specification(chart)) if k == "field"}
 
 
+@pytest.mark.slow
 def test_a_drawing_shows_hostile_names_as_text() -> None:
     svg = svg_of(chart_of([[1.0, 2.0]]), points_of([(0.5, 0.5)]))
     texts = ["".join(e.itertext()) for e in svg.iter(f"{SVG}text")]

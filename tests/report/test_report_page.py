@@ -119,6 +119,7 @@ def test_hostile_names_are_text(page: str, outline: Outline) -> None:
     assert "<img src=x onerror=alert(1)>" in " ".join(outline.text)
 
 
+@pytest.mark.slow
 def test_headings_links_and_tables(either: str) -> None:
     outline = _outline(either)
     levels = [int(t[1]) for t, _ in outline.tags if re.fullmatch(r"h[1-6]", t)]
@@ -274,6 +275,7 @@ def test_the_methods_are_those_of_the_run(page: str, paper_page: str) -> None:
         assert text in paper_page
 
 
+@pytest.mark.slow
 def test_synthetic_data_are_marked(page: str, results: RunResults, tmp_path: Path) -> None:
     assert 'class="badge"' in page
     assert "Nothing here is a claim about real faces" in page

@@ -27,6 +27,7 @@ def key_of(results: RunResults, *sections: Section, faces: bool = False) -> str:
     return page_key(results.folder, sections, include_real_faces=faces)
 
 
+@pytest.mark.slow
 def test_a_page_that_was_just_rendered_is_current(made: tuple[RunResults, Path]) -> None:
     results, page = made
     assert is_current(page, key_of(results))

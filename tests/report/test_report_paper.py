@@ -224,6 +224,7 @@ def test_the_tables_of_an_experiment(paper_rows: Rows) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_run_in_which_every_attack_failed(tmp_path: Path) -> None:
     results = write_fake_run(tmp_path / "run", paper_run(failed=lambda c: "no memory"))
     rows = Rows(results)

@@ -321,6 +321,7 @@ def test_report_of_several_runs(out: Path) -> None:
     assert (done.exit_code, done.stdout) == (0, f"report: {out / 'one.html'}\n")
 
 
+@pytest.mark.slow
 def test_runs_that_cannot_be_joined(out: Path) -> None:
     twice = call("report", "paper", out / "results" / "paper" / "20260101-000000-aa", "--out", out)
     assert twice.exit_code == 2
@@ -331,6 +332,7 @@ def test_runs_that_cannot_be_joined(out: Path) -> None:
     assert call("report", "--out", out).exit_code == 2
 
 
+@pytest.mark.slow
 def test_export_of_several_runs(out: Path) -> None:
     done = call("export", "paper", "mine", "--table", "VII", "--format", "json", "--out", out)
     assert done.exit_code == 0, done.stderr

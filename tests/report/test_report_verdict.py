@@ -166,6 +166,7 @@ def test_the_same_plugin_with_the_same_parameters_is_one_defense_whatever_it_is_
     assert [e.name for e in told] == ["A", "B"]
 
 
+@pytest.mark.slow
 def test_a_better_one_dominates_plainly_only_if_nearly_all_draws_say_so(tmp_path: Path) -> None:
     leaks = {("A", "abuse"): 0.1, ("B", "abuse"): 0.8, ("C", "abuse"): 0.125} | ALL_IN
     found = recommend(scored(tmp_path / "run", [spec(defenses=(CLEAN, A, B, C))], {"B": 0.9}, leaks))
@@ -191,6 +192,7 @@ def test_what_is_equal_is_not_dominated(tmp_path: Path) -> None:
     assert found.best == entry(found, "A")
 
 
+@pytest.mark.slow
 def test_a_defense_that_less_was_tried_on_neither_wins_nor_dominates(tmp_path: Path) -> None:
     leaks = {("A", "abuse"): 0.1, ("A", "recface"): 0.7, ("B", "abuse"): 0.0} | ALL_IN
     rows = scored(tmp_path / "run", [spec(), rebuilt(defenses=(CLEAN, A))], {"A": 0.95}, leaks)
@@ -241,6 +243,7 @@ def test_a_defense_that_knows_no_model_is_judged_by_models_outside_of_some_autho
     assert {c.evaluated for c in cells} == {"net-a", "net-b"}
 
 
+@pytest.mark.slow
 def test_what_is_not_there_has_its_reason(tmp_path: Path) -> None:
     broken = rebuilt(
         RECFACE, INVERSIONS[0], defenses=(A,), failed=lambda c: "broke" if c["attack"] == "recface" else None
@@ -365,6 +368,7 @@ def test_a_new_reader_finds_defense_attack_n_interval_and_command(tmp_path: Path
     assert part.count("data-measurement=") > 6
 
 
+@pytest.mark.slow
 def test_hostile_names_are_text_in_verdict_and_plot(tmp_path: Path) -> None:
     bad = (f"<img src=x onerror=alert(1)> {HOSTILE}", "pmt", True)
     attack = replace(RECFACE, label=f"attack {HOSTILE}", plugin=f"plugin {HOSTILE}")

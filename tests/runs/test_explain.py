@@ -37,6 +37,7 @@ def ran(*args: object) -> Result:
 # ---- which cell ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @SCHEMAS
 def test_a_cell_is_found_by_its_id_or_the_beginning_of_it_or_labels(schema: str) -> None:
     results = RunResults(GOLDEN / schema)

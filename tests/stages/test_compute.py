@@ -143,6 +143,7 @@ def test_the_threshold_is_calibrated_on_faces_that_are_not_scored(run: Run) -> N
     assert not set(subjects) & set(rows["left_subject"]) | set(subjects) & set(rows["right_subject"])
 
 
+@pytest.mark.slow
 def test_a_fitted_defense_gets_its_state_and_its_extra_numbers_are_stored(run: Run) -> None:
     done = run('experiment[0].defenses=[{ plugin = "toy-mean", weight = 0.5 }]')
     auxiliary = done.artifact("auxiliary faces of toy-faces").tensors["images"]
@@ -158,6 +159,7 @@ def test_a_fitted_defense_gets_its_state_and_its_extra_numbers_are_stored(run: R
     np.testing.assert_allclose(rows["extra_moved"], moved, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_authorised_model_recognises_images_protected_for_it(run: Run) -> None:
     done = run('experiment[0].authorised=["toy-a", "toy-b"]', 'experiment[0].defenses=["toy-step"]')
     selves = {}

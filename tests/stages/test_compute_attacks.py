@@ -224,6 +224,7 @@ def test_the_server_embeds_the_features_of_the_deepest_split(run_attacks: Run) -
     np.testing.assert_allclose(rows["cosine"], (expected * clean).sum(1), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_attacks_see_no_images_if_features_are_uploaded(
     run_attacks_alone: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

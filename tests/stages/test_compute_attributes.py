@@ -161,6 +161,7 @@ def test_features_are_uploaded_under_noise_relative_to_their_spread(run_attacks:
             assert level["dist_age"][i] == pytest.approx(abs(looks[0]["age"] - looks[1]["age"])[0] / 100, abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("first", "more"),
     [

@@ -77,6 +77,7 @@ def test_every_cell_is_a_row(results: RunResults, plan: Plan) -> None:
     assert set(cells["evaluated_stands_in_for"]) == {"Model A", "Model B"}
 
 
+@pytest.mark.slow
 def test_the_schema_of_cells_is_fixed(results: RunResults, plan: Plan, cache: Cache, registry: Registry) -> None:
     assert pq.read_schema(results.folder / "cells.parquet").equals(CELLS)
     assert set(cell_row(outcomes(plan)[0], registry)) == set(CELLS.names)

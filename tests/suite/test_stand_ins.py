@@ -165,6 +165,7 @@ def test_images_on_demand_become_the_same_rows(computed: Callable[..., Computed]
             assert one[column].tolist() == other[column].tolist() or "noise" in column
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", ["fmr", "accuracy"])
 def test_thresholds_are_set_on_the_other_folds(computed: Callable[..., Computed], photos: Path, rule: str) -> None:
     text = BARE.replace("toy-published", "toy-a").replace("pairs = 60", "pairs = 60\nfmr = 0.05")

@@ -82,6 +82,7 @@ def test_the_weights_are_bundled_and_meet_the_bars() -> None:
     assert clean["age"]["error_years"] < 8.0 < 10.0 < clean["age"]["constant"]
 
 
+@pytest.mark.slow
 def test_estimates_are_ages_and_probabilities(unseen: Faces) -> None:
     images = torch.from_numpy(unseen.images[:9]).float() / 255
     before = images.clone()
@@ -106,6 +107,7 @@ def test_images_of_any_size_are_taken(unseen: Faces) -> None:
     assert torch.nn.functional.cosine_similarity(exact, resized).mean() > 0.95
 
 
+@pytest.mark.slow
 def test_the_card_holds_on_faces_drawn_now(unseen: Faces) -> None:
     """120 of the card's 1000 images; a number may differ by chance, but not by much."""
     card = json.loads(bench_attributes.weights().with_suffix(".json").read_text())
@@ -152,6 +154,7 @@ def test_missing_and_foreign_weights_are_named(tmp_path: Path, monkeypatch: pyte
 # Labels of the training set
 
 
+@pytest.mark.slow
 def test_training_labels_are_those_of_the_drawn_pictures() -> None:
     """Each picture is drawn again from its label: the age decides pixels, so equal pixels mean equal ages."""
     source = SynthTraining(groups=((20, 2), (10, 3)), any_age_share=0.5, frontal_share=0.3)

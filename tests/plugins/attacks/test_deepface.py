@@ -113,6 +113,7 @@ def pictures(n: int, height: int, width: int) -> np.ndarray[Any, Any]:
     return np.asarray(torch.nn.functional.interpolate(torch.from_numpy(tiles), size=(height, width)).byte().numpy())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "height", "width"), [(1, 112, 112), (19, 112, 112), (3, 90, 120), (2, 250, 250)])
 def test_batches_agree_with_analyze(installed: Path, n: int, height: int, width: int) -> None:
     drawn = pictures(n, height, width)

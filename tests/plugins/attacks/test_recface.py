@@ -152,6 +152,7 @@ def test_the_global_generator_is_left_alone() -> None:
     assert torch.equal(torch.rand(3), expected)
 
 
+@pytest.mark.slow
 def test_a_budget_in_seconds_ends_the_training() -> None:
     state = small(steps=1_000_000, seconds=0.5).fit(Blurred(), context())
     assert 1 <= float(state["steps"]) < 1_000_000
@@ -222,6 +223,7 @@ def test_an_image_does_not_depend_on_its_batch(trained: dict[str, Tensor]) -> No
     assert together.max() <= 1
 
 
+@pytest.mark.slow
 def test_strange_uploads_stay_in_range(trained: dict[str, Tensor]) -> None:
     uploads = {s: m * 1e6 for s, m in Blurred().received(np.arange(2)).features.items()}
     found = decoded(small(), trained, uploads)

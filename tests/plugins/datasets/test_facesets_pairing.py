@@ -216,6 +216,7 @@ def test_pairs_are_drawn_where_a_file_has_none(tmp_path: Path) -> None:
     assert "pairs are drawn" in drawn.status().notes[-1]
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=8))
 def test_every_number_is_a_pair_of_its_own(counts: list[int]) -> None:
     codes = np.repeat(np.arange(len(counts)), counts)

@@ -105,6 +105,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(value=VALUES, protocol=st.integers(0, 5))
 def test_what_python_pickles_is_read_as_it_was(value: Any, protocol: int) -> None:
     data = pickle.dumps(value, protocol=protocol)
@@ -126,6 +127,7 @@ def test_noise_is_one_error(data: bytes) -> None:
 _WHOLE = pickle.dumps(([files.png("a"), np.frombuffer(files.png("b"), np.uint8)], [True]), protocol=4)
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(0, len(_WHOLE) - 1), st.integers(0, 255)), min_size=1, max_size=4))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_changed_bin_is_read_or_one_error(tmp_path: Path, changes: list[tuple[int, int]]) -> None:
@@ -176,6 +178,7 @@ READ = {
 CFP_PAIRS = [(f"{fold + 1:03d}/01", f"{fold + 1:03d}/02", True, fold) for fold in range(10)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", READ)
 @given(text=st.lists(st.sampled_from(WORDS), max_size=20).map("".join) | st.text(max_size=40))
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])

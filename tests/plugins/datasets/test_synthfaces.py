@@ -29,6 +29,7 @@ def test_a_picture_is_a_function_of_its_numbers_not_of_its_batch() -> None:
     assert not torch.equal(other_world.images, some.images)
 
 
+@pytest.mark.slow
 def test_shapes_types_and_ranges() -> None:
     made = render(0, np.arange(3), np.arange(3), style="plain")
     assert made.images.shape == (3, 3, 112, 112)
@@ -157,6 +158,7 @@ def test_sets_of_people_do_not_overlap() -> None:
     assert used.max() in protocols.get_protocol("synth-lfw").identities
 
 
+@pytest.mark.slow
 def test_specifications_are_lazy_and_render() -> None:
     faces = protocols.auxiliary_pictures(3, 4, start=10)
     first = protocols.AUXILIARY.start + 10
@@ -170,6 +172,7 @@ def test_specifications_are_lazy_and_render() -> None:
     assert protocols.auxiliary_pictures(1, 1).subjects[0] == protocols.AUXILIARY.start
 
 
+@pytest.mark.slow
 def test_training_people_are_in_no_other_set() -> None:
     labels = SynthTraining().labels()
     assert labels.tolist() == sorted(labels.tolist())

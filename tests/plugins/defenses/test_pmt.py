@@ -216,6 +216,7 @@ def test_l1_step_has_the_mean_size_alpha() -> None:
     torch.testing.assert_close(step.abs().mean(dim=(1, 2, 3)), torch.full((3,), 0.02))
 
 
+@pytest.mark.slow
 def test_adam_equals_torch_optim() -> None:
     images = torch.zeros(2, 3, 4, 4, dtype=torch.float64)
     stepper = Stepper(Pmt(update="adam", step_size=0.1, decay="none"), images)
@@ -457,6 +458,7 @@ def test_it_descends_where_algorithm_1_as_printed_would_ascend() -> None:
     assert bool((objective.loss(literal, targets) > objective.loss(first, targets)).all())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [

@@ -170,6 +170,7 @@ def test_threads_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- resuming ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "bf16", "fp16"])
 def test_a_stopped_training_ends_at_the_same_weights(tmp_path: Path, precision: Any) -> None:
     config = replace(CONFIG, precision=precision)

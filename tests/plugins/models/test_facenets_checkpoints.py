@@ -86,6 +86,7 @@ WRAPPINGS: dict[str, Callable[[State], Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
 @pytest.mark.parametrize("wrapping", WRAPPINGS)
 def test_every_wrapping_loads_to_the_same_weights(
@@ -106,6 +107,7 @@ def test_every_wrapping_loads_to_the_same_weights(
     assert not any(p.requires_grad for p in loaded.net.parameters())
 
 
+@pytest.mark.slow
 def test_loaded_networks_give_equal_outputs(net: nn.Sequential, state: State, tmp_path: Path) -> None:
     x = torch.randn(2, 3, 112, 112, generator=torch.Generator().manual_seed(0)).requires_grad_()
     expected = net(x).detach()
@@ -117,6 +119,7 @@ def test_loaded_networks_give_equal_outputs(net: nn.Sequential, state: State, tm
         assert torch.autograd.grad(out.square().sum(), x)[0].abs().max() > 0
 
 
+@pytest.mark.slow
 def test_ignored_and_stripped_parts_are_named(state: State, tmp_path: Path) -> None:
     torch.save(WRAPPINGS["lightning"](state), tmp_path / "a.ckpt")
     found = checkpoints.compare(tmp_path / "a.ckpt", "mobileface")
@@ -159,6 +162,7 @@ def test_equal_keys_are_reported_as_ambiguous_unless_the_name_tells(tmp_path: Pa
     assert (loaded.layout.name, loaded.layout.pixels.channels, loaded.ambiguous) == ("robfr-ir50-casia", "rgb", "")
 
 
+@pytest.mark.slow
 def test_a_file_of_bench_train_says_what_its_pixels_are(state: State, tmp_path: Path) -> None:
     metadata = {"bench.channels": "rgb", "bench.mean": "[127.5, 127.5, 127.5]", "bench.std": json.dumps([128.0] * 3)}
     save_file(state, tmp_path / "a.safetensors", metadata)
@@ -251,6 +255,7 @@ def test_a_mismatch_says_what_is_missing_unexpected_and_of_another_shape(state: 
     assert found.mismatched == (("conv1.conv.weight", (64, 1, 3, 3), (64, 3, 3, 3)),)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_architecture_is_named(state: State, tmp_path: Path) -> None:
     torch.save(state, tmp_path / "a.pth")
     refused(
@@ -274,6 +279,7 @@ def test_weights_that_are_not_finite_are_refused(value: float, state: State, tmp
     refused(tmp_path / "a.pth", "module.linear1.bn.running_var", f"found {SMALL} of {SMALL} NaN or infinite")
 
 
+@pytest.mark.slow
 def test_several_networks_none_and_integers_are_refused(state: State, tmp_path: Path) -> None:
     path, first = tmp_path / "a.pth", "conv1.conv.weight"
     for content, needle in (

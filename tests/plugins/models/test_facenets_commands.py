@@ -79,6 +79,7 @@ def test_a_torch_module_without_faces(home: Path) -> None:
     assert "no real data set was found" in done.output
 
 
+@pytest.mark.slow
 def test_an_onnx_file_needs_no_name(home: Path) -> None:
     (home / "net.onnx").write_bytes(onnx_bytes(reshape=(1, -1)))
     done = run("net.onnx")

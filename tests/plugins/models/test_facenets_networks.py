@@ -188,6 +188,7 @@ def flops(module: nn.Module, output: Tensor) -> int:
     return 2 * module.weight.numel() if isinstance(module, nn.Linear) else 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_stage_shapes_output_and_cost(name: str) -> None:
     """Every split point is called once per forward and gives the declared map; checked without values."""

@@ -43,6 +43,7 @@ def embeddings_by_onnxruntime(content: bytes, images: torch.Tensor) -> torch.Ten
     return torch.from_numpy(np.concatenate(found))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "looped"),
     [

@@ -172,12 +172,14 @@ def people(grey: bool = False, noise: float = 25.0) -> PairImages:
     return PairImages(images=images, left=left, right=right, same=np.arange(80) < 40)
 
 
+@pytest.mark.slow
 def test_right_pixels_have_no_better_alternative() -> None:
     result = judge(SplitNetwork(Colours(), Pixels(), {}), people())
     assert result.separation.separates
     assert not result.grey
 
 
+@pytest.mark.slow
 def test_wrong_pixels_are_told_with_what_separates_better() -> None:
     raw = Pixels(mean=(0.0,) * 3, std=(1.0,) * 3)
     result = judge(SplitNetwork(Colours(), raw, {}), people())
@@ -186,12 +188,14 @@ def test_wrong_pixels_are_told_with_what_separates_better() -> None:
     assert result.better.separation.auc > result.separation.auc + 0.02
 
 
+@pytest.mark.slow
 def test_the_order_of_channels_of_grey_faces_is_not_asked_for() -> None:
     result = judge(SplitNetwork(Colours(), Pixels(mean=(0.0,) * 3, std=(1.0,) * 3), {}), people(grey=True))
     assert result.grey
     assert result.better is None or "bgr" not in result.better.setting
 
 
+@pytest.mark.slow
 def test_a_network_that_recognises_nobody_does_not_separate() -> None:
     torch.manual_seed(0)
     data = people()

@@ -176,6 +176,7 @@ def test_a_damaged_image_is_named(train: Callable[..., list[str]], home: Path, g
         train(f"recipe.draw_up_to_gb={gigabytes}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "message"),
     [

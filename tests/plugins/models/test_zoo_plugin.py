@@ -52,6 +52,7 @@ def test_all_weights_together_are_small() -> None:
     assert sum(path.stat().st_size for path in WEIGHTS.iterdir()) < 16_000_000
 
 
+@pytest.mark.slow
 def test_networks_are_independent() -> None:
     """Seeds differ, and no two networks give related embeddings of the same images."""
     cards = [json.loads(path.read_text()) for path in sorted(WEIGHTS.glob("*.json"))]
