@@ -61,8 +61,12 @@ class RecordedStages:
 
 
 def lost_artifacts(cache: Cache, plan: Plan) -> dict[str, str]:
-    """Return the reused stages whose artifacts the scores of a plan need and the cache lacks: name and problem
-    (``missing`` or ``damaged``) by key. A score that is already in the cache needs none of its inputs."""
+    """Return the reused stages whose artifacts a plan needs and the cache lacks: name and problem (``missing`` or
+    ``damaged``) by key.
+
+    Needed are reused scores, and the inputs of scores that have to be computed; a score that is already in the cache
+    needs none of its inputs. A score with an input that failed in the earlier run is passed over.
+    """
     problems: dict[str, str | None] = {}
 
     def problem(key: str) -> str | None:

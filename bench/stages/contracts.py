@@ -151,7 +151,8 @@ def check_same_names(found: Sequence[Mapping[str, Any]], plugin: str, what: str)
 
 
 def check_state(state: Mapping[str, torch.Tensor], plugin: str) -> dict[str, np.ndarray[Any, Any]]:
-    """Check the tensors that ``fit`` returned, and return them as arrays to store."""
+    """Return the tensors that ``fit`` returned as arrays to store; their values are not checked. Raise `ContractError`
+    unless they are a mapping of names to tensors of types that numpy has."""
     if not (isinstance(state, Mapping) and all(isinstance(v, torch.Tensor) for v in state.values())):
         raise ContractError(f"{plugin}: fit() must return a mapping of names to tensors, got {type(state).__name__}")
     try:

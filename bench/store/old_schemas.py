@@ -1,4 +1,4 @@
-"""Maps results of schemas 2 and 3 to today's schema. No other module knows the differences.
+"""Maps tables of schemas 2 and 3 to today's schema; `run_record` does the same for ``run.json``.
 
 Schemas 2 and 3 joined the labels of several models, and the names of several split points, by ``+``. They did not
 record the role of a component, the metric of a score, or the stage that failed first, and called baselines floors.

@@ -247,7 +247,7 @@ def wanted_values(column: str, values: Any) -> list[Any]:
 
 
 def _frame(table: pa.Table) -> pd.DataFrame:
-    """Return a table as pandas, with lists as tuples; a null becomes an empty tuple."""
+    """Return a table as pandas, with lists as tuples; in columns of lists, a null becomes an empty tuple."""
     lists = [field.name for field in table.schema if pa.types.is_list(field.type)]
     frame: pd.DataFrame = table.to_pandas()
     for name in lists:

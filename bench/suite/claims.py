@@ -75,7 +75,8 @@ class SideTable(StrictTable):
         return self.model_copy(update={"dataset": new("dataset", self.dataset), **models})
 
     def follows(self, axis: Axis) -> bool:
-        """Return True if this side varies along the axis. A side with exactly one value stays fixed."""
+        """Return True if this side varies along the axis: it lists several values, or does not name the axis. A side
+        with exactly one value stays fixed."""
         values = self.listed(axis)
         return values is None or len(values) > 1
 

@@ -135,8 +135,8 @@ def _cell_means(size: int, cells: int, like: Tensor) -> Tensor:
 
 
 def kernel_profile(kind: str, length: int) -> Tensor | None:
-    """Return the profile of the separable kernel W, float64 ``(2 k + 1,)`` with sum 1; W is its outer product with
-    itself. None for the kind ``none``.
+    """Return the profile of the separable kernel W with reach k = ``length``, float64 ``(2 k + 1,)`` with sum 1; W is
+    its outer product with itself. None for the kind ``none``.
 
     Section 5.3: linear, w_i = 1 - |i| / (k + 1); Gaussian, w_i = exp(-i^2 / (2 s^2)) with s = k / sqrt(3). (The
     kernel's reach k is sqrt(3) standard deviations; the text's "3 s" does not follow from its own formula.)

@@ -26,7 +26,8 @@ def load(factory: str, arguments: Mapping[str, Any], path: Path) -> nn.Module:
 
 
 def fill(net: nn.Module, state: Mapping[str, Tensor], path: Path, who: str) -> None:
-    """Load a state dict strictly. Raises DataError, which lists missing and unexpected keys, and shapes that differ."""
+    """Load a state dict strictly; only counters of batch norm (``num_batches_tracked``) may be missing. Raises
+    DataError, which lists missing and unexpected keys, and shapes that differ."""
     wanted = net.state_dict()
     missing = [k for k in wanted if k not in state and not k.endswith("num_batches_tracked")]
     unexpected = [k for k in state if k not in wanted]
