@@ -14,13 +14,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from bench.api.types import Check
 from bench.core.errors import PluginError, did_you_mean
-from bench.core.text import duration
+from bench.core.text import duration, printable
 from bench.engine.scheduler import missing_stages
 from bench.planning.plan import Plan
 from bench.registry.components import description, parameters
@@ -35,16 +36,25 @@ if TYPE_CHECKING:
 _UNLIMITED = 100_000  # A width, in characters, that no line reaches.
 
 
+class _SafeConsole(Console):
+    """A console that prints no control characters of texts from suites, plugins, paths and files of strangers."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Yield the segments of an object; the texts of its segments cannot control the terminal, styles can."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=printable(segment.text))
+
+
 def _console(*, stderr: bool = False) -> Console:
     """Return a console for stdout or stderr without Rich markup: text from suites, plugins and paths is
-    printed as it is.
+    printed as it is, except for control characters.
 
     On a terminal, lines are wrapped at its width. In a file or a pipe, where another program may read them, no line of
     text is wrapped, and tables are as wide as their contents unless ``COLUMNS`` limits them.
     """
     is_terminal = (sys.stderr if stderr else sys.stdout).isatty()
     width = None if is_terminal or "COLUMNS" in os.environ else _UNLIMITED
-    return Console(stderr=stderr, highlight=False, markup=False, width=width, soft_wrap=not is_terminal)
+    return _SafeConsole(stderr=stderr, highlight=False, markup=False, width=width, soft_wrap=not is_terminal)
 
 
 out = _console()

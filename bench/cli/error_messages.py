@@ -17,6 +17,7 @@ import click
 
 from bench.cli.options import LOG_FORMAT
 from bench.core.errors import BenchError, did_you_mean
+from bench.core.text import printable
 
 _EXIT_CODES = "0 all went well, {one}2 it could not be done, 130 it was interrupted"
 _ARGUMENTS = "bench.arguments"  # Key in the meta dictionary of a Click context: all arguments of the command line.
@@ -110,7 +111,8 @@ def _print_error(event: str, message: str, *, as_json: bool) -> None:
 
         click.echo(line(event, message=message), err=True)
     else:
-        click.echo(f"Error: {message}" if event == "error" else f"\n{event}; {message}", err=True)
+        text = printable(message)
+        click.echo(f"Error: {text}" if event == "error" else f"\n{event}; {text}", err=True)
 
 
 def _logs_json(args: Sequence[str]) -> bool:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def plural(n: int, one: str, many: str | None = None) -> str:
@@ -32,3 +35,9 @@ def set_label(labels: Iterable[str]) -> str:
     models of a set.
     """
     return "+".join(labels)
+
+
+def printable(text: str) -> str:
+    """Return a text that cannot control a terminal: each control character except newline and tab, each character that
+    changes the direction of writing, and each half of a surrogate pair becomes ``�``."""
+    return _UNPRINTABLE.sub("\ufffd", text)

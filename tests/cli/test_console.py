@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from support import SUITE
 
 from bench.cli import main
-from bench.cli.console import show_plugins
+from bench.cli.console import _console, show_plugins, table_of
 from bench.registry.discovery import Plugin, Registry
 
 
@@ -38,6 +38,27 @@ def test_reasons_are_no_markup(registry: Registry, capsys: pytest.CaptureFixture
     out = capsys.readouterr().out
     for text in ("[/a]", "[/b] [/c]", "[/red] [bold]x", "[/d]", "[/e]", "[/f]"):
         assert text in out
+
+
+HOSTILE = "\x1b]0;title\x07 \u202egnp \ud800 \x9b2J"
+
+
+def test_names_cannot_control_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    table = table_of("name")
+    table.add_row(HOSTILE)
+    for console in (_console(), _console(stderr=True)):
+        console.print(HOSTILE, style="red")
+        console.print(table)
+    for text in capsys.readouterr():
+        assert text.count("\ufffdgnp") == 2
+        assert not set(text) & set("\x1b\x07\u202e\ud800\x9b")
+
+
+def test_errors_cannot_control_the_terminal() -> None:
+    done = CliRunner().invoke(main, ["report", HOSTILE])
+    assert done.exit_code == 2
+    assert "gnp" in done.stderr
+    assert not set(done.stderr) & set("\x1b\x07\u202e\ud800\x9b")
 
 
 LONG = " ".join(["a-name-that-is-long"] * 20)

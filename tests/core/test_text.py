@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.core.text import duration
+from bench.core.text import duration, printable
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,16 @@ from bench.core.text import duration
 )
 def test_durations(seconds: float | None, text: str) -> None:
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Zoë 名前 a\tb\nc", "Zoë 名前 a\tb\nc"),
+        ("\x1b[31mred\x07\r\x9b", "\ufffd[31mred\ufffd\ufffd\ufffd"),
+        ("\u202egnp.exe\u2066\u200f", "\ufffdgnp.exe\ufffd\ufffd"),
+        ("half a pair \ud800", "half a pair \ufffd"),
+    ],
+)
+def test_what_could_control_a_terminal_is_replaced(text: str, shown: str) -> None:
+    assert printable(text) == shown
