@@ -8,10 +8,12 @@ edited or damaged is rendered again.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from bench.api.hookspecs import Section
 from bench.core.content_keys import joined_digest
@@ -27,8 +29,9 @@ _SEAL_BYTES = len(b"<!-- bench-page  -->\n") + 2 * 64 + 1
 def page_key(folder: Path, sections: Sequence[Section], *, include_real_faces: bool) -> str:
     """Return a digest of everything that decides the page of the run in ``folder``.
 
-    It covers ``run.json``, which holds the sha256 of every file with rows, the sections that plugins add, the option,
-    all files of the package ``bench`` and the versions of the packages that draw.
+    It covers the part of the path that the page shows, ``run.json``, which holds the sha256 of every file with rows,
+    the sections that plugins add, the option, all files of the package ``bench`` and the versions of the packages that
+    draw.
     """
     code = [
         f"{path.relative_to(_BENCH).as_posix()}={file_sha256(path)}"
@@ -37,13 +40,19 @@ def page_key(folder: Path, sections: Sequence[Section], *, include_real_faces: b
     ]
     versions = [f"{name}={_version(name)}" for name in _PACKAGES]
     return joined_digest(
-        folder.name,
+        *folder.parts[-3:],
         file_sha256(folder / "run.json"),
-        hashlib.sha256(repr(list(sections)).encode()).hexdigest(),
+        hashlib.sha256(json.dumps([_as_shown(section) for section in sections]).encode()).hexdigest(),
         str(include_real_faces),
         *code,
         *versions,
     )
+
+
+def _as_shown(section: Section) -> list[Any]:
+    """Return all texts of a section. Its ``repr`` would not do: that of a long array leaves out values."""
+    rows = [["" if value is None else str(value) for value in row] for row in section.rows]
+    return [str(section.title), [str(column) for column in section.columns], rows]
 
 
 def sealed(html: str, key: str) -> str:
@@ -53,8 +62,10 @@ def sealed(html: str, key: str) -> str:
 
 
 def is_current(page: Path, key: str) -> bool:
-    """Return True if the file is a whole, unedited page that was sealed with this key."""
+    """Return True if the file is a whole, unedited page that was sealed with this key; a link is none."""
     try:
+        if page.is_symlink() or not page.is_file():
+            return False
         content = page.read_bytes()
     except OSError:
         return False

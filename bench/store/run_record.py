@@ -7,14 +7,14 @@ a damaged or foreign one, gives a valid `RunRecord` or one `StorageError`.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from bench.core.domain import CellRole, Component
 from bench.core.errors import StorageError
-from bench.core.files import write_atomically
+from bench.core.files import is_file_name, write_atomically
 from bench.store.schema import SCHEMA_VERSION
 from bench.store.typed_json import MistypedError, decode
 
@@ -372,9 +372,22 @@ def read_record(folder: Path) -> RunRecord:
     if isinstance(found, bool) or found not in READABLE:
         raise _unreadable_schema(folder, found)
     try:
-        return decode(RunRecord, _READERS[found](raw))
+        record = decode(RunRecord, _READERS[found](raw))
+        for place, name in _names_of_files(record):
+            if not all(map(is_file_name, name.split("/") if place == "files" else [name])):
+                raise MistypedError(place, "the name of a file or folder", name)
     except MistypedError as error:
         raise StorageError(f"{folder / RECORD}: {error}") from None
+    return record
+
+
+def _names_of_files(record: RunRecord) -> Iterator[tuple[str, str]]:
+    """Yield the texts of a record that become parts of paths, with their places. A path in ``files`` may have several
+    parts."""
+    rescored = record.rescored.run if record.rescored else None
+    names = {"suite.name": record.suite.name, "digest": record.digest, "replay_of": record.replay_of}
+    yield from ((place, name) for place, name in {**names, "rescored.run": rescored}.items() if name is not None)
+    yield from (("files", path) for path in record.files)
 
 
 def _unreadable_schema(folder: Path, found: object) -> StorageError:
@@ -396,7 +409,8 @@ def salvage_record(folder: Path) -> RunRecord:
         raise StorageError(f"{folder / RECORD}: expected the record of a run of bench, found something else")
     known = isinstance(raw["schema"], int) and raw["schema"] in _READERS
     raw = _READERS[raw["schema"] if known else SCHEMA_VERSION](raw)
-    if not isinstance(raw["suite"], dict) or not isinstance(raw["suite"].get("name"), str):
+    name = raw["suite"].get("name") if isinstance(raw["suite"], dict) else None
+    if not isinstance(name, str) or not is_file_name(name):
         raw["suite"] = {"name": folder.parent.name}
     return decode(RunRecord, raw, salvage=True)
 

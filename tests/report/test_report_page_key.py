@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fake_run import FakeRun, write_fake_run
 
@@ -90,3 +92,33 @@ def test_a_page_that_is_not_as_it_was_written_is_not_current(
     assert not is_current(copy, key)
     copy.write_bytes(content)
     assert is_current(copy, key)
+
+
+def test_values_in_the_middle_of_a_long_section_are_part_of_the_key(made: tuple[RunResults, Path]) -> None:
+    """The ``repr`` of an array leaves them out."""
+    results, _ = made
+    rows = np.arange(6000).reshape(3000, 2)
+    other = rows.copy()
+    other[1500, 1] = -1
+    assert repr(rows) == repr(other)
+    found = [key_of(results, Section(title="mine", columns=("a", "b"), rows=r)) for r in (rows, other)]  # type: ignore[arg-type]
+    assert found[0] != found[1]
+
+
+def test_the_path_that_the_page_shows_is_part_of_the_key(made: tuple[RunResults, Path], tmp_path: Path) -> None:
+    results, _ = made
+    folder = Path(shutil.copytree(results.folder, tmp_path / "other" / results.folder.name))
+    assert page_key(folder, (), include_real_faces=False) != key_of(results)
+
+
+def test_a_link_is_no_page(made: tuple[RunResults, Path], tmp_path: Path) -> None:
+    results, page = made
+    link = tmp_path / "index.html"
+    link.symlink_to(page)
+    assert not is_current(link, key_of(results))
+    link.unlink()
+    link.mkdir()
+    assert not is_current(link, key_of(results))
+    link.rmdir()
+    os.mkfifo(link)
+    assert not is_current(link, key_of(results))

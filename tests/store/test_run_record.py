@@ -118,3 +118,26 @@ def test_schema_1_is_refused_and_listed(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"schema 1, this bench reads .*; run the suite again, or install the bench"):
         read_record(tmp_path)
     assert salvage_record(tmp_path).suite == read_record(GOLDEN / "schema-2").suite
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("suite", "name"), "../../outside"),
+        (("suite", "name"), "/etc"),
+        (("suite", "name"), ".."),
+        (("digest",), "../../.."),
+        (("replay_of",), "../other"),
+        (("files",), {"samples/../../x": "0"}),
+        (("files",), {"/etc/passwd": "0"}),
+    ],
+)
+def test_a_name_that_leads_out_of_its_folder_is_refused(place: tuple[Any, ...], value: Any, tmp_path: Path) -> None:
+    """The names in a record become parts of paths: of the page, of a cache, of the original of a replay."""
+    write(tmp_path, changed(raw(max(READABLE)), place, value))
+    name = next(iter(value)) if isinstance(value, dict) else value
+    with pytest.raises(StorageError) as caught:
+        read_record(tmp_path)
+    expected = f"{'.'.join(place)}: expected the name of a file or folder, found {name!r}"
+    assert str(caught.value) == f"{tmp_path / 'run.json'}: {expected}"
+    assert salvage_record(tmp_path).suite.name in ("golden", tmp_path.parent.name)
