@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ How = Literal[
     "exits-well", "spins", "stalls", "kills-itself", "prints", "unpicklable", "speechless", "deletes-log",
     "closes", "swaps-stdout", "disturbs", "forks", "grad", "signals-parent",
 ]  # fmt: skip
+
+_signalled = threading.Lock()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +125,9 @@ class ToyMisbehave(Defense):
         os.kill(os.getpid(), signal.SIGKILL)
 
     def _signals_parent(self, images: Any, ctx: Any) -> Any:
-        os.kill(os.getppid(), signal.SIGTERM)
+        """Send one SIGTERM per process: a second one, for the next batch, would be a second Ctrl-C."""
+        if _signalled.acquire(blocking=False):
+            os.kill(os.getppid(), signal.SIGTERM)
         return Protected(images=images.clone())
 
     # -- Output and errors.
