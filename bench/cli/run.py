@@ -11,7 +11,6 @@ import click
 from click.core import ParameterSource
 
 from bench.cli import completion, options
-from bench.core.text import printable
 from bench.registry import hook_calls
 
 if TYPE_CHECKING:
@@ -174,7 +173,7 @@ def _replay(
         return
     click.echo(f"the rows are not those of {original}:")
     for difference in differences.values():
-        click.echo(printable(f"  {difference}"))
+        click.echo(f"  {difference}")
     click.get_current_context().exit(1)
 
 
