@@ -13,7 +13,7 @@ import bench
 OLD = {
     "bench.contracts": ("Context", "Shallow", "protect_checked"),
     "bench.types": ("Faces", "Pairs", "Protected", "Component", "Outcome"),
-    "bench.errors": ("BenchError", "ContractError", "did_you_mean"),
+    "bench.errors": ("BenchError", "ContractError", "did_you_mean", "in_words"),
     "bench.hookspecs": ("Attack", "Defense", "Network", "hookimpl", "PROJECT"),
     "bench.training": ("TrainingJob", "train_suite"),
     "bench.places": ("data_folders", "expand", "DATA"),
