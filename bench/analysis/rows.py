@@ -246,6 +246,7 @@ class Rows:
     def scores(self) -> CellScores:
         """The verification scores by cell id."""
         first = ("kappa_calibrated", "fmr", "calibration_impostors", "gallery")
+        self.results.require("verification")
         return CellScores(self.results.index("verification", ["cell"], first=first))
 
     @cached_property
@@ -277,6 +278,7 @@ class Rows:
 
     @cached_property
     def _images(self) -> _Frames:
+        self.results.require("images")
         return _Frames(self.results.index("images", UPLOAD))
 
     def images_of(self, cell: CellRow) -> pd.DataFrame:
@@ -300,6 +302,7 @@ class Rows:
 
     def baselines_of(self, experiment: str) -> pd.DataFrame:
         """Return the rows of the image baselines of an experiment."""
+        self.results.require("baselines")
         return self._baselines.get(experiment, lambda: self.results.samples("baselines", {"experiment": experiment}))
 
     @cached_property
@@ -308,6 +311,7 @@ class Rows:
 
     @cached_property
     def _examples(self) -> _Frames:
+        self.results.require("examples")
         return _Frames(self.results.index("examples", UPLOAD))
 
     def examples_of(self, *upload: Hashable) -> pd.DataFrame:
@@ -316,6 +320,7 @@ class Rows:
 
     @cached_property
     def _attributes(self) -> _Frames:
+        self.results.require("attributes")
         return _Frames(self.results.index("attributes", ["cell"], level="attribute"))
 
     def attributes_of(self, cell: CellRow, attribute: str | None = None) -> pd.DataFrame:
@@ -338,6 +343,7 @@ class Rows:
 
     @cached_property
     def _up(self) -> _Frames:
+        self.results.require("up")
         return _Frames(self.results.index("up", ["cell"], level="sigma"))
 
     def noise_levels(self, cell: CellRow) -> list[float]:

@@ -11,6 +11,7 @@ import click
 
 from bench.api.search_paths import WEIGHTS, data_dir_option, prepend
 from bench.cli import completion
+from bench.core.text import printable
 
 if TYPE_CHECKING:
     from bench.store.workspace import Folders
@@ -117,7 +118,7 @@ def note(message: str) -> None:
 
         click.echo(line("note", message=message), err=True)
     else:
-        click.echo(f"note: {message}", err=True)
+        click.echo(printable(f"note: {message}"), err=True)
 
 
 engine = click.option(

@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from bench.cli import completion, options
+from bench.core.text import printable
 from bench.registry import hook_calls
 
 if TYPE_CHECKING:
@@ -173,7 +174,7 @@ def _replay(
         return
     click.echo(f"the rows are not those of {original}:")
     for difference in differences.values():
-        click.echo(f"  {difference}")
+        click.echo(printable(f"  {difference}"))
     click.get_current_context().exit(1)
 
 

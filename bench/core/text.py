@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_LONGEST = 80  # characters of a value in a message
 
 
 def plural(n: int, one: str, many: str | None = None) -> str:
@@ -41,3 +42,16 @@ def printable(text: str) -> str:
     """Return a text that cannot control a terminal: each control character except newline and tab, each character that
     changes the direction of writing, and each half of a surrogate pair becomes ``�``."""
     return _UNPRINTABLE.sub("\ufffd", text)
+
+
+def shortened(text: str) -> str:
+    """Return a text for a message, cut at `_LONGEST` characters."""
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
+def shortened_repr(value: object) -> str:
+    """Return a value from a file as text for a message, cut at `_LONGEST` characters."""
+    try:
+        return shortened(repr(value))
+    except (ValueError, RecursionError):  # Python prints no whole number of some thousand digits and no deep nesting.
+        return "a value that is too large to show"

@@ -109,15 +109,14 @@ class _JoiningRun:
             return None
         versions = {p: run.versions.get(p) for p in NUMERIC_PACKAGES}
         lpips = run.lpips and vars(run.lpips)
-        head = run.suite.raw.get("suite") or {}
-        return json.dumps([run.host, versions, run.device, lpips, head.get("deterministic", False)], sort_keys=True)
+        deterministic = run.suite.head.get("deterministic", False)
+        return json.dumps([run.host, versions, run.device, lpips, deterministic], sort_keys=True)
 
     def settings(self, experiment: str) -> Mapping[str, Any]:
         """Return the settings of an experiment and its data sets; two experiments with equal ones can be shown as
         one."""
         suite = self.results.run.suite
-        raw, recorded = suite.raw, suite.experiment(experiment)
-        table: Mapping[str, Any] = next((e for e in raw.get("experiment") or [] if e.get("name") == experiment), {})
+        table, recorded = suite.table(experiment), suite.experiment(experiment)
         defaults = {name: f.default for name, f in ExperimentTable.model_fields.items()}
         datasets = {label: c for (e, kind, label), c in self.contents.items() if (e, kind) == (experiment, "dataset")}
         return {

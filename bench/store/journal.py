@@ -146,7 +146,7 @@ def _event(text: bytes) -> dict[str, Any] | None:
     try:
         event = json.loads(text)
         datetime.fromisoformat(event["time"])
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return None
     return event if isinstance(event.get("event"), str) and isinstance(event.get("session"), str) else None
 

@@ -11,7 +11,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
+from bench.store import schema
+
+# The columns of cells: today's, in which labels and names were joined to one text.
+CELLS = pa.schema([pa.field(f.name, pa.string() if pa.types.is_list(f.type) else f.type) for f in schema.CELLS])
 TABLES: Mapping[str, str] = {"baselines": "floors"}  # Today's name of a table of samples: the old one.
 COLUMNS: Mapping[str, Mapping[str, str]] = {"attributes": {"baseline": "floor"}}  # Table: today's name: the old one.
 _FEATURES = "features at "
@@ -33,7 +38,7 @@ def stage_row(row: Mapping[str, Any]) -> dict[str, Any]:
     similar."""
     name = str(row.get("name", ""))
     metric = next((metric for words, metric in _SCORES.items() if name.startswith(words)), None)
-    return {"metric": metric, "failed_stage": None, **row}
+    return {"failed_stage": None, **row, "metric": row.get("metric") or metric}
 
 
 def add_failed_stages(rows: Sequence[dict[str, Any]]) -> None:

@@ -18,8 +18,9 @@ from bench.core.errors import StorageError, did_you_mean
 from bench.core.text import set_label
 from bench.store import old_schemas
 from bench.store.row_index import RowIndex, TableFile, readable
-from bench.store.run_record import RunRecord, read_record
-from bench.store.schema import CELLS, SCHEMA_VERSION
+from bench.store.run_record import RECORD, RunRecord, read_record
+from bench.store.schema import SCHEMA_VERSION
+from bench.store.table_check import check_samples, checked_cells, checked_stage_rows, checked_stages, require_columns
 
 _BATCH_ROWS = 4_096
 _WRITTEN_OUT = 16  # Most values that become single comparisons.
@@ -89,11 +90,10 @@ class RunResults:
         with readable(path):
             table = pq.read_table(path)
         if run.schema < SCHEMA_VERSION:
-            frame = _frame(_with_missing(table, CELLS))
+            frame = _frame(checked_cells(path, table, old_schemas.CELLS))
             failed = frame["status"].isin(("failed", "timeout")).any()
             return old_schemas.cells(frame, self.stages if failed else ())
-        _check_lists(path, table)
-        return _frame(_with_missing(table, CELLS))
+        return _frame(checked_cells(path, table))
 
     @cached_property
     def stages(self) -> list[dict[str, Any]]:
@@ -138,6 +138,10 @@ class RunResults:
         """Return an index of the rows of a table by the columns ``keys`` (see `bench.store.row_index.RowIndex`)."""
         return RowIndex(self.parts(name), keys, **about)
 
+    def require(self, name: str) -> None:
+        """Raise `StorageError` if a file of a table lacks a column without which nothing can be computed from it."""
+        require_columns(self.parts(name), name)
+
     def columns(self, name: str) -> pa.Schema:
         """Return the columns of a table with their types; an empty schema for a table without rows."""
         dataset = self._dataset(name)
@@ -146,8 +150,23 @@ class RunResults:
     # ---- files -------------------------------------------------------------------------------------------------------
 
     def parts(self, name: str) -> list[TableFile]:
-        """Return the files of a table, experiments in the order of the suite."""
+        """Return the files of a table, experiments in the order of the suite.
+
+        Raises `StorageError` if a file cannot be read or has wrong columns.
+        """
+        if name not in self._parts:
+            self._parts[name] = self._find_parts(name)
+        return self._parts[name]
+
+    @cached_property
+    def _parts(self) -> dict[str, list[TableFile]]:
+        return {}
+
+    def _find_parts(self, name: str) -> list[TableFile]:
         found = LAYOUTS[self.run.schema](self.folder / "samples", name)
+        for part in found:
+            with readable(part.path):
+                check_samples(part.path, name, pq.read_schema(part.path), part.renamed)
         order = {e: i for i, e in enumerate(dict.fromkeys(self.cells["experiment"]))} if len(found) > 1 else {}
         return sorted(found, key=lambda part: order.get(part.constant.get("experiment"), len(order)))
 
@@ -166,7 +185,7 @@ class RunResults:
             return None
         with readable(self.folder / "samples" / name):
             schemas = [pq.read_schema(part.path).remove_metadata() for part in parts]
-        schema = pa.unify_schemas(schemas, promote_options="permissive")
+            schema = pa.unify_schemas(schemas, promote_options="permissive")
         if parts[0].constant:
             schema = schema.insert(schema.names[0] == "cell", pa.field("experiment", pa.string()))
         hive = ds.partitioning(pa.schema([("experiment", pa.string())]), flavor="hive") if parts[0].constant else None
@@ -225,11 +244,12 @@ class RunResults:
 def stage_rows(folder: Path, record: RunRecord) -> list[dict[str, Any]]:
     """Return the rows of the stages of a run (see `bench.store.schema.STAGES`); schema 2 has them in its record."""
     if record.schema <= 2:
-        rows = [dict(row) for row in record.stages]
+        rows = checked_stage_rows(folder / RECORD, record.stages)
     else:
         path = folder / "stages.parquet"
         with readable(path):
-            rows = pq.read_table(path).to_pylist()
+            table = pq.read_table(path)
+        rows = checked_stages(path, table).to_pylist()
     if record.schema < SCHEMA_VERSION:
         rows = [old_schemas.stage_row(row) for row in rows]
         old_schemas.add_failed_stages(rows)
@@ -253,21 +273,3 @@ def _frame(table: pa.Table) -> pd.DataFrame:
     for name in lists:
         frame[name] = pd.Series([tuple(v or ()) for v in table[name].to_pylist()], index=frame.index, dtype=object)
     return frame
-
-
-def _check_lists(path: Path, table: pa.Table) -> None:
-    """Raise `StorageError` if a column that should hold lists holds something else."""
-    for field in CELLS:
-        if pa.types.is_list(field.type) and field.name in table.column_names:
-            found = table.schema.field(field.name).type
-            if not (pa.types.is_list(found) or pa.types.is_null(found)):
-                raise StorageError(f"{path}: {field.name}: expected lists of texts, found {found}")
-
-
-def _with_missing(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Return a table with all columns of a schema, in their order; missing ones are null."""
-    for field in schema:
-        if field.name not in table.column_names:
-            table = table.append_column(field, pa.nulls(table.num_rows, field.type))
-    extra = [name for name in table.column_names if name not in schema.names]
-    return table.select([*schema.names, *extra])

@@ -15,6 +15,7 @@ from typing import Any
 from bench.core.domain import CellRole, Component
 from bench.core.errors import StorageError
 from bench.core.files import is_file_name, write_atomically
+from bench.core.parsing import parse_json
 from bench.store.schema import SCHEMA_VERSION
 from bench.store.typed_json import MistypedError, decode
 
@@ -63,9 +64,20 @@ class SuiteRecord:
     @property
     def seed(self) -> int:
         """The suite's seed; 0 where the file does not set one."""
-        head = self.raw.get("suite")
-        found = head.get("seed", 0) if isinstance(head, Mapping) else 0
+        found = self.head.get("seed", 0)
         return found if isinstance(found, int) else 0
+
+    @property
+    def head(self) -> Mapping[str, Any]:
+        """The table ``[suite]`` of the file; empty if it has none."""
+        found = self.raw.get("suite")
+        return found if isinstance(found, Mapping) else {}
+
+    def table(self, experiment: str) -> Mapping[str, Any]:
+        """Return the table ``[[experiment]]`` of that name in the file; an empty one if it has none."""
+        found = self.raw.get("experiment")
+        tables = [table for table in found if isinstance(table, Mapping)] if isinstance(found, list) else []
+        return next((table for table in tables if table.get("name") == experiment), {})
 
     def experiment(self, name: str) -> ExperimentRecord | None:
         """Return the experiment of that name, or None."""
@@ -404,7 +416,7 @@ def salvage_record(folder: Path) -> RunRecord:
     A value of a wrong type counts as not recorded; a suite without a name is named after the folder. Raises
     `StorageError` if the file is not the record of a run.
     """
-    raw = _raw(folder)
+    raw = _raw(folder, salvage=True)
     if not {"schema", "suite"} <= raw.keys():
         raise StorageError(f"{folder / RECORD}: expected the record of a run of bench, found something else")
     known = isinstance(raw["schema"], int) and raw["schema"] in _READERS
@@ -423,10 +435,14 @@ def parse_component(folder: Path, raw: Any) -> ComponentRecord:
         raise StorageError(f"{folder / 'cells.parquet'}: components: {error}") from None
 
 
-def _raw(folder: Path) -> Raw:
+def _raw(folder: Path, *, salvage: bool = False) -> Raw:
+    """Return the content of ``run.json``, before its types are checked. ``salvage``: characters that are not valid
+    Unicode are replaced; otherwise they are an error."""
     path = folder / RECORD
+    if path.exists() and not path.is_file():
+        raise StorageError(f"{path}: expected the record of a run, found something else")
     try:
-        raw = json.loads(path.read_bytes())
+        raw = parse_json(path.read_bytes(), replace=salvage)
     except (OSError, ValueError) as error:
         raise StorageError(f"{path}: expected the record of a run, found none ({error})") from None
     if not isinstance(raw, dict):

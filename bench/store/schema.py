@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import pyarrow as pa
 
 SCHEMA_VERSION = 4
@@ -48,3 +50,48 @@ STAGES = pa.schema(
         ("inputs", _TEXT),
     ]
 )
+
+
+# ---- samples ---------------------------------------------------------------------------------------------------------
+
+_LABELS = dict.fromkeys(("defense", "authorised", "attack"), _TEXT)
+_UPLOAD = {"dataset": _TEXT, "synthetic": _FLAG, **_LABELS, "repeat": _COUNT}
+_SCORED = {"cell": _TEXT, **_UPLOAD, "evaluated": _TEXT, "via": _TEXT}
+_COSINES = dict.fromkeys(("cos_self", "cos_cross", "cos_clean", "flip_cross", "flip_clean"), _NUMBER)
+_RANKS = dict.fromkeys(("rank", "rank_enrolled", "gallery", "kappa_calibrated", "fmr"), _NUMBER)
+_PICTURE = {"sample_id": _TEXT, "subject": _COUNT}
+_SHOWN = ("sample_id", "original", "protected", "ssim")
+_BLANK_IMAGES = ("another_face", "grey", "mean_face", "noise")
+_PAIR = {"left_id": _TEXT, "left_subject": _COUNT, "same": _FLAG, "fold": _COUNT, **_COSINES, **_RANKS}
+# The columns of each table of samples that bench reads, with their types. A table may have further columns.
+SAMPLE_COLUMNS: Mapping[str, Mapping[str, pa.DataType]] = {
+    "verification": {**_SCORED, **_PAIR, "calibration_impostors": _NUMBER},
+    "images": {**_UPLOAD, **_PICTURE, "ssim": _NUMBER, "psnr": _NUMBER, "psnr_infinite": _FLAG, "lpips": _NUMBER},
+    "baselines": {
+        "dataset": _TEXT,
+        "sample_id": _TEXT,
+        **{f"{metric}_{image}": _NUMBER for metric in ("ssim", "psnr", "lpips") for image in _BLANK_IMAGES},
+    },
+    "examples": {**_UPLOAD, "sample_id": _TEXT, "original": pa.binary(), "protected": pa.binary(), "ssim": _NUMBER},
+    "attributes": {**_SCORED, **_PICTURE, "attribute": _TEXT, "value": _NUMBER, "baseline": _NUMBER},
+    "up": {**_SCORED, **_PICTURE, **dict.fromkeys(("sigma", "cosine", "dist", "lpips"), _NUMBER)},
+}
+# Those of them without which nothing can be computed from a table.
+SAMPLES_NEEDED: Mapping[str, Sequence[str]] = {
+    "verification": ("experiment", "cell", *_PAIR, "calibration_impostors"),
+    "images": ("experiment", "dataset", "repeat", *_LABELS, *_PICTURE),
+    "baselines": ("experiment", "dataset", "sample_id"),
+    "examples": (
+        "experiment",
+        "dataset",
+        "synthetic",
+        "repeat",
+        *_LABELS,
+        "sample_id",
+        "original",
+        "protected",
+        "ssim",
+    ),
+    "attributes": ("experiment", "cell", "subject", "attribute", "value"),
+    "up": ("experiment", "cell", "subject", "sigma", "cosine"),
+}

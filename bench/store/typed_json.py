@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
+import sys
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from bench.core.text import shortened_repr
+
 T = TypeVar("T")
-_LONGEST = 80  # characters of a value in a message
 _SIMPLE: Mapping[Any, tuple[str, tuple[type, ...]]] = {
     str: ("a text", (str,)),
     int: ("a whole number", (int,)),
@@ -22,8 +24,7 @@ class MistypedError(ValueError):
     """A value of a wrong type: its ``place``, what was expected and what was found, in one line."""
 
     def __init__(self, place: str, expected: str, found: Any) -> None:
-        text = "none" if found is MISSING else repr(found)
-        text = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+        text = "none" if found is MISSING else shortened_repr(found)
         super().__init__(f"{place}: expected {expected}, found {text}")
 
 
@@ -56,6 +57,8 @@ class _Decoder:
         if kind in _SIMPLE:
             words, accepted = _SIMPLE[kind]
             right = isinstance(value, accepted) and (kind is bool or not isinstance(value, bool))
+            if kind is float and right:
+                right = abs(value) <= sys.float_info.max  # It is False for NaN, infinity and whole numbers beyond.
             return _require(right, value, place, words, float(value) if kind is float and right else value)
         if origin is Mapping or (isinstance(origin, type) and issubclass(origin, Mapping)):
             _require(isinstance(value, dict), value, place, "a table")

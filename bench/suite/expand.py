@@ -15,6 +15,7 @@ from typing import Any
 
 from bench.core.domain import Kind
 from bench.core.errors import SuiteError, with_article
+from bench.core.text import shortened_repr
 from bench.suite.tables import ExperimentTable, Reference
 
 MAX_GRID = 1000  # components that one entry of an axis may stand for
@@ -111,7 +112,9 @@ def _expand_grid(reference: Reference, where: str) -> Sequence[Reference]:
     rest = {k: v for k, v in reference.items() if k != "grid"}
     grid = reference["grid"]
     if not isinstance(grid, dict) or not grid or not all(isinstance(v, list) and v for v in grid.values()):
-        raise SuiteError(f"{where}.grid: expected a table of parameters, each with a list of values, found {grid!r}")
+        raise SuiteError(
+            f"{where}.grid: expected a table of parameters, each with a list of values, found {shortened_repr(grid)}"
+        )
     if wrong := sorted(set(grid) & {"plugin", "label", "via", "grid"}):
         raise SuiteError(f"{where}.grid.{wrong[0]}: not a parameter; a grid goes over parameters of the plugin")
     if both := sorted(set(grid) & set(rest)):
@@ -133,7 +136,7 @@ def _grid_word(value: Any) -> str:
 
 def _checked_label(label: Any, where: str) -> str:
     if not isinstance(label, str) or not label:
-        raise SuiteError(f"{where}.label: expected a text, found {label!r}")
+        raise SuiteError(f"{where}.label: expected a text, found {shortened_repr(label)}")
     return label
 
 
@@ -152,7 +155,7 @@ def full_reference(kind: Kind, reference: Reference, where: str) -> FullReferenc
         via = _expand_via(passed.pop("via"), f"{where}.via")
     name = passed.pop("plugin", None)
     if not isinstance(name, str):
-        raise SuiteError(f"{where}.plugin: expected the name of {with_article(kind)}, found {name!r}")
+        raise SuiteError(f"{where}.plugin: expected the name of {with_article(kind)}, found {shortened_repr(name)}")
     labelled = "label" in passed
     label = _checked_label(passed.pop("label", f"{name} via {via.label}" if via else name), where)
     full = FullReference(where=where, kind=kind, name=name, passed=passed, label=label, labelled=labelled, via=via)
@@ -164,7 +167,7 @@ def full_reference(kind: Kind, reference: Reference, where: str) -> FullReferenc
 def _checked_parameters(other: Any, where: str) -> dict[str, Any]:
     """Return the parameters of ``on_stand_ins``; raise `SuiteError` if they are anything else."""
     if not isinstance(other, dict) or not other:
-        raise SuiteError(f"{where}: expected a table of parameters, found {other!r}")
+        raise SuiteError(f"{where}: expected a table of parameters, found {shortened_repr(other)}")
     if wrong := sorted(set(other) & {"plugin", "label", "grid", "on_stand_ins"}):
         raise SuiteError(f"{where}.{wrong[0]}: not a parameter; only parameters can differ")
     return other
@@ -173,5 +176,5 @@ def _checked_parameters(other: Any, where: str) -> dict[str, Any]:
 def _expand_via(reference: Any, where: str) -> FullReference:
     """Write out the attack of ``via``, whose reconstructions the other attack works on."""
     if not isinstance(reference, str | dict):
-        raise SuiteError(f"{where}: expected the name of an attack or a table, found {reference!r}")
+        raise SuiteError(f"{where}: expected the name of an attack or a table, found {shortened_repr(reference)}")
     return full_reference("attack", reference, where)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Sequence
 from typing import Any
 
 from bench.core.errors import SuiteError, did_you_mean
+from bench.core.parsing import is_unicode, parse_toml
+from bench.core.text import shortened, shortened_repr
 
 
 def toml_path(parts: Sequence[int | str]) -> str:
@@ -23,13 +24,16 @@ def override(raw: dict[str, Any], text: str) -> None:
 
     Raise `SuiteError` if the rest of the path does not exist.
     """
+    option = f"--set {shortened(text)}"
+    if not is_unicode(text):
+        raise SuiteError(f"{option}: expected text in UTF-8, found other bytes")
     path, equals, value_text = text.partition("=")
     if not equals or not path.strip():
-        raise SuiteError(f"--set {text}: expected path=value, such as suite.seed=1 or experiment[0].pairs=32")
+        raise SuiteError(f"{option}: expected path=value, such as suite.seed=1 or experiment[0].pairs=32")
     value = toml_value(value_text)
     names = re.findall(r"[^.\[\]]+", path.strip())
     if not names:
-        raise SuiteError(f"--set {text}: expected path=value, such as suite.seed=1 or experiment[0].pairs=32")
+        raise SuiteError(f"{option}: expected path=value, such as suite.seed=1 or experiment[0].pairs=32")
     parts: list[int | str] = [int(p) if re.fullmatch("[0-9]{1,6}", p) else p for p in names]
     node: Any = raw
     for i, part in enumerate(parts):
@@ -37,13 +41,13 @@ def override(raw: dict[str, Any], text: str) -> None:
         where = toml_path(parts[: i + 1])
         if isinstance(node, list):
             if not isinstance(part, int) or part >= len(node):
-                raise SuiteError(f"--set {text}: {where}: expected an index below {len(node)}, found {part!r}")
+                raise SuiteError(f"{option}: {where}: expected an index below {len(node)}, found {part!r}")
         elif not isinstance(node, dict):
-            raise SuiteError(f"--set {text}: {toml_path(parts[:i])} is {node!r}, which has no parts")
+            raise SuiteError(f"{option}: {toml_path(parts[:i])} is {shortened_repr(node)}, which has no parts")
         elif isinstance(part, int):
-            raise SuiteError(f"--set {text}: {where}: expected a key, found an index")
+            raise SuiteError(f"{option}: {where}: expected a key, found an index")
         elif not last and part not in node:
-            raise SuiteError(f"--set {text}: {where}: nothing there; {did_you_mean(part, node)}")
+            raise SuiteError(f"{option}: {where}: nothing there; {did_you_mean(part, node)}")
         if last:
             node[part] = value
         else:
@@ -53,8 +57,8 @@ def override(raw: dict[str, Any], text: str) -> None:
 def toml_value(text: str) -> Any:
     """Return a text as a TOML value, or the text itself if it is not valid TOML."""
     try:
-        return (tomllib.loads(f"v = {text}") if "\n" not in text else {}).get("v", text)
-    except tomllib.TOMLDecodeError:
+        return (parse_toml(f"v = {text}") if "\n" not in text else {}).get("v", text)
+    except ValueError:
         return text
 
 

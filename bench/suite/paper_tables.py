@@ -31,6 +31,8 @@ def published(table: str) -> str | None:
 def read_claims(path: Path, where: str) -> str:
     """Return the text of a CSV file of published numbers; raise `SuiteError`, which names the TOML path ``where``, if a
     line is not valid."""
+    if path.exists() and not path.is_file():
+        raise SuiteError(f"{where}: expected a CSV file beside the suite, at {path}, found something else")
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import itertools
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from pydantic import ValidationError
 from bench.api.hookspecs import Attack, Dataset
 from bench.core.domain import Component, StageKind
 from bench.core.errors import BenchError, SuiteError
+from bench.core.parsing import parse_toml
 from bench.core.provenance import file_sha256
 from bench.registry.discovery import Registry
 from bench.store.run_record import SuiteRecord
@@ -103,7 +103,7 @@ def read(path: Path, overrides: Sequence[str] = ()) -> SuiteSource:
     A claim may be about something that an override removed from the suite; it is not measured then.
     """
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = parse_toml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise SuiteError(f"{path}: expected a suite file, found nothing there.{_suites_nearby(path)}") from None
     except IsADirectoryError:
@@ -112,7 +112,7 @@ def read(path: Path, overrides: Sequence[str] = ()) -> SuiteSource:
         raise SuiteError(f"{path}: expected a suite file, found one that cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise SuiteError(f"{path}: expected a suite file in UTF-8, found something else") from None
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:
         raise SuiteError(f"{path}: not valid TOML: {error}") from None
     written = copy.deepcopy(raw)
     for text in overrides:

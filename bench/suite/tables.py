@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from bench.core.domain import DataMode
 from bench.core.errors import did_you_mean
+from bench.core.text import shortened_repr
 from bench.suite.claims import ClaimTable, SideTable
 from bench.suite.limits import Limit, LimitTable
 from bench.suite.overrides import toml_path
@@ -155,8 +156,7 @@ def explain(error: ValidationError) -> list[str]:
         elif item["type"] == "too_short":
             lines.setdefault(where, f"{where}: expected at least one entry, found none; add one")
         else:
-            found = repr(item["input"])
-            found = found if len(found) < 80 else found[:77] + "..."
+            found = shortened_repr(item["input"])
             expected = f"{item['msg'][0].lower()}{item['msg'][1:]}"
             before = lines.get(where, "")
             if before.endswith(f", found {found}") and expected not in before:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -86,3 +88,25 @@ def test_lines_that_a_program_may_read_are_never_cut(limit: dict[str, str]) -> N
         assert len(cells) == (7 if limit else 1)
         assert " ".join("".join(cells).split()).count("a-name-that-is-long") == 20
         assert "…" not in printed
+
+
+@pytest.mark.parametrize("command", ["show", "diff", "claims", "report"])
+def test_texts_of_a_record_do_not_control_the_terminal(command: str, tmp_path: Path) -> None:
+    """Control characters and reversed writing in a stranger's run are printed as a sign, also in an error."""
+    golden = Path(__file__).parents[1] / "golden" / "schema-4"
+    hostile = "\x1b]0;mine\x07\u202egnp"
+    for name in ("one", "two"):
+        shutil.copytree(golden, tmp_path / "results" / "golden" / name)
+    record = tmp_path / "results" / "golden" / "one" / "run.json"
+    content = json.loads(record.read_text())
+    content["commit"] = content["versions"]["numpy"] = content["suite"]["sha256"] = hostile
+    content["suite"]["path"] = content["components"][1]["label"] = hostile
+    if command == "report":
+        content["suite"]["name"] = hostile
+    record.write_text(json.dumps(content))
+    folders = [str(record.parent), str(tmp_path / "results" / "golden" / "two")]
+    commands = {"show": ["runs", "show", folders[0]], "diff": ["diff", *folders]}
+    args = commands.get(command, [command, folders[0]])
+    done = CliRunner().invoke(main, [*args, "--out", str(tmp_path)], catch_exceptions=False)
+    assert done.exit_code == (2 if command == "report" else 0)
+    assert not set(done.output) & set("\x1b\x07\u202e")

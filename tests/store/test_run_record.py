@@ -141,3 +141,44 @@ def test_a_name_that_leads_out_of_its_folder_is_refused(place: tuple[Any, ...], 
     expected = f"{'.'.join(place)}: expected the name of a file or folder, found {name!r}"
     assert str(caught.value) == f"{tmp_path / 'run.json'}: {expected}"
     assert salvage_record(tmp_path).suite.name in ("golden", tmp_path.parent.name)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "words"),
+    [
+        (("suite", "name"), "a\x1b[31m", "suite.name: expected the name of a file or folder, found 'a"),
+        (("seconds",), float("nan"), "seconds: expected a number, found nan"),
+        (("timeout_s",), float("inf"), "timeout_s: expected a number, found inf"),
+        (("seconds",), 10**400, "seconds: expected a number, found 1000"),
+        (("suite", "title"), "\ud800", "expected the record of a run, found none (a text that is not valid Unicode)"),
+        (
+            ("suite", "raw", "x"),
+            json.loads("[" * 70 + "]" * 70),
+            "expected the record of a run, found none (tables and",
+        ),
+    ],
+)
+def test_a_value_that_cannot_be_printed_or_written_is_refused(
+    place: tuple[Any, ...], value: Any, words: str, tmp_path: Path
+) -> None:
+    write(tmp_path, changed(raw(max(READABLE)), place, value))
+    with pytest.raises(StorageError) as caught:
+        read_record(tmp_path)
+    assert str(caught.value).startswith(f"{tmp_path / 'run.json'}: {words}")
+    if place[-1] != "x":  # What is nested too deep is not listed either.
+        assert salvage_record(tmp_path).suite.name in ("golden", tmp_path.parent.name)
+
+
+def test_a_record_that_is_no_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "run.json").mkdir()
+    with pytest.raises(StorageError, match="found something else"):
+        read_record(tmp_path)
+
+
+@pytest.mark.parametrize("strange", [None, 3, "text", [None], [3], [[]], {"name": 4}, [{}]])
+def test_the_tables_of_a_recorded_suite_may_be_anything(strange: Any, tmp_path: Path) -> None:
+    suite = read_record(
+        write(tmp_path, changed(raw(4), ("suite", "raw"), {"suite": strange, "experiment": strange}))
+    ).suite
+    assert (suite.seed, suite.table("attacks")) == (0, {})
+    assert isinstance(suite.head, dict)

@@ -42,6 +42,10 @@ def rows_of(cell: str, n: int, **columns: Any) -> pa.Table:
 COMPLETE = RunRecord(suite=SuiteRecord(name="rows"), status="complete")
 
 
+# The columns of a cell that every reader needs and that these tests do not look at.
+CELL = {"defense": "none", "attack": "abuse", "role": "any", "status": "ok", "repeat": 0, "pairs": 2, "kappa": 0.2}
+
+
 def write(folder: Path, tables: Iterable[pa.Table], name: str = "verification") -> RunResults:
     """A run folder with one table."""
     cells: dict[str, None] = {}
@@ -50,7 +54,7 @@ def write(folder: Path, tables: Iterable[pa.Table], name: str = "verification") 
             samples.add(name, table["experiment"][0].as_py(), table)
             cells |= dict.fromkeys(table["cell"].to_pylist())
     known = [{"cell": c, **dict(zip(("experiment", "dataset"), c.split("/"), strict=False))} for c in cells]
-    pq.write_table(pa.Table.from_pylist([{**c, "defense": "none"} for c in known]), folder / "cells.parquet")
+    pq.write_table(pa.Table.from_pylist([{**c, **CELL} for c in known]), folder / "cells.parquet")
     (folder / "run.json").write_text(json.dumps({"schema": SCHEMA_VERSION, "suite": {"name": "rows"}}))
     return RunResults(folder)
 

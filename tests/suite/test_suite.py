@@ -611,3 +611,39 @@ def test_toml_path_can_be_taken_apart_again(parts: list[int | str]) -> None:
         parts = ["top", *parts]
     found = re.findall(r"\[(\d+)\]|([a-z_]+)", toml_path(parts)) if parts else []
     assert [int(index) if index else name for index, name in found] == parts
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("x = " + "1" * 5000, "not valid TOML: a whole number of too many digits"),
+        ("x = " + "[" * 3000 + "]" * 3000, "not valid TOML: tables and lists in more than 64 levels"),
+        ("x" + ".x" * 3000 + " = 1", "not valid TOML: tables and lists in more than 64 levels"),
+        ("x = " + "{ via = " * 100 + "1" + " }" * 100, "not valid TOML: tables and lists in more than 64 levels"),
+    ],
+)
+def test_a_suite_that_is_too_deep_or_too_large_is_refused(text: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "deep.toml").write_text(f"{text}\n{BASE}")
+    with pytest.raises(SuiteError, match=f"deep.toml: {words}"):
+        read(tmp_path / "deep.toml")
+    (tmp_path / "toy.toml").write_text(BASE)
+    with pytest.raises(SuiteError):
+        read(tmp_path / "toy.toml", [f"suite.seed={text.removeprefix('x = ')}"])
+
+
+def test_an_override_that_is_not_unicode_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "toy.toml").write_text(BASE)
+    with pytest.raises(SuiteError, match="expected text in UTF-8"):
+        read(tmp_path / "toy.toml", ["suite.title=\udcff"])
+
+
+def test_a_message_does_not_repeat_a_large_value(written: Any) -> None:
+    large = "{ plugin = 'noise', label = " + str(list(range(5000))) + " }"
+    with pytest.raises(SuiteError) as caught:
+        written(BASE.replace('"identity"', large))
+    assert len(str(caught.value)) < 400
+
+
+def test_published_numbers_come_from_a_file(written: Any) -> None:
+    with pytest.raises(SuiteError, match="expected a CSV file beside the suite, at /dev/zero, found something else"):
+        written(BASE + 'claims = "/dev/zero"\n')

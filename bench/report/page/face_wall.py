@@ -169,6 +169,7 @@ def _draft(rows: Rows, experiment: str, include_real: bool, judges: Judges) -> _
 def _stored(rows: Rows, experiment: str) -> pd.DataFrame:
     """Return the table of an experiment's stored faces without the pictures; ``readable``: whether they are PNGs."""
     made = []
+    rows.results.require("examples")
     for batch in rows.results.batches("examples", {"experiment": experiment}):
         readable = batch["protected"].map(is_png) & batch["original"].map(is_png)
         made.append(batch.drop(columns=["protected", "original"]).assign(readable=readable))
