@@ -57,6 +57,7 @@ class Answer:
         return {
             **{name: getattr(self, name) for name in copied},
             "authorised": [self.authorised] if self.authorised else [],
+            "authorised_stand_in_for": [""] if self.authorised else [],
             "reason": self.reason,
             "outputs": "attributes" if self.up or self.years else "recognition",
             "upload": "images",
