@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 from support import BENCH, environment, members
 
@@ -28,6 +29,16 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
         if time.monotonic() > deadline:
             pytest.fail(f"waited {PATIENCE:g} s for {what}")
         time.sleep(0.02)
+
+
+def workers_of(main: int) -> list[psutil.Process]:
+    """Return the worker processes of a run whose main process has the id ``main``; each leads a process group."""
+    found = []
+    for process in psutil.Process(main).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+            if any("multiprocessing" in part for part in process.cmdline()) and os.getpgid(process.pid) == process.pid:
+                found.append(process)
+    return found
 
 
 class Running:

@@ -14,6 +14,7 @@ import platform
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -22,6 +23,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import TracebackType
@@ -46,7 +48,9 @@ _MEMORY_SHARE = 0.9  # of the machine's memory: the limit of a stage if the suit
 _LOGS = "bench-logs-"  # prefix of log folders in the temporary folder; the id of the leading process follows
 _LOG_BYTES = 8_000_000  # the largest log of a running stage; a larger one is truncated
 _LOG_CHARACTERS = 20_000  # the largest part of a log that is kept in the result of a failed stage
-_EXTERNAL_SIGNALS = {signal.SIGKILL, signal.SIGTERM, signal.SIGHUP}  # A process killed by one was ended from outside.
+# Exit codes of a process that was ended from outside: by a signal, or with the process that forked it, in which case
+# `multiprocessing` returns 255.
+_ENDED_FROM_OUTSIDE = {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP, 255}
 
 
 @dataclass
@@ -101,7 +105,7 @@ class LocalWorkers:
         self._contexts.enter_context(_environment(self._threads))
         for i in range(self.slots):
             gpu = self._gpus[i % len(self._gpus)] if self._gpus else None
-            self._slots.append(_Slot(self.cache, WorkerSetup(os.getpid(), self._threads, logs / f"{i}.log", gpu)))
+            self._slots.append(_Slot(self.cache, WorkerSetup(self._threads, logs / f"{i}.log", gpu)))
         return self
 
     def __exit__(
@@ -205,12 +209,14 @@ class _Slot:
     def _launch(self) -> None:
         """Start a new worker process."""
         self._clean_up()
-        context = multiprocessing.get_context("spawn")
+        context = _process_context()
         with self.launching:
             if self.closing:
                 raise RuntimeError("the run is ending")
             self.pipe, worker_end = context.Pipe()
-            self.process = context.Process(target=serve, args=[self.setup, worker_end], name="bench-worker")
+            self.process = context.Process(
+                target=serve, args=[self.setup, dict(os.environ), worker_end], name="bench-worker"
+            )
             self.process.start()
             worker_end.close()
 
@@ -238,7 +244,7 @@ class _Slot:
         result = failure(
             stage, "failed", f"the worker process died ({describe_exit(code)})", log=self.log(), seconds=self._seconds()
         )
-        return Attempt(result=result, again="lost" if -code in _EXTERNAL_SIGNALS else None)
+        return Attempt(result=result, again="lost" if code in _ENDED_FROM_OUTSIDE else None)
 
     def _ended(self, stage: Stage, why: Literal["timeout", "memory"], reason: str) -> Attempt:
         """Return the attempt of a stage that was ended because it exceeded a limit."""
@@ -345,6 +351,18 @@ class _Slot:
                 os.killpg(process.pid, signal.SIGKILL)
             process.kill()
             process.join()
+
+
+def _process_context() -> SpawnContext | ForkServerContext:
+    """Return how worker processes are started: forked from a process that holds torch already (Linux), or from nothing.
+
+    Elsewhere a fork is not safe once the libraries of the system were used.
+    """
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["bench.engine.worker_template"])
+    return context
 
 
 def _exit_code(process: BaseProcess) -> int:

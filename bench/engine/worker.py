@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import errno
 import gc
+import multiprocessing
 import os
 import platform
 import signal
@@ -17,7 +18,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -39,20 +40,17 @@ _CLEAR_REFS = Path("/proc/self/clear_refs")  # writing 5 resets this process's p
 _STATUS = Path("/proc/self/status")
 _PR_SET_PDEATHSIG = 1
 _DISK_LOST = {errno.ESTALE, errno.EIO, errno.ENOTCONN, errno.EHOSTDOWN, errno.ENOSPC, errno.EDQUOT, errno.EROFS}
-WORKER_NAME = f"{platform.node()}:{os.getpid()}"
 
 
 @dataclass(frozen=True)
 class WorkerSetup:
     """What a worker process is started with.
 
-    - ``leader``: the id of the process that leads it, and whose end also ends the worker
     - ``threads``: the number of compute threads
     - ``log``: the file for everything that it prints
     - ``gpu``: the GPU that it uses, as in ``CUDA_VISIBLE_DEVICES``; None to leave that variable unchanged
     """
 
-    leader: int
     threads: int
     log: Path
     gpu: str | None = None
@@ -61,12 +59,21 @@ class WorkerSetup:
 _state: CleanState | None = None  # None unless this process is a worker
 
 
-def serve(setup: WorkerSetup, pipe: Connection) -> None:
+def worker_name() -> str:
+    """Return the name of this process in records: that of the machine, and the id of the process."""
+    return f"{platform.node()}:{os.getpid()}"
+
+
+def serve(setup: WorkerSetup, environment: Mapping[str, str], pipe: Connection) -> None:
     """Run a worker process: compute the stages that arrive through the pipe, until the pipe is closed.
+
+    ``environment`` are the environment variables of the process that leads it.
 
     For each stage two messages are sent back: the time at which its computation begins (unless its artifact exists
     already), and then the `Attempt`, or the `StorageError` that prevented it.
     """
+    os.environ.clear()
+    os.environ.update(environment)
     start(setup)
     with contextlib.suppress(EOFError, OSError):
         while True:
@@ -85,10 +92,12 @@ def start(setup: WorkerSetup) -> None:
     """
     global _state
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
     os.setpgid(0, 0)  # With its own group, all processes that a plugin starts can be ended.
     _die_with_parent()
     os.register_at_fork(after_in_child=_die_with_parent)
-    threading.Thread(target=_watch_leader, args=[setup.leader], daemon=True).start()
+    threading.Thread(target=_end_with_leader, daemon=True).start()
     open_log(setup.log)
     if setup.gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = setup.gpu
@@ -102,10 +111,11 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _watch_leader(leader: int) -> None:
+def _end_with_leader() -> None:
     """End this process when the process that leads it has ended."""
-    while os.getppid() == leader:
-        time.sleep(1)
+    leader = multiprocessing.parent_process()
+    assert leader is not None
+    leader.join()
     os._exit(1)
 
 
@@ -125,7 +135,7 @@ def attempt(stage: Stage, root: Path, batch: int, on_begin: Callable[[], None] =
         with cache.lock(stage.key).acquire(timeout=0):
             return _attempt(stage, cache, batch, on_begin)
     except Timeout:
-        return Attempt(result=failure(stage, "failed", "another run computes it"), again="busy", worker=WORKER_NAME)
+        return Attempt(result=failure(stage, "failed", "another run computes it"), again="busy", worker=worker_name())
     except OSError as error:
         if error.errno in _DISK_LOST:
             raise StorageError(f"{root}: {error.strerror}; the same command continues from there") from None
@@ -135,19 +145,19 @@ def attempt(stage: Stage, root: Path, batch: int, on_begin: Callable[[], None] =
 def _attempt(stage: Stage, cache: Cache, batch: int, on_begin: Callable[[], None]) -> Attempt:
     """Make the attempt while the lock of the stage is held."""
     with contextlib.suppress(DamagedError):
-        return Attempt(result=cached_result(stage.key, cache.verify(stage.key)), worker=WORKER_NAME)
+        return Attempt(result=cached_result(stage.key, cache.verify(stage.key)), worker=worker_name())
     started = time.perf_counter()
     try:
         with _state.restored(stage) if _state is not None else contextlib.nullcontext():
             _import_everything()
             on_begin()
-            return Attempt(result=_compute(stage, cache, batch), worker=WORKER_NAME)
+            return Attempt(result=_compute(stage, cache, batch), worker=worker_name())
     except StorageError:
         raise
     except DamagedError as error:
         gone = [key for key in stage.inputs.values() if _discard_if_damaged(cache, key)]
         result = failure(stage, "failed", f"a damaged input was removed; run the same command again: {error}")
-        return Attempt(result=result, again="damaged" if gone else None, worker=WORKER_NAME)
+        return Attempt(result=result, again="damaged" if gone else None, worker=worker_name())
     except BaseException as error:  # Whatever a plugin raises, sys.exit() included, fails only its stage.
         out_of_memory = _is_out_of_memory(error)
         reason = error_text(error)
@@ -156,7 +166,7 @@ def _attempt(stage: Stage, cache: Cache, batch: int, on_begin: Callable[[], None
         result = failure(stage, "failed", reason, traceback.format_exc(), seconds=time.perf_counter() - started)
     if out_of_memory:  # Only here: within "except", the traceback keeps the arrays of the plugin alive.
         _free_memory()
-    return Attempt(result=result, again="memory" if out_of_memory else None, worker=WORKER_NAME)
+    return Attempt(result=result, again="memory" if out_of_memory else None, worker=worker_name())
 
 
 def _import_everything() -> None:
@@ -236,7 +246,7 @@ class _ProgressReporter:
     def __call__(self, share: float) -> None:
         if time.monotonic() - self.last > 1.0:
             self.last = time.monotonic()
-            self.cache.note_progress(self.key, Note(share=share, worker=WORKER_NAME, since=self.since))
+            self.cache.note_progress(self.key, Note(share=share, worker=worker_name(), since=self.since))
 
 
 def _discard_if_damaged(cache: Cache, key: str) -> bool:

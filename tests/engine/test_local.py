@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
 
-import psutil
 import pytest
-from processes import wait_until
+from processes import wait_until, workers_of
 from support import SUITE, only
 
 from bench.core.domain import Stage
@@ -44,7 +43,7 @@ def test_an_exit_code_is_described(code: int, text: str) -> None:
 @pytest.fixture
 def slot(tmp_path: Path) -> local._Slot:
     """Return a slot that has not started a process."""
-    return local._Slot(Cache(tmp_path), WorkerSetup(os.getpid(), 1, tmp_path / "log"))
+    return local._Slot(Cache(tmp_path), WorkerSetup(1, tmp_path / "log"))
 
 
 def test_a_log_that_does_not_exist_is_empty(slot: local._Slot) -> None:
@@ -142,5 +141,4 @@ def test_an_interrupted_run_ends_its_workers(
     found = attempts[0].result(timeout=120)
     assert found.result.reason == "the worker process died (signal SIGTERM)"
     assert "in protect" in found.result.log
-    left = [" ".join(child.cmdline()) for child in psutil.Process().children()]
-    assert [command for command in left if "spawn_main" in command] == []
+    assert workers_of(os.getpid()) == []

@@ -125,7 +125,7 @@ def test_whatever_a_plugin_raises_is_a_result(
     assert (found.result.status, found.again) == ("failed", again)
     assert str(found.result.reason).startswith(reason)
     assert "Traceback" in str(found.result.traceback)
-    assert found.worker == worker.WORKER_NAME
+    assert found.worker == worker.worker_name()
 
 
 def test_progress_is_stored_at_most_once_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,6 +137,6 @@ def test_progress_is_stored_at_most_once_a_second(tmp_path: Path, monkeypatch: p
     for share in (0.1, 0.2, 0.3, 0.4):
         report(share)
         note = cache.progress("key")
-        assert note is None or note.worker == worker.WORKER_NAME
+        assert note is None or note.worker == worker.worker_name()
         shares.append(note and note.share)
     assert shares == [None, 0.2, 0.2, 0.4]

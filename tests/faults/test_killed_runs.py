@@ -6,12 +6,12 @@ import contextlib
 import json
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import psutil
 import pytest
 from injecting import REFERENCE, Lab, Reference, Tally, computed, touched_again
-from processes import PATIENCE, Running, manifests, wait_until
+from processes import PATIENCE, Running, manifests, wait_until, workers_of
 from support import Command
 
 SEED = 20260
@@ -129,12 +129,6 @@ def test_a_run_that_is_killed_again_and_again(long_reference: Reference, lab: La
     tally.compare("kill -9 of the main process", len(killed), lab.folder, long_reference.folder)
 
 
-def _workers(main: int) -> Iterator[psutil.Process]:
-    for child in psutil.Process(main).children():
-        if any("spawn_main" in part for part in child.cmdline()):
-            yield child
-
-
 def test_workers_that_are_killed(lab: Lab, tally: Tally, full: bool) -> None:
     """Kill the worker of each stage at most once: after a second loss the batch would be halved."""
     moments = random.Random(SEED)
@@ -149,14 +143,14 @@ def test_workers_that_are_killed(lab: Lab, tally: Tally, full: bool) -> None:
         )
         if not begun - ended or (begun - ended) & retried:
             return False
-        child = moments.choice([w for w in _workers(running.process.pid) if w.pid not in killed])
+        child = moments.choice([w for w in workers_of(running.process.pid) if w.pid not in killed])
         time.sleep(moments.uniform(0, 0.1))
         child.kill()
         killed.append(child.pid)
         return True
 
     def one_that_starts() -> bool:
-        for child in _workers(running.process.pid):
+        for child in workers_of(running.process.pid):
             time.sleep(moments.uniform(0, 0.5))
             child.kill()
             killed.append(child.pid)

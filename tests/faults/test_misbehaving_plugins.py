@@ -231,23 +231,31 @@ def test_a_worker_that_always_dies_is_given_up(
     tally.compare_rows("a plugin that kills its worker", 3, tables(folder, ours), tables(undisturbed, ours))
 
 
-def test_a_plugin_that_asks_the_run_to_end(
-    bench: Command, tmp_path: Path, tally: Tally, undisturbed: Path, stage_limit: int, full: bool
+@pytest.mark.parametrize(("behaviour", "workers", "code"), [("signals-parent", 2, 0), ("kills-parent", 1, 1)])
+def test_a_plugin_that_signals_its_parent(
+    bench: Command,
+    tmp_path: Path,
+    tally: Tally,
+    undisturbed: Path,
+    stage_limit: int,
+    full: bool,
+    behaviour: str,
+    workers: int,
+    code: int,
 ) -> None:
-    """A SIGTERM from a plugin looks like one from the user: the run ends in order, and the same command resumes it."""
+    """A signal from a plugin to the parent of its process does not reach the run: SIGTERM has no effect, and SIGKILL
+    ends the workers, which are replaced."""
     if not full:
         pytest.skip("part of the full suite")
-    (tmp_path / "trouble.toml").write_text(suite([bad("signals-parent"), *GOOD_TOML.values()], stage_limit))
-    command = ("run", "trouble.toml", "--device", "cpu", "--workers", 1)
-    done = bench(*command, cwd=tmp_path)
-    assert done.code == 130, done.err
-    assert "the same command continues from there" in done.err
+    (tmp_path / "trouble.toml").write_text(suite([bad(behaviour), *GOOD_TOML.values()], stage_limit))
+    done = bench("run", "trouble.toml", "--device", "cpu", "--workers", workers, cwd=tmp_path)
+    assert done.code == code, done.err
     assert done.left == []
-    again = bench(*command, cwd=tmp_path)
-    assert again.code == 0, again.err
     (folder,) = run_folders(tmp_path)
 
     def ours(row: dict[str, Any]) -> bool:
         return row.get("defense", "") in ("", *GOOD)
 
-    tally.compare_rows("a plugin that sends SIGTERM to the run", 1, tables(folder, ours), tables(undisturbed, ours))
+    tally.compare_rows(
+        f"a plugin that {behaviour.replace('-', ' its ')}", 1, tables(folder, ours), tables(undisturbed, ours)
+    )

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,10 +25,8 @@ How = Literal[
     "raises", "hangs", "exits", "leaves", "segfaults", "nan", "shape", "range", "mutates", "integers", "nothing",
     "a-tensor", "numpy", "extra-shape", "extra-nan", "asks-shallow", "asks-network", "asks-subjects",
     "exits-well", "spins", "stalls", "kills-itself", "prints", "unpicklable", "speechless", "deletes-log",
-    "closes", "swaps-stdout", "disturbs", "forks", "grad", "signals-parent",
+    "closes", "swaps-stdout", "disturbs", "forks", "grad", "signals-parent", "kills-parent",
 ]  # fmt: skip
-
-_signalled = threading.Lock()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,10 +122,13 @@ class ToyMisbehave(Defense):
         os.kill(os.getpid(), signal.SIGKILL)
 
     def _signals_parent(self, images: Any, ctx: Any) -> Any:
-        """Send one SIGTERM per process: a second one, for the next batch, would be a second Ctrl-C."""
-        if _signalled.acquire(blocking=False):
-            os.kill(os.getppid(), signal.SIGTERM)
+        """Send SIGTERM to the parent process, with every batch."""
+        os.kill(os.getppid(), signal.SIGTERM)
         return Protected(images=images.clone())
+
+    def _kills_parent(self, images: Any, ctx: Any) -> Any:
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(60)
 
     # -- Output and errors.
 
