@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
 
+import psutil
 import pytest
 from processes import wait_until, workers_of
 from support import SUITE, only
@@ -113,6 +115,28 @@ def test_an_idle_worker_that_died_is_replaced(plan: Plan, workers: LocalWorkers)
     second = workers.submit(only(plan, "toy-faces protected by identity"), 32).result(timeout=120)
     assert (second.result.status, second.again) == ("ok", None)
     assert second.worker != first.worker
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux only")
+def test_workers_are_forked_from_a_process_that_holds_torch_and_can_be_killed(
+    plan: Plan, workers: LocalWorkers
+) -> None:
+    first = workers.submit(only(plan, "evaluation faces of toy-faces"), 32).result(timeout=120)
+    process = workers._slots[0].process
+    assert process is not None
+    worker = psutil.Process(process.pid)
+    template = worker.parent()
+    assert template is not None
+    assert template.pid != os.getpid()
+    assert any("libtorch" in mapped.path for mapped in template.memory_maps())
+    template.kill()
+    wait_until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE, "the worker to end with it")
+    wait_until(lambda: not process.is_alive(), "the end of the worker to be noticed")
+    second = workers.submit(only(plan, "toy-faces protected by identity"), 32).result(timeout=120)
+    assert (first.result.status, second.result.status, second.again) == ("ok", "ok", None)
+    (now,) = workers_of(os.getpid())
+    assert now.pid != process.pid
 
 
 @pytest.mark.slow
