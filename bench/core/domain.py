@@ -174,6 +174,7 @@ class StageResult:
     - ``attempts``: how many times the stage was started
     - ``client_flops``, ``client_seconds``: for a stage that protects, what a single face costs the client: the number
       of floating-point operations in convolutions and matrix products, and the seconds on the device of the stage
+      (processor time on a CPU)
     - ``client_reason``: why these two are unknown, if they could not be measured
     """
 

@@ -209,7 +209,8 @@ def _client_cost(
     """Measure what it costs the client to protect a single face, the one at ``row``.
 
     A first call counts ``client_flops``: the operations of convolutions and matrix products, forward and backward, with
-    2 per multiply-add. A second call is timed: ``client_seconds``. ``client_reason`` says why neither is known if the
+    2 per multiply-add. A second call is timed: ``client_seconds``, in processor time on a CPU, because other stages run
+    at the same time, and in passed time on a GPU. ``client_reason`` says why neither is known if the
     defense cannot protect a single face. The calls use networks, state and random streams of their own and come after
     everything that is stored, so they change no result.
     """
@@ -237,12 +238,16 @@ def _client_cost(
 
 
 def _timed(call: Callable[[], object], device: torch.device) -> float:
-    """Return the seconds that a call takes, including the work that it started on a GPU."""
-    started = time.perf_counter()
-    call()
-    if device.type == "cuda":
+    """Return the seconds that a call takes: processor time of all threads, or passed time if it works on a GPU."""
+    on_gpu = device.type == "cuda"
+    clock = time.perf_counter if on_gpu else time.process_time
+    if on_gpu:
         torch.cuda.synchronize(device)
-    return time.perf_counter() - started
+    started = clock()
+    call()
+    if on_gpu:
+        torch.cuda.synchronize(device)
+    return clock() - started
 
 
 def _split_shapes(job: Job) -> dict[str, tuple[int, int, int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,18 @@ STEP = "toy-faces protected by toy-step for toy-a"
 FORWARD = 2 * 16 * 16 * 8 * (3 * 3 * 3) + 2 * 8 * 8 * 16 * (8 * 3 * 3)  # ToyNetwork of 32 x 32 pixels up to `block`
 
 Run = Callable[..., Computed]
+
+
+def test_time_in_which_the_processor_does_something_else_does_not_count() -> None:
+    cpu = torch.device("cpu")
+    assert compute._timed(lambda: time.sleep(1), cpu) < 0.5
+    ends = time.process_time() + 0.1
+
+    def busy() -> None:
+        while time.process_time() < ends:
+            pass
+
+    assert compute._timed(busy, cpu) > 0.05
 
 
 def test_the_operations_of_a_known_network_are_counted_by_hand(computed: Run) -> None:
