@@ -82,7 +82,7 @@ class Answer:
             "verification": [where | _pair(number, hit) for number, hit in enumerate(self.hits)],
             "images": [{**of(i), "attack": "", "ssim": value} for i, value in enumerate(self.ssim)],
             "attributes": [
-                {**of(i), "attribute": "age", "measure": "years", "value": value, "baseline": 9.0}
+                {**of(i), "attribute": "age", "measure": "years", "value": value, "permuted": 10.0, "baseline": 9.0}
                 for i, value in enumerate(self.years)
             ],
             "up": [

@@ -197,8 +197,11 @@ def _of_noise(*, utility: bool, privacy: Literal["dist", "lpips"] | None, **abou
     )
 
 
-def _of_attributes(attribute: str, column: Literal["value", "baseline"], **about: Any) -> SampleMetric:
+def _of_attributes(attribute: str, column: Literal["value", "permuted", "baseline"], **about: Any) -> SampleMetric:
     """Build a metric of one estimated attribute."""
+    missing = f"the attack estimates no {attribute}"
+    if column == "permuted":
+        missing += ", or the run is older than its permuted answers, which bench rescore adds"
     return SampleMetric(
         scores=sample_values.of_attribute(attribute, column),
         table="attributes",
@@ -206,7 +209,7 @@ def _of_attributes(attribute: str, column: Literal["value", "baseline"], **about
         columns=(column,),
         outputs=_ESTIMATED,
         once_per=lambda c: (c.upload_key, c.attack),
-        missing=f"the attack estimates no {attribute}",
+        missing=missing,
         **about,
     )
 
@@ -431,7 +434,7 @@ METRICS: Mapping[str, SampleMetric] = {m.name: m for m in (*_VERIFICATION, *_REC
 
 @cache
 def metric_named(name: str) -> SampleMetric:
-    """Return a metric by name: one of `METRICS`, ``similarity:<attribute>`` or ``baseline:<attribute>``.
+    """Return a metric by name: one of `METRICS`, or a family and an attribute, such as ``permuted:age``.
 
     Where a classifier estimates groups instead of races, ``race`` means its groups. Raises `SuiteError` for an unknown
     name.
@@ -441,17 +444,24 @@ def metric_named(name: str) -> SampleMetric:
     return _attribute_metric(family, attribute) if attribute else METRICS[name]
 
 
+# The columns of the metrics of an attribute, whose answer each compares with that on the original, and their labels.
+_ATTRIBUTE_ROWS: Mapping[str, tuple[Literal["value", "permuted", "baseline"], str, str]] = {
+    "similarity": ("value", "what the attack sees", ""),
+    "permuted": ("permuted", "what the attack sees of every other person (mean)", " of permuted answers"),
+    "baseline": ("baseline", "the best constant answer", " of a constant predictor"),
+}
+
+
 def _attribute_metric(family: str, attribute: str) -> SampleMetric:
-    baseline = family == "baseline"
     years = attribute == AGE
-    of = "a constant predictor and" if baseline else "what the attack sees and of"
+    column, answer, label = _ATTRIBUTE_ROWS[family]
     what = "Absolute difference of the estimated ages of" if years else f"Cosine of the {attribute} vectors of"
     return _of_attributes(
         attribute,
-        "baseline" if baseline else "value",
+        column,
         name=f"{family}:{attribute}",
-        about=f"{what} {of} the original{'' if years else ' (Equation 11)'}.",
-        label=f"{attribute} {'difference' if years else 'similarity'}{' of a constant predictor' if baseline else ''}",
+        about=f"{what} {answer} and of the original{'' if years else ' (Equation 11)'}.",
+        label=f"{attribute} {'difference' if years else 'similarity'}{label}",
         unit="years" if years else "",
         better="higher" if years else "lower",
     )

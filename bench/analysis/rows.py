@@ -138,12 +138,13 @@ class VerificationScores:
 class AttributeScores:
     """The scores of one attribute in one cell, as arrays of shape ``(n,)``.
 
-    ``people`` are the persons shown, ``value`` is the similarity or the difference of the attribute, and ``baseline``
-    is the same for a constant answer; None where the run has no such column.
+    ``people`` are the persons shown, ``value`` is the similarity or the difference of the attribute, ``permuted`` the
+    same for the answers on other people, and ``baseline`` for a constant answer; None where the run has no such column.
     """
 
     people: NDArray[Any]
     value: Floats
+    permuted: Floats | None
     baseline: Floats | None
 
 
@@ -450,12 +451,12 @@ def _by_attribute(table: pa.Table | None) -> Mapping[str, AttributeScores]:
 
     names = table["attribute"].combine_chunks().dictionary_encode()
     codes, people, value = np.array(names.indices), np.array(table["subject"].to_numpy()), floats("value")
-    baseline = floats("baseline") if "baseline" in table.column_names else None
+    baselines = {name: floats(name) for name in ("permuted", "baseline") if name in table.column_names}
     found = {}
     for code, name in enumerate(names.dictionary.to_pylist()):
         own = codes == code
-        held = None if baseline is None else baseline[own]
-        found[str(name)] = AttributeScores(people=people[own], value=value[own], baseline=held)
+        permuted, baseline = (baselines[b][own] if b in baselines else None for b in ("permuted", "baseline"))
+        found[str(name)] = AttributeScores(people=people[own], value=value[own], permuted=permuted, baseline=baseline)
     return found
 
 

@@ -99,7 +99,7 @@ def numbers(table: pd.DataFrame, column: str) -> Floats | None:
 # ---- attributes and UP -----------------------------------------------------------------------------------------------
 
 
-def of_attribute(attribute: str, column: Literal["value", "baseline"]) -> ScoreFunction:
+def of_attribute(attribute: str, column: Literal["value", "permuted", "baseline"]) -> ScoreFunction:
     """Return the score function of an attribute, or of the attribute that replaces it (`ALIASES`)."""
 
     def of(rows: Rows, cell: CellRow, at: OperatingPoint) -> SampleScores | None:

@@ -12,6 +12,7 @@ from bench.metrics.attributes import (
     attribute_similarity,
     constant_baseline,
     constant_predictor,
+    permuted_baseline,
     utility_privacy,
 )
 from bench.metrics.images import SSIM_VARIANT, psnr, ssim
@@ -50,6 +51,7 @@ __all__ = [
     "genuine_scores",
     "identification_ranks",
     "impostor_scores",
+    "permuted_baseline",
     "psnr",
     "reconstruction_success",
     "separation",

@@ -37,7 +37,7 @@ METRIC_NAMES = (
     "age-difference",
 )
 # These are followed by the name of an attribute, as in ``similarity:gender``.
-ATTRIBUTE_FAMILIES = ("similarity", "baseline")
+ATTRIBUTE_FAMILIES = ("similarity", "permuted", "baseline")
 _FORMER_FAMILIES = {"floor": "baseline"}
 
 

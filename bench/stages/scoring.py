@@ -194,7 +194,7 @@ def _score_baselines(job: Job) -> Artifact:
 
 
 def _score_attributes(job: Job) -> Artifact:
-    """Score attributes, one row per image and attribute: Equation 11, its baseline, both estimates, and the label."""
+    """Score attributes, one row per image and attribute: Equation 11, both baselines, both estimates, the label."""
     attack: Attack = build(job.component("attack"))
     source = job.input("faces")
     faces = read_faces(source)
@@ -215,6 +215,7 @@ def _score_attributes(job: Job) -> Artifact:
             "attribute": np.full(len(chosen), name),
             "measure": np.full(len(chosen), "cosine" if vector else "years"),
             "value": metric(on_received, on_original),
+            "permuted": attributes.permuted_baseline(on_received, on_original, faces.subjects[chosen]),
             "baseline": attributes.constant_baseline(on_original, constant[name]),
             "original": _words(on_original, classes),
             "predicted": _words(on_received, classes),

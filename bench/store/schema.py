@@ -73,7 +73,12 @@ SAMPLE_COLUMNS: Mapping[str, Mapping[str, pa.DataType]] = {
         **{f"{metric}_{image}": _NUMBER for metric in ("ssim", "psnr", "lpips") for image in _BLANK_IMAGES},
     },
     "examples": {**_UPLOAD, "sample_id": _TEXT, "original": pa.binary(), "protected": pa.binary(), "ssim": _NUMBER},
-    "attributes": {**_SCORED, **_PICTURE, "attribute": _TEXT, "value": _NUMBER, "baseline": _NUMBER},
+    "attributes": {
+        **_SCORED,
+        **_PICTURE,
+        "attribute": _TEXT,
+        **dict.fromkeys(("value", "permuted", "baseline"), _NUMBER),
+    },
     "up": {**_SCORED, **_PICTURE, **dict.fromkeys(("sigma", "cosine", "dist", "lpips"), _NUMBER)},
 }
 # Those of them without which nothing can be computed from a table.
