@@ -406,7 +406,12 @@ def _baselines(spec: FakeRun, rng: np.random.Generator) -> Iterator[dict[str, An
         n = spec.pairs
         found: dict[str, Any] = {"experiment": [spec.name] * n, "dataset": [dataset] * n}
         found |= {"sample_id": [f"{dataset}-{i:03d}-l" for i in range(n)], "subject": np.arange(n)}
-        for baseline, (ssim, psnr) in {"another_face": (0.26, 11), "grey": (0.38, 12), "noise": (0.01, 9)}.items():
+        for baseline, (ssim, psnr) in {
+            "another_face": (0.26, 11),
+            "grey": (0.38, 12),
+            "noise": (0.01, 9),
+            "wide_noise": (0.005, 6),
+        }.items():
             found |= {f"ssim_{baseline}": rng.normal(ssim, 0.01, n), f"psnr_{baseline}": rng.normal(psnr, 0.3, n)}
             found[f"lpips_{baseline}"] = pa.array(rng.uniform(0.6, 0.8, n), mask=np.full(n, not spec.lpips))
         yield found

@@ -61,7 +61,7 @@ _COSINES = dict.fromkeys(("cos_self", "cos_cross", "cos_clean", "flip_cross", "f
 _RANKS = dict.fromkeys(("rank", "rank_enrolled", "gallery", "kappa_calibrated", "fmr"), _NUMBER)
 _PICTURE = {"sample_id": _TEXT, "subject": _COUNT}
 _SHOWN = ("sample_id", "original", "protected", "ssim")
-_BLANK_IMAGES = ("another_face", "grey", "mean_face", "noise")
+_BLANK_IMAGES = ("another_face", "grey", "mean_face", "noise", "wide_noise")
 _PAIR = {"left_id": _TEXT, "left_subject": _COUNT, "same": _FLAG, "fold": _COUNT, **_COSINES, **_RANKS}
 # The columns of each table of samples that bench reads, with their types. A table may have further columns.
 SAMPLE_COLUMNS: Mapping[str, Mapping[str, pa.DataType]] = {

@@ -99,9 +99,13 @@ def test_table_viii(paper_rows: Rows) -> None:
     table = one(paper_rows, "VIII")
     assert [(c.label, c.stands_in_for, c.metric.arrow) for c in table.columns] == [
         ("Emotion", None, "↓"),
+        ("Emotion permuted", None, ""),
         ("Group", "Race", "↓"),
+        ("Group permuted", None, ""),
         ("Gender", None, "↓"),
+        ("Gender permuted", None, ""),
         ("Age", None, "↑"),
+        ("Age permuted", None, ""),
     ]
     labels = ["PMT", "PMT via recface", "x + noise", "x + noise via recface", "constant predictor"]
     assert [r.label for r in table.groups[0].rows] == labels
@@ -110,7 +114,9 @@ def test_table_viii(paper_rows: Rows) -> None:
     assert (age.value, age.paper) == (measure(paper_rows, cells, "age-difference").value, 9.63)
     assert at(table, "synth-lfw", "x + noise", "Group").paper == 0.76
     assert at(table, "synth-lfw", "x + noise via recface", "Group").paper is None
+    assert at(table, "synth-lfw", "x + noise via recface", "Group permuted").value == pytest.approx(0.4)
     assert at(table, "synth-lfw", "constant predictor", "Age").value == 12.0
+    assert at(table, "synth-lfw", "constant predictor", "Age permuted").status == "not applicable"
 
 
 def test_other_attribute_experiments_have_a_table_of_their_own(paper_rows: Rows) -> None:

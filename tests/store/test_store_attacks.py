@@ -61,12 +61,12 @@ COLUMNS = {
     },
     "baselines": {
         *POINT[:3], "sample_id",
-        *(f"{q}_{f}" for q in ("ssim", "psnr", "lpips") for f in ("another_face", "mean_face", "noise", "grey")),
+        *(f"{q}_{f}" for q in ("ssim", "psnr", "lpips") for f in ("another_face", "mean_face", "noise", "wide_noise", "grey")),
     },
     "examples": {*POINT, "attack", "sample_id", "original", "protected", "ssim"},
     "attributes": {
         "cell", *POINT, "evaluated", "attack", "via", "sample_id", "subject", "attribute", "measure", "value",
-        "baseline", "original", "predicted", "truth",
+        "permuted", "baseline", "original", "predicted", "truth",
     },
     "up": {
         "cell", *POINT, "evaluated", "attack", "via", "sample_id", "subject", "sigma", "cosine", "dist", "dist_colour",

@@ -290,26 +290,34 @@ def attribute_answers(rows: Rows, experiment: str) -> list[HeadlineAnswer]:
 
 
 def _attributes(rows: Rows, cells: Sequence[CellRow], names: Sequence[str]) -> HeadlineAnswer:
-    """Return the answer for the cells of one defense: each attribute beside a constant answer, its baseline."""
-    entries, safe, known = [], [], 0
+    """Return the answer for the cells of one defense: each attribute beside permuted and constant answers.
+
+    An attribute depends on the face where the whole 95 % interval is nearer to the original than permuted answers.
+    """
+    entries = []
+    apart: list[str] = []
+    near: list[str] = []
     for name in names:
         metric = metric_named(f"similarity:{name}")
         least = metric.better == "higher"
         found = worst(rows, cells, f"similarity:{name}", least=least)
-        baseline = measure(rows, cells, f"baseline:{name}")
-        if found.value is not None and baseline.value is not None:
-            known += 1
-            if found.value >= baseline.value if least else found.value <= baseline.value:
-                safe.append(name)
+        own = [c for c in cells if not found.attack or c.attack == found.attack]
+        permuted, constant = (measure(rows, own, f"{family}:{name}") for family in ("permuted", "baseline"))
+        if found.value is not None and permuted.value is not None:
+            end = found.high if least else found.low
+            end = found.value if end is None else end
+            (near if (end < permuted.value if least else end > permuted.value) else apart).append(name)
         by = f"{found.attack}; " if len(attacks(cells)) > 1 else ""
-        detail = f"{by}constant answer {metric.shown(baseline.value)}"
+        detail = f"{by}permuted {metric.shown(permuted.value)}, constant answer {metric.shown(constant.value)}"
         entries.append((metric.label.capitalize(), metric, found, detail))
-    if known:
-        listed = f" ({', '.join(safe)})" if safe else ""
+    if known := len(apart) + len(near):
+        listed = f" ({', '.join(near)})" if near else ""
         text = (
-            f"For {len(safe)} of {plural(known, 'attribute')}{listed} the estimate is no nearer to that on the "
-            "original than a constant answer; for the others something is left in the picture."
+            f"For {len(near)} of {plural(known, 'attribute')}{listed} the answer depends on the face: its whole 95 % "
+            "interval is nearer to the answer on the original than answers that are permuted over people."
         )
+    elif any(found.value is not None for _, _, found, _ in entries):
+        text = "This run stores no permuted answers to compare with; bench rescore adds them."
     else:
         text = "No measurement of any attribute."
     worst_of = f" Worst case of {len(attacks(cells))} attacks." if len(attacks(cells)) > 1 else ""

@@ -174,9 +174,9 @@ _FURTHER = [
     ],
     [
         "baselines",
-        "The same image metrics for pictures that hold nothing of the face; for attributes, what a constant answer "
-        "(the mean over other people's faces) scores.",
-        "samples/baselines; samples/attributes: baseline",
+        "The same image metrics for pictures that hold nothing of the face; for attributes, the answers permuted over "
+        "people (permuted), and beside it the best constant answer on other people's faces (baseline).",
+        "samples/baselines; samples/attributes: permuted, baseline",
     ],
     [
         "interval of a cell",
