@@ -28,9 +28,8 @@ def baseline_images(
     - ``grey``: the value 128 everywhere
     - ``another_face``: the image of another one of the ``subjects (n,)`` (see `other_subject`); left out if there is
       only one subject
-    - ``noise`` and ``wide_noise``: ``.5 + s N(0, 1)``, clamped to [0, 1], with the spread ``s`` of `SPREADS`, .25 and 1;
-      both scale the same draws. Optimisations such as PMT start from the wide one by default. Less noise is nearer to
-      every face, so that a start of spread 1 must not be compared with noise of spread .25
+    - ``noise`` and ``wide_noise``: ``.5 + s N(0, 1)``, clamped to [0, 1], with the spread ``s`` of `SPREADS` (.25, 1);
+      both scale the same draws. PMT by default starts from the wide one; less noise is nearer to every face
 
     Raises ValueError if ``others`` have another shape than the images.
     """

@@ -61,7 +61,11 @@ COLUMNS = {
     },
     "baselines": {
         *POINT[:3], "sample_id",
-        *(f"{q}_{f}" for q in ("ssim", "psnr", "lpips") for f in ("another_face", "mean_face", "noise", "wide_noise", "grey")),
+        *(
+            f"{q}_{f}"
+            for q in ("ssim", "psnr", "lpips")
+            for f in ("another_face", "mean_face", "noise", "wide_noise", "grey")
+        ),
     },
     "examples": {*POINT, "attack", "sample_id", "original", "protected", "ssim"},
     "attributes": {
