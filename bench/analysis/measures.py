@@ -173,6 +173,24 @@ def _of_pairs(
     return SampleMetric(scores=found, table="verification", by=("cell",), outputs=_RECOGNISED, share=share, **about)
 
 
+def _of_chance(*, fixed: bool) -> SampleMetric:
+    """Build the metric of the chance level of Equation 10 at the fixed or the calibrated threshold."""
+    return _of_pairs(
+        name=f"accuracy-chance{'-fixed' if fixed else ''}",
+        about="Upper bound of Equation 10 for the upload of a random other person: g p + (1 − g) p (1 − p), where g is "
+        "the share of genuine pairs and p that of impostor pairs with cos(f(x̃₁), f(x₂)) > κ; κ "
+        f"{'fixed' if fixed else 'calibrated'}.",
+        label=f"chance of the accuracy{' at the fixed κ' if fixed else ''}",
+        scores=lambda s, c, at: sample_values.chance(s, c.kappa if fixed else at.kappa),
+        columns=("cos_cross", "same") if fixed else ("cos_cross", "same", "kappa_calibrated"),
+        cell_columns=("kappa",) if fixed else (),
+        share=False,
+        missing="the rows hold no impostor pairs",
+        unit="%",
+        digits=1,
+    )
+
+
 def _of_images(column: str, **about: Any) -> SampleMetric:
     """Build a metric of images, whose score is a column of their rows."""
     about = {"name": column, "columns": (column,), **about}
@@ -268,6 +286,8 @@ _VERIFICATION = (
         columns=("cos_self", "cos_cross", "cos_clean", "same", "kappa_calibrated"),
         share=False,
     ),
+    _of_chance(fixed=False),
+    _of_chance(fixed=True),
     _of_pairs(
         name="ten-fold",
         about="10-fold verification accuracy of protected against clean faces (Huang et al. 2007, LFW, view 2).",

@@ -54,6 +54,26 @@ def above(scores: VerificationScores, kappa: float | None) -> Floats:
     return (scores.cos_self > (scores.kappa_calibrated if kappa is None else kappa)).astype(np.float64)
 
 
+def chance(scores: VerificationScores, kappa: float | None) -> Floats | None:
+    """Return the chance level of Equation 10 as one score per impostor pair, NaN for genuine pairs; their mean is the
+    level. None without impostor pairs.
+
+    It bounds the expectation of Equation 10 if each upload is replaced by that of a random other person. The upload of
+    a stranger matches an original with the probability p, the share of impostor pairs with ``cos_cross`` above
+    ``kappa`` (by default the calibrated threshold). In a genuine pair it succeeds if it matches two pictures of one
+    person: with at most p. In an impostor pair it succeeds if it matches the first picture and not the second: with
+    p (1 - p), or less if an upload that matches one stranger is likelier to match another. With the share g of genuine
+    pairs, the level is ``g p + (1 - g) p (1 - p)``: 0 where nothing matches a stranger, and g where everything does.
+    """
+    impostor = ~scores.same
+    if not impostor.any():
+        return None
+    matched = scores.cos_cross > (scores.kappa_calibrated if kappa is None else kappa)
+    genuine = float(scores.same.mean())
+    factor = genuine + (1 - genuine) * (1 - float(matched[impostor].mean()))
+    return np.where(impostor, matched * factor, np.nan)
+
+
 def ten_fold(values: Floats, of: VerificationScores) -> Floats | None:
     """Return the 10-fold decisions on similarities ``(n,)``, 0 or 1; None if they are not finite or in one fold."""
     if not np.isfinite(values).all():

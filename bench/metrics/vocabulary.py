@@ -15,6 +15,8 @@ METRIC_NAMES = (
     "clean-accuracy",
     "clean-accuracy-fixed",
     "accuracy-drop",
+    "accuracy-chance",
+    "accuracy-chance-fixed",
     "ten-fold",
     "clean-ten-fold",
     "cosine",

@@ -167,7 +167,8 @@ def _metrics(before: Rows, after: Rows, experiment: str) -> list[SampleMetric]:
     later = set(after.attributes(experiment)), set(after.extras(experiment))
     attributes = [a for a in before.attributes(experiment) if a in later[0] and a != AGE]
     extras = [extra_metric(c) for c in before.extras(experiment) if c in later[1]]
-    return [*METRICS.values(), *(metric_named(f"similarity:{a}") for a in attributes), *extras]
+    directed = (m for m in METRICS.values() if m.better)  # A chance level belongs to the rows, not to the defense.
+    return [*directed, *(metric_named(f"similarity:{a}") for a in attributes), *extras]
 
 
 def _levels(before: Rows, after: Rows, a: CellRow, b: CellRow) -> list[float]:

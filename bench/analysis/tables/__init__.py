@@ -61,6 +61,7 @@ TABLES: Mapping[str, TableKind] = {
     "IX-fixed": _recognition("IX-fixed"),
     "X": _ablation("X"),
     "ten-fold": _recognition("ten-fold"),
+    "chance": _recognition("chance"),
     "cosine": _recognition("cosine"),
     "summary": TableKind(
         about="per defense and authorised model, data sets pooled", build=partial(_of_matrices, summary_table)
