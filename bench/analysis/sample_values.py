@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis.pooling import Floats, SampleScores
-from bench.analysis.rows import CellRow, Rows, VerificationScores
+from bench.analysis.rows import CellRow, Rows
+from bench.analysis.verification_scores import VerificationScores
 from bench.metrics import recognition
 
 # An attribute of the paper, and the attribute that replaces it where a classifier does not estimate it.
@@ -52,6 +53,23 @@ def scored(values: Callable[[VerificationScores, CellRow, OperatingPoint], Float
 def above(scores: VerificationScores, kappa: float | None) -> Floats:
     """Return 1 where the similarity to the original exceeds ``kappa``, by default the calibrated threshold; else 0."""
     return (scores.cos_self > (scores.kappa_calibrated if kappa is None else kappa)).astype(np.float64)
+
+
+def above_adversary(similarity: Floats, of: VerificationScores) -> Floats | None:
+    """Return 1 where a similarity ``(n,)`` exceeds the threshold that the adversary sets, else 0, and NaN where he can
+    set none; None if he can set none at all."""
+    defined = np.isfinite(of.kappa_adversary)
+    return np.where(defined, similarity > of.kappa_adversary, np.nan) if defined.any() else None
+
+
+def in_genuine_pairs(values: Floats | None, of: VerificationScores) -> Floats | None:
+    """Return values ``(n,)`` with NaN for impostor pairs; None if there is no value."""
+    return None if values is None else known(np.where(of.same, values, np.nan))
+
+
+def known(values: Floats) -> Floats | None:
+    """Return values; None if all of them are NaN."""
+    return values if np.isfinite(values).any() else None
 
 
 def ten_fold(values: Floats, of: VerificationScores) -> Floats | None:
