@@ -112,6 +112,14 @@ def _pair(number: int, hit: bool) -> dict[str, Any]:
         "rank": 1 if hit else 2,
         "rank_enrolled": 1 if hit else 2,
         "gallery": 4,
+        "calibration_people": 50,
+        "threshold_rule": "fmr",
+        "fmr_realised": 0.01,
+        "kappa_adversary": KAPPA,
+        "adversary_impostors": 12,
+        "adversary_people": 4,
+        **dict.fromkeys(("impostor_match_adversary", "impostor_match_enrolled", "impostor_match"), 0.0),
+        **dict.fromkeys(("rank_chance", "rank_enrolled_chance"), 0.25),
     }
 
 

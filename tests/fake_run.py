@@ -332,6 +332,25 @@ def verification_of(cell: Cell, rng: np.random.Generator) -> dict[str, Any]:
         "kappa_calibrated": np.full(n, 0.35),
         "fmr": np.full(n, 0.01),
         "calibration_impostors": np.full(n, 12345),
+        **chance_of(same),
+    }
+
+
+def chance_of(same: np.ndarray) -> dict[str, Any]:
+    """Return the columns of the adversary's threshold and of the chance levels, for people with one original each."""
+    n = len(same)
+    return {
+        "calibration_people": np.full(n, 150),
+        "threshold_rule": ["fmr"] * n,
+        "fmr_realised": np.full(n, 0.0099),
+        "kappa_adversary": np.full(n, 0.35),
+        "adversary_impostors": np.full(n, 9 * n * n // 10),
+        "adversary_people": np.full(n, 9 * n // 10),
+        "impostor_match_adversary": np.where(np.arange(n) % 5 == 0, 0.05, 0.0),
+        "impostor_match_enrolled": np.where(np.arange(n) % 5 == 0, 0.05, 0.0),
+        "impostor_match": np.where(np.arange(n) % 10 == 0, 0.05, 0.0),
+        "rank_chance": np.full(n, 1 / n),
+        "rank_enrolled_chance": pa.array(np.full(n, 1 / n), mask=~same),
     }
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis.pooling import Floats, SampleScores
-from bench.analysis.rows import CellRow, Rows, VerificationScores
+from bench.analysis.rows import CellRow, Rows
+from bench.analysis.verification_scores import VerificationScores
 from bench.metrics import recognition
 
 # An attribute of the paper, and the attribute that replaces it where a classifier does not estimate it.
@@ -72,6 +73,23 @@ def chance(scores: VerificationScores, kappa: float | None) -> Floats | None:
     genuine = float(scores.same.mean())
     factor = genuine + (1 - genuine) * (1 - float(matched[impostor].mean()))
     return np.where(impostor, matched * factor, np.nan)
+
+
+def above_adversary(similarity: Floats, of: VerificationScores) -> Floats | None:
+    """Return 1 where a similarity ``(n,)`` exceeds the threshold that the adversary sets, else 0, and NaN where he can
+    set none; None if he can set none at all."""
+    defined = np.isfinite(of.kappa_adversary)
+    return np.where(defined, similarity > of.kappa_adversary, np.nan) if defined.any() else None
+
+
+def in_genuine_pairs(values: Floats | None, of: VerificationScores) -> Floats | None:
+    """Return values ``(n,)`` with NaN for impostor pairs; None if there is no value."""
+    return None if values is None else known(np.where(of.same, values, np.nan))
+
+
+def known(values: Floats) -> Floats | None:
+    """Return values; None if all of them are NaN."""
+    return values if np.isfinite(values).any() else None
 
 
 def ten_fold(values: Floats, of: VerificationScores) -> Floats | None:

@@ -16,6 +16,7 @@ from bench.metrics.attributes import (
     utility_privacy,
 )
 from bench.metrics.images import SSIM_VARIANT, psnr, ssim
+from bench.metrics.impostors import CrossFitted, cross_fitted_thresholds, impostor_match_shares, people_groups
 from bench.metrics.intervals import bootstrap_interval, wilson_interval
 from bench.metrics.recognition import (
     FoldAccuracy,
@@ -36,6 +37,7 @@ from bench.metrics.recognition import (
 
 __all__ = [
     "SSIM_VARIANT",
+    "CrossFitted",
     "FoldAccuracy",
     "age_difference",
     "attribute_distance",
@@ -46,12 +48,15 @@ __all__ = [
     "constant_baseline",
     "constant_predictor",
     "cosine",
+    "cross_fitted_thresholds",
     "false_match_rate",
     "false_non_match_rate",
     "genuine_scores",
     "identification_ranks",
+    "impostor_match_shares",
     "impostor_scores",
     "permuted_baseline",
+    "people_groups",
     "psnr",
     "reconstruction_success",
     "separation",

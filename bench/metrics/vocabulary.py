@@ -25,6 +25,13 @@ METRIC_NAMES = (
     "rank-1",
     "rank-1-enrolled",
     "fmr-match",
+    "enrolled-match",
+    "fmr-match-deployed",
+    "impostor-match",
+    "impostor-match-enrolled",
+    "impostor-match-deployed",
+    "rank-1-chance",
+    "rank-1-enrolled-chance",
     # from rows of images
     "ssim",
     "psnr",

@@ -63,9 +63,25 @@ _PICTURE = {"sample_id": _TEXT, "subject": _COUNT}
 _SHOWN = ("sample_id", "original", "protected", "ssim")
 _BLANK_IMAGES = ("another_face", "grey", "mean_face", "noise", "wide_noise")
 _PAIR = {"left_id": _TEXT, "left_subject": _COUNT, "same": _FLAG, "fold": _COUNT, **_COSINES, **_RANKS}
+# Columns of both thresholds and of what chance gives; rows of older versions lack them.
+_CHANCE = dict.fromkeys(
+    (
+        "fmr_realised",
+        "calibration_people",
+        "kappa_adversary",
+        "adversary_impostors",
+        "adversary_people",
+        "impostor_match_adversary",
+        "impostor_match_enrolled",
+        "impostor_match",
+        "rank_chance",
+        "rank_enrolled_chance",
+    ),
+    _NUMBER,
+)
 # The columns of each table of samples that bench reads, with their types. A table may have further columns.
 SAMPLE_COLUMNS: Mapping[str, Mapping[str, pa.DataType]] = {
-    "verification": {**_SCORED, **_PAIR, "calibration_impostors": _NUMBER},
+    "verification": {**_SCORED, **_PAIR, "calibration_impostors": _NUMBER, "threshold_rule": _TEXT, **_CHANCE},
     "images": {**_UPLOAD, **_PICTURE, "ssim": _NUMBER, "psnr": _NUMBER, "psnr_infinite": _FLAG, "lpips": _NUMBER},
     "baselines": {
         "dataset": _TEXT,

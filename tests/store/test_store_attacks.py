@@ -53,7 +53,9 @@ COLUMNS = {
     "verification": {
         "cell", *POINT, "evaluated", "attack", "via", "pair", "left_id", "right_id", "left_subject", "right_subject",
         "same", "fold", "cos_self", "cos_cross", "cos_clean", "flip_cross", "flip_clean", "rank", "rank_enrolled",
-        "gallery", "kappa_calibrated", "fmr", "calibration_impostors",
+        "gallery", "kappa_calibrated", "fmr", "calibration_impostors", "calibration_people", "threshold_rule",
+        "fmr_realised", "kappa_adversary", "adversary_impostors", "adversary_people", "impostor_match_adversary",
+        "impostor_match_enrolled", "impostor_match", "rank_chance", "rank_enrolled_chance",
     },
     "images": {
         *POINT, "attack", "sample_id", "subject", "ssim", "psnr", "psnr_infinite", "lpips", "upload_bytes",

@@ -56,7 +56,7 @@ _COS = _AttackColumn(label="COS", metric_name="cosine", side="authorised", publi
 _SRRA = _AttackColumn(label="SRRA", metric_name="srra", side="authorised", published="SRRA")
 _SRRA_FIXED = _AttackColumn(label="SRRA at the fixed κ", metric_name="srra-fixed", side="authorised", published="SRRA")
 _RANK = _AttackColumn(label="re-identified at rank 1", metric_name="rank-1", side="unauthorised")
-_MATCH = _AttackColumn(label="re-identified at FMR", metric_name="fmr-match", side="unauthorised")
+_MATCH = _AttackColumn(label="matched by the adversary", metric_name="fmr-match", side="unauthorised")
 _LPIPS = _AttackColumn(label="LPIPS", metric_name="lpips", baseline="lpips")
 _BYTES = _AttackColumn(label="upload", metric_name="upload-bytes")
 _BOX = (_SSIM, _PSNR, _COS, _SRRA, _SRRA_FIXED, _RANK, _MATCH)
@@ -67,7 +67,8 @@ _SOURCE = (
 )
 _JUDGED = (
     f"COS and SRRA: of the authorised model. Re-identification: by {JUDGES}, pooled; at rank 1 among all originals, "
-    "and by a similarity above the threshold of the calibrated false match rate."
+    "and by a similarity above the threshold that the adversary sets on impostors as he sees them. The chance of each is "
+    "a metric by itself (rank-1-chance, impostor-match)."
 )
 
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from bench.analysis.measures import measure, metric_named
 from bench.analysis.rows import CellRow, Matrix, Rows
 from bench.analysis.table_model import ROW_KINDS, Measurement, Metric, RowKind
@@ -250,13 +248,21 @@ def _match_sentence(rows: Rows, held_out: Sequence[CellRow], match: Measurement,
     """Return the sentence on whether held-out recognisers find the person again, which SSIM cannot show."""
     if match.value is None:
         return "Whether the person can be found again was not measured: no held-out recogniser evaluates it."
-    gallery = [len(np.unique(s.left_id.astype(str))) for s in rows.scores_of(held_out)]
-    chance = f" (chance {100 / max(gallery):.1f} %)" if gallery else ""
-    first = f", and {_RANK.shown(rank.value)} % of people come first among all originals{chance}" if rank.value else ""
+    first = ""
+    if rank.value:
+        chance = _chance(rows, held_out, rank, "rank-1-chance")
+        first = f", and {_RANK.shown(rank.value)} % of people come first among all originals{chance}"
     return (
         f"A low SSIM does not show that nothing leaks: held-out recognisers match {_MATCH.shown(match.value)} % of "
-        f"the reconstructions to the person at the calibrated false match rate ({match.attack}){first}."
+        f"the reconstructions to the person{_chance(rows, held_out, match, 'impostor-match')} at the threshold that "
+        f"the adversary sets ({match.attack}){first}."
     )
+
+
+def _chance(rows: Rows, cells: Sequence[CellRow], found: Measurement, name: str) -> str:
+    """Return the chance level of a measurement, measured in its own cells, as text; empty if it is not known."""
+    chance = measure(rows, [c for c in cells if c.cell in found.cells], name)
+    return "" if chance.value is None else f" (chance {_MATCH.shown(chance.value)} %)"
 
 
 def _leaky_sentences(rows: Rows, cells: Sequence[CellRow], fair: Sequence[CellRow]) -> list[str]:
