@@ -104,11 +104,13 @@ class CellRow:
 class VerificationScores:
     """The verification rows of one cell as arrays of shape ``(n,)``.
 
-    ``person`` is the person whose face was protected. Undefined ranks are NaN.
+    ``person`` is the person whose face was protected, ``other`` the one whom it was compared with; both are the same in
+    a genuine pair. Undefined ranks are NaN.
     """
 
     cell: str
     person: NDArray[Any]
+    other: NDArray[Any]
     left_id: NDArray[Any]
     same: NDArray[np.bool_]
     fold: NDArray[np.int64]
@@ -470,10 +472,10 @@ def _scores(cell: str, part: pa.Table) -> VerificationScores:
         return np.array((found if found.type == pa.float64() else found.cast(pa.float64())).to_numpy())
 
     left = part["left_id"].combine_chunks().dictionary_encode()
-
     return VerificationScores(
         cell=cell,
         person=column("left_subject"),
+        other=column("right_subject" if "right_subject" in part.column_names else "left_subject"),
         left_id=left.dictionary.to_numpy(zero_copy_only=False)[left.indices.to_numpy()],
         same=column("same"),
         fold=column("fold"),

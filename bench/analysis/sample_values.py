@@ -39,12 +39,14 @@ ScoreFunction = Callable[[Rows, CellRow, OperatingPoint], SampleScores | None]
 
 
 def scored(values: Callable[[VerificationScores, CellRow, OperatingPoint], Floats | None]) -> ScoreFunction:
-    """Turn a function of verification scores into a score function; a score belongs to the person of the probe."""
+    """Turn a function of verification scores into a score function; a score belongs to both people of the pair."""
 
     def of(rows: Rows, cell: CellRow, at: OperatingPoint) -> SampleScores | None:
         scores = rows.scores.get(cell.cell)
         found = None if scores is None else values(scores, cell, at)
-        return None if scores is None or found is None else SampleScores(found, scores.person, cell.dataset)
+        if scores is None or found is None:
+            return None
+        return SampleScores(found, scores.person, cell.dataset, scores.other)
 
     return of
 

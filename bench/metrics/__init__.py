@@ -14,6 +14,7 @@ from bench.metrics.attributes import (
     constant_predictor,
     utility_privacy,
 )
+from bench.metrics.clustering import pair_interval
 from bench.metrics.images import SSIM_VARIANT, psnr, ssim
 from bench.metrics.intervals import bootstrap_interval, wilson_interval
 from bench.metrics.recognition import (
@@ -50,6 +51,7 @@ __all__ = [
     "genuine_scores",
     "identification_ranks",
     "impostor_scores",
+    "pair_interval",
     "psnr",
     "reconstruction_success",
     "separation",

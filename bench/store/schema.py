@@ -65,7 +65,7 @@ _BLANK_IMAGES = ("another_face", "grey", "mean_face", "noise")
 _PAIR = {"left_id": _TEXT, "left_subject": _COUNT, "same": _FLAG, "fold": _COUNT, **_COSINES, **_RANKS}
 # The columns of each table of samples that bench reads, with their types. A table may have further columns.
 SAMPLE_COLUMNS: Mapping[str, Mapping[str, pa.DataType]] = {
-    "verification": {**_SCORED, **_PAIR, "calibration_impostors": _NUMBER},
+    "verification": {**_SCORED, **_PAIR, "right_subject": _COUNT, "calibration_impostors": _NUMBER},
     "images": {**_UPLOAD, **_PICTURE, "ssim": _NUMBER, "psnr": _NUMBER, "psnr_infinite": _FLAG, "lpips": _NUMBER},
     "baselines": {
         "dataset": _TEXT,
