@@ -41,7 +41,7 @@ class CellRow:
     ``plugin`` and ``params`` belong to the defense; the parameters are the effective ones. ``via`` is the label of the
     attack that ran first, empty if there was none. ``evaluated`` is the label of the evaluated model, empty if no model
     evaluates the cell. ``run`` is the name of the run, where several runs are read together. ``protect`` are the keys
-    of the stages in which the client protects faces.
+    of the stages in which the client protects faces. ``people_of`` is `Dataset.people_of`, by default the data set.
     """
 
     cell: str
@@ -78,6 +78,7 @@ class CellRow:
     batch: int | None = None
     run: str = ""
     protect: tuple[str, ...] = ()
+    people_of: str = ""
 
     @property
     def clean(self) -> bool:
@@ -104,8 +105,7 @@ class CellRow:
 class VerificationScores:
     """The verification rows of one cell as arrays of shape ``(n,)``.
 
-    ``person`` is the person whose face was protected, ``other`` the one whom it was compared with; both are the same in
-    a genuine pair. Undefined ranks are NaN.
+    ``person`` is the person whose face was protected, ``other`` that of the other face. Undefined ranks are NaN.
     """
 
     cell: str
@@ -431,6 +431,7 @@ def _cell_row(row: Mapping[Any, Any]) -> CellRow:
         log=text("log") or "",
         batch=None if text("batch") is None else int(row["batch"]),
         run=text("run") or "",
+        people_of=text("people_of") or str(row["dataset"]),
         protect=tuple(json.loads(text("protect") or "[]")),
     )
 
@@ -468,8 +469,7 @@ def _scores(cell: str, part: pa.Table) -> VerificationScores:
         return np.array(part[name].to_numpy())
 
     def floats(name: str) -> Floats:
-        found = part[name]
-        return np.array((found if found.type == pa.float64() else found.cast(pa.float64())).to_numpy())
+        return np.array(part[name].cast(pa.float64()).to_numpy())
 
     left = part["left_id"].combine_chunks().dictionary_encode()
     return VerificationScores(

@@ -46,7 +46,7 @@ def scored(values: Callable[[VerificationScores, CellRow, OperatingPoint], Float
         found = None if scores is None else values(scores, cell, at)
         if scores is None or found is None:
             return None
-        return SampleScores(found, scores.person, cell.dataset, scores.other)
+        return SampleScores(found, scores.person, cell.people_of, scores.other)
 
     return of
 
@@ -82,7 +82,7 @@ def of_image(column: str) -> ScoreFunction:
             return None
         if column == "psnr" and "psnr_infinite" in table:
             values = np.where(table["psnr_infinite"].astype(bool), np.inf, values)
-        return SampleScores(values, table["subject"].to_numpy(), cell.dataset)
+        return SampleScores(values, table["subject"].to_numpy(), cell.people_of)
 
     return of
 
@@ -110,7 +110,7 @@ def of_attribute(attribute: str, column: Literal["value", "baseline"]) -> ScoreF
         values = getattr(found, column, None)
         if found is None or values is None or np.isnan(values).all():
             return None
-        return SampleScores(values, found.people, cell.dataset)
+        return SampleScores(values, found.people, cell.people_of)
 
     return of
 
@@ -131,6 +131,6 @@ def of_up(utility: bool, privacy: Literal["dist", "lpips"] | None) -> ScoreFunct
             if distances is None:
                 return None
             total = total + distances
-        return SampleScores(total, table["subject"].to_numpy(), cell.dataset)
+        return SampleScores(total, table["subject"].to_numpy(), cell.people_of)
 
     return of

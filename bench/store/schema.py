@@ -14,7 +14,7 @@ CELLS = pa.schema(
     [
         *((name, _TEXT) for name in ("cell", "experiment", "table", "dataset", "dataset_stands_in_for")),
         ("synthetic", _FLAG),
-        *((name, _TEXT) for name in ("defense", "defense_params")),
+        *((name, _TEXT) for name in ("people_of", "defense", "defense_params")),
         *((name, _TEXTS) for name in ("authorised", "authorised_stand_in_for")),
         *((name, _TEXT) for name in ("attack", "via", "upload")),
         ("splits", _TEXTS),
