@@ -335,7 +335,7 @@ def _shown(verdict: ClaimVerdict, side: SideTable | float, found: Measurement) -
     if found.value is None:
         return f"{name}: {found.status}"
     span = f", {q.span(found.low, found.high)}" if found.low is not None else ""
-    return f"{name}: {value} (N {found.n}{span})"
+    return f"{name}: {value} (N {found.support}{span})"
 
 
 def side_name(side: SideTable, at: AxisPoint) -> str:
@@ -405,5 +405,5 @@ def _record(verdict: ClaimVerdict) -> dict[str, Any]:
 
 
 def _numbers(of: Measurement) -> dict[str, Any]:
-    names = ("value", "n", "low", "high", "interval", "status", "reason", "note")
+    names = ("value", "n", "people", "low", "high", "interval", "status", "reason", "note")
     return {name: getattr(of, name) for name in names}

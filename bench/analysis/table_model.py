@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from bench.core.text import plural
+
 Role = Literal["authorised", "unauthorised", "any"]
 Method = Literal["Wilson", "clustered", "drawn", ""]
 Better = Literal["higher", "lower", "split", ""]
@@ -96,6 +98,12 @@ class Measurement:
     attack: str = ""
     metric: str = ""
     at: str = ""
+
+    @property
+    def support(self) -> str:
+        """N as text, with the number of people where the scores show some of them again: ``200 of 24 people``."""
+        repeated = 0 < self.people < self.n
+        return f"{self.n:,} of {plural(self.people, 'person', 'people')}" if repeated else f"{self.n:,}"
 
     @property
     def difference(self) -> float | None:
