@@ -53,8 +53,8 @@ def measure(
 ) -> Measurement:
     """Return the measurement of a metric over all samples of all cells; one without a value has a reason instead.
 
-    ``role`` is by default the role that the cells share. The interval is Wilson's for the decisions of one cell,
-    otherwise a bootstrap over the people whose faces the samples show.
+    ``role`` is by default the role that the cells share. The interval is Wilson's for decisions that show every
+    person once, otherwise it is clustered by the people whom the samples show.
     """
     metric = metric_named(metric) if isinstance(metric, str) else metric
     at = OperatingPoint(sigma=sigma, kappa=kappa)
@@ -85,12 +85,11 @@ def measurement_of(
     if pool.infinite and not pool.n + pool.undefined:
         reason = f"the images equal the originals: {metric.label} is infinite"
         return Measurement(status="infinite", reason=reason, **about)
-    method: Literal["Wilson", "bootstrap"] = "Wilson" if metric.share and measured == 1 else "bootstrap"
     notes = [f"without {plural(pool.infinite, 'image')} for which it is infinite"] if pool.infinite else []
     if without:
         others = f"the others: {status}, {reason or 'no reason was recorded'}"
         notes.append(f"{measured} of {plural(len(cells), 'cell')}; {others}")
-    return replace(mean(pool, method=method, share=metric.share, **about), note="; ".join(notes) or None)
+    return replace(mean(pool, share=metric.share, **about), note="; ".join(notes) or None)
 
 
 def older_note(rows: Rows, cells: Iterable[CellRow], metric: SampleMetric) -> str | None:

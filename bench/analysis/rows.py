@@ -40,7 +40,7 @@ class CellRow:
     ``plugin`` and ``params`` belong to the defense; the parameters are the effective ones. ``via`` is the label of the
     attack that ran first, empty if there was none. ``evaluated`` is the label of the evaluated model, empty if no model
     evaluates the cell. ``run`` is the name of the run, where several runs are read together. ``protect`` are the keys
-    of the stages in which the client protects faces.
+    of the stages in which the client protects faces. ``people_of`` is `Dataset.people_of`, by default the data set.
     """
 
     cell: str
@@ -77,6 +77,7 @@ class CellRow:
     batch: int | None = None
     run: str = ""
     protect: tuple[str, ...] = ()
+    people_of: str = ""
 
     @property
     def clean(self) -> bool:
@@ -345,6 +346,7 @@ def _cell_row(row: Mapping[Any, Any]) -> CellRow:
         log=text("log") or "",
         batch=None if text("batch") is None else int(row["batch"]),
         run=text("run") or "",
+        people_of=text("people_of") or str(row["dataset"]),
         protect=tuple(json.loads(text("protect") or "[]")),
     )
 

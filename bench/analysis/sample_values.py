@@ -40,12 +40,14 @@ ScoreFunction = Callable[[Rows, CellRow, OperatingPoint], SampleScores | None]
 
 
 def scored(values: Callable[[VerificationScores, CellRow, OperatingPoint], Floats | None]) -> ScoreFunction:
-    """Turn a function of verification scores into a score function; a score belongs to the person of the probe."""
+    """Turn a function of verification scores into a score function; a score belongs to both people of the pair."""
 
     def of(rows: Rows, cell: CellRow, at: OperatingPoint) -> SampleScores | None:
         scores = rows.scores.get(cell.cell)
         found = None if scores is None else values(scores, cell, at)
-        return None if scores is None or found is None else SampleScores(found, scores.person, cell.dataset)
+        if scores is None or found is None:
+            return None
+        return SampleScores(found, scores.person, cell.people_of, scores.other)
 
     return of
 
@@ -118,7 +120,7 @@ def of_image(column: str) -> ScoreFunction:
             return None
         if column == "psnr" and "psnr_infinite" in table:
             values = np.where(table["psnr_infinite"].astype(bool), np.inf, values)
-        return SampleScores(values, table["subject"].to_numpy(), cell.dataset)
+        return SampleScores(values, table["subject"].to_numpy(), cell.people_of)
 
     return of
 
@@ -146,7 +148,7 @@ def of_attribute(attribute: str, column: Literal["value", "permuted", "baseline"
         values = getattr(found, column, None)
         if found is None or values is None or np.isnan(values).all():
             return None
-        return SampleScores(values, found.people, cell.dataset)
+        return SampleScores(values, found.people, cell.people_of)
 
     return of
 
@@ -167,6 +169,6 @@ def of_up(utility: bool, privacy: Literal["dist", "lpips"] | None) -> ScoreFunct
             if distances is None:
                 return None
             total = total + distances
-        return SampleScores(total, table["subject"].to_numpy(), cell.dataset)
+        return SampleScores(total, table["subject"].to_numpy(), cell.people_of)
 
     return of

@@ -37,14 +37,15 @@ NEWER_COLUMNS = frozenset(
 class VerificationScores:
     """The verification rows of one cell as arrays of shape ``(n,)``.
 
-    ``person`` is the person whose face was protected. Undefined ranks and rates are NaN. The columns are described in
-    docs/exporting.md. ``older``: an older version wrote the rows, without the adversary's threshold and without
+    ``person`` is the person whose face was protected, ``other`` that of the other face. Undefined ranks and rates are
+    NaN. The columns are described in docs/exporting.md. ``older``: an older version wrote the rows, without the adversary's threshold and without
     measured chance levels. In their place are the calibrated threshold, the false match rate (FMR) that it was set for,
     and 1 / the number of pictures in the gallery.
     """
 
     cell: str
     person: NDArray[Any]
+    other: NDArray[Any]
     left_id: NDArray[Any]
     same: NDArray[np.bool_]
     fold: NDArray[np.int64]
@@ -178,6 +179,7 @@ def _scores(cell: str, part: pa.Table) -> VerificationScores:
     return VerificationScores(
         cell=cell,
         person=column("left_subject"),
+        other=column("right_subject" if "right_subject" in part.column_names else "left_subject"),
         left_id=left.dictionary.to_numpy(zero_copy_only=False)[left.indices.to_numpy()],
         same=same,
         fold=column("fold"),

@@ -15,6 +15,7 @@ from bench.metrics.attributes import (
     permuted_baseline,
     utility_privacy,
 )
+from bench.metrics.clustering import pair_interval
 from bench.metrics.images import SSIM_VARIANT, psnr, ssim
 from bench.metrics.impostors import CrossFitted, cross_fitted_thresholds, impostor_match_shares, people_groups
 from bench.metrics.intervals import bootstrap_interval, wilson_interval
@@ -55,8 +56,9 @@ __all__ = [
     "identification_ranks",
     "impostor_match_shares",
     "impostor_scores",
-    "permuted_baseline",
+    "pair_interval",
     "people_groups",
+    "permuted_baseline",
     "psnr",
     "reconstruction_success",
     "separation",

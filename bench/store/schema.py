@@ -14,7 +14,7 @@ CELLS = pa.schema(
     [
         *((name, _TEXT) for name in ("cell", "experiment", "table", "dataset", "dataset_stands_in_for")),
         ("synthetic", _FLAG),
-        *((name, _TEXT) for name in ("defense", "defense_params")),
+        *((name, _TEXT) for name in ("people_of", "defense", "defense_params")),
         *((name, _TEXTS) for name in ("authorised", "authorised_stand_in_for")),
         *((name, _TEXT) for name in ("attack", "via", "upload")),
         ("splits", _TEXTS),
@@ -81,7 +81,14 @@ _CHANCE = dict.fromkeys(
 )
 # The columns of each table of samples that bench reads, with their types. A table may have further columns.
 SAMPLE_COLUMNS: Mapping[str, Mapping[str, pa.DataType]] = {
-    "verification": {**_SCORED, **_PAIR, "calibration_impostors": _NUMBER, "threshold_rule": _TEXT, **_CHANCE},
+    "verification": {
+        **_SCORED,
+        **_PAIR,
+        "right_subject": _COUNT,
+        "calibration_impostors": _NUMBER,
+        "threshold_rule": _TEXT,
+        **_CHANCE,
+    },
     "images": {**_UPLOAD, **_PICTURE, "ssim": _NUMBER, "psnr": _NUMBER, "psnr_infinite": _FLAG, "lpips": _NUMBER},
     "baselines": {
         "dataset": _TEXT,

@@ -324,9 +324,7 @@ def _with_interval(entry: AssessedDefense, drawn: BootstrapDraws, i: int) -> Ass
         return replace(entry, worst_share=share)
     value = entry.leakage.value or 0.0
     note = f"the worst of {len(entry.tried)} attacks, chosen again in each draw"
-    leakage = replace(
-        entry.leakage, low=min(found[0], value), high=max(found[1], value), interval="bootstrap", note=note
-    )
+    leakage = replace(entry.leakage, low=min(found[0], value), high=max(found[1], value), interval="drawn", note=note)
     return replace(entry, leakage=leakage, worst_share=share)
 
 

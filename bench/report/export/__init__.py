@@ -38,6 +38,7 @@ FIELDS = (
     "better",
     "value",
     "n",
+    "people",
     "low",
     "high",
     "interval",
@@ -91,6 +92,7 @@ def _record(table: Table, group: RowGroup, row: Row, column: Column, measurement
         "better": _better(column, measurement),
         "value": scaled(measurement.value),
         "n": measurement.n if measurement.value is not None else None,
+        "people": measurement.people or None,
         "low": scaled(measurement.low),
         "high": scaled(measurement.high),
         "interval": measurement.interval or None,
@@ -217,7 +219,7 @@ def _markdown_measurement(column: Column, measurement: Measurement) -> str:
     text = metric.shown(measurement.value)
     if span := metric.span(measurement.low, measurement.high):
         text += f" ({span})"
-    text += f" N={measurement.n}"
+    text += f" N={measurement.support}"
     if measurement.paper is not None:
         text += f", paper {metric.shown(measurement.paper)}"
     return _AUTHORISED + text if measurement.role == "authorised" and metric.better == "split" else text
@@ -311,7 +313,7 @@ def _latex_measurement(column: Column, measurement: Measurement, table: Table, b
     if measurement.role == "authorised" and metric.better == "split":
         value = f"\\underline{{{value}}}"
     small = [metric.span(measurement.low, measurement.high)]
-    small += [] if measurement.n == table.common_n else [f"N = {measurement.n}"]
+    small += [] if measurement.n == table.common_n else [f"N = {measurement.support}"]
     small += [] if measurement.paper is None else [f"paper {metric.shown(measurement.paper)}"]
     lines = [value, *(f"{{\\tiny {latex_escape(s)}}}" for s in small if s)]
     stacked = " \\\\ ".join(lines)

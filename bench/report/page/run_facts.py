@@ -188,15 +188,21 @@ _FURTHER = [
         "samples/baselines; samples/attributes: permuted, baseline",
     ],
     [
-        "interval of a cell",
-        "95 %, for a share of independent decisions (Wilson 1927).",
+        "interval of independent decisions",
+        "95 %, for a share of decisions that show every person once (Wilson 1927).",
         "N is the number of pairs",
     ],
     [
-        "interval of an average",
-        f"95 %, percentile bootstrap over the people whose faces were protected, {DRAWS} draws, seed {SEED} (Field and "
-        "Welsh 2007). Where all decisions agree: Wilson's interval with as many trials as people.",
-        "N is the number of decisions (pairs times models) or images",
+        "interval of other averages",
+        "95 %, with a variance that is clustered by both people of a pair (Aronow, Samii and Assenova 2015), corrected "
+        "for few people (Bell and McCaffrey 2002). Shares: Wilson's interval with the effective number of decisions of "
+        "this variance (Korn and Graubard 1998). Other means: a t-interval.",
+        "N is the number of decisions (pairs times models) or images; people are counted on both sides of pairs",
+    ],
+    [
+        "interval of the worst of several attacks",
+        f"95 %, from {DRAWS} random weights of people, seed {SEED}: the worst attack is chosen again in every draw.",
+        "the people of all defenses are drawn together",
     ],
 ]
 
