@@ -197,7 +197,7 @@ def test_a_defense_that_less_was_tried_on_neither_wins_nor_dominates(tmp_path: P
     leaks = {("A", "abuse"): 0.1, ("A", "recface"): 0.7, ("B", "abuse"): 0.0} | ALL_IN
     rows = scored(tmp_path / "run", [spec(), rebuilt(defenses=(CLEAN, A))], {"A": 0.95}, leaks)
     found = recommend(rows)
-    assert set(found.kinds) == {"recface", "abuse"}
+    assert set(found.attackers) == {"recface", "abuse"}
     assert list(entry(found, "B").untried) == ["recface"]
     assert entry(found, "A").dominators == []
     assert found.best is not None
@@ -207,8 +207,13 @@ def test_a_defense_that_less_was_tried_on_neither_wins_nor_dominates(tmp_path: P
     assert shown is not None
     line = next(line for line in shown.lines if line.entry.name == "B")
     assert line.remarks[0] == "only 1 attack was tried on it; no claim beyond it (untried: recface)"
-    assert any("Lower leakage is shown for B. That is no claim" in str(said[0]) for said in shown.sentences)
-    assert shown.headline == "None is safe. There is only A, and it leaks more than chance."
+    assert [
+        "Not asked what the others were, and so not compared: B (not attacked by recface). What is shown for them is no "
+        "claim, also where it is lower."
+    ] in shown.sentences
+    assert (
+        shown.headline == "None is safe. The only defense that faced every attack is A, and it leaks more than chance."
+    )
 
 
 def test_the_other_way_round_more_tried_and_better_dominates(tmp_path: Path) -> None:
@@ -271,12 +276,16 @@ def test_what_is_not_there_has_its_reason(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("utility", "leaked", "said"),
     [
-        ({}, 0.6, "None is safe. The best of 2 defenses is A, and it leaks more than chance."),
-        ({}, 0.0, "Use A: what leaks cannot be distinguished from chance."),
+        ({}, 0.6, "None is safe. The best of 2 defenses that faced every attack is A, and it leaks more than chance."),
+        (
+            {},
+            0.0,
+            "Use A: no attack beat chance (40 people; a leak of 12.8 points would have been seen with 80 % power).",
+        ),
         (
             {"A": 0.5, "B": 0.4},
             0.0,
-            "Use none: no defense that faced every kind of attack meets the bars of utility.",
+            "Use none: no defense that faced every attack and leaks less than no protection meets the bars of utility.",
         ),
     ],
 )
@@ -301,7 +310,7 @@ def test_no_defense_is_chosen_if_none_faced_every_kind_of_attack(tmp_path: Path)
     specs = [some, rebuilt(defenses=(B,)), spec(name="more", defenses=(B,))]
     found = recommend(Rows(write_fake_run(tmp_path / "run", specs)))
     assert found.best is None
-    assert headline(found).startswith("No verdict: no defense faced every kind of attack of this run (")
+    assert headline(found).startswith("No verdict: no defense faced every attack of this run (")
 
 
 # ---- cost ------------------------------------------------------------------------------------------------------------
@@ -354,9 +363,11 @@ def test_a_new_reader_finds_defense_attack_n_interval_and_command(tmp_path: Path
     rows = scored(tmp_path / "run", [spec(), rebuilt()], {"A": 0.95}, leaks)
     part = section(render(rows.results))
     plain = " ".join(unescape(re.sub(r"<[^>]+>", "", part)).split())
-    assert plain.startswith("Verdict None is safe. The best of 2 defenses is A, and it leaks more than chance. With A,")
+    assert plain.startswith(
+        "Verdict None is safe. The best of 2 defenses that faced every attack is A, and it leaks more than chance. With A,"
+    )
     assert re.search(r"after the strongest of 2 attacks \(recface; rebuilt\) held-out recognisers match 60.0 %", plain)
-    assert re.search(r"60\.0 % \(\d\d\.\d–\d\d\.\d, N 40\) of faces to their person", plain)
+    assert re.search(r"60\.0 % \(\d\d\.\d–\d\d\.\d, N 40\) of faces to the very photo", plain)
     command = unescape(re.findall(r'<pre class="command"[^>]*>(.*?)</pre>', part)[0])
     a = entry(recommend(rows), "A")
     assert a.worst is not None

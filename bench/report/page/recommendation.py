@@ -208,8 +208,9 @@ def sentences(found: Recommendation, several: bool) -> list[Sentence]:
         if e.candidate and e.untried:
             by_missing.setdefault(tuple(e.untried), []).append(e.name)
     for missing, without in by_missing.items():
-        which = f"not compared, because not attacked by {_listed(missing)}: {_listed(without)}"
-        made.append([f"Not asked, and so {which}. What is shown for them is no claim, also where it is lower."])
+        which = f"{_listed(without)} (not attacked by {_listed(missing)})"
+        claim = "What is shown for them is no claim, also where it is lower."
+        made.append([f"Not asked what the others were, and so not compared: {which}. {claim}"])
     blind = [e.name for e in found.protections if not e.complete]
     if blind:
         made.append([f"Without a utility or a leakage, and so without a verdict: {_listed(blind)}."])
@@ -234,12 +235,13 @@ def _utility_and_leakage(found: Recommendation, best: AssessedDefense, several: 
         pieces += ["Strangers are matched in", (CHANCE, worst.chance), "."]
     reference = found.reference
     if reference is not None and reference.leakage.value is not None:
-        pieces += ["Without protection it is", (LEAKAGE, reference.leakage), "."]
+        pieces += ["Without protection,", (LEAKAGE, reference.leakage), "of faces are matched."]
     other = best.enrolled
     if other is not None:
+        after = "the same attack" if other is worst else f"the strongest for it ({_attack_name(other, several)})"
         beyond = "more than" if other.enrolled_test and other.enrolled_test.beyond else "not distinguished from"
-        pieces += [f"To another photo of the person, after {_attack_name(other, several)}, they match at most"]
-        pieces += [(ENROLLED, other.enrolled), f"of faces, {beyond} strangers", (CHANCE, other.enrolled_chance), "."]
+        pieces += [f"To another photo of the person, after {after}, they match", (ENROLLED, other.enrolled)]
+        pieces += [f"of faces, {beyond} strangers:", (CHANCE, other.enrolled_chance), "."]
     return pieces
 
 
@@ -276,7 +278,7 @@ def _listed(names: Sequence[str]) -> str:
 def _baseline(found: Recommendation) -> str:
     """Return the lowest and highest match rate that chance gives, as text; empty if none is known."""
     rates = sorted({e.baseline for e in found.entries if e.baseline is not None})
-    return " to ".join(f"{LEAKAGE.shown(r)} %" for r in dict.fromkeys([*rates[:1], *rates[-1:]]))
+    return " to ".join(dict.fromkeys(f"{LEAKAGE.shown(r)} %" for r in [*rates[:1], *rates[-1:]]))
 
 
 def _unmeasured(found: Recommendation) -> str:
