@@ -98,6 +98,7 @@ class FakeRun:
     skipped: Callable[[Cell], str | None] = lambda c: None
     ended: Callable[[Cell], Mapping[str, Any]] = lambda c: {}
     synthetic: bool = True
+    people_of: str = ""
     claims: str | None = CLAIMS
     picture: Callable[[np.random.Generator], bytes] | None = None
     staged: bool = False  # whether every cell has a separate score stage, with the upload of its client as input
@@ -256,6 +257,7 @@ def _cell(
         "dataset": dataset,
         "dataset_stands_in_for": spec.datasets[dataset],
         "synthetic": spec.synthetic,
+        "people_of": spec.people_of or None,
         "defense": defense,
         "defense_params": json.dumps(dict(spec.params.get(defense, {}))),
         "authorised": "+".join(members),

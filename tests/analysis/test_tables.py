@@ -170,7 +170,7 @@ def test_repeats_are_pooled_over_people(tmp_path: Path) -> None:
     assert len(cells) == 3
     assert noise.n == 60
     assert noise.value == pytest.approx(np.mean([rows.scores[c.cell].hits().mean() for c in cells]))
-    assert noise.interval == "bootstrap"
+    assert noise.interval == "clustered"
 
 
 def test_one_image_for_two_models(tmp_path: Path) -> None:
@@ -243,7 +243,7 @@ def test_the_answer_names_what_is_not_met(worked: Rows) -> None:
 
 def test_mean_skips_what_is_undefined() -> None:
     people = np.array(["p", "q", "r"], dtype=object)
-    measurement = mean(Pool([SampleScores(np.array([1.0, np.nan, 0.0]), people)]), method="Wilson")
+    measurement = mean(Pool([SampleScores(np.array([1.0, np.nan, 0.0]), people)]))
     assert (measurement.value, measurement.n) == (0.5, 2)
     empty = mean(Pool([SampleScores(np.array([np.nan]), people[:1])]))
     assert (empty.value, empty.status) == (None, "undefined")

@@ -123,11 +123,11 @@ def test_the_worst_attack_is_chosen_again_in_each_draw_of_the_same_people() -> N
     assert (same.leakage[:, 0] == same.leakage[:, 1]).all()  # The draws are paired.
 
 
-def test_who_is_not_in_a_draw_has_no_number_there() -> None:
+def test_a_single_person_says_little_and_nobody_says_nothing() -> None:
     rare = Pool([SampleScores(np.ones(1), np.array([99]))])
     drawn = draw([_pool(1, 0, 1), rare], [[], []])
-    assert 0 < np.isnan(drawn.utility[:, 1]).sum() < len(drawn.utility)
-    assert draw([], []).utility.shape == (400, 0)
+    assert np.quantile(drawn.utility[:, 1], 0.025) < 0.3
+    assert draw([], []).utility.shape == (2000, 0)
     assert interval(np.array([np.nan, 0.5, 0.5])) is None
     assert interval(np.arange(101.0)) == pytest.approx((2.5, 97.5))
 
@@ -171,7 +171,8 @@ def test_a_better_one_dominates_plainly_only_if_nearly_all_draws_say_so(tmp_path
     leaks = {("A", "abuse"): 0.1, ("B", "abuse"): 0.8, ("C", "abuse"): 0.125} | ALL_IN
     found = recommend(scored(tmp_path / "run", [spec(defenses=(CLEAN, A, B, C))], {"B": 0.9}, leaks))
     first = entry(found, "B").dominators[0]
-    assert (first.certain, first.share) == (True, 1.0)
+    assert first.certain
+    assert first.share > 0.95  # 40 of 40 pairs are kept, and 36 of 40.
     (weak,) = entry(found, "C").dominators
     assert (weak.name, weak.certain) == ("A", False)  # One pair of 40 is in favour of A.
     assert 0.3 < weak.share < 0.95
