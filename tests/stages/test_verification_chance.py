@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -79,32 +79,45 @@ LEAKING: dict[str, Defense] = {
 }
 
 
-def scored(of: People, protected: Vectors, *, rule: str = "fmr", fmr: float = 0.01) -> pd.DataFrame:
+def scored(of: People, protected: Vectors, *, rule: str = "fmr") -> pd.DataFrame:
     """Return the rows of the score stage for these embeddings."""
-    index = np.arange(2 * PAIRS)
-    subjects = np.concatenate([of.left, of.right])
+    clean, subjects = np.concatenate([of.clean_left, of.clean_right]), np.concatenate([of.left, of.right])
+    return rows_of(clean, subjects, np.arange(PAIRS), np.arange(PAIRS, 2 * PAIRS), protected, of.calibration, rule=rule)
 
-    def faces(names: list[str], who: Vectors, **tables: pa.Table) -> Artifact:
-        table = pa.table({"sample_id": names, "subject": who})
+
+def rows_of(
+    clean: Vectors,
+    subjects: Vectors,
+    left: Vectors,
+    right: Vectors,
+    protected: Vectors,
+    calibration: Vectors,
+    *,
+    rule: str = "fmr",
+    names: Sequence[str] = (),
+) -> pd.DataFrame:
+    """Return the rows of the score stage. ``left`` and ``right`` index the clean faces, whose ``subjects`` are given;
+    every second calibration face shows the person of the one before it."""
+
+    def faces(ids: Sequence[str], who: Vectors, **tables: pa.Table) -> Artifact:
+        table = pa.table({"sample_id": list(ids), "subject": who})
         return Artifact(tensors={"images": np.zeros((len(who), 3, 1, 1), np.uint8)}, tables={"faces": table, **tables})
 
     def embeddings(plain: Vectors) -> Artifact:
         return Artifact(tensors={"plain": plain, "flipped": plain})
 
-    pairs = {
-        "left": index[:PAIRS],
-        "right": index[PAIRS:],
-        "same": of.left == of.right,
-        "fold": index[:PAIRS] % 10,
-    }
+    fold = np.arange(len(left)) % 10
+    pairs = {"left": left, "right": right, "same": subjects[left] == subjects[right], "fold": fold}
+    ids = names or [f"f{k}" for k in range(len(clean))]
+    others = 10_000 + np.arange(len(calibration)) // 2
     inputs = {
-        "faces": faces([f"f{k}" for k in index], subjects, pairs=pa.table(pairs)),
-        "clean": embeddings(np.concatenate([of.clean_left, of.clean_right])),
+        "faces": faces(ids, subjects, pairs=pa.table(pairs)),
+        "clean": embeddings(clean),
         "protected": embeddings(protected),
-        "calibration_faces": faces([f"c{k}" for k in range(240)], 10_000 + np.arange(240) // 2),
-        "calibration": embeddings(of.calibration),
+        "calibration_faces": faces([f"c{k}" for k in range(len(others))], others),
+        "calibration": embeddings(calibration),
     }
-    stage = SimpleNamespace(options={"fmr": fmr, "threshold": rule}, name="verification")
+    stage = SimpleNamespace(options={"fmr": 0.01, "threshold": rule}, name="verification")
     job = cast(Job, SimpleNamespace(input=inputs.__getitem__, stage=stage))
     return cast(pd.DataFrame, score_verification(job).tables["verification"].to_pandas())
 
@@ -210,3 +223,56 @@ def test_the_rule_and_the_rate_that_it_realises_are_stored() -> None:
     assert 0.0095 < fmr["fmr_realised"][0] <= 0.01
     assert accuracy["fmr_realised"][0] != fmr["fmr_realised"][0]
     assert fmr["kappa_adversary"].equals(accuracy["kappa_adversary"])  # the adversary's rule is the FMR
+
+
+# ---- galleries in which people have several pictures -----------------------------------------------------------------
+
+
+def plane(*degrees: float) -> Vectors:
+    angle = np.deg2rad(degrees)
+    return np.stack([np.cos(angle), np.sin(angle)], axis=1)
+
+
+def test_the_chance_of_rank_1_counts_the_pictures_of_each_person() -> None:
+    """Three originals of one person and one of another: chance is (3² + 1²) / 4² = 10 / 16, and not 1 / 4."""
+    subjects = np.array([0, 0, 0, 1, 0, 2])
+    clean = plane(0, 10, 20, 90, 5, 150)
+    rows = rows_of(clean, subjects, np.arange(4), np.array([4, 4, 4, 5]), plane(50, 50, 50, 95), plane(0, 9, 80, 90))
+    assert rows["rank_chance"].tolist() == [0.75, 0.75, 0.75, 0.25]
+    assert rows["rank_chance"].mean() == pytest.approx(10 / 16)
+    assert set(rows["gallery"]) == {4}
+    # Two pictures are enrolled, each once, although three pairs share the first.
+    assert rows["rank_enrolled_chance"][:3].tolist() == [0.5] * 3
+    assert rows[["rank_enrolled", "rank_enrolled_chance"]][3:].isna().all().all()
+
+
+def test_the_own_picture_of_a_probe_is_not_enrolled() -> None:
+    """Picture 0 is enrolled by the pair of picture 1; only other pictures of the person may find the probe."""
+    clean, subjects = plane(0, 60, 25, 120, 170, 0), np.array([0, 0, 1, 1, 2, 0])
+    left, right = np.array([0, 1, 2, 4]), np.array([1, 0, 3, 2])
+    protected = plane(5, 5, 40, 170)
+    rows = rows_of(clean, subjects, left, right, protected, plane(0, 9, 80, 90))
+    # Enrolled are the pictures 0, 1, 2 and 3. The probe of 0, at 5 degrees: without 0, picture 2 (25) is nearer than 1.
+    assert rows["rank_enrolled"].tolist()[:2] == [2, 1]
+    assert rows["rank_enrolled_chance"].tolist()[:2] == pytest.approx([1 / 3, 1 / 3])
+    # The probe of 2, at 40 degrees: 2 does not count, and 1 (60), 0 and 3 (120) are 20, 40 and 80 degrees away.
+    assert rows["rank_enrolled"][2] == 3
+    assert rows["rank_enrolled_chance"][2] == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("names", [(), ("a", "b", "c", "d", "e", "a")])
+def test_copies_of_the_own_picture_are_not_enrolled(names: Sequence[str]) -> None:
+    """Face 5 is a copy of face 0: by its embedding, or by its name. No other picture of the person is enrolled."""
+    last = 0 if not names else 1
+    clean, subjects = plane(0, 60, 25, 120, 170, last), np.array([0, 0, 1, 1, 2, 0])
+    rows = rows_of(clean, subjects, np.array([0, 2]), np.array([5, 3]), plane(0, 120), plane(0, 9, 80, 90), names=names)
+    assert rows["rank_enrolled"].isna().tolist() == [True, False]
+    assert rows["rank_enrolled_chance"].isna().tolist() == [True, False]
+    assert (rows["rank_enrolled"][1], rows["rank_enrolled_chance"][1]) == (1, 0.5)
+
+
+def test_too_few_people_give_no_adversary() -> None:
+    rows = rows_of(plane(0, 60), np.array([0, 1]), np.array([0]), np.array([1]), plane(5), plane(0, 9, 80, 90))
+    undefined = ["kappa_adversary", "impostor_match_adversary", "impostor_match_enrolled", "impostor_match"]
+    assert rows[undefined].isna().all().all()
+    assert rows["adversary_impostors"].tolist() == rows["adversary_people"].tolist() == [0]
