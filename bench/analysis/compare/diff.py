@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from bench.analysis.compare.matching import NAMED, Better, Direction, MatchedCells, UnmatchedCell, match
 from bench.analysis.compare.significance import LEVEL, Difference, aligned, difference, holm
 from bench.analysis.measures import AGE, METRICS, SampleMetric, extra_metric, metric_named
+from bench.analysis.pair_metrics import CHANCE
 from bench.analysis.rows import CellRow, Rows
 from bench.analysis.sample_values import OperatingPoint
 from bench.core.errors import StorageError
@@ -163,11 +164,15 @@ def _lines(before: Rows, after: Rows, matched: MatchedCells) -> Iterator[DiffLin
 
 
 def _metrics(before: Rows, after: Rows, experiment: str) -> list[SampleMetric]:
-    """Return the metrics of an experiment: those of the report, of each attribute, and the columns of plugins."""
+    """Return the metrics of an experiment: those of the report, of each attribute, and the columns of plugins.
+
+    What chance gives is not compared: it is no result of a defense.
+    """
     later = set(after.attributes(experiment)), set(after.extras(experiment))
     attributes = [a for a in before.attributes(experiment) if a in later[0] and a != AGE]
     extras = [extra_metric(c) for c in before.extras(experiment) if c in later[1]]
-    return [*METRICS.values(), *(metric_named(f"similarity:{a}") for a in attributes), *extras]
+    measured = [m for m in METRICS.values() if m not in CHANCE]
+    return [*measured, *(metric_named(f"similarity:{a}") for a in attributes), *extras]
 
 
 def _levels(before: Rows, after: Rows, a: CellRow, b: CellRow) -> list[float]:
