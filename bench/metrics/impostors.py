@@ -25,8 +25,9 @@ def people_groups(left: ArrayLike, right: ArrayLike, most: int = MOST_GROUPS) ->
 
     ``left (n,)`` and ``right (n,)`` are the people of each pair. Returns the distinct people ``(p,)``, sorted, and the
     group of each, int64 ``(p,)`` in [0, g) with g at most ``most``. People whom pairs join, directly or through others,
-    stay together, unless they are more than twice the share of a group: they are then divided, neighbours first. There
-    are at least two groups, unless all pairs show the same two people. The groups depend on nothing but the arguments.
+    stay together, unless they are everybody or more than twice the share of a group: they are then divided, neighbours
+    first. There are at least two groups, unless all pairs show the same one or two people. The groups depend on nothing
+    but the arguments.
     Raises ValueError for arrays of different length and for ``most`` below 2.
     """
     first, second = np.asarray(left), np.asarray(right)
@@ -40,7 +41,8 @@ def people_groups(left: ArrayLike, right: ArrayLike, most: int = MOST_GROUPS) ->
     share = -(-len(people) // most)
     pieces: list[list[int]] = []
     for found in _joined(neighbours):
-        size = share if len(found) > 2 * share else len(found)
+        crowd = len(found) > 2 * share or 2 < len(found) == len(people)
+        size = share if crowd else len(found)
         pieces += [found[start : start + size] for start in range(0, len(found), size)]
     group = np.zeros(len(people), dtype=np.int64)
     sizes = [0] * min(most, len(pieces))

@@ -15,6 +15,7 @@ from fake_run import ESTIMATE, RECFACE, FakeRun, rewritten, write_fake_run
 from bench.analysis.measures import METRICS, measure, metric_named, select
 from bench.analysis.pooling import Pool, SampleScores, mean
 from bench.analysis.rows import Rows
+from bench.analysis.verification_scores import NEWER_COLUMNS
 from bench.core.errors import SuiteError
 from bench.metrics import intervals
 from bench.metrics.vocabulary import ATTRIBUTE_FAMILIES, METRIC_NAMES
@@ -70,6 +71,83 @@ def test_re_identification_by_hand(tmp_path: Path) -> None:
     assert (found.low, found.high) == pytest.approx(intervals.wilson_interval(3, 4))
     assert (found.role, found.attack, found.interval) == ("unauthorised", "recface", "Wilson")
     assert measure(rows, judge, "srra", kappa=0.05).value == 1.0
+
+
+def test_what_the_adversary_matches_by_hand(tmp_path: Path) -> None:
+    """Leakage at the adversary's threshold, utility at that of the service; pairs 0 and 2 are genuine."""
+    results = write_fake_run(tmp_path / "run", FakeRun(attacks=(RECFACE,), **ONE))
+    columns = {
+        "cos_self": [0.3, 0.3, 0.1, 0.6],
+        "cos_cross": [0.25, 0.9, 0.1, 0.9],
+        "kappa_calibrated": [0.35] * 4,
+        "kappa_adversary": [0.2, 0.4, 0.2, 0.4],
+        "impostor_match_adversary": [0.0, 0.02, 0.02, 0.0],
+        "impostor_match_enrolled": [0.04, 1.0, 0.0, 1.0],
+        "impostor_match": [0.0, 0.0, 0.01, 0.01],
+        "rank_chance": [0.5, 0.25, 0.5, 0.25],
+        "rank_enrolled_chance": [0.5, np.nan, 0.25, np.nan],
+    }
+    rows = changed(results, verification=setter("PMT", "net-b", **columns))
+    judge = select(rows, defense="PMT", evaluated="net-b")
+    expected = {
+        "fmr-match": (0.5, 4),
+        "fmr-match-deployed": (0.25, 4),
+        "srra": (0.25, 4),
+        "enrolled-match": (0.5, 2),  # genuine pairs only
+        "impostor-match": (0.01, 4),
+        "impostor-match-deployed": (0.005, 4),
+        "impostor-match-enrolled": (0.02, 2),
+        "rank-1-chance": (0.375, 4),
+        "rank-1-enrolled-chance": (0.375, 2),
+    }
+    found = {name: measure(rows, judge, name) for name in expected}
+    assert {name: (pytest.approx(f.value), f.n) for name, f in found.items()} == expected
+    assert {f.note for f in found.values()} == {None}
+    threshold = rows.scores.threshold(judge[0].cell)
+    assert threshold is not None
+    assert (threshold.kappa, threshold.adversary, threshold.rule, threshold.people) == (0.35, 0.2, "fmr", 150)
+
+
+def test_where_the_adversary_has_no_threshold_leakage_is_undefined(tmp_path: Path) -> None:
+    judge = {"defense": "PMT", "evaluated": "net-b"}
+
+    def with_thresholds(folder: str, kappa: list[float]) -> Rows:
+        results = write_fake_run(tmp_path / folder, FakeRun(attacks=(RECFACE,), **ONE))
+        return changed(results, verification=setter("PMT", "net-b", kappa_adversary=kappa, cos_self=[0.3] * 4))
+
+    rows = with_thresholds("one", [0.2, np.nan, np.nan, np.nan])
+    found = measure(rows, select(rows, **judge), "fmr-match")
+    assert (found.value, found.n) == (1.0, 1)
+    rows = with_thresholds("none", [np.nan] * 4)
+    found = measure(rows, select(rows, **judge), "fmr-match")
+    assert (found.value, found.status) == (None, "missing")
+    assert str(found.reason).startswith("too few people are scored")
+
+
+def test_rows_of_older_versions_are_measured_as_they_were(tmp_path: Path) -> None:
+    results = write_fake_run(tmp_path / "run", FakeRun(attacks=(RECFACE,), **ONE))
+
+    def older(table: pd.DataFrame) -> None:
+        setter("PMT", "net-b", cos_self=[0.4, 0.3, 0.1, 0.36], cos_cross=[0.4, 0.9, 0.1, 0.9])(table)
+        newer = {"threshold_rule", "fmr_realised", "calibration_people", "adversary_impostors", "adversary_people"}
+        for name in (*NEWER_COLUMNS, *newer):
+            del table[name]
+
+    rows = changed(results, verification=older)
+    judge = select(rows, defense="PMT", evaluated="net-b")
+    expected = {"fmr-match": 0.5, "enrolled-match": 0.5, "impostor-match": 0.01, "rank-1-chance": 0.25}
+    expected |= {"impostor-match-deployed": 0.01, "rank-1-enrolled-chance": 0.25}
+    for name, value in expected.items():
+        found = measure(rows, judge, name)
+        assert found.value == pytest.approx(value)
+        assert "as older versions: threshold of clean faces" in str(found.note)
+        assert "bench rescore" in str(found.note)
+    assert measure(rows, judge, "fmr-match-deployed").note is None
+    assert measure(rows, judge, "accuracy").note is None
+    threshold = rows.scores.threshold(judge[0].cell)
+    assert threshold is not None
+    assert (threshold.kappa, threshold.fmr, threshold.rule, threshold.adversary) == (0.35, 0.01, None, None)
+    assert rows.scores.older(judge[0].cell)
 
 
 def test_pictures_count_once_for_all_evaluated_models(tmp_path: Path) -> None:

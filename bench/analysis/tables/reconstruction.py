@@ -67,8 +67,8 @@ _SOURCE = (
 )
 _JUDGED = (
     f"COS and SRRA: of the authorised model. Re-identification: by {JUDGES}, pooled; at rank 1 among all originals, "
-    "and by a similarity above the threshold that the adversary sets on impostors as he sees them. The chance of each is "
-    "a metric by itself (rank-1-chance, impostor-match)."
+    "and by a similarity above the threshold that the adversary sets on impostors as he sees them. The chance of each "
+    "is a metric by itself (rank-1-chance, impostor-match)."
 )
 
 
