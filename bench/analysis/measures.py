@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any, Literal
 
 from bench.analysis import sample_values
+from bench.analysis.paper_values import paper_quantity
 from bench.analysis.pooling import Floats, Pool, mean
 from bench.analysis.rows import UPLOAD, CellRow, Rows, VerificationScores, why_absent
 from bench.analysis.sample_values import OperatingPoint, ScoreFunction
@@ -107,7 +108,9 @@ def measure(
         rows.measurements[key] = measurement_of(pool, cells, without, metric, at)
     found = rows.measurements[key]
     role, paper = role or found.role, None if found.value is None else paper
-    return found if (role, paper) == (found.role, found.paper) else replace(found, role=role, paper=paper)
+    if (role, paper) == (found.role, found.paper):
+        return found
+    return replace(found, role=role, paper=paper, paper_of="" if paper is None else paper_quantity(metric.name))
 
 
 def measurement_of(
