@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from bench.analysis import sample_values
 from bench.analysis.pair_metrics import CHANCE, RECOGNITION, VERIFICATION
+from bench.analysis.paper_values import paper_quantity
 from bench.analysis.pooling import Pool, mean
 from bench.analysis.rows import UPLOAD, CellRow, Rows, why_absent
 from bench.analysis.sample_metric import ESTIMATED
@@ -66,7 +67,9 @@ def measure(
         rows.measurements[key] = replace(made, note=joined_notes(made.note, older_note(rows, cells, metric)))
     found = rows.measurements[key]
     role, paper = role or found.role, None if found.value is None else paper
-    return found if (role, paper) == (found.role, found.paper) else replace(found, role=role, paper=paper)
+    if (role, paper) == (found.role, found.paper):
+        return found
+    return replace(found, role=role, paper=paper, paper_of="" if paper is None else paper_quantity(metric.name))
 
 
 def measurement_of(

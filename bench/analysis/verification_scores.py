@@ -38,9 +38,9 @@ class VerificationScores:
     """The verification rows of one cell as arrays of shape ``(n,)``.
 
     ``person`` is the person whose face was protected, ``other`` that of the other face. Undefined ranks and rates are
-    NaN. The columns are described in docs/exporting.md. ``older``: an older version wrote the rows, without the adversary's threshold and without
-    measured chance levels. In their place are the calibrated threshold, the false match rate (FMR) that it was set for,
-    and 1 / the number of pictures in the gallery.
+    NaN. The columns are described in docs/exporting.md. ``older``: an older version wrote the rows, without the
+    adversary's threshold and without measured chance levels. In their place are the calibrated threshold, the false
+    match rate (FMR) that it was set for, and 1 / the number of pictures in the gallery.
     """
 
     cell: str

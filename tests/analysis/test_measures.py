@@ -17,7 +17,7 @@ from bench.analysis.pooling import Pool, SampleScores, mean
 from bench.analysis.rows import Rows
 from bench.analysis.verification_scores import NEWER_COLUMNS
 from bench.core.errors import SuiteError
-from bench.metrics import intervals
+from bench.metrics import intervals, recognition
 from bench.metrics.vocabulary import ATTRIBUTE_FAMILIES, METRIC_NAMES
 from bench.store.reading import RunResults
 
@@ -280,6 +280,36 @@ def test_every_metric_names_columns_that_a_run_stores(tmp_path: Path) -> None:
         assert set(metric.cell_columns) <= set(results.cells), metric.name
     kappa = metric_named("accuracy-fixed")
     assert kappa.source == "samples/verification by cell: cos_self, cos_cross, same; kappa of cells.parquet"
+
+
+@pytest.mark.parametrize(("matched", "genuine"), [(0.0, 0.5), (0.02, 0.5), (0.3, 0.4), (1.0, 0.5)])
+def test_the_chance_level_bounds_equation_10_of_strangers(tmp_path: Path, matched: float, genuine: float) -> None:
+    """Each upload is replaced by those of all other people: Equation 10 then holds at most as often as the level."""
+    n, kappa, rng = 240, 0.35, np.random.default_rng(0)
+    people, same = np.arange(n), np.arange(n) < genuine * n
+    # Uploads match the pictures of strangers with the probability ``matched``; both pictures of a genuine pair alike.
+    first = rng.random((n, n)) < matched  # rows: uploads, columns: left pictures
+    second = np.where(same, first, rng.random((n, n)) < matched)  # columns: right pictures
+    hits = recognition.verification_hits(
+        np.where(first, 1.0, 0.0).ravel(), np.where(second, 1.0, 0.0).ravel(), np.tile(same, n), kappa
+    ).reshape(n, n)
+    strangers = float(hits[people[:, None] != people[None]].mean())
+
+    def change(table: pd.DataFrame) -> None:
+        own = (table["defense"] == "PMT") & (table["evaluated"] == "net-b")
+        table.loc[own, "same"] = same
+        table.loc[own, "cos_cross"] = np.where(second[people, people], 0.9, 0.1)
+
+    rows = changed(write_fake_run(tmp_path / "run", FakeRun(**{**ONE, "pairs": n})), verification=change)
+    cells = select(rows, defense="PMT", evaluated="net-b")
+    found = measure(rows, cells, "accuracy-chance")
+    assert found.n == (~same).sum()
+    assert found.value == measure(rows, cells, "accuracy-chance-fixed").value
+    share = float(second[people, people][~same].mean())
+    assert found.value == pytest.approx(genuine * share + (1 - genuine) * share * (1 - share))
+    assert strangers <= (found.high if found.high is not None else found.value)
+    if matched in (0.0, 1.0):
+        assert found.value == pytest.approx(strangers) == pytest.approx(matched * genuine)
 
 
 def test_unknown_names_are_refused(tmp_path: Path) -> None:

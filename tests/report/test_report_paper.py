@@ -171,7 +171,28 @@ def test_table_x(paper_rows: Rows) -> None:
     assert at(table, "synth-lfw", "001", "Unauthorised").paper == pytest.approx(0.041)
     lpips = at(table, "synth-lfw", "111", "UP by LPIPS")
     assert (lpips.value, lpips.status) == (None, "missing")
+    assert (all_on.difference, all_on.paper_of) == (None, "UP by LPIPS")
     assert "σ = 0.1 and κ = 0.3" in table.notes[0]
+    assert "compare them with X-fixed" in table.notes[1]
+
+
+@pytest.mark.parametrize("number", ["III", "IV", "V", "X"])
+def test_differences_from_the_paper_are_at_the_fixed_threshold(paper_rows: Rows, number: str) -> None:
+    calibrated, fixed = one(paper_rows, number), one(paper_rows, f"{number}-fixed")
+    assert [c.label for c in fixed.columns] == ["Authorised", "Unauthorised"]
+    compared = 0
+    for (_, row, column, ours), (_, other, _, at_fixed) in zip(
+        [m for m in calibrated.measurements() if not m[2].label.startswith("UP")], fixed.measurements(), strict=True
+    ):
+        assert (row.label, ours.paper) == (other.label, at_fixed.paper)
+        assert column.metric.label == "accuracy"
+        cells = [c for c in paper_rows.cells if c.cell in at_fixed.cells]
+        assert at_fixed.value == measure(paper_rows, cells, "accuracy-fixed").value
+        if ours.paper is not None:
+            assert (ours.difference, ours.paper_of) == (None, "at the fixed κ")
+            assert at_fixed.difference == pytest.approx((at_fixed.value or 0) - ours.paper)
+            compared += 1
+    assert compared >= 4
 
 
 def test_table_x_with_lpips(tmp_path: Path) -> None:
@@ -180,6 +201,7 @@ def test_table_x_with_lpips(tmp_path: Path) -> None:
     by_lpips, by_attributes = (at(table, "synth-lfw", "111", c) for c in ("UP by LPIPS", "UP"))
     assert by_lpips.value is not None
     assert (by_lpips.paper, by_attributes.paper, by_attributes.note) == (1.848, None, None)
+    assert by_lpips.difference == pytest.approx(by_lpips.value - 1.848)
 
 
 def test_table_x_without_attributes_says_so(tmp_path: Path) -> None:
@@ -253,6 +275,7 @@ def test_the_tables_of_an_experiment(paper_rows: Rows) -> None:
         "IX",
         "IX-fixed",
         "ten-fold",
+        "chance",
         "cosine",
         "summary",
         "images",

@@ -208,13 +208,9 @@ def test_a_defense_that_less_was_tried_on_neither_wins_nor_dominates(tmp_path: P
     assert shown is not None
     line = next(line for line in shown.lines if line.entry.name == "B")
     assert line.remarks[0] == "only 1 attack was tried on it; no claim beyond it (untried: recface)"
-    assert [
-        "Not asked what the others were, and so not compared: B (not attacked by recface). What is shown for them is no "
-        "claim, also where it is lower."
-    ] in shown.sentences
-    assert (
-        shown.headline == "None is safe. The only defense that faced every attack is A, and it leaks more than chance."
-    )
+    asked = "Not asked what the others were, and so not compared: B (not attacked by recface)."
+    assert [f"{asked} What is shown for them is no claim, also where it is lower."] in shown.sentences
+    assert shown.headline.startswith("None is safe. The only defense that faced every attack is A, and it leaks")
 
 
 def test_the_other_way_round_more_tried_and_better_dominates(tmp_path: Path) -> None:
@@ -281,7 +277,7 @@ def test_what_is_not_there_has_its_reason(tmp_path: Path) -> None:
         (
             {},
             0.0,
-            "Use A: no attack beat chance (40 people; a leak of 12.8 points would have been seen with 80 % power).",
+            "Use A: no attack beat chance (40 people; a leak of 9.4 points would have been seen with 80 % power).",
         ),
         (
             {"A": 0.5, "B": 0.4},
@@ -364,9 +360,8 @@ def test_a_new_reader_finds_defense_attack_n_interval_and_command(tmp_path: Path
     rows = scored(tmp_path / "run", [spec(), rebuilt()], {"A": 0.95}, leaks)
     part = section(render(rows.results))
     plain = " ".join(unescape(re.sub(r"<[^>]+>", "", part)).split())
-    assert plain.startswith(
-        "Verdict None is safe. The best of 2 defenses that faced every attack is A, and it leaks more than chance. With A,"
-    )
+    best = "The best of 2 defenses that faced every attack is A, and it leaks more than chance."
+    assert plain.startswith(f"Verdict None is safe. {best} With A,")
     assert re.search(r"after the strongest of 2 attacks \(recface; rebuilt\) held-out recognisers match 60.0 %", plain)
     assert re.search(r"60\.0 % \(\d\d\.\d–\d\d\.\d, N 40\) of faces to the very photo", plain)
     command = unescape(re.findall(r'<pre class="command"[^>]*>(.*?)</pre>', part)[0])
@@ -411,8 +406,13 @@ def test_the_verdict_is_exported(tmp_path: Path) -> None:
     assert not table.ranked
     found = {row.label: row for row in table.groups[0].rows}
     assert found["A"].measurements[3].value == 0.2
-    assert found["A"].flags == ["worst of 2 attacks: recface (rebuilt)"]
-    assert found["B"].flags == ["worst of 1 attack: abuse (abuse)", "not tried: recface", "dominated by A"]
+    assert found["A"].flags == ["worst of 2 attacks: recface (rebuilt)", "leaks"]
+    assert found["B"].flags == [
+        "worst of 1 attack: abuse (abuse)",
+        "leaks",
+        "not tried: recface",
+        "dominated by A",
+    ]
 
 
 def test_a_run_without_cells_has_none(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from bench.analysis.measures import METRICS, measure
-from bench.analysis.paper_values import paper_value
+from bench.analysis.paper_values import paper_quantity, paper_value
 from bench.analysis.rows import CellRow, Matrix, Rows, why_absent
 from bench.analysis.table_model import ROW_KINDS, Column, Measurement, Role, Row, Table, absent, distinct
 from bench.analysis.tables.row_layout import grouped, not_applicable, points, row_of
@@ -234,6 +234,10 @@ def _notes(rows: Rows, cells: Sequence[CellRow], layout: Layout) -> list[str]:
         notes.append(f"{repeats} repeats are pooled; intervals are then clustered by people.")
     if layout.published and rows.claims.get(cells[0].experiment if cells else ""):
         notes.append("The paper's average is the mean of the numbers that it prints for the same models.")
+        if paper_quantity(layout.metric):
+            notes.append(
+                f"The paper's numbers are at one fixed κ for all models: compare them with {layout.name}-fixed."
+            )
     return notes
 
 

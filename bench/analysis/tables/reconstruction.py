@@ -147,7 +147,7 @@ def _box_notes(cells: Sequence[CellRow]) -> list[str]:
         "worst for the defense in this column and row, by the direction of its arrow; the note of a number names it. "
         "Columns of one row may therefore belong to different starts.",
         f"Black-Box: {black[0] if black else 'no such attack'}. Every attack by itself is in the table reconstruction.",
-        "The paper does not say at which κ its SRRA is counted; it stands beside both.",
+        "The paper does not say at which κ its SRRA is counted; it stands beside both, without a difference.",
     ]
 
 

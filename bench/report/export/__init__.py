@@ -43,6 +43,7 @@ FIELDS = (
     "high",
     "interval",
     "paper",
+    "paper_of",
     "difference",
     "status",
     "reason",
@@ -97,6 +98,7 @@ def _record(table: Table, group: RowGroup, row: Row, column: Column, measurement
         "high": scaled(measurement.high),
         "interval": measurement.interval or None,
         "paper": scaled(measurement.paper),
+        "paper_of": measurement.paper_of or None,
         "difference": scaled(measurement.difference),
         "status": measurement.status,
         "reason": measurement.reason,
@@ -221,7 +223,7 @@ def _markdown_measurement(column: Column, measurement: Measurement) -> str:
         text += f" ({span})"
     text += f" N={measurement.support}"
     if measurement.paper is not None:
-        text += f", paper {metric.shown(measurement.paper)}"
+        text += f", paper {measurement.published(metric)}"
     return _AUTHORISED + text if measurement.role == "authorised" and metric.better == "split" else text
 
 
@@ -314,7 +316,7 @@ def _latex_measurement(column: Column, measurement: Measurement, table: Table, b
         value = f"\\underline{{{value}}}"
     small = [metric.span(measurement.low, measurement.high)]
     small += [] if measurement.n == table.common_n else [f"N = {measurement.support}"]
-    small += [] if measurement.paper is None else [f"paper {metric.shown(measurement.paper)}"]
+    small += [] if measurement.paper is None else [f"paper {measurement.published(metric)}"]
     lines = [value, *(f"{{\\tiny {latex_escape(s)}}}" for s in small if s)]
     stacked = " \\\\ ".join(lines)
     return f"\\shortstack[r]{{{stacked}}}" if len(lines) > 1 else value

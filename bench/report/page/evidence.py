@@ -172,7 +172,7 @@ class Evidence:
             values: list[Any] = [q, found.status, 0, 0, 0, m, cells, 0, 0, found.reason or 0]
         else:
             span = metric.span(found.low, found.high) or 0
-            paper = metric.shown(found.paper) if found.paper is not None else 0
+            paper = found.published(metric) or 0
             difference = _signed(metric, found.difference) if found.difference is not None else 0
             values = [q, metric.shown(found.value), span, found.n, found.interval or 0, m, cells]
             values += [paper, difference, found.note or 0, found.people if found.people < found.n else 0]

@@ -139,7 +139,7 @@
     const about = pairs([
       ["Interval", interval],
       ["N", f.n ? `${f.n.toLocaleString("en")}${f.people ? ` of ${f.people.toLocaleString("en")} people` : ""}` : ""],
-      ["Paper", f.paper ? `${f.paper} (ours ${f.difference})` : ""],
+      ["Paper", f.paper ? (f.difference ? `${f.paper} (ours ${f.difference})` : f.paper) : ""],
       ["Reads", f.direction],
       ["How", f.about],
       ["At", f.at],
