@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --durations 10
 
-.PHONY: paper example test quick faults check clean
+.PHONY: paper example test quick faults statistics check clean
 
 paper: $(VENV)/.ready
 	$(BIN)/bench run suites/paper.toml $(if $(PAIRS),--pairs $(PAIRS))
@@ -27,6 +27,10 @@ quick: $(VENV)/.ready-for-tests
 
 faults: $(VENV)/.ready-for-tests
 	BENCH_FAULTS=full $(PYTEST) tests/faults
+
+# How often the intervals contain the true value, and how often the verdict raises a false alarm, in simulations.
+statistics: $(VENV)/.ready
+	$(BIN)/python benchmarks/inference.py
 
 check: $(VENV)/.ready-for-tests
 	$(BIN)/ruff check .

@@ -82,7 +82,7 @@ class Answer:
             "verification": [where | _pair(number, hit) for number, hit in enumerate(self.hits)],
             "images": [{**of(i), "attack": "", "ssim": value} for i, value in enumerate(self.ssim)],
             "attributes": [
-                {**of(i), "attribute": "age", "measure": "years", "value": value, "baseline": 9.0}
+                {**of(i), "attribute": "age", "measure": "years", "value": value, "permuted": 10.0, "baseline": 9.0}
                 for i, value in enumerate(self.years)
             ],
             "up": [
@@ -112,6 +112,14 @@ def _pair(number: int, hit: bool) -> dict[str, Any]:
         "rank": 1 if hit else 2,
         "rank_enrolled": 1 if hit else 2,
         "gallery": 4,
+        "calibration_people": 50,
+        "threshold_rule": "fmr",
+        "fmr_realised": 0.01,
+        "kappa_adversary": KAPPA,
+        "adversary_impostors": 12,
+        "adversary_people": 4,
+        **dict.fromkeys(("impostor_match_adversary", "impostor_match_enrolled", "impostor_match"), 0.0),
+        **dict.fromkeys(("rank_chance", "rank_enrolled_chance"), 0.25),
     }
 
 

@@ -98,6 +98,7 @@ class FakeRun:
     skipped: Callable[[Cell], str | None] = lambda c: None
     ended: Callable[[Cell], Mapping[str, Any]] = lambda c: {}
     synthetic: bool = True
+    people_of: str = ""
     claims: str | None = CLAIMS
     picture: Callable[[np.random.Generator], bytes] | None = None
     staged: bool = False  # whether every cell has a separate score stage, with the upload of its client as input
@@ -256,6 +257,7 @@ def _cell(
         "dataset": dataset,
         "dataset_stands_in_for": spec.datasets[dataset],
         "synthetic": spec.synthetic,
+        "people_of": spec.people_of or None,
         "defense": defense,
         "defense_params": json.dumps(dict(spec.params.get(defense, {}))),
         "authorised": "+".join(members),
@@ -332,6 +334,25 @@ def verification_of(cell: Cell, rng: np.random.Generator) -> dict[str, Any]:
         "kappa_calibrated": np.full(n, 0.35),
         "fmr": np.full(n, 0.01),
         "calibration_impostors": np.full(n, 12345),
+        **chance_of(same),
+    }
+
+
+def chance_of(same: np.ndarray) -> dict[str, Any]:
+    """Return the columns of the adversary's threshold and of the chance levels, for people with one original each."""
+    n = len(same)
+    return {
+        "calibration_people": np.full(n, 150),
+        "threshold_rule": ["fmr"] * n,
+        "fmr_realised": np.full(n, 0.0099),
+        "kappa_adversary": np.full(n, 0.35),
+        "adversary_impostors": np.full(n, 9 * n * n // 10),
+        "adversary_people": np.full(n, 9 * n // 10),
+        "impostor_match_adversary": np.where(np.arange(n) % 5 == 0, 0.05, 0.0),
+        "impostor_match_enrolled": np.where(np.arange(n) % 5 == 0, 0.05, 0.0),
+        "impostor_match": np.where(np.arange(n) % 10 == 0, 0.05, 0.0),
+        "rank_chance": np.full(n, 1 / n),
+        "rank_enrolled_chance": pa.array(np.full(n, 1 / n), mask=~same),
     }
 
 
@@ -375,6 +396,7 @@ def _attribute_rows(cell: Cell, rng: np.random.Generator) -> Iterator[dict[str, 
             "attribute": [name] * n,
             "measure": ["cosine" if classes else "years"] * n,
             "value": value,
+            "permuted": np.full(n, 0.4 if classes else 14.0),
             "baseline": np.full(n, 0.45 if classes else 12.0),
             "original": [f"{name} 1"] * n,
             "predicted": [f"{name} {i % 2}" for i in range(n)],
@@ -405,7 +427,12 @@ def _baselines(spec: FakeRun, rng: np.random.Generator) -> Iterator[dict[str, An
         n = spec.pairs
         found: dict[str, Any] = {"experiment": [spec.name] * n, "dataset": [dataset] * n}
         found |= {"sample_id": [f"{dataset}-{i:03d}-l" for i in range(n)], "subject": np.arange(n)}
-        for baseline, (ssim, psnr) in {"another_face": (0.26, 11), "grey": (0.38, 12), "noise": (0.01, 9)}.items():
+        for baseline, (ssim, psnr) in {
+            "another_face": (0.26, 11),
+            "grey": (0.38, 12),
+            "noise": (0.01, 9),
+            "wide_noise": (0.005, 6),
+        }.items():
             found |= {f"ssim_{baseline}": rng.normal(ssim, 0.01, n), f"psnr_{baseline}": rng.normal(psnr, 0.3, n)}
             found[f"lpips_{baseline}"] = pa.array(rng.uniform(0.6, 0.8, n), mask=np.full(n, not spec.lpips))
         yield found

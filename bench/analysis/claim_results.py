@@ -15,17 +15,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from bench.analysis.measures import SampleMetric, measure, metric_named, pooled, select
-from bench.analysis.pooling import DRAWS, SEED, Pool
+from bench.analysis.pooling import Pool, difference_of
 from bench.analysis.rows import CellRow, Rows
 from bench.analysis.sample_values import OperatingPoint
 from bench.analysis.table_model import Measurement, Metric, absent
 from bench.core.errors import StorageError
 from bench.core.text import plural, set_label
-from bench.metrics import intervals
 from bench.store.reading import RunResults
 from bench.suite.claims import CELL_AXES, LEVELS, Axis, ClaimTable, SideTable
 
@@ -262,19 +260,20 @@ def _shifted(left: Measurement, number: float) -> Measurement:
 def _difference(left: _Side, right: _Side, share: bool) -> Measurement:
     """Return left minus right with its interval.
 
-    If people occur on both sides, each draw of the bootstrap takes a person with the scores of both sides, so that the
-    comparison is paired. Otherwise, and where the draws show no spread because all scores of a side (or all paired
-    decisions) are equal, the intervals of both sides are combined as for independent samples (Newcombe 1998, Statistics
-    in Medicine 17, method 10).
+    If people occur on both sides, their scores are subtracted before the error is computed, so that the comparison is
+    paired (`bench.analysis.pooling.difference_of`). Otherwise, and where the differences show no spread because all
+    scores of a side (or all paired decisions) are equal, the intervals of both sides are combined as for independent
+    samples (Newcombe 1998, Statistics in Medicine 17, method 10).
     """
     a, b = left.measurement, right.measurement
     if a.value is None or b.value is None:
         return a if a.value is None else b
     value, n = a.value - b.value, min(a.n, b.n)
     if left.values.spread and right.values.spread and set(left.values.people) & set(right.values.people):
-        ends = _paired_interval(left.values, right.values)
+        found = difference_of(right.values, left.values)
+        ends = None if found is None else found.interval()
         if ends is not None and not (share and math.isclose(*ends, abs_tol=1e-9)):
-            return Measurement(value=value, n=n, low=ends[0], high=ends[1], interval="bootstrap")
+            return Measurement(value=value, n=n, low=ends[0], high=ends[1], interval="clustered")
     if a.low is None and b.low is None:
         return Measurement(value=value, n=n)
     below = math.hypot(_reach(a, "low"), _reach(b, "high"))
@@ -288,22 +287,6 @@ def _reach(of: Measurement, end: Literal["low", "high"]) -> float:
     """Return the distance from the value of a measurement to an end of its interval; 0 without an interval."""
     bound = of.low if end == "low" else of.high
     return 0.0 if bound is None or of.value is None else abs(bound - of.value)
-
-
-def _paired_interval(left: Pool, right: Pool) -> tuple[float, float] | None:
-    """Return the 95 % bootstrap interval of the difference of two means; None for fewer than two people.
-
-    A drawn person contributes the scores of both sides.
-    """
-    names = sorted({*left.people, *right.people})
-    sums, counts = zip(left.per_person(names), right.per_person(names), strict=True)
-
-    def difference(drawn: Any) -> float:
-        left_sum, right_sum, left_n, right_n = drawn.sum(axis=0)
-        return float(left_sum / left_n - right_sum / right_n) if left_n and right_n else math.nan
-
-    per_person = np.stack([*sums, *counts], axis=1)
-    return intervals.bootstrap_interval(per_person, np.arange(len(names)), difference, SEED, draws=DRAWS)
 
 
 # ---- text ------------------------------------------------------------------------------------------------------------
@@ -352,7 +335,7 @@ def _shown(verdict: ClaimVerdict, side: SideTable | float, found: Measurement) -
     if found.value is None:
         return f"{name}: {found.status}"
     span = f", {q.span(found.low, found.high)}" if found.low is not None else ""
-    return f"{name}: {value} (N {found.n}{span})"
+    return f"{name}: {value} (N {found.support}{span})"
 
 
 def side_name(side: SideTable, at: AxisPoint) -> str:
@@ -422,5 +405,5 @@ def _record(verdict: ClaimVerdict) -> dict[str, Any]:
 
 
 def _numbers(of: Measurement) -> dict[str, Any]:
-    names = ("value", "n", "low", "high", "interval", "status", "reason", "note")
+    names = ("value", "n", "people", "low", "high", "interval", "status", "reason", "note")
     return {name: getattr(of, name) for name in names}

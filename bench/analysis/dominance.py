@@ -1,7 +1,7 @@
 """Which defense dominates which, and how certain that is: utility and leakage in bootstrap draws of people.
 
-This module works on pooled scores, not on rows. Each draw takes people with replacement from all people of the run, and
-all defenses use the same draw, so that two defenses are compared on the same people.
+This module works on pooled scores, not on rows. Each draw gives all people of the run random weights, and all
+defenses use the same draw, so that two defenses are compared on the same people (`bench.analysis.pooling.drawn_means`).
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.analysis.pooling import DRAWS, SEED, Floats, Pool
+from bench.analysis.pooling import Floats, Pool, drawn_means
 
 CERTAIN = 0.95  # From this share of draws on, a statement counts as certain.
-_AT_ONCE = 4_000_000  # Weights of people in memory at a time.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +37,7 @@ def draw(utility: Sequence[Pool | None], attacks: Sequence[Sequence[Pool]]) -> B
     is the one that leaks most in that draw.
     """
     pools = [p if p is not None else Pool() for p in utility] + [p for own in attacks for p in own]
-    means = _means(pools)
+    means = drawn_means(pools)
     n = len(utility)
     leakage = np.full((len(means), n), np.nan)
     worst = np.full((len(means), n), -1, np.int64)
@@ -54,23 +53,6 @@ def draw(utility: Sequence[Pool | None], attacks: Sequence[Sequence[Pool]]) -> B
         there = np.isfinite(highest)
         leakage[there, i], worst[there, i] = highest[there], best[there]
     return BootstrapDraws(utility=means[:, :n], leakage=leakage, worst=worst)
-
-
-def _means(pools: Sequence[Pool]) -> Floats:
-    """Return the mean of each pool in each draw, ``(draws, pools)``; NaN if a draw has no person of the pool."""
-    people = sorted({name for pool in pools for name in pool.people})
-    if not people:
-        return np.full((DRAWS, len(pools)), np.nan)
-    sums, counts = (np.stack(side, axis=1) for side in zip(*(p.per_person(people) for p in pools), strict=True))
-    rng = np.random.default_rng(SEED)
-    found = []
-    block = max(1, _AT_ONCE // len(people))
-    for start in range(0, DRAWS, block):
-        taken = rng.integers(len(people), size=(min(block, DRAWS - start), len(people)))
-        weights = np.stack([np.bincount(t, minlength=len(people)) for t in taken]).astype(np.float64)
-        with np.errstate(invalid="ignore"):
-            found.append((weights @ sums) / (weights @ counts))
-    return np.concatenate(found)
 
 
 def interval(values: Floats, level: float = 0.95) -> tuple[float, float] | None:

@@ -7,68 +7,27 @@ them calls `measure`, so that they all count in the same way.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any, Literal
 
 from bench.analysis import sample_values
-from bench.analysis.pooling import Floats, Pool, mean
-from bench.analysis.rows import UPLOAD, CellRow, Rows, VerificationScores, why_absent
-from bench.analysis.sample_values import OperatingPoint, ScoreFunction
-from bench.analysis.table_model import Measurement, Metric, Role
+from bench.analysis.pair_metrics import CHANCE, RECOGNITION, VERIFICATION
+from bench.analysis.paper_values import paper_quantity
+from bench.analysis.pooling import Pool, mean
+from bench.analysis.rows import UPLOAD, CellRow, Rows, why_absent
+from bench.analysis.sample_metric import ESTIMATED
+from bench.analysis.sample_metric import SampleMetric as SampleMetric
+from bench.analysis.sample_values import OperatingPoint
+from bench.analysis.table_model import Measurement, Role
+from bench.analysis.verification_scores import NEWER_COLUMNS
 from bench.core.text import plural
 from bench.metrics import images
 from bench.metrics.vocabulary import check_metric_name
 
 AGE = "age"
-_RECOGNISED = frozenset({"recognition", "images"})
-_ESTIMATED = frozenset({"attributes"})
-_ANY = _RECOGNISED | _ESTIMATED
-
-
-@dataclass(frozen=True, kw_only=True)
-class SampleMetric(Metric):
-    """A metric that is computed from the per-sample rows of a run; ``name`` is its name in claims and exports.
-
-    ``scores`` returns one score per sample of a cell, or None where the cell has no such rows. They come from the
-    ``columns`` of the table ``samples/<table>``, whose rows are found by the columns ``by``, and from the
-    ``cell_columns`` of ``cells.parquet``. ``about`` is the definition with its source.
-
-    ``share``: the scores are decisions, 0 or 1. ``outputs``: the outputs of the attacks that have such scores.
-    ``once_per``: the scores do not depend on the evaluated model, so of all cells with the same key only one counts.
-    ``missing``: why a cell that ended well can have no such scores.
-    """
-
-    name: str
-    about: str
-    scores: ScoreFunction
-    table: str
-    by: tuple[str, ...]
-    columns: tuple[str, ...]
-    cell_columns: tuple[str, ...] = ()
-    share: bool = False
-    outputs: frozenset[str] = _ANY
-    once_per: Callable[[CellRow], Hashable] | None = None
-    missing: str = "the rows of the cell hold no such number"
-
-    @property
-    def source(self) -> str:
-        """The table and the columns that the scores are computed from, as text for a reader."""
-        text = f"samples/{self.table} by {', '.join(self.by)}: {', '.join(self.columns)}"
-        return f"{text}; {', '.join(self.cell_columns)} of cells.parquet" if self.cell_columns else text
-
-    def of(self, cells: Iterable[CellRow]) -> list[CellRow]:
-        """Return the cells that count for this metric, in order."""
-        cells = [c for c in cells if c.outputs in self.outputs]
-        if self.once_per is None:
-            return cells
-        chosen: dict[Hashable, CellRow] = {}
-        for cell in cells:
-            key = self.once_per(cell)
-            if key not in chosen or (chosen[key].status != "ok" and cell.status == "ok"):
-                chosen[key] = cell
-        return list(chosen.values())
+_OLDER = "as older versions: threshold of clean faces, chance not measured; bench rescore brings it up to date"
 
 
 def select(rows: Rows, **where: Any) -> list[CellRow]:
@@ -95,8 +54,8 @@ def measure(
 ) -> Measurement:
     """Return the measurement of a metric over all samples of all cells; one without a value has a reason instead.
 
-    ``role`` is by default the role that the cells share. The interval is Wilson's for the decisions of one cell,
-    otherwise a bootstrap over the people whose faces the samples show.
+    ``role`` is by default the role that the cells share. The interval is Wilson's for decisions that show every
+    person once, otherwise it is clustered by the people whom the samples show.
     """
     metric = metric_named(metric) if isinstance(metric, str) else metric
     at = OperatingPoint(sigma=sigma, kappa=kappa)
@@ -104,10 +63,13 @@ def measure(
     key = (metric.name, sigma, kappa, tuple(c.cell for c in cells))
     if key not in rows.measurements:
         pool, without = pooled(rows, cells, metric, at)
-        rows.measurements[key] = measurement_of(pool, cells, without, metric, at)
+        made = measurement_of(pool, cells, without, metric, at)
+        rows.measurements[key] = replace(made, note=joined_notes(made.note, older_note(rows, cells, metric)))
     found = rows.measurements[key]
     role, paper = role or found.role, None if found.value is None else paper
-    return found if (role, paper) == (found.role, found.paper) else replace(found, role=role, paper=paper)
+    if (role, paper) == (found.role, found.paper):
+        return found
+    return replace(found, role=role, paper=paper, paper_of="" if paper is None else paper_quantity(metric.name))
 
 
 def measurement_of(
@@ -126,12 +88,25 @@ def measurement_of(
     if pool.infinite and not pool.n + pool.undefined:
         reason = f"the images equal the originals: {metric.label} is infinite"
         return Measurement(status="infinite", reason=reason, **about)
-    method: Literal["Wilson", "bootstrap"] = "Wilson" if metric.share and measured == 1 else "bootstrap"
     notes = [f"without {plural(pool.infinite, 'image')} for which it is infinite"] if pool.infinite else []
     if without:
         others = f"the others: {status}, {reason or 'no reason was recorded'}"
         notes.append(f"{measured} of {plural(len(cells), 'cell')}; {others}")
-    return replace(mean(pool, method=method, share=metric.share, **about), note="; ".join(notes) or None)
+    return replace(mean(pool, share=metric.share, **about), note="; ".join(notes) or None)
+
+
+def older_note(rows: Rows, cells: Iterable[CellRow], metric: SampleMetric) -> str | None:
+    """Return a note if a metric needs columns that an older version did not write for one of the cells, else None.
+
+    Something else stands in their place (see `bench.analysis.verification_scores.VerificationScores`).
+    """
+    newer = NEWER_COLUMNS.intersection(metric.columns)
+    return _OLDER if newer and any(rows.scores.older(c.cell) for c in cells) else None
+
+
+def joined_notes(*notes: str | None) -> str | None:
+    """Return notes as one text; None if there is none."""
+    return "; ".join(note for note in notes if note) or None
 
 
 def pooled(
@@ -162,17 +137,6 @@ def _one(values: set[Any]) -> Any:
 # ---- the registry ----------------------------------------------------------------------------------------------------
 
 
-def _of_pairs(
-    *,
-    scores: Callable[[VerificationScores, CellRow, OperatingPoint], Floats | None],
-    share: bool = True,
-    **about: Any,
-) -> SampleMetric:
-    """Build a metric of verification pairs; most of them are decisions."""
-    found = sample_values.scored(scores)
-    return SampleMetric(scores=found, table="verification", by=("cell",), outputs=_RECOGNISED, share=share, **about)
-
-
 def _of_images(column: str, **about: Any) -> SampleMetric:
     """Build a metric of images, whose score is a column of their rows."""
     about = {"name": column, "columns": (column,), **about}
@@ -189,7 +153,7 @@ def _of_noise(*, utility: bool, privacy: Literal["dist", "lpips"] | None, **abou
         table="up",
         by=("cell", "sigma"),
         columns=columns,
-        outputs=_ESTIMATED,
+        outputs=ESTIMATED,
         digits=3,
         better="higher",
         missing=missing,
@@ -197,154 +161,24 @@ def _of_noise(*, utility: bool, privacy: Literal["dist", "lpips"] | None, **abou
     )
 
 
-def _of_attributes(attribute: str, column: Literal["value", "baseline"], **about: Any) -> SampleMetric:
+def _of_attributes(attribute: str, column: Literal["value", "permuted", "baseline"], **about: Any) -> SampleMetric:
     """Build a metric of one estimated attribute."""
+    missing = f"the attack estimates no {attribute}"
+    if column == "permuted":
+        missing += ", or the run is older than its permuted answers, which bench rescore adds"
     return SampleMetric(
         scores=sample_values.of_attribute(attribute, column),
         table="attributes",
         by=("cell", "attribute"),
         columns=(column,),
-        outputs=_ESTIMATED,
+        outputs=ESTIMATED,
         once_per=lambda c: (c.upload_key, c.attack),
-        missing=f"the attack estimates no {attribute}",
+        missing=missing,
         **about,
     )
 
 
-_NO_RANKS = "the rows hold no ranks"
-_NO_FOLDS = "scores are not finite, or all in one fold"
 _NO_LPIPS = "LPIPS needs the VGG-16 weights, which were not there when this was run"
-_PERCENT: dict[str, Any] = {"unit": "%", "digits": 1}
-_VERIFICATION = (
-    _of_pairs(
-        name="accuracy",
-        about="Equation 10: cos(f(x̃₁), f(x₁)) > κ and (cos(f(x̃₁), f(x₂)) > κ) = (same person), κ calibrated.",
-        label="accuracy",
-        better="split",
-        scores=lambda s, _, at: s.hits(at.kappa),
-        columns=("cos_self", "cos_cross", "same", "kappa_calibrated"),
-        **_PERCENT,
-    ),
-    _of_pairs(
-        name="accuracy-fixed",
-        about="Equation 10 at the fixed κ of the experiment.",
-        label="accuracy at the fixed κ",
-        better="split",
-        scores=lambda s, c, _: s.hits(c.kappa),
-        columns=("cos_self", "cos_cross", "same"),
-        cell_columns=("kappa",),
-        **_PERCENT,
-    ),
-    _of_pairs(
-        name="clean-accuracy",
-        about="Equation 10 with x₁ in place of x̃₁, on the same pairs, κ calibrated.",
-        label="clean accuracy",
-        better="higher",
-        scores=lambda s, _, at: s.clean_hits(at.kappa),
-        columns=("cos_clean", "same", "kappa_calibrated"),
-        **_PERCENT,
-    ),
-    _of_pairs(
-        name="clean-accuracy-fixed",
-        about="Equation 10 with x₁ in place of x̃₁, on the same pairs, at the fixed κ.",
-        label="clean accuracy at the fixed κ",
-        better="higher",
-        scores=lambda s, c, _: s.clean_hits(c.kappa),
-        columns=("cos_clean", "same"),
-        cell_columns=("kappa",),
-        **_PERCENT,
-    ),
-    _of_pairs(
-        name="accuracy-drop",
-        about="Clean accuracy minus accuracy, pair by pair.",
-        label="drop from clean",
-        unit="points",
-        digits=1,
-        better="lower",
-        scores=lambda s, _, at: s.clean_hits(at.kappa) - s.hits(at.kappa),
-        columns=("cos_self", "cos_cross", "cos_clean", "same", "kappa_calibrated"),
-        share=False,
-    ),
-    _of_pairs(
-        name="ten-fold",
-        about="10-fold verification accuracy of protected against clean faces (Huang et al. 2007, LFW, view 2).",
-        label="10-fold accuracy",
-        better="split",
-        scores=lambda s, *_: sample_values.ten_fold(s.flip_cross, s),
-        columns=("flip_cross", "same", "fold"),
-        missing=_NO_FOLDS,
-        **_PERCENT,
-    ),
-    _of_pairs(
-        name="clean-ten-fold",
-        about="10-fold verification accuracy of clean faces.",
-        label="clean 10-fold accuracy",
-        better="higher",
-        scores=lambda s, *_: sample_values.ten_fold(s.flip_clean, s),
-        columns=("flip_clean", "same", "fold"),
-        missing=_NO_FOLDS,
-        **_PERCENT,
-    ),
-)
-_RECOGNITION = (
-    _of_pairs(
-        name="cosine",
-        about="COS: cosine of the embeddings of what the attack ends with and of the original (section 6.2).",
-        label="cosine",
-        digits=3,
-        better="split",
-        scores=lambda s, *_: s.cos_self,
-        columns=("cos_self",),
-        share=False,
-    ),
-    _of_pairs(
-        name="srra",
-        about="Success rate of the reconstruction attack: COS above the calibrated κ (section 6.2).",
-        label="SRRA",
-        better="higher",
-        scores=lambda s, _, at: sample_values.above(s, at.kappa),
-        columns=("cos_self", "kappa_calibrated"),
-    ),
-    _of_pairs(
-        name="srra-fixed",
-        about="Success rate of the reconstruction attack: COS above the fixed κ of the experiment.",
-        label="SRRA at the fixed κ",
-        better="higher",
-        scores=lambda s, c, _: sample_values.above(s, c.kappa),
-        columns=("cos_self",),
-        cell_columns=("kappa",),
-    ),
-    _of_pairs(
-        name="rank-1",
-        about="Re-identification: the own original is the most similar of all originals. Chance is 1 / their number.",
-        label="re-identified at rank 1",
-        better="lower",
-        scores=lambda s, *_: sample_values.first(s.rank),
-        columns=("rank", "gallery"),
-        missing=_NO_RANKS,
-        **_PERCENT,
-    ),
-    _of_pairs(
-        name="rank-1-enrolled",
-        about="Re-identification in genuine pairs: another picture of the person is the most similar of all enrolled "
-        "ones.",
-        label="enrolled picture at rank 1",
-        better="lower",
-        scores=lambda s, *_: sample_values.first(s.rank_enrolled),
-        columns=("rank_enrolled", "gallery"),
-        missing=_NO_RANKS,
-        **_PERCENT,
-    ),
-    _of_pairs(
-        name="fmr-match",
-        about="Re-identification: similarity to the original above the threshold of the calibrated false match rate.",
-        label="matched at the calibrated FMR",
-        better="lower",
-        scores=lambda s, *_: sample_values.above(s, None),
-        columns=("cos_self", "kappa_calibrated", "fmr"),
-        **_PERCENT,
-    ),
-)
 _PICTURES = (
     _of_images(
         "ssim",
@@ -426,12 +260,14 @@ _TRADEOFF = (
         better="higher",
     ),
 )
-METRICS: Mapping[str, SampleMetric] = {m.name: m for m in (*_VERIFICATION, *_RECOGNITION, *_PICTURES, *_TRADEOFF)}
+METRICS: Mapping[str, SampleMetric] = {
+    m.name: m for m in (*VERIFICATION, *RECOGNITION, *CHANCE, *_PICTURES, *_TRADEOFF)
+}
 
 
 @cache
 def metric_named(name: str) -> SampleMetric:
-    """Return a metric by name: one of `METRICS`, ``similarity:<attribute>`` or ``baseline:<attribute>``.
+    """Return a metric by name: one of `METRICS`, or a family and an attribute, such as ``permuted:age``.
 
     Where a classifier estimates groups instead of races, ``race`` means its groups. Raises `SuiteError` for an unknown
     name.
@@ -441,17 +277,24 @@ def metric_named(name: str) -> SampleMetric:
     return _attribute_metric(family, attribute) if attribute else METRICS[name]
 
 
+# The columns of the metrics of an attribute, whose answer each compares with that on the original, and their labels.
+_ATTRIBUTE_ROWS: Mapping[str, tuple[Literal["value", "permuted", "baseline"], str, str]] = {
+    "similarity": ("value", "what the attack sees", ""),
+    "permuted": ("permuted", "what the attack sees of every other person (mean)", " of permuted answers"),
+    "baseline": ("baseline", "the best constant answer", " of a constant predictor"),
+}
+
+
 def _attribute_metric(family: str, attribute: str) -> SampleMetric:
-    baseline = family == "baseline"
     years = attribute == AGE
-    of = "a constant predictor and" if baseline else "what the attack sees and of"
+    column, answer, label = _ATTRIBUTE_ROWS[family]
     what = "Absolute difference of the estimated ages of" if years else f"Cosine of the {attribute} vectors of"
     return _of_attributes(
         attribute,
-        "baseline" if baseline else "value",
+        column,
         name=f"{family}:{attribute}",
-        about=f"{what} {of} the original{'' if years else ' (Equation 11)'}.",
-        label=f"{attribute} {'difference' if years else 'similarity'}{' of a constant predictor' if baseline else ''}",
+        about=f"{what} {answer} and of the original{'' if years else ' (Equation 11)'}.",
+        label=f"{attribute} {'difference' if years else 'similarity'}{label}",
         unit="years" if years else "",
         better="higher" if years else "lower",
     )

@@ -18,6 +18,22 @@ _KERNELS = {"none": "None", "linear": "Linear Kernel", "gaussian": "Gaussian Ker
 _RECONSTRUCTED = {"identity": "Unprotected", "pmt-noise": "Random Noise", "pmt": "Ours"}
 _ESTIMATED = {"pmt": "PMT(x)", "noise": "x+delta"}
 BLOCKS: Mapping[str, Mapping[str, str]] = {"IV": {"Augmentation": "augment", "Layer Aggregation": "layers"}}
+# What the paper's number measures, by the metric that it stands beside, where that is another quantity.
+_PAPER_HAS: Mapping[str, str] = {
+    "accuracy": "at the fixed κ",
+    "up": "UP by LPIPS",
+    "srra": "κ not stated",
+    "srra-fixed": "κ not stated",
+}
+
+
+def paper_quantity(metric: str) -> str:
+    """Return what the paper's number beside a metric measures, where that is another quantity; otherwise nothing.
+
+    The paper counts Equation 10 at one fixed threshold for all models, takes LPIPS for the second term of Equation 9,
+    and does not state the threshold of its SRRA.
+    """
+    return _PAPER_HAS.get(metric, "")
 
 
 def paper_value(rows: Rows, cell: CellRow, column: str, block: str = "") -> float | None:

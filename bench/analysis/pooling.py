@@ -1,96 +1,92 @@
 """Averages of scores over many cells, with a 95 % interval.
 
-Cells are added one after another. Only the sum and the number of the scores of each person are kept, because a mean and
-its bootstrap over people need nothing else.
+Cells are added one after another. Only the sum and the number of the scores of each pair of people are kept, because a
+mean and its error need nothing else (`bench.metrics.clustering`).
+
+Conclusions from several means together, such as the worst of several attacks, use `joint_deviates`: random normal
+deviates of all pools at once, correlated as far as the pools share people. `drawn_means` turns them into means.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.analysis.table_model import Measurement, absent
-from bench.metrics import intervals
+from bench.analysis.table_model import Measurement, Method, absent
+from bench.metrics.clustering import (
+    Estimate,
+    Ints,
+    PeoplePairs,
+    added,
+    estimate,
+    estimate_of_deviations,
+    joined,
+    pairs_of,
+)
 
 Floats = NDArray[np.float64]
 
-DRAWS = 400  # Draws of a bootstrap: ten of them lie beyond each end of the interval.
-SEED = 0  # Seed of every bootstrap, so that a report is the same whenever it is made.
-_DRAWN_AT_ONCE = 1_000_000  # People of one block of draws.
+DRAWS = 2000  # Draws of people: fifty of them lie beyond each end of a 95 % interval.
+SEED = 0  # Seed of all draws, so that a report is the same whenever it is made.
+_DRAWN_AT_ONCE = 4_000_000  # People of one block of draws.
 
 
 @dataclass(frozen=True)
 class SampleScores:
-    """Scores ``values`` and the ``people`` whom they belong to, ``(n,)`` each.
+    """Scores ``values`` and the ``people`` whom the samples show, ``(n,)`` each.
 
-    People of different ``group`` are different people, even with the same name.
+    People of different ``group`` are different people, even with the same name. ``others (n,)`` are the second people
+    of samples that show two, such as verification pairs; it is None where every sample shows one person.
     """
 
     values: Floats
     people: NDArray[Any]
     group: str = ""
+    others: NDArray[Any] | None = None
 
 
 class Pool:
-    """Pooled scores, stored as the sum and the number of the scores of each person.
+    """Pooled scores, stored as the sum and the number of the scores of each pair of people.
 
     ``n`` is the number of finite scores, ``total`` their sum, ``least`` the lowest and ``most`` the highest of them.
-    ``infinite`` and ``undefined`` count the infinite scores and the NaN, which do not count otherwise.
+    ``infinite`` and ``undefined`` count the infinite scores and the NaN, which do not count otherwise. ``decisions`` is
+    True if every finite score is 0 or 1.
     """
 
     def __init__(self, parts: Iterable[SampleScores] = ()) -> None:
         self.n = self.infinite = self.undefined = 0
         self.total, self.least, self.most = 0.0, np.inf, -np.inf
-        self._index: dict[str, int] = {}
-        self._sums: Floats = np.zeros(0)
-        self._counts: Floats = np.zeros(0)
-        # Positions in the arrays of the people that were entered.
-        self._known: dict[tuple[int, str], tuple[Sequence[str], NDArray[np.int64]]] = {}
-        # The scores of the last call of `add`. They enter the sums per person only when these are needed or more scores
-        # are added: the sums of a pool with a single part are often not needed.
-        self._last: SampleScores | None = None
+        self.decisions = True
+        self._parts: dict[PeoplePairs, tuple[Floats, Floats]] = {}
         for part in parts:
             self.add(part)
 
     def add(self, part: SampleScores) -> Self:
         """Add scores, and return the pool itself."""
-        values, people = part.values, part.people
+        values = part.values
+        pairs, who = _pairs(part)
         defined = np.isfinite(values)
         if not defined.all():
             self.infinite += int(np.isinf(values).sum())
             self.undefined += int(np.isnan(values).sum())
-            values, people = values[defined], people[defined]
+            values, who = values[defined], who[defined]
         if not len(values):
             return self
         self.n += len(values)
         self.total += float(values.sum())
         self.least, self.most = min(self.least, float(values.min())), max(self.most, float(values.max()))
-        self._enter()
-        self._last = SampleScores(values, people, part.group)
+        self.decisions = self.decisions and bool(((values == 0) | (values == 1)).all())
+        size = len(pairs.first)
+        sums = added(who, values, size)
+        counts = np.bincount(who, minlength=size).astype(np.float64)
+        known = self._parts.get(pairs)
+        self._parts[pairs] = (sums, counts) if known is None else (known[0] + sums, known[1] + counts)
         return self
-
-    def _enter(self) -> None:
-        """Add the scores of the last call of `add`, which waited in ``_last``, to the sums of their people."""
-        if self._last is None:
-            return
-        part, self._last = self._last, None
-        names, who, counts = _named(part.people)
-        known = self._known.get((id(names), part.group))
-        if known is None:
-            named = (f"{part.group}/{name}" if part.group else name for name in names)
-            known = names, np.array([self._index.setdefault(name, len(self._index)) for name in named])
-            # The cache keeps the names alive, so that no other object gets their id.
-            self._known[id(names), part.group] = known
-            more = np.zeros(len(self._index) - len(self._sums))
-            self._sums, self._counts = np.append(self._sums, more), np.append(self._counts, more)
-        at = known[1]
-        self._sums[at] += np.bincount(who, weights=part.values)
-        self._counts[at] += counts
 
     @property
     def mean(self) -> float:
@@ -104,100 +100,144 @@ class Pool:
 
     @property
     def people(self) -> list[str]:
-        """The people, sorted by name."""
-        self._enter()
-        return sorted(self._index)
+        """The people whom the samples with finite scores show, sorted by name."""
+        pairs, _, counts = self.per_pair()
+        there = pairs.per_person(counts) > 0
+        return [name for name, known in zip(pairs.people, there.tolist(), strict=True) if known]
 
-    def per_person(self, people: Iterable[str] | None = None) -> tuple[Floats, Floats]:
-        """Return the sum and the number of the scores of each person, ``(p,)`` each; of all `people` by default."""
-        self._enter()
-        found = np.array([self._index.get(name, -1) for name in (self.people if people is None else people)], np.int64)
-        sums, counts = (np.append(values, 0.0)[found] for values in (self._sums, self._counts))
-        return sums, counts
+    @property
+    def people_count(self) -> int:
+        """The number of `people`."""
+        pairs, _, counts = self.per_pair()
+        return int((pairs.per_person(counts) > 0).sum())
+
+    def per_pair(self) -> tuple[PeoplePairs, Floats, Floats]:
+        """Return the pairs of people, and the sum and the number of the scores of each pair, ``(d,)`` each."""
+        if not self._parts:
+            return _NOBODY, np.zeros(0), np.zeros(0)
+        pairs, where = joined(tuple(self._parts))
+        if len(where) == 1:
+            return pairs, *next(iter(self._parts.values()))
+        sums, counts = np.zeros(len(pairs.first)), np.zeros(len(pairs.first))
+        for at, part in zip(where, self._parts.values(), strict=True):
+            sums[at] += part[0]  # The pairs of a part are distinct.
+            counts[at] += part[1]
+        return pairs, sums, counts
+
+    def estimate(self, *, share: bool | None = None) -> Estimate:
+        """Return the mean with its error; ``share`` (by default `decisions`): the scores are decisions.
+
+        Raises ValueError without a finite score.
+        """
+        return estimate(*self.per_pair(), share=self.decisions if share is None else share)
 
 
-_People = tuple[Sequence[str], NDArray[np.int64], NDArray[np.int64]]
+_NOBODY = PeoplePairs(people=(), first=np.zeros(0, np.int64), second=np.zeros(0, np.int64))
 
 
-def _named(people: NDArray[Any]) -> _People:
-    """Return the distinct names, the index of the name of each entry, and the number of entries of each name."""
-    if people.dtype == object:
-        return _coded(people.astype(str))
-    return _coded_bytes(people.dtype.str, people.tobytes())  # The cells of a data set show the same people.
+def _pairs(part: SampleScores) -> tuple[PeoplePairs, Ints]:
+    """Return the pairs of people of the samples, and the position of the pair of each sample."""
+    sides = (part.people,) if part.others is None else (part.people, part.others)
+    # The cells of a data set show the same people, so that this is computed once for all of them.
+    return _cached_pairs(part.group, *(_as_bytes(side) for side in sides))
 
 
-@lru_cache(maxsize=64)
-def _coded_bytes(kind: str, data: bytes) -> _People:
-    return _coded(np.frombuffer(data, kind))
+def _as_bytes(people: NDArray[Any]) -> tuple[str, bytes]:
+    people = people.astype(str) if people.dtype == object else people
+    return people.dtype.str, people.tobytes()
 
 
-def _coded(people: NDArray[Any]) -> _People:
-    names, who, counts = np.unique(people, return_inverse=True, return_counts=True)
-    return [str(name) for name in names.tolist()], who, counts
+@lru_cache(maxsize=128)
+def _cached_pairs(group: str, *sides: tuple[str, bytes]) -> tuple[PeoplePairs, Ints]:
+    prefix = f"{group}/" if group else ""
+    named = [[f"{prefix}{name}" for name in np.frombuffer(data, kind).tolist()] for kind, data in sides]
+    return pairs_of(named[0], named[-1])
 
 
-def mean(
-    pool: Pool,
-    *,
-    method: Literal["Wilson", "bootstrap", "none"] = "bootstrap",
-    share: bool = True,
-    **about: Any,
-) -> Measurement:
+def mean(pool: Pool, *, share: bool = True, interval: bool = True, **about: Any) -> Measurement:
     """Return the mean of the finite scores with its 95 % interval, as a measurement with the fields ``about``.
 
-    ``Wilson`` is for independent decisions, ``bootstrap`` draws people and is for several scores per person. If all
-    people have the same share of decisions, a bootstrap has no width; the interval is then Wilson's, with as many
-    trials as people. Equal scores that are not decisions (``share`` is False) get no interval.
+    ``share``: the scores are decisions. Their interval is Wilson's if every person occurs in one score, and else
+    clustered by both people of each sample, as are the intervals of other means (`bench.metrics.clustering`). Equal
+    scores that are no decisions, and those of a single person, get no interval. ``interval`` False leaves it out.
     """
     if not pool.n:
         return absent("undefined", "no measurement is defined", role=about.get("role", "any"))
-    low: float | None = None
-    high: float | None = None
-    if method == "Wilson":
-        low, high = intervals.wilson_interval(round(pool.total), pool.n)
-    elif method == "bootstrap" and pool.spread:
-        low, high = _bootstrap(*pool.per_person()) or (None, None)
-    if share and method == "bootstrap" and low == high:
-        trials = len(pool.people)
-        low, high = intervals.wilson_interval(round(pool.mean * trials), trials)
-        method = "Wilson"
-    interval = method if low is not None and method != "none" else ""
-    return Measurement(value=pool.mean, n=pool.n, low=low, high=high, interval=interval, **about)
+    found: tuple[float, float] | None = None
+    method: Method = ""
+    if interval and (share or pool.spread):
+        known = pool.estimate(share=share)
+        found = known.interval()
+        method = "" if found is None else "Wilson" if share and known.once else "clustered"
+    low, high = found or (None, None)
+    return Measurement(
+        value=pool.mean, n=pool.n, people=pool.people_count, low=low, high=high, interval=method, **about
+    )
 
 
-def _bootstrap(sums: Floats, counts: Floats, level: float = 0.95) -> tuple[float, float] | None:
-    """Return the interval of `bench.metrics.intervals.bootstrap_interval` for a mean, from the sum and the number of
-    the scores of each person; None for fewer than two people. People are drawn in blocks."""
-    if len(sums) < 2:
-        return None
-    means = [sums[taken].sum(1) / counts[taken].sum(1) for taken in _draws(len(sums))]
-    found = np.sort(np.concatenate(means))
-    return _quantile(found, 0.5 - level / 2), _quantile(found, 0.5 + level / 2)
+# ---- several pools together ------------------------------------------------------------------------------------------
 
 
-def _quantile(rising: Floats, share: float) -> float:
-    """Return `numpy.quantile` of sorted values, but faster: a large run has many thousand intervals."""
-    at = share * (len(rising) - 1)
-    low = int(at)
-    below, above, rest = float(rising[low]), float(rising[min(low + 1, len(rising) - 1)]), at - low
-    return below + (above - below) * rest if rest < 0.5 else above - (above - below) * (1 - rest)
+def joint_deviates(pools: Sequence[Pool]) -> Floats:
+    """Return `DRAWS` random normal deviates of every pool, ``(DRAWS, pools)``; NaN for pools without scores.
 
+    A draw gives every person a random normal weight (the wild bootstrap), and the deviate of a pool is the weighted sum
+    of the deviations of its people from its mean, divided by its standard deviation. So each column is standard
+    normal, and two columns correlate as far as the deviations of the people whom both pools show do. Pools whose scores
+    are all equal share one random deviate. The same pools always get the same deviates.
 
-def _draws(people: int) -> Iterable[NDArray[np.int64]]:
-    """Return the indices of the drawn people, ``(draws, people)``, in blocks.
-
-    A single block is cached, because most measurements of a run are about the same number of people.
+    A deviate z above 0 says that the mean may be higher: ``pool.estimate().bound(z)`` is the mean in that draw. For the
+    null hypothesis that all means are at chance, compare the largest ``-pool.estimate().deviate(chance)`` of several
+    pools with the distribution of the row maxima of this array.
     """
-    return (_all_draws(people),) if people * DRAWS <= _DRAWN_AT_ONCE else _drawn(people)
-
-
-@lru_cache(maxsize=4)
-def _all_draws(people: int) -> NDArray[np.int64]:
-    return np.concatenate(list(_drawn(people)))
-
-
-def _drawn(people: int) -> Iterator[NDArray[np.int64]]:
+    people = sorted({name for pool in pools for name in pool.people})
+    index = {name: i for i, name in enumerate(people)}
+    loads = np.zeros((len(people) + 1, len(pools)))
+    for k, pool in enumerate(pools):
+        pairs, sums, counts = pool.per_pair()
+        if not pool.n:
+            loads[:, k] = np.nan
+            continue
+        own = pairs.per_person(sums - pool.mean * counts)
+        length = float(np.sqrt(own @ own))
+        if length <= 1e-9:
+            loads[-1, k] = 1.0
+        else:
+            kept = np.flatnonzero(own)
+            loads[[index[pairs.people[i]] for i in kept.tolist()], k] = own[kept] / length
     rng = np.random.default_rng(SEED)
-    block = max(1, _DRAWN_AT_ONCE // people)
-    for start in range(0, DRAWS, block):
-        yield rng.integers(people, size=(min(block, DRAWS - start), people))
+    block = max(1, _DRAWN_AT_ONCE // len(loads))
+    sizes = [min(block, DRAWS - start) for start in range(0, DRAWS, block)]
+    return np.concatenate([rng.standard_normal((size, len(loads))) @ loads for size in sizes])
+
+
+def drawn_means(pools: Sequence[Pool]) -> Floats:
+    """Return the mean of every pool in each of `DRAWS` draws of people, ``(DRAWS, pools)``; NaN for pools without
+    scores.
+
+    The draws of one pool spread like its interval, and pools that show the same people vary together. Pools whose
+    scores are all 0 or all 1 vary as their intervals say; other pools of equal scores do not vary.
+    """
+    found = joint_deviates(pools)
+    for k, pool in enumerate(pools):
+        if pool.n:
+            known = pool.estimate()
+            found[:, k] = known.bound(found[:, k]) if known.known else pool.mean
+    return found
+
+
+def difference_of(before: Pool, after: Pool) -> Estimate | None:
+    """Return the mean of ``after`` minus the mean of ``before`` with its error; None if a pool has no score.
+
+    The deviations of both pools are subtracted pair of people by pair of people before they are squared, so that scores
+    of the same people are compared with each other. The correction for few people is that of the pool which needs more.
+    """
+    if not (before.n and after.n):
+        return None
+    sides = before.per_pair(), after.per_pair()
+    pairs, where = joined((sides[0][0], sides[1][0]))
+    change = np.zeros(len(pairs.first))
+    for sign, at, pool, (_, sums, counts) in zip((-1, 1), where, (before, after), sides, strict=True):
+        change[at] += sign * (sums - pool.mean * counts) / pool.n
+    corrections = [own.correction(counts) for own, _, counts in sides]
+    return estimate_of_deviations(after.mean - before.mean, pairs, change, corrections)

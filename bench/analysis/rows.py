@@ -21,13 +21,12 @@ from numpy.typing import NDArray
 
 from bench.analysis.pooling import Floats
 from bench.analysis.table_model import Measurement, Role
+from bench.analysis.verification_scores import HELD, OF_THRESHOLD, CellScores, VerificationScores, size_of
 from bench.core.text import set_label
-from bench.metrics import recognition
 from bench.store.reading import RunResults
 from bench.store.row_index import Recent, RowIndex
 from bench.suite.paper_tables import Claims, parse_claims
 
-HELD = 32 << 20  # Bytes of rows that stay in memory, for each kind of row.
 _CELLS_AT_ONCE = 2_000
 UPLOAD = ("experiment", "dataset", "defense", "authorised", "repeat", "attack")
 _BELONGS = ("cell", *UPLOAD, "synthetic", "evaluated", "via")
@@ -41,7 +40,7 @@ class CellRow:
     ``plugin`` and ``params`` belong to the defense; the parameters are the effective ones. ``via`` is the label of the
     attack that ran first, empty if there was none. ``evaluated`` is the label of the evaluated model, empty if no model
     evaluates the cell. ``run`` is the name of the run, where several runs are read together. ``protect`` are the keys
-    of the stages in which the client protects faces.
+    of the stages in which the client protects faces. ``people_of`` is `Dataset.people_of`, by default the data set.
     """
 
     cell: str
@@ -78,6 +77,7 @@ class CellRow:
     batch: int | None = None
     run: str = ""
     protect: tuple[str, ...] = ()
+    people_of: str = ""
 
     @property
     def clean(self) -> bool:
@@ -101,99 +101,17 @@ class CellRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class VerificationScores:
-    """The verification rows of one cell as arrays of shape ``(n,)``.
-
-    ``person`` is the person whose face was protected. Undefined ranks are NaN.
-    """
-
-    cell: str
-    person: NDArray[Any]
-    left_id: NDArray[Any]
-    same: NDArray[np.bool_]
-    fold: NDArray[np.int64]
-    cos_self: Floats
-    cos_cross: Floats
-    cos_clean: Floats
-    flip_cross: Floats
-    flip_clean: Floats
-    kappa_calibrated: Floats
-    rank: Floats
-    rank_enrolled: Floats
-
-    def hits(self, kappa: float | None = None) -> Floats:
-        """Return the decision of Equation 10 for each pair, 0 or 1; ``kappa`` is by default the calibrated
-        threshold."""
-        threshold = self.kappa_calibrated if kappa is None else kappa
-        return recognition.verification_hits(self.cos_self, self.cos_cross, self.same, threshold).astype(np.float64)
-
-    def clean_hits(self, kappa: float | None = None) -> Floats:
-        """Return the same decisions for unprotected faces, whose similarity to themselves is 1."""
-        threshold = self.kappa_calibrated if kappa is None else kappa
-        itself = np.ones_like(self.cos_clean)
-        return recognition.verification_hits(itself, self.cos_clean, self.same, threshold).astype(np.float64)
-
-
-@dataclass(frozen=True, kw_only=True)
 class AttributeScores:
     """The scores of one attribute in one cell, as arrays of shape ``(n,)``.
 
-    ``people`` are the persons shown, ``value`` is the similarity or the difference of the attribute, and ``baseline``
-    is the same for a constant answer; None where the run has no such column.
+    ``people`` are the persons shown, ``value`` is the similarity or the difference of the attribute, ``permuted`` the
+    same for the answers on other people, and ``baseline`` for a constant answer; None where the run has no such column.
     """
 
     people: NDArray[Any]
     value: Floats
+    permuted: Floats | None
     baseline: Floats | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Threshold:
-    """The calibrated threshold ``kappa`` of a cell.
-
-    ``fmr`` is the false match rate (FMR) for which it was calibrated, ``impostors`` is the number of impostor scores of
-    the calibration, and ``gallery`` is the number of originals in the gallery of the ranks.
-    """
-
-    kappa: float
-    fmr: float
-    impostors: int
-    gallery: int
-
-
-class CellScores(Mapping[str, VerificationScores]):
-    """The verification scores of a run by cell id; each cell is read from disk when it is looked up."""
-
-    def __init__(self, index: RowIndex) -> None:
-        self._index = index
-        self._held: Recent[VerificationScores] = Recent(HELD, _size)
-
-    def __getitem__(self, cell: str) -> VerificationScores:
-        if cell not in self:
-            raise KeyError(cell)
-        return self._held.get(cell, lambda: _scores(cell, cast(pa.Table, self._index.rows((cell,)))))
-
-    def __contains__(self, cell: object) -> bool:
-        return (cell,) in self._index
-
-    def __iter__(self) -> Iterator[str]:
-        return (str(cell) for (cell,) in self._index)
-
-    def __len__(self) -> int:
-        return len(self._index)
-
-    def threshold(self, cell: str) -> Threshold | None:
-        """Return the threshold of a cell without reading its scores; None if the cell has no scores."""
-        entry = self._index.get((cell,))
-        if entry is None:
-            return None
-        first = entry.first
-        return Threshold(
-            kappa=first["kappa_calibrated"],
-            fmr=first["fmr"],
-            impostors=first["calibration_impostors"],
-            gallery=first["gallery"],
-        )
 
 
 class _Frames:
@@ -245,9 +163,8 @@ class Rows:
     @cached_property
     def scores(self) -> CellScores:
         """The verification scores by cell id."""
-        first = ("kappa_calibrated", "fmr", "calibration_impostors", "gallery")
         self.results.require("verification")
-        return CellScores(self.results.index("verification", ["cell"], first=first))
+        return CellScores(self.results.index("verification", ["cell"], first=OF_THRESHOLD))
 
     @cached_property
     def matrices(self) -> list[Matrix]:
@@ -334,7 +251,7 @@ class Rows:
 
     @cached_property
     def _attribute_scores(self) -> Recent[Mapping[str, AttributeScores]]:
-        return Recent(HELD, lambda known: sum(_size(found) for found in known.values()))
+        return Recent(HELD, lambda known: sum(size_of(found) for found in known.values()))
 
     def attributes(self, experiment: str) -> list[str]:
         """Return the attributes that attacks estimated in an experiment."""
@@ -429,16 +346,13 @@ def _cell_row(row: Mapping[Any, Any]) -> CellRow:
         log=text("log") or "",
         batch=None if text("batch") is None else int(row["batch"]),
         run=text("run") or "",
+        people_of=text("people_of") or str(row["dataset"]),
         protect=tuple(json.loads(text("protect") or "[]")),
     )
 
 
 def _is_number(kind: pa.DataType) -> bool:
     return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind))
-
-
-def _size(arrays: VerificationScores | AttributeScores) -> int:
-    return sum(column.nbytes for column in vars(arrays).values() if isinstance(column, np.ndarray))
 
 
 def _by_attribute(table: pa.Table | None) -> Mapping[str, AttributeScores]:
@@ -450,42 +364,13 @@ def _by_attribute(table: pa.Table | None) -> Mapping[str, AttributeScores]:
 
     names = table["attribute"].combine_chunks().dictionary_encode()
     codes, people, value = np.array(names.indices), np.array(table["subject"].to_numpy()), floats("value")
-    baseline = floats("baseline") if "baseline" in table.column_names else None
+    baselines = {name: floats(name) for name in ("permuted", "baseline") if name in table.column_names}
     found = {}
     for code, name in enumerate(names.dictionary.to_pylist()):
         own = codes == code
-        held = None if baseline is None else baseline[own]
-        found[str(name)] = AttributeScores(people=people[own], value=value[own], baseline=held)
+        permuted, baseline = (baselines[b][own] if b in baselines else None for b in ("permuted", "baseline"))
+        found[str(name)] = AttributeScores(people=people[own], value=value[own], permuted=permuted, baseline=baseline)
     return found
-
-
-def _scores(cell: str, part: pa.Table) -> VerificationScores:
-    """Return the scores of a cell as copies; a view would keep the rows of other cells in memory."""
-
-    def column(name: str) -> NDArray[Any]:
-        return np.array(part[name].to_numpy())
-
-    def floats(name: str) -> Floats:
-        found = part[name]
-        return np.array((found if found.type == pa.float64() else found.cast(pa.float64())).to_numpy())
-
-    left = part["left_id"].combine_chunks().dictionary_encode()
-
-    return VerificationScores(
-        cell=cell,
-        person=column("left_subject"),
-        left_id=left.dictionary.to_numpy(zero_copy_only=False)[left.indices.to_numpy()],
-        same=column("same"),
-        fold=column("fold"),
-        cos_self=floats("cos_self"),
-        cos_cross=floats("cos_cross"),
-        cos_clean=floats("cos_clean"),
-        flip_cross=floats("flip_cross"),
-        flip_clean=floats("flip_clean"),
-        kappa_calibrated=floats("kappa_calibrated"),
-        rank=floats("rank"),
-        rank_enrolled=floats("rank_enrolled"),
-    )
 
 
 def why_absent(cells: Sequence[CellRow]) -> tuple[str, str | None]:

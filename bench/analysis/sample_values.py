@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis.pooling import Floats, SampleScores
-from bench.analysis.rows import CellRow, Rows, VerificationScores
+from bench.analysis.rows import CellRow, Rows
+from bench.analysis.verification_scores import VerificationScores
 from bench.metrics import recognition
 
 # An attribute of the paper, and the attribute that replaces it where a classifier does not estimate it.
@@ -39,12 +40,14 @@ ScoreFunction = Callable[[Rows, CellRow, OperatingPoint], SampleScores | None]
 
 
 def scored(values: Callable[[VerificationScores, CellRow, OperatingPoint], Floats | None]) -> ScoreFunction:
-    """Turn a function of verification scores into a score function; a score belongs to the person of the probe."""
+    """Turn a function of verification scores into a score function; a score belongs to both people of the pair."""
 
     def of(rows: Rows, cell: CellRow, at: OperatingPoint) -> SampleScores | None:
         scores = rows.scores.get(cell.cell)
         found = None if scores is None else values(scores, cell, at)
-        return None if scores is None or found is None else SampleScores(found, scores.person, cell.dataset)
+        if scores is None or found is None:
+            return None
+        return SampleScores(found, scores.person, cell.people_of, scores.other)
 
     return of
 
@@ -52,6 +55,43 @@ def scored(values: Callable[[VerificationScores, CellRow, OperatingPoint], Float
 def above(scores: VerificationScores, kappa: float | None) -> Floats:
     """Return 1 where the similarity to the original exceeds ``kappa``, by default the calibrated threshold; else 0."""
     return (scores.cos_self > (scores.kappa_calibrated if kappa is None else kappa)).astype(np.float64)
+
+
+def chance(scores: VerificationScores, kappa: float | None) -> Floats | None:
+    """Return the chance level of Equation 10 as one score per impostor pair, NaN for genuine pairs; their mean is the
+    level. None without impostor pairs.
+
+    It bounds the expectation of Equation 10 if each upload is replaced by that of a random other person. The upload of
+    a stranger matches an original with the probability p, the share of impostor pairs with ``cos_cross`` above
+    ``kappa`` (by default the calibrated threshold). In a genuine pair it succeeds if it matches two pictures of one
+    person: with at most p. In an impostor pair it succeeds if it matches the first picture and not the second: with
+    p (1 - p), or less if an upload that matches one stranger is likelier to match another. With the share g of genuine
+    pairs, the level is ``g p + (1 - g) p (1 - p)``: 0 where nothing matches a stranger, and g where everything does.
+    """
+    impostor = ~scores.same
+    if not impostor.any():
+        return None
+    matched = scores.cos_cross > (scores.kappa_calibrated if kappa is None else kappa)
+    genuine = float(scores.same.mean())
+    factor = genuine + (1 - genuine) * (1 - float(matched[impostor].mean()))
+    return np.where(impostor, matched * factor, np.nan)
+
+
+def above_adversary(similarity: Floats, of: VerificationScores) -> Floats | None:
+    """Return 1 where a similarity ``(n,)`` exceeds the threshold that the adversary sets, else 0, and NaN where he can
+    set none; None if he can set none at all."""
+    defined = np.isfinite(of.kappa_adversary)
+    return np.where(defined, similarity > of.kappa_adversary, np.nan) if defined.any() else None
+
+
+def in_genuine_pairs(values: Floats | None, of: VerificationScores) -> Floats | None:
+    """Return values ``(n,)`` with NaN for impostor pairs; None if there is no value."""
+    return None if values is None else known(np.where(of.same, values, np.nan))
+
+
+def known(values: Floats) -> Floats | None:
+    """Return values; None if all of them are NaN."""
+    return values if np.isfinite(values).any() else None
 
 
 def ten_fold(values: Floats, of: VerificationScores) -> Floats | None:
@@ -80,7 +120,7 @@ def of_image(column: str) -> ScoreFunction:
             return None
         if column == "psnr" and "psnr_infinite" in table:
             values = np.where(table["psnr_infinite"].astype(bool), np.inf, values)
-        return SampleScores(values, table["subject"].to_numpy(), cell.dataset)
+        return SampleScores(values, table["subject"].to_numpy(), cell.people_of)
 
     return of
 
@@ -99,7 +139,7 @@ def numbers(table: pd.DataFrame, column: str) -> Floats | None:
 # ---- attributes and UP -----------------------------------------------------------------------------------------------
 
 
-def of_attribute(attribute: str, column: Literal["value", "baseline"]) -> ScoreFunction:
+def of_attribute(attribute: str, column: Literal["value", "permuted", "baseline"]) -> ScoreFunction:
     """Return the score function of an attribute, or of the attribute that replaces it (`ALIASES`)."""
 
     def of(rows: Rows, cell: CellRow, at: OperatingPoint) -> SampleScores | None:
@@ -108,7 +148,7 @@ def of_attribute(attribute: str, column: Literal["value", "baseline"]) -> ScoreF
         values = getattr(found, column, None)
         if found is None or values is None or np.isnan(values).all():
             return None
-        return SampleScores(values, found.people, cell.dataset)
+        return SampleScores(values, found.people, cell.people_of)
 
     return of
 
@@ -129,6 +169,6 @@ def of_up(utility: bool, privacy: Literal["dist", "lpips"] | None) -> ScoreFunct
             if distances is None:
                 return None
             total = total + distances
-        return SampleScores(total, table["subject"].to_numpy(), cell.dataset)
+        return SampleScores(total, table["subject"].to_numpy(), cell.people_of)
 
     return of

@@ -11,7 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from bench.core.text import plural
+
 Role = Literal["authorised", "unauthorised", "any"]
+Method = Literal["Wilson", "clustered", "drawn", ""]
 Better = Literal["higher", "lower", "split", ""]
 RowKind = Literal["clean", "model-free", "authorised", "baseline"]
 ROW_KINDS: Sequence[RowKind] = ("clean", "model-free", "authorised", "baseline")  # from top to bottom
@@ -71,18 +74,23 @@ class Measurement:
     """A value of a metric with its evidence.
 
     ``value`` is None where it could not be measured; ``status`` and ``reason`` then say why (``missing``: the suite
-    has no such cell). ``n`` is the number of scores that were averaged; ``low`` and ``high`` are the ends of the 95 %
-    interval and ``interval`` is its method. ``paper`` is the published value, in the same unit. ``cells`` are the ids
-    of the cells whose rows were used, ``attack`` is the label of the attack that they share. ``metric`` is the name of
-    the `SampleMetric` and ``at`` its noise level and threshold as text; both are empty where there is no such metric.
+    has no such cell). ``n`` is the number of scores that were averaged, and ``people`` the number of people whom their
+    samples show, on either side of a pair; it is 0 where it is not known. ``low`` and ``high`` are the ends of the 95 %
+    interval and ``interval`` is its method: ``Wilson`` for independent decisions, ``clustered`` by both people of a
+    sample for all others, ``drawn`` for a maximum. ``paper`` is the published value, in the same unit, and ``paper_of``
+    says what it measures where that is another quantity than ours, otherwise nothing. ``cells`` are the ids of the
+    cells whose rows were used, ``attack`` is the label of the attack that they share. ``metric`` is the name of the
+    `SampleMetric` and ``at`` its noise level and threshold as text; both are empty where there is no such metric.
     """
 
     value: float | None = None
     n: int = 0
+    people: int = 0
     low: float | None = None
     high: float | None = None
-    interval: Literal["Wilson", "bootstrap", ""] = ""
+    interval: Method = ""
     paper: float | None = None
+    paper_of: str = ""
     role: Role = "any"
     status: str = "ok"
     reason: str | None = None
@@ -93,9 +101,21 @@ class Measurement:
     at: str = ""
 
     @property
+    def support(self) -> str:
+        """N as text, with the number of people where the scores show some of them again: ``200 of 24 people``."""
+        repeated = 0 < self.people < self.n
+        return f"{self.n:,} of {plural(self.people, 'person', 'people')}" if repeated else f"{self.n:,}"
+
+    @property
     def difference(self) -> float | None:
-        """The value minus the paper's; None where one of them is missing."""
-        return None if self.value is None or self.paper is None else self.value - self.paper
+        """The value minus the paper's; None where one of them is missing, or where the paper has another quantity."""
+        return None if self.value is None or self.paper is None or self.paper_of else self.value - self.paper
+
+    def published(self, metric: Metric) -> str:
+        """Return the paper's value as text, with what it measures where that is another quantity; empty without one."""
+        if self.paper is None:
+            return ""
+        return f"{metric.shown(self.paper)} ({self.paper_of})" if self.paper_of else metric.shown(self.paper)
 
 
 def absent(status: str, reason: str | None, *, role: Role = "any", cells: tuple[str, ...] = ()) -> Measurement:

@@ -52,6 +52,9 @@ class Dataset(ABC):
     - ``synthetic``: True if the faces are generated; every row and every report then says so
     - ``stand_in``: the data set that replaces this one in a suite with ``data = "auto"`` when its files are missing
       (its methods then raise `MissingDataError`); the stand-in gets those parameters that both have
+    - ``people_of``: whose people the images show. In data sets with the same text, equal subject numbers are the same
+      person, who is then not counted twice where results are pooled; with an empty text, the people are the data set's
+      own
     - ``image_size``: height and width of the images in pixels
     - ``license``: the licence of the data
     """
@@ -59,6 +62,7 @@ class Dataset(ABC):
     stands_in_for: ClassVar[str | None] = None
     synthetic: ClassVar[bool] = False
     stand_in: ClassVar[str | None] = None
+    people_of: ClassVar[str] = ""
     image_size: ClassVar[tuple[int, int]] = (112, 112)
     license: ClassVar[str] = "unknown"
     time_limit_s: ClassVar[float | None] = None

@@ -12,9 +12,12 @@ from bench.metrics.attributes import (
     attribute_similarity,
     constant_baseline,
     constant_predictor,
+    permuted_baseline,
     utility_privacy,
 )
+from bench.metrics.clustering import pair_interval
 from bench.metrics.images import SSIM_VARIANT, psnr, ssim
+from bench.metrics.impostors import CrossFitted, cross_fitted_thresholds, impostor_match_shares, people_groups
 from bench.metrics.intervals import bootstrap_interval, wilson_interval
 from bench.metrics.recognition import (
     FoldAccuracy,
@@ -35,6 +38,7 @@ from bench.metrics.recognition import (
 
 __all__ = [
     "SSIM_VARIANT",
+    "CrossFitted",
     "FoldAccuracy",
     "age_difference",
     "attribute_distance",
@@ -45,11 +49,16 @@ __all__ = [
     "constant_baseline",
     "constant_predictor",
     "cosine",
+    "cross_fitted_thresholds",
     "false_match_rate",
     "false_non_match_rate",
     "genuine_scores",
     "identification_ranks",
+    "impostor_match_shares",
     "impostor_scores",
+    "pair_interval",
+    "people_groups",
+    "permuted_baseline",
     "psnr",
     "reconstruction_success",
     "separation",

@@ -13,6 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from bench.metrics.arrays import Images, slices
 
+SPREADS = {"noise": 0.25, "wide_noise": 1.0}  # Standard deviations of the noise before it is clamped, in [0, 1] units.
+
 
 def baseline_images(
     images: Images, subjects: ArrayLike, others: Images, seed: int, rows: NDArray[np.int64] | None = None
@@ -26,7 +28,8 @@ def baseline_images(
     - ``grey``: the value 128 everywhere
     - ``another_face``: the image of another one of the ``subjects (n,)`` (see `other_subject`); left out if there is
       only one subject
-    - ``noise``: ``.5 + .25 N(0, 1)``, clamped to [0, 1], which is the start image of PMT
+    - ``noise`` and ``wide_noise``: ``.5 + s N(0, 1)``, clamped to [0, 1], with the spread ``s`` of `SPREADS` (.25, 1);
+      both scale the same draws. PMT by default starts from the wide one; less noise is nearer to every face
 
     Raises ValueError if ``others`` have another shape than the images.
     """
@@ -40,10 +43,12 @@ def baseline_images(
     another = chosen[other_subject(subjects, seed)] if len(np.unique(np.asarray(subjects))) > 1 else None
     for part in slices(len(chosen)):
         shape = (len(chosen[part]), *images.shape[1:])
-        noise = np.empty(shape, np.uint8)
-        for i in range(len(noise)):
-            noise[i] = np.rint(np.clip(0.5 + 0.25 * rng.standard_normal(shape[1:]), 0, 1) * 255)
-        baselines = {"grey": np.full(shape, 128, np.uint8), "noise": noise}
+        noise = {name: np.empty(shape, np.uint8) for name in SPREADS}
+        for i in range(shape[0]):
+            draw = rng.standard_normal(shape[1:])
+            for name, spread in SPREADS.items():
+                noise[name][i] = np.rint(np.clip(0.5 + spread * draw, 0, 1) * 255)
+        baselines = {"grey": np.full(shape, 128, np.uint8), **noise}
         if len(others):
             baselines["mean_face"] = np.broadcast_to(np.rint(total / len(others)).astype(np.uint8), shape).copy()
         if another is not None:

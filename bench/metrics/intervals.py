@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from statistics import NormalDist
 from typing import Any
@@ -16,7 +15,7 @@ def wilson_interval(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
 
     Wilson 1927, with p = k/n: ``(p + z^2/2n +- z sqrt(p (1 - p)/n + z^2/4n^2)) / (1 + z^2/n)``. It is valid for k = 0
     and k = n, where the usual ``p +- z s`` has no width. It is (0, 1) without trials. Trials that share a person are
-    not independent: use `bootstrap_interval` for them. Raises ValueError unless 0 <= k <= n and 0 < level < 1.
+    not independent: use `bench.metrics.pair_interval` for them. Raises ValueError unless 0 <= k <= n and 0 < level < 1.
     """
     if not 0 <= k <= n:
         raise ValueError(f"expected 0 <= k <= n, got k = {k}, n = {n}")
@@ -24,11 +23,20 @@ def wilson_interval(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
     if n == 0:
         return 0.0, 1.0
     z = NormalDist().inv_cdf(0.5 + level / 2)
-    share, spread = k / n, z * z / n
-    middle = share + spread / 2
-    half = z * math.sqrt(share * (1 - share) / n + spread / (4 * n))
-    low, high = (middle - half) / (1 + spread), (middle + half) / (1 + spread)
+    low, high = wilson_bound(k / n, n, -z), wilson_bound(k / n, n, z)
     return (0.0 if k == 0 else max(0.0, low)), (1.0 if k == n else min(1.0, high))
+
+
+def wilson_bound(share: float, n: float, z: Any) -> Any:
+    """Return the bound of a proportion after a ``share`` of successes in ``n`` trials at a normal deviate ``z`` (a
+    number or an array): the upper end of Wilson's interval above 0, the lower end below, and ``share`` at 0.
+
+    ``n`` may be an effective number of trials, which need not be whole.
+    """
+    spread = z * z / n
+    half = z * np.sqrt(share * (1 - share) / n + spread / (4 * n))
+    found = (share + spread / 2 + half) / (1 + spread)
+    return found if isinstance(z, np.ndarray) else float(found)
 
 
 def bootstrap_interval(

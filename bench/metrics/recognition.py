@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bench.metrics.arrays import Floats, slices
+from bench.metrics.arrays import Floats, slices, unit_rows
 
 _TIE = 1e-12  # Cosines that differ by less are equal: products of large matrices differ in their last digits.
 
@@ -248,7 +248,11 @@ def reconstruction_success(cos: ArrayLike, kappa: float | ArrayLike) -> NDArray[
 
 
 def identification_ranks(
-    probes: ArrayLike, gallery: ArrayLike, own: ArrayLike, subjects: ArrayLike | None = None
+    probes: ArrayLike,
+    gallery: ArrayLike,
+    own: ArrayLike,
+    subjects: ArrayLike | None = None,
+    left_out: ArrayLike | None = None,
 ) -> NDArray[np.int64]:
     """Return the rank of each probe's own image in a gallery, ordered by cosine; lower is better for the attacker.
 
@@ -259,11 +263,13 @@ def identification_ranks(
     The rank is 1 + the number of gallery images with a higher score + half of the number with the same score (up to
     1e-12), rounded down. So a second copy of the own image does no harm, and a probe that is equally similar to
     everybody gets a rank in the middle instead of rank 1. With the gallery's ``subjects (m,)``, the best image of the
-    probe's subject counts, and its other images do not compete with it.
+    probe's subject counts, and its other images do not compete with it. ``left_out``, bool ``(n, m)``, are the gallery
+    images that do not exist for a probe, such as the very image that it was made from.
 
-    Raises ValueError for other shapes, for indices outside the gallery, and for embeddings that are zero or not finite.
+    Raises ValueError for other shapes, for indices outside the gallery, for embeddings that are zero or not finite, and
+    if no image of a probe's subject remains.
     """
-    left, right, index = _unit_rows(probes), _unit_rows(gallery), np.asarray(own)
+    left, right, index = unit_rows(probes), unit_rows(gallery), np.asarray(own)
     if left.shape[1:] != right.shape[1:] or index.shape != left.shape[:1]:
         raise ValueError(f"expected (n, d), (m, d) and (n,), got {left.shape}, {right.shape} and {index.shape}")
     if len(index) and (index.dtype.kind not in "iu" or index.min() < 0 or index.max() >= len(right)):
@@ -271,23 +277,17 @@ def identification_ranks(
     person = np.arange(len(right)) if subjects is None else np.asarray(subjects)
     if person.shape != right.shape[:1]:
         raise ValueError(f"expected one subject per gallery image ({len(right)},), got {person.shape}")
+    hidden = np.zeros((len(left), 1), bool) if left_out is None else np.asarray(left_out, bool)
+    if left_out is not None and hidden.shape != (len(left), len(right)):
+        raise ValueError(f"expected left_out ({len(left)}, {len(right)}), got {hidden.shape}")
     ranks = np.empty(len(left), dtype=np.int64)
     for part in slices(len(left)):
-        scores = left[part] @ right.T
+        scores, present = left[part] @ right.T, ~hidden[part]
         same = person[index[part], None] == person[None, :]
-        lead = scores - np.where(same, scores, -np.inf).max(axis=1, keepdims=True)
-        ahead, tied = (lead > _TIE) & ~same, (np.abs(lead) <= _TIE) & ~same
+        if not (same & present).any(axis=1).all():
+            raise ValueError("expected an image of each probe's subject in the gallery, got a probe without one")
+        lead = scores - np.where(same & present, scores, -np.inf).max(axis=1, keepdims=True)
+        rival = ~same & present
+        ahead, tied = (lead > _TIE) & rival, (np.abs(lead) <= _TIE) & rival
         ranks[part] = 1 + ahead.sum(axis=1) + tied.sum(axis=1) // 2
     return ranks
-
-
-def _unit_rows(vectors: ArrayLike) -> Floats:
-    """Scale every row to length 1. Raises ValueError for other shapes and for rows that are zero or not finite."""
-    values = np.asarray(vectors, np.float64)
-    if values.ndim != 2:
-        raise ValueError(f"expected vectors (n, d), got {values.shape}")
-    lengths: Floats = np.linalg.norm(values, axis=1, keepdims=True)
-    if not (np.isfinite(lengths) & (lengths > 0)).all():
-        raise ValueError("expected finite vectors other than zero")
-    unit: Floats = values / lengths
-    return unit

@@ -15,6 +15,8 @@ METRIC_NAMES = (
     "clean-accuracy",
     "clean-accuracy-fixed",
     "accuracy-drop",
+    "accuracy-chance",
+    "accuracy-chance-fixed",
     "ten-fold",
     "clean-ten-fold",
     "cosine",
@@ -23,6 +25,13 @@ METRIC_NAMES = (
     "rank-1",
     "rank-1-enrolled",
     "fmr-match",
+    "enrolled-match",
+    "fmr-match-deployed",
+    "impostor-match",
+    "impostor-match-enrolled",
+    "impostor-match-deployed",
+    "rank-1-chance",
+    "rank-1-enrolled-chance",
     # from rows of images
     "ssim",
     "psnr",
@@ -37,7 +46,7 @@ METRIC_NAMES = (
     "age-difference",
 )
 # These are followed by the name of an attribute, as in ``similarity:gender``.
-ATTRIBUTE_FAMILIES = ("similarity", "baseline")
+ATTRIBUTE_FAMILIES = ("similarity", "permuted", "baseline")
 _FORMER_FAMILIES = {"floor": "baseline"}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -31,111 +30,11 @@ from bench.stages.stage_inputs import (
     read_pairs,
     read_state,
 )
+from bench.stages.verification import score_verification
 from bench.store.artifacts import Artifact
 
 EXAMPLES = 12  # faces of each upload that are kept as pictures, at fixed positions; the report chooses among them
 _METRICS = ("ssim", "psnr", "lpips")
-
-
-def _score_verification(job: Job) -> Artifact:
-    """Score verification, one row per pair: the similarities from which Equation 10, the 10-fold accuracy and every
-    threshold can be computed."""
-    source = job.input("faces")
-    faces, pairs = read_faces(source), read_pairs(source)
-    clean, protected = job.input("clean").tensors, job.input("protected").tensors
-    chosen = np.unique(pairs.left)
-    where = np.searchsorted(chosen, pairs.left)
-    thresholds = calibrated(job)
-    kappa, impostors = (np.array(column) for column in zip(*(thresholds(int(f)) for f in pairs.fold), strict=True))
-    x1, x2, x1_protected = clean["plain"][pairs.left], clean["plain"][pairs.right], protected["plain"][where]
-    flip1, flip2 = clean["flipped"][pairs.left], clean["flipped"][pairs.right]
-    flip1_protected = protected["flipped"][where]
-    _check_separation(job, recognition.cosine(x1, x2), pairs.same)
-    n = len(pairs.left)
-    index, people = np.arange(len(chosen)), faces.subjects
-    own = recognition.identification_ranks(protected["plain"], clean["plain"][chosen], index, people[chosen])[where]
-    enrolled = recognition.identification_ranks(x1_protected, x2, np.arange(n), people[pairs.right])
-    rows = pa.table(
-        {
-            "pair": np.arange(n),
-            "left_id": faces.sample_ids[pairs.left],
-            "right_id": faces.sample_ids[pairs.right],
-            "left_subject": faces.subjects[pairs.left],
-            "right_subject": faces.subjects[pairs.right],
-            "same": pairs.same,
-            "fold": pairs.fold,
-            "cos_self": recognition.cosine(x1_protected, x1),
-            "cos_cross": recognition.cosine(x1_protected, x2),
-            "cos_clean": recognition.cosine(x1, x2),
-            "flip_cross": recognition.cosine(flip1_protected, flip2),
-            "flip_clean": recognition.cosine(flip1, flip2),
-            "rank": own,
-            "rank_enrolled": pa.array(enrolled, mask=~pairs.same),
-            "gallery": np.full(n, len(chosen)),
-            "kappa_calibrated": kappa,
-            "fmr": np.full(n, job.stage.options["fmr"]),
-            "calibration_impostors": impostors,
-        }
-    )
-    return Artifact(tables={"verification": rows})
-
-
-def calibrated(job: Job) -> Callable[[int], tuple[float, int]]:
-    """Return a function of a fold that gives the threshold for its scored pairs, and the number of impostor scores that
-    determine it.
-
-    If the calibration split consists of faces, all pairs of different people are impostor pairs, and every fold has the
-    same threshold. If it consists of pairs, because people are known pair by pair only, the threshold of a fold is
-    set on the pairs of all other folds.
-    """
-    artifact, embeddings = job.input("calibration_faces"), job.input("calibration").tensors["plain"]
-    rule: str = job.stage.options["threshold"]
-    fmr: float = job.stage.options["fmr"]
-
-    def threshold(genuine: NDArray[Any], impostor: NDArray[Any]) -> tuple[float, int]:
-        if not len(impostor):
-            raise ContractError("calibration faces: expected at least two subjects to set a threshold on, got fewer")
-        if rule == "accuracy" and not len(genuine):
-            raise ContractError("calibration faces: expected two images of a subject to set a threshold on, got none")
-        if rule == "accuracy":
-            return recognition.balanced_threshold(genuine, impostor), len(impostor)
-        return recognition.threshold_at_fmr(impostor, fmr), len(impostor)
-
-    if "pairs" not in artifact.tables:
-        subjects = read_faces(artifact).subjects
-        genuine, impostor = (f(embeddings, subjects) for f in (recognition.genuine_scores, recognition.impostor_scores))
-        found = threshold(genuine, impostor)
-        return lambda fold: found
-    known = read_pairs(artifact)
-    scores = recognition.cosine(embeddings[known.left], embeddings[known.right])
-
-    @functools.cache
-    def of_fold(fold: int) -> tuple[float, int]:
-        other = known.fold != fold
-        return threshold(scores[other & known.same], scores[other & ~known.same])
-
-    return of_fold
-
-
-_MIN_PAIRS = 30  # genuine and impostor pairs, each, without which separation is not tested
-_MIN_ERRORS = 3.0  # standard errors by which a model must be better than guessing
-
-
-def _check_separation(job: Job, scores: NDArray[Any], same: NDArray[np.bool_]) -> None:
-    """Raise `ContractError` if a model is not better than guessing on unprotected faces, which makes all measurements
-    with it meaningless. With few pairs nothing is tested."""
-    genuine, impostor = scores[same], scores[~same]
-    if min(len(genuine), len(impostor)) < _MIN_PAIRS:
-        return
-    found = recognition.separation(genuine, impostor)
-    error = np.sqrt((1 / len(genuine) + 1 / len(impostor)) / 12)  # its standard error for a model that guesses
-    if found < 0.5 + _MIN_ERRORS * error:
-        raise ContractError(
-            f"{job.stage.name}: on unprotected faces, genuine pairs score {genuine.mean():.3f} and impostor pairs "
-            f"{impostor.mean():.3f} (N {len(scores)}; a genuine pair is the higher one in {100 * found:.0f} % of "
-            "cases, 50 % is guessing): the model cannot tell people apart. Its normalisation or channel order looks "
-            "wrong, or its weights are not those of a recognition network; find out with: bench models check"
-        )
 
 
 def _score_images(job: Job) -> Artifact:
@@ -194,7 +93,7 @@ def _score_baselines(job: Job) -> Artifact:
 
 
 def _score_attributes(job: Job) -> Artifact:
-    """Score attributes, one row per image and attribute: Equation 11, its baseline, both estimates, and the label."""
+    """Score attributes, one row per image and attribute: Equation 11, both baselines, both estimates, the label."""
     attack: Attack = build(job.component("attack"))
     source = job.input("faces")
     faces = read_faces(source)
@@ -215,6 +114,7 @@ def _score_attributes(job: Job) -> Artifact:
             "attribute": np.full(len(chosen), name),
             "measure": np.full(len(chosen), "cosine" if vector else "years"),
             "value": metric(on_received, on_original),
+            "permuted": attributes.permuted_baseline(on_received, on_original, faces.subjects[chosen]),
             "baseline": attributes.constant_baseline(on_original, constant[name]),
             "original": _words(on_original, classes),
             "predicted": _words(on_received, classes),
@@ -377,7 +277,7 @@ def _png(image: NDArray[np.uint8]) -> bytes:
 
 
 SCORES: Mapping[str, Callable[[Job], Artifact]] = {
-    "verification": _score_verification,
+    "verification": score_verification,
     "images": _score_images,
     "baselines": _score_baselines,
     "attributes": _score_attributes,

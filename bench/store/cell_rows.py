@@ -26,6 +26,7 @@ def cell_row(outcome: Outcome, registry: Registry) -> dict[str, Any]:
         "dataset": cell.dataset.label,
         "dataset_stands_in_for": dataset.stands_in_for,
         "synthetic": dataset.synthetic,
+        "people_of": dataset.people_of or None,
         "defense": cell.defense.label,
         "defense_params": json.dumps(dict(cell.defense.params), sort_keys=True, default=str),
         "authorised": [c.label for c in cell.authorised],

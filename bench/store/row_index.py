@@ -162,7 +162,9 @@ class RowIndex:
         codes = {name: _codes(table[name]) for name in keys if name not in constant}
         starts = _starts(list(codes.values()), table.num_rows)
         stops = np.append(starts[1:], table.num_rows)
-        values = {name: table[name].take(pa.array(starts)).to_pylist() for name in (*codes, *first)}
+        held = [name for name in (*codes, *first) if name in table.column_names]
+        absent = dict.fromkeys(first, [None] * len(starts))  # An older version did not write the column.
+        values = absent | {name: table[name].take(pa.array(starts)).to_pylist() for name in held}
         inner = table[level] if level else None
         for i, (start, stop) in enumerate(zip(starts.tolist(), stops.tolist(), strict=True)):
             own = tuple(constant[k] if k in constant else values[k][i] for k in keys)

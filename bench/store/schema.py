@@ -14,7 +14,7 @@ CELLS = pa.schema(
     [
         *((name, _TEXT) for name in ("cell", "experiment", "table", "dataset", "dataset_stands_in_for")),
         ("synthetic", _FLAG),
-        *((name, _TEXT) for name in ("defense", "defense_params")),
+        *((name, _TEXT) for name in ("people_of", "defense", "defense_params")),
         *((name, _TEXTS) for name in ("authorised", "authorised_stand_in_for")),
         *((name, _TEXT) for name in ("attack", "via", "upload")),
         ("splits", _TEXTS),
@@ -61,11 +61,34 @@ _COSINES = dict.fromkeys(("cos_self", "cos_cross", "cos_clean", "flip_cross", "f
 _RANKS = dict.fromkeys(("rank", "rank_enrolled", "gallery", "kappa_calibrated", "fmr"), _NUMBER)
 _PICTURE = {"sample_id": _TEXT, "subject": _COUNT}
 _SHOWN = ("sample_id", "original", "protected", "ssim")
-_BLANK_IMAGES = ("another_face", "grey", "mean_face", "noise")
+_BLANK_IMAGES = ("another_face", "grey", "mean_face", "noise", "wide_noise")
 _PAIR = {"left_id": _TEXT, "left_subject": _COUNT, "same": _FLAG, "fold": _COUNT, **_COSINES, **_RANKS}
+# Columns of both thresholds and of what chance gives; rows of older versions lack them.
+_CHANCE = dict.fromkeys(
+    (
+        "fmr_realised",
+        "calibration_people",
+        "kappa_adversary",
+        "adversary_impostors",
+        "adversary_people",
+        "impostor_match_adversary",
+        "impostor_match_enrolled",
+        "impostor_match",
+        "rank_chance",
+        "rank_enrolled_chance",
+    ),
+    _NUMBER,
+)
 # The columns of each table of samples that bench reads, with their types. A table may have further columns.
 SAMPLE_COLUMNS: Mapping[str, Mapping[str, pa.DataType]] = {
-    "verification": {**_SCORED, **_PAIR, "calibration_impostors": _NUMBER},
+    "verification": {
+        **_SCORED,
+        **_PAIR,
+        "right_subject": _COUNT,
+        "calibration_impostors": _NUMBER,
+        "threshold_rule": _TEXT,
+        **_CHANCE,
+    },
     "images": {**_UPLOAD, **_PICTURE, "ssim": _NUMBER, "psnr": _NUMBER, "psnr_infinite": _FLAG, "lpips": _NUMBER},
     "baselines": {
         "dataset": _TEXT,
@@ -73,7 +96,12 @@ SAMPLE_COLUMNS: Mapping[str, Mapping[str, pa.DataType]] = {
         **{f"{metric}_{image}": _NUMBER for metric in ("ssim", "psnr", "lpips") for image in _BLANK_IMAGES},
     },
     "examples": {**_UPLOAD, "sample_id": _TEXT, "original": pa.binary(), "protected": pa.binary(), "ssim": _NUMBER},
-    "attributes": {**_SCORED, **_PICTURE, "attribute": _TEXT, "value": _NUMBER, "baseline": _NUMBER},
+    "attributes": {
+        **_SCORED,
+        **_PICTURE,
+        "attribute": _TEXT,
+        **dict.fromkeys(("value", "permuted", "baseline"), _NUMBER),
+    },
     "up": {**_SCORED, **_PICTURE, **dict.fromkeys(("sigma", "cosine", "dist", "lpips"), _NUMBER)},
 }
 # Those of them without which nothing can be computed from a table.

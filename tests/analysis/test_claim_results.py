@@ -109,7 +109,7 @@ def test_the_paired_interval_is_that_of_the_differences(tmp_path: Path) -> None:
     answers = [Answer("PMT", ssim=list(a)), Answer("Noise", ssim=list(b))]
     difference = verdict(tmp_path, answers, metric="ssim", right={"defense": "Noise"}).decisive.difference
     means = [(a - b)[rng.integers(60, size=60)].mean() for _ in range(20_000)]
-    assert difference.interval == "bootstrap"
+    assert difference.interval == "clustered"
     assert (difference.low, difference.high) == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=0.02)
 
 
@@ -356,7 +356,7 @@ def test_the_table_and_json_say_the_same(tmp_path: Path) -> None:
     records = json.loads(as_json(verdicts))
     assert [r["verdict"] for r in records] == ["holds", "does not hold", "not measured"]
     assert records[0]["comparisons"][0]["left"] | {"low": None, "high": None} == {
-        "value": 0.75, "n": 4, "low": None, "high": None, "interval": "Wilson", "status": "ok", "reason": None,
+        "value": 0.75, "n": 4, "people": 4, "low": None, "high": None, "interval": "Wilson", "status": "ok", "reason": None,
         "note": None,
     }  # fmt: skip
     assert records[0]["left"] == {"defense": ["PMT"], "role": "authorised"}

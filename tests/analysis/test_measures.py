@@ -15,8 +15,9 @@ from fake_run import ESTIMATE, RECFACE, FakeRun, rewritten, write_fake_run
 from bench.analysis.measures import METRICS, measure, metric_named, select
 from bench.analysis.pooling import Pool, SampleScores, mean
 from bench.analysis.rows import Rows
+from bench.analysis.verification_scores import NEWER_COLUMNS
 from bench.core.errors import SuiteError
-from bench.metrics import intervals
+from bench.metrics import intervals, recognition
 from bench.metrics.vocabulary import ATTRIBUTE_FAMILIES, METRIC_NAMES
 from bench.store.reading import RunResults
 
@@ -72,6 +73,83 @@ def test_re_identification_by_hand(tmp_path: Path) -> None:
     assert measure(rows, judge, "srra", kappa=0.05).value == 1.0
 
 
+def test_what_the_adversary_matches_by_hand(tmp_path: Path) -> None:
+    """Leakage at the adversary's threshold, utility at that of the service; pairs 0 and 2 are genuine."""
+    results = write_fake_run(tmp_path / "run", FakeRun(attacks=(RECFACE,), **ONE))
+    columns = {
+        "cos_self": [0.3, 0.3, 0.1, 0.6],
+        "cos_cross": [0.25, 0.9, 0.1, 0.9],
+        "kappa_calibrated": [0.35] * 4,
+        "kappa_adversary": [0.2, 0.4, 0.2, 0.4],
+        "impostor_match_adversary": [0.0, 0.02, 0.02, 0.0],
+        "impostor_match_enrolled": [0.04, 1.0, 0.0, 1.0],
+        "impostor_match": [0.0, 0.0, 0.01, 0.01],
+        "rank_chance": [0.5, 0.25, 0.5, 0.25],
+        "rank_enrolled_chance": [0.5, np.nan, 0.25, np.nan],
+    }
+    rows = changed(results, verification=setter("PMT", "net-b", **columns))
+    judge = select(rows, defense="PMT", evaluated="net-b")
+    expected = {
+        "fmr-match": (0.5, 4),
+        "fmr-match-deployed": (0.25, 4),
+        "srra": (0.25, 4),
+        "enrolled-match": (0.5, 2),  # genuine pairs only
+        "impostor-match": (0.01, 4),
+        "impostor-match-deployed": (0.005, 4),
+        "impostor-match-enrolled": (0.02, 2),
+        "rank-1-chance": (0.375, 4),
+        "rank-1-enrolled-chance": (0.375, 2),
+    }
+    found = {name: measure(rows, judge, name) for name in expected}
+    assert {name: (pytest.approx(f.value), f.n) for name, f in found.items()} == expected
+    assert {f.note for f in found.values()} == {None}
+    threshold = rows.scores.threshold(judge[0].cell)
+    assert threshold is not None
+    assert (threshold.kappa, threshold.adversary, threshold.rule, threshold.people) == (0.35, 0.2, "fmr", 150)
+
+
+def test_where_the_adversary_has_no_threshold_leakage_is_undefined(tmp_path: Path) -> None:
+    judge = {"defense": "PMT", "evaluated": "net-b"}
+
+    def with_thresholds(folder: str, kappa: list[float]) -> Rows:
+        results = write_fake_run(tmp_path / folder, FakeRun(attacks=(RECFACE,), **ONE))
+        return changed(results, verification=setter("PMT", "net-b", kappa_adversary=kappa, cos_self=[0.3] * 4))
+
+    rows = with_thresholds("one", [0.2, np.nan, np.nan, np.nan])
+    found = measure(rows, select(rows, **judge), "fmr-match")
+    assert (found.value, found.n) == (1.0, 1)
+    rows = with_thresholds("none", [np.nan] * 4)
+    found = measure(rows, select(rows, **judge), "fmr-match")
+    assert (found.value, found.status) == (None, "missing")
+    assert str(found.reason).startswith("too few people are scored")
+
+
+def test_rows_of_older_versions_are_measured_as_they_were(tmp_path: Path) -> None:
+    results = write_fake_run(tmp_path / "run", FakeRun(attacks=(RECFACE,), **ONE))
+
+    def older(table: pd.DataFrame) -> None:
+        setter("PMT", "net-b", cos_self=[0.4, 0.3, 0.1, 0.36], cos_cross=[0.4, 0.9, 0.1, 0.9])(table)
+        newer = {"threshold_rule", "fmr_realised", "calibration_people", "adversary_impostors", "adversary_people"}
+        for name in (*NEWER_COLUMNS, *newer):
+            del table[name]
+
+    rows = changed(results, verification=older)
+    judge = select(rows, defense="PMT", evaluated="net-b")
+    expected = {"fmr-match": 0.5, "enrolled-match": 0.5, "impostor-match": 0.01, "rank-1-chance": 0.25}
+    expected |= {"impostor-match-deployed": 0.01, "rank-1-enrolled-chance": 0.25}
+    for name, value in expected.items():
+        found = measure(rows, judge, name)
+        assert found.value == pytest.approx(value)
+        assert "as older versions: threshold of clean faces" in str(found.note)
+        assert "bench rescore" in str(found.note)
+    assert measure(rows, judge, "fmr-match-deployed").note is None
+    assert measure(rows, judge, "accuracy").note is None
+    threshold = rows.scores.threshold(judge[0].cell)
+    assert threshold is not None
+    assert (threshold.kappa, threshold.fmr, threshold.rule, threshold.adversary) == (0.35, 0.01, None, None)
+    assert rows.scores.older(judge[0].cell)
+
+
 def test_pictures_count_once_for_all_evaluated_models(tmp_path: Path) -> None:
     results = write_fake_run(tmp_path / "run", FakeRun(attacks=(RECFACE,), **ONE))
 
@@ -83,11 +161,12 @@ def test_pictures_count_once_for_all_evaluated_models(tmp_path: Path) -> None:
     cells = select(rows, defense="PMT")
     assert len(cells) == 2
     found = measure(rows, cells, "ssim")
-    assert (found.value, found.n, found.interval) == (pytest.approx(0.25), 4, "bootstrap")  # of the reconstruction
+    assert (found.value, found.n, found.interval) == (pytest.approx(0.25), 4, "clustered")  # of the reconstruction
     assert found.cells == (cells[0].cell,)
     assert found.low is not None
     assert found.high is not None
-    assert 0.1 <= found.low < 0.25 < found.high <= 0.4
+    reach = 3.182 * np.std([0.1, 0.2, 0.3, 0.4], ddof=1) / 2  # Student's t with 3 degrees of freedom
+    assert (found.low, found.high) == pytest.approx((0.25 - reach, 0.25 + reach), abs=1e-3)
     assert measure(rows, cells, "upload-bytes").value == 37632
     absent = measure(rows, cells, "lpips")
     assert (absent.value, absent.status) == (None, "missing")
@@ -147,7 +226,7 @@ def test_attributes_and_their_baselines(tmp_path: Path) -> None:
     assert measure(rows, cells, "similarity:group").value == pytest.approx(0.65)
     as_race = measure(rows, cells, "similarity:race")
     assert replace(as_race, metric="similarity:group") == measure(rows, cells, "similarity:group")
-    assert measure(rows, cells, "baseline:age").value == 12.0
+    assert (measure(rows, cells, "permuted:age").value, measure(rows, cells, "baseline:age").value) == (14.0, 12.0)
     ages = measure(rows, cells, "similarity:age")
     assert replace(ages, metric="age-difference") == measure(rows, cells, "age-difference")
     assert metric_named("similarity:age").unit == "years"
@@ -181,7 +260,7 @@ def test_what_failed_is_said(tmp_path: Path) -> None:
 def test_every_metric_has_a_name_a_source_and_a_direction() -> None:
     for name, metric in METRICS.items():
         assert metric.name == name
-        assert metric.better
+        assert bool(metric.better) != name.startswith("accuracy-chance")
         assert metric.source.startswith(f"samples/{metric.table} by ")
         assert metric.about.endswith(".")
 
@@ -203,6 +282,36 @@ def test_every_metric_names_columns_that_a_run_stores(tmp_path: Path) -> None:
     assert kappa.source == "samples/verification by cell: cos_self, cos_cross, same; kappa of cells.parquet"
 
 
+@pytest.mark.parametrize(("matched", "genuine"), [(0.0, 0.5), (0.02, 0.5), (0.3, 0.4), (1.0, 0.5)])
+def test_the_chance_level_bounds_equation_10_of_strangers(tmp_path: Path, matched: float, genuine: float) -> None:
+    """Each upload is replaced by those of all other people: Equation 10 then holds at most as often as the level."""
+    n, kappa, rng = 240, 0.35, np.random.default_rng(0)
+    people, same = np.arange(n), np.arange(n) < genuine * n
+    # Uploads match the pictures of strangers with the probability ``matched``; both pictures of a genuine pair alike.
+    first = rng.random((n, n)) < matched  # rows: uploads, columns: left pictures
+    second = np.where(same, first, rng.random((n, n)) < matched)  # columns: right pictures
+    hits = recognition.verification_hits(
+        np.where(first, 1.0, 0.0).ravel(), np.where(second, 1.0, 0.0).ravel(), np.tile(same, n), kappa
+    ).reshape(n, n)
+    strangers = float(hits[people[:, None] != people[None]].mean())
+
+    def change(table: pd.DataFrame) -> None:
+        own = (table["defense"] == "PMT") & (table["evaluated"] == "net-b")
+        table.loc[own, "same"] = same
+        table.loc[own, "cos_cross"] = np.where(second[people, people], 0.9, 0.1)
+
+    rows = changed(write_fake_run(tmp_path / "run", FakeRun(**{**ONE, "pairs": n})), verification=change)
+    cells = select(rows, defense="PMT", evaluated="net-b")
+    found = measure(rows, cells, "accuracy-chance")
+    assert found.n == (~same).sum()
+    assert found.value == measure(rows, cells, "accuracy-chance-fixed").value
+    share = float(second[people, people][~same].mean())
+    assert found.value == pytest.approx(genuine * share + (1 - genuine) * share * (1 - share))
+    assert strangers <= (found.high if found.high is not None else found.value)
+    if matched in (0.0, 1.0):
+        assert found.value == pytest.approx(strangers) == pytest.approx(matched * genuine)
+
+
 def test_unknown_names_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SuiteError, match="'acuracy'; did you mean 'accuracy'"):
         metric_named("acuracy")
@@ -214,7 +323,7 @@ def test_unknown_names_are_refused(tmp_path: Path) -> None:
     assert {c.defense for c in select(rows, role={"any"}, evaluated="net-a")} == {"Clean", "Noise 0.3"}
 
 
-def test_the_fast_bootstrap_agrees_with_the_general_one() -> None:
+def test_the_interval_of_repeated_people_agrees_with_the_cluster_bootstrap() -> None:
     rng = np.random.default_rng(3)
     people = np.array([f"p{i // 3}" for i in range(150)], dtype=object)
     values = rng.normal(0.3, 0.2, 150) + np.repeat(rng.normal(0, 0.5, 50), 3)  # people differ
@@ -230,7 +339,7 @@ def test_the_fast_bootstrap_agrees_with_the_general_one() -> None:
 def test_equal_shares_of_all_people_still_have_an_interval() -> None:
     people = np.array(["p", "p", "q", "q"], dtype=object)
     found = mean(Pool([SampleScores(np.array([1.0, 0.0, 1.0, 0.0]), people)]))
-    assert (found.value, found.interval) == (0.5, "Wilson")
+    assert (found.value, found.interval) == (0.5, "clustered")
     assert (found.low, found.high) == pytest.approx(intervals.wilson_interval(1, 2))
 
 

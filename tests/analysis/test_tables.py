@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from fake_run import HOSTILE, FakeRun, rewritten, write_fake_run
 
-from bench.analysis.measures import select
+from bench.analysis.measures import measure, select
 from bench.analysis.pooling import Pool, SampleScores, mean
 from bench.analysis.rows import Rows
 from bench.analysis.table_model import Measurement, Metric, Table
@@ -63,17 +63,22 @@ def rows_of(table: Table) -> dict[str, list[Measurement]]:
 
 def test_table_vii_by_hand(worked: Rows) -> None:
     table = recognition_table(worked, worked.matrices[0], layout_named("VII"))
-    assert [c.label for c in table.columns] == ["net-a", "net-b", "Average"]
+    assert [c.label for c in table.columns] == ["net-a", "net-b", "Average", "10-fold", "Chance at most"]
     assert [r.kind for r in table.groups[0].rows] == ["clean", "model-free", "authorised", "authorised"]
-    own, other, average = rows_of(table)["PMT:net-a"]
+    own, other, average, ten_fold, chance = rows_of(table)["PMT:net-a"]
     assert (own.value, own.n, own.role, own.cells) == (0.75, 4, "authorised", (cell("PMT", "net-a", "net-a"),))
     assert (own.low, own.high) == pytest.approx((0.30064, 0.95441), abs=1e-4)  # Wilson, 3 of 4
     assert (other.value, other.role) == (0.25, "unauthorised")
     assert own.paper == pytest.approx(0.99)
     assert other.paper == pytest.approx(0.067)
-    assert own.difference == pytest.approx(0.75 - 0.99)
+    assert (own.difference, own.paper_of) == (None, "at the fixed κ")  # The paper has another quantity.
+    assert own.published(table.columns[0].metric) == "99.0 (at the fixed κ)"
     # only the unauthorised model is averaged, and the paper's average is that of the same model
     assert (average.value, average.n, average.paper) == (0.25, 4, pytest.approx(0.067))
+    cells = [c for c in worked.cells if c.cell == cell("PMT", "net-a", "net-b")]
+    assert ten_fold == measure(worked, cells, "ten-fold")
+    assert chance == measure(worked, cells, "accuracy-chance")
+    assert (ten_fold.role, chance.role) == ("unauthorised", "unauthorised")
 
 
 def test_the_fixed_threshold_is_the_cells_own(worked: Rows) -> None:
@@ -81,12 +86,13 @@ def test_the_fixed_threshold_is_the_cells_own(worked: Rows) -> None:
     own = rows_of(table)["PMT:net-a"][0]
     # at .2 the third pair is kept (.3 > .2), and the last impostor is accepted (.3 > .2)
     assert own.value == 0.75
+    assert (own.difference, own.paper_of) == (pytest.approx(0.75 - 0.99), "")  # here both are at a fixed κ
     assert rows_of(table)["PMT:net-b"][0].value == 0.0
 
 
 def test_zero_has_an_interval(worked: Rows) -> None:
     table = recognition_table(worked, worked.matrices[0], layout_named("VII"))
-    lost, _, average = rows_of(table)["PMT:net-b"]
+    lost, _, average, *_ = rows_of(table)["PMT:net-b"]
     assert (lost.value, lost.low, lost.interval) == (0.0, 0.0, "Wilson")
     assert lost.high == pytest.approx(intervals.wilson_interval(0, 4)[1])
     assert average.high == pytest.approx(lost.high)  # a bootstrap of equal decisions would have no width
@@ -133,8 +139,8 @@ def test_missing_figures_say_why(results: RunResults) -> None:
     by_row = {f"{r.defense}:{r.authorised}": r.measurements for r in calfw.rows}
     failed = by_row["PMT:net-b"][0]
     assert (failed.value, failed.status, failed.reason) == (None, "failed", f"out of memory {HOSTILE}")
-    assert by_row["PMT:net-b"][-1].note == "of 1 of 2 models"
-    assert by_row["PMT:net-b"][-1].paper is None
+    assert by_row["PMT:net-b"][-3].note == "of 1 of 2 models"
+    assert by_row["PMT:net-b"][-3].paper is None
     skipped = by_row["Noise 0.3:"][1]
     assert (skipped.value, skipped.status) == (None, "skipped")
     assert all(f.value is None or np.isfinite(f.value) for _, _, _, f in table.measurements())
@@ -170,15 +176,15 @@ def test_repeats_are_pooled_over_people(tmp_path: Path) -> None:
     assert len(cells) == 3
     assert noise.n == 60
     assert noise.value == pytest.approx(np.mean([rows.scores[c.cell].hits().mean() for c in cells]))
-    assert noise.interval == "bootstrap"
+    assert noise.interval == "clustered"
 
 
 def test_one_image_for_two_models(tmp_path: Path) -> None:
     rows = Rows(write_fake_run(tmp_path / "run", FakeRun(authorised=(("net-a", "net-b"),))))
     table = recognition_table(rows, rows.matrices[0], layout_named("VII"))
     row = next(r for r in table.groups[0].rows if r.kind == "authorised")
-    assert [f.role for f in row.measurements] == ["authorised", "authorised", "unauthorised", "unauthorised"]
-    assert row.measurements[-1].value == row.measurements[2].value
+    assert [f.role for f in row.measurements] == ["authorised"] * 2 + ["unauthorised"] * 4
+    assert row.measurements[3].value == row.measurements[2].value
     summary = next(s for s in summaries(rows, rows.matrices[0]) if s.kind == "authorised")
     assert summary.kept.n == 2 * 2 * 20  # two models, two data sets
     assert summary.stands_in_for == "MobileFace+ArcFace"
@@ -191,6 +197,10 @@ def test_clean_is_derived_when_the_suite_has_no_unprotected_defense(tmp_path: Pa
     scores = rows.scores[cell("PMT", "net-a", "net-a")]
     assert first.kind == "clean"
     assert first.measurements[0].value == pytest.approx(((scores.cos_clean > 0.35) == scores.same).mean())
+    every = [rows.scores[c.cell] for c in rows.cells if (c.dataset, c.authorised) == ("synth-lfw", "net-a")]
+    ten_fold = [recognition.ten_fold_accuracy(s.flip_clean, s.same, s.fold).accuracy for s in every]
+    assert first.measurements[-2].value == pytest.approx(np.mean([a for a in ten_fold if a is not None]))
+    assert first.measurements[-1].status == "not applicable"
 
 
 def test_claims_with_a_defense_column_belong_to_that_defense(tmp_path: Path) -> None:
@@ -208,7 +218,8 @@ def test_images_stand_beside_their_floors(results: RunResults) -> None:
     table = image_table(rows, rows.matrices[0])
     assert [g.label for g in table.groups] == ["all data sets", "synth-lfw", "synth-calfw"]
     by_label = {r.label: r for r in table.groups[1].rows}
-    assert list(by_label)[-3:] == ["another person's face", "a flat grey image", "random noise"]
+    assert list(by_label)[-4:-1] == ["another person's face", "a flat grey image", "random noise"]
+    assert list(by_label)[-1] == "random noise of spread 1, PMT's start"
     raw = results.samples("images")
     expected = raw[(raw["dataset"] == "synth-lfw") & (raw["authorised"] == "net-a")]["ssim"].mean()
     assert by_label["PMT for net-a"].measurements[0].value == pytest.approx(expected)
@@ -242,7 +253,7 @@ def test_the_answer_names_what_is_not_met(worked: Rows) -> None:
 
 def test_mean_skips_what_is_undefined() -> None:
     people = np.array(["p", "q", "r"], dtype=object)
-    measurement = mean(Pool([SampleScores(np.array([1.0, np.nan, 0.0]), people)]), method="Wilson")
+    measurement = mean(Pool([SampleScores(np.array([1.0, np.nan, 0.0]), people)]))
     assert (measurement.value, measurement.n) == (0.5, 2)
     empty = mean(Pool([SampleScores(np.array([np.nan]), people[:1])]))
     assert (empty.value, empty.status) == (None, "undefined")

@@ -75,8 +75,9 @@ def test_images_show_nothing_and_have_their_baselines(folder: Path) -> None:
     assert (clean.ssim == 1).all()
     assert clean.psnr_infinite.all()
     assert clean.psnr.isna().all()
-    assert blank.ssim_grey.mean() > blank.ssim_noise.mean()
-    assert {f"ssim_{n}" for n in ("another_face", "mean_face", "grey", "noise")} <= set(blank.columns)
+    assert blank.ssim_grey.mean() > blank.ssim_noise.mean() > blank.ssim_wide_noise.mean()
+    assert images.query("defense == 'PMT'").psnr.mean() > blank.psnr_wide_noise.mean()  # above its own start
+    assert {f"ssim_{n}" for n in ("another_face", "mean_face", "grey", "noise", "wide_noise")} <= set(blank.columns)
 
 
 def test_the_descent_descends(folder: Path) -> None:

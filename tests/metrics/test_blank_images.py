@@ -26,7 +26,7 @@ def test_baseline_images() -> None:
     images, others = _images(0, 6), _images(1, 130)
     subjects = np.array([1, 1, 2, 2, 3, 3])
     baselines = _baselines(images, subjects, others, seed=5)
-    assert list(baselines) == ["another_face", "grey", "mean_face", "noise"]
+    assert list(baselines) == ["another_face", "grey", "mean_face", "noise", "wide_noise"]
     assert all(b.shape == images.shape and b.dtype == np.uint8 for b in baselines.values())
     assert (baselines["grey"] == 128).all()
     np.testing.assert_array_equal(baselines["mean_face"][4], np.rint(others.astype(float).mean(axis=0)))
@@ -34,13 +34,16 @@ def test_baseline_images() -> None:
     noise = baselines["noise"].astype(float) / 255
     assert noise.mean() == pytest.approx(0.5, abs=0.02)
     assert noise.std() == pytest.approx(0.242, abs=0.02)  # slightly less than .25, because of the clamping
+    wide = baselines["wide_noise"].astype(float) / 255
+    assert wide.std() == pytest.approx(0.185**0.5, abs=0.01)  # N(.5, 1) clamped to [0, 1]
+    assert ((wide > 0.5) >= (noise > 0.5)).all()  # the same draws
     again = _baselines(images, subjects, others, seed=5)
     assert all((baselines[name] == again[name]).all() for name in baselines)
 
 
 def test_baseline_images_of_one_subject_and_without_others() -> None:
     baselines = _baselines(_images(0), [4, 4, 4], _images(0, 0), seed=0)
-    assert list(baselines) == ["grey", "noise"]
+    assert list(baselines) == ["grey", "noise", "wide_noise"]
     with pytest.raises(ValueError, match="others"):
         _baselines(_images(0), [4, 4, 4], _images(0, h=30), seed=0)
 

@@ -309,9 +309,18 @@ def test_age_difference_by_hand() -> None:
             attributes.age_difference(a, b)
 
 
-def test_constant_predictor_is_the_mean() -> None:
-    assert attributes.constant_predictor([[1, 0, 0], [0, 0.5, 0.5]]).tolist() == [0.5, 0.25, 0.25]
-    assert float(attributes.constant_predictor([20, 30, 70])) == 40.0
+def test_constant_predictor_is_the_best_constant() -> None:
+    best = attributes.constant_predictor([[1, 0, 0], [0, 0.5, 0.5], [0, 0, 0]])
+    assert best == pytest.approx([math.sqrt(0.5), 0.5, 0.5])  # the second vector counts as much as the first
+    assert float(attributes.constant_predictor([20, 30, 70])) == 30.0
+    assert np.isnan(attributes.constant_predictor([[1, 0], [-1, 0]])).all()  # no direction is best
+    rng = np.random.default_rng(0)
+    vectors, ages = rng.dirichlet(np.ones(5), 40), rng.gamma(3, 10, 41)
+    similarity, years = (attributes.constant_baseline(v, v).mean() for v in (vectors, ages))
+    for _ in range(50):
+        others = attributes.attribute_similarity(np.tile(rng.dirichlet(np.ones(5)), (40, 1)), vectors)
+        assert others.mean() < similarity
+        assert attributes.age_difference(np.full(41, rng.uniform(0, 90)), ages).mean() > years
     for nothing in ([], np.empty((0, 3)), 3.0):
         with pytest.raises(ValueError, match="calibration"):
             attributes.constant_predictor(nothing)
@@ -321,12 +330,39 @@ def test_constant_baseline_by_hand() -> None:
     # The constant is (.5, .5): its cosine with a certain class is 1 / sqrt(2), with itself 1.
     baseline = attributes.constant_baseline([[1, 0], [0.5, 0.5], [0.6, 0.8]], [[1, 0], [0, 1]])
     assert baseline == pytest.approx([math.sqrt(0.5), 1.0, 0.7 / math.sqrt(0.5)])
+    assert np.isnan(attributes.constant_baseline([[1, 0]], [[0, 0]])).all()
     assert attributes.constant_baseline([25, 60], [20, 40]).tolist() == [5, 30]
     for classes, expected in [(7, 0.378), (6, 0.408), (2, 0.707)]:  # one certain class against equal probabilities
         certain, even = np.eye(classes)[:1], np.full((1, classes), 1 / classes)
         assert attributes.constant_baseline(certain, even)[0] == pytest.approx(expected, abs=5e-4)
     with pytest.raises(ValueError, match=r"originals \(n, \*\(3,\)\), got \(1, 2\)"):
         attributes.constant_baseline([[1, 0]], [[1, 0, 0]])
+
+
+def test_permuted_baseline_by_hand() -> None:
+    # Samples 0 and 1 show one person, so that the answers on them are never given to each other.
+    found = attributes.permuted_baseline([20, 30, 50, 80], [25, 35, 45, 60], [7, 7, 8, 9])
+    assert found.tolist() == [(25 + 55) / 2, (15 + 45) / 2, (25 + 15 + 35) / 3, (40 + 30 + 10) / 3]
+    found = attributes.permuted_baseline([[2, 0], [0, 1], [3, 4]], [[1, 0], [1, 0], [0, 5]], ["a", "b", "c"])
+    assert found == pytest.approx([(0 + 0.6) / 2, (1 + 0.6) / 2, (0 + 1) / 2])
+
+
+def test_permuted_baseline_is_the_expectation_of_permutations() -> None:
+    rng = np.random.default_rng(0)
+    received, known = rng.dirichlet(np.ones(4), 130), rng.dirichlet(np.ones(4), 130)
+    exact = attributes.permuted_baseline(received, known, np.arange(130))
+    shifts = [attributes.attribute_similarity(np.roll(received, k, axis=0), known) for k in range(1, 130)]
+    np.testing.assert_allclose(exact, np.mean(shifts, axis=0), atol=1e-12)
+
+
+def test_permuted_baseline_where_it_is_undefined() -> None:
+    assert np.isnan(attributes.permuted_baseline([20, 30], [25, 35], [7, 7])).all()  # nobody else
+    found = attributes.permuted_baseline([[0, 0], [0, 1], [1, 0]], [[1, 0], [1, 0], [0, 0]], [1, 2, 3])
+    assert found[:2].tolist() == [0.5, 1.0]  # the answer (0, 0) has no direction
+    assert np.isnan(found[2])
+    for received, known, people in (([1, 2], [1], [0, 1]), ([1, 2], [1, 2], [0]), (np.ones((1, 1, 1)),) * 3):
+        with pytest.raises(ValueError, match="one shape and subjects"):
+            attributes.permuted_baseline(received, known, people)
 
 
 def test_attribute_distance_by_hand() -> None:

@@ -51,10 +51,13 @@ def test_a_figure_is_there_once_with_everything_it_rests_on(results: RunResults)
     rows = Rows(results)
     evidence = Evidence(rows)
     cells = select(rows, defense="PMT", authorised="net-a", evaluated="net-a")
-    found = measure(rows, cells, "accuracy", paper=0.99)
+    found = measure(rows, cells, "accuracy-fixed", paper=0.99)
+    other = measure(rows, cells, "accuracy", paper=0.99)
     assert evidence.of(ACCURACY, found) == evidence.of(ACCURACY, found) == 0
     assert evidence.of(ACCURACY, Measurement(value=0.5, n=3)) is None  # It has no cells.
+    assert evidence.of(ACCURACY, other) == 1
     data = evidence.data()
+    assert data["measurements"][1][7:] == ["99.0 (at the fixed κ)"]  # no difference from another quantity
     q, shown, span, n, interval, m, cells_at, paper, difference = data["measurements"][0]
     assert data["metrics"][q] == ["accuracy", "%", ACCURACY.direction]
     assert (shown, span, n) == (ACCURACY.shown(found.value), ACCURACY.span(found.low, found.high), found.n)

@@ -7,8 +7,9 @@ import csv
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,13 +29,14 @@ from fake_run import (
 )
 from support import TESTS
 
+from bench.analysis.chance_tests import ChanceTest
 from bench.analysis.rows import Rows
 from bench.analysis.table_model import Measurement, Metric, absent
 from bench.analysis.tables import build
+from bench.analysis.tables.ladder_comparisons import BaselineComparison
 from bench.analysis.tables.leakage_ladder import (
     BOTH,
     SAFE,
-    BaselineComparison,
     LadderEntry,
     counted,
     deceptive,
@@ -54,15 +56,28 @@ PLAIN: dict[str, Any] = {
     "pairs": 8,
 }
 GOLDEN = TESTS / "golden"
+CHANCE = 0.0125  # The share of strangers who are matched in made-up runs.
+
+
+def outcome(p: float | None) -> ChanceTest | None:
+    return None if p is None else ChanceTest(difference=0.1, p=p, family=3, people=8)
 
 
 def comparison(
-    measurement: Measurement, baseline: float | None, better: Literal["lower", "higher"] = "lower", label: str = "SSIM"
+    value: float | None, baseline: float | None, *, above: float | None = 1.0, below: float | None = None
 ) -> BaselineComparison:
+    """Return a comparison whose tests have these p-values: that it leaks, and that it is safe."""
     held = absent("missing", "no baselines were measured") if baseline is None else Measurement(value=baseline, n=8)
-    metric = Metric(label=label, better=better)
+    found = absent("not tested", "no judge") if value is None else Measurement(value=value, n=8)
     return BaselineComparison(
-        rung="pixels", label=label, metric=metric, measurement=measurement, baseline=held, against="the mean face"
+        rung="pixels",
+        label="SSIM",
+        metric=Metric(label="SSIM", better="lower"),
+        measurement=found,
+        baseline=held,
+        against="the mean face",
+        above=outcome(above),
+        below=outcome(below),
     )
 
 
@@ -82,88 +97,55 @@ def entry(
     return LadderEntry(comparisons=[ssim, match, *others], **known | about)
 
 
-def matched(measurement: Measurement, fmr: float = 0.01) -> BaselineComparison:
-    return comparison(measurement, fmr, label="matched at the calibrated FMR")
-
-
-def span(value: float, low: float, high: float) -> Measurement:
-    return Measurement(value=value, n=8, low=low, high=high, interval="bootstrap")
+def matched(value: float | None, p: float | None, label: str = "matched to this photo") -> BaselineComparison:
+    return replace(comparison(value, 0.01, above=p), rung="identity", label=label)
 
 
 # ---- flags -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("high", "baseline", "safe"), [(0.4, 0.4, True), (0.4000001, 0.4, False), (0.39, 0.4, True), (0.4, None, False)]
-)
-def test_pixel_safe_ends_at_the_floor(high: float, baseline: float | None, safe: bool) -> None:
-    assert comparison(span(0.3, 0.2, high), baseline).safe is safe
+@pytest.mark.parametrize(("p", "safe"), [(0.05, True), (0.0501, False), (None, False)])
+def test_pixel_safe_needs_a_corrected_test(p: float | None, safe: bool) -> None:
+    assert comparison(0.3, 0.4, below=p).safe is safe
 
 
-def test_nothing_is_safe_without_an_interval() -> None:
-    assert not comparison(Measurement(value=0.1, n=1), 0.4).safe
-    assert not comparison(absent("failed", "no memory"), 0.4).safe
+@pytest.mark.parametrize(("p", "leaks"), [(0.05, True), (0.0501, False), (None, None)])
+def test_what_leaks_needs_a_corrected_test(p: float | None, leaks: bool | None) -> None:
+    assert comparison(0.5, 0.4, above=p).leaks is leaks
 
 
-@pytest.mark.parametrize(("low", "leaks"), [(0.01, False), (0.0100001, True), (0.0, False)])
-def test_identity_leaks_above_the_false_match_rate(low: float, leaks: bool) -> None:
-    assert matched(span(0.05, low, 0.1)).leaks is leaks
+def test_what_is_not_there_is_no_leak() -> None:
+    assert comparison(None, 0.4, above=0.01).leaks is None
+    assert comparison(0.5, None, above=0.01).leaks is None
+    assert replace(comparison(None, 1), measurement=absent("infinite", "equal")).leaks is True
 
 
-def test_what_differs_less_than_a_constant_answer_leaks() -> None:
-    assert comparison(span(4.0, 3.0, 9.99), 10.0, "higher").leaks is True
-    assert comparison(span(4.0, 3.0, 10.0), 10.0, "higher").leaks is False
-    assert comparison(span(12.0, 11.0, 13.0), 10.0, "higher").safe
-
-
-def test_without_an_interval_the_figure_itself_leaks() -> None:
-    assert comparison(Measurement(value=1.0, n=8), 0.4).leaks is True
-    assert comparison(Measurement(value=0.4, n=8), 0.4).leaks is False
+PHOTO, OTHER = "matched to this photo", "matched to another photo"
 
 
 @pytest.mark.parametrize(
-    ("measurement", "baseline", "leaks"),
+    ("safe", "photo", "other", "flags"),
     [
-        (absent("missing", "no VGG"), 0.4, None),
-        (span(0.5, 0.4, 0.6), None, None),
-        (absent("infinite", "equal"), 1, True),
+        (0.01, 0.01, 1.0, [BOTH]),
+        (0.01, 1.0, 0.01, [BOTH]),  # Another photo of the person is found, which is what an adversary has.
+        (0.01, 1.0, 1.0, [SAFE]),
+        (1.0, 0.01, 1.0, [IDENTITY]),
+        (1.0, 1.0, 1.0, []),
+        (0.01, None, None, [SAFE]),
     ],
 )
-def test_what_is_not_there_is_no_leak(measurement: Measurement, baseline: float | None, leaks: bool | None) -> None:
-    assert comparison(measurement, baseline).leaks is leaks
-
-
-@pytest.mark.parametrize(
-    ("ssim", "match", "flags"),
-    [
-        (span(0.3, 0.2, 0.4), span(0.5, 0.4, 0.6), [BOTH]),
-        (span(0.3, 0.2, 0.4), span(0.02, 0.0, 0.1), [SAFE]),
-        (span(0.3, 0.2, 0.5), span(0.5, 0.4, 0.6), [IDENTITY]),
-        (span(0.3, 0.2, 0.5), span(0.02, 0.0, 0.1), []),
-        (span(0.3, 0.2, 0.4), absent("not tested", "no judge"), [SAFE]),
-    ],
-)
-def test_flags(ssim: Measurement, match: Measurement, flags: Sequence[str]) -> None:
-    assert entry(comparison(ssim, 0.4), matched(match)).flags == flags
+def test_flags(safe: float, photo: float | None, other: float | None, flags: Sequence[str]) -> None:
+    found = entry(comparison(0.3, 0.4, below=safe), matched(0.5, photo), matched(0.5, other, OTHER))
+    assert found.flags == flags
 
 
 def test_attributes_that_leak_are_named() -> None:
-    told = BaselineComparison(
-        rung="attributes",
-        label="gender",
-        metric=Metric(label="gender similarity", better="lower"),
-        measurement=span(0.9, 0.8, 0.95),
-        baseline=Measurement(value=0.7, n=8),
-        against="constant answer",
-    )
-    assert entry(comparison(span(0.5, 0.45, 0.6), 0.4), matched(span(0, 0, 0.1)), told).flags == [
-        "attribute-leaky: gender"
-    ]
+    told = replace(comparison(0.9, 0.7, above=0.01), rung="attributes", label="gender")
+    assert entry(comparison(0.5, 0.4), matched(0.0, 1.0), told).flags == ["attribute-leaky: gender"]
 
 
 def test_only_honest_attacks_on_protections_count() -> None:
-    low, found = comparison(span(0.3, 0.2, 0.4), 0.4), matched(span(0.5, 0.4, 0.6))
-    more = matched(span(0.9, 0.8, 0.95))
+    low, found, more = comparison(0.3, 0.4, below=0.01), matched(0.5, 0.01), matched(0.9, 0.01)
     entries = [
         entry(low, found, attack="first"),
         entry(low, more, attack="worst"),
@@ -208,7 +190,8 @@ def test_attacks_are_sorted_by_what_they_match_and_leaky_ones_come_last(tmp_path
     ]
     assert [e.match.measurement.value for e in entries] == [7 / 8, 5 / 8, 2 / 8, 2 / 8, 1.0]
     assert {e.match.measurement.n for e in entries} == {8}  # The authorised model does not count.
-    assert all(e.match.baseline.value == 0.01 and e.match.against == "FMR" for e in entries)
+    assert [e.match.baseline.value for e in entries] == pytest.approx([CHANCE] * 5)
+    assert {e.match.against for e in entries} == {"strangers matched at the same threshold"}
     assert {e.comparison("first of all originals").baseline.value for e in entries} == {1 / 8}
     assert entries[0].ssim.baseline.value == pytest.approx(0.38, abs=0.02)  # This is the highest of the baselines.
     assert entries[0].ssim.against == "a flat grey image"
@@ -312,8 +295,10 @@ def test_the_export_has_floors_and_flags(tmp_path: Path) -> None:
     own = {r["column"]: r for r in found if r["row"] == "PMT: recface (rebuilt)"}
     assert list(own)[:4] == ["SSIM", "baseline of SSIM", "PSNR", "baseline of PSNR"]
     assert own["baseline of SSIM"]["note"] == "a flat grey image"
-    assert (own["FMR"]["value"], own["FMR"]["n"]) == ("1.0", "12345")
-    assert (own["chance"]["value"], own["chance"]["n"]) == ("12.5", "8")
+    chance = own["chance of matched to this photo"]
+    assert (float(chance["value"]), chance["n"]) == (pytest.approx(100 * CHANCE), "8")
+    assert own["chance of matched to another photo"]["n"] == "4"  # Genuine pairs only.
+    assert (own["chance of first of all originals"]["value"], own["matched to another photo"]["n"]) == ("12.5", "4")
     assert "PMT: recface, leaky (leakage) (rebuilt)" in {r["row"] for r in found}
     assert json.loads(export(results, "ladder", "json"))[0]["measurements"][0]["flags"]
     assert "\\textbf" not in export(results, "ladder", "latex")  # An attack is no protection, so none is the best one.

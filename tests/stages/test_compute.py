@@ -192,7 +192,7 @@ def test_a_few_faces_are_kept_as_pictures(run: Run) -> None:
 
 def test_baselines_of_the_image_metrics_show_nothing_of_the_face(run: Run) -> None:
     rows = run().table("baselines of the image metrics on toy-faces", "baselines")
-    floors = {"another_face", "mean_face", "noise", "grey"}
+    floors = {"another_face", "mean_face", "noise", "wide_noise", "grey"}
     quantities = ("ssim", "psnr", "lpips")
     assert {name for name in rows if name != "sample_id"} == {f"{q}_{f}" for q in quantities for f in floors}
     for floor in floors:

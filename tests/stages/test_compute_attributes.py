@@ -46,13 +46,21 @@ def test_attributes_are_compared_with_those_of_the_original(
     known = {k: v[left] for k, v in looked_at(faces.tensors["images"]).items()}
     found = looked_at(done.artifact(seen).tensors["images"])
     usual = {
-        k: v.mean(0) for k, v in looked_at(done.artifact("calibration faces of toy-faces").tensors["images"]).items()
+        k: unit(v).mean(0) if v.ndim == 2 else np.median(v)
+        for k, v in looked_at(done.artifact("calibration faces of toy-faces").tensors["images"]).items()
     }
     assert len(rows["value"]) == 2 * 35
     colour, age = rows["attribute"] == "colour", rows["attribute"] == "age"
     np.testing.assert_allclose(rows["value"][colour], (unit(found["colour"]) * unit(known["colour"])).sum(1), atol=1e-6)
     np.testing.assert_allclose(rows["value"][age], np.abs(found["age"] - known["age"]), atol=1e-3)
     constant = np.broadcast_to(usual["colour"], known["colour"].shape)
+    people = rows["subject"][colour]
+    others = people[:, None] != people[None]
+    similar = unit(known["colour"]) @ unit(found["colour"]).T
+    expected = np.where(others, similar, 0).sum(1) / others.sum(1)
+    np.testing.assert_allclose(rows["permuted"][colour], expected, atol=1e-6)
+    apart = np.where(others, np.abs(known["age"][:, None] - found["age"][None]), 0).sum(1) / others.sum(1)
+    np.testing.assert_allclose(rows["permuted"][age], apart, atol=1e-3)
     np.testing.assert_allclose(rows["baseline"][colour], (unit(constant) * unit(known["colour"])).sum(1), atol=1e-6)
     np.testing.assert_allclose(rows["baseline"][age], np.abs(usual["age"] - known["age"]), atol=1e-3)
     assert set(rows["measure"][colour]) == {"cosine"}

@@ -53,7 +53,9 @@ COLUMNS = {
     "verification": {
         "cell", *POINT, "evaluated", "attack", "via", "pair", "left_id", "right_id", "left_subject", "right_subject",
         "same", "fold", "cos_self", "cos_cross", "cos_clean", "flip_cross", "flip_clean", "rank", "rank_enrolled",
-        "gallery", "kappa_calibrated", "fmr", "calibration_impostors",
+        "gallery", "kappa_calibrated", "fmr", "calibration_impostors", "calibration_people", "threshold_rule",
+        "fmr_realised", "kappa_adversary", "adversary_impostors", "adversary_people", "impostor_match_adversary",
+        "impostor_match_enrolled", "impostor_match", "rank_chance", "rank_enrolled_chance",
     },
     "images": {
         *POINT, "attack", "sample_id", "subject", "ssim", "psnr", "psnr_infinite", "lpips", "upload_bytes",
@@ -61,12 +63,16 @@ COLUMNS = {
     },
     "baselines": {
         *POINT[:3], "sample_id",
-        *(f"{q}_{f}" for q in ("ssim", "psnr", "lpips") for f in ("another_face", "mean_face", "noise", "grey")),
+        *(
+            f"{q}_{f}"
+            for q in ("ssim", "psnr", "lpips")
+            for f in ("another_face", "mean_face", "noise", "wide_noise", "grey")
+        ),
     },
     "examples": {*POINT, "attack", "sample_id", "original", "protected", "ssim"},
     "attributes": {
         "cell", *POINT, "evaluated", "attack", "via", "sample_id", "subject", "attribute", "measure", "value",
-        "baseline", "original", "predicted", "truth",
+        "permuted", "baseline", "original", "predicted", "truth",
     },
     "up": {
         "cell", *POINT, "evaluated", "attack", "via", "sample_id", "subject", "sigma", "cosine", "dist", "dist_colour",

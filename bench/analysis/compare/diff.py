@@ -163,11 +163,15 @@ def _lines(before: Rows, after: Rows, matched: MatchedCells) -> Iterator[DiffLin
 
 
 def _metrics(before: Rows, after: Rows, experiment: str) -> list[SampleMetric]:
-    """Return the metrics of an experiment: those of the report, of each attribute, and the columns of plugins."""
+    """Return the metrics of an experiment: those of the report, of each attribute, and the columns of plugins.
+
+    What chance gives is not compared: it is no result of a defense.
+    """
     later = set(after.attributes(experiment)), set(after.extras(experiment))
     attributes = [a for a in before.attributes(experiment) if a in later[0] and a != AGE]
     extras = [extra_metric(c) for c in before.extras(experiment) if c in later[1]]
-    return [*METRICS.values(), *(metric_named(f"similarity:{a}") for a in attributes), *extras]
+    directed = (m for m in METRICS.values() if m.better)  # A chance level belongs to the rows, not to the defense.
+    return [*directed, *(metric_named(f"similarity:{a}") for a in attributes), *extras]
 
 
 def _levels(before: Rows, after: Rows, a: CellRow, b: CellRow) -> list[float]:

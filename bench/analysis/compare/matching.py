@@ -18,7 +18,7 @@ NAMED = ("experiment", "dataset", "defense", "authorised", "attack", "evaluated"
 # Recognition of what was uploaded is utility where the model is authorised, and leakage where it is not.
 _RECOGNITION = frozenset(
     {"accuracy", "accuracy-fixed", "ten-fold", "cosine", "srra", "srra-fixed", "rank-1", "rank-1-enrolled"}
-    | {"fmr-match", "utility"}
+    | {"fmr-match", "fmr-match-deployed", "enrolled-match", "utility"}
 )
 _SPLIT: Mapping[str, Better] = {"authorised": "higher", "unauthorised": "lower"}
 _OPPOSITE: Mapping[Better, Better] = {"higher": "lower", "lower": "higher", "": ""}

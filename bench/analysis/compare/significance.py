@@ -1,25 +1,25 @@
 """The significance of a difference of two means: its interval, its p-value, and Holm's correction.
 
-A bootstrap draws people, not samples, because pictures of one person resemble each other. It needs only the sum and the
-number of the scores of each person, so that the cost of a comparison does not depend on the number of samples.
+The error is clustered by people (`bench.analysis.pooling.difference_of`), because pictures of one person resemble each
+other. It needs only the sum and the number of the scores of each pair of people, so that the cost of a comparison does
+not depend on the number of samples.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.analysis.pooling import DRAWS, SEED, Floats, Pool, SampleScores
+from bench.analysis.pooling import Pool, SampleScores, difference_of
 from bench.metrics import intervals
+from bench.metrics.clustering import Estimate
 
 LEVEL = 0.05  # Level of significance, after the correction.
-_DRAWN_AT_ONCE = 4_000_000  # People of one block of draws, 32 MB.
 Interval = tuple[float, float] | tuple[None, None]
 
 
@@ -83,13 +83,14 @@ def difference(
         before, after = _of(before, left), _of(after, right)
         if len(left) == total and np.array_equal(before.values, after.values, equal_nan=True):
             mean = Pool([before]).mean
-            people = len(np.unique(before.people.astype(str)))
+            people = Pool([before]).people_count
             return None if math.isnan(mean) else Difference(
                 before=mean, after=mean, n=total, people=people, paired=True, same=True
             )  # fmt: skip
         finite = np.flatnonzero(np.isfinite(before.values) & np.isfinite(after.values))
         # A sample shows the same person in both runs, even if the runs number people differently.
-        before, after = _of(before, finite), SampleScores(after.values[finite], before.people[finite], before.group)
+        before = _of(before, finite)
+        after = SampleScores(after.values[finite], before.people, before.group, before.others)
     pools = Pool([before]), Pool([after])
     if not (pools[0].n and pools[1].n):
         return None
@@ -97,54 +98,29 @@ def difference(
 
 
 def _of(part: SampleScores, at: NDArray[np.int64]) -> SampleScores:
-    return SampleScores(part.values[at], part.people[at], part.group)
+    others = None if part.others is None else part.others[at]
+    return SampleScores(part.values[at], part.people[at], part.group, others)
 
 
 def _estimate(before: Pool, after: Pool, *, paired: bool, total: int, share: bool) -> Difference:
-    people = sorted({*before.people, *after.people})
-    sums = np.stack([*before.per_person(people), *after.per_person(people)], axis=1)
+    people = {*before.people, *after.people}
     n = min(before.n, after.n)
-    value = after.mean - before.mean
-    low, high = _interval(sums)
+    found = difference_of(before, after)
+    assert found is not None, "both sides have scores"
+    low, high = found.interval() or (None, None)
     if low is not None and high is not None and math.isclose(low, high, abs_tol=1e-12):
         low, high = _of_decisions(before, after) if share else (None, None)
-    differing = int((sums[:, 2] != sums[:, 0]).sum()) if paired else min(len(before.people), len(after.people))
     return Difference(
         before=before.mean, after=after.mean, n=n, people=len(people), paired=paired,
-        left_out=total - n if paired else 0, low=low, high=high, p=_p_value(sums, value, differing),
+        left_out=total - n if paired else 0, low=low, high=high,
+        p=_p_value(found, _differing(before, after) if paired else min(before.people_count, after.people_count)),
     )  # fmt: skip
 
 
-def _interval(sums: Floats) -> Interval:
-    """Return the percentile interval of a bootstrap over people.
-
-    ``sums`` is ``(p, 4)``: for each person the sum and the number of scores before, and the same after.
-    """
-    if len(sums) < 2:
-        return None, None
-    drawn = np.concatenate([counts @ sums for counts in _draws(len(sums))])
-    with np.errstate(invalid="ignore", divide="ignore"):
-        values = drawn[:, 2] / drawn[:, 3] - drawn[:, 0] / drawn[:, 1]
-    values = values[np.isfinite(values)]  # A draw may lack people of one side.
-    if not len(values):
-        return None, None
-    low, high = np.quantile(values, [0.025, 0.975])
-    return float(low), float(high)
-
-
-def _draws(people: int) -> Iterable[Floats]:
-    """Return the number of times that each person is drawn, ``(draws, p)``, in blocks; every call returns the same."""
-    if people * DRAWS <= _DRAWN_AT_ONCE:
-        return [_block(people, DRAWS, 0)]
-    block = max(1, _DRAWN_AT_ONCE // people)
-    return (_block.__wrapped__(people, min(block, DRAWS - start), start) for start in range(0, DRAWS, block))
-
-
-@lru_cache(maxsize=2)
-def _block(people: int, draws: int, start: int) -> Floats:
-    rng = np.random.default_rng([SEED, start])
-    counts = [np.bincount(rng.integers(people, size=people), minlength=people) for _ in range(draws)]
-    return np.stack(counts).astype(np.float64)
+def _differing(before: Pool, after: Pool) -> int:
+    """Return the number of people whose sum of scores differs; both pools are about the same pairs of people."""
+    (pairs, first, _), (_, second, _) = before.per_pair(), after.per_pair()
+    return int((pairs.per_person(np.abs(second - first)) > 0).sum())
 
 
 def _of_decisions(before: Pool, after: Pool) -> Interval:
@@ -152,30 +128,25 @@ def _of_decisions(before: Pool, after: Pool) -> Interval:
 
     It combines Wilson's intervals of both sides, each with as many trials as people.
     """
-    a, b = ((pool.mean, *intervals.wilson_interval(round(pool.mean * len(pool.people)), len(pool.people)))
+    a, b = ((pool.mean, *intervals.wilson_interval(round(pool.mean * pool.people_count), pool.people_count))
             for pool in (before, after))  # fmt: skip
     value = b[0] - a[0]
     below, above = math.hypot(b[0] - b[1], a[2] - a[0]), math.hypot(b[2] - b[0], a[0] - a[1])
     return max(-1.0, value - below), min(1.0, value + above)
 
 
-def _p_value(sums: Floats, value: float, differing: int) -> float | None:
-    """Return the two-sided p-value of no difference; None for fewer than two people.
+def _p_value(found: Estimate, differing: int) -> float | None:
+    """Return the two-sided p-value of no difference; None where nothing is known about its error.
 
-    It is a t-test over people with the variance of the two linearised means. It is at least 2 · 2⁻ᵏ for k =
-    ``differing`` people, the p-value of a sign test in which all of them change in the same direction, so that a few
-    changed decisions are not significant.
+    It is the t-test that corresponds to the interval. It is at least 2 · 2⁻ᵏ for k = ``differing`` people, the p-value
+    of a sign test in which all of them change in the same direction, so that a few changed decisions are not
+    significant.
     """
     from scipy.special import stdtr
 
-    people = len(sums)
-    if people < 2:
+    if not found.known:
         return None
-    sum_before, n_before, sum_after, n_after = sums.T
-    before, after = sum_before.sum() / n_before.sum(), sum_after.sum() / n_after.sum()
-    shares = (sum_after - after * n_after) / n_after.sum() - (sum_before - before * n_before) / n_before.sum()
-    error = math.sqrt(people / (people - 1) * float(shares @ shares))
-    tested = 2 * float(stdtr(people - 1, -abs(value) / error)) if error else float(not value)
+    tested = 2 * float(stdtr(found.df, -abs(found.mean) / found.error)) if found.error else float(not found.mean)
     return min(1.0, max(tested, 2.0 ** (1 - differing)))
 
 

@@ -47,20 +47,28 @@ def _recognition(name: str) -> TableKind:
     return TableKind(about=layout.caption, build=partial(recognition_tables, layout=layout))
 
 
-def _ablation(number: str) -> TableKind:
-    return TableKind(about=TITLES[number], build=partial(ablation_tables, number=number))
+def _ablation(number: str) -> Mapping[str, TableKind]:
+    """Return the table of a number, and the same at the fixed threshold."""
+    calibrated, fixed = (partial(ablation_tables, number=number, fixed=fixed) for fixed in (False, True))
+    return {
+        number: TableKind(about=TITLES[number], build=calibrated),
+        f"{number}-fixed": TableKind(about=f"{TITLES[number]}, at the paper's fixed threshold", build=fixed),
+    }
 
 
 TABLES: Mapping[str, TableKind] = {
-    **{number: _ablation(number) for number in ("III", "IV", "V")},
+    **_ablation("III"),
+    **_ablation("IV"),
+    **_ablation("V"),
     "VI": TableKind(about="white-box and black-box reconstruction", build=boxes_tables),
     "VII": _recognition("VII"),
     "VII-fixed": _recognition("VII-fixed"),
     "VIII": TableKind(about="attribute estimation", build=partial(attribute_tables, number="VIII")),
     "IX": _recognition("IX"),
     "IX-fixed": _recognition("IX-fixed"),
-    "X": _ablation("X"),
+    **_ablation("X"),
     "ten-fold": _recognition("ten-fold"),
+    "chance": _recognition("chance"),
     "cosine": _recognition("cosine"),
     "summary": TableKind(
         about="per defense and authorised model, data sets pooled", build=partial(_of_matrices, summary_table)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from bench.analysis.measures import METRICS, measure, select
+from bench.analysis.measures import METRICS, SampleMetric, measure, select
 from bench.analysis.paper_values import blocks, paper_value
 from bench.analysis.rows import CellRow, Rows
 from bench.analysis.table_model import Column, Measurement, Metric, Role, Row, Table, absent
@@ -21,19 +21,23 @@ _SIDES: dict[str, Role] = {"Authorised": "authorised", "Unauthorised": "unauthor
 SIGMA = 0.1  # The noise level of UP in Table X, where it was measured.
 
 
-def ablation_tables(rows: Rows, experiment: str, *, number: str) -> list[Table]:
-    """Build the table of accuracy of authorised and of all other models for each setting; Table X adds UP."""
+def ablation_tables(rows: Rows, experiment: str, *, number: str, fixed: bool = False) -> list[Table]:
+    """Build the table of accuracy of authorised and of all other models for each setting; Table X adds UP.
+
+    ``fixed``: at the fixed threshold of the experiment, as in the paper, and without UP, which always uses that one.
+    """
     every = [c for c in select(rows, experiment=experiment) if c.table == number]
     cells = [c for c in every if c.outputs == "recognition"] or every
     if not cells:
         return []
     authorised = authorised_in(every)
-    accuracy = METRICS["accuracy"]
+    accuracy = METRICS["accuracy-fixed" if fixed else "accuracy"]
+    with_up = number == "X" and not fixed
     columns = [
         Column(label="Authorised", metric=replace(accuracy, better="higher")),
         Column(label="Unauthorised", metric=replace(accuracy, better="lower")),
     ]
-    columns += [Column(label=label, metric=metric) for label, metric in _UP.items()] if number == "X" else []
+    columns += [Column(label=label, metric=metric) for label, metric in _UP.items()] if with_up else []
     parts = blocks(cells)
 
     def made(of_dataset: list[CellRow]) -> list[Row]:
@@ -42,30 +46,40 @@ def ablation_tables(rows: Rows, experiment: str, *, number: str) -> list[Table]:
             own = [c for c in of_dataset if c.defense in labels]
             for point, mine in sorted(points(own).items(), key=lambda entry: labels.index(entry[0][0])):
                 name = label_of(cells, point)
-                measurements = [_accuracy(rows, mine, column, authorised, block) for column in _SIDES]
-                measurements += _up(rows, every, mine[0], authorised) if number == "X" else []
+                measurements = [_accuracy(rows, mine, accuracy, column, authorised, block) for column in _SIDES]
+                measurements += _up(rows, every, mine[0], authorised) if with_up else []
                 found.append(row_of(mine[0], f"{block}: {name}" if len(parts) > 1 and block else name, measurements))
         return found
 
     return [
         Table(
-            name=number,
-            title=TITLES[number],
-            caption="Accuracy of Equation 10 at the calibrated threshold κ.",
+            name=f"{number}-fixed" if fixed else number,
+            title=f"{TITLES[number]}, at the paper's fixed threshold" if fixed else TITLES[number],
+            caption=f"Accuracy of Equation 10 at the {'fixed' if fixed else 'calibrated'} threshold κ.",
             columns=columns,
             groups=grouped(cells, made),
             experiment=experiment,
             source="samples/verification and samples/up, where cell is an id of the measurement",
             row_heading="Setting",
-            notes=_notes(rows, every) if number == "X" else [],
+            notes=_notes(rows, cells, every, fixed=fixed, with_up=with_up),
         )
     ]
 
 
-def _accuracy(rows: Rows, cells: Sequence[CellRow], column: str, authorised: set[str], block: str) -> Measurement:
+def _accuracy(
+    rows: Rows, cells: Sequence[CellRow], metric: SampleMetric, column: str, authorised: set[str], block: str
+) -> Measurement:
     chosen = [c for c in cells if side_of(c, authorised) == _SIDES[column]]
     paper = paper_value(rows, chosen[0], column, block) if chosen else None
-    return measure(rows, chosen, "accuracy", role=_SIDES[column], paper=paper)
+    return measure(rows, chosen, metric, role=_SIDES[column], paper=paper)
+
+
+def _notes(rows: Rows, cells: Sequence[CellRow], every: Sequence[CellRow], *, fixed: bool, with_up: bool) -> list[str]:
+    kappas = ", ".join(f"{k:g}" for k in dict.fromkeys(c.kappa for c in cells))
+    note = f"κ = {kappas}, the same for all models."
+    if not fixed:
+        note = f"The paper's accuracies are at one fixed κ for all models: compare them with {cells[0].table}-fixed."
+    return [*(_up_notes(rows, every) if with_up else []), note]
 
 
 # ---- UP --------------------------------------------------------------------------------------------------------------
@@ -90,7 +104,7 @@ def _up(rows: Rows, every: Sequence[CellRow], at: CellRow, authorised: set[str])
     fallback = paper if by_lpips.value is None else None
     by_attributes = measure(rows, cells, "up", sigma=_sigma(rows, cells), kappa=at.kappa, paper=fallback, role="any")
     if fallback is not None:
-        by_attributes = replace(by_attributes, note="the paper's number is by LPIPS, for which the weights are missing")
+        by_attributes = replace(by_attributes, note="the weights of LPIPS, which the paper's number is by, are missing")
     return [by_attributes, by_lpips]
 
 
@@ -100,7 +114,7 @@ def _sigma(rows: Rows, cells: Sequence[CellRow]) -> float | None:
     return SIGMA if SIGMA in levels else min(levels, default=None)
 
 
-def _notes(rows: Rows, cells: Sequence[CellRow]) -> list[str]:
+def _up_notes(rows: Rows, cells: Sequence[CellRow]) -> list[str]:
     sigma = _sigma(rows, [c for c in cells if c.outputs == "attributes"])
     if sigma is None:
         return ["UP was not measured: the experiment has no noise levels, or no attack estimates attributes."]

@@ -1,21 +1,24 @@
-"""The attributes that attacks estimate: the paper's Table VIII, with the baseline of a constant predictor."""
+"""The attributes that attacks estimate: the paper's Table VIII, with permuted and constant answers as baselines."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from bench.analysis.measures import measure, metric_named, select
 from bench.analysis.paper_values import paper_value
 from bench.analysis.rows import CellRow, Rows
 from bench.analysis.sample_values import ALIASES
 from bench.analysis.table_model import Column, Measurement, Row, Table, distinct
-from bench.analysis.tables.row_layout import attacks, grouped, label_of, points, row_of
+from bench.analysis.tables.row_layout import attacks, grouped, label_of, not_applicable, points, row_of
 
 _CAPTION = (
     "Cosine of the attribute vectors of what the attack sees and of the original (Equation 11), and the absolute "
-    "difference of the estimated ages. A constant predictor answers the mean of other people's faces without looking: "
-    "what is no more similar than that tells nothing."
+    "difference of the estimated ages. Permuted: the same with the answers on all other people, so what is no nearer "
+    "to the original than that does not depend on the face. A constant predictor gives the best constant answer of "
+    "other people's faces without looking; answers that are less similar than that can still depend on the face."
 )
+_CONSTANT = "a constant answer stays the same if it is permuted"
 PAPER = ("emotion", "race", "gender", "age")  # The columns of Table VIII, from left to right.
 
 
@@ -29,7 +32,7 @@ def attribute_tables(rows: Rows, experiment: str, *, number: str | None) -> list
     if not cells:
         return []
     names = estimated(rows, experiment)
-    columns = [_column(name, names) for name in names]
+    columns = [column for name in names for column in _columns(name, names)]
     return [
         Table(
             name=number or "attributes",
@@ -56,10 +59,12 @@ def estimated(rows: Rows, *experiments: str) -> list[str]:
     return [n for n in wanted if n in known] + [n for n in known if n not in wanted]
 
 
-def _column(name: str, names: Sequence[str]) -> Column:
+def _columns(name: str, names: Sequence[str]) -> list[Column]:
+    """Return the columns of an attribute: its measurement, and the baseline of permuted answers."""
     label = name.capitalize()
     stands_in_for = distinct(_published(name), label) if name not in PAPER else None
-    return Column(label=label, metric=metric_named(f"similarity:{name}"), stands_in_for=stands_in_for)
+    found = Column(label=label, metric=metric_named(f"similarity:{name}"), stands_in_for=stands_in_for)
+    return [found, Column(label=f"{label} permuted", metric=replace(metric_named(f"permuted:{name}"), better=""))]
 
 
 def _published(name: str) -> str:
@@ -77,13 +82,15 @@ def _rows(rows: Rows, every: Sequence[CellRow], cells: Sequence[CellRow], names:
                 label += f" via {against[0].via}"
             elif several:
                 label += f", {attack}"
-            made.append(row_of(own[0], label, [_similarity(rows, against, name) for name in names]))
+            measurements = [m for name in names for m in _measurements(rows, against, name)]
+            made.append(row_of(own[0], label, measurements))
     return made + _baselines(rows, cells, names)
 
 
-def _similarity(rows: Rows, cells: Sequence[CellRow], name: str) -> Measurement:
+def _measurements(rows: Rows, cells: Sequence[CellRow], name: str) -> list[Measurement]:
     paper = None if cells[0].via else paper_value(rows, cells[0], _published(name))
-    return measure(rows, cells, f"similarity:{name}", paper=paper, role="any")
+    permuted = measure(rows, cells, f"permuted:{name}", role="any")
+    return [measure(rows, cells, f"similarity:{name}", paper=paper, role="any"), permuted]
 
 
 def _baselines(rows: Rows, cells: Sequence[CellRow], names: Sequence[str]) -> list[Row]:
@@ -95,7 +102,12 @@ def _baselines(rows: Rows, cells: Sequence[CellRow], names: Sequence[str]) -> li
     made = []
     for plugin, own in by_plugin.items():
         label = "constant predictor" if len(by_plugin) == 1 else f"constant predictor of {plugin}"
-        measurements = [measure(rows, own[:1], f"baseline:{name}", role="any") for name in names]
+        measurements = []
+        for name in names:
+            measurements += [
+                measure(rows, own[:1], f"baseline:{name}", role="any"),
+                not_applicable(_CONSTANT),
+            ]
         made.append(Row(label=label, kind="baseline", measurements=measurements))
     return made
 

@@ -2,86 +2,44 @@
 
 The three rungs can disagree: a picture can be less similar to the original than a picture without the face, and
 held-out recognisers still match it to the person. So every measurement is shown beside its baseline, the same metric
-where nothing of the face is left: pictures without the face, the false match rate (FMR) of the threshold, chance, a
-constant answer.
+where nothing of the face is left: pictures without the face, strangers who are matched at the same threshold, chance,
+the answers on other people. Whether a measurement lies beyond its baseline is tested with all others of its rung
+(`bench.analysis.chance_tests`), so that more attacks do not make a false flag more likely.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
-from bench.analysis.measures import measure, metric_named, select
+from bench.analysis.measures import select
 from bench.analysis.rows import CellRow, Rows
-from bench.analysis.table_model import ROW_KINDS, Column, Measurement, Metric, Row, RowGroup, RowKind, Table, absent
-from bench.analysis.tables.attributes import estimated
-from bench.analysis.tables.row_layout import kind_of, sides_of
-from bench.analysis.tables.summary import BASELINES, POOLED, baselines
+from bench.analysis.table_model import ROW_KINDS, Column, Measurement, Row, RowGroup, RowKind, Table
+from bench.analysis.tables.ladder_comparisons import (
+    LABELS,
+    RUNGS,
+    BaselineComparison,
+    CandidateBuilder,
+    Where,
+    tested,
+    where,
+)
+from bench.analysis.tables.row_layout import kind_of
+from bench.analysis.tables.summary import POOLED
 from bench.core.text import plural
 
-Rung = Literal["pixels", "identity", "attributes"]
 SAFE, LEAKY, DESCRIBED = "pixel-safe", "identity-leaky", "attribute-leaky"
 BOTH = "safe by pixels, leaky by identity"
 MEANING = {
-    SAFE: "the whole 95 % interval of SSIM lies at or below the highest baseline: the mean SSIM of the most similar "
-    "pictures that hold nothing of the face",
-    LEAKY: "the lower end of the 95 % interval of the match rate lies above the false match rate (FMR) at which its "
-    "threshold was calibrated",
-    DESCRIBED: "the 95 % interval of an attribute excludes what a constant answer scores, on the side that leaks",
+    SAFE: "SSIM is significantly lower than the highest baseline: the mean SSIM of the most similar pictures that hold "
+    "nothing of the face",
+    LEAKY: "held-out recognisers match significantly more pictures to the person, on the very photo or on another one "
+    "of the person, than they match to strangers at the same threshold",
+    DESCRIBED: "the answers on an attribute are significantly nearer to those on the original than the same answers "
+    "on other people are",
     BOTH: f"both {SAFE} and {LEAKY}: by its pixels the face is gone, and other networks still find the person",
 }
 UPLOADED = "as uploaded"
-PIXELS = ("ssim", "psnr", "lpips")
-_NO_JUDGE = "no held-out recogniser evaluates it"
-_NO_ATTRIBUTES = "the suite runs no attribute attack on what this attack ends with"
-_CONSTANT = "a constant of the protocol"
-_LABELS = {
-    "ssim": "SSIM",
-    "psnr": "PSNR",
-    "lpips": "LPIPS",
-    "fmr-match": "matched at the calibrated FMR",
-    "rank-1": "first of all originals",
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class BaselineComparison:
-    """A measurement beside its baseline, the measurement where nothing of the face is left.
-
-    ``against`` is the name of the baseline.
-    """
-
-    rung: Rung
-    label: str
-    metric: Metric
-    measurement: Measurement
-    baseline: Measurement
-    against: str
-
-    @property
-    def leaks(self) -> bool | None:
-        """True if the whole interval lies beyond the baseline, on the side that leaks.
-
-        Without an interval, the value decides. None if the measurement or the baseline has no value.
-        """
-        found, baseline = self.measurement, self.baseline.value
-        if found.status == "infinite":  # The picture equals the original.
-            return True
-        if found.value is None or baseline is None:
-            return None
-        if self.metric.better == "higher":
-            return (found.value if found.high is None else found.high) < baseline
-        return (found.value if found.low is None else found.low) > baseline
-
-    @property
-    def safe(self) -> bool:
-        """True if the whole interval lies at the baseline or on the side that does not leak; False without an
-        interval."""
-        low, high, baseline = self.measurement.low, self.measurement.high, self.baseline.value
-        if low is None or high is None or baseline is None:
-            return False
-        return low >= baseline if self.metric.better == "higher" else high <= baseline
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,23 +61,33 @@ class LadderEntry:
     comparisons: Sequence[BaselineComparison]
 
     def comparison(self, label: str) -> BaselineComparison:
-        """Return the comparison with this label, one of `_LABELS`."""
+        """Return the comparison with this label, one of the values of `LABELS` or an attribute."""
         return next(r for r in self.comparisons if r.label == label)
 
     @property
     def match(self) -> BaselineComparison:
         """The match rate of held-out recognisers."""
-        return self.comparison(_LABELS["fmr-match"])
+        return self.comparison(LABELS["fmr-match"])
 
     @property
     def ssim(self) -> BaselineComparison:
         """The similarity of pixels."""
-        return self.comparison(_LABELS["ssim"])
+        return self.comparison(LABELS["ssim"])
+
+    @property
+    def enrolled(self) -> BaselineComparison | None:
+        """The match rate of held-out recognisers to another picture of the person; None in a ladder without it."""
+        return next((r for r in self.comparisons if r.label == LABELS["enrolled-match"]), None)
+
+    @property
+    def identified(self) -> bool:
+        """True if the identity leaks: more matches than by chance, to this picture or to another one of the person."""
+        return self.match.leaks is True or (self.enrolled is not None and self.enrolled.leaks is True)
 
     @property
     def both(self) -> bool:
         """True if it is safe by pixels and leaky by identity."""
-        return self.ssim.safe and self.match.leaks is True
+        return self.ssim.safe and self.identified
 
     @property
     def described(self) -> list[str]:
@@ -129,18 +97,11 @@ class LadderEntry:
     @property
     def flags(self) -> list[str]:
         """The conclusions from all comparisons, by the keys of `MEANING`."""
-        found = [BOTH] if self.both else [SAFE] * self.ssim.safe + [LEAKY] * (self.match.leaks is True)
+        found = [BOTH] if self.both else [SAFE] * self.ssim.safe + [LEAKY] * self.identified
         return found + ([f"{DESCRIBED}: {', '.join(self.described)}"] if self.described else [])
 
 
 # ---- what is measured ------------------------------------------------------------------------------------------------
-
-# The defense, its parameters, the authorised models, the kind of upload, and the attack that made the picture.
-_Where = tuple[str, str, str, str, str]
-
-
-def _where(cell: CellRow) -> _Where:
-    return cell.defense, cell.settings, cell.authorised, cell.upload, cell.picture
 
 
 def ladder(rows: Rows) -> list[LadderEntry]:
@@ -152,18 +113,19 @@ def ladder(rows: Rows) -> list[LadderEntry]:
     several estimates, the one that leaks most counts.
     """
     climbed: dict[tuple[str, str, str, str], list[CellRow]] = {}
-    described: dict[_Where, dict[str, dict[str, list[CellRow]]]] = {}  # Then by experiment and attack.
+    described: dict[Where, dict[str, dict[str, list[CellRow]]]] = {}  # Then by experiment and attack.
     for cell in select(rows, outputs=("recognition", "images")):
         climbed.setdefault((cell.experiment, cell.defense, cell.authorised, cell.attack), []).append(cell)
-    known = {_where(cell) for own in climbed.values() for cell in own}
-    alone: dict[tuple[str, _Where], list[CellRow]] = {}
+    known = {where(cell) for own in climbed.values() for cell in own}
+    alone: dict[tuple[str, Where], list[CellRow]] = {}
     for cell in select(rows, outputs="attributes"):
-        by_experiment = described.setdefault(_where(cell), {})
+        by_experiment = described.setdefault(where(cell), {})
         by_experiment.setdefault(cell.experiment, {}).setdefault(cell.attack, []).append(cell)
-        if _where(cell) not in known:
-            alone.setdefault((cell.experiment, _where(cell)), []).append(cell)
-    make = _LadderBuilder(rows, described)
-    found = [make.entry(cells) for cells in (*climbed.values(), *alone.values())]
+        if where(cell) not in known:
+            alone.setdefault((cell.experiment, where(cell)), []).append(cell)
+    make, attacked = CandidateBuilder(rows, described), [*climbed.values(), *alone.values()]
+    compared = tested([make.candidates(cells) for cells in attacked])
+    found = [_entry(cells, comparisons) for cells, comparisons in zip(attacked, compared, strict=True)]
     order = {defense: i for i, defense in enumerate(dict.fromkeys(e.defense for e in found))}
     kinds: dict[str, int] = {}
     for e in found:
@@ -176,105 +138,20 @@ def _matched(entry: LadderEntry) -> float:
     return -1.0 if value is None else value
 
 
-class _LadderBuilder:
-    """Builds entries from cells, and caches image baselines and attributes."""
-
-    def __init__(self, rows: Rows, described: Mapping[_Where, Mapping[str, Mapping[str, Sequence[CellRow]]]]) -> None:
-        self.rows = rows
-        self.described = described
-        self.sides = sides_of(rows.cells)
-        self.held: dict[str, Mapping[str, Mapping[str, Measurement]]] = {}
-        described_in = [e for e in rows.experiments if any(e in of for of in described.values())]
-        self.attributes = estimated(rows, *described_in) if described_in else []
-
-    def entry(self, cells: Sequence[CellRow]) -> LadderEntry:
-        """Build the entry of one attack on one defense from its cells."""
-        first = cells[0]
-        judged = [c for c in cells if c.outputs != "attributes"]
-        return LadderEntry(
-            experiment=first.experiment,
-            defense=first.defense,
-            authorised=first.authorised,
-            attack=_attack(first, judged),
-            rebuilt=bool(first.picture),
-            kind=kind_of(first),
-            leaky=first.leaky,
-            synthetic=any(c.synthetic for c in cells),
-            comparisons=[
-                *(self.pixels(cells, name) for name in PIXELS),
-                *(self.identity(judged, name) for name in ("fmr-match", "rank-1")),
-                *(self.attribute(first, name) for name in self.attributes),
-            ],
-        )
-
-    def pixels(self, cells: Sequence[CellRow], name: str) -> BaselineComparison:
-        """Compare a similarity of pictures with the most similar kind of pictures without the face."""
-        metric = metric_named(name)
-        experiment = cells[0].experiment
-        if experiment not in self.held:
-            self.held[experiment] = baselines(self.rows, experiment)
-        known = {baseline: of[name] for baseline, of in self.held[experiment].items() if of[name].value is not None}
-        least = metric.better == "higher"
-        most = (min if least else max)(known, key=lambda baseline: known[baseline].value or 0.0, default=None)
-        return BaselineComparison(
-            rung="pixels",
-            label=_LABELS[name],
-            metric=metric,
-            measurement=measure(self.rows, cells, metric, role="any"),
-            baseline=known[most] if most else absent("missing", "no baselines were measured"),
-            against=BASELINES[most] if most else "",
-        )
-
-    def identity(self, cells: Sequence[CellRow], name: str) -> BaselineComparison:
-        """Compare re-identification by held-out recognisers with the FMR of the threshold or with chance."""
-        judges = [c for c in cells if self.sides.judges(c)]
-        thresholds = [t for c in judges if (t := self.rows.scores.threshold(c.cell)) is not None]
-        if name == "fmr-match":
-            rates, counts, against = [t.fmr for t in thresholds], [t.impostors for t in thresholds], "FMR"
-        else:
-            counts = [t.gallery for t in thresholds if t.gallery]
-            rates, against = [1 / n for n in counts], "chance"
-        constant = Measurement(value=sum(rates) / len(rates), n=min(counts), note=_CONSTANT) if rates else None
-        return BaselineComparison(
-            rung="identity",
-            label=_LABELS[name],
-            metric=metric_named(name),
-            measurement=measure(self.rows, judges, name, role="unauthorised")
-            if judges
-            else absent("not tested", _NO_JUDGE),
-            baseline=constant or absent("missing", "no threshold or rank was recorded"),
-            against=against,
-        )
-
-    def attribute(self, cell: CellRow, name: str) -> BaselineComparison:
-        """Compare an estimated attribute with a constant answer."""
-        metric = metric_named(f"similarity:{name}")
-        by_experiment = self.described.get(_where(cell), {})
-        own = by_experiment.get(cell.experiment)
-        sources = [own] if own else list(by_experiment.values())
-        found = [
-            (measure(self.rows, cells, f"similarity:{name}"), measure(self.rows, cells, f"baseline:{name}"))
-            for by_attack in sources
-            for cells in by_attack.values()
-        ]
-        nothing = absent("not tested", _NO_ATTRIBUTES)
-        sign = -1.0 if metric.better == "higher" else 1.0
-        worst = max(found, key=lambda pair: _beyond(pair[0], pair[1], sign), default=(nothing, nothing))
-        return BaselineComparison(
-            rung="attributes",
-            label=name,
-            metric=metric,
-            measurement=worst[0],
-            baseline=worst[1],
-            against="constant answer",
-        )
-
-
-def _beyond(found: Measurement, baseline: Measurement, sign: float) -> float:
-    """Return how far a value lies beyond its baseline on the side that leaks."""
-    if found.value is None or baseline.value is None:
-        return float("-inf")
-    return sign * (found.value - baseline.value)
+def _entry(cells: Sequence[CellRow], comparisons: Sequence[BaselineComparison]) -> LadderEntry:
+    """Return the entry of one attack on one defense, from its cells."""
+    first = cells[0]
+    return LadderEntry(
+        experiment=first.experiment,
+        defense=first.defense,
+        authorised=first.authorised,
+        attack=_attack(first, [c for c in cells if c.outputs != "attributes"]),
+        rebuilt=bool(first.picture),
+        kind=kind_of(first),
+        leaky=first.leaky,
+        synthetic=any(c.synthetic for c in cells),
+        comparisons=comparisons,
+    )
 
 
 def _attack(first: CellRow, judged: Sequence[CellRow]) -> str:
@@ -315,6 +192,18 @@ def untried(entries: Sequence[LadderEntry]) -> dict[str, list[str]]:
     return {what: defenses for what, defenses in found.items() if defenses}
 
 
+def corrected(entries: Sequence[LadderEntry]) -> str:
+    """Return a sentence on the number of comparisons for which the flags are corrected."""
+    sizes = {r.rung: r.above.family for e in entries for r in e.comparisons if r.above is not None}
+    if not sizes:
+        return "No flag was tested: every measurement or its baseline is missing."
+    counts = ", ".join(f"{sizes[rung]} of {rung}" for rung in RUNGS if rung in sizes)
+    return (
+        f"Flags are corrected for the number of comparisons on their rung ({counts}): if nothing leaks on a rung, one "
+        "of its flags is raised in at most 5 % of runs. Intervals are those of single measurements."
+    )
+
+
 def as_rows(entries: Sequence[LadderEntry]) -> list[Row]:
     """Return the entries as rows of a table.
 
@@ -349,7 +238,7 @@ def ladder_tables(rows: Rows) -> list[Table]:
     columns = []
     for r in entries[0].comparisons:
         columns.append(Column(label=r.label, metric=r.metric))
-        baseline = "FMR" if r.against == "FMR" else "chance" if r.against == "chance" else f"baseline of {r.label}"
+        baseline = f"{'chance' if r.rung == 'identity' else 'baseline'} of {r.label}"
         columns.append(Column(label=baseline, metric=replace(r.metric, label=baseline, better="")))
     return [
         Table(
@@ -369,7 +258,11 @@ def ladder_tables(rows: Rows) -> list[Table]:
             source="samples/images, samples/baselines (pixels), samples/verification (identity) and samples/attributes",
             row_heading="Defense: attack",
             ranked=False,
-            notes=[*_untold(entries), *(f"{name}: {meaning}." for name, meaning in MEANING.items())],
+            notes=[
+                *_untold(entries),
+                *(f"{name}: {meaning}." for name, meaning in MEANING.items()),
+                corrected(entries),
+            ],
         )
     ]
 

@@ -6,14 +6,14 @@ share the code for rows, averages and the reasons of missing measurements.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from bench.analysis.measures import METRICS, measure
-from bench.analysis.paper_values import paper_value
+from bench.analysis.paper_values import paper_quantity, paper_value
 from bench.analysis.rows import CellRow, Matrix, Rows, why_absent
 from bench.analysis.table_model import ROW_KINDS, Column, Measurement, Role, Row, Table, absent, distinct
-from bench.analysis.tables.row_layout import grouped, points, row_of
+from bench.analysis.tables.row_layout import grouped, not_applicable, points, row_of
 from bench.core.text import plural
 
 
@@ -24,7 +24,7 @@ class Layout:
     ``metric`` is the name of the metric of each cell, ``clean`` the name of the same metric without protection; None if
     that would be meaningless. ``numbers`` are the paper's tables that it reproduces (None stands for an experiment that
     reproduces no table); if empty, it is made for every experiment with recognition. ``published``: the paper's numbers
-    are of this metric.
+    stand beside it. ``beside`` are further metrics of the models of the average, by the label of their column.
     """
 
     name: str
@@ -34,10 +34,17 @@ class Layout:
     clean: str | None
     numbers: tuple[str | None, ...] = ()
     published: bool = False
+    beside: Mapping[str, str] = field(default_factory=dict)
 
 
-_CALIBRATED = "Accuracy of Equation 10 at the calibrated threshold κ of each evaluated model."
-_FIXED = "Accuracy of Equation 10 at the fixed threshold κ of the experiment, the same for all models."
+_SCALE = (
+    " It is no accuracy on a scale from 50 %: an upload must also match its own original. Beside the average stand the "
+    "10-fold accuracy of the same uploads, for which guessing gives 50 %, and the chance level of Equation 10."
+)
+_CALIBRATED = "Accuracy of Equation 10 at the calibrated threshold κ of each evaluated model." + _SCALE
+_FIXED = "Accuracy of Equation 10 at the fixed threshold κ of the experiment, the same for all models." + _SCALE
+_BESIDE = {"10-fold": "ten-fold", "Chance at most": "accuracy-chance"}
+_BESIDE_FIXED = {"10-fold": "ten-fold", "Chance at most": "accuracy-chance-fixed"}
 LAYOUTS = (
     Layout(
         name="VII",
@@ -47,6 +54,7 @@ LAYOUTS = (
         clean="clean-accuracy",
         numbers=("VII", None),
         published=True,
+        beside=_BESIDE,
     ),
     Layout(
         name="VII-fixed",
@@ -56,6 +64,7 @@ LAYOUTS = (
         clean="clean-accuracy-fixed",
         numbers=("VII", None),
         published=True,
+        beside=_BESIDE_FIXED,
     ),
     Layout(
         name="IX",
@@ -65,6 +74,7 @@ LAYOUTS = (
         clean="clean-accuracy",
         numbers=("IX",),
         published=True,
+        beside=_BESIDE,
     ),
     Layout(
         name="IX-fixed",
@@ -74,6 +84,7 @@ LAYOUTS = (
         clean="clean-accuracy-fixed",
         numbers=("IX",),
         published=True,
+        beside=_BESIDE_FIXED,
     ),
     Layout(
         name="ten-fold",
@@ -83,6 +94,14 @@ LAYOUTS = (
         clean="clean-ten-fold",
     ),
     Layout(
+        name="chance",
+        title="The chance level of Equation 10",
+        caption="At most this share of the pairs succeeds by Equation 10 with the upload of a random other person, at "
+        "the calibrated threshold κ.",
+        metric="accuracy-chance",
+        clean=None,
+    ),
+    Layout(
         name="cosine",
         title="Similarity of a protected face to its original",
         caption="Mean cosine of the embeddings of a protected face and of its original.",
@@ -90,6 +109,8 @@ LAYOUTS = (
         clean=None,
     ),
 )
+
+_UPLOADS = "the chance level is that of uploads"
 
 
 def point(rows: Rows, cells: Sequence[CellRow], layout: Layout) -> Measurement:
@@ -131,11 +152,12 @@ def recognition_table(rows: Rows, matrix: Matrix, layout: Layout) -> Table:
         Column(label=label, metric=metric, stands_in_for=distinct(paper, label)) for label, paper in evaluated.items()
     ]
     columns.append(Column(label="Average", metric=metric, average=True))
+    columns += [Column(label=label, metric=METRICS[name], average=True) for label, name in layout.beside.items()]
 
     def made(of_dataset: list[CellRow]) -> list[Row]:
         found = [_row(rows, own, list(evaluated), layout) for own in points(of_dataset).values()]
         if layout.clean and not any(c.clean for c in of_dataset):
-            found.insert(0, _derived_clean(rows, of_dataset, list(evaluated), layout.clean))
+            found.insert(0, _derived_clean(rows, of_dataset, list(evaluated), layout))
         return sorted(found, key=lambda r: ROW_KINDS.index(r.kind))
 
     return Table(
@@ -162,13 +184,25 @@ def recognition_tables(rows: Rows, experiment: str, layout: Layout) -> list[Tabl
 def _row(rows: Rows, cells: Sequence[CellRow], evaluated: Sequence[str], layout: Layout) -> Row:
     at = [[c for c in cells if c.evaluated == label] for label in evaluated]
     measurements = [point(rows, own, layout) for own in at]
+    together = average(rows, at, measurements, layout)
+    beside = [_beside(rows, at, measurements, together, name) for name in layout.beside.values()]
     first = cells[0]
-    return row_of(first, first.authorised or first.defense, [*measurements, average(rows, at, measurements, layout)])
+    return row_of(first, first.authorised or first.defense, [*measurements, together, *beside])
 
 
-def _derived_clean(rows: Rows, cells: Sequence[CellRow], evaluated: Sequence[str], metric: str) -> Row:
+def _beside(
+    rows: Rows, at: Sequence[Sequence[CellRow]], measurements: Sequence[Measurement], together: Measurement, metric: str
+) -> Measurement:
+    """Return another metric of the models that the average ``together`` is about."""
+    if together.value is None:
+        return together
+    chosen = [i for i, m in enumerate(measurements) if m.role != "authorised" and m.value is not None]
+    return measure(rows, [c for i in chosen for c in at[i]], metric, role=together.role)
+
+
+def _derived_clean(rows: Rows, cells: Sequence[CellRow], evaluated: Sequence[str], layout: Layout) -> Row:
     """Return the "Clean" row of a suite without the defense ``identity``: the same pairs, before protection."""
-    measurements, scored = [], []
+    measurements, scored, metric = [], [], layout.clean or layout.metric
     for label in evaluated:
         own = [c for c in cells if c.evaluated == label]
         first = [c for c in own if c.cell in rows.scores][:1]
@@ -177,7 +211,13 @@ def _derived_clean(rows: Rows, cells: Sequence[CellRow], evaluated: Sequence[str
     together = (
         measure(rows, scored, metric, role="any") if scored else absent(measurements[0].status, measurements[0].reason)
     )
-    return Row(label="Clean", kind="clean", measurements=[*measurements, together], defense="Clean")
+    beside = [
+        measure(rows, scored, "clean-ten-fold", role="any")
+        if name == "ten-fold" and scored
+        else not_applicable(_UPLOADS)
+        for name in layout.beside.values()
+    ]
+    return Row(label="Clean", kind="clean", measurements=[*measurements, together, *beside], defense="Clean")
 
 
 def _notes(rows: Rows, cells: Sequence[CellRow], layout: Layout) -> list[str]:
@@ -191,9 +231,13 @@ def _notes(rows: Rows, cells: Sequence[CellRow], layout: Layout) -> list[str]:
     notes.append("Average: of the unauthorised models; where no model is authorised, of all.")
     repeats = len({c.repeat for c in cells})
     if repeats > 1:
-        notes.append(f"{repeats} repeats are pooled; intervals are then bootstrapped over identities.")
+        notes.append(f"{repeats} repeats are pooled; intervals are then clustered by people.")
     if layout.published and rows.claims.get(cells[0].experiment if cells else ""):
         notes.append("The paper's average is the mean of the numbers that it prints for the same models.")
+        if paper_quantity(layout.metric):
+            notes.append(
+                f"The paper's numbers are at one fixed κ for all models: compare them with {layout.name}-fixed."
+            )
     return notes
 
 

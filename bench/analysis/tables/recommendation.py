@@ -1,9 +1,10 @@
 """The recommendation: utility and leakage of each defense, which one dominates which, and which one to use, if any.
 
-Leakage is the share of faces that held-out recognisers match to the person at the calibrated false match rate (FMR), on
-uploads and on their reconstructions. The worst attack counts, of all that did not learn from the evaluated people. A
-defense that faced fewer kinds of attack than others cannot be chosen and does not dominate one that faced more.
-docs/design/verdict.md has all definitions and the limits.
+Leakage is the share of faces that held-out recognisers match to the person at the adversary's threshold, on uploads and
+on their reconstructions. The worst attack counts, of all that did not learn from the evaluated people; whether it
+lies above chance is decided for all attacks together (`bench.analysis.chance_tests`). A defense that faced fewer
+attackers than others cannot be chosen and does not dominate one that faced more, and one that leaks like no protection
+is never the best. docs/design/verdict.md has all definitions and the limits.
 """
 
 from __future__ import annotations
@@ -14,41 +15,35 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bench.analysis.dominance import CERTAIN, BootstrapDraws, dominates, draw, interval
-from bench.analysis.measures import SampleMetric, measurement_of, metric_named
-from bench.analysis.pooling import Pool, SampleScores
+from bench.analysis.measured_pools import measured
+from bench.analysis.measures import metric_named
+from bench.analysis.pooling import Pool, SampleScores, drawn_means
 from bench.analysis.rows import CellRow, Rows
-from bench.analysis.sample_values import OperatingPoint
 from bench.analysis.table_model import ROW_KINDS, Column, Measurement, Row, RowGroup, RowKind, Table, absent
 from bench.analysis.tables.client_cost import BYTES, FLOPS, LATENCY, Cost, costs
 from bench.analysis.tables.row_layout import kind_of, sides_of
 from bench.analysis.tables.summary import BARS, POOLED
+from bench.analysis.tables.tried_attacks import (
+    MATCH,
+    MATCH_CHANCE,
+    OTHER_PHOTO,
+    Attacker,
+    TriedAttack,
+    names_of,
+    tried_attacks,
+)
 from bench.core.text import plural, set_label
 from bench.store.several_runs import Joined
 
-MATCH, ACCURACY, DROP = (metric_named(n) for n in ("fmr-match", "accuracy", "accuracy-drop"))
+ACCURACY, DROP = (metric_named(n) for n in ("accuracy", "accuracy-drop"))
 UTILITY = replace(ACCURACY, label="accuracy of authorised models", better="higher")
 OTHERS = replace(ACCURACY, label="accuracy of unauthorised models", better="lower")
 LEAKAGE = replace(MATCH, label="faces matched after the worst attack")
+CHANCE = replace(MATCH_CHANCE, label="strangers matched after that attack")
+ENROLLED = replace(OTHER_PHOTO, label="matched to another photo after its worst attack")
 UTILITY_BARS = BARS[:2]  # The accuracy of the authorised models, and its drop.
 _NO_UTILITY = "no experiment evaluates an authorised model on what this defense uploads"
 _NO_ATTACK = "no attack of this run ends with something that held-out recognisers could match"
-_AT = OperatingPoint()
-
-
-@dataclass(frozen=True, kw_only=True)
-class TriedAttack:
-    """An attack of an experiment on a defense; authorised models and data sets are pooled.
-
-    ``measurement`` is the share of faces that held-out recognisers match to the person, over ``cells``. ``rebuilt``:
-    the attack makes reconstructions.
-    """
-
-    experiment: str
-    label: str
-    plugin: str
-    rebuilt: bool
-    cells: Sequence[CellRow]
-    measurement: Measurement
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,9 +72,10 @@ class AssessedDefense:
 
     ``leakage`` is the leakage under ``attacks[0]``, the worst attack. Its interval is the interval of the maximum over
     all attacks, which is chosen again in each draw; ``worst_share`` is the share of draws in which ``attacks[0]`` is
-    that maximum. ``baseline`` is the FMR of the thresholds. ``untried`` are kinds of attack (plugins) that others faced
-    and this defense did not. ``dominators`` are sorted by share, highest first; ``front_share`` is the share of draws
-    in which no defense dominates it, so that it lies on the Pareto front.
+    that maximum. ``protects``: its leakage is significantly below that of the unprotected upload under the same
+    attackers, and below 100 %; None if that is not known. ``untried`` are the names of attackers that others faced and
+    this defense did not. ``dominators`` are sorted by share, highest first; ``front_share`` is the share of draws in
+    which no defense dominates it, so that it lies on the Pareto front.
     """
 
     name: str
@@ -91,10 +87,10 @@ class AssessedDefense:
     drop: Measurement
     others: Measurement
     leakage: Measurement
-    baseline: float | None
     attacks: Sequence[TriedAttack]
     cost: Cost
     worst_share: float | None = None
+    protects: bool | None = None
     untried: Sequence[str] = ()
     dominators: Sequence[Dominator] = ()
     front_share: float | None = None
@@ -110,9 +106,33 @@ class AssessedDefense:
         return [a for a in self.attacks if a.measurement.value is not None]
 
     @property
-    def kinds(self) -> frozenset[str]:
-        """The kinds of attack that it faced, by plugin."""
-        return frozenset(a.plugin for a in self.tried)
+    def attackers(self) -> frozenset[Attacker]:
+        """The attackers that it faced."""
+        return frozenset(a.attacker for a in self.tried)
+
+    @property
+    def baseline(self) -> float | None:
+        """The share of strangers who are matched after the worst attack; None if it is unknown."""
+        return self.worst.chance.value if self.worst else None
+
+    @property
+    def enrolled(self) -> TriedAttack | None:
+        """The attack after which most faces are matched to another photo of the person; None if there is none."""
+        known = [a for a in self.attacks if a.enrolled.value is not None]
+        return max(known, key=lambda a: a.enrolled.value or 0.0, default=None)
+
+    @property
+    def people(self) -> int:
+        """The effective number of people of the attack that was tested on the fewest."""
+        return min((a.test.people for a in self.tried if a.test is not None), default=0)
+
+    @property
+    def detectable(self) -> float | None:
+        """The leakage above chance that would have been found under every attack with 80 % power; None if none would
+        have been."""
+        found = [a.test.detectable for a in self.tried if a.test is not None]
+        known = [d for d in found if d is not None]
+        return max(known) if known and len(known) == len(found) else None
 
     @property
     def serves(self) -> float:
@@ -120,9 +140,9 @@ class AssessedDefense:
         return max((float(len(models)) for models in self.sets), default=np.inf)
 
     def faced_as_much_as(self, other: AssessedDefense) -> bool:
-        """True if it faced all kinds of attack that the other faced, and serves as many models with one upload."""
+        """True if it faced all attackers that the other faced, and serves as many models with one upload."""
         wanted = other.serves if other.sets else 1.0
-        return self.kinds >= other.kinds and self.serves >= wanted
+        return self.attackers >= other.attackers and self.serves >= wanted
 
     @property
     def complete(self) -> bool:
@@ -142,10 +162,10 @@ class AssessedDefense:
 
     @property
     def leaks(self) -> bool | None:
-        """True if it leaks more than chance: the whole interval lies above the baseline. None if a value is missing."""
-        if self.leakage.value is None or self.baseline is None:
-            return None
-        return (self.leakage.value if self.leakage.low is None else self.leakage.low) > self.baseline
+        """True if an attack is significantly above chance, corrected for the number of attacks; None if a value is
+        missing."""
+        tests = [a.test for a in self.tried if a.test is not None]
+        return any(t.beyond for t in tests) if tests else None
 
     @property
     def on_pareto_front(self) -> bool:
@@ -157,14 +177,17 @@ class AssessedDefense:
 class Recommendation:
     """The defenses of a run and which one to use.
 
-    ``fair`` are the defenses that could be chosen because they faced every kind of attack in ``kinds``; ``useful`` are
-    those among them that meet the bars of utility. ``best`` is the one to use if one has to be used, None if none could
-    be chosen; ``share`` is the share of draws in which it is the best, None if it is the only choice.
+    ``attackers`` are the names of all attackers that a defense faced. ``fair`` are the defenses that could be chosen
+    because they faced all of them and leak less than no protection; ``pointless`` are those that faced all of them and
+    do not leak less. ``useful`` are those of ``fair`` that meet the bars of utility. ``best`` is the one to use if one
+    has to be used, None if none could be chosen; ``share`` is the share of draws in which it is the best, None if it is
+    the only choice.
     """
 
     entries: Sequence[AssessedDefense]
-    kinds: Sequence[str]
+    attackers: Sequence[str]
     fair: Sequence[AssessedDefense] = ()
+    pointless: Sequence[AssessedDefense] = ()
     useful: Sequence[AssessedDefense] = ()
     best: AssessedDefense | None = None
     share: float | None = None
@@ -185,18 +208,22 @@ def recommend(rows: Rows) -> Recommendation:
     made = [_Assessment(rows, cells) for cells in _settings(rows).values()]
     made.sort(key=lambda m: -ROW_KINDS.index(m.entry.kind))
     entries = [m.entry for m in made]
-    kinds = list(dict.fromkeys(a.plugin for e in entries if e.candidate for a in e.tried))
+    names = names_of([a.attacker for e in entries if e.candidate for a in e.tried])
     drawn = draw([m.utility for m in made], [m.matched for m in made])
     entries = [_with_interval(e, drawn, i) for i, e in enumerate(entries)]
-    entries = [replace(e, untried=[k for k in kinds if k not in e.kinds]) for e in entries]
+    entries = [replace(e, untried=[name for k, name in names.items() if k not in e.attackers]) for e in entries]
     entries = _compared(entries, drawn)
-    fair = [i for i, e in enumerate(entries) if e.candidate and not e.untried]
+    reference = next((m for m in made if m.entry.kind == "clean"), None)
+    entries = [replace(e, protects=m.protects(reference)) for e, m in zip(entries, made, strict=True)]
+    asked = [i for i, e in enumerate(entries) if e.candidate and not e.untried]
+    fair = [i for i in asked if entries[i].protects is not False]
     useful = [i for i in fair if entries[i].useful]
     best, share = _best(entries, drawn, useful, fair)
     return Recommendation(
         entries=entries,
-        kinds=kinds,
+        attackers=list(names.values()),
         fair=[entries[i] for i in fair],
+        pointless=[entries[i] for i in asked if i not in fair],
         useful=[entries[i] for i in useful],
         best=None if best is None else entries[best],
         share=share,
@@ -220,55 +247,64 @@ def _settings(rows: Rows) -> Mapping[tuple[str, str, str], list[CellRow]]:
 
 class _Assessment:
     """A defense with the pools of scores by which it is compared: ``utility``, and ``matched`` for each attack with a
-    value."""
+    value, in the order of the attacks."""
 
     def __init__(self, rows: Rows, cells: Sequence[CellRow]) -> None:
         sides = sides_of(rows.cells)
         uploads = [c for c in cells if c.outputs == "recognition" and not c.via]
         services = [c for c in uploads if sides.serves(c)]
-        (utility, kept), (drop, _) = _measured(rows, services, ACCURACY, DROP)
-        by_attack: dict[tuple[str, str], list[CellRow]] = {}
-        for c in cells:
-            if c.outputs in MATCH.outputs and not c.leaky and sides.judges(c):
-                by_attack.setdefault((c.experiment, c.attack), []).append(c)
-        tried: list[tuple[TriedAttack, Pool]] = []
-        for (experiment, label), own in by_attack.items():
-            ((found, pool),) = _measured(rows, own, MATCH)
-            attack = TriedAttack(
-                experiment=experiment,
-                label=label,
-                plugin=own[0].attack_plugin,
-                rebuilt=bool(own[0].picture),
-                cells=own,
-                measurement=replace(found, role="unauthorised"),
-            )
-            tried.append((attack, pool))
-        tried.sort(key=lambda t: -1.0 if t[0].measurement.value is None else t[0].measurement.value, reverse=True)
-        ((others, _),) = _measured(rows, [c for c in uploads if sides.judges(c)], ACCURACY)
-        worst = tried[0][0] if tried else None
+        (utility, kept), (drop, _) = measured(rows, services, ACCURACY, DROP)
+        ((others, _),) = measured(rows, [c for c in uploads if sides.judges(c)], ACCURACY)
+        attacks, self.matched = tried_attacks(rows, [c for c in cells if not c.leaky and sides.judges(c)])
+        worst = attacks[0] if attacks else None
         labels = list(dict.fromkeys(c.defense for c in cells))
         kind = _kind(cells)
-        sets = (
-            list(dict.fromkeys(c.authorised_models for c in cells if c.authorised_models))
-            if kind == "authorised"
-            else []
-        )
+        sets = list(dict.fromkeys(c.authorised_models for c in cells if c.authorised_models))
         self.utility = kept if utility.value is not None else None
-        self.matched = [pool for attack, pool in tried if attack.measurement.value is not None]
         self.entry = AssessedDefense(
             name=labels[0],
             also=labels[1:],
             kind=kind,
-            sets=sets,
+            sets=sets if kind == "authorised" else [],
             synthetic=any(c.synthetic for c in cells),
             utility=replace(utility, role="authorised") if services else absent("missing", _NO_UTILITY),
             drop=drop if services else absent("missing", _NO_UTILITY),
             others=replace(others, role="unauthorised"),
             leakage=worst.measurement if worst else absent("missing", _NO_ATTACK),
-            baseline=_baseline(rows, worst),
-            attacks=[attack for attack, _ in tried],
+            attacks=attacks,
             cost=costs(rows, cells),
         )
+
+    def protects(self, reference: _Assessment | None) -> bool | None:
+        """Return whether it leaks significantly less than 100 %, and than ``reference``, the unprotected upload, under
+        the attackers that both faced; None if it has no leakage or protects nothing.
+
+        It does if its worst case is lower than both in 95 % of the draws of people. 100 % is what recognisers measure
+        that match each of the same people, so that a few faces that are missed are not enough.
+        """
+        if not self.matched or self.entry.kind == "clean":
+            return None
+        faced = set() if reference is None else self.entry.attackers & reference.entry.attackers
+        sides = [self.matched], [[_all_matched(pool) for pool in self.matched]]
+        if reference is not None and faced:
+            for side, of in zip(sides, (self, reference), strict=True):
+                tried = zip(of.entry.tried, of.matched, strict=True)
+                side.append([pool for attack, pool in tried if attack.attacker in faced])
+        return all(_lower(own, others) >= CERTAIN for own, others in zip(*sides, strict=True))
+
+
+def _all_matched(pool: Pool) -> Pool:
+    """Return the decisions of recognisers that match all faces of a pool."""
+    pairs, _, counts = pool.per_pair()
+    people = np.array(pairs.people, dtype=str)
+    first, second = (np.repeat(people[side], counts.astype(np.int64)) for side in (pairs.first, pairs.second))
+    return Pool([SampleScores(np.ones(len(first)), first, others=second)])
+
+
+def _lower(own: Sequence[Pool], others: Sequence[Pool]) -> float:
+    """Return the share of draws of people in which the highest mean of some pools is lower than that of others."""
+    means = drawn_means([*own, *others])
+    return float((means[:, : len(own)].max(axis=1) < means[:, len(own) :].max(axis=1)).mean())
 
 
 def _kind(cells: Sequence[CellRow]) -> RowKind:
@@ -280,32 +316,6 @@ def _kind(cells: Sequence[CellRow]) -> RowKind:
     if cells[0].clean:
         return "clean"
     return kind_of(next((c for c in cells if not c.authorised), cells[0]))
-
-
-def _measured(rows: Rows, cells: Sequence[CellRow], *metrics: SampleMetric) -> list[tuple[Measurement, Pool]]:
-    """Return several metrics over the same cells, each with its pool; every cell is read once."""
-    pools = [Pool() for _ in metrics]
-    without: list[list[CellRow]] = [[] for _ in metrics]
-    for cell in cells:
-        for metric, pool, lacking in zip(metrics, pools, without, strict=True):
-            part: SampleScores | None = metric.scores(rows, cell, _AT)
-            if part is None:
-                lacking.append(cell)
-            else:
-                pool.add(part)
-    made = []
-    for metric, pool, lacking in zip(metrics, pools, without, strict=True):
-        key = (metric.name, _AT.sigma, _AT.kappa, tuple(c.cell for c in cells))
-        if key not in rows.measurements:
-            rows.measurements[key] = measurement_of(pool, cells, lacking, metric, _AT)
-        made.append((rows.measurements[key], pool))
-    return made
-
-
-def _baseline(rows: Rows, worst: TriedAttack | None) -> float | None:
-    """Return the FMR of the calibrated thresholds of an attack's recognisers, the highest if they differ; or None."""
-    found = [t.fmr for c in (worst.cells if worst else ()) if (t := rows.scores.threshold(c.cell)) is not None]
-    return max(found) if found else None
 
 
 # ---- all together ----------------------------------------------------------------------------------------------------
@@ -324,9 +334,7 @@ def _with_interval(entry: AssessedDefense, drawn: BootstrapDraws, i: int) -> Ass
         return replace(entry, worst_share=share)
     value = entry.leakage.value or 0.0
     note = f"the worst of {len(entry.tried)} attacks, chosen again in each draw"
-    leakage = replace(
-        entry.leakage, low=min(found[0], value), high=max(found[1], value), interval="bootstrap", note=note
-    )
+    leakage = replace(entry.leakage, low=min(found[0], value), high=max(found[1], value), interval="drawn", note=note)
     return replace(entry, leakage=leakage, worst_share=share)
 
 
@@ -390,11 +398,14 @@ def verdict_tables(rows: Rows) -> list[Table]:
     if not rows.cells:
         return []
     entries = recommend(rows).entries
-    metrics = (UTILITY, DROP, OTHERS, LEAKAGE, FLOPS, LATENCY, BYTES)
+    metrics = (UTILITY, DROP, OTHERS, LEAKAGE, CHANCE, ENROLLED, FLOPS, LATENCY, BYTES)
     made = []
     for e in entries:
         sent = next((f for _, f in e.cost.sent if f.value is not None), absent("missing", "nothing was uploaded"))
-        measurements = [e.utility, e.drop, e.others, e.leakage, e.cost.flops, e.cost.latency, sent]
+        unknown = absent("missing", _NO_ATTACK)
+        chance = e.worst.chance if e.worst else unknown
+        enrolled = e.enrolled.enrolled if e.enrolled else unknown
+        measurements = [e.utility, e.drop, e.others, e.leakage, chance, enrolled, e.cost.flops, e.cost.latency, sent]
         made.append(
             Row(
                 label=e.name,
@@ -422,10 +433,14 @@ def verdict_tables(rows: Rows) -> list[Table]:
 
 
 def _flags(entry: AssessedDefense) -> list[str]:
-    """Return the flags of a row: the worst attack, missing kinds of attack, and the strongest dominator."""
+    """Return the flags of a row: the worst attack, whether it leaks, missing attackers, and the strongest dominator."""
     found = []
     if entry.worst is not None:
         found.append(f"worst of {plural(len(entry.tried), 'attack')}: {entry.worst.label} ({entry.worst.experiment})")
+    if entry.leaks is not None:
+        found.append("leaks" if entry.leaks else "no attack beat chance")
+    if entry.protects is False:
+        found.append("leaks like no protection")
     if entry.untried and entry.kind != "clean":
         found.append(f"not tried: {', '.join(entry.untried)}")
     if entry.dominators:

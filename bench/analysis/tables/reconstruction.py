@@ -7,7 +7,7 @@ similar to a face than many reconstructions; so every table has the baselines.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bench.analysis.measures import METRICS, measure, select
@@ -56,7 +56,7 @@ _COS = _AttackColumn(label="COS", metric_name="cosine", side="authorised", publi
 _SRRA = _AttackColumn(label="SRRA", metric_name="srra", side="authorised", published="SRRA")
 _SRRA_FIXED = _AttackColumn(label="SRRA at the fixed κ", metric_name="srra-fixed", side="authorised", published="SRRA")
 _RANK = _AttackColumn(label="re-identified at rank 1", metric_name="rank-1", side="unauthorised")
-_MATCH = _AttackColumn(label="re-identified at FMR", metric_name="fmr-match", side="unauthorised")
+_MATCH = _AttackColumn(label="matched by the adversary", metric_name="fmr-match", side="unauthorised")
 _LPIPS = _AttackColumn(label="LPIPS", metric_name="lpips", baseline="lpips")
 _BYTES = _AttackColumn(label="upload", metric_name="upload-bytes")
 _BOX = (_SSIM, _PSNR, _COS, _SRRA, _SRRA_FIXED, _RANK, _MATCH)
@@ -67,7 +67,8 @@ _SOURCE = (
 )
 _JUDGED = (
     f"COS and SRRA: of the authorised model. Re-identification: by {JUDGES}, pooled; at rank 1 among all originals, "
-    "and by a similarity above the threshold of the calibrated false match rate."
+    "and by a similarity above the threshold that the adversary sets on impostors as he sees them. The chance of each "
+    "is a metric by itself (rank-1-chance, impostor-match)."
 )
 
 
@@ -104,42 +105,49 @@ def boxes_tables(rows: Rows, experiment: str) -> list[Table]:
 
 
 def _box(rows: Rows, cells: Sequence[CellRow], box: str, plugin: str, authorised: set[str]) -> list[Measurement]:
-    """Return the measurements of one setting, white box or black box, in one row."""
-    chosen, note = _chosen(rows, cells, plugin)
+    """Return the measurements of one setting, white box or black box, in one row.
+
+    White box: each column shows the start of the optimisation that is worst for the defense in this column. Black box:
+    all columns show the first attack in the suite that did not learn from the evaluated people.
+    """
+    found = attacks(c for c in cells if c.attack_plugin == plugin)
+    if plugin != WHITE:
+        found = dict([(label, own) for label, own in found.items() if not own[0].leaky][:1] or list(found.items())[:1])
     made = []
     for entry in _BOX:
         paper = paper_value(rows, cells[0], f"{box} {entry.published}") if entry.published else None
-        found = entry.of(rows, chosen, authorised, paper)
-        made.append(replace(found, note="; ".join(n for n in (note, found.note) if n) or None))
+        made.append(_worst(rows, entry, found, authorised, paper))
     return made
 
 
-def _chosen(rows: Rows, cells: Sequence[CellRow], plugin: str) -> tuple[list[CellRow], str]:
-    """Return the cells of the attack that represents a setting, and a note with its name.
+def _worst(
+    rows: Rows, entry: _AttackColumn, found: Mapping[str, list[CellRow]], authorised: set[str], paper: float | None
+) -> Measurement:
+    """Return the measurement of the attack that is worst for the defense in a column; its note names the attack.
 
-    White box: the start of the optimisation whose reconstructions are most similar, which is the worst case for the
-    defense. Black box: the first attack in the suite that did not learn from the evaluated people.
+    ``found`` are the cells of each attack. Attacks without a value do not count unless no attack has one.
     """
-    found = attacks(c for c in cells if c.attack_plugin == plugin)
-    if not found:
-        return [], ""
-    if plugin == WHITE:
-        values = {label: measure(rows, own, "ssim").value for label, own in found.items()}
-        measured = {label: value for label, value in values.items() if value is not None}
-        best = max(measured, key=lambda label: measured[label], default=next(iter(found)))
-        return found[best], f"{best}: the worst of {plural(len(found), 'start')}" if len(found) > 1 else best
-    clean = [label for label, own in found.items() if not own[0].leaky]
-    label = (clean or list(found))[0]
-    return found[label], label if clean else f"{label}: learnt from the evaluated people"
+    measurements = {label: entry.of(rows, own, authorised, paper) for label, own in found.items()}
+    if not measurements:
+        return entry.of(rows, [], authorised, paper)
+    values = {label: m.value for label, m in measurements.items() if m.value is not None}
+    choose = min if entry.metric.better == "higher" else max
+    label = choose(values, key=lambda name: values[name], default=next(iter(measurements)))
+    note = f"{label}: the worst of {plural(len(values), 'start')} in this column" if len(values) > 1 else label
+    if found[label][0].leaky:
+        note = f"{label}: learnt from the evaluated people"
+    own_note = measurements[label].note
+    return replace(measurements[label], note="; ".join(n for n in (note, own_note) if n), attack=label)
 
 
 def _box_notes(cells: Sequence[CellRow]) -> list[str]:
     white, black = (list(attacks(c for c in cells if c.attack_plugin == p)) for p in (WHITE, BLACK))
     return [
-        f"White-Box: of {plural(len(white), 'start')} ({', '.join(white) or 'none'}) the one with the highest mean "
-        "SSIM in each row, which is the worst case for the defense; all columns are of that attack.",
+        f"White-Box: of {plural(len(white), 'start')} ({', '.join(white) or 'none'}) each column shows the one that is "
+        "worst for the defense in this column and row, by the direction of its arrow; the note of a number names it. "
+        "Columns of one row may therefore belong to different starts.",
         f"Black-Box: {black[0] if black else 'no such attack'}. Every attack by itself is in the table reconstruction.",
-        "The paper does not say at which κ its SRRA is counted; it stands beside both.",
+        "The paper does not say at which κ its SRRA is counted; it stands beside both, without a difference.",
     ]
 
 

@@ -41,6 +41,7 @@ BASELINES = {
     "mean_face": "the mean face",
     "grey": "a flat grey image",
     "noise": "random noise",
+    "wide_noise": "random noise of spread 1, PMT's start",
 }
 
 

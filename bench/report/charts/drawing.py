@@ -342,7 +342,7 @@ def _numbers(axis: str, metric: Metric, measurement: Measurement) -> dict[str, A
         if measurement.value is not None
         else measurement.status,
         f"{axis}_span": f"{span}{unit}" if span else "none",
-        f"{axis}_n": f"{measurement.n:,}",
+        f"{axis}_n": measurement.support,
     }
 
 

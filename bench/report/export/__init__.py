@@ -38,10 +38,12 @@ FIELDS = (
     "better",
     "value",
     "n",
+    "people",
     "low",
     "high",
     "interval",
     "paper",
+    "paper_of",
     "difference",
     "status",
     "reason",
@@ -91,10 +93,12 @@ def _record(table: Table, group: RowGroup, row: Row, column: Column, measurement
         "better": _better(column, measurement),
         "value": scaled(measurement.value),
         "n": measurement.n if measurement.value is not None else None,
+        "people": measurement.people or None,
         "low": scaled(measurement.low),
         "high": scaled(measurement.high),
         "interval": measurement.interval or None,
         "paper": scaled(measurement.paper),
+        "paper_of": measurement.paper_of or None,
         "difference": scaled(measurement.difference),
         "status": measurement.status,
         "reason": measurement.reason,
@@ -217,9 +221,9 @@ def _markdown_measurement(column: Column, measurement: Measurement) -> str:
     text = metric.shown(measurement.value)
     if span := metric.span(measurement.low, measurement.high):
         text += f" ({span})"
-    text += f" N={measurement.n}"
+    text += f" N={measurement.support}"
     if measurement.paper is not None:
-        text += f", paper {metric.shown(measurement.paper)}"
+        text += f", paper {measurement.published(metric)}"
     return _AUTHORISED + text if measurement.role == "authorised" and metric.better == "split" else text
 
 
@@ -311,8 +315,8 @@ def _latex_measurement(column: Column, measurement: Measurement, table: Table, b
     if measurement.role == "authorised" and metric.better == "split":
         value = f"\\underline{{{value}}}"
     small = [metric.span(measurement.low, measurement.high)]
-    small += [] if measurement.n == table.common_n else [f"N = {measurement.n}"]
-    small += [] if measurement.paper is None else [f"paper {metric.shown(measurement.paper)}"]
+    small += [] if measurement.n == table.common_n else [f"N = {measurement.support}"]
+    small += [] if measurement.paper is None else [f"paper {measurement.published(metric)}"]
     lines = [value, *(f"{{\\tiny {latex_escape(s)}}}" for s in small if s)]
     stacked = " \\\\ ".join(lines)
     return f"\\shortstack[r]{{{stacked}}}" if len(lines) > 1 else value

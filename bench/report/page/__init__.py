@@ -21,7 +21,16 @@ from bench.analysis.tables.summary import BARS
 from bench.api.hookspecs import Section
 from bench.core.files import write_atomically
 from bench.core.text import plural
-from bench.report.page import assets, claims, leakage_ladder, provenance, run_facts, several_runs, threat_models
+from bench.report.page import (
+    assets,
+    claims,
+    leakage_ladder,
+    provenance,
+    run_facts,
+    several_runs,
+    threat_models,
+    threshold_tables,
+)
 from bench.report.page.evidence import Evidence, order, support
 from bench.report.page.experiments import ExperimentSection, parts
 from bench.report.page.image_budget import Album
@@ -45,7 +54,6 @@ def render(results: RunResults, sections: Sequence[Section] = (), *, include_rea
     found = parts(rows, include_real_faces, album)
     judged = several_runs.judge(rows)
     ruled = ruling(rows)
-    grid, about = run_facts.thresholds(rows)
     context: dict[str, Any] = {
         "suite": results.run.suite,
         "unfinished": unfinished(rows),
@@ -61,8 +69,7 @@ def render(results: RunResults, sections: Sequence[Section] = (), *, include_rea
         "tally": claim_results.tally(judged),
         "bars": BARS,
         "facts": run_facts.facts(rows),
-        "thresholds": grid,
-        "thresholds_about": about,
+        "thresholds": [t for t in (threshold_tables.deployed(rows), threshold_tables.adversaries(rows)) if t.grid.rows],
         "adversaries": threat_models.adversaries(rows),
         "promises": threat_models.promises(rows),
         "gaps": gaps(rows),

@@ -160,7 +160,7 @@ class Evidence:
 
     def _measurement(self, metric: Metric, found: Measurement) -> list[Any]:
         """Return one measurement as a list: index of the metric, value, interval, N, method of the interval, index of
-        the definition, index of the set of cells, published value, difference to it, note.
+        the definition, index of the set of cells, published value, difference to it, note, number of people.
 
         Zeros stand for what is missing and are cut off at the end. Without a value, the value is the status of the
         measurement and the note is the reason.
@@ -172,10 +172,10 @@ class Evidence:
             values: list[Any] = [q, found.status, 0, 0, 0, m, cells, 0, 0, found.reason or 0]
         else:
             span = metric.span(found.low, found.high) or 0
-            paper = metric.shown(found.paper) if found.paper is not None else 0
+            paper = found.published(metric) or 0
             difference = _signed(metric, found.difference) if found.difference is not None else 0
             values = [q, metric.shown(found.value), span, found.n, found.interval or 0, m, cells]
-            values += [paper, difference, found.note or 0]
+            values += [paper, difference, found.note or 0, found.people if found.people < found.n else 0]
         while values[-1] == 0 and len(values) > 7:
             values.pop()
         return values
@@ -221,7 +221,7 @@ class Evidence:
 def support(metric: Metric, found: Measurement) -> str:
     """Return the interval and N of a measurement as text."""
     span = f"{metric.span(found.low, found.high)} · " if found.low is not None else ""
-    return f"{span}N\u00a0{found.n:,}"
+    return f"{span}N\u00a0{found.support}"
 
 
 def _shown_as(metric: Metric) -> tuple[str, str, int, str]:

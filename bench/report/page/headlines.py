@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from bench.analysis.measures import measure, metric_named
 from bench.analysis.rows import CellRow, Matrix, Rows
 from bench.analysis.table_model import ROW_KINDS, Measurement, Metric, RowKind
@@ -250,13 +248,21 @@ def _match_sentence(rows: Rows, held_out: Sequence[CellRow], match: Measurement,
     """Return the sentence on whether held-out recognisers find the person again, which SSIM cannot show."""
     if match.value is None:
         return "Whether the person can be found again was not measured: no held-out recogniser evaluates it."
-    gallery = [len(np.unique(s.left_id.astype(str))) for s in rows.scores_of(held_out)]
-    chance = f" (chance {100 / max(gallery):.1f} %)" if gallery else ""
-    first = f", and {_RANK.shown(rank.value)} % of people come first among all originals{chance}" if rank.value else ""
+    first = ""
+    if rank.value:
+        chance = _chance(rows, held_out, rank, "rank-1-chance")
+        first = f", and {_RANK.shown(rank.value)} % of people come first among all originals{chance}"
     return (
         f"A low SSIM does not show that nothing leaks: held-out recognisers match {_MATCH.shown(match.value)} % of "
-        f"the reconstructions to the person at the calibrated false match rate ({match.attack}){first}."
+        f"the reconstructions to the person{_chance(rows, held_out, match, 'impostor-match')} at the threshold that "
+        f"the adversary sets ({match.attack}){first}."
     )
+
+
+def _chance(rows: Rows, cells: Sequence[CellRow], found: Measurement, name: str) -> str:
+    """Return the chance level of a measurement, measured in its own cells, as text; empty if it is not known."""
+    chance = measure(rows, [c for c in cells if c.cell in found.cells], name)
+    return "" if chance.value is None else f" (chance {_MATCH.shown(chance.value)} %)"
 
 
 def _leaky_sentences(rows: Rows, cells: Sequence[CellRow], fair: Sequence[CellRow]) -> list[str]:
@@ -290,26 +296,34 @@ def attribute_answers(rows: Rows, experiment: str) -> list[HeadlineAnswer]:
 
 
 def _attributes(rows: Rows, cells: Sequence[CellRow], names: Sequence[str]) -> HeadlineAnswer:
-    """Return the answer for the cells of one defense: each attribute beside a constant answer, its baseline."""
-    entries, safe, known = [], [], 0
+    """Return the answer for the cells of one defense: each attribute beside permuted and constant answers.
+
+    An attribute depends on the face where the whole 95 % interval is nearer to the original than permuted answers.
+    """
+    entries = []
+    apart: list[str] = []
+    near: list[str] = []
     for name in names:
         metric = metric_named(f"similarity:{name}")
         least = metric.better == "higher"
         found = worst(rows, cells, f"similarity:{name}", least=least)
-        baseline = measure(rows, cells, f"baseline:{name}")
-        if found.value is not None and baseline.value is not None:
-            known += 1
-            if found.value >= baseline.value if least else found.value <= baseline.value:
-                safe.append(name)
+        own = [c for c in cells if not found.attack or c.attack == found.attack]
+        permuted, constant = (measure(rows, own, f"{family}:{name}") for family in ("permuted", "baseline"))
+        if found.value is not None and permuted.value is not None:
+            end = found.high if least else found.low
+            end = found.value if end is None else end
+            (near if (end < permuted.value if least else end > permuted.value) else apart).append(name)
         by = f"{found.attack}; " if len(attacks(cells)) > 1 else ""
-        detail = f"{by}constant answer {metric.shown(baseline.value)}"
+        detail = f"{by}permuted {metric.shown(permuted.value)}, constant answer {metric.shown(constant.value)}"
         entries.append((metric.label.capitalize(), metric, found, detail))
-    if known:
-        listed = f" ({', '.join(safe)})" if safe else ""
+    if known := len(apart) + len(near):
+        listed = f" ({', '.join(near)})" if near else ""
         text = (
-            f"For {len(safe)} of {plural(known, 'attribute')}{listed} the estimate is no nearer to that on the "
-            "original than a constant answer; for the others something is left in the picture."
+            f"For {len(near)} of {plural(known, 'attribute')}{listed} the answer depends on the face: its whole 95 % "
+            "interval is nearer to the answer on the original than answers that are permuted over people."
         )
+    elif any(found.value is not None for _, _, found, _ in entries):
+        text = "This run stores no permuted answers to compare with; bench rescore adds them."
     else:
         text = "No measurement of any attribute."
     worst_of = f" Worst case of {len(attacks(cells))} attacks." if len(attacks(cells)) > 1 else ""

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 
 from bench.analysis.rows import Rows
 from bench.analysis.table_model import Row
+from bench.analysis.tables.ladder_comparisons import BaselineComparison
 from bench.analysis.tables.leakage_ladder import (
     BOTH,
     MEANING,
-    BaselineComparison,
     LadderEntry,
     as_rows,
+    corrected,
     counted,
     deceptive,
     ladder,
@@ -59,7 +60,8 @@ class LadderSection:
 
     ``columns`` are the comparisons of one row, for the headings of the table; ``absent`` are the columns that no row
     has, with the reason. ``total`` attacks count; ``judged`` of them have both an SSIM and a match rate, and
-    ``deceptive`` are those that look safe by their pixels but leak the identity.
+    ``deceptive`` are those that look safe by their pixels but leak the identity. ``corrected`` says for how many
+    comparisons the flags are corrected.
     """
 
     columns: Sequence[BaselineComparison]
@@ -70,6 +72,7 @@ class LadderSection:
     deceptive: Sequence[LadderEntry]
     untried: Mapping[str, Sequence[str]]
     meaning: Mapping[str, str]
+    corrected: str
     both: str = BOTH
 
 
@@ -96,6 +99,7 @@ def drawn(rows: Rows) -> LadderSection | None:
         deceptive=deceptive(entries),
         untried=untried(entries),
         meaning=MEANING,
+        corrected=corrected(entries),
     )
 
 

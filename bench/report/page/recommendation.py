@@ -18,15 +18,17 @@ from bench.analysis.rows import Rows
 from bench.analysis.table_model import Measurement, Metric
 from bench.analysis.tables.client_cost import BYTES, FLOPS, LATENCY
 from bench.analysis.tables.recommendation import (
+    CHANCE,
+    ENROLLED,
     LEAKAGE,
     OTHERS,
     UTILITY,
     UTILITY_BARS,
     AssessedDefense,
     Recommendation,
-    TriedAttack,
     recommend,
 )
+from bench.analysis.tables.tried_attacks import TriedAttack
 from bench.core.text import plural, set_label
 from bench.report.charts import PlotPoint, PointPlot, Reference, Style, Zone
 from bench.report.charts.theme import swatch
@@ -55,17 +57,18 @@ class MarkerLook:
         return swatch(self.style, self.marker, line=False, hollow=self.hollow)
 
 
-BEST = MarkerLook(key="free", label="faced every kind of attack, dominated by none", style=Style(index=0), marker=0)
+BEST = MarkerLook(key="free", label="faced every attack, dominated by none", style=Style(index=0), marker=0)
 OVER = MarkerLook(key="over", label="dominated", style=Style(index=0), marker=0, hollow=True)
 OPEN = MarkerLook(
     key="open",
-    label="some kinds of attack were not tried: leaks at least this much",
+    label="some attacks were not tried: leaks at least this much",
     style=Style(index=1),
     marker=3,
     hollow=True,
 )
+SAME = MarkerLook(key="same", label="leaks like no protection", style=Style(neutral=True), marker=0, hollow=True)
 NONE = MarkerLook(key="none", label="no protection", style=Style(neutral=True), marker=1)
-LOOKS = (BEST, OVER, OPEN, NONE)
+LOOKS = (BEST, OVER, OPEN, SAME, NONE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +135,8 @@ def ruling(rows: Rows) -> RecommendationSection | None:
             "utility": UTILITY,
             "others": OTHERS,
             "leakage": LEAKAGE,
+            "enrolled": ENROLLED,
+            "chance": CHANCE,
             "flops": FLOPS,
             "latency": LATENCY,
             "bytes": BYTES,
@@ -151,30 +156,61 @@ def headline(found: Recommendation) -> str:
         measured = [e for e in found.protections if e.candidate]
         if not measured:
             return "No verdict: no defense of this run has both a utility and a leakage."
-        return f"No verdict: no defense faced every kind of attack of this run ({', '.join(found.kinds)})."
+        if not found.pointless:
+            return f"No verdict: no defense faced every attack of this run ({_listed(found.attackers)})."
+        return _headline_of_none(found)
     if not found.useful:
-        return "Use none: no defense that faced every kind of attack meets the bars of utility."
+        return (
+            "Use none: no defense that faced every attack and leaks less than no protection meets the bars of utility."
+        )
     if best.leaks is False:
-        return f"Use {best.name}: what leaks cannot be distinguished from chance."
-    which = f"The best of {len(fair)} defenses is {best.name}" if len(fair) > 1 else f"There is only {best.name}"
+        return f"Use {best.name}: {power(best)}."
+    asked = len(fair) + len(found.pointless)
+    which = f"The best of {asked} defenses" if asked > 1 else "The only defense"
+    which = f"{which} that faced every attack is {best.name}"
     if best.leaks is None:
         return f"{which}; whether it leaks more than chance is not known."
     return f"None is safe. {which}, and it leaks more than chance."
 
 
+def _headline_of_none(found: Recommendation) -> str:
+    """Return the verdict if all defenses that faced every attack leak like no protection."""
+    names = [e.name for e in found.pointless]
+    if len(names) == 1:
+        who = f"{names[0]}, the only defense that faced every attack, leaks"
+    else:
+        who = f"all {len(names)} defenses that faced every attack leak"
+    return f"None is safe, and none is best: {who} like no protection."
+
+
+def power(entry: AssessedDefense) -> str:
+    """Return the words for a defense on which no attack beat chance, with the leak that would have been seen."""
+    who = plural(entry.people, "person", "people")
+    if entry.detectable is None:
+        return f"no attack beat chance ({who}: too few to see any leak with 80 % power)"
+    points = f"{100 * entry.detectable:.1f}"
+    return f"no attack beat chance ({who}; a leak of {points} points would have been seen with 80 % power)"
+
+
 def sentences(found: Recommendation, several: bool) -> list[Sentence]:
-    """Return the sentences below the headline: utility and leakage of the best defense, how certain the choice is, and
-    which defenses were left out. ``several``: whether the run has several experiments, so that attacks name theirs."""
+    """Return the sentences below the headline: utility and leakage of the best defense, how certain the choice is,
+    which defenses leak like no protection, and which were not compared. ``several``: whether the run has several
+    experiments, so that attacks name theirs."""
     best = found.best
     made: list[Sentence] = []
     if best is not None:
         made += [_utility_and_leakage(found, best, several), [_certainty(found, best)]]
-    easy = [e for e in found.protections if e.candidate and e.untried and _below(e, best)]
-    if easy:
-        names = _listed([e.name for e in easy])
-        made.append(
-            [f"Lower leakage is shown for {names}. That is no claim: not every kind of attack was tried on them."]
-        )
+    if found.pointless:
+        names = _listed([f"{e.name} ({LEAKAGE.shown(e.leakage.value)} % matched)" for e in found.pointless])
+        made.append([f"Best at nothing, because as much leaks as without protection: {names}."])
+    by_missing: dict[tuple[str, ...], list[str]] = {}
+    for e in found.protections:
+        if e.candidate and e.untried:
+            by_missing.setdefault(tuple(e.untried), []).append(e.name)
+    for missing, without in by_missing.items():
+        which = f"{_listed(without)} (not attacked by {_listed(missing)})"
+        claim = "What is shown for them is no claim, also where it is lower."
+        made.append([f"Not asked what the others were, and so not compared: {which}. {claim}"])
     blind = [e.name for e in found.protections if not e.complete]
     if blind:
         made.append([f"Without a utility or a leakage, and so without a verdict: {_listed(blind)}."])
@@ -193,43 +229,39 @@ def _utility_and_leakage(found: Recommendation, best: AssessedDefense, several: 
         (UTILITY, best.utility),
         f"of pairs correctly, and after {tried} ({attack}) held-out recognisers match",
         (LEAKAGE, best.leakage),
-        "of faces to their person.",
+        "of faces to the very photo.",
     ]
-    if best.baseline is not None:
-        pieces.append(f"Chance is {LEAKAGE.shown(best.baseline)} %.")
+    if worst is not None and worst.chance.value is not None:
+        pieces += ["Strangers are matched in", (CHANCE, worst.chance), "."]
     reference = found.reference
     if reference is not None and reference.leakage.value is not None:
-        pieces += ["Without protection it is", (LEAKAGE, reference.leakage), "."]
+        pieces += ["Without protection,", (LEAKAGE, reference.leakage), "of faces are matched."]
+    other = best.enrolled
+    if other is not None:
+        after = "the same attack" if other is worst else f"the strongest for it ({_attack_name(other, several)})"
+        beyond = "more than" if other.enrolled_test and other.enrolled_test.beyond else "not distinguished from"
+        pieces += [f"To another photo of the person, after {after}, they match", (ENROLLED, other.enrolled)]
+        pieces += [f"of faces, {beyond} strangers:", (CHANCE, other.enrolled_chance), "."]
     return pieces
 
 
 def _certainty(found: Recommendation, best: AssessedDefense) -> str:
-    """Return the sentence that says in how many bootstrap draws the same defense is chosen."""
-    rivals = found.useful or found.fair
-    faced = f"faced every kind of attack ({', '.join(found.kinds)})"
+    """Return the sentence that says in how many draws of people the same defense is chosen, and of which ones."""
     bars = " and ".join(f"{b.metric.label} {b.text}" for b in UTILITY_BARS)
-    if not found.useful:
-        missed = f" None of them meets the bars for utility ({bars})."
-        if found.share is None:
-            return f"It is the only defense that {faced}.{missed}"
-        return f"Of {len(rivals)} defenses that {faced}, it keeps most in {_draws(found.share)}.{missed}"
+    conditions = [f"faced every attack ({_listed(found.attackers)})", "leaked less than no protection"]
+    if found.useful:
+        conditions.append(f"met the bars for utility ({bars})")
+    which = f"{', '.join(conditions[:-1])} and {conditions[-1]}"
+    missed = "" if found.useful else f" No such defense meets the bars for utility ({bars})."
     if found.share is None:
-        return f"It is the only defense that {faced} and meets the bars for utility ({bars})."
-    return (
-        f"Of {len(rivals)} defenses that {faced} and meet the bars for utility ({bars}), it leaks least in "
-        f"{_draws(found.share)}."
-    )
+        return f"It is the only defense that {which}.{missed}"
+    rivals = len(found.useful or found.fair)
+    most = "leaks least" if found.useful else "keeps most"
+    return f"Of {rivals} defenses that {which}, it {most} in {_draws(found.share)}.{missed}"
 
 
 def _draws(share: float) -> str:
     return f"{100 * share:.0f} % of bootstrap draws of people"
-
-
-def _below(entry: AssessedDefense, best: AssessedDefense | None) -> bool:
-    """Return whether a defense has a lower leakage than the best one; True if there is no best one."""
-    if best is None or best.leakage.value is None or entry.leakage.value is None:
-        return best is None
-    return entry.leakage.value < best.leakage.value
 
 
 def _attack_name(tried: TriedAttack, several: bool) -> str:
@@ -246,7 +278,7 @@ def _listed(names: Sequence[str]) -> str:
 def _baseline(found: Recommendation) -> str:
     """Return the lowest and highest match rate that chance gives, as text; empty if none is known."""
     rates = sorted({e.baseline for e in found.entries if e.baseline is not None})
-    return " to ".join(f"{LEAKAGE.shown(r)} %" for r in dict.fromkeys([*rates[:1], *rates[-1:]]))
+    return " to ".join(dict.fromkeys(f"{LEAKAGE.shown(r)} %" for r in [*rates[:1], *rates[-1:]]))
 
 
 def _unmeasured(found: Recommendation) -> str:
@@ -291,6 +323,8 @@ def _look(entry: AssessedDefense) -> MarkerLook:
         return NONE
     if entry.untried:
         return OPEN
+    if entry.protects is False:
+        return SAME
     return OVER if entry.dominators else BEST
 
 
@@ -317,10 +351,15 @@ def _remarks(entry: AssessedDefense) -> list[str]:
         n = len(entry.tried)
         many = "no attack was" if not n else "only 1 attack was" if n == 1 else f"only {n} attacks were"
         found.append(f"{many} tried on it; no claim beyond it (untried: {', '.join(entry.untried)})")
+    if entry.protects is False:
+        found.append(
+            "leaks like no protection: not significantly less than the unprotected upload under the same attacks, or "
+            "than 100 %"
+        )
     if entry.useful is False:
         found.append("misses the bar for utility")
     if entry.leaks is False:
-        found.append("not distinguished from chance")
+        found.append(power(entry))
     lost = [a for a in entry.attacks if a.measurement.value is None]
     if lost:
         found.append(f"without a measurement: {_listed([f'{a.label} ({a.measurement.status})' for a in lost])}")

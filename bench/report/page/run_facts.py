@@ -168,26 +168,41 @@ _FURTHER = [
     ],
     [
         "calibrated κ",
-        "The smallest threshold whose false match rate on impostors of other people is at most the requested FMR "
-        "(ISO/IEC 19795-1).",
-        "samples/verification: kappa_calibrated, fmr, calibration_impostors",
+        "The threshold of a deployed service, set on clean faces of people who are not scored: the smallest whose "
+        "false match rate (FMR, ISO/IEC 19795-1) is at most the requested one (rule fmr), or that of the best balanced "
+        "accuracy (rule accuracy). Utility is measured at it.",
+        "samples/verification: kappa_calibrated, threshold_rule, fmr, fmr_realised, calibration_impostors, "
+        "calibration_people",
+    ],
+    [
+        "adversary's κ",
+        "The smallest threshold whose FMR is at most the requested one on impostors as the adversary sees them: "
+        "uploads or reconstructions against clean originals of other people, without anybody of the probe's group. "
+        "Leakage is measured at it, beside the share of other people that the same probes match.",
+        "samples/verification: kappa_adversary, adversary_impostors, adversary_people, impostor_match_adversary",
     ],
     [
         "baselines",
-        "The same image metrics for pictures that hold nothing of the face; for attributes, what a constant answer "
-        "(the mean over other people's faces) scores.",
-        "samples/baselines; samples/attributes: baseline",
+        "The same image metrics for pictures that hold nothing of the face; for attributes, the answers permuted over "
+        "people (permuted), and beside it the best constant answer on other people's faces (baseline).",
+        "samples/baselines; samples/attributes: permuted, baseline",
     ],
     [
-        "interval of a cell",
-        "95 %, for a share of independent decisions (Wilson 1927).",
+        "interval of independent decisions",
+        "95 %, for a share of decisions that show every person once (Wilson 1927).",
         "N is the number of pairs",
     ],
     [
-        "interval of an average",
-        f"95 %, percentile bootstrap over the people whose faces were protected, {DRAWS} draws, seed {SEED} (Field and "
-        "Welsh 2007). Where all decisions agree: Wilson's interval with as many trials as people.",
-        "N is the number of decisions (pairs times models) or images",
+        "interval of other averages",
+        "95 %, with a variance that is clustered by both people of a pair (Aronow, Samii and Assenova 2015), corrected "
+        "for few people (Bell and McCaffrey 2002). Shares: Wilson's interval with the effective number of decisions of "
+        "this variance (Korn and Graubard 1998). Other means: a t-interval.",
+        "N is the number of decisions (pairs times models) or images; people are counted on both sides of pairs",
+    ],
+    [
+        "interval of the worst of several attacks",
+        f"95 %, from {DRAWS} random weights of people, seed {SEED}: the worst attack is chosen again in every draw.",
+        "the people of all defenses are drawn together",
     ],
 ]
 
@@ -206,32 +221,3 @@ def methods(rows: Rows) -> Grid:
         found = [m for m in found if not m.name.startswith("srra")]
     made = [[m.label, m.about, m.source] for m in found]
     return Grid(columns=["number", "how, and where it is from", "rows"], rows=[*made, *_FURTHER], code=frozenset({2}))
-
-
-def thresholds(rows: Rows) -> tuple[Grid, str]:
-    """Return a table of the calibrated threshold of each model on each data set, and a sentence about the calibration.
-
-    The table is empty if the run has no verification scores.
-    """
-    several = len(rows.results.runs) > 1
-    values: dict[tuple[str, str, str], dict[str, str]] = {}
-    impostors, rates = set(), set()
-    for c in rows.cells:
-        found = rows.scores.threshold(c.cell)
-        if found is not None:
-            rate = f"{100 * found.fmr:g} %"
-            values.setdefault((c.dataset, rate, c.run), {})[c.evaluated] = f"{found.kappa:.3f}"
-            impostors.add(found.impostors)
-            rates.add(rate)
-    models = list(dict.fromkeys(c.evaluated for c in rows.cells if any(c.evaluated in v for v in values.values())))
-    made = []
-    for (dataset, rate, run), known in values.items():
-        label = [dataset, *([rate] if len(rates) > 1 else []), *([run] if several else [])]
-        made.append([", ".join(label), *(known.get(m, "–") for m in models)])
-    size = f"{min(impostors):,}" if impostors else "no"
-    at_most = f" to {max(impostors):,}" if len(impostors) > 1 else ""
-    about = (
-        f"The smallest κ at which at most {' or '.join(sorted(rates)) or 'the requested rate'} of impostor pairs are "
-        f"accepted (FMR), set on {size}{at_most} impostor scores of people who are not scored."
-    )
-    return Grid(columns=["data set", *models], rows=made, numbers=frozenset(range(1, len(models) + 1))), about

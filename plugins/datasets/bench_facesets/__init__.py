@@ -104,16 +104,18 @@ class FileDataset(_Files, Dataset):
     def evaluation(self, pairs: int, ctx: Context) -> tuple[Faces, Pairs]:
         """Return the first ``pairs`` pairs and their images. Genuine and impostor pairs alternate; with a protocol, the
         folds 0 to 7 take turns before the folds 8 and 9."""
-        return self.source().evaluation(pairs)
+        faces, chosen = self.source().evaluation(pairs)
+        return self._numbered(faces), chosen
 
     def calibration(self, ctx: Context) -> Faces | tuple[Faces, Pairs]:
         """Return pairs of the folds 0 to 7, or, without a protocol, faces of people who are not scored."""
         from bench_facesets.pairing import Protocol
 
         source = self.source()
-        if isinstance(source, Protocol):
-            return source.calibration(self.calibration_pairs)
-        return source.calibration_faces(self.calibration_identities)
+        if not isinstance(source, Protocol):
+            return self._numbered(source.calibration_faces(self.calibration_identities))
+        faces, pairs = source.calibration(self.calibration_pairs)
+        return self._numbered(faces), pairs
 
     def auxiliary(self, ctx: Context) -> Faces:
         """Return faces of people who are in no pair; if there are too few, of people who are only in the folds 8 and
@@ -122,8 +124,14 @@ class FileDataset(_Files, Dataset):
 
         source = self.source()
         if isinstance(source, Protocol):
-            return source.auxiliary(self.auxiliary_identities)
-        return source.auxiliary_faces(self.auxiliary_identities)
+            return self._numbered(source.auxiliary(self.auxiliary_identities))
+        return self._numbered(source.auxiliary_faces(self.auxiliary_identities))
+
+    def _numbered(self, faces: Faces) -> Faces:
+        """Return the faces with subject numbers that follow from names, if other sets show the same people."""
+        from bench_facesets.pairing import numbered_by_name
+
+        return numbered_by_name(self.collection(), faces) if self.people_of else faces
 
     def pairs_beside_auxiliary(self) -> int | None:
         """Return the number of pairs before the folds 8 and 9 if attackers learn from these folds, else None."""
@@ -151,12 +159,22 @@ class FileDataset(_Files, Dataset):
 class KnownSet(FileDataset):
     """One of the paper's sets. ``path`` is its file or folder; by default the folders of ``$BENCH_DATA`` are searched.
 
-    ``published``: how many images, people and pairs the set should have.
+    ``published``: how many images, people and pairs the set should have. ``named_as``: the set whose names its people
+    have.
     """
 
     path: str = ""
     paper_name: ClassVar[str]
     published: ClassVar[Mapping[str, int]] = {}
+    named_as: ClassVar[str] = ""
+
+    @property
+    def people_of(self) -> str:  # type: ignore[override]
+        """The set whose people it shows, if their names are known; otherwise they are the set's own."""
+        try:
+            return self.named_as if self.named_as and self.collection().people is not None else ""
+        except MissingDataError:
+            return ""
 
     @property
     def stands_in_for(self) -> str | None:  # type: ignore[override]
@@ -198,6 +216,7 @@ class Lfw(KnownSet):
 
     paper_name: ClassVar[str] = "LFW"
     stand_in: ClassVar[str | None] = "synth-lfw"
+    named_as: ClassVar[str] = "lfw"
     license: ClassVar[str] = "photographs from the news; research use, no license is granted for the images"
     published: ClassVar[Mapping[str, int]] = {"images": 13233, "people": 5749, "pairs": 6000}
 
@@ -214,10 +233,11 @@ class AgeDb30(KnownSet):
 
 @dataclass(frozen=True, kw_only=True)
 class Calfw(KnownSet):
-    """Cross-Age LFW (Zheng et al. 2017): 3000 genuine pairs with age gaps, 3000 impostor pairs of equal gender."""
+    """Cross-Age LFW (Zheng et al. 2017): people of LFW; 3000 genuine pairs with age gaps, 3000 impostor pairs."""
 
     paper_name: ClassVar[str] = "CALFW"
     stand_in: ClassVar[str | None] = "synth-calfw"
+    named_as: ClassVar[str] = "lfw"
     license: ClassVar[str] = "photographs found on the web; research use, no license is granted for the images"
     published: ClassVar[Mapping[str, int]] = {"pairs": 6000}
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -33,6 +33,16 @@ def faces(collection: Collection, rows: Ints, subjects: Ints, ids: Sequence[str]
         subjects=np.asarray(subjects, dtype=np.int64),
         sample_ids=np.array(ids, dtype=np.str_),
     )
+
+
+def numbered_by_name(collection: Collection, found: Faces) -> Faces:
+    """Return faces of a collection whose subject numbers are digests of the people's names, so that a person has the
+    same number in every set that names him alike. Subjects without a name get the digest of their number and set."""
+    names = collection.codes[1]
+    numbers, where = np.unique(found.subjects, return_inverse=True)
+    labels = [names[k] if k < len(names) else f"{collection.layout}\x00{k}" for k in numbers.tolist()]
+    digests = [int.from_bytes(hashlib.sha256(label.encode()).digest()[:8], "big") >> 1 for label in labels]
+    return replace(found, subjects=np.array(digests, dtype=np.int64)[where])
 
 
 # ---- sets with a protocol --------------------------------------------------------------------------------------------

@@ -28,10 +28,10 @@
     });
 
   function measurementOf(k) {
-    const [q, value, span, n, interval, m, set, paper, difference, note] = data.measurements[k];
+    const [q, value, span, n, interval, m, set, paper, difference, note, people] = data.measurements[k];
     const [name, unit, direction] = data.metrics[q];
     const shown = n && unit ? `${value} ${unit}` : value; // Without N, the value is the text of a status.
-    return { name, unit, direction, value, shown, span, n, interval, paper, difference, note, set, ...data.definitions[m] };
+    return { name, unit, direction, value, shown, span, n, people, interval, paper, difference, note, set, ...data.definitions[m] };
   }
 
   function labelOf(i) {
@@ -129,7 +129,7 @@
     title.focus({ preventScroll: true });
   }
 
-  const methods = { bootstrap: "bootstrap over people", Wilson: "Wilson" };
+  const methods = { clustered: "clustered by people", drawn: "draws of people", Wilson: "Wilson" };
 
   function showMeasurement(k) {
     const f = measurementOf(k);
@@ -138,8 +138,8 @@
     const named = found.length > 1 && found.length <= NAMED && found.every((i) => cell.run(i) === cell.run(found[0]));
     const about = pairs([
       ["Interval", interval],
-      ["N", f.n ? f.n.toLocaleString("en") : ""],
-      ["Paper", f.paper ? `${f.paper} (ours ${f.difference})` : ""],
+      ["N", f.n ? `${f.n.toLocaleString("en")}${f.people ? ` of ${f.people.toLocaleString("en")} people` : ""}` : ""],
+      ["Paper", f.paper ? (f.difference ? `${f.paper} (ours ${f.difference})` : f.paper) : ""],
       ["Reads", f.direction],
       ["How", f.about],
       ["At", f.at],

@@ -1,0 +1,268 @@
+"""The metrics of verification pairs: utility, re-identification, and what chance gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from bench.analysis import sample_values
+from bench.analysis.pooling import Floats
+from bench.analysis.rows import CellRow
+from bench.analysis.sample_metric import RECOGNISED, SampleMetric
+from bench.analysis.sample_values import OperatingPoint
+from bench.analysis.verification_scores import VerificationScores
+
+_NO_ADVERSARY = "too few people are scored to set the adversary's threshold without the person of the probe"
+_NO_RANKS = "the rows hold no ranks"
+_NO_FOLDS = "scores are not finite, or all in one fold"
+_PERCENT: dict[str, Any] = {"unit": "%", "digits": 1}
+
+
+def _of_pairs(
+    *,
+    scores: Callable[[VerificationScores, CellRow, OperatingPoint], Floats | None],
+    share: bool = True,
+    **about: Any,
+) -> SampleMetric:
+    """Build a metric of verification pairs; most of them are decisions."""
+    found = sample_values.scored(scores)
+    return SampleMetric(scores=found, table="verification", by=("cell",), outputs=RECOGNISED, share=share, **about)
+
+
+def _of_chance(*, fixed: bool) -> SampleMetric:
+    """Build the metric of the chance level of Equation 10 at the fixed or the calibrated threshold."""
+    return _of_pairs(
+        name=f"accuracy-chance{'-fixed' if fixed else ''}",
+        about="Upper bound of Equation 10 for the upload of a random other person: g p + (1 − g) p (1 − p), where g is "
+        "the share of genuine pairs and p that of impostor pairs with cos(f(x̃₁), f(x₂)) > κ; κ "
+        f"{'fixed' if fixed else 'calibrated'}.",
+        label=f"chance of the accuracy{' at the fixed κ' if fixed else ''}",
+        scores=lambda s, c, at: sample_values.chance(s, c.kappa if fixed else at.kappa),
+        columns=("cos_cross", "same") if fixed else ("cos_cross", "same", "kappa_calibrated"),
+        cell_columns=("kappa",) if fixed else (),
+        share=False,
+        missing="the rows hold no impostor pairs",
+        unit="%",
+        digits=1,
+    )
+
+
+VERIFICATION = (
+    _of_pairs(
+        name="accuracy",
+        about="Equation 10: cos(f(x̃₁), f(x₁)) > κ and (cos(f(x̃₁), f(x₂)) > κ) = (same person), κ calibrated.",
+        label="accuracy",
+        better="split",
+        scores=lambda s, _, at: s.hits(at.kappa),
+        columns=("cos_self", "cos_cross", "same", "kappa_calibrated"),
+        **_PERCENT,
+    ),
+    _of_pairs(
+        name="accuracy-fixed",
+        about="Equation 10 at the fixed κ of the experiment.",
+        label="accuracy at the fixed κ",
+        better="split",
+        scores=lambda s, c, _: s.hits(c.kappa),
+        columns=("cos_self", "cos_cross", "same"),
+        cell_columns=("kappa",),
+        **_PERCENT,
+    ),
+    _of_pairs(
+        name="clean-accuracy",
+        about="Equation 10 with x₁ in place of x̃₁, on the same pairs, κ calibrated.",
+        label="clean accuracy",
+        better="higher",
+        scores=lambda s, _, at: s.clean_hits(at.kappa),
+        columns=("cos_clean", "same", "kappa_calibrated"),
+        **_PERCENT,
+    ),
+    _of_pairs(
+        name="clean-accuracy-fixed",
+        about="Equation 10 with x₁ in place of x̃₁, on the same pairs, at the fixed κ.",
+        label="clean accuracy at the fixed κ",
+        better="higher",
+        scores=lambda s, c, _: s.clean_hits(c.kappa),
+        columns=("cos_clean", "same"),
+        cell_columns=("kappa",),
+        **_PERCENT,
+    ),
+    _of_pairs(
+        name="accuracy-drop",
+        about="Clean accuracy minus accuracy, pair by pair.",
+        label="drop from clean",
+        unit="points",
+        digits=1,
+        better="lower",
+        scores=lambda s, _, at: s.clean_hits(at.kappa) - s.hits(at.kappa),
+        columns=("cos_self", "cos_cross", "cos_clean", "same", "kappa_calibrated"),
+        share=False,
+    ),
+    _of_chance(fixed=False),
+    _of_chance(fixed=True),
+    _of_pairs(
+        name="ten-fold",
+        about="10-fold verification accuracy of protected against clean faces (Huang et al. 2007, LFW, view 2).",
+        label="10-fold accuracy",
+        better="split",
+        scores=lambda s, *_: sample_values.ten_fold(s.flip_cross, s),
+        columns=("flip_cross", "same", "fold"),
+        missing=_NO_FOLDS,
+        **_PERCENT,
+    ),
+    _of_pairs(
+        name="clean-ten-fold",
+        about="10-fold verification accuracy of clean faces.",
+        label="clean 10-fold accuracy",
+        better="higher",
+        scores=lambda s, *_: sample_values.ten_fold(s.flip_clean, s),
+        columns=("flip_clean", "same", "fold"),
+        missing=_NO_FOLDS,
+        **_PERCENT,
+    ),
+)
+RECOGNITION = (
+    _of_pairs(
+        name="cosine",
+        about="COS: cosine of the embeddings of what the attack ends with and of the original (section 6.2).",
+        label="cosine",
+        digits=3,
+        better="split",
+        scores=lambda s, *_: s.cos_self,
+        columns=("cos_self",),
+        share=False,
+    ),
+    _of_pairs(
+        name="srra",
+        about="Success rate of the reconstruction attack: COS above the calibrated κ (section 6.2).",
+        label="SRRA",
+        better="higher",
+        scores=lambda s, _, at: sample_values.above(s, at.kappa),
+        columns=("cos_self", "kappa_calibrated"),
+    ),
+    _of_pairs(
+        name="srra-fixed",
+        about="Success rate of the reconstruction attack: COS above the fixed κ of the experiment.",
+        label="SRRA at the fixed κ",
+        better="higher",
+        scores=lambda s, c, _: sample_values.above(s, c.kappa),
+        columns=("cos_self",),
+        cell_columns=("kappa",),
+    ),
+    _of_pairs(
+        name="rank-1",
+        about="Re-identification: of all originals, one of the person is the most similar. Chance is rank-1-chance.",
+        label="re-identified at rank 1",
+        better="lower",
+        scores=lambda s, *_: sample_values.first(s.rank),
+        columns=("rank", "gallery"),
+        missing=_NO_RANKS,
+        **_PERCENT,
+    ),
+    _of_pairs(
+        name="rank-1-enrolled",
+        about="Re-identification in genuine pairs: of all enrolled pictures but the probe's own, one of the person is "
+        "the most similar. Chance is rank-1-enrolled-chance.",
+        label="enrolled picture at rank 1",
+        better="lower",
+        scores=lambda s, *_: sample_values.first(s.rank_enrolled),
+        columns=("rank_enrolled",),
+        missing=_NO_RANKS,
+        **_PERCENT,
+    ),
+    _of_pairs(
+        name="fmr-match",
+        about="Re-identification: similarity to the original above the threshold that the adversary sets, for the "
+        "requested false match rate, on impostors as he sees them: protected or reconstructed pictures of other people "
+        "than those of the probe's group. Chance is impostor-match.",
+        label="matched at the adversary's threshold",
+        better="lower",
+        scores=lambda s, *_: sample_values.above_adversary(s.cos_self, s),
+        columns=("cos_self", "kappa_adversary"),
+        missing=_NO_ADVERSARY,
+        **_PERCENT,
+    ),
+    _of_pairs(
+        name="enrolled-match",
+        about="Re-identification in genuine pairs: similarity to another picture of the person above the threshold "
+        "that the adversary sets. Chance is impostor-match-enrolled.",
+        label="another picture matched at the adversary's threshold",
+        better="lower",
+        scores=lambda s, *_: sample_values.in_genuine_pairs(sample_values.above_adversary(s.cos_cross, s), s),
+        columns=("cos_cross", "same", "kappa_adversary"),
+        missing=_NO_ADVERSARY,
+        **_PERCENT,
+    ),
+    _of_pairs(
+        name="fmr-match-deployed",
+        about="Similarity to the original above the calibrated threshold of the deployed service, which was set on "
+        "clean faces. Chance is impostor-match-deployed.",
+        label="matched at the deployed threshold",
+        better="lower",
+        scores=lambda s, *_: sample_values.above(s, None),
+        columns=("cos_self", "kappa_calibrated"),
+        **_PERCENT,
+    ),
+)
+# What chance gives, measured on the same rows; shares, not decisions.
+CHANCE = (
+    _of_pairs(
+        name="impostor-match",
+        about="Chance of fmr-match, the realised false match rate on the scored people: of the originals of other "
+        "people, the share that the probe matches at the adversary's threshold.",
+        label="impostors matched at the adversary's threshold",
+        better="lower",
+        scores=lambda s, *_: sample_values.known(s.impostor_match_adversary),
+        columns=("impostor_match_adversary",),
+        share=False,
+        missing=_NO_ADVERSARY,
+        **_PERCENT,
+    ),
+    _of_pairs(
+        name="impostor-match-enrolled",
+        about="Chance of enrolled-match: of the enrolled pictures of other people, the share that the probe of a "
+        "genuine pair matches at the adversary's threshold.",
+        label="enrolled impostors matched at the adversary's threshold",
+        better="lower",
+        scores=lambda s, *_: sample_values.in_genuine_pairs(sample_values.known(s.impostor_match_enrolled), s),
+        columns=("impostor_match_enrolled", "same"),
+        share=False,
+        missing=_NO_ADVERSARY,
+        **_PERCENT,
+    ),
+    _of_pairs(
+        name="impostor-match-deployed",
+        about="Chance of fmr-match-deployed: of the originals of other people, the share that the probe matches at "
+        "the calibrated threshold of the deployed service.",
+        label="impostors matched at the deployed threshold",
+        better="lower",
+        scores=lambda s, *_: sample_values.known(s.impostor_match),
+        columns=("impostor_match",),
+        share=False,
+        missing="nobody else is in the gallery",
+        **_PERCENT,
+    ),
+    _of_pairs(
+        name="rank-1-chance",
+        about="Chance of rank-1: the share of the originals that show the probe's person. With m_s of n originals of "
+        "person s, its mean over originals is the sum of m_s² / n².",
+        label="chance of rank 1",
+        better="lower",
+        scores=lambda s, *_: sample_values.known(s.rank_chance),
+        columns=("rank_chance",),
+        share=False,
+        missing=_NO_RANKS,
+        **_PERCENT,
+    ),
+    _of_pairs(
+        name="rank-1-enrolled-chance",
+        about="Chance of rank-1-enrolled: the share of the enrolled pictures, without the probe's own, that show the "
+        "probe's person.",
+        label="chance of an enrolled picture at rank 1",
+        better="lower",
+        scores=lambda s, *_: sample_values.known(s.rank_enrolled_chance),
+        columns=("rank_enrolled_chance",),
+        share=False,
+        missing=_NO_RANKS,
+        **_PERCENT,
+    ),
+)

@@ -1,0 +1,58 @@
+"""The definition of a metric that is computed from per-sample rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
+
+from bench.analysis.rows import CellRow
+from bench.analysis.sample_values import ScoreFunction
+from bench.analysis.table_model import Metric
+
+RECOGNISED = frozenset({"recognition", "images"})
+ESTIMATED = frozenset({"attributes"})
+ANY = RECOGNISED | ESTIMATED
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleMetric(Metric):
+    """A metric that is computed from the per-sample rows of a run; ``name`` is its name in claims and exports.
+
+    ``scores`` returns one score per sample of a cell, or None where the cell has no such rows. They come from the
+    ``columns`` of the table ``samples/<table>``, whose rows are found by the columns ``by``, and from the
+    ``cell_columns`` of ``cells.parquet``. ``about`` is the definition with its source.
+
+    ``share``: the scores are decisions, 0 or 1. ``outputs``: the outputs of the attacks that have such scores.
+    ``once_per``: the scores do not depend on the evaluated model, so of all cells with the same key only one counts.
+    ``missing``: why a cell that ended well can have no such scores.
+    """
+
+    name: str
+    about: str
+    scores: ScoreFunction
+    table: str
+    by: tuple[str, ...]
+    columns: tuple[str, ...]
+    cell_columns: tuple[str, ...] = ()
+    share: bool = False
+    outputs: frozenset[str] = ANY
+    once_per: Callable[[CellRow], Hashable] | None = None
+    missing: str = "the rows of the cell hold no such number"
+
+    @property
+    def source(self) -> str:
+        """The table and the columns that the scores are computed from, as text for a reader."""
+        text = f"samples/{self.table} by {', '.join(self.by)}: {', '.join(self.columns)}"
+        return f"{text}; {', '.join(self.cell_columns)} of cells.parquet" if self.cell_columns else text
+
+    def of(self, cells: Iterable[CellRow]) -> list[CellRow]:
+        """Return the cells that count for this metric, in order."""
+        cells = [c for c in cells if c.outputs in self.outputs]
+        if self.once_per is None:
+            return cells
+        chosen: dict[Hashable, CellRow] = {}
+        for cell in cells:
+            key = self.once_per(cell)
+            if key not in chosen or (chosen[key].status != "ok" and cell.status == "ok"):
+                chosen[key] = cell
+        return list(chosen.values())

@@ -1,0 +1,215 @@
+"""The score of verification: one row per pair, with the thresholds of the service and of the adversary."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from bench.api.types import Faces, Pairs
+from bench.core.errors import ContractError
+from bench.metrics import impostors, recognition
+from bench.metrics.arrays import Floats, unit_rows
+from bench.stages.stage_inputs import Job, read_faces, read_pairs
+from bench.store.artifacts import Artifact
+
+_SAME_PICTURE = 1e-9  # Unit embeddings whose cosine is closer to 1 belong to copies of one picture.
+
+
+def score_verification(job: Job) -> Artifact:
+    """Score verification, one row per pair: the similarities from which Equation 10, the 10-fold accuracy and every
+    threshold can be computed, both thresholds, and what chance alone gives at each of them."""
+    source = job.input("faces")
+    faces, pairs = read_faces(source), read_pairs(source)
+    clean, protected = job.input("clean").tensors, job.input("protected").tensors
+    chosen = np.unique(pairs.left)
+    where = np.searchsorted(chosen, pairs.left)
+    x1, x2, x1_protected = clean["plain"][pairs.left], clean["plain"][pairs.right], protected["plain"][where]
+    flip1, flip2 = clean["flipped"][pairs.left], clean["flipped"][pairs.right]
+    flip1_protected = protected["flipped"][where]
+    _check_separation(job, recognition.cosine(x1, x2), pairs.same)
+    n = len(pairs.left)
+    calibration = _calibration_columns(job, pairs)
+    rows = pa.table(
+        {
+            "pair": np.arange(n),
+            "left_id": faces.sample_ids[pairs.left],
+            "right_id": faces.sample_ids[pairs.right],
+            "left_subject": faces.subjects[pairs.left],
+            "right_subject": faces.subjects[pairs.right],
+            "same": pairs.same,
+            "fold": pairs.fold,
+            "cos_self": recognition.cosine(x1_protected, x1),
+            "cos_cross": recognition.cosine(x1_protected, x2),
+            "cos_clean": recognition.cosine(x1, x2),
+            "flip_cross": recognition.cosine(flip1_protected, flip2),
+            "flip_clean": recognition.cosine(flip1, flip2),
+            **_ranks(faces, pairs, clean["plain"], protected["plain"]),
+            "gallery": np.full(n, len(chosen)),
+            **calibration,
+            **_adversary(job, faces, pairs, clean["plain"], protected["plain"], calibration["kappa_calibrated"]),
+        }
+    )
+    return Artifact(tables={"verification": rows})
+
+
+def _ranks(faces: Faces, pairs: Pairs, clean: NDArray[Any], protected: NDArray[Any]) -> dict[str, Any]:
+    """Return the ranks of each pair in the galleries of originals and of enrolled pictures, with their chance levels.
+
+    Every picture is in a gallery once. The chance of rank 1 is the share of the gallery that shows the person. In the
+    gallery of enrolled pictures, the picture that a probe was made from and copies of it do not count; where no other
+    picture of the person is enrolled, and for impostor pairs, rank and chance are null.
+    """
+    people, chosen, enrolled = faces.subjects, np.unique(pairs.left), np.unique(pairs.right)
+    where, own = np.searchsorted(chosen, pairs.left), np.arange(len(chosen))
+    ranks = recognition.identification_ranks(protected, clean[chosen], own, people[chosen])
+    shown = (people[chosen][:, None] == people[chosen][None, :]).mean(axis=1)
+    genuine = np.flatnonzero(pairs.same)
+    alike = unit_rows(clean[pairs.left[genuine]]) @ unit_rows(clean[enrolled]).T >= 1 - _SAME_PICTURE
+    copy = alike | (faces.sample_ids[pairs.left[genuine]][:, None] == faces.sample_ids[enrolled][None, :])
+    hits = (people[pairs.left[genuine]][:, None] == people[enrolled][None, :]) & ~copy
+    found = hits.any(axis=1)
+    rank, chance = np.full(len(pairs.left), np.nan), np.full(len(pairs.left), np.nan)
+    kept = genuine[found]
+    places = np.searchsorted(enrolled, pairs.right[kept])
+    rank[kept] = recognition.identification_ranks(
+        protected[where[kept]], clean[enrolled], places, people[enrolled], copy[found]
+    )
+    chance[kept] = hits[found].sum(axis=1) / (~copy[found]).sum(axis=1)
+    return {
+        "rank": ranks[where],
+        "rank_chance": shown[where],
+        "rank_enrolled": _nullable(rank, pa.int64()),
+        "rank_enrolled_chance": _nullable(chance),
+    }
+
+
+def _adversary(
+    job: Job, faces: Faces, pairs: Pairs, clean: NDArray[Any], protected: NDArray[Any], calibrated: Floats
+) -> dict[str, Any]:
+    """Return the columns of the adversary's threshold, and what impostors match at both thresholds.
+
+    The adversary sets his threshold for the false match rate ``fmr`` on what he really sees: protected or reconstructed
+    probes against clean originals of other people. People are divided into groups, and nobody of the group of a probe
+    takes part in the threshold that is applied to it.
+    """
+    chosen, enrolled = np.unique(pairs.left), np.unique(pairs.right)
+    where = np.searchsorted(chosen, pairs.left)
+    people = faces.subjects
+    known, group = impostors.people_groups(people[pairs.left], people[pairs.right])
+    own = group[np.searchsorted(known, people[chosen])]
+    fmr: float = job.stage.options["fmr"]
+    shown = protected, clean[chosen], people[chosen], people[chosen]
+    found = impostors.cross_fitted_thresholds(*shown, own, own, fmr)
+    kappa = found.kappa[own]
+    at_service = protected[where], clean[chosen], people[pairs.left], people[chosen]
+    against_enrolled = protected, clean[enrolled], people[chosen], people[enrolled]
+    return {
+        "kappa_adversary": _nullable(kappa[where]),
+        "adversary_impostors": found.impostors[own][where],
+        "adversary_people": found.people[own][where],
+        "impostor_match_adversary": _nullable(impostors.impostor_match_shares(*shown, kappa)[where]),
+        "impostor_match_enrolled": _nullable(impostors.impostor_match_shares(*against_enrolled, kappa)[where]),
+        "impostor_match": _nullable(impostors.impostor_match_shares(*at_service, calibrated)),
+    }
+
+
+def _nullable(values: Floats, kind: pa.DataType | None = None) -> pa.Array:
+    """Return numbers as a column with null in place of NaN."""
+    undefined = np.isnan(values)
+    return pa.array(np.where(undefined, 0, values), mask=undefined).cast(kind or pa.float64())
+
+
+# ---- the threshold of the service ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """A calibrated threshold: its value, the number of impostor scores and of people that determine it, and the false
+    match rate of these scores that it realises."""
+
+    kappa: float
+    impostors: int
+    people: int
+    fmr: float
+
+
+def _calibration_columns(job: Job, pairs: Pairs) -> dict[str, Any]:
+    threshold = calibrated(job)
+    found = [threshold(int(fold)) for fold in pairs.fold]
+    n = len(found)
+    return {
+        "kappa_calibrated": np.array([c.kappa for c in found]),
+        "fmr": np.full(n, job.stage.options["fmr"]),
+        "calibration_impostors": np.array([c.impostors for c in found]),
+        "calibration_people": np.array([c.people for c in found]),
+        "threshold_rule": pa.array([job.stage.options["threshold"]] * n, pa.string()),
+        "fmr_realised": np.array([c.fmr for c in found]),
+    }
+
+
+def calibrated(job: Job) -> Callable[[int], Calibration]:
+    """Return a function of a fold that gives the threshold of the deployed service for its scored pairs.
+
+    If the calibration split consists of faces, all pairs of different people are impostor pairs, and every fold has the
+    same threshold. If it consists of pairs, because people are known pair by pair only, the threshold of a fold is
+    set on the pairs of all other folds.
+    """
+    artifact, embeddings = job.input("calibration_faces"), job.input("calibration").tensors["plain"]
+    subjects = read_faces(artifact).subjects
+    rule: str = job.stage.options["threshold"]
+    fmr: float = job.stage.options["fmr"]
+
+    def threshold(genuine: NDArray[Any], impostor: NDArray[Any], people: NDArray[Any]) -> Calibration:
+        if not len(impostor):
+            raise ContractError("calibration faces: expected at least two subjects to set a threshold on, got fewer")
+        if rule == "accuracy" and not len(genuine):
+            raise ContractError("calibration faces: expected two images of a subject to set a threshold on, got none")
+        if rule == "accuracy":
+            kappa = recognition.balanced_threshold(genuine, impostor)
+        else:
+            kappa = recognition.threshold_at_fmr(impostor, fmr)
+        realised = float(np.mean(impostor > kappa))
+        return Calibration(kappa=kappa, impostors=len(impostor), people=len(np.unique(people)), fmr=realised)
+
+    if "pairs" not in artifact.tables:
+        genuine, impostor = (f(embeddings, subjects) for f in (recognition.genuine_scores, recognition.impostor_scores))
+        found = threshold(genuine, impostor, subjects)
+        return lambda fold: found
+    known = read_pairs(artifact)
+    scores = recognition.cosine(embeddings[known.left], embeddings[known.right])
+
+    @functools.cache
+    def of_fold(fold: int) -> Calibration:
+        other = known.fold != fold
+        apart = other & ~known.same
+        people = subjects[np.concatenate([known.left[apart], known.right[apart]])]
+        return threshold(scores[other & known.same], scores[apart], people)
+
+    return of_fold
+
+
+_MIN_PAIRS = 30  # genuine and impostor pairs, each, without which separation is not tested
+_MIN_ERRORS = 3.0  # standard errors by which a model must be better than guessing
+
+
+def _check_separation(job: Job, scores: NDArray[Any], same: NDArray[np.bool_]) -> None:
+    """Raise `ContractError` if a model is not better than guessing on unprotected faces, which makes all measurements
+    with it meaningless. With few pairs nothing is tested."""
+    genuine, impostor = scores[same], scores[~same]
+    if min(len(genuine), len(impostor)) < _MIN_PAIRS:
+        return
+    found = recognition.separation(genuine, impostor)
+    error = np.sqrt((1 / len(genuine) + 1 / len(impostor)) / 12)  # its standard error for a model that guesses
+    if found < 0.5 + _MIN_ERRORS * error:
+        raise ContractError(
+            f"{job.stage.name}: on unprotected faces, genuine pairs score {genuine.mean():.3f} and impostor pairs "
+            f"{impostor.mean():.3f} (N {len(scores)}; a genuine pair is the higher one in {100 * found:.0f} % of "
+            "cases, 50 % is guessing): the model cannot tell people apart. Its normalisation or channel order looks "
+            "wrong, or its weights are not those of a recognition network; find out with: bench models check"
+        )
