@@ -16,7 +16,7 @@ from bench.metrics.attributes import (
 )
 from bench.metrics.clustering import pair_interval
 from bench.metrics.images import SSIM_VARIANT, psnr, ssim
-from bench.metrics.intervals import bootstrap_interval, wilson_interval
+from bench.metrics.intervals import bootstrap_interval, wilson_bound, wilson_interval
 from bench.metrics.recognition import (
     FoldAccuracy,
     balanced_threshold,
@@ -60,5 +60,6 @@ __all__ = [
     "threshold_at_fmr",
     "utility_privacy",
     "verification_hits",
+    "wilson_bound",
     "wilson_interval",
 ]
