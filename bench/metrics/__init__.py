@@ -18,7 +18,7 @@ from bench.metrics.attributes import (
 from bench.metrics.clustering import pair_interval
 from bench.metrics.images import SSIM_VARIANT, psnr, ssim
 from bench.metrics.impostors import CrossFitted, cross_fitted_thresholds, impostor_match_shares, people_groups
-from bench.metrics.intervals import bootstrap_interval, wilson_interval
+from bench.metrics.intervals import bootstrap_interval, wilson_bound, wilson_interval
 from bench.metrics.recognition import (
     FoldAccuracy,
     balanced_threshold,
@@ -67,5 +67,6 @@ __all__ = [
     "threshold_at_fmr",
     "utility_privacy",
     "verification_hits",
+    "wilson_bound",
     "wilson_interval",
 ]

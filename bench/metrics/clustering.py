@@ -77,13 +77,18 @@ class PeoplePairs:
         return np.where(self.crossed, sums[self.first] + sums[self.second] - values, sums[self.first])
 
     def variance(self, deviations: Floats) -> float:
-        """Return the variance of the sum of ``deviations (d,)``, which have an expectation of zero; uncorrected.
-
-        It is at least that of independent pairs, because the difference of two sums can be negative.
-        """
+        """Return the variance of the sum of ``deviations (d,)``, which have an expectation of zero; uncorrected."""
         sums, squares = self.per_person(deviations), deviations**2
-        independent = float(squares.sum()) * len(squares) / max(1, len(squares) - 1)
-        return max(float(sums @ sums) - float(squares[self.crossed].sum()), independent)
+        return float(sums @ sums) - float(squares[self.crossed].sum())
+
+    def error(self, deviations: Floats, bias: float) -> float:
+        """Return the standard error of the sum of ``deviations (d,)``, whose `variance` is ``bias`` times too small.
+
+        It is at least that of independent pairs, because the variance is a difference of sums and may be negative.
+        """
+        n = len(deviations)
+        independent = float(deviations @ deviations) * n / max(1, n - 1)
+        return math.sqrt(max(self.variance(deviations) / bias, independent))
 
     def correction(self, counts: Floats) -> Correction:
         """Return the correction for pairs with ``counts (d,)`` samples each."""
@@ -230,11 +235,11 @@ def estimate(pairs: PeoplePairs, sums: Floats, counts: Floats, *, share: bool) -
     deviations = sums - mean * counts
     if share and 0 < mean < 1 and np.allclose(deviations, 0, atol=1e-9):
         return _equal_shares(pairs, mean)
-    found, few = pairs.variance(deviations) / n**2, pairs.correction(counts)
+    few = pairs.correction(counts)
     if not few.bias:
         trials = n / few.degree if share else None
         return Estimate(mean=mean, error=math.nan, df=math.inf, trials=trials, once=once, known=share)
-    error = math.sqrt(found / few.bias)
+    error = pairs.error(deviations, few.bias) / n
     df = min(few.df, max(_FEWEST, _df_seen(pairs.per_person(deviations))))
     if not share:
         return Estimate(mean=mean, error=error, df=_rounded(df), trials=None, once=once)
@@ -256,7 +261,7 @@ def estimate_of_deviations(
     once = pairs.once
     if not bias:
         return Estimate(mean=value, error=math.nan, df=math.inf, trials=None, once=once, known=False)
-    error = math.sqrt(pairs.variance(deviations) / bias)
+    error = pairs.error(deviations, bias)
     df = min(df, max(_FEWEST, _df_seen(pairs.per_person(deviations))))
     return Estimate(mean=value, error=error, df=_rounded(df), trials=None, once=once)
 

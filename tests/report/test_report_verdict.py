@@ -177,12 +177,12 @@ def test_a_better_one_dominates_plainly_only_if_nearly_all_draws_say_so(tmp_path
     assert (weak.name, weak.certain) == ("A", False)  # One pair of 40 is in favour of A.
     assert 0.3 < weak.share < 0.95
     assert entry(found, "A").on_pareto_front
-    assert entry(found, "A").front_share == 1.0
+    assert 0.7 < (entry(found, "A").front_share or 0) < 1  # C leaks in one pair more.
     assert not entry(found, "C").on_pareto_front
     shown = ruling(Rows(RunResults(tmp_path / "run")))
     assert shown is not None
     said = {line.entry.name: line.dominated for line in shown.lines}
-    assert said["B"].startswith("by A (100 % of draws)")
+    assert said["B"].startswith("by A (97 % of draws)")
     assert said["C"].startswith("probably by A (")
     assert said["Clean"] == ""
 
