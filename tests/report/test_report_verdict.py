@@ -476,7 +476,7 @@ def test_what_leaks_like_no_protection_is_best_at_nothing(tmp_path: Path, defens
     assert found.best is None
     assert [e.name for e in found.pointless] == ["A", "B"]
     assert headline(found) == (
-        "None is safe, and none is best: all 2 defenses that faced every attack leak like no protection."
+        "None is safe, and none is best: both defenses that faced every attack leak like no protection."
     )
     shown = ruling(rows)
     assert shown is not None
