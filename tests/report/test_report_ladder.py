@@ -87,7 +87,7 @@ def matched(measurement: Measurement, fmr: float = 0.01) -> BaselineComparison:
 
 
 def span(value: float, low: float, high: float) -> Measurement:
-    return Measurement(value=value, n=8, low=low, high=high, interval="bootstrap")
+    return Measurement(value=value, n=8, low=low, high=high, interval="clustered")
 
 
 # ---- flags -----------------------------------------------------------------------------------------------------------
