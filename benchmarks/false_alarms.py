@@ -70,11 +70,11 @@ def threshold() -> float:
     """Return the threshold of the adversary, from impostors that are not scored."""
     rng = np.random.default_rng(0)
     ends, originals = _unit(_embeddings(1500, rng) + _HUB), _embeddings(1500, rng)
-    return float(np.quantile(ends[:, 0] @ originals[:, 0].T, 0.99))
+    return float(np.quantile(np.einsum("ik,jk->ij", ends[:, 0], originals[:, 0]), 0.99))
 
 
-def attacks(scene: Scene, rng: np.random.Generator) -> Iterator[dict[str, Comparison]]:
-    """Yield the comparisons of identity of each attack: to this photo, to another photo, and at rank 1."""
+def attacks(scene: Scene, rng: np.random.Generator, *names: str) -> Iterator[dict[str, Comparison]]:
+    """Yield the comparisons of identity of each attack, by name: ``photo``, ``other photo`` and ``rank 1``."""
     n = scene.people
     person = np.repeat(np.arange(n // 2), 2) if scene.twice else np.arange(n)
     genuine = np.arange(n) % 4 < 2 if scene.twice else np.arange(n) % 2 == 0
@@ -88,18 +88,24 @@ def attacks(scene: Scene, rng: np.random.Generator) -> Iterator[dict[str, Compar
         ends = _unit(mixed + _HUB)
         if attacker == 0:
             ends = np.where(revealed[:, None, None], originals, ends)
-        pools: dict[str, tuple[Pool, Pool]] = {name: (Pool(), Pool()) for name in ("photo", "other photo", "rank 1")}
+        pools: dict[str, tuple[Pool, Pool]] = {name: (Pool(), Pool()) for name in names}
         for r in range(_RECOGNISERS):
-            found, gallery = ends[:, r] @ originals[:, r].T, ends[:, r] @ enrolled[:, r].T
-            best = (np.where(stranger, found, -1).max(axis=1) < np.diagonal(found)).astype(np.float64)
-            for name, values, chance, kept in (
-                ("photo", np.diagonal(found) > threshold(), _share(found > threshold(), stranger), genuine | True),
-                ("other photo", np.diagonal(gallery) > threshold(), _share(gallery > threshold(), stranger), genuine),
-                ("rank 1", best, np.full(n, 1 / (1 + stranger[0].sum())), genuine | True),
-            ):
-                for pool, scores in zip(pools[name], (values.astype(np.float64), chance), strict=True):
+            for name, sides in pools.items():
+                gallery = enrolled if name == "other photo" else originals
+                found = np.einsum("ik,jk->ij", ends[:, r], gallery[:, r])  # Small, so that threads would only disturb.
+                kept = genuine if name == "other photo" else np.ones(n, np.bool_)
+                for pool, scores in zip(sides, _decisions(name, found, stranger), strict=True):
                     pool.add(SampleScores(scores[kept], person[kept], "set", other[kept]))
         yield {name: Comparison(found=found, chance=chance) for name, (found, chance) in pools.items()}
+
+
+def _decisions(name: str, similarity: Floats, stranger: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """Return whether each probe finds its person, and the same by chance, ``(n,)`` each."""
+    own = np.diagonal(similarity)
+    if name == "rank 1":
+        first = np.where(stranger, similarity, -1).max(axis=1) < own
+        return first.astype(np.float64), 1 / (1 + stranger.sum(axis=1))
+    return (own > threshold()).astype(np.float64), _share(similarity > threshold(), stranger)
 
 
 def _share(matched: NDArray[np.bool_], stranger: NDArray[np.bool_]) -> Floats:
@@ -110,12 +116,12 @@ def _share(matched: NDArray[np.bool_], stranger: NDArray[np.bool_]) -> Floats:
 
 def verdict(scene: Scene, rng: np.random.Generator) -> list[ChanceTest]:
     """Return the tests of all attacks on one defense, as the verdict makes them."""
-    return beyond_chance([found["photo"] for found in attacks(scene, rng)])
+    return beyond_chance([found["photo"] for found in attacks(scene, rng, "photo")])
 
 
 def identity(scene: Scene, rng: np.random.Generator) -> list[ChanceTest]:
     """Return the tests of the rung of identity."""
-    return beyond_chance([c for found in attacks(scene, rng) for c in found.values()])
+    return beyond_chance([c for found in attacks(scene, rng, "photo", "other photo", "rank 1") for c in found.values()])
 
 
 def attributes(scene: Scene, rng: np.random.Generator) -> list[ChanceTest]:
@@ -202,7 +208,7 @@ def alarm_lines(repeats: int, attackers: Sequence[int] = ATTACKERS) -> tuple[lis
                 met = met and not any(wrong)
                 about = f"leak {100 * leak:>2.0f} points" if leak else "no leak"
                 who = f"{people} pairs of {people // 2} people" if twice else f"{people} people"
-                label = f"{rule:<20}{who:<22}r {correlation:<4g}{about}"
+                label = f"{rule:<20}{who:<24}r {correlation:<4g}{about}"
                 lines.append(
                     f"{label:<58}"
                     + "".join(f"{100 * f:>6.1f}{'!' if x else ' '}" for f, x in zip(found, wrong, strict=True))
