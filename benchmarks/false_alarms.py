@@ -24,7 +24,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.analysis.chance_tests import LEVEL, ChanceTest, Comparison, beyond_chance
+from bench.analysis.chance_tests import LEVEL, AgainstChance, ChanceTest, beyond_chance
 from bench.analysis.pooling import Pool, SampleScores
 from bench.metrics import permuted_baseline
 
@@ -73,7 +73,7 @@ def threshold() -> float:
     return float(np.quantile(np.einsum("ik,jk->ij", ends[:, 0], originals[:, 0]), 0.99))
 
 
-def attacks(scene: Scene, rng: np.random.Generator, *names: str) -> Iterator[dict[str, Comparison]]:
+def attacks(scene: Scene, rng: np.random.Generator, *names: str) -> Iterator[dict[str, AgainstChance]]:
     """Yield the comparisons of identity of each attack, by name: ``photo``, ``other photo`` and ``rank 1``."""
     n = scene.people
     person = np.repeat(np.arange(n // 2), 2) if scene.twice else np.arange(n)
@@ -96,7 +96,7 @@ def attacks(scene: Scene, rng: np.random.Generator, *names: str) -> Iterator[dic
                 kept = genuine if name == "other photo" else np.ones(n, np.bool_)
                 for pool, scores in zip(sides, _decisions(name, found, stranger), strict=True):
                     pool.add(SampleScores(scores[kept], person[kept], "set", other[kept]))
-        yield {name: Comparison(found=found, chance=chance) for name, (found, chance) in pools.items()}
+        yield {name: AgainstChance(found=found, chance=chance) for name, (found, chance) in pools.items()}
 
 
 def _decisions(name: str, similarity: Floats, stranger: NDArray[np.bool_]) -> tuple[Floats, Floats]:
@@ -137,7 +137,7 @@ def attributes(scene: Scene, rng: np.random.Generator) -> list[ChanceTest]:
             values = (_unit(answers) * _unit(truth)).sum(axis=1)
             sides = (SampleScores(v, people, "set") for v in (values, permuted_baseline(answers, truth, people)))
             found, chance = (Pool([side]) for side in sides)
-            family.append(Comparison(found=found, chance=chance, share=False))
+            family.append(AgainstChance(found=found, chance=chance, share=False))
     return beyond_chance(family)
 
 
@@ -151,7 +151,7 @@ def pixel_safe(scene: Scene, rng: np.random.Generator) -> list[ChanceTest]:
     return beyond_chance(_similarities(scene, rng, -1))
 
 
-def _similarities(scene: Scene, rng: np.random.Generator, sign: int) -> list[Comparison]:
+def _similarities(scene: Scene, rng: np.random.Generator, sign: int) -> list[AgainstChance]:
     people = np.arange(scene.people)
     chance = Pool([SampleScores(rng.normal(0.4, 0.1, scene.people), people, "set, without the face")])
     common = rng.standard_normal(scene.people)
@@ -160,7 +160,7 @@ def _similarities(scene: Scene, rng: np.random.Generator, sign: int) -> list[Com
         noise = np.sqrt(scene.correlation) * common
         noise = noise + np.sqrt(1 - scene.correlation) * rng.standard_normal(scene.people)
         found = Pool([SampleScores(0.4 + 0.05 * noise, people, "set")])
-        family.append(Comparison(found=found, chance=chance, sign=sign, share=False))
+        family.append(AgainstChance(found=found, chance=chance, sign=sign, share=False))
     return family
 
 

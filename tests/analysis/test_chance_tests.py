@@ -11,7 +11,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from bench.analysis.chance_tests import Comparison, beyond_chance, detectable
+from bench.analysis.chance_tests import AgainstChance, beyond_chance, detectable
 from bench.analysis.pooling import Pool, SampleScores
 
 PEOPLE = 104
@@ -23,9 +23,9 @@ def decisions(positive: int, *, first: int = 0, people: int = PEOPLE, models: in
     return Pool(SampleScores(values, np.arange(people)) for _ in range(models))
 
 
-def at_chance(positive: int, **about: int) -> Comparison:
+def at_chance(positive: int, **about: int) -> AgainstChance:
     """Return decisions with a chance level of 1 %."""
-    return Comparison(found=decisions(positive, **about), chance=0.01)
+    return AgainstChance(found=decisions(positive, **about), chance=0.01)
 
 
 @pytest.fixture(scope="module")
@@ -77,21 +77,21 @@ def test_models_that_decide_alike_are_no_further_people() -> None:
 
 def test_a_chance_level_that_was_measured_as_nothing_is_not_nothing() -> None:
     nobody = Pool([SampleScores(np.zeros(PEOPLE), np.arange(PEOPLE))])
-    (one,) = beyond_chance([Comparison(found=decisions(1), chance=nobody)])
+    (one,) = beyond_chance([AgainstChance(found=decisions(1), chance=nobody)])
     assert not one.beyond
 
 
 def test_means_without_spread_decide_and_those_of_one_person_do_not() -> None:
     same = Pool([SampleScores(np.ones(20), np.arange(20))])
-    (plain,) = beyond_chance([Comparison(found=same, chance=0.4, share=False)])
-    (turned,) = beyond_chance([Comparison(found=same, chance=0.4, sign=-1, share=False)])
+    (plain,) = beyond_chance([AgainstChance(found=same, chance=0.4, share=False)])
+    (turned,) = beyond_chance([AgainstChance(found=same, chance=0.4, sign=-1, share=False)])
     assert (plain.beyond, turned.beyond, plain.detectable) == (True, False, None)
     alone = Pool([SampleScores(np.array([0.9, 0.8]), np.zeros(2, np.int64))])
-    assert not beyond_chance([Comparison(found=alone, chance=0.4, share=False)])[0].beyond
+    assert not beyond_chance([AgainstChance(found=alone, chance=0.4, share=False)])[0].beyond
 
 
 def test_comparisons_without_scores_are_no_part_of_the_family() -> None:
-    found = beyond_chance([at_chance(4), Comparison(found=Pool(), chance=0.01)])
+    found = beyond_chance([at_chance(4), AgainstChance(found=Pool(), chance=0.01)])
     assert [test.family for test in found] == [1, 1]
     assert (found[0].beyond, found[1].beyond, found[1].people) == (True, False, 0)
     assert beyond_chance([]) == []
@@ -102,9 +102,9 @@ def test_attacks_that_match_the_same_people_count_less_than_independent_ones() -
     values = rng.normal(size=100)
     values = 0.46 + 0.3 * (values - values.mean()) / values.std()  # Two standard errors above chance.
     people = np.arange(100)
-    copies = [Comparison(found=Pool([SampleScores(values, people)]), chance=0.4, share=False) for _ in range(12)]
+    copies = [AgainstChance(found=Pool([SampleScores(values, people)]), chance=0.4, share=False) for _ in range(12)]
     others = [
-        Comparison(found=Pool([SampleScores(v, people)]), chance=0.4, share=False)
+        AgainstChance(found=Pool([SampleScores(v, people)]), chance=0.4, share=False)
         for v in (values, *rng.normal(0.4, 0.3, (11, 100)))
     ]
     assert beyond_chance(copies)[0].p < 0.06 < beyond_chance(others)[0].p
