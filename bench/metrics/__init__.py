@@ -19,6 +19,7 @@ from bench.metrics.impostors import CrossFitted, cross_fitted_thresholds, impost
 from bench.metrics.intervals import bootstrap_interval, wilson_interval
 from bench.metrics.recognition import (
     FoldAccuracy,
+    allowed_matches,
     balanced_threshold,
     best_threshold,
     cosine,
@@ -39,6 +40,7 @@ __all__ = [
     "CrossFitted",
     "FoldAccuracy",
     "age_difference",
+    "allowed_matches",
     "attribute_distance",
     "attribute_similarity",
     "balanced_threshold",
