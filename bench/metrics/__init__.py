@@ -21,6 +21,7 @@ from bench.metrics.impostors import CrossFitted, cross_fitted_thresholds, impost
 from bench.metrics.intervals import bootstrap_interval, wilson_bound, wilson_interval
 from bench.metrics.recognition import (
     FoldAccuracy,
+    allowed_matches,
     balanced_threshold,
     best_threshold,
     cosine,
@@ -41,6 +42,7 @@ __all__ = [
     "CrossFitted",
     "FoldAccuracy",
     "age_difference",
+    "allowed_matches",
     "attribute_distance",
     "attribute_similarity",
     "balanced_threshold",
