@@ -79,7 +79,7 @@ class PeoplePairs:
     def variance(self, deviations: Floats) -> float:
         """Return the variance of the sum of ``deviations (d,)``, which have an expectation of zero; uncorrected."""
         sums, squares = self.per_person(deviations), deviations**2
-        return float(sums @ sums) - float(squares[self.crossed].sum())
+        return _dot(sums, sums) - float(squares[self.crossed].sum())
 
     def error(self, deviations: Floats, bias: float) -> float:
         """Return the standard error of the sum of ``deviations (d,)``, whose `variance` is ``bias`` times too small.
@@ -87,7 +87,7 @@ class PeoplePairs:
         It is at least that of independent pairs, because the variance is a difference of sums and may be negative.
         """
         n = len(deviations)
-        independent = float(deviations @ deviations) * n / max(1, n - 1)
+        independent = _dot(deviations, deviations) * n / max(1, n - 1)
         return math.sqrt(max(self.variance(deviations) / bias, independent))
 
     def correction(self, counts: Floats) -> Correction:
@@ -104,13 +104,13 @@ def _correction(pairs: PeoplePairs, counts: bytes) -> Correction:
     the pairs; the moments are tr B and tr B², written out so that no matrix is built.
     """
     w = np.frombuffer(counts)
-    n, ww = float(w.sum()), float(w @ w)
+    n, ww = float(w.sum()), _dot(w, w)
     h = w * pairs.shared(w)
-    s, wh = float(h.sum()), float(w @ h)
+    s, wh = float(h.sum()), _dot(w, h)
     first = ww - 2 * wh / n + s * ww / n**2
     cw = w * pairs.shared(w**2)
-    second = float(w**2 @ pairs.shared(w**2)) - 4 * float(h @ cw) / n + 2 * s * float(w @ cw) / n**2
-    second += 2 * (wh**2 + ww * float(h @ h)) / n**2 - 4 * s * wh * ww / n**3 + (s * ww) ** 2 / n**4
+    second = _dot(w**2, pairs.shared(w**2)) - 4 * _dot(h, cw) / n + 2 * s * _dot(w, cw) / n**2
+    second += 2 * (wh**2 + ww * _dot(h, h)) / n**2 - 4 * s * wh * ww / n**3 + (s * ww) ** 2 / n**4
     if first <= 1e-9 * ww or second <= 0:  # All pairs share a person: nothing is known about the spread of people.
         return Correction(bias=0.0, df=0.0, degree=s / n)
     return Correction(bias=first / ww, df=first**2 / second, degree=s / n)
@@ -146,6 +146,11 @@ def added(positions: Ints, values: Floats, size: int) -> Floats:
     """Return the sum ``(size,)`` of the ``values (n,)`` at each of their ``positions (n,)``."""
     found: Any = np.bincount(positions, values, size)
     return np.asarray(found, np.float64)
+
+
+def _dot(a: Floats, b: Floats) -> float:
+    """Return the dot product; unlike that of BLAS, it does not depend on the number of threads."""
+    return float((a * b).sum())
 
 
 def _codes(left: Ints, right: Ints, n: int) -> Ints:
@@ -282,7 +287,7 @@ def _df_seen(sums: Floats) -> float:
     total = float(squares.sum())
     if not total:
         return math.inf
-    return 2 / max(1e-9, float(squares @ squares) / total**2 - 1 / len(sums))
+    return 2 / max(1e-9, _dot(squares, squares) / total**2 - 1 / len(sums))
 
 
 def _rounded(df: float) -> float:
