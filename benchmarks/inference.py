@@ -205,8 +205,15 @@ def coverage_lines(repeats: int) -> tuple[list[str], bool]:
     return lines, met
 
 
-# Further parts, such as the false alarms of the verdict, are added here.
-SECTIONS: Mapping[str, Callable[[int], tuple[list[str], bool]]] = {"coverage": coverage_lines}
+def alarm_lines(repeats: int) -> tuple[list[str], bool]:
+    """Return the table of false alarms and power of the verdict and the ladder (`benchmarks/false_alarms.py`)."""
+    import false_alarms  # The module lies beside this script.
+
+    found: tuple[list[str], bool] = false_alarms.alarm_lines(repeats)
+    return found
+
+
+SECTIONS: Mapping[str, Callable[[int], tuple[list[str], bool]]] = {"coverage": coverage_lines, "alarms": alarm_lines}
 
 
 def main() -> int:

@@ -26,7 +26,7 @@ _DRAWN_AT_ONCE = 4_000_000  # People of one block of draws.
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Comparison:
+class AgainstChance:
     """The scores of a measurement, and the scores or the constant that chance gives.
 
     ``sign`` is 1 if a higher mean than chance shows something, -1 if a lower mean does. ``share``: the scores are
@@ -88,7 +88,7 @@ class ChanceTest:
         return self.p <= LEVEL
 
 
-def beyond_chance(family: Sequence[Comparison]) -> list[ChanceTest]:
+def beyond_chance(family: Sequence[AgainstChance]) -> list[ChanceTest]:
     """Test all comparisons of a family together, and return one result for each.
 
     Comparisons without scores or chance level are no part of the family; their p-value is 1.
@@ -105,7 +105,7 @@ def beyond_chance(family: Sequence[Comparison]) -> list[ChanceTest]:
     return [found.get(id(c), nothing) for c in family]
 
 
-def _studentised(family: Sequence[Comparison]) -> tuple[Floats, Floats]:
+def _studentised(family: Sequence[AgainstChance]) -> tuple[Floats, Floats]:
     """Return the studentised difference of each comparison as a normal deviate, ``(k,)``, and draws of the same if all
     of them are at chance, ``(DRAWS, k)``.
 
@@ -126,7 +126,7 @@ def _studentised(family: Sequence[Comparison]) -> tuple[Floats, Floats]:
     return observed, drawn
 
 
-def _deviate(comparison: Comparison) -> float:
+def _deviate(comparison: AgainstChance) -> float:
     """Return the studentised difference of a comparison as a normal deviate; minus infinity if its error is unknown."""
     chance = comparison.chance
     if isinstance(chance, Pool):
@@ -138,7 +138,7 @@ def _deviate(comparison: Comparison) -> float:
     return -comparison.sign * known.deviate(level)
 
 
-def _drawn_deviates(family: Sequence[Comparison]) -> Floats:
+def _drawn_deviates(family: Sequence[AgainstChance]) -> Floats:
     """Return standard normal deviates ``(DRAWS, k)`` that correlate as far as the deviations of the differences from
     their means, person by person, do."""
     index = {name: i for i, name in enumerate(sorted({n for c in family for p in _pools(c) for n in p.people}))}
@@ -157,7 +157,7 @@ def _drawn_deviates(family: Sequence[Comparison]) -> Floats:
     return np.concatenate([rng.standard_normal((size, len(loads))) @ loads for size in sizes])
 
 
-def _pools(comparison: Comparison) -> list[Pool]:
+def _pools(comparison: AgainstChance) -> list[Pool]:
     return [comparison.found, *([comparison.chance] if isinstance(comparison.chance, Pool) else [])]
 
 

@@ -161,16 +161,18 @@ def _of_noise(*, utility: bool, privacy: Literal["dist", "lpips"] | None, **abou
     )
 
 
-def _of_attributes(attribute: str, column: Literal["value", "permuted", "baseline"], **about: Any) -> SampleMetric:
+def _of_attributes(
+    attribute: str, column: Literal["value", "permuted", "excess", "baseline"], **about: Any
+) -> SampleMetric:
     """Build a metric of one estimated attribute."""
     missing = f"the attack estimates no {attribute}"
-    if column == "permuted":
+    if column in ("permuted", "excess"):
         missing += ", or the run is older than its permuted answers, which bench rescore adds"
     return SampleMetric(
         scores=sample_values.of_attribute(attribute, column),
         table="attributes",
         by=("cell", "attribute"),
-        columns=(column,),
+        columns=("value", "permuted") if column == "excess" else (column,),
         outputs=ESTIMATED,
         once_per=lambda c: (c.upload_key, c.attack),
         missing=missing,
@@ -278,9 +280,10 @@ def metric_named(name: str) -> SampleMetric:
 
 
 # The columns of the metrics of an attribute, whose answer each compares with that on the original, and their labels.
-_ATTRIBUTE_ROWS: Mapping[str, tuple[Literal["value", "permuted", "baseline"], str, str]] = {
+_ATTRIBUTE_ROWS: Mapping[str, tuple[Literal["value", "permuted", "excess", "baseline"], str, str]] = {
     "similarity": ("value", "what the attack sees", ""),
     "permuted": ("permuted", "what the attack sees of every other person (mean)", " of permuted answers"),
+    "excess": ("excess", "what the attack sees, minus the same with permuted answers,", " beyond permuted answers"),
     "baseline": ("baseline", "the best constant answer", " of a constant predictor"),
 }
 

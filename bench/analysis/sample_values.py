@@ -139,15 +139,22 @@ def numbers(table: pd.DataFrame, column: str) -> Floats | None:
 # ---- attributes and UP -----------------------------------------------------------------------------------------------
 
 
-def of_attribute(attribute: str, column: Literal["value", "permuted", "baseline"]) -> ScoreFunction:
-    """Return the score function of an attribute, or of the attribute that replaces it (`ALIASES`)."""
+def of_attribute(attribute: str, column: Literal["value", "permuted", "excess", "baseline"]) -> ScoreFunction:
+    """Return the score function of an attribute, or of the attribute that replaces it (`ALIASES`).
+
+    The ``excess`` is the value minus that of permuted answers, sample by sample: what varies with the original or with
+    the answer alone cancels, so that its interval is narrower than that of the value.
+    """
 
     def of(rows: Rows, cell: CellRow, at: OperatingPoint) -> SampleScores | None:
         known = rows.attribute_scores(cell)
         found = known.get(attribute) or known.get(ALIASES.get(attribute, ""))
-        values = getattr(found, column, None)
-        if found is None or values is None or np.isnan(values).all():
+        if found is None:
             return None
+        values: Floats | None = getattr(found, "permuted" if column == "excess" else column)
+        if values is None or np.isnan(values).all():
+            return None
+        values = found.value - values if column == "excess" else values
         return SampleScores(values, found.people, cell.people_of)
 
     return of

@@ -18,9 +18,10 @@ from bench.metrics.attributes import (
 from bench.metrics.clustering import pair_interval
 from bench.metrics.images import SSIM_VARIANT, psnr, ssim
 from bench.metrics.impostors import CrossFitted, cross_fitted_thresholds, impostor_match_shares, people_groups
-from bench.metrics.intervals import bootstrap_interval, wilson_interval
+from bench.metrics.intervals import bootstrap_interval, wilson_bound, wilson_interval
 from bench.metrics.recognition import (
     FoldAccuracy,
+    allowed_matches,
     balanced_threshold,
     best_threshold,
     cosine,
@@ -41,6 +42,7 @@ __all__ = [
     "CrossFitted",
     "FoldAccuracy",
     "age_difference",
+    "allowed_matches",
     "attribute_distance",
     "attribute_similarity",
     "balanced_threshold",
@@ -67,5 +69,6 @@ __all__ = [
     "threshold_at_fmr",
     "utility_privacy",
     "verification_hits",
+    "wilson_bound",
     "wilson_interval",
 ]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bench.metrics.arrays import Floats, slices, unit_rows
-from bench.metrics.recognition import threshold_at_fmr
+from bench.metrics.recognition import allowed_matches
 
 MOST_GROUPS = 10
 Ints = NDArray[np.int64]
@@ -101,19 +101,25 @@ def cross_fitted_thresholds(
     part in the threshold that is applied to him. Raises ValueError for other shapes, and for embeddings that are zero
     or not finite.
     """
-    scores, other = _impostor_scores(probes, gallery, probe_people, gallery_people)
+    left, right, who, whom = _checked(probes, gallery, probe_people, gallery_people)
     rows, columns = (np.asarray(group, np.int64) for group in (probe_group, gallery_group))
-    if (len(rows), len(columns)) != scores.shape:
-        raise ValueError(f"expected one group per picture, got {len(rows)} and {len(columns)} for {scores.shape}")
-    who, whom = np.asarray(probe_people), np.asarray(gallery_people)
-    groups = 1 + max(rows.max(initial=-1), columns.max(initial=-1))
-    kappa, impostors, people = np.full(groups, np.nan), np.zeros(groups, np.int64), np.zeros(groups, np.int64)
-    for group in range(groups):
-        kept = other & (rows != group)[:, None] & (columns != group)[None, :]
-        impostor = scores[kept]
-        if len(impostor):
-            kappa[group], impostors[group] = threshold_at_fmr(impostor, fmr), len(impostor)
-            people[group] = len(np.union1d(who[kept.any(1)], whom[kept.any(0)]))
+    if (rows.shape, columns.shape) != (who.shape, whom.shape):
+        raise ValueError(f"expected one group per picture, got {rows.shape}, {columns.shape}; {len(who)}, {len(whom)}")
+    impostors = _impostors_without_each(who, whom, rows, columns)
+    ranks = [allowed_matches(int(n), fmr) + 1 for n in impostors]  # The threshold is the score of this rank.
+    kappa, people = np.full(len(impostors), np.nan), np.zeros(len(impostors), np.int64)
+    missing = [int(group) for group in np.flatnonzero(impostors)]
+    for group in missing:
+        people[group] = len(np.union1d(who[rows != group], whom[columns != group]))
+    count = 2 * max(ranks, default=0)
+    while missing:
+        scores, probe, picture = _highest(left, right, who, whom, count)
+        for group in missing:
+            own = scores[(rows[probe] != group) & (columns[picture] != group)]
+            if len(own) >= ranks[group]:
+                kappa[group] = np.partition(own, len(own) - ranks[group])[len(own) - ranks[group]]
+        missing = [group for group in missing if np.isnan(kappa[group])]
+        count *= 2
     return CrossFitted(kappa=kappa, impostors=impostors, people=people)
 
 
@@ -126,39 +132,79 @@ def impostor_match_shares(
 ) -> Floats:
     """Return the share of the gallery pictures of other people that each probe matches, in [0, 1].
 
-    Embeddings ``(n, d)`` and ``(m, d)`` with the person of each, and one threshold or one per probe ``(n,)``, to shares
-    ``(n,)``: of the pictures of other people, those with a cosine greater than ``kappa``. The mean is the realised
-    false match rate (ISO/IEC 19795-1), and so the level that a match of the right person has by chance. NaN where the
-    gallery shows nobody else or ``kappa`` is NaN. Raises ValueError for other shapes, and for embeddings that are zero
-    or not finite.
+    Embeddings ``(n, d)`` and ``(m, d)`` with the person of each, and one threshold, one per probe ``(n,)``, or several
+    per probe ``(n, k)``, to shares ``(n,)`` or ``(n, k)``: of the pictures of other people, those with a cosine greater
+    than ``kappa``. The mean is the realised false match rate (ISO/IEC 19795-1), and so the level that a match of the
+    right person has by chance. NaN where the gallery shows nobody else or ``kappa`` is NaN. Raises ValueError for other
+    shapes, and for embeddings that are zero or not finite.
     """
     left, right, who, whom = _checked(probes, gallery, probe_people, gallery_people)
-    limit = np.broadcast_to(np.asarray(kappa, np.float64), who.shape)
-    shares = np.full(len(left), np.nan)
+    given = np.asarray(kappa, np.float64)
+    limits = given if given.ndim == 2 else np.broadcast_to(given, who.shape)[:, None]
+    if len(limits) != len(left):
+        raise ValueError(f"expected thresholds for {len(left)} probes, got shape {given.shape}")
+    shares = np.full(limits.shape, np.nan)
     for part in slices(len(left)):
-        other = who[part, None] != whom[None, :]
-        matched = ((left[part] @ right.T) > limit[part, None]) & other
-        known = other.any(axis=1) & np.isfinite(limit[part])
-        shares[part] = np.where(known, matched.sum(axis=1) / np.maximum(other.sum(axis=1), 1), np.nan)
-    return shares
+        scores = _scores_of_others(left, right, who, whom, part)
+        others = np.isfinite(scores).sum(axis=1)
+        for k, limit in enumerate(limits[part].T):
+            matched = (scores > limit[:, None]).sum(axis=1)
+            known = (others > 0) & np.isfinite(limit)
+            shares[part, k] = np.where(known, matched / np.maximum(others, 1), np.nan)
+    return shares if given.ndim == 2 else shares[:, 0]
 
 
-def _impostor_scores(
-    probes: ArrayLike, gallery: ArrayLike, probe_people: ArrayLike, gallery_people: ArrayLike
-) -> tuple[Floats, NDArray[np.bool_]]:
-    """Return the cosine of each probe and each gallery picture, and whether they show different people, (n, m) each."""
-    left, right, who, whom = _checked(probes, gallery, probe_people, gallery_people)
-    scores: Floats = np.clip(left @ right.T, -1, 1)
-    return scores, who[:, None] != whom[None, :]
+def _impostors_without_each(who: Ints, whom: Ints, rows: Ints, columns: Ints) -> Ints:
+    """Return the number of impostor pairs without each group, from the people and the groups of probes and gallery."""
+    groups = int(1 + max(rows.max(initial=-1), columns.max(initial=-1)))
+    people = int(1 + max(who.max(initial=-1), whom.max(initial=-1)))
+    probes, pictures = np.zeros((people, groups), np.int64), np.zeros((people, groups), np.int64)
+    np.add.at(probes, (who, rows), 1)
+    np.add.at(pictures, (whom, columns), 1)
+    own = probes.sum(axis=1, keepdims=True) - probes  # (people, groups): without the group
+    shown = pictures.sum(axis=1, keepdims=True) - pictures
+    found: Ints = own.sum(axis=0) * shown.sum(axis=0) - (own * shown).sum(axis=0)
+    return found
+
+
+def _highest(
+    left: Floats, right: Floats, who: Ints, whom: Ints, count: int
+) -> tuple[Floats, NDArray[np.int32], NDArray[np.int32]]:
+    """Return the ``count`` highest impostor scores, or all if there are fewer, and those equal to the lowest of them.
+
+    They come with the indices of their probes and gallery pictures, in no order. At no time are all scores in memory.
+    """
+    cut = -np.inf
+    scores, probe, picture = np.empty(0), np.empty(0, np.int32), np.empty(0, np.int32)
+    for part in slices(len(left)):
+        block = _scores_of_others(left, right, who, whom, part)
+        i, j = np.nonzero(block >= cut if np.isfinite(cut) else np.isfinite(block))
+        scores = np.concatenate([scores, block[i, j]])
+        probe = np.concatenate([probe, (i + part.start).astype(np.int32)])
+        picture = np.concatenate([picture, j.astype(np.int32)])
+        if len(scores) > count:
+            cut = float(np.partition(scores, len(scores) - count)[len(scores) - count])
+            kept = scores >= cut
+            scores, probe, picture = scores[kept], probe[kept], picture[kept]
+    return scores, probe, picture
+
+
+def _scores_of_others(left: Floats, right: Floats, who: Ints, whom: Ints, part: slice) -> Floats:
+    """Return the cosines of some probes and all gallery pictures, with minus infinity where both show one person."""
+    scores: Floats = left[part] @ right.T
+    scores[who[part, None] == whom[None, :]] = -np.inf
+    return scores
 
 
 def _checked(
     probes: ArrayLike, gallery: ArrayLike, probe_people: ArrayLike, gallery_people: ArrayLike
-) -> tuple[Floats, Floats, NDArray[np.generic], NDArray[np.generic]]:
+) -> tuple[Floats, Floats, Ints, Ints]:
+    """Return unit embeddings, and people as numbers from 0. Raises ValueError for other shapes."""
     left, right, who, whom = unit_rows(probes), unit_rows(gallery), np.asarray(probe_people), np.asarray(gallery_people)
     if left.shape[1:] != right.shape[1:] or who.shape != left.shape[:1] or whom.shape != right.shape[:1]:
         raise ValueError(
             f"expected embeddings (n, d) and (m, d) with people (n,) and (m,), got {left.shape}, {right.shape}, "
             f"{who.shape} and {whom.shape}"
         )
-    return left, right, who, whom
+    number = np.unique(np.concatenate([who, whom]), return_inverse=True)[1].astype(np.int64)
+    return left, right, number[: len(who)], number[len(who) :]

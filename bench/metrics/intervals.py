@@ -1,4 +1,7 @@
-"""Confidence intervals: Wilson's for a proportion, and the cluster bootstrap over people for everything else."""
+"""Confidence intervals: Wilson's for a proportion, and the cluster bootstrap for statistics other than a mean.
+
+The interval of a mean or share whose samples show people again is in `bench.metrics.clustering`.
+"""
 
 from __future__ import annotations
 

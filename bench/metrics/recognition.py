@@ -165,11 +165,18 @@ def threshold_at_fmr(impostor: ArrayLike, fmr: float) -> float:
     values = np.asarray(impostor, np.float64)
     if values.ndim != 1 or not len(values):
         raise ValueError(f"expected impostor scores (n,), got shape {values.shape}")
+    rank = len(values) - 1 - allowed_matches(len(values), fmr)
+    return float(np.partition(values, rank)[rank])
+
+
+def allowed_matches(impostors: int, fmr: float) -> int:
+    """Return how many of a number of impostor scores may be greater than a threshold with this false match rate.
+
+    Raises ValueError unless 0 <= fmr < 1.
+    """
     if not 0 <= fmr < 1:
         raise ValueError(f"expected a false match rate in [0, 1), got {fmr}")
-    allowed = math.floor(fmr * len(values) + 1e-9)  # In floating point, 0.29 * 100 is slightly less than 29.
-    rank = len(values) - 1 - allowed
-    return float(np.partition(values, rank)[rank])
+    return math.floor(fmr * impostors + 1e-9)  # In floating point, 0.29 * 100 is slightly less than 29.
 
 
 def separation(genuine: ArrayLike, impostor: ArrayLike) -> float:

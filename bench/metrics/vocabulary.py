@@ -46,7 +46,7 @@ METRIC_NAMES = (
     "age-difference",
 )
 # These are followed by the name of an attribute, as in ``similarity:gender``.
-ATTRIBUTE_FAMILIES = ("similarity", "permuted", "baseline")
+ATTRIBUTE_FAMILIES = ("similarity", "permuted", "excess", "baseline")
 _FORMER_FAMILIES = {"floor": "baseline"}
 
 

@@ -107,15 +107,17 @@ def _adversary(
     shown = protected, clean[chosen], people[chosen], people[chosen]
     found = impostors.cross_fitted_thresholds(*shown, own, own, fmr)
     kappa = found.kappa[own]
-    at_service = protected[where], clean[chosen], people[pairs.left], people[chosen]
+    both = np.stack([kappa[where], calibrated], axis=1)
+    probes = protected[where], clean[chosen], people[pairs.left], people[chosen]
+    matched, at_service = impostors.impostor_match_shares(*probes, both).T
     against_enrolled = protected, clean[enrolled], people[chosen], people[enrolled]
     return {
         "kappa_adversary": _nullable(kappa[where]),
         "adversary_impostors": found.impostors[own][where],
         "adversary_people": found.people[own][where],
-        "impostor_match_adversary": _nullable(impostors.impostor_match_shares(*shown, kappa)[where]),
+        "impostor_match_adversary": _nullable(matched),
         "impostor_match_enrolled": _nullable(impostors.impostor_match_shares(*against_enrolled, kappa)[where]),
-        "impostor_match": _nullable(impostors.impostor_match_shares(*at_service, calibrated)),
+        "impostor_match": _nullable(at_service),
     }
 
 

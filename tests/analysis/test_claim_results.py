@@ -356,8 +356,8 @@ def test_the_table_and_json_say_the_same(tmp_path: Path) -> None:
     records = json.loads(as_json(verdicts))
     assert [r["verdict"] for r in records] == ["holds", "does not hold", "not measured"]
     assert records[0]["comparisons"][0]["left"] | {"low": None, "high": None} == {
-        "value": 0.75, "n": 4, "people": 4, "low": None, "high": None, "interval": "Wilson", "status": "ok", "reason": None,
-        "note": None,
+        "value": 0.75, "n": 4, "people": 4, "low": None, "high": None, "interval": "Wilson", "status": "ok",
+        "reason": None, "note": None,
     }  # fmt: skip
     assert records[0]["left"] == {"defense": ["PMT"], "role": "authorised"}
     assert tally(verdicts) == "3 claims: 1 hold, 1 do not hold, 1 not measured"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.util
+import io
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -11,11 +13,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.analysis.measures import measure, select
+from bench.analysis.measures import measure, metric_named, select
 from bench.analysis.pooling import DRAWS, Pool, SampleScores, difference_of, drawn_means, joint_deviates, mean
 from bench.analysis.rows import Rows
+from bench.analysis.table_model import Measurement
 from bench.metrics import pair_interval, wilson_interval
 from bench.metrics.clustering import pairs_of
+from bench.report.export import export
+from bench.report.page.evidence import support
 from tests.analysis.test_measures import ONE, changed
 from tests.fake_run import FakeRun, write_fake_run
 
@@ -81,6 +86,23 @@ def test_the_rows_decide_the_method_not_the_number_of_cells(tmp_path: Path) -> N
     rows = changed(results, verification=meet_again)
     again = measure(rows, select(rows, defense="PMT", evaluated="net-b"), "srra")
     assert (again.interval, again.value, again.n) == ("clustered", once.value, once.n)
+    assert again.people == once.people - 1
+
+
+def test_a_table_says_how_many_people_are_behind_n(tmp_path: Path) -> None:
+    assert Measurement(value=0.5, n=1200, people=24).support == "1,200 of 24 people"
+    assert Measurement(value=0.5, n=2, people=1).support == "2 of 1 person"
+    assert Measurement(value=0.5, n=200, people=300).support == "200"  # Everybody occurs once.
+    assert Measurement(value=0.5, n=200).support == "200"
+
+    def few(table: pd.DataFrame) -> None:
+        table["left_subject"] = table["right_subject"] = np.arange(len(table)) % 3
+
+    rows = changed(write_fake_run(tmp_path / "run", FakeRun(**ONE)), verification=few)
+    found = export(rows.results, "VII", "csv")
+    assert {row["people"] for row in csv.DictReader(io.StringIO(found)) if row["n"] == "4"} == {"3"}
+    assert "N=4 of 3 people" in export(rows.results, "VII", "md")
+    assert support(metric_named("srra"), measure(rows, rows.cells[:1], "srra")).endswith("N\u00a04 of 3 people")
 
 
 def test_both_people_of_a_pair_are_clusters() -> None:
@@ -113,13 +135,17 @@ def test_the_variance_equals_the_sum_over_pairs_that_share_a_person() -> None:
     people = [{a, b} for a, b in zip(left.tolist(), right.tolist(), strict=True)]
     shared = np.array([[bool(a & b) for b in people] for a in people])
     e = values - values.mean()
-    independent = (deviations**2).sum() * len(deviations) / (len(deviations) - 1)
-    assert pairs.variance(deviations) == pytest.approx(max(e @ shared @ e, independent))
+    assert pairs.variance(deviations) == pytest.approx(e @ shared @ e)
     member = (who[:, None] == np.arange(len(deviations))).astype(float)
     centred = np.eye(n) - 1 / n
     form = member.T @ centred @ shared @ centred @ member
     found = pairs.correction(member.sum(axis=0))
-    assert found.bias == pytest.approx(np.trace(form) / (member.sum(axis=0) ** 2).sum())
+    shows = np.array([[float(k in shown) for k in range(9)] for shown in people])
+    effects = shows.T @ centred @ shared @ centred @ shows
+    moments = np.trace(form), np.trace(effects)
+    true = (member.sum(axis=0) ** 2).sum(), (shows.sum(axis=0) ** 2).sum()
+    mixed, of = (0.9 * one + 0.1 * other for one, other in (moments, true))
+    assert found.bias == pytest.approx(mixed / of)
     assert found.df == pytest.approx(np.trace(form) ** 2 / (form**2).sum())
     assert found.degree == pytest.approx(shared.sum() / n)
 

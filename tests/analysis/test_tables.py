@@ -95,7 +95,7 @@ def test_zero_has_an_interval(worked: Rows) -> None:
     lost, _, average, *_ = rows_of(table)["PMT:net-b"]
     assert (lost.value, lost.low, lost.interval) == (0.0, 0.0, "Wilson")
     assert lost.high == pytest.approx(intervals.wilson_interval(0, 4)[1])
-    assert average.high == pytest.approx(lost.high)  # a bootstrap of equal decisions would have no width
+    assert average.high == pytest.approx(lost.high)  # Equal decisions have no variance.
 
 
 def test_ten_fold_and_cosine_use_their_columns(worked: Rows) -> None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from support import TESTS
 
 import bench.metrics
-from bench.metrics import attributes, images, intervals, recognition
+from bench.metrics import attributes, images, impostors, intervals, recognition
 
 skimage: Any = importlib.import_module("skimage.metrics")
 
@@ -40,7 +40,7 @@ def test_every_metric_is_documented() -> None:
     text = (TESTS.parent / "docs" / "design" / "metrics.md").read_text(encoding="utf-8")
     public = {
         name: function
-        for module in (attributes, images, intervals, recognition)
+        for module in (attributes, images, impostors, intervals, recognition)
         for name, function in inspect.getmembers(module, inspect.isfunction)
         if function.__module__ == module.__name__ and not name.startswith("_")
     }

@@ -18,7 +18,7 @@ from bench.store.reading import RunResults
 
 def test_csv_parses_back(results: RunResults) -> None:
     rows = list(csv.DictReader(io.StringIO(export(results, "VII", "csv"))))
-    assert len(rows) == 2 * 4 * 4  # data sets, rows, columns with the average
+    assert len(rows) == 2 * 4 * 6  # data sets, rows, columns with the average
     first = rows[0]
     assert (first["dataset"], first["defense"], first["column"], first["paper"]) == (
         "synth-lfw",
@@ -26,6 +26,7 @@ def test_csv_parses_back(results: RunResults) -> None:
         "net-a",
         "99.4",
     )
+    assert (first["paper_of"], first["difference"]) == ("at the fixed κ", "")
     assert float(first["low"]) <= float(first["value"]) <= float(first["high"])
     assert (first["n"], first["interval"], first["unit"], first["synthetic"]) == ("20", "Wilson", "%", "True")
     failed = next(r for r in rows if r["status"] == "failed")
@@ -47,7 +48,7 @@ def test_markdown_is_aligned(results: RunResults) -> None:
     assert len({len(line) for line in lines}) == 1
     assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
     assert "<script>" not in "\n".join(lines)
-    assert re.search(r"<u>[\d.]+ \([\d.]+–[\d.]+\) N=20, paper 99\.0</u>", "\n".join(lines))
+    assert re.search(r"<u>[\d.]+ \([\d.]+–[\d.]+\) N=20, paper 99\.0 \(at the fixed κ\)</u>", "\n".join(lines))
     assert "Synthetic stand-in" in export(results, "VII", "md")
 
 
@@ -63,7 +64,7 @@ def test_latex_is_escaped_and_balanced(results: RunResults) -> None:
     assert bare.count("{") == bare.count("}")
     body = text[text.index("\\midrule") : text.index("\\bottomrule")]
     lines = [line for line in body.splitlines() if line.endswith("\\\\")]
-    assert {len(re.findall(r"(?<!\\)&", line)) for line in lines} == {5}
+    assert {len(re.findall(r"(?<!\\)&", line)) for line in lines} == {7}
 
 
 def test_latex_escapes_every_special_character() -> None:
@@ -107,7 +108,7 @@ def test_a_table_that_a_run_does_not_make_names_those_that_it_does(results: RunR
 
 
 def test_unknown_tables_and_formats_list_the_known(results: RunResults) -> None:
-    with pytest.raises(SuiteError, match=r"expected one of III, IV, .*summary.*did you mean 'summary'"):
+    with pytest.raises(SuiteError, match=r"expected one of III, III-fixed, IV, .*summary.*did you mean 'summary'"):
         export(results, "sumary", "csv")
     with pytest.raises(SuiteError, match="expected one of csv, json, md, latex"):
         export(results, "VII", "xml")

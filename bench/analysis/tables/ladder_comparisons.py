@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from bench.analysis.chance_tests import ChanceTest, Comparison, beyond_chance
+from bench.analysis.chance_tests import AgainstChance, ChanceTest, beyond_chance
 from bench.analysis.measured_pools import measured
 from bench.analysis.measures import metric_named
 from bench.analysis.pooling import Pool, SampleScores
@@ -93,7 +93,7 @@ class Candidate:
     """A comparison before it is tested; ``compared`` are its scores, None if it has none to compare."""
 
     comparison: BaselineComparison
-    compared: Comparison | None
+    compared: AgainstChance | None
 
 
 # The candidates of one comparison; several only for attributes, which several attacks may have estimated.
@@ -208,7 +208,7 @@ def _candidate(about: BaselineComparison, found: Pool, chance: Pool | None, *, s
     """Return a comparison with the scores to test it by, if both sides have some."""
     known = about.measurement.value is not None and about.baseline.value is not None and chance is not None and chance.n
     sign = -1 if about.metric.better == "higher" else 1
-    compared = Comparison(found=found, chance=chance, sign=sign, share=share) if known and chance else None
+    compared = AgainstChance(found=found, chance=chance, sign=sign, share=share) if known and chance else None
     return Candidate(comparison=about, compared=compared)
 
 

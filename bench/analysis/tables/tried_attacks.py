@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from bench.analysis.chance_tests import ChanceTest, Comparison, beyond_chance
+from bench.analysis.chance_tests import AgainstChance, ChanceTest, beyond_chance
 from bench.analysis.measured_pools import measured
 from bench.analysis.measures import metric_named
 from bench.analysis.pooling import Pool
@@ -85,8 +85,8 @@ def tried_attacks(rows: Rows, cells: Sequence[CellRow]) -> tuple[list[TriedAttac
         )
         tried.append((attack, found[1], chance[1], enrolled[1], enrolled_chance[1]))
     tried.sort(key=lambda t: -1.0 if t[0].measurement.value is None else t[0].measurement.value, reverse=True)
-    tests = beyond_chance([Comparison(found=found, chance=chance) for _, found, chance, *_ in tried])
-    others = beyond_chance([Comparison(found=found, chance=chance) for *_, found, chance in tried])
+    tests = beyond_chance([AgainstChance(found=found, chance=chance) for _, found, chance, *_ in tried])
+    others = beyond_chance([AgainstChance(found=found, chance=chance) for *_, found, chance in tried])
     made = [
         replace(
             attack,

@@ -298,7 +298,8 @@ def attribute_answers(rows: Rows, experiment: str) -> list[HeadlineAnswer]:
 def _attributes(rows: Rows, cells: Sequence[CellRow], names: Sequence[str]) -> HeadlineAnswer:
     """Return the answer for the cells of one defense: each attribute beside permuted and constant answers.
 
-    An attribute depends on the face where the whole 95 % interval is nearer to the original than permuted answers.
+    An attribute depends on the face where the 95 % interval of the difference from permuted answers, sample by sample,
+    lies on the side that leaks.
     """
     entries = []
     apart: list[str] = []
@@ -308,19 +309,19 @@ def _attributes(rows: Rows, cells: Sequence[CellRow], names: Sequence[str]) -> H
         least = metric.better == "higher"
         found = worst(rows, cells, f"similarity:{name}", least=least)
         own = [c for c in cells if not found.attack or c.attack == found.attack]
-        permuted, constant = (measure(rows, own, f"{family}:{name}") for family in ("permuted", "baseline"))
-        if found.value is not None and permuted.value is not None:
-            end = found.high if least else found.low
-            end = found.value if end is None else end
-            (near if (end < permuted.value if least else end > permuted.value) else apart).append(name)
+        permuted, excess, constant = (measure(rows, own, f"{f}:{name}") for f in ("permuted", "excess", "baseline"))
+        if excess.value is not None:
+            end = excess.high if least else excess.low
+            end = excess.value if end is None else end
+            (near if (end < 0 if least else end > 0) else apart).append(name)
         by = f"{found.attack}; " if len(attacks(cells)) > 1 else ""
         detail = f"{by}permuted {metric.shown(permuted.value)}, constant answer {metric.shown(constant.value)}"
         entries.append((metric.label.capitalize(), metric, found, detail))
     if known := len(apart) + len(near):
         listed = f" ({', '.join(near)})" if near else ""
         text = (
-            f"For {len(near)} of {plural(known, 'attribute')}{listed} the answer depends on the face: its whole 95 % "
-            "interval is nearer to the answer on the original than answers that are permuted over people."
+            f"For {len(near)} of {plural(known, 'attribute')}{listed} the answer depends on the face: it is nearer to "
+            "that on the original than answers that are permuted over people, by the 95 % interval of the difference."
         )
     elif any(found.value is not None for _, _, found, _ in entries):
         text = "This run stores no permuted answers to compare with; bench rescore adds them."

@@ -179,7 +179,8 @@ def _headline_of_none(found: Recommendation) -> str:
     if len(names) == 1:
         who = f"{names[0]}, the only defense that faced every attack, leaks"
     else:
-        who = f"all {len(names)} defenses that faced every attack leak"
+        which = "both" if len(names) == 2 else f"all {len(names)}"
+        who = f"{which} defenses that faced every attack leak"
     return f"None is safe, and none is best: {who} like no protection."
 
 

@@ -256,11 +256,13 @@ class CfpFf(KnownSet):
 class FaceSet(FileDataset):
     """Any other set: ``path`` is a folder ``subject/image``, a ``.bin``, Parquet, or one of the known layouts.
 
-    ``license`` is a note for reports that show its faces.
+    ``license`` is a note for reports that show its faces. ``people_of``: the set whose people it shows under the same
+    names, such as ``lfw``; empty if the people are its own.
     """
 
     path: str
     layout: Layout = "auto"
+    people_of: str = ""  # type: ignore[misc]
     license: str = "unknown; ask the publisher of the data set"  # type: ignore[misc]
 
     def place(self) -> tuple[Path, str]:

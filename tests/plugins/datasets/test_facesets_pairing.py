@@ -147,6 +147,30 @@ def test_calfw_folds_are_balanced(tmp_path: Path) -> None:
         assert np.bincount(pairs.fold[pairs.same == label]).tolist() == [3] * 10
 
 
+def test_lfw_and_calfw_number_people_by_name(tmp_path: Path) -> None:
+    pairs = files.protocol_pairs(10, 3)
+    first = lfw(tmp_path)
+    second = Calfw(path=str(files.write_calfw(tmp_path / "calfw", pairs[::-1])))
+    assert first.people_of == second.people_of == "lfw"
+
+    def numbers(dataset: Any) -> dict[str, int]:
+        faces, chosen = evaluated(dataset, 20)
+        assert (faces.subjects >= 0).all()
+        assert (faces.subjects[chosen.left] == faces.subjects[chosen.right]).tolist() == chosen.same.tolist()
+        return {
+            Path(name).name.rsplit("_", 1)[0]: int(s) for name, s in zip(faces.sample_ids, faces.subjects, strict=True)
+        }
+
+    left, right = numbers(first), numbers(second)
+    both = left.keys() & right.keys()
+    assert both
+    assert all(left[name] == right[name] for name in both)
+    assert len(set(left.values())) == len(left)
+    unnamed = Lfw(path=str(files.write_bin(tmp_path / "lfw.bin", pairs)))
+    assert unnamed.people_of == ""
+    assert FaceSet(path=str(tmp_path)).people_of == ""
+
+
 def test_an_unbalanced_protocol_gives_half_of_each(tmp_path: Path) -> None:
     pairs = [(f"g{k}a", f"g{k}b", True, -1) for k in range(30)] + [(f"i{k}a", f"i{k}b", False, -1) for k in range(10)]
     dataset = FaceSet(path=str(files.write_bin(tmp_path / "x.bin", pairs)))

@@ -1,0 +1,217 @@
+"""Measure how often the verdict and the ladder raise a false alarm, and how often they see a leak, by simulation.
+
+A part of ``make statistics`` (`benchmarks/inference.py`). Every decision is made by the function that the report calls,
+`bench.analysis.chance_tests.beyond_chance`, from scores whose truth is known:
+
+- Originals and what the attacks end with are embeddings, by two held-out recognisers that agree in part. Without a leak
+  both are independent of each other. What attacks end with has a common direction, and attackers may be correlated.
+- The threshold is that of an adversary, set for a false match rate of 1 % on impostors of the same kind.
+- A leak of x points means that the first attack reveals the original of a share x of the people, and the others
+  nothing: the case in which a correction for many attacks costs most.
+- Half of the pairs are genuine. With ``twice``, every person is in two pairs.
+
+The columns are the numbers of attackers. An alarm is false if any comparison of the family is called beyond chance; the
+bar is 5 %.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.analysis.chance_tests import LEVEL, AgainstChance, ChanceTest, beyond_chance
+from bench.analysis.pooling import Pool, SampleScores
+from bench.metrics import permuted_baseline
+
+ATTACKERS = (1, 3, 6, 12)
+PEOPLE = (104, 208)
+LEAKS = (0.05, 0.1)
+CORRELATIONS = (0.0, 0.9)
+_DIMENSIONS, _RECOGNISERS, _CLASSES = 24, 2, (7, 6, 2)
+_SHARED, _HUB = 0.7, 0.15  # What recognisers share, and the common direction of what attacks end with.
+_NOISE = 2.6  # Standard errors of a simulated share by which it may miss the bar.
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """Simulated attacks by a number of ``attackers`` on a number of ``people``.
+
+    ``correlation`` is that between attackers, ``leak`` the share of people whose original the first of them reveals.
+    ``twice``: every person is in two pairs.
+    """
+
+    people: int
+    attackers: int
+    correlation: float = 0.0
+    leak: float = 0.0
+    twice: bool = False
+
+
+def _unit(vectors: Floats) -> Floats:
+    found: Floats = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return found
+
+
+def _embeddings(n: int, rng: np.random.Generator) -> Floats:
+    """Return random embeddings ``(n, recognisers, dimensions)`` of unit length."""
+    common, own = rng.standard_normal((n, 1, _DIMENSIONS)), rng.standard_normal((n, _RECOGNISERS, _DIMENSIONS))
+    return _unit(np.sqrt(_SHARED) * common + np.sqrt(1 - _SHARED) * own)
+
+
+@cache
+def threshold() -> float:
+    """Return the threshold of the adversary, from impostors that are not scored."""
+    rng = np.random.default_rng(0)
+    ends, originals = _unit(_embeddings(1500, rng) + _HUB), _embeddings(1500, rng)
+    return float(np.quantile(np.einsum("ik,jk->ij", ends[:, 0], originals[:, 0]), 0.99))
+
+
+def attacks(scene: Scene, rng: np.random.Generator, *names: str) -> Iterator[dict[str, AgainstChance]]:
+    """Yield the comparisons of identity of each attack, by name: ``photo``, ``other photo`` and ``rank 1``."""
+    n = scene.people
+    person = np.repeat(np.arange(n // 2), 2) if scene.twice else np.arange(n)
+    genuine = np.arange(n) % 4 < 2 if scene.twice else np.arange(n) % 2 == 0
+    other = np.where(genuine, person, person + n)
+    originals, common = _embeddings(n, rng), _embeddings(n, rng)
+    enrolled = _unit(originals + 0.3 * _embeddings(n, rng))
+    stranger = person[:, None] != person[None]
+    revealed = rng.random(n) < scene.leak
+    for attacker in range(scene.attackers):
+        mixed = np.sqrt(scene.correlation) * common + np.sqrt(1 - scene.correlation) * _embeddings(n, rng)
+        ends = _unit(mixed + _HUB)
+        if attacker == 0:
+            ends = np.where(revealed[:, None, None], originals, ends)
+        pools: dict[str, tuple[Pool, Pool]] = {name: (Pool(), Pool()) for name in names}
+        for r in range(_RECOGNISERS):
+            for name, sides in pools.items():
+                gallery = enrolled if name == "other photo" else originals
+                found = np.einsum("ik,jk->ij", ends[:, r], gallery[:, r])  # Small, so that threads would only disturb.
+                kept = genuine if name == "other photo" else np.ones(n, np.bool_)
+                for pool, scores in zip(sides, _decisions(name, found, stranger), strict=True):
+                    pool.add(SampleScores(scores[kept], person[kept], "set", other[kept]))
+        yield {name: AgainstChance(found=found, chance=chance) for name, (found, chance) in pools.items()}
+
+
+def _decisions(name: str, similarity: Floats, stranger: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """Return whether each probe finds its person, and the same by chance, ``(n,)`` each."""
+    own = np.diagonal(similarity)
+    if name == "rank 1":
+        first = np.where(stranger, similarity, -1).max(axis=1) < own
+        return first.astype(np.float64), 1 / (1 + stranger.sum(axis=1))
+    return (own > threshold()).astype(np.float64), _share(similarity > threshold(), stranger)
+
+
+def _share(matched: NDArray[np.bool_], stranger: NDArray[np.bool_]) -> Floats:
+    """Return the share of strangers whom each probe matches."""
+    found: Floats = (matched & stranger).sum(axis=1) / stranger.sum(axis=1)
+    return found
+
+
+def verdict(scene: Scene, rng: np.random.Generator) -> list[ChanceTest]:
+    """Return the tests of all attacks on one defense, as the verdict makes them."""
+    return beyond_chance([found["photo"] for found in attacks(scene, rng, "photo")])
+
+
+def identity(scene: Scene, rng: np.random.Generator) -> list[ChanceTest]:
+    """Return the tests of the rung of identity."""
+    return beyond_chance([c for found in attacks(scene, rng, "photo", "other photo", "rank 1") for c in found.values()])
+
+
+def attributes(scene: Scene, rng: np.random.Generator) -> list[ChanceTest]:
+    """Return the tests of the rung of attributes: answers that prefer some classes, but do not depend on the face."""
+    family = []
+    people = np.arange(scene.people)
+    for classes in _CLASSES:
+        truth = rng.dirichlet(np.linspace(0.2, 2, classes), size=scene.people)
+        common = rng.dirichlet(np.linspace(2, 0.2, classes), size=scene.people)
+        for _ in range(scene.attackers):
+            answers = rng.dirichlet(np.linspace(2, 0.2, classes), size=scene.people)
+            answers = scene.correlation * common + (1 - scene.correlation) * answers
+            values = (_unit(answers) * _unit(truth)).sum(axis=1)
+            sides = (SampleScores(v, people, "set") for v in (values, permuted_baseline(answers, truth, people)))
+            found, chance = (Pool([side]) for side in sides)
+            family.append(AgainstChance(found=found, chance=chance, share=False))
+    return beyond_chance(family)
+
+
+def pixels(scene: Scene, rng: np.random.Generator) -> list[ChanceTest]:
+    """Return the tests of the rung of pixels: pictures as similar to the original as those without the face are."""
+    return beyond_chance(_similarities(scene, rng, 1))
+
+
+def pixel_safe(scene: Scene, rng: np.random.Generator) -> list[ChanceTest]:
+    """Return the tests of whether pictures are less similar to the original than those without the face are."""
+    return beyond_chance(_similarities(scene, rng, -1))
+
+
+def _similarities(scene: Scene, rng: np.random.Generator, sign: int) -> list[AgainstChance]:
+    people = np.arange(scene.people)
+    chance = Pool([SampleScores(rng.normal(0.4, 0.1, scene.people), people, "set, without the face")])
+    common = rng.standard_normal(scene.people)
+    family = []
+    for _ in range(scene.attackers):
+        noise = np.sqrt(scene.correlation) * common
+        noise = noise + np.sqrt(1 - scene.correlation) * rng.standard_normal(scene.people)
+        found = Pool([SampleScores(0.4 + 0.05 * noise, people, "set")])
+        family.append(AgainstChance(found=found, chance=chance, sign=sign, share=False))
+    return family
+
+
+RULES = {
+    "verdict: leaks": verdict,
+    "ladder: identity": identity,
+    "ladder: attributes": attributes,
+    "ladder: pixels": pixels,
+    "ladder: pixel-safe": pixel_safe,
+}
+
+
+def alarms(rule: str, scene: Scene, repeats: int, seed: int = 0) -> float:
+    """Return the share of simulated runs in which a rule calls anything beyond chance."""
+    parts = (seed, scene.people, scene.attackers, round(100 * scene.correlation), round(100 * scene.leak), scene.twice)
+    rng = np.random.default_rng(parts)
+    return sum(any(test.beyond for test in RULES[rule](scene, rng)) for _ in range(repeats)) / repeats
+
+
+def too_many(share: float, repeats: int, bar: float = LEVEL) -> bool:
+    """Return True if a simulated share is above a bar by more than the noise of the simulation."""
+    return share > bar + _NOISE * (bar * (1 - bar) / repeats) ** 0.5
+
+
+def alarm_lines(repeats: int, attackers: Sequence[int] = ATTACKERS) -> tuple[list[str], bool]:
+    """Return the table of false alarms and of power as lines, and whether every false alarm meets the bar."""
+    repeats = max(100, repeats // 5)
+    lines = [f"Runs with an alarm in {repeats:,} repeats, in per cent (bar without a leak: {100 * LEVEL:.0f})", ""]
+    lines.append(f"{'':<58}" + "".join(f"{k:>7}" for k in attackers) + "  attackers")
+    met = True
+    for rule in RULES:
+        for people in PEOPLE:
+            shapes = [
+                (c, leak, False)
+                for leak in ((0.0, *LEAKS) if rule == "verdict: leaks" else (0.0,))
+                for c in CORRELATIONS
+            ]
+            for correlation, leak, twice in [*shapes, (0.0, 0.0, True)]:
+                scenes = [
+                    Scene(people=people, attackers=k, correlation=correlation, leak=leak, twice=twice)
+                    for k in attackers
+                ]
+                found = [alarms(rule, scene, repeats) for scene in scenes]
+                wrong = [not leak and too_many(share, repeats) for share in found]
+                met = met and not any(wrong)
+                about = f"leak {100 * leak:>2.0f} points" if leak else "no leak"
+                who = f"{people} pairs of {people // 2} people" if twice else f"{people} people"
+                label = f"{rule:<20}{who:<24}r {correlation:<4g}{about}"
+                lines.append(
+                    f"{label:<58}"
+                    + "".join(f"{100 * f:>6.1f}{'!' if x else ' '}" for f, x in zip(found, wrong, strict=True))
+                )
+                print(lines[-1], file=sys.stderr, flush=True)
+    return lines, met
