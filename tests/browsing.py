@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import pytest
 from axe_playwright_python.base import AXE_SCRIPT
-from playwright.sync_api import Browser, BrowserContext, FloatRect, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, FloatRect, Page, expect, sync_playwright
 
 ARTIFACTS = Path(__file__).parent.parent / "test-artifacts"
 REQUIRED = "BENCH_REQUIRE_BROWSER"  # if set, tests fail without a browser and are not skipped
@@ -22,6 +22,7 @@ _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _FLAGS = ("--no-sandbox", "--disable-gpu", "--font-render-hinting=none")
 _RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 _LOCAL = ("data:", "blob:")
+_PATIENCE = 60_000  # milliseconds; far more than anything takes on a busy machine
 _HIGHEST = 16_000  # pixels of a picture: a higher one takes seconds, and nobody looks at all of it
 
 
@@ -34,6 +35,7 @@ def chromium() -> Iterator[Browser]:
         if os.environ.get(REQUIRED):
             pytest.fail(f"{message}; {REQUIRED} is set")
         pytest.skip(message)
+    expect.set_options(timeout=_PATIENCE)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=_FLAGS)
         yield browser
@@ -78,7 +80,7 @@ class Tabs:
         tab = self.browser.new_context(
             viewport={"width": width, "height": height}, color_scheme=scheme, offline=True, **context
         )
-        tab.set_default_timeout(60_000)  # milliseconds; far more than anything takes on a busy machine
+        tab.set_default_timeout(_PATIENCE)
         self.contexts.append(tab)
         url = path.resolve().as_uri()
         self.watch.follow(tab, url)
