@@ -405,6 +405,7 @@ def pareto(found: Recommendation) -> PointPlot | None:
     drawable = [e for e in found.entries if e.complete]
     if not drawable:
         return None
+    chance = sorted(e.baseline for e in drawable if e.baseline is not None)  # One line, for the highest.
     low = min([UTILITY_BARS[0].limit, *(_least(e.utility) for e in drawable)])
     best = sorted((e for e in drawable if _look(e) is BEST), key=lambda e: (_value(e.leakage), _value(e.utility)))
     return PointPlot(
@@ -416,11 +417,7 @@ def pareto(found: Recommendation) -> PointPlot | None:
         points=[_point(e, str(i)) for i, e in enumerate(drawable, 1)],
         zones=[Zone(x=(-3.0, 104.0), y=(100 * UTILITY_BARS[0].limit, 103.0))],
         references=[
-            *(
-                Reference(axis="x", value=100 * f, label="chance")
-                for f in {e.baseline for e in drawable}
-                if f is not None
-            ),
+            *([Reference(axis="x", value=100 * chance[-1], label="chance")] if chance else []),
             Reference(axis="y", value=100 * UTILITY_BARS[0].limit, label=f"bar: {UTILITY_BARS[0].text}"),
         ],
         path=[(100 * _value(e.leakage), 100 * _value(e.utility)) for e in best],
