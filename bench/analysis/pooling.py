@@ -190,25 +190,27 @@ def joint_deviates(pools: Sequence[Pool]) -> Floats:
     null hypothesis that all means are at chance, compare the largest ``-pool.estimate().deviate(chance)`` of several
     pools with the distribution of the row maxima of this array.
     """
-    people = sorted({name for pool in pools for name in pool.people})
+    stored = [pool.per_pair() for pool in pools]
+    shown = dict.fromkeys(pairs for pairs, _, _ in stored)
+    people = sorted({name for pairs in shown for name in pairs.people})
     index = {name: i for i, name in enumerate(people)}
-    loads = np.zeros((len(people) + 1, len(pools)))
-    for k, pool in enumerate(pools):
-        pairs, sums, counts = pool.per_pair()
+    where = {pairs: np.array([index[name] for name in pairs.people], np.int64) for pairs in shown}
+    loads = np.zeros((len(people) + 1, len(pools)), np.float32)
+    for k, (pool, (pairs, sums, counts)) in enumerate(zip(pools, stored, strict=True)):
         if not pool.n:
             loads[:, k] = np.nan
             continue
         own = pairs.per_person(sums - pool.mean * counts)
-        length = float(np.sqrt(own @ own))
+        length = float(np.sqrt((own * own).sum()))
         if length <= 1e-9:
             loads[-1, k] = 1.0
         else:
-            kept = np.flatnonzero(own)
-            loads[[index[pairs.people[i]] for i in kept.tolist()], k] = own[kept] / length
+            loads[where[pairs], k] = own / length
     rng = np.random.default_rng(SEED)
     block = max(1, _DRAWN_AT_ONCE // len(loads))
     sizes = [min(block, DRAWS - start) for start in range(0, DRAWS, block)]
-    return np.concatenate([rng.standard_normal((size, len(loads))) @ loads for size in sizes])
+    drawn = [rng.standard_normal((size, len(loads)), np.float32) @ loads for size in sizes]
+    return np.concatenate(drawn).astype(np.float64)
 
 
 def drawn_means(pools: Sequence[Pool]) -> Floats:

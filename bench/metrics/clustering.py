@@ -4,8 +4,8 @@ A verification pair shows two people. Two pairs that share one of them are not i
 a variance that clusters by the protected person alone is too small. The variance here is the dyadic-robust one of
 Aronow, Samii and Assenova (2015, Political Analysis 23, 564), which is the two-way variance of Cameron, Gelbach and
 Miller (2011, JBES 29, 238) with one set of people on both sides. It is corrected for few people as by Bell and
-McCaffrey (2002): its expectation and its degrees of freedom are those under independent pairs
-(`PeoplePairs.correction`).
+McCaffrey (2002): its expectation is that under a small correlation within people, its degrees of freedom are those
+under independent pairs (`PeoplePairs.correction`).
 
 `Estimate` turns it into an interval. For a share, the variance becomes an effective number of trials, n_eff = p (1 - p)
 / variance, of Wilson's interval (Korn and Graubard 1998, Survey Methodology 24, 193). For another mean, it is a
@@ -31,6 +31,7 @@ Ints = NDArray[np.int64]
 
 # Without spread, nothing is known about the correlation within people; the intervals then assume this one.
 UNSEEN_CORRELATION = 0.3
+ASSUMED_CORRELATION = 0.1  # The correlation within people under which the variance is right on average.
 _FEWEST = 5.0  # The lowest degrees of freedom that are estimated from the scores themselves.
 _GRID = np.linspace(-6.0, 6.0, 121)  # Normal deviates at which the quantiles of Student's t are computed.
 
@@ -79,7 +80,7 @@ class PeoplePairs:
     def variance(self, deviations: Floats) -> float:
         """Return the variance of the sum of ``deviations (d,)``, which have an expectation of zero; uncorrected."""
         sums, squares = self.per_person(deviations), deviations**2
-        return float(sums @ sums) - float(squares[self.crossed].sum())
+        return _dot(sums, sums) - float(squares[self.crossed].sum())
 
     def error(self, deviations: Floats, bias: float) -> float:
         """Return the standard error of the sum of ``deviations (d,)``, whose `variance` is ``bias`` times too small.
@@ -87,7 +88,7 @@ class PeoplePairs:
         It is at least that of independent pairs, because the variance is a difference of sums and may be negative.
         """
         n = len(deviations)
-        independent = float(deviations @ deviations) * n / max(1, n - 1)
+        independent = _dot(deviations, deviations) * n / max(1, n - 1)
         return math.sqrt(max(self.variance(deviations) / bias, independent))
 
     def correction(self, counts: Floats) -> Correction:
@@ -97,23 +98,29 @@ class PeoplePairs:
 
 @lru_cache(maxsize=256)
 def _correction(pairs: PeoplePairs, counts: bytes) -> Correction:
-    """Return the first two moments of the uncorrected variance under pairs that are independent of each other, whose
-    samples are equal.
+    """Return the correction from the first two moments of the uncorrected variance under pairs that are independent of
+    each other, whose samples are equal; the first moment is mixed with that under effects of people.
 
     With A = 1 where pairs share a person, it is the quadratic form of B = (I - w1'/n) WAW (I - 1w'/n) in the values of
     the pairs; the moments are tr B and tr B², written out so that no matrix is built.
     """
     w = np.frombuffer(counts)
-    n, ww = float(w.sum()), float(w @ w)
+    n, ww = float(w.sum()), _dot(w, w)
     h = w * pairs.shared(w)
-    s, wh = float(h.sum()), float(w @ h)
+    s, wh = float(h.sum()), _dot(w, h)
     first = ww - 2 * wh / n + s * ww / n**2
     cw = w * pairs.shared(w**2)
-    second = float(w**2 @ pairs.shared(w**2)) - 4 * float(h @ cw) / n + 2 * s * float(w @ cw) / n**2
-    second += 2 * (wh**2 + ww * float(h @ h)) / n**2 - 4 * s * wh * ww / n**3 + (s * ww) ** 2 / n**4
+    second = _dot(w**2, pairs.shared(w**2)) - 4 * _dot(h, cw) / n + 2 * s * _dot(w, cw) / n**2
+    second += 2 * (wh**2 + ww * _dot(h, h)) / n**2 - 4 * s * wh * ww / n**3 + (s * ww) ** 2 / n**4
     if first <= 1e-9 * ww or second <= 0:  # All pairs share a person: nothing is known about the spread of people.
         return Correction(bias=0.0, df=0.0, degree=s / n)
-    return Correction(bias=first / ww, df=first**2 / second, degree=s / n)
+    # The same first moment if scores are sums of effects of people, for a part of the true variance.
+    pw, ph = pairs.per_person(w), pairs.per_person(h)
+    pp = _dot(pw, pw)
+    effects = s + _dot(w, w * pairs.crossed) - 2 * _dot(pw, ph) / n + s * pp / n**2
+    mixed = (1 - ASSUMED_CORRELATION) * first + ASSUMED_CORRELATION * max(0.0, effects)
+    true = (1 - ASSUMED_CORRELATION) * ww + ASSUMED_CORRELATION * pp
+    return Correction(bias=mixed / true, df=first**2 / second, degree=s / n)
 
 
 @lru_cache(maxsize=64)
@@ -146,6 +153,11 @@ def added(positions: Ints, values: Floats, size: int) -> Floats:
     """Return the sum ``(size,)`` of the ``values (n,)`` at each of their ``positions (n,)``."""
     found: Any = np.bincount(positions, values, size)
     return np.asarray(found, np.float64)
+
+
+def _dot(a: Floats, b: Floats) -> float:
+    """Return the dot product; unlike that of BLAS, it does not depend on the number of threads."""
+    return float((a * b).sum())
 
 
 def _codes(left: Ints, right: Ints, n: int) -> Ints:
@@ -282,7 +294,7 @@ def _df_seen(sums: Floats) -> float:
     total = float(squares.sum())
     if not total:
         return math.inf
-    return 2 / max(1e-9, float(squares @ squares) / total**2 - 1 / len(sums))
+    return 2 / max(1e-9, _dot(squares, squares) / total**2 - 1 / len(sums))
 
 
 def _rounded(df: float) -> float:
