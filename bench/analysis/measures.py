@@ -92,7 +92,10 @@ def measurement_of(
     if without:
         others = f"the others: {status}, {reason or 'no reason was recorded'}"
         notes.append(f"{measured} of {plural(len(cells), 'cell')}; {others}")
-    return replace(mean(pool, share=metric.share, **about), note="; ".join(notes) or None)
+    found = replace(mean(pool, share=metric.share, **about), note="; ".join(notes) or None)
+    if metric.unit == "%" and found.low is not None and found.high is not None:  # A mean of shares is a share.
+        found = replace(found, low=max(0.0, found.low), high=min(1.0, found.high))
+    return found
 
 
 def older_note(rows: Rows, cells: Iterable[CellRow], metric: SampleMetric) -> str | None:

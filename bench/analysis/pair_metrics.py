@@ -15,18 +15,25 @@ from bench.analysis.verification_scores import VerificationScores
 _NO_ADVERSARY = "too few people are scored to set the adversary's threshold without the person of the probe"
 _NO_RANKS = "the rows hold no ranks"
 _NO_FOLDS = "scores are not finite, or all in one fold"
+# Columns that depend on the right picture of a pair. A score from other columns belongs to the left person alone.
+_OF_BOTH = frozenset(
+    {"cos_cross", "cos_clean", "flip_cross", "flip_clean", "same"}
+    | {"rank_enrolled", "rank_enrolled_chance", "impostor_match_enrolled"}
+)
 _PERCENT: dict[str, Any] = {"unit": "%", "digits": 1}
 
 
 def _of_pairs(
     *,
     scores: Callable[[VerificationScores, CellRow, OperatingPoint], Floats | None],
+    columns: tuple[str, ...],
     share: bool = True,
     **about: Any,
 ) -> SampleMetric:
     """Build a metric of verification pairs; most of them are decisions."""
-    found = sample_values.scored(scores)
-    return SampleMetric(scores=found, table="verification", by=("cell",), outputs=RECOGNISED, share=share, **about)
+    about |= {"columns": columns, "share": share, "outputs": RECOGNISED}
+    found = sample_values.scored(scores, of_both=not _OF_BOTH.isdisjoint(columns))
+    return SampleMetric(scores=found, table="verification", by=("cell",), **about)
 
 
 def _of_chance(*, fixed: bool) -> SampleMetric:

@@ -39,15 +39,20 @@ ScoreFunction = Callable[[Rows, CellRow, OperatingPoint], SampleScores | None]
 # ---- recognition -----------------------------------------------------------------------------------------------------
 
 
-def scored(values: Callable[[VerificationScores, CellRow, OperatingPoint], Floats | None]) -> ScoreFunction:
-    """Turn a function of verification scores into a score function; a score belongs to both people of the pair."""
+def scored(
+    values: Callable[[VerificationScores, CellRow, OperatingPoint], Floats | None], *, of_both: bool
+) -> ScoreFunction:
+    """Turn a function of verification scores into a score function.
+
+    ``of_both``: a score belongs to both people of its pair, and otherwise to the person whose face was protected.
+    """
 
     def of(rows: Rows, cell: CellRow, at: OperatingPoint) -> SampleScores | None:
         scores = rows.scores.get(cell.cell)
         found = None if scores is None else values(scores, cell, at)
         if scores is None or found is None:
             return None
-        return SampleScores(found, scores.person, cell.people_of, scores.other)
+        return SampleScores(found, scores.person, cell.people_of, scores.other if of_both else None)
 
     return of
 

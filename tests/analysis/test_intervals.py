@@ -74,7 +74,7 @@ def test_the_rows_decide_the_method_not_the_number_of_cells(tmp_path: Path) -> N
     results = write_fake_run(tmp_path / "run", FakeRun(**ONE))
     rows = Rows(results)
     cells = select(rows, defense="PMT", evaluated="net-b")
-    once = measure(rows, cells, "srra")
+    once = measure(rows, cells, "accuracy")
     assert (len(cells), once.interval) == (1, "Wilson")
     assert once.people >= once.n  # Impostor pairs show two people.
 
@@ -84,9 +84,11 @@ def test_the_rows_decide_the_method_not_the_number_of_cells(tmp_path: Path) -> N
         table.loc[last, "right_subject"] = table["left_subject"].min()
 
     rows = changed(results, verification=meet_again)
-    again = measure(rows, select(rows, defense="PMT", evaluated="net-b"), "srra")
+    again = measure(rows, select(rows, defense="PMT", evaluated="net-b"), "accuracy")
     assert (again.interval, again.value, again.n) == ("clustered", once.value, once.n)
     assert again.people == once.people - 1
+    alone = measure(rows, select(rows, defense="PMT", evaluated="net-b"), "fmr-match")
+    assert (alone.interval, alone.people) == ("Wilson", alone.n), "the right picture plays no part"
 
 
 def test_a_table_says_how_many_people_are_behind_n(tmp_path: Path) -> None:
