@@ -211,7 +211,7 @@ def sentences(found: Recommendation, several: bool) -> list[Sentence]:
     for missing, without in by_missing.items():
         which = f"{_listed(without)} (not attacked by {_listed(missing)})"
         claim = "What is shown for them is no claim, also where it is lower."
-        made.append([f"Not asked what the others were, and so not compared: {which}. {claim}"])
+        made.append([f"Not attacked as the others were, and so not compared: {which}. {claim}"])
     blind = [e.name for e in found.protections if not e.complete]
     if blind:
         made.append([f"Without a utility or a leakage, and so without a verdict: {_listed(blind)}."])
