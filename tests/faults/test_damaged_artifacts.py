@@ -103,8 +103,8 @@ def test_damage_during_a_run(gated: Lab, tally: Tally, tmp_path: Path, full: boo
     wait_until(lambda: has(lab, *(name for name, _ in damaged)), "the stages without the gate")
     wait_until(Path(f"{gate}.reached").exists, "the gate")
     keys = set()
-    for name, file in damaged:
-        folder = lab.artifact(name)
+    found = [(lab.artifact(name), file) for name, file in damaged]  # before a manifest is damaged
+    for folder, file in found:
         keys.add(folder.name)
         DAMAGES[how](folder / file, dice)
     gate.touch()
