@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
-from bench.analysis.measures import SampleMetric, joined_notes, measurement_of, older_note
+from bench.analysis.measures import SampleMetric, measurement_of
 from bench.analysis.pooling import Pool
 from bench.analysis.rows import CellRow, Rows
 from bench.analysis.sample_values import OperatingPoint
@@ -36,8 +35,6 @@ def measured(rows: Rows, cells: Sequence[CellRow], *metrics: SampleMetric) -> li
     for metric, counted, pool, lacking in zip(metrics, chosen, pools, without, strict=True):
         key = (metric.name, _AT.sigma, _AT.kappa, tuple(c.cell for c in counted))
         if key not in rows.measurements:
-            found = measurement_of(pool, counted, lacking, metric, _AT)
-            note = joined_notes(found.note, older_note(rows, counted, metric))
-            rows.measurements[key] = replace(found, note=note)
+            rows.measurements[key] = measurement_of(rows, pool, counted, lacking, metric, _AT)
         made.append((rows.measurements[key], pool))
     return made

@@ -63,8 +63,7 @@ def measure(
     key = (metric.name, sigma, kappa, tuple(c.cell for c in cells))
     if key not in rows.measurements:
         pool, without = pooled(rows, cells, metric, at)
-        made = measurement_of(pool, cells, without, metric, at)
-        rows.measurements[key] = replace(made, note=joined_notes(made.note, older_note(rows, cells, metric)))
+        rows.measurements[key] = measurement_of(rows, pool, cells, without, metric, at)
     found = rows.measurements[key]
     role, paper = role or found.role, None if found.value is None else paper
     if (role, paper) == (found.role, found.paper):
@@ -73,7 +72,12 @@ def measure(
 
 
 def measurement_of(
-    pool: Pool, cells: Sequence[CellRow], without: Sequence[CellRow], metric: SampleMetric, at: OperatingPoint
+    rows: Rows,
+    pool: Pool,
+    cells: Sequence[CellRow],
+    without: Sequence[CellRow],
+    metric: SampleMetric,
+    at: OperatingPoint,
 ) -> Measurement:
     """Return the measurement of pooled scores, with the role that the cells share.
 
@@ -92,24 +96,21 @@ def measurement_of(
     if without:
         others = f"the others: {status}, {reason or 'no reason was recorded'}"
         notes.append(f"{measured} of {plural(len(cells), 'cell')}; {others}")
+    if older := _older_note(rows, cells, metric):
+        notes.append(older)
     found = replace(mean(pool, share=metric.share, **about), note="; ".join(notes) or None)
     if metric.unit == "%" and found.low is not None and found.high is not None:  # A mean of shares is a share.
         found = replace(found, low=max(0.0, found.low), high=min(1.0, found.high))
     return found
 
 
-def older_note(rows: Rows, cells: Iterable[CellRow], metric: SampleMetric) -> str | None:
+def _older_note(rows: Rows, cells: Iterable[CellRow], metric: SampleMetric) -> str | None:
     """Return a note if a metric needs columns that an older version did not write for one of the cells, else None.
 
     Something else stands in their place (see `bench.analysis.verification_scores.VerificationScores`).
     """
     newer = NEWER_COLUMNS.intersection(metric.columns)
     return _OLDER if newer and any(rows.scores.older(c.cell) for c in cells) else None
-
-
-def joined_notes(*notes: str | None) -> str | None:
-    """Return notes as one text; None if there is none."""
-    return "; ".join(note for note in notes if note) or None
 
 
 def pooled(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from bench.analysis import sample_values
 from bench.analysis.pooling import Floats
 from bench.analysis.rows import CellRow
@@ -34,6 +36,12 @@ def _of_pairs(
     about |= {"columns": columns, "share": share, "outputs": RECOGNISED}
     found = sample_values.scored(scores, of_both=not _OF_BOTH.isdisjoint(columns))
     return SampleMetric(scores=found, table="verification", by=("cell",), **about)
+
+
+def _of_strangers(*, scores: Callable[[VerificationScores], Floats], **about: Any) -> SampleMetric:
+    """Build a metric of what chance gives: a share for each probe, or NaN."""
+    about |= {"better": "lower", "share": False, **_PERCENT}
+    return _of_pairs(scores=lambda s, *_: sample_values.known(scores(s)), **about)
 
 
 def _of_chance(*, fixed: bool) -> SampleMetric:
@@ -212,64 +220,49 @@ RECOGNITION = (
 )
 # What chance gives, measured on the same rows; shares, not decisions.
 CHANCE = (
-    _of_pairs(
+    _of_strangers(
         name="impostor-match",
         about="Chance of fmr-match, the realised false match rate on the scored people: of the originals of other "
         "people, the share that the probe matches at the adversary's threshold.",
         label="impostors matched at the adversary's threshold",
-        better="lower",
-        scores=lambda s, *_: sample_values.known(s.impostor_match_adversary),
+        scores=lambda s: s.impostor_match_adversary,
         columns=("impostor_match_adversary",),
-        share=False,
         missing=_NO_ADVERSARY,
-        **_PERCENT,
     ),
-    _of_pairs(
+    _of_strangers(
         name="impostor-match-enrolled",
         about="Chance of enrolled-match: of the enrolled pictures of other people, the share that the probe of a "
         "genuine pair matches at the adversary's threshold.",
         label="enrolled impostors matched at the adversary's threshold",
-        better="lower",
-        scores=lambda s, *_: sample_values.in_genuine_pairs(sample_values.known(s.impostor_match_enrolled), s),
+        scores=lambda s: np.where(s.same, s.impostor_match_enrolled, np.nan),
         columns=("impostor_match_enrolled", "same"),
-        share=False,
         missing=_NO_ADVERSARY,
-        **_PERCENT,
     ),
-    _of_pairs(
+    _of_strangers(
         name="impostor-match-deployed",
         about="Chance of fmr-match-deployed: of the originals of other people, the share that the probe matches at "
         "the calibrated threshold of the deployed service.",
         label="impostors matched at the deployed threshold",
-        better="lower",
-        scores=lambda s, *_: sample_values.known(s.impostor_match),
+        scores=lambda s: s.impostor_match,
         columns=("impostor_match",),
-        share=False,
         missing="nobody else is in the gallery",
-        **_PERCENT,
     ),
-    _of_pairs(
+    _of_strangers(
         name="rank-1-chance",
         about="Chance of rank-1: the share of the originals that show the probe's person. With m_s of n originals of "
         "person s, its mean over originals is the sum of m_s² / n².",
         label="chance of rank 1",
-        better="lower",
-        scores=lambda s, *_: sample_values.known(s.rank_chance),
+        scores=lambda s: s.rank_chance,
         columns=("rank_chance",),
-        share=False,
         missing=_NO_RANKS,
-        **_PERCENT,
     ),
-    _of_pairs(
+    _of_strangers(
         name="rank-1-enrolled-chance",
         about="Chance of rank-1-enrolled: the share of the enrolled pictures, without the probe's own, that show the "
         "probe's person.",
         label="chance of an enrolled picture at rank 1",
-        better="lower",
-        scores=lambda s, *_: sample_values.known(s.rank_enrolled_chance),
+        scores=lambda s: s.rank_enrolled_chance,
         columns=("rank_enrolled_chance",),
-        share=False,
         missing=_NO_RANKS,
-        **_PERCENT,
     ),
 )
