@@ -104,6 +104,15 @@ class FakeRun:
     staged: bool = False  # whether every cell has a separate score stage, with the upload of its client as input
 
 
+# One experiment with one authorised and one other model, on four pairs.
+ONE: dict[str, Any] = {
+    "models": {"net-a": "MobileFace", "net-b": "ArcFace"},
+    "datasets": {"synth-lfw": "LFW"},
+    "authorised": (("net-a",),),
+    "pairs": 4,
+}
+
+
 def paper_run(*, pairs: int = 8, **changes: Any) -> list[FakeRun]:
     """Return one experiment per table of the paper, and one for its figures; ``changes`` apply to all."""
     nets = {"net-a": "MobileFace", "net-b": "ResNet50", "net-c": "IR50-Softmax"}

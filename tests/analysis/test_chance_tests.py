@@ -3,13 +3,11 @@ of the verdict and the ladder, in a short form of ``make statistics``."""
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+from support import benchmark
 
 from bench.analysis.chance_tests import AgainstChance, beyond_chance, detectable
 from bench.analysis.pooling import Pool, SampleScores
@@ -31,14 +29,7 @@ def at_chance(positive: int, **about: int) -> AgainstChance:
 @pytest.fixture(scope="module")
 def false_alarms() -> ModuleType:
     """The part of ``make statistics`` on false alarms."""
-    path = Path(__file__).parents[2] / "benchmarks" / "false_alarms.py"
-    spec = importlib.util.spec_from_file_location("false_alarms", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return benchmark("false_alarms")
 
 
 def test_the_worst_of_six_needs_more_than_the_only_one() -> None:

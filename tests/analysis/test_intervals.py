@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import io
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pandas as pd
 import pytest
+from fake_run import ONE, FakeRun, rewritten, write_fake_run
+from support import benchmark
 
 from bench.analysis.measures import measure, metric_named, select
 from bench.analysis.pooling import DRAWS, Pool, SampleScores, difference_of, drawn_means, joint_deviates, mean
@@ -21,8 +21,6 @@ from bench.metrics import pair_interval, wilson_interval
 from bench.metrics.clustering import pairs_of
 from bench.report.export import export
 from bench.report.page.evidence import support
-from tests.analysis.test_measures import ONE, changed
-from tests.fake_run import FakeRun, write_fake_run
 
 ROOT = Path(__file__).parents[2]
 REPEATS = 150
@@ -31,13 +29,7 @@ REPEATS = 150
 @pytest.fixture(scope="module")
 def inference() -> ModuleType:
     """The script of ``make statistics``."""
-    spec = importlib.util.spec_from_file_location("inference", ROOT / "benchmarks" / "inference.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return benchmark("inference")
 
 
 def test_make_statistics_runs_the_script() -> None:
@@ -83,7 +75,7 @@ def test_the_rows_decide_the_method_not_the_number_of_cells(tmp_path: Path) -> N
         last = table.groupby("cell").tail(1).index
         table.loc[last, "right_subject"] = table["left_subject"].min()
 
-    rows = changed(results, verification=meet_again)
+    rows = Rows(rewritten(results, verification=meet_again))
     again = measure(rows, select(rows, defense="PMT", evaluated="net-b"), "accuracy")
     assert (again.interval, again.value, again.n) == ("clustered", once.value, once.n)
     assert again.people == once.people - 1
@@ -100,7 +92,7 @@ def test_a_table_says_how_many_people_are_behind_n(tmp_path: Path) -> None:
     def few(table: pd.DataFrame) -> None:
         table["left_subject"] = table["right_subject"] = np.arange(len(table)) % 3
 
-    rows = changed(write_fake_run(tmp_path / "run", FakeRun(**ONE)), verification=few)
+    rows = Rows(rewritten(write_fake_run(tmp_path / "run", FakeRun(**ONE)), verification=few))
     found = export(rows.results, "VII", "csv")
     assert {row["people"] for row in csv.DictReader(io.StringIO(found)) if row["n"] == "4"} == {"3"}
     assert "N=4 of 3 people" in export(rows.results, "VII", "md")

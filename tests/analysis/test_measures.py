@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from fake_run import ESTIMATE, RECFACE, FakeRun, rewritten, write_fake_run
+from fake_run import ESTIMATE, ONE, RECFACE, FakeRun, rewritten, write_fake_run
 
 from bench.analysis.measures import METRICS, measure, metric_named, select
 from bench.analysis.pooling import Pool, SampleScores, mean
@@ -21,12 +21,6 @@ from bench.metrics import intervals, recognition
 from bench.metrics.vocabulary import ATTRIBUTE_FAMILIES, METRIC_NAMES
 from bench.store.reading import RunResults
 
-ONE = {
-    "models": {"net-a": "MobileFace", "net-b": "ArcFace"},
-    "datasets": {"synth-lfw": "LFW"},
-    "authorised": (("net-a",),),
-    "pairs": 4,
-}
 Change = Callable[[pd.DataFrame], None]
 
 
