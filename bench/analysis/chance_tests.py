@@ -1,11 +1,12 @@
 """Tests of whether measurements lie beyond their chance level, corrected for the number of comparisons.
 
-The worst of several attacks cannot be compared with the chance level of one: with more attacks, one of them lies above
-it sooner. The comparisons of a family are therefore tested together, by the step-down procedure of Romano and Wolf
-(2005, Econometrica 73, 1237) on the maximum of their studentised differences (max-T). Its null distribution comes from
-one wild bootstrap over people: each draw gives every person the same random weight in all comparisons, so that attacks
-that err on the same people are not counted as independent ones. If every comparison of a family is at chance, any of
-them is called beyond chance in at most 5 % of families (``make statistics`` measures this).
+The worst of several attacks cannot be compared with the chance level of one: the more attacks there are, the likelier
+is it that one of them exceeds this level by chance. The comparisons of a family are therefore tested together, by the
+step-down procedure of Romano and Wolf (2005, Econometrica 73, 1237) on the maximum of their studentised differences
+(max-T). Its null distribution comes from one wild bootstrap over people: each draw gives every person the same random
+weight in all comparisons, so that attacks that match the same people are not counted as independent ones. If every
+comparison of a family is at chance, any of them is called beyond chance in at most 5 % of families (``make statistics``
+measures this).
 """
 
 from __future__ import annotations
@@ -16,13 +17,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.analysis.pooling import DRAWS, SEED, Floats, Pool, difference_of
+from bench.analysis.pooling import DRAWS, SEED, Floats, Pool, difference_of, drawn_deviates
 
 LEVEL = 0.05  # The accepted share of families in which something at chance is called beyond chance.
 POWER = 0.8
 FEW = 30  # With fewer people who have a positive decision, counts are compared with the binomial distribution.
 _HIGHEST = 8.0  # Normal deviates of binomial counts are cut off here.
-_DRAWN_AT_ONCE = 4_000_000  # People of one block of draws.
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -50,7 +50,7 @@ class AgainstChance:
 
     @property
     def trials(self) -> int:
-        """The effective number of people: the number of independent decisions that the scores count for at least.
+        """The effective number of people: a lower bound of the number of independent decisions.
 
         It is the number of scores divided by the mean number of scores that share a person with a score (Kish 1965).
         """
@@ -72,8 +72,8 @@ class ChanceTest:
 
     ``difference`` is the mean minus chance, positive on the side that shows something; NaN if there is none. ``p`` is
     its one-sided p-value, adjusted for the ``family`` of that many comparisons. ``people`` is the effective number of
-    people. ``detectable`` is the difference that would have been found with 80 % power at least, given the family; None
-    if the scores are not decisions, or if the people are too few for any.
+    people. ``detectable`` is the smallest difference that would have been found with at least 80 % power, given the
+    family; None if the scores are not decisions, if a lower mean shows something, or if the people are too few for any.
     """
 
     difference: float
@@ -151,10 +151,7 @@ def _drawn_deviates(family: Sequence[AgainstChance]) -> Floats:
             loads[at, i] += comparison.sign * own
         length = float(np.linalg.norm(loads[:, i]))
         loads[:, i] = loads[:, i] / length if length > 1e-12 else np.eye(1, len(loads), len(index))[0]
-    rng = np.random.default_rng(SEED)
-    block = max(1, _DRAWN_AT_ONCE // len(loads))
-    sizes = [min(block, DRAWS - start) for start in range(0, DRAWS, block)]
-    return np.concatenate([rng.standard_normal((size, len(loads))) @ loads for size in sizes])
+    return drawn_deviates(loads)
 
 
 def _pools(comparison: AgainstChance) -> list[Pool]:

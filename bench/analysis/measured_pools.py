@@ -14,7 +14,7 @@ _AT = OperatingPoint()
 
 
 def measured(rows: Rows, cells: Sequence[CellRow], *metrics: SampleMetric) -> list[tuple[Measurement, Pool]]:
-    """Return the measurement of several metrics over the same cells, each with its pool of scores.
+    """Return the measurements of several metrics over the same cells, each with its pool of scores.
 
     Every cell is read once. The measurements are those of `bench.analysis.measures.measure`.
     """

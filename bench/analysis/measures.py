@@ -27,7 +27,7 @@ from bench.metrics import images
 from bench.metrics.vocabulary import check_metric_name
 
 AGE = "age"
-_OLDER = "as older versions: threshold of clean faces, chance not measured; bench rescore brings it up to date"
+_OLDER = "scored by an older version: threshold of clean faces, chance not measured; update the run with bench rescore"
 
 
 def select(rows: Rows, **where: Any) -> list[CellRow]:

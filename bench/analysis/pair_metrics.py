@@ -14,7 +14,7 @@ from bench.analysis.sample_metric import RECOGNISED, SampleMetric
 from bench.analysis.sample_values import OperatingPoint
 from bench.analysis.verification_scores import VerificationScores
 
-_NO_ADVERSARY = "too few people are scored to set the adversary's threshold without the person of the probe"
+_NO_ADVERSARY = "too few people are scored to set the adversary's threshold without the group of the probe's person"
 _NO_RANKS = "the rows hold no ranks"
 _NO_FOLDS = "scores are not finite, or all in one fold"
 # Columns that depend on the right picture of a pair. A score from other columns belongs to the left person alone.
@@ -186,9 +186,9 @@ RECOGNITION = (
     ),
     _of_pairs(
         name="fmr-match",
-        about="Re-identification: similarity to the original above the threshold that the adversary sets, for the "
-        "requested false match rate, on impostors as he sees them: protected or reconstructed pictures of other people "
-        "than those of the probe's group. Chance is impostor-match.",
+        about="Re-identification: similarity to the original above the adversary's threshold. He sets it for the "
+        "requested false match rate, on protected or reconstructed pictures against originals of other people, without "
+        "anybody of the probe's group. Chance is impostor-match.",
         label="matched at the adversary's threshold",
         better="lower",
         scores=lambda s, *_: sample_values.above_adversary(s.cos_self, s),
@@ -233,7 +233,7 @@ CHANCE = (
         name="impostor-match-enrolled",
         about="Chance of enrolled-match: of the enrolled pictures of other people, the share that the probe of a "
         "genuine pair matches at the adversary's threshold.",
-        label="enrolled impostors matched at the adversary's threshold",
+        label="enrolled pictures of strangers matched at the adversary's threshold",
         scores=lambda s: np.where(s.same, s.impostor_match_enrolled, np.nan),
         columns=("impostor_match_enrolled", "same"),
         missing=_NO_ADVERSARY,

@@ -3,8 +3,8 @@
 Cells are added one after another. Only the sum and the number of the scores of each pair of people are kept, because a
 mean and its error need nothing else (`bench.metrics.clustering`).
 
-Conclusions from several means together, such as the worst of several attacks, use `joint_deviates`: random normal
-deviates of all pools at once, correlated as far as the pools share people. `drawn_means` turns them into means.
+Conclusions from several means together use random normal deviates of all pools at once, correlated as far as the pools
+share people: `drawn_means` for the spread of the means, `bench.analysis.chance_tests` for tests against chance.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Floats = NDArray[np.float64]
 
 DRAWS = 2000  # Draws of people: fifty of them lie beyond each end of a 95 % interval.
 SEED = 0  # Seed of all draws, so that a report is the same whenever it is made.
-_DRAWN_AT_ONCE = 4_000_000  # People of one block of draws.
+_DRAWN_AT_ONCE = 4_000_000  # Random weights in memory at a time: draws times people.
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,8 @@ def mean(pool: Pool, *, share: bool = True, interval: bool = True, **about: Any)
 
     ``share``: the scores are decisions. Their interval is Wilson's if every person occurs in one score, and else
     clustered by both people of each sample, as are the intervals of other means (`bench.metrics.clustering`). Equal
-    scores that are no decisions, and those of a single person, get no interval. ``interval`` False leaves it out.
+    scores that are no decisions, and those of a single person that are none, get no interval. ``interval`` False leaves
+    it out.
     """
     if not pool.n:
         return absent("undefined", "no measurement is defined", role=about.get("role", "any"))
@@ -206,10 +207,18 @@ def joint_deviates(pools: Sequence[Pool]) -> Floats:
             loads[-1, k] = 1.0
         else:
             loads[where[pairs], k] = own / length
-    rng = np.random.default_rng(SEED)
-    block = max(1, _DRAWN_AT_ONCE // len(loads))
+    return drawn_deviates(loads)
+
+
+def drawn_deviates(loads: NDArray[np.floating]) -> Floats:
+    """Return `DRAWS` sums ``(DRAWS, k)`` of the ``loads (p, k)`` of people, each person with a random normal weight.
+
+    A column of length 1 gives standard normal deviates. The same loads always give the same sums.
+    """
+    rng, weights = np.random.default_rng(SEED), np.asarray(loads, np.float32)
+    block = max(1, _DRAWN_AT_ONCE // len(weights))
     sizes = [min(block, DRAWS - start) for start in range(0, DRAWS, block)]
-    drawn = [rng.standard_normal((size, len(loads)), np.float32) @ loads for size in sizes]
+    drawn = [rng.standard_normal((size, len(weights)), np.float32) @ weights for size in sizes]
     return np.concatenate(drawn).astype(np.float64)
 
 

@@ -38,7 +38,7 @@ _GRID = np.linspace(-6.0, 6.0, 121)  # Normal deviates at which the quantiles of
 
 @dataclass(frozen=True, kw_only=True)
 class Correction:
-    """What few people do to a variance: it is ``bias`` times too small, and has ``df`` degrees of freedom.
+    """What few people do to a variance: its expectation is ``bias`` times the true one, with ``df`` degrees of freedom.
 
     ``degree`` is the mean number of samples that share a person with a sample, itself included.
     """
@@ -173,7 +173,7 @@ class Estimate:
 
     ``trials`` is the effective number of independent trials of a share; None for a mean that is no share, whose
     standard error is ``error``. ``df`` are the degrees of freedom of the error. ``once``: every person occurs once.
-    ``known`` is False where nothing is known about the error, such as with one person.
+    ``known`` is False where nothing is known about the error, such as for a mean of one person that is no share.
     """
 
     mean: float
@@ -232,7 +232,7 @@ def estimate(pairs: PeoplePairs, sums: Floats, counts: Floats, *, share: bool) -
 
     ``share``: the scores are decisions, 0 or 1, and the interval is Wilson's: with the number of decisions if every
     person occurs once, otherwise with an effective number. Where all decisions agree, it assumes a correlation of
-    `UNSEEN_CORRELATION` within people. Raises ValueError if no score counts.
+    `UNSEEN_CORRELATION` within people. Raises ValueError without a score.
     """
     n = float(counts.sum())
     if not n:
@@ -265,9 +265,10 @@ def estimate(pairs: PeoplePairs, sums: Floats, counts: Floats, *, share: bool) -
 def estimate_of_deviations(
     value: float, pairs: PeoplePairs, deviations: Floats, corrections: Sequence[Correction]
 ) -> Estimate:
-    """Return a difference of means with its error, from the ``deviations (d,)`` of pairs of people that add up to it.
+    """Return a difference of means, ``value``, with its error from the ``deviations (d,)`` of the pairs of people, each
+    summed over both means.
 
-    Of the ``corrections`` of both means, the larger counts.
+    Of the ``corrections`` of both means, the smaller bias and the smaller degrees of freedom count.
     """
     bias, df = min(c.bias for c in corrections), min(c.df for c in corrections)
     once = pairs.once
@@ -279,7 +280,8 @@ def estimate_of_deviations(
 
 
 def _equal_shares(pairs: PeoplePairs, mean: float) -> Estimate:
-    """Return the estimate if all pairs of people have the same share of decisions: as many trials as people or pairs.
+    """Return the estimate if all pairs of people have the same share of decisions. It has as many trials as there are
+    people or pairs, whichever are fewer.
 
     This happens with few people only, and their equal shares say little about other people.
     """

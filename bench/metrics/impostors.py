@@ -21,14 +21,14 @@ Ints = NDArray[np.int64]
 
 
 def people_groups(left: ArrayLike, right: ArrayLike, most: int = MOST_GROUPS) -> tuple[NDArray[np.generic], Ints]:
-    """Divide the people of pairs into groups for cross-fitting, so that the two people of a pair are in one group.
+    """Divide the people of pairs into groups for cross-fitting, where possible with both people of a pair in one group.
 
     ``left (n,)`` and ``right (n,)`` are the people of each pair. Returns the distinct people ``(p,)``, sorted, and the
     group of each, int64 ``(p,)`` in [0, g) with g at most ``most``. People whom pairs join, directly or through others,
-    stay together, unless they are everybody or more than twice the share of a group: they are then divided, neighbours
-    first. There are at least two groups, unless all pairs show the same one or two people. The groups depend on nothing
-    but the arguments.
-    Raises ValueError for arrays of different length and for ``most`` below 2.
+    stay together. If they are everybody, or more than twice the share of a group, they are divided, and neighbours stay
+    together as far as possible. There are at least two groups, unless all pairs show the same one or two people. The
+    groups depend on nothing but the arguments. Raises ValueError for arrays of different length and for ``most`` below
+    2.
     """
     first, second = np.asarray(left), np.asarray(right)
     if first.ndim != 1 or first.shape != second.shape or most < 2:
@@ -132,11 +132,11 @@ def impostor_match_shares(
 ) -> Floats:
     """Return the share of the gallery pictures of other people that each probe matches, in [0, 1].
 
-    Embeddings ``(n, d)`` and ``(m, d)`` with the person of each, and one threshold, one per probe ``(n,)``, or several
-    per probe ``(n, k)``, to shares ``(n,)`` or ``(n, k)``: of the pictures of other people, those with a cosine greater
-    than ``kappa``. The mean is the realised false match rate (ISO/IEC 19795-1), and so the level that a match of the
-    right person has by chance. NaN where the gallery shows nobody else or ``kappa`` is NaN. Raises ValueError for other
-    shapes, and for embeddings that are zero or not finite.
+    Takes embeddings ``(n, d)`` and ``(m, d)`` with the person of each, and one threshold, one per probe ``(n,)``, or
+    several per probe ``(n, k)``. Returns shares ``(n,)`` or ``(n, k)``: of the pictures of other people, those with a
+    cosine greater than ``kappa``. The mean is the realised false match rate (ISO/IEC 19795-1), and so the level that a
+    match of the right person has by chance. NaN where the gallery shows nobody else or ``kappa`` is NaN. Raises
+    ValueError for other shapes, and for embeddings that are zero or not finite.
     """
     left, right, who, whom = _checked(probes, gallery, probe_people, gallery_people)
     given = np.asarray(kappa, np.float64)

@@ -140,7 +140,8 @@ def _notes(record: RunRecord, made: Planner) -> Sequence[str]:
     notes = []
     if made.kept:
         notes.append(
-            f"{len(made.kept)} scores of Equation 9 are taken as they were measured: attacks work in them, none runs"
+            f"{len(made.kept)} scores of Equation 9 are kept as they were measured: they would need attacks, and "
+            "rescoring runs none"
         )
     before, now = record.lpips and record.lpips.sha256, made.graph.lpips
     if before != now:

@@ -18,7 +18,7 @@ from bench.metrics.arrays import Floats, unit_rows
 from bench.stages.stage_inputs import Job, read_faces, read_pairs
 from bench.store.artifacts import Artifact
 
-_SAME_PICTURE = 1e-9  # Unit embeddings whose cosine is closer to 1 belong to copies of one picture.
+_SAME_PICTURE = 1e-9  # Unit embeddings whose cosine differs from 1 by less belong to copies of one picture.
 
 
 def score_verification(job: Job) -> Artifact:
@@ -92,7 +92,7 @@ def _ranks(faces: Faces, pairs: Pairs, clean: NDArray[Any], protected: NDArray[A
 def _adversary(
     job: Job, faces: Faces, pairs: Pairs, clean: NDArray[Any], protected: NDArray[Any], calibrated: Floats
 ) -> dict[str, Any]:
-    """Return the columns of the adversary's threshold, and what impostors match at both thresholds.
+    """Return the columns of the adversary's threshold, and which share of strangers probes match at both thresholds.
 
     The adversary sets his threshold for the false match rate ``fmr`` on what he really sees: protected or reconstructed
     probes against clean originals of other people. People are divided into groups, and nobody of the group of a probe
@@ -132,8 +132,8 @@ def _nullable(values: Floats, kind: pa.DataType | None = None) -> pa.Array:
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """A calibrated threshold: its value, the number of impostor scores and of people that determine it, and the false
-    match rate of these scores that it realises."""
+    """A calibrated threshold: its value, the number of impostor scores and of people of its calibration, and the false
+    match rate that it realises on these scores."""
 
     kappa: float
     impostors: int

@@ -134,7 +134,7 @@ def test_rows_of_older_versions_are_measured_as_they_were(tmp_path: Path) -> Non
     for name, value in expected.items():
         found = measure(rows, judge, name)
         assert found.value == pytest.approx(value)
-        assert "as older versions: threshold of clean faces" in str(found.note)
+        assert "scored by an older version: threshold of clean faces" in str(found.note)
         assert "bench rescore" in str(found.note)
     assert measure(rows, judge, "fmr-match-deployed").note is None
     assert measure(rows, judge, "accuracy").note is None

@@ -209,7 +209,7 @@ def test_a_defense_that_less_was_tried_on_neither_wins_nor_dominates(tmp_path: P
     line = next(line for line in shown.lines if line.entry.name == "B")
     assert line.remarks[0] == "only 1 attack was tried on it; no claim beyond it (untried: recface)"
     asked = "Not attacked as the others were, and so not compared: B (not attacked by recface)."
-    assert [f"{asked} What is shown for them is no claim, also where it is lower."] in shown.sentences
+    assert [f"{asked} Lower numbers for them are no evidence of better protection."] in shown.sentences
     assert shown.headline.startswith("None is safe. The only defense that faced every attack is A, and it leaks")
 
 

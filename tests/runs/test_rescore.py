@@ -150,7 +150,7 @@ def test_another_bench_computes_only_scores(original: Path, newer: None, idle: l
     scores = [s for s in RunResults(original).stages if s["kind"] == "score" and s["status"] == "ok"]
     kept = RunResults(new).run.rescored.kept
     assert kept == 8, "those of Equation 9"
-    assert f"note: {kept} scores of Equation 9 are taken as they were measured" in done.stderr
+    assert f"note: {kept} scores of Equation 9 are kept as they were measured" in done.stderr
     assert len(added) == len(scores) - kept == RunResults(new).run.counts.computed
     rows = {row["key"]: row for row in RunResults(new).stages}
     for key in added:

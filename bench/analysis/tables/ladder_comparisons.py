@@ -51,7 +51,7 @@ Where = tuple[str, str, str, str, str]
 
 
 def where(cell: CellRow) -> Where:
-    """Return what was attacked and what the attack made of it, by which attributes find their entry."""
+    """Return the key that assigns the attributes estimated on a picture to the attack that made the picture."""
     return cell.defense, cell.settings, cell.authorised, cell.upload, cell.picture
 
 
@@ -60,8 +60,8 @@ class BaselineComparison:
     """A measurement beside its baseline, the measurement where nothing of the face is left.
 
     ``against`` is the name of the baseline. ``above`` is the test of whether the measurement lies beyond the baseline,
-    on the side that leaks, and ``below`` that of the other side. They are corrected for the number of comparisons on
-    the same rung; None if there is nothing to test.
+    on the side that leaks, corrected for the number of comparisons on the same rung. ``below`` is the test of the other
+    side, which exists for SSIM only and is corrected for the comparisons of SSIM. None if there is nothing to test.
     """
 
     rung: Rung
@@ -75,7 +75,7 @@ class BaselineComparison:
 
     @property
     def leaks(self) -> bool | None:
-        """True if it lies beyond the baseline, on the side that leaks; None if one of both has no value."""
+        """True if it lies beyond the baseline, on the side that leaks; None if either has no value."""
         if self.measurement.status == "infinite":  # The picture equals the original.
             return True
         if self.measurement.value is None or self.baseline.value is None or self.above is None:
@@ -84,7 +84,7 @@ class BaselineComparison:
 
     @property
     def safe(self) -> bool:
-        """True if it lies beyond the baseline, on the side that does not leak."""
+        """True if it lies significantly beyond the baseline, on the side that does not leak."""
         return self.below is not None and self.below.beyond
 
 
@@ -157,7 +157,7 @@ class CandidateBuilder:
         return self.pools[experiment, column]
 
     def identity(self, cells: Sequence[CellRow]) -> list[Candidate]:
-        """Compare re-identification by held-out recognisers with what strangers reach at the same threshold."""
+        """Compare each metric of re-identification by held-out recognisers with its measured chance level."""
         judges = [c for c in cells if self.sides.judges(c)]
         metrics = [metric_named(name) for of in _CHANCE.items() for name in of]
         read = (
@@ -218,7 +218,7 @@ def _candidate(about: BaselineComparison, found: Pool, chance: Pool | None, *, s
 def tested(entries: Sequence[Sequence[Candidates]]) -> list[list[BaselineComparison]]:
     """Return the comparisons of each entry, tested together with all others of their rung.
 
-    Of several estimates of an attribute, the one that leaks most is returned; all of them are part of the family.
+    Of several estimates of an attribute, the one with the lowest p-value is returned; all are part of the family.
     """
     every = [c for entry in entries for candidates in entry for c in candidates if c.compared is not None]
     above: dict[int, ChanceTest] = {}

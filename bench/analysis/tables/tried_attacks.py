@@ -1,7 +1,7 @@
 """The attacks of a run on one defense: what held-out recognisers match after each, beside what chance gives.
 
-All attacks on a defense are tested together, because the worst of several lies above the chance level of one sooner
-(`bench.analysis.chance_tests`).
+All attacks on a defense are tested together, because the more attacks there are, the likelier is it that one of them
+exceeds its chance level by chance (`bench.analysis.chance_tests`).
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ OTHER_PHOTO, OTHER_PHOTO_CHANCE = (metric_named(n) for n in ("enrolled-match", "
 
 @dataclass(frozen=True, kw_only=True)
 class Attacker:
-    """An attack plugin with its parameters, which also say what it learns from: two defenses are compared only under
-    the same attackers. ``params`` is canonical text, and ``via`` is that of the attack that ran first, if any.
-    ``label`` is the first label that the suite gives it.
+    """An attack plugin with its parameters, which also say what it learns from.
+
+    Two defenses are compared only under the same attackers. ``params`` is canonical text. ``via`` is the label of the
+    attack that ran before it, empty if there was none. ``label`` is the first label that the suite gives it.
     """
 
     plugin: str

@@ -210,11 +210,11 @@ def sentences(found: Recommendation, several: bool) -> list[Sentence]:
             by_missing.setdefault(tuple(e.untried), []).append(e.name)
     for missing, without in by_missing.items():
         which = f"{_listed(without)} (not attacked by {_listed(missing)})"
-        claim = "What is shown for them is no claim, also where it is lower."
+        claim = "Lower numbers for them are no evidence of better protection."
         made.append([f"Not attacked as the others were, and so not compared: {which}. {claim}"])
     blind = [e.name for e in found.protections if not e.complete]
     if blind:
-        made.append([f"Without a utility or a leakage, and so without a verdict: {_listed(blind)}."])
+        made.append([f"Without a utility or without a leakage, and so without a verdict: {_listed(blind)}."])
     return made
 
 
