@@ -11,10 +11,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from bench.analysis.pooling import Floats
+from bench.core.errors import StorageError
+from bench.core.text import shortened
 from bench.metrics import recognition
 from bench.store.row_index import Recent, RowIndex
 
 HELD = 32 << 20  # Bytes of rows that stay in memory, for each kind of row.
+_MOST = 2**53  # people or scores
+_ROUNDING = 1e-6  # by which a cosine may lie beyond 1
 # The columns of which the first row of a cell is kept.
 OF_THRESHOLD = (
     *("kappa_calibrated", "fmr", "calibration_impostors", "gallery", "threshold_rule", "fmr_realised"),
@@ -137,6 +141,7 @@ class CellScores(Mapping[str, VerificationScores]):
         if entry is None:
             return None
         first = entry.first
+        _check_threshold(first)
         return Threshold(
             kappa=first["kappa_calibrated"],
             fmr=first["fmr"],
@@ -156,6 +161,24 @@ def size_of(scores: Any) -> int:
     return sum(column.nbytes for column in vars(scores).values() if isinstance(column, np.ndarray))
 
 
+def _check_threshold(first: Mapping[str, Any]) -> None:
+    """Raise `StorageError` if the first row of a cell holds thresholds that cannot be."""
+    if first["threshold_rule"] not in (None, "fmr", "accuracy"):
+        raise _mistake("threshold_rule", "fmr or accuracy", shortened(str(first["threshold_rule"])))
+    for name in ("calibration_people", "adversary_impostors", "adversary_people"):
+        if (value := first[name]) is not None and not 0 <= value < _MOST:
+            raise _mistake(name, "a number of them", f"{value:g}")
+    for name in ("fmr_realised", "kappa_adversary"):
+        if (value := first[name]) is not None and not -1 - _ROUNDING <= value <= 1 + _ROUNDING:
+            raise _mistake(name, "a number from -1 to 1", f"{value:g}")
+
+
+def _mistake(column: str, expected: str, found: str) -> StorageError:
+    return StorageError(
+        f"samples/verification: {column}: expected {expected}, found {found}; run the suite again to write it anew"
+    )
+
+
 def _scores(cell: str, part: pa.Table) -> VerificationScores:
     """Return the scores of a cell as copies; a view would keep the rows of other cells in memory."""
 
@@ -167,14 +190,20 @@ def _scores(cell: str, part: pa.Table) -> VerificationScores:
         return np.array((found if found.type == pa.float64() else found.cast(pa.float64())).to_numpy())
 
     left = part["left_id"].combine_chunks().dictionary_encode()
-    older = "kappa_adversary" not in part.column_names
+    older = not NEWER_COLUMNS.issubset(part.column_names)
     fmr, alone = np.array([]), np.array([])
     if older:
         fmr, alone = floats("fmr"), 1 / floats("gallery")
     same = column("same")
 
     def newer(name: str, otherwise: Floats) -> Floats:
-        return otherwise.copy() if older else floats(name)
+        if older:
+            return otherwise.copy()
+        found = floats(name)
+        lowest = -1 if name == "kappa_adversary" else 0
+        if wrong := found[(found < lowest - _ROUNDING) | (found > 1 + _ROUNDING)].tolist():
+            raise _mistake(name, f"numbers from {lowest} to 1", f"{wrong[0]:g}")
+        return found
 
     return VerificationScores(
         cell=cell,

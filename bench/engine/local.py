@@ -48,6 +48,8 @@ _MEMORY_SHARE = 0.9  # of the machine's memory: the limit of a stage if the suit
 _LOGS = "bench-logs-"  # prefix of log folders in the temporary folder; the id of the leading process follows
 _LOG_BYTES = 8_000_000  # the largest log of a running stage; a larger one is truncated
 _LOG_CHARACTERS = 20_000  # the largest part of a log that is kept in the result of a failed stage
+_SAFE_PATH = "bench"  # A value of $PYTHONSAFEPATH that means that the user has set none.
+_LONGEST_TEMPORARY = 75  # characters of the temporary folder with which the name of a Unix socket is not too long
 # Exit codes of a process that was ended from outside: by a signal, or with the process that forked it, in which case
 # `multiprocessing` returns 255.
 _ENDED_FROM_OUTSIDE = {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP, 255}
@@ -174,6 +176,9 @@ class _Slot:
     def _attempt(self, stage: Stage) -> Attempt:
         try:
             reply = self._exchange(stage)
+        except (EOFError, ConnectionError) as error:  # The process that forks workers was killed; it is started anew.
+            reason = f"the worker process could not be started ({type(error).__name__}: {error})"
+            return Attempt(result=failure(stage, "failed", reason, traceback.format_exc()), again="lost")
         except Exception as error:  # A process that cannot be started fails the stage, as any other failure does.
             return Attempt(result=failure(stage, "failed", f"{type(error).__name__}: {error}", traceback.format_exc()))
         if isinstance(reply, StorageError):
@@ -213,12 +218,12 @@ class _Slot:
         with self.launching:
             if self.closing:
                 raise RuntimeError("the run is ending")
+            environment = {k: v for k, v in os.environ.items() if (k, v) != ("PYTHONSAFEPATH", _SAFE_PATH)}
             self.pipe, worker_end = context.Pipe()
-            self.process = context.Process(
-                target=serve, args=[self.setup, dict(os.environ), worker_end], name="bench-worker"
-            )
-            self.process.start()
-            worker_end.close()
+            with worker_end:
+                process = context.Process(target=serve, args=[self.setup, environment, worker_end], name="bench-worker")
+                process.start()
+            self.process = process
 
     def _clean_up(self) -> None:
         """End the child processes of a dead worker process and close its pipe."""
@@ -350,15 +355,16 @@ class _Slot:
             with contextlib.suppress(OSError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.kill()
-            process.join()
+            process.join(_TERMINATION_S)
 
 
 def _process_context() -> SpawnContext | ForkServerContext:
     """Return how worker processes are started: forked from a process that holds torch already (Linux), or from nothing.
 
-    Elsewhere a fork is not safe once the libraries of the system were used.
+    Elsewhere a fork is not safe once the libraries of the system were used. The process that forks listens at a socket
+    in the temporary folder, whose path may be too long for one.
     """
-    if sys.platform != "linux":
+    if sys.platform != "linux" or len(os.fsencode(tempfile.gettempdir())) > _LONGEST_TEMPORARY:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["bench.engine.worker_template"])
@@ -405,13 +411,14 @@ def _total_memory_mb() -> float:
 def _environment(threads: int) -> Iterator[None]:
     """Context manager that sets the environment variables that worker processes inherit.
 
+    Python does not import from the current folder, in which a file may have the name of a module (`_SAFE_PATH`).
     The number of threads of the matrix libraries is limited, because the workers would otherwise compete for all cores.
     The allocator keeps the memory of large tensors, because a fifth of the time would otherwise be spent on requesting
     it from the system again.
     """
     wanted = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
-    for name, value in _MALLOC.items():
-        wanted[name] = os.environ.get(name, value)
+    for name, value in {**_MALLOC, "PYTHONSAFEPATH": _SAFE_PATH}.items():
+        wanted[name] = os.environ.get(name) or value
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
     try:

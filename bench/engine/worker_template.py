@@ -12,8 +12,9 @@ import signal
 _nothing = os.open(os.devnull, os.O_RDWR)
 for _number in (1, 2):  # A warning that an import prints belongs to no stage. A worker opens a log of its own.
     os.dup2(_nothing, _number)
-# Both are ignored: the leading process ends this one, and a plugin may send a signal to the parent of its process.
-for _signal in (signal.SIGTERM, signal.SIGHUP):
+# All are ignored: the leading process, which Ctrl-C reaches as well, ends this one. A plugin may send a signal to the
+# parent of its process.
+for _signal in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     signal.signal(_signal, signal.SIG_IGN)
 with contextlib.suppress(Exception):  # A worker tries again, and reports the error for its stage.
     import bench.engine.worker

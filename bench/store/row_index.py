@@ -27,7 +27,7 @@ def readable(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise StorageError(f"{path}: expected a file, found none; run the suite again to write it anew") from None
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         found = " ".join(str(error).split())
         raise StorageError(f"{path}: cannot be read ({found}); run the suite again to write it anew") from None
 

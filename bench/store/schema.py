@@ -104,6 +104,8 @@ SAMPLE_COLUMNS: Mapping[str, Mapping[str, pa.DataType]] = {
     },
     "up": {**_SCORED, **_PICTURE, **dict.fromkeys(("sigma", "cosine", "dist", "lpips"), _NUMBER)},
 }
+# Columns that a version of bench began to write together: a file has all of them, or none.
+WRITTEN_TOGETHER: Mapping[str, Sequence[str]] = {"verification": ("threshold_rule", *_CHANCE)}
 # Those of them without which nothing can be computed from a table.
 SAMPLES_NEEDED: Mapping[str, Sequence[str]] = {
     "verification": ("experiment", "cell", *_PAIR, "calibration_impostors"),

@@ -21,7 +21,7 @@ from bench.core.errors import StorageError
 from bench.core.parsing import parse_json
 from bench.core.text import shortened
 from bench.store.row_index import TableFile, readable
-from bench.store.schema import CELLS, SAMPLE_COLUMNS, SAMPLES_NEEDED, STAGES
+from bench.store.schema import CELLS, SAMPLE_COLUMNS, SAMPLES_NEEDED, STAGES, WRITTEN_TOGETHER
 
 _ADVICE = "run the suite again to write it anew"
 _CELLS_NEEDED = ("cell", "experiment", "dataset", "defense", "attack", "role", "status", "repeat", "pairs", "kappa")
@@ -95,11 +95,14 @@ def check_samples(path: Path, name: str, schema: pa.Schema, renamed: Mapping[str
 
 
 def require_columns(parts: Iterable[TableFile], name: str) -> None:
-    """Raise `StorageError` if one of the files of a table of samples lacks a column that every analysis needs."""
+    """Raise `StorageError` if a file of a table of samples lacks a column that every analysis needs, or some of the
+    columns that belong together."""
     for part in parts:
         with readable(part.path):
             found = pq.read_schema(part.path).names
-        for column in SAMPLES_NEEDED[name]:
+        together = WRITTEN_TOGETHER.get(name, ())
+        needed = [*SAMPLES_NEEDED[name], *(together if not set(together).isdisjoint(found) else ())]
+        for column in needed:
             if column not in part.constant and (own := part.renamed.get(column, column)) not in found:
                 raise _mistake(part.path, own, "a column", "none")
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from fake_run import ESTIMATE, ONE, RECFACE, FakeRun, rewritten, write_fake_run
 
@@ -16,7 +17,7 @@ from bench.analysis.measures import METRICS, measure, metric_named, select
 from bench.analysis.pooling import Pool, SampleScores, mean
 from bench.analysis.rows import Rows
 from bench.analysis.verification_scores import NEWER_COLUMNS
-from bench.core.errors import SuiteError
+from bench.core.errors import StorageError, SuiteError
 from bench.metrics import intervals, recognition
 from bench.metrics.vocabulary import ATTRIBUTE_FAMILIES, METRIC_NAMES
 from bench.store.reading import RunResults
@@ -342,3 +343,47 @@ def test_repeats_of_reconstructions_are_pooled_over_people(tmp_path: Path) -> No
     rows = Rows(write_fake_run(tmp_path / "run", spec))
     found = measure(rows, select(rows, defense="PMT"), "ssim")
     assert (found.n, len(found.cells)) == (8, 2)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "says"),
+    [
+        ("impostor_match_adversary", 2.0, "impostor_match_adversary: expected numbers from 0 to 1, found 2"),
+        ("impostor_match", -0.5, "impostor_match: expected numbers from 0 to 1, found -0.5"),
+        ("rank_chance", np.inf, "rank_chance: expected numbers from 0 to 1, found inf"),
+        ("kappa_adversary", -np.inf, "kappa_adversary: expected numbers from -1 to 1, found -inf"),
+    ],
+)
+def test_shares_that_cannot_be_are_one_error(tmp_path: Path, column: str, value: float, says: str) -> None:
+    rows = changed(
+        write_fake_run(tmp_path / "run", FakeRun(**ONE)), verification=setter("PMT", None, **{column: value})
+    )
+    with pytest.raises(StorageError, match=says):
+        measure(rows, select(rows, defense="PMT"), "fmr-match")
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "says"),
+    [
+        ("threshold_rule", "<b>mine", "threshold_rule: expected fmr or accuracy, found <b>mine"),
+        ("calibration_people", np.inf, "calibration_people: expected a number of them, found inf"),
+        ("adversary_people", -2.0, "adversary_people: expected a number of them, found -2"),
+        ("fmr_realised", 7.0, "fmr_realised: expected a number from -1 to 1, found 7"),
+    ],
+)
+def test_thresholds_that_cannot_be_are_one_error(tmp_path: Path, column: str, value: object, says: str) -> None:
+    def change(table: pd.DataFrame) -> None:
+        table[column] = value
+
+    rows = changed(write_fake_run(tmp_path / "run", FakeRun(**ONE)), verification=change)
+    with pytest.raises(StorageError, match=says):
+        rows.scores.threshold(select(rows, defense="PMT")[0].cell)
+
+
+@pytest.mark.parametrize("column", sorted(NEWER_COLUMNS))
+def test_columns_that_belong_together_are_all_there_or_none(tmp_path: Path, column: str) -> None:
+    results = write_fake_run(tmp_path / "run", FakeRun(**ONE))
+    for path in (results.folder / "samples" / "verification").rglob("*.parquet"):
+        pq.write_table(pq.read_table(path, partitioning=None).drop_columns([column]), path)
+    with pytest.raises(StorageError, match=f"{column}: expected a column, found none"):
+        _ = Rows(RunResults(results.folder)).scores

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -12,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 from processes import wait_until, workers_of
-from support import SUITE, only
+from support import BENCH, SUITE, environment, only
 
 from bench.core.domain import Stage
 from bench.engine import local
@@ -137,6 +139,56 @@ def test_workers_are_forked_from_a_process_that_holds_torch_and_can_be_killed(
     assert (first.result.status, second.result.status, second.again) == ("ok", "ok", None)
     (now,) = workers_of(os.getpid())
     assert now.pid != process.pid
+
+
+@pytest.mark.slow
+def test_files_of_the_current_folder_are_not_imported(
+    plan: Plan, tmp_path: Path, toy_site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a new process, because the process from which workers are forked outlives a test."""
+    here = tmp_path / "here"
+    (here / "bench").mkdir(parents=True)
+    for name in ("torch.py", "signal.py", "bench/__init__.py"):
+        (here / name).write_text(f"open({str(tmp_path / 'imported')!r}, 'a').write({name!r})\nraise SystemExit\n")
+    done = subprocess.run(
+        [BENCH, "run", tmp_path / "toy.toml", "--pairs", "4", "--device", "cpu", "--workers", "1", "--timeout", "20"],
+        cwd=here,
+        env=environment([toy_site], {}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert not (tmp_path / "imported").exists(), done.stderr
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_a_run_with_a_long_temporary_folder_starts_its_workers_without_a_socket(
+    plan: Plan, tmp_path: Path, toy_site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = tmp_path / ("x" * 90)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    monkeypatch.syspath_prepend(str(toy_site))
+    (tmp_path / "cache").mkdir()
+    with LocalEngine(workers=1).open(Cache(tmp_path / "cache")) as workers:
+        attempt = workers.submit(only(plan, "evaluation faces of toy-faces"), 32).result(timeout=120)
+    assert attempt.result.status == "ok"
+
+
+@pytest.mark.slow
+def test_a_worker_that_cannot_be_started_is_lost_and_the_run_ends_well(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(process: object) -> None:
+        raise EOFError("unexpected EOF")
+
+    monkeypatch.setattr("multiprocessing.context.ForkServerProcess.start", broken)
+    (tmp_path / "cache").mkdir()
+    with LocalEngine(workers=1).open(Cache(tmp_path / "cache")) as workers:
+        attempt = workers.submit(only(plan, "evaluation faces of toy-faces"), 32).result(timeout=120)
+    assert attempt.again == "lost"
+    assert attempt.result.reason == "the worker process could not be started (EOFError: unexpected EOF)"
 
 
 @pytest.mark.slow
