@@ -36,6 +36,7 @@ from bench.suite.suite import load
 pytest_plugins = ["report_fixtures", "fault_table"]
 
 _RUNNERS = {"bench", "start", "inline"}  # fixtures that run suites
+_LONGEST = {"e2e": 0, "faults": 1, "report": 2, "runs": 3}  # folders whose files take longest, and their order
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -51,10 +52,14 @@ hypothesis.settings.load_profile("bench")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests as slow that run the command in a process of its own, or a whole suite in this one."""
+    """Mark tests as slow that run the command in a process of its own, or a whole suite in this one.
+
+    The folders whose files take longest come first, so that no process is left with a long file at the end.
+    """
     for item in items:
         if _RUNNERS.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: _LONGEST.get(item.path.relative_to(TESTS).parts[0], len(_LONGEST)))
 
 
 @pytest.fixture(scope="session")
