@@ -23,7 +23,7 @@ class Attempt:
     - ``result``: the result of the stage
     - ``again``: why another attempt may succeed; None if the result is final. ``busy``: another run is computing the
       stage. ``memory``: memory ran out. ``lost``: the process or node was ended from outside. ``damaged``: an input did
-      not match its checksums and was removed.
+      not match its checksums. It was removed, unless another process had replaced it by then.
     - ``worker``: the process that made the attempt, as ``host:pid``
     """
 

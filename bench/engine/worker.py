@@ -155,9 +155,10 @@ def _attempt(stage: Stage, cache: Cache, batch: int, on_begin: Callable[[], None
     except StorageError:
         raise
     except DamagedError as error:
-        gone = [key for key in stage.inputs.values() if _discard_if_damaged(cache, key)]
-        result = failure(stage, "failed", f"a damaged input was removed; run the same command again: {error}")
-        return Attempt(result=result, again="damaged" if gone else None, worker=worker_name())
+        for key in stage.inputs.values():
+            _discard_if_damaged(cache, key)
+        result = failure(stage, "failed", f"a damaged input; run the same command again: {error}")
+        return Attempt(result=result, again="damaged", worker=worker_name())
     except BaseException as error:  # Whatever a plugin raises, sys.exit() included, fails only its stage.
         out_of_memory = _is_out_of_memory(error)
         reason = error_text(error)
@@ -249,14 +250,12 @@ class _ProgressReporter:
             self.cache.note_progress(self.key, Note(share=share, worker=worker_name(), since=self.since))
 
 
-def _discard_if_damaged(cache: Cache, key: str) -> bool:
-    """Remove an artifact if it is damaged. Return True if it was."""
+def _discard_if_damaged(cache: Cache, key: str) -> None:
+    """Remove an artifact if it is damaged. It is not if another process has replaced it in the meantime."""
     try:
         cache.verify(key)
     except DamagedError:
         cache.discard(key)
-        return True
-    return False
 
 
 def _reset_peak() -> None:

@@ -125,24 +125,11 @@ class Cache:
 
     def read(self, key: str) -> Artifact:
         """Read an artifact after verifying it. Raises `DamagedError`."""
-        import numpy as np
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-        from safetensors.numpy import load, load_file
-
         manifest, folder = self._complete(key), self.folder(key)
         tensors: dict[str, NDArray[np.generic]] = {}
         tables: dict[str, pa.Table] = {}
         for name, digest in manifest["files"].items():
-            path = folder / name
-            contents = _checked(path, digest)
-            if path.suffix == ".npy":
-                tensors[path.stem] = np.load(path, mmap_mode="r", allow_pickle=False)
-            elif path.suffix == ".parquet":
-                source = path if contents is None else pa.BufferReader(contents)
-                tables[path.stem] = pq.ParquetFile(source).read(use_threads=False)
-            else:
-                tensors |= load_file(path) if contents is None else load(contents)
+            _read_file(folder / name, digest, tensors, tables)
         self._note_use(key)
         return Artifact(tensors=tensors, tables=tables, facts=manifest["facts"])
 
@@ -299,6 +286,30 @@ def _checked(path: Path, digest: str) -> bytes | None:
     if found != digest:
         raise DamagedError(f"{path}: its contents do not match the manifest")
     return contents
+
+
+def _read_file(path: Path, digest: str, tensors: dict[str, NDArray[np.generic]], tables: dict[str, pa.Table]) -> None:
+    """Read a file of an artifact into the arrays or tables. A small file is used as it was checked, from memory.
+
+    Raises `DamagedError`, also when the file changes between the check and the reading.
+    """
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from safetensors import SafetensorError
+    from safetensors.numpy import load, load_file
+
+    contents = _checked(path, digest)
+    try:
+        if path.suffix == ".npy":
+            tensors[path.stem] = np.load(path, mmap_mode="r", allow_pickle=False)
+        elif path.suffix == ".parquet":
+            source = path if contents is None else pa.BufferReader(contents)
+            tables[path.stem] = pq.ParquetFile(source).read(use_threads=False)
+        else:
+            tensors.update(load_file(path) if contents is None else load(contents))
+    except (OSError, EOFError, ValueError, pa.ArrowException, SafetensorError) as error:
+        raise DamagedError(f"{path}: it changed while it was read: {error}") from None
 
 
 def _flush(path: Path) -> None:

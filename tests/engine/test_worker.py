@@ -14,7 +14,7 @@ from bench.engine import worker
 from bench.engine.worker import attempt
 from bench.planning.plan import Plan, make_plan
 from bench.registry.discovery import Registry
-from bench.store.artifacts import Cache
+from bench.store.artifacts import Artifact, Cache, DamagedError
 from bench.suite.suite import load
 
 FACES = "evaluation faces of toy-faces"
@@ -84,6 +84,23 @@ def test_a_damaged_input_is_removed(plan: Plan, cache: Cache) -> None:
     assert (found.result.status, found.again) == ("failed", "damaged")
     assert "damaged input" in str(found.result.reason)
     assert not folder.exists()
+
+
+def test_an_input_that_another_process_replaced_is_read_again(
+    plan: Plan, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The damage was found, but when the worker looks for it, another process has computed the input again."""
+    stage = only(plan, PROTECT)
+
+    def damaged(cache: Cache, key: str) -> Artifact:
+        raise DamagedError("it changed while it was read")
+
+    monkeypatch.setattr(Cache, "read", damaged)
+    found = attempt(stage, cache.root, 32)
+    assert (found.result.status, found.again) == ("failed", "damaged")
+    assert cache.folder(stage.inputs["faces"]).exists()
+    monkeypatch.undo()
+    assert attempt(stage, cache.root, 32).result.status == "ok"
 
 
 def test_without_the_folder_of_the_cache_nothing_is_computed(plan: Plan, tmp_path: Path) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import pytest
 
 from bench.core.errors import StorageError
 from bench.core.files import write_atomically
+from bench.store import artifacts
 from bench.store.artifacts import MANIFEST, TENSORS, Artifact, Cache, DamagedError, Note
 
 KEY = "ab" + 62 * "0"
@@ -162,6 +165,26 @@ def test_large_files_are_the_same_as_small_ones(cache: Cache, monkeypatch: pytes
     path = cache.folder(KEY) / "rows.parquet"
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(DamagedError, match=r"rows\.parquet"):
+        cache.read(KEY)
+
+
+@pytest.mark.parametrize("name", [TENSORS, "rows.parquet", "photos.npy"])
+@pytest.mark.parametrize("left", [0, 5])
+def test_a_large_file_that_changes_after_its_check_is_damaged(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch, name: str, left: int
+) -> None:
+    cache.write(KEY, replace(artifact(), streams={"photos": np.zeros((2, 3, 4, 4), np.uint8)}), ABOUT)
+    monkeypatch.setattr(artifacts, "_AT_ONCE", 0)
+    check = artifacts._checked
+
+    def check_then_truncate(path: Path, digest: str) -> bytes | None:
+        contents = check(path, digest)
+        if path.name == name:
+            path.write_bytes(path.read_bytes()[:left])
+        return contents
+
+    monkeypatch.setattr(artifacts, "_checked", check_then_truncate)
+    with pytest.raises(DamagedError, match=rf"{re.escape(name)}: it changed while it was read"):
         cache.read(KEY)
 
 
