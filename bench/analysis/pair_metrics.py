@@ -40,7 +40,7 @@ def _of_pairs(
 
 def _of_strangers(*, scores: Callable[[VerificationScores], Floats], **about: Any) -> SampleMetric:
     """Build a metric of what chance gives: a share for each probe, or NaN."""
-    about |= {"better": "lower", "share": False, **_PERCENT}
+    about |= {"share": False, **_PERCENT}
     return _of_pairs(scores=lambda s, *_: sample_values.known(scores(s)), **about)
 
 

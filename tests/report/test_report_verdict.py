@@ -183,7 +183,7 @@ def test_a_better_one_dominates_plainly_only_if_nearly_all_draws_say_so(tmp_path
     assert shown is not None
     said = {line.entry.name: line.dominated for line in shown.lines}
     assert said["B"].startswith("by A (97 % of draws)")
-    assert said["C"].startswith("probably by A (")
+    assert said["C"].startswith("by A, but only in ")
     assert said["Clean"] == ""
 
 
@@ -273,7 +273,12 @@ def test_what_is_not_there_has_its_reason(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("utility", "leaked", "said"),
     [
-        ({}, 0.6, "None is safe. The best of 2 defenses that faced every attack is A, and it leaks more than chance."),
+        (
+            {},
+            0.6,
+            "None is safe. The best of 2 defenses that faced every attack is A, and its faces are matched more often "
+            "than strangers are.",
+        ),
         (
             {},
             0.0,
@@ -360,7 +365,7 @@ def test_a_new_reader_finds_defense_attack_n_interval_and_command(tmp_path: Path
     rows = scored(tmp_path / "run", [spec(), rebuilt()], {"A": 0.95}, leaks)
     part = section(render(rows.results))
     plain = " ".join(unescape(re.sub(r"<[^>]+>", "", part)).split())
-    best = "The best of 2 defenses that faced every attack is A, and it leaks more than chance."
+    best = "The best of 2 defenses that faced every attack is A, and its faces are matched more often than strangers"
     assert plain.startswith(f"Verdict None is safe. {best} With A,")
     assert re.search(r"after the strongest of 2 attacks \(recface; rebuilt\) held-out recognisers match 60.0 %", plain)
     assert re.search(r"60\.0 % \(\d\d\.\d–\d\d\.\d, N 40\) of faces to the very photo", plain)

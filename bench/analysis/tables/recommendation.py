@@ -333,7 +333,7 @@ def _with_interval(entry: AssessedDefense, drawn: BootstrapDraws, i: int) -> Ass
     if found is None:
         return replace(entry, worst_share=share)
     value = entry.leakage.value or 0.0
-    note = f"the worst of {len(entry.tried)} attacks, chosen again in each draw"
+    note = f"the worst of {plural(len(entry.attackers), 'attack')}, chosen again in each draw"
     leakage = replace(entry.leakage, low=min(found[0], value), high=max(found[1], value), interval="drawn", note=note)
     return replace(entry, leakage=leakage, worst_share=share)
 
@@ -436,7 +436,7 @@ def _flags(entry: AssessedDefense) -> list[str]:
     """Return the flags of a row: the worst attack, whether it leaks, missing attackers, and the strongest dominator."""
     found = []
     if entry.worst is not None:
-        found.append(f"worst of {plural(len(entry.tried), 'attack')}: {entry.worst.label} ({entry.worst.experiment})")
+        found.append(f"worst of {plural(len(entry.attackers), 'attack')}: {entry.worst.label} ({entry.worst.experiment})")
     if entry.leaks is not None:
         found.append("leaks" if entry.leaks else "no attack beat chance")
     if entry.protects is False:

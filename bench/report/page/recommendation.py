@@ -169,8 +169,8 @@ def headline(found: Recommendation) -> str:
     which = f"The best of {asked} defenses" if asked > 1 else "The only defense"
     which = f"{which} that faced every attack is {best.name}"
     if best.leaks is None:
-        return f"{which}; whether it leaks more than chance is not known."
-    return f"None is safe. {which}, and it leaks more than chance."
+        return f"{which}; whether its faces are matched more often than strangers is not known."
+    return f"None is safe. {which}, and its faces are matched more often than strangers are."
 
 
 def _headline_of_none(found: Recommendation) -> str:
@@ -223,7 +223,8 @@ def _utility_and_leakage(found: Recommendation, best: AssessedDefense, several: 
     start = f"With {best.name}," if found.useful else f"With {best.name}, the most useful,"
     worst = best.worst
     attack = _attack_name(worst, several) if worst else "no attack"
-    tried = f"the strongest of {plural(len(best.tried), 'attack')}" if len(best.tried) > 1 else "the only attack"
+    n = len(best.attackers)
+    tried = f"the strongest of {n} attacks" if n > 1 else "the only attack"
     who = "models that others authorise" if best.kind == "model-free" else "authorised models"
     pieces: list[str | tuple[Metric, Measurement]] = [
         f"{start} {who} decide",
@@ -305,7 +306,7 @@ def _row(rows: Rows, found: Recommendation, entry: AssessedDefense, mark: str, s
         attack.append(_attack_name(entry.worst, several))
         chosen = 1.0 if entry.worst_share is None else entry.worst_share
         share = f", in {100 * chosen:.0f} % of draws" if chosen < 1 else ""
-        attack.append(f"worst of {plural(len(entry.tried), 'attack')}{share}" if len(entry.tried) > 1 else "")
+        attack.append(f"worst of {plural(len(entry.attackers), 'attack')}{share}" if len(entry.attackers) > 1 else "")
     return RecommendationRow(
         mark=mark,
         look=_look(entry),
@@ -340,7 +341,8 @@ def _dominated(entry: AssessedDefense) -> str:
         return f"by none{share}"
     first, more = entry.dominators[0], len(entry.dominators) - 1
     others = f", and {more} more" if more else ""
-    return f"{'by' if first.certain else 'probably by'} {first.name} ({100 * first.share:.0f} % of draws){others}"
+    share = f"{100 * first.share:.0f} % of draws"
+    return f"by {first.name} ({share}){others}" if first.certain else f"by {first.name}, but only in {share}{others}"
 
 
 def _remarks(entry: AssessedDefense) -> list[str]:
