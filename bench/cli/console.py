@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -211,12 +212,12 @@ def show_verification(found: Iterable[tuple[str, Check]], *, as_json: bool) -> b
     return all(bool(row["ok"]) for row in rows)
 
 
-def show_summary(results: RunResults, report: Path, *, retry: bool = True, kept: bool = False) -> None:
+def show_summary(results: RunResults, report: Path | None, *, retry: bool = True, kept: bool = False) -> None:
     """Print what ``bench run`` shows at its end: the main results, the number of cells by status, and the paths of the
     rows and the report.
 
-    ``retry``: whether stages that failed in an earlier run were computed again. ``kept``: whether the report of an
-    earlier run is still valid and was not rendered again.
+    ``report`` is None if none was requested. ``retry``: whether stages that failed in an earlier run were computed
+    again. ``kept``: whether the report of an earlier run is still valid and was not rendered again.
     """
     from bench.analysis.rows import Rows
     from bench.analysis.tables import summary_rows
@@ -237,9 +238,14 @@ def show_summary(results: RunResults, report: Path, *, retry: bool = True, kept:
     _show_reasons(results.cells["reason"].dropna())
     if bad:
         again = "the same command tries them again" if retry else "--no-retry left them as they were"
-        out.print(f"failed cells are in the report with their reasons; {again}", style="red")
+        where = "bench explain RUN" if report is None else "the report"
+        out.print(f"failed cells are in {where} with their reasons; {again}", style="red")
     out.print(f"rows:   {results.folder}", soft_wrap=True)
-    out.print(f"report: {report}{' (unchanged)' if kept else ''}", soft_wrap=True)
+    if report is None:
+        command = shlex.join(["bench", "report", str(results.folder)])
+        out.print(f"report: not written; {command} writes it", soft_wrap=True)
+    else:
+        out.print(f"report: {report}{' (unchanged)' if kept else ''}", soft_wrap=True)
 
 
 def show_claims(verdicts: Sequence[ClaimVerdict], fmt: str, *, synthetic: bool) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bench.store.workspace import Folders
 
 # Parameters of ``bench run`` that cannot be combined with ``--replay``: the record of the run sets them.
-_SET_BY_RECORD = {"suite", "cells", "pairs", "overrides", "device", "mode", "include_faces", "fresh", "retry"}
+_SET_BY_RECORD = {"suite", "cells", "pairs", "overrides", "device", "mode", "include_faces", "report", "fresh", "retry"}
 
 
 @click.command()
@@ -35,6 +35,7 @@ _SET_BY_RECORD = {"suite", "cells", "pairs", "overrides", "device", "mode", "inc
 @options.mode
 @options.search_paths
 @options.include_faces
+@click.option("--report/--no-report", default=True, help="Write the report (default), or only the rows.")
 @click.option(
     "--replay",
     "replayed",
@@ -60,6 +61,7 @@ def run(
     device: str,
     mode: str | None,
     include_faces: bool,
+    report: bool,
     replayed: str | None,
     fresh: bool,
     retry: bool,
@@ -100,8 +102,8 @@ def run(
     engine = new_engine(plan.device)
     folder, outcomes = _run_and_log(plan, folders, engine, log_format, fresh=fresh, retry=retry)
     results = RunResults(folder)
-    page = folders.page(results.run, folder)
-    kept = _update_page(results, page, include_faces=include_faces)
+    page = folders.page(results.run, folder) if report else None
+    kept = page is not None and _update_page(results, page, include_faces=include_faces)
     console.show_summary(results, page, retry=retry, kept=kept)
     if any(o.status in {"failed", "timeout"} for o in outcomes):
         click.get_current_context().exit(1)

@@ -135,7 +135,9 @@ def test_the_report_names_attacks_and_failures(attacked: Attacked) -> None:
 
 def test_what_failed_is_tried_again_and_nothing_else(bench: Command, attacked: Attacked) -> None:
     before, kept = manifests(attacked.home), rows(attacked.folder)
-    done = bench("run", "attacks.toml", "--device", "cpu", "--pairs", "8", "--workers", "1", cwd=attacked.home)
+    done = bench(
+        "run", "--no-report", "attacks.toml", "--device", "cpu", "--pairs", "8", "--workers", "1", cwd=attacked.home
+    )
     assert done.code == 1, done.err
     assert "0 stages computed, " in done.err
     assert manifests(attacked.home) == before
@@ -147,7 +149,7 @@ def test_other_labels_and_fewer_cells_compute_nothing(bench: Command, attacked: 
     before = manifests(attacked.home)
     (attacked.home / "fewer.toml").write_text(ATTACKS.replace('name = "attacks"', 'name = "fewer"'))
     done = bench(
-        *("run", "fewer.toml", "--device", "cpu", "--pairs", "8", "--workers", "1"),
+        *("run", "--no-report", "fewer.toml", "--device", "cpu", "--pairs", "8", "--workers", "1"),
         *("--set", "experiment[0].attacks[6].label=glance", "--set", 'experiment[0].figures=["7"]'),
         cwd=attacked.home,
     )

@@ -117,7 +117,7 @@ def test_a_computed_run(bench: Command, tmp_path: Path) -> None:
     """The run folder is enough: claims are checked after the file of the suite was removed."""
     suite = tmp_path / "toy.toml"
     suite.write_text(SUITE, encoding="utf-8")
-    assert bench("run", suite, "--device", "cpu", "--workers", "1", cwd=tmp_path).code == 0
+    assert bench("run", "--no-report", suite, "--device", "cpu", "--workers", "1", cwd=tmp_path).code == 0
     suite.unlink()
     done = bench("claims", "toy", "--format", "json", cwd=tmp_path)
     assert done.code == 1

@@ -114,7 +114,7 @@ def test_failures_are_tried_again_and_successes_are_not(bench: Command, trouble:
     before = manifests(trouble.home)
     fewer = 'experiment[0].defenses=["identity", "toy-flaky", { plugin = "toy-misbehave", how = "raises" }]'
     done = bench(
-        *("run", "trouble.toml", "--device", "cpu", "--workers", "1"),
+        *("run", "--no-report", "trouble.toml", "--device", "cpu", "--workers", "1"),
         *("--set", fewer, "--set", "suite.name=again"),
         cwd=trouble.home,
         env={"TOY_MENDED": "1"},

@@ -23,7 +23,7 @@ def test_a_damaged_artifact_is_discarded_and_computed_again(bench: Command, toy_
     assert (done.code, done.err) == (1, "")
     assert f"damaged {tables[0]}: its contents do not match the manifest" in done.out
     assert len(manifests(out)) == len(before) - 1
-    again = bench("run", toy_run.suite, "--out", out, "--device", "cpu", "--workers", "1")
+    again = bench("run", "--no-report", toy_run.suite, "--out", out, "--device", "cpu", "--workers", "1")
     assert again.code == 0, again.err
     assert "1 stages computed" in again.err
     assert manifests(out).keys() == before.keys()
@@ -51,13 +51,16 @@ def test_runs_and_artifacts_are_removed_and_made_again(bench: Command, toy_run: 
     assert (done.code, done.err) == (0, "")
     assert run_folders(out) == []
     assert manifests(out) == kept
-    assert bench("run", toy_run.suite, "--out", out, "--device", "cpu").code == 0
+    assert bench("run", "--no-report", toy_run.suite, "--out", out, "--device", "cpu").code == 0
     assert manifests(out) == kept, "nothing had to be computed again"
 
     assert bench("cache", "gc", "--max-size", "0B", "--out", out).code == 0
     assert manifests(out) == {}
     assert bench("report", "toy", "--out", out).code == 0
-    assert bench("run", toy_run.suite, "--out", out, "--device", "cpu", "--workers", "1", "--fresh").code == 0
+    assert (
+        bench("run", "--no-report", toy_run.suite, "--out", out, "--device", "cpu", "--workers", "1", "--fresh").code
+        == 0
+    )
     (folder,) = run_folders(out)
     assert_same_rows(folder, toy_run.folder)
 
@@ -67,10 +70,14 @@ def test_gc_during_a_run_takes_nothing_that_it_needs(
 ) -> None:
     """Artifacts of other runs are removed and those of the running one kept; its rows are those of any other run."""
     gate, out = tmp_path / "gate", tmp_path / "out"
-    other = bench("run", toy_run.suite, "--out", out, "--device", "cpu", "--workers", "1", "--pairs", "6")
+    other = bench(
+        "run", "--no-report", toy_run.suite, "--out", out, "--device", "cpu", "--workers", "1", "--pairs", "6"
+    )
     assert other.code == 0, other.err
     others = manifests(out)
-    running = start(*("run", toy_run.suite, "--out", out, "--device", "cpu"), env={"TOY_GATE": str(gate)})
+    running = start(
+        *("run", "--no-report", toy_run.suite, "--out", out, "--device", "cpu"), env={"TOY_GATE": str(gate)}
+    )
     mine = len(manifests(toy_run.out)) - GATED
     needed = manifests(toy_run.out).keys()
     wait_until(lambda: len(manifests(out).keys() & needed) == mine, "everything but the gated stages")

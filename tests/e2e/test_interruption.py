@@ -18,7 +18,7 @@ GATED = 6  # stages that wait for the gate: protect, two embed and two verificat
 
 def test_killed_in_the_middle(start: Start, bench: Command, toy_run: ToyRun, tmp_path: Path) -> None:
     gate, out = tmp_path / "gate", tmp_path / "out"
-    command = ["run", toy_run.suite, "--out", out, "--device", "cpu", "--workers", "2"]
+    command = ["run", "--no-report", toy_run.suite, "--out", out, "--device", "cpu", "--workers", "2"]
     running = start(*command, env={"TOY_GATE": str(gate)})
     wait_until(lambda: len(manifests(out)) >= 10 and Path(f"{gate}.reached").exists(), "the run to be in its middle")
     running.kill()
@@ -43,7 +43,8 @@ def test_killed_in_the_middle(start: Start, bench: Command, toy_run: ToyRun, tmp
 def test_interrupted_at_the_terminal(start: Start, toy_run: ToyRun, tmp_path: Path) -> None:
     gate, out = tmp_path / "gate", tmp_path / "out"
     running = start(
-        *("run", toy_run.suite, "--out", out, "--device", "cpu", "--workers", "2"), env={"TOY_GATE": str(gate)}
+        *("run", "--no-report", toy_run.suite, "--out", out, "--device", "cpu", "--workers", "2"),
+        env={"TOY_GATE": str(gate)},
     )
     done = len(manifests(toy_run.out)) - GATED
     wait_until(lambda: len(manifests(out)) == done, "everything but the gated stages")

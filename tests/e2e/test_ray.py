@@ -91,7 +91,7 @@ def cluster(site: Path, nodes: int, hidden: Path | None = None, **variables: obj
 def command(suite: Path, out: Path, address: str | None = None) -> list[object]:
     """Return the arguments of a command that runs a suite on Ray."""
     where = [] if address is None else ["--address", address]
-    return ["run", suite, "--out", out, "--device", "cpu", "--engine", "ray", *where]
+    return ["run", "--no-report", suite, "--out", out, "--device", "cpu", "--engine", "ray", *where]
 
 
 def worker_at(out: Path, name: str) -> int | None:

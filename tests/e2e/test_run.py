@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -124,6 +125,18 @@ def test_a_second_run_renders_a_damaged_page_again(bench: Command, toy_run: ToyR
     assert done.code == 0, done.err
     assert "(unchanged)" not in done.out
     assert file.read_text() == page
+
+
+def test_rows_without_a_report(bench: Command, toy_run: ToyRun, tmp_path: Path) -> None:
+    out = toy_run.copy(tmp_path / "out")
+    shutil.rmtree(out / "reports")
+    done = bench("run", "--no-report", toy_run.suite, "--out", out, "--device", "cpu", "--workers", "1")
+    assert done.code == 0, done.err
+    (folder,) = run_folders(out)
+    assert f"report: not written; bench report {folder} writes it" in done.out
+    assert not (out / "reports").exists()
+    assert bench("report", folder, "--out", out).code == 0
+    assert (out / "reports" / "toy" / "index.html").is_file()
 
 
 def test_more_defenses_compute_only_what_is_new(bench: Command, toy_run: ToyRun, tmp_path: Path) -> None:

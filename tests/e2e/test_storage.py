@@ -50,7 +50,7 @@ def test_damaged_artifacts_are_computed_again(bench: Command, toy_run: ToyRun, t
     flip_a_byte(damaged[0])
     flip_a_byte(damaged[1])
     damaged[2].write_bytes(b"")
-    done = bench("run", toy_run.suite, "--out", out, "--device", "cpu", "--workers", "1")
+    done = bench("run", "--no-report", toy_run.suite, "--out", out, "--device", "cpu", "--workers", "1")
     assert done.code == 0, done.err
     for path in damaged:
         assert "note: damaged artifact, computing it again" in done.err
@@ -65,14 +65,14 @@ def test_damaged_artifacts_are_computed_again(bench: Command, toy_run: ToyRun, t
 def test_damage_to_unused_artifacts_computes_nothing(bench: Command, toy_run: ToyRun, tmp_path: Path) -> None:
     out = toy_run.copy(tmp_path / "out")
     flip_a_byte(stage_files(toy_run, out, "toy-faces protected by identity")[0])
-    done = bench("run", toy_run.suite, "--out", out, "--device", "cpu", "--workers", "1")
+    done = bench("run", "--no-report", toy_run.suite, "--out", out, "--device", "cpu", "--workers", "1")
     assert done.code == 0, done.err
     assert "0 stages computed" in done.err
 
 
 def test_two_runs_at_once(start: Callable[..., Running], toy_run: ToyRun, tmp_path: Path) -> None:
     (tmp_path / "small.toml").write_text(SMALL)
-    command = ("run", "small.toml", "--device", "cpu", "--workers", "1")
+    command = ("run", "--no-report", "small.toml", "--device", "cpu", "--workers", "1")
     both = [start(*command, cwd=tmp_path) for _ in range(2)]
     for running in both:
         code, out, err = running.end()
@@ -92,7 +92,19 @@ def test_a_disk_that_fills_up_is_one_error(bench: Command, disk: Disk, tmp_path:
     (tmp_path / "small.toml").write_text(SMALL)
     place = disk("8m")
     large = 'experiment[0].datasets=[{ plugin = "toy-faces", auxiliary_images = 4000 }]'
-    done = bench("run", tmp_path / "small.toml", "--out", place, "--device", "cpu", "--workers", "1", "--set", large)
+    done = bench(
+        "run",
+        "--no-report",
+        tmp_path / "small.toml",
+        "--out",
+        place,
+        "--device",
+        "cpu",
+        "--workers",
+        "1",
+        "--set",
+        large,
+    )
     assert done.code == 2
     assert "Traceback" not in done.err
     errors = [line for line in done.err.splitlines() if line.startswith("Error: ")]
@@ -101,13 +113,13 @@ def test_a_disk_that_fills_up_is_one_error(bench: Command, disk: Disk, tmp_path:
     assert "No space left on device" in errors[0]
     assert list((place / "results" / ".cache" / "tmp").iterdir()) == []
 
-    smaller = bench("run", tmp_path / "small.toml", "--out", place, "--device", "cpu", "--workers", "1")
+    smaller = bench("run", "--no-report", tmp_path / "small.toml", "--out", place, "--device", "cpu", "--workers", "1")
     assert smaller.code == 0, smaller.err
 
 
 def test_nothing_is_written_to_a_disk_that_is_too_small(bench: Command, disk: Disk, toy_run: ToyRun) -> None:
     place = disk("1m")
-    done = bench("run", toy_run.suite, "--out", place, "--device", "cpu", "--workers", "1")
+    done = bench("run", "--no-report", toy_run.suite, "--out", place, "--device", "cpu", "--workers", "1")
     assert done.code == 2
     assert "the run needs about" in done.err
     assert "make room, lower --pairs, or choose another disk with --out" in done.err

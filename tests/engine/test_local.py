@@ -151,7 +151,20 @@ def test_files_of_the_current_folder_are_not_imported(
     for name in ("torch.py", "signal.py", "bench/__init__.py"):
         (here / name).write_text(f"open({str(tmp_path / 'imported')!r}, 'a').write({name!r})\nraise SystemExit\n")
     done = subprocess.run(
-        [BENCH, "run", tmp_path / "toy.toml", "--pairs", "4", "--device", "cpu", "--workers", "1", "--timeout", "20"],
+        [
+            BENCH,
+            "run",
+            "--no-report",
+            tmp_path / "toy.toml",
+            "--pairs",
+            "4",
+            "--device",
+            "cpu",
+            "--workers",
+            "1",
+            "--timeout",
+            "20",
+        ],
         cwd=here,
         env=environment([toy_site], {}),
         capture_output=True,

@@ -99,7 +99,9 @@ class Reference:
             (home / "photos" / "toys.txt").write_text("toys")
             (home / "suite.toml").write_text(text)
             made = cls.at(home)
-            done = bench("run", made.suite, "--out", made.out, "--device", "cpu", "--workers", 1, env=made.env)
+            done = bench(
+                "run", "--no-report", made.suite, "--out", made.out, "--device", "cpu", "--workers", 1, env=made.env
+            )
             assert done.code == 0, done.err
 
         return cls.at(shared_folder(factory, name, run))
@@ -127,7 +129,7 @@ class Lab:
 
     def command(self, *options: object) -> list[object]:
         """Return the arguments of the command."""
-        return ["run", self.reference.suite, "--out", self.out, "--device", "cpu", *options]
+        return ["run", "--no-report", self.reference.suite, "--out", self.out, "--device", "cpu", *options]
 
     def run(self, *options: object, env: Mapping[str, str] | None = None) -> Done:
         """Run the suite and wait for the end."""

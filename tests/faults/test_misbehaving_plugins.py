@@ -104,7 +104,7 @@ def undisturbed(bench: Command, stage_limit: int, tmp_path_factory: pytest.TempP
     """Run only the defenses that behave well, and return the run folder."""
     home = tmp_path_factory.mktemp("undisturbed")
     (home / "trouble.toml").write_text(suite(list(GOOD_TOML.values()), stage_limit))
-    done = bench("run", "trouble.toml", "--device", "cpu", "--workers", 1, cwd=home)
+    done = bench("run", "--no-report", "trouble.toml", "--device", "cpu", "--workers", 1, cwd=home)
     assert done.code == 0, done.err
     (folder,) = run_folders(home)
     return folder
@@ -216,7 +216,7 @@ def test_a_worker_that_always_dies_is_given_up(
     if not full:
         pytest.skip("part of the full suite")
     (tmp_path / "trouble.toml").write_text(suite([bad("kills-itself"), *GOOD_TOML.values()], stage_limit))
-    done = bench("run", "trouble.toml", "--device", "cpu", "--workers", 2, cwd=tmp_path)
+    done = bench("run", "--no-report", "trouble.toml", "--device", "cpu", "--workers", 2, cwd=tmp_path)
     assert done.code == 1
     assert done.left == []
     (folder,) = run_folders(tmp_path)
@@ -248,7 +248,7 @@ def test_a_plugin_that_signals_its_parent(
     if not full:
         pytest.skip("part of the full suite")
     (tmp_path / "trouble.toml").write_text(suite([bad(behaviour), *GOOD_TOML.values()], stage_limit))
-    done = bench("run", "trouble.toml", "--device", "cpu", "--workers", workers, cwd=tmp_path)
+    done = bench("run", "--no-report", "trouble.toml", "--device", "cpu", "--workers", workers, cwd=tmp_path)
     assert done.code == code, done.err
     assert done.left == []
     (folder,) = run_folders(tmp_path)

@@ -74,7 +74,7 @@ def test_twice(start: Start, tmp_path: Path, full: bool, how: str) -> None:
     if not full and how != "SIGTERM":
         pytest.skip("part of the full suite")
     (tmp_path / "deaf.toml").write_text(DEAF)
-    running = start("run", "deaf.toml", "--device", "cpu", "--workers", "2", cwd=tmp_path)
+    running = start("run", "--no-report", "deaf.toml", "--device", "cpu", "--workers", "2", cwd=tmp_path)
     progress = tmp_path / "results" / ".cache" / "progress"
     wait_until(lambda: len(manifests(tmp_path)) >= 6 and any(progress.glob("*")), "the deaf stage")
     stop(running, how)
@@ -105,7 +105,7 @@ pairs = 8
 
 def test_failures_are_tried_again_unless_told_otherwise(bench: Command, tmp_path: Path) -> None:
     (tmp_path / "flaky.toml").write_text(FLAKY)
-    command = ("run", "flaky.toml", "--device", "cpu", "--workers", 1)
+    command = ("run", "--no-report", "flaky.toml", "--device", "cpu", "--workers", 1)
     first = bench(*command, cwd=tmp_path)
     assert first.code == 1
     before = manifests(tmp_path)

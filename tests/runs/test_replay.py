@@ -66,7 +66,19 @@ def run(original: Path, tmp_path: Path, inline: None, monkeypatch: pytest.Monkey
     if not (original / "results").exists():
         (original / "small.toml").write_text(SUITE)
         (original / "figures.csv").write_text(published("VII") or "")
-        done = bench("run", "small.toml", "--device", "cpu", "--pairs", 6, "--set", "suite.seed=7", "--timeout", "20m")
+        done = bench(
+            "run",
+            "--no-report",
+            "small.toml",
+            "--device",
+            "cpu",
+            "--pairs",
+            6,
+            "--set",
+            "suite.seed=7",
+            "--timeout",
+            "20m",
+        )
         assert done.exit_code == 1, done.output
         for left in ("small.toml", "figures.csv"):
             (original / left).unlink()
@@ -116,7 +128,7 @@ def test_a_replay_of_a_replay_is_one_of_the_run(run: Path) -> None:
 def test_the_original_is_never_taken_for_its_replay(run: Path) -> None:
     (run.parent.parent.parent / "small.toml").write_text(SUITE.replace('claims = "figures.csv"\n', ""))
     bench("run", "--replay", "small")
-    done = bench("run", "small.toml", "--device", "cpu", "--pairs", 6, "--set", "suite.seed=7")
+    done = bench("run", "--no-report", "small.toml", "--device", "cpu", "--pairs", 6, "--set", "suite.seed=7")
     assert f"rows:   {Path('results', 'small', run.name)}\n" in done.stdout
 
 

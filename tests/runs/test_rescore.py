@@ -247,7 +247,7 @@ def test_the_rows_are_those_of_a_run_with_these_settings(
     monkeypatch.setenv("TOY_PHOTOS", str(kept["home"] / "photos"))
     every = [f"experiment[{i}].{value}" for i in range(4) for value in ("fmr=0.2", "kappa=-0.5")]
     sets = [word for text in [*every, "experiment[1].threshold=accuracy"] for word in ("--set", text)]
-    bench("run", kept["home"] / "suite.toml", "--device", "cpu", "--pairs", 8, "--out", ".", *sets)
+    bench("run", "--no-report", kept["home"] / "suite.toml", "--device", "cpu", "--pairs", 8, "--out", ".", *sets)
     (full,) = [p for p in original.parent.iterdir() if p not in (original, new)]
     for name in ("verification", "images", "attributes", "up", "baselines"):
         left, right = (RunResults(folder).samples(name).drop(columns="cell", errors="ignore") for folder in (new, full))

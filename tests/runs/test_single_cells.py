@@ -149,7 +149,7 @@ def test_rows_of_single_cells_are_those_of_the_whole_run_byte_for_byte(whole: Ru
     tables: set[str] = set()
     for cell in kinds.to_dict("records"):
         out = tmp_path / cell["cell"]
-        done = bench("run", suite, "--device", "cpu", "--pairs", 8, "--cell", cell["cell"], "--out", out)
+        done = bench("run", "--no-report", suite, "--device", "cpu", "--pairs", 8, "--cell", cell["cell"], "--out", out)
         assert done.exit_code == 0, done.output
         (folder,) = (out / "results" / "attacks").iterdir()
         (row,) = RunResults(folder).cells.to_dict("records")

@@ -178,7 +178,7 @@ def run(tmp_path: Path, inline: None, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a finished run of the suite above."""
     monkeypatch.chdir(tmp_path)
     Path("toy.toml").write_text(ONE)
-    assert bench("run", "toy.toml", "--device", "cpu").exit_code == 0
+    assert bench("run", "--no-report", "toy.toml", "--device", "cpu").exit_code == 0
     (found,) = Path("results", "toy").iterdir()
     return tmp_path / found
 
@@ -210,7 +210,7 @@ def test_seconds_do_not_count_as_a_difference_in_a_replay(run: Path) -> None:
 def test_the_cost_is_known_where_everything_was_cached(run: Path) -> None:
     before = costs(run)
     shutil.rmtree(run)
-    done = bench("run", "toy.toml", "--device", "cpu")
+    done = bench("run", "--no-report", "toy.toml", "--device", "cpu")
     assert done.exit_code == 0, done.output
     (again,) = run.parent.iterdir()
     assert costs(again) == before

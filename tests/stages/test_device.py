@@ -170,7 +170,7 @@ def test_a_run_on_cuda_has_rows_that_say_so(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,3")
     suite = tmp_path / "attacks.toml"
     suite.write_text(ATTACKS)
-    args = ["run", str(suite), "--out", str(tmp_path), "--device", "cuda", "--pairs", "4"]
+    args = ["run", "--no-report", str(suite), "--out", str(tmp_path), "--device", "cuda", "--pairs", "4"]
     done = CliRunner().invoke(main, args, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     assert made == [(2, ("0", "3"))]  # one process for each GPU

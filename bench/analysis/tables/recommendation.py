@@ -436,7 +436,9 @@ def _flags(entry: AssessedDefense) -> list[str]:
     """Return the flags of a row: the worst attack, whether it leaks, missing attackers, and the strongest dominator."""
     found = []
     if entry.worst is not None:
-        found.append(f"worst of {plural(len(entry.attackers), 'attack')}: {entry.worst.label} ({entry.worst.experiment})")
+        found.append(
+            f"worst of {plural(len(entry.attackers), 'attack')}: {entry.worst.label} ({entry.worst.experiment})"
+        )
     if entry.leaks is not None:
         found.append("leaks" if entry.leaks else "no attack beat chance")
     if entry.protects is False:
