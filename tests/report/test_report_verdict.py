@@ -210,7 +210,7 @@ def test_a_defense_that_less_was_tried_on_neither_wins_nor_dominates(tmp_path: P
     assert line.remarks[0] == "only 1 attack was tried on it; no claim beyond it (untried: recface)"
     asked = "Not attacked as the others were, and so not compared: B (not attacked by recface)."
     assert [f"{asked} Lower numbers for them are no evidence of better protection."] in shown.sentences
-    assert shown.headline.startswith("None is safe. The only defense that faced every attack is A, and it leaks")
+    assert shown.headline.startswith("None is safe. The only defense that faced every attack is A, and its faces are")
 
 
 def test_the_other_way_round_more_tried_and_better_dominates(tmp_path: Path) -> None:
