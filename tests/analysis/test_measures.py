@@ -14,6 +14,7 @@ import pytest
 from fake_run import ESTIMATE, ONE, RECFACE, FakeRun, rewritten, write_fake_run
 
 from bench.analysis.measures import METRICS, measure, metric_named, select
+from bench.analysis.pair_metrics import CHANCE
 from bench.analysis.pooling import Pool, SampleScores, mean
 from bench.analysis.rows import Rows
 from bench.analysis.verification_scores import NEWER_COLUMNS
@@ -255,7 +256,8 @@ def test_what_failed_is_said(tmp_path: Path) -> None:
 def test_every_metric_has_a_name_a_source_and_a_direction() -> None:
     for name, metric in METRICS.items():
         assert metric.name == name
-        assert bool(metric.better) != name.startswith("accuracy-chance")
+        chance = name.startswith("accuracy-chance") or metric in CHANCE
+        assert bool(metric.better) != chance, "what chance gives has no better direction"
         assert metric.source.startswith(f"samples/{metric.table} by ")
         assert metric.about.endswith(".")
 
