@@ -17,7 +17,7 @@ from rich.text import Text
 
 from bench.cli.console import draws_bars, err, out
 from bench.core.domain import Event, Stage, StageResult
-from bench.core.text import duration
+from bench.core.text import duration, plural
 from bench.planning.plan import Plan
 from bench.runs.status import RunStatus, Watch
 from bench.runs.time_left import TimeLeftEstimator, expected
@@ -74,8 +74,8 @@ class Progress:
         holds a damaged artifact, or the run is being stopped."""
         stage = event.stage
         if event.kind == "stopping":
-            count = len(event.stages)
-            err.print(f"\nstopping: {count} stages are running and get a moment; Ctrl-C again stops at once")
+            running = plural(len(event.stages), "stage is running and gets", "stages are running and get")
+            err.print(f"\nstopping: {running} a moment; Ctrl-C again stops at once")
         elif stage is None:
             self.time_left = TimeLeftEstimator(self.workers, expected(event.stages, event.path_seconds))
             cached = len(self.plan.stages) - len(event.stages)
