@@ -31,9 +31,9 @@ _BETTER: Mapping[Better, str] = {
 class Metric:
     """The definition of a number, as far as a table needs it: its label, unit, decimals, and which direction is better.
 
-    ``better`` is ``split`` where higher is better for the authorised model and lower for every other. ``bounds`` are the
-    lowest and the highest value that it can have, in the stored unit; None stands for those of a share if it is shown
-    in per cent, and for no bounds otherwise.
+    ``better`` is ``split`` where higher is better for the authorised model and lower for every other. ``bounds`` are
+    the lowest and the highest value that it can have, in the stored unit; None stands for those of a share if it is
+    shown in per cent, and for no bounds otherwise.
     """
 
     label: str

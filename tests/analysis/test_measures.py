@@ -291,10 +291,9 @@ def test_no_interval_goes_beyond_the_bounds_of_its_metric(tmp_path: Path) -> Non
     near = [1.0, 1.0, 1.0, 0.9]
 
     def gender(table: pd.DataFrame) -> None:
-        table.loc[table["attribute"] == "gender", "value"] = [*near] * (int((table["attribute"] == "gender").sum()) // 4)
-        table.loc[table["attribute"] == "age", "value"] = [0.0, 0.0, 0.0, 1.0] * (
-            int((table["attribute"] == "age").sum()) // 4
-        )
+        for attribute, values in (("gender", near), ("age", [0.0, 0.0, 0.0, 1.0])):
+            own = table["attribute"] == attribute
+            table.loc[own, "value"] = values * (int(own.sum()) // 4)
 
     rows = changed(
         results,

@@ -120,7 +120,9 @@ def test_the_largest_running_stage_is_named_on_a_terminal(plan: Plan, monkeypatc
         assert progress.bar.tasks[0].fields["state"].endswith(f"; {large.name} 25 %")
 
 
-@pytest.mark.parametrize(("n", "says"), [(1, "1 stage is running and gets a moment"), (2, "2 stages are running and get")])
+@pytest.mark.parametrize(
+    ("n", "says"), [(1, "1 stage is running and gets a moment"), (2, "2 stages are running and get")]
+)
 def test_progress_says_how_many_stages_are_stopped(
     plan: Plan, capsys: pytest.CaptureFixture[str], n: int, says: str
 ) -> None:

@@ -24,8 +24,8 @@ DiffVerdict = Literal["regression", "improvement", "change", "not significant", 
 VERDICTS: Sequence[DiffVerdict] = ("regression", "improvement", "change", "not significant", "same")
 _BETTER: dict[Question, Better] = {"utility": "higher", "leakage": "lower", "reference": ""}
 _OLDER = (
-    "the run {} was scored by an older version, at another threshold and without measured chance levels; update it with "
-    "bench rescore"
+    "the run {} was scored by an older version, at another threshold and without measured chance levels; update it "
+    "with bench rescore"
 )
 
 

@@ -101,9 +101,7 @@ class ComparedPools:
         differing = _differing(before, after) if self._paired else min(before.people_count, after.people_count)
         error = found.error if found.known else None
         means = {"before": before.mean, "after": after.mean}
-        return Difference(
-            **means, low=low, high=high, p=_p_value(found, differing), error=error, df=found.df, **counts
-        )
+        return Difference(**means, low=low, high=high, p=_p_value(found, differing), error=error, df=found.df, **counts)
 
 
 def _trials(pool: Pool) -> float:
@@ -246,8 +244,8 @@ def detectable(found: Difference, level: float) -> float | None:
 
     It is (t + z) e with the quantiles of Student's t at the level and of the normal distribution at the power. For
     shares, e grows with the difference d: its variance is that of what was found plus d (1 - d) / n, that of d n
-    decisions of n that change. There the p-value is at least 2 · 2⁻ᵏ for k changes (`_p_value`), so that d is also large
-    enough for k of n decisions to change with 80 % power.
+    decisions of n that change. There the p-value is at least 2 · 2⁻ᵏ for k changes (`_p_value`), so that d is also
+    large enough for k of n decisions to change with 80 % power.
     """
     from scipy.special import betaincinv, ndtri, stdtrit
 
