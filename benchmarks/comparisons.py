@@ -37,7 +37,8 @@ Question = Literal["utility", "leakage", "appearance", "attributes"]
 QUESTIONS: tuple[Question, ...] = ("utility", "leakage", "appearance", "attributes")
 SHARES = {"utility": 0.95, "leakage": 0.03}
 SEEN = 0.7  # The lowest accepted power at the detectable difference.
-_RECOGNISERS, _WITHIN = 2, 0.1  # The correlation of scores within people.
+_RECOGNISERS = 2
+_SHARED, _WITHIN = 0.7, 0.1  # What recognisers share, and the correlation of scores within people.
 _PER_FAMILY = 20
 _NOISE = 2.6  # Standard errors of a simulated share by which it may miss the bar.
 
@@ -57,16 +58,23 @@ class Scene:
     twice: bool = False
 
 
-def _normals(people: tuple[NDArray[np.int64], NDArray[np.int64]], agreement: float, rng: np.random.Generator) -> Floats:
-    """Return standard normal scores of both runs, ``(2, n)``, correlated within people and between runs."""
+def _normals(
+    people: tuple[NDArray[np.int64], NDArray[np.int64]], agreement: float, models: int, rng: np.random.Generator
+) -> Floats:
+    """Return standard normal scores of models in both runs, ``(models, 2, n)``, correlated within people, between
+    models and between runs."""
     left, right = people
     effect = rng.standard_normal(int(max(left.max(), right.max())) + 1)
-    alone = left == right
-    common = np.where(alone, effect[left], (effect[left] + effect[right]) / np.sqrt(2))
-    shared = rng.standard_normal(len(left))
-    own = np.sqrt(agreement) * shared + np.sqrt(1 - agreement) * rng.standard_normal((2, len(left)))
-    found: Floats = np.sqrt(_WITHIN) * common + np.sqrt(1 - _WITHIN) * own
-    return found
+    common = np.where(left == right, effect[left], (effect[left] + effect[right]) / np.sqrt(2))
+
+    def drawn(*shape: int) -> Floats:
+        """Draw scores that agree between the two runs in part."""
+        once = rng.standard_normal((*shape, 1, len(left)))
+        again = rng.standard_normal((*shape, 2, len(left)))
+        return np.asarray(np.sqrt(agreement) * once + np.sqrt(1 - agreement) * again)
+
+    own = np.sqrt(_SHARED) * drawn(1) + np.sqrt(1 - _SHARED) * drawn(models)
+    return np.asarray(np.sqrt(_WITHIN) * common + np.sqrt(1 - _WITHIN) * own)
 
 
 def _people(scene: Scene) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -84,8 +92,7 @@ def compared(scene: Scene, question: Question, rng: np.random.Generator, change:
     people = (left, right) if question == "utility" else (left, left)
     at = np.arange(scene.people)
     pools = ComparedPools(share=share is not None)
-    for _ in range(_RECOGNISERS if share is not None else 1):
-        sides = _normals(people, scene.agreement, rng)
+    for sides in _normals(people, scene.agreement, _RECOGNISERS if share is not None else 1, rng):
         if share is not None:
             after = share + (-change if question == "utility" else change)
             limits = [[NormalDist().inv_cdf(s)] for s in (share, after)]

@@ -39,9 +39,12 @@ class DiffLine:
 
     @property
     def apart(self) -> bool:
-        """True if the interval of the difference, which is not corrected, excludes 0."""
+        """True if the interval of the difference, which is not corrected, excludes 0; where all samples change by the
+        same and no interval is known, if the p-value does."""
         low, high = self.found.low, self.found.high
-        return low is not None and high is not None and low * high > 0
+        if low is None or high is None:
+            return not self.found.same and self.found.p is not None and self.found.p < LEVEL
+        return low * high > 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ not depend on the number of samples.
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,10 +18,12 @@ from numpy.typing import NDArray
 
 from bench.analysis.pooling import Pool, SampleScores, difference_of
 from bench.metrics import intervals
-from bench.metrics.clustering import Estimate
+from bench.metrics.clustering import UNSEEN_CORRELATION, Estimate
 
 LEVEL = 0.05  # Level of significance, after the correction.
 POWER = 0.8  # The share of comparisons in which a detectable difference is found.
+_STEPS = 1000  # The detectable differences of shares are multiples of 1 / 1000.
+_MANY = 1e6  # Degrees of freedom with which Student's t is a normal distribution.
 Interval = tuple[float, float] | tuple[None, None]
 
 
@@ -31,8 +34,9 @@ class Difference:
     ``paired``: both means are over the same samples. ``left_out`` is the number of samples that were left out because
     only one of the runs has a finite score for them. ``same``: every sample has the same score in both runs, so that
     no test is needed. ``p`` is the p-value, None if there are too few people. ``error`` is the standard error of the
-    difference with ``df`` degrees of freedom, None if nothing is known about it. ``trials`` is the effective number of
-    independent decisions (Kish 1965), None for scores that are no decisions.
+    difference with ``df`` degrees of freedom, None if nothing is known about it. ``changes`` is the number of
+    independent changes that the difference consists of. ``trials`` is the effective number of independent decisions,
+    None for scores that are no decisions.
     """
 
     before: float
@@ -47,6 +51,7 @@ class Difference:
     p: float | None = None
     error: float | None = None
     df: float = math.inf
+    changes: int = 0
     trials: float | None = None
 
     @property
@@ -100,14 +105,15 @@ class ComparedPools:
             low, high = _of_decisions(before, after) if self._share else (None, None)
         differing = _differing(before, after) if self._paired else min(before.people_count, after.people_count)
         error = found.error if found.known else None
-        means = {"before": before.mean, "after": after.mean}
-        return Difference(**means, low=low, high=high, p=_p_value(found, differing), error=error, df=found.df, **counts)
+        counts |= {"before": before.mean, "after": after.mean, "low": low, "high": high, "changes": differing}
+        return Difference(p=_p_value(found, differing), error=error, df=found.df, **counts)
 
 
 def _trials(pool: Pool) -> float:
-    """Return the effective number of independent decisions: n divided by the mean number that share a person."""
+    """Return the effective number of independent decisions, if decisions that share a person have the correlation that
+    intervals without spread assume."""
     pairs, _, counts = pool.per_pair()
-    return pool.n / pairs.correction(counts).degree
+    return pool.n / (1 + UNSEEN_CORRELATION * (pairs.correction(counts).degree - 1))
 
 
 def aligned(before: NDArray[Any], after: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -243,23 +249,32 @@ def detectable(found: Difference, level: float) -> float | None:
     error e of what was found; None if no difference is large enough.
 
     It is (t + z) e with the quantiles of Student's t at the level and of the normal distribution at the power. For
-    shares, e grows with the difference d: its variance is that of what was found plus d (1 - d) / n, that of d n
-    decisions of n that change. There the p-value is at least 2 · 2⁻ᵏ for k changes (`_p_value`), so that d is also
-    large enough for k of n decisions to change with 80 % power.
+    shares it is a multiple of .001, because e grows with the difference d: its variance is that of what was found
+    plus d (1 - d) / n, that of d n decisions of n that change. The degrees of freedom grow with the number of decisions
+    that change, as in `bench.metrics.clustering`. The p-value is at least 2 · 2⁻ᵏ for k changes (`_p_value`), so that d
+    is also large enough for as many of n decisions to change with 80 % power as are missing from what was found.
     """
     from scipy.special import betaincinv, ndtri, stdtrit
 
-    if found.error is None:
+    found_error = found.error
+    if found_error is None:
         return None
-    needed = math.ceil(1 + math.log2(1 / level))
-    reach = float(ndtri(POWER)) - float(ndtri(level / 2) if math.isinf(found.df) else stdtrit(found.df, level / 2))
+    needed, z = math.ceil(1 + math.log2(1 / level)), float(ndtri(POWER))
     if found.trials is None:
-        return reach * found.error if found.error and found.people >= needed else None
+        reach = z - float(stdtrit(min(found.df, _MANY), level / 2))
+        return reach * found_error if found_error and found.people >= needed else None
     n = found.trials
-    if n < needed:
+    missing = max(0, needed - found.changes)
+    if n <= max(1, missing):
         return None
-    part = reach**2 / n
-    by_error = (part + math.sqrt(part**2 + 4 * (1 + part) * (reach * found.error) ** 2)) / (2 * (1 + part))
-    by_count = float(betaincinv(needed, n - needed + 1, POWER))
-    largest = max(by_error, by_count)
-    return largest if largest <= 1 else None
+    by_count = float(betaincinv(missing, n - missing + 1, POWER)) if missing else 0.0
+
+    def seen(step: int) -> bool:
+        d = step / _STEPS
+        changed = min(found_error**2 * n**2 + d * n, n - 1)
+        df = min(_MANY, max(found.df, 2 / (1 / changed - 1 / n)))
+        error = math.sqrt(found_error**2 + d * (1 - d) / n)
+        return d >= (z - float(stdtrit(df, level / 2))) * error and d >= by_count
+
+    first = bisect.bisect_left(range(1, _STEPS + 1), True, key=seen) + 1
+    return first / _STEPS if first <= _STEPS else None
