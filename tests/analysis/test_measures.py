@@ -299,7 +299,7 @@ def test_no_interval_goes_beyond_the_bounds_of_its_metric(tmp_path: Path) -> Non
         results,
         attributes=gender,
         images=setter("PMT", None, ssim=near),
-        verification=setter("PMT", None, cos_self=near),
+        verification=setter("PMT", None, cos_self=near * 2),
     )
     cells = select(rows, defense="PMT")
     for name in ("similarity:gender", "ssim", "cosine"):
@@ -317,7 +317,7 @@ def test_scores_that_differ_by_rounding_are_equal(tmp_path: Path) -> None:
     """The cosine of a picture to itself is 1 up to the last digits: its interval would be 1.0 to 1.0."""
     values = [1.0, 1.0 - 1e-16, 1.0 + 2e-16, 1.0]
     results = write_fake_run(tmp_path / "run", FakeRun(**ONE))
-    rows = changed(results, verification=setter("Clean", None, cos_self=values))
+    rows = changed(results, verification=setter("Clean", None, cos_self=values * 2))
     found = measure(rows, select(rows, defense="Clean"), "cosine")
     assert (found.low, found.high, found.interval) == (None, None, "")
     assert not Pool([SampleScores(np.array(values), np.arange(4))]).spread
