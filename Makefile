@@ -28,7 +28,8 @@ quick: $(VENV)/.ready-for-tests
 faults: $(VENV)/.ready-for-tests
 	BENCH_FAULTS=full $(PYTEST) tests/faults
 
-# How often the intervals contain the true value, and how often the verdict raises a false alarm, in simulations.
+# In simulations: how often the intervals contain the true value, how often the verdict and bench diff raise a false
+# alarm, and which differences they see.
 statistics: $(VENV)/.ready
 	$(BIN)/python benchmarks/inference.py
 

@@ -213,7 +213,19 @@ def alarm_lines(repeats: int) -> tuple[list[str], bool]:
     return found
 
 
-SECTIONS: Mapping[str, Callable[[int], tuple[list[str], bool]]] = {"coverage": coverage_lines, "alarms": alarm_lines}
+def comparison_lines(repeats: int) -> tuple[list[str], bool]:
+    """Return the table of false alarms and power of ``bench diff`` (`benchmarks/comparisons.py`)."""
+    import comparisons  # The module lies beside this script.
+
+    found: tuple[list[str], bool] = comparisons.comparison_lines(repeats)
+    return found
+
+
+SECTIONS: Mapping[str, Callable[[int], tuple[list[str], bool]]] = {
+    "coverage": coverage_lines,
+    "alarms": alarm_lines,
+    "comparisons": comparison_lines,
+}
 
 
 def main() -> int:

@@ -12,7 +12,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
@@ -214,6 +214,8 @@ def _compare(rows: Rows, claim: ClaimTable, metric: SampleMetric, at: AxisPoint)
     if isinstance(claim.right, SideTable):
         right = _side(rows, claim, claim.right, metric, at)
         difference = _difference(left, right, metric.share)
+        low, high = metric.difference_within(difference.low, difference.high)
+        difference = replace(difference, low=low, high=high)
     else:
         right = _Side(Measurement(value=claim.right), Pool())
         difference = _shifted(left.measurement, claim.right)

@@ -7,6 +7,7 @@ them calls `measure`, so that they all count in the same way.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -21,7 +22,6 @@ from bench.analysis.sample_metric import ESTIMATED
 from bench.analysis.sample_metric import SampleMetric as SampleMetric
 from bench.analysis.sample_values import OperatingPoint
 from bench.analysis.table_model import Measurement, Role
-from bench.analysis.verification_scores import NEWER_COLUMNS
 from bench.core.text import plural
 from bench.metrics import images
 from bench.metrics.vocabulary import check_metric_name
@@ -98,10 +98,9 @@ def measurement_of(
         notes.append(f"{measured} of {plural(len(cells), 'cell')}; {others}")
     if older := _older_note(rows, cells, metric):
         notes.append(older)
-    found = replace(mean(pool, share=metric.share, **about), note="; ".join(notes) or None)
-    if metric.unit == "%" and found.low is not None and found.high is not None:  # A mean of shares is a share.
-        found = replace(found, low=max(0.0, found.low), high=min(1.0, found.high))
-    return found
+    found = mean(pool, share=metric.share, **about)
+    low, high = metric.within(found.low, found.high)
+    return replace(found, low=low, high=high, note="; ".join(notes) or None)
 
 
 def _older_note(rows: Rows, cells: Iterable[CellRow], metric: SampleMetric) -> str | None:
@@ -109,8 +108,7 @@ def _older_note(rows: Rows, cells: Iterable[CellRow], metric: SampleMetric) -> s
 
     Something else stands in their place (see `bench.analysis.verification_scores.VerificationScores`).
     """
-    newer = NEWER_COLUMNS.intersection(metric.columns)
-    return _OLDER if newer and any(rows.scores.older(c.cell) for c in cells) else None
+    return _OLDER if metric.needs_newer and any(rows.scores.older(c.cell) for c in cells) else None
 
 
 def pooled(
@@ -184,6 +182,7 @@ def _of_attributes(
     )
 
 
+_FROM_ZERO = (0.0, math.inf)
 _NO_LPIPS = "LPIPS needs the VGG-16 weights, which were not there when this was run"
 _PICTURES = (
     _of_images(
@@ -192,6 +191,7 @@ _PICTURES = (
         label="SSIM",
         digits=3,
         better="lower",
+        bounds=(-1.0, 1.0),
     ),
     _of_images(
         "psnr",
@@ -199,6 +199,7 @@ _PICTURES = (
         label="PSNR",
         unit="dB",
         better="lower",
+        bounds=_FROM_ZERO,
         columns=("psnr", "psnr_infinite"),
     ),
     _of_images(
@@ -207,6 +208,7 @@ _PICTURES = (
         label="LPIPS",
         digits=3,
         better="higher",
+        bounds=_FROM_ZERO,
         missing=_NO_LPIPS,
     ),
     _of_images(
@@ -217,6 +219,7 @@ _PICTURES = (
         unit="bytes",
         digits=0,
         better="lower",
+        bounds=_FROM_ZERO,
     ),
 )
 _TRADEOFF = (
@@ -224,6 +227,7 @@ _TRADEOFF = (
         name="up",
         about="UP(σ, κ) of Equation 9 with the distances of the estimated attributes m_i.",
         label="UP",
+        bounds=(0.0, 2.0),
         utility=True,
         privacy="dist",
     ),
@@ -231,6 +235,7 @@ _TRADEOFF = (
         name="up-lpips",
         about="UP(σ, κ) of Equation 9 with LPIPS in place of the m_i (section 6.2): the paper's.",
         label="UP by LPIPS",
+        bounds=_FROM_ZERO,
         utility=True,
         privacy="lpips",
     ),
@@ -238,6 +243,7 @@ _TRADEOFF = (
         name="utility",
         about="The first term of Equation 9: cos(f(x̃), f(x)) > κ, with noise σ on both.",
         label="utility",
+        bounds=(0.0, 1.0),
         utility=True,
         privacy=None,
         share=True,
@@ -246,6 +252,7 @@ _TRADEOFF = (
         name="privacy",
         about="The second term of Equation 9: the mean distance of the estimated attributes.",
         label="privacy",
+        bounds=(0.0, 1.0),
         utility=False,
         privacy="dist",
     ),
@@ -253,6 +260,7 @@ _TRADEOFF = (
         name="privacy-lpips",
         about="The second term of Equation 9 with LPIPS in place of the m_i.",
         label="privacy by LPIPS",
+        bounds=_FROM_ZERO,
         utility=False,
         privacy="lpips",
     ),
@@ -264,6 +272,7 @@ _TRADEOFF = (
         label="age difference",
         unit="years",
         better="higher",
+        bounds=_FROM_ZERO,
     ),
 )
 METRICS: Mapping[str, SampleMetric] = {
@@ -296,6 +305,7 @@ def _attribute_metric(family: str, attribute: str) -> SampleMetric:
     years = attribute == AGE
     column, answer, label = _ATTRIBUTE_ROWS[family]
     what = "Absolute difference of the estimated ages of" if years else f"Cosine of the {attribute} vectors of"
+    least, most = _FROM_ZERO if years else (-1.0, 1.0)
     return _of_attributes(
         attribute,
         column,
@@ -304,6 +314,7 @@ def _attribute_metric(family: str, attribute: str) -> SampleMetric:
         label=f"{attribute} {'difference' if years else 'similarity'}{label}",
         unit="years" if years else "",
         better="higher" if years else "lower",
+        bounds=(least - most, most - least) if column == "excess" else (least, most),
     )
 
 

@@ -108,6 +108,7 @@ VERIFICATION = (
         unit="points",
         digits=1,
         better="lower",
+        bounds=(-1.0, 1.0),
         scores=lambda s, _, at: s.clean_hits(at.kappa) - s.hits(at.kappa),
         columns=("cos_self", "cos_cross", "cos_clean", "same", "kappa_calibrated"),
         share=False,
@@ -142,6 +143,7 @@ RECOGNITION = (
         label="cosine",
         digits=3,
         better="split",
+        bounds=(-1.0, 1.0),
         scores=lambda s, *_: s.cos_self,
         columns=("cos_self",),
         share=False,
@@ -151,6 +153,7 @@ RECOGNITION = (
         about="Success rate of the reconstruction attack: COS above the calibrated κ (section 6.2).",
         label="SRRA",
         better="higher",
+        bounds=(0.0, 1.0),
         scores=lambda s, _, at: sample_values.above(s, at.kappa),
         columns=("cos_self", "kappa_calibrated"),
     ),
@@ -159,6 +162,7 @@ RECOGNITION = (
         about="Success rate of the reconstruction attack: COS above the fixed κ of the experiment.",
         label="SRRA at the fixed κ",
         better="higher",
+        bounds=(0.0, 1.0),
         scores=lambda s, c, _: sample_values.above(s, c.kappa),
         columns=("cos_self",),
         cell_columns=("kappa",),
@@ -266,3 +270,4 @@ CHANCE = (
         missing=_NO_RANKS,
     ),
 )
+CHANCE_NAMES = frozenset({"accuracy-chance", "accuracy-chance-fixed", *(m.name for m in CHANCE)})

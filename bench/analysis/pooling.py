@@ -33,6 +33,7 @@ Floats = NDArray[np.float64]
 
 DRAWS = 2000  # Draws of people: fifty of them lie beyond each end of a 95 % interval.
 SEED = 0  # Seed of all draws, so that a report is the same whenever it is made.
+_ROUNDING = 1e-9  # Scores that differ by less, relative to the largest one, are equal.
 _DRAWN_AT_ONCE = 4_000_000  # Random weights in memory at a time: draws times people.
 
 
@@ -95,8 +96,8 @@ class Pool:
 
     @property
     def spread(self) -> bool:
-        """True if not all scores are equal."""
-        return self.least < self.most
+        """True if not all scores are equal; scores that differ by rounding are equal."""
+        return self.most - self.least > _ROUNDING * max(1.0, abs(self.most), abs(self.least))
 
     @property
     def people(self) -> list[str]:

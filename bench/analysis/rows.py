@@ -276,22 +276,35 @@ class Rows:
         return pd.DataFrame() if level is None else found[found["sigma"] == level]
 
     @cached_property
-    def _calibrated(self) -> Mapping[tuple[str, str, str], float]:
-        found: dict[tuple[str, str, str], float] = {}
+    def _calibrated(self) -> Mapping[tuple[str, ...], str]:
+        """The first cell with scores of a model on a data set: of a run and experiment, of a run, and of any run."""
+        found: dict[tuple[str, ...], str] = {}
         for c in self.cells:
-            if (threshold := self.scores.threshold(c.cell)) is not None:
-                found[c.run, c.dataset, c.evaluated] = threshold.kappa
-                found.setdefault(("", c.dataset, c.evaluated), threshold.kappa)
+            if c.cell in self.scores:
+                model = c.dataset, c.evaluated
+                for key in ((c.run, c.experiment, *model), (c.run, *model), model):
+                    found.setdefault(key, c.cell)
         return found
 
-    def calibrated(self, cell: CellRow) -> float:
-        """Return the calibrated threshold of the evaluated model on the data set of a cell.
+    def calibrated(self, cell: CellRow, pictures: NDArray[Any]) -> Floats:
+        """Return the calibrated threshold of the evaluated model of a cell for each of its ``pictures (n,)``, which are
+        ids of samples, on the data set of the cell: ``(n,)``.
 
-        It is the threshold of the cell's own run, or of another run that shares the cells; if the model scored no pair,
-        it is the fixed threshold of the experiment.
+        Where a threshold belongs to a fold, it is that of the fold of the first pair whose protected face is the
+        picture. Thresholds are those of the cell's own experiment and run, if the model scored pairs there; otherwise
+        those of another experiment, or of another run that shares the cells. If the model scored no pair, all are the
+        fixed threshold of the experiment.
         """
-        known = (self._calibrated.get((run, cell.dataset, cell.evaluated)) for run in (cell.run, ""))
-        return next((kappa for kappa in known if kappa is not None), cell.kappa)
+        model = cell.dataset, cell.evaluated
+        keys = (cell.run, cell.experiment, *model), (cell.run, *model), model
+        of = next((self._calibrated[key] for key in keys if key in self._calibrated), None)
+        if of is None:
+            return np.full(len(pictures), cell.kappa)
+        scores = self.scores[of]
+        names, first = np.unique(scores.left_id.astype(str), return_index=True)
+        at = np.minimum(np.searchsorted(names, pictures.astype(str)), len(names) - 1)
+        known = names[at] == pictures.astype(str)
+        return np.where(known, scores.kappa_calibrated[first[at]], scores.kappa_calibrated[0])
 
     @cached_property
     def claims(self) -> Mapping[str, Claims]:

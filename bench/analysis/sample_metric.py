@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from bench.analysis.rows import CellRow
 from bench.analysis.sample_values import ScoreFunction
 from bench.analysis.table_model import Metric
+from bench.analysis.verification_scores import NEWER_COLUMNS
 
 RECOGNISED = frozenset({"recognition", "images"})
 ESTIMATED = frozenset({"attributes"})
@@ -38,6 +39,11 @@ class SampleMetric(Metric):
     outputs: frozenset[str] = ANY
     once_per: Callable[[CellRow], Hashable] | None = None
     missing: str = "the rows of the cell hold no such number"
+
+    @property
+    def needs_newer(self) -> bool:
+        """True if it needs columns that rows of older versions lack."""
+        return not NEWER_COLUMNS.isdisjoint(self.columns)
 
     @property
     def source(self) -> str:

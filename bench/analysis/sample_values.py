@@ -174,7 +174,8 @@ def of_up(utility: bool, privacy: Literal["dist", "lpips"] | None) -> ScoreFunct
             return None
         total: Floats = np.zeros(len(table))
         if utility:
-            kappa = rows.calibrated(cell) if at.kappa is None else at.kappa
+            pictures = table["sample_id" if "sample_id" in table else "subject"].to_numpy()
+            kappa = rows.calibrated(cell, pictures) if at.kappa is None else at.kappa
             total = total + (table["cosine"].to_numpy(np.float64) > kappa)
         if privacy:
             distances = numbers(table, privacy)

@@ -31,13 +31,16 @@ _BETTER: Mapping[Better, str] = {
 class Metric:
     """The definition of a number, as far as a table needs it: its label, unit, decimals, and which direction is better.
 
-    ``better`` is ``split`` where higher is better for the authorised model and lower for every other.
+    ``better`` is ``split`` where higher is better for the authorised model and lower for every other. ``bounds`` are
+    the lowest and the highest value that it can have, in the stored unit; None stands for those of a share if it is
+    shown in per cent, and for no bounds otherwise.
     """
 
     label: str
     unit: Literal["%", "points", "dB", "years", "bytes", "ms", "GFLOP", ""] = ""
     digits: int = 2
     better: Better = ""
+    bounds: tuple[float, float] | None = None
 
     @property
     def direction(self) -> str:
@@ -54,6 +57,20 @@ class Metric:
         """The factor from a stored value to a shown one: shares are shown in per cent."""
         return 100.0 if self.unit in ("%", "points") else 1.0
 
+    @property
+    def range(self) -> tuple[float, float]:
+        """The lowest and the highest value that it can have; infinite where there is no bound."""
+        return self.bounds or ((0.0, 1.0) if self.unit == "%" else (-math.inf, math.inf))
+
+    def within(self, low: float | None, high: float | None) -> tuple[float | None, float | None]:
+        """Return the ends of an interval of a value, cut off at the bounds of the metric."""
+        return _cut(low, high, *self.range)
+
+    def difference_within(self, low: float | None, high: float | None) -> tuple[float | None, float | None]:
+        """Return the ends of an interval of a difference of two values, cut off at the largest possible difference."""
+        most = self.range[1] - self.range[0]
+        return _cut(low, high, -most, most)
+
     def shown(self, value: float | None) -> str:
         """Return a value as text without its unit; a dash where it is None or not finite."""
         if value is None or not math.isfinite(value):
@@ -67,6 +84,10 @@ class Metric:
             return ""
         text = f"{low * self.scale:.{self.digits}f}", f"{high * self.scale:.{self.digits}f}"
         return f"{text[0]} to {text[1]}".replace("-", "−") if low < 0 else f"{text[0]}–{text[1]}"
+
+
+def _cut(low: float | None, high: float | None, lowest: float, highest: float) -> tuple[float | None, float | None]:
+    return (None if low is None else max(lowest, low)), (None if high is None else min(highest, high))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,11 +25,14 @@ from bench.cli.error_messages import exit_codes
 @click.option(
     "--fail-on-regression",
     is_flag=True,
-    help="Exit with 1 when a metric got significantly worse, or a cell that ended well has no measurements any more.",
+    help="Exit with 1 when a primary test shows a regression, or a cell that ended well has no measurements any more.",
 )
 @options.out
 def diff(run_a: str, run_b: str, as_json: bool, page: Path | None, fail_on_regression: bool, out: Path) -> None:
-    """Compare two runs cell by cell: RUN_B against RUN_A (run folders, or names of suites for their latest runs).
+    """Compare two runs: RUN_B against RUN_A (run folders, or names of suites for their latest runs).
+
+    One metric for each question (utility, leakage, appearance, attributes) is tested for each defense and attack, and
+    every test says which difference it could have seen. All other metrics are shown as details, cell by cell.
 
     \b
     Examples:

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from bench.cli.console import draws_bars, err, out
 from bench.core.domain import Event, Stage, StageResult
-from bench.core.text import duration
+from bench.core.text import duration, plural
 from bench.planning.plan import Plan
 from bench.runs.status import RunStatus, Watch
 from bench.runs.time_left import TimeLeftEstimator, expected
@@ -53,8 +53,8 @@ class Progress:
     def __enter__(self) -> Progress:
         plan = self.plan
         shared = sum(count > 1 for count in plan.uses().values())
-        stages = f"{len(plan.stages)} stages, {shared} of them shared"
-        err.print(f"suite {plan.suite.name}: {len(plan.cells)} cells, {stages}, device {plan.device}")
+        stages = f"{plural(len(plan.stages), 'stage')}, {shared} of them shared"
+        err.print(f"suite {plan.suite.name}: {plural(len(plan.cells), 'cell')}, {stages}, device {plan.device}")
         self.bar.start()
         return self
 
@@ -67,19 +67,19 @@ class Progress:
             failed = sum(r.status != "ok" for r in self.done.values())
             computed = sum(r.status == "ok" and not r.cached for r in self.done.values())
             took = duration(time.monotonic() - self.started)
-            err.print(f"{computed} stages computed{f', {failed} failed' if failed else ''}, in {took}")
+            err.print(f"{plural(computed, 'stage')} computed{f', {failed} failed' if failed else ''}, in {took}")
 
     def on_event(self, event: Event) -> None:
         """Show an event of the run: stages were planned, a stage began, progressed, ended or is tried again, the cache
         holds a damaged artifact, or the run is being stopped."""
         stage = event.stage
         if event.kind == "stopping":
-            count = len(event.stages)
-            err.print(f"\nstopping: {count} stages are running and get a moment; Ctrl-C again stops at once")
+            running = plural(len(event.stages), "stage is running and gets", "stages are running and get")
+            err.print(f"\nstopping: {running} a moment; Ctrl-C again stops at once")
         elif stage is None:
             self.time_left = TimeLeftEstimator(self.workers, expected(event.stages, event.path_seconds))
             cached = len(self.plan.stages) - len(event.stages)
-            err.print(f"{len(event.stages)} stages to compute, {cached} in the cache or not needed")
+            err.print(f"{plural(len(event.stages), 'stage')} to compute, {cached} in the cache or not needed")
         elif event.kind == "damaged":
             err.print(f"note: {event.message}", style="yellow")
         elif event.kind == "retried":

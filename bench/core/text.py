@@ -6,12 +6,18 @@ import re
 from collections.abc import Iterable
 
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_WORDS = frozenset({"none", "nothing", "no", "all", "any"})
 _LONGEST = 80  # characters of a value in a message
 
 
 def plural(n: int, one: str, many: str | None = None) -> str:
     """Return a count with its noun: ``1 cell``, ``2 cells``. ``many`` is the plural, by default ``one`` and an s."""
     return f"{n:,} {one if n == 1 else many or one + 's'}"
+
+
+def joined_labels(labels: Iterable[str]) -> str:
+    """Return labels joined by commas; one that reads like a word of the sentence, such as ``none``, is in quotes."""
+    return ", ".join(f"“{label}”" if label.lower() in _WORDS else label for label in labels)
 
 
 def duration(seconds: float | None) -> str:

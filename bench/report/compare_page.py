@@ -9,29 +9,31 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from bench.analysis.compare.diff import Diff, DiffLine
+from bench.analysis.compare.primary import PrimaryTest
 from bench.core.files import write_atomically
 from bench.report import compare_text
 from bench.report.page import assets
 from bench.store.run_record import RunRecord
 
-MOST = 2_000  # The most differences shown that are not significant: those with the smallest p-values.
+MOST = 2_000  # The most details shown: those whose uncorrected interval excludes 0 come first.
 
 
 def render(found: Diff) -> str:
     """Return the page of a comparison as HTML."""
-    rest = found.of("not significant")
+    details = sorted(found.changed, key=lambda line: not line.apart)
     context: dict[str, Any] = {
         "styles": assets.styles(["base"]),
         "before": _run(found.before.run, found.before.folder),
         "after": _run(found.after.run, found.after.folder),
-        "synthetic": any(line.before.synthetic or line.after.synthetic for line in found.lines),
+        "synthetic": any(line.before.synthetic or line.after.synthetic for line in found.details),
         "regressed": found.regressed,
         "summary": compare_text.summary(found),
-        "columns": compare_text.COLUMNS[2:],
-        "significant": _groups([line for verdict in compare_text.SIGNIFICANT for line in found.of(verdict)]),
-        "rest": _groups(rest[:MOST]),
-        "listed": len(rest[:MOST]),
-        "left_out": max(0, len(rest) - MOST),
+        "test_columns": compare_text.TEST_COLUMNS[3:],
+        "tests": _tests([test for verdict in compare_text.SHOWN for test in found.of(verdict)]),
+        "columns": compare_text.DETAIL_COLUMNS[1:],
+        "details": _groups(details[:MOST]),
+        "listed": len(details[:MOST]),
+        "left_out": max(0, len(details) - MOST),
         "ended": [(compare_text.cell_name(e.before), e.before, e.after) for e in found.ended],
         "alone": [
             (title, [compare_text.lone_name(lone) for lone in lones])
@@ -60,15 +62,25 @@ def _run(run: RunRecord, folder: Path) -> dict[str, str]:
     }
 
 
-def _groups(lines: Sequence[DiffLine]) -> list[dict[str, Any]]:
-    """Return the differences grouped by verdict and cell, in the order in which the groups first occur."""
+def _tests(tests: Sequence[PrimaryTest]) -> list[dict[str, Any]]:
+    """Return the primary tests grouped by verdict, question and setting, in their order."""
     classes = {"regression": "unmet", "improvement": "met"}
-    found: dict[tuple[str, str], dict[str, Any]] = {}
+    found: dict[tuple[str, ...], dict[str, Any]] = {}
+    for test in tests:
+        verdict, question, setting, *row = compare_text.primary_row(test)
+        name, kind = f"{question}: {setting}", classes.get(verdict, "")
+        group = {"verdict": verdict, "kind": kind, "name": name, "ids": "", "rows": []}
+        found.setdefault((verdict, question, setting), group)["rows"].append(row)
+    return list(found.values())
+
+
+def _groups(lines: Sequence[DiffLine]) -> list[dict[str, Any]]:
+    """Return the details grouped by cell, in the order in which the cells first occur."""
+    found: dict[str, dict[str, Any]] = {}
     for line in lines:
-        verdict, cell, *row = compare_text.line_row(line)
+        cell, *row = compare_text.detail_row(line)
         ids = " ".join(dict.fromkeys((line.before.cell, line.after.cell)))
-        group = {"verdict": verdict, "kind": classes.get(verdict, ""), "cell": cell, "ids": ids, "rows": []}
-        found.setdefault((verdict, ids), group)["rows"].append(row)
+        found.setdefault(ids, {"verdict": "", "kind": "", "name": cell, "ids": ids, "rows": []})["rows"].append(row)
     return list(found.values())
 
 

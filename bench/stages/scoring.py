@@ -141,9 +141,10 @@ def _word(value: Any) -> str | None:
 def _score_up(job: Job) -> Artifact:
     """Score UP, one row per image and noise level: both terms of Equation 9.
 
-    Original and upload have independent noise; all levels scale the same draws. Noise on images is added to pixels in
-    [0, 1] and clamped. Noise on features is relative to the standard deviation of each map; this is our interpretation,
-    because features have no unit.
+    Original and upload have independent noise (n' and n of Equation 9) of the same standard deviation. All levels scale
+    the same draws, and the draws of a sample are the same for every defense. Noise on images is added to pixels in
+    [0, 1] and clamped. Features have no unit, so that the level is a share of the standard deviation of each map of the
+    *original*, for the upload too; this is our interpretation.
     """
     source = job.input("faces")
     faces = read_faces(source)
@@ -152,8 +153,9 @@ def _score_up(job: Job) -> Artifact:
     tables = []
     for part in job.batches(len(chosen)):
         ids = [str(s) for s in faces.sample_ids[chosen[part]]]
-        original = observer.received(source, chosen[part], [f"original/{i}" for i in ids])
-        upload = observer.received(job.input("protected"), np.arange(len(chosen))[part], ids)
+        spreads = observer.spreads(source, chosen[part])
+        original = observer.received(source, chosen[part], [f"original/{i}" for i in ids], spreads)
+        upload = observer.received(job.input("protected"), np.arange(len(chosen))[part], ids, spreads)
         for sigma in job.stage.options["noise_levels"]:
             columns = observer.compare(original(sigma), upload(sigma), ids)
             about = {"sample_id": ids, "subject": faces.subjects[chosen[part]], "sigma": np.full(len(ids), sigma)}
@@ -178,14 +180,24 @@ class NoisyObserver:
         self.lpips = _lpips(job)
         self.originals = images_of(job.input("faces"))
 
-    def received(self, held: Artifact, rows: NDArray[np.int64], ids: list[str]) -> Callable[[float], Received]:
+    def spreads(self, originals: Artifact, rows: NDArray[np.int64]) -> dict[str, torch.Tensor]:
+        """Return the standard deviation ``(n, 1, 1, 1)`` of the features of some originals, by split point; empty if
+        images are uploaded."""
+        if not self.uploaded:
+            return {}
+        maps = Uploads(self.job, originals, self.victim, self.uploaded).features(rows)
+        return {s: m.std(dim=(1, 2, 3), keepdim=True) for s, m in maps.items()}
+
+    def received(
+        self, held: Artifact, rows: NDArray[np.int64], ids: list[str], spreads: Mapping[str, torch.Tensor]
+    ) -> Callable[[float], Received]:
         """Return a function of the noise level that gives what is received of some rows, with the same draws for all
-        levels."""
+        levels. Level 1 is the standard deviation 1 of pixels, or that of ``spreads`` of features."""
         uploads = Uploads(self.job, held, self.victim if self.uploaded else None, self.uploaded)
         ctx = self.job.context("noise", sample_ids=ids)
         if self.uploaded:
             maps = uploads.features(rows)
-            noise = {s: ctx.randn(m) * m.std(dim=(1, 2, 3), keepdim=True) for s, m in maps.items()}
+            noise = {s: ctx.randn(m) * spreads[s] for s, m in maps.items()}
             return lambda sigma: Received(features={s: m + sigma * noise[s] for s, m in maps.items()})
         images = uploads.images(rows)
         if images is None:

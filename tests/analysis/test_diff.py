@@ -16,12 +16,16 @@ import pytest
 from claims_run import Answer, write_run
 from click.testing import CliRunner
 from pages import markup
-from support import TESTS
+from support import TESTS, benchmark
 
-from bench.analysis.compare import Diff, DiffLine, diff
+from bench.analysis.compare import Diff, DiffLine, PrimaryTest, diff
 from bench.analysis.compare.diff import record
-from bench.analysis.compare.significance import aligned, difference, holm
+from bench.analysis.compare.significance import aligned, corrected, detectable, difference, holm
 from bench.analysis.pooling import SampleScores
+from bench.analysis.tables.questions import PRIMARY
+from bench.analysis.tables.recommendation import ACCURACY
+from bench.analysis.tables.tried_attacks import MATCH
+from bench.analysis.verification_scores import NEWER_COLUMNS
 from bench.cli import main
 from bench.core.errors import StorageError
 from bench.report.compare_page import render
@@ -64,71 +68,157 @@ def compared(tmp_path: Path) -> Any:
 
 
 def of(found: Diff, metric: str, role: str = "unauthorised") -> DiffLine:
-    """Return the line of a metric in the cell of a role."""
-    (line,) = (x for x in found.lines if (x.metric.name, x.before.role) == (metric, role))
+    """Return the detail of a metric in the cell of a role."""
+    (line,) = (x for x in found.details if (x.metric.name, x.before.role) == (metric, role))
     return line
+
+
+def answer(found: Diff, question: str) -> PrimaryTest:
+    """Return the primary test of a question about the only protection."""
+    (test,) = (x for x in found.tests if x.question == question)
+    return test
 
 
 def test_a_run_equals_itself(compared: Any) -> None:
     found = compared(answers(), answers())
     assert found.cells == 3
-    assert found.lines
-    assert {line.verdict for line in found.lines} == {"same"}
+    assert found.details
+    assert not found.changed
+    assert {test.verdict for test in found.tests} == {"same"}
+    assert [test.question for test in found.tests] == ["reference", "utility", "appearance", "leakage"]
     assert found.tested == 0
     assert not found.regressed
     assert not any(found.changes.values())
 
 
+def test_the_verdict_and_the_comparison_ask_the_same_metrics() -> None:
+    assert (ACCURACY.name, MATCH.name) == (PRIMARY["utility"], PRIMARY["leakage"])
+
+
 def test_more_leakage_and_less_utility_are_regressions(compared: Any) -> None:
     found = compared(answers(), answers(kept=0.5, leaked=0.6, ssim=0.5))
     assert found.regressed
-    leaked, kept, shown = of(found, "srra"), of(found, "srra", "authorised"), of(found, "ssim", "authorised")
-    for line, sign in ((leaked, 1), (kept, -1), (shown, 1)):
-        assert line.verdict == "regression"
-        assert np.sign(line.found.value) == sign
-        assert line.found.paired
-        assert (line.found.n, line.found.people) == (N, N)
-        assert line.found.low is not None
-        assert line.found.high is not None
-        assert line.found.low < line.found.value < line.found.high
-        assert line.found.low * line.found.high > 0
-        assert line.corrected is not None
-        assert line.found.p is not None
-        assert line.corrected >= line.found.p
+    leaked, kept, shown = (answer(found, question) for question in ("leakage", "utility", "appearance"))
+    for test, metric, sign in ((leaked, "fmr-match", 1), (kept, "accuracy", -1), (shown, "ssim", 1)):
+        assert test.metric.name == metric
+        assert test.verdict == "regression"
+        assert np.sign(test.found.value) == sign
+        assert test.found.paired
+        assert (test.found.n, test.found.people) == (N, N)
+        assert test.found.low is not None
+        assert test.found.high is not None
+        assert test.found.low < test.found.value < test.found.high
+        assert test.found.low * test.found.high > 0
+        assert test.corrected is not None
+        assert test.found.p is not None
+        assert test.corrected >= test.found.p
+        assert test.detectable is not None
+        assert 0 < test.detectable < abs(test.found.value)
     assert leaked.found.value == pytest.approx(0.5)
     assert of(found, "accuracy-drop", "authorised").better == "lower"
+    assert of(found, "srra").apart
 
 
 def test_the_other_way_round_is_an_improvement(compared: Any) -> None:
     found = compared(answers(kept=0.5, leaked=0.6, ssim=0.5), answers())
-    assert of(found, "srra").verdict == of(found, "srra", "authorised").verdict == "improvement"
+    assert {answer(found, q).verdict for q in ("leakage", "utility", "appearance")} == {"improvement"}
     assert not found.regressed
 
 
 def test_unprotected_faces_neither_keep_nor_leak(compared: Any) -> None:
     found = compared(answers(), answers(clean=0.4))
-    plain = {x.metric.name: x for x in found.lines if x.before.clean}
-    assert plain["accuracy"].verdict == "change"
+    assert answer(found, "reference").verdict == "change"
+    assert answer(found, "reference").better == ""
+    plain = {x.metric.name: x for x in found.details if x.before.clean}
     assert plain["accuracy"].better == ""
     assert not found.regressed
 
 
 def test_few_decisions_that_change_prove_nothing(compared: Any) -> None:
     found = compared(answers(leaked=0.1), answers(leaked=0.1 + 4 / N))
-    line = of(found, "srra")
-    assert line.found.value == pytest.approx(4 / N)
-    assert line.found.p is not None
-    assert line.found.p >= 2.0**-3
-    assert line.verdict == "not significant"
+    test = answer(found, "leakage")
+    assert test.found.value == pytest.approx(4 / N)
+    assert test.found.p is not None
+    assert test.found.p >= 2.0**-3
+    assert test.verdict == "not significant"
+    assert test.detectable is not None
+    assert test.detectable > 4 / N
     assert not found.regressed
 
 
 def test_a_difference_too_small_to_be_shown_is_no_regression(compared: Any) -> None:
     before = answers()
     shifted = [replace(a, ssim=[v + 1e-7 for v in a.ssim]) for a in before]
-    line = of(compared(before, shifted), "ssim", "authorised")
-    assert line.found.value == pytest.approx(1e-7)
-    assert line.verdict == "not significant"
+    test = answer(compared(before, shifted), "appearance")
+    assert test.found.value == pytest.approx(1e-7)
+    assert test.verdict == "not significant"
+
+
+def many(leaked: float, seed: int, cells: int = 40) -> list[Answer]:
+    """One protection that is judged by many held-out recognisers, each of which matches a few other people."""
+    rng = np.random.default_rng(seed)
+    return [
+        Answer("PMT", authorised="net-a", evaluated=f"judge-{i}", role="unauthorised",
+               hits=[bool(v) for v in rng.random(N) < leaked], ssim=[0.3] * N)
+        for i in range(cells)
+    ]  # fmt: skip
+
+
+def test_a_leak_that_no_cell_shows_alone_is_seen_in_the_setting(compared: Any) -> None:
+    """Holm over all metrics of all cells, which this comparison had, finds nothing here: 40 cells have 400 of them."""
+    found = compared(many(0.10, 0), many(0.18, 1))
+    test = answer(found, "leakage")
+    assert test.verdict == "regression"
+    assert found.regressed
+    assert len(test.cells) == 40
+    assert found.tested == 1
+    values = [line.found.p for line in found.details if line.found.p is not None]
+    assert len(values) > 200
+    assert min(holm(values)) > 0.05
+
+
+def test_details_are_not_tested(compared: Any) -> None:
+    """Utility under noise changes, and no question is about it: the run did not get worse."""
+
+    def noisy(cosine: float) -> list[Answer]:
+        up = {0.0: ([cosine] * N, [0.5] * N)}
+        years = [float(v) for v in np.random.default_rng(3).normal(8, 1, N)]
+        return [Answer("PMT", authorised="net-a", role="authorised", attack="age", up=up, years=years)]
+
+    found = compared(noisy(0.9), noisy(0.1))
+    assert of(found, "utility", "authorised").found.value == -1
+    assert answer(found, "attributes").verdict == "same"
+    assert found.tested == 0
+    assert not found.regressed
+    told = record(found)
+    assert [test["question"] for test in told["tests"]] == ["attributes"]
+    assert {"p", "p_corrected", "verdict"}.isdisjoint(told["details"][0])
+
+
+def test_what_only_one_run_measures_is_left_out_and_what_neither_does_is_not(compared: Any, tmp_path: Path) -> None:
+    def pairs(undefined: int) -> list[Answer]:
+        return [replace(a, ssim=[float("nan")] * undefined + list(a.ssim[undefined:])) for a in answers()]
+
+    found = compared(pairs(10), pairs(12))
+    assert (answer(found, "appearance").found.n, answer(found, "appearance").found.left_out) == (N - 12, 2)
+    assert compared(pairs(10), pairs(10)).tests[2].found.left_out == 0
+
+
+def test_a_run_of_an_older_version_has_another_threshold(compared: Any, tmp_path: Path) -> None:
+    """Its leakage is no regression of the newer run, and the requested FMR is no measurement before."""
+    before, after = write_run(tmp_path / "old", answers()), write_run(tmp_path / "new", answers(leaked=0.6))
+    newer = {*NEWER_COLUMNS, "threshold_rule", "fmr_realised", "calibration_people", "adversary_impostors",
+             "adversary_people"}  # fmt: skip
+    for path in (tmp_path / "old" / "samples" / "verification").rglob("*.parquet"):
+        table = pq.ParquetFile(path).read()
+        pq.write_table(table.drop_columns([c for c in table.column_names if c in newer]), path)
+    found = diff(RunResults(before.folder), after)
+    assert [one.question for one in found.untested] == ["leakage"]
+    assert "older version" in found.untested[0].why
+    assert not found.regressed
+    assert of(found, "fmr-match").note == "before: threshold of clean faces"
+    assert of(found, "srra").note == ""
+    assert not [line for line in found.details if line.metric.name.startswith("impostor-match")]
 
 
 def test_cells_are_matched_by_meaning_not_by_id(compared: Any, tmp_path: Path) -> None:
@@ -141,7 +231,7 @@ def test_cells_are_matched_by_meaning_not_by_id(compared: Any, tmp_path: Path) -
             pq.write_table(table.set_column(table.column_names.index("cell"), "cell", renamed), path)
     found = diff(before, RunResults(tmp_path / "b"))
     assert found.cells == 3
-    assert of(found, "srra").verdict == "regression"
+    assert answer(found, "leakage").verdict == "regression"
 
 
 def test_cells_of_one_run_only_and_cells_with_other_parameters_are_told(tmp_path: Path) -> None:
@@ -180,10 +270,12 @@ def test_attributes_and_noise_levels_are_compared_each(compared: Any) -> None:
         return [Answer("PMT", authorised="net-a", role="authorised", attack="age", up=up, years=old)]
 
     found = compared(noisy(0.5, 8), noisy(0.3, 5))
-    privacy = {x.sigma: x.verdict for x in found.lines if x.metric.name == "privacy"}
-    assert privacy == {0.0: "regression", 0.2: "regression"}
-    assert of(found, "age-difference", "authorised").verdict == "regression"
-    assert not [x for x in found.lines if x.metric.name == "similarity:age"], "the same as age-difference"
+    privacy = {x.sigma: (x.better, x.found.value < 0, x.apart) for x in found.details if x.metric.name == "privacy"}
+    assert privacy == dict.fromkeys((0.0, 0.2), ("higher", True, True))
+    assert answer(found, "attributes").metric.name == "excess:age"
+    assert answer(found, "attributes").verdict == "regression"
+    assert of(found, "age-difference", "authorised").apart
+    assert not [x for x in found.details if x.metric.name == "similarity:age"], "the same as age-difference"
 
 
 # ---- statistics ------------------------------------------------------------------------------------------------------
@@ -260,6 +352,60 @@ def test_the_interval_of_many_people_is_that_of_a_t_test() -> None:
     assert (found.low, found.high) == pytest.approx((changes.mean() - reach, changes.mean() + reach), abs=2e-3)
 
 
+def shares(before: float, after: float, n: int = 200, seed: int = 0) -> Any:
+    """Return the difference of the shares of two runs on the same people."""
+    rng, people = np.random.default_rng(seed), np.arange(n)
+    sides = (SampleScores((rng.random(n) < share).astype(float), people) for share in (before, after))
+    return difference(*sides, (people, people), share=True)
+
+
+def test_the_detectable_difference_shrinks_with_people_and_grows_with_tests() -> None:
+    few, more = (detectable(shares(0.1, 0.1, n), 0.05) for n in (100, 400))
+    assert few is not None
+    assert more is not None
+    assert 1.5 < few / more < 2.5
+    stricter = detectable(shares(0.1, 0.1, 400), 0.05 / 50)
+    assert stricter is not None
+    assert stricter > more
+    assert detectable(shares(0.1, 0.1, 8), 0.05 / 50) is None  # 2 · 2⁻⁸ is more than .001.
+
+
+def test_the_detectable_difference_of_a_mean_follows_from_its_error() -> None:
+    people, at = np.arange(300), (np.arange(300), np.arange(300))
+    sides = SampleScores(RNG.normal(0, 1, 300), people), SampleScores(RNG.normal(0, 1, 300), people)
+    found = difference(*sides, at, share=False)
+    assert found is not None
+    error = (sides[1].values - sides[0].values).std(ddof=1) / np.sqrt(300)
+    assert detectable(found, 0.05) == pytest.approx((1.968 + 0.842) * error, rel=0.01)
+
+
+def test_results_that_are_the_same_say_what_would_have_been_seen() -> None:
+    ones = SampleScores(np.ones(100), np.arange(100))
+    same = difference(ones, ones, (np.arange(100), np.arange(100)), share=True)
+    assert same is not None
+    (alone,) = corrected([same])
+    assert alone.p is None
+    assert alone.detectable is not None
+    assert 0.05 < alone.detectable < 0.12
+    first, second = corrected([same, shares(0.1, 0.4)])
+    assert first.detectable is not None
+    assert first.detectable > alone.detectable  # It would have been the second test.
+    assert second.p is not None
+
+
+def test_equal_runs_rarely_differ_and_changes_are_seen() -> None:
+    """A short form of ``make statistics``."""
+    simulated = benchmark("comparisons")
+    repeats = 60
+    scenes = [simulated.Scene(settings=3, people=104, agreement=a, twice=t) for a, t in ((0.0, False), (0.5, True))]
+    wrong = [simulated.alarms(scene, repeats) for scene in scenes]
+    assert not any(simulated.too_many(share, repeats) for share in wrong)
+    seen = {change: simulated.power(scenes[0], change, "leakage", repeats) for change in simulated.CHANGES}
+    assert seen[0.05] < seen[0.1]
+    printed = simulated.detectable_of(scenes[0], "leakage", 10)
+    assert simulated.power(scenes[0], printed, "leakage", repeats) >= 0.6
+
+
 def test_holm() -> None:
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([]) == []
@@ -313,7 +459,8 @@ def test_runs_of_every_schema_are_compared(schemas: tuple[int, int]) -> None:
     golden = TESTS / "golden"
     found = diff(*(RunResults(golden / f"schema-{schema}") for schema in schemas))
     assert found.cells == 20
-    assert found.lines
+    assert found.details
+    assert found.tests or found.untested
     assert not found.regressed
     json.dumps(record(found), allow_nan=False)
 
@@ -330,13 +477,20 @@ def test_the_command(tmp_path: Path) -> None:
     assert done.exit_code == 0
     assert "regression" in done.output
     assert "corrected by Holm's method" in done.output
+    assert "detectable" in done.output
+    assert "one: PMT, abuse (1 cell)" in " ".join(done.output.split())
+    assert "not tested, whose uncorrected interval excludes 0" in done.output
     done = runner.invoke(main, ["diff", str(before), str(after), "--fail-on-regression", "--json"])
     assert done.exit_code == 1
     told = json.loads(done.stdout)
     assert told["regressed"] is True
     assert told["correction"] == "Holm"
-    (line,) = (x for x in told["differences"] if x["metric"] == "srra-fixed" and x["role"] == "unauthorised")
-    assert (line["before"], line["after"], line["n"], line["verdict"]) == (0.1, 0.7, N, "regression")
+    (line,) = (x for x in told["details"] if x["metric"] == "srra-fixed" and x["role"] == "unauthorised")
+    assert (line["before"], line["after"], line["n"], line["better"]) == (0.1, 0.7, N, "lower")
+    (test,) = (x for x in told["tests"] if x["question"] == "leakage")
+    assert (test["before"], test["after"], test["n"], test["verdict"]) == (10.0, 70.0, N, "regression")
+    assert 5 < test["detectable"] < 40
+    assert told["tested"] == 1
     done = runner.invoke(main, ["diff", str(before), str(before), "--fail-on-regression"])
     assert done.exit_code == 0
     done = runner.invoke(main, ["diff", str(before), str(tmp_path / "none")])
@@ -357,7 +511,9 @@ def test_the_page_loads_nothing_and_escapes_everything(tmp_path: Path) -> None:
     assert "<img" not in text
     assert "&lt;img src=x" in text
     assert markup(text) == text
-    assert text.count("regression</span>") == 1  # of one cell, whose metrics are the rows below
+    assert text.count("regression</span>") == 1  # of the one setting that leaks more
+    assert '<th scope="col">detectable</th>' in text
+    assert "Details that were not tested" in text
     assert text.count('<tr><th scope="row">') > 5
     assert "default-src 'none'" in text
     assert os.path.getsize(page) < 1_000_000

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from fake_run import ESTIMATE, ONE, RECFACE, FakeRun, rewritten, write_fake_run
+from fake_run import ABUSE, ESTIMATE, ONE, RECFACE, FakeRun, rewritten, write_fake_run
 
 from bench.analysis.measures import METRICS, measure, metric_named, select
 from bench.analysis.pair_metrics import CHANCE
@@ -210,6 +210,39 @@ def test_up_takes_the_calibrated_threshold_where_the_model_was_scored(tmp_path: 
     assert measure(rows, cells, "utility", kappa=cells[0].kappa).value == 0.0
 
 
+def test_up_takes_the_threshold_of_each_fold(tmp_path: Path) -> None:
+    """Where people are known pair by pair, the threshold of a fold is set on all other folds."""
+    up = FakeRun(name="up", table=None, attacks=(ESTIMATE,), noise_levels=(0.1,), kappa=0.5, **ONE)
+    results = write_fake_run(tmp_path / "run", [FakeRun(**ONE), up])
+    pairs = results.samples("verification").query("defense == 'PMT' and evaluated == 'net-a'")
+    kappas = dict(zip(pairs["left_id"], [0.3, 0.35, 0.4, 0.45], strict=True))
+
+    def of_fold(table: pd.DataFrame) -> None:
+        table["kappa_calibrated"] = table["left_id"].map(kappas)
+
+    def noisy(table: pd.DataFrame) -> None:
+        table["sample_id"] = [list(kappas)[::-1][i % 4] for i in range(len(table))]  # In another order than the pairs.
+        table["cosine"] = 0.36
+
+    rows = changed(results, verification=of_fold, up=noisy)
+    cells = select(rows, experiment="up", defense="PMT", evaluated="net-a")
+    found = rows.calibrated(cells[0], rows.up_of(cells[0])["sample_id"].to_numpy())
+    assert found.tolist() == [0.45, 0.4, 0.35, 0.3]
+    assert measure(rows, cells, "utility").value == 0.5  # above .3 and .35
+    assert measure(rows, cells, "utility", kappa=0.2).value == 1.0
+
+
+def test_up_prefers_the_thresholds_of_its_own_experiment(tmp_path: Path) -> None:
+    both = FakeRun(name="up", table=None, attacks=(ABUSE, ESTIMATE), noise_levels=(0.1,), **ONE)
+    results = write_fake_run(tmp_path / "run", [both, FakeRun(**ONE)])
+
+    def stricter(table: pd.DataFrame) -> None:
+        table.loc[table["experiment"] != "up", "kappa_calibrated"] = 0.9
+
+    rows = changed(results, verification=stricter, up=setter("PMT", "net-a", cosine=[0.4, 0.3, 0.36, 0.1]))
+    assert measure(rows, select(rows, experiment="up", defense="PMT", evaluated="net-a"), "utility").value == 0.5
+
+
 def test_attributes_and_their_baselines(tmp_path: Path) -> None:
     results = write_fake_run(tmp_path / "run", FakeRun(attacks=(ESTIMATE,), **ONE))
 
@@ -251,6 +284,45 @@ def test_what_failed_is_said(tmp_path: Path) -> None:
     part = measure(rows, select(rows, defense="PMT"), "accuracy")
     assert part.note == "1 of 2 cells; the others: failed, out of memory"
     assert measure(rows, [], "accuracy").reason == "the suite does not contain this combination"
+
+
+def test_no_interval_goes_beyond_the_bounds_of_its_metric(tmp_path: Path) -> None:
+    """A mean near a bound has a t-interval that would reach beyond it."""
+    results = write_fake_run(tmp_path / "run", FakeRun(attacks=(ABUSE, ESTIMATE), **ONE))
+    near = [1.0, 1.0, 1.0, 0.9]
+
+    def gender(table: pd.DataFrame) -> None:
+        for attribute, values in (("gender", near), ("age", [0.0, 0.0, 0.0, 1.0])):
+            own = table["attribute"] == attribute
+            table.loc[own, "value"] = values * (int(own.sum()) // 4)
+
+    rows = changed(
+        results,
+        attributes=gender,
+        images=setter("PMT", None, ssim=near),
+        verification=setter("PMT", None, cos_self=near * 2),
+    )
+    cells = select(rows, defense="PMT")
+    for name in ("similarity:gender", "ssim", "cosine"):
+        found = measure(rows, cells, name)
+        assert found.high == 1.0, name
+        assert found.low is not None
+        assert 0.8 < found.low < 0.975
+    years = measure(rows, cells, "age-difference")
+    assert years.low == 0.0
+    unbounded = {name for name, metric in METRICS.items() if np.isinf(metric.range[0])}
+    assert not unbounded, "every metric of the registry has a lower bound"
+
+
+def test_scores_that_differ_by_rounding_are_equal(tmp_path: Path) -> None:
+    """The cosine of a picture to itself is 1 up to the last digits: its interval would be 1.0 to 1.0."""
+    values = [1.0, 1.0 - 1e-16, 1.0 + 2e-16, 1.0]
+    results = write_fake_run(tmp_path / "run", FakeRun(**ONE))
+    rows = changed(results, verification=setter("Clean", None, cos_self=values * 2))
+    found = measure(rows, select(rows, defense="Clean"), "cosine")
+    assert (found.low, found.high, found.interval) == (None, None, "")
+    assert not Pool([SampleScores(np.array(values), np.arange(4))]).spread
+    assert Pool([SampleScores(np.array([0.0, 1e-3]), np.arange(2))]).spread
 
 
 def test_every_metric_has_a_name_a_source_and_a_direction() -> None:

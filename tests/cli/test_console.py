@@ -110,3 +110,13 @@ def test_texts_of_a_record_do_not_control_the_terminal(command: str, tmp_path: P
     done = CliRunner().invoke(main, [*args, "--out", str(tmp_path)], catch_exceptions=False)
     assert done.exit_code == (2 if command == "report" else 0)
     assert not set(done.output) & set("\x1b\x07\u202e")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_streams_are_no_error(closed: str) -> None:
+    """A command whose caller closed stdout or stderr does its work and prints what it can."""
+    command = f"{sys.executable} -m bench plugins {closed}; echo code $? >&3"
+    done = subprocess.run(["bash", "-c", f"exec 3>&1; {command}"], capture_output=True, text=True, check=False)
+    assert "code 0" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr

@@ -52,7 +52,7 @@ def test_progress_counts_what_is_done(plan: Plan, capsys: pytest.CaptureFixture[
     assert f"suite toy: {len(plan.cells)} cells, {len(plan.stages)} stages, " in err
     assert "ValueError: [bold]no[/bold] [/] good" in err
     assert "note: [red]damaged[/red]" in err
-    assert "1 stages computed" in err
+    assert "1 stage computed" in err
     assert "1 failed" in err
 
 
@@ -118,6 +118,17 @@ def test_the_largest_running_stage_is_named_on_a_terminal(plan: Plan, monkeypatc
             progress.on_event(Event(kind="started", stage=stage))
             progress.on_event(Event(kind="progress", stage=stage, share=share))
         assert progress.bar.tasks[0].fields["state"].endswith(f"; {large.name} 25 %")
+
+
+@pytest.mark.parametrize(
+    ("n", "says"), [(1, "1 stage is running and gets a moment"), (2, "2 stages are running and get")]
+)
+def test_progress_says_how_many_stages_are_stopped(
+    plan: Plan, capsys: pytest.CaptureFixture[str], n: int, says: str
+) -> None:
+    with Progress(plan, 1) as progress:
+        progress.on_event(Event(kind="stopping", stages=tuple(plan.stages.values())[:n]))
+    assert f"stopping: {says}" in capsys.readouterr().err.replace("\n", " ")
 
 
 def test_progress_says_nothing_more_when_it_is_interrupted(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.core.text import duration, printable
+from bench.core.text import duration, joined_labels, printable
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,8 @@ def test_durations(seconds: float | None, text: str) -> None:
 )
 def test_what_could_control_a_terminal_is_replaced(text: str, shown: str) -> None:
     assert printable(text) == shown
+
+
+def test_a_label_that_reads_like_a_word_is_in_quotes() -> None:
+    assert joined_labels(["PMT", "none", "All"]) == "PMT, “none”, “All”"
+    assert joined_labels([]) == ""

@@ -6,11 +6,15 @@ import csv
 import io
 import json
 import re
+from pathlib import Path
 
+import pandas as pd
 import pytest
+from fake_run import ONE, RECFACE, FakeRun, rewritten, write_fake_run
 
 from bench.analysis.rows import Rows
 from bench.analysis.tables import NAMES, build
+from bench.analysis.verification_scores import NEWER_COLUMNS
 from bench.core.errors import StorageError, SuiteError
 from bench.report.export import FORMATS, export, latex_escape
 from bench.store.reading import RunResults
@@ -50,6 +54,23 @@ def test_markdown_is_aligned(results: RunResults) -> None:
     assert "<script>" not in "\n".join(lines)
     assert re.search(r"<u>[\d.]+ \([\d.]+–[\d.]+\) N=20, paper 99\.0 \(at the fixed κ\)</u>", "\n".join(lines))
     assert "Synthetic stand-in" in export(results, "VII", "md")
+
+
+@pytest.mark.parametrize(("fmt", "mark", "note"), [
+    ("md", r" \[1\]", r"\[1\] scored by an older version"),
+    ("latex", r"\textsuperscript{1}", r"\par{\footnotesize \textsuperscript{1} scored by an older version"),
+])  # fmt: skip
+def test_notes_on_measurements_are_exported(tmp_path: Path, fmt: str, mark: str, note: str) -> None:
+    def older(table: pd.DataFrame) -> None:
+        newer = {"threshold_rule", "fmr_realised", "calibration_people", "adversary_impostors", "adversary_people"}
+        for name in (*NEWER_COLUMNS, *newer):
+            del table[name]
+
+    spec = FakeRun(attacks=(RECFACE,), table="VI", claims=None, **ONE)
+    text = export(rewritten(write_fake_run(tmp_path / "run", spec), verification=older), "verdict", fmt)
+    assert note in text
+    assert "bench rescore" in text
+    assert text.count(mark) > 1
 
 
 def test_latex_is_escaped_and_balanced(results: RunResults) -> None:

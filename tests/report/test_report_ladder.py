@@ -46,6 +46,7 @@ from bench.analysis.tables.leakage_ladder import (
 from bench.analysis.tables.leakage_ladder import LEAKY as IDENTITY
 from bench.analysis.tables.recommendation import recommend
 from bench.report.export import FORMATS, export
+from bench.report.page import write_report
 from bench.report.page.leakage_ladder import drawn
 from bench.store.reading import RunResults
 
@@ -233,6 +234,25 @@ def test_untried_attacks_are_named(results: RunResults) -> None:
     }
     (table,) = build(Rows(results), "ladder")
     assert "2 defenses with no reconstruction attack: PMT, Noise 0.3." in table.notes
+
+
+def html(results: RunResults) -> str:
+    """Return the report of a run."""
+    return write_report(results, results.folder / "index.html").read_text(encoding="utf-8")
+
+
+def test_the_page_names_defenses_called_none_and_counts_a_single_attack(tmp_path: Path) -> None:
+    defenses = [("Clean", "identity", False), ("none", "pmt", True)]
+    results = write_fake_run(tmp_path / "run", FakeRun(attacks=(RECFACE,), defenses=defenses, **PLAIN))
+    text = " ".join(html(results).split())
+    assert "Not tried, which does not mean safe: no attribute attack on “none”." in text
+    single = write_fake_run(tmp_path / "one", FakeRun(defenses=defenses, **PLAIN))
+    shown = drawn(Rows(single))
+    assert shown is not None
+    assert shown.judged == 1
+    if not shown.deceptive:
+        assert f"The only attacked setting is not {BOTH}." in " ".join(html(single).split())
+    assert "None of 1 attacked" not in html(single)
 
 
 @pytest.mark.slow

@@ -146,7 +146,8 @@ def test_more_noise_leaves_less_utility(run_attacks: Run) -> None:
     assert len(rows["sigma"]) == 3 * 35
 
 
-def test_features_are_uploaded_under_noise_relative_to_their_spread(run_attacks: Run) -> None:
+def test_originals_and_uploaded_features_get_noise_of_the_same_spread(run_attacks: Run) -> None:
+    """The spread is that of the features of the original, whatever the upload's features are."""
     via = '{ plugin = "toy-attributes", via = "toy-upsample" }'
     done = run_attacks(via, FEATURES + UP, 'experiment[0].evaluated=["toy-a"]')
     rows = up_rows(done, NOISY, "toy-a")
@@ -157,10 +158,11 @@ def test_features_are_uploaded_under_noise_relative_to_their_spread(run_attacks:
         level = of_level(rows, sigma)
         for i in (0, 34):
             name, embedded, looks = level["sample_id"][i], [], []
+            (of_original,) = model.features(as_float(faces[i])[None], ["block"])
             for image, stream in ((sent[i], name), (faces[i], f"original/{name}")):
                 (maps,) = model.features(as_float(image)[None], ["block"])
                 noise = torch.randn((16, 8, 8), generator=sample_generator(stage.seed, stream))
-                maps = maps + sigma * noise * maps.std()
+                maps = maps + sigma * noise * of_original.std()
                 embedded.append(model.from_features(maps, "block"))
                 grey = torch.sigmoid(maps.mean(1)).repeat_interleave(4, 1).repeat_interleave(4, 2)
                 looks.append(looked_at(255 * grey[:, None].repeat(1, 3, 1, 1).numpy()))

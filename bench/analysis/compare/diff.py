@@ -1,36 +1,32 @@
-"""The comparison of two runs as data: the difference of every metric in every cell that both runs have."""
+"""The comparison of two runs as data: the primary tests, and the difference of every metric in every cell of both."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
-
-import numpy as np
-from numpy.typing import NDArray
+from dataclasses import dataclass
+from typing import Any
 
 from bench.analysis.compare.matching import NAMED, Better, Direction, MatchedCells, UnmatchedCell, match
-from bench.analysis.compare.significance import LEVEL, Difference, aligned, difference, holm
+from bench.analysis.compare.primary import VERDICTS, DiffVerdict, PrimaryTest, PrimaryTests, Setting, Untested
+from bench.analysis.compare.sample_pairs import CellPair
+from bench.analysis.compare.significance import LEVEL, POWER, ComparedPools, Difference
 from bench.analysis.measures import AGE, METRICS, SampleMetric, extra_metric, metric_named
+from bench.analysis.pair_metrics import CHANCE_NAMES
 from bench.analysis.rows import CellRow, Rows
-from bench.analysis.sample_values import OperatingPoint
 from bench.core.errors import StorageError
 from bench.store.reading import RunResults
 from bench.store.record_diff import changes_between
 
-DiffVerdict = Literal["regression", "improvement", "change", "not significant", "same"]
-VERDICTS: Sequence[DiffVerdict] = ("regression", "improvement", "change", "not significant", "same")
 _LOST = ("failed", "timeout", "skipped", "queued")
-Samples = tuple[NDArray[np.int64], NDArray[np.int64]]
-_NONE: Samples = (np.zeros(0, np.int64), np.zeros(0, np.int64))
+_OTHER_THRESHOLD = "{}: threshold of clean faces"
 
 
 @dataclass(frozen=True, kw_only=True)
 class DiffLine:
-    """The difference of one metric in one cell of both runs.
+    """The difference of one metric in one cell of both runs: a detail, which is not tested.
 
-    ``sigma`` is the noise level, None for metrics without one. ``corrected`` is the p-value after Holm's correction
-    over all comparisons of the two runs.
+    ``sigma`` is the noise level, None for metrics without one. The interval of ``found`` is not corrected for the
+    number of details. ``note`` says in which run another quantity was measured, and is empty otherwise.
     """
 
     before: CellRow
@@ -39,25 +35,16 @@ class DiffLine:
     sigma: float | None
     found: Difference
     better: Better
-    corrected: float | None = None
+    note: str = ""
 
     @property
-    def significant(self) -> bool:
-        """True if the corrected p-value is below the level and the difference does not vanish by rounding for
-        display."""
-        seen = abs(self.found.value) * self.metric.scale >= 0.5 * 10.0**-self.metric.digits
-        return self.corrected is not None and self.corrected < LEVEL and seen
-
-    @property
-    def verdict(self) -> DiffVerdict:
-        """The meaning of the difference; a significant one is a ``change`` where neither direction is better."""
-        if self.found.same:
-            return "same"
-        if not self.significant:
-            return "not significant"
-        if not self.better:
-            return "change"
-        return "improvement" if (self.found.value > 0) == (self.better == "higher") else "regression"
+    def apart(self) -> bool:
+        """True if the interval of the difference, which is not corrected, excludes 0; where all samples change by the
+        same and no interval is known, if the p-value does."""
+        low, high = self.found.low, self.found.high
+        if low is None or high is None:
+            return not self.found.same and self.found.p is not None and self.found.p < LEVEL
+        return low * high > 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,29 +64,41 @@ class EndedPair:
 class Diff:
     """The comparison of two runs.
 
-    ``tested`` is the number of comparisons for which the p-values are corrected. ``changes`` lists what else differs,
-    by kind (suite, code, data and weights, packages, machine).
+    ``tests`` are the primary tests, for whose number the p-values are corrected, and ``untested`` the questions that
+    could not be tested. ``details`` are the differences of all metrics cell by cell. ``changes`` lists what else
+    differs, by kind (suite, code, data and weights, packages, machine).
     """
 
     before: RunResults
     after: RunResults
     cells: int
-    lines: Sequence[DiffLine]
-    tested: int
+    tests: Sequence[PrimaryTest]
+    untested: Sequence[Untested]
+    details: Sequence[DiffLine]
     ended: Sequence[EndedPair]
     only_before: Sequence[UnmatchedCell]
     only_after: Sequence[UnmatchedCell]
     changes: dict[str, list[str]]
 
-    def of(self, verdict: DiffVerdict) -> list[DiffLine]:
-        """Return the lines with a verdict, lowest p-value first."""
-        found = [line for line in self.lines if line.verdict == verdict]
-        return sorted(found, key=lambda line: 1.0 if line.found.p is None else line.found.p)
+    def of(self, verdict: DiffVerdict) -> list[PrimaryTest]:
+        """Return the tests with a verdict, lowest p-value first."""
+        found = [test for test in self.tests if test.verdict == verdict]
+        return sorted(found, key=lambda test: 1.0 if test.found.p is None else test.found.p)
 
     @property
     def counts(self) -> dict[str, int]:
-        """The number of lines with each verdict."""
-        return {verdict: sum(line.verdict == verdict for line in self.lines) for verdict in VERDICTS}
+        """The number of tests with each verdict."""
+        return {verdict: sum(test.verdict == verdict for test in self.tests) for verdict in VERDICTS}
+
+    @property
+    def tested(self) -> int:
+        """The number of tests for which the p-values are corrected."""
+        return sum(test.corrected is not None for test in self.tests)
+
+    @property
+    def changed(self) -> list[DiffLine]:
+        """The details in which a sample differs between the runs."""
+        return [line for line in self.details if not line.found.same]
 
     @property
     def lost(self) -> list[EndedPair]:
@@ -108,8 +107,8 @@ class Diff:
 
     @property
     def regressed(self) -> bool:
-        """True if there is a significant regression or a lost cell."""
-        return bool(self.lost) or any(line.verdict == "regression" for line in self.lines)
+        """True if a primary test shows a regression, or if a cell is lost."""
+        return bool(self.lost) or any(test.verdict == "regression" for test in self.tests)
 
 
 def diff(before: RunResults, after: RunResults) -> Diff:
@@ -122,16 +121,16 @@ def diff(before: RunResults, after: RunResults) -> Diff:
             f"defense, authorised models, attack, evaluated model and parameters), found none; "
             "compare runs of the same suite"
         )
-    lines = list(_lines(*rows, matched))
-    tested = [i for i, line in enumerate(lines) if line.found.p is not None]
-    for i, value in zip(tested, holm([lines[i].found.p or 0.0 for i in tested]), strict=True):
-        lines[i] = replace(lines[i], corrected=value)
+    primary = PrimaryTests(*rows)
+    details = list(_details(rows, matched, primary))
+    tests, untested = primary.results()
     return Diff(
         before=before,
         after=after,
         cells=len(matched.pairs),
-        lines=lines,
-        tested=len(tested),
+        tests=tests,
+        untested=untested,
+        details=details,
         ended=[EndedPair(before=a, after=b) for a, b in matched.pairs if {a.status, b.status} != {"ok"}],
         only_before=matched.only_before,
         only_after=matched.only_after,
@@ -139,39 +138,46 @@ def diff(before: RunResults, after: RunResults) -> Diff:
     )
 
 
-def _lines(before: Rows, after: Rows, matched: MatchedCells) -> Iterator[DiffLine]:
-    """Yield every metric of every cell that ended well in both runs, cell by cell, so that few rows are in memory."""
+def _details(rows: tuple[Rows, Rows], matched: MatchedCells, primary: PrimaryTests) -> Iterator[DiffLine]:
+    """Yield every metric of every cell that ended well in both runs, and add the cells to the primary tests.
+
+    It proceeds cell by cell, so that few rows are in memory.
+    """
     pairs = [(a, b) for a, b in matched.pairs if a.status == b.status == "ok"]
-    direction = Direction(before.cells)
+    direction = Direction(rows[0].cells)
     once: set[tuple[Any, ...]] = set()
-    of_experiment = {e: _metrics(before, after, e) for e in dict.fromkeys(a.experiment for a, _ in pairs)}
+    of_experiment = {e: _metrics(*rows, e) for e in dict.fromkeys(a.experiment for a, _ in pairs)}
     for a, b in pairs:
-        held: dict[tuple[str, float | None], Samples] = {}
+        pair = CellPair(rows, (a, b))
+        primary.add(pair)
         for metric in of_experiment[a.experiment]:
             if a.outputs not in metric.outputs:
                 continue
             key = (metric.name, metric.once_per(a)) if metric.once_per else None
             if key in once:
                 continue
-            for sigma in _levels(before, after, a, b) if metric.table == "up" else (None,):
-                found = _compared(before, after, a, b, metric, sigma, held)
+            for sigma in _levels(*rows, a, b) if metric.table == "up" else (None,):
+                found = _compared(pair, metric, sigma)
                 if found is not None:
                     if key:
                         once.add(key)
+                    older = [name for name, old in zip(("before", "after"), pair.older(metric), strict=True) if old]
+                    note = _OTHER_THRESHOLD.format(older[0]) if len(older) == 1 else ""
                     better = direction.of(metric, a)
-                    yield DiffLine(before=a, after=b, metric=metric, sigma=sigma, found=found, better=better)
+                    yield DiffLine(before=a, after=b, metric=metric, sigma=sigma, found=found, better=better, note=note)
 
 
 def _metrics(before: Rows, after: Rows, experiment: str) -> list[SampleMetric]:
     """Return the metrics of an experiment: those of the report, of each attribute, and the columns of plugins.
 
-    What chance gives is not compared: it is no result of a defense.
+    What chance gives is not compared: it belongs to the rows and is no result of a defense. Older runs did not measure
+    it, and have the requested false match rate in its place.
     """
     later = set(after.attributes(experiment)), set(after.extras(experiment))
     attributes = [a for a in before.attributes(experiment) if a in later[0] and a != AGE]
     extras = [extra_metric(c) for c in before.extras(experiment) if c in later[1]]
-    directed = (m for m in METRICS.values() if m.better)  # A chance level belongs to the rows, not to the defense.
-    return [*directed, *(metric_named(f"similarity:{a}") for a in attributes), *extras]
+    measured = (m for name, m in METRICS.items() if name not in CHANCE_NAMES)
+    return [*measured, *(metric_named(f"similarity:{a}") for a in attributes), *extras]
 
 
 def _levels(before: Rows, after: Rows, a: CellRow, b: CellRow) -> list[float]:
@@ -179,39 +185,14 @@ def _levels(before: Rows, after: Rows, a: CellRow, b: CellRow) -> list[float]:
     return [sigma for sigma in before.noise_levels(a) if sigma in theirs]
 
 
-def _compared(
-    before: Rows, after: Rows, a: CellRow, b: CellRow, metric: SampleMetric, sigma: float | None,
-    held: dict[tuple[str, float | None], Samples],
-) -> Difference | None:  # fmt: skip
-    """Return the difference of a metric in a cell of both runs; None if one of them has no scores.
-
-    ``held`` caches the positions of the samples that both runs have.
-    """
-    at = OperatingPoint(sigma=sigma)
-    left, right = metric.scores(before, a, at), metric.scores(after, b, at)
-    if left is None or right is None:
+def _compared(pair: CellPair, metric: SampleMetric, sigma: float | None) -> Difference | None:
+    """Return the difference of a metric in a cell of both runs; None if one of them has no scores."""
+    scores = pair.scores(metric, sigma)
+    if scores is None:
         return None
-    table = metric.table
-    key = (metric.name if table == "attributes" else table, sigma)
-    if key not in held:
-        names = _samples(before, a, metric, at), _samples(after, b, metric, at)
-        held[key] = _NONE if names[0] is None or names[1] is None else aligned(names[0], names[1])
-    return difference(left, right, held[key], share=metric.share)
-
-
-def _samples(rows: Rows, cell: CellRow, metric: SampleMetric, at: OperatingPoint) -> NDArray[Any] | None:
-    """Return the ids of the samples of a metric in a cell, in the order of its scores; None if the rows have no ids.
-
-    The id of a verification pair is its protected picture and whether the pair is genuine.
-    """
-    table = metric.table
-    if table == "verification":
-        scores = rows.scores[cell.cell]
-        return np.char.add(np.where(scores.same, "genuine ", "impostor "), scores.left_id.astype(str))
-    frame = rows.images_of(cell) if table == "images" else rows.up_of(cell, at.sigma)
-    if table == "attributes":
-        frame = rows.attributes_of(cell, metric.name.partition(":")[2] or AGE)
-    return frame["sample_id"].to_numpy().astype(str) if "sample_id" in frame else None
+    pools = ComparedPools(share=metric.share)
+    pools.add(scores)
+    return pools.difference()
 
 
 # ---- as JSON ---------------------------------------------------------------------------------------------------------
@@ -223,13 +204,18 @@ def record(found: Diff) -> dict[str, Any]:
         "before": str(found.before.folder),
         "after": str(found.after.folder),
         "cells": found.cells,
-        "comparisons": len(found.lines),
         "tested": found.tested,
         "correction": "Holm",
         "level": LEVEL,
+        "power": POWER,
         "regressed": found.regressed,
         "counts": found.counts,
-        "differences": [_line_record(line) for line in found.lines],
+        "tests": [_test_record(test) for test in found.tests],
+        "untested": [
+            {**_setting_record(one.question, one.setting), "metric": one.metric.name, "why": one.why}
+            for one in found.untested
+        ],
+        "details": [_line_record(line) for line in found.details],
         "ended": [
             {**named(e.before), "before": e.before.status, "after": e.after.status, "lost": e.lost,
              "reason": e.after.reason or e.before.reason}
@@ -246,27 +232,52 @@ def named(cell: CellRow) -> dict[str, Any]:
     return {name: getattr(cell, name) for name in NAMED} | ({"via": cell.via} if cell.via else {})
 
 
+def _setting_record(question: str, setting: Setting) -> dict[str, Any]:
+    labels = {name: getattr(setting, name) or None for name in ("experiment", "defense", "attack", "via")}
+    return {"question": question, **labels}
+
+
+def _test_record(test: PrimaryTest) -> dict[str, Any]:
+    return {
+        **_setting_record(test.question, test.setting),
+        **_difference_record(test.metric, test.found, test.better),
+        "p": test.found.p,
+        "p_corrected": test.corrected,
+        "detectable": _scaled(test.metric, test.detectable),
+        "verdict": test.verdict,
+        "cells": [list(pair) for pair in test.cells],
+    }
+
+
 def _line_record(line: DiffLine) -> dict[str, Any]:
-    found, metric = line.found, line.metric
-
-    def scaled(value: float | None) -> float | None:
-        return None if value is None else float(f"{value * metric.scale:.6g}")
-
     return {
         **named(line.before),
         "role": line.before.role,
-        "metric": line.metric.name,
+        **_difference_record(line.metric, line.found, line.better),
         "sigma": line.sigma,
+        "same": line.found.same,
+        "note": line.note or None,
+        "cells": [line.before.cell, line.after.cell],
+    }
+
+
+def _difference_record(metric: SampleMetric, found: Difference, better: Better) -> dict[str, Any]:
+    low, high = metric.difference_within(found.low, found.high)
+    return {
+        "metric": metric.name,
         "unit": metric.unit or None,
-        "better": line.better or None,
-        **{name: scaled(getattr(found, name)) for name in ("before", "after", "low", "high")},
-        "difference": scaled(found.value),
+        "better": better or None,
+        "before": _scaled(metric, found.before),
+        "after": _scaled(metric, found.after),
+        "difference": _scaled(metric, found.value),
+        "low": _scaled(metric, low),
+        "high": _scaled(metric, high),
         "n": found.n,
         "people": found.people,
         "paired": found.paired,
         "left_out": found.left_out,
-        "p": found.p,
-        "p_corrected": line.corrected,
-        "verdict": line.verdict,
-        "cells": [line.before.cell, line.after.cell],
     }
+
+
+def _scaled(metric: SampleMetric, value: float | None) -> float | None:
+    return None if value is None else float(f"{value * metric.scale:.6g}")

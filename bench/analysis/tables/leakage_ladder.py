@@ -24,9 +24,10 @@ from bench.analysis.tables.ladder_comparisons import (
     tested,
     where,
 )
+from bench.analysis.tables.questions import PRIMARY
 from bench.analysis.tables.row_layout import kind_of
 from bench.analysis.tables.summary import POOLED
-from bench.core.text import plural
+from bench.core.text import joined_labels, plural
 
 SAFE, LEAKY, DESCRIBED = "pixel-safe", "identity-leaky", "attribute-leaky"
 BOTH = "safe by pixels, leaky by identity"
@@ -67,12 +68,12 @@ class LadderEntry:
     @property
     def match(self) -> BaselineComparison:
         """The match rate of held-out recognisers."""
-        return self.comparison(LABELS["fmr-match"])
+        return self.comparison(LABELS[PRIMARY["leakage"]])
 
     @property
     def ssim(self) -> BaselineComparison:
         """The similarity of pixels."""
-        return self.comparison(LABELS["ssim"])
+        return self.comparison(LABELS[PRIMARY["appearance"]])
 
     @property
     def enrolled(self) -> BaselineComparison | None:
@@ -275,4 +276,4 @@ def _named(comparison: BaselineComparison) -> Measurement:
 
 
 def _untold(entries: Sequence[LadderEntry]) -> list[str]:
-    return [f"{plural(len(d), 'defense')} with {what}: {', '.join(d)}." for what, d in untried(entries).items()]
+    return [f"{plural(len(d), 'defense')} with {what}: {joined_labels(d)}." for what, d in untried(entries).items()]

@@ -21,6 +21,7 @@ from bench.analysis.pooling import Pool, SampleScores, drawn_means
 from bench.analysis.rows import CellRow, Rows
 from bench.analysis.table_model import ROW_KINDS, Column, Measurement, Row, RowGroup, RowKind, Table, absent
 from bench.analysis.tables.client_cost import BYTES, FLOPS, LATENCY, Cost, costs
+from bench.analysis.tables.questions import PRIMARY, asked, is_upload
 from bench.analysis.tables.row_layout import kind_of, sides_of
 from bench.analysis.tables.summary import BARS, POOLED
 from bench.analysis.tables.tried_attacks import (
@@ -32,10 +33,10 @@ from bench.analysis.tables.tried_attacks import (
     names_of,
     tried_attacks,
 )
-from bench.core.text import plural, set_label
+from bench.core.text import joined_labels, plural, set_label
 from bench.store.several_runs import Joined
 
-ACCURACY, DROP = (metric_named(n) for n in ("accuracy", "accuracy-drop"))
+ACCURACY, DROP = (metric_named(n) for n in (PRIMARY["utility"], "accuracy-drop"))
 UTILITY = replace(ACCURACY, label="accuracy of authorised models", better="higher")
 OTHERS = replace(ACCURACY, label="accuracy of unauthorised models", better="lower")
 LEAKAGE = replace(MATCH, label="faces matched after the worst attack")
@@ -251,11 +252,11 @@ class _Assessment:
 
     def __init__(self, rows: Rows, cells: Sequence[CellRow]) -> None:
         sides = sides_of(rows.cells)
-        uploads = [c for c in cells if c.outputs == "recognition" and not c.via]
-        services = [c for c in uploads if sides.serves(c)]
+        uploads = [c for c in cells if is_upload(c)]
+        services = [c for c in uploads if asked("utility", c, sides)]
         (utility, kept), (drop, _) = measured(rows, services, ACCURACY, DROP)
         ((others, _),) = measured(rows, [c for c in uploads if sides.judges(c)], ACCURACY)
-        attacks, self.matched = tried_attacks(rows, [c for c in cells if not c.leaky and sides.judges(c)])
+        attacks, self.matched = tried_attacks(rows, [c for c in cells if asked("leakage", c, sides)])
         worst = attacks[0] if attacks else None
         labels = list(dict.fromkeys(c.defense for c in cells))
         kind = _kind(cells)
@@ -444,7 +445,7 @@ def _flags(entry: AssessedDefense) -> list[str]:
     if entry.protects is False:
         found.append("leaks like no protection")
     if entry.untried and entry.kind != "clean":
-        found.append(f"not tried: {', '.join(entry.untried)}")
+        found.append(f"not tried: {joined_labels(entry.untried)}")
     if entry.dominators:
         first = entry.dominators[0]
         found.append(f"{'' if first.certain else 'probably '}dominated by {first.name}")

@@ -212,7 +212,9 @@ def _baseline(rows: Rows, table: pd.DataFrame, column: str, metric: str) -> Meas
         if values is None:
             return absent("missing", METRICS[metric].missing)
         people = (table["dataset"].astype(str) + "/" + table["sample_id"].astype(str)).to_numpy(dtype=object)
-        rows.measurements[key] = mean(Pool([SampleScores(values, people)]), share=False)
+        found = mean(Pool([SampleScores(values, people)]), share=False)
+        low, high = METRICS[metric].within(found.low, found.high)
+        rows.measurements[key] = replace(found, low=low, high=high)
     return rows.measurements[key]
 
 

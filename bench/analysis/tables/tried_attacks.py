@@ -19,8 +19,9 @@ from bench.analysis.measures import metric_named
 from bench.analysis.pooling import Pool
 from bench.analysis.rows import CellRow, Rows
 from bench.analysis.table_model import Measurement
+from bench.analysis.tables.questions import PRIMARY
 
-MATCH, MATCH_CHANCE = (metric_named(n) for n in ("fmr-match", "impostor-match"))
+MATCH, MATCH_CHANCE = (metric_named(n) for n in (PRIMARY["leakage"], "impostor-match"))
 OTHER_PHOTO, OTHER_PHOTO_CHANCE = (metric_named(n) for n in ("enrolled-match", "impostor-match-enrolled"))
 
 

@@ -133,7 +133,8 @@ def _verdict(spots: Sequence[Spot], clean: Measurement) -> str:
         f"{OTHER.shown(best.x.value)} % for the others on average (clean: {OWN.shown(clean.value)} %)."
     )
     if not fitting:
-        return f"None of {plural(len(known), 'setting')} shows the paper’s profile. {widest}"
+        none = "The only setting does not show" if len(known) == 1 else f"None of {len(known):,} settings shows"
+        return f"{none} the paper’s profile. {widest}"
     few = sum((s.x.value or 0) <= FEW for s in fitting)
     return (
         f"The paper’s profile appears in {len(fitting)} of {plural(len(known), 'setting')}; in {few} of them the "

@@ -154,11 +154,13 @@ def _markdown(tables: Sequence[Table]) -> str:
 
 def _markdown_table(table: Table) -> str:
     """Return a table in Markdown, with its title, caption and notes above it."""
-    head = ["data set", table.row_heading.lower(), *(_plain_heading(c) for c in table.columns)]
+    head, numbered = ["data set", table.row_heading.lower(), *map(_plain_heading, table.columns)], _numbered(table)
     body = []
     for group in table.groups:
         for row in group.rows:
-            measurements = [_markdown_measurement(c, f) for c, f in zip(table.columns, row.measurements, strict=True)]
+            measurements = [
+                _markdown_measurement(c, f, numbered) for c, f in zip(table.columns, row.measurements, strict=True)
+            ]
             body.append(
                 [
                     _plain_name(group.label, group.stands_in_for),
@@ -176,7 +178,7 @@ def _markdown_table(table: Table) -> str:
         padded = [t.ljust(w) if i < 2 else t.rjust(w) for i, (t, w) in enumerate(zip(line, widths, strict=True))]
         lines.append(f"| {' | '.join(padded)} |")
     about = [f"**{_markdown_escape(_title(table))}** {_markdown_escape(_caption(table, 'In brackets'))}"]
-    about += [f"{_markdown_escape(n)}" for n in table.notes]
+    about += [f"{_markdown_escape(n)}" for n in (*table.notes, *(f"[{k}] {n}." for n, k in numbered.items()))]
     return "\n".join(["\n\n".join(about), "", *lines])
 
 
@@ -213,8 +215,14 @@ def _stands_in_for(row: Row) -> str | None:
     return row.stands_in_for if row.label == row.authorised else None
 
 
-def _markdown_measurement(column: Column, measurement: Measurement) -> str:
-    """Return a measurement as text: value, interval, N and published value; or its status."""
+def _numbered(table: Table) -> dict[str, int]:
+    """Return the notes on the measurements of a table, each once, with a number from 1 on."""
+    notes = dict.fromkeys(f.note for _, _, _, f in table.measurements() if f.note and f.value is not None)
+    return {note: k for k, note in enumerate(notes, 1) if note}
+
+
+def _markdown_measurement(column: Column, measurement: Measurement, numbered: Mapping[str, int]) -> str:
+    """Return a measurement as text: value, interval, N, published value, and the number of its note; or its status."""
     metric = column.metric
     if measurement.value is None:
         return measurement.status
@@ -224,6 +232,7 @@ def _markdown_measurement(column: Column, measurement: Measurement) -> str:
     text += f" N={measurement.support}"
     if measurement.paper is not None:
         text += f", paper {measurement.published(metric)}"
+    text += f" [{numbered[measurement.note]}]" if measurement.note else ""
     return _AUTHORISED + text if measurement.role == "authorised" and metric.better == "split" else text
 
 
@@ -250,7 +259,7 @@ def _latex(tables: Sequence[Table]) -> str:
 
 def _latex_table(table: Table) -> str:
     """Return a table as a LaTeX ``table*`` with the layout of the paper; the best protections are bold."""
-    columns, best = table.columns, _best(table)
+    columns, best, numbered = table.columns, _best(table), _numbered(table)
     caption = f"{_title(table)}. {_caption(table, 'Small print')}{_latex_n(table)}"
     caption += " Bold: the best protection." if best else ""
     lines = [
@@ -267,12 +276,16 @@ def _latex_table(table: Table) -> str:
         lines.append("\\midrule")
         for i, row in enumerate(group.rows):
             name = _stack([group.label, _for(group.stands_in_for)]) if i == 0 else ""
-            measurements = [
-                _latex_measurement(c, f, table, id(f) in best) for c, f in zip(columns, row.measurements, strict=True)
-            ]
+            shown = zip(columns, row.measurements, strict=True)
+            measurements = [_latex_measurement(c, f, table, numbered, best=id(f) in best) for c, f in shown]
             lines.append(" & ".join([name, _stack([_label(row), _for(_stands_in_for(row))]), *measurements]) + " \\\\")
-    lines += ["\\bottomrule", "\\end{tabular}}", "\\end{table*}"]
-    return "\n".join(lines)
+    lines += ["\\bottomrule", "\\end{tabular}}"]
+    lines += [f"\\par{{\\footnotesize {_latex_mark(k)} {latex_escape(note)}.}}" for note, k in numbered.items()]
+    return "\n".join([*lines, "\\end{table*}"])
+
+
+def _latex_mark(number: int) -> str:
+    return f"\\textsuperscript{{{number}}}"
 
 
 def _best(table: Table) -> set[int]:
@@ -305,8 +318,11 @@ def _latex_heading(column: Column) -> str:
     return f"{stacked}{arrow}"
 
 
-def _latex_measurement(column: Column, measurement: Measurement, table: Table, best: bool) -> str:
-    """Return a measurement in LaTeX: the value, and in small print its interval, N and published value."""
+def _latex_measurement(
+    column: Column, measurement: Measurement, table: Table, numbered: Mapping[str, int], *, best: bool
+) -> str:
+    """Return a measurement in LaTeX: the value with the number of its note, and in small print its interval, N and
+    published value."""
     metric = column.metric
     if measurement.value is None:
         return latex_escape(measurement.status)
@@ -314,6 +330,7 @@ def _latex_measurement(column: Column, measurement: Measurement, table: Table, b
     value = f"\\textbf{{{value}}}" if best else value
     if measurement.role == "authorised" and metric.better == "split":
         value = f"\\underline{{{value}}}"
+    value += _latex_mark(numbered[measurement.note]) if measurement.note else ""
     small = [metric.span(measurement.low, measurement.high)]
     small += [] if measurement.n == table.common_n else [f"N = {measurement.support}"]
     small += [] if measurement.paper is None else [f"paper {measurement.published(metric)}"]

@@ -23,6 +23,7 @@ from bench.analysis.tables.leakage_ladder import (
     ladder,
     untried,
 )
+from bench.core.text import joined_labels
 
 _PSNR_TOP = 40.0  # The right end of the scale for PSNR, in dB.
 
@@ -70,7 +71,7 @@ class LadderSection:
     total: int
     judged: int
     deceptive: Sequence[LadderEntry]
-    untried: Mapping[str, Sequence[str]]
+    untried: Mapping[str, str]
     meaning: Mapping[str, str]
     corrected: str
     both: str = BOTH
@@ -97,7 +98,7 @@ def drawn(rows: Rows) -> LadderSection | None:
         total=len(fair),
         judged=sum(e.ssim.measurement.value is not None and e.match.measurement.value is not None for e in fair),
         deceptive=deceptive(entries),
-        untried=untried(entries),
+        untried={what: joined_labels(defenses) for what, defenses in untried(entries).items()},
         meaning=MEANING,
         corrected=corrected(entries),
     )

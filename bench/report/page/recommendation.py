@@ -29,7 +29,7 @@ from bench.analysis.tables.recommendation import (
     recommend,
 )
 from bench.analysis.tables.tried_attacks import TriedAttack
-from bench.core.text import plural, set_label
+from bench.core.text import joined_labels, plural, set_label
 from bench.report.charts import PlotPoint, PointPlot, Reference, Style, Zone
 from bench.report.charts.theme import swatch
 
@@ -273,7 +273,7 @@ def _attack_name(tried: TriedAttack, several: bool) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:8])
+    shown = joined_labels(names[:8])
     return shown + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
@@ -338,7 +338,7 @@ def _dominated(entry: AssessedDefense) -> str:
         return "unknown"
     if not entry.dominators:
         share = f" ({100 * entry.front_share:.0f} % of draws)" if entry.front_share is not None else ""
-        return f"by none{share}"
+        return f"by no other{share}"
     first, more = entry.dominators[0], len(entry.dominators) - 1
     others = f", and {more} more" if more else ""
     share = f"{100 * first.share:.0f} % of draws"
@@ -353,7 +353,7 @@ def _remarks(entry: AssessedDefense) -> list[str]:
     if entry.untried:
         n = len(entry.tried)
         many = "no attack was" if not n else "only 1 attack was" if n == 1 else f"only {n} attacks were"
-        found.append(f"{many} tried on it; no claim beyond it (untried: {', '.join(entry.untried)})")
+        found.append(f"{many} tried on it; no claim beyond it (untried: {joined_labels(entry.untried)})")
     if entry.protects is False:
         found.append(
             "leaks like no protection: not significantly less than the unprotected upload under the same attacks, or "
@@ -432,7 +432,7 @@ def _point(entry: AssessedDefense, mark: str) -> PlotPoint:
     details = {
         "worst attack": f"{worst.label} ({worst.experiment})" if worst else "none",
         "attacks tried": f"{len(entry.tried)}",
-        "not tried": ", ".join(entry.untried) or "none",
+        "not tried": joined_labels(entry.untried) or "nothing: all attacks were tried",
         "dominated": _dominated(entry) or "reference",
         "client": ", ".join(_client_cost(entry)),
     }

@@ -1,0 +1,61 @@
+"""The scores of a metric in a cell of both runs, sample by sample."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.analysis.compare.significance import CommonScores, aligned, in_common
+from bench.analysis.measures import AGE, SampleMetric
+from bench.analysis.rows import CellRow, Rows
+from bench.analysis.sample_values import OperatingPoint
+
+Samples = tuple[NDArray[np.int64], NDArray[np.int64]]
+_NONE: Samples = (np.zeros(0, np.int64), np.zeros(0, np.int64))
+
+
+class CellPair:
+    """A cell that ended well in both runs, with their rows."""
+
+    def __init__(self, rows: tuple[Rows, Rows], cells: tuple[CellRow, CellRow]) -> None:
+        self.rows = rows
+        self.cells = cells
+        self._held: dict[tuple[str, float | None], Samples] = {}
+
+    def older(self, metric: SampleMetric) -> tuple[bool, bool]:
+        """Return for each run whether an older version wrote its scores, without columns that the metric needs.
+
+        Something else stands in their place (see `bench.analysis.verification_scores.VerificationScores`).
+        """
+        sides = zip(self.rows, self.cells, strict=True)
+        before, after = (metric.needs_newer and rows.scores.older(cell.cell) for rows, cell in sides)
+        return before, after
+
+    def scores(self, metric: SampleMetric, sigma: float | None = None) -> CommonScores | None:
+        """Return the scores of a metric that are compared with each other; None if one of the runs has none."""
+        at = OperatingPoint(sigma=sigma)
+        left, right = (metric.scores(rows, cell, at) for rows, cell in zip(self.rows, self.cells, strict=True))
+        if left is None or right is None:
+            return None
+        key = (metric.name.partition(":")[2] or AGE if metric.table == "attributes" else metric.table, sigma)
+        if key not in self._held:
+            names = [_samples(rows, cell, metric, at) for rows, cell in zip(self.rows, self.cells, strict=True)]
+            self._held[key] = _NONE if names[0] is None or names[1] is None else aligned(names[0], names[1])
+        return in_common(left, right, self._held[key])
+
+
+def _samples(rows: Rows, cell: CellRow, metric: SampleMetric, at: OperatingPoint) -> NDArray[Any] | None:
+    """Return the ids of the samples of a metric in a cell, in the order of its scores; None if the rows have no ids.
+
+    The id of a verification pair is its protected picture and whether the pair is genuine.
+    """
+    table = metric.table
+    if table == "verification":
+        scores = rows.scores[cell.cell]
+        return np.char.add(np.where(scores.same, "genuine ", "impostor "), scores.left_id.astype(str))
+    frame = rows.images_of(cell) if table == "images" else rows.up_of(cell, at.sigma)
+    if table == "attributes":
+        frame = rows.attributes_of(cell, metric.name.partition(":")[2] or AGE)
+    return frame["sample_id"].to_numpy().astype(str) if "sample_id" in frame else None

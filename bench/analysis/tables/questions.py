@@ -1,0 +1,54 @@
+"""The questions that every defense is asked, the one metric that answers each, and the cells that count.
+
+The verdict, the ladder and ``bench diff`` take them from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from bench.analysis.rows import CellRow
+from bench.analysis.sample_metric import RECOGNISED
+from bench.analysis.tables.row_layout import Sides
+
+Question = Literal["utility", "leakage", "appearance", "attributes", "reference"]
+
+# - utility: do the authorised models still recognise what is uploaded (Equation 10, calibrated threshold)?
+# - leakage: do held-out recognisers match it, or what an attack makes of it, at the adversary's threshold?
+# - appearance: how similar are its pixels to those of the original?
+# - attributes: how much nearer to the truth is each estimated attribute than permuted answers? This is a family of
+#   metrics, one for each attribute.
+# - reference: do models recognise faces without protection? The answer is no result of a defense.
+PRIMARY: Mapping[Question, str] = {
+    "utility": "accuracy",
+    "leakage": "fmr-match",
+    "appearance": "ssim",
+    "attributes": "excess",
+    "reference": "accuracy",
+}
+
+
+def is_upload(cell: CellRow) -> bool:
+    """Return True if the evaluated model recognises what was uploaded, and no attack changed it."""
+    return cell.outputs == "recognition" and not cell.via
+
+
+def asked(question: Question, cell: CellRow, sides: Sides) -> bool:
+    """Return True if a cell answers a question, whether the cell has a protection or not.
+
+    Attacks that learned from the evaluated people answer none.
+    """
+    if cell.leaky:
+        return False
+    match question:
+        case "utility":
+            return is_upload(cell) and sides.serves(cell)
+        case "leakage":
+            return cell.outputs in RECOGNISED and sides.judges(cell)
+        case "appearance":
+            return cell.outputs in RECOGNISED
+        case "attributes":
+            return cell.outputs == "attributes"
+        case "reference":
+            return is_upload(cell) and cell.clean
