@@ -213,7 +213,19 @@ def alarm_lines(repeats: int) -> tuple[list[str], bool]:
     return found
 
 
-SECTIONS: Mapping[str, Callable[[int], tuple[list[str], bool]]] = {"coverage": coverage_lines, "alarms": alarm_lines}
+def repeat_lines(repeats: int) -> tuple[list[str], bool]:
+    """Return the table of coverage where random defenses and learners were repeated (`benchmarks/repeated_draws.py`)."""
+    import repeated_draws  # The module lies beside this script.
+
+    found: tuple[list[str], bool] = repeated_draws.repeat_lines(repeats)
+    return found
+
+
+SECTIONS: Mapping[str, Callable[[int], tuple[list[str], bool]]] = {
+    "coverage": coverage_lines,
+    "repeats": repeat_lines,
+    "alarms": alarm_lines,
+}
 
 
 def main() -> int:

@@ -90,6 +90,12 @@ class CellRow:
         return json.dumps(dict(self.params), sort_keys=True, default=str)
 
     @property
+    def setting(self) -> Hashable:
+        """Everything that identifies the cell but its repeat."""
+        who = (self.run, self.experiment, self.dataset, self.defense, self.authorised)
+        return (*who, self.attack, self.via, self.evaluated, self.outputs)
+
+    @property
     def picture(self) -> str:
         """The label of the attack that made the image which the adversary ends with; empty for the uploaded image."""
         return self.attack if self.outputs == "images" else self.via

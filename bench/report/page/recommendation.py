@@ -96,11 +96,13 @@ class RecommendationSection:
     """The whole section: headline, sentences, the command that computes the leakage of the best defense again, one line
     per defense, and the plot (None without points) with its legend ``looks`` and its text ``spoken``.
 
-    ``baseline`` is the match rate that chance gives, as text. ``unmeasured``: why no defense has a measured cost.
+    ``draws`` says whether defenses and learners were repeated. ``baseline`` is the match rate that chance gives, as
+    text. ``unmeasured``: why no defense has a measured cost.
     """
 
     headline: str
     sentences: Sequence[Sentence]
+    draws: str
     command: str
     lines: Sequence[RecommendationRow]
     plot: Mapping[str, Any] | None
@@ -124,6 +126,7 @@ def ruling(rows: Rows) -> RecommendationSection | None:
     return RecommendationSection(
         headline=headline(found),
         sentences=sentences(found, several),
+        draws=draws(found),
         command=_command(rows, found.best),
         lines=lines,
         plot=_drawn_plot(chart),
@@ -259,6 +262,25 @@ def _certainty(found: Recommendation, best: AssessedDefense) -> str:
     rivals = len(found.useful or found.fair)
     most = "leaks least" if found.useful else "keeps most"
     return f"Of {rivals} defenses that {which}, it {most} in {_draws(found.share)}.{missed}"
+
+
+def draws(found: Recommendation) -> str:
+    """Return the sentence that says which draws of defenses and learners the intervals hold for."""
+    known = [m.repeats for e in found.entries for m in (e.utility, e.leakage) if m.value is not None]
+    if not known:
+        return ""
+    fewest, most = min(r[0] for r in known), max(r[1] for r in known)
+    if most == 1:
+        return (
+            "Every random defense was drawn once and every learning attack trained once. The intervals contain the "
+            "spread between people, and hold for these draws only."
+        )
+    if fewest > 1:
+        return "The intervals contain the spread between repeats (draws of defenses, seeds of learning attacks)."
+    return (
+        "Where N names repeats (draws of defenses, seeds of learning attacks), the interval contains the spread "
+        "between them. Every other interval holds for the one draw that was made."
+    )
 
 
 def _draws(share: float) -> str:
