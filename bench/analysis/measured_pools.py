@@ -20,14 +20,13 @@ def measured(rows: Rows, cells: Sequence[CellRow], *metrics: SampleMetric) -> li
     """
     chosen = [metric.of(cells) for metric in metrics]
     counting = [{id(c) for c in counted} for counted in chosen]
-    repeats = [metric.repeats_of(counted) for metric, counted in zip(metrics, chosen, strict=True)]
     pools = [Pool() for _ in metrics]
     without: list[list[CellRow]] = [[] for _ in metrics]
     for cell in cells:
-        for metric, ids, known, pool, lacking in zip(metrics, counting, repeats, pools, without, strict=True):
+        for metric, ids, pool, lacking in zip(metrics, counting, pools, without, strict=True):
             if id(cell) not in ids:
                 continue
-            part = metric.read(rows, cell, _AT, known)
+            part = metric.scores(rows, cell, _AT)
             if part is None:
                 lacking.append(cell)
             else:

@@ -114,16 +114,12 @@ def _older_note(rows: Rows, cells: Iterable[CellRow], metric: SampleMetric) -> s
 
 
 def pooled(
-    rows: Rows, cells: Sequence[CellRow], metric: SampleMetric, at: OperatingPoint
+    rows: Rows, cells: Iterable[CellRow], metric: SampleMetric, at: OperatingPoint
 ) -> tuple[Pool, list[CellRow]]:
-    """Pool the scores of cells, and return the cells that have none; only one cell's scores are in memory at a time.
-
-    Cells that differ in their repeat alone count as one.
-    """
+    """Pool the scores of cells, and return the cells that have none; only one cell's scores are in memory at a time."""
     pool, without = Pool(), []
-    repeats = metric.repeats_of(cells)
     for cell in cells:
-        scores = metric.read(rows, cell, at, repeats)
+        scores = metric.scores(rows, cell, at)
         if scores is None:
             without.append(cell)
         else:

@@ -46,7 +46,7 @@ class SampleScores:
     of samples that show two, such as verification pairs; it is None where every sample shows one person.
 
     ``repeat`` is the number of the repeat that the samples belong to, and ``repeats`` are the numbers of all repeats of
-    the same setting that have scores.
+    the same setting.
     """
 
     values: Floats
@@ -60,20 +60,20 @@ class SampleScores:
 class Pool:
     """Pooled scores, stored as the sum and the number of the scores of each pair of people.
 
-    ``total`` is the sum of the finite scores, ``least`` the lowest and ``most`` the highest of them. ``infinite`` and
-    ``undefined`` count the infinite scores and the NaN, which do not count otherwise. ``decisions`` is True if every
-    finite score is 0 or 1. A score of one of R repeats counts 1/R in sums and numbers, so that each sum is one of means
-    over repeats, and each number that of one repeat.
+    ``least`` is the lowest and ``most`` the highest of the finite scores. ``infinite`` and ``undefined`` count the
+    infinite scores and the NaN, which do not count otherwise. ``decisions`` is True if every finite score is 0 or 1.
+    Where R repeats of a setting are pooled, each of their scores counts 1/R in sums and numbers: the sums are those of
+    means over repeats, and the numbers those of one repeat.
     """
 
     def __init__(self, parts: Iterable[SampleScores] = ()) -> None:
         self.infinite = self.undefined = 0
-        self.total, self.least, self.most = 0.0, np.inf, -np.inf
+        self.least, self.most = np.inf, -np.inf
         self.decisions = True
-        self._n = 0.0
-        self._parts: dict[PeoplePairs, tuple[Floats, Floats]] = {}
-        # The sum and the number of the scores of each repeat, by the repeats of the setting.
-        self._repeats: dict[tuple[int, ...], dict[int, tuple[float, float]]] = {}
+        # By the repeats of their settings: the sum and the number of the scores of each pair of people, and of each
+        # repeat.
+        self._parts: dict[tuple[int, ...], dict[PeoplePairs, tuple[Floats, Floats]]] = {}
+        self._repeats: dict[tuple[int, ...], dict[int, tuple[float, int]]] = {}
         for part in parts:
             self.add(part)
 
@@ -88,36 +88,43 @@ class Pool:
             values, who = values[defined], who[defined]
         if not len(values):
             return self
-        share = 1 / len(part.repeats)
-        n, total = len(values) * share, float(values.sum()) * share
-        self._n += n
-        self.total += total
-        of_setting = self._repeats.setdefault(part.repeats if len(part.repeats) > 1 else (0,), {})
-        before = of_setting.get(part.repeat, (0.0, 0.0))
-        of_setting[part.repeat] = before[0] + total, before[1] + n
+        repeats, repeat = (part.repeats, part.repeat) if len(part.repeats) > 1 else ((0,), 0)
+        of_repeats = self._repeats.setdefault(repeats, {})
+        total, n = of_repeats.get(repeat, (0.0, 0))
+        of_repeats[repeat] = total + float(values.sum()), n + len(values)
         self.least, self.most = min(self.least, float(values.min())), max(self.most, float(values.max()))
         self.decisions = self.decisions and bool(((values == 0) | (values == 1)).all())
         size = len(pairs.first)
-        sums = added(who, values, size) * share
-        counts = np.bincount(who, minlength=size) * share
-        known = self._parts.get(pairs)
-        self._parts[pairs] = (sums, counts) if known is None else (known[0] + sums, known[1] + counts)
+        sums = added(who, values, size)
+        counts = np.bincount(who, minlength=size).astype(np.float64)
+        parts = self._parts.setdefault(repeats, {})
+        known = parts.get(pairs)
+        parts[pairs] = (sums, counts) if known is None else (known[0] + sums, known[1] + counts)
         return self
+
+    @property
+    def total(self) -> float:
+        """The sum of the finite scores; repeats of a setting count once."""
+        return sum((sum(s for s, _ in known.values()) / len(known) for known in self._repeats.values()), 0.0)
+
+    @property
+    def _n(self) -> float:
+        return sum((sum(n for _, n in known.values()) / len(known) for known in self._repeats.values()), 0.0)
 
     @property
     def n(self) -> int:
         """The number of finite scores; repeats of a setting count once."""
-        return max(1, round(self._n)) if self._n else 0
+        return max(1, round(self._n)) if self._repeats else 0
 
     @property
     def mean(self) -> float:
         """The mean of the finite scores; NaN if there are none."""
-        return self.total / self._n if self._n else np.nan
+        return self.total / self._n if self._repeats else np.nan
 
     @property
     def repeats(self) -> tuple[int, int]:
         """The fewest and the most repeats of a setting; (1, 1) without scores."""
-        counts = [len(of_setting) for of_setting in self._repeats.values()] or [1]
+        counts = [len(known) for known in self._repeats.values()] or [1]
         return min(counts), max(counts)
 
     def repeat_deviations(self) -> dict[int, float]:
@@ -127,13 +134,14 @@ class Pool:
         The repeats of several settings with the same number are one cluster, because they may share a learner.
         """
         found: dict[int, float] = {}
-        for of_setting in self._repeats.values():
-            if len(of_setting) < 2:
+        for known in self._repeats.values():
+            r = len(known)
+            if r < 2:
                 continue
-            center = sum(s for s, _ in of_setting.values()) / sum(n for _, n in of_setting.values())
-            unbiased = (len(of_setting) / (len(of_setting) - 1)) ** 0.5
-            for repeat, (total, n) in of_setting.items():
-                found[repeat] = found.get(repeat, 0.0) + unbiased * (total - center * n) / self._n
+            center = sum(s for s, _ in known.values()) / sum(n for _, n in known.values())
+            unbiased = (r / (r - 1)) ** 0.5
+            for repeat, (total, n) in known.items():
+                found[repeat] = found.get(repeat, 0.0) + unbiased * (total - center * n) / r / self._n
         return found
 
     def between(self) -> BetweenRepeats | None:
@@ -162,13 +170,19 @@ class Pool:
         """Return the pairs of people, and the sum and the number of the scores of each pair, ``(d,)`` each."""
         if not self._parts:
             return _NOBODY, np.zeros(0), np.zeros(0)
-        pairs, where = joined(tuple(self._parts))
-        if len(where) == 1:
-            return pairs, *next(iter(self._parts.values()))
+        parts = [
+            (own, len(self._repeats[repeats]), *known)
+            for repeats, of in self._parts.items()
+            for own, known in of.items()
+        ]
+        pairs, where = joined(tuple(own for own, *_ in parts))
+        if len(parts) == 1:
+            _, r, of_one, number = parts[0]
+            return pairs, of_one / r, number / r
         sums, counts = np.zeros(len(pairs.first)), np.zeros(len(pairs.first))
-        for at, part in zip(where, self._parts.values(), strict=True):
-            sums[at] += part[0]  # The pairs of a part are distinct.
-            counts[at] += part[1]
+        for at, (_, r, of_one, number) in zip(where, parts, strict=True):
+            sums[at] += of_one / r  # The pairs of a part are distinct.
+            counts[at] += number / r
         return pairs, sums, counts
 
     def estimate(self, *, share: bool | None = None) -> Estimate:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
 
-from bench.analysis.pooling import SampleScores
-from bench.analysis.rows import CellRow, Rows
-from bench.analysis.sample_values import OperatingPoint, ScoreFunction
+from bench.analysis.rows import CellRow
+from bench.analysis.sample_values import ScoreFunction
 from bench.analysis.table_model import Metric
 
 RECOGNISED = frozenset({"recognition", "images"})
@@ -58,26 +56,3 @@ class SampleMetric(Metric):
             if key not in chosen or (chosen[key].status != "ok" and cell.status == "ok"):
                 chosen[key] = cell
         return list(chosen.values())
-
-    def repeats_of(self, cells: Sequence[CellRow]) -> dict[str, tuple[int, ...]]:
-        """Return the repeats of the setting of each cell that ended well, by its id; empty if no setting occurs again.
-
-        Cells are one setting if they differ in their repeat alone.
-        """
-        if len({c.repeat for c in cells}) < 2:
-            return {}
-        found: dict[Hashable, list[CellRow]] = defaultdict(list)
-        for cell in cells:
-            if cell.status == "ok":
-                setting = cell.setting if self.once_per is None else self.once_per(replace(cell, repeat=0))
-                found[setting].append(cell)
-        return {c.cell: tuple(sorted({o.repeat for o in own})) for own in found.values() for c in own if len(own) > 1}
-
-    def read(
-        self, rows: Rows, cell: CellRow, at: OperatingPoint, repeats: dict[str, tuple[int, ...]]
-    ) -> SampleScores | None:
-        """Return the scores of a cell, as one of the ``repeats`` (`repeats_of`) of its setting; None if it has none."""
-        part = self.scores(rows, cell, at)
-        if part is None or cell.cell not in repeats:
-            return part
-        return replace(part, repeat=cell.repeat, repeats=repeats[cell.cell])

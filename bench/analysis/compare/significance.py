@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -90,7 +90,7 @@ def difference(
         finite = np.flatnonzero(np.isfinite(before.values) & np.isfinite(after.values))
         # A sample shows the same person in both runs, even if the runs number people differently.
         before = _of(before, finite)
-        after = SampleScores(after.values[finite], before.people, before.group, before.others)
+        after = replace(before, values=after.values[finite])
     pools = Pool([before]), Pool([after])
     if not (pools[0].n and pools[1].n):
         return None
@@ -99,7 +99,7 @@ def difference(
 
 def _of(part: SampleScores, at: NDArray[np.int64]) -> SampleScores:
     others = None if part.others is None else part.others[at]
-    return SampleScores(part.values[at], part.people[at], part.group, others)
+    return replace(part, values=part.values[at], people=part.people[at], others=others)
 
 
 def _estimate(before: Pool, after: Pool, *, paired: bool, total: int, share: bool) -> Difference:
