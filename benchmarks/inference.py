@@ -214,7 +214,7 @@ def alarm_lines(repeats: int) -> tuple[list[str], bool]:
 
 
 def repeat_lines(repeats: int) -> tuple[list[str], bool]:
-    """Return the table of coverage where random defenses and learners were repeated (`benchmarks/repeated_draws.py`)."""
+    """Return the table of coverage with repeats of defenses and learners (`benchmarks/repeated_draws.py`)."""
     import repeated_draws  # The module lies beside this script.
 
     found: tuple[list[str], bool] = repeated_draws.repeat_lines(repeats)

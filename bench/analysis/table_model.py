@@ -78,8 +78,8 @@ class Measurement:
     samples show, on either side of a pair; it is 0 where it is not known. ``low`` and ``high`` are the ends of the 95 %
     interval and ``interval`` is its method: ``Wilson`` for independent decisions, ``clustered`` by both people of a
     sample for all others, ``drawn`` for a maximum. ``repeats`` are the fewest and the most repeats of a setting: the
-    scores are means over them, and the interval contains the variance between them. ``paper`` is the published value, in the same unit, and ``paper_of``
-    says what it measures where that is another quantity than ours, otherwise nothing. ``cells`` are the ids of the
+    scores are means over them, and the interval contains the variance between them. ``paper`` is the published value, in
+    the same unit, and ``paper_of`` says what it measures where that is another quantity than ours, otherwise nothing. ``cells`` are the ids of the
     cells whose rows were used, ``attack`` is the label of the attack that they share. ``metric`` is the name of the
     `SampleMetric` and ``at`` its noise level and threshold as text; both are empty where there is no such metric.
     """

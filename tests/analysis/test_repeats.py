@@ -23,7 +23,7 @@ from bench.analysis.rows import Rows
 from bench.analysis.table_model import Measurement
 from bench.analysis.tables.recommendation import recommend
 from bench.report.export import export
-from bench.report.page.recommendation import draws
+from bench.report.page.repeats import draws
 from bench.runs.explain import explain, find_cell
 from bench.store.artifacts import Cache
 
@@ -55,7 +55,7 @@ def test_two_people_in_three_repeats() -> None:
     """The worked example of docs/design/metrics.md."""
     pool = repeated([np.array([1.0, 3.0]), np.array([2.0, 4.0]), np.array([6.0, 8.0])])
     assert (pool.mean, pool.n, pool.people_count, pool.repeats) == (4.0, 2, 2, (3, 3))
-    pairs, sums, counts = pool.per_pair()
+    _, sums, counts = pool.per_pair()
     assert (sums.tolist(), counts.tolist()) == ([3.0, 5.0], [1.0, 1.0])
     between = pool.between()
     assert between is not None

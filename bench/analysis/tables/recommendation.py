@@ -64,7 +64,8 @@ class Dominator:
 
 @dataclass(frozen=True, kw_only=True)
 class AssessedDefense:
-    """One defense with its parameters over all experiments; authorised models and data sets are pooled, repeats averaged.
+    """One defense with its parameters over all experiments; authorised models and data sets are pooled, and repeats
+    averaged.
 
     ``also`` holds further labels of the same plugin with the same parameters, ``sets`` the authorised sets that are
     pooled. ``utility`` is the accuracy of the authorised models (Equation 10), ``drop`` its difference from clean

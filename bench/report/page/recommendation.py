@@ -32,6 +32,7 @@ from bench.analysis.tables.tried_attacks import TriedAttack
 from bench.core.text import plural, set_label
 from bench.report.charts import PlotPoint, PointPlot, Reference, Style, Zone
 from bench.report.charts.theme import swatch
+from bench.report.page.repeats import draws
 
 PARETO = "pareto"  # The id of the plot on the page.
 _FEW = 12  # A command names at most so many cells.
@@ -262,25 +263,6 @@ def _certainty(found: Recommendation, best: AssessedDefense) -> str:
     rivals = len(found.useful or found.fair)
     most = "leaks least" if found.useful else "keeps most"
     return f"Of {rivals} defenses that {which}, it {most} in {_draws(found.share)}.{missed}"
-
-
-def draws(found: Recommendation) -> str:
-    """Return the sentence that says which draws of defenses and learners the intervals hold for."""
-    known = [m.repeats for e in found.entries for m in (e.utility, e.leakage) if m.value is not None]
-    if not known:
-        return ""
-    fewest, most = min(r[0] for r in known), max(r[1] for r in known)
-    if most == 1:
-        return (
-            "Every random defense was drawn once and every learning attack trained once. The intervals contain the "
-            "spread between people, and hold for these draws only."
-        )
-    if fewest > 1:
-        return "The intervals contain the spread between repeats (draws of defenses, seeds of learning attacks)."
-    return (
-        "Where N names repeats (draws of defenses, seeds of learning attacks), the interval contains the spread "
-        "between them. Every other interval holds for the one draw that was made."
-    )
 
 
 def _draws(share: float) -> str:
