@@ -1,9 +1,9 @@
 """Measure how often intervals contain the true value where random defenses or learners were repeated, by simulation.
 
 A part of ``make statistics`` (`benchmarks/inference.py`). A score is a normal score, or a decision on whether it is
-below a threshold. It is the sum of an effect of the people, an effect of the sample, an effect of the repeat that all samples
-share (what one seed of a learner or one draw of a defense does to all of them), and what is drawn again for every
-sample in every repeat. The true value is the mean over people and over repeats. The columns are the shares of the
+below a threshold. It is the sum of an effect of the people, an effect of the sample, an effect of the repeat that all
+samples share (what one seed of a learner or one draw of a defense does to all of them), and what is drawn again for
+every sample in every repeat. The true value is the mean over people and over repeats. The columns are the shares of the
 variance of a single score that the effect of the repeat makes up: with 104 people, .01 is about as much as the sampling
 of people. The rows are the kind of interval, the kind of score, the design of the samples and the number of repeats:
 

@@ -73,15 +73,16 @@ class Metric:
 class Measurement:
     """A value of a metric with its evidence.
 
-    ``value`` is None where it could not be measured; ``status`` and ``reason`` then say why (``missing``: the suite
-    has no such cell). ``n`` is the number of scores that were averaged, and ``people`` the number of people whom their
+    ``value`` is None where it could not be measured; ``status`` and ``reason`` then say why (``missing``: the suite has
+    no such cell). ``n`` is the number of scores that were averaged, and ``people`` the number of people whom their
     samples show, on either side of a pair; it is 0 where it is not known. ``low`` and ``high`` are the ends of the 95 %
     interval and ``interval`` is its method: ``Wilson`` for independent decisions, ``clustered`` by both people of a
     sample for all others, ``drawn`` for a maximum. ``repeats`` are the fewest and the most repeats of a setting: the
-    scores are means over them, and the interval contains the variance between them. ``paper`` is the published value, in
-    the same unit, and ``paper_of`` says what it measures where that is another quantity than ours, otherwise nothing. ``cells`` are the ids of the
-    cells whose rows were used, ``attack`` is the label of the attack that they share. ``metric`` is the name of the
-    `SampleMetric` and ``at`` its noise level and threshold as text; both are empty where there is no such metric.
+    scores are means over them, and the interval contains the variance between them. ``paper`` is the published value,
+    in the same unit, and ``paper_of`` says what it measures where that is another quantity than ours, otherwise
+    nothing. ``cells`` are the ids of the cells whose rows were used, ``attack`` is the label of the attack that they
+    share. ``metric`` is the name of the `SampleMetric` and ``at`` its noise level and threshold as text; both are empty
+    where there is no such metric.
     """
 
     value: float | None = None
