@@ -37,6 +37,7 @@ UNSEEN_CORRELATION = 0.3
 ASSUMED_CORRELATION = 0.1  # The correlation within people under which the variance is right on average.
 _FEWEST = 5.0  # The lowest degrees of freedom that are estimated from the scores themselves.
 _GRID = np.linspace(-6.0, 6.0, 121)  # Normal deviates at which the quantiles of Student's t are computed.
+_INVERSE_DF = np.linspace(0.0, 1.0, 401)  # 1 / degrees of freedom at which the upper ends of intervals are computed.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,15 +61,19 @@ class BetweenRepeats:
     df: float
 
     def added(self, error: float, df: float) -> tuple[float, float]:
-        """Return the standard error from people, ``error``, and its degrees of freedom with those of repeats.
+        """Return the standard error from people, ``error``, and its degrees of freedom ``df`` with those of repeats.
 
-        The degrees of freedom of the sum of both variances are those of Satterthwaite (1946). What differs between
-        repeats person by person is in both variances, so that the sum is rather too large than too small.
+        The variances add up. The quantile of a 95 % interval is the mean of those of both variances, weighted by the
+        variances (Cochran and Cox 1957), and the returned degrees of freedom are those that have this quantile. What
+        differs between repeats person by person is in both variances, so that the sum is rather too large than too
+        small.
         """
         if not self.variance:
             return error, df
         total = error**2 + self.variance
-        return math.sqrt(total), total**2 / (error**4 / df + self.variance**2 / self.df)
+        quantile = (error**2 * _upper_quantile(df) + self.variance * _upper_quantile(self.df)) / total
+        inverse = float(np.interp(quantile, _upper_quantiles(), _INVERSE_DF))
+        return math.sqrt(total), 1 / inverse if inverse else math.inf
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -240,6 +245,19 @@ class Estimate:
         if self.trials is None:
             return low, high
         return (0.0 if self.mean == 0 else max(0.0, low)), (1.0 if self.mean == 1 else min(1.0, high))
+
+
+@lru_cache(maxsize=1)
+def _upper_quantiles() -> Floats:
+    """Return the quantiles of Student's t at the upper end of a 95 % interval, for the inverse degrees of freedom
+    `_INVERSE_DF`."""
+    from scipy.special import stdtrit
+
+    return np.append(NormalDist().inv_cdf(0.975), stdtrit(1 / _INVERSE_DF[1:], 0.975))
+
+
+def _upper_quantile(df: float) -> float:
+    return float(np.interp(0.0 if math.isinf(df) else 1 / df, _INVERSE_DF, _upper_quantiles()))
 
 
 @lru_cache(maxsize=512)

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from fake_run import ONE, FakeRun, rewritten, write_fake_run
+from scipy.special import stdtrit
 from support import benchmark
 
 from bench.analysis.chance_tests import AgainstChance, beyond_chance
@@ -65,7 +66,9 @@ def test_two_people_in_three_repeats() -> None:
     variance = people.error**2 + 7 / 3
     assert found.error == pytest.approx(math.sqrt(variance))
     assert people.error**2 == pytest.approx(1.0)  # s² / n of the two people.
-    assert found.df == pytest.approx(variance**2 / (people.error**4 / people.df + (7 / 3) ** 2 / 2), rel=0.05)
+    # One degree of freedom of two people and two of three repeats: quantiles of 12.71 and 4.30.
+    quantile = (1 * stdtrit(people.df, 0.975) + 7 / 3 * stdtrit(2, 0.975)) / variance
+    assert stdtrit(found.df, 0.975) == pytest.approx(quantile, rel=0.05)
 
 
 def test_repeats_of_several_settings_with_the_same_number_are_one_cluster() -> None:
@@ -232,7 +235,10 @@ def test_intervals_of_people_alone_miss_the_spread_between_repeats(repeated_draw
     case = repeated_draws.Case(interval="one setting", share=None, repeats=3)
     rng, hits = np.random.default_rng(4), 0
     for _ in range(300):
-        found = mean(repeated_draws.pooled(case, repeated_draws.simulated(case, 0.1, rng, 1, shared=True), apart=True))
+        found = mean(
+            repeated_draws.pooled(case, repeated_draws.simulated(case, 0.1, rng, 1, shared=True), apart=True),
+            share=False,
+        )
         assert found.low is not None
         assert found.high is not None
         hits += found.low <= 0 <= found.high
