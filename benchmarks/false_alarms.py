@@ -9,6 +9,7 @@ A part of ``make statistics`` (`benchmarks/inference.py`). Every decision is mad
 - A leak of x points means that the first attack reveals the original of a share x of the people, and the others
   nothing: the case in which a correction for many attacks costs most.
 - Half of the pairs are genuine. With ``twice``, every person is in two pairs.
+- With ``repeats``, every attack was drawn again on the same people, and the common direction differs between repeats.
 
 The columns are the numbers of attackers. An alarm is false if any comparison of the family is called beyond chance; the
 bar is 5 %.
@@ -16,9 +17,10 @@ bar is 5 %.
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -30,10 +32,12 @@ from bench.metrics import permuted_baseline
 
 ATTACKERS = (1, 3, 6, 12)
 PEOPLE = (104, 208)
+REPEATS = 3
 LEAKS = (0.05, 0.1)
 CORRELATIONS = (0.0, 0.9)
 _DIMENSIONS, _RECOGNISERS, _CLASSES = 24, 2, (7, 6, 2)
 _SHARED, _HUB = 0.7, 0.15  # What recognisers share, and the common direction of what attacks end with.
+_HUB_SPREAD = 0.5  # By how much of itself the common direction varies between repeats.
 _NOISE = 2.6  # Standard errors of a simulated share by which it may miss the bar.
 
 Floats = NDArray[np.float64]
@@ -44,7 +48,7 @@ class Scene:
     """Simulated attacks by a number of ``attackers`` on a number of ``people``.
 
     ``correlation`` is that between attackers, ``leak`` the share of people whose original the first of them reveals.
-    ``twice``: every person is in two pairs.
+    ``twice``: every person is in two pairs. ``repeats``: how often every attack was drawn.
     """
 
     people: int
@@ -52,6 +56,7 @@ class Scene:
     correlation: float = 0.0
     leak: float = 0.0
     twice: bool = False
+    repeats: int = 1
 
 
 def _unit(vectors: Floats) -> Floats:
@@ -83,19 +88,22 @@ def attacks(scene: Scene, rng: np.random.Generator, *names: str) -> Iterator[dic
     enrolled = _unit(originals + 0.3 * _embeddings(n, rng))
     stranger = person[:, None] != person[None]
     revealed = rng.random(n) < scene.leak
+    commons = [common, *(_embeddings(n, rng) for _ in range(scene.repeats - 1))]
+    hubs = _HUB * (1 + _HUB_SPREAD * rng.standard_normal(scene.repeats)) if scene.repeats > 1 else [_HUB]
+    every = tuple(range(scene.repeats))
     for attacker in range(scene.attackers):
-        mixed = np.sqrt(scene.correlation) * common + np.sqrt(1 - scene.correlation) * _embeddings(n, rng)
-        ends = _unit(mixed + _HUB)
-        if attacker == 0:
-            ends = np.where(revealed[:, None, None], originals, ends)
         pools: dict[str, tuple[Pool, Pool]] = {name: (Pool(), Pool()) for name in names}
-        for r in range(_RECOGNISERS):
-            for name, sides in pools.items():
+        for repeat in every:
+            mixed = np.sqrt(scene.correlation) * commons[repeat]
+            ends = _unit(mixed + np.sqrt(1 - scene.correlation) * _embeddings(n, rng) + hubs[repeat])
+            if attacker == 0:
+                ends = np.where(revealed[:, None, None], originals, ends)
+            for r, (name, sides) in itertools.product(range(_RECOGNISERS), pools.items()):
                 gallery = enrolled if name == "other photo" else originals
                 found = np.einsum("ik,jk->ij", ends[:, r], gallery[:, r])  # Small, so that threads would only disturb.
                 kept = genuine if name == "other photo" else np.ones(n, np.bool_)
                 for pool, scores in zip(sides, _decisions(name, found, stranger), strict=True):
-                    pool.add(SampleScores(scores[kept], person[kept], "set", other[kept]))
+                    pool.add(SampleScores(scores[kept], person[kept], "set", other[kept], repeat, every))
         yield {name: AgainstChance(found=found, chance=chance) for name, (found, chance) in pools.items()}
 
 
@@ -175,8 +183,8 @@ RULES = {
 
 def alarms(rule: str, scene: Scene, repeats: int, seed: int = 0) -> float:
     """Return the share of simulated runs in which a rule calls anything beyond chance."""
-    parts = (seed, scene.people, scene.attackers, round(100 * scene.correlation), round(100 * scene.leak), scene.twice)
-    rng = np.random.default_rng(parts)
+    parts = [seed, scene.people, scene.attackers, round(100 * scene.correlation), round(100 * scene.leak), scene.twice]
+    rng = np.random.default_rng([*parts, scene.repeats] if scene.repeats > 1 else parts)
     return sum(any(test.beyond for test in RULES[rule](scene, rng)) for _ in range(repeats)) / repeats
 
 
@@ -193,22 +201,21 @@ def alarm_lines(repeats: int, attackers: Sequence[int] = ATTACKERS) -> tuple[lis
     met = True
     for rule in RULES:
         for people in PEOPLE:
-            shapes = [
-                (c, leak, False)
-                for leak in ((0.0, *LEAKS) if rule == "verdict: leaks" else (0.0,))
-                for c in CORRELATIONS
-            ]
-            for correlation, leak, twice in [*shapes, (0.0, 0.0, True)]:
-                scenes = [
-                    Scene(people=people, attackers=k, correlation=correlation, leak=leak, twice=twice)
-                    for k in attackers
-                ]
+            of_verdict = rule == "verdict: leaks"
+            leaks = (0.0, *LEAKS) if of_verdict else (0.0,)
+            shapes = [Scene(people=people, attackers=1, correlation=c, leak=x) for x in leaks for c in CORRELATIONS]
+            shapes.append(Scene(people=people, attackers=1, twice=True))
+            if of_verdict:
+                shapes += [Scene(people=people, attackers=1, leak=x, repeats=REPEATS) for x in leaks]
+            for shape in shapes:
+                scenes = [replace(shape, attackers=k) for k in attackers]
                 found = [alarms(rule, scene, repeats) for scene in scenes]
-                wrong = [not leak and too_many(share, repeats) for share in found]
+                wrong = [not shape.leak and too_many(share, repeats) for share in found]
                 met = met and not any(wrong)
-                about = f"leak {100 * leak:>2.0f} points" if leak else "no leak"
-                who = f"{people} pairs of {people // 2} people" if twice else f"{people} people"
-                label = f"{rule:<20}{who:<24}r {correlation:<4g}{about}"
+                about = f"leak {100 * shape.leak:>2.0f} points" if shape.leak else "no leak"
+                who = f"{people} pairs of {people // 2} people" if shape.twice else f"{people} people"
+                who += f", {shape.repeats} repeats" if shape.repeats > 1 else ""
+                label = f"{rule:<20}{who:<24}r {shape.correlation:<4g}{about}"
                 lines.append(
                     f"{label:<58}"
                     + "".join(f"{100 * f:>6.1f}{'!' if x else ' '}" for f, x in zip(found, wrong, strict=True))

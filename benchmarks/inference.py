@@ -221,8 +221,17 @@ def comparison_lines(repeats: int) -> tuple[list[str], bool]:
     return found
 
 
+def repeat_lines(repeats: int) -> tuple[list[str], bool]:
+    """Return the table of coverage with repeats of defenses and learners (`benchmarks/repeated_draws.py`)."""
+    import repeated_draws  # The module lies beside this script.
+
+    found: tuple[list[str], bool] = repeated_draws.repeat_lines(repeats)
+    return found
+
+
 SECTIONS: Mapping[str, Callable[[int], tuple[list[str], bool]]] = {
     "coverage": coverage_lines,
+    "repeats": repeat_lines,
     "alarms": alarm_lines,
     "comparisons": comparison_lines,
 }

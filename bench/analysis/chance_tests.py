@@ -4,7 +4,8 @@ The worst of several attacks cannot be compared with the chance level of one: th
 is it that one of them exceeds this level by chance. The comparisons of a family are therefore tested together, by the
 step-down procedure of Romano and Wolf (2005, Econometrica 73, 1237) on the maximum of their studentised differences
 (max-T). Its null distribution comes from one wild bootstrap over people: each draw gives every person the same random
-weight in all comparisons, so that attacks that match the same people are not counted as independent ones. If every
+weight in all comparisons, so that attacks that match the same people are not counted as independent ones, and each
+repeat of random defenses and learners has one, too. If every
 comparison of a family is at chance, any of them is called beyond chance in at most 5 % of families (``make statistics``
 measures this).
 """
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.analysis.pooling import DRAWS, SEED, Floats, Pool, difference_of, drawn_deviates
+from bench.analysis.pooling import DRAWS, SEED, Floats, Pool, difference_of, difference_of_repeats, drawn_deviates
 
 LEVEL = 0.05  # The accepted share of families in which something at chance is called beyond chance.
 POWER = 0.8
@@ -53,9 +54,16 @@ class AgainstChance:
         """The effective number of people: a lower bound of the number of independent decisions.
 
         It is the number of scores divided by the mean number of scores that share a person with a score (Kish 1965).
+        Several repeats are no further people, and the more they differ, the fewer decisions count as independent.
         """
+        if not self.found.n:
+            return 0
         pairs, _, counts = self.found.per_pair()
-        return int(self.found.n / pairs.correction(counts).degree + 1e-9) if self.found.n else 0
+        trials = self.found.n / pairs.correction(counts).degree
+        between = self.found.between()
+        if between is not None and 0 < self.found.mean < 1:
+            trials = 1 / (1 / trials + between.variance / (self.found.mean * (1 - self.found.mean)))
+        return int(trials + 1e-9)
 
     @property
     def rare(self) -> bool:
@@ -142,8 +150,12 @@ def _drawn_deviates(family: Sequence[AgainstChance]) -> Floats:
     """Return standard normal deviates ``(DRAWS, k)`` that correlate as far as the deviations of the differences from
     their means, person by person, do."""
     index = {name: i for i, name in enumerate(sorted({n for c in family for p in _pools(c) for n in p.people}))}
-    loads = np.zeros((len(index) + 1, len(family)))
+    of_repeats = [difference_of_repeats(*_sides(c)) for c in family]
+    rows = len(index) + 1  # Then follow the repeats.
+    loads = np.zeros((rows + max((1 + r for found in of_repeats for r in found), default=0), len(family)))
     for i, comparison in enumerate(family):
+        for repeat, deviation in of_repeats[i].items():
+            loads[rows + repeat, i] = comparison.sign * deviation
         for pool, sign in zip(_pools(comparison), (1, -1), strict=False):
             pairs, sums, counts = pool.per_pair()
             own = pairs.per_person(sums - pool.mean * counts) * sign / pool.n
@@ -156,6 +168,11 @@ def _drawn_deviates(family: Sequence[AgainstChance]) -> Floats:
 
 def _pools(comparison: AgainstChance) -> list[Pool]:
     return [comparison.found, *([comparison.chance] if isinstance(comparison.chance, Pool) else [])]
+
+
+def _sides(comparison: AgainstChance) -> tuple[Pool, Pool]:
+    """Return the pools of chance and of what was found; the one of a constant is empty."""
+    return comparison.chance if isinstance(comparison.chance, Pool) else Pool(), comparison.found
 
 
 def _positive(chance: float, trials: int) -> float:

@@ -1,7 +1,8 @@
 """Averages of scores over many cells, with a 95 % interval.
 
 Cells are added one after another. Only the sum and the number of the scores of each pair of people are kept, because a
-mean and its error need nothing else (`bench.metrics.clustering`).
+mean and its error need nothing else (`bench.metrics.clustering`). The repeats of a setting count as one: a score is the
+mean over them, and the sum and the number of the scores of each repeat give the variance between repeats.
 
 Conclusions from several means together use random normal deviates of all pools at once, correlated as far as the pools
 share people: `drawn_means` for the spread of the means, `bench.analysis.chance_tests` for tests against chance.
@@ -9,7 +10,7 @@ share people: `drawn_means` for the spread of the means, `bench.analysis.chance_
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Self
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from bench.analysis.table_model import Measurement, Method, absent
 from bench.metrics.clustering import (
+    BetweenRepeats,
     Estimate,
     Ints,
     PeoplePairs,
@@ -43,27 +45,36 @@ class SampleScores:
 
     People of different ``group`` are different people, even with the same name. ``others (n,)`` are the second people
     of samples that show two, such as verification pairs; it is None where every sample shows one person.
+
+    ``repeat`` is the number of the repeat that the samples belong to, and ``repeats`` are the numbers of all repeats of
+    the same setting.
     """
 
     values: Floats
     people: NDArray[Any]
     group: str = ""
     others: NDArray[Any] | None = None
+    repeat: int = 0
+    repeats: tuple[int, ...] = (0,)
 
 
 class Pool:
     """Pooled scores, stored as the sum and the number of the scores of each pair of people.
 
-    ``n`` is the number of finite scores, ``total`` their sum, ``least`` the lowest and ``most`` the highest of them.
-    ``infinite`` and ``undefined`` count the infinite scores and the NaN, which do not count otherwise. ``decisions`` is
-    True if every finite score is 0 or 1.
+    ``least`` is the lowest and ``most`` the highest of the finite scores. ``infinite`` and ``undefined`` count the
+    infinite scores and the NaN, which do not count otherwise. ``decisions`` is True if every finite score is 0 or 1.
+    Where R repeats of a setting are pooled, each of their scores counts 1/R in sums and numbers: the sums are those of
+    means over repeats, and the numbers those of one repeat.
     """
 
     def __init__(self, parts: Iterable[SampleScores] = ()) -> None:
-        self.n = self.infinite = self.undefined = 0
-        self.total, self.least, self.most = 0.0, np.inf, -np.inf
+        self.infinite = self.undefined = 0
+        self.least, self.most = np.inf, -np.inf
         self.decisions = True
-        self._parts: dict[PeoplePairs, tuple[Floats, Floats]] = {}
+        # By the repeats of their settings: the sum and the number of the scores of each pair of people, and of each
+        # repeat.
+        self._parts: dict[tuple[int, ...], dict[PeoplePairs, tuple[Floats, Floats]]] = {}
+        self._repeats: dict[tuple[int, ...], dict[int, tuple[float, int]]] = {}
         for part in parts:
             self.add(part)
 
@@ -78,21 +89,65 @@ class Pool:
             values, who = values[defined], who[defined]
         if not len(values):
             return self
-        self.n += len(values)
-        self.total += float(values.sum())
+        repeats, repeat = (part.repeats, part.repeat) if len(part.repeats) > 1 else ((0,), 0)
+        of_repeats = self._repeats.setdefault(repeats, {})
+        total, n = of_repeats.get(repeat, (0.0, 0))
+        of_repeats[repeat] = total + float(values.sum()), n + len(values)
         self.least, self.most = min(self.least, float(values.min())), max(self.most, float(values.max()))
         self.decisions = self.decisions and bool(((values == 0) | (values == 1)).all())
         size = len(pairs.first)
         sums = added(who, values, size)
         counts = np.bincount(who, minlength=size).astype(np.float64)
-        known = self._parts.get(pairs)
-        self._parts[pairs] = (sums, counts) if known is None else (known[0] + sums, known[1] + counts)
+        parts = self._parts.setdefault(repeats, {})
+        known = parts.get(pairs)
+        parts[pairs] = (sums, counts) if known is None else (known[0] + sums, known[1] + counts)
         return self
+
+    @property
+    def total(self) -> float:
+        """The sum of the finite scores; repeats of a setting count once."""
+        return sum((sum(s for s, _ in known.values()) / len(known) for known in self._repeats.values()), 0.0)
+
+    @property
+    def _n(self) -> float:
+        return sum((sum(n for _, n in known.values()) / len(known) for known in self._repeats.values()), 0.0)
+
+    @property
+    def n(self) -> int:
+        """The number of finite scores; repeats of a setting count once."""
+        return max(1, round(self._n)) if self._repeats else 0
 
     @property
     def mean(self) -> float:
         """The mean of the finite scores; NaN if there are none."""
-        return self.total / self.n if self.n else np.nan
+        return self.total / self._n if self._repeats else np.nan
+
+    @property
+    def repeats(self) -> tuple[int, int]:
+        """The fewest and the most repeats of a setting; (1, 1) without scores."""
+        counts = [len(known) for known in self._repeats.values()] or [1]
+        return min(counts), max(counts)
+
+    def repeat_deviations(self) -> dict[int, float]:
+        """Return how far each repeat pulls the mean from its expectation, by the number of the repeat; empty without
+        repeats. The sum of the squares is the variance of the mean between repeats, s²/R.
+
+        The repeats of several settings with the same number are one cluster, because they may share a learner.
+        """
+        found: dict[int, float] = {}
+        for known in self._repeats.values():
+            r = len(known)
+            if r < 2:
+                continue
+            center = sum(s for s, _ in known.values()) / sum(n for _, n in known.values())
+            unbiased = (r / (r - 1)) ** 0.5
+            for repeat, (total, n) in known.items():
+                found[repeat] = found.get(repeat, 0.0) + unbiased * (total - center * n) / r / self._n
+        return found
+
+    def between(self) -> BetweenRepeats | None:
+        """Return the variance of the mean between repeats; None if no setting was repeated."""
+        return _between([self], self.repeat_deviations())
 
     @property
     def spread(self) -> bool:
@@ -116,13 +171,19 @@ class Pool:
         """Return the pairs of people, and the sum and the number of the scores of each pair, ``(d,)`` each."""
         if not self._parts:
             return _NOBODY, np.zeros(0), np.zeros(0)
-        pairs, where = joined(tuple(self._parts))
-        if len(where) == 1:
-            return pairs, *next(iter(self._parts.values()))
+        parts = [
+            (own, len(self._repeats[repeats]), *known)
+            for repeats, of in self._parts.items()
+            for own, known in of.items()
+        ]
+        pairs, where = joined(tuple(own for own, *_ in parts))
+        if len(parts) == 1:
+            _, r, of_one, number = parts[0]
+            return pairs, of_one / r, number / r
         sums, counts = np.zeros(len(pairs.first)), np.zeros(len(pairs.first))
-        for at, part in zip(where, self._parts.values(), strict=True):
-            sums[at] += part[0]  # The pairs of a part are distinct.
-            counts[at] += part[1]
+        for at, (_, r, of_one, number) in zip(where, parts, strict=True):
+            sums[at] += of_one / r  # The pairs of a part are distinct.
+            counts[at] += number / r
         return pairs, sums, counts
 
     def estimate(self, *, share: bool | None = None) -> Estimate:
@@ -130,7 +191,17 @@ class Pool:
 
         Raises ValueError without a finite score.
         """
-        return estimate(*self.per_pair(), share=self.decisions if share is None else share)
+        share = self.decisions if share is None else share
+        return estimate(*self.per_pair(), share=share, between=self.between())
+
+
+def _between(pools: Sequence[Pool], deviations: Mapping[int, float]) -> BetweenRepeats | None:
+    """Return the variance of the sum of the ``deviations`` of repeats, with the degrees of freedom of the pool that has
+    the fewest repeats."""
+    if not deviations:
+        return None
+    df = min(len(known) - 1 for pool in pools for known in pool._repeats.values() if len(known) > 1)
+    return BetweenRepeats(variance=sum(d * d for d in deviations.values()), df=df)
 
 
 _NOBODY = PeoplePairs(people=(), first=np.zeros(0, np.int64), second=np.zeros(0, np.int64))
@@ -172,9 +243,8 @@ def mean(pool: Pool, *, share: bool = True, interval: bool = True, **about: Any)
         found = known.interval()
         method = "" if found is None else "Wilson" if share and known.once else "clustered"
     low, high = found or (None, None)
-    return Measurement(
-        value=pool.mean, n=pool.n, people=pool.people_count, low=low, high=high, interval=method, **about
-    )
+    about |= {"n": pool.n, "people": pool.people_count, "repeats": pool.repeats}
+    return Measurement(value=pool.mean, low=low, high=high, interval=method, **about)
 
 
 # ---- several pools together ------------------------------------------------------------------------------------------
@@ -185,8 +255,9 @@ def joint_deviates(pools: Sequence[Pool]) -> Floats:
 
     A draw gives every person a random normal weight (the wild bootstrap), and the deviate of a pool is the weighted sum
     of the deviations of its people from its mean, divided by its standard deviation. So each column is standard
-    normal, and two columns correlate as far as the deviations of the people whom both pools show do. Pools whose scores
-    are all equal share one random deviate. The same pools always get the same deviates.
+    normal, and two columns correlate as far as the deviations of the people whom both pools show do. Each repeat has a
+    random weight, too. Pools whose scores are all equal share one random deviate. The same pools always get the same
+    deviates.
 
     A deviate z above 0 says that the mean may be higher: ``pool.estimate().bound(z)`` is the mean in that draw. For the
     null hypothesis that all means are at chance, compare the largest ``-pool.estimate().deviate(chance)`` of several
@@ -197,18 +268,27 @@ def joint_deviates(pools: Sequence[Pool]) -> Floats:
     people = sorted({name for pairs in shown for name in pairs.people})
     index = {name: i for i, name in enumerate(people)}
     where = {pairs: np.array([index[name] for name in pairs.people], np.int64) for pairs in shown}
-    loads = np.zeros((len(people) + 1, len(pools)), np.float32)
+    last = len(people)  # Then follow the repeats.
+    loads = np.zeros((last + 1 + _most_repeats(pools), len(pools)), np.float32)
     for k, (pool, (pairs, sums, counts)) in enumerate(zip(pools, stored, strict=True)):
         if not pool.n:
             loads[:, k] = np.nan
             continue
         own = pairs.per_person(sums - pool.mean * counts)
-        length = float(np.sqrt((own * own).sum()))
+        of_repeats = {repeat: d * pool.n for repeat, d in pool.repeat_deviations().items()}
+        length = float(np.sqrt((own * own).sum() + sum(d * d for d in of_repeats.values())))
         if length <= 1e-9:
-            loads[-1, k] = 1.0
+            loads[last, k] = 1.0
         else:
             loads[where[pairs], k] = own / length
+            for repeat, d in of_repeats.items():
+                loads[last + 1 + repeat, k] = d / length
     return drawn_deviates(loads)
+
+
+def _most_repeats(pools: Iterable[Pool]) -> int:
+    """Return one more than the highest number of a repeat that counts; 0 if no setting was repeated."""
+    return max((1 + repeat for pool in pools for repeat in pool.repeat_deviations()), default=0)
 
 
 def drawn_deviates(loads: NDArray[np.floating]) -> Floats:
@@ -242,7 +322,8 @@ def difference_of(before: Pool, after: Pool) -> Estimate | None:
     """Return the mean of ``after`` minus the mean of ``before`` with its error; None if a pool has no score.
 
     The deviations of both pools are subtracted pair of people by pair of people before they are squared, so that scores
-    of the same people are compared with each other. The correction for few people is that of the pool which needs more.
+    of the same people are compared with each other, and so are repeats with the same number. The correction for few
+    people is that of the pool which needs more.
     """
     if not (before.n and after.n):
         return None
@@ -252,4 +333,14 @@ def difference_of(before: Pool, after: Pool) -> Estimate | None:
     for sign, at, pool, (_, sums, counts) in zip((-1, 1), where, (before, after), sides, strict=True):
         change[at] += sign * (sums - pool.mean * counts) / pool.n
     corrections = [own.correction(counts) for own, _, counts in sides]
-    return estimate_of_deviations(after.mean - before.mean, pairs, change, corrections)
+    between = _between((before, after), difference_of_repeats(before, after))
+    return estimate_of_deviations(after.mean - before.mean, pairs, change, corrections, between)
+
+
+def difference_of_repeats(before: Pool, after: Pool) -> dict[int, float]:
+    """Return how far each repeat pulls the mean of ``after`` minus that of ``before`` from its expectation.
+
+    Repeats with the same number are compared with each other: settings of one defense start from the same noise.
+    """
+    sides = before.repeat_deviations(), after.repeat_deviations()
+    return {repeat: sides[1].get(repeat, 0.0) - sides[0].get(repeat, 0.0) for repeat in sorted({*sides[0], *sides[1]})}

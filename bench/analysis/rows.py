@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -29,6 +29,12 @@ from bench.suite.paper_tables import Claims, parse_claims
 
 _CELLS_AT_ONCE = 2_000
 UPLOAD = ("experiment", "dataset", "defense", "authorised", "repeat", "attack")
+# What identifies the scores of a cell, a picture or an estimate of attributes, apart from the repeat.
+_POINTS: Mapping[str, Callable[[CellRow], Hashable]] = {
+    "cell": lambda c: (*_upload_of(c), c.attack, c.evaluated),
+    "picture": lambda c: _upload_of(c),
+    "estimate": lambda c: (*_upload_of(c), c.attack),
+}
 _BELONGS = ("cell", *UPLOAD, "synthetic", "evaluated", "via")
 CLEAN = "identity"  # The defense plugin that uploads the face unchanged.
 
@@ -170,6 +176,23 @@ class Rows:
     def matrices(self) -> list[Matrix]:
         """The experiments in which models recognise uploads, one entry per attack."""
         return list(dict.fromkeys(Matrix(c.experiment, c.attack) for c in self.cells if c.outputs == "recognition"))
+
+    def repeats_of(self, cell: CellRow, of: Literal["cell", "picture", "estimate"] = "cell") -> tuple[int, ...]:
+        """Return the repeats, in rising order, of a cell, of the picture that it ends with, or of its estimates of
+        attributes; those without a result do not count."""
+        return self._repeats[of].get(_POINTS[of](cell), (cell.repeat,)) if self._repeats else (cell.repeat,)
+
+    @cached_property
+    def _repeats(self) -> Mapping[str, Mapping[Hashable, tuple[int, ...]]]:
+        """The repeats of each point by kind; empty if nothing was repeated."""
+        if len({c.repeat for c in self.cells}) < 2:
+            return {}
+        found: dict[str, dict[Hashable, set[int]]] = {of: defaultdict(set) for of in _POINTS}
+        for cell in self.cells:
+            if cell.status == "ok":
+                for of, point in _POINTS.items():
+                    found[of][point(cell)].add(cell.repeat)
+        return {of: {point: tuple(sorted(known)) for point, known in own.items()} for of, own in found.items()}
 
     @property
     def experiments(self) -> list[str]:
@@ -362,6 +385,10 @@ def _cell_row(row: Mapping[Any, Any]) -> CellRow:
         people_of=text("people_of") or str(row["dataset"]),
         protect=tuple(json.loads(text("protect") or "[]")),
     )
+
+
+def _upload_of(cell: CellRow) -> tuple[str, ...]:
+    return cell.run, cell.experiment, cell.dataset, cell.defense, cell.authorised, cell.picture
 
 
 def _is_number(kind: pa.DataType) -> bool:

@@ -52,7 +52,8 @@ def scored(
         found = None if scores is None else values(scores, cell, at)
         if scores is None or found is None:
             return None
-        return SampleScores(found, scores.person, cell.people_of, scores.other if of_both else None)
+        others = scores.other if of_both else None
+        return SampleScores(found, scores.person, cell.people_of, others, cell.repeat, rows.repeats_of(cell))
 
     return of
 
@@ -125,7 +126,8 @@ def of_image(column: str) -> ScoreFunction:
             return None
         if column == "psnr" and "psnr_infinite" in table:
             values = np.where(table["psnr_infinite"].astype(bool), np.inf, values)
-        return SampleScores(values, table["subject"].to_numpy(), cell.people_of)
+        repeats = rows.repeats_of(cell, "picture")
+        return SampleScores(values, table["subject"].to_numpy(), cell.people_of, None, cell.repeat, repeats)
 
     return of
 
@@ -160,7 +162,8 @@ def of_attribute(attribute: str, column: Literal["value", "permuted", "excess", 
         if values is None or np.isnan(values).all():
             return None
         values = found.value - values if column == "excess" else values
-        return SampleScores(values, found.people, cell.people_of)
+        repeats = rows.repeats_of(cell, "estimate")
+        return SampleScores(values, found.people, cell.people_of, None, cell.repeat, repeats)
 
     return of
 
@@ -182,6 +185,7 @@ def of_up(utility: bool, privacy: Literal["dist", "lpips"] | None) -> ScoreFunct
             if distances is None:
                 return None
             total = total + distances
-        return SampleScores(total, table["subject"].to_numpy(), cell.people_of)
+        repeats = rows.repeats_of(cell)
+        return SampleScores(total, table["subject"].to_numpy(), cell.people_of, None, cell.repeat, repeats)
 
     return of

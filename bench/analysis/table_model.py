@@ -94,19 +94,22 @@ def _cut(low: float | None, high: float | None, lowest: float, highest: float) -
 class Measurement:
     """A value of a metric with its evidence.
 
-    ``value`` is None where it could not be measured; ``status`` and ``reason`` then say why (``missing``: the suite
-    has no such cell). ``n`` is the number of scores that were averaged, and ``people`` the number of people whom their
+    ``value`` is None where it could not be measured; ``status`` and ``reason`` then say why (``missing``: the suite has
+    no such cell). ``n`` is the number of scores that were averaged, and ``people`` the number of people whom their
     samples show, on either side of a pair; it is 0 where it is not known. ``low`` and ``high`` are the ends of the 95 %
     interval and ``interval`` is its method: ``Wilson`` for independent decisions, ``clustered`` by both people of a
-    sample for all others, ``drawn`` for a maximum. ``paper`` is the published value, in the same unit, and ``paper_of``
-    says what it measures where that is another quantity than ours, otherwise nothing. ``cells`` are the ids of the
-    cells whose rows were used, ``attack`` is the label of the attack that they share. ``metric`` is the name of the
-    `SampleMetric` and ``at`` its noise level and threshold as text; both are empty where there is no such metric.
+    sample for all others, ``drawn`` for a maximum. ``repeats`` are the fewest and the most repeats of a setting: the
+    scores are means over them, and the interval contains the variance between them. ``paper`` is the published value,
+    in the same unit, and ``paper_of`` says what it measures where that is another quantity than ours, otherwise
+    nothing. ``cells`` are the ids of the cells whose rows were used, ``attack`` is the label of the attack that they
+    share. ``metric`` is the name of the `SampleMetric` and ``at`` its noise level and threshold as text; both are empty
+    where there is no such metric.
     """
 
     value: float | None = None
     n: int = 0
     people: int = 0
+    repeats: tuple[int, int] = (1, 1)
     low: float | None = None
     high: float | None = None
     interval: Method = ""
@@ -123,9 +126,19 @@ class Measurement:
 
     @property
     def support(self) -> str:
-        """N as text, with the number of people where the scores show some of them again: ``200 of 24 people``."""
-        repeated = 0 < self.people < self.n
-        return f"{self.n:,} of {plural(self.people, 'person', 'people')}" if repeated else f"{self.n:,}"
+        """N as text, with the number of people where the scores show some of them again, and the number of repeats:
+        ``200 of 24 people, 3 repeats``."""
+        again = 0 < self.people < self.n
+        found = f"{self.n:,} of {plural(self.people, 'person', 'people')}" if again else f"{self.n:,}"
+        return f"{found}, {self.repeated}" if self.repeated else found
+
+    @property
+    def repeated(self) -> str:
+        """The number of repeats as text, such as ``3 repeats``; empty if nothing was repeated."""
+        fewest, most = self.repeats
+        if most == 1:
+            return ""
+        return f"{most} repeats" if fewest == most else f"{fewest} to {most} repeats"
 
     @property
     def difference(self) -> float | None:
@@ -213,9 +226,16 @@ class Table:
 
     @property
     def common_n(self) -> int | None:
-        """The N that all measurements but the averages share; None where they differ."""
-        counts = {f.n for _, _, c, f in self.measurements() if f.value is not None and not c.average}
-        return counts.pop() if len(counts) == 1 else None
+        """The N that all measurements but the averages share; None where they or their repeats differ."""
+        counts = {(f.n, f.repeats) for _, _, c, f in self.measurements() if f.value is not None and not c.average}
+        return counts.pop()[0] if len(counts) == 1 else None
+
+    @property
+    def repeated(self) -> str:
+        """The repeats of the measurements as text; empty if nothing was repeated."""
+        known = [f.repeats for _, _, _, f in self.measurements() if f.value is not None]
+        fewest, most = min((r[0] for r in known), default=1), max((r[1] for r in known), default=1)
+        return Measurement(repeats=(fewest, most)).repeated
 
 
 def distinct(stands_in_for: str | None, label: str) -> str | None:

@@ -7,6 +7,9 @@ Miller (2011, JBES 29, 238) with one set of people on both sides. It is correcte
 McCaffrey (2002): its expectation is that under a small correlation within people, its degrees of freedom are those
 under independent pairs (`PeoplePairs.correction`).
 
+Random defenses and learners are drawn again (repeats). The same people in several repeats are one cluster, and the
+variance between repeats is added (`BetweenRepeats`).
+
 `Estimate` turns it into an interval. For a share, the variance becomes an effective number of trials, n_eff = p (1 - p)
 / variance, of Wilson's interval (Korn and Graubard 1998, Survey Methodology 24, 193). For another mean, it is a
 t-interval. ``make statistics`` measures how often these intervals contain the true mean.
@@ -34,6 +37,7 @@ UNSEEN_CORRELATION = 0.3
 ASSUMED_CORRELATION = 0.1  # The correlation within people under which the variance is right on average.
 _FEWEST = 5.0  # The lowest degrees of freedom that are estimated from the scores themselves.
 _GRID = np.linspace(-6.0, 6.0, 121)  # Normal deviates at which the quantiles of Student's t are computed.
+_INVERSE_DF = np.linspace(0.0, 1.0, 401)  # 1 / degrees of freedom at which the upper ends of intervals are computed.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +50,30 @@ class Correction:
     bias: float
     df: float
     degree: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class BetweenRepeats:
+    """The ``variance`` of a mean over repeats that stems from the differences between them, s²/R for R repeats whose
+    means have the sample variance s², and its degrees of freedom ``df``, R - 1."""
+
+    variance: float
+    df: float
+
+    def added(self, error: float, df: float) -> tuple[float, float]:
+        """Return the standard error from people, ``error``, and its degrees of freedom ``df`` with those of repeats.
+
+        The variances add up. The quantile of a 95 % interval is the mean of those of both variances, weighted by the
+        variances (Cochran and Cox 1957), and the returned degrees of freedom are those that have this quantile. What
+        differs between repeats person by person is in both variances, so that the sum is rather too large than too
+        small.
+        """
+        if not self.variance:
+            return error, df
+        total = error**2 + self.variance
+        quantile = (error**2 * _upper_quantile(df) + self.variance * _upper_quantile(self.df)) / total
+        inverse = float(np.interp(quantile, _upper_quantiles(), _INVERSE_DF))
+        return math.sqrt(total), 1 / inverse if inverse else math.inf
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -219,6 +247,19 @@ class Estimate:
         return (0.0 if self.mean == 0 else max(0.0, low)), (1.0 if self.mean == 1 else min(1.0, high))
 
 
+@lru_cache(maxsize=1)
+def _upper_quantiles() -> Floats:
+    """Return the quantiles of Student's t at the upper end of a 95 % interval, for the inverse degrees of freedom
+    `_INVERSE_DF`."""
+    from scipy.special import stdtrit
+
+    return np.append(NormalDist().inv_cdf(0.975), stdtrit(1 / _INVERSE_DF[1:], 0.975))
+
+
+def _upper_quantile(df: float) -> float:
+    return float(np.interp(0.0 if math.isinf(df) else 1 / df, _INVERSE_DF, _upper_quantiles()))
+
+
 @lru_cache(maxsize=512)
 def _quantiles(df: float) -> Floats:
     from scipy.special import ndtr, stdtrit
@@ -227,12 +268,15 @@ def _quantiles(df: float) -> Floats:
     return np.concatenate([lower, [0.0], -lower[::-1]])
 
 
-def estimate(pairs: PeoplePairs, sums: Floats, counts: Floats, *, share: bool) -> Estimate:
+def estimate(
+    pairs: PeoplePairs, sums: Floats, counts: Floats, *, share: bool, between: BetweenRepeats | None = None
+) -> Estimate:
     """Return the mean of samples with its error, from the ``sums (d,)`` and ``counts (d,)`` of the scores of each pair.
 
     ``share``: the scores are decisions, 0 or 1, and the interval is Wilson's: with the number of decisions if every
     person occurs once, otherwise with an effective number. Where all decisions agree, it assumes a correlation of
-    `UNSEEN_CORRELATION` within people. Raises ValueError without a score.
+    `UNSEEN_CORRELATION` within people. ``between``: the scores are means over repeats, counted as those of one repeat.
+    Raises ValueError without a score.
     """
     n = float(counts.sum())
     if not n:
@@ -241,18 +285,20 @@ def estimate(pairs: PeoplePairs, sums: Floats, counts: Floats, *, share: bool) -
     if not there.all():
         pairs, sums, counts = _without(pairs, there.tobytes()), sums[there], counts[there]
     mean = float(sums.sum()) / n
-    once = pairs.once and bool((counts == 1).all())
+    once = pairs.once and bool((counts == 1).all()) and between is None
     if share and once:
         return Estimate(mean=mean, error=math.sqrt(mean * (1 - mean) / n), df=math.inf, trials=n, once=True)
     deviations = sums - mean * counts
     if share and 0 < mean < 1 and np.allclose(deviations, 0, atol=1e-9):
-        return _equal_shares(pairs, mean)
+        return _equal_shares(pairs, mean, between)
     few = pairs.correction(counts)
     if not few.bias:
-        trials = n / few.degree if share else None
+        trials = _fewer(n / few.degree, mean, between) if share else None
         return Estimate(mean=mean, error=math.nan, df=math.inf, trials=trials, once=once, known=share)
     error = pairs.error(deviations, few.bias) / n
     df = min(few.df, max(_FEWEST, _df_seen(pairs.per_person(deviations))))
+    if between is not None:
+        error, df = between.added(error, df)
     if not share:
         return Estimate(mean=mean, error=error, df=_rounded(df), trials=None, once=once)
     if not 0 < mean < 1:
@@ -263,12 +309,17 @@ def estimate(pairs: PeoplePairs, sums: Floats, counts: Floats, *, share: bool) -
 
 
 def estimate_of_deviations(
-    value: float, pairs: PeoplePairs, deviations: Floats, corrections: Sequence[Correction]
+    value: float,
+    pairs: PeoplePairs,
+    deviations: Floats,
+    corrections: Sequence[Correction],
+    between: BetweenRepeats | None = None,
 ) -> Estimate:
     """Return a difference of means, ``value``, with its error from the ``deviations (d,)`` of the pairs of people, each
     summed over both means.
 
-    Of the ``corrections`` of both means, the smaller bias and the smaller degrees of freedom count.
+    Of the ``corrections`` of both means, the smaller bias and the smaller degrees of freedom count. ``between`` is the
+    variance between repeats of the difference.
     """
     bias, df = min(c.bias for c in corrections), min(c.df for c in corrections)
     once = pairs.once
@@ -276,17 +327,27 @@ def estimate_of_deviations(
         return Estimate(mean=value, error=math.nan, df=math.inf, trials=None, once=once, known=False)
     error = pairs.error(deviations, bias)
     df = min(df, max(_FEWEST, _df_seen(pairs.per_person(deviations))))
+    if between is not None:
+        error, df = between.added(error, df)
     return Estimate(mean=value, error=error, df=_rounded(df), trials=None, once=once)
 
 
-def _equal_shares(pairs: PeoplePairs, mean: float) -> Estimate:
+def _fewer(trials: float, mean: float, between: BetweenRepeats | None) -> float:
+    """Return the effective number of trials of a share whose ``trials`` say nothing of the variance between repeats."""
+    if between is None or not 0 < mean < 1:
+        return trials
+    return 1 / (1 / trials + between.variance / (mean * (1 - mean)))
+
+
+def _equal_shares(pairs: PeoplePairs, mean: float, between: BetweenRepeats | None) -> Estimate:
     """Return the estimate if all pairs of people have the same share of decisions. It has as many trials as there are
     people or pairs, whichever are fewer.
 
     This happens with few people only, and their equal shares say little about other people.
     """
-    trials = float(min(len(pairs.people), len(pairs.first)))
-    return Estimate(mean=mean, error=math.sqrt(mean * (1 - mean) / trials), df=math.inf, trials=trials, once=False)
+    trials = _fewer(float(min(len(pairs.people), len(pairs.first))), mean, between)
+    df = math.inf if between is None or not between.variance else between.df
+    return Estimate(mean=mean, error=math.sqrt(mean * (1 - mean) / trials), df=df, trials=trials, once=False)
 
 
 def _df_seen(sums: Floats) -> float:

@@ -157,7 +157,7 @@ def explain(results: RunResults, cell: Row, folder: Path, cache: Cache) -> Expla
     return Explanation(
         run=str(folder),
         cell=cell["cell"],
-        words=_words(cell),
+        words=_words(cell, _repeats(results, cell)),
         axes={axis: value for axis in AXES if axis != "status" and (value := _shown(cell[axis])) not in (None, "")},
         facts={name: cell[name] for name in _FACTS},
         parts=parts,
@@ -180,7 +180,13 @@ def _plain(rows: pd.DataFrame) -> list[dict[Any, Any]]:
 # ---- in words --------------------------------------------------------------------------------------------------------
 
 
-def _words(cell: Row) -> dict[str, str]:
+def _repeats(results: RunResults, cell: Row) -> int:
+    """Return how often the experiment of a cell was repeated."""
+    cells = results.cells
+    return int(cells.loc[cells["experiment"] == cell["experiment"], "repeat"].nunique())
+
+
+def _words(cell: Row, repeats: int) -> dict[str, str]:
     attack, dataset, defense, evaluated = (cell[name] for name in ("attack", "dataset", "defense", "evaluated"))
     authorised, upload = cell["authorised"], cell["upload"] or "images"
     faces = f"faces of {dataset}{' (computer-generated)' if cell['synthetic'] else ''}"
@@ -203,8 +209,9 @@ def _words(cell: Row) -> dict[str, str]:
         words["adversary"] += f"; works on what {cell['via']} rebuilds"
     if evaluated:
         words["judged by"] = f"{evaluated}; {_ROLES.get(cell['role'], cell['role'])}"
+    again = f" of 0 to {repeats - 1}, which tables average" if repeats > 1 else ""
     words["measured on"] = (
-        f"{cell['pairs']} verification pairs, repeat {cell['repeat']}, fixed threshold {cell['kappa']}"
+        f"{cell['pairs']} verification pairs, repeat {cell['repeat']}{again}, fixed threshold {cell['kappa']}"
     )
     return words
 

@@ -13,6 +13,9 @@ from pages import markup
 from processes import assert_same_rows, manifests, rows, run_folders
 from support import Command, ToyRun
 
+from bench.analysis.rows import Rows
+from bench.analysis.tables import build
+from bench.report.export import records
 from bench.store.reading import RunResults
 
 
@@ -54,6 +57,18 @@ def test_repeats_and_seeds_give_other_rows(toy_run: ToyRun) -> None:
     noise = found[found["defense"] == "little noise"].groupby(["dataset", "repeat"])["cos_self"].mean()
     assert noise.index.to_list() == [("other", 0), ("other", 1), ("toy-faces", 0), ("toy-faces", 1)]
     assert noise.nunique() == 4
+
+
+def test_tables_show_repeats_as_one_setting(toy_run: ToyRun) -> None:
+    found = [r for r in records(build(Rows(RunResults(toy_run.folder)), "cosine")) if r["experiment"] == "two"]
+    (own,) = [r for r in found if (r["dataset"], r["column"], r["row"]) == ("toy-faces", "Model B", "little noise")]
+    cells = rows(toy_run.folder)["verification"]
+    cells = cells[(cells["defense"] == "little noise") & (cells["dataset"] == "toy-faces")]
+    assert (own["n"], own["repeats"]) == (20, "2")
+    assert len(cells) == 40
+    assert abs(own["value"] - cells.groupby("repeat")["cos_self"].mean().mean()) < 1e-5
+    page = (toy_run.out / "reports" / "toy" / "index.html").read_text(encoding="utf-8")
+    assert "2 repeats" in page
 
 
 def test_the_record_is_complete(toy_run: ToyRun) -> None:

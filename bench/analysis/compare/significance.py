@@ -10,7 +10,7 @@ from __future__ import annotations
 import bisect
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -162,13 +162,13 @@ def in_common(
     known = np.flatnonzero(np.isfinite(before.values) & np.isfinite(after.values))
     # A sample shows the same person in both runs, even if the runs number people differently.
     before = _of(before, known)
-    after = SampleScores(after.values[known], before.people, before.group, before.others)
+    after = replace(before, values=after.values[known])
     return CommonScores(before=before, after=after, paired=True, left_out=sum(finite) - 2 * len(known), same=same)
 
 
 def _of(part: SampleScores, at: NDArray[np.int64]) -> SampleScores:
     others = None if part.others is None else part.others[at]
-    return SampleScores(part.values[at], part.people[at], part.group, others)
+    return replace(part, values=part.values[at], people=part.people[at], others=others)
 
 
 def _differing(before: Pool, after: Pool) -> int:

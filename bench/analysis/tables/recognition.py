@@ -231,7 +231,7 @@ def _notes(rows: Rows, cells: Sequence[CellRow], layout: Layout) -> list[str]:
     notes.append("Average: of the unauthorised models; where no model is authorised, of all.")
     repeats = len({c.repeat for c in cells})
     if repeats > 1:
-        notes.append(f"{repeats} repeats are pooled; intervals are then clustered by people.")
+        notes.append(f"Means over {repeats} repeats; intervals contain the spread between repeats and between people.")
     if layout.published and rows.claims.get(cells[0].experiment if cells else ""):
         notes.append("The paper's average is the mean of the numbers that it prints for the same models.")
         if paper_quantity(layout.metric):

@@ -65,7 +65,8 @@ class Dominator:
 
 @dataclass(frozen=True, kw_only=True)
 class AssessedDefense:
-    """One defense with its parameters over all experiments; authorised models, data sets and repeats are pooled.
+    """One defense with its parameters over all experiments; authorised models and data sets are pooled, and repeats
+    averaged.
 
     ``also`` holds further labels of the same plugin with the same parameters, ``sets`` the authorised sets that are
     pooled. ``utility`` is the accuracy of the authorised models (Equation 10), ``drop`` its difference from clean
@@ -298,6 +299,7 @@ def _all_matched(pool: Pool) -> Pool:
     """Return the decisions of recognisers that match all faces of a pool."""
     pairs, _, counts = pool.per_pair()
     people = np.array(pairs.people, dtype=str)
+    counts = np.ceil(counts - 1e-9)  # Those of a score that only some repeats have are fractions.
     first, second = (np.repeat(people[side], counts.astype(np.int64)) for side in (pairs.first, pairs.second))
     return Pool([SampleScores(np.ones(len(first)), first, others=second)])
 
@@ -423,7 +425,7 @@ def verdict_tables(rows: Rows) -> list[Table]:
             name="verdict",
             title="Which defense to use",
             caption="Utility, leakage under the worst of all attacks, and cost per face of every defense; authorised "
-            "models, data sets and repeats pooled.",
+            "models and data sets pooled, repeats averaged.",
             columns=[Column(label=m.label, metric=m) for m in metrics],
             groups=[RowGroup(label=POOLED, rows=made, synthetic=any(e.synthetic for e in entries))],
             experiment=experiments,

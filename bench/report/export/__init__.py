@@ -39,6 +39,7 @@ FIELDS = (
     "value",
     "n",
     "people",
+    "repeats",
     "low",
     "high",
     "interval",
@@ -94,6 +95,7 @@ def _record(table: Table, group: RowGroup, row: Row, column: Column, measurement
         "value": scaled(measurement.value),
         "n": measurement.n if measurement.value is not None else None,
         "people": measurement.people or None,
+        "repeats": measurement.repeated.removesuffix(" repeats") or "1" if measurement.value is not None else None,
         "low": scaled(measurement.low),
         "high": scaled(measurement.high),
         "interval": measurement.interval or None,
@@ -308,7 +310,8 @@ def _best(table: Table) -> set[int]:
 
 
 def _latex_n(table: Table) -> str:
-    return f" N = {table.common_n} unless stated otherwise." if table.common_n else ""
+    repeats = f", {table.repeated}," if table.repeated else ""
+    return f" N = {table.common_n}{repeats} unless stated otherwise." if table.common_n else ""
 
 
 def _latex_heading(column: Column) -> str:

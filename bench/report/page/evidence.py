@@ -160,7 +160,7 @@ class Evidence:
 
     def _measurement(self, metric: Metric, found: Measurement) -> list[Any]:
         """Return one measurement as a list: index of the metric, value, interval, N, method of the interval, index of
-        the definition, index of the set of cells, published value, difference to it, note, number of people.
+        the definition, index of the set of cells, published value, difference to it, note, number of people, repeats.
 
         Zeros stand for what is missing and are cut off at the end. Without a value, the value is the status of the
         measurement and the note is the reason.
@@ -176,6 +176,7 @@ class Evidence:
             difference = _signed(metric, found.difference) if found.difference is not None else 0
             values = [q, metric.shown(found.value), span, found.n, found.interval or 0, m, cells]
             values += [paper, difference, found.note or 0, found.people if found.people < found.n else 0]
+            values.append(found.repeated or 0)
         while values[-1] == 0 and len(values) > 7:
             values.pop()
         return values

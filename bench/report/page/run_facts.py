@@ -40,7 +40,7 @@ def facts(rows: Rows) -> list[tuple[str, str]]:
     repeats = len({c.repeat for c in rows.cells})
     size = " or ".join(f"{n:,}" for n in pairs) or "none"
     size_and_cells = [
-        ("Pairs", f"{size} per data set, half genuine{f'; {repeats} repeats' if repeats > 1 else ''}"),
+        ("Pairs", f"{size} per data set, half genuine{f'; up to {repeats} repeats' if repeats > 1 else ''}"),
         ("Cells", _cell_counts(rows)),
     ]
     if len(rows.results.runs) > 1:  # The table of runs at the top of the page has the other facts.
@@ -112,8 +112,10 @@ def about(rows: Rows, experiment: str) -> list[tuple[str, str]]:
     uploads = ", ".join(dict.fromkeys(c.upload for c in cells))
     pairs = ", ".join(f"{n:,}" for n in sorted({c.pairs for c in cells}))
     kappas = ", ".join(f"{k:g}" for k in dict.fromkeys(c.kappa for c in cells))
+    count = len({c.repeat for c in cells})
+    repeats = f"; {count} repeats of every defense and attack" if count > 1 else ""
     return [
-        ("Experiment", f"{experiment}; {pairs} pairs per data set; fixed κ = {kappas}"),
+        ("Experiment", f"{experiment}; {pairs} pairs per data set{repeats}; fixed κ = {kappas}"),
         ("Uploaded", uploads),
         *(("Adversary", f"{', '.join(names)}: {threat}") for threat, names in threats.items()),
     ]
@@ -198,6 +200,14 @@ _FURTHER = [
         "for few people (Bell and McCaffrey 2002). Shares: Wilson's interval with the effective number of decisions of "
         "this variance (Korn and Graubard 1998). Other means: a t-interval.",
         "N is the number of decisions (pairs times models) or images; people are counted on both sides of pairs",
+    ],
+    [
+        "repeats",
+        "Random defenses are drawn, and learners trained, several times with seeds of their own (repeats in a suite). "
+        "A number is the mean over repeats. Its variance is that between people, whose scores in all repeats are one "
+        "cluster, plus s² / R for R repeats whose means have the variance s²; the quantile is the weighted mean of "
+        "those of both (Cochran and Cox 1957). Without repeats, an interval holds for the one draw that was made.",
+        "cells: repeat; N counts the scores of one repeat",
     ],
     [
         "interval of the worst of several attacks",

@@ -28,10 +28,10 @@
     });
 
   function measurementOf(k) {
-    const [q, value, span, n, interval, m, set, paper, difference, note, people] = data.measurements[k];
+    const [q, value, span, n, interval, m, set, paper, difference, note, people, repeats] = data.measurements[k];
     const [name, unit, direction] = data.metrics[q];
     const shown = n && unit ? `${value} ${unit}` : value; // Without N, the value is the text of a status.
-    return { name, unit, direction, value, shown, span, n, people, interval, paper, difference, note, set, ...data.definitions[m] };
+    return { name, unit, direction, value, shown, span, n, people, repeats, interval, paper, difference, note, set, ...data.definitions[m] };
   }
 
   function labelOf(i) {
@@ -139,6 +139,7 @@
     const about = pairs([
       ["Interval", interval],
       ["N", f.n ? `${f.n.toLocaleString("en")}${f.people ? ` of ${f.people.toLocaleString("en")} people` : ""}` : ""],
+      ["Repeats", f.repeats ? `${f.repeats}; the interval contains the spread between them` : ""],
       ["Paper", f.paper ? (f.difference ? `${f.paper} (ours ${f.difference})` : f.paper) : ""],
       ["Reads", f.direction],
       ["How", f.about],
