@@ -37,7 +37,7 @@ def summary(found: Diff) -> list[str]:
         sentences.append(
             f"{plural(found.tested, 'difference was', 'differences were')} tested, p-values corrected by Holm's "
             f"method: the chance of any false alarm is at most {100 * LEVEL:g} %. Each test would have found its "
-            f"detectable difference with a probability of {100 * POWER:g} %."
+            f"detectable difference with a probability of about {100 * POWER:g} % or more."
         )
     sentences += untested(found)
     changed = found.changed
