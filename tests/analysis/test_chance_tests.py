@@ -123,6 +123,13 @@ def test_false_alarms_are_rare_however_many_attackers(
     assert not false_alarms.too_many(false_alarms.alarms(rule, scene, repeats), repeats)
 
 
+@pytest.mark.parametrize("attackers", [1, 6])
+def test_repeats_raise_no_false_alarms_and_leaks_are_seen(false_alarms: ModuleType, attackers: int) -> None:
+    scenes = [false_alarms.Scene(people=PEOPLE, attackers=attackers, repeats=3, leak=leak) for leak in (0.0, 0.1)]
+    assert not false_alarms.too_many(false_alarms.alarms("verdict: leaks", scenes[0], 60), 60)
+    assert false_alarms.alarms("verdict: leaks", scenes[1], 20) >= 0.85
+
+
 def test_leaks_are_seen(false_alarms: ModuleType) -> None:
     for leak, least in ((0.05, 0.4), (0.1, 0.85)):  # About .7 and 1 in ``make statistics``.
         scene = false_alarms.Scene(people=PEOPLE, attackers=6, leak=leak)

@@ -412,11 +412,11 @@ def test_equal_shares_of_all_people_still_have_an_interval() -> None:
     assert (found.low, found.high) == pytest.approx(intervals.wilson_interval(1, 2))
 
 
-def test_repeats_of_reconstructions_are_pooled_over_people(tmp_path: Path) -> None:
+def test_repeats_of_reconstructions_are_averaged(tmp_path: Path) -> None:
     spec = replace(FakeRun(attacks=(RECFACE,), **ONE), repeats=2)
     rows = Rows(write_fake_run(tmp_path / "run", spec))
     found = measure(rows, select(rows, defense="PMT"), "ssim")
-    assert (found.n, len(found.cells)) == (8, 2)
+    assert (found.n, found.repeats, len(found.cells)) == (4, (2, 2), 2)
 
 
 @pytest.mark.parametrize(

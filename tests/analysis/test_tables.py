@@ -168,13 +168,13 @@ def test_a_run_in_which_everything_failed(tmp_path: Path) -> None:
     assert image_table(rows, rows.matrices[0]).groups[0].rows
 
 
-def test_repeats_are_pooled_over_people(tmp_path: Path) -> None:
+def test_repeats_are_averaged(tmp_path: Path) -> None:
     rows = Rows(write_fake_run(tmp_path / "run", FakeRun(repeats=3)))
     table = recognition_table(rows, rows.matrices[0], layout_named("VII"))
     noise = next(r for r in table.groups[0].rows if r.defense == "Noise 0.3").measurements[0]
     cells = select(rows, dataset="synth-lfw", defense="Noise 0.3", evaluated="net-a")
     assert len(cells) == 3
-    assert noise.n == 60
+    assert (noise.n, noise.repeats) == (20, (3, 3))
     assert noise.value == pytest.approx(np.mean([rows.scores[c.cell].hits().mean() for c in cells]))
     assert noise.interval == "clustered"
 

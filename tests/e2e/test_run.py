@@ -61,7 +61,7 @@ def test_repeats_and_seeds_give_other_rows(toy_run: ToyRun) -> None:
 
 def test_tables_show_repeats_as_one_setting(toy_run: ToyRun) -> None:
     found = [r for r in records(build(Rows(RunResults(toy_run.folder)), "cosine")) if r["experiment"] == "two"]
-    (own,) = [r for r in found if (r["dataset"], r["column"], r["row"]) == ("toy-faces", "Model B", "little noise")]
+    (own,) = [r for r in found if (r["dataset"], r["column"], r["row"]) == ("toy-faces", "toy-b", "little noise")]
     cells = rows(toy_run.folder)["verification"]
     cells = cells[(cells["defense"] == "little noise") & (cells["dataset"] == "toy-faces")]
     assert (own["n"], own["repeats"]) == (20, "2")
