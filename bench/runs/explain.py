@@ -201,6 +201,10 @@ def _words(cell: Row) -> dict[str, str]:
         words["adversary"] += "; it learnt from the people that are evaluated, so it is too strong"
     if cell["via"]:
         words["adversary"] += f"; works on what {cell['via']} rebuilds"
+    if cell["learner_overlap"]:
+        words["learnt from and scored"] = cell["learner_overlap"]
+    if cell["training_overlap"]:
+        words["trained on and scored"] = cell["training_overlap"]
     if evaluated:
         words["judged by"] = f"{evaluated}; {_ROLES.get(cell['role'], cell['role'])}"
     words["measured on"] = (
