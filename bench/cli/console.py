@@ -179,9 +179,9 @@ def _overlaps(cell: Cell) -> Iterator[str]:
     """Yield what a user should know about people who are scored on a cell and also learnt from, or trained on."""
     learnt, trained = cell.learner_overlap or "", cell.training_overlap or ""
     if "left out" in learnt or UNKNOWN in learnt:
-        yield f"people of {cell.dataset.label} who are scored and learnt from: {learnt}"
+        yield f"scored people of {cell.dataset.label} among those learnt from: {learnt}"
     if trained not in ("", NONE_BY_NAME):
-        yield f"people of {cell.dataset.label} who are scored and on whom networks were trained: {trained}"
+        yield f"scored people of {cell.dataset.label} among those trained on: {trained}"
 
 
 def show_entries(entries: Sequence[InventoryEntry], *, as_json: bool) -> None:

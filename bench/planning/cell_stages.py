@@ -34,9 +34,7 @@ class CellStages:
     nothing will be computed from them.
     """
 
-    def __init__(
-        self, experiment: Experiment, graph: Graph, splits: Splits, learners: Learners | None = None
-    ) -> None:
+    def __init__(self, experiment: Experiment, graph: Graph, splits: Splits, learners: Learners | None = None) -> None:
         self.learners = learners
         self.experiment = experiment
         self.graph = graph

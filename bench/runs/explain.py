@@ -202,9 +202,9 @@ def _words(cell: Row) -> dict[str, str]:
     if cell["via"]:
         words["adversary"] += f"; works on what {cell['via']} rebuilds"
     if cell["learner_overlap"]:
-        words["learnt from and scored"] = cell["learner_overlap"]
+        words["scored among those learnt from"] = cell["learner_overlap"]
     if cell["training_overlap"]:
-        words["trained on and scored"] = cell["training_overlap"]
+        words["scored among those trained on"] = cell["training_overlap"]
     if evaluated:
         words["judged by"] = f"{evaluated}; {_ROLES.get(cell['role'], cell['role'])}"
     words["measured on"] = (

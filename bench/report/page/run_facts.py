@@ -127,9 +127,9 @@ def _overlaps(cells: Sequence[CellRow]) -> list[tuple[str, str]]:
     found: dict[tuple[str, str], dict[str, None]] = {}
     for c in cells:
         if c.learner_overlap:
-            found.setdefault(("Learnt from and scored", c.learner_overlap), {})[c.dataset] = None
+            found.setdefault(("Scored among those learnt from", c.learner_overlap), {})[c.dataset] = None
         if c.training_overlap and c.training_overlap != NONE_BY_NAME:
-            found.setdefault(("Trained on and scored", c.training_overlap), {})[c.dataset] = None
+            found.setdefault(("Scored among those trained on", c.training_overlap), {})[c.dataset] = None
     return [(name, f"{', '.join(datasets)}: {text}") for (name, text), datasets in found.items()]
 
 
