@@ -39,7 +39,7 @@ class ExperimentPlanner:
         self.experiment = experiment
         self.instances = graph.instances
         self.splits = Splits(experiment, graph.instances)
-        self.learners = Learners(experiment, graph.instances)
+        self.learners = Learners(experiment, graph.instances, graph.people)
         self.cell_stages = CellStages(experiment, graph, self.splits, self.learners)
         self.requested = 0
         settings: list[object] = [experiment.name, experiment.table]

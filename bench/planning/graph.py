@@ -21,6 +21,7 @@ from bench.core.people import Half
 from bench.core.provenance import runtime_digest
 from bench.metrics.lpips import find_vgg
 from bench.planning.instances import Instances
+from bench.planning.known_people import KnownPeople
 from bench.suite.limits import Limits
 from bench.suite.suite import Suite
 
@@ -72,6 +73,7 @@ class Graph:
     ) -> None:
         self.stages = stages
         self.instances = instances
+        self.people = KnownPeople(instances)
         self.suite_seed = suite.seed
         self.device = device
         self.common: dict[str, Any] = {"batch": BATCH, "dtype": "float32", "device": device}  # options of every stage

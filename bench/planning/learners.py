@@ -8,24 +8,21 @@ half in all cells of the experiment, so that all its attacks meet the same defen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
-from bench.api.hookspecs import Dataset, Model, TrainingSet
+from bench.api.hookspecs import Model
 from bench.core.domain import Component
-from bench.core.errors import BenchError, PluginError
 from bench.core.memoize import remembered
-from bench.core.people import NONE_BY_NAME, Half, everyone, is_local, learnable, person_key
+from bench.core.people import NONE_BY_NAME, Half, is_local, learnable
 from bench.core.text import plural
 from bench.planning.graph import LearntFaces
 from bench.planning.instances import Instances
-from bench.registry.components import build_component
+from bench.planning.known_people import KnownPeople
 from bench.suite.suite import Experiment
 
 UNKNOWN = "unknown"
 WITHIN = "none within the data set"
 GENERATED = "none, one set is generated"
-Result = TypeVar("Result")
 
 
 class Learner(NamedTuple):
@@ -46,9 +43,10 @@ class Overlap(NamedTuple):
 class Learners:
     """Decides for one experiment who learns from which auxiliary faces, and compares people by name."""
 
-    def __init__(self, experiment: Experiment, instances: Instances) -> None:
+    def __init__(self, experiment: Experiment, instances: Instances, people: KnownPeople) -> None:
         self.experiment = experiment
         self.instances = instances
+        self.people = people
 
     # ---- who learns ----------------------------------------------------------------------------------------------
 
@@ -100,32 +98,19 @@ class Learners:
         """
         if self.instances.of(source).synthetic != self.instances.of(dataset).synthetic:
             return Overlap(0, GENERATED)
-        learnt, scored = self._learnt_people(source), self.scored(dataset)
+        learnt, scored = self.people.learnt(source), self.people.scored(dataset, self.experiment.pairs)
         shared, within = len(learnt & scored), same_files(source, dataset)
         if learnt and scored and (within or not any(map(is_local, learnt | scored))):
             return Overlap(shared, NONE_BY_NAME)
         return Overlap(shared, WITHIN if within else UNKNOWN)
 
     @remembered
-    def scored(self, dataset: Component) -> frozenset[str]:
-        """Return the keys of the people whom the scored pairs of a data set show; empty if they are not known."""
-        instance: Dataset = self.instances.of(dataset)
-        return _keys(dataset, _called(lambda: instance.people(self.experiment.pairs), dataset, "people"))
-
-    @remembered
-    def _learnt_people(self, source: Component) -> frozenset[str]:
-        instance: Dataset = self.instances.of(source)
-        return _keys(source, _called(lambda: instance.auxiliary_people(everyone), source, "auxiliary_people"))
-
-    @remembered
     def nobody_left(self, source: Component, learnt: LearntFaces) -> bool:
         """Return True if auxiliary faces without the scored people, or of one half of the people, show nobody."""
-        if learnt == LearntFaces() or not self._learnt_people(source):
+        if learnt == LearntFaces() or not self.people.learnt(source):
             return False
-        scored = frozenset[str]() if learnt.without is None else self.scored(learnt.without)
-        allowed = learnable(scored, source.weights or "", learnt.half)
-        instance: Dataset = self.instances.of(source)
-        return not _called(lambda: instance.auxiliary_people(allowed), source, "auxiliary_people")
+        scored = frozenset[str]() if learnt.without is None else self.people.scored(learnt.without, learnt.pairs)
+        return not self.people.auxiliary(source, learnable(scored, source.weights or "", learnt.half))
 
     @remembered
     def learner_overlap(self, dataset: Component, defense: Component, attack: Component) -> str | None:
@@ -164,34 +149,12 @@ class Learners:
             return None
         training, scored = (
             {key for key in keys if not is_local(key)}
-            for keys in (self._training_people(instance.trained_on), self.scored(dataset))
+            for keys in (
+                self.people.trained_on(instance.trained_on),
+                self.people.scored(dataset, self.experiment.pairs),
+            )
         )
         return len(training & scored) if training and scored else None
-
-    @remembered
-    def _training_people(self, name: str) -> frozenset[str]:
-        """Return the keys of the people of a registered training set; empty if they are unknown or it is missing."""
-        try:
-            found: TrainingSet = build_component("training_set", name, {}, name, self.instances.registry)
-            return frozenset(person_key(person, "") for person in found.people())
-        except BenchError:
-            return frozenset()
-
-
-def _keys(component: Component, names: Collection[str]) -> frozenset[str]:
-    return frozenset(person_key(name, component.weights or "") for name in names)
-
-
-def _called(method: Callable[[], Result], component: Component, name: str) -> Result:
-    """Return what a method of a data set's plugin returns. Raises `PluginError` if it fails."""
-    try:
-        return method()
-    except BenchError:
-        raise
-    except Exception as error:
-        raise PluginError(
-            f"data set {component.label}: {name}() failed with {type(error).__name__}: {error}"
-        ) from error
 
 
 def same_files(a: Component, b: Component) -> bool:
