@@ -29,7 +29,7 @@ auxiliary = "lfw"
 evaluated = ["zoo-mobilenet"]
 authorised = ["zoo-mobilenet"]
 defenses = ["identity"]
-attacks = ["abuse", { plugin = "toy-learner", look = "images" }]
+attacks = ["abuse", { plugin = "recface", steps = 2, channels = 8 }]
 pairs = 40
 """
 SHARED = ("Zoë_Müller", "Anna_Lind", "Otto_Graf")  # in no pair of LFW; CALFW shows them under other spellings
@@ -67,7 +67,7 @@ def sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def of_learner(plan: Plan) -> list[str | None]:
-    return [cell.learner_overlap for cell in plan.cells if cell.attack.name == "toy-learner"]
+    return [cell.learner_overlap for cell in plan.cells if cell.attack.name == "recface"]
 
 
 def test_scored_people_are_left_out(sets: Path, computed: Callable[..., Computed]) -> None:
@@ -75,7 +75,7 @@ def test_scored_people_are_left_out(sets: Path, computed: Callable[..., Computed
     assert not done.failures()
     assert {cell.attack.label: cell.learner_overlap for cell in done.plan.cells} == {
         "abuse": None,
-        "toy-learner": "3 people left out",
+        "recface": "3 people left out",
     }
     learnt = read_faces(done.artifact("auxiliary faces of lfw without the scored people of calfw"))
     names = {str(name).split("/")[0] for name in learnt.sample_ids}
@@ -126,7 +126,7 @@ def test_nobody_left_is_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("BENCH_DATA", str(root))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     (reason,) = set(skips(plan_text(SUITE)))
-    assert "toy-learner would learn from lfw, where nobody is left whom the 40 pairs of calfw do not show" in reason
+    assert "recface would learn from lfw, where nobody is left whom the 40 pairs of calfw do not show" in reason
 
 
 def test_a_defense_and_an_attack_that_learn_get_halves(sets: Path, computed: Callable[..., Computed]) -> None:
@@ -179,9 +179,9 @@ def test_a_run_says_who_was_left_out(tmp_path: Path, bench: Command) -> None:
     assert "scored people of calfw among those learnt from: 3 people left out" in done.err
     (folder,) = run_folders(tmp_path)
     cells = pd.read_parquet(folder / "cells.parquet")
-    assert cells.set_index("attack")["learner_overlap"].to_dict() == {"abuse": None, "toy-learner": "3 people left out"}
+    assert cells.set_index("attack")["learner_overlap"].to_dict() == {"abuse": None, "recface": "3 people left out"}
     page = (tmp_path / "reports").rglob("*.html")
     assert any("scored people among them: 3 people left out" in path.read_text(encoding="utf-8") for path in page)
-    cell = cells.loc[cells.attack == "toy-learner", "cell"].item()
+    cell = cells.loc[cells.attack == "recface", "cell"].item()
     explained = bench("explain", folder, cell, cwd=tmp_path, env=env)
     assert "scored among those learnt from: 3 people left out" in explained.out
