@@ -13,7 +13,7 @@ from typing import NamedTuple
 from bench.api.hookspecs import Model
 from bench.core.domain import Component
 from bench.core.memoize import remembered
-from bench.core.people import NONE_BY_NAME, Half, is_local, learnable
+from bench.core.people import NONE_BY_NAME, Half, learnable
 from bench.core.text import plural
 from bench.planning.graph import LearntFaces
 from bench.planning.instances import Instances
@@ -99,17 +99,17 @@ class Learners:
         if self.instances.of(source).synthetic != self.instances.of(dataset).synthetic:
             return Overlap(0, GENERATED)
         learnt, scored = self.people.learnt(source), self.people.scored(dataset, self.experiment.pairs)
-        shared, within = len(learnt & scored), same_files(source, dataset)
-        if learnt and scored and (within or not any(map(is_local, learnt | scored))):
+        shared, within = len(learnt.keys & scored.keys), same_files(source, dataset)
+        if learnt.keys and scored.keys and (within or (learnt.named, scored.named) == (learnt.keys, scored.keys)):
             return Overlap(shared, NONE_BY_NAME)
         return Overlap(shared, WITHIN if within else UNKNOWN)
 
     @remembered
     def nobody_left(self, source: Component, learnt: LearntFaces) -> bool:
         """Return True if auxiliary faces without the scored people, or of one half of the people, show nobody."""
-        if learnt == LearntFaces() or not self.people.learnt(source):
+        if learnt == LearntFaces() or not self.people.learnt(source).keys:
             return False
-        scored = frozenset[str]() if learnt.without is None else self.people.scored(learnt.without, learnt.pairs)
+        scored = frozenset[str]() if learnt.without is None else self.people.scored(learnt.without, learnt.pairs).keys
         return not self.people.auxiliary(source, learnable(scored, source.weights or "", learnt.half))
 
     @remembered
@@ -147,14 +147,9 @@ class Learners:
         instance: Model = self.instances.of(model)
         if not instance.trained_on or instance.synthetic != self.instances.of(dataset).synthetic:
             return None
-        training, scored = (
-            {key for key in keys if not is_local(key)}
-            for keys in (
-                self.people.trained_on(instance.trained_on),
-                self.people.scored(dataset, self.experiment.pairs),
-            )
-        )
-        return len(training & scored) if training and scored else None
+        trained = self.people.trained_on(instance.trained_on).named
+        scored = self.people.scored(dataset, self.experiment.pairs).named
+        return len(trained & scored) if trained and scored else None
 
 
 def same_files(a: Component, b: Component) -> bool:
