@@ -39,6 +39,7 @@ from bench.core.errors import (
     did_you_mean,
 )
 from bench.core.files import write_atomically
+from bench.core.people import comparable_name
 from bench.core.provenance import VERSION as __version__  # noqa: N811
 from bench.core.provenance import file_sha256, package_versions
 from bench.registry.discovery import registered
@@ -81,6 +82,7 @@ __all__ = [
     "TrainingJob",
     "TrainingSet",
     "__version__",
+    "comparable_name",
     "data_dir_option",
     "data_folders",
     "did_you_mean",

@@ -63,6 +63,8 @@ class Answer:
             "upload": "images",
             "via": None,
             "leaky": False,
+            "learner_overlap": None,
+            "training_overlap": None,
             "synthetic": True,
             "repeat": 0,
             "pairs": 4,

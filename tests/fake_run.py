@@ -276,6 +276,8 @@ def _cell(
         "upload": spec.upload,
         "outputs": attack.outputs,
         "leaky": attack.leaky,
+        "learner_overlap": None,
+        "training_overlap": None,
         "evaluated": model,
         "evaluated_stands_in_for": spec.models.get(model, ""),
         "role": role,

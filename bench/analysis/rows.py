@@ -47,6 +47,8 @@ class CellRow:
     attack that ran first, empty if there was none. ``evaluated`` is the label of the evaluated model, empty if no model
     evaluates the cell. ``run`` is the name of the run, where several runs are read together. ``protect`` are the keys
     of the stages in which the client protects faces. ``people_of`` is `Dataset.people_of`, by default the data set.
+    ``learner_overlap`` and ``training_overlap`` are those of `bench.core.domain.Cell`; None also where an older version
+    of bench did not record them.
     """
 
     cell: str
@@ -84,6 +86,8 @@ class CellRow:
     run: str = ""
     protect: tuple[str, ...] = ()
     people_of: str = ""
+    learner_overlap: str | None = None
+    training_overlap: str | None = None
 
     @property
     def clean(self) -> bool:
@@ -383,6 +387,8 @@ def _cell_row(row: Mapping[Any, Any]) -> CellRow:
         batch=None if text("batch") is None else int(row["batch"]),
         run=text("run") or "",
         people_of=text("people_of") or str(row["dataset"]),
+        learner_overlap=text("learner_overlap"),
+        training_overlap=text("training_overlap"),
         protect=tuple(json.loads(text("protect") or "[]")),
     )
 

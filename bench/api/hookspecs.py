@@ -14,7 +14,7 @@ components of a stage counts, unless the suite or the command line sets a limit.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
@@ -103,6 +103,28 @@ class Dataset(ABC):
         If a suite evaluates more pairs, the cells whose attack or defense is trained on this data set are skipped.
         """
         return None
+
+    def people(self, pairs: int) -> Collection[str]:
+        """Return the names of the people whom the first ``pairs`` pairs show, without decoding an image; an empty
+        collection if they are not known.
+
+        Names are compared with those of other data sets and of training sets, without case, spaces, punctuation and
+        Unicode form (`bench.comparable_name`); a name that is only a number is compared within these files only. The
+        result may name more people than are shown.
+        """
+        return ()
+
+    def auxiliary_people(self, allowed: Callable[[str], bool]) -> Collection[str]:
+        """Return the names of the people whose faces `auxiliary_among` returns; an empty collection if not known."""
+        return ()
+
+    def auxiliary_among(self, allowed: Callable[[str], bool], ctx: Context) -> Faces:
+        """Return faces like `auxiliary`, of people whose names ``allowed`` accepts.
+
+        Called only if `auxiliary_people` names people: some of them are scored, or a defense and an adversary of one
+        cell must not learn from the same people.
+        """
+        raise ContractError(f"{type(self).__name__} has auxiliary_people() and no auxiliary_among()")
 
     def status(self) -> DataStatus:
         """Return what ``bench data status`` shows. Missing files are reported in it, not raised."""
@@ -195,6 +217,8 @@ class Model(ABC):
     - ``stands_in_for``: for a stand-in, the name of the paper's model that it replaces
     - ``stand_in``: the model that replaces this one in a suite with ``data = "auto"`` when its weights are missing
     - ``synthetic``: True if the network was trained on generated faces
+    - ``trained_on``: the name of the training set, as it is registered, whose people the network was trained on; empty
+      if it is not known
     - ``input_size``: height and width of its input images in pixels
     - ``embedding_size``: the length of its embeddings
     - ``splits``: the split points from shallow to deep, by name, with the shapes ``(c, h, w)`` of their feature maps;
@@ -208,6 +232,7 @@ class Model(ABC):
     stands_in_for: ClassVar[str | None] = None
     stand_in: ClassVar[str | None] = None
     synthetic: ClassVar[bool] = False
+    trained_on: ClassVar[str] = ""
     input_size: ClassVar[tuple[int, int]] = (112, 112)
     embedding_size: ClassVar[int] = 0
     splits: ClassVar[Mapping[str, tuple[int, int, int]]] = {}

@@ -11,7 +11,7 @@ import os
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +21,12 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.api.types import Check
+from bench.core.domain import Cell
 from bench.core.errors import PluginError, did_you_mean
+from bench.core.people import NONE_BY_NAME
 from bench.core.text import duration, printable
 from bench.engine.scheduler import missing_stages
+from bench.planning.learners import UNKNOWN
 from bench.planning.plan import Plan
 from bench.registry.components import description, parameters
 from bench.registry.discovery import KINDS, Registry
@@ -134,6 +137,8 @@ def print_plan(plan: Plan, cache: Cache) -> None:
             "evaluated": c.evaluated.label if c.evaluated else None,
             "repeat": c.repeat,
             "pairs": c.pairs,
+            "learner_overlap": c.learner_overlap,
+            "training_overlap": c.training_overlap,
             "skip": c.skip,
             "stages": list(c.stages),
         }
@@ -163,10 +168,21 @@ def show_sources(plan: Plan, registry: Registry, to: Console = out) -> None:
             status = declared.status()
             about = "; ".join(text for text in (status.layout, *status.notes) if text)
             to.print(f"real {c.label}: {status.where}" + (f" ({about})" if about else ""), soft_wrap=True)
+    for line in dict.fromkeys(line for cell in plan.cells for line in _overlaps(cell)):
+        to.print(line, soft_wrap=True, style="yellow")
     stand_ins = [f"{c.name} for {c.instead_of}" for c in used.values() if c.instead_of]
     if stand_ins:
         to.print(f"synthetic stand-ins: {', '.join(stand_ins)}", soft_wrap=True, style="yellow")
         to.print("  bench data status and bench models status say what is missing and where to put it")
+
+
+def _overlaps(cell: Cell) -> Iterator[str]:
+    """Yield what a user should know about people who are scored on a cell and also learnt from, or trained on."""
+    learnt, trained = cell.learner_overlap or "", cell.training_overlap or ""
+    if "left out" in learnt or UNKNOWN in learnt:
+        yield f"scored people of {cell.dataset.label} among those learnt from: {learnt}"
+    if trained not in ("", NONE_BY_NAME):
+        yield f"scored people of {cell.dataset.label} among those trained on: {trained}"
 
 
 def show_entries(entries: Sequence[InventoryEntry], *, as_json: bool) -> None:

@@ -17,8 +17,9 @@ from typing import Any, Literal
 Kind = Literal["dataset", "model", "defense", "attack"]
 DataMode = Literal["auto", "real", "stand-in"]
 Status = Literal["ok", "skipped", "failed", "timeout", "queued"]
-# What a component is to a stage. ``via`` is the attack whose reconstructions the stage's own attack works on.
-ComponentRole = Literal["dataset", "model", "defense", "authorised", "attack", "via"]  # in a stage
+# What a component is to a stage. ``via`` is the attack whose reconstructions the stage's own attack works on, and
+# ``scored`` the data set whose scored people are left out of auxiliary faces.
+ComponentRole = Literal["dataset", "model", "defense", "authorised", "attack", "via", "scored"]  # in a stage
 CellRole = Literal["dataset", "authorised", "evaluated", "defense", "attack", "via", "auxiliary"]  # in cells
 StageKind = Literal["faces", "embed", "fit_defense", "protect", "fit_attack", "attack", "score"]
 
@@ -84,6 +85,10 @@ class Cell:
     - ``splits``: the split points whose features leave the client; empty if images do
     - ``outputs``: what the attack returns: ``recognition``, ``images`` or ``attributes``
     - ``leaky``: True if the attack was trained on the evaluated faces themselves
+    - ``learner_overlap``: whether the people from whom the defense and the attack learn are scored, as text (see
+      `bench.planning.learners`); None if nothing learns from auxiliary faces
+    - ``training_overlap``: whether the people on whom the networks were trained are scored, as text; None if these
+      people are not known
     - ``skip``: the reason why this combination makes no sense, so that it is not computed; None if it is computed
     - ``stages``: the keys of the score stages whose rows are the result of the cell
     """
@@ -104,6 +109,8 @@ class Cell:
     splits: tuple[str, ...] = ()
     outputs: str = "recognition"
     leaky: bool = False
+    learner_overlap: str | None = None
+    training_overlap: str | None = None
     skip: str | None = None
     stages: tuple[str, ...] = ()
 

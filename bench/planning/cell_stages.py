@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 from bench.api.hookspecs import Attack, Defense
 from bench.core.domain import Component, ComponentRole
 from bench.core.memoize import remembered
-from bench.planning.graph import CALIBRATION_IMAGES, Graph, forward_cost
+from bench.planning.graph import CALIBRATION_IMAGES, Graph, LearntFaces, forward_cost
 from bench.planning.instances import Client, Combination, Splits
+from bench.planning.learners import Learners
 from bench.suite.suite import Experiment
 
 _FIT_SECONDS = 120.0  # an estimate, used until such a stage was measured
@@ -29,10 +30,12 @@ class CellStages:
     """Adds the stages of the cells of one experiment to the graph.
 
     Methods return keys of stages. ``first`` is the attack that works on the upload itself: the attack of the cell, or
-    that of its ``via``.
+    that of its ``via``. ``learners`` decides which auxiliary faces are learnt from; None to load all of them, where
+    nothing will be computed from them.
     """
 
-    def __init__(self, experiment: Experiment, graph: Graph, splits: Splits) -> None:
+    def __init__(self, experiment: Experiment, graph: Graph, splits: Splits, learners: Learners | None = None) -> None:
+        self.learners = learners
         self.experiment = experiment
         self.graph = graph
         self.splits = splits
@@ -110,13 +113,14 @@ class CellStages:
     def fit_defense(self, client: Client) -> str:
         """Add the stage in which a defense learns from auxiliary faces."""
         models = self.known(client)
+        learnt = self.learners.of_defense(client.dataset) if self.learners else LearntFaces()
         scope = (client.defense.name, client.dataset.name, "+".join(c.name for c in models), client.repeat)
         return self.graph.stage(
             "fit_defense",
             f"{client.defense.label} fitted on {client.dataset.label}",
             f"fit_defense:{client.defense.name}",
             components={"defense": (client.defense,), "authorised": models},
-            inputs={"faces": self.graph.faces(client.dataset, "auxiliary")},
+            inputs={"faces": self.graph.auxiliary(client.dataset, learnt)},
             seed=self.graph.seed("fit_defense", *scope),
             units=CALIBRATION_IMAGES,
             unit_cost=1e-2,
@@ -169,7 +173,8 @@ class CellStages:
         attack: Attack = self.instances.of(first)
         source = self.experiment.auxiliary or client.dataset
         faces = self.faces(client.dataset)
-        inputs = {"faces": faces if attack.trains_on == "evaluated" else self.graph.faces(source, "auxiliary")}
+        learnt = self.learners.of_attack(client.dataset, client.defense) if self.learners else LearntFaces()
+        inputs = {"faces": faces if attack.trains_on == "evaluated" else self.graph.auxiliary(source, learnt)}
         where = self.graph.name(inputs["faces"])
         if attack.trains_on == "defense":
             inputs["protected"] = self.protect(client, source, inputs["faces"], 4 * CALIBRATION_IMAGES)

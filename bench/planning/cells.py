@@ -14,6 +14,7 @@ from bench.core.memoize import remembered
 from bench.planning.cell_stages import CellStages
 from bench.planning.graph import Graph
 from bench.planning.instances import Client, Combination, Splits
+from bench.planning.learners import Learners, same_files
 from bench.suite.suite import Experiment
 
 SUPPLIED: frozenset[str] = frozenset({"shallow", "full_gradients", "subjects", "training"})
@@ -38,7 +39,8 @@ class ExperimentPlanner:
         self.experiment = experiment
         self.instances = graph.instances
         self.splits = Splits(experiment, graph.instances)
-        self.cell_stages = CellStages(experiment, graph, self.splits)
+        self.learners = Learners(experiment, graph.instances, graph.people)
+        self.cell_stages = CellStages(experiment, graph, self.splits, self.learners)
         self.requested = 0
         settings: list[object] = [experiment.name, experiment.table]
         settings += [experiment.kappa, experiment.fmr, experiment.threshold]
@@ -112,6 +114,8 @@ class ExperimentPlanner:
             splits=splits,
             outputs=adversary.outputs,
             leaky=adversary.leaky,
+            learner_overlap=None if skip else self.learners.learner_overlap(dataset, defense, attack),
+            training_overlap=None if skip else self.training_overlap(dataset, authorised, evaluated),
             skip=skip,
             stages=() if skip else self.cell_stages.scores(combination),
         )
@@ -123,6 +127,14 @@ class ExperimentPlanner:
         first: Attack = self.instances.of(attack.via or attack)
         threat = f"{first.threat}; then: {instance.threat}" if attack.via else instance.threat
         return _Adversary(threat, instance.outputs, first.trains_on == "evaluated")
+
+    @remembered
+    def training_overlap(
+        self, dataset: Component, authorised: tuple[Component, ...], evaluated: Component | None
+    ) -> str | None:
+        """Return whether networks of a cell were trained on scored people (see `Learners.training_overlap`)."""
+        models = dict.fromkeys((*authorised, *(() if evaluated is None else (evaluated,))))
+        return self.learners.training_overlap(dataset, tuple(models))
 
     @remembered
     def uploaded_splits(self, authorised: tuple[Component, ...], *, skipped: bool) -> tuple[str, ...]:
@@ -226,17 +238,20 @@ class ExperimentPlanner:
             if there != here:
                 sizes = f"{_size(there)} images, {dataset.label} has {_size(here)}"
                 return f"{first.label} learns from {auxiliary.label}, which has {sizes}"
-        learning = []
-        if trains_on in ("clean", "defense"):
-            learning.append((first, auxiliary or dataset))
-        if "training" in self.instances.of(defense).needs:
-            learning.append((defense, dataset))
-        pairs, most = self.experiment.pairs, self.instances.of(dataset).pairs_beside_auxiliary() if learning else None
-        for learner, source in learning:
-            if _same_data(source, dataset) and most is not None and pairs > most:
+        learners = self.learners.in_cell(dataset, defense, attack)
+        pairs, most = self.experiment.pairs, self.instances.of(dataset).pairs_beside_auxiliary() if learners else None
+        for learner, source, learnt in learners:
+            if same_files(source, dataset) and most is not None and pairs > most:
                 return (
                     f"{learner.label} would learn from people of {dataset.label} who are scored: beside {most} pairs "
                     f"there are others, beside {pairs} there are not; request fewer pairs or name another "
+                    "data set as auxiliary"
+                )
+            if self.learners.nobody_left(source, learnt):
+                apart = f"; the other half is for the {'attack' if learnt.half == 'defense' else 'defense'}"
+                return (
+                    f"{learner.label} would learn from {source.label}, where nobody is left whom the {pairs} pairs of "
+                    f"{dataset.label} do not show{apart if learnt.half else ''}; request fewer pairs or name another "
                     "data set as auxiliary"
                 )
         return None
@@ -279,8 +294,3 @@ class ExperimentPlanner:
 
 def _size(size: tuple[int, int]) -> str:
     return "x".join(map(str, size))
-
-
-def _same_data(a: Component, b: Component) -> bool:
-    """Return True if two data sets are read from the same files, so that they show the same people."""
-    return (a.name, a.weights) == (b.name, b.weights)

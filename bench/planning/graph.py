@@ -11,15 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from bench.api.hookspecs import Model
 from bench.core.content_keys import digest_of, joined_digest, scoped_seed
 from bench.core.domain import Component, ComponentRole, Stage, StageKind
 from bench.core.memoize import remembered
+from bench.core.people import Half
 from bench.core.provenance import runtime_digest
 from bench.metrics.lpips import find_vgg
 from bench.planning.instances import Instances
+from bench.planning.known_people import KnownPeople
 from bench.suite.limits import Limits
 from bench.suite.suite import Suite
 
@@ -44,6 +46,18 @@ class _Work:
     memory_limit_mb: float | None
 
 
+class LearntFaces(NamedTuple):
+    """Which auxiliary faces of a data set somebody learns from; by default all that it returns.
+
+    ``without``: the data set whose people, shown by its first ``pairs`` pairs, are left out by name; ``half``: whose
+    half of the people it is, where a defense and an adversary learn.
+    """
+
+    without: Component | None = None
+    pairs: int = 0
+    half: Half | None = None
+
+
 class Graph:
     """Collects the stages of a plan; stages with equal keys are one. Most methods add a stage and return its key."""
 
@@ -59,6 +73,7 @@ class Graph:
     ) -> None:
         self.stages = stages
         self.instances = instances
+        self.people = KnownPeople(instances)
         self.suite_seed = suite.seed
         self.device = device
         self.common: dict[str, Any] = {"batch": BATCH, "dtype": "float32", "device": device}  # options of every stage
@@ -90,6 +105,34 @@ class Graph:
             units=images,
             unit_cost=4e-3,
             size=images * 3 * h * w,
+        )
+
+    @remembered
+    def auxiliary(self, source: Component, learnt: LearntFaces) -> str:
+        """Add the stage that loads the auxiliary faces of the data set ``source`` that somebody learns from."""
+        if learnt == LearntFaces():
+            return self.faces(source, "auxiliary")
+        h, w = self.instances.of(source).image_size
+        components: dict[ComponentRole, tuple[Component, ...]] = {"dataset": (source,)}
+        options: dict[str, Any] = {"split": "auxiliary"}
+        name = f"auxiliary faces of {source.label}"
+        if learnt.half:
+            options["half"] = learnt.half
+            name += f" for the {learnt.half}"
+        if learnt.without is not None:
+            components["scored"] = (learnt.without,)
+            options["pairs"] = learnt.pairs
+            name += f" without the scored people of {learnt.without.label}"
+        return self.stage(
+            "faces",
+            name,
+            f"faces:{source.name}",
+            components=components,
+            options=options,
+            seed=self.seed("faces", source.name),
+            units=CALIBRATION_IMAGES,
+            unit_cost=4e-3,
+            size=CALIBRATION_IMAGES * 3 * h * w,
         )
 
     @remembered

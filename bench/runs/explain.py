@@ -207,6 +207,10 @@ def _words(cell: Row, repeats: int) -> dict[str, str]:
         words["adversary"] += "; it learnt from the people that are evaluated, so it is too strong"
     if cell["via"]:
         words["adversary"] += f"; works on what {cell['via']} rebuilds"
+    if cell["learner_overlap"]:
+        words["scored among those learnt from"] = cell["learner_overlap"]
+    if cell["training_overlap"]:
+        words["scored among those trained on"] = cell["training_overlap"]
     if evaluated:
         words["judged by"] = f"{evaluated}; {_ROLES.get(cell['role'], cell['role'])}"
     again = f" of 0 to {repeats - 1}, which tables average" if repeats > 1 else ""

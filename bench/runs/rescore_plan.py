@@ -163,6 +163,8 @@ class Planner:
             splits=row["splits"] or (),
             outputs=row["outputs"] or "recognition",
             leaky=bool(row["leaky"]),
+            learner_overlap=row["learner_overlap"],
+            training_overlap=row["training_overlap"],
             skip=skip,
             stages=() if skip is not None else self._scores(cell, cell_stages),
         )

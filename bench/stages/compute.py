@@ -22,7 +22,8 @@ from bench.api import context
 from bench.api.hookspecs import Attack, Dataset, Defense
 from bench.api.types import Faces, Pairs, Protected
 from bench.core.domain import Component, Stage
-from bench.core.errors import error_text
+from bench.core.errors import ContractError, error_text
+from bench.core.people import Half, everyone, half_of, learnable, person_key
 from bench.stages import contracts
 from bench.stages.scoring import SCORES
 from bench.stages.stage_inputs import (
@@ -63,7 +64,7 @@ def _faces(job: Job) -> Artifact:
     if split == "evaluation":
         faces, pairs = dataset.evaluation(job.stage.options["pairs"], ctx)
     else:
-        found = dataset.calibration(ctx) if split == "calibration" else dataset.auxiliary(ctx)
+        found = dataset.calibration(ctx) if split == "calibration" else _auxiliary(job, dataset, ctx)
         faces, pairs = found if isinstance(found, tuple) else (found, None)
     contracts.check_faces(faces, size, plugin)
     tables = {"faces": _face_table(faces)}
@@ -74,6 +75,35 @@ def _faces(job: Job) -> Artifact:
     if isinstance(faces.images, np.ndarray):
         return Artifact(tensors={"images": faces.images}, tables=tables)
     return Artifact(streams={"images": contracts.CheckedImages(faces.images, plugin)}, tables=tables)
+
+
+def _auxiliary(job: Job, dataset: Dataset, ctx: context.Context) -> Faces:
+    """Return the auxiliary faces that the stage names: without the people who are scored on the data set in the role
+    ``scored``, and of one half of the people if it has the option ``half``.
+
+    Where names are unknown, subject numbers decide about the half. Raise `ContractError` if nobody is left.
+    """
+    options, scored = job.stage.options, job.stage.components.get("scored", ())
+    half: Half | None = options.get("half")
+    if not scored and half is None:
+        return dataset.auxiliary(ctx)
+    files = job.component("dataset").weights or ""
+    if dataset.auxiliary_people(everyone):
+        keys = {person_key(n, c.weights or "") for c in scored for n in build(c).people(options["pairs"])}
+        return dataset.auxiliary_among(learnable(keys, files, half), ctx)
+    faces = dataset.auxiliary(ctx)
+    people = np.unique(faces.subjects)
+    own = people[[half_of(str(person)) == half for person in people.tolist()]]
+    rows = np.flatnonzero(np.isin(faces.subjects, own))
+    if not len(rows):
+        raise ContractError(f"{ctx.plugin}: none of its {len(people)} people is in the half for the {half}")
+    return replace(
+        faces,
+        images=faces.images[rows],
+        subjects=faces.subjects[rows],
+        sample_ids=faces.sample_ids[rows],
+        attributes={name: values[rows] for name, values in faces.attributes.items()},
+    )
 
 
 def _face_table(faces: Faces) -> pa.Table:

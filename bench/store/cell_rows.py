@@ -37,6 +37,8 @@ def cell_row(outcome: Outcome, registry: Registry) -> dict[str, Any]:
         "splits": list(cell.splits),
         "outputs": cell.outputs,
         "leaky": cell.leaky,
+        "learner_overlap": cell.learner_overlap,
+        "training_overlap": cell.training_overlap,
         "evaluated": cell.evaluated.label if cell.evaluated else "",
         "evaluated_stands_in_for": _stands_in_for(cell.evaluated, registry) if cell.evaluated else "",
         "role": _role(cell),

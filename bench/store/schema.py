@@ -20,6 +20,7 @@ CELLS = pa.schema(
         ("splits", _TEXTS),
         ("outputs", _TEXT),
         ("leaky", _FLAG),
+        *((name, _TEXT) for name in ("learner_overlap", "training_overlap")),
         *((name, _TEXT) for name in ("evaluated", "evaluated_stands_in_for", "role")),
         ("repeat", _COUNT),
         ("pairs", _COUNT),

@@ -307,11 +307,12 @@ def test_a_clean_learner_is_the_same_for_every_defense(run_attacks: Run) -> None
 def test_an_adaptive_learner_sees_what_the_defense_makes_of_auxiliary_faces(run_attacks: Run) -> None:
     defense = 'experiment[0].defenses=[{ plugin = "toy-mean", weight = 0.9 }]'
     done = run_attacks('{ plugin = "toy-learner", learns = "defense" }', "", defense)
-    where = "auxiliary faces of toy-faces protected by toy-mean"
+    where = "auxiliary faces of toy-faces for the attack protected by toy-mean"
     state, sent = learnt(done, where), done.artifact(where)
-    faces = done.artifact("auxiliary faces of toy-faces").tensors["images"]
+    faces = done.artifact("auxiliary faces of toy-faces for the attack").tensors["images"]
+    own = done.artifact("auxiliary faces of toy-faces for the defense").tensors["images"]  # The defense learns too.
     assert sent.tables["samples"]["face"].to_pylist() == list(range(len(faces)))
-    np.testing.assert_allclose(sent.tensors["images"], 0.1 * faces + 0.9 * faces.mean(0), atol=0.51)
+    np.testing.assert_allclose(sent.tensors["images"], 0.1 * faces + 0.9 * own.mean(0), atol=0.51)
     np.testing.assert_allclose(state["mean"], faces.mean(0) / 255, atol=1e-5)
     np.testing.assert_allclose(state["images"], sent.tensors["images"].mean(0) / 255, atol=1e-5)
     (stem,) = network("toy-a").features(as_float(sent.tensors["images"]), ["stem"])

@@ -10,9 +10,10 @@ from typing import Any
 
 from bench.analysis.measures import METRICS, metric_named
 from bench.analysis.pooling import DRAWS, SEED
-from bench.analysis.rows import Rows
+from bench.analysis.rows import CellRow, Rows
 from bench.analysis.table_model import distinct
 from bench.analysis.tables.attributes import estimated
+from bench.core.people import NONE_BY_NAME
 from bench.core.text import duration
 from bench.store.run_record import RunCounts, RunRecord
 
@@ -118,7 +119,20 @@ def about(rows: Rows, experiment: str) -> list[tuple[str, str]]:
         ("Experiment", f"{experiment}; {pairs} pairs per data set{repeats}; fixed κ = {kappas}"),
         ("Uploaded", uploads),
         *(("Adversary", f"{', '.join(names)}: {threat}") for threat, names in threats.items()),
+        *_overlaps(cells),
     ]
+
+
+def _overlaps(cells: Sequence[CellRow]) -> list[tuple[str, str]]:
+    """Return whether people who are learnt from, and those on whom networks were trained, are scored, as pairs of a
+    name and a text with the data sets; nothing where no such people are known or the run did not record it."""
+    found: dict[tuple[str, str], dict[str, None]] = {}
+    for c in cells:
+        if c.learner_overlap:
+            found.setdefault(("Scored among those learnt from", c.learner_overlap), {})[c.dataset] = None
+        if c.training_overlap and c.training_overlap != NONE_BY_NAME:
+            found.setdefault(("Scored among those trained on", c.training_overlap), {})[c.dataset] = None
+    return [(name, f"{', '.join(datasets)}: {text}") for (name, text), datasets in found.items()]
 
 
 def subjects(rows: Rows, experiment: str) -> Grid:

@@ -120,7 +120,16 @@ def _learns(rows: Rows, cells: Sequence[CellRow], declared: AttackDeclaration) -
         return "LEAKAGE: clean uploads of the evaluated faces themselves"
     whose = _auxiliary(rows, cells)
     made = "what the defense makes of" if trains == "defense" else "clean uploads of"
-    return f"{made} {whose}, none of whom is scored"
+    return f"{made} {whose}{_scored(cells)}"
+
+
+def _scored(cells: Sequence[CellRow]) -> str:
+    """Return whether people who are learnt from are scored; a run of an older version relied on the splits of data
+    sets."""
+    found = dict.fromkeys(c.learner_overlap for c in cells if c.learner_overlap)
+    if not found:
+        return ", none of whom is scored"
+    return f"; scored people among them: {' or '.join(found)}"
 
 
 def _auxiliary(rows: Rows, cells: Sequence[CellRow]) -> str:

@@ -7,7 +7,7 @@ data sets are searched.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bench import Context
-    from bench_facesets.collection import Collection
+    from bench_facesets.collection import Collection as FaceCollection
     from bench_facesets.pairing import Division, Protocol
 
 Layout = Literal["auto", "bin", "parquet", "people", "lfw", "agedb30", "calfw", "cfp-ff"]
@@ -36,7 +36,7 @@ class _Files(ABC):
     def place(self) -> tuple[Path, str]:
         """Return the path of the files and the name of their reader. Raises MissingDataError if they do not exist."""
 
-    def collection(self) -> Collection:
+    def collection(self) -> FaceCollection:
         """Return the images, people and pairs; no image is decoded."""
         from bench_facesets import locate
 
@@ -120,12 +120,22 @@ class FileDataset(_Files, Dataset):
     def auxiliary(self, ctx: Context) -> Faces:
         """Return faces of people who are in no pair; if there are too few, of people who are only in the folds 8 and
         9."""
-        from bench_facesets.pairing import Protocol
+        return self.auxiliary_among(lambda name: True, ctx)
 
-        source = self.source()
-        if isinstance(source, Protocol):
-            return self._numbered(source.auxiliary(self.auxiliary_identities))
-        return self._numbered(source.auxiliary_faces(self.auxiliary_identities))
+    def auxiliary_among(self, allowed: Callable[[str], bool], ctx: Context) -> Faces:
+        """Return faces as `auxiliary` does, of people whose names are allowed."""
+        return self._numbered(self.source().auxiliary(self.auxiliary_identities, allowed))
+
+    def auxiliary_people(self, allowed: Callable[[str], bool]) -> Collection[str]:
+        """Return the names of these people; none for files without names, such as ``.bin``."""
+        if self.collection().people is None:
+            return ()
+        return self.source().auxiliary_people(self.auxiliary_identities, allowed)
+
+    def people(self, pairs: int) -> Collection[str]:
+        """Return the names of the people in the pairs of a protocol; without one, of all people of whom pairs may be
+        drawn. Files without names, such as ``.bin``, give none."""
+        return () if self.collection().people is None else self.source().people(pairs)
 
     def _numbered(self, faces: Faces) -> Faces:
         """Return the faces with subject numbers that follow from names, if other sets show the same people."""
@@ -315,7 +325,7 @@ class FileTraining(_Files, TrainingSet):
         found = self._known()
         return DecodedImages(found.encoded, np.arange(len(found.encoded)))[rows]
 
-    def _known(self) -> Collection:
+    def _known(self) -> FaceCollection:
         return self.collection().grouped
 
 

@@ -5,14 +5,13 @@ Images are streamed; only a hash and a thumbnail of each are kept in memory.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import BenchError, Check, DataError, TrainingSet
+from bench import BenchError, Check, DataError, TrainingSet, comparable_name
 from bench_facesets.collection import Collection, Resolved, with_folds
 from bench_facesets.readers.images import decode
 
@@ -214,12 +213,6 @@ def _near_pairs(collection: Collection, looks: Looks, valid: NDArray[np.int64]) 
 # ---- training sets ---------------------------------------------------------------------------------------------------
 
 
-def normalised(name: str) -> str:
-    """Return a name without case, spaces and punctuation; empty if it is only a number."""
-    plain = re.sub(r"[\W_]+", "", name).casefold()
-    return "" if re.fullmatch(r"[a-z]?\d*", plain) else plain
-
-
 def _against(
     collection: Collection, looks: Looks, rows: NDArray[np.int64], name: str, other: TrainingSet
 ) -> Iterator[Check]:
@@ -238,8 +231,8 @@ def _against(
 
 def _shared_people(collection: Collection, name: str, people: Sequence[str]) -> Check:
     what = f"identities shared with {name}"
-    mine = {normalised(p): p for p in collection.codes[1]} if collection.people is not None else {}
-    theirs = {normalised(p) for p in people}
+    mine = {comparable_name(p): p for p in collection.codes[1]} if collection.people is not None else {}
+    theirs = {comparable_name(p) for p in people}
     mine.pop("", None)
     theirs.discard("")
     if not mine or not theirs:

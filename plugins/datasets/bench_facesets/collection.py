@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import DataError
+from bench import DataError, comparable_name
 from bench_facesets.readers.images import Encoded
 
 Ints = NDArray[np.int64]
@@ -64,6 +65,15 @@ class Collection:
         known: dict[str, int] = {}
         numbers = [known.setdefault(name, len(known)) for name in self.people or ()]
         return np.array(numbers, dtype=np.int64), list(known)
+
+    @functools.cached_property
+    def spelt_alike(self) -> list[str]:
+        """The people's names in the order of `codes`, without differences that mean nothing between sets (see
+        `bench.comparable_name`); names that would then be equal within this set stay as they are."""
+        names = self.codes[1]
+        keys = [comparable_name(name) or name for name in names]
+        counts = Counter(keys)
+        return [key if counts[key] == 1 else name for key, name in zip(keys, names, strict=True)]
 
     @functools.cached_property
     def resolved(self) -> Resolved:

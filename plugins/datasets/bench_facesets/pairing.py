@@ -9,7 +9,7 @@ for calibration nor as auxiliary faces, within folds that share no people.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,6 +18,7 @@ from bench import DataError, Faces, MissingDataError, Pairs
 from bench_facesets.collection import FOLDS, Collection, Ints, PairTable, with_folds
 from bench_facesets.readers.images import DecodedImages
 
+Allowed = Callable[[str], bool]  # Whether the person of a name may be learnt from.
 LAST_FOLDS = (8, 9)
 MAX_PAIRS = 1_000_000  #: The most pairs that are drawn from a set without a protocol.
 MIN_LEFTOVER = 20  #: People in no pair are used as auxiliary faces if there are at least so many.
@@ -38,7 +39,7 @@ def faces(collection: Collection, rows: Ints, subjects: Ints, ids: Sequence[str]
 def numbered_by_name(collection: Collection, found: Faces) -> Faces:
     """Return faces of a collection whose subject numbers are digests of the people's names, so that a person has the
     same number in every set that names him alike. Subjects without a name get the digest of their number and set."""
-    names = collection.codes[1]
+    names = collection.spelt_alike
     numbers, where = np.unique(found.subjects, return_inverse=True)
     labels = [names[k] if k < len(names) else f"{collection.layout}\x00{k}" for k in numbers.tolist()]
     digests = [int.from_bytes(hashlib.sha256(label.encode()).digest()[:8], "big") >> 1 for label in labels]
@@ -129,6 +130,13 @@ class Protocol:
         }
         return found, Pairs(**columns)
 
+    def people(self, pairs: int) -> set[str]:
+        """Return the names of the people in the first pairs of the order; empty if they are not known."""
+        names, chosen = self.collection.people, self.order[:pairs]
+        if names is None:
+            return set()
+        return {names[k] for side in (self.pairs.left, self.pairs.right) for k in side[chosen].tolist()}
+
     def leftover(self) -> Ints:
         """Return the images of people who are in no pair, ``(n,)``; empty if they are too few or not known."""
         codes, people = self.collection.codes
@@ -138,29 +146,41 @@ class Protocol:
         free = np.flatnonzero(~np.isin(codes, used))
         return free if len(np.unique(codes[free])) >= MIN_LEFTOVER else free[:0]
 
-    def auxiliary(self, identities: int) -> Faces:
-        """Return faces of people who are in no pair or, if there are too few, of people who are only in the last folds.
+    def auxiliary(self, identities: int, allowed: Allowed) -> Faces:
+        """Return faces of people who are in no pair or, if there are too few, of people who are only in the last folds;
+        if names are known, of allowed people only.
 
         Raises DataError if there are none.
         """
+        rows, subjects, ids = self._auxiliary(identities, allowed)
+        if not len(rows):
+            raise DataError(
+                f"{self.collection.files[-1]}: no person is left to learn from, in no pair or only in the folds 8 and "
+                f"9; use fewer learning attacks, or a set with more pairs"
+            )
+        return faces(self.collection, rows, subjects, ids)
+
+    def auxiliary_people(self, identities: int, allowed: Allowed) -> set[str]:
+        """Return the names of the people whom `auxiliary` shows; empty if they are not known."""
+        names = self.collection.people
+        return set() if names is None else {names[k] for k in self._auxiliary(identities, allowed)[0].tolist()}
+
+    def _auxiliary(self, identities: int, allowed: Allowed) -> tuple[Ints, Ints, list[str]]:
+        """Return the images of auxiliary faces, their subjects and their ids."""
         free = self.leftover()
         if len(free):
             codes, people = self.collection.codes
-            rows = _some_of_each([people[c] for c in codes[free]], identities)
-            chosen = free[rows]
-            return faces(self.collection, chosen, codes[chosen], [self.collection.ids[k] for k in chosen.tolist()])
-        known = self.collection.resolved
+            free = free[[allowed(people[c]) for c in codes[free].tolist()]]
+            chosen = free[_some_of_each([people[c] for c in codes[free]], identities)]
+            return chosen, codes[chosen], [self.collection.ids[k] for k in chosen.tolist()]
+        known, names = self.collection.resolved, self.collection.people
         late = np.isin(self.pairs.fold, LAST_FOLDS)
         members = [np.unique(np.concatenate([known.left[part], known.right[part]])) for part in (late, ~late)]
         samples = members[0][~np.isin(known.subjects[members[0]], known.subjects[members[1]])]
-        if not len(samples):
-            raise DataError(
-                f"{self.collection.files[-1]}: no person is only in the folds 8 and 9, so no faces are left to learn "
-                f"from; use fewer learning attacks, or a set with more pairs"
-            )
+        if names is not None:
+            samples = samples[[allowed(names[row]) for row in known.rows[samples].tolist()]]
         samples = samples[_some_of_each([str(s) for s in known.subjects[samples].tolist()], identities)]
-        ids = [known.ids[k] for k in samples.tolist()]
-        return faces(self.collection, known.rows[samples], known.subjects[samples], ids)
+        return known.rows[samples], known.subjects[samples], [known.ids[k] for k in samples.tolist()]
 
 
 def _some_of_each(people: Sequence[str], identities: int) -> Ints:
@@ -201,12 +221,12 @@ def _more_impostors(subjects: Ints, pairs: Pairs) -> Pairs:
 class Division:
     """A division of the people of a set without protocol: the rows of each part's images.
 
-    ``fold``: the fold of every scored image.
+    ``learnt_from``: the images of the people that attackers learn from; ``fold``: the fold of every scored image.
     """
 
     collection: Collection
     calibration: Ints
-    auxiliary: Ints
+    learnt_from: Ints
     scored: Ints
     fold: Ints
     seed: int
@@ -242,7 +262,7 @@ class Division:
         fold_of[np.concatenate([several, single])] = np.arange(len(several) + len(single)) % folds
         rows = [np.flatnonzero(np.isin(codes, np.concatenate(part))) for part in parts]
         return cls(
-            collection=collection, calibration=rows[0], auxiliary=rows[1], scored=rows[2],
+            collection=collection, calibration=rows[0], learnt_from=rows[1], scored=rows[2],
             fold=fold_of[codes[rows[2]]], seed=seed,
         )  # fmt: skip
 
@@ -255,16 +275,34 @@ class Division:
         """Return up to `PER_CALIBRATION_PERSON` images of each person with at least two."""
         return self._faces(self._some(self.calibration, identities, PER_CALIBRATION_PERSON, 2))
 
-    def auxiliary_faces(self, identities: int) -> Faces:
-        """Return up to `PER_PERSON` images of each person."""
-        return self._faces(self._some(self.auxiliary, identities, PER_PERSON, 1))
+    def auxiliary(self, identities: int, allowed: Allowed) -> Faces:
+        """Return up to `PER_PERSON` images of each allowed person. Raises DataError if nobody is allowed."""
+        rows = self._auxiliary(identities, allowed)
+        if not len(rows):
+            raise DataError(f"{self.collection.files[-1]}: no person is left to learn from")
+        return self._faces(rows)
+
+    def auxiliary_people(self, identities: int, allowed: Allowed) -> set[str]:
+        """Return the names of the people whom `auxiliary` shows."""
+        codes, people = self.collection.codes
+        return {people[c] for c in codes[self._auxiliary(identities, allowed)].tolist()}
+
+    def _auxiliary(self, identities: int, allowed: Allowed) -> Ints:
+        codes, people = self.collection.codes
+        rows = self.learnt_from[[allowed(people[c]) for c in codes[self.learnt_from].tolist()]]
+        return self._some(rows, identities, PER_PERSON, 1)
+
+    def people(self, pairs: int) -> set[str]:
+        """Return the names of all people of whom pairs may be drawn."""
+        codes, people = self.collection.codes
+        return {people[c] for c in np.unique(codes[self.scored]).tolist()}
 
     def _some(self, rows: Ints, identities: int, each: int, least: int) -> Ints:
         codes = self.collection.codes[0][rows]
         people, counts = np.unique(codes, return_counts=True)
         able = people[counts >= least]
         chosen = np.random.default_rng([self.seed, each]).permutation(able)[:identities]
-        return np.concatenate([rows[codes == person][:each] for person in np.sort(chosen)])
+        return np.concatenate([rows[:0], *(rows[codes == person][:each] for person in np.sort(chosen))])
 
     def folds(self) -> list[Fold]:
         """Return the scored images of every fold, grouped by person."""

@@ -7,14 +7,15 @@ faces. This module does not import torch: a suite is planned from these declarat
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import itertools
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from annotated_types import Ge, Le
 
 from bench import Dataset, DataStatus, Faces, Pairs, TrainingSet, hookimpl
-from bench_synthfaces.constants import GENERATOR, MAX_PAIRS
+from bench_synthfaces.constants import AUXILIARY, GENERATOR, MAX_PAIRS, evaluation_numbers, person_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,9 +74,27 @@ class SynthProtocol(Dataset):
 
     def auxiliary(self, ctx: Context) -> Faces:
         """Return two pictures of each auxiliary identity."""
+        return self.auxiliary_among(lambda name: True, ctx)
+
+    def auxiliary_among(self, allowed: Callable[[str], bool], ctx: Context) -> Faces:
+        """Return two pictures of each of the first allowed auxiliary identities."""
+        import numpy as np
+
         from bench_synthfaces import protocols
 
-        return self._draw(protocols.auxiliary_pictures(self.auxiliary_identities, 2))
+        return self._draw(protocols.auxiliary_pictures_of(np.array(self._auxiliary(allowed), np.int64), 2))
+
+    def auxiliary_people(self, allowed: Callable[[str], bool]) -> Collection[str]:
+        """Return the names of the first allowed auxiliary identities, which all protocols share."""
+        return list(map(person_name, self._auxiliary(allowed)))
+
+    def _auxiliary(self, allowed: Callable[[str], bool]) -> list[int]:
+        numbers = (number for number in AUXILIARY if allowed(person_name(number)))
+        return list(itertools.islice(numbers, self.auxiliary_identities))
+
+    def people(self, pairs: int) -> Collection[str]:
+        """Return the names of all people of whom the first pairs are drawn."""
+        return list(map(person_name, evaluation_numbers(self.protocol(), pairs)))
 
     def _draw(self, pictures: Pictures) -> Faces:
         import numpy as np
@@ -159,6 +178,10 @@ class SynthTraining(TrainingSet):
     def status(self) -> DataStatus:
         """Return the number of pictures; they are drawn on demand."""
         return DataStatus(where="generated", layout="generated", images=sum(n * shots for n, shots in self.groups))
+
+    def people(self) -> Sequence[str]:
+        """Return the names of the people, in the order of their numbers."""
+        return list(map(person_name, range(sum(count for count, _ in self.groups))))
 
     def labels(self) -> NDArray[np.int64]:
         """Return the person of every picture, int64 ``(n,)``, ascending."""

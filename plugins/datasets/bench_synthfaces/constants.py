@@ -1,6 +1,24 @@
-"""The size of the protocols and the version of the pictures. No torch."""
+"""The size of the protocols, the numbers and names of their people, and the version of the pictures. No torch."""
 
 from __future__ import annotations
 
 MAX_PAIRS = 8000  #: The most pairs that a protocol can have.
 GENERATOR = 1  #: The version of the pictures: a change of any pixel raises it.
+
+SEED = 20240229  #: The seed of the published protocols; other seeds give other people.
+AUXILIARY = range(100_000, 200_000)  #: Identity numbers of the attacker's faces.
+EVALUATION_START = 300_000  #: The first identity number for evaluation; each protocol has one block from here on.
+BLOCK = 100_000  #: The number of identity numbers in a protocol's block.
+DUO = 2 * BLOCK // MAX_PAIRS  #: Identity numbers for one genuine and one impostor pair: 1 + 1 + 23 candidates.
+PROTOCOL_NAMES = ("synth-lfw", "synth-agedb30", "synth-calfw", "synth-cfp-ff")  #: In the order of their blocks.
+
+
+def person_name(number: int) -> str:
+    """Return the name of the person with an identity number, which no person of another set has."""
+    return f"synthfaces {SEED}/{number}"
+
+
+def evaluation_numbers(protocol: str, pairs: int) -> range:
+    """Return the identity numbers of which the first ``pairs`` pairs of a protocol are drawn."""
+    start = EVALUATION_START + PROTOCOL_NAMES.index(protocol) * BLOCK
+    return range(start, start + (pairs + 1) // 2 * DUO)

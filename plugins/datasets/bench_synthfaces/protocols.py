@@ -21,17 +21,12 @@ import torch
 from numpy.typing import NDArray
 
 from ._rng import Stream, combine
-from .constants import MAX_PAIRS
+from .constants import AUXILIARY, BLOCK, DUO, EVALUATION_START, MAX_PAIRS, SEED
 from .generator import Rendered, Style, render, subject_labels
 
-SEED = 20240229  #: The seed of the published protocols; other seeds give other people.
 TRAINING = range(100_000)  #: Identity numbers for training; see `training`.
-AUXILIARY = range(100_000, 200_000)  #: Identity numbers of the attacker's faces.
 CALIBRATION = range(200_000, 300_000)  #: Identity numbers on which thresholds are set; a quarter for each protocol.
-EVALUATION_START = 300_000  #: The first identity number for evaluation; each protocol has one block from here on.
-BLOCK = 100_000  #: The number of identity numbers in a protocol's block.
 FOLDS = 10
-DUO = 2 * BLOCK // MAX_PAIRS  #: Identity numbers for one genuine and one impostor pair: 1 + 1 + 23 candidates.
 MATCHED_WISH = 0.75  #: The share of impostor pairs for which a partner of equal gender and group is searched.
 
 Ints = NDArray[np.int64]
@@ -207,11 +202,19 @@ def calibration_pictures(name: str, identities: int, per_identity: int) -> Pictu
 
 
 def auxiliary_pictures(identities: int, per_identity: int, start: int = 0) -> Pictures:
-    """Return the auxiliary pictures, from which an attacker or a defense learns; ``start`` skips people.
+    """Return the auxiliary pictures of people with consecutive numbers, from which an attacker or a defense learns;
+    ``start`` skips people."""
+    return _auxiliary(*_grid(AUXILIARY, identities, per_identity, start))
 
-    Even shots have the subject's usual age, odd shots any age from 18 to 78 years.
-    """
-    subjects, shots = _grid(AUXILIARY, identities, per_identity, start)
+
+def auxiliary_pictures_of(people: Ints, per_identity: int) -> Pictures:
+    """Return the auxiliary pictures of the people with the identity numbers ``people (n,)``."""
+    shots = np.tile(np.arange(per_identity, dtype=np.int64), len(people))
+    return _auxiliary(np.repeat(people, per_identity), shots)
+
+
+def _auxiliary(subjects: Ints, shots: Ints) -> Pictures:
+    """Return pictures in which even shots show the usual age, and odd shots any age from 18 to 78 years."""
     drawn = Stream(combine(SEED, subjects, shots)).uniform64("any-age", 1)[:, 0] * 60 + 18
     ages = np.where(shots % 2 == 0, np.nan, drawn).astype(np.float32)
     return Pictures(subjects=subjects, shots=shots, ages=ages, style="wild")

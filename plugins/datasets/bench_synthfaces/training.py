@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from ._identity import Style, draw_person, draw_shot, subject_labels
+from .constants import SEED
 from .generator import EMOTIONS, GENDERS, GROUPS, render
-from .protocols import SEED
 
 Ints = NDArray[np.int64]
 AGES = (18.0, 78.0)  #: The range of the random ages, in years.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench import DataError, DataStatus, MissingDataError, Model, Network, file_sha256
+from bench import DataError, DataStatus, MissingDataError, Model, Network, file_sha256, registered
 from bench_facenets.files import onnx_files
 from bench_facenets.files.locate import given_weights, named_weights
 from bench_facenets.files.pixels import Pixels
@@ -92,6 +93,16 @@ class NamedNet(FaceNet):
     def license(self) -> str:  # type: ignore[override]
         """The license of the checkpoint as far as it is known, from the card."""
         return self.card().license
+
+    @property
+    def trained_on(self) -> str:  # type: ignore[override]
+        """The training set that the card of ``bench train`` beside the weights names; empty without such a card."""
+        try:
+            card = json.loads(self.weights().with_suffix(".json").read_text(encoding="utf-8"))
+            known = card["data"]["training_set"]
+        except (MissingDataError, OSError, ValueError, TypeError, KeyError):
+            return ""
+        return next((name for name, cls in registered("training_set").items() if cls.__name__ == known), "")
 
     def source(self) -> Source:
         """Return the network with the weights of its checkpoint."""

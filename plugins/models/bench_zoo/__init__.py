@@ -28,6 +28,7 @@ class ZooModel(Model):
     embedding_size: ClassVar[int] = 128
     license: ClassVar[str] = "same as this project (trained on generated faces)"
     synthetic: ClassVar[bool] = True
+    trained_on: ClassVar[str] = "synth-training"
 
     @classmethod
     def name(cls) -> str:

@@ -171,6 +171,54 @@ def test_lfw_and_calfw_number_people_by_name(tmp_path: Path) -> None:
     assert FaceSet(path=str(tmp_path)).people_of == ""
 
 
+def test_spellings_of_a_name_have_one_number(tmp_path: Path) -> None:
+    pairs = files.protocol_pairs(10, 3)
+    spelt = [
+        (one.replace("Person_", "pERSON "), other.replace("Person_", "pERSON "), same, fold)
+        for one, other, same, fold in pairs
+    ]
+    first = lfw(tmp_path)
+    second = Calfw(path=str(files.write_calfw(tmp_path / "calfw", spelt)))
+    assert set(evaluated(first, 60)[0].subjects.tolist()) == set(evaluated(second, 60)[0].subjects.tolist())
+
+
+def test_names_of_the_scored_and_of_those_learnt_from(tmp_path: Path) -> None:
+    dataset = lfw(tmp_path, others=25)
+    shown = {Path(str(name)).parent.name for name in evaluated(dataset, 12)[0].sample_ids}
+    assert dataset.people(12) == shown
+    everyone = set(dataset.auxiliary_people(lambda name: True))
+    assert everyone == {f"Other_{k:02d}" for k in range(25)}
+    some = {f"Other_{k:02d}" for k in range(7)}
+    assert set(dataset.auxiliary_people(some.__contains__)) == some
+    faces = dataset.auxiliary_among(some.__contains__, CTX)
+    assert {Path(str(name)).parent.name for name in faces.sample_ids} == some
+    few = Lfw(path=dataset.path, auxiliary_identities=10)
+    left_out = set(few.auxiliary_people(lambda name: True))
+    assert len(left_out) == 10
+    assert len(set(few.auxiliary_people(lambda name: name not in left_out)) - left_out) == 10  # Others are drawn.
+    with pytest.raises(DataError, match="no person is left to learn from"):
+        dataset.auxiliary_among(lambda name: False, CTX)
+
+
+def test_names_of_the_last_folds_and_of_a_division(tmp_path: Path) -> None:
+    late = lfw(tmp_path)
+    assert set(late.auxiliary_people(lambda name: True)) == {p for p in late.people(60) if p[7] in "IJ"}
+    assert not set(late.auxiliary_people(lambda name: True)) & set(late.people(48))
+    divided = folder(tmp_path)
+    learnt, scored = set(divided.auxiliary_people(lambda name: True)), set(divided.people(4))
+    assert learnt == names(divided.auxiliary(CTX))
+    assert names(evaluated(divided, 20)[0]) <= scored
+    assert not learnt & scored
+    one = sorted(learnt)[0]
+    assert names(divided.auxiliary_among(lambda name: name == one, CTX)) == {one}
+
+
+def test_files_without_names_name_nobody(tmp_path: Path) -> None:
+    unnamed = Lfw(path=str(files.write_bin(tmp_path / "lfw.bin", files.protocol_pairs(10, 3))))
+    assert not unnamed.people(20)
+    assert not unnamed.auxiliary_people(lambda name: True)
+
+
 def test_an_unbalanced_protocol_gives_half_of_each(tmp_path: Path) -> None:
     pairs = [(f"g{k}a", f"g{k}b", True, -1) for k in range(30)] + [(f"i{k}a", f"i{k}b", False, -1) for k in range(10)]
     dataset = FaceSet(path=str(files.write_bin(tmp_path / "x.bin", pairs)))

@@ -7,9 +7,11 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from bench_synthfaces import SynthTraining, protocols
+from bench_synthfaces import PROTOCOLS, SynthTraining, constants, protocols
 from bench_synthfaces._identity import draw_person, draw_shot
 from bench_synthfaces.generator import EMOTIONS, GROUPS, render
+
+from bench import comparable_name
 
 NAMES = tuple(protocols.PROTOCOLS)
 
@@ -156,6 +158,30 @@ def test_sets_of_people_do_not_overlap() -> None:
     assert all(a.stop <= b.start for a, b in itertools.pairwise(ranges))
     used = protocols.pairs("synth-lfw", protocols.MAX_PAIRS).pictures.subjects
     assert used.max() in protocols.get_protocol("synth-lfw").identities
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_people_have_names(name: str) -> None:
+    dataset = PROTOCOLS[name]()
+    shown = protocols.pairs(name, 7).pictures.subjects.tolist()
+    assert set(map(constants.person_name, shown)) <= set(dataset.people(7))
+    numbers = range(protocols.AUXILIARY.start, protocols.AUXILIARY.start + 250)
+    assert list(dataset.auxiliary_people(lambda name: True)) == list(map(constants.person_name, numbers))
+    assert len({comparable_name(person) for person in dataset.people(7)} - {""}) == len(dataset.people(7))
+    assert not set(dataset.people(7)) & set(SynthTraining().people())
+
+
+def test_auxiliary_people_can_be_left_out() -> None:
+    few = PROTOCOLS["synth-lfw"](auxiliary_identities=10)
+    first = list(few.auxiliary_people(lambda name: True))
+    others = list(few.auxiliary_people(lambda name: name not in first[::2]))
+    assert len(others) == 10
+    assert set(first) & set(others) == set(first[1::2])
+    same = protocols.auxiliary_pictures_of(np.arange(100_000, 100_003), 2)
+    one = protocols.auxiliary_pictures(3, 2)
+    assert same.subjects.tolist() == one.subjects.tolist()
+    assert same.shots.tolist() == one.shots.tolist()
+    np.testing.assert_array_equal(same.ages, one.ages)
 
 
 @pytest.mark.slow

@@ -29,9 +29,10 @@ class ToyMean(Defense):
 
     def fit(self, faces: Faces, ctx: Context) -> Mapping[str, torch.Tensor]:
         """Return the mean face ``(3, h, w)``."""
+        import numpy as np
         import torch
 
-        return {"mean": torch.from_numpy(faces.images).float().mean(0) / 255}
+        return {"mean": torch.from_numpy(np.array(faces.images)).float().mean(0) / 255}
 
     def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
         """Return the mixture, with the mean change of each image as an extra."""

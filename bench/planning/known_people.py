@@ -1,0 +1,74 @@
+"""The people of data sets and training sets as their plugins name them, read once for all experiments. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import NamedTuple
+
+from bench.api.hookspecs import Dataset, TrainingSet
+from bench.core.domain import Component
+from bench.core.errors import BenchError, PluginError
+from bench.core.memoize import remembered
+from bench.core.people import Allowed, everyone, is_local, person_key
+from bench.planning.instances import Instances
+from bench.registry.components import build_component
+
+
+class People(NamedTuple):
+    """The keys of some people (`bench.core.people.person_key`), and those of them that are names, not numbers, and can
+    be compared with other sets. Both are empty where people are not known."""
+
+    keys: frozenset[str]
+    named: frozenset[str]
+
+
+class KnownPeople:
+    """Returns the people of data sets and training sets.
+
+    Methods about data sets raise `PluginError` if the plugin fails.
+    """
+
+    def __init__(self, instances: Instances) -> None:
+        self.instances = instances
+
+    @remembered
+    def scored(self, dataset: Component, pairs: int) -> People:
+        """Return the people whom the first ``pairs`` pairs of a data set show."""
+        instance: Dataset = self.instances.of(dataset)
+        names = _called(lambda: instance.people(pairs), f"data set {dataset.label}: people()")
+        return _people(names, dataset.weights or "")
+
+    @remembered
+    def learnt(self, source: Component) -> People:
+        """Return the people whom all auxiliary faces of a data set show."""
+        return _people(self.auxiliary(source, everyone), source.weights or "")
+
+    def auxiliary(self, source: Component, allowed: Allowed) -> Collection[str]:
+        """Return the names of the people whom the auxiliary faces of a data set show if only some are allowed."""
+        instance: Dataset = self.instances.of(source)
+        return _called(lambda: instance.auxiliary_people(allowed), f"data set {source.label}: auxiliary_people()")
+
+    @remembered
+    def trained_on(self, name: str) -> People:
+        """Return the people of the training set that is registered under a name; nobody if it cannot be read."""
+        try:
+            found: TrainingSet = build_component("training_set", name, {}, name, self.instances.registry)
+            return _people(_called(found.people, f"training set {name}: people()"), "")
+        except BenchError:  # Its files are missing or damaged; the run does not need them.
+            return _people((), "")
+
+
+def _people(names: Collection[str], files: str) -> People:
+    keys = frozenset(person_key(name, files) for name in names)
+    local = set(filter(is_local, keys))
+    return People(keys, keys - local if local else keys)
+
+
+def _called(method: Callable[[], Collection[str]], what: str) -> Collection[str]:
+    """Return the names that a method of a plugin returns; ``what`` names it in the message of an error."""
+    try:
+        return method()
+    except BenchError:
+        raise
+    except Exception as error:
+        raise PluginError(f"{what} failed with {type(error).__name__}: {error}") from error
