@@ -201,6 +201,10 @@ class Model(ABC):
       a client holds only the *shallow model*, which is the network up to a split point
     - ``mflops``: the cost of one forward pass in million floating-point operations, for time estimates
     - ``license``: the licence of the weights
+    - ``architecture``, ``loss_kind``, ``trained_on``, ``trained_on_people``: the family of its architecture, the kind
+      of its training loss, the training set, and the set of people that this shows, each as a name. The report compares
+      held-out recognisers with authorised models by them. Two names of sets of people are equal, or the sets share
+      nobody. An empty text means that it is not known.
 
     Each of these may also be a property that depends on the parameters.
     """
@@ -208,6 +212,10 @@ class Model(ABC):
     stands_in_for: ClassVar[str | None] = None
     stand_in: ClassVar[str | None] = None
     synthetic: ClassVar[bool] = False
+    architecture: ClassVar[str] = ""
+    loss_kind: ClassVar[str] = ""
+    trained_on: ClassVar[str] = ""
+    trained_on_people: ClassVar[str] = ""
     input_size: ClassVar[tuple[int, int]] = (112, 112)
     embedding_size: ClassVar[int] = 0
     splits: ClassVar[Mapping[str, tuple[int, int, int]]] = {}

@@ -1,6 +1,7 @@
-"""Classification losses for face recognition: from embeddings and a class matrix to logits.
+"""Losses for face recognition: classification losses, and losses of pairs.
 
-Each loss gives logits `(n, classes)` for a cross-entropy. The margin losses share one form: with theta_j
+A classification loss turns embeddings and a class matrix into logits `(n, classes)` for a cross-entropy. The margin
+losses share one form: with theta_j
 the angle between an embedding and class vector j, the target's logit is `scale * f(theta_y)` and the others are
 `scale * cos(theta_j)`; they differ in f, which is never above the cosine.
 
@@ -11,6 +12,14 @@ the angle between an embedding and class vector j, the target's logit is `scale 
 | `arcface` | cos(theta + m) | m = 0 |
 | `cosface` | cos(theta) - m | m = 0 |
 | `sphereface` | psi(theta), a monotonous cos(m theta) | m = 1 |
+
+A loss of pairs has no class matrix: it compares the embeddings of a batch with each other, so a batch must contain
+several pictures of each person.
+
+| loss | compares | `scale` | `margin` |
+|---|---|---|---|
+| `supcon` | the cosine of two pictures of a person with all cosines of the batch | 1 / temperature | unused |
+| `multi-similarity` | every cosine with a fixed cosine | weight of hard impostors | the fixed cosine |
 """
 
 from __future__ import annotations
@@ -22,10 +31,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Loss = Literal["softmax", "normface", "arcface", "cosface", "sphereface"]
+Loss = Literal["softmax", "normface", "arcface", "cosface", "sphereface", "supcon", "multi-similarity"]
 LOSSES: tuple[str, ...] = get_args(Loss)
+PAIR_LOSSES = frozenset({"supcon", "multi-similarity"})  #: The losses without a class matrix.
 
 _EDGE = 1e-6  # It keeps arccos and sqrt differentiable at +-1.
+_ALPHA, _SLACK = 2.0, 0.1  # Of the multi-similarity loss: alpha and epsilon of Wang et al. 2019, section 4.
 
 
 def neutral_margin(loss: Loss) -> float:
@@ -74,11 +85,12 @@ def sphereface(cosine: Tensor, margin: float) -> Tensor:
 def logits(loss: Loss, embeddings: Tensor, classes: Tensor, labels: Tensor, *, scale: float, margin: float) -> Tensor:
     """Return the logits `(n, classes)` of embeddings `(n, d)` for class vectors `(classes, d)` and labels `(n,)` int64.
 
-    `softmax` ignores `scale` and `margin`; `normface` ignores `margin`. Raises ValueError for an unknown loss or
-    a margin on the wrong side of the neutral one.
+    `softmax` ignores `scale` and `margin`; `normface` ignores `margin`. Raises ValueError for a loss that is unknown
+    or one of pairs, and for a margin on the wrong side of the neutral one.
     """
-    if loss not in LOSSES:
-        raise ValueError(f"Expected one of {sorted(LOSSES)}, got {loss!r}")
+    known = sorted(set(LOSSES) - PAIR_LOSSES)
+    if loss not in known:
+        raise ValueError(f"Expected one of {known}, got {loss!r}")
     if margin < neutral_margin(loss):
         raise ValueError(f"Expected a margin of at least {neutral_margin(loss)} for {loss}, got {margin}")
     if loss == "softmax":
@@ -90,6 +102,64 @@ def logits(loss: Loss, embeddings: Tensor, classes: Tensor, labels: Tensor, *, s
     target = cosine.gather(1, rows)[:, 0]
     function = {"arcface": arcface, "cosface": cosface, "sphereface": sphereface}[loss]
     return scale * cosine.scatter(1, rows, function(target, margin)[:, None])
+
+
+def pair_loss(loss: Loss, embeddings: Tensor, labels: Tensor, *, scale: float, margin: float) -> Tensor:
+    """Return the mean loss, a scalar, of the pairs of a batch of embeddings `(n, d)` with labels `(n,)` int64.
+
+    Raises ValueError for a loss that is not one of pairs.
+    """
+    if loss not in PAIR_LOSSES:
+        raise ValueError(f"Expected one of {sorted(PAIR_LOSSES)}, got {loss!r}")
+    unit = F.normalize(embeddings)
+    cosine, same = unit @ unit.T, labels[:, None] == labels[None, :]
+    if loss == "supcon":
+        return supcon(cosine, same, scale)
+    return multi_similarity(cosine, same, scale, margin)
+
+
+def supcon(cosine: Tensor, same: Tensor, scale: float) -> Tensor:
+    """Return the supervised contrastive loss, a scalar, for the cosines `(n, n)` of a batch; `same (n, n)` is True
+    where two pictures show one person.
+
+    It is the mean over pictures i of -1/|P(i)| sum_{p in P(i)} log(exp(s cos_ip) / sum_{a != i} exp(s cos_ia)), with
+    P(i) the other pictures of the same person and s = `scale` the inverse of the temperature. Pictures without another
+    one of their person have no term of their own; the loss is 0 if there are no others. Khosla et al. 2020, "Supervised
+    Contrastive Learning", equation 2.
+    """
+    itself = torch.eye(len(cosine), dtype=torch.bool, device=cosine.device)
+    scores = (scale * cosine).masked_fill(itself, -torch.inf)
+    positive = same & ~itself
+    count = positive.sum(1)
+    log_share = (scores - torch.logsumexp(scores, 1, keepdim=True)).masked_fill(~positive, 0.0)
+    per_picture = -log_share.sum(1) / count.clamp(min=1)
+    return per_picture.sum() / (count > 0).sum().clamp(min=1)
+
+
+def multi_similarity(cosine: Tensor, same: Tensor, beta: float, threshold: float) -> Tensor:
+    """Return the multi-similarity loss, a scalar, for the cosines `(n, n)` of a batch; `same (n, n)` is True where two
+    pictures show one person.
+
+    It is the mean over pictures i of log(1 + sum_p exp(-2 (cos_ip - t))) / 2 + log(1 + sum_n exp(beta (cos_in - t))) /
+    beta, with t the `threshold`. The sums are over informative pairs only: genuine pairs p that are less similar than
+    the most similar impostor pair of i plus .1, and impostor pairs n that are more similar than the least similar
+    genuine pair of i minus .1. Wang et al. 2019, "Multi-Similarity Loss with General Pair Weighting for Deep Metric
+    Learning", equations 9, 10 and 15.
+    """
+    positive = same & ~torch.eye(len(cosine), dtype=torch.bool, device=cosine.device)
+    fixed = cosine.detach()
+    weakest = fixed.masked_fill(~positive, torch.inf).amin(1, keepdim=True)
+    hardest = fixed.masked_fill(same, -torch.inf).amax(1, keepdim=True)
+    positive = positive & (fixed < hardest + _SLACK)
+    negative = ~same & (fixed > weakest - _SLACK)
+    pull = _log_one_plus_sum(-_ALPHA * (cosine - threshold), positive) / _ALPHA
+    push = _log_one_plus_sum(beta * (cosine - threshold), negative) / beta
+    return (pull + push).mean()
+
+
+def _log_one_plus_sum(exponents: Tensor, chosen: Tensor) -> Tensor:
+    """Return log(1 + sum exp(x)) over the chosen exponents of each row, `(n,)`."""
+    return F.softplus(torch.logsumexp(exponents.masked_fill(~chosen, -1e4), 1))
 
 
 def spread(embeddings: Tensor, labels: Tensor) -> Tensor:
