@@ -69,15 +69,16 @@ def sentence(rows: Rows) -> str:
             unknown.append(judge)
     parts = []
     if apart:
-        parts.append(f"{_names(apart)} shared no training picture, person, architecture or kind of loss with it")
+        shares = "shares" if len(apart) == 1 else "share"
+        parts.append(f"{_names(apart)} {shares} no training picture, person, architecture or kind of loss with them")
     if same:
-        parts.append(f"{_names(same)} learnt from the same pictures as an authorised model, and may share its mistakes")
+        parts.append(f"{_names(same)} learnt from the same pictures as one of them, and may make the same mistakes")
     if unknown:
-        parts.append(f"what {_names(unknown)} shared with it is not known")
+        parts.append(f"what {_names(unknown)} and they have in common is not known")
     rest = len(judges) - len(same) - len(apart) - len(unknown)
     if rest:
-        parts.append(f"{rest} learnt from other pictures, and shared something else")
-    start = f"Of {plural(len(judges), 'held-out recogniser')}"
+        parts.append(f"{rest} learnt from other pictures, but had people, architecture or kind of loss in common")
+    start = f"{plural(len(judges), 'held-out recogniser')} judged the uploads for authorised models"
     return f"{start}: {'; '.join(parts)}."
 
 

@@ -67,7 +67,7 @@ class Shots:
 
     def draw(self) -> NDArray[np.uint8]:
         """Draw the pictures, uint8 ``(n, 3, 112, 112)``."""
-        seed, subjects = self.people.seed, self._subjects()
+        seed, subjects = self.people.seed, self.subjects()
         out = np.empty((len(subjects), 3, 112, 112), np.uint8)
         for rows, age, style in self._conditions():
             out[rows] = render(seed, subjects[rows], self.shots[rows], age=age, style=style).images.numpy()
@@ -76,7 +76,7 @@ class Shots:
     def describe(self) -> dict[str, NDArray[Any]]:
         """Return the labels ``(n,)`` of the pictures without drawing them: ``age`` in years (float32); ``gender``,
         ``emotion`` and ``group`` as text."""
-        seed, subjects = self.people.seed, self._subjects()
+        seed, subjects = self.people.seed, self.subjects()
         years, emotion = np.empty(len(subjects), np.float32), np.empty(len(subjects), np.int64)
         gender, group = subject_labels(seed, subjects)
         for chosen, age, style in self._conditions():
@@ -93,7 +93,8 @@ class Shots:
             "group": np.array(GROUPS)[group],
         }
 
-    def _subjects(self) -> Ints:
+    def subjects(self) -> Ints:
+        """Return the identity numbers of the persons, ``(n,)``."""
         return self.persons + self.people.numbers.start
 
     def _conditions(self) -> Iterator[tuple[Ints, torch.Tensor, Style]]:

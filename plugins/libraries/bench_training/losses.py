@@ -140,11 +140,12 @@ def multi_similarity(cosine: Tensor, same: Tensor, beta: float, threshold: float
     """Return the multi-similarity loss, a scalar, for the cosines `(n, n)` of a batch; `same (n, n)` is True where two
     pictures show one person.
 
-    It is the mean over pictures i of log(1 + sum_p exp(-2 (cos_ip - t))) / 2 + log(1 + sum_n exp(beta (cos_in - t))) /
-    beta, with t the `threshold`. The sums are over informative pairs only: genuine pairs p that are less similar than
-    the most similar impostor pair of i plus .1, and impostor pairs n that are more similar than the least similar
-    genuine pair of i minus .1. Wang et al. 2019, "Multi-Similarity Loss with General Pair Weighting for Deep Metric
-    Learning", equations 9, 10 and 15.
+    It is beta times the mean over pictures i of log(1 + sum_p exp(-2 (cos_ip - t))) / 2 + log(1 + sum_n exp(beta
+    (cos_in - t))) / beta, with t the `threshold`. The sums are over informative pairs only: genuine pairs p that are
+    less similar than the most similar impostor pair of i plus .1, and impostor pairs n that are more similar than the
+    least similar genuine pair of i minus .1. Wang et al. 2019, "Multi-Similarity Loss with General Pair Weighting for
+    Deep Metric Learning", equations 9, 10 and 15. The factor beta, which is ours, gives its gradients the size of those
+    of the other losses at the same scale.
     """
     positive = same & ~torch.eye(len(cosine), dtype=torch.bool, device=cosine.device)
     fixed = cosine.detach()
@@ -154,7 +155,7 @@ def multi_similarity(cosine: Tensor, same: Tensor, beta: float, threshold: float
     negative = ~same & (fixed > weakest - _SLACK)
     pull = _log_one_plus_sum(-_ALPHA * (cosine - threshold), positive) / _ALPHA
     push = _log_one_plus_sum(beta * (cosine - threshold), negative) / beta
-    return (pull + push).mean()
+    return beta * (pull + push).mean()
 
 
 def _log_one_plus_sum(exponents: Tensor, chosen: Tensor) -> Tensor:
