@@ -210,7 +210,7 @@ class ExperimentPlanner:
         """Return why a model that learnt from generated faces cannot judge real ones; None if it can.
 
         A stand-in for a model whose weights are missing may: the report marks it. A model that stands in for none is
-        there only as a held-out recogniser, and what it does not match on real faces would look like protection.
+        there only as a held-out recogniser, and a real face that it does not match would look protected.
         """
         model: Model = self.instances.of(evaluated)
         if model.synthetic and model.stands_in_for is None and not self.instances.of(dataset).synthetic:

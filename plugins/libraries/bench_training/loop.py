@@ -62,6 +62,11 @@ class Learner(nn.Module):
             return pair_loss(loss, embeddings, labels, scale=scale, margin=margin)
         return F.cross_entropy(logits(loss, embeddings, self.classes, labels, scale=scale, margin=margin), labels)
 
+    @property
+    def class_matrix(self) -> Tensor | None:
+        """The class matrix without gradients; None for a loss of pairs."""
+        return None if self.classes is None else self.classes.detach()
+
     def parameters_in_order(self) -> list[nn.Parameter]:
         """Return the network's parameters, then the class matrix."""
         return [*self.net.parameters(), *([] if self.classes is None else [self.classes])]
@@ -158,11 +163,11 @@ def _begin_phase(run: Run, state: State | None, phase: int) -> State:
     wanted = run.identities(phase)
     if state is None:
         return _state(run, run.build(), _first_classes(run, wanted), Position(phase, 0), [])
-    net, classes = state.learner.net, state.learner.classes
+    net, classes = state.learner.net, state.learner.class_matrix
     if classes is not None and len(classes) != wanted:
         length = float(classes.norm(dim=1).mean())
         classes = _mean_classes(run, net, run.config.phases[phase], wanted, length)
-    begun = _state(run, net, None if classes is None else classes.detach(), Position(phase, 0), state.worlds)
+    begun = _state(run, net, classes, Position(phase, 0), state.worlds)
     begun.scaler.load_state_dict(state.scaler.state_dict())
     return begun
 
@@ -222,7 +227,7 @@ def _save(run: Run, state: State) -> None:
             "step": state.position.step,
             "worlds": state.worlds,
             "net": state.learner.net.state_dict(),
-            "classes": None if state.learner.classes is None else state.learner.classes.detach(),
+            "classes": state.learner.class_matrix,
             "optimizer": state.optimizer.state_dict(),
             "scaler": state.scaler.state_dict(),
         }
