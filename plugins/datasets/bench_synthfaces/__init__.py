@@ -200,6 +200,7 @@ class SynthTrainingJudges(SynthTraining):
     """
 
     role: ClassVar[str] = "training-judges"
+    groups: tuple[tuple[Annotated[int, Ge(1)], Annotated[int, Ge(1)]], ...] = ((3600, 7),)
     frontal_share: Annotated[float, Ge(0), Le(1)] = 0.0
 
 
