@@ -170,7 +170,7 @@ class ZooJudgeVgg(_Judge):
         "stage3": (64, 14, 14),
         "stage4": (128, 7, 7),
     }
-    mflops = 77.6
+    mflops = 68.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,12 +182,12 @@ class ZooJudgeSqueezeNet(_Judge):
     loss = "multi-similarity"
     splits = {
         "stem": (16, 56, 56),
-        "stage1": (64, 28, 28),
+        "stage1": (48, 28, 28),
         "stage2": (96, 14, 14),
         "stage3": (128, 14, 14),
         "stage4": (192, 7, 7),
     }
-    mflops = 61.7
+    mflops = 38.7
 
 
 MODELS: Mapping[str, type[ZooModel]] = {

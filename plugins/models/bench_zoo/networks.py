@@ -305,14 +305,13 @@ def resnet() -> FaceNetwork:
 
 
 def vgg() -> FaceNetwork:
-    """Return a network in VGG style: plain 3x3 convolutions with ReLU and max pooling, without shortcuts."""
-    pool = nn.MaxPool2d(2)
+    """Return a network in VGG style: plain 3x3 convolutions with ReLU, without shortcuts; strides replace pooling."""
     stages = [
         _conv(3, 16, 3, 2, act=_relu),
-        nn.Sequential(pool, _conv(16, 24, 3, act=_relu), _conv(24, 32, 3, act=_relu)),
-        nn.Sequential(pool, _conv(32, 64, 3, act=_relu), _conv(64, 64, 3, act=_relu)),
+        _conv(16, 32, 3, 2, act=_relu),
+        nn.Sequential(_conv(32, 64, 3, 2, act=_relu), _conv(64, 64, 3, act=_relu)),
         _conv(64, 64, 3, act=_relu),
-        nn.Sequential(pool, _conv(64, 128, 3, act=_relu), _conv(128, 128, 3, act=_relu)),
+        nn.Sequential(_conv(64, 128, 3, 2, act=_relu), _conv(128, 128, 3, act=_relu)),
     ]
     return FaceNetwork("vgg", stages, _flat_head(128))
 
@@ -322,9 +321,9 @@ def squeezenet() -> FaceNetwork:
     pool = nn.MaxPool2d(2)
     stages = [
         _conv(3, 16, 3, 2, act=_relu),
-        nn.Sequential(pool, Fire(16, 16, 32), Fire(64, 16, 32)),
-        nn.Sequential(pool, Fire(64, 24, 48), Fire(96, 24, 48)),
-        nn.Sequential(Fire(96, 32, 64), Fire(128, 32, 64)),
+        nn.Sequential(pool, Fire(16, 12, 24)),
+        nn.Sequential(pool, Fire(48, 24, 48), Fire(96, 24, 48)),
+        Fire(96, 32, 64),
         nn.Sequential(pool, Fire(128, 48, 96), Fire(192, 48, 96)),
     ]
     return FaceNetwork("squeezenet", stages, _flat_head(192))
