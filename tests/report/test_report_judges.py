@@ -36,7 +36,9 @@ def test_judge_and_victim_are_compared_by_what_is_declared(tmp_path: Path) -> No
     rows = Rows(results)
     assert judged_models(rows) == {"net-b": ["net-a"], "net-c": ["net-a"]}
     text = sentence(rows)
-    assert text.startswith("2 held-out recognisers judged the uploads for authorised models: net-c shares no training picture")
+    assert text.startswith(
+        "2 held-out recognisers judged the uploads for authorised models: net-c shares no training picture"
+    )
     assert "net-b learnt from the same pictures" in text
     found = {row[0]: list(row[1:]) for row in shared_facts(rows).rows}
     assert found["net-b"] == ["net-a", "the same (web)", "the same (web people)", "other (resnet)", "the same (margin)"]
@@ -59,7 +61,9 @@ def test_what_is_not_declared_is_not_known(tmp_path: Path) -> None:
 
 
 def test_several_authorised_models_are_told_apart(tmp_path: Path) -> None:
-    spec = FakeRun(**{**ONE, "models": {"net-a": "A", "net-b": "B", "net-c": "C"}, "authorised": (("net-a",), ("net-b",))})
+    spec = FakeRun(
+        **{**ONE, "models": {"net-a": "A", "net-b": "B", "net-c": "C"}, "authorised": (("net-a",), ("net-b",))}
+    )
     results = write_fake_run(tmp_path / "run", spec)
     assert judged_models(Rows(results))["net-c"] == ["net-a", "net-b"]
     assert judged_models(Rows(results))["net-a"] == ["net-b"]

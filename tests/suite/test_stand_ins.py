@@ -100,7 +100,9 @@ def test_a_judge_of_generated_faces_does_not_judge_real_ones(
     cells = [cell for cell in plan_text(BARE).cells if cell.evaluated and cell.evaluated.name == "toy-b"]
     assert cells
     for cell in cells:
-        assert (cell.skip or "").startswith("toy-b learnt from generated faces and cannot judge what is left of those of")
+        assert (cell.skip or "").startswith(
+            "toy-b learnt from generated faces and cannot judge what is left of those of"
+        )
         assert "evaluate a network of your own" in (cell.skip or "")
     monkeypatch.setattr(judge, "stands_in_for", "Toy B")
     assert not [cell.skip for cell in plan_text(BARE).cells if cell.skip]

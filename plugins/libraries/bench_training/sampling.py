@@ -35,9 +35,7 @@ def shuffled(first: int, last: int, n: int, *purpose: int) -> NDArray[np.int64]:
     return np.concatenate(parts)
 
 
-def grouped(
-    step: int, batch: int, per_person: int, starts: NDArray[np.int64], *purpose: int
-) -> NDArray[np.int64]:
+def grouped(step: int, batch: int, per_person: int, starts: NDArray[np.int64], *purpose: int) -> NDArray[np.int64]:
     """Return the images of one step, ``(batch,)``: ``per_person`` images of each of several people, in order of people.
 
     The people of successive steps follow an endless sequence of shuffled passes over all people; the images of each are

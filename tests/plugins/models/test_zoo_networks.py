@@ -329,8 +329,8 @@ def test_a_recipe_becomes_a_configuration(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_recipe_is_named(tmp_path: Path, recipe: dict[str, Any], message: str) -> None:
+    fixed = FIXED if recipe.get("loss") != "supcon" else {k: v for k, v in FIXED.items() if k != "loss"}
     with pytest.raises(SuiteError, match=re.escape(message)):
-        fixed = FIXED if recipe.get("loss") != "supcon" else {k: v for k, v in FIXED.items() if k != "loss"}
         read_recipe(TrainConfig, job(recipe, tmp_path), fixed)
 
 
