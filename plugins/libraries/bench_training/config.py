@@ -61,7 +61,7 @@ class TrainConfig:
     phases: tuple[Phase, ...]
     embedding_size: Annotated[int, Ge(2)] = 128
     margin: float = 0.0
-    """The loss's full margin (radians for ArcFace, cosine for CosFace and multi-similarity, factor for SphereFace)."""
+    """The loss's full margin (radians for ArcFace, cosine for CosFace and triplet, factor for SphereFace)."""
     scale: Annotated[float, Gt(0)] = 24.0
     """Factor on the cosines of normalised losses and of losses of pairs."""
     batch: Annotated[int, Ge(2)] = 128

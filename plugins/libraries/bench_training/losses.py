@@ -19,7 +19,7 @@ several pictures of each person.
 | loss | compares | `scale` | `margin` |
 |---|---|---|---|
 | `supcon` | the cosine of two pictures of a person with all cosines of the batch | 1 / temperature | unused |
-| `multi-similarity` | every cosine with a fixed cosine | weight of hard impostors | the fixed cosine |
+| `triplet` | a genuine pair with an impostor pair of the same picture | weight of hard triplets | of cosines |
 """
 
 from __future__ import annotations
@@ -31,12 +31,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Loss = Literal["softmax", "normface", "arcface", "cosface", "sphereface", "supcon", "multi-similarity"]
+Loss = Literal["softmax", "normface", "arcface", "cosface", "sphereface", "supcon", "triplet"]
 LOSSES: tuple[str, ...] = get_args(Loss)
-PAIR_LOSSES = frozenset({"supcon", "multi-similarity"})  #: The losses without a class matrix.
+PAIR_LOSSES = frozenset({"supcon", "triplet"})  #: The losses without a class matrix.
 
 _EDGE = 1e-6  # It keeps arccos and sqrt differentiable at +-1.
-_ALPHA, _SLACK = 2.0, 0.1  # Of the multi-similarity loss: alpha and epsilon of Wang et al. 2019, section 4.
 
 
 def neutral_margin(loss: Loss) -> float:
@@ -115,7 +114,7 @@ def pair_loss(loss: Loss, embeddings: Tensor, labels: Tensor, *, scale: float, m
     cosine, same = unit @ unit.T, labels[:, None] == labels[None, :]
     if loss == "supcon":
         return supcon(cosine, same, scale)
-    return multi_similarity(cosine, same, scale, margin)
+    return triplet(cosine, same, scale, margin)
 
 
 def supcon(cosine: Tensor, same: Tensor, scale: float) -> Tensor:
@@ -136,31 +135,21 @@ def supcon(cosine: Tensor, same: Tensor, scale: float) -> Tensor:
     return per_picture.sum() / (count > 0).sum().clamp(min=1)
 
 
-def multi_similarity(cosine: Tensor, same: Tensor, beta: float, threshold: float) -> Tensor:
-    """Return the multi-similarity loss, a scalar, for the cosines `(n, n)` of a batch; `same (n, n)` is True where two
+def triplet(cosine: Tensor, same: Tensor, scale: float, margin: float) -> Tensor:
+    """Return the smooth triplet loss, a scalar, for the cosines `(n, n)` of a batch; `same (n, n)` is True where two
     pictures show one person.
 
-    It is beta times the mean over pictures i of log(1 + sum_p exp(-2 (cos_ip - t))) / 2 + log(1 + sum_n exp(beta
-    (cos_in - t))) / beta, with t the `threshold`. The sums are over informative pairs only: genuine pairs p that are
-    less similar than the most similar impostor pair of i plus .1, and impostor pairs n that are more similar than the
-    least similar genuine pair of i minus .1. Wang et al. 2019, "Multi-Similarity Loss with General Pair Weighting for
-    Deep Metric Learning", equations 9, 10 and 15. The factor beta, which is ours, gives its gradients the size of those
-    of the other losses at the same scale.
+    It is the mean over pictures i of log(1 + sum_{p, n} exp(s (cos_in - cos_ip + m))), over all triplets of i, another
+    picture p of the same person, and a picture n of another one, with s = `scale` and m = `margin`. For a large scale
+    it is s times the hinge loss of the hardest triplet. Pictures without another one of their person, or of another
+    person, have no term of their own. Schroff et al. 2015, "FaceNet", equation 2, in the smooth form of Sun et al.
+    2020, "Circle Loss", equation 1.
     """
     positive = same & ~torch.eye(len(cosine), dtype=torch.bool, device=cosine.device)
-    fixed = cosine.detach()
-    weakest = fixed.masked_fill(~positive, torch.inf).amin(1, keepdim=True)
-    hardest = fixed.masked_fill(same, -torch.inf).amax(1, keepdim=True)
-    positive = positive & (fixed < hardest + _SLACK)
-    negative = ~same & (fixed > weakest - _SLACK)
-    pull = _log_one_plus_sum(-_ALPHA * (cosine - threshold), positive) / _ALPHA
-    push = _log_one_plus_sum(beta * (cosine - threshold), negative) / beta
-    return beta * (pull + push).mean()
-
-
-def _log_one_plus_sum(exponents: Tensor, chosen: Tensor) -> Tensor:
-    """Return log(1 + sum exp(x)) over the chosen exponents of each row, `(n,)`."""
-    return F.softplus(torch.logsumexp(exponents.masked_fill(~chosen, -1e4), 1))
+    used = positive.any(1) & ~same.all(1)
+    nearest = torch.logsumexp((scale * (cosine + margin)).masked_fill(same, -torch.inf)[used], 1)
+    farthest = torch.logsumexp((-scale * cosine).masked_fill(~positive, -torch.inf)[used], 1)
+    return F.softplus(nearest + farthest).sum() / used.sum().clamp(min=1)
 
 
 def spread(embeddings: Tensor, labels: Tensor) -> Tensor:

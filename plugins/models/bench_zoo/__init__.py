@@ -175,11 +175,11 @@ class ZooJudgeVgg(_Judge):
 
 @dataclass(frozen=True, kw_only=True)
 class ZooJudgeSqueezeNet(_Judge):
-    """A judge of leakage in SqueezeNet style (fire modules), trained with the multi-similarity loss on other people
+    """A judge of leakage in SqueezeNet style (fire modules), trained with the triplet loss on other people
     than the stand-ins."""
 
     architecture = "squeezenet"
-    loss = "multi-similarity"
+    loss = "triplet"
     splits = {
         "stem": (16, 56, 56),
         "stage1": (48, 28, 28),

@@ -248,7 +248,7 @@ def test_a_training_that_diverges_says_so(tmp_path: Path) -> None:
 OF_PAIRS = replace(CONFIG, loss="supcon", per_person=2, margin=0.0)
 
 
-@pytest.mark.parametrize("loss", ["supcon", "multi-similarity"])
+@pytest.mark.parametrize("loss", ["supcon", "triplet"])
 def test_a_loss_of_pairs_trains_without_a_class_matrix(tmp_path: Path, loss: Any) -> None:
     lines: list[str] = []
     config = replace(OF_PAIRS, loss=loss, margin=0.3, phases=(Phase(images=800, size=SIDE, lr=0.05, margin_from=1.0,

@@ -228,17 +228,15 @@ def test_supcon_by_hand() -> None:
     assert losses.supcon(cosine, alone, 10.0).item() == 0.0
 
 
-def test_multi_similarity_by_hand() -> None:
+def test_triplet_by_hand() -> None:
     cosine, same = batch_of_pairs()
-    beta, t = 10.0, 0.5
-    # Picture 0: the genuine .8 is not below .6 + .1 and is left out, and so is the impostor .6, not above .8 - .1.
-    # Picture 1: both are left out. Picture 2 has no genuine pair, so no impostor is above the least similar one.
-    assert losses.multi_similarity(cosine, same, beta, t).item() == 0.0
-    cosine = cosine.clone()
-    cosine[0, 1] = cosine[1, 0] = 0.55  # Now both pairs of picture 0 are informative; of picture 1 still none.
-    pull = math.log(1 + math.exp(-2 * (0.55 - t))) / 2
-    push = math.log(1 + math.exp(beta * (0.6 - t))) / beta
-    assert losses.multi_similarity(cosine, same, beta, t).item() == pytest.approx(beta * (pull + push) / 3)
+    # Picture 2 has no second picture. Of 0 and 1 there is one triplet each.
+    first = math.log(1 + math.exp(10 * (0.6 - 0.8 + 0.1)))
+    second = math.log(1 + math.exp(10 * (0.0 - 0.8 + 0.1)))
+    assert losses.triplet(cosine, same, 10.0, 0.1).item() == pytest.approx((first + second) / 2)
+    hinges = [max(0.0, 0.6 - 0.8 + 0.3), max(0.0, 0.0 - 0.8 + 0.3)]
+    assert losses.triplet(cosine, same, 1e4, 0.3).item() / 1e4 == pytest.approx(sum(hinges) / 2)
+    assert losses.triplet(cosine, torch.ones_like(same), 10.0, 0.1).item() == 0.0
 
 
 @pytest.mark.parametrize("loss", sorted(losses.PAIR_LOSSES))
@@ -247,7 +245,7 @@ def test_losses_of_pairs_pull_people_together(loss: losses.Loss) -> None:
     generator = torch.Generator().manual_seed(0)
     embeddings = torch.randn((12, 8), generator=generator).requires_grad_()
     labels = torch.arange(12) % 4
-    options = {"scale": 16.0, "margin": 0.3}
+    options = {"scale": 16.0, "margin": 0.1}
     first = losses.pair_loss(loss, embeddings, labels, **options)
     order = torch.randperm(12, generator=generator)
     again = losses.pair_loss(loss, 3 * embeddings[order], labels[order], **options)
@@ -266,7 +264,7 @@ def test_losses_of_pairs_pull_people_together(loss: losses.Loss) -> None:
 
 def test_a_loss_has_a_class_matrix_or_compares_pairs() -> None:
     x, y = torch.eye(2), torch.tensor([0, 1])
-    with pytest.raises(ValueError, match="multi-similarity"):
+    with pytest.raises(ValueError, match="supcon"):
         losses.pair_loss("arcface", x, y, scale=1.0, margin=0.0)
     with pytest.raises(ValueError, match="arcface"):
         losses.logits("supcon", x, x, y, scale=1.0, margin=0.0)
