@@ -217,14 +217,17 @@ class Model(ABC):
     - ``stands_in_for``: for a stand-in, the name of the paper's model that it replaces
     - ``stand_in``: the model that replaces this one in a suite with ``data = "auto"`` when its weights are missing
     - ``synthetic``: True if the network was trained on generated faces
-    - ``trained_on``: the name of the training set, as it is registered, whose people the network was trained on; empty
-      if it is not known
     - ``input_size``: height and width of its input images in pixels
     - ``embedding_size``: the length of its embeddings
     - ``splits``: the split points from shallow to deep, by name, with the shapes ``(c, h, w)`` of their feature maps;
       a client holds only the *shallow model*, which is the network up to a split point
     - ``mflops``: the cost of one forward pass in million floating-point operations, for time estimates
     - ``license``: the licence of the weights
+    - ``architecture``, ``loss_kind``, ``trained_on``, ``trained_on_people``: the family of its architecture, the kind
+      of its training loss, the registered name of its training set, and a name for the set of people that this shows.
+      The report compares held-out recognisers with authorised models by them, and the people of the training set are
+      compared with the scored ones. Two names of sets of people are equal, or the sets share nobody. An empty text
+      means that it is not known.
 
     Each of these may also be a property that depends on the parameters.
     """
@@ -232,7 +235,10 @@ class Model(ABC):
     stands_in_for: ClassVar[str | None] = None
     stand_in: ClassVar[str | None] = None
     synthetic: ClassVar[bool] = False
+    architecture: ClassVar[str] = ""
+    loss_kind: ClassVar[str] = ""
     trained_on: ClassVar[str] = ""
+    trained_on_people: ClassVar[str] = ""
     input_size: ClassVar[tuple[int, int]] = (112, 112)
     embedding_size: ClassVar[int] = 0
     splits: ClassVar[Mapping[str, tuple[int, int, int]]] = {}

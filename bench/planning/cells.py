@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from bench.api.hookspecs import Attack, Defense
+from bench.api.hookspecs import Attack, Defense, Model
 from bench.core.content_keys import digest_of, joined_digest
 from bench.core.domain import Cell, Component
 from bench.core.errors import PluginError
@@ -153,6 +153,7 @@ class ExperimentPlanner:
             or (self.wrong_size(evaluated, dataset) if evaluated else None)
             or self.impossible_attack(dataset, authorised, defense, attack)
             or (self.foreign_features(authorised, attack, evaluated) if evaluated else None)
+            or (self.unknown_people(dataset, evaluated) if evaluated else None)
         )
 
     @remembered
@@ -214,6 +215,21 @@ class ExperimentPlanner:
         """Return why an attack that learnt from generated faces cannot work on real ones; None if it can."""
         if self.instances.of(attack).synthetic and not self.instances.of(dataset).synthetic:
             return f"{attack.label} learnt from generated faces and knows nothing of those of {dataset.label}"
+        return None
+
+    @remembered
+    def unknown_people(self, dataset: Component, evaluated: Component) -> str | None:
+        """Return why a model that learnt from generated faces cannot judge real ones; None if it can.
+
+        A stand-in for a model whose weights are missing may: the report marks it. A model that stands in for none is
+        there only as a held-out recogniser, and a real face that it does not match would look protected.
+        """
+        model: Model = self.instances.of(evaluated)
+        if model.synthetic and model.stands_in_for is None and not self.instances.of(dataset).synthetic:
+            return (
+                f"{evaluated.label} learnt from generated faces and cannot judge what is left of those of "
+                f"{dataset.label}; evaluate a network of your own that learnt from other people than the authorised one"
+            )
         return None
 
     @remembered

@@ -25,6 +25,7 @@ from bench.store.run_record import (
     ExperimentRecord,
     LpipsRecord,
     MachineRecord,
+    ModelDeclaration,
     PluginRecord,
     RunCounts,
     RunRecord,
@@ -122,6 +123,8 @@ def _declared(component: Component, registry: Registry) -> dict[str, Any]:
     }
     if component.kind in ("dataset", "model"):
         found["source"] = asdict(plugin.status())
+        if component.kind == "model":
+            found["model"] = ModelDeclaration(**_declarations(plugin, ModelDeclaration))
     elif component.kind == "defense":
         found["defense"] = DefenseDeclaration(**_declarations(plugin, DefenseDeclaration))
     else:
@@ -129,7 +132,7 @@ def _declared(component: Component, registry: Registry) -> dict[str, Any]:
     return found
 
 
-def _declarations(plugin: Any, kind: type[DefenseDeclaration | AttackDeclaration]) -> dict[str, Any]:
+def _declarations(plugin: Any, kind: type[DefenseDeclaration | AttackDeclaration | ModelDeclaration]) -> dict[str, Any]:
     """Return the attributes of a plugin that a declaration records: sets as sorted tuples, other objects as text."""
     found: dict[str, Any] = {}
     for field in fields(kind):

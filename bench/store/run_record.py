@@ -117,12 +117,23 @@ class AttackDeclaration:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ModelDeclaration:
+    """What the class of a model declares about how the network was made (see `bench.Model`); an empty text is
+    unknown."""
+
+    architecture: str = ""
+    loss_kind: str = ""
+    trained_on: str = ""
+    trained_on_people: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ComponentRecord:
     """A component of a run: the fields of `bench.core.domain.Component`, and what its plugin declared.
 
     ``roles`` are the roles that it has in cells of the run. ``license``, ``synthetic`` (computer-generated, or trained
-    on such data) and ``source`` (the files that it was read from) are about data and weights. ``defense`` and
-    ``attack`` are the declarations of a plugin of that kind; None where an older version did not record them.
+    on such data) and ``source`` (the files that it was read from) are about data and weights. ``defense``, ``attack``
+    and ``model`` are the declarations of a plugin of that kind; None where an older version did not record them.
     """
 
     kind: str
@@ -142,6 +153,7 @@ class ComponentRecord:
     source: Mapping[str, Any] | None = None
     defense: DefenseDeclaration | None = None
     attack: AttackDeclaration | None = None
+    model: ModelDeclaration | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

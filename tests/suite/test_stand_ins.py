@@ -90,6 +90,26 @@ def test_existing_data_are_used(plan_text: Callable[..., Plan], photos: Path, we
     assert found["toy-published"] == ("toy-published", None)
 
 
+def test_a_judge_of_generated_faces_does_not_judge_real_ones(
+    plan_text: Callable[..., Plan], photos: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, registry: Registry
+) -> None:
+    """It is skipped with a reason where the faces are real; a stand-in for missing weights is not."""
+    judge = registry.components["model", "toy-b"].cls
+    monkeypatch.setattr(judge, "synthetic", True)
+    monkeypatch.setattr(judge, "stands_in_for", None)
+    cells = [cell for cell in plan_text(BARE).cells if cell.evaluated and cell.evaluated.name == "toy-b"]
+    assert cells
+    for cell in cells:
+        assert (cell.skip or "").startswith(
+            "toy-b learnt from generated faces and cannot judge what is left of those of"
+        )
+        assert "evaluate a network of your own" in (cell.skip or "")
+    monkeypatch.setattr(judge, "stands_in_for", "Toy B")
+    assert not [cell.skip for cell in plan_text(BARE).cells if cell.skip]
+    monkeypatch.setattr(judge, "stands_in_for", None)
+    assert not [cell.skip for cell in plan_text(BARE, 'suite.data="stand-in"').cells if cell.skip]
+
+
 def test_a_label_of_the_suite_says_that_it_is_a_stand_in(plan_text: Callable[..., Plan]) -> None:
     found = components(plan_text(BARE.replace('["toy-photos"]', '[{ plugin = "toy-photos", label = "Photos" }]')))
     assert found["Photos (stand-in toy-faces)"] == ("toy-faces", "Photos")

@@ -24,6 +24,7 @@ from bench.core.text import plural
 from bench.report.page import (
     assets,
     claims,
+    judges,
     leakage_ladder,
     provenance,
     run_facts,
@@ -64,6 +65,8 @@ def render(results: RunResults, sections: Sequence[Section] = (), *, include_rea
         "parts": found,
         "ladder": leakage_ladder.drawn(rows),
         "verdict": ruled,
+        "judges": judges.sentence(rows),
+        "shared_facts": judges.shared_facts(rows),
         "counted": COUNTED,
         "claims": claims.claims(judged),
         "tally": claim_results.tally(judged),

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ._rng import Stream, combine
 
-Style = Literal["wild", "frontal", "plain"]
+Style = Literal["wild", "frontal", "plain", "outdoor"]
 
 #: Geometry: name -> (mean, standard deviation between subjects, shift from woman to man in deviations).
 GEOMETRY: dict[str, tuple[float, float, float]] = {
@@ -272,19 +272,19 @@ def draw_person(seed: int, subjects: NDArray[np.int64]) -> Person:
 def _light_and_pose(stream: Stream, style: Style) -> dict[str, Tensor]:
     z = stream.normal("pose", 6)
     u = stream.uniform("camera", 8)
-    wide = {"wild": 1.0, "frontal": 0.28, "plain": 0.0}[style]
+    wide = {"wild": 1.0, "frontal": 0.28, "plain": 0.0, "outdoor": 1.3}[style]
     turn = torch.where(u[:, 0] < 0.75, z[:, 0] * 0.15, (u[:, 0] - 0.875) * 8 * 0.42)
     pose = torch.stack([turn * wide, z[:, 1] * 0.09 * max(wide, 0.3) * (style != "plain"),
                         z[:, 2] * 0.05 * max(wide, 0.5) * (style != "plain")], dim=1)  # fmt: skip
     place = z[:, 3:6] * torch.tensor([0.022, 0.018, 0.018]) * (style != "plain")
-    mild = {"wild": 1.0, "frontal": 0.6, "plain": 0.15}[style]
+    mild = {"wild": 1.0, "frontal": 0.6, "plain": 0.15, "outdoor": 1.35}[style]
     angle = (u[:, 1] - 0.5) * 3.0 * mild
     height = 0.35 + 0.55 * (u[:, 2] - 0.5) * mild
     light = torch.stack([torch.sin(angle) * 0.8, -height, 0.45 + 0.55 * torch.cos(angle)], dim=1)
     w = stream.normal("white", 4)
     exposure = torch.exp(0.14 * mild * w[:, :1])
     colour = exposure * (1 + torch.tensor([0.055, 0.016, 0.070]) * mild * w[:, 1:4])
-    return {
+    conditions = {
         "pose": pose,
         "place": place,
         "light": light / light.norm(dim=1, keepdim=True),
@@ -292,6 +292,40 @@ def _light_and_pose(stream: Stream, style: Style) -> dict[str, Tensor]:
         "colour": colour,
         "shine": 0.03 + 0.15 * u[:, 4] * u[:, 4],
     }
+    if style == "outdoor":  # The camera looks down, the light is bluish and dim, and shadows are darker.
+        conditions["pose"] = pose + torch.tensor([0.0, 0.06, 0.0])
+        conditions["ambient"] = 0.35 + 0.20 * (u[:, 3] - 0.5)
+        conditions["colour"] = 0.88 * colour * torch.tensor([0.94, 1.0, 1.08])
+        conditions["shine"] = 0.08 + 0.18 * u[:, 4]
+    return conditions
+
+
+def _camera(style: Style, u: Tensor) -> dict[str, Tensor]:
+    """Return blur, noise and quantisation step of n pictures for uniform numbers `u` (n, 10)."""
+    rare = 0.4 if style in ("frontal", "plain") else 1.0
+    blurred = (u[:, 3] < 0.18).float() * rare
+    noisy = (u[:, 4] < 0.15).float() * rare
+    if style == "outdoor":
+        return {
+            "blur": 0.25 + 0.30 * u[:, 5] + 0.45 * blurred * u[:, 6],
+            "noise": (2.7 + 3.5 * u[:, 7] + 6.0 * noisy * u[:, 8]) / 255.0,
+            "quality": 6.0 + 14.0 * u[:, 9],
+        }
+    return {
+        "blur": 0.10 + 0.15 * u[:, 5] + 0.65 * blurred * u[:, 6],
+        "noise": (1.2 + 1.5 * u[:, 7] + 6.0 * noisy * u[:, 8]) / 255.0,
+        "quality": 3.0 + 11.0 * u[:, 9] * u[:, 9],
+    }
+
+
+def _backdrop(stream: Stream, style: Style) -> Tensor:
+    """Return the cosine coefficients (n, 3, 4, 4) of the background: brightness, red-green, blue-yellow."""
+    waves, mean = [0.10, 0.03, 0.03], [0.5, 0.12, 0.12]
+    if style == "outdoor":
+        waves, mean = [0.17, 0.09, 0.09], [0.45, 0.28, 0.28]
+    backdrop = stream.normal("backdrop", 48).view(-1, 3, 4, 4) * torch.tensor(waves).view(1, 3, 1, 1)
+    backdrop[:, :, 0, 0] = stream.uniform("backdrop0", 3, -1, 1) * torch.tensor(mean)
+    return backdrop
 
 
 def draw_shot(seed: int, subjects: NDArray[np.int64], shots: NDArray[np.int64], person: Person,
@@ -306,11 +340,6 @@ def draw_shot(seed: int, subjects: NDArray[np.int64], shots: NDArray[np.int64], 
     table = torch.tensor(EMOTION_UNITS)[emotion] * intensity[:, None]
     table = table + 0.10 * stream.normal("units", len(ACTION_UNITS))
     drawn = (person.usual_age + 12.0 * (u[:, 2] - 0.5)).clamp(16, 80)
-    wild = style == "wild"
-    blurred = (u[:, 3] < 0.18).float() * (1.0 if wild else 0.4)
-    noisy = (u[:, 4] < 0.15).float() * (1.0 if wild else 0.4)
-    backdrop = stream.normal("backdrop", 48).view(-1, 3, 4, 4) * torch.tensor([0.10, 0.03, 0.03]).view(1, 3, 1, 1)
-    backdrop[:, :, 0, 0] = stream.uniform("backdrop0", 3, -1, 1) * torch.tensor([0.5, 0.12, 0.12])
     return Shot(
         age=drawn if age is None else torch.where(age.isnan(), drawn, age),
         emotion=emotion,
@@ -318,11 +347,9 @@ def draw_shot(seed: int, subjects: NDArray[np.int64], shots: NDArray[np.int64], 
         **_light_and_pose(stream, style),
         gaze=stream.normal("gaze", 2) * torch.tensor([0.10, 0.05]),
         glasses=stream.chance("glasses", person.style["habit"].double().float()),
-        backdrop=backdrop,
+        backdrop=_backdrop(stream, style),
         shirt=stream.uniform("shirt", 3, 0.12, 0.8),
-        blur=0.10 + 0.15 * u[:, 5] + 0.65 * blurred * u[:, 6],
-        noise=(1.2 + 1.5 * u[:, 7] + 6.0 * noisy * u[:, 8]) / 255.0,
-        quality=3.0 + 11.0 * u[:, 9] * u[:, 9],
+        **_camera(style, u),
         offsets=stream.uniform("offsets", 2),
         extra=stream.normal("extra", 4),
         tied=stream.chance("tied", 0.4),

@@ -7,6 +7,7 @@ rendered, so pictures can be rendered lazily, in any order and by any number of 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import get_args
 
 import numpy as np
 import torch
@@ -61,7 +62,8 @@ def render(
         subjects: int64 (n,), any identity numbers.
         shots: int64 (n,), the number of the picture within its subject.
         age: float (n,) in years; None, or NaN for one picture: within 6 years of the subject's usual age.
-        style: "wild" (pose, light and quality vary), "frontal" (small yaw, mild light) or "plain" (studio).
+        style: "wild" (pose, light and quality vary), "frontal" (small yaw, mild light), "plain" (studio) or "outdoor"
+            (a worse camera, harder light and more colourful surroundings than in "wild").
         device: the device of the result; drawing itself runs on the CPU, so that it is reproducible.
 
     Raises:
@@ -70,8 +72,8 @@ def render(
     who, which = _vector(subjects, "subjects"), _vector(shots, "shots")
     if who.shape != which.shape or (age is not None and tuple(age.shape) != who.shape):
         raise ValueError(f"subjects, shots and age: expected equal lengths, got {len(who)} and {len(which)}")
-    if style not in ("wild", "frontal", "plain"):
-        raise ValueError(f"style: expected wild, frontal or plain, got {style!r}")
+    if style not in get_args(Style):
+        raise ValueError(f"style: expected one of {', '.join(get_args(Style))}, got {style!r}")
     n = len(who)
     images = torch.empty((n, 3, IMAGE_SIZE, IMAGE_SIZE), dtype=torch.uint8)
     ages, emotions = torch.empty(n), torch.empty(n, dtype=torch.int64)

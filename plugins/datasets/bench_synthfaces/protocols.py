@@ -24,7 +24,6 @@ from ._rng import Stream, combine
 from .constants import AUXILIARY, BLOCK, DUO, EVALUATION_START, MAX_PAIRS, SEED
 from .generator import Rendered, Style, render, subject_labels
 
-TRAINING = range(100_000)  #: Identity numbers for training; see `training`.
 CALIBRATION = range(200_000, 300_000)  #: Identity numbers on which thresholds are set; a quarter for each protocol.
 FOLDS = 10
 MATCHED_WISH = 0.75  #: The share of impostor pairs for which a partner of equal gender and group is searched.

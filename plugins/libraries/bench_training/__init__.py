@@ -3,7 +3,7 @@
 It is a library for plugins, not a plugin: it registers nothing. This module does not import torch; its submodules do.
 
 - `bench_training.config`: recipes and their checks.
-- `bench_training.losses`: from embeddings and a class matrix to logits.
+- `bench_training.losses`: losses of classification and of pairs.
 - `bench_training.data`: training faces, from a mapped file or decoded on the fly.
 - `bench_training.sampling`: the images of each step; batches prepared in advance.
 - `bench_training.ranks`: one process, or several that torchrun has started.

@@ -16,7 +16,7 @@ from annotated_types import Ge, Gt, Interval, Lt
 
 from bench import SuiteError, instantiate
 
-from .losses import Loss, neutral_margin
+from .losses import PAIR_LOSSES, Loss, neutral_margin
 
 if TYPE_CHECKING:
     from bench import TrainingJob
@@ -31,7 +31,7 @@ class Phase:
     images: Annotated[int, Ge(1)]
     """Images seen in this phase, rounded up to whole batches."""
     identities: Annotated[int, Ge(0)] = 0
-    """The number of people, from the first on; 0 for all. If it grows, the class matrix restarts from class means."""
+    """The number of people, from the first on; 0 for all. If it grows, a class matrix restarts from class means."""
     size: Annotated[int, Ge(16)] = 112
     """Side of the images in pixels; images of another size are resized."""
     lr: Annotated[float, Gt(0)] = 0.1
@@ -61,11 +61,13 @@ class TrainConfig:
     phases: tuple[Phase, ...]
     embedding_size: Annotated[int, Ge(2)] = 128
     margin: float = 0.0
-    """The loss's full margin (radians for ArcFace, cosine for CosFace, factor for SphereFace)."""
+    """The loss's full margin (radians for ArcFace, cosine for CosFace and triplet, factor for SphereFace)."""
     scale: Annotated[float, Gt(0)] = 24.0
-    """Factor on the cosines of normalised losses."""
+    """Factor on the cosines of normalised losses and of losses of pairs."""
     batch: Annotated[int, Ge(2)] = 128
     """The images of one step, over all processes together."""
+    per_person: Annotated[int, Ge(0)] = 0
+    """The images of each person in a batch, for losses of pairs; 0 draws images without regard to the person."""
     momentum: Annotated[float, Ge(0), Lt(1)] = 0.9
     weight_decay: Annotated[float, Ge(0)] = 5e-4
     """Weight decay of matrices and kernels; normalisation parameters and PReLU slopes have none."""
@@ -84,6 +86,17 @@ class TrainConfig:
                 f"{self.name}: expected a margin of at least {neutral_margin(self.loss)} for {self.loss}, "
                 f"got {self.margin}"
             )
+        if self.of_pairs and self.per_person < 2:
+            raise ValueError(f"{self.name}: expected per_person of at least 2 for {self.loss}, got {self.per_person}")
+        if self.per_person and self.batch % self.per_person:
+            raise ValueError(
+                f"{self.name}: expected a batch that is a multiple of per_person = {self.per_person}, got {self.batch}"
+            )
+
+    @property
+    def of_pairs(self) -> bool:
+        """True for a loss that compares pairs of embeddings and has no class matrix."""
+        return self.loss in PAIR_LOSSES
 
     def steps(self, phase: int) -> int:
         """Return the number of batches of a phase."""

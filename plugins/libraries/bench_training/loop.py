@@ -29,10 +29,10 @@ from bench import SuiteError
 from .checkpoints import read_checkpoint, write_checkpoint
 from .config import Phase, RunOptions, TrainConfig
 from .data import TrainData, threads
-from .losses import logits, spread
+from .losses import logits, pair_loss, spread
 from .progress import Meter, Position, Progress
 from .ranks import Ranks
-from .sampling import ahead, shuffled, stream
+from .sampling import ahead, grouped, shuffled, stream
 from .schedules import learning_rate, margin_share
 
 _CLASS_STD = 0.05  # The standard deviation of the initial class matrix of normalised losses.
@@ -41,9 +41,10 @@ _TYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float1
 
 
 class Learner(nn.Module):
-    """A network and its class matrix `(identities, d)`; its forward pass returns the loss of images and labels."""
+    """A network and its class matrix `(identities, d)`, which is None for a loss of pairs; its forward pass returns the
+    loss of images and labels."""
 
-    def __init__(self, config: TrainConfig, net: nn.Module, classes: nn.Parameter) -> None:
+    def __init__(self, config: TrainConfig, net: nn.Module, classes: nn.Parameter | None) -> None:
         super().__init__()
         self.config, self.net, self.classes = config, net, classes
 
@@ -52,13 +53,23 @@ class Learner(nn.Module):
         precision = self.config.precision
         with torch.autocast(images.device.type, _TYPES[precision], enabled=precision != "float32"):
             embeddings = self.net(images).float()
-        scores = logits(self.config.loss, embeddings, self.classes, labels, scale=self.config.scale, margin=margin)
-        loss = F.cross_entropy(scores, labels)
+        loss = self._loss(embeddings, labels, margin)
         return loss + spreading * spread(embeddings, labels) if spreading else loss
+
+    def _loss(self, embeddings: Tensor, labels: Tensor, margin: float) -> Tensor:
+        loss, scale = self.config.loss, self.config.scale
+        if self.classes is None:
+            return pair_loss(loss, embeddings, labels, scale=scale, margin=margin)
+        return F.cross_entropy(logits(loss, embeddings, self.classes, labels, scale=scale, margin=margin), labels)
+
+    @property
+    def class_matrix(self) -> Tensor | None:
+        """The class matrix without gradients; None for a loss of pairs."""
+        return None if self.classes is None else self.classes.detach()
 
     def parameters_in_order(self) -> list[nn.Parameter]:
         """Return the network's parameters, then the class matrix."""
-        return [*self.net.parameters(), self.classes]
+        return [*self.net.parameters(), *([] if self.classes is None else [self.classes])]
 
 
 @dataclass
@@ -110,7 +121,10 @@ def _scaled(images: Tensor, device: torch.device) -> Tensor:
     return (images.to(device, non_blocking=True).float() / 255).contiguous(memory_format=torch.channels_last)
 
 
-def _first_classes(run: Run, identities: int) -> Tensor:
+def _first_classes(run: Run, identities: int) -> Tensor | None:
+    """Return the random class matrix `(identities, d)` with which a training begins; None for a loss of pairs."""
+    if run.config.of_pairs:
+        return None
     size = run.config.embedding_size
     std = size**-0.5 if run.config.loss == "softmax" else _CLASS_STD
     return torch.randn((identities, size), generator=stream(run.config.seed, 2)) * std
@@ -132,11 +146,11 @@ def _mean_classes(run: Run, net: nn.Module, phase: Phase, identities: int, lengt
     return F.normalize(means) * length
 
 
-def _state(run: Run, net: nn.Module, classes: Tensor, position: Position, worlds: list[int]) -> State:
+def _state(run: Run, net: nn.Module, classes: Tensor | None, position: Position, worlds: list[int]) -> State:
     """Return a state with a new optimizer, on the run's device."""
     config, device = run.config, run.ranks.device
     net = net.to(memory_format=torch.channels_last).to(device).train()
-    learner = Learner(config, net, nn.Parameter(classes.to(device)))
+    learner = Learner(config, net, None if classes is None else nn.Parameter(classes.to(device)))
     groups = decay_groups(learner.parameters_in_order(), config.weight_decay)
     optimizer = torch.optim.SGD(groups, lr=0.0, momentum=config.momentum, nesterov=config.momentum > 0)
     scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
@@ -149,8 +163,8 @@ def _begin_phase(run: Run, state: State | None, phase: int) -> State:
     wanted = run.identities(phase)
     if state is None:
         return _state(run, run.build(), _first_classes(run, wanted), Position(phase, 0), [])
-    net, classes = state.learner.net, state.learner.classes.detach()
-    if len(classes) != wanted:
+    net, classes = state.learner.net, state.learner.class_matrix
+    if classes is not None and len(classes) != wanted:
         length = float(classes.norm(dim=1).mean())
         classes = _mean_classes(run, net, run.config.phases[phase], wanted, length)
     begun = _state(run, net, classes, Position(phase, 0), state.worlds)
@@ -162,10 +176,13 @@ def _batches(run: Run, position: Position) -> Generator[tuple[Tensor, Tensor]]:
     """Yield this process's share of every batch of the phase from `position` on: uint8 images, of which some are
     mirrored, and labels."""
     config, seed = run.config, run.config.seed
-    n = run.data.prefix(run.identities(position.phase))
+    starts = np.searchsorted(run.data.labels, np.arange(run.identities(position.phase) + 1))
 
     def make(step: int) -> tuple[Tensor, Tensor]:
-        rows = shuffled(step * config.batch, (step + 1) * config.batch, n, seed, 1, position.phase)
+        if config.per_person:
+            rows = grouped(step, config.batch, config.per_person, starts, seed, 1, position.phase)
+        else:
+            rows = shuffled(step * config.batch, (step + 1) * config.batch, int(starts[-1]), seed, 1, position.phase)
         mirrored = torch.rand(len(rows), generator=stream(seed, 3, position.phase, step)) < 0.5
         share = run.ranks.share(np.arange(len(rows)))
         rows, mirrored = rows[share], mirrored[share]
@@ -210,7 +227,7 @@ def _save(run: Run, state: State) -> None:
             "step": state.position.step,
             "worlds": state.worlds,
             "net": state.learner.net.state_dict(),
-            "classes": state.learner.classes.detach(),
+            "classes": state.learner.class_matrix,
             "optimizer": state.optimizer.state_dict(),
             "scaler": state.scaler.state_dict(),
         }
@@ -243,6 +260,11 @@ def _check(run: Run) -> None:
     if config.batch % world or config.batch < 2 * world:
         raise SuiteError(
             f"batch: expected a multiple of the {world} processes, two images each at least, found {config.batch}"
+        )
+    if config.per_person and config.batch // world % config.per_person:
+        raise SuiteError(
+            f"batch: expected a share of each of the {world} processes that is a multiple of per_person = "
+            f"{config.per_person}, found {config.batch // world}"
         )
 
 

@@ -1,6 +1,7 @@
-"""Classification losses for face recognition: from embeddings and a class matrix to logits.
+"""Losses for face recognition: classification losses, and losses of pairs.
 
-Each loss gives logits `(n, classes)` for a cross-entropy. The margin losses share one form: with theta_j
+A classification loss turns embeddings and a class matrix into logits `(n, classes)` for a cross-entropy. The margin
+losses share one form: with theta_j
 the angle between an embedding and class vector j, the target's logit is `scale * f(theta_y)` and the others are
 `scale * cos(theta_j)`; they differ in f, which is never above the cosine.
 
@@ -11,6 +12,14 @@ the angle between an embedding and class vector j, the target's logit is `scale 
 | `arcface` | cos(theta + m) | m = 0 |
 | `cosface` | cos(theta) - m | m = 0 |
 | `sphereface` | psi(theta), a monotonous cos(m theta) | m = 1 |
+
+A loss of pairs has no class matrix: it compares the embeddings of a batch with each other, so a batch must contain
+several pictures of each person.
+
+| loss | compares | `scale` | `margin` |
+|---|---|---|---|
+| `supcon` | the cosine of two pictures of a person with all cosines of the batch | 1 / temperature | unused |
+| `triplet` | a genuine pair with an impostor pair of the same picture | weight of hard triplets | of cosines |
 """
 
 from __future__ import annotations
@@ -22,8 +31,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Loss = Literal["softmax", "normface", "arcface", "cosface", "sphereface"]
+Loss = Literal["softmax", "normface", "arcface", "cosface", "sphereface", "supcon", "triplet"]
 LOSSES: tuple[str, ...] = get_args(Loss)
+PAIR_LOSSES = frozenset({"supcon", "triplet"})  #: The losses without a class matrix.
 
 _EDGE = 1e-6  # It keeps arccos and sqrt differentiable at +-1.
 
@@ -74,11 +84,12 @@ def sphereface(cosine: Tensor, margin: float) -> Tensor:
 def logits(loss: Loss, embeddings: Tensor, classes: Tensor, labels: Tensor, *, scale: float, margin: float) -> Tensor:
     """Return the logits `(n, classes)` of embeddings `(n, d)` for class vectors `(classes, d)` and labels `(n,)` int64.
 
-    `softmax` ignores `scale` and `margin`; `normface` ignores `margin`. Raises ValueError for an unknown loss or
-    a margin on the wrong side of the neutral one.
+    `softmax` ignores `scale` and `margin`; `normface` ignores `margin`. Raises ValueError for a loss that is unknown
+    or one of pairs, and for a margin on the wrong side of the neutral one.
     """
-    if loss not in LOSSES:
-        raise ValueError(f"Expected one of {sorted(LOSSES)}, got {loss!r}")
+    known = sorted(set(LOSSES) - PAIR_LOSSES)
+    if loss not in known:
+        raise ValueError(f"Expected one of {known}, got {loss!r}")
     if margin < neutral_margin(loss):
         raise ValueError(f"Expected a margin of at least {neutral_margin(loss)} for {loss}, got {margin}")
     if loss == "softmax":
@@ -90,6 +101,55 @@ def logits(loss: Loss, embeddings: Tensor, classes: Tensor, labels: Tensor, *, s
     target = cosine.gather(1, rows)[:, 0]
     function = {"arcface": arcface, "cosface": cosface, "sphereface": sphereface}[loss]
     return scale * cosine.scatter(1, rows, function(target, margin)[:, None])
+
+
+def pair_loss(loss: Loss, embeddings: Tensor, labels: Tensor, *, scale: float, margin: float) -> Tensor:
+    """Return the mean loss, a scalar, of the pairs of a batch of embeddings `(n, d)` with labels `(n,)` int64.
+
+    Raises ValueError for a loss that is not one of pairs.
+    """
+    if loss not in PAIR_LOSSES:
+        raise ValueError(f"Expected one of {sorted(PAIR_LOSSES)}, got {loss!r}")
+    unit = F.normalize(embeddings)
+    cosine, same = unit @ unit.T, labels[:, None] == labels[None, :]
+    if loss == "supcon":
+        return supcon(cosine, same, scale)
+    return triplet(cosine, same, scale, margin)
+
+
+def supcon(cosine: Tensor, same: Tensor, scale: float) -> Tensor:
+    """Return the supervised contrastive loss, a scalar, for the cosines `(n, n)` of a batch; `same (n, n)` is True
+    where two pictures show one person.
+
+    It is the mean over pictures i of -1/|P(i)| sum_{p in P(i)} log(exp(s cos_ip) / sum_{a != i} exp(s cos_ia)), with
+    P(i) the other pictures of the same person and s = `scale` the inverse of the temperature. Pictures without another
+    one of their person have no term of their own; the loss is 0 if there are no others. Khosla et al. 2020, "Supervised
+    Contrastive Learning", equation 2.
+    """
+    itself = torch.eye(len(cosine), dtype=torch.bool, device=cosine.device)
+    scores = (scale * cosine).masked_fill(itself, -torch.inf)
+    positive = same & ~itself
+    count = positive.sum(1)
+    log_share = (scores - torch.logsumexp(scores, 1, keepdim=True)).masked_fill(~positive, 0.0)
+    per_picture = -log_share.sum(1) / count.clamp(min=1)
+    return per_picture.sum() / (count > 0).sum().clamp(min=1)
+
+
+def triplet(cosine: Tensor, same: Tensor, scale: float, margin: float) -> Tensor:
+    """Return the smooth triplet loss, a scalar, for the cosines `(n, n)` of a batch; `same (n, n)` is True where two
+    pictures show one person.
+
+    It is the mean over pictures i of log(1 + sum_{p, n} exp(s (cos_in - cos_ip + m))), over all triplets of i, another
+    picture p of the same person, and a picture n of another one, with s = `scale` and m = `margin`. For a large scale
+    it is s times the hinge loss of the hardest triplet. Pictures without another one of their person, or of another
+    person, have no term of their own. Schroff et al. 2015, "FaceNet", equation 2, in the smooth form of Sun et al.
+    2020, "Circle Loss", equation 1.
+    """
+    positive = same & ~torch.eye(len(cosine), dtype=torch.bool, device=cosine.device)
+    used = positive.any(1) & ~same.all(1)
+    nearest = torch.logsumexp((scale * (cosine + margin)).masked_fill(same, -torch.inf)[used], 1)
+    farthest = torch.logsumexp((-scale * cosine).masked_fill(~positive, -torch.inf)[used], 1)
+    return F.softplus(nearest + farthest).sum() / used.sum().clamp(min=1)
 
 
 def spread(embeddings: Tensor, labels: Tensor) -> Tensor:

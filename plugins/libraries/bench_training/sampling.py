@@ -35,6 +35,24 @@ def shuffled(first: int, last: int, n: int, *purpose: int) -> NDArray[np.int64]:
     return np.concatenate(parts)
 
 
+def grouped(step: int, batch: int, per_person: int, starts: NDArray[np.int64], *purpose: int) -> NDArray[np.int64]:
+    """Return the images of one step, ``(batch,)``: ``per_person`` images of each of several people, in order of people.
+
+    The people of successive steps follow an endless sequence of shuffled passes over all people; the images of each are
+    drawn at random. Those of person i are ``starts[i]`` to ``starts[i + 1] - 1``; a person with fewer than
+    ``per_person`` images has some of them twice. The result depends on the arguments only, not on earlier calls.
+    """
+    count = batch // per_person
+    people = shuffled(step * count, (step + 1) * count, len(starts) - 1, *purpose)
+    generator = stream(*purpose, 1, step)
+    rows = []
+    for person in people.tolist():
+        first, n = int(starts[person]), int(starts[person + 1] - starts[person])
+        drawn = torch.randperm(n, generator=generator).numpy()
+        rows.append(first + np.resize(drawn, per_person))
+    return np.concatenate(rows).astype(np.int64)
+
+
 @functools.lru_cache(maxsize=4)
 def _pass(n: int, *purpose: int) -> NDArray[np.int64]:
     order: NDArray[np.int64] = torch.randperm(n, generator=stream(*purpose)).numpy()

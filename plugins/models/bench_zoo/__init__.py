@@ -23,12 +23,13 @@ WEIGHTS = Path(__file__).parent / "weights"
 class ZooModel(Model):
     """A zoo network: an architecture, the loss that it was trained with, and its weights in this package."""
 
-    architecture: ClassVar[str]
     loss: ClassVar[str]
+    loss_kind: ClassVar[str] = "classes with a margin"
+    trained_on: ClassVar[str] = "synth-training"
+    trained_on_people: ClassVar[str] = "generated people of seed 20240229"
     embedding_size: ClassVar[int] = 128
     license: ClassVar[str] = "same as this project (trained on generated faces)"
     synthetic: ClassVar[bool] = True
-    trained_on: ClassVar[str] = "synth-training"
 
     @classmethod
     def name(cls) -> str:
@@ -106,6 +107,7 @@ class ZooIrSoftmax(_Ir):
 
     stands_in_for = "IR50-Softmax"
     loss = "softmax"
+    loss_kind = "classes"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +144,52 @@ class ZooResNet(ZooModel):
     mflops = 56.1
 
 
+class _Judge(ZooModel):
+    """A held-out recogniser of leakage.
+
+    It shares no training picture, person, architecture or kind of loss with the six stand-ins, and stands in for no
+    network; so it is skipped on real faces.
+    """
+
+    loss_kind = "pairs"
+    trained_on = "synth-training-judges"
+    trained_on_people = "generated people of seed 771402356"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZooJudgeVgg(_Judge):
+    """A judge of leakage in VGG style (plain convolutions), trained with the supervised contrastive loss on other
+    people than the stand-ins."""
+
+    architecture = "vgg"
+    loss = "supcon"
+    splits = {
+        "stem": (16, 56, 56),
+        "stage1": (32, 28, 28),
+        "stage2": (64, 14, 14),
+        "stage3": (64, 14, 14),
+        "stage4": (128, 7, 7),
+    }
+    mflops = 68.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZooJudgeSqueezeNet(_Judge):
+    """A judge of leakage in SqueezeNet style (fire modules), trained with the triplet loss on other people
+    than the stand-ins."""
+
+    architecture = "squeezenet"
+    loss = "triplet"
+    splits = {
+        "stem": (16, 56, 56),
+        "stage1": (48, 28, 28),
+        "stage2": (96, 14, 14),
+        "stage3": (128, 14, 14),
+        "stage4": (192, 7, 7),
+    }
+    mflops = 38.7
+
+
 MODELS: Mapping[str, type[ZooModel]] = {
     "zoo-mobileface": ZooMobileFace,
     "zoo-ir-arcface": ZooIrArcFace,
@@ -149,10 +197,12 @@ MODELS: Mapping[str, type[ZooModel]] = {
     "zoo-ir-softmax": ZooIrSoftmax,
     "zoo-mobilenet": ZooMobileNet,
     "zoo-resnet": ZooResNet,
+    "zoo-judge-vgg": ZooJudgeVgg,
+    "zoo-judge-squeezenet": ZooJudgeSqueezeNet,
 }
 
 
 @hookimpl
 def bench_models() -> Mapping[str, type[Model]]:
-    """Register the six networks."""
+    """Register the six stand-ins and the two judges."""
     return MODELS

@@ -1,10 +1,11 @@
 """Compact face-recognition networks, one per architecture family of the paper.
 
-Four definitions serve six models: `mobileface` (Chen et al. 2018, "MobileFaceNets"), `ir` (the improved
+Four definitions serve the six stand-ins: `mobileface` (Chen et al. 2018, "MobileFaceNets"), `ir` (the improved
 residual unit of Deng et al. 2019, "ArcFace", section 3.2; trained with three losses), `mobilenet` (Howard et
-al. 2017, "MobileNets") and `resnet` (bottleneck units of He et al. 2016). They keep the units of the originals
-and shrink width and depth until a network costs 20-60 million floating-point operations at 112x112 and fits in
-2 MB of half-precision weights.
+al. 2017, "MobileNets") and `resnet` (bottleneck units of He et al. 2016). Two more serve the judges, so that these
+share no architecture with a stand-in: `vgg` (Simonyan and Zisserman 2015, "Very Deep Convolutional Networks") and
+`squeezenet` (Iandola et al. 2016, "SqueezeNet"). They keep the units of the originals and shrink width and depth until
+a network costs 20-80 million floating-point operations at 112x112 and fits in 2 MB of half-precision weights.
 
 All of them share one contract:
 
@@ -170,6 +171,25 @@ class Bottleneck(nn.Module):
         return F.relu(self.body(x) + self.shortcut(x))
 
 
+class Fire(nn.Module):
+    """Squeeze channels (1x1), expand them by a 1x1 and a 3x3 convolution, and concatenate: Iandola et al. 2016,
+    figure 1, with batch normalisation.
+
+    `(n, c_in, h, w)` to `(n, 2 * expanded, h, w)`.
+    """
+
+    def __init__(self, c_in: int, squeezed: int, expanded: int) -> None:
+        super().__init__()
+        self.squeeze = _conv(c_in, squeezed, act=_relu)
+        self.narrow = _conv(squeezed, expanded, act=_relu)
+        self.wide = _conv(squeezed, expanded, 3, act=_relu)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the concatenated expansions of the squeezed input."""
+        x = self.squeeze(x)
+        return torch.cat([self.narrow(x), self.wide(x)], dim=1)
+
+
 def _global_depthwise_head(channels: int) -> nn.Sequential:
     """Return a global depthwise 7x7 convolution and a linear layer: `(n, c, 7, 7)` to `(n, 128)` (Chen et al.
     2018)."""
@@ -284,11 +304,38 @@ def resnet() -> FaceNetwork:
     return FaceNetwork("resnet", stages, _flat_head(256))
 
 
+def vgg() -> FaceNetwork:
+    """Return a network in VGG style: plain 3x3 convolutions with ReLU, without shortcuts; strides replace pooling."""
+    stages = [
+        _conv(3, 16, 3, 2, act=_relu),
+        _conv(16, 32, 3, 2, act=_relu),
+        nn.Sequential(_conv(32, 64, 3, 2, act=_relu), _conv(64, 64, 3, act=_relu)),
+        _conv(64, 64, 3, act=_relu),
+        nn.Sequential(_conv(64, 128, 3, 2, act=_relu), _conv(128, 128, 3, act=_relu)),
+    ]
+    return FaceNetwork("vgg", stages, _flat_head(128))
+
+
+def squeezenet() -> FaceNetwork:
+    """Return a network in SqueezeNet style: fire modules with max pooling between them, without shortcuts."""
+    pool = nn.MaxPool2d(2)
+    stages = [
+        _conv(3, 16, 3, 2, act=_relu),
+        nn.Sequential(pool, Fire(16, 12, 24)),
+        nn.Sequential(pool, Fire(48, 24, 48), Fire(96, 24, 48)),
+        Fire(96, 32, 64),
+        nn.Sequential(pool, Fire(128, 48, 96), Fire(192, 48, 96)),
+    ]
+    return FaceNetwork("squeezenet", stages, _flat_head(192))
+
+
 ARCHITECTURES: dict[str, Callable[[], FaceNetwork]] = {
     "mobileface": mobileface,
     "ir": ir,
     "mobilenet": mobilenet,
     "resnet": resnet,
+    "vgg": vgg,
+    "squeezenet": squeezenet,
 }
 
 

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from bench_synthfaces import PROTOCOLS, SynthTraining, constants, protocols
+from bench_synthfaces import PROTOCOLS, SynthTraining, SynthTrainingJudges, constants, protocols, training
 from bench_synthfaces._identity import draw_person, draw_shot
 from bench_synthfaces.generator import EMOTIONS, GROUPS, render
 
@@ -151,7 +151,7 @@ def test_most_impostors_agree_in_gender_and_group(name: str) -> None:
 
 
 def test_sets_of_people_do_not_overlap() -> None:
-    ranges = [protocols.TRAINING, protocols.AUXILIARY]
+    ranges = [constants.TRAINING, protocols.AUXILIARY]
     ranges += [p.calibration for p in protocols.PROTOCOLS.values()]
     ranges += [p.identities for p in protocols.PROTOCOLS.values()]
     ranges.sort(key=lambda r: r.start)
@@ -202,12 +202,63 @@ def test_specifications_are_lazy_and_render() -> None:
 def test_training_people_are_in_no_other_set() -> None:
     labels = SynthTraining().labels()
     assert labels.tolist() == sorted(labels.tolist())
-    assert labels.min() in protocols.TRAINING
-    assert labels.max() in protocols.TRAINING
+    assert labels.min() in constants.TRAINING
+    assert labels.max() in constants.TRAINING
     some = np.array([5, 30_000, 6])
     drawn = SynthTraining().images(some)
     assert drawn.shape == (3, 3, 112, 112)
     assert np.array_equal(SynthTraining().images(some[1:]), drawn[1:])
+
+
+def test_judges_are_trained_on_people_of_no_other_set_and_seed() -> None:
+    """Every range of people that the module or a protocol names is compared, also those that are added later."""
+    named = {name: value for name, value in (vars(protocols) | vars(constants)).items() if isinstance(value, range)}
+    assert named.pop("JUDGES") == training.JUDGES.numbers
+    for protocol in protocols.PROTOCOLS.values():
+        parts = [name for name, value in vars(type(protocol)).items() if isinstance(value, property)]
+        found = {f"{protocol.name}.{part}": getattr(protocol, part) for part in parts}
+        named |= {name: value for name, value in found.items() if isinstance(value, range)}
+    assert {"TRAINING", "AUXILIARY", "synth-lfw.identities", "synth-lfw.calibration"} <= set(named)
+    for name, numbers in named.items():
+        assert not set(numbers) & set(training.JUDGES.numbers), name
+    assert training.JUDGES.seed != protocols.SEED == training.VICTIMS.seed
+    source = SynthTrainingJudges()
+    labels = source.labels()
+    assert labels.min() == 0
+    assert labels.max() < len(training.JUDGES.numbers)
+    shown = training.Shots(
+        people=training.JUDGES, persons=labels, shots=labels, frontal_share=0.0, any_age_share=0.5
+    ).subjects()
+    assert set(shown.tolist()) <= set(training.JUDGES.numbers)
+    assert source.fingerprint() != SynthTraining().fingerprint()
+    assert not set(source.people()) & set(SynthTraining().people())
+    assert source.people()[0] == "synthfaces 771402356/1000000"
+
+
+def test_pictures_for_judges_are_in_another_style() -> None:
+    people = np.arange(2000)
+    person = draw_person(0, people)
+    wild, outdoor = (draw_shot(0, people, people, person, None, style) for style in ("wild", "outdoor"))
+    sharp = wild.blur < 0.25  # those that are not blurred on purpose
+    assert float(wild.blur[sharp].max()) <= float(outdoor.blur.min()) == pytest.approx(0.25, abs=0.01)
+    assert float(outdoor.quality.median()) > 2 * float(wild.quality.median())
+    assert float(outdoor.noise.median()) > 2 * float(wild.noise.median())
+    assert float(outdoor.pose.abs().mean()) > 1.2 * float(wild.pose.abs().mean())
+    cold = [float((shot.colour[:, 2] / shot.colour[:, 0]).median()) for shot in (wild, outdoor)]
+    assert cold[1] > 1.1 * cold[0]
+    spread = [float(shot.backdrop[:, 1:].std()) for shot in (wild, outdoor)]
+    assert spread[1] > 2 * spread[0]
+    assert float(outdoor.ambient.mean()) < float(wild.ambient.mean()) - 0.05
+
+
+@pytest.mark.slow
+def test_pictures_for_judges_are_drawn_as_described() -> None:
+    source = SynthTrainingJudges(groups=((4, 3),), any_age_share=0.0)
+    drawn = source.images(np.array([4, 11]))
+    first = constants.JUDGES.start
+    expected = render(constants.JUDGES_SEED, np.array([first + 1, first + 3]), np.array([1, 2]), style="outdoor")
+    assert np.array_equal(drawn, expected.images.numpy())
+    assert source.attributes(np.array([4, 11]))["age"].tolist() == expected.age.tolist()
 
 
 def test_impossible_requests_are_refused() -> None:

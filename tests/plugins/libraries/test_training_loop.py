@@ -22,7 +22,7 @@ from bench_training.config import Phase, RunOptions
 from bench_training.data import DecodedData, MappedData, open_data, threads
 from bench_training.evaluate import pair_lists, stratified_folds, verify
 from bench_training.ranks import Ranks, require_one_process
-from bench_training.sampling import ahead, shuffled
+from bench_training.sampling import ahead, grouped, shuffled
 from devices import Elsewhere
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -57,6 +57,22 @@ def test_an_image_follows_from_its_position(n: int, lengths: list[int], purpose:
         assert np.concatenate(pieces).tolist() == shuffled(0, cuts[-1], n, 7, purpose).tolist()
     whole = shuffled(0, 2 * n, n, 7, purpose)
     assert sorted(whole[:n]) == sorted(whole[n:]) == list(range(n))
+
+
+def test_batches_for_losses_of_pairs_hold_several_images_of_each_person() -> None:
+    starts = np.array([0, 5, 7, 12, 20])  # the second person has two images only
+    people: list[int] = []
+    for step in range(6):
+        rows = grouped(step, 6, 3, starts, 7, 1, 0)
+        assert rows.tolist() == grouped(step, 6, 3, starts, 7, 1, 0).tolist()
+        shown = (np.searchsorted(starts, rows, side="right") - 1).reshape(2, 3)
+        assert (shown == shown[:, :1]).all()
+        for person, own in zip(shown[:, 0].tolist(), rows.reshape(2, 3), strict=True):
+            assert len(set(own.tolist())) == min(3, starts[person + 1] - starts[person])
+        people += shown[:, 0].tolist()
+    assert all(sorted(people[i : i + 4]) == [0, 1, 2, 3] for i in (0, 4, 8))
+    other = grouped(0, 6, 3, starts, 8, 1, 0)
+    assert other.tolist() != grouped(0, 6, 3, starts, 7, 1, 0).tolist()
 
 
 def test_shares_of_a_batch_are_the_batch() -> None:
@@ -225,6 +241,32 @@ def test_a_training_that_diverges_says_so(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match=r"tiny: the loss is no number any more in phase 1, .*lower the phase's lr"):
         fit(tmp_path, config)
     assert not (tmp_path / "tiny.checkpoint.pt").exists()
+
+
+# --- losses of pairs --------------------------------------------------------------------------------------------
+
+OF_PAIRS = replace(CONFIG, loss="supcon", per_person=2, margin=0.0)
+
+
+@pytest.mark.parametrize("loss", ["supcon", "triplet"])
+def test_a_loss_of_pairs_trains_without_a_class_matrix(tmp_path: Path, loss: Any) -> None:
+    lines: list[str] = []
+    config = replace(OF_PAIRS, loss=loss, margin=0.3, phases=(Phase(images=800, size=SIDE, lr=0.05, margin_from=1.0,
+                                                                    margin=1.0),))  # fmt: skip
+    state = fit(tmp_path, config, options=RunOptions(workers=1, log_every=20), progress=lines.append)
+    assert state is not None
+    assert state.learner.classes is None
+    losses = [float(line.split("loss ")[1].split()[0]) for line in lines]
+    assert losses[-1] < losses[0]
+
+
+def test_a_stopped_training_with_pairs_ends_at_the_same_weights(tmp_path: Path) -> None:
+    straight = weights(fit(tmp_path / "a", OF_PAIRS))
+    while (state := fit(tmp_path / "b", OF_PAIRS, stop_after=3)) is None:
+        pass
+    assert same(straight, weights(state))
+    with pytest.raises(SuiteError, match="a multiple of per_person = 4, found 2"):
+        fit(tmp_path / "c", replace(OF_PAIRS, per_person=4), ranks=Ranks(world=4))
 
 
 # --- checkpoints ------------------------------------------------------------------------------------------------

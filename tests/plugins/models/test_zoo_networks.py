@@ -127,7 +127,7 @@ def test_smaller_pictures_and_seeds(name: str) -> None:
 
 def test_build_names_what_it_knows() -> None:
     with pytest.raises(ValueError, match="mobilenet"):
-        build("vgg")
+        build("lenet")
 
 
 @pytest.mark.parametrize("slope", [0.25, -0.4, 0.99, 1.3])
@@ -212,6 +212,64 @@ def test_spread_by_hand() -> None:
     assert losses.spread(many, torch.arange(400)).item() < 1e-4
 
 
+def batch_of_pairs() -> tuple[Tensor, Tensor]:
+    """Cosines (0, 1) .8, (0, 2) .6, (1, 2) 0 of two people: 0 and 1 are pictures of one, 2 of another."""
+    cosine = torch.tensor([[1.0, 0.8, 0.6], [0.8, 1.0, 0.0], [0.6, 0.0, 1.0]], dtype=torch.float64)
+    same = torch.tensor([[True, True, False], [True, True, False], [False, False, True]])
+    return cosine, same
+
+
+def test_supcon_by_hand() -> None:
+    cosine, same = batch_of_pairs()
+    first = math.log(1 + math.exp(10 * (0.6 - 0.8)))
+    second = math.log(1 + math.exp(10 * (0.0 - 0.8)))
+    assert losses.supcon(cosine, same, 10.0).item() == pytest.approx((first + second) / 2)  # 2 has no second picture
+    alone = torch.eye(3, dtype=torch.bool)
+    assert losses.supcon(cosine, alone, 10.0).item() == 0.0
+
+
+def test_triplet_by_hand() -> None:
+    cosine, same = batch_of_pairs()
+    # Picture 2 has no second picture. Of 0 and 1 there is one triplet each.
+    first = math.log(1 + math.exp(10 * (0.6 - 0.8 + 0.1)))
+    second = math.log(1 + math.exp(10 * (0.0 - 0.8 + 0.1)))
+    assert losses.triplet(cosine, same, 10.0, 0.1).item() == pytest.approx((first + second) / 2)
+    hinges = [max(0.0, 0.6 - 0.8 + 0.3), max(0.0, 0.0 - 0.8 + 0.3)]
+    assert losses.triplet(cosine, same, 1e4, 0.3).item() / 1e4 == pytest.approx(sum(hinges) / 2)
+    assert losses.triplet(cosine, torch.ones_like(same), 10.0, 0.1).item() == 0.0
+
+
+@pytest.mark.parametrize("loss", sorted(losses.PAIR_LOSSES))
+def test_losses_of_pairs_pull_people_together(loss: losses.Loss) -> None:
+    """Descent separates the people of a batch, and neither the order of pictures nor their lengths matter."""
+    generator = torch.Generator().manual_seed(0)
+    embeddings = torch.randn((12, 8), generator=generator).requires_grad_()
+    labels = torch.arange(12) % 4
+    options = {"scale": 16.0, "margin": 0.1}
+    first = losses.pair_loss(loss, embeddings, labels, **options)
+    order = torch.randperm(12, generator=generator)
+    again = losses.pair_loss(loss, 3 * embeddings[order], labels[order], **options)
+    assert again.item() == pytest.approx(first.item(), rel=1e-5)
+    for _ in range(60):
+        (gradient,) = torch.autograd.grad(losses.pair_loss(loss, embeddings, labels, **options), embeddings)
+        assert bool(gradient.isfinite().all())
+        embeddings = (embeddings - 0.2 * gradient).detach().requires_grad_()
+    unit = torch.nn.functional.normalize(embeddings.detach())
+    same = labels[:, None] == labels[None, :]
+    cosine = unit @ unit.T
+    assert float(cosine[same].min()) > float(cosine[~same].max())
+    last = losses.pair_loss(loss, embeddings, labels, **options)
+    assert last.item() < first.item()
+
+
+def test_a_loss_has_a_class_matrix_or_compares_pairs() -> None:
+    x, y = torch.eye(2), torch.tensor([0, 1])
+    with pytest.raises(ValueError, match="supcon"):
+        losses.pair_loss("arcface", x, y, scale=1.0, margin=0.0)
+    with pytest.raises(ValueError, match="arcface"):
+        losses.logits("supcon", x, x, y, scale=1.0, margin=0.0)
+
+
 # --- schedules and configuration --------------------------------------------------------------------------------
 
 
@@ -263,12 +321,15 @@ def test_a_recipe_becomes_a_configuration(tmp_path: Path) -> None:
         ({"loss": "softmax"}, "train[0].recipe.loss: tiny fixes it"),
         ({"bf16": True}, 'train[0].recipe.bf16: expected precision = "bf16"'),
         ({"precision": "fp8"}, "train[0].recipe.precision: input should be 'float32', 'bf16' or 'fp16'"),
+        ({"loss": "supcon", "per_person": 1, "phases": [{"images": 300}]}, "expected per_person of at least 2"),
+        ({"batch": 128, "per_person": 3, "margin": 1.5, "phases": [{"images": 300}]}, "multiple of per_person = 3"),
         ({"workers": -1}, "train[0].recipe.workers: input should be greater than or equal to 0"),
     ],
 )
 def test_a_wrong_recipe_is_named(tmp_path: Path, recipe: dict[str, Any], message: str) -> None:
+    fixed = FIXED if recipe.get("loss") != "supcon" else {k: v for k, v in FIXED.items() if k != "loss"}
     with pytest.raises(SuiteError, match=re.escape(message)):
-        read_recipe(TrainConfig, job(recipe, tmp_path), FIXED)
+        read_recipe(TrainConfig, job(recipe, tmp_path), fixed)
 
 
 # --- training ---------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from bench_zoo import MODELS, WEIGHTS
 from bench_zoo.loading import SplitNetwork
 from bench_zoo.networks import build, count_flops
 
-from bench import DataError
+from bench import DataError, registered
 
 # 10-fold accuracy on identities that were not trained on, per protocol; the spread of impostor cosines on all
 ACCURACY = {"synth-lfw": 0.97, "synth-cfp-ff": 0.97, "synth-agedb30": 0.95, "synth-calfw": 0.93}
@@ -40,6 +40,7 @@ def test_the_weights_are_bundled_and_meet_the_bars(name: str) -> None:
     assert card["sha256"] == hashlib.sha256(content).hexdigest()
     assert card["name"] == name
     assert card["loss"] == MODELS[name].loss
+    assert card["data"]["training_set"] == registered("training_set")[MODELS[name].trained_on].__name__
     measured = {row["name"]: row for row in card["verification"]}
     assert set(measured) == set(ACCURACY)
     for protocol, row in measured.items():
@@ -50,6 +51,27 @@ def test_the_weights_are_bundled_and_meet_the_bars(name: str) -> None:
 
 def test_all_weights_together_are_small() -> None:
     assert sum(path.stat().st_size for path in WEIGHTS.iterdir()) < 16_000_000
+
+
+def test_judges_share_nothing_with_the_stand_ins() -> None:
+    judges = {name: model for name, model in MODELS.items() if name.startswith("zoo-judge-")}
+    assert len(judges) >= 2
+    for name, judge in judges.items():
+        assert judge.stands_in_for is None
+        for other, model in MODELS.items():
+            if other not in judges:
+                for fact in ("architecture", "loss_kind", "trained_on", "trained_on_people"):
+                    assert getattr(judge, fact)
+                    assert getattr(model, fact)
+                    assert getattr(judge, fact) != getattr(model, fact), (name, other, fact)
+
+
+@pytest.mark.parametrize("name", [name for name in sorted(MODELS) if name.startswith("zoo-judge-")])
+def test_judges_are_as_strong_as_the_stand_ins(name: str) -> None:
+    card = json.loads(MODELS[name]().weights().with_suffix(".json").read_text())
+    accuracy = {row["name"]: row["accuracy"] for row in card["verification"]}
+    assert accuracy["synth-lfw"] >= 0.99
+    assert min(accuracy.values()) >= 0.98
 
 
 @pytest.mark.slow
