@@ -7,9 +7,12 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from bench_synthfaces import PROTOCOLS as SYNTHETIC
 from bench_synthfaces import SynthTraining, protocols
 from bench_synthfaces._identity import draw_person, draw_shot
 from bench_synthfaces.generator import EMOTIONS, GROUPS, render
+
+from bench import Context, Faces
 
 NAMES = tuple(protocols.PROTOCOLS)
 
@@ -152,10 +155,40 @@ def test_sets_of_people_do_not_overlap() -> None:
     ranges = [protocols.TRAINING, protocols.AUXILIARY]
     ranges += [p.calibration for p in protocols.PROTOCOLS.values()]
     ranges += [p.identities for p in protocols.PROTOCOLS.values()]
+    ranges += [range(r.start + protocols.TUNING, r.stop + protocols.TUNING) for r in ranges[1:]]
+    assert len(ranges) == 19
     ranges.sort(key=lambda r: r.start)
     assert all(a.stop <= b.start for a, b in itertools.pairwise(ranges))
     used = protocols.pairs("synth-lfw", protocols.MAX_PAIRS).pictures.subjects
     assert used.max() in protocols.get_protocol("synth-lfw").identities
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_people_for_tuning_are_as_the_others_but_other_people(name: str) -> None:
+    def everybody(shift: int) -> list[protocols.Pictures]:
+        pairs = protocols.pairs(name, 400, shift)
+        learnt = protocols.auxiliary_pictures(300, 2, shift=shift)
+        return [pairs.pictures, protocols.calibration_pictures(name, 250, 2, shift), learnt]
+
+    scored, tuning = everybody(0), everybody(protocols.TUNING)
+    for own, other in zip(scored, tuning, strict=True):
+        assert (len(own), own.style, own.seed) == (len(other), other.style, other.seed)
+        assert own.subjects.max() < protocols.TUNING < other.subjects.min()
+    found = SYNTHETIC[name](purpose="tuning")
+    assert found.shift == protocols.TUNING
+    assert SYNTHETIC[name]().shift == 0
+    assert found.fingerprint() != SYNTHETIC[name]().fingerprint()
+    assert (found.stands_in_for, SYNTHETIC[name]().stands_in_for) == (None, SYNTHETIC[name].paper_name)
+
+
+@pytest.mark.slow
+def test_a_data_set_for_tuning_shows_people_for_tuning_everywhere() -> None:
+    ctx = Context(device=torch.device("cpu"), seed=0)
+    found = SYNTHETIC["synth-lfw"](purpose="tuning", calibration_identities=10, auxiliary_identities=10)
+    calibration = found.calibration(ctx)
+    assert isinstance(calibration, Faces)
+    for faces in (found.evaluation(4, ctx)[0], calibration, found.auxiliary(ctx)):
+        assert faces.subjects.min() > protocols.TUNING
 
 
 @pytest.mark.slow
