@@ -1,4 +1,4 @@
-"""Settings are chosen on people whom no other suite shows, by a judge of their own, and the pages say what was measured."""
+"""Settings are chosen on people whom no other suite shows, and the pages of the design say what was measured."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ Pictures are only specified here (subjects, shots, ages, style); `Pictures.rende
 - People are numbers, and the ranges below never overlap: training, calibration, auxiliary and evaluation sets are
   identity-disjoint by construction.
 - Settings of defenses and attacks are chosen on other people: every range but that of training exists a second time,
-  with `TUNING` added to the numbers. The functions below return these people for ``shift = TUNING``.
+  with `constants.TUNING` added to the numbers. The functions below return these people for ``shift = TUNING``.
 - Pair 2k is genuine and pair 2k + 1 an impostor pair. Both are drawn from 25 identity numbers that no other pair uses.
   Every genuine pair has its own subject and every impostor pair two, so scores are independent, no identity occurs in
   two folds, and the first m pairs of a longer list are the list of m pairs.
@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 
 from ._rng import Stream, combine
-from .constants import MAX_PAIRS, TUNING
+from .constants import MAX_PAIRS
 from .generator import Rendered, Style, render, subject_labels
 
 SEED = 20240229  #: The seed of the published protocols; other seeds give other people.
@@ -121,7 +121,7 @@ def get_protocol(name: str) -> Protocol:
 
 
 def pairs(name: str, count: int, shift: int = 0) -> PairList:
-    """Return the first ``count`` pairs of a protocol; ``shift`` (0 or `TUNING`) is added to the identity numbers.
+    """Return the first ``count`` pairs of a protocol; ``shift`` (0 or `constants.TUNING`) is added to the identity numbers.
 
     Raises ValueError if the protocol is unknown or ``count`` is not in 2 .. MAX_PAIRS.
     """
@@ -183,7 +183,8 @@ def _pair_ages(protocol: Protocol, subjects: Ints, number: Ints) -> Ages:
 def _grid(people: range, identities: int, per_identity: int, start: int, shift: int) -> tuple[Ints, Ints]:
     """Return subjects and shots, (n,) each, of ``per_identity`` pictures of each of ``identities`` people.
 
-    ``start`` skips people, and ``shift`` is added to their numbers. Raises ValueError if there are not enough people, or if no picture would be left.
+    ``start`` skips people, and ``shift`` is added to their numbers. Raises ValueError if there are not enough people,
+    or if no picture would be left.
     """
     if identities < 1 or per_identity < 1 or start < 0 or start + identities > len(people):
         raise ValueError(

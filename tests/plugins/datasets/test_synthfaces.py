@@ -10,6 +10,7 @@ import torch
 from bench_synthfaces import PROTOCOLS as SYNTHETIC
 from bench_synthfaces import SynthTraining, protocols
 from bench_synthfaces._identity import draw_person, draw_shot
+from bench_synthfaces.constants import TUNING
 from bench_synthfaces.generator import EMOTIONS, GROUPS, render
 
 from bench import Context, Faces
@@ -155,7 +156,7 @@ def test_sets_of_people_do_not_overlap() -> None:
     ranges = [protocols.TRAINING, protocols.AUXILIARY]
     ranges += [p.calibration for p in protocols.PROTOCOLS.values()]
     ranges += [p.identities for p in protocols.PROTOCOLS.values()]
-    ranges += [range(r.start + protocols.TUNING, r.stop + protocols.TUNING) for r in ranges[1:]]
+    ranges += [range(r.start + TUNING, r.stop + TUNING) for r in ranges[1:]]
     assert len(ranges) == 19
     ranges.sort(key=lambda r: r.start)
     assert all(a.stop <= b.start for a, b in itertools.pairwise(ranges))
@@ -170,12 +171,12 @@ def test_people_for_tuning_are_as_the_others_but_other_people(name: str) -> None
         learnt = protocols.auxiliary_pictures(300, 2, shift=shift)
         return [pairs.pictures, protocols.calibration_pictures(name, 250, 2, shift), learnt]
 
-    scored, tuning = everybody(0), everybody(protocols.TUNING)
+    scored, tuning = everybody(0), everybody(TUNING)
     for own, other in zip(scored, tuning, strict=True):
         assert (len(own), own.style, own.seed) == (len(other), other.style, other.seed)
-        assert own.subjects.max() < protocols.TUNING < other.subjects.min()
+        assert own.subjects.max() < TUNING < other.subjects.min()
     found = SYNTHETIC[name](purpose="tuning")
-    assert found.shift == protocols.TUNING
+    assert found.shift == TUNING
     assert SYNTHETIC[name]().shift == 0
     assert found.fingerprint() != SYNTHETIC[name]().fingerprint()
     assert (found.stands_in_for, SYNTHETIC[name]().stands_in_for) == (None, SYNTHETIC[name].paper_name)
@@ -188,7 +189,7 @@ def test_a_data_set_for_tuning_shows_people_for_tuning_everywhere() -> None:
     calibration = found.calibration(ctx)
     assert isinstance(calibration, Faces)
     for faces in (found.evaluation(4, ctx)[0], calibration, found.auxiliary(ctx)):
-        assert faces.subjects.min() > protocols.TUNING
+        assert faces.subjects.min() > TUNING
 
 
 @pytest.mark.slow
