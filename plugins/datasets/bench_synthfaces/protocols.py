@@ -121,7 +121,7 @@ def get_protocol(name: str) -> Protocol:
 
 
 def pairs(name: str, count: int, shift: int = 0) -> PairList:
-    """Return the first ``count`` pairs of a protocol; ``shift`` (0 or `constants.TUNING`) is added to the identity numbers.
+    """Return the first ``count`` pairs of a protocol; ``shift``, 0 or `constants.TUNING`, is added to people's numbers.
 
     Raises ValueError if the protocol is unknown or ``count`` is not in 2 .. MAX_PAIRS.
     """
