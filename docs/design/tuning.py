@@ -126,14 +126,12 @@ PAGES = (
     Page(
         name="recface",
         file="recface.md",
-        experiments=["recface", "recface-more-people", "recface-adaptive", "recface-fewer-people"],
-        shown={
-            "stages": "stages", "pairs": "trained on", "people": "people", "steps": "steps", "learning_rate": "rate"
-        },
+        experiments=["recface", "recface-adaptive"],
+        shown={"stages": "stages", "pairs": "trained on", "steps": "steps", "learning_rate": "rate"},
         chosen=["steps", "learning_rate"],
         params=lambda cell: cell.attack_params,
         columns=_ATTACKED,
-        choose=lambda s: _strongest(s, RECFACE_STEPS, 0, 2, stages="all", pairs="defense", people=300),
+        choose=lambda s: _strongest(s, RECFACE_STEPS, 0, 2, stages="all", pairs="defense"),
     ),
     Page(
         name="inversion",
@@ -155,8 +153,7 @@ def settings_of(page: Page, rows: Rows) -> list[Setting]:
     """Return the settings that a run measured for a page, in the suite's order. Raises ValueError if there are none."""
     groups: dict[tuple[Any, ...], tuple[Params, list[CellRow]]] = {}
     for cell in select(rows, experiment=page.experiments):
-        auxiliary = rows.results.run.suite.table(cell.experiment).get("auxiliary", {})
-        params = {**page.params(cell), "people": auxiliary.get("auxiliary_identities")}
+        params = page.params(cell)
         own = {name: params[name] for name in page.shown}
         groups.setdefault(tuple(own.values()), (own, []))[1].append(cell)
     if not groups:

@@ -231,7 +231,7 @@ def test_too_few_people_says_how_many_are_needed(tmp_path: Path) -> None:
 
 def test_real_sets_have_no_people_for_tuning(tmp_path: Path) -> None:
     for refused in (lambda: Lfw(purpose="tuning"), lambda: FaceSet(path=str(tmp_path), purpose="tuning")):
-        with pytest.raises(ValueError, match=r'purpose = "tuning": a real set has no people .* docs/suites\.md'):
+        with pytest.raises(ValueError, match=r'purpose = "tuning": a real set has no people .*docs/suites\.md'):
             refused()
 
 
