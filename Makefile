@@ -21,7 +21,9 @@ example: paper $(VENV)/.ready-for-tests
 # The settings for the bundled networks, chosen on people whom no other suite shows: the tables of docs/design/pmt-defaults.md,
 # recface.md and inversion.md. About 10 minutes of 2 cores.
 tuning: $(VENV)/.ready
-	$(BIN)/bench run suites/tuning.toml
+	$(BIN)/bench run suites/tuning-pmt.toml
+	$(BIN)/bench run suites/tuning-recface.toml
+	$(BIN)/bench run suites/tuning-inversion.toml
 	$(BIN)/python docs/design/tuning.py
 
 test: $(VENV)/.ready-for-tests

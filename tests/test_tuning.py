@@ -53,31 +53,31 @@ def sets_of(raw: Mapping[str, Any]) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
-def test_only_the_tuning_suite_shows_people_for_tuning(path: Path) -> None:
+def test_only_the_suites_for_tuning_show_people_for_tuning(path: Path) -> None:
     found = list(sets_of(tomllib.loads(path.read_text(encoding="utf-8"))))
     assert found
     for reference in found:
         purpose = reference.get("purpose") if isinstance(reference, dict) else None
-        assert purpose == ("tuning" if path.stem == "tuning" else None), reference
+        assert purpose == ("tuning" if path.stem.startswith("tuning-") else None), reference
 
 
 def test_the_judge_of_the_settings_judges_no_experiment_of_the_paper(script: ModuleType, registry: Registry) -> None:
-    def names(suite: str, *, judging: bool) -> set[str]:
+    def names(suite: str) -> set[str]:
         found = load(ROOT / "suites" / f"{suite}.toml", registry, ['suite.data="stand-in"']).experiments
-        sets = [models for e in found for models in ((e.evaluated,) if judging else (e.evaluated, *e.authorised))]
-        return {model.name for models in sets for model in models}
+        return {model.name for e in found for models in (e.evaluated, *e.authorised) for model in models}
 
-    paper, tuning = names("paper", judging=False), names("tuning", judging=True)
-    assert script.JUDGE not in paper
-    assert script.JUDGE in tuning
-    assert not [name for name in tuning if name.startswith("zoo-judge")]
+    assert script.JUDGE not in names("paper")
+    for page in PAGES:
+        assert script.JUDGE in names(f"tuning-{page}")
+        assert not [name for name in names(f"tuning-{page}") if name.startswith("zoo-judge")]
 
 
-def test_every_page_finds_its_experiments_in_the_suite(script: ModuleType, registry: Registry) -> None:
-    experiments = {e.name: e for e in load(ROOT / "suites" / "tuning.toml", registry).experiments}
-    assert {name for page in script.PAGES for name in page.experiments} == set(experiments)
+def test_every_page_finds_its_experiments_in_its_suite(script: ModuleType, registry: Registry) -> None:
     assert {page.name: page.file for page in script.PAGES} == PAGES
     for page in script.PAGES:
+        suite = load(ROOT / "suites" / f"tuning-{page.name}.toml", registry)
+        experiments = {e.name: e for e in suite.experiments}
+        assert list(experiments) == page.experiments
         for experiment in page.experiments:
             parts = experiments[experiment].defenses if page.name == "pmt" else experiments[experiment].attacks
             assert {p.name for p in parts} == {page.name}
@@ -148,7 +148,7 @@ def test_an_attack_is_the_strongest_within_its_budget(script: ModuleType) -> Non
 
 
 @pytest.fixture
-def rows(script: ModuleType, tmp_path: Path) -> Rows:
+def runs(script: ModuleType, tmp_path: Path) -> dict[str, Rows]:
     models = {"zoo-mobileface": "MobileFace", script.JUDGE: "MobileNet", "zoo-ir-softmax": "IR50-Softmax"}
     plain: dict[str, Any] = {
         "models": models, "datasets": {"synth-lfw": "LFW"}, "authorised": (("zoo-mobileface",),), "table": None,
@@ -157,7 +157,7 @@ def rows(script: ModuleType, tmp_path: Path) -> Rows:
     pmt = {f"PMT {steps}": {"steps": steps, "step_size": 0.01, "init_std": 1.0, "pool": 0} for steps in (10, 25)}
 
     def recface(**params: Any) -> FakeAttack:
-        params = {"stages": "all", "pairs": "defense", "steps": 1000, "learning_rate": 0.002, **params}
+        params = {"stages": "all", "pairs": "defense", "steps": 1000, **params}
         label = f"recface {params}"
         return FakeAttack(label=label, plugin="recface", outputs="images", features=True, params=params)
 
@@ -167,25 +167,30 @@ def rows(script: ModuleType, tmp_path: Path) -> Rows:
         label = f"inversion {params}"
         return FakeAttack(label=label, plugin="inversion", outputs="images", features=True, params=params)
 
-    specs = [
-        FakeRun(name="pmt", defenses=[(label, "pmt", True) for label in pmt], params=pmt, **plain),
-        FakeRun(name="recface", defenses=both, attacks=(recface(pairs="clean"),), **plain),
-        FakeRun(name="recface-adaptive", defenses=both[1:], attacks=(recface(), recface(steps=2000)), **plain),
-        FakeRun(name="inversion", defenses=both, attacks=(inversion(), inversion(steps=200)), **plain),
-    ]
-    folder = tmp_path / "results" / "tuning" / "20260102-e"
-    folder.mkdir(parents=True)
-    return Rows(write_fake_run(folder, specs))
+    specs = {
+        "pmt": [FakeRun(name="pmt", defenses=[(label, "pmt", True) for label in pmt], params=pmt, **plain)],
+        "recface": [
+            FakeRun(name="recface", defenses=both, attacks=(recface(pairs="clean"),), **plain),
+            FakeRun(name="recface-adaptive", defenses=both[1:], attacks=(recface(), recface(steps=2000)), **plain),
+        ],
+        "inversion": [
+            FakeRun(name="inversion", defenses=both[1:], attacks=(inversion(), inversion(steps=200)), **plain)
+        ],
+    }
+    folder = tmp_path / "results"
+    for name in specs:
+        (folder / f"tuning-{name}" / "20260102-e").mkdir(parents=True)
+    return {name: Rows(write_fake_run(folder / f"tuning-{name}" / "20260102-e", own)) for name, own in specs.items()}
 
 
 def cells_of(line: str) -> list[str]:
     return [cell.strip().strip("*") for cell in line.strip("|").split("|")]
 
 
-def test_the_script_writes_what_the_rows_say(script: ModuleType, rows: Rows, tmp_path: Path) -> None:
+def test_the_script_writes_what_the_rows_say(script: ModuleType, runs: dict[str, Rows], tmp_path: Path) -> None:
     for file in PAGES.values():
         shutil.copy(ROOT / "docs" / "design" / file, tmp_path / file)
-    script.main("tuning", tmp_path, tmp_path / "results")
+    script.main([], tmp_path, tmp_path / "results")
     for name, file in PAGES.items():
         before, after = ((folder / file).read_text() for folder in (ROOT / "docs" / "design", tmp_path))
         begin, end = f"<!-- tuning:{name} -->", f"<!-- /tuning:{name} -->"
@@ -199,6 +204,7 @@ def test_the_script_writes_what_the_rows_say(script: ModuleType, rows: Rows, tmp
     table = [cells_of(line) for line in lines if line.startswith("|")]
     assert table[0][4:6] == ["authorised: accuracy, %; N 20", "judge: matched, %; N 20"]
     assert [row[0] for row in table[2:]] == ["10", "25"]
+    rows = runs["pmt"]
     for row in table[2:]:
         where: dict[str, Any] = {"experiment": "pmt", "defense": f"PMT {row[0]}"}
         own = measure(rows, select(rows, evaluated="zoo-mobileface", **where), "accuracy")
@@ -208,9 +214,9 @@ def test_the_script_writes_what_the_rows_say(script: ModuleType, rows: Rows, tmp
             assert cell == f"{100 * found.value:.1f} ({100 * found.low:.1f}–{100 * found.high:.1f})"
 
 
-def test_a_row_without_a_number_is_empty_and_the_chosen_one_is_bold(script: ModuleType, rows: Rows) -> None:
+def test_a_row_without_a_number_is_empty_and_the_chosen_one_is_bold(script: ModuleType, runs: dict[str, Rows]) -> None:
     (page,) = (p for p in script.PAGES if p.name == "recface")
-    lines = [line for line in script.block_of(page, rows).splitlines() if line.startswith("|")][2:]
+    lines = [line for line in script.block_of(page, runs["recface"]).splitlines() if line.startswith("|")][2:]
     clean, adaptive, beyond = map(cells_of, lines)
     first = ["all", "clean", "1000"], ["all", "defense", "1000"], ["all", "defense", "2000"]
     assert (clean[:3], adaptive[:3], beyond[:3]) == first
@@ -224,3 +230,5 @@ def test_a_page_without_markers_and_a_run_of_another_suite_are_refused(script: M
         script.replaced("# A page", "pmt", "a table")
     with pytest.raises(ValueError, match="expected cells of pmt, found none"):
         script.settings_of(script.PAGES[0], Rows(write_fake_run(tmp_path / "run")))
+    with pytest.raises(ValueError, match="expected pages among pmt, recface, inversion, got pmd"):
+        script.main(["pmt", "pmd"], tmp_path, tmp_path)

@@ -1,8 +1,9 @@
-"""Write the measured tables of the design pages from a run of ``suites/tuning.toml``: ``make tuning``.
+"""Write the measured tables of the design pages from runs of the suites ``tuning-*.toml``: ``make tuning``.
 
-``python docs/design/tuning.py [RUN]`` reads a run folder, by default the latest run of the suite, applies the rule of
-each page to its rows, and writes the table and the chosen setting between ``<!-- tuning:NAME -->`` and
-``<!-- /tuning:NAME -->``. Everything outside these markers is written by hand. It prints the chosen settings.
+``python docs/design/tuning.py [NAME ...]`` reads the latest run of ``tuning-NAME`` (by default of ``pmt``, ``recface``
+and ``inversion``), applies the rule of the page to its rows, and writes the table and the chosen setting between
+``<!-- tuning:NAME -->`` and ``<!-- /tuning:NAME -->``. Everything outside these markers is written by hand. It prints
+the chosen settings.
 """
 
 from __future__ import annotations
@@ -103,8 +104,10 @@ def _against(label: str, defense: str) -> list[Column]:
     ]
 
 
-_ATTACKED = [*_against("PMT", "PMT"), *_against("unprotected", "Unprotected")]
-_ATTACKED.append(Column(heading="PMT: COS, authorised", metric="cosine", role="authorised", defense="PMT"))
+_OF_PMT = [
+    *_against("PMT", "PMT"),
+    Column(heading="PMT: COS, authorised", metric="cosine", role="authorised", defense="PMT"),
+]
 PAGES = (
     Page(
         name="pmt",
@@ -127,10 +130,10 @@ PAGES = (
         name="recface",
         file="recface.md",
         experiments=["recface", "recface-adaptive"],
-        shown={"stages": "stages", "pairs": "trained on", "steps": "steps", "learning_rate": "rate"},
-        chosen=["steps", "learning_rate"],
+        shown={"stages": "stages", "pairs": "trained on", "steps": "steps"},
+        chosen=["steps"],
         params=lambda cell: cell.attack_params,
-        columns=_ATTACKED,
+        columns=[*_OF_PMT, *_against("unprotected", "Unprotected")],
         choose=lambda s: _strongest(s, RECFACE_STEPS, 0, 2, stages="all", pairs="defense"),
     ),
     Page(
@@ -143,7 +146,7 @@ PAGES = (
         },
         chosen=["steps", "tv_weight", "update", "step_size"],
         params=lambda cell: cell.attack_params,
-        columns=_ATTACKED,
+        columns=_OF_PMT,
         choose=lambda s: _strongest(s, INVERSION_STEPS, 0, 2, stages="all", start="grey"),
     ),
 )  # fmt: skip
@@ -207,15 +210,20 @@ def replaced(text: str, name: str, block: str) -> str:
     return found
 
 
-def main(run: str = "tuning", pages: Path = HERE, results: Path = Path("results")) -> None:
-    """Write the tables of all pages from a run. Raises ValueError if a setting that a rule needs was not measured."""
-    rows = Rows(RunResults(find_run(run, results)))
-    for page in PAGES:
-        block = block_of(page, rows)
+def main(names: Sequence[str] = (), pages: Path = HERE, results: Path = Path("results")) -> None:
+    """Write the tables of some pages, by default of all, from the latest runs in a folder of results.
+
+    Raises ValueError for an unknown page, and if a setting that a rule needs was not measured.
+    """
+    known = {page.name: page for page in PAGES}
+    if unknown := sorted(set(names) - known.keys()):
+        raise ValueError(f"expected pages among {', '.join(known)}, got {', '.join(unknown)}")
+    for page in [known[name] for name in names] or PAGES:
+        block = block_of(page, Rows(RunResults(find_run(f"tuning-{page.name}", results))))
         path = pages / page.file
         path.write_text(replaced(path.read_text(encoding="utf-8"), page.name, block), encoding="utf-8")
         print(f"{path}: {next(line for line in block.splitlines() if line.startswith(CHOSEN))}")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2])
+    main(sys.argv[1:])
