@@ -100,8 +100,7 @@ def test_the_chosen_setting_of_pmt_is_that_of_every_suite_on_stand_ins(registry:
         for defense in (d for e in suite.experiments for d in e.defenses if d.name in ("pmt", "mr-pmt", "pmt-noise")):
             assert (defense.on_stand_ins is None) == (name == "quick")
             params = (defense.on_stand_ins or defense).params
-            swept = {"pool"} & defense.passed.keys()  # what an experiment is about
-            assert {k: params[k] for k in chosen.keys() - swept} == {k: chosen[k] for k in chosen.keys() - swept}
+            assert chosen == {k: params[k] for k in chosen}
 
 
 @pytest.mark.parametrize("attack", ["recface", "inversion"])
@@ -121,15 +120,17 @@ def setting(script: ModuleType, params: Mapping[str, Any], *values: float | None
 
 def test_pmt_leaks_least_among_the_useful(script: ModuleType) -> None:
     (page,) = (p for p in script.PAGES if p.name == "pmt")
-    useless = setting(script, {"steps": 10}, 0.95, 0.0)
-    long = setting(script, {"steps": 50}, 0.99, 0.1)
-    short = setting(script, {"steps": 25}, 0.995, 0.1)
-    accurate = setting(script, {"steps": 100}, 1.0, 0.3)
-    assert page.choose([useless, accurate, long, short]) is short
-    assert page.choose([useless, accurate, long]) is long
-    assert page.choose([useless]) is useless
+
+    def of(steps: int, *values: float | None, init_std: float = 1.0, pool: int = 0) -> Any:
+        return setting(script, {"steps": steps, "init_std": init_std, "pool": pool}, *values)
+
+    useless, accurate, short, long = of(10, 0.95, 0.0), of(100, 1.0, 0.3), of(25, 0.995, 0.1), of(50, 0.99, 0.1)
+    others = [of(25, 1.0, 0.0, init_std=0.6), of(25, 1.0, 0.0, pool=4)]
+    assert page.choose([*others, useless, accurate, long, short]) is short
+    assert page.choose([*others, useless, accurate, long]) is long
+    assert page.choose([*others, useless]) is useless
     with pytest.raises(ValueError, match="not measured"):
-        page.choose([useless, setting(script, {"steps": 5}, None, None)])
+        page.choose([useless, of(5, None, None)])
 
 
 def test_an_attack_is_the_strongest_within_its_budget(script: ModuleType) -> None:
