@@ -65,8 +65,12 @@ class FileDataset(_Files, Dataset):
     Without a pair protocol, people are divided at random by ``seed``: ``calibration_share`` of them are for
     thresholds, at most ``calibration_identities``; ``auxiliary_share`` are for attackers, at most
     ``auxiliary_identities``; pairs are drawn among the others, within ten folds that share no people.
+
+    ``purpose`` exists to refuse ``"tuning"``: every pair of a published protocol is scored, so it has no people on whom
+    settings could be chosen.
     """
 
+    purpose: Literal["scoring", "tuning"] = "scoring"
     seed: Annotated[int, Ge(0)] = 0
     calibration_share: Annotated[float, Gt(0), Lt(1)] = 0.2
     auxiliary_share: Annotated[float, Gt(0), Lt(1)] = 0.2
@@ -75,7 +79,12 @@ class FileDataset(_Files, Dataset):
     auxiliary_identities: Annotated[int, Ge(10), Le(50_000)] = 250
 
     def __post_init__(self) -> None:
-        """Check that the shares leave people for evaluation. Raises ValueError."""
+        """Check the purpose, and that the shares leave people for evaluation. Raises ValueError."""
+        if self.purpose == "tuning":
+            raise ValueError(
+                'purpose = "tuning": a real set has no people who are never scored; choose settings on another set, '
+                "such as a face-set of other people (docs/suites.md)"
+            )
         if self.calibration_share + self.auxiliary_share > 0.9:
             total = self.calibration_share + self.auxiliary_share
             raise ValueError(f"calibration_share + auxiliary_share: expected at most 0.9, found {total:g}")

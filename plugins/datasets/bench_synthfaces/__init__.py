@@ -23,6 +23,8 @@ from bench_synthfaces.constants import (
     MAX_PAIRS,
     SEED,
     TRAINING,
+    TUNING,
+    Purpose,
     evaluation_numbers,
     person_name,
 )
@@ -49,12 +51,27 @@ class SynthProtocol(Dataset):
 
     Thresholds are set on two pictures of each of ``calibration_identities`` people, who are never scored. Attackers
     and defenses learn from two pictures of each of ``auxiliary_identities`` further people.
+
+    With ``purpose = "tuning"`` all of these are other people: settings of defenses and attacks are chosen on them, and
+    no published suite scores them.
     """
 
     synthetic: ClassVar[bool] = True
     license: ClassVar[str] = LICENSE
+    paper_name: ClassVar[str]
+    purpose: Purpose = "scoring"
     calibration_identities: Annotated[int, Ge(10), Le(5000)] = 250
     auxiliary_identities: Annotated[int, Ge(10), Le(50_000)] = 250
+
+    @property
+    def stands_in_for(self) -> str | None:  # type: ignore[override]
+        """The paper's name of the set; None for the tuning people, with whom no published result is compared."""
+        return self.paper_name if self.purpose == "scoring" else None
+
+    @property
+    def shift(self) -> int:
+        """What is added to the identity numbers of all people."""
+        return TUNING if self.purpose == "tuning" else 0
 
     @classmethod
     def protocol(cls) -> str:
@@ -62,9 +79,9 @@ class SynthProtocol(Dataset):
         return next(name for name, known in PROTOCOLS.items() if known is cls)
 
     def fingerprint(self) -> str:
-        """Return a digest of the protocol and the generator's version; the generator's sources are part of the plugin's
-        digest."""
-        return _fingerprint(self.protocol())
+        """Return a digest of the protocol, the purpose of its people and the generator's version; the generator's
+        sources are part of the plugin's digest."""
+        return _fingerprint(self.protocol(), *(["tuning"] if self.purpose == "tuning" else []))
 
     def max_pairs(self) -> int:
         """Return `MAX_PAIRS`: the identity numbers suffice for so many pairs that share no person."""
@@ -74,14 +91,15 @@ class SynthProtocol(Dataset):
         """Return the first ``pairs`` pairs; no two pairs share a person."""
         from bench_synthfaces import protocols
 
-        found = protocols.pairs(self.protocol(), pairs)
+        found = protocols.pairs(self.protocol(), pairs, self.shift)
         return self._draw(found.pictures), Pairs(left=found.left, right=found.right, same=found.same, fold=found.fold)
 
     def calibration(self, ctx: Context) -> Faces:
         """Return two pictures of each calibration identity."""
         from bench_synthfaces import protocols
 
-        return self._draw(protocols.calibration_pictures(self.protocol(), self.calibration_identities, 2))
+        found = protocols.calibration_pictures(self.protocol(), self.calibration_identities, 2, self.shift)
+        return self._draw(found)
 
     def auxiliary(self, ctx: Context) -> Faces:
         """Return two pictures of each auxiliary identity."""
@@ -100,12 +118,15 @@ class SynthProtocol(Dataset):
         return list(map(person_name, self._auxiliary(allowed)))
 
     def _auxiliary(self, allowed: Callable[[str], bool]) -> list[int]:
-        numbers = (number for number in AUXILIARY if allowed(person_name(number)))
+        numbers = (number for number in self._shifted(AUXILIARY) if allowed(person_name(number)))
         return list(itertools.islice(numbers, self.auxiliary_identities))
 
     def people(self, pairs: int) -> Collection[str]:
         """Return the names of all people of whom the first pairs are drawn."""
-        return list(map(person_name, evaluation_numbers(self.protocol(), pairs)))
+        return list(map(person_name, self._shifted(evaluation_numbers(self.protocol(), pairs))))
+
+    def _shifted(self, numbers: range) -> range:
+        return range(numbers.start + self.shift, numbers.stop + self.shift)
 
     def _draw(self, pictures: Pictures) -> Faces:
         import numpy as np
@@ -131,28 +152,28 @@ class SynthProtocol(Dataset):
 class SynthLfw(SynthProtocol):
     """Unconstrained pairs: pose, light, expression and quality vary. Stands in for LFW."""
 
-    stands_in_for = "LFW"
+    paper_name = "LFW"
 
 
 @dataclass(frozen=True, kw_only=True)
 class SynthAgeDb30(SynthProtocol):
     """Pairs 30 years apart, genuine and impostor alike. Stands in for AgeDB-30."""
 
-    stands_in_for = "AgeDB-30"
+    paper_name = "AgeDB-30"
 
 
 @dataclass(frozen=True, kw_only=True)
 class SynthCalfw(SynthProtocol):
     """Pairs 10 to 25 years apart, genuine and impostor alike. Stands in for CALFW."""
 
-    stands_in_for = "CALFW"
+    paper_name = "CALFW"
 
 
 @dataclass(frozen=True, kw_only=True)
 class SynthCfpFf(SynthProtocol):
     """Frontal against frontal, in mild light. Stands in for CFP-FF."""
 
-    stands_in_for = "CFP-FF"
+    paper_name = "CFP-FF"
 
 
 PROTOCOLS: Mapping[str, type[SynthProtocol]] = {

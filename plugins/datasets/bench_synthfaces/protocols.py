@@ -4,6 +4,8 @@ Pictures are only specified here (subjects, shots, ages, style); `Pictures.rende
 
 - People are numbers, and the ranges below never overlap: training, calibration, auxiliary and evaluation sets are
   identity-disjoint by construction.
+- Settings of defenses and attacks are chosen on other people: every range but that of training exists a second time,
+  with `constants.TUNING` added to the numbers. The functions below return these people for ``shift = TUNING``.
 - Pair 2k is genuine and pair 2k + 1 an impostor pair. Both are drawn from 25 identity numbers that no other pair uses.
   Every genuine pair has its own subject and every impostor pair two, so scores are independent, no identity occurs in
   two folds, and the first m pairs of a longer list are the list of m pairs.
@@ -112,8 +114,8 @@ def get_protocol(name: str) -> Protocol:
     return PROTOCOLS[name]
 
 
-def pairs(name: str, count: int) -> PairList:
-    """Return the first ``count`` pairs of a protocol.
+def pairs(name: str, count: int, shift: int = 0) -> PairList:
+    """Return the first ``count`` pairs of a protocol; ``shift``, 0 or `constants.TUNING`, is added to people's numbers.
 
     Raises ValueError if the protocol is unknown or ``count`` is not in 2 .. MAX_PAIRS.
     """
@@ -121,7 +123,7 @@ def pairs(name: str, count: int) -> PairList:
     if not 2 <= count <= MAX_PAIRS:
         raise ValueError(f"pairs: expected 2 to {MAX_PAIRS} pairs, got {count}")
     duos = np.arange((count + 1) // 2, dtype=np.int64)
-    base = protocol.identities.start + duos * DUO
+    base = protocol.identities.start + shift + duos * DUO
     subjects = np.empty((len(duos), 2, 2), dtype=np.int64)  # The axes are: duo, pair of the duo, side.
     subjects[:, 0] = base[:, None]
     subjects[:, 1, 0] = base + 1
@@ -172,38 +174,39 @@ def _pair_ages(protocol: Protocol, subjects: Ints, number: Ints) -> Ages:
     return np.stack([np.where(swap, old, young), np.where(swap, young, old)], axis=1).astype(np.float32)
 
 
-def _grid(people: range, identities: int, per_identity: int, start: int) -> tuple[Ints, Ints]:
+def _grid(people: range, identities: int, per_identity: int, start: int, shift: int) -> tuple[Ints, Ints]:
     """Return subjects and shots, (n,) each, of ``per_identity`` pictures of each of ``identities`` people.
 
-    ``start`` skips people. Raises ValueError if there are not enough people, or if no picture would be left.
+    ``start`` skips people, and ``shift`` is added to their numbers. Raises ValueError if there are not enough people,
+    or if no picture would be left.
     """
     if identities < 1 or per_identity < 1 or start < 0 or start + identities > len(people):
         raise ValueError(
             f"identities: expected 1 to {len(people)} people with at least one picture, "
             f"got {identities} from number {start} with {per_identity}"
         )
-    first = people.start + start
+    first = people.start + start + shift
     subjects = np.repeat(np.arange(first, first + identities, dtype=np.int64), per_identity)
     return subjects, np.tile(np.arange(per_identity, dtype=np.int64), identities)
 
 
-def calibration_pictures(name: str, identities: int, per_identity: int) -> Pictures:
+def calibration_pictures(name: str, identities: int, per_identity: int, shift: int = 0) -> Pictures:
     """Return the pictures on which a protocol's threshold is set; their people are in no other set.
 
     In protocols with an age gap, odd shots are older than even shots by a gap of the protocol's distribution: compare
     even with odd shots.
     """
     protocol = get_protocol(name)
-    subjects, shots = _grid(protocol.calibration, identities, per_identity, 0)
+    subjects, shots = _grid(protocol.calibration, identities, per_identity, 0, shift)
     young, old = _young_and_old(protocol, combine(SEED, subjects))
     ages = np.where(shots % 2 == 0, young, old).astype(np.float32)
     return Pictures(subjects=subjects, shots=shots, ages=ages, style=protocol.style)
 
 
-def auxiliary_pictures(identities: int, per_identity: int, start: int = 0) -> Pictures:
+def auxiliary_pictures(identities: int, per_identity: int, start: int = 0, shift: int = 0) -> Pictures:
     """Return the auxiliary pictures of people with consecutive numbers, from which an attacker or a defense learns;
-    ``start`` skips people."""
-    return _auxiliary(*_grid(AUXILIARY, identities, per_identity, start))
+    ``start`` skips people, and ``shift`` is added to their numbers."""
+    return _auxiliary(*_grid(AUXILIARY, identities, per_identity, start, shift))
 
 
 def auxiliary_pictures_of(people: Ints, per_identity: int) -> Pictures:

@@ -277,6 +277,12 @@ def test_too_few_people_says_how_many_are_needed(tmp_path: Path) -> None:
         FaceSet(path=str(root), calibration_share=0.5, auxiliary_share=0.5)
 
 
+def test_real_sets_have_no_people_for_tuning(tmp_path: Path) -> None:
+    for refused in (lambda: Lfw(purpose="tuning"), lambda: FaceSet(path=str(tmp_path), purpose="tuning")):
+        with pytest.raises(ValueError, match=r'purpose = "tuning": a real set has no people .*docs/suites\.md'):
+            refused()
+
+
 def test_pairs_are_drawn_where_a_file_has_none(tmp_path: Path) -> None:
     from bench_facesets import locate
     from bench_facesets.readers import parquet

@@ -9,9 +9,10 @@ import pytest
 import torch
 from bench_synthfaces import PROTOCOLS, SynthTraining, SynthTrainingJudges, constants, protocols, training
 from bench_synthfaces._identity import draw_person, draw_shot
+from bench_synthfaces.constants import TUNING
 from bench_synthfaces.generator import EMOTIONS, GROUPS, render
 
-from bench import comparable_name
+from bench import Context, Faces, comparable_name
 
 NAMES = tuple(protocols.PROTOCOLS)
 
@@ -154,6 +155,8 @@ def test_sets_of_people_do_not_overlap() -> None:
     ranges = [constants.TRAINING, protocols.AUXILIARY]
     ranges += [p.calibration for p in protocols.PROTOCOLS.values()]
     ranges += [p.identities for p in protocols.PROTOCOLS.values()]
+    ranges += [range(r.start + TUNING, r.stop + TUNING) for r in ranges[1:]]
+    assert len(ranges) == 19
     ranges.sort(key=lambda r: r.start)
     assert all(a.stop <= b.start for a, b in itertools.pairwise(ranges))
     used = protocols.pairs("synth-lfw", protocols.MAX_PAIRS).pictures.subjects
@@ -182,6 +185,38 @@ def test_auxiliary_people_can_be_left_out() -> None:
     assert same.subjects.tolist() == one.subjects.tolist()
     assert same.shots.tolist() == one.shots.tolist()
     np.testing.assert_array_equal(same.ages, one.ages)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_people_for_tuning_are_as_the_others_but_other_people(name: str) -> None:
+    def everybody(shift: int) -> list[protocols.Pictures]:
+        pairs = protocols.pairs(name, 400, shift)
+        learnt = protocols.auxiliary_pictures(300, 2, shift=shift)
+        return [pairs.pictures, protocols.calibration_pictures(name, 250, 2, shift), learnt]
+
+    scored, tuning = everybody(0), everybody(TUNING)
+    for own, other in zip(scored, tuning, strict=True):
+        assert (len(own), own.style, own.seed) == (len(other), other.style, other.seed)
+        assert own.subjects.max() < TUNING < other.subjects.min()
+    found = PROTOCOLS[name](purpose="tuning")
+    assert found.shift == TUNING
+    assert PROTOCOLS[name]().shift == 0
+    assert found.fingerprint() != PROTOCOLS[name]().fingerprint()
+    assert (found.stands_in_for, PROTOCOLS[name]().stands_in_for) == (None, PROTOCOLS[name].paper_name)
+
+
+@pytest.mark.slow
+def test_a_data_set_for_tuning_shows_people_for_tuning_everywhere() -> None:
+    ctx = Context(device=torch.device("cpu"), seed=0)
+    found = PROTOCOLS["synth-lfw"](purpose="tuning", calibration_identities=10, auxiliary_identities=10)
+    calibration = found.calibration(ctx)
+    assert isinstance(calibration, Faces)
+    for faces in (found.evaluation(4, ctx)[0], calibration, found.auxiliary(ctx)):
+        assert faces.subjects.min() > TUNING
+    names = [*found.people(4), *found.auxiliary_people(lambda name: True)]
+    shown = {*found.evaluation(4, ctx)[0].subjects.tolist(), *found.auxiliary(ctx).subjects.tolist()}
+    assert set(map(constants.person_name, shown)) <= set(names)
+    assert not set(names) & {*PROTOCOLS["synth-lfw"]().people(8), *PROTOCOLS["synth-lfw"]().auxiliary_people(bool)}
 
 
 @pytest.mark.slow
