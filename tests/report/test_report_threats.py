@@ -18,6 +18,7 @@ from bench.registry.components import instantiate
 from bench.registry.discovery import discover
 from bench.report.page import render
 from bench.report.page.provenance import components, identity, steps
+from bench.report.page.run_facts import about
 from bench.report.page.threat_models import UNRECORDED, UNSTATED, ThreatModelEntry, adversaries, promises
 from bench.store.reading import RunResults
 
@@ -107,6 +108,20 @@ def test_what_adversaries_learn_from(described: RunResults, attack: str, learns:
     assert found.facts["learns from"] == learns
     assert found.facts["adapts to the defense"].startswith(adapts)
     assert ("never counted" in found.mark) == (attack == "recface, leaky")
+
+
+def test_whether_the_people_learnt_from_are_scored(tmp_path: Path) -> None:
+    def ended(cell: Mapping[str, Any]) -> Mapping[str, Any]:
+        learns = "3 people left out" if cell["attack"] == "recface" else None
+        return {"learner_overlap": learns, "training_overlap": "net-a: 17 people of casia-webface"}
+
+    spec = FakeRun(datasets={"calfw": "CALFW"}, attacks=(ABUSE, RECFACE), pairs=4, ended=ended)
+    rows = Rows(declared(write_fake_run(tmp_path / "run", spec)))
+    learns = one(adversaries(rows), "recface").facts["learns from"]
+    assert learns == "clean uploads of other people of each data set; scored people among them: 3 people left out"
+    facts = about(rows, "data-abuse")
+    assert ("Scored among those learnt from", "calfw: 3 people left out") in facts
+    assert ("Scored among those trained on", "calfw: net-a: 17 people of casia-webface") in facts
 
 
 def test_what_defenses_promise(described: RunResults) -> None:
