@@ -552,4 +552,5 @@ def test_bundled_weights_match_their_card(card_path: Path) -> None:
         assert accuracy[name] >= bar, name
     for v in card["verification"]:
         assert v["pairs"] >= 1000
-        assert v["impostor_std"] <= 0.15, v["name"]
+        # Judges have calibrated thresholds only; see docs/design/embedded-default.md.
+        assert v["impostor_std"] <= (0.20 if card["name"].startswith("zoo-judge-") else 0.15), v["name"]

