@@ -36,7 +36,7 @@ class InversionParameters:
     start: Literal["grey", "random", "obfuscated"] = "grey"
     stages: Literal["all", "first", "last", "uploaded"] = "all"
     distance: Literal["l2", "mse"] = "l2"
-    tv_weight: Annotated[float, Interval(ge=0, le=1e9)] = 30.0
+    tv_weight: Annotated[float, Interval(ge=0, le=1e9)] = 1000.0
     tv_beta: Annotated[float, Interval(ge=1, le=4)] = 2.0
     tv_norm: Literal["mean", "sum"] = "mean"
     steps: Annotated[int, Interval(ge=1, le=100_000)] = 100
