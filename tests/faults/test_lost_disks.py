@@ -63,7 +63,7 @@ def test_a_disk_that_fills_up(large: Reference, lab: Lab, disk: Disk, tally: Tal
 
 def test_a_folder_that_becomes_read_only_and_a_disk_without_room_for_rows(lab: Lab, disk: Disk, tally: Tally) -> None:
     """All stages are finished, but their rows cannot be written."""
-    place = disk("50m")
+    place = disk("60m")
     lab = replace(lab, out=place)
     running = lab.start("--workers", 1)
     wait_until(lambda: has(lab, "verification of slow 3 by toy-a on toy-faces"), "the end of the stages")

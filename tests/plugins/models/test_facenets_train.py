@@ -182,7 +182,7 @@ def test_a_damaged_image_is_named(train: Callable[..., list[str]], home: Path, g
     [
         ("recipe.batch=1", "train[0].recipe.batch: input should be greater than or equal to 2"),
         ("recipe.precision='half'", "train[0].recipe.precision: input should be 'float32', 'bf16' or 'fp16'"),
-        ("recipe.loss='triplet'", "train[0].recipe.loss: input should be"),
+        ("recipe.loss='contrastive'", "train[0].recipe.loss: input should be"),
         ("recipe.loss=['softmax']", "train[0].recipe.loss: input should be"),
         ("recipe.phases[0].lr='fast'", "train[0].recipe.phases[0].lr: input should be a valid number"),
         ("recipe.phases[0].identities=7", "train[0].recipe.phases[0].identities: expected at most the 6 people"),
@@ -297,7 +297,8 @@ def _bare(recipe: Any) -> dict[str, Any]:
 def test_the_recipes_of_the_zoo_are_those_on_its_cards(name: str) -> None:
     recipe = recipes("zoo.toml")[name]
     card = json.loads((WEIGHTS / f"{name}.json").read_text())["recipe"]
-    card["precision"] = "bf16" if card.pop("bf16") else "float32"
+    if "bf16" in card:  # Cards of an earlier trainer: one key for the precision, and no batches by person.
+        card |= {"precision": "bf16" if card.pop("bf16") else "float32", "per_person": 0, "embedding_size": 128}
     fixed = {key: card[key] for key in ("name", "architecture", "loss", "seed")}
     phases = recipe.pop("phases")
     from bench_training.config import Phase, TrainConfig
@@ -305,7 +306,6 @@ def test_the_recipes_of_the_zoo_are_those_on_its_cards(name: str) -> None:
     made = [instantiate(Phase, phase, f"phases[{i}]") for i, phase in enumerate(phases)]
     config: TrainConfig = instantiate(TrainConfig, {**recipe, **fixed, "phases": made}, name)
     found = json.loads(json.dumps(config.as_dict()))
-    assert found.pop("embedding_size") == 128
     assert found == card
 
 
