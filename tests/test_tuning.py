@@ -206,7 +206,7 @@ def test_the_script_writes_what_the_rows_say(script: ModuleType, runs: dict[str,
 
     lines = (tmp_path / PAGES["pmt"]).read_text().split("<!-- tuning:pmt -->")[1].split("<!--")[0].splitlines()
     table = [cells_of(line) for line in lines if line.startswith("|")]
-    assert table[0][4:6] == ["authorised: accuracy, %; N 20", "judge: matched, %; N 20"]
+    assert table[0][4:6] == ["authorised: accuracy, %; N 20", "held-out: matched, %; N 20"]
     assert [row[0] for row in table[2:]] == ["10", "25"]
     rows = runs["pmt"]
     for row in table[2:]:

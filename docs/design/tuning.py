@@ -44,7 +44,7 @@ class Column:
     def of(self, rows: Rows, cells: Sequence[CellRow]) -> Measurement:
         """Return the measurement over the cells of a setting; one without a value if the setting has no such cell.
 
-        Of the models that are not authorised, only the judge counts.
+        Of the models that are not authorised, only the held-out recogniser counts.
         """
         own = [c for c in cells if c.role == self.role and self.defense in ("", c.defense)]
         return measure(rows, [c for c in own if c.role == "authorised" or c.evaluated == JUDGE], self.metric)
@@ -119,9 +119,9 @@ PAGES = (
         params=lambda cell: cell.params,
         columns=[
             Column(heading="authorised: accuracy", metric="accuracy", role="authorised"),
-            Column(heading="judge: matched", metric="fmr-match", role="unauthorised"),
-            Column(heading="judge: another picture matched", metric="enrolled-match", role="unauthorised"),
-            Column(heading="judge: accuracy", metric="accuracy", role="unauthorised"),
+            Column(heading="held-out: matched", metric="fmr-match", role="unauthorised"),
+            Column(heading="held-out: another picture matched", metric="enrolled-match", role="unauthorised"),
+            Column(heading="held-out: accuracy", metric="accuracy", role="unauthorised"),
             Column(heading="SSIM", metric="ssim", role="unauthorised"),
             Column(heading="authorised: cosine to the original", metric="cosine", role="authorised"),
         ],

@@ -355,7 +355,7 @@ def _remarks(entry: AssessedDefense) -> list[str]:
         return []
     found = []
     if entry.untried:
-        n = len(entry.tried)
+        n = len(entry.attackers)
         many = "no attack was" if not n else "only 1 attack was" if n == 1 else f"only {n} attacks were"
         found.append(f"{many} tried on it; no claim beyond it (untried: {joined_labels(entry.untried)})")
     if entry.protects is False:
