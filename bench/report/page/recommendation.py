@@ -237,6 +237,8 @@ def _utility_and_leakage(found: Recommendation, best: AssessedDefense, several: 
         (LEAKAGE, best.leakage),
         "of faces to the very photo.",
     ]
+    if best.leakage.interval == "drawn":
+        pieces.append("Its interval is that of the strongest attack, which is chosen again in each draw of people.")
     if worst is not None and worst.chance.value is not None:
         pieces += ["Strangers are matched in", (CHANCE, worst.chance), "."]
     reference = found.reference
