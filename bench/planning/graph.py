@@ -93,46 +93,43 @@ class Graph:
     def faces(self, dataset: Component, split: str, pairs: int | None = None) -> str:
         """Add the stage that loads the faces of a data set: those of the split ``evaluation``, ``calibration`` or
         ``auxiliary``."""
-        images = 2 * pairs if pairs else CALIBRATION_IMAGES
-        h, w = self.instances.of(dataset).image_size
-        return self.stage(
-            "faces",
-            f"{split} faces of {dataset.label}",
-            f"faces:{dataset.name}",
-            components={"dataset": (dataset,)},
-            options={"split": split} | ({"pairs": pairs} if pairs else {}),
-            seed=self.seed("faces", dataset.name),
-            units=images,
-            unit_cost=4e-3,
-            size=images * 3 * h * w,
-        )
+        options = {"split": split} | ({"pairs": pairs} if pairs else {})
+        return self._faces(dataset, f"{split} faces of {dataset.label}", options, 2 * pairs if pairs else None)
 
     @remembered
     def auxiliary(self, source: Component, learnt: LearntFaces) -> str:
         """Add the stage that loads the auxiliary faces of the data set ``source`` that somebody learns from."""
-        if learnt == LearntFaces():
-            return self.faces(source, "auxiliary")
-        h, w = self.instances.of(source).image_size
-        components: dict[ComponentRole, tuple[Component, ...]] = {"dataset": (source,)}
-        options: dict[str, Any] = {"split": "auxiliary"}
-        name = f"auxiliary faces of {source.label}"
+        name, options = f"auxiliary faces of {source.label}", {"split": "auxiliary"}
         if learnt.half:
-            options["half"] = learnt.half
             name += f" for the {learnt.half}"
-        if learnt.without is not None:
-            components["scored"] = (learnt.without,)
-            options["pairs"] = learnt.pairs
-            name += f" without the scored people of {learnt.without.label}"
+            options |= {"half": learnt.half}
+        if learnt.without is None:
+            return self._faces(source, name, options)
+        name += f" without the scored people of {learnt.without.label}"
+        return self._faces(source, name, options | {"pairs": learnt.pairs}, scored=(learnt.without,))
+
+    def _faces(
+        self,
+        dataset: Component,
+        name: str,
+        options: Mapping[str, Any],
+        images: int | None = None,
+        scored: tuple[Component, ...] = (),
+    ) -> str:
+        """Add a stage that loads faces; ``scored`` is the data set whose scored people are left out."""
+        images = images or CALIBRATION_IMAGES
+        h, w = self.instances.of(dataset).image_size
+        components: dict[ComponentRole, tuple[Component, ...]] = {"dataset": (dataset,)}
         return self.stage(
             "faces",
             name,
-            f"faces:{source.name}",
-            components=components,
+            f"faces:{dataset.name}",
+            components=components | ({"scored": scored} if scored else {}),
             options=options,
-            seed=self.seed("faces", source.name),
-            units=CALIBRATION_IMAGES,
+            seed=self.seed("faces", dataset.name),
+            units=images,
             unit_cost=4e-3,
-            size=CALIBRATION_IMAGES * 3 * h * w,
+            size=images * 3 * h * w,
         )
 
     @remembered

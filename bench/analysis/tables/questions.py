@@ -17,8 +17,8 @@ Question = Literal["utility", "leakage", "appearance", "attributes", "reference"
 # - utility: do the authorised models still recognise what is uploaded (Equation 10, calibrated threshold)?
 # - leakage: do held-out recognisers match it, or what an attack makes of it, at the adversary's threshold?
 # - appearance: how similar are its pixels to those of the original?
-# - attributes: how much nearer to the truth is each estimated attribute than permuted answers? This is a family of
-#   metrics, one for each attribute.
+# - attributes: how much nearer is each estimated attribute to the estimate on the original than answers that are
+#   permuted over people? This is a family of metrics, one for each attribute.
 # - reference: do models recognise faces without protection? The answer is no result of a defense.
 PRIMARY: Mapping[Question, str] = {
     "utility": "accuracy",
