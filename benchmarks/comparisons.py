@@ -25,6 +25,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from simulation_bars import too_low, too_many
 
 from bench.analysis.compare.significance import LEVEL, ComparedPools, Corrected, Difference, corrected, in_common
 from bench.analysis.pooling import SampleScores
@@ -40,7 +41,6 @@ SEEN = 0.7  # The lowest accepted power at the detectable difference.
 _RECOGNISERS = 2
 _SHARED, _WITHIN = 0.7, 0.1  # What recognisers share, and the correlation of scores within people.
 _PER_FAMILY = 20
-_NOISE = 2.6  # Standard errors of a simulated share by which it may miss the bar.
 
 Floats = NDArray[np.float64]
 
@@ -144,11 +144,6 @@ def _significant(result: Corrected) -> bool:
     return result.p is not None and result.p < LEVEL
 
 
-def too_many(share: float, repeats: int, bar: float = LEVEL) -> bool:
-    """Return True if a simulated share is above a bar by more than the noise of the simulation."""
-    return share > bar + _NOISE * (bar * (1 - bar) / repeats) ** 0.5
-
-
 def comparison_lines(repeats: int) -> tuple[list[str], bool]:
     """Return the tables of false alarms and of power as lines, and whether every bar is met."""
     repeats = max(100, repeats // 5)
@@ -164,7 +159,7 @@ def comparison_lines(repeats: int) -> tuple[list[str], bool]:
         for agreement, twice in [*((a, False) for a in AGREEMENTS), (0.5, True)]:
             scenes = [Scene(settings=k, people=people, agreement=agreement, twice=twice) for k in SETTINGS]
             found = [alarms(scene, repeats) for scene in scenes]
-            wrong = [too_many(share, repeats) for share in found]
+            wrong = [too_many(share, repeats, LEVEL) for share in found]
             met = met and not any(wrong)
             shown = "".join(f"{100 * f:>7.1f}{'!' if x else ' '}" for f, x in zip(found, wrong, strict=True))
             add(f"{_about(people, twice) + f'agreement {agreement:g}':<44}{shown}")
@@ -179,7 +174,7 @@ def comparison_lines(repeats: int) -> tuple[list[str], bool]:
                     scene = Scene(settings=k, people=people, agreement=agreement)
                     seen = detectable_of(scene, changed, 10)
                     found = [power(scene, change, changed, repeats) for change in (*CHANGES, seen)]
-                    low = found[-1] < SEEN - _NOISE * (SEEN * (1 - SEEN) / repeats) ** 0.5
+                    low = too_low(found[-1], repeats, SEEN)
                     met = met and not low
                     parts = " ".join(f"{100 * f:.0f}" for f in found[:-1])
                     shown += f"{f'{parts}; {100 * found[-1]:.0f} at {100 * seen:.1f}':>23}{'!' if low else ' '}"

@@ -25,6 +25,7 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
+from simulation_bars import too_many
 
 from bench.analysis.chance_tests import LEVEL, AgainstChance, ChanceTest, beyond_chance
 from bench.analysis.pooling import Pool, SampleScores
@@ -38,7 +39,6 @@ CORRELATIONS = (0.0, 0.9)
 _DIMENSIONS, _RECOGNISERS, _CLASSES = 24, 2, (7, 6, 2)
 _SHARED, _HUB = 0.7, 0.15  # What recognisers share, and the common direction of what attacks end with.
 _HUB_SPREAD = 0.5  # By how much of itself the common direction varies between repeats.
-_NOISE = 2.6  # Standard errors of a simulated share by which it may miss the bar.
 
 Floats = NDArray[np.float64]
 
@@ -188,11 +188,6 @@ def alarms(rule: str, scene: Scene, repeats: int, seed: int = 0) -> float:
     return sum(any(test.beyond for test in RULES[rule](scene, rng)) for _ in range(repeats)) / repeats
 
 
-def too_many(share: float, repeats: int, bar: float = LEVEL) -> bool:
-    """Return True if a simulated share is above a bar by more than the noise of the simulation."""
-    return share > bar + _NOISE * (bar * (1 - bar) / repeats) ** 0.5
-
-
 def alarm_lines(repeats: int, attackers: Sequence[int] = ATTACKERS) -> tuple[list[str], bool]:
     """Return the table of false alarms and of power as lines, and whether every false alarm meets the bar."""
     repeats = max(100, repeats // 5)
@@ -210,7 +205,7 @@ def alarm_lines(repeats: int, attackers: Sequence[int] = ATTACKERS) -> tuple[lis
             for shape in shapes:
                 scenes = [replace(shape, attackers=k) for k in attackers]
                 found = [alarms(rule, scene, repeats) for scene in scenes]
-                wrong = [not shape.leak and too_many(share, repeats) for share in found]
+                wrong = [not shape.leak and too_many(share, repeats, LEVEL) for share in found]
                 met = met and not any(wrong)
                 about = f"leak {100 * shape.leak:>2.0f} points" if shape.leak else "no leak"
                 who = f"{people} pairs of {people // 2} people" if shape.twice else f"{people} people"

@@ -26,6 +26,7 @@ its lines and whether its bars are met.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,6 +36,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from simulation_bars import too_low
 
 from bench.analysis.compare.significance import difference
 from bench.analysis.pooling import Pool, SampleScores, drawn_means, mean
@@ -43,7 +45,6 @@ CORRELATIONS = (0.0, 0.05, 0.1, 0.2, 0.3)
 SIZES = ((24, 200), (50, 104), (200, 600))  # people and samples
 SHARES = (0.5, 0.1, 0.02)
 BAR = 0.93
-_NOISE = 2.6  # Standard errors of a simulated coverage by which it may miss the bar.
 _PER_DESIGN = 25  # Repeats with the same pairs of people.
 
 Floats = NDArray[np.float64]
@@ -183,11 +184,6 @@ def coverage(case: Case, correlation: float, repeats: int, seed: int = 0) -> flo
 # ---- the printed report ----------------------------------------------------------------------------------------------
 
 
-def too_low(share: float, repeats: int, bar: float = BAR) -> bool:
-    """Return True if a simulated share is below a bar by more than the noise of the simulation."""
-    return share < bar - _NOISE * (bar * (1 - bar) / repeats) ** 0.5
-
-
 def coverage_lines(repeats: int) -> tuple[list[str], bool]:
     """Return the table of coverage as lines, and whether every coverage meets the bar."""
     lines = [f"Coverage of 95 % intervals in {repeats:,} repeats, in per cent (bar: {100 * BAR:.0f})", ""]
@@ -196,7 +192,7 @@ def coverage_lines(repeats: int) -> tuple[list[str], bool]:
     for case in cases():
         columns = CORRELATIONS if case.design != "once" else CORRELATIONS[:1]
         found = [coverage(case, c, repeats) for c in columns]
-        low = [too_low(share, repeats) for share in found]
+        low = [too_low(share, repeats, BAR) for share in found]
         met = met and not any(low)
         lines.append(
             f"{case!s:<54}" + "".join(f"{100 * f:>6.1f}{'!' if x else ' '}" for f, x in zip(found, low, strict=True))
@@ -205,35 +201,21 @@ def coverage_lines(repeats: int) -> tuple[list[str], bool]:
     return lines, met
 
 
-def alarm_lines(repeats: int) -> tuple[list[str], bool]:
-    """Return the table of false alarms and power of the verdict and the ladder (`benchmarks/false_alarms.py`)."""
-    import false_alarms  # The module lies beside this script.
+def _lines_of(module: str, function: str) -> Callable[[int], tuple[list[str], bool]]:
+    """Return a function of a module beside this script, which is imported when it is called."""
 
-    found: tuple[list[str], bool] = false_alarms.alarm_lines(repeats)
-    return found
+    def lines(repeats: int) -> tuple[list[str], bool]:
+        found: tuple[list[str], bool] = getattr(importlib.import_module(module), function)(repeats)
+        return found
 
-
-def comparison_lines(repeats: int) -> tuple[list[str], bool]:
-    """Return the table of false alarms and power of ``bench diff`` (`benchmarks/comparisons.py`)."""
-    import comparisons  # The module lies beside this script.
-
-    found: tuple[list[str], bool] = comparisons.comparison_lines(repeats)
-    return found
-
-
-def repeat_lines(repeats: int) -> tuple[list[str], bool]:
-    """Return the table of coverage with repeats of defenses and learners (`benchmarks/repeated_draws.py`)."""
-    import repeated_draws  # The module lies beside this script.
-
-    found: tuple[list[str], bool] = repeated_draws.repeat_lines(repeats)
-    return found
+    return lines
 
 
 SECTIONS: Mapping[str, Callable[[int], tuple[list[str], bool]]] = {
     "coverage": coverage_lines,
-    "repeats": repeat_lines,
-    "alarms": alarm_lines,
-    "comparisons": comparison_lines,
+    "repeats": _lines_of("repeated_draws", "repeat_lines"),
+    "alarms": _lines_of("false_alarms", "alarm_lines"),
+    "comparisons": _lines_of("comparisons", "comparison_lines"),
 }
 
 

@@ -22,6 +22,7 @@ from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
+from simulation_bars import too_low
 
 from bench.analysis.pooling import Pool, SampleScores, difference_of, drawn_means, mean
 
@@ -29,7 +30,6 @@ REPEATS = (3, 5)
 SPREADS = (0.0, 0.003, 0.01, 0.03, 0.1)
 SHARES = (0.5, 0.1, None)
 BAR = 0.93
-_NOISE = 2.6  # Standard errors of a simulated coverage by which it may miss the bar.
 _PEOPLE, _SAMPLE = 0.2, 0.2  # The shares of the variance of a score of the people and of the sample.
 
 Floats = NDArray[np.float64]
@@ -139,7 +139,7 @@ def repeat_lines(runs: int) -> tuple[list[str], bool]:
     met = True
     for case in cases():
         found = [coverage(case, s, runs) for s in SPREADS]
-        low = [share < BAR - _NOISE * (BAR * (1 - BAR) / runs) ** 0.5 for share in found]
+        low = [too_low(share, runs, BAR) for share in found]
         met = met and not any(low)
         shown = "".join(f"{100 * f:>6.1f}{'!' if x else ' '}" for f, x in zip(found, low, strict=True))
         lines.append(f"{case!s:<58}{shown}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import os
 import shutil
@@ -222,14 +222,13 @@ def members(session: int) -> list[int]:
 
 
 def benchmark(name: str) -> ModuleType:
-    """Import a script of the folder ``benchmarks``."""
-    spec = importlib.util.spec_from_file_location(name, TESTS.parent / "benchmarks" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
+    """Import a script of the folder ``benchmarks``, which may import others that lie beside it."""
+    folder = str(TESTS.parent / "benchmarks")
+    sys.path.insert(0, folder)
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.remove(folder)
 
 
 def survivors(session: int) -> list[int]:

@@ -5,9 +5,8 @@ is it that one of them exceeds this level by chance. The comparisons of a family
 step-down procedure of Romano and Wolf (2005, Econometrica 73, 1237) on the maximum of their studentised differences
 (max-T). Its null distribution comes from one wild bootstrap over people: each draw gives every person the same random
 weight in all comparisons, so that attacks that match the same people are not counted as independent ones, and each
-repeat of random defenses and learners has one, too. If every
-comparison of a family is at chance, any of them is called beyond chance in at most 5 % of families (``make statistics``
-measures this).
+repeat of random defenses and learners has one, too. If every comparison of a family is at chance, any of them is called
+beyond chance in at most 5 % of families (``make statistics`` measures this).
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.analysis.pooling import DRAWS, SEED, Floats, Pool, difference_of, difference_of_repeats, drawn_deviates
+from bench.metrics.clustering import fewer_trials
 
 LEVEL = 0.05  # The accepted share of families in which something at chance is called beyond chance.
 POWER = 0.8
@@ -60,10 +60,7 @@ class AgainstChance:
             return 0
         pairs, _, counts = self.found.per_pair()
         trials = self.found.n / pairs.correction(counts).degree
-        between = self.found.between()
-        if between is not None and 0 < self.found.mean < 1:
-            trials = 1 / (1 / trials + between.variance / (self.found.mean * (1 - self.found.mean)))
-        return int(trials + 1e-9)
+        return int(fewer_trials(trials, self.found.mean, self.found.between()) + 1e-9)
 
     @property
     def rare(self) -> bool:

@@ -40,7 +40,7 @@ def _of_pairs(
 
 def _of_strangers(*, scores: Callable[[VerificationScores], Floats], **about: Any) -> SampleMetric:
     """Build a metric of what chance gives: a share for each probe, or NaN."""
-    about |= {"share": False, **_PERCENT}
+    about |= {"share": False, "chance": True, **_PERCENT}
     return _of_pairs(scores=lambda s, *_: sample_values.known(scores(s)), **about)
 
 
@@ -56,6 +56,7 @@ def _of_chance(*, fixed: bool) -> SampleMetric:
         columns=("cos_cross", "same") if fixed else ("cos_cross", "same", "kappa_calibrated"),
         cell_columns=("kappa",) if fixed else (),
         share=False,
+        chance=True,
         missing="the rows hold no impostor pairs",
         unit="%",
         digits=1,
@@ -270,4 +271,3 @@ CHANCE = (
         missing=_NO_RANKS,
     ),
 )
-CHANCE_NAMES = frozenset({"accuracy-chance", "accuracy-chance-fixed", *(m.name for m in CHANCE)})

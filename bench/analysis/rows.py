@@ -31,9 +31,9 @@ _CELLS_AT_ONCE = 2_000
 UPLOAD = ("experiment", "dataset", "defense", "authorised", "repeat", "attack")
 # What identifies the scores of a cell, a picture or an estimate of attributes, apart from the repeat.
 _POINTS: Mapping[str, Callable[[CellRow], Hashable]] = {
-    "cell": lambda c: (*_upload_of(c), c.attack, c.evaluated),
-    "picture": lambda c: _upload_of(c),
-    "estimate": lambda c: (*_upload_of(c), c.attack),
+    "cell": lambda c: (*c.picture_point, c.attack, c.evaluated),
+    "picture": lambda c: c.picture_point,
+    "estimate": lambda c: (*c.picture_point, c.attack),
 }
 _BELONGS = ("cell", *UPLOAD, "synthetic", "evaluated", "via")
 CLEAN = "identity"  # The defense plugin that uploads the face unchanged.
@@ -100,9 +100,19 @@ class CellRow:
         return json.dumps(dict(self.params), sort_keys=True, default=str)
 
     @property
+    def attack_settings(self) -> str:
+        """The parameters of the attack as canonical text: equal parameters give equal text."""
+        return json.dumps(dict(self.attack_params), sort_keys=True, default=str)
+
+    @property
     def picture(self) -> str:
         """The label of the attack that made the image which the adversary ends with; empty for the uploaded image."""
         return self.attack if self.outputs == "images" else self.via
+
+    @property
+    def picture_point(self) -> tuple[str, ...]:
+        """What identifies the picture that the adversary ends with, apart from the repeat."""
+        return self.run, self.experiment, self.dataset, self.defense, self.authorised, self.picture
 
     @property
     def upload_key(self) -> tuple[str, str, str, str, int, str]:
@@ -391,10 +401,6 @@ def _cell_row(row: Mapping[Any, Any]) -> CellRow:
         training_overlap=text("training_overlap"),
         protect=tuple(json.loads(text("protect") or "[]")),
     )
-
-
-def _upload_of(cell: CellRow) -> tuple[str, ...]:
-    return cell.run, cell.experiment, cell.dataset, cell.defense, cell.authorised, cell.picture
 
 
 def _is_number(kind: pa.DataType) -> bool:

@@ -25,7 +25,8 @@ class SampleMetric(Metric):
 
     ``share``: the scores are decisions, 0 or 1. ``outputs``: the outputs of the attacks that have such scores.
     ``once_per``: the scores do not depend on the evaluated model, so of all cells with the same key only one counts.
-    ``missing``: why a cell that ended well can have no such scores.
+    ``missing``: why a cell that ended well can have no such scores. ``chance``: it says what chance gives, and is no
+    result of a defense.
     """
 
     name: str
@@ -39,6 +40,7 @@ class SampleMetric(Metric):
     outputs: frozenset[str] = ANY
     once_per: Callable[[CellRow], Hashable] | None = None
     missing: str = "the rows of the cell hold no such number"
+    chance: bool = False
 
     @property
     def needs_newer(self) -> bool:

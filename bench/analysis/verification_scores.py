@@ -167,10 +167,10 @@ def _check_threshold(first: Mapping[str, Any]) -> None:
         raise _mistake("threshold_rule", "fmr or accuracy", shortened(str(first["threshold_rule"])))
     for name in ("calibration_people", "adversary_impostors", "adversary_people"):
         if (value := first[name]) is not None and not 0 <= value < _MOST:
-            raise _mistake(name, "a number of them", f"{value:g}")
-    for name in ("fmr_realised", "kappa_adversary"):
-        if (value := first[name]) is not None and not -1 - _ROUNDING <= value <= 1 + _ROUNDING:
-            raise _mistake(name, "a number from -1 to 1", f"{value:g}")
+            raise _mistake(name, "a count from 0 on", f"{value:g}")
+    for name, least in (("fmr_realised", 0), ("kappa_adversary", -1)):
+        if (value := first[name]) is not None and not least - _ROUNDING <= value <= 1 + _ROUNDING:
+            raise _mistake(name, f"a number from {least} to 1", f"{value:g}")
 
 
 def _mistake(column: str, expected: str, found: str) -> StorageError:

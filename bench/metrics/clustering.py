@@ -51,6 +51,10 @@ class Correction:
     df: float
     degree: float
 
+    def unseen_trials(self, n: float) -> float:
+        """Return the effective number of trials of ``n`` decisions that have the correlation `UNSEEN_CORRELATION`."""
+        return n / (1 + UNSEEN_CORRELATION * (self.degree - 1))
+
 
 @dataclass(frozen=True, kw_only=True)
 class BetweenRepeats:
@@ -293,7 +297,7 @@ def estimate(
         return _equal_shares(pairs, mean, between)
     few = pairs.correction(counts)
     if not few.bias:
-        trials = _fewer(n / few.degree, mean, between) if share else None
+        trials = fewer_trials(n / few.degree, mean, between) if share else None
         return Estimate(mean=mean, error=math.nan, df=math.inf, trials=trials, once=once, known=share)
     error = pairs.error(deviations, few.bias) / n
     df = min(few.df, max(_FEWEST, _df_seen(pairs.per_person(deviations))))
@@ -302,8 +306,7 @@ def estimate(
     if not share:
         return Estimate(mean=mean, error=error, df=_rounded(df), trials=None, once=once)
     if not 0 < mean < 1:
-        trials = n / (1 + UNSEEN_CORRELATION * (few.degree - 1))
-        return Estimate(mean=mean, error=0.0, df=math.inf, trials=trials, once=once)
+        return Estimate(mean=mean, error=0.0, df=math.inf, trials=few.unseen_trials(n), once=once)
     trials = min(n, mean * (1 - mean) / error**2)
     return Estimate(mean=mean, error=error, df=_rounded(df), trials=trials, once=once)
 
@@ -332,8 +335,9 @@ def estimate_of_deviations(
     return Estimate(mean=value, error=error, df=_rounded(df), trials=None, once=once)
 
 
-def _fewer(trials: float, mean: float, between: BetweenRepeats | None) -> float:
-    """Return the effective number of trials of a share whose ``trials`` say nothing of the variance between repeats."""
+def fewer_trials(trials: float, mean: float, between: BetweenRepeats | None) -> float:
+    """Return the effective number of trials of a share with this ``mean``, whose ``trials`` do not contain the variance
+    ``between`` repeats yet."""
     if between is None or not 0 < mean < 1:
         return trials
     return 1 / (1 / trials + between.variance / (mean * (1 - mean)))
@@ -345,7 +349,7 @@ def _equal_shares(pairs: PeoplePairs, mean: float, between: BetweenRepeats | Non
 
     This happens with few people only, and their equal shares say little about other people.
     """
-    trials = _fewer(float(min(len(pairs.people), len(pairs.first))), mean, between)
+    trials = fewer_trials(float(min(len(pairs.people), len(pairs.first))), mean, between)
     df = math.inf if between is None or not between.variance else between.df
     return Estimate(mean=mean, error=math.sqrt(mean * (1 - mean) / trials), df=df, trials=trials, once=False)
 

@@ -120,13 +120,13 @@ def test_false_alarms_are_rare_however_many_attackers(
     false_alarms: ModuleType, rule: str, attackers: int, repeats: int
 ) -> None:
     scene = false_alarms.Scene(people=PEOPLE, attackers=attackers)
-    assert not false_alarms.too_many(false_alarms.alarms(rule, scene, repeats), repeats)
+    assert not false_alarms.too_many(false_alarms.alarms(rule, scene, repeats), repeats, false_alarms.LEVEL)
 
 
 @pytest.mark.parametrize("attackers", [1, 6])
 def test_repeats_raise_no_false_alarms_and_leaks_are_seen(false_alarms: ModuleType, attackers: int) -> None:
     scenes = [false_alarms.Scene(people=PEOPLE, attackers=attackers, repeats=3, leak=leak) for leak in (0.0, 0.1)]
-    assert not false_alarms.too_many(false_alarms.alarms("verdict: leaks", scenes[0], 60), 60)
+    assert not false_alarms.too_many(false_alarms.alarms("verdict: leaks", scenes[0], 60), 60, false_alarms.LEVEL)
     assert false_alarms.alarms("verdict: leaks", scenes[1], 20) >= 0.85
 
 

@@ -399,7 +399,7 @@ def test_equal_runs_rarely_differ_and_changes_are_seen() -> None:
     repeats = 60
     scenes = [simulated.Scene(settings=3, people=104, agreement=a, twice=t) for a, t in ((0.0, False), (0.5, True))]
     wrong = [simulated.alarms(scene, repeats) for scene in scenes]
-    assert not any(simulated.too_many(share, repeats) for share in wrong)
+    assert not any(simulated.too_many(share, repeats, simulated.LEVEL) for share in wrong)
     seen = {change: simulated.power(scenes[0], change, "leakage", repeats) for change in simulated.CHANGES}
     assert seen[0.05] < seen[0.1]
     printed = simulated.detectable_of(scenes[0], "leakage", 10)

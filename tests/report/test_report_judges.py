@@ -55,7 +55,7 @@ def test_what_is_not_declared_is_not_known(tmp_path: Path) -> None:
     half = STRANGER | {"trained_on_people": ""}
     rows = Rows(run(tmp_path / "b", net_a=VICTIM, net_b=half, net_c=STRANGER | {"architecture": "ir"}))
     assert "what net-b and they have in common is not known" in sentence(rows)
-    assert "1 learnt from other pictures, but had people, architecture or kind of loss in common" in sentence(rows)
+    assert "net-c has people, architecture or kind of loss in common with one of them" in sentence(rows)
     found = {row[0]: list(row[1:]) for row in shared_facts(rows).rows}
     assert found["net-b"][1:3] == ["other (street)", "unknown"]
 

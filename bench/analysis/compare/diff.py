@@ -11,7 +11,6 @@ from bench.analysis.compare.primary import VERDICTS, DiffVerdict, PrimaryTest, P
 from bench.analysis.compare.sample_pairs import CellPair
 from bench.analysis.compare.significance import LEVEL, POWER, ComparedPools, Difference
 from bench.analysis.measures import AGE, METRICS, SampleMetric, extra_metric, metric_named
-from bench.analysis.pair_metrics import CHANCE_NAMES
 from bench.analysis.rows import CellRow, Rows
 from bench.core.errors import StorageError
 from bench.store.reading import RunResults
@@ -176,7 +175,7 @@ def _metrics(before: Rows, after: Rows, experiment: str) -> list[SampleMetric]:
     later = set(after.attributes(experiment)), set(after.extras(experiment))
     attributes = [a for a in before.attributes(experiment) if a in later[0] and a != AGE]
     extras = [extra_metric(c) for c in before.extras(experiment) if c in later[1]]
-    measured = (m for name, m in METRICS.items() if name not in CHANCE_NAMES)
+    measured = (m for m in METRICS.values() if not m.chance)
     return [*measured, *(metric_named(f"similarity:{a}") for a in attributes), *extras]
 
 

@@ -7,7 +7,6 @@ runs answer, and the correction for it leaves enough power to see more than a co
 
 from __future__ import annotations
 
-import json
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -194,22 +193,20 @@ def _setting(question: Question, cell: CellRow) -> Setting:
     """Return the setting of a cell.
 
     Utility and the reference are about the upload, whatever attack recognises it; appearance is about a picture, which
-    several attacks may judge.
+    several attacks may judge: parameters count for it only if they are those of the attack that made it.
     """
-    params = [dict(cell.params)]
     attack, via = cell.attack, cell.via
     if question in ("utility", "reference"):
         attack, via = "", ""
     elif question == "appearance":
         attack, via = cell.picture, ""
-    if attack:
-        params.append(dict(cell.attack_params))
+    own = cell.attack_settings if attack == cell.attack else ""
     return Setting(
         experiment=cell.experiment,
         defense=cell.defense,
         attack=attack,
         via=via,
-        params=json.dumps(params, sort_keys=True, default=str),
+        params=f"{cell.settings} {own}",
     )
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from bench.analysis.pooling import Pool, SampleScores, difference_of
 from bench.metrics import intervals
-from bench.metrics.clustering import UNSEEN_CORRELATION, Estimate
+from bench.metrics.clustering import Estimate
 
 LEVEL = 0.05  # Level of significance, after the correction.
 POWER = 0.8  # The share of comparisons in which a detectable difference is found.
@@ -113,7 +113,7 @@ def _trials(pool: Pool) -> float:
     """Return the effective number of independent decisions, if decisions that share a person have the correlation that
     intervals without spread assume."""
     pairs, _, counts = pool.per_pair()
-    return pool.n / (1 + UNSEEN_CORRELATION * (pairs.correction(counts).degree - 1))
+    return pairs.correction(counts).unseen_trials(pool.n)
 
 
 def aligned(before: NDArray[Any], after: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

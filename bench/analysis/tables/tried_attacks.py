@@ -6,7 +6,6 @@ exceeds its chance level by chance (`bench.analysis.chance_tests`).
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -101,8 +100,7 @@ def tried_attacks(rows: Rows, cells: Sequence[CellRow]) -> tuple[list[TriedAttac
 
 
 def _attacker(cell: CellRow) -> Attacker:
-    params = json.dumps(dict(cell.attack_params), sort_keys=True, default=str)
-    return Attacker(plugin=cell.attack_plugin, params=params, via=cell.via, label=cell.attack)
+    return Attacker(plugin=cell.attack_plugin, params=cell.attack_settings, via=cell.via, label=cell.attack)
 
 
 def names_of(attackers: Sequence[Attacker]) -> dict[Attacker, str]:

@@ -57,7 +57,7 @@ def sentence(rows: Rows) -> str:
     known, judges = _declared(rows), judged_models(rows)
     if not judges:
         return ""
-    same, apart, unknown = [], [], []
+    same, apart, partly, unknown = [], [], [], []
     for judge, models in judges.items():
         pictures = {_same("trained_on", judge, m, known) for m in models}
         facts = {_same(name, judge, m, known) for name in _FACTS for m in models}
@@ -65,7 +65,9 @@ def sentence(rows: Rows) -> str:
             same.append(judge)
         elif facts == {False}:
             apart.append(judge)
-        elif None in facts:
+        elif True in facts:
+            partly.append(judge)
+        else:
             unknown.append(judge)
     parts = []
     if apart:
@@ -75,9 +77,9 @@ def sentence(rows: Rows) -> str:
         parts.append(f"{_names(same)} learnt from the same pictures as one of them, and may make the same mistakes")
     if unknown:
         parts.append(f"what {_names(unknown)} and they have in common is not known")
-    rest = len(judges) - len(same) - len(apart) - len(unknown)
-    if rest:
-        parts.append(f"{rest} learnt from other pictures, but had people, architecture or kind of loss in common")
+    if partly:
+        has = "has" if len(partly) == 1 else "have"
+        parts.append(f"{_names(partly)} {has} people, architecture or kind of loss in common with one of them")
     start = f"{plural(len(judges), 'held-out recogniser')} judged the uploads for authorised models"
     return f"{start}: {'; '.join(parts)}."
 

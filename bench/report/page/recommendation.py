@@ -437,7 +437,7 @@ def _point(entry: AssessedDefense, mark: str) -> PlotPoint:
     look, worst = _look(entry), entry.worst
     details = {
         "worst attack": f"{worst.label} ({worst.experiment})" if worst else "none",
-        "attacks tried": f"{len(entry.tried)}",
+        "attacks tried": f"{len(entry.attackers)}",
         "not tried": joined_labels(entry.untried) or "nothing: all attacks were tried",
         "dominated": _dominated(entry) or "reference",
         "client": ", ".join(_client_cost(entry)),
