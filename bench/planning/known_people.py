@@ -9,7 +9,7 @@ from bench.api.hookspecs import Dataset, TrainingSet
 from bench.core.domain import Component
 from bench.core.errors import BenchError, PluginError
 from bench.core.memoize import remembered
-from bench.core.people import Allowed, everyone, is_local, person_key
+from bench.core.people import Allowed, Half, is_local, learnable, person_key
 from bench.planning.instances import Instances
 from bench.registry.components import build_component
 
@@ -39,9 +39,13 @@ class KnownPeople:
         return _people(names, dataset.weights or "")
 
     @remembered
-    def learnt(self, source: Component) -> People:
-        """Return the people whom all auxiliary faces of a data set show."""
-        return _people(self.auxiliary(source, everyone), source.weights or "")
+    def learnt(self, source: Component, half: Half | None = None) -> People:
+        """Return the people whom the auxiliary faces of a data set show, or of one half of its people.
+
+        A half is not half of those people: others are drawn in the place of those in the other half.
+        """
+        files = source.weights or ""
+        return _people(self.auxiliary(source, learnable((), files, half)), files)
 
     def auxiliary(self, source: Component, allowed: Allowed) -> Collection[str]:
         """Return the names of the people whom the auxiliary faces of a data set show if only some are allowed."""

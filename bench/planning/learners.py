@@ -82,15 +82,16 @@ class Learners:
         return self._learnt(dataset, dataset, half)
 
     def _learnt(self, source: Component, dataset: Component, half: Half | None) -> LearntFaces:
-        if not self.overlap(source, dataset).shared:
+        if not self.overlap(source, dataset, half).shared:
             return LearntFaces(half=half)
         return LearntFaces(without=dataset, pairs=self.experiment.pairs, half=half)
 
     # ---- are they scored -----------------------------------------------------------------------------------------
 
     @remembered
-    def overlap(self, source: Component, dataset: Component) -> Overlap:
-        """Return how many people of the auxiliary faces of ``source`` are scored on ``dataset``, as far as names tell.
+    def overlap(self, source: Component, dataset: Component, half: Half | None = None) -> Overlap:
+        """Return how many people of the auxiliary faces of ``source``, or of one ``half`` of its people, are scored on
+        ``dataset``, as far as names tell.
 
         The words are `NONE_BY_NAME` if all names are known; `GENERATED` if one data set shows generated people and the
         other does not; `WITHIN` if names are unknown and both are one data set, which keeps these people apart;
@@ -98,7 +99,7 @@ class Learners:
         """
         if self.instances.of(source).synthetic != self.instances.of(dataset).synthetic:
             return Overlap(0, GENERATED)
-        learnt, scored = self.people.learnt(source), self.people.scored(dataset, self.experiment.pairs)
+        learnt, scored = self.people.learnt(source, half), self.people.scored(dataset, self.experiment.pairs)
         shared, within = len(learnt.keys & scored.keys), same_files(source, dataset)
         if learnt.keys and scored.keys and (within or (learnt.named, scored.named) == (learnt.keys, scored.keys)):
             return Overlap(shared, NONE_BY_NAME)
@@ -118,7 +119,7 @@ class Learners:
         people were left out because they are scored, and what is known of the others. None without a learner."""
         found = {}
         for learner in self.in_cell(dataset, defense, attack):
-            shared, words = self.overlap(learner.source, dataset)
+            shared, words = self.overlap(learner.source, dataset, learner.learnt.half)
             left_out = f"{plural(shared, 'person', 'people')} left out"
             if shared and words != NONE_BY_NAME:
                 left_out += f", others {UNKNOWN}"

@@ -14,8 +14,10 @@ from bench_facenets import MobileNet
 from processes import run_folders
 from support import Command, Computed, skips
 
-from bench.core.people import half_of
+from bench.core.people import half_of, learnable
 from bench.planning.plan import Plan
+from bench.registry.components import instantiate
+from bench.registry.discovery import Registry
 from bench.stages.stage_inputs import read_faces
 
 SUITE = """\
@@ -48,6 +50,12 @@ def write_sets(root: Path, shared: tuple[str, ...] = SHARED, others: int = 30) -
     files.write_lfw(
         root / "lfw", files.protocol_pairs(10, 3), [f"{name}_000{shot}" for name in extra for shot in (1, 2)]
     )
+    write_calfw(root, shared)
+    return root
+
+
+def write_calfw(root: Path, shared: tuple[str, ...]) -> None:
+    """CALFW, whose first pairs show some people under other spellings."""
     pairs = [
         (one.replace("Person", "Citizen"), other.replace("Person", "Citizen"), same, fold)
         for one, other, same, fold in files.protocol_pairs()
@@ -56,7 +64,6 @@ def write_sets(root: Path, shared: tuple[str, ...] = SHARED, others: int = 30) -
         one = spelt_otherwise(name)
         pairs[4 * k] = (f"{one}_0001", f"{one}_0002", True, k)  # the first genuine pair of fold k
     files.write_calfw(root / "calfw", pairs)
-    return root
 
 
 @pytest.fixture
@@ -141,6 +148,28 @@ def test_a_defense_and_an_attack_that_learn_get_halves(sets: Path, computed: Cal
     assert "auxiliary faces of lfw" not in {stage.name for stage in done.plan.stages.values()}
     uploads = {c.stages for c in done.plan.cells}
     assert len([s for s in done.plan.stages.values() if s.kind == "fit_defense"]) == 1, uploads
+
+
+def test_a_half_reaches_people_whom_the_whole_set_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, registry: Registry, computed: Callable[..., Computed]
+) -> None:
+    """Ten people are learnt from. Those of a half are not half of the ten of the whole: others are drawn for them."""
+    monkeypatch.setenv("BENCH_DATA", str(write_sets(tmp_path / "data", ())))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    lfw = instantiate(registry.find("dataset", "lfw", "here").cls, {"auxiliary_identities": 10}, "here")
+    whole, half = (set(lfw.auxiliary_people(learnable((), "", h))) for h in (None, "attack"))
+    (one, *_) = sorted(half - whole)
+    write_calfw(tmp_path / "data", (one,))
+    ten = 'experiment[0].auxiliary={ plugin = "lfw", auxiliary_identities = 10 }'
+    done = computed(SUITE, MEAN, ten, "experiment[0].pairs=20")
+    assert not done.failures()
+    assert [c.learner_overlap for c in done.plan.cells if c.attack.name == "recface"] == [
+        "recface: 1 person left out; toy-mean: none by name"
+    ]
+    faces = read_faces(done.artifact("auxiliary faces of lfw for the attack without the scored people of calfw"))
+    learnt = {str(name).split("/")[0] for name in faces.sample_ids}
+    assert one not in learnt
+    assert {half_of(name) for name in learnt} == {"attack"}
 
 
 def test_a_network_that_was_trained_on_scored_people(
