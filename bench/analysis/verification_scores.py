@@ -205,6 +205,12 @@ def _scores(cell: str, part: pa.Table) -> VerificationScores:
             raise _mistake(name, f"numbers from {lowest} to 1", f"{wrong[0]:g}")
         return found
 
+    def cosines(name: str) -> Floats:
+        found = floats(name)
+        if wrong := found[~(np.abs(found) <= 1 + _ROUNDING)].tolist():
+            raise _mistake(name, "numbers from -1 to 1", f"{wrong[0]:g}")
+        return found
+
     return VerificationScores(
         cell=cell,
         person=column("left_subject"),
@@ -212,9 +218,9 @@ def _scores(cell: str, part: pa.Table) -> VerificationScores:
         left_id=left.dictionary.to_numpy(zero_copy_only=False)[left.indices.to_numpy()],
         same=same,
         fold=column("fold"),
-        cos_self=floats("cos_self"),
-        cos_cross=floats("cos_cross"),
-        cos_clean=floats("cos_clean"),
+        cos_self=cosines("cos_self"),
+        cos_cross=cosines("cos_cross"),
+        cos_clean=cosines("cos_clean"),
         flip_cross=floats("flip_cross"),
         flip_clean=floats("flip_clean"),
         kappa_calibrated=floats("kappa_calibrated"),

@@ -42,10 +42,10 @@ def diff(run_a: str, run_b: str, as_json: bool, page: Path | None, fail_on_regre
     """
     from bench.analysis.compare import diff as compare
     from bench.runs.snapshot import results_of
-    from bench.store.run_folders import find_run, require_writable
+    from bench.store.run_folders import find_run, require_output_file
 
     if page is not None:
-        require_writable(page.parent, option="--html")
+        page = require_output_file(page, option="--html")
     results = options.folders(out).results
     folders = [find_run(run, results) for run in (run_a, run_b)]
     with contextlib.ExitStack() as opened:

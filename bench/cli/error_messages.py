@@ -6,6 +6,7 @@ Click are rewritten into this form. Lists of commands in a help are never cut.
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import re
@@ -20,6 +21,7 @@ from bench.core.errors import BenchError, did_you_mean
 from bench.core.text import printable
 
 _EXIT_CODES = "0 all went well, {one}2 it could not be done, 130 it was interrupted"
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # Why stdout, redirected to a file, cannot be written.
 _ARGUMENTS = "bench.arguments"  # Key in the meta dictionary of a Click context: all arguments of the command line.
 
 
@@ -91,17 +93,25 @@ class Main(CommandGroup):
             self._exit(ctx, "error", "expected a yes, found none; nothing was done", 1)
         except KeyboardInterrupt:
             self._exit(ctx, "interrupted", "what was finished is kept, and the same command continues from there", 130)
-        except BrokenPipeError:
-            # The program that reads stdout (head, less) has ended. The interpreter flushes stdout once more at its
-            # exit; stdout is pointed to the null device, so that this flush raises no second error.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except BrokenPipeError:  # The program that reads stdout (head, less) has ended.
+            _drop_stdout()
             ctx.exit(1)
+        except OSError as error:
+            if error.errno not in _FULL or error.filename is not None:
+                raise
+            _drop_stdout()
+            self._exit(ctx, "error", f"the output cannot be written: {error.strerror}; make room", 2)
 
     def _exit(self, ctx: click.Context, event: str, message: str, code: int) -> None:
         """Print a message in the requested log format and end with an exit code."""
         as_json = ctx.meta.get(LOG_FORMAT) == "json" or _logs_json(ctx.meta.get(_ARGUMENTS, ()))
         _print_error(event, message, as_json=as_json)
         ctx.exit(code)
+
+
+def _drop_stdout() -> None:
+    """Point stdout to the null device: the interpreter flushes it once more at its exit, which must not fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _print_error(event: str, message: str, *, as_json: bool) -> None:

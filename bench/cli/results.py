@@ -82,12 +82,11 @@ def report(runs: tuple[str, ...], include_faces: bool, file: Path | None, out: P
       bench report paper mine        # your defense beside the paper's
     """
     from bench.report.page import write_report
-    from bench.store.run_folders import require_writable
+    from bench.store.run_folders import require_output_file
 
     folders = options.folders(out)
     with _open_results(runs, folders.results) as results:
-        page = file or _page_path(results, folders)
-        require_writable(page.parent, option="-o" if file else "--out")
+        page = require_output_file(file or _page_path(results, folders), option="-o" if file else "--out")
         sections = hook_calls.report_sections(results)
         written = write_report(results, page, sections, include_real_faces=include_faces)
         _note_queued_cells(results)
@@ -179,9 +178,9 @@ def export(
         raise click.UsageError(f"--{kind} {name}: expected a file to write to, such as -o {name}.{file_format}")
 
     if file is not None:
-        from bench.store.run_folders import require_writable
+        from bench.store.run_folders import require_output_file
 
-        require_writable(file.parent, option="-o")
+        file = require_output_file(file, option="-o")
     with _open_results(runs, options.folders(out).results) as results:
         _note_queued_cells(results)
         _export(results, kind, name, file_format, file, cells)

@@ -147,8 +147,15 @@ def _refuse_options_beside_replay() -> None:
     recorded = {p.name: p for p in context.command.params if p.name in _SET_BY_RECORD}
     used = [name for name in recorded if context.get_parameter_source(name) == ParameterSource.COMMANDLINE]
     if used:
-        words = " and ".join(p.opts[0] if isinstance(p := recorded[name], click.Option) else "SUITE" for name in used)
+        words = " and ".join(_typed(recorded[name], context.params[name]) for name in used)
         raise click.UsageError(f"--replay makes a run again as it was; remove {words}")
+
+
+def _typed(parameter: click.Parameter, value: object) -> str:
+    """Return the name of a parameter as it was typed: that of its negation if it is off."""
+    if not isinstance(parameter, click.Option):
+        return "SUITE"
+    return parameter.secondary_opts[0] if value is False and parameter.secondary_opts else parameter.opts[0]
 
 
 def _replay(

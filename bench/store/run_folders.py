@@ -82,6 +82,20 @@ def require_writable(*folders: Path, option: str = "--out") -> None:
             raise StorageError(message) from None
 
 
+def require_output_file(file: Path, *, option: str) -> Path:
+    """Return the file that a command-line option names for output, with links resolved.
+
+    Raise `StorageError` if files cannot be created in its folder, or if something that is no file has its name, such as
+    a pipe or a device: a complete file takes the place of the old one, which would remove it.
+    """
+    if file.exists() and not file.is_file():
+        kind = "folder" if file.is_dir() else "pipe or device"
+        raise StorageError(f"{option}: expected a file, found the {kind} {file}; choose another file")
+    file = file.resolve() if file.is_symlink() else file
+    require_writable(file.parent, option=option)
+    return file
+
+
 def free_bytes(folder: Path) -> int:
     """Return the free disk space in bytes where a folder is or will be."""
     while not folder.exists():

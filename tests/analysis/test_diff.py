@@ -20,7 +20,7 @@ from support import TESTS, benchmark
 
 from bench.analysis.compare import Diff, DiffLine, PrimaryTest, diff
 from bench.analysis.compare.diff import record
-from bench.analysis.compare.significance import aligned, corrected, detectable, difference, holm
+from bench.analysis.compare.significance import Difference, aligned, corrected, detectable, difference, holm
 from bench.analysis.pooling import SampleScores
 from bench.analysis.tables.questions import PRIMARY
 from bench.analysis.tables.recommendation import ACCURACY
@@ -377,6 +377,12 @@ def test_the_detectable_difference_of_a_mean_follows_from_its_error() -> None:
     assert found is not None
     error = (sides[1].values - sides[0].values).std(ddof=1) / np.sqrt(300)
     assert detectable(found, 0.05) == pytest.approx((1.968 + 0.842) * error, rel=0.01)
+
+
+def test_results_of_too_few_people_alone_are_not_tested() -> None:
+    unknown = Difference(before=0.1, after=0.9, n=4, people=1, paired=True)
+    (found,) = corrected([unknown])
+    assert (found.p, found.detectable) == (None, None)
 
 
 def test_results_that_are_the_same_say_what_would_have_been_seen() -> None:

@@ -426,6 +426,9 @@ def test_repeats_of_reconstructions_are_averaged(tmp_path: Path) -> None:
         ("impostor_match", -0.5, "impostor_match: expected numbers from 0 to 1, found -0.5"),
         ("rank_chance", np.inf, "rank_chance: expected numbers from 0 to 1, found inf"),
         ("kappa_adversary", -np.inf, "kappa_adversary: expected numbers from -1 to 1, found -inf"),
+        ("cos_self", np.nan, "cos_self: expected numbers from -1 to 1, found nan"),
+        ("cos_cross", np.inf, "cos_cross: expected numbers from -1 to 1, found inf"),
+        ("cos_clean", 1.5, "cos_clean: expected numbers from -1 to 1, found 1.5"),
     ],
 )
 def test_shares_that_cannot_be_are_one_error(tmp_path: Path, column: str, value: float, says: str) -> None:

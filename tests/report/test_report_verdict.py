@@ -282,7 +282,8 @@ def test_what_is_not_there_has_its_reason(tmp_path: Path) -> None:
         (
             {},
             0.0,
-            "Use A: no attack beat chance (40 people; a leak of 9.4 points would have been seen with 80 % power).",
+            "Use A: no attack beat chance (40 independent people; a leak of 9.4 points would have been seen with 80 % "
+            "power).",
         ),
         (
             {"A": 0.5, "B": 0.4},
@@ -444,7 +445,7 @@ def test_the_worst_of_twelve_attacks_at_chance_is_no_leak(tmp_path: Path) -> Non
     assert {t.test.family for t in a.tried if t.test is not None} == {12}
     assert a.worst is not None
     assert a.worst.enrolled.n == 20  # Genuine pairs only.
-    assert headline(found).startswith("Use A: no attack beat chance (40 people; a leak of ")
+    assert headline(found).startswith("Use A: no attack beat chance (40 independent people; a leak of ")
     assert (a.detectable or 0) > (alone.detectable or 1)
 
 

@@ -238,3 +238,5 @@ def test_a_replay_takes_no_cell(whole: RunResults) -> None:
     done = bench("run", "--replay", whole.folder, "--cell", "12")
     assert done.exit_code == 2
     assert "--replay makes a run again as it was; remove --cell" in " ".join(done.stderr.split())
+    done = bench("run", "--replay", whole.folder, "--no-report", "--include-faces")
+    assert "remove --include-faces and --no-report" in " ".join(done.stderr.split())

@@ -24,7 +24,14 @@ from bench.registry.discovery import Registry
 from bench.store.artifacts import Cache
 from bench.store.cell_rows import cell_row
 from bench.store.reading import RunResults
-from bench.store.run_folders import find_run, free_bytes, is_complete, require_writable, run_folder
+from bench.store.run_folders import (
+    find_run,
+    free_bytes,
+    is_complete,
+    require_output_file,
+    require_writable,
+    run_folder,
+)
 from bench.store.run_record import RunRecord, SuiteRecord
 from bench.store.schema import CELLS, SAMPLES, SCHEMA_VERSION
 from bench.store.writing import write_run
@@ -366,3 +373,15 @@ def test_a_place_that_may_not_be_looked_into(tmp_path: Path, monkeypatch: pytest
 
 def test_free_space_is_that_of_the_nearest_folder(tmp_path: Path) -> None:
     assert free_bytes(tmp_path / "not" / "there") > 0
+
+
+def test_output_takes_the_place_of_files_only(tmp_path: Path) -> None:
+    assert require_output_file(tmp_path / "new" / "page.html", option="-o") == tmp_path / "new" / "page.html"
+    target, link, pipe = tmp_path / "target", tmp_path / "link", tmp_path / "pipe"
+    target.write_text("kept")
+    link.symlink_to(target)
+    assert require_output_file(link, option="-o") == target
+    os.mkfifo(pipe)
+    for wrong, kind in ((pipe, "pipe or device"), (Path("/dev/null"), "pipe or device"), (tmp_path, "folder")):
+        with pytest.raises(StorageError, match=f"-o: expected a file, found the {kind} {wrong}"):
+            require_output_file(wrong, option="-o")

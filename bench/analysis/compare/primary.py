@@ -172,7 +172,7 @@ class PrimaryTests:
                 synthetic=answer.synthetic,
                 found=found,
                 corrected=result.p,
-                detectable=result.detectable,
+                detectable=_possible(answer.metric, found, result.detectable),
             )
             for (answer, found), result in zip(known, corrected([found for _, found in known]), strict=True)
         ]
@@ -208,6 +208,12 @@ def _setting(question: Question, cell: CellRow) -> Setting:
         via=via,
         params=f"{cell.settings} {own}",
     )
+
+
+def _possible(metric: SampleMetric, found: Difference, detectable: float | None) -> float | None:
+    """Return a detectable difference; None if the metric cannot differ so much from what it was before."""
+    low, high = metric.range
+    return detectable if detectable is not None and detectable <= max(high - found.before, found.before - low) else None
 
 
 def _better(question: Question, metric: SampleMetric) -> Better:

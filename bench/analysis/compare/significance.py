@@ -239,7 +239,7 @@ def corrected(found: Sequence[Difference]) -> list[Corrected]:
     made = []
     for i, one in enumerate(found):
         # A result that is the same in both runs would have been one test more if it had differed.
-        level = LEVEL / (len(tested) + one.same)
+        level = LEVEL / max(1, len(tested) + one.same)
         made.append(Corrected(p=values.get(i), detectable=detectable(one, level) if i in values or one.same else None))
     return made
 

@@ -190,7 +190,7 @@ def _headline_of_none(found: Recommendation) -> str:
 
 def power(entry: AssessedDefense) -> str:
     """Return the words for a defense on which no attack beat chance, with the leak that would have been seen."""
-    who = plural(entry.people, "person", "people")
+    who = plural(entry.people, "independent person", "independent people")
     if entry.detectable is None:
         return f"no attack beat chance ({who}: too few to see any leak with 80 % power)"
     points = f"{100 * entry.detectable:.1f}"
