@@ -226,8 +226,8 @@ class Model(ABC):
     - ``architecture``, ``loss_kind``, ``trained_on``, ``trained_on_people``: the family of its architecture, the kind
       of its training loss, the registered name of its training set, and a name for the set of people that this shows.
       The report compares held-out recognisers with authorised models by them, and the people of the training set are
-      compared with the scored ones. Two names of sets of people are equal, or the sets share nobody. An empty text
-      means that it is not known.
+      compared with the scored ones. Equal names mean the same people; different names mean that no person is
+      in both. An empty text means that it is not known.
 
     Each of these may also be a property that depends on the parameters.
     """
