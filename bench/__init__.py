@@ -39,7 +39,7 @@ from bench.core.errors import (
     did_you_mean,
 )
 from bench.core.files import write_atomically
-from bench.core.people import comparable_name
+from bench.core.people import Allowed, comparable_name, everyone
 from bench.core.provenance import VERSION as __version__  # noqa: N811
 from bench.core.provenance import file_sha256, package_versions
 from bench.registry.discovery import registered
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from bench.suite.overrides import parameters_of
 
 __all__ = [
+    "Allowed",
     "Attack",
     "BenchError",
     "Capabilities",
@@ -87,6 +88,7 @@ __all__ = [
     "data_folders",
     "did_you_mean",
     "digest_of",
+    "everyone",
     "expand",
     "file_sha256",
     "hookimpl",

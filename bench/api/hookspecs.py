@@ -226,8 +226,9 @@ class Model(ABC):
     - ``architecture``, ``loss_kind``, ``trained_on``, ``trained_on_people``: the family of its architecture, the kind
       of its training loss, the registered name of its training set, and a name for the set of people that this shows.
       The report compares held-out recognisers with authorised models by them, and the people of the training set are
-      compared with the scored ones. Two names of sets of people are equal, or the sets share nobody. An empty text
-      means that it is not known.
+      compared with the scored ones. Equal names mean the same people; different names mean that no person is
+      in both. An empty text means that it is not known.
+    - ``trained_on_parameters``: the parameters of the training set if they are not its defaults, such as its path
 
     Each of these may also be a property that depends on the parameters.
     """
@@ -238,6 +239,7 @@ class Model(ABC):
     architecture: ClassVar[str] = ""
     loss_kind: ClassVar[str] = ""
     trained_on: ClassVar[str] = ""
+    trained_on_parameters: ClassVar[Mapping[str, Any]] = {}
     trained_on_people: ClassVar[str] = ""
     input_size: ClassVar[tuple[int, int]] = (112, 112)
     embedding_size: ClassVar[int] = 0

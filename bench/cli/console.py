@@ -23,10 +23,9 @@ from rich.text import Text
 from bench.api.types import Check
 from bench.core.domain import Cell
 from bench.core.errors import PluginError, did_you_mean
-from bench.core.people import NONE_BY_NAME
+from bench.core.people import LEARNT_FROM, TRAINED_ON, may_be_scored
 from bench.core.text import duration, printable
 from bench.engine.scheduler import missing_stages
-from bench.planning.learners import UNKNOWN
 from bench.planning.plan import Plan
 from bench.registry.components import description, parameters
 from bench.registry.discovery import KINDS, Registry
@@ -178,11 +177,9 @@ def show_sources(plan: Plan, registry: Registry, to: Console = out) -> None:
 
 def _overlaps(cell: Cell) -> Iterator[str]:
     """Yield what a user should know about people who are scored on a cell and also learnt from, or trained on."""
-    learnt, trained = cell.learner_overlap or "", cell.training_overlap or ""
-    if "left out" in learnt or UNKNOWN in learnt:
-        yield f"scored people of {cell.dataset.label} among those learnt from: {learnt}"
-    if trained not in ("", NONE_BY_NAME):
-        yield f"scored people of {cell.dataset.label} among those trained on: {trained}"
+    for heading, overlap in ((LEARNT_FROM, cell.learner_overlap), (TRAINED_ON, cell.training_overlap)):
+        if may_be_scored(overlap):
+            yield f"{heading} on {cell.dataset.label}: {overlap}"
 
 
 def show_entries(entries: Sequence[InventoryEntry], *, as_json: bool) -> None:

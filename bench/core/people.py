@@ -12,10 +12,21 @@ import unicodedata
 from collections.abc import Callable, Collection
 from typing import Literal
 
-NONE_BY_NAME = "none by name"  # What cells say if names are known and nobody is both learnt from and scored.
+# What the columns learner_overlap and training_overlap of a cell state, each also behind a label and a colon.
+NONE_BY_NAME = "none by name"  # Names are known, and nobody is also scored.
+WITHIN = "none within the data set"  # Names are not known, and the data set keeps these people apart.
+GENERATED = "none, one set is generated"
+UNKNOWN = "unknown"
+OTHERS_UNKNOWN = f"others {UNKNOWN}"  # After what is known of some.
+
+LEARNT_FROM = "people learnt from who are also scored"  # The heading of learner_overlap.
+TRAINED_ON = "people trained on who are also scored"  # The heading of training_overlap.
+
 Half = Literal["defense", "attack"]
 Allowed = Callable[[str], bool]  # Whether the person of a name may be learnt from.
 
+_COUNT = rf"\d+ (person|people) (left out(, {OTHERS_UNKNOWN})?|of [^:]+)"
+_SOMEBODY = re.compile(rf"(.*: )?({UNKNOWN}|{OTHERS_UNKNOWN}|{_COUNT})")
 _ASCII = re.compile(r"[^0-9a-z]+")
 _NUMBER = re.compile(r"(?:[a-z]|id|face|class|label|person|people|subject|identity|celeb|user|train|test)?\d*")
 
@@ -66,3 +77,16 @@ def learnable(scored: Collection[str], files: str, half: Half | None) -> Allowed
         return person_key(name, files) not in left_out and half in (None, half_of(name))
 
     return allowed
+
+
+def may_be_scored(overlap: str | None) -> bool:
+    """Return True if the text of a column ``learner_overlap`` or ``training_overlap`` states that some people are also
+    scored, or that this is unknown; words within labels do not count."""
+    return any(_SOMEBODY.fullmatch(part) for part in (overlap or "").split("; "))
+
+
+def part_of(overlap: str, label: str) -> str:
+    """Return what the text of a column ``learner_overlap`` states of one learner: the whole text if it states the same
+    of all."""
+    found = re.search(rf"(?:^|; ){re.escape(label)}: ([^;]*)", overlap)
+    return found[1] if found else overlap

@@ -153,7 +153,7 @@ class ExperimentPlanner:
             or (self.wrong_size(evaluated, dataset) if evaluated else None)
             or self.impossible_attack(dataset, authorised, defense, attack)
             or (self.foreign_features(authorised, attack, evaluated) if evaluated else None)
-            or (self.unknown_people(dataset, evaluated) if evaluated else None)
+            or (self.learnt_from_generated_only(dataset, evaluated) if evaluated else None)
         )
 
     @remembered
@@ -218,7 +218,7 @@ class ExperimentPlanner:
         return None
 
     @remembered
-    def unknown_people(self, dataset: Component, evaluated: Component) -> str | None:
+    def learnt_from_generated_only(self, dataset: Component, evaluated: Component) -> str | None:
         """Return why a model that learnt from generated faces cannot judge real ones; None if it can.
 
         A stand-in for a model whose weights are missing may: the report marks it. A model that stands in for none is

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import NamedTuple
 
-from bench.api.hookspecs import Dataset, TrainingSet
+from bench.api.hookspecs import Dataset, Model, TrainingSet
 from bench.core.domain import Component
-from bench.core.errors import BenchError, PluginError
+from bench.core.errors import BenchError, DataError, PluginError, SuiteError
 from bench.core.memoize import remembered
 from bench.core.people import Allowed, Half, is_local, learnable, person_key
 from bench.planning.instances import Instances
@@ -53,12 +53,18 @@ class KnownPeople:
         return _called(lambda: instance.auxiliary_people(allowed), f"data set {source.label}: auxiliary_people()")
 
     @remembered
-    def trained_on(self, name: str) -> People:
-        """Return the people of the training set that is registered under a name; nobody if it cannot be read."""
+    def trained_on(self, model: Component) -> People:
+        """Return the people of the training set that a network declares; nobody if it is not registered, if its
+        parameters are wrong, or if its files are missing or damaged: the run does not need them. Raises PluginError if
+        the plugin fails."""
+        instance: Model = self.instances.of(model)
+        name, registry = instance.trained_on, self.instances.registry
+        if name not in registry.names("training_set"):
+            return _people((), "")
         try:
-            found: TrainingSet = build_component("training_set", name, {}, name, self.instances.registry)
+            found: TrainingSet = build_component("training_set", name, instance.trained_on_parameters, name, registry)
             return _people(_called(found.people, f"training set {name}: people()"), "")
-        except BenchError:  # Its files are missing or damaged; the run does not need them.
+        except (DataError, SuiteError):  # SuiteError: the declared parameters do not suit the training set.
             return _people((), "")
 
 

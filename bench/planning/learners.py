@@ -13,16 +13,12 @@ from typing import NamedTuple
 from bench.api.hookspecs import Model
 from bench.core.domain import Component
 from bench.core.memoize import remembered
-from bench.core.people import NONE_BY_NAME, Half, learnable
+from bench.core.people import GENERATED, NONE_BY_NAME, OTHERS_UNKNOWN, UNKNOWN, WITHIN, Half, learnable
 from bench.core.text import plural
 from bench.planning.graph import LearntFaces
 from bench.planning.instances import Instances
 from bench.planning.known_people import KnownPeople
 from bench.suite.suite import Experiment
-
-UNKNOWN = "unknown"
-WITHIN = "none within the data set"
-GENERATED = "none, one set is generated"
 
 
 class Learner(NamedTuple):
@@ -122,7 +118,7 @@ class Learners:
             shared, words = self.overlap(learner.source, dataset, learner.learnt.half)
             left_out = f"{plural(shared, 'person', 'people')} left out"
             if shared and words != NONE_BY_NAME:
-                left_out += f", others {UNKNOWN}"
+                left_out += f", {OTHERS_UNKNOWN}"
             found[learner.component.label] = left_out if shared else words
         if len(set(found.values())) < 2:
             return next(iter(found.values()), None)
@@ -133,22 +129,31 @@ class Learners:
     @remembered
     def training_overlap(self, dataset: Component, models: tuple[Component, ...]) -> str | None:
         """Return the column ``training_overlap`` of a cell with these networks: which of them were trained on how many
-        of the scored people. None if the people of no network, or those of the data set, are known by name."""
-        counts = {model.label: self.trained_on_scored(model, dataset) for model in models}
-        known = {label: count for label, count in counts.items() if count is not None}
+        of the scored people, and whether this is unknown of others. None if the people of no network, or those of the
+        data set, are known by name."""
+        counts = {model: self.trained_on_scored(model, dataset) for model in models}
+        known = {model: count for model, count in counts.items() if count is not None}
         if not known:
             return None
-        trained = {model.label: self.instances.of(model).trained_on for model in models}
-        shared = [f"{label}: {plural(n, 'person', 'people')} of {trained[label]}" for label, n in known.items() if n]
-        return "; ".join(shared) or NONE_BY_NAME
+        shared = [
+            f"{model.label}: {plural(count, 'person', 'people')} of {self.instances.of(model).trained_on}"
+            for model, count in known.items()
+            if count
+        ]
+        others = [OTHERS_UNKNOWN] if any(self.alike(model, dataset) for model in models if model not in known) else []
+        return "; ".join([*(shared or [NONE_BY_NAME]), *others])
+
+    def alike(self, model: Component, dataset: Component) -> bool:
+        """Return True if the people of a network and of a data set are both real, or both generated."""
+        return bool(self.instances.of(model).synthetic == self.instances.of(dataset).synthetic)
 
     @remembered
     def trained_on_scored(self, model: Component, dataset: Component) -> int | None:
         """Return how many of the scored people a network was trained on; None if the names of either are unknown."""
         instance: Model = self.instances.of(model)
-        if not instance.trained_on or instance.synthetic != self.instances.of(dataset).synthetic:
+        if not instance.trained_on or not self.alike(model, dataset):
             return None
-        trained = self.people.trained_on(instance.trained_on).named
+        trained = self.people.trained_on(model).named
         scored = self.people.scored(dataset, self.experiment.pairs).named
         return len(trained & scored) if trained and scored else None
 

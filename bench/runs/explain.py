@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 
 from bench.core.errors import StorageError, did_you_mean
+from bench.core.people import LEARNT_FROM, TRAINED_ON
 from bench.core.text import set_label
 from bench.store.artifacts import Cache
 from bench.store.reading import RunResults
@@ -208,9 +209,9 @@ def _words(cell: Row, repeats: int) -> dict[str, str]:
     if cell["via"]:
         words["adversary"] += f"; works on what {cell['via']} rebuilds"
     if cell["learner_overlap"]:
-        words["scored among those learnt from"] = cell["learner_overlap"]
+        words[LEARNT_FROM] = cell["learner_overlap"]
     if cell["training_overlap"]:
-        words["scored among those trained on"] = cell["training_overlap"]
+        words[TRAINED_ON] = cell["training_overlap"]
     if evaluated:
         words["judged by"] = f"{evaluated}; {_ROLES.get(cell['role'], cell['role'])}"
     again = f" of 0 to {repeats - 1}, which tables average" if repeats > 1 else ""

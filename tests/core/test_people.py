@@ -7,7 +7,7 @@ import unicodedata
 import pytest
 
 from bench import comparable_name
-from bench.core.people import half_of, is_local, learnable, person_key
+from bench.core.people import half_of, is_local, learnable, may_be_scored, part_of, person_key
 
 
 @pytest.mark.parametrize(
@@ -54,3 +54,31 @@ def test_who_may_be_learnt_from() -> None:
     for half in ("defense", "attack"):
         some = learnable(set(), "a", half)  # type: ignore[arg-type]
         assert some("Anna_C") == (half_of("Anna_C") == half)
+
+
+@pytest.mark.parametrize(
+    ("overlap", "found"),
+    [
+        (None, False),
+        ("none by name", False),
+        ("none within the data set", False),
+        ("none, one set is generated", False),
+        ("unknown", True),
+        ("1 person left out", True),
+        ("3 people left out, others unknown", True),
+        ("recface: none by name; mean: unknown", True),
+        ("recface: 3 people left out; mean: none by name", True),
+        ("unknown x: none by name; 3 people left out there: none within the data set", False),
+        ("net: 1 person of casia-webface", True),
+        ("none by name; others unknown", True),
+    ],
+)
+def test_who_may_be_scored_does_not_depend_on_labels(overlap: str | None, found: bool) -> None:
+    assert may_be_scored(overlap) is found
+
+
+def test_what_is_stated_of_one_learner() -> None:
+    assert part_of("3 people left out, others unknown", "recface") == "3 people left out, others unknown"
+    both = "mean: none by name; rec (2): 3 people left out, others unknown"
+    assert part_of(both, "rec (2)") == "3 people left out, others unknown"
+    assert part_of(both, "mean") == "none by name"

@@ -112,16 +112,19 @@ def test_what_adversaries_learn_from(described: RunResults, attack: str, learns:
 
 def test_whether_the_people_learnt_from_are_scored(tmp_path: Path) -> None:
     def ended(cell: Mapping[str, Any]) -> Mapping[str, Any]:
-        learns = "3 people left out" if cell["attack"] == "recface" else None
+        learns = "recface: 3 people left out; noise: none by name" if cell["attack"] == "recface" else None
         return {"learner_overlap": learns, "training_overlap": "net-a: 17 people of casia-webface"}
 
     spec = FakeRun(datasets={"calfw": "CALFW"}, attacks=(ABUSE, RECFACE), pairs=4, ended=ended)
     rows = Rows(declared(write_fake_run(tmp_path / "run", spec)))
     learns = one(adversaries(rows), "recface").facts["learns from"]
-    assert learns == "clean uploads of other people of each data set; scored people among them: 3 people left out"
+    assert (
+        learns
+        == "clean uploads of other people of each data set; people learnt from who are also scored: 3 people left out"
+    )
     facts = about(rows, "data-abuse")
-    assert ("Scored among those learnt from", "calfw: 3 people left out") in facts
-    assert ("Scored among those trained on", "calfw: net-a: 17 people of casia-webface") in facts
+    assert ("People learnt from who are also scored", "calfw: recface: 3 people left out; noise: none by name") in facts
+    assert ("People trained on who are also scored", "calfw: net-a: 17 people of casia-webface") in facts
 
 
 def test_what_defenses_promise(described: RunResults) -> None:

@@ -13,7 +13,7 @@ from bench.analysis.pooling import DRAWS, SEED
 from bench.analysis.rows import CellRow, Rows
 from bench.analysis.table_model import distinct
 from bench.analysis.tables.attributes import estimated
-from bench.core.people import NONE_BY_NAME
+from bench.core.people import LEARNT_FROM, TRAINED_ON, may_be_scored
 from bench.core.text import duration
 from bench.store.run_record import RunCounts, RunRecord
 
@@ -129,9 +129,9 @@ def _overlaps(cells: Sequence[CellRow]) -> list[tuple[str, str]]:
     found: dict[tuple[str, str], dict[str, None]] = {}
     for c in cells:
         if c.learner_overlap:
-            found.setdefault(("Scored among those learnt from", c.learner_overlap), {})[c.dataset] = None
-        if c.training_overlap and c.training_overlap != NONE_BY_NAME:
-            found.setdefault(("Scored among those trained on", c.training_overlap), {})[c.dataset] = None
+            found.setdefault((LEARNT_FROM.capitalize(), c.learner_overlap), {})[c.dataset] = None
+        if c.training_overlap and may_be_scored(c.training_overlap):
+            found.setdefault((TRAINED_ON.capitalize(), c.training_overlap), {})[c.dataset] = None
     return [(name, f"{', '.join(datasets)}: {text}") for (name, text), datasets in found.items()]
 
 

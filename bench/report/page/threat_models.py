@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.analysis.rows import CellRow, Rows
+from bench.core.people import LEARNT_FROM, part_of
 from bench.core.text import plural
 from bench.store.run_record import AttackDeclaration, ComponentRecord, DefenseDeclaration
 
@@ -124,12 +125,12 @@ def _learns(rows: Rows, cells: Sequence[CellRow], declared: AttackDeclaration) -
 
 
 def _scored(cells: Sequence[CellRow]) -> str:
-    """Return whether people who are learnt from are scored; a run of an older version relied on the splits of data
-    sets."""
-    found = dict.fromkeys(c.learner_overlap for c in cells if c.learner_overlap)
+    """Return whether people from whom the attack of some cells learns are scored; a run of an older version relied on
+    the splits of data sets."""
+    found = dict.fromkeys(part_of(c.learner_overlap, c.via or c.attack) for c in cells if c.learner_overlap)
     if not found:
         return ", none of whom is scored"
-    return f"; scored people among them: {' or '.join(found)}"
+    return f"; {LEARNT_FROM}: {' or '.join(found)}"
 
 
 def _auxiliary(rows: Rows, cells: Sequence[CellRow]) -> str:

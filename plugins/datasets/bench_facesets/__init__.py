@@ -7,14 +7,26 @@ data sets are searched.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import click
 from annotated_types import Ge, Gt, Le, Lt
 
-from bench import Check, Dataset, DataStatus, Faces, MissingDataError, Pairs, TrainingSet, expand, hookimpl
+from bench import (
+    Allowed,
+    Check,
+    Dataset,
+    DataStatus,
+    Faces,
+    MissingDataError,
+    Pairs,
+    TrainingSet,
+    everyone,
+    expand,
+    hookimpl,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,20 +95,28 @@ class FileDataset(_Files, Dataset):
         if self.purpose == "tuning":
             raise ValueError(
                 'purpose = "tuning": a real set has no people who are never scored; choose settings on another set, '
-                "such as a face-set of other people (docs/suites.md)"
+                "such as a face-set of other people, without `purpose` (docs/suites.md)"
             )
         if self.calibration_share + self.auxiliary_share > 0.9:
             total = self.calibration_share + self.auxiliary_share
             raise ValueError(f"calibration_share + auxiliary_share: expected at most 0.9, found {total:g}")
 
     def source(self) -> Protocol | Division:
-        """Return the source of the pairs: the set's own protocol, or a division of its people."""
+        """Return the source of the pairs: the set's own protocol, or a division of its people.
+
+        The result is kept in the instance as long as `collection` returns the same object.
+        """
         from bench_facesets.pairing import Division, Protocol
 
         found = self.collection()
-        if found.pairs is not None:
-            return Protocol.of(found)
-        return Division.of(found, self.seed, self.calibration_share, self.auxiliary_share)
+        kept: Protocol | Division | None = vars(self).get("_source")
+        if kept is None or kept.collection is not found:
+            if found.pairs is not None:
+                kept = Protocol.of(found)
+            else:
+                kept = Division.of(found, self.seed, self.calibration_share, self.auxiliary_share)
+            vars(self)["_source"] = kept
+        return kept
 
     def max_pairs(self) -> int:
         """Return the number of pairs of the protocol, or the number that can be drawn; half of them are genuine.
@@ -129,13 +149,13 @@ class FileDataset(_Files, Dataset):
     def auxiliary(self, ctx: Context) -> Faces:
         """Return faces of people who are in no pair; if there are too few, of people who are only in the folds 8 and
         9."""
-        return self.auxiliary_among(lambda name: True, ctx)
+        return self.auxiliary_among(everyone, ctx)
 
-    def auxiliary_among(self, allowed: Callable[[str], bool], ctx: Context) -> Faces:
+    def auxiliary_among(self, allowed: Allowed, ctx: Context) -> Faces:
         """Return faces as `auxiliary` does, of people whose names are allowed."""
         return self._numbered(self.source().auxiliary(self.auxiliary_identities, allowed))
 
-    def auxiliary_people(self, allowed: Callable[[str], bool]) -> Collection[str]:
+    def auxiliary_people(self, allowed: Allowed) -> Collection[str]:
         """Return the names of these people; none for files without names, such as ``.bin``."""
         if self.collection().people is None:
             return ()

@@ -9,16 +9,16 @@ for calibration nor as auxiliary faces, within folds that share no people.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from bench import DataError, Faces, MissingDataError, Pairs
+from bench import Allowed, DataError, Faces, MissingDataError, Pairs
 from bench_facesets.collection import FOLDS, Collection, Ints, PairTable, with_folds
 from bench_facesets.readers.images import DecodedImages
 
-Allowed = Callable[[str], bool]  # Whether the person of a name may be learnt from.
 LAST_FOLDS = (8, 9)
 MAX_PAIRS = 1_000_000  #: The most pairs that are drawn from a set without a protocol.
 MIN_LEFTOVER = 20  #: People in no pair are used as auxiliary faces if there are at least so many.
@@ -170,17 +170,24 @@ class Protocol:
         free = self.leftover()
         if len(free):
             codes, people = self.collection.codes
-            free = free[[allowed(people[c]) for c in codes[free].tolist()]]
+            free = free[_shows_allowed(self.collection, free, allowed)]
             chosen = free[_some_of_each([people[c] for c in codes[free]], identities)]
             return chosen, codes[chosen], [self.collection.ids[k] for k in chosen.tolist()]
-        known, names = self.collection.resolved, self.collection.people
+        known = self.collection.resolved
         late = np.isin(self.pairs.fold, LAST_FOLDS)
         members = [np.unique(np.concatenate([known.left[part], known.right[part]])) for part in (late, ~late)]
         samples = members[0][~np.isin(known.subjects[members[0]], known.subjects[members[1]])]
-        if names is not None:
-            samples = samples[[allowed(names[row]) for row in known.rows[samples].tolist()]]
+        if self.collection.people is not None:
+            samples = samples[_shows_allowed(self.collection, known.rows[samples], allowed)]
         samples = samples[_some_of_each([str(s) for s in known.subjects[samples].tolist()], identities)]
         return known.rows[samples], known.subjects[samples], [known.ids[k] for k in samples.tolist()]
+
+
+def _shows_allowed(collection: Collection, rows: Ints, allowed: Allowed) -> NDArray[np.bool_]:
+    """Return for each of some images whether its person is allowed, ``(n,)``; ``allowed`` is called once per person."""
+    codes, people = collection.codes
+    shown, person = np.unique(codes[rows], return_inverse=True)
+    return np.array([allowed(people[c]) for c in shown.tolist()], dtype=bool)[person]
 
 
 def _some_of_each(people: Sequence[str], identities: int) -> Ints:
@@ -288,8 +295,7 @@ class Division:
         return {people[c] for c in codes[self._auxiliary(identities, allowed)].tolist()}
 
     def _auxiliary(self, identities: int, allowed: Allowed) -> Ints:
-        codes, people = self.collection.codes
-        rows = self.learnt_from[[allowed(people[c]) for c in codes[self.learnt_from].tolist()]]
+        rows = self.learnt_from[_shows_allowed(self.collection, self.learnt_from, allowed)]
         return self._some(rows, identities, PER_PERSON, 1)
 
     def people(self, pairs: int) -> set[str]:

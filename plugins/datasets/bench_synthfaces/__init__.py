@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from annotated_types import Ge, Le
 
-from bench import Dataset, DataStatus, Faces, Pairs, TrainingSet, hookimpl
+from bench import Allowed, Dataset, DataStatus, Faces, Pairs, TrainingSet, everyone, hookimpl
 from bench_synthfaces.constants import (
     AUXILIARY,
     GENERATOR,
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bench import Context
+    from bench_synthfaces._identity import Style
     from bench_synthfaces.generator import Rendered
     from bench_synthfaces.protocols import Pictures
     from bench_synthfaces.training import Shots
@@ -103,9 +104,9 @@ class SynthProtocol(Dataset):
 
     def auxiliary(self, ctx: Context) -> Faces:
         """Return two pictures of each auxiliary identity."""
-        return self.auxiliary_among(lambda name: True, ctx)
+        return self.auxiliary_among(everyone, ctx)
 
-    def auxiliary_among(self, allowed: Callable[[str], bool], ctx: Context) -> Faces:
+    def auxiliary_among(self, allowed: Allowed, ctx: Context) -> Faces:
         """Return two pictures of each of the first allowed auxiliary identities."""
         import numpy as np
 
@@ -113,11 +114,11 @@ class SynthProtocol(Dataset):
 
         return self._draw(protocols.auxiliary_pictures_of(np.array(self._auxiliary(allowed), np.int64), 2))
 
-    def auxiliary_people(self, allowed: Callable[[str], bool]) -> Collection[str]:
+    def auxiliary_people(self, allowed: Allowed) -> Collection[str]:
         """Return the names of the first allowed auxiliary identities, which all protocols share."""
         return list(map(person_name, self._auxiliary(allowed)))
 
-    def _auxiliary(self, allowed: Callable[[str], bool]) -> list[int]:
+    def _auxiliary(self, allowed: Allowed) -> list[int]:
         numbers = (number for number in self._shifted(AUXILIARY) if allowed(person_name(number)))
         return list(itertools.islice(numbers, self.auxiliary_identities))
 
@@ -196,6 +197,7 @@ class SynthTraining(TrainingSet):
     role: ClassVar[str] = "training"
     numbers: ClassVar[range] = TRAINING
     seed: ClassVar[int] = SEED
+    style: ClassVar[Style] = "wild"
     groups: tuple[tuple[Annotated[int, Ge(1)], Annotated[int, Ge(1)]], ...] = ((1200, 24), (2400, 12))
     any_age_share: Annotated[float, Ge(0), Le(1)] = 0.5
     frontal_share: Annotated[float, Ge(0), Le(1)] = 0.2
@@ -238,7 +240,7 @@ class SynthTraining(TrainingSet):
 
         persons, shots = training.table(self.groups)
         return training.Shots(
-            people={"training": training.VICTIMS, "training-judges": training.JUDGES}[self.role],
+            people=training.People(numbers=self.numbers, seed=self.seed, style=self.style),
             persons=persons[rows],
             shots=shots[rows],
             frontal_share=self.frontal_share,
@@ -258,6 +260,7 @@ class SynthTrainingJudges(SynthTraining):
     role: ClassVar[str] = "training-judges"
     numbers: ClassVar[range] = JUDGES
     seed: ClassVar[int] = JUDGES_SEED
+    style: ClassVar[Style] = "outdoor"
     groups: tuple[tuple[Annotated[int, Ge(1)], Annotated[int, Ge(1)]], ...] = ((3600, 7),)
     frontal_share: Annotated[float, Ge(0), Le(1)] = 0.0
 

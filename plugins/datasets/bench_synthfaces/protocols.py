@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 
 from ._rng import Stream, combine
-from .constants import AUXILIARY, BLOCK, DUO, EVALUATION_START, MAX_PAIRS, SEED
+from .constants import BLOCK, DUO, EVALUATION_START, MAX_PAIRS, SEED
 from .generator import Rendered, Style, render, subject_labels
 
 CALIBRATION = range(200_000, 300_000)  #: Identity numbers on which thresholds are set; a quarter for each protocol.
@@ -174,18 +174,18 @@ def _pair_ages(protocol: Protocol, subjects: Ints, number: Ints) -> Ages:
     return np.stack([np.where(swap, old, young), np.where(swap, young, old)], axis=1).astype(np.float32)
 
 
-def _grid(people: range, identities: int, per_identity: int, start: int, shift: int) -> tuple[Ints, Ints]:
+def _grid(people: range, identities: int, per_identity: int, shift: int) -> tuple[Ints, Ints]:
     """Return subjects and shots, (n,) each, of ``per_identity`` pictures of each of ``identities`` people.
 
-    ``start`` skips people, and ``shift`` is added to their numbers. Raises ValueError if there are not enough people,
-    or if no picture would be left.
+    ``shift`` is added to the numbers of the people. Raises ValueError if there are not enough people, or if no picture
+    would be left.
     """
-    if identities < 1 or per_identity < 1 or start < 0 or start + identities > len(people):
+    if identities < 1 or per_identity < 1 or identities > len(people):
         raise ValueError(
             f"identities: expected 1 to {len(people)} people with at least one picture, "
-            f"got {identities} from number {start} with {per_identity}"
+            f"got {identities} with {per_identity}"
         )
-    first = people.start + start + shift
+    first = people.start + shift
     subjects = np.repeat(np.arange(first, first + identities, dtype=np.int64), per_identity)
     return subjects, np.tile(np.arange(per_identity, dtype=np.int64), identities)
 
@@ -197,26 +197,17 @@ def calibration_pictures(name: str, identities: int, per_identity: int, shift: i
     even with odd shots.
     """
     protocol = get_protocol(name)
-    subjects, shots = _grid(protocol.calibration, identities, per_identity, 0, shift)
+    subjects, shots = _grid(protocol.calibration, identities, per_identity, shift)
     young, old = _young_and_old(protocol, combine(SEED, subjects))
     ages = np.where(shots % 2 == 0, young, old).astype(np.float32)
     return Pictures(subjects=subjects, shots=shots, ages=ages, style=protocol.style)
 
 
-def auxiliary_pictures(identities: int, per_identity: int, start: int = 0, shift: int = 0) -> Pictures:
-    """Return the auxiliary pictures of people with consecutive numbers, from which an attacker or a defense learns;
-    ``start`` skips people, and ``shift`` is added to their numbers."""
-    return _auxiliary(*_grid(AUXILIARY, identities, per_identity, start, shift))
-
-
 def auxiliary_pictures_of(people: Ints, per_identity: int) -> Pictures:
-    """Return the auxiliary pictures of the people with the identity numbers ``people (n,)``."""
+    """Return the pictures of the people with the identity numbers ``people (n,)``, from which an attacker or a defense
+    learns. Even shots show the usual age, and odd shots any age from 18 to 78 years."""
+    subjects = np.repeat(people, per_identity)
     shots = np.tile(np.arange(per_identity, dtype=np.int64), len(people))
-    return _auxiliary(np.repeat(people, per_identity), shots)
-
-
-def _auxiliary(subjects: Ints, shots: Ints) -> Pictures:
-    """Return pictures in which even shots show the usual age, and odd shots any age from 18 to 78 years."""
     drawn = Stream(combine(SEED, subjects, shots)).uniform64("any-age", 1)[:, 0] * 60 + 18
     ages = np.where(shots % 2 == 0, np.nan, drawn).astype(np.float32)
     return Pictures(subjects=subjects, shots=shots, ages=ages, style="wild")

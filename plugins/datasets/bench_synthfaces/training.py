@@ -1,7 +1,8 @@
 """The training pictures: subject, shot, age, style and labels of each.
 
-Two sets of people exist. `VICTIMS` are those on whom the networks are trained that suites authorise. `JUDGES` are
-those of held-out recognisers: other identity numbers, drawn with another seed and photographed in another style.
+Two sets of people exist. `bench_synthfaces.SynthTraining` shows those on whom the networks are trained that suites
+authorise. `bench_synthfaces.SynthTrainingJudges` shows those of held-out recognisers: other identity numbers, drawn
+with another seed and photographed in another style.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from . import constants
 from ._identity import Style, draw_person, draw_shot, subject_labels
 from .generator import EMOTIONS, GENDERS, GROUPS, render
 
@@ -31,10 +31,6 @@ class People:
     numbers: range
     seed: int
     style: Style
-
-
-VICTIMS = People(numbers=constants.TRAINING, seed=constants.SEED, style="wild")
-JUDGES = People(numbers=constants.JUDGES, seed=constants.JUDGES_SEED, style="outdoor")
 
 
 def table(groups: tuple[tuple[int, int], ...]) -> tuple[Ints, Ints]:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -97,12 +97,24 @@ class NamedNet(FaceNet):
     @property
     def trained_on(self) -> str:  # type: ignore[override]
         """The training set that the card of ``bench train`` beside the weights names; empty without such a card."""
+        return self._training_set()[0]
+
+    @property
+    def trained_on_parameters(self) -> Mapping[str, Any]:  # type: ignore[override]
+        """The parameters of this training set, from the same card."""
+        return self._training_set()[1]
+
+    def _training_set(self) -> tuple[str, Mapping[str, Any]]:
+        """Return the registered name and the parameters of the training set on the card of ``bench train``."""
         try:
             card = json.loads(self.weights().with_suffix(".json").read_text(encoding="utf-8"))
-            known = card["data"]["training_set"]
+            data, known = card["data"], card["data"]["training_set"]
         except (MissingDataError, OSError, ValueError, TypeError, KeyError):
-            return ""
-        return next((name for name, cls in registered("training_set").items() if cls.__name__ == known), "")
+            return "", {}
+        for name, cls in registered("training_set").items():
+            if cls.__name__ == known:
+                return name, {f.name: data[f.name] for f in fields(cls) if f.name in data}
+        return "", {}
 
     def source(self) -> Source:
         """Return the network with the weights of its checkpoint."""

@@ -11,9 +11,12 @@ import faceset_files as files
 import pandas as pd
 import pytest
 from bench_facenets import MobileNet
+from bench_facesets import FaceSetTraining
+from bench_training.jobs import about
 from processes import run_folders
 from support import Command, Computed, skips
 
+from bench.core.errors import PluginError
 from bench.core.people import half_of, learnable
 from bench.planning.plan import Plan
 from bench.registry.components import instantiate
@@ -190,6 +193,66 @@ def test_a_network_that_was_trained_on_scored_people(
     assert {cell.training_overlap for cell in plan_text(SUITE).cells} == {None}
 
 
+def test_networks_without_known_people_are_stated(
+    sets: Path, plan_text: PlanOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bench_zoo import ZooMobileFace, ZooMobileNet
+
+    both = 'experiment[0].evaluated=["zoo-mobilenet", "zoo-mobileface"]'
+
+    def overlaps() -> dict[str, str | None]:
+        cells = plan_text(SUITE, both).cells
+        return {cell.evaluated.label: cell.training_overlap for cell in cells if cell.evaluated and not cell.skip}
+
+    for network, source in ((ZooMobileNet, "casia-webface"), (ZooMobileFace, "")):
+        monkeypatch.setattr(network, "synthetic", False)
+        monkeypatch.setattr(network, "trained_on", source)
+    files.write_folder(sets / "casia-webface", {spelt_otherwise(SHARED[0]): 2, "Somebody Famous": 2})
+    seen = "zoo-mobilenet: 1 person of casia-webface"
+    assert overlaps() == {"zoo-mobilenet": seen, "zoo-mobileface": f"{seen}; others unknown"}
+    (sets / "casia-webface").rename(sets / "elsewhere")
+    files.write_folder(sets / "casia-webface", {"Somebody Else": 2, "Somebody Famous": 2})
+    assert overlaps() == {"zoo-mobilenet": "none by name", "zoo-mobileface": "none by name; others unknown"}
+    monkeypatch.setattr(ZooMobileFace, "trained_on", "a set of no plugin")
+    assert overlaps()["zoo-mobileface"] == "none by name; others unknown"
+    monkeypatch.setattr(ZooMobileFace, "synthetic", True)  # Generated people are in no real set.
+    assert overlaps()["zoo-mobileface"] == "none by name"
+
+
+def test_a_training_set_whose_plugin_fails_is_an_error(
+    sets: Path, plan_text: PlanOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bench_facesets import CasiaWebFace
+    from bench_zoo import ZooMobileNet
+
+    def broken(self: CasiaWebFace) -> list[str]:
+        raise ZeroDivisionError("no people")
+
+    monkeypatch.setattr(ZooMobileNet, "synthetic", False)
+    monkeypatch.setattr(ZooMobileNet, "trained_on", "casia-webface")
+    monkeypatch.setattr(CasiaWebFace, "people", broken)
+    with pytest.raises(PluginError, match=r"training set casia-webface: people\(\) failed with ZeroDivisionError"):
+        plan_text(SUITE)
+
+
+def test_the_training_set_is_read_with_the_parameters_of_the_card(
+    sets: Path, tmp_path: Path, plan_text: PlanOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bench_zoo import ZooMobileNet
+
+    elsewhere = files.write_folder(tmp_path / "mine", {spelt_otherwise(SHARED[1]): 2, "Somebody Famous": 2})
+    weights = files.put(tmp_path / "mobilenet.safetensors", b"weights")
+    source = FaceSetTraining(path=str(elsewhere))
+    files.put(tmp_path / "mobilenet.json", json.dumps({"data": about(source, "digest", 4, 2)}))
+    model = MobileNet(weights_file=str(weights))
+    assert (model.trained_on, model.trained_on_parameters) == ("face-set", {"path": str(elsewhere)})
+    monkeypatch.setattr(ZooMobileNet, "synthetic", False)
+    monkeypatch.setattr(ZooMobileNet, "trained_on", model.trained_on)
+    assert {cell.training_overlap for cell in plan_text(SUITE).cells} == {None}  # The path is not known.
+    monkeypatch.setattr(ZooMobileNet, "trained_on_parameters", model.trained_on_parameters)
+    assert {cell.training_overlap for cell in plan_text(SUITE).cells} == {"zoo-mobilenet: 1 person of face-set"}
+
+
 def test_a_card_names_the_training_set(tmp_path: Path) -> None:
     weights = files.put(tmp_path / "mobilenet.safetensors", b"weights")
     assert MobileNet(weights_file=str(weights)).trained_on == ""
@@ -205,7 +268,7 @@ def test_a_run_says_who_was_left_out(tmp_path: Path, bench: Command) -> None:
     env = {"BENCH_DATA": str(tmp_path / "data"), "XDG_CACHE_HOME": str(tmp_path / "home")}
     done = bench("run", "learners.toml", "--device", "cpu", "--workers", "1", cwd=tmp_path, env=env)
     assert done.code == 0, done.err
-    assert "scored people of calfw among those learnt from: 3 people left out" in done.err
+    assert "people learnt from who are also scored on calfw: 3 people left out" in done.err
     (folder,) = run_folders(tmp_path)
     cells = pd.read_parquet(folder / "cells.parquet")
     assert set(zip(cells["attack"], cells["learner_overlap"].fillna(""), strict=True)) == {
@@ -213,7 +276,9 @@ def test_a_run_says_who_was_left_out(tmp_path: Path, bench: Command) -> None:
         ("recface", "3 people left out"),
     }
     page = (tmp_path / "reports").rglob("*.html")
-    assert any("scored people among them: 3 people left out" in path.read_text(encoding="utf-8") for path in page)
+    assert any(
+        "people learnt from who are also scored: 3 people left out" in path.read_text(encoding="utf-8") for path in page
+    )
     cell = cells.loc[cells.attack == "recface", "cell"].item()
     explained = bench("explain", folder, cell, cwd=tmp_path, env=env)
-    assert "scored among those learnt from: 3 people left out" in explained.out
+    assert "people learnt from who are also scored: 3 people left out" in explained.out

@@ -200,6 +200,30 @@ def test_names_of_the_scored_and_of_those_learnt_from(tmp_path: Path) -> None:
         dataset.auxiliary_among(lambda name: False, CTX)
 
 
+def test_a_name_is_compared_once(tmp_path: Path) -> None:
+    for dataset in (lfw(tmp_path / "a", others=25), lfw(tmp_path / "b"), folder(tmp_path / "c")):
+        compared: list[str] = []
+
+        def allowed(name: str, compared: list[str] = compared) -> bool:
+            compared.append(name)
+            return True
+
+        learnt = set(dataset.auxiliary_people(allowed))
+        assert len(compared) == len(set(compared))
+        assert learnt
+        assert learnt <= set(compared)
+
+
+def test_the_source_is_kept_while_the_files_stay_the_same(tmp_path: Path) -> None:
+    dataset, equal = folder(tmp_path), folder(tmp_path)
+    first = dataset.source()
+    assert dataset.source() is first
+    assert (dataset, hash(dataset)) == (equal, hash(equal))
+    files.write_folder(tmp_path / "mine", {"another": 4})
+    assert dataset.source() is not first
+    assert len(dataset.source().collection.encoded) == len(first.collection.encoded) + 4
+
+
 def test_names_of_the_last_folds_and_of_a_division(tmp_path: Path) -> None:
     late = lfw(tmp_path)
     assert set(late.auxiliary_people(lambda name: True)) == {p for p in late.people(60) if p[7] in "IJ"}
@@ -279,8 +303,11 @@ def test_too_few_people_says_how_many_are_needed(tmp_path: Path) -> None:
 
 def test_real_sets_have_no_people_for_tuning(tmp_path: Path) -> None:
     for refused in (lambda: Lfw(purpose="tuning"), lambda: FaceSet(path=str(tmp_path), purpose="tuning")):
-        with pytest.raises(ValueError, match=r'purpose = "tuning": a real set has no people .*docs/suites\.md'):
+        with pytest.raises(
+            ValueError, match=r'purpose = "tuning": a real set has no people .*docs/suites\.md'
+        ) as error:
             refused()
+        assert "without `purpose`" in str(error.value)
 
 
 def test_pairs_are_drawn_where_a_file_has_none(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from bench_synthfaces._identity import draw_person, draw_shot
 from bench_synthfaces.constants import TUNING
 from bench_synthfaces.generator import EMOTIONS, GROUPS, render
 
-from bench import Context, Faces, comparable_name
+from bench import Context, Faces, comparable_name, everyone
 
 NAMES = tuple(protocols.PROTOCOLS)
 
@@ -152,7 +152,7 @@ def test_most_impostors_agree_in_gender_and_group(name: str) -> None:
 
 
 def test_sets_of_people_do_not_overlap() -> None:
-    ranges = [constants.TRAINING, protocols.AUXILIARY]
+    ranges = [constants.TRAINING, constants.AUXILIARY]
     ranges += [p.calibration for p in protocols.PROTOCOLS.values()]
     ranges += [p.identities for p in protocols.PROTOCOLS.values()]
     ranges += [range(r.start + TUNING, r.stop + TUNING) for r in ranges[1:]]
@@ -168,7 +168,7 @@ def test_people_have_names(name: str) -> None:
     dataset = PROTOCOLS[name]()
     shown = protocols.pairs(name, 7).pictures.subjects.tolist()
     assert set(map(constants.person_name, shown)) <= set(dataset.people(7))
-    numbers = range(protocols.AUXILIARY.start, protocols.AUXILIARY.start + 250)
+    numbers = range(constants.AUXILIARY.start, constants.AUXILIARY.start + 250)
     assert list(dataset.auxiliary_people(lambda name: True)) == list(map(constants.person_name, numbers))
     assert len({comparable_name(person) for person in dataset.people(7)} - {""}) == len(dataset.people(7))
     assert not set(dataset.people(7)) & set(SynthTraining().people())
@@ -181,17 +181,17 @@ def test_auxiliary_people_can_be_left_out() -> None:
     assert len(others) == 10
     assert set(first) & set(others) == set(first[1::2])
     same = protocols.auxiliary_pictures_of(np.arange(100_000, 100_003), 2)
-    one = protocols.auxiliary_pictures(3, 2)
-    assert same.subjects.tolist() == one.subjects.tolist()
-    assert same.shots.tolist() == one.shots.tolist()
-    np.testing.assert_array_equal(same.ages, one.ages)
+    single = [protocols.auxiliary_pictures_of(np.array([number]), 2) for number in range(100_000, 100_003)]
+    assert same.subjects.tolist() == np.repeat(constants.AUXILIARY[:3], 2).tolist()
+    assert same.shots.tolist() == [0, 1] * 3
+    np.testing.assert_array_equal(same.ages, np.concatenate([one.ages for one in single]))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_people_for_tuning_are_as_the_others_but_other_people(name: str) -> None:
     def everybody(shift: int) -> list[protocols.Pictures]:
         pairs = protocols.pairs(name, 400, shift)
-        learnt = protocols.auxiliary_pictures(300, 2, shift=shift)
+        learnt = protocols.auxiliary_pictures_of(constants.AUXILIARY.start + shift + np.arange(300), 2)
         return [pairs.pictures, protocols.calibration_pictures(name, 250, 2, shift), learnt]
 
     scored, tuning = everybody(0), everybody(TUNING)
@@ -221,8 +221,8 @@ def test_a_data_set_for_tuning_shows_people_for_tuning_everywhere() -> None:
 
 @pytest.mark.slow
 def test_specifications_are_lazy_and_render() -> None:
-    faces = protocols.auxiliary_pictures(3, 4, start=10)
-    first = protocols.AUXILIARY.start + 10
+    first = constants.AUXILIARY.start + 10
+    faces = protocols.auxiliary_pictures_of(np.arange(first, first + 3), 4)
     assert len(faces) == 12
     assert faces.subjects.tolist() == [first] * 4 + [first + 1] * 4 + [first + 2] * 4
     assert np.isnan(faces.ages[::2]).all()
@@ -230,7 +230,8 @@ def test_specifications_are_lazy_and_render() -> None:
     assert torch.equal(faces.render(np.array([5])).images[0], faces.render(slice(4, 6)).images[1])
     aged = protocols.calibration_pictures("synth-agedb30", 3, 2)
     np.testing.assert_allclose(aged.ages[1::2] - aged.ages[::2], 30, atol=1e-3)
-    assert protocols.auxiliary_pictures(1, 1).subjects[0] == protocols.AUXILIARY.start
+    (learnt, *_) = PROTOCOLS["synth-lfw"]().auxiliary_people(everyone)
+    assert learnt == constants.person_name(constants.AUXILIARY.start)
 
 
 @pytest.mark.slow
@@ -248,23 +249,22 @@ def test_training_people_are_in_no_other_set() -> None:
 def test_judges_are_trained_on_people_of_no_other_set_and_seed() -> None:
     """Every range of people that the module or a protocol names is compared, also those that are added later."""
     named = {name: value for name, value in (vars(protocols) | vars(constants)).items() if isinstance(value, range)}
-    assert named.pop("JUDGES") == training.JUDGES.numbers
+    assert named.pop("JUDGES") == SynthTrainingJudges.numbers
     for protocol in protocols.PROTOCOLS.values():
         parts = [name for name, value in vars(type(protocol)).items() if isinstance(value, property)]
         found = {f"{protocol.name}.{part}": getattr(protocol, part) for part in parts}
         named |= {name: value for name, value in found.items() if isinstance(value, range)}
     assert {"TRAINING", "AUXILIARY", "synth-lfw.identities", "synth-lfw.calibration"} <= set(named)
     for name, numbers in named.items():
-        assert not set(numbers) & set(training.JUDGES.numbers), name
-    assert training.JUDGES.seed != protocols.SEED == training.VICTIMS.seed
+        assert not set(numbers) & set(SynthTrainingJudges.numbers), name
+    assert SynthTrainingJudges.seed != protocols.SEED == SynthTraining.seed
     source = SynthTrainingJudges()
     labels = source.labels()
     assert labels.min() == 0
-    assert labels.max() < len(training.JUDGES.numbers)
-    shown = training.Shots(
-        people=training.JUDGES, persons=labels, shots=labels, frontal_share=0.0, any_age_share=0.5
-    ).subjects()
-    assert set(shown.tolist()) <= set(training.JUDGES.numbers)
+    assert labels.max() < len(SynthTrainingJudges.numbers)
+    people = training.People(numbers=source.numbers, seed=source.seed, style=source.style)
+    shown = training.Shots(people=people, persons=labels, shots=labels, frontal_share=0.0, any_age_share=0.5).subjects()
+    assert set(shown.tolist()) <= set(SynthTrainingJudges.numbers)
     assert source.fingerprint() != SynthTraining().fingerprint()
     assert not set(source.people()) & set(SynthTraining().people())
     assert source.people()[0] == "synthfaces 771402356/1000000"
@@ -302,7 +302,7 @@ def test_impossible_requests_are_refused() -> None:
     with pytest.raises(ValueError, match="got 1"):
         protocols.pairs("synth-lfw", 1)
     with pytest.raises(ValueError, match="people"):
-        protocols.auxiliary_pictures(100_001, 1)
+        protocols.calibration_pictures("synth-lfw", 100_001, 1)
 
 
 def test_pixels_are_frozen() -> None:
