@@ -320,7 +320,7 @@ def verification_of(cell: Cell, rng: np.random.Generator) -> dict[str, Any]:
     """Return seeded scores that look like those of a defense that works."""
     n = cell["pairs"]
     same = np.arange(n) % 2 == 0
-    genuine = np.where(same, 0.75, 0.1) + rng.normal(0, 0.1, n)
+    genuine = np.clip(np.where(same, 0.75, 0.1) + rng.normal(0, 0.1, n), -1, 1)
     kept = {"authorised": 0.7, "unauthorised": 0.12, "any": 0.45}[cell["role"]]
     clean = _plugin(cell) == "identity" and cell["outputs"] == "recognition"
     itself = np.ones(n) if clean else np.clip(kept + rng.normal(0, 0.12, n), -1, 1)
