@@ -38,7 +38,7 @@ from bench.core.errors import (
     SuiteError,
     did_you_mean,
 )
-from bench.core.files import write_atomically
+from bench.core.files import file_stamp, is_settled, write_atomically
 from bench.core.people import Allowed, comparable_name, everyone
 from bench.core.provenance import VERSION as __version__  # noqa: N811
 from bench.core.provenance import file_sha256, package_versions
@@ -91,8 +91,10 @@ __all__ = [
     "everyone",
     "expand",
     "file_sha256",
+    "file_stamp",
     "hookimpl",
     "instantiate",
+    "is_settled",
     "package_versions",
     "parameters_of",
     "registered",

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from bench import DataError
+from bench import DataError, file_sha256
 from bench_attributes.network import INPUT_SIZE, AttributeNetwork
 
 
@@ -20,7 +20,7 @@ def estimate_builtin(images: Tensor, weights: Path) -> dict[str, Tensor]:
 
     Raises DataError if the weights do not fit the network.
     """
-    return probabilities(_network(weights, str(images.device)), images)
+    return probabilities(_network(weights, file_sha256(weights), str(images.device)), images)
 
 
 def probabilities(network: AttributeNetwork, images: Tensor) -> dict[str, Tensor]:
@@ -40,7 +40,7 @@ def from_half(weights: dict[str, Tensor]) -> AttributeNetwork:
 
 
 @functools.lru_cache(maxsize=4)
-def _network(path: Path, device: str) -> AttributeNetwork:
+def _network(path: Path, sha256: str, device: str) -> AttributeNetwork:
     try:
         return from_half(load_file(path)).to(device)
     except (OSError, SafetensorError, RuntimeError) as error:
