@@ -20,7 +20,7 @@ def estimate_builtin(images: Tensor, weights: Path) -> dict[str, Tensor]:
 
     Raises DataError if the weights do not fit the network.
     """
-    return probabilities(_network(weights, file_sha256(weights), str(images.device)), images)
+    return probabilities(_network(weights, str(images.device)), images)
 
 
 def probabilities(network: AttributeNetwork, images: Tensor) -> dict[str, Tensor]:
@@ -39,8 +39,13 @@ def from_half(weights: dict[str, Tensor]) -> AttributeNetwork:
     return network.to(memory_format=torch.channels_last).eval()
 
 
+def _network(path: Path, device: str) -> AttributeNetwork:
+    return _loaded(path, file_sha256(path), device)
+
+
 @functools.lru_cache(maxsize=4)
-def _network(path: Path, sha256: str, device: str) -> AttributeNetwork:
+def _loaded(path: Path, sha256: str, device: str) -> AttributeNetwork:
+    """Return the network; ``sha256`` is that of its weights, so that other weights are another network."""
     try:
         return from_half(load_file(path)).to(device)
     except (OSError, SafetensorError, RuntimeError) as error:
