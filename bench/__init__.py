@@ -23,7 +23,7 @@ from bench.api.hookspecs import (
     hookimpl,
 )
 from bench.api.results import Results
-from bench.api.search_paths import data_dir_option, data_folders, expand, weights_folders
+from bench.api.search_paths import data_dir_option, data_folders, expand, places_named, weights_folders
 from bench.api.types import Check, DataStatus, Faces, LazyImages, Pairs, Protected, Received, Reconstructed
 from bench.core.content_keys import digest_of
 from bench.core.domain import Outcome
@@ -97,6 +97,7 @@ __all__ = [
     "is_settled",
     "package_versions",
     "parameters_of",
+    "places_named",
     "registered",
     "weights_folders",
     "write_atomically",

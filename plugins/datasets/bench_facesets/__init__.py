@@ -24,7 +24,6 @@ from bench import (
     Pairs,
     TrainingSet,
     everyone,
-    expand,
     hookimpl,
 )
 
@@ -250,7 +249,7 @@ class KnownSet(FileDataset):
         from bench_facesets import locate
 
         if self.path:
-            return locate.known_at(self.known_as(), expand(self.path, "path"))
+            return locate.known_at(self.known_as(), locate.named(self.path))
         return locate.find(self.known_as())
 
 
@@ -315,7 +314,7 @@ class FaceSet(FileDataset):
         """Return the given path; the reader is detected from the files unless ``layout`` sets it."""
         from bench_facesets import locate
 
-        path = expand(self.path, "path")
+        path = locate.named(self.path)
         found = locate.detect(path)
         return path, found if self.layout == "auto" else self.layout
 
@@ -343,7 +342,7 @@ class FileTraining(_Files, TrainingSet):
         """Return the given path and its reader."""
         from bench_facesets import locate
 
-        path = expand(self.path, "path")
+        path = locate.named(self.path)
         reader = locate.detect(path)
         return path, "people" if path.is_dir() and reader != "parquet" else reader
 

@@ -55,4 +55,9 @@ def unpack(archive: Path, target: Path) -> None:
     """
     from bench_facesets.readers import archives
 
-    click.echo(f"{target}: {archives.unpack(archive, target)} files")
+    done = archives.unpack(archive, target)
+    click.echo(f"{target}: {done.files} files")
+    if done.debris:
+        click.echo(
+            f"note: {done.debris} hidden files, or files that a system left (__MACOSX, Thumbs.db), were left out"
+        )

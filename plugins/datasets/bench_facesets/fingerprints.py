@@ -38,8 +38,8 @@ def fingerprint(root: Path, files: Sequence[Path]) -> str:
         except OSError as error:
             raise DataError(f"{path}: expected a readable file: {error.strerror}") from None
         name, before = str(path), known.get(str(path))
-        valid = isinstance(before, list) and before[:-1] == [*stamp] and isinstance(before[-1], str)
-        found[name] = before[-1] if valid else file_sha256(path)
+        digest = before[-1] if isinstance(before, list) and before[:-1] == [*stamp] else None
+        found[name] = digest if isinstance(digest, str) else file_sha256(path)
         if is_settled(stamp):
             kept[name] = [*stamp, found[name]]
     if any(known.get(name) != entry for name, entry in kept.items()):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import DataError, MissingDataError, data_folders, file_stamp
+from bench import DataError, MissingDataError, data_folders, file_stamp, places_named
 from bench_facesets.collection import Collection
 from bench_facesets.readers import image_folders, insightface_bin, original_layouts, parquet, recordio
 from bench_facesets.readers.images import suffixes
@@ -88,6 +88,22 @@ def find(name: str) -> tuple[Path, str]:
             f"{names.words()}"
         )
     raise MissingDataError(f"not found in {searched}; put one of these there: {names.words()}")
+
+
+def named(text: str) -> Path:
+    """Return the file or folder that the parameter ``path`` names. Raises DataError, which says where it was looked
+    for, if it does not exist."""
+    places = places_named(text, "path")
+    for place in places:
+        if os.path.exists(place):
+            return place
+    if len(places) == 1:
+        raise DataError(f"{places[0]}: expected a file or folder, found none; correct the parameter path")
+    beside, here = places
+    raise DataError(
+        f"path = {text!r}: expected a file or folder, found none: neither {beside} (from the suite) nor "
+        f"{here.absolute()} (from the working folder) exists; correct the parameter path"
+    )
 
 
 def known_at(name: str, path: Path) -> tuple[Path, str]:
