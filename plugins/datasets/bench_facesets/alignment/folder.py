@@ -158,7 +158,7 @@ def _images(source: Path) -> tuple[list[Path], list[Path]]:
 
 def _not_read(source: Path, path: Path) -> NotFound:
     """Return the entry of a file that is passed over."""
-    detail = "; ".join(filter(None, [f"this kind of file is not read ({why(source / path)})", hint(path)]))
+    detail = "; ".join(filter(None, [f"not read as an image: {why(source / path)}", hint(path)]))
     return NotFound(path=_printable(path), reason="not read", detail=detail)
 
 

@@ -102,7 +102,7 @@ def _people_level(names: Sequence[tuple[str, ...]], path: Path, listing: Listing
             )
         splits = [folder for folder in upper if _SPLIT.fullmatch(folder[-1])]
         if splits and (len(splits) < len(upper) or direct):
-            what = "images" if direct else "other folders"
+            what = "images" if direct.intersection(splits) else "other folders"
             raise DataError(
                 f"{path}: expected folders of images, one per person, found {_listed(splits)}, which are parts of a "
                 f"set, with {what} directly in them or beside them; name one of them as the path, or {_ask(level)}"

@@ -54,8 +54,8 @@ def list_images(folder: Path) -> Listing:
 def why(path: Path) -> str:
     """Say of a file that is passed over what it is."""
     if not path.is_file():
-        return "links to nothing" if path.is_symlink() else "pipes or devices"
-    return shown(path.suffix.lower()) or "without suffix"
+        return "link to nothing" if path.is_symlink() else "pipe or device"
+    return shown(path.suffix.lower()) or "no suffix"
 
 
 def hint(path: Path) -> str:
@@ -68,11 +68,11 @@ def in_words(passed_over: Sequence[Path], root: Path) -> str:
     if not passed_over:
         return ""
     counts = Counter(map(why, passed_over))
-    kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+    kinds = ", ".join(f"{kind} ({n})" for kind, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])))
     hints = "".join(f"; {text}" for text in _distinct(map(hint, passed_over)))
     example = shown(str(passed_over[0].relative_to(root)))
     files = "1 file is" if len(passed_over) == 1 else f"{len(passed_over)} files are"
-    return f"{files} passed over, because this kind of file is not read: {kinds}, such as {example}{hints}"
+    return f"{files} passed over, not read as images: {kinds}, such as {example}{hints}"
 
 
 def _distinct(texts: Iterable[str]) -> Iterable[str]:
