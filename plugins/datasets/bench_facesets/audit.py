@@ -35,6 +35,9 @@ def verify(
     """
     yield Check(what="fingerprint", ok=True, found=fingerprint)
     yield _counts(collection, published)
+    yield Check(what="layout", ok=True, found="; ".join([collection.layout, *collection.notes]))
+    if collection.passed_over:
+        yield Check(what="passed over", ok=False, found=collection.passed_over)
     looks, valid, damaged = _looked_at(collection)
     total = len(collection.encoded)
     found = f"{total - len(damaged)} of {total} images of 112 x 112"

@@ -47,7 +47,8 @@ class Collection:
     """Encoded images with the people they show and their pairs.
 
     ``ids``: unique names of the images; ``people``: the person in each image, or None if only the pairs are known;
-    ``files``: all files that the fingerprint depends on, below ``root``; ``notes``: remarks for the user.
+    ``files``: all files that the fingerprint depends on, below ``root``; ``notes``: remarks for the user;
+    ``passed_over``: a sentence about files beside the images that are not read, empty if there are none.
     """
 
     layout: str
@@ -58,6 +59,7 @@ class Collection:
     people: Sequence[str] | None = None
     pairs: PairTable | None = None
     notes: tuple[str, ...] = field(default=())
+    passed_over: str = ""
 
     @functools.cached_property
     def codes(self) -> tuple[Ints, list[str]]:
