@@ -14,6 +14,7 @@ from pathlib import Path
 
 from bench import DataError, MissingDataError, data_folders
 from bench_facesets.collection import Collection
+from bench_facesets.people import with_known_people
 from bench_facesets.readers import image_folders, insightface_bin, original_layouts, parquet, recordio
 from bench_facesets.readers.safe_paths import entries, is_image
 
@@ -170,4 +171,4 @@ def open_set(path: Path, reader: str) -> Collection:
 
 @functools.lru_cache(maxsize=16)
 def _opened(path: Path, reader: str, changed: int, size: int) -> Collection:
-    return _READERS[reader](path)
+    return with_known_people(_READERS[reader](path))
