@@ -64,11 +64,12 @@ class _Files(ABC):
         found = self.collection(fresh=True)
         return fingerprint(found.root, found.files)
 
-    def _status(self, pairs: int | None) -> DataStatus:
+    def _status(self, pairs: int | None, notes: tuple[str, ...] = ()) -> DataStatus:
+        """Return the counts, with the notes of the reader and ``notes``."""
         found = self.collection()
         where, images = str(self.place()[0]), len(found.encoded)
-        notes = (*found.notes, *([found.passed_over] if found.passed_over else []))
-        return DataStatus(where=where, layout=found.layout, images=images, pairs=pairs, notes=notes)
+        every = (*found.notes, *([found.passed_over] if found.passed_over else []), *notes)
+        return DataStatus(where=where, layout=found.layout, images=images, pairs=pairs, notes=every)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +81,8 @@ class FileDataset(_Files, Dataset):
 
     Without a pair protocol, people are divided at random by ``seed``: ``calibration_share`` of them are for
     thresholds, at most ``calibration_identities``; ``auxiliary_share`` are for attackers, at most
-    ``auxiliary_identities``; pairs are drawn among the others, within ten folds that share no people.
+    ``auxiliary_identities``; pairs are drawn among the others, within ten folds that share no people. Copies of a
+    picture are left out, and so are pictures that are labelled with several people.
 
     ``purpose`` exists to refuse ``"tuning"``: every pair of a published protocol is scored, so it has no people on whom
     settings could be chosen.
@@ -118,7 +120,7 @@ class FileDataset(_Files, Dataset):
             if found.pairs is not None:
                 kept = Protocol.of(found)
             else:
-                kept = Division.of(found, self.seed, self.calibration_share, self.auxiliary_share)
+                kept = Division.of(found, self.fingerprint(), self.seed, self.calibration_share, self.auxiliary_share)
             vars(self)["_source"] = kept
         return kept
 
@@ -186,7 +188,7 @@ class FileDataset(_Files, Dataset):
     def status(self) -> DataStatus:
         """Return the path, the layout and the counts of the set, or what is missing."""
         try:
-            return self._status(self.max_pairs())
+            return self._status(self.max_pairs(), self.source().notes)
         except MissingDataError as error:
             return DataStatus(missing=str(error))
 

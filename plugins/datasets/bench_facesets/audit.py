@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from bench import BenchError, Check, DataError, TrainingSet, comparable_name
 from bench_facesets.collection import Collection, Resolved, with_folds
+from bench_facesets.copies import Copies
 from bench_facesets.readers.images import decode
 
 NEAR = 4  #: Hashes of near-duplicates differ in at most so many of 64 bits.
@@ -42,11 +43,14 @@ def verify(
     total = len(collection.encoded)
     found = f"{total - len(damaged)} of {total} images of 112 x 112"
     yield Check(what="images", ok=not damaged, found="; ".join([found, *damaged[:_NAMED]]))
+    yield from _notes(collection)
     if collection.pairs is not None:
         yield from _protocol(collection)
         yield _near_pairs(collection, looks, valid)
     else:
         yield _drawn(max_pairs)
+        if collection.people is not None:
+            yield _copies(collection, fingerprint)
     for name, other in training.items():
         yield from _against(collection, looks, valid, name, other)
 
@@ -71,6 +75,18 @@ def _drawn(max_pairs: Callable[[], int]) -> Check:
         return Check(what="pairs", ok=True, found=f"drawn by a seed, at most {max_pairs()}")
     except DataError as error:
         return Check(what="pairs", ok=False, found=str(error))
+
+
+def _notes(collection: Collection) -> Iterator[Check]:
+    """Repeat what the reader noticed, such as images and pairs that are left out. These checks never fail."""
+    for note in collection.notes:
+        yield Check(what="note", ok=True, found=note)
+
+
+def _copies(collection: Collection, fingerprint: str) -> Check:
+    """Check that no picture occurs twice, also saved again, within a person or under several people's names."""
+    found = Copies.within(collection, fingerprint).notes(collection)
+    return Check(what="copies of pictures", ok=not found, found="; ".join(found) or "none")
 
 
 def _looked_at(collection: Collection) -> tuple[Looks, NDArray[np.int64], list[str]]:
@@ -163,14 +179,18 @@ def _protocol(collection: Collection) -> Iterator[Check]:
         return
     genuine = int(pairs.same.sum())
     found = f"{genuine} genuine and {len(pairs) - genuine} impostor pairs"
-    yield Check(what="balance", ok=2 * genuine == len(pairs), found=found)
+    # Pairs that are left out may be of one kind.
+    yield Check(what="balance", ok=abs(2 * genuine - len(pairs)) <= collection.left_out, found=found)
     folds = with_folds(pairs).fold
     counts = [
         (int((pairs.same & (folds == f)).sum()), int((~pairs.same & (folds == f)).sum())) for f in np.unique(folds)
     ]
     origin = "from the protocol" if (pairs.fold >= 0).all() else "not part of the files: tenth by tenth of each kind"
     shown = ", ".join(dict.fromkeys(f"{g} + {i}" for g, i in counts))
-    yield Check(what="folds", ok=len(set(counts)) == 1, found=f"{len(counts)} folds of {shown} pairs; {origin}")
+    uneven = max(map(max, counts)) - min(map(min, counts)) > collection.left_out
+    yield Check(
+        what="folds", ok=len(set(counts)) == 1 or not uneven, found=f"{len(counts)} folds of {shown} pairs; {origin}"
+    )
     known = collection.resolved  # If people are not known, images with equal bytes count as one image.
     both = np.sort(np.stack([known.left, known.right], axis=1), axis=1)
     repeated = len(both) - len(np.unique(both, axis=0))

@@ -21,6 +21,7 @@ from bench_facesets.readers.images import Encoded
 
 Ints = NDArray[np.int64]
 FOLDS = 10
+MAX_LACKING = 0.05  #: The largest share of a pair protocol's images that may be lacking; pairs of them are left out.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,8 @@ class Collection:
 
     ``ids``: unique names of the images; ``people``: the person in each image, or None if only the pairs are known;
     ``files``: all files that the fingerprint depends on, below ``root``; ``notes``: remarks for the user;
-    ``passed_over``: a sentence about files beside the images that are not read, empty if there are none.
+    ``passed_over``: a sentence about files beside the images that are not read, empty if there are none;
+    ``left_out``: the number of pairs of the protocol that cannot be used.
     """
 
     layout: str
@@ -60,6 +62,7 @@ class Collection:
     pairs: PairTable | None = None
     notes: tuple[str, ...] = field(default=())
     passed_over: str = ""
+    left_out: int = 0
 
     @functools.cached_property
     def codes(self) -> tuple[Ints, list[str]]:
@@ -106,6 +109,62 @@ class Resolved:
     right: Ints
     named: bool
     contradicted: NDArray[np.bool_]
+
+
+def complete(collection: Collection) -> Collection:
+    """Return a collection without the pairs that lack an image (row -1) or compare an image with itself; they are
+    counted in ``left_out``, and those with themselves in a note."""
+    pairs = collection.pairs
+    if pairs is None:
+        return collection
+    lacking = (pairs.left < 0) | (pairs.right < 0)
+    itself = (pairs.left == pairs.right) & ~lacking
+    if not lacking.any() and not itself.any():
+        return collection
+    notes = collection.notes
+    if itself.any():
+        notes += (f"{int(itself.sum()):,} of {len(pairs):,} pairs are left out: they compare an image with itself",)
+    kept = ~lacking & ~itself
+    found = PairTable(**{f.name: getattr(pairs, f.name)[kept] for f in dataclasses.fields(pairs)})
+    left_out = collection.left_out + int((~kept).sum())
+    return dataclasses.replace(collection, pairs=found, notes=notes, left_out=left_out)
+
+
+def check_lacking(lacking: int, total: int, what: str) -> None:
+    """Raise DataError, which starts with ``what``, if too many of the ``total`` images of a protocol are lacking."""
+    if lacking > MAX_LACKING * total:
+        raise DataError(
+            f"{what} ({lacking:,} of the {total:,} images of the pair protocol, {100 * lacking / total:.1f} %); pairs "
+            f"are left out if at most {100 * MAX_LACKING:.0f} % are lacking: the set is incomplete"
+        )
+
+
+def subset(collection: Collection, rows: Sequence[int], why: str) -> Collection:
+    """Return the images ``rows`` of a collection; pairs with another image get the row -1 for it (see `complete`).
+
+    ``why`` says in messages what the other images have in common. Raises DataError if more than `MAX_LACKING` of the
+    images of the pair protocol are not among ``rows``.
+    """
+    people, pairs, chosen = collection.people, collection.pairs, np.array(rows, dtype=np.int64)
+    notes = collection.notes
+    if pairs is not None:
+        at = np.full(len(collection.encoded) + 1, -1)  # Row -1, a missing image, stays -1.
+        at[chosen] = np.arange(len(chosen))
+        shown = np.unique(np.concatenate([pairs.left, pairs.right]))
+        lacking = int((at[shown[shown >= 0]] < 0).sum())
+        check_lacking(lacking, len(shown), f"{collection.files[-1]}: too many images {why}")
+        gone = ((at[pairs.left] < 0) | (at[pairs.right] < 0)) & (pairs.left >= 0) & (pairs.right >= 0)
+        if gone.any():
+            notes += (f"{int(gone.sum()):,} of {len(pairs):,} pairs are left out: {lacking:,} of their images {why}",)
+        pairs = dataclasses.replace(pairs, left=at[pairs.left], right=at[pairs.right])
+    return dataclasses.replace(
+        collection,
+        encoded=_Chosen(collection.encoded, chosen),
+        ids=[collection.ids[k] for k in rows],
+        people=None if people is None else [people[k] for k in rows],
+        pairs=pairs,
+        notes=notes,
+    )
 
 
 def with_folds(pairs: PairTable) -> PairTable:
@@ -207,8 +266,8 @@ def _joined(n: int, row_of: Ints, pairs: PairTable) -> Ints:
     return np.unique(roots, return_inverse=True)[1].astype(np.int64)
 
 
-class _Reordered:
-    """Encoded images in another order."""
+class _Chosen:
+    """Some of a list of encoded images, in any order."""
 
     def __init__(self, encoded: Encoded, rows: Ints) -> None:
         self._encoded = encoded
@@ -230,11 +289,5 @@ def _by_person(collection: Collection) -> Collection:
     codes = collection.codes[0]
     if (np.diff(codes) >= 0).all():
         return collection
-    rows = np.argsort(codes, kind="stable")
-    return dataclasses.replace(
-        collection,
-        encoded=_Reordered(collection.encoded, rows),
-        ids=[collection.ids[k] for k in rows.tolist()],
-        people=[collection.people[k] for k in rows.tolist()],
-        pairs=None,
-    )
+    without_pairs = dataclasses.replace(collection, pairs=None)
+    return subset(without_pairs, np.argsort(codes, kind="stable").tolist(), "")

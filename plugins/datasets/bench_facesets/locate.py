@@ -15,6 +15,7 @@ from pathlib import Path
 
 from bench import DataError, MissingDataError, data_folders, file_stamp, places_named
 from bench_facesets.collection import Collection
+from bench_facesets.people import with_known_people
 from bench_facesets.readers import image_folders, insightface_bin, original_layouts, parquet, recordio
 from bench_facesets.readers.images import suffixes
 from bench_facesets.readers.safe_paths import entries
@@ -194,7 +195,7 @@ def open_set(path: Path, reader: str, level: int = 0, fresh: bool = False) -> Co
             while len(_kept) >= _KEPT and key not in _kept:
                 del _kept[next(iter(_kept))]
             read = functools.partial(_people, level=level) if level and reader == "people" else _READERS[reader]
-            _kept[key] = known = (stamp, read(path))
+            _kept[key] = known = (stamp, with_known_people(read(path)))
         return known[1]
     except OSError as error:
         raise DataError(f"{path}: expected a readable file or folder: {error.strerror}") from None

@@ -3,7 +3,7 @@
 With a pair protocol, the pairs of the folds 0 to 7 come first: genuine and impostor pairs alternate, and the folds take
 turns. Then come the pairs of the folds 8 and 9. As long as these are not scored, attackers may learn from their people.
 Without a protocol, people are divided at random by a seed, and pairs are drawn among the people who are used neither
-for calibration nor as auxiliary faces, within folds that share no people.
+for calibration nor as auxiliary faces, within folds that share no people. Copies of a picture are left out then.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from bench import Allowed, DataError, Faces, MissingDataError, Pairs
 from bench_facesets.collection import FOLDS, Collection, Ints, PairTable, with_folds
+from bench_facesets.copies import Copies
 from bench_facesets.readers.images import DecodedImages
 
 LAST_FOLDS = (8, 9)
@@ -81,6 +82,7 @@ class Protocol:
     pairs: PairTable
     order: Ints
     early: int
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, collection: Collection) -> Protocol:
@@ -228,7 +230,8 @@ def _more_impostors(subjects: Ints, pairs: Pairs) -> Pairs:
 class Division:
     """A division of the people of a set without protocol: the rows of each part's images.
 
-    ``learnt_from``: the images of the people that attackers learn from; ``fold``: the fold of every scored image.
+    ``learnt_from``: the images of the people that attackers learn from; ``fold``: the fold of every scored image;
+    ``notes``: sentences about images that are left out.
     """
 
     collection: Collection
@@ -237,18 +240,23 @@ class Division:
     scored: Ints
     fold: Ints
     seed: int
+    notes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, collection: Collection, seed: int, calibration: float, auxiliary: float) -> Division:
+    def of(cls, collection: Collection, fingerprint: str, seed: int, calibration: float, auxiliary: float) -> Division:
         """Divide the people at random; ``calibration`` and ``auxiliary`` are shares.
 
-        People with one image are divided separately, so that every part has its share of genuine pairs. Raises
-        DataError, which says how many people are needed.
+        Each picture of a person counts once, and a picture with the labels of several people not at all (see
+        `bench_facesets.copies`; ``fingerprint`` is the digest of the files). People with one image are divided
+        separately, so that every part has its share of genuine pairs. Raises DataError, which says how many people are
+        needed.
         """
         if collection.people is None:
             raise DataError(f"{collection.files[-1]}: expected pairs, or the person in each image; found neither")
         codes, people = collection.codes
-        counts = np.bincount(codes, minlength=len(people))
+        copies = Copies.within(collection, fingerprint)
+        notes = copies.notes(collection)
+        counts = np.bincount(codes[copies.usable], minlength=len(people))
         rng = np.random.default_rng(seed)
         parts: list[list[Ints]] = [[], [], []]
         for group in (np.flatnonzero(counts >= 2), np.flatnonzero(counts == 1)):
@@ -263,14 +271,15 @@ class Division:
             raise DataError(
                 f"{collection.root}: expected at least {int(np.ceil(2 / share))} people with two or more images (2 to "
                 f"calibrate on, 2 to learn from, 4 to score), found {int((counts >= 2).sum())} of {len(people)} people"
+                + "".join(f"; {note}" for note in notes)
             )
         folds = min(FOLDS, len(several) // 2)
         fold_of = np.full(len(people), -1)
         fold_of[np.concatenate([several, single])] = np.arange(len(several) + len(single)) % folds
-        rows = [np.flatnonzero(np.isin(codes, np.concatenate(part))) for part in parts]
+        rows = [np.flatnonzero(np.isin(codes, np.concatenate(part)) & copies.usable) for part in parts]
         return cls(
             collection=collection, calibration=rows[0], learnt_from=rows[1], scored=rows[2],
-            fold=fold_of[codes[rows[2]]], seed=seed,
+            fold=fold_of[codes[rows[2]]], seed=seed, notes=notes,
         )  # fmt: skip
 
     def _faces(self, rows: Ints) -> Faces:

@@ -1,7 +1,8 @@
 """Readers of the original layouts of LFW, AgeDB-30, CALFW and CFP-FF, each with its own pair protocol.
 
 Every reader gets the set's folder and searches the protocol files in it, one folder below it, and beside it. Images
-keep their names; aligned copies may have another suffix (``.png`` for ``.jpg``).
+keep their names; aligned copies may have another suffix (``.png`` for ``.jpg``). Pairs whose image is missing, because
+no face was found in it for example, are left out and counted, as long as few images are missing.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from bench import DataError, MissingDataError
-from bench_facesets.collection import FOLDS, Collection, PairTable, pair_table
+from bench_facesets.collection import FOLDS, Collection, PairTable, check_lacking, pair_table
+from bench_facesets.people import tidy
 from bench_facesets.readers import matfile
 from bench_facesets.readers.image_folders import FileImages
+from bench_facesets.readers.images import suffixes
 from bench_facesets.readers.listing import in_words, list_images
 from bench_facesets.readers.safe_paths import entries, inside, read_text
 
@@ -39,7 +42,8 @@ def find_file(folder: Path, names: Sequence[str], what: str) -> Path:
 class _Index:
     """An index of the images of a folder by the last ``parts`` parts of their paths, without suffix.
 
-    Raises MissingDataError if there are no images, DataError if two images have the same key.
+    Names are compared in Unicode's composed form: some systems write file names in the decomposed form. Raises
+    MissingDataError if there are no images, DataError if two images have the same key.
     """
 
     def __init__(self, folder: Path, parts: int) -> None:
@@ -51,9 +55,11 @@ class _Index:
             raise MissingDataError(f"{folder}: expected the images in this folder, found none{others}")
         self.names = [str(f.relative_to(self.root)) for f in self.files]
         self.parts = parts
+        self.named: dict[tuple[str, ...], int] = {}  # The images that the protocol names, -1 for a missing one.
+        self.missing: list[str] = []
         self.rows: dict[tuple[str, ...], int] = {}
         for row, file in enumerate(self.files):
-            first = self.rows.setdefault(self.key(file), row)
+            first = self.rows.setdefault(self.key(file.with_suffix("")), row)
             if first != row:
                 raise DataError(
                     f"{folder}: two images have the same name: {self.names[first]} and {self.names[row]}; "
@@ -61,23 +67,35 @@ class _Index:
                 )
 
     def key(self, path: Path) -> tuple[str, ...]:
-        return (*path.parts[-self.parts : -1], path.stem)
+        return tuple(map(tidy, path.parts[-self.parts :]))
 
     def row(self, relative: str, where: str) -> int:
-        """Return the row of the image that a protocol names. Raises DataError if it does not exist or its path leads
-        out of the folder."""
-        path = Path(relative.replace("\\", "/"))
+        """Return the row of the image that a protocol names, with or without a suffix; -1 if it does not exist.
+
+        Raises DataError if its path leads out of the folder.
+        """
+        path = Path(relative.strip().replace("\\", "/"))
         # Other paths need no check, because every indexed file was checked when the folder was listed.
         if path.is_absolute() or ".." in path.parts or ":" in relative:
             inside(self.root, relative, where)
-        found = self.rows.get(self.key(path))
-        if found is None:
-            raise DataError(f"{where}: the image {relative} is not in {self.root}; the set is incomplete")
-        return found
+        whole = self.key(path)
+        if whole not in self.named:
+            plain = self.key(path.with_suffix("")) if path.suffix.lower() in suffixes() else whole
+            found = self.rows.get(whole, self.rows.get(plain, -1))
+            self.named[whole] = found
+            if found < 0:
+                self.missing.append(f"{where}: the image {relative} is not in {self.root}")
+        return self.named[whole]
 
     def collection(
         self, layout: str, protocol: Sequence[Path], people: Callable[[Path], str], pairs: PairTable, *notes: str
     ) -> Collection:
+        """Return the collection; pairs keep the row -1 of a missing image. Raises DataError if too many are missing."""
+        if self.missing:
+            check_lacking(len(self.missing), len(self.named), self.missing[0])
+            lacking = int(((pairs.left < 0) | (pairs.right < 0)).sum())
+            notes += (f"{lacking:,} of {len(pairs):,} pairs are left out, because their image is missing: "
+                      f"{len(self.missing):,} of {len(self.named):,} images, such as {self._example()}",)  # fmt: skip
         return Collection(
             layout=layout,
             root=self.root,
@@ -90,6 +108,9 @@ class _Index:
             passed_over=self.passed_over,
         )
 
+    def _example(self) -> str:
+        return "/".join(next(key for key, row in self.named.items() if row < 0))
+
 
 def _first_folder(folder: Path, *names: str) -> Path:
     """Return the first of the named folders that exists, else the set's own folder."""
@@ -97,9 +118,11 @@ def _first_folder(folder: Path, *names: str) -> Path:
 
 
 def _lines(path: Path) -> list[tuple[str, str]]:
-    """Return the position, for messages, and the text of each line that is not empty. Raises DataError."""
-    lines = [(f"{path}: line {k}", text.strip()) for k, text in enumerate(read_text(path).splitlines(), 1)]
-    found = [(where, text) for where, text in lines if text]
+    """Return the position, for messages, and the text of each line that is neither empty nor a comment (``# ...``).
+    Raises DataError."""
+    texts = re.split("\r\n|\r|\n", read_text(path))
+    lines = [(f"{path}: line {k}", text.strip("\ufeff\x1a \t\xa0")) for k, text in enumerate(texts, 1)]
+    found = [(where, text) for where, text in lines if text and not text.startswith("#")]
     if not 0 < len(found) <= 2 * MAX_PAIRS:
         raise DataError(f"{path}: expected a list of pairs, found {len(found):,} lines")
     return found
@@ -131,7 +154,7 @@ def read_lfw(folder: Path) -> Collection:
         )
     rows = []
     for k, (where, text) in enumerate(lines):
-        fields = text.split("\t") if "\t" in text else text.split()
+        fields = [f.strip() for f in text.split("\t") if f.strip()] if "\t" in text else text.split()
         if len(fields) not in (3, 4):
             raise DataError(f"{where}: expected 'name i j' or 'name i name j', found {text[:80]!r}")
         names = (fields[0], fields[-2] if len(fields) == 4 else fields[0])
@@ -266,7 +289,7 @@ def _agedb_image(index: _Index, item: object, where: str) -> int:
         name = name[0]
     if not isinstance(name, str):
         raise DataError(f"{where}: expected the name of an image")
-    return index.row(re.sub(r"\.(jpg|png)$", "", name), where)
+    return index.row(name, where)
 
 
 def agedb_person(stem: str) -> str:

@@ -11,8 +11,10 @@ pairs     list of ``{number int32, right int64, same bool, fold int8 or null}``:
           is missing if the set has no protocol.
 ========  ==========================================================================================================
 
-In other files, ``image`` may be a structure ``{bytes, path}``, and the person may be a ``label`` (number or text) or a
-``subject``. A folder of Parquet files is read as one set, in the order of their names.
+In other files, ``image`` may be a structure ``{bytes, path}``, and the person may be a ``label`` or a ``subject``: a
+whole number, a text, or a category of pandas. Where the file names the classes of a label, as Hugging Face's ClassLabel
+does, the people have these names. A missing label (null, NaN, a negative number) becomes an empty text. A folder of
+Parquet files is read as one set, in the order of their names.
 """
 
 from __future__ import annotations
@@ -167,19 +169,65 @@ def _column(files: Sequence[tuple[Path, pq.ParquetFile]], name: str) -> list[Any
 
 
 def _people(files: Sequence[tuple[Path, pq.ParquetFile]], schema: pa.Schema, path: Path) -> list[str] | None:
+    """Return the person of every image, an empty text where the label is missing; None if there is no label at all.
+
+    Every file is read with its own type and its own class names. Raises DataError if they do not agree on whether
+    labels are names or numbers.
+    """
     column = next((name for name in ("subject", "label") if name in schema.names), None)
     if column is None:
         return None
-    kind = schema.field(column).type
-    if not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+    people: list[str] = []
+    kinds: dict[str, Path] = {}
+    for name, file in files:
+        kind, values = _labels(name, file, column)
+        people += values
+        if any(values):
+            kinds.setdefault(kind, name)
+    if len(kinds) > 1:
+        shown = ", ".join(f"{kind} in {name.name}" for kind, name in kinds.items())
+        raise DataError(f"{path}: column {column!r}: expected labels of one kind in all files, found {shown}")
+    return people if kinds else None
+
+
+def _labels(path: Path, file: pq.ParquetFile, column: str) -> tuple[str, list[str]]:
+    """Return the kind of the labels of one file and the labels as texts, empty where they are missing."""
+    kind = file.schema_arrow.field(column).type
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    values = _column([(path, file)], column)
+    if pa.types.is_null(kind):
+        return "nothing", [""] * len(values)
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return "texts", [value or "" for value in values]
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
         raise DataError(f"{path}: expected numbers or texts in the column {column!r}, found {kind}")
-    values = _column(files, column)
-    known = sum(v is not None for v in values)
-    if known == 0:
+    numbers = [_number(value, f"{path}: row {row}: column {column!r}") for row, value in enumerate(values)]
+    if (names := _class_names(file.schema_arrow, column)) is None:
+        return "numbers", ["" if number is None else str(number) for number in numbers]
+    for row, number in enumerate(numbers):
+        if number is not None and number >= len(names):
+            raise DataError(f"{path}: row {row}: expected a label below {len(names)}, the number of class names of "
+                            f"{column!r}, found {number}")  # fmt: skip
+    return "class names", ["" if number is None else names[number] for number in numbers]
+
+
+def _number(value: int | float | None, where: str) -> int | None:
+    """Return a label as a whole number; None if it is missing: null, NaN, or negative."""
+    if value is None or value != value or value < 0:
         return None
-    if known != len(values):
-        raise DataError(f"{path}: column {column!r}: expected the person of every image or of none, found {known}")
-    return list(map(str, values))
+    if value in (float("inf"),) or value != int(value):
+        raise DataError(f"{where}: expected a whole number as the label of a person, found {value}")
+    return int(value)
+
+
+def _class_names(schema: pa.Schema, column: str) -> list[str] | None:
+    """Return the class names that Hugging Face's ``datasets`` stores for a column; None if there are none."""
+    try:
+        about = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        names = about["info"]["features"][column]["names"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return names if isinstance(names, list) and names and all(isinstance(name, str) for name in names) else None
 
 
 def _ids(files: Sequence[tuple[Path, pq.ParquetFile]], schema: pa.Schema, n: int, path: Path) -> list[str]:

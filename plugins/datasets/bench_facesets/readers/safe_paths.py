@@ -5,6 +5,7 @@ The only links that may leave a folder are those to the files of the same cache 
 
 from __future__ import annotations
 
+import codecs
 import functools
 import os
 import re
@@ -107,9 +108,16 @@ def shown(text: str) -> str:
 
 
 def read_text(path: Path) -> str:
-    """Return a protocol file as text: UTF-8, or Latin-1 if it is not valid UTF-8. Raises DataError if the file is too
-    large or unreadable."""
+    """Return a protocol file as text: UTF-8, UTF-16 as PowerShell writes it, or else Latin-1. Raises DataError if the
+    file is too large, unreadable or no text."""
     data = read_bytes(path, MAX_TEXT_BYTES, "a protocol file")
+    try:
+        if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            return data.decode("utf-16")
+        if b"\0" in data[:1000]:  # UTF-16 without a mark: every other byte of a text in Latin letters is zero.
+            return data.decode("utf-16-le" if data[1:2] == b"\0" else "utf-16-be")
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: expected a text file in UTF-8 or UTF-16, found bytes that are neither") from None
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:

@@ -1,0 +1,164 @@
+"""Copies of a picture within a set: the same pixels in several files, or a file that was saved again.
+
+Two images are copies if their thumbnails of 16 x 16 differ by at most `LUMA` of 255 levels everywhere, and the mean
+colours of their quarters by at most `COLOUR`. On the 400 faces of the AT&T database, a face saved as JPEG of quality 30
+or better has thumbnails within 6 levels of the original's, blocks of random colours within 9. No two photographs of one
+person are closer than 24 levels there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import KDTree
+
+from bench import DataError
+from bench_facesets.collection import Collection, Ints
+from bench_facesets.readers.images import Encoded, decode
+
+LUMA = 8  #: The largest difference of the thumbnails of copies, in levels of 255.
+COLOUR = 4  #: The largest difference of the mean colours of their quarters. JPEG blurs colour, but only locally.
+MAX_COMPARED = 100_000  #: In a set of more different pictures, only images with equal thumbnails are copies.
+_BATCH = 512
+_VERSION = 1  # Change it with the definition of copies, so that remembered numbers are not used.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Copies:
+    """Which images of a set are usable if each picture may count once.
+
+    ``picture (n,)``: the number of the picture that each image shows, equal for copies; ``usable (n,)``: the first
+    image of each picture of a person; ``shared (n,)``: the images whose picture is labelled with several people, so
+    that nobody knows whom it shows. These are not usable.
+    """
+
+    picture: Ints
+    usable: NDArray[np.bool_]
+    shared: NDArray[np.bool_]
+
+    @classmethod
+    def within(cls, collection: Collection, fingerprint: str) -> Copies:
+        """Compare all images of a collection with people; ``fingerprint`` is the digest of its files.
+
+        The numbers of the pictures are kept in ``$XDG_CACHE_HOME/face-privacy-bench/copies/``, by this digest.
+        """
+        place = _memory(collection, fingerprint)
+        picture = _recall(place, len(collection.encoded))
+        if picture is None:
+            picture = pictures(collection.encoded)
+            _remember(place, picture)
+        one = np.unique(np.stack([picture, collection.codes[0]], axis=1), axis=0)
+        people = np.bincount(one[:, 0], minlength=picture.max(initial=-1) + 1)
+        shared = people[picture] > 1
+        first = np.zeros(len(picture), dtype=bool)
+        first[np.unique(picture, return_index=True)[1]] = True
+        return cls(picture=picture, usable=first & ~shared, shared=shared)
+
+    def notes(self, collection: Collection) -> tuple[str, ...]:
+        """Return sentences about the images that are not usable, with an example of each kind."""
+        found, total = [], len(self.picture)
+        again = np.flatnonzero(~self.usable & ~self.shared)
+        if len(again):
+            first = np.flatnonzero(self.picture == self.picture[again[0]])[0]
+            found.append(
+                f"{len(again):,} of {total:,} images are copies of another image of the same person and are left out, "
+                f"such as {collection.ids[again[0]]} of {collection.ids[first]}"
+            )
+        if self.shared.any():
+            first, second = np.flatnonzero(self.picture == self.picture[np.flatnonzero(self.shared)[0]])[:2]
+            found.append(
+                f"{int(self.shared.sum()):,} of {total:,} images show a picture that is labelled with several people "
+                f"and are left out, such as {collection.ids[first]} and {collection.ids[second]}"
+            )
+        return tuple(found)
+
+
+def _memory(collection: Collection, fingerprint: str) -> Path:
+    """Return the file that keeps the numbers of the pictures of these files, in this order."""
+    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    about = "\0".join([str(_VERSION), fingerprint, *collection.ids]).encode("utf-8", "surrogateescape")
+    name = hashlib.sha256(about).hexdigest()[:32]
+    return Path(home).expanduser() / "face-privacy-bench" / "copies" / f"{name}.npy"
+
+
+def _recall(place: Path, n: int) -> Ints | None:
+    try:
+        found = np.load(place, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None  # Without a readable file, all images are compared again.
+    whole = found.dtype == np.int64 and found.shape == (n,) and found.min(initial=0) >= 0 and found.max(initial=0) < n
+    return found if whole else None
+
+
+def _remember(place: Path, picture: Ints) -> None:
+    """Keep the numbers for later. If the folder cannot be written, no error is raised: images are compared again."""
+    with contextlib.suppress(OSError):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=place.parent, prefix=".new-")
+        with os.fdopen(handle, "wb") as file:
+            np.save(file, picture, allow_pickle=False)
+        os.replace(temporary, place)
+
+
+def pictures(encoded: Encoded) -> Ints:
+    """Return the number of the picture that each image shows, ``(n,)``; copies have equal numbers.
+
+    Every image is decoded once. One that cannot be decoded is a picture of its own; whoever uses it gets the error.
+    """
+    kept: list[NDArray[np.uint8]] = []
+    rows: list[int] = []
+    for start in range(0, len(encoded), _BATCH):
+        batch = []
+        for row in range(start, min(len(encoded), start + _BATCH)):
+            try:
+                batch.append(decode(encoded.read(row), encoded.name(row)))
+            except DataError:
+                continue
+            rows.append(row)
+        if batch:
+            kept.append(_thumbnails(np.stack(batch)))
+    number = np.arange(len(encoded))
+    if kept:
+        number[rows] = np.array(rows)[_first_alike(np.concatenate(kept))]
+    return np.unique(number, return_inverse=True)[1].astype(np.int64)
+
+
+def _thumbnails(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return descriptions of images ``(n, 3, 112, 112)``, ``(n, 268)``: the luma of 16 x 16 blocks, and the mean
+    colours of the quarters."""
+    n, luma = len(images), np.einsum("nchw,c->nhw", images, np.array([0.299, 0.587, 0.114], dtype=np.float32))
+    blocks = luma.reshape(n, 16, 7, 16, 7).mean(axis=(2, 4)).reshape(n, -1)
+    quarters = images.reshape(n, 3, 2, 56, 2, 56).mean(axis=(3, 5), dtype=np.float32).reshape(n, -1)
+    return np.rint(np.concatenate([blocks, quarters], axis=1)).astype(np.uint8)
+
+
+def _first_alike(thumbnails: NDArray[np.uint8]) -> Ints:
+    """Return, for every thumbnail, the first one of its group of copies, ``(n,)``."""
+    different, where = np.unique(thumbnails, axis=0, return_inverse=True)
+    n = len(different)
+    near = _near(different) if n <= MAX_COMPARED else np.zeros((0, 2), dtype=np.int64)
+    graph = coo_array((np.ones(len(near)), near.T), shape=(n, n))
+    group = connected_components(graph, directed=False)[1][where.reshape(-1)]
+    first = np.full(n, len(thumbnails))
+    np.minimum.at(first, group, np.arange(len(thumbnails)))
+    return first[group].astype(np.int64)
+
+
+def _near(thumbnails: NDArray[np.uint8]) -> Ints:
+    """Return the pairs ``(m, 2)`` of different thumbnails that belong to copies."""
+    quarters = thumbnails[:, 256:].astype(np.float32)
+    candidates = KDTree(quarters).query_pairs(COLOUR, p=np.inf, output_type="ndarray")
+    found = [np.zeros((0, 2), dtype=np.int64)]
+    for part in np.array_split(candidates, len(candidates) // 4096 + 1):
+        a, b = (thumbnails[side, :256].astype(np.int16) for side in part.T)
+        found.append(part[(np.abs(a - b) <= LUMA).all(axis=1)])
+    return np.concatenate(found)
