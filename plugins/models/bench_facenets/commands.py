@@ -27,7 +27,7 @@ SHOWN = 12  # The number of keys of each kind that are listed.
 @click.argument("file", type=click.Path(path_type=Path, exists=True))
 @click.option("--as", "name", metavar="NAME", help="What it is, such as mobileface (bench plugins lists them).")
 @click.option("--factory", metavar="MODULE:CALLABLE", help="Makes the torch module that FILE fills (a torch-module).")
-@click.option("--channels", type=click.Choice(["rgb", "bgr"]), help="The order in which the network wants them.")
+@click.option("--channels", type=click.Choice(["rgb", "bgr", "grey"]), help="The order that the network takes.")
 @click.option("--set", "overrides", multiple=True, metavar="NAME=VALUE", help="Any other parameter of the model.")
 @click.option("--data", metavar="NAME|PATH", help="Faces to try: a data set or a path (default: the first real set).")
 @data_dir_option

@@ -122,7 +122,7 @@ class NamedNet(FaceNet):
 
         path = self.weights()
         if path.suffix.lower() == ".onnx":
-            return source.from_onnx(path, self.pixels(Pixels()), self.net_input_size, "unknown")
+            return source.from_onnx(path, self.pixels, self.net_input_size, "unknown")
         return source.from_checkpoint(path, self.architecture)
 
     def train(self, job: TrainingJob) -> Mapping[str, Any]:
@@ -235,16 +235,17 @@ class TorchModule(FaceNet):
         """Return the factory's module with the weights."""
         from bench_facenets.loading import source
 
-        return source.from_factory(self.factory, self.keywords(), self.weights(), self.license)
+        wanted = self.pixels(Pixels())
+        return source.from_factory(self.factory, self.keywords(), self.weights(), wanted, self.license)
 
 
 @dataclass(frozen=True, kw_only=True)
 class OnnxModel(FaceNet):
     """A network in an ONNX file: ``weights_file`` is the file, a folder with an InsightFace pack, or the pack's zip.
 
-    By default, pixels are as InsightFace's networks expect them: RGB and (x - 127.5) / 127.5. A network that
-    normalises pixels itself needs ``mean = 0`` and ``std = 1`` (or 255 for pixels in [0, 1]). The input size is the
-    file's; ``net_input_size`` is used if the file leaves it open. ``license`` is that of the weights.
+    By default, pixels are as InsightFace's networks expect them: RGB and (x - 127.5) / 127.5; if the file itself starts
+    with a normalisation, they are as that one expects them. The input size is the file's; ``net_input_size`` is used if
+    the file leaves it open. ``license`` is that of the weights.
     """
 
     license: str = "unknown"  # type: ignore[misc]
@@ -267,7 +268,7 @@ class OnnxModel(FaceNet):
         """Return the converted network."""
         from bench_facenets.loading import source
 
-        return source.from_onnx(self.weights(), self.pixels(Pixels()), self.net_input_size, self.license)
+        return source.from_onnx(self.weights(), self.pixels, self.net_input_size, self.license)
 
 
 def _frozen(name: str, value: Any) -> Any:
