@@ -122,8 +122,12 @@ class NamedNet(FaceNet):
 
         path = self.weights()
         if path.suffix.lower() == ".onnx":
+            if self.weights_key:
+                raise DataError(
+                    f"weights_key = {self.weights_key!r}: expected a checkpoint, found the ONNX file {path}"
+                )
             return source.from_onnx(path, self.pixels, self.net_input_size, "unknown")
-        return source.from_checkpoint(path, self.architecture)
+        return source.from_checkpoint(path, self.architecture, self.weights_key)
 
     def train(self, job: TrainingJob) -> Mapping[str, Any]:
         """Train the network with `bench_training` and return its model card."""
@@ -235,8 +239,8 @@ class TorchModule(FaceNet):
         """Return the factory's module with the weights."""
         from bench_facenets.loading import source
 
-        wanted = self.pixels(Pixels())
-        return source.from_factory(self.factory, self.keywords(), self.weights(), wanted, self.license)
+        wanted, path = self.pixels(Pixels()), self.weights()
+        return source.from_factory(self.factory, self.keywords(), path, wanted, self.license, self.weights_key)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,6 +259,8 @@ class OnnxModel(FaceNet):
         super().__post_init__()
         if not self.weights_file:
             raise ValueError("weights_file: expected the path of an ONNX file or an InsightFace pack")
+        if self.weights_key:
+            raise ValueError("weights_key: an ONNX file holds one network, so that there is nothing to choose")
 
     def weights(self) -> Path:
         """Return the ONNX file (of a folder: that of the recognition network), or the zip."""

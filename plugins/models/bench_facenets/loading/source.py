@@ -35,11 +35,12 @@ class Source:
     warnings: tuple[str, ...] = ()
 
 
-def from_checkpoint(path: Path, architecture: str) -> Source:
-    """Return a network of this package with the weights of a public checkpoint."""
-    loaded = checkpoints.load(path, architecture)
+def from_checkpoint(path: Path, architecture: str, weights_key: str = "") -> Source:
+    """Return a network of this package with the weights of a public checkpoint; ``weights_key`` decides if it holds
+    several networks."""
+    loaded = checkpoints.load(path, architecture, weights_key=weights_key)
     layout = loaded.layout
-    ignored = (f"left aside in the file: {', '.join(loaded.ignored)}",) if loaded.ignored else ()
+    ignored = (f"left aside in the file: {checkpoints.some(loaded.ignored)}",) if loaded.ignored else ()
     ambiguous = (loaded.ambiguous,) if loaded.ambiguous else ()
     return Source(
         net=loaded.net,
@@ -47,14 +48,16 @@ def from_checkpoint(path: Path, architecture: str) -> Source:
         splits=layout.splits,
         layout=layout.name,
         license=layout.license,
-        warnings=(*ambiguous, *ignored),
+        warnings=(*loaded.notes, *ambiguous, *ignored),
     )
 
 
-def from_factory(factory: str, arguments: Mapping[str, Any], path: Path, wanted: Pixels, license: str) -> Source:
+def from_factory(
+    factory: str, arguments: Mapping[str, Any], path: Path, wanted: Pixels, license: str, weights_key: str = ""
+) -> Source:
     """Return the module that a factory makes, with the weights of a file. ``wanted``: the pixels that the suite asks
-    for, of which only the size counts."""
-    net = torch_module.load(factory, arguments, path)
+    for, of which only the size counts; ``weights_key`` decides if the file holds several networks."""
+    net, notes = torch_module.load(factory, arguments, path, weights_key)
     net.eval()
     start = start_of(net, 3, (wanted.height, wanted.width))
     return Source(
@@ -64,6 +67,7 @@ def from_factory(factory: str, arguments: Mapping[str, Any], path: Path, wanted:
         layout=f"torch module {factory}",
         license=license,
         start=start,
+        warnings=notes,
     )
 
 
