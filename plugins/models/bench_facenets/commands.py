@@ -27,7 +27,8 @@ SHOWN = 12  # The number of keys of each kind that are listed.
 @click.argument("file", type=click.Path(path_type=Path, exists=True))
 @click.option("--as", "name", metavar="NAME", help="What it is, such as mobileface (bench plugins lists them).")
 @click.option("--factory", metavar="MODULE:CALLABLE", help="Makes the torch module that FILE fills (a torch-module).")
-@click.option("--channels", type=click.Choice(["rgb", "bgr"]), help="The order in which the network wants them.")
+@click.option("--channels", type=click.Choice(["rgb", "bgr", "grey"]), help="The order that the network takes.")
+@click.option("--weights-key", metavar="KEY", help="Which network of a checkpoint that holds several.")
 @click.option("--set", "overrides", multiple=True, metavar="NAME=VALUE", help="Any other parameter of the model.")
 @click.option("--data", metavar="NAME|PATH", help="Faces to try: a data set or a path (default: the first real set).")
 @data_dir_option
@@ -38,6 +39,7 @@ def check(
     name: str | None,
     factory: str | None,
     channels: str | None,
+    weights_key: str | None,
     overrides: tuple[str, ...],
     data: str | None,
     pairs: int,
@@ -57,7 +59,8 @@ def check(
     from bench_facenets.loading import build
 
     found: dict[str, Any] = {"file": str(file)}
-    model = _model(file, name, factory, {"channels": channels} if channels else {}, overrides)
+    options = {"channels": channels, "weights_key": weights_key}
+    model = _model(file, name, factory, {key: value for key, value in options.items() if value}, overrides)
     say: Callable[[str], None] = (lambda _text: None) if as_json else click.echo
     found |= _show_keys(model, say)
     network, card = build.examine(model)
@@ -100,7 +103,7 @@ def _show_keys(model: FaceNet, say: Callable[[str], None]) -> dict[str, Any]:
         return {}
     from bench_facenets.files import checkpoints
 
-    found = checkpoints.compare(model.weights(), model.architecture)
+    found = checkpoints.compare(model.weights(), model.architecture, model.weights_key)
     wrapped = [f"under {found.wrapper!r}"] if found.wrapper else []
     wrapped += [f"after the prefix {found.prefix!r}"] if found.prefix else []
     say(f"file: {' '.join([f'{found.tensors} tensors', *wrapped])}; {found.parameters / 1e6:.2f} M parameters")

@@ -122,8 +122,12 @@ class NamedNet(FaceNet):
 
         path = self.weights()
         if path.suffix.lower() == ".onnx":
-            return source.from_onnx(path, self.pixels(Pixels()), self.net_input_size, "unknown")
-        return source.from_checkpoint(path, self.architecture)
+            if self.weights_key:
+                raise DataError(
+                    f"weights_key = {self.weights_key!r}: expected a checkpoint, found the ONNX file {path}"
+                )
+            return source.from_onnx(path, self.pixels, self.net_input_size, "unknown")
+        return source.from_checkpoint(path, self.architecture, self.weights_key)
 
     def train(self, job: TrainingJob) -> Mapping[str, Any]:
         """Train the network with `bench_training` and return its model card."""
@@ -235,16 +239,17 @@ class TorchModule(FaceNet):
         """Return the factory's module with the weights."""
         from bench_facenets.loading import source
 
-        return source.from_factory(self.factory, self.keywords(), self.weights(), self.license)
+        wanted, path = self.pixels(Pixels()), self.weights()
+        return source.from_factory(self.factory, self.keywords(), path, wanted, self.license, self.weights_key)
 
 
 @dataclass(frozen=True, kw_only=True)
 class OnnxModel(FaceNet):
     """A network in an ONNX file: ``weights_file`` is the file, a folder with an InsightFace pack, or the pack's zip.
 
-    By default, pixels are as InsightFace's networks expect them: RGB and (x - 127.5) / 127.5. A network that
-    normalises pixels itself needs ``mean = 0`` and ``std = 1`` (or 255 for pixels in [0, 1]). The input size is the
-    file's; ``net_input_size`` is used if the file leaves it open. ``license`` is that of the weights.
+    By default, pixels are as InsightFace's networks expect them: RGB and (x - 127.5) / 127.5; if the file itself starts
+    with a normalisation, they are as that one expects them. The input size is the file's; ``net_input_size`` is used if
+    the file leaves it open. ``license`` is that of the weights.
     """
 
     license: str = "unknown"  # type: ignore[misc]
@@ -254,6 +259,8 @@ class OnnxModel(FaceNet):
         super().__post_init__()
         if not self.weights_file:
             raise ValueError("weights_file: expected the path of an ONNX file or an InsightFace pack")
+        if self.weights_key:
+            raise ValueError("weights_key: an ONNX file holds one network, so that there is nothing to choose")
 
     def weights(self) -> Path:
         """Return the ONNX file (of a folder: that of the recognition network), or the zip."""
@@ -267,7 +274,7 @@ class OnnxModel(FaceNet):
         """Return the converted network."""
         from bench_facenets.loading import source
 
-        return source.from_onnx(self.weights(), self.pixels(Pixels()), self.net_input_size, self.license)
+        return source.from_onnx(self.weights(), self.pixels, self.net_input_size, self.license)
 
 
 def _frozen(name: str, value: Any) -> Any:

@@ -23,13 +23,15 @@ class NetworkParameters(ABC):
     Weights
         ``weights_file``: a path; a relative one is looked up in the weights folders (``$BENCH_WEIGHTS``, then
         ``weights`` of each folder of ``$BENCH_DATA``), then below the current folder. ``~`` and ``$VARIABLES`` are
-        expanded.
+        expanded. ``weights_key``: which network of a checkpoint that holds several, such as ``state_dict_ema`` or
+        ``teacher.backbone``; ``.`` for the one that is in no dictionary of its own.
     Pixels
         ``net_input_size`` is ``[height, width]``: up to 112 of each is the centre of the face (112x96: columns 8 to
         104); for any other size the face is resized. Then the channels are brought into the order ``channels``,
-        ``rgb`` or ``bgr``, and each value becomes (x - ``mean``) / ``std``: one number, or three in that order, on the
-        scale of ``pixel_range``: 255, or 1 as in the usual ImageNet statistics ``[0.485, 0.456, 0.406]``. Defaults
-        come from the file's layout; without a layout they are 112x112 RGB, (x - 127.5) / 127.5.
+        ``rgb`` or ``bgr``, or become one ``grey`` channel (ITU-R 601), and each value becomes (x - ``mean``) / ``std``:
+        one number, or three in that order, on the scale of ``pixel_range``: 255, or 1 as in the usual ImageNet
+        statistics ``[0.485, 0.456, 0.406]``. Defaults come from the file's layout, or from the first operations of the
+        network; without either they are 112x112 RGB, (x - 127.5) / 127.5.
     Split points
         ``split_points``: dotted names of the modules that end the stages, ``["layer1", "layer2"]``, or a table of
         names for them, ``{stem = "conv1", stage1 = "layer1"}``. By default: those of the layout, else the last module
@@ -37,11 +39,12 @@ class NetworkParameters(ABC):
     """
 
     weights_file: str = ""
+    weights_key: str = ""
     net_input_size: tuple[int, int] | None = None
     mean: float | tuple[float, ...] | None = None
     std: float | tuple[float, ...] | None = None
     pixel_range: Literal[1, 255] = 255
-    channels: Literal["rgb", "bgr"] | None = None
+    channels: Literal["rgb", "bgr", "grey"] | None = None
     split_points: tuple[str, ...] | tuple[tuple[str, str], ...] | Mapping[str, str] = ()
 
     def __post_init__(self) -> None:

@@ -96,7 +96,9 @@ def test_a_normalisation_in_the_network_is_noted(tmp_path: Path) -> None:
     proto.graph.node.insert(0, helper.make_node("Sub", ["image", "mean"], ["centred"], "minus"))
     proto.graph.initializer.append(onnx.numpy_helper.from_array(np.float32([0.1]), "mean"))
     content = proto.SerializeToString()
-    assert "set mean = 0, std = 1" in " ".join(model_of(content, tmp_path).card().warnings)
+    noted = " ".join(model_of(content, tmp_path).card().warnings)
+    assert "(x - 0.1) / 1, which does not tell what pixels it takes" in noted
+    assert "mean = 0 and std = 1 if it takes 0 to 255, or mean = 0 and std = 255 if it takes 0 to 1" in noted
     assert model_of(content, tmp_path, mean=0.0, std=1.0).card().warnings == ()
 
 
@@ -233,7 +235,7 @@ def test_other_files_end_in_one_error(content: bytes, tmp_path: Path) -> None:
 def test_what_takes_no_images_is_refused(tmp_path: Path) -> None:
     proto = onnx.load_model_from_string(onnx_bytes())
     dims = proto.graph.input[0].type.tensor_type.shape.dim
-    dims[1].dim_value, dims[3].dim_value = 112, 3
+    dims[1].dim_value, dims[3].dim_value = 112, 7
     with pytest.raises(DataError, match=r"expected one input \(n, 3, h, w\) of float32"):
         model_of(proto.SerializeToString(), tmp_path).card()
     with pytest.raises(DataError, match="a batch size of one or any, found 4"):

@@ -20,7 +20,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import bench
-from bench import BenchError, DataError, StorageError, digest_of, file_sha256, file_stamp, write_atomically
+from bench import (
+    BenchError,
+    DataError,
+    StorageError,
+    digest_of,
+    file_sha256,
+    file_stamp,
+    registered,
+    write_atomically,
+)
 from bench_facenets.files.card import Card, from_json
 
 if TYPE_CHECKING:
@@ -38,9 +47,17 @@ def card(model: NetworkParameters, *, fresh: bool = False) -> Card:
     path = place(model)
     if not fresh and (kept := kept_card(path)) is not None:
         return kept
+    _announce(model)
     made = _here(model) if "torch" in sys.modules else _elsewhere(model)
     _keep(path, made)
     return made
+
+
+def _announce(model: NetworkParameters) -> None:
+    """Say on stderr which network is being loaded: it takes from some seconds to minutes, once for each file."""
+    name = next((name for name, cls in registered("model").items() if cls is type(model)), type(model).__name__)
+    print(f"loading and checking the network {name} from {model.weights()} (once for this file)", file=sys.stderr)
+    sys.stderr.flush()
 
 
 def place(model: NetworkParameters) -> Path:
@@ -113,18 +130,17 @@ def _here(model: NetworkParameters) -> Card:
 def _elsewhere(model: NetworkParameters) -> Card:
     """Compute the card in a child process, so that planning does not import torch. Raises BenchError."""
     request = json.dumps({"class": _class_name(model), "params": parameters(model)})
-    path = os.pathsep.join(entry for entry in sys.path if entry)
     where = model.weights()
     with tempfile.TemporaryDirectory(prefix="bench-probe-") as folder:
         result = Path(folder) / "result.json"
         try:
             done = subprocess.run(
-                [sys.executable, "-m", "bench_facenets.checks.probe", str(result)],
+                [sys.executable, "-P", "-m", "bench_facenets.checks.probe", str(result)],
                 input=request,
                 text=True,
                 capture_output=True,
                 timeout=TIME_LIMIT,
-                env={**os.environ, "PYTHONPATH": path},
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(_import_path())},
             )
         except subprocess.TimeoutExpired:
             raise DataError(
@@ -137,6 +153,14 @@ def _elsewhere(model: NetworkParameters) -> Card:
     if "error" in answer:
         raise getattr(bench, answer["error"])(answer["message"])
     return from_json(answer["card"])
+
+
+def _import_path() -> list[str]:
+    """Return the folders from which this process imports, without the working folder: files of the user that happen to
+    be called like a module, such as ``statistics.py``, must not be imported. PYTHONPATH may still name it."""
+    named = {os.path.realpath(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry}
+    here = os.path.realpath(os.curdir)
+    return [entry for entry in sys.path if entry and (os.path.realpath(entry) != here or here in named)]
 
 
 def main(result: Path, request: str) -> None:

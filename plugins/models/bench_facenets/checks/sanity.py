@@ -114,8 +114,10 @@ def judge(network: SplitNetwork, data: PairImages) -> Sanity:
 def _others(own: Pixels, *, grey: bool) -> Iterator[tuple[str, Pixels]]:
     """Yield the usual pixels that differ from a network's own, each with its setting in a suite. For grey images the
     channel order is not varied."""
-    orders: tuple[Channels, ...] = (own.channels,) if grey else ("rgb", "bgr")
+    orders: tuple[Channels, ...] = (own.channels,) if grey or own.channels == "grey" else ("rgb", "bgr")
     for channels, (mean, std, scale) in product(orders, NORMALISATIONS):
+        if channels == "grey" and isinstance(mean, tuple):
+            continue
         if channels == "bgr":
             mean, std = (values[::-1] if isinstance(values, tuple) else values for values in (mean, std))
         pixels = with_parameters(own, mean=mean, std=std, pixel_range=scale, channels=channels)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,21 +18,17 @@ import torch
 from torch import Tensor, nn
 
 from bench import DataError
-from bench_facenets.files import formats, known_checkpoints
+from bench_facenets.files import formats, known_checkpoints, unwrapping
 from bench_facenets.files.known_checkpoints import COUNTER, Layout, Shape
 from bench_facenets.files.pixels import Channels, with_parameters
 
 WRAPPERS = ("state_dict", "net_state_dict", "model_state_dict", "model", "net", "backbone", "network", "module")
 PREFIXES = ("module.", "model.", "backbone.", "net.", "network.", "_orig_mod.")
-HEADS = frozenset(
-    {
-        *("head", "header", "heads", "kernel", "margin", "margin_softmax", "metric", "metric_fc", "arc", "arcface"),
-        *("cosface", "sphereface", "adaface", "classifier", "loss", "loss_fn", "criterion", "logits", "partial_fc"),
-    }
-)
-"""The first parts of the keys of classification heads, which do not belong to an embedding network."""
 MAX_VALUES = formats.MAX_BYTES // 4  # The limit for the values of all tensors together, in float32.
 SHOWN = 4  # The number of keys that a message lists.
+TRIED = 8  # The number of dictionaries, those with most tensors, among which the nearest to a network is searched.
+ALL_LAYOUTS: tuple[Layout, ...] = tuple(known_checkpoints.LAYOUTS.values())
+SEEMS = 0.5  # The share of common tensors from which a message says where a network's weights seem to be.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +82,9 @@ class Comparison:
             return ""
         shapes = [f"{key} {found} instead of {wanted}" for key, found, wanted in self.mismatched]
         parts = (("missing", self.missing), ("unexpected", self.unexpected), ("of another shape", shapes))
-        found = "; ".join(f"{len(keys)} {what}: {_some(keys)}" for what, keys in parts if keys)
+        found = "; ".join(f"{len(keys)} {what}: {some(keys)}" for what, keys in parts if keys)
+        where = f"{self.wrapper}.{self.prefix}".strip(".")
+        place = f"; its weights seem to be under {where!r}" if where and self.share >= SEEMS else ""
         wanted = len(self.layout.tensors(self.embedding_size))
         if self.guessed is not None:
             hint = f"it is a checkpoint of the layout {self.guessed.name}, architecture {self.guessed.architecture!r}"
@@ -94,7 +92,7 @@ class Comparison:
             hint = f"the nearest layout is {self.nearest.name}, with {self.share:.0%} of all tensors in common"
         return (
             f"{self.path}: expected the {wanted} tensors of {self.layout.name} (architecture "
-            f"{self.layout.architecture!r}), found {self.tensors}, {found}; {hint}"
+            f"{self.layout.architecture!r}), found {self.tensors}, {found}; {hint}{place}"
         )
 
     def ambiguity(self) -> str:
@@ -110,37 +108,56 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
-    """A network with its weights: frozen, in evaluation mode, on the CPU. ``ambiguous``: see `Comparison.ambiguity`."""
+    """A network with its weights: frozen, in evaluation mode, on the CPU. ``ambiguous``: see `Comparison.ambiguity`;
+    ``notes``: which of several networks of the file it is."""
 
     net: nn.Sequential
     layout: Layout
     embedding_size: int
     ignored: tuple[str, ...]
     ambiguous: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """The weights of a file under the keys of a network. ``where``: the keys that led to them; ``notes``: which of
+    several networks of the file they are."""
+
+    tensors: Mapping[str, Tensor]
+    where: str
+    notes: tuple[str, ...]
 
 
 def read_state_dict(path: Path | str, wanted: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-    """Return the weights of a file under the keys of the network, on the CPU; floating-point numbers as float32.
+    """Return the weights of a file; see `read_weights`. Without ``wanted``, prefixes are stripped until a known layout
+    fits, or as far as possible."""
+    contents = _read(Path(path), ALL_LAYOUTS) if wanted is None else _read_for(Path(path), wanted, "")
+    return dict(contents.view.tensors)
 
-    ``wanted``, the state dict of a network, decides which part of the keys is a prefix and which keys are a head.
-    Without it, prefixes are stripped until a known layout fits, or as far as possible. Raises like `formats.read`, and
-    DataError for values that are not finite and for a file with several networks or none.
+
+def read_weights(path: Path | str, wanted: Mapping[str, Tensor], weights_key: str = "") -> Weights:
+    """Return the weights of a file under the keys of a network, on the CPU; floating-point numbers as float32.
+
+    ``wanted``, the state dict of a network, decides which part of the keys is a prefix and which keys are a head;
+    ``weights_key`` which of several networks is meant. Raises like `formats.read`, and DataError for values that are
+    not finite and for a file with several networks or none.
     """
-    if wanted is None:
-        return dict(_read(Path(path)).view.tensors)
-    keys = {key for key in wanted if not key.endswith(COUNTER)}
-    found = _read(Path(path), lambda view: len(keys & view.tensors.keys()) / max(1, len(keys | view.tensors.keys())))
-    return dict(found.view.tensors)
+    contents = _read_for(Path(path), wanted, weights_key)
+    where = f"{contents.wrapper}.{contents.view.prefix}".strip(".")
+    aside = contents.view.ignored
+    ignored = (f"left aside in the file: {some(aside)}",) if aside else ()
+    return Weights(tensors=contents.view.tensors, where=where, notes=(*contents.notes, *ignored))
 
 
-def load(path: Path | str, architecture: str, *, layout: Layout | None = None) -> Loaded:
+def load(path: Path | str, architecture: str, *, layout: Layout | None = None, weights_key: str = "") -> Loaded:
     """Return the network of an architecture with the weights of a file; all of them must fit.
 
-    ``layout`` decides if several layouts fit the file. A file written by ``bench train`` names its layout in its
-    metadata. Raises like `read_state_dict`, DataError for weights that do not fit, and ValueError for an unknown
-    architecture.
+    ``layout`` decides if several layouts fit the file, ``weights_key`` if the file holds several networks. A file
+    written by ``bench train`` names its layout in its metadata. Raises like `read_weights`, DataError for weights that
+    do not fit, and ValueError for an unknown architecture.
     """
-    contents = _read(Path(path))
+    contents = _read(Path(path), _layouts(layout or architecture), weights_key)
     found = _compare(contents, layout or architecture)
     if not found.fits or found.layout.architecture != architecture:
         default = known_checkpoints.default(architecture)
@@ -149,7 +166,7 @@ def load(path: Path | str, architecture: str, *, layout: Layout | None = None) -
     wanted = net.state_dict()
     integers = [key for key, tensor in contents.view.tensors.items() if tensor.dtype != wanted[key].dtype]
     if integers:
-        raise DataError(f"{path}: expected weights in floating point, found integers: {_some(integers)}")
+        raise DataError(f"{path}: expected weights in floating point, found integers: {some(integers)}")
     net.load_state_dict(dict(contents.view.tensors), strict=True, assign=True)
     stated = _stated_layout(contents, found.layout)
     return Loaded(
@@ -158,15 +175,16 @@ def load(path: Path | str, architecture: str, *, layout: Layout | None = None) -
         embedding_size=found.embedding_size,
         ignored=found.ignored,
         ambiguous="" if layout or stated else found.ambiguity(),
+        notes=contents.notes,
     )
 
 
-def compare(path: Path | str, layout: Layout | str) -> Comparison:
+def compare(path: Path | str, layout: Layout | str, weights_key: str = "") -> Comparison:
     """Compare a file with a layout, a layout's name, or the best layout of an architecture, for ``bench models check``.
 
-    Raises like `read_state_dict`, and ValueError for an unknown name.
+    Raises like `read_weights`, and ValueError for an unknown name.
     """
-    return _compare(_read(Path(path)), layout)
+    return _compare(_read(Path(path), _layouts(layout), weights_key), layout)
 
 
 # ---- comparing -------------------------------------------------------------------------------------------------------
@@ -211,7 +229,8 @@ def _is_statistic(key: str) -> bool:
     return key.endswith((COUNTER, "running_mean", "running_var"))
 
 
-def _some(keys: Any) -> str:
+def some(keys: Any) -> str:
+    """Return the first of some keys, and how many more there are."""
     return ", ".join(list(keys)[:SHOWN]) + (f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else "")
 
 
@@ -240,62 +259,156 @@ def _stated_layout(contents: _Contents, layout: Layout) -> Layout | None:
 
 @dataclass(frozen=True, kw_only=True)
 class _Contents:
-    """The weights of a file in the best view; ``ignored``: entries that are not tensors."""
+    """The weights of a file in the best view; ``ignored``: entries that are not tensors; ``notes`` for the user."""
 
     path: Path
     view: View
     wrapper: str
     ignored: tuple[str, ...]
     metadata: Mapping[str, str]
+    notes: tuple[str, ...] = ()
 
 
-def _read(path: Path, score: Callable[[View], float] | None = None) -> _Contents:
+def _layouts(expected: Layout | str) -> tuple[Layout, ...]:
+    """Return the layouts that a file may have: those of the architecture, before all others. Raises ValueError."""
+    layout = known_checkpoints.find(expected) if isinstance(expected, str) else expected
+    return tuple(sorted(ALL_LAYOUTS, key=lambda other: other.architecture != layout.architecture))
+
+
+def _read(path: Path, layouts: Sequence[Layout], weights_key: str = "") -> _Contents:
+    """Read the network of one of some layouts; all layouts of the first architecture that fits are considered."""
+
+    def networks(names: unwrapping.Names) -> list[unwrapping.Found]:
+        found: dict[str, unwrapping.Found] = {}
+        for layout in layouts:
+            if found and layout.architecture != layouts[0].architecture:
+                break
+            anchor = layout.embedding_key
+            sizes = {len(t) for n, t in names.tensors.items() if n.endswith(anchor) and t.ndim and len(t) <= 65536}
+            for size in sorted(sizes):
+                found |= {each.prefix: each for each in unwrapping.networks(names, layout.tensors(size), anchor)}
+        return list(found.values())
+
+    return _contents(path, networks, lambda view: known_checkpoints.nearest(view.shapes)[1], weights_key)
+
+
+def _read_for(path: Path, wanted: Mapping[str, Tensor], weights_key: str) -> _Contents:
+    """Read the network that has the state dict ``wanted``."""
+    shapes = {key: tuple(tensor.shape) for key, tensor in wanted.items()}
+    keys = {key for key in wanted if not key.endswith(COUNTER)}
+    parameters = [key for key in wanted if not key.endswith(unwrapping.STATISTICS)]
+
+    def networks(names: unwrapping.Names) -> list[unwrapping.Found]:
+        return unwrapping.networks(names, shapes, max(parameters, key=len)) if parameters else []
+
+    def score(view: View) -> float:
+        return len(keys & view.tensors.keys()) / max(1, len(keys | view.tensors.keys()))
+
+    return _contents(path, networks, score, weights_key)
+
+
+def _contents(
+    path: Path,
+    networks: Callable[[unwrapping.Names], list[unwrapping.Found]],
+    score: Callable[[View], float],
+    weights_key: str,
+) -> _Contents:
+    """Return the network that fits, else what is nearest to one."""
     found, metadata = formats.read(path)
-    weights, wrapper = _unwrap(path, found)
-    tensors = {key: value for key, value in weights.items() if isinstance(key, str) and isinstance(value, Tensor)}
-    if not tensors:
-        inside = f" under {wrapper!r}" if wrapper else ""
-        raise DataError(f"{path}: expected a state dict, found no tensors{inside} ({_some(list(map(str, weights)))})")
-    if len(tensors) > formats.MAX_TENSORS:
-        raise DataError(f"{path}: expected at most {formats.MAX_TENSORS} tensors, found {len(tensors)}")
-    if sum(tensor.numel() for tensor in tensors.values()) > MAX_VALUES:
+    if not isinstance(found, Mapping) and not (isinstance(found, list | tuple) and any(map(_is_mapping, found))):
+        what = "one tensor" if isinstance(found, Tensor) else f"a {type(found).__name__}"
+        raise DataError(f"{path}: expected a state dict, found {what}; save model.state_dict() with torch.save")
+    names = unwrapping.names_in(path, found)
+    if not names.tensors:
+        raise _no_tensors(path, found)
+    chosen = unwrapping.choose(path, networks(names), weights_key)
+    if chosen is None:
+        notes: tuple[str, ...] = ()
+        wrapper, view = _nearest(path, names, score, weights_key)
+    else:
+        wrapper, view = _chosen_view(names, chosen)
+        notes = (*chosen.notes, *unwrapping.unused_averages(names, chosen, len(view.tensors)))
+    if len(view.tensors) > formats.MAX_TENSORS:
+        raise DataError(f"{path}: expected at most {formats.MAX_TENSORS} tensors, found {len(view.tensors)}")
+    if sum(tensor.numel() for tensor in view.tensors.values()) > MAX_VALUES:
         raise DataError(f"{path}: expected at most {MAX_VALUES:,} values, found tensors of more")
-    *views, last = _views(View(tensors=tensors))
-    best = max((last, *reversed(views)), key=score or (lambda view: known_checkpoints.nearest(view.shapes)[1]))
-    if score is None and known_checkpoints.nearest(best.shapes)[1] == 0:
-        best = last
-    clean = {key: _clean(path, f"{best.prefix}{key}", tensor) for key, tensor in best.tensors.items()}
+    clean = {key: _clean(path, f"{view.prefix}{key}", tensor) for key, tensor in view.tensors.items()}
     return _Contents(
         path=path,
-        view=replace(best, tensors=clean),
+        view=replace(view, tensors=clean),
         wrapper=wrapper,
-        ignored=tuple(str(key) for key in weights if key not in tensors),
+        ignored=_beside(found, wrapper),
         metadata=metadata,
+        notes=notes,
     )
 
 
-def _unwrap(path: Path, found: Any) -> tuple[Mapping[Any, Any], str]:
-    """Return the innermost mapping under the usual keys, and the keys that lead to it. Raises DataError."""
-    wrapper: list[str] = []
-    for _ in range(4):
-        if not isinstance(found, Mapping):
-            what = "one tensor" if isinstance(found, Tensor) else f"a {type(found).__name__}"
-            raise DataError(f"{path}: expected a state dict, found {what}; save model.state_dict() with torch.save")
-        inner = [key for key in WRAPPERS if isinstance(found.get(key), Mapping) and found[key]]
-        if not inner:
-            break
-        if len(inner) > 1:
-            raise DataError(f"{path}: expected one network, found {', '.join(inner)}; save the one that is meant")
-        wrapper.append(inner[0])
-        found = found[inner[0]]
-    return found, ".".join(wrapper)
+def _is_mapping(value: Any) -> bool:
+    return isinstance(value, Mapping)
+
+
+def _no_tensors(path: Path, found: Any) -> DataError:
+    keys = list(found) if isinstance(found, Mapping) else []
+    inner = next((key for key in keys if key in WRAPPERS and isinstance(found[key], Mapping) and found[key]), None)
+    inside, shown = (f" under {inner!r}", list(found[inner])) if inner is not None else ("", keys)
+    return DataError(f"{path}: expected a state dict, found no tensors{inside} ({some(list(map(str, shown)))})")
+
+
+def _beside(found: Any, wrapper: str) -> tuple[str, ...]:
+    """Return the keys beside the weights whose values are neither tensors nor hold any."""
+    for part in wrapper.split(".") if wrapper else []:
+        if isinstance(found, Mapping):
+            found = next((value for key, value in found.items() if str(key) == part), {})
+        else:
+            found = found[int(part)]
+    items = found.items() if isinstance(found, Mapping) else []
+    return tuple(str(key) for key, value in items if not isinstance(value, Tensor | Mapping))
+
+
+def _chosen_view(names: unwrapping.Names, chosen: unwrapping.Chosen) -> tuple[str, View]:
+    """Return the wrapper and the view of a network in a file."""
+    prefix, keys = chosen.found.prefix, chosen.found.keys
+    own = names.under(prefix)
+    tensors = (names.under(chosen.base.prefix) if chosen.base else {}) | own
+    used = {names.inside[prefix + key] for key in own if key in keys}
+    around = {where for where in used if where and prefix.startswith(f"{where}.")}
+    wrapper = max(around, key=len, default="" if "" in used else prefix.rstrip("."))
+    inner = prefix.removeprefix(f"{wrapper}.") if wrapper else prefix
+    aside = [name for name, where in names.inside.items() if where in used and name.removeprefix(prefix) not in keys]
+    return wrapper, View(
+        tensors={key: tensor for key, tensor in tensors.items() if key in keys},
+        prefix=inner,
+        ignored=tuple(name.removeprefix(f"{wrapper}.") if wrapper else name for name in aside),
+    )
+
+
+def _nearest(path: Path, names: unwrapping.Names, score: Callable[[View], float], weights_key: str) -> tuple[str, View]:
+    """Return the dictionary, and the view of it, that is nearest to a network. Raises DataError for a key that the file
+    does not have."""
+    groups: dict[str, dict[str, Tensor]] = {}
+    for name, where in names.inside.items():
+        groups.setdefault(where, {})[name.removeprefix(f"{where}.") if where else name] = names.tensors[name]
+    largest = sorted(groups, key=lambda where: -len(groups[where]))
+    if weights_key:
+        below = [where for where in largest if where == weights_key or where.startswith(f"{weights_key}.")]
+        if not below:
+            raise DataError(
+                f"{path}: weights_key = {weights_key!r}: expected a key of the file with weights, found weights under "
+                f"{some([where or unwrapping.TOP for where in largest])}"
+            )
+        largest = below
+    tried = []
+    for where in largest[:TRIED]:
+        *views, last = _views(View(tensors=groups[where]))
+        tried += [(where, view) for view in (last, *reversed(views))]
+    return max(tried, key=lambda each: score(each[1]))
 
 
 def _views(view: View) -> Iterator[View]:
     """Yield the keys as they are and without heads, then the same after each prefix that all keys share is stripped."""
     while True:
         yield view
-        heads = tuple(key for key in view.tensors if key.partition(".")[0] in HEADS)
+        heads = tuple(key for key in view.tensors if key.partition(".")[0] in unwrapping.HEADS)
         if heads and len(heads) < len(view.tensors):
             kept = {key: tensor for key, tensor in view.tensors.items() if key not in heads}
             view = replace(view, tensors=kept, ignored=view.ignored + tuple(f"{view.prefix}{key}" for key in heads))

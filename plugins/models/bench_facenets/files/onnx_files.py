@@ -4,39 +4,54 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib
 import math
 import re
 import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from types import ModuleType
 from typing import Any
 
 from bench import DataError, file_sha256
 
 MAX_BYTES = 1 << 30  # The limit for a file with its external data; large public recognition networks have 260 MB.
+MAX_OPERATIONS = 50_000  # The limit for the operations of a network after its functions are replaced by these.
 MAX_ENTRIES = 100  # The limit for the networks of a pack.
 MAX_VALUES = 1 << 26  # The limit for any map of one image: a hundred times that of the largest networks for faces.
 RECOGNITION = re.compile(r"(w600k_|glintr|arcface)", re.IGNORECASE)  # InsightFace's names of recognition networks.
 REMEDY = "install what reads ONNX: pip install 'face-privacy-bench[onnx]'"
-_FLOAT32 = 1  # The number of onnx.TensorProto.FLOAT.
+# The names of the element types that an input may have, by their number in onnx.TensorProto.
+_ELEMENTS = {1: "float32", 2: "uint8", 3: "int8", 5: "int16", 6: "int32", 7: "int64", 10: "float16", 11: "float64"}
+
+
+def library(name: str, where: object) -> ModuleType:
+    """Import a package that reads or runs ONNX files. Raises DataError, which says what to install."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        found = "is missing" if isinstance(error, ModuleNotFoundError) and error.name == name else f"fails: {error}"
+        raise DataError(f"{where}: the package {name} {found}; {REMEDY}") from None
 
 
 @dataclass(frozen=True, kw_only=True)
 class OnnxFile:
-    """A network in a file: the ``proto`` (an ``onnx.ModelProto`` with all its data), its path ``where``, and the
-    ``size`` ``(height, width)`` of its input, or None if the file leaves it open."""
+    """A network in a file.
+
+    ``proto``: an ``onnx.ModelProto`` with all its data; ``where``: its path; ``size``: height and width of its input,
+    or None if the file leaves them open; ``channels`` of the input: 3, or 1 for grey images; ``channels_last``: the
+    input is ``(n, h, w, c)``; ``element``: the element type of the input, such as ``float32`` or ``uint8``; ``output``:
+    the name of the output that holds the embeddings.
+    """
 
     proto: Any
     where: str
     size: tuple[int, int] | None
-
-    @property
-    def normalises(self) -> bool:
-        """Whether arithmetic comes before the first convolution, as in a network that normalises its input."""
-        ops = [node.op_type for node in self.proto.graph.node]
-        first = next((i for i, op in enumerate(ops) if op in {"Conv", "Gemm", "MatMul"}), 0)
-        return bool({"Sub", "Mul", "Div", "Add"} & set(ops[:first]))
+    channels: int
+    channels_last: bool
+    element: str
+    output: str
 
 
 def choose(path: Path) -> Path:
@@ -66,14 +81,14 @@ def read(path: Path) -> OnnxFile:
     Raises DataError for a file that is too large, damaged, uses operations that are not part of ONNX, or has external
     data outside its folder.
     """
-    import onnx
-
+    onnx = library("onnx", path)
     if zipfile.is_zipfile(path):
         proto, where = _from_zip(path)
         if _external_tensors(proto):
             raise DataError(f"{where}: expected all data in one file, found external data; unpack the zip first")
     else:
         proto, where = _parsed(_bytes(path), str(path)), str(path)
+    proto = _without_functions(proto, where)
     _check_operations(proto, where)
     if not zipfile.is_zipfile(path) and _external_files(proto, path):
         try:
@@ -84,9 +99,8 @@ def read(path: Path) -> OnnxFile:
         onnx.checker.check_model(proto)
     except Exception as error:
         raise DataError(f"{where}: expected a valid ONNX model: {first_line(error)}") from None
-    size = _input_size(proto, where)
     _check_sizes(proto, where)
-    return OnnxFile(proto=proto, where=where, size=size)
+    return _described(proto, where)
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------
@@ -102,10 +116,7 @@ def _bytes(path: Path) -> bytes:
 
 
 def _parsed(content: bytes, where: str) -> Any:
-    try:
-        import onnx
-    except ImportError:
-        raise DataError(f"{where}: the package onnx is missing; {REMEDY}") from None
+    onnx = library("onnx", where)
     try:
         proto = onnx.load_model_from_string(content)
     except Exception as error:
@@ -187,9 +198,7 @@ def _external_files(proto: Any, path: Path) -> list[Path]:
 def _check_operations(proto: Any, where: str) -> None:
     """Raise DataError unless all operations are part of ONNX and no graph is nested in another."""
     if proto.functions:
-        raise DataError(
-            f"{where}: expected operations of ONNX, found the function {proto.functions[0].name!r} of its own"
-        )
+        raise DataError(f"{where}: expected operations of ONNX, found the function {proto.functions[0].name!r}")
     for node in proto.graph.node:
         if not isinstance(node.name, str):  # The parser returns bytes for a name that is not UTF-8.
             raise DataError(f"{where}: expected names in UTF-8, found {node.name[:20]!r}; the file is damaged")
@@ -199,10 +208,38 @@ def _check_operations(proto: Any, where: str) -> None:
             raise DataError(f"{where}: expected a plain network, found the control flow of {node.op_type!r}")
 
 
-def inputs(proto: Any) -> list[Any]:
+def _without_functions(proto: Any, where: str) -> Any:
+    """Return a network whose own functions are replaced by their operations. Raises DataError if these are too many."""
+    if not proto.functions:
+        return proto
+    bodies = {(function.domain, function.name): function for function in proto.functions}
+    sizes: dict[tuple[str, str], int] = {}
+
+    def size(nodes: Any, callers: frozenset[tuple[str, str]]) -> int:
+        total = 0
+        for node in nodes:
+            called = (node.domain, node.op_type)
+            if called in callers:
+                raise DataError(
+                    f"{where}: expected a plain network, found the function {called[1]!r} that calls itself"
+                )
+            if called in bodies and called not in sizes:
+                sizes[called] = size(bodies[called].node, callers | {called})
+            total += sizes.get(called, 1)
+        return total
+
+    if (operations := size(proto.graph.node, frozenset())) > MAX_OPERATIONS:
+        raise DataError(f"{where}: expected at most {MAX_OPERATIONS:,} operations, found {operations:,} in functions")
+    try:
+        return library("onnx.inliner", where).inline_local_functions(proto)
+    except Exception as error:  # The inliner is a library in C++ and has no error class of its own.
+        raise DataError(f"{where}: its functions cannot be replaced by operations: {first_line(error)}") from None
+
+
+def inputs_of(graph: Any) -> list[Any]:
     """Return the inputs of a graph that are not weights."""
-    weights = {tensor.name for tensor in proto.graph.initializer}
-    return [value for value in proto.graph.input if value.name not in weights]
+    weights = {tensor.name for tensor in graph.initializer}
+    return [value for value in graph.input if value.name not in weights]
 
 
 def _dims(value: Any) -> list[int | None]:
@@ -211,30 +248,58 @@ def _dims(value: Any) -> list[int | None]:
 
 
 def _takes_a_face(proto: Any) -> bool:
-    taken = [_dims(value) for value in inputs(proto)]
-    return [d[1:] for d in taken] == [[3, 112, 112]] and len(_dims(proto.graph.output[0])) == 2
+    taken = [_dims(value) for value in inputs_of(proto.graph)]
+    return [d[1:] for d in taken] in ([[3, 112, 112]], [[112, 112, 3]]) and len(_dims(proto.graph.output[0])) == 2
 
 
-def _input_size(proto: Any, where: str) -> tuple[int, int] | None:
-    """Return height and width of the input; None if the file leaves them open. Raises DataError unless the input is a
-    batch of images."""
-    found = inputs(proto)
+def _described(proto: Any, where: str) -> OnnxFile:
+    """Return the file with what its input says. Raises DataError unless the input is a batch of images."""
+    found = inputs_of(proto.graph)
     shapes = [_dims(value) for value in found]
     expected = "expected one input (n, 3, h, w) of float32"
-    if len(found) != 1 or len(shapes[0]) != 4 or shapes[0][1] not in (3, None):
+    if len(found) != 1 or len(shapes[0]) != 4:
         raise DataError(f"{where}: {expected}, found {shapes}")
-    if (kind := found[0].type.tensor_type.elem_type) != _FLOAT32:
-        raise DataError(f"{where}: {expected}, found the element type {kind}; export it in float32")
-    n, _, h, w = shapes[0]
+    number = found[0].type.tensor_type.elem_type
+    if number not in _ELEMENTS:
+        raise DataError(f"{where}: {expected}, found the element type {number}; export it in float32")
+    n, *sides = shapes[0]
     if n not in (1, None):
         raise DataError(f"{where}: expected a batch size of one or any, found {n}; export it again")
-    return (h, w) if h and w else None
+    last = sides[0] not in (1, 3) and sides[2] in (1, 3)
+    channels, h, w = (sides[2], sides[0], sides[1]) if last else sides
+    if channels not in (1, 3, None):
+        raise DataError(
+            f"{where}: {expected}, found {shapes}: {channels} channels; only networks that take 3 (or 1 for grey "
+            "images) can be used"
+        )
+    size = (h, w) if h and w else None
+    return OnnxFile(
+        proto=proto,
+        where=where,
+        size=size,
+        channels=channels or 3,
+        channels_last=last,
+        element=_ELEMENTS[number],
+        output=_embedding_output(proto.graph),
+    )
+
+
+def _embedding_output(graph: Any) -> str:
+    """Return the name of the first output that can be embeddings ``(n, d)``, else of the first output."""
+
+    def can_be(value: Any) -> bool:
+        if not value.type.tensor_type.HasField("shape"):
+            return True
+        dims = _dims(value)
+        d = dims[1] if len(dims) == 2 or (len(dims) == 4 and dims[2:] == [1, 1]) else 1
+        return d is None or d > 1
+
+    return str(next((value for value in graph.output if can_be(value)), graph.output[0]).name)
 
 
 def _check_sizes(proto: Any, where: str) -> None:
     """Raise DataError if a map is so large that it would fill the memory, as far as shapes are known in advance."""
-    import onnx
-
+    onnx = library("onnx", where)
     try:
         known = onnx.shape_inference.infer_shapes(proto, data_prop=True)
     except Exception as error:

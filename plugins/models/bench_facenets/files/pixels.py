@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-Channels = Literal["rgb", "bgr"]
+Channels = Literal["rgb", "bgr", "grey"]
 Numbers = float | tuple[float, ...]
 
 
@@ -15,6 +15,7 @@ class Pixels:
     """The input of a network: ``(n, 3, height, width)``, each value ``(x - mean) / std`` of a pixel in [0, 255].
 
     ``mean`` and ``std`` are in the network's own channel order. InsightFace's networks take RGB and 127.5 for both.
+    With ``grey`` channels, the input is ``(n, 1, height, width)``, and all three numbers are equal.
     """
 
     height: int = 112
@@ -24,7 +25,7 @@ class Pixels:
     channels: Channels = "rgb"
 
     def __str__(self) -> str:
-        mean, std = (_short(values) for values in (self.mean, self.std))
+        mean, std = (short(values) for values in (self.mean, self.std))
         return f"{self.height}x{self.width} {self.channels}, (x - {mean}) / {std}"
 
 
@@ -59,29 +60,34 @@ def with_parameters(
         found = three(mean, "mean")
         if pixel_range == 255 and 0 < max(found) <= 1:
             raise ValueError(
-                f"mean = {_short(found)}: expected a mean for pixels from 0 to 255, got one that looks like pixels "
+                f"mean = {short(found)}: expected a mean for pixels from 0 to 255, got one that looks like pixels "
                 "from 0 to 1; set pixel_range = 1"
             )
         if pixel_range == 1 and max(found) > 1:
-            raise ValueError(f"mean = {_short(found)}: expected at most 1 with pixel_range = 1; set pixel_range = 255")
+            raise ValueError(f"mean = {short(found)}: expected at most 1 with pixel_range = 1; set pixel_range = 255")
         changes["mean"] = tuple(value * 255 / pixel_range for value in found)
     if std is not None:
         found = three(std, "std")
         if min(found) <= 0:
-            raise ValueError(f"std: expected numbers above 0, got {_short(found)}")
+            raise ValueError(f"std: expected numbers above 0, got {short(found)}")
         if pixel_range == 255 and max(found) < 1:
             raise ValueError(
-                f"std = {_short(found)}: expected the scale of pixels from 0 to 255, got one that looks like pixels "
+                f"std = {short(found)}: expected the scale of pixels from 0 to 255, got one that looks like pixels "
                 "from 0 to 1; set pixel_range = 1"
             )
         if pixel_range == 1 and max(found) > 1:
-            raise ValueError(f"std = {_short(found)}: expected at most 1 with pixel_range = 1; set pixel_range = 255")
+            raise ValueError(f"std = {short(found)}: expected at most 1 with pixel_range = 1; set pixel_range = 255")
         changes["std"] = tuple(value * 255 / pixel_range for value in found)
     if channels is not None:
         changes["channels"] = channels
-    return replace(pixels, **changes)
+    found_pixels = replace(pixels, **changes)
+    if found_pixels.channels == "grey":
+        for name, values in (("mean", found_pixels.mean), ("std", found_pixels.std)):
+            if len(set(values)) > 1:
+                raise ValueError(f"{name}: expected one number for grey images, got {short(values)}")
+    return found_pixels
 
 
-def _short(values: Sequence[float]) -> str:
+def short(values: Sequence[float]) -> str:
     texts = [f"{value:g}" for value in values]
     return texts[0] if len(set(texts)) == 1 else f"[{', '.join(texts)}]"

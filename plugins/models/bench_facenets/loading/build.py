@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from bench import BenchError, DataError
 from bench_facenets.checks.selfcheck import card_of, probe_images, self_check
 from bench_facenets.files.card import Card
+from bench_facenets.loading.normalisation import check_channels, notes
 from bench_facenets.loading.splitting import SplitNetwork, auto_splits, ordered_splits
 
 if TYPE_CHECKING:
@@ -38,7 +39,10 @@ def build(model: NetworkParameters, modules: Mapping[str, str] | None = None) ->
     with naming(str(model.weights())):
         source = model.source()
         wanted = modules or model.wanted_splits() or source.splits
-        network = SplitNetwork(source.net, model.pixels(source.pixels), wanted, looped=source.looped)
+        pixels = model.pixels(source.pixels)
+        check_channels(source.start, pixels)
+        source = replace(source, warnings=(*notes(source.start, source.pixels, pixels), *source.warnings))
+        network = SplitNetwork(source.net, pixels, wanted, looped=source.looped)
         if not network.splits:
             network.splits = auto_splits(network, probe_images())
             if not network.splits:

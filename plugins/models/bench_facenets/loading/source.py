@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from bench import DataError
 from bench_facenets.files import checkpoints
 from bench_facenets.files.pixels import Pixels
 from bench_facenets.loading import onnx_model, torch_module
+from bench_facenets.loading.normalisation import AS_IT_IS, Start, pixels_for, start_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +21,8 @@ class Source:
     """A network as its file defines it: the module, its pixels unless the suite says otherwise, and its split points.
 
     If ``splits`` is empty, split points are searched in the network. ``layout`` describes the format that was
-    recognised in the file; ``looped``: batches are run image by image; ``warnings`` are notes for the user.
+    recognised in the file; ``looped``: batches are run image by image; ``start``: what the network does to pixels
+    before its first convolution; ``warnings`` are notes for the user.
     """
 
     net: nn.Module
@@ -29,14 +31,16 @@ class Source:
     layout: str
     license: str
     looped: bool = False
+    start: Start = AS_IT_IS
     warnings: tuple[str, ...] = ()
 
 
-def from_checkpoint(path: Path, architecture: str) -> Source:
-    """Return a network of this package with the weights of a public checkpoint."""
-    loaded = checkpoints.load(path, architecture)
+def from_checkpoint(path: Path, architecture: str, weights_key: str = "") -> Source:
+    """Return a network of this package with the weights of a public checkpoint; ``weights_key`` decides if it holds
+    several networks."""
+    loaded = checkpoints.load(path, architecture, weights_key=weights_key)
     layout = loaded.layout
-    ignored = (f"left aside in the file: {', '.join(loaded.ignored)}",) if loaded.ignored else ()
+    ignored = (f"left aside in the file: {checkpoints.some(loaded.ignored)}",) if loaded.ignored else ()
     ambiguous = (loaded.ambiguous,) if loaded.ambiguous else ()
     return Source(
         net=loaded.net,
@@ -44,40 +48,49 @@ def from_checkpoint(path: Path, architecture: str) -> Source:
         splits=layout.splits,
         layout=layout.name,
         license=layout.license,
-        warnings=(*ambiguous, *ignored),
+        warnings=(*loaded.notes, *ambiguous, *ignored),
     )
 
 
-def from_factory(factory: str, arguments: Mapping[str, Any], path: Path, license: str) -> Source:
-    """Return the module that a factory makes, with the weights of a file."""
-    net = torch_module.load(factory, arguments, path)
-    return Source(net=net, pixels=Pixels(), splits={}, layout=f"torch module {factory}", license=license)
+def from_factory(
+    factory: str, arguments: Mapping[str, Any], path: Path, wanted: Pixels, license: str, weights_key: str = ""
+) -> Source:
+    """Return the module that a factory makes, with the weights of a file. ``wanted``: the pixels that the suite asks
+    for, of which only the size counts; ``weights_key`` decides if the file holds several networks."""
+    net, notes = torch_module.load(factory, arguments, path, weights_key)
+    net.eval()
+    start = start_of(net, 3, (wanted.height, wanted.width))
+    return Source(
+        net=net,
+        pixels=pixels_for(start, Pixels()),
+        splits={},
+        layout=f"torch module {factory}",
+        license=license,
+        start=start,
+        warnings=notes,
+    )
 
 
-def from_onnx(path: Path, wanted: Pixels, size: tuple[int, int] | None, license: str) -> Source:
+def from_onnx(path: Path, pixels: Callable[[Pixels], Pixels], size: tuple[int, int] | None, license: str) -> Source:
     """Return the network of an ONNX file, or the recognition network of a pack.
 
-    ``wanted`` are the pixels requested by the suite, ``size`` is its ``net_input_size``. Raises DataError if the file
-    has another input size.
+    ``pixels`` returns the pixels that the suite asks for, from those that the file asks for; ``size`` is the suite's
+    ``net_input_size``. Raises DataError if the file has another input size.
     """
-    found = onnx_model.load(path, wanted)
+    found = onnx_model.load(path, pixels)
     if found.size and size and found.size != size:
         raise DataError(
             f"{found.where}: its input is {found.size[0]}x{found.size[1]}, net_input_size says {list(size)}; leave "
             "net_input_size out"
         )
-    h, w = found.size or (wanted.height, wanted.width)
-    notes = []
-    if found.normalises and any(wanted.mean):
-        notes.append("arithmetic comes before its first convolution: if it normalises pixels, set mean = 0, std = 1")
-    if found.looped:
-        notes.append("a batch size of one is baked in: batches run image by image")
+    notes = ("a batch size of one is baked in: batches run image by image",) if found.looped else ()
     return Source(
         net=found.net,
-        pixels=Pixels(height=h, width=w),
+        pixels=found.pixels,
         splits={},
         layout=f"ONNX {found.where.rpartition('!')[2]}" if "!" in found.where else "ONNX",
         license=license,
         looped=found.looped,
-        warnings=tuple(notes),
+        start=found.start,
+        warnings=notes,
     )

@@ -169,7 +169,7 @@ def calls(net: nn.Module, inputs: Tensor) -> list[Call]:
     def note(path: str, _module: nn.Module, _args: Any, output: Any) -> None:
         before = found.pop(path, None)
         shape = None
-        if isinstance(output, Tensor) and output.ndim in (3, 4):
+        if isinstance(output, Tensor) and output.ndim in (3, 4) and len(output) == len(inputs):
             _, c, h, w = _as_map(output, path).shape
             shape = (c, h, w)
         found[path] = Call(path=path, count=before.count + 1 if before else 1, shape=shape)
@@ -210,6 +210,14 @@ def is_cut(network: SplitNetwork, path: str, images: Tensor, embeddings: Tensor)
     return embedding_difference(again, embeddings) < CUT_TOLERANCE
 
 
+def _separates(network: SplitNetwork, path: str, images: Tensor, embeddings: Tensor) -> bool:
+    """Return whether a module that nobody named is a cut; an output that cannot be replaced is none."""
+    try:
+        return is_cut(network, path, images, embeddings)
+    except (RuntimeError, ContractError):
+        return False
+
+
 def embedding_difference(a: Tensor, b: Tensor) -> float:
     """Return the largest difference of any value of normalised embeddings; infinite for different shapes or NaN."""
     if a.shape != b.shape:
@@ -231,12 +239,16 @@ def auto_splits(network: SplitNetwork, images: Tensor) -> dict[str, str]:
         embeddings = network(images)
     area = network.preprocess.pixels.height * network.preprocess.pixels.width
     seen = [c for c in calls(network.net, network.preprocess(images)) if c.count == 1]
-    maps = {c.path: c.shape for c in seen if c.shape and 1 < c.shape[1] * c.shape[2] < area}  # In forward order.
+    # In forward order. A permutation of the image, of a network that takes channels last, is no map.
+    image = sorted((network.preprocess.pixels.height, network.preprocess.pixels.width, network.preprocess.depth))
+    maps = {
+        c.path: c.shape for c in seen if c.shape and 1 < c.shape[1] * c.shape[2] < area and sorted(c.shape) != image
+    }
     order = {path: i for i, path in enumerate(maps)}
 
     def last_cut(paths: Iterable[str]) -> str | None:
         outermost = sorted(paths, key=lambda path: (path.count("."), -order[path]))
-        return next((p for p in outermost[:MAX_CUTS_TRIED] if is_cut(network, p, images, embeddings)), None)
+        return next((p for p in outermost[:MAX_CUTS_TRIED] if _separates(network, p, images, embeddings)), None)
 
     sizes = dict.fromkeys(shape[1:] for shape in maps.values())
     found = {size: last_cut(p for p in maps if maps[p][1:] == size) for size in sizes}
@@ -248,4 +260,4 @@ def auto_splits(network: SplitNetwork, images: Tensor) -> dict[str, str]:
     size, before = maps[end][1:], list(maps)[: order[end]]
     if other := last_cut(p for p in before if maps[p][1:] == size and maps[p][0] != maps[end][0]):
         splits |= {name: other, "trunk": end}
-    return splits
+    return dict(sorted(splits.items(), key=lambda item: order[item[1]]))

@@ -9,25 +9,28 @@ from typing import Any
 from torch import Tensor, nn
 
 from bench import DataError
-from bench_facenets.files.checkpoints import read_state_dict
+from bench_facenets.files.checkpoints import read_weights
 from bench_facenets.loading import factory as factories
 
 SHOWN = 4  # The number of keys that a message lists.
 
 
-def load(factory: str, arguments: Mapping[str, Any], path: Path) -> nn.Module:
-    """Return the module with its weights, on the CPU. Raises DataError if the factory does not return a module, or if
-    the keys or shapes of the file are not exactly those of the module."""
+def load(
+    factory: str, arguments: Mapping[str, Any], path: Path, weights_key: str = ""
+) -> tuple[nn.Module, tuple[str, ...]]:
+    """Return the module with its weights, on the CPU, and notes on these. Raises DataError if the factory does not
+    return a module, or if the keys or shapes of the file are not exactly those of the module."""
     net = factories.call(factory, arguments)
     if not isinstance(net, nn.Module):
         raise DataError(f"factory = {factory!r}: expected a torch.nn.Module, found {type(net).__name__}")
-    fill(net, read_state_dict(path, net.state_dict()), path, f"factory = {factory!r}")
-    return net
+    weights = read_weights(path, net.state_dict(), weights_key)
+    fill(net, weights.tensors, path, f"factory = {factory!r}", weights.where)
+    return net, weights.notes
 
 
-def fill(net: nn.Module, state: Mapping[str, Tensor], path: Path, who: str) -> None:
+def fill(net: nn.Module, state: Mapping[str, Tensor], path: Path, who: str, where: str = "") -> None:
     """Load a state dict strictly; only counters of batch norm (``num_batches_tracked``) may be missing. Raises
-    DataError, which lists missing and unexpected keys, and shapes that differ."""
+    DataError, which lists missing and unexpected keys, and shapes that differ; ``where``: the keys that led to it."""
     wanted = net.state_dict()
     missing = [k for k in wanted if k not in state and not k.endswith("num_batches_tracked")]
     unexpected = [k for k in state if k not in wanted]
@@ -42,9 +45,10 @@ def fill(net: nn.Module, state: Mapping[str, Tensor], path: Path, who: str) -> N
         if found
     ]
     if problems:
+        place = f"; its weights seem to be under {where!r}" if where else ""
         raise DataError(
             f"{path}: expected exactly the weights of {who} ({len(wanted)} tensors), found {len(state)} with "
-            f"{'; '.join(problems)}; is this the right file, and are the arguments right?"
+            f"{'; '.join(problems)}{place}; is this the right file, and are the arguments right?"
         )
     net.load_state_dict(state, strict=False)  # Only the batch counters, which old files lack, may be missing.
 

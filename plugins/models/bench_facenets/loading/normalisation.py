@@ -1,0 +1,172 @@
+"""What a network does to pixels before its first convolution: a normalisation that its file contains.
+
+Public networks are exported with and without their normalisation. If it is applied again, the network sees nearly
+constant images, and its embeddings are wrong without any error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from bench import DataError
+from bench_facenets.files.pixels import Pixels, short
+
+_LAYERS = ("convolution", "mm", "addmm", "bmm", "linear", "baddbmm", "matmul")
+_STRAIGHT = 1e-3  # The largest relative departure from a straight line that rounding in float32 explains.
+
+
+class _Found(BaseException):
+    """Ends a forward pass at its first layer with weights. A network's own ``except Exception`` does not catch it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """The start of a network: ``channels`` that its first convolution takes, if it takes the images themselves; else
+    None. ``mean`` and ``std``: before the first layer, a value x of channel i becomes (x - mean[i]) / std[i]; empty if
+    x is passed on as it is. ``straight``: whether this is all that happens to x."""
+
+    channels: int | None = None
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    straight: bool = True
+
+    @property
+    def divisor(self) -> float | None:
+        """The divisor that brings pixels from 0 to 255 to the values that the normalisation is made for: 1 if these are
+        0 to 255, 255 if they are 0 to 1; None if the normalisation does not tell."""
+        if not self.straight or not self.mean:
+            return None
+        for divisor, (low, high), (narrow, wide) in _RANGES:
+            if all(low <= m <= high for m in self.mean) and all(narrow <= abs(s) <= wide for s in self.std):
+                return divisor
+        return None
+
+    def __str__(self) -> str:
+        return f"(x - {short(self.mean)}) / {short(self.std)}" if self.straight else "something that is not understood"
+
+
+AS_IT_IS = Start()
+
+# For pixels from 0 to 255 and from 0 to 1: where the mean of a normalisation lies that is made for them, and where its
+# standard deviation. A network that only divides by 255 has a mean of 0. The same holds for learnt statistics.
+_RANGES = ((1.0, (-1.0, 200.0), (20.0, 400.0)), (255.0, (0.26, 0.75), (0.05, 1.1)))
+
+
+class _FirstLayer(TorchDispatchMode):
+    """Keeps the input and the weights of the first convolution or matrix product, and ends the forward pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tensors: list[Tensor] = []
+        self.groups = 1
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        if name in _LAYERS and any(isinstance(arg, Tensor) and arg.is_floating_point() for arg in args):
+            self.tensors = [arg.detach() for arg in args if isinstance(arg, Tensor)]
+            self.groups = args[8] if name == "convolution" else 0
+            if name == "addmm":
+                self.tensors = self.tensors[1:]
+            raise _Found
+        return func(*args, **(kwargs or {}))
+
+
+def start_of(net: nn.Module, channels: int, size: tuple[int, int]) -> Start:
+    """Return what a network does to images ``(n, channels, height, width)`` before its first layer with weights."""
+    images = [_first_layer(net, torch.full((1, channels, *size), value)) for value in (0.0, 1.0, 255.0)]
+    if any(image is None for image in images):
+        return Start()
+    layers = [layer for layer in images if layer is not None]
+    taken = _channels(layers[0], channels, size)
+    zero, one, white = (_values(layer) for layer in layers)
+    slope = (white - zero) / 255
+    if not bool(torch.isfinite(torch.stack([zero, one, white])).all()) or bool((slope == 0).any()):
+        return Start(channels=taken, straight=False)
+    straight = bool(((one - zero - slope).abs() <= _STRAIGHT * (slope.abs() + zero.abs())).all())
+    if bool(torch.allclose(slope, torch.ones_like(slope), atol=1e-6)) and bool((zero.abs() < 1e-6).all()):
+        return Start(channels=taken, straight=straight)
+    mean, std = (-zero / slope).tolist(), (1 / slope).tolist()
+    return Start(channels=taken, mean=_rounded(mean), std=_rounded(std), straight=straight)
+
+
+def _first_layer(net: nn.Module, images: Tensor) -> _FirstLayer | None:
+    """Return the first layer that a forward pass reaches; None if it reaches none."""
+    mode = _FirstLayer()
+    try:
+        with torch.no_grad(), mode:
+            net(images)
+    except _Found:
+        return mode
+    except Exception:  # A network that takes other images; its own error is shown when it is used.
+        return None
+    return None
+
+
+def _channels(layer: _FirstLayer, channels: int, size: tuple[int, int]) -> int | None:
+    """Return the number of channels that a first convolution takes, if it gets the images themselves."""
+    x, weights = layer.tensors[:2]
+    if not layer.groups or weights.ndim != 4 or x.ndim != 4 or x.shape[1] != channels or tuple(x.shape[2:]) != size:
+        return None
+    return weights.shape[1] * layer.groups
+
+
+def _values(layer: _FirstLayer) -> Tensor:
+    """Return the values in the middle of a first layer's input, one for each channel, in double precision."""
+    x = layer.tensors[0].double()
+    if x.ndim == 4:
+        return x[0, :, x.shape[2] // 2, x.shape[3] // 2]
+    return x.flatten()[x.numel() // 2].reshape(1)
+
+
+def _rounded(values: Sequence[float]) -> tuple[float, ...]:
+    found = tuple(float(f"{value:.4g}") for value in values)
+    return tuple(value + 0.0 for value in found)
+
+
+def pixels_for(start: Start, default: Pixels) -> Pixels:
+    """Return the pixels that a network with this start gets unless the suite says otherwise."""
+    grey = replace(default, channels="grey") if start.channels == 1 else default
+    return grey if start.divisor is None else replace(grey, mean=(0.0,) * 3, std=(start.divisor,) * 3)
+
+
+def notes(start: Start, default: Pixels, pixels: Pixels) -> tuple[str, ...]:
+    """Return what the user must know about the start of a network: ``default`` are its pixels without a suite,
+    ``pixels`` those with it."""
+    found = []
+    if default.channels == "grey":
+        found.append('the network takes one channel: it gets grey images (channels = "grey", ITU-R 601)')
+    given = f"(x - {short(pixels.mean)}) / {short(pixels.std)} of pixels from 0 to 255"
+    as_by_default = (pixels.mean, pixels.std) == (default.mean, default.std)
+    if start.divisor is not None:
+        values = "0 to 255" if start.divisor == 1 else "0 to 1"
+        if as_by_default:
+            found.append(f"the network normalises pixels itself, {start}: it gets values from {values}")
+        else:
+            found.append(
+                f"the network normalises pixels itself, {start}, as for values from {values}, but mean and std give it "
+                f"{given}: pixels are normalised twice; leave mean and std out"
+            )
+    elif (start.mean or not start.straight) and as_by_default:
+        found.append(
+            f"before its first convolution the network computes {start}, which does not tell what pixels it takes; it "
+            f"gets {given}: set mean = 0 and std = 1 if it takes 0 to 255, or mean = 0 and std = 255 if it takes 0 to 1"
+        )
+    return tuple(found)
+
+
+def check_channels(start: Start, pixels: Pixels) -> None:
+    """Raise DataError unless the network takes as many channels as it gets."""
+    given = 1 if pixels.channels == "grey" else 3
+    if start.channels not in (None, given):
+        settings = {1: 'set channels = "grey"', 3: 'set channels = "rgb" or "bgr"'}
+        hint = settings.get(start.channels or 0, "only networks that take 3 (or 1 for grey images) can be used")
+        raise DataError(
+            f"expected a network that takes images of {given} channels (channels = {pixels.channels!r}), found a first "
+            f"convolution of {start.channels}; {hint}"
+        )
