@@ -63,6 +63,8 @@ def fetch(names: tuple[str, ...], of_paper: bool, out: Path | None, yes: bool, d
             failed.append(str(error))
     if of_paper:
         _show_paper(folder)
+    elif folder not in files.search_folders() and not dry_run:
+        click.echo(f"To use them, name {folder} with --weights-dir or in $BENCH_WEIGHTS")
     if failed:
         raise DataError("\n".join(failed))
 
@@ -114,9 +116,13 @@ def _ask(needed: Sequence[Fetchable]) -> None:
     """Ask whether to fetch the files. Raises click.Abort for a no, and DataError without a terminal."""
     count = f"{len(needed)} file{'' if len(needed) == 1 else 's'}"
     question = f"Fetch {count}, about {sum(file.megabytes for file in needed)} MB, under these terms?"
-    if not sys.stdin.isatty():
+    if not _on_a_terminal():
         raise DataError(f"{question} Expected a yes, found no terminal to ask on; add --yes")
     click.confirm(question, abort=True)
+
+
+def _on_a_terminal() -> bool:
+    return sys.stdin.isatty()
 
 
 # ---- what is shown ---------------------------------------------------------------------------------------------------

@@ -12,7 +12,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import onnx
 from bench_uniface import FETCHABLE
-from facenets_toys import onnx_bytes
 from onnx import TensorProto, helper, numpy_helper
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
@@ -37,14 +36,6 @@ def attribute_network(side: int, widths: Mapping[str, int], seed: int) -> bytes:
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.checker.check_model(made)
     return made.SerializeToString()
-
-
-def contents() -> dict[str, bytes]:
-    """Return a tiny file for each name that can be fetched; no two are equal."""
-    made = {name: onnx_bytes(seed=i, batch=1 if i % 2 else "n") for i, name in enumerate(FETCHABLE)}
-    made["fairface"] = attribute_network(224, {"race": 7, "gender": 2, "age": 9}, seed=1)
-    made["age-gender"] = attribute_network(96, {"fc1": 3}, seed=2)
-    return made
 
 
 def sends(content: bytes) -> Answer:
@@ -96,16 +87,15 @@ def fails(code: int) -> Answer:
 
 
 class Mirror:
-    """What the server answers by path, and which paths were asked for."""
+    """What the server answers by path, and which paths were asked for. ``contents`` are the true files by name."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, contents: Mapping[str, bytes]) -> None:
         self.url = url
         self.answers: dict[str, Answer] = {}
         self.asked: list[str] = []
-        self.contents = contents()
-        for name, file in FETCHABLE.items():
-            self.answer(name, sends(self.contents[name]))
-            assert file.name == name
+        self.contents = contents
+        for name, content in contents.items():
+            self.answer(name, sends(content))
 
     def answer(self, name: str, answer: Answer, places: tuple[str, ...] = ("releases", "mirror")) -> None:
         """Set the answer for a file, by default at both of its addresses."""
@@ -118,11 +108,11 @@ class Mirror:
 
 
 @contextlib.contextmanager
-def serving() -> Iterator[Mirror]:
-    """Serve the files until the context ends."""
+def serving(contents: Mapping[str, bytes]) -> Iterator[Mirror]:
+    """Serve files, by name, until the context ends."""
 
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802
+        def do_GET(self) -> None:
             mirror.asked.append(self.path)
             with contextlib.suppress(ConnectionError):
                 mirror.answers.get(self.path, fails(404))(self)
@@ -131,7 +121,7 @@ def serving() -> Iterator[Mirror]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    mirror = Mirror(f"http://127.0.0.1:{server.server_port}")
+    mirror = Mirror(f"http://127.0.0.1:{server.server_port}", contents)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
