@@ -38,6 +38,33 @@ def attribute_network(side: int, widths: Mapping[str, int], seed: int) -> bytes:
     return made.SerializeToString()
 
 
+def face_network(seed: int) -> bytes:
+    """Return an ONNX network of faces ``(n, 3, 112, 112)`` with two convolutions and embeddings of 32 numbers."""
+    rng = np.random.default_rng(seed)
+    shapes = {"w1": (8, 3, 4, 4), "w2": (16, 8, 4, 4), "w3": (16 * 49, 32)}
+    tensors = [
+        numpy_helper.from_array((rng.normal(size=shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32), name)
+        for name, shape in shapes.items()
+    ]
+    nodes = [
+        helper.make_node("Conv", ["x", "w1"], ["a"], "stem", strides=[4, 4], kernel_shape=[4, 4]),
+        helper.make_node("Relu", ["a"], ["b"], "relu"),
+        helper.make_node("Conv", ["b", "w2"], ["c"], "body", strides=[4, 4], kernel_shape=[4, 4]),
+        helper.make_node("Flatten", ["c"], ["d"], "flat"),
+        helper.make_node("MatMul", ["d", "w3"], ["e"], "head"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 112, 112])],
+        [helper.make_tensor_value_info("e", TensorProto.FLOAT, ["n", 32])],
+        tensors,
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(made)
+    return made.SerializeToString()
+
+
 def sends(content: bytes) -> Answer:
     """Answer with a whole file."""
 

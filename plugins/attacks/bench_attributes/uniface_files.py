@@ -14,7 +14,7 @@ from bench_uniface import ATTRIBUTES, Fetchable
 from bench_uniface import files as uniface_files
 from bench_uniface.library import INSTALL, installed
 
-from bench import DataError, file_sha256
+from bench import DataError, MissingDataError, file_sha256
 
 PACKAGES = ("uniface", "onnxruntime")
 FILES: Mapping[str, Fetchable] = {
@@ -40,10 +40,18 @@ def available() -> bool:
 
 def find(attributes: Sequence[str]) -> dict[str, Path]:
     """Return the verified file of each attribute. Raises DataError, which names a missing package or file and how to
-    get it."""
+    get it; MissingDataError if only files are missing, which names all of them."""
     if absent := [name for name in PACKAGES if find_spec(name) is None]:
         raise DataError(f"attributes: the uniface backend needs {', '.join(absent)}; install with: {INSTALL}")
-    return {name: uniface_files.find(FILES[name]) for name in attributes}
+    found, missing = {}, []
+    for file in dict.fromkeys(FILES[name] for name in attributes):
+        try:
+            found[file] = uniface_files.find(file)
+        except MissingDataError as error:
+            missing.append(str(error))
+    if missing:
+        raise MissingDataError("attributes: " + "; ".join(missing))
+    return {name: found[FILES[name]] for name in attributes}
 
 
 def fingerprint(attributes: Sequence[str]) -> str:

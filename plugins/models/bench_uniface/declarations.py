@@ -59,13 +59,16 @@ class UnifaceNet(FaceNet):
             return found
         return replace(found, notes=(*found.notes, files.UNVERIFIED))
 
+    def pixels(self, layout: Pixels) -> Pixels:
+        """Return the input of the network: as uniface prepares it, changed by the parameters that are set."""
+        uniface = Pixels(channels=self.channel_order)
+        return super().pixels(replace(layout, mean=uniface.mean, std=uniface.std, channels=uniface.channels))
+
     def source(self) -> Source:
-        """Return the converted network. Its pixels are uniface's: (x - 127.5) / 127.5 in its order of channels."""
+        """Return the converted network."""
         from bench_facenets.loading import source
 
-        layout = Pixels(channels=self.channel_order)
-        found = source.from_onnx(self.weights(), self.pixels(layout), self.net_input_size, self.license)
-        return replace(found, pixels=replace(found.pixels, channels=self.channel_order))
+        return source.from_onnx(self.weights(), self.pixels(Pixels()), self.net_input_size, self.license)
 
 
 @dataclass(frozen=True, kw_only=True)

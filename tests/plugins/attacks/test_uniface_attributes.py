@@ -175,6 +175,13 @@ def test_a_missing_or_damaged_file_is_named_with_the_command_and_nothing_is_down
             call()
 
 
+def test_all_missing_files_are_named_at_once(weights: Path) -> None:
+    for stem in ("fairface", "age_gender"):
+        (weights / f"{stem}.onnx").unlink()
+    with pytest.raises(MissingDataError, match=r"^attributes: age-gender: no weights; .*; fairface: no weights; "):
+        Attributes(backend="uniface").fingerprint()
+
+
 def test_a_file_with_other_outputs_or_no_network_is_an_error(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     attack = Attributes(backend="uniface", attributes=("race",))
     put(weights, monkeypatch, fairface=attribute_network(224, {"race": 6, "gender": 2, "age": 9}, seed=1))
