@@ -97,7 +97,7 @@ def test_fetched_networks_and_estimators_are_used_like_all_others(command: Calla
     done = command("models", "check", "models/arcface_mnet.onnx", "--as", "arcface-mnet")
     assert "self-check: embeddings, batches, gradients and split points are in order" in done.out
 
-    done = command("run", "fetched.toml", "--device", "cpu", "--out", "out")
+    done = command("run", "fetched.toml", "--device", "cpu", "--workers", "1", "--out", "out")
     assert done.code == 0, done.err
     (folder,) = (tmp_path / "out" / "results" / "fetched").iterdir()
     cells = pd.read_parquet(folder / "cells.parquet")

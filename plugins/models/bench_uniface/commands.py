@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,6 +43,8 @@ def fetch(names: tuple[str, ...], of_paper: bool, out: Path | None, yes: bool, d
     from bench_uniface.fetching import fetch as fetch_file
 
     wanted = _wanted(names, of_paper)
+    if as_json and yes:
+        raise click.UsageError("--json lists and does not fetch; leave out --json or --yes")
     if as_json or not wanted:
         _show_catalogue(wanted or list(FETCHABLE.values()), as_json)
         return
@@ -100,7 +103,7 @@ def _place(file: Fetchable, folder: Path, *, explicit: bool) -> Path:
 
 
 def _is_here(folder: Path, file: Fetchable) -> bool:
-    return (folder / file.file).is_file() and files.is_sound(folder / file.file, file)
+    return os.path.isfile(folder / file.file) and files.is_sound(folder / file.file, file)
 
 
 def _announce(file: Fetchable, folder: Path, *, here: bool) -> None:
@@ -165,7 +168,7 @@ def _show_paper(folder: Path) -> None:
         file = FETCHABLE.get(network.served_by or "")
         if own := paper.found(network):
             click.echo(f"  {network.name}: {own}")
-        elif file and (folder / file.file).is_file():
+        elif file and os.path.isfile(folder / file.file):
             click.echo(f"  {network.name}: {folder / file.file} ({network.why})")
         elif file:
             click.echo(f"  {network.name}: missing; bench models fetch {file.name} gets {network.why}")

@@ -52,7 +52,9 @@ def _download(wanted: Fetchable, staging: Path, folder: Path) -> Path:
     entry, store = library.entry(wanted.stem), _model_store()
     with _warnings_of_uniface() as warned, _quiet_if_not_watched():
         try:
-            return Path(store.verify_model_weights(entry.identifier, str(staging), TIMEOUT_S, ATTEMPTS))
+            return Path(
+                store.verify_model_weights(entry.identifier, str(staging), timeout=TIMEOUT_S, max_retries=ATTEMPTS)
+            )
         except ConnectionError as error:
             last = str(error.__cause__ or error)
         except ValueError as error:  # uniface does not know the identifier.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from bench import DataError, MissingDataError, file_sha256, weights_folders
@@ -18,7 +19,8 @@ def search_folders() -> list[Path]:
 
 def located(wanted: Fetchable) -> Path | None:
     """Return the first file of this name in the folders, not verified; None if there is none."""
-    return next((folder / wanted.file for folder in search_folders() if (folder / wanted.file).is_file()), None)
+    files = (folder / wanted.file for folder in search_folders())
+    return next((file for file in files if os.path.isfile(file)), None)  # False where it must not look, too
 
 
 def find(wanted: Fetchable) -> Path:
@@ -29,7 +31,7 @@ def find(wanted: Fetchable) -> Path:
     """
     path = located(wanted)
     if path is None:
-        places = ", ".join(f"{folder}{'' if folder.is_dir() else ' (not there)'}" for folder in search_folders())
+        places = ", ".join(f"{folder}{'' if os.path.isdir(folder) else ' (not there)'}" for folder in search_folders())
         first = "" if library.installed() else f"{library.INSTALL}, then "
         raise MissingDataError(
             f"{wanted.name}: no weights; looked for {wanted.file} in {places}. Get it with: {first}bench models fetch "

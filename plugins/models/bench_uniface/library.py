@@ -6,6 +6,7 @@ nothing else; this module loads only that one.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
 import os
@@ -42,16 +43,17 @@ def installed() -> str | None:
 
 def cache_folder() -> Path:
     """Return the folder in which uniface keeps weights: ``$UNIFACE_CACHE_DIR``, by default ``~/.uniface/models``."""
-    return Path(os.environ.get("UNIFACE_CACHE_DIR", "~/.uniface/models")).expanduser()
+    return Path(os.path.expanduser(os.environ.get("UNIFACE_CACHE_DIR") or "~/.uniface/models"))
 
 
 def entry(stem: str) -> Entry:
     """Return what uniface knows about a file. Raises DataError if uniface is missing, or does not list the file."""
     table = _constants()
-    for identifier, info in table.MODEL_REGISTRY.items():
-        if identifier.value == stem and info.url.endswith(".onnx") and len(info.sha256) == 64:
-            mirror = f"{table.HF_MIRROR_URL}/{stem}.onnx"
-            return Entry(identifier=identifier, urls=(info.url, mirror), sha256=info.sha256)
+    with contextlib.suppress(AttributeError):  # The table of another version has another form.
+        for identifier, info in table.MODEL_REGISTRY.items():
+            if identifier.value == stem and info.url.endswith(".onnx") and len(info.sha256) == 64:
+                mirror = f"{table.HF_MIRROR_URL}/{stem}.onnx"
+                return Entry(identifier=identifier, urls=(info.url, mirror), sha256=info.sha256)
     raise DataError(
         f"{stem}.onnx: expected an entry with a sha256 in uniface's table of weights, found none in uniface "
         f"{installed()}; install a version of the extra: {INSTALL}"

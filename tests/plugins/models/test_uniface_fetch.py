@@ -105,11 +105,13 @@ def test_every_file_of_the_catalogue_is_one_of_the_library() -> None:
 
 
 def test_the_cache_is_that_of_the_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for value in ("", "~/elsewhere", str(tmp_path)):
+    for value in ("~/elsewhere", str(tmp_path)):
         monkeypatch.setenv("UNIFACE_CACHE_DIR", value)
-        if not value:
-            monkeypatch.delenv("UNIFACE_CACHE_DIR")
         assert str(library.cache_folder()) == uniface.model_store.get_cache_dir()
+    monkeypatch.delenv("UNIFACE_CACHE_DIR")
+    assert str(library.cache_folder()) == uniface.model_store.get_cache_dir()
+    monkeypatch.setenv("UNIFACE_CACHE_DIR", "")
+    assert library.cache_folder() == Path.home() / ".uniface" / "models"
 
 
 def test_size_license_and_place_are_told_before_the_question(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,6 +163,7 @@ def test_json_lists_what_there_is(mirror: Mirror) -> None:
     assert rows["sphere20"]["verified"] is True
     assert rows["sphere20"]["where"] == str(library.cache_folder() / "sphere20.onnx")
     assert rows["sphere36"]["where"] is None
+    assert "--json lists and does not fetch" in run("sphere36", "--json", "--yes").output
     assert rows["sphere36"]["sha256"] == mirror.sha256("sphere36")
 
 
@@ -415,6 +418,19 @@ def test_planning_and_listing_import_neither_the_library_nor_torch(mirror: Mirro
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_the_table_of_an_older_library(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = {k: info.url for k, info in uniface.constants.MODEL_REGISTRY.items()}
+    monkeypatch.setattr(uniface.constants, "MODEL_REGISTRY", table)
+    with pytest.raises(DataError, match=r"^sphere20.onnx: expected an entry with a sha256 in uniface's table"):
+        run("sphere20", "--yes")
+
+
+def test_a_user_without_a_home_is_no_reason_to_fail(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("UNIFACE_CACHE_DIR")
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # what Python does for an unknown user
+    assert files.located(FETCHABLE["sphere20"]) is None
 
 
 # ---- the paper's networks --------------------------------------------------------------------------------------------
