@@ -9,6 +9,7 @@ os.environ["TORCH_HOME"] = "/nonexistent"  # no test depends on whether this mac
 os.environ.pop("BENCH_LPIPS_VGG", None)
 os.environ.pop("BENCH_DATA", None)  # nor on real data that it may have
 os.environ.pop("BENCH_WEIGHTS", None)
+os.environ["UNIFACE_CACHE_DIR"] = "/nonexistent"
 os.environ.pop("COLUMNS", None)  # nor on the width of a terminal; pytest-xdist sets it for its workers
 
 import importlib

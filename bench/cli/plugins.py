@@ -136,10 +136,11 @@ def data_verify(names: tuple[str, ...], against: tuple[str, ...], overrides: tup
 
 @click.group(cls=_PluginGroup)
 def models() -> None:
-    """Recognition models: which weights were found, and whether they work.
+    """Recognition models: which weights were found, whether they work, and how to fetch some.
 
     \b
     Examples:
+      bench models fetch arcface-resnet
       bench models status --weights-dir ~/weights
       bench models check backbone.pth --as ir50-arcface
     """

@@ -1,10 +1,11 @@
 """Attribute estimation: age, gender, emotion and race from uploaded images (paper, section 4.1.2, Table VIII).
 
-The attack has two estimators. ``deepface`` is the package that the paper uses (reference [45]); the user downloads its
-weights. ``builtin`` is a small network trained on generated faces (``bench train suites/attributes.toml``), for the
-synthetic stand-ins; instead of race it estimates their abstract appearance groups.
+The attack has three estimators. ``deepface`` is the package that the paper uses (reference [45]); the user downloads
+its weights. ``uniface`` are FairFace and a network for the age, which ``bench models fetch`` gets. ``builtin`` is a
+small network trained on generated faces (``bench train suites/attributes.toml``), for the synthetic stand-ins; instead
+of race it estimates their abstract appearance groups.
 
-This module imports neither torch nor deepface: a suite is planned from these declarations alone.
+This module imports neither torch nor deepface nor uniface: a suite is planned from these declarations alone.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench import Attack, DataError, SuiteError, file_sha256, hookimpl
-from bench_attributes import deepface_files
+from bench_attributes import deepface_files, uniface_files
 from bench_attributes.classes import CLASSES, COMMAND
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
     from bench import Context, TrainingJob
 
-Backend = Literal["auto", "builtin", "deepface"]
+Estimator = Literal["builtin", "deepface", "uniface"]
+Backend = Literal["auto", "builtin", "deepface", "uniface"]
 Attribute = Literal["age", "gender", "emotion", "group", "race"]
 
 __all__ = ["CLASSES", "COMMAND", "WEIGHTS", "Attributes", "bench_attacks", "weights"]
@@ -32,6 +34,7 @@ WEIGHTS = Path(__file__).parent / "weights"
 LICENSES = {
     "builtin": "same as this project (trained on generated faces)",
     "deepface": "MIT (code of deepface); the training sets' terms apply to the weights",
+    "uniface": "; ".join(f"{file.name}: {file.license}" for file in dict.fromkeys(uniface_files.FILES.values())),
 }
 
 
@@ -39,10 +42,11 @@ LICENSES = {
 class Attributes(Attack):
     """Estimates the attributes of the person in each image.
 
-    ``backend``: ``deepface`` is the package that the paper uses, ``builtin`` a small network trained on generated
-    faces, which is skipped on real ones; ``auto`` is ``deepface`` if its weights exist, else ``builtin``.
-    ``attributes``: the attributes to estimate, by default all that the backend estimates: age, gender, emotion, and
-    group (``builtin``) or race (``deepface``).
+    ``backend``: ``deepface`` is the package that the paper uses, ``uniface`` are FairFace and AgeGender of the library
+    uniface, ``builtin`` is a small network trained on generated faces, which is skipped on real ones; ``auto`` is
+    ``deepface`` if its weights exist, else ``uniface`` if they exist, else ``builtin``.
+    ``attributes``: the attributes to estimate, by default all that the backend estimates: age and gender, emotion
+    (``builtin`` and ``deepface``), group (``builtin``) or race (``deepface`` with 6 classes, ``uniface`` with 7).
 
     Vectors are softmax probabilities. They are never orthogonal: compare their cosines (Equation 11) with those of a
     constant predictor.
@@ -65,11 +69,13 @@ class Attributes(Attack):
                 raise ValueError(f"attributes: expected each one once, got {name!r} more than once")
 
     @property
-    def estimator(self) -> Literal["builtin", "deepface"]:
+    def estimator(self) -> Estimator:
         """The backend that is used: ``auto`` is resolved."""
-        if self.backend == "auto":
-            return "deepface" if deepface_files.available() else "builtin"
-        return self.backend
+        if self.backend != "auto":
+            return self.backend
+        if deepface_files.available():
+            return "deepface"
+        return "uniface" if uniface_files.available() else "builtin"
 
     @property
     def synthetic(self) -> bool:  # type: ignore[override]
@@ -82,7 +88,8 @@ class Attributes(Attack):
         return LICENSES[self.estimator]
 
     def _known(self) -> tuple[str, ...]:
-        return ("age", *CLASSES) if self.estimator == "builtin" else tuple(deepface_files.FILES)
+        known = {"builtin": ("age", *CLASSES), "deepface": deepface_files.FILES, "uniface": uniface_files.FILES}
+        return tuple(known[self.estimator])
 
     @property
     def estimated(self) -> tuple[str, ...]:
@@ -93,14 +100,14 @@ class Attributes(Attack):
         """Return a digest of the weights. Raises DataError, which names the missing files and how to get them."""
         if self.estimator == "deepface":
             return deepface_files.fingerprint(self.estimated)
+        if self.estimator == "uniface":
+            return uniface_files.fingerprint(self.estimated)
         return file_sha256(weights())
 
     def classes(self) -> Mapping[str, Sequence[str]]:
         """Return the classes of each attribute vector, in order; age is a number and has no classes."""
-        if self.estimator == "deepface":
-            known = {name: file.classes for name, file in deepface_files.FILES.items() if file.classes}
-        else:
-            known = dict(CLASSES)
+        of_deepface = {name: file.classes for name, file in deepface_files.FILES.items() if file.classes}
+        known = {"builtin": CLASSES, "deepface": of_deepface, "uniface": uniface_files.CLASSES}[self.estimator]
         return {name: known[name] for name in self.estimated if name in known}
 
     def estimate(self, images: torch.Tensor, ctx: Context) -> Mapping[str, torch.Tensor]:
@@ -110,15 +117,19 @@ class Attributes(Attack):
             from bench_attributes.deepface_backend import estimate
 
             return estimate(images, self.estimated)
+        if self.estimator == "uniface":
+            from bench_attributes.uniface_backend import estimate as estimate_uniface
+
+            return estimate_uniface(images, self.estimated)
         from bench_attributes.builtin import estimate_builtin
 
         found = estimate_builtin(images, weights())
         return {name: found[name] for name in self.estimated}
 
     def train(self, job: TrainingJob) -> Mapping[str, Any]:
-        """Train the built-in network and return its card. Raises SuiteError for the backend ``deepface``."""
-        if self.backend == "deepface":
-            raise SuiteError(f"{job.where}: deepface is not trained by bench; leave backend at builtin")
+        """Train the built-in network and return its card. Raises SuiteError for any other backend."""
+        if self.backend not in ("auto", "builtin"):
+            raise SuiteError(f"{job.where}: {self.backend} is not trained by bench; leave backend at builtin")
         from bench_attributes.training import train_attributes
 
         return train_attributes(job, WEIGHTS)

@@ -80,7 +80,7 @@ def check(attributes: Sequence[str]) -> None:
         lines = [f"  {file.name}  ({file.what}; {URL}/{file.name})" for file in missing]
         raise DataError(
             f"attributes: {len(missing)} of deepface's {len(attributes)} weights files are missing. Put them into "
-            f"{folder()} (or set DEEPFACE_HOME); bench downloads nothing:\n" + "\n".join(lines)
+            f"{folder()} (or set DEEPFACE_HOME); bench does not download them:\n" + "\n".join(lines)
         )
 
 

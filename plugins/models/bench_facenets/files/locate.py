@@ -19,6 +19,7 @@ PUBLIC_FILES: Mapping[str, tuple[str, ...]] = {
         "mobilefacenet.ckpt",
         "mobilefacenet-112x96.ckpt",
         "w600k_mbf.onnx",
+        "arcface_mnet.onnx",
     ),
     "ir50-arcface": (
         "Backbone_IR_50_Epoch_11_Batch_160116_Time_2019-11-09-09-42_checkpoint.pth",
@@ -34,6 +35,7 @@ PUBLIC_FILES: Mapping[str, tuple[str, ...]] = {
         "adaface_ir50_webface4m.ckpt",
         "adaface_ir50_ms1mv2.ckpt",
         "w600k_r50.onnx",
+        "arcface_resnet.onnx",
     ),
     "ir50-sphereface": (
         "Backbone_IR_50_Epoch_11_Batch_160116_Time_2019-11-09-10-45_checkpoint.pth",
