@@ -47,8 +47,8 @@ def _replace_closed_streams() -> None:
 def _replace_unknown_characters() -> None:
     """Let stdout and stderr print ``?`` for a character that their encoding lacks, such as ``→`` in ISO 8859-15.
 
-    The output of every command passes these two streams. With their usual settings, a command would do its work and then
-    end with a `UnicodeEncodeError`. Files that bench writes are UTF-8 everywhere.
+    The output of every command passes these two streams. With their usual settings, a command would do its work and
+    then end with a `UnicodeEncodeError`. Files that bench writes are UTF-8 everywhere.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and codecs.lookup(stream.encoding).name != "utf-8":

@@ -1,4 +1,4 @@
-"""Reads text, JSON and TOML from strangers: whatever a file holds, the result is a value or one `ValueError` in one line.
+"""Reads text, JSON and TOML of strangers: whatever a file holds, the result is a value or one `ValueError` of one line.
 
 The parsers of Python also fail with a `RecursionError`, and accept texts that no file can hold.
 """
@@ -24,11 +24,12 @@ _MARKS = (
 )
 
 
-def decode_text(data: bytes) -> str:
+def decode_text(data: bytes, what: str = "text") -> str:
     """Return the content of a text file whose lines end with ``\\n``, whichever line ends it has.
 
     It is UTF-8, or what its byte order mark says: UTF-8, UTF-16 or UTF-32, as programs of Windows write them. Raises
-    `ValueError` for any other encoding, such as Latin-1 or UTF-16 without the mark.
+    `ValueError` for any other encoding, such as Latin-1 or UTF-16 without the mark; its message says that ``what`` was
+    expected.
     """
     encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8")
     try:
@@ -39,10 +40,10 @@ def decode_text(data: bytes) -> str:
             found = f"the byte 0x{data[error.start]:02X} in line {line}, as a file in Latin-1 or Windows-1252 has it"
         else:
             found = f"a byte order mark of {encoding.upper()} and bytes that are none"
-        raise ValueError(f"expected text in UTF-8, found {found}; save the file as UTF-8") from None
+        raise ValueError(f"expected {what} in UTF-8, found {found}; save the file as UTF-8") from None
     if "\0" in text:
         raise ValueError(
-            "expected text in UTF-8, found bytes that are zero, as a file in UTF-16 without a byte order mark has them; "
+            f"expected {what} in UTF-8, found bytes that are zero, as a file in UTF-16 without a byte order mark has; "
             "save the file as UTF-8"
         )
     return text.replace("\r\n", "\n").replace("\r", "\n")

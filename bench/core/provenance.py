@@ -36,6 +36,7 @@ HASHED_CODE = (
     "api",
     "metrics",
     "registry/discovery.py",
+    "registry/sources.py",
     "store/artifacts.py",
     "stages",
     "engine/isolation.py",

@@ -86,12 +86,14 @@ class SuiteRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class OriginRecord:
-    """The distribution, version and package of a plugin, and the sha256 of its sources (None where not recorded)."""
+    """The distribution, version and package of a plugin, and the sha256 of its sources (None where not recorded).
+    ``libraries`` are the further packages whose code it uses, with their versions or the sha256 of their sources."""
 
     distribution: str = "unknown"
     version: str = ""
     package: str | None = None
     digest: str | None = None
+    libraries: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

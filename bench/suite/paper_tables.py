@@ -35,7 +35,7 @@ def read_claims(path: Path, where: str) -> str:
     if path.exists() and not path.is_file():
         raise SuiteError(f"{where}: expected a CSV file beside the suite, at {path}, found something else")
     try:
-        text = decode_text(path.read_bytes())
+        text = decode_text(path.read_bytes(), "published numbers")
     except (OSError, ValueError) as error:
         raise SuiteError(f"{where}: expected a CSV file beside the suite, at {path}: {error}") from None
     header, *lines = list(csv.reader(text.splitlines())) or [[]]

@@ -103,7 +103,7 @@ def read(path: Path, overrides: Sequence[str] = ()) -> SuiteSource:
     A claim may be about something that an override removed from the suite; it is not measured then.
     """
     try:
-        text = decode_text(path.read_bytes())
+        text = decode_text(path.read_bytes(), "a suite file")
     except FileNotFoundError:
         raise SuiteError(f"{path}: expected a suite file, found nothing there.{_suites_nearby(path)}") from None
     except IsADirectoryError:
