@@ -9,12 +9,10 @@ import dataclasses
 import functools
 import inspect
 import math
-import shutil
 import sys
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -22,10 +20,10 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from bench.api.hookspecs import Model, Need, Sees
 from bench.core.content_keys import joined_digest
 from bench.core.domain import Kind, Origin
-from bench.core.errors import BenchError, MissingDataError, PluginError, SuiteError, did_you_mean
+from bench.core.errors import BenchError, PluginError, SuiteError, did_you_mean
 from bench.core.provenance import file_sha256
 from bench.registry.discovery import Registration, Registry
-from bench.registry.sources import library_digest
+from bench.registry.sources import declared_files, declared_names, declared_programs, library_digest
 
 
 def build_component(kind: str, name: str, params: Mapping[str, Any], where: str, registry: Registry) -> Any:
@@ -119,36 +117,13 @@ def fingerprint(kind: Kind, instance: Any, where: str) -> str | None:
 
 def _identified(instance: Any) -> Iterator[str]:
     """Yield what identifies the fingerprint, files and programs that a defense or an attack declares, each if there are
-    any. What a plugin defines as a parameter of the same name is no declaration."""
-    parameters = parameter_names(type(instance))
-    if "fingerprint" not in parameters and (found := instance.fingerprint()) is not None:
+    any."""
+    if "fingerprint" not in parameter_names(type(instance)) and (found := instance.fingerprint()) is not None:
         yield str(found)
-    if "weights" not in parameters and (files := list(_declared_files(instance.weights()))):
+    if files := declared_files(instance):
         yield joined_digest("weights", *map(file_sha256, files))
-    if "programs" not in parameters and instance.programs:
-        yield joined_digest("programs", *map(_program_digest, _names(instance.programs)))
-
-
-def _declared_files(declared: Path | str | Iterable[Path | str]) -> Iterator[Path]:
-    """Yield the files that a plugin declares, those of a folder in the order of their names."""
-    for path in map(Path, _names(declared)):
-        if path.is_dir():
-            yield from sorted(found for found in path.rglob("*") if found.is_file())
-        elif path.exists():
-            yield path
-        else:
-            raise MissingDataError(f"{path}: this file does not exist; put it there, or correct what names it")
-
-
-def _program_digest(name: str | Path) -> str:
-    found = shutil.which(name)
-    if found is None:
-        raise MissingDataError(f"the program {str(name)!r} was not found; install it, or put its folder on the PATH")
-    return file_sha256(Path(found))
-
-
-def _names(declared: Any) -> Iterable[Any]:
-    return (declared,) if isinstance(declared, str | Path) else declared
+    if programs := declared_programs(instance):
+        yield joined_digest("programs", *map(file_sha256, programs))
 
 
 def origin_of(registration: Registration, plugin: Any, where: str) -> Origin:
@@ -157,7 +132,7 @@ def origin_of(registration: Registration, plugin: Any, where: str) -> Origin:
     declared = getattr(plugin, "libraries", ())
     if not declared or isinstance(declared, property) or "libraries" in parameter_names(registration.cls):
         return registration.origin
-    libraries = {str(name): library_digest(str(name), where) for name in _names(declared)}
+    libraries = {str(name): library_digest(str(name), where) for name in declared_names(declared)}
     return dataclasses.replace(registration.origin, libraries={**registration.origin.libraries, **libraries})
 
 

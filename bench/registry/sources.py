@@ -1,4 +1,4 @@
-"""The code behind a plugin: digests of its own package and of the packages that it imports. No torch.
+"""The code and files behind a plugin: digests of its package and of those that it imports, what it declares. No torch.
 
 A result depends on more code than the package of its plugin. What an index publishes under a version does not change,
 so that the version of such a package says which code it is. A package whose code can change under one version is
@@ -9,15 +9,18 @@ a repository or lies on the path without being installed.
 from __future__ import annotations
 
 import ast
+import dataclasses
 import functools
 import hashlib
 import importlib.util
+import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
 from pathlib import Path
+from typing import Any
 
-from bench.core.errors import PluginError
+from bench.core.errors import MissingDataError, PluginError
 from bench.core.provenance import NUMERIC_PACKAGES
 
 HOST = "face-privacy-bench"  # the distribution of bench, whose built-in plugins are in one distribution
@@ -66,6 +69,47 @@ def imported_code(package: str, own: str) -> dict[str, str]:
                 found[name] = library_digest(name, package)
                 waiting.append(name)
     return found
+
+
+def declared_files(plugin: Any) -> list[Path]:
+    """Return the files that a defense or an attack declares, those of a folder in the order of their names.
+
+    A parameter that is called ``weights`` is no declaration. Raise `MissingDataError` if a file does not exist.
+    """
+    found: list[Path] = []
+    for path in map(Path, () if "weights" in _parameters(plugin) else declared_names(plugin.weights())):
+        if path.is_dir():
+            found += sorted(file for file in path.rglob("*") if file.is_file())
+        elif path.exists():
+            found.append(path)
+        else:
+            raise MissingDataError(f"{path}: this file does not exist; put it there, or correct what names it")
+    return found
+
+
+def declared_programs(plugin: Any) -> list[Path]:
+    """Return the files of the programs that a defense or an attack declares by name.
+
+    A parameter that is called ``programs`` is no declaration. Raise `MissingDataError` if a program is not found.
+    """
+    found = []
+    for name in () if "programs" in _parameters(plugin) else declared_names(plugin.programs):
+        path = shutil.which(name)
+        if path is None:
+            raise MissingDataError(
+                f"the program {str(name)!r} was not found; install it, or put its folder on the PATH"
+            )
+        found.append(Path(path))
+    return found
+
+
+def declared_names(declared: Any) -> Iterable[Any]:
+    """Return what a plugin declares as a sequence; a single text or path is a sequence of one."""
+    return (declared,) if isinstance(declared, str | Path) else declared
+
+
+def _parameters(plugin: Any) -> set[str]:
+    return {field.name for field in dataclasses.fields(plugin)}
 
 
 def _location(name: str) -> tuple[Path, bool] | None:
