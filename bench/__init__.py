@@ -13,7 +13,6 @@ from bench.api.hookspecs import (
     Attack,
     Dataset,
     Defense,
-    Examples,
     Model,
     Need,
     Section,
@@ -24,7 +23,7 @@ from bench.api.hookspecs import (
 )
 from bench.api.results import Results
 from bench.api.search_paths import data_dir_option, data_folders, expand, places_named, weights_folders
-from bench.api.types import Check, DataStatus, Faces, LazyImages, Pairs, Protected, Received, Reconstructed
+from bench.api.types import Check, DataStatus, Examples, Faces, LazyImages, Pairs, Protected, Received, Reconstructed
 from bench.core.content_keys import digest_of
 from bench.core.domain import Outcome
 from bench.core.errors import (

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from bench.core.errors import CapabilityError, ContractError, did_you_mean
+from bench.core.text import plural
 
 if TYPE_CHECKING:
     import torch
@@ -120,6 +121,21 @@ class Capabilities:
         needs = frozenset({"shallow"} if "shallow_weights" in sees else ())
         return cls(needs=needs, declared_in="sees", models=models, uploaded=uploaded, image_size=image_size)
 
+    def missing_model(self, index: int, plugin: str) -> str:
+        """Return the message for a plugin that takes ``ctx.authorised[index]`` where there is no such model."""
+        if self.models:
+            found = f"{plural(len(self.models), 'model')} ({', '.join(self.models)})"
+            return f"{plugin} requested ctx.authorised[{index}]; authorised here: {found}"
+        if self.declared_in == "sees":
+            return f"{plugin} requested ctx.authorised[{index}]; declare 'features' or 'shallow_weights' in its sees"
+        declared = ", ".join(sorted(self.needs)) or "nothing"
+        if self.needs & {"shallow", "full_gradients"}:
+            return f"{plugin} requested ctx.authorised[{index}], and no model is authorised here"
+        return (
+            f"{plugin} requested ctx.authorised[{index}] but declares {declared} in its needs; declare 'shallow' (the "
+            "shallow part of the authorised models) or 'full_gradients' (the whole models) in them"
+        )
+
     def require(self, need: str, plugin: str) -> None:
         """Raise `CapabilityError` unless ``need`` is declared. ``plugin`` is named in the message."""
         if need in self.needs:
@@ -129,6 +145,52 @@ class Capabilities:
             raise CapabilityError(f"{plugin} requested {need!r}, which it does not declare; {remedy}")
         declared = ", ".join(sorted(self.needs)) or "nothing"
         raise CapabilityError(f"{plugin} requested {need!r} but declares {declared} in its needs; declare it")
+
+
+class NoSuchModelError(CapabilityError, IndexError):
+    """A plugin took an authorised model that it did not declare to need, or that does not exist."""
+
+
+class _Labels(tuple[str, ...]):
+    """The labels of the authorised models; an index outside them is a `NoSuchModelError` that says what to declare."""
+
+    capabilities: Capabilities
+    plugin: str
+
+    @classmethod
+    def of(cls, capabilities: Capabilities, plugin: str) -> _Labels:
+        """Return the labels of the models that a plugin may use, which is named in the message of the error."""
+        labels = cls(capabilities.models)
+        labels.capabilities, labels.plugin = capabilities, plugin
+        return labels
+
+    def __getitem__(self, index: Any) -> Any:
+        try:
+            return super().__getitem__(index)
+        except IndexError:
+            raise NoSuchModelError(self.capabilities.missing_model(index, self.plugin)) from None
+
+
+class NoStateError(CapabilityError, KeyError):
+    """A plugin took a tensor that its ``fit`` did not return, or it has learnt nothing."""
+
+    __str__ = CapabilityError.__str__  # That of KeyError puts the message in quotes.
+
+
+class _State(dict[str, Any]):
+    """What ``fit`` returned; a name that is not in it is a `NoStateError` that says what to declare."""
+
+    def __init__(self, state: Mapping[str, torch.Tensor], plugin: str, declared_in: str) -> None:
+        super().__init__(state)
+        self._plugin = plugin
+        self._declared_in = declared_in
+
+    def __missing__(self, name: str) -> Any:
+        requested = f"{self._plugin} requested ctx.state[{name!r}]"
+        if self:
+            raise NoStateError(f"{requested}; {did_you_mean(name, self)}")
+        remedy = "declare its trains_on" if self._declared_in == "sees" else "declare 'training' in its needs"
+        raise NoStateError(f"{requested}, and has learnt nothing; {remedy}, so that fit() is called")
 
 
 @dataclass
@@ -153,10 +215,13 @@ class Context:
     on_progress: Callable[[float], None] | None = None
     _generators: list[torch.Generator] | None = field(default=None, init=False, repr=False)
 
+    def __post_init__(self) -> None:
+        self.state = _State(self.state, self.plugin, self.capabilities.declared_in)
+
     @property
     def authorised(self) -> tuple[str, ...]:
-        """The labels of the authorised models."""
-        return tuple(self.capabilities.models)
+        """The labels of the authorised models; empty unless the plugin declares that it uses them."""
+        return _Labels.of(self.capabilities, self.plugin)
 
     @property
     def uploaded(self) -> tuple[str, ...]:

@@ -17,13 +17,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import click
 import pluggy
 
 from bench.api.context import Network
-from bench.api.types import Check, DataStatus, Faces, Pairs, Protected, Received, Reconstructed
+from bench.api.types import Check, DataStatus, Examples, Faces, Pairs, Protected, Received, Reconstructed
 from bench.core.domain import Outcome
 from bench.core.errors import ContractError, MissingDataError
 from bench.core.provenance import file_sha256
@@ -278,6 +278,11 @@ class Model(ABC):
         raise ContractError(f"{type(self).__name__} has no train(): it cannot be trained by bench")
 
 
+def _named_files(plugin: Any) -> tuple[Path, ...]:
+    """Return the files that exist among the paths in the parameters of a component."""
+    return tuple(value for value in vars(plugin).values() if isinstance(value, Path) and value.is_file())
+
+
 @dataclass(frozen=True, kw_only=True)
 class Defense(ABC):
     """What a client does to a face image before the upload.
@@ -288,17 +293,42 @@ class Defense(ABC):
       A defense that needs no model has the same result for all authorised models and is run once for all of them.
     - ``sends``: what leaves the client: ``image``, ``feature`` or ``representation``
     - ``max_authorised``: the number of models for which one image can be authorised; None for any number
+    - ``programs``, ``libraries``: the programs that it calls and further packages that it uses, by name (see below)
+    - ``license``: the licence of the files that `weights` names
     - ``promise``, ``trusts``, ``not_promised``: sentences for the report: what the defense promises and against whom;
       who must be trusted, and with what; what it does not promise
+
+    Results are computed again when something has changed that decides them. The host finds the parameters, all files of
+    the package of the plugin, and the code of packages that its source imports. The plugin declares the rest: files
+    elsewhere (`weights`), programs (``programs``), packages that are imported under names made at run time
+    (``libraries``), and anything else, such as the version of a service (`fingerprint`).
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset()
     sends: ClassVar[frozenset[Literal["image", "feature", "representation"]]] = frozenset({"image"})
     max_authorised: ClassVar[int | None] = None
+    programs: ClassVar[Sequence[str]] = ()
+    libraries: ClassVar[Sequence[str]] = ()
+    license: ClassVar[str] = "unknown"
     promise: ClassVar[str] = ""
     trusts: ClassVar[str] = ""
     not_promised: ClassVar[str] = ""
     time_limit_s: ClassVar[float | None] = None
+
+    def weights(self) -> Path | Sequence[Path]:
+        """Return the files that decide what the defense does; of a folder, all files in it count.
+
+        By default these are the files that its parameters of the type `Path` name. A file that is returned and does not
+        exist is an error before anything is computed.
+        """
+        return _named_files(self)
+
+    def fingerprint(self) -> str | None:
+        """Return a text that changes with anything else that decides what the defense does; None if there is nothing.
+
+        Raise `MissingDataError` or `DataError` naming a file that is missing or damaged.
+        """
+        return None
 
     def passes(self) -> float:
         """Return the forward passes of the shallow model per image, for time estimates.
@@ -334,21 +364,6 @@ class Defense(ABC):
         """Protect a batch of images, float ``(n, 3, h, w)`` RGB in [0, 1]; the result has the same shape and range."""
 
 
-class Examples(Protocol):
-    """The training data of an attack: ``n`` faces, and the upload that belongs to each of them.
-
-    ``images`` uint8 ``(n, 3, h, w)`` RGB are the faces that the attack learns to reconstruct, and ``subjects (n,)`` the
-    numbers of the people that they show.
-    """
-
-    images: NDArray[np.uint8]
-    subjects: NDArray[np.int64]
-
-    def received(self, rows: NDArray[np.int64]) -> Received:
-        """Return the uploads of the faces at the indices ``rows``, on the device of the context, without gradients."""
-        ...
-
-
 @dataclass(frozen=True, kw_only=True)
 class Attack:
     """What an adversary does with the uploads that it receives.
@@ -364,6 +379,7 @@ class Attack:
     - ``synthetic``: True if the weights of the attack were trained on generated faces only; the attack is then skipped
       on real faces
     - ``license``: the licence of the weights that come with the attack
+    - ``programs``, ``libraries``: the programs that it calls and further packages that it uses, as in `Defense`
 
     Each of these may also be a property that depends on the parameters.
     """
@@ -373,11 +389,18 @@ class Attack:
     outputs: ClassVar[Literal["recognition", "images", "attributes"]] = "images"
     trains_on: ClassVar[Literal["nothing", "clean", "defense", "evaluated"]] = "nothing"
     threat: ClassVar[str] = ""
+    programs: ClassVar[Sequence[str]] = ()
+    libraries: ClassVar[Sequence[str]] = ()
     license: ClassVar[str] = "unknown"
     time_limit_s: ClassVar[float | None] = None
 
+    def weights(self) -> Path | Sequence[Path]:
+        """Return the files that decide what the attack does, as `Defense.weights` does."""
+        return _named_files(self)
+
     def fingerprint(self) -> str | None:
-        """Return a digest of the weights that come with the attack, or None if it has none.
+        """Return a text that changes with anything else that decides what the attack does, such as a digest of its
+        weights; None if there is nothing.
 
         Raise `DataError` naming a file that is missing.
         """

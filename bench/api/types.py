@@ -89,6 +89,21 @@ class Received:
     features: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
 
+class Examples(Protocol):
+    """The training data of an attack: ``n`` faces, and the upload that belongs to each of them.
+
+    ``images`` uint8 ``(n, 3, h, w)`` RGB are the faces that the attack learns to reconstruct, and ``subjects (n,)`` the
+    numbers of the people that they show.
+    """
+
+    images: NDArray[np.uint8]
+    subjects: NDArray[np.int64]
+
+    def received(self, rows: NDArray[np.int64]) -> Received:
+        """Return the uploads of the faces at the indices ``rows``, on the device of the context, without gradients."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Reconstructed:
     """What a reconstruction attack returns for ``n`` uploads.

@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.api.types import Check
-from bench.core.domain import Cell
+from bench.core.domain import Cell, Component
 from bench.core.errors import PluginError, did_you_mean
 from bench.core.people import LEARNT_FROM, TRAINED_ON, may_be_scored
 from bench.core.text import duration, printable
@@ -119,9 +119,9 @@ def show_plan(plan: Plan, cache: Cache) -> None:
     _show_reasons(str(cell.skip) for cell in skipped)
 
 
-def print_plan(plan: Plan, cache: Cache) -> None:
+def print_plan(plan: Plan, cache: Cache, registry: Registry) -> None:
     """Print a plan as JSON: every cell with its id, labels and stage keys, every stage with its inputs, its estimated
-    seconds and bytes, and whether it must be computed."""
+    seconds and bytes, and whether it must be computed, and the notes on data and weights."""
     missing = missing_stages(plan, cache, {}, lambda event: None)
     cells = [
         {
@@ -149,7 +149,8 @@ def print_plan(plan: Plan, cache: Cache) -> None:
         for s in plan.stages.values()
     ]  # fmt: skip
     about = {"suite": plan.suite.name, "path": str(plan.suite.path), "device": plan.device, "digest": plan.digest}
-    sys.stdout.write(json.dumps({**about, "cells": cells, "stages": stages}, indent=1) + "\n")
+    notes = [{"component": label, "note": note} for label, note in notes_on_files(plan, registry)]
+    sys.stdout.write(json.dumps({**about, "notes": notes, "cells": cells, "stages": stages}, indent=1) + "\n")
 
 
 def _show_reasons(reasons: Iterable[str]) -> None:
@@ -159,20 +160,32 @@ def _show_reasons(reasons: Iterable[str]) -> None:
 
 
 def show_sources(plan: Plan, registry: Registry, to: Console = out) -> None:
-    """Print where the real data sets and models of a plan were found, and which ones synthetic stand-ins replace."""
-    used = {(c.kind, c.label): c for cell in plan.cells for c in cell.components if c.kind in ("dataset", "model")}
+    """Print where the real data sets and models of a plan were found, what was noticed about them, and which ones
+    synthetic stand-ins replace."""
+    used = _files_of(plan)
     for c in used.values():
         declared = registry.build(c)
+        status = declared.status()
         if not declared.synthetic:
-            status = declared.status()
-            about = "; ".join(text for text in (status.layout, *status.notes) if text)
-            to.print(f"real {c.label}: {status.where}" + (f" ({about})" if about else ""), soft_wrap=True)
+            to.print(f"real {c.label}: {status.where}{f' ({status.layout})' if status.layout else ''}", soft_wrap=True)
+        for note in status.notes:
+            to.print(f"  note on {c.label}: {note}", soft_wrap=True, style="yellow")
     for line in dict.fromkeys(line for cell in plan.cells for line in _overlaps(cell)):
         to.print(line, soft_wrap=True, style="yellow")
     stand_ins = [f"{c.name} for {c.instead_of}" for c in used.values() if c.instead_of]
     if stand_ins:
         to.print(f"synthetic stand-ins: {', '.join(stand_ins)}", soft_wrap=True, style="yellow")
         to.print("  bench data status and bench models status say what is missing and where to put it")
+
+
+def notes_on_files(plan: Plan, registry: Registry) -> list[tuple[str, str]]:
+    """Return what was noticed about the data sets and models of a plan, each note with the label of its component."""
+    return [(c.label, note) for c in _files_of(plan).values() for note in registry.build(c).status().notes]
+
+
+def _files_of(plan: Plan) -> dict[tuple[str, str], Component]:
+    """Return the data sets and models of a plan by kind and label."""
+    return {(c.kind, c.label): c for cell in plan.cells for c in cell.components if c.kind in ("dataset", "model")}
 
 
 def _overlaps(cell: Cell) -> Iterator[str]:
@@ -244,6 +257,10 @@ def show_summary(results: RunResults, report: Path | None, *, retry: bool = True
         for row in rows:
             table.add_row(*row)
         out.print(table)
+    for component in results.run.components:
+        before = (component.source or {}).get("notes", ())  # They were shown when the run began.
+        for note in (note for note in component.notes if note not in before):
+            out.print(f"note on {component.label}: {note}", soft_wrap=True, style="yellow")
     if results.cells["synthetic"].any():
         out.print("synthetic stand-in data: these measurements say nothing about real faces")
     bad = counts.without_result

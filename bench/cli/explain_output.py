@@ -48,6 +48,8 @@ def _show_part(part: ExplainedComponent) -> None:
     if part.instead_of:
         why = f", because {part.because}" if part.because else ""
         out.print(f"    stands in for {part.instead_of}{why}", soft_wrap=True, style="yellow")
+    for note in part.notes:
+        out.print(f"    note: {note}", soft_wrap=True, style="yellow")
     values = [f"{k} = {_value(v)}{' (from the suite)' if k in part.passed else ''}" for k, v in part.params.items()]
     if values:
         out.print(f"    {', '.join(values)}", soft_wrap=True)

@@ -135,6 +135,8 @@ def _run_and_log(
     from bench.runs.run import run_plan
 
     if log_format == "json":
+        for label, text in console.notes_on_files(plan, discover()):
+            options.note(f"{label}: {text}")
         return run_plan(plan, folders, engine=engine, listen=functools.partial(click.echo, err=True), **arguments)
     console.show_sources(plan, discover(), console.err)
     with Progress(plan, engine.workers) as progress:
@@ -226,7 +228,7 @@ def plan(
     made = plan_suite(suite, folders, device, options.with_mode(overrides, mode), pairs)
     made = select(made, find_ids(made, cells)) if cells else made
     if as_json:
-        console.print_plan(made, folders.cache)
+        console.print_plan(made, folders.cache, discover())
         return
     console.show_sources(made, discover())
     console.show_plan(made, folders.cache)

@@ -23,14 +23,16 @@ def canonical(value: Any) -> Any:
     which decides results: neither its label nor whether it is a stand-in. Raises `PluginError` for any other type.
     """
     if isinstance(value, Component):
-        return {
+        found = {
             "name": value.name,
             "params": canonical(value.params),
             "version": value.origin.version,
             "distribution": value.origin.distribution,
             "digest": value.origin.digest,
             "weights": value.weights,
-        } | ({"via": canonical(value.via)} if value.via else {})
+        }
+        found |= {"libraries": canonical(value.origin.libraries)} if value.origin.libraries else {}
+        return found | ({"via": canonical(value.via)} if value.via else {})
     if isinstance(value, Mapping):
         return {str(k): canonical(v) for k, v in sorted(value.items())}
     if isinstance(value, tuple | list):

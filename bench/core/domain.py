@@ -26,12 +26,17 @@ StageKind = Literal["faces", "embed", "fit_defense", "protect", "fit_attack", "a
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """Where a plugin comes from: its distribution, version, package folder, and the digest of its sources."""
+    """Where a plugin comes from: its distribution, version, package folder, and the digest of its sources.
+
+    ``libraries`` are the further packages whose code decides its results, by name: the version of a published package,
+    the digest of the source of any other (see `bench.registry.sources`).
+    """
 
     distribution: str
     version: str
     package: str
     digest: str
+    libraries: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,7 +51,7 @@ class Component:
     - ``params``: all parameters, with defaults filled in; ``passed``: only those that the suite sets
     - ``origin``: the distribution and source code of the plugin
     - ``weights``: the digest of what the component reads: the weights of a model, the files of a data set, or the
-      weights of an attack; None if it reads nothing
+      files and programs that a defense or an attack declares; None if it reads nothing
     - ``via``: for an attack that works on reconstructed images, the attack that reconstructs them; otherwise None
     - ``on_stand_ins``: for a defense, the same defense with the parameters that apply when it protects for models
       trained on synthetic faces; None if the suite sets no such parameters

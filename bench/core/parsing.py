@@ -1,10 +1,11 @@
-"""Parses JSON and TOML from strangers: whatever a text holds, the result is a value or one `ValueError` in one line.
+"""Reads text, JSON and TOML of strangers: whatever a file holds, the result is a value or one `ValueError` of one line.
 
 The parsers of Python also fail with a `RecursionError`, and accept texts that no file can hold.
 """
 
 from __future__ import annotations
 
+import codecs
 import json
 import tomllib
 from typing import Any
@@ -12,15 +13,49 @@ from typing import Any
 DEEPEST = 64  # Most levels of tables and lists; no suite and no record comes near.
 _TOO_DEEP = f"tables and lists in more than {DEEPEST} levels"
 _NO_UNICODE = "a text that is not valid Unicode"
+# The byte order marks that editors and shells of Windows write, and the encoding that each stands for. That of UTF-16
+# (little endian) is the beginning of that of UTF-32, so the longer ones come first.
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+def decode_text(data: bytes, what: str = "text") -> str:
+    """Return the content of a text file whose lines end with ``\\n``, whichever line ends it has.
+
+    It is UTF-8, or what its byte order mark says: UTF-8, UTF-16 or UTF-32, as programs of Windows write them. Raises
+    `ValueError` for any other encoding, such as Latin-1 or UTF-16 without the mark; its message says that ``what`` was
+    expected.
+    """
+    encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8")
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        if encoding in ("utf-8", "utf-8-sig"):
+            line = data[: error.start].count(b"\n") + 1
+            found = f"the byte 0x{data[error.start]:02X} in line {line}, as a file in Latin-1 or Windows-1252 has it"
+        else:
+            found = f"a byte order mark of {encoding.upper()} and bytes that are none"
+        raise ValueError(f"expected {what} in UTF-8, found {found}; save the file as UTF-8") from None
+    if "\0" in text:
+        raise ValueError(
+            f"expected {what} in UTF-8, found bytes that are zero, as a file in UTF-16 without a byte order mark has; "
+            "save the file as UTF-8"
+        )
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def parse_json(text: str | bytes, *, replace: bool = False) -> Any:
     """Return the value of a JSON text. Raises `ValueError` if it is not valid JSON, is nested too deep, or holds a half
     of a surrogate pair; ``replace``: such halves become question marks."""
     try:
-        text = text if isinstance(text, str) else text.decode()
-    except UnicodeDecodeError:
-        raise ValueError("bytes that are not UTF-8") from None
+        text = text if isinstance(text, str) else decode_text(text)
+    except ValueError as error:
+        raise ValueError(f"bytes that are not UTF-8: {error}") from None
     try:
         value = json.loads(text)
     except RecursionError:

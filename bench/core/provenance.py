@@ -37,6 +37,7 @@ HASHED_CODE = (
     "api",
     "metrics",
     "registry/discovery.py",
+    "registry/sources.py",
     "store/artifacts.py",
     "stages",
     "engine/isolation.py",

@@ -50,9 +50,9 @@ def printable(text: str) -> str:
     return _UNPRINTABLE.sub("\ufffd", text)
 
 
-def shortened(text: str) -> str:
-    """Return a text for a message, cut at `_LONGEST` characters."""
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+def shortened(text: str, longest: int = _LONGEST) -> str:
+    """Return a text for a message, cut at ``longest`` characters."""
+    return text if len(text) <= longest else f"{text[: longest - 3]}..."
 
 
 def shortened_repr(value: object) -> str:

@@ -16,9 +16,12 @@ import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from bench.core.domain import Stage
+from bench.core.text import printable, shortened
 
+_LONGEST_NOTE, _MOST_NOTES = 500, 20  # characters of a warning that is kept, and warnings of one stage
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 
 
@@ -34,6 +37,24 @@ def open_log(path: Path) -> None:
         open(number, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
         for number in (1, 2)
     )
+
+
+@contextlib.contextmanager
+def noticed() -> Iterator[list[str]]:
+    """Collect the Python warnings that the body of ``with`` raises about what it computes, each once; they are shown as
+    usual, too. Warnings for programmers, such as `DeprecationWarning`, are not collected."""
+    found: list[str] = []
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def collect(message: Warning | str, category: type[Warning], *more: Any, **extra: Any) -> None:
+            text = shortened(printable(" ".join(str(message).split())), _LONGEST_NOTE)
+            if issubclass(category, UserWarning | RuntimeWarning) and text not in found and len(found) < _MOST_NOTES:
+                found.append(text)
+            show(message, category, *more, **extra)
+
+        warnings.showwarning = collect
+        yield found
 
 
 class CleanState:

@@ -308,7 +308,7 @@ class _Slot:
             size = self.setup.log.stat().st_size
             if size > _LOG_BYTES:
                 os.truncate(self.setup.log, 0)
-                with self.setup.log.open("a") as file:
+                with self.setup.log.open("a", encoding="utf-8") as file:
                     file.write(f"[... {size} bytes left out ...]\n")
 
     def _memory_mb(self) -> float:

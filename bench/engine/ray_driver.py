@@ -146,7 +146,8 @@ def _probe(address: str) -> dict[str, float]:
             env={**os.environ, **_ENVIRONMENT},
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             timeout=_CONNECT_S,
         )
         reply = json.loads(probe.stdout.splitlines()[-1])
@@ -188,7 +189,7 @@ class RayWorkers:
     def __enter__(self) -> Self:
         try:
             self._token.parent.mkdir(parents=True)
-            self._token.write_text(self._secret)
+            self._token.write_text(self._secret, encoding="utf-8")
         except OSError as error:
             raise StorageError(f"{self._token}: cannot be written: {error.strerror}") from None
         self._cluster.open()

@@ -121,7 +121,7 @@ def _compute(order: Order, inputs: Mapping[str, Any], fetch: Callable[[Any], Fil
 def _sees_folder(order: Order) -> bool:
     """Return True if this node sees the driver's cache folder, that is the token file with its secret."""
     try:
-        return order.token.read_text() == order.secret
+        return order.token.read_text(encoding="utf-8") == order.secret
     except (OSError, ValueError):
         return False
 

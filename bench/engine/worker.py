@@ -29,7 +29,7 @@ from filelock import Timeout
 from bench.core.domain import Stage, StageResult
 from bench.core.errors import StorageError, error_text
 from bench.engine.interface import Attempt
-from bench.engine.isolation import CleanState, open_log
+from bench.engine.isolation import CleanState, noticed, open_log
 from bench.engine.scheduler import cached_result, client_cost, failure
 from bench.store.artifacts import Cache, DamagedError, Note
 
@@ -188,9 +188,9 @@ def _compute(stage: Stage, cache: Cache, batch: int) -> StageResult:
     _reset_peak()
     planned = stage.options["batch"]
     smaller = None if batch == planned else batch
-    made: Artifact = compute.run(
-        replace(stage, options={**stage.options, "batch": batch}), cache, _ProgressReporter(cache, stage.key)
-    )
+    attempted = replace(stage, options={**stage.options, "batch": batch})
+    with noticed() as notes:
+        made: Artifact = compute.run(attempted, cache, _ProgressReporter(cache, stage.key))
     seconds, peak = time.perf_counter() - started, _peak_mb()
     if _state is not None:
         _state.restore_process()
@@ -204,6 +204,7 @@ def _compute(stage: Stage, cache: Cache, batch: int) -> StageResult:
         "batch": smaller,
         "inputs": dict(stage.inputs),
         "versions": package_versions(),
+        "notes": notes,
     }
     cache.write(stage.key, made, manifest)
     return StageResult(

@@ -86,13 +86,13 @@ class CellStages:
         ``source`` if an attack learns from protected images.
         """
         defense: Defense = self.instances.of(client.defense)
-        models = self.known(client)
+        splits = self.splits.uploaded(client.authorised) if "feature" in defense.sends else ()
+        models = client.authorised if splits else self.known(client)  # Features have the shapes that a model declares.
         authorised = "+".join(c.label for c in models)
         names = "+".join(c.name for c in models)
         inputs = {"faces": faces}
         if "training" in defense.needs:
             inputs["state"] = self.fit_defense(client)
-        splits = self.splits.uploaded(client.authorised) if "feature" in defense.sends else ()
         mflops = sum(self.instances.of(m).mflops for m in models)
         h, w = self.instances.of(client.dataset).image_size
         name = f"{self.graph.name(faces).removeprefix('evaluation faces of ')} protected by {client.defense.label}"

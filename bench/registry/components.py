@@ -12,15 +12,18 @@ import math
 import sys
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from bench.api.hookspecs import Model, Need, Sees
-from bench.core.domain import Kind
+from bench.core.content_keys import joined_digest
+from bench.core.domain import Kind, Origin
 from bench.core.errors import BenchError, PluginError, SuiteError, did_you_mean
-from bench.registry.discovery import Registry
+from bench.core.provenance import file_sha256
+from bench.registry.discovery import Registration, Registry
+from bench.registry.sources import declared_files, declared_names, declared_programs, library_digest
 
 
 def build_component(kind: str, name: str, params: Mapping[str, Any], where: str, registry: Registry) -> Any:
@@ -50,7 +53,9 @@ def instantiate(cls: type, params: Mapping[str, Any], where: str) -> Any:
             problem = _problem(error)
             raise SuiteError(f"{where}.{key}: {problem}, found {value!r}") from None
     for f in dataclasses.fields(cls):
-        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING and f.name not in values:
+        # A parameter without default that has the name of a method of the base class has that method as its default.
+        no_default = f.default is dataclasses.MISSING or inspect.isfunction(f.default)
+        if no_default and f.default_factory is dataclasses.MISSING and f.name not in values:
             raise SuiteError(f"{where}.{f.name}: expected a value ({cls.__name__} has no default for it), found none")
     try:
         return cls(**values)
@@ -91,7 +96,8 @@ def check_declarations(kind: Kind, name: str, instance: Any) -> None:
 
 
 def fingerprint(kind: Kind, instance: Any, where: str) -> str | None:
-    """Return the digest of the weights or data behind a component; None if it has neither.
+    """Return the digest of the weights or data behind a component, and of the files and programs that a defense or an
+    attack declares; None if it has nothing of the kind.
 
     Raise `MissingDataError` or `DataError` as the plugin does, with ``where`` in front of its message, and
     `PluginError` if the plugin fails in another way.
@@ -99,14 +105,35 @@ def fingerprint(kind: Kind, instance: Any, where: str) -> str | None:
     try:
         if isinstance(instance, Model):
             return str(instance.fingerprint())
-        if kind == "attack":
-            found = instance.fingerprint()
-            return None if found is None else str(found)
-        return str(instance.fingerprint()) if kind == "dataset" else None
+        if kind == "dataset":
+            return str(instance.fingerprint())
+        parts = list(_identified(instance))
+        return joined_digest(*parts) if len(parts) > 1 else next(iter(parts), None)
     except BenchError as error:
         raise type(error)(f"{where}: {error}") from None
     except Exception as error:
         raise PluginError(f"{where}: the plugin failed with {type(error).__name__}: {error}") from error
+
+
+def _identified(instance: Any) -> Iterator[str]:
+    """Yield what identifies the fingerprint, files and programs that a defense or an attack declares, each if there are
+    any."""
+    if "fingerprint" not in parameter_names(type(instance)) and (found := instance.fingerprint()) is not None:
+        yield str(found)
+    if files := declared_files(instance):
+        yield joined_digest("weights", *map(file_sha256, files))
+    if programs := declared_programs(instance):
+        yield joined_digest("programs", *map(file_sha256, programs))
+
+
+def origin_of(registration: Registration, plugin: Any, where: str) -> Origin:
+    """Return the origin of a plugin with the ``libraries`` that its class declares. Raise `PluginError`, which names
+    ``where``, if one of them is not installed."""
+    declared = getattr(plugin, "libraries", ())
+    if not declared or isinstance(declared, property) or "libraries" in parameter_names(registration.cls):
+        return registration.origin
+    libraries = {str(name): library_digest(str(name), where) for name in declared_names(declared)}
+    return dataclasses.replace(registration.origin, libraries={**registration.origin.libraries, **libraries})
 
 
 @functools.cache

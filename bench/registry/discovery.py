@@ -8,14 +8,11 @@ plugins are entry points like all others.
 from __future__ import annotations
 
 import functools
-import hashlib
-import importlib
 import inspect
 import traceback
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -26,6 +23,7 @@ from bench.api import hookspecs
 from bench.api.hookspecs import PROJECT, Attack, Dataset, Defense, Model, TrainingSet
 from bench.core.domain import Component, Origin
 from bench.core.errors import PluginError, did_you_mean, with_article
+from bench.registry.sources import HOST, imported_code, source_digest
 
 GROUP = "bench"
 KINDS: Mapping[str, tuple[str, type]] = {
@@ -102,19 +100,20 @@ class Registry:
         raise PluginError("\n".join(lines))
 
 
-def source_digest(module: ModuleType) -> tuple[str, str]:
-    """Return the name of a module's top-level package, and the sha256 over all Python files of that package."""
+def _origin(module: ModuleType, distribution: str, version: str, kinds: Collection[str]) -> Origin:
+    """Return where a plugin comes from. Of a plugin that protects or attacks, the data in its package counts as code:
+    it need not declare what it reads there. Built-in plugins declare what they read, and use no further code."""
     package = module.__name__.partition(".")[0]
-    top = importlib.import_module(package)
-    if top.__file__ is None:
-        raise PluginError(f"plugin module {module.__name__} has no source file to hash")
-    path = Path(top.__file__)
-    files = sorted(path.parent.rglob("*.py")) if path.name == "__init__.py" else [path]
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(str(file.relative_to(path.parent)).encode())
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
-    return package, digest.hexdigest()
+    if distribution == HOST:
+        return Origin(distribution=distribution, version=version, package=package, digest=source_digest(package))
+    data = bool({"defense", "attack"}.intersection(kinds))
+    return Origin(
+        distribution=distribution,
+        version=version,
+        package=package,
+        digest=source_digest(package, data=data),
+        libraries=imported_code(package, distribution),
+    )
 
 
 def _misspelt(module: ModuleType, manager: pluggy.PluginManager) -> str | None:
@@ -165,12 +164,11 @@ def _load(entry: EntryPoint, registry: Registry) -> Plugin:
         if reason := _misspelt(module, registry.manager):
             return Plugin(**base, reason=reason)
         found = _components(module)
-        package, digest = source_digest(module)
+        origin = _origin(module, base["distribution"], base["version"], {kind for kind, _ in found})
         registry.manager.register(module, name=f"{base['distribution']}:{entry.name}")
     except (Exception, SystemExit) as error:  # Foreign code may raise anything.
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         return Plugin(**base, reason=reason, traceback=traceback.format_exc())
-    origin = Origin(distribution=base["distribution"], version=base["version"], package=package, digest=digest)
     for key, cls in found.items():
         _claim(registry, key, Registration(cls=cls, origin=origin))
     return Plugin(**base, components=tuple(sorted(found)))

@@ -271,6 +271,7 @@ def content_of(component: ComponentRecord) -> Content:
         "distribution": component.origin.distribution,
         "version": component.origin.version,
         "code": component.origin.digest,
+        **{f"code of {name}": digest for name, digest in component.origin.libraries.items()},
         "weights": component.weights,
         "via": component.via and content_of(component.via),
     }

@@ -39,7 +39,8 @@ Row = Mapping[str, Any]
 @dataclass(frozen=True, kw_only=True)
 class ExplainedComponent:
     """A component of a cell: its ``role``, all its parameters (``params``) and those that are written in the suite
-    (``passed``). ``instead_of`` is the label of the component that it replaces and ``because`` the reason, or None."""
+    (``passed``). ``instead_of`` is the label of the component that it replaces and ``because`` the reason, or None.
+    ``notes`` say what was noticed about its data or weights."""
 
     role: str
     name: str
@@ -49,6 +50,7 @@ class ExplainedComponent:
     passed: Mapping[str, Any]
     instead_of: str | None
     because: str | None
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +156,7 @@ def _listing(values: Sequence[str]) -> str:
 def explain(results: RunResults, cell: Row, folder: Path, cache: Cache) -> Explanation:
     """Return the explanation of a cell, a row that `find_cell` returned; ``cache`` is that of its run."""
     stages, incomplete = _stages(cell, results.stages, cache)
-    parts = list(_components(json.loads(cell["components"] or "[]")))
+    parts = list(_components(json.loads(cell["components"] or "[]"), results.run))
     return Explanation(
         run=str(folder),
         cell=cell["cell"],
@@ -229,9 +231,10 @@ _COMPONENT_ROLES: Mapping[str, str] = {
 }
 
 
-def _components(components: Iterable[Row]) -> Iterable[ExplainedComponent]:
-    """Yield the components of a cell with the names of their roles."""
+def _components(components: Iterable[Row], run: RunRecord) -> Iterable[ExplainedComponent]:
+    """Yield the components of a cell with the names of their roles, and with the notes in the record of the run."""
     for one in components:
+        same = [c for c in run.components if (c.kind, c.label) == (one.get("kind"), one["label"])]
         origin = one.get("origin") or {}
         yield ExplainedComponent(
             role=_COMPONENT_ROLES.get(one["role"], one["role"]),
@@ -242,6 +245,7 @@ def _components(components: Iterable[Row]) -> Iterable[ExplainedComponent]:
             passed=one.get("passed") or {},
             instead_of=one.get("instead_of"),
             because=one.get("because"),
+            notes=tuple(dict.fromkeys(note for component in same for note in component.notes)),
         )
 
 

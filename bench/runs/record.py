@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from bench.core.content_keys import digest_of
-from bench.core.domain import CellRole, Component, Outcome, Stage, StageResult
+from bench.core.domain import CellRole, Component, ComponentRole, Outcome, Stage, StageKind, StageResult
 from bench.core.provenance import device_name, git_commit, host_digests, machine, package_versions
 from bench.engine.scheduler import cached_result
 from bench.metrics.lpips import find_vgg
@@ -122,7 +122,8 @@ def _declared(component: Component, registry: Registry) -> dict[str, Any]:
         "synthetic": bool(getattr(plugin, "synthetic", False)),
     }
     if component.kind in ("dataset", "model"):
-        found["source"] = asdict(plugin.status())
+        status = plugin.status()
+        found |= {"source": asdict(status), "notes": tuple(status.notes)}
         if component.kind == "model":
             found["model"] = ModelDeclaration(**_declarations(plugin, ModelDeclaration))
     elif component.kind == "defense":
@@ -164,6 +165,40 @@ def ended(
     )
     finished = datetime.now(UTC).isoformat(timespec="seconds")
     return replace(record, finished=finished, seconds=seconds, status=status, counts=counts)
+
+
+_NOTICED_BY: Mapping[StageKind, ComponentRole] = {
+    "faces": "dataset",
+    "embed": "model",
+    "fit_defense": "defense",
+    "protect": "defense",
+    "fit_attack": "attack",
+    "attack": "attack",
+}
+
+
+def with_notes(record: RunRecord, plan: Plan, cache: Cache) -> RunRecord:
+    """Return the record of a run with the notes of its stages added to those of the components that they use."""
+    noticed: dict[str, dict[str, None]] = {}
+    for key, stage in plan.stages.items():
+        role = _NOTICED_BY.get(stage.kind)
+        manifest = None if role is None else cache.manifest(key)
+        if role is not None and manifest is not None and manifest.get("notes"):
+            for component in stage.components[role]:
+                noticed.setdefault(digest_of(component), {}).update(dict.fromkeys(map(str, manifest["notes"])))
+    if not noticed:
+        return record
+    contents = {(c.kind, c.label, digest_of(c)) for c, _ in components_of(plan)}
+    return replace(record, components=[_noting(c, contents, noticed) for c in record.components])
+
+
+def _noting(
+    recorded: ComponentRecord, contents: Collection[tuple[str, str, str]], noticed: Mapping[str, Mapping[str, None]]
+) -> ComponentRecord:
+    """Return a component with the notes about each component of the plan that has its kind and label."""
+    mine = [digest for kind, label, digest in contents if (kind, label) == (recorded.kind, recorded.label)]
+    added = [note for digest in mine for note in noticed.get(digest, ())]
+    return replace(recorded, notes=tuple(dict.fromkeys([*recorded.notes, *added]))) if added else recorded
 
 
 def of_stages(plan: Plan, results: Mapping[str, StageResult], cache: Cache) -> list[dict[str, Any]]:

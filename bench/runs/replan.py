@@ -12,6 +12,7 @@ from bench.core.errors import BenchError, ReplayError
 from bench.core.provenance import NUMERIC_PACKAGES, device_name, host_digests, package_versions
 from bench.metrics.lpips import find_vgg
 from bench.planning.plan import Plan, make_plan, select
+from bench.registry.components import origin_of
 from bench.registry.discovery import Registry
 from bench.runs.record import components_of
 from bench.store.record_diff import change, changes_of_components, shortened
@@ -109,7 +110,10 @@ def _changes_of_code(recorded: ComponentRecord, registry: Registry) -> Iterator[
     if registration is None:
         yield f"{plugin}: provides the {recorded.kind} {recorded.name} -> does not, or cannot be used"
         return
-    now = registration.origin
+    now = origin_of(registration, registration.cls, plugin)
     yield from change(f"distribution of {plugin}", origin.distribution, now.distribution)
     yield from change(f"version of {plugin}", origin.version, now.version)
     yield from change(f"code of {plugin}", origin.digest, now.digest)
+    for name in sorted(origin.libraries.keys() | now.libraries.keys()):
+        what = f"code of {name}, which {plugin} uses"
+        yield from change(what, origin.libraries.get(name), now.libraries.get(name))

@@ -17,7 +17,7 @@ from bench.planning.cell_stages import CellStages
 from bench.planning.graph import BATCH, Graph
 from bench.planning.instances import Client, Combination, Instances, Splits
 from bench.planning.plan import Plan
-from bench.registry.components import build_component
+from bench.registry.components import build_component, origin_of
 from bench.registry.discovery import Registry
 from bench.runs.recorded_stages import RecordedStages, Row
 from bench.store.artifacts import Cache
@@ -118,7 +118,7 @@ class Planner:
 
     def _made(self, about: Mapping[str, Any]) -> tuple[Component, Component]:
         where = f"{self.run}: {about['kind']} {about['label']}"
-        origin = self.registry.find(about["kind"], about["name"], where).origin
+        registration = self.registry.find(about["kind"], about["name"], where)
         instance = build_component(about["kind"], about["name"], about["params"], where, self.registry)
         other = {name: self._component(about[name]) for name in ("via", "on_stand_ins") if about.get(name)}
         before = Component(
@@ -135,6 +135,7 @@ class Planner:
         )
         params = {f.name: getattr(instance, f.name) for f in fields(instance)}
         via = other["via"][1] if "via" in other else None
+        origin = origin_of(registration, instance, where)
         return before, replace(before, params=params, origin=origin, via=via, on_stand_ins=None)
 
     # ---- cells -------------------------------------------------------------------------------------------------------

@@ -157,6 +157,7 @@ class _Session:
         if status is None:
             status = "incomplete" if any(o.status in ("failed", "timeout") for o in outcomes) else "complete"
         end = record.ended(self.about, self.plan, self.results, outcomes, status, self._seconds())
+        end = record.with_notes(end, self.plan, self.cache)
         stages = record.of_stages(self.plan, self.results, self.cache)
         write_run(self.folder, outcomes, self.cache, self.registry, end, stages)
         counts = end.counts.known if end.counts else {}

@@ -53,6 +53,7 @@ def _write_snapshot(folder: Path, run: RunRecord, place: Path) -> None:
     outcomes = [outcome(cell, plan, results) for cell in plan.cells]
     status = now.state if now.state == "running" else "interrupted"
     end = record.ended(run, plan, results, outcomes, status, now.seconds or 0.0)
+    end = record.with_notes(end, plan, cache)
     stages = record.of_stages(plan, results, cache)
     write_run(place, outcomes, cache, registry, end, stages, alone=True)
 

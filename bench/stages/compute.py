@@ -40,6 +40,7 @@ from bench.stages.stage_inputs import (
     read_pairs,
     read_state,
 )
+from bench.stages.undeclared import observed
 from bench.store.artifacts import Artifact, Cache
 
 
@@ -166,7 +167,8 @@ def _fit_defense(job: Job) -> Artifact:
     capabilities = replace(defense_capabilities(job, defense), subjects=subjects)
     ids = [str(s) for s in faces.sample_ids]
     ctx = job.context(f"defense {component.label}", capabilities, sample_ids=ids)
-    state = defense.fit(faces, ctx)
+    with observed(component, defense, job.cache.root):
+        state = defense.fit(faces, ctx)
     return Artifact(tensors=contracts.check_state(state, ctx.plugin))
 
 
@@ -185,14 +187,15 @@ def _protect(job: Job) -> Artifact:
     shapes = _split_shapes(job) if uploaded else {}
     sent: list[dict[str, NDArray[Any]]] = []
     extras = []
-    for part in job.batches(len(chosen)):
-        index = chosen[part]
-        seen = replace(capabilities, subjects=torch.from_numpy(faces.subjects[index]))
-        ids = [str(s) for s in faces.sample_ids[index]]
-        ctx = job.context(f"defense {component.label}", seen, state=state, sample_ids=ids)
-        protected = contracts.protect_checked(defense, job.to_float(faces.images[index]), ctx, shapes)
-        sent.append(_to_store(protected, uploaded))
-        extras.append(_numbers(protected.extra))
+    with observed(component, defense, job.cache.root):
+        for part in job.batches(len(chosen)):
+            index = chosen[part]
+            seen = replace(capabilities, subjects=torch.from_numpy(faces.subjects[index]))
+            ids = [str(s) for s in faces.sample_ids[index]]
+            ctx = job.context(f"defense {component.label}", seen, state=state, sample_ids=ids)
+            protected = contracts.protect_checked(defense, job.to_float(faces.images[index]), ctx, shapes)
+            sent.append(_to_store(protected, uploaded))
+            extras.append(_numbers(protected.extra))
     tensors = {name: np.concatenate([s[name] for s in sent]) for name in sent[0]}
     facts = _client_cost(job, component, faces, int(chosen[0]), uploaded, shapes)
     return Artifact(tensors=tensors, tables={"samples": _sample_table(chosen, extras, ctx.plugin)}, facts=facts)
@@ -326,7 +329,8 @@ def _fit_attack(job: Job) -> Artifact:
     ids = [str(s) for s in faces.sample_ids]
     ctx = job.context(f"attack {component.label}", attack_capabilities(job, attack, faces.images), sample_ids=ids)
     examples = LearningExamples(faces, uploads, with_images=not job.stage.options["uploaded"])
-    state = attack.fit(examples, ctx)
+    with observed(component, attack, job.cache.root):
+        state = attack.fit(examples, ctx)
     return Artifact(tensors=contracts.check_state(state, ctx.plugin))
 
 
@@ -347,24 +351,26 @@ def _reconstruct(job: Job, attack: Attack) -> Artifact:
     capabilities, state = attack_capabilities(job, attack, faces.images), read_state(job)
     shape = (3, *faces.images.shape[2:])
     chosen = about["face"].to_numpy()
-    for part in job.batches(uploads.n):
-        ids = [str(s) for s in faces.sample_ids[chosen[part]]]
-        ctx = job.context(f"attack {component.label}", capabilities, state=state, sample_ids=ids)
-        received = uploads.received(part, images=not job.stage.options["uploaded"])
-        made = contracts.reconstruct_checked(attack, received, shape, ctx)
-        images.append(_quantised(made.images))
-        extras.append(_numbers(made.extra))
+    with observed(component, attack, job.cache.root):
+        for part in job.batches(uploads.n):
+            ids = [str(s) for s in faces.sample_ids[chosen[part]]]
+            ctx = job.context(f"attack {component.label}", capabilities, state=state, sample_ids=ids)
+            received = uploads.received(part, images=not job.stage.options["uploaded"])
+            made = contracts.reconstruct_checked(attack, received, shape, ctx)
+            images.append(_quantised(made.images))
+            extras.append(_numbers(made.extra))
     table = _sample_table(chosen, extras, f"attack {component.label}")
     return Artifact(tensors={"images": np.concatenate(images)}, tables={"samples": table})
 
 
 def _estimate(job: Job, attack: Attack) -> Artifact:
     """Estimate the attributes of every image: vectors ``(n, k)`` or numbers ``(n,)`` by name."""
-    images = images_of(job.input("images"))
-    ctx = job.context(f"attack {job.component('attack').label}")
+    images, component = images_of(job.input("images")), job.component("attack")
+    ctx = job.context(f"attack {component.label}")
     found = []
-    for part in job.batches(len(images)):
-        found.append(contracts.estimate_checked(attack, job.to_float(images[part]), ctx))
+    with observed(component, attack, job.cache.root):
+        for part in job.batches(len(images)):
+            found.append(contracts.estimate_checked(attack, job.to_float(images[part]), ctx))
     contracts.check_same_names(found, ctx.plugin, "attributes")
     return Artifact(tensors={name: np.concatenate([f[name] for f in found]) for name in found[0]})
 

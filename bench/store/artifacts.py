@@ -133,6 +133,18 @@ class Cache:
         self._note_use(key)
         return Artifact(tensors=tensors, tables=tables, facts=manifest["facts"])
 
+    def columns(self, key: str) -> dict[str, pa.Schema]:
+        """Return the columns of each table of an artifact, by the name of the table. Nothing is verified: `read`
+        reports what cannot be read here."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        found = {}
+        for path in sorted(self.folder(key).glob("*.parquet")):
+            with contextlib.suppress(OSError, pa.ArrowException):
+                found[path.stem] = pq.read_schema(path).remove_metadata()
+        return found
+
     def write(self, key: str, artifact: Artifact, about: Mapping[str, Any]) -> None:
         """Store an artifact, complete or not at all. ``about`` holds further entries of its manifest."""
         import numpy as np
@@ -185,12 +197,12 @@ class Cache:
         """Record the progress of a stage for `progress`. It is only shown to users, so that failures are ignored."""
         with contextlib.suppress(OSError):
             path = self._own("progress") / key
-            path.write_text(json.dumps(asdict(note)))
+            path.write_text(json.dumps(asdict(note)), encoding="utf-8")
 
     def progress(self, key: str) -> Note | None:
         """Return the last recorded progress of a stage, or None."""
         try:
-            note = json.loads((self.root / "progress" / key).read_text())
+            note = json.loads((self.root / "progress" / key).read_text(encoding="utf-8"))
             share = min(1.0, max(0.0, float(note["share"])))
             return Note(share=share, worker=str(note["worker"]), since=float(note["since"]))
         except (OSError, ValueError, LookupError, TypeError):

@@ -13,6 +13,7 @@ def changes_between(before: RunRecord, after: RunRecord) -> dict[str, list[str]]
     """Return the differences between two records by topic; a value that an older version did not record is None."""
     both = (before, after)
     origins = [{_plugin(c.origin): _version(c.origin) for c in record.components} for record in both]
+    libraries = [_libraries(record) for record in both]
     commits = [{"commit": record.commit} for record in both]
     devices = [{"device": r.device, "device_name": r.device_name, "engine": r.engine} for r in both]
     lpips = [{"weights of LPIPS": record.lpips and record.lpips.sha256} for record in both]
@@ -24,6 +25,7 @@ def changes_between(before: RunRecord, after: RunRecord) -> dict[str, list[str]]
             *_changes_in("", *commits),
             *_changes_in("code of bench/", *hosts),
             *_changes_in("", *origins),
+            *_changes_in("code of ", *libraries),
         ],
         "data and weights": [
             *changes_of_components(before.components, after.components),
@@ -59,6 +61,12 @@ def shortened(value: object) -> str:
 
 def _version(origin: OriginRecord) -> str:
     return f"{origin.version}, code {shortened(origin.digest)}"
+
+
+def _libraries(record: RunRecord) -> dict[str, str]:
+    """Return what identifies the further packages that the plugins of a run use."""
+    origins = [component.origin for component in record.components]
+    return {f"{name}, used by {_plugin(o)}": code for o in origins for name, code in o.libraries.items()}
 
 
 def _plugin(origin: OriginRecord) -> str:

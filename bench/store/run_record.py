@@ -86,12 +86,14 @@ class SuiteRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class OriginRecord:
-    """The distribution, version and package of a plugin, and the sha256 of its sources (None where not recorded)."""
+    """The distribution, version and package of a plugin, and the sha256 of its sources (None where not recorded).
+    ``libraries`` are the further packages whose code it uses, with their versions or the sha256 of their sources."""
 
     distribution: str = "unknown"
     version: str = ""
     package: str | None = None
     digest: str | None = None
+    libraries: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,8 +134,9 @@ class ComponentRecord:
     """A component of a run: the fields of `bench.core.domain.Component`, and what its plugin declared.
 
     ``roles`` are the roles that it has in cells of the run. ``license``, ``synthetic`` (computer-generated, or trained
-    on such data) and ``source`` (the files that it was read from) are about data and weights. ``defense``, ``attack``
-    and ``model`` are the declarations of a plugin of that kind; None where an older version did not record them.
+    on such data) and ``source`` (the files that it was read from) are about data and weights. ``notes`` are sentences
+    about what was noticed while they were read and used. ``defense``, ``attack`` and ``model`` are the declarations of
+    a plugin of that kind; None where an older version did not record them.
     """
 
     kind: str
@@ -151,6 +154,7 @@ class ComponentRecord:
     license: str | None = None
     synthetic: bool = False
     source: Mapping[str, Any] | None = None
+    notes: Sequence[str] = ()
     defense: DefenseDeclaration | None = None
     attack: AttackDeclaration | None = None
     model: ModelDeclaration | None = None
@@ -332,7 +336,14 @@ Raw = dict[str, Any]
 
 
 def _from_schema_4(raw: Raw) -> Raw:
-    """Return a record of schema 4, which is today's: the fields of `RunRecord` by their names."""
+    """Return a record of schema 4, which is today's: the fields of `RunRecord` by their names. At first, a component
+    had its notes only in ``source``."""
+    components = raw.get("components")
+    for component in components if isinstance(components, list) else ():
+        if isinstance(component, dict) and isinstance(source := component.get("source"), dict):
+            notes = source.get("notes")
+            texts = [note for note in notes if isinstance(note, str)] if isinstance(notes, list) else []
+            component.setdefault("notes", texts)
     return raw
 
 
@@ -347,7 +358,7 @@ def _from_schema_3(raw: Raw) -> Raw:
     made_by = raw["rescored"].get("made_by") if isinstance(raw.get("rescored"), dict) else None
     if isinstance(made_by, dict) and isinstance(made_by.get("host"), str):
         made_by["host"] = {"host": made_by["host"]}
-    return raw
+    return _from_schema_4(raw)
 
 
 _DECLARATIONS: Mapping[str, tuple[str, type]] = {

@@ -72,7 +72,7 @@ def write_run(
         ):  # It comes first: without its cache no folder is begun.
             folder.mkdir(parents=True, exist_ok=True)
             _sweep(folder)
-            with SampleWriter(folder) as samples:
+            with SampleWriter(folder, _columns(outcomes, cache)) as samples:
                 for name, experiment, table in _samples(outcomes, cache, registry):
                     samples.add(name, experiment, table)
             _write_table(folder / "stages.parquet", stages, STAGES)
@@ -148,6 +148,20 @@ def _samples(outcomes: Iterable[Outcome], cache: Cache, registry: Registry) -> I
                         yield name, experiment, with_columns(_without_mark(artifact.tables[name]), columns)
 
 
+def _columns(outcomes: Iterable[Outcome], cache: Cache) -> dict[str, pa.Schema]:
+    """Return by table the columns of all score artifacts, without those that identify their cells."""
+    found: dict[str, pa.Schema] = {}
+    for key in dict.fromkeys(key for outcome in outcomes if outcome.status == "ok" for key in outcome.cell.stages):
+        for name, schema in cache.columns(key).items():
+            own = pa.schema([field for field in schema if field.name != _MARK])
+            found[name] = _united(found.get(name, pa.schema([])), own)
+    return found
+
+
+def _united(*schemas: pa.Schema) -> pa.Schema:
+    return pa.unify_schemas(schemas, promote_options="permissive")
+
+
 def _reconstructed(table: pa.Table) -> bool:
     return _MARK in table.column_names and bool(table.num_rows and table[_MARK][0].as_py())
 
@@ -166,11 +180,15 @@ def _read_score(cache: Cache, key: str) -> Artifact:
 class SampleWriter:
     """Context manager that writes a new folder ``samples`` of a run and replaces the old one at its end.
 
+    ``columns`` are the columns that every file of a table has at least, by the name of the table; a row has null where
+    it has no value. Readers such as `pandas.read_parquet` take the columns of a table from its first file.
+
     After an error the old folder stays. Only one writer at a time may be at work in a run folder.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, columns: Mapping[str, pa.Schema] | None = None) -> None:
         self._place = folder / "samples"
+        self._columns = columns or {}
         self._experiment: str | None = None
         self._open: dict[str, _ExperimentFiles] = {}
 
@@ -187,7 +205,8 @@ class SampleWriter:
             self._close()
             self._experiment = experiment
         if name not in self._open:
-            self._open[name] = _ExperimentFiles(self._beside / name / f"experiment={experiment}")
+            columns = self._columns.get(name, pa.schema([]))
+            self._open[name] = _ExperimentFiles(self._beside / name / f"experiment={experiment}", columns)
         self._open[name].add(table.drop_columns(["experiment"]))
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -221,12 +240,13 @@ class _ExperimentFiles:
     """Writes the rows of one table of one experiment into files ``part-00000.parquet`` and so on.
 
     Rows are collected until they fill a row group. A new file begins when one is full, and when a table has a column
-    that the tables before it did not have.
+    that is not among ``columns`` and that the tables before it did not have.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, columns: pa.Schema) -> None:
         folder.mkdir(parents=True)
         self._folder = folder
+        self._columns = columns
         self._schema = pa.schema([])
         self._waiting: list[pa.Table] = []
         self._waiting_rows = self._waiting_bytes = 0
@@ -238,7 +258,9 @@ class _ExperimentFiles:
         size = table.nbytes
         if self._waiting_rows + table.num_rows > GROUP_ROWS or self._waiting_bytes + size > GROUP_BYTES:
             self._flush()
-        schema = pa.unify_schemas([self._schema, table.schema.remove_metadata()], promote_options="permissive")
+        own = table.schema.remove_metadata()
+        first = pa.schema([field for field in own if field.name not in self._columns.names])
+        schema = _united(self._schema, first, self._columns, own)
         if schema != self._schema:
             self._flush()
             self._end_file()

@@ -14,6 +14,7 @@ from importlib import resources
 from pathlib import Path
 
 from bench.core.errors import SuiteError
+from bench.core.parsing import decode_text
 
 COLUMNS = ("dataset", "defense", "row", "column", "value", "unit")
 UNITS = ("%", "dB", "years", "")
@@ -34,8 +35,8 @@ def read_claims(path: Path, where: str) -> str:
     if path.exists() and not path.is_file():
         raise SuiteError(f"{where}: expected a CSV file beside the suite, at {path}, found something else")
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = decode_text(path.read_bytes(), "published numbers")
+    except (OSError, ValueError) as error:
         raise SuiteError(f"{where}: expected a CSV file beside the suite, at {path}: {error}") from None
     header, *lines = list(csv.reader(text.splitlines())) or [[]]
     if tuple(header) != COLUMNS:

@@ -18,6 +18,7 @@ from bench.registry.components import (
     effective_parameters,
     fingerprint,
     instantiate,
+    origin_of,
     parameter_names,
 )
 from bench.registry.discovery import Registry
@@ -88,7 +89,7 @@ class Resolver:
             label=reference.label,
             params=effective_parameters(instance),
             passed=reference.passed,
-            origin=registration.origin,
+            origin=origin_of(registration, instance, where),
             weights=weights,
             via=via,
         )
@@ -120,7 +121,7 @@ class Resolver:
             label=f"{reference.label} (stand-in {name})" if reference.labelled else name,
             params=effective_parameters(instance),
             passed=shared,
-            origin=registration.origin,
+            origin=origin_of(registration, instance, where),
             weights=fingerprint(kind, instance, where),
             instead_of=reference.label,
             because=because,

@@ -20,7 +20,7 @@ from bench.api.hookspecs import Attack, Dataset
 from bench.api.search_paths import use_suite_folder
 from bench.core.domain import Component, StageKind
 from bench.core.errors import BenchError, SuiteError
-from bench.core.parsing import parse_toml
+from bench.core.parsing import decode_text, parse_toml
 from bench.core.provenance import file_sha256
 from bench.registry.discovery import Registry
 from bench.store.run_record import SuiteRecord
@@ -104,15 +104,17 @@ def read(path: Path, overrides: Sequence[str] = ()) -> SuiteSource:
     A claim may be about something that an override removed from the suite; it is not measured then.
     """
     try:
-        raw = parse_toml(path.read_text(encoding="utf-8"))
+        text = decode_text(path.read_bytes(), "a suite file")
     except FileNotFoundError:
         raise SuiteError(f"{path}: expected a suite file, found nothing there.{_suites_nearby(path)}") from None
     except IsADirectoryError:
         raise SuiteError(f"{path}: expected a suite file, found a folder.{_suites_nearby(path / 'x')}") from None
     except OSError as error:
         raise SuiteError(f"{path}: expected a suite file, found one that cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise SuiteError(f"{path}: expected a suite file in UTF-8, found something else") from None
+    except ValueError as error:
+        raise SuiteError(f"{path}: {error}") from None
+    try:
+        raw = parse_toml(text)
     except ValueError as error:
         raise SuiteError(f"{path}: not valid TOML: {error}") from None
     written = copy.deepcopy(raw)

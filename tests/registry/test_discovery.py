@@ -9,7 +9,8 @@ import pytest
 from support import Command, write_metadata, write_plugin
 
 from bench.core.errors import PluginError
-from bench.registry.discovery import Registry, source_digest
+from bench.registry.discovery import Registry
+from bench.registry.sources import source_digest
 
 DiscoverIn = Callable[[Path], Registry]
 DEFENSE = """\
@@ -140,16 +141,15 @@ def test_the_digest_covers_helpers_and_nothing_else(
     (package / "__init__.py").write_text("")
     (package / "deep" / "helper.py").write_text("x = 1\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    import plugin_package
+    import plugin_package  # noqa: F401
 
-    name, first = source_digest(plugin_package)
-    assert name == "plugin_package"
+    first = source_digest("plugin_package")
     (package / "notes.txt").write_text("not code")
-    assert source_digest(plugin_package)[1] == first
+    assert source_digest("plugin_package") == first
     (package / "deep" / "helper.py").write_text("x = 2\n")
-    second = source_digest(plugin_package)[1]
+    second = source_digest("plugin_package")
     (package / "deep" / "helper.py").rename(package / "deep" / "other.py")
-    assert len({first, second, source_digest(plugin_package)[1]}) == 3
+    assert len({first, second, source_digest("plugin_package")}) == 3
 
 
 def test_a_single_module_is_hashed_without_its_neighbours(
@@ -157,11 +157,11 @@ def test_a_single_module_is_hashed_without_its_neighbours(
 ) -> None:
     (tmp_path / "plugin_single.py").write_text("x = 1\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    import plugin_single
+    import plugin_single  # noqa: F401
 
-    before = source_digest(plugin_single)
+    before = source_digest("plugin_single")
     (tmp_path / "neighbour.py").write_text("y = 1\n")
-    assert source_digest(plugin_single) == before
+    assert source_digest("plugin_single") == before
 
 
 def test_help_and_plugins_work_with_every_kind_of_broken_plugin(bench: Command, tmp_path: Path) -> None:

@@ -83,6 +83,7 @@ def render(results: RunResults, sections: Sequence[Section] = (), *, include_rea
         "identities": provenance.identities(rows),
         "again": provenance.again(rows),
         "components": provenance.components(rows),
+        "notes": provenance.notes(rows),
         "unusable": provenance.plugins(rows),
         "stages": provenance.stages(rows),
         "totals": provenance.totals(rows),

@@ -194,6 +194,16 @@ def components(rows: Rows) -> Grid:
     return Grid(columns=[*columns, *run], rows=made, code=frozenset({6, 7}))
 
 
+def notes(rows: Rows) -> list[tuple[str, str]]:
+    """Return what was noticed about the data, weights and plugins of every run, as pairs of a name and a sentence."""
+    named = {
+        (c.label, c.kind.replace("dataset", "data set"), note): None
+        for c in rows.results.run.components
+        for note in c.notes
+    }
+    return [(f"{label} ({kind})", note) for label, kind, note in named]
+
+
 def _license(component: ComponentRecord) -> str:
     """Return the license of a component's data or weights; a dash if it has neither."""
     if component.kind in ("defense", "attack") and not component.weights:

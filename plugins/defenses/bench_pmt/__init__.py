@@ -88,7 +88,7 @@ class MrPmt(Pmt):
     )
     trusts: ClassVar[str] = "every authorised service, which recognises the face and gives the client its shallow model"
 
-    weights: tuple[Annotated[float, Gt(0)], ...] = ()
+    weights: tuple[Annotated[float, Gt(0)], ...] = ()  # type: ignore[assignment]  # of models; it reads no files
 
     def check_authorised(self, models: int) -> None:
         """Accept any number of models if ``weights`` is empty or has one number for each. Raises ValueError."""

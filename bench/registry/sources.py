@@ -1,0 +1,193 @@
+"""The code and files behind a plugin: digests of its package and of those that it imports, what it declares. No torch.
+
+A result depends on more code than the package of its plugin. What an index publishes under a version does not change,
+so that the version of such a package says which code it is. A package whose code can change under one version is
+identified by its source: other packages of the distribution of the plugin, and whatever was installed from a folder or
+a repository or lies on the path without being installed.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import functools
+import hashlib
+import importlib.util
+import shutil
+import sys
+from collections.abc import Iterable, Iterator
+from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
+from pathlib import Path
+from typing import Any
+
+from bench.core.errors import MissingDataError, PluginError
+from bench.core.provenance import NUMERIC_PACKAGES
+
+HOST = "face-privacy-bench"  # the distribution of bench, whose built-in plugins are in one distribution
+_CODE = frozenset({".py", ".so", ".pyd", ".dll", ".dylib"})
+_BYTECODE = frozenset({".pyc", ".pyo"})
+# Versions of these are in every content key already, or their code is.
+_COVERED = frozenset({"bench", "skimage", *NUMERIC_PACKAGES}) | sys.stdlib_module_names
+
+
+def source_digest(package: str, *, data: bool = False) -> str:
+    """Return the sha256 over all Python files of a top-level package or module.
+
+    ``data``: all other files in its folder count too, except hidden ones and compiled Python files. Raises
+    `PluginError` if it has no source files.
+    """
+    folder, files = _files(package, every=data, code=frozenset({".py"}))
+    return _digest(folder, files)
+
+
+def library_digest(name: str, where: str) -> str:
+    """Return the sha256 over the code of a package that a plugin declares, native libraries included.
+
+    Raises `PluginError`, which names ``where``, if the package is not installed.
+    """
+    folder, files = _files(name.partition(".")[0], where=where, code=_CODE)
+    return _digest(folder, files)
+
+
+def imported_code(package: str, own: str) -> dict[str, str]:
+    """Return by name what identifies the packages that the source of a plugin imports, directly or through one of them:
+    the version of a published package, the sha256 of the source of any other.
+
+    ``own`` is the distribution of the plugin. Optional packages that are not installed are left out. What is imported
+    under a name that is made at run time is not found; a plugin declares it as one of its ``libraries``.
+    """
+    found: dict[str, str] = {}
+    waiting = [package]
+    seen = {package}
+    while waiting:
+        for name in sorted(_imports(waiting.pop()) - _COVERED - seen):
+            seen.add(name)
+            version = _published_version(name, own)
+            if version is not None:
+                found[name] = version
+            elif _location(name) is not None:
+                found[name] = library_digest(name, package)
+                waiting.append(name)
+    return found
+
+
+def declared_files(plugin: Any) -> list[Path]:
+    """Return the files that a defense or an attack declares, those of a folder in the order of their names.
+
+    A parameter that is called ``weights`` is no declaration. Raise `MissingDataError` if a file does not exist.
+    """
+    found: list[Path] = []
+    for path in map(Path, () if "weights" in _parameters(plugin) else declared_names(plugin.weights())):
+        if path.is_dir():
+            found += sorted(file for file in path.rglob("*") if file.is_file())
+        elif path.exists():
+            found.append(path)
+        else:
+            raise MissingDataError(f"{path}: this file does not exist; put it there, or correct what names it")
+    return found
+
+
+def declared_programs(plugin: Any) -> list[Path]:
+    """Return the files of the programs that a defense or an attack declares by name.
+
+    A parameter that is called ``programs`` is no declaration. Raise `MissingDataError` if a program is not found.
+    """
+    found = []
+    for name in () if "programs" in _parameters(plugin) else declared_names(plugin.programs):
+        path = shutil.which(name)
+        if path is None:
+            raise MissingDataError(
+                f"the program {str(name)!r} was not found; install it, or put its folder on the PATH"
+            )
+        found.append(Path(path))
+    return found
+
+
+def declared_names(declared: Any) -> Iterable[Any]:
+    """Return what a plugin declares as a sequence; a single text or path is a sequence of one."""
+    return (declared,) if isinstance(declared, str | Path) else declared
+
+
+def _parameters(plugin: Any) -> set[str]:
+    return {field.name for field in dataclasses.fields(plugin)}
+
+
+def _location(name: str) -> tuple[Path, bool] | None:
+    """Return the folder of a package, or the file of a module, and whether it is a folder; None if it has no source."""
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        return None
+    if spec is None:
+        return None
+    if spec.submodule_search_locations:
+        return Path(next(iter(spec.submodule_search_locations))), True
+    return (Path(spec.origin), False) if spec.origin and Path(spec.origin).is_file() else None
+
+
+def _files(
+    package: str, *, where: str = "", every: bool = False, code: frozenset[str] = _CODE
+) -> tuple[Path, list[Path]]:
+    """Return the folder of a package and those of its files that count, in the order of their names."""
+    found = _location(package)
+    if found is None:
+        if where:
+            raise PluginError(f"{where}: libraries: expected an installed package, found no {package!r}; install it")
+        raise PluginError(f"plugin module {package} has no source file to hash")
+    place, is_folder = found
+    if not is_folder:
+        return place.parent, [place]
+    return place, sorted(path for path in place.rglob("*") if _counts(path, place, every=every, code=code))
+
+
+def _counts(path: Path, folder: Path, *, every: bool, code: frozenset[str]) -> bool:
+    if path.suffix in code:
+        return path.is_file()
+    hidden = any(part.startswith((".", "__pycache__")) for part in path.relative_to(folder).parts)
+    return every and not hidden and path.suffix not in _BYTECODE and path.is_file()
+
+
+def _digest(folder: Path, files: list[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(str(file.relative_to(folder)).encode(errors="surrogateescape"))
+        with file.open("rb") as content:
+            digest.update(hashlib.file_digest(content, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _imports(package: str) -> set[str]:
+    """Return the top-level names that the source of a package imports, wherever in the source it does."""
+    _, files = _files(package, code=frozenset({".py"}))
+    return {name for file in files for name in _imports_in(file)}
+
+
+def _imports_in(file: Path) -> Iterator[str]:
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError):  # It cannot be imported either.
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            yield node.module.partition(".")[0]
+
+
+def _published_version(name: str, own: str) -> str | None:
+    """Return the version of the distribution that installed a package; None if its code can change under one version:
+    it belongs to the distribution ``own``, was installed from a folder or repository, or was not installed."""
+    for holder in _holders().get(name, ()):
+        try:
+            held = distribution(holder)
+        except PackageNotFoundError:
+            continue
+        local = held.read_text("direct_url.json") is not None
+        return None if local or holder == own else f"{holder} {held.version}"
+    return None
+
+
+@functools.cache
+def _holders() -> dict[str, list[str]]:
+    """Return the distributions that installed each top-level package. It takes some tenths of a second."""
+    return {name: list(dict.fromkeys(holders)) for name, holders in packages_distributions().items()}

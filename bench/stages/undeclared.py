@@ -1,0 +1,116 @@
+"""Notices files and programs that a defense or an attack uses without declaring them.
+
+What a plugin declares is part of content keys: with another file, its results are computed again. What it does not
+declare is not, so a warning names it, which becomes a note of the run. Python reports what its own functions open and
+call; what native code opens is not noticed. Built-in plugins and those that have a ``fingerprint`` are not observed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import time
+import warnings
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.api.hookspecs import Attack, Defense
+from bench.core.domain import Component
+from bench.registry.sources import HOST, declared_files, declared_programs
+
+_MOST = 5  # files and programs that are named for a plugin
+_CODE = (".py", ".pyc", ".so", ".pth")  # Imported code is found in the source of the plugin.
+_SYSTEM = tuple(map(Path, ("/proc", "/sys", "/dev", "/etc", "/usr", "/lib", "/lib64", "/bin", "/sbin", "/var")))
+_CALLS = {"subprocess.Popen", "os.posix_spawn", "os.exec"}
+
+
+@dataclass
+class _Used:
+    """What the code of a plugin has opened for reading, which programs it has called, and what of both its components
+    have declared, in this process."""
+
+    files: dict[str, None] = field(default_factory=dict)
+    programs: dict[str, None] = field(default_factory=dict)
+    declared: set[Path] = field(default_factory=set)
+
+
+_known: dict[str, _Used] = {}  # by package: a plugin may keep what it has read for all later stages of this process
+_current: _Used | None = None
+_hooked = False
+
+
+@contextlib.contextmanager
+def observed(component: Component, plugin: Defense | Attack, cache: Path) -> Iterator[None]:
+    """Warn of each file and program that the body of ``with`` uses, which calls a plugin, and that it does not declare.
+
+    ``cache`` is the folder of the artifacts of the host.
+    """
+    global _current, _hooked
+    if component.origin.distribution == HOST or _has_fingerprint(plugin):
+        yield
+        return
+    if not _hooked:
+        sys.addaudithook(_note)
+        _hooked = True
+    began = time.time()
+    _current = used = _known.setdefault(component.origin.package, _Used())
+    try:
+        yield
+    finally:
+        _current = None
+    _warn(component, plugin, used, began, cache)
+
+
+def _has_fingerprint(plugin: Defense | Attack) -> bool:
+    return callable(plugin.fingerprint) and plugin.fingerprint() is not None
+
+
+def _note(event: str, arguments: tuple[Any, ...]) -> None:
+    """Keep the file that is opened or the program that is called; a hook of `sys.addaudithook`."""
+    if _current is None:
+        return
+    if event == "open" and isinstance(arguments[0], str | bytes):
+        _, mode, flags = arguments
+        if not (set(mode or "") & set("wax+")) and not (mode is None and (flags or 0) & (os.O_WRONLY | os.O_RDWR)):
+            _current.files[os.path.abspath(os.fsdecode(arguments[0]))] = None
+    elif event in _CALLS:
+        program = arguments[0] or arguments[1][0]
+        _current.programs[os.fsdecode(program)] = None
+
+
+def _warn(component: Component, plugin: Defense | Attack, used: _Used, began: float, cache: Path) -> None:
+    used.declared |= {path.resolve() for path in (*declared_files(plugin), *declared_programs(plugin))}
+    roots = (str(cache), sys.prefix, sys.base_prefix, *_own_folders(component))
+    mine = [Path(root).resolve() for root in roots]
+    found = [
+        f"reads {path}, which it does not declare in weights()"
+        for path in map(Path, list(used.files))
+        if path.resolve() not in used.declared and _is_input(path, mine, began)
+    ] + [
+        f"calls {name}, which it does not declare in its programs"
+        for name in list(used.programs)
+        if Path(shutil.which(name) or name).resolve() not in used.declared
+    ]
+    for text in found[:_MOST]:
+        warnings.warn(f"{text}: with another one, results are not computed again", UserWarning, stacklevel=1)
+
+
+def _own_folders(component: Component) -> Iterator[str]:
+    """Yield the folder of the package of a plugin, whose files are part of content keys."""
+    module = sys.modules.get(component.origin.package)
+    yield from getattr(module, "__path__", ())
+
+
+def _is_input(path: Path, mine: Collection[Path], began: float) -> bool:
+    """Return True for a file that existed before the call, and is neither code nor a part of the system or the host."""
+    real = path.resolve()
+    if real.suffix in _CODE or any(real.is_relative_to(folder) for folder in (*_SYSTEM, *mine)):
+        return False
+    try:
+        return real.is_file() and real.stat().st_mtime < began
+    except OSError:
+        return False

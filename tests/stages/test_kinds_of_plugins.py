@@ -1,0 +1,483 @@
+"""Kinds of plugins that people write: what they read, call, import, declare and forget. See `kinds_of_input`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from kinds_of_input import KindOfInput, check, outcome
+from support import compute, write_metadata, write_plugin
+
+from bench.planning.plan import Plan, make_plan
+from bench.registry.discovery import Registry, discover
+from bench.runs import record
+from bench.stages import undeclared
+from bench.store.artifacts import Cache
+from bench.suite.suite import load
+
+SUITE = """
+[suite]
+name = "kinds"
+seed = 1
+
+[[experiment]]
+name = "one"
+datasets = ["toy-faces"]
+authorised = ["toy-a"]
+evaluated = ["toy-a"]
+defenses = ["{defense}"]
+attacks = ["{attack}"]
+pairs = 4
+{more}
+"""
+HEAD = """
+import importlib, json, subprocess, warnings
+from dataclasses import dataclass
+from pathlib import Path
+import torch
+from bench import Attack, Defense, Protected, Reconstructed, hookimpl
+
+HERE = Path(__file__).parent
+
+def grey(images, value):
+    return Protected(images=torch.full_like(images, float(value)))
+"""
+REGISTERED = """
+
+@hookimpl
+def bench_defenses():
+    return {"mine": Mine}
+"""
+DEFENSE = """
+@dataclass(frozen=True, kw_only=True)
+class Mine(Defense):
+"""
+
+
+def defense(body: str) -> str:
+    """Return the source of a plugin with the defense ``mine``, whose class has this body."""
+    return HEAD + DEFENSE + "".join(f"    {line}\n" for line in body.strip().splitlines()) + REGISTERED
+
+
+def attack(body: str) -> str:
+    """Return the source of a plugin with the attack ``mine``, whose class has this body."""
+    source = defense(body).replace("class Mine(Defense)", "class Mine(Attack)")
+    return source.replace("def bench_defenses", "def bench_attacks")
+
+
+_TOY: list[Path] = []  # the folder in which the toy plugin is installed
+
+
+@pytest.fixture(autouse=True)
+def _toy(toy_site: Path) -> None:
+    _TOY[:] = [toy_site]
+
+
+@contextlib.contextmanager
+def installed(site: Path) -> Iterator[Registry]:
+    """Context manager with the plugins of a folder, as a new process finds them."""
+    with pytest.MonkeyPatch.context() as patch:
+        for folder in (*_TOY, site):
+            patch.syspath_prepend(str(folder))
+        patch.setenv("PATH", f"{site}{os.pathsep}{os.environ['PATH']}")
+        patch.setattr(sys, "dont_write_bytecode", True)
+        patch.setattr(undeclared, "_known", {})
+        discover.cache_clear()
+        try:
+            yield discover()
+        finally:
+            discover.cache_clear()
+            for name in [n for n in sys.modules if n.partition(".")[0].startswith(("plugin_", "author_"))]:
+                del sys.modules[name]
+
+
+@dataclass
+class Tried:
+    """A suite that was run with a plugin: its plan, the reasons of failed stages, the grey value, and the notes."""
+
+    plan: Plan
+    failures: list[str]
+    value: float | None
+    notes: list[str]
+
+    @property
+    def said(self) -> str:
+        """The first failure, or ``ok`` with the mean of what was uploaded or reconstructed, and the notes."""
+        if self.failures:
+            return self.failures[0]
+        return f"ok, {self.value:.2f}" + "".join(f"; {note}" for note in self.notes)
+
+
+def run(folder: Path, code: str, *, use: str = "defense", more: str = "", parameters: str = "") -> Tried:
+    """Run a suite with a plugin in this process."""
+    site = folder / "site"
+    if not (site / "plugin_mine").is_dir():
+        shutil.rmtree(site / "plugin_mine-1.0.dist-info", ignore_errors=True)
+        write_plugin(site, "plugin_mine", code)
+    named = {"defense": "identity", "attack": "abuse", "more": more, use: "mine"}
+    text = SUITE.format(**named).replace('"mine"', f'{{ plugin = "mine", {parameters} }}' if parameters else '"mine"')
+    (folder / "suite.toml").write_text(text, encoding="utf-8")
+    cache = Cache(folder / "cache")
+    with installed(site) as registry, warnings.catch_warnings():
+        warnings.simplefilter("default")
+        plan = make_plan(load(folder / "suite.toml", registry), registry, "cpu")
+        skipped = [cell.skip for cell in plan.cells if cell.skip]
+        results = compute(plan, cache)
+        components = [record.component_record(c) for c, _ in record.components_of(plan)]
+        noted = record.with_notes(_record(plan, components), plan, cache).components
+    failures = [str(r.reason) for r in results.values() if r.status != "ok"]
+    kind = "protect" if use == "defense" else "attack"
+    made = [cache.read(key) for key, stage in plan.stages.items() if stage.kind == kind and results[key].status == "ok"]
+    values = [t for a in made for n, t in a.tensors.items() if n in ("images", "features/stem", "features/block")]
+    value = float(values[0].mean()) / (255 if values[0].dtype == "uint8" else 1) if values else None
+    return Tried(plan, [*map(str, skipped), *failures], value, [note for c in noted for note in c.notes])
+
+
+def _record(plan: Plan, components: list[record.ComponentRecord]) -> record.RunRecord:
+    return record.RunRecord(suite=record.SuiteRecord(name=plan.suite.name), components=components)
+
+
+def twice(folder: Path, code: str, change: Callable[[Path], object], **more: str) -> str:
+    """Run a plugin, change something in the folder where it is installed, run it again, and tell both results."""
+    first = run(folder, code, **more)
+    change(folder / "site")
+    second = run(folder, code, **more)
+    new = second.plan.stages.keys() - first.plan.stages.keys()
+    return f"{first.said}; then {'computed again' if new else '0 stages computed'}: {second.said}"
+
+
+def files(folder: Path, **contents: str) -> Path:
+    """Write text files into the folder where the plugin is installed; ``_`` in a name is a dot."""
+    for name, text in contents.items():
+        path = folder / "site" / name.replace("__", "/").replace("_", ".")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return folder
+
+
+def written(name: str, text: str) -> Callable[[Path], object]:
+    """Return a function that writes a file."""
+    return lambda site: (site / name).write_text(text, encoding="utf-8")
+
+
+def program(value: str) -> str:
+    """Return a shell script that prints a number."""
+    return f"#!/bin/sh\necho {value}\n"
+
+
+def with_program(folder: Path) -> Path:
+    """Install a program beside the plugin."""
+    files(folder, greyer=program("0.2"))
+    (folder / "site" / "greyer").chmod(0o755)
+    return folder
+
+
+def with_package(folder: Path) -> Path:
+    """Install a plugin that is a package with a file of data."""
+    body = 'def protect(self, images, ctx):\n    return grey(images, (HERE / "level.txt").read_text())'
+    site = files(folder, plugin=defense(body)) / "site"
+    (site / "plugin_mine").mkdir()
+    (site / "plugin").rename(site / "plugin_mine" / "__init__.py")
+    (site / "plugin_mine" / "level.txt").write_text("0.2")
+    write_metadata(site, "plugin_mine", "1.0", {"plugin_mine": "plugin_mine"})
+    return folder
+
+
+READS = """
+def weights(self):
+    return HERE / "level.txt"
+
+def protect(self, images, ctx):
+    return grey(images, (HERE / "level.txt").read_text())
+"""
+SILENT = READS.partition("def protect")[1] + READS.partition("def protect")[2]
+NAMED = """
+level: Path
+
+def protect(self, images, ctx):
+    return grey(images, self.level.read_text())
+"""
+NUMBERED = """
+weights: float = 0.5
+
+def protect(self, images, ctx):
+    return grey(images, self.weights)
+"""
+ASKS = """
+def fingerprint(self):
+    return (HERE / "version.txt").read_text()
+
+def protect(self, images, ctx):
+    return grey(images, (HERE / "version.txt").read_text())
+"""
+CALLS = """
+programs = ("greyer",)
+
+def protect(self, images, ctx):
+    return grey(images, subprocess.run(["greyer"], capture_output=True, text=True, check=True).stdout)
+"""
+IMPORTS = """
+def protect(self, images, ctx):
+    {how}
+    return grey(images, author.LEVEL)
+"""
+DYNAMIC = """
+libraries = ("author_lib",)
+
+def protect(self, images, ctx):
+    return grey(images, importlib.import_module("author" + "_lib").LEVEL)
+"""
+WARNS = """
+def protect(self, images, ctx):
+    warnings.warn("the mask has another size than the face; it was scaled")
+    return grey(images, 0.5)
+"""
+REBUILDS = """
+sees = frozenset({"images"})
+outputs = "images"
+
+def weights(self):
+    return [HERE / "level.txt"]
+
+def reconstruct(self, received, ctx):
+    return Reconstructed(images=torch.full_like(received.images, float((HERE / "level.txt").read_text())))
+"""
+SENDS = """
+sends = frozenset({"feature"})
+
+def protect(self, images, ctx):
+    shapes = {"stem": (8, 16, 16), "block": (16, 8, 8)}
+    return Protected(features={s: torch.full((len(images), *shapes[s]), 0.5) for s in ctx.uploaded})
+"""
+FEATURES = 'upload = "features"\nsplit = "last"\n'
+
+
+def asks(line: str, **declared: str) -> str:
+    """Return a defense that runs a line of code before it protects."""
+    head = "".join(f"{name} = {value}\n" for name, value in declared.items())
+    return defense(f"{head}def protect(self, images, ctx):\n    {line}\n    return grey(images, 0.5)")
+
+
+def seen_by_attack(line: str, sees: str = "images") -> str:
+    """Return an attack that runs a line of code before it reconstructs."""
+    return attack(
+        f'sees = frozenset({{"{sees}"}})\noutputs = "images"\n\ndef reconstruct(self, received, ctx):\n    {line}\n'
+        "    return Reconstructed(images=torch.full((len(ctx.sample_ids), 3, *ctx.image_size), 0.5))"
+    )
+
+
+def library(folder: Path, value: str = "0.2") -> Path:
+    """Install a package of the author beside the plugin."""
+    files(folder, author="")
+    (folder / "site" / "author").unlink()
+    (folder / "site" / "author_lib.py").write_text(f"LEVEL = {value}\n")
+    return folder
+
+
+def deep_library(folder: Path) -> Path:
+    """Install a package of the author that imports another one."""
+    library(folder)
+    (folder / "site" / "author_lib.py").write_text("from author_deep import LEVEL\n")
+    (folder / "site" / "author_deep.py").write_text("LEVEL = 0.2\n")
+    return folder
+
+
+def told(folder: Path, **plugin: str) -> str:
+    """Run a plugin once and tell what came out of it."""
+    return outcome(lambda: run(folder, **plugin).said, folder)
+
+
+AGAIN = "ok, 0.20; then computed again: ok, 0.80"
+IN_NEEDS = "...NoSuchModelError: defense mine requested ctx.authorised[{}] but declares {} in its needs; declare ..."
+KINDS = [
+    KindOfInput(
+        kind="a defense that declares the file that it reads; another file",
+        expected=AGAIN,
+        happened=lambda f: twice(files(f, level_txt="0.2"), defense(READS), written("level.txt", "0.80")),
+    ),
+    KindOfInput(
+        kind="the same file, written again",
+        expected="ok, 0.20; then 0 stages computed: ok, 0.20",
+        happened=lambda f: twice(files(f, level_txt="0.2"), defense(READS), written("level.txt", "0.2")),
+    ),
+    KindOfInput(
+        kind="a declared file that is missing",
+        expected="refused: ...defenses[0]: site/level.txt: this file does not exist; put it there...",
+        happened=lambda f: told(f, code=defense(READS)),
+    ),
+    KindOfInput(
+        kind="a file named by a parameter; another content",
+        expected=AGAIN,
+        happened=lambda f: twice(
+            files(f, level_txt="0.2"),
+            defense(NAMED).replace("level: Path", f'level: Path = Path("{f}/site/level.txt")'),
+            written("level.txt", "0.80"),
+        ),
+    ),
+    KindOfInput(
+        kind="an older plugin with a parameter called weights",
+        expected="ok, 0.30",
+        happened=lambda f: told(f, code=defense(NUMBERED), parameters="weights = 0.3"),
+    ),
+    KindOfInput(
+        kind="an older plugin with a parameter called weights that has no default",
+        expected="refused: ...defenses[0].weights: expected a value (Mine has no default for it)...",
+        happened=lambda f: told(f, code=defense(NUMBERED).replace("weights: float = 0.5", "weights: float")),
+    ),
+    KindOfInput(
+        kind="a defense with a fingerprint of its own",
+        expected=AGAIN,
+        happened=lambda f: twice(files(f, version_txt="0.2"), defense(ASKS), written("version.txt", "0.80")),
+    ),
+    KindOfInput(
+        kind="a program that is declared; another program",
+        expected=AGAIN,
+        happened=lambda f: twice(with_program(f), defense(CALLS), written("greyer", program("0.80"))),
+    ),
+    KindOfInput(
+        kind="a declared program that is missing",
+        expected="refused: ...defenses[0]: the program 'greyer' was not found; install it, or put...",
+        happened=lambda f: told(f, code=defense(CALLS)),
+    ),
+    KindOfInput(
+        kind="a program that is not declared",
+        expected="ok, 0.20; calls greyer, which it does not declare in its programs: with another one...",
+        happened=lambda f: told(with_program(f), code=defense(CALLS.replace('("greyer",)', "()"))),
+    ),
+    KindOfInput(
+        kind="a file that is not declared",
+        expected="ok, 0.20; reads .../level.txt, which it does not declare in weights(): with another one...",
+        happened=lambda f: told(files(f, level_txt="0.2"), code=defense(SILENT)),
+    ),
+    KindOfInput(
+        kind="a package of the author, imported at the top",
+        expected=AGAIN,
+        happened=lambda f: twice(
+            library(f),
+            defense(IMPORTS.format(how="pass")).replace(
+                "import torch\n", "import torch\nimport author_lib as author\n"
+            ),
+            written("author_lib.py", "LEVEL = 0.80\n"),
+        ),
+    ),
+    KindOfInput(
+        kind="a package of the author, imported in a method",
+        expected=AGAIN,
+        happened=lambda f: twice(
+            library(f),
+            defense(IMPORTS.format(how="import author_lib as author")),
+            written("author_lib.py", "LEVEL = 0.80\n"),
+        ),
+    ),
+    KindOfInput(
+        kind="a package that a package of the author imports",
+        expected=AGAIN,
+        happened=lambda f: twice(
+            deep_library(f),
+            defense(IMPORTS.format(how="import author_lib as author")),
+            written("author_deep.py", "LEVEL = 0.80\n"),
+        ),
+    ),
+    KindOfInput(
+        kind="a library that is declared, imported by a name made at run time",
+        expected=AGAIN,
+        happened=lambda f: twice(library(f), defense(DYNAMIC), written("author_lib.py", "LEVEL = 0.80\n")),
+    ),
+    KindOfInput(
+        kind="a declared library that is missing",
+        expected="refused: ...defenses[0]: libraries: expected an installed package, found no 'author_lib'; install it",
+        happened=lambda f: told(f, code=defense(DYNAMIC)),
+    ),
+    KindOfInput(
+        kind="a file of data in the package of a defense",
+        expected=AGAIN,
+        happened=lambda f: twice(with_package(f), "", written("plugin_mine/level.txt", "0.80")),
+    ),
+    KindOfInput(
+        kind="an attack that declares the file that it reads; another file",
+        expected=AGAIN,
+        happened=lambda f: twice(
+            files(f, level_txt="0.2"), attack(REBUILDS), written("level.txt", "0.80"), use="attack"
+        ),
+    ),
+    KindOfInput(
+        kind="a warning while a face is protected",
+        expected="ok, 0.50; the mask has another size than the face; it was scaled",
+        happened=lambda f: told(f, code=defense(WARNS)),
+    ),
+    KindOfInput(
+        kind="a defense that sends features and needs nothing",
+        expected="ok, 0.50",
+        happened=lambda f: told(f, code=defense(SENDS), more=FEATURES),
+    ),
+    KindOfInput(
+        kind="a defense that sends images and features, and needs nothing",
+        expected="ok, ...",
+        happened=lambda f: told(
+            f,
+            code=defense(
+                SENDS.replace('{"feature"}', '{"feature", "image"}').replace("Protected(", "Protected(images=images, ")
+            ),
+            more=FEATURES,
+        ),
+    ),
+    KindOfInput(
+        kind="a defense that forgot to declare the networks that it uses",
+        expected=IN_NEEDS.format(0, "nothing"),
+        happened=lambda f: told(f, code=asks("ctx.network(ctx.authorised[0])")),
+    ),
+    KindOfInput(
+        kind="a defense that forgot to declare the shallow model",
+        expected=IN_NEEDS.format(-1, "subjects"),
+        happened=lambda f: told(f, code=asks("ctx.shallow(ctx.authorised[-1])", needs='frozenset({"subjects"})')),
+    ),
+    KindOfInput(
+        kind="a second authorised model where there is one",
+        expected="...NoSuchModelError: defense mine requested ctx.authorised[1]; authorised here: 1 model (toy-a)",
+        happened=lambda f: told(f, code=asks("ctx.shallow(ctx.authorised[1])", needs='frozenset({"shallow"})')),
+    ),
+    KindOfInput(
+        kind="a whole network where only the shallow part is declared",
+        expected="...CapabilityError: defense mine requested 'full_gradients' but declares shallow in its needs...",
+        happened=lambda f: told(f, code=asks("ctx.network(ctx.authorised[0])", needs='frozenset({"shallow"})')),
+    ),
+    KindOfInput(
+        kind="a model that is not authorised",
+        expected="...ContractError: defense mine requested the model 'toy-b'; did you mean 'toy-a'?",
+        happened=lambda f: told(f, code=asks('ctx.shallow("toy-b")', needs='frozenset({"shallow"})')),
+    ),
+    KindOfInput(
+        kind="a split point that the model does not have",
+        expected="...ContractError: no split point 'blok'; did you mean 'block'?",
+        happened=lambda f: told(
+            f, code=asks('ctx.shallow("toy-a").features(images, ["blok"])', needs='frozenset({"shallow"})')
+        ),
+    ),
+    KindOfInput(
+        kind="a defense that forgot to declare that it learns",
+        expected="...NoStateError: defense mine requested ctx.state['mean'], and has learnt nothing; declare 'training'...",
+        happened=lambda f: told(f, code=asks('ctx.state["mean"]')),
+    ),
+    KindOfInput(
+        kind="an attack that forgot to declare what it sees",
+        expected="...NoSuchModelError: attack mine requested ctx.authorised[0]; declare 'features' or ...",
+        happened=lambda f: told(f, code=seen_by_attack("ctx.shallow(ctx.authorised[0])"), use="attack"),
+    ),
+    KindOfInput(
+        kind="an attack that wants the weights and sees features only",
+        expected="...attack mine requested 'shallow', which it does not declare; declare 'shallow_weights' in its sees",
+        happened=lambda f: told(f, code=seen_by_attack("ctx.shallow(ctx.authorised[0])", "features"), use="attack"),
+    ),
+]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_kinds_of_plugins(kind: KindOfInput, tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
+    check(kind, tmp_path, record_property)
