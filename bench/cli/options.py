@@ -121,6 +121,13 @@ def note(message: str) -> None:
         click.echo(printable(f"note: {message}"), err=True)
 
 
+trust = click.option(
+    "--trust",
+    is_flag=True,
+    help="Run code outside the installed plugins that the suite or record names, such as the factory of a torch-module "
+    "(see SECURITY.md).",
+)
+
 engine = click.option(
     "--engine",
     "engine_name",

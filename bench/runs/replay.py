@@ -46,9 +46,11 @@ class Replay:
 
 
 @contextlib.contextmanager
-def prepared(run: Path, folders: Folders, registry: Registry, timeout_s: float | None = None) -> Iterator[Replay]:
+def prepared(
+    run: Path, folders: Folders, registry: Registry, timeout_s: float | None = None, *, trust: bool = False
+) -> Iterator[Replay]:
     """Context manager in which a run can be replayed. Raises `ReplayError` with everything that has changed if it
-    cannot be replayed.
+    cannot be replayed. ``trust``: code outside the installed plugins that its record names may run.
 
     An interrupted replay keeps its cache, so that the next one continues it; a finished replay removes it.
     """
@@ -57,7 +59,7 @@ def prepared(run: Path, folders: Folders, registry: Registry, timeout_s: float |
         found = f"this one is {record.status}; end it: {shlex.join(record.command or ('bench', 'run'))}"
         raise ReplayError(f"{original}: only a run that has ended is made again, {found}")
     costs = folders.cache.costs()
-    plan = plan_again(original, record, registry, costs=costs, timeout_s=timeout_s, strict=True)
+    plan = plan_again(original, record, registry, costs=costs, timeout_s=timeout_s, strict=True, trust=trust)
     digest = plan.digest[:8]
     own = Folders(out=folders.out, cache_name=f".replay/{digest}")
     with _alone(own, original):

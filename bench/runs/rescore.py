@@ -67,9 +67,12 @@ def prepared(
     settings: Sequence[str] = (),
     device: str | None = None,
     timeout_s: float | None = None,
+    *,
+    trust: bool = False,
 ) -> Rescoring:
     """Plan to score a run again, without writing anything. ``settings`` are overrides of its suite (see `settings_of`),
-    ``device`` replaces the device type of the run.
+    ``device`` replaces the device type of the run. ``trust``: code outside the installed plugins that its record names
+    may run.
 
     Raises `ReplayError` if the record is not complete
     enough, or if artifacts are missing; the message lists all of them.
@@ -77,7 +80,7 @@ def prepared(
     record = RunResults(run).run
     _require_ended(run, record)
     cache = _folders(run).cache
-    made = Planner(run, registry, cache, settings, device or str(record.device), timeout_s)
+    made = Planner(run, registry, cache, settings, device or str(record.device), timeout_s, trust=trust)
     plan = made.plan
     _require_artifacts(run, record, cache, made)
     made_by = record.rescored.made_by if record.rescored else MakerRecord(**{n: getattr(record, n) for n in _MADE_BY})
@@ -100,21 +103,6 @@ def prepared(
         },
         notes=list(_notes(record, made)),
     )
-
-
-def plan_again(folder: Path, record: RunRecord, registry: Registry) -> Plan:
-    """Return the plan of a rescoring, made again from its record and from the run that it scores. Raises `ReplayError`
-    if the plan would be another one today."""
-    rescoring = record.rescored
-    if rescoring is None:
-        raise ReplayError(f"{folder}: expected a rescoring, found another run")
-    run = folder.parent / rescoring.run
-    cache = _folders(folder).cache
-    made = Planner(run, registry, cache, rescoring.settings, str(record.device), record.timeout_s)
-    plan = made.plan
-    if made.unknown or plan.digest != record.digest:
-        raise ReplayError(f"{folder}: bench or {run} has changed since this rescoring began: bench rescore {run}")
-    return plan
 
 
 def _folders(run: Path) -> Folders:

@@ -70,10 +70,12 @@ class DamagedError(Exception):
 
 
 class Cache:
-    """The artifacts in one folder. Several processes may use it at once."""
+    """The artifacts in one folder. Several processes may use it at once. ``only_read``: it is the cache of a run that a
+    command only reads, so that not even the time of use of an artifact is recorded."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, only_read: bool = False) -> None:
         self.root = root
+        self._only_read = only_read
 
     def folder(self, key: str) -> Path:
         """Return the folder of the artifact of a key."""
@@ -178,8 +180,9 @@ class Cache:
 
     def _note_use(self, key: str) -> None:
         """Record that an artifact was used now. A cache that is read-only can still be read."""
-        with contextlib.suppress(OSError):
-            os.utime(self.folder(key))
+        if not self._only_read:
+            with contextlib.suppress(OSError):
+                os.utime(self.folder(key))
 
     def note_progress(self, key: str, note: Note) -> None:
         """Record the progress of a stage for `progress`. It is only shown to users, so that failures are ignored."""

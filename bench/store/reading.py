@@ -86,7 +86,8 @@ class RunResults:
         and null in a column that an older version did not write."""
         run, path = self.run, self.folder / "cells.parquet"
         if not path.exists() and run.status == "running":
-            raise StorageError(f"{self.folder}: this run has just begun and has no rows yet; try again later")
+            advice = "try again later, or continue it: an older bench wrote rows only at the end of a run"
+            raise StorageError(f"{self.folder}: this run has just begun and has no rows yet; {advice}")
         with readable(path):
             table = pq.read_table(path)
         if run.schema < SCHEMA_VERSION:
