@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.errors import ReplayError, SuiteError
+from bench.core.paths import child
 from bench.core.provenance import file_sha256
 from bench.planning.plan import Plan
 from bench.registry.discovery import Registry
@@ -88,7 +89,7 @@ def prepared(
         original=run,
         plan=plan,
         folders=_folders(run),
-        into=run.parent / f"{run.name}-{plan.digest[:8]}-rescored",
+        into=child(run.parent, f"{run.name}-{plan.digest[:8]}-rescored"),
         about={
             "suite": made.suite_record,
             "components": record.components,
@@ -118,7 +119,9 @@ def _require_ended(run: Path, record: RunRecord) -> None:
     """Raise `ReplayError` for a run that cannot be scored again, whatever is in its cache."""
     require_recorded(run, record, "cannot be scored again")
     if of := record.replay_of:
-        raise ReplayError(f"{run}: a replay keeps no artifacts; score what it replays: bench rescore {run.parent / of}")
+        raise ReplayError(
+            f"{run}: a replay keeps no artifacts; score what it replays: bench rescore {child(run.parent, of)}"
+        )
     if not record.ended:
         found = f"this one is {record.status}; end it: {_command(record)}"
         raise ReplayError(f"{run}: only a run that has ended is scored again, {found}")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.domain import StageResult
+from bench.core.paths import child
 from bench.engine.scheduler import cached_result
 from bench.runs import record
 from bench.runs.recorded_stages import RecordedStages, rows_of_cells
@@ -48,8 +49,9 @@ def results_of(folder: Path) -> Iterator[RunResults]:
 
 def cache_of(folder: Path, run: RunRecord) -> Cache:
     """Return the cache of a run, for reading: that of its folder of results, or that of a replay."""
-    name = f".replay/{(run.digest or '')[:8]}" if run.replay_of else ".cache"
-    return Cache(folder.resolve().parent.parent / name, only_read=True)
+    results = folder.resolve().parent.parent
+    names = (".replay", (run.digest or "unknown")[:8]) if run.replay_of else (".cache",)
+    return Cache(child(results, *names), only_read=True)
 
 
 class _Snapshot:

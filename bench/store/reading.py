@@ -15,6 +15,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from bench.core.errors import StorageError, did_you_mean
+from bench.core.paths import inside
 from bench.core.text import set_label
 from bench.store import old_schemas
 from bench.store.row_index import RowIndex, TableFile, readable
@@ -84,7 +85,7 @@ class RunResults:
     def cells(self) -> pd.DataFrame:
         """One row per cell, with the columns of `bench.store.schema.CELLS`: sets of models and split points as tuples,
         and null in a column that an older version did not write."""
-        run, path = self.run, self.folder / "cells.parquet"
+        run, path = self.run, inside(self.folder, self.folder / "cells.parquet")
         if not path.exists() and run.status == "running":
             advice = "try again later, or continue it: an older bench wrote rows only at the end of a run"
             raise StorageError(f"{self.folder}: this run has just begun and has no rows yet; {advice}")
@@ -166,6 +167,7 @@ class RunResults:
     def _find_parts(self, name: str) -> list[TableFile]:
         found = LAYOUTS[self.run.schema](self.folder / "samples", name)
         for part in found:
+            inside(self.folder, part.path)
             with readable(part.path):
                 check_samples(part.path, name, pq.read_schema(part.path), part.renamed)
         order = {e: i for i, e in enumerate(dict.fromkeys(self.cells["experiment"]))} if len(found) > 1 else {}
@@ -247,7 +249,7 @@ def stage_rows(folder: Path, record: RunRecord) -> list[dict[str, Any]]:
     if record.schema <= 2:
         rows = checked_stage_rows(folder / RECORD, record.stages)
     else:
-        path = folder / "stages.parquet"
+        path = inside(folder, folder / "stages.parquet")
         with readable(path):
             table = pq.read_table(path)
         rows = checked_stages(path, table).to_pylist()

@@ -21,6 +21,7 @@ from filelock import FileLock
 
 from bench.core.domain import Outcome
 from bench.core.errors import StorageError
+from bench.core.paths import child
 from bench.core.provenance import file_sha256
 from bench.registry.discovery import Registry
 from bench.store.artifacts import Artifact, Cache, DamagedError
@@ -225,7 +226,7 @@ class SampleWriter:
             self._close()
             self._experiment = experiment
         if name not in self._open:
-            self._open[name] = _ExperimentFiles(self._beside / name / f"experiment={experiment}")
+            self._open[name] = _ExperimentFiles(child(self._beside, name, f"experiment={experiment}"))
         self._open[name].add(table.drop_columns(["experiment"]))
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
