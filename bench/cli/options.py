@@ -121,6 +121,13 @@ def note(message: str) -> None:
         click.echo(printable(f"note: {message}"), err=True)
 
 
+workers = click.option(
+    "--workers",
+    type=click.IntRange(min=1, max=1024),
+    metavar="N",
+    help="Stages at once, at most 1024 (default: one per core or GPU).",
+)
+
 trust = click.option(
     "--trust",
     is_flag=True,

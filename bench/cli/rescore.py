@@ -31,9 +31,7 @@ if TYPE_CHECKING:
 @options.include_faces
 @options.timeout
 @options.log_format
-@click.option(
-    "--workers", type=click.IntRange(min=1), metavar="N", help="Stages at once (default: one per core or GPU)."
-)
+@options.workers
 @options.trust
 @options.out
 def rescore(

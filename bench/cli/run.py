@@ -47,9 +47,7 @@ _SET_BY_RECORD = {"suite", "cells", "pairs", "overrides", "device", "mode", "inc
 @click.option("--retry/--no-retry", default=True, help="Try again what failed in an earlier run (default), or do not.")
 @options.timeout
 @options.log_format
-@click.option(
-    "--workers", type=click.IntRange(min=1), metavar="N", help="Stages at once (default: one per core or GPU)."
-)
+@options.workers
 @options.engine
 @options.address
 @options.trust

@@ -325,12 +325,16 @@ def _read_file(path: Path, digest: str, tensors: dict[str, NDArray[np.generic]],
     from safetensors import SafetensorError
     from safetensors.numpy import load, load_file
 
+    from bench.store.table_sizes import LARGEST, memory_of
+
     contents = _checked(path, digest)
     try:
         if path.suffix == ".npy":
             tensors[path.stem] = np.load(path, mmap_mode="r", allow_pickle=False)
         elif path.suffix == ".parquet":
-            source = path if contents is None else pa.BufferReader(contents)
+            source = path if contents is None else pa.py_buffer(contents)
+            if memory_of(source, LARGEST) > LARGEST:
+                raise DamagedError(f"{path}: it takes more than {LARGEST / 1e9:.1f} GB of memory")
             tables[path.stem] = pq.ParquetFile(source).read(use_threads=False)
         else:
             tensors.update(load_file(path) if contents is None else load(contents))

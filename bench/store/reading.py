@@ -22,6 +22,7 @@ from bench.store.row_index import RowIndex, TableFile, readable
 from bench.store.run_record import RECORD, RunRecord, read_record
 from bench.store.schema import SCHEMA_VERSION
 from bench.store.table_check import check_samples, checked_cells, checked_stage_rows, checked_stages, require_columns
+from bench.store.table_sizes import MOST_CELLS, require_readable_size
 
 _BATCH_ROWS = 4_096
 _WRITTEN_OUT = 16  # Most values that become single comparisons.
@@ -90,6 +91,7 @@ class RunResults:
             advice = "try again later, or continue it: an older bench wrote rows only at the end of a run"
             raise StorageError(f"{self.folder}: this run has just begun and has no rows yet; {advice}")
         with readable(path):
+            require_readable_size([path], MOST_CELLS)
             table = pq.read_table(path)
         if run.schema < SCHEMA_VERSION:
             frame = _frame(checked_cells(path, table, old_schemas.CELLS))
@@ -170,6 +172,8 @@ class RunResults:
             inside(self.folder, part.path)
             with readable(part.path):
                 check_samples(part.path, name, pq.read_schema(part.path), part.renamed)
+        with readable(self.folder / "samples" / name):
+            require_readable_size([part.path for part in found])
         order = {e: i for i, e in enumerate(dict.fromkeys(self.cells["experiment"]))} if len(found) > 1 else {}
         return sorted(found, key=lambda part: order.get(part.constant.get("experiment"), len(order)))
 
@@ -251,6 +255,7 @@ def stage_rows(folder: Path, record: RunRecord) -> list[dict[str, Any]]:
     else:
         path = inside(folder, folder / "stages.parquet")
         with readable(path):
+            require_readable_size([path], MOST_CELLS)
             table = pq.read_table(path)
         rows = checked_stages(path, table).to_pylist()
     if record.schema < SCHEMA_VERSION:
