@@ -128,7 +128,6 @@ def toy_installed(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> Regist
     for module in (
         "bench.stages.stage_inputs",
         "bench.runs.run",
-        "bench.runs.snapshot",
         "bench.runs.doctor",
         "bench.runs.train",
         "bench.registry.discovery",

@@ -9,6 +9,10 @@ The contract only ever grows: nothing that a plugin uses is removed or changed.
 
 Every component may declare ``time_limit_s``: how many seconds a stage that uses it may take. The largest value of the
 components of a stage counts, unless the suite or the command line sets a limit. None means the usual limit of one hour.
+
+A component whose parameters name code that does not belong to an installed plugin must define a method
+``foreign_code() -> str``, which returns what would run, as text, without importing any of it. The host then builds
+nothing from a suite or a record that names such a component until the user has allowed it with ``--trust``.
 """
 
 from __future__ import annotations

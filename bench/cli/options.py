@@ -121,6 +121,20 @@ def note(message: str) -> None:
         click.echo(printable(f"note: {message}"), err=True)
 
 
+workers = click.option(
+    "--workers",
+    type=click.IntRange(min=1, max=1024),
+    metavar="N",
+    help="Stages at once, at most 1024 (default: one per core or GPU).",
+)
+
+trust = click.option(
+    "--trust",
+    is_flag=True,
+    help="Run code outside the installed plugins that the suite or record names, such as the factory of a torch-module "
+    "(see SECURITY.md).",
+)
+
 engine = click.option(
     "--engine",
     "engine_name",

@@ -170,7 +170,8 @@ def models_status(as_json: bool) -> None:
 @options.search_paths
 @click.option("--only", multiple=True, metavar="MODEL", help="Train only these of the suite's models.")
 @click.option("--work", type=click.Path(path_type=Path), metavar="DIR", help="Where data and checkpoints are kept.")
-def train(suite: Path, overrides: tuple[str, ...], only: tuple[str, ...], work: Path | None) -> None:
+@options.trust
+def train(suite: Path, overrides: tuple[str, ...], only: tuple[str, ...], work: Path | None, trust: bool) -> None:
     """Train the networks and estimators of SUITE. An interrupted training continues from its last checkpoint.
 
     \b
@@ -180,7 +181,7 @@ def train(suite: Path, overrides: tuple[str, ...], only: tuple[str, ...], work: 
     """
     from bench.runs.train import train_suite
 
-    train_suite(suite, overrides, only, work, click.echo)
+    train_suite(suite, overrides, only, work, click.echo, trust=trust)
 
 
 COMMANDS = (plugins, info, doctor, train, data, models)

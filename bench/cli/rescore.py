@@ -31,9 +31,8 @@ if TYPE_CHECKING:
 @options.include_faces
 @options.timeout
 @options.log_format
-@click.option(
-    "--workers", type=click.IntRange(min=1), metavar="N", help="Stages at once (default: one per core or GPU)."
-)
+@options.workers
+@options.trust
 @options.out
 def rescore(
     run: str,
@@ -45,6 +44,7 @@ def rescore(
     timeout_s: float | None,
     log_format: str,
     workers: int | None,
+    trust: bool,
     out: Path,
 ) -> None:
     """Compute the scores of RUN again from the artifacts that it left: no defense protects and no attack runs.
@@ -67,7 +67,7 @@ def rescore(
 
     original = find_run(run, options.folders(out).results)
     settings = settings_of(original, fmr, kappa, overrides)
-    rescoring = prepared(original, discover(), settings, device, timeout_s)
+    rescoring = prepared(original, discover(), settings, device, timeout_s, trust=trust)
     for note in rescoring.notes:
         options.note(note)
     plan, into = rescoring.plan, rescoring.into

@@ -11,6 +11,7 @@ import click
 
 from bench.cli import completion, options
 from bench.cli.error_messages import exit_codes
+from bench.core.paths import child, is_file_name
 from bench.registry import hook_calls
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ EXPORT_FORMATS = {
     "rows": ("parquet", "csv"),
     "figure": ("svg", "pdf", "png"),
 }
-_LONGEST_NAME = 240  # Longest name of a folder, in characters.
 CLAIM_FORMATS = ("table", "md", "json")
 
 
@@ -106,9 +106,9 @@ def _page_path(results: RunResults, folders: Folders) -> Path:
         suite if suites.count(suite) == 1 else f"{suite}-{run.folder.name}"
         for suite, run in zip(suites, results.runs, strict=True)
     ]
-    if len(name := "+".join(names)) > _LONGEST_NAME:
+    if not is_file_name(name := "+".join(names)):
         raise click.UsageError(f"{len(names)} runs: their names are too long for a folder; name a file with -o FILE")
-    return folders.reports / name / "index.html"
+    return child(folders.reports, name, "index.html")
 
 
 @click.command()

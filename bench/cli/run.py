@@ -47,11 +47,10 @@ _SET_BY_RECORD = {"suite", "cells", "pairs", "overrides", "device", "mode", "inc
 @click.option("--retry/--no-retry", default=True, help="Try again what failed in an earlier run (default), or do not.")
 @options.timeout
 @options.log_format
-@click.option(
-    "--workers", type=click.IntRange(min=1), metavar="N", help="Stages at once (default: one per core or GPU)."
-)
+@options.workers
 @options.engine
 @options.address
+@options.trust
 def run(
     suite: Path | None,
     cells: tuple[str, ...],
@@ -70,6 +69,7 @@ def run(
     workers: int | None,
     engine_name: str,
     address: str | None,
+    trust: bool,
 ) -> None:
     """Run SUITE and write its report. An interrupted run continues where it stopped.
 
@@ -93,11 +93,11 @@ def run(
     new_engine = functools.partial(make_engine, engine_name, workers=workers, address=address)
     if replayed is not None:
         _refuse_options_beside_replay()
-        _replay(replayed, folders, timeout_s, new_engine, log_format)
+        _replay(replayed, folders, timeout_s, new_engine, log_format, trust=trust)
         return
     if suite is None:
         raise click.UsageError("expected a SUITE to run, or --replay RUN")
-    plan = plan_suite(suite, folders, device, options.with_mode(overrides, mode), pairs, timeout_s)
+    plan = plan_suite(suite, folders, device, options.with_mode(overrides, mode), pairs, timeout_s, trust=trust)
     plan = select(plan, find_ids(plan, cells)) if cells else plan
     engine = new_engine(plan.device)
     folder, outcomes = _run_and_log(plan, folders, engine, log_format, fresh=fresh, retry=retry)
@@ -161,18 +161,24 @@ def _typed(parameter: click.Parameter, value: object) -> str:
 
 
 def _replay(
-    replayed: str, folders: Folders, timeout_s: float | None, new_engine: Callable[[str], Engine], log_format: str
+    replayed: str,
+    folders: Folders,
+    timeout_s: float | None,
+    new_engine: Callable[[str], Engine],
+    log_format: str,
+    *,
+    trust: bool,
 ) -> None:
     """Replay a run, print whether its rows are the same, and exit with 1 if they are not.
 
-    ``new_engine`` returns an engine for a device.
+    ``new_engine`` returns an engine for a device. ``trust``: code that the record names may run.
     """
     from bench.registry.discovery import discover
     from bench.runs import replay
     from bench.store.run_folders import find_run
 
     run = find_run(replayed, folders.results)
-    with replay.prepared(run, folders, discover(), timeout_s) as prepared:
+    with replay.prepared(run, folders, discover(), timeout_s, trust=trust) as prepared:
         if prepared.note:
             options.note(prepared.note)
         plan, original = prepared.plan, prepared.original
@@ -199,6 +205,7 @@ def _replay(
 @options.device
 @options.mode
 @options.search_paths
+@options.trust
 def plan(
     suite: Path,
     cells: tuple[str, ...],
@@ -208,6 +215,7 @@ def plan(
     out: Path,
     device: str,
     mode: str | None,
+    trust: bool,
 ) -> None:
     """Show what SUITE would do: cells, stages, what is shared, cached or skipped, time and disk.
 
@@ -225,7 +233,7 @@ def plan(
     from bench.runs.run import plan_suite
 
     folders = options.folders(out)
-    made = plan_suite(suite, folders, device, options.with_mode(overrides, mode), pairs)
+    made = plan_suite(suite, folders, device, options.with_mode(overrides, mode), pairs, trust=trust)
     made = select(made, find_ids(made, cells)) if cells else made
     if as_json:
         console.print_plan(made, folders.cache, discover())

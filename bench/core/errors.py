@@ -4,6 +4,7 @@
 
     BenchError                 any error that is reported without a traceback (exit code 2)
     ├── SuiteError             a mistake in a suite: names the TOML path, what was expected, what was found
+    │   └── UntrustedError     a suite or a record names code that the user has not allowed to run
     ├── PluginError            a plugin that is missing, broken, or registered twice
     ├── StorageError           a folder or file that cannot be read or written
     ├── ReplayError            a run that cannot be replayed from its record: lists what has changed since
@@ -28,6 +29,10 @@ class BenchError(Exception):
 
 class SuiteError(BenchError):
     """A suite is not valid: an unknown key, a value of the wrong type, or settings that contradict each other."""
+
+
+class UntrustedError(SuiteError):
+    """A suite or the record of a run names code outside the installed plugins, and ``--trust`` does not allow it."""
 
 
 class PluginError(BenchError):

@@ -88,8 +88,3 @@ def _read_kept(path: Path) -> str | None:
 
 def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
-
-
-def is_file_name(name: str) -> bool:
-    """Return True if a text names a file or folder in whatever folder it is appended to, and nothing outside it."""
-    return name not in ("", ".", "..") and not set(name) & set("/\\") and name.isprintable() and len(name) <= _LONGEST

@@ -12,7 +12,7 @@ import math
 import sys
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -20,7 +20,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from bench.api.hookspecs import Model, Need, Sees
 from bench.core.content_keys import joined_digest
 from bench.core.domain import Kind, Origin
-from bench.core.errors import BenchError, PluginError, SuiteError, did_you_mean
+from bench.core.errors import BenchError, PluginError, SuiteError, UntrustedError, did_you_mean
 from bench.core.provenance import file_sha256
 from bench.registry.discovery import Registration, Registry
 from bench.registry.sources import declared_files, declared_names, declared_programs, library_digest
@@ -61,6 +61,23 @@ def instantiate(cls: type, params: Mapping[str, Any], where: str) -> Any:
         return cls(**values)
     except ValueError as error:
         raise SuiteError(f"{where}: {error}") from None
+
+
+def foreign_code(instance: Any) -> str | None:
+    """Return which code outside the installed plugins the parameters of a component name; None if they name none."""
+    name = getattr(instance, "foreign_code", None)
+    return None if name is None else str(name())
+
+
+def require_trust(where: str, code: Iterable[str]) -> None:
+    """Raise `UntrustedError` if code outside the installed plugins is named; the message lists it and says how to
+    allow it."""
+    if found := list(dict.fromkeys(code)):
+        lines = "\n".join(f"  {one}" for one in found)
+        raise UntrustedError(
+            f"{where}: expected only code of installed plugins; this would run code that it names:\n{lines}\n"
+            "Read that code first; if you trust it, repeat the command with --trust"
+        )
 
 
 def effective_parameters(instance: Any) -> dict[str, Any]:

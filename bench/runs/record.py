@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from bench.core.content_keys import digest_of
-from bench.core.domain import CellRole, Component, ComponentRole, Outcome, Stage, StageKind, StageResult
+from bench.core.domain import CellRole, Component, ComponentRole, Stage, StageKind, StageResult, Status
 from bench.core.provenance import device_name, git_commit, host_digests, machine, package_versions
 from bench.engine.scheduler import cached_result
 from bench.metrics.lpips import find_vgg
@@ -34,7 +34,7 @@ from bench.store.run_record import (
 )
 from bench.suite.suite import Experiment, Suite
 
-CELL_STATUSES = ("ok", "skipped", "failed", "timeout", "queued")
+CELL_STATUSES: Sequence[Status] = ("ok", "skipped", "failed", "timeout", "queued")
 
 
 def of_plan(
@@ -145,23 +145,26 @@ def _declarations(plugin: Any, kind: type[DefenseDeclaration | AttackDeclaration
 
 def ended(
     record: RunRecord,
-    plan: Plan,
+    stages: int,
     results: Mapping[str, StageResult],
-    outcomes: Sequence[Outcome],
+    cells: Sequence[Status],
     status: str,
     seconds: float,
 ) -> RunRecord:
     """Return the record of a run that ends now, or that is interrupted or in progress, with the counts of its results.
-    ``status`` as in `RunRecord`."""
+
+    ``stages`` is the number of stages of its plan, and ``cells`` has the status of each cell. ``status`` as in
+    `RunRecord`.
+    """
     computed = sum(r.status == "ok" and not r.cached for r in results.values())
     failed = sum(r.status != "ok" for r in results.values())
     counts = RunCounts(
-        cells=len(outcomes),
-        **{status: sum(o.status == status for o in outcomes) for status in CELL_STATUSES},
-        stages=len(plan.stages),
+        cells=len(cells),
+        **{status: cells.count(status) for status in CELL_STATUSES},
+        stages=stages,
         computed=computed,
         failed_stages=failed,
-        cached=len(plan.stages) - computed - failed,
+        cached=stages - computed - failed,
     )
     finished = datetime.now(UTC).isoformat(timespec="seconds")
     return replace(record, finished=finished, seconds=seconds, status=status, counts=counts)
@@ -210,9 +213,17 @@ def of_stages(plan: Plan, results: Mapping[str, StageResult], cache: Cache) -> l
         if stage.kind == "protect" and key not in results and (manifest := cache.manifest(key)) is not None
     }
     known = {**behind, **results}
-    ended = ((stage, known[key]) for key, stage in plan.stages.items() if key in known)
-    return [{**asdict(r), **_about(s), "inputs": json.dumps(dict(s.inputs))} for s, r in ended]
+    return [{**asdict(known[key]), **_about(stage)} for key, stage in plan.stages.items() if key in known]
+
+
+def of_planned_stages(plan: Plan) -> Iterator[dict[str, Any]]:
+    """Yield a row for every stage of a run that begins: the results of reused stages; the others are ``queued``."""
+    for key, stage in plan.stages.items():
+        result = plan.reused.get(key)
+        yield {**(asdict(result) if result else {"key": key, "status": "queued"}), **_about(stage)}
 
 
 def _about(stage: Stage) -> dict[str, Any]:
-    return {"kind": stage.kind, "name": stage.name, "metric": stage.options.get("metric"), "seed": stage.seed}
+    metric = stage.options.get("metric")
+    inputs = json.dumps(dict(stage.inputs))
+    return {"kind": stage.kind, "name": stage.name, "metric": metric, "seed": stage.seed, "inputs": inputs}

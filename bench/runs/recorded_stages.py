@@ -60,6 +60,12 @@ class RecordedStages:
         return self._manifests[key]
 
 
+def rows_of_cells(results: RunResults) -> list[dict[str, Any]]:
+    """Return the rows of the cells of a run, with None for what is not recorded."""
+    frame = results.cells.astype(object)
+    return [{str(k): v for k, v in row.items()} for row in frame.where(frame.notna(), None).to_dict("records")]
+
+
 def lost_artifacts(cache: Cache, plan: Plan) -> dict[str, str]:
     """Return the reused stages whose artifacts a plan needs and the cache lacks: name and problem (``missing`` or
     ``damaged``) by key.

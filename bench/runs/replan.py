@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from bench.core.errors import BenchError, ReplayError
+from bench.core.errors import BenchError, ReplayError, UntrustedError
 from bench.core.provenance import NUMERIC_PACKAGES, device_name, host_digests, package_versions
 from bench.metrics.lpips import find_vgg
 from bench.planning.plan import Plan, make_plan, select
@@ -32,22 +32,25 @@ def plan_again(
     costs: Mapping[str, float] | None = None,
     timeout_s: float | None = None,
     strict: bool = False,
+    trust: bool = False,
 ) -> Plan:
     """Return the plan of a run, made again from its record.
 
-    Raises `ReplayError` with a list of changes if the plan would be another one today, or, if ``strict``, if anything
-    has changed that may decide the bytes of rows.
+    Raises `UntrustedError` without trust, and `ReplayError` with a list of changes if the plan would be another one
+    today, or, if ``strict``, if anything has changed that may decide the bytes of rows.
 
     ``costs`` as in `bench.planning.plan.make_plan`; ``timeout_s``: the limit of the command line, by default that of
-    the record.
+    the record; ``trust``: code outside the installed plugins that the record names may run.
     """
     require_recorded(folder, record, "cannot be made again")
     found = list(changes_around(record, registry))
     plan, problem = None, None
     try:
         limit = timeout_s if timeout_s is not None else record.timeout_s
-        plan = make_plan(restore(record.suite, registry), registry, str(record.device), costs, limit)
+        plan = make_plan(restore(record.suite, registry, trust=trust), registry, str(record.device), costs, limit)
         plan = select(plan, record.only) if record.only else plan
+    except UntrustedError:
+        raise
     except BenchError as error:  # Data, weights or a plugin no longer exist.
         problem = str(error)
     except (ValidationError, LookupError, TypeError) as error:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from bench.core.errors import DataError, ReplayError, StorageError
+from bench.core.paths import child
 from bench.core.provenance import device_name, file_sha256
 from bench.planning.plan import Plan
 from bench.registry.discovery import Registry
@@ -46,9 +47,11 @@ class Replay:
 
 
 @contextlib.contextmanager
-def prepared(run: Path, folders: Folders, registry: Registry, timeout_s: float | None = None) -> Iterator[Replay]:
+def prepared(
+    run: Path, folders: Folders, registry: Registry, timeout_s: float | None = None, *, trust: bool = False
+) -> Iterator[Replay]:
     """Context manager in which a run can be replayed. Raises `ReplayError` with everything that has changed if it
-    cannot be replayed.
+    cannot be replayed. ``trust``: code outside the installed plugins that its record names may run.
 
     An interrupted replay keeps its cache, so that the next one continues it; a finished replay removes it.
     """
@@ -57,7 +60,7 @@ def prepared(run: Path, folders: Folders, registry: Registry, timeout_s: float |
         found = f"this one is {record.status}; end it: {shlex.join(record.command or ('bench', 'run'))}"
         raise ReplayError(f"{original}: only a run that has ended is made again, {found}")
     costs = folders.cache.costs()
-    plan = plan_again(original, record, registry, costs=costs, timeout_s=timeout_s, strict=True)
+    plan = plan_again(original, record, registry, costs=costs, timeout_s=timeout_s, strict=True, trust=trust)
     digest = plan.digest[:8]
     own = Folders(out=folders.out, cache_name=f".replay/{digest}")
     with _alone(own, original):
@@ -73,7 +76,8 @@ def _original(run: Path) -> tuple[Path, RunRecord]:
     of = record.replay_of
     if not of:
         return run, record
-    return run.parent / of, RunResults(run.parent / of).run
+    original = child(run.parent, of)
+    return original, RunResults(original).run
 
 
 @contextlib.contextmanager
@@ -99,13 +103,13 @@ def _alone(folders: Folders, original: Path) -> Iterator[None]:
 
 def _folder(folders: Folders, plan: Plan) -> Path:
     """Return the folder of a replay: that of an interrupted replay, or a new one."""
-    suite = folders.results / plan.suite.name
+    suite = child(folders.results, plan.suite.name)
     end = f"{plan.digest[:8]}-replay"
     for found in sorted(suite.glob(f"*-{end}"), reverse=True):
         with contextlib.suppress(StorageError):
             if RunResults(found).run.status in ("running", "interrupted"):
                 return found
-    return suite / f"{datetime.now(UTC).strftime('%Y%m%d-%H%M%S')}-{end}"
+    return child(suite, f"{datetime.now(UTC).strftime('%Y%m%d-%H%M%S')}-{end}")
 
 
 def compare(original: Path, again: Path) -> dict[str, str]:
@@ -128,12 +132,16 @@ def _difference(table: str, names: Sequence[str], recorded: Mapping[str, str], o
     """Describe how many rows of some files of a table differ, and which files were changed after the run."""
     total = differing = 0
     for name in names:
-        left, right = (_rows(folder / name) for folder in (original, again))
+        left, right = (_rows(_file(folder, name)) for folder in (original, again))
         total += max(len(left), len(right))
         differing += _count(left, right)
     words = f"{table}: {differing} of {total} rows differ"
-    altered = [name for name in names if name in recorded and _sha256(original / name) != recorded[name]]
+    altered = [name for name in names if name in recorded and _sha256(_file(original, name)) != recorded[name]]
     return words + (f" ({original} has been changed since it was written: {', '.join(altered)})" if altered else "")
+
+
+def _file(folder: Path, name: str) -> Path:
+    return child(folder, *name.split("/"))
 
 
 def _sha256(path: Path) -> str | None:

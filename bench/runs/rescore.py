@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.errors import ReplayError, SuiteError
+from bench.core.paths import child
 from bench.core.provenance import file_sha256
 from bench.planning.plan import Plan
 from bench.registry.discovery import Registry
@@ -67,9 +68,12 @@ def prepared(
     settings: Sequence[str] = (),
     device: str | None = None,
     timeout_s: float | None = None,
+    *,
+    trust: bool = False,
 ) -> Rescoring:
     """Plan to score a run again, without writing anything. ``settings`` are overrides of its suite (see `settings_of`),
-    ``device`` replaces the device type of the run.
+    ``device`` replaces the device type of the run. ``trust``: code outside the installed plugins that its record names
+    may run.
 
     Raises `ReplayError` if the record is not complete
     enough, or if artifacts are missing; the message lists all of them.
@@ -77,7 +81,7 @@ def prepared(
     record = RunResults(run).run
     _require_ended(run, record)
     cache = _folders(run).cache
-    made = Planner(run, registry, cache, settings, device or str(record.device), timeout_s)
+    made = Planner(run, registry, cache, settings, device or str(record.device), timeout_s, trust=trust)
     plan = made.plan
     _require_artifacts(run, record, cache, made)
     made_by = record.rescored.made_by if record.rescored else MakerRecord(**{n: getattr(record, n) for n in _MADE_BY})
@@ -85,7 +89,7 @@ def prepared(
         original=run,
         plan=plan,
         folders=_folders(run),
-        into=run.parent / f"{run.name}-{plan.digest[:8]}-rescored",
+        into=child(run.parent, f"{run.name}-{plan.digest[:8]}-rescored"),
         about={
             "suite": made.suite_record,
             "components": record.components,
@@ -102,21 +106,6 @@ def prepared(
     )
 
 
-def plan_again(folder: Path, record: RunRecord, registry: Registry) -> Plan:
-    """Return the plan of a rescoring, made again from its record and from the run that it scores. Raises `ReplayError`
-    if the plan would be another one today."""
-    rescoring = record.rescored
-    if rescoring is None:
-        raise ReplayError(f"{folder}: expected a rescoring, found another run")
-    run = folder.parent / rescoring.run
-    cache = _folders(folder).cache
-    made = Planner(run, registry, cache, rescoring.settings, str(record.device), record.timeout_s)
-    plan = made.plan
-    if made.unknown or plan.digest != record.digest:
-        raise ReplayError(f"{folder}: bench or {run} has changed since this rescoring began: bench rescore {run}")
-    return plan
-
-
 def _folders(run: Path) -> Folders:
     """Return the folders that a run is in, which hold its cache."""
     place = run if len(run.parts) > 3 or run.parts[:1] == ("results",) else run.resolve()
@@ -130,7 +119,9 @@ def _require_ended(run: Path, record: RunRecord) -> None:
     """Raise `ReplayError` for a run that cannot be scored again, whatever is in its cache."""
     require_recorded(run, record, "cannot be scored again")
     if of := record.replay_of:
-        raise ReplayError(f"{run}: a replay keeps no artifacts; score what it replays: bench rescore {run.parent / of}")
+        raise ReplayError(
+            f"{run}: a replay keeps no artifacts; score what it replays: bench rescore {child(run.parent, of)}"
+        )
     if not record.ended:
         found = f"this one is {record.status}; end it: {_command(record)}"
         raise ReplayError(f"{run}: only a run that has ended is scored again, {found}")

@@ -17,9 +17,9 @@ from bench.planning.cell_stages import CellStages
 from bench.planning.graph import BATCH, Graph
 from bench.planning.instances import Client, Combination, Instances, Splits
 from bench.planning.plan import Plan
-from bench.registry.components import build_component, origin_of
+from bench.registry.components import build_component, foreign_code, origin_of, require_trust
 from bench.registry.discovery import Registry
-from bench.runs.recorded_stages import RecordedStages, Row
+from bench.runs.recorded_stages import RecordedStages, Row, rows_of_cells
 from bench.store.artifacts import Cache
 from bench.store.reading import RunResults
 from bench.store.run_record import SuiteRecord
@@ -54,15 +54,17 @@ class Planner:
         settings: Sequence[str],
         device: str,
         timeout_s: float | None,
+        *,
+        trust: bool = False,
     ) -> None:
         results = RunResults(run)
-        self.run, self.registry, self.device = run, registry, device
+        self.run, self.registry, self.device, self.trust = run, registry, device, trust
         self.recorded = RecordedStages(results, cache)
         self.kept: set[str] = set()
         self.unknown: dict[str, str] = {}
         self._components: dict[str, tuple[Component, Component]] = {}
         self._scored: dict[tuple[str, str], str] = {}
-        recorded = [self._recorded_cell(row) for row in _rows(results)]
+        recorded = [self._recorded_cell(row) for row in rows_of_cells(results)]
         before, after, self.suite_record = _tables(results.run.suite, settings)
         by_experiment: dict[str, list[_RecordedCell]] = defaultdict(list)
         for one in recorded:
@@ -120,6 +122,8 @@ class Planner:
         where = f"{self.run}: {about['kind']} {about['label']}"
         registration = self.registry.find(about["kind"], about["name"], where)
         instance = build_component(about["kind"], about["name"], about["params"], where, self.registry)
+        if not self.trust and (code := foreign_code(instance)):
+            require_trust(where, [code])
         other = {name: self._component(about[name]) for name in ("via", "on_stand_ins") if about.get(name)}
         before = Component(
             kind=about["kind"],
@@ -240,12 +244,6 @@ class Planner:
         )
         self.reused[key] = self.recorded.result(key)
         return True
-
-
-def _rows(results: RunResults) -> list[Row]:
-    """Return the rows of the cells of a run, with None for what is not recorded."""
-    frame = results.cells.astype(object)
-    return [{str(k): v for k, v in row.items()} for row in frame.where(frame.notna(), None).to_dict("records")]
 
 
 def _in_roles(

@@ -15,6 +15,7 @@ from typing import Any
 
 from bench.core.domain import Cell, Event, Outcome, StageResult, Status
 from bench.core.errors import BenchError, StorageError
+from bench.core.paths import child
 from bench.core.provenance import VERSION
 from bench.engine import scheduler
 from bench.engine.factory import check_device, make_engine, resolve_device
@@ -26,6 +27,7 @@ from bench.registry.hook_calls import _call
 from bench.runs import record
 from bench.store.active_runs import announce
 from bench.store.artifacts import Cache, DamagedError
+from bench.store.cell_rows import cell_row
 from bench.store.journal import Journal, last_results
 from bench.store.run_folders import free_bytes, is_complete, require_writable, run_folder
 from bench.store.run_record import RunRecord
@@ -41,10 +43,13 @@ def plan_suite(
     overrides: Sequence[str],
     pairs: int | None,
     timeout_s: float | None = None,
+    *,
+    trust: bool = False,
 ) -> Plan:
-    """Read, resolve and plan a suite. Estimated costs are those that earlier runs measured, if there were any."""
+    """Read, resolve and plan a suite. Estimated costs are those that earlier runs measured, if there were any.
+    ``trust``: code outside the installed plugins that the suite names may run."""
     registry = discover()
-    suite = load(path, registry, overrides, pairs)
+    suite = load(path, registry, overrides, pairs, trust=trust)
     if not suite.experiments:
         raise BenchError(f"{path}: holds no [[experiment]]; train its networks with: bench train {path}")
     return make_plan(suite, registry, resolve_device(device), folders.cache.costs(), timeout_s)
@@ -72,7 +77,7 @@ def run_plan(
     registry, cache = discover(), folders.cache
     engine = engine or make_engine("local", plan.device)
     name = plan.suite.name
-    require_writable(folders.results / name, cache.root, folders.reports / name)
+    require_writable(child(folders.results, name), cache.root, child(folders.reports, name))
     _require_space(plan, folders)
     if engine.name == "local":  # The machine that leads a cluster need not have a GPU.
         check_device(plan.device)
@@ -116,7 +121,7 @@ class _Session:
         how = {"engine": engine.name, "workers": engine.workers, "device": self.plan.device, "retry": retry}
         journal.write("run-started", **who, **how)
         if not complete:
-            start_run(self.folder, self.cache, record.ended(self.about, self.plan, {}, [], "running", 0.0))
+            self._begin()
 
         def record_event(event: Event) -> None:
             journal.record(event)
@@ -134,6 +139,12 @@ class _Session:
             outcomes = self.write()
         _announce(outcomes, self.registry)
         return outcomes
+
+    def _begin(self) -> None:
+        """Write the record of the run and the rows of its planned cells and stages."""
+        begun = record.ended(self.about, len(self.plan.stages), {}, [], "running", 0.0)
+        cells = (cell_row(outcome(cell, self.plan, self.plan.reused), self.registry) for cell in self.plan.cells)
+        start_run(self.folder, self.cache, begun, cells, record.of_planned_stages(self.plan))
 
     def _compute(self, engine: Engine, record_event: Callable[[Event], None], complete: bool) -> None:
         try:
@@ -156,7 +167,8 @@ class _Session:
         outcomes = [outcome(cell, self.plan, self.results) for cell in self.plan.cells]
         if status is None:
             status = "incomplete" if any(o.status in ("failed", "timeout") for o in outcomes) else "complete"
-        end = record.ended(self.about, self.plan, self.results, outcomes, status, self._seconds())
+        cells = [o.status for o in outcomes]
+        end = record.ended(self.about, len(self.plan.stages), self.results, cells, status, self._seconds())
         end = record.with_notes(end, self.plan, self.cache)
         stages = record.of_stages(self.plan, self.results, self.cache)
         write_run(self.folder, outcomes, self.cache, self.registry, end, stages)
@@ -221,25 +233,31 @@ def _measured_costs(plan: Plan, results: Mapping[str, StageResult]) -> dict[str,
 def outcome(cell: Cell, plan: Plan, results: Mapping[str, StageResult]) -> Outcome:
     """Return the outcome of a cell from the results of its stages; ``queued`` if some have no result yet."""
     path = plan.path_of(cell)
+    protect = tuple(key for key in path if plan.stages[key].kind == "protect")
+    return Outcome(cell=cell, device=plan.device, protect=protect, **ending(cell.skip, cell.stages, path, results))
+
+
+def ending(
+    skip: str | None, stages: Sequence[str], path: Sequence[str], results: Mapping[str, StageResult]
+) -> dict[str, Any]:
+    """Return how a cell has ended as fields of `Outcome`: from the reason to skip it, the keys of its scores
+    (``stages``) and of all stages that it depends on (``path``), and the results so far."""
     found = [results[k] for k in path if k in results]
-    bad = next((results[k] for k in cell.stages if k in results and results[k].status != "ok"), None)
-    status: Status = "skipped" if cell.skip else "ok"
-    reason = cell.skip
+    bad = next((results[k] for k in stages if k in results and results[k].status != "ok"), None)
+    status: Status = "ok" if skip is None else "skipped"
+    reason = skip
     if bad is not None:
         status, reason = bad.status, bad.reason
-    elif not cell.skip and any(k not in results for k in cell.stages):
+    elif skip is None and any(k not in results for k in stages):
         status, reason = "queued", "not computed yet; the same command continues"
-    return Outcome(
-        cell=cell,
-        status=status,
-        reason=reason,
-        seconds=sum(r.seconds for r in found) if found else None,
-        peak_mb=max((r.peak_mb for r in found), default=None),
-        cached=bool(found) and all(r.cached for r in found),
-        device=plan.device,
-        failed_stage=bad.failed_stage if bad else None,
-        traceback=bad.traceback if bad else None,
-        log=bad.log if bad else "",
-        batch=min((r.batch for r in found if r.batch is not None), default=None),
-        protect=tuple(k for k in path if plan.stages[k].kind == "protect"),
-    )
+    return {
+        "status": status,
+        "reason": reason,
+        "seconds": sum(r.seconds for r in found) if found else None,
+        "peak_mb": max((r.peak_mb for r in found), default=None),
+        "cached": bool(found) and all(r.cached for r in found),
+        "failed_stage": bad.failed_stage if bad else None,
+        "traceback": bad.traceback if bad else None,
+        "log": bad.log if bad else "",
+        "batch": min((r.batch for r in found if r.batch is not None), default=None),
+    }

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench.core.errors import StorageError
+from bench.core.paths import child, is_file_name
 from bench.runs.time_left import Expected, TimeLeftEstimator
 from bench.store import old_schemas
 from bench.store.active_runs import RunningRun, alive
@@ -79,7 +80,7 @@ class RunStatus:
 def runs_at(results: Path) -> list[Path]:
     """Return the folders of all runs in progress below a folder of results, or else that of the latest run. Raises
     `StorageError` if there is no run."""
-    at_work = {results / run.suite / Path(run.folder).name: None for run in _at_work(results)}
+    at_work = {child(results, run.suite, Path(run.folder).name): None for run in _at_work(results)}
     if at_work:
         return list(at_work)
     runs = sorted(results.glob("[!.]*/*/run.json"), key=lambda path: path.stat().st_mtime)
@@ -95,7 +96,7 @@ def caches(results: Path) -> list[Cache]:
 
 def _at_work(results: Path) -> Iterator[RunningRun]:
     for cache in caches(results):
-        yield from alive(cache)
+        yield from (run for run in alive(cache) if is_file_name(run.suite) and is_file_name(Path(run.folder).name))
 
 
 class Watch:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from bench.api.hookspecs import Attack, Dataset, Model, TrainingJob
 from bench.api.search_paths import use_suite_folder
 from bench.core.errors import BenchError, ContractError, PluginError, SuiteError, did_you_mean, with_article
-from bench.registry.components import build_component
+from bench.registry.components import build_component, foreign_code, require_trust
 from bench.registry.discovery import Registry, discover
 from bench.store.run_folders import require_writable
 from bench.suite.suite import read
@@ -22,9 +22,16 @@ DEFAULT_WORK = Path("results") / ".train"
 
 
 def train_suite(
-    path: Path, overrides: Sequence[str], only: Sequence[str], work: Path | None, log: Callable[[str], None]
+    path: Path,
+    overrides: Sequence[str],
+    only: Sequence[str],
+    work: Path | None,
+    log: Callable[[str], None],
+    *,
+    trust: bool = False,
 ) -> None:
-    """Check every entry of a training suite, then train one after the other.
+    """Check every entry of a training suite, then train one after the other. ``trust``: code outside the installed
+    plugins that the suite names may run.
 
     Under torchrun every process does this, and only the first one prints progress.
     """
@@ -43,6 +50,8 @@ def train_suite(
         jobs = [_job(table, file.recipe, f"train[{i}]", registry, work, log) for i, table in enumerate(file.train)]
     except (PluginError, SuiteError) as error:
         raise type(error)(f"{path}: {error}") from None
+    if not trust:
+        require_trust(f"{path}", (code for job, one in jobs for code in _foreign_code(job, one)))
     names = [job.name for job, _ in jobs]
     for i, name in enumerate(names):
         if name in names[:i]:
@@ -62,6 +71,13 @@ def train_suite(
             if not isinstance(card, Mapping):
                 raise ContractError(f"{job.name}: train() must return its card, got {type(card).__name__}")
             log(f"trained {job.name}: sha256 {card.get('sha256', 'unknown')}")
+
+
+def _foreign_code(job: TrainingJob, component: Model | Attack) -> Iterator[str]:
+    """Yield which code outside the installed plugins the components of a job name."""
+    for name, one in ((job.name, component), ("data", job.data), *job.validate_on.items()):
+        if code := foreign_code(one):
+            yield f"{name}: {code}"
 
 
 def _silence(line: str) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import shutil
 import time
@@ -28,6 +29,8 @@ from filelock import FileLock
 from bench.api.types import LazyImages
 from bench.core.errors import StorageError
 from bench.core.files import write_atomically
+from bench.core.parsing import parse_json
+from bench.core.paths import child, inside, is_file_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,14 +73,16 @@ class DamagedError(Exception):
 
 
 class Cache:
-    """The artifacts in one folder. Several processes may use it at once."""
+    """The artifacts in one folder. Several processes may use it at once. ``only_read``: it is the cache of a run that a
+    command only reads, so that not even the time of use of an artifact is recorded."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, only_read: bool = False) -> None:
         self.root = root
+        self._only_read = only_read
 
     def folder(self, key: str) -> Path:
         """Return the folder of the artifact of a key."""
-        return self.root / f"{key[:2]}/{key}"
+        return child(self.root, key[:2], key)
 
     def _own(self, name: str) -> Path:
         """Return a folder in the cache, created if needed. The cache itself is not created: a process whose cache was
@@ -88,7 +93,7 @@ class Cache:
 
     def lock(self, key: str) -> FileLock:
         """Return a lock on a key. The operating system releases it when its holder dies."""
-        return FileLock(self._own("locks") / key)
+        return FileLock(child(self._own("locks"), key))
 
     def gate(self) -> FileLock:
         """Return the lock that a run holds while it announces which artifacts it needs, and that a clean-up holds while
@@ -98,23 +103,17 @@ class Cache:
     def manifest(self, key: str) -> dict[str, Any] | None:
         """Return the manifest of a complete artifact, or None. Its files are not verified."""
         try:
-            manifest = json.loads((self.folder(key) / MANIFEST).read_bytes())
-            known = isinstance(manifest, dict) and set(manifest) >= _REQUIRED and isinstance(manifest["files"], dict)
-            sound = (
-                known
-                and manifest["files"]
-                and manifest["key"] == key
-                and manifest.get("sha256") == _signature(manifest)
-            )
-            return manifest if sound else None
-        except (OSError, ValueError):
+            folder = self.folder(key)
+            manifest = parse_json(inside(folder, folder / MANIFEST).read_bytes())
+            return manifest if _is_manifest(manifest) and manifest["key"] == key else None
+        except (OSError, ValueError, StorageError):
             return None  # The stage is computed again, and `write` replaces the folder.
 
     def check(self, key: str) -> dict[str, Any]:
         """Return the manifest of an artifact after comparing every file with its checksum. Raises `DamagedError`."""
         manifest, folder = self._complete(key), self.folder(key)
         for name, digest in manifest["files"].items():
-            _checked(folder / name, digest)
+            _checked(_file(folder, name), digest)
         return manifest
 
     def verify(self, key: str) -> dict[str, Any]:
@@ -129,7 +128,7 @@ class Cache:
         tensors: dict[str, NDArray[np.generic]] = {}
         tables: dict[str, pa.Table] = {}
         for name, digest in manifest["files"].items():
-            _read_file(folder / name, digest, tensors, tables)
+            _read_file(_file(folder, name), digest, tensors, tables)
         self._note_use(key)
         return Artifact(tensors=tensors, tables=tables, facts=manifest["facts"])
 
@@ -190,28 +189,29 @@ class Cache:
 
     def _note_use(self, key: str) -> None:
         """Record that an artifact was used now. A cache that is read-only can still be read."""
-        with contextlib.suppress(OSError):
-            os.utime(self.folder(key))
+        if not self._only_read:
+            with contextlib.suppress(OSError):
+                os.utime(self.folder(key))
 
     def note_progress(self, key: str, note: Note) -> None:
         """Record the progress of a stage for `progress`. It is only shown to users, so that failures are ignored."""
         with contextlib.suppress(OSError):
-            path = self._own("progress") / key
+            path = child(self._own("progress"), key)
             path.write_text(json.dumps(asdict(note)), encoding="utf-8")
 
     def progress(self, key: str) -> Note | None:
         """Return the last recorded progress of a stage, or None."""
         try:
-            note = json.loads((self.root / "progress" / key).read_text(encoding="utf-8"))
+            note = parse_json(child(self.root, "progress", key).read_bytes())
             share = min(1.0, max(0.0, float(note["share"])))
             return Note(share=share, worker=str(note["worker"]), since=float(note["since"]))
-        except (OSError, ValueError, LookupError, TypeError):
+        except (OSError, ValueError, LookupError, TypeError, OverflowError):
             return None
 
     def forget_progress(self, key: str) -> None:
         """Remove the progress of a stage that has ended."""
         with contextlib.suppress(OSError):
-            os.unlink(self.root / "progress" / key)
+            os.unlink(child(self.root, "progress", key))
 
     def discard(self, key: str) -> None:
         """Remove an artifact: its manifest first, so that a reader never takes the rest for complete."""
@@ -229,7 +229,7 @@ class Cache:
     def costs(self) -> dict[str, float]:
         """Return the seconds per sample that earlier runs measured, by cost name."""
         try:
-            costs = json.loads((self.root / "costs.json").read_text(encoding="utf-8"))
+            costs = parse_json((self.root / "costs.json").read_bytes())
         except (OSError, ValueError):
             return {}
         known = costs.items() if isinstance(costs, dict) else ()
@@ -246,9 +246,9 @@ class Cache:
         """Return the files of a verified artifact by name, as bytes ``(n,)``, for `unpack` on another machine."""
         import numpy as np
 
-        manifest = self.verify(key)
+        names, folder = (*self.verify(key)["files"], MANIFEST), self.folder(key)
         try:
-            return {name: np.fromfile(self.folder(key) / name, np.uint8) for name in (*manifest["files"], MANIFEST)}
+            return {name: np.fromfile(_file(folder, name), np.uint8) for name in names}
         except OSError as error:  # It was removed in the meantime.
             raise DamagedError(f"{self.folder(key)}: {error.strerror}") from None
 
@@ -273,10 +273,36 @@ class Cache:
             shutil.rmtree(beside.root, ignore_errors=True)
 
 
+def _is_manifest(value: Any) -> bool:
+    """Return True if a value is the manifest of an artifact; a cache may be shared with strangers."""
+    if not isinstance(value, dict) or not set(value) >= _REQUIRED:
+        return False
+    files, inputs = value["files"], value.get("inputs") or {}
+    numbers = [value["seconds"], value["peak_mb"]]
+    return (
+        isinstance(files, dict)
+        and bool(files)
+        and all(is_file_name(name) for name in files)
+        and isinstance(inputs, dict)
+        and all(isinstance(source, str) and is_file_name(source) for source in inputs.values())
+        and all(isinstance(number, int | float) and math.isfinite(number) for number in numbers)
+        and isinstance(value["facts"], dict)
+        and value.get("sha256") == _signature(value)
+    )
+
+
 def _signature(manifest: Mapping[str, Any]) -> str:
     """Return the sha256 of a manifest without its own checksum."""
     others = {name: value for name, value in manifest.items() if name != "sha256"}
     return hashlib.sha256(json.dumps(others, allow_nan=False).encode()).hexdigest()
+
+
+def _file(folder: Path, name: str) -> Path:
+    """Return a file of an artifact. Raises `DamagedError` if it is not in its folder."""
+    try:
+        return inside(folder, child(folder, name))
+    except StorageError as error:
+        raise DamagedError(str(error)) from None
 
 
 def _sha256(path: Path) -> str:
@@ -311,12 +337,16 @@ def _read_file(path: Path, digest: str, tensors: dict[str, NDArray[np.generic]],
     from safetensors import SafetensorError
     from safetensors.numpy import load, load_file
 
+    from bench.store.table_sizes import LARGEST, memory_of
+
     contents = _checked(path, digest)
     try:
         if path.suffix == ".npy":
             tensors[path.stem] = np.load(path, mmap_mode="r", allow_pickle=False)
         elif path.suffix == ".parquet":
-            source = path if contents is None else pa.BufferReader(contents)
+            source = path if contents is None else pa.py_buffer(contents)
+            if memory_of(source, LARGEST) > LARGEST:
+                raise DamagedError(f"{path}: it takes more than {LARGEST / 1e9:.1f} GB of memory")
             tables[path.stem] = pq.ParquetFile(source).read(use_threads=False)
         else:
             tensors.update(load_file(path) if contents is None else load(contents))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -46,20 +47,18 @@ def cell_row(outcome: Outcome, registry: Registry) -> dict[str, Any]:
         "pairs": cell.pairs,
         "kappa": cell.kappa,
         "threat": cell.threat,
-        "status": outcome.status,
-        "reason": outcome.reason,
-        "failed_stage": outcome.failed_stage,
-        "traceback": outcome.traceback or None,
-        "log": outcome.log or None,
-        "batch": outcome.batch,
-        "seconds": outcome.seconds,
-        "peak_mb": outcome.peak_mb,
-        "cached": outcome.cached,
         "device": outcome.device,
         "stages": json.dumps(cell.stages),
-        "protect": json.dumps(outcome.protect),
+        **ending_columns(vars(outcome)),
         "components": json.dumps([{"role": role, **vars(c)} for role, c in cell.roles], default=_plain),
     }
+
+
+def ending_columns(ending: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns that say how a cell ended, from these fields of its `bench.core.domain.Outcome` by name."""
+    same = ("status", "reason", "failed_stage", "batch", "seconds", "peak_mb", "cached")
+    texts = {name: ending[name] or None for name in ("traceback", "log")}
+    return {**{name: ending[name] for name in same}, **texts, "protect": json.dumps(ending["protect"])}
 
 
 def _plain(value: object) -> Any:
@@ -84,33 +83,67 @@ def _role(cell: Cell) -> str:
     return "authorised" if authorised else "unauthorised"
 
 
-def is_synthetic(cell: Cell, registry: Registry) -> bool:
-    """Return True if the faces of a cell are computer-generated."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellLabels:
+    """What rows of samples repeat of their cell, and the keys of the scores that they are copied from (``stages``)."""
+
+    cell: str
+    experiment: str
+    dataset: str
+    synthetic: bool
+    defense: str
+    authorised: str
+    repeat: int
+    evaluated: str
+    attack: str
+    via: str
+    stages: tuple[str, ...]
+
+
+def labels_of(cell: Cell, registry: Registry) -> CellLabels:
+    """Return the labels of a planned cell."""
     dataset: Dataset = registry.build(cell.dataset)
-    return bool(dataset.synthetic)
+    return CellLabels(
+        cell=cell.id,
+        experiment=cell.experiment,
+        dataset=cell.dataset.label,
+        synthetic=bool(dataset.synthetic),
+        defense=cell.defense.label,
+        authorised=set_label(c.label for c in cell.authorised),
+        repeat=cell.repeat,
+        evaluated=cell.evaluated.label if cell.evaluated else "",
+        attack=cell.attack.label,
+        via=cell.attack.via.label if cell.attack.via else "",
+        stages=cell.stages,
+    )
 
 
-def belongs(name: str, cell: Cell, synthetic: bool, reconstructed: bool) -> dict[str, Any]:
+def labels_of_row(row: Mapping[str, Any]) -> CellLabels:
+    """Return the labels of a cell from its row in ``cells.parquet``, whose sets of models are tuples."""
+    plain = {name: row[name] for name in ("cell", "experiment", "dataset", "defense", "repeat", "attack")}
+    return CellLabels(
+        **plain,
+        synthetic=bool(row["synthetic"]),
+        authorised=set_label(row["authorised"]),
+        evaluated=row["evaluated"] or "",
+        via=row["via"] or "",
+        stages=tuple(json.loads(row["stages"])),
+    )
+
+
+def belongs(name: str, cell: CellLabels, reconstructed: bool) -> dict[str, Any]:
     """Return the columns that identify the cell of the rows of a score. Artifacts hold no labels, so that cells with
     different labels can share them.
 
     ``reconstructed``: whether the rows describe images that an attack reconstructed, not the uploaded images.
     """
-    columns = {
-        "experiment": cell.experiment,
-        "dataset": cell.dataset.label,
-        "synthetic": synthetic,
-        "defense": cell.defense.label,
-        "authorised": set_label(c.label for c in cell.authorised),
-        "repeat": cell.repeat,
-    }
+    upload = ("experiment", "dataset", "synthetic", "defense", "authorised", "repeat")
+    columns = {column: getattr(cell, column) for column in upload}
     if name == "baselines":
         return {k: columns[k] for k in ("experiment", "dataset", "synthetic")}
     if name in ("images", "examples"):
-        return {**columns, "attack": (cell.attack.via or cell.attack).label if reconstructed else ""}
-    evaluated = cell.evaluated.label if cell.evaluated else ""
-    via = cell.attack.via.label if cell.attack.via else ""
-    return {"cell": cell.id, **columns, "evaluated": evaluated, "attack": cell.attack.label, "via": via}
+        return {**columns, "attack": (cell.via or cell.attack) if reconstructed else ""}
+    return {"cell": cell.cell, **columns, "evaluated": cell.evaluated, "attack": cell.attack, "via": cell.via}
 
 
 def with_columns(table: pa.Table, columns: Mapping[str, Any]) -> pa.Table:

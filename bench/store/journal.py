@@ -31,9 +31,13 @@ from typing import Any, Self
 
 from bench.core.domain import Event, StageResult
 from bench.core.errors import StorageError
+from bench.core.parsing import parse_json
+from bench.core.paths import inside
 from bench.store.old_schemas import add_failed_stages
+from bench.store.typed_json import MistypedError, decode
 
 NAME = "journal.jsonl"
+_LONGEST_LINE = 256 << 20  # bytes; the plan of 100,000 stages has some 20 MB
 _RESULT = {f.name for f in fields(StageResult) if f.default is MISSING}  # without these fields a line is not a result
 
 
@@ -125,14 +129,17 @@ class Reader:
         """Yield the events that were appended since the last call, in order; none if the journal does not exist. Raises
         `StorageError` if it cannot be read."""
         try:
-            file = self.path.open("rb")
+            file = inside(self.path.parent, self.path).open("rb")
         except FileNotFoundError:
             return
         except OSError as error:
             raise StorageError(f"{self.path}: cannot be read: {error.strerror}") from None
         with file:
             file.seek(self._place)
-            for text in file:
+            while text := file.readline(_LONGEST_LINE):
+                if len(text) >= _LONGEST_LINE:
+                    found = f"a line of more than {_LONGEST_LINE:,} bytes"
+                    raise StorageError(f"{self.path}: expected the journal of a run, found {found}")
                 if not text.endswith(b"\n"):
                     return  # The line is being written, or its writer was killed.
                 self._place += len(text)
@@ -144,9 +151,9 @@ class Reader:
 def _event(text: bytes) -> dict[str, Any] | None:
     """Return the event of a line, or None for an incomplete line."""
     try:
-        event = json.loads(text)
+        event = parse_json(text)
         datetime.fromisoformat(event["time"])
-    except (ValueError, LookupError, TypeError, RecursionError):
+    except (ValueError, LookupError, TypeError):
         return None
     return event if isinstance(event.get("event"), str) and isinstance(event.get("session"), str) else None
 
@@ -161,7 +168,7 @@ def last_results(folder: Path) -> dict[str, StageResult]:
     last = {
         str(event["key"]): event
         for event in read(folder)
-        if event["event"] == "stage-finished" and event.keys() >= _RESULT
+        if event["event"] == "stage-finished" and event.keys() >= _RESULT and _is_result(event)
     }
     add_failed_stages(list(last.values()))
     return {key: result_of(event) for key, event in last.items()}
@@ -169,4 +176,13 @@ def last_results(folder: Path) -> dict[str, StageResult]:
 
 def result_of(event: Mapping[str, Any]) -> StageResult:
     """Return the result in a ``stage-finished`` event."""
-    return StageResult(**{name: value for name, value in event.items() if name in StageResult.__dataclass_fields__})
+    return decode(StageResult, event)
+
+
+def _is_result(event: dict[str, Any]) -> bool:
+    """Return whether the fields of an event have the types of a `StageResult`; a stranger may have written it."""
+    try:
+        decode(StageResult, event)
+    except MistypedError:
+        return False
+    return True

@@ -15,12 +15,14 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from bench.core.errors import StorageError, did_you_mean
+from bench.core.paths import inside
 from bench.core.text import set_label
 from bench.store import old_schemas
 from bench.store.row_index import RowIndex, TableFile, readable
 from bench.store.run_record import RECORD, RunRecord, read_record
 from bench.store.schema import SCHEMA_VERSION
 from bench.store.table_check import check_samples, checked_cells, checked_stage_rows, checked_stages, require_columns
+from bench.store.table_sizes import MOST_CELLS, require_readable_size
 
 _BATCH_ROWS = 4_096
 _WRITTEN_OUT = 16  # Most values that become single comparisons.
@@ -84,10 +86,12 @@ class RunResults:
     def cells(self) -> pd.DataFrame:
         """One row per cell, with the columns of `bench.store.schema.CELLS`: sets of models and split points as tuples,
         and null in a column that an older version did not write."""
-        run, path = self.run, self.folder / "cells.parquet"
+        run, path = self.run, inside(self.folder, self.folder / "cells.parquet")
         if not path.exists() and run.status == "running":
-            raise StorageError(f"{self.folder}: this run has just begun and has no rows yet; try again later")
+            advice = "try again later, or continue it: an older bench wrote rows only at the end of a run"
+            raise StorageError(f"{self.folder}: this run has just begun and has no rows yet; {advice}")
         with readable(path):
+            require_readable_size([path], MOST_CELLS)
             table = pq.read_table(path)
         if run.schema < SCHEMA_VERSION:
             frame = _frame(checked_cells(path, table, old_schemas.CELLS))
@@ -165,8 +169,11 @@ class RunResults:
     def _find_parts(self, name: str) -> list[TableFile]:
         found = LAYOUTS[self.run.schema](self.folder / "samples", name)
         for part in found:
+            inside(self.folder, part.path)
             with readable(part.path):
                 check_samples(part.path, name, pq.read_schema(part.path), part.renamed)
+        with readable(self.folder / "samples" / name):
+            require_readable_size([part.path for part in found])
         order = {e: i for i, e in enumerate(dict.fromkeys(self.cells["experiment"]))} if len(found) > 1 else {}
         return sorted(found, key=lambda part: order.get(part.constant.get("experiment"), len(order)))
 
@@ -246,8 +253,9 @@ def stage_rows(folder: Path, record: RunRecord) -> list[dict[str, Any]]:
     if record.schema <= 2:
         rows = checked_stage_rows(folder / RECORD, record.stages)
     else:
-        path = folder / "stages.parquet"
+        path = inside(folder, folder / "stages.parquet")
         with readable(path):
+            require_readable_size([path], MOST_CELLS)
             table = pq.read_table(path)
         rows = checked_stages(path, table).to_pylist()
     if record.schema < SCHEMA_VERSION:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,8 @@ def readable(path: Path) -> Iterator[None]:
         raise StorageError(f"{path}: expected a file, found none; run the suite again to write it anew") from None
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         found = " ".join(str(error).split())
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            raise StorageError(f"{path}: cannot be read ({found}); allow more open files: ulimit -n 4096") from None
         raise StorageError(f"{path}: cannot be read ({found}); run the suite again to write it anew") from None
 
 
@@ -93,16 +96,18 @@ class RowIndex:
 
     ``keys`` are the columns of a key, ``level`` a column that divides the rows of a key, and ``first`` columns whose
     first value is stored. Only these columns are read to build the index, one row group at a time. Row groups that were
-    read for rows stay in a cache of limited size. Raises `StorageError` if a file cannot be read.
+    read for rows stay in a cache of limited size, and so do open files. Raises `StorageError` if a file cannot be read.
     """
 
     HELD = 32 << 20  # bytes of row groups
+    OPEN = 32  # files; a run of 2,000 experiments has as many files, and a process may have 1,024 open
 
     def __init__(
         self, parts: Sequence[TableFile], keys: Sequence[str], *, level: str | None = None, first: Sequence[str] = ()
     ) -> None:
         self._parts = parts
-        self._files: dict[int, pq.ParquetFile] = {}
+        self._files: OrderedDict[int, pq.ParquetFile] = OrderedDict()  # The one that was used last comes last.
+        self._metadata: dict[int, pq.FileMetaData] = {}
         self._columns = dict.fromkeys([*keys, *([level] if level else []), *first])
         self._held: Recent[pa.Table] = Recent(self.HELD, lambda table: table.nbytes)
         self._entries: dict[Key, IndexEntry] = {}
@@ -132,9 +137,15 @@ class RowIndex:
         return found[0] if len(found) == 1 else pa.concat_tables(found, promote_options="permissive")
 
     def _file(self, file: int) -> pq.ParquetFile:
-        if file not in self._files:
-            self._files[file] = pq.ParquetFile(self._parts[file].path)
-        return self._files[file]
+        if file in self._files:
+            self._files.move_to_end(file)
+            return self._files[file]
+        while len(self._files) >= self.OPEN:
+            self._files.popitem(last=False)[1].close()
+        # A path that is opened here is closed by ``close``, unlike an open file.
+        opened = self._files[file] = pq.ParquetFile(self._parts[file].path, metadata=self._metadata.get(file))
+        self._metadata[file] = opened.metadata
+        return opened
 
     def _groups(self, file: int) -> int:
         with readable(self._parts[file].path):

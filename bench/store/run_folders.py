@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import uuid
 from pathlib import Path
 
 from bench.core.errors import DataError, StorageError, did_you_mean
+from bench.core.paths import child, is_file_name
 from bench.core.provenance import file_sha256
 from bench.store.run_record import RECORD, read_record, salvage_record
 from bench.store.schema import SCHEMA_VERSION
@@ -21,14 +23,23 @@ def find_run(run: str, results: Path) -> Path:
     given = Path(run)
     if (given / RECORD).is_file():
         return given
-    found = sorted((results / run).glob(f"*/{RECORD}"), key=lambda p: p.stat().st_mtime, reverse=True)
-    folders = [path.parent for path in found]
+    folders = latest_first(child(results, run)) if is_file_name(run) else []
     if folders:
         return next((folder for folder in folders if _is_whole(folder)), folders[0])
     known = [p.name for p in results.iterdir() if p.is_dir() and not p.name.startswith(".")] if results.is_dir() else []
     hint = did_you_mean(run, known) if known else "no suite has been run here yet: bench run quick"
     expected = f"expected a run folder or the name of a suite with a run in {results}"
     raise StorageError(f"{run}: {expected}, found {_what_is_at(given)}; {hint}")
+
+
+def latest_first(suite: Path) -> list[Path]:
+    """Return the run folders of a suite, the one whose record was written last first. A folder that vanishes or cannot
+    be looked at is left out."""
+    found: list[tuple[float, Path]] = []
+    for path in suite.glob(f"*/{RECORD}"):
+        with contextlib.suppress(OSError):
+            found.append((path.stat().st_mtime, path.parent))
+    return [folder for _, folder in sorted(found, reverse=True)]
 
 
 def _is_whole(folder: Path) -> bool:
@@ -51,7 +62,7 @@ def is_complete(folder: Path) -> bool:
     try:
         run = read_record(folder)
         files = run.files if run.status == "complete" and run.schema == SCHEMA_VERSION else {}
-        return bool(files) and all(file_sha256(folder / name) == digest for name, digest in files.items())
+        return bool(files) and all(file_sha256(child(folder, *n.split("/"))) == digest for n, digest in files.items())
     except (StorageError, DataError):
         return False
 
@@ -59,9 +70,9 @@ def is_complete(folder: Path) -> bool:
 def run_folder(suite_name: str, digest: str, results: Path, started: str) -> Path:
     """Return the folder of a run: the latest folder of a plan with this digest, or a new one named by time and
     digest."""
-    suite = results / suite_name
+    suite = child(results, suite_name)
     found = sorted(suite.glob(f"*-{digest[:8]}"))
-    return found[-1] if found else suite / f"{started}-{digest[:8]}"
+    return found[-1] if found else child(suite, f"{started}-{digest[:8]}")
 
 
 def require_writable(*folders: Path, option: str = "--out") -> None:

@@ -14,12 +14,14 @@ from typing import Any
 
 from bench.core.domain import CellRole, Component
 from bench.core.errors import StorageError
-from bench.core.files import is_file_name, write_atomically
+from bench.core.files import write_atomically
 from bench.core.parsing import parse_json
+from bench.core.paths import inside, is_file_name
 from bench.store.schema import SCHEMA_VERSION
 from bench.store.typed_json import MistypedError, decode
 
 RECORD = "run.json"
+LARGEST_RECORD = 256 << 20  # bytes; a run of 100,000 cells has a record of some MB
 _OPTIONAL = ("only", "replay_of", "rescored", "stages")  # These fields are left out of run.json if they are empty.
 
 
@@ -461,12 +463,14 @@ def parse_component(folder: Path, raw: Any) -> ComponentRecord:
 def _raw(folder: Path, *, salvage: bool = False) -> Raw:
     """Return the content of ``run.json``, before its types are checked. ``salvage``: characters that are not valid
     Unicode are replaced; otherwise they are an error."""
-    path = folder / RECORD
+    path = inside(folder, folder / RECORD)
     if path.exists() and not path.is_file():
         raise StorageError(f"{path}: expected the record of a run, found something else")
     try:
+        if (size := path.stat().st_size) > LARGEST_RECORD:
+            raise ValueError(f"{size:,} bytes, and bench reads records of up to {LARGEST_RECORD:,}")
         raw = parse_json(path.read_bytes(), replace=salvage)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, OverflowError) as error:
         raise StorageError(f"{path}: expected the record of a run, found none ({error})") from None
     if not isinstance(raw, dict):
         raise StorageError(f"{path}: expected the record of a run, found something else")

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from bench.core.domain import CellRole, Status
 from bench.core.errors import StorageError
 from bench.core.parsing import parse_json
+from bench.core.paths import is_file_name
 from bench.core.text import shortened
 from bench.store.row_index import TableFile, readable
 from bench.store.schema import CELLS, SAMPLE_COLUMNS, SAMPLES_NEEDED, STAGES, WRITTEN_TOGETHER
@@ -46,7 +47,7 @@ def checked_cells(path: Path, table: pa.Table, schema: pa.Schema = CELLS) -> pa.
     check_json(path, table, "components", "a list of components", lambda value: _is_components(value, roles))
     check_json(path, table, "defense_params", "a table", lambda value: isinstance(value, dict))
     for name in ("stages", "protect"):
-        check_json(path, table, name, "a list of texts", _is_texts)
+        check_json(path, table, name, "a list of keys", _is_keys)
         filled = pc.fill_null(table[name], "[]")  # An older version did not write the column.
         table = table.set_column(table.column_names.index(name), name, filled)
     if roles:
@@ -59,7 +60,9 @@ def checked_cells(path: Path, table: pa.Table, schema: pa.Schema = CELLS) -> pa.
 def checked_stages(path: Path, table: pa.Table) -> pa.Table:
     """Return the rows of stages with the types of `STAGES`. Raises `StorageError` for rows that cannot be used."""
     table = conforming(path, table, STAGES, _STAGES_NEEDED)
-    check_json(path, table, "inputs", "a table of texts", _is_table_of_texts)
+    check_json(path, table, "inputs", "a table of keys", _is_table_of_keys)
+    if not _is_keys(keys := _distinct(table, "key")):
+        raise _mistake(path, "key", "keys", next(key for key in keys if not is_file_name(key)))
     return table
 
 
@@ -207,8 +210,13 @@ def _is_texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
-def _is_table_of_texts(value: Any) -> bool:
-    return isinstance(value, dict) and _is_texts(list(value.values()))
+def _is_keys(value: Any) -> bool:
+    """Return True for a list of keys of stages, which name the folders of artifacts in the cache."""
+    return _is_texts(value) and all(map(is_file_name, value))
+
+
+def _is_table_of_keys(value: Any) -> bool:
+    return isinstance(value, dict) and _is_keys(list(value.values()))
 
 
 def _is_components(value: Any, roles: bool) -> bool:

@@ -21,10 +21,11 @@ from filelock import FileLock
 
 from bench.core.domain import Outcome
 from bench.core.errors import StorageError
+from bench.core.paths import child
 from bench.core.provenance import file_sha256
 from bench.registry.discovery import Registry
 from bench.store.artifacts import Artifact, Cache, DamagedError
-from bench.store.cell_rows import belongs, cell_row, is_synthetic, with_columns
+from bench.store.cell_rows import CellLabels, belongs, cell_row, labels_of, with_columns
 from bench.store.run_record import RunRecord, write_record
 from bench.store.schema import CELLS, SCHEMA_VERSION, STAGES
 
@@ -39,14 +40,26 @@ class DamagedScoreError(StorageError):
     """A score artifact did not match its checksums when its rows were to be written."""
 
 
-def start_run(folder: Path, cache: Cache, run: RunRecord) -> None:
-    """Write the ``run.json`` of a run that has no rows yet."""
+def start_run(
+    folder: Path,
+    cache: Cache,
+    run: RunRecord,
+    cells: Iterable[Mapping[str, Any]] = (),
+    stages: Iterable[Mapping[str, Any]] = (),
+) -> None:
+    """Write the ``run.json`` of a run that begins, and the rows of its planned cells and stages.
+
+    Whoever reads the run before it has ended takes everything about its plan from these rows, and needs neither its
+    suite nor its plugins.
+    """
     try:
         with _lock(cache, folder):
             _sweep(folder)
             _write_record(folder, run, [])
-    except OSError as error:
-        raise StorageError(f"{folder}: cannot be written: {error.strerror or error}") from None
+            _write_table(folder / "stages.parquet", stages, STAGES)
+            _write_table(folder / "cells.parquet", cells, CELLS)
+    except (OSError, pa.ArrowException) as error:
+        raise _unwritable(folder, error) from None
 
 
 def write_run(
@@ -56,32 +69,61 @@ def write_run(
     registry: Registry,
     run: RunRecord,
     stages: Sequence[Mapping[str, Any]] = (),
-    *,
-    alone: bool = False,
 ) -> None:
     """Write a run folder and replace what it held; every file appears complete, ``run.json`` last.
 
-    Rows are written for outcomes with status ``ok``; ``stages`` are rows of `bench.store.schema.STAGES`. ``alone``: no
-    other process can write this folder, so that no lock in the cache is needed. Raises `StorageError` if the disk is
-    full or read-only, and `DamagedScoreError` if a score artifact is damaged.
+    Rows are written for outcomes with status ``ok``; ``stages`` are rows of `bench.store.schema.STAGES`. Raises
+    `StorageError` if the disk is full or read-only, and `DamagedScoreError` if a score artifact is damaged.
     """
     cells = (cell_row(outcome, registry) for outcome in outcomes)
+    scored = (labels_of(outcome.cell, registry) for outcome in outcomes if outcome.status == "ok")
     try:
-        with (
-            contextlib.nullcontext() if alone else _lock(cache, folder)
-        ):  # It comes first: without its cache no folder is begun.
-            folder.mkdir(parents=True, exist_ok=True)
-            _sweep(folder)
-            with SampleWriter(folder, _columns(outcomes, cache)) as samples:
-                for name, experiment, table in _samples(outcomes, cache, registry):
-                    samples.add(name, experiment, table)
-            _write_table(folder / "stages.parquet", stages, STAGES)
-            _write_table(folder / "cells.parquet", cells, CELLS)
-            tables = [folder / "cells.parquet", folder / "stages.parquet"]
-            _write_record(folder, run, [*tables, *sorted((folder / "samples").rglob("*.parquet"))])
+        with _lock(cache, folder):  # It comes first: without its cache no folder is begun.
+            _write_tables(folder, cells, scored, cache, run, stages)
     except (OSError, pa.ArrowException) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise StorageError(f"{folder}: cannot write the results: {reason}") from None
+        raise _unwritable(folder, error) from None
+
+
+def write_copy(
+    folder: Path,
+    cells: Iterable[Mapping[str, Any]],
+    scored: Iterable[CellLabels],
+    cache: Cache,
+    run: RunRecord,
+    stages: Sequence[Mapping[str, Any]],
+) -> None:
+    """Write a run folder that no other process knows, from rows of cells and stages, and the samples of some cells.
+
+    No lock is taken in the cache, which is only read. Errors as in `write_run`.
+    """
+    try:
+        _write_tables(folder, cells, scored, cache, run, stages)
+    except (OSError, pa.ArrowException, OverflowError) as error:
+        raise _unwritable(folder, error) from None
+
+
+def _write_tables(
+    folder: Path,
+    cells: Iterable[Mapping[str, Any]],
+    scored: Iterable[CellLabels],
+    cache: Cache,
+    run: RunRecord,
+    stages: Iterable[Mapping[str, Any]],
+) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    _sweep(folder)
+    scored = list(scored)
+    with SampleWriter(folder, _columns(scored, cache)) as samples:
+        for name, experiment, table in _samples(scored, cache):
+            samples.add(name, experiment, table)
+    _write_table(folder / "stages.parquet", stages, STAGES)
+    _write_table(folder / "cells.parquet", cells, CELLS)
+    tables = [folder / "cells.parquet", folder / "stages.parquet"]
+    _write_record(folder, run, [*tables, *sorted((folder / "samples").rglob("*.parquet"))])
+
+
+def _unwritable(folder: Path, error: Exception) -> StorageError:
+    return StorageError(f"{folder}: cannot write the results: {getattr(error, 'strerror', None) or error}")
 
 
 def _write_record(folder: Path, run: RunRecord, written: Sequence[Path]) -> None:
@@ -120,27 +162,25 @@ def _write_table(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schem
 # ---- samples ---------------------------------------------------------------------------------------------------------
 
 
-def _samples(outcomes: Iterable[Outcome], cache: Cache, registry: Registry) -> Iterator[tuple[str, str, pa.Table]]:
+def _samples(scored: Iterable[CellLabels], cache: Cache) -> Iterator[tuple[str, str, pa.Table]]:
     """Yield the rows of all score artifacts, experiment by experiment: table name, experiment, rows.
 
     Cells share the scores of images and baselines. These rows are returned once for all cells that they describe alike.
     Of an artifact that was read, only the names of its tables are kept in memory.
     """
-    by_experiment: dict[str, list[Outcome]] = {}
-    for outcome in outcomes:
-        if outcome.status == "ok":
-            by_experiment.setdefault(outcome.cell.experiment, []).append(outcome)
+    by_experiment: dict[str, list[CellLabels]] = {}
+    for cell in scored:
+        by_experiment.setdefault(cell.experiment, []).append(cell)
     known: dict[str, Mapping[str, bool]] = {}  # artifact -> whether each of its tables describes reconstructions
     for experiment, own in by_experiment.items():
         written: set[tuple[Any, ...]] = set()
-        for cell in (outcome.cell for outcome in own):
-            synthetic = is_synthetic(cell, registry)
+        for cell in own:
             for key in cell.stages:
                 artifact = None if key in known else _read_score(cache, key)
                 if artifact is not None:
                     known[key] = {name: _reconstructed(table) for name, table in artifact.tables.items()}
                 for name, reconstructed in known[key].items():
-                    columns = belongs(name, cell, synthetic, reconstructed)
+                    columns = belongs(name, cell, reconstructed)
                     mark = (name, key, *columns.values())
                     if mark not in written:
                         artifact = artifact or _read_score(cache, key)
@@ -148,10 +188,10 @@ def _samples(outcomes: Iterable[Outcome], cache: Cache, registry: Registry) -> I
                         yield name, experiment, with_columns(_without_mark(artifact.tables[name]), columns)
 
 
-def _columns(outcomes: Iterable[Outcome], cache: Cache) -> dict[str, pa.Schema]:
+def _columns(scored: Iterable[CellLabels], cache: Cache) -> dict[str, pa.Schema]:
     """Return by table the columns of all score artifacts, without those that identify their cells."""
     found: dict[str, pa.Schema] = {}
-    for key in dict.fromkeys(key for outcome in outcomes if outcome.status == "ok" for key in outcome.cell.stages):
+    for key in dict.fromkeys(key for cell in scored for key in cell.stages):
         for name, schema in cache.columns(key).items():
             own = pa.schema([field for field in schema if field.name != _MARK])
             found[name] = _united(found.get(name, pa.schema([])), own)
@@ -206,7 +246,8 @@ class SampleWriter:
             self._experiment = experiment
         if name not in self._open:
             columns = self._columns.get(name, pa.schema([]))
-            self._open[name] = _ExperimentFiles(self._beside / name / f"experiment={experiment}", columns)
+            place = child(self._beside, name, f"experiment={experiment}")
+            self._open[name] = _ExperimentFiles(place, columns)
         self._open[name].add(table.drop_columns(["experiment"]))
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

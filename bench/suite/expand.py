@@ -19,6 +19,7 @@ from bench.core.text import shortened_repr
 from bench.suite.tables import ExperimentTable, Reference
 
 MAX_GRID = 1000  # components that one entry of an axis may stand for
+MAX_CELLS = 1_000_000  # combinations of all axes of a suite; a plan of so many takes a minute and some GB
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,8 +72,28 @@ class ExpandedExperiment:
 
 
 def expand(experiments: Sequence[ExperimentTable]) -> tuple[ExpandedExperiment, ...]:
-    """Write out all references of the experiments of a suite."""
+    """Write out all references of the experiments of a suite. Raises `SuiteError` for more than `MAX_CELLS`
+    combinations, which are counted before any of them is made."""
+    total = 0
+    for i, table in enumerate(experiments):
+        total += _combinations(table)
+        if total > MAX_CELLS:
+            expected = f"expected at most {MAX_CELLS:,} combinations of all axes in a suite"
+            raise SuiteError(f"experiment[{i}]: {expected}, found {total:,}; divide it into several suites")
     return tuple(_expand_experiment(table, f"experiment[{i}]") for i, table in enumerate(experiments))
+
+
+def _combinations(table: ExperimentTable) -> int:
+    """Return the number of combinations of the axes of an experiment."""
+    axes = (table.datasets, table.authorised, table.defenses, table.attacks, table.evaluated)
+    return table.repeats * math.prod(sum(map(_points, axis)) for axis in axes)
+
+
+def _points(entry: Reference | list[Reference]) -> int:
+    """Return for how many references an entry of an axis stands; a wrong grid, which is an error later, for one."""
+    grid = entry.get("grid") if isinstance(entry, dict) else None
+    lists = list(grid.values()) if isinstance(grid, dict) else []
+    return math.prod(map(len, lists)) if all(isinstance(values, list) for values in lists) else 1
 
 
 def _expand_experiment(table: ExperimentTable, where: str) -> ExpandedExperiment:

@@ -6,7 +6,8 @@ are missing, ``data`` of the suite decides whether a stand-in takes their place.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -17,25 +18,37 @@ from bench.registry.components import (
     check_declarations,
     effective_parameters,
     fingerprint,
+    foreign_code,
     instantiate,
     origin_of,
     parameter_names,
+    require_trust,
 )
 from bench.registry.discovery import Registry
 from bench.suite.expand import FullReference
 
 
 class Resolver:
-    """Makes components of references: the same object for all references that request the same component."""
+    """Makes components of references: the same object for all references that request the same component.
 
-    def __init__(self, registry: Registry, data: DataMode = "auto") -> None:
+    Components whose parameters name code outside the installed plugins are only made if ``trust`` is True.
+    """
+
+    def __init__(self, registry: Registry, data: DataMode = "auto", *, trust: bool = False) -> None:
         self.registry = registry
         self.data = data
+        self.trust = trust
         self._components: dict[str, Component] = {}
         self._missing: dict[str, None] = {}  # what ``data = "real"`` lacks, each once, in the order of the suite
 
     def resolve(self, references: Iterable[FullReference]) -> None:
-        """Resolve references; with ``data = "real"``, raise one `MissingDataError` that lists all missing files."""
+        """Resolve references. With ``data = "real"``, raise one `MissingDataError` that lists all missing files.
+
+        Without trust, first raise one `UntrustedError` that lists all code outside the installed plugins.
+        """
+        references = list(references)
+        if not self.trust:
+            require_trust("the suite", itertools.chain.from_iterable(map(self._foreign_code, references)))
         for reference in references:
             try:
                 self.component(reference)
@@ -48,6 +61,15 @@ class Resolver:
                 f'the suite requires real data (data = "real"), and these are missing:\n{lines}\n'
                 "Put them there, or let stand-ins take their place with: --data auto"
             )
+
+    def _foreign_code(self, reference: FullReference) -> Iterator[str]:
+        """Yield which code outside the installed plugins a reference and those inside it name, with their places."""
+        registration = self.registry.find(reference.kind, reference.name, reference.where)
+        if hasattr(registration.cls, "foreign_code"):
+            code = foreign_code(instantiate(registration.cls, reference.passed, reference.where))
+            yield from [f"{reference.where}: {code}"] if code else []
+        for inner in (reference.via, reference.on_stand_ins):
+            yield from self._foreign_code(inner) if inner else ()
 
     def component(self, reference: FullReference) -> Component:
         """Return the component of a reference.

@@ -166,22 +166,24 @@ def reread(record: SuiteRecord, where: str = "the suite in its record cannot be 
 # ---- from tables to components ---------------------------------------------------------------------------------------
 
 
-def load(path: Path, registry: Registry, overrides: Sequence[str] = (), pairs: int | None = None) -> Suite:
-    """Read and resolve a suite file."""
-    return resolve(read(path, overrides), registry, pairs)
+def load(
+    path: Path, registry: Registry, overrides: Sequence[str] = (), pairs: int | None = None, *, trust: bool = False
+) -> Suite:
+    """Read and resolve a suite file. ``trust``: code outside the installed plugins that it names may run."""
+    return resolve(read(path, overrides), registry, pairs, trust=trust)
 
 
-def restore(record: SuiteRecord, registry: Registry) -> Suite:
-    """Resolve the suite of a run again, from the suite in its ``run.json`` alone."""
+def restore(record: SuiteRecord, registry: Registry, *, trust: bool = False) -> Suite:
+    """Resolve the suite of a run again, from the suite in its ``run.json`` alone; ``trust`` as in `load`."""
     claims = {e.name: e.claims for e in record.experiments}
-    suite = resolve(reread(record), registry)
+    suite = resolve(reread(record), registry, trust=trust)
     return replace(suite, experiments=tuple(replace(e, claims=claims[e.name]) for e in suite.experiments))
 
 
-def resolve(source: SuiteSource, registry: Registry, pairs: int | None = None) -> Suite:
+def resolve(source: SuiteSource, registry: Registry, pairs: int | None = None, *, trust: bool = False) -> Suite:
     """Resolve every component of a suite; its relative paths start in the folder of the suite.
 
-    ``pairs`` (``--pairs``) overrides that of every experiment.
+    ``pairs`` (``--pairs``) overrides that of every experiment; ``trust`` as in `load`.
     """
     path, tables = source.path, source.tables
     use_suite_folder(path.parent)
@@ -195,7 +197,7 @@ def resolve(source: SuiteSource, registry: Registry, pairs: int | None = None) -
         raise SuiteError(f"--pairs: expected a number from 2 to 1000000, found {pairs}")
     try:
         expanded = expand(tables.experiment)
-        resolver = Resolver(registry, tables.suite.data)
+        resolver = Resolver(registry, tables.suite.data, trust=trust)
         resolver.resolve(itertools.chain.from_iterable(e.references() for e in expanded))
         experiments = [_experiment(e, resolver, path.parent, pairs) for e in expanded]
     except BenchError as error:

@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from bench.core.domain import DataMode
 from bench.core.errors import did_you_mean
+from bench.core.paths import LONGEST_WRITTEN
 from bench.core.text import shortened_repr
 from bench.suite.claims import ClaimTable, SideTable
 from bench.suite.limits import Limit, LimitTable
@@ -17,7 +18,8 @@ from bench.suite.overrides import toml_path
 from bench.suite.strict_table import StrictTable
 
 Reference = str | dict[str, Any]  # to a component: its name, or a table with ``plugin`` and parameters
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+# It also names folders, and is checked here so that nothing is computed for a suite whose results cannot be written.
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=LONGEST_WRITTEN)]
 
 
 class SuiteHead(StrictTable):

@@ -14,7 +14,7 @@ from support import InlineWorkers
 
 from bench.cli import main
 from bench.core.domain import Event, Stage
-from bench.core.errors import ReplayError, StorageError
+from bench.core.errors import StorageError
 from bench.planning.plan import Plan
 from bench.runs.run import plan_suite, run_plan
 from bench.runs.snapshot import results_of
@@ -142,12 +142,23 @@ def test_a_run_that_has_ended_is_shown_as_it_is(plan: Plan, folders: Folders) ->
         assert results.folder == folder
 
 
-def test_what_was_computed_otherwise_is_not_mixed(
+def test_rows_stay_those_of_the_data_that_they_were_computed_from(
     killed: Callable[[str], Path], folders: Folders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The keys of artifacts are recorded: whatever data, code and plugins are here now, nothing else is read."""
     folder = killed("verification of toy-mean by toy-a on toy-faces")
+    with results_of(folder) as results:
+        before = results.cells, results.samples("verification")
     monkeypatch.setenv("TOY_DATA", "other")
-    with pytest.raises(ReplayError, match="dataset toy-faces: data: "), results_of(folder):
+    with results_of(folder) as results:
+        pd.testing.assert_frame_equal(results.cells, before[0])
+        pd.testing.assert_frame_equal(results.samples("verification"), before[1])
+
+
+def test_a_run_that_began_without_rows_is_one_message(killed: Callable[[str], Path]) -> None:
+    folder = killed("verification of toy-mean by toy-a on toy-faces")
+    (folder / "cells.parquet").unlink()
+    with pytest.raises(StorageError, match="has no rows yet"), results_of(folder):
         pass
 
 

@@ -230,6 +230,11 @@ class TorchModule(FaceNet):
         """Return the keyword arguments of the factory, with lists as lists."""
         return {name: _thawed(value) for name, value in dict(self.arguments).items()}
 
+    def foreign_code(self) -> str:
+        """Return the factory, which is code that the suite names, and its arguments."""
+        given = ", ".join(f"{name}={value!r}" for name, value in self.keywords().items())
+        return f"factory {self.factory}, called as {self.factory.rpartition(':')[2]}({given})"
+
     def fingerprint(self) -> str:
         """Return a digest of the weights and of the factory's source code."""
         own = [file_sha256(self.weights()), factories.source_digest(self.factory)]

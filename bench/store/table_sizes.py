@@ -1,0 +1,95 @@
+"""Checks how much memory Parquet files take before they are read: a file of some MB may hold columns of many GB.
+
+Numbers take what the metadata say: a run-length encoding makes them small on the disk only. A text or picture that a
+dictionary holds once may be repeated in every row, so that the metadata give an upper bound. Where this bound is too
+large, the indices into the dictionary are read, which are as small as numbers, and the lengths are added up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from bench.core.errors import StorageError
+
+MOST_ROWS = 1_000_000_000  # of a table of samples
+MOST_CELLS = 10_000_000  # rows of cells or stages, which are read at once
+LARGEST = 1 << 30  # bytes in memory
+_DENSEST = 100  # A larger table may take as many times the bytes of its files; those of bench take about ten times.
+_WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 12}
+_OFFSET = 8  # bytes beside each text
+_ROWS_AT_ONCE = 65_536
+
+
+def require_readable_size(paths: Sequence[Path], most_rows: int = MOST_ROWS) -> None:
+    """Raise `StorageError` if the files of a table have too many rows, or take too much memory for their size.
+
+    Errors of files that cannot be read are those of pyarrow.
+    """
+    rows = size = on_disk = 0
+    for path in paths:
+        on_disk += path.stat().st_size
+        limit = max(LARGEST, _DENSEST * on_disk)
+        rows += pq.read_metadata(path).num_rows
+        size += memory_of(path, limit - size)
+        if rows > most_rows:
+            raise StorageError(f"{path}: expected at most {most_rows:,} rows, found {rows:,}; it is not read")
+        if size > limit:
+            raise StorageError(
+                f"{path}: expected a table that takes at most {limit / 1e9:.1f} GB of memory, found one of "
+                f"{on_disk / 1e6:.1f} MB that takes more; it is not read"
+            )
+
+
+def memory_of(source: Path | pa.Buffer, limit: int) -> int:
+    """Return an upper bound of the bytes that a Parquet file takes in memory, exact enough to be compared with a limit.
+
+    If the file takes more than the limit, any larger number may be returned.
+    """
+    with pq.ParquetFile(source) as file:
+        chunks = list(_chunks(file.metadata))
+    numbers = sum(_WIDTHS.get(chunk.physical_type, _OFFSET) * chunk.num_values for chunk in chunks)
+    stored = sum(chunk.total_uncompressed_size for chunk in chunks)
+    if numbers + stored > limit:
+        return numbers + stored
+    texts = [chunk for chunk in chunks if chunk.physical_type not in _WIDTHS]
+    bound = numbers + sum(chunk.total_uncompressed_size * _repeats(chunk) for chunk in texts)
+    if bound <= limit:
+        return bound
+    return numbers + _texts(source, list(dict.fromkeys(chunk.path_in_schema for chunk in texts)), limit - numbers)
+
+
+def _chunks(metadata: pq.FileMetaData) -> Iterator[pq.ColumnChunkMetaData]:
+    for group in range(metadata.num_row_groups):
+        found = metadata.row_group(group)
+        yield from (found.column(i) for i in range(found.num_columns))
+
+
+def _repeats(chunk: pq.ColumnChunkMetaData) -> int:
+    """Return how often a text of a column chunk may be repeated in memory."""
+    return chunk.num_values if any("DICTIONARY" in encoding for encoding in chunk.encodings) else 1
+
+
+def _texts(source: Path | pa.Buffer, names: list[str], limit: int) -> int:
+    """Return the bytes of the texts or pictures in some columns, as far as they do not exceed the limit."""
+    total = 0
+    with pq.ParquetFile(source, read_dictionary=names) as file:
+        for batch in file.iter_batches(_ROWS_AT_ONCE, columns=names, use_threads=False):
+            total += sum(map(_decoded, batch.columns))
+            if total > limit:
+                break
+    return total
+
+
+def _decoded(values: pa.Array) -> int:
+    """Return the bytes of the values of an array whose texts are read as indices into a dictionary."""
+    while pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
+        values = values.flatten()
+    if not isinstance(values, pa.DictionaryArray):
+        return int(values.nbytes)
+    lengths = pc.binary_length(values.dictionary)
+    return int(pc.sum(lengths.take(values.indices)).as_py() or 0)
