@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from bench.core.content_keys import digest_of
 from bench.core.domain import Component, Stage
 from bench.core.errors import BenchError
+from bench.core.files import folders_in, latest_first, size_below
 from bench.core.provenance import package_versions, runtime_digest
 from bench.engine.interface import Attempt
 from bench.engine.local import LocalWorkers
@@ -166,10 +167,11 @@ def own_folder(prefix: str, where: str | None = None) -> Path:
 
 def _shrink(cache: Cache, most: int) -> None:
     """Remove the least recently used artifacts until at most ``most`` bytes are left."""
-    folders = sorted(cache.root.glob("??/*"), key=lambda folder: folder.stat().st_mtime)
-    sizes = [sum(file.stat().st_size for file in folder.iterdir()) for folder in folders]
+    shelves = [shelf for shelf in folders_in(cache.root) if len(shelf.name) == 2]
+    folders = latest_first(folder for shelf in shelves for folder in folders_in(shelf))
+    sizes = [size_below(folder) for folder in folders]
     total = sum(sizes)
-    for folder, size in zip(folders, sizes, strict=True):
+    for folder, size in zip(reversed(folders), reversed(sizes), strict=True):
         if total <= most:
             return
         cache.discard(folder.name)

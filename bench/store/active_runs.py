@@ -7,7 +7,6 @@ whatever way. Beside it ``<session>.json`` describes the run, and ``<session>.ke
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import platform
@@ -15,10 +14,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from bench.core.errors import StorageError
-from bench.core.files import write_atomically
+from bench.core.files import files_in, folders_in, write_atomically
+from bench.core.locks import HeldLock, is_held
 from bench.store.artifacts import Cache
 
 
@@ -39,8 +39,9 @@ def announce(cache: Cache, session: str, suite: str, folder: Path, keys: Iterabl
     place = cache.root / "running"
     lock, about, needs = (place / f"{session}.{end}" for end in ("lock", "json", "keys"))
     me = RunningRun(session=session, suite=suite, folder=str(folder), pid=os.getpid(), host=platform.node())
-    held = FileLock(lock)
+    held = HeldLock(lock)
     try:
+        cache.require_no_links()
         place.mkdir(parents=True, exist_ok=True)
         with cache.gate():
             held.acquire()
@@ -60,32 +61,40 @@ def announce(cache: Cache, session: str, suite: str, folder: Path, keys: Iterabl
 def alive(cache: Cache) -> list[RunningRun]:
     """Return the runs that are in progress. Nothing is written, so that read access is enough."""
     found = []
-    for about in sorted((cache.root / "running").glob("*.json")):
+    for about in _announced(cache):
         with contextlib.suppress(OSError, ValueError, TypeError):  # The run ended in the meantime.
-            if _is_held(about.with_suffix(".lock")):
+            if is_held(about.with_suffix(".lock")):
                 found.append(RunningRun(**json.loads(about.read_text(encoding="utf-8"))))
     return found
 
 
-def _is_held(lock: Path) -> bool:
-    """Return True if a process holds a lock. This takes a shared lock for a moment."""
-    file = os.open(lock, os.O_RDONLY)
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(file)
-    return False
+def caches(results: Path) -> list[Cache]:
+    """Return every cache below a folder of results: that of all runs, and those of replays."""
+    return [Cache(results / ".cache"), *map(Cache, folders_in(results / ".replay"))]
+
+
+def alive_below(results: Path) -> dict[tuple[str, str], list[RunningRun]]:
+    """Return the runs in progress below a folder of results, replays included, by suite and name of the run folder."""
+    found: dict[tuple[str, str], list[RunningRun]] = {}
+    for cache in caches(results):
+        for run in alive(cache):
+            found.setdefault((run.suite, Path(run.folder).name), []).append(run)
+    return found
+
+
+def _announced(cache: Cache) -> list[Path]:
+    """Return the files that describe runs in progress, or runs that were killed."""
+    return [path for path in files_in(cache.root / "running") if path.suffix == ".json"]
 
 
 def running(cache: Cache) -> list[RunningRun]:
     """Return the runs that are in progress, and remove the files of those that have ended."""
     found = []
-    for about in sorted((cache.root / "running").glob("*.json")):
-        lock = FileLock(about.with_suffix(".lock"))
+    for about in _announced(cache):
+        if not about.with_suffix(".lock").exists():
+            continue  # The run ended in the meantime, or bench did not make this file.
         try:
-            with lock.acquire(timeout=0):
+            with HeldLock(about.with_suffix(".lock")).acquire(timeout=0):
                 for end in (".json", ".keys", ".lock"):
                     about.with_suffix(end).unlink(missing_ok=True)
         except Timeout:

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import uuid
 from pathlib import Path
 
 from bench.core.errors import DataError, StorageError, did_you_mean
+from bench.core.files import folders_in, latest_first, require_no_link
 from bench.core.provenance import file_sha256
 from bench.store.run_record import RECORD, read_record, salvage_record
 from bench.store.schema import SCHEMA_VERSION
+
+
+def run_folders(results: Path) -> list[Path]:
+    """Return the folders of all runs below a folder of results, by suite and name."""
+    suites = [suite for suite in folders_in(results, links=True) if not suite.name.startswith(".")]
+    return [folder for suite in suites for folder in _runs_of(suite)]
+
+
+def _runs_of(suite: Path) -> list[Path]:
+    return [folder for folder in folders_in(suite, links=True) if os.path.exists(folder / RECORD)]
 
 
 def find_run(run: str, results: Path) -> Path:
@@ -21,11 +33,10 @@ def find_run(run: str, results: Path) -> Path:
     given = Path(run)
     if (given / RECORD).is_file():
         return given
-    found = sorted((results / run).glob(f"*/{RECORD}"), key=lambda p: p.stat().st_mtime, reverse=True)
-    folders = [path.parent for path in found]
+    folders = [path.parent for path in latest_first(folder / RECORD for folder in _runs_of(results / run))]
     if folders:
         return next((folder for folder in folders if _is_whole(folder)), folders[0])
-    known = [p.name for p in results.iterdir() if p.is_dir() and not p.name.startswith(".")] if results.is_dir() else []
+    known = [suite.name for suite in folders_in(results, links=True) if not suite.name.startswith(".")]
     hint = did_you_mean(run, known) if known else "no suite has been run here yet: bench run quick"
     expected = f"expected a run folder or the name of a suite with a run in {results}"
     raise StorageError(f"{run}: {expected}, found {_what_is_at(given)}; {hint}")
@@ -58,9 +69,9 @@ def is_complete(folder: Path) -> bool:
 
 def run_folder(suite_name: str, digest: str, results: Path, started: str) -> Path:
     """Return the folder of a run: the latest folder of a plan with this digest, or a new one named by time and
-    digest."""
-    suite = results / suite_name
-    found = sorted(suite.glob(f"*-{digest[:8]}"))
+    digest. Raises `StorageError` if the folder of the suite is a link, since a run is written into no other place."""
+    suite = require_no_link(results / suite_name, results)
+    found = [folder for folder in folders_in(suite) if folder.name.endswith(f"-{digest[:8]}")]
     return found[-1] if found else suite / f"{started}-{digest[:8]}"
 
 
