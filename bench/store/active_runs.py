@@ -10,6 +10,8 @@ import contextlib
 import json
 import os
 import platform
+import re
+import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,9 +19,11 @@ from pathlib import Path
 from filelock import Timeout
 
 from bench.core.errors import StorageError
-from bench.core.files import files_in, folders_in, write_atomically
+from bench.core.files import files_in, folders_in, remove, require_no_link, write_atomically
 from bench.core.locks import HeldLock, is_held
 from bench.store.artifacts import Cache
+
+LOGS = re.compile(r"logs-[0-9a-f]{8}")  # the name of a folder of logs, and of its lock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,3 +116,29 @@ def needed(cache: Cache) -> set[str]:
         with contextlib.suppress(FileNotFoundError):  # The run ended in the meantime.
             keys.update((cache.root / "running" / f"{run.session}.keys").read_text(encoding="utf-8").split())
     return keys
+
+
+@contextlib.contextmanager
+def log_folder(cache: Cache) -> Iterator[Path]:
+    """Context manager that gives a new folder in the cache for the logs of running stages, and removes it at the end.
+
+    Its owner holds a lock on it, so that the folders of processes that were killed are known, and removed here.
+    """
+    place, name = require_no_link(cache.root / "logs", cache.root), f"logs-{uuid.uuid4().hex[:8]}"
+    try:
+        for left in folders_in(place):
+            if LOGS.fullmatch(left.name):
+                with contextlib.suppress(Timeout, OSError), cache.lock(left.name).acquire(timeout=0):
+                    remove(left)
+        held = cache.lock(name)
+        held.acquire()
+        (place / name).mkdir(parents=True)
+    except OSError as error:
+        raise StorageError(f"{place}: cannot be written: {error.strerror or error}") from None
+    try:
+        yield place / name
+    finally:
+        with contextlib.suppress(OSError):  # The next run removes what is left.
+            remove(place / name)
+            Path(held.lock_file).unlink()
+        held.release()

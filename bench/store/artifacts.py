@@ -42,7 +42,7 @@ _AT_ONCE = 1 << 20  # bytes of a file that is read once: checked, and used from 
 _FLUSHED_S = 1.0  # artifacts that took as long to make are flushed to the disk
 _REQUIRED = {"key", "files", "facts", "seconds", "peak_mb", "device"}
 _STALE_S = 86_400.0  # An unfinished artifact of this age is removed, unless its writer still holds its lock.
-_OWN = ("tmp", "locks", "progress", "running")  # the folders of a cache besides those of artifacts
+_OWN = ("tmp", "locks", "progress", "running", "logs")  # the folders of a cache besides those of artifacts
 UNFINISHED = re.compile(r"([0-9a-f]{64})-[0-9a-f]{8}")  # the name of a folder in ``tmp``, which begins with a key
 _TOKEN = re.compile(r"(token-[0-9a-f]{8})")  # the same for the driver of a cluster (see `bench.engine.ray_driver`)
 
