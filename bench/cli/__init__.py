@@ -5,13 +5,11 @@ Heavy modules are imported inside the command functions, so that ``--help`` and 
 
 from __future__ import annotations
 
-import os
-import sys
-
 import click
 
 from bench.cli import cleanup, diff, init, plugins, rescore, results, run
 from bench.cli.error_messages import Main, exit_codes
+from bench.cli.streams import replace_closed_streams
 from bench.core.provenance import VERSION
 
 
@@ -32,17 +30,7 @@ def main() -> None:
     """
 
 
-def _replace_closed_streams() -> None:
-    """Point stdout and stderr to the null device where the caller closed them (``bench ... >&-``).
-
-    Their numbers are then taken, so that no file that a run writes gets the output of a library.
-    """
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:
-            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8"))
-
-
-_replace_closed_streams()  # Consoles look at the streams when they are imported.
+replace_closed_streams()  # Consoles look at the streams when they are imported.
 for _module in (init, run, results, rescore, diff, plugins, cleanup):
     for _command in _module.COMMANDS:
         main.add_command(_command)
