@@ -45,10 +45,13 @@ def components(ctx: click.Context, param: click.Parameter, incomplete: str) -> l
 
 def runs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Offer the runs of the output folder: the name of each suite (for its latest run), and every run folder."""
+    from bench.core.errors import StorageError
+    from bench.store.run_folders import run_folders
+
     out = ctx.params.get("out") or Path()
     try:
-        folders = sorted(path.parent for path in (out / "results").glob("[!.]*/*/run.json"))
-    except OSError:
+        folders = run_folders(out / "results")
+    except StorageError:
         return []
     suites = dict.fromkeys(folder.parent.name for folder in folders)
     found = [CompletionItem(name, help="latest run") for name in suites]

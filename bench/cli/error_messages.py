@@ -17,6 +17,7 @@ from typing import Any
 import click
 
 from bench.cli.options import LOG_FORMAT
+from bench.cli.streams import discard
 from bench.core.errors import BenchError, did_you_mean
 from bench.core.text import printable
 
@@ -54,7 +55,7 @@ class Main(CommandGroup):
     """The command ``bench``: prints one message for every error, and ends with its exit code.
 
     The exit code is 2 for a `BenchError` and for wrong arguments, 130 for an interruption with Ctrl-C, and 1 if a
-    question was not answered with yes or the reader of stdout has closed it.
+    question was not answered with yes or the reader of stdout has closed it (but see `bench.cli.streams`).
     """
 
     def make_context(self, info_name: str | None, args: list[str], *more: Any, **extra: Any) -> click.Context:
@@ -79,6 +80,7 @@ class Main(CommandGroup):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command and turn its errors into messages and exit codes."""
         try:
+            _require_usable_process(ctx)
             result = super().invoke(ctx)
             sys.stdout.flush()
             return result
@@ -94,12 +96,12 @@ class Main(CommandGroup):
         except KeyboardInterrupt:
             self._exit(ctx, "interrupted", "what was finished is kept, and the same command continues from there", 130)
         except BrokenPipeError:  # The program that reads stdout (head, less) has ended.
-            _drop_stdout()
+            discard(sys.stdout)
             ctx.exit(1)
         except OSError as error:
             if error.errno not in _FULL or error.filename is not None:
                 raise
-            _drop_stdout()
+            discard(sys.stdout)
             self._exit(ctx, "error", f"the output cannot be written: {error.strerror}; make room", 2)
 
     def _exit(self, ctx: click.Context, event: str, message: str, code: int) -> None:
@@ -109,9 +111,22 @@ class Main(CommandGroup):
         ctx.exit(code)
 
 
-def _drop_stdout() -> None:
-    """Point stdout to the null device: the interpreter flushes it once more at its exit, which must not fail again."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _require_usable_process(ctx: click.Context) -> None:
+    """Raise `BenchError` if no command can do its work in this process, unless only help was requested."""
+    if {"-h", "--help"} & set(ctx.meta[_ARGUMENTS]):
+        return
+    if sys.flags.optimize > 1:
+        raise BenchError(
+            "python -OO: expected documentation strings, which help texts and charts are made of, found that Python "
+            "removes them; use -O, or PYTHONOPTIMIZE=1"
+        )
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise BenchError(
+            f"the current folder: expected one that exists, found that it was removed ({error.strerror}); change to "
+            "another one with cd"
+        ) from None
 
 
 def _print_error(event: str, message: str, *, as_json: bool) -> None:

@@ -8,6 +8,7 @@ import click
 
 from bench.cli import completion, options
 from bench.cli.error_messages import CommandGroup, exit_codes
+from bench.cli.streams import go_on_unread
 
 
 @click.command()
@@ -181,6 +182,7 @@ def train(suite: Path, overrides: tuple[str, ...], only: tuple[str, ...], work: 
     """
     from bench.runs.train import train_suite
 
+    go_on_unread()
     train_suite(suite, overrides, only, work, click.echo, trust=trust)
 
 

@@ -10,6 +10,7 @@ import click
 
 from bench.cli import completion, options
 from bench.cli.error_messages import exit_codes
+from bench.cli.streams import go_on_unread
 from bench.registry import hook_calls
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def rescore(
     from bench.runs.run import run_plan
     from bench.store.run_folders import find_run
 
+    go_on_unread()
     original = find_run(run, options.folders(out).results)
     settings = settings_of(original, fmr, kappa, overrides)
     rescoring = prepared(original, discover(), settings, device, timeout_s, trust=trust)

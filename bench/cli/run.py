@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from bench.cli import completion, options
+from bench.cli.streams import go_on_unread
 from bench.core.text import printable
 from bench.registry import hook_calls
 
@@ -89,6 +90,7 @@ def run(
     from bench.runs.run import plan_suite
     from bench.store.reading import RunResults
 
+    go_on_unread()
     folders = options.folders(out)
     new_engine = functools.partial(make_engine, engine_name, workers=workers, address=address)
     if replayed is not None:

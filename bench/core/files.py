@@ -1,19 +1,26 @@
-"""Text files that are written atomically, texts that are kept in the user's cache folder, and stamps of files."""
+"""Text files that are written atomically, texts that are kept in the user's cache folder, stamps of files, and shared
+folders.
+
+Several processes may work in one folder, so that what was listed may be gone when it is looked at. Folders may also
+come from strangers, and hold links to places outside. The functions at the end of this module are the only ones that
+list such folders, look at the times of files in them, and remove them.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import os
+import shutil
 import stat
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from bench.core.errors import StorageError
 
-_LONGEST = 200  # characters of the name of a file
 _SETTLED_NS = 2_000_000_000  # Clocks of file systems advance in steps; those of the coarsest are two seconds long.
 
 
@@ -88,3 +95,86 @@ def _read_kept(path: Path) -> str | None:
 
 def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+# ---- folders that others change, or that come from strangers ---------------------------------------------------------
+
+
+def modified(path: Path) -> float | None:
+    """Return when a file or folder was modified, in seconds since the epoch; None if it is gone. A link counts as
+    itself."""
+    try:
+        return path.lstat().st_mtime
+    except FileNotFoundError:
+        return None
+
+
+def latest_first(paths: Iterable[Path]) -> list[Path]:
+    """Return the paths that exist, the most recently modified first."""
+    found = [(when, path) for path in paths if (when := modified(path)) is not None]
+    return [path for _, path in sorted(found, reverse=True)]
+
+
+def folders_in(place: Path, *, links: bool = False) -> list[Path]:
+    """Return the folders in a folder, by name; an empty list if it is no folder (any more).
+
+    Links are left out: neither is ``place`` one, nor is a folder that is returned, unless ``links`` allows both.
+    """
+    return _listed(place, links, lambda entry: entry.is_dir(follow_symlinks=links))
+
+
+def files_in(place: Path) -> list[Path]:
+    """Return the files in a folder, by name, without links; an empty list if it is no folder (any more)."""
+    return _listed(place, False, lambda entry: entry.is_file(follow_symlinks=False))
+
+
+def _listed(place: Path, links: bool, wanted: Callable[[os.DirEntry[str]], bool]) -> list[Path]:
+    if place.is_symlink() and not links:
+        return []
+    try:
+        with os.scandir(place) as entries:
+            return sorted(Path(entry.path) for entry in entries if wanted(entry))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise StorageError(f"{place}: cannot be read: {error.strerror or error}") from None
+
+
+def size_below(folder: Path) -> int:
+    """Return the bytes of the files below a folder; a link counts as itself."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):  # It was removed in the meantime.
+                total += os.lstat(os.path.join(place, name)).st_size
+    return total
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link (what it leads to stays), or a folder with everything in it.
+
+    It is no error if another process has removed it, or a part of it. Raises `OSError` if it cannot be removed.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        if stat.S_ISDIR(path.lstat().st_mode):
+            shutil.rmtree(path, onerror=_unless_gone)
+        else:
+            path.unlink()
+
+
+def _unless_gone(function: Callable[..., Any], path: str, error: tuple[Any, BaseException, Any]) -> None:
+    if not isinstance(error[1], FileNotFoundError):
+        raise error[1]
+
+
+def require_no_link(path: Path, below: Path) -> Path:
+    """Return a path if neither it nor a folder between it and ``below`` is a link; otherwise raise `StorageError`."""
+    for part in (path, *path.parents):
+        if part == below:
+            break
+        if part.is_symlink():
+            raise StorageError(
+                f"{part}: expected a file or folder that bench made, found a link to {os.readlink(part)}; remove the "
+                "link, or choose another folder"
+            )
+    return path

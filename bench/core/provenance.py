@@ -9,13 +9,13 @@ import functools
 import hashlib
 import os
 import platform
-import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from bench.core.errors import DataError
 from bench.core.files import file_stamp, is_settled
+from bench.core.processes import lines_of
 
 _PACKAGE = Path(__file__).resolve().parent.parent  # the folder of the package ``bench``
 VERSION = "0.1.0"  # the version of bench itself, the same as in pyproject.toml
@@ -122,11 +122,7 @@ def device_name(device: str) -> str:
     """
     if device == "cpu":
         return _processor()
-    try:
-        command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-        names = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.splitlines()
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
+    names = lines_of(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], 20) or []
     return ", ".join(sorted({name.strip() for name in names if name.strip()})) or "unknown"
 
 
@@ -138,21 +134,11 @@ def git_commit() -> str | None:
     root = _PACKAGE.parent
     if not (root / ".git").exists():
         return None
-    try:
-        commit = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
-        dirty = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"],
-            cwd=root,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=10,
-        ).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
+    commit = lines_of(["git", "rev-parse", "HEAD"], 10, cwd=root)
+    changed = lines_of(["git", "status", "--porcelain", "--untracked-files=no"], 10, cwd=root)
+    if not commit or changed is None:
         return None
-    return f"{commit}+dirty" if dirty else commit
+    return f"{commit[0]}+dirty" if changed else commit[0]
 
 
 def machine() -> dict[str, Any]:

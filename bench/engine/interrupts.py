@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first lets running stages finish, the second ends the run immediately."""
+"""Ctrl-C, SIGTERM and SIGHUP: the first lets running stages finish, the second ends the run immediately."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ import threading
 from types import FrameType, TracebackType
 from typing import Self
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 class StopNow(KeyboardInterrupt):
     """Raised by the second Ctrl-C: the run ends and writes nothing more."""
 
 
 class Interruption:
-    """A context manager in which the first SIGINT or SIGTERM sets ``requested`` and the second raises `StopNow`.
+    """A context manager in which the first signal of `SIGNALS` sets ``requested`` and the second raises `StopNow`.
 
-    Signals can be handled in the main thread only; in any other thread ``requested`` stays False.
+    SIGHUP, which a closed terminal sends, is ignored if it was ignored before, as it is under ``nohup``. Signals can be
+    handled in the main thread only; in any other thread ``requested`` stays False.
     """
 
     def __init__(self) -> None:
@@ -24,7 +27,9 @@ class Interruption:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in SIGNALS:
+                if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
+                    continue
                 self._before[number] = signal.signal(number, self._on_signal)
         return self
 

@@ -7,6 +7,7 @@ this state before every stage, so that the result of a stage does not depend on 
 from __future__ import annotations
 
 import contextlib
+import errno
 import faulthandler
 import gc
 import os
@@ -19,15 +20,27 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.domain import Stage
+from bench.core.errors import StorageError
 from bench.core.text import printable, shortened
 
+DISK_LOST = {errno.ESTALE, errno.EIO, errno.ENOTCONN, errno.EHOSTDOWN, errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 _LONGEST_NOTE, _MOST_NOTES = 500, 20  # characters of a warning that is kept, and warnings of one stage
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 
 
 def open_log(path: Path) -> None:
-    """Redirect everything that this process prints, from Python or native code, to a new file at ``path``."""
-    log = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_TRUNC, 0o600)
+    """Redirect everything that this process prints, from Python or native code, to a new file at ``path``.
+
+    Its folder, and the one above it, are made if they are gone. Raises `StorageError` if the disk is full or gone.
+    """
+    try:
+        for place in (path.parent.parent, path.parent):
+            place.mkdir(exist_ok=True)
+        log = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        if error.errno in DISK_LOST or error.errno == errno.ENOENT:
+            raise StorageError(f"{path}: cannot be written: {error.strerror}") from None
+        raise
     for number in (1, 2):
         os.dup2(log, number)
     if log > 2:  # A plugin may have closed standard output or error, and then ``log`` is one of them.
@@ -57,6 +70,14 @@ def noticed() -> Iterator[list[str]]:
         yield found
 
 
+def _current_folder() -> Path:
+    """Return the current folder, or the root of the file system if it was removed."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return Path("/")
+
+
 class CleanState:
     """The global state of a worker process before it has run any plugin, and how to restore it.
 
@@ -67,7 +88,7 @@ class CleanState:
     def __init__(self, log: Path, threads: int) -> None:
         self.log = log
         self.threads = threads
-        self.folder = Path.cwd()
+        self.folder = _current_folder()
         self.environment = dict(os.environ)
         self.umask = os.umask(0o022)
         os.umask(self.umask)

@@ -8,22 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import multiprocessing
 import os
 import platform
 import shutil
 import signal
-import subprocess
-import sys
-import tempfile
 import threading
 import time
 import traceback
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkServerContext, SpawnContext
+from multiprocessing.connection import Connection, Pipe, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import TracebackType
@@ -33,10 +28,13 @@ import psutil
 
 from bench.core.domain import Stage
 from bench.core.errors import StorageError
+from bench.core.processes import SAFE_PATH, lines_of, start_child
+from bench.engine.clock import RunningClock
 from bench.engine.interface import Attempt
 from bench.engine.interrupts import StopNow
 from bench.engine.scheduler import failure
 from bench.engine.worker import WorkerSetup, serve
+from bench.store.active_runs import log_folder
 from bench.store.artifacts import Cache, Note
 
 # Settings of glibc's allocator with which a process keeps freed memory.
@@ -45,11 +43,9 @@ _TERMINATION_S = 5.0  # between SIGTERM and SIGKILL
 _FIRST_NOTE_S = 1.0  # of computation after which the worker of a stage is recorded
 _START_S = 60.0  # that a worker process may take to start, in addition to the time limit of its stage
 _MEMORY_SHARE = 0.9  # of the machine's memory: the limit of a stage if the suite sets none
-_LOGS = "bench-logs-"  # prefix of log folders in the temporary folder; the id of the leading process follows
 _LOG_BYTES = 8_000_000  # the largest log of a running stage; a larger one is truncated
 _LOG_CHARACTERS = 20_000  # the largest part of a log that is kept in the result of a failed stage
-_SAFE_PATH = "bench"  # A value of $PYTHONSAFEPATH that means that the user has set none.
-_LONGEST_TEMPORARY = 75  # characters of the temporary folder with which the name of a Unix socket is not too long
+_TEMPLATE = "bench.engine.worker_template"  # the module of the process from which workers are forked
 # Exit codes of a process that was ended from outside: by a signal, or with the process that forked it, in which case
 # `multiprocessing` returns 255.
 _ENDED_FROM_OUTSIDE = {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP, 255}
@@ -77,11 +73,7 @@ def visible_gpus() -> tuple[str, ...]:
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return ()
-    try:
-        listing = subprocess.run([tool, "-L"], capture_output=True, text=True, timeout=20)
-    except (OSError, subprocess.SubprocessError):
-        return ()
-    lines = listing.stdout.splitlines() if listing.returncode == 0 else []
+    lines = lines_of([tool, "-L"], 20) or []
     return tuple(str(i) for i, _ in enumerate(line for line in lines if line.startswith("GPU ")))
 
 
@@ -96,18 +88,17 @@ class LocalWorkers:
         self.cache = cache
         self._threads = threads
         self._gpus = gpus
+        self._clock = RunningClock()
         self._slots: list[_Slot] = []
         self._waiters = ThreadPoolExecutor(max_workers=slots, thread_name_prefix="bench-slot")
         self._contexts = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
-        _remove_stale_logs()
-        temporary = tempfile.TemporaryDirectory(prefix=f"{_LOGS}{os.getpid()}-", ignore_cleanup_errors=True)
-        logs = Path(self._contexts.enter_context(temporary))
+        logs = self._contexts.enter_context(log_folder(self.cache)).absolute()
         self._contexts.enter_context(_environment(self._threads))
         for i in range(self.slots):
             gpu = self._gpus[i % len(self._gpus)] if self._gpus else None
-            self._slots.append(_Slot(self.cache, WorkerSetup(self._threads, logs / f"{i}.log", gpu)))
+            self._slots.append(_Slot(self.cache, WorkerSetup(self._threads, logs / f"{i}.log", gpu), self._clock))
         return self
 
     def __exit__(
@@ -138,6 +129,7 @@ class LocalWorkers:
 
     def watch(self) -> None:
         """End stages that exceed their limits: SIGTERM first, then SIGKILL."""
+        self._clock()
         for slot in self._slots:
             slot.watch()
 
@@ -148,9 +140,10 @@ class _Slot:
     ``stage`` is the stage that it computes, None if the slot is free.
     """
 
-    def __init__(self, cache: Cache, setup: WorkerSetup) -> None:
+    def __init__(self, cache: Cache, setup: WorkerSetup, clock: RunningClock | None = None) -> None:
         self.cache = cache
         self.setup = setup
+        self.clock = clock or RunningClock()
         self.stage: Stage | None = None
         self.process: BaseProcess | None = None
         self.pipe: Connection | None = None
@@ -159,7 +152,7 @@ class _Slot:
 
     def take(self, stage: Stage, batch: int) -> None:
         """Reserve the slot for a stage, which `attempt` then computes."""
-        self.stage, self.batch, self.submitted = stage, batch, time.time()
+        self.stage, self.batch, self.submitted = stage, batch, self.clock()
         self.ending: tuple[Literal["timeout", "memory"], str] | None = None
         self.ending_since = 0.0
         self.began: float | None = None  # when the computation began, after the process had started
@@ -205,25 +198,22 @@ class _Slot:
                     if not process.is_alive() and not pipe.poll():
                         return None
                     wait([pipe, process.sentinel], timeout=1.0)  # A child process may keep the sentinel open.
-                message: float | Attempt | StorageError = pipe.recv()
-                if not isinstance(message, float):
+                message: str | Attempt | StorageError = pipe.recv()
+                if not isinstance(message, str):
                     return message
-                self.began = message
+                self.began = self.clock()
         return None
 
     def _launch(self) -> None:
         """Start a new worker process."""
         self._clean_up()
-        context = _process_context()
         with self.launching:
             if self.closing:
                 raise RuntimeError("the run is ending")
-            environment = {k: v for k, v in os.environ.items() if (k, v) != ("PYTHONSAFEPATH", _SAFE_PATH)}
-            self.pipe, worker_end = context.Pipe()
+            environment = {name: value for name, value in os.environ.items() if (name, value) != SAFE_PATH}
+            self.pipe, worker_end = Pipe()
             with worker_end:
-                process = context.Process(target=serve, args=[self.setup, environment, worker_end], name="bench-worker")
-                process.start()
-            self.process = process
+                self.process = start_child(serve, [self.setup, environment, worker_end], "bench-worker", _TEMPLATE)
 
     def _clean_up(self) -> None:
         """End the child processes of a dead worker process and close its pipe."""
@@ -259,7 +249,7 @@ class _Slot:
 
     def _seconds(self) -> float:
         """Return the seconds since the stage was submitted."""
-        return time.time() - self.submitted
+        return self.clock() - self.submitted
 
     def watch(self) -> None:
         """Send SIGTERM to the process if its stage exceeds a limit, and SIGKILL if it does not end in time."""
@@ -273,7 +263,7 @@ class _Slot:
             return
         since = self.submitted + _START_S if self.began is None else self.began
         self._note_worker(stage)
-        if time.time() - since > stage.time_limit_s:
+        if self.clock() - since > stage.time_limit_s:
             self._terminate("timeout", f"killed after its time limit of {stage.time_limit_s:g} s")
             return
         used, limit = self._memory_mb(), stage.memory_limit_mb or _total_memory_mb() * _MEMORY_SHARE
@@ -284,11 +274,14 @@ class _Slot:
     def _note_worker(self, stage: Stage) -> None:
         """Record in the cache which process computes the stage, once it has done so for `_FIRST_NOTE_S`."""
         process = self.process
-        if self.began is None or time.time() - self.began < _FIRST_NOTE_S or process is None:
+        if self.began is None or process is None:
+            return
+        seconds = self.clock() - self.began
+        if seconds < _FIRST_NOTE_S:
             return
         if self.cache.progress(stage.key) is None:
             worker = f"{platform.node()}:{process.pid}"
-            self.cache.note_progress(stage.key, Note(share=0.0, worker=worker, since=self.began))
+            self.cache.note_progress(stage.key, Note(share=0.0, worker=worker, since=time.time() - seconds))
 
     def _terminate(self, why: Literal["timeout", "memory"], reason: str) -> None:
         """Send SIGTERM to the process and remember why."""
@@ -358,19 +351,6 @@ class _Slot:
             process.join(_TERMINATION_S)
 
 
-def _process_context() -> SpawnContext | ForkServerContext:
-    """Return how worker processes are started: forked from a process that holds torch already (Linux), or from nothing.
-
-    Elsewhere a fork is not safe once the libraries of the system were used. The process that forks listens at a socket
-    in the temporary folder, whose path may be too long for one.
-    """
-    if sys.platform != "linux" or len(os.fsencode(tempfile.gettempdir())) > _LONGEST_TEMPORARY:
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["bench.engine.worker_template"])
-    return context
-
-
 def _exit_code(process: BaseProcess) -> int:
     """Return the exit code of a process that has ended.
 
@@ -380,14 +360,6 @@ def _exit_code(process: BaseProcess) -> int:
     while (code := process.exitcode) is None and time.monotonic() < deadline:
         time.sleep(0.01)
     return 0 if code is None else code
-
-
-def _remove_stale_logs() -> None:
-    """Remove the log folders of runs that were killed and could not remove them."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_LOGS}*-*"):
-        pid = folder.name.removeprefix(_LOGS).partition("-")[0]
-        if pid.isdecimal() and not psutil.pid_exists(int(pid)):
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def describe_exit(code: int) -> str:
@@ -411,13 +383,13 @@ def _total_memory_mb() -> float:
 def _environment(threads: int) -> Iterator[None]:
     """Context manager that sets the environment variables that worker processes inherit.
 
-    Python does not import from the current folder, in which a file may have the name of a module (`_SAFE_PATH`).
+    Python does not import from the current folder, in which a file may have the name of a module (`SAFE_PATH`).
     The number of threads of the matrix libraries is limited, because the workers would otherwise compete for all cores.
     The allocator keeps the memory of large tensors, because a fifth of the time would otherwise be spent on requesting
     it from the system again.
     """
     wanted = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
-    for name, value in {**_MALLOC, "PYTHONSAFEPATH": _SAFE_PATH}.items():
+    for name, value in (*_MALLOC.items(), SAFE_PATH):
         wanted[name] = os.environ.get(name) or value
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)

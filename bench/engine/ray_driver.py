@@ -20,13 +20,10 @@ import logging
 import math
 import os
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
-import sys
 import threading
-import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
@@ -39,9 +36,14 @@ from filelock import Timeout
 
 from bench.core.domain import Stage
 from bench.core.errors import BenchError, StorageError
+from bench.core.files import remove
+from bench.core.processes import SAFE_PATH, own_folder, python
+from bench.core.processes import run as run_program
 from bench.core.provenance import package_versions, runtime_digest
+from bench.engine.clock import RunningClock
 from bench.engine.interface import Attempt
-from bench.engine.ray_node import NodeReply, Order, own_folder, work
+from bench.engine.interrupts import SIGNALS
+from bench.engine.ray_node import NodeReply, Order, work
 from bench.engine.scheduler import cached_result, failure
 from bench.store.artifacts import Cache, DamagedError
 
@@ -141,15 +143,7 @@ def _probe(address: str) -> dict[str, float]:
         host, _, port = address.rpartition(":")
         if host and port.isdecimal():  # This notices a missing machine sooner than Ray does.
             socket.create_connection((host, int(port)), timeout=_ANSWER_S).close()
-        probe = subprocess.run(
-            [sys.executable, "-c", _PROBE, address],
-            env={**os.environ, **_ENVIRONMENT},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=_CONNECT_S,
-        )
+        probe = run_program(python("-c", _PROBE, address), _CONNECT_S, env={**os.environ, **_ENVIRONMENT})
         reply = json.loads(probe.stdout.splitlines()[-1])
         problem = reply.get("error", "")
     except subprocess.TimeoutExpired:
@@ -184,10 +178,12 @@ class RayWorkers:
         self._attempts: set[Future[Attempt]] = set()
         self._input_store = _InputStore(self.cache, self._cluster)
         self._token = self.cache.root / "tmp" / f"token-{uuid.uuid4().hex[:8]}" / "token"
+        self._held = contextlib.ExitStack()  # the lock that protects the token from `Cache.sweep`
         self._secret = secrets.token_hex(16)
 
     def __enter__(self) -> Self:
         try:
+            self._held.enter_context(self.cache.lock(self._token.parent.name))
             self._token.parent.mkdir(parents=True)
             self._token.write_text(self._secret, encoding="utf-8")
         except OSError as error:
@@ -204,7 +200,9 @@ class RayWorkers:
             self._cluster.close()
             self._threads.shutdown(wait=False, cancel_futures=True)
         finally:
-            shutil.rmtree(self._token.parent, ignore_errors=True)
+            with contextlib.suppress(OSError):  # `Cache.sweep` removes what is left.
+                remove(self._token.parent)
+            self._held.close()
 
     def submit(self, stage: Stage, batch: int) -> Future[Attempt]:
         """Start an attempt as a Ray task, which waits in Ray until resources are free."""
@@ -218,8 +216,6 @@ class RayWorkers:
         self._cluster.check()
         if not self.engine.limited:
             self.slots = max(1, self._cluster.slots)
-        with contextlib.suppress(OSError):
-            os.utime(self._token.parent)  # A recent time protects it from `Cache.sweep`.
 
     def _attempt(self, stage: Stage, batch: int) -> Attempt:
         """Make an attempt through the cache folder or, if the node does not see it, through the object store."""
@@ -309,25 +305,29 @@ class _Cluster:
         self.guard = threading.Lock()
         self.slots = engine.workers
         self.store_bytes = 0.0
-        self.checked = self.reached = time.monotonic()
+        self.clock = RunningClock()
+        self.checked = self.reached = self.clock()
 
     def open(self) -> None:
         """Connect to the cluster, or start Ray on this machine."""
-        os.environ.update(_ENVIRONMENT)
+        name, value = SAFE_PATH
+        os.environ.update({**_ENVIRONMENT, name: os.environ.get(name) or value})  # for the processes that Ray starts
         if self.engine.address is None:  # Only this process may use it, and no token is written to the home folder.
             os.environ.setdefault("RAY_AUTH_MODE", "token")
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         import ray
         from ray._private import worker
+        from ray.job_config import JobConfig
 
         self.ray: Any = ray
+        self.job = JobConfig(_client_job=True)  # Otherwise Ray lets its processes import from the current folder.
         logging.getLogger("ray").setLevel(logging.CRITICAL)
         worker._worker_logs_enabled = False  # Logs of the nodes must not appear in the terminal.
         with _own_signals():
             if self.engine.address is None:
                 self._start()
             else:
-                ray.init(address=self.engine.address, log_to_driver=False, configure_logging=False)
+                ray.init(address=self.engine.address, log_to_driver=False, configure_logging=False, job_config=self.job)
         options = {**self.engine.resources(), "max_retries": 0}
         self.task = ray.remote(_on_node).options(**options)
         host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
@@ -346,6 +346,7 @@ class _Cluster:
                 include_dashboard=False,
                 log_to_driver=False,
                 configure_logging=False,
+                job_config=self.job,
                 # The paths of its sockets must be short, so it uses /tmp if possible.
                 _temp_dir=str(own_folder("bench-ray-", "/tmp" if os.access("/tmp", os.W_OK) else None)),
             )
@@ -368,12 +369,13 @@ class _Cluster:
 
     def check(self) -> None:
         """Update the number of slots every `_CHECK_S`. Raise `BenchError` if the head is unreachable for too long."""
-        if time.monotonic() - self.checked < _CHECK_S:
+        now = self.clock()
+        if now - self.checked < _CHECK_S:
             return
         try:
             socket.create_connection(self.head, timeout=_CHECK_S).close()
         except OSError:
-            if time.monotonic() - self.reached > _HEADLESS_S:
+            if now - self.reached > _HEADLESS_S:
                 where = ":".join(map(str, self.head))
                 raise BenchError(
                     f"the head of the Ray cluster at {where} is gone; what was finished is kept, and the same command "
@@ -381,8 +383,8 @@ class _Cluster:
                 ) from None
         else:
             self._count()
-            self.reached = time.monotonic()
-        self.checked = time.monotonic()
+            self.reached = now
+        self.checked = now
 
     def _count(self) -> None:
         """Update the size of the object stores and the number of slots from the nodes that are alive."""
@@ -439,7 +441,7 @@ class _Cluster:
 @contextlib.contextmanager
 def _own_signals() -> Iterator[None]:
     """Context manager that restores the signal handlers of this process, because Ray replaces that of SIGTERM."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     try:
         yield
     finally:

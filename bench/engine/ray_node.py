@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import os
 import platform
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import wait
@@ -21,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 from bench.core.content_keys import digest_of
 from bench.core.domain import Component, Stage
 from bench.core.errors import BenchError
+from bench.core.files import folders_in, latest_first, size_below
+from bench.core.processes import own_folder
 from bench.core.provenance import package_versions, runtime_digest
 from bench.engine.interface import Attempt
 from bench.engine.local import LocalWorkers
@@ -38,7 +39,6 @@ Files = Mapping[str, "NDArray[np.uint8]"]  # the files of an artifact, as return
 
 _TICK_S = 0.25  # between two checks of the limits of the running stage
 _SCRATCH_BYTES = 4 << 30  # of artifacts that a process may keep as inputs of later stages
-_OPEN_PIPES: list[int] = []  # ends of pipes that stay open as long as this process lives
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +105,7 @@ def _compute(order: Order, inputs: Mapping[str, Any], fetch: Callable[[Any], Fil
     if not order.sent:
         return NodeReply(attempt=_attempt(order, order.root)) if _sees_folder(order) else NodeReply()
     scratch = Cache(_process_folder() / "cache")
-    scratch.root.mkdir(exist_ok=True)
+    scratch.root.mkdir(parents=True, exist_ok=True)  # Somebody may have emptied the temporary folder.
     try:
         for key in stage.inputs.values():
             if scratch.manifest(key) is None:
@@ -150,26 +150,13 @@ def _process_folder() -> Path:
     return folder
 
 
-def own_folder(prefix: str, where: str | None = None) -> Path:
-    """Make a temporary folder that is removed soon after this process has ended, even if it was killed.
-
-    A shell waits for the end of this process, which closes its end of a pipe, and then removes the folder.
-    """
-    folder = tempfile.mkdtemp(prefix=prefix, dir=where)
-    reading, writing = os.pipe()
-    _OPEN_PIPES.append(writing)  # Nothing is written to it; the kernel closes it when this process ends.
-    script = 'exec 3<&0; (read -r _ <&3; sleep 2; rm -rf -- "$1") >/dev/null 2>&1 &'
-    subprocess.run(["sh", "-c", script, "sh", folder], stdin=reading, start_new_session=True, check=True)
-    os.close(reading)
-    return Path(folder)
-
-
 def _shrink(cache: Cache, most: int) -> None:
     """Remove the least recently used artifacts until at most ``most`` bytes are left."""
-    folders = sorted(cache.root.glob("??/*"), key=lambda folder: folder.stat().st_mtime)
-    sizes = [sum(file.stat().st_size for file in folder.iterdir()) for folder in folders]
+    shelves = [shelf for shelf in folders_in(cache.root) if len(shelf.name) == 2]
+    folders = latest_first(folder for shelf in shelves for folder in folders_in(shelf))
+    sizes = [size_below(folder) for folder in folders]
     total = sum(sizes)
-    for folder, size in zip(folders, sizes, strict=True):
+    for folder, size in zip(reversed(folders), reversed(sizes), strict=True):
         if total <= most:
             return
         cache.discard(folder.name)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import errno
 import gc
 import multiprocessing
 import os
@@ -29,7 +28,7 @@ from filelock import Timeout
 from bench.core.domain import Stage, StageResult
 from bench.core.errors import StorageError, error_text
 from bench.engine.interface import Attempt
-from bench.engine.isolation import CleanState, noticed, open_log
+from bench.engine.isolation import DISK_LOST, CleanState, noticed, open_log
 from bench.engine.scheduler import cached_result, client_cost, failure
 from bench.store.artifacts import Cache, DamagedError, Note
 
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
 _CLEAR_REFS = Path("/proc/self/clear_refs")  # writing 5 resets this process's peak memory (Linux)
 _STATUS = Path("/proc/self/status")
 _PR_SET_PDEATHSIG = 1
-_DISK_LOST = {errno.ESTALE, errno.EIO, errno.ENOTCONN, errno.EHOSTDOWN, errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+BEGUN = "begun"  # what a worker sends when the computation of a stage begins
 
 
 @dataclass(frozen=True)
@@ -69,8 +68,8 @@ def serve(setup: WorkerSetup, environment: Mapping[str, str], pipe: Connection) 
 
     ``environment`` are the environment variables of the process that leads it.
 
-    For each stage two messages are sent back: the time at which its computation begins (unless its artifact exists
-    already), and then the `Attempt`, or the `StorageError` that prevented it.
+    For each stage two messages are sent back: `BEGUN` when its computation begins (unless its artifact exists already),
+    and then the `Attempt`, or the `StorageError` that prevented it.
     """
     os.environ.clear()
     os.environ.update(environment)
@@ -79,7 +78,7 @@ def serve(setup: WorkerSetup, environment: Mapping[str, str], pipe: Connection) 
         while True:
             stage, root, batch = pipe.recv()
             try:
-                pipe.send(attempt(stage, root, batch, lambda: pipe.send(time.time())))
+                pipe.send(attempt(stage, root, batch, lambda: pipe.send(BEGUN)))
             except StorageError as error:
                 pipe.send(error)
     os._exit(0)  # An ordinary exit would spend a second on shutting torch down.
@@ -98,7 +97,8 @@ def start(setup: WorkerSetup) -> None:
     _die_with_parent()
     os.register_at_fork(after_in_child=_die_with_parent)
     threading.Thread(target=_end_with_leader, daemon=True).start()
-    open_log(setup.log)
+    with contextlib.suppress(StorageError):  # It is opened again for each stage, which then reports the error.
+        open_log(setup.log)
     if setup.gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = setup.gpu
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # required by cuBLAS for deterministic = true
@@ -137,7 +137,7 @@ def attempt(stage: Stage, root: Path, batch: int, on_begin: Callable[[], None] =
     except Timeout:
         return Attempt(result=failure(stage, "failed", "another run computes it"), again="busy", worker=worker_name())
     except OSError as error:
-        if error.errno in _DISK_LOST:
+        if error.errno in DISK_LOST:
             raise StorageError(f"{root}: {error.strerror}; the same command continues from there") from None
         raise
 

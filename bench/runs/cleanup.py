@@ -7,20 +7,20 @@ progress needs stay. Links are never followed out of the folders, and files that
 from __future__ import annotations
 
 import contextlib
-import os
 import re
-import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from bench.core.errors import StorageError
-from bench.store.active_runs import alive, needed
-from bench.store.artifacts import Cache, DamagedError
+from bench.core.files import files_in, folders_in, modified, remove, size_below
+from bench.core.locks import HeldLock
+from bench.store.active_runs import alive_below, caches, needed
+from bench.store.artifacts import UNFINISHED, Cache, DamagedError
 from bench.store.reading import stage_rows
 from bench.store.run_record import RECORD, RunRecord, SuiteRecord, salvage_record
 
@@ -29,7 +29,7 @@ DAMAGED = "damaged"  # The kind of an artifact whose manifest cannot be read.
 _UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _SPANS = {"s": 1, "min": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 _KEY = re.compile(r"[0-9a-f]{64}")
-_UNFINISHED = re.compile(rf"({_KEY.pattern})-[0-9a-f]{{8}}")
+_LOCK = re.compile(r"[0-9a-f]{64}|run-.*|(token|logs)-[0-9a-f]{8}")  # the names of locks in a cache
 _FRESH_S = 600.0  # A younger unfinished artifact may belong to a process without a lock.
 _AT_ONCE = 64  # Artifacts that are removed at a time, while starting runs have to wait.
 _RUN_FILES = ("cells.parquet", "stages.parquet", "samples", "journal.jsonl")  # run.json is removed after these.
@@ -98,17 +98,13 @@ class Collected:
 
 def artifacts(cache: Cache) -> Iterator[Stored]:
     """Yield every artifact of a cache, sorted by key."""
-    for shelf in _folders(cache.root):
-        for folder in _folders(shelf.path):
+    for shelf in folders_in(cache.root, links=True):
+        for folder in folders_in(shelf):
             if _KEY.fullmatch(folder.name) and shelf.name == folder.name[:2]:
-                with contextlib.suppress(FileNotFoundError):  # It was removed in the meantime.
-                    manifest = cache.manifest(folder.name)
-                    yield Stored(
-                        key=folder.name,
-                        kind=str(manifest.get("kind", "other")) if manifest else DAMAGED,
-                        size=_size(Path(folder.path)),
-                        used=folder.stat(follow_symlinks=False).st_mtime,
-                    )
+                manifest, used = cache.manifest(folder.name), modified(folder)
+                if used is not None:
+                    kind = str(manifest.get("kind", "other")) if manifest else DAMAGED
+                    yield Stored(key=folder.name, kind=kind, size=size_below(folder), used=used)
 
 
 def by_kind(found: Iterable[Stored]) -> list[KindUse]:
@@ -131,11 +127,8 @@ def by_kind(found: Iterable[Stored]) -> list[KindUse]:
 
 def unfinished(cache: Cache) -> list[tuple[Path, int]]:
     """Return the folders of artifacts that are being written, or whose writer was killed, with their bytes."""
-    place = cache.root / "tmp"
-    if place.is_symlink():
-        return []
-    found = [Path(folder.path) for folder in _folders(place) if _UNFINISHED.fullmatch(folder.name)]
-    return [(folder, _size(folder)) for folder in found]
+    found = [folder for folder in folders_in(cache.root / "tmp") if UNFINISHED.fullmatch(folder.name)]
+    return [(folder, size_below(folder)) for folder in found]
 
 
 def damage(cache: Cache, key: str, *, discard: bool) -> str | None:
@@ -151,9 +144,10 @@ def damage(cache: Cache, key: str, *, discard: bool) -> str | None:
             return _damage(cache, key, discard=discard)
     except Timeout:
         return None
-    except OSError as error:
+    except (OSError, StorageError) as error:
         if discard:
-            raise StorageError(f"{cache.root}: cannot be changed: {error.strerror or error}") from None
+            reason = getattr(error, "strerror", None) or error
+            raise StorageError(f"{cache.root}: cannot be changed: {reason}") from None
         return _damage(cache, key, discard=False)  # A read-only cache has no locks.
 
 
@@ -233,15 +227,16 @@ def _remove(cache: Cache, chosen: Sequence[Stored]) -> tuple[list[Stored], list[
             protected = needed(cache)
             for one in chosen[start : start + _AT_ONCE]:
                 folder = cache.folder(one.key)
+                used = modified(folder)
+                if one.key in protected or used is None or used > one.used:
+                    continue
                 try:
-                    if one.key in protected or folder.stat().st_mtime > one.used:
-                        continue
                     with cache.lock(one.key).acquire(timeout=0):
                         cache.discard(one.key)
-                except (Timeout, FileNotFoundError):
+                except Timeout:
                     continue
-                except OSError as error:
-                    failed.append(f"{folder}: {error.strerror or error}")
+                except (OSError, StorageError) as error:
+                    failed.append(f"{folder}: {getattr(error, 'strerror', None) or error}")
                     continue
                 if folder.exists():
                     failed.append(f"{folder}: its files cannot be removed")
@@ -255,11 +250,12 @@ def _sweep_unfinished(cache: Cache, *, dry_run: bool, now: float) -> list[int]:
     sizes = []
     for folder, size in unfinished(cache):
         key = folder.name.rpartition("-")[0]
-        with contextlib.suppress(Timeout, OSError), cache.lock(key).acquire(timeout=0):
-            if now - folder.stat().st_mtime > _FRESH_S:
+        with contextlib.suppress(Timeout, OSError, StorageError), cache.lock(key).acquire(timeout=0):
+            since = modified(folder)
+            if since is not None and now - since > _FRESH_S:
                 sizes.append(size)
                 if not dry_run:
-                    shutil.rmtree(folder)
+                    remove(folder)
     return sizes
 
 
@@ -270,14 +266,14 @@ def _sweep_locks(cache: Cache, protected: set[str], *, dry_run: bool) -> int:
     no longer exists and opens a new one; filelock checks this.
     """
     locks = cache.root / "locks"
-    for note in _files(cache.root / "progress") if not dry_run else ():
-        if note.name not in protected:
-            with contextlib.suppress(Timeout, OSError), FileLock(locks / note.name).acquire(timeout=0):
+    for note in files_in(cache.root / "progress") if not dry_run else ():
+        if _KEY.fullmatch(note.name) and note.name not in protected:
+            with contextlib.suppress(Timeout, OSError, StorageError), cache.lock(note.name).acquire(timeout=0):
                 note.unlink()
     swept = 0
-    for path in _files(locks):
-        if path.name not in protected:
-            with contextlib.suppress(Timeout, OSError), FileLock(path).acquire(timeout=0):
+    for path in files_in(locks):
+        if _LOCK.fullmatch(path.name) and path.name not in protected:
+            with contextlib.suppress(Timeout, OSError, StorageError), HeldLock(path).acquire(timeout=0):
                 if not dry_run:
                     path.unlink()
                 swept += 1
@@ -287,12 +283,12 @@ def _sweep_locks(cache: Cache, protected: set[str], *, dry_run: bool) -> int:
 def _sweep_announcements(cache: Cache, *, dry_run: bool) -> int:
     """Remove the files of runs that were killed while they announced themselves. The gate is held, so that no run does
     so at the same time."""
-    places = [path for path in _files(cache.root / "running") if path.suffix == ".lock"]
+    places = [path for path in files_in(cache.root / "running") if path.suffix == ".lock"]
     swept = 0
     with cache.gate() if places else contextlib.nullcontext():
         for path in places:
             if not path.with_suffix(".json").exists():
-                with contextlib.suppress(Timeout, OSError), FileLock(path).acquire(timeout=0):
+                with contextlib.suppress(Timeout, OSError), HeldLock(path).acquire(timeout=0):
                     if not dry_run:
                         path.with_suffix(".keys").unlink(missing_ok=True)
                         path.unlink()
@@ -319,22 +315,16 @@ class Run:
 
 def runs(results: Path) -> list[Run]:
     """Return every run below a folder of results, by suite and time."""
-    at_work = _at_work(results)
+    at_work = alive_below(results)
     found = []
-    for suite in _folders(results):
-        for entry in _folders(suite.path) if not suite.name.startswith(".") else ():
-            folder = Path(entry.path)
+    for suite in folders_in(results, links=True):
+        for folder in folders_in(suite) if not suite.name.startswith(".") else ():
             if (folder / RECORD).is_file():
                 found.append(_run(folder, at_work))
     return sorted(found, key=lambda run: (run.suite, run.started, run.name))
 
 
-def _at_work(results: Path) -> set[tuple[str, str]]:
-    """Return suite and folder name of the runs in progress."""
-    return {(run.suite, Path(run.folder).name) for run in alive(Cache(results / ".cache"))}
-
-
-def _run(folder: Path, at_work: set[tuple[str, str]]) -> Run:
+def _run(folder: Path, at_work: Container[tuple[str, str]]) -> Run:
     try:
         record = salvage_record(folder)
     except StorageError:
@@ -348,14 +338,14 @@ def _run(folder: Path, at_work: set[tuple[str, str]]) -> Run:
         started=record.started or "",
         status="running" if busy else "interrupted" if status == "running" else status,
         counts=record.counts.known if record.counts else {},
-        size=_size(folder),
+        size=size_below(folder),
     )
 
 
 def run_of(folder: Path) -> Run:
     """Return the run of a run folder."""
     folder = folder.resolve()
-    return _run(folder, _at_work(folder.parent.parent))
+    return _run(folder, alive_below(folder.parent.parent))
 
 
 def failures(folder: Path) -> dict[str, int]:
@@ -386,53 +376,18 @@ def remove_run(run: Run) -> list[str]:
 
     Raises `StorageError` if the run is in progress or the folder cannot be changed.
     """
-    cache = Cache(run.folder.parent.parent / ".cache")
     with contextlib.ExitStack() as held:
         try:
-            if cache.root.is_dir():
-                held.enter_context(cache.gate())
+            for cache in caches(run.folder.parent.parent):  # A replay has a cache of its own.
+                if cache.root.is_dir():
+                    held.enter_context(cache.gate())
             check_removable(run.folder)
             left_over = [path for pattern in _RUN_LEFTOVERS for path in run.folder.glob(pattern)]
             for path in (*(run.folder / name for name in _RUN_FILES), *left_over, run.folder / RECORD):
-                if path.is_dir() and not path.is_symlink():
-                    shutil.rmtree(path)
-                else:
-                    path.unlink(missing_ok=True)
+                remove(path)
             foreign = sorted(path.name for path in run.folder.iterdir())
             if not foreign:
                 run.folder.rmdir()
         except OSError as error:
             raise StorageError(f"{run.folder}: cannot be removed: {error.strerror or error}") from None
     return foreign
-
-
-# ---- folders ---------------------------------------------------------------------------------------------------------
-
-
-def _folders(place: Path | str) -> list[os.DirEntry[str]]:
-    """Return the folders in a folder by name, without links; an empty list if the folder does not exist."""
-    try:
-        with os.scandir(place) as entries:
-            return sorted((e for e in entries if e.is_dir(follow_symlinks=False)), key=lambda e: e.name)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise StorageError(f"{place}: cannot be read: {error.strerror or error}") from None
-
-
-def _files(place: Path) -> list[Path]:
-    """Return the files in a folder by name; an empty list if it does not exist or is a link."""
-    if place.is_symlink() or not place.is_dir():
-        return []
-    with os.scandir(place) as entries:
-        return sorted(Path(e.path) for e in entries if e.is_file(follow_symlinks=False))
-
-
-def _size(folder: Path) -> int:
-    """Return the bytes of the files below a folder; a link counts as itself."""
-    total = 0
-    for place, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(OSError):  # It was removed in the meantime.
-                total += os.lstat(os.path.join(place, name)).st_size
-    return total

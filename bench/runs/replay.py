@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-import shutil
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,9 +13,11 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from bench.core.errors import DataError, ReplayError, StorageError
+from bench.core.files import folders_in, remove, require_no_link
+from bench.core.locks import HeldLock
 from bench.core.paths import child
 from bench.core.provenance import device_name, file_sha256
 from bench.planning.plan import Plan
@@ -65,7 +66,8 @@ def prepared(
     own = Folders(out=folders.out, cache_name=f".replay/{digest}")
     with _alone(own, original):
         yield Replay(original=original, record=record, plan=plan, folders=own, into=_folder(own, plan))
-        shutil.rmtree(own.cache.root, ignore_errors=True)
+        with contextlib.suppress(OSError):  # What is left is used by the next replay.
+            remove(own.cache.root)
 
 
 def _original(run: Path) -> tuple[Path, RunRecord]:
@@ -83,8 +85,8 @@ def _original(run: Path) -> tuple[Path, RunRecord]:
 @contextlib.contextmanager
 def _alone(folders: Folders, original: Path) -> Iterator[None]:
     """Context manager that allows one replay of a run at a time, because a finished replay removes their cache."""
-    place = folders.cache.root
-    lock = FileLock(place.with_name(f"{place.name}.lock"))
+    place = require_no_link(folders.cache.root, folders.results)
+    lock = HeldLock(place.with_name(f"{place.name}.lock"))
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
@@ -103,9 +105,9 @@ def _alone(folders: Folders, original: Path) -> Iterator[None]:
 
 def _folder(folders: Folders, plan: Plan) -> Path:
     """Return the folder of a replay: that of an interrupted replay, or a new one."""
-    suite = child(folders.results, plan.suite.name)
+    suite = require_no_link(child(folders.results, plan.suite.name), folders.results)
     end = f"{plan.digest[:8]}-replay"
-    for found in sorted(suite.glob(f"*-{end}"), reverse=True):
+    for found in reversed([folder for folder in folders_in(suite) if folder.name.endswith(f"-{end}")]):
         with contextlib.suppress(StorageError):
             if RunResults(found).run.status in ("running", "interrupted"):
                 return found

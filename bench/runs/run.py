@@ -15,6 +15,7 @@ from typing import Any
 
 from bench.core.domain import Cell, Event, Outcome, StageResult, Status
 from bench.core.errors import BenchError, StorageError
+from bench.core.files import require_no_link
 from bench.core.paths import child
 from bench.core.provenance import VERSION
 from bench.engine import scheduler
@@ -77,7 +78,9 @@ def run_plan(
     registry, cache = discover(), folders.cache
     engine = engine or make_engine("local", plan.device)
     name = plan.suite.name
-    require_writable(child(folders.results, name), cache.root, child(folders.reports, name))
+    cache.require_no_links()
+    require_no_link(child(folders.results, name), folders.results)
+    require_writable(folders.results / name, cache.root, child(folders.reports, name))
     _require_space(plan, folders)
     if engine.name == "local":  # The machine that leads a cluster need not have a GPU.
         check_device(plan.device)

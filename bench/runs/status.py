@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench.core.errors import StorageError
+from bench.core.files import latest_first
 from bench.core.paths import child, is_file_name
 from bench.runs.time_left import Expected, TimeLeftEstimator
 from bench.store import old_schemas
-from bench.store.active_runs import RunningRun, alive
-from bench.store.artifacts import Cache
+from bench.store.active_runs import RunningRun, alive_below, caches
 from bench.store.journal import Reader
+from bench.store.run_folders import run_folders
 from bench.store.run_record import RECORD, RunCounts, RunRecord, read_record
 
 State = Literal["running", "complete", "incomplete", "interrupted", "died"]
@@ -80,23 +81,17 @@ class RunStatus:
 def runs_at(results: Path) -> list[Path]:
     """Return the folders of all runs in progress below a folder of results, or else that of the latest run. Raises
     `StorageError` if there is no run."""
-    at_work = {child(results, run.suite, Path(run.folder).name): None for run in _at_work(results)}
+    at_work = [
+        child(results, suite, name)
+        for suite, name in alive_below(results)
+        if is_file_name(suite) and is_file_name(name)
+    ]
     if at_work:
-        return list(at_work)
-    runs = sorted(results.glob("[!.]*/*/run.json"), key=lambda path: path.stat().st_mtime)
+        return at_work
+    runs = latest_first(folder / RECORD for folder in run_folders(results))
     if not runs:
         raise StorageError(f"{results}: expected runs, found none; start one with: bench run quick")
-    return [runs[-1].parent]
-
-
-def caches(results: Path) -> list[Cache]:
-    """Return every cache below a folder of results: that of all runs, and those of replays."""
-    return [Cache(results / ".cache"), *map(Cache, sorted(results.glob(".replay/*/")))]
-
-
-def _at_work(results: Path) -> Iterator[RunningRun]:
-    for cache in caches(results):
-        yield from (run for run in alive(cache) if is_file_name(run.suite) and is_file_name(Path(run.folder).name))
+    return [runs[0].parent]
 
 
 class Watch:
@@ -195,8 +190,8 @@ class Watch:
 
     def _at_work(self) -> dict[str, RunningRun]:
         mine = (self.folder.parent.name, self.folder.name)
-        found = _at_work(self.folder.parent.parent)
-        return {run.session: run for run in found if (run.suite, Path(run.folder).name) == mine}
+        found = alive_below(self.folder.parent.parent)
+        return {run.session: run for run in found.get(mine, ())}
 
     # ---- what follows from it ------------------------------------------------------------------------------------
 

@@ -7,19 +7,23 @@ whatever way. Beside it ``<session>.json`` describes the run, and ``<session>.ke
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import platform
+import re
+import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from bench.core.errors import StorageError
-from bench.core.files import write_atomically
+from bench.core.files import files_in, folders_in, remove, require_no_link, write_atomically
+from bench.core.locks import HeldLock, is_held
 from bench.store.artifacts import Cache
+
+LOGS = re.compile(r"logs-[0-9a-f]{8}")  # the name of a folder of logs, and of its lock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +43,9 @@ def announce(cache: Cache, session: str, suite: str, folder: Path, keys: Iterabl
     place = cache.root / "running"
     lock, about, needs = (place / f"{session}.{end}" for end in ("lock", "json", "keys"))
     me = RunningRun(session=session, suite=suite, folder=str(folder), pid=os.getpid(), host=platform.node())
-    held = FileLock(lock)
+    held = HeldLock(lock)
     try:
+        cache.require_no_links()
         place.mkdir(parents=True, exist_ok=True)
         with cache.gate():
             held.acquire()
@@ -60,32 +65,40 @@ def announce(cache: Cache, session: str, suite: str, folder: Path, keys: Iterabl
 def alive(cache: Cache) -> list[RunningRun]:
     """Return the runs that are in progress. Nothing is written, so that read access is enough."""
     found = []
-    for about in sorted((cache.root / "running").glob("*.json")):
+    for about in _announced(cache):
         with contextlib.suppress(OSError, ValueError, TypeError):  # The run ended in the meantime.
-            if _is_held(about.with_suffix(".lock")):
+            if is_held(about.with_suffix(".lock")):
                 found.append(RunningRun(**json.loads(about.read_text(encoding="utf-8"))))
     return found
 
 
-def _is_held(lock: Path) -> bool:
-    """Return True if a process holds a lock. This takes a shared lock for a moment."""
-    file = os.open(lock, os.O_RDONLY)
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(file)
-    return False
+def caches(results: Path) -> list[Cache]:
+    """Return every cache below a folder of results: that of all runs, and those of replays."""
+    return [Cache(results / ".cache"), *map(Cache, folders_in(results / ".replay"))]
+
+
+def alive_below(results: Path) -> dict[tuple[str, str], list[RunningRun]]:
+    """Return the runs in progress below a folder of results, replays included, by suite and name of the run folder."""
+    found: dict[tuple[str, str], list[RunningRun]] = {}
+    for cache in caches(results):
+        for run in alive(cache):
+            found.setdefault((run.suite, Path(run.folder).name), []).append(run)
+    return found
+
+
+def _announced(cache: Cache) -> list[Path]:
+    """Return the files that describe runs in progress, or runs that were killed."""
+    return [path for path in files_in(cache.root / "running") if path.suffix == ".json"]
 
 
 def running(cache: Cache) -> list[RunningRun]:
     """Return the runs that are in progress, and remove the files of those that have ended."""
     found = []
-    for about in sorted((cache.root / "running").glob("*.json")):
-        lock = FileLock(about.with_suffix(".lock"))
+    for about in _announced(cache):
+        if not about.with_suffix(".lock").exists():
+            continue  # The run ended in the meantime, or bench did not make this file.
         try:
-            with lock.acquire(timeout=0):
+            with HeldLock(about.with_suffix(".lock")).acquire(timeout=0):
                 for end in (".json", ".keys", ".lock"):
                     about.with_suffix(end).unlink(missing_ok=True)
         except Timeout:
@@ -103,3 +116,29 @@ def needed(cache: Cache) -> set[str]:
         with contextlib.suppress(FileNotFoundError):  # The run ended in the meantime.
             keys.update((cache.root / "running" / f"{run.session}.keys").read_text(encoding="utf-8").split())
     return keys
+
+
+@contextlib.contextmanager
+def log_folder(cache: Cache) -> Iterator[Path]:
+    """Context manager that gives a new folder in the cache for the logs of running stages, and removes it at the end.
+
+    Its owner holds a lock on it, so that the folders of processes that were killed are known, and removed here.
+    """
+    place, name = require_no_link(cache.root / "logs", cache.root), f"logs-{uuid.uuid4().hex[:8]}"
+    try:
+        for left in folders_in(place):
+            if LOGS.fullmatch(left.name):
+                with contextlib.suppress(Timeout, OSError), cache.lock(left.name).acquire(timeout=0):
+                    remove(left)
+        held = cache.lock(name)
+        held.acquire()
+        (place / name).mkdir(parents=True)
+    except OSError as error:
+        raise StorageError(f"{place}: cannot be written: {error.strerror or error}") from None
+    try:
+        yield place / name
+    finally:
+        with contextlib.suppress(OSError):  # The next run removes what is left.
+            remove(place / name)
+            Path(held.lock_file).unlink()
+        held.release()

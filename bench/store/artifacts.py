@@ -16,7 +16,7 @@ import hashlib
 import json
 import math
 import os
-import shutil
+import re
 import time
 import uuid
 from collections.abc import Mapping
@@ -24,11 +24,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
+from filelock import Timeout
 
 from bench.api.types import LazyImages
 from bench.core.errors import StorageError
-from bench.core.files import write_atomically
+from bench.core.files import folders_in, modified, remove, require_no_link, write_atomically
+from bench.core.locks import HeldLock
 from bench.core.parsing import parse_json
 from bench.core.paths import child, inside, is_file_name
 
@@ -43,6 +44,10 @@ _PIECE = 256  # images that are decoded and written at a time
 _AT_ONCE = 1 << 20  # bytes of a file that is read once: checked, and used from memory
 _FLUSHED_S = 1.0  # artifacts that took as long to make are flushed to the disk
 _REQUIRED = {"key", "files", "facts", "seconds", "peak_mb", "device"}
+_STALE_S = 86_400.0  # An unfinished artifact of this age is removed, unless its writer still holds its lock.
+_OWN = ("tmp", "locks", "progress", "running", "logs")  # the folders of a cache besides those of artifacts
+UNFINISHED = re.compile(r"([0-9a-f]{64})-[0-9a-f]{8}")  # the name of a folder in ``tmp``, which begins with a key
+_TOKEN = re.compile(r"(token-[0-9a-f]{8})")  # the same for the driver of a cluster (see `bench.engine.ray_driver`)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,19 +91,24 @@ class Cache:
 
     def _own(self, name: str) -> Path:
         """Return a folder in the cache, created if needed. The cache itself is not created: a process whose cache was
-        removed must fail and not begin a new one."""
-        path = self.root / name
+        removed must fail and not begin a new one. Raises `StorageError` if the folder is a link to another place."""
+        path = require_no_link(self.root / name, self.root)
         path.mkdir(exist_ok=True)
         return path
 
-    def lock(self, key: str) -> FileLock:
-        """Return a lock on a key. The operating system releases it when its holder dies."""
-        return FileLock(child(self._own("locks"), key))
+    def require_no_links(self) -> None:
+        """Raise `StorageError` if a folder of the cache is a link, through which a run would write elsewhere."""
+        for name in _OWN:
+            require_no_link(self.root / name, self.root)
 
-    def gate(self) -> FileLock:
+    def lock(self, key: str) -> HeldLock:
+        """Return a lock on a key. The operating system releases it when its holder dies."""
+        return HeldLock(child(self._own("locks"), key))
+
+    def gate(self) -> HeldLock:
         """Return the lock that a run holds while it announces which artifacts it needs, and that a clean-up holds while
         it removes artifacts that no run needs, so that the two never happen at once."""
-        return FileLock(self.root / "gate")
+        return HeldLock(self.root / "gate")
 
     def manifest(self, key: str) -> dict[str, Any] | None:
         """Return the manifest of a complete artifact, or None. Its files are not verified."""
@@ -169,7 +179,7 @@ class Cache:
             for path in beside.iterdir() if flush else ():
                 _flush(path)
             self._own(target.parent.name)
-            if target.exists():
+            if os.path.lexists(target):
                 self.discard(key)
             os.replace(beside, target)
             for path in (target, target.parent) if flush else ():
@@ -179,7 +189,8 @@ class Cache:
             reason = getattr(error, "strerror", None) or str(error).rpartition("I/O error: ")[2]
             raise StorageError(f"{self.root}: cannot store an artifact: {reason}") from None
         finally:
-            shutil.rmtree(beside, ignore_errors=True)
+            with contextlib.suppress(OSError):  # `sweep` removes what is left.
+                remove(beside)
 
     def _complete(self, key: str) -> dict[str, Any]:
         manifest = self.manifest(key)
@@ -191,11 +202,11 @@ class Cache:
         """Record that an artifact was used now. A cache that is read-only can still be read."""
         if not self._only_read:
             with contextlib.suppress(OSError):
-                os.utime(self.folder(key))
+                os.utime(self.folder(key), follow_symlinks=False)
 
     def note_progress(self, key: str, note: Note) -> None:
         """Record the progress of a stage for `progress`. It is only shown to users, so that failures are ignored."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, StorageError):
             path = child(self._own("progress"), key)
             path.write_text(json.dumps(asdict(note)), encoding="utf-8")
 
@@ -210,21 +221,32 @@ class Cache:
 
     def forget_progress(self, key: str) -> None:
         """Remove the progress of a stage that has ended."""
-        with contextlib.suppress(OSError):
-            os.unlink(child(self.root, "progress", key))
+        with contextlib.suppress(OSError, StorageError):
+            require_no_link(child(self.root, "progress", key), self.root).unlink()
 
     def discard(self, key: str) -> None:
-        """Remove an artifact: its manifest first, so that a reader never takes the rest for complete."""
-        folder = self.folder(key)
-        (folder / MANIFEST).unlink(missing_ok=True)
-        shutil.rmtree(folder, ignore_errors=True)
+        """Remove an artifact: its manifest first, so that a reader never takes the rest for complete.
 
-    def sweep(self, older_than_s: float = 86_400) -> None:
-        """Remove unfinished artifacts of killed workers. By default they are at least a day old, so that no running
-        worker loses one."""
-        for left in (self.root / "tmp").glob("*"):
-            if time.time() - left.stat().st_mtime > older_than_s:
-                shutil.rmtree(left, ignore_errors=True)
+        Of a link to a folder elsewhere only the link is removed. Raises `StorageError` if the folder that should hold
+        the artifact is a link.
+        """
+        folder = self.folder(key)
+        require_no_link(folder.parent, self.root)
+        if folder.is_dir() and not folder.is_symlink():
+            (folder / MANIFEST).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            remove(folder)
+
+    def sweep(self, now: float | None = None) -> None:
+        """Remove unfinished artifacts of killed workers, if nothing holds their locks and they are older than
+        `_STALE_S`: the clock alone may have jumped."""
+        for left in folders_in(self.root / "tmp"):
+            name = UNFINISHED.fullmatch(left.name) or _TOKEN.fullmatch(left.name)
+            since = modified(left)
+            if name is None or since is None or (time.time() if now is None else now) - since <= _STALE_S:
+                continue
+            with contextlib.suppress(Timeout, OSError), self.lock(name[1]).acquire(timeout=0):
+                remove(left)
 
     def costs(self) -> dict[str, float]:
         """Return the seconds per sample that earlier runs measured, by cost name."""
@@ -270,7 +292,8 @@ class Cache:
         except OSError as error:
             raise StorageError(f"{self.root}: cannot store an artifact: {error.strerror or error}") from None
         finally:
-            shutil.rmtree(beside.root, ignore_errors=True)
+            with contextlib.suppress(OSError):  # `sweep` removes what is left.
+                remove(beside.root)
 
 
 def _is_manifest(value: Any) -> bool:

@@ -31,6 +31,7 @@ from typing import Any, Self
 
 from bench.core.domain import Event, StageResult
 from bench.core.errors import StorageError
+from bench.core.files import require_no_link
 from bench.core.parsing import parse_json
 from bench.core.paths import inside
 from bench.store.old_schemas import add_failed_stages
@@ -52,7 +53,9 @@ class Journal:
     def __enter__(self) -> Self:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_APPEND, 0o644)
+            require_no_link(self.path, self.path.parent.parent)
+            flags = os.O_CREAT | os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW
+            self._file = os.open(self.path, flags, 0o666)  # The umask decides whether a group may continue the run.
             end = os.lseek(self._file, 0, os.SEEK_END)
             if end and os.pread(self._file, 1, end - 1) != b"\n":
                 os.write(self._file, b"\n")

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
+import os
 import shutil
 import uuid
 from pathlib import Path
 
 from bench.core.errors import DataError, StorageError, did_you_mean
+from bench.core.files import folders_in, latest_first, require_no_link
 from bench.core.paths import child, is_file_name
 from bench.core.provenance import file_sha256
 from bench.store.run_record import RECORD, read_record, salvage_record
 from bench.store.schema import SCHEMA_VERSION
+
+
+def run_folders(results: Path) -> list[Path]:
+    """Return the folders of all runs below a folder of results, by suite and name."""
+    suites = [suite for suite in folders_in(results, links=True) if not suite.name.startswith(".")]
+    return [folder for suite in suites for folder in _runs_of(suite)]
+
+
+def _runs_of(suite: Path) -> list[Path]:
+    return [folder for folder in folders_in(suite, links=True) if os.path.exists(folder / RECORD)]
 
 
 def find_run(run: str, results: Path) -> Path:
@@ -23,23 +34,14 @@ def find_run(run: str, results: Path) -> Path:
     given = Path(run)
     if (given / RECORD).is_file():
         return given
-    folders = latest_first(child(results, run)) if is_file_name(run) else []
+    records = [folder / RECORD for folder in _runs_of(child(results, run))] if is_file_name(run) else []
+    folders = [path.parent for path in latest_first(records)]
     if folders:
         return next((folder for folder in folders if _is_whole(folder)), folders[0])
-    known = [p.name for p in results.iterdir() if p.is_dir() and not p.name.startswith(".")] if results.is_dir() else []
+    known = [suite.name for suite in folders_in(results, links=True) if not suite.name.startswith(".")]
     hint = did_you_mean(run, known) if known else "no suite has been run here yet: bench run quick"
     expected = f"expected a run folder or the name of a suite with a run in {results}"
     raise StorageError(f"{run}: {expected}, found {_what_is_at(given)}; {hint}")
-
-
-def latest_first(suite: Path) -> list[Path]:
-    """Return the run folders of a suite, the one whose record was written last first. A folder that vanishes or cannot
-    be looked at is left out."""
-    found: list[tuple[float, Path]] = []
-    for path in suite.glob(f"*/{RECORD}"):
-        with contextlib.suppress(OSError):
-            found.append((path.stat().st_mtime, path.parent))
-    return [folder for _, folder in sorted(found, reverse=True)]
 
 
 def _is_whole(folder: Path) -> bool:
@@ -69,9 +71,9 @@ def is_complete(folder: Path) -> bool:
 
 def run_folder(suite_name: str, digest: str, results: Path, started: str) -> Path:
     """Return the folder of a run: the latest folder of a plan with this digest, or a new one named by time and
-    digest."""
-    suite = child(results, suite_name)
-    found = sorted(suite.glob(f"*-{digest[:8]}"))
+    digest. Raises `StorageError` if the folder of the suite is a link, since a run is written into no other place."""
+    suite = require_no_link(child(results, suite_name), results)
+    found = [folder for folder in folders_in(suite) if folder.name.endswith(f"-{digest[:8]}")]
     return found[-1] if found else child(suite, f"{started}-{digest[:8]}")
 
 

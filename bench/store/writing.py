@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -17,10 +16,11 @@ from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from filelock import FileLock
 
 from bench.core.domain import Outcome
 from bench.core.errors import StorageError
+from bench.core.files import remove
+from bench.core.locks import HeldLock
 from bench.core.paths import child
 from bench.core.provenance import file_sha256
 from bench.registry.discovery import Registry
@@ -134,10 +134,10 @@ def _write_record(folder: Path, run: RunRecord, written: Sequence[Path]) -> None
 def _sweep(folder: Path) -> None:
     """Remove unfinished files of a killed writer. Only the holder of the lock of the folder may call this."""
     for left in (*folder.glob(".*.parquet.*"), *folder.glob(".run.json.*")):
-        left.unlink(missing_ok=True)
+        remove(left)
 
 
-def _lock(cache: Cache, folder: Path) -> FileLock:
+def _lock(cache: Cache, folder: Path) -> HeldLock:
     """Return the lock of a run folder: two runs of the same plan write it one after the other."""
     return cache.lock(f"run-{folder.name}")
 
@@ -234,7 +234,7 @@ class SampleWriter:
 
     def __enter__(self) -> Self:
         for left in self._place.parent.glob(f".{self._place.name}.*"):  # These are from a writer that was killed.
-            shutil.rmtree(left)
+            remove(left)
         self._beside = self._hidden()
         self._beside.mkdir(parents=True)
         return self
@@ -258,7 +258,8 @@ class SampleWriter:
         finally:
             for parts in self._open.values():
                 parts.abandon()
-            shutil.rmtree(self._beside, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                remove(self._beside)
 
     def _hidden(self) -> Path:
         return self._place.with_name(f".{self._place.name}.{uuid.uuid4().hex[:8]}")
@@ -271,10 +272,11 @@ class SampleWriter:
     def _swap(self) -> None:
         """Replace the whole folder at once, so that no reader sees files of two writers."""
         old = self._hidden()
-        if self._place.exists():
+        if os.path.lexists(self._place):
             os.replace(self._place, old)
         os.replace(self._beside, self._place)
-        shutil.rmtree(old, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            remove(old)
 
 
 class _ExperimentFiles:

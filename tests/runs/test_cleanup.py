@@ -675,3 +675,20 @@ def test_a_folder_that_cannot_be_changed(results: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(Path, "unlink", refuse)
     with pytest.raises(StorageError, match="2021-b: cannot be removed: Permission denied"):
         remove_run(run)
+
+
+def test_a_replay_at_work_is_running_and_is_not_removed(results: Path, tmp_path: Path) -> None:
+    """A replay announces itself in a cache of its own."""
+    folder = write_run(results, "toy", "2023-r-replay", status="running", replay_of="2021-b")
+    cache = Cache(results / ".replay" / "0123abcd")
+    with announce(cache, "5e551011", "toy", Path("results/toy") / folder.name, []):
+        assert {run.name: run.status for run in cleanup.runs(results)}[folder.name] == "running"
+        assert cleanup.run_of(folder).status == "running"
+        done = invoke(tmp_path, "runs", "rm", str(folder), "--yes")
+        assert done.exit_code == 2
+        assert "a command is at work on this run; stop it first" in done.output
+        assert (folder / "run.json").exists()
+        assert (folder / "journal.jsonl").exists()
+    assert cleanup.run_of(folder).status == "interrupted"
+    assert invoke(tmp_path, "runs", "rm", str(folder), "--yes").exit_code == 0
+    assert not folder.exists()

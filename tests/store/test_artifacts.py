@@ -199,7 +199,7 @@ def test_use_is_remembered(cache: Cache, look: str) -> None:
 
 
 def test_a_cache_that_cannot_be_written_can_be_read(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: Any) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr(os, "utime", refuse)
