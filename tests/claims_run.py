@@ -129,9 +129,11 @@ def write_run(folder: Path, answers: Sequence[Answer], claims: Sequence[Mapping[
     """Write a run folder whose suite has these claims, and open it."""
     with SampleWriter(folder) as samples:
         for experiment in dict.fromkeys(a.experiment for a in answers):
-            own = [a.samples() for a in answers if a.experiment == experiment]
+            own = [(a, a.samples()) for a in answers if a.experiment == experiment]
+            images = {(a.dataset, a.defense, a.authorised): tables["images"] for a, tables in reversed(own) if a.ssim}
             for name in ("verification", "images", "attributes", "up"):
-                if rows := [row for tables in own for row in tables[name]]:
+                found = images.values() if name == "images" else [tables[name] for _, tables in own]
+                if rows := [row for table in found for row in table]:
                     samples.add(name, experiment, pa.Table.from_pylist(rows))
     pq.write_table(pa.Table.from_pylist([a.row for a in answers]), folder / "cells.parquet")
     run = {"schema": SCHEMA_VERSION, "suite": {"name": "mine", "raw": {"claims": list(claims)}, "experiments": []}}

@@ -228,6 +228,13 @@ class Rows:
         """Yield the scores of each cell that has scores; only one cell is read at a time."""
         return (self.scores[c.cell] for c in cells if c.cell in self.scores)
 
+    def tables_of(self, cell: CellRow) -> set[str]:
+        """Return which tables have rows of a cell: ``verification``, ``attributes``, and ``images`` if they have the
+        picture that its adversary ends with."""
+        found = {"verification"} if cell.cell in self.scores else set()
+        found |= {"attributes"} if (cell.cell,) in self._attributes.index else set()
+        return found | ({"images"} if cell.upload_key in self._images.index else set())
+
     # ---- other tables ------------------------------------------------------------------------------------------------
 
     @cached_property

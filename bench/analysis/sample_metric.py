@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from bench.analysis.rows import CellRow
 from bench.analysis.sample_values import ScoreFunction
 from bench.analysis.table_model import Metric
-from bench.analysis.verification_scores import NEWER_COLUMNS
+from bench.store.schema import NEWER_COLUMNS
 
 RECOGNISED = frozenset({"recognition", "images"})
 ESTIMATED = frozenset({"attributes"})

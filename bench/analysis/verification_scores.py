@@ -11,29 +11,15 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from bench.analysis.pooling import Floats
-from bench.core.errors import StorageError
-from bench.core.text import shortened
 from bench.metrics import recognition
 from bench.store.row_index import Recent, RowIndex
+from bench.store.schema import NEWER_COLUMNS
 
 HELD = 32 << 20  # Bytes of rows that stay in memory, for each kind of row.
-_MOST = 2**53  # people or scores
-_ROUNDING = 1e-6  # by which a cosine may lie beyond 1
 # The columns of which the first row of a cell is kept.
 OF_THRESHOLD = (
     *("kappa_calibrated", "fmr", "calibration_impostors", "gallery", "threshold_rule", "fmr_realised"),
     *("calibration_people", "kappa_adversary", "adversary_impostors", "adversary_people"),
-)
-# The columns of thresholds and of chance that rows of older versions lack.
-NEWER_COLUMNS = frozenset(
-    {
-        "kappa_adversary",
-        "impostor_match_adversary",
-        "impostor_match_enrolled",
-        "impostor_match",
-        "rank_chance",
-        "rank_enrolled_chance",
-    }
 )
 
 
@@ -141,7 +127,6 @@ class CellScores(Mapping[str, VerificationScores]):
         if entry is None:
             return None
         first = entry.first
-        _check_threshold(first)
         return Threshold(
             kappa=first["kappa_calibrated"],
             fmr=first["fmr"],
@@ -159,24 +144,6 @@ class CellScores(Mapping[str, VerificationScores]):
 def size_of(scores: Any) -> int:
     """Return the number of bytes of the arrays of a dataclass of scores."""
     return sum(column.nbytes for column in vars(scores).values() if isinstance(column, np.ndarray))
-
-
-def _check_threshold(first: Mapping[str, Any]) -> None:
-    """Raise `StorageError` if the first row of a cell holds thresholds that cannot be."""
-    if first["threshold_rule"] not in (None, "fmr", "accuracy"):
-        raise _mistake("threshold_rule", "fmr or accuracy", shortened(str(first["threshold_rule"])))
-    for name in ("calibration_people", "adversary_impostors", "adversary_people"):
-        if (value := first[name]) is not None and not 0 <= value < _MOST:
-            raise _mistake(name, "a count from 0 on", f"{value:g}")
-    for name, least in (("fmr_realised", 0), ("kappa_adversary", -1)):
-        if (value := first[name]) is not None and not least - _ROUNDING <= value <= 1 + _ROUNDING:
-            raise _mistake(name, f"a number from {least} to 1", f"{value:g}")
-
-
-def _mistake(column: str, expected: str, found: str) -> StorageError:
-    return StorageError(
-        f"samples/verification: {column}: expected {expected}, found {found}; run the suite again to write it anew"
-    )
 
 
 def _scores(cell: str, part: pa.Table) -> VerificationScores:
@@ -197,19 +164,7 @@ def _scores(cell: str, part: pa.Table) -> VerificationScores:
     same = column("same")
 
     def newer(name: str, otherwise: Floats) -> Floats:
-        if older:
-            return otherwise.copy()
-        found = floats(name)
-        lowest = -1 if name == "kappa_adversary" else 0
-        if wrong := found[(found < lowest - _ROUNDING) | (found > 1 + _ROUNDING)].tolist():
-            raise _mistake(name, f"numbers from {lowest} to 1", f"{wrong[0]:g}")
-        return found
-
-    def cosines(name: str) -> Floats:
-        found = floats(name)
-        if wrong := found[~(np.abs(found) <= 1 + _ROUNDING)].tolist():
-            raise _mistake(name, "numbers from -1 to 1", f"{wrong[0]:g}")
-        return found
+        return otherwise.copy() if older else floats(name)
 
     return VerificationScores(
         cell=cell,
@@ -218,9 +173,9 @@ def _scores(cell: str, part: pa.Table) -> VerificationScores:
         left_id=left.dictionary.to_numpy(zero_copy_only=False)[left.indices.to_numpy()],
         same=same,
         fold=column("fold"),
-        cos_self=cosines("cos_self"),
-        cos_cross=cosines("cos_cross"),
-        cos_clean=cosines("cos_clean"),
+        cos_self=floats("cos_self"),
+        cos_cross=floats("cos_cross"),
+        cos_clean=floats("cos_clean"),
         flip_cross=floats("flip_cross"),
         flip_clean=floats("flip_clean"),
         kappa_calibrated=floats("kappa_calibrated"),

@@ -21,6 +21,7 @@ Status = Literal["ok", "skipped", "failed", "timeout", "queued"]
 # ``scored`` the data set whose scored people are left out of auxiliary faces.
 ComponentRole = Literal["dataset", "model", "defense", "authorised", "attack", "via", "scored"]  # in a stage
 CellRole = Literal["dataset", "authorised", "evaluated", "defense", "attack", "via", "auxiliary"]  # in cells
+MAX_REPEATS = 1000  # of an experiment
 StageKind = Literal["faces", "embed", "fit_defense", "protect", "fit_attack", "attack", "score"]
 
 

@@ -38,7 +38,8 @@ def render(found: Diff) -> str:
         "alone": [
             (title, [compare_text.lone_name(lone) for lone in lones])
             for title, lones in (("Only in the run before", found.only_before), ("Only after", found.only_after))
-        ],
+        ]
+        + [("Ended well in both runs, with rows in one only", compare_text.lone_rows(found))],
         "changes": found.changes,
     }
     return _environment().get_template("diff.html.j2").render(context)

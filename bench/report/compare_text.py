@@ -51,6 +51,10 @@ def summary(found: Diff) -> list[str]:
     if found.lost:
         ended = "ended well before and now has" if len(found.lost) == 1 else "ended well before and now have"
         sentences.append(f"{plural(len(found.lost), 'cell')} {ended} no measurements.")
+    if found.lone_rows:
+        n = len({lone.before.cell for lone in found.lone_rows})
+        which = "one run has rows of it that the other lacks" if n == 1 else "one run has rows that the other lacks"
+        sentences.append(f"{plural(n, 'cell')} ended well in both runs, but {which}; these rows are left out.")
     alone = [(len(lone), name) for lone, name in ((found.only_before, "before"), (found.only_after, "after")) if lone]
     sentences += [f"{plural(n, 'cell')} only in the run {name}." for n, name in alone]
     return sentences
@@ -122,6 +126,11 @@ def lone_name(lone: UnmatchedCell) -> str:
     return cell_name(lone.cell) + (f" ({lone.why})" if lone.why else "")
 
 
+def lone_rows(found: Diff) -> list[str]:
+    """Return a line for each cell that ended well in both runs, and each table of which only one run has its rows."""
+    return [f"{cell_name(lone.before)}: rows of {lone.table} only {lone.there}" for lone in found.lone_rows]
+
+
 def show(found: Diff, out: Console) -> None:
     """Print a comparison: primary tests, details, cells without a partner, changes of the records, and a summary."""
     out.print(f"before: {found.before.folder}\nafter:  {found.after.folder}\n")
@@ -131,6 +140,7 @@ def show(found: Diff, out: Console) -> None:
     title = "details, not tested, whose uncorrected interval excludes 0:"
     _table(out, title, DETAIL_COLUMNS, [detail_row(line) for line in apart], numbers=2)
     _list(out, "no measurements any more:", [f"{cell_name(e.before)}: {_status(e.after)}" for e in found.lost])
+    _list(out, "ended well in both runs, with rows in one only:", lone_rows(found))
     _list(out, "only before:", [lone_name(lone) for lone in found.only_before])
     _list(out, "only after:", [lone_name(lone) for lone in found.only_after])
     for kind, lines in found.changes.items():

@@ -97,11 +97,15 @@ def find_cell(results: RunResults, terms: Sequence[str]) -> Row:
     lists what distinguishes them.
     """
     rows = results.cells
-    for term in terms:
+    if rows.empty:
+        raise StorageError(f"{_place(results)}: this run has no cells; see: bench status")
+    for n, term in enumerate(terms):
         column, equals, value = term.partition("=")
+        if not term:
+            raise StorageError(f"{_place(results)}: expected the id of a cell or AXIS=LABEL, found an empty text")
         fitting = _filtered(rows, column, value, results) if equals else rows[rows["cell"].str.startswith(term)]
         if fitting.empty:
-            raise StorageError(f"{_place(results)}: {_why_none(rows, term)}")
+            raise StorageError(f"{_place(results)}: {_why_none(rows, term, terms[:n])}")
         rows = fitting
     if len(rows) > 1:
         raise StorageError(f"{_place(results)}: {' '.join(terms)}: {_how_to_choose(rows)}")
@@ -128,27 +132,32 @@ def _texts(rows: pd.DataFrame, column: str) -> pd.Series[str]:
     return rows[column].astype(object).where(rows[column].notna(), "").astype(str)
 
 
-def _why_none(rows: pd.DataFrame, term: str) -> str:
+def _why_none(rows: pd.DataFrame, term: str, before: Sequence[str]) -> str:
+    """Return why no row fits a term; ``rows`` are the cells that fit the terms ``before`` it."""
     column, equals, value = term.partition("=")
+    which = f"no cell with {' '.join(before)}" if before else "no cell of this run"
     if not equals:
-        return f"no cell has an id that begins with {term}; its cells are in cells.parquet and in the report"
-    known = sorted(set(_texts(rows, column)))
-    hint = did_you_mean(value, known)
-    if not hint.startswith("did"):
-        hint = f"there {'is' if len(known) == 1 else 'are'} {_listing(known)}"
-    return f"no such cell has {term}; {hint}"
+        others = f"those that fit have {_listing(rows['cell'].tolist())}" if before else "the report shows their ids"
+        return f"{which} has an id that begins with {term}; {others}"
+    known = [text for text in sorted(set(_texts(rows, column))) if text]
+    what = f"{column}={value or repr('')}"
+    if not known:
+        return f"{which} has {what}; none of them has any {column}"
+    hint = did_you_mean(value, known) if value else ""
+    return f"{which} has {what}; {hint if hint.startswith('did') else f'expected {_listing(known)}'}"
 
 
 def _how_to_choose(rows: pd.DataFrame) -> str:
     """Return text that names the axes on which several cells differ, and the first of their ids."""
     values = {axis: list(dict.fromkeys(_texts(rows, axis))) for axis in AXES}
     lines = [f"  {axis}= {_listing(found)}" for axis, found in values.items() if len(found) > 1]
-    ids = _listing(rows["cell"].tolist())
-    return "\n".join([f"{len(rows)} cells fit, expected one; say which by their ids ({ids}) or by", *lines])
+    choice = f"say which by their ids ({_listing(rows['cell'].tolist())})"
+    return "\n".join([f"{len(rows)} cells fit, expected one; {choice}{' or by' if lines else ''}", *lines])
 
 
 def _listing(values: Sequence[str]) -> str:
-    shown = [repr(value) if " " in value or not value else value for value in values[:_LISTED]]
+    """Return values as one types them; an empty one is marked as none."""
+    shown = [repr(value) if " " in value else value or "'' (none)" for value in values[:_LISTED]]
     more = len(values) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")
 
@@ -160,7 +169,7 @@ def explain(results: RunResults, cell: Row, folder: Path, cache: Cache) -> Expla
     return Explanation(
         run=str(folder),
         cell=cell["cell"],
-        words=_words(cell, _repeats(results, cell)),
+        words=_words(results, cell, parts),
         axes={axis: value for axis in AXES if axis != "status" and (value := _shown(cell[axis])) not in (None, "")},
         facts={name: cell[name] for name in _FACTS},
         parts=parts,
@@ -189,10 +198,10 @@ def _repeats(results: RunResults, cell: Row) -> int:
     return int(cells.loc[cells["experiment"] == cell["experiment"], "repeat"].nunique())
 
 
-def _words(cell: Row, repeats: int) -> dict[str, str]:
-    attack, dataset, defense, evaluated = (cell[name] for name in ("attack", "dataset", "defense", "evaluated"))
+def _words(results: RunResults, cell: Row, parts: Sequence[ExplainedComponent]) -> dict[str, str]:
+    attack, defense, evaluated = (cell[name] for name in ("attack", "defense", "evaluated"))
     authorised, upload = cell["authorised"], cell["upload"] or "images"
-    faces = f"faces of {dataset}{' (computer-generated)' if cell['synthetic'] else ''}"
+    faces = f"faces of {_data_set(cell, parts)}"
     models = " and ".join(authorised)
     held = "the uploaded images" if upload == "images" else f"{upload} of {models}"
     questions = {
@@ -210,17 +219,44 @@ def _words(cell: Row, repeats: int) -> dict[str, str]:
         words["adversary"] += "; it learnt from the people that are evaluated, so it is too strong"
     if cell["via"]:
         words["adversary"] += f"; works on what {cell['via']} rebuilds"
+    words |= _learns(results.run, cell)
     if cell["learner_overlap"]:
         words[LEARNT_FROM] = cell["learner_overlap"]
     if cell["training_overlap"]:
         words[TRAINED_ON] = cell["training_overlap"]
     if evaluated:
-        words["judged by"] = f"{evaluated}; {_ROLES.get(cell['role'], cell['role'])}"
-    again = f" of 0 to {repeats - 1}, which tables average" if repeats > 1 else ""
-    words["measured on"] = (
-        f"{cell['pairs']} verification pairs, repeat {cell['repeat']}{again}, fixed threshold {cell['kappa']}"
-    )
+        words["recogniser"] = f"{evaluated}; {_ROLES.get(cell['role'], cell['role'])}"
+    repeats = _repeats(results, cell)
+    again = f", repeat {cell['repeat']} of 0 to {repeats - 1}, which tables average" if repeats > 1 else ""
+    heading = "measured on" if cell["status"] == "ok" else "would be measured on"
+    words[heading] = f"{cell['pairs']} verification pairs{again}, fixed threshold {cell['kappa']}"
     return words
+
+
+def _data_set(cell: Row, parts: Sequence[ExplainedComponent]) -> str:
+    """Return the label of the data set of a cell. If that is only its name, the parameters that the suite sets follow,
+    such as ``purpose = "tuning"``, by which it shows other people."""
+    label = str(cell["dataset"])
+    passed = next((part.passed for part in parts if part.role == "data set" and part.name == label), {})
+    about = [f"{name} = {json.dumps(value, default=str)}" for name, value in passed.items()]
+    about += ["computer-generated"] if cell["synthetic"] else []
+    return f"{label} ({', '.join(about)})" if about else label
+
+
+def _learns(run: RunRecord, cell: Row) -> dict[str, str]:
+    """Return from whose faces the defense and the attack of a cell learn, as far as the run recorded it."""
+    dataset, first = cell["dataset"], cell["via"] or cell["attack"]
+    attack = next((c.attack for c in run.components if c.kind == "attack" and c.label == first), None)
+    defense = next((c.defense for c in run.components if c.kind == "defense" and c.label == cell["defense"]), None)
+    experiment = run.suite.experiment(cell["experiment"])
+    source = experiment.auxiliary.label if experiment and experiment.auxiliary else dataset
+    found = []
+    if attack and attack.trains_on in ("clean", "defense"):
+        made = "uploads, made by the defense, of " if attack.trains_on == "defense" else ""
+        found.append(f"{first} from {made}auxiliary faces of {source}")
+    if defense and "training" in defense.needs:
+        found.append(f"{cell['defense']} from auxiliary faces of {dataset}")
+    return {"learns": "; ".join(found)} if found else {}
 
 
 _COMPONENT_ROLES: Mapping[str, str] = {

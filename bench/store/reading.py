@@ -18,10 +18,12 @@ from bench.core.errors import StorageError, did_you_mean
 from bench.core.paths import inside
 from bench.core.text import set_label
 from bench.store import old_schemas
-from bench.store.row_index import RowIndex, TableFile, readable
+from bench.store.row_index import RowIndex
 from bench.store.run_record import RECORD, RunRecord, read_record
+from bench.store.sample_check import RowsInOrder
 from bench.store.schema import SCHEMA_VERSION
 from bench.store.table_check import check_samples, checked_cells, checked_stage_rows, checked_stages, require_columns
+from bench.store.table_files import TableFile, readable
 from bench.store.table_sizes import MOST_CELLS, require_readable_size
 
 _BATCH_ROWS = 4_096
@@ -33,13 +35,13 @@ Where = Mapping[str, Any]
 def _single_file(samples: Path, name: str) -> list[TableFile]:
     """Return the files of a table in schema 2: one file."""
     path = samples / f"{old_schemas.TABLES.get(name, name)}.parquet"
-    return [TableFile(path, renamed=old_schemas.COLUMNS.get(name, {}))] if path.exists() else []
+    return [TableFile(path, name, renamed=old_schemas.COLUMNS.get(name, {}))] if path.exists() else []
 
 
 def _partitioned(samples: Path, name: str) -> list[TableFile]:
     """Return the files of a table: a folder with one folder per experiment."""
     return [
-        TableFile(path, {"experiment": path.parent.name.removeprefix("experiment=")})
+        TableFile(path, name, {"experiment": path.parent.name.removeprefix("experiment=")})
         for path in sorted((samples / name).glob("experiment=*/part-*.parquet"))
     ]
 
@@ -47,7 +49,9 @@ def _partitioned(samples: Path, name: str) -> list[TableFile]:
 def _partitioned_by_old_names(samples: Path, name: str) -> list[TableFile]:
     """Return the files of a table in schema 3: as today, with other names of tables and columns."""
     renamed = old_schemas.COLUMNS.get(name, {})
-    return [replace(part, renamed=renamed) for part in _partitioned(samples, old_schemas.TABLES.get(name, name))]
+    return [
+        replace(part, table=name, renamed=renamed) for part in _partitioned(samples, old_schemas.TABLES.get(name, name))
+    ]
 
 
 LAYOUTS: Mapping[int, Callable[[Path, str], list[TableFile]]] = {
@@ -109,8 +113,8 @@ class RunResults:
 
         ``where`` maps a column to the value, or the collection of values, to keep; only files and row groups that may
         hold such rows are read. In ``authorised``, which holds labels of sets, a tuple of models, as `cells` has it, is
-        one set. ``columns`` selects columns; None returns all of them. Raises `StorageError` for an unknown column and
-        for rows that cannot be read.
+        one set. ``columns`` selects columns; None returns all of them. Raises `StorageError` for an unknown column, and
+        for rows that cannot be read or cannot be.
         """
         dataset = self._dataset(name)
         if dataset is None:
@@ -118,6 +122,7 @@ class RunResults:
         query = self._query(name, dataset.schema, where, columns)
         with readable(self.folder / "samples" / name):
             table = dataset.to_table(**query)
+        RowsInOrder(self.folder / "samples" / name, name).add(table)
         frame: pd.DataFrame = table.to_pandas()
         return frame
 
@@ -130,12 +135,14 @@ class RunResults:
             return
         query = self._query(name, dataset.schema, where, columns) | {"batch_size": _BATCH_ROWS}
         batches = dataset.to_batches(batch_readahead=1, fragment_readahead=1, **query)
+        checked = RowsInOrder(self.folder / "samples" / name, name)
         while True:
             with readable(self.folder / "samples" / name):
                 batch = next(batches, None)
             if batch is None:
                 return
             if batch.num_rows:
+                checked.add(pa.Table.from_batches([batch]))
                 yield batch.to_pandas()
 
     def index(self, name: str, keys: Sequence[str], **about: Any) -> RowIndex:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -15,24 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from bench.core.errors import StorageError
+from bench.store.sample_check import check_once, check_values, repeated
+from bench.store.table_files import Key, TableFile, readable
 
-Key = tuple[Any, ...]
 T = TypeVar("T")
-
-
-@contextlib.contextmanager
-def readable(path: Path) -> Iterator[None]:
-    """Context manager that turns errors of reading a path into a `StorageError`."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise StorageError(f"{path}: expected a file, found none; run the suite again to write it anew") from None
-    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-        found = " ".join(str(error).split())
-        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
-            raise StorageError(f"{path}: cannot be read ({found}); allow more open files: ulimit -n 4096") from None
-        raise StorageError(f"{path}: cannot be read ({found}); run the suite again to write it anew") from None
 
 
 class Recent(Generic[T]):
@@ -73,30 +56,13 @@ class IndexEntry:
     places: list[tuple[int, int, int, int]] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class TableFile:
-    """A Parquet file with rows of a table.
-
-    - ``constant``: the columns whose value is part of its path
-    - ``renamed``: today's names of columns to those in the file, where these differ
-    - ``run``: the number of its run, if several runs are read as one
-    - ``named``: if several runs are read as one, converts a key of the file to the key under which its rows are shown,
-      or to None if they are not shown
-    """
-
-    path: Path
-    constant: Mapping[str, str] = field(default_factory=dict)
-    renamed: Mapping[str, str] = field(default_factory=dict)
-    run: int = 0
-    named: Callable[[Mapping[str, Any]], Key | None] | None = None
-
-
 class RowIndex:
     """The keys of a table and the places of their rows. If several runs have a key, its rows are those of the first.
 
     ``keys`` are the columns of a key, ``level`` a column that divides the rows of a key, and ``first`` columns whose
     first value is stored. Only these columns are read to build the index, one row group at a time. Row groups that were
-    read for rows stay in a cache of limited size, and so do open files. Raises `StorageError` if a file cannot be read.
+    read for rows stay in a cache of limited size, and so do open files. Raises `StorageError` if a file cannot be read,
+    or holds rows that cannot be.
     """
 
     HELD = 32 << 20  # bytes of row groups
@@ -106,11 +72,13 @@ class RowIndex:
         self, parts: Sequence[TableFile], keys: Sequence[str], *, level: str | None = None, first: Sequence[str] = ()
     ) -> None:
         self._parts = parts
+        self._keys = keys
         self._files: OrderedDict[int, pq.ParquetFile] = OrderedDict()  # The one that was used last comes last.
         self._metadata: dict[int, pq.FileMetaData] = {}
         self._columns = dict.fromkeys([*keys, *([level] if level else []), *first])
         self._held: Recent[pa.Table] = Recent(self.HELD, lambda table: table.nbytes)
         self._entries: dict[Key, IndexEntry] = {}
+        self._last: Key | None = None  # The key of the rows that were entered last.
         for file in range(len(parts)):
             for group in range(self._groups(file)):
                 self._enter(file, group, keys, level, first)
@@ -134,7 +102,10 @@ class RowIndex:
         if entry is None:
             return None
         found = [self._group(file, group).slice(start, stop - start) for file, group, start, stop in entry.places]
-        return found[0] if len(found) == 1 else pa.concat_tables(found, promote_options="permissive")
+        rows = found[0] if len(found) == 1 else pa.concat_tables(found, promote_options="permissive")
+        part = self._parts[entry.places[0][0]]
+        check_once(part.path, part.table, rows, dict(zip(self._keys, key, strict=True)))
+        return rows
 
     def _file(self, file: int) -> pq.ParquetFile:
         if file in self._files:
@@ -161,7 +132,10 @@ class RowIndex:
         with readable(part.path):
             found = self._file(file).read_row_group(group, columns=columns, use_threads=False)
         today = {old: name for name, old in part.renamed.items()}
-        return found.rename_columns([today.get(name, name) for name in found.column_names]) if today else found
+        if today:
+            found = found.rename_columns([today.get(name, name) for name in found.column_names])
+        check_values(part.path, part.table, found)
+        return found
 
     def _enter(self, file: int, group: int, keys: Sequence[str], level: str | None, first: Sequence[str]) -> None:
         """Add the rows of a row group to the index."""
@@ -187,6 +161,9 @@ class RowIndex:
                 entry = self._entries[key] = IndexEntry({name: values[name][i] for name in first}, part.run)
             if entry.run != part.run:
                 continue
+            if entry.places and key != self._last:
+                raise repeated(part.path, part.table, dict(zip(keys, own, strict=True)))
+            self._last = key
             entry.places.append((file, group, start, stop))
             if inner is not None:
                 entry.levels.update(dict.fromkeys(inner.slice(start, stop - start).unique().to_pylist()))

@@ -64,22 +64,11 @@ _PICTURE = {"sample_id": _TEXT, "subject": _COUNT}
 _SHOWN = ("sample_id", "original", "protected", "ssim")
 _BLANK_IMAGES = ("another_face", "grey", "mean_face", "noise", "wide_noise")
 _PAIR = {"left_id": _TEXT, "left_subject": _COUNT, "same": _FLAG, "fold": _COUNT, **_COSINES, **_RANKS}
-# Columns of both thresholds and of what chance gives; rows of older versions lack them.
-_CHANCE = dict.fromkeys(
-    (
-        "fmr_realised",
-        "calibration_people",
-        "kappa_adversary",
-        "adversary_impostors",
-        "adversary_people",
-        "impostor_match_adversary",
-        "impostor_match_enrolled",
-        "impostor_match",
-        "rank_chance",
-        "rank_enrolled_chance",
-    ),
-    _NUMBER,
-)
+# Columns that a version of bench began to write together. Rows of older versions lack them.
+_THRESHOLDS = ("fmr_realised", "calibration_people", "adversary_impostors", "adversary_people")
+_AT_THRESHOLDS = ("kappa_adversary", "impostor_match_adversary", "impostor_match_enrolled", "impostor_match")
+_RANK_CHANCES = ("rank_chance", "rank_enrolled_chance")
+_NEWER = {"threshold_rule": _TEXT, **dict.fromkeys((*_THRESHOLDS, *_AT_THRESHOLDS, *_RANK_CHANCES), _NUMBER)}
 # The columns of each table of samples that bench reads, with their types. A table may have further columns.
 SAMPLE_COLUMNS: Mapping[str, Mapping[str, pa.DataType]] = {
     "verification": {
@@ -87,8 +76,7 @@ SAMPLE_COLUMNS: Mapping[str, Mapping[str, pa.DataType]] = {
         **_PAIR,
         "right_subject": _COUNT,
         "calibration_impostors": _NUMBER,
-        "threshold_rule": _TEXT,
-        **_CHANCE,
+        **_NEWER,
     },
     "images": {**_UPLOAD, **_PICTURE, "ssim": _NUMBER, "psnr": _NUMBER, "psnr_infinite": _FLAG, "lpips": _NUMBER},
     "baselines": {
@@ -105,9 +93,12 @@ SAMPLE_COLUMNS: Mapping[str, Mapping[str, pa.DataType]] = {
     },
     "up": {**_SCORED, **_PICTURE, **dict.fromkeys(("sigma", "cosine", "dist", "lpips"), _NUMBER)},
 }
-# Columns that a version of bench began to write together: a file has all of them, or none.
-WRITTEN_TOGETHER: Mapping[str, Sequence[str]] = {"verification": ("threshold_rule", *_CHANCE)}
-# Those of them without which nothing can be computed from a table.
+# The newer columns, by table: a file has all of them, or none.
+WRITTEN_TOGETHER: Mapping[str, Sequence[str]] = {"verification": tuple(_NEWER)}
+# Those of them that metrics are computed from, row by row; the others describe a threshold. A metric of these columns
+# means something else in rows that lack them (`bench.analysis.verification_scores.VerificationScores`).
+NEWER_COLUMNS = frozenset((*_AT_THRESHOLDS, *_RANK_CHANCES))
+# The columns without which nothing can be computed from a table.
 SAMPLES_NEEDED: Mapping[str, Sequence[str]] = {
     "verification": ("experiment", "cell", *_PAIR, "calibration_impostors"),
     "images": ("experiment", "dataset", "repeat", *_LABELS, *_PICTURE),
@@ -125,4 +116,46 @@ SAMPLES_NEEDED: Mapping[str, Sequence[str]] = {
     ),
     "attributes": ("experiment", "cell", "subject", "attribute", "value"),
     "up": ("experiment", "cell", "subject", "sigma", "cosine"),
+}
+
+# ---- values of samples -----------------------------------------------------------------------------------------------
+
+Range = tuple[float, float]
+_MOST = 2.0**53  # The largest count that a float holds exactly.
+_COSINE, _SHARE, _COUNTED, _FROM_ONE, _FROM_ZERO = (-1.0, 1.0), (0.0, 1.0), (0.0, _MOST), (1.0, _MOST), (0.0, _MOST)
+_SIMILAR: Mapping[str, Range] = {"ssim": _COSINE, "psnr": _FROM_ZERO, "lpips": _FROM_ZERO}
+# The lowest and the highest value of columns of samples. None of these columns holds an infinite number.
+RANGES: Mapping[str, Mapping[str, Range]] = {
+    "verification": {
+        **dict.fromkeys((*_COSINES, "kappa_calibrated", "kappa_adversary"), _COSINE),
+        **dict.fromkeys(("fmr", "fmr_realised", *_AT_THRESHOLDS[1:], *_RANK_CHANCES), _SHARE),
+        **dict.fromkeys(("calibration_impostors", *_THRESHOLDS[1:]), _COUNTED),
+        **dict.fromkeys(("rank", "rank_enrolled", "gallery"), _FROM_ONE),
+    },
+    "images": _SIMILAR,
+    "baselines": {f"{metric}_{image}": _SIMILAR[metric] for metric in _SIMILAR for image in _BLANK_IMAGES},
+    "examples": {"ssim": _COSINE},
+    "attributes": dict.fromkeys(("value", "permuted", "baseline"), (-1.0, _MOST)),
+    "up": {"sigma": _FROM_ZERO, "cosine": _COSINE, "dist": _SHARE, "lpips": _FROM_ZERO},
+}
+# The ranges of the columns of attributes by the measure of the attribute, where a file has the column ``measure``.
+MEASURES: Mapping[str, Range] = {"cosine": _COSINE, "years": _FROM_ZERO}
+# Columns of samples with a value in every row.
+FILLED: Mapping[str, Sequence[str]] = {
+    "verification": (
+        *("left_id", "left_subject", "same", "fold", "cos_self", "cos_cross", "cos_clean"),
+        *("kappa_calibrated", "gallery", "threshold_rule", *_THRESHOLDS),
+    ),
+}
+# What identifies a row of a table: the columns of the group that it is written with, and those within the group. A row
+# occurs once, and the rows of a group stand together.
+IDENTITY: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
+    "verification": (("cell",), ("pair",)),
+    **dict.fromkeys(
+        ("images", "examples"),
+        (("experiment", "dataset", "defense", "authorised", "repeat", "attack"), ("sample_id",)),
+    ),
+    "baselines": (("experiment", "dataset"), ("sample_id",)),
+    "attributes": (("cell",), ("attribute", "sample_id")),
+    "up": (("cell",), ("sigma", "sample_id")),
 }

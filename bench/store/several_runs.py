@@ -13,8 +13,9 @@ import pyarrow as pa
 from bench.core.errors import StorageError, did_you_mean
 from bench.core.text import set_label
 from bench.store.reading import RunResults, Where, wanted_values
-from bench.store.row_index import Key, RowIndex, TableFile
+from bench.store.row_index import RowIndex
 from bench.store.run_record import ComponentRecord, ExperimentRecord, RunRecord
+from bench.store.table_files import Key, TableFile
 
 # The kind of component whose labels a column holds.
 KINDS: Mapping[str, str] = {

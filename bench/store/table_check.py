@@ -16,17 +16,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from bench.core.domain import CellRole, Status
-from bench.core.errors import StorageError
+from bench.core.domain import MAX_REPEATS, CellRole, Status
 from bench.core.parsing import parse_json
 from bench.core.paths import is_file_name
-from bench.core.text import shortened
-from bench.store.row_index import TableFile, readable
 from bench.store.schema import CELLS, SAMPLE_COLUMNS, SAMPLES_NEEDED, STAGES, WRITTEN_TOGETHER
+from bench.store.table_files import TableFile, mistake, readable
 
-_ADVICE = "run the suite again to write it anew"
 _CELLS_NEEDED = ("cell", "experiment", "dataset", "defense", "attack", "role", "status", "repeat", "pairs", "kappa")
 _STAGES_NEEDED = ("status",)
+# What a suite asks for, each once.
+_ASKED = ("experiment", "dataset", "defense", "authorised", "attack", "via", "evaluated", "repeat")
 _SETS = ("authorised", "authorised_stand_in_for")
 _CHOICES: Mapping[str, Sequence[str]] = {"status": get_args(Status), "role": ("authorised", "unauthorised", "any")}
 
@@ -40,9 +39,10 @@ def checked_cells(path: Path, table: pa.Table, schema: pa.Schema = CELLS) -> pa.
     table = conforming(path, table, schema, _CELLS_NEEDED)
     for name, known in _CHOICES.items():
         if wrong := [value for value in _distinct(table, name) if value not in known]:
-            raise _mistake(path, name, f"one of {', '.join(known)}", wrong[0])
+            raise mistake(path, name, f"one of {', '.join(known)}", wrong[0])
     if len(table) > len(_distinct(table, "cell")):
-        raise _mistake(path, "cell", "ids that occur once", "one that occurs twice")
+        raise mistake(path, "cell", "ids that occur once", "one that occurs twice")
+    _check_repeats(path, table)
     roles = schema.field("authorised").type == CELLS.field("authorised").type
     check_json(path, table, "components", "a list of components", lambda value: _is_components(value, roles))
     check_json(path, table, "defense_params", "a table", lambda value: isinstance(value, dict))
@@ -53,8 +53,22 @@ def checked_cells(path: Path, table: pa.Table, schema: pa.Schema = CELLS) -> pa.
     if roles:
         counts = (pc.fill_null(pc.list_value_length(table[name]), 0) for name in _SETS)
         if not pc.all(pc.equal(*counts)).as_py() and len(table):
-            raise _mistake(path, _SETS[1], "a name for each authorised model", "more or fewer")
+            raise mistake(path, _SETS[1], "a name for each authorised model", "more or fewer")
     return table
+
+
+def _check_repeats(path: Path, table: pa.Table) -> None:
+    """Raise `StorageError` if the number of a repeat cannot be, or if two cells with the same labels have the same
+    number, because they would count as two measurements."""
+    for repeat in _distinct(table, "repeat"):
+        if not 0 <= repeat < MAX_REPEATS:
+            raise mistake(path, "repeat", f"numbers from 0 to {MAX_REPEATS - 1}", str(repeat))
+    known: dict[tuple[str, ...], str] = {}
+    labels = zip(*(map(str, table[name].to_pylist()) for name in _ASKED), strict=True)
+    for cell, asked in zip(table["cell"].to_pylist(), labels, strict=True):
+        if (other := known.setdefault(asked, cell)) != cell:
+            expected = "another number in each cell with the same labels"
+            raise mistake(path, "repeat", expected, f"{asked[-1]} in the cells {other} and {cell}")
 
 
 def checked_stages(path: Path, table: pa.Table) -> pa.Table:
@@ -62,7 +76,7 @@ def checked_stages(path: Path, table: pa.Table) -> pa.Table:
     table = conforming(path, table, STAGES, _STAGES_NEEDED)
     check_json(path, table, "inputs", "a table of keys", _is_table_of_keys)
     if not _is_keys(keys := _distinct(table, "key")):
-        raise _mistake(path, "key", "keys", next(key for key in keys if not is_file_name(key)))
+        raise mistake(path, "key", "keys", next(key for key in keys if not is_file_name(key)))
     return table
 
 
@@ -75,9 +89,9 @@ def checked_stage_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> list[di
         try:
             values = pa.chunked_array([pa.array([row[name] for row in found], kind)])
         except (pa.ArrowException, TypeError, ValueError, OverflowError):
-            raise _mistake(path, f"stages: {name}", _in_words(kind), "something else") from None
+            raise mistake(path, f"stages: {name}", _in_words(kind), "something else") from None
         if values.null_count and name in _STAGES_NEEDED:
-            raise _mistake(path, f"stages: {name}", "a value in every row", "none in one")
+            raise mistake(path, f"stages: {name}", "a value in every row", "none in one")
         if pa.types.is_floating(kind):
             for row, value in zip(found, _finite(path, f"stages: {name}", values).to_pylist(), strict=True):
                 row[name] = value
@@ -91,10 +105,10 @@ def check_samples(path: Path, name: str, schema: pa.Schema, renamed: Mapping[str
     for column, kind in SAMPLE_COLUMNS.get(name, {}).items():
         own = renamed.get(column, column)
         if own in schema.names and not _is_readable(schema.field(own).type, kind):
-            raise _mistake(path, own, _in_words(kind), str(schema.field(own).type))
+            raise mistake(path, own, _in_words(kind), str(schema.field(own).type))
     for field in schema:
         if pa.types.is_nested(field.type):
-            raise _mistake(path, field.name, "single values", str(field.type))
+            raise mistake(path, field.name, "single values", str(field.type))
 
 
 def require_columns(parts: Iterable[TableFile], name: str) -> None:
@@ -107,7 +121,7 @@ def require_columns(parts: Iterable[TableFile], name: str) -> None:
         needed = [*SAMPLES_NEEDED[name], *(together if not set(together).isdisjoint(found) else ())]
         for column in needed:
             if column not in part.constant and (own := part.renamed.get(column, column)) not in found:
-                raise _mistake(part.path, own, "a column", "none")
+                raise mistake(part.path, own, "a column", "none")
 
 
 def conforming(path: Path, table: pa.Table, schema: pa.Schema, needed: Iterable[str] = ()) -> pa.Table:
@@ -129,7 +143,7 @@ def conforming(path: Path, table: pa.Table, schema: pa.Schema, needed: Iterable[
             columns[name] = _finite(path, name, column)
     for name in needed:
         if columns[name].null_count:
-            raise _mistake(path, name, "a value in every row", "none in one")
+            raise mistake(path, name, "a value in every row", "none in one")
     order = [*schema.names, *(name for name in columns if name not in schema.names)]
     return pa.table([columns[name] for name in order], names=order)
 
@@ -143,13 +157,13 @@ def check_json(path: Path, table: pa.Table, name: str, expected: str, fits: Call
         except ValueError:
             fine = False
         if not fine:
-            raise _mistake(path, name, f"{expected} as JSON", text)
+            raise mistake(path, name, f"{expected} as JSON", text)
 
 
 def _check_names(path: Path, schema: pa.Schema) -> None:
     twice = [name for name in schema.names if schema.names.count(name) > 1]
     if twice:
-        raise _mistake(path, twice[0], "one column", "two")
+        raise mistake(path, twice[0], "one column", "two")
 
 
 def _check_utf8(path: Path, name: str, column: pa.ChunkedArray) -> None:
@@ -158,13 +172,13 @@ def _check_utf8(path: Path, name: str, column: pa.ChunkedArray) -> None:
         try:
             column.validate(full=True)
         except pa.ArrowInvalid:
-            raise _mistake(path, name, "texts in UTF-8", "something else") from None
+            raise mistake(path, name, "texts in UTF-8", "something else") from None
 
 
 def _finite(path: Path, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return numbers with null in place of NaN. Raises `StorageError` if one is infinite."""
     if pc.any(pc.is_inf(column)).as_py():
-        raise _mistake(path, name, "finite numbers", "an infinite one")
+        raise mistake(path, name, "finite numbers", "an infinite one")
     return pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
 
 
@@ -172,7 +186,7 @@ def _converted(path: Path, field: pa.Field, column: pa.ChunkedArray) -> pa.Chunk
     if _is_readable(column.type, field.type):
         with contextlib.suppress(pa.ArrowException):
             return column.cast(field.type)
-    raise _mistake(path, field.name, _in_words(field.type), str(column.type))
+    raise mistake(path, field.name, _in_words(field.type), str(column.type))
 
 
 def _is_readable(found: pa.DataType, wanted: pa.DataType) -> bool:
@@ -200,10 +214,6 @@ def _in_words(kind: pa.DataType) -> str:
 
 def _distinct(table: pa.Table, name: str) -> list[Any]:
     return [value for value in table[name].unique().to_pylist() if value is not None]
-
-
-def _mistake(path: Path, column: str, expected: str, found: str) -> StorageError:
-    return StorageError(f"{path}: {column}: expected {expected}, found {shortened(found)}; {_ADVICE}")
 
 
 def _is_texts(value: Any) -> bool:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from bench.core.domain import DataMode
+from bench.core.domain import MAX_REPEATS, DataMode
 from bench.core.errors import did_you_mean
 from bench.core.paths import LONGEST_WRITTEN
 from bench.core.text import shortened_repr
@@ -73,7 +73,7 @@ class ExperimentTable(StrictTable):
     attacks: Annotated[list[Reference], Field(min_length=1)] = ["abuse"]
     evaluated: Annotated[list[Reference], Field(min_length=1)]
     pairs: Annotated[int, Field(ge=2, le=1_000_000)] = 104
-    repeats: Annotated[int, Field(ge=1, le=1000)] = 1
+    repeats: Annotated[int, Field(ge=1, le=MAX_REPEATS)] = 1
     kappa: Annotated[float, Field(gt=-1, lt=1)] = 0.2
     fmr: Annotated[float, Field(gt=0, lt=1)] = 0.01
     threshold: Literal["fmr", "accuracy"] = "fmr"

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from claims_run import Answer, write_run
 from click.testing import CliRunner
+from fake_run import ONE, FakeRun, rewritten, write_fake_run
 from pages import markup
 from support import TESTS, benchmark
 
@@ -25,13 +27,14 @@ from bench.analysis.pooling import SampleScores
 from bench.analysis.tables.questions import PRIMARY
 from bench.analysis.tables.recommendation import ACCURACY
 from bench.analysis.tables.tried_attacks import MATCH
-from bench.analysis.verification_scores import NEWER_COLUMNS
 from bench.cli import main
 from bench.core.errors import StorageError
 from bench.report.compare_page import render
+from bench.report.compare_text import lone_rows, summary
 from bench.store.reading import RunResults
 from bench.store.record_diff import changes_between
 from bench.store.run_record import RunRecord
+from bench.store.schema import NEWER_COLUMNS
 from bench.store.typed_json import decode
 
 RNG = np.random.default_rng(5)
@@ -257,6 +260,34 @@ def test_a_cell_that_has_no_figures_any_more_is_a_regression(compared: Any) -> N
     assert not compared(after, answers()).regressed
 
 
+def test_a_repeat_that_lost_its_rows_is_counted_and_said(tmp_path: Path) -> None:
+    spec = replace(FakeRun(**ONE | {"pairs": 20}), repeats=2)
+    before, after = (write_fake_run(tmp_path / name, spec) for name in "ab")
+    assert not diff(before, after).lone_rows
+
+    def lost(table: pd.DataFrame) -> None:
+        table.loc[(table["repeat"] == 1) & (table["defense"] == "PMT"), "experiment"] = "left out"
+
+    after = rewritten(after, verification=lost)
+    found = diff(before, after)
+    assert [(lone.before.repeat, lone.table, lone.there) for lone in found.lone_rows] == [
+        (1, "verification", "before"), (1, "verification", "before"),
+    ]  # fmt: skip
+    for question in ("utility", "leakage"):
+        (test,) = (x for x in found.tests if x.question == question and x.setting.defense == "PMT")
+        assert (test.found.left_out, test.found.n, len(test.cells)) == (20, 20, 1)
+        assert test.verdict != "same"
+    assert found.regressed
+    assert {one["there"] for one in record(found)["lone_rows"]} == {"before"}
+    said = " ".join(summary(found))
+    assert (
+        "2 cells ended well in both runs, but one run has rows that the other lacks; these rows are left out." in said
+    )
+    assert "repeat 1: rows of verification only before" in "\n".join(lone_rows(found))
+    assert "rows of verification only before" in markup(render(found))
+    assert not diff(after, before).regressed, "rows that only the newer run has are no regression"
+
+
 def test_runs_without_common_cells_are_an_error(compared: Any) -> None:
     with pytest.raises(StorageError, match="expected runs with cells in common"):
         compared(answers(), answers(experiment="two"))
@@ -265,7 +296,9 @@ def test_runs_without_common_cells_are_an_error(compared: Any) -> None:
 def test_attributes_and_noise_levels_are_compared_each(compared: Any) -> None:
     def noisy(dist: float, years: float) -> list[Answer]:
         rng = np.random.default_rng(3)
-        up = {s: (list(rng.normal(0.8, 0.05, N)), list(rng.normal(dist - s, 0.05, N))) for s in (0.0, 0.2)}
+        up = {
+            s: (list(rng.normal(0.8, 0.05, N)), list(np.clip(rng.normal(dist - s, 0.05, N), 0, 1))) for s in (0.0, 0.2)
+        }
         old = [float(v) for v in rng.normal(years, 1, N)]
         return [Answer("PMT", authorised="net-a", role="authorised", attack="age", up=up, years=old)]
 

@@ -17,11 +17,11 @@ from bench.analysis.measures import METRICS, measure, metric_named, select
 from bench.analysis.pair_metrics import CHANCE
 from bench.analysis.pooling import Pool, SampleScores, mean
 from bench.analysis.rows import Rows
-from bench.analysis.verification_scores import NEWER_COLUMNS
 from bench.core.errors import StorageError, SuiteError
 from bench.metrics import intervals, recognition
 from bench.metrics.vocabulary import ATTRIBUTE_FAMILIES, METRIC_NAMES
 from bench.store.reading import RunResults
+from bench.store.schema import NEWER_COLUMNS
 
 Change = Callable[[pd.DataFrame], None]
 
@@ -426,7 +426,7 @@ def test_repeats_of_reconstructions_are_averaged(tmp_path: Path) -> None:
         ("impostor_match", -0.5, "impostor_match: expected numbers from 0 to 1, found -0.5"),
         ("rank_chance", np.inf, "rank_chance: expected numbers from 0 to 1, found inf"),
         ("kappa_adversary", -np.inf, "kappa_adversary: expected numbers from -1 to 1, found -inf"),
-        ("cos_self", np.nan, "cos_self: expected numbers from -1 to 1, found nan"),
+        ("cos_self", np.nan, "cos_self: expected a value in every row, found none in one"),
         ("cos_cross", np.inf, "cos_cross: expected numbers from -1 to 1, found inf"),
         ("cos_clean", 1.5, "cos_clean: expected numbers from -1 to 1, found 1.5"),
     ],
@@ -443,10 +443,10 @@ def test_shares_that_cannot_be_are_one_error(tmp_path: Path, column: str, value:
     ("column", "value", "says"),
     [
         ("threshold_rule", "<b>mine", "threshold_rule: expected fmr or accuracy, found <b>mine"),
-        ("calibration_people", np.inf, "calibration_people: expected a count from 0 on, found inf"),
-        ("adversary_people", -2.0, "adversary_people: expected a count from 0 on, found -2"),
-        ("fmr_realised", 7.0, "fmr_realised: expected a number from 0 to 1, found 7"),
-        ("fmr_realised", -0.5, "fmr_realised: expected a number from 0 to 1, found -0.5"),
+        ("calibration_people", np.inf, "calibration_people: expected numbers from 0 on, found inf"),
+        ("adversary_people", -2.0, "adversary_people: expected numbers from 0 on, found -2"),
+        ("fmr_realised", 7.0, "fmr_realised: expected numbers from 0 to 1, found 7"),
+        ("fmr_realised", -0.5, "fmr_realised: expected numbers from 0 to 1, found -0.5"),
     ],
 )
 def test_thresholds_that_cannot_be_are_one_error(tmp_path: Path, column: str, value: object, says: str) -> None:

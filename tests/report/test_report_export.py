@@ -14,10 +14,10 @@ from fake_run import ONE, RECFACE, FakeRun, rewritten, write_fake_run
 
 from bench.analysis.rows import Rows
 from bench.analysis.tables import NAMES, build
-from bench.analysis.verification_scores import NEWER_COLUMNS
 from bench.core.errors import StorageError, SuiteError
 from bench.report.export import FORMATS, export, latex_escape
 from bench.store.reading import RunResults
+from bench.store.schema import NEWER_COLUMNS
 
 
 def test_csv_parses_back(results: RunResults) -> None:

@@ -50,10 +50,17 @@ def test_a_cell_is_found_by_its_id_or_the_beginning_of_it_or_labels(schema: str)
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        (["zz"], "no cell has an id that begins with zz"),
+        (["zz"], "no cell of this run has an id that begins with zz; the report shows their ids"),
+        ([""], "expected the id of a cell or AXIS=LABEL, found an empty text"),
         (["defence=identity"], "defence=identity: expected the id of a cell or AXIS=LABEL; did you mean 'defense'?"),
-        (["defense=toy-stop"], "no such cell has defense=toy-stop; did you mean 'toy-step'?"),
-        (["defense=raises", "authorised=toy-a"], "no such cell has authorised=toy-a; there is ''"),
+        (["defense=toy-stop"], "no cell of this run has defense=toy-stop; did you mean 'toy-step'?"),
+        (
+            ["defense=raises", "authorised=toy-a"],
+            "no cell with defense=raises has authorised=toy-a; none of them has any authorised",
+        ),
+        (["via=x"], "no cell of this run has via=x; none of them has any via"),
+        (["defense="], "no cell of this run has defense=''; expected identity, raises"),
+        (["defense=raises", "zz"], r"no cell with defense=raises has an id .* zz; those that fit have \w{16}, \w{16}$"),
         (["defense=raises"], r"defense=raises: 2 cells fit, .*\(\w{16}, \w{16}\) or by\n  evaluated= toy-a, toy-b$"),
     ],
 )
@@ -71,7 +78,7 @@ def test_a_cell_in_words(schema: str) -> None:
     assert cell.words["question"] == "Does toy-b recognise people from the uploaded images?"
     assert cell.words["client"] == "protects faces of toy-faces (computer-generated) with toy-step for toy-a"
     assert cell.words["adversary"].startswith("abuse: sees the uploaded images")
-    assert cell.words["judged by"] == "toy-b; the client did not authorise it"
+    assert cell.words["recogniser"] == "toy-b; the client did not authorise it"
     roles = [(part.role, part.label) for part in cell.parts]
     assert roles == [
         ("data set", "toy-faces"),
@@ -94,7 +101,7 @@ def test_questions_are_those_of_the_attack(schema: str) -> None:
     )
     read = explained(GOLDEN / schema, "experiment=attacks", "attack=toy-attributes", "defense=identity")
     assert read.words["question"] == "What does toy-attributes read from the uploaded images about a person?"
-    assert "judged by" not in read.words
+    assert "recogniser" not in read.words
 
 
 @SCHEMAS

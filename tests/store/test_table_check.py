@@ -51,6 +51,8 @@ CELLS: list[tuple[Change, str]] = [
     (put("cell", lambda n: [b"\xff"] * n), "cell: expected texts, found binary"),
     (put("repeat", lambda n: ["a"] * n), "repeat: expected whole numbers, found string"),
     (put("repeat", lambda n: [[1]] * n), "repeat: expected whole numbers, found list"),
+    (first("repeat", -1), "repeat: expected numbers from 0 to 999, found -1"),
+    (first("repeat", 10**12), "repeat: expected numbers from 0 to 999, found 1000000000000"),
     (put("synthetic", lambda n: ["yes"] * n), "synthetic: expected true or false, found string"),
     (put("threat", lambda n: [{"a": 1}] * n), "threat: expected texts, found struct"),
     (put("kappa", lambda n: [float("nan")] * n), "kappa: expected a value in every row, found none in one"),
@@ -78,6 +80,20 @@ def test_a_wrong_column_of_cells_is_named(folder: Path, change: Change, words: s
         _ = RunResults(folder).cells
     assert str(caught.value).startswith(f"{path}: {words}")
     assert str(caught.value).endswith("; run the suite again to write it anew")
+
+
+def test_a_repeat_that_occurs_twice_is_refused(folder: Path) -> None:
+    """The rows of a cell again, under another id: they would count as a second measurement."""
+
+    def again(table: pa.Table) -> pa.Table:
+        copy = table.slice(0, 1)
+        return pa.concat_tables([table, copy.set_column(copy.column_names.index("cell"), "cell", pa.array(["copy"]))])
+
+    cell = RunResults(folder).cells["cell"][0]
+    damage(folder / "cells.parquet", again)
+    words = f"repeat: expected another number in each cell with the same labels, found 0 in the cells {cell} and copy"
+    with pytest.raises(StorageError, match=words):
+        _ = RunResults(folder).cells
 
 
 @pytest.mark.parametrize("table", ["cells", "verification"])

@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.analysis.compare.matching import NAMED, Better, Direction, MatchedCells, UnmatchedCell, match
 from bench.analysis.compare.primary import VERDICTS, DiffVerdict, PrimaryTest, PrimaryTests, Setting, Untested
-from bench.analysis.compare.sample_pairs import CellPair
+from bench.analysis.compare.sample_pairs import CellPair, Side
 from bench.analysis.compare.significance import LEVEL, POWER, ComparedPools, Difference
 from bench.analysis.measures import AGE, METRICS, SampleMetric, extra_metric, metric_named
 from bench.analysis.rows import CellRow, Rows
@@ -60,12 +60,23 @@ class EndedPair:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LoneRows:
+    """A cell that ended well in both runs, and a table of which only one run, ``there``, has rows of it."""
+
+    before: CellRow
+    after: CellRow
+    table: str
+    there: Side
+
+
+@dataclass(frozen=True, kw_only=True)
 class Diff:
     """The comparison of two runs.
 
     ``tests`` are the primary tests, for whose number the p-values are corrected, and ``untested`` the questions that
-    could not be tested. ``details`` are the differences of all metrics cell by cell. ``changes`` lists what else
-    differs, by kind (suite, code, data and weights, packages, machine).
+    could not be tested. ``details`` are the differences of all metrics cell by cell. ``lone_rows`` are rows that only
+    one run has, and that are left out. ``changes`` lists what else differs, by kind (suite, code, data and weights,
+    packages, machine).
     """
 
     before: RunResults
@@ -75,6 +86,7 @@ class Diff:
     untested: Sequence[Untested]
     details: Sequence[DiffLine]
     ended: Sequence[EndedPair]
+    lone_rows: Sequence[LoneRows]
     only_before: Sequence[UnmatchedCell]
     only_after: Sequence[UnmatchedCell]
     changes: dict[str, list[str]]
@@ -106,8 +118,9 @@ class Diff:
 
     @property
     def regressed(self) -> bool:
-        """True if a primary test shows a regression, or if a cell is lost."""
-        return bool(self.lost) or any(test.verdict == "regression" for test in self.tests)
+        """True if a primary test shows a regression, or if a cell or its rows are lost."""
+        lost = bool(self.lost) or any(lone.there == "before" for lone in self.lone_rows)
+        return lost or any(test.verdict == "regression" for test in self.tests)
 
 
 def diff(before: RunResults, after: RunResults) -> Diff:
@@ -121,7 +134,8 @@ def diff(before: RunResults, after: RunResults) -> Diff:
             "compare runs of the same suite"
         )
     primary = PrimaryTests(*rows)
-    details = list(_details(rows, matched, primary))
+    lone_rows: list[LoneRows] = []
+    details = list(_details(rows, matched, primary, lone_rows))
     tests, untested = primary.results()
     return Diff(
         before=before,
@@ -130,6 +144,7 @@ def diff(before: RunResults, after: RunResults) -> Diff:
         tests=tests,
         untested=untested,
         details=details,
+        lone_rows=lone_rows,
         ended=[EndedPair(before=a, after=b) for a, b in matched.pairs if {a.status, b.status} != {"ok"}],
         only_before=matched.only_before,
         only_after=matched.only_after,
@@ -137,8 +152,11 @@ def diff(before: RunResults, after: RunResults) -> Diff:
     )
 
 
-def _details(rows: tuple[Rows, Rows], matched: MatchedCells, primary: PrimaryTests) -> Iterator[DiffLine]:
-    """Yield every metric of every cell that ended well in both runs, and add the cells to the primary tests.
+def _details(
+    rows: tuple[Rows, Rows], matched: MatchedCells, primary: PrimaryTests, lone_rows: list[LoneRows]
+) -> Iterator[DiffLine]:
+    """Yield every metric of every cell that ended well in both runs. Add the cells to the primary tests, and to
+    ``lone_rows`` those whose rows only one run has.
 
     It proceeds cell by cell, so that few rows are in memory.
     """
@@ -149,6 +167,7 @@ def _details(rows: tuple[Rows, Rows], matched: MatchedCells, primary: PrimaryTes
     for a, b in pairs:
         pair = CellPair(rows, (a, b))
         primary.add(pair)
+        lone_rows += [LoneRows(before=a, after=b, table=table, there=there) for table, there in pair.lone_rows()]
         for metric in of_experiment[a.experiment]:
             if a.outputs not in metric.outputs:
                 continue
@@ -220,6 +239,7 @@ def record(found: Diff) -> dict[str, Any]:
              "reason": e.after.reason or e.before.reason}
             for e in found.ended
         ],
+        "lone_rows": [{**named(lone.before), "table": lone.table, "there": lone.there} for lone in found.lone_rows],
         "only_before": [{**named(lone.cell), "why": lone.why or None} for lone in found.only_before],
         "only_after": [{**named(lone.cell), "why": lone.why or None} for lone in found.only_after],
         "changes": found.changes,

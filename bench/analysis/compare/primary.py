@@ -120,6 +120,8 @@ class _Answer:
             return
         self.pools.add(scores)
         self.counted.add(once)
+        if not len(scores.before.values):
+            return
         self.cells.append((pair.cells[0].cell, pair.cells[1].cell))
         self.synthetic = self.synthetic or pair.cells[0].synthetic or pair.cells[1].synthetic
 

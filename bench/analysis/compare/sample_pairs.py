@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.analysis.compare.significance import CommonScores, aligned, in_common
+from bench.analysis.compare.significance import CommonScores, aligned, in_common, of_one_run
 from bench.analysis.measures import AGE, SampleMetric
 from bench.analysis.rows import CellRow, Rows
 from bench.analysis.sample_values import OperatingPoint
 
+Side = Literal["before", "after"]
 Samples = tuple[NDArray[np.int64], NDArray[np.int64]]
 _NONE: Samples = (np.zeros(0, np.int64), np.zeros(0, np.int64))
 
@@ -33,12 +35,22 @@ class CellPair:
         before, after = (metric.needs_newer and rows.scores.older(cell.cell) for rows, cell in sides)
         return before, after
 
+    def lone_rows(self) -> Iterator[tuple[str, Side]]:
+        """Yield each table of which only one of the runs has rows of the cell, and that run."""
+        before, after = (rows.tables_of(cell) for rows, cell in zip(self.rows, self.cells, strict=True))
+        yield from ((table, "before") for table in sorted(before - after))
+        yield from ((table, "after") for table in sorted(after - before))
+
     def scores(self, metric: SampleMetric, sigma: float | None = None) -> CommonScores | None:
-        """Return the scores of a metric that are compared with each other; None if one of the runs has none."""
+        """Return the scores of a metric that are compared with each other; None if neither run has any.
+
+        If only one of the runs has some, all of them are left out.
+        """
         at = OperatingPoint(sigma=sigma)
         left, right = (metric.scores(rows, cell, at) for rows, cell in zip(self.rows, self.cells, strict=True))
         if left is None or right is None:
-            return None
+            there = left or right
+            return None if there is None else of_one_run(there)
         key = (metric.name.partition(":")[2] or AGE if metric.table == "attributes" else metric.table, sigma)
         if key not in self._held:
             names = [_samples(rows, cell, metric, at) for rows, cell in zip(self.rows, self.cells, strict=True)]

@@ -31,12 +31,12 @@ Interval = tuple[float, float] | tuple[None, None]
 class Difference:
     """The mean ``after`` minus the mean ``before``, with its 95 % interval, over ``n`` samples of ``people``.
 
-    ``paired``: both means are over the same samples. ``left_out`` is the number of samples that were left out because
-    only one of the runs has a finite score for them. ``same``: every sample has the same score in both runs, so that
-    no test is needed. ``p`` is the p-value, None if there are too few people. ``error`` is the standard error of the
-    difference with ``df`` degrees of freedom, None if nothing is known about it. ``changes`` is the number of
-    independent changes that the difference consists of. ``trials`` is the effective number of independent decisions,
-    None for scores that are no decisions.
+    ``paired``: both means are over the same samples. ``left_out`` is the number of samples, of all repeats, that were
+    left out because only one of the runs has a finite score for them. ``same``: every sample has the same score in
+    both runs, so that no test is needed. ``p`` is the p-value, None if there are too few people. ``error`` is the
+    standard error of the difference with ``df`` degrees of freedom, None if nothing is known about it. ``changes`` is
+    the number of independent changes that the difference consists of. ``trials`` is the effective number of independent
+    decisions, None for scores that are no decisions.
     """
 
     before: float
@@ -164,6 +164,13 @@ def in_common(
     before = _of(before, known)
     after = replace(before, values=after.values[known])
     return CommonScores(before=before, after=after, paired=True, left_out=sum(finite) - 2 * len(known), same=same)
+
+
+def of_one_run(scores: SampleScores) -> CommonScores:
+    """Return the scores of samples that only one of the runs has: none is compared, and all are left out."""
+    nobody = _of(scores, np.zeros(0, np.int64))
+    finite = int(np.isfinite(scores.values).sum())
+    return CommonScores(before=nobody, after=nobody, paired=True, left_out=finite, same=False)
 
 
 def _of(part: SampleScores, at: NDArray[np.int64]) -> SampleScores:
