@@ -68,7 +68,7 @@ class UnifaceNet(FaceNet):
         """Return the converted network."""
         from bench_facenets.loading import source
 
-        return source.from_onnx(self.weights(), self.pixels(Pixels()), self.net_input_size, self.license)
+        return source.from_onnx(self.weights(), self.pixels, self.net_input_size, self.license)
 
 
 @dataclass(frozen=True, kw_only=True)
