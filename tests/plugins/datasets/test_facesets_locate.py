@@ -16,7 +16,7 @@ from bench_facesets.readers import parquet
 from click.testing import CliRunner
 
 from bench import DataError, MissingDataError, comparable_name
-from bench.core import files as core_files
+from bench.core import stamps
 from bench.core.provenance import file_sha256
 
 PAIRS = files.protocol_pairs()
@@ -78,7 +78,7 @@ def test_a_damaged_set_is_no_missing_set(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_fingerprints(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(core_files, "_SETTLED_NS", 0)  # files of this moment may be remembered
+    monkeypatch.setattr(stamps, "_SETTLED_NS", 0)  # files of this moment may be remembered
     path = files.write_bin(tmp_path / "x.bin", PAIRS)
     assert FaceSet(path=str(path)).fingerprint() == file_sha256(path)
     one = files.write_folder(tmp_path / "one", {"a": 2, "b": 2})
@@ -90,12 +90,12 @@ def test_fingerprints(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatc
     assert len(list(home.iterdir())) == 3
 
 
-@pytest.mark.parametrize("settled", [0, core_files._SETTLED_NS], ids=["remembered", "just now"])
+@pytest.mark.parametrize("settled", [0, stamps._SETTLED_NS], ids=["remembered", "just now"])
 @pytest.mark.parametrize("kind", ["folder", "bin", "parquet"])
 def test_other_contents_under_the_same_time_and_size_are_another_digest(
     tmp_path: Path, home: Path, kind: str, settled: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(core_files, "_SETTLED_NS", settled)
+    monkeypatch.setattr(stamps, "_SETTLED_NS", settled)
     root = tmp_path / "set"
     for k in range(20):
         files.put(root / f"p{k // 2}" / f"{k}.bmp", files.encoded(files.picture(str(k)), "bmp"))
@@ -118,7 +118,7 @@ def test_other_contents_under_the_same_time_and_size_are_another_digest(
 
 
 def test_fingerprints_are_remembered(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(core_files, "_SETTLED_NS", 0)  # files of this moment may be remembered
+    monkeypatch.setattr(stamps, "_SETTLED_NS", 0)  # files of this moment may be remembered
     root = files.write_folder(tmp_path / "one", {"a": 2})
     hashed: list[Path] = []
     monkeypatch.setattr(fingerprints, "file_sha256", lambda path: hashed.append(path) or file_sha256(path))

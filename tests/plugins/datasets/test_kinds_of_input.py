@@ -24,7 +24,7 @@ from PIL import Image
 from test_facesets_alignment import FakeDetector
 
 from bench.api.search_paths import places_named, use_suite_folder
-from bench.core import files as core_files
+from bench.core import stamps
 
 PAIRS = files.protocol_pairs()
 PEOPLE = {f"p{k:02d}": 2 for k in range(16)}
@@ -134,7 +134,7 @@ def set_back(folder: Path) -> str:
         for path in folder.rglob("*.bmp"):
             os.utime(path, ns=(10**18, 10**18))
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(core_files, "_SETTLED_NS", 0)
+            patch.setattr(stamps, "_SETTLED_NS", 0)
             return FaceSet(path=str(folder)).fingerprint()
 
     before, same = digest(), digest()
