@@ -18,6 +18,8 @@ from click.testing import CliRunner
 from bench import DataError, MissingDataError, comparable_name
 from bench.core import stamps
 from bench.core.provenance import file_sha256
+from bench.registry.discovery import Registry
+from bench.suite.suite import load
 
 PAIRS = files.protocol_pairs()
 
@@ -132,6 +134,35 @@ def test_fingerprints_are_remembered(tmp_path: Path, home: Path, monkeypatch: py
         assert fingerprints.fingerprint(root, sorted(root.rglob("*.png"))) == before
     monkeypatch.setenv("XDG_CACHE_HOME", str(files.put(tmp_path / "file", "x")))
     assert fingerprints.fingerprint(root, sorted(root.rglob("*.png"))) == before
+
+
+SUITE = """
+[suite]
+name = "s"
+[[experiment]]
+name = "e"
+datasets = [{ plugin = "face-set", path = "../faces" }]
+authorised = ["zoo-mobileface"]
+evaluated = ["zoo-mobileface"]
+defenses = ["identity"]
+pairs = 8
+"""
+
+
+def test_a_path_in_a_suite_starts_in_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, registry: Registry
+) -> None:
+    monkeypatch.setenv("BENCH_SUITE_FOLDER", str(tmp_path))  # what the suite sets is undone after the test
+    faces = files.write_folder(tmp_path / "faces", {f"p{k}": 2 for k in range(20)})
+    suite = files.put(tmp_path / "suites" / "s.toml", SUITE)
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    dataset = load(suite, registry).experiments[0].datasets[0]
+    assert dataset.weights == FaceSet(path=str(faces)).fingerprint()
+    assert dataset.params["path"] == "../faces"  # as written, so that it means the same set on another machine
+    faces.rename(tmp_path / "moved")
+    with pytest.raises(DataError, match=r"neither \S*/suites/\.\./faces \(from the suite\) nor \S*/work/\.\./faces"):
+        load(suite, registry)
 
 
 # ---- commands --------------------------------------------------------------------------------------------------------
