@@ -23,7 +23,7 @@ from bench.api.hookspecs import (
     hookimpl,
 )
 from bench.api.results import Results
-from bench.api.search_paths import data_dir_option, data_folders, expand, weights_folders
+from bench.api.search_paths import data_dir_option, data_folders, expand, places_named, weights_folders
 from bench.api.types import Check, DataStatus, Faces, LazyImages, Pairs, Protected, Received, Reconstructed
 from bench.core.content_keys import digest_of
 from bench.core.domain import Outcome
@@ -38,7 +38,7 @@ from bench.core.errors import (
     SuiteError,
     did_you_mean,
 )
-from bench.core.files import write_atomically
+from bench.core.files import file_stamp, is_settled, write_atomically
 from bench.core.people import Allowed, comparable_name, everyone
 from bench.core.provenance import VERSION as __version__  # noqa: N811
 from bench.core.provenance import file_sha256, package_versions
@@ -91,10 +91,13 @@ __all__ = [
     "everyone",
     "expand",
     "file_sha256",
+    "file_stamp",
     "hookimpl",
     "instantiate",
+    "is_settled",
     "package_versions",
     "parameters_of",
+    "places_named",
     "registered",
     "weights_folders",
     "write_atomically",

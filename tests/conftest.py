@@ -23,6 +23,7 @@ import hypothesis
 import pandas as pd
 import pytest
 from browsing import Tabs, chromium, keep, violations
+from kinds_of_input import table
 from playwright.sync_api import Browser, Page
 from processes import Running, disks, starting
 from sharing import shared_folder
@@ -60,6 +61,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if _RUNNERS.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: _LONGEST.get(item.path.relative_to(TESTS).parts[0], len(_LONGEST)))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the table of kinds of input, if any were tried."""
+    reports = [report for found in terminalreporter.stats.values() for report in found]
+    for number, line in enumerate(table(r for r in reports if getattr(r, "when", None) == "call")):
+        if number == 0:
+            terminalreporter.section("kinds of input")
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
-"""The folders in which data sets and weights are searched.
+"""The folders in which data sets, weights and the paths of a suite are searched.
 
-Two environment variables list them, separated as in ``PATH``. Worker processes inherit these variables.
+Two environment variables list folders, separated as in ``PATH``; a third one holds the folder of the suite that is
+being planned or run. Worker processes inherit these variables.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from bench.core.errors import DataError
 
 DATA = "BENCH_DATA"  # lists folders of data sets
 WEIGHTS = "BENCH_WEIGHTS"  # lists folders of weights
+_SUITE = "BENCH_SUITE_FOLDER"  # set by bench itself
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 
 
@@ -50,10 +52,16 @@ def weights_folders() -> list[Path]:
     return own + [folder / "weights" for folder in data_folders()]
 
 
-def expand(text: str, what: str) -> Path:
-    """Replace ``~`` and ``$VARIABLES`` in a path from a suite.
+def use_suite_folder(folder: Path) -> None:
+    """Make relative paths of a suite start in its folder, for this process and its workers."""
+    os.environ[_SUITE] = str(folder.resolve())
 
-    ``what`` is the name of the parameter, for messages. Raises `DataError` naming a variable that is not set.
+
+def places_named(text: str, what: str) -> tuple[Path, ...]:
+    """Return where a path from a suite may lie, with ``~`` and ``$VARIABLES`` replaced.
+
+    A relative path lies in the folder of the suite, or else in the working folder. ``what`` is the name of the
+    parameter, for messages. Raises `DataError` naming a variable that is not set.
     """
 
     def value(match: re.Match[str]) -> str:
@@ -62,4 +70,18 @@ def expand(text: str, what: str) -> Path:
             raise DataError(f"{what} = {text!r}: the variable {name} is not set; set it, or write the path itself")
         return os.environ[name]
 
-    return Path(_VARIABLE.sub(value, text)).expanduser()
+    path, here = Path(_VARIABLE.sub(value, text)).expanduser(), Path.cwd()
+    suite = Path(os.environ.get(_SUITE) or here)
+    if path.is_absolute() or suite == here:
+        return (path,)
+    beside = suite / path
+    return (beside.relative_to(here) if beside.is_relative_to(here) else beside, path)
+
+
+def expand(text: str, what: str) -> Path:
+    """Return the path that a suite names: the first of `places_named` that exists, else the last of them.
+
+    Raises `DataError` naming a variable that is not set.
+    """
+    places = places_named(text, what)
+    return next((place for place in places if os.path.exists(place)), places[-1])

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.errors import DataError
+from bench.core.files import file_stamp, is_settled
 
 _PACKAGE = Path(__file__).resolve().parent.parent  # the folder of the package ``bench``
 VERSION = "0.1.0"  # the version of bench itself, the same as in pyproject.toml
@@ -43,22 +44,33 @@ HASHED_CODE = (
 NUMERIC_PACKAGES = ("torch", "numpy", "scipy", "scikit-image", "lpips")
 
 
-@functools.lru_cache(maxsize=256)
-def _sha256(path: Path, size: int, mtime_ns: int) -> str:
+def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@functools.lru_cache(maxsize=256)
+def _remembered_sha256(path: Path, stamp: tuple[int, ...]) -> str:
+    return _sha256(path)
 
 
 def file_sha256(path: Path) -> str:
     """Return the sha256 of a file as 64 hexadecimal digits. Raise `DataError` if the file cannot be read.
 
-    The digest is cached per process until the size or the modification time of the file changes.
+    The digest is cached per process until the file changes (see `bench.core.files.file_stamp`).
     """
     try:
-        stat = path.stat()
-        return _sha256(path, stat.st_size, stat.st_mtime_ns)
+        if not path.is_file():
+            raise DataError(f"{path}: expected a readable file, found {_other_kind(path)}")
+        stamp = file_stamp(path)
+        return _remembered_sha256(path, stamp) if is_settled(stamp) else _sha256(path)
     except OSError as error:
         raise DataError(f"{path}: expected a readable file: {error.strerror}") from None
+
+
+def _other_kind(path: Path) -> str:
+    """Say what a path is that is no file. A pipe or a device is never opened, because reading it may not end."""
+    return "a folder" if path.is_dir() else "a pipe or a device" if path.exists() else "none"
 
 
 def package_versions() -> dict[str, str]:

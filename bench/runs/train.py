@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.api.hookspecs import Attack, Dataset, Model, TrainingJob
+from bench.api.search_paths import use_suite_folder
 from bench.core.errors import BenchError, ContractError, PluginError, SuiteError, did_you_mean, with_article
 from bench.registry.components import build_component
 from bench.registry.discovery import Registry, discover
@@ -31,6 +32,7 @@ def train_suite(
         log = _silence
     registry = discover()
     file = read(path, overrides).tables
+    use_suite_folder(path.parent)
     if not file.train:
         raise SuiteError(
             f"{path}: expected at least one [[train]], found none; run its experiments with: bench run {path}"

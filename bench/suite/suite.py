@@ -17,6 +17,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from bench.api.hookspecs import Attack, Dataset
+from bench.api.search_paths import use_suite_folder
 from bench.core.domain import Component, StageKind
 from bench.core.errors import BenchError, SuiteError
 from bench.core.parsing import parse_toml
@@ -176,8 +177,12 @@ def restore(record: SuiteRecord, registry: Registry) -> Suite:
 
 
 def resolve(source: SuiteSource, registry: Registry, pairs: int | None = None) -> Suite:
-    """Resolve every component of a suite. ``pairs`` (``--pairs``) overrides that of every experiment."""
+    """Resolve every component of a suite; its relative paths start in the folder of the suite.
+
+    ``pairs`` (``--pairs``) overrides that of every experiment.
+    """
     path, tables = source.path, source.tables
+    use_suite_folder(path.parent)
     if not tables.experiment and not tables.train:
         raise SuiteError(f"{path}: expected at least one [[experiment]] or [[train]], found neither")
     names = [e.name for e in tables.experiment]

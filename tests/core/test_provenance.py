@@ -7,12 +7,13 @@ import hashlib
 import os
 import re
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
 import bench
-from bench.core import provenance
+from bench.core import files, provenance
 from bench.core.errors import DataError
 
 
@@ -23,6 +24,25 @@ def test_the_hash_of_a_file_is_that_of_its_contents(tmp_path: Path) -> None:
     path.write_bytes(b"two")
     os.utime(path, ns=(1, 1))
     assert provenance.file_sha256(path) == hashlib.sha256(b"two").hexdigest()
+
+
+@pytest.mark.parametrize("settled", [0, files._SETTLED_NS], ids=["remembered", "just now"])
+def test_a_time_that_was_set_back_hides_no_change(
+    tmp_path: Path, settled: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_SETTLED_NS", settled)
+    path = tmp_path / "weights"
+    for data in (b"one", b"two"):
+        path.write_bytes(data)
+        os.utime(path, ns=(1, 1))
+        if settled == 0:
+            time.sleep(0.05)  # longer than a step of the clock of any local file system
+        assert provenance.file_sha256(path) == hashlib.sha256(data).hexdigest()
+    other = tmp_path / "other"
+    other.write_bytes(b"six")
+    os.utime(other, ns=(1, 1))
+    os.replace(other, path)
+    assert provenance.file_sha256(path) == hashlib.sha256(b"six").hexdigest()
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from bench import DataError
+from bench import DataError, file_sha256
 from bench_attributes.network import INPUT_SIZE, AttributeNetwork
 
 
@@ -39,8 +39,13 @@ def from_half(weights: dict[str, Tensor]) -> AttributeNetwork:
     return network.to(memory_format=torch.channels_last).eval()
 
 
-@functools.lru_cache(maxsize=4)
 def _network(path: Path, device: str) -> AttributeNetwork:
+    return _loaded(path, file_sha256(path), device)
+
+
+@functools.lru_cache(maxsize=4)
+def _loaded(path: Path, sha256: str, device: str) -> AttributeNetwork:
+    """Return the network; ``sha256`` is that of its weights, so that other weights are another network."""
     try:
         return from_half(load_file(path)).to(device)
     except (OSError, SafetensorError, RuntimeError) as error:

@@ -24,7 +24,6 @@ from bench import (
     Pairs,
     TrainingSet,
     everyone,
-    expand,
     hookimpl,
 )
 
@@ -48,24 +47,29 @@ class _Files(ABC):
     def place(self) -> tuple[Path, str]:
         """Return the path of the files and the name of their reader. Raises MissingDataError if they do not exist."""
 
-    def collection(self) -> FaceCollection:
-        """Return the images, people and pairs; no image is decoded."""
+    def level(self) -> int:
+        """Return the level of the folders of people, from 1; 0 if it is to be found out."""
+        return 0
+
+    def collection(self, fresh: bool = False) -> FaceCollection:
+        """Return the images, people and pairs; no image is decoded. With ``fresh``, a folder is listed again."""
         from bench_facesets import locate
 
-        return locate.open_set(*self.place())
+        return locate.open_set(*self.place(), self.level(), fresh)
 
     def fingerprint(self) -> str:
-        """Return the digest of all files: images, and the files that define people and pairs."""
+        """Return the digest of all files as they are now: images, and the files that define people and pairs."""
         from bench_facesets.fingerprints import fingerprint
 
-        found = self.collection()
+        found = self.collection(fresh=True)
         return fingerprint(found.root, found.files)
 
     def _status(self, pairs: int | None, notes: tuple[str, ...] = ()) -> DataStatus:
         """Return the counts, with the notes of the reader and ``notes``."""
         found = self.collection()
         where, images = str(self.place()[0]), len(found.encoded)
-        return DataStatus(where=where, layout=found.layout, images=images, pairs=pairs, notes=(*found.notes, *notes))
+        notes = (*found.notes, *([found.passed_over] if found.passed_over else []), *notes)
+        return DataStatus(where=where, layout=found.layout, images=images, pairs=pairs, notes=notes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +112,7 @@ class FileDataset(_Files, Dataset):
 
         The result is kept in the instance as long as `collection` returns the same object.
         """
+        from bench_facesets.fingerprints import fingerprint
         from bench_facesets.pairing import Division, Protocol
 
         found = self.collection()
@@ -116,7 +121,8 @@ class FileDataset(_Files, Dataset):
             if found.pairs is not None:
                 kept = Protocol.of(found)
             else:
-                kept = Division.of(found, self.fingerprint(), self.seed, self.calibration_share, self.auxiliary_share)
+                digest = fingerprint(found.root, found.files)
+                kept = Division.of(found, digest, self.seed, self.calibration_share, self.auxiliary_share)
             vars(self)["_source"] = kept
         return kept
 
@@ -192,8 +198,8 @@ class FileDataset(_Files, Dataset):
         """Check counts, images, pair protocol, overlap with training sets and near-duplicates; see `audit`."""
         from bench_facesets import audit
 
-        found, published = self.collection(), getattr(self, "published", {})
-        yield from audit.verify(found, self.fingerprint(), published, lambda: self.source().max_pairs(), training)
+        digest, published = self.fingerprint(), getattr(self, "published", {})
+        yield from audit.verify(self.collection(), digest, published, lambda: self.source().max_pairs(), training)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,7 +253,7 @@ class KnownSet(FileDataset):
         from bench_facesets import locate
 
         if self.path:
-            return locate.known_at(self.known_as(), expand(self.path, "path"))
+            return locate.known_at(self.known_as(), locate.named(self.path))
         return locate.find(self.known_as())
 
 
@@ -298,11 +304,13 @@ class FaceSet(FileDataset):
     """Any other set: ``path`` is a folder ``subject/image``, a ``.bin``, Parquet, or one of the known layouts.
 
     ``license`` is a note for reports that show its faces. ``people_of``: the set whose people it shows under the same
-    names, such as ``lfw``; empty if the people are its own.
+    names, such as ``lfw``; empty if the people are its own. ``person_level``: on which level below the path the folders
+    of people are, from 1; by default it is found out.
     """
 
     path: str
     layout: Layout = "auto"
+    person_level: Annotated[int, Ge(0), Le(16)] = 0
     people_of: str = ""  # type: ignore[misc]
     license: str = "unknown; ask the publisher of the data set"  # type: ignore[misc]
 
@@ -310,9 +318,13 @@ class FaceSet(FileDataset):
         """Return the given path; the reader is detected from the files unless ``layout`` sets it."""
         from bench_facesets import locate
 
-        path = expand(self.path, "path")
+        path = locate.named(self.path)
         found = locate.detect(path)
         return path, found if self.layout == "auto" else self.layout
+
+    def level(self) -> int:
+        """Return the level of the folders of people that the suite sets."""
+        return self.person_level
 
 
 # ---- training --------------------------------------------------------------------------------------------------------
@@ -320,15 +332,21 @@ class FaceSet(FileDataset):
 
 @dataclass(frozen=True, kw_only=True)
 class FileTraining(_Files, TrainingSet):
-    """Training faces from a folder ``subject/image``, ``.rec`` with ``.idx``, or Parquet."""
+    """Training faces from a folder ``subject/image``, ``.rec`` with ``.idx``, or Parquet; ``person_level`` is that of
+    `FaceSet`."""
 
     path: str = ""
+    person_level: Annotated[int, Ge(0), Le(16)] = 0
+
+    def level(self) -> int:
+        """Return the level of the folders of people that the suite sets."""
+        return self.person_level
 
     def place(self) -> tuple[Path, str]:
         """Return the given path and its reader."""
         from bench_facesets import locate
 
-        path = expand(self.path, "path")
+        path = locate.named(self.path)
         reader = locate.detect(path)
         return path, "people" if path.is_dir() and reader != "parquet" else reader
 

@@ -36,11 +36,13 @@ def verify(
     """
     yield Check(what="fingerprint", ok=True, found=fingerprint)
     yield _counts(collection, published)
+    yield Check(what="layout", ok=True, found="; ".join([collection.layout, *collection.notes]))
+    if collection.passed_over:
+        yield Check(what="passed over", ok=False, found=collection.passed_over)
     looks, valid, damaged = _looked_at(collection)
     total = len(collection.encoded)
     found = f"{total - len(damaged)} of {total} images of 112 x 112"
     yield Check(what="images", ok=not damaged, found="; ".join([found, *damaged[:_NAMED]]))
-    yield from _notes(collection)
     if collection.pairs is not None:
         yield from _protocol(collection)
         yield _near_pairs(collection, looks, valid)
@@ -72,12 +74,6 @@ def _drawn(max_pairs: Callable[[], int]) -> Check:
         return Check(what="pairs", ok=True, found=f"drawn by a seed, at most {max_pairs()}")
     except DataError as error:
         return Check(what="pairs", ok=False, found=str(error))
-
-
-def _notes(collection: Collection) -> Iterator[Check]:
-    """Repeat what the reader noticed, such as images and pairs that are left out. These checks never fail."""
-    for note in collection.notes:
-        yield Check(what="note", ok=True, found=note)
 
 
 def _copies(collection: Collection, fingerprint: str) -> Check:

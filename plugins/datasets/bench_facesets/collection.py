@@ -49,7 +49,8 @@ class Collection:
 
     ``ids``: unique names of the images; ``people``: the person in each image, or None if only the pairs are known;
     ``files``: all files that the fingerprint depends on, below ``root``; ``notes``: remarks for the user;
-    ``left_out``: the number of pairs of the protocol that cannot be used.
+    ``left_out``: the number of pairs of the protocol that cannot be used;
+    ``passed_over``: a sentence about files beside the images that are not read, empty if there are none.
     """
 
     layout: str
@@ -61,6 +62,7 @@ class Collection:
     pairs: PairTable | None = None
     notes: tuple[str, ...] = field(default=())
     left_out: int = 0
+    passed_over: str = ""
 
     @functools.cached_property
     def codes(self) -> tuple[Ints, list[str]]:

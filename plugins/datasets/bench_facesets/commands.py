@@ -10,7 +10,14 @@ import click
 @click.command("convert")
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("target", metavar="OUT.parquet", type=click.Path(path_type=Path))
-def convert(source: Path, target: Path) -> None:
+@click.option(
+    "--person-level",
+    type=click.IntRange(min=0, max=16),
+    default=0,
+    metavar="N",
+    help="On which level below SOURCE the folders of people are: 1 for person/image. 0, the default, finds out.",
+)
+def convert(source: Path, target: Path, person_level: int) -> None:
     """Write SOURCE (a .bin, .rec, image folder, original layout or Parquet) as one Parquet file.
 
     Images are kept byte for byte, with people, pairs and folds. Put it into a data folder under the set's name, such
@@ -27,10 +34,13 @@ def convert(source: Path, target: Path) -> None:
 
     if target.suffix != ".parquet":
         raise DataError(f"{target}: expected a name that ends in .parquet")
-    found = locate.open_set(source, locate.detect(source))
+    found = locate.open_set(source, locate.detect(source), person_level)
     parquet.write(found, target)
     pairs = "" if found.pairs is None else f", {len(found.pairs)} pairs"
     click.echo(f"{target}: {len(found.encoded)} images{pairs} ({found.layout})")
+    for note in (*found.notes, found.passed_over):
+        if note:
+            click.echo(f"note: {note}")
 
 
 @click.command("unpack")
@@ -45,4 +55,9 @@ def unpack(archive: Path, target: Path) -> None:
     """
     from bench_facesets.readers import archives
 
-    click.echo(f"{target}: {archives.unpack(archive, target)} files")
+    done = archives.unpack(archive, target)
+    click.echo(f"{target}: {done.files} files")
+    if done.debris:
+        click.echo(
+            f"note: {done.debris} hidden files, or files that a system left (__MACOSX, Thumbs.db), were left out"
+        )

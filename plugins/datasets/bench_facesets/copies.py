@@ -151,7 +151,8 @@ def _first_alike(thumbnails: NDArray[np.uint8]) -> Ints:
     group = connected_components(graph, directed=False)[1][where.reshape(-1)]
     first: Ints = np.full(n, len(thumbnails), dtype=np.int64)
     np.minimum.at(first, group, np.arange(len(thumbnails)))
-    return first[group]
+    found: Ints = first[group]
+    return found
 
 
 def _near(thumbnails: NDArray[np.uint8]) -> Ints:

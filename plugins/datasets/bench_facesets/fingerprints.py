@@ -1,6 +1,6 @@
 """Digests of data sets: the sha256 of a single file, or a sha256 over the names and contents of several files.
 
-Hashing a large set takes long, so digests of files are kept, by path, size and modification time, in
+Hashing a large set takes long, so digests of files are kept, by path and stamp (see `bench.file_stamp`), in
 ``$XDG_CACHE_HOME/face-privacy-bench/fingerprints/`` (by default below ``~/.cache``).
 """
 
@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import DataError, file_sha256
+from bench import DataError, file_sha256, file_stamp, is_settled
 
 MAX_REMEMBERED_BYTES = 2**30
 
@@ -30,24 +30,26 @@ def fingerprint(root: Path, files: Sequence[Path]) -> str:
     """Return the digest of files; for a single file its sha256, whatever its name. Raises DataError."""
     place = _memory(root)
     known = _recall(place)
-    found: dict[str, list[int | str]] = {}
+    found: dict[str, str] = {}
+    kept: dict[str, list[int | str]] = {}
     for path in files:
         try:
-            stat = path.stat()
+            stamp = file_stamp(path)
         except OSError as error:
             raise DataError(f"{path}: expected a readable file: {error.strerror}") from None
-        stamp = [stat.st_size, stat.st_mtime_ns]
-        before = known.get(str(path))
-        digest = before[2] if isinstance(before, list) and before[:2] == stamp and len(before) == 3 else None
-        found[str(path)] = [*stamp, digest if isinstance(digest, str) else file_sha256(path)]
-    if any(known.get(name) != entry for name, entry in found.items()):
-        _remember(place, {**known, **found})
+        name, before = str(path), known.get(str(path))
+        digest = before[-1] if isinstance(before, list) and before[:-1] == [*stamp] else None
+        found[name] = digest if isinstance(digest, str) else file_sha256(path)
+        if is_settled(stamp):
+            kept[name] = [*stamp, found[name]]
+    if any(known.get(name) != entry for name, entry in kept.items()):
+        _remember(place, {**known, **kept})
     if len(files) == 1:
-        return str(found[str(files[0])][2])
+        return found[str(files[0])]
     total = hashlib.sha256()
     for path in sorted(files):
         relative = os.path.relpath(path, root)
-        total.update(f"{relative}\0{found[str(path)][2]}\n".encode("utf-8", "surrogateescape"))
+        total.update(f"{relative}\0{found[str(path)]}\n".encode("utf-8", "surrogateescape"))
     return total.hexdigest()
 
 

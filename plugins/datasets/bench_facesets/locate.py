@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import functools
 import itertools
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import DataError, MissingDataError, data_folders
+from bench import DataError, MissingDataError, data_folders, file_stamp, places_named
 from bench_facesets.collection import Collection
 from bench_facesets.people import with_known_people
 from bench_facesets.readers import image_folders, insightface_bin, original_layouts, parquet, recordio
-from bench_facesets.readers.safe_paths import entries, is_image
+from bench_facesets.readers.images import suffixes
+from bench_facesets.readers.safe_paths import entries
 
 Reader = Callable[[Path], Collection]
 
@@ -75,10 +77,10 @@ def find(name: str) -> tuple[Path, str]:
     """Return the path of a known set and its reader. Raises MissingDataError, which says where it was searched."""
     names = KNOWN[name]
     for path, reader in _candidates(names):
-        if path.is_file() or (path.is_dir() and reader == names.reader):
+        if os.path.isfile(path) or (os.path.isdir(path) and reader == names.reader):
             return path, reader
     for folder in data_folders():  # A data folder may be the set itself.
-        if folder.is_dir() and name in original_layouts.detect(folder):
+        if os.path.isdir(folder) and name in original_layouts.detect(folder):
             return folder, name
     searched = ", ".join(map(str, data_folders()))
     if not searched:
@@ -87,6 +89,22 @@ def find(name: str) -> tuple[Path, str]:
             f"{names.words()}"
         )
     raise MissingDataError(f"not found in {searched}; put one of these there: {names.words()}")
+
+
+def named(text: str) -> Path:
+    """Return the file or folder that the parameter ``path`` names. Raises DataError, which says where it was looked
+    for, if it does not exist."""
+    places = places_named(text, "path")
+    for place in places:
+        if os.path.exists(place):
+            return place
+    if len(places) == 1:
+        raise DataError(f"{places[0]}: expected a file or folder, found none; correct the parameter path")
+    beside, here = places
+    raise DataError(
+        f"path = {text!r}: expected a file or folder, found none: neither {beside} (from the suite) nor "
+        f"{here.absolute()} (from the working folder) exists; correct the parameter path"
+    )
 
 
 def known_at(name: str, path: Path) -> tuple[Path, str]:
@@ -113,24 +131,23 @@ def detect(path: Path) -> str:
         return reader
     if found := list(original_layouts.detect(path)):
         return found[0]
-    if any(f.suffix == ".parquet" for f in path.iterdir()):
-        return "parquet"
-    return "people"
+    return "parquet" if _files(path, ".parquet") else "people"
 
 
-def _people(path: Path) -> Collection:
+def _files(path: Path, suffix: str) -> list[Path]:
+    """Return the files in a folder that have a suffix, by name. Raises DataError if the folder cannot be read."""
+    return [path / e.name for e in entries(path, path.resolve()) if e.name.lower().endswith(suffix) and e.is_file()]
+
+
+def _people(path: Path, level: int = 0) -> Collection:
     """Read a training set: a ``.rec`` file, or a folder of people, of ``.rec`` and ``.idx``, or of Parquet."""
     if path.is_file():
         return recordio.read(path)
-    for name in ("train.rec", *sorted(f.name for f in path.iterdir() if f.suffix == ".rec")):
-        if (path / name).is_file():
-            return recordio.read(path / name)
-    if any(f.suffix == ".parquet" for f in path.iterdir()):
+    if records := _files(path, ".rec"):
+        return recordio.read(next((f for f in records if f.name == "train.rec"), records[0]))
+    if _files(path, ".parquet"):
         return parquet.read(path)
-    inner = [f for f in path.iterdir() if f.is_dir() and not f.name.startswith(".")]
-    if len(inner) == 1 and any(f.is_dir() for f in inner[0].iterdir()):  # The set lies in the only folder.
-        return image_folders.read(inner[0])
-    return image_folders.read(path)
+    return image_folders.read(path, level)
 
 
 _FEW = 10  # A folder is one of people if at least so many folders in it contain images.
@@ -144,9 +161,13 @@ def _original(reader: Reader, path: Path) -> Collection:
     except MissingDataError:
         root = path.resolve()
         people = (Path(e.path) for e in entries(path, root) if e.is_dir())
-        if sum(any(is_image(e.name) for e in entries(p, root)) for p in itertools.islice(people, _FEW)) < _FEW:
+        if sum(any(map(_is_image, entries(p, root))) for p in itertools.islice(people, _FEW)) < _FEW:
             raise
         return _people(path)
+
+
+def _is_image(entry: os.DirEntry[str]) -> bool:
+    return os.path.splitext(entry.name)[1].lower() in suffixes()
 
 
 _READERS: dict[str, Reader] = {
@@ -155,20 +176,32 @@ _READERS: dict[str, Reader] = {
     "people": _people,
     **{name: functools.partial(_original, reader) for name, reader in original_layouts.READERS.items()},
 }
+_KEPT = 16  # The number of sets that are kept in a process.
+_kept: dict[tuple[Path, str, int], tuple[tuple[int, ...], Collection]] = {}
 
 
-def open_set(path: Path, reader: str) -> Collection:
-    """Read the set at a path. The result is cached in the process while the path's own time and size stay the same.
+def open_set(path: Path, reader: str, level: int = 0, fresh: bool = False) -> Collection:
+    """Read the set at a path; ``level`` is that of `image_folders.read`.
 
-    Raises DataError if the path cannot be read.
+    The result is kept in the process until the file changes. A folder does not show whether files below it have
+    changed: it is listed again with ``fresh``, as it is for every digest of the set. Raises DataError if the path
+    cannot be read.
     """
+    key = (path.absolute(), reader, level)
     try:
-        stat = path.stat()
-        return _opened(path, reader, stat.st_mtime_ns, stat.st_size)
+        stamp = _stamp(path)
+        known = _kept.get(key)
+        if known is None or known[0] != stamp or (fresh and path.is_dir()):
+            while len(_kept) >= _KEPT and key not in _kept:
+                del _kept[next(iter(_kept))]
+            read = functools.partial(_people, level=level) if level and reader == "people" else _READERS[reader]
+            _kept[key] = known = (stamp, with_known_people(read(path)))
+        return known[1]
     except OSError as error:
         raise DataError(f"{path}: expected a readable file or folder: {error.strerror}") from None
 
 
-@functools.lru_cache(maxsize=16)
-def _opened(path: Path, reader: str, changed: int, size: int) -> Collection:
-    return with_known_people(_READERS[reader](path))
+def _stamp(path: Path) -> tuple[int, ...]:
+    """Return numbers that change with a file, or with the index beside a ``.rec``. Raises OSError."""
+    index = path.with_suffix(".idx")
+    return (*file_stamp(path), *(file_stamp(index) if path.suffix == ".rec" and index.exists() else ()))

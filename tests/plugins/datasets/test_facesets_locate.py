@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 
 import faceset_files as files
@@ -15,6 +16,7 @@ from bench_facesets.readers import parquet
 from click.testing import CliRunner
 
 from bench import DataError, MissingDataError, comparable_name
+from bench.core import files as core_files
 from bench.core.provenance import file_sha256
 
 PAIRS = files.protocol_pairs()
@@ -75,7 +77,8 @@ def test_a_damaged_set_is_no_missing_set(tmp_path: Path, monkeypatch: pytest.Mon
     assert not isinstance(caught.value, MissingDataError)
 
 
-def test_fingerprints(tmp_path: Path, home: Path) -> None:
+def test_fingerprints(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(core_files, "_SETTLED_NS", 0)  # files of this moment may be remembered
     path = files.write_bin(tmp_path / "x.bin", PAIRS)
     assert FaceSet(path=str(path)).fingerprint() == file_sha256(path)
     one = files.write_folder(tmp_path / "one", {"a": 2, "b": 2})
@@ -87,7 +90,35 @@ def test_fingerprints(tmp_path: Path, home: Path) -> None:
     assert len(list(home.iterdir())) == 3
 
 
+@pytest.mark.parametrize("settled", [0, core_files._SETTLED_NS], ids=["remembered", "just now"])
+@pytest.mark.parametrize("kind", ["folder", "bin", "parquet"])
+def test_other_contents_under_the_same_time_and_size_are_another_digest(
+    tmp_path: Path, home: Path, kind: str, settled: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(core_files, "_SETTLED_NS", settled)
+    root = tmp_path / "set"
+    for k in range(20):
+        files.put(root / f"p{k // 2}" / f"{k}.bmp", files.encoded(files.picture(str(k)), "bmp"))
+    if kind == "bin":
+        root = files.put(tmp_path / "x.bin", b"one")
+    elif kind == "parquet":
+        parquet.write(FaceSet(path=str(root)).collection(), root := tmp_path / "set.parquet")
+    changed = [root] if root.is_file() else sorted(root.rglob("*.bmp"))
+    for path in changed:
+        os.utime(path, ns=(10**18, 10**18))
+    before = fingerprints.fingerprint(root, changed)
+    assert home.exists() == (settled == 0)
+    time.sleep(0.05)  # longer than a step of the clock of any local file system
+    for path in changed:
+        path.write_bytes(path.read_bytes()[::-1])
+        os.utime(path, ns=(10**18, 10**18))
+    after = fingerprints.fingerprint(root, changed)
+    assert after != before
+    assert FaceSet(path=str(root)).fingerprint() == after if kind == "folder" else True
+
+
 def test_fingerprints_are_remembered(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(core_files, "_SETTLED_NS", 0)  # files of this moment may be remembered
     root = files.write_folder(tmp_path / "one", {"a": 2})
     hashed: list[Path] = []
     monkeypatch.setattr(fingerprints, "file_sha256", lambda path: hashed.append(path) or file_sha256(path))

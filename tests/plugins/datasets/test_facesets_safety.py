@@ -248,7 +248,7 @@ def test_archives_are_unpacked(tmp_path: Path, kind: str) -> None:
                 info = tarfile.TarInfo(name)
                 info.size = len(data)
                 archive.addfile(info, io.BytesIO(data))
-    assert archives.unpack(path, tmp_path / "out") == 2
+    assert archives.unpack(path, tmp_path / "out") == archives.Unpacked(files=2)
     assert {str(f.relative_to(tmp_path / "out")): f.read_bytes() for f in (tmp_path / "out").rglob("*.png")} == members
     with pytest.raises(StorageError, match="expected an empty folder"):
         archives.unpack(path, tmp_path / "out")

@@ -11,29 +11,27 @@ import csv
 import io
 import json
 import os
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image
 
 from bench import DataError, MissingDataError, StorageError, __version__, write_atomically
 from bench_facesets.alignment.detect import Detector, Face, subject_of
 from bench_facesets.alignment.geometry import SIZE, TEMPLATE, crop, displacement
 from bench_facesets.readers.images import MAX_ITEM_BYTES, decode
-from bench_facesets.readers.safe_paths import entries, images_below, read_bytes
+from bench_facesets.readers.listing import hint, in_words, list_images, why
+from bench_facesets.readers.safe_paths import entries, read_bytes
 
 MANIFEST = "alignment.json"
 REPORT = "not-found.csv"
 _LOCK = ".alignment.lock"
-_DEPTH = 64  # The depth to which folders are searched.
 _ALIGNED = 2.0  # A crop that alignment moves by at most so many pixels counts as already aligned.
 _BIN = (
     "the faces in a .bin file are aligned already, and a second alignment would only blur them; "
@@ -98,7 +96,8 @@ def align_folder(
     Raises DataError if the folders cannot be used, StorageError if the target cannot be written.
     """
     source, target = check_folders(source, target)
-    images = _images(source, limit)
+    images, passed_over = _images(source)
+    images = images[:limit]
     settings = {
         "source": _printable(source),
         "detector": detector.name,
@@ -109,11 +108,11 @@ def align_folder(
     with _claimed(target):
         _check_manifest(target, {"source": settings["source"]} if overwrite else settings)
         if overwrite:  # Old crops are deleted before the new manifest is written, so that none is left beside new ones.
-            for image in _images(source):
+            for image in _images(source)[0]:
                 (target / _crop_of(image)).unlink(missing_ok=True)
         about = {"bench": __version__, **settings, "limit": limit}
         _write_manifest(target, {**about, "complete": False})
-        tally = Tally(images=len(images))
+        tally = Tally(images=len(images) + len(passed_over), missing=[_not_read(source, path) for path in passed_over])
         for path, taken in _with_namesakes(images):
             _align_one(source, target, path, taken, detector, min_score, tally)
             on_image(tally)
@@ -141,14 +140,26 @@ def check_folders(source: Path, target: Path) -> tuple[Path, Path]:
     return source, target
 
 
-def _images(source: Path, limit: int | None = None) -> list[Path]:
-    """Return the images below a folder, relative to it, in order of their names. Raises DataError if there are none."""
-    found = [path.relative_to(source) for path in islice(images_below(source, source, _DEPTH), limit)]
-    if not found:
+def _images(source: Path) -> tuple[list[Path], list[Path]]:
+    """Return the images below a folder and the files that are passed over, relative to it, in order of their names.
+
+    Raises DataError if there are no images.
+    """
+    found = list_images(source)
+    if not found.images:
         if any(entry.name.lower().endswith(".bin") for entry in entries(source, source)):
             raise DataError(f"{source}: expected images; {_BIN}")
-        raise MissingDataError(f"{source}: expected images (any depth of folders), found none")
-    return found
+        others = in_words(found.passed_over, source)
+        raise MissingDataError(
+            f"{source}: expected images (any depth of folders), found none{f'; {others}' if others else ''}"
+        )
+    return [p.relative_to(source) for p in found.images], [p.relative_to(source) for p in found.passed_over]
+
+
+def _not_read(source: Path, path: Path) -> NotFound:
+    """Return the entry of a file that is passed over."""
+    detail = "; ".join(filter(None, [f"not read as an image: {why(source / path)}", hint(path)]))
+    return NotFound(path=_printable(path), reason="not read", detail=detail)
 
 
 def _with_namesakes(images: list[Path]) -> Iterator[tuple[Path, Path | None]]:
@@ -244,16 +255,10 @@ def _read(path: Path) -> NDArray[np.uint8]:
     """Read an image ``(h, w, 3)``, rotated as its EXIF orientation says. Raises _NoCropError if it is damaged."""
     try:
         data = read_bytes(path, MAX_ITEM_BYTES, "an image")
-        pixels = decode(data, str(path), size=None)
+        pixels = decode(data, str(path), size=None, upright=True)
     except DataError as error:
         raise _NoCropError("unreadable", str(error).removeprefix(f"{path}: ")) from None
-    image = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
-    with warnings.catch_warnings(), contextlib.suppress(Exception):  # Damaged EXIF data are ignored.
-        warnings.simplefilter("ignore")
-        with Image.open(io.BytesIO(data)) as header:
-            image.getexif()[ExifTags.Base.Orientation] = header.getexif().get(ExifTags.Base.Orientation, 1)
-        image = ImageOps.exif_transpose(image)
-    return np.asarray(image)
+    return np.ascontiguousarray(pixels.transpose(1, 2, 0))
 
 
 def _subject(faces: Any, size: tuple[int, int], min_score: float) -> Face:

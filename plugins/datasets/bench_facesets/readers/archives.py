@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from bench import DataError, MissingDataError, StorageError
-from bench_facesets.readers.safe_paths import inside
+from bench_facesets.readers.safe_paths import inside, is_debris
 
 MAX_BYTES = 200 * 2**30  #: The limit for all members together, unpacked.
 MAX_RATIO = 50  #: The limit of unpacked bytes per byte of an archive; images are already compressed.
@@ -35,8 +35,16 @@ class _Member:
     contents: IO[bytes] | None
 
 
-def unpack(archive: Path, target: Path) -> int:
-    """Unpack an archive into a new or empty folder and return the number of files.
+@dataclass(kw_only=True)
+class Unpacked:
+    """The number of files that were unpacked, and of those left out because they are debris (see `is_debris`)."""
+
+    files: int = 0
+    debris: int = 0
+
+
+def unpack(archive: Path, target: Path) -> Unpacked:
+    """Unpack an archive, but for debris, into a new or empty folder.
 
     Raises MissingDataError if the archive does not exist, StorageError if the folder is not empty or cannot be written,
     and DataError, which names the member, for the first one that leads out of the folder, is a link or a device, or
@@ -76,14 +84,19 @@ def _is_tar(archive: Path) -> bool:
         return False
 
 
-def _extract(members: Iterator[_Member], root: Path, archive: Path, target: Path) -> int:
+def _extract(members: Iterator[_Member], root: Path, archive: Path, target: Path) -> Unpacked:
     limit = min(MAX_BYTES, max(ALWAYS_BYTES, MAX_RATIO * archive.stat().st_size))
-    files, left = 0, limit
+    tally, left = Unpacked(), limit
     for number, member in enumerate(members):
         where = f"{archive}: {member.name[:200]!r}"
         if number >= MAX_MEMBERS:
             raise DataError(f"{archive}: expected at most {MAX_MEMBERS:,} members")
         path = inside(root, member.name.rstrip("/") or ".", where, target)
+        if any(map(is_debris, path.relative_to(root).parts)):
+            if member.contents is not None:
+                member.contents.close()
+            tally.debris += not member.folder
+            continue
         if member.folder:
             path.mkdir(parents=True, exist_ok=True)
             continue
@@ -100,8 +113,8 @@ def _extract(members: Iterator[_Member], root: Path, archive: Path, target: Path
                 if left < 0:
                     raise DataError(f"{where}: expected at most {limit:,} bytes unpacked")
                 file.write(chunk)
-        files += 1
-    return files
+        tally.files += 1
+    return tally
 
 
 def _zip(archive: Path) -> Iterator[_Member]:

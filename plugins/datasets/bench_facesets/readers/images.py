@@ -1,26 +1,40 @@
 """Decoding of images to uint8 RGB, one batch at a time.
 
-Pixels are used as they are stored: an EXIF orientation is never applied, because aligned crops are upright and the tag
-describes the camera's original image. Grey images become three equal channels, transparency is dropped.
+Pixels of aligned faces are used as they are stored: an EXIF orientation is not applied, because aligned crops are
+upright and the tag describes the camera's original image. ``bench data align`` applies it. Grey images become three
+equal channels, transparency is dropped. Of a JPEG with several pictures (MPO, as phones write it) the first is used.
 """
 
 from __future__ import annotations
 
+import functools
 import io
 import warnings
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from bench import DataError
 
 SIZE = (112, 112)  #: Height and width of the aligned five-point crop.
-FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "PPM")
+# The formats in which faces are distributed, in the words of Pillow. Each is decoded by Pillow itself or a library in
+# it; EPS, for example, would start another program.
+FORMATS = (
+    "JPEG", "PNG", "BMP", "WEBP", "PPM", "GIF", "TIFF", "AVIF", "JPEG2000", "DIB", "PCX", "QOI", "SGI", "SUN",
+)  # fmt: skip
 MAX_PIXELS = 64_000_000
 MAX_ITEM_BYTES = 64 * 2**20
+_HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}  # ISO/IEC 23008-12
 _MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"}  # At most eight bits per channel.
+
+
+@functools.cache
+def suffixes() -> frozenset[str]:
+    """Return the suffixes of the images that are read, in lower case: those that Pillow registers for `FORMATS`."""
+    formats = {*FORMATS, "MPO"}  # A JPEG with several pictures, as phones write it.
+    return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in formats)
 
 
 class Encoded(Protocol):
@@ -36,8 +50,8 @@ class Encoded(Protocol):
         ...
 
 
-def decode(data: bytes, name: str, size: tuple[int, int] | None = SIZE) -> NDArray[np.uint8]:
-    """Decode one image to RGB ``(3, h, w)``.
+def decode(data: bytes, name: str, size: tuple[int, int] | None = SIZE, upright: bool = False) -> NDArray[np.uint8]:
+    """Decode one image to RGB ``(3, h, w)``; with ``upright``, rotated as its EXIF orientation says.
 
     Raises DataError, which gives its ``name``, if it is damaged, animated, too large or not of the expected size.
     """
@@ -48,17 +62,30 @@ def decode(data: bytes, name: str, size: tuple[int, int] | None = SIZE) -> NDArr
         try:
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 _check(image, name, size)
-                return _pixels(image)
+                return _pixels(_turned(image) if upright else image)
         except DataError:
             raise
         except Image.DecompressionBombError:
             raise DataError(f"{name}: expected at most {MAX_PIXELS:,} pixels; this image declares far more") from None
         except UnidentifiedImageError:
             kinds = ", ".join(FORMATS)
-            raise DataError(f"{name}: expected an image ({kinds}), found {len(data)} bytes of something else") from None
+            raise DataError(f"{name}: expected an image ({kinds}), found {_something_else(data)}") from None
         except Exception as error:  # Decoders can raise nearly any exception for damaged images.
             reason = str(error).strip("'\"") or type(error).__name__
             raise DataError(f"{name}: this image is damaged: {reason}") from None
+
+
+def _something_else(data: bytes) -> str:
+    """Say what bytes are that are no image, if that is easily seen."""
+    if not data:
+        return "an empty file"
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIC:
+        return "HEIC; convert it to JPEG or PNG first, for example with the Python library pillow-heif"
+    if data.startswith(b"version https://git-lfs"):
+        return "a pointer of Git LFS; fetch the file itself with: git lfs pull"
+    if data.lstrip()[:9].lower() in (b"<!doctype", b"<html>") or data.lstrip()[:5].lower() == b"<html":
+        return "a web page; download the file itself"
+    return f"{len(data)} bytes of something else"
 
 
 def _check(image: Image.Image, name: str, size: tuple[int, int] | None) -> None:
@@ -66,8 +93,11 @@ def _check(image: Image.Image, name: str, size: tuple[int, int] | None) -> None:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise DataError(f"{name}: expected at most {MAX_PIXELS:,} pixels, found {width} x {height}")
-    if getattr(image, "n_frames", 1) != 1:
-        raise DataError(f"{name}: expected one picture, found an animation")
+    # Phones put a second picture (of another exposure or depth) into a JPEG; the first one is the photo.
+    if image.format != "MPO" and getattr(image, "is_animated", False):
+        raise DataError(
+            f"{name}: expected one picture, found several: an animation, or a file of pages; save the one to use"
+        )
     if image.mode not in _MODES:
         raise DataError(f"{name}: expected 8 bits per channel, found the pixel mode {image.mode}; convert it first")
     if size is not None and (height, width) != size:
@@ -75,6 +105,15 @@ def _check(image: Image.Image, name: str, size: tuple[int, int] | None) -> None:
             f"{name}: expected an aligned face of {size[1]} x {size[0]}, found {width} x {height}; "
             f"align the set first: bench data align SRC DST"
         )
+
+
+def _turned(image: Image.Image) -> Image.Image:
+    """Return an image rotated as its EXIF orientation says; as it is if its EXIF data are damaged."""
+    image.load()  # Pillow rotates a TIFF here, and removes the tag.
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # Damaged EXIF data can raise nearly any exception.
+        return image
 
 
 def _pixels(image: Image.Image) -> NDArray[np.uint8]:

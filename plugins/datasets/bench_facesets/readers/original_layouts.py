@@ -7,6 +7,7 @@ no face was found in it for example, are left out and counted, as long as few im
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -16,7 +17,9 @@ from bench_facesets.collection import FOLDS, Collection, PairTable, check_lackin
 from bench_facesets.people import tidy
 from bench_facesets.readers import matfile
 from bench_facesets.readers.image_folders import FileImages
-from bench_facesets.readers.safe_paths import images_below, inside, is_image, read_text
+from bench_facesets.readers.images import suffixes
+from bench_facesets.readers.listing import in_words, list_images
+from bench_facesets.readers.safe_paths import entries, inside, read_text
 
 MAX_PAIRS = 1_000_000
 
@@ -25,7 +28,7 @@ def find_file(folder: Path, names: Sequence[str], what: str) -> Path:
     """Return a protocol file in a folder, one folder below it, or beside it. Raises MissingDataError, which says where
     the file belongs."""
     root = folder.resolve()
-    below = sorted(f for f in root.iterdir() if f.is_dir() and not f.name.startswith("."))
+    below = [Path(e.path) for e in entries(root, root) if e.is_dir()]
     for place in (root, *below, root.parent):
         for name in names:
             if (place / name).is_file():
@@ -44,10 +47,12 @@ class _Index:
     """
 
     def __init__(self, folder: Path, parts: int) -> None:
-        self.root = folder.resolve()
-        self.files = list(images_below(self.root, self.root))
+        listing = list_images(folder)
+        self.root, self.files = listing.root, listing.images
+        self.passed_over = in_words(listing.passed_over, self.root)
         if not self.files:
-            raise MissingDataError(f"{folder}: expected the images in this folder, found none")
+            others = f"; {self.passed_over}" if self.passed_over else ""
+            raise MissingDataError(f"{folder}: expected the images in this folder, found none{others}")
         self.names = [str(f.relative_to(self.root)) for f in self.files]
         self.parts = parts
         self.named: dict[tuple[str, ...], int] = {}  # The images that the protocol names, -1 for a missing one.
@@ -75,7 +80,7 @@ class _Index:
             inside(self.root, relative, where)
         whole = self.key(path)
         if whole not in self.named:
-            plain = self.key(path.with_suffix("")) if is_image(path.name) else whole
+            plain = self.key(path.with_suffix("")) if path.suffix.lower() in suffixes() else whole
             found = self.rows.get(whole, self.rows.get(plain, -1))
             self.named[whole] = found
             if found < 0:
@@ -100,6 +105,7 @@ class _Index:
             people=[people(f) for f in self.files],
             pairs=pairs,
             notes=notes,
+            passed_over=self.passed_over,
         )
 
     def _example(self) -> str:
@@ -304,7 +310,7 @@ def detect(folder: Path) -> Iterable[str]:
     """Yield the names of the protocols whose files are in a folder."""
     names = {"lfw": ("pairs.txt",), "agedb30": (AGEDB_SPLITS,), "calfw": ("pairs_CALFW.txt",)}
     for protocol, files in names.items():
-        if any((folder / f).is_file() for f in files):
+        if any(os.path.isfile(folder / f) for f in files):
             yield protocol
-    if (folder / "Protocol" / "Pair_list_F.txt").is_file() or (folder / "Pair_list_F.txt").is_file():
+    if any(os.path.isfile(place / "Pair_list_F.txt") for place in (folder / "Protocol", folder)):
         yield "cfp-ff"

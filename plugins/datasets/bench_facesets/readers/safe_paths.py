@@ -1,25 +1,62 @@
-"""Listing and reading of files, with the guarantee that no path leads out of its folder."""
+"""Listing and reading of files, with the guarantee that no path leads out of its folder.
+
+The only links that may leave a folder are those to the files of the same cache or checkout (see `entries`).
+"""
 
 from __future__ import annotations
 
 import codecs
+import functools
 import os
 import re
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from bench import DataError, MissingDataError
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm")  #: The suffixes of image files.
 MAX_TEXT_BYTES = 64 * 2**20  #: The limit for a protocol file.
-MAX_FILES = 10_000_000  #: The limit for an image folder.
+MAX_FILES = 10_000_000  #: The limit for the files of a folder.
+MAX_DEPTH = 64  #: The limit for folders inside folders.
+# What systems and programs leave beside the files of their users, in lower case. Hidden files are debris as well.
+_DEBRIS = {
+    "__macosx", "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r", "@eadir", "#recycle",
+    "@recycle", "@recently-snapshot", "lost+found", "$recycle.bin", "recycler", "system volume information",
+    "__pycache__",
+}  # fmt: skip
+
+
+def is_debris(name: str) -> bool:
+    """Return whether a file or folder is hidden, or what a system leaves behind: ``__MACOSX``, ``Thumbs.db``, ``._x``,
+    ``.git``."""
+    return name.lower() in _DEBRIS or (name.startswith(".") and name not in (".", ".."))
+
+
+@functools.lru_cache(maxsize=64)
+def _stores(root: Path) -> tuple[Path, ...]:
+    """Return the folders outside ``root`` in which its tool keeps the files that links below ``root`` stand for.
+
+    These are ``blobs`` of a Hugging Face cache for a folder in its ``snapshots``, and the objects of git-annex and the
+    cache of DVC in a checkout. Each belongs to the same cache or checkout as the folder that the user has named.
+    """
+    found = []
+    for folder in (root, *root.parents):
+        if folder.name == "snapshots":
+            found.append(folder.parent / "blobs")
+        found += [folder / ".git" / "annex" / "objects", folder / ".dvc" / "cache"]
+    return tuple(path for path in found if os.path.isdir(path) and not path.is_symlink())
+
+
+def _stays(path: Path, root: Path) -> bool:
+    """Return whether a resolved path lies below ``root``, or is a file in one of its stores."""
+    return path.is_relative_to(root) or (os.path.isfile(path) and any(map(path.is_relative_to, _stores(root))))
 
 
 def inside(root: Path, relative: str, where: str, shown: Path | None = None) -> Path:
     """Return the path ``relative`` below ``root``, resolved.
 
     Raises DataError, which starts with ``where``, if the path is absolute or leads out of ``root``, also through a
-    symbolic link. ``root`` must be resolved; messages show ``shown`` instead, unless it is None.
+    symbolic link (but see `entries`). ``root`` must be resolved; messages show ``shown`` instead, unless it is None.
     """
     named = shown or root
     if "\0" in relative or relative.startswith(("/", "\\")) or re.match(r"[A-Za-z]:", relative):
@@ -28,38 +65,46 @@ def inside(root: Path, relative: str, where: str, shown: Path | None = None) -> 
         path = (root / relative.replace("\\", "/")).resolve()
     except (OSError, RuntimeError) as error:  # The reason is a loop of links, or a name that is too long.
         raise DataError(f"{where}: {relative!r} cannot be followed: {error}") from None
-    if not path.is_relative_to(root):
+    if not _stays(path, root):
         raise DataError(f"{where}: expected a path inside {named}, found {relative!r}, which leads out of it")
     return path
 
 
 def entries(folder: Path, root: Path) -> list[os.DirEntry[str]]:
-    """Return the entries of a folder by name, without hidden files. Raises DataError if the folder cannot be read, or
-    if a link leads out of ``root`` (resolved)."""
+    """Return the entries of a folder by name, without debris. Raises DataError if the folder cannot be read, or if a
+    link leads out of ``root`` (resolved), except to a file in the store of the same cache or checkout."""
     try:
         with os.scandir(folder) as found:
-            listed = sorted((e for e in found if not e.name.startswith(".")), key=lambda e: e.name)
+            listed = sorted((e for e in found if not is_debris(e.name)), key=lambda e: e.name)
     except OSError as error:
         raise DataError(f"{folder}: expected a readable folder: {error.strerror}") from None
     for entry in listed:
-        if entry.is_symlink() and not Path(os.path.realpath(entry.path)).is_relative_to(root):
+        if entry.is_symlink() and not _stays(Path(os.path.realpath(entry.path)), root):
             raise DataError(f"{entry.path}: this link leads out of {root}; copy what it points to, or start there")
     return listed
 
 
-def is_image(name: str) -> bool:
-    """Return whether a file is an image, by its name."""
-    return name.lower().endswith(SUFFIXES)
+def files_below(folder: Path, root: Path, above: tuple[tuple[int, int], ...] = ()) -> Iterator[os.DirEntry[str]]:
+    """Yield everything below a folder that is no folder, in order of names, without debris.
 
-
-def images_below(folder: Path, root: Path, depth: int = 4) -> Iterator[Path]:
-    """Yield the image files below a folder, in order of their names; at most ``depth`` folders deep."""
+    ``above`` identifies the folders above this one. Raises DataError as `entries` does, and for a link to a folder
+    above itself.
+    """
+    about = os.stat(folder)
+    here = (about.st_dev, about.st_ino)
+    if here in above or len(above) > MAX_DEPTH:
+        what = "this link leads to a folder above it" if here in above else f"more than {MAX_DEPTH} folders deep"
+        raise DataError(f"{folder}: {what}; remove it, or start elsewhere")
     for entry in entries(folder, root):
         if entry.is_dir():
-            if depth:
-                yield from images_below(Path(entry.path), root, depth - 1)
-        elif is_image(entry.name):
-            yield Path(entry.path)
+            yield from files_below(Path(entry.path), root, (*above, here))
+        else:
+            yield entry
+
+
+def shown(text: str) -> str:
+    """Return a name from a file system in one printable line."""
+    return text if text.isprintable() else repr(text)[1:-1]
 
 
 def read_text(path: Path) -> str:
@@ -83,7 +128,10 @@ def read_bytes(path: Path, limit: int, what: str) -> bytes:
     """Return the contents of a file of at most ``limit`` bytes. Raises MissingDataError if it does not exist, DataError
     if it is too large or unreadable."""
     try:
-        size = path.stat().st_size
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):  # Reading a pipe or a device may not end.
+            raise DataError(f"{path}: expected a readable file, found a folder, a pipe or a device")
+        size = about.st_size
         if size > limit:
             raise DataError(f"{path}: expected {what} of at most {limit:,} bytes, found {size:,}")
         return path.read_bytes()

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import bench
-from bench import BenchError, DataError, StorageError, digest_of, file_sha256, write_atomically
+from bench import BenchError, DataError, StorageError, digest_of, file_sha256, file_stamp, write_atomically
 from bench_facenets.files.card import Card, from_json
 
 if TYPE_CHECKING:
@@ -60,13 +60,13 @@ def place(model: NetworkParameters) -> Path:
 def kept_card(path: Path) -> Card | None:
     """Return the card in a file; None if the file is missing or damaged, so that the card is computed again."""
     try:
-        return _parsed(path, path.stat().st_mtime_ns)
+        return _parsed(path, file_stamp(path))
     except (OSError, ValueError):
         return None
 
 
 @functools.lru_cache(maxsize=64)
-def _parsed(path: Path, _mtime_ns: int) -> Card:
+def _parsed(path: Path, _stamp: tuple[int, ...]) -> Card:
     return from_json(path.read_text(encoding="utf-8"))
 
 

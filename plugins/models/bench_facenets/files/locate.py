@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bench import DataError, MissingDataError, expand, weights_folders
+from bench import DataError, MissingDataError, places_named, weights_folders
 
 EXTENSIONS = ("safetensors", "pth", "pt", "ckpt", "onnx")
 
@@ -72,18 +72,19 @@ def named_weights(name: str) -> Path:
 
 
 def given_weights(path: str) -> Path:
-    """Return the file or folder that a suite names. A relative path is searched in the weights folders and then below
-    the current folder.
+    """Return the file or folder that a suite names. A relative path is searched in the folder of the suite, then in
+    the weights folders and then below the current folder.
 
     Raises DataError, not MissingDataError, if it does not exist: a file that is named explicitly is not replaced by a
     stand-in.
     """
-    wanted = expand(path, "weights_file")
+    *beside, wanted = places_named(path, "weights_file")
     folders = [] if wanted.is_absolute() else [*weights_folders(), Path.cwd()]
-    for found in [folder / wanted for folder in folders] or [wanted]:
+    for found in [*beside, *([folder / wanted for folder in folders] or [wanted])]:
         if found.exists():
             return found
-    where = f"; looked in {_places(folders)}" if folders else ""
+    suite = "".join(f"{place} (from the suite), " for place in beside)
+    where = f"; looked in {suite}{_places(folders)}" if folders else ""
     raise DataError(f"weights_file = {path!r}: expected a file, found none{where}")
 
 
