@@ -179,6 +179,8 @@ def _protocol(collection: Collection) -> Iterator[Check]:
         (int((pairs.same & (folds == f)).sum()), int((~pairs.same & (folds == f)).sum())) for f in np.unique(folds)
     ]
     origin = "from the protocol" if (pairs.fold >= 0).all() else "not part of the files: tenth by tenth of each kind"
+    if collection.left_out:
+        origin = "as in the whole protocol"
     shown = ", ".join(dict.fromkeys(f"{g} + {i}" for g, i in counts))
     uneven = max(map(max, counts)) - min(map(min, counts)) > collection.left_out
     yield Check(

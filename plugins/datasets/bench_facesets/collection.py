@@ -112,8 +112,11 @@ class Resolved:
 
 
 def complete(collection: Collection) -> Collection:
-    """Return a collection without the pairs that lack an image (row -1) or compare an image with itself; they are
-    counted in ``left_out``, and those with themselves in a note."""
+    """Return a collection without the pairs that lack an image (row -1) or compare an image with itself.
+
+    They are counted in ``left_out``, and those with themselves in a note. The others keep the folds that they have
+    within the whole protocol.
+    """
     pairs = collection.pairs
     if pairs is None:
         return collection
@@ -125,7 +128,8 @@ def complete(collection: Collection) -> Collection:
     if itself.any():
         notes += (f"{int(itself.sum()):,} of {len(pairs):,} pairs are left out: they compare an image with itself",)
     kept = ~lacking & ~itself
-    found = PairTable(**{f.name: getattr(pairs, f.name)[kept] for f in dataclasses.fields(pairs)})
+    whole = with_folds(pairs)
+    found = PairTable(left=pairs.left[kept], right=pairs.right[kept], same=pairs.same[kept], fold=whole.fold[kept])
     left_out = collection.left_out + int((~kept).sum())
     return dataclasses.replace(collection, pairs=found, notes=notes, left_out=left_out)
 
