@@ -241,15 +241,16 @@ def _samples(
     )
 
 
-def digests(encoded: Encoded) -> list[bytes]:
-    """Return a digest of every encoded image; the images are read one at a time."""
-    return [hashlib.sha256(encoded.read(k)).digest()[:16] for k in range(len(encoded))]
+def digests(encoded: Encoded, rows: Ints) -> NDArray[np.str_]:
+    """Return a digest of the bytes of some encoded images; they are read one at a time."""
+    return np.array([hashlib.sha256(encoded.read(k)).hexdigest()[:32] for k in rows.tolist()], dtype="U32")
 
 
 def _first_equal(encoded: Encoded) -> Ints:
     """Return, for every image, the first image with the same bytes, ``(n,)``."""
-    first: dict[bytes, int] = {}
-    return np.array([first.setdefault(d, k) for k, d in enumerate(digests(encoded))], dtype=np.int64)
+    _, first, where = np.unique(digests(encoded, np.arange(len(encoded))), return_index=True, return_inverse=True)
+    rows: Ints = first[where].astype(np.int64)
+    return rows
 
 
 def _joined(n: int, row_of: Ints, pairs: PairTable) -> Ints:
