@@ -20,7 +20,6 @@ from typing import Any
 from bench.core.errors import StorageError
 
 
-
 def write_atomically(path: Path, text: str) -> None:
     """Write a text file so that a reader sees either the old or the new content, never a part.
 

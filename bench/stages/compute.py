@@ -26,6 +26,7 @@ from bench.core.errors import ContractError, error_text
 from bench.core.people import Half, everyone, half_of, learnable, person_key
 from bench.stages import contracts
 from bench.stages.scoring import SCORES
+from bench.stages.splits import Shown, check_apart, facts_of_faces
 from bench.stages.stage_inputs import (
     Job,
     LearningExamples,
@@ -73,9 +74,10 @@ def _faces(job: Job) -> Artifact:
         contracts.check_pairs(pairs, faces, job.stage.options.get("pairs"), plugin)
         columns = {"left": pairs.left, "right": pairs.right, "same": pairs.same, "fold": pairs.fold}
         tables["pairs"] = pa.table(columns)
+    facts = facts_of_faces(component, dataset, split)
     if isinstance(faces.images, np.ndarray):
-        return Artifact(tensors={"images": faces.images}, tables=tables)
-    return Artifact(streams={"images": contracts.CheckedImages(faces.images, plugin)}, tables=tables)
+        return Artifact(tensors={"images": faces.images}, tables=tables, facts=facts)
+    return Artifact(streams={"images": contracts.CheckedImages(faces.images, plugin)}, tables=tables, facts=facts)
 
 
 def _auxiliary(job: Job, dataset: Dataset, ctx: context.Context) -> Faces:
@@ -162,14 +164,27 @@ def _embed_features(job: Job, component: Component) -> Artifact:
 def _fit_defense(job: Job) -> Artifact:
     component = job.component("defense")
     defense: Defense = build(component)
-    faces = read_faces(job.input("faces"))
+    source = job.input("faces")
+    faces = read_faces(source)
     subjects = torch.from_numpy(faces.subjects.copy())
     capabilities = replace(defense_capabilities(job, defense), subjects=subjects)
     ids = [str(s) for s in faces.sample_ids]
     ctx = job.context(f"defense {component.label}", capabilities, sample_ids=ids)
     with observed(component, defense, job.cache.root):
         state = defense.fit(faces, ctx)
-    return Artifact(tensors=contracts.check_state(state, ctx.plugin))
+    return _learnt(contracts.check_state(state, ctx.plugin), source)
+
+
+def _learnt(state: Mapping[str, NDArray[Any]], source: Artifact) -> Artifact:
+    """Return an artifact with what was learnt and with whom and what the faces of ``source`` showed."""
+    shown = Shown.in_faces(source)
+    return Artifact(tensors=state, tables=shown.table(), facts=shown.facts)
+
+
+def _check_learnt(job: Job) -> None:
+    """Raise `ContractError` if the state of a stage was learnt from people or pictures that are scored."""
+    if "state" in job.stage.inputs:
+        check_apart(Shown.in_faces(job.input("faces")), Shown.learnt_from(job.input("state")))
 
 
 def _protect(job: Job) -> Artifact:
@@ -180,6 +195,7 @@ def _protect(job: Job) -> Artifact:
     component = job.component("defense")
     defense: Defense = build(component)
     source = job.input("faces")
+    _check_learnt(job)
     faces = read_faces(source)
     chosen = np.unique(read_pairs(source).left) if "pairs" in source.tables else np.arange(len(faces.images))
     uploaded = tuple(job.stage.options.get("splits", ()))
@@ -331,7 +347,7 @@ def _fit_attack(job: Job) -> Artifact:
     examples = LearningExamples(faces, uploads, with_images=not job.stage.options["uploaded"])
     with observed(component, attack, job.cache.root):
         state = attack.fit(examples, ctx)
-    return Artifact(tensors=contracts.check_state(state, ctx.plugin))
+    return _learnt(contracts.check_state(state, ctx.plugin), source)
 
 
 def _attack(job: Job) -> Artifact:
@@ -345,6 +361,7 @@ def _reconstruct(job: Job, attack: Attack) -> Artifact:
     component = job.component("attack")
     held = job.input("protected")
     about = held.tables["samples"]
+    _check_learnt(job)
     faces = read_faces(job.input("faces"))
     uploads = Uploads(job, held, _victim(job), job.stage.options["splits"])
     images, extras = [], []

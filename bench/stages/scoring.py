@@ -19,6 +19,7 @@ from bench.metrics.blank_images import baseline_images
 from bench.metrics.images import SSIM_VARIANT, psnr, ssim
 from bench.metrics.lpips import LPIPS_VARIANT, Lpips, find_vgg, load
 from bench.stages import contracts
+from bench.stages.splits import Shown, check_apart
 from bench.stages.stage_inputs import (
     Job,
     Uploads,
@@ -72,12 +73,16 @@ def _score_images(job: Job) -> Artifact:
 def _score_baselines(job: Job) -> Artifact:
     """Score the baselines of the image metrics, one row per face: the metrics of images that show nothing of the face.
 
-    A similarity is judged in comparison with them.
+    A similarity is judged in comparison with them. Every cell has this score, so that it also checks that nobody of the
+    calibration split is scored.
     """
     source = job.input("faces")
     faces, pairs = read_faces(source), read_pairs(source)
     index = np.unique(pairs.left)
-    others = read_faces(job.input("calibration_faces")).images
+    calibration = job.input("calibration_faces")
+    if "pairs" not in calibration.tables:  # Calibration pairs are those of other folds, with thresholds by fold.
+        check_apart(Shown.in_faces(source), Shown.in_faces(calibration))
+    others = read_faces(calibration).images
     lpips = _lpips(job)
     tables = []
     made = baseline_images(faces.images, faces.subjects[index], others, job.stage.seed, index)

@@ -176,6 +176,7 @@ def calibrated(job: Job) -> Callable[[int], Calibration]:
             kappa = recognition.balanced_threshold(genuine, impostor)
         else:
             kappa = recognition.threshold_at_fmr(impostor, fmr)
+        _check_accepts(job, kappa, genuine, impostor)
         realised = float(np.mean(impostor > kappa))
         return Calibration(kappa=kappa, impostors=len(impostor), people=len(np.unique(people)), fmr=realised)
 
@@ -198,6 +199,19 @@ def calibrated(job: Job) -> Callable[[int], Calibration]:
 
 _MIN_PAIRS = 30  # genuine and impostor pairs, each, without which separation is not tested
 _MIN_ERRORS = 3.0  # standard errors by which a model must be better than guessing
+
+
+def _check_accepts(job: Job, kappa: float, genuine: NDArray[Any], impostor: NDArray[Any]) -> None:
+    """Raise `ContractError` if a threshold accepts nothing: it is 1, or it rejects all of many genuine pairs."""
+    if kappa < 1 - _SAME_PICTURE and (len(genuine) < _MIN_PAIRS or (genuine > kappa).any()):
+        return
+    best = f", the best of which scores {genuine.max():.4f}" if len(genuine) else ""
+    raise ContractError(
+        f"{job.stage.name}: there is no threshold for the false match rate {job.stage.options['fmr']}: {kappa:.4f} "
+        f"accepts none of {len(genuine)} genuine pairs of the calibration split{best}. Of {len(impostor)} impostor "
+        f"pairs, some score as high: copies of one picture under several names, wrong labels (bench data verify), or a "
+        f"model that cannot tell people apart at this rate (a larger fmr)"
+    )
 
 
 def _check_separation(job: Job, scores: NDArray[Any], same: NDArray[np.bool_]) -> None:

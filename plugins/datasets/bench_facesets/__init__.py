@@ -112,6 +112,7 @@ class FileDataset(_Files, Dataset):
 
         The result is kept in the instance as long as `collection` returns the same object.
         """
+        from bench_facesets.fingerprints import fingerprint
         from bench_facesets.pairing import Division, Protocol
 
         found = self.collection()
@@ -120,7 +121,8 @@ class FileDataset(_Files, Dataset):
             if found.pairs is not None:
                 kept = Protocol.of(found)
             else:
-                kept = Division.of(found, self.fingerprint(), self.seed, self.calibration_share, self.auxiliary_share)
+                digest = fingerprint(found.root, found.files)
+                kept = Division.of(found, digest, self.seed, self.calibration_share, self.auxiliary_share)
             vars(self)["_source"] = kept
         return kept
 

@@ -43,7 +43,6 @@ def verify(
     total = len(collection.encoded)
     found = f"{total - len(damaged)} of {total} images of 112 x 112"
     yield Check(what="images", ok=not damaged, found="; ".join([found, *damaged[:_NAMED]]))
-    yield from _notes(collection)
     if turned:
         found = (
             f"{len(turned)} images have an EXIF orientation, which is not applied to aligned faces: look at {turned[0]}"
@@ -80,12 +79,6 @@ def _drawn(max_pairs: Callable[[], int]) -> Check:
         return Check(what="pairs", ok=True, found=f"drawn by a seed, at most {max_pairs()}")
     except DataError as error:
         return Check(what="pairs", ok=False, found=str(error))
-
-
-def _notes(collection: Collection) -> Iterator[Check]:
-    """Repeat what the reader noticed, such as images and pairs that are left out. These checks never fail."""
-    for note in collection.notes:
-        yield Check(what="note", ok=True, found=note)
 
 
 def _copies(collection: Collection, fingerprint: str) -> Check:
@@ -194,6 +187,8 @@ def _protocol(collection: Collection) -> Iterator[Check]:
         (int((pairs.same & (folds == f)).sum()), int((~pairs.same & (folds == f)).sum())) for f in np.unique(folds)
     ]
     origin = "from the protocol" if (pairs.fold >= 0).all() else "not part of the files: tenth by tenth of each kind"
+    if collection.left_out:
+        origin = "as in the whole protocol"
     shown = ", ".join(dict.fromkeys(f"{g} + {i}" for g, i in counts))
     uneven = max(map(max, counts)) - min(map(min, counts)) > collection.left_out
     yield Check(

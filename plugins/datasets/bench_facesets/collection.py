@@ -112,8 +112,11 @@ class Resolved:
 
 
 def complete(collection: Collection) -> Collection:
-    """Return a collection without the pairs that lack an image (row -1) or compare an image with itself; they are
-    counted in ``left_out``, and those with themselves in a note."""
+    """Return a collection without the pairs that lack an image (row -1) or compare an image with itself.
+
+    They are counted in ``left_out``, and those with themselves in a note. The others keep the folds that they have
+    within the whole protocol.
+    """
     pairs = collection.pairs
     if pairs is None:
         return collection
@@ -125,7 +128,8 @@ def complete(collection: Collection) -> Collection:
     if itself.any():
         notes += (f"{int(itself.sum()):,} of {len(pairs):,} pairs are left out: they compare an image with itself",)
     kept = ~lacking & ~itself
-    found = PairTable(**{f.name: getattr(pairs, f.name)[kept] for f in dataclasses.fields(pairs)})
+    whole = with_folds(pairs)
+    found = PairTable(left=pairs.left[kept], right=pairs.right[kept], same=pairs.same[kept], fold=whole.fold[kept])
     left_out = collection.left_out + int((~kept).sum())
     return dataclasses.replace(collection, pairs=found, notes=notes, left_out=left_out)
 
@@ -237,15 +241,16 @@ def _samples(
     )
 
 
-def digests(encoded: Encoded) -> list[bytes]:
-    """Return a digest of every encoded image; the images are read one at a time."""
-    return [hashlib.sha256(encoded.read(k)).digest()[:16] for k in range(len(encoded))]
+def digests(encoded: Encoded, rows: Ints) -> NDArray[np.str_]:
+    """Return a digest of the bytes of some encoded images; they are read one at a time."""
+    return np.array([hashlib.sha256(encoded.read(k)).hexdigest()[:32] for k in rows.tolist()], dtype="U32")
 
 
 def _first_equal(encoded: Encoded) -> Ints:
     """Return, for every image, the first image with the same bytes, ``(n,)``."""
-    first: dict[bytes, int] = {}
-    return np.array([first.setdefault(d, k) for k, d in enumerate(digests(encoded))], dtype=np.int64)
+    _, first, where = np.unique(digests(encoded, np.arange(len(encoded))), return_index=True, return_inverse=True)
+    rows: Ints = first[where].astype(np.int64)
+    return rows
 
 
 def _joined(n: int, row_of: Ints, pairs: PairTable) -> Ints:

@@ -138,7 +138,8 @@ def _thumbnails(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     n, luma = len(images), np.einsum("nchw,c->nhw", images, np.array([0.299, 0.587, 0.114], dtype=np.float32))
     blocks = luma.reshape(n, 16, 7, 16, 7).mean(axis=(2, 4)).reshape(n, -1)
     quarters = images.reshape(n, 3, 2, 56, 2, 56).mean(axis=(3, 5), dtype=np.float32).reshape(n, -1)
-    return np.rint(np.concatenate([blocks, quarters], axis=1)).astype(np.uint8)
+    found: NDArray[np.float32] = np.concatenate([blocks, quarters], axis=1)
+    return np.rint(found).astype(np.uint8)
 
 
 def _first_alike(thumbnails: NDArray[np.uint8]) -> Ints:
@@ -148,9 +149,10 @@ def _first_alike(thumbnails: NDArray[np.uint8]) -> Ints:
     near = _near(different) if n <= MAX_COMPARED else np.zeros((0, 2), dtype=np.int64)
     graph = coo_array((np.ones(len(near)), near.T), shape=(n, n))
     group = connected_components(graph, directed=False)[1][where.reshape(-1)]
-    first = np.full(n, len(thumbnails))
+    first: Ints = np.full(n, len(thumbnails), dtype=np.int64)
     np.minimum.at(first, group, np.arange(len(thumbnails)))
-    return first[group].astype(np.int64)
+    found: Ints = first[group]
+    return found
 
 
 def _near(thumbnails: NDArray[np.uint8]) -> Ints:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import Allowed, DataError, Faces, MissingDataError, Pairs
-from bench_facesets.collection import FOLDS, Collection, Ints, PairTable, with_folds
+from bench_facesets.collection import FOLDS, Collection, Ints, PairTable, digests, with_folds
 from bench_facesets.copies import Copies
 from bench_facesets.readers.images import DecodedImages
 
@@ -150,11 +150,16 @@ class Protocol:
 
     def auxiliary(self, identities: int, allowed: Allowed) -> Faces:
         """Return faces of people who are in no pair or, if there are too few, of people who are only in the last folds;
-        if names are known, of allowed people only.
+        if names are known, of allowed people only. A file that equals that of a scored image is left out: it has a
+        wrong name.
 
         Raises DataError if there are none.
         """
         rows, subjects, ids = self._auxiliary(identities, allowed)
+        scored = self.pairs.fold >= 0 if len(self.leftover()) else ~np.isin(self.pairs.fold, LAST_FOLDS)
+        others = self.collection.resolved.rows[_members(self.collection, scored)]
+        new = ~np.isin(digests(self.collection.encoded, rows), digests(self.collection.encoded, others))
+        rows, subjects, ids = rows[new], subjects[new], [name for name, kept in zip(ids, new, strict=True) if kept]
         if not len(rows):
             raise DataError(
                 f"{self.collection.files[-1]}: no person is left to learn from, in no pair or only in the folds 8 and "
@@ -177,12 +182,18 @@ class Protocol:
             return chosen, codes[chosen], [self.collection.ids[k] for k in chosen.tolist()]
         known = self.collection.resolved
         late = np.isin(self.pairs.fold, LAST_FOLDS)
-        members = [np.unique(np.concatenate([known.left[part], known.right[part]])) for part in (late, ~late)]
+        members = [_members(self.collection, part) for part in (late, ~late)]
         samples = members[0][~np.isin(known.subjects[members[0]], known.subjects[members[1]])]
         if self.collection.people is not None:
             samples = samples[_shows_allowed(self.collection, known.rows[samples], allowed)]
         samples = samples[_some_of_each([str(s) for s in known.subjects[samples].tolist()], identities)]
         return known.rows[samples], known.subjects[samples], [known.ids[k] for k in samples.tolist()]
+
+
+def _members(collection: Collection, chosen: NDArray[np.bool_]) -> Ints:
+    """Return the samples of the chosen pairs, ascending."""
+    known = collection.resolved
+    return np.unique(np.concatenate([known.left[chosen], known.right[chosen]]))
 
 
 def _shows_allowed(collection: Collection, rows: Ints, allowed: Allowed) -> NDArray[np.bool_]:

@@ -369,3 +369,13 @@ def test_a_million_pairs_is_the_most(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     dataset = folder(tmp_path)
     assert dataset.max_pairs() == 30
     evaluated(dataset, 30)
+
+
+def test_a_scored_picture_under_another_name_is_not_learnt_from(tmp_path: Path) -> None:
+    dataset = lfw(tmp_path, others=24)
+    before = set(dataset.auxiliary(CTX).sample_ids.tolist())
+    wrong = "Other_03/Other_03_0001.png"
+    assert wrong in before
+    root = Path(dataset.path)
+    (root / wrong).write_bytes((root / "Person_Aa" / "Person_Aa_0001.png").read_bytes())
+    assert before - set(dataset.auxiliary(CTX).sample_ids.tolist()) == {wrong}

@@ -1,0 +1,99 @@
+"""The check that the splits of a data set are apart: whoever is calibrated on or learnt from is not scored.
+
+A stage that loads faces records whose people the subject numbers count; a stage in which a defense or an attack learns
+records the people and pictures that it learnt from. Where the scored faces are used, both are compared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from bench.api.hookspecs import Dataset
+from bench.core.domain import Component
+from bench.core.errors import ContractError
+from bench.core.text import plural
+from bench.stages.stage_inputs import read_faces
+from bench.store.artifacts import Artifact
+
+_LEARNT = "learnt"  # The table of the people and pictures that a state was learnt from.
+
+
+def facts_of_faces(component: Component, dataset: Dataset, split: str) -> dict[str, str]:
+    """Return the facts of an artifact with faces: the name of its split, and ``people``, which is equal for data sets
+    whose subject numbers count the same people."""
+    people = f"people of {dataset.people_of}" if dataset.people_of else f"{component.name}\0{component.weights}"
+    return {"split": split, "of": component.label, "people": people}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """The people and pictures of a split: the subject, the sample id, and a digest of the pixels of each image."""
+
+    facts: Mapping[str, str]
+    subjects: NDArray[np.int64]
+    sample_ids: NDArray[np.str_]
+    pictures: NDArray[np.bytes_]
+
+    @classmethod
+    def in_faces(cls, artifact: Artifact) -> Shown:
+        """Return what the faces of a stage show."""
+        faces = read_faces(artifact)
+        digests = [hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest() for image in faces.images]
+        facts = {name: str(value) for name, value in artifact.facts.items()}
+        return cls(facts=facts, subjects=faces.subjects, sample_ids=faces.sample_ids, pictures=np.array(digests, "S32"))
+
+    @classmethod
+    def learnt_from(cls, state: Artifact) -> Shown | None:
+        """Return what the examples of a state showed; None if it does not record them."""
+        table = state.tables.get(_LEARNT)
+        if table is None:
+            return None
+        return cls(
+            facts={name: str(value) for name, value in state.facts.items()},
+            subjects=table["subject"].to_numpy(),
+            sample_ids=np.array(table["sample_id"].to_pylist()),
+            pictures=np.array(table["picture"].to_pylist(), "S32"),
+        )
+
+    def table(self) -> dict[str, pa.Table]:
+        """Return the table that `learnt_from` reads."""
+        columns = {"subject": self.subjects, "sample_id": pa.array(map(str, self.sample_ids))}
+        return {_LEARNT: pa.table({**columns, "picture": pa.array(self.pictures.tolist(), pa.binary())})}
+
+    @property
+    def name(self) -> str:
+        """The name of the split for messages."""
+        return f"{self.facts.get('split')} faces of {self.facts.get('of')}"
+
+
+def check_apart(scored: Shown, other: Shown | None) -> None:
+    """Raise `ContractError` if faces that are calibrated on or learnt from (``other``) show scored people or pictures.
+
+    Subjects are compared if both splits count the same people. Faces of other splits than ``evaluation`` are not
+    scored, and an attack may be declared to learn from the scored faces themselves; then nothing is compared.
+    """
+    if other is None or scored.facts.get("split") != "evaluation" or other.facts.get("split") == "evaluation":
+        return
+    if scored.facts.get("people") == other.facts.get("people"):
+        _check_different(scored, other, scored.subjects, other.subjects, "person", "people")
+    _check_different(scored, other, scored.pictures, other.pictures, "picture", "pictures")
+
+
+def _check_different(
+    scored: Shown, other: Shown, mine: NDArray[np.generic], theirs: NDArray[np.generic], one: str, many: str
+) -> None:
+    shared = np.intersect1d(mine, theirs)
+    if len(shared):
+        first = scored.sample_ids[np.flatnonzero(mine == shared[0])[0]]
+        second = other.sample_ids[np.flatnonzero(theirs == shared[0])[0]]
+        raise ContractError(
+            f"the {scored.name} and the {other.name} share {plural(len(shared), one, many)}, such as that of the "
+            f"images {first} and {second}: whoever is learnt from or calibrated on must not be scored; correct the "
+            "data set, or its plugin"
+        )
