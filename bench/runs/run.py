@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.domain import Cell, Event, Outcome, StageResult, Status
-from bench.core.errors import BenchError, StorageError
+from bench.core.errors import BenchError, StorageError, error_text
 from bench.core.provenance import VERSION
 from bench.engine import scheduler
 from bench.engine.factory import check_device, make_engine, resolve_device
@@ -192,7 +192,7 @@ def _announce(outcomes: Sequence[Outcome], registry: Registry) -> None:
             for outcome in outcomes:
                 _call(implementation, outcome=outcome)
         except Exception as error:
-            problem = f"{type(error).__name__}: {error}"
+            problem = error_text(error)
             warnings.warn(f"{implementation.plugin_name}: bench_cell_done failed: {problem}", stacklevel=2)
 
 
