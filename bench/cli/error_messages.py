@@ -18,7 +18,8 @@ import click
 
 from bench.cli.options import LOG_FORMAT
 from bench.cli.streams import discard
-from bench.core.errors import BenchError, did_you_mean
+from bench.core.errors import BenchError, did_you_mean, missing_package
+from bench.core.packages import how_to_install
 from bench.core.text import printable
 
 _EXIT_CODES = "0 all went well, {one}2 it could not be done, 130 it was interrupted"
@@ -98,6 +99,12 @@ class Main(CommandGroup):
         except BrokenPipeError:  # The program that reads stdout (head, less) has ended.
             discard(sys.stdout)
             ctx.exit(1)
+        except ModuleNotFoundError as error:
+            if not error.name or how_to_install(error.name) is None:
+                raise
+            called = f"{ctx.command_path} {ctx.invoked_subcommand or ''}".rstrip()
+            message = f"{called}: expected the package {error.name}, found none"
+            self._exit(ctx, "error", f"{message}{missing_package(error)}", 2)
         except OSError as error:
             if error.errno not in _FULL or error.filename is not None:
                 raise

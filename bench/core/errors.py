@@ -22,6 +22,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from bench.core.packages import how_to_install
+
 
 class BenchError(Exception):
     """An error that the user can correct; the message says where, what was expected, what was found and what to do."""
@@ -82,9 +84,20 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"known: {', '.join(names)}" if names else "none are known"
 
 
+def missing_package(error: BaseException) -> str:
+    """Return how to install a package of bench that could not be imported, to follow the error; empty for any other
+    error."""
+    name = error.name if isinstance(error, ModuleNotFoundError) else None
+    command = how_to_install(name) if name else None
+    return f"; install it with: {command}" if command else ""
+
+
 def error_text(error: BaseException) -> str:
-    """Return the class name and the message of an exception as text, even if its ``__str__`` raises."""
+    """Return the class name and the message of an exception as text, even if its ``__str__`` raises.
+
+    For a missing package of bench or of its built-in plugins, the text says how to install it.
+    """
     try:
-        return f"{type(error).__name__}: {error}"
+        return f"{type(error).__name__}: {error}{missing_package(error)}"
     except Exception as another:  # The plugin's own __str__ raised.
         return f"{type(error).__name__}, whose message cannot be shown: {type(another).__name__}"

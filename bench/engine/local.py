@@ -27,7 +27,7 @@ from typing import Literal, Self
 import psutil
 
 from bench.core.domain import Stage
-from bench.core.errors import StorageError
+from bench.core.errors import StorageError, error_text
 from bench.core.processes import SAFE_PATH, lines_of, start_child
 from bench.engine.clock import RunningClock
 from bench.engine.interface import Attempt
@@ -170,10 +170,10 @@ class _Slot:
         try:
             reply = self._exchange(stage)
         except (EOFError, ConnectionError) as error:  # The process that forks workers was killed; it is started anew.
-            reason = f"the worker process could not be started ({type(error).__name__}: {error})"
+            reason = f"the worker process could not be started ({error_text(error)})"
             return Attempt(result=failure(stage, "failed", reason, traceback.format_exc()), again="lost")
         except Exception as error:  # A process that cannot be started fails the stage, as any other failure does.
-            return Attempt(result=failure(stage, "failed", f"{type(error).__name__}: {error}", traceback.format_exc()))
+            return Attempt(result=failure(stage, "failed", error_text(error), traceback.format_exc()))
         if isinstance(reply, StorageError):
             raise reply
         if reply is None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import importlib.resources
+import importlib.util
 import os
 import warnings
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.errors import DataError
+from bench.core.packages import how_to_install
 from bench.core.provenance import file_sha256
 
 if TYPE_CHECKING:
@@ -60,9 +62,14 @@ def find_vgg(expected_sha256: str = VGG_SHA256) -> VggWeights | MissingVgg:
 
     The cache is ``hub/checkpoints`` in ``$TORCH_HOME``, ``$XDG_CACHE_HOME/torch`` or ``~/.cache/torch``, where
     torchvision stores its downloads. A file with another sha256 is not used. Raises DataError if the variable names a
-    missing or wrong file, because a user who sets it expects LPIPS to be computed.
+    missing or wrong file, or the package ``lpips`` is missing, because a user who sets it expects LPIPS to be computed.
     """
     chosen = os.environ.get(VARIABLE)
+    absent = "" if importlib.util.find_spec("lpips") else f"LPIPS needs the package lpips: {how_to_install('lpips')}"
+    if absent and chosen:
+        raise DataError(f"${VARIABLE} is set, and {absent}")
+    if absent:
+        return MissingVgg(reason=absent)
     if chosen:
         path = Path(chosen).expanduser().absolute()
         return VggWeights(path=path, sha256=_digest(path, expected_sha256, f"${VARIABLE}"))

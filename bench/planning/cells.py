@@ -9,7 +9,7 @@ from typing import NamedTuple
 from bench.api.hookspecs import Attack, Defense, Model
 from bench.core.content_keys import digest_of, joined_digest
 from bench.core.domain import Cell, Component
-from bench.core.errors import PluginError
+from bench.core.errors import PluginError, error_text
 from bench.core.memoize import remembered
 from bench.planning.cell_stages import CellStages
 from bench.planning.graph import Graph
@@ -194,7 +194,7 @@ class ExperimentPlanner:
             return f"{defense.label} with {model.label}: {error}"
         except Exception as error:
             where = f"defense {defense.label} with {model.label}"
-            raise PluginError(f"{where}: splits() failed with {type(error).__name__}: {error}") from error
+            raise PluginError(f"{where}: splits() failed with {error_text(error)}") from error
         return None
 
     @remembered

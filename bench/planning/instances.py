@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from bench.api.hookspecs import Attack
 from bench.core.content_keys import digest_of
 from bench.core.domain import Component
-from bench.core.errors import PluginError, did_you_mean
+from bench.core.errors import PluginError, did_you_mean, error_text
 from bench.core.memoize import remembered
 from bench.registry.discovery import Registry
 from bench.suite.suite import Experiment
@@ -110,7 +110,7 @@ class Splits:
         except ValueError as error:
             raise ValueError(f"{first.label}: {error}") from None
         except Exception as error:
-            raise PluginError(f"{where} failed with {type(error).__name__}: {error}") from error
+            raise PluginError(f"{where} failed with {error_text(error)}") from error
         if not chosen or not set(chosen) <= set(available):
             raise PluginError(f"{where}: expected some of {', '.join(available)}, got {chosen}")
         return chosen

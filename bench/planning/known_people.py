@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from bench.api.hookspecs import Dataset, Model, TrainingSet
 from bench.core.domain import Component
-from bench.core.errors import BenchError, DataError, PluginError, SuiteError
+from bench.core.errors import BenchError, DataError, PluginError, SuiteError, error_text
 from bench.core.memoize import remembered
 from bench.core.people import Allowed, Half, is_local, learnable, person_key
 from bench.planning.instances import Instances
@@ -81,4 +81,4 @@ def _called(method: Callable[[], Collection[str]], what: str) -> Collection[str]
     except BenchError:
         raise
     except Exception as error:
-        raise PluginError(f"{what} failed with {type(error).__name__}: {error}") from error
+        raise PluginError(f"{what} failed with {error_text(error)}") from error

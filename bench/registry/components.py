@@ -20,7 +20,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from bench.api.hookspecs import Model, Need, Sees
 from bench.core.content_keys import joined_digest
 from bench.core.domain import Kind, Origin
-from bench.core.errors import BenchError, PluginError, SuiteError, UntrustedError, did_you_mean
+from bench.core.errors import BenchError, PluginError, SuiteError, UntrustedError, did_you_mean, error_text
 from bench.core.provenance import file_sha256
 from bench.registry.discovery import Registration, Registry
 from bench.registry.sources import declared_files, declared_names, declared_programs, library_digest
@@ -129,7 +129,7 @@ def fingerprint(kind: Kind, instance: Any, where: str) -> str | None:
     except BenchError as error:
         raise type(error)(f"{where}: {error}") from None
     except Exception as error:
-        raise PluginError(f"{where}: the plugin failed with {type(error).__name__}: {error}") from error
+        raise PluginError(f"{where}: the plugin failed with {error_text(error)}") from error
 
 
 def _identified(instance: Any) -> Iterator[str]:

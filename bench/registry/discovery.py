@@ -22,7 +22,7 @@ import pluggy
 from bench.api import hookspecs
 from bench.api.hookspecs import PROJECT, Attack, Dataset, Defense, Model, TrainingSet
 from bench.core.domain import Component, Origin
-from bench.core.errors import PluginError, did_you_mean, with_article
+from bench.core.errors import PluginError, did_you_mean, error_text, with_article
 from bench.registry.sources import HOST, imported_code, source_digest
 
 GROUP = "bench"
@@ -167,7 +167,7 @@ def _load(entry: EntryPoint, registry: Registry) -> Plugin:
         origin = _origin(module, base["distribution"], base["version"], {kind for kind, _ in found})
         registry.manager.register(module, name=f"{base['distribution']}:{entry.name}")
     except (Exception, SystemExit) as error:  # Foreign code may raise anything.
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        reason = " ".join(error_text(error).split())
         return Plugin(**base, reason=reason, traceback=traceback.format_exc())
     for key, cls in found.items():
         _claim(registry, key, Registration(cls=cls, origin=origin))
@@ -228,7 +228,7 @@ def commands(group: str) -> dict[str, click.Command]:
         try:
             made: Mapping[str, Any] = implementation.function()  # type: ignore[assignment]
         except Exception as error:
-            raise PluginError(f"{who}: bench_commands failed with {type(error).__name__}: {error}") from error
+            raise PluginError(f"{who}: bench_commands failed with {error_text(error)}") from error
         for path, command in made.items():
             head, _, name = str(path).partition(" ")
             if not isinstance(command, click.Command) or head not in ("data", "models") or not name:

@@ -10,6 +10,7 @@ from pluggy import HookImpl
 
 from bench.api.hookspecs import Section
 from bench.api.results import Results
+from bench.core.errors import error_text
 from bench.registry.discovery import discover
 
 
@@ -35,6 +36,6 @@ def _sections_of(run: Results) -> Iterator[Section]:
         try:
             yield from list(_call(implementation, results=run))
         except Exception as error:
-            problem = f"the plugin failed with {type(error).__name__}: {error}"
+            problem = f"the plugin failed with {error_text(error)}"
             title = f"From {implementation.plugin_name}"
             yield Section(title=title, columns=("problem",), rows=((problem,),))

@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.api.hookspecs import Dataset, TrainingSet
 from bench.api.types import Check, DataStatus
-from bench.core.errors import BenchError, MissingDataError, SuiteError
+from bench.core.errors import BenchError, MissingDataError, SuiteError, error_text
 from bench.registry.components import build_component
 from bench.registry.discovery import Registry
 
@@ -57,7 +57,7 @@ def _entry(kind: str, name: str, instance: Any) -> InventoryEntry:
     except BenchError as error:
         return replace(bare, problem=str(error))
     except Exception as error:  # Foreign code may raise anything; the other components are still listed.
-        return replace(bare, problem=f"{type(error).__name__}: {error}")
+        return replace(bare, problem=error_text(error))
 
 
 def verify(

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 from bench.api.types import Check
-from bench.core.errors import BenchError
+from bench.core.errors import BenchError, error_text
 from bench.core.provenance import package_versions
 from bench.engine.factory import resolve_device
 from bench.metrics.lpips import find_vgg
@@ -73,7 +73,7 @@ def _weights(registry: Registry) -> list[Check]:
         except BenchError as error:
             checks.append(Check(f"weights of {name}", False, str(error)))
         except Exception as error:  # Any plugin may be broken, and this command has to show that.
-            checks.append(Check(f"weights of {name}", False, f"{type(error).__name__}: {error}"))
+            checks.append(Check(f"weights of {name}", False, error_text(error)))
     return checks
 
 

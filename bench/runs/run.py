@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.domain import Cell, Event, Outcome, StageResult, Status
-from bench.core.errors import BenchError, StorageError
+from bench.core.errors import BenchError, StorageError, error_text
 from bench.core.files import require_no_link
 from bench.core.paths import child
 from bench.core.provenance import VERSION
@@ -207,7 +207,7 @@ def _announce(outcomes: Sequence[Outcome], registry: Registry) -> None:
             for outcome in outcomes:
                 _call(implementation, outcome=outcome)
         except Exception as error:
-            problem = f"{type(error).__name__}: {error}"
+            problem = error_text(error)
             warnings.warn(f"{implementation.plugin_name}: bench_cell_done failed: {problem}", stacklevel=2)
 
 

@@ -462,8 +462,7 @@ KINDS = [
     ),
     KindOfInput(
         kind="a defense that forgot to declare that it learns",
-        expected="...NoStateError: defense mine requested ctx.state['mean'], and has learnt nothing; "
-        "declare 'training'...",
+        expected="...NoStateError: defense mine requested ctx.state['mean'], and has learnt nothing; declare...",
         happened=lambda f: told(f, code=asks('ctx.state["mean"]')),
     ),
     KindOfInput(
