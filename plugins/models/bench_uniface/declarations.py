@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
-from bench_facenets import FaceNet
+from bench_facenets import FaceNet, OnnxModel
 from bench_facenets.files import onnx_files
 from bench_facenets.files.locate import given_weights
 from bench_facenets.files.pixels import Pixels
@@ -65,10 +65,8 @@ class UnifaceNet(FaceNet):
         return super().pixels(replace(layout, mean=uniface.mean, std=uniface.std, channels=uniface.channels))
 
     def source(self) -> Source:
-        """Return the converted network."""
-        from bench_facenets.loading import source
-
-        return source.from_onnx(self.weights(), self.pixels(Pixels()), self.net_input_size, self.license)
+        """Return the network as ``onnx-model`` converts it, from the weights and for the pixels of this class."""
+        return OnnxModel.source(cast("OnnxModel", self))
 
 
 @dataclass(frozen=True, kw_only=True)
