@@ -44,7 +44,7 @@ class Attributes(Attack):
 
     ``backend``: ``deepface`` is the package that the paper uses, ``uniface`` are FairFace and AgeGender of the library
     uniface, ``builtin`` is a small network trained on generated faces, which is skipped on real ones; ``auto`` is
-    ``deepface`` if its weights exist, else ``uniface`` if they exist, else ``builtin``.
+    ``deepface`` if its weights exist, else ``uniface`` if both files are in weights folders, else ``builtin``.
     ``attributes``: the attributes to estimate, by default all that the backend estimates: age and gender, emotion
     (``builtin`` and ``deepface``), group (``builtin``) or race (``deepface`` with 6 classes, ``uniface`` with 7).
 

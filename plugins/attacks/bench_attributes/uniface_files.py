@@ -14,7 +14,7 @@ from bench_uniface import ATTRIBUTES, Fetchable
 from bench_uniface import files as uniface_files
 from bench_uniface.library import INSTALL, installed
 
-from bench import DataError, MissingDataError, file_sha256
+from bench import DataError, MissingDataError, file_sha256, weights_folders
 
 PACKAGES = ("uniface", "onnxruntime")
 FILES: Mapping[str, Fetchable] = {
@@ -33,9 +33,12 @@ woman; it is reversed, so that the order is that of the other backends."""
 
 
 def available() -> bool:
-    """Return whether uniface is installed and all of its files were fetched; they are not verified here."""
+    """Return whether uniface is installed and all of its files are in weights folders; they are not verified here.
+
+    uniface's own cache is not searched: what another program left there must not decide which estimator is used.
+    """
     packages = all(find_spec(name) is not None for name in PACKAGES)
-    return packages and all(uniface_files.located(file) is not None for file in FILES.values())
+    return packages and all(uniface_files.located(file, weights_folders()) is not None for file in FILES.values())
 
 
 def find(attributes: Sequence[str]) -> dict[str, Path]:

@@ -42,10 +42,10 @@ def fetch(names: tuple[str, ...], of_paper: bool, out: Path | None, yes: bool, d
     """
     from bench_uniface.fetching import fetch as fetch_file
 
-    wanted = _wanted(names, of_paper)
     if as_json and yes:
         raise click.UsageError("--json lists and does not fetch; leave out --json or --yes")
-    if as_json or not wanted:
+    wanted = _wanted(names, of_paper)
+    if as_json or not (names or of_paper):
         _show_catalogue(wanted or list(FETCHABLE.values()), as_json)
         return
     folder = (out or next(iter(weights_folders()), library.cache_folder())).expanduser()
@@ -77,7 +77,7 @@ def _wanted(names: Sequence[str], of_paper: bool) -> list[Fetchable]:
 
     Raises DataError for an unknown name, and for a network of the paper that no file serves.
     """
-    chosen = [network.served_by for network in paper.NETWORKS.values() if network.served_by] if of_paper else []
+    chosen = paper.unserved() if of_paper else []
     for given in names:
         name = given.lower().removesuffix(".onnx").replace("_", "-")
         if network := paper.NETWORKS.get(name):

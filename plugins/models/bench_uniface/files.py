@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench import DataError, MissingDataError, file_sha256, weights_folders
@@ -17,9 +18,10 @@ def search_folders() -> list[Path]:
     return list(dict.fromkeys([*weights_folders(), library.cache_folder()]))
 
 
-def located(wanted: Fetchable) -> Path | None:
-    """Return the first file of this name in the folders, not verified; None if there is none."""
-    files = (folder / wanted.file for folder in search_folders())
+def located(wanted: Fetchable, folders: Sequence[Path] | None = None) -> Path | None:
+    """Return the first file of this name in folders, by default the `search_folders`; it is not verified. Return None
+    if there is none."""
+    files = (folder / wanted.file for folder in (search_folders() if folders is None else folders))
     return next((file for file in files if os.path.isfile(file)), None)  # False where it must not look, too
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from bench_facenets.files.locate import PUBLIC_FILES, named_weights
 
 from bench import MissingDataError
+from bench_uniface.catalogue import FETCHABLE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +42,16 @@ def found(network: PaperNetwork) -> Path | None:
         return named_weights(network.name)
     except MissingDataError:
         return None
+
+
+def unserved() -> list[str]:
+    """Return the names of the files that serve networks of the paper, but not where another file of yours does."""
+    found_files = {network: found(network) for network in NETWORKS.values()}
+    return [
+        network.served_by
+        for network, file in found_files.items()
+        if network.served_by and (file is None or file.name == FETCHABLE[network.served_by].file)
+    ]
 
 
 def missing(network: PaperNetwork, folder: Path) -> str:

@@ -129,6 +129,11 @@ def test_auto_prefers_deepface_then_uniface_then_the_builtin_network(
 ) -> None:
     assert Attributes().estimator == "uniface"
     assert not Attributes().synthetic
+    monkeypatch.delenv("BENCH_WEIGHTS")
+    monkeypatch.setenv("UNIFACE_CACHE_DIR", str(weights))  # another program may have left the files there
+    assert Attributes().estimator == "builtin"
+    assert len(Attributes(backend="uniface").fingerprint()) == 64
+    monkeypatch.setenv("BENCH_WEIGHTS", str(weights))
     monkeypatch.setattr("bench_attributes.deepface_files.available", lambda: True)
     assert Attributes().estimator == "deepface"
     monkeypatch.setattr("bench_attributes.deepface_files.available", lambda: False)

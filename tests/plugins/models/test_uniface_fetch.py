@@ -448,6 +448,18 @@ def test_paper_fetches_what_serves_and_says_what_remains_missing(mirror: Mirror,
     assert f"bench run suites/paper.toml --weights-dir {tmp_path}/w" in done.output
 
 
+def test_paper_leaves_out_what_a_file_of_the_user_serves(mirror: Mirror, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("BENCH_WEIGHTS", str(tmp_path))
+    (tmp_path / "ir50-arcface.pth").write_bytes(b"mine")
+    done = run("--paper", "--yes")
+    assert mirror.asked == ["/releases/arcface_mnet.onnx"]
+    assert f"  ir50-arcface: {tmp_path}/ir50-arcface.pth\n" in done.output
+    (tmp_path / "mobileface.pth").write_bytes(b"mine")
+    done = run("--paper")
+    assert "about" not in done.output
+    assert f"  mobileface: {tmp_path}/mobileface.pth\n" in done.output
+
+
 @pytest.mark.slow
 def test_the_papers_networks_are_found_under_their_own_names(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
     from bench_facenets import MODELS
