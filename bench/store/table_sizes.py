@@ -52,12 +52,12 @@ def memory_of(source: Path | pa.Buffer, limit: int) -> int:
     """
     with pq.ParquetFile(source) as file:
         chunks = list(_chunks(file.metadata))
-    numbers = sum(_WIDTHS.get(chunk.physical_type, _OFFSET) * chunk.num_values for chunk in chunks)
-    stored = sum(chunk.total_uncompressed_size for chunk in chunks)
+    numbers: int = sum(_WIDTHS.get(chunk.physical_type, _OFFSET) * chunk.num_values for chunk in chunks)
+    stored: int = sum(chunk.total_uncompressed_size for chunk in chunks)
     if numbers + stored > limit:
         return numbers + stored
     texts = [chunk for chunk in chunks if chunk.physical_type not in _WIDTHS]
-    bound = numbers + sum(chunk.total_uncompressed_size * _repeats(chunk) for chunk in texts)
+    bound: int = numbers + sum(chunk.total_uncompressed_size * _repeats(chunk) for chunk in texts)
     if bound <= limit:
         return bound
     return numbers + _texts(source, list(dict.fromkeys(chunk.path_in_schema for chunk in texts)), limit - numbers)
@@ -71,7 +71,7 @@ def _chunks(metadata: pq.FileMetaData) -> Iterator[pq.ColumnChunkMetaData]:
 
 def _repeats(chunk: pq.ColumnChunkMetaData) -> int:
     """Return how often a text of a column chunk may be repeated in memory."""
-    return chunk.num_values if any("DICTIONARY" in encoding for encoding in chunk.encodings) else 1
+    return int(chunk.num_values) if any("DICTIONARY" in encoding for encoding in chunk.encodings) else 1
 
 
 def _texts(source: Path | pa.Buffer, names: list[str], limit: int) -> int:
