@@ -9,6 +9,7 @@ import click
 
 from bench.cli import completion, options
 from bench.cli.error_messages import CommandGroup, exit_codes
+from bench.cli.terminal import say
 
 _Callback = Callable[[click.Context, click.Parameter, str | None], float | None]
 
@@ -200,7 +201,7 @@ def runs_rm(names: tuple[str, ...], yes: bool, out: Path) -> None:
         click.confirm(f"Remove {cleanup_output.count(len(chosen), 'run folder')}?", abort=True)
     for run in chosen.values():
         cleanup_output.show_removed(run, cleanup.remove_run(run))
-    click.echo("The cache was not touched; bench cache gc makes room there.")
+    say("The cache was not touched; bench cache gc makes room there.")
 
 
 COMMANDS = (cache, runs)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
@@ -12,6 +10,7 @@ from pathlib import Path
 from rich.progress import track
 
 from bench.cli.console import draws_bars, err, out, table_of
+from bench.cli.terminal import say_json
 from bench.core.text import duration
 from bench.runs.cleanup import Collected, KindUse, Run
 from bench.store.run_record import RunRecord
@@ -43,10 +42,6 @@ def _local_time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")
 
 
-def _print_json(value: object) -> None:
-    sys.stdout.write(json.dumps(value, indent=1, default=str) + "\n")
-
-
 # ---- the cache -------------------------------------------------------------------------------------------------------
 
 
@@ -59,7 +54,7 @@ def show_cache(root: Path, kinds: Sequence[KindUse], unfinished: Sequence[tuple[
     left = {"folders": len(unfinished), "size": sum(bytes_ for _, bytes_ in unfinished)}
     if as_json:
         rows = [asdict(row) for row in kinds]
-        _print_json({"cache": root, "artifacts": total, "size": size, "kinds": rows, "unfinished": left})
+        say_json({"cache": root, "artifacts": total, "size": size, "kinds": rows, "unfinished": left})
         return
     if kinds:
         table = table_of("kind", "artifacts", "size", "oldest use", "newest use", numbers=(1, 2))
@@ -120,7 +115,7 @@ def show_collected(collected: Collected, max_size: int | None, *, dry_run: bool)
 def show_runs(results: Path, found: Sequence[Run], *, as_json: bool) -> None:
     """Print what ``bench runs ls`` shows: one row for each run. ``results`` is the folder that holds them."""
     if as_json:
-        _print_json([asdict(run) for run in found])
+        say_json([asdict(run) for run in found])
         return
     if not found:
         out.print(f"no runs in {results}", soft_wrap=True)
@@ -157,7 +152,7 @@ def show_run(run: Run, record: RunRecord, failures: Mapping[str, int], *, as_jso
     ``failures`` has the number of failed stages for each reason. What the record of another version lacks is left out.
     """
     if as_json:
-        _print_json(
+        say_json(
             {
                 "folder": run.folder,
                 "size": run.size,

@@ -6,7 +6,6 @@ The progress of a run is shown by `bench.cli.progress`, the cache and the list o
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import shlex
 import sys
@@ -21,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.api.types import Check
+from bench.cli.terminal import say, say_json
 from bench.core.domain import Cell, Component
 from bench.core.errors import PluginError, did_you_mean
 from bench.core.people import LEARNT_FROM, TRAINED_ON, may_be_scored
@@ -150,7 +150,7 @@ def print_plan(plan: Plan, cache: Cache, registry: Registry) -> None:
     ]  # fmt: skip
     about = {"suite": plan.suite.name, "path": str(plan.suite.path), "device": plan.device, "digest": plan.digest}
     notes = [{"component": label, "note": note} for label, note in notes_on_files(plan, registry)]
-    sys.stdout.write(json.dumps({**about, "notes": notes, "cells": cells, "stages": stages}, indent=1) + "\n")
+    say_json({**about, "notes": notes, "cells": cells, "stages": stages})
 
 
 def _show_reasons(reasons: Iterable[str]) -> None:
@@ -199,7 +199,7 @@ def show_entries(entries: Sequence[InventoryEntry], *, as_json: bool) -> None:
     """Print what ``bench data status`` and ``bench models status`` show: for each data set or model where it was found,
     its size, digest and license, or what is missing and how to get it."""
     if as_json:
-        sys.stdout.write(json.dumps([dataclasses.asdict(e) for e in entries], indent=1) + "\n")
+        say_json([dataclasses.asdict(e) for e in entries])
         return
     for entry in entries:
         status = entry.status
@@ -234,7 +234,7 @@ def show_verification(found: Iterable[tuple[str, Check]], *, as_json: bool) -> b
             mark = Text("ok     ", "green") if check.ok else Text("problem", "red")
             out.print(Text.assemble(mark, f" {name}: {check.what}: {check.found}"), soft_wrap=True)
     if as_json:
-        sys.stdout.write(json.dumps(rows, indent=1) + "\n")
+        say_json(rows)
     return all(bool(row["ok"]) for row in rows)
 
 
@@ -284,10 +284,10 @@ def show_claims(verdicts: Sequence[ClaimVerdict], fmt: str, *, synthetic: bool) 
     from bench.analysis.claim_results import COLUMNS, as_json, as_markdown, tally, verdict_rows
 
     if fmt == "json":
-        sys.stdout.write(as_json(verdicts) + "\n")
+        say(as_json(verdicts))
         return
     if fmt == "md":
-        sys.stdout.write(as_markdown(verdicts) + "\n")
+        say(as_markdown(verdicts))
     else:
         table = table_of(*COLUMNS, padding=(0, 1, 1, 0))
         for row, verdict in zip(verdict_rows(verdicts), verdicts, strict=True):
@@ -302,7 +302,7 @@ def show_plugins(registry: Registry, *, as_json: bool) -> None:
     """Print what ``bench plugins`` shows: each plugin with the components that it provides or the reason why it cannot
     be used, and the names that several plugins claim."""
     if as_json:
-        sys.stdout.write(json.dumps([dataclasses.asdict(p) for p in registry.plugins], indent=1) + "\n")
+        say_json([dataclasses.asdict(p) for p in registry.plugins])
         return
     table = table_of("plugin", "distribution", "provides")
     for plugin in registry.plugins:
@@ -325,7 +325,7 @@ def show_info(registry: Registry, name: str, *, as_json: bool = False) -> None:
         known = {n for _, n in registry.components}
         raise PluginError(f"{name}: expected the name of a component; {did_you_mean(name, known)}")
     if as_json:
-        sys.stdout.write(json.dumps([_info(registry, kind, name) for kind in kinds], indent=1, default=str) + "\n")
+        say_json([_info(registry, kind, name) for kind in kinds])
         return
     for kind in kinds:
         registration = registry.find(kind, name, "bench info")
@@ -391,7 +391,7 @@ def _declarations(cls: type) -> dict[str, str]:
 def show_checks(checks: list[Check], *, as_json: bool = False) -> None:
     """Print what ``bench doctor`` shows: one line for each check."""
     if as_json:
-        sys.stdout.write(json.dumps([dataclasses.asdict(check) for check in checks], indent=1) + "\n")
+        say_json([dataclasses.asdict(check) for check in checks])
         return
     for check in checks:
         mark = Text("ok     ", "green") if check.ok else Text("problem", "red")

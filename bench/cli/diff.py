@@ -9,6 +9,7 @@ import click
 
 from bench.cli import completion, options
 from bench.cli.error_messages import exit_codes
+from bench.cli.terminal import say, say_json
 
 
 @click.command(epilog=exit_codes("--fail-on-regression, and something got worse"))
@@ -54,13 +55,11 @@ def diff(run_a: str, run_b: str, as_json: bool, page: Path | None, fail_on_regre
         if page is not None:
             from bench.report.compare_page import write_page
 
-            click.echo(f"page: {write_page(found, page)}", err=True)
+            say(f"page: {write_page(found, page)}", err=True)
         if as_json:
-            import json
-
             from bench.analysis.compare.diff import record
 
-            click.echo(json.dumps(record(found), indent=1, ensure_ascii=False, allow_nan=False))
+            say_json(record(found))
         else:
             from bench.cli import console
             from bench.report.compare_text import show

@@ -18,9 +18,9 @@ import click
 
 from bench.cli.options import LOG_FORMAT
 from bench.cli.streams import discard
+from bench.cli.terminal import say
 from bench.core.errors import BenchError, did_you_mean, missing_package
 from bench.core.packages import how_to_install
-from bench.core.text import printable
 
 _EXIT_CODES = "0 all went well, {one}2 it could not be done, 130 it was interrupted"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # Why stdout, redirected to a file, cannot be written.
@@ -141,10 +141,9 @@ def _print_error(event: str, message: str, *, as_json: bool) -> None:
     if as_json:
         from bench.store.journal import line
 
-        click.echo(line(event, message=message), err=True)
+        say(line(event, message=message), err=True)
     else:
-        text = printable(message)
-        click.echo(f"Error: {text}" if event == "error" else f"\n{event}; {text}", err=True)
+        say(f"Error: {message}" if event == "error" else f"\n{event}; {message}", err=True)
 
 
 def _logs_json(args: Sequence[str]) -> bool:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from bench.cli.cleanup_output import amount
 from bench.cli.console import out, table_of
+from bench.cli.terminal import say_json
 from bench.core.text import duration
 from bench.runs.explain import ExplainedComponent, ExplainedStage, Explanation
 
@@ -18,7 +18,7 @@ def show_cell(cell: Explanation, *, as_json: bool) -> None:
     """Print an explanation of a cell: its coordinates and components, its status, its stages, and the commands that
     compute it again."""
     if as_json:
-        sys.stdout.write(json.dumps(asdict(cell), indent=1, default=str) + "\n")
+        say_json(asdict(cell))
         return
     out.print(f"cell {cell.cell} of {cell.run}", soft_wrap=True)
     coordinates = ", ".join(f"{axis} {value}" for axis, value in cell.axes.items())

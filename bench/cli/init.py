@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from bench.cli.terminal import say
 from bench.core.errors import StorageError
 
 _STARTER = Path(__file__).with_name("starter.toml")
@@ -37,7 +38,7 @@ def init(folder: Path) -> None:
     except OSError as error:
         raise StorageError(f"{suite}: cannot be written: {error.strerror or error}") from None
     path = shlex.quote(str(suite))
-    click.echo(f"wrote {suite}: the suite {name!r}, which runs as it is and explains what can be changed")
+    say(f"wrote {suite}: the suite {name!r}, which runs as it is and explains what can be changed")
     steps = {
         f"bench plan {path}": "what it would do",
         f"bench run {path}": "do it, and write its report",
@@ -45,7 +46,7 @@ def init(folder: Path) -> None:
         "bench plugins": "what else can be used (bench info NAME: its parameters)",
     }
     for command, what in steps.items():
-        click.echo(f"  {command:<{max(map(len, steps))}}  {what}")
+        say(f"  {command:<{max(map(len, steps))}}  {what}")
 
 
 def _name_of(folder: Path) -> str:

@@ -11,7 +11,7 @@ import click
 
 from bench.api.search_paths import WEIGHTS, data_dir_option, prepend
 from bench.cli import completion
-from bench.core.text import printable
+from bench.cli.terminal import say
 
 if TYPE_CHECKING:
     from bench.store.workspace import Folders
@@ -93,7 +93,7 @@ def _set_log_format(ctx: click.Context, param: click.Parameter, form: str) -> st
         from bench.store.journal import line
 
         def show(message: Warning | str, *_: object, **__: object) -> None:
-            click.echo(line("warning", message=str(message)), err=True)
+            say(line("warning", message=str(message)), err=True)
 
         ctx.with_resource(warnings.catch_warnings())
         warnings.showwarning = show
@@ -116,9 +116,9 @@ def note(message: str) -> None:
     if click.get_current_context().meta.get(LOG_FORMAT) == "json":
         from bench.store.journal import line
 
-        click.echo(line("note", message=message), err=True)
+        say(line("note", message=message), err=True)
     else:
-        click.echo(printable(f"note: {message}"), err=True)
+        say(f"note: {message}", err=True)
 
 
 workers = click.option(

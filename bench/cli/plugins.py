@@ -9,6 +9,7 @@ import click
 from bench.cli import completion, options
 from bench.cli.error_messages import CommandGroup, exit_codes
 from bench.cli.streams import go_on_unread
+from bench.cli.terminal import say
 
 
 @click.command()
@@ -183,7 +184,7 @@ def train(suite: Path, overrides: tuple[str, ...], only: tuple[str, ...], work: 
     from bench.runs.train import train_suite
 
     go_on_unread()
-    train_suite(suite, overrides, only, work, click.echo, trust=trust)
+    train_suite(suite, overrides, only, work, say, trust=trust)
 
 
 COMMANDS = (plugins, info, doctor, train, data, models)

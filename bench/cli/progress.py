@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from rich.progress import Progress as Bar
 from rich.text import Text
 
 from bench.cli.console import draws_bars, err, out
+from bench.cli.terminal import say_json
 from bench.core.domain import Event, Stage, StageResult
 from bench.core.text import duration, plural
 from bench.planning.plan import Plan
@@ -153,7 +153,7 @@ _STATES: Mapping[str, str] = {
 def show_status(found: Sequence[RunStatus], *, as_json: bool) -> None:
     """Print what ``bench status`` shows: the status of some runs, as text or as JSON."""
     if as_json:
-        out.file.write(json.dumps([dataclasses.asdict(run) for run in found], indent=1, default=str) + "\n")
+        say_json([dataclasses.asdict(run) for run in found])
     else:
         out.print(status_text(found), soft_wrap=True, end="")
 

@@ -11,6 +11,7 @@ import click
 from bench.cli import completion, options
 from bench.cli.error_messages import exit_codes
 from bench.cli.streams import go_on_unread
+from bench.cli.terminal import say
 from bench.registry import hook_calls
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def rescore(
     engine = make_engine("local", plan.device, workers=workers)
     compute = functools.partial(run_plan, plan, rescoring.folders, engine=engine, into=into, about=rescoring.about)
     if log_format == "json":
-        folder, outcomes = compute(listen=functools.partial(click.echo, err=True))
+        folder, outcomes = compute(listen=functools.partial(say, err=True))
     else:
         from bench.cli.progress import Progress
 

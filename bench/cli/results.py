@@ -11,6 +11,7 @@ import click
 
 from bench.cli import completion, options
 from bench.cli.error_messages import exit_codes
+from bench.cli.terminal import say
 from bench.core.paths import child, is_file_name
 from bench.registry import hook_calls
 
@@ -31,7 +32,7 @@ def _note_queued_cells(results: RunResults) -> None:
     """Print on stderr how many cells of a run are not computed yet, if any."""
     waiting = results.cells["status"] == "queued"
     if waiting.any():
-        click.echo(f"note: {waiting.sum()} of {len(waiting)} cells are not computed yet; see: bench status", err=True)
+        say(f"note: {waiting.sum()} of {len(waiting)} cells are not computed yet; see: bench status", err=True)
 
 
 @contextlib.contextmanager
@@ -90,7 +91,7 @@ def report(runs: tuple[str, ...], include_faces: bool, file: Path | None, out: P
         sections = hook_calls.report_sections(results)
         written = write_report(results, page, sections, include_real_faces=include_faces)
         _note_queued_cells(results)
-        click.echo(f"report: {written}")
+        say(f"report: {written}")
 
 
 def _page_path(results: RunResults, folders: Folders) -> Path:
@@ -205,12 +206,12 @@ def _export(results: RunResults, kind: str, name: str, fmt: str, file: Path | No
     if kind == "rows" and file:
         from bench.report.export.samples import export_rows
 
-        click.echo(f"{export_rows(results, name, fmt, file, cells):,} rows: {file}", err=True)
+        say(f"{export_rows(results, name, fmt, file, cells):,} rows: {file}", err=True)
     elif kind == "figure" and file:
         from bench.report.export.charts import export_figure
 
         export_figure(results, name, fmt, file)
-        click.echo(f"figure: {file}", err=True)
+        say(f"figure: {file}", err=True)
     else:
         from bench.core.files import write_atomically
         from bench.report.export import export as export_table
@@ -219,7 +220,7 @@ def _export(results: RunResults, kind: str, name: str, fmt: str, file: Path | No
         if file:
             write_atomically(file, f"{text}\n")
         else:
-            click.echo(text)
+            say(text)
 
 
 @click.command(epilog=exit_codes("a claim does not hold"))

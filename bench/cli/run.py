@@ -12,7 +12,7 @@ from click.core import ParameterSource
 
 from bench.cli import completion, options
 from bench.cli.streams import go_on_unread
-from bench.core.text import printable
+from bench.cli.terminal import say
 from bench.registry import hook_calls
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def _run_and_log(
     if log_format == "json":
         for label, text in console.notes_on_files(plan, discover()):
             options.note(f"{label}: {text}")
-        return run_plan(plan, folders, engine=engine, listen=functools.partial(click.echo, err=True), **arguments)
+        return run_plan(plan, folders, engine=engine, listen=functools.partial(say, err=True), **arguments)
     console.show_sources(plan, discover(), console.err)
     with Progress(plan, engine.workers) as progress:
         return run_plan(plan, folders, progress.on_event, engine=engine, **arguments)
@@ -187,13 +187,13 @@ def _replay(
         place = {"into": prepared.into, "about": {"replay_of": original.name}}
         folder, _ = _run_and_log(plan, prepared.folders, new_engine(plan.device), log_format, **place)
         differences = replay.compare(original, folder)
-    click.echo(f"rows:   {folder}")
+    say(f"rows:   {folder}")
     if not differences:
-        click.echo(f"the rows are the same bytes as those of {original}")
+        say(f"the rows are the same bytes as those of {original}")
         return
-    click.echo(f"the rows are not those of {original}:")
+    say(f"the rows are not those of {original}:")
     for difference in differences.values():
-        click.echo(printable(f"  {difference}"))
+        say(f"  {difference}")
     click.get_current_context().exit(1)
 
 

@@ -1,4 +1,4 @@
-"""Counts and durations as text for messages and reports."""
+"""Texts for messages and reports: counts, durations, values from files, and characters that nothing should print."""
 
 from __future__ import annotations
 
@@ -48,6 +48,12 @@ def printable(text: str) -> str:
     """Return a text that cannot control a terminal: each control character except newline and tab, each character that
     changes the direction of writing, and each half of a surrogate pair becomes ``�``."""
     return _UNPRINTABLE.sub("\ufffd", text)
+
+
+def escaped_json(text: str) -> str:
+    """Return a JSON text in which the characters that `printable` replaces are escaped, so that its values stay the
+    same. JSON has them only within its texts."""
+    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def shortened(text: str, longest: int = _LONGEST) -> str:

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from bench.analysis.compare.diff import Diff, DiffLine
 from bench.analysis.compare.primary import PrimaryTest
 from bench.core.files import write_atomically
 from bench.report import compare_text
 from bench.report.page import assets
+from bench.report.page_text import environment, finished
 from bench.store.run_record import RunRecord
 
 MOST = 2_000  # The most details shown: those whose uncorrected interval excludes 0 come first.
@@ -42,7 +41,7 @@ def render(found: Diff) -> str:
         + [("Ended well in both runs, with rows in one only", compare_text.lone_rows(found))],
         "changes": found.changes,
     }
-    return _environment().get_template("diff.html.j2").render(context)
+    return finished(environment("bench.report").get_template("diff.html.j2").render(context))
 
 
 def write_page(found: Diff, path: Path) -> Path:
@@ -83,13 +82,3 @@ def _groups(lines: Sequence[DiffLine]) -> list[dict[str, Any]]:
         ids = " ".join(dict.fromkeys((line.before.cell, line.after.cell)))
         found.setdefault(ids, {"verdict": "", "kind": "", "name": cell, "ids": ids, "rows": []})["rows"].append(row)
     return list(found.values())
-
-
-def _environment() -> Environment:
-    return Environment(
-        loader=PackageLoader("bench.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )

@@ -20,6 +20,7 @@ from bench.core.people import LEARNT_FROM, TRAINED_ON
 from bench.core.text import set_label
 from bench.store.artifacts import Cache
 from bench.store.reading import RunResults
+from bench.store.recorded_commands import offered, offered_words
 from bench.store.run_record import RunRecord
 
 AXES = (
@@ -288,7 +289,7 @@ def _components(components: Iterable[Row], run: RunRecord) -> Iterable[Explained
 def _commands(folder: Path, run: RunRecord, cell: Row) -> dict[str, str]:
     if cell["status"] == "skipped":
         return {}
-    command = shlex.join(run.command)
+    command = offered(run.command)
     alone = cell_command(run, cell["cell"])
     found = {"computes this cell alone": alone} if alone else {}
     found |= {"computes what is missing of the run": command} if command else {}
@@ -305,7 +306,7 @@ _FLAGS = {"--fresh", "--no-retry", "--retry"}  # These options concern the whole
 def cell_command(run: RunRecord, cell: str) -> str | None:
     """Return the command that computes one cell of a run, from its record. None for a run of an older version, whose
     cells had other ids, and for a run that was made from another one."""
-    words = list(run.command)
+    words = offered_words(run.command)
     if words[:2] != ["bench", "run"] or not run.host or run.replay_of:
         return None
     kept, rest = words[:2], iter(words[2:])

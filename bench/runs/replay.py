@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from bench.planning.plan import Plan
 from bench.registry.discovery import Registry
 from bench.runs.replan import plan_again
 from bench.store.reading import RunResults
+from bench.store.recorded_commands import offered
 from bench.store.run_record import RunRecord
 from bench.store.workspace import Folders
 
@@ -58,7 +58,7 @@ def prepared(
     """
     original, record = _original(run)
     if not record.ended:
-        found = f"this one is {record.status}; end it: {shlex.join(record.command or ('bench', 'run'))}"
+        found = f"this one is {record.status}; end it: {offered(record.command, ('bench', 'run'))}"
         raise ReplayError(f"{original}: only a run that has ended is made again, {found}")
     costs = folders.cache.costs()
     plan = plan_again(original, record, registry, costs=costs, timeout_s=timeout_s, strict=True, trust=trust)
@@ -74,7 +74,7 @@ def _original(run: Path) -> tuple[Path, RunRecord]:
     """Return the folder of a run and its record; for a replay, those of the run that it replays."""
     record = RunResults(run).run
     if record.rescored:
-        raise ReplayError(f"{run}: a rescoring is not replayed; make it again: {shlex.join(record.command)}")
+        raise ReplayError(f"{run}: a rescoring is not replayed; make it again: {offered(record.command)}")
     of = record.replay_of
     if not of:
         return run, record

@@ -10,7 +10,6 @@ Scores in which plugins themselves compute (Equation 9) are reused unchanged.
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -26,6 +25,7 @@ from bench.runs.replan import require_recorded
 from bench.runs.rescore_plan import SETTINGS, Planner
 from bench.store.artifacts import Cache
 from bench.store.reading import RunResults
+from bench.store.recorded_commands import offered
 from bench.store.run_record import RECORD, MakerRecord, RescoringRecord, RunRecord
 from bench.store.workspace import Folders
 
@@ -155,4 +155,4 @@ def _require_artifacts(run: Path, record: RunRecord, cache: Cache, made: Planner
 
 
 def _command(record: RunRecord) -> str:
-    return shlex.join(record.command or ("bench", "run"))
+    return offered(record.command, ("bench", "run"))

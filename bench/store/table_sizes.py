@@ -71,7 +71,7 @@ def _chunks(metadata: pq.FileMetaData) -> Iterator[pq.ColumnChunkMetaData]:
 
 def _repeats(chunk: pq.ColumnChunkMetaData) -> int:
     """Return how often a text of a column chunk may be repeated in memory."""
-    return chunk.num_values if any("DICTIONARY" in encoding for encoding in chunk.encodings) else 1
+    return int(chunk.num_values) if any("DICTIONARY" in encoding for encoding in chunk.encodings) else 1
 
 
 def _texts(source: Path | pa.Buffer, names: list[str], limit: int) -> int:

@@ -17,6 +17,7 @@ from bench.analysis.rows import Rows
 from bench.analysis.table_model import Column, Measurement, Row, RowGroup, Table
 from bench.analysis.tables import build
 from bench.core.errors import SuiteError
+from bench.report.export.spreadsheets import safe_value
 from bench.store.reading import RunResults
 
 FIELDS = (
@@ -122,13 +123,8 @@ def _csv(tables: Sequence[Table]) -> str:
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, FIELDS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows({k: _spreadsheet_safe(v) for k, v in r.items()} for r in records(tables))
+    writer.writerows({k: safe_value(v) for k, v in r.items()} for r in records(tables))
     return buffer.getvalue().rstrip("\n")
-
-
-def _spreadsheet_safe(value: Any) -> Any:
-    """Return a value that a spreadsheet does not run as a formula: such text gets a leading apostrophe."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" and value else value
 
 
 def _json(tables: Sequence[Table]) -> str:

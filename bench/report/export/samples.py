@@ -14,13 +14,13 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from bench.analysis.rows import UPLOAD, Rows
 from bench.core.errors import StorageError, SuiteError
 from bench.core.text import set_label
+from bench.report.export.spreadsheets import safe_names, safe_table
 from bench.runs.explain import find_cell
 from bench.store.old_schemas import today
 from bench.store.reading import RunResults
@@ -120,20 +120,11 @@ def _parquet(path: Path, schema: pa.Schema, tables: Iterator[pa.Table]) -> int:
 def _csv(path: Path, schema: pa.Schema, tables: Iterator[pa.Table]) -> int:
     """Write tables as one CSV file, safe for spreadsheets, and return the number of rows."""
     count = 0
-    with pacsv.CSVWriter(path, schema) as writer:
+    with pacsv.CSVWriter(path, safe_names(schema)) as writer:
         for table in tables:
-            writer.write_table(_spreadsheet_safe(table))
+            writer.write_table(safe_table(table))
             count += table.num_rows
     return count
-
-
-def _spreadsheet_safe(table: pa.Table) -> pa.Table:
-    """Return a table that a spreadsheet does not run as formulas: such text gets a leading apostrophe."""
-    for i, field in enumerate(table.schema):
-        if pa.types.is_string(field.type) or pa.types.is_large_string(field.type):
-            safe = pc.replace_substring_regex(table[i], pattern=r"^([=+\-@\t\r])", replacement=r"'\1")
-            table = table.set_column(i, field, safe)
-    return table
 
 
 WRITERS: Mapping[str, Callable[[Path, Any, Iterator[Any]], int]] = {"parquet": _parquet, "csv": _csv}

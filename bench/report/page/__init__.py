@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 
 from bench.analysis import claim_results
 from bench.analysis.rows import Rows
@@ -40,6 +40,7 @@ from bench.report.page.recommendation import PARETO, RecommendationSection, ruli
 from bench.report.page.run_facts import Grid
 from bench.report.page.trimmed_tables import reasons
 from bench.report.page_key import page_key, sealed
+from bench.report.page_text import environment, finished, script_data
 from bench.store.reading import RunResults
 
 
@@ -96,11 +97,12 @@ def render(results: RunResults, sections: Sequence[Section] = (), *, include_rea
         "pictures": album.styles(),
         "scripts": scripts,
         "policy": assets.policy(scripts),
-        "data": lambda: assets.data(
+        "data": lambda: script_data(
             {"rows": evidence.data(), "charts": plots}
         ),  # The template calls it last, when all measurements are printed.
     }
-    return _environment(evidence).get_template("page.html.j2").render(context)
+    html = _environment(evidence).get_template("page.html.j2").render(context)
+    return finished(html, scripts)
 
 
 def _plots(found: Sequence[ExperimentSection], ruled: RecommendationSection | None) -> dict[str, Any]:
@@ -159,13 +161,7 @@ def _section(section: Section) -> dict[str, Any]:
 
 def _environment(evidence: Evidence) -> Environment:
     """Return the Jinja environment of the page, which escapes everything and knows the functions of the templates."""
-    environment = Environment(
-        loader=PackageLoader("bench.report.page"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals.update(plural=plural, reasons=reasons, opens=evidence.mark, axes=evidence.axes)
-    environment.globals.update(printed=evidence.number, support=support, order_key=order)
-    return environment
+    found = environment("bench.report.page")
+    found.globals.update(plural=plural, reasons=reasons, opens=evidence.mark, axes=evidence.axes)
+    found.globals.update(printed=evidence.number, support=support, order_key=order)
+    return found

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib import metadata, resources
-from typing import Any
 
 import platformdirs
 from markupsafe import Markup
@@ -42,12 +40,6 @@ def policy(found: Sequence[str]) -> str:
     """Return the content security policy of a page: it loads nothing and runs only the scripts ``found``."""
     hashes = " ".join(f"'sha256-{_digest(text)}'" for text in found) or "'none'"
     return f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {hashes}"
-
-
-def data(about: Mapping[str, Any]) -> Markup:
-    """Return data for the scripts as JSON for a script element, escaped so that no text in it can end the element."""
-    text = json.dumps(about, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return Markup(text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029"))
 
 
 @lru_cache(maxsize=1)

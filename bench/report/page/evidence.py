@@ -25,6 +25,7 @@ from bench.core.text import duration
 from bench.report.page.provenance import place
 from bench.report.page.run_facts import params
 from bench.store.reading import RunResults
+from bench.store.recorded_commands import offered_words
 from bench.store.several_runs import Joined
 
 DIGITS = 16  # The number of digits of a hash that the page shows.
@@ -318,7 +319,7 @@ def _run(results: RunResults) -> dict[str, Any]:
     The command is empty if it is not recorded, or is not a ``bench run`` of a suite (a replay or a rescoring).
     """
     run = results.run
-    command = list(run.command)
+    command = offered_words(run.command)
     again = command[:2] == ["bench", "run"] and "--replay" not in command
     return {"place": place(results), "command": command if again else [], "seed": str(run.suite.seed)}
 

@@ -16,6 +16,7 @@ from bench.analysis.rows import Rows
 from bench.core.text import duration, plural
 from bench.report.page.run_facts import Grid, when
 from bench.store.reading import RunResults
+from bench.store.recorded_commands import offered
 from bench.store.run_record import ComponentRecord, LpipsRecord, RescoringRecord, RunRecord
 from bench.store.several_runs import Joined
 
@@ -61,8 +62,8 @@ def _run_commands(run: RunRecord) -> list[Step]:
     """Return the step with the command of a run; for a rescoring, also that of the run whose artifacts it reused."""
     made = run.rescored.made_by.command if run.rescored else ()
     what = "Score it again" if run.rescored else "Run the suite"
-    first = [Step(what="Run the suite", command=shlex.join(made))] if made else []
-    return [*first, Step(what=what, command=shlex.join(run.command))]
+    first = [Step(what="Run the suite", command=offered(made))] if made else []
+    return [*first, Step(what=what, command=offered(run.command))]
 
 
 def _replay(folder: str) -> Step:

@@ -33,6 +33,7 @@ from bench.core.text import joined_labels, plural, set_label
 from bench.report.charts import PlotPoint, PointPlot, Reference, Style, Zone
 from bench.report.charts.theme import swatch
 from bench.report.page.repeats import draws
+from bench.store.recorded_commands import offered_words
 
 PARETO = "pareto"  # The id of the plot on the page.
 _FEW = 12  # A command names at most so many cells.
@@ -389,7 +390,7 @@ def _command(rows: Rows, entry: AssessedDefense | None) -> str:
     by_run: dict[str, tuple[list[str], list[str]]] = {}
     for cell in entry.worst.cells:
         results, own = rows.results.home(cell.cell)
-        command = list(results.run.command)
+        command = offered_words(results.run.command)
         if command[:2] == ["bench", "run"] and "--replay" not in command:
             by_run.setdefault(str(results.folder), (command, []))[1].append(own)
     ids = [c.cell for c in rows.cells]
