@@ -34,7 +34,7 @@ quick: $(VENV)/.ready-for-tests
 	$(PYTEST) --ignore tests/e2e --ignore tests/faults -m "not slow and not browser"
 
 faults: $(VENV)/.ready-for-tests
-	BENCH_FAULTS=full $(PYTEST) tests/faults
+	BENCH_FAULTS=full $(PYTEST) tests/faults tests/security
 
 # In simulations: how often the intervals contain the true value, how often the verdict and bench diff raise a false
 # alarm, and which differences they see.

@@ -20,14 +20,19 @@ _KEY = "injected_faults"
 
 @dataclass
 class FaultTable:
-    """How often each fault was injected, the rows that were lost or wrong afterwards, and remarks of single tests."""
+    """How often each fault was injected, what it did, and remarks of single tests.
+
+    For each fault: the rows that were ``lost`` or ``wrong`` afterwards, the foreign files whose code was run (``ran``),
+    and the files that were changed outside of the folders of bench (``outside``).
+    """
 
     counts: dict[str, Counter[str]] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
 
-    def add(self, fault: str, *, times: int, lost: int, wrong: int) -> None:
+    def add(self, fault: str, *, times: int, lost: int = 0, wrong: int = 0, ran: int = 0, outside: int = 0) -> None:
         """Count a fault that was injected ``times`` times."""
-        self.counts.setdefault(fault, Counter()).update(times=times, lost=lost, wrong=wrong)
+        done = {"times": times, "lost": lost, "wrong": wrong, "ran": ran, "outside": outside}
+        self.counts.setdefault(fault, Counter()).update(done)
 
     def merge(self, sent: dict[str, Any]) -> None:
         """Add the counts of another process, as `sendable` returned them."""
@@ -44,10 +49,11 @@ class FaultTable:
         if not self.counts:
             return
         width = max(map(len, self.counts))
-        yield f"{'fault':<{width}}  injected  lost rows  wrong rows"
+        yield f"{'fault':<{width}}  injected  lost rows  wrong rows  code run  files touched outside"
         total = sum(self.counts.values(), Counter())
         for fault, count in [*self.counts.items(), ("all", total)]:
-            yield f"{fault:<{width}}  {count['times']:>8}  {count['lost']:>9}  {count['wrong']:>10}"
+            rows = f"{count['times']:>8}  {count['lost']:>9}  {count['wrong']:>10}"
+            yield f"{fault:<{width}}  {rows}  {count['ran']:>8}  {count['outside']:>21}"
         yield from self.remarks
 
 

@@ -10,6 +10,7 @@ import click
 from bench.cli import cleanup, diff, init, plugins, rescore, results, run
 from bench.cli.error_messages import Main, exit_codes
 from bench.cli.streams import replace_closed_streams, replace_unknown_characters
+from bench.core.processes import name_user
 from bench.core.provenance import VERSION
 
 
@@ -30,6 +31,7 @@ def main() -> None:
     """
 
 
+name_user()
 replace_closed_streams()  # Consoles look at the streams when they are imported.
 replace_unknown_characters()
 for _module in (init, run, results, rescore, diff, plugins, cleanup):

@@ -1,4 +1,4 @@
-"""Starts other processes. Nothing else in bench does so, which a test checks; a plugin has to do it on its own.
+"""Starts other processes. Nothing else in bench does so, which a test checks.
 
 Python imports from the folder of its script, or from the current folder, before anything else. A file in a folder of
 results, perhaps from a stranger, may have the name of a module (``signal.py``, ``pickle.py``) and would be run by every
@@ -8,6 +8,7 @@ process. So each Python process is started with ``-P`` or, where it is started b
 from __future__ import annotations
 
 import os
+import pwd
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,19 @@ SAFE_PATH = ("PYTHONSAFEPATH", "bench")  # A variable and a value of it that mea
 
 _LONGEST_TEMPORARY = 75  # characters of the temporary folder with which the name of a Unix socket is not too long
 _OPEN_PIPES: list[int] = []  # ends of pipes that stay open as long as this process lives
+
+
+def name_user() -> None:
+    """Set ``HOME`` and ``USER`` for this process and its children where the system knows neither of its user.
+
+    A container may run with the number of a user that it does not know (``docker run --user 4242``), and libraries look
+    for settings and caches below the home folder. The root of the file system takes its place, as Docker sets it.
+    """
+    try:
+        pwd.getpwuid(os.getuid())
+    except KeyError:
+        os.environ.setdefault("HOME", "/")
+        os.environ.setdefault("USER", str(os.getuid()))
 
 
 def python(*arguments: str) -> list[str]:

@@ -21,7 +21,7 @@ from bench.core.content_keys import digest_of
 from bench.core.domain import Component, Stage
 from bench.core.errors import BenchError
 from bench.core.files import folders_in, latest_first, size_below
-from bench.core.processes import own_folder
+from bench.core.processes import name_user, own_folder
 from bench.core.provenance import package_versions, runtime_digest
 from bench.engine.interface import Attempt
 from bench.engine.local import LocalWorkers
@@ -88,6 +88,7 @@ def work(order: Order, inputs: Mapping[str, Any], fetch: Callable[[Any], Files])
     ``inputs`` are references to the input artifacts by key, and ``fetch`` returns the files of one. They are used only
     if the inputs are ``sent``. Errors are part of the reply.
     """
+    name_user()
     for name, value in order.environment.items():
         os.environ.setdefault(name, value)
     try:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, once and twice; failures that are attempted again, or not."""
+"""Ctrl-C, SIGTERM and SIGHUP, once and twice; failures that are attempted again, or not."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Start = Callable[..., Running]
 
 
 def stop(running: Running, how: str) -> None:
-    """Stop a run: Ctrl-C is sent to all processes of the terminal, SIGTERM only to the main process."""
+    """Stop a run: Ctrl-C is sent to all processes of the terminal, any other signal only to the main process."""
     if how == "Ctrl-C":
         running.interrupt()
     else:
-        os.kill(running.process.pid, signal.SIGTERM)
+        os.kill(running.process.pid, signal.Signals[how])
 
 
-@pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM", "SIGHUP"])
 def test_once(gated: Lab, tally: Tally, tmp_path: Path, full: bool, how: str) -> None:
     """After one signal, running stages have time to finish."""
     if not full and how != "Ctrl-C":
@@ -68,7 +68,7 @@ pairs = 8
 """
 
 
-@pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM", "SIGHUP"])
 def test_twice(start: Start, tmp_path: Path, full: bool, how: str) -> None:
     """After two signals the run ends at once, even with a stage that ignores signals, and writes nothing more."""
     if not full and how != "SIGTERM":
