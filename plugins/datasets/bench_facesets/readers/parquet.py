@@ -22,6 +22,7 @@ from __future__ import annotations
 import bisect
 import itertools
 import json
+import math
 import os
 import tempfile
 from collections import OrderedDict
@@ -197,7 +198,7 @@ def _labels(path: Path, file: pq.ParquetFile, column: str) -> tuple[str, list[st
     values = _column([(path, file)], column)
     if pa.types.is_null(kind):
         return "nothing", [""] * len(values)
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         return "texts", [value or "" for value in values]
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
         raise DataError(f"{path}: expected numbers or texts in the column {column!r}, found {kind}")
@@ -215,7 +216,7 @@ def _number(value: int | float | None, where: str) -> int | None:
     """Return a label as a whole number; None if it is missing: null, NaN, or negative."""
     if value is None or value != value or value < 0:
         return None
-    if value in (float("inf"),) or value != int(value):
+    if value == math.inf or value != int(value):
         raise DataError(f"{where}: expected a whole number as the label of a person, found {value}")
     return int(value)
 
