@@ -36,7 +36,7 @@ class Faces:
     """Face images with their labels.
 
     - ``images``: uint8 ``(n, 3, h, w)`` RGB, a numpy array or `LazyImages`
-    - ``subjects``: int64 ``(n,)``, the number of the person that each image shows
+    - ``subjects``: int64 ``(n,)``, the number of the person that each image shows, the same in all splits of a data set
     - ``sample_ids``: str ``(n,)``, a unique name for each image
     - ``attributes``: by name, an array ``(n,)`` of labels, for example ``age`` in years; empty if nothing is known
     """

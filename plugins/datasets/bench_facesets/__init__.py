@@ -134,9 +134,9 @@ class FileDataset(_Files, Dataset):
         """
         from bench_facesets.readers.images import decode
 
-        source, encoded = self.source(), self.collection().encoded
+        encoded = self.collection().encoded
         decode(encoded.read(0), encoded.name(0))
-        return source.max_pairs()
+        return self.source().max_pairs()
 
     def evaluation(self, pairs: int, ctx: Context) -> tuple[Faces, Pairs]:
         """Return the first ``pairs`` pairs and their images. Genuine and impostor pairs alternate; with a protocol, the

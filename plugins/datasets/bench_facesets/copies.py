@@ -1,14 +1,14 @@
 """Copies of a picture within a set: the same pixels in several files, or a file that was saved again.
 
-Two images are copies if their thumbnails of 16 x 16 differ by at most `LUMA` of 255 levels everywhere, and the mean
-colours of their quarters by at most `COLOUR`. On the 400 faces of the AT&T database, a face saved as JPEG of quality 30
-or better has thumbnails within 6 levels of the original's, blocks of random colours within 9. No two photographs of one
-person are closer than 24 levels there.
+Two images are copies if the luma of their pixels differs by at most `SAVED_AGAIN` of 255 levels (root mean square). On
+the 400 faces of the AT&T database, a face saved as JPEG of quality 50 or better differs by at most 5.2 levels from the
+original, and two photographs of one person by at least 14. To find such pairs, thumbnails are compared first.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import tempfile
@@ -25,8 +25,9 @@ from bench import DataError
 from bench_facesets.collection import Collection, Ints
 from bench_facesets.readers.images import Encoded, decode
 
-LUMA = 8  #: The largest difference of the thumbnails of copies, in levels of 255.
-COLOUR = 4  #: The largest difference of the mean colours of their quarters. JPEG blurs colour, but only locally.
+SAVED_AGAIN = 5.5  #: The largest difference of copies, in levels of 255.
+BLOCKS = 8  #: The largest difference of the luma of their blocks of 7 x 7 pixels.
+QUARTERS = 4  #: The largest difference of the mean colours of their quarters. JPEG blurs colour, but only locally.
 MAX_COMPARED = 100_000  #: In a set of more different pictures, only images with equal thumbnails are copies.
 _BATCH = 512
 _VERSION = 1  # Change it with the definition of copies, so that remembered numbers are not used.
@@ -112,55 +113,63 @@ def _remember(place: Path, picture: Ints) -> None:
 def pictures(encoded: Encoded) -> Ints:
     """Return the number of the picture that each image shows, ``(n,)``; copies have equal numbers.
 
-    Every image is decoded once. One that cannot be decoded is a picture of its own; whoever uses it gets the error.
+    An image that cannot be decoded is a picture of its own; whoever uses it gets the error.
     """
     kept: list[NDArray[np.uint8]] = []
     rows: list[int] = []
     for start in range(0, len(encoded), _BATCH):
         batch = []
         for row in range(start, min(len(encoded), start + _BATCH)):
-            try:
+            with contextlib.suppress(DataError):
                 batch.append(decode(encoded.read(row), encoded.name(row)))
-            except DataError:
-                continue
-            rows.append(row)
+                rows.append(row)
         if batch:
             kept.append(_thumbnails(np.stack(batch)))
-    number = np.arange(len(encoded))
-    if kept:
-        number[rows] = np.array(rows)[_first_alike(np.concatenate(kept))]
+    if not rows:
+        return np.arange(len(encoded))
+    known = np.array(rows, dtype=np.int64)
+    different, first, where = np.unique(np.concatenate(kept), axis=0, return_index=True, return_inverse=True)
+    near = _near(different) if len(different) <= MAX_COMPARED else np.zeros((0, 2), dtype=np.int64)
+    near = near[_saved_again(encoded, known[first][near])]
+    graph = coo_array((np.ones(len(near)), near.T), shape=(len(different), len(different)))
+    number: Ints = np.arange(len(encoded)) + len(different)
+    number[known] = connected_components(graph, directed=False)[1][where.reshape(-1)]
     return np.unique(number, return_inverse=True)[1].astype(np.int64)
+
+
+def _luma(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return the luma (ITU-R BT.601) of images: ``(n, 3, h, w)`` to ``(n, h, w)``."""
+    luma: NDArray[np.float32] = np.einsum("nchw,c->nhw", images, np.array([0.299, 0.587, 0.114], dtype=np.float32))
+    return luma
 
 
 def _thumbnails(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return descriptions of images ``(n, 3, 112, 112)``, ``(n, 268)``: the luma of 16 x 16 blocks, and the mean
     colours of the quarters."""
-    n, luma = len(images), np.einsum("nchw,c->nhw", images, np.array([0.299, 0.587, 0.114], dtype=np.float32))
-    blocks = luma.reshape(n, 16, 7, 16, 7).mean(axis=(2, 4)).reshape(n, -1)
+    n = len(images)
+    blocks = _luma(images).reshape(n, 16, 7, 16, 7).mean(axis=(2, 4)).reshape(n, -1)
     quarters = images.reshape(n, 3, 2, 56, 2, 56).mean(axis=(3, 5), dtype=np.float32).reshape(n, -1)
     found: NDArray[np.float32] = np.concatenate([blocks, quarters], axis=1)
     return np.rint(found).astype(np.uint8)
 
 
-def _first_alike(thumbnails: NDArray[np.uint8]) -> Ints:
-    """Return, for every thumbnail, the first one of its group of copies, ``(n,)``."""
-    different, where = np.unique(thumbnails, axis=0, return_inverse=True)
-    n = len(different)
-    near = _near(different) if n <= MAX_COMPARED else np.zeros((0, 2), dtype=np.int64)
-    graph = coo_array((np.ones(len(near)), near.T), shape=(n, n))
-    group = connected_components(graph, directed=False)[1][where.reshape(-1)]
-    first: Ints = np.full(n, len(thumbnails), dtype=np.int64)
-    np.minimum.at(first, group, np.arange(len(thumbnails)))
-    found: Ints = first[group]
-    return found
-
-
 def _near(thumbnails: NDArray[np.uint8]) -> Ints:
-    """Return the pairs ``(m, 2)`` of different thumbnails that belong to copies."""
+    """Return the pairs ``(m, 2)`` of different thumbnails that may belong to copies."""
     quarters = thumbnails[:, 256:].astype(np.float32)
-    candidates = KDTree(quarters).query_pairs(COLOUR, p=np.inf, output_type="ndarray")
+    candidates = KDTree(quarters).query_pairs(QUARTERS, p=np.inf, output_type="ndarray")
     found = [np.zeros((0, 2), dtype=np.int64)]
     for part in np.array_split(candidates, len(candidates) // 4096 + 1):
         a, b = (thumbnails[side, :256].astype(np.int16) for side in part.T)
-        found.append(part[(np.abs(a - b) <= LUMA).all(axis=1)])
+        found.append(part[(np.abs(a - b) <= BLOCKS).all(axis=1)])
     return np.concatenate(found)
+
+
+def _saved_again(encoded: Encoded, pairs: Ints) -> NDArray[np.bool_]:
+    """Return for pairs of rows ``(m, 2)`` whether the images are copies; they are decoded again."""
+
+    @functools.lru_cache(maxsize=1024)
+    def luma(row: int) -> NDArray[np.float32]:
+        return _luma(decode(encoded.read(row), encoded.name(row))[None])
+
+    differences = [float(np.sqrt(np.mean((luma(a) - luma(b)) ** 2))) for a, b in pairs.tolist()]
+    return np.array(differences, dtype=np.float64) <= SAVED_AGAIN

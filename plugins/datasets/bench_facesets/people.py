@@ -72,9 +72,9 @@ def with_known_people(collection: Collection) -> Collection:
     one, notes = _one_name_each([name for name in counts if name not in nobody])
     found = replace(found, people=[one.get(name, name) for name in found.people])
     if nobody:
-        shown = ", ".join(f"{name!r}: {count:,}" for name, count in islice(nobody.items(), _EXAMPLES))
+        each = (f"{repr(name) if name else 'no label'}: {count:,}" for name, count in nobody.items())
         left_out = f"{sum(nobody.values()):,} of {len(found.encoded):,} images are left out"
-        notes.insert(0, f"{left_out}: their label names nobody ({shown})")
+        notes.insert(0, f"{left_out}: their label names nobody ({', '.join(islice(each, _EXAMPLES))})")
         rows = [row for row, name in enumerate(collection.people or ()) if name not in nobody]
         found = subset(found, rows, "have a label that names nobody")
     return complete(replace(found, notes=(*found.notes, *notes)))

@@ -83,7 +83,7 @@ def per_folder(folder: Path, names: Sequence[str]) -> str:
     return set_of(FaceSet(path=str(folder / "set")), folder)
 
 
-LEFT_OUT = "68 images of 20 people, 84 pairs; 12 of 80 images are left out: their label names nobody ('...': 12)"
+LEFT_OUT = "68 images of 20 people, 84 pairs; 12 of 80 images are left out: their label names nobody (...: 12)"
 NAMES = [f"Person {chr(65 + k)}" for k in range(20)]
 TWENTY = [f"n{k:06d}" for k in range(20)]
 
@@ -446,7 +446,7 @@ def test_pairs_of_somebody_unknown_are_left_out(tmp_path: Path) -> None:
     few = FaceSet(path=str(tmp_path / "few.parquet"))
     assert set_of(few, tmp_path) == (
         "59 images of 39 people, 38 pairs; 1 of 40 pairs are left out: 1 of their images have a label that names "
-        "nobody; 1 of 60 images are left out: their label names nobody ('': 1)"
+        "nobody; 1 of 60 images are left out: their label names nobody (no label: 1)"
     )
     faces, pairs = few.evaluation(38, CTX)
     left, right = (faces.sample_ids[side] for side in (pairs.left, pairs.right))
@@ -472,6 +472,17 @@ def pictures(root: Path, more: Callable[[int, str], Iterator[tuple[str, bytes]]]
         for name, data in more(k, person):
             files.put(root / person / name, data)
     return FaceSet(path=str(root))
+
+
+def noisy(root: Path) -> str:
+    """Two pictures of each person: a face and independent noise of 8 of 255 levels."""
+    rng = np.random.default_rng(0)
+    for k in range(24):
+        for shot in (0, 1):
+            picture = files.picture(f"{k}") + rng.normal(0, 8, (112, 112, 3))
+            files.put(root / f"p{k:02d}" / f"{shot}.png", files.encoded(np.clip(picture, 0, 255).astype(np.uint8)))
+    dataset = FaceSet(path=str(root))
+    return "; ".join([f"{dataset.max_pairs()} pairs", *dataset.status().notes])
 
 
 def copied(folder: Path, more: Callable[[int, str], Iterator[tuple[str, bytes]]]) -> str:
@@ -542,6 +553,11 @@ COPIES = [
         happened=lambda folder: copied(
             folder, lambda k, person: iter([("x.png", files.png("x"))] if k in (3, 4) else [])
         ),
+    ),
+    KindOfInput(
+        kind="photos of one person that differ by noise only",
+        expected="28 pairs",
+        happened=lambda folder: outcome(lambda: noisy(folder / "set"), folder),
     ),
     KindOfInput(
         kind="nothing but copies",

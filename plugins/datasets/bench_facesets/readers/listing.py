@@ -20,6 +20,7 @@ _COMPANIONS = {
 }  # fmt: skip
 _COMPANION_NAMES = {"readme", "license", "licence", "copying", "changelog", "property"}
 _HINTS = {
+    ".arrow": "write it as Parquet, with the method to_parquet of Hugging Face's Dataset",
     ".heic": "convert them to JPEG or PNG first, for example with the Python library pillow-heif",
     ".heif": "convert them to JPEG or PNG first, for example with the Python library pillow-heif",
 }

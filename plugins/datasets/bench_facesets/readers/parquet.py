@@ -13,8 +13,8 @@ pairs     list of ``{number int32, right int64, same bool, fold int8 or null}``:
 
 In other files, ``image`` may be a structure ``{bytes, path}``, and the person may be a ``label`` or a ``subject``: a
 whole number, a text, or a category of pandas. Where the file names the classes of a label, as Hugging Face's ClassLabel
-does, the people have these names. A missing label (null, NaN, a negative number) becomes an empty text. A folder of
-Parquet files is read as one set, in the order of their names.
+does, the people have these names; a negative number has none. A missing label (null, NaN) becomes an empty text. A
+folder of Parquet files is read as one set, in the order of their names.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from __future__ import annotations
 import bisect
 import itertools
 import json
+import math
 import os
 import tempfile
 from collections import OrderedDict
@@ -197,7 +198,7 @@ def _labels(path: Path, file: pq.ParquetFile, column: str) -> tuple[str, list[st
     values = _column([(path, file)], column)
     if pa.types.is_null(kind):
         return "nothing", [""] * len(values)
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         return "texts", [value or "" for value in values]
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
         raise DataError(f"{path}: expected numbers or texts in the column {column!r}, found {kind}")
@@ -208,14 +209,14 @@ def _labels(path: Path, file: pq.ParquetFile, column: str) -> tuple[str, list[st
         if number is not None and number >= len(names):
             raise DataError(f"{path}: row {row}: expected a label below {len(names)}, the number of class names of "
                             f"{column!r}, found {number}")  # fmt: skip
-    return "class names", ["" if number is None else names[number] for number in numbers]
+    return "class names", ["" if k is None else str(k) if k < 0 else names[k] for k in numbers]
 
 
 def _number(value: int | float | None, where: str) -> int | None:
-    """Return a label as a whole number; None if it is missing: null, NaN, or negative."""
-    if value is None or value != value or value < 0:
+    """Return a label as a whole number; None if it is missing: null or NaN."""
+    if value is None or value != value:
         return None
-    if value in (float("inf"),) or value != int(value):
+    if math.isinf(value) or value != int(value):
         raise DataError(f"{where}: expected a whole number as the label of a person, found {value}")
     return int(value)
 
