@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import bench
-from bench import BenchError, DataError, StorageError, digest_of, file_sha256, write_atomically
+from bench import BenchError, DataError, StorageError, digest_of, file_sha256, registered, write_atomically
 from bench_facenets.files.card import Card, from_json
 
 if TYPE_CHECKING:
@@ -46,9 +46,7 @@ def card(model: NetworkParameters, *, fresh: bool = False) -> Card:
 
 def _announce(model: NetworkParameters) -> None:
     """Say on stderr which network is being loaded: it takes from some seconds to minutes, once for each file."""
-    from bench_facenets.declarations import MODELS
-
-    name = next((name for name, cls in MODELS.items() if cls is type(model)), type(model).__name__)
+    name = next((name for name, cls in registered("model").items() if cls is type(model)), type(model).__name__)
     text = f"loading and checking the network {name} from {model.weights()} (once for this file; up to some minutes)"
     print(text, file=sys.stderr, flush=True)
 
