@@ -116,6 +116,41 @@ def test_a_process_without_torch_asks_another_one(model: TorchModule, tmp_path: 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("pythonpath", ["", "somewhere"])
+def test_files_in_the_working_folder_are_neither_run_nor_in_the_way(
+    model: TorchModule, pythonpath: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("statistics", "logging", "bench", "torch", "json", "bench_facenets"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / name)!r} + '.ran', 'w')\nraise SystemExit(3)\n")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])  # As with python -m.
+    monkeypatch.setenv("PYTHONPATH", pythonpath)
+    assert probe._elsewhere(model).embedding_size == 8
+    assert sorted(tmp_path.glob("*.ran")) == []
+
+
+def test_a_working_folder_that_pythonpath_names_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["", str(tmp_path), "/elsewhere"])
+    assert probe._import_path() == ["/elsewhere"]
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert probe._import_path() == [str(tmp_path), "/elsewhere"]
+
+
+def test_a_line_says_which_network_is_looked_at_before_it_starts(
+    model: TorchModule, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[str] = []
+    examine = build.examine
+    monkeypatch.setattr(build, "examine", lambda m: seen.append(capsys.readouterr().err) or examine(m))
+    model.card()
+    (line,) = seen
+    assert line.startswith("loading and checking the network torch-module from ")
+    assert "net.pth (once for this file" in line
+    model.card()
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.slow
 def test_what_the_other_process_finds_wrong_is_one_error(model: TorchModule, tmp_path: Path) -> None:
     (tmp_path / "nets.py").write_text(SOURCE.replace("def number():", "def number(sides):"))
     answer = plan("nets.py:number")

@@ -56,8 +56,8 @@ def card(model: NetworkParameters, *, fresh: bool = False) -> Card:
 def _announce(model: NetworkParameters) -> None:
     """Say on stderr which network is being loaded: it takes from some seconds to minutes, once for each file."""
     name = next((name for name, cls in registered("model").items() if cls is type(model)), type(model).__name__)
-    print(f"loading and checking the network {name} from {model.weights()} (once for this file)", file=sys.stderr)
-    sys.stderr.flush()
+    text = f"loading and checking the network {name} from {model.weights()} (once for this file; up to some minutes)"
+    print(text, file=sys.stderr, flush=True)
 
 
 def place(model: NetworkParameters) -> Path:

@@ -327,7 +327,8 @@ def _contents(
         wrapper, view = _nearest(path, names, score, weights_key)
     else:
         wrapper, view = _chosen_view(names, chosen)
-        notes = (*chosen.notes, *unwrapping.unused_averages(names, chosen, len(view.tensors)))
+        unused = () if weights_key else unwrapping.unused_averages(names, chosen, len(view.tensors))
+        notes = (*chosen.notes, *unused)
     if len(view.tensors) > formats.MAX_TENSORS:
         raise DataError(f"{path}: expected at most {formats.MAX_TENSORS} tensors, found {len(view.tensors)}")
     if sum(tensor.numel() for tensor in view.tensors.values()) > MAX_VALUES:

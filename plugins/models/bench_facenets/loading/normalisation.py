@@ -58,11 +58,11 @@ AS_IT_IS = Start()
 _RANGES = ((1.0, (-1.0, 200.0), (20.0, 400.0)), (255.0, (0.26, 0.75), (0.05, 1.1)))
 
 
-class _FirstLayer(TorchDispatchMode):
+class _FirstLayer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Keeps the input and the weights of the first convolution or matrix product, and ends the forward pass."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.tensors: list[Tensor] = []
         self.groups = 1
 

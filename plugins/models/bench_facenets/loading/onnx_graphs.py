@@ -82,7 +82,7 @@ def _unknown(proto: Any) -> list[str]:
 def _is_function(op: str, version: int) -> bool:
     """Return whether ONNX defines an operation by others."""
     try:
-        schema = defs.get_schema(op, version, "")
+        schema: Any = defs.get_schema(op, version, "")
     except defs.SchemaError:
         return False
     return bool(schema.has_function or schema.has_context_dependent_function)
