@@ -13,6 +13,7 @@ import sys
 import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -48,7 +49,7 @@ def instantiate(cls: type, params: Mapping[str, Any], where: str) -> Any:
         if isinstance(value, float) and not math.isfinite(value):
             raise SuiteError(f"{where}.{key}: expected a finite number, found {value}")
         try:
-            values[key] = adapters[key].validate_python(_tuples(value))
+            values[key] = adapters[key].validate_python(_as_parameter(value, _hints(cls)[key]))
         except ValidationError as error:
             problem = _problem(error)
             raise SuiteError(f"{where}.{key}: {problem}, found {value!r}") from None
@@ -160,6 +161,7 @@ def _adapters(cls: type) -> dict[str, TypeAdapter[Any]]:
     return {name: TypeAdapter(hint, config=strict) for name, hint in _hints(cls).items()}
 
 
+@functools.cache
 def _hints(cls: type) -> dict[str, Any]:
     """Return the types of a component's parameters; annotations of class variables are not evaluated."""
     hints = {}
@@ -181,6 +183,12 @@ def _problem(error: ValidationError) -> str:
     """Return what pydantic expected, in the words of a suite: TOML has lists, no tuples."""
     messages = dict.fromkeys(item["msg"][0].lower() + item["msg"][1:] for item in error.errors())
     return " or ".join(messages).replace(" or input should be", " or").replace("valid tuple", "valid list")
+
+
+def _as_parameter(value: Any, hint: Any) -> Any:
+    """Return a value of a suite as a parameter: arrays as tuples, and the text of a path as a `Path`."""
+    is_path = isinstance(value, str) and (hint is Path or Path in typing.get_args(hint))
+    return Path(value) if is_path else _tuples(value)
 
 
 def _tuples(value: Any) -> Any:

@@ -317,8 +317,9 @@ KINDS = [
         expected=AGAIN,
         happened=lambda f: twice(
             files(f, level_txt="0.2"),
-            defense(NAMED).replace("level: Path", f'level: Path = Path("{f}/site/level.txt")'),
+            defense(NAMED),
             written("level.txt", "0.80"),
+            parameters=f'level = "{f}/site/level.txt"',
         ),
     ),
     KindOfInput(
