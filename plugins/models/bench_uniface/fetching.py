@@ -168,6 +168,8 @@ def _reason(text: str) -> str:
         return "what came has another sha256 than uniface lists; it was thrown away"
     inner = re.sub(r".*?Error: ", "", text, count=1, flags=re.DOTALL)
     inner = re.sub(r"\); trying [\w ]+\.$", "", inner)
+    if cause := re.search(r"Caused by \w+\([\"']?(?:\w+\(.*?\): )?(.*?)[\"')]*$", inner, re.DOTALL):
+        inner = cause[1] + ")" * (cause[1].count("(") - cause[1].count(")"))
     return " ".join(inner.split())[:300]
 
 

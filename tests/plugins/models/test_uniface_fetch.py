@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -266,8 +267,11 @@ def test_without_a_network(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> N
         raise socket.gaierror(-3, "Temporary failure in name resolution")
 
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    with pytest.raises(DataError, match=r"(?s)sphere20.onnx: could not be fetched.*name resolution.*HTTPS_PROXY"):
+    with pytest.raises(DataError, match=r"(?s)sphere20.onnx: could not be fetched.*HTTPS_PROXY") as raised:
         run("sphere20", "--yes")
+    why = r"Failed to resolve '127.0.0.1' \(\[Errno -3\] Temporary failure in name resolution\)"
+    for place in ("releases", "mirror"):
+        assert re.search(rf"{place}/sphere20.onnx: {why}$", str(raised.value), re.MULTILINE)
     assert left(library.cache_folder()) == []
 
 

@@ -10,11 +10,14 @@ import pytest
 import torch
 from bench_facenets.checks.selfcheck import probe_images
 from bench_facenets.loading.splitting import embedding_difference
-from bench_uniface import MODELS, RECOGNISERS, UnifaceNet, library
+from bench_uniface import FETCHABLE, MODELS, RECOGNISERS, UnifaceNet, library
 from facenets_toys import onnx_bytes
+from support import TESTS
 
 from bench import DataError
+from bench.planning.plan import make_plan
 from bench.registry.discovery import discover
+from bench.suite.suite import load
 
 uniface = pytest.importorskip("uniface", reason="the extra real is not installed")
 
@@ -31,7 +34,7 @@ CLASSES = {
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """uniface's cache with a tiny network under every name, and a table of uniface in which these are the true ones."""
     table = dict(uniface.constants.MODEL_REGISTRY)
-    for i, file in enumerate(RECOGNISERS.values()):
+    for i, file in enumerate(FETCHABLE.values()):
         content = onnx_bytes(seed=i, reshape=(1, -1) if i % 2 else (0, -1), batch=1 if i % 3 else "n")
         (tmp_path / file.file).write_bytes(content)
         known = library.entry(file.stem)
@@ -63,6 +66,18 @@ def test_a_network_gives_the_embeddings_of_the_librarys_own_class(name: str, cac
     network = model.load()
     assert embedding_difference(network(rgb.float() / 255), expected) < 1e-5
     assert model.status().where == str(cache / f"{identifier.value}.onnx")
+
+
+@pytest.mark.slow
+def test_the_published_suite_uses_fetched_files(cache: Path) -> None:
+    registry = discover()
+    suite = load(TESTS.parent / "suites" / "real-networks.toml", registry, ['suite.data="auto"'])
+    cells = make_plan(suite, registry, "cpu").cells
+    assert not [cell.skip for cell in cells if cell.skip]
+    used = {component.name for cell in cells for component in cell.components}
+    assert {"arcface-mnet", "arcface-resnet", "mobilenetv2", "edgeface-xxs", "attributes", "synth-lfw"} <= used
+    names = "arcface-mnet arcface-resnet mobilenetv2 edgeface-xxs fairface age-gender"
+    assert f"bench models fetch {names}\n" in suite.path.read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
