@@ -360,7 +360,7 @@ def _read_file(path: Path, digest: str, tensors: dict[str, NDArray[np.generic]],
     from safetensors import SafetensorError
     from safetensors.numpy import load, load_file
 
-    from bench.store.table_sizes import LARGEST, memory_of
+    from bench.core.table_sizes import LARGEST, memory_of
 
     contents = _checked(path, digest)
     try:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from bench.core.errors import StorageError, did_you_mean
 from bench.core.paths import inside
+from bench.core.table_sizes import MOST_CELLS, require_readable_size
 from bench.core.text import set_label
 from bench.store import old_schemas
 from bench.store.row_index import RowIndex
@@ -24,7 +25,6 @@ from bench.store.sample_check import RowsInOrder
 from bench.store.schema import SCHEMA_VERSION
 from bench.store.table_check import check_samples, checked_cells, checked_stage_rows, checked_stages, require_columns
 from bench.store.table_files import TableFile, readable
-from bench.store.table_sizes import MOST_CELLS, require_readable_size
 
 _BATCH_ROWS = 4_096
 _WRITTEN_OUT = 16  # Most values that become single comparisons.

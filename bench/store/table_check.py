@@ -23,7 +23,7 @@ from bench.store.schema import CELLS, SAMPLE_COLUMNS, SAMPLES_NEEDED, STAGES, WR
 from bench.store.table_files import TableFile, mistake, readable
 
 _CELLS_NEEDED = ("cell", "experiment", "dataset", "defense", "attack", "role", "status", "repeat", "pairs", "kappa")
-_STAGES_NEEDED = ("status",)
+_STAGES_NEEDED = ("key", "status")
 # What a suite asks for, each once.
 _ASKED = ("experiment", "dataset", "defense", "authorised", "attack", "via", "evaluated", "repeat")
 _SETS = ("authorised", "authorised_stand_in_for")
@@ -47,7 +47,7 @@ def checked_cells(path: Path, table: pa.Table, schema: pa.Schema = CELLS) -> pa.
     check_json(path, table, "components", "a list of components", lambda value: _is_components(value, roles))
     check_json(path, table, "defense_params", "a table", lambda value: isinstance(value, dict))
     for name in ("stages", "protect"):
-        check_json(path, table, name, "a list of keys", _is_keys)
+        check_json(path, table, name, "a list of texts", _is_keys)
         filled = pc.fill_null(table[name], "[]")  # An older version did not write the column.
         table = table.set_column(table.column_names.index(name), name, filled)
     if roles:
@@ -74,9 +74,9 @@ def _check_repeats(path: Path, table: pa.Table) -> None:
 def checked_stages(path: Path, table: pa.Table) -> pa.Table:
     """Return the rows of stages with the types of `STAGES`. Raises `StorageError` for rows that cannot be used."""
     table = conforming(path, table, STAGES, _STAGES_NEEDED)
-    check_json(path, table, "inputs", "a table of keys", _is_table_of_keys)
+    check_json(path, table, "inputs", "a table of texts", _is_table_of_keys)
     if not _is_keys(keys := _distinct(table, "key")):
-        raise mistake(path, "key", "keys", next(key for key in keys if not is_file_name(key)))
+        raise mistake(path, "key", "the keys of stages", next(key for key in keys if not is_file_name(key)))
     return table
 
 

@@ -13,10 +13,10 @@ from click.testing import CliRunner
 from stranger import GOLDEN, Stranger
 
 from bench.cli import main
+from bench.core import table_sizes
 from bench.core.errors import StorageError
-from bench.store import table_sizes
+from bench.core.table_sizes import memory_of, require_readable_size
 from bench.store.run_record import LARGEST_RECORD
-from bench.store.table_sizes import memory_of, require_readable_size
 from bench.suite.expand import MAX_CELLS
 from bench.suite.suite import read
 
