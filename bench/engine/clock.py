@@ -5,14 +5,15 @@ from __future__ import annotations
 import threading
 import time
 
-_LONGEST_GAP_S = 5.0  # between two readings; they follow each other several times a second
+_USUAL_GAP_S = 0.25  # between two readings
+_LONGEST_GAP_S = 5.0  # between two readings of a process that was not suspended
 
 
 class RunningClock:
     """Returns the seconds for which this process has been running, when it is called.
 
     Neither a change of the machine's time counts, nor the time for which machine, container or process were suspended:
-    a gap between two readings counts as `_LONGEST_GAP_S` at most. So the clock must be read often.
+    a gap between two readings of more than `_LONGEST_GAP_S` counts as a usual one. So the clock must be read often.
     """
 
     def __init__(self) -> None:
@@ -23,6 +24,6 @@ class RunningClock:
     def __call__(self) -> float:
         with self._guard:
             now = time.monotonic()
-            self._seconds += min(now - self._read_at, _LONGEST_GAP_S)
-            self._read_at = now
+            gap, self._read_at = now - self._read_at, now
+            self._seconds += gap if gap <= _LONGEST_GAP_S else _USUAL_GAP_S
             return self._seconds

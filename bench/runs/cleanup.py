@@ -368,7 +368,18 @@ def check_removable(folder: Path) -> Run:
         raise StorageError(f"{folder}: a command is at work on this run; stop it first, or wait until it has ended")
     if run.status == "unreadable":
         salvage_record(folder)
+    for suite, name in alive_below(folder.resolve().parent.parent):
+        if suite == run.suite and _replays(folder.resolve().parent / name, run.name):
+            raise StorageError(f"{folder}: a command replays this run; stop it first, or wait until it has ended")
     return run
+
+
+def _replays(folder: Path, original: str) -> bool:
+    """Return True if a run is a replay of the run of this name."""
+    try:
+        return salvage_record(folder).replay_of == original
+    except StorageError:  # Its record is not written yet.
+        return False
 
 
 def remove_run(run: Run) -> list[str]:

@@ -232,7 +232,7 @@ class Watch:
         if ended is not None:
             return float(ended["seconds"])
         until = now if shown[-1] in at_work else self._last_event
-        return until - min(_at(self._sessions[s]) for s in shown)
+        return max(0.0, until - min(_at(self._sessions[s]) for s in shown))  # A clock may have been set back.
 
     def _running(self, at_work: Mapping[str, RunningRun], now: float) -> Iterator[RunningStage]:
         """Yield the stages that are being computed; those whose worker has reported come first."""

@@ -44,7 +44,6 @@ _PIECE = 256  # images that are decoded and written at a time
 _AT_ONCE = 1 << 20  # bytes of a file that is read once: checked, and used from memory
 _FLUSHED_S = 1.0  # artifacts that took as long to make are flushed to the disk
 _REQUIRED = {"key", "files", "facts", "seconds", "peak_mb", "device"}
-_STALE_S = 86_400.0  # An unfinished artifact of this age is removed, unless its writer still holds its lock.
 _OWN = ("tmp", "locks", "progress", "running", "logs")  # the folders of a cache besides those of artifacts
 UNFINISHED = re.compile(r"([0-9a-f]{64})-[0-9a-f]{8}")  # the name of a folder in ``tmp``, which begins with a key
 _TOKEN = re.compile(r"(token-[0-9a-f]{8})")  # the same for the driver of a cluster (see `bench.engine.ray_driver`)
@@ -237,13 +236,13 @@ class Cache:
         with contextlib.suppress(OSError):
             remove(folder)
 
-    def sweep(self, now: float | None = None) -> None:
-        """Remove unfinished artifacts of killed workers, if nothing holds their locks and they are older than
-        `_STALE_S`: the clock alone may have jumped."""
+    def sweep(self, older_than_s: float = 86_400) -> None:
+        """Remove unfinished artifacts of killed workers: those of this age whose lock nobody holds. The clock alone may
+        have jumped."""
         for left in folders_in(self.root / "tmp"):
             name = UNFINISHED.fullmatch(left.name) or _TOKEN.fullmatch(left.name)
             since = modified(left)
-            if name is None or since is None or (time.time() if now is None else now) - since <= _STALE_S:
+            if name is None or since is None or time.time() - since <= older_than_s:
                 continue
             with contextlib.suppress(Timeout, OSError), self.lock(name[1]).acquire(timeout=0):
                 remove(left)

@@ -689,6 +689,9 @@ def test_a_replay_at_work_is_running_and_is_not_removed(results: Path, tmp_path:
         assert "a command is at work on this run; stop it first" in done.output
         assert (folder / "run.json").exists()
         assert (folder / "journal.jsonl").exists()
+        done = invoke(tmp_path, "runs", "rm", str(results / "toy" / "2021-b"), "--yes")
+        assert done.exit_code == 2
+        assert "2021-b: a command replays this run; stop it first" in done.output
     assert cleanup.run_of(folder).status == "interrupted"
     assert invoke(tmp_path, "runs", "rm", str(folder), "--yes").exit_code == 0
     assert not folder.exists()

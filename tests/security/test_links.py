@@ -158,12 +158,11 @@ def test_a_sweep_removes_old_folders_of_its_own_and_nothing_else(tmp_path: Path)
 def test_a_sweep_leaves_what_is_being_written_whatever_the_clock_says(tmp_path: Path, name: str) -> None:
     cache = Cache(tmp_path)
     (tmp_path / "tmp" / name).mkdir(parents=True)
-    week = 7 * 86_400
-    now = (tmp_path / "tmp" / name).stat().st_mtime + week
+    os.utime(tmp_path / "tmp" / name, (OLD, OLD))  # or the clock was put forward by years
     with cache.lock(KEY if name.startswith(KEY) else name):
-        cache.sweep(now)
+        cache.sweep()
         assert (tmp_path / "tmp" / name).is_dir()
-    cache.sweep(now)
+    cache.sweep()
     assert not (tmp_path / "tmp" / name).exists()
 
 
