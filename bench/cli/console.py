@@ -382,6 +382,8 @@ def _declarations(cls: type) -> dict[str, str]:
                 continue
         if isinstance(value, frozenset):
             value = ", ".join(sorted(value)) or "nothing"
+        elif isinstance(value, tuple) and all(isinstance(word, str) for word in value):
+            value = ", ".join(value) or "nothing"
         elif isinstance(value, dict):
             value = ", ".join(f"{k} {'x'.join(map(str, v)) if isinstance(v, tuple) else v}" for k, v in value.items())
         found[name.replace("_", " ")] = f"{value} (with the default parameters)" if depends else str(value)

@@ -78,8 +78,17 @@ def _note(event: str, arguments: tuple[Any, ...]) -> None:
         if not (set(mode or "") & set("wax+")) and not (mode is None and (flags or 0) & (os.O_WRONLY | os.O_RDWR)):
             _current.files[os.path.abspath(os.fsdecode(arguments[0]))] = None
     elif event in _CALLS:
-        program = arguments[0] or arguments[1][0]
-        _current.programs[os.fsdecode(program)] = None
+        words = list(arguments[1])
+        through_shell = len(words) > 2 and words[1] in ("-c", b"-c")
+        _current.programs.update(dict.fromkeys(_first_word(words[2] if through_shell else arguments[0], through_shell)))
+    elif event == "os.system":
+        _current.programs.update(dict.fromkeys(_first_word(arguments[0], True)))
+
+
+def _first_word(program: Any, is_command: bool) -> list[str]:
+    """Return the name of a program, or that of the first one in a command for a shell; empty if there is none."""
+    text = os.fsdecode(program)
+    return text.split()[:1] if is_command else [text]
 
 
 def _warn(component: Component, plugin: Defense | Attack, used: _Used, began: float, cache: Path) -> None:

@@ -353,6 +353,16 @@ KINDS = [
         happened=lambda f: told(with_program(f), code=defense(CALLS.replace('("greyer",)', "()"))),
     ),
     KindOfInput(
+        kind="a program that is called through a shell and not declared",
+        expected="ok, 0.20; calls greyer, which it does not declare in its programs: with another one...",
+        happened=lambda f: told(
+            with_program(f),
+            code=defense(
+                CALLS.replace('("greyer",)', "()").replace('["greyer"]', '"greyer -v 2>/dev/null", shell=True')
+            ),
+        ),
+    ),
+    KindOfInput(
         kind="a file that is not declared",
         expected="ok, 0.20; reads .../level.txt, which it does not declare in weights(): with another one...",
         happened=lambda f: told(files(f, level_txt="0.2"), code=defense(SILENT)),
