@@ -24,6 +24,7 @@ from bench.registry.discovery import Registry
 from bench.suite.suite import load
 
 ROOT = TESTS.parent
+JUDGE = "zoo-mobilenet"
 SUITES = sorted((ROOT / "suites").glob("*.toml"))
 PAGES = {"pmt": "pmt-defaults.md", "recface": "recface.md", "inversion": "inversion.md"}
 
@@ -66,9 +67,9 @@ def test_the_judge_of_the_settings_judges_no_experiment_of_the_paper(script: Mod
         found = load(ROOT / "suites" / f"{suite}.toml", registry, ['suite.data="stand-in"']).experiments
         return {model.name for e in found for models in (e.evaluated, *e.authorised) for model in models}
 
-    assert script.JUDGE not in names("paper")
+    assert JUDGE not in names("paper")
     for page in PAGES:
-        assert script.JUDGE in names(f"tuning-{page}")
+        assert JUDGE in names(f"tuning-{page}")
         assert not [name for name in names(f"tuning-{page}") if name.startswith("zoo-judge")]
 
 
@@ -116,8 +117,11 @@ def test_the_chosen_setting_of_an_attack_is_its_default(attack: str, registry: R
 # ---- the rules -------------------------------------------------------------------------------------------------------
 
 
-def setting(script: ModuleType, params: Mapping[str, Any], *values: float | None) -> Any:
-    measured = [Measurement(value=v, n=4, low=v, high=v) if v is not None else Measurement() for v in values]
+def setting(script: ModuleType, name: str, params: Mapping[str, Any], *values: float | None) -> Any:
+    """A setting of a page whose first columns have these values."""
+    (page,) = (p for p in script.PAGES if p.name == name)
+    found = [Measurement(value=v, n=4, low=v, high=v) if v is not None else Measurement() for v in values]
+    measured = {column.heading: one for column, one in zip(page.columns, found, strict=False)}
     return script.Setting(params=params, measured=measured)
 
 
@@ -125,7 +129,7 @@ def test_pmt_leaks_least_among_the_useful(script: ModuleType) -> None:
     (page,) = (p for p in script.PAGES if p.name == "pmt")
 
     def of(steps: int, *values: float | None, init_std: float = 1.0, pool: int = 0) -> Any:
-        return setting(script, {"steps": steps, "init_std": init_std, "pool": pool}, *values)
+        return setting(script, "pmt", {"steps": steps, "init_std": init_std, "pool": pool}, *values)
 
     useless, accurate, short, long = of(10, 0.95, 0.0), of(100, 1.0, 0.3), of(25, 0.995, 0.1), of(50, 0.99, 0.1)
     others = [of(25, 1.0, 0.0, init_std=0.6), of(25, 1.0, 0.0, pool=4)]
@@ -139,11 +143,11 @@ def test_pmt_leaks_least_among_the_useful(script: ModuleType) -> None:
 def test_an_attack_is_the_strongest_within_its_budget(script: ModuleType) -> None:
     (page,) = (p for p in script.PAGES if p.name == "inversion")
     own = {"stages": "all", "start": "grey"}
-    beyond = setting(script, {"steps": 200, **own}, 1.0, 1.0, 0.9)
-    other = setting(script, {"steps": 100, **own, "start": "random"}, 1.0, 1.0, 0.9)
-    weak = setting(script, {"steps": 50, **own}, 0.4, 0.9, 0.5)
-    tied = setting(script, {"steps": 100, **own}, 0.5, 0.1, 0.3)
-    strong = setting(script, {"steps": 25, **own}, 0.5, 0.1, 0.4)
+    beyond = setting(script, "inversion", {"steps": 200, **own}, 1.0, 1.0, 0.9)
+    other = setting(script, "inversion", {"steps": 100, **own, "start": "random"}, 1.0, 1.0, 0.9)
+    weak = setting(script, "inversion", {"steps": 50, **own}, 0.4, 0.9, 0.5)
+    tied = setting(script, "inversion", {"steps": 100, **own}, 0.5, 0.1, 0.3)
+    strong = setting(script, "inversion", {"steps": 25, **own}, 0.5, 0.1, 0.4)
     assert page.choose([beyond, other, weak, tied, strong]) is strong
     assert page.choose([beyond, other, weak]) is weak
 
@@ -153,7 +157,7 @@ def test_an_attack_is_the_strongest_within_its_budget(script: ModuleType) -> Non
 
 @pytest.fixture
 def runs(script: ModuleType, tmp_path: Path) -> dict[str, Rows]:
-    models = {"zoo-mobileface": "MobileFace", script.JUDGE: "MobileNet", "zoo-ir-softmax": "IR50-Softmax"}
+    models = {"zoo-mobileface": "MobileFace", JUDGE: "MobileNet"}
     plain: dict[str, Any] = {
         "models": models, "datasets": {"synth-lfw": "LFW"}, "authorised": (("zoo-mobileface",),), "table": None,
     }  # fmt: skip
@@ -212,7 +216,7 @@ def test_the_script_writes_what_the_rows_say(script: ModuleType, runs: dict[str,
     for row in table[2:]:
         where: dict[str, Any] = {"experiment": "pmt", "defense": f"PMT {row[0]}"}
         own = measure(rows, select(rows, evaluated="zoo-mobileface", **where), "accuracy")
-        judge = measure(rows, select(rows, evaluated=script.JUDGE, **where), "fmr-match")
+        judge = measure(rows, select(rows, evaluated=JUDGE, **where), "fmr-match")
         for cell, found in ((row[4], own), (row[5], judge)):
             assert None not in (found.value, found.low, found.high)
             assert cell == f"{100 * found.value:.1f} ({100 * found.low:.1f}–{100 * found.high:.1f})"
@@ -227,6 +231,13 @@ def test_a_row_without_a_number_is_empty_and_the_chosen_one_is_bold(script: Modu
     assert all(clean)
     assert not any(adaptive[8:12])
     assert [line.startswith("| **all**") for line in lines] == [False, True, False]
+
+
+def test_the_judge_is_the_only_model_that_nobody_authorises(script: ModuleType, tmp_path: Path) -> None:
+    one, several = FakeRun(models={"a": "A", JUDGE: "J"}, authorised=(("a",),)), FakeRun(authorised=(("net-a",),))
+    assert script.judge_of(Rows(write_fake_run(tmp_path / "one", one))) == JUDGE
+    with pytest.raises(ValueError, match="expected one evaluated model that nobody authorises, found net-<script>"):
+        script.judge_of(Rows(write_fake_run(tmp_path / "several", several)))
 
 
 def test_a_page_without_markers_and_a_run_of_another_suite_are_refused(script: ModuleType, tmp_path: Path) -> None:

@@ -98,7 +98,8 @@ def measurement_of(
         notes.append(f"{measured} of {plural(len(cells), 'cell')}; {others}")
     if older := _older_note(rows, cells, metric):
         notes.append(older)
-    found = mean(pool, share=metric.share, **about)
+    change = metric.change and not all(c.clean for c in cells)  # Without protection, nothing can change.
+    found = mean(pool, share=metric.share, change=change, **about)
     low, high = metric.within(found.low, found.high)
     return replace(found, low=low, high=high, note="; ".join(notes) or None)
 

@@ -113,6 +113,7 @@ VERIFICATION = (
         scores=lambda s, _, at: s.clean_hits(at.kappa) - s.hits(at.kappa),
         columns=("cos_self", "cos_cross", "cos_clean", "same", "kappa_calibrated"),
         share=False,
+        change=True,
     ),
     _of_chance(fixed=False),
     _of_chance(fixed=True),

@@ -226,13 +226,14 @@ def _cached_pairs(group: str, *sides: tuple[str, bytes]) -> tuple[PeoplePairs, I
     return pairs_of(named[0], named[-1])
 
 
-def mean(pool: Pool, *, share: bool = True, interval: bool = True, **about: Any) -> Measurement:
+def mean(pool: Pool, *, share: bool = True, change: bool = False, interval: bool = True, **about: Any) -> Measurement:
     """Return the mean of the finite scores with its 95 % interval, as a measurement with the fields ``about``.
 
     ``share``: the scores are decisions. Their interval is Wilson's if every person occurs in one score, and else
     clustered by both people of each sample, as are the intervals of other means (`bench.metrics.clustering`). Equal
-    scores that are no decisions, and those of a single person that are none, get no interval. ``interval`` False leaves
-    it out.
+    scores that are no decisions, and those of a single person that are none, get no interval. ``change``: the scores
+    are differences of two decisions; if all are equal, the interval reaches as far as the share of others may be.
+    ``interval`` False leaves it out.
     """
     if not pool.n:
         return absent("undefined", "no measurement is defined", role=about.get("role", "any"))
@@ -242,6 +243,14 @@ def mean(pool: Pool, *, share: bool = True, interval: bool = True, **about: Any)
         known = pool.estimate(share=share)
         found = known.interval()
         method = "" if found is None else "Wilson" if share and known.once else "clustered"
+    elif interval and change:
+        pairs, _, counts = pool.per_pair()
+        alike = estimate(pairs, counts, counts, share=True)  # The decision that all scores agree on.
+        if (least := alike.interval()) is not None:
+            # Every other score differs from these by at most 2, or by 1 if they are 0.
+            reach = (1 - least[0]) * (1 + abs(pool.mean))
+            found = pool.mean - reach, pool.mean + reach
+            method = "Wilson" if alike.once else "clustered"
     low, high = found or (None, None)
     about |= {"n": pool.n, "people": pool.people_count, "repeats": pool.repeats}
     return Measurement(value=pool.mean, low=low, high=high, interval=method, **about)

@@ -23,10 +23,10 @@ class SampleMetric(Metric):
     ``columns`` of the table ``samples/<table>``, whose rows are found by the columns ``by``, and from the
     ``cell_columns`` of ``cells.parquet``. ``about`` is the definition with its source.
 
-    ``share``: the scores are decisions, 0 or 1. ``outputs``: the outputs of the attacks that have such scores.
-    ``once_per``: the scores do not depend on the evaluated model, so of all cells with the same key only one counts.
-    ``missing``: why a cell that ended well can have no such scores. ``chance``: it says what chance gives, and is no
-    result of a defense.
+    ``share``: the scores are decisions, 0 or 1; ``change``: they are differences of two decisions. ``outputs``: the
+    outputs of the attacks that have such scores. ``once_per``: the scores do not depend on the evaluated model, so of
+    all cells with the same key only one counts. ``missing``: why a cell that ended well can have no such scores.
+    ``chance``: it says what chance gives, and is no result of a defense.
     """
 
     name: str
@@ -37,6 +37,7 @@ class SampleMetric(Metric):
     columns: tuple[str, ...]
     cell_columns: tuple[str, ...] = ()
     share: bool = False
+    change: bool = False
     outputs: frozenset[str] = ANY
     once_per: Callable[[CellRow], Hashable] | None = None
     missing: str = "the rows of the cell hold no such number"

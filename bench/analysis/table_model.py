@@ -78,6 +78,10 @@ class Metric:
         text = f"{value * self.scale:.{self.digits}f}"
         return text.replace("-", "−") if float(text) else text.replace("-", "")
 
+    def visible(self, difference: float) -> bool:
+        """Return True unless a difference of two values vanishes by rounding for display."""
+        return abs(difference) * self.scale >= 0.5 * 10.0**-self.digits
+
     def span(self, low: float | None, high: float | None) -> str:
         """Return an interval as text without its unit; empty where an end is None."""
         if low is None or high is None:

@@ -426,6 +426,11 @@ class Attack:
         """
         return 0.0
 
+    def fit_seconds(self) -> float:
+        """Return the seconds that `fit` takes on one core, for time estimates: roughly, and larger for settings with
+        which it takes longer. Once such a training was measured, only the ratio of two settings counts."""
+        return 120.0
+
     def fit(self, examples: Examples, ctx: Context) -> Mapping[str, torch.Tensor]:
         """Train the attack on examples and return its state, which `reconstruct` receives as ``ctx.state``.
 

@@ -107,6 +107,8 @@ def show_plan(plan: Plan, cache: Cache) -> None:
             duration(sum(s.cost for s in todo)), f"{sum(s.size for s in todo) / 1e6:.0f} MB",
         )  # fmt: skip
     out.print(table)
+    for line in _asked(plan):
+        out.print(line, soft_wrap=True)
     uses = plan.uses()
     shared = sum(count > 1 for count in uses.values())
     out.print(f"{shared} of {len(plan.stages)} stages serve several cells; unshared there would be {uses.total()}")
@@ -115,8 +117,33 @@ def show_plan(plan: Plan, cache: Cache) -> None:
         f"to compute: {len(missing)} of {len(plan.stages)} stages (the others are cached or not needed), "
         f"about {duration(cost)} of one core, {size / 1e6:.0f} MB of disk"
     )
+    measured = sum(s.cost != s.declared for s in missing.values())
+    if measured:
+        out.print(
+            f"the times of {measured} of these stages are corrected by what such stages took in earlier runs in this "
+            "folder; with other settings, they are in proportion to what plugins declare"
+        )
+    elif missing:
+        out.print("times are those that plugins declare; none was measured in this folder yet")
     out.print(f"skipped: {len(skipped)} cells" + (":" if skipped else ""))
     _show_reasons(str(cell.skip) for cell in skipped)
+
+
+def _asked(plan: Plan) -> Iterator[str]:
+    """Yield what a plan asks of its experiments: repeats, learners, and judges, in one line each."""
+    repeats = [f"{e.name} {e.repeats} times" for e in plan.suite.experiments if e.repeats > 1]
+    again = "with other seeds of defenses and learners, on the same people"
+    yield f"repeats: {', '.join(repeats)}, {again}" if repeats else "repeats: none, everything is measured once"
+    learnt = []
+    for stage in plan.stages.values():
+        if stage.kind in ("fit_defense", "fit_attack"):
+            (learner,) = stage.components["defense" if stage.kind == "fit_defense" else "attack"]
+            learnt.append(f"{learner.label} from {plan.stages[stage.inputs['faces']].name}")
+    yield f"learners: {'; '.join(dict.fromkeys(learnt)) or 'none, no defense or attack learns from faces'}"
+    authorised = {model.label for cell in plan.cells for model in cell.authorised}
+    evaluated = dict.fromkeys(cell.evaluated.label for cell in plan.cells if cell.evaluated)
+    judges = ", ".join(label for label in evaluated if label not in authorised)
+    yield f"judges: {f'{judges} (no client authorises them)' if judges else 'none, every recogniser is authorised'}"
 
 
 def print_plan(plan: Plan, cache: Cache, registry: Registry) -> None:

@@ -115,7 +115,9 @@ def _page_path(results: RunResults, folders: Folders) -> Path:
 @click.command()
 @options.runs
 @click.option(
-    "--table", metavar="NAME", help="The paper's table, such as VII; an unknown name lists those that the run has."
+    "--table",
+    metavar="NAME",
+    help="A table of the paper, such as VII, or verdict, ladder, summary ...; an unknown name lists all.",
 )
 @click.option(
     "--rows",

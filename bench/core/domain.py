@@ -151,8 +151,9 @@ class Stage:
     - ``inputs``: the keys of the stages whose artifacts it reads, by role (``faces``, ``protected`` ...)
     - ``seed``: the seed of its random streams
     - ``units``: the number of samples that it processes
-    - ``cost``: the estimated seconds on one core for all samples
-    - ``cost_name``: the name under which measured costs of such stages are kept for later estimates
+    - ``declared``: the seconds on one core for all samples that follow from what plugins declare
+    - ``cost``: the estimated seconds: the declared ones, corrected by what earlier stages of this name took
+    - ``cost_name``: the name under which that correction is kept for later estimates
     - ``size``: the estimated size of the artifact in bytes
     - ``time_limit_s``: the seconds after which it is ended
     - ``memory_limit_mb``: the memory in MB beyond which it is ended; None for 90 % of the memory of the machine
@@ -166,6 +167,7 @@ class Stage:
     inputs: Mapping[str, str]
     seed: int
     units: int
+    declared: float
     cost: float
     cost_name: str
     size: int

@@ -1,4 +1,4 @@
-"""Text files that are written atomically, texts that are kept in the user's cache folder, and shared folders.
+"""Files that are written atomically, texts that are kept in the user's cache folder, and shared folders.
 
 Several processes may work in one folder, so that what was listed may be gone when it is looked at. Folders may also
 come from strangers, and hold links to places outside. The functions at the end of this module are the only ones that
@@ -13,32 +13,40 @@ import os
 import shutil
 import stat
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from bench.core.errors import StorageError
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that a reader sees either the old or the new content, never a part.
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Context manager that gives a temporary path beside ``path``; the file that is written there then replaces it.
 
-    The text goes to a temporary file in the same folder, which is flushed to disk and then renamed. Missing folders
-    are made. Raises `StorageError` if the file cannot be written.
+    A reader sees either the old or the new content, never a part. Missing folders are made. Raises `StorageError` if
+    the file cannot be written, or if something that is no file, such as a folder, a pipe or a device, has its name.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
+        if path.exists() and not path.is_file():
+            raise StorageError(f"{path}: expected a file, found a {'folder' if path.is_dir() else 'pipe or device'}")
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        yield temporary
         os.replace(temporary, path)
     except OSError as error:
         raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from None
     finally:
         with contextlib.suppress(OSError):  # An error of the clean-up must not hide the first one.
             temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file as `replacing` does, and flush it to the disk before. Raises `StorageError` as it does."""
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def kept_text(path: Path, make: Callable[[], str]) -> str:

@@ -14,8 +14,6 @@ from bench.planning.instances import Client, Combination, Splits
 from bench.planning.learners import Learners
 from bench.suite.suite import Experiment
 
-_FIT_SECONDS = 120.0  # an estimate, used until such a stage was measured
-
 
 class _Intermediate(NamedTuple):
     """An intermediate result (images or features): its stage key, its display name, and the keys of every score stage
@@ -190,7 +188,7 @@ class CellStages:
             inputs=inputs,
             seed=self.graph.seed("fit_attack", *scope),
             units=1,
-            unit_cost=_FIT_SECONDS,
+            unit_cost=attack.fit_seconds(),
             size=20_000_000,
         )
 

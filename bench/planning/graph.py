@@ -41,7 +41,7 @@ class _Work:
     options: Mapping[str, Any]
     digest: str
     cost_name: str
-    unit_cost: float
+    factor: float
     time_limit_s: float
     memory_limit_mb: float | None
 
@@ -215,7 +215,7 @@ class Graph:
         size: int,
     ) -> str:
         """Add a stage unless the graph has one with the same key; return the key. Options must be hashable."""
-        work = self._work(kind, cost_name, unit_cost, tuple(components.items()), tuple(options.items()))
+        work = self._work(kind, cost_name, tuple(components.items()), tuple(options.items()))
         key = _key(work, seed, inputs)
         if key not in self.stages:
             self.stages[key] = Stage(
@@ -227,7 +227,8 @@ class Graph:
                 inputs=inputs,
                 seed=seed,
                 units=units,
-                cost=units * work.unit_cost,
+                declared=units * unit_cost,
+                cost=units * unit_cost * work.factor,
                 cost_name=work.cost_name,
                 size=size,
                 time_limit_s=work.time_limit_s,
@@ -237,7 +238,7 @@ class Graph:
 
     def again(self, stage: Stage, inputs: Mapping[str, str]) -> Stage:
         """Return a stage with other inputs and everything else the same; its key differs if its inputs do."""
-        work = self._work(stage.kind, "", 0.0, tuple(stage.components.items()), tuple(stage.options.items()))
+        work = self._work(stage.kind, "", tuple(stage.components.items()), tuple(stage.options.items()))
         return replace(stage, key=_key(work, stage.seed, inputs), inputs=inputs)
 
     @remembered
@@ -245,7 +246,6 @@ class Graph:
         self,
         kind: StageKind,
         cost_name: str,
-        unit_cost: float,
         components: tuple[tuple[ComponentRole, tuple[Component, ...]], ...],
         options: tuple[tuple[str, Any], ...],
     ) -> _Work:
@@ -263,7 +263,7 @@ class Graph:
             options=everything,
             digest=digest_of(content),
             cost_name=cost_name,
-            unit_cost=self.costs.get(cost_name, unit_cost),
+            factor=self.costs.get(cost_name, 1.0),
             time_limit_s=self.limits.time_s(kind, plugins),
             memory_limit_mb=self.limits.memory_mb(kind),
         )

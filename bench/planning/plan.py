@@ -71,8 +71,8 @@ def make_plan(
 ) -> Plan:
     """Plan a suite for a device type (``cpu`` or ``cuda``).
 
-    ``costs`` are measured seconds per unit by cost name. ``timeout_s`` is the time limit of every stage; it overrides
-    the limits of the suite and of plugins.
+    ``costs`` are measured factors of the declared costs by cost name. ``timeout_s`` is the time limit of every stage,
+    and overrides the limits of the suite and of plugins.
     """
     plan = Plan(suite=suite, device=device, timeout_s=timeout_s)
     limits = Limits(timeout_s=timeout_s, stage_timeout_s=suite.stage_timeout_s, stage_memory_mb=suite.stage_memory_mb)

@@ -238,6 +238,7 @@ class Planner:
             inputs=inputs,
             seed=int(about.get("seed") or 0),
             units=0,
+            declared=0.0,
             cost=0.0,
             cost_name="reused",
             size=0,

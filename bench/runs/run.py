@@ -222,15 +222,18 @@ def _require_space(plan: Plan, folders: Folders) -> None:
 
 
 def _measured_costs(plan: Plan, results: Mapping[str, StageResult]) -> dict[str, float]:
-    """Return the seconds per sample of the stages that this run computed, by cost name."""
+    """Return how much longer than declared the stages took that this run computed, as factors by cost name.
+
+    So an estimate scales with the settings of a plugin, such as its steps, that it was not measured with.
+    """
     total: dict[str, list[float]] = {}
     for key, result in results.items():
         stage = plan.stages[key]
         if result.status == "ok" and not result.cached:
             entry = total.setdefault(stage.cost_name, [0.0, 0.0])
             entry[0] += result.seconds
-            entry[1] += stage.units
-    return {name: seconds / units for name, (seconds, units) in total.items()}
+            entry[1] += stage.declared
+    return {name: seconds / declared for name, (seconds, declared) in total.items() if declared}
 
 
 def outcome(cell: Cell, plan: Plan, results: Mapping[str, StageResult]) -> Outcome:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MANIFEST = "manifest.json"
+COSTS = "cost-factors.json"  # Earlier versions kept seconds per sample in costs.json.
 TENSORS = "tensors.safetensors"
 _PIECE = 256  # images that are decoded and written at a time
 _AT_ONCE = 1 << 20  # bytes of a file that is read once: checked, and used from memory
@@ -248,20 +249,18 @@ class Cache:
                 remove(left)
 
     def costs(self) -> dict[str, float]:
-        """Return the seconds per sample that earlier runs measured, by cost name."""
+        """Return how much longer than declared earlier runs took, as factors by cost name."""
         try:
-            costs = parse_json((self.root / "costs.json").read_bytes())
+            costs = parse_json((self.root / COSTS).read_bytes())
         except (OSError, ValueError):
             return {}
         known = costs.items() if isinstance(costs, dict) else ()
         return {k: v for k, v in known if isinstance(v, float) and v >= 0}
 
     def record_costs(self, measured: Mapping[str, float]) -> None:
-        """Store measured seconds per sample by cost name for later estimates, if the cache exists."""
+        """Store measured factors by cost name for later estimates, if the cache exists."""
         if measured and self.root.is_dir():
-            write_atomically(
-                self.root / "costs.json", json.dumps({**self.costs(), **measured}, indent=1, sort_keys=True)
-            )
+            write_atomically(self.root / COSTS, json.dumps({**self.costs(), **measured}, indent=1, sort_keys=True))
 
     def pack(self, key: str) -> dict[str, NDArray[np.uint8]]:
         """Return the files of a verified artifact by name, as bytes ``(n,)``, for `unpack` on another machine."""

@@ -17,7 +17,7 @@ def changes_between(before: RunRecord, after: RunRecord) -> dict[str, list[str]]
     commits = [{"commit": record.commit} for record in both]
     devices = [{"device": r.device, "device_name": r.device_name, "engine": r.engine} for r in both]
     lpips = [{"weights of LPIPS": record.lpips and record.lpips.sha256} for record in both]
-    suites = [_leaves(record.suite.raw) for record in both]
+    suites = _with_defaults(*(_leaves(record.suite.raw) for record in both))
     hosts, machines = [record.host or {} for record in both], [vars(record.machine) for record in both]
     return {
         "suite": list(_changes_in("", *suites)),
@@ -82,6 +82,12 @@ def _leaves(value: object, path: str = "") -> dict[str, Any]:
     else:
         return {path: value}
     return {place: leaf for name, inner in parts for place, leaf in _leaves(inner, name).items()}
+
+
+def _with_defaults(*suites: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the values of suites, of which one that a suite does not set is its default."""
+    every = dict.fromkeys((name for suite in suites for name in suite), "not set, the default")
+    return [every | dict(suite) for suite in suites]
 
 
 def _changes_in(what: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:

@@ -52,7 +52,7 @@ class ExperimentTable(StrictTable):
     - ``authorised``: an axis of model sets: a reference, or a list of references for an image that several models are
       to recognise
     - ``pairs``: the number of verification pairs per data set
-    - ``repeats``: how often every cell is measured, each time with other random streams: defenses are drawn again, and
+    - ``repeats``: how often every cell is measured, each time with other seeds: random defenses are applied again, and
       attacks and defenses that learn are trained again
     - ``kappa``: the fixed threshold, which is reported beside the calibrated one
     - ``threshold``: the rule of the calibrated threshold: ``fmr`` sets it at the false match rate ``fmr``, and

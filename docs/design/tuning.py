@@ -23,11 +23,11 @@ from bench.store.reading import RunResults
 from bench.store.run_folders import find_run
 
 HERE = Path(__file__).parent
-JUDGE = "zoo-mobilenet"  # The held-out recogniser: paper.toml neither authorises nor evaluates it.
 TOLERANCE = 0.01  # By how much the authorised accuracy of PMT's setting may lie below the best one.
 RECFACE_STEPS = 1000  # The budgets within which the strongest attack is chosen.
 INVERSION_STEPS = 100
 CHOSEN = "Chosen by the rule:"
+_ACCURACY, _MATCHED = "authorised: accuracy", "held-out: matched"
 
 Params = Mapping[str, Any]
 
@@ -44,24 +44,25 @@ class Column:
     def of(self, rows: Rows, cells: Sequence[CellRow]) -> Measurement:
         """Return the measurement over the cells of a setting; one without a value if the setting has no such cell.
 
-        Of the models that are not authorised, only the held-out recogniser counts.
+        Of the models that are not authorised, only the judge of the run counts.
         """
         own = [c for c in cells if c.role == self.role and self.defense in ("", c.defense)]
-        return measure(rows, [c for c in own if c.role == "authorised" or c.evaluated == JUDGE], self.metric)
+        judge = judge_of(rows)
+        return measure(rows, [c for c in own if c.role == "authorised" or c.evaluated == judge], self.metric)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """A row of a page: its parameters and its measurements, one per column."""
+    """A row of a page: its parameters and its measurements by the headings of their columns."""
 
     params: Params
-    measured: Sequence[Measurement]
+    measured: Mapping[str, Measurement]
 
-    def value(self, column: int) -> float:
-        """Return the value of a column. Raises ValueError if it was not measured."""
+    def value(self, column: str) -> float:
+        """Return the value of the column with a heading. Raises ValueError if it was not measured."""
         found = self.measured[column]
         if found.value is None:
-            raise ValueError(f"{dict(self.params)}: not measured: {found.status}, {found.reason}")
+            raise ValueError(f"{dict(self.params)}: {column} was not measured: {found.status}, {found.reason}")
         return found.value
 
 
@@ -79,20 +80,31 @@ class Page:
     choose: Callable[[Sequence[Setting]], Setting]
 
 
+def judge_of(rows: Rows) -> str:
+    """Return the held-out recogniser of a run: the only model that is evaluated and authorised nowhere. Raises
+    ValueError if there is none, or more than one."""
+    authorised = {model for c in rows.cells for model in c.authorised_models}
+    found = sorted({c.evaluated for c in rows.cells if c.evaluated} - authorised)
+    if len(found) != 1:
+        names = ", ".join(found) or "none"
+        raise ValueError(f"{rows.results.folder}: expected one evaluated model that nobody authorises, found {names}")
+    return found[0]
+
+
 def _lowest_leak(settings: Sequence[Setting]) -> Setting:
     """Return the setting of PMT with the lowest leakage among those about as accurate as the best; then the fewest
     steps. Only settings with the paper's start and without pooling take part."""
     own = [s for s in settings if (s.params["init_std"], s.params["pool"]) == (1.0, 0)]
-    best = max(s.value(0) for s in own)
-    useful = [s for s in own if s.value(0) >= best - TOLERANCE - 1e-9]
-    return min(useful, key=lambda s: (s.value(1), s.params["steps"]))
+    best = max(s.value(_ACCURACY) for s in own)
+    useful = [s for s in own if s.value(_ACCURACY) >= best - TOLERANCE - 1e-9]
+    return min(useful, key=lambda s: (s.value(_MATCHED), s.params["steps"]))
 
 
-def _strongest(settings: Sequence[Setting], most: int, leak: int, cosine: int, **fixed: Any) -> Setting:
-    """Return the setting of an attack with the most leakage within ``most`` steps; then the highest cosine, and the
-    fewest steps. Only settings with the ``fixed`` parameters take part; ``leak`` and ``cosine`` are columns."""
+def _strongest(settings: Sequence[Setting], most: int, **fixed: Any) -> Setting:
+    """Return the setting of an attack with the most leakage of PMT within ``most`` steps; then the highest cosine, and
+    the fewest steps. Only settings with the ``fixed`` parameters take part."""
     own = [s for s in settings if s.params["steps"] <= most and fixed.items() <= s.params.items()]
-    return max(own, key=lambda s: (s.value(leak), s.value(cosine), -s.params["steps"]))
+    return max(own, key=lambda s: (s.value("PMT: matched"), s.value("PMT: cosine"), -s.params["steps"]))
 
 
 def _against(label: str, defense: str) -> list[Column]:
@@ -118,8 +130,8 @@ PAGES = (
         chosen=["steps", "step_size"],
         params=lambda cell: cell.params,
         columns=[
-            Column(heading="authorised: accuracy", metric="accuracy", role="authorised"),
-            Column(heading="held-out: matched", metric="fmr-match", role="unauthorised"),
+            Column(heading=_ACCURACY, metric="accuracy", role="authorised"),
+            Column(heading=_MATCHED, metric="fmr-match", role="unauthorised"),
             Column(heading="held-out: another picture matched", metric="enrolled-match", role="unauthorised"),
             Column(heading="held-out: accuracy", metric="accuracy", role="unauthorised"),
             Column(heading="SSIM", metric="ssim", role="unauthorised"),
@@ -135,7 +147,7 @@ PAGES = (
         chosen=["steps"],
         params=lambda cell: cell.attack_params,
         columns=[*_OF_PMT, *_against("unprotected", "Unprotected")],
-        choose=lambda s: _strongest(s, RECFACE_STEPS, 0, 2, stages="all", pairs="defense"),
+        choose=lambda s: _strongest(s, RECFACE_STEPS, stages="all", pairs="defense"),
     ),
     Page(
         name="inversion",
@@ -148,7 +160,7 @@ PAGES = (
         chosen=["steps", "tv_weight", "update", "step_size"],
         params=lambda cell: cell.attack_params,
         columns=_OF_PMT,
-        choose=lambda s: _strongest(s, INVERSION_STEPS, 0, 2, stages="all", start="grey"),
+        choose=lambda s: _strongest(s, INVERSION_STEPS, stages="all", start="grey"),
     ),
 )  # fmt: skip
 
@@ -162,21 +174,24 @@ def settings_of(page: Page, rows: Rows) -> list[Setting]:
         groups.setdefault(tuple(own.values()), (own, []))[1].append(cell)
     if not groups:
         raise ValueError(f"{rows.results.folder}: expected cells of {', '.join(page.experiments)}, found none")
-    return [Setting(params=p, measured=[c.of(rows, cells) for c in page.columns]) for p, cells in groups.values()]
+    return [
+        Setting(params=p, measured={c.heading: c.of(rows, cells) for c in page.columns}) for p, cells in groups.values()
+    ]
 
 
 def table_of(page: Page, settings: Sequence[Setting], chosen: Setting) -> str:
     """Return the Markdown table of a page, with the chosen setting in bold."""
     metrics = [metric_named(c.metric) for c in page.columns]
     headings = [*page.shown.values()]
-    for i, (column, metric) in enumerate(zip(page.columns, metrics, strict=True)):
-        counts = sorted({s.measured[i].support for s in settings if s.measured[i].value is not None})
+    for column, metric in zip(page.columns, metrics, strict=True):
+        measured = [s.measured[column.heading] for s in settings]
+        counts = sorted({found.support for found in measured if found.value is not None})
         unit = f", {metric.unit}" if metric.unit else ""
         headings.append(f"{column.heading}{unit}; N {' or '.join(counts)}")
     lines = [headings, ["---"] * len(headings)]
     for setting in settings:
         cells = [f"{value:g}" if isinstance(value, float) else str(value) for value in setting.params.values()]
-        for found, metric in zip(setting.measured, metrics, strict=True):
+        for found, metric in zip(setting.measured.values(), metrics, strict=True):
             span = metric.span(found.low, found.high)
             cells.append("" if found.value is None else metric.shown(found.value) + (f" ({span})" if span else ""))
         lines.append([f"**{cell}**" if cell and setting is chosen else cell for cell in cells])

@@ -562,3 +562,11 @@ def test_a_page_of_equal_runs_says_so(compared: Any) -> None:
     text = render(compared(answers(), answers()))
     assert "Nothing got significantly worse" in text
     assert "both runs have the same cells" in text
+
+
+def test_what_a_suite_does_not_set_is_called_its_default() -> None:
+    before, after = (
+        decode(RunRecord, {"suite": {"name": "mine", "raw": raw}})
+        for raw in ({"experiment": []}, {"experiment": [], "fmr": 0.05})
+    )
+    assert changes_between(before, after)["suite"] == ["fmr: not set, the default -> 0.05"]

@@ -465,3 +465,17 @@ def test_columns_that_belong_together_are_all_there_or_none(tmp_path: Path, colu
         pq.write_table(pq.read_table(path, partitioning=None).drop_columns([column]), path)
     with pytest.raises(StorageError, match=f"{column}: expected a column, found none"):
         _ = Rows(RunResults(results.folder)).scores
+
+
+def test_a_drop_of_nothing_has_an_interval(tmp_path: Path) -> None:
+    """No pair of N is decided otherwise: the drop is at most the share of pairs that may be."""
+
+    def alike(table: pd.DataFrame) -> None:
+        table["cos_self"], table["cos_cross"] = 0.9, table["cos_clean"]
+
+    rows = Rows(rewritten(write_fake_run(tmp_path / "run", FakeRun(**ONE)), verification=alike))
+    drop = measure(rows, select(rows, defense="PMT", evaluated="net-a"), "accuracy-drop")
+    reach = 1 - intervals.wilson_interval(4, 4)[0]
+    assert (drop.value, drop.low, drop.high) == pytest.approx((0.0, -reach, reach))
+    clean = measure(rows, select(rows, defense="Clean", evaluated="net-a"), "accuracy-drop")
+    assert (clean.value, clean.low) == (0.0, None), "without protection, nothing can drop"

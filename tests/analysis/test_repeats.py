@@ -24,7 +24,7 @@ from bench.analysis.rows import Rows
 from bench.analysis.table_model import Measurement
 from bench.analysis.tables.recommendation import recommend
 from bench.report.export import export
-from bench.report.page.repeats import draws
+from bench.report.page.run_facts import repeats as repeats_of
 from bench.runs.explain import explain, find_cell
 from bench.store.artifacts import Cache
 
@@ -190,7 +190,7 @@ def test_exports_and_the_verdict_name_the_repeats(rows: Rows) -> None:
     assert {r["repeats"] for r in found if r["row"] != "Clean"} == {"3"}
     assert "3 repeats" in export(rows.results, "VII", "md")
     assert "3 repeats" in export(rows.results, "VII", "latex")
-    assert "contain the spread between repeats" in draws(recommend(rows))
+    assert "contain the spread between repeats" in repeats_of(recommend(rows))
     cell = find_cell(rows.results, ["defense=PMT", "evaluated=net-b", "repeat=1"])
     words = explain(rows.results, cell, rows.results.folder, Cache(rows.results.folder / "cache")).words
     assert "repeat 1 of 0 to 2" in words["measured on"]
@@ -198,7 +198,7 @@ def test_exports_and_the_verdict_name_the_repeats(rows: Rows) -> None:
 
 def test_one_draw_is_said_to_be_one_draw(tmp_path: Path) -> None:
     rows = Rows(write_fake_run(tmp_path / "run", FakeRun(**ONE)))
-    assert "hold for these draws only" in draws(recommend(rows))
+    assert "hold for this seed only" in repeats_of(recommend(rows))
     assert Measurement(value=0.5, n=4).support == "4"
     assert Measurement(value=0.5, n=4, repeats=(1, 3)).support == "4, 1 to 3 repeats"
     csv_rows = list(csv.DictReader(io.StringIO(export(rows.results, "VII", "csv"))))

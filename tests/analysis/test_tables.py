@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,15 @@ def test_model_free_defenses_have_no_utility(worked: Rows) -> None:
     columns, rows = summary_rows(worked)
     assert all(len(r) == len(columns) and all(isinstance(c, str) for c in r) for r in rows)
     assert ["PMT", "net-a", "75.0 %", "75.0 %", "25.0 %", "25.0 %"] in [r[:6] for r in rows]
+    assert [(r[0], r[-1]) for r in rows if r[1] in ("net-a", "any model")] == [
+        ("Clean", "8 of 6 people"), ("Noise 0.3", "8 of 6 people"), ("PMT", "4"),
+    ]  # fmt: skip
+    assert columns[-1] == "N"
+
+
+def test_the_summary_says_what_was_repeated(tmp_path: Path) -> None:
+    _, rows = summary_rows(Rows(write_fake_run(tmp_path / "run", replace(SMALL, repeats=2))))
+    assert {row[-1].rpartition(", ")[2] for row in rows} == {"2 repeats"}
 
 
 def test_missing_figures_say_why(results: RunResults) -> None:

@@ -1,4 +1,4 @@
-"""Texts that are kept in the user's cache folder."""
+"""Files that are replaced, and texts that are kept in the user's cache folder."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.core.files import kept_text
+from bench.core.errors import StorageError
+from bench.core.files import kept_text, write_atomically
 
 TEXT = "let a = 1;\r\nlet b = '\u2028ü';\n"
 
@@ -72,3 +73,16 @@ def test_without_a_place_the_text_is_made_each_time(tmp_path: Path, monkeypatch:
         assert [kept_text(path, maker), kept_text(path, maker)] == [TEXT, TEXT]
         assert maker.calls == 2
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("what", ["folder", "pipe or device"])
+def test_what_is_no_file_is_not_replaced(tmp_path: Path, what: str) -> None:
+    place = tmp_path / "out.csv"
+    if what == "folder":
+        place.mkdir()
+    else:
+        os.mkfifo(place)
+    with pytest.raises(StorageError, match=f"out.csv: expected a file, found a {what}"):
+        write_atomically(place, "text")
+    assert place.is_dir() or place.is_fifo()
+    assert list(tmp_path.iterdir()) == [place]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -401,8 +401,24 @@ def test_measured_costs_replace_estimates(plan_of: PlanOf, registry: Registry, t
     stage = next(s for s in plan.stages.values() if s.name == "embeddings of evaluation faces of toy-faces by toy-a")
     assert stage.cost_name == "cpu:embed:toy-a"
     again = make_plan(plan.suite, registry, "cpu", {"cpu:embed:toy-a": 2.0, "cuda:embed:toy-a": 9.0})
-    assert again.stages[stage.key].cost == 2.0 * stage.units
+    assert stage.cost == stage.declared
+    assert again.stages[stage.key].cost == 2.0 * stage.declared
     assert changed(plan, again) == set()
+
+
+def test_an_estimate_scales_with_the_settings_that_were_not_measured(plan_of: PlanOf, registry: Registry) -> None:
+    """A measured defense with few steps says nothing about the seconds of one with many, but about their ratio."""
+
+    def protecting(steps: int, costs: Mapping[str, float]) -> float:
+        attack = f'attacks = [{{ plugin = "toy-descent", steps = {steps} }}]'
+        suite = plan_of(f"{BASE}{attack}\n").suite
+        stages = make_plan(suite, registry, "cpu", costs).stages.values()
+        return sum(s.cost for s in stages if s.kind == "attack") / sum(s.units for s in stages if s.kind == "attack")
+
+    few, many = (protecting(steps, {}) for steps in (4, 400))
+    slow = {f"cpu:attack:toy-descent:{model}": 7.0 for model in ("toy-a", "toy-b")}
+    assert many > few
+    assert [protecting(steps, slow) for steps in (4, 400)] == pytest.approx([7 * few, 7 * many])
 
 
 def test_every_stage_has_an_estimate(plan_of: PlanOf) -> None:

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 from support import TESTS, Command, ToyRun
@@ -93,6 +95,35 @@ def test_a_cell_in_words(schema: str) -> None:
     assert all(stage.status == "ok" and stage.artifact is None for stage in cell.stages)
 
 
+def test_who_learns_from_whose_faces_is_said(tmp_path: Path) -> None:
+    asked = "experiment=recognition", "defense=toy-mean", "evaluated=toy-b"
+    assert explained(GOLDEN / "schema-4", *asked).words["learns"] == "toy-mean from auxiliary faces of toy-faces"
+    other = explained(GOLDEN / "schema-4", "experiment=recognition", "defense=toy-step", "evaluated=toy-b")
+    assert "learns" not in other.words
+    folder = Path(shutil.copytree(GOLDEN / "schema-4", tmp_path / "run"))
+    record = json.loads((folder / "run.json").read_text())
+    for component in record["components"]:
+        if component["name"] == "toy-upsample":
+            component["attack"]["trains_on"] = "defense"
+    for experiment in record["suite"]["experiments"]:
+        experiment["auxiliary"] = {"label": "others", "params": {}}
+    (folder / "run.json").write_text(json.dumps(record))
+    learnt = explained(folder, "attack=toy-upsample", "defense=identity", "evaluated=toy-b").words["learns"]
+    assert learnt == "toy-upsample from uploads, made by the defense, of auxiliary faces of others"
+
+
+def test_parameters_of_a_data_set_without_a_label_of_its_own_are_shown(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(GOLDEN / "schema-4", tmp_path / "run"))
+    table = pq.read_table(folder / "cells.parquet")
+    parts = [json.loads(text) for text in table["components"].to_pylist()]
+    for one in parts:
+        one[0]["passed"] = {"purpose": "tuning"}
+    column = table.column_names.index("components")
+    pq.write_table(table.set_column(column, "components", pa.array(map(json.dumps, parts))), folder / "cells.parquet")
+    cell = explained(folder, "experiment=recognition", "defense=toy-step", "evaluated=toy-b")
+    assert cell.words["client"].startswith('protects faces of toy-faces (purpose = "tuning", computer-generated) with')
+
+
 @SCHEMAS
 def test_questions_are_those_of_the_attack(schema: str) -> None:
     rebuilt = explained(GOLDEN / schema, "attack=toy-upsample", "defense=identity", "evaluated=toy-b")
@@ -126,6 +157,7 @@ def test_a_skipped_cell_tells_why_and_has_no_command(schema: str) -> None:
     assert not cell.stages
     assert not cell.incomplete
     assert not cell.commands
+    assert "would be measured on" in cell.words
 
 
 def test_only_what_says_enough_is_made_again_from_its_record() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from support import ATTACKS, TESTS
 from bench.cli import main
 from bench.planning.plan import make_plan
 from bench.registry.discovery import Registry
+from bench.report.export import export
 from bench.stages import scoring
 from bench.store.artifacts import Cache
 from bench.store.reading import RunResults
@@ -75,8 +76,14 @@ def newer(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def idle(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def idle(idle_later: Callable[[], list[str]]) -> list[str]:
     """No plugin may do any work; what did is listed."""
+    return idle_later()
+
+
+@pytest.fixture
+def idle_later(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
+    """A function from whose call on no plugin may do any work; it returns the list of what did."""
     called: list[str] = []
 
     def refuse(kind: str, name: str, method: str) -> Any:
@@ -86,11 +93,14 @@ def idle(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         return work
 
-    for (kind, name), registration in registry.components.items():
-        for method in WORK:
-            if hasattr(registration.cls, method):
-                monkeypatch.setattr(registration.cls, method, refuse(kind, name, method))
-    return called
+    def begin() -> list[str]:
+        for (kind, name), registration in registry.components.items():
+            for method in WORK:
+                if hasattr(registration.cls, method):
+                    monkeypatch.setattr(registration.cls, method, refuse(kind, name, method))
+        return called
+
+    return begin
 
 
 def rescored(original: Path) -> Path:
@@ -136,6 +146,44 @@ def test_nothing_has_changed(original: Path, idle: list[str]) -> None:
 
     assert bench("rescore", original).exit_code == 1
     assert rescored(original) == new, "the same command has the same folder"
+
+
+REPEATED = """
+[suite]
+name = "repeated"
+
+[[experiment]]
+name = "one"
+table = "VII"
+datasets = ["toy-faces"]
+authorised = ["toy-a"]
+evaluated = ["toy-a", "toy-b"]
+defenses = ["identity", { plugin = "noise", sigma = 0.3 }, "toy-step"]
+attacks = ["abuse", { plugin = "toy-learner", learns = "defense", label = "adaptive" }]
+pairs = 8
+repeats = 3
+"""
+
+
+def test_a_run_with_repeats_keeps_its_figures(
+    inline: None, idle_later: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Every repeat is scored again from its own artifacts, and the means over repeats and their intervals are equal."""
+    (tmp_path / "suite.toml").write_text(REPEATED)
+    assert bench("run", tmp_path / "suite.toml", "--device", "cpu", "--out", tmp_path).exit_code == 0
+    (original,) = (tmp_path / "results" / "repeated").iterdir()
+    called = idle_later()
+    monkeypatch.setattr("bench.planning.graph.runtime_digest", lambda: "f" * 64)
+    assert bench("rescore", original, "--out", tmp_path).exit_code == 0
+    new = rescored(original)
+    assert called == []
+    assert RunResults(new).run.counts.computed > 0
+    assert samples(new) == samples(original)
+    was, now = RunResults(original), RunResults(new)
+    for table in ("VII", "summary", "verdict", "reconstruction"):
+        assert export(now, table, "json") == export(was, table, "json")
+    assert '"repeats": "3"' in export(now, "VII", "json")
+    assert set(now.cells["repeat"]) == {0, 1, 2}
 
 
 def test_another_bench_computes_only_scores(original: Path, newer: None, idle: list[str]) -> None:

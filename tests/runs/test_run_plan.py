@@ -190,7 +190,7 @@ def test_costs_are_learnt(plan: Plan, folders: Folders, suite: Path) -> None:
     again = plan_suite(suite, folders, "cpu", [], None)
     for stage in again.stages.values():
         if stage.cost_name in costs:
-            assert stage.cost == stage.units * costs[stage.cost_name]
+            assert stage.cost == stage.declared * costs[stage.cost_name]
 
 
 def test_too_little_space_is_said_before_anything_runs(

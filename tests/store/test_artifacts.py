@@ -281,7 +281,7 @@ def test_costs_are_merged_and_damage_is_forgiven(cache: Cache) -> None:
     cache.record_costs({})
     assert cache.costs() == {"cpu:embed:a": 1.0, "cpu:embed:b": 3.0}
     for text in ("", "[]", '{"a": null}', '{"a": "x"}', '{"a": -1.0}', '{"a": true}'):
-        (cache.root / "costs.json").write_text(text)
+        (cache.root / "cost-factors.json").write_text(text)
         assert cache.costs() == {}, text
 
 

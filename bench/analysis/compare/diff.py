@@ -39,7 +39,10 @@ class DiffLine:
     @property
     def apart(self) -> bool:
         """True if the interval of the difference, which is not corrected, excludes 0; where all samples change by the
-        same and no interval is known, if the p-value does."""
+        same and no interval is known, if the p-value does. A difference that vanishes by rounding for display is none.
+        """
+        if not self.metric.visible(self.found.value):
+            return False
         low, high = self.found.low, self.found.high
         if low is None or high is None:
             return not self.found.same and self.found.p is not None and self.found.p < LEVEL

@@ -67,8 +67,7 @@ class PrimaryTest:
     def significant(self) -> bool:
         """True if the corrected p-value is below the level and the difference does not vanish by rounding for
         display."""
-        seen = abs(self.found.value) * self.metric.scale >= 0.5 * 10.0**-self.metric.digits
-        return self.corrected is not None and self.corrected < LEVEL and seen
+        return self.corrected is not None and self.corrected < LEVEL and self.metric.visible(self.found.value)
 
     @property
     def verdict(self) -> DiffVerdict:

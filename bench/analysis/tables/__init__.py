@@ -116,8 +116,11 @@ def _built(rows: Rows, name: str) -> list[Table]:
 
 
 def summary_rows(rows: Rows) -> tuple[list[str], list[list[str]]]:
-    """Return the summary as text for a terminal: the columns, and the rows; the first two columns are names."""
-    columns = ["defense", "authorised", "accuracy ↑", "clean ↑", "others ↓", "worst ↓", "SSIM ↓", "bars met"]
+    """Return the summary as text for a terminal: the columns, and the rows; the first two columns are names.
+
+    N, with people and repeats, is that of the accuracy of the authorised model, or else of all models.
+    """
+    columns = ["defense", "authorised", "accuracy ↑", "clean ↑", "others ↓", "worst ↓", "SSIM ↓", "bars met", "N"]
     found = []
     for matrix in rows.matrices:
         for s in summaries(rows, matrix):
@@ -133,7 +136,8 @@ def summary_rows(rows: Rows) -> tuple[list[str], list[list[str]]]:
             ]
             met = sum(bool(m) for _, _, m in s.verdicts)
             bars = f"{met}/{len(s.verdicts)}" if s.verdicts else ""
-            found.append([s.defense, s.authorised or "any model", *shown, bars])
+            n = next((m.support for m in (s.kept, s.leaked) if m.value is not None), "")
+            found.append([s.defense, s.authorised or "any model", *shown, bars, n])
     return columns, found
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import uuid
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from bench.analysis.rows import Rows
 from bench.core.errors import StorageError, SuiteError
+from bench.core.files import replacing
 from bench.report.charts import Chart, Scatter
 from bench.report.charts.sensitivity import sensitivity
 from bench.report.charts.utility_privacy import charts, settings
@@ -34,16 +32,8 @@ def export_figure(results: RunResults, number: str, fmt: str, path: Path) -> Non
     if fmt not in FIGURE_FORMATS:
         raise SuiteError(f"--format {fmt}: expected one of {', '.join(FIGURE_FORMATS)} for --figure")
     content = _converted(_charts_of(Rows(results), number), fmt)
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as beside:
         beside.write_bytes(content)
-        os.replace(beside, path)
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from None
-    finally:
-        with suppress(OSError):
-            beside.unlink(missing_ok=True)
 
 
 def _converted(found: Sequence[Chart | Scatter], fmt: str) -> bytes:

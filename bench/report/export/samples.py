@@ -5,10 +5,7 @@ Rows are read, joined and written in batches of some thousand, so that a table m
 
 from __future__ import annotations
 
-import os
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +16,7 @@ import pyarrow.parquet as pq
 
 from bench.analysis.rows import UPLOAD, Rows
 from bench.core.errors import StorageError, SuiteError
+from bench.core.files import replacing
 from bench.core.text import set_label
 from bench.report.export.spreadsheets import safe_names, safe_table
 from bench.runs.explain import find_cell
@@ -65,17 +63,8 @@ def export_rows(results: RunResults, name: str, fmt: str, path: Path, cells: Seq
     about = about.assign(**{c: about[c].map(set_label) for c in sets}).drop_duplicates(keys)
     found = _of_cells(results, name, cells, columns.names) if cells else results.batches(name)
     tables = (_joined(rows, about, keys, schema) for rows in found)
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        count = WRITERS[fmt](beside, schema, tables)
-        os.replace(beside, path)
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from None
-    finally:
-        with suppress(OSError):
-            beside.unlink(missing_ok=True)
-    return count
+    with replacing(path) as beside:
+        return WRITERS[fmt](beside, schema, tables)
 
 
 def _as_text(field: pa.Field) -> pa.Field:

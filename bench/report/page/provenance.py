@@ -20,7 +20,7 @@ from bench.store.recorded_commands import offered
 from bench.store.run_record import ComponentRecord, LpipsRecord, RescoringRecord, RunRecord
 from bench.store.several_runs import Joined
 
-LISTED = 2_000  # The most stages in the table; the others are in stages.parquet and in the details of their cells.
+LISTED = 300  # The most stages in the table; the others are in stages.parquet and in the details of their cells.
 
 
 def place(results: RunResults) -> str:

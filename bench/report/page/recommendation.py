@@ -32,7 +32,7 @@ from bench.analysis.tables.tried_attacks import TriedAttack
 from bench.core.text import joined_labels, plural, set_label
 from bench.report.charts import PlotPoint, PointPlot, Reference, Style, Zone
 from bench.report.charts.theme import swatch
-from bench.report.page.repeats import draws
+from bench.report.page.run_facts import repeats
 from bench.store.recorded_commands import offered_words
 
 PARETO = "pareto"  # The id of the plot on the page.
@@ -98,13 +98,13 @@ class RecommendationSection:
     """The whole section: headline, sentences, the command that computes the leakage of the best defense again, one line
     per defense, and the plot (None without points) with its legend ``looks`` and its text ``spoken``.
 
-    ``draws`` says whether defenses and learners were repeated. ``baseline`` is the match rate that chance gives, as
+    ``repeats`` says whether defenses and learners were repeated. ``baseline`` is the match rate that chance gives, as
     text. ``unmeasured``: why no defense has a measured cost.
     """
 
     headline: str
     sentences: Sequence[Sentence]
-    draws: str
+    repeats: str
     command: str
     lines: Sequence[RecommendationRow]
     plot: Mapping[str, Any] | None
@@ -128,7 +128,7 @@ def ruling(rows: Rows) -> RecommendationSection | None:
     return RecommendationSection(
         headline=headline(found),
         sentences=sentences(found, several),
-        draws=draws(found),
+        repeats=repeats(found),
         command=_command(rows, found.best),
         lines=lines,
         plot=_drawn_plot(chart),

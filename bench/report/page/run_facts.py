@@ -13,6 +13,7 @@ from bench.analysis.pooling import DRAWS, SEED
 from bench.analysis.rows import CellRow, Rows
 from bench.analysis.table_model import distinct
 from bench.analysis.tables.attributes import estimated
+from bench.analysis.tables.recommendation import Recommendation
 from bench.core.people import LEARNT_FROM, TRAINED_ON, may_be_scored
 from bench.core.text import duration
 from bench.store.run_record import RunCounts, RunRecord
@@ -220,7 +221,7 @@ _FURTHER = [
         "Random defenses are drawn, and learners trained, several times with seeds of their own (repeats in a suite). "
         "A number is the mean over repeats. Its variance is that between people, whose scores in all repeats are one "
         "cluster, plus s² / R for R repeats whose means have the variance s²; the quantile is the weighted mean of "
-        "those of both (Cochran and Cox 1957). Without repeats, an interval holds for the one draw that was made.",
+        "those of both (Cochran and Cox 1957). Without repeats, an interval holds for the one seed that was used.",
         "cells: repeat; N counts the scores of one repeat",
     ],
     [
@@ -245,3 +246,22 @@ def methods(rows: Rows) -> Grid:
         found = [m for m in found if not m.name.startswith("srra")]
     made = [[m.label, m.about, m.source] for m in found]
     return Grid(columns=["number", "how, and where it is from", "rows"], rows=[*made, *_FURTHER], code=frozenset({2}))
+
+
+def repeats(found: Recommendation) -> str:
+    """Return the sentence that says for which seeds of defenses and learners the intervals of a verdict hold."""
+    known = [m.repeats for e in found.entries for m in (e.utility, e.leakage) if m.value is not None]
+    if not known:
+        return ""
+    fewest, most = min(r[0] for r in known), max(r[1] for r in known)
+    if most == 1:
+        return (
+            "Every random defense was applied and every learning attack trained with one seed. The intervals contain "
+            "the spread between people, and hold for this seed only."
+        )
+    if fewest > 1:
+        return "The intervals contain the spread between repeats (other seeds of defenses and learning attacks)."
+    return (
+        "Where N names repeats (other seeds of defenses and learning attacks), the interval contains the spread "
+        "between them. Every other interval holds for the one seed that was used."
+    )

@@ -18,6 +18,7 @@ class Abuse(Attack):
 
     sees = frozenset({"images"})
     outputs = "recognition"
+    license = "none needed: no weights of its own"
     threat = "sees the uploaded images and clean enrolment images; uses a recognition model of its own; does not adapt"
 
 

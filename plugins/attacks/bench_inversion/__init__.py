@@ -39,6 +39,7 @@ class Inversion(InversionParameters, Attack):
 
     outputs = "images"
     trains_on = "nothing"
+    license = "none needed: no weights of its own"
 
     @property
     def sees(self) -> frozenset[Sees]:  # type: ignore[override]

@@ -10,7 +10,7 @@ and the defaults were measured (``docs/design/pmt-defaults.md``).
 The printed signs are wrong: Algorithm 1 *adds* the gradient of a distance that is to be minimised. This implementation
 subtracts it.
 
-``pmt-noise`` is the paper's control: the same change of the features, in random order (Table VI).
+``pmt-noise`` is shuffled PMT noise, the paper's control: the same change of the features, in random order (Table VI).
 
 This module holds the declarations and `parameters` the parameters; neither imports torch. The arithmetic is in
 `transforms`, `optimise` and `shuffled`.

@@ -78,7 +78,12 @@ class NamedNet(FaceNet):
 
     architecture: ClassVar[str]
     name: ClassVar[str]
-    loss: ClassVar[str] = "arcface"  #: The loss of ``bench train``, unless the recipe sets another.
+    loss: ClassVar[str] = "arcface"  #: The loss of the published network, and of ``bench train`` by default.
+
+    @property
+    def loss_kind(self) -> str:  # type: ignore[override]
+        """The kind of that loss."""
+        return "classes" if self.loss == "softmax" else "classes with a margin"
 
     def weights(self) -> Path:
         """Return the weights file. Raises MissingDataError, which says which names were searched, and where."""

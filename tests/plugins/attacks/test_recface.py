@@ -296,3 +296,7 @@ def test_every_face_is_shown_before_any_is_shown_again() -> None:
     drawn = batches(5, 3, torch.Generator().manual_seed(0))
     rows = np.concatenate([next(drawn) for _ in range(5)]).reshape(3, 5)
     assert all(sorted(row) == [0, 1, 2, 3, 4] for row in rows.tolist())
+
+
+def test_the_estimate_of_the_training_scales_with_its_steps() -> None:
+    assert RecFace(steps=1000).fit_seconds() == pytest.approx(50 * RecFace(steps=20).fit_seconds())
