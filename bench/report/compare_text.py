@@ -44,8 +44,8 @@ def summary(found: Diff) -> list[str]:
     if changed:
         apart = sum(line.apart for line in changed)
         sentences.append(
-            f"Details: {len(changed):,} of {plural(len(found.details), 'measurement')} of single cells differ in values "
-            f"or samples. They are not tested: their intervals are not corrected, and {apart:,} of them "
+            f"Details: {len(changed):,} of {plural(len(found.details), 'measurement')} of single cells differ in "
+            f"values or samples. They are not tested: their intervals are not corrected, and {apart:,} of them "
             f"{'excludes' if apart == 1 else 'exclude'} 0."
         )
     if found.lost:
