@@ -38,10 +38,11 @@ from bench.core.errors import (
     SuiteError,
     did_you_mean,
 )
-from bench.core.files import file_stamp, is_settled, write_atomically
+from bench.core.files import write_atomically
 from bench.core.people import Allowed, comparable_name, everyone
 from bench.core.provenance import VERSION as __version__  # noqa: N811
 from bench.core.provenance import file_sha256, package_versions
+from bench.core.stamps import file_stamp, is_settled
 from bench.registry.discovery import registered
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.errors import DataError
-from bench.core.files import file_stamp, is_settled
+from bench.core.stamps import file_stamp, is_settled
 
 _PACKAGE = Path(__file__).resolve().parent.parent  # the folder of the package ``bench``
 VERSION = "0.1.0"  # the version of bench itself, the same as in pyproject.toml
@@ -57,7 +57,7 @@ def _remembered_sha256(path: Path, stamp: tuple[int, ...]) -> str:
 def file_sha256(path: Path) -> str:
     """Return the sha256 of a file as 64 hexadecimal digits. Raise `DataError` if the file cannot be read.
 
-    The digest is cached per process until the file changes (see `bench.core.files.file_stamp`).
+    The digest is cached per process until the file changes (see `bench.core.stamps.file_stamp`).
     """
     try:
         if not path.is_file():

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import bench
-from bench.core import files, provenance
+from bench.core import provenance, stamps
 from bench.core.errors import DataError
 
 
@@ -26,11 +26,11 @@ def test_the_hash_of_a_file_is_that_of_its_contents(tmp_path: Path) -> None:
     assert provenance.file_sha256(path) == hashlib.sha256(b"two").hexdigest()
 
 
-@pytest.mark.parametrize("settled", [0, files._SETTLED_NS], ids=["remembered", "just now"])
+@pytest.mark.parametrize("settled", [0, stamps._SETTLED_NS], ids=["remembered", "just now"])
 def test_a_time_that_was_set_back_hides_no_change(
     tmp_path: Path, settled: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "_SETTLED_NS", settled)
+    monkeypatch.setattr(stamps, "_SETTLED_NS", settled)
     path = tmp_path / "weights"
     for data in (b"one", b"two"):
         path.write_bytes(data)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bench import BenchError, Check, DataError, TrainingSet, comparable_name
 from bench_facesets.collection import Collection, Resolved, with_folds
 from bench_facesets.copies import Copies
-from bench_facesets.readers.images import decode
+from bench_facesets.readers.images import decode, is_turned
 
 NEAR = 4  #: Hashes of near-duplicates differ in at most so many of 64 bits.
 ALIKE = 0.98  #: Thumbnails of near-duplicates have at least this correlation.
@@ -39,10 +39,15 @@ def verify(
     yield Check(what="layout", ok=True, found="; ".join([collection.layout, *collection.notes]))
     if collection.passed_over:
         yield Check(what="passed over", ok=False, found=collection.passed_over)
-    looks, valid, damaged = _looked_at(collection)
+    looks, valid, damaged, turned = _looked_at(collection)
     total = len(collection.encoded)
     found = f"{total - len(damaged)} of {total} images of 112 x 112"
     yield Check(what="images", ok=not damaged, found="; ".join([found, *damaged[:_NAMED]]))
+    if turned:
+        found = (
+            f"{len(turned)} images have an EXIF orientation, which is not applied to aligned faces: look at {turned[0]}"
+        )
+        yield Check(what="orientation", ok=True, found=found)
     if collection.pairs is not None:
         yield from _protocol(collection)
         yield _near_pairs(collection, looks, valid)
@@ -82,23 +87,26 @@ def _copies(collection: Collection, fingerprint: str) -> Check:
     return Check(what="copies of pictures", ok=not found, found="; ".join(found) or "none")
 
 
-def _looked_at(collection: Collection) -> tuple[Looks, NDArray[np.int64], list[str]]:
-    """Return the `Looks` of the images that can be decoded, the rows ``(k,)`` of these images, and the errors of the
-    others."""
+def _looked_at(collection: Collection) -> tuple[Looks, NDArray[np.int64], list[str], list[str]]:
+    """Return the `Looks` of the images that can be decoded, the rows ``(k,)`` of these images, the errors of the
+    others, and the names of the images with an EXIF orientation."""
     valid: list[int] = []
     damaged: list[str] = []
+    turned: list[str] = []
     found: list[Looks] = []
     for start in range(0, len(collection.encoded), _BATCH):
         batch = []
         for row in range(start, min(len(collection.encoded), start + _BATCH)):
             try:
-                batch.append(decode(collection.encoded.read(row), collection.encoded.name(row)))
+                data, name = collection.encoded.read(row), collection.encoded.name(row)
+                batch.append(decode(data, name))
                 valid.append(row)
+                turned += [name] if is_turned(data) else []
             except DataError as error:
                 damaged.append(str(error))
         if batch:
             found.append(Looks.of(np.stack(batch)))
-    return Looks.joined(found), np.array(valid, dtype=np.int64), damaged
+    return Looks.joined(found), np.array(valid, dtype=np.int64), damaged, turned
 
 
 @dataclass(frozen=True, kw_only=True)

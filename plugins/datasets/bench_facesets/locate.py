@@ -6,6 +6,7 @@ contain the files in a folder ``bin``.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 import os
@@ -18,6 +19,7 @@ from bench_facesets.collection import Collection
 from bench_facesets.people import with_known_people
 from bench_facesets.readers import image_folders, insightface_bin, original_layouts, parquet, recordio
 from bench_facesets.readers.images import suffixes
+from bench_facesets.readers.listing import in_words, list_images
 from bench_facesets.readers.safe_paths import entries
 
 Reader = Callable[[Path], Collection]
@@ -195,10 +197,20 @@ def open_set(path: Path, reader: str, level: int = 0, fresh: bool = False) -> Co
             while len(_kept) >= _KEPT and key not in _kept:
                 del _kept[next(iter(_kept))]
             read = functools.partial(_people, level=level) if level and reader == "people" else _READERS[reader]
-            _kept[key] = known = (stamp, with_known_people(read(path)))
+            _kept[key] = known = (stamp, with_known_people(_with_others(read(path), path)))
         return known[1]
     except OSError as error:
         raise DataError(f"{path}: expected a readable file or folder: {error.strerror}") from None
+
+
+def _with_others(found: Collection, path: Path) -> Collection:
+    """Say of a folder of Parquet which other images and files in it are passed over."""
+    if found.layout != "Parquet" or found.passed_over or not path.is_dir():
+        return found
+    listing = list_images(path)
+    read = set(found.files)
+    others = sorted(file for file in [*listing.images, *listing.passed_over] if file not in read)
+    return dataclasses.replace(found, passed_over=in_words(others, listing.root))
 
 
 def _stamp(path: Path) -> tuple[int, ...]:

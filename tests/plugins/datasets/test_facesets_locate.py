@@ -16,8 +16,10 @@ from bench_facesets.readers import parquet
 from click.testing import CliRunner
 
 from bench import DataError, MissingDataError, comparable_name
-from bench.core import files as core_files
+from bench.core import stamps
 from bench.core.provenance import file_sha256
+from bench.registry.discovery import Registry
+from bench.suite.suite import load
 
 PAIRS = files.protocol_pairs()
 
@@ -78,7 +80,7 @@ def test_a_damaged_set_is_no_missing_set(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_fingerprints(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(core_files, "_SETTLED_NS", 0)  # files of this moment may be remembered
+    monkeypatch.setattr(stamps, "_SETTLED_NS", 0)  # files of this moment may be remembered
     path = files.write_bin(tmp_path / "x.bin", PAIRS)
     assert FaceSet(path=str(path)).fingerprint() == file_sha256(path)
     one = files.write_folder(tmp_path / "one", {"a": 2, "b": 2})
@@ -90,12 +92,12 @@ def test_fingerprints(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatc
     assert len(list(home.iterdir())) == 3
 
 
-@pytest.mark.parametrize("settled", [0, core_files._SETTLED_NS], ids=["remembered", "just now"])
+@pytest.mark.parametrize("settled", [0, stamps._SETTLED_NS], ids=["remembered", "just now"])
 @pytest.mark.parametrize("kind", ["folder", "bin", "parquet"])
 def test_other_contents_under_the_same_time_and_size_are_another_digest(
     tmp_path: Path, home: Path, kind: str, settled: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(core_files, "_SETTLED_NS", settled)
+    monkeypatch.setattr(stamps, "_SETTLED_NS", settled)
     root = tmp_path / "set"
     for k in range(20):
         files.put(root / f"p{k // 2}" / f"{k}.bmp", files.encoded(files.picture(str(k)), "bmp"))
@@ -118,7 +120,7 @@ def test_other_contents_under_the_same_time_and_size_are_another_digest(
 
 
 def test_fingerprints_are_remembered(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(core_files, "_SETTLED_NS", 0)  # files of this moment may be remembered
+    monkeypatch.setattr(stamps, "_SETTLED_NS", 0)  # files of this moment may be remembered
     root = files.write_folder(tmp_path / "one", {"a": 2})
     hashed: list[Path] = []
     monkeypatch.setattr(fingerprints, "file_sha256", lambda path: hashed.append(path) or file_sha256(path))
@@ -132,6 +134,35 @@ def test_fingerprints_are_remembered(tmp_path: Path, home: Path, monkeypatch: py
         assert fingerprints.fingerprint(root, sorted(root.rglob("*.png"))) == before
     monkeypatch.setenv("XDG_CACHE_HOME", str(files.put(tmp_path / "file", "x")))
     assert fingerprints.fingerprint(root, sorted(root.rglob("*.png"))) == before
+
+
+SUITE = """
+[suite]
+name = "s"
+[[experiment]]
+name = "e"
+datasets = [{ plugin = "face-set", path = "../faces" }]
+authorised = ["zoo-mobileface"]
+evaluated = ["zoo-mobileface"]
+defenses = ["identity"]
+pairs = 8
+"""
+
+
+def test_a_path_in_a_suite_starts_in_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, registry: Registry
+) -> None:
+    monkeypatch.setenv("BENCH_SUITE_FOLDER", str(tmp_path))  # what the suite sets is undone after the test
+    faces = files.write_folder(tmp_path / "faces", {f"p{k}": 2 for k in range(20)})
+    suite = files.put(tmp_path / "suites" / "s.toml", SUITE)
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    dataset = load(suite, registry).experiments[0].datasets[0]
+    assert dataset.weights == FaceSet(path=str(faces)).fingerprint()
+    assert dataset.params["path"] == "../faces"  # as written, so that it means the same set on another machine
+    faces.rename(tmp_path / "moved")
+    with pytest.raises(DataError, match=r"neither \S*/suites/\.\./faces \(from the suite\) nor \S*/work/\.\./faces"):
+        load(suite, registry)
 
 
 # ---- commands --------------------------------------------------------------------------------------------------------

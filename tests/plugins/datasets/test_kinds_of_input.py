@@ -17,14 +17,14 @@ import numpy as np
 import pytest
 from bench_facesets import FaceSet, FaceSetTraining, Lfw
 from bench_facesets.alignment.folder import REPORT, align_folder
-from bench_facesets.readers import archives
+from bench_facesets.readers import archives, parquet
 from bench_facesets.readers.images import DecodedImages, decode
 from kinds_of_input import KindOfInput, check, outcome
 from PIL import Image
 from test_facesets_alignment import FakeDetector
 
 from bench.api.search_paths import places_named, use_suite_folder
-from bench.core import files as core_files
+from bench.core import stamps
 
 PAIRS = files.protocol_pairs()
 PEOPLE = {f"p{k:02d}": 2 for k in range(16)}
@@ -134,7 +134,7 @@ def set_back(folder: Path) -> str:
         for path in folder.rglob("*.bmp"):
             os.utime(path, ns=(10**18, 10**18))
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(core_files, "_SETTLED_NS", 0)
+            patch.setattr(stamps, "_SETTLED_NS", 0)
             return FaceSet(path=str(folder)).fingerprint()
 
     before, same = digest(), digest()
@@ -204,6 +204,21 @@ def turned(folder: Path, kind: str) -> str:
     align_folder(folder / "in", folder / "out", FakeDetector(), min_score=0.5)
     one, two = (np.asarray(Image.open(folder / "out" / f"{k}.png")).astype(int) for k in (1, 2))
     return "upright" if np.abs(one - two).mean() < 3 else "sideways"
+
+
+def orientations(folder: Path) -> str:
+    """What verify says of aligned faces with an EXIF orientation."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    root = beside(folder / "set", {"p00/turned.jpg": files.encoded(files.picture("x"), "jpeg", exif=exif)})
+    found = [c for c in FaceSet(path=str(root)).verify({}) if c.what in ("images", "orientation")]
+    return "; ".join(f"{c.what}: {c.found}" for c in found).replace(f"{folder}/", "")
+
+
+def beside_parquet(folder: Path) -> str:
+    """A folder of Parquet with a folder of pictures in it, which is not read."""
+    parquet.write(FaceSet(path=str(people(folder / "set"))).collection(), folder / "set" / "x.parquet")
+    return counts(folder / "set")
 
 
 @contextlib.contextmanager
@@ -467,6 +482,17 @@ FILES = [
     KindOfInput(kind="a PNG held sideways, aligned", expected="upright", happened=lambda f: turned(f, "png")),
     KindOfInput(kind="a TIFF held sideways, aligned", expected="upright", happened=lambda f: turned(f, "tiff")),
     KindOfInput(
+        kind="aligned faces that still have the EXIF orientation of their photo",
+        expected="images: 33 of 33 images of 112 x 112; orientation: 1 images have an EXIF orientation, which is not "
+        "applied to aligned faces: look at set/p00/turned.jpg",
+        happened=orientations,
+    ),
+    KindOfInput(
+        kind="a folder of pictures beside Parquet",
+        expected="32 images of 16 people; 32 files are passed over, not read as images: .png (32), such as p00/0-0.png",
+        happened=beside_parquet,
+    ),
+    KindOfInput(
         kind="an empty folder",
         expected="refused: set: expected folders of images, one per person (subject/image.png), found none",
         happened=lambda folder: [(folder / "set").mkdir(), counts(folder / "set")][1],
@@ -553,6 +579,7 @@ DEBRIS = [
             ".DS_Store": b"x",
             "Thumbs__db": b"x",
             "p00/desktop__ini": b"x",
+            "p00/0-0__png:Zone.Identifier": b"x",
             "p00/@eaDir/0-0__png": files.png("small"),
             ".git/a__png": files.png("a"),
             ".ipynb_checkpoints/0__png": files.png("a"),

@@ -56,6 +56,16 @@ def test_a_module_from_a_file_is_a_network(home: Path) -> None:
     assert model.card().layout == "torch module nets.py:make"
 
 
+def test_a_factory_that_changed_under_its_old_time_and_size_is_read_again(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    for value in (1, 2):
+        (home / "value.py").write_text(f"def make():\n    return {value}\n")
+        os.utime(home / "value.py", ns=(10**18, 10**18))
+        assert factory.call("value.py:make", {}) == value
+
+
 def test_arguments_sizes_and_statistics_reach_the_network(home: Path) -> None:
     arguments = {"width": 5, "dims": 6, "sides": [7, 6]}
     weights_file(factory.call(MAKE, arguments), home / "wide.pth")

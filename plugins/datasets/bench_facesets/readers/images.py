@@ -7,6 +7,7 @@ equal channels, transparency is dropped. Of a JPEG with several pictures (MPO, a
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import warnings
@@ -14,7 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from bench import DataError
 
@@ -73,6 +74,15 @@ def decode(data: bytes, name: str, size: tuple[int, int] | None = SIZE, upright:
         except Exception as error:  # Decoders can raise nearly any exception for damaged images.
             reason = str(error).strip("'\"") or type(error).__name__
             raise DataError(f"{name}: this image is damaged: {reason}") from None
+
+
+def is_turned(data: bytes) -> bool:
+    """Return whether the EXIF orientation of an image says that it is seen rotated or mirrored; False if unreadable."""
+    with warnings.catch_warnings(), contextlib.suppress(Exception):  # Decoders can raise nearly any exception.
+        warnings.simplefilter("ignore")
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            return image.format != "TIFF" and image.getexif().get(ExifTags.Base.Orientation, 1) not in (0, 1)
+    return False
 
 
 def _something_else(data: bytes) -> str:

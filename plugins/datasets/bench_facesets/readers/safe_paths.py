@@ -29,7 +29,12 @@ _DEBRIS = {
 def is_debris(name: str) -> bool:
     """Return whether a file or folder is hidden, or what a system leaves behind: ``__MACOSX``, ``Thumbs.db``, ``._x``,
     ``.git``."""
-    return name.lower() in _DEBRIS or (name.startswith(".") and name not in (".", ".."))
+    # Windows keeps where a file was downloaded from in a stream, which copies by other systems turn into a file.
+    return (
+        name.lower() in _DEBRIS
+        or name.endswith(":Zone.Identifier")
+        or (name.startswith(".") and name not in (".", ".."))
+    )
 
 
 @functools.lru_cache(maxsize=64)

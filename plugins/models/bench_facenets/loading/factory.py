@@ -89,7 +89,8 @@ def _import(module: str) -> Any:
     path = _file(module)
     if path is None:
         return importlib.import_module(module)
-    name = f"_bench_factory_{hashlib.sha256(str(path).encode() + path.read_bytes()).hexdigest()[:16]}"
+    source = path.read_bytes()
+    name = f"_bench_factory_{hashlib.sha256(str(path).encode() + source).hexdigest()[:16]}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
@@ -98,7 +99,8 @@ def _import(module: str) -> Any:
     found = importlib.util.module_from_spec(spec)
     sys.modules[name] = found  # Dataclasses and pickles look their module up there.
     try:
-        spec.loader.exec_module(found)
+        # Python's loader would take a compiled copy by time and size, which other contents may have as well.
+        exec(compile(source, path, "exec"), vars(found))
     except BaseException:
         del sys.modules[name]
         raise
