@@ -198,12 +198,15 @@ def calibrated(job: Job) -> Callable[[int], Calibration]:
 
 
 _MIN_PAIRS = 30  # genuine and impostor pairs, each, without which separation is not tested
+_COPIES = 0.99  # Impostor pairs with a higher cosine show copies of one picture.
 _MIN_ERRORS = 3.0  # standard errors by which a model must be better than guessing
 
 
 def _check_accepts(job: Job, kappa: float, genuine: NDArray[Any], impostor: NDArray[Any]) -> None:
-    """Raise `ContractError` if a threshold accepts nothing: it is 1, or it rejects all of many genuine pairs."""
-    if kappa < 1 - _SAME_PICTURE and (len(genuine) < _MIN_PAIRS or (genuine > kappa).any()):
+    """Raise `ContractError` if a threshold accepts nothing: it is 1, or it rejects all genuine pairs, and these are
+    many or the threshold is one that only copies of a picture reach."""
+    rejected = not (genuine > kappa).any() and (len(genuine) >= _MIN_PAIRS or kappa > _COPIES)
+    if kappa < 1 - _SAME_PICTURE and not rejected:
         return
     best = f", the best of which scores {genuine.max():.4f}" if len(genuine) else ""
     raise ContractError(
