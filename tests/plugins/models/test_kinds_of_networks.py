@@ -6,6 +6,7 @@ network by torch or by onnxruntime, for the pixels that the network was made for
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,8 +17,9 @@ import onnx
 import onnx_kinds as kinds
 import pytest
 import torch
-from bench_facenets import OnnxModel, TorchModule
+from bench_facenets import MobileFace, OnnxModel, TorchModule
 from bench_facenets.checks.selfcheck import probe_images
+from bench_facenets.files import checkpoints
 from bench_facenets.files.unwrapping import is_averaged
 from bench_facenets.loading import build, factory
 from bench_facenets.loading.splitting import embedding_difference
@@ -143,11 +145,56 @@ def of_functions() -> onnx.ModelProto:
     return model
 
 
+def of_mxnet() -> onnx.ModelProto:
+    """A network as MXNet exported ArcFace: opset 7, its own normalisation, weights among the inputs."""
+    before = [node("Sub", ["x", "_minusscalar0_rhs"], ["y"]), node("Mul", ["y", "_mulscalar0_rhs"], ["image"])]
+    statistics = {
+        "gamma": np.ones(4),
+        "beta": np.zeros(4),
+        "moving_mean": [0.1, 0.0, -0.1, 0.2],
+        "moving_var": np.ones(4),
+    }
+    middle = [
+        node("BatchNormalization", ["a", *statistics], ["n"], epsilon=2e-5, spatial=1),
+        node("PRelu", ["n", "slope"], ["p"]),
+        node("Dropout", ["p"], ["b"], ratio=0.4),
+    ]
+    constants = [kinds.constant(name, value) for name, value in statistics.items()]
+    constants += [kinds.constant("slope", np.full((4, 1, 1), 0.25))]
+    constants += [kinds.constant("_minusscalar0_rhs", [127.5]), kinds.constant("_mulscalar0_rhs", [0.0078125])]
+    model = kinds.network(before=before, middle=middle, constants=constants, opset=7)
+    for tensor in model.graph.initializer:
+        model.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    return model
+
+
+def of_computed_view() -> onnx.ModelProto:
+    """A network with ``x.view(x.size(0), -1)`` before its normalisation, so that ranks must be computed."""
+    statistics = {"gamma": np.ones(8), "beta": np.zeros(8), "mean1": np.full(8, 0.1), "var1": np.ones(8)}
+    after = [
+        node("Shape", ["f"], ["size"]),
+        node("Gather", ["size", "zero"], ["n"], axis=0),
+        node("Unsqueeze", ["n", "axis0"], ["n1"]),
+        node("Concat", ["n1", "rest"], ["view"], axis=0),
+        node("Reshape", ["f", "view"], ["flat"]),
+        node("BatchNormalization", ["flat", *statistics], ["e"]),
+    ]
+    constants = [kinds.constant(name, value) for name, value in statistics.items()]
+    constants += [kinds.constant("zero", 0, np.int64), kinds.constant("axis0", [0], np.int64)]
+    return kinds.network(after=after, constants=[*constants, kinds.constant("rest", [-1], np.int64)])
+
+
+def with_slopes(*shape: int) -> onnx.ModelProto:
+    slopes = kinds.constant("slope", np.linspace(0.1, 0.4, int(np.prod(shape))).reshape(shape))
+    return kinds.network(middle=[node("PRelu", ["a", "slope"], ["b"])], constants=[slopes])
+
+
 DROPPED = [
     node("Dropout", ["a", "ratio"], ["a1"]),
     node("Identity", ["a1"], ["a2"]),
     node("Relu", ["a2"], ["b"]),
 ]
+SLOPES = [(1,), (4, 1, 1), (1, 4, 1, 1)]
 GELU = [node("Gelu", ["a"], ["b"])]
 SPLIT = [node("Split", ["a"], ["a1", "a2"], axis=1, num_outputs=2), node("Concat", ["a2", "a1"], ["b"], axis=1)]
 TRANSPOSE = node("Transpose", ["x"], ["y"], perm=[0, 3, 1, 2])
@@ -199,6 +246,9 @@ EXPORTED = [
     onnx_kind("Split with num_outputs of opset 18", EQUAL, lambda: kinds.network(middle=SPLIT, opset=18)),
     onnx_kind("functions of its own", EQUAL, of_functions),
     onnx_kind("old opset 7 (MXNet)", EQUAL, lambda: kinds.network(opset=7)),
+    onnx_kind("ArcFace by MXNet, opset 7", f"{EQUAL}; {FROM_BYTES}", of_mxnet, (0, 1)),
+    onnx_kind("a computed view before a normalisation", EQUAL, of_computed_view),
+    *(onnx_kind(f"PRelu with slopes {shape}", EQUAL, lambda shape=shape: with_slopes(*shape)) for shape in SLOPES),
     onnx_kind("external data", EQUAL, kinds.network, save=as_external),
     onnx_kind(
         "external data outside the folder",
@@ -575,6 +625,26 @@ def test_the_shadow_of_an_averaging_object_gets_the_statistics_of_the_network(tm
         assert embedding_difference(network(IMAGES), raw((IMAGES * 255 - 127.5) / 127.5)) < 1e-6
     assert "the average is used" in card.warnings[0]
     assert card.warnings[1] == "ema.shadow has no running statistics of normalisation layers; those of net are used"
+
+
+REAL = os.environ.get("BENCH_REAL", "")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not REAL, reason="BENCH_REAL names no folder with a real network and real faces")
+def test_the_average_of_a_real_network_is_used(tmp_path: Path) -> None:
+    path = Path(REAL) / "weights" / "mobilefacenet-112x96.ckpt"
+    average = checkpoints.load(path, "mobileface").net.state_dict()
+    raw = {k: v + 0.3 * v.abs().mean() * torch.randn(v.shape) if v.ndim > 1 else v for k, v in average.items()}
+    torch.save({"state_dict": prefixed(raw, "module."), "state_dict_ema": average}, tmp_path / "both.pth")
+    found = {}
+    for name, key in (("both.pth", ""), ("both.pth", "state_dict"), (str(path), "")):
+        network, card = build.examine(MobileFace(weights_file=str(tmp_path / name), weights_key=key))
+        with torch.no_grad():
+            found[name, key] = network(IMAGES)
+        assert ("the average is used" in " ".join(card.warnings)) is ((name, key) == ("both.pth", ""))
+    assert embedding_difference(found["both.pth", ""], found[str(path), ""]) < 1e-6
+    assert embedding_difference(found["both.pth", "state_dict"], found[str(path), ""]) > 0.05
 
 
 @pytest.mark.parametrize("each", [*EXPORTED, *CHECKPOINTS], ids=str)

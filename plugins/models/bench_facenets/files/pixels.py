@@ -80,12 +80,11 @@ def with_parameters(
         changes["std"] = tuple(value * 255 / pixel_range for value in found)
     if channels is not None:
         changes["channels"] = channels
-    found_pixels = replace(pixels, **changes)
-    if found_pixels.channels == "grey":
-        for name, values in (("mean", found_pixels.mean), ("std", found_pixels.std)):
-            if len(set(values)) > 1:
-                raise ValueError(f"{name}: expected one number for grey images, got {short(values)}")
-    return found_pixels
+    if channels == "grey":
+        for name in ("mean", "std"):
+            if len(set(changes.get(name, ()))) > 1:
+                raise ValueError(f"{name}: expected one number for grey images, got {short(changes[name])}")
+    return replace(pixels, **changes)
 
 
 def short(values: Sequence[float]) -> str:

@@ -161,7 +161,12 @@ def notes(start: Start, default: Pixels, pixels: Pixels) -> tuple[str, ...]:
 
 
 def check_channels(start: Start, pixels: Pixels) -> None:
-    """Raise DataError unless the network takes as many channels as it gets."""
+    """Raise DataError unless the network takes as many channels as it gets, with one mean and std for grey images."""
+    if pixels.channels == "grey" and len(set(pixels.mean)) + len(set(pixels.std)) > 2:
+        raise DataError(
+            f"mean, std: expected one number each for a network that takes grey images, found {short(pixels.mean)} and "
+            f"{short(pixels.std)}"
+        )
     given = 1 if pixels.channels == "grey" else 3
     if start.channels not in (None, given):
         settings = {1: 'set channels = "grey"', 3: 'set channels = "rgb" or "bgr"'}

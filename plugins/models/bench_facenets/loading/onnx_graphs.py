@@ -27,7 +27,8 @@ from bench_facenets.loading import onnx_operations
 ROUNDS = 5  # Functions are replaced by their bodies, whose functions are replaced in the next round.
 MAX_FOLDED = 1 << 26  # The limit for the values of a constant that is computed in advance.
 _REAL = (TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
-_NEVER_FOLDED = ("Random", "Bernoulli", "Multinomial")
+_FOLDED = ("CastLike", "DequantizeLinear", "Size")
+_NEVER_FOLDED = ("NonMaxSuppression", "RoiAlign", "LRN", "LayerNormalization", "BatchNormalization")
 
 
 def prepared(file: onnx_files.OnnxFile) -> Any:
@@ -64,7 +65,7 @@ def prepared(file: onnx_files.OnnxFile) -> Any:
             )
     onnx_operations.lower(proto, file.where)
     fold(proto)
-    return proto
+    return onnx.shape_inference.infer_shapes(proto, data_prop=True)  # onnx2torch needs some ranks.
 
 
 def opset(proto: Any) -> int:
@@ -177,7 +178,7 @@ def fold(proto: Any) -> None:
         made = _computed(node, constants, proto)
         if made is not None:
             constants |= {tensor.name: tensor for tensor in made}
-        elif _does_nothing(node, constants, {value.name for value in graph.output}):
+        elif _does_nothing(node, constants):
             renamed[node.output[0]] = node.input[0]
         else:
             kept.append(node)
@@ -193,10 +194,8 @@ def fold(proto: Any) -> None:
     graph.input.extend(inputs)
 
 
-def _does_nothing(node: Any, constants: Mapping[str, Any], outputs: set[str]) -> bool:
+def _does_nothing(node: Any, constants: Mapping[str, Any]) -> bool:
     """Return whether the first output of a node equals its first input when the network is not being trained."""
-    if node.output[0] in outputs and node.input and not node.input[0]:
-        return False
     if node.op_type == "Identity":
         return True
     if node.op_type != "Dropout" or any(node.output[1:]):
@@ -210,7 +209,7 @@ def _computed(node: Any, constants: Mapping[str, Any], proto: Any) -> list[Any] 
     if node.op_type == "Constant":
         return [_constant(node)]
     inputs = [name for name in node.input if name]
-    if not inputs or any(name not in constants for name in inputs) or node.op_type.startswith(_NEVER_FOLDED):
+    if not inputs or any(name not in constants for name in inputs) or not _is_foldable(node.op_type):
         return None
     if node.op_type == "Identity":
         named = onnx.TensorProto()
@@ -231,6 +230,11 @@ def _computed(node: Any, constants: Mapping[str, Any], proto: Any) -> list[Any] 
         return [numpy_helper.from_array(np.asarray(v), name) for name, v in zip(outputs, found, strict=True)]
     except Exception:  # What the reference cannot compute stays a node, which torch computes.
         return None
+
+
+def _is_foldable(op: str) -> bool:
+    """Return whether an operation is computed in advance: one of arithmetic that is fast, and not random."""
+    return op in _FOLDED or (op not in _NEVER_FOLDED and onnx_operations.is_convertible(op, onnx_operations.NEWEST))
 
 
 def _constant(node: Any) -> Any:

@@ -48,6 +48,7 @@ def from_checkpoint(path: Path, architecture: str, weights_key: str = "") -> Sou
         splits=layout.splits,
         layout=layout.name,
         license=layout.license,
+        start=Start(channels=3),
         warnings=(*loaded.notes, *ambiguous, *ignored),
     )
 
