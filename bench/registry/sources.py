@@ -9,6 +9,7 @@ a repository or lies on the path without being installed.
 from __future__ import annotations
 
 import ast
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -16,7 +17,7 @@ import importlib.util
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
-from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
+from importlib.metadata import Distribution, PackageNotFoundError, distribution, packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -177,14 +178,20 @@ def _imports_in(file: Path) -> Iterator[str]:
 def _published_version(name: str, own: str) -> str | None:
     """Return the version of the distribution that installed a package; None if its code can change under one version:
     it belongs to the distribution ``own``, was installed from a folder or repository, or was not installed."""
-    for holder in _holders().get(name, ()):
-        try:
-            held = distribution(holder)
-        except PackageNotFoundError:
-            continue
-        local = held.read_text("direct_url.json") is not None
-        return None if local or holder == own else f"{holder} {held.version}"
-    return None
+    found = _holder(name)
+    if found is None or found.name == own or found.read_text("direct_url.json") is not None:
+        return None
+    return f"{found.name} {found.version}"
+
+
+def _holder(name: str) -> Distribution | None:
+    """Return the distribution that installed a top-level package or module; None if there is none."""
+    with contextlib.suppress(PackageNotFoundError):
+        found = distribution(name)  # Most packages have the name of their distribution.
+        if any(file.parts[0] in (name, f"{name}.py") for file in found.files or ()):
+            return found
+    holders = _holders().get(name)
+    return distribution(holders[0]) if holders else None
 
 
 @functools.cache
