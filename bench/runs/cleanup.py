@@ -324,9 +324,20 @@ def runs(results: Path) -> list[Run]:
     for suite in _folders(results):
         for entry in _folders(suite.path) if not suite.name.startswith(".") else ():
             folder = Path(entry.path)
-            if (folder / RECORD).is_file():
+            if _has_record(folder):
                 found.append(_run(folder, at_work))
     return sorted(found, key=lambda run: (run.suite, run.started, run.name))
+
+
+def _has_record(folder: Path) -> bool:
+    """Return True if a folder is one of a run, even if its record is a link to nothing or may not be looked at."""
+    try:
+        os.lstat(folder / RECORD)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _at_work(results: Path) -> set[tuple[str, str]]:

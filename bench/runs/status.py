@@ -7,6 +7,7 @@ machine that can read its folder, also after it was killed.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -78,15 +79,30 @@ class RunStatus:
 
 
 def runs_at(results: Path) -> list[Path]:
-    """Return the folders of all runs in progress below a folder of results, or else that of the latest run. Raises
-    `StorageError` if there is no run."""
+    """Return the folders of all runs in progress below a folder of results, or else that of the latest run whose record
+    can be read. Raises `StorageError` if there is no run."""
     at_work = {child(results, run.suite, Path(run.folder).name): None for run in _at_work(results)}
     if at_work:
         return list(at_work)
-    runs = sorted(results.glob("[!.]*/*/run.json"), key=lambda path: path.stat().st_mtime)
+    runs = [folder for _, folder in sorted(_runs_by_time(results), reverse=True)]
     if not runs:
         raise StorageError(f"{results}: expected runs, found none; start one with: bench run quick")
-    return [runs[-1].parent]
+    return [next(filter(_is_readable, runs), runs[0])]
+
+
+def _runs_by_time(results: Path) -> Iterator[tuple[float, Path]]:
+    """Yield when the record of each run was written, and its folder. A run that vanishes meanwhile is left out."""
+    for path in results.glob("[!.]*/*/run.json"):
+        with contextlib.suppress(OSError):
+            yield path.stat().st_mtime, path.parent
+
+
+def _is_readable(folder: Path) -> bool:
+    try:
+        read_record(folder)
+    except StorageError:
+        return False
+    return True
 
 
 def caches(results: Path) -> list[Cache]:

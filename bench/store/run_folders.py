@@ -21,7 +21,7 @@ def find_run(run: str, results: Path) -> Path:
     A run of single cells or a rescoring is only meant if the suite has no other run.
     """
     given = Path(run)
-    if (given / RECORD).is_file():
+    if _is_file(given / RECORD):
         return given
     folders = latest_first(child(results, run)) if is_file_name(run) else []
     if folders:
@@ -51,9 +51,20 @@ def _is_whole(folder: Path) -> bool:
         return True
 
 
+def _is_file(path: Path) -> bool:
+    """Return True for a file or a link, also one to nothing, so that reading it says what is wrong."""
+    try:
+        return path.is_file() or path.is_symlink()
+    except OSError:  # The name is too long, or the folder may not be looked at.
+        return False
+
+
 def _what_is_at(path: Path) -> str:
-    if not path.exists():
-        return "none"
+    try:
+        if not path.exists():
+            return "none"
+    except OSError as error:
+        return f"a path that cannot be looked at ({error.strerror})"
     return "a folder without run.json" if path.is_dir() else "a file"
 
 
