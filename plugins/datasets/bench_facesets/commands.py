@@ -21,7 +21,7 @@ def convert(source: Path, target: Path) -> None:
       bench data convert ~/faces/lfw.bin ~/faces/lfw.parquet
       bench data convert ~/pictures/mine mine.parquet
     """
-    from bench import DataError
+    from bench import DataError, printable
     from bench_facesets import locate
     from bench_facesets.readers import parquet
 
@@ -30,7 +30,7 @@ def convert(source: Path, target: Path) -> None:
     found = locate.open_set(source, locate.detect(source))
     parquet.write(found, target)
     pairs = "" if found.pairs is None else f", {len(found.pairs)} pairs"
-    click.echo(f"{target}: {len(found.encoded)} images{pairs} ({found.layout})")
+    click.echo(printable(f"{target}: {len(found.encoded)} images{pairs} ({found.layout})"))
 
 
 @click.command("unpack")
@@ -43,6 +43,7 @@ def unpack(archive: Path, target: Path) -> None:
     Example:
       bench data unpack lfw.tgz ~/faces/lfw
     """
+    from bench import printable
     from bench_facesets.readers import archives
 
-    click.echo(f"{target}: {archives.unpack(archive, target)} files")
+    click.echo(printable(f"{target}: {archives.unpack(archive, target)} files"))
