@@ -14,7 +14,7 @@ from stranger import GOLDEN, Stranger
 
 from bench.cli import main
 from bench.core import table_sizes
-from bench.core.errors import StorageError
+from bench.core.errors import StorageError, SuiteError
 from bench.core.table_sizes import memory_of, require_readable_size
 from bench.store.run_record import LARGEST_RECORD
 from bench.suite.expand import MAX_CELLS
