@@ -42,6 +42,7 @@ from bench.core.people import Allowed, comparable_name, everyone
 from bench.core.provenance import VERSION as __version__  # noqa: N811
 from bench.core.provenance import file_sha256, package_versions
 from bench.core.stamps import file_stamp, is_settled
+from bench.core.text import printable
 from bench.registry.discovery import registered
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ __all__ = [
     "package_versions",
     "parameters_of",
     "places_named",
+    "printable",
     "registered",
     "weights_folders",
     "write_atomically",

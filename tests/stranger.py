@@ -51,6 +51,7 @@ class Stranger:
             ["status", run],
             ["status"],
             ["runs", "ls"],
+            ["runs", "show", run],
         ]
 
 

@@ -12,10 +12,12 @@ import click
 from bench.cli import completion, options
 from bench.cli.error_messages import exit_codes
 from bench.cli.terminal import say
+from bench.core.errors import StorageError
 from bench.core.paths import child, is_file_name
 from bench.registry import hook_calls
 
 if TYPE_CHECKING:
+    from bench.runs.status import RunStatus, Watch
     from bench.store.reading import RunResults
     from bench.store.workspace import Folders
 
@@ -282,7 +284,19 @@ def status(run: str | None, as_json: bool, watch: bool, out: Path) -> None:
     if watch:
         progress.watch_status(watches)
     else:
-        progress.show_status([w.look() for w in watches], as_json=as_json)
+        progress.show_status(list(_looks(watches)), as_json=as_json)
+
+
+def _looks(watches: Sequence[Watch]) -> Iterator[RunStatus]:
+    """Yield the status of each run. One of several that cannot be read becomes a note; the error of a single one is
+    raised."""
+    for watch in watches:
+        try:
+            yield watch.look()
+        except StorageError as error:
+            if len(watches) == 1:
+                raise
+            options.note(str(error))
 
 
 @click.command()

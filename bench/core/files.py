@@ -85,11 +85,11 @@ def _sha256(text: str) -> str:
 
 
 def modified(path: Path) -> float | None:
-    """Return when a file or folder was modified, in seconds since the epoch; None if it is gone. A link counts as
-    itself."""
+    """Return when a file or folder was modified, in seconds since the epoch; None if it is gone or must
+    not be looked at. A link counts as itself."""
     try:
         return path.lstat().st_mtime
-    except FileNotFoundError:
+    except OSError:
         return None
 
 

@@ -22,6 +22,7 @@ from bench.core.locks import HeldLock
 from bench.store.active_runs import alive_below, caches, needed
 from bench.store.artifacts import UNFINISHED, Cache, DamagedError
 from bench.store.reading import stage_rows
+from bench.store.run_folders import has_record
 from bench.store.run_record import RECORD, RunRecord, SuiteRecord, salvage_record
 
 DAMAGED = "damaged"  # The kind of an artifact whose manifest cannot be read.
@@ -319,7 +320,7 @@ def runs(results: Path) -> list[Run]:
     found = []
     for suite in folders_in(results, links=True):
         for folder in folders_in(suite) if not suite.name.startswith(".") else ():
-            if (folder / RECORD).is_file():
+            if has_record(folder):
                 found.append(_run(folder, at_work))
     return sorted(found, key=lambda run: (run.suite, run.started, run.name))
 

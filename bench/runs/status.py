@@ -79,8 +79,8 @@ class RunStatus:
 
 
 def runs_at(results: Path) -> list[Path]:
-    """Return the folders of all runs in progress below a folder of results, or else that of the latest run. Raises
-    `StorageError` if there is no run."""
+    """Return the folders of all runs in progress below a folder of results, or else that of the latest run whose record
+    can be read. Raises `StorageError` if there is no run."""
     at_work = [
         child(results, suite, name)
         for suite, name in alive_below(results)
@@ -88,10 +88,18 @@ def runs_at(results: Path) -> list[Path]:
     ]
     if at_work:
         return at_work
-    runs = latest_first(folder / RECORD for folder in run_folders(results))
+    runs = [path.parent for path in latest_first(folder / RECORD for folder in run_folders(results))]
     if not runs:
         raise StorageError(f"{results}: expected runs, found none; start one with: bench run quick")
-    return [runs[0].parent]
+    return [next(filter(_is_readable, runs), runs[0])]
+
+
+def _is_readable(folder: Path) -> bool:
+    try:
+        read_record(folder)
+    except StorageError:
+        return False
+    return True
 
 
 class Watch:

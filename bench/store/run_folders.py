@@ -22,7 +22,18 @@ def run_folders(results: Path) -> list[Path]:
 
 
 def _runs_of(suite: Path) -> list[Path]:
-    return [folder for folder in folders_in(suite, links=True) if os.path.exists(folder / RECORD)]
+    return [folder for folder in folders_in(suite, links=True) if has_record(folder)]
+
+
+def has_record(folder: Path) -> bool:
+    """Return True if a folder is one of a run, even if its record is a link to nothing or may not be looked at."""
+    try:
+        os.lstat(folder / RECORD)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def find_run(run: str, results: Path) -> Path:
@@ -32,7 +43,7 @@ def find_run(run: str, results: Path) -> Path:
     A run of single cells or a rescoring is only meant if the suite has no other run.
     """
     given = Path(run)
-    if (given / RECORD).is_file():
+    if _is_file(given / RECORD):
         return given
     records = [folder / RECORD for folder in _runs_of(child(results, run))] if is_file_name(run) else []
     folders = [path.parent for path in latest_first(records)]
@@ -53,9 +64,20 @@ def _is_whole(folder: Path) -> bool:
         return True
 
 
+def _is_file(path: Path) -> bool:
+    """Return True for a file or a link, also one to nothing, so that reading it says what is wrong."""
+    try:
+        return path.is_file() or path.is_symlink()
+    except OSError:  # The name is too long, or the folder may not be looked at.
+        return False
+
+
 def _what_is_at(path: Path) -> str:
-    if not path.exists():
-        return "none"
+    try:
+        if not path.exists():
+            return "none"
+    except OSError as error:
+        return f"a path that cannot be looked at ({error.strerror})"
     return "a folder without run.json" if path.is_dir() else "a file"
 
 

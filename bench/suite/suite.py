@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from bench.api.hookspecs import Attack, Dataset
 from bench.api.search_paths import use_suite_folder
+from bench.core.content_keys import digest_of
 from bench.core.domain import Component, StageKind
 from bench.core.errors import BenchError, SuiteError
 from bench.core.parsing import decode_text, parse_toml
@@ -288,21 +289,26 @@ def _check_labels(experiment: Experiment, where: str) -> None:
     _check_distinct(["+".join(c.label for c in models) for models in experiment.authorised], f"{where}.authorised")
     for name in ("evaluated", "datasets", "attacks", "defenses"):
         _check_distinct([c.label for c in getattr(experiment, name)], f"{where}.{name}")
-    taking_part = [*itertools.chain.from_iterable(experiment.authorised), *experiment.evaluated]
-    for i, model in enumerate(taking_part):
-        for other in taking_part[:i]:
-            same = (model.name, model.params) == (other.name, other.params)
-            if same != (model.label == other.label):
-                raise SuiteError(
-                    f"{where}: the models of authorised and evaluated must have one label each; "
-                    f"{other.name!r} is called {other.label!r} and {model.name!r} is called {model.label!r}"
-                )
+    by_label: dict[str, tuple[str, Component]] = {}
+    by_meaning: dict[str, Component] = {}
+    for model in (*itertools.chain.from_iterable(experiment.authorised), *experiment.evaluated):
+        meaning = digest_of([model.name, dict(model.params)])
+        known, other = by_label.setdefault(model.label, (meaning, model))
+        if known == meaning:
+            other = by_meaning.setdefault(meaning, model)
+        if known != meaning or other.label != model.label:
+            raise SuiteError(
+                f"{where}: the models of authorised and evaluated must have one label each; "
+                f"{other.name!r} is called {other.label!r} and {model.name!r} is called {model.label!r}"
+            )
 
 
 def _check_distinct(labels: Sequence[str], where: str) -> None:
+    known: set[str] = set()
     for i, label in enumerate(labels):
-        if label in labels[:i]:
+        if label in known:
             raise SuiteError(f'{where}[{i}]: {label!r} appears twice; give one of them a label = "..." of its own')
+        known.add(label)
 
 
 def _check_pairs(experiment: Experiment, where: str, registry: Registry) -> None:

@@ -14,11 +14,11 @@ from stranger import GOLDEN, Stranger
 
 from bench.cli import main
 from bench.core import table_sizes
-from bench.core.errors import StorageError
+from bench.core.errors import StorageError, SuiteError
 from bench.core.table_sizes import memory_of, require_readable_size
 from bench.store.run_record import LARGEST_RECORD
 from bench.suite.expand import MAX_CELLS
-from bench.suite.suite import read
+from bench.suite.suite import _check_distinct, read
 
 ENDLESS = 10**12
 
@@ -135,6 +135,13 @@ def test_a_suite_without_end_is_refused_before_it_is_expanded(tmp_path: Path, si
     done = CliRunner().invoke(main, ["plan", str(suite(tmp_path, *sizes)), "--out", str(tmp_path)])
     assert done.exit_code == 2
     assert f"expected at most {MAX_CELLS:,} combinations of all axes in a suite, found {total:,}" in done.stderr
+
+
+def test_many_entries_of_an_axis_take_no_quadratic_time() -> None:
+    """Labels are compared with a set: pairs of 30,000 labels would be 450 million comparisons."""
+    _check_distinct([f"label {i}" for i in range(300_000)], "somewhere")
+    with pytest.raises(SuiteError, match=r"somewhere\[2\]: 'a' appears twice"):
+        _check_distinct(["a", "b", "a"], "somewhere")
 
 
 def test_the_largest_suite_is_read(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def convert(source: Path, target: Path, person_level: int) -> None:
       bench data convert ~/faces/lfw.bin ~/faces/lfw.parquet
       bench data convert ~/pictures/mine mine.parquet
     """
-    from bench import DataError
+    from bench import DataError, printable
     from bench_facesets import locate
     from bench_facesets.readers import parquet
 
@@ -37,10 +37,10 @@ def convert(source: Path, target: Path, person_level: int) -> None:
     found = locate.open_set(source, locate.detect(source), person_level)
     parquet.write(found, target)
     pairs = "" if found.pairs is None else f", {len(found.pairs)} pairs"
-    click.echo(f"{target}: {len(found.encoded)} images{pairs} ({found.layout})")
+    click.echo(printable(f"{target}: {len(found.encoded)} images{pairs} ({found.layout})"))
     for note in (*found.notes, found.passed_over):
         if note:
-            click.echo(f"note: {note}")
+            click.echo(printable(f"note: {note}"))
 
 
 @click.command("unpack")
@@ -53,10 +53,11 @@ def unpack(archive: Path, target: Path) -> None:
     Example:
       bench data unpack lfw.tgz ~/faces/lfw
     """
+    from bench import printable
     from bench_facesets.readers import archives
 
     done = archives.unpack(archive, target)
-    click.echo(f"{target}: {done.files} files")
+    click.echo(printable(f"{target}: {done.files} files"))
     if done.debris:
         click.echo(
             f"note: {done.debris} hidden files, or files that a system left (__MACOSX, Thumbs.db), were left out"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench import data_dir_option
+from bench import data_dir_option, printable
 
 if TYPE_CHECKING:
     from bench import Dataset
@@ -61,7 +61,7 @@ def check(
     found: dict[str, Any] = {"file": str(file)}
     options = {"channels": channels, "weights_key": weights_key}
     model = _model(file, name, factory, {key: value for key, value in options.items() if value}, overrides)
-    say: Callable[[str], None] = (lambda _text: None) if as_json else click.echo
+    say: Callable[[str], None] = (lambda _text: None) if as_json else (lambda text: click.echo(printable(text)))
     found |= _show_keys(model, say)
     network, card = build.examine(model)
     found["card"] = json.loads(card.to_json())

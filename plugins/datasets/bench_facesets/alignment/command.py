@@ -73,16 +73,17 @@ def _aligned(src: Path, dst: Path, limit: int | None, overwrite: bool, min_score
 
 def _show(tally: Tally, dst: Path) -> None:
     """Print the result in a few lines."""
+    from bench import printable
     from bench_facesets.alignment.folder import REPORT
 
     before = f", {tally.kept} of them before" if tally.kept else ""
     click.echo(f"found: the faces of {tally.found} of {tally.images} images ({tally.found / tally.images:.1%}){before}")
     if tally.missing:
         reasons = ", ".join(f"{count} {reason}" for reason, count in tally.reasons.items())
-        click.echo(f"not found: {len(tally.missing)} ({reasons}), listed in {dst / REPORT}")
+        click.echo(printable(f"not found: {len(tally.missing)} ({reasons}), listed in {dst / REPORT}"))
     if tally.already * 2 > tally.made:
         click.echo(
             f"note: {tally.already} of {tally.made} images were aligned already (their landmarks are where the "
             f"template has them, within 2 pixels); they can be used as they are, and a second alignment only blurs them"
         )
-    click.echo(f"crops: {dst}")
+    click.echo(printable(f"crops: {dst}"))

@@ -1,0 +1,74 @@
+"""One bad run folder is one line in a list and one message elsewhere, and locks nobody out of the others."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from stranger import GOLDEN, Stranger
+
+
+def written(content: bytes) -> Callable[[Path], object]:
+    return lambda record: record.write_bytes(content)
+
+
+def dangling(record: Path) -> None:
+    record.unlink()
+    record.symlink_to("gone")
+
+
+def loop(record: Path) -> None:
+    record.unlink()
+    record.symlink_to(record)
+
+
+def infinite(record: Path) -> None:
+    about = json.loads(record.read_text())
+    record.write_text(json.dumps({**about, "seconds": float("inf"), "timeout_s": float("nan"), "started": 10**400}))
+
+
+BAD: dict[str, Callable[[Path], object]] = {
+    "brackets": written(b"[" * 100_000),
+    "braces": written(b'{"a":' * 100_000),
+    "infinity": written(b'{"schema": Infinity, "suite": {"name": "golden"}}'),
+    "many digits": written(b'{"schema": ' + b"9" * 5_000 + b"}"),
+    "infinite numbers": infinite,
+    "no text": written(bytes(range(256))),
+    "empty": written(b""),
+    "dangling": dangling,
+    "loop": loop,
+    "a folder": lambda record: (record.unlink(), record.mkdir()),
+    "a pipe": lambda record: (record.unlink(), os.mkfifo(record)),
+}
+
+
+@pytest.mark.parametrize("change", BAD.values(), ids=BAD)
+def test_a_bad_record_is_one_line_and_one_message(stranger: Stranger, change: Callable[[Path], object]) -> None:
+    sound = stranger.folder.with_name("20250101-000000-00000000")
+    shutil.copytree(GOLDEN, sound)
+    change(stranger.folder / "run.json")
+    listed = stranger.bench("runs", "ls")
+    assert listed.exit_code == 0
+    lines = [line for line in listed.stdout.splitlines() if "golden" in line]
+    assert sorted(line.split()[1] for line in lines) == [sound.name, stranger.folder.name]
+    run = stranger.folder
+    for command in (["report", run], ["claims", run], ["export", run, "--table", "VII"], ["status", run]):
+        done = stranger.bench(*command)
+        # The status of a run whose record is a link to nothing comes from its journal, as before it has a record.
+        assert done.exit_code == 2 or (command[0] == "status" and change in (dangling, loop))
+        assert done.exit_code == 0 or (done.stderr.startswith("Error: ") and done.stderr.count("\n") == 1)
+    assert stranger.bench("report", sound).exit_code == 0
+    everything = stranger.bench("status")
+    assert everything.exit_code == 0
+    assert sound.name in everything.stdout
+
+
+@pytest.mark.parametrize("run", ["n" * 300, "a/" * 3000, "\0", "", "..", "/", "~"])
+def test_an_argument_that_names_no_run_is_one_message(stranger: Stranger, run: str) -> None:
+    for command in ("report", "status", "claims"):
+        done = stranger.bench(command, run)
+        assert (done.exit_code, done.stderr.count("\n")) in ((2, 1), (0, 0))
