@@ -75,5 +75,5 @@ def go_on_unread() -> None:
         sys.stdout, sys.stderr = before
 
     click.get_current_context().call_on_close(restore)
-    sys.stdout = _UnreadStream(sys.stdout, optional=False)  # type: ignore[assignment]
-    sys.stderr = _UnreadStream(sys.stderr, optional=True)  # type: ignore[assignment]
+    sys.stdout = _UnreadStream(sys.stdout, optional=False)
+    sys.stderr = _UnreadStream(sys.stderr, optional=True)
