@@ -67,8 +67,10 @@ class Running:
 
 
 def _listen_to_ctrl_c() -> None:
-    """Restore the handling of Ctrl-C: a shell makes background processes ignore it, which `bench` must not inherit."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    """Restore the handling of Ctrl-C, which a shell makes background processes ignore, and of SIGHUP, which ``nohup``
+    does: `bench` must not inherit it."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 @contextlib.contextmanager
