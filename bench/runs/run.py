@@ -80,7 +80,7 @@ def run_plan(
     name = plan.suite.name
     cache.require_no_links()
     require_no_link(child(folders.results, name), folders.results)
-    require_writable(folders.results / name, cache.root, child(folders.reports, name))
+    require_writable(child(folders.results, name), cache.root, child(folders.reports, name))
     _require_space(plan, folders)
     if engine.name == "local":  # The machine that leads a cluster need not have a GPU.
         check_device(plan.device)
