@@ -64,9 +64,7 @@ def prepared(file: onnx_files.OnnxFile) -> Any:
                 "torch; export the network with other operations, or use its torch module as a torch-module"
             )
     if not any(proto.graph.output[0].name in node.output for node in proto.graph.node):
-        raise DataError(
-            f"{file.where}: expected a network, found that its output {file.output!r} does not depend on images"
-        )
+        raise DataError(f"{file.where}: expected embeddings, found that {file.output!r} does not depend on the image")
     onnx_operations.lower(proto, file.where)
     fold(proto)
     return onnx.shape_inference.infer_shapes(proto, data_prop=True)  # onnx2torch needs some ranks.
