@@ -189,6 +189,12 @@ def with_slopes(*shape: int) -> onnx.ModelProto:
     return kinds.network(middle=[node("PRelu", ["a", "slope"], ["b"])], constants=[slopes])
 
 
+def branch() -> onnx.NodeProto:
+    output = helper.make_tensor_value_info("t", TensorProto.FLOAT, None)
+    graph = helper.make_graph([node("Relu", ["a"], ["t"])], "t", [], [output])
+    return node("If", ["yes"], ["b"], then_branch=graph, else_branch=graph)
+
+
 DROPPED = [
     node("Dropout", ["a", "ratio"], ["a1"]),
     node("Identity", ["a1"], ["a2"]),
@@ -305,6 +311,23 @@ EXPORTED = [
         "values from 0 to 1",
         lambda: kinds.network(**kinds.scaled(*kinds.IMAGENET)),
         (0, 255),
+    ),
+    onnx_kind(
+        "only a mean is subtracted (Caffe)",
+        f"{EQUAL}; the network normalises pixels itself, (x - [103.9, 116.8, 123.7]) / 1: it gets values from 0 to 255",
+        lambda: kinds.network(**kinds.scaled([103.9, 116.8, 123.7], [1.0] * 3)),
+        (0, 1),
+    ),
+    onnx_kind(
+        "an output that does not depend on images",
+        "refused: net.onnx: expected embeddings, found that 'e' does not depend on the image",
+        lambda: kinds.network(after=[node("Identity", ["k"], ["e"])], constants=[kinds.constant("k", np.ones((1, 8)))]),
+    ),
+    onnx_kind("Swish of opset 24", EQUAL, lambda: kinds.network(middle=[node("Swish", ["a"], ["b"])], opset=24)),
+    onnx_kind(
+        "control flow",
+        "refused: net.onnx: expected a plain network, found the control flow of 'If'",
+        lambda: kinds.network(middle=[branch()], constants=[kinds.constant("yes", True, np.bool_)]),
     ),
     onnx_kind(
         "2 x - 1 inside",

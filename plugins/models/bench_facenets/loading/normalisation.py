@@ -42,7 +42,7 @@ class Start:
         0 to 255, 255 if they are 0 to 1; None if the normalisation does not tell."""
         if not self.straight or not self.mean:
             return None
-        for divisor, (low, high), (narrow, wide) in _RANGES:
+        for divisor, low, high, narrow, wide in _RANGES:
             if all(low <= m <= high for m in self.mean) and all(narrow <= abs(s) <= wide for s in self.std):
                 return divisor
         return None
@@ -53,9 +53,9 @@ class Start:
 
 AS_IT_IS = Start()
 
-# For pixels from 0 to 255 and from 0 to 1: where the mean of a normalisation lies that is made for them, and where its
-# standard deviation. A network that only divides by 255 has a mean of 0. The same holds for learnt statistics.
-_RANGES = ((1.0, (-1.0, 200.0), (20.0, 400.0)), (255.0, (0.26, 0.75), (0.05, 1.1)))
+# The divisor, and between which numbers the mean and the standard deviation of a normalisation lie that is made for
+# pixels from 0 to 255 (with a mean, or only a division) or from 0 to 1. Learnt statistics lie there too.
+_RANGES = ((1.0, 20.0, 235.0, 0.5, 400.0), (1.0, -1.0, 20.0, 20.0, 400.0), (255.0, 0.26, 0.75, 0.05, 1.1))
 
 
 class _FirstLayer(TorchDispatchMode):  # type: ignore[no-untyped-call]

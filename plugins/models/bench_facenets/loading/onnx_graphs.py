@@ -27,7 +27,7 @@ from bench_facenets.loading import onnx_operations
 ROUNDS = 5  # Functions are replaced by their bodies, whose functions are replaced in the next round.
 MAX_FOLDED = 1 << 26  # The limit for the values of a constant that is computed in advance.
 _REAL = (TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
-_FOLDED = ("CastLike", "DequantizeLinear", "Size")
+_FOLDED = ("CastLike", "DequantizeLinear")
 _NEVER_FOLDED = ("NonMaxSuppression", "RoiAlign", "LRN", "LayerNormalization", "BatchNormalization")
 
 
@@ -60,9 +60,11 @@ def prepared(file: onnx_files.OnnxFile) -> Any:
             fold(proto)
         else:
             raise DataError(
-                f"{file.where}: the operation {', '.join(unknown)} (opset {opset(proto)}) cannot be converted to "
+                f"{file.where}: the operation {' and '.join(unknown)} (opset {opset(proto)}) cannot be converted to "
                 "torch; export the network with other operations, or use its torch module as a torch-module"
             )
+    if not any(proto.graph.output[0].name in node.output for node in proto.graph.node):
+        raise DataError(f"{file.where}: expected embeddings, found that {file.output!r} does not depend on the image")
     onnx_operations.lower(proto, file.where)
     fold(proto)
     return onnx.shape_inference.infer_shapes(proto, data_prop=True)  # onnx2torch needs some ranks.
@@ -207,7 +209,7 @@ def _does_nothing(node: Any, constants: Mapping[str, Any]) -> bool:
 def _computed(node: Any, constants: Mapping[str, Any], proto: Any) -> list[Any] | None:
     """Return the outputs of a node whose inputs are all constant, or None."""
     if node.op_type == "Constant":
-        return [_constant(node)]
+        return [_constant(node)] if node.attribute else None
     inputs = [name for name in node.input if name]
     if not inputs or any(name not in constants for name in inputs) or not _is_foldable(node.op_type):
         return None

@@ -16,13 +16,13 @@ _IRRELEVANT = {("Cast", "saturate"), ("CastLike", "saturate"), ("Cast", "round_m
 
 
 class _Graph:
-    """A graph with the constants and the ranks of its values, and the nodes that rewriting makes."""
+    """A graph with the constants and the shapes of its values (None: unknown sides), to which constants are added."""
 
     def __init__(self, graph: Any) -> None:
         self.graph = graph
         self.constants = {tensor.name: tensor for tensor in graph.initializer}
-        self.ranks = {
-            value.name: len(value.type.tensor_type.shape.dim)
+        self.shapes = {
+            value.name: [d.dim_value if d.HasField("dim_value") else None for d in value.type.tensor_type.shape.dim]
             for value in (*graph.input, *graph.value_info, *graph.output)
             if value.type.tensor_type.HasField("shape")
         }
@@ -50,7 +50,7 @@ def is_convertible(op: str, version: int) -> bool:
     """Return whether an operation of a version up to 17 can be converted to torch, as it is or in another form."""
     from onnx2torch.node_converters import get_converter
 
-    if op in ("LpNormalization", "GlobalMaxPool", "Dropout", "Identity", "Constant"):
+    if op in ("LpNormalization", "GlobalMaxPool", "Size", "Swish", "Dropout", "Identity", "Constant"):
         return True
     try:
         get_converter(operation_type=op, version=version)
@@ -150,18 +150,40 @@ def _clip(node: Any, graph: _Graph) -> list[Any] | None:
 
 
 def _split(node: Any, graph: _Graph) -> None:
-    """The number of outputs is known from the outputs; parts of unequal size are found by the comparison of results."""
+    """A number of outputs (opset 18), of which the last may be smaller, becomes their sizes."""
+    axis, number = _attribute(node, "axis", 0), _attribute(node, "num_outputs", None)
     _without(node, "num_outputs")
+    sizes = [(graph.shapes.get(name) or [None])[axis if name in graph.shapes else 0] for name in node.output]
+    if number is not None and len(node.input) == 1 and all(size is not None for size in sizes):
+        node.input.append(graph.add(np.array(sizes, np.int64)))
+
+
+def _size(node: Any, graph: _Graph) -> list[Any]:
+    """The number of values is the product of the sides."""
+    shape = graph.new()
+    return [
+        helper.make_node("Shape", node.input, [shape], f"{node.name}.shape"),
+        helper.make_node("ReduceProd", [shape], node.output, node.name, axes=[0], keepdims=0),
+    ]
+
+
+def _swish(node: Any, graph: _Graph) -> list[Any]:
+    scaled, gate, alpha = graph.new(), graph.new(), graph.add(np.array(_attribute(node, "alpha", 1.0), np.float32))
+    return [
+        helper.make_node("Mul", [node.input[0], alpha], [scaled], f"{node.name}.scaled"),
+        helper.make_node("Sigmoid", [scaled], [gate], f"{node.name}.gate"),
+        helper.make_node("Mul", [node.input[0], gate], node.output, node.name),
+    ]
 
 
 def _pad(node: Any, graph: _Graph) -> None:
     """Pads of some axes only (opset 18) become those of all axes."""
     if len(node.input) < 4:
         return
-    pads, axes, rank = graph.constant(node.input[1]), graph.constant(node.input[3]), graph.ranks.get(node.input[0])
-    if pads is None or axes is None or rank is None:
+    pads, axes, shape = graph.constant(node.input[1]), graph.constant(node.input[3]), graph.shapes.get(node.input[0])
+    if pads is None or axes is None or shape is None:
         return
-    whole = np.zeros((2, rank), np.int64)
+    whole = np.zeros((2, len(shape)), np.int64)
     whole[:, axes.ravel()] = pads.reshape(2, -1)
     node.input[1] = graph.add(whole.ravel())
     del node.input[3:]
@@ -172,7 +194,11 @@ def _pad(node: Any, graph: _Graph) -> None:
 def _resize(node: Any, graph: _Graph) -> None:
     """Antialiasing has no effect when a map grows, and all axes in order are the default."""
     axes = _attribute(node, "axes", None)
-    if axes is not None and list(axes) == list(range(len(axes))) and len(axes) == graph.ranks.get(node.input[0]):
+    if (
+        axes is not None
+        and list(axes) == list(range(len(axes)))
+        and len(axes) == len(graph.shapes.get(node.input[0], []))
+    ):
         _without(node, "axes")
 
 
@@ -197,4 +223,6 @@ _FORMS: Mapping[str, Callable[[Any, _Graph], list[Any] | None]] = {
     "Resize": _resize,
     "LpNormalization": _lp_normalization,
     "GlobalMaxPool": _global_max_pool,
+    "Size": _size,
+    "Swish": _swish,
 }
