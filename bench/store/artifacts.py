@@ -26,8 +26,9 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from bench.api.types import LazyImages
-from bench.core.errors import StorageError
+from bench.core.errors import DataError, StorageError
 from bench.core.files import write_atomically
+from bench.core.provenance import file_sha256
 
 if TYPE_CHECKING:
     import numpy as np
@@ -118,8 +119,14 @@ class Cache:
         return manifest
 
     def verify(self, key: str) -> dict[str, Any]:
-        """Do the same as `check`, and record that the artifact was used now."""
+        """Do the same as `check`, and record that the artifact was used now.
+
+        Raises `DamagedError` also if a file has changed that a plugin read for the artifact without declaring it.
+        """
         manifest = self.check(key)
+        for path, digest in manifest.get("reads", {}).items():
+            if _has_changed(Path(path), digest):
+                raise DamagedError(f"{self.folder(key)}: made with another content of {path}")
         self._note_use(key)
         return manifest
 
@@ -271,6 +278,15 @@ class Cache:
             raise StorageError(f"{self.root}: cannot store an artifact: {error.strerror or error}") from None
         finally:
             shutil.rmtree(beside.root, ignore_errors=True)
+
+
+def _has_changed(path: Path, digest: str) -> bool:
+    """Return True if a file has another sha256, or cannot be read. One that does not exist on this machine, which need
+    not be the one that made the artifact, has not changed."""
+    try:
+        return path.exists() and file_sha256(path) != digest
+    except (OSError, DataError):
+        return True
 
 
 def _signature(manifest: Mapping[str, Any]) -> str:
