@@ -182,9 +182,10 @@ def _import_everything() -> None:
 def _compute(stage: Stage, cache: Cache, batch: int) -> StageResult:
     """Compute a stage, store its artifact and return its result."""
     from bench.core.provenance import package_versions
-    from bench.stages import compute
+    from bench.stages import compute, undeclared
 
     started = time.perf_counter()
+    undeclared.take_read()  # An attempt that failed may have left some.
     _reset_peak()
     planned = stage.options["batch"]
     smaller = None if batch == planned else batch
@@ -205,6 +206,7 @@ def _compute(stage: Stage, cache: Cache, batch: int) -> StageResult:
         "inputs": dict(stage.inputs),
         "versions": package_versions(),
         "notes": notes,
+        "reads": {**_read_before(stage, cache), **undeclared.take_read()},
     }
     cache.write(stage.key, made, manifest)
     return StageResult(
@@ -217,6 +219,12 @@ def _compute(stage: Stage, cache: Cache, batch: int) -> StageResult:
         batch=smaller,
         **client_cost(made.facts),
     )
+
+
+def _read_before(stage: Stage, cache: Cache) -> dict[str, str]:
+    """Return the files, with their sha256, that plugins read without declaring them for the inputs of a stage."""
+    manifests = [cache.manifest(key) or {} for key in stage.inputs.values()]
+    return {path: digest for manifest in manifests for path, digest in manifest.get("reads", {}).items()}
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

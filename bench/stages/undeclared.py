@@ -1,8 +1,10 @@
 """Notices files and programs that a defense or an attack uses without declaring them.
 
-What a plugin declares is part of content keys: with another file, its results are computed again. What it does not
-declare is not, so a warning names it, which becomes a note of the run. Python reports what its own functions open and
-call; what native code opens is not noticed. Built-in plugins and those that have a ``fingerprint`` are not observed.
+What a plugin declares is part of content keys: with another file, its results have another key. What it does not
+declare is known only after a stage has used it. The manifest of the artifact, and those of all that are made from it,
+then hold the digest of the file; an artifact is computed again when such a file has changed. A warning names the file,
+too, which becomes a note of the run. Python reports what its own functions open and call; what native code opens is not
+noticed. Built-in plugins and those that have a ``fingerprint`` are not observed.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from typing import Any
 
 from bench.api.hookspecs import Attack, Defense
 from bench.core.domain import Component
+from bench.core.provenance import file_sha256
 from bench.registry.sources import HOST, declared_files, declared_programs
 
 _MOST = 5  # files and programs that are named for a plugin
@@ -40,7 +43,15 @@ class _Used:
 
 _known: dict[str, _Used] = {}  # by package: a plugin may keep what it has read for all later stages of this process
 _current: _Used | None = None
+_read: dict[str, str] = {}  # the files and programs of the current stage, with their sha256
 _hooked = False
+
+
+def take_read() -> dict[str, str]:
+    """Return the sha256 of each undeclared file and program that was used since the last call, by path."""
+    found = dict(_read)
+    _read.clear()
+    return found
 
 
 @contextlib.contextmanager
@@ -62,7 +73,7 @@ def observed(component: Component, plugin: Defense | Attack, cache: Path) -> Ite
         yield
     finally:
         _current = None
-    _warn(component, plugin, used, began, cache)
+    _report(component, plugin, used, began, cache)
 
 
 def _has_fingerprint(plugin: Defense | Attack) -> bool:
@@ -91,21 +102,23 @@ def _first_word(program: Any, is_command: bool) -> list[str]:
     return text.split()[:1] if is_command else [text]
 
 
-def _warn(component: Component, plugin: Defense | Attack, used: _Used, began: float, cache: Path) -> None:
+def _report(component: Component, plugin: Defense | Attack, used: _Used, began: float, cache: Path) -> None:
+    """Add what is not declared to `_read`, and warn of the first of it."""
     used.declared |= {path.resolve() for path in (*declared_files(plugin), *declared_programs(plugin))}
     roots = (str(cache), sys.prefix, sys.base_prefix, *_own_folders(component))
     mine = [Path(root).resolve() for root in roots]
-    found = [
-        f"reads {path}, which it does not declare in weights()"
-        for path in map(Path, list(used.files))
-        if path.resolve() not in used.declared and _is_input(path, mine, began)
-    ] + [
-        f"calls {name}, which it does not declare in its programs"
-        for name in list(used.programs)
-        if Path(shutil.which(name) or name).resolve() not in used.declared
-    ]
-    for text in found[:_MOST]:
-        warnings.warn(f"{text}: with another one, results are not computed again", UserWarning, stacklevel=1)
+    texts = []
+    for path in map(Path, list(used.files)):
+        if path.resolve() not in used.declared and _is_input(path, mine, began):
+            _read[str(path)] = file_sha256(path)
+            texts.append(f"reads {path}, which it does not declare in weights()")
+    for name in list(used.programs):
+        program = Path(shutil.which(name) or name).resolve()
+        if program not in used.declared:
+            texts.append(f"calls {name}, which it does not declare in its programs")
+            _read.update({str(program): file_sha256(program)} if program.is_file() else {})
+    for text in texts[:_MOST]:
+        warnings.warn(text, UserWarning, stacklevel=1)
 
 
 def _own_folders(component: Component) -> Iterator[str]:

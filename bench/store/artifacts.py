@@ -27,11 +27,12 @@ from typing import TYPE_CHECKING, Any
 from filelock import Timeout
 
 from bench.api.types import LazyImages
-from bench.core.errors import StorageError
+from bench.core.errors import DataError, StorageError
 from bench.core.files import folders_in, modified, remove, require_no_link, write_atomically
 from bench.core.locks import HeldLock
 from bench.core.parsing import parse_json
 from bench.core.paths import child, inside, is_file_name
+from bench.core.provenance import file_sha256
 
 if TYPE_CHECKING:
     import numpy as np
@@ -127,8 +128,14 @@ class Cache:
         return manifest
 
     def verify(self, key: str) -> dict[str, Any]:
-        """Do the same as `check`, and record that the artifact was used now."""
+        """Do the same as `check`, and record that the artifact was used now.
+
+        Raises `DamagedError` also if a file has changed that a plugin read for the artifact without declaring it.
+        """
         manifest = self.check(key)
+        for path, digest in manifest.get("reads", {}).items():
+            if _has_changed(Path(path), digest):
+                raise DamagedError(f"{self.folder(key)}: made with another content of {path}")
         self._note_use(key)
         return manifest
 
@@ -310,6 +317,15 @@ def _is_manifest(value: Any) -> bool:
         and isinstance(value["facts"], dict)
         and value.get("sha256") == _signature(value)
     )
+
+
+def _has_changed(path: Path, digest: str) -> bool:
+    """Return True if a file has another sha256, or cannot be read. One that does not exist on this machine, which need
+    not be the one that made the artifact, has not changed."""
+    try:
+        return path.exists() and file_sha256(path) != digest
+    except (OSError, DataError):
+        return True
 
 
 def _signature(manifest: Mapping[str, Any]) -> str:

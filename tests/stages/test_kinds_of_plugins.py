@@ -100,9 +100,11 @@ def installed(site: Path) -> Iterator[Registry]:
 
 @dataclass
 class Tried:
-    """A suite that was run with a plugin: its plan, the reasons of failed stages, the grey value, and the notes."""
+    """A suite that was run with a plugin: its plan, the number of stages that were computed, the reasons of those that
+    failed, the grey value, and the notes."""
 
     plan: Plan
+    computed: int
     failures: list[str]
     value: float | None
     notes: list[str]
@@ -137,7 +139,8 @@ def run(folder: Path, code: str, *, use: str = "defense", more: str = "", parame
     made = [cache.read(key) for key, stage in plan.stages.items() if stage.kind == kind and results[key].status == "ok"]
     values = [t for a in made for n, t in a.tensors.items() if n in ("images", "features/stem", "features/block")]
     value = float(values[0].mean()) / (255 if values[0].dtype == "uint8" else 1) if values else None
-    return Tried(plan, [*map(str, skipped), *failures], value, [note for c in noted for note in c.notes])
+    computed = sum(not result.cached for result in results.values())
+    return Tried(plan, computed, [*map(str, skipped), *failures], value, [note for c in noted for note in c.notes])
 
 
 def _record(plan: Plan, components: list[record.ComponentRecord]) -> record.RunRecord:
@@ -149,8 +152,7 @@ def twice(folder: Path, code: str, change: Callable[[Path], object], **more: str
     first = run(folder, code, **more)
     change(folder / "site")
     second = run(folder, code, **more)
-    new = second.plan.stages.keys() - first.plan.stages.keys()
-    return f"{first.said}; then {'computed again' if new else '0 stages computed'}: {second.said}"
+    return f"{first.said}; then {'computed again' if second.computed else '0 stages computed'}: {second.said}"
 
 
 def files(folder: Path, **contents: str) -> Path:
@@ -349,12 +351,12 @@ KINDS = [
     ),
     KindOfInput(
         kind="a program that is not declared",
-        expected="ok, 0.20; calls greyer, which it does not declare in its programs: with another one...",
+        expected="ok, 0.20; calls greyer, which it does not declare in its programs",
         happened=lambda f: told(with_program(f), code=defense(CALLS.replace('("greyer",)', "()"))),
     ),
     KindOfInput(
         kind="a program that is called through a shell and not declared",
-        expected="ok, 0.20; calls greyer, which it does not declare in its programs: with another one...",
+        expected="ok, 0.20; calls greyer, which it does not declare in its programs",
         happened=lambda f: told(
             with_program(f),
             code=defense(
@@ -363,8 +365,25 @@ KINDS = [
         ),
     ),
     KindOfInput(
+        kind="a program that is not declared; another program",
+        expected="ok, 0.20; calls greyer, ...; then computed again: ok, 0.80; calls greyer, ...",
+        happened=lambda f: twice(
+            with_program(f), defense(CALLS.replace('("greyer",)', "()")), written("greyer", program("0.80"))
+        ),
+    ),
+    KindOfInput(
+        kind="a file that is not declared; another file",
+        expected="ok, 0.20; reads ...; then computed again: ok, 0.80; reads ...",
+        happened=lambda f: twice(files(f, level_txt="0.2"), defense(SILENT), written("level.txt", "0.80")),
+    ),
+    KindOfInput(
+        kind="a file that is not declared, unchanged",
+        expected="ok, 0.20; reads ...; then 0 stages computed: ok, 0.20; reads ...",
+        happened=lambda f: twice(files(f, level_txt="0.2"), defense(SILENT), lambda site: None),
+    ),
+    KindOfInput(
         kind="a file that is not declared",
-        expected="ok, 0.20; reads .../level.txt, which it does not declare in weights(): with another one...",
+        expected="ok, 0.20; reads .../level.txt, which it does not declare in weights()",
         happened=lambda f: told(files(f, level_txt="0.2"), code=defense(SILENT)),
     ),
     KindOfInput(
