@@ -13,7 +13,7 @@ from bench.cli import completion, options
 from bench.cli.error_messages import exit_codes
 from bench.cli.terminal import say
 from bench.core.errors import StorageError
-from bench.core.paths import child, is_file_name
+from bench.core.paths import child, inside, is_file_name
 from bench.registry import hook_calls
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def _page_path(results: RunResults, folders: Folders) -> Path:
     ]
     if not is_file_name(name := "+".join(names)):
         raise click.UsageError(f"{len(names)} runs: their names are too long for a folder; name a file with -o FILE")
-    return child(folders.reports, name, "index.html")
+    return inside(folders.reports, child(folders.reports, name, "index.html"))
 
 
 @click.command()

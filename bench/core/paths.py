@@ -35,7 +35,7 @@ def child(folder: Path, *names: str) -> Path:
 
 
 def inside(folder: Path, path: Path) -> Path:
-    """Return the path of a file that is to be read and belongs to a folder; the file need not exist.
+    """Return the path of a file that belongs to a folder and is to be read or written; the file need not exist.
 
     Raises `StorageError` for a link that leads out of the folder, and for what is neither a file nor a folder, such as
     a pipe, which a reader would wait for.
@@ -43,9 +43,7 @@ def inside(folder: Path, path: Path) -> Path:
     try:
         real = path.resolve()
         if not real.is_relative_to(folder.resolve()):
-            raise StorageError(
-                f"{path}: expected a file of its folder, found a link to {real}; nothing outside is read"
-            )
+            raise StorageError(f"{path}: expected a file of its folder, found a link to {real}, which is not followed")
         if real.exists() and not (real.is_file() or real.is_dir()):
             raise StorageError(f"{path}: expected a file, found a pipe or device")
     except (OSError, RuntimeError) as error:  # For example a link to itself.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.core.paths import child
+from bench.core.paths import child, inside
 from bench.store.artifacts import Cache
 from bench.store.run_record import RunRecord
 
@@ -29,9 +29,10 @@ class Folders:
 
     def page(self, run: RunRecord, folder: Path) -> Path:
         """Return the path of the report of a run (its record and folder): ``reports/<suite>/index.html``, or, for a
-        run of single cells and for a rescoring, ``reports/<suite>/<run>/index.html``."""
+        run of single cells and for a rescoring, ``reports/<suite>/<run>/index.html``. Raises `StorageError` if a link
+        there leads out of ``reports/``."""
         names = (run.suite.name, folder.name) if run.derived else (run.suite.name,)
-        return child(self.reports, *names, "index.html")
+        return inside(self.reports, child(self.reports, *names, "index.html"))
 
     @property
     def cache(self) -> Cache:

@@ -151,7 +151,9 @@ def check(changes: list[Change]) -> None:
         for change in changes:
             change(stranger.folder)
         before = files_of(stranger.home / "results")
-        for command in [*stranger.reading_commands(), ["rescore", str(stranger.folder)]]:
+        run, other = str(stranger.folder), str(sound)
+        together = [["report", run, other], ["export", other, run, "--table", "VII"], ["diff", other, run]]
+        for command in [*stranger.reading_commands(), *together, ["rescore", run]]:
             done = stranger.bench(*command)
             assert done.exit_code in (0, 1, 2), (command, done.output)
             assert "Traceback" not in done.stderr, (command, done.stderr)

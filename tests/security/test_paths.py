@@ -163,6 +163,28 @@ def test_a_run_right_below_the_root_folder_stays_as_it_is(stranger: Stranger) ->
         shutil.rmtree(place)
 
 
+@pytest.mark.parametrize("place", ["golden", "golden/index.html"])
+def test_a_link_below_reports_is_not_written_through(stranger: Stranger, tmp_path: Path, place: str) -> None:
+    """A stranger may send the folder of reports as well."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "index.html").write_text("mine")
+    link = stranger.home / "reports" / place
+    link.parent.mkdir(parents=True)
+    link.symlink_to(elsewhere / "index.html" if link.suffix else elsewhere)
+    done = stranger.bench("report", stranger.folder)
+    assert done.exit_code == 2
+    assert "found a link to" in done.stderr
+    assert files_of(elsewhere) == {"index.html": b"mine"}
+
+
+def test_reports_may_lie_on_another_disk(stranger: Stranger, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (stranger.home / "reports").symlink_to(tmp_path / "disk")
+    assert stranger.bench("report", stranger.folder).exit_code == 0
+    assert (tmp_path / "disk" / "golden" / "index.html").exists()
+
+
 # ---- lengths and numbers ---------------------------------------------------------------------------------------------
 
 
