@@ -114,7 +114,10 @@ class Main(CommandGroup):
     def _exit(self, ctx: click.Context, event: str, message: str, code: int) -> None:
         """Print a message in the requested log format and end with an exit code."""
         as_json = ctx.meta.get(LOG_FORMAT) == "json" or _logs_json(ctx.meta.get(_ARGUMENTS, ()))
-        _print_error(event, message, as_json=as_json)
+        try:
+            _print_error(event, message, as_json=as_json)
+        except OSError:  # Nobody reads stderr; the exit code still tells.
+            discard(sys.stderr)
         ctx.exit(code)
 
 

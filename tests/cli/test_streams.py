@@ -105,6 +105,17 @@ def test_a_run_without_streams_does_its_work(tmp_path: Path, toy_site: Path, clo
 
 
 @pytest.mark.slow
+def test_an_error_that_nobody_reads_still_has_its_exit_code(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run([str(BENCH), "report", "nothing"], cwd=tmp_path, stderr=writing, check=False)
+    finally:
+        os.close(writing)
+    assert done.returncode == 2
+
+
+@pytest.mark.slow
 def test_streams_are_closed_by_number_and_none_is_taken_by_a_file() -> None:
     code = "import bench.cli, os, sys; os.write(3, str([os.fstat(i).st_rdev for i in range(3)]).encode())"
     command = f"exec 3>&1; {sys.executable} -P -c '{code}' <&- >&- 2>&-"
