@@ -43,10 +43,10 @@ def summary(found: Diff) -> list[str]:
     changed = found.changed
     if changed:
         apart = sum(line.apart for line in changed)
+        of = f"{len(changed):,} of {plural(len(found.details), 'measurement')} of single cells"
         sentences.append(
-            f"Details: {len(changed):,} of {plural(len(found.details), 'measurement')} of single cells differ in "
-            f"values or samples. They are not tested: their intervals are not corrected, and {apart:,} of them "
-            f"{'excludes' if apart == 1 else 'exclude'} 0."
+            f"Details: {of} differ in values or samples. They are not tested: their intervals are not corrected, and "
+            f"{apart:,} of them {'excludes' if apart == 1 else 'exclude'} 0."
         )
     if found.lost:
         ended = "ended well before and now has" if len(found.lost) == 1 else "ended well before and now have"

@@ -323,7 +323,7 @@ def _has_changed(path: Path, digest: str) -> bool:
     """Return True if a file has another sha256, or cannot be read. One that does not exist on this machine, which need
     not be the one that made the artifact, has not changed."""
     try:
-        return path.exists() and file_sha256(path) != digest
+        return path.is_file() and file_sha256(path) != digest
     except (OSError, DataError):
         return True
 

@@ -565,8 +565,6 @@ def test_a_page_of_equal_runs_says_so(compared: Any) -> None:
 
 
 def test_what_a_suite_does_not_set_is_called_its_default() -> None:
-    before, after = (
-        decode(RunRecord, {"suite": {"name": "mine", "raw": raw}})
-        for raw in ({"experiment": []}, {"experiment": [], "fmr": 0.05})
-    )
+    raws: list[dict[str, Any]] = [{"experiment": []}, {"experiment": [], "fmr": 0.05}]
+    before, after = (decode(RunRecord, {"suite": {"name": "mine", "raw": raw}}) for raw in raws)
     assert changes_between(before, after)["suite"] == ["fmr: not set, the default -> 0.05"]

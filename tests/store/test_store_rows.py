@@ -53,7 +53,8 @@ def write(folder: Path, tables: Iterable[pa.Table], name: str = "verification") 
         for table in tables:
             samples.add(name, table["experiment"][0].as_py(), table)
             cells |= dict.fromkeys(table["cell"].to_pylist())
-    known = [{"cell": c, **dict(zip(("experiment", "dataset"), c.split("/"), strict=False))} for c in cells]
+    labels = "experiment", "dataset", "evaluated"
+    known = [{"cell": c, **dict(zip(labels, c.split("/"), strict=False))} for c in cells]
     pq.write_table(pa.Table.from_pylist([{**c, **CELL} for c in known]), folder / "cells.parquet")
     (folder / "run.json").write_text(json.dumps({"schema": SCHEMA_VERSION, "suite": {"name": "rows"}}))
     return RunResults(folder)
