@@ -15,7 +15,6 @@ from bench.api.hookspecs import (
     Defense,
     Model,
     Need,
-    Section,
     Sees,
     TrainingJob,
     TrainingSet,
@@ -23,7 +22,18 @@ from bench.api.hookspecs import (
 )
 from bench.api.results import Results
 from bench.api.search_paths import data_dir_option, data_folders, expand, places_named, weights_folders
-from bench.api.types import Check, DataStatus, Examples, Faces, LazyImages, Pairs, Protected, Received, Reconstructed
+from bench.api.types import (
+    Check,
+    DataStatus,
+    Examples,
+    Faces,
+    LazyImages,
+    Pairs,
+    Protected,
+    Received,
+    Reconstructed,
+    Section,
+)
 from bench.core.content_keys import digest_of
 from bench.core.domain import Outcome
 from bench.core.errors import (

@@ -27,7 +27,7 @@ import click
 import pluggy
 
 from bench.api.context import Network
-from bench.api.types import Check, DataStatus, Examples, Faces, Pairs, Protected, Received, Reconstructed
+from bench.api.types import Check, DataStatus, Examples, Faces, Pairs, Protected, Received, Reconstructed, Section
 from bench.core.domain import Outcome
 from bench.core.errors import ContractError, MissingDataError
 from bench.core.provenance import file_sha256
@@ -457,15 +457,6 @@ class Attack:
     def train(self, job: TrainingJob) -> Mapping[str, Any]:
         """Train the weights of the attack, store them and return their card. Called by ``bench train`` only."""
         raise ContractError(f"{type(self).__name__} has no train(): it cannot be trained by bench")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Section:
-    """A table that a plugin adds to the report: a title, column names and rows. It is text; the host escapes it."""
-
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[Any]]
 
 
 @hookspec

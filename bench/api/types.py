@@ -6,7 +6,7 @@ computed. torch is imported for type checking only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -145,3 +145,12 @@ class Check:
     what: str
     ok: bool
     found: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A table that a plugin adds to the report: a title, column names and rows. It is text; the host escapes it."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]

@@ -8,8 +8,8 @@ from typing import Any
 
 from pluggy import HookImpl
 
-from bench.api.hookspecs import Section
 from bench.api.results import Results
+from bench.api.types import Section
 from bench.core.errors import error_text
 from bench.registry.discovery import discover
 

@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from bench.api.hookspecs import Section
+from bench.api.types import Section
 from bench.core.content_keys import joined_digest
 from bench.core.provenance import file_sha256
 

@@ -315,8 +315,16 @@ def _is_manifest(value: Any) -> bool:
         and all(isinstance(source, str) and is_file_name(source) for source in inputs.values())
         and all(isinstance(number, int | float) and math.isfinite(number) for number in numbers)
         and isinstance(value["facts"], dict)
+        and _is_texts(value.get("notes", []))
+        and _is_texts(value.get("reads", {}))
         and value.get("sha256") == _signature(value)
     )
+
+
+def _is_texts(value: Any) -> bool:
+    """Return True if a value is a list of texts, or a table of texts."""
+    texts = [*value, *value.values()] if isinstance(value, dict) else value
+    return isinstance(texts, list) and all(isinstance(text, str) for text in texts)
 
 
 def _has_changed(path: Path, digest: str) -> bool:

@@ -187,7 +187,7 @@ def test_a_timeout_has_a_unit(
 ) -> None:
     received: list[float] = []
 
-    def stop(*args: Any) -> None:
+    def stop(*args: Any, trust: bool) -> None:
         received.append(args[-1])
         raise BenchError("enough")
 

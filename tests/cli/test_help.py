@@ -92,7 +92,7 @@ def test_json_and_nothing_else_on_stdout(command: list[str], out: Path) -> None:
         (["--nonsense"], "bench: expected an option that it has, found --nonsense; see: bench --help"),
         (["run", "--paris"], "bench run: expected an option that it has, found --paris; did you mean --pairs?"),
         (["run", "quick", "--device", "gpu"], "--device: expected one of auto, cpu, cuda, found 'gpu'"),
-        (["run", "quick", "--workers", "0"], "--workers: expected a number in the range x>=1, found 0"),
+        (["run", "quick", "--workers", "0"], "--workers: expected a number in the range 1<=x<=1024, found 0"),
         (["run", "quick", "--pairs", "few"], "--pairs: expected a whole number, found 'few'"),
         (["run", "quick", "--out"], "--out: expected a value, found none; see: bench run --help"),
         (["plan"], "bench plan: expected SUITE, found none; see: bench plan --help"),

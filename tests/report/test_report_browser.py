@@ -20,7 +20,7 @@ from playwright.sync_api import Browser, Page
 from bench.analysis.compare import diff
 from bench.analysis.rows import Rows
 from bench.analysis.tables.recommendation import LEAKAGE, recommend
-from bench.api.hookspecs import Section
+from bench.api.types import Section
 from bench.report.compare_page import write_page
 from bench.report.page import write_report
 from bench.store.reading import RunResults

@@ -22,6 +22,7 @@ from PIL import Image
 from support import TESTS
 
 from bench.analysis.rows import Rows
+from bench.core.errors import StorageError
 from bench.report.page import render
 from bench.report.page.face_choice import Judges, Likeness, choose
 from bench.report.page.face_wall import COLUMNS, Wall, walls
@@ -146,16 +147,12 @@ def test_what_is_shown_stands_beside_what_all_faces_give(tmp_path: Path) -> None
     assert "Pictures are kept of all 5 faces." in shelf.about
 
 
-def test_scores_that_are_no_numbers_decide_nothing(tmp_path: Path) -> None:
+def test_scores_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
     def gone(row: pd.Series) -> float:
         return np.nan if row["pair"] in (0, 5) else by_face(row)
 
-    (shelf,) = wall(scored(tmp_path, gone)).shelves
-    assert [r.sample for r in shelf.rows] == [f"synth-lfw-00{i}-l" for i in (4, 3, 1)]
-    assert shelf.rows[0].title == "Worst of 4"
-    (blind,) = wall(scored(tmp_path / "blind", lambda row: np.nan)).shelves
-    assert [(r.kind, r.reason) for r in blind.rows] == [(k, "by position") for k in ("first", "middle", "last")]
-    assert blind.about == "Pictures are kept of 6 faces."
+    with pytest.raises(StorageError, match="cos_self: expected a value in every row, found none in one"):
+        wall(scored(tmp_path, gone))
 
 
 @pytest.mark.slow

@@ -557,9 +557,9 @@ def test_a_run_explains_itself(results: Path, tmp_path: Path) -> None:
         commit="abc+dirty",
         components=[component, "odd"],
         stages=[
-            *({"status": "failed", "reason": "embed: it [broke]"} for _ in range(3)),
-            {"status": "timeout", "reason": "protect: too slow"},
-            {"status": "ok", "reason": None},
+            *({"key": f"e{i}", "status": "failed", "reason": "embed: it [broke]"} for i in range(3)),
+            {"key": "p0", "status": "timeout", "reason": "protect: too slow"},
+            {"key": "p1", "status": "ok", "reason": None},
         ],
     )
     text = invoke(tmp_path, "runs", "show", "told").output
@@ -585,7 +585,8 @@ def test_failures_are_counted_by_reason(results: Path) -> None:
     (folder / "run.json").write_text(json.dumps({"schema": SCHEMA_VERSION, "suite": {"name": "toy"}}))
     reasons = [("failed", "a: no"), ("timeout", "b: slow"), ("ok", None), ("failed", "a: no")]
     pq.write_table(
-        pa.table({"status": [r[0] for r in reasons], "reason": [r[1] for r in reasons]}), folder / "stages.parquet"
+        pa.table({"key": list("abcd"), "status": [r[0] for r in reasons], "reason": [r[1] for r in reasons]}),
+        folder / "stages.parquet",
     )
     assert list(cleanup.failures(folder).items()) == [("a: no", 2), ("b: slow", 1)]
     (folder / "stages.parquet").unlink()  # it is running

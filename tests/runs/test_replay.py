@@ -268,7 +268,7 @@ def test_one_replay_at_a_time(run: Path) -> None:
         (["small.toml"], "SUITE"),
         (["--pairs", "4"], "--pairs"),
         (["--set", "suite.seed=1", "--fresh"], "--set and --fresh"),
-        (["--device", "cpu", "--data", "auto", "--no-retry"], "--device and --data and --retry"),
+        (["--device", "cpu", "--data", "auto", "--no-retry"], "--device and --data and --no-retry"),
         (["--include-faces"], "--include-faces"),
     ],
 )

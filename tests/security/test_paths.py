@@ -206,7 +206,7 @@ def test_an_index_keeps_few_files_open(tmp_path: Path) -> None:
     for i in range(200):
         path = tmp_path / f"{i}.parquet"
         pq.write_table(pa.table({"cell": [f"cell {i}"] * 3, "value": [i] * 3}), path)
-        parts.append(TableFile(path))
+        parts.append(TableFile(path, "images"))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     already = len(os.listdir("/proc/self/fd"))
     resource.setrlimit(resource.RLIMIT_NOFILE, (already + 2 * RowIndex.OPEN, hard))
@@ -251,7 +251,8 @@ def divisions(path: Path) -> Iterator[str]:
 
 
 ALLOWED = {
-    "runs/run.py": {"seconds / units"},
+    "api/search_paths.py": {"suite / path"},  # A path that the suite names on purpose; suites are trusted to.
+    "runs/run.py": {"seconds / declared"},
     "store/artifacts.py": {
         *("self.root / name", "made / Path(name).name"),
         *("beside / f'{name}.npy'", "beside / f'{name}.parquet'"),

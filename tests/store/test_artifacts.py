@@ -321,6 +321,6 @@ def test_a_text_file_appears_whole_and_alone(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="cannot be written"):
         write_atomically(path / "below", "text")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(StorageError, match="cannot be written"):
+    with pytest.raises(StorageError, match="expected a file, found a folder"):
         write_atomically(tmp_path / "folder", "text")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["folder", "new"]

@@ -18,7 +18,7 @@ from bench.analysis import claim_results
 from bench.analysis.rows import Rows
 from bench.analysis.tables.client_cost import COUNTED
 from bench.analysis.tables.summary import BARS
-from bench.api.hookspecs import Section
+from bench.api.types import Section
 from bench.core.files import write_atomically
 from bench.core.text import plural
 from bench.report.page import (
