@@ -118,7 +118,7 @@ def _listed(place: Path, links: bool, wanted: Callable[[os.DirEntry[str]], bool]
     try:
         with os.scandir(place) as entries:
             return sorted(Path(entry.path) for entry in entries if wanted(entry))
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # No path holds a null character, for example.
         return []
     except OSError as error:
         raise StorageError(f"{place}: cannot be read: {error.strerror or error}") from None

@@ -46,6 +46,7 @@ def test_folders_and_files_are_listed_without_links(tmp_path: Path) -> None:
     assert [p.name for p in folders_in(tmp_path)] == ["a", "b"]
     assert [p.name for p in folders_in(tmp_path, links=True)] == ["a", "b", "link"]
     assert [p.name for p in files_in(tmp_path)] == ["c"]
+    assert folders_in(tmp_path / "\0") == folders_in(tmp_path / "\ud800", links=True) == []
     assert folders_in(tmp_path / "gone") == folders_in(tmp_path / "c") == files_in(tmp_path / "link") == []
 
 
