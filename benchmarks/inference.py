@@ -19,7 +19,8 @@ The samples are simulated in four designs:
 - ``both people``: pairs, half of them genuine, whose scores depend on both people; decisions are normal scores above a
   threshold, and the correlation is that of the normal scores of two pairs that share a person
 
-With the default of 2,000 repeats everything takes about an hour and a half of one core. The script says first how long its sections take, and prints each line on stderr as soon as it is measured.
+With the default of 2,000 repeats everything takes about an hour and a half of one core. The script says
+first how long its sections take, and prints each line on stderr as soon as it is measured.
 
 `SECTIONS` holds the parts of the printed report; a further part is a function of the number of repeats that returns
 its lines and whether its bars are met.
