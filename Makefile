@@ -37,7 +37,7 @@ faults: $(VENV)/.ready-for-tests
 	BENCH_FAULTS=full $(PYTEST) tests/faults tests/security
 
 # In simulations: how often the intervals contain the true value, how often the verdict and bench diff raise a false
-# alarm, and which differences they see.
+# alarm, and which differences they see. About an hour and a half of one core.
 statistics: $(VENV)/.ready
 	$(BIN)/python benchmarks/inference.py
 

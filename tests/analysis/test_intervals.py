@@ -37,6 +37,12 @@ def test_make_statistics_runs_the_script() -> None:
     assert "statistics: $(VENV)/.ready\n\t$(BIN)/python benchmarks/inference.py" in text
 
 
+def test_make_statistics_says_how_long_it_takes(inference: ModuleType) -> None:
+    assert inference.SECONDS.keys() == inference.SECTIONS.keys()
+    few, many = (inference.estimated_minutes(list(inference.SECTIONS), repeats) for repeats in (2, 2000))
+    assert 1 <= few < many
+
+
 @pytest.mark.parametrize("size", [(24, 200), (50, 104), (200, 600)])
 def test_intervals_contain_the_truth(inference: ModuleType, size: tuple[int, int]) -> None:
     """A short form of ``make statistics``: one coverage at a time may be low by chance, their mean may not."""
