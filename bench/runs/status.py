@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from bench.core.errors import StorageError
 from bench.core.files import latest_first
-from bench.core.paths import child, is_file_name
+from bench.core.paths import child
 from bench.runs.time_left import Expected, TimeLeftEstimator
 from bench.store import old_schemas
 from bench.store.active_runs import RunningRun, alive_below, caches
@@ -81,11 +81,7 @@ class RunStatus:
 def runs_at(results: Path) -> list[Path]:
     """Return the folders of all runs in progress below a folder of results, or else that of the latest run whose record
     can be read. Raises `StorageError` if there is no run."""
-    at_work = [
-        child(results, suite, name)
-        for suite, name in alive_below(results)
-        if is_file_name(suite) and is_file_name(name)
-    ]
+    at_work = [child(results, suite, name) for suite, name in alive_below(results)]
     if at_work:
         return at_work
     runs = [path.parent for path in latest_first(folder / RECORD for folder in run_folders(results))]

@@ -21,6 +21,7 @@ from filelock import Timeout
 from bench.core.errors import StorageError
 from bench.core.files import files_in, folders_in, remove, require_no_link, write_atomically
 from bench.core.locks import HeldLock, is_held
+from bench.core.paths import is_file_name
 from bench.store.artifacts import Cache
 
 LOGS = re.compile(r"logs-[0-9a-f]{8}")  # the name of a folder of logs, and of its lock
@@ -82,7 +83,9 @@ def alive_below(results: Path) -> dict[tuple[str, str], list[RunningRun]]:
     found: dict[tuple[str, str], list[RunningRun]] = {}
     for cache in caches(results):
         for run in alive(cache):
-            found.setdefault((run.suite, Path(run.folder).name), []).append(run)
+            name = Path(run.folder).name
+            if is_file_name(run.suite) and is_file_name(name):
+                found.setdefault((run.suite, name), []).append(run)
     return found
 
 
