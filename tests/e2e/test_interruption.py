@@ -28,7 +28,7 @@ def test_killed_in_the_middle(start: Start, bench: Command, toy_run: ToyRun, tmp
     assert 10 <= len(before) <= total - GATED
     (folder,) = run_folders(out)
     assert json.loads((folder / "run.json").read_text())["status"] == "running"
-    assert set(pd.read_parquet(folder / "cells.parquet")["status"]) == {"queued"}
+    assert set(pd.read_parquet(folder / "cells.parquet")["status"]) == {"queued", "skipped"}
 
     again = bench(*command)
     assert again.code == 0, again.err
