@@ -102,7 +102,9 @@ def latest_first(paths: Iterable[Path]) -> list[Path]:
 def folders_in(place: Path, *, links: bool = False) -> list[Path]:
     """Return the folders in a folder, by name; an empty list if it is no folder (any more).
 
-    Links are left out: neither is ``place`` one, nor is a folder that is returned, unless ``links`` allows both.
+    Links are left out: neither is ``place`` one, nor is a folder that is returned, unless ``links`` allows both. A link
+    to itself, or to a place that may not be looked at, leads to no folder. Raises `StorageError` if ``place`` may not
+    be listed.
     """
     return _listed(place, links, lambda entry: entry.is_dir(follow_symlinks=links))
 
@@ -117,11 +119,18 @@ def _listed(place: Path, links: bool, wanted: Callable[[os.DirEntry[str]], bool]
         return []
     try:
         with os.scandir(place) as entries:
-            return sorted(Path(entry.path) for entry in entries if wanted(entry))
+            return sorted(Path(entry.path) for entry in entries if _holds(wanted, entry))
     except (FileNotFoundError, NotADirectoryError, ValueError):  # No path holds a null character, for example.
         return []
     except OSError as error:
         raise StorageError(f"{place}: cannot be read: {error.strerror or error}") from None
+
+
+def _holds(wanted: Callable[[os.DirEntry[str]], bool], entry: os.DirEntry[str]) -> bool:
+    try:
+        return wanted(entry)
+    except OSError:  # A link to itself, for example; the other entries are none the worse for it.
+        return False
 
 
 def size_below(folder: Path) -> int:
