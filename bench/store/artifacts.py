@@ -49,6 +49,7 @@ _LARGEST_FACTOR = 1e9  # of the time that a stage took, compared with what was d
 _FLUSHED_S = 1.0  # artifacts that took as long to make are flushed to the disk
 _REQUIRED = {"key", "files", "facts", "seconds", "peak_mb", "device"}
 _OWN = ("tmp", "locks", "progress", "running", "logs")  # the folders of a cache besides those of artifacts
+_NO_DISK = ("/proc", "/sys", "/dev")  # These hold no files of a disk.
 UNFINISHED = re.compile(r"([0-9a-f]{64})-[0-9a-f]{8}")  # the name of a folder in ``tmp``, which begins with a key
 _TOKEN = re.compile(r"(token-[0-9a-f]{8})")  # the same for the driver of a cluster (see `bench.engine.ray_driver`)
 
@@ -343,10 +344,15 @@ def _is_texts(value: Any) -> bool:
 
 def _has_changed(path: Path, digest: str) -> bool:
     """Return True if a file has another sha256, or cannot be read. One that does not exist on this machine, which need
-    not be the one that made the artifact, has not changed."""
+    not be the one that made the artifact, has not changed.
+
+    What the operating system shows as files is not read, because reading it may not end: bench records none of it.
+    """
     try:
+        if any(path.resolve().is_relative_to(place) for place in _NO_DISK):
+            return True
         return path.is_file() and file_sha256(path) != digest
-    except (OSError, DataError):
+    except (OSError, RuntimeError, ValueError, DataError):  # For example a link to itself, or no path at all.
         return True
 
 

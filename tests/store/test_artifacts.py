@@ -159,6 +159,21 @@ def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(cache: Cache) -> None:
     assert (cache.progress(KEY), cache.costs()) == (None, {})
 
 
+@pytest.mark.parametrize("path", ["/proc/kmsg", "/proc/self/mem", "/sys/kernel", "/dev/zero", "loop", "a\0b"])
+def test_a_manifest_cannot_make_bench_read_without_end(
+    cache: Cache, path: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refuse(path: Path) -> str:
+        raise AssertionError(f"{path} is read")
+
+    monkeypatch.setattr(artifacts, "file_sha256", refuse)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    cache.write(KEY, artifact(), ABOUT | {"reads": {path: 64 * "0"}})
+    with pytest.raises(DamagedError, match="made with another content of"):
+        cache.verify(KEY)
+
+
 def test_columns_are_those_of_the_tables_of_the_manifest(cache: Cache) -> None:
     """A pipe, which a reader would wait for, and tables that are not in the manifest are never opened."""
     folder, known = cache.folder(KEY), cache.columns(KEY)
