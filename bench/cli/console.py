@@ -308,10 +308,10 @@ def show_summary(results: RunResults, report: Path | None, *, retry: bool = True
 def show_claims(verdicts: Sequence[ClaimVerdict], fmt: str, *, synthetic: bool) -> None:
     """Print what ``bench claims`` shows: the verdict on each claim, as JSON, Markdown or a table of the terminal with
     the number of claims by outcome below it. ``synthetic``: whether the run used synthetic stand-ins."""
-    from bench.analysis.claim_results import COLUMNS, as_json, as_markdown, tally, verdict_rows
+    from bench.analysis.claim_results import COLUMNS, as_markdown, tally, verdict_record, verdict_rows
 
     if fmt == "json":
-        say(as_json(verdicts))
+        say_json([verdict_record(verdict) for verdict in verdicts])
         return
     if fmt == "md":
         say(as_markdown(verdicts))
