@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 from filelock import Timeout
 
 from bench.core.errors import DataError, ReplayError, StorageError
@@ -19,6 +18,7 @@ from bench.core.files import folders_in, remove, require_no_link
 from bench.core.locks import HeldLock
 from bench.core.paths import child
 from bench.core.provenance import device_name, file_sha256
+from bench.core.table_sizes import read_table
 from bench.planning.plan import Plan
 from bench.registry.discovery import Registry
 from bench.runs.replan import plan_again
@@ -154,10 +154,10 @@ def _sha256(path: Path) -> str | None:
 
 
 def _rows(path: Path) -> pd.DataFrame:
-    """Return the rows of a file; an empty frame if it does not exist or cannot be read."""
+    """Return the rows of a file; an empty frame if it does not exist, or cannot or must not be read."""
     try:
-        frame: pd.DataFrame = pq.read_table(path, partitioning=None).to_pandas()
-    except (OSError, pa.ArrowException):
+        frame: pd.DataFrame = read_table(path).to_pandas()
+    except (OSError, pa.ArrowException, StorageError):
         return pd.DataFrame()
     return frame
 

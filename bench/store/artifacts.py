@@ -398,11 +398,10 @@ def _read_file(path: Path, digest: str, tensors: dict[str, NDArray[np.generic]],
     """
     import numpy as np
     import pyarrow as pa
-    import pyarrow.parquet as pq
     from safetensors import SafetensorError
     from safetensors.numpy import load, load_file
 
-    from bench.core.table_sizes import LARGEST, memory_of
+    from bench.core.table_sizes import LARGEST, memory_of, read_within
 
     contents = _checked(path, digest)
     try:
@@ -410,9 +409,10 @@ def _read_file(path: Path, digest: str, tensors: dict[str, NDArray[np.generic]],
             tensors[path.stem] = np.load(path, mmap_mode="r", allow_pickle=False)
         elif path.suffix == _TABLE:
             source = path if contents is None else pa.py_buffer(contents)
-            if memory_of(source, LARGEST) > LARGEST:
+            table = read_within(source, LARGEST) if memory_of(source, LARGEST) <= LARGEST else None
+            if table is None:
                 raise DamagedError(f"{path}: it takes more than {LARGEST / 1e9:.1f} GB of memory")
-            tables[path.stem] = pq.ParquetFile(source).read(use_threads=False)
+            tables[path.stem] = table
         else:
             tensors.update(load_file(path) if contents is None else load(contents))
     except (OSError, EOFError, ValueError, pa.ArrowException, SafetensorError) as error:
