@@ -29,8 +29,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
-        if path.exists() and not path.is_file():
-            raise StorageError(f"{path}: expected a file, found a {'folder' if path.is_dir() else 'pipe or device'}")
+        require_replaceable(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         os.replace(temporary, path)
@@ -39,6 +38,19 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):  # An error of the clean-up must not hide the first one.
             temporary.unlink(missing_ok=True)
+
+
+def require_replaceable(path: Path, *, option: str | None = None) -> None:
+    """Raise `StorageError` if something that is no file, such as a folder, a pipe or a device, has the name of a file
+    that is to be written. ``option`` is the command-line option that names it, for the message."""
+    where = f"{option}: {path}" if option else f"{path}"
+    try:
+        if not path.exists() or path.is_file():
+            return
+        kind = "folder" if path.is_dir() else "pipe or device"
+    except OSError as error:
+        raise StorageError(f"{where}: cannot be written: {error.strerror or error}") from None
+    raise StorageError(f"{where}: expected a file, found a {kind}; choose another file")
 
 
 def write_atomically(path: Path, text: str) -> None:

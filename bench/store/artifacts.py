@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 COSTS = "cost-factors.json"  # Earlier versions kept seconds per sample in costs.json.
 TENSORS = "tensors.safetensors"
-_TABLE = ".parquet"  # the ending of tables
 _PIECE = 256  # images that are decoded and written at a time
 _AT_ONCE = 1 << 20  # bytes of a file that is read once: checked, and used from memory
 _LARGEST_FACTOR = 1e9  # of the time that a stage took, compared with what was declared
@@ -160,7 +159,7 @@ class Cache:
 
         found, folder = {}, self.folder(key)
         for name in sorted((self.manifest(key) or {"files": ()})["files"]):
-            if name.endswith(_TABLE):
+            if name.endswith(".parquet"):
                 with contextlib.suppress(DamagedError, OSError, pa.ArrowException):
                     path = _file(folder, name)
                     found[path.stem] = pq.read_schema(path).remove_metadata()
@@ -182,7 +181,7 @@ class Cache:
             if artifact.tensors or not (artifact.tables or artifact.streams):  # A stage may have an empty artifact.
                 save_file({k: np.asarray(v, order="C") for k, v in artifact.tensors.items()}, beside / TENSORS)
             for name, table in artifact.tables.items():
-                _write_table(beside / f"{name}{_TABLE}", table)
+                _write_table(beside / f"{name}.parquet", table)
             files = {path.name: _sha256(path) for path in sorted(beside.iterdir())}
             manifest: dict[str, Any] = {**about, "key": key, "facts": dict(artifact.facts), "files": files}
             manifest["sha256"] = _signature(manifest)
@@ -407,7 +406,7 @@ def _read_file(path: Path, digest: str, tensors: dict[str, NDArray[np.generic]],
     try:
         if path.suffix == ".npy":
             tensors[path.stem] = np.load(path, mmap_mode="r", allow_pickle=False)
-        elif path.suffix == _TABLE:
+        elif path.suffix == ".parquet":
             source = path if contents is None else pa.py_buffer(contents)
             table = read_within(source, LARGEST) if memory_of(source, LARGEST) <= LARGEST else None
             if table is None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.core.errors import DataError, StorageError, did_you_mean
-from bench.core.files import folders_in, latest_first, require_no_link
+from bench.core.files import folders_in, latest_first, require_no_link, require_replaceable
 from bench.core.paths import child, is_file_name
 from bench.core.provenance import file_sha256
 from bench.store.run_record import RECORD, read_record, salvage_record
@@ -138,12 +138,9 @@ def require_writable(*folders: Path, option: str = "--out") -> None:
 def require_output_file(file: Path, *, option: str) -> Path:
     """Return the file that a command-line option names for output, with links resolved.
 
-    Raise `StorageError` if files cannot be created in its folder, or if something that is no file has its name, such as
-    a pipe or a device: a complete file takes the place of the old one, which would remove it.
+    Raise `StorageError` if files cannot be created in its folder, or as `require_replaceable` does.
     """
-    if file.exists() and not file.is_file():
-        kind = "folder" if file.is_dir() else "pipe or device"
-        raise StorageError(f"{option}: expected a file, found the {kind} {file}; choose another file")
+    require_replaceable(file, option=option)
     file = file.resolve() if file.is_symlink() else file
     require_writable(file.parent, option=option)
     return file
