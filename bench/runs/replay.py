@@ -16,7 +16,7 @@ from filelock import Timeout
 from bench.core.errors import DataError, ReplayError, StorageError
 from bench.core.files import folders_in, remove, require_no_link
 from bench.core.locks import HeldLock
-from bench.core.paths import child
+from bench.core.paths import below, child
 from bench.core.provenance import device_name, file_sha256
 from bench.core.table_sizes import read_table
 from bench.planning.plan import Plan
@@ -134,16 +134,12 @@ def _difference(table: str, names: Sequence[str], recorded: Mapping[str, str], o
     """Describe how many rows of some files of a table differ, and which files were changed after the run."""
     total = differing = 0
     for name in names:
-        left, right = (_rows(_file(folder, name)) for folder in (original, again))
+        left, right = (_rows(below(folder, name)) for folder in (original, again))
         total += max(len(left), len(right))
         differing += _count(left, right)
     words = f"{table}: {differing} of {total} rows differ"
-    altered = [name for name in names if name in recorded and _sha256(_file(original, name)) != recorded[name]]
+    altered = [name for name in names if name in recorded and _sha256(below(original, name)) != recorded[name]]
     return words + (f" ({original} has been changed since it was written: {', '.join(altered)})" if altered else "")
-
-
-def _file(folder: Path, name: str) -> Path:
-    return child(folder, *name.split("/"))
 
 
 def _sha256(path: Path) -> str | None:

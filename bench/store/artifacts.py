@@ -321,8 +321,8 @@ def _is_manifest(value: Any) -> bool:
         and _is_finite(value["seconds"])
         and _is_finite(value["peak_mb"])
         and isinstance(value["facts"], dict)
-        and _is_texts(value.get("notes", []))
-        and _is_texts(value.get("reads", {}))
+        and _holds_texts(value.get("notes", []))
+        and _holds_texts(value.get("reads", {}))
         and value.get("sha256") == _signature(value)
     )
 
@@ -335,7 +335,7 @@ def _is_finite(value: Any) -> bool:
         return False
 
 
-def _is_texts(value: Any) -> bool:
+def _holds_texts(value: Any) -> bool:
     """Return True if a value is a list of texts, or a table of texts."""
     texts = [*value, *value.values()] if isinstance(value, dict) else value
     return isinstance(texts, list) and all(isinstance(text, str) for text in texts)

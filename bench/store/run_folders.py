@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench.core.errors import DataError, StorageError, did_you_mean
 from bench.core.files import folders_in, latest_first, require_no_link, require_replaceable
-from bench.core.paths import child, is_file_name
+from bench.core.paths import below, child, is_file_name
 from bench.core.provenance import file_sha256
 from bench.store.run_record import RECORD, read_record, salvage_record
 from bench.store.schema import SCHEMA_VERSION
@@ -104,7 +104,7 @@ def is_complete(folder: Path) -> bool:
     try:
         run = read_record(folder)
         files = run.files if run.status == "complete" and run.schema == SCHEMA_VERSION else {}
-        return bool(files) and all(file_sha256(child(folder, *n.split("/"))) == digest for n, digest in files.items())
+        return bool(files) and all(file_sha256(below(folder, n)) == digest for n, digest in files.items())
     except (StorageError, DataError):
         return False
 
