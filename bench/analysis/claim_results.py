@@ -7,7 +7,6 @@ agrees with it. No claim is a test of significance, because many claims are chec
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import re
 from collections import defaultdict
@@ -379,12 +378,8 @@ def _escaped(text: str) -> str:
     return re.sub(r"([\\`*_\[\]|])", r"\\\1", text)
 
 
-def as_json(verdicts: Sequence[ClaimVerdict]) -> str:
-    """Return everything about each verdict as JSON."""
-    return json.dumps([_record(v) for v in verdicts], indent=1, ensure_ascii=False)
-
-
-def _record(verdict: ClaimVerdict) -> dict[str, Any]:
+def verdict_record(verdict: ClaimVerdict) -> dict[str, Any]:
+    """Return everything about a verdict as JSON values."""
     claim = verdict.claim
     return {
         **claim.model_dump(exclude_none=True),

@@ -148,7 +148,7 @@ def runs_ls(out: Path, as_json: bool) -> None:
     from bench.runs import cleanup
 
     results = options.folders(out).results
-    cleanup_output.show_runs(results, cleanup.runs(results), as_json=as_json)
+    cleanup_output.show_runs(results, cleanup.runs(results, options.note), as_json=as_json)
 
 
 @runs.command("show")

@@ -50,7 +50,7 @@ def runs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Co
 
     out = ctx.params.get("out") or Path()
     try:
-        folders = run_folders(out / "results")
+        folders = run_folders(out / "results", lambda note: None)
     except StorageError:
         return []
     suites = dict.fromkeys(folder.parent.name for folder in folders)

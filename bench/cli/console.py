@@ -30,6 +30,7 @@ from bench.planning.plan import Plan
 from bench.registry.components import description, parameters
 from bench.registry.discovery import KINDS, Registry
 from bench.store.artifacts import Cache
+from bench.store.cell_rows import role_of
 from bench.store.reading import RunResults
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def show_plan(plan: Plan, cache: Cache) -> None:
             duration(sum(s.cost for s in todo)), f"{sum(s.size for s in todo) / 1e6:.0f} MB",
         )  # fmt: skip
     out.print(table)
-    for line in _asked(plan):
+    for line in _requested(plan):
         out.print(line, soft_wrap=True)
     uses = plan.uses()
     shared = sum(count > 1 for count in uses.values())
@@ -129,8 +130,8 @@ def show_plan(plan: Plan, cache: Cache) -> None:
     _show_reasons(str(cell.skip) for cell in skipped)
 
 
-def _asked(plan: Plan) -> Iterator[str]:
-    """Yield what a plan asks of its experiments: repeats, learners, and judges, in one line each."""
+def _requested(plan: Plan) -> Iterator[str]:
+    """Yield the repeats, learners and held-out recognisers of a plan, in one line each."""
     repeats = [f"{e.name} {e.repeats} times" for e in plan.suite.experiments if e.repeats > 1]
     again = "with other seeds of defenses and learners, on the same people"
     yield f"repeats: {', '.join(repeats)}, {again}" if repeats else "repeats: none, everything is measured once"
@@ -140,10 +141,23 @@ def _asked(plan: Plan) -> Iterator[str]:
             (learner,) = stage.components["defense" if stage.kind == "fit_defense" else "attack"]
             learnt.append(f"{learner.label} from {plan.stages[stage.inputs['faces']].name}")
     yield f"learners: {'; '.join(dict.fromkeys(learnt)) or 'none, no defense or attack learns from faces'}"
-    authorised = {model.label for cell in plan.cells for model in cell.authorised}
-    evaluated = dict.fromkeys(cell.evaluated.label for cell in plan.cells if cell.evaluated)
-    judges = ", ".join(label for label in evaluated if label not in authorised)
-    yield f"judges: {f'{judges} (no client authorises them)' if judges else 'none, every recogniser is authorised'}"
+    held_out = ", ".join(_held_out(plan))
+    where = f"{held_out} (each where no client authorises it)" if held_out else "none, every recogniser is authorised"
+    yield f"held-out recognisers: {where}"
+
+
+def _held_out(plan: Plan) -> list[str]:
+    """Return the labels of the models that judge what is left of uploads for others, as the report decides it."""
+    from bench.analysis.tables.row_layout import sides_from
+
+    sides = sides_from((cell.experiment, [model.label for model in cell.authorised]) for cell in plan.cells)
+    found = {
+        cell.evaluated.label: None
+        for cell in plan.cells
+        if cell.evaluated and cell.outputs != "attributes" and not cell.skip and cell.experiment in sides.sets
+        and sides.holds_out(cell.experiment, role_of(cell), cell.evaluated.label)
+    }  # fmt: skip
+    return list(found)
 
 
 def print_plan(plan: Plan, cache: Cache, registry: Registry) -> None:
@@ -308,10 +322,10 @@ def show_summary(results: RunResults, report: Path | None, *, retry: bool = True
 def show_claims(verdicts: Sequence[ClaimVerdict], fmt: str, *, synthetic: bool) -> None:
     """Print what ``bench claims`` shows: the verdict on each claim, as JSON, Markdown or a table of the terminal with
     the number of claims by outcome below it. ``synthetic``: whether the run used synthetic stand-ins."""
-    from bench.analysis.claim_results import COLUMNS, as_json, as_markdown, tally, verdict_rows
+    from bench.analysis.claim_results import COLUMNS, as_markdown, tally, verdict_record, verdict_rows
 
     if fmt == "json":
-        say(as_json(verdicts))
+        say_json([verdict_record(verdict) for verdict in verdicts])
         return
     if fmt == "md":
         say(as_markdown(verdicts))

@@ -280,7 +280,7 @@ def status(run: str | None, as_json: bool, watch: bool, out: Path) -> None:
     if watch and as_json:
         raise click.UsageError("--watch is for people: call --json as often as you need it")
     results = options.folders(out).results
-    watches = [Watch(folder) for folder in ([find_run(run, results)] if run else runs_at(results))]
+    watches = [Watch(folder) for folder in ([find_run(run, results)] if run else runs_at(results, options.note))]
     if watch:
         progress.watch_status(watches)
     else:

@@ -6,12 +6,11 @@ changes the direction of writing. `tests/security/test_terminal.py` finds other 
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
 
-from bench.core.text import escaped_json, printable
+from bench.core.text import json_text, printable
 
 
 def say(text: object = "", *, err: bool = False) -> None:
@@ -20,5 +19,5 @@ def say(text: object = "", *, err: bool = False) -> None:
 
 
 def say_json(value: Any, *, indent: int | None = 1) -> None:
-    """Print a value as JSON on stdout; what JSON cannot hold is printed as text."""
-    click.echo(escaped_json(json.dumps(value, indent=indent, default=str)))
+    """Print a value as JSON on stdout, see `bench.core.text.json_text`."""
+    click.echo(json_text(value, indent=indent))

@@ -29,8 +29,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
-        if path.exists() and not path.is_file():
-            raise StorageError(f"{path}: expected a file, found a {'folder' if path.is_dir() else 'pipe or device'}")
+        require_replaceable(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         os.replace(temporary, path)
@@ -39,6 +38,19 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):  # An error of the clean-up must not hide the first one.
             temporary.unlink(missing_ok=True)
+
+
+def require_replaceable(path: Path, *, option: str | None = None) -> None:
+    """Raise `StorageError` if something that is no file, such as a folder, a pipe or a device, has the name of a file
+    that is to be written. ``option`` is the command-line option that names it, for the message."""
+    where = f"{option}: {path}" if option else f"{path}"
+    try:
+        if not path.exists() or path.is_file():
+            return
+        kind = "folder" if path.is_dir() else "pipe or device"
+    except OSError as error:
+        raise StorageError(f"{where}: cannot be written: {error.strerror or error}") from None
+    raise StorageError(f"{where}: expected a file, found a {kind}; choose another file")
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -102,7 +114,9 @@ def latest_first(paths: Iterable[Path]) -> list[Path]:
 def folders_in(place: Path, *, links: bool = False) -> list[Path]:
     """Return the folders in a folder, by name; an empty list if it is no folder (any more).
 
-    Links are left out: neither is ``place`` one, nor is a folder that is returned, unless ``links`` allows both.
+    Links are left out: neither is ``place`` one, nor is a folder that is returned, unless ``links`` allows both. A link
+    to itself, or to a place that may not be looked at, leads to no folder. Raises `StorageError` if ``place`` may not
+    be listed.
     """
     return _listed(place, links, lambda entry: entry.is_dir(follow_symlinks=links))
 
@@ -117,11 +131,18 @@ def _listed(place: Path, links: bool, wanted: Callable[[os.DirEntry[str]], bool]
         return []
     try:
         with os.scandir(place) as entries:
-            return sorted(Path(entry.path) for entry in entries if wanted(entry))
+            return sorted(Path(entry.path) for entry in entries if _holds(wanted, entry))
     except (FileNotFoundError, NotADirectoryError, ValueError):  # No path holds a null character, for example.
         return []
     except OSError as error:
         raise StorageError(f"{place}: cannot be read: {error.strerror or error}") from None
+
+
+def _holds(wanted: Callable[[os.DirEntry[str]], bool], entry: os.DirEntry[str]) -> bool:
+    try:
+        return wanted(entry)
+    except OSError:  # A link to itself, for example; the other entries are none the worse for it.
+        return False
 
 
 def size_below(folder: Path) -> int:

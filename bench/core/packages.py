@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from importlib.metadata import PackageNotFoundError, requires
 
-_DISTRIBUTION = "face-privacy-bench"
+DISTRIBUTION = "face-privacy-bench"  # of bench itself, with its built-in plugins
 _CALLED = {"PIL": "pillow", "skimage": "scikit-image", "vl_convert": "vl-convert-python"}
 _FOR_DEVELOPERS = frozenset({"test", "check"})
 
@@ -18,7 +18,7 @@ def how_to_install(module: str) -> str | None:
     top = module.partition(".")[0]
     wanted = _CALLED.get(top, top.replace("_", "-")).lower()
     try:
-        known = requires(_DISTRIBUTION) or []
+        known = requires(DISTRIBUTION) or []
     except PackageNotFoundError:  # It runs from sources that are not installed.
         return None
     for requirement in known:
@@ -26,5 +26,5 @@ def how_to_install(module: str) -> str | None:
         extra = re.search(r"extra == ['\"]([^'\"]+)['\"]", requirement)
         if name is None or name[0].lower() != wanted or (extra and extra[1] in _FOR_DEVELOPERS):
             continue
-        return f"pip install '{_DISTRIBUTION}{f'[{extra[1]}]' if extra else ''}'"
+        return f"pip install '{DISTRIBUTION}{f'[{extra[1]}]' if extra else ''}'"
     return None

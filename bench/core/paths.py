@@ -34,6 +34,12 @@ def child(folder: Path, *names: str) -> Path:
     return folder.joinpath(*names)
 
 
+def below(folder: Path, name: str) -> Path:
+    """Return the path of a file by the name that a record gives it, with ``/`` between folders. Raises `StorageError`
+    unless each part is a file name."""
+    return child(folder, *name.split("/"))
+
+
 def inside(folder: Path, path: Path) -> Path:
     """Return the path of a file that belongs to a folder and is to be read or written; the file need not exist.
 

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.errors import DataError
+from bench.core.packages import DISTRIBUTION
 from bench.core.processes import lines_of
 from bench.core.stamps import file_stamp, is_settled
 
 _PACKAGE = Path(__file__).resolve().parent.parent  # the folder of the package ``bench``
 VERSION = "0.1.0"  # the version of bench itself, the same as in pyproject.toml
 PACKAGES = (
-    "face-privacy-bench",
+    DISTRIBUTION,
     "torch",
     "numpy",
     "scikit-image",

@@ -3,6 +3,9 @@
 Numbers take what the metadata say: a run-length encoding makes them small on the disk only. A text or picture that a
 dictionary holds once may be repeated in every row, so that the metadata give an upper bound. Where this bound is too
 large, the indices into the dictionary are read, which are as small as numbers, and the lengths are added up.
+
+The metadata may be wrong, and a page of a file may hold more than they say. What is read at once is therefore counted
+while it is read, some rows at a time.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ _ROWS_AT_ONCE = 65_536
 def require_readable_size(paths: Sequence[Path], most_rows: int = MOST_ROWS) -> None:
     """Raise `StorageError` if the files of a table have too many rows, or take too much memory for their size.
 
-    Errors of files that cannot be read are those of pyarrow.
+    It is what the metadata of the files say. Errors of files that cannot be read are those of pyarrow.
     """
     rows = size = on_disk = 0
     for path in paths:
@@ -39,10 +42,40 @@ def require_readable_size(paths: Sequence[Path], most_rows: int = MOST_ROWS) -> 
         if rows > most_rows:
             raise StorageError(f"{path}: expected at most {most_rows:,} rows, found {rows:,}; it is not read")
         if size > limit:
-            raise StorageError(
-                f"{path}: expected a table that takes at most {limit / 1e9:.1f} GB of memory, found one of "
-                f"{on_disk / 1e6:.1f} MB that takes more; it is not read"
-            )
+            raise _too_large(path, limit, on_disk)
+
+
+def read_table(path: Path, most_rows: int = MOST_ROWS) -> pa.Table:
+    """Return the table in a file. Raises `StorageError` if it has too many rows, or takes too much memory for its size.
+
+    Errors of a file that cannot be read are those of pyarrow.
+    """
+    require_readable_size([path], most_rows)
+    on_disk = path.stat().st_size
+    limit = max(LARGEST, _DENSEST * on_disk)
+    table = read_within(path, limit)
+    if table is None:
+        raise _too_large(path, limit, on_disk)
+    return table
+
+
+def read_within(source: Path | pa.Buffer, limit: int) -> pa.Table | None:
+    """Return the table in a Parquet file, or None as soon as its rows have taken more bytes than the limit."""
+    batches, size = [], 0
+    with pq.ParquetFile(source) as file:
+        for batch in file.iter_batches(_ROWS_AT_ONCE, use_threads=False):
+            batches.append(batch)
+            size += batch.nbytes
+            if size > limit:
+                return None
+        return pa.Table.from_batches(batches, schema=file.schema_arrow)
+
+
+def _too_large(path: Path, limit: int, on_disk: int) -> StorageError:
+    return StorageError(
+        f"{path}: expected a table that takes at most {limit / 1e9:.1f} GB of memory, found one of "
+        f"{on_disk / 1e6:.1f} MB that takes more; it is not read"
+    )
 
 
 def memory_of(source: Path | pa.Buffer, limit: int) -> int:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _WORDS = frozenset({"none", "nothing", "no", "all", "any"})
@@ -54,6 +57,24 @@ def escaped_json(text: str) -> str:
     """Return a JSON text in which the characters that `printable` replaces are escaped, so that its values stay the
     same. JSON has them only within its texts."""
     return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def json_text(value: Any, *, indent: int | None = None) -> str:
+    """Return a value as JSON that can be printed, see `escaped_json`.
+
+    Numbers that JSON cannot hold (NaN and infinite ones) become null, anything else that it cannot hold its text.
+    """
+    return escaped_json(json.dumps(_with_finite_numbers(value), indent=indent, default=str, allow_nan=False))
+
+
+def _with_finite_numbers(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _with_finite_numbers(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_finite_numbers(inner) for inner in value]
+    return value
 
 
 def shortened(text: str, longest: int = _LONGEST) -> str:

@@ -37,6 +37,7 @@ from filelock import Timeout
 from bench.core.domain import Stage
 from bench.core.errors import BenchError, StorageError
 from bench.core.files import remove
+from bench.core.packages import DISTRIBUTION, how_to_install
 from bench.core.processes import SAFE_PATH, own_folder, python
 from bench.core.processes import run as run_program
 from bench.core.provenance import package_versions, runtime_digest
@@ -112,7 +113,8 @@ def connect(
     Raises `BenchError` if Ray is not installed, or if the cluster cannot be used.
     """
     if importlib.util.find_spec("ray") is None:
-        raise BenchError("--engine ray: Ray is not installed; install it with: pip install 'face-privacy-bench[ray]'")
+        advice = how_to_install("ray") or f"pip install '{DISTRIBUTION}[ray]'"
+        raise BenchError(f"--engine ray: Ray is not installed; install it with: {advice}")
     if address is None:
         default = len(gpus) if device == "cuda" else os.cpu_count() or 1
         return RayEngine(workers or max(1, default), device, threads, gpus)

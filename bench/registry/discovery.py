@@ -23,7 +23,8 @@ from bench.api import hookspecs
 from bench.api.hookspecs import PROJECT, Attack, Dataset, Defense, Model, TrainingSet
 from bench.core.domain import Component, Origin
 from bench.core.errors import PluginError, did_you_mean, error_text, with_article
-from bench.registry.sources import HOST, imported_code, source_digest
+from bench.core.packages import DISTRIBUTION
+from bench.registry.sources import imported_code, source_digest
 
 GROUP = "bench"
 KINDS: Mapping[str, tuple[str, type]] = {
@@ -104,7 +105,7 @@ def _origin(module: ModuleType, distribution: str, version: str, kinds: Collecti
     """Return where a plugin comes from. Of a plugin that protects or attacks, the data in its package counts as code:
     it need not declare what it reads there. Built-in plugins declare what they read, and use no further code."""
     package = module.__name__.partition(".")[0]
-    if distribution == HOST:
+    if distribution == DISTRIBUTION:
         return Origin(distribution=distribution, version=version, package=package, digest=source_digest(package))
     data = bool({"defense", "attack"}.intersection(kinds))
     return Origin(

@@ -24,7 +24,6 @@ from typing import Any
 from bench.core.errors import MissingDataError, PluginError
 from bench.core.provenance import NUMERIC_PACKAGES
 
-HOST = "face-privacy-bench"  # the distribution of bench, whose built-in plugins are in one distribution
 _CODE = frozenset({".py", ".so", ".pyd", ".dll", ".dylib"})
 _BYTECODE = frozenset({".pyc", ".pyo"})
 # Versions of these are in every content key already, or their code is.

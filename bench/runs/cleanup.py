@@ -22,7 +22,7 @@ from bench.core.locks import HeldLock
 from bench.store.active_runs import alive_below, caches, needed
 from bench.store.artifacts import UNFINISHED, Cache, DamagedError
 from bench.store.reading import stage_rows
-from bench.store.run_folders import has_record
+from bench.store.run_folders import run_folders
 from bench.store.run_record import RECORD, RunRecord, SuiteRecord, salvage_record
 
 DAMAGED = "damaged"  # The kind of an artifact whose manifest cannot be read.
@@ -314,14 +314,13 @@ class Run:
     size: int
 
 
-def runs(results: Path) -> list[Run]:
-    """Return every run below a folder of results, by suite and time."""
+def runs(results: Path, note: Callable[[str], object]) -> list[Run]:
+    """Return every run below a folder of results that can be removed, by suite and time: none that a link leads to.
+
+    ``note`` gets a sentence about each folder of a suite that cannot be listed.
+    """
     at_work = alive_below(results)
-    found = []
-    for suite in folders_in(results, links=True):
-        for folder in folders_in(suite) if not suite.name.startswith(".") else ():
-            if has_record(folder):
-                found.append(_run(folder, at_work))
+    found = [_run(folder, at_work) for folder in run_folders(results, note, links=False)]
     return sorted(found, key=lambda run: (run.suite, run.started, run.name))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bench.api.types import Check
 from bench.core.errors import BenchError, error_text
+from bench.core.packages import DISTRIBUTION
 from bench.core.provenance import package_versions
 from bench.engine.factory import resolve_device
 from bench.metrics.lpips import find_vgg
@@ -42,9 +43,9 @@ def examine(folders: Folders) -> list[Check]:
 def _packages() -> list[Check]:
     versions = package_versions()
     checks = [Check(f"package {n}", v != "missing", v) for n, v in versions.items()]
-    if versions["face-privacy-bench"] == "missing":
+    if versions[DISTRIBUTION] == "missing":
         return checks
-    for requirement in requires("face-privacy-bench") or []:
+    for requirement in requires(DISTRIBUTION) or []:
         if "extra ==" in requirement:
             continue
         name = re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0]

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 from filelock import Timeout
 
 from bench.core.errors import DataError, ReplayError, StorageError
 from bench.core.files import folders_in, remove, require_no_link
 from bench.core.locks import HeldLock
-from bench.core.paths import child
+from bench.core.paths import below, child
 from bench.core.provenance import device_name, file_sha256
+from bench.core.table_sizes import read_table
 from bench.planning.plan import Plan
 from bench.registry.discovery import Registry
 from bench.runs.replan import plan_again
@@ -134,16 +134,12 @@ def _difference(table: str, names: Sequence[str], recorded: Mapping[str, str], o
     """Describe how many rows of some files of a table differ, and which files were changed after the run."""
     total = differing = 0
     for name in names:
-        left, right = (_rows(_file(folder, name)) for folder in (original, again))
+        left, right = (_rows(below(folder, name)) for folder in (original, again))
         total += max(len(left), len(right))
         differing += _count(left, right)
     words = f"{table}: {differing} of {total} rows differ"
-    altered = [name for name in names if name in recorded and _sha256(_file(original, name)) != recorded[name]]
+    altered = [name for name in names if name in recorded and _sha256(below(original, name)) != recorded[name]]
     return words + (f" ({original} has been changed since it was written: {', '.join(altered)})" if altered else "")
-
-
-def _file(folder: Path, name: str) -> Path:
-    return child(folder, *name.split("/"))
 
 
 def _sha256(path: Path) -> str | None:
@@ -154,10 +150,10 @@ def _sha256(path: Path) -> str | None:
 
 
 def _rows(path: Path) -> pd.DataFrame:
-    """Return the rows of a file; an empty frame if it does not exist or cannot be read."""
+    """Return the rows of a file; an empty frame if it does not exist, or cannot or must not be read."""
     try:
-        frame: pd.DataFrame = pq.read_table(path, partitioning=None).to_pandas()
-    except (OSError, pa.ArrowException):
+        frame: pd.DataFrame = read_table(path).to_pandas()
+    except (OSError, pa.ArrowException, StorageError):
         return pd.DataFrame()
     return frame
 

@@ -8,7 +8,7 @@ machine that can read its folder, also after it was killed.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -78,13 +78,14 @@ class RunStatus:
     left: float | None
 
 
-def runs_at(results: Path) -> list[Path]:
+def runs_at(results: Path, note: Callable[[str], object]) -> list[Path]:
     """Return the folders of all runs in progress below a folder of results, or else that of the latest run whose record
-    can be read. Raises `StorageError` if there is no run."""
+    can be read. ``note`` gets a sentence about each folder that cannot be listed. Raises `StorageError` if there is no
+    run."""
     at_work = [child(results, suite, name) for suite, name in alive_below(results)]
     if at_work:
         return at_work
-    runs = [path.parent for path in latest_first(folder / RECORD for folder in run_folders(results))]
+    runs = [path.parent for path in latest_first(folder / RECORD for folder in run_folders(results, note))]
     if not runs:
         raise StorageError(f"{results}: expected runs, found none; start one with: bench run quick")
     return [next(filter(_is_readable, runs), runs[0])]

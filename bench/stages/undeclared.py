@@ -22,8 +22,9 @@ from typing import Any
 
 from bench.api.hookspecs import Attack, Defense
 from bench.core.domain import Component
+from bench.core.packages import DISTRIBUTION
 from bench.core.provenance import file_sha256
-from bench.registry.sources import HOST, declared_files, declared_programs
+from bench.registry.sources import declared_files, declared_programs
 
 _MOST = 5  # files and programs that are named for a plugin
 _CODE = (".py", ".pyc", ".so", ".pth")  # Imported code is found in the source of the plugin.
@@ -61,7 +62,7 @@ def observed(component: Component, plugin: Defense | Attack, cache: Path) -> Ite
     ``cache`` is the folder of the artifacts of the host.
     """
     global _current, _hooked
-    if component.origin.distribution == HOST or _has_fingerprint(plugin):
+    if component.origin.distribution == DISTRIBUTION or _has_fingerprint(plugin):
         yield
         return
     if not _hooked:

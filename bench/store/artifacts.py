@@ -44,9 +44,11 @@ COSTS = "cost-factors.json"  # Earlier versions kept seconds per sample in costs
 TENSORS = "tensors.safetensors"
 _PIECE = 256  # images that are decoded and written at a time
 _AT_ONCE = 1 << 20  # bytes of a file that is read once: checked, and used from memory
+_LARGEST_FACTOR = 1e9  # of the time that a stage took, compared with what was declared
 _FLUSHED_S = 1.0  # artifacts that took as long to make are flushed to the disk
 _REQUIRED = {"key", "files", "facts", "seconds", "peak_mb", "device"}
 _OWN = ("tmp", "locks", "progress", "running", "logs")  # the folders of a cache besides those of artifacts
+_NO_DISK = ("/proc", "/sys", "/dev")  # These hold no files of a disk.
 UNFINISHED = re.compile(r"([0-9a-f]{64})-[0-9a-f]{8}")  # the name of a folder in ``tmp``, which begins with a key
 _TOKEN = re.compile(r"(token-[0-9a-f]{8})")  # the same for the driver of a cluster (see `bench.engine.ray_driver`)
 
@@ -155,10 +157,12 @@ class Cache:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        found = {}
-        for path in sorted(self.folder(key).glob("*.parquet")):
-            with contextlib.suppress(OSError, pa.ArrowException):
-                found[path.stem] = pq.read_schema(path).remove_metadata()
+        found, folder = {}, self.folder(key)
+        for name in sorted((self.manifest(key) or {"files": ()})["files"]):
+            if name.endswith(".parquet"):
+                with contextlib.suppress(DamagedError, OSError, pa.ArrowException):
+                    path = _file(folder, name)
+                    found[path.stem] = pq.read_schema(path).remove_metadata()
         return found
 
     def write(self, key: str, artifact: Artifact, about: Mapping[str, Any]) -> None:
@@ -220,10 +224,12 @@ class Cache:
     def progress(self, key: str) -> Note | None:
         """Return the last recorded progress of a stage, or None."""
         try:
-            note = parse_json(child(self.root, "progress", key).read_bytes())
+            note = parse_json(inside(self.root, child(self.root, "progress", key)).read_bytes())
+            if not _is_finite(note["since"]):
+                return None
             share = min(1.0, max(0.0, float(note["share"])))
             return Note(share=share, worker=str(note["worker"]), since=float(note["since"]))
-        except (OSError, ValueError, LookupError, TypeError, OverflowError):
+        except (OSError, ValueError, LookupError, TypeError, OverflowError, StorageError):
             return None
 
     def forget_progress(self, key: str) -> None:
@@ -258,11 +264,11 @@ class Cache:
     def costs(self) -> dict[str, float]:
         """Return how much longer than declared earlier runs took, as factors by cost name."""
         try:
-            costs = parse_json((self.root / COSTS).read_bytes())
-        except (OSError, ValueError):
+            costs = parse_json(inside(self.root, self.root / COSTS).read_bytes())
+        except (OSError, ValueError, StorageError):
             return {}
         known = costs.items() if isinstance(costs, dict) else ()
-        return {k: v for k, v in known if isinstance(v, float) and v >= 0}
+        return {k: v for k, v in known if isinstance(v, float) and 0 <= v <= _LARGEST_FACTOR}
 
     def record_costs(self, measured: Mapping[str, float]) -> None:
         """Store measured factors by cost name for later estimates, if the cache exists."""
@@ -306,22 +312,30 @@ def _is_manifest(value: Any) -> bool:
     if not isinstance(value, dict) or not set(value) >= _REQUIRED:
         return False
     files, inputs = value["files"], value.get("inputs") or {}
-    numbers = [value["seconds"], value["peak_mb"]]
     return (
         isinstance(files, dict)
         and bool(files)
         and all(is_file_name(name) for name in files)
         and isinstance(inputs, dict)
         and all(isinstance(source, str) and is_file_name(source) for source in inputs.values())
-        and all(isinstance(number, int | float) and math.isfinite(number) for number in numbers)
+        and _is_finite(value["seconds"])
+        and _is_finite(value["peak_mb"])
         and isinstance(value["facts"], dict)
-        and _is_texts(value.get("notes", []))
-        and _is_texts(value.get("reads", {}))
+        and _holds_texts(value.get("notes", []))
+        and _holds_texts(value.get("reads", {}))
         and value.get("sha256") == _signature(value)
     )
 
 
-def _is_texts(value: Any) -> bool:
+def _is_finite(value: Any) -> bool:
+    """Return True for a number that a float can hold and that is neither NaN nor infinite."""
+    try:
+        return isinstance(value, int | float) and math.isfinite(value)
+    except OverflowError:  # A whole number of some hundred digits.
+        return False
+
+
+def _holds_texts(value: Any) -> bool:
     """Return True if a value is a list of texts, or a table of texts."""
     texts = [*value, *value.values()] if isinstance(value, dict) else value
     return isinstance(texts, list) and all(isinstance(text, str) for text in texts)
@@ -329,10 +343,15 @@ def _is_texts(value: Any) -> bool:
 
 def _has_changed(path: Path, digest: str) -> bool:
     """Return True if a file has another sha256, or cannot be read. One that does not exist on this machine, which need
-    not be the one that made the artifact, has not changed."""
+    not be the one that made the artifact, has not changed.
+
+    What the operating system shows as files is not read, because reading it may not end: bench records none of it.
+    """
     try:
+        if any(path.resolve().is_relative_to(place) for place in _NO_DISK):
+            return True
         return path.is_file() and file_sha256(path) != digest
-    except (OSError, DataError):
+    except (OSError, RuntimeError, ValueError, DataError):  # For example a link to itself, or no path at all.
         return True
 
 
@@ -378,11 +397,10 @@ def _read_file(path: Path, digest: str, tensors: dict[str, NDArray[np.generic]],
     """
     import numpy as np
     import pyarrow as pa
-    import pyarrow.parquet as pq
     from safetensors import SafetensorError
     from safetensors.numpy import load, load_file
 
-    from bench.core.table_sizes import LARGEST, memory_of
+    from bench.core.table_sizes import LARGEST, memory_of, read_within
 
     contents = _checked(path, digest)
     try:
@@ -390,9 +408,10 @@ def _read_file(path: Path, digest: str, tensors: dict[str, NDArray[np.generic]],
             tensors[path.stem] = np.load(path, mmap_mode="r", allow_pickle=False)
         elif path.suffix == ".parquet":
             source = path if contents is None else pa.py_buffer(contents)
-            if memory_of(source, LARGEST) > LARGEST:
+            table = read_within(source, LARGEST) if memory_of(source, LARGEST) <= LARGEST else None
+            if table is None:
                 raise DamagedError(f"{path}: it takes more than {LARGEST / 1e9:.1f} GB of memory")
-            tables[path.stem] = pq.ParquetFile(source).read(use_threads=False)
+            tables[path.stem] = table
         else:
             tensors.update(load_file(path) if contents is None else load(contents))
     except (OSError, EOFError, ValueError, pa.ArrowException, SafetensorError) as error:

@@ -42,7 +42,7 @@ def cell_row(outcome: Outcome, registry: Registry) -> dict[str, Any]:
         "training_overlap": cell.training_overlap,
         "evaluated": cell.evaluated.label if cell.evaluated else "",
         "evaluated_stands_in_for": _stands_in_for(cell.evaluated, registry) if cell.evaluated else "",
-        "role": _role(cell),
+        "role": role_of(cell),
         "repeat": cell.repeat,
         "pairs": cell.pairs,
         "kappa": cell.kappa,
@@ -73,7 +73,7 @@ def _stands_in_for(component: Component, registry: Registry) -> str:
     return model.stands_in_for or component.label
 
 
-def _role(cell: Cell) -> str:
+def role_of(cell: Cell) -> str:
     """Return the role of the evaluated model: ``authorised`` or ``unauthorised``, or ``any`` if the cell has no
     authorised or no evaluated model."""
     evaluated = cell.evaluated

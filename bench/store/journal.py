@@ -19,7 +19,6 @@ Every event has ``time`` (UTC), ``event`` and ``session`` (one command); further
 from __future__ import annotations
 
 import errno
-import json
 import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -34,6 +33,7 @@ from bench.core.errors import StorageError
 from bench.core.files import require_no_link
 from bench.core.parsing import parse_json
 from bench.core.paths import inside
+from bench.core.text import json_text
 from bench.store.old_schemas import add_failed_stages
 from bench.store.typed_json import MistypedError, decode
 
@@ -118,7 +118,7 @@ def _without_key(result: StageResult) -> dict[str, Any]:
 def line(event: str, **about: Any) -> str:
     """Return an event as one line of JSON, without the newline."""
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
-    return json.dumps({"time": now, "event": event, **about}, default=str)
+    return json_text({"time": now, "event": event, **about})
 
 
 class Reader:

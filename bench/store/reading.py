@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from bench.core.errors import StorageError, did_you_mean
 from bench.core.paths import inside
-from bench.core.table_sizes import MOST_CELLS, require_readable_size
+from bench.core.table_sizes import MOST_CELLS, read_table, require_readable_size
 from bench.core.text import set_label
 from bench.store import old_schemas
 from bench.store.row_index import RowIndex
@@ -95,8 +95,7 @@ class RunResults:
             advice = "try again later, or continue it: an older bench wrote rows only at the end of a run"
             raise StorageError(f"{self.folder}: this run has just begun and has no rows yet; {advice}")
         with readable(path):
-            require_readable_size([path], MOST_CELLS)
-            table = pq.read_table(path)
+            table = read_table(path, MOST_CELLS)
         if run.schema < SCHEMA_VERSION:
             frame = _frame(checked_cells(path, table, old_schemas.CELLS))
             failed = frame["status"].isin(("failed", "timeout")).any()
@@ -262,8 +261,7 @@ def stage_rows(folder: Path, record: RunRecord) -> list[dict[str, Any]]:
     else:
         path = inside(folder, folder / "stages.parquet")
         with readable(path):
-            require_readable_size([path], MOST_CELLS)
-            table = pq.read_table(path)
+            table = read_table(path, MOST_CELLS)
         rows = checked_stages(path, table).to_pylist()
     if record.schema < SCHEMA_VERSION:
         rows = [old_schemas.stage_row(row) for row in rows]

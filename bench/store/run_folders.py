@@ -5,27 +5,41 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 from bench.core.errors import DataError, StorageError, did_you_mean
-from bench.core.files import folders_in, latest_first, require_no_link
-from bench.core.paths import child, is_file_name
+from bench.core.files import folders_in, latest_first, require_no_link, require_replaceable
+from bench.core.paths import below, child, is_file_name
 from bench.core.provenance import file_sha256
 from bench.store.run_record import RECORD, read_record, salvage_record
 from bench.store.schema import SCHEMA_VERSION
 
 
-def run_folders(results: Path) -> list[Path]:
-    """Return the folders of all runs below a folder of results, by suite and name."""
-    suites = [suite for suite in folders_in(results, links=True) if not suite.name.startswith(".")]
-    return [folder for suite in suites for folder in _runs_of(suite)]
+def run_folders(results: Path, note: Callable[[str], object], *, links: bool = True) -> list[Path]:
+    """Return the folders of all runs below a folder of results, by suite and name.
+
+    ``note`` gets a sentence about each folder of a suite that cannot be listed; its runs are left out. ``links``: also
+    return runs that a link leads to. They can be read, but bench writes and removes nothing there.
+    """
+    found = []
+    for suite in _suites(results):
+        try:
+            found += _runs_of(suite, links=links)
+        except StorageError as error:
+            note(f"{error}; its runs are left out")
+    return found
 
 
-def _runs_of(suite: Path) -> list[Path]:
-    return [folder for folder in folders_in(suite, links=True) if has_record(folder)]
+def _suites(results: Path) -> list[Path]:
+    return [suite for suite in folders_in(results, links=True) if not suite.name.startswith(".")]
 
 
-def has_record(folder: Path) -> bool:
+def _runs_of(suite: Path, *, links: bool = True) -> list[Path]:
+    return [folder for folder in folders_in(suite, links=links) if _has_record(folder)]
+
+
+def _has_record(folder: Path) -> bool:
     """Return True if a folder is one of a run, even if its record is a link to nothing or may not be looked at."""
     try:
         os.lstat(folder / RECORD)
@@ -49,7 +63,7 @@ def find_run(run: str, results: Path) -> Path:
     folders = [path.parent for path in latest_first(records)]
     if folders:
         return next((folder for folder in folders if _is_whole(folder)), folders[0])
-    known = [suite.name for suite in folders_in(results, links=True) if not suite.name.startswith(".")]
+    known = [suite.name for suite in _suites(results)]
     hint = did_you_mean(run, known) if known else "no suite has been run here yet: bench run quick"
     expected = f"expected a run folder or the name of a suite with a run in {results}"
     raise StorageError(f"{run}: {expected}, found {_what_is_at(given)}; {hint}")
@@ -65,7 +79,11 @@ def _is_whole(folder: Path) -> bool:
 
 
 def _is_file(path: Path) -> bool:
-    """Return True for a file or a link, also one to nothing, so that reading it says what is wrong."""
+    """Return True for a file or a link, also one to nothing, so that reading it says what is wrong.
+
+    Unlike `_has_record`, it returns False for a path that may not be looked at: the argument of a command that reads
+    like such a path may be the name of a suite.
+    """
     try:
         return path.is_file() or path.is_symlink()
     except OSError:  # The name is too long, or the folder may not be looked at.
@@ -86,7 +104,7 @@ def is_complete(folder: Path) -> bool:
     try:
         run = read_record(folder)
         files = run.files if run.status == "complete" and run.schema == SCHEMA_VERSION else {}
-        return bool(files) and all(file_sha256(child(folder, *n.split("/"))) == digest for n, digest in files.items())
+        return bool(files) and all(file_sha256(below(folder, n)) == digest for n, digest in files.items())
     except (StorageError, DataError):
         return False
 
@@ -120,12 +138,9 @@ def require_writable(*folders: Path, option: str = "--out") -> None:
 def require_output_file(file: Path, *, option: str) -> Path:
     """Return the file that a command-line option names for output, with links resolved.
 
-    Raise `StorageError` if files cannot be created in its folder, or if something that is no file has its name, such as
-    a pipe or a device: a complete file takes the place of the old one, which would remove it.
+    Raise `StorageError` if files cannot be created in its folder, or as `require_replaceable` does.
     """
-    if file.exists() and not file.is_file():
-        kind = "folder" if file.is_dir() else "pipe or device"
-        raise StorageError(f"{option}: expected a file, found the {kind} {file}; choose another file")
+    require_replaceable(file, option=option)
     file = file.resolve() if file.is_symlink() else file
     require_writable(file.parent, option=option)
     return file

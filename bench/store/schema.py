@@ -122,14 +122,14 @@ SAMPLES_NEEDED: Mapping[str, Sequence[str]] = {
 
 Range = tuple[float, float]
 _MOST = 2.0**53  # The largest count that a float holds exactly.
-_COSINE, _SHARE, _COUNTED, _FROM_ONE, _FROM_ZERO = (-1.0, 1.0), (0.0, 1.0), (0.0, _MOST), (1.0, _MOST), (0.0, _MOST)
+_COSINE, _SHARE, _FROM_ZERO, _FROM_ONE = (-1.0, 1.0), (0.0, 1.0), (0.0, _MOST), (1.0, _MOST)
 _SIMILAR: Mapping[str, Range] = {"ssim": _COSINE, "psnr": _FROM_ZERO, "lpips": _FROM_ZERO}
 # The lowest and the highest value of columns of samples. None of these columns holds an infinite number.
 RANGES: Mapping[str, Mapping[str, Range]] = {
     "verification": {
         **dict.fromkeys((*_COSINES, "kappa_calibrated", "kappa_adversary"), _COSINE),
         **dict.fromkeys(("fmr", "fmr_realised", *_AT_THRESHOLDS[1:], *_RANK_CHANCES), _SHARE),
-        **dict.fromkeys(("calibration_impostors", *_THRESHOLDS[1:]), _COUNTED),
+        **dict.fromkeys(("calibration_impostors", *_THRESHOLDS[1:]), _FROM_ZERO),
         **dict.fromkeys(("rank", "rank_enrolled", "gallery"), _FROM_ONE),
     },
     "images": _SIMILAR,

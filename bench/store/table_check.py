@@ -24,8 +24,8 @@ from bench.store.table_files import TableFile, mistake, readable
 
 _CELLS_NEEDED = ("cell", "experiment", "dataset", "defense", "attack", "role", "status", "repeat", "pairs", "kappa")
 _STAGES_NEEDED = ("key", "status")
-# What a suite asks for, each once.
-_ASKED = ("experiment", "dataset", "defense", "authorised", "attack", "via", "evaluated", "repeat")
+# The labels of a cell, which no other cell of a run has.
+_LABELS = ("experiment", "dataset", "defense", "authorised", "attack", "via", "evaluated", "repeat")
 _SETS = ("authorised", "authorised_stand_in_for")
 _CHOICES: Mapping[str, Sequence[str]] = {"status": get_args(Status), "role": ("authorised", "unauthorised", "any")}
 
@@ -47,7 +47,7 @@ def checked_cells(path: Path, table: pa.Table, schema: pa.Schema = CELLS) -> pa.
     check_json(path, table, "components", "a list of components", lambda value: _is_components(value, roles))
     check_json(path, table, "defense_params", "a table", lambda value: isinstance(value, dict))
     for name in ("stages", "protect"):
-        check_json(path, table, name, "a list of texts", _is_keys)
+        check_json(path, table, name, "a list of keys of stages", _is_keys)
         filled = pc.fill_null(table[name], "[]")  # An older version did not write the column.
         table = table.set_column(table.column_names.index(name), name, filled)
     if roles:
@@ -64,17 +64,17 @@ def _check_repeats(path: Path, table: pa.Table) -> None:
         if not 0 <= repeat < MAX_REPEATS:
             raise mistake(path, "repeat", f"numbers from 0 to {MAX_REPEATS - 1}", str(repeat))
     known: dict[tuple[str, ...], str] = {}
-    labels = zip(*(map(str, table[name].to_pylist()) for name in _ASKED), strict=True)
-    for cell, asked in zip(table["cell"].to_pylist(), labels, strict=True):
-        if (other := known.setdefault(asked, cell)) != cell:
+    labels = zip(*(map(str, table[name].to_pylist()) for name in _LABELS), strict=True)
+    for cell, labelled in zip(table["cell"].to_pylist(), labels, strict=True):
+        if (other := known.setdefault(labelled, cell)) != cell:
             expected = "another number in each cell with the same labels"
-            raise mistake(path, "repeat", expected, f"{asked[-1]} in the cells {other} and {cell}")
+            raise mistake(path, "repeat", expected, f"{labelled[-1]} in the cells {other} and {cell}")
 
 
 def checked_stages(path: Path, table: pa.Table) -> pa.Table:
     """Return the rows of stages with the types of `STAGES`. Raises `StorageError` for rows that cannot be used."""
     table = conforming(path, table, STAGES, _STAGES_NEEDED)
-    check_json(path, table, "inputs", "a table of texts", _is_table_of_keys)
+    check_json(path, table, "inputs", "a table of keys of stages", _is_table_of_keys)
     if not _is_keys(keys := _distinct(table, "key")):
         raise mistake(path, "key", "the keys of stages", next(key for key in keys if not is_file_name(key)))
     return table

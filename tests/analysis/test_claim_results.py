@@ -17,9 +17,18 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from support import TESTS
 
-from bench.analysis.claim_results import ClaimVerdict, as_json, as_markdown, claims_of, judge, tally, verdict_rows
+from bench.analysis.claim_results import (
+    ClaimVerdict,
+    as_markdown,
+    claims_of,
+    judge,
+    tally,
+    verdict_record,
+    verdict_rows,
+)
 from bench.analysis.rows import Rows
 from bench.core.errors import StorageError, SuiteError
+from bench.core.text import json_text
 from bench.suite.claims import CELL_AXES, ClaimTable, SideTable
 from bench.suite.suite import read
 
@@ -353,7 +362,7 @@ def test_the_table_and_json_say_the_same(tmp_path: Path) -> None:
     assert first[:4] == ["It works.", "6.4", "PMT, authorised: 75.0 % (N 4, 30.1–95.4)", ">="]
     assert first[4] == "Clean | *it*: 100.0 % (N 4, 51.0–100.0) − 50.0 points"
     assert first[5] == "holds (within the interval)"
-    records = json.loads(as_json(verdicts))
+    records = json.loads(json_text([verdict_record(verdict) for verdict in verdicts]))
     assert [r["verdict"] for r in records] == ["holds", "does not hold", "not measured"]
     assert records[0]["comparisons"][0]["left"] | {"low": None, "high": None} == {
         "value": 0.75, "n": 4, "people": 4, "low": None, "high": None, "interval": "Wilson", "status": "ok",

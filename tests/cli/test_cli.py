@@ -238,7 +238,7 @@ def test_plan_says_what_would_be_done_and_writes_nothing(bench: Command, tmp_pat
     assert re.search(r"to compute: (\d+) of \1 stages .*, about .* of disk", done.out)
     assert "repeats: two 2 times, with other seeds of defenses and learners, on the same people" in done.out
     assert "learners: toy-mean from auxiliary faces of toy-faces" in done.out
-    assert "judges: none, every recogniser is authorised" in done.out
+    assert "held-out recognisers: toy-a, toy-b (each where no client authorises it)" in done.out
     assert "times are those that plugins declare" in done.out
     assert files(tmp_path) == ["toy.toml"]
 

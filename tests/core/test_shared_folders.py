@@ -50,6 +50,33 @@ def test_folders_and_files_are_listed_without_links(tmp_path: Path) -> None:
     assert folders_in(tmp_path / "gone") == folders_in(tmp_path / "c") == files_in(tmp_path / "link") == []
 
 
+def test_a_link_that_leads_nowhere_hides_no_other_folder(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nothing")
+    assert folders_in(tmp_path, links=True) == [tmp_path / "a"]
+
+
+def test_a_suite_that_may_not_be_listed_hides_no_other_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for suite in ("closed", "toy"):
+        (tmp_path / suite / "run").mkdir(parents=True)
+        (tmp_path / suite / "run" / "run.json").write_text("{}")
+    scandir = os.scandir
+
+    def listing(place: Any = ".") -> Any:
+        if Path(place).name == "closed":
+            raise PermissionError(13, "Permission denied", str(place))
+        return scandir(place)
+
+    monkeypatch.setattr("bench.core.files.os.scandir", listing)
+    notes: list[str] = []
+    assert run_folders(tmp_path, notes.append) == [tmp_path / "toy" / "run"]
+    assert notes == [f"{tmp_path / 'closed'}: cannot be read: Permission denied; its runs are left out"]
+    assert find_run("toy", tmp_path) == tmp_path / "toy" / "run"
+    with pytest.raises(StorageError, match="closed: cannot be read: Permission denied"):
+        find_run("closed", tmp_path)
+
+
 def test_what_is_removed_is_never_what_a_link_leads_to(tmp_path: Path) -> None:
     (tmp_path / "far").mkdir()
     (tmp_path / "far" / "file").touch()
@@ -131,7 +158,7 @@ def test_runs_are_sought_while_some_are_removed(tmp_path: Path, vanishing: list[
         (tmp_path / "toy" / name).mkdir(parents=True)
         (tmp_path / "toy" / name / "run.json").write_text("{}")
     (tmp_path / "gone").mkdir()
-    assert run_folders(tmp_path) == [tmp_path / "toy" / "run"]
+    assert run_folders(tmp_path, pytest.fail) == [tmp_path / "toy" / "run"]
     assert find_run("toy", tmp_path) == tmp_path / "toy" / "run"
 
 

@@ -500,7 +500,7 @@ def test_runs_are_listed(results: Path, tmp_path: Path) -> None:
 def test_a_run_at_work_is_running(results: Path, tmp_path: Path) -> None:
     cache = Cache(results / ".cache")
     with announce(cache, "5e551011", "toy", Path("results/toy/2020-a"), []):
-        found = {run.name: run.status for run in cleanup.runs(results)}
+        found = {run.name: run.status for run in cleanup.runs(results, pytest.fail)}
         assert found == {"2020-a": "running", "2021-b": "complete", "2022-c": "incomplete"}
         done = invoke(tmp_path, "runs", "rm", str(results / "toy" / "2020-a"), "--yes")
         assert done.exit_code == 2
@@ -524,7 +524,7 @@ def test_where_there_are_no_runs(tmp_path: Path) -> None:
 def test_a_record_that_cannot_be_read(results: Path, tmp_path: Path, text: str) -> None:
     folder = results / "toy" / "2021-b"
     (folder / "run.json").write_bytes(text.encode("latin-1"))
-    assert {run.status for run in cleanup.runs(results) if run.name == "2021-b"} == {"unreadable"}
+    assert {run.status for run in cleanup.runs(results, pytest.fail) if run.name == "2021-b"} == {"unreadable"}
     assert invoke(tmp_path, "runs", "ls").exit_code == 0
     before = files(tmp_path)
     for command in (["runs", "show", str(folder)], ["runs", "rm", str(folder), "--yes"]):
@@ -683,7 +683,7 @@ def test_a_replay_at_work_is_running_and_is_not_removed(results: Path, tmp_path:
     folder = write_run(results, "toy", "2023-r-replay", status="running", replay_of="2021-b")
     cache = Cache(results / ".replay" / "0123abcd")
     with announce(cache, "5e551011", "toy", Path("results/toy") / folder.name, []):
-        assert {run.name: run.status for run in cleanup.runs(results)}[folder.name] == "running"
+        assert {run.name: run.status for run in cleanup.runs(results, pytest.fail)}[folder.name] == "running"
         assert cleanup.run_of(folder).status == "running"
         done = invoke(tmp_path, "runs", "rm", str(folder), "--yes")
         assert done.exit_code == 2

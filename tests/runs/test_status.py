@@ -248,14 +248,14 @@ def test_a_strange_event_is_one_message(begin: Callable[..., Session]) -> None:
 def test_without_a_name_all_runs_at_work_else_the_latest(begin: Callable[..., Session], tmp_path: Path) -> None:
     results = tmp_path / "results"
     with pytest.raises(StorageError, match="expected runs, found none; start one with: bench run"):
-        runs_at(results)
+        runs_at(results, pytest.fail)
     one, two = begin("1-a"), begin("2-b")
-    assert sorted(runs_at(results)) == [one.folder, two.folder]
+    assert sorted(runs_at(results, pytest.fail)) == [one.folder, two.folder]
     one.ended("complete")
-    assert runs_at(results) == [two.folder]
+    assert runs_at(results, pytest.fail) == [two.folder]
     two.die()
     os.utime(one.folder / "run.json", (time.time() + 5, time.time() + 5))
-    assert runs_at(results) == [one.folder]
+    assert runs_at(results, pytest.fail) == [one.folder]
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, int]]:

@@ -73,7 +73,7 @@ def test_keys_of_stages_lead_to_no_other_folder(stranger: Stranger, column: str)
         stranger.change(lambda record, status=status: record.update(status=status))
         done = stranger.bench("explain", stranger.folder, "defense=toy-mean")
         assert done.exit_code == 2
-        assert "expected a list of texts" in done.stderr
+        assert "expected a list of keys of stages as JSON" in done.stderr
 
 
 # ---- links -----------------------------------------------------------------------------------------------------------

@@ -66,6 +66,16 @@ def test_a_file_that_is_small_on_the_disk_only_is_refused(tmp_path: Path) -> Non
         require_readable_size([path], 1_000)
 
 
+def test_metadata_that_say_too_little_do_not_help(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pages of a file decide what is read, so that it is counted again while it is read."""
+    path = written(tmp_path / "a", pa.table({"a": np.zeros(1_000_000)}))
+    assert table_sizes.read_table(path).equals(pq.read_table(path))
+    monkeypatch.setattr(table_sizes, "memory_of", lambda source, limit: 0)
+    monkeypatch.setattr(table_sizes, "LARGEST", 1_000_000)
+    with pytest.raises(StorageError, match=r"expected a table that takes at most 0\.0 GB of memory, found one of 0\."):
+        table_sizes.read_table(path)
+
+
 def test_many_files_count_together(tmp_path: Path) -> None:
     table = pa.table({f"column {i}": np.zeros(1_000_000) for i in range(8)})
     paths = [written(tmp_path / str(i), table) for i in range(20)]

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from stranger import Stranger
 
-from bench.core.text import escaped_json, printable
+from bench.core.text import escaped_json, json_text, printable
 from bench.store.recorded_commands import offered, offered_words
 
 BENCH = Path(__file__).parents[2] / "bench"
@@ -43,6 +43,11 @@ def test_json_keeps_its_values(text: str) -> None:
     escaped = escaped_json(json.dumps([text], ensure_ascii=False))
     assert json.loads(escaped) == [text]
     assert printable(escaped) == escaped
+
+
+def test_json_holds_no_number_that_json_cannot_hold() -> None:
+    text = json_text({"a": [float("nan"), (float("-inf"), 1.5)], "b": {"c": float("inf")}, "d": Path("e"), "f": "\x9b"})
+    assert text == '{"a": [null, [null, 1.5]], "b": {"c": null}, "d": "e", "f": "\\u009b"}'
 
 
 def relabel(stranger: Stranger, text: str) -> None:
@@ -94,6 +99,19 @@ def test_json_on_the_terminal_has_the_text_itself(stranger: Stranger) -> None:
     relabel(stranger, HOSTILE["backwards"])
     shown = json.loads(stranger.bench("runs", "show", stranger.folder, "--json").stdout)
     assert shown["suite"]["title"] == HOSTILE["backwards"]
+
+
+@pytest.mark.parametrize("fmt", ["csv", "json", "md", "latex"])
+def test_a_table_is_the_same_in_a_file_and_on_stdout(stranger: Stranger, fmt: str) -> None:
+    relabel(stranger, HOSTILE["backwards"])
+    command, file = ["export", stranger.folder, "--table", "VII", "--format", fmt], stranger.home / "table"
+    shown = stranger.bench(*command).stdout_bytes
+    assert stranger.bench(*command, "-o", file).exit_code == 0
+    assert file.read_bytes() == shown
+    mark = "\\u202e" if fmt == "json" else "\ufffd"
+    assert mark in shown.decode()
+    if fmt == "json":
+        assert HOSTILE["backwards"] in json.dumps(json.loads(shown), ensure_ascii=False)
 
 
 # ---- commands in records ---------------------------------------------------------------------------------------------

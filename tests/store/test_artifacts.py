@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -18,7 +19,7 @@ import pytest
 from bench.core.errors import StorageError
 from bench.core.files import write_atomically
 from bench.store import artifacts
-from bench.store.artifacts import MANIFEST, TENSORS, Artifact, Cache, DamagedError, Note
+from bench.store.artifacts import MANIFEST, TENSORS, Artifact, Cache, DamagedError, Note, _signature
 
 KEY = "ab" + 62 * "0"
 ABOUT: dict[str, Any] = {"seconds": 1.5, "peak_mb": 2.5, "device": "cpu"}
@@ -139,6 +140,51 @@ def test_a_manifest_that_says_something_else_is_damage(cache: Cache) -> None:
             cache.read(KEY)
     path.write_text(json.dumps(manifest))
     assert cache.read(KEY).facts == {"variant": "number 1"}
+
+
+@pytest.mark.parametrize("number", [10**400, "1", None, [1]])
+@pytest.mark.parametrize("name", ["seconds", "peak_mb"])
+def test_a_manifest_with_another_number_is_damage(cache: Cache, name: str, number: object) -> None:
+    path = cache.folder(KEY) / MANIFEST
+    manifest = json.loads(path.read_text()) | {name: number}
+    manifest["sha256"] = _signature(manifest)
+    path.write_text(json.dumps(manifest))
+    assert cache.manifest(KEY) is None
+
+
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(cache: Cache) -> None:
+    (cache.root / "progress").mkdir()
+    os.mkfifo(cache.root / "progress" / KEY)
+    os.mkfifo(cache.root / "cost-factors.json")
+    assert (cache.progress(KEY), cache.costs()) == (None, {})
+
+
+@pytest.mark.parametrize("path", ["/proc/kmsg", "/proc/self/mem", "/sys/kernel", "/dev/zero", "loop", "a\0b"])
+def test_a_manifest_cannot_make_bench_read_without_end(
+    cache: Cache, path: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refuse(path: Path) -> str:
+        raise AssertionError(f"{path} is read")
+
+    monkeypatch.setattr(artifacts, "file_sha256", refuse)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    cache.write(KEY, artifact(), ABOUT | {"reads": {path: 64 * "0"}})
+    with pytest.raises(DamagedError, match="made with another content of"):
+        cache.verify(KEY)
+
+
+def test_columns_are_those_of_the_tables_of_the_manifest(cache: Cache) -> None:
+    """A pipe, which a reader would wait for, and tables that are not in the manifest are never opened."""
+    folder, known = cache.folder(KEY), cache.columns(KEY)
+    assert list(known) == ["rows"]
+    os.mkfifo(folder / "a.parquet")
+    shutil.copy(folder / "rows.parquet", folder / "foreign.parquet")
+    assert cache.columns(KEY) == known
+    (folder / "rows.parquet").unlink()
+    os.mkfifo(folder / "rows.parquet")
+    assert cache.columns(KEY) == {}
+    assert cache.columns(64 * "0") == {}
 
 
 @pytest.mark.slow
@@ -280,7 +326,8 @@ def test_costs_are_merged_and_damage_is_forgiven(cache: Cache) -> None:
     cache.record_costs({"cpu:embed:b": 3.0})
     cache.record_costs({})
     assert cache.costs() == {"cpu:embed:a": 1.0, "cpu:embed:b": 3.0}
-    for text in ("", "[]", '{"a": null}', '{"a": "x"}', '{"a": -1.0}', '{"a": true}'):
+    foreign = ("NaN", "Infinity", "-1.0", "1e300", "1" + 400 * "0", "null", '"x"', "true")
+    for text in ("", "[]", *(f'{{"a": {value}}}' for value in foreign)):
         (cache.root / "cost-factors.json").write_text(text)
         assert cache.costs() == {}, text
 
@@ -301,6 +348,8 @@ def test_progress_is_a_note_that_nobody_depends_on(cache: Cache) -> None:
     for text in ("", "much", "{", "[]", "0.5", "{}", '{"share": "x", "worker": "", "since": 0}', '{"share": 1}'):
         (cache.root / "progress" / KEY).write_text(text)
         assert cache.progress(KEY) is None, text
+    (cache.root / "progress" / KEY).write_text('{"share": 0.5, "worker": "here:1", "since": -Infinity}')
+    assert cache.progress(KEY) is None
     cache.forget_progress(KEY)
     assert list((cache.root / "progress").iterdir()) == []
 

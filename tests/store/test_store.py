@@ -393,5 +393,5 @@ def test_output_takes_the_place_of_files_only(tmp_path: Path) -> None:
     assert require_output_file(link, option="-o") == target
     os.mkfifo(pipe)
     for wrong, kind in ((pipe, "pipe or device"), (Path("/dev/null"), "pipe or device"), (tmp_path, "folder")):
-        with pytest.raises(StorageError, match=f"-o: expected a file, found the {kind} {wrong}"):
+        with pytest.raises(StorageError, match=f"-o: {wrong}: expected a file, found a {kind}; choose another file"):
             require_output_file(wrong, option="-o")

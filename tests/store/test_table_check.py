@@ -66,8 +66,8 @@ CELLS: list[tuple[Change, str]] = [
     (first("components", "[[]]"), "components: expected a list of components as JSON, found [[]]"),
     (first("components", '[{"kind": "model"}]'), "components: expected a list of components as JSON"),
     (first("components", "[" * 3000), "components: expected a list of components as JSON"),
-    (first("stages", "[1]"), "stages: expected a list of texts as JSON, found [1]"),
-    (first("stages", "no"), "stages: expected a list of texts as JSON, found no"),
+    (first("stages", "[1]"), "stages: expected a list of keys of stages as JSON, found [1]"),
+    (first("stages", "no"), "stages: expected a list of keys of stages as JSON, found no"),
     (first("defense_params", "[]"), "defense_params: expected a table as JSON, found []"),
 ]
 
@@ -159,7 +159,7 @@ def test_a_wrong_value_of_a_stage_is_named(folder: Path, name: str, value: Any, 
 def test_the_inputs_of_a_stage_are_a_table_of_texts(tmp_path: Path) -> None:
     folder = Path(shutil.copytree(GOLDEN / "schema-4", tmp_path / "run"))
     damage(folder / "stages.parquet", first("inputs", "[1]"))
-    with pytest.raises(StorageError, match="inputs: expected a table of texts as JSON"):
+    with pytest.raises(StorageError, match="inputs: expected a table of keys of stages as JSON"):
         _ = RunResults(folder).stages
 
 

@@ -106,16 +106,25 @@ class Sides:
         For a model-free defense, the model must be missing from at least one set that other defenses authorise; if the
         experiment has no such set, every model counts.
         """
-        sets = self.sets.get(cell.experiment)
-        if cell.role != "any" or not sets:
-            return cell.role != "authorised"
-        return any(cell.evaluated not in models for models in sets)
+        return self.holds_out(cell.experiment, cell.role, cell.evaluated)
+
+    def holds_out(self, experiment: str, role: str, evaluated: str | None) -> bool:
+        """Do the same as `judges`, for the labels of a cell that need not have been computed."""
+        sets = self.sets.get(experiment)
+        if role != "any" or not sets:
+            return role != "authorised"
+        return any(evaluated not in models for models in sets)
 
 
 def sides_of(cells: Iterable[CellRow]) -> Sides:
     """Return the sets of models that the clients of each experiment authorise, from all cells of a run."""
+    return sides_from((c.experiment, c.authorised_models) for c in cells)
+
+
+def sides_from(authorised: Iterable[tuple[str, Iterable[str]]]) -> Sides:
+    """Do the same as `sides_of`, from the experiment and the labels of the authorised models of each cell."""
     found: dict[str, set[frozenset[str]]] = {}
-    for c in cells:
-        if c.authorised_models:
-            found.setdefault(c.experiment, set()).add(frozenset(c.authorised_models))
+    for experiment, models in authorised:
+        if models := frozenset(models):
+            found.setdefault(experiment, set()).add(models)
     return Sides({experiment: frozenset(sets) for experiment, sets in found.items()})

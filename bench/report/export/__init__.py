@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -17,6 +16,7 @@ from bench.analysis.rows import Rows
 from bench.analysis.table_model import Column, Measurement, Row, RowGroup, Table
 from bench.analysis.tables import build
 from bench.core.errors import SuiteError
+from bench.core.text import json_text, printable
 from bench.report.export.spreadsheets import safe_value
 from bench.store.reading import RunResults
 
@@ -58,11 +58,13 @@ FIELDS = (
 def export(results: RunResults, table: str, fmt: str) -> str:
     """Return the table of a name (see `bench.analysis.tables.TABLES`) as text in a format.
 
-    Raise `SuiteError` for an unknown table or format; the message lists those that exist.
+    No character of the text controls a terminal, also when the file that holds it is printed later: such characters are
+    escaped in JSON, and become marks in the other formats. Raise `SuiteError` for an unknown table or format; the
+    message lists those that exist.
     """
     if fmt not in FORMATS:
         raise SuiteError(f"--format {fmt}: expected one of {', '.join(FORMATS)}")
-    return FORMATS[fmt](build(Rows(results), table))
+    return printable(FORMATS[fmt](build(Rows(results), table)))
 
 
 def records(tables: Sequence[Table]) -> list[dict[str, Any]]:
@@ -140,7 +142,7 @@ def _json(tables: Sequence[Table]) -> str:
         }
         for t in tables
     ]
-    return json.dumps(made, indent=1, ensure_ascii=False, allow_nan=False)
+    return json_text(made, indent=1)
 
 
 # ---- Markdown --------------------------------------------------------------------------------------------------------

@@ -31,8 +31,10 @@ from bench.store.several_runs import Joined
 DIGITS = 16  # The number of digits of a hash that the page shows.
 # Metrics that the table of all cells shows for each cell, besides the similarity of every attribute.
 MAIN = ("accuracy", "rank-1")
-_FIELDS = ("experiment", "table", "dataset", "defense", "authorised", "attack", "via", "upload", "outputs", "evaluated")
-_ASKED = ("role", "repeat", "pairs", "kappa", "threat", "status", "reason", "traceback", "log", "batch")
+_FIELDS = (
+    *("experiment", "table", "dataset", "defense", "authorised", "attack", "via", "upload", "outputs", "evaluated"),
+    *("role", "repeat", "pairs", "kappa", "threat", "status", "reason", "traceback", "log", "batch"),
+)
 _AXES = ("dataset", "defense", "attack")
 Columns = dict[str, list[Any]]
 
@@ -199,7 +201,7 @@ class Evidence:
         """Return all cells as columns, and the components and stages that the cells refer to by number."""
         cells, table = self._rows.cells, self._rows.results.cells
         found: dict[str, Any] = {"cell": coded(c.cell for c in cells)}
-        found |= {name: coded(getattr(c, name) for c in cells) for name in (*_FIELDS, *_ASKED)}
+        found |= {name: coded(getattr(c, name) for c in cells) for name in _FIELDS}
         homes = self._homes()
         found["run"] = coded(run for run, _ in homes)
         if any(own != c.cell for c, (_, own) in zip(cells, homes, strict=True)):

@@ -13,6 +13,7 @@ from pathlib import PurePath
 import numpy as np
 
 from bench.analysis.rows import Rows
+from bench.core.packages import DISTRIBUTION
 from bench.core.text import duration, plural
 from bench.report.page.run_facts import Grid, when
 from bench.store.reading import RunResults
@@ -83,9 +84,9 @@ def _sources(run: RunRecord) -> Step:
     """Return the step that gets the sources of bench at the commit of a run."""
     commit, _, dirty = (run.commit or "").partition("+")
     if not commit:
-        version = run.versions.get("face-privacy-bench", "unknown")
+        version = run.versions.get(DISTRIBUTION, "unknown")
         return Step(
-            what="Get the sources", remark=f"The run was not made from a checkout; face-privacy-bench was {version}."
+            what="Get the sources", remark=f"The run was not made from a checkout; {DISTRIBUTION} was {version}."
         )
     remark = "Files differed from this commit: it alone may not give the same numbers." if dirty else ""
     return Step(what="Get the same sources", command=f"git checkout {commit}", remark=remark)
@@ -160,12 +161,12 @@ def _rescored(record: RescoringRecord | None) -> list[tuple[str, str]]:
     if not record:
         return []
     made = record.made_by
-    version = made.versions.get("face-privacy-bench", "unknown")
+    version = made.versions.get(DISTRIBUTION, "unknown")
     taken = f"; {plural(record.kept, 'score')} of Equation 9 taken as measured then" if record.kept else ""
     return [
         ("Rescored from", f"{record.run}, run.json with sha256 {record.record_sha256}"),
         ("With other settings", ", ".join(record.settings) or "none"),
-        ("Artifacts made by", f"face-privacy-bench {version}, {_commit(made.commit)}{taken}"),
+        ("Artifacts made by", f"{DISTRIBUTION} {version}, {_commit(made.commit)}{taken}"),
         ("Artifacts made", when(made.finished)),
     ]
 
