@@ -84,9 +84,8 @@ def given_weights(path: str) -> Path:
     for found in places:
         if found.exists():
             return found.absolute()
-    raise DataError(
-        f"weights_file = {path!r}: expected a file, found none at {', '.join(str(place.absolute()) for place in places)}"
-    )
+    searched = ", ".join(str(place.absolute()) for place in places)
+    raise DataError(f"weights_file = {path!r}: expected a file, found none at {searched}")
 
 
 def _plain(name: str) -> str:
