@@ -24,6 +24,7 @@ from bench import (
     BenchError,
     DataError,
     StorageError,
+    cache_folder,
     digest_of,
     file_sha256,
     file_stamp,
@@ -71,8 +72,7 @@ def place(model: NetworkParameters) -> Path:
         "code": _own_digest(),
         "packages": packages,
     }
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "face-privacy-bench" / "models" / f"{digest_of(decides)}.json"
+    return cache_folder() / "models" / f"{digest_of(decides)}.json"
 
 
 def kept_card(path: Path) -> Card | None:
