@@ -55,7 +55,7 @@ def test_the_expected_hash_is_the_one_in_the_published_name() -> None:
 
 @pytest.mark.parametrize("known", ["pip install 'face-privacy-bench'", None])
 def test_a_missing_package_is_named_with_a_command(known: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lpips_module.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setattr(lpips_module, "how_to_install", lambda name: known)
     assert find_vgg().reason == f"LPIPS needs the package lpips: {known or 'pip install lpips'}"
 
