@@ -34,6 +34,7 @@ from bench.api.types import (
     Reconstructed,
     Section,
 )
+from bench.core.cache_folder import cache_folder
 from bench.core.content_keys import digest_of
 from bench.core.domain import Outcome
 from bench.core.errors import (
@@ -94,6 +95,7 @@ __all__ = [
     "TrainingJob",
     "TrainingSet",
     "__version__",
+    "cache_folder",
     "comparable_name",
     "data_dir_option",
     "data_folders",

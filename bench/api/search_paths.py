@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -57,11 +58,11 @@ def use_suite_folder(folder: Path) -> None:
     os.environ[_SUITE] = str(folder.resolve())
 
 
-def places_named(text: str, what: str) -> tuple[Path, ...]:
-    """Return where a path from a suite may lie, with ``~`` and ``$VARIABLES`` replaced.
+def places_named(text: str, what: str, folders: Sequence[Path] = ()) -> tuple[Path, ...]:
+    """Return where a path from a suite may lie, in this order, with ``~`` and ``$VARIABLES`` replaced.
 
-    A relative path lies in the folder of the suite, or else in the working folder. ``what`` is the name of the
-    parameter, for messages. Raises `DataError` naming a variable that is not set.
+    A relative path lies in the folder of the suite, or else in one of ``folders``, or else in the working folder.
+    ``what`` is the name of the parameter, for messages. Raises `DataError` naming a variable that is not set.
     """
 
     def value(match: re.Match[str]) -> str:
@@ -71,11 +72,15 @@ def places_named(text: str, what: str) -> tuple[Path, ...]:
         return os.environ[name]
 
     path, here = Path(_VARIABLE.sub(value, text)).expanduser(), Path.cwd()
-    suite = Path(os.environ.get(_SUITE) or here)
-    if path.is_absolute() or suite == here:
+    if path.is_absolute():
         return (path,)
+    others = [*(folder / path for folder in folders), path]
+    if not (suite_folder := os.environ.get(_SUITE)):
+        return tuple(others)
+    suite = Path(suite_folder)
     beside = suite / path
-    return (beside.relative_to(here) if beside.is_relative_to(here) else beside, path)
+    first = beside.relative_to(here) if beside.is_relative_to(here) else beside
+    return tuple(dict.fromkeys([first, *others]))
 
 
 def expand(text: str, what: str) -> Path:

@@ -65,7 +65,8 @@ def find_vgg(expected_sha256: str = VGG_SHA256) -> VggWeights | MissingVgg:
     missing or wrong file, or the package ``lpips`` is missing, because a user who sets it expects LPIPS to be computed.
     """
     chosen = os.environ.get(VARIABLE)
-    absent = "" if importlib.util.find_spec("lpips") else f"LPIPS needs the package lpips: {how_to_install('lpips')}"
+    install = how_to_install("lpips") or "pip install lpips"  # Sources that are not installed name no package.
+    absent = "" if importlib.util.find_spec("lpips") else f"LPIPS needs the package lpips: {install}"
     if absent and chosen:
         raise DataError(f"${VARIABLE} is set, and {absent}")
     if absent:

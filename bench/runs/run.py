@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from bench.api.search_paths import use_suite_folder
 from bench.core.domain import Cell, Event, Outcome, StageResult, Status
 from bench.core.errors import BenchError, StorageError, error_text
 from bench.core.files import require_no_link
@@ -75,6 +76,7 @@ def run_plan(
     ``listen`` receives every line of the journal. ``into`` replaces the run folder of the plan.
     ``about`` holds fields of `RunRecord` by name, for a run that is made from another one.
     """
+    use_suite_folder(plan.suite.path.parent)  # Another suite may have been resolved since this one was.
     registry, cache = discover(), folders.cache
     engine = engine or make_engine("local", plan.device)
     name = plan.suite.name

@@ -15,7 +15,7 @@ from bench.core.packages import how_to_install
         ("onnx.checker", "pip install 'face-privacy-bench[onnx]'"),
         ("onnx2torch", "pip install 'face-privacy-bench[onnx]'"),
         ("deepface.modules", "pip install 'face-privacy-bench[deepface]'"),
-        ("onnxruntime", "pip install 'face-privacy-bench[deepface]'"),
+        ("onnxruntime", "pip install 'face-privacy-bench[deepface]' or pip install 'face-privacy-bench[onnx]'"),
         ("mtcnn", "pip install 'face-privacy-bench[align]'"),
         ("tensorflow", "pip install 'face-privacy-bench[align]'"),
         ("ray", "pip install 'face-privacy-bench[ray]'"),

@@ -53,6 +53,13 @@ def test_the_expected_hash_is_the_one_in_the_published_name() -> None:
     assert published == lpips_module.VGG_URL
 
 
+@pytest.mark.parametrize("known", ["pip install 'face-privacy-bench'", None])
+def test_a_missing_package_is_named_with_a_command(known: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr(lpips_module, "how_to_install", lambda name: known)
+    assert find_vgg().reason == f"LPIPS needs the package lpips: {known or 'pip install lpips'}"
+
+
 def test_without_weights_the_reason_names_file_and_place() -> None:
     found = find_vgg()
     assert isinstance(found, MissingVgg)

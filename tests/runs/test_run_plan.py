@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 from support import SUITE, InlineWorkers
 
+from bench.api.search_paths import places_named
 from bench.core.domain import Outcome, Stage
 from bench.core.errors import BenchError, StorageError
+from bench.engine import scheduler
 from bench.engine.factory import resolve_device
 from bench.planning.plan import Plan
 from bench.registry.discovery import Registry
@@ -125,6 +127,25 @@ def test_failures_and_skips_are_rows_beside_results(plan: Plan, folders: Folders
     assert results.run.status == "incomplete"
     counts = results.run.counts
     assert (counts.cells, counts.ok, counts.failed, counts.skipped, counts.timeout) == (3, 1, 1, 1, 0)
+
+
+def test_relative_paths_start_in_the_folder_of_the_suite_that_runs(
+    plan: Plan, folders: Folders, suite: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (suite.parent / "other").mkdir()
+    other = suite.parent / "other" / "small.toml"
+    other.write_text(SMALL)
+    plan_suite(other, folders, "cpu", [], None)
+    seen: list[tuple[Path, ...]] = []
+
+    def compute(*_: Any) -> None:
+        seen.append(places_named("faces", "path"))
+        raise StorageError("far enough")
+
+    monkeypatch.setattr(scheduler, "run", compute)
+    with pytest.raises(StorageError, match="far enough"):
+        run_plan(plan, folders, quiet)
+    assert seen == [(suite.parent / "faces", Path("faces"))]
 
 
 def test_the_record_says_what_ran_on_what(plan: Plan, folders: Folders, suite: Path) -> None:

@@ -13,11 +13,10 @@ from collections.abc import Sequence
 from functools import lru_cache
 from importlib import metadata, resources
 
-import platformdirs
 from markupsafe import Markup
 
+from bench.core.cache_folder import cache_folder
 from bench.core.files import kept_text
-from bench.core.packages import DISTRIBUTION
 
 SCRIPTS = ("page", "charts", "tables", "rows", "cells", "filters", "wall")  # in the order in which they run
 STYLES = ("base", "verdict", "charts", "tables", "ladder", "threats", "rows", "cells", "wall", "filters")
@@ -50,7 +49,7 @@ def charts_library() -> str:
     Bundling takes two seconds and gives the same text each time, so the text is kept in the user's cache folder.
     """
     name = f"charts-vl-convert-{metadata.version('vl-convert-python')}.js"
-    return kept_text(platformdirs.user_cache_path(DISTRIBUTION) / name, _bundle_charts_library)
+    return kept_text(cache_folder() / name, _bundle_charts_library)
 
 
 def _bundle_charts_library() -> str:

@@ -5,7 +5,8 @@ its weights. ``uniface`` are FairFace and a network for the age, which ``bench m
 small network trained on generated faces (``bench train suites/attributes.toml``), for the synthetic stand-ins; instead
 of race it estimates their abstract appearance groups.
 
-This module imports neither torch nor deepface nor uniface: a suite is planned from these declarations alone.
+This module imports neither torch nor deepface nor uniface: a suite is planned from these declarations alone. The plugin
+`bench_uniface` is imported only if its estimator is used or looked for.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench import Attack, DataError, SuiteError, file_sha256, hookimpl
-from bench_attributes import deepface_files, uniface_files
+from bench_attributes import deepface_files
 from bench_attributes.classes import CLASSES, COMMAND
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ WEIGHTS = Path(__file__).parent / "weights"
 LICENSES = {
     "builtin": "same as this project (trained on generated faces)",
     "deepface": "MIT (code of deepface); the training sets' terms apply to the weights",
-    "uniface": "; ".join(f"{file.name}: {file.license}" for file in dict.fromkeys(uniface_files.FILES.values())),
 }
 
 
@@ -75,7 +75,9 @@ class Attributes(Attack):
             return self.backend
         if deepface_files.available():
             return "deepface"
-        return "uniface" if uniface_files.available() else "builtin"
+        from bench_attributes.uniface_files import available
+
+        return "uniface" if available() else "builtin"
 
     @property
     def synthetic(self) -> bool:  # type: ignore[override]
@@ -85,11 +87,18 @@ class Attributes(Attack):
     @property
     def license(self) -> str:  # type: ignore[override]
         """The license of the weights of the backend."""
+        if self.estimator == "uniface":
+            from bench_attributes.uniface_files import FILES
+
+            return "; ".join(f"{file.name}: {file.license}" for file in dict.fromkeys(FILES.values()))
         return LICENSES[self.estimator]
 
     def _known(self) -> tuple[str, ...]:
-        known = {"builtin": ("age", *CLASSES), "deepface": deepface_files.FILES, "uniface": uniface_files.FILES}
-        return tuple(known[self.estimator])
+        if self.estimator == "uniface":
+            from bench_attributes.uniface_files import FILES
+
+            return tuple(FILES)
+        return tuple(deepface_files.FILES) if self.estimator == "deepface" else ("age", *CLASSES)
 
     @property
     def estimated(self) -> tuple[str, ...]:
@@ -101,13 +110,20 @@ class Attributes(Attack):
         if self.estimator == "deepface":
             return deepface_files.fingerprint(self.estimated)
         if self.estimator == "uniface":
+            from bench_attributes import uniface_files
+
             return uniface_files.fingerprint(self.estimated)
         return file_sha256(weights())
 
     def classes(self) -> Mapping[str, Sequence[str]]:
         """Return the classes of each attribute vector, in order; age is a number and has no classes."""
-        of_deepface = {name: file.classes for name, file in deepface_files.FILES.items() if file.classes}
-        known = {"builtin": CLASSES, "deepface": of_deepface, "uniface": uniface_files.CLASSES}[self.estimator]
+        known: Mapping[str, Sequence[str]] = CLASSES
+        if self.estimator == "deepface":
+            known = {name: file.classes for name, file in deepface_files.FILES.items() if file.classes}
+        elif self.estimator == "uniface":
+            from bench_attributes import uniface_files
+
+            known = uniface_files.CLASSES
         return {name: known[name] for name in self.estimated if name in known}
 
     def estimate(self, images: torch.Tensor, ctx: Context) -> Mapping[str, torch.Tensor]:

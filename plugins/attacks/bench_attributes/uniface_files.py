@@ -10,8 +10,7 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from bench_uniface import ATTRIBUTES, Fetchable
-from bench_uniface import files as uniface_files
+from bench_uniface import ATTRIBUTES, Fetchable, files
 from bench_uniface.library import INSTALL, installed
 
 from bench import DataError, MissingDataError, file_sha256, weights_folders
@@ -38,7 +37,7 @@ def available() -> bool:
     uniface's own cache is not searched: what another program left there must not decide which estimator is used.
     """
     packages = all(find_spec(name) is not None for name in PACKAGES)
-    return packages and all(uniface_files.located(file, weights_folders()) is not None for file in FILES.values())
+    return packages and all(files.located(file, weights_folders()) is not None for file in FILES.values())
 
 
 def find(attributes: Sequence[str]) -> dict[str, Path]:
@@ -49,7 +48,7 @@ def find(attributes: Sequence[str]) -> dict[str, Path]:
     found, missing = {}, []
     for file in dict.fromkeys(FILES[name] for name in attributes):
         try:
-            found[file] = uniface_files.find(file)
+            found[file] = files.find(file)
         except MissingDataError as error:
             missing.append(str(error))
     if missing:

@@ -21,7 +21,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 
-from bench import DataError
+from bench import DataError, cache_folder
 from bench_facesets.collection import Collection, Ints
 from bench_facesets.readers.images import Encoded, decode
 
@@ -50,7 +50,7 @@ class Copies:
     def within(cls, collection: Collection, fingerprint: str) -> Copies:
         """Compare all images of a collection with people; ``fingerprint`` is the digest of its files.
 
-        The numbers of the pictures are kept in ``$XDG_CACHE_HOME/face-privacy-bench/copies/``, by this digest.
+        The numbers of the pictures are kept in ``copies`` of `bench.cache_folder`, by this digest.
         """
         place = _memory(collection, fingerprint)
         picture = _recall(place, len(collection.encoded))
@@ -85,10 +85,9 @@ class Copies:
 
 def _memory(collection: Collection, fingerprint: str) -> Path:
     """Return the file that keeps the numbers of the pictures of these files, in this order."""
-    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     about = "\0".join([str(_VERSION), fingerprint, *collection.ids]).encode("utf-8", "surrogateescape")
     name = hashlib.sha256(about).hexdigest()[:32]
-    return Path(home).expanduser() / "face-privacy-bench" / "copies" / f"{name}.npy"
+    return cache_folder() / "copies" / f"{name}.npy"
 
 
 def _recall(place: Path, n: int) -> Ints | None:

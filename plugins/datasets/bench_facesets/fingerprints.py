@@ -1,7 +1,7 @@
 """Digests of data sets: the sha256 of a single file, or a sha256 over the names and contents of several files.
 
 Hashing a large set takes long, so digests of files are kept, by path and stamp (see `bench.file_stamp`), in
-``$XDG_CACHE_HOME/face-privacy-bench/fingerprints/`` (by default below ``~/.cache``).
+``fingerprints`` of `bench.cache_folder`.
 """
 
 from __future__ import annotations
@@ -14,16 +14,15 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import DataError, file_sha256, file_stamp, is_settled
+from bench import DataError, cache_folder, file_sha256, file_stamp, is_settled
 
 MAX_REMEMBERED_BYTES = 2**30
 
 
 def _memory(root: Path) -> Path:
     """Return the file that keeps the digests of the files below a folder."""
-    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     name = hashlib.sha256(str(root).encode("utf-8", "surrogateescape")).hexdigest()[:32]
-    return Path(home).expanduser() / "face-privacy-bench" / "fingerprints" / f"{name}.json"
+    return cache_folder() / "fingerprints" / f"{name}.json"
 
 
 def fingerprint(root: Path, files: Sequence[Path]) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import DataError, MissingDataError, data_folders, file_stamp, places_named
+from bench import DataError, MissingDataError, data_folders, file_stamp, is_settled, places_named
 from bench_facesets.collection import Collection
 from bench_facesets.people import with_known_people
 from bench_facesets.readers import image_folders, insightface_bin, original_layouts, parquet, recordio
@@ -178,29 +178,34 @@ _READERS: dict[str, Reader] = {
     "people": _people,
     **{name: functools.partial(_original, reader) for name, reader in original_layouts.READERS.items()},
 }
+_Stamps = tuple[tuple[int, ...], ...]
 _KEPT = 16  # The number of sets that are kept in a process.
-_kept: dict[tuple[Path, str, int], tuple[tuple[int, ...], Collection]] = {}
+_kept: dict[tuple[Path, str, int], tuple[_Stamps, Collection]] = {}
 
 
 def open_set(path: Path, reader: str, level: int = 0, fresh: bool = False) -> Collection:
     """Read the set at a path; ``level`` is that of `image_folders.read`.
 
-    The result is kept in the process until the file changes. A folder does not show whether files below it have
-    changed: it is listed again with ``fresh``, as it is for every digest of the set. Raises DataError if the path
-    cannot be read.
+    The result is kept in the process until the file changes, unless it changed just now (see `bench.is_settled`). A
+    folder does not show whether files below it have changed: it is listed again with ``fresh``, as it is for every
+    digest of the set. Raises DataError if the path cannot be read.
     """
     key = (path.absolute(), reader, level)
     try:
-        stamp = _stamp(path)
+        stamps, is_folder = _stamps(path), path.is_dir()
         known = _kept.get(key)
-        if known is None or known[0] != stamp or (fresh and path.is_dir()):
-            while len(_kept) >= _KEPT and key not in _kept:
-                del _kept[next(iter(_kept))]
-            read = functools.partial(_people, level=level) if level and reader == "people" else _READERS[reader]
-            _kept[key] = known = (stamp, with_known_people(_with_others(read(path), path)))
-        return known[1]
+        if known is not None and known[0] == stamps and not (fresh and is_folder):
+            return known[1]
+        keeps = is_folder or all(map(is_settled, stamps))  # Asked before the file is read.
+        read = functools.partial(_people, level=level) if level and reader == "people" else _READERS[reader]
+        found = with_known_people(_with_others(read(path), path))
     except OSError as error:
         raise DataError(f"{path}: expected a readable file or folder: {error.strerror}") from None
+    if keeps:
+        while len(_kept) >= _KEPT and key not in _kept:
+            del _kept[next(iter(_kept))]
+        _kept[key] = (stamps, found)
+    return found
 
 
 def _with_others(found: Collection, path: Path) -> Collection:
@@ -213,7 +218,7 @@ def _with_others(found: Collection, path: Path) -> Collection:
     return dataclasses.replace(found, passed_over=in_words(others, listing.root))
 
 
-def _stamp(path: Path) -> tuple[int, ...]:
-    """Return numbers that change with a file, or with the index beside a ``.rec``. Raises OSError."""
+def _stamps(path: Path) -> _Stamps:
+    """Return the stamps of a file, and of the index beside a ``.rec``. Raises OSError."""
     index = path.with_suffix(".idx")
-    return (*file_stamp(path), *(file_stamp(index) if path.suffix == ".rec" and index.exists() else ()))
+    return (file_stamp(path), *([file_stamp(index)] if path.suffix == ".rec" and index.exists() else []))

@@ -21,10 +21,10 @@ class NetworkParameters(ABC):
     input, and where it can be split.
 
     Weights
-        ``weights_file``: a path; a relative one is looked up in the weights folders (``$BENCH_WEIGHTS``, then
-        ``weights`` of each folder of ``$BENCH_DATA``), then below the current folder. ``~`` and ``$VARIABLES`` are
-        expanded. ``weights_key``: which network of a checkpoint that holds several, such as ``state_dict_ema`` or
-        ``teacher.backbone``; ``.`` for the one that is in no dictionary of its own.
+        ``weights_file``: a path; a relative one is searched in the folder of the suite, then in the weights folders
+        (``$BENCH_WEIGHTS``, then ``weights`` of each folder of ``$BENCH_DATA``), then in the working folder. ``~`` and
+        ``$VARIABLES`` are expanded. ``weights_key``: which network of a checkpoint that holds several, such as
+        ``state_dict_ema`` or ``teacher.backbone``; ``.`` for the one that is in no dictionary of its own.
     Pixels
         ``net_input_size`` is ``[height, width]``: up to 112 of each is the centre of the face (112x96: columns 8 to
         104); for any other size the face is resized. Then the channels are brought into the order ``channels``,

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from bench import BenchError, DataError, did_you_mean, weights_folders
+from bench import BenchError, DataError, did_you_mean, printable, weights_folders
 from bench_uniface import files, library, paper
 from bench_uniface.catalogue import FETCHABLE, Fetchable
 
@@ -55,19 +55,19 @@ def fetch(names: tuple[str, ...], of_paper: bool, out: Path | None, yes: bool, d
         _announce(file, places[file], here=file not in needed)
     if dry_run:
         needed = []
-        click.echo("nothing was fetched (--dry-run)")
+        _say("nothing was fetched (--dry-run)")
     elif needed and not yes:
         _ask(needed)
     failed: list[str] = []
     for file in needed:
         try:
-            click.echo(f"{file.name}: {fetch_file(file, places[file], click.echo)} fetched, sha256 verified")
+            _say(f"{file.name}: {fetch_file(file, places[file], _say)} fetched, sha256 verified")
         except BenchError as error:
             failed.append(str(error))
     if of_paper:
         _show_paper(folder)
     elif folder not in files.search_folders() and not dry_run:
-        click.echo(f"To use them, name {folder} with --weights-dir or in $BENCH_WEIGHTS")
+        _say(f"To use them, name {folder} with --weights-dir or in $BENCH_WEIGHTS")
     if failed:
         raise DataError("\n".join(failed))
 
@@ -107,12 +107,12 @@ def _is_here(folder: Path, file: Fetchable) -> bool:
 
 
 def _announce(file: Fetchable, folder: Path, *, here: bool) -> None:
-    click.echo(f"{file.name}: {file.what}")
+    _say(f"{file.name}: {file.what}")
     if here:
-        click.echo(f"  already there: {folder / file.file}, sha256 verified")
+        _say(f"  already there: {folder / file.file}, sha256 verified")
     else:
-        click.echo(f"  about {file.megabytes} MB from {library.entry(file.stem).urls[0]}\n  to {folder / file.file}")
-    click.echo(f"  license: {file.license}")
+        _say(f"  about {file.megabytes} MB from {library.entry(file.stem).urls[0]}\n  to {folder / file.file}")
+    _say(f"  license: {file.license}")
 
 
 def _ask(needed: Sequence[Fetchable]) -> None:
@@ -122,6 +122,11 @@ def _ask(needed: Sequence[Fetchable]) -> None:
     if not _on_a_terminal():
         raise DataError(f"{question} Expected a yes, found no terminal to ask on; add --yes")
     click.confirm(question, abort=True)
+
+
+def _say(text: str) -> None:
+    """Print a text; names of folders and what uniface says must not control the terminal."""
+    click.echo(printable(text))
 
 
 def _on_a_terminal() -> bool:
@@ -135,13 +140,13 @@ def _show_catalogue(shown: Sequence[Fetchable], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([_row(file) for file in shown], indent=1))
         return
-    click.echo("The code of uniface is MIT; the terms of each file are its own. NAME, size, content, terms:")
+    _say("The code of uniface is MIT; the terms of each file are its own. NAME, size, content, terms:")
     for file in shown:
         where = files.located(file)
-        click.echo(f"{file.name}: about {file.megabytes} MB; {file.what}{f'; here: {where}' if where else ''}")
-        click.echo(f"  license: {file.license}")
+        _say(f"{file.name}: about {file.megabytes} MB; {file.what}{f'; here: {where}' if where else ''}")
+        _say(f"  license: {file.license}")
     if library.installed() is None:
-        click.echo(f"uniface is not installed; to fetch: {library.INSTALL}")
+        _say(f"uniface is not installed; to fetch: {library.INSTALL}")
 
 
 def _row(file: Fetchable) -> dict[str, Any]:
@@ -162,16 +167,16 @@ def _row(file: Fetchable) -> dict[str, Any]:
 
 def _show_paper(folder: Path) -> None:
     """Say which networks of the paper have weights now, what remains missing, and how to use what is there."""
-    click.echo("The paper's networks:")
+    _say("The paper's networks:")
     searched = folder in weights_folders()
     for network in paper.NETWORKS.values():
         file = FETCHABLE.get(network.served_by or "")
         if own := paper.found(network):
-            click.echo(f"  {network.name}: {own}")
+            _say(f"  {network.name}: {own}")
         elif file and os.path.isfile(folder / file.file):
-            click.echo(f"  {network.name}: {folder / file.file} ({network.why})")
+            _say(f"  {network.name}: {folder / file.file} ({network.why})")
         elif file:
-            click.echo(f"  {network.name}: missing; bench models fetch {file.name} gets {network.why}")
+            _say(f"  {network.name}: missing; bench models fetch {file.name} gets {network.why}")
         else:
-            click.echo(f"  {network.name}: missing; {paper.missing(network, folder)}")
-    click.echo(f"Use them with: bench run suites/paper.toml{'' if searched else f' --weights-dir {folder}'}")
+            _say(f"  {network.name}: missing; {paper.missing(network, folder)}")
+    _say(f"Use them with: bench run suites/paper.toml{'' if searched else f' --weights-dir {folder}'}")

@@ -27,7 +27,8 @@ class UnifaceNet(FaceNet):
     """A network that ``bench models fetch`` gets through the library uniface, as an ONNX file.
 
     The file is searched in the weights folders and in uniface's cache, and must have the sha256 that uniface lists.
-    ``weights_file`` names another file, which is not compared.
+    ``weights_file`` names another file, which is not compared; its pixels are those that the file asks for, in the
+    network's order of channels.
     """
 
     name: ClassVar[str]
@@ -60,7 +61,11 @@ class UnifaceNet(FaceNet):
         return replace(found, notes=(*found.notes, files.UNVERIFIED))
 
     def pixels(self, layout: Pixels) -> Pixels:
-        """Return the input of the network: as uniface prepares it, changed by the parameters that are set."""
+        """Return the input of the network: as uniface prepares it, or as the user's own file asks for it, changed by
+        the parameters that are set."""
+        if self.weights_file:  # A file does not tell the order of colours; the network's is the better guess.
+            grey = layout.channels == "grey"
+            return super().pixels(layout if grey else replace(layout, channels=self.channel_order))
         uniface = Pixels(channels=self.channel_order)
         return super().pixels(replace(layout, mean=uniface.mean, std=uniface.std, channels=uniface.channels))
 

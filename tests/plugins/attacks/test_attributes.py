@@ -58,6 +58,16 @@ def test_attributes_that_a_backend_does_not_know(params: dict[str, Any], message
         Attributes(**params)
 
 
+def test_the_built_in_estimator_works_without_other_plugins() -> None:
+    code = (
+        "import sys; sys.modules['bench_uniface'] = sys.modules['bench_facenets'] = None;"  # importing them fails
+        "from bench_attributes import Attributes; a = Attributes(backend='builtin');"
+        "print(len(a.fingerprint()), sorted(a.classes()), a.license, a.estimated)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.startswith("64 ['emotion', 'gender', 'group'] same as this project")
+
+
 def test_planning_imports_no_torch() -> None:
     code = (
         "import sys; from bench_attributes import Attributes; a = Attributes();"

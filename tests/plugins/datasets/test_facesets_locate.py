@@ -10,7 +10,18 @@ from pathlib import Path
 import faceset_files as files
 import numpy as np
 import pytest
-from bench_facesets import AgeDb30, Calfw, CasiaWebFace, CfpFf, FaceSet, FaceSetTraining, Lfw, commands, fingerprints
+from bench_facesets import (
+    AgeDb30,
+    Calfw,
+    CasiaWebFace,
+    CfpFf,
+    FaceSet,
+    FaceSetTraining,
+    Lfw,
+    commands,
+    fingerprints,
+    locate,
+)
 from bench_facesets.audit import Looks, near_duplicates
 from bench_facesets.readers import parquet
 from click.testing import CliRunner
@@ -117,6 +128,18 @@ def test_other_contents_under_the_same_time_and_size_are_another_digest(
     after = fingerprints.fingerprint(root, changed)
     assert after != before
     assert FaceSet(path=str(root)).fingerprint() == after if kind == "folder" else True
+
+
+@pytest.mark.parametrize(("settled", "same"), [(0, True), (10**20, False)], ids=["settled", "just now"])
+def test_a_file_that_changed_just_now_is_read_again(
+    tmp_path: Path, settled: int, same: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stamps, "_SETTLED_NS", settled)
+    path = files.write_bin(tmp_path / "x.bin", PAIRS)
+    stamp = stamps.file_stamp(path)
+    monkeypatch.setattr(locate, "file_stamp", lambda path: stamp)  # a second change in one step of the clock
+    first = FaceSet(path=str(path)).collection()
+    assert (FaceSet(path=str(path)).collection() is first) == same
 
 
 def test_fingerprints_are_remembered(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -314,7 +314,7 @@ def test_damaged_bytes_never_end_in_anything_else(data: st.DataObject, tmp_path:
     path = tmp_path / "weights.pth"
     path.write_bytes(bytes(content))
     try:
-        found = checkpoints.read_state_dict(path)
+        found = checkpoints._read(path, checkpoints.ALL_LAYOUTS).view.tensors
     except DataError:
         return
     assert all(isinstance(value, Tensor) for value in found.values())

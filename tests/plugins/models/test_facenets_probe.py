@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -65,8 +66,13 @@ def test_a_damaged_card_is_made_again(model: TorchModule, tmp_path: Path) -> Non
         assert from_json(file.read_text()) == card
 
 
-def test_a_stale_card_is_not_believed_when_loading(model: TorchModule, tmp_path: Path) -> None:
+def test_a_stale_card_is_not_believed_when_loading(
+    model: TorchModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     card = model.card()
+    stamp = (0, 0, time.time_ns() + 10**12)  # The file changes within one step of the clock.
+    monkeypatch.setattr(probe, "file_stamp", lambda path: stamp)
+    assert probe.kept_card(probe.place(model)) == card
     (file,) = kept(tmp_path)
     wrong = json.loads(file.read_text())
     wrong["embedding_size"] = 99

@@ -117,6 +117,20 @@ def test_weights_are_looked_up_in_the_weights_folders_first(home: Path) -> None:
     assert module().weights() == home / "weights" / "net.pth"
 
 
+@pytest.mark.parametrize("standing_in", ["suite", "."])
+def test_weights_beside_the_suite_come_first_wherever_one_stands(
+    standing_in: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENCH_SUITE_FOLDER", str(home / "suite"))
+    for name in ("suite", "weights"):
+        (home / name).mkdir()
+        (home / name / "net.pth").write_bytes(b"x")
+    monkeypatch.chdir(home / standing_in)
+    assert module().weights() == home / "suite" / "net.pth"
+    (home / "suite" / "net.pth").unlink()
+    assert module().weights() == home / "weights" / "net.pth"
+
+
 @pytest.mark.parametrize(
     ("name", "says"),
     [

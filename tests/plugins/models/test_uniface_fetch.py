@@ -136,6 +136,13 @@ def test_without_a_terminal_and_a_yes_nothing_is_fetched(mirror: Mirror) -> None
     assert mirror.asked == []
 
 
+def test_a_name_of_a_folder_cannot_control_the_terminal(mirror: Mirror, tmp_path: Path) -> None:
+    folder = tmp_path / "a\x1b[2Jb"
+    shown = run("sphere20", "--dry-run", "--out", str(folder)).output
+    assert "\x1b" not in shown
+    assert f"{tmp_path}/a\ufffd[2Jb/sphere20.onnx" in shown
+
+
 def test_a_dry_run_fetches_nothing(mirror: Mirror) -> None:
     done = run("--paper", "--dry-run", "--yes")
     assert "nothing was fetched (--dry-run)" in done.output

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from bench_facenets.checks.selfcheck import probe_images
+from bench_facenets.files.pixels import Pixels
 from bench_facenets.loading.splitting import embedding_difference
 from bench_uniface import FETCHABLE, MODELS, RECOGNISERS, UnifaceNet, library
 from facenets_toys import onnx_bytes
@@ -121,6 +123,15 @@ def test_licenses_name_a_place_to_look_and_no_network_claims_to_be_free(name: st
     assert model.license != "MIT"
     assert not model.synthetic
     assert isinstance(model, UnifaceNet)
+
+
+def test_pixels_of_an_own_file_are_those_that_it_asks_for() -> None:
+    measured = Pixels(mean=(0.0,) * 3, std=(1.0,) * 3)
+    own = MODELS["adaface-ir-18"](weights_file="mine.onnx")
+    assert str(own.pixels(measured)) == "112x112 bgr, (x - 0) / 1"
+    assert own.pixels(replace(measured, channels="grey")).channels == "grey"
+    assert str(replace(own, std=2.0).pixels(measured)) == "112x112 bgr, (x - 0) / 2"
+    assert str(replace(own, weights_file="").pixels(measured)) == "112x112 bgr, (x - 127.5) / 127.5"
 
 
 def test_pixels_are_those_of_uniface(cache: Path) -> None:

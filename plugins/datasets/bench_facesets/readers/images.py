@@ -93,7 +93,7 @@ def _something_else(data: bytes) -> str:
         return "HEIC; convert it to JPEG or PNG first, for example with the Python library pillow-heif"
     if data.startswith(b"version https://git-lfs"):
         return "a pointer of Git LFS; fetch the file itself with: git lfs pull"
-    if data.lstrip()[:9].lower() in (b"<!doctype", b"<html>") or data.lstrip()[:5].lower() == b"<html":
+    if data.lstrip()[:9].lower().startswith((b"<!doctype", b"<html")):
         return "a web page; download the file itself"
     return f"{len(data)} bytes of something else"
 

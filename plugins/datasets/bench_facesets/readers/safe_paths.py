@@ -113,8 +113,11 @@ def shown(text: str) -> str:
 
 
 def read_text(path: Path) -> str:
-    """Return a protocol file as text: UTF-8, UTF-16 as PowerShell writes it, or else Latin-1. Raises DataError if the
-    file is too large, unreadable or no text."""
+    """Return a protocol file as text: UTF-8, UTF-16 as PowerShell writes it, or else Latin-1.
+
+    Files that bench asks its user to write, such as suites, must be UTF-8 or have a byte order mark; a protocol file
+    was published by somebody else and is taken as it is. Raises DataError if it is too large, unreadable or no text.
+    """
     data = read_bytes(path, MAX_TEXT_BYTES, "a protocol file")
     try:
         if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):

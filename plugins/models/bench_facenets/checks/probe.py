@@ -24,9 +24,11 @@ from bench import (
     BenchError,
     DataError,
     StorageError,
+    cache_folder,
     digest_of,
     file_sha256,
     file_stamp,
+    is_settled,
     registered,
     write_atomically,
 )
@@ -57,7 +59,7 @@ def _announce(model: NetworkParameters) -> None:
     """Say on stderr which network is being loaded: it takes from some seconds to minutes, once for each file."""
     name = next((name for name, cls in registered("model").items() if cls is type(model)), type(model).__name__)
     text = f"loading and checking the network {name} from {model.weights()} (once for this file; up to some minutes)"
-    print(text, file=sys.stderr, flush=True)
+    print(bench.printable(text), file=sys.stderr, flush=True)
 
 
 def place(model: NetworkParameters) -> Path:
@@ -70,20 +72,24 @@ def place(model: NetworkParameters) -> Path:
         "code": _own_digest(),
         "packages": packages,
     }
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "face-privacy-bench" / "models" / f"{digest_of(decides)}.json"
+    return cache_folder() / "models" / f"{digest_of(decides)}.json"
 
 
 def kept_card(path: Path) -> Card | None:
     """Return the card in a file; None if the file is missing or damaged, so that the card is computed again."""
     try:
-        return _parsed(path, file_stamp(path))
+        stamp = file_stamp(path)
+        return _remembered(path, stamp) if is_settled(stamp) else _read(path)
     except (OSError, ValueError):
         return None
 
 
 @functools.lru_cache(maxsize=64)
-def _parsed(path: Path, _stamp: tuple[int, ...]) -> Card:
+def _remembered(path: Path, _stamp: tuple[int, ...]) -> Card:
+    return _read(path)
+
+
+def _read(path: Path) -> Card:
     return from_json(path.read_text(encoding="utf-8"))
 
 
@@ -137,7 +143,8 @@ def _elsewhere(model: NetworkParameters) -> Card:
             done = subprocess.run(
                 [sys.executable, "-P", "-m", "bench_facenets.checks.probe", str(result)],
                 input=request,
-                text=True,
+                encoding="utf-8",
+                errors="replace",
                 capture_output=True,
                 timeout=TIME_LIMIT,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(_import_path())},

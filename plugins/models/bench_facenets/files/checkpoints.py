@@ -84,7 +84,7 @@ class Comparison:
         parts = (("missing", self.missing), ("unexpected", self.unexpected), ("of another shape", shapes))
         found = "; ".join(f"{len(keys)} {what}: {some(keys)}" for what, keys in parts if keys)
         where = f"{self.wrapper}.{self.prefix}".strip(".")
-        place = f"; its weights seem to be under {where!r}" if where and self.share >= SEEMS else ""
+        place = seem_to_be(where) if self.share >= SEEMS else ""
         wanted = len(self.layout.tensors(self.embedding_size))
         if self.guessed is not None:
             hint = f"it is a checkpoint of the layout {self.guessed.name}, architecture {self.guessed.architecture!r}"
@@ -129,13 +129,6 @@ class Weights:
     notes: tuple[str, ...]
 
 
-def read_state_dict(path: Path | str, wanted: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-    """Return the weights of a file; see `read_weights`. Without ``wanted``, prefixes are stripped until a known layout
-    fits, or as far as possible."""
-    contents = _read(Path(path), ALL_LAYOUTS) if wanted is None else _read_for(Path(path), wanted, "")
-    return dict(contents.view.tensors)
-
-
 def read_weights(path: Path | str, wanted: Mapping[str, Tensor], weights_key: str = "") -> Weights:
     """Return the weights of a file under the keys of a network, on the CPU; floating-point numbers as float32.
 
@@ -145,9 +138,8 @@ def read_weights(path: Path | str, wanted: Mapping[str, Tensor], weights_key: st
     """
     contents = _read_for(Path(path), wanted, weights_key)
     where = f"{contents.wrapper}.{contents.view.prefix}".strip(".")
-    aside = contents.view.ignored
-    ignored = (f"left aside in the file: {some(aside)}",) if aside else ()
-    return Weights(tensors=contents.view.tensors, where=where, notes=(*contents.notes, *ignored))
+    notes = (*contents.notes, *left_aside(contents.view.ignored))
+    return Weights(tensors=contents.view.tensors, where=where, notes=notes)
 
 
 def load(path: Path | str, architecture: str, *, layout: Layout | None = None, weights_key: str = "") -> Loaded:
@@ -227,6 +219,17 @@ def _compare(contents: _Contents, expected: Layout | str) -> Comparison:
 
 def _is_statistic(key: str) -> bool:
     return key.endswith((COUNTER, "running_mean", "running_var"))
+
+
+def left_aside(keys: Sequence[str]) -> tuple[str, ...]:
+    """Return the note on keys of a file that do not belong to the network; none if there are no such keys."""
+    return (f"left aside in the file: {some(keys)}",) if keys else ()
+
+
+def seem_to_be(where: str) -> str:
+    """Return the end of a message that says under which keys of a file the weights may be; empty if they are not under
+    any."""
+    return f"; its weights seem to be under {where!r}" if where else ""
 
 
 def some(keys: Any) -> str:

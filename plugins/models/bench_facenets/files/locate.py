@@ -75,19 +75,17 @@ def named_weights(name: str) -> Path:
 
 def given_weights(path: str) -> Path:
     """Return the file or folder that a suite names. A relative path is searched in the folder of the suite, then in
-    the weights folders and then below the current folder.
+    the weights folders and then in the working folder.
 
     Raises DataError, not MissingDataError, if it does not exist: a file that is named explicitly is not replaced by a
     stand-in.
     """
-    *beside, wanted = places_named(path, "weights_file")
-    folders = [] if wanted.is_absolute() else [*weights_folders(), Path.cwd()]
-    for found in [*beside, *([folder / wanted for folder in folders] or [wanted])]:
+    places = places_named(path, "weights_file", weights_folders())
+    for found in places:
         if found.exists():
-            return found
-    suite = "".join(f"{place} (from the suite), " for place in beside)
-    where = f"; looked in {suite}{_places(folders)}" if folders else ""
-    raise DataError(f"weights_file = {path!r}: expected a file, found none{where}")
+            return found.absolute()
+    searched = ", ".join(str(place.absolute()) for place in places)
+    raise DataError(f"weights_file = {path!r}: expected a file, found none at {searched}")
 
 
 def _plain(name: str) -> str:

@@ -50,7 +50,7 @@ def is_convertible(op: str, version: int) -> bool:
     """Return whether an operation of a version up to 17 can be converted to torch, as it is or in another form."""
     from onnx2torch.node_converters import get_converter
 
-    if op in ("LpNormalization", "GlobalMaxPool", "Size", "Swish", "Dropout", "Identity", "Constant"):
+    if op in _ONLY_IN_OTHER_FORM or op in ("Dropout", "Identity", "Constant"):
         return True
     try:
         get_converter(operation_type=op, version=version)
@@ -215,14 +215,18 @@ def _global_max_pool(node: Any, graph: _Graph) -> list[Any]:
     return [helper.make_node("ReduceMax", node.input, node.output, node.name, axes=[2, 3], keepdims=1)]
 
 
-_FORMS: Mapping[str, Callable[[Any, _Graph], list[Any] | None]] = {
+_Rewrite = Callable[[Any, _Graph], list[Any] | None]
+_ONLY_IN_OTHER_FORM: Mapping[str, _Rewrite] = {
+    "LpNormalization": _lp_normalization,
+    "GlobalMaxPool": _global_max_pool,
+    "Size": _size,
+    "Swish": _swish,
+}
+_FORMS: Mapping[str, _Rewrite] = {
+    **_ONLY_IN_OTHER_FORM,
     "Reshape": _reshape,
     "Clip": _clip,
     "Split": _split,
     "Pad": _pad,
     "Resize": _resize,
-    "LpNormalization": _lp_normalization,
-    "GlobalMaxPool": _global_max_pool,
-    "Size": _size,
-    "Swish": _swish,
 }

@@ -40,7 +40,6 @@ def from_checkpoint(path: Path, architecture: str, weights_key: str = "") -> Sou
     several networks."""
     loaded = checkpoints.load(path, architecture, weights_key=weights_key)
     layout = loaded.layout
-    ignored = (f"left aside in the file: {checkpoints.some(loaded.ignored)}",) if loaded.ignored else ()
     ambiguous = (loaded.ambiguous,) if loaded.ambiguous else ()
     return Source(
         net=loaded.net,
@@ -49,7 +48,7 @@ def from_checkpoint(path: Path, architecture: str, weights_key: str = "") -> Sou
         layout=layout.name,
         license=layout.license,
         start=Start(channels=3),
-        warnings=(*loaded.notes, *ambiguous, *ignored),
+        warnings=(*loaded.notes, *ambiguous, *checkpoints.left_aside(loaded.ignored)),
     )
 
 

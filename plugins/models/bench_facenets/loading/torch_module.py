@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
 from bench import DataError
-from bench_facenets.files.checkpoints import read_weights
+from bench_facenets.files.checkpoints import read_weights, seem_to_be, some
 from bench_facenets.loading import factory as factories
-
-SHOWN = 4  # The number of keys that a message lists.
 
 
 def load(
@@ -40,18 +38,13 @@ def fill(net: nn.Module, state: Mapping[str, Tensor], path: Path, who: str, wher
         if k in state and state[k].shape != wanted[k].shape
     ]
     problems = [
-        f"{len(found)} {what}: {_some(found)}"
+        f"{len(found)} {what}: {some(found)}"
         for what, found in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
         if found
     ]
     if problems:
-        place = f"; its weights seem to be under {where!r}" if where else ""
         raise DataError(
             f"{path}: expected exactly the weights of {who} ({len(wanted)} tensors), found {len(state)} with "
-            f"{'; '.join(problems)}{place}; is this the right file, and are the arguments right?"
+            f"{'; '.join(problems)}{seem_to_be(where)}; is this the right file, and are the arguments right?"
         )
     net.load_state_dict(state, strict=False)  # Only the batch counters, which old files lack, may be missing.
-
-
-def _some(keys: Sequence[str]) -> str:
-    return ", ".join(keys[:SHOWN]) + (f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else "")
