@@ -14,6 +14,7 @@ import dataclasses
 import functools
 import hashlib
 import importlib.util
+import re
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
@@ -25,6 +26,7 @@ from bench.core.errors import MissingDataError, PluginError
 from bench.core.provenance import NUMERIC_PACKAGES
 
 HOST = "face-privacy-bench"  # the distribution of bench, whose built-in plugins are in one distribution
+_BUILT_IN = re.compile(rb"^[ \t]*(?:from|import)[ \t]+(bench_\w+)", re.MULTILINE)  # an import of a built-in package
 _CODE = frozenset({".py", ".so", ".pyd", ".dll", ".dylib"})
 _BYTECODE = frozenset({".pyc", ".pyo"})
 # Versions of these are in every content key already, or their code is.
@@ -68,6 +70,25 @@ def imported_code(package: str, own: str) -> dict[str, str]:
                 found[name] = version
             elif _location(name) is not None:
                 found[name] = library_digest(name, package)
+                waiting.append(name)
+    return found
+
+
+def built_in_code(package: str) -> dict[str, str]:
+    """Return by name the sha256 of the source of the built-in packages that a built-in plugin imports, directly or
+    through one of them.
+
+    They are found by their names, which begin with ``bench_``, in the text of the source: every command does this for
+    all built-in plugins, and to parse them takes half a second.
+    """
+    found: dict[str, str] = {}
+    waiting = [package]
+    while waiting:
+        _, files = _files(waiting.pop(), code=frozenset({".py"}))
+        names = {match.decode() for file in files for match in _BUILT_IN.findall(file.read_bytes())}
+        for name in sorted(names - found.keys() - {package}):
+            if _location(name) is not None:
+                found[name] = source_digest(name)
                 waiting.append(name)
     return found
 

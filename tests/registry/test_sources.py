@@ -12,6 +12,7 @@ from support import write_metadata
 
 from bench.core.errors import PluginError
 from bench.registry import sources
+from bench.registry.discovery import discover
 
 
 @pytest.fixture
@@ -76,3 +77,24 @@ def test_native_libraries_count_where_a_package_is_declared(site: Path) -> None:
     assert sources.library_digest("author_local.deep", "defense mine") != before
     with pytest.raises(PluginError, match="defense mine: libraries: expected an installed package, found no 'absent'"):
         sources.library_digest("absent", "defense mine")
+
+
+def test_built_in_plugins_are_identified_with_the_built_in_packages_that_they_import(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "bench_first.py").write_text("import os\n\ndef later():\n    from bench_second.deep import x\n")
+    (tmp_path / "bench_second").mkdir()
+    (tmp_path / "bench_second" / "__init__.py").write_text("import bench_third, bench_absent\nimport bench_first\n")
+    (tmp_path / "bench_third.py").write_text("x = 1\n")
+    before = sources.built_in_code("bench_first")
+    assert before.keys() == {"bench_second", "bench_third"}
+    (tmp_path / "bench_third.py").write_text("x = 2\n")
+    after = sources.built_in_code("bench_first")
+    assert [name for name in after if after[name] != before[name]] == ["bench_third"]
+
+
+def test_the_key_of_a_built_in_network_covers_the_package_that_converts_it() -> None:
+    origin = discover().find("attack", "attributes", "").origin
+    assert origin.libraries["bench_uniface"] == sources.source_digest("bench_uniface")
+    assert origin.libraries["bench_facenets"] == sources.source_digest("bench_facenets")
