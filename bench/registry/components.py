@@ -139,7 +139,7 @@ def _identified(instance: Any) -> Iterator[str]:
     if "fingerprint" not in parameter_names(type(instance)) and (found := instance.fingerprint()) is not None:
         yield str(found)
     if files := declared_files(instance):
-        yield joined_digest("weights", *map(file_sha256, files))
+        yield joined_digest("weights", *(part for path, name in files for part in (name, file_sha256(path))))
     if programs := declared_programs(instance):
         yield joined_digest("programs", *map(file_sha256, programs))
 

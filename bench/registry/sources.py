@@ -22,6 +22,7 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution,
 from pathlib import Path
 from typing import Any
 
+from bench.api.hookspecs import named_files
 from bench.core.errors import MissingDataError, PluginError
 from bench.core.provenance import NUMERIC_PACKAGES
 
@@ -93,17 +94,21 @@ def built_in_code(package: str) -> dict[str, str]:
     return found
 
 
-def declared_files(plugin: Any) -> list[Path]:
-    """Return the files that a defense or an attack declares, those of a folder in the order of their names.
+def declared_files(plugin: Any) -> list[tuple[Path, str]]:
+    """Return the files that a defense or an attack declares, those of a folder in the order of their names. Each has
+    its path in the folder that is declared, or an empty text if it is declared itself.
 
-    A parameter that is called ``weights`` is no declaration. Raise `MissingDataError` if a file does not exist.
+    If a parameter is called ``weights``, the files that parameters name are declared. Raise `MissingDataError` if a
+    file does not exist.
     """
-    found: list[Path] = []
-    for path in map(Path, () if "weights" in _parameters(plugin) else declared_names(plugin.weights())):
+    found: list[tuple[Path, str]] = []
+    declared = named_files(plugin) if "weights" in _parameters(plugin) else declared_names(plugin.weights())
+    for path in map(Path, declared):
         if path.is_dir():
-            found += sorted(file for file in path.rglob("*") if file.is_file())
+            inside = sorted(file for file in path.rglob("*") if file.is_file())
+            found += [(file, file.relative_to(path).as_posix()) for file in inside]
         elif path.exists():
-            found.append(path)
+            found.append((path, ""))
         else:
             raise MissingDataError(f"{path}: this file does not exist; put it there, or correct what names it")
     return found

@@ -104,7 +104,8 @@ def _first_word(program: Any, is_command: bool) -> list[str]:
 
 def _report(component: Component, plugin: Defense | Attack, used: _Used, began: float, cache: Path) -> None:
     """Add what is not declared to `_read`, and warn of the first of it."""
-    used.declared |= {path.resolve() for path in (*declared_files(plugin), *declared_programs(plugin))}
+    files = [path for path, _ in declared_files(plugin)]
+    used.declared |= {path.resolve() for path in (*files, *declared_programs(plugin))}
     roots = (str(cache), sys.prefix, sys.base_prefix, *_own_folders(component))
     mine = [Path(root).resolve() for root in roots]
     texts = []

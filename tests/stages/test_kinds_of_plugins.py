@@ -169,6 +169,16 @@ def written(name: str, text: str) -> Callable[[Path], object]:
     return lambda site: (site / name).write_text(text, encoding="utf-8")
 
 
+def exchanged(first: str, second: str, last: str) -> Callable[[Path], object]:
+    """Return a function that gives the second file the name of the first one, which gets the last name."""
+
+    def change(site: Path) -> None:
+        (site / first).rename(site / last)
+        (site / second).rename(site / first)
+
+    return change
+
+
 def program(value: str) -> str:
     """Return a shell script that prints a number."""
     return f"#!/bin/sh\necho {value}\n"
@@ -322,6 +332,41 @@ KINDS = [
             defense(NAMED),
             written("level.txt", "0.80"),
             parameters=f'level = "{f}/site/level.txt"',
+        ),
+    ),
+    KindOfInput(
+        kind="a file in a folder named by a parameter; another content",
+        expected=AGAIN,
+        happened=lambda f: twice(
+            files(f, levels__level_txt="0.2"),
+            defense(NAMED.replace("level.read", 'level.joinpath("level.txt").read')),
+            written("levels/level.txt", "0.80"),
+            parameters=f'level = "{f}/site/levels"',
+        ),
+    ),
+    KindOfInput(
+        kind="files in a folder named by a parameter; they change names",
+        expected=AGAIN,
+        happened=lambda f: twice(
+            files(f, levels__level_txt="0.2", levels__other_txt="0.80"),
+            defense(NAMED.replace("level.read", 'level.joinpath("level.txt").read')),
+            exchanged("levels/level.txt", "levels/other.txt", "levels/z.txt"),
+            parameters=f'level = "{f}/site/levels"',
+        ),
+    ),
+    KindOfInput(
+        kind="a missing file named by a parameter",
+        expected="refused: ...defenses[0]: site/level.txt: this file does not exist; put it there...",
+        happened=lambda f: told(f, code=defense(NAMED), parameters=f'level = "{f}/site/level.txt"'),
+    ),
+    KindOfInput(
+        kind="a file named by a parameter called weights; another content",
+        expected=AGAIN,
+        happened=lambda f: twice(
+            files(f, level_txt="0.2"),
+            defense(NAMED.replace("level", "weights")),
+            written("level.txt", "0.80"),
+            parameters=f'weights = "{f}/site/level.txt"',
         ),
     ),
     KindOfInput(
