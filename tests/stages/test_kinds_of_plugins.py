@@ -417,6 +417,21 @@ KINDS = [
         ),
     ),
     KindOfInput(
+        kind="code that Python is told to run, which is no command for a shell",
+        expected=f"ok, 0.20; calls {sys.executable}, which it does not declare in its programs",
+        happened=lambda f: told(
+            f,
+            code=defense(
+                CALLS.replace('("greyer",)', "()").replace('["greyer"]', f'["{sys.executable}", "-c", "print(0.2)"]')
+            ),
+        ),
+    ),
+    KindOfInput(
+        kind="a checkpoint of PyTorch that is not declared",
+        expected="ok, 0.20; reads .../level.pth, which it does not declare in weights()",
+        happened=lambda f: told(files(f, level_pth="0.2"), code=defense(SILENT.replace("level.txt", "level.pth"))),
+    ),
+    KindOfInput(
         kind="a file that is not declared; another file",
         expected="ok, 0.20; reads ...; then computed again: ok, 0.80; reads ...",
         happened=lambda f: twice(files(f, level_txt="0.2"), defense(SILENT), written("level.txt", "0.80")),
@@ -556,3 +571,13 @@ KINDS = [
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 def test_kinds_of_plugins(kind: KindOfInput, tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
     check(kind, tmp_path, record_property)
+
+
+def test_only_folders_of_the_system_are_passed_over() -> None:
+    folders = [Path(folder) for folder in undeclared._SYSTEM]
+
+    def counts(path: str) -> bool:
+        return not any(Path(path).is_relative_to(folder) for folder in folders)
+
+    assert all(map(counts, ("/var/lib/models/net.pth", "/usr/local/share/net.bin", "/usr/share/models/a", "/opt/a")))
+    assert not any(map(counts, ("/etc/hosts", "/usr/share/zoneinfo/UTC", "/usr/lib/x/y", f"{sys.prefix}/lib/a/b.json")))
