@@ -283,8 +283,8 @@ class Model(ABC):
 
 
 def named_files(plugin: Any) -> tuple[Path, ...]:
-    """Return the files and folders that the parameters of a component name, whether they exist or not."""
-    return tuple(value for value in vars(plugin).values() if isinstance(value, Path))
+    """Return the files and folders that the parameters of a component name, whether they exist or not. ``Path()`` names none."""
+    return tuple(value for value in vars(plugin).values() if isinstance(value, Path) and value.parts)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -251,6 +251,12 @@ def protect(self, images, ctx):
     warnings.warn("the mask has another size than the face; it was scaled")
     return grey(images, 0.5)
 """
+NOTHING = """
+level: Path = Path()
+
+def protect(self, images, ctx):
+    return grey(images, 0.5 if self.level == Path() else 1)
+"""
 REBUILDS = """
 sees = frozenset({"images"})
 outputs = "images"
@@ -353,6 +359,21 @@ KINDS = [
             exchanged("levels/level.txt", "levels/other.txt", "levels/z.txt"),
             parameters=f'level = "{f}/site/levels"',
         ),
+    ),
+    KindOfInput(
+        kind="a file named by a parameter, from the folder of the suite on",
+        expected="ok, 0.20",
+        happened=lambda f: told(files(f, level_txt="0.2"), code=defense(NAMED), parameters='level = "site/level.txt"'),
+    ),
+    KindOfInput(
+        kind="a file named by a parameter with a variable that is not set",
+        expected="refused: ...defenses[0].level = '$NO_SUCH/level.txt': the variable NO_SUCH is not set; set it, or...",
+        happened=lambda f: told(f, code=defense(NAMED), parameters='level = "$NO_SUCH/level.txt"'),
+    ),
+    KindOfInput(
+        kind="a parameter of the type Path that names nothing",
+        expected="ok, 0.50",
+        happened=lambda f: told(f, code=defense(NOTHING), parameters='level = ""'),
     ),
     KindOfInput(
         kind="a missing file named by a parameter",
