@@ -283,7 +283,7 @@ class Model(ABC):
 
 
 def named_files(plugin: Any) -> tuple[Path, ...]:
-    """Return the files and folders that the parameters of a component name, whether they exist or not. ``Path()`` names none."""
+    """Return the files and folders that the parameters of a component name; they may be missing. ``Path()`` is none."""
     return tuple(value for value in vars(plugin).values() if isinstance(value, Path) and value.parts)
 
 

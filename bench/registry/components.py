@@ -189,7 +189,7 @@ def _problem(error: ValidationError) -> str:
 
 def _as_parameter(value: Any, hint: Any, where: str) -> Any:
     """Return a value of a suite as a parameter: arrays as tuples, and the text of a path as an absolute `Path`, which
-    means the same in every folder. An empty text names no path. Raise `DataError` if the path has a variable that is not set."""
+    means the same in every folder; an empty text is ``Path()``. Raise `DataError` for a variable that is not set."""
     is_path = isinstance(value, str) and (hint is Path or Path in typing.get_args(hint))
     if not is_path:
         return _tuples(value)
