@@ -147,10 +147,10 @@ def _identified(instance: Any) -> Iterator[str]:
 
 
 def origin_of(registration: Registration, plugin: Any, where: str) -> Origin:
-    """Return the origin of a plugin with the ``libraries`` that its class declares. Raise `PluginError`, which names
+    """Return the origin of a component with the ``libraries`` that it declares. Raise `PluginError`, which names
     ``where``, if one of them is not installed."""
     declared = getattr(plugin, "libraries", ())
-    if not declared or isinstance(declared, property) or "libraries" in parameter_names(registration.cls):
+    if not declared or "libraries" in parameter_names(registration.cls):
         return registration.origin
     libraries = {str(name): library_digest(str(name), where) for name in declared_names(declared)}
     return dataclasses.replace(registration.origin, libraries={**registration.origin.libraries, **libraries})
