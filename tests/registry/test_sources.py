@@ -45,6 +45,31 @@ def test_published_packages_have_a_version_and_others_a_digest(site: Path) -> No
     assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in digests)
 
 
+def test_all_folders_of_a_namespace_package_count(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (site / "plugin_importing.py").write_text("import author_space.first, author_space.second\n")
+    for folder, module in (("one", "first"), ("two", "second")):
+        (site / folder / "author_space").mkdir(parents=True)
+        (site / folder / "author_space" / f"{module}.py").write_text("x = 1\n")
+        monkeypatch.syspath_prepend(str(site / folder))
+    before = sources.imported_code("plugin_importing", "plugin-importing")["author_space"]
+    for path in ("one/author_space/first.py", "two/author_space/second.py"):
+        (site / path).write_text("x = 2\n")
+        after = sources.imported_code("plugin_importing", "plugin-importing")["author_space"]
+        assert after != before
+        before = after
+
+
+def test_a_namespace_package_of_several_distributions_has_all_their_versions(site: Path) -> None:
+    (site / "plugin_importing.py").write_text("import author_space.first, author_space.second\n")
+    (site / "author_space").mkdir()
+    for module in ("first", "second"):
+        (site / "author_space" / f"{module}.py").write_text("x = 1\n")
+        write_metadata(site, f"author_{module}", "1.0", {})
+        (site / f"author_{module}-1.0.dist-info" / "RECORD").write_text(f"author_space/{module}.py,,\n")
+    found = sources.imported_code("plugin_importing", "plugin-importing")
+    assert found == {"author_space": "author_first 1.0, author_second 1.0"}
+
+
 def test_packages_of_the_own_distribution_are_hashed(site: Path) -> None:
     found = sources.imported_code("plugin_importing", "author_published")
     assert re.fullmatch("[0-9a-f]{64}", found["author_published"])
