@@ -282,9 +282,9 @@ class Model(ABC):
         raise ContractError(f"{type(self).__name__} has no train(): it cannot be trained by bench")
 
 
-def _named_files(plugin: Any) -> tuple[Path, ...]:
-    """Return the files that exist among the paths in the parameters of a component."""
-    return tuple(value for value in vars(plugin).values() if isinstance(value, Path) and value.is_file())
+def named_files(plugin: Any) -> tuple[Path, ...]:
+    """Return the files and folders that the parameters of a component name; they may be missing. ``Path()`` is none."""
+    return tuple(value for value in vars(plugin).values() if isinstance(value, Path) and value.parts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -322,10 +322,10 @@ class Defense(ABC):
     def weights(self) -> Path | Sequence[Path]:
         """Return the files that decide what the defense does; of a folder, all files in it count.
 
-        By default these are the files that its parameters of the type `Path` name. A file that is returned and does not
-        exist is an error before anything is computed.
+        By default these are the files and folders that its parameters of the type `Path` name. A file that is returned
+        and does not exist is an error before anything is computed.
         """
-        return _named_files(self)
+        return named_files(self)
 
     def fingerprint(self) -> str | None:
         """Return a text that changes with anything else that decides what the defense does; None if there is nothing.
@@ -400,7 +400,7 @@ class Attack:
 
     def weights(self) -> Path | Sequence[Path]:
         """Return the files that decide what the attack does, as `Defense.weights` does."""
-        return _named_files(self)
+        return named_files(self)
 
     def fingerprint(self) -> str | None:
         """Return a text that changes with anything else that decides what the attack does, such as a digest of its

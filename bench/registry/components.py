@@ -19,6 +19,7 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from bench.api.hookspecs import Model, Need, Sees
+from bench.api.search_paths import expand
 from bench.core.content_keys import joined_digest
 from bench.core.domain import Kind, Origin
 from bench.core.errors import BenchError, PluginError, SuiteError, UntrustedError, did_you_mean, error_text
@@ -39,7 +40,8 @@ def instantiate(cls: type, params: Mapping[str, Any], where: str) -> Any:
     """Build a dataclass from parameters as a suite writes them, after checking their names, types and bounds.
 
     ``where`` is the TOML path of the parameters. Raise `SuiteError` for a parameter that is unknown, missing, of a
-    wrong type, out of bounds or not finite, and for what the class refuses with `ValueError` in ``__post_init__``.
+    wrong type, out of bounds or not finite, and for what the class refuses with `ValueError` in ``__post_init__``; and
+    `DataError` for a path with a variable that is not set.
     """
     adapters = _adapters(cls)
     values: dict[str, Any] = {}
@@ -49,7 +51,7 @@ def instantiate(cls: type, params: Mapping[str, Any], where: str) -> Any:
         if isinstance(value, float) and not math.isfinite(value):
             raise SuiteError(f"{where}.{key}: expected a finite number, found {value}")
         try:
-            values[key] = adapters[key].validate_python(_as_parameter(value, _hints(cls)[key]))
+            values[key] = adapters[key].validate_python(_as_parameter(value, _hints(cls)[key], f"{where}.{key}"))
         except ValidationError as error:
             problem = _problem(error)
             raise SuiteError(f"{where}.{key}: {problem}, found {value!r}") from None
@@ -139,16 +141,16 @@ def _identified(instance: Any) -> Iterator[str]:
     if "fingerprint" not in parameter_names(type(instance)) and (found := instance.fingerprint()) is not None:
         yield str(found)
     if files := declared_files(instance):
-        yield joined_digest("weights", *map(file_sha256, files))
+        yield joined_digest("weights", *(part for path, name in files for part in (name, file_sha256(path))))
     if programs := declared_programs(instance):
         yield joined_digest("programs", *map(file_sha256, programs))
 
 
 def origin_of(registration: Registration, plugin: Any, where: str) -> Origin:
-    """Return the origin of a plugin with the ``libraries`` that its class declares. Raise `PluginError`, which names
+    """Return the origin of a component with the ``libraries`` that it declares. Raise `PluginError`, which names
     ``where``, if one of them is not installed."""
     declared = getattr(plugin, "libraries", ())
-    if not declared or isinstance(declared, property) or "libraries" in parameter_names(registration.cls):
+    if not declared or "libraries" in parameter_names(registration.cls):
         return registration.origin
     libraries = {str(name): library_digest(str(name), where) for name in declared_names(declared)}
     return dataclasses.replace(registration.origin, libraries={**registration.origin.libraries, **libraries})
@@ -185,10 +187,13 @@ def _problem(error: ValidationError) -> str:
     return " or ".join(messages).replace(" or input should be", " or").replace("valid tuple", "valid list")
 
 
-def _as_parameter(value: Any, hint: Any) -> Any:
-    """Return a value of a suite as a parameter: arrays as tuples, and the text of a path as a `Path`."""
+def _as_parameter(value: Any, hint: Any, where: str) -> Any:
+    """Return a value of a suite as a parameter: arrays as tuples, and the text of a path as an absolute `Path`, which
+    means the same in every folder; an empty text is ``Path()``. Raise `DataError` for a variable that is not set."""
     is_path = isinstance(value, str) and (hint is Path or Path in typing.get_args(hint))
-    return Path(value) if is_path else _tuples(value)
+    if not is_path:
+        return _tuples(value)
+    return expand(value, where).absolute() if value else Path()
 
 
 def _tuples(value: Any) -> Any:

@@ -24,7 +24,7 @@ from bench.api.hookspecs import PROJECT, Attack, Dataset, Defense, Model, Traini
 from bench.core.domain import Component, Origin
 from bench.core.errors import PluginError, did_you_mean, error_text, with_article
 from bench.core.packages import DISTRIBUTION
-from bench.registry.sources import imported_code, source_digest
+from bench.registry.sources import built_in_code, imported_code, source_digest
 
 GROUP = "bench"
 KINDS: Mapping[str, tuple[str, type]] = {
@@ -103,10 +103,17 @@ class Registry:
 
 def _origin(module: ModuleType, distribution: str, version: str, kinds: Collection[str]) -> Origin:
     """Return where a plugin comes from. Of a plugin that protects or attacks, the data in its package counts as code:
-    it need not declare what it reads there. Built-in plugins declare what they read, and use no further code."""
+    it need not declare what it reads there. Built-in plugins declare what they read; their further code is other
+    built-in packages, and the numeric packages, whose versions are in every content key."""
     package = module.__name__.partition(".")[0]
     if distribution == DISTRIBUTION:
-        return Origin(distribution=distribution, version=version, package=package, digest=source_digest(package))
+        return Origin(
+            distribution=distribution,
+            version=version,
+            package=package,
+            digest=source_digest(package),
+            libraries=built_in_code(package),
+        )
     data = bool({"defense", "attack"}.intersection(kinds))
     return Origin(
         distribution=distribution,

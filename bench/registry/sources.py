@@ -14,6 +14,7 @@ import dataclasses
 import functools
 import hashlib
 import importlib.util
+import re
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
@@ -21,9 +22,11 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution,
 from pathlib import Path
 from typing import Any
 
+from bench.api.hookspecs import named_files
 from bench.core.errors import MissingDataError, PluginError
 from bench.core.provenance import NUMERIC_PACKAGES
 
+_BUILT_IN = re.compile(rb"^[ \t]*(?:from|import)[ \t]+(bench_\w+)", re.MULTILINE)  # an import of a built-in package
 _CODE = frozenset({".py", ".so", ".pyd", ".dll", ".dylib"})
 _BYTECODE = frozenset({".pyc", ".pyo"})
 # Versions of these are in every content key already, or their code is.
@@ -36,8 +39,7 @@ def source_digest(package: str, *, data: bool = False) -> str:
     ``data``: all other files in its folder count too, except hidden ones and compiled Python files. Raises
     `PluginError` if it has no source files.
     """
-    folder, files = _files(package, every=data, code=frozenset({".py"}))
-    return _digest(folder, files)
+    return _digest(_files(package, every=data, code=frozenset({".py"})))
 
 
 def library_digest(name: str, where: str) -> str:
@@ -45,16 +47,16 @@ def library_digest(name: str, where: str) -> str:
 
     Raises `PluginError`, which names ``where``, if the package is not installed.
     """
-    folder, files = _files(name.partition(".")[0], where=where, code=_CODE)
-    return _digest(folder, files)
+    return _digest(_files(name.partition(".")[0], where=where, code=_CODE))
 
 
 def imported_code(package: str, own: str) -> dict[str, str]:
-    """Return by name what identifies the packages that the source of a plugin imports, directly or through one of them:
-    the version of a published package, the sha256 of the source of any other.
+    """Return by name what identifies the packages that the source of a plugin imports: the version of a published
+    package, the sha256 of the source of any other.
 
-    ``own`` is the distribution of the plugin. Optional packages that are not installed are left out. What is imported
-    under a name that is made at run time is not found; a plugin declares it as one of its ``libraries``.
+    What a package imports that is not published counts, too; the imports of a published package do not. ``own`` is the
+    distribution of the plugin. Optional packages that are not installed are left out. What is imported under a name
+    that is made at run time is not found; a plugin declares it as one of its ``libraries``.
     """
     found: dict[str, str] = {}
     waiting = [package]
@@ -65,23 +67,46 @@ def imported_code(package: str, own: str) -> dict[str, str]:
             version = _published_version(name, own)
             if version is not None:
                 found[name] = version
-            elif _location(name) is not None:
+            elif _places(name):
                 found[name] = library_digest(name, package)
                 waiting.append(name)
     return found
 
 
-def declared_files(plugin: Any) -> list[Path]:
-    """Return the files that a defense or an attack declares, those of a folder in the order of their names.
+def built_in_code(package: str) -> dict[str, str]:
+    """Return by name the sha256 of the source of the built-in packages that a built-in plugin imports, directly or
+    through one of them.
 
-    A parameter that is called ``weights`` is no declaration. Raise `MissingDataError` if a file does not exist.
+    They are found by their names, which begin with ``bench_``, in the text of the source: every command does this for
+    all built-in plugins, and to parse them takes half a second.
     """
-    found: list[Path] = []
-    for path in map(Path, () if "weights" in _parameters(plugin) else declared_names(plugin.weights())):
+    found: dict[str, str] = {}
+    waiting = [package]
+    while waiting:
+        files = _files(waiting.pop(), code=frozenset({".py"}))
+        names = {match.decode() for file, _ in files for match in _BUILT_IN.findall(file.read_bytes())}
+        for name in sorted(names - found.keys() - {package}):
+            if _places(name):
+                found[name] = source_digest(name)
+                waiting.append(name)
+    return found
+
+
+def declared_files(plugin: Any) -> list[tuple[Path, str]]:
+    """Return the files that a defense or an attack declares, those of a folder in the order of their names. Each has
+    its path in the folder that is declared, or an empty text if it is declared itself.
+
+    If a parameter is called ``weights``, the files that parameters name are declared. Raise `MissingDataError` if a
+    file does not exist.
+    """
+    found: list[tuple[Path, str]] = []
+    declared = named_files(plugin) if "weights" in _parameters(plugin) else declared_names(plugin.weights())
+    for path in map(Path, declared):
         if path.is_dir():
-            found += sorted(file for file in path.rglob("*") if file.is_file())
+            inside = sorted(file for file in path.rglob("*") if file.is_file())
+            found += [(file, file.relative_to(path).as_posix()) for file in inside]
         elif path.exists():
-            found.append(path)
+            found.append((path, ""))
         else:
             raise MissingDataError(f"{path}: this file does not exist; put it there, or correct what names it")
     return found
@@ -112,32 +137,37 @@ def _parameters(plugin: Any) -> set[str]:
     return {field.name for field in dataclasses.fields(plugin)}
 
 
-def _location(name: str) -> tuple[Path, bool] | None:
-    """Return the folder of a package, or the file of a module, and whether it is a folder; None if it has no source."""
+def _places(name: str) -> list[Path]:
+    """Return the folders of a package, of which a namespace package may have several, or the file of a module; empty if
+    it has no source."""
     try:
         spec = importlib.util.find_spec(name)
     except (ImportError, ValueError):
-        return None
+        return []
     if spec is None:
-        return None
+        return []
     if spec.submodule_search_locations:
-        return Path(next(iter(spec.submodule_search_locations))), True
-    return (Path(spec.origin), False) if spec.origin and Path(spec.origin).is_file() else None
+        return [Path(folder) for folder in spec.submodule_search_locations]
+    return [Path(spec.origin)] if spec.origin and Path(spec.origin).is_file() else []
 
 
 def _files(
     package: str, *, where: str = "", every: bool = False, code: frozenset[str] = _CODE
-) -> tuple[Path, list[Path]]:
-    """Return the folder of a package and those of its files that count, in the order of their names."""
-    found = _location(package)
-    if found is None:
-        if where:
-            raise PluginError(f"{where}: libraries: expected an installed package, found no {package!r}; install it")
+) -> list[tuple[Path, str]]:
+    """Return the files of a package that count, in the order of their names, each with its path in its folder."""
+    places = _places(package)
+    if not places and where:
+        raise PluginError(f"{where}: libraries: expected an installed package, found no {package!r}; install it")
+    if not places:
         raise PluginError(f"plugin module {package} has no source file to hash")
-    place, is_folder = found
-    if not is_folder:
-        return place.parent, [place]
-    return place, sorted(path for path in place.rglob("*") if _counts(path, place, every=every, code=code))
+    found: list[tuple[Path, str]] = []
+    for place in places:
+        if place.is_file():
+            found.append((place, place.name))
+            continue
+        files = sorted(path for path in place.rglob("*") if _counts(path, place, every=every, code=code))
+        found += [(file, str(file.relative_to(place))) for file in files]
+    return found
 
 
 def _counts(path: Path, folder: Path, *, every: bool, code: frozenset[str]) -> bool:
@@ -147,10 +177,10 @@ def _counts(path: Path, folder: Path, *, every: bool, code: frozenset[str]) -> b
     return every and not hidden and path.suffix not in _BYTECODE and path.is_file()
 
 
-def _digest(folder: Path, files: list[Path]) -> str:
+def _digest(files: Iterable[tuple[Path, str]]) -> str:
     digest = hashlib.sha256()
-    for file in files:
-        digest.update(str(file.relative_to(folder)).encode(errors="surrogateescape"))
+    for file, name in files:
+        digest.update(name.encode(errors="surrogateescape"))
         with file.open("rb") as content:
             digest.update(hashlib.file_digest(content, "sha256").digest())
     return digest.hexdigest()
@@ -158,8 +188,8 @@ def _digest(folder: Path, files: list[Path]) -> str:
 
 def _imports(package: str) -> set[str]:
     """Return the top-level names that the source of a package imports, wherever in the source it does."""
-    _, files = _files(package, code=frozenset({".py"}))
-    return {name for file in files for name in _imports_in(file)}
+    files = _files(package, code=frozenset({".py"}))
+    return {name for file, _ in files for name in _imports_in(file)}
 
 
 def _imports_in(file: Path) -> Iterator[str]:
@@ -175,22 +205,21 @@ def _imports_in(file: Path) -> Iterator[str]:
 
 
 def _published_version(name: str, own: str) -> str | None:
-    """Return the version of the distribution that installed a package; None if its code can change under one version:
-    it belongs to the distribution ``own``, was installed from a folder or repository, or was not installed."""
-    found = _holder(name)
-    if found is None or found.name == own or found.read_text("direct_url.json") is not None:
+    """Return the versions of the distributions that installed a package; None if its code can change under one version:
+    one of them is the distribution ``own`` or was installed from a folder or repository, or there is none."""
+    found = _holders_of(name)
+    if not found or any(one.name == own or one.read_text("direct_url.json") is not None for one in found):
         return None
-    return f"{found.name} {found.version}"
+    return ", ".join(sorted(f"{one.name} {one.version}" for one in found))
 
 
-def _holder(name: str) -> Distribution | None:
-    """Return the distribution that installed a top-level package or module; None if there is none."""
+def _holders_of(name: str) -> list[Distribution]:
+    """Return the distributions that installed a top-level package or module; a namespace package may have several."""
     with contextlib.suppress(PackageNotFoundError):
         found = distribution(name)  # Most packages have the name of their distribution.
         if any(file.parts[0] in (name, f"{name}.py") for file in found.files or ()):
-            return found
-    holders = _holders().get(name)
-    return distribution(holders[0]) if holders else None
+            return [found]
+    return [distribution(holder) for holder in _holders().get(name, ())]
 
 
 @functools.cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from bench.core.errors import BenchError, ReplayError, UntrustedError
 from bench.core.provenance import NUMERIC_PACKAGES, device_name, host_digests, package_versions
 from bench.metrics.lpips import find_vgg
 from bench.planning.plan import Plan, make_plan, select
-from bench.registry.components import origin_of
+from bench.registry.components import instantiate, origin_of
 from bench.registry.discovery import Registry
 from bench.runs.record import components_of
 from bench.store.record_diff import change, changes_of_components, shortened
@@ -113,7 +114,12 @@ def _changes_of_code(recorded: ComponentRecord, registry: Registry) -> Iterator[
     if registration is None:
         yield f"{plugin}: provides the {recorded.kind} {recorded.name} -> does not, or cannot be used"
         return
-    now = origin_of(registration, registration.cls, plugin)
+    now = registration.origin
+    try:  # What a plugin declares may depend on its parameters.
+        now = origin_of(registration, instantiate(registration.cls, recorded.params, plugin), plugin)
+    except BenchError as error:
+        yield " ".join(str(error).split())
+        now = replace(now, libraries={**origin.libraries, **now.libraries})
     yield from change(f"distribution of {plugin}", origin.distribution, now.distribution)
     yield from change(f"version of {plugin}", origin.version, now.version)
     yield from change(f"code of {plugin}", origin.digest, now.digest)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import pyarrow as pa
@@ -26,9 +26,16 @@ _LEARNT = "learnt"  # The table of the people and pictures that a state was lear
 
 def facts_of_faces(component: Component, dataset: Dataset, split: str) -> dict[str, str]:
     """Return the facts of an artifact with faces: the name of its split, and ``people``, which is equal for data sets
-    whose subject numbers count the same people."""
+    whose subject numbers count the same people. An artifact holds no label: suites with other labels share it."""
     people = f"people of {dataset.people_of}" if dataset.people_of else f"{component.name}\0{component.weights}"
-    return {"split": split, "of": component.label, "people": people}
+    return {"split": split, "of": _described(component, dataset), "people": people}
+
+
+def _described(component: Component, dataset: Dataset) -> str:
+    """Return the name of a data set with the parameters that are not its defaults."""
+    defaults = {field.name: field.default for field in fields(dataset)}
+    own = [f"{name} = {value}" for name, value in sorted(component.params.items()) if value != defaults.get(name)]
+    return f"{component.name} ({', '.join(own)})" if own else component.name
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,8 +27,14 @@ from bench.core.provenance import file_sha256
 from bench.registry.sources import declared_files, declared_programs
 
 _MOST = 5  # files and programs that are named for a plugin
-_CODE = (".py", ".pyc", ".so", ".pth")  # Imported code is found in the source of the plugin.
-_SYSTEM = tuple(map(Path, ("/proc", "/sys", "/dev", "/etc", "/usr", "/lib", "/lib64", "/bin", "/sbin", "/var")))
+_CODE = (".py", ".pyc", ".so")  # Imported code is found in the source of the plugin.
+# Folders of the system, Python and its packages. Elsewhere in /usr and /var people keep weights.
+_SYSTEM = (
+    *("/proc", "/sys", "/dev", "/etc", "/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib"),
+    *(f"/usr/share/{name}" for name in ("fontconfig", "fonts", "i18n", "locale", "mime", "zoneinfo")),
+    *("/var/cache/fontconfig", f"{sys.prefix}/lib", f"{sys.base_prefix}/lib"),
+)
+_SHELLS = ("ash", "bash", "dash", "fish", "ksh", "sh", "zsh")
 _CALLS = {"subprocess.Popen", "os.posix_spawn", "os.exec"}
 
 
@@ -91,10 +97,16 @@ def _note(event: str, arguments: tuple[Any, ...]) -> None:
             _current.files[os.path.abspath(os.fsdecode(arguments[0]))] = None
     elif event in _CALLS:
         words = list(arguments[1])
-        through_shell = len(words) > 2 and words[1] in ("-c", b"-c")
+        through_shell = len(words) > 2 and _takes_command(arguments[0], words[1])
         _current.programs.update(dict.fromkeys(_first_word(words[2] if through_shell else arguments[0], through_shell)))
     elif event == "os.system":
         _current.programs.update(dict.fromkeys(_first_word(arguments[0], True)))
+
+
+def _takes_command(program: Any, option: Any) -> bool:
+    """Return True if a program is a shell, and its first option, such as ``-c`` or ``-lc``, announces a command."""
+    text = os.fsdecode(option)
+    return Path(os.fsdecode(program)).name in _SHELLS and text.startswith("-") and text.endswith("c")
 
 
 def _first_word(program: Any, is_command: bool) -> list[str]:
@@ -105,12 +117,13 @@ def _first_word(program: Any, is_command: bool) -> list[str]:
 
 def _report(component: Component, plugin: Defense | Attack, used: _Used, began: float, cache: Path) -> None:
     """Add what is not declared to `_read`, and warn of the first of it."""
-    used.declared |= {path.resolve() for path in (*declared_files(plugin), *declared_programs(plugin))}
-    roots = (str(cache), sys.prefix, sys.base_prefix, *_own_folders(component))
-    mine = [Path(root).resolve() for root in roots]
+    files = [path for path, _ in declared_files(plugin)]
+    used.declared |= {path.resolve() for path in (*files, *declared_programs(plugin))}
+    roots = (*_SYSTEM, str(cache), *_own_folders(component))
+    passed_over = [Path(root).resolve() for root in roots]
     texts = []
     for path in map(Path, list(used.files)):
-        if path.resolve() not in used.declared and _is_input(path, mine, began):
+        if path.resolve() not in used.declared and _is_input(path, passed_over, began):
             _read[str(path)] = file_sha256(path)
             texts.append(f"reads {path}, which it does not declare in weights()")
     for name in list(used.programs):
@@ -128,10 +141,10 @@ def _own_folders(component: Component) -> Iterator[str]:
     yield from getattr(module, "__path__", ())
 
 
-def _is_input(path: Path, mine: Collection[Path], began: float) -> bool:
-    """Return True for a file that existed before the call, and is neither code nor a part of the system or the host."""
+def _is_input(path: Path, passed_over: Collection[Path], began: float) -> bool:
+    """Return True for a file that existed before the call, is no code, and lies in none of the folders."""
     real = path.resolve()
-    if real.suffix in _CODE or any(real.is_relative_to(folder) for folder in (*_SYSTEM, *mine)):
+    if real.suffix in _CODE or any(real.is_relative_to(folder) for folder in passed_over):
         return False
     try:
         return real.is_file() and real.stat().st_mtime < began

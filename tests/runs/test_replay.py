@@ -21,10 +21,10 @@ from bench.cli import main
 from bench.core import provenance
 from bench.core.domain import Stage
 from bench.core.errors import ReplayError
-from bench.registry import discovery
+from bench.registry import discovery, sources
 from bench.registry.discovery import Registry
 from bench.runs import replay
-from bench.runs.replan import changes_around
+from bench.runs.replan import _changes_of_code, changes_around
 from bench.store.reading import RunResults
 from bench.store.run_record import ComponentRecord, OriginRecord, RunRecord, SuiteRecord
 from bench.store.workspace import Folders
@@ -336,6 +336,47 @@ def test_touched_code_is_refused(
     found = list(changes_around(record, now))
     assert len(found) == 1
     assert found[0].startswith("code of plugin plugin_touched (plugin-touched): ")
+
+
+DECLARES = """
+from dataclasses import dataclass
+from bench import Defense, hookimpl
+
+@dataclass(frozen=True, kw_only=True)
+class Mine(Defense):
+    library: str = "author_absent"
+
+    @property
+    def libraries(self):
+        return (self.library,)
+
+    def protect(self, images, ctx):
+        raise NotImplementedError
+
+@hookimpl
+def bench_defenses():
+    return {"mine": Mine}
+"""
+
+
+@pytest.mark.parametrize(("library", "expected"), [("json", []), ("author_absent", ["found no 'author_absent'"])])
+def test_libraries_that_depend_on_parameters_are_compared(
+    library: str, expected: list[str], tmp_path: Path, sites_of_their_own: Callable[[Path], Registry]
+) -> None:
+    write_plugin(tmp_path, "plugin_declares", DECLARES)
+    registry = sites_of_their_own(tmp_path)
+    origin = asdict(registry.components["defense", "mine"].origin)
+    libraries = {"libraries": {library: sources.library_digest("json", "")}}
+    about = ComponentRecord(
+        kind="defense",
+        name="mine",
+        label="mine",
+        params={"library": library},
+        origin=OriginRecord(**{**origin, **libraries}),
+    )
+    found = list(_changes_of_code(about, registry))
+    assert len(found) == len(expected)
+    assert all(part in line for part, line in zip(expected, found, strict=True))
 
 
 def write_plugin_again(path: Path) -> None:

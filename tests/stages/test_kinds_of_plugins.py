@@ -169,6 +169,16 @@ def written(name: str, text: str) -> Callable[[Path], object]:
     return lambda site: (site / name).write_text(text, encoding="utf-8")
 
 
+def exchanged(first: str, second: str, last: str) -> Callable[[Path], object]:
+    """Return a function that gives the second file the name of the first one, which gets the last name."""
+
+    def change(site: Path) -> None:
+        (site / first).rename(site / last)
+        (site / second).rename(site / first)
+
+    return change
+
+
 def program(value: str) -> str:
     """Return a shell script that prints a number."""
     return f"#!/bin/sh\necho {value}\n"
@@ -240,6 +250,12 @@ WARNS = """
 def protect(self, images, ctx):
     warnings.warn("the mask has another size than the face; it was scaled")
     return grey(images, 0.5)
+"""
+NOTHING = """
+level: Path = Path()
+
+def protect(self, images, ctx):
+    return grey(images, 0.5 if self.level == Path() else 1)
 """
 REBUILDS = """
 sees = frozenset({"images"})
@@ -325,6 +341,56 @@ KINDS = [
         ),
     ),
     KindOfInput(
+        kind="a file in a folder named by a parameter; another content",
+        expected=AGAIN,
+        happened=lambda f: twice(
+            files(f, levels__level_txt="0.2"),
+            defense(NAMED.replace("level.read", 'level.joinpath("level.txt").read')),
+            written("levels/level.txt", "0.80"),
+            parameters=f'level = "{f}/site/levels"',
+        ),
+    ),
+    KindOfInput(
+        kind="files in a folder named by a parameter; they change names",
+        expected=AGAIN,
+        happened=lambda f: twice(
+            files(f, levels__level_txt="0.2", levels__other_txt="0.80"),
+            defense(NAMED.replace("level.read", 'level.joinpath("level.txt").read')),
+            exchanged("levels/level.txt", "levels/other.txt", "levels/z.txt"),
+            parameters=f'level = "{f}/site/levels"',
+        ),
+    ),
+    KindOfInput(
+        kind="a file named by a parameter, from the folder of the suite on",
+        expected="ok, 0.20",
+        happened=lambda f: told(files(f, level_txt="0.2"), code=defense(NAMED), parameters='level = "site/level.txt"'),
+    ),
+    KindOfInput(
+        kind="a file named by a parameter with a variable that is not set",
+        expected="refused: ...defenses[0].level = '$NO_SUCH/level.txt': the variable NO_SUCH is not set; set it, or...",
+        happened=lambda f: told(f, code=defense(NAMED), parameters='level = "$NO_SUCH/level.txt"'),
+    ),
+    KindOfInput(
+        kind="a parameter of the type Path that names nothing",
+        expected="ok, 0.50",
+        happened=lambda f: told(f, code=defense(NOTHING), parameters='level = ""'),
+    ),
+    KindOfInput(
+        kind="a missing file named by a parameter",
+        expected="refused: ...defenses[0]: site/level.txt: this file does not exist; put it there...",
+        happened=lambda f: told(f, code=defense(NAMED), parameters=f'level = "{f}/site/level.txt"'),
+    ),
+    KindOfInput(
+        kind="a file named by a parameter called weights; another content",
+        expected=AGAIN,
+        happened=lambda f: twice(
+            files(f, level_txt="0.2"),
+            defense(NAMED.replace("level", "weights")),
+            written("level.txt", "0.80"),
+            parameters=f'weights = "{f}/site/level.txt"',
+        ),
+    ),
+    KindOfInput(
         kind="an older plugin with a parameter called weights",
         expected="ok, 0.30",
         happened=lambda f: told(f, code=defense(NUMBERED), parameters="weights = 0.3"),
@@ -370,6 +436,21 @@ KINDS = [
         happened=lambda f: twice(
             with_program(f), defense(CALLS.replace('("greyer",)', "()")), written("greyer", program("0.80"))
         ),
+    ),
+    KindOfInput(
+        kind="code that Python is told to run, which is no command for a shell",
+        expected=f"ok, 0.20; calls {sys.executable}, which it does not declare in its programs",
+        happened=lambda f: told(
+            f,
+            code=defense(
+                CALLS.replace('("greyer",)', "()").replace('["greyer"]', f'["{sys.executable}", "-c", "print(0.2)"]')
+            ),
+        ),
+    ),
+    KindOfInput(
+        kind="a checkpoint of PyTorch that is not declared",
+        expected="ok, 0.20; reads .../level.pth, which it does not declare in weights()",
+        happened=lambda f: told(files(f, level_pth="0.2"), code=defense(SILENT.replace("level.txt", "level.pth"))),
     ),
     KindOfInput(
         kind="a file that is not declared; another file",
@@ -511,3 +592,13 @@ KINDS = [
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 def test_kinds_of_plugins(kind: KindOfInput, tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
     check(kind, tmp_path, record_property)
+
+
+def test_only_folders_of_the_system_are_passed_over() -> None:
+    folders = [Path(folder) for folder in undeclared._SYSTEM]
+
+    def counts(path: str) -> bool:
+        return not any(Path(path).is_relative_to(folder) for folder in folders)
+
+    assert all(map(counts, ("/var/lib/models/net.pth", "/usr/local/share/net.bin", "/usr/share/models/a", "/opt/a")))
+    assert not any(map(counts, ("/etc/hosts", "/usr/share/zoneinfo/UTC", "/usr/lib/x/y", f"{sys.prefix}/lib/a/b.json")))

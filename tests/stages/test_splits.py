@@ -70,6 +70,13 @@ def test_faces_of_one_person_in_two_splits_are_refused(
     assert APART in reason
 
 
+def test_artifacts_hold_no_labels(computed: Run) -> None:
+    done = computed(SUITE, 'experiment[0].datasets=[{ plugin = "toy-faces", label = "mine" }]')
+    assert not done.failures()
+    found = [done.cache.read(key).facts for key, stage in done.plan.stages.items() if stage.kind == "faces"]
+    assert {facts["of"] for facts in found} == {"toy-faces"}
+
+
 def test_numbers_of_people_of_another_data_set_mean_nothing(computed: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     from bench_toy.faces import ToyFaces
 
@@ -79,7 +86,9 @@ def test_numbers_of_people_of_another_data_set_mean_nothing(computed: Run, monke
     monkeypatch.setattr(ToyFaces, "auxiliary", lambda self, ctx: scored_pictures(ToyFaces(), ctx))
     monkeypatch.setenv("TOY_DATA", "pictures of another set")
     (reason,) = reasons(computed(SUITE, LEARNING_ATTACK, other))
-    assert "the evaluation faces of toy-faces and the auxiliary faces of other share 30 pictures" in reason
+    assert (
+        "the evaluation faces of toy-faces and the auxiliary faces of toy-faces (seed = 1) share 30 pictures" in reason
+    )
 
 
 @pytest.mark.parametrize("rule", ["fmr", "accuracy"])

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from bench import DataError
+from bench import DataError, file_sha256
 from bench_attributes import deepface_files
 from bench_attributes.deepface_files import FILES
 
@@ -54,10 +54,15 @@ def prepare(images: torch.Tensor) -> NDArray[np.float32]:
     return np.ascontiguousarray(padded.flip(1).permute(0, 2, 3, 1).numpy())
 
 
-@functools.cache
 def _client(attribute: str, place: Path) -> Any:
     """Return deepface's classifier of one attribute, with the weights in a folder."""
     deepface_files.check([attribute])
+    return _loaded(attribute, place, file_sha256(place / FILES[attribute].name))
+
+
+@functools.cache
+def _loaded(attribute: str, place: Path, _sha256: str) -> Any:
+    """Load weights once for each content, so that a file that is replaced is loaded again."""
     os.environ["DEEPFACE_BACKEND_ENGINE"] = "onnx"  # With torch installed, deepface would look for other files.
     os.environ["DEEPFACE_HOME"] = str(place.parent.parent)
     os.environ.setdefault("DEEPFACE_ONNX_PROVIDERS", "cpu")

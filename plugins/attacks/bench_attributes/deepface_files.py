@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from bench import DataError, file_sha256
+from bench_attributes.versions import ARITHMETIC, versions_of
 
 URL = "https://github.com/serengil/deepface_models/releases/download/v1.0"
 PACKAGES = ("deepface", "onnxruntime")
@@ -85,7 +86,9 @@ def check(attributes: Sequence[str]) -> None:
 
 
 def fingerprint(attributes: Sequence[str]) -> str:
-    """Return a digest of the weights and of deepface's version. Raises DataError like `check`."""
+    """Return a digest of the weights and of the versions of what computes with them. Raises DataError like `check`."""
     check(attributes)
     parts = [f"{FILES[name].name} {file_sha256(folder() / FILES[name].name)}" for name in attributes]
-    return hashlib.sha256("\n".join([f"deepface {version('deepface')}", *parts]).encode()).hexdigest()
+    return hashlib.sha256(
+        "\n".join([f"deepface {version('deepface')}", *versions_of(ARITHMETIC), *parts]).encode()
+    ).hexdigest()

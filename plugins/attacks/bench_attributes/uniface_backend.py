@@ -21,7 +21,7 @@ from bench_uniface.fetching import broken
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench import DataError
+from bench import DataError, file_sha256
 from bench_attributes import uniface_files
 
 Image = NDArray[np.float32]  # BGR (h, w, 3), values from 0 to 255.
@@ -74,9 +74,14 @@ def _run(network: Any, blob: Image, widths: tuple[int, ...]) -> list[NDArray[np.
     return outputs
 
 
-@functools.cache
 def _network(path: Path) -> Any:
     """Return uniface's object for a verified file. Raises DataError if it is no ONNX network."""
+    return _loaded(path, file_sha256(path))
+
+
+@functools.cache
+def _loaded(path: Path, _sha256: str) -> Any:
+    """Load a file once for each content, so that a file that is replaced is loaded again."""
     with warnings.catch_warnings(), _cache_is(path.parent):  # Modules that uniface imports raise warnings.
         warnings.simplefilter("ignore")
         try:

@@ -14,6 +14,7 @@ from bench_uniface import ATTRIBUTES, Fetchable, files
 from bench_uniface.library import INSTALL, installed
 
 from bench import DataError, MissingDataError, file_sha256, weights_folders
+from bench_attributes.versions import ARITHMETIC, versions_of
 
 PACKAGES = ("uniface", "onnxruntime")
 FILES: Mapping[str, Fetchable] = {
@@ -57,6 +58,6 @@ def find(attributes: Sequence[str]) -> dict[str, Path]:
 
 
 def fingerprint(attributes: Sequence[str]) -> str:
-    """Return a digest of the files and of uniface's version. Raises DataError like `find`."""
+    """Return a digest of the files and of the versions of what computes with them. Raises DataError like `find`."""
     parts = sorted({f"{path.name} {file_sha256(path)}" for path in find(attributes).values()})
-    return hashlib.sha256("\n".join([f"uniface {installed()}", *parts]).encode()).hexdigest()
+    return hashlib.sha256("\n".join([f"uniface {installed()}", *versions_of(ARITHMETIC), *parts]).encode()).hexdigest()

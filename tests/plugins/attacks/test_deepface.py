@@ -87,7 +87,7 @@ def installed(shared_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pa
         monkeypatch.delenv(name)
     monkeypatch.setenv("DEEPFACE_HOME", str(shared_home))
     yield shared_home / ".deepface" / "weights"
-    deepface_backend._client.cache_clear()
+    deepface_backend._loaded.cache_clear()
 
 
 def analyze(picture: np.ndarray[Any, Any]) -> dict[str, Any]:

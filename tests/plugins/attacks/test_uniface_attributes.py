@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bench_attributes import Attributes, uniface_backend, uniface_files
+from bench_attributes import Attributes, uniface_backend, uniface_files, versions
 from bench_uniface import ATTRIBUTES, library
 from uniface_server import attribute_network
 
@@ -36,7 +36,7 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     yield
     assert not asked
-    uniface_backend._network.cache_clear()
+    uniface_backend._loaded.cache_clear()
 
 
 def put(folder: Path, monkeypatch: pytest.MonkeyPatch, **contents: bytes) -> None:
@@ -192,7 +192,7 @@ def test_a_file_with_other_outputs_or_no_network_is_an_error(weights: Path, monk
     put(weights, monkeypatch, fairface=attribute_network(224, {"race": 6, "gender": 2, "age": 9}, seed=1))
     with pytest.raises(DataError, match=r"fairface.onnx: expected outputs of \(7, 2, 9\) values, found the shapes"):
         attack.estimate(torch.zeros(1, 3, 112, 112), CTX)
-    uniface_backend._network.cache_clear()
+    uniface_backend._loaded.cache_clear()
     put(weights, monkeypatch, fairface=b"no network")
     with pytest.raises(DataError, match=r"fairface.onnx: expected an ONNX network: "):
         attack.estimate(torch.zeros(1, 3, 112, 112), CTX)
@@ -207,3 +207,22 @@ def test_without_the_package(weights: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_every_attribute_has_a_file_of_the_catalogue() -> None:
     assert set(uniface_files.FILES.values()) == set(ATTRIBUTES.values())
+
+
+@pytest.mark.slow
+def test_a_file_that_is_replaced_is_loaded_again(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    attack, drawn = Attributes(backend="uniface", attributes=("age",)), torch.from_numpy(pictures(1)).float() / 255
+    before = attack.estimate(drawn, CTX)["age"]
+    put(weights, monkeypatch, age_gender=attribute_network(96, {"fc1": 3}, seed=3))
+    after = attack.estimate(drawn, CTX)["age"]
+    uniface_backend._loaded.cache_clear()
+    assert float(before) != float(after) == float(attack.estimate(drawn, CTX)["age"])
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "opencv"])
+def test_other_versions_of_what_computes_are_another_fingerprint(
+    name: str, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, real = uniface_files.fingerprint(["age"]), versions.version
+    monkeypatch.setattr(versions, "version", lambda n: "0.0" if n.startswith(name) else real(n))
+    assert uniface_files.fingerprint(["age"]) != before

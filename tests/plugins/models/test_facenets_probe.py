@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -55,6 +56,20 @@ def test_other_parameters_weights_or_code_have_cards_of_their_own(model: TorchMo
     weights_file(factory.call("nets.py:make", {}), tmp_path / "net.pth")
     places.add(probe.place(model))
     assert len(places) == 4
+
+
+def test_a_network_of_another_package_has_another_card_when_that_package_changes(
+    model: TorchModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = "from bench_facenets import TorchModule\n\nclass Mine(TorchModule):\n    pass\n"
+    (tmp_path / "plugin_card.py").write_text(source)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    module = importlib.import_module("plugin_card")
+    mine = module.Mine(factory=model.factory, weights_file="net.pth")
+    before = probe.place(mine)
+    (tmp_path / "plugin_card.py").write_text(source + "    scale = 2\n")
+    probe._code_digest.cache_clear()
+    assert probe.place(mine) != before
 
 
 def test_a_damaged_card_is_made_again(model: TorchModule, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def place(model: NetworkParameters) -> Path:
         "class": _class_name(model),
         "params": parameters(model),
         "weights": model.fingerprint(),
-        "code": _own_digest(),
+        "code": {package: _code_digest(package) for package in _packages_of(type(model))},
         "packages": packages,
     }
     return cache_folder() / "models" / f"{digest_of(decides)}.json"
@@ -102,10 +102,19 @@ def _class_name(model: NetworkParameters) -> str:
     return f"{type(model).__module__}:{type(model).__qualname__}"
 
 
+def _packages_of(cls: type) -> list[str]:
+    """Return this package, and those of a class and of its base classes outside bench, which decide its images."""
+    found = {base.__module__.partition(".")[0] for base in cls.__mro__} - {"bench", *sys.stdlib_module_names}
+    return sorted(found | {PACKAGE.name})
+
+
 @functools.cache
-def _own_digest() -> str:
-    """Return a digest of this package's source code."""
-    return digest_of({str(file.relative_to(PACKAGE)): file_sha256(file) for file in sorted(PACKAGE.rglob("*.py"))})
+def _code_digest(package: str) -> str:
+    """Return a digest of the source code of a package or module that is imported."""
+    module = sys.modules[package]
+    places = [Path(place) for place in getattr(module, "__path__", ())] or [Path(str(module.__file__))]
+    files = [(place, file) for place in places for file in (sorted(place.rglob("*.py")) if place.is_dir() else [place])]
+    return digest_of([[str(file.relative_to(place)), file_sha256(file)] for place, file in files])
 
 
 def _version(package: str) -> str:

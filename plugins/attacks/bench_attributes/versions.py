@@ -1,0 +1,16 @@
+"""The versions of the libraries that compute the numbers of an estimator. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib.metadata import packages_distributions, version
+
+ARITHMETIC = ("onnxruntime", "cv2")
+"""The packages that run the networks and prepare faces for them."""
+
+
+def versions_of(packages: Iterable[str]) -> list[str]:
+    """Return the name and version of each installed distribution of some packages; ``cv2``, for one, has several."""
+    found = packages_distributions()
+    names = {name for package in packages for name in found.get(package, ())}
+    return sorted(f"{name} {version(name)}" for name in names)
