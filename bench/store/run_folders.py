@@ -26,7 +26,7 @@ def _runs_of(suite: Path) -> list[Path]:
 
 
 def has_record(folder: Path) -> bool:
-    """Return True if a folder is one of a run, even if its record is a link to nothing or may not be looked at."""
+    """Return True if a folder is a run folder, even if its record is a broken link or not accessible."""
     try:
         os.lstat(folder / RECORD)
     except (FileNotFoundError, NotADirectoryError):

@@ -97,7 +97,7 @@ class RowsInOrder:
         self._rows: list[pa.Table] = []  # Those of the last group.
 
     def add(self, rows: pa.Table) -> None:
-        """Check the next rows. Raise `StorageError` if one cannot be, or occurs twice."""
+        """Check the next rows. Raise `StorageError` if one has an impossible value or occurs twice."""
         check_values(self._path, self._name, rows)
         columns = [*self._group, *self._within]
         if not rows.num_rows or not columns or not {*columns} <= {*rows.column_names}:
