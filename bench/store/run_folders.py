@@ -68,7 +68,7 @@ def _is_file(path: Path) -> bool:
     """Return True for a file or a link, also one to nothing, so that reading it says what is wrong."""
     try:
         return path.is_file() or path.is_symlink()
-    except OSError:  # The name is too long, or the folder may not be looked at.
+    except OSError:  # The name is too long, or the folder is not accessible.
         return False
 
 

@@ -23,7 +23,7 @@ _MEASURE, _RULE, _RULES = "measure", "threshold_rule", ("fmr", "accuracy")
 
 
 def check_values(path: Path, name: str, rows: pa.Table) -> None:
-    """Raise `StorageError` if rows of a table of samples, with all or some of its columns, hold a value that cannot be.
+    """Raise `StorageError` if rows of a table of samples, with all or some of its columns, hold an impossible value.
 
     ``path`` is the place that the error names.
     """
