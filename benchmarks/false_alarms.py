@@ -9,7 +9,7 @@ A part of ``make statistics`` (`benchmarks/inference.py`). Every decision is mad
 - A leak of x points means that the first attack reveals the original of a share x of the people, and the others
   nothing: the case in which a correction for many attacks costs most.
 - Half of the pairs are genuine. With ``twice``, every person is in two pairs.
-- With ``repeats``, every attack was drawn again on the same people, and the common direction differs between repeats.
+- With ``repeats``, every attack was repeated on the same people, and the common direction differs between repeats.
 
 The columns are the numbers of attackers. An alarm is false if any comparison of the family is called beyond chance; the
 bar is 5 %.

@@ -2,15 +2,15 @@
 
 A part of ``make statistics`` (`benchmarks/inference.py`). A score is a normal score, or a decision on whether it is
 below a threshold. It is the sum of an effect of the people, an effect of the sample, an effect of the repeat that all
-samples share (what one seed of a learner or one draw of a defense does to all of them), and what is drawn again for
-every sample in every repeat. The true value is the mean over people and over repeats. The columns are the shares of the
+samples share (what one seed of a learner or one seed of a defense does to all of them), and random noise of every
+sample in every repeat. The true value is the mean over people and over repeats. The columns are the shares of the
 variance of a single score that the effect of the repeat makes up: with 104 people, .01 is about as much as the sampling
 of people. The rows are the kind of interval, the kind of score, the design of the samples and the number of repeats:
 
 - ``one setting``: the mean over the repeats of one setting
 - ``models``: three models that see the same repeats, pooled
-- ``difference``: two settings with draws of their own on the same people, as in claims
-- ``draws``: quantiles of the draws of the verdict
+- ``difference``: two settings with repeats of their own on the same people, as in claims
+- ``draws``: quantiles of the verdict's bootstrap draws
 """
 
 from __future__ import annotations

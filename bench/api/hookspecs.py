@@ -60,7 +60,7 @@ class Dataset(ABC):
       person, who is then not counted twice where results are pooled; with an empty text, the people are the data set's
       own
     - ``image_size``: height and width of the images in pixels
-    - ``license``: the licence of the data
+    - ``license``: the license of the data
     """
 
     stands_in_for: ClassVar[str | None] = None
@@ -226,7 +226,7 @@ class Model(ABC):
     - ``splits``: the split points from shallow to deep, by name, with the shapes ``(c, h, w)`` of their feature maps;
       a client holds only the *shallow model*, which is the network up to a split point
     - ``mflops``: the cost of one forward pass in million floating-point operations, for time estimates
-    - ``license``: the licence of the weights
+    - ``license``: the license of the weights
     - ``architecture``, ``loss_kind``, ``trained_on``, ``trained_on_people``: the family of its architecture, the kind
       of its training loss, the registered name of its training set, and a name for the set of people that this shows.
       The report compares held-out recognisers with authorised models by them, and the people of the training set are
@@ -298,7 +298,7 @@ class Defense(ABC):
     - ``sends``: what leaves the client: ``image``, ``feature`` or ``representation``
     - ``max_authorised``: the number of models for which one image can be authorised; None for any number
     - ``programs``, ``libraries``: the programs that it calls and further packages that it uses, by name (see below)
-    - ``license``: the licence of the files that `weights` names
+    - ``license``: the license of the files that `weights` names
     - ``promise``, ``trusts``, ``not_promised``: sentences for the report: what the defense promises and against whom;
       who must be trusted, and with what; what it does not promise
 
@@ -382,7 +382,7 @@ class Attack:
     - ``threat``: what the adversary knows, as a sentence for the report
     - ``synthetic``: True if the weights of the attack were trained on generated faces only; the attack is then skipped
       on real faces
-    - ``license``: the licence of the weights that come with the attack
+    - ``license``: the license of the weights that come with the attack
     - ``programs``, ``libraries``: the programs that it calls and further packages that it uses, as in `Defense`
 
     Each of these may also be a property that depends on the parameters.

@@ -1,4 +1,4 @@
-"""What becomes of stdout and stderr when nobody reads them (any more), or when they cannot print a character."""
+"""How stdout and stderr behave when they are closed, when their reader ends, or when they cannot print a character."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class _UnreadStream:
 
 
 def go_on_unread() -> None:
-    """Let the current command go on in silence when the program that reads stdout or stderr has ended (``head``, a
+    """Let the current command go on without output when the program that reads stdout or stderr has ended (``head``, a
     reader of logs, a terminal), because what it computes matters more than what it prints."""
     before = sys.stdout, sys.stderr
 

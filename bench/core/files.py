@@ -97,8 +97,8 @@ def _sha256(text: str) -> str:
 
 
 def modified(path: Path) -> float | None:
-    """Return when a file or folder was modified, in seconds since the epoch; None if it is gone or must
-    not be looked at. A link counts as itself."""
+    """Return when a file or folder was modified, in seconds since the epoch; None if it is gone or
+    not accessible. Links are not followed."""
     try:
         return path.lstat().st_mtime
     except OSError:

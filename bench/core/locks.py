@@ -1,6 +1,6 @@
 """Locks between processes. All are made here.
 
-Whether a process is alive is known by a lock that it holds, not by its process id, which means nothing on another
+A process counts as running while it holds its lock. Its process id does not decide, because it means nothing on another
 machine or in another container. The operating system releases a lock when its holder ends, in whatever way.
 """
 

@@ -39,7 +39,7 @@ def decode_text(data: bytes, what: str = "text") -> str:
             line = data[: error.start].count(b"\n") + 1
             found = f"the byte 0x{data[error.start]:02X} in line {line}, as a file in Latin-1 or Windows-1252 has it"
         else:
-            found = f"a byte order mark of {encoding.upper()} and bytes that are none"
+            found = f"a byte order mark of {encoding.upper()} and bytes in another encoding"
         raise ValueError(f"expected {what} in UTF-8, found {found}; save the file as UTF-8") from None
     if "\0" in text:
         raise ValueError(

@@ -17,7 +17,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-SAFE_PATH = ("PYTHONSAFEPATH", "bench")  # A variable and a value of it that means that the user has set none.
+SAFE_PATH = ("PYTHONSAFEPATH", "bench")  # The variable, and the value that shows that bench set it, not the user.
 
 _LONGEST_TEMPORARY = 75  # characters of the temporary folder with which the name of a Unix socket is not too long
 _OPEN_PIPES: list[int] = []  # ends of pipes that stay open as long as this process lives

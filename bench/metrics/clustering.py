@@ -7,8 +7,8 @@ Miller (2011, JBES 29, 238) with one set of people on both sides. It is correcte
 McCaffrey (2002): its expectation is that under a small correlation within people, its degrees of freedom are those
 under independent pairs (`PeoplePairs.correction`).
 
-Random defenses and learners are drawn again (repeats). The same people in several repeats are one cluster, and the
-variance between repeats is added (`BetweenRepeats`).
+Random defenses may be applied, and learners trained, several times (repeats). The same people in several repeats are
+one cluster, and the variance between repeats is added (`BetweenRepeats`).
 
 `Estimate` turns it into an interval. For a share, the variance becomes an effective number of trials, n_eff = p (1 - p)
 / variance, of Wilson's interval (Korn and Graubard 1998, Survey Methodology 24, 193). For another mean, it is a

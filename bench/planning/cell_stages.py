@@ -85,7 +85,7 @@ class CellStages:
         """
         defense: Defense = self.instances.of(client.defense)
         splits = self.splits.uploaded(client.authorised) if "feature" in defense.sends else ()
-        models = client.authorised if splits else self.known(client)  # Features have the shapes that a model declares.
+        models = client.authorised if splits else self.known(client)  # Shapes of features come from the models.
         authorised = "+".join(c.label for c in models)
         names = "+".join(c.name for c in models)
         inputs = {"faces": faces}

@@ -42,7 +42,8 @@ class KnownPeople:
     def learnt(self, source: Component, half: Half | None = None) -> People:
         """Return the people whom the auxiliary faces of a data set show, or of one half of its people.
 
-        A half is not half of those people: others are drawn in the place of those in the other half.
+        With ``half``, this need not be half of the people returned without it: the data set chooses other people in
+        place of those who belong to the other half.
         """
         files = source.weights or ""
         return _people(self.auxiliary(source, learnable((), files, half)), files)

@@ -209,11 +209,13 @@ def _check_accepts(job: Job, kappa: float, genuine: NDArray[Any], impostor: NDAr
     if kappa < 1 - _SAME_PICTURE and not rejected:
         return
     best = f", the best of which scores {genuine.max():.4f}" if len(genuine) else ""
+    wanted, then = f"for the false match rate {job.stage.options['fmr']}", "choose a larger fmr"
+    if job.stage.options["threshold"] == "accuracy":
+        wanted, then = "that separates genuine from impostor pairs", "check the model with: bench models check"
     raise ContractError(
-        f"{job.stage.name}: there is no threshold for the false match rate {job.stage.options['fmr']}: {kappa:.4f} "
-        f"accepts none of {len(genuine)} genuine pairs of the calibration split{best}. Of {len(impostor)} impostor "
-        f"pairs, some score as high: copies of one picture under several names, wrong labels (bench data verify), or a "
-        f"model that cannot tell people apart at this rate (a larger fmr)"
+        f"{job.stage.name}: there is no threshold {wanted}: {kappa:.4f} accepts none of {len(genuine)} genuine pairs "
+        f"of the calibration split{best}, and some of {len(impostor)} impostor pairs score as high. Check the labels, "
+        "and look for copies of one picture under several names, with: bench data verify. If these are sound, " + then
     )
 
 

@@ -251,8 +251,8 @@ class Cache:
             remove(folder)
 
     def sweep(self, older_than_s: float = 86_400) -> None:
-        """Remove unfinished artifacts of killed workers: those of this age whose lock nobody holds. The clock alone may
-        have jumped."""
+        """Remove unfinished artifacts of killed workers: those older than this whose lock is free. The age alone does
+        not decide, because the system's clock may have been changed."""
         for left in folders_in(self.root / "tmp"):
             name = UNFINISHED.fullmatch(left.name) or _TOKEN.fullmatch(left.name)
             since = modified(left)

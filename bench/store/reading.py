@@ -113,7 +113,7 @@ class RunResults:
         ``where`` maps a column to the value, or the collection of values, to keep; only files and row groups that may
         hold such rows are read. In ``authorised``, which holds labels of sets, a tuple of models, as `cells` has it, is
         one set. ``columns`` selects columns; None returns all of them. Raises `StorageError` for an unknown column, and
-        for rows that cannot be read or cannot be.
+        for rows that cannot be read or that hold impossible values.
         """
         dataset = self._dataset(name)
         if dataset is None:

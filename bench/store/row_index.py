@@ -62,7 +62,7 @@ class RowIndex:
     ``keys`` are the columns of a key, ``level`` a column that divides the rows of a key, and ``first`` columns whose
     first value is stored. Only these columns are read to build the index, one row group at a time. Row groups that were
     read for rows stay in a cache of limited size, and so do open files. Raises `StorageError` if a file cannot be read,
-    or holds rows that cannot be.
+    or if a row has an impossible value.
     """
 
     HELD = 32 << 20  # bytes of row groups

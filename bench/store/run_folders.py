@@ -40,7 +40,7 @@ def _runs_of(suite: Path, *, links: bool = True) -> list[Path]:
 
 
 def _has_record(folder: Path) -> bool:
-    """Return True if a folder is one of a run, even if its record is a link to nothing or may not be looked at."""
+    """Return True if a folder is a run folder, even if its record is a broken link or not accessible."""
     try:
         os.lstat(folder / RECORD)
     except (FileNotFoundError, NotADirectoryError):
@@ -86,7 +86,7 @@ def _is_file(path: Path) -> bool:
     """
     try:
         return path.is_file() or path.is_symlink()
-    except OSError:  # The name is too long, or the folder may not be looked at.
+    except OSError:  # The name is too long, or the folder is not accessible.
         return False
 
 

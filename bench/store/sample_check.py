@@ -23,7 +23,7 @@ _MEASURE, _RULE, _RULES = "measure", "threshold_rule", ("fmr", "accuracy")
 
 
 def check_values(path: Path, name: str, rows: pa.Table) -> None:
-    """Raise `StorageError` if rows of a table of samples, with all or some of its columns, hold a value that cannot be.
+    """Raise `StorageError` if rows of a table of samples, with all or some of its columns, hold an impossible value.
 
     ``path`` is the place that the error names.
     """
@@ -97,7 +97,7 @@ class RowsInOrder:
         self._rows: list[pa.Table] = []  # Those of the last group.
 
     def add(self, rows: pa.Table) -> None:
-        """Check the next rows. Raise `StorageError` if one cannot be, or occurs twice."""
+        """Check the next rows. Raise `StorageError` if one has an impossible value or occurs twice."""
         check_values(self._path, self._name, rows)
         columns = [*self._group, *self._within]
         if not rows.num_rows or not columns or not {*columns} <= {*rows.column_names}:

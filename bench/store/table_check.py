@@ -58,7 +58,7 @@ def checked_cells(path: Path, table: pa.Table, schema: pa.Schema = CELLS) -> pa.
 
 
 def _check_repeats(path: Path, table: pa.Table) -> None:
-    """Raise `StorageError` if the number of a repeat cannot be, or if two cells with the same labels have the same
+    """Raise `StorageError` if the number of a repeat is impossible, or if two cells with the same labels have the same
     number, because they would count as two measurements."""
     for repeat in _distinct(table, "repeat"):
         if not 0 <= repeat < MAX_REPEATS:

@@ -92,7 +92,7 @@ def write_copy(
     run: RunRecord,
     stages: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Write a run folder that no other process knows, from rows of cells and stages, and the samples of some cells.
+    """Write a run folder that no other process uses, from rows of cells and stages, and the samples of some cells.
 
     No lock is taken in the cache, which is only read. Errors as in `write_run`.
     """

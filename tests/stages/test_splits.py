@@ -1,9 +1,10 @@
-"""The splits of a data set share no people and no pictures, and a threshold that accepts nothing is none."""
+"""The splits of a data set share no people and no pictures, and a threshold that accepts nothing is an error."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from support import Computed
 
 from bench.api.types import Faces
+from bench.core.errors import ContractError
 
 SUITE = """\
 [suite]
@@ -110,3 +112,15 @@ def test_a_threshold_that_accepts_nothing_is_none(computed: Run, monkeypatch: py
     (reason,) = reasons(done)
     assert "there is no threshold for the false match rate 0.01: 1.0000 accepts none of 120 genuine pairs" in reason
     assert "copies of one picture under several names" in reason
+    assert reason.endswith("bench data verify. If these are sound, choose a larger fmr")
+
+
+def test_the_error_about_a_threshold_that_accepts_nothing_names_no_rate_under_the_rule_accuracy() -> None:
+    from bench.stages.verification import _check_accepts
+
+    stage = SimpleNamespace(name="score", options={"threshold": "accuracy", "fmr": 0.01})
+    job: Any = SimpleNamespace(stage=stage)
+    with pytest.raises(ContractError, match="no threshold that separates genuine from impostor pairs") as found:
+        _check_accepts(job, 1.0, np.zeros(2), np.ones(2))
+    assert "false match rate" not in str(found.value)
+    assert "fmr" not in str(found.value)

@@ -112,7 +112,7 @@ KINDS = [
     ),
     KindOfInput(
         kind="half a character behind a byte order mark of UTF-16",
-        expected=REFUSED + "a byte order mark of UTF-16 and bytes that are none; save the file as UTF-8",
+        expected=REFUSED + "a byte order mark of UTF-16 and bytes in another encoding; save the file as UTF-8",
         happened=suite(codecs.BOM_UTF16_LE + SUITE.encode("utf-16-le") + b"x"),
     ),
     KindOfInput(

@@ -38,8 +38,8 @@ class DiffLine:
 
     @property
     def apart(self) -> bool:
-        """True if the interval of the difference, which is not corrected, excludes 0; where all samples change by the
-        same and no interval is known, if the p-value does. A difference that vanishes by rounding for display is none.
+        """True if the difference is significant: its interval, which is not corrected, excludes 0. If no interval is
+        known because all samples change by the same amount, the p-value decides. False if it is displayed as 0.
         """
         if not self.metric.visible(self.found.value):
             return False

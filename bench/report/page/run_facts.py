@@ -218,7 +218,7 @@ _FURTHER = [
     ],
     [
         "repeats",
-        "Random defenses are drawn, and learners trained, several times with seeds of their own (repeats in a suite). "
+        "Random defenses are applied, and learners trained, several times with their own seeds (repeats in a suite). "
         "A number is the mean over repeats. Its variance is that between people, whose scores in all repeats are one "
         "cluster, plus s² / R for R repeats whose means have the variance s²; the quantile is the weighted mean of "
         "those of both (Cochran and Cox 1957). Without repeats, an interval holds for the one seed that was used.",

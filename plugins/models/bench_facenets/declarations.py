@@ -112,7 +112,7 @@ class NamedNet(FaceNet):
     def _training_set(self) -> tuple[str, Mapping[str, Any]]:
         """Return the registered name and the parameters of the training set on the card of ``bench train``."""
         try:
-            card = json.loads(self.weights().with_suffix(".json").read_bytes())  # It finds out which UTF it is.
+            card = json.loads(self.weights().with_suffix(".json").read_bytes())  # json detects UTF-8, -16 and -32.
             data, known = card["data"], card["data"]["training_set"]
         except (MissingDataError, OSError, ValueError, TypeError, KeyError):
             return "", {}

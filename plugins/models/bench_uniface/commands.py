@@ -1,4 +1,4 @@
-"""The command ``bench models fetch``: it tells size and license, asks, and fetches verified weights through uniface."""
+"""The command ``bench models fetch``: print size and license, ask, and fetch verified weights through uniface."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def fetch(names: tuple[str, ...], of_paper: bool, out: Path | None, yes: bool, d
     """Fetch verified weights of real networks through the library uniface, or list what can be fetched.
 
     The first weights folder is that of $BENCH_WEIGHTS, or weights/ in the first folder of $BENCH_DATA; uniface's cache
-    is $UNIFACE_CACHE_DIR, by default ~/.uniface/models. Size and license are told before anything is fetched.
+    is $UNIFACE_CACHE_DIR, by default ~/.uniface/models. Size and license are printed before anything is fetched.
 
     \b
     Examples:

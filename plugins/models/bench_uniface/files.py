@@ -22,7 +22,7 @@ def located(wanted: Fetchable, folders: Sequence[Path] | None = None) -> Path | 
     """Return the first file of this name in folders, by default the `search_folders`; it is not verified. Return None
     if there is none."""
     files = (folder / wanted.file for folder in (search_folders() if folders is None else folders))
-    return next((file for file in files if os.path.isfile(file)), None)  # False where it must not look, too
+    return next((file for file in files if os.path.isfile(file)), None)  # False if not accessible
 
 
 def find(wanted: Fetchable) -> Path:

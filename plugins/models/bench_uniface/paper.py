@@ -45,7 +45,7 @@ def found(network: PaperNetwork) -> Path | None:
 
 
 def unserved() -> list[str]:
-    """Return the names of the files that serve networks of the paper, but not where another file of yours does."""
+    """Return the names of the files for the paper's networks, except networks for which you have a file of your own."""
     found_files = {network: found(network) for network in NETWORKS.values()}
     return [
         network.served_by

@@ -108,7 +108,7 @@ def _without_counters(shapes: Mapping[str, Shape]) -> dict[str, Shape]:
     return {key: tuple(shape) for key, shape in shapes.items() if not key.endswith(COUNTER)}
 
 
-# ---- pixels, licences and split points -------------------------------------------------------------------------------
+# ---- pixels, licenses and split points -------------------------------------------------------------------------------
 
 
 def _pixels(channels: Channels, std: float, width: int = 112) -> Pixels:
@@ -117,10 +117,10 @@ def _pixels(channels: Channels, std: float, width: int = 112) -> Pixels:
 
 _IMAGENET = Pixels(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
 
-_ROBFR = "published for research without a licence of its own; the training set's terms apply"
+_ROBFR = "published for research without a license of its own; the training set's terms apply"
 _MIT_CODE = "MIT (code); the training set's terms apply to the weights"
 _INSIGHTFACE = "non-commercial research only"
-_UNSTATED = "published for research, no licence stated"
+_UNSTATED = "published for research, no license stated"
 
 
 def _mobileface_points(stem: str, blocks: str, width: int) -> Points:
