@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -25,6 +26,7 @@ from bench.analysis.verification_scores import HELD, OF_THRESHOLD, CellScores, V
 from bench.core.text import set_label
 from bench.store.reading import RunResults
 from bench.store.row_index import Recent, RowIndex
+from bench.store.table_files import as_frame
 from bench.suite.paper_tables import Claims, parse_claims
 
 _CELLS_AT_ONCE = 2_000
@@ -151,8 +153,7 @@ class _Frames:
         table = self.index.rows(key)
         if table is None:
             return pd.DataFrame()
-        frame: pd.DataFrame = table.drop_columns([c for c in _BELONGS if c in table.column_names]).to_pandas()
-        return frame
+        return as_frame(Path("samples"), table.drop_columns([c for c in _BELONGS if c in table.column_names]))
 
     def levels(self, *key: Hashable) -> list[Any]:
         entry = self.index.get(key)

@@ -218,7 +218,7 @@ class Cache:
     def note_progress(self, key: str, note: Note) -> None:
         """Record the progress of a stage for `progress`. It is only shown to users, so that failures are ignored."""
         with contextlib.suppress(OSError, StorageError):
-            path = child(self._own("progress"), key)
+            path = require_no_link(child(self._own("progress"), key), self.root)
             path.write_text(json.dumps(asdict(note)), encoding="utf-8")
 
     def progress(self, key: str) -> Note | None:

@@ -38,7 +38,7 @@ from bench.store.old_schemas import add_failed_stages
 from bench.store.typed_json import MistypedError, decode
 
 NAME = "journal.jsonl"
-_LONGEST_LINE = 256 << 20  # bytes; the plan of 100,000 stages has some 20 MB
+_LONGEST_LINE = 32 << 20  # bytes, which may take 50 times as much memory; the plan of 100,000 stages has some 20 MB
 _RESULT = {f.name for f in fields(StageResult) if f.default is MISSING}  # without these fields a line is not a result
 
 

@@ -24,7 +24,7 @@ from bench.store.run_record import RECORD, RunRecord, read_record
 from bench.store.sample_check import RowsInOrder
 from bench.store.schema import SCHEMA_VERSION
 from bench.store.table_check import check_samples, checked_cells, checked_stage_rows, checked_stages, require_columns
-from bench.store.table_files import TableFile, readable
+from bench.store.table_files import TableFile, as_frame, readable
 
 _BATCH_ROWS = 4_096
 _WRITTEN_OUT = 16  # Most values that become single comparisons.
@@ -97,10 +97,10 @@ class RunResults:
         with readable(path):
             table = read_table(path, MOST_CELLS)
         if run.schema < SCHEMA_VERSION:
-            frame = _frame(checked_cells(path, table, old_schemas.CELLS))
+            frame = _frame(path, checked_cells(path, table, old_schemas.CELLS))
             failed = frame["status"].isin(("failed", "timeout")).any()
             return old_schemas.cells(frame, self.stages if failed else ())
-        return _frame(checked_cells(path, table))
+        return _frame(path, checked_cells(path, table))
 
     @cached_property
     def stages(self) -> list[dict[str, Any]]:
@@ -122,8 +122,7 @@ class RunResults:
         with readable(self.folder / "samples" / name):
             table = dataset.to_table(**query)
         RowsInOrder(self.folder / "samples" / name, name).add(table)
-        frame: pd.DataFrame = table.to_pandas()
-        return frame
+        return as_frame(self.folder / "samples" / name, table)
 
     def batches(
         self, name: str, where: Where | None = None, columns: Sequence[str] | None = None
@@ -142,7 +141,7 @@ class RunResults:
                 return
             if batch.num_rows:
                 checked.add(pa.Table.from_batches([batch]))
-                yield batch.to_pandas()
+                yield as_frame(self.folder / "samples" / name, batch)
 
     def index(self, name: str, keys: Sequence[str], **about: Any) -> RowIndex:
         """Return an index of the rows of a table by the columns ``keys`` (see `bench.store.row_index.RowIndex`)."""
@@ -279,10 +278,10 @@ def wanted_values(column: str, values: Any) -> list[Any]:
     return found
 
 
-def _frame(table: pa.Table) -> pd.DataFrame:
+def _frame(path: Path, table: pa.Table) -> pd.DataFrame:
     """Return a table as pandas, with lists as tuples; in columns of lists, a null becomes an empty tuple."""
     lists = [field.name for field in table.schema if pa.types.is_list(field.type)]
-    frame: pd.DataFrame = table.to_pandas()
+    frame = as_frame(path, table)
     for name in lists:
         frame[name] = pd.Series([tuple(v or ()) for v in table[name].to_pylist()], index=frame.index, dtype=object)
     return frame

@@ -21,7 +21,7 @@ from bench.store.schema import SCHEMA_VERSION
 from bench.store.typed_json import MistypedError, decode
 
 RECORD = "run.json"
-LARGEST_RECORD = 256 << 20  # bytes; a run of 100,000 cells has a record of some MB
+LARGEST_RECORD = 32 << 20  # bytes, which may take 50 times as much memory; 100,000 cells have a record of some MB
 _OPTIONAL = ("only", "replay_of", "rescored", "stages")  # These fields are left out of run.json if they are empty.
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 
 from bench.core.errors import StorageError
@@ -44,11 +45,19 @@ def readable(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise StorageError(f"{path}: expected a file, found none; {_ADVICE}") from None
-    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+    except (OSError, pa.ArrowException, ValueError, OverflowError) as error:
         found = " ".join(str(error).split())
         if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
             raise StorageError(f"{path}: cannot be read ({found}); allow more open files: ulimit -n 4096") from None
         raise StorageError(f"{path}: cannot be read ({found}); {_ADVICE}") from None
+
+
+def as_frame(path: Path, table: pa.Table | pa.RecordBatch) -> pd.DataFrame:
+    """Return a table of a run folder as pandas. Raises `StorageError` for values that it cannot hold, such as a date in
+    the year 1,000,000."""
+    with readable(path):
+        frame: pd.DataFrame = table.to_pandas()
+    return frame
 
 
 def mistake(path: Path, column: str, expected: str, found: str) -> StorageError:

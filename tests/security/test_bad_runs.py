@@ -8,6 +8,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from stranger import GOLDEN, Stranger
 
@@ -72,3 +74,30 @@ def test_an_argument_that_names_no_run_is_one_message(stranger: Stranger, run: s
     for command in ("report", "status", "claims"):
         done = stranger.bench(command, run)
         assert (done.exit_code, done.stderr.count("\n")) in ((2, 1), (0, 0))
+
+
+FURTHER: dict[str, pa.Array] = {
+    "a time zone of a path": pa.array([0], pa.timestamp("us", tz="../../../etc/passwd")),
+    "a day in the year 2,941,775": pa.array([2**30], pa.int32()).cast(pa.date32()),
+    "bytes that are no text": pa.array([b"\xff\x00"]),
+}
+
+
+@pytest.mark.parametrize("further", FURTHER.values(), ids=FURTHER)
+@pytest.mark.parametrize("table", ["cells", "samples/verification", "samples/images"])
+def test_a_further_column_of_any_type_is_no_traceback(stranger: Stranger, table: str, further: pa.Array) -> None:
+    places = [stranger.folder / f"{table}.parquet"]
+    if "/" in table:
+        places = sorted((stranger.folder / table).rglob("*.parquet"))
+    assert places
+    for place in places:
+        rows = pq.read_table(place, partitioning=None)
+        column = pa.chunked_array([pa.concat_arrays([further] * rows.num_rows)])
+        pq.write_table(rows.append_column("extra_x", column), place)
+    commands = stranger.reading_commands()
+    commands.append(["export", str(stranger.folder), "--rows", "verification", "-o", str(stranger.home / "x.csv")])
+    commands.append(["export", str(stranger.folder), "--rows", "images", "-o", str(stranger.home / "y.csv")])
+    for command in commands:
+        done = stranger.bench(*command)
+        assert done.exit_code in (0, 2), command
+        assert done.exit_code == 0 or done.stderr.startswith("Error: "), command

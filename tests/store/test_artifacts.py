@@ -373,3 +373,13 @@ def test_a_text_file_appears_whole_and_alone(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="expected a file, found a folder"):
         write_atomically(tmp_path / "folder", "text")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["folder", "new"]
+
+
+def test_progress_is_not_written_through_a_link(tmp_path: Path) -> None:
+    cache, precious = Cache(tmp_path / "cache"), tmp_path / "precious"
+    precious.write_text("mine")
+    (tmp_path / "cache" / "progress").mkdir(parents=True)
+    (tmp_path / "cache" / "progress" / KEY).symlink_to(precious)
+    cache.note_progress(KEY, Note(share=0.5, worker="here:1", since=1.0))
+    assert precious.read_text() == "mine"
+    assert cache.progress(KEY) is None

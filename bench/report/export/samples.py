@@ -64,7 +64,10 @@ def export_rows(results: RunResults, name: str, fmt: str, path: Path, cells: Seq
     found = _of_cells(results, name, cells, columns.names) if cells else results.batches(name)
     tables = (_joined(rows, about, keys, schema) for rows in found)
     with replacing(path) as beside:
-        return WRITERS[fmt](beside, schema, tables)
+        try:
+            return WRITERS[fmt](beside, schema, tables)
+        except pa.ArrowException as error:
+            raise StorageError(f"{results.folder}: {name} cannot be written as {fmt}: {error}") from None
 
 
 def _as_text(field: pa.Field) -> pa.Field:

@@ -22,6 +22,7 @@ from bench_facesets.collection import Collection, complete, subset
 _NOBODY = frozenset({
     "", "?", "-", "<na>", "<none>", "n a", "n/a", "#n/a", "n.a.", "nan", "nil", "none", "null", "undefined",
     "anonymous", "no label", "no name", "not available", "not labeled", "not labelled", "unassigned", "unidentified",
+    "other", "others", "unk", "unknown face", "unknown faces", "unknown people", "unknown persons",
     "unlabeled", "unlabelled", "unnamed", "unknown", "unknown identity", "unknown person", "unknown subject",
 })  # fmt: skip
 _NEGATIVE = re.compile(r"-\d+(\.0+)?")

@@ -268,3 +268,30 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         OnnxModel()
     with pytest.raises(BenchError, match="the variable NOWHERE is not set"):
         OnnxModel(weights_file="$NOWHERE/net.onnx").weights()
+
+
+@pytest.mark.parametrize(
+    ("outputs", "chosen", "others"),
+    [
+        (["logits", "embedding"], "embedding", ("logits",)),
+        (["embedding", "logits"], "embedding", ("logits",)),
+        (["left", "right"], "left", ("right",)),
+        (["norm", "embedding"], "embedding", ()),
+        (["logits"], "logits", ()),
+    ],
+)
+def test_the_output_from_which_others_are_computed_is_the_embedding(
+    outputs: list[str], chosen: str, others: tuple[str, ...]
+) -> None:
+    nodes = [
+        helper.make_node("Identity", ["x"], ["embedding"]),
+        helper.make_node("MatMul", ["embedding", "w"], ["scores"]),
+        helper.make_node("Softmax", ["scores"], ["logits"]),
+        helper.make_node("Relu", ["x"], ["left"]),
+        helper.make_node("Sigmoid", ["x"], ["right"]),
+        helper.make_node("ReduceL2", ["x"], ["norm"]),
+    ]
+    sizes = {"norm": 1, "logits": 3}
+    made = [helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, ["n", sizes.get(n, 8)]) for n in outputs]
+    graph = helper.make_graph(nodes, "g", [], made)
+    assert onnx_files._embedding_outputs(graph) == (chosen, others)

@@ -110,6 +110,10 @@ def _people_level(names: Sequence[tuple[str, ...]], path: Path, listing: Listing
         if splits or (len(upper) == 1 and not direct):
             level += 1
             continue
+        own = Counter(parts[:level] for parts in names if len(parts) == level + 1)
+        below_it = Counter(parts[:level] for parts in names if len(parts) > level + 1)
+        # A folder with a few images beside many in its folders, such as a cover, may be a group of people.
+        direct = {folder for folder in direct if own[folder] >= below_it[folder]}
         inner = [folder for folder in lower if folder[:level] not in direct]
         counts = Counter(folder[:level] for folder in inner)
         several = {folder for folder, n in counts.items() if n > 1}

@@ -24,8 +24,9 @@ import itertools
 import json
 import math
 import os
+import re
 import tempfile
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ import pyarrow.parquet as pq
 
 from bench import DataError, StorageError
 from bench_facesets.collection import FOLDS, Collection, PairTable
-from bench_facesets.readers.safe_paths import entries
+from bench_facesets.readers.safe_paths import entries, shown
 
 ROW_GROUP = 512  #: The images per row group that `write` creates; so many are in memory at a time.
 MAX_GROUP_BYTES = 1 * 2**30  #: The limit for a row group, unpacked.
@@ -134,8 +135,28 @@ def read(path: Path) -> Collection:
     pairs = _pairs(files, len(encoded), path) if "pairs" in schema.names else None
     return Collection(
         layout="Parquet", root=root if root.is_dir() else root.parent, files=names, encoded=encoded, ids=ids,
-        people=people, pairs=pairs,
+        people=people, pairs=pairs, notes=_joined(files, people),
     )  # fmt: skip
+
+
+def _joined(files: Sequence[tuple[Path, pq.ParquetFile]], people: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the note that parts of a set, such as ``train-...`` and ``test-...``, have labels in common, if so."""
+    parts: dict[str, set[str]] = {}
+    start = 0
+    for name, file in files:
+        rows = file.metadata.num_rows
+        word = re.match(r"[A-Za-z]*", name.stem)  # Shards of one part differ in their numbers only.
+        part = parts.setdefault(word[0] if word else "", set())
+        part.update(label for label in (people or ())[start : start + rows] if label)
+        start += rows
+    common = [label for label, n in Counter(itertools.chain(*parts.values())).items() if n > 1]
+    if not common:
+        return ()
+    listed = f"{', '.join(sorted(map(shown, common))[:3])}{' ...' if len(common) > 3 else ''}"
+    return (
+        f"{len(common)} labels ({listed}) occur in several parts of the set ({', '.join(map(shown, parts))}) and count "
+        "as the same people; read the parts as sets of their own if each counts its people anew",
+    )
 
 
 def _check(path: Path, file: pq.ParquetFile) -> None:
@@ -203,6 +224,9 @@ def _labels(path: Path, file: pq.ParquetFile, column: str) -> tuple[str, list[st
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
         raise DataError(f"{path}: expected numbers or texts in the column {column!r}, found {kind}")
     numbers = [_number(value, f"{path}: row {row}: column {column!r}") for row, value in enumerate(values)]
+    if pa.types.is_integer(kind) and kind.bit_width >= 32:  # -1 that was stored without a sign, or a largest number
+        largest = 2 ** (kind.bit_width - pa.types.is_signed_integer(kind)) - 1
+        numbers = [None if number == largest else number for number in numbers]
     if (names := _class_names(file.schema_arrow, column)) is None:
         return "numbers", ["" if number is None else str(number) for number in numbers]
     for row, number in enumerate(numbers):

@@ -42,7 +42,7 @@ class OnnxFile:
     ``proto``: an ``onnx.ModelProto`` with all its data; ``where``: its path; ``size``: height and width of its input,
     or None if the file leaves them open; ``channels`` of the input: 3, or 1 for grey images; ``channels_last``: the
     input is ``(n, h, w, c)``; ``element``: the element type of the input, such as ``float32`` or ``uint8``; ``output``:
-    the name of the output that holds the embeddings.
+    the name of the output that holds the embeddings; ``others``: those that could hold them as well.
     """
 
     proto: Any
@@ -52,6 +52,7 @@ class OnnxFile:
     channels_last: bool
     element: str
     output: str
+    others: tuple[str, ...]
 
 
 def choose(path: Path) -> Path:
@@ -273,6 +274,7 @@ def _described(proto: Any, where: str) -> OnnxFile:
             "images) can be used"
         )
     size = (h, w) if h and w else None
+    output, others = _embedding_outputs(proto.graph)
     return OnnxFile(
         proto=proto,
         where=where,
@@ -280,12 +282,17 @@ def _described(proto: Any, where: str) -> OnnxFile:
         channels=channels or 3,
         channels_last=last,
         element=_ELEMENTS[number],
-        output=_embedding_output(proto.graph),
+        output=output,
+        others=others,
     )
 
 
-def _embedding_output(graph: Any) -> str:
-    """Return the name of the first output that can be embeddings ``(n, d)``, else of the first output."""
+def _embedding_outputs(graph: Any) -> tuple[str, tuple[str, ...]]:
+    """Return the name of the output that holds the embeddings ``(n, d)``, and the names of others that could.
+
+    An output from which another one is computed comes first: a classifier computes its logits from the embeddings. Else
+    it is the first one in the file.
+    """
 
     def can_be(value: Any) -> bool:
         if not value.type.tensor_type.HasField("shape"):
@@ -294,7 +301,21 @@ def _embedding_output(graph: Any) -> str:
         d = dims[1] if len(dims) == 2 or (len(dims) == 4 and dims[2:] == [1, 1]) else 1
         return d is None or d > 1
 
-    return str(next((value for value in graph.output if can_be(value)), graph.output[0]).name)
+    possible = [str(value.name) for value in graph.output if can_be(value)] or [str(graph.output[0].name)]
+    needed: set[str] = set()
+    for name in possible:
+        needed |= _needs(graph, name)
+    chosen = next((name for name in possible if name in needed), possible[0])
+    return chosen, tuple(name for name in possible if name != chosen)
+
+
+def _needs(graph: Any, output: str) -> set[str]:
+    """Return the names of all values from which an output is computed, without its own."""
+    found = {output}
+    for node in reversed(graph.node):  # Nodes come after those whose results they read.
+        if found.intersection(node.output):
+            found.update(node.input)
+    return found - {output}
 
 
 def _check_sizes(proto: Any, where: str) -> None:

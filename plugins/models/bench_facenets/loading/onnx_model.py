@@ -35,7 +35,8 @@ HALF_AGREEMENT = 1e-2  # The same for a network in half precision, which is run 
 class Converted:
     """A converted network: frozen, in evaluation mode. ``looped``: a batch size of one is baked in. ``pixels``: what it
     gets unless the suite says otherwise; ``start``: what it does to them before its first convolution;
-    ``difference``: the largest difference from onnxruntime, of normalised embeddings."""
+    ``difference``: the largest difference from onnxruntime, of normalised embeddings; ``output``: the output that is
+    used; ``others``: those that could hold embeddings as well."""
 
     net: nn.Module
     where: str
@@ -44,6 +45,8 @@ class Converted:
     start: Start
     looped: bool
     difference: float
+    output: str
+    others: tuple[str, ...]
 
 
 def load(path: Path, pixels: Callable[[Pixels], Pixels]) -> Converted:
@@ -82,6 +85,8 @@ def load(path: Path, pixels: Callable[[Pixels], Pixels]) -> Converted:
         start=start,
         looped=looped,
         difference=difference,
+        output=file.output,
+        others=file.others,
     )
 
 

@@ -83,7 +83,13 @@ def from_onnx(path: Path, pixels: Callable[[Pixels], Pixels], size: tuple[int, i
             f"{found.where}: its input is {found.size[0]}x{found.size[1]}, net_input_size says {list(size)}; leave "
             "net_input_size out"
         )
-    notes = ("a batch size of one is baked in: batches run image by image",) if found.looped else ()
+    notes = ["a batch size of one is baked in: batches run image by image"] if found.looped else []
+    if found.others:
+        others = ", ".join(found.others)
+        notes.append(
+            f"of several outputs {found.output} is used as the embeddings, and {others} is not; if this is wrong, "
+            "export the network with the right output alone"
+        )
     return Source(
         net=found.net,
         pixels=found.pixels,
@@ -92,5 +98,5 @@ def from_onnx(path: Path, pixels: Callable[[Pixels], Pixels], size: tuple[int, i
         license=license,
         looped=found.looped,
         start=found.start,
-        warnings=notes,
+        warnings=tuple(notes),
     )
