@@ -11,7 +11,7 @@ from rich.progress import track
 
 from bench.cli.console import draws_bars, err, out, table_of
 from bench.cli.terminal import say_json
-from bench.core.text import duration
+from bench.core.text import duration, one_line
 from bench.runs.cleanup import Collected, KindUse, Run
 from bench.store.run_record import RunRecord
 from bench.store.run_record import as_json as record_as_json
@@ -128,7 +128,9 @@ def show_runs(results: Path, found: Sequence[Run], *, as_json: bool) -> None:
         cells = [_total(run.counts, "cells"), _total(run.counts, "ok"), failed, _total(run.counts, "skipped")]
         style = {"running": "green", "complete": None}.get(run.status, "yellow")
         started = _recorded_time(run.started)
-        table.add_row(run.suite, run.name, started, run.status, *cells, amount(run.size), style=style)
+        table.add_row(
+            one_line(run.suite), one_line(run.name), started, run.status, *cells, amount(run.size), style=style
+        )
     out.print(table)
 
 

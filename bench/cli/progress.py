@@ -17,7 +17,7 @@ from rich.text import Text
 from bench.cli.console import draws_bars, err, out
 from bench.cli.terminal import say_json
 from bench.core.domain import Event, Stage, StageResult
-from bench.core.text import duration, plural
+from bench.core.text import duration, one_line, plural
 from bench.planning.plan import Plan
 from bench.runs.status import RunStatus, Watch
 from bench.runs.time_left import TimeLeftEstimator, expected
@@ -191,7 +191,7 @@ def _status_lines(run: RunStatus) -> Iterator[str | tuple[str, str]]:
     if "pid" in run.session:
         who = {"workers": "?", "engine": "?", "device": "?", "host": "?", **run.session}
         verb = "led" if run.state == "running" else "was led"
-        yield f"  {verb} by process {who['pid']} on {who['host']}: "
+        yield f"  {verb} by process {who['pid']} on {one_line(str(who['host']))}: "
         yield f"{who['engine']} engine, {who['workers']} workers, {who['device']}\n"
     if run.stages is not None:
         failed = sum(1 + stage.followers for stage in run.failed)
@@ -202,9 +202,10 @@ def _status_lines(run: RunStatus) -> Iterator[str | tuple[str, str]]:
         yield f"  about {duration(run.left)} left\n"
     for stage in run.running:
         if stage.worker is None or stage.seconds is None:
-            yield f"  waits for a worker: {stage.name}\n"
+            yield f"  waits for a worker: {one_line(stage.name)}\n"
         else:
-            yield f"  {stage.worker}: {stage.name}, {100 * (stage.share or 0):.0f} % in {duration(stage.seconds)}\n"
+            done = f"{100 * (stage.share or 0):.0f} % in {duration(stage.seconds)}"
+            yield f"  {one_line(stage.worker)}: {one_line(stage.name)}, {done}\n"
     for bad in run.failed:
         also = f" (and {bad.followers} stages that need it)" if bad.followers else ""
-        yield (f"  {bad.status}: {bad.name}: {bad.reason}{also}\n", "red")
+        yield (f"  {bad.status}: {one_line(bad.name)}: {one_line(bad.reason)}{also}\n", "red")

@@ -53,6 +53,11 @@ def printable(text: str) -> str:
     return _UNPRINTABLE.sub("\ufffd", text)
 
 
+def one_line(text: str) -> str:
+    """Return a text as `printable` does and without line breaks, so that it cannot look like another line of a list."""
+    return "\ufffd".join(printable(text).splitlines())
+
+
 def escaped_json(text: str) -> str:
     """Return a JSON text in which the characters that `printable` replaces are escaped, so that its values stay the
     same. JSON has them only within its texts."""

@@ -46,6 +46,8 @@ def readable(path: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise StorageError(f"{path}: expected a file, found none; {_ADVICE}") from None
     except (OSError, pa.ArrowException, ValueError, OverflowError) as error:
+        if isinstance(error, UnicodeEncodeError):
+            raise StorageError(f"{path}: expected a path in UTF-8; rename its folder") from None
         found = " ".join(str(error).split())
         if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
             raise StorageError(f"{path}: cannot be read ({found}); allow more open files: ulimit -n 4096") from None

@@ -191,3 +191,11 @@ def test_texts_reach_a_terminal_in_one_module() -> None:
     found = {p.relative_to(BENCH).as_posix(): set(prints(p)) for p in sorted(BENCH.rglob("*.py"))}
     others = {name: calls for name, calls in found.items() if calls and name not in TERMINAL | ELSEWHERE}
     assert not others, "print with bench.cli.terminal.say, or with the consoles of bench.cli.console"
+
+
+def test_a_name_with_a_line_break_is_one_line_of_a_list(stranger: Stranger) -> None:
+    forged = stranger.folder.with_name("20260101\nquick  forged  2026-01-01  complete")
+    stranger.folder.rename(forged)
+    listed = stranger.bench("runs", "ls").stdout
+    assert [line for line in listed.splitlines() if line.startswith("golden")]
+    assert not [line for line in listed.splitlines() if line.startswith("quick")]
