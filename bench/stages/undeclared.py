@@ -131,8 +131,10 @@ def _report(component: Component, plugin: Defense | Attack, used: _Used, began: 
         if program not in used.declared:
             texts.append(f"calls {name}, which it does not declare in its programs")
             _read.update({str(program): file_sha256(program)} if program.is_file() else {})
-    for text in texts[:_MOST]:
-        warnings.warn(text, UserWarning, stacklevel=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")  # The plugin may have turned warnings into errors.
+        for text in texts[:_MOST]:
+            warnings.warn(text, UserWarning, stacklevel=1)
 
 
 def _own_folders(component: Component) -> Iterator[str]:
