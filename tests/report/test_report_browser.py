@@ -73,7 +73,7 @@ def _hostile(folder: Path) -> RunResults:
 
     runs = [
         FakeRun(name=f"use {NASTY}", attacks=[replace(ABUSE, label=f"abuse {NASTY}")], ended=failing, **common),
-        FakeRun(name=f"pictures {ENDING}", table="VI", attacks=attacks[:1], claims=None, **common),
+        FakeRun(name=f"pictures {ENDING.replace('/', '')}", table="VI", attacks=attacks[:1], claims=None, **common),
         FakeRun(name=f"levels {ADDRESS}", table="VIII", attacks=attacks[1:], claims=None, **common),
         FakeRun(
             name=f"noise {QUOTED}", table=None, figures=("8", "10"), attacks=attacks[1:], claims=None,
