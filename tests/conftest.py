@@ -234,8 +234,8 @@ def toy_run(bench: Command, tmp_path_factory: pytest.TempPathFactory) -> ToyRun:
 def stage_limit(toy_run: ToyRun) -> int:
     """Return the time limit in seconds for suites with stages that hang.
 
-    It is far above what any other stage takes on this machine under its present load; the first use of some functions of
-    torch imports large parts of it, which alone may take 4 s on a busy machine.
+    It is far above what any other stage takes on this machine under its present load; the first use of some functions
+    of torch imports large parts of it, which alone may take 4 s on a busy machine.
     """
     seconds = pd.read_parquet(toy_run.folder / "stages.parquet")["seconds"]
     return max(8, round(4 * seconds.max()))

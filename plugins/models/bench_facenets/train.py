@@ -19,7 +19,7 @@ from bench_training.export import full_weights
 from bench_training.jobs import Product, train_job
 from torch import nn
 
-from bench_facenets.files.pixels import Channels, Numbers, Pixels, with_parameters
+from bench_facenets.files.pixels import Numbers, Pixels, with_parameters
 from bench_facenets.loading.preprocess import Preprocess
 from bench_facenets.networks import build
 
@@ -43,7 +43,7 @@ class FaceNetConfig(TrainConfig):
     embedding_size: Annotated[int, Ge(2)] = 512
     batch: Annotated[int, Ge(2)] = 512
     scale: Annotated[float, Gt(0)] = 64.0
-    channels: Channels = "rgb"
+    channels: Literal[rgb, bgr] = "rgb"  # The networks that are trained have three input channels.
     mean: Numbers = 127.5
     std: Numbers = 127.5
 
