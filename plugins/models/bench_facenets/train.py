@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Gt
 from bench_training.config import TrainConfig, read_recipe
@@ -43,7 +43,7 @@ class FaceNetConfig(TrainConfig):
     embedding_size: Annotated[int, Ge(2)] = 512
     batch: Annotated[int, Ge(2)] = 512
     scale: Annotated[float, Gt(0)] = 64.0
-    channels: Literal[rgb, bgr] = "rgb"  # The networks that are trained have three input channels.
+    channels: Literal["rgb", "bgr"] = "rgb"  # The networks that are trained have three input channels.
     mean: Numbers = 127.5
     std: Numbers = 127.5
 
