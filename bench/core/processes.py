@@ -77,12 +77,19 @@ def start_child(target: Callable[..., object], args: Sequence[Any], name: str, t
         forked = forking.Process(target=target, args=args, name=name)
         try:
             forked.start()
-            return forked
-        except (FileNotFoundError, ConnectionRefusedError):
-            pass  # The socket is gone.
-    spawned = multiprocessing.get_context("spawn").Process(target=target, args=args, name=name)
-    spawned.start()
-    return spawned
+        except (FileNotFoundError, ConnectionRefusedError):  # The socket is gone.
+            return _spawned(target, args, name)
+        return forked
+    return _spawned(target, args, name)
+
+
+def _spawned(target: Callable[..., object], args: Sequence[Any], name: str) -> BaseProcess:
+    """Start a process from nothing that calls ``target``."""
+    import multiprocessing
+
+    process = multiprocessing.get_context("spawn").Process(target=target, args=args, name=name)
+    process.start()
+    return process
 
 
 def own_folder(prefix: str, where: str | None = None) -> Path:

@@ -178,13 +178,13 @@ def test_a_path_in_a_suite_starts_in_its_folder(
     monkeypatch.setenv("BENCH_SUITE_FOLDER", str(tmp_path))  # what the suite sets is undone after the test
     faces = files.write_folder(tmp_path / "faces", {f"p{k}": 2 for k in range(20)})
     suite = files.put(tmp_path / "suites" / "s.toml", SUITE)
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
+    (tmp_path / "current").mkdir()
+    monkeypatch.chdir(tmp_path / "current")
     dataset = load(suite, registry).experiments[0].datasets[0]
     assert dataset.weights == FaceSet(path=str(faces)).fingerprint()
     assert dataset.params["path"] == "../faces"  # as written, so that it means the same set on another machine
     faces.rename(tmp_path / "moved")
-    with pytest.raises(DataError, match=r"neither \S*/suites/\.\./faces \(from the suite\) nor \S*/work/\.\./faces"):
+    with pytest.raises(DataError, match=r"neither \S*/suites/\.\./faces \(from the suite\) nor \S*/current/\.\./faces"):
         load(suite, registry)
 
 

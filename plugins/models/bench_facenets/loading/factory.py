@@ -8,7 +8,9 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Callable, Mapping
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 from bench import DataError, MissingDataError, did_you_mean, expand
@@ -85,6 +87,15 @@ def call(factory: str, arguments: Mapping[str, Any]) -> Any:
         raise DataError(f"factory = {factory!r}: {name}({given}) failed: {type(error).__name__}: {error}") from None
 
 
+class _SourceLoader(SourceFileLoader):
+    """Loads a module from its source. Python's own loader takes a compiled copy by time and size, which a file with
+    other contents may have as well."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        """Return the compiled source."""
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
 def _import(module: str) -> Any:
     path = _file(module)
     if path is None:
@@ -93,14 +104,13 @@ def _import(module: str) -> Any:
     name = f"_bench_factory_{hashlib.sha256(str(path).encode() + source).hexdigest()[:16]}"
     if name in sys.modules:
         return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = importlib.util.spec_from_file_location(name, path, loader=_SourceLoader(name, str(path)))
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is no Python module")
     found = importlib.util.module_from_spec(spec)
     sys.modules[name] = found  # Dataclasses and pickles look their module up there.
     try:
-        # Python's loader would take a compiled copy by time and size, which other contents may have as well.
-        exec(compile(source, path, "exec"), vars(found))
+        spec.loader.exec_module(found)
     except BaseException:
         del sys.modules[name]
         raise
