@@ -110,7 +110,8 @@ def test_a_suite_of_installed_plugins_asks_for_nothing(stranger: Stranger) -> No
     suite = stranger.home / "given.toml"
     head, _, rest = SUITE.partition("evaluated")
     suite.write_text(f'{head}evaluated = ["zoo-resnet"]{rest.partition("]")[2]}')
-    load(suite, discover())
+    (experiment,) = load(suite, discover()).experiments
+    assert [model.label for model in experiment.evaluated] == ["zoo-resnet"]
 
 
 def test_code_in_nested_references_is_found(stranger: Stranger, marker: Path) -> None:
