@@ -66,7 +66,7 @@ def fetch(names: tuple[str, ...], of_paper: bool, out: Path | None, yes: bool, d
             failed.append(str(error))
     if of_paper:
         _show_paper(folder)
-    elif folder not in files.search_folders() and not dry_run:
+    elif folder not in files.search_folders() and not dry_run and len(failed) < len(wanted):
         _say(f"To use them, name {folder} with --weights-dir or in $BENCH_WEIGHTS")
     if failed:
         raise DataError("\n".join(failed))

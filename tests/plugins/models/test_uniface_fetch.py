@@ -289,6 +289,14 @@ def test_one_failure_does_not_stop_the_others(mirror: Mirror) -> None:
     assert left(library.cache_folder()) == ["sphere36.onnx"]
 
 
+def test_what_could_not_be_fetched_is_not_offered_for_use(mirror: Mirror, tmp_path: Path) -> None:
+    mirror.answer("sphere36", fails(404))
+    done = CliRunner().invoke(fetch, ["sphere36", "--yes", "--out", str(tmp_path / "out")])
+    assert isinstance(done.exception, DataError)
+    assert "sphere36: SphereFace" in done.output
+    assert "To use them" not in done.output
+
+
 def test_a_disk_that_is_too_small_is_noticed_first(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=5 << 20))
     with pytest.raises(DataError, match=r"cache: expected 50 MB of free space for sphere20.onnx, found 5 MB; make"):
