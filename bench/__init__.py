@@ -55,6 +55,7 @@ from bench.core.provenance import file_sha256, package_versions
 from bench.core.stamps import file_stamp, is_settled
 from bench.core.text import printable
 from bench.registry.discovery import registered
+from bench.registry.sources import imported_names
 
 if TYPE_CHECKING:
     from bench.registry.components import instantiate
@@ -106,6 +107,7 @@ __all__ = [
     "file_sha256",
     "file_stamp",
     "hookimpl",
+    "imported_names",
     "instantiate",
     "is_settled",
     "package_versions",

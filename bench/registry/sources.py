@@ -54,23 +54,40 @@ def imported_code(package: str, own: str) -> dict[str, str]:
     """Return by name what identifies the packages that the source of a plugin imports: the version of a published
     package, the sha256 of the source of any other.
 
-    What a package imports that is not published counts, too; the imports of a published package do not. ``own`` is the
-    distribution of the plugin. Optional packages that are not installed are left out. What is imported under a name
-    that is made at run time is not found; a plugin declares it as one of its ``libraries``.
+    ``own`` is the distribution of the plugin. What is imported under a name that is made at run time is not found; a
+    plugin declares it as one of its ``libraries``.
+    """
+    return code_of(_imports(package), own)
+
+
+def code_of(names: Iterable[str], own: str) -> dict[str, str]:
+    """Return by name what identifies packages: the version of a published package, the sha256 of the source of any
+    other.
+
+    What a package imports that is not published counts, too; the imports of a published package do not. ``own`` is a
+    distribution that counts as not published. Packages that are not installed are left out, because they may be
+    optional, as are those whose versions are in every content key.
     """
     found: dict[str, str] = {}
-    waiting = [package]
-    seen = {package}
+    waiting = sorted({name.partition(".")[0] for name in names})
+    seen = set(_COVERED)
     while waiting:
-        for name in sorted(_imports(waiting.pop()) - _COVERED - seen):
-            seen.add(name)
-            version = _published_version(name, own)
-            if version is not None:
-                found[name] = version
-            elif _places(name):
-                found[name] = library_digest(name, package)
-                waiting.append(name)
+        name = waiting.pop(0)
+        if name in seen:
+            continue
+        seen.add(name)
+        version = _published_version(name, own)
+        if version is not None:
+            found[name] = version
+        elif _places(name):
+            found[name] = library_digest(name, name)
+            waiting += sorted(_imports(name))
     return found
+
+
+def imported_names(files: Iterable[Path]) -> set[str]:
+    """Return the top-level names that Python files import, wherever in the source they do."""
+    return {name for file in files for name in _imports_in(file)}
 
 
 def built_in_code(package: str) -> dict[str, str]:
@@ -187,9 +204,8 @@ def _digest(files: Iterable[tuple[Path, str]]) -> str:
 
 
 def _imports(package: str) -> set[str]:
-    """Return the top-level names that the source of a package imports, wherever in the source it does."""
-    files = _files(package, code=frozenset({".py"}))
-    return {name for file, _ in files for name in _imports_in(file)}
+    """Return the top-level names that the source of a package imports, without its own."""
+    return imported_names(file for file, _ in _files(package, code=frozenset({".py"}))) - {package}
 
 
 def _imports_in(file: Path) -> Iterator[str]:

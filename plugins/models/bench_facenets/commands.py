@@ -157,6 +157,9 @@ def _try(
         say("faces: no real data set was found, so that recognition is not tried; name one with --data")
         return None
     name, dataset = chosen
+    found["data notes"] = list(dataset.status().notes)
+    for note in found["data notes"]:
+        say(f"note on {name}: {note}")
     network.to("cuda" if torch.cuda.is_available() else "cpu")
     result = sanity.judge(network, sanity.pair_images(dataset, name, pairs))
     found |= {"data": name, "sanity": dataclasses.asdict(result)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -93,6 +93,14 @@ class NamedNet(FaceNet):
         """Return the digest of the weights."""
         path = self.weights()
         return onnx_files.fingerprint(path) if path.suffix.lower() == ".onnx" else file_sha256(path)
+
+    @property
+    def libraries(self) -> Sequence[str]:  # type: ignore[override]
+        """The packages that convert an ONNX file; none for a checkpoint."""
+        try:
+            return onnx_files.CONVERTERS if self.weights().suffix.lower() == ".onnx" else ()
+        except MissingDataError:
+            return ()
 
     @property
     def license(self) -> str:  # type: ignore[override]
@@ -245,6 +253,11 @@ class TorchModule(FaceNet):
         own = [file_sha256(self.weights()), factories.source_digest(self.factory)]
         return hashlib.sha256("".join(own).encode()).hexdigest()
 
+    @property
+    def libraries(self) -> Sequence[str]:  # type: ignore[override]
+        """The packages that the factory's source imports."""
+        return factories.imported(self.factory)
+
     def source(self) -> Source:
         """Return the factory's module with the weights."""
         from bench_facenets.loading import source
@@ -262,6 +275,7 @@ class OnnxModel(FaceNet):
     the file leaves it open. ``license`` is that of the weights.
     """
 
+    libraries = onnx_files.CONVERTERS
     license: str = "unknown"  # type: ignore[misc]
 
     def __post_init__(self) -> None:

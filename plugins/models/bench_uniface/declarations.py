@@ -33,6 +33,7 @@ class UnifaceNet(FaceNet):
 
     name: ClassVar[str]
     channel_order: ClassVar[Literal["rgb", "bgr"]] = "rgb"
+    libraries = onnx_files.CONVERTERS
 
     @classmethod
     def fetchable(cls) -> Fetchable:

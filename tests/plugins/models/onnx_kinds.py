@@ -111,3 +111,12 @@ def batch_normalised(mean: Sequence[float], std: Sequence[float]) -> dict[str, A
         "before": [node("BatchNormalization", ["x", *values], ["image"], epsilon=0.0)],
         "constants": [constant(name, value) for name, value in values.items()],
     }
+
+
+def convolved(matrix: Any, bias: Any, group: int = 1) -> dict[str, Any]:
+    """A 1x1 convolution as the first operation; ``matrix`` ``(3, 3)``, or ``(3,)`` with a group for each channel."""
+    kernel = np.reshape(matrix, (3, -1, 1, 1))
+    return {
+        "before": [node("Conv", ["x", "k", "bias"], ["image"], kernel_shape=[1, 1], group=group)],
+        "constants": [constant("k", kernel), constant("bias", bias)],
+    }

@@ -102,6 +102,15 @@ def test_faces_are_tried_and_the_figures_are_there_as_json(home: Path) -> None:
     assert "no split points were found" in found["card"]["warnings"][0]
 
 
+def test_notes_on_the_faces_are_shown(home: Path) -> None:
+    (home / "faces" / "person00" / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    options = ["colours.pth", "--factory", "nets.py:colours", "--data", "faces", "--pairs", "20"]
+    noticed = "passed over, not read as images"
+    shown = run(*options).output
+    assert noticed in shown[shown.index("note on faces: ") :].splitlines()[0]
+    assert any(noticed in note for note in json.loads(run(*options, "--json").output)["data notes"])
+
+
 @pytest.mark.slow
 def test_wrong_pixels_are_told(home: Path) -> None:
     options = ["colours.pth", "--factory", "nets.py:colours", "--data", "faces", "--pairs", "60"]

@@ -160,11 +160,15 @@ def test_tokens_are_maps_of_one_column_and_the_first_of_a_tuple_is_the_embedding
 
 class Dict(Small):
     def forward(self, x: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
-        return {"embedding": super().forward(x)}
+        embedding = super().forward(x)
+        return {"embedding": embedding, "logits": 2 * embedding}
 
 
 def test_other_outputs_are_refused() -> None:
-    with pytest.raises(ContractError, match=r"expected embeddings \(n, d\).*found dict.*factory"):
+    with pytest.raises(
+        ContractError,
+        match=r"expected embeddings \(n, d\).*found \['embedding'\] \(n, 8\), \['logits'\] \(n, 8\).*factory",
+    ):
         SplitNetwork(Dict(), Pixels(), {})(probe_images())
     with pytest.raises(ContractError, match=r"module head: expected a map .*found shape \(3, 8\)"):
         SplitNetwork(Small(), Pixels(), {"embedding": "head"}).features(probe_images(), ["embedding"])

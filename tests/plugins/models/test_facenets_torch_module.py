@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,8 @@ from facenets_toys import SOURCE, weights_file
 
 from bench import DataError, MissingDataError, SuiteError
 from bench.core.content_keys import digest_of
-from bench.registry.components import instantiate
+from bench.registry import sources
+from bench.registry.components import instantiate, origin_of
 from bench.registry.discovery import discover
 from bench.suite.expand import full_reference
 from bench.suite.resolve import Resolver
@@ -280,3 +282,37 @@ def test_declarations_import_no_torch(home: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ})
     assert json.loads(done.stdout) == []
+
+
+def libraries_of(name: str, params: dict[str, object]) -> dict[str, str]:
+    """Return the packages in the content key of a model, as a suite names it."""
+    registry = discover()
+    made = instantiate(registry.find("model", name, "model").cls, params, "model")
+    return dict(origin_of(registry.find("model", name, "model"), made, "model").libraries)
+
+
+def test_the_libraries_that_convert_a_file_are_in_the_key(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "net.onnx").write_bytes(b"")
+    converters = {"onnx": f"onnx {version('onnx')}", "onnx2torch": f"onnx2torch {version('onnx2torch')}"}
+    for name in ("onnx-model", "mobileface", "uniface-mobileface"):
+        if name in discover().names("model"):
+            assert converters.items() <= libraries_of(name, {"weights_file": "net.onnx"}).items(), name
+    assert not converters.keys() & libraries_of("mobileface", {"weights_file": "net.pth"}).keys()
+    monkeypatch.setattr(sources, "_published_version", lambda name, own: f"{name} 99")
+    assert libraries_of("onnx-model", {"weights_file": "net.onnx"})["onnx2torch"] == "onnx2torch 99"
+
+
+def test_the_libraries_that_a_factory_imports_are_in_the_key(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(home / "site"))
+    (home / "site").mkdir()
+    (home / "site" / "author_layers.py").write_text("import author_deeper\n")
+    (home / "site" / "author_deeper.py").write_text("x = 1\n")
+    (home / "nets.py").write_text(f"import safetensors.torch\nimport author_absent\nimport author_layers\n{SOURCE}")
+    model = {"factory": MAKE, "weights_file": "net.pth"}
+    before = libraries_of("torch-module", model)
+    assert before["safetensors"] == f"safetensors {version('safetensors')}"
+    assert {"author_layers", "author_deeper"} <= before.keys()
+    assert not {"author_absent", "torch", "nets"} & before.keys()
+    (home / "site" / "author_deeper.py").write_text("x = 2\n")
+    after = libraries_of("torch-module", model)
+    assert [name for name in after if after[name] != before[name]] == ["author_deeper"]

@@ -213,6 +213,7 @@ UNSURE = (
     "255 if it takes 0 to 1"
 )
 EQUAL = "embeddings: equal"
+RGB = np.array(kinds.IMAGENET)
 GREY = 'the network takes one channel: it gets grey images (channels = "grey", ITU-R 601)'
 LOOPED = "a batch size of one is baked in: batches run image by image"
 
@@ -351,6 +352,53 @@ EXPORTED = [
         lambda: kinds.network(**kinds.batch_normalised([0.1, 0.0, -0.1], [0.5, 0.5, 0.5])),
     ),
     onnx_kind(
+        "a depthwise 1x1 convolution that normalises bytes",
+        f"{EQUAL}; {FROM_BYTES}",
+        lambda: kinds.network(**kinds.convolved([1 / 128] * 3, [-127.5 / 128] * 3, group=3)),
+        (0, 1),
+    ),
+    onnx_kind(
+        "a 1x1 convolution that normalises bytes",
+        f"{EQUAL}; {FROM_BYTES}",
+        lambda: kinds.network(**kinds.convolved(np.eye(3) / 128, [-127.5 / 128] * 3)),
+        (0, 1),
+    ),
+    onnx_kind(
+        "a 1x1 convolution that turns RGB into BGR and normalises 0 to 1",
+        f"{EQUAL}; the network normalises pixels itself, (x - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]: it gets "
+        "values from 0 to 1",
+        lambda: kinds.network(**kinds.convolved(np.diag(1 / RGB[1])[::-1], (-RGB[0] / RGB[1])[::-1])),
+        (0, 255),
+    ),
+    onnx_kind(
+        "a 1x1 convolution that mixes colours",
+        f"{EQUAL}; {UNSURE}",
+        lambda: kinds.network(**kinds.convolved([[0.3, 0.6, 0.1], [-0.2, -0.3, 0.5], [0.6, -0.5, -0.1]], [0.0] * 3)),
+    ),
+    onnx_kind(
+        "a 1x1 convolution that was learnt",
+        EQUAL,
+        lambda: kinds.network(
+            before=[node("Conv", ["x", "k"], ["image"], kernel_shape=[1, 1])],
+            constants=[kinds.constant("k", np.random.default_rng(3).normal(size=(6, 3, 1, 1)))],
+            channels=6,
+        ),
+    ),
+    onnx_kind(
+        "a matrix product along channels that normalises bytes",
+        f"{EQUAL}; {FROM_BYTES}",
+        lambda: kinds.network(
+            before=[
+                node("MatMul", ["x", "k"], ["y"]),
+                node("Add", ["y", "bias"], ["z"]),
+                node("Transpose", ["z"], ["image"], perm=[0, 3, 1, 2]),
+            ],
+            constants=[kinds.constant("k", np.eye(3) / 128), kinds.constant("bias", [-127.5 / 128] * 3)],
+            shape=(112, 112, 3),
+        ),
+        (0, 1),
+    ),
+    onnx_kind(
         "a normalisation of each image",
         f"{EQUAL}; {UNSURE}",
         lambda: kinds.network(
@@ -396,12 +444,22 @@ EXPORTED = [
 # ---- checkpoints -----------------------------------------------------------------------------------------------------
 
 SOURCE = """
+import torch
 from torch import nn
 
 class Net(nn.Module):
-    def __init__(self, channels=3, scale=None):
+    def __init__(self, channels=3, scale=None, first=None):
         super().__init__()
         self.scale = scale
+        self.first = {
+            "conv1d": nn.Conv1d(3, 3, 1),
+            "linear": nn.Linear(3, 3),
+            "multiplied": nn.Parameter(torch.full((3, 1, 1), 1 / 128)),
+        }.get(first)
+        if isinstance(self.first, nn.Module):
+            weight, bias = self.first.parameters()
+            weight.data = torch.eye(3).reshape(weight.shape) / 128
+            bias.data = torch.full((3,), -127.5 / 128)
         self.conv1 = nn.Conv2d(channels, 4, 4, stride=4)
         self.bn1 = nn.BatchNorm2d(4)
         self.conv2 = nn.Conv2d(4, 6, 4, stride=4)
@@ -409,6 +467,12 @@ class Net(nn.Module):
 
     def forward(self, x):
         x = x if self.scale is None else (x - self.scale[0]) / self.scale[1]
+        if isinstance(self.first, nn.Conv1d):
+            x = self.first(x.flatten(2)).view(x.shape)
+        elif isinstance(self.first, nn.Linear):
+            x = self.first(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        elif self.first is not None:
+            x = (x - 127.5) * self.first
         return self.fc(self.conv2(self.bn1(self.conv1(x)).relu()).flatten(1))
 """
 State = dict[str, Tensor]
@@ -624,6 +688,16 @@ CHECKPOINTS = [
         arguments={"scale": [127.5, 128.0]},
         pixels=(0, 1),
     ),
+    *(
+        kind(
+            f"a torch module that normalises: {first}",
+            f"{EQUAL}; {FROM_BYTES}",
+            lambda r, a: r,
+            arguments={"first": first},
+            pixels=(0, 1),
+        )
+        for first in ("conv1d", "linear", "multiplied")
+    ),
     kind(
         "a torch module that takes 0 to 1",
         f"{EQUAL}; the network normalises pixels itself, (x - 0.5) / 0.25: it gets values from 0 to 1",
@@ -632,6 +706,87 @@ CHECKPOINTS = [
         pixels=(0, 255),
     ),
 ]
+
+
+# ---- what a forward returns ------------------------------------------------------------------------------------------
+
+RETURNS = """
+import dataclasses
+import typing
+from collections import OrderedDict
+from nets import Net
+
+class Named(typing.NamedTuple):
+    norm: object
+    feature: object
+
+@dataclasses.dataclass
+class Result:
+    embedding: object
+    maps: object = None
+
+def make(returned):
+    class Wrapped(Net):
+        def forward(self, x):
+            e = super().forward(x)
+            norm, logits, maps = e.norm(dim=1, keepdim=True), torch.cat([e, e], 1) ** 2, self.conv1(x)
+            return eval(returned)
+    return Wrapped()
+"""
+TAKEN = (
+    "of the outputs of the network {} is used as the embeddings, and {} is not; if this is wrong, let the factory ..."
+)
+REFUSED = (
+    "refused: net.pth: the network's forward: expected embeddings (n, d), alone, first in a tuple, or as the only "
+)
+REFUSED += "tensor of this shape, found {}; let the factory return a module whose forward returns the embeddings alone"
+
+
+def of_forward(returned: str) -> Callable[[Path], str]:
+    """Return what happens to a torch module whose forward returns an expression of the embeddings ``e``."""
+
+    def happened(folder: Path) -> str:
+        net = net_of(folder, 1)
+        (folder / "wraps.py").write_text(RETURNS.replace("from nets import Net", SOURCE))
+        torch.save(net.state_dict(), folder / "net.pth")
+        arguments = {"returned": returned}
+        model = TorchModule(
+            factory=f"{folder}/wraps.py:make", arguments=arguments, weights_file=str(folder / "net.pth")
+        )
+        network, card = build.examine(model)
+        with torch.no_grad():
+            wanted = net((IMAGES * 255 - SIGNED[0]) / SIGNED[1])
+        return described(embedding_difference(network(IMAGES), wanted), card.warnings)
+
+    return lambda folder: outcome(lambda: happened(folder), folder)
+
+
+RETURNED = [
+    KindOfInput(kind=f"forward: {returned}", expected=expected, happened=of_forward(returned))
+    for returned, expected in {
+        "e": EQUAL,
+        "(e,)": EQUAL,
+        "[e, None]": EQUAL,
+        "(e, norm)": f"{EQUAL}; {TAKEN.format('[0] (n, 8)', '[1] (n, 1)')}",
+        "(norm, e)": f"{EQUAL}; {TAKEN.format('[1] (n, 8)', '[0] (n, 1)')}",
+        "[e, logits, maps]": f"{EQUAL}; {TAKEN.format('[0] (n, 8)', '[1] (n, 16), [2] (n, 4, 28, 28)')}",
+        "Named(norm, e)": f"{EQUAL}; {TAKEN.format('.feature (n, 8)', '.norm (n, 1)')}",
+        "{'embedding': e}": EQUAL,
+        "OrderedDict(maps=maps, pooled=e[:, :, None, None])": (
+            EQUAL + "; " + TAKEN.format("['pooled'] (n, 8, 1, 1)", "['maps'] (n, 4, 28, 28)")
+        ),
+        "Result(e, [maps])": f"{EQUAL}; {TAKEN.format('.embedding (n, 8)', '.maps[0] (n, 4, 28, 28)')}",
+        "{'logits': logits, 'embedding': e}": REFUSED.format("['logits'] (n, 16), ['embedding'] (n, 8)"),
+        "(norm, e, logits)": REFUSED.format("[0] (n, 1), [1] (n, 8), [2] (n, 16)"),
+        "({'a': e, 'b': logits}, e)": REFUSED.format("[0]['a'] (n, 8), [0]['b'] (n, 16), [1] (n, 8)"),
+        "'embedding'": REFUSED.format("no tensor in str"),
+    }.items()
+]
+
+
+@pytest.mark.parametrize("kind", RETURNED, ids=str)
+def test_kinds_of_forwards(kind: KindOfInput, tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
+    check(kind, tmp_path, record_property)
 
 
 def with_statistics(raw: State, average: State) -> State:

@@ -64,7 +64,7 @@ def _announce(model: NetworkParameters) -> None:
 
 def place(model: NetworkParameters) -> Path:
     """Return the file of a model's card. Its name is a digest of everything that decides the card."""
-    packages = {name: _version(name) for name in ("torch", "onnx2torch", "onnxruntime")}
+    packages = {name: _version(name) for name in ("torch", "onnx", "onnx2torch", "onnxruntime")}
     decides = {
         "class": _class_name(model),
         "params": parameters(model),

@@ -21,6 +21,7 @@ MAX_OPERATIONS = 50_000  # The limit for the operations of a network after its f
 MAX_ENTRIES = 100  # The limit for the networks of a pack.
 MAX_VALUES = 1 << 26  # The limit for any map of one image: a hundred times that of the largest networks for faces.
 RECOGNITION = re.compile(r"(w600k_|glintr|arcface)", re.IGNORECASE)  # InsightFace's names of recognition networks.
+CONVERTERS = ("onnx", "onnx2torch")  # The packages that decide what a converted network computes.
 REMEDY = "install what reads ONNX: pip install 'face-privacy-bench[onnx]'"
 # The names of the element types that an input may have, by their number in onnx.TensorProto.
 _ELEMENTS = {1: "float32", 2: "uint8", 3: "int8", 5: "int16", 6: "int32", 7: "int64", 10: "float16", 11: "float64"}

@@ -7,10 +7,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import torch
+
 from bench import BenchError, DataError
 from bench_facenets.checks.selfcheck import card_of, probe_images, self_check
 from bench_facenets.files.card import Card
 from bench_facenets.loading.normalisation import check_channels, notes
+from bench_facenets.loading.outputs import note_on
 from bench_facenets.loading.splitting import SplitNetwork, auto_splits, ordered_splits
 
 if TYPE_CHECKING:
@@ -43,6 +46,8 @@ def build(model: NetworkParameters, modules: Mapping[str, str] | None = None) ->
         check_channels(source.start, pixels)
         source = replace(source, warnings=(*notes(source.start, source.pixels, pixels), *source.warnings))
         network = SplitNetwork(source.net, pixels, wanted, looped=source.looped)
+        if not modules and (found := _note_on_outputs(network)):
+            source = replace(source, warnings=(*source.warnings, found))
         if not network.splits:
             network.splits = auto_splits(network, probe_images())
             if not network.splits:
@@ -50,6 +55,12 @@ def build(model: NetworkParameters, modules: Mapping[str, str] | None = None) ->
         elif not modules:
             network.splits = ordered_splits(network, probe_images())
         return network, source
+
+
+def _note_on_outputs(network: SplitNetwork) -> str | None:
+    """Return the note on what a network returns beside the embeddings, from a forward pass of one image."""
+    with torch.no_grad():
+        return note_on(network.net(network.preprocess(probe_images(1))), 1)
 
 
 def examine(model: NetworkParameters) -> tuple[SplitNetwork, Card]:

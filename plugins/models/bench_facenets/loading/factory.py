@@ -13,7 +13,7 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
-from bench import DataError, MissingDataError, did_you_mean, expand
+from bench import DataError, MissingDataError, did_you_mean, expand, imported_names
 
 EXPECTED = "expected 'package.module:callable' or 'path/to/file.py:callable'"
 
@@ -64,6 +64,12 @@ def source_digest(factory: str) -> str:
         digest.update("/".join(file.parts[len(files[0].parent.parts) :]).encode())
         digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()
+
+
+def imported(factory: str) -> list[str]:
+    """Return the names of the packages that the source files of a factory import, without its own package."""
+    module, _ = parse(factory)
+    return sorted(imported_names(source_files(factory)) - {module.partition(".")[0]})
 
 
 def call(factory: str, arguments: Mapping[str, Any]) -> Any:

@@ -18,6 +18,7 @@ from bench import DataError
 from bench_facenets.files.pixels import Pixels, short
 
 _LAYERS = ("convolution", "mm", "addmm", "bmm", "linear", "baddbmm", "matmul")
+_MOST_LAYERS = 4  # The number of first layers that are looked at.
 _STRAIGHT = 1e-3  # The largest relative departure from a straight line that rounding in float32 explains.
 
 
@@ -58,70 +59,127 @@ AS_IT_IS = Start()
 _RANGES = ((1.0, 20.0, 235.0, 0.5, 400.0), (1.0, -1.0, 20.0, 20.0, 400.0), (255.0, 0.26, 0.75, 0.05, 1.1))
 
 
-class _FirstLayer(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Keeps the input and the weights of the first convolution or matrix product, and ends the forward pass."""
+@dataclass(frozen=True, kw_only=True)
+class _Layer:
+    """A convolution or matrix product that a forward pass has reached: its input, its weights, and the number of groups
+    of a convolution, which is 0 for a matrix product."""
 
-    def __init__(self) -> None:
+    x: Tensor
+    weights: Tensor
+    groups: int
+
+    def is_pointwise(self, channels: int) -> bool:
+        """Return True if the layer computes each pixel of an image with so many channels from this pixel alone."""
+        if self.groups:
+            return all(side == 1 for side in self.weights.shape[2:])
+        return channels in self.x.shape and self.x.numel() > channels > 1 and self.weights.numel() == channels**2
+
+    def values(self, channels: int) -> Tensor:
+        """Return the values of the middle of the input ``(c,)``, in double precision; a single one if an input of a
+        matrix product has no axis for the channels."""
+        x = self.x.double()
+        if self.groups:
+            return x[0][(slice(None), *(side // 2 for side in x.shape[2:]))]
+        if not self.is_pointwise(channels):
+            return x.flatten()[x.numel() // 2].reshape(1)
+        pixels = x.movedim(list(x.shape).index(channels), 0).reshape(channels, -1)
+        return pixels[:, pixels.shape[1] // 2]
+
+
+class _FirstLayers(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Keeps the first convolutions and matrix products, and ends the forward pass at the first one that combines
+    pixels."""
+
+    def __init__(self, channels: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.tensors: list[Tensor] = []
-        self.groups = 1
+        self.channels = channels
+        self.layers: list[_Layer] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.overloadpacket.__name__
-        if name in _LAYERS and any(isinstance(arg, Tensor) and arg.is_floating_point() for arg in args):
-            self.tensors = [arg.detach() for arg in args if isinstance(arg, Tensor)]
-            self.groups = args[8] if name == "convolution" else 0
-            if name == "addmm":
-                self.tensors = self.tensors[1:]
-            raise _Found
+        tensors = [arg.detach() for arg in args if isinstance(arg, Tensor)]
+        if name in _LAYERS and any(tensor.is_floating_point() for tensor in tensors):
+            groups = args[8] if name == "convolution" else 0
+            x, weights = tensors[1:] if name in ("addmm", "baddbmm") else tensors[:2]
+            if not groups and weights.numel() > x.numel() == self.channels**2:  # The matrix comes first.
+                x, weights = weights, x
+            self.layers.append(_Layer(x=x, weights=weights, groups=groups))
+            if len(self.layers) == _MOST_LAYERS or not self.layers[-1].is_pointwise(self.channels):
+                raise _Found
         return func(*args, **(kwargs or {}))
 
 
 def start_of(net: nn.Module, channels: int, size: tuple[int, int]) -> Start:
-    """Return what a network does to images ``(n, channels, height, width)`` before its first layer with weights."""
-    images = [_first_layer(net, torch.full((1, channels, *size), value)) for value in (0.0, 1.0, 255.0)]
-    if any(image is None for image in images):
+    """Return what a network does to images ``(n, channels, height, width)`` before its first layer that combines
+    pixels. What layers without spatial extent do, such as a 1x1 convolution, counts if each channel stays by itself;
+    else the first of them is a layer that was learnt."""
+    grey = [torch.full((1, channels, *size), value) for value in (0.0, 1.0, 255.0)]
+    coloured = [torch.zeros(1, channels, *size) for _ in range(channels)]
+    for i, image in enumerate(coloured):
+        image[:, i] = 255.0
+    seen = [_first_layers(net, image, channels) for image in (*grey, *coloured)]
+    if not all(seen):
         return Start()
-    layers = [layer for layer in images if layer is not None]
-    taken = _channels(layers[0], channels, size)
-    zero, one, white = (_values(layer) for layer in layers)
-    slope = (white - zero) / 255
-    if not bool(torch.isfinite(torch.stack([zero, one, white])).all()) or bool((slope == 0).any()):
-        return Start(channels=taken, straight=False)
-    straight = bool(((one - zero - slope).abs() <= _STRAIGHT * (slope.abs() + zero.abs())).all())
-    if bool(torch.allclose(slope, torch.ones_like(slope), atol=1e-6)) and bool((zero.abs() < 1e-6).all()):
-        return Start(channels=taken, straight=straight)
-    mean, std = (-zero / slope).tolist(), (1 / slope).tolist()
-    return Start(channels=taken, mean=_rounded(mean), std=_rounded(std), straight=straight)
+    taken = _channels(seen[0][0], channels, size)
+    found = []
+    for k in range(min(map(len, seen))):
+        values = [layers[k].values(channels) for layers in seen]
+        start = _start(values[:3], values[3:])
+        if k == 0:
+            start = start or _start(values[:3], [])
+        elif start is None and len(values[0]) == channels:  # Perhaps a conversion of colours.
+            start = Start(straight=False)
+        found += [start] if start else []
+    return replace(found[-1] if found else AS_IT_IS, channels=taken)
 
 
-def _first_layer(net: nn.Module, images: Tensor) -> _FirstLayer | None:
-    """Return the first layer that a forward pass reaches; None if it reaches none."""
-    mode = _FirstLayer()
+def _first_layers(net: nn.Module, images: Tensor, channels: int) -> list[_Layer]:
+    """Return the first layers that a forward pass reaches; none if it fails."""
+    mode = _FirstLayers(channels)
     try:
         with torch.no_grad(), mode:
             net(images)
     except _Found:
-        return mode
+        return mode.layers
     except Exception:  # A network that takes other images; its own error is shown when it is used.
+        return []
+    return mode.layers
+
+
+def _start(grey: Sequence[Tensor], coloured: Sequence[Tensor]) -> Start | None:
+    """Return what becomes of each channel, from the values ``(c,)`` of a layer's input for grey images of 0, 1 and 255,
+    and for images of 255 in one channel each and 0 in the others. None if channels are mixed, or if it is not a
+    straight line and images of one channel each are given."""
+    zero, one, white = grey
+    slope, order = (white - zero) / 255, list(range(len(zero)))
+    if coloured:
+        response = torch.stack([(values - zero) / 255 for values in coloured])  # (channels of the image, of the input)
+        if response.shape[0] != response.shape[1]:
+            return None
+        largest = response.abs().max(dim=0)
+        order = largest.indices.tolist()
+        rest = response.abs().sum(dim=0) - largest.values
+        if len(set(order)) < len(order) or bool((rest > _STRAIGHT * largest.values).any()):
+            return None
+    finite = bool(torch.isfinite(torch.stack([zero, one, white])).all())
+    straight = finite and bool(((one - zero - slope).abs() <= _STRAIGHT * (slope.abs() + zero.abs())).all())
+    if coloured and not straight:
         return None
-    return None
+    if not finite or bool((slope == 0).any()):
+        return Start(straight=False)
+    if bool(torch.allclose(slope, torch.ones_like(slope), atol=1e-6)) and bool((zero.abs() < 1e-6).all()):
+        return Start(straight=straight)
+    of_image = [order.index(i) for i in range(len(order))]
+    mean, std = (-zero / slope)[of_image].tolist(), (1 / slope)[of_image].tolist()
+    return Start(mean=_rounded(mean), std=_rounded(std), straight=straight)
 
 
-def _channels(layer: _FirstLayer, channels: int, size: tuple[int, int]) -> int | None:
+def _channels(layer: _Layer, channels: int, size: tuple[int, int]) -> int | None:
     """Return the number of channels that a first convolution takes, if it gets the images themselves."""
-    x, weights = layer.tensors[:2]
+    x, weights = layer.x, layer.weights
     if not layer.groups or weights.ndim != 4 or x.ndim != 4 or x.shape[1] != channels or tuple(x.shape[2:]) != size:
         return None
     return weights.shape[1] * layer.groups
-
-
-def _values(layer: _FirstLayer) -> Tensor:
-    """Return the values in the middle of a first layer's input, one for each channel, in double precision."""
-    x = layer.tensors[0].double()
-    if x.ndim == 4:
-        return x[0, :, x.shape[2] // 2, x.shape[3] // 2]
-    return x.flatten()[x.numel() // 2].reshape(1)
 
 
 def _rounded(values: Sequence[float]) -> tuple[float, ...]:

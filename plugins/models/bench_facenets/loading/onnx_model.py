@@ -24,8 +24,9 @@ from bench_facenets.checks.selfcheck import TOLERANCE, probe_images
 from bench_facenets.files import onnx_files
 from bench_facenets.files.pixels import Pixels
 from bench_facenets.loading.normalisation import Start, check_channels, pixels_for, start_of
+from bench_facenets.loading.outputs import embeddings_in
 from bench_facenets.loading.preprocess import Preprocess
-from bench_facenets.loading.splitting import embedding_difference, embeddings_in
+from bench_facenets.loading.splitting import embedding_difference
 
 AGREEMENT = 1e-3  # The largest difference of normalised embeddings between onnx2torch and onnxruntime.
 HALF_AGREEMENT = 1e-2  # The same for a network in half precision, which is run in single precision here.

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from bench import ContractError, DataError, did_you_mean
 from bench_facenets.files.pixels import Pixels
+from bench_facenets.loading.outputs import embeddings_in
 from bench_facenets.loading.preprocess import Preprocess
 
 # The largest difference of normalised embeddings at a cut: rounding in float32 stays far below it on any device, the
@@ -32,9 +33,9 @@ class SplitNetwork(nn.Module):
     """An implementation of `bench.Network` with a module ``net`` whose input is preprocessed images.
 
     ``splits`` maps names to dotted module paths; DataError is raised for a path that does not exist. A module's output
-    is a map ``(n, c, h, w)``; tokens ``(n, t, dim)`` of a transformer are converted to ``(n, dim, t, 1)``. If ``net``
-    returns a tuple, its first element is the embedding. ``looped`` runs batches image by image, for networks with a
-    batch size of one baked in. The network is always in evaluation mode: it is never trained here.
+    is a map ``(n, c, h, w)``; tokens ``(n, t, dim)`` of a transformer are converted to ``(n, dim, t, 1)``. ``looped``
+    runs batches image by image, for networks with a batch size of one baked in. The network is always in evaluation
+    mode: it is never trained here.
     """
 
     def __init__(self, net: nn.Module, pixels: Pixels, splits: Mapping[str, str], *, looped: bool = False) -> None:
@@ -57,7 +58,7 @@ class SplitNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the embeddings ``(n, d)``, not normalised, of float images ``(n, 3, h, w)`` RGB in [0, 1]."""
-        return self._each(lambda one: embeddings_in(self.net(self.preprocess(one))), images)
+        return self._each(lambda one: embeddings_in(self.net(self.preprocess(one)), len(one)), images)
 
     def features(self, images: Tensor, splits: Sequence[str]) -> list[Tensor]:
         """Return the maps ``(n, c, h, w)`` at the named splits; the forward pass ends as soon as all are captured."""
@@ -84,7 +85,7 @@ class SplitNetwork(nn.Module):
             return features.clone() if output.ndim == 4 else features.squeeze(-1).transpose(1, 2).clone()
 
         with _hooks([self.net.get_submodule(path).register_forward_hook(replace)]):
-            return embeddings_in(self.net(self.preprocess(grey)))
+            return embeddings_in(self.net(self.preprocess(grey)), len(grey))
 
     def _path(self, split: str) -> str:
         if split not in self.splits:
@@ -134,18 +135,6 @@ def _as_map(output: Any, path: str) -> Tensor:
     raise ContractError(
         f"module {path}: expected a map (n, c, h, w) or tokens (n, t, dim), found {found}; name an earlier module"
     )
-
-
-def embeddings_in(output: Any) -> Tensor:
-    """Return the embeddings in the output of a network: a tensor ``(n, d)`` or ``(n, d, 1, 1)``, or a tuple that starts
-    with it. Raises ContractError for an output of another type; shapes are not checked."""
-    first = output[0] if isinstance(output, tuple | list) and output else output
-    if not isinstance(first, Tensor):
-        raise ContractError(
-            f"the network's forward: expected embeddings (n, d), or a tuple that starts with them, found "
-            f"{type(first).__name__}; wrap it in a factory that returns a tensor"
-        )
-    return first.flatten(1) if first.ndim > 2 and first.shape[2:].numel() == 1 else first
 
 
 # ---- finding split points --------------------------------------------------------------------------------------------
