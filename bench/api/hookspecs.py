@@ -233,8 +233,7 @@ class Model(ABC):
       compared with the scored ones. Equal names mean the same people; different names mean that no person is
       in both. An empty text means that it is not known.
     - ``trained_on_parameters``: the parameters of the training set if they are not its defaults, such as its path
-    - ``libraries``: packages that decide what the network computes, besides those that the plugin imports, by name,
-      such as one that converts its file; their versions are part of content keys
+    - ``libraries``: the names of further packages that decide what the network computes, such as converters
 
     Each of these may also be a property that depends on the parameters.
     """
@@ -247,7 +246,6 @@ class Model(ABC):
     trained_on: ClassVar[str] = ""
     trained_on_parameters: ClassVar[Mapping[str, Any]] = {}
     trained_on_people: ClassVar[str] = ""
-    libraries: ClassVar[Sequence[str]] = ()
     input_size: ClassVar[tuple[int, int]] = (112, 112)
     embedding_size: ClassVar[int] = 0
     splits: ClassVar[Mapping[str, tuple[int, int, int]]] = {}

@@ -77,14 +77,17 @@ def _model(
     file: Path, name: str | None, factory: str | None, params: Mapping[str, Any], overrides: tuple[str, ...]
 ) -> FaceNet:
     """Return the model that the options describe. Raises SuiteError, which names the wrong option."""
-    from bench import SuiteError, did_you_mean, instantiate, parameters_of, registered
+    from bench import DataError, SuiteError, did_you_mean, instantiate, parameters_of, registered
     from bench_facenets.declarations import FaceNet
+    from bench_facenets.files import kinds
 
     known = {name: cls for name, cls in registered("model").items() if issubclass(cls, FaceNet)}
     if name is None and factory:
         name = "torch-module"
     elif name is None and (file.suffix.lower() in {".onnx", ".zip"} or file.is_dir()):
         name = "onnx-model"
+    if name is None and (other := kinds.of_no_weights(file)):
+        raise DataError(f"{file}: expected the weights of a network, found {other}")
     if name is None or name not in known:
         found = "none" if name is None else repr(name)
         raise SuiteError(f"--as: expected the name of a network, found {found}; {did_you_mean(name or '', known)}")

@@ -95,7 +95,7 @@ class NamedNet(FaceNet):
         return onnx_files.fingerprint(path) if path.suffix.lower() == ".onnx" else file_sha256(path)
 
     @property
-    def libraries(self) -> Sequence[str]:  # type: ignore[override]
+    def libraries(self) -> Sequence[str]:
         """The packages that convert an ONNX file; none for a checkpoint."""
         try:
             return onnx_files.CONVERTERS if self.weights().suffix.lower() == ".onnx" else ()
@@ -254,7 +254,7 @@ class TorchModule(FaceNet):
         return hashlib.sha256("".join(own).encode()).hexdigest()
 
     @property
-    def libraries(self) -> Sequence[str]:  # type: ignore[override]
+    def libraries(self) -> Sequence[str]:
         """The packages that the factory's source imports."""
         return factories.imported(self.factory)
 

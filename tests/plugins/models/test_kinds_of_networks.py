@@ -62,9 +62,10 @@ def by_onnxruntime(path: Path, mean: float, std: float, output: str | None) -> T
     if given.shape[-1] == 3:
         x = x.permute(0, 2, 3, 1)
     kind = {"tensor(uint8)": np.uint8, "tensor(float16)": np.float16, "tensor(double)": np.float64}.get(given.type)
-    images = [one[None].numpy().astype(kind or np.float32) for one in x]
+    batch = given.shape[0] if isinstance(given.shape[0], int) else 1
+    images = [np.repeat(one[None].numpy().astype(kind or np.float32), batch, 0) for one in x]
     names = [output or session.get_outputs()[0].name]
-    return torch.cat([torch.from_numpy(session.run(names, {given.name: one})[0]).float() for one in images])
+    return torch.cat([torch.from_numpy(session.run(names, {given.name: one})[0]).float()[:1] for one in images])
 
 
 def of_onnx(
@@ -225,6 +226,17 @@ def onnx_kind(kind: str, expected: str, make: Callable[[], onnx.ModelProto], *ar
 EXPORTED = [
     onnx_kind("plain, any batch size", EQUAL, kinds.network),
     onnx_kind("batch size of one", EQUAL, lambda: kinds.network(batch=1)),
+    onnx_kind("batches of eight", EQUAL, lambda: kinds.network(batch=8)),
+    onnx_kind("batches of eight in a reshape, too", EQUAL, lambda: kinds.network(batch=8, reshape=(8, -1))),
+    onnx_kind(
+        "batches of eight that nothing else can take",
+        "refused: net.onnx: ...; it was exported for batches of 8 images: export it for any number of them, with ...",
+        lambda: kinds.network(
+            batch=8,
+            after=[node("Add", ["f", "k"], ["g"]), node("Identity", ["g"], ["e"])],
+            constants=[kinds.constant("k", np.random.default_rng(2).normal(size=(8, 8)))],
+        ),
+    ),
     onnx_kind("baked batch", f"{EQUAL}; {LOOPED}", lambda: kinds.network(batch=1, reshape=(1, -1))),
     *(
         onnx_kind(
@@ -706,6 +718,74 @@ CHECKPOINTS = [
         pixels=(0, 255),
     ),
 ]
+
+
+# ---- other files -----------------------------------------------------------------------------------------------------
+
+EXPORT = "export the network to ONNX with the library that made it, and use the model onnx-model"
+OTHERS = {
+    "net.npz": "an archive of 1 numpy arrays (.npz); if their names are those of a torch module's weights, run ...",
+    "net.bin": "values without names, as OpenVINO and ncnn keep them beside an .xml or .param file ...",
+    "openvino.bin": f"the values of the OpenVINO network in openvino.xml; {EXPORT}",
+    "openvino.xml": f"the structure of an OpenVINO network; {EXPORT}",
+    "ncnn.bin": f"the values of the ncnn network in ncnn.param; {EXPORT}",
+    "ncnn.param": f"the structure of an ncnn network; {EXPORT}",
+    "net.caffemodel": f"the weights of a Caffe network; {EXPORT}",
+    "net.pb": f"a TensorFlow graph; {EXPORT}",
+    "net.gguf": f"a GGUF file, as llama.cpp reads; {EXPORT}",
+    "net.engine": f"an engine of TensorRT, which runs on one kind of GPU only; {EXPORT}",
+    "net.params": f"the parameters of an MXNet network; {EXPORT}",
+}
+
+
+def of_other_files(name: str, as_onnx: bool) -> Callable[[Path], str]:
+    """Return what happens to a file of another kind that is given as a checkpoint or as an ONNX network."""
+
+    def happened(folder: Path) -> str:
+        np.savez(folder / "net.npz", w=np.zeros(3))
+        starts = {
+            "openvino.xml": b'<?xml version="1.0"?>\n<net name="a" version="11">',
+            "ncnn.param": b"7767517\n2 2\nInput data 0 1 data\n",
+            "net.caffemodel": b"\n\x05ResNet",
+            "net.pb": b"\n\x1e\n\x05input\x12\x0bPlaceholder",
+            "net.gguf": b"GGUF\x03\0\0\0",
+            "net.engine": b"ftrt\0\0\0\0",
+            "net.params": b"\x12\x01\0\0\0\0\0\0",
+        }
+        for other in OTHERS.keys() - {"net.npz"}:
+            (folder / other).write_bytes(starts.get(other, np.arange(1, 99, dtype=np.float32).tobytes()))
+        path = str(folder / name)
+        model = OnnxModel(weights_file=path) if as_onnx else MobileFace(weights_file=path)
+        build.examine(model)
+        return "loaded"
+
+    return lambda folder: outcome(lambda: happened(folder), folder)
+
+
+FILES = [
+    KindOfInput(
+        kind=f"{name} as {'ONNX' if as_onnx else 'a checkpoint'}",
+        expected=f"refused: {name}: expected ..., found {found}",
+        happened=of_other_files(name, as_onnx),
+    )
+    for as_onnx in (False, True)
+    for name, found in OTHERS.items()
+]
+
+
+@pytest.mark.parametrize("kind", FILES, ids=str)
+def test_kinds_of_other_files(
+    kind: KindOfInput, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    check(kind, tmp_path, record_property)
+
+
+def test_weights_of_torch_are_no_onnx_network(tmp_path: Path) -> None:
+    torch.save({"w": torch.zeros(3)}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(
+        BenchError, match=r"expected an ONNX network, found weights of torch without their network; use"
+    ):
+        build.examine(OnnxModel(weights_file=str(tmp_path / "pytorch_model.bin")))
 
 
 # ---- what a forward returns ------------------------------------------------------------------------------------------

@@ -22,12 +22,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from bench import DataError, MissingDataError
+from bench_facenets.files import kinds
+from bench_facenets.files.kinds import SAVE_STATE_DICT
 
 MAX_BYTES = 4 << 30
 MAX_TENSORS = 20_000
 MAX_PICKLE_BYTES = 32 << 20  # The pickle of a state dict of 20,000 tensors has 5 MB.
 MAX_PICKLE_STEPS = 1_000_000
-_MAX_HEADER = 100_000_000  # The safetensors library's own limit for the header.
 
 _LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # A pickled number that torch.save wrote before 1.6.
 # Such a file has five pickles: that number, the protocol, the system, the object and the storages' keys. Then come the
@@ -51,10 +52,6 @@ _BESIDE_ROOTS = frozenset(
 _BESIDE = re.compile(r"collections\.defaultdict|builtins\.(bool|dict|float|int|list|str|tuple)")
 """The globals of other objects in a training's checkpoint: these, and all of the packages in `_BESIDE_ROOTS`, are
 replaced by empty objects."""
-
-_SAVE_STATE_DICT = (
-    "load it where you trust it, run torch.save(model.state_dict(), 'weights.pth') and give that file instead"
-)
 
 
 class _Nothing:
@@ -89,15 +86,15 @@ def read(path: Path) -> tuple[Any, Mapping[str, str]]:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
     if not head:
         raise DataError(f"{path}: expected weights, found an empty file; download it again")
-    if (other := _other_kind(head)) is not None:
+    if (other := kinds.other_kind(path, head)) is not None:
         raise DataError(f"{path}: expected weights (safetensors or a torch state dict), found {other}")
     if head.startswith(b"PK\x03\x04"):
         return _zip(path, size), {}
     if head.startswith(_LEGACY_MAGIC):
         return _legacy(path, size), {}
-    if path.suffix.lower() == ".safetensors" or _is_safetensors(head):
+    if path.suffix.lower() == ".safetensors" or kinds.is_safetensors(head):
         return _safetensors(path)
-    raise DataError(f"{path}: expected weights (safetensors or a torch state dict), found {_unknown(head)}")
+    raise DataError(f"{path}: expected weights (safetensors or a torch state dict), found {kinds.unknown(head)}")
 
 
 def _size(path: Path) -> int:
@@ -112,47 +109,6 @@ def _size(path: Path) -> int:
     if found.st_size > MAX_BYTES:
         raise DataError(f"{path}: expected at most {MAX_BYTES >> 30} GiB of weights, found {found.st_size >> 20} MiB")
     return found.st_size
-
-
-# ---- what else it may be ---------------------------------------------------------------------------------------------
-
-
-def _is_safetensors(head: bytes) -> bool:
-    return len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _MAX_HEADER
-
-
-def _other_kind(head: bytes) -> str | None:
-    """Return what a file is by its first bytes, and what to do, if it cannot contain weights for torch; else None."""
-    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if text.startswith(b"version https://git-lfs"):
-        return "a Git LFS pointer; run git lfs pull to fetch the file itself"
-    if b"annex/objects/" in head[:512]:
-        return "a git-annex pointer; run git annex get to fetch the file itself"
-    if text.startswith(b"<"):
-        return "an HTML or XML page, perhaps an error of the server; download the file again, in a browser"
-    if head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"Rar!", b"\x28\xb5\x2f\xfd")):
-        return "a compressed archive; unpack it"
-    if head[257:262] == b"ustar":
-        return f"a tar archive: unpack it; if torch before 0.1.10 wrote it, {_SAVE_STATE_DICT}"
-    if head.startswith(b"\x89HDF"):
-        return "an HDF5 file, as Keras writes; convert it to torch or ONNX"
-    if head.startswith(b"\x93NUMPY"):
-        return "a numpy array; save a state dict with torch.save"
-    if head[4:8] == b"TFL3":
-        return "a TensorFlow Lite network; convert it to ONNX and use the model onnx-model"
-    if re.match(rb"\x08[\x01-\x1f][\x12\x1a\x22\x2a\x32\x3a\x42]", head):
-        return "an ONNX network; use the model onnx-model"
-    return None
-
-
-def _unknown(head: bytes) -> str:
-    """Describe a file that no reader accepts."""
-    if head.startswith(b"\x80") or re.match(rb"[c(\]}i][^\n]*\n", head):
-        return f"a Python pickle, which runs code when it is read; {_SAVE_STATE_DICT}"
-    if all(byte >= 32 or byte in b"\t\r\n" for byte in head):
-        start = head.decode("utf-8", "replace").strip()[:40].partition("\n")[0]
-        return f"a text that starts with {start!r}; download the file again"
-    return f"unknown bytes ({head[:8].hex(' ')} ...); download the file again"
 
 
 # ---- the readers -----------------------------------------------------------------------------------------------------
@@ -183,8 +139,7 @@ def _zip(path: Path, size: int) -> Any:
                     "torch.save(torch.jit.load(file).state_dict(), 'weights.pth') and give that file instead"
                 )
             if len(pickles) != 1:
-                what = "numpy arrays" if names and all(n.endswith(".npy") for n in names) else "no torch file"
-                raise DataError(f"{path}: expected a torch file, found a zip archive with {what}; unpack it")
+                raise DataError(f"{path}: expected a torch file, found {kinds.archive(names)}")
             stored = sum(entry.file_size for entry in entries)
             if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries) or stored > size:
                 raise DataError(
@@ -221,7 +176,7 @@ def _torch(path: Path, beside: set[str]) -> Any:
     except Exception as error:  # torch and its unpickler can raise any exception for damaged bytes.
         raise DataError(
             f"{path}: a torch file that is damaged, cut short or no state dict ({_line(error)}); download it again, or "
-            f"{_SAVE_STATE_DICT}"
+            f"{SAVE_STATE_DICT}"
         ) from None
 
 
@@ -249,7 +204,7 @@ def _look_through(path: Path, stream: io.BytesIO, size: int) -> set[str]:
             names.add(str(argument).replace(" ", ".", 1).replace("__builtin__.", "builtins."))
         elif step in ("STACK_GLOBAL", "EXT1", "EXT2", "EXT4"):
             raise DataError(
-                f"{path}: expected what torch.save writes, found another pickle protocol; {_SAVE_STATE_DICT}"
+                f"{path}: expected what torch.save writes, found another pickle protocol; {SAVE_STATE_DICT}"
             )
         elif step in ("BININT", "BININT1", "BININT2", "LONG1", "LONG4", "INT", "LONG"):
             number = argument
@@ -261,7 +216,7 @@ def _look_through(path: Path, stream: io.BytesIO, size: int) -> set[str]:
         some = ", ".join(sorted(foreign - beside)[:3])
         raise DataError(
             f"{path}: expected tensors only, found pickled objects ({some}), which run code when they are read; "
-            f"{_SAVE_STATE_DICT}"
+            f"{SAVE_STATE_DICT}"
         )
     return beside
 

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from bench import DataError, file_sha256
+from bench_facenets.files import kinds
 
 MAX_BYTES = 1 << 30  # The limit for a file with its external data; large public recognition networks have 260 MB.
 MAX_OPERATIONS = 50_000  # The limit for the operations of a network after its functions are replaced by these.
@@ -42,8 +43,9 @@ class OnnxFile:
 
     ``proto``: an ``onnx.ModelProto`` with all its data; ``where``: its path; ``size``: height and width of its input,
     or None if the file leaves them open; ``channels`` of the input: 3, or 1 for grey images; ``channels_last``: the
-    input is ``(n, h, w, c)``; ``element``: the element type of the input, such as ``float32`` or ``uint8``; ``output``:
-    the name of the output that holds the embeddings; ``others``: those that could hold them as well.
+    input is ``(n, h, w, c)``; ``batch``: the number of images that it takes at once, 1 for any; ``element``: the type of
+    the input's elements, such as ``float32`` or ``uint8``; ``output``: the name of the output that holds the
+    embeddings; ``others``: those that could hold them as well.
     """
 
     proto: Any
@@ -51,6 +53,7 @@ class OnnxFile:
     size: tuple[int, int] | None
     channels: int
     channels_last: bool
+    batch: int
     element: str
     output: str
     others: tuple[str, ...]
@@ -108,7 +111,13 @@ def read(path: Path) -> OnnxFile:
 # ---- files -----------------------------------------------------------------------------------------------------------
 
 
+def _check_kind(path: Path) -> None:
+    if other := kinds.instead_of_onnx(path):
+        raise DataError(f"{path}: expected an ONNX network, found {other}")
+
+
 def _bytes(path: Path) -> bytes:
+    _check_kind(path)
     try:
         if (size := path.stat().st_size) > MAX_BYTES:
             raise DataError(f"{path}: expected at most {MAX_BYTES >> 20} MiB, found {size >> 20} MiB")
@@ -130,6 +139,7 @@ def _parsed(content: bytes, where: str) -> Any:
 
 def _from_zip(path: Path) -> tuple[Any, str]:
     """Return the recognition network of a zip and its path, without unpacking the zip."""
+    _check_kind(path)
     try:
         with zipfile.ZipFile(path) as pack:
             entries = [info for info in pack.infolist() if info.filename.lower().endswith(".onnx")]
@@ -265,8 +275,6 @@ def _described(proto: Any, where: str) -> OnnxFile:
     if number not in _ELEMENTS:
         raise DataError(f"{where}: {expected}, found the element type {number}; export it in float32")
     n, *sides = shapes[0]
-    if n not in (1, None):
-        raise DataError(f"{where}: expected a batch size of one or any, found {n}; export it again")
     last = sides[0] not in (1, 3) and sides[2] in (1, 3)
     channels, h, w = (sides[2], sides[0], sides[1]) if last else sides
     if channels not in (1, 3, None):
@@ -282,6 +290,7 @@ def _described(proto: Any, where: str) -> OnnxFile:
         size=size,
         channels=channels or 3,
         channels_last=last,
+        batch=n or 1,
         element=_ELEMENTS[number],
         output=output,
         others=others,

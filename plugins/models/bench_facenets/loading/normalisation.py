@@ -79,7 +79,9 @@ class _Layer:
         matrix product has no axis for the channels."""
         x = self.x.double()
         if self.groups:
-            return x[0][(slice(None), *(side // 2 for side in x.shape[2:]))]
+            for side in reversed(x.shape[2:]):
+                x = x[..., side // 2]
+            return x[0]
         if not self.is_pointwise(channels):
             return x.flatten()[x.numel() // 2].reshape(1)
         pixels = x.movedim(list(x.shape).index(channels), 0).reshape(channels, -1)

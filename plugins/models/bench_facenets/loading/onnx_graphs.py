@@ -42,6 +42,8 @@ def prepared(file: onnx_files.OnnxFile) -> Any:
     _keep_output(proto.graph, file.output)
     _in_single_precision(proto.graph)
     _with_plain_input(proto.graph, file)
+    if file.batch > 1:
+        _with_any_batch(proto.graph, file.batch)
     fold(proto)
     for _ in range(ROUNDS):
         functions = {("", op) for op in _unknown(proto) if _is_function(op, opset(proto))}
@@ -162,6 +164,27 @@ def _with_plain_input(graph: Any, file: onnx_files.OnnxFile) -> None:
         graph.node.insert(0, helper.make_node("Transpose", [name], [inner], "channels_last", perm=[0, 2, 3, 1]))
         del given.type.tensor_type.shape.dim[:]
         given.type.tensor_type.shape.dim.extend([dims[0], dims[3], dims[1], dims[2]])
+
+
+def _with_any_batch(graph: Any, batch: int) -> None:
+    """Let a network that was exported for batches of this size take any: the sizes of the input, of the output and of
+    all values are left open, and a shape that starts with it starts with the size of what is reshaped."""
+    for value in (*onnx_files.inputs_of(graph), *graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "n"
+    del graph.value_info[:]
+    shapes = {node.input[1] for node in graph.node if node.op_type == "Reshape" and len(node.input) > 1}
+    constants = [(tensor.name, tensor) for tensor in graph.initializer]
+    constants += [
+        (node.output[0], attribute.t)
+        for node in graph.node
+        if node.op_type == "Constant"
+        for attribute in node.attribute
+        if attribute.name == "value"
+    ]
+    for name, tensor in constants:
+        sizes = numpy_helper.to_array(tensor)
+        if name in shapes and sizes.ndim == 1 and len(sizes) and sizes[0] == batch:
+            tensor.CopyFrom(numpy_helper.from_array(np.array([0, *sizes[1:]], sizes.dtype), tensor.name))
 
 
 # ---- constants -------------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
@@ -75,7 +76,7 @@ def load(path: Path, pixels: Callable[[Pixels], Pixels]) -> Converted:
             raise DataError(
                 f"{file.where}: expected the embeddings that onnxruntime gives, found a difference of {difference:.2g} "
                 "after the conversion to torch; it cannot be used here: export it with another opset, or use the "
-                "original torch module as a torch-module"
+                f"original torch module as a torch-module{_hint(file)}"
             )
         looped = _is_baked(net, x, single)
     return Converted(
@@ -189,8 +190,18 @@ def _run(net: nn.Module, x: Tensor, file: onnx_files.OnnxFile, proto: Any) -> Te
         op = next((node.op_type for node in proto.graph.node if steps is not None and node.name == steps.at), "")
         place = f"its operation {op} (node {steps.at!r}) fails" if steps is not None and op else "fails"
         raise DataError(
-            f"{file.where}: {place} on an image: {type(error).__name__}: {onnx_files.first_line(error)}"
+            f"{file.where}: {place} on an image: {type(error).__name__}: {onnx_files.first_line(error)}{_hint(file)}"
         ) from None
+
+
+def _hint(file: onnx_files.OnnxFile) -> str:
+    """Return what to do with a network that was exported for batches of several images and cannot take one."""
+    if file.batch == 1:
+        return ""
+    return (
+        f"; it was exported for batches of {file.batch} images: export it for any number of them, with "
+        'dynamic_axes={"input": {0: "n"}} in torch.onnx.export'
+    )
 
 
 def _quiet(net: nn.Module, x: Tensor) -> Any:
@@ -219,7 +230,8 @@ def _onnxruntime(file: onnx_files.OnnxFile, x: Tensor) -> Tensor:
         content = file.proto.SerializeToString()
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         name = session.get_inputs()[0].name
-        outputs = [session.run([file.output], {name: one[None]})[0] for one in images]
+        batches = [np.repeat(one[None], file.batch, axis=0) for one in images]
+        outputs = [session.run([file.output], {name: batch})[0] for batch in batches]
     except Exception as error:
         raise DataError(f"{file.where}: onnxruntime cannot run it: {onnx_files.first_line(error)}") from None
-    return torch.cat([embeddings_in(torch.from_numpy(output).float()) for output in outputs])
+    return torch.cat([embeddings_in(torch.from_numpy(output).float())[:1] for output in outputs])
