@@ -209,3 +209,5 @@ def _status_lines(run: RunStatus) -> Iterator[str | tuple[str, str]]:
     for bad in run.failed:
         also = f" (and {bad.followers} stages that need it)" if bad.followers else ""
         yield (f"  {bad.status}: {one_line(bad.name)}: {one_line(bad.reason)}{also}\n", "red")
+    for label, note in run.notes:
+        yield (f"  note on {one_line(label)}: {one_line(note)}\n", "yellow")

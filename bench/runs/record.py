@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -180,15 +180,23 @@ _NOTICED_BY: Mapping[StageKind, ComponentRole] = {
 }
 
 
-def with_notes(record: RunRecord, plan: Plan, cache: Cache) -> RunRecord:
-    """Return the record of a run with the notes of its stages added to those of the components that they use."""
-    noticed: dict[str, dict[str, None]] = {}
-    for key, stage in plan.stages.items():
+Noticed = dict[str, dict[str, None]]  # The notes of stages, by the digest of the component that they are about.
+
+
+def noticed_by(stages: Iterable[Stage], cache: Cache) -> Noticed:
+    """Return the notes of stages whose artifacts exist."""
+    found: Noticed = {}
+    for stage in stages:
         role = _NOTICED_BY.get(stage.kind)
-        manifest = None if role is None else cache.manifest(key)
+        manifest = None if role is None else cache.manifest(stage.key)
         if role is not None and manifest is not None and manifest.get("notes"):
             for component in stage.components[role]:
-                noticed.setdefault(digest_of(component), {}).update(dict.fromkeys(map(str, manifest["notes"])))
+                found.setdefault(digest_of(component), {}).update(dict.fromkeys(map(str, manifest["notes"])))
+    return found
+
+
+def with_notes(record: RunRecord, plan: Plan, noticed: Noticed) -> RunRecord:
+    """Return the record of a run with the notes of its stages added to those of the components that they use."""
     if not noticed:
         return record
     contents = {(c.kind, c.label, digest_of(c)) for c, _ in components_of(plan)}

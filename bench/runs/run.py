@@ -7,14 +7,14 @@ import os
 import platform
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from bench.api.search_paths import use_suite_folder
-from bench.core.domain import Cell, Event, Outcome, StageResult, Status
+from bench.core.domain import Cell, Event, Outcome, Stage, StageResult, Status
 from bench.core.errors import BenchError, StorageError, error_text
 from bench.core.files import require_no_link
 from bench.core.paths import child
@@ -34,7 +34,7 @@ from bench.store.journal import Journal, last_results
 from bench.store.run_folders import free_bytes, is_complete, require_writable, run_folder
 from bench.store.run_record import RunRecord
 from bench.store.workspace import Folders
-from bench.store.writing import DamagedScoreError, start_run, write_run
+from bench.store.writing import DamagedScoreError, start_run, update_record, write_run
 from bench.suite.suite import load
 
 
@@ -118,6 +118,7 @@ class _Session:
         self.about = about
         self.clock = time.perf_counter()
         self.results: dict[str, StageResult] = dict(plan.reused)
+        self.noticed: record.Noticed = {}
 
     def go(self, engine: Engine, on_event: Callable[[Event], None], retry: bool) -> list[Outcome]:
         """Compute the missing stages and write the run folder."""
@@ -130,6 +131,8 @@ class _Session:
 
         def record_event(event: Event) -> None:
             journal.record(event)
+            if event.kind == "finished" and event.stage and not complete:
+                self._keep_notes([event.stage])
             on_event(event)
 
         self._compute(engine, record_event, complete)
@@ -147,9 +150,26 @@ class _Session:
 
     def _begin(self) -> None:
         """Write the record of the run and the rows of its planned cells and stages."""
-        begun = record.ended(self.about, len(self.plan.stages), {}, [], "running", 0.0)
+        begun = self._begun()
         cells = (cell_row(outcome(cell, self.plan, self.plan.reused), self.registry) for cell in self.plan.cells)
         start_run(self.folder, self.cache, begun, cells, record.of_planned_stages(self.plan))
+        self._keep_notes(self.plan.stages.values())
+
+    def _begun(self) -> RunRecord:
+        """Return the record of the run while it runs."""
+        begun = record.ended(self.about, len(self.plan.stages), {}, [], "running", 0.0)
+        return record.with_notes(begun, self.plan, self.noticed)
+
+    def _keep_notes(self, stages: Iterable[Stage]) -> None:
+        """Store the notes of stages in the record of the run, if there are new ones, so that those who look at a run
+        that runs or that was killed see them."""
+        new = False
+        for component, notes in record.noticed_by(stages, self.cache).items():
+            known = self.noticed.setdefault(component, {})
+            new = new or not notes.keys() <= known.keys()
+            known.update(notes)
+        if new:
+            update_record(self.folder, self.cache, self._begun())
 
     def _compute(self, engine: Engine, record_event: Callable[[Event], None], complete: bool) -> None:
         try:
@@ -174,7 +194,7 @@ class _Session:
             status = "incomplete" if any(o.status in ("failed", "timeout") for o in outcomes) else "complete"
         cells = [o.status for o in outcomes]
         end = record.ended(self.about, len(self.plan.stages), self.results, cells, status, self._seconds())
-        end = record.with_notes(end, self.plan, self.cache)
+        end = record.with_notes(end, self.plan, record.noticed_by(self.plan.stages.values(), self.cache))
         stages = record.of_stages(self.plan, self.results, self.cache)
         write_run(self.folder, outcomes, self.cache, self.registry, end, stages)
         counts = end.counts.known if end.counts else {}

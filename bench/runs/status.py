@@ -58,6 +58,7 @@ class RunStatus:
     - ``session``: how the session began
     - ``done``: the number of stages that have a result; ``cached``: those that had one when the session began
     - ``left``: the estimated seconds until the run ends; ``seconds``: those since it began, or until it ended
+    - ``notes``: what was noticed so far about data, weights and plugins, each with the label of the component
 
     A number is None if it is not recorded.
     """
@@ -76,6 +77,7 @@ class RunStatus:
     running: tuple[RunningStage, ...]
     failed: tuple[FailedStage, ...]
     left: float | None
+    notes: tuple[tuple[str, str], ...] = ()
 
 
 def runs_at(results: Path, note: Callable[[str], object]) -> list[Path]:
@@ -144,6 +146,9 @@ class Watch:
             running=running,
             failed=failed,
             left=self._left.left(now) if state == "running" and self._planned else None,
+            notes=tuple(dict.fromkeys((c.label, note) for c in record.components for note in c.notes))
+            if record
+            else (),
         )
 
     # ---- the journal ---------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from bench.core.provenance import file_sha256
 from bench.registry.discovery import Registry
 from bench.store.artifacts import Artifact, Cache, DamagedError
 from bench.store.cell_rows import CellLabels, belongs, cell_row, labels_of, with_columns
-from bench.store.run_record import RunRecord, write_record
+from bench.store.run_record import RunRecord, read_record, write_record
 from bench.store.schema import CELLS, SCHEMA_VERSION, STAGES
 
 GROUP_ROWS, GROUP_BYTES = 20_000, 16 << 20  # Largest row group; it ends with a cell unless the cell is larger.
@@ -59,6 +59,16 @@ def start_run(
             _write_table(folder / "stages.parquet", stages, STAGES)
             _write_table(folder / "cells.parquet", cells, CELLS)
     except (OSError, pa.ArrowException) as error:
+        raise _unwritable(folder, error) from None
+
+
+def update_record(folder: Path, cache: Cache, run: RunRecord) -> None:
+    """Replace the ``run.json`` of a run that has not ended; one of a run that another session has ended is kept."""
+    try:
+        with _lock(cache, folder):
+            if read_record(folder).status == run.status:
+                _write_record(folder, run, [])
+    except OSError as error:
         raise _unwritable(folder, error) from None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ from bench.cli import main
 from bench.core.domain import Event, Stage
 from bench.core.errors import StorageError
 from bench.planning.plan import Plan
+from bench.registry.discovery import Registry
 from bench.runs.run import plan_suite, run_plan
 from bench.runs.snapshot import results_of
+from bench.runs.status import Watch
 from bench.store.reading import RunResults
 from bench.store.workspace import Folders
 
@@ -95,6 +98,62 @@ def test_while_a_run_goes_on_its_rows_are_there_as_they_come(plan: Plan, folders
     (defense,) = set(seen[0][2]["defense"])
     pd.testing.assert_frame_equal(seen[0][2], final[final["defense"] == defense].reset_index(drop=True))
     pd.testing.assert_frame_equal(seen[1][2], final)
+
+
+NOTE = "the mask was scaled"
+
+
+@pytest.fixture
+def warning(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A defense that warns while it protects."""
+    cls = registry.components["defense", "toy-mean"].cls
+    protect = cls.protect
+
+    def warns(self: Any, images: Any, ctx: Any) -> Any:
+        warnings.warn(NOTE, stacklevel=1)
+        return protect(self, images, ctx)
+
+    monkeypatch.setattr(cls, "protect", warns)
+
+
+@pytest.mark.filterwarnings(f"always:{NOTE}")
+def test_notes_of_stages_are_there_while_a_run_goes_on(warning: None, plan: Plan, folders: Folders) -> None:
+    seen: dict[str, bool] = {}
+
+    def look(event: Event) -> None:
+        if event.stage is not None and event.kind == "finished":
+            seen[event.stage.name] = ("toy-mean", NOTE) in Watch(run_folder(folders)).look().notes
+
+    run_plan(plan, folders, look)
+    names = list(seen)
+    assert [seen[name] for name in names] == sorted(seen.values())
+    assert not seen[names[0]]
+    assert seen["verification of toy-mean by toy-a on toy-faces"]
+    assert RunResults(run_folder(folders)).run.status == "incomplete"
+
+
+@pytest.mark.filterwarnings(f"always:{NOTE}")
+def test_notes_of_stages_of_a_killed_run_are_shown(
+    warning: None, killed: Callable[[str], Path], folders: Folders
+) -> None:
+    folder = killed("verification of toy-mean by toy-a on toy-faces")
+    assert ("toy-mean", NOTE) in Watch(folder).look().notes
+    cell = next(row["cell"] for row in RunResults(folder).cells.to_dict("records") if row["defense"] == "toy-mean")
+    for args in (["status"], ["explain", cell], ["report", "-o", str(folders.out / "page.html")]):
+        done = CliRunner().invoke(main, [*args[:1], str(folder), *args[1:]])
+        assert done.exit_code == 0, done.output
+        shown = (folders.out / "page.html").read_text() if args[0] == "report" else done.output
+        assert NOTE in shown, args
+
+
+@pytest.mark.filterwarnings(f"always:{NOTE}")
+def test_notes_of_stages_of_an_earlier_run_are_there_from_the_beginning(
+    warning: None, killed: Callable[[str], Path], plan: Plan, folders: Folders
+) -> None:
+    killed("verification of toy-mean by toy-a on toy-faces")
+    seen: list[bool] = []
+    run_plan(plan, folders, lambda _: seen.append(("toy-mean", NOTE) in Watch(run_folder(folders)).look().notes))
+    assert all(seen)
 
 
 def test_of_a_killed_run_what_was_done_is_shown(killed: Callable[[str], Path], folders: Folders) -> None:

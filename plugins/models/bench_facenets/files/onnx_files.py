@@ -43,8 +43,8 @@ class OnnxFile:
 
     ``proto``: an ``onnx.ModelProto`` with all its data; ``where``: its path; ``size``: height and width of its input,
     or None if the file leaves them open; ``channels`` of the input: 3, or 1 for grey images; ``channels_last``: the
-    input is ``(n, h, w, c)``; ``batch``: the number of images that it takes at once, 1 for any; ``element``: the type of
-    the input's elements, such as ``float32`` or ``uint8``; ``output``: the name of the output that holds the
+    input is ``(n, h, w, c)``; ``batch``: the number of images that it takes at once, 1 for any; ``element``: the type
+    of its elements, such as ``float32`` or ``uint8``; ``output``: the name of the output that holds the
     embeddings; ``others``: those that could hold them as well.
     """
 
