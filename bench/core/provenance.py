@@ -5,10 +5,12 @@ These are recorded in ``run.json``, and `runtime_digest` is part of every conten
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
 import platform
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -56,11 +58,27 @@ def _remembered_sha256(path: Path, stamp: tuple[int, ...]) -> str:
     return _sha256(path)
 
 
+_hashed: set[Path] | None = None  # None unless `hashed_files` collects.
+
+
+@contextlib.contextmanager
+def hashed_files() -> Iterator[set[Path]]:
+    """Collect the paths that the body of ``with`` gives to `file_sha256`, also those whose digests are cached."""
+    global _hashed
+    before, _hashed = _hashed, set()
+    try:
+        yield _hashed
+    finally:
+        _hashed = before
+
+
 def file_sha256(path: Path) -> str:
     """Return the sha256 of a file as 64 hexadecimal digits. Raise `DataError` if the file cannot be read.
 
     The digest is cached per process until the file changes (see `bench.core.stamps.file_stamp`).
     """
+    if _hashed is not None:
+        _hashed.add(path)
     try:
         if not path.is_file():
             raise DataError(f"{path}: expected a readable file, found {_other_kind(path)}")

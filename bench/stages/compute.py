@@ -62,12 +62,8 @@ def _faces(job: Job) -> Artifact:
     split = job.stage.options["split"]
     plugin = f"data set {component.label} ({split})"
     ctx = job.context(plugin)
-    pairs: Pairs | None = None
-    if split == "evaluation":
-        faces, pairs = dataset.evaluation(job.stage.options["pairs"], ctx)
-    else:
-        found = dataset.calibration(ctx) if split == "calibration" else _auxiliary(job, dataset, ctx)
-        faces, pairs = found if isinstance(found, tuple) else (found, None)
+    with observed(component, dataset, job.cache.root):
+        faces, pairs = _faces_of(job, dataset, ctx)
     contracts.check_faces(faces, size, plugin)
     tables = {"faces": _face_table(faces)}
     if pairs is not None:
@@ -78,6 +74,15 @@ def _faces(job: Job) -> Artifact:
     if isinstance(faces.images, np.ndarray):
         return Artifact(tensors={"images": faces.images}, tables=tables, facts=facts)
     return Artifact(streams={"images": contracts.CheckedImages(faces.images, plugin)}, tables=tables, facts=facts)
+
+
+def _faces_of(job: Job, dataset: Dataset, ctx: context.Context) -> tuple[Faces, Pairs | None]:
+    """Return the faces of the split that the stage names, and their pairs if it has some."""
+    split = job.stage.options["split"]
+    if split == "evaluation":
+        return dataset.evaluation(job.stage.options["pairs"], ctx)
+    found = dataset.calibration(ctx) if split == "calibration" else _auxiliary(job, dataset, ctx)
+    return found if isinstance(found, tuple) else (found, None)
 
 
 def _auxiliary(job: Job, dataset: Dataset, ctx: context.Context) -> Faces:
@@ -131,7 +136,7 @@ def _embed(job: Job) -> Artifact:
     model = network(component, job.device)
     size = build(component).embedding_size
     plain, flipped = [], []
-    with torch.inference_mode():
+    with torch.inference_mode(), observed(component, build(component), job.cache.root):
         for part in job.batches(len(images)):
             x = job.to_float(images[part])
             sides = [model(x), model(x.flip(-1))]
@@ -148,7 +153,7 @@ def _embed_features(job: Job, component: Component) -> Artifact:
     uploads = Uploads(job, job.input("images"), component, (split,))
     model, size = network(component, job.device), build(component).embedding_size
     found = []
-    with torch.inference_mode():
+    with torch.inference_mode(), observed(component, build(component), job.cache.root):
         for part in job.batches(uploads.n):
             maps = uploads.features(part)[split]
             embeddings = model.from_features(maps, split)

@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from bench.api.context import Capabilities, Context, Network
 from bench.api.hookspecs import Attack, Defense
 from bench.api.types import Faces, Pairs, Received
+from bench.core.cache_folder import cache_folder
 from bench.core.content_keys import digest_of
 from bench.core.domain import Component, ComponentRole, Stage
 from bench.core.errors import ContractError
 from bench.registry.discovery import discover
+from bench.stages.undeclared import observed
 from bench.store.artifacts import Artifact, Cache
 
 _NOTHING = Capabilities()
@@ -106,8 +108,12 @@ def _network(model: _SameModel, device: str) -> Network:
 
 
 def network(component: Component, device: torch.device) -> Network:
-    """Return a model's network: frozen, in evaluation mode, on the device. It is loaded once per worker."""
-    return _network(_SameModel(digest_of(component), component), str(device))
+    """Return a model's network: frozen, in evaluation mode, on the device. It is loaded once per worker.
+
+    What it reads without declaring it counts for each stage that uses it; the stage that embeds images names it.
+    """
+    with observed(component, build(component), cache_folder(), warn=False):
+        return _network(_SameModel(digest_of(component), component), str(device))
 
 
 @dataclass(frozen=True, kw_only=True)

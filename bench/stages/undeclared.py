@@ -1,10 +1,12 @@
-"""Notices files and programs that a defense or an attack uses without declaring them.
+"""Notices files and programs that a plugin uses without declaring them.
 
-What a plugin declares is part of content keys: with another file, its results have another key. What it does not
-declare is known only after a stage has used it. The manifest of the artifact, and those of all that are made from it,
-then hold the digest of the file; an artifact is computed again when such a file has changed. A warning names the file,
-too, which becomes a note of the run. Python reports what its own functions open and call; what native code opens is not
-noticed. Built-in plugins and those that have a ``fingerprint`` are not observed.
+A defense or an attack declares files and programs; of a model and a data set, all files count as declared that its
+``fingerprint()`` reads. What a plugin declares is part of content keys: with another file, its results have another
+key. What it does not declare is known only after a stage has used it. The manifest of the artifact, and those of all
+that are made from it, then hold the digest of the file; an artifact is computed again when such a file has changed. A
+warning names the file, too, which becomes a note of the run. Python reports what its own functions open and call; what
+native code opens is not noticed, nor what a data set reads while its images are streamed. Built-in plugins are not
+observed, unless a suite names code that they run, nor are defenses and attacks that have a ``fingerprint``.
 """
 
 from __future__ import annotations
@@ -20,13 +22,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.api.hookspecs import Attack, Defense
+from bench.api.hookspecs import Attack, Dataset, Defense, Model
+from bench.core.cache_folder import cache_folder
+from bench.core.content_keys import digest_of
 from bench.core.domain import Component
 from bench.core.packages import DISTRIBUTION
-from bench.core.provenance import file_sha256
+from bench.core.provenance import file_sha256, hashed_files
 from bench.registry.sources import declared_files, declared_programs
 
+Plugin = Attack | Dataset | Defense | Model
+
 _MOST = 5  # files and programs that are named for a plugin
+_MOST_KEPT = 100  # files of a plugin whose digests are kept
 _CODE = (".py", ".pyc", ".so")  # Imported code is found in the source of the plugin.
 # Folders of the system, Python and its packages. Elsewhere in /usr and /var people keep weights.
 _SYSTEM = (
@@ -48,7 +55,9 @@ class _Used:
     declared: set[Path] = field(default_factory=set)
 
 
-_known: dict[str, _Used] = {}  # by package: a plugin may keep what it has read for all later stages of this process
+# By package, or by the digest of a model or a data set: a plugin may keep what it has read for all later stages of this
+# process.
+_known: dict[str, _Used] = {}
 _current: _Used | None = None
 _read: dict[str, str] = {}  # the files and programs of the current stage, with their sha256
 _hooked = False
@@ -62,29 +71,49 @@ def take_read() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def observed(component: Component, plugin: Defense | Attack, cache: Path) -> Iterator[None]:
-    """Warn of each file and program that the body of ``with`` uses, which calls a plugin, and that it does not declare.
+def observed(component: Component, plugin: Plugin, cache: Path, *, warn: bool = True) -> Iterator[None]:
+    """Note each file and program that the body of ``with`` uses, which calls a plugin, and that it does not declare.
 
-    ``cache`` is the folder of the artifacts of the host.
+    ``cache`` is the folder of the artifacts of the host. With ``warn``, which a stage needs whose notes are about the
+    plugin, there is a warning for each.
     """
-    global _current, _hooked
-    if component.origin.distribution == DISTRIBUTION or _has_fingerprint(plugin):
+    if not _is_observed(component, plugin):
         yield
         return
-    if not _hooked:
-        sys.addaudithook(_note)
-        _hooked = True
     began = time.time()
-    _current = used = _known.setdefault(component.origin.package, _Used())
-    try:
+    has_parts = isinstance(plugin, Model | Dataset)  # One package may have many, which read other files each.
+    used = _known.setdefault(digest_of(component) if has_parts else component.origin.package, _Used())
+    with _noting(used):
         yield
-    finally:
-        _current = None
-    _report(component, plugin, used, began, cache)
+    texts = list(_report(component, plugin, used, began, cache))
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")  # The plugin may have turned warnings into errors.
+        for text in texts[:_MOST] if warn else ():
+            warnings.warn(text, UserWarning, stacklevel=1)
+
+
+def _is_observed(component: Component, plugin: Plugin) -> bool:
+    if component.origin.distribution == DISTRIBUTION:
+        return hasattr(plugin, "foreign_code")
+    return isinstance(plugin, Model | Dataset) or not _has_fingerprint(plugin)
 
 
 def _has_fingerprint(plugin: Defense | Attack) -> bool:
     return callable(plugin.fingerprint) and plugin.fingerprint() is not None
+
+
+@contextlib.contextmanager
+def _noting(used: _Used) -> Iterator[None]:
+    """Keep in ``used`` what the body of ``with`` uses."""
+    global _current, _hooked
+    if not _hooked:
+        sys.addaudithook(_note)
+        _hooked = True
+    before, _current = _current, used
+    try:
+        yield
+    finally:
+        _current = before
 
 
 def _note(event: str, arguments: tuple[Any, ...]) -> None:
@@ -115,30 +144,42 @@ def _first_word(program: Any, is_command: bool) -> list[str]:
     return text.split()[:1] if is_command else [text]
 
 
-def _report(component: Component, plugin: Defense | Attack, used: _Used, began: float, cache: Path) -> None:
-    """Add what is not declared to `_read`, and warn of the first of it."""
-    files = [path for path, _ in declared_files(plugin)]
-    used.declared |= {path.resolve() for path in (*files, *declared_programs(plugin))}
-    roots = (*_SYSTEM, str(cache), *_own_folders(component))
-    passed_over = [Path(root).resolve() for root in roots]
-    texts = []
-    for path in map(Path, list(used.files)):
-        if path.resolve() not in used.declared and _is_input(path, passed_over, began):
-            _read[str(path)] = file_sha256(path)
-            texts.append(f"reads {path}, which it does not declare in weights()")
+def _report(component: Component, plugin: Plugin, used: _Used, began: float, cache: Path) -> Iterator[str]:
+    """Add what is not declared to `_read`, and yield a sentence about each file or program."""
+    own = () if isinstance(plugin, Model | Dataset) else _own_folders(component)
+    passed_over = [Path(root).resolve() for root in (*_SYSTEM, str(cache), str(cache_folder()), *own)]
+    paths = [path for path in map(Path, list(used.files)) if _is_input(path, passed_over, began)]
+    if isinstance(plugin, Model | Dataset):
+        used.declared |= _read_by_fingerprint(plugin) if paths else set()
+        where = "is not part of its fingerprint"
+    else:
+        declared = [path for path, _ in declared_files(plugin)]
+        used.declared |= {path.resolve() for path in (*declared, *declared_programs(plugin))}
+        where = "it does not declare in weights()"
+    paths = [path for path in paths if path.resolve() not in used.declared]
+    _read.update({str(path): file_sha256(path) for path in paths[:_MOST_KEPT]})
+    if len(paths) > _MOST_KEPT:
+        yield f"reads {len(paths):,} files, such as {paths[0]}, which {where}; most are not compared when they change"
+    else:
+        yield from (f"reads {path}, which {where}" for path in paths)
     for name in list(used.programs):
         program = Path(shutil.which(name) or name).resolve()
         if program not in used.declared:
-            texts.append(f"calls {name}, which it does not declare in its programs")
             _read.update({str(program): file_sha256(program)} if program.is_file() else {})
-    with warnings.catch_warnings():
-        warnings.simplefilter("always")  # The plugin may have turned warnings into errors.
-        for text in texts[:_MOST]:
-            warnings.warn(text, UserWarning, stacklevel=1)
+            yield f"calls {name}, which it does not declare in its programs"
+
+
+def _read_by_fingerprint(plugin: Model | Dataset) -> set[Path]:
+    """Return the files that the fingerprint of a model or a data set depends on: those that it opens, and those whose
+    digests are known from before."""
+    used = _Used()
+    with _noting(used), hashed_files() as hashed:
+        plugin.fingerprint()
+    return {path.resolve() for path in (*map(Path, used.files), *hashed)}
 
 
 def _own_folders(component: Component) -> Iterator[str]:
-    """Yield the folder of the package of a plugin, whose files are part of content keys."""
+    """Yield the folder of the package of a defense or an attack, whose files are part of content keys."""
     module = sys.modules.get(component.origin.package)
     yield from getattr(module, "__path__", ())
 

@@ -18,7 +18,7 @@ from support import compute, write_metadata, write_plugin
 from bench.planning.plan import Plan, make_plan
 from bench.registry.discovery import Registry, discover
 from bench.runs import record
-from bench.stages import undeclared
+from bench.stages import stage_inputs, undeclared
 from bench.store.artifacts import Cache
 from bench.suite.suite import load
 
@@ -29,9 +29,9 @@ seed = 1
 
 [[experiment]]
 name = "one"
-datasets = ["toy-faces"]
+datasets = ["{dataset}"]
 authorised = ["toy-a"]
-evaluated = ["toy-a"]
+evaluated = ["{model}"]
 defenses = ["{defense}"]
 attacks = ["{attack}"]
 pairs = 4
@@ -89,6 +89,7 @@ def installed(site: Path) -> Iterator[Registry]:
         patch.setenv("PATH", f"{site}{os.pathsep}{os.environ['PATH']}")
         patch.setattr(sys, "dont_write_bytecode", True)
         patch.setattr(undeclared, "_known", {})
+        stage_inputs._network.cache_clear()
         discover.cache_clear()
         try:
             yield discover()
@@ -114,7 +115,8 @@ class Tried:
         """The first failure, or ``ok`` with the mean of what was uploaded or reconstructed, and the notes."""
         if self.failures:
             return self.failures[0]
-        return f"ok, {self.value:.2f}" + "".join(f"; {note}" for note in self.notes)
+        value = "" if self.value is None else f", {self.value:.2f}"
+        return f"ok{value}" + "".join(f"; {note}" for note in self.notes)
 
 
 def run(folder: Path, code: str, *, use: str = "defense", more: str = "", parameters: str = "") -> Tried:
@@ -123,7 +125,8 @@ def run(folder: Path, code: str, *, use: str = "defense", more: str = "", parame
     if not (site / "plugin_mine").is_dir():
         shutil.rmtree(site / "plugin_mine-1.0.dist-info", ignore_errors=True)
         write_plugin(site, "plugin_mine", code)
-    named = {"defense": "identity", "attack": "abuse", "more": more, use: "mine"}
+    named = {"dataset": "toy-faces", "model": "toy-a", "defense": "identity", "attack": "abuse", "more": more}
+    named[use] = "mine"
     text = SUITE.format(**named).replace('"mine"', f'{{ plugin = "mine", {parameters} }}' if parameters else '"mine"')
     (folder / "suite.toml").write_text(text, encoding="utf-8")
     cache = Cache(folder / "cache")
@@ -133,7 +136,9 @@ def run(folder: Path, code: str, *, use: str = "defense", more: str = "", parame
         skipped = [cell.skip for cell in plan.cells if cell.skip]
         results = compute(plan, cache)
         components = [record.component_record(c) for c, _ in record.components_of(plan)]
-        noted = record.with_notes(_record(plan, components), plan, cache).components
+        noted = record.with_notes(
+            _record(plan, components), plan, record.noticed_by(plan.stages.values(), cache)
+        ).components
     failures = [str(r.reason) for r in results.values() if r.status != "ok"]
     kind = "protect" if use == "defense" else "attack"
     made = [cache.read(key) for key, stage in plan.stages.items() if stage.kind == kind and results[key].status == "ok"]
@@ -222,6 +227,52 @@ weights: float = 0.5
 def protect(self, images, ctx):
     return grey(images, self.weights)
 """
+READ_AGAIN = (
+    "ok; reads .../level.txt, which is not part of its fingerprint; then computed again: ok; reads .../level.txt, ..."
+)
+LOADS = """
+def load(self):
+    network = super().load()
+    with torch.no_grad():
+        network.stem.weight.mul_(float((HERE / "level.txt").read_text()))
+    return network
+"""
+LATE = """
+def load(self):
+    class Late(ToyNetwork):
+        def features(self, images, splits):
+            return super().features(images * float((HERE / "level.txt").read_text()), splits)
+
+    return Late(0, self.embedding_size)
+"""
+GATHERS = """
+def evaluation(self, pairs, ctx):
+    faces, found = super().evaluation(pairs, ctx)
+    images = (faces.images * float((HERE / "level.txt").read_text())).astype("uint8")
+    return replace(faces, images=images), found
+"""
+COVERS = """
+def fingerprint(self):
+    return super().fingerprint() + file_sha256(HERE / "level.txt")
+{}
+"""
+PARTS = """
+from dataclasses import replace
+from bench import file_sha256
+from bench_toy.faces import ToyFaces
+from bench_toy.models import ToyA
+from bench_toy.networks import ToyNetwork
+"""
+
+
+def parts(folder: Path, body: str, use: str) -> str:
+    """Run a plugin with a model or a data set that is called mine; write another file, and run it again."""
+    base = {"model": "ToyA", "dataset": "ToyFaces"}[use]
+    code = defense(body).replace("class Mine(Defense)", f"class Mine({base})")
+    code = PARTS + code.replace("def bench_defenses", f"def bench_{use}s")
+    return twice(files(folder, level_txt="0.5"), code, written("level.txt", "0.80"), use=use)
+
+
 ASKS = """
 def fingerprint(self):
     return (HERE / "version.txt").read_text()
@@ -466,6 +517,26 @@ KINDS = [
         kind="a file that is not declared",
         expected="ok, 0.20; reads .../level.txt, which it does not declare in weights()",
         happened=lambda f: told(files(f, level_txt="0.2"), code=defense(SILENT)),
+    ),
+    *(
+        KindOfInput(kind=f"a {what}", expected=expected, happened=lambda f, c=code, u=use: parts(f, c, u))
+        for what, use, code, expected in (
+            ("model whose load() reads a file that is not part of its fingerprint", "model", LOADS, READ_AGAIN),
+            ("model whose forward reads a file that is not part of its fingerprint", "model", LATE, READ_AGAIN),
+            ("data set that reads a file that is not part of its fingerprint", "dataset", GATHERS, READ_AGAIN),
+            (
+                "model whose fingerprint covers what load() reads",
+                "model",
+                COVERS.format(LOADS),
+                "ok; then computed again: ok",
+            ),
+            (
+                "data set whose fingerprint covers what it reads",
+                "dataset",
+                COVERS.format(GATHERS),
+                "ok; then computed again: ok",
+            ),
+        )
     ),
     KindOfInput(
         kind="a package of the author, imported at the top",
