@@ -41,6 +41,8 @@ _SYSTEM = (
     *(f"/usr/share/{name}" for name in ("fontconfig", "fonts", "i18n", "locale", "mime", "zoneinfo")),
     *("/var/cache/fontconfig", f"{sys.prefix}/lib", f"{sys.base_prefix}/lib"),
 )
+_PACKAGES = frozenset({"site-packages", "dist-packages"})  # Folders of installed packages, wherever they lie.
+_METADATA = (".dist-info", ".egg-info")  # Folders that say which version of a package is installed.
 _SHELLS = ("ash", "bash", "dash", "fish", "ksh", "sh", "zsh")
 _CALLS = {"subprocess.Popen", "os.posix_spawn", "os.exec"}
 
@@ -188,6 +190,8 @@ def _is_input(path: Path, passed_over: Collection[Path], began: float) -> bool:
     """Return True for a file that existed before the call, is no code, and lies in none of the folders."""
     real = path.resolve()
     if real.suffix in _CODE or any(real.is_relative_to(folder) for folder in passed_over):
+        return False
+    if not _PACKAGES.isdisjoint(real.parts) or real.parent.suffix in _METADATA:
         return False
     try:
         return real.is_file() and real.stat().st_mtime < began

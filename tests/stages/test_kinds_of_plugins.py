@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -663,6 +664,14 @@ KINDS = [
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 def test_kinds_of_plugins(kind: KindOfInput, tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
     check(kind, tmp_path, record_property)
+
+
+def test_files_of_installed_packages_are_passed_over(tmp_path: Path) -> None:
+    later = time.time() + 9
+    for name in ("net.pth", "site-packages/a/b.json", "x-1.0.dist-info/METADATA", "x.egg-info/PKG-INFO", "a.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+        assert undeclared._is_input(tmp_path / name, [], later) == (name == "net.pth"), name
 
 
 def test_only_folders_of_the_system_are_passed_over() -> None:
