@@ -7,6 +7,7 @@ records the people and pictures that it learnt from. Where the scored faces are 
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
@@ -25,10 +26,12 @@ _LEARNT = "learnt"  # The table of the people and pictures that a state was lear
 
 
 def facts_of_faces(component: Component, dataset: Dataset, split: str) -> dict[str, str]:
-    """Return the facts of an artifact with faces: the name of its split, and ``people``, which is equal for data sets
-    whose subject numbers count the same people. An artifact holds no label: suites with other labels share it."""
+    """Return the facts of an artifact with faces: the name of its split, whether the faces are real, and ``people``,
+    which is equal for data sets whose subject numbers count the same people. An artifact holds no label: suites with
+    other labels share it."""
     people = f"people of {dataset.people_of}" if dataset.people_of else f"{component.name}\0{component.weights}"
-    return {"split": split, "of": _described(component, dataset), "people": people}
+    kind = "generated" if dataset.synthetic else "real"
+    return {"split": split, "of": _described(component, dataset), "people": people, "kind": kind}
 
 
 def _described(component: Component, dataset: Dataset) -> str:
@@ -82,14 +85,24 @@ class Shown:
 def check_apart(scored: Shown, other: Shown | None) -> None:
     """Raise `ContractError` if faces that are calibrated on or learnt from (``other``) show scored people or pictures.
 
-    Subjects are compared if both splits count the same people. Faces of other splits than ``evaluation`` are not
-    scored, and an attack may be declared to learn from the scored faces themselves; then nothing is compared.
+    Subjects are compared if both splits count the same people, and pictures always; of two real data sets that share no
+    picture a warning says so, because their names may not be comparable. Faces of other splits than ``evaluation`` are
+    not scored, and an attack may be declared to learn from the scored faces themselves; then nothing is compared.
     """
     if other is None or scored.facts.get("split") != "evaluation" or other.facts.get("split") == "evaluation":
         return
     if scored.facts.get("people") == other.facts.get("people"):
         _check_different(scored, other, scored.subjects, other.subjects, "person", "people")
     _check_different(scored, other, scored.pictures, other.pictures, "picture", "pictures")
+    kinds = {scored.facts.get("kind"), other.facts.get("kind")}
+    if kinds == {"real"} and scored.facts.get("people") != other.facts.get("people"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")  # A plugin may have turned warnings into errors.
+            warnings.warn(
+                f"no picture of the {other.name} is among the {scored.name}, by the pixels of all of them; other "
+                "pictures of one person are not found by this",
+                stacklevel=2,
+            )
 
 
 def _check_different(

@@ -93,6 +93,26 @@ def test_numbers_of_people_of_another_data_set_mean_nothing(computed: Run, monke
     )
 
 
+def test_it_is_said_that_real_data_sets_share_no_picture(computed: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bench_toy.faces import ToyFaces
+
+    other = 'experiment[0].auxiliary={ plugin = "toy-faces", seed = 1, label = "other" }'
+    monkeypatch.setattr(ToyFaces, "auxiliary", of_people(0))
+    noted = []
+    for synthetic in (True, False):
+        monkeypatch.setattr(ToyFaces, "synthetic", synthetic)
+        monkeypatch.setenv("TOY_DATA", f"synthetic: {synthetic}")
+        done = computed(SUITE, LEARNING_ATTACK, other)
+        assert not done.failures()
+        manifests = [done.cache.manifest(key) or {} for key in done.plan.stages]
+        noted.append({note for manifest in manifests for note in manifest["notes"]})
+    said = (
+        "no picture of the auxiliary faces of toy-faces (seed = 1) is among the evaluation faces of toy-faces, by the "
+        "pixels of all of them; other pictures of one person are not found by this"
+    )
+    assert noted == [set(), {said}]
+
+
 @pytest.mark.parametrize("rule", ["fmr", "accuracy"])
 def test_a_threshold_that_accepts_nothing_is_none(computed: Run, monkeypatch: pytest.MonkeyPatch, rule: str) -> None:
     """One placeholder per person: its impostor pairs score 1, and so do no genuine pairs."""
