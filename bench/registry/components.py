@@ -23,6 +23,7 @@ from bench.api.search_paths import expand
 from bench.core.content_keys import joined_digest
 from bench.core.domain import Kind, Origin
 from bench.core.errors import BenchError, PluginError, SuiteError, UntrustedError, did_you_mean, error_text
+from bench.core.packages import DISTRIBUTION
 from bench.core.provenance import file_sha256
 from bench.registry.discovery import Registration, Registry
 from bench.registry.sources import code_of, declared_files, declared_names, declared_programs, library_digest
@@ -148,14 +149,15 @@ def _identified(instance: Any) -> Iterator[str]:
 
 def origin_of(registration: Registration, plugin: Any, where: str) -> Origin:
     """Return the origin of a component with the ``libraries`` that it declares. Raise `PluginError`, which names
-    ``where``, if one of a defense or an attack is not installed; a model says what it needs when it is loaded."""
+    ``where``, if one of them is not installed. Those of built-in plugins have a version if they are published; one that
+    is missing is named when it is needed."""
     declared = getattr(plugin, "libraries", ())
     if not declared or "libraries" in parameter_names(registration.cls):
         return registration.origin
-    if isinstance(plugin, Model):
-        libraries = code_of(map(str, declared_names(declared)), registration.origin.distribution)
-        return dataclasses.replace(registration.origin, libraries={**registration.origin.libraries, **libraries})
-    libraries = {str(name): library_digest(str(name), where) for name in declared_names(declared)}
+    if registration.origin.distribution == DISTRIBUTION:
+        libraries = code_of(declared_names(declared), DISTRIBUTION)
+    else:
+        libraries = {str(name): library_digest(str(name), where) for name in declared_names(declared)}
     return dataclasses.replace(registration.origin, libraries={**registration.origin.libraries, **libraries})
 
 
