@@ -12,6 +12,8 @@ import unicodedata
 from collections.abc import Callable, Collection
 from typing import Literal
 
+from bench.core.text import without_invisible
+
 # What the columns learner_overlap and training_overlap of a cell state, each also behind a label and a colon.
 NONE_BY_NAME = "none by name"  # Names are known, and nobody is also scored.
 WITHIN = "none within the data set"  # Names are not known, and the data set keeps these people apart.
@@ -45,7 +47,7 @@ def comparable_name(name: str) -> str:
     if name.isascii():
         plain = _ASCII.sub("", name.lower())
     else:
-        folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+        folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", without_invisible(name)).casefold())
         plain = "".join(c for c in folded if unicodedata.category(c)[0] in "LMN")
     return "" if _NUMBER.fullmatch(plain) else plain
 

@@ -529,8 +529,8 @@ LAYOUTS = [
     layout("train/person", "32 images of 16 people", "train/{0}"),
     layout(
         "train/person and test/person of the same people",
-        "64 images of 16 people; 16 people have folders of one name in several parts of the set and are joined: p00, "
-        "p01, p02",
+        "64 images of 16 people; 16 people have folders of one name in several parts of the set and are joined, as "
+        "they share files: p00, p01, p02 ...",
         "train/{0}",
         "test/{0}",
     ),
@@ -559,7 +559,7 @@ LAYOUTS = [
     layout(
         "pictures in one folder, without people",
         "refused: set: expected folders of images, one per person (subject/image.png), found 32 images that lie in no "
-        "such folder",
+        "such folder: put the images of each person into a folder of its own, or name as the path a table ...",
         ".",
     ),
     KindOfInput(
