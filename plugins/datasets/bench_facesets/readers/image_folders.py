@@ -107,7 +107,7 @@ def _nothing(listing: Listing, path: Path) -> str:
     one = {f.parent for f in listing.images}
     where = "in no such folder" if one == {listing.root} else f"in one folder, {shown(listing.images[0].parent.name)}"
     found = f"found {len(listing.images)} images that lie {where}{f'; {others}' if others else ''}"
-    stems = Counter(match[1] for f in listing.images if (match := re.fullmatch(r"(.*[^0-9])[-_ ]\d+", f.stem)))
+    stems = Counter(match[1] for f in listing.images if (match := re.fullmatch(r"(.+)[-_ ][0-9]+", f.stem)))
     prefix = "(?:.*/)?" if one != {listing.root} else ""
     asked = set_by("person_pattern", f"'{prefix}(.+)[-_ ][0-9]+'")
     ways = ["put the images of each person into a folder of its own", _table_words(listing.root)]

@@ -85,9 +85,11 @@ def find(names: Sequence[Parts], root: Path, path: Path, choices: Choices, nothi
     several = f"folders of {len(repeated)} names occur in several folders"
     members = 2 * sum(_MEMBER.fullmatch(name) is not None for name in repeated) > len(repeated)
     if choices.repeated_names == "apart" or (choices.repeated_names == "auto" and members):
+        if found.notes:  # It is said already that each folder in a family or group is a person.
+            return PersonFolders(level=level, apart=True, notes=found.notes)
         why = "" if choices.repeated_names == "apart" else f"; {_JOINED} joins them"
         note = f"{several} and count as different people: {listed}{why}"
-        return PersonFolders(level=level, apart=True, notes=(note, *found.notes))
+        return PersonFolders(level=level, apart=True, notes=(note,))
     reason = "as the suite says" if choices.repeated_names == "joined" else _one_person(names, root, level, repeated)
     if reason:
         note = f"{len(repeated)} people have folders of one name in several parts of the set and are joined, {reason}: "
