@@ -27,9 +27,9 @@ FILE_COLUMNS = (
 #: The names of columns that hold the person, the surest first, as `plain` returns them.
 PERSON_COLUMNS = (
     "subject", "person", "identity", "subjectid", "personid", "identityid", "idperson", "pid", "sid", "celebid",
-    "celebrityid", "celebrity", "subjectname", "personname", "identityname", "celebname", "individual", "individualid",
-    "speaker", "speakerid", "user", "userid", "label", "labels", "labelid", "target", "targets", "class", "classid",
-    "classname", "classlabel", "name", "fullname", "id",
+    "celebrityid", "celebrity", "subjectname", "personname", "identityname", "celebname", "individual",
+    "individualid", "speaker", "speakerid", "user", "userid", "labelname", "label", "labels", "labelid", "target",
+    "targets", "class", "classid", "classname", "classlabel", "name", "fullname", "id",
 )  # fmt: skip
 
 

@@ -158,6 +158,24 @@ FOLDERS = [
     ),
     folders("groups of people of one name", f"refused: set: ...{ASKS}",
             [f"{k % 2:02}/Ann {k // 2}x" for k in range(24)], person_level=2),
+    *(
+        KindOfInput(
+            kind=f"folders that spread files ({name})",
+            expected=f"refused: set: ... found 20 folders named after {how} of the names of their images, such as "
+            f"{example}, and so seem to spread files, not people; name a table ... person_level = 1 ...",
+            happened=lambda folder, pattern=pattern: counts(spread(folder / "set", pattern)),  # type: ignore[misc]
+        )
+        for name, pattern, how, example in (
+            ("FFHQ", "{0}000/{0}00{1}.png", "the numbers", "10000/10000.png"),
+            ("IMDB-WIKI", "{0}/nm00{1}{0}_rm7_1955.png", "the ends", "10/nm00010_rm7_1955.png"),
+            ("digests", "{0}/{0}abc{1}77.png", "the beginnings", "10/10abc077.png"),
+        )
+    ),
+    KindOfInput(
+        kind="numbered people with their number in the names of images",
+        expected="60 images of 20 people",
+        happened=lambda folder: counts(spread(folder / "set", "{0}/{0}_{1}.png")),
+    ),
     KindOfInput(
         kind="all pictures in one folder, names begin with the person",
         expected="refused: set: ... found 48 images that lie in no such folder: put ..., or name as the path a table "
@@ -187,7 +205,7 @@ FOLDERS = [
 ]  # fmt: skip
 
 ARCHIVES = {
-    "set.zip": "unpack it first: bench data unpack ARCHIVE FOLDER",
+    "set.zip": "unpack it first (zip and tar: bench data unpack ARCHIVE FOLDER)",
     "set.arrow": "write it as Parquet, with the method to_parquet ...",
     "set.feather": "write it as Parquet, with the method to_parquet ...",
     "set.npz": "write its images as PNG into a folder per person; ...",
@@ -230,6 +248,7 @@ TABLES = [
           "metadata.csv"),
     table("identity_CelebA.txt", "80 images of 20 people", "|{k:06}.png {person}", "identity_CelebA.txt"),
     table("a list of MXNet", "80 images of 20 people", "|{k}\t{person}\timg/{k:06}.png", "train.lst"),
+    table("a list of InsightFace", "80 images of 20 people", "|1\timg/{k:06}.png\t{person}", "train.lst"),
     table("a table with paths of Windows and names", "80 images of 20 people; ... 'person'",
           "person;path\n|{name};.\\img\\{k:06}.png"),
     table("a table without suffixes", "80 images of 20 people", "NAME_ID,label\n|img/{k:06},{person}"),
@@ -257,8 +276,8 @@ TABLES = [
 ]  # fmt: skip
 
 LABELS = [
-    folders("folders 3 and 003", "80 images of 19 people; numbers that differ only in the zeros before them are "
-            "taken as one person: 1 people ('003' = '3'); rename them ...", ["003", *map(str, range(1, 20))]),
+    folders("folders 3 and 003", "80 images of 19 people; numbers that differ only in the zeros before them are ...: "
+            "1 people ('003' = '3'); rename ...", ["003", *map(str, range(1, 20))]),
     columns("texts 3 and 003 in Parquet", "80 images of 20 people; numbers that differ only in the zeros ...: 20 people "
             "('0' = '000'; ...", {"label": [f"{k // 4:0{1 + 2 * (k % 2)}}" for k in range(80)]}),
     folders("folders whose names have characters that nobody sees",
@@ -274,6 +293,14 @@ def flat(root: Path, people: int = 24) -> Path:
     for k in range(people):
         for shot in (1, 2):
             files.put(root / f"alice{k}_{shot:02}.png", files.png(f"{k}/{shot}"))
+    return root
+
+
+def spread(root: Path, pattern: str) -> Path:
+    """20 folders with 3 pictures each; ``pattern`` gets the numbers of both."""
+    for folder in range(10, 30):
+        for k in range(3):
+            files.put(root / pattern.format(folder, k), files.png(f"{folder}/{k}"))
     return root
 
 
@@ -386,7 +413,7 @@ CHANGES: Mapping[str, Callable[[files.Pixels], bytes]] = {
     "mirrored": lambda pixels: files.encoded(np.ascontiguousarray(pixels[:, ::-1])),
     "brighter": lambda pixels: files.encoded(np.clip(pixels.astype(int) + 40, 0, 255).astype(np.uint8)),
     "darker": lambda pixels: files.encoded((pixels * 0.6).astype(np.uint8)),
-    "of another gamma": lambda pixels: files.encoded((255 * (pixels / 255) ** 1.6).astype(np.uint8)),
+    "of another gamma": lambda pixels: files.encoded((255 * (pixels / 255) ** 1.3).astype(np.uint8)),
     "saved again, mirrored": lambda pixels: files.encoded(np.ascontiguousarray(pixels[:, ::-1]), "jpeg", quality=40),
 }
 

@@ -11,6 +11,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from bench import DataError, comparable_name
@@ -74,6 +75,8 @@ def find(names: Sequence[Parts], root: Path, path: Path, choices: Choices, nothi
         raise DataError(f"{path}: expected folders of images, one per person (subject/image.png), {nothing}")
     found = PersonFolders(level=choices.person_level) if choices.person_level else _level(names, path)
     level = found.level
+    if not choices.person_level:
+        _check_storage([parts for parts in names if len(parts) == level + 1], path, level)
     folders = sorted({parts[:level] for parts in names if len(parts) > level})
     by_name: dict[str, list[Parts]] = defaultdict(list)
     for folder in folders:
@@ -99,6 +102,31 @@ def find(names: Sequence[Parts], root: Path, path: Path, choices: Choices, nothi
         f"person or each part of the set counts its people anew: set {_JOINED} if folders "
         f'of one name show one person, or "apart" if they do not'
     )
+
+
+def _check_storage(names: Sequence[Parts], path: Path, level: int) -> None:
+    """Raise DataError if the folders only spread files, so that none of them gets too many: ``01000/01234.png`` (FFHQ),
+    ``71/nm0000271_1955.jpg`` (IMDB-WIKI), or by the beginning of a digest."""
+    words: dict[str, set[str]] = defaultdict(set)
+    for parts in names:
+        words[parts[-2]].add(re.split(r"[-_. ]", parts[-1])[0])
+    if len(words) < 2 or all(len(of_one) < 2 for of_one in words.values()):
+        return
+    every = [(folder, word) for folder, of_one in words.items() for word in of_one]
+    numbers = all(folder.isdecimal() and word.isdecimal() for folder, word in every)
+    starts = sorted(map(int, words)) if numbers else []
+    step = min((b - a for a, b in pairwise(starts)), default=0)
+    ranges = step > 1 and all(int(folder) <= int(word) < int(folder) + step for folder, word in every)
+    endings = all(len(word) > len(folder) + 2 and word.endswith(folder) for folder, word in every)
+    digests = all(len(folder) < 4 and re.fullmatch(rf"{re.escape(folder)}[0-9a-f]{{5,}}", w) for folder, w in every)
+    if ranges or endings or digests:
+        how = "the numbers" if ranges else "the ends" if endings else "the beginnings"
+        raise DataError(
+            f"{path}: expected folders of images, one per person, found {len(words)} folders named after {how} of "
+            f"the names of their images, such as {shown('/'.join(names[0]))}, and so seem to spread files, not people; name a "
+            f"table (.csv) of images and people as the path, or {_PATTERN}, or {set_by('person_level', str(level))} if "
+            f"each folder is a person"
+        )
 
 
 def _one_person(names: Sequence[Parts], root: Path, level: int, repeated: dict[str, list[Parts]]) -> str:
@@ -149,7 +177,8 @@ def _level(names: Sequence[Parts], path: Path) -> PersonFolders:
             what = "images" if direct.intersection(splits) else "other folders"
             raise DataError(
                 f"{path}: expected folders of images, one per person, found {_listed(splits)}, which are parts of a "
-                f"set, with {what} directly in them or beside them; name one of them as the path, or {_ask(level)}"
+                f"set, with {what} directly in them or beside them; name one of them "
+                f"as the path, or a table (.csv) of images and people, or {_ask(level)}"
             )
         if splits or (len(upper) == 1 and not direct):
             level += 1

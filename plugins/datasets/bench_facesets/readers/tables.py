@@ -1,7 +1,8 @@
 """Reader of tables that name the person in each image: ``labels.csv``, ``identity_CelebA.txt``, ``train.lst``.
 
 A table has a header with a column for the path of an image and one for the person, or no header and two columns, the
-path first (a ``.lst`` of MXNet: number, person, path). Paths are relative to the folder of the table, or end below it.
+path first. Lists of MXNet (number, person, path) and of InsightFace (1, path, person) are read as well. Paths are
+relative to the folder of the table, or to a folder below it.
 """
 
 from __future__ import annotations
@@ -106,8 +107,8 @@ def _columns(path: Path, rows: Sequence[Row], choices: Choices) -> _Table:
     if not files:
         return _by_header(path, header, rows[1:], choices)
     others = [k for k in range(len(header)) if k not in files]
-    if len(header) == 3 and files == [2]:
-        others = [1]  # The list of MXNet: number, person, path.
+    if len(header) == 3 and files in ([1], [2]) and all(row[0].isdigit() for _, row in rows if row):
+        others = [3 - files[0]]  # Lists of MXNet: number, person, path; or 1 for aligned, path, person.
     if len(files) > 1 or len(others) != 1:
         what = "; pairs are read from the protocols of known sets only" if len(files) > 1 else ""
         raise DataError(
