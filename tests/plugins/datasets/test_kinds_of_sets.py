@@ -278,7 +278,7 @@ TABLES = [
 LABELS = [
     folders("folders 3 and 003", "80 images of 19 people; numbers that differ only in the zeros before them are ...: "
             "1 people ('003' = '3'); rename ...", ["003", *map(str, range(1, 20))]),
-    columns("texts 3 and 003 in Parquet", "80 images of 20 people; numbers that differ only in the zeros ...: 20 people "
+    columns("texts 3 and 003 in Parquet", "80 images of 20 people; numbers that differ only in the ...: 20 people "
             "('0' = '000'; ...", {"label": [f"{k // 4:0{1 + 2 * (k % 2)}}" for k in range(80)]}),
     folders("folders whose names have characters that nobody sees",
             "100 images of 20 people; invisible characters are left out of 5 names of people (...\\u200b...); "

@@ -123,8 +123,8 @@ def _check_storage(names: Sequence[Parts], path: Path, level: int) -> None:
         how = "the numbers" if ranges else "the ends" if endings else "the beginnings"
         raise DataError(
             f"{path}: expected folders of images, one per person, found {len(words)} folders named after {how} of "
-            f"the names of their images, such as {shown('/'.join(names[0]))}, and so seem to spread files, not people; name a "
-            f"table (.csv) of images and people as the path, or {_PATTERN}, or {set_by('person_level', str(level))} if "
+            f"the names of their images, such as {shown('/'.join(names[0]))}, and so seem to spread files, not "
+            f"people; name a table (.csv) of images and people as the path, or set {_PATTERN}, or {set_by('person_level', str(level))} if "
             f"each folder is a person"
         )
 
