@@ -30,7 +30,9 @@ Allowed = Callable[[str], bool]  # Whether the person of a name may be learnt fr
 _COUNT = rf"\d+ (person|people) (left out(, {OTHERS_UNKNOWN})?|of [^:]+)"
 _SOMEBODY = re.compile(rf"(.*: )?({UNKNOWN}|{OTHERS_UNKNOWN}|{_COUNT})")
 _ASCII = re.compile(r"[^0-9a-z]+")
-_NUMBER = re.compile(r"(?:[a-z]|id|face|class|label|person|people|subject|identity|celeb|user|train|test)?\d*")
+_NUMBER = re.compile(
+    r"(?:[a-z]|id|mid|face|family|group|part|fold|split|member|class|label|person|people|subject|identity|celeb|user|train|test)?\d*"
+)
 
 
 def everyone(name: str) -> bool:
@@ -42,8 +44,10 @@ def comparable_name(name: str) -> str:
     """Return a name without case, spaces and punctuation, in one Unicode form, so that equal people have equal texts.
 
     The result is empty for a name that is only a number, also behind a letter or a word such as ``person``: it cannot
-    be compared with the names of another data set. Accents are kept.
+    be compared with the names of another data set; so it is for a path of such names, ``F0001/MID1``. Accents are kept.
     """
+    if "/" in name and not any(map(comparable_name, name.split("/"))):
+        return ""
     if name.isascii():
         plain = _ASCII.sub("", name.lower())
     else:

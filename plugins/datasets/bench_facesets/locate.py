@@ -23,6 +23,7 @@ from bench_facesets.readers.images import suffixes
 from bench_facesets.readers.listing import hint, in_words, list_images
 from bench_facesets.readers.safe_paths import entries, files_below, shown
 
+_FINDS_OUT = Choices()
 Reader = Callable[[Path, Choices], Collection]
 
 
@@ -160,7 +161,7 @@ def _files(path: Path, suffix: str) -> list[Path]:
     return [path / e.name for e in entries(path, path.resolve()) if e.name.lower().endswith(suffix) and e.is_file()]
 
 
-def _people(path: Path, choices: Choices) -> Collection:
+def _people(path: Path, choices: Choices = _FINDS_OUT) -> Collection:
     """Read a training set: a ``.rec`` file, or a folder of people, of ``.rec`` and ``.idx``, or of Parquet."""
     if path.is_file():
         return recordio.read(path)
@@ -174,7 +175,7 @@ def _people(path: Path, choices: Choices) -> Collection:
 _FEW = 10  # A folder is one of people if at least so many folders in it contain images.
 
 
-def _original(reader: Callable[[Path], Collection], path: Path, choices: Choices) -> Collection:
+def _original(reader: Callable[[Path], Collection], path: Path, choices: Choices = _FINDS_OUT) -> Collection:
     """Read a set in its original layout. Without its pair protocol it is read as a folder ``subject/image``, so that
     pairs are drawn."""
     try:
@@ -199,7 +200,6 @@ _READERS: dict[str, Reader] = {
     **{name: functools.partial(_original, reader) for name, reader in original_layouts.READERS.items()},
 }
 _Stamps = tuple[tuple[int, ...], ...]
-_FINDS_OUT = Choices()
 _KEPT = 16  # The number of sets that are kept in a process.
 _kept: dict[tuple[Path, str, Choices], tuple[_Stamps, Collection]] = {}
 
@@ -211,6 +211,10 @@ def open_set(path: Path, reader: str, choices: Choices = _FINDS_OUT, fresh: bool
     folder or table does not show whether images have changed: it is listed again with ``fresh``, as it is for every
     digest of the set. Raises DataError if the path cannot be read.
     """
+    if choices.person_column and reader in ("bin", "people", *original_layouts.READERS):
+        raise DataError(f"{path}: person_column: expected Parquet or a table, found no columns; leave it out")
+    if choices.person_pattern and (reader != "people" or not path.is_dir()):
+        raise DataError(f"{path}: person_pattern: expected a folder of images, found {reader}; leave it out")
     key = (path.absolute(), reader, choices)
     try:
         stamps, is_folder = _stamps(path), path.is_dir() or reader == "table"

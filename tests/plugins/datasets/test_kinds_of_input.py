@@ -393,8 +393,10 @@ FORMATS = [
     ),
     KindOfInput(
         kind="PNG of 16 bits",
-        expected="refused: x: expected 8 bits per channel, found the pixel mode I;16; convert it first",
-        happened=lambda folder: pixels(array(np.full((112, 112), 30000, np.uint16), "png")),
+        expected="its pixels, within 0",
+        happened=lambda folder: pixels(
+            array(np.full((112, 112), 30000, np.uint16), "png"), np.full((112, 112, 3), 117, np.uint8)
+        ),
     ),
     KindOfInput(
         kind="TIFF of floats",
@@ -483,7 +485,7 @@ FILES = [
     KindOfInput(kind="a TIFF held sideways, aligned", expected="upright", happened=lambda f: turned(f, "tiff")),
     KindOfInput(
         kind="aligned faces that still have the EXIF orientation of their photo",
-        expected="images: 33 of 33 images of 112 x 112; orientation: 1 images have an EXIF orientation, which is not "
+        expected="images: 33 of 33 images of 112 x 112; orientation: 1 image has an EXIF orientation, which is not "
         "applied to aligned faces: look at set/p00/turned.jpg",
         happened=orientations,
     ),

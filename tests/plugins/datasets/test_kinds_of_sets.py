@@ -115,6 +115,13 @@ FOLDERS = [
         FAMILIES,
         person_level=2,
     ),
+    folders(
+        "sessions of numbered people",
+        "refused: set: ... folders on two levels: ... set person_level = 1 ...",
+        [f"session{k}/subject{person}" for k in range(24) for person in (1, 2)],
+    ),
+    folders("sessions of numbered people, person_level = 2", f"refused: set: ...{ASKS}",
+            [f"session{k}/subject{person}" for k in range(2) for person in range(24)], person_level=2),
     folders("families, person_level = 1", "144 images of 12 people", FAMILIES, person_level=1),
     folders(
         "classes of numbered folders",
@@ -319,6 +326,29 @@ def hub(root: Path) -> Path:
 def test_kinds_of_sets(kind: KindOfInput, tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
     """Each kind is read with the right people, or refused in words."""
     check(kind, tmp_path / "input", record_property)
+
+
+@pytest.mark.parametrize(
+    ("choice", "name"), [("person_column", "set"), ("person_column", "x.bin"), ("person_pattern", "x.bin")]
+)
+def test_a_choice_without_effect_is_an_error(tmp_path: Path, choice: str, name: str) -> None:
+    folder_set(tmp_path / "set", NAMES)
+    files.write_bin(tmp_path / "x.bin", files.protocol_pairs())
+    assert f"refused: {name}: {choice}: expected" in counts(tmp_path / name, **{choice: "(x)"})
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [{"person_pattern": "("}, {"person_pattern": "x"}, {"person_pattern": "(x)", "person_level": 1}],
+)
+def test_choices_that_cannot_be_are_refused(choices: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="person_pattern: expected"):
+        FaceSet(path="x", **choices)
+
+
+def test_numbers_in_groups_cannot_be_compared_with_other_sets() -> None:
+    assert comparable_name("F0001/MID1") == comparable_name("part1/s1") == ""
+    assert comparable_name("family1/Ann") == "family1ann"
 
 
 def test_a_table_names_the_right_people(tmp_path: Path) -> None:

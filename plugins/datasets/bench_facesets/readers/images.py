@@ -134,8 +134,7 @@ def _check(image: Image.Image, name: str, size: tuple[int, int] | None) -> None:
             f"{name}: expected one picture, found several: an animation, or a file of pages; save the one to use"
         )
     if image.mode not in _MODES:
-        raise DataError(f"{name}: expected 8 bits per channel, found the pixel mode {image.mode}; save it as 8 "
-                        f"bits per channel in RGB or grey")  # fmt: skip
+        raise DataError(f"{name}: expected 8 bits per channel, found the pixel mode {image.mode}; convert it first")
     if size is not None and (height, width) != size:
         raise DataError(
             f"{name}: expected an aligned face of {size[1]} x {size[0]}, found {width} x {height}; "

@@ -51,6 +51,7 @@ _MEMBER = re.compile(
     r"nephew|niece|cousin)[-_ ]?\d*",
     re.IGNORECASE,
 )
+_SESSION = re.compile(r"(session|sess|day|visit|cam(era)?|view|pose|take|trial|round|scene|video)[-_ ]?\d+", re.I)
 _VIEWS = {"images", "masks", "faces", "crops", "aligned", "original", "originals"}  # Folders that show the same people.
 _GROUP = re.compile(r"(fam(ily)?|group|grp|class|team|household|house|school|room|dept|department)[-_ ]?\d+", re.I)
 
@@ -86,7 +87,8 @@ def find(names: Sequence[Parts], root: Path, path: Path, choices: Choices, nothi
         return found
     listed = f"{', '.join(map(shown, sorted(repeated)[:_NAMED]))}{' ...' if len(repeated) > _NAMED else ''}"
     several = f"folders of {len(repeated)} names occur in several folders"
-    members = 2 * sum(_MEMBER.fullmatch(name) is not None for name in repeated) > len(repeated)
+    above = {folder[:-1] for group in repeated.values() for folder in group}
+    members = _are_members(list(repeated), above)
     if choices.repeated_names == "apart" or (choices.repeated_names == "auto" and members):
         if found.notes:  # It is said already that each folder in a family or group is a person.
             return PersonFolders(level=level, apart=True, notes=found.notes)
@@ -124,7 +126,8 @@ def _check_storage(names: Sequence[Parts], path: Path, level: int) -> None:
         raise DataError(
             f"{path}: expected folders of images, one per person, found {len(words)} folders named after {how} of "
             f"the names of their images, such as {shown('/'.join(names[0]))}, and so seem to spread files, not "
-            f"people; name a table (.csv) of images and people as the path, or set {_PATTERN}, or {set_by('person_level', str(level))} if "
+            f"people; name a table (.csv) of images and people as the path, or set {_PATTERN}, or "
+            f"{set_by('person_level', str(level))} if "
             f"each folder is a person"
         )
 
@@ -209,13 +212,12 @@ def _among(
     if not several:
         return PersonFolders(level=level)
     below = {folder[-1] for folder in inner if folder[:level] in several}
-    members = sum(_MEMBER.fullmatch(folder[-1]) is not None for folder in inner)
-    if 2 * members > len(inner) and 2 * len(direct) < len(upper):
+    if _are_members([folder[-1] for folder in inner], several) and 2 * len(direct) < len(upper):
         example = shown("/".join(next(folder for folder in inner if _MEMBER.fullmatch(folder[-1]))))
         note = f"people are the {len(inner)} folders in the {len(upper)} upper ones, which are families or groups, "
         return PersonFolders(level=level + 1, notes=(f"{note}such as {example}",))
     # Few names that return in many folders are sessions or views of a person, and so are folders beside images.
-    groups = any(_GROUP.fullmatch(folder[-1]) for folder in upper)
+    groups = any(_GROUP.fullmatch(folder[-1]) or _SESSION.fullmatch(folder[-1]) for folder in upper)
     if not groups and (2 * len(below) <= len(several) or 2 * len(direct) >= len(upper)):
         listed = ", ".join(shown(name) for name in sorted(below)[:_NAMED])
         note = f"people are the {len(upper)} upper folders; those in them ({listed}) are joined"
@@ -223,6 +225,17 @@ def _among(
     raise DataError(
         f"{path}: expected folders of images, one per person, found folders on two levels: {_listed(upper)}, and "
         f"{_listed(inner)} in them; either could be the people: {_ask(level)}"
+    )
+
+
+def _are_members(inner: Sequence[str], upper: set[Parts]) -> bool:
+    """Return whether folders named ``inner`` are members of the groups ``upper``: most have names of members, there are
+    at least as many groups as different names, and the upper folders are neither parts of a set nor sessions."""
+    no_group = (_DIVIDED, _NUMBERED, _KIND, _SESSION)
+    return (
+        2 * sum(_MEMBER.fullmatch(name) is not None for name in inner) > len(inner)
+        and len(set(inner)) <= len(upper)
+        and not any(kind.fullmatch(folder[-1]) for kind in no_group for folder in upper if folder)
     )
 
 
