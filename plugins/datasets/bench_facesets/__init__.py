@@ -316,7 +316,8 @@ class CfpFf(KnownSet):
 
 @dataclass(frozen=True, kw_only=True)
 class FaceSet(Choices, FileDataset):
-    """Any other set: ``path`` is a folder ``subject/image``, a ``.bin``, Parquet, or one of the known layouts.
+    """Any other set: ``path`` is a folder ``subject/image``, a ``.bin``, Parquet, a table of images and people,
+    or one of the known layouts.
 
     ``license`` is a note for reports that show its faces. ``people_of``: the set whose people it shows under the same
     names, such as ``lfw``; empty if the people are its own. The others are those of `Choices`.
@@ -350,7 +351,8 @@ class FaceSet(Choices, FileDataset):
 
 @dataclass(frozen=True, kw_only=True)
 class FileTraining(Choices, _Files, TrainingSet):
-    """Training faces from a folder ``subject/image``, ``.rec`` with ``.idx``, or Parquet, with the parameters of
+    """Training faces from a folder ``subject/image``, ``.rec`` with ``.idx``, Parquet or a table, with the
+    parameters of
     `Choices`."""
 
     path: str = ""

@@ -27,7 +27,7 @@ import click
     help="Whether folders of one name in several parts of the set are one person or several.",
 )
 def convert(source: Path, target: Path, **choices: Any) -> None:
-    """Write SOURCE (a .bin, .rec, image folder, original layout or Parquet) as one Parquet file.
+    """Write SOURCE (a .bin, .rec, image folder, table, original layout or Parquet) as one Parquet file.
 
     Images are kept byte for byte, with people, pairs and folds. Put it into a data folder under the set's name, such
     as lfw.parquet, or name it in a suite: {plugin = "face-set", path = "OUT.parquet"}.

@@ -184,6 +184,11 @@ FOLDERS = [
         happened=lambda folder: counts(spread(folder / "set", "{0}/{0}_{1}.png")),
     ),
     KindOfInput(
+        kind="numbered people whose images are numbered after them",
+        expected="60 images of 20 people",
+        happened=lambda folder: counts(spread(folder / "set", "{0}/{0}0000{1}.png")),
+    ),
+    KindOfInput(
         kind="all pictures in one folder, names begin with the person",
         expected="refused: set: ... found 48 images that lie in no such folder: put ..., or name as the path a table "
         "..., or set person_pattern = '(.+)[-_ ][0-9]+' (...) if the names of images begin with the person: that would "

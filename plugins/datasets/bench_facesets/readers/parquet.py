@@ -169,9 +169,10 @@ def _parts(files: Sequence[tuple[Path, pq.ParquetFile]], root: Path) -> list[str
 def _person_column(
     files: Sequence[tuple[Path, pq.ParquetFile]], schema: pa.Schema, choices: Choices, image: str
 ) -> tuple[str | None, tuple[str, ...]]:
-    """Return the column that names the person, or None, and notes on the choice. Raises DataError if the column that
-    the user names does not exist."""
-    found = [name for name in schema.names if name not in (image, "pairs")]
+    """Return the column that names the person, or None, and notes on the choice, see `columns.person_column`."""
+    # Beside pairs, which only bench writes, a column id names images.
+    others = {image, "pairs", "id"} if "pairs" in schema.names else {image}
+    found = [name for name in schema.names if name not in others]
     return person_column(found, choices.person_column, str(files[0][0]), lambda name: _repeats(_column(files, name)))
 
 

@@ -121,6 +121,7 @@ def _check_storage(names: Sequence[Parts], path: Path, level: int) -> None:
     ranges = step > 1 and all(int(folder) <= int(word) < int(folder) + step for folder, word in every)
     endings = all(len(word) > len(folder) + 2 and word.endswith(folder) for folder, word in every)
     digests = all(len(folder) < 4 and re.fullmatch(rf"{re.escape(folder)}[0-9a-f]{{5,}}", w) for folder, w in every)
+    digests = digests and any(re.search("[a-f]", word[len(folder) :]) for folder, word in every)
     if ranges or endings or digests:
         how = "the numbers" if ranges else "the ends" if endings else "the beginnings"
         raise DataError(
