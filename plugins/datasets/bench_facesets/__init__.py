@@ -351,9 +351,8 @@ class FaceSet(Choices, FileDataset):
 
 @dataclass(frozen=True, kw_only=True)
 class FileTraining(Choices, _Files, TrainingSet):
-    """Training faces from a folder ``subject/image``, ``.rec`` with ``.idx``, Parquet or a table, with the
-    parameters of
-    `Choices`."""
+    """Training faces from a folder ``subject/image``, ``.rec`` with ``.idx``, Parquet or a table; the parameters are
+    those of `Choices`."""
 
     path: str = ""
 

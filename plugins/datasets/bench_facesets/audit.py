@@ -15,13 +15,14 @@ from scipy.stats import rankdata
 from bench import BenchError, Check, DataError, TrainingSet, comparable_name
 from bench_facesets import headers
 from bench_facesets.collection import Collection, Resolved, with_folds
-from bench_facesets.copies import MAX_COMPARED, Copies
+from bench_facesets.copies import Copies
 from bench_facesets.readers.images import decode
 
 NEAR = 4  #: Hashes of near-duplicates differ in at most so many of 64 bits.
 ALIKE = 0.98  #: Thumbnails of near-duplicates have at least this rank correlation.
 ALIKE_OF_ONE = 0.99  #: The same for two images of one person, whose photographs may resemble each other.
 COPIES = 0.01  #: The largest share of genuine pairs that may be near-duplicates.
+MOST = 50_000  #: In a set of more images, changed copies are not looked for.
 _BATCH = 512
 _NAMED = 5  # The number of examples that a check lists.
 
@@ -276,8 +277,8 @@ def _near_pairs(collection: Collection, seen: _Seen, same: bool) -> Check:
 def _changed_copies(collection: Collection, seen: _Seen, picture: NDArray[np.int64]) -> Check:
     """Check that no two images are one picture that was changed; images with equal numbers in ``picture`` are known to
     be copies and are not counted again."""
-    if len(seen.rows) > MAX_COMPARED:
-        found = f"not looked for in more than {MAX_COMPARED:,} images"
+    if len(seen.rows) > MOST:
+        found = f"not looked for in more than {MOST:,} images"
         return Check(what="changed copies", ok=True, found=found)
     near = [near_duplicates(seen.looks, other, limit=10_000, later=True) for other in (seen.looks, seen.mirrored)]
     both = np.unique(np.concatenate(near), axis=0)

@@ -142,17 +142,21 @@ def detect(path: Path) -> str:
         return reader
     if found := list(original_layouts.detect(path)):
         return found[0]
-    return "parquet" if _begins_with_parquet(path) else "people"
+    return "parquet" if _has_parquet(path) else "people"
 
 
-def _begins_with_parquet(path: Path) -> bool:
-    """Return whether a folder has Parquet files, or no images before the first one in a folder in it: repositories of
-    Hugging Face keep them in ``data``."""
-    if any(map(parquet.is_parquet, (file.name for file in _files(path, "")))):
+def _has_parquet(path: Path) -> bool:
+    """Return whether a folder has Parquet files, in it or before more than a few images in the folders in it:
+    repositories of Hugging Face keep them in ``data``, perhaps beside pictures of their documentation."""
+    if any(parquet.is_parquet(file.name) for file in _files(path, "")):
         return True
+    images = 0
     for entry in files_below(path.resolve(), path.resolve()):
-        if parquet.is_parquet(entry.name) or _is_image(entry):
-            return not _is_image(entry)
+        if parquet.is_parquet(entry.name):
+            return True
+        images += _is_image(entry)
+        if images > _FEW:
+            break
     return False
 
 
@@ -167,7 +171,7 @@ def _people(path: Path, choices: Choices = _FINDS_OUT) -> Collection:
         return recordio.read(path)
     if records := _files(path, ".rec"):
         return recordio.read(next((f for f in records if f.name == "train.rec"), records[0]))
-    if _begins_with_parquet(path):
+    if _has_parquet(path):
         return parquet.read(path, choices)
     return image_folders.read(path, choices)
 

@@ -246,6 +246,11 @@ TABLES = [
     columns("Parquet in default/train/ (Hugging Face)", "80 images of 20 people", {"label": TWENTY},
             "default/train/0000.parquet"),
     KindOfInput(
+        kind="pictures of the documentation beside data/ (Hugging Face)",
+        expected="240 images of 20 people; ...; 2 files are passed over, ...: .bin (1), .png (1), such as README.bin",
+        happened=lambda folder: counts(files.put(hub(folder / "set") / "assets/x.png", files.png("x")).parents[1]),
+    ),
+    KindOfInput(
         kind="splits and shards in data/ (Hugging Face)",
         expected="240 images of 20 people; 20 labels (0, 1, 10 ...) occur in several parts of the set (test, train) "
         "and count as the same people; set repeated_names = \"apart\" if ...; 1 file is passed over, ...README.bin",
