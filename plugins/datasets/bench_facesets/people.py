@@ -28,6 +28,7 @@ _NOBODY = frozenset({
 })  # fmt: skip
 _NEGATIVE = re.compile(r"-\d+(\.0+)?")
 _FILLED = re.compile(r"^((?:[a-z]+[-_ ]?)?)0*(\d+)$|^()0*(\d+)\.0+$")
+_COPY = re.compile(r"( - copy| copy| ?\(\d+\))+$")  # What systems add to the name of a copy.
 _EXAMPLES = 3  # The number of names that a note gives as examples.
 
 
@@ -112,6 +113,13 @@ def _one_name_each(names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
             f"numbers that differ only in the zeros before them are taken as one person: {len(filled):,} people "
             f"({_equal(filled)}); rename them if they are different people"
         )
+    known = {spelling(name): name for name in one.values()}
+    copied = [
+        (known[plain], name) for key, name in known.items() if (plain := _COPY.sub("", key)) != key and plain in known
+    ]
+    if copied:
+        notes.append(f"names that look like copies of a folder are taken as different people: {len(copied):,} "
+                     f"({'; '.join(', '.join(map(escaped, pair)) for pair in copied[:_EXAMPLES])})")  # fmt: skip
     alike: dict[str, list[str]] = defaultdict(list)
     for name in dict.fromkeys(one.values()):
         alike[comparable_name(name)].append(name)

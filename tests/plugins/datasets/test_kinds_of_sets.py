@@ -268,6 +268,9 @@ TABLES = [
     table("a list of InsightFace", "80 images of 20 people", "|1\timg/{k:06}.png\t{person}", "train.lst"),
     table("a table with paths of Windows and names", "80 images of 20 people; ... 'person'",
           "person;path\n|{name};.\\img\\{k:06}.png"),
+    table("a table below comments", "80 images of 20 people", "# mine\n# all\nfile,label\n|img/{k:06}.png,{person}"),
+    table("a table with paths of another machine", "refused: labels.csv: line 2: expected a path inside ..., found "
+          "'/data/000000.png'", "file,label\n|/data/{k:06}.png,{person}"),
     table("a table without suffixes", "80 images of 20 people", "NAME_ID,label\n|img/{k:06},{person}"),
     table("a table without people (FairFace)",
           "refused: labels.csv: line 1: no column names the person: found age, gender, race; looked for subject...",
@@ -301,6 +304,9 @@ LABELS = [
             "100 images of 20 people; invisible characters are left out of 5 names of people (...\\u200b...); "
             "spellings of one name are taken as one person: 5 people (...)",
             [*NAMES, "Person\u200b A", "Person B\U000e0041", "Person\u2028C", "Person\ufe0f D", "Person\u3164E"]),
+    folders("folders that a system copied", "88 images of 22 people; names that look like copies of a folder are taken "
+            "as different people: 2 ('Person A', 'Person A - Copy'; 'Person B', 'Person B (2)')",
+            [*NAMES, "Person A - Copy", "Person B (2)"]),
     columns("labels that consist of what nobody sees", "76 images of 19 people; 4 of 80 images are left out: ...",
             {"label": ["\u200b\u2060" if k < 4 else NAMES[k // 4] for k in range(80)]}),
 ]  # fmt: skip

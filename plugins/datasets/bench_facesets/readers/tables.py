@@ -49,7 +49,7 @@ def read(path: Path, choices: Choices) -> Collection:
     people: dict[int, str] = {}
     for line, row in table.rows:
         where = f"{path}: line {line}"
-        at, person = index.row("/".join(_parts(row[table.file])), where), row[table.person]
+        at, person = index.row(str(PurePosixPath(*_parts(row[table.file]))), where), row[table.person]
         if people.setdefault(at, person) != person and at >= 0:
             raise DataError(f"{where}: {shown(row[table.file])}: expected the person {shown(people[at])}, as in a line "
                             f"above, found {shown(person)}")  # fmt: skip
@@ -83,6 +83,8 @@ def _collection(table: _Table, index: ImageIndex, people: dict[int, str]) -> Col
 def _rows(path: Path) -> list[Row]:
     """Return the lines that are not empty, divided into fields. Raises DataError if there are none."""
     lines = re.split("\r\n|\r|\n", read_text(path))
+    above = next((k for k, line in enumerate(lines) if not line.startswith("#")), len(lines))
+    lines = [""] * above + lines[above:]  # Comments above the table are left out; the numbers of lines stay.
     first = next((line for line in lines if line.strip("\ufeff \t,;")), "")
     separator = next((mark for mark in ("\t", ";", ",") if mark in first), None)
     if separator is None:  # The path may have spaces, and the person behind it has none.
