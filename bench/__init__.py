@@ -53,7 +53,7 @@ from bench.core.people import Allowed, comparable_name, everyone
 from bench.core.provenance import VERSION as __version__  # noqa: N811
 from bench.core.provenance import file_sha256, package_versions
 from bench.core.stamps import file_stamp, is_settled
-from bench.core.text import printable
+from bench.core.text import printable, without_invisible
 from bench.registry.discovery import registered
 from bench.registry.sources import imported_names
 
@@ -116,6 +116,7 @@ __all__ = [
     "printable",
     "registered",
     "weights_folders",
+    "without_invisible",
     "write_atomically",
 ]
 

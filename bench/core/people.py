@@ -12,6 +12,8 @@ import unicodedata
 from collections.abc import Callable, Collection
 from typing import Literal
 
+from bench.core.text import without_invisible
+
 # What the columns learner_overlap and training_overlap of a cell state, each also behind a label and a colon.
 NONE_BY_NAME = "none by name"  # Names are known, and nobody is also scored.
 WITHIN = "none within the data set"  # Names are not known, and the data set keeps these people apart.
@@ -28,7 +30,9 @@ Allowed = Callable[[str], bool]  # Whether the person of a name may be learnt fr
 _COUNT = rf"\d+ (person|people) (left out(, {OTHERS_UNKNOWN})?|of [^:]+)"
 _SOMEBODY = re.compile(rf"(.*: )?({UNKNOWN}|{OTHERS_UNKNOWN}|{_COUNT})")
 _ASCII = re.compile(r"[^0-9a-z]+")
-_NUMBER = re.compile(r"(?:[a-z]|id|face|class|label|person|people|subject|identity|celeb|user|train|test)?\d*")
+_NUMBER = re.compile(
+    r"(?:[a-z]|id|mid|face|family|group|part|fold|split|member|class|label|person|people|subject|identity|celeb|user|train|test)?\d*"
+)
 
 
 def everyone(name: str) -> bool:
@@ -40,12 +44,14 @@ def comparable_name(name: str) -> str:
     """Return a name without case, spaces and punctuation, in one Unicode form, so that equal people have equal texts.
 
     The result is empty for a name that is only a number, also behind a letter or a word such as ``person``: it cannot
-    be compared with the names of another data set. Accents are kept.
+    be compared with the names of another data set; so it is for a path of such names, ``F0001/MID1``. Accents are kept.
     """
+    if "/" in name and not any(map(comparable_name, name.split("/"))):
+        return ""
     if name.isascii():
         plain = _ASCII.sub("", name.lower())
     else:
-        folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+        folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", without_invisible(name)).casefold())
         plain = "".join(c for c in folded if unicodedata.category(c)[0] in "LMN")
     return "" if _NUMBER.fullmatch(plain) else plain
 

@@ -5,10 +5,16 @@ from __future__ import annotations
 import json
 import math
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+# Characters that no reader sees and that are of no invisible category: Unicode's Default_Ignorable_Code_Point (joiners,
+# variation selectors, tags), but for fillers, which look like a space; so does the empty pattern of Braille.
+_IGNORABLE = re.compile("[\u034f\u17b4\u17b5\u180b-\u180f\u2065\ufe00-\ufe0f\ufff0-\ufff8\U000e0000-\U000e0fff]")
+_FILLERS = re.compile("[\u115f\u1160\u2800\u3164\uffa0]")
+_INVISIBLE = frozenset({"Cc", "Cf", "Cs"})  # Unicode's categories of control, format and surrogate characters.
 _WORDS = frozenset({"none", "nothing", "no", "all", "any"})
 _LONGEST = 80  # characters of a value in a message
 
@@ -51,6 +57,17 @@ def printable(text: str) -> str:
     """Return a text that cannot control a terminal: each control character except newline and tab, each character that
     changes the direction of writing, and each half of a surrogate pair becomes ``�``."""
     return _UNPRINTABLE.sub("\ufffd", text)
+
+
+def without_invisible(text: str) -> str:
+    """Return a text without characters that nobody sees, such as zero-width spaces, variation selectors and tags.
+
+    Spaces of all kinds stay, and fillers that look like one become one; control characters, such as line breaks, do not
+    stay.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(c for c in _IGNORABLE.sub("", _FILLERS.sub(" ", text)) if unicodedata.category(c) not in _INVISIBLE)
 
 
 def one_line(text: str) -> str:

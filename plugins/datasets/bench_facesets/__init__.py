@@ -26,6 +26,7 @@ from bench import (
     everyone,
     hookimpl,
 )
+from bench_facesets.choices import Choices
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from bench_facesets.collection import Collection as FaceCollection
     from bench_facesets.pairing import Division, Protocol
 
-Layout = Literal["auto", "bin", "parquet", "people", "lfw", "agedb30", "calfw", "cfp-ff"]
+Layout = Literal["auto", "bin", "parquet", "people", "table", "lfw", "agedb30", "calfw", "cfp-ff"]
 
 
 class _Files(ABC):
@@ -47,15 +48,15 @@ class _Files(ABC):
     def place(self) -> tuple[Path, str]:
         """Return the path of the files and the name of their reader. Raises MissingDataError if they do not exist."""
 
-    def level(self) -> int:
-        """Return the level of the folders of people, from 1; 0 if it is to be found out."""
-        return 0
+    def choices(self) -> Choices:
+        """Return what the suite chooses about the people."""
+        return Choices()
 
     def collection(self, fresh: bool = False) -> FaceCollection:
         """Return the images, people and pairs; no image is decoded. With ``fresh``, a folder is listed again."""
         from bench_facesets import locate
 
-        return locate.open_set(*self.place(), self.level(), fresh)
+        return locate.open_set(*self.place(), self.choices(), fresh)
 
     def fingerprint(self) -> str:
         """Return the digest of all files as they are now: images, and the files that define people and pairs."""
@@ -64,11 +65,17 @@ class _Files(ABC):
         found = self.collection(fresh=True)
         return fingerprint(found.root, found.files)
 
+    def _header_notes(self) -> tuple[str, ...]:
+        """Return sentences on images with an EXIF orientation, and on others whose header matters."""
+        from bench_facesets import headers
+
+        return headers.of_training_set(self.collection())
+
     def _status(self, pairs: int | None, notes: tuple[str, ...] = ()) -> DataStatus:
         """Return the counts, with the notes of the reader and ``notes``."""
         found = self.collection()
         where, images = str(self.place()[0]), len(found.encoded)
-        every = (*found.notes, *([found.passed_over] if found.passed_over else []), *notes)
+        every = (*found.notes, *([found.passed_over] if found.passed_over else []), *notes, *self._header_notes())
         return DataStatus(where=where, layout=found.layout, images=images, pairs=pairs, notes=every)
 
 
@@ -194,6 +201,14 @@ class FileDataset(_Files, Dataset):
         except MissingDataError as error:
             return DataStatus(missing=str(error))
 
+    def _header_notes(self) -> tuple[str, ...]:
+        """Return sentences on all images whose header matters."""
+        from bench_facesets import headers
+        from bench_facesets.fingerprints import fingerprint
+
+        found = self.collection()
+        return headers.of_evaluation_set(found, fingerprint(found.root, found.files))
+
     def verify(self, training: Mapping[str, TrainingSet]) -> Iterator[Check]:
         """Check counts, images, pair protocol, overlap with training sets and near-duplicates; see `audit`."""
         from bench_facesets import audit
@@ -300,19 +315,23 @@ class CfpFf(KnownSet):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FaceSet(FileDataset):
-    """Any other set: ``path`` is a folder ``subject/image``, a ``.bin``, Parquet, or one of the known layouts.
+class FaceSet(Choices, FileDataset):
+    """Any other set: ``path`` is a folder ``subject/image``, a ``.bin``, Parquet, a table of images and people,
+    or one of the known layouts.
 
     ``license`` is a note for reports that show its faces. ``people_of``: the set whose people it shows under the same
-    names, such as ``lfw``; empty if the people are its own. ``person_level``: on which level below the path the folders
-    of people are, from 1; by default it is found out.
+    names, such as ``lfw``; empty if the people are its own. The others are those of `Choices`.
     """
 
     path: str
     layout: Layout = "auto"
-    person_level: Annotated[int, Ge(0), Le(16)] = 0
     people_of: str = ""  # type: ignore[misc]
     license: str = "unknown; ask the publisher of the data set"  # type: ignore[misc]
+
+    def __post_init__(self) -> None:
+        """Check the choices, the purpose and the shares. Raises ValueError."""
+        Choices.__post_init__(self)
+        FileDataset.__post_init__(self)
 
     def place(self) -> tuple[Path, str]:
         """Return the given path; the reader is detected from the files unless ``layout`` sets it."""
@@ -322,25 +341,24 @@ class FaceSet(FileDataset):
         found = locate.detect(path)
         return path, found if self.layout == "auto" else self.layout
 
-    def level(self) -> int:
-        """Return the level of the folders of people that the suite sets."""
-        return self.person_level
+    def choices(self) -> Choices:
+        """Return what the suite chooses about the people."""
+        return self.chosen
 
 
 # ---- training --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
-class FileTraining(_Files, TrainingSet):
-    """Training faces from a folder ``subject/image``, ``.rec`` with ``.idx``, or Parquet; ``person_level`` is that of
-    `FaceSet`."""
+class FileTraining(Choices, _Files, TrainingSet):
+    """Training faces from a folder ``subject/image``, ``.rec`` with ``.idx``, Parquet or a table; the parameters are
+    those of `Choices`."""
 
     path: str = ""
-    person_level: Annotated[int, Ge(0), Le(16)] = 0
 
-    def level(self) -> int:
-        """Return the level of the folders of people that the suite sets."""
-        return self.person_level
+    def choices(self) -> Choices:
+        """Return what the suite chooses about the people."""
+        return self.chosen
 
     def place(self) -> tuple[Path, str]:
         """Return the given path and its reader."""
@@ -386,6 +404,7 @@ class FaceSetTraining(FileTraining):
 
     def __post_init__(self) -> None:
         """Check that a path is given. Raises ValueError."""
+        super().__post_init__()
         if not self.path:
             raise ValueError("path: expected a folder subject/image, a .rec or Parquet, found none")
 

@@ -49,6 +49,7 @@ class Collection:
 
     ``ids``: unique names of the images; ``people``: the person in each image, or None if only the pairs are known;
     ``files``: all files that the fingerprint depends on, below ``root``; ``notes``: remarks for the user;
+    ``nameless``: why people are not known, if the user can change that;
     ``passed_over``: a sentence about files beside the images that are not read, empty if there are none;
     ``left_out``: the number of pairs of the protocol that cannot be used.
     """
@@ -61,6 +62,7 @@ class Collection:
     people: Sequence[str] | None = None
     pairs: PairTable | None = None
     notes: tuple[str, ...] = field(default=())
+    nameless: str = ""
     passed_over: str = ""
     left_out: int = 0
 
@@ -290,7 +292,8 @@ class _Chosen:
 
 def _by_person(collection: Collection) -> Collection:
     if collection.people is None:
-        raise DataError(f"{collection.files[-1]}: expected the person in each image; these files do not name people")
+        why = collection.nameless or "these files do not name people"
+        raise DataError(f"{collection.files[-1]}: expected the person in each image; {why}")
     codes = collection.codes[0]
     if (np.diff(codes) >= 0).all():
         return collection

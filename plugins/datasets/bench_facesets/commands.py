@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -17,8 +18,16 @@ import click
     metavar="N",
     help="On which level below SOURCE the folders of people are: 1 for person/image. 0, the default, finds out.",
 )
-def convert(source: Path, target: Path, person_level: int) -> None:
-    """Write SOURCE (a .bin, .rec, image folder, original layout or Parquet) as one Parquet file.
+@click.option("--person-pattern", default="", metavar="REGEX", help="The person in the path of an image, as a group.")
+@click.option("--person-column", default="", metavar="NAME", help="The column of Parquet or a table with the person.")
+@click.option(
+    "--repeated-names",
+    type=click.Choice(["auto", "joined", "apart"]),
+    default="auto",
+    help="Whether folders of one name in several parts of the set are one person or several.",
+)
+def convert(source: Path, target: Path, **choices: Any) -> None:
+    """Write SOURCE (a .bin, .rec, image folder, table, original layout or Parquet) as one Parquet file.
 
     Images are kept byte for byte, with people, pairs and folds. Put it into a data folder under the set's name, such
     as lfw.parquet, or name it in a suite: {plugin = "face-set", path = "OUT.parquet"}.
@@ -29,16 +38,26 @@ def convert(source: Path, target: Path, person_level: int) -> None:
       bench data convert ~/pictures/mine mine.parquet
     """
     from bench import DataError, printable
-    from bench_facesets import locate
+    from bench_facesets import headers, locate
+    from bench_facesets.choices import Choices
+    from bench_facesets.fingerprints import fingerprint
     from bench_facesets.readers import parquet
 
     if target.suffix != ".parquet":
         raise DataError(f"{target}: expected a name that ends in .parquet")
-    found = locate.open_set(source, locate.detect(source), person_level)
+    try:
+        chosen = Choices(**choices)
+    except ValueError as error:
+        raise DataError(str(error)) from None
+    found = locate.open_set(source, locate.detect(source), chosen)
     parquet.write(found, target)
     pairs = "" if found.pairs is None else f", {len(found.pairs)} pairs"
     click.echo(printable(f"{target}: {len(found.encoded)} images{pairs} ({found.layout})"))
-    for note in (*found.notes, found.passed_over):
+    for note in (
+        *found.notes,
+        found.passed_over,
+        *headers.of_evaluation_set(found, fingerprint(found.root, found.files)),
+    ):
         if note:
             click.echo(printable(f"note: {note}"))
 

@@ -9,11 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
-import os
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +17,10 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 
-from bench import DataError, cache_folder
+from bench import DataError
 from bench_facesets.collection import Collection, Ints
 from bench_facesets.readers.images import Encoded, decode
+from bench_facesets.remembered import remembered
 
 SAVED_AGAIN = 5.5  #: The largest difference of copies, in levels of 255.
 BLOCKS = 8  #: The largest difference of the luma of their blocks of 7 x 7 pixels.
@@ -52,11 +49,8 @@ class Copies:
 
         The numbers of the pictures are kept in ``copies`` of `bench.cache_folder`, by this digest.
         """
-        place = _memory(collection, fingerprint)
-        picture = _recall(place, len(collection.encoded))
-        if picture is None:
-            picture = pictures(collection.encoded)
-            _remember(place, picture)
+        n = len(collection.encoded)
+        picture = remembered("copies", _VERSION, collection, fingerprint, n, lambda: pictures(collection.encoded))
         one = np.unique(np.stack([picture, collection.codes[0]], axis=1), axis=0)
         people = np.bincount(one[:, 0], minlength=picture.max(initial=-1) + 1)
         shared = people[picture] > 1
@@ -81,32 +75,6 @@ class Copies:
                 f"and are left out, such as {collection.ids[first]} and {collection.ids[second]}"
             )
         return tuple(found)
-
-
-def _memory(collection: Collection, fingerprint: str) -> Path:
-    """Return the file that keeps the numbers of the pictures of these files, in this order."""
-    about = "\0".join([str(_VERSION), fingerprint, *collection.ids]).encode("utf-8", "surrogateescape")
-    name = hashlib.sha256(about).hexdigest()[:32]
-    return cache_folder() / "copies" / f"{name}.npy"
-
-
-def _recall(place: Path, n: int) -> Ints | None:
-    try:
-        found = np.load(place, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None  # Without a readable file, all images are compared again.
-    whole = found.dtype == np.int64 and found.shape == (n,) and found.min(initial=0) >= 0 and found.max(initial=0) < n
-    return found if whole else None
-
-
-def _remember(place: Path, picture: Ints) -> None:
-    """Keep the numbers for later. If the folder cannot be written, no error is raised: images are compared again."""
-    with contextlib.suppress(OSError):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=place.parent, prefix=".new-")
-        with os.fdopen(handle, "wb") as file:
-            np.save(file, picture, allow_pickle=False)
-        os.replace(temporary, place)
 
 
 def pictures(encoded: Encoded) -> Ints:

@@ -15,14 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import DataError, MissingDataError, data_folders, file_stamp, is_settled, places_named
+from bench_facesets.choices import Choices
 from bench_facesets.collection import Collection
 from bench_facesets.people import with_known_people
-from bench_facesets.readers import image_folders, insightface_bin, original_layouts, parquet, recordio
+from bench_facesets.readers import image_folders, insightface_bin, original_layouts, parquet, recordio, tables
 from bench_facesets.readers.images import suffixes
-from bench_facesets.readers.listing import in_words, list_images
-from bench_facesets.readers.safe_paths import entries
+from bench_facesets.readers.listing import hint, in_words, list_images
+from bench_facesets.readers.safe_paths import entries, files_below, shown
 
-Reader = Callable[[Path], Collection]
+_FINDS_OUT = Choices()
+Reader = Callable[[Path, Choices], Collection]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,13 +129,35 @@ def detect(path: Path) -> str:
     if not path.exists():
         raise DataError(f"{path}: expected a file or folder, found none; correct the parameter path")
     if path.is_file():
-        reader = {".bin": "bin", ".parquet": "parquet", ".rec": "people"}.get(path.suffix.lower())
+        suffix = path.suffix.lower()
+        reader = {".bin": "bin", ".rec": "people", **dict.fromkeys(tables.SUFFIXES, "table")}.get(suffix)
+        if parquet.is_parquet(path.name):
+            reader = "parquet"
         if reader is None:
-            raise DataError(f"{path}: expected a folder, .bin, .parquet or .rec, found a file of another kind")
+            advice = "name the folder of the images" if suffix in suffixes() else hint(path)
+            raise DataError(
+                f"{path}: expected a folder, .bin, .parquet, .rec, or a table ({', '.join(tables.SUFFIXES)}) of images "
+                f"and people, found {shown(suffix) or 'a file without suffix'}{f'; {advice}' if advice else ''}"
+            )
         return reader
     if found := list(original_layouts.detect(path)):
         return found[0]
-    return "parquet" if _files(path, ".parquet") else "people"
+    return "parquet" if _has_parquet(path) else "people"
+
+
+def _has_parquet(path: Path) -> bool:
+    """Return whether a folder has Parquet files, in it or before more than a few images in the folders in it:
+    repositories of Hugging Face keep them in ``data``, perhaps beside pictures of their documentation."""
+    if any(parquet.is_parquet(file.name) for file in _files(path, "")):
+        return True
+    images = 0
+    for entry in files_below(path.resolve(), path.resolve()):
+        if parquet.is_parquet(entry.name):
+            return True
+        images += _is_image(entry)
+        if images > _FEW:
+            break
+    return False
 
 
 def _files(path: Path, suffix: str) -> list[Path]:
@@ -141,21 +165,21 @@ def _files(path: Path, suffix: str) -> list[Path]:
     return [path / e.name for e in entries(path, path.resolve()) if e.name.lower().endswith(suffix) and e.is_file()]
 
 
-def _people(path: Path, level: int = 0) -> Collection:
+def _people(path: Path, choices: Choices = _FINDS_OUT) -> Collection:
     """Read a training set: a ``.rec`` file, or a folder of people, of ``.rec`` and ``.idx``, or of Parquet."""
     if path.is_file():
         return recordio.read(path)
     if records := _files(path, ".rec"):
         return recordio.read(next((f for f in records if f.name == "train.rec"), records[0]))
-    if _files(path, ".parquet"):
-        return parquet.read(path)
-    return image_folders.read(path, level)
+    if _has_parquet(path):
+        return parquet.read(path, choices)
+    return image_folders.read(path, choices)
 
 
 _FEW = 10  # A folder is one of people if at least so many folders in it contain images.
 
 
-def _original(reader: Reader, path: Path) -> Collection:
+def _original(reader: Callable[[Path], Collection], path: Path, choices: Choices = _FINDS_OUT) -> Collection:
     """Read a set in its original layout. Without its pair protocol it is read as a folder ``subject/image``, so that
     pairs are drawn."""
     try:
@@ -165,7 +189,7 @@ def _original(reader: Reader, path: Path) -> Collection:
         people = (Path(e.path) for e in entries(path, root) if e.is_dir())
         if sum(any(map(_is_image, entries(p, root))) for p in itertools.islice(people, _FEW)) < _FEW:
             raise
-        return _people(path)
+        return _people(path, choices)
 
 
 def _is_image(entry: os.DirEntry[str]) -> bool:
@@ -173,32 +197,36 @@ def _is_image(entry: os.DirEntry[str]) -> bool:
 
 
 _READERS: dict[str, Reader] = {
-    "bin": insightface_bin.read,
+    "bin": lambda path, choices: insightface_bin.read(path),
     "parquet": parquet.read,
     "people": _people,
+    "table": tables.read,
     **{name: functools.partial(_original, reader) for name, reader in original_layouts.READERS.items()},
 }
 _Stamps = tuple[tuple[int, ...], ...]
 _KEPT = 16  # The number of sets that are kept in a process.
-_kept: dict[tuple[Path, str, int], tuple[_Stamps, Collection]] = {}
+_kept: dict[tuple[Path, str, Choices], tuple[_Stamps, Collection]] = {}
 
 
-def open_set(path: Path, reader: str, level: int = 0, fresh: bool = False) -> Collection:
-    """Read the set at a path; ``level`` is that of `image_folders.read`.
+def open_set(path: Path, reader: str, choices: Choices = _FINDS_OUT, fresh: bool = False) -> Collection:
+    """Read the set at a path.
 
     The result is kept in the process until the file changes, unless it changed just now (see `bench.is_settled`). A
-    folder does not show whether files below it have changed: it is listed again with ``fresh``, as it is for every
+    folder or table does not show whether images have changed: it is listed again with ``fresh``, as it is for every
     digest of the set. Raises DataError if the path cannot be read.
     """
-    key = (path.absolute(), reader, level)
+    if choices.person_column and reader in ("bin", "people", *original_layouts.READERS):
+        raise DataError(f"{path}: person_column: expected Parquet or a table, found no columns; leave it out")
+    if choices.person_pattern and (reader != "people" or not path.is_dir()):
+        raise DataError(f"{path}: person_pattern: expected a folder of images, found {reader}; leave it out")
+    key = (path.absolute(), reader, choices)
     try:
-        stamps, is_folder = _stamps(path), path.is_dir()
+        stamps, is_folder = _stamps(path), path.is_dir() or reader == "table"
         known = _kept.get(key)
         if known is not None and known[0] == stamps and not (fresh and is_folder):
             return known[1]
         keeps = is_folder or all(map(is_settled, stamps))  # Asked before the file is read.
-        read = functools.partial(_people, level=level) if level and reader == "people" else _READERS[reader]
-        found = with_known_people(_with_others(read(path), path))
+        found = with_known_people(_with_others(_READERS[reader](path, choices), path))
     except OSError as error:
         raise DataError(f"{path}: expected a readable file or folder: {error.strerror}") from None
     if keeps:

@@ -263,7 +263,8 @@ class Division:
         needed.
         """
         if collection.people is None:
-            raise DataError(f"{collection.files[-1]}: expected pairs, or the person in each image; found neither")
+            why = f"; {collection.nameless}" if collection.nameless else ""
+            raise DataError(f"{collection.files[-1]}: expected pairs, or the person in each image; found neither{why}")
         codes, people = collection.codes
         copies = Copies.within(collection, fingerprint)
         notes = copies.notes(collection)

@@ -245,7 +245,8 @@ def test_the_training_set_is_read_with_the_parameters_of_the_card(
     source = FaceSetTraining(path=str(elsewhere))
     files.put(tmp_path / "mobilenet.json", json.dumps({"data": about(source, "digest", 4, 2)}))
     model = MobileNet(weights_file=str(weights))
-    assert (model.trained_on, model.trained_on_parameters) == ("face-set", {"path": str(elsewhere), "person_level": 0})
+    assert model.trained_on == "face-set"
+    assert {"path": str(elsewhere), "person_level": 0}.items() <= (model.trained_on_parameters or {}).items()
     monkeypatch.setattr(ZooMobileNet, "synthetic", False)
     monkeypatch.setattr(ZooMobileNet, "trained_on", model.trained_on)
     assert {cell.training_overlap for cell in plan_text(SUITE).cells} == {None}  # The path is not known.

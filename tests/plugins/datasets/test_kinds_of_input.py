@@ -393,8 +393,10 @@ FORMATS = [
     ),
     KindOfInput(
         kind="PNG of 16 bits",
-        expected="refused: x: expected 8 bits per channel, found the pixel mode I;16; convert it first",
-        happened=lambda folder: pixels(array(np.full((112, 112), 30000, np.uint16), "png")),
+        expected="its pixels, within 0",
+        happened=lambda folder: pixels(
+            array(np.full((112, 112), 30000, np.uint16), "png"), np.full((112, 112, 3), 117, np.uint8)
+        ),
     ),
     KindOfInput(
         kind="TIFF of floats",
@@ -483,7 +485,7 @@ FILES = [
     KindOfInput(kind="a TIFF held sideways, aligned", expected="upright", happened=lambda f: turned(f, "tiff")),
     KindOfInput(
         kind="aligned faces that still have the EXIF orientation of their photo",
-        expected="images: 33 of 33 images of 112 x 112; orientation: 1 images have an EXIF orientation, which is not "
+        expected="images: 33 of 33 images of 112 x 112; orientation: 1 image has an EXIF orientation, which is not "
         "applied to aligned faces: look at set/p00/turned.jpg",
         happened=orientations,
     ),
@@ -529,8 +531,8 @@ LAYOUTS = [
     layout("train/person", "32 images of 16 people", "train/{0}"),
     layout(
         "train/person and test/person of the same people",
-        "64 images of 16 people; 16 people have folders of one name in several parts of the set and are joined: p00, "
-        "p01, p02",
+        "64 images of 16 people; 16 people have folders of one name in several parts of the set and are joined, as "
+        "they share files: p00, p01, p02 ...",
         "train/{0}",
         "test/{0}",
     ),
@@ -559,7 +561,7 @@ LAYOUTS = [
     layout(
         "pictures in one folder, without people",
         "refused: set: expected folders of images, one per person (subject/image.png), found 32 images that lie in no "
-        "such folder",
+        "such folder: put the images of each person into a folder of its own, or name as the path a table ...",
         ".",
     ),
     KindOfInput(

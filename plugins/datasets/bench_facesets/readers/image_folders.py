@@ -1,7 +1,6 @@
 """Reader of image folders: ``subject/image``, one folder per person. Files are listed but not read.
 
-The folders of people may lie deeper: in a folder that contains everything, or in ``train`` and ``test``. Where two
-levels of folders could be the people, nothing is guessed: people who are merged by mistake make every number wrong.
+Which folders are people is decided by `person_folders`.
 """
 
 from __future__ import annotations
@@ -9,23 +8,15 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from bench import DataError
+from bench_facesets.choices import Choices, set_by
 from bench_facesets.collection import Collection
+from bench_facesets.readers import person_folders
 from bench_facesets.readers.images import MAX_ITEM_BYTES
 from bench_facesets.readers.listing import Listing, in_words, list_images
-from bench_facesets.readers.safe_paths import read_bytes, shown
-
-_NAMED = 3  # The number of folders that a message lists.
-# Names of the parts into which a set is divided; such a folder is no person.
-_SPLIT = re.compile(
-    r"(train(ing)?|val(id(ation)?)?|test(ing)?|dev|eval(uation)?|gallery|probes?|query|queries|enrol(l?ment)?|"
-    r"((train|test|val)[-_ ]?)?(fold|split|part|partition|shard|chunk)[-_ ]?\d+)"
-    r"([-_ ]?(set|data|images|faces|split))?",
-    re.IGNORECASE,
-)
+from bench_facesets.readers.safe_paths import entries, read_bytes, shown
 
 
 class FileImages:
@@ -47,117 +38,94 @@ class FileImages:
         return shown(str(self._root / self._names[row]))
 
 
-def read(path: Path, level: int = 0) -> Collection:
-    """Read a folder of folders of images, one per person; their names are the people.
+def read(path: Path, choices: Choices) -> Collection:
+    """Read a folder of folders of images, one per person, whose names are the people; or, with a pattern, images whose
+    own names tell the people.
 
-    ``level``: on which level below ``path`` the people's folders are, from 1; 0 finds out. Raises DataError if there
-    are no images, too many, or if two levels could be the people.
+    Raises DataError if there are no images or too many, or if it is not clear who the people are.
     """
     listing = list_images(path)
     names = [f.relative_to(listing.root).parts for f in listing.images]
-    found = _Level(level, ()) if level else _people_level(names, path, listing)
+    if choices.person_pattern:
+        return _by_pattern(path, listing, choices.person_pattern)
+    found = person_folders.find(names, listing.root, path, choices, _nothing(listing, path))
     chosen = [k for k, parts in enumerate(names) if len(parts) > found.level]
-    if not chosen:
-        raise DataError(f"{path}: expected folders of images, one per person (subject/image.png), {_nothing(listing)}")
     # A folder that contains everything is no part of the names of images: its own name says nothing about the set.
     first = names[chosen[0]]
     above = 0
     while above < found.level - 1 and all(names[k][above] == first[above] for k in chosen):
         above += 1
-    root = listing.root.joinpath(*first[:above])
+    if found.level == above + 1 and len({names[k][: found.level] for k in chosen}) == 1:
+        raise DataError(
+            f"{path}: expected folders of images, one per person (subject/image.png), {_nothing(listing, path)}"
+        )
+    people = ["/".join(names[k][above if found.apart else found.level - 1 : found.level]) for k in chosen]
+    return _collection(listing, above, chosen, people, found.notes, _loose(names, found.level))
+
+
+def _by_pattern(path: Path, listing: Listing, pattern: str) -> Collection:
+    """Read the images whose path without suffix matches a pattern; its first group is the person."""
+    relative = [f.relative_to(listing.root).with_suffix("").as_posix() for f in listing.images]
+    matches = [re.fullmatch(pattern, name) for name in relative]
+    chosen = [k for k, match in enumerate(matches) if match]
+    if not chosen:
+        such = f", such as {shown(relative[0])}" if relative else ""
+        raise DataError(f"{path}: expected images whose path without suffix matches {pattern!r} (person_pattern), "
+                        f"found none among {len(relative)} images{such}")  # fmt: skip
+    others = [shown(name) for name, match in zip(relative, matches, strict=True) if not match]
+    loose = f"{len(others)} images are passed over, as they do not match the pattern: {others[0]}" if others else ""
+    people = [match[1] or "" for match in matches if match]
+    return _collection(
+        listing, 0, chosen, people, (f"people are what {pattern!r} finds in the names of images",), loose
+    )
+
+
+def _collection(
+    listing: Listing, above: int, chosen: Sequence[int], people: Sequence[str], notes: tuple[str, ...], loose: str
+) -> Collection:
+    """Return the chosen images of a listing, with names below the first ``above`` folders."""
+    root = listing.root.joinpath(*listing.images[chosen[0]].relative_to(listing.root).parts[:above])
     files = [listing.images[k] for k in chosen]
     relative = [str(f.relative_to(root)) for f in files]
-    passed_over = [in_words(listing.passed_over, listing.root), _loose(names, found.level)]
     return Collection(
         layout="image folder",
         root=root,
         files=files,
         encoded=FileImages(root, relative),
         ids=[shown(name) for name in relative],
-        people=[shown(names[k][found.level - 1]) for k in chosen],
-        notes=(*found.notes, *_repeated(names, found.level)),
-        passed_over="; ".join(filter(None, passed_over)),
+        people=people,
+        notes=notes,
+        passed_over="; ".join(filter(None, [in_words(listing.passed_over, listing.root), loose])),
     )
 
 
-@dataclass(frozen=True)
-class _Level:
-    """The level of the folders of people, from 1, and what the user should know about the choice."""
-
-    level: int
-    notes: tuple[str, ...]
-
-
-def _people_level(names: Sequence[tuple[str, ...]], path: Path, listing: Listing) -> _Level:
-    """Find the level of folders that are people, from the parts of the paths of all images. Raises DataError if two
-    levels could be it."""
-    level = 1
-    while True:
-        upper = sorted({parts[:level] for parts in names if len(parts) > level})
-        direct = {parts[:level] for parts in names if len(parts) == level + 1}
-        lower = sorted({parts[: level + 1] for parts in names if len(parts) > level + 1})
-        if not upper:
-            raise DataError(
-                f"{path}: expected folders of images, one per person (subject/image.png), {_nothing(listing)}"
-            )
-        splits = [folder for folder in upper if _SPLIT.fullmatch(folder[-1])]
-        if splits and (len(splits) < len(upper) or direct):
-            what = "images" if direct.intersection(splits) else "other folders"
-            raise DataError(
-                f"{path}: expected folders of images, one per person, found {_listed(splits)}, which are parts of a "
-                f"set, with {what} directly in them or beside them; name one of them as the path, or {_ask(level)}"
-            )
-        if splits or (len(upper) == 1 and not direct):
-            level += 1
-            continue
-        own = Counter(parts[:level] for parts in names if len(parts) == level + 1)
-        below_it = Counter(parts[:level] for parts in names if len(parts) > level + 1)
-        # A folder with a few images beside many in its folders, such as a cover, may be a group of people.
-        direct = {folder for folder in direct if own[folder] >= below_it[folder]}
-        inner = [folder for folder in lower if folder[:level] not in direct]
-        counts = Counter(folder[:level] for folder in inner)
-        several = {folder for folder, n in counts.items() if n > 1}
-        if not several:
-            return _Level(level, ())
-        below = {folder[-1] for folder in inner if folder[:level] in several}
-        # Few names that return in many folders are sessions or views of a person, and so are folders beside images.
-        if 2 * len(below) <= len(several) or 2 * len(direct) >= len(upper):
-            listed = ", ".join(shown(name) for name in sorted(below)[:_NAMED])
-            return _Level(level, (f"people are the {len(upper)} upper folders; those in them ({listed}) are joined",))
-        raise DataError(
-            f"{path}: expected folders of images, one per person, found folders on two levels: {_listed(upper)}, and "
-            f"{_listed(inner)} in them; either could be the people: {_ask(level)}"
-        )
-
-
-def _ask(level: int) -> str:
-    return (
-        f"set person_level = {level} (of face-set, or --person-level of bench data convert) if the upper folders are "
-        f"the people, or person_level = {level + 1} if the folders in them are"
-    )
-
-
-def _listed(folders: Sequence[tuple[str, ...]]) -> str:
-    named = ", ".join(shown("/".join(folder)) for folder in folders[:_NAMED])
-    more = " ..." if len(folders) > _NAMED else ""
-    return f"{len(folders)} folder{'' if len(folders) == 1 else 's'} ({named}{more})"
-
-
-def _nothing(listing: Listing) -> str:
-    """Say what a folder has instead of folders of images."""
-    loose = f"found {len(listing.images)} images that lie in no such folder" if listing.images else "found none"
+def _nothing(listing: Listing, path: Path) -> str:
+    """Say what a folder has instead of folders of images, and what to do about images without folders."""
     others = in_words(listing.passed_over, listing.root)
-    return f"{loose}; {others}" if others else loose
+    if not listing.images:
+        return f"found none; {others}" if others else "found none"
+    one = {f.parent for f in listing.images}
+    where = "in no such folder" if one == {listing.root} else f"in one folder, {shown(listing.images[0].parent.name)}"
+    found = f"found {len(listing.images)} images that lie {where}{f'; {others}' if others else ''}"
+    stems = Counter(match[1] for f in listing.images if (match := re.fullmatch(r"(.+)[-_ ][0-9]+", f.stem)))
+    prefix = "(?:.*/)?" if one != {listing.root} else ""
+    asked = set_by("person_pattern", f"'{prefix}(.+)[-_ ][0-9]+'")
+    ways = ["put the images of each person into a folder of its own", _table_words(listing.root)]
+    if 2 * sum(n for n in stems.values() if n > 1) > len(listing.images):
+        ways.append(
+            f"or set {asked} if the names of images begin with the "
+            f"person: that would be {len(stems)} people, such as {shown(next(iter(stems)))}"
+        )
+    else:
+        ways.append(f"or set {asked} if the names of images tell the person")
+    return f"{found}: {', '.join(ways)}"
 
 
-def _repeated(names: Sequence[tuple[str, ...]], level: int) -> Sequence[str]:
-    """Say which people have several folders, in different parts of the set."""
-    folders = Counter(parts[level - 1] for parts in {parts[:level] for parts in names if len(parts) > level})
-    several = sorted(name for name, n in folders.items() if n > 1)
-    if not several:
-        return ()
-    listed = ", ".join(shown(name) for name in several[:_NAMED])
-    return (f"{len(several)} people have folders of one name in several parts of the set and are joined: {listed}",)
+def _table_words(root: Path) -> str:
+    """Say how a table names the people, and which files could be one."""
+    tables = [e.name for e in entries(root, root) if e.is_file() and e.name.lower().endswith((".csv", ".tsv", ".txt"))]
+    found = f"; {', '.join(map(shown, tables[:3]))} could be one" if tables else ""
+    return f"or name as the path a table (.csv, .tsv or .txt with the columns file and person) of these images{found}"
 
 
 def _loose(names: Sequence[tuple[str, ...]], level: int) -> str:

@@ -2,7 +2,8 @@
 
 Pixels of aligned faces are used as they are stored: an EXIF orientation is not applied, because aligned crops are
 upright and the tag describes the camera's original image. ``bench data align`` applies it. Grey images become three
-equal channels, transparency is dropped. Of a JPEG with several pictures (MPO, as phones write it) the first is used.
+equal channels (of 16 bits, each value is divided by 257), transparency is dropped. Of a JPEG with several pictures
+(MPO, as phones write it) the first is used.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from bench import DataError
 
@@ -28,7 +30,28 @@ FORMATS = (
 MAX_PIXELS = 64_000_000
 MAX_ITEM_BYTES = 64 * 2**20
 _HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}  # ISO/IEC 23008-12
-_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"}  # At most eight bits per channel.
+_SIXTEEN = {"I;16", "I;16B", "I;16L"}  # Grey of 16 bits, in both orders of bytes.
+_MODES = {
+    *_SIXTEEN,
+    "1",
+    "L",
+    "LA",
+    "P",
+    "PA",
+    "RGB",
+    "RGBA",
+    "RGBX",
+    "CMYK",
+    "YCbCr",
+}  # Others have more bits per channel.
+
+
+_FLIP = Image.Transpose
+# What undoes the rotation that Pillow makes for an orientation.
+_UNDO = {
+    2: _FLIP.FLIP_LEFT_RIGHT, 3: _FLIP.ROTATE_180, 4: _FLIP.FLIP_TOP_BOTTOM, 5: _FLIP.TRANSPOSE, 6: _FLIP.ROTATE_90,
+    7: _FLIP.TRANSVERSE, 8: _FLIP.ROTATE_270,
+}  # fmt: skip
 
 
 @functools.cache
@@ -63,7 +86,7 @@ def decode(data: bytes, name: str, size: tuple[int, int] | None = SIZE, upright:
         try:
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 _check(image, name, size)
-                return _pixels(_turned(image) if upright else image)
+                return _pixels(_turned(image) if upright else _as_stored(image))
         except DataError:
             raise
         except Image.DecompressionBombError:
@@ -76,13 +99,15 @@ def decode(data: bytes, name: str, size: tuple[int, int] | None = SIZE, upright:
             raise DataError(f"{name}: this image is damaged: {reason}") from None
 
 
-def is_turned(data: bytes) -> bool:
-    """Return whether the EXIF orientation of an image says that it is seen rotated or mirrored; False if unreadable."""
+def oddities(data: bytes) -> tuple[bool, bool]:
+    """Return what the header of an encoded image tells: whether its EXIF orientation says that it is seen rotated or
+    mirrored, and whether it is grey with 16 bits. Both are False if the header is unreadable."""
     with warnings.catch_warnings(), contextlib.suppress(Exception):  # Decoders can raise nearly any exception.
         warnings.simplefilter("ignore")
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            return image.format != "TIFF" and image.getexif().get(ExifTags.Base.Orientation, 1) not in (0, 1)
-    return False
+            turned = image.getexif().get(ExifTags.Base.Orientation, 1) not in (0, 1)
+            return turned, image.mode in _SIXTEEN
+    return False, False
 
 
 def _something_else(data: bytes) -> str:
@@ -117,6 +142,15 @@ def _check(image: Image.Image, name: str, size: tuple[int, int] | None) -> None:
         )
 
 
+def _as_stored(image: Image.Image) -> Image.Image:
+    """Return an image whose pixels are as they are stored: Pillow would rotate a TIFF when it is loaded."""
+    if isinstance(image, TiffImageFile) and ExifTags.Base.Orientation in image.tag_v2:
+        undo = _UNDO.get(image.tag_v2[ExifTags.Base.Orientation])
+        image.load()
+        return image if undo is None else image.transpose(undo)
+    return image
+
+
 def _turned(image: Image.Image) -> Image.Image:
     """Return an image rotated as its EXIF orientation says; as it is if its EXIF data are damaged."""
     image.load()  # Pillow rotates a TIFF here, and removes the tag.
@@ -127,6 +161,9 @@ def _turned(image: Image.Image) -> Image.Image:
 
 
 def _pixels(image: Image.Image) -> NDArray[np.uint8]:
+    if image.mode in _SIXTEEN:
+        wide = np.asarray(image, dtype=np.uint32)
+        image = Image.fromarray(((wide + 128) // 257).astype(np.uint8))
     if image.mode in ("P", "PA"):
         image = image.convert("RGBA")
     rgb = image if image.mode == "RGB" else image.convert("RGB")

@@ -19,10 +19,24 @@ _COMPANIONS = {
     ".license", ".bib",
 }  # fmt: skip
 _COMPANION_NAMES = {"readme", "license", "licence", "copying", "changelog", "property"}
+_HEIF = "convert them to JPEG or PNG first, for example with the Python library pillow-heif"
+_ARROW = "write it as Parquet, with the method to_parquet of Hugging Face's Dataset, or of a pandas DataFrame"
+_UNPACK = "unpack it first (zip and tar: bench data unpack ARCHIVE FOLDER)"
+_PICTURES = "write its images as PNG into a folder per person; arrays do not say what their channels are"
+_SHARD = "write the images into a folder per person, or as Parquet"
 _HINTS = {
-    ".arrow": "write it as Parquet, with the method to_parquet of Hugging Face's Dataset",
-    ".heic": "convert them to JPEG or PNG first, for example with the Python library pillow-heif",
-    ".heif": "convert them to JPEG or PNG first, for example with the Python library pillow-heif",
+    ".arrow": _ARROW,
+    ".feather": _ARROW,
+    ".heic": _HEIF,
+    ".heif": _HEIF,
+    ".idx": "name the .rec beside it",
+    ".lmdb": _SHARD,
+    ".mdb": _SHARD,
+    ".tfrecord": _SHARD,
+    ".tfrecords": _SHARD,
+    **dict.fromkeys((".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz"), _UNPACK),
+    **dict.fromkeys((".npy", ".npz", ".pkl", ".pickle", ".pt", ".pth", ".h5", ".hdf5", ".mat"), _PICTURES),
+    **dict.fromkeys((".json", ".jsonl"), "write it as a table (.csv) with the columns file and person"),
 }
 
 

@@ -13,12 +13,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from bench import DataError, MissingDataError
-from bench_facesets.collection import FOLDS, Collection, PairTable, check_lacking, pair_table
-from bench_facesets.people import tidy
+from bench_facesets.collection import FOLDS, Collection, pair_table
 from bench_facesets.readers import matfile
-from bench_facesets.readers.image_folders import FileImages
-from bench_facesets.readers.images import suffixes
-from bench_facesets.readers.listing import in_words, list_images
+from bench_facesets.readers.image_index import ImageIndex
 from bench_facesets.readers.safe_paths import entries, inside, read_text
 
 MAX_PAIRS = 1_000_000
@@ -37,79 +34,6 @@ def find_file(folder: Path, names: Sequence[str], what: str) -> Path:
         f"{folder}: the images exist, but {what} is missing: expected {' or '.join(names)} inside this folder or "
         f"beside it. To draw pairs without a protocol, use the data set face-set with path = {str(folder)!r}"
     )
-
-
-class _Index:
-    """An index of the images of a folder by the last ``parts`` parts of their paths, without suffix.
-
-    Names are compared in Unicode's composed form: some systems write file names in the decomposed form. Raises
-    MissingDataError if there are no images, DataError if two images have the same key.
-    """
-
-    def __init__(self, folder: Path, parts: int) -> None:
-        listing = list_images(folder)
-        self.root, self.files = listing.root, listing.images
-        self.passed_over = in_words(listing.passed_over, self.root)
-        if not self.files:
-            others = f"; {self.passed_over}" if self.passed_over else ""
-            raise MissingDataError(f"{folder}: expected the images in this folder, found none{others}")
-        self.names = [str(f.relative_to(self.root)) for f in self.files]
-        self.parts = parts
-        self.named: dict[tuple[str, ...], int] = {}  # The images that the protocol names, -1 for a missing one.
-        self.missing: list[str] = []
-        self.rows: dict[tuple[str, ...], int] = {}
-        for row, file in enumerate(self.files):
-            first = self.rows.setdefault(self.key(file.with_suffix("")), row)
-            if first != row:
-                raise DataError(
-                    f"{folder}: two images have the same name: {self.names[first]} and {self.names[row]}; "
-                    f"keep one version of the set in this folder"
-                )
-
-    def key(self, path: Path) -> tuple[str, ...]:
-        return tuple(map(tidy, path.parts[-self.parts :]))
-
-    def row(self, relative: str, where: str) -> int:
-        """Return the row of the image that a protocol names, with or without a suffix; -1 if it does not exist.
-
-        Raises DataError if its path leads out of the folder.
-        """
-        path = Path(relative.strip().replace("\\", "/"))
-        # Other paths need no check, because every indexed file was checked when the folder was listed.
-        if path.is_absolute() or ".." in path.parts or ":" in relative:
-            inside(self.root, relative, where)
-        whole = self.key(path)
-        if whole not in self.named:
-            plain = self.key(path.with_suffix("")) if path.suffix.lower() in suffixes() else whole
-            found = self.rows.get(whole, self.rows.get(plain, -1))
-            self.named[whole] = found
-            if found < 0:
-                self.missing.append(f"{where}: the image {relative} is not in {self.root}")
-        return self.named[whole]
-
-    def collection(
-        self, layout: str, protocol: Sequence[Path], people: Callable[[Path], str], pairs: PairTable, *notes: str
-    ) -> Collection:
-        """Return the collection; pairs keep the row -1 of a missing image. Raises DataError if too many are missing."""
-        if self.missing:
-            check_lacking(len(self.missing), len(self.named), self.missing[0])
-            lacking = int(((pairs.left < 0) | (pairs.right < 0)).sum())
-            notes += (f"{lacking:,} of {len(pairs):,} pairs are left out, because their image is missing: "
-                      f"{len(self.missing):,} of {len(self.named):,} images, such as {self._example()}",)  # fmt: skip
-        return Collection(
-            layout=layout,
-            root=self.root,
-            files=[*self.files, *protocol],
-            encoded=FileImages(self.root, self.names),
-            ids=self.names,
-            people=[people(f) for f in self.files],
-            pairs=pairs,
-            notes=notes,
-            passed_over=self.passed_over,
-        )
-
-    def _example(self) -> str:
-        return "/".join(next(key for key, row in self.named.items() if row < 0))
 
 
 def _first_folder(folder: Path, *names: str) -> Path:
@@ -141,7 +65,7 @@ def read_lfw(folder: Path) -> Collection:
     """Read ``Name/Name_0001.jpg`` with ``pairs.txt``: a header ``sets pairs``, then lines of 3 fields (genuine) or 4
     (impostor)."""
     path = find_file(folder, ("pairs.txt", "pairs_LFW.txt"), "the pair protocol of LFW")
-    index = _Index(folder, 2)
+    index = ImageIndex(folder, 2)
     (where, header), *lines = _lines(path)
     numbers = [_whole(n, where, "a number of the header", 1, MAX_PAIRS) for n in header.split()]
     if len(numbers) not in (1, 2):
@@ -174,7 +98,7 @@ def read_calfw(folder: Path) -> Collection:
     folds.
     """
     path = find_file(folder, ("pairs_CALFW.txt",), "the pair protocol of CALFW")
-    index = _Index(_first_folder(folder, "aligned images", "aligned_images"), 1)
+    index = ImageIndex(_first_folder(folder, "aligned images", "aligned_images"), 1)
     lines = _lines(path)
     if len(lines) % 2:
         raise DataError(f"{path}: expected two lines per pair, found {len(lines)} lines")
@@ -206,7 +130,7 @@ def read_cfp(folder: Path) -> Collection:
         raise MissingDataError(
             f"{folder}: expected the folds in {listing.parent / 'Split' / 'FF'}, found no such folder"
         )
-    index = _Index(folder, 3)
+    index = ImageIndex(folder, 3)
     known = {}
     for where, text in _lines(listing):
         fields = text.split(maxsplit=1)
@@ -225,7 +149,7 @@ def read_cfp(folder: Path) -> Collection:
     return index.collection("CFP-FF, original", files, lambda f: f.parent.parent.name, pair_table(rows))
 
 
-def _cfp_image(index: _Index, listed: str, start: Path, where: str) -> int:
+def _cfp_image(index: ImageIndex, listed: str, start: Path, where: str) -> int:
     """Return the row of a listed image such as ``../Data/Images/001/frontal/01.jpg``, a path relative to the list.
 
     Only its last three parts have to exist below the set's folder.
@@ -261,7 +185,7 @@ def read_agedb(folder: Path) -> Collection:
     name without suffix and an age, and of n labels, 1 for genuine and -1 for impostor pairs.
     """
     path = find_file(folder, (AGEDB_SPLITS,), "the pair protocol of AgeDB-30")
-    index = _Index(_first_folder(folder, "03_Protocol_Images"), 1)
+    index = ImageIndex(_first_folder(folder, "03_Protocol_Images"), 1)
     splits = matfile.load(path).get("splits")
     if not isinstance(splits, list) or not 1 <= len(splits) <= FOLDS:
         raise DataError(f"{path}: expected 'splits', a cell of up to {FOLDS} folds, found none")
@@ -283,7 +207,7 @@ def read_agedb(folder: Path) -> Collection:
     return index.collection("AgeDB-30, original", [path], lambda f: agedb_person(f.stem), pair_table(rows))
 
 
-def _agedb_image(index: _Index, item: object, where: str) -> int:
+def _agedb_image(index: ImageIndex, item: object, where: str) -> int:
     name = next(iter(item[0].values()), None) if isinstance(item, list) and item and isinstance(item[0], dict) else item
     if isinstance(name, list) and name:  # The text may be in a cell.
         name = name[0]

@@ -36,8 +36,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench import DataError, StorageError
+from bench_facesets.choices import Choices
 from bench_facesets.collection import FOLDS, Collection, PairTable
-from bench_facesets.readers.safe_paths import entries, shown
+from bench_facesets.columns import IMAGE_COLUMNS, column_of, no_person_column, person_column
+from bench_facesets.readers.safe_paths import files_below, shown
 
 ROW_GROUP = 512  #: The images per row group that `write` creates; so many are in memory at a time.
 MAX_GROUP_BYTES = 1 * 2**30  #: The limit for a row group, unpacked.
@@ -110,10 +112,11 @@ class ParquetImages:
         return self._held[k]
 
 
-def read(path: Path) -> Collection:
+def read(path: Path, choices: Choices | None = None) -> Collection:
     """Read the images, people and pairs of a Parquet file or of a folder of them. Raises DataError."""
     root = path.resolve()
-    names = [Path(e.path) for e in entries(root, root) if e.name.endswith(".parquet")] if root.is_dir() else [root]
+    choices = choices or Choices()
+    names = [root] if root.is_file() else [Path(e.path) for e in files_below(root, root) if is_parquet(e.name)]
     if not names:
         raise DataError(f"{path}: expected Parquet files in this folder, found none")
     files = []
@@ -126,36 +129,77 @@ def read(path: Path) -> Collection:
     schema = files[0][1].schema_arrow
     for name, file in files[1:]:
         if file.schema_arrow.names != schema.names:
-            raise DataError(f"{name}: expected the columns of {names[0].name} ({', '.join(schema.names)})")
-    encoded = ParquetImages(files, _image_column(schema, names[0]))
+            raise DataError(
+                f"{name}: expected the columns of {names[0].relative_to(root)} ({', '.join(schema.names)}), found "
+                f"{', '.join(file.schema_arrow.names)}; name one of the files, or a folder of files of one kind"
+            )
+    image = _image_column(schema, names[0])
+    encoded = ParquetImages(files, image)
     if not 0 < len(encoded) <= MAX_ROWS:
         raise DataError(f"{path}: expected 1 to {MAX_ROWS:,} images, found {len(encoded):,}")
-    people = _people(files, schema, path)
-    ids = _ids(files, schema, len(encoded), path)
+    column, notes = _person_column(files, schema, choices, image)
+    people = None if column is None else _people(files, column, path)
+    parts = _parts(files, root)
+    if people is not None and choices.repeated_names == "apart" and len(set(parts)) > 1:
+        people = [f"{part}/{label}" if label else "" for part, label in zip(parts, people, strict=True)]
+    ids = _ids(files, "" if column == "id" else "id", len(encoded), path)
     pairs = _pairs(files, len(encoded), path) if "pairs" in schema.names else None
     return Collection(
         layout="Parquet", root=root if root.is_dir() else root.parent, files=names, encoded=encoded, ids=ids,
-        people=people, pairs=pairs, notes=_joined(files, people),
+        people=people, pairs=pairs, notes=(*notes, *_joined(parts, people)), nameless=_nameless(schema, column),
     )  # fmt: skip
 
 
-def _joined(files: Sequence[tuple[Path, pq.ParquetFile]], people: Sequence[str] | None) -> tuple[str, ...]:
+def is_parquet(name: str) -> bool:
+    """Return whether a file is Parquet by its name."""
+    return name.lower().endswith((".parquet", ".parq"))
+
+
+def _parts(files: Sequence[tuple[Path, pq.ParquetFile]], root: Path) -> list[str]:
+    """Return for every image the part of the set in which it lies: the word with which its file's name begins, such as
+    ``train``, or the name of its folder if the file's name is a number."""
+    parts: list[str] = []
+    for path, file in files:
+        word = re.match(r"[A-Za-z]*", path.stem)  # Shards of one part differ in their numbers only.
+        name = word[0] if word and word[0] else path.parent.name if path.parent != root else ""
+        parts += [name] * file.metadata.num_rows
+    return parts
+
+
+def _person_column(
+    files: Sequence[tuple[Path, pq.ParquetFile]], schema: pa.Schema, choices: Choices, image: str
+) -> tuple[str | None, tuple[str, ...]]:
+    """Return the column that names the person, or None, and notes on the choice, see `columns.person_column`."""
+    # Beside pairs, which only bench writes, a column id names images.
+    others = {image, "pairs", "id"} if "pairs" in schema.names else {image}
+    found = [name for name in schema.names if name not in others]
+    return person_column(found, choices.person_column, str(files[0][0]), lambda name: _repeats(_column(files, name)))
+
+
+def _repeats(values: Sequence[Any]) -> bool:
+    return len(set(map(str, values))) < len(values)
+
+
+def _nameless(schema: pa.Schema, column: str | None) -> str:
+    """Say why the people are not known; empty if there is a column for them."""
+    if column is not None:
+        return ""
+    return no_person_column(schema.names)
+
+
+def _joined(parts: Sequence[str], people: Sequence[str] | None) -> tuple[str, ...]:
     """Return the note that parts of a set, such as ``train-...`` and ``test-...``, have labels in common, if so."""
-    parts: dict[str, set[str]] = {}
-    start = 0
-    for name, file in files:
-        rows = file.metadata.num_rows
-        word = re.match(r"[A-Za-z]*", name.stem)  # Shards of one part differ in their numbers only.
-        part = parts.setdefault(word[0] if word else "", set())
-        part.update(label for label in (people or ())[start : start + rows] if label)
-        start += rows
-    common = [label for label, n in Counter(itertools.chain(*parts.values())).items() if n > 1]
+    labels: dict[str, set[str]] = {part: set() for part in parts}
+    for part, label in zip(parts, people or (), strict=False):
+        if label:
+            labels[part].add(label)
+    common = [label for label, n in Counter(itertools.chain(*labels.values())).items() if n > 1]
     if not common:
         return ()
     listed = f"{', '.join(sorted(map(shown, common))[:3])}{' ...' if len(common) > 3 else ''}"
     return (
-        f"{len(common)} labels ({listed}) occur in several parts of the set ({', '.join(map(shown, parts))}) and count "
-        "as the same people; read the parts as sets of their own if each counts its people anew",
+        f"{len(common)} labels ({listed}) occur in several parts of the set ({', '.join(map(shown, labels))}) and "
+        'count as the same people; set repeated_names = "apart" if each part counts its people anew',
     )
 
 
@@ -169,17 +213,26 @@ def _check(path: Path, file: pq.ParquetFile) -> None:
 
 
 def _image_column(schema: pa.Schema, path: Path) -> str:
-    found = ", ".join(schema.names)[:200]
-    if "image" not in schema.names:
-        raise DataError(f"{path}: expected a column 'image' with encoded images, found the columns {found}")
-    kind = schema.field("image").type
+    """Return the column of encoded images: one of a known name, or the only one that can hold them."""
+    found = ", ".join(f"{field.name} ({str(field.type)[:40]})" for field in schema)[:600]
+    able = [field.name for field in schema if _holds_images(field.type)]
+    named = column_of(schema.names, IMAGE_COLUMNS)
+    if not able:
+        raise DataError(
+            f"{path}: expected encoded images (a binary column, or a structure with 'bytes'), such as 'image', found "
+            f"the columns {found}; write the images into the file as PNG or JPEG"
+        )
+    fitting = [name for name in named if name in able] or able
+    if len(fitting) > 1 and fitting[0] not in named:
+        raise DataError(f"{path}: expected a column 'image' with encoded images, found several that could be it: "
+                        f"{', '.join(fitting)}; rename one")  # fmt: skip
+    return fitting[0]
+
+
+def _holds_images(kind: pa.DataType) -> bool:
     if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
         kind = kind.field("bytes").type
-    if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
-        raise DataError(
-            f"{path}: expected encoded images (binary, or a structure with 'bytes') in 'image', found {kind}"
-        )
-    return "image"
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
 def _column(files: Sequence[tuple[Path, pq.ParquetFile]], name: str) -> list[Any]:
@@ -190,15 +243,12 @@ def _column(files: Sequence[tuple[Path, pq.ParquetFile]], name: str) -> list[Any
     return values
 
 
-def _people(files: Sequence[tuple[Path, pq.ParquetFile]], schema: pa.Schema, path: Path) -> list[str] | None:
+def _people(files: Sequence[tuple[Path, pq.ParquetFile]], column: str, path: Path) -> list[str] | None:
     """Return the person of every image, an empty text where the label is missing; None if there is no label at all.
 
     Every file is read with its own type and its own class names. Raises DataError if they do not agree on whether
     labels are names or numbers.
     """
-    column = next((name for name in ("subject", "label") if name in schema.names), None)
-    if column is None:
-        return None
     people: list[str] = []
     kinds: dict[str, Path] = {}
     for name, file in files:
@@ -255,10 +305,10 @@ def _class_names(schema: pa.Schema, column: str) -> list[str] | None:
     return names if isinstance(names, list) and names and all(isinstance(name, str) for name in names) else None
 
 
-def _ids(files: Sequence[tuple[Path, pq.ParquetFile]], schema: pa.Schema, n: int, path: Path) -> list[str]:
-    if "id" not in schema.names:
+def _ids(files: Sequence[tuple[Path, pq.ParquetFile]], column: str, n: int, path: Path) -> list[str]:
+    if column not in files[0][1].schema_arrow.names:
         return [f"{k:07d}" for k in range(n)]
-    ids = list(map(str, _column(files, "id")))
+    ids = list(map(str, _column(files, column)))
     if len(set(ids)) != n:
         raise DataError(f"{path}: column 'id': expected a name of its own for each of the {n} images")
     return ids
