@@ -21,6 +21,7 @@ from bench.cli.streams import discard
 from bench.cli.terminal import say
 from bench.core.errors import BenchError, did_you_mean, missing_package
 from bench.core.packages import how_to_install
+from bench.core.text import shortened_message
 
 _EXIT_CODES = "0 all went well, {one}2 it could not be done, 130 it was interrupted"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # Why stdout, redirected to a file, cannot be written.
@@ -141,6 +142,7 @@ def _require_usable_process(ctx: click.Context) -> None:
 
 def _print_error(event: str, message: str, *, as_json: bool) -> None:
     """Print on stderr why a command ends early (``error`` or ``interrupted``), as text or as a line of JSON."""
+    message = shortened_message(message)
     if as_json:
         from bench.store.journal import line
 

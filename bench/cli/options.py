@@ -12,6 +12,7 @@ import click
 from bench.api.search_paths import WEIGHTS, data_dir_option, prepend
 from bench.cli import completion
 from bench.cli.terminal import say
+from bench.core.text import shortened_message
 
 if TYPE_CHECKING:
     from bench.store.workspace import Folders
@@ -113,6 +114,7 @@ log_format = click.option(
 
 def note(message: str) -> None:
     """Print a note on stderr, in the requested log format."""
+    message = shortened_message(message)
     if click.get_current_context().meta.get(LOG_FORMAT) == "json":
         from bench.store.journal import line
 

@@ -173,3 +173,28 @@ def test_a_suite_in_a_record_is_counted_too(stranger: Stranger) -> None:
     done = stranger.bench("run", "--replay", stranger.folder)
     assert done.exit_code == 2
     assert "combinations of all axes in a suite" in done.stderr
+
+
+LEVELS = ", ".join(str(i / 5000) for i in range(5000))
+
+
+@pytest.mark.parametrize(
+    "defense",
+    [
+        f'{{ plugin = "noise", sigma = [{LEVELS}] }}',
+        f'"{"x" * 100_000}"',
+        '"noise"]\n' + "".join(f"k{i} = 1\n" for i in range(5000)) + "figures = [",
+        f'"noise"]\n"{"y" * 50_000}" = 1\nfigures = [',
+    ],
+    ids=["a list of numbers", "a name", "many keys", "a key"],
+)
+@pytest.mark.parametrize("options", [[], ["--log-format", "json"]], ids=["text", "json"])
+def test_a_message_does_not_repeat_a_long_text_of_a_suite(tmp_path: Path, defense: str, options: list[str]) -> None:
+    text = SUITE.replace('{ plugin = "noise", grid = { DEFENSES } }', defense).replace("ATTACKS", '"abuse"')
+    (tmp_path / "long.toml").write_text(text.replace("REPEATS", "1"))
+    done = CliRunner().invoke(main, ["run", str(tmp_path / "long.toml"), "--out", str(tmp_path), *options])
+    assert done.exit_code == 2
+    assert "long.toml: experiment[0]" in done.stderr
+    assert len(done.stderr) < 40_000
+    assert max(map(len, done.stderr.splitlines())) < 1_100 or options
+    assert "left out" in done.stderr or "further lines" in done.stderr
