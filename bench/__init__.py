@@ -54,6 +54,7 @@ from bench.core.provenance import VERSION as __version__  # noqa: N811
 from bench.core.provenance import file_sha256, package_versions
 from bench.core.stamps import file_stamp, is_settled
 from bench.core.text import printable
+from bench.core.whole_files import read_json
 from bench.registry.discovery import registered
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ __all__ = [
     "parameters_of",
     "places_named",
     "printable",
+    "read_json",
     "registered",
     "weights_folders",
     "write_atomically",

@@ -1,8 +1,9 @@
 """The one place where texts reach a page.
 
 Texts of suites, plugins and runs may come from strangers. Jinja escapes each of them, so that none is markup; here all
-characters that nobody sees, that control a terminal or that change the direction of writing become visible marks. `<bdi>` and the style sheet
-keep writing from right to left within its own element. `tests/security/test_pages.py` finds other places.
+characters that nobody sees, that control a terminal or that change the direction of writing become visible marks.
+`<bdi>` and the style sheet keep writing from right to left within its own element.
+`tests/security/test_pages.py` finds other places.
 """
 
 from __future__ import annotations

@@ -30,9 +30,9 @@ from bench.api.types import LazyImages
 from bench.core.errors import DataError, StorageError
 from bench.core.files import folders_in, modified, remove, require_no_link, write_atomically
 from bench.core.locks import HeldLock
-from bench.core.parsing import parse_json
 from bench.core.paths import child, inside, is_file_name
 from bench.core.provenance import file_sha256
+from bench.core.whole_files import read_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -117,7 +117,7 @@ class Cache:
         """Return the manifest of a complete artifact, or None. Its files are not verified."""
         try:
             folder = self.folder(key)
-            manifest = parse_json(inside(folder, folder / MANIFEST).read_bytes())
+            manifest = read_json(inside(folder, folder / MANIFEST))
             return manifest if _is_manifest(manifest) and manifest["key"] == key else None
         except (OSError, ValueError, StorageError):
             return None  # The stage is computed again, and `write` replaces the folder.
@@ -224,7 +224,7 @@ class Cache:
     def progress(self, key: str) -> Note | None:
         """Return the last recorded progress of a stage, or None."""
         try:
-            note = parse_json(inside(self.root, child(self.root, "progress", key)).read_bytes())
+            note = read_json(inside(self.root, child(self.root, "progress", key)))
             if not _is_finite(note["since"]):
                 return None
             share = min(1.0, max(0.0, float(note["share"])))
@@ -264,7 +264,7 @@ class Cache:
     def costs(self) -> dict[str, float]:
         """Return how much longer than declared earlier runs took, as factors by cost name."""
         try:
-            costs = parse_json(inside(self.root, self.root / COSTS).read_bytes())
+            costs = read_json(inside(self.root, self.root / COSTS))
         except (OSError, ValueError, StorageError):
             return {}
         known = costs.items() if isinstance(costs, dict) else ()
