@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,16 +87,8 @@ LOG_FORMAT = "bench.log-format"  # Key in the meta dictionary of a Click context
 
 
 def _set_log_format(ctx: click.Context, param: click.Parameter, form: str) -> str:
-    """Store the format of stderr in the context, for notes and errors; for JSON, print Python warnings as JSON, too."""
+    """Store the format of stderr in the context, for notes, warnings and errors."""
     ctx.meta[LOG_FORMAT] = form
-    if form == "json":
-        from bench.store.journal import line
-
-        def show(message: Warning | str, *_: object, **__: object) -> None:
-            say(line("warning", message=str(message)), err=True)
-
-        ctx.with_resource(warnings.catch_warnings())
-        warnings.showwarning = show
     return form
 
 
