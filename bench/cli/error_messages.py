@@ -27,6 +27,7 @@ from bench.engine.interrupts import ended_by_signals
 
 _EXIT_CODES = "0 all went well, {one}2 it could not be done, 130 it was interrupted"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # Why stdout, redirected to a file, cannot be written.
+_UNMAPPED = "failed to map segment"  # What the loader of libraries says when memory is short.
 _ARGUMENTS = "bench.arguments"  # Key in the meta dictionary of a Click context: all arguments of the command line.
 
 
@@ -110,6 +111,11 @@ class Main(CommandGroup):
             called = f"{ctx.command_path} {ctx.invoked_subcommand or ''}".rstrip()
             message = f"{called}: expected the package {error.name}, found none"
             self._exit(ctx, "error", f"{message}{missing_package(error)}", 2)
+        except (MemoryError, ImportError) as error:
+            if isinstance(error, ImportError) and _UNMAPPED not in str(error):
+                raise
+            advice = "give it more, with a larger ulimit -v if one is set; what was finished is kept"
+            self._exit(ctx, "error", f"the memory that this command may use is not enough; {advice}", 2)
         except OSError as error:
             if error.errno not in _FULL or error.filename is not None:
                 raise

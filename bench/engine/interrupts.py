@@ -28,8 +28,8 @@ def ended_by_signals() -> Iterator[None]:
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+        for changed, handler in before.items():
+            signal.signal(changed, handler)  # type: ignore[arg-type]
 
 
 class StopNow(KeyboardInterrupt):

@@ -1,4 +1,4 @@
-"""Python warnings of libraries, which commands show as notes."""
+"""Python warnings of libraries, which commands show as notes, and errors when memory is short."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import warnings
 from collections.abc import Callable
 
 import click
+import pyarrow as pa
+import pytest
 from click.testing import CliRunner
 
 from bench.cli import options
@@ -56,3 +58,27 @@ def test_a_warning_controls_no_terminal_and_is_no_list() -> None:
 def test_the_log_in_json_has_them_too() -> None:
     found = json.loads(invoke(lambda: warnings.warn(TEXT, RuntimeWarning, stacklevel=1), "--log-format", "json"))
     assert (found["event"], found["message"]) == ("warning", TEXT)
+
+
+# ---- short memory ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), pa.ArrowMemoryError("malloc of size 64 failed"), ImportError("a.so: failed to map segment")],
+)
+def test_short_memory_is_one_error(error: BaseException) -> None:
+    def fail() -> None:
+        raise error
+
+    done = CliRunner().invoke(command(fail), ["noisy"], catch_exceptions=False)
+    assert done.exit_code == 2
+    assert done.stderr.startswith("Error: the memory that this command may use is not enough; give it more")
+
+
+def test_another_import_that_fails_is_an_error_of_the_program() -> None:
+    def fail() -> None:
+        raise ImportError("cannot import name 'x'")
+
+    with pytest.raises(ImportError, match="cannot import name"):
+        CliRunner().invoke(command(fail), ["noisy"], catch_exceptions=False)
