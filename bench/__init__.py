@@ -6,6 +6,9 @@ notice. See ``docs/plugins.md``.
 
 from __future__ import annotations
 
+import bench.core.current_folder  # noqa: F401  # The first of all imports: it decides where others are looked for.
+
+# isort: split
 from typing import TYPE_CHECKING, Any
 
 from bench.api.context import Capabilities, Context, Network, Shallow
