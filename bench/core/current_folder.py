@@ -10,11 +10,10 @@ import sys
 
 def _requested_module() -> str:
     """Return the module that the option ``-m`` of Python names, in any of its forms (``-um bench``, ``-mbench``)."""
-    words = [*sys.orig_argv, ""]
-    for word, following in zip(words, words[1:], strict=False):
+    for i, word in enumerate(sys.orig_argv):
         flags, option, attached = word.partition("m")
         if option and flags[:1] == "-" and not set(flags[1:]) & {"-", "W", "X", "c"}:
-            return attached or following
+            return attached or "".join(sys.orig_argv[i + 1 : i + 2])
     return ""
 
 
