@@ -129,12 +129,14 @@ def needed(cache: Cache) -> set[str]:
 
 
 @contextlib.contextmanager
-def log_folder(cache: Cache) -> Iterator[Path]:
-    """Context manager that gives a new folder in the cache for the logs of running stages, and removes it at the end.
+def log_folder(cache: Cache, place: Path | None = None) -> Iterator[Path]:
+    """Context manager that gives a new folder for the logs of running stages, and removes it at the end.
 
-    Its owner holds a lock on it, so that the folders of processes that were killed are known, and removed here.
+    It is below ``place``, by default below the folder ``logs`` of the cache. Its owner holds a lock on it, so that the
+    folders of processes that were killed are known, and removed here.
     """
-    place, name = require_no_link(cache.root / "logs", cache.root), f"logs-{uuid.uuid4().hex[:8]}"
+    place, name = place or cache.root / "logs", f"logs-{uuid.uuid4().hex[:8]}"
+    require_no_link(place, place.parent)
     try:
         for left in folders_in(place):
             if LOGS.fullmatch(left.name):
@@ -151,4 +153,5 @@ def log_folder(cache: Cache) -> Iterator[Path]:
         with contextlib.suppress(OSError):  # The next run removes what is left.
             remove(place / name)
             Path(held.lock_file).unlink()
+            place.rmdir()  # unless another process logs in it
         held.release()
