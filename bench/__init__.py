@@ -6,6 +6,9 @@ notice. See ``docs/plugins.md``.
 
 from __future__ import annotations
 
+import bench.core.current_folder  # noqa: F401  # The first of all imports: it decides where others are looked for.
+
+# isort: split
 from typing import TYPE_CHECKING, Any
 
 from bench.api.context import Capabilities, Context, Network, Shallow
@@ -54,6 +57,7 @@ from bench.core.provenance import VERSION as __version__  # noqa: N811
 from bench.core.provenance import file_sha256, package_versions
 from bench.core.stamps import file_stamp, is_settled
 from bench.core.text import printable, without_invisible
+from bench.core.whole_files import read_json
 from bench.registry.discovery import registered
 from bench.registry.sources import imported_names
 
@@ -114,6 +118,7 @@ __all__ = [
     "parameters_of",
     "places_named",
     "printable",
+    "read_json",
     "registered",
     "weights_folders",
     "without_invisible",

@@ -345,7 +345,7 @@ class InlineEngine:
     def __init__(self, workers: int = 1, threads: int = 1, gpus: Sequence[str] = ()) -> None:
         self.workers = workers
 
-    def open(self, cache: Cache) -> InlineWorkers:
+    def open(self, cache: Cache, logs: Path | None = None) -> InlineWorkers:
         """Return the workers: one, which is this process."""
         return InlineWorkers(cache)
 

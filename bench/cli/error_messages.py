@@ -16,14 +16,18 @@ from typing import Any
 
 import click
 
+from bench.cli.library_warnings import as_notes
 from bench.cli.options import LOG_FORMAT
 from bench.cli.streams import discard
 from bench.cli.terminal import say
 from bench.core.errors import BenchError, did_you_mean, missing_package
 from bench.core.packages import how_to_install
+from bench.core.text import shortened_message
+from bench.engine.interrupts import ended_by_signals
 
 _EXIT_CODES = "0 all went well, {one}2 it could not be done, 130 it was interrupted"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # Why stdout, redirected to a file, cannot be written.
+_UNMAPPED = "failed to map segment"  # What the loader of libraries says when memory is short.
 _ARGUMENTS = "bench.arguments"  # Key in the meta dictionary of a Click context: all arguments of the command line.
 
 
@@ -55,7 +59,8 @@ def _first_sentence(command: click.Command) -> str:
 class Main(CommandGroup):
     """The command ``bench``: prints one message for every error, and ends with its exit code.
 
-    The exit code is 2 for a `BenchError` and for wrong arguments, 130 for an interruption with Ctrl-C, and 1 if a
+    The exit code is 2 for a `BenchError` and for wrong arguments, 130 for an interruption with Ctrl-C, SIGTERM or
+    SIGHUP, and 1 if a
     question was not answered with yes or the reader of stdout has closed it (but see `bench.cli.streams`).
     """
 
@@ -81,10 +86,11 @@ class Main(CommandGroup):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command and turn its errors into messages and exit codes."""
         try:
-            _require_usable_process(ctx)
-            result = super().invoke(ctx)
-            sys.stdout.flush()
-            return result
+            with ended_by_signals(), as_notes(lambda text: self._print(ctx, "warning", text)):
+                _require_usable_process(ctx)
+                result = super().invoke(ctx)
+                sys.stdout.flush()
+                return result
         except BenchError as error:
             self._exit(ctx, "error", str(error), 2)
         except click.exceptions.NoArgsIsHelpError:
@@ -105,6 +111,11 @@ class Main(CommandGroup):
             called = f"{ctx.command_path} {ctx.invoked_subcommand or ''}".rstrip()
             message = f"{called}: expected the package {error.name}, found none"
             self._exit(ctx, "error", f"{message}{missing_package(error)}", 2)
+        except (MemoryError, ImportError) as error:
+            if isinstance(error, ImportError) and _UNMAPPED not in str(error):
+                raise
+            advice = "give it more, with a larger ulimit -v if one is set; what was finished is kept"
+            self._exit(ctx, "error", f"the memory that this command may use is not enough; {advice}", 2)
         except OSError as error:
             if error.errno not in _FULL or error.filename is not None:
                 raise
@@ -113,12 +124,16 @@ class Main(CommandGroup):
 
     def _exit(self, ctx: click.Context, event: str, message: str, code: int) -> None:
         """Print a message in the requested log format and end with an exit code."""
+        self._print(ctx, event, message)
+        ctx.exit(code)
+
+    def _print(self, ctx: click.Context, event: str, message: str) -> None:
+        """Print an error, or a warning of a library, in the requested log format."""
         as_json = ctx.meta.get(LOG_FORMAT) == "json" or _logs_json(ctx.meta.get(_ARGUMENTS, ()))
         try:
             _print_error(event, message, as_json=as_json)
         except OSError:  # Nobody reads stderr; the exit code still tells.
             discard(sys.stderr)
-        ctx.exit(code)
 
 
 def _require_usable_process(ctx: click.Context) -> None:
@@ -140,13 +155,15 @@ def _require_usable_process(ctx: click.Context) -> None:
 
 
 def _print_error(event: str, message: str, *, as_json: bool) -> None:
-    """Print on stderr why a command ends early (``error`` or ``interrupted``), as text or as a line of JSON."""
+    """Print on stderr why a command ends early (``error`` or ``interrupted``), or a ``warning`` of a library, as text
+    or as a line of JSON."""
+    message = shortened_message(message)
     if as_json:
         from bench.store.journal import line
 
         say(line(event, message=message), err=True)
     else:
-        say(f"Error: {message}" if event == "error" else f"\n{event}; {message}", err=True)
+        say({"error": "Error: ", "warning": "note: "}.get(event, f"\n{event}; ") + message, err=True)
 
 
 def _logs_json(args: Sequence[str]) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ import click
 from bench.api.search_paths import WEIGHTS, data_dir_option, prepend
 from bench.cli import completion
 from bench.cli.terminal import say
+from bench.core.text import shortened_message
 
 if TYPE_CHECKING:
     from bench.store.workspace import Folders
@@ -87,16 +87,8 @@ LOG_FORMAT = "bench.log-format"  # Key in the meta dictionary of a Click context
 
 
 def _set_log_format(ctx: click.Context, param: click.Parameter, form: str) -> str:
-    """Store the format of stderr in the context, for notes and errors; for JSON, print Python warnings as JSON, too."""
+    """Store the format of stderr in the context, for notes, warnings and errors."""
     ctx.meta[LOG_FORMAT] = form
-    if form == "json":
-        from bench.store.journal import line
-
-        def show(message: Warning | str, *_: object, **__: object) -> None:
-            say(line("warning", message=str(message)), err=True)
-
-        ctx.with_resource(warnings.catch_warnings())
-        warnings.showwarning = show
     return form
 
 
@@ -113,6 +105,7 @@ log_format = click.option(
 
 def note(message: str) -> None:
     """Print a note on stderr, in the requested log format."""
+    message = shortened_message(message)
     if click.get_current_context().meta.get(LOG_FORMAT) == "json":
         from bench.store.journal import line
 

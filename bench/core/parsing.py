@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 import tomllib
 from typing import Any
 
 DEEPEST = 64  # Most levels of tables and lists; no suite and no record comes near.
+# A key of more parts than any table has levels; the parser takes quadratic time for such a key.
+_LONG_KEY = re.compile(r"""(?<![\w"'-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){64}""")
 _TOO_DEEP = f"tables and lists in more than {DEEPEST} levels"
 _NO_UNICODE = "a text that is not valid Unicode"
 # The byte order marks that editors and shells of Windows write, and the encoding that each stands for. That of UTF-16
@@ -74,6 +77,8 @@ def parse_json(text: str | bytes, *, replace: bool = False) -> Any:
 def parse_toml(text: str) -> dict[str, Any]:
     """Return the table of a TOML text. Raises `ValueError` if it is not valid TOML, is nested too deep, or holds a
     whole number of some thousand digits."""
+    if _LONG_KEY.search(text):
+        raise ValueError(_TOO_DEEP)
     try:
         value = tomllib.loads(text)
     except RecursionError:

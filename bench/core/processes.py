@@ -53,6 +53,14 @@ def run(
     )
 
 
+def filtered(command: Sequence[str], content: bytes, timeout_s: float) -> subprocess.CompletedProcess[bytes]:
+    """Run a program that reads this content, wait for its end, and return its exit code and what it has written.
+
+    Raises the errors of `run`.
+    """
+    return subprocess.run(command, input=content, capture_output=True, timeout=timeout_s)
+
+
 def lines_of(command: Sequence[str], timeout_s: float, *, cwd: Path | None = None) -> list[str] | None:
     """Return the lines that a program prints; None if it does not exist, fails, or takes longer than ``timeout_s``."""
     try:

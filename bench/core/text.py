@@ -9,7 +9,14 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+# Control characters except tab and newline; line and paragraph separators; halves of surrogate pairs; and what Unicode
+# calls ignorable by default, which no font shows: characters of no width, those that change the direction of writing,
+# fillers, variation selectors, and tags, with which a text can hide in another one.
+_UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
+    "\u2060-\u206f\u3164\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3"
+    "\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
 # Characters that no reader sees and that are of no invisible category: Unicode's Default_Ignorable_Code_Point (joiners,
 # variation selectors, tags), but for fillers, which look like a space; so does the empty pattern of Braille.
 _IGNORABLE = re.compile("[\u034f\u17b4\u17b5\u180b-\u180f\u2065\ufe00-\ufe0f\ufff0-\ufff8\U000e0000-\U000e0fff]")
@@ -17,6 +24,7 @@ _FILLERS = re.compile("[\u115f\u1160\u2800\u3164\uffa0]")
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs"})  # Unicode's categories of control, format and surrogate characters.
 _WORDS = frozenset({"none", "nothing", "no", "all", "any"})
 _LONGEST = 80  # characters of a value in a message
+_LONGEST_LINE, _MOST_LINES = 1_000, 100  # characters of a line of a message, and lines of a message
 
 
 def plural(n: int, one: str, many: str | None = None) -> str:
@@ -54,8 +62,11 @@ def set_label(labels: Iterable[str]) -> str:
 
 
 def printable(text: str) -> str:
-    """Return a text that cannot control a terminal: each control character except newline and tab, each character that
-    changes the direction of writing, and each half of a surrogate pair becomes ``�``."""
+    """Return a text that shows every character in it, and cannot control a terminal.
+
+    Each control character except newline and tab, each half of a surrogate pair, and each character that nobody sees,
+    because it has no width or changes the direction of writing, becomes ``�``.
+    """
     return _UNPRINTABLE.sub("\ufffd", text)
 
 
@@ -78,7 +89,12 @@ def one_line(text: str) -> str:
 def escaped_json(text: str) -> str:
     """Return a JSON text in which the characters that `printable` replaces are escaped, so that its values stay the
     same. JSON has them only within its texts."""
-    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return _UNPRINTABLE.sub(lambda found: _escaped(found[0]), text)
+
+
+def _escaped(character: str) -> str:
+    """Return a character as JSON escapes it: beyond U+FFFF as the two halves of a surrogate pair."""
+    return re.sub("(....)", r"\\u\1", character.encode("utf-16-be", "surrogatepass").hex())
 
 
 def json_text(value: Any, *, indent: int | None = None) -> str:
@@ -102,6 +118,22 @@ def _with_finite_numbers(value: Any) -> Any:
 def shortened(text: str, longest: int = _LONGEST) -> str:
     """Return a text for a message, cut at ``longest`` characters."""
     return text if len(text) <= longest else f"{text[: longest - 3]}..."
+
+
+def shortened_message(text: str) -> str:
+    """Return an error or a note for people, without the middle of very long lines and without the end of a very long
+    list of lines: what it repeats from a file of a stranger may have any length."""
+    lines = text.split("\n")
+    more = [f"... and {plural(len(lines) - _MOST_LINES, 'further line')}"] if len(lines) > _MOST_LINES else []
+    return "\n".join([*map(_shortened_line, lines[:_MOST_LINES]), *more])
+
+
+def _shortened_line(line: str) -> str:
+    """Return a line with its beginning, which says where, and its end, which says what to do."""
+    if len(line) <= _LONGEST_LINE:
+        return line
+    head, tail = line[: _LONGEST_LINE // 2], line[-_LONGEST_LINE // 4 :]
+    return f"{head} [... {len(line) - len(head) - len(tail):,} characters left out ...] {tail}"
 
 
 def shortened_repr(value: object) -> str:

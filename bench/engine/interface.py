@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Literal, Protocol, Self
 
@@ -62,6 +63,10 @@ class Engine(Protocol):
     name: str
     workers: int
 
-    def open(self, cache: Cache) -> Workers:
-        """Return the workers for the stages of one run, whose artifacts are in ``cache``."""
+    def open(self, cache: Cache, logs: Path | None = None) -> Workers:
+        """Return the workers for the stages of one run, whose artifacts are in ``cache``.
+
+        Workers on this machine log in the folder ``logs``, by default in the cache; those of a cluster log where they
+        work.
+        """
         ...

@@ -1,13 +1,35 @@
-"""Ctrl-C, SIGTERM and SIGHUP: the first lets running stages finish, the second ends the run immediately."""
+"""Ctrl-C, SIGTERM and SIGHUP: they end every command alike, by a `KeyboardInterrupt`, so that it removes what it has
+written in part. While stages run, the first lets them finish, and the second ends the run immediately."""
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
+from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Self
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextlib.contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Context manager in which SIGTERM and SIGHUP raise `KeyboardInterrupt`, as Ctrl-C does.
+
+    SIGHUP is ignored if it was ignored before, as it is under ``nohup``. In any thread but the main one, nothing
+    changes.
+    """
+    before: dict[int, object] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) == signal.SIG_DFL:
+                before[number] = signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for changed, handler in before.items():
+            signal.signal(changed, handler)  # type: ignore[arg-type]
 
 
 class StopNow(KeyboardInterrupt):

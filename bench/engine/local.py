@@ -60,9 +60,9 @@ class LocalEngine:
     gpus: tuple[str, ...] = ()
     name = "local"
 
-    def open(self, cache: Cache) -> LocalWorkers:
+    def open(self, cache: Cache, logs: Path | None = None) -> LocalWorkers:
         """Return the workers of one run. A worker process is started when its slot gets its first stage."""
-        return LocalWorkers(cache, self.workers, self.threads, self.gpus)
+        return LocalWorkers(cache, self.workers, self.threads, self.gpus, logs)
 
 
 def visible_gpus() -> tuple[str, ...]:
@@ -83,8 +83,11 @@ class LocalWorkers:
     A thread per slot waits for the process of the slot.
     """
 
-    def __init__(self, cache: Cache, slots: int, threads: int, gpus: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, cache: Cache, slots: int, threads: int, gpus: tuple[str, ...] = (), logs: Path | None = None
+    ) -> None:
         self.slots = slots
+        self._logs = logs
         self.cache = cache
         self._threads = threads
         self._gpus = gpus
@@ -94,7 +97,7 @@ class LocalWorkers:
         self._contexts = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
-        logs = self._contexts.enter_context(log_folder(self.cache)).absolute()
+        logs = self._contexts.enter_context(log_folder(self.cache, self._logs)).absolute()
         self._contexts.enter_context(_environment(self._threads))
         for i in range(self.slots):
             gpu = self._gpus[i % len(self._gpus)] if self._gpus else None

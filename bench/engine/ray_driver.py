@@ -29,6 +29,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -93,8 +94,8 @@ class RayEngine:
     limited: bool = True
     name = "ray"
 
-    def open(self, cache: Cache) -> RayWorkers:
-        """Return the workers of one run, which connect to the cluster."""
+    def open(self, cache: Cache, logs: Path | None = None) -> RayWorkers:
+        """Return the workers of one run, which connect to the cluster. They log on their nodes."""
         return RayWorkers(self, cache)
 
     def resources(self) -> dict[str, float]:

@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from bench.core.domain import Event, Stage, StageResult
@@ -192,19 +193,20 @@ def run(
     results: dict[str, StageResult],
     on_event: OnEvent,
     interruption: Interruption,
+    logs: Path | None = None,
 ) -> None:
     """Compute all stages of a plan whose artifacts are missing, and add each result to ``results`` at once.
 
     Of the stages that are ready, the one with the longest path to the end of the graph starts first. Raises
     `StorageError` if artifacts cannot be stored, and `KeyboardInterrupt` if the user interrupted the run; the results
-    so far stay valid.
+    so far stay valid. ``logs`` is an argument of `bench.engine.interface.Engine.open`.
     """
     missing = missing_stages(plan, cache, results, on_event)
     stages, path_seconds = tuple(missing.values()), longest_paths(missing)
     cells, total = len(plan.cells), len(plan.stages)
     on_event(Event(kind="planned", stages=stages, path_seconds=path_seconds, cells=cells, total=total))
     if missing:
-        with engine.open(cache) as workers:
+        with engine.open(cache, logs) as workers:
             _SchedulerLoop(plan, cache, workers, on_event, interruption, _Graph(results)).run(missing)
 
 

@@ -1,8 +1,9 @@
 """The one place where texts reach a page.
 
 Texts of suites, plugins and runs may come from strangers. Jinja escapes each of them, so that none is markup; here all
-characters that control a terminal or change the direction of writing become visible marks. `<bdi>` and the style sheet
-keep writing from right to left within its own element. `tests/security/test_pages.py` finds other places.
+characters that nobody sees, that control a terminal or that change the direction of writing become visible marks.
+`<bdi>` and the style sheet keep writing from right to left within its own element.
+`tests/security/test_pages.py` finds other places.
 """
 
 from __future__ import annotations
@@ -52,4 +53,4 @@ def script_data(about: Mapping[str, Any]) -> Markup:
     element, and with the same marks as the page itself."""
     text = json.dumps(about, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     text = _ESCAPED.sub(lambda found: found[0] if found[0] == "\\\\" else "\ufffd", text)
-    return Markup(text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029"))
+    return Markup(printable(text).replace("<", "\\u003c"))

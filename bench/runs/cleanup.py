@@ -22,7 +22,7 @@ from bench.core.locks import HeldLock
 from bench.store.active_runs import alive_below, caches, needed
 from bench.store.artifacts import UNFINISHED, Cache, DamagedError
 from bench.store.reading import stage_rows
-from bench.store.run_folders import run_folders
+from bench.store.run_folders import LOGS, run_folders
 from bench.store.run_record import RECORD, RunRecord, SuiteRecord, salvage_record
 
 DAMAGED = "damaged"  # The kind of an artifact whose manifest cannot be read.
@@ -33,7 +33,7 @@ _KEY = re.compile(r"[0-9a-f]{64}")
 _LOCK = re.compile(r"[0-9a-f]{64}|run-.*|(token|logs)-[0-9a-f]{8}")  # the names of locks in a cache
 _FRESH_S = 600.0  # A younger unfinished artifact may belong to a process without a lock.
 _AT_ONCE = 64  # Artifacts that are removed at a time, while starting runs have to wait.
-_RUN_FILES = ("cells.parquet", "stages.parquet", "samples", "journal.jsonl")  # run.json is removed after these.
+_RUN_FILES = ("cells.parquet", "stages.parquet", "samples", "journal.jsonl", LOGS)  # run.json is removed after these.
 _RUN_LEFTOVERS = (".*.parquet.*", ".run.json.*", ".samples.*")
 
 

@@ -31,7 +31,7 @@ from bench.store.active_runs import announce
 from bench.store.artifacts import Cache, DamagedError
 from bench.store.cell_rows import cell_row
 from bench.store.journal import Journal, last_results
-from bench.store.run_folders import free_bytes, is_complete, require_writable, run_folder
+from bench.store.run_folders import LOGS, free_bytes, is_complete, require_writable, run_folder
 from bench.store.run_record import RunRecord
 from bench.store.workspace import Folders
 from bench.store.writing import DamagedScoreError, start_run, update_record, write_run
@@ -174,7 +174,8 @@ class _Session:
     def _compute(self, engine: Engine, record_event: Callable[[Event], None], complete: bool) -> None:
         try:
             with Interruption() as interruption:
-                scheduler.run(engine, self.plan, self.cache, self.results, record_event, interruption)
+                logs = child(self.folder, LOGS)
+                scheduler.run(engine, self.plan, self.cache, self.results, record_event, interruption, logs)
         except BaseException as error:
             self._stopped(error, complete)
             raise

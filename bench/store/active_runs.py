@@ -21,8 +21,10 @@ from filelock import Timeout
 from bench.core.errors import StorageError
 from bench.core.files import files_in, folders_in, remove, require_no_link, write_atomically
 from bench.core.locks import HeldLock, is_held
-from bench.core.paths import is_file_name
+from bench.core.paths import child, is_file_name
+from bench.core.whole_files import read_json, read_whole
 from bench.store.artifacts import Cache
+from bench.store.typed_json import decode
 
 LOGS = re.compile(r"logs-[0-9a-f]{8}")  # the name of a folder of logs, and of its lock
 
@@ -67,9 +69,9 @@ def alive(cache: Cache) -> list[RunningRun]:
     """Return the runs that are in progress. Nothing is written, so that read access is enough."""
     found = []
     for about in _announced(cache):
-        with contextlib.suppress(OSError, ValueError, TypeError):  # The run ended in the meantime.
+        with contextlib.suppress(OSError, ValueError):  # The run ended in the meantime.
             if is_held(about.with_suffix(".lock")):
-                found.append(RunningRun(**json.loads(about.read_text(encoding="utf-8"))))
+                found.append(decode(RunningRun, read_json(about)))
     return found
 
 
@@ -105,8 +107,8 @@ def running(cache: Cache) -> list[RunningRun]:
                 for end in (".json", ".keys", ".lock"):
                     about.with_suffix(end).unlink(missing_ok=True)
         except Timeout:
-            with contextlib.suppress(OSError, ValueError, TypeError):  # The run ended in the meantime.
-                found.append(RunningRun(**json.loads(about.read_text(encoding="utf-8"))))
+            with contextlib.suppress(OSError, ValueError):  # The run ended in the meantime.
+                found.append(decode(RunningRun, read_json(about)))
         except OSError as error:
             raise StorageError(f"{about.parent}: cannot be read: {error.strerror or error}") from None
     return found
@@ -116,18 +118,25 @@ def needed(cache: Cache) -> set[str]:
     """Return the keys of all stages that runs in progress need."""
     keys: set[str] = set()
     for run in running(cache):
-        with contextlib.suppress(FileNotFoundError):  # The run ended in the meantime.
-            keys.update((cache.root / "running" / f"{run.session}.keys").read_text(encoding="utf-8").split())
+        path = child(cache.root, "running", f"{run.session}.keys")
+        try:
+            keys.update(read_whole(path).decode().split())
+        except FileNotFoundError:
+            continue  # The run ended in the meantime.
+        except ValueError as error:
+            raise StorageError(f"{path}: expected the stages of a run in progress: {error}") from None
     return keys
 
 
 @contextlib.contextmanager
-def log_folder(cache: Cache) -> Iterator[Path]:
-    """Context manager that gives a new folder in the cache for the logs of running stages, and removes it at the end.
+def log_folder(cache: Cache, place: Path | None = None) -> Iterator[Path]:
+    """Context manager that gives a new folder for the logs of running stages, and removes it at the end.
 
-    Its owner holds a lock on it, so that the folders of processes that were killed are known, and removed here.
+    It is below ``place``, by default below the folder ``logs`` of the cache. Its owner holds a lock on it, so that the
+    folders of processes that were killed are known, and removed here.
     """
-    place, name = require_no_link(cache.root / "logs", cache.root), f"logs-{uuid.uuid4().hex[:8]}"
+    place, name = place or cache.root / "logs", f"logs-{uuid.uuid4().hex[:8]}"
+    require_no_link(place, place.parent)
     try:
         for left in folders_in(place):
             if LOGS.fullmatch(left.name):
@@ -144,4 +153,5 @@ def log_folder(cache: Cache) -> Iterator[Path]:
         with contextlib.suppress(OSError):  # The next run removes what is left.
             remove(place / name)
             Path(held.lock_file).unlink()
+            place.rmdir()  # unless another process logs in it
         held.release()

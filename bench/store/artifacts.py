@@ -30,9 +30,9 @@ from bench.api.types import LazyImages
 from bench.core.errors import DataError, StorageError
 from bench.core.files import folders_in, modified, remove, require_no_link, write_atomically
 from bench.core.locks import HeldLock
-from bench.core.parsing import parse_json
 from bench.core.paths import child, inside, is_file_name
 from bench.core.provenance import file_sha256
+from bench.core.whole_files import read_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,6 +47,13 @@ _AT_ONCE = 1 << 20  # bytes of a file that is read once: checked, and used from 
 _LARGEST_FACTOR = 1e9  # of the time that a stage took, compared with what was declared
 _FLUSHED_S = 1.0  # artifacts that took as long to make are flushed to the disk
 _REQUIRED = {"key", "files", "facts", "seconds", "peak_mb", "device"}
+# The facts that become columns of `stages.parquet`, by their types.
+_FACTS: Mapping[str, tuple[type, ...]] = {
+    "client_flops": (int,),
+    "client_seconds": (int, float),
+    "client_reason": (str,),
+}
+_LARGEST_FACT = 2**63  # A column of whole numbers holds smaller ones.
 _OWN = ("tmp", "locks", "progress", "running", "logs")  # the folders of a cache besides those of artifacts
 _NO_DISK = ("/proc", "/sys", "/dev")  # These hold no files of a disk.
 UNFINISHED = re.compile(r"([0-9a-f]{64})-[0-9a-f]{8}")  # the name of a folder in ``tmp``, which begins with a key
@@ -117,7 +124,7 @@ class Cache:
         """Return the manifest of a complete artifact, or None. Its files are not verified."""
         try:
             folder = self.folder(key)
-            manifest = parse_json(inside(folder, folder / MANIFEST).read_bytes())
+            manifest = read_json(inside(folder, folder / MANIFEST))
             return manifest if _is_manifest(manifest) and manifest["key"] == key else None
         except (OSError, ValueError, StorageError):
             return None  # The stage is computed again, and `write` replaces the folder.
@@ -224,7 +231,7 @@ class Cache:
     def progress(self, key: str) -> Note | None:
         """Return the last recorded progress of a stage, or None."""
         try:
-            note = parse_json(inside(self.root, child(self.root, "progress", key)).read_bytes())
+            note = read_json(inside(self.root, child(self.root, "progress", key)))
             if not _is_finite(note["since"]):
                 return None
             share = min(1.0, max(0.0, float(note["share"])))
@@ -264,7 +271,7 @@ class Cache:
     def costs(self) -> dict[str, float]:
         """Return how much longer than declared earlier runs took, as factors by cost name."""
         try:
-            costs = parse_json(inside(self.root, self.root / COSTS).read_bytes())
+            costs = read_json(inside(self.root, self.root / COSTS))
         except (OSError, ValueError, StorageError):
             return {}
         known = costs.items() if isinstance(costs, dict) else ()
@@ -320,7 +327,7 @@ def _is_manifest(value: Any) -> bool:
         and all(isinstance(source, str) and is_file_name(source) for source in inputs.values())
         and _is_finite(value["seconds"])
         and _is_finite(value["peak_mb"])
-        and isinstance(value["facts"], dict)
+        and _are_facts(value["facts"])
         and _holds_texts(value.get("notes", []))
         and _holds_texts(value.get("reads", {}))
         and value.get("sha256") == _signature(value)
@@ -333,6 +340,17 @@ def _is_finite(value: Any) -> bool:
         return isinstance(value, int | float) and math.isfinite(value)
     except OverflowError:  # A whole number of some hundred digits.
         return False
+
+
+def _are_facts(value: Any) -> bool:
+    """Return True for facts as stages make them: texts, numbers and nothing else, each of the type that rows have."""
+    if not isinstance(value, dict):
+        return False
+    known = [value.get(name) for name in _FACTS]
+    return all(fact is None or isinstance(fact, str) or _is_finite(fact) for fact in value.values()) and all(
+        fact is None or (type(fact) in kinds and (isinstance(fact, str) or 0 <= fact < _LARGEST_FACT))
+        for fact, kinds in zip(known, _FACTS.values(), strict=True)
+    )
 
 
 def _holds_texts(value: Any) -> bool:

@@ -34,11 +34,11 @@ from bench.core.files import require_no_link
 from bench.core.parsing import parse_json
 from bench.core.paths import inside
 from bench.core.text import json_text
+from bench.core.whole_files import LARGEST_JOURNAL, LARGEST_LINE
 from bench.store.old_schemas import add_failed_stages
 from bench.store.typed_json import MistypedError, decode
 
 NAME = "journal.jsonl"
-_LONGEST_LINE = 32 << 20  # bytes, which may take 50 times as much memory; the plan of 100,000 stages has some 20 MB
 _RESULT = {f.name for f in fields(StageResult) if f.default is MISSING}  # without these fields a line is not a result
 
 
@@ -138,10 +138,13 @@ class Reader:
         except OSError as error:
             raise StorageError(f"{self.path}: cannot be read: {error.strerror}") from None
         with file:
+            if (size := os.fstat(file.fileno()).st_size) > LARGEST_JOURNAL:
+                expected = f"expected the journal of a run, of at most {LARGEST_JOURNAL:,} bytes, found {size:,}"
+                raise StorageError(f"{self.path}: {expected}; move it away: the rows do not depend on it")
             file.seek(self._place)
-            while text := file.readline(_LONGEST_LINE):
-                if len(text) >= _LONGEST_LINE:
-                    found = f"a line of more than {_LONGEST_LINE:,} bytes"
+            while text := file.readline(LARGEST_LINE):
+                if len(text) >= LARGEST_LINE:
+                    found = f"a line of more than {LARGEST_LINE:,} bytes"
                     raise StorageError(f"{self.path}: expected the journal of a run, found {found}")
                 if not text.endswith(b"\n"):
                     return  # The line is being written, or its writer was killed.

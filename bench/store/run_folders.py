@@ -15,6 +15,8 @@ from bench.core.provenance import file_sha256
 from bench.store.run_record import RECORD, read_record, salvage_record
 from bench.store.schema import SCHEMA_VERSION
 
+LOGS = "logs"  # the folder in a run folder in which running stages log
+
 
 def run_folders(results: Path, note: Callable[[str], object], *, links: bool = True) -> list[Path]:
     """Return the folders of all runs below a folder of results, by suite and name.

@@ -15,13 +15,12 @@ from typing import Any
 from bench.core.domain import CellRole, Component
 from bench.core.errors import StorageError
 from bench.core.files import write_atomically
-from bench.core.parsing import parse_json
 from bench.core.paths import inside, is_file_name
+from bench.core.whole_files import read_json
 from bench.store.schema import SCHEMA_VERSION
 from bench.store.typed_json import MistypedError, decode
 
 RECORD = "run.json"
-LARGEST_RECORD = 32 << 20  # bytes, which may take 50 times as much memory; 100,000 cells have a record of some MB
 _OPTIONAL = ("only", "replay_of", "rescored", "stages")  # These fields are left out of run.json if they are empty.
 
 
@@ -467,9 +466,7 @@ def _raw(folder: Path, *, salvage: bool = False) -> Raw:
     if path.exists() and not path.is_file():
         raise StorageError(f"{path}: expected the record of a run, found something else")
     try:
-        if (size := path.stat().st_size) > LARGEST_RECORD:
-            raise ValueError(f"{size:,} bytes, and bench reads records of up to {LARGEST_RECORD:,}")
-        raw = parse_json(path.read_bytes(), replace=salvage)
+        raw = read_json(path, replace=salvage)
     except (OSError, ValueError, OverflowError) as error:
         raise StorageError(f"{path}: expected the record of a run, found none ({error})") from None
     if not isinstance(raw, dict):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from bench.core.errors import SuiteError
 from bench.core.parsing import decode_text
+from bench.core.whole_files import LARGEST_NUMBERS, read_whole
 
 COLUMNS = ("dataset", "defense", "row", "column", "value", "unit")
 UNITS = ("%", "dB", "years", "")
@@ -35,7 +36,7 @@ def read_claims(path: Path, where: str) -> str:
     if path.exists() and not path.is_file():
         raise SuiteError(f"{where}: expected a CSV file beside the suite, at {path}, found something else")
     try:
-        text = decode_text(path.read_bytes(), "published numbers")
+        text = decode_text(read_whole(path, LARGEST_NUMBERS), "published numbers")
     except (OSError, ValueError) as error:
         raise SuiteError(f"{where}: expected a CSV file beside the suite, at {path}: {error}") from None
     header, *lines = list(csv.reader(text.splitlines())) or [[]]

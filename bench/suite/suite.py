@@ -23,6 +23,7 @@ from bench.core.domain import Component, StageKind
 from bench.core.errors import BenchError, SuiteError
 from bench.core.parsing import decode_text, parse_toml
 from bench.core.provenance import file_sha256
+from bench.core.whole_files import LARGEST_SUITE, read_whole
 from bench.registry.discovery import Registry
 from bench.store.run_record import SuiteRecord
 from bench.suite.claim_check import axes_of, check_claims
@@ -105,7 +106,7 @@ def read(path: Path, overrides: Sequence[str] = ()) -> SuiteSource:
     A claim may be about something that an override removed from the suite; it is not measured then.
     """
     try:
-        text = decode_text(path.read_bytes(), "a suite file")
+        text = decode_text(read_whole(path, LARGEST_SUITE), "a suite file")
     except FileNotFoundError:
         raise SuiteError(f"{path}: expected a suite file, found nothing there.{_suites_nearby(path)}") from None
     except IsADirectoryError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.core.text import duration, joined_labels, printable
+from bench.core.text import duration, joined_labels, printable, shortened_message
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,18 @@ def test_what_could_control_a_terminal_is_replaced(text: str, shown: str) -> Non
 def test_a_label_that_reads_like_a_word_is_in_quotes() -> None:
     assert joined_labels(["PMT", "none", "All"]) == "PMT, “none”, “All”"
     assert joined_labels([]) == ""
+
+
+def test_a_long_line_of_a_message_keeps_its_beginning_and_its_end() -> None:
+    text = "suite.toml: expected a number, found " + "9" * 5_000 + "; correct it"
+    found = shortened_message(text)
+    assert found.startswith("suite.toml: expected a number, found 999")
+    assert " [... 4,299 characters left out ...] " in found
+    assert found.endswith("9; correct it")
+    assert shortened_message("a" * 1_000) == "a" * 1_000
+
+
+def test_a_long_list_in_a_message_says_how_much_longer_it_is() -> None:
+    lines = [f"line {i}" for i in range(102)]
+    assert shortened_message("\n".join(lines)) == "\n".join([*lines[:100], "... and 2 further lines"])
+    assert shortened_message("\n".join(lines[:100])) == "\n".join(lines[:100])

@@ -81,7 +81,7 @@ class Script:
         self.most = 0
         self.running: dict[str, tuple[Future[Attempt], Stage, int]] = {}
 
-    def open(self, cache: Cache) -> Script:
+    def open(self, cache: Cache, logs: Path | None = None) -> Script:
         return self
 
     def __enter__(self) -> Script:

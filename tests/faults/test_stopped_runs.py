@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from fault_table import FaultTable
 from injecting import Lab, Tally, computed, has
 from processes import Running, manifests, run_folders, wait_until
+from stranger import GOLDEN, files_of
 from support import Command
 
 Start = Callable[..., Running]
@@ -126,3 +129,66 @@ def test_failures_are_tried_again_unless_told_otherwise(bench: Command, tmp_path
     after = manifests(tmp_path)
     assert {key: after[key] for key in before} == before
     assert len(after) == len(before) + 4
+
+
+# ---- other commands --------------------------------------------------------------------------------------------------
+
+# It lets a command wait where it opens a file to read it, or replaces a file by the one that it has written beside it.
+HOLDING = """
+import os, time
+
+def held(function):
+    def call(first, *more, **extra):
+        if any(str(path).endswith(os.environ["TEST_HOLD"]) for path in (first, *more)):
+            open(os.environ["TEST_REACHED"], "w").close()
+            time.sleep(600)
+        return function(first, *more, **extra)
+    return call
+
+os.open, os.replace = held(os.open), held(os.replace)
+"""
+OTHERS = {
+    "report": ["report", "RUN"],
+    "report -o": ["report", "RUN", "-o", "page.html"],
+    "export --table": ["export", "RUN", "--table", "VII", "-o", "table.csv"],
+    "export --rows": ["export", "RUN", "--rows", "verification", "-o", "rows.parquet"],
+    "diff --html": ["diff", "RUN", "RUN", "--html", "diff.html"],
+    "plan": ["plan", "suite.toml"],
+    "claims": ["claims", "RUN"],
+}
+HELD = {"report": "index.html", "plan": "suite.toml", "claims": "run.json"}
+
+
+@pytest.mark.parametrize("how", ["SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("command", OTHERS)
+def test_other_commands(
+    start: Start, fault_table: FaultTable, tmp_path: Path, full: bool, command: str, how: str
+) -> None:
+    """A command that is stopped removes what it has written in part, and says in one line that it was interrupted."""
+    if not full and (how != "SIGTERM" or command not in ("report", "export --rows", "plan")):
+        pytest.skip("part of the full suite")
+    home, site = tmp_path / "home", tmp_path / "site"
+    run = home / "results" / "golden" / "20260101-000000-12345678"
+    shutil.copytree(GOLDEN, run)
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(HOLDING)
+    (home / "suite.toml").write_text(DEAF)
+    words = [str(run) if word == "RUN" else word for word in OTHERS[command]]
+    for name in ("page.html", "table.csv", "rows.parquet", "diff.html"):
+        (home / name).write_text("as before")
+    before = files_of(home)
+    env = {
+        "PYTHONPATH": str(site),
+        "TEST_HOLD": HELD.get(command, words[-1]),
+        "TEST_REACHED": str(tmp_path / "reached"),
+    }
+    running = start(*words, env=env, cwd=home)
+    wait_until((tmp_path / "reached").exists, "the command to be about to read or to write")
+    stop(running, how)
+    code, out, err = running.end()
+    assert (code, out) == (130, "")
+    assert err == "\ninterrupted; what was finished is kept, and the same command continues from there\n"
+    left = files_of(home)
+    changed = sum(before[name] != left.get(name) for name in before)
+    fault_table.add(f"{how} during other commands", times=1, wrong=changed, outside=len(left.keys() - before.keys()))
+    assert left == before

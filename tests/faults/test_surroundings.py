@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -12,8 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fault_table import FaultTable
 from injecting import Lab, Tally, computed
 from processes import PATIENCE, wait_until, workers_of
+from stranger import GOLDEN, files_of
 from support import BENCH, environment
 
 
@@ -53,7 +56,7 @@ def test_the_logs_are_removed(gated: Lab, tally: Tally, tmp_path: Path) -> None:
     lab, gate = gated, tmp_path / "gate"
     running = lab.start("--workers", 1, env={"TOY_GATE": str(gate)})
     wait_until(Path(f"{gate}.reached").exists, "the gate")
-    shutil.rmtree(lab.out / "results" / ".cache" / "logs")
+    shutil.rmtree(lab.folder / "logs")
     gate.touch()
     code, _, err = running.end()
     assert code == 0, err
@@ -101,7 +104,7 @@ def test_two_containers_share_a_cache_and_a_temporary_folder(
         wait_until(Path(f"{gate}.reached").exists, "the gate")
         runs.append(isolated(lab, toy_site, "--workers", 1, env=variables))
         wait_until(lambda: sum(e["event"] == "planned" for e in lab.events()) == 2, "the second to begin")
-        logs = list((lab.out / "results" / ".cache" / "logs").iterdir())
+        logs = list(next(lab.out.glob("results/*/*/logs")).iterdir())
         assert len(logs) == 2, "each has its own"
         assert lab.bench("status", "--out", lab.out).out.count("running") >= 1
         gate.touch()
@@ -167,3 +170,31 @@ def test_the_readers_of_a_run_end(gated: Lab, tally: Tally, tmp_path: Path, full
     assert running.process.wait(PATIENCE) == 0
     assert lab.record["status"] == "complete"
     tally.compare("the readers of stdout and stderr end", 1, lab.folder, lab.reference.folder)
+
+
+@pytest.mark.parametrize("words", [["export", "RUN", "--figure", "noise", "-o", "figure.svg"], ["report", "RUN"]])
+def test_little_address_space(fault_table: FaultTable, tmp_path: Path, words: list[str]) -> None:
+    """Charts are drawn by a program that reserves much address space and ends its process if it gets none."""
+    run = tmp_path / "results" / "golden" / "20260101-000000-12345678"
+    shutil.copytree(GOLDEN, run)
+    (tmp_path / "figure.svg").write_text("as before")
+    before = files_of(tmp_path)
+    limited = ["sh", "-c", 'ulimit -v 8000000 && exec "$@"', "sh", str(BENCH)]
+    found = environment([], {"XDG_CACHE_HOME": str(tmp_path / "no" / "cache"), "OMP_NUM_THREADS": "1"})
+    done = subprocess.run(
+        [*limited, *(str(run) if word == "RUN" else word for word in words)],
+        cwd=tmp_path,
+        env=found,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(
+        r"Error: .*: the process that draws charts \(vl-convert\) failed: it ended with the signal SIGTRAP\. "
+        r"It reserves far more address space than it uses, and ulimit -v allows 7,812 MB: repeat the command "
+        r"after ulimit -v unlimited\n",
+        done.stderr,
+    )
+    left = files_of(tmp_path)
+    fault_table.add("little address space", times=1, outside=len(left.keys() - before.keys()))
+    assert left == before

@@ -607,6 +607,8 @@ def test_only_the_run_folder_is_removed(results: Path, tmp_path: Path) -> None:
     (folder / ".run.json.0123abcd").write_text("half")
     (folder / ".stages.parquet.0123abcd").write_text("half")
     (folder / ".samples.0123abcd").mkdir()
+    (folder / "logs" / "logs-0123abcd").mkdir(parents=True)
+    (folder / "logs" / "logs-0123abcd" / "0.log").write_text("of a stage that was killed")
     done = invoke(tmp_path, "runs", "rm", "toy", "other", "toy", input="y\n")
     assert done.exit_code == 0, done.output
     assert "Remove 2 run folders? [y/N]: y" in done.output

@@ -8,6 +8,9 @@ import html.parser
 import io
 import json
 import re
+import struct
+import warnings
+import zlib
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,6 +23,7 @@ from test_terminal import HOSTILE, relabel
 from bench.core.text import printable
 from bench.report.export.spreadsheets import safe_table, safe_value
 from bench.report.page import assets
+from bench.report.page.image_budget import encoded
 from bench.report.page_text import environment, finished, script_data
 
 BENCH = Path(__file__).parents[2] / "bench"
@@ -80,6 +84,30 @@ def test_data_for_scripts_keep_backslashes(text: str) -> None:
     found = script_data({"text": text})
     assert json.loads(found)["text"] == printable(text)
     assert "</" not in found
+
+
+def png(width: int, height: int, content: bytes = b"") -> bytes:
+    """A PNG that declares this size."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", content) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("side", [1_025, 9_500, 14_000, 60_000])
+def test_a_picture_of_many_pixels_is_not_shown_and_nothing_is_printed(side: int) -> None:
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        assert encoded(png(side, side, zlib.compress(b""))) is None
+    assert found == []
+
+
+@pytest.mark.parametrize("content", [b"", b"no zlib", zlib.compress(b"too short")])
+def test_a_damaged_picture_is_not_shown(content: bytes) -> None:
+    assert encoded(png(8, 8, content)) is None
+    assert encoded(png(8, 8, zlib.compress((b"\0" + b"abc" * 8) * 8))) is not None
 
 
 # ---- CSV -------------------------------------------------------------------------------------------------------------

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fault_table import FaultTable
-from support import TESTS, Command
+from support import TESTS, Command, environment
 
 from bench.core.processes import python
 
@@ -131,6 +132,39 @@ def assert_nothing_ran(table: FaultTable, trap: Path) -> None:
     names = ran.read_text().split() if ran.exists() else []
     table.add("files of the current folder with names of modules", times=len(list(trap.iterdir())), ran=len(names))
     assert names == []
+
+
+# What Python imports for its option -m before it has loaded anything of bench, and `__future__`.
+FOR_THE_OPTION = {"importlib", "warnings", "contextlib", "functools", "types", "__future__"}
+FOR_THE_OPTION |= {"collections", "keyword", "operator", "reprlib"}
+
+
+@pytest.mark.parametrize("options", [["-m", "bench"], ["-u", "-mbench"], ["-W", "ignore", "-um", "bench"]], ids=str)
+def test_python_m_bench_runs_no_file_of_the_current_folder(
+    fault_table: FaultTable, trap: Path, options: list[str]
+) -> None:
+    for name in (*FOR_THE_OPTION, "bench"):
+        (trap / f"{name}.py").unlink()
+    done = subprocess.run(
+        [sys.executable, *options, "plan", str(trap.parent / "tiny.toml"), "--set", "suite.name=5"],
+        cwd=trap,
+        env=environment([], {}),
+        capture_output=True,
+        text=True,
+    )
+    assert_nothing_ran(fault_table, trap)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "suite.name: input should be a valid string, found 5" in done.stderr
+
+
+@pytest.mark.parametrize("words", [["-m", "other"], ["-c", "import other"], ["other.py"]], ids=str)
+def test_other_programs_import_from_where_python_does(tmp_path: Path, words: list[str]) -> None:
+    (tmp_path / "other.py").write_text("import bench, beside")
+    (tmp_path / "beside.py").write_text("print('beside')")
+    done = subprocess.run(
+        [sys.executable, *words], cwd=tmp_path, env=environment([], {}), capture_output=True, text=True
+    )
+    assert done.stdout == "beside\n"
 
 
 @pytest.mark.slow

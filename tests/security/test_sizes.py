@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import os
 import resource
 from pathlib import Path
 
@@ -11,13 +13,17 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 from stranger import GOLDEN, Stranger
+from support import TESTS
 
 from bench.cli import main
 from bench.core import table_sizes
 from bench.core.errors import StorageError, SuiteError
+from bench.core.parsing import parse_toml
 from bench.core.table_sizes import memory_of, require_readable_size
-from bench.store.run_record import LARGEST_RECORD
+from bench.core.whole_files import LARGEST_JOURNAL, LARGEST_JSON, LARGEST_SUITE, read_whole
+from bench.store.artifacts import Cache
 from bench.suite.expand import MAX_CELLS
+from bench.suite.paper_tables import read_claims
 from bench.suite.suite import _check_distinct, read
 
 ENDLESS = 10**12
@@ -111,7 +117,7 @@ def test_reading_commands_refuse_such_a_file(stranger: Stranger, name: str) -> N
 
 def test_a_record_of_many_bytes_is_not_read(stranger: Stranger) -> None:
     with (stranger.folder / "run.json").open("r+b") as file:
-        file.truncate(LARGEST_RECORD + 1)  # without taking room on the disk
+        file.truncate(LARGEST_JSON + 1)  # without taking room on the disk
     for command in stranger.reading_commands():
         assert stranger.bench(*command).exit_code in (0, 2)
 
@@ -173,3 +179,130 @@ def test_a_suite_in_a_record_is_counted_too(stranger: Stranger) -> None:
     done = stranger.bench("run", "--replay", stranger.folder)
     assert done.exit_code == 2
     assert "combinations of all axes in a suite" in done.stderr
+
+
+LEVELS = ", ".join(str(i / 5000) for i in range(5000))
+
+
+@pytest.mark.parametrize(
+    "defense",
+    [
+        f'{{ plugin = "noise", sigma = [{LEVELS}] }}',
+        f'"{"x" * 100_000}"',
+        '"noise"]\n' + "".join(f"k{i} = 1\n" for i in range(5000)) + "figures = [",
+        f'"noise"]\n"{"y" * 50_000}" = 1\nfigures = [',
+    ],
+    ids=["a list of numbers", "a name", "many keys", "a key"],
+)
+@pytest.mark.parametrize("options", [[], ["--log-format", "json"]], ids=["text", "json"])
+def test_a_message_does_not_repeat_a_long_text_of_a_suite(tmp_path: Path, defense: str, options: list[str]) -> None:
+    text = SUITE.replace('{ plugin = "noise", grid = { DEFENSES } }', defense).replace("ATTACKS", '"abuse"')
+    (tmp_path / "long.toml").write_text(text.replace("REPEATS", "1"))
+    done = CliRunner().invoke(main, ["run", str(tmp_path / "long.toml"), "--out", str(tmp_path), *options])
+    assert done.exit_code == 2
+    assert "long.toml: experiment[0]" in done.stderr
+    assert len(done.stderr) < 40_000
+    assert max(map(len, done.stderr.splitlines())) < 1_100 or options
+    assert "left out" in done.stderr or "further lines" in done.stderr
+
+
+# ---- whole files -----------------------------------------------------------------------------------------------------
+
+
+def test_a_file_is_read_up_to_its_limit(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * 10)
+    assert read_whole(path, 10) == b"x" * 10
+    with pytest.raises(ValueError, match=r"expected a file of at most 9 bytes, found one of 10"):
+        read_whole(path, 9)
+
+
+@pytest.mark.parametrize("device", ["pipe", "/dev/zero"])
+def test_what_is_no_file_is_not_read(tmp_path: Path, device: str) -> None:
+    path = tmp_path / "pipe" if device == "pipe" else Path(device)
+    if device == "pipe":
+        os.mkfifo(path)
+    with pytest.raises(ValueError, match="expected a file, found a pipe or device"):
+        read_whole(path)
+    with pytest.raises(IsADirectoryError):
+        read_whole(tmp_path)
+
+
+def endless(path: Path) -> Path:
+    """Make a file of more bytes than any limit, without taking room on the disk."""
+    with path.open("ab") as file:
+        file.truncate(LARGEST_JOURNAL + 1)
+    return path
+
+
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_an_endless_suite_is_not_read(tmp_path: Path, command: str) -> None:
+    done = CliRunner().invoke(main, [command, str(endless(tmp_path / "a.toml")), "--out", str(tmp_path)])
+    assert done.exit_code == 2
+    assert f"a.toml: expected a file of at most {LARGEST_SUITE:,} bytes, found one of" in done.stderr
+
+
+@pytest.mark.parametrize("place", ["/dev/zero", "pipe"])
+def test_a_suite_is_no_pipe_and_no_device(tmp_path: Path, place: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    done = CliRunner().invoke(main, ["plan", str(tmp_path / place), "--out", str(tmp_path)])
+    assert done.exit_code == 2
+    assert "expected a file, found a pipe or device" in done.stderr
+
+
+def test_endless_published_numbers_are_not_read(tmp_path: Path) -> None:
+    with pytest.raises(SuiteError, match=r"claims: .*numbers\.csv: expected a file of at most 4,194,304 bytes"):
+        read_claims(endless(tmp_path / "numbers.csv"), "experiment[0].claims")
+
+
+def test_an_endless_journal_is_not_read(stranger: Stranger) -> None:
+    endless(stranger.folder / "journal.jsonl")
+    done = stranger.bench("status", stranger.folder)
+    assert done.exit_code == 2
+    assert "journal.jsonl: expected the journal of a run, of at most 1,073,741,824 bytes, found" in done.stderr
+
+
+def test_an_endless_manifest_is_none(tmp_path: Path) -> None:
+    cache, key = Cache(tmp_path), "ab" * 32
+    cache.folder(key).mkdir(parents=True)
+    endless(cache.folder(key) / "manifest.json")
+    assert cache.manifest(key) is None
+    endless(tmp_path / "cost-factors.json")
+    assert cache.costs() == {}
+
+
+@pytest.mark.parametrize("key", [".".join(["a"] * 100_000), ".".join(['"a b"'] * 65), " . ".join(["a"] * 65)])
+def test_a_key_of_many_parts_takes_no_quadratic_time(key: str) -> None:
+    for text in (f"{key} = 1", f"[{key}]", f"a = {{ {key} = 1 }}"):
+        with pytest.raises(ValueError, match="tables and lists in more than 64 levels"):
+            parse_toml(text)
+    assert parse_toml('a."b.c".d = "1.2.3"') == {"a": {"b.c": {"d": "1.2.3"}}}
+
+
+WHOLE = (".read_text", ".read_bytes", ".readlines", "json.load", "tomllib.load")
+# Modules that read whole files of bench's own, or of the operating system, or whose limits are of another kind.
+OWN = {
+    "core/whole_files.py",
+    "core/parsing.py",  # texts, no files
+    "core/files.py",  # texts that bench keeps in the user's cache folder, checked by their digest
+    "core/provenance.py",  # /proc
+    "cli/init.py",  # a part of the package
+    "engine/local.py",  # /sys, and logs, which are shortened while they grow
+    "engine/worker.py",  # /proc
+    "engine/ray_driver.py",  # the output of a process of its own
+    "engine/ray_node.py",  # a secret of the driver
+    "registry/sources.py",  # installed code
+    "report/page/assets.py",  # parts of packages
+    "report/page_key.py",  # a page in the user's folder of reports
+    "store/artifacts.py",  # a file of an artifact, of at most 1 MB
+}
+
+
+def test_whole_files_are_read_in_one_module() -> None:
+    for path in sorted((TESTS.parent / "bench").rglob("*.py")):
+        if path.relative_to(TESTS.parent / "bench").as_posix() in OWN:
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            name = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+            text = ast.unparse(node) if isinstance(node, ast.Call) else ""
+            assert not name.endswith(WHOLE) or "resources" in text or name == "file.read_text", f"{path}: {text}"

@@ -29,6 +29,12 @@ HOSTILE = {
     "carriage return": "good\rbad",
     "delete": "\x7f\x7f",
     "backspace": "abc\b\b\b",
+    "zero width": "P\u200bM\u200dT\u2060\ufeff",
+    "line separator": "good\u2028bad\u2029",
+    "tags": "PMT\U000e0020\U000e0069\U000e007f",
+    "variation selectors": "PMT\ufe0f\U000e0100",
+    "soft hyphen": "P\xadMT",
+    "filler": "PMT\u3164\u115f\uffa0",
 }
 
 
@@ -43,6 +49,16 @@ def test_json_keeps_its_values(text: str) -> None:
     escaped = escaped_json(json.dumps([text], ensure_ascii=False))
     assert json.loads(escaped) == [text]
     assert printable(escaped) == escaped
+
+
+@pytest.mark.parametrize("character", ["\u200c", "\u2028", "\U000e0041", "\u180e", "\u034f", "\ufffb"])
+def test_each_character_that_nobody_sees_is_one_mark(character: str) -> None:
+    assert printable(f"a{character}b") == "a\ufffdb"
+
+
+def test_letters_and_signs_of_all_scripts_stay() -> None:
+    text = "Zoë 名前 ẽ é שלום नमस्ते 안녕 \u0600 😀 a\u00a0b\u3000c"
+    assert printable(text) == text
 
 
 def test_json_holds_no_number_that_json_cannot_hold() -> None:

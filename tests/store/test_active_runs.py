@@ -12,7 +12,7 @@ import pytest
 from processes import wait_until
 
 from bench.core.errors import StorageError
-from bench.store.active_runs import alive, announce, needed, running
+from bench.store.active_runs import alive, announce, log_folder, needed, running
 from bench.store.artifacts import Cache
 
 ANNOUNCE = """
@@ -86,3 +86,23 @@ def test_a_file_in_the_place_of_the_folder_is_one_message(cache: Cache, tmp_path
     (cache.root / "running").write_text("")
     with pytest.raises(StorageError, match="running: cannot be written"), announce(cache, "one", "toy", tmp_path, []):
         pass
+
+
+def test_logs_lie_in_the_folder_of_the_run_and_are_removed_at_the_end(tmp_path: Path) -> None:
+    cache, run = Cache(tmp_path / "cache"), tmp_path / "run"
+    cache.root.mkdir()
+    run.mkdir()
+    (run / "logs" / "logs-00000000").mkdir(parents=True)  # of a session that was killed
+    with log_folder(cache, run / "logs") as mine, log_folder(cache, run / "logs") as another:
+        assert sorted((run / "logs").iterdir()) == sorted([mine, another])
+    assert list(run.iterdir()) == []
+
+
+def test_logs_are_not_written_through_a_link(tmp_path: Path) -> None:
+    cache, elsewhere = Cache(tmp_path / "cache"), tmp_path / "elsewhere"
+    cache.root.mkdir()
+    elsewhere.mkdir()
+    (tmp_path / "logs").symlink_to(elsewhere)
+    with pytest.raises(StorageError, match="found a link to"), log_folder(cache, tmp_path / "logs"):
+        pass
+    assert list(elsewhere.iterdir()) == []

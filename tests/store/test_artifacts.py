@@ -383,3 +383,36 @@ def test_progress_is_not_written_through_a_link(tmp_path: Path) -> None:
     cache.note_progress(KEY, Note(share=0.5, worker="here:1", since=1.0))
     assert precious.read_text() == "mine"
     assert cache.progress(KEY) is None
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        [],
+        "text",
+        {"client_seconds": "1.0"},
+        {"client_seconds": -1.0},
+        {"client_seconds": True},
+        {"client_flops": 1.5},
+        {"client_flops": 2**63},
+        {"client_reason": 5},
+        {"client_reason": ["a"]},
+        {"split": ["evaluation"]},
+        {"people": {"a": 1}},
+    ],
+    ids=str,
+)
+def test_facts_of_a_wrong_type_are_damage_that_names_the_artifact(tmp_path: Path, facts: object) -> None:
+    """The checksum of a manifest says that it is undamaged, not that bench wrote it."""
+    cache, key = Cache(tmp_path), "ab" * 32
+    about = {"seconds": 0.1, "peak_mb": 1.0, "device": "cpu"}
+    cache.write(key, Artifact(facts={"client_seconds": 0.5, "client_flops": 3, "split": "evaluation"}), about)
+    assert cache.check(key)["facts"]["client_flops"] == 3
+    path = cache.folder(key) / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["facts"] = facts
+    manifest["sha256"] = _signature(manifest)
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(DamagedError, match=r"ab/(ab)+: no readable manifest"):
+        cache.verify(key)
+    assert cache.manifest(key) is None

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bench.analysis.rows import Rows
@@ -13,12 +12,13 @@ from bench.core.files import replacing
 from bench.report.charts import Chart, Scatter
 from bench.report.charts.sensitivity import sensitivity
 from bench.report.charts.utility_privacy import charts, settings
+from bench.report.page_text import script_data
+from bench.report.vega import Kind, made_by_vega
 from bench.store.reading import RunResults
 
-FIGURE_FORMATS = ("svg", "pdf", "png")
+FIGURE_FORMATS: Mapping[str, Kind] = {"svg": "svg", "pdf": "pdf", "png": "png"}
 SENSITIVITY = "sensitivity"
 _PICTURES = ("6", "7")  # The paper's figures with faces, which only the page shows.
-_RESOLUTION = 300  # The resolution of a PNG in dots per inch.
 # The list of resources in a PDF. Its order is random, so it is sorted.
 _RESOURCES = re.compile(rb"(?:^ +/[a-z]+\d+ \d+ 0 R\n){2,}", re.MULTILINE)
 
@@ -29,28 +29,24 @@ def export_figure(results: RunResults, number: str, fmt: str, path: Path) -> Non
     Raise `SuiteError` for an unknown format and for a figure with faces, and `StorageError` if the run has no such
     figure or the file cannot be written.
     """
-    if fmt not in FIGURE_FORMATS:
+    kind = FIGURE_FORMATS.get(fmt)
+    if kind is None:
         raise SuiteError(f"--format {fmt}: expected one of {', '.join(FIGURE_FORMATS)} for --figure")
-    content = _converted(_charts_of(Rows(results), number), fmt)
+    content = _converted(_charts_of(Rows(results), number), kind)
     with replacing(path) as beside:
         beside.write_bytes(content)
 
 
-def _converted(found: Sequence[Chart | Scatter], fmt: str) -> bytes:
+def _converted(found: Sequence[Chart | Scatter], kind: Kind) -> bytes:
     """Return charts below one another as the bytes of a file."""
-    import vl_convert  # Importing this and `drawing` takes a third of a second.
-
-    from bench.report.charts import drawing
+    from bench.report.charts import drawing  # Importing it takes a third of a second.
 
     several = len({chart.experiment for chart in found}) > 1
     titled = [(f"{c.title} ({c.experiment})" if several else c.title, c) for c in found]
-    spec = json.dumps(drawing.sheet(titled))
-    if fmt == "svg":
-        return vl_convert.vegalite_to_svg(spec, allowed_base_urls=[]).encode("utf-8")
-    if fmt == "pdf":
-        made = vl_convert.vegalite_to_pdf(spec, allowed_base_urls=[])
+    made = made_by_vega(kind, script_data(drawing.sheet(titled)))
+    if kind == "pdf":
         return _RESOURCES.sub(lambda found: b"".join(sorted(found[0].splitlines(keepends=True))), made)
-    return vl_convert.vegalite_to_png(spec, allowed_base_urls=[], scale=1, ppi=_RESOLUTION)
+    return made
 
 
 def _charts_of(rows: Rows, number: str) -> list[Chart | Scatter]:

@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 from bench.core.cache_folder import cache_folder
 from bench.core.files import kept_text
+from bench.report.vega import made_by_vega
 
 SCRIPTS = ("page", "charts", "tables", "rows", "cells", "filters", "wall")  # in the order in which they run
 STYLES = ("base", "verdict", "charts", "tables", "ladder", "threats", "rows", "cells", "wall", "filters")
@@ -53,9 +54,7 @@ def charts_library() -> str:
 
 
 def _bundle_charts_library() -> str:
-    import vl_convert
-
-    return _inline(vl_convert.javascript_bundle())  # type: ignore[call-arg]  # The stub lacks the default argument.
+    return _inline(made_by_vega("bundle").decode())
 
 
 @lru_cache(maxsize=1)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import io
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -82,12 +84,8 @@ def encoded(data: bytes) -> str | None:
     It is compressed as WebP or with a palette, whichever has the smaller mean squared error. Photographs are closer in
     WebP. Coloured noise is not, because WebP halves the resolution of colours, which turns it grey.
     """
-    try:
-        with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
-            if max(picture.size) > _LARGEST:
-                return None
-            pixels = picture.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    pixels = _pixels(data)
+    if pixels is None:
         return None
     if len(data) <= _SMALL:
         return _uri("png", data)
@@ -97,6 +95,15 @@ def encoded(data: bytes) -> str | None:
         ("png", _saved(palette, "PNG", optimize=True)),
     ]
     return _uri(*min(made, key=lambda m: _distance(pixels, m[1])))
+
+
+def _pixels(data: bytes) -> Image.Image | None:
+    """Return the picture in a PNG of a run; None if it is damaged or too large."""
+    with warnings.catch_warnings(), contextlib.suppress(Exception):  # Decoders raise nearly any for damaged files.
+        warnings.simplefilter("ignore")  # The size, about which Pillow warns, is checked here.
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
+            return picture.convert("RGB") if max(picture.size) <= _LARGEST else None
+    return None
 
 
 def _saved(picture: Image.Image, kind: str, **options: Any) -> bytes:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench import DataError, DataStatus, MissingDataError, Model, Network, file_sha256, registered
+from bench import DataError, DataStatus, MissingDataError, Model, Network, file_sha256, read_json, registered
 from bench_facenets.files import onnx_files
 from bench_facenets.files.locate import given_weights, named_weights
 from bench_facenets.files.pixels import Pixels
@@ -120,7 +119,7 @@ class NamedNet(FaceNet):
     def _training_set(self) -> tuple[str, Mapping[str, Any]]:
         """Return the registered name and the parameters of the training set on the card of ``bench train``."""
         try:
-            card = json.loads(self.weights().with_suffix(".json").read_bytes())  # json detects UTF-8, -16 and -32.
+            card = read_json(self.weights().with_suffix(".json"))
             data, known = card["data"], card["data"]["training_set"]
         except (MissingDataError, OSError, ValueError, TypeError, KeyError):
             return "", {}

@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from PIL import Image
 
-from bench import DataError, MissingDataError, StorageError, __version__, write_atomically
+from bench import DataError, MissingDataError, StorageError, __version__, read_json, write_atomically
 from bench_facesets.alignment.detect import Detector, Face, subject_of
 from bench_facesets.alignment.geometry import SIZE, TEMPLATE, crop, displacement
 from bench_facesets.readers.images import MAX_ITEM_BYTES, decode
@@ -213,8 +213,8 @@ def _check_manifest(target: Path, settings: Mapping[str, Any]) -> None:
 
 def _read_manifest(path: Path) -> Mapping[str, Any]:
     try:
-        before = json.loads(path.read_text("utf-8"))
-    except (UnicodeDecodeError, ValueError):
+        before = read_json(path)
+    except ValueError:
         before = None
     if not isinstance(before, dict):
         raise DataError(f"{path}: expected the JSON that this command wrote; choose another folder")

@@ -64,7 +64,7 @@ def choose(path: Path) -> Path:
     if not path.is_dir():
         return path
     files = {file.name: file for file in sorted(path.glob("*.onnx"))}
-    return files[_recognition(files, path, lambda name: _parsed(files[name].read_bytes(), str(files[name])))]
+    return files[_recognition(files, path, lambda name: _parsed(_bytes(files[name]), str(files[name])))]
 
 
 def fingerprint(path: Path) -> str:
