@@ -83,11 +83,18 @@ def chance(scores: VerificationScores, kappa: float | None) -> Floats | None:
     return np.where(impostor, matched * factor, np.nan)
 
 
-def above_adversary(similarity: Floats, of: VerificationScores) -> Floats | None:
-    """Return 1 where a similarity ``(n,)`` exceeds the threshold that the adversary sets, else 0, and NaN where he can
-    set none; None if he can set none at all."""
-    defined = np.isfinite(of.kappa_adversary)
-    return np.where(defined, similarity > of.kappa_adversary, np.nan) if defined.any() else None
+def above_adversary(similarity: Floats, kappa: Floats) -> Floats | None:
+    """Return 1 where a similarity ``(n,)`` exceeds the threshold ``(n,)`` that the adversary sets, else 0, and NaN where
+    he can set none; None if he can set none at all."""
+    defined = np.isfinite(kappa)
+    return np.where(defined, similarity > kappa, np.nan) if defined.any() else None
+
+
+def drop(scores: VerificationScores, kappa: float | None) -> Floats | None:
+    """Return the decision of Equation 10 on unprotected faces minus that on protected ones, pair by pair; None if
+    nothing recognises unprotected faces."""
+    clean = scores.clean_hits(kappa)
+    return None if clean is None else clean - scores.hits(kappa)
 
 
 def in_genuine_pairs(values: Floats | None, of: VerificationScores) -> Floats | None:
