@@ -212,9 +212,7 @@ RECOGNITION = (
         "that the adversary sets. Chance is impostor-match-enrolled.",
         label="another picture matched at the adversary's threshold",
         better="lower",
-        scores=lambda s, *_: sample_values.in_genuine_pairs(
-            sample_values.above_adversary(s.cos_cross, s.kappa_enrolled), s
-        ),
+        scores=lambda s, *_: sample_values.enrolled_matches(s),
         columns=("cos_cross", "same", "kappa_adversary", "kappa_enrolled"),
         missing=_NO_ADVERSARY,
         **_PERCENT,

@@ -30,8 +30,8 @@ class VerificationScores:
     ``person`` is the person whose face was protected, ``other`` that of the other face. Undefined ranks and rates are
     NaN. The columns are described in docs/exporting.md. ``older``: an older version wrote the rows, without the
     adversary's threshold and without measured chance levels. In their place are the calibrated threshold, the false
-    match rate (FMR) that it was set for, and 1 / the number of pictures in the gallery. ``cos_clean`` and ``flip_clean``
-    are NaN where a defense has its own recogniser, which embeds protected pictures only.
+    match rate (FMR) that it was set for, and 1 / the number of pictures in the gallery. ``cos_clean`` and
+    ``flip_clean`` are NaN where a defense has its own recogniser, which embeds protected pictures only.
     """
 
     cell: str
@@ -172,10 +172,8 @@ def _scores(cell: str, part: pa.Table) -> VerificationScores:
         return otherwise.copy() if older else floats(name)
 
     kappa_adversary = newer("kappa_adversary", floats("kappa_calibrated"))
-    people = [
-        column("left_subject"),
-        column("right_subject" if "right_subject" in part.column_names else "left_subject"),
-    ]
+    right = "right_subject" if "right_subject" in part.column_names else "left_subject"
+    people = [column("left_subject"), column(right)]
     sides = {"cos_probe", "cos_gallery"} <= {*part.column_names}
     if sides and part["cos_probe"].null_count == part.num_rows > part["cos_gallery"].null_count:
         people.reverse()  # Only the right pictures are protected.
