@@ -12,26 +12,20 @@ import bench.core.current_folder  # noqa: F401  # The first of all imports: it d
 from typing import TYPE_CHECKING, Any
 
 from bench.api.context import Capabilities, Context, Network, Shallow
-from bench.api.hookspecs import (
-    Attack,
-    Dataset,
-    Defense,
-    Model,
-    Need,
-    Sees,
-    TrainingJob,
-    TrainingSet,
-    hookimpl,
-)
+from bench.api.datasets import Dataset, TrainingJob, TrainingSet
+from bench.api.defense import Defense, Need
+from bench.api.hookspecs import Attack, Model, Sees, hookimpl
 from bench.api.results import Results
 from bench.api.search_paths import data_dir_option, data_folders, expand, places_named, weights_folders
 from bench.api.types import (
+    Bound,
     Check,
     DataStatus,
     Examples,
     Faces,
     LazyImages,
     Pairs,
+    Pictures,
     Protected,
     Received,
     Reconstructed,
@@ -69,6 +63,7 @@ __all__ = [
     "Allowed",
     "Attack",
     "BenchError",
+    "Bound",
     "Capabilities",
     "CapabilityError",
     "Check",
@@ -87,6 +82,7 @@ __all__ = [
     "Network",
     "Outcome",
     "Pairs",
+    "Pictures",
     "PluginError",
     "Protected",
     "Received",

@@ -190,7 +190,8 @@ def noticed_by(stages: Iterable[Stage], cache: Cache) -> Noticed:
         role = _NOTICED_BY.get(stage.kind)
         manifest = None if role is None else cache.manifest(stage.key)
         if role is not None and manifest is not None and manifest.get("notes"):
-            for component in stage.components[role]:
+            # The recogniser of a defense embeds without a model.
+            for component in stage.components.get(role, stage.components.get("defense", ())):
                 found.setdefault(digest_of(component), {}).update(dict.fromkeys(map(str, manifest["notes"])))
     return found
 

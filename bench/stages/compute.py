@@ -19,15 +19,18 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from bench.api import context
-from bench.api.hookspecs import Attack, Dataset, Defense
+from bench.api.datasets import Dataset
+from bench.api.defense import Defense
+from bench.api.hookspecs import Attack
 from bench.api.types import Faces, Pairs, Protected
 from bench.core.domain import Component, Stage
 from bench.core.errors import ContractError, error_text
 from bench.core.people import Half, everyone, half_of, learnable, person_key
 from bench.stages import contracts
 from bench.stages.scoring import SCORES
-from bench.stages.splits import Shown, check_apart, facts_of_faces
+from bench.stages.splits import Shown, check_apart, check_other_pictures, facts_of_faces
 from bench.stages.stage_inputs import (
+    REPRESENTATION,
     Job,
     LearningExamples,
     StoredFaces,
@@ -37,6 +40,8 @@ from bench.stages.stage_inputs import (
     defense_capabilities,
     images_of,
     network,
+    of_batch,
+    protected_rows,
     read_faces,
     read_pairs,
     read_state,
@@ -81,6 +86,8 @@ def _faces_of(job: Job, dataset: Dataset, ctx: context.Context) -> tuple[Faces, 
     split = job.stage.options["split"]
     if split == "evaluation":
         return dataset.evaluation(job.stage.options["pairs"], ctx)
+    if split == "further":
+        return dataset.further(job.stage.options["pairs"], ctx), None
     found = dataset.calibration(ctx) if split == "calibration" else _auxiliary(job, dataset, ctx)
     return found if isinstance(found, tuple) else (found, None)
 
@@ -127,8 +134,11 @@ def _embed(job: Job) -> Artifact:
     an image and of its mirror image.
 
     With the option ``split``, the upload consists of features at that split point, from which the server part of the
-    model computes the embeddings. Features cannot be mirrored, so both are the same then.
+    model computes the embeddings. Features cannot be mirrored, so both are the same then; neither can what the own
+    recogniser of a defense embeds.
     """
+    if "defense" in job.stage.components:
+        return _embed_by_defense(job)
     component = job.component("model")
     if "split" in job.stage.options:
         return _embed_features(job, component)
@@ -163,6 +173,26 @@ def _embed_features(job: Job, component: Component) -> Artifact:
     return Artifact(tensors={"plain": plain, "flipped": plain.copy()})
 
 
+def _embed_by_defense(job: Job) -> Artifact:
+    """Embed what a defense sends with the recogniser of the defense."""
+    component = job.component("defense")
+    defense: Defense = build(component)
+    uploads = Uploads(job, job.input("images"), None, ())
+    plugin = f"the recogniser of defense {component.label}"
+    ctx = job.context(plugin, defense_capabilities(job, defense), state=read_state(job))
+    found = []
+    with observed(component, defense, job.cache.root):
+        recogniser = defense.recogniser(ctx)
+        for part in job.batches(uploads.n):
+            n = len(range(*part.indices(uploads.n)))
+            made = contracts.recognised(
+                recogniser, uploads.received(part, images=True), n, defense.recogniser_size, plugin
+            )
+            found.append(torch.nn.functional.normalize(made, dim=1).cpu())
+    plain = torch.cat(found).numpy()
+    return Artifact(tensors={"plain": plain, "flipped": plain.copy()})
+
+
 # ---- fit_defense, protect --------------------------------------------------------------------------------------------
 
 
@@ -187,13 +217,21 @@ def _learnt(state: Mapping[str, NDArray[Any]], source: Artifact) -> Artifact:
 
 
 def _check_learnt(job: Job) -> None:
-    """Raise `ContractError` if the state of a stage was learnt from people or pictures that are scored."""
-    if "state" in job.stage.inputs:
-        check_apart(Shown.in_faces(job.input("faces")), Shown.learnt_from(job.input("state")))
+    """Raise `ContractError` if the state of a stage was learnt from people or pictures that are scored, if it has
+    targets that show some, or if its further pictures of scored people are scored themselves."""
+    others = {name: job.input(name) for name in ("state", "targets", "enrolment") if name in job.stage.inputs}
+    scored = Shown.in_faces(job.input("faces")) if others else None
+    if scored and "state" in others:
+        check_apart(scored, Shown.learnt_from(others["state"]))
+    if scored and "targets" in others:
+        check_apart(scored, Shown.in_faces(others["targets"]))
+    if scored and "enrolment" in others:
+        check_other_pictures(scored, Shown.in_faces(others["enrolment"]))
 
 
 def _protect(job: Job) -> Artifact:
-    """Protect every left image of the pairs once; of a split without pairs, all images.
+    """Protect every image on the protected side of the pairs once, by default the left ones; of other splits than the
+    scored one, all images.
 
     The column ``face`` of the table ``samples`` has the index of the face that each protected image shows.
     """
@@ -202,16 +240,19 @@ def _protect(job: Job) -> Artifact:
     source = job.input("faces")
     _check_learnt(job)
     faces = read_faces(source)
-    chosen = np.unique(read_pairs(source).left) if "pairs" in source.tables else np.arange(len(faces.images))
+    chosen = np.arange(len(faces.images))
+    if "pairs" in source.tables and source.facts.get("split") != "calibration":
+        chosen = protected_rows(read_pairs(source), job.stage.options.get("protects", "probe"))
+    whole = "whole_set" in defense.needs
     uploaded = tuple(job.stage.options.get("splits", ()))
     capabilities, state = defense_capabilities(job, defense), read_state(job)
     shapes = _split_shapes(job) if uploaded else {}
     sent: list[dict[str, NDArray[Any]]] = []
     extras = []
     with observed(component, defense, job.cache.root):
-        for part in job.batches(len(chosen)):
+        for part in [slice(0, len(chosen))] if whole else job.batches(len(chosen)):
             index = chosen[part]
-            seen = replace(capabilities, subjects=torch.from_numpy(faces.subjects[index]))
+            seen = of_batch(job, capabilities, faces.subjects[index])
             ids = [str(s) for s in faces.sample_ids[index]]
             ctx = job.context(f"defense {component.label}", seen, state=state, sample_ids=ids)
             protected = contracts.protect_checked(defense, job.to_float(faces.images[index]), ctx, shapes)
@@ -269,12 +310,14 @@ def _client_cost(
     everything that is stored, so they change no result.
     """
     index = np.array([row])
+    if "whole_set" in build(component).needs:
+        return {"client_reason": "the defense protects all faces together, so one face has no cost of its own"}
     images = job.to_float(faces.images[index])
     plugin, ids = f"defense {component.label}", [str(faces.sample_ids[row])]
 
     def prepared() -> tuple[Defense, context.Context]:
         defense: Defense = build(component)
-        seen = replace(defense_capabilities(job, defense), subjects=torch.from_numpy(faces.subjects[index]))
+        seen = of_batch(job, defense_capabilities(job, defense), faces.subjects[index])
         return defense, replace(job.context(plugin, seen, state=read_state(job), sample_ids=ids), on_progress=None)
 
     flops = _Flops()
@@ -310,10 +353,12 @@ def _split_shapes(job: Job) -> dict[str, tuple[int, int, int]]:
 
 
 def _to_store(protected: Protected, uploaded: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """Return what leaves the client by tensor name: 8-bit images, and float32 features at the uploaded splits."""
+    """Return what leaves the client by tensor name: 8-bit images, float32 features at the uploaded splits, and the
+    representation of the defense in its own types."""
     images = {} if protected.images is None else {"images": _quantised(protected.images)}
-    sent = {s: protected.features[s] for s in uploaded if s in protected.features}
-    return images | {f"features/{k}": v.detach().float().cpu().numpy() for k, v in sent.items()}
+    features = {s: protected.features[s] for s in uploaded if s in protected.features}
+    sent = {REPRESENTATION + name: v.detach().cpu().numpy() for name, v in protected.representation.items()}
+    return images | sent | {f"features/{k}": v.detach().float().cpu().numpy() for k, v in features.items()}
 
 
 def _quantised(images: torch.Tensor) -> NDArray[np.uint8]:

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from bench.api.hookspecs import Dataset
+from bench.api.datasets import Dataset
 from bench.core.domain import Component
 from bench.core.errors import ContractError
 from bench.core.text import plural
@@ -103,6 +103,11 @@ def check_apart(scored: Shown, other: Shown | None) -> None:
                 "pictures of one person are not found by this",
                 stacklevel=2,
             )
+
+
+def check_other_pictures(scored: Shown, further: Shown) -> None:
+    """Raise `ContractError` if further pictures of scored people are scored pictures."""
+    _check_different(scored, further, scored.pictures, further.pictures, "picture", "pictures")
 
 
 def _check_different(

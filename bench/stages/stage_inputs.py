@@ -5,16 +5,17 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from bench.api.context import Capabilities, Context, Network
-from bench.api.hookspecs import Attack, Defense
-from bench.api.types import Faces, Pairs, Received
+from bench.api.defense import Defense
+from bench.api.hookspecs import Attack
+from bench.api.types import Faces, Pairs, Pictures, Received
 from bench.core.cache_folder import cache_folder
 from bench.core.content_keys import digest_of
 from bench.core.domain import Component, ComponentRole, Stage
@@ -23,6 +24,7 @@ from bench.registry.discovery import discover
 from bench.stages.undeclared import observed
 from bench.store.artifacts import Artifact, Cache
 
+REPRESENTATION = "representation/"  # Names of tensors of artifacts that a defense sends as its representation begin so.
 _NOTHING = Capabilities()
 _NO_STATE: Mapping[str, torch.Tensor] = {}
 
@@ -149,24 +151,55 @@ def read_pairs(artifact: Artifact) -> Pairs:
     return Pairs(**{name: table[name].to_numpy() for name in ("left", "right", "same", "fold")})
 
 
+def protected_rows(pairs: Pairs, side: str = "probe") -> NDArray[np.int64]:
+    """Return the indices of the pictures that are protected, each once, ascending: those on one ``side`` of the pairs,
+    ``probe`` (left) or ``gallery`` (right), or on ``both``."""
+    columns = {"probe": (pairs.left,), "gallery": (pairs.right,), "both": (pairs.left, pairs.right)}[side]
+    return np.unique(np.concatenate(columns))
+
+
 def defense_capabilities(job: Job, defense: Defense) -> Capabilities:
-    """Return the capabilities of the defense of a stage, without the subjects, which differ from batch to batch."""
-    uploaded = tuple(job.stage.options.get("splits", ()))
-    return Capabilities.of_defense(defense.needs, _authorised_models(job), uploaded=uploaded)
+    """Return the capabilities of the defense of a stage, without those that differ from batch to batch (`of_batch`)."""
+    return Capabilities.of_defense(
+        defense.needs,
+        _copied_models(job, "authorised"),
+        uploaded=tuple(job.stage.options.get("splits", ())),
+        surrogates={label: model for label, (model, _) in _copied_models(job, "surrogates").items()},
+        targets=_pictures(job, job.input("targets")) if "targets" in job.stage.inputs else None,
+    )
+
+
+def of_batch(job: Job, capabilities: Capabilities, subjects: NDArray[np.int64]) -> Capabilities:
+    """Return the capabilities of a defense for a batch that shows these people."""
+    enrolment = None
+    if "enrolment" in job.stage.inputs:
+        held = job.input("enrolment")
+        rows = np.flatnonzero(np.isin(read_faces(held).subjects, subjects))
+        enrolment = _pictures(job, held, rows)
+    return replace(capabilities, subjects=torch.from_numpy(subjects), enrolment=enrolment)
+
+
+def _pictures(job: Job, held: Artifact, rows: NDArray[np.int64] | None = None) -> Pictures:
+    """Return pictures of an artifact with faces as a plugin receives them; ``rows`` are their indices, None for all."""
+    faces = read_faces(held)
+    chosen = np.arange(len(faces.images)) if rows is None else rows
+    images, subjects = job.to_float(faces.images[chosen]), torch.from_numpy(faces.subjects[chosen])
+    return Pictures(images=images, subjects=subjects)
 
 
 def attack_capabilities(job: Job, attack: Attack, faces: NDArray[np.uint8]) -> Capabilities:
     """Return the capabilities of an attack of a stage on uploads of these faces, uint8 ``(n, 3, h, w)``."""
     h, w = faces.shape[2:]
     uploaded = tuple(job.stage.options.get("uploaded", ()))
-    return Capabilities.of_attack(attack.sees, _authorised_models(job), uploaded=uploaded, image_size=(h, w))
+    models = _copied_models(job, "authorised")
+    return Capabilities.of_attack(attack.sees, models, uploaded=uploaded, image_size=(h, w))
 
 
-def _authorised_models(job: Job) -> dict[str, tuple[Network, Sequence[str]]]:
-    """Return copies of the authorised models of a stage, so that a plugin cannot change those of other stages."""
+def _copied_models(job: Job, role: Literal["authorised", "surrogates"]) -> dict[str, tuple[Network, Sequence[str]]]:
+    """Return copies of the models of a stage in this role, so that a plugin cannot change those of other stages."""
     return {
         c.label: (copy.deepcopy(network(c, job.device)), tuple(build(c).splits))
-        for c in job.stage.components.get("authorised", ())
+        for c in job.stage.components.get(role, ())
     }
 
 
@@ -181,11 +214,11 @@ def read_state(job: Job) -> dict[str, torch.Tensor]:
 
 
 class Uploads:
-    """What a client uploads: the images or features in an artifact of a stage ``faces`` or ``protect``.
+    """What a client uploads: the images, features or representation in an artifact of a stage ``faces`` or ``protect``.
 
     ``splits`` are the split points of the features, and ``model`` is the model that computes them. Features that the
     artifact lacks are computed from its images. ``n`` is the number of uploads. Raise `ContractError` if the artifact
-    has neither images nor features at these split points.
+    has neither images nor a representation, and no features at these split points.
     """
 
     def __init__(self, job: Job, artifact: Artifact, model: Component | None, splits: Sequence[str]) -> None:
@@ -193,11 +226,13 @@ class Uploads:
         self.splits = tuple(splits)
         self.native = {s: artifact.tensors[f"features/{s}"] for s in splits if f"features/{s}" in artifact.tensors}
         self.pixels = artifact.tensors.get("images")
+        sent = {name: held for name, held in artifact.tensors.items() if name.startswith(REPRESENTATION)}
+        self.sent = {name.removeprefix(REPRESENTATION): held for name, held in sent.items()}
         self.computed = tuple(s for s in splits if s not in self.native)
         self.network = network(model, job.device) if model and self.computed else None
         self.shapes = dict(build(model).splits) if model else {}
         self.model = f"model {model.label}" if model else ""
-        held = self.pixels if self.pixels is not None else next(iter(self.native.values()), None)
+        held = self.pixels if self.pixels is not None else next(iter([*self.native.values(), *sent.values()]), None)
         if held is None:
             raise ContractError(f"{job.stage.name}: nothing was uploaded at {', '.join(splits) or 'any split'}")
         self.n = len(held)
@@ -227,9 +262,11 @@ class Uploads:
         return {s: found[s] for s in self.splits}
 
     def received(self, rows: Any, *, images: bool) -> Received:
-        """Return what an adversary receives of some rows: features, and images if ``images`` is True."""
+        """Return what an adversary receives of some rows: features, the representation of the defense, and images if
+        ``images`` is True."""
         features = self.features(rows) if self.splits else {}
-        return Received(images=self.images(rows) if images else None, features=features)
+        sent = {name: torch.from_numpy(held[rows]).to(self.job.device) for name, held in self.sent.items()}
+        return Received(images=self.images(rows) if images else None, features=features, representation=sent)
 
 
 class LearningExamples:

@@ -22,7 +22,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.api.hookspecs import Attack, Dataset, Defense, Model
+from bench.api.datasets import Dataset
+from bench.api.defense import Defense
+from bench.api.hookspecs import Attack, Model
 from bench.core.cache_folder import cache_folder
 from bench.core.content_keys import digest_of
 from bench.core.domain import Component
