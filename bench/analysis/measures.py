@@ -38,8 +38,12 @@ def select(rows: Rows, **where: Any) -> list[CellRow]:
     unknown = sorted(set(where) - CellRow.__dataclass_fields__.keys())
     if unknown:
         raise TypeError(f"expected fields of a cell, got {', '.join(unknown)}")
-    wanted = {k: v if isinstance(v, list | tuple | set | frozenset) else (v,) for k, v in where.items()}
-    return [c for c in rows.cells if all(getattr(c, k) in v for k, v in wanted.items())]
+    experiment = where.get("experiment")
+    found = rows.of_experiment(experiment) if isinstance(experiment, str) else rows.cells
+    for name, wanted in where.items():
+        values = wanted if isinstance(wanted, list | tuple | set | frozenset) else (wanted,)
+        found = [c for c in found if getattr(c, name) in values]
+    return list(found)
 
 
 def measure(

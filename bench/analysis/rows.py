@@ -171,7 +171,8 @@ class Matrix:
 class Rows:
     """The rows of a run, indexed by cell, in the order of the suite.
 
-    ``measurements`` caches what was computed from them.
+    ``measurements`` caches what was computed from them, and ``baselines`` the image baselines of an experiment and a
+    data set (None for all), by baseline and metric.
     """
 
     def __init__(self, results: RunResults) -> None:
@@ -180,6 +181,7 @@ class Rows:
         parts = (cells.iloc[i : i + _CELLS_AT_ONCE] for i in range(0, len(cells), _CELLS_AT_ONCE))
         self.cells = [_cell_row(row) for part in parts for row in part.to_dict("records")]
         self.measurements: dict[Hashable, Measurement] = {}
+        self.baselines: dict[tuple[str, str | None], dict[str, dict[str, Measurement]]] = {}
 
     @cached_property
     def scores(self) -> CellScores:
@@ -213,6 +215,17 @@ class Rows:
     def experiments(self) -> list[str]:
         """The names of all experiments, in the suite's order."""
         return list(dict.fromkeys(c.experiment for c in self.cells))
+
+    def of_experiment(self, experiment: str) -> Sequence[CellRow]:
+        """Return the cells of an experiment, in the suite's order."""
+        return self._by_experiment.get(experiment, ())
+
+    @cached_property
+    def _by_experiment(self) -> Mapping[str, Sequence[CellRow]]:
+        found: dict[str, list[CellRow]] = defaultdict(list)
+        for cell in self.cells:
+            found[cell.experiment].append(cell)
+        return found
 
     @cached_property
     def _by_matrix(self) -> Mapping[Matrix, list[CellRow]]:
@@ -300,7 +313,7 @@ class Rows:
 
     def attributes(self, experiment: str) -> list[str]:
         """Return the attributes that attacks estimated in an experiment."""
-        cells = [c for c in self.cells if c.experiment == experiment]
+        cells = self.of_experiment(experiment)
         return list(dict.fromkeys(str(a) for c in cells for a in self._attributes.levels(c.cell)))
 
     @cached_property
