@@ -18,9 +18,10 @@ from typing import Any, Literal, cast
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from bench.analysis.pooling import Floats
+from bench.analysis.pooling import Floats, SummedScores
 from bench.analysis.table_model import Measurement, Role
 from bench.analysis.verification_scores import HELD, OF_THRESHOLD, CellScores, VerificationScores, size_of
 from bench.core.text import set_label
@@ -30,6 +31,7 @@ from bench.store.table_files import as_frame
 from bench.suite.paper_tables import Claims, parse_claims
 
 _CELLS_AT_ONCE = 2_000
+_OF_OBJECT = 500  # bytes of a small object in a cache
 UPLOAD = ("experiment", "dataset", "defense", "authorised", "repeat", "attack")
 # What identifies the scores of a cell, a picture or an estimate of attributes, apart from the repeat.
 _POINTS: Mapping[str, Callable[[CellRow], Hashable]] = {
@@ -136,6 +138,20 @@ class AttributeScores:
     baseline: Floats | None
 
 
+ImageScores = tuple[Floats, NDArray[Any]]
+"""A column of images, and the people whom they show: ``(n,)`` each."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """An attribute that an attack estimated for a sample: its name, and the answers on what the attack sees and on the
+    original."""
+
+    attribute: str
+    predicted: str
+    original: str
+
+
 class _Frames:
     """The rows of a table by key, as pandas frames without the key columns; read from disk when they are looked up.
 
@@ -171,8 +187,12 @@ class Matrix:
 class Rows:
     """The rows of a run, indexed by cell, in the order of the suite.
 
-    ``measurements`` caches what was computed from them, and ``baselines`` the image baselines of an experiment and a
-    data set (None for all), by baseline and metric.
+    These caches hold what was computed from them:
+
+    - ``measurements``
+    - ``sums``: the sums of the scores of a metric in a cell, those that were used last
+    - ``image_scores``: a column of the images of an upload, those that were used last
+    - ``baselines``: the image baselines of an experiment and a data set (None for all), by baseline and metric
     """
 
     def __init__(self, results: RunResults) -> None:
@@ -181,6 +201,8 @@ class Rows:
         parts = (cells.iloc[i : i + _CELLS_AT_ONCE] for i in range(0, len(cells), _CELLS_AT_ONCE))
         self.cells = [_cell_row(row) for part in parts for row in part.to_dict("records")]
         self.measurements: dict[Hashable, Measurement] = {}
+        self.sums: Recent[SummedScores | None] = Recent(HELD, _size_of_sums)
+        self.image_scores: Recent[ImageScores | None] = Recent(HELD, _size_of_image_scores)
         self.baselines: dict[tuple[str, str | None], dict[str, dict[str, Measurement]]] = {}
 
     @cached_property
@@ -285,13 +307,16 @@ class Rows:
         return Recent(HELD, lambda f: int(f.memory_usage(index=False, deep=True).sum()))
 
     @cached_property
-    def _examples(self) -> _Frames:
+    def _examples(self) -> RowIndex:
         self.results.require("examples")
-        return _Frames(self.results.index("examples", UPLOAD))
+        return self.results.index("examples", UPLOAD)
 
-    def examples_of(self, *upload: Hashable) -> pd.DataFrame:
-        """Return the example faces of an upload or a reconstruction with their pictures, by the values of `UPLOAD`."""
-        return self._examples.of(*upload)
+    def example_of(self, sample: str, *upload: Hashable) -> Mapping[str, Any] | None:
+        """Return the row of one example face of an upload or a reconstruction, with its pictures, by the id of the
+        sample and the values of `UPLOAD`; None if it is not stored."""
+        table = self._examples.rows(upload)
+        at = -1 if table is None else pc.index(table["sample_id"].cast(pa.string()), sample).as_py()
+        return None if table is None or at < 0 else cast(dict[str, Any], table.slice(at, 1).to_pylist()[0])
 
     @cached_property
     def _attributes(self) -> _Frames:
@@ -302,6 +327,14 @@ class Rows:
         """Return the rows of one attribute of a cell; of all attributes if ``attribute`` is None."""
         found = self._attributes.of(cell.cell)
         return found if attribute is None or found.empty else found[found["attribute"] == attribute]
+
+    def estimates_of(self, cell: CellRow) -> Mapping[str, Sequence[Estimate]]:
+        """Return what the attack of a cell estimated for each sample, by the id of the sample."""
+        return self._estimates.get(cell.cell, lambda: _by_sample(self._attributes.index.rows((cell.cell,))))
+
+    @cached_property
+    def _estimates(self) -> Recent[Mapping[str, Sequence[Estimate]]]:
+        return Recent(HELD, lambda known: _OF_OBJECT * sum(map(len, known.values())))
 
     def attribute_scores(self, cell: CellRow) -> Mapping[str, AttributeScores]:
         """Return the scores of each attribute of a cell, by the name of the attribute."""
@@ -375,6 +408,14 @@ class Rows:
         return list(dict.fromkeys(c.dataset for c in self.cells if c.synthetic))
 
 
+def _size_of_image_scores(found: ImageScores | None) -> int:
+    return _OF_OBJECT if found is None else _OF_OBJECT + 10 * found[0].nbytes  # Names take more than numbers.
+
+
+def _size_of_sums(found: SummedScores | None) -> int:
+    return _OF_OBJECT if found is None else _OF_OBJECT + found.sums.nbytes + found.counts.nbytes
+
+
 def _cell_row(row: Mapping[Any, Any]) -> CellRow:
     def text(name: str) -> str | None:
         value = row.get(name)
@@ -443,6 +484,15 @@ def _by_attribute(table: pa.Table | None) -> Mapping[str, AttributeScores]:
         own = codes == code
         permuted, baseline = (baselines[b][own] if b in baselines else None for b in ("permuted", "baseline"))
         found[str(name)] = AttributeScores(people=people[own], value=value[own], permuted=permuted, baseline=baseline)
+    return found
+
+
+def _by_sample(table: pa.Table | None) -> Mapping[str, Sequence[Estimate]]:
+    found: dict[str, list[Estimate]] = defaultdict(list)
+    if table is not None:
+        columns = (map(str, table[name].to_pylist()) for name in ("sample_id", "attribute", "predicted", "original"))
+        for sample, *answers in zip(*columns, strict=True):
+            found[sample].append(Estimate(*answers))
     return found
 
 

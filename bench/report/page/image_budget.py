@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -37,9 +39,10 @@ class Album:
 
     def fitting(self, pictures: Sequence[bytes]) -> int:
         """Return how many of these PNGs, from the first on, fit into the rest of the budget."""
+        with ThreadPoolExecutor(os.cpu_count()) as threads:  # Compression runs outside of the interpreter.
+            pictured = list(threads.map(self._encode, pictures))
         room, new = self.left, set[str]()
-        for i, picture in enumerate(pictures):
-            found = self._encode(picture)
+        for i, found in enumerate(pictured):
             if found is None or found in self._names or found in new:
                 continue
             new.add(found)
