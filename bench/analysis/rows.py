@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from bench.analysis.attribute_scores import AttributeEstimate, AttributeScores, by_attribute, by_sample
 from bench.analysis.pooling import Floats, SummedScores
 from bench.analysis.table_model import Measurement, Role
 from bench.analysis.verification_scores import HELD, OF_THRESHOLD, CellScores, VerificationScores, size_of
@@ -124,32 +125,8 @@ class CellRow:
         return self.experiment, self.dataset, self.defense, self.authorised, self.repeat, self.picture
 
 
-@dataclass(frozen=True, kw_only=True)
-class AttributeScores:
-    """The scores of one attribute in one cell, as arrays of shape ``(n,)``.
-
-    ``people`` are the persons shown, ``value`` is the similarity or the difference of the attribute, ``permuted`` the
-    same for the answers on other people, and ``baseline`` for a constant answer; None where the run has no such column.
-    """
-
-    people: NDArray[Any]
-    value: Floats
-    permuted: Floats | None
-    baseline: Floats | None
-
-
 ImageScores = tuple[Floats, NDArray[Any]]
 """A column of images, and the people whom they show: ``(n,)`` each."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """An attribute that an attack estimated for a sample: its name, and the answers on what the attack sees and on the
-    original."""
-
-    attribute: str
-    predicted: str
-    original: str
 
 
 class _Frames:
@@ -328,17 +305,17 @@ class Rows:
         found = self._attributes.of(cell.cell)
         return found if attribute is None or found.empty else found[found["attribute"] == attribute]
 
-    def estimates_of(self, cell: CellRow) -> Mapping[str, Sequence[Estimate]]:
+    def estimates_of(self, cell: CellRow) -> Mapping[str, Sequence[AttributeEstimate]]:
         """Return what the attack of a cell estimated for each sample, by the id of the sample."""
-        return self._estimates.get(cell.cell, lambda: _by_sample(self._attributes.index.rows((cell.cell,))))
+        return self._estimates.get(cell.cell, lambda: by_sample(self._attributes.index.rows((cell.cell,))))
 
     @cached_property
-    def _estimates(self) -> Recent[Mapping[str, Sequence[Estimate]]]:
+    def _estimates(self) -> Recent[Mapping[str, Sequence[AttributeEstimate]]]:
         return Recent(HELD, lambda known: _OF_OBJECT * sum(map(len, known.values())))
 
     def attribute_scores(self, cell: CellRow) -> Mapping[str, AttributeScores]:
         """Return the scores of each attribute of a cell, by the name of the attribute."""
-        return self._attribute_scores.get(cell.cell, lambda: _by_attribute(self._attributes.index.rows((cell.cell,))))
+        return self._attribute_scores.get(cell.cell, lambda: by_attribute(self._attributes.index.rows((cell.cell,))))
 
     @cached_property
     def _attribute_scores(self) -> Recent[Mapping[str, AttributeScores]]:
@@ -467,33 +444,6 @@ def _cell_row(row: Mapping[Any, Any]) -> CellRow:
 
 def _is_number(kind: pa.DataType) -> bool:
     return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind))
-
-
-def _by_attribute(table: pa.Table | None) -> Mapping[str, AttributeScores]:
-    if table is None or "value" not in table.column_names:
-        return {}
-
-    def floats(name: str) -> Floats:
-        return np.array(table[name].cast(pa.float64()).to_numpy())
-
-    names = table["attribute"].combine_chunks().dictionary_encode()
-    codes, people, value = np.array(names.indices), np.array(table["subject"].to_numpy()), floats("value")
-    baselines = {name: floats(name) for name in ("permuted", "baseline") if name in table.column_names}
-    found = {}
-    for code, name in enumerate(names.dictionary.to_pylist()):
-        own = codes == code
-        permuted, baseline = (baselines[b][own] if b in baselines else None for b in ("permuted", "baseline"))
-        found[str(name)] = AttributeScores(people=people[own], value=value[own], permuted=permuted, baseline=baseline)
-    return found
-
-
-def _by_sample(table: pa.Table | None) -> Mapping[str, Sequence[Estimate]]:
-    found: dict[str, list[Estimate]] = defaultdict(list)
-    if table is not None:
-        columns = (map(str, table[name].to_pylist()) for name in ("sample_id", "attribute", "predicted", "original"))
-        for sample, *answers in zip(*columns, strict=True):
-            found[sample].append(Estimate(*answers))
-    return found
 
 
 def why_absent(cells: Sequence[CellRow]) -> tuple[str, str | None]:
