@@ -87,19 +87,21 @@ class SummedScores:
 def summed(part: SampleScores) -> SummedScores:
     """Return the sums of the scores of one cell."""
     values = part.values
-    pairs, who = _pairs(part)
+    pairs, who, counts = _pairs(part)
     infinite = undefined = 0
-    if not math.isfinite(values.sum()):  # Otherwise every score is finite.
+    total = float(values.sum())
+    if not math.isfinite(total):  # Otherwise every score is finite.
         defined = np.isfinite(values)
         infinite, undefined = int(np.isinf(values).sum()), int(np.isnan(values).sum())
         values, who = values[defined], who[defined]
+        counts, total = _counts(who, pairs), float(values.sum())
     size, n = len(pairs.first), len(values)
     least, most = (float(values.min()), float(values.max())) if n else (np.inf, -np.inf)
     return SummedScores(
         pairs=pairs,
         sums=added(who, values, size),
-        counts=np.bincount(who, minlength=size).astype(np.float64),
-        total=float(values.sum()),
+        counts=counts,
+        total=total,
         n=n,
         least=least,
         most=most,
@@ -264,8 +266,13 @@ def _between(pools: Sequence[Pool], deviations: Mapping[int, float]) -> BetweenR
 _NOBODY = PeoplePairs(people=(), first=np.zeros(0, np.int64), second=np.zeros(0, np.int64))
 
 
-def _pairs(part: SampleScores) -> tuple[PeoplePairs, Ints]:
-    """Return the pairs of people of the samples, and the position of the pair of each sample."""
+def _counts(who: Ints, pairs: PeoplePairs) -> Floats:
+    """Return the number of samples ``(d,)`` of each pair of people, from the position of the pair of each sample."""
+    return np.bincount(who, minlength=len(pairs.first)).astype(np.float64)
+
+
+def _pairs(part: SampleScores) -> tuple[PeoplePairs, Ints, Floats]:
+    """Return the pairs of people of the samples, the position of the pair of each sample, and `_counts` of them."""
     sides = (part.people,) if part.others is None else (part.people, part.others)
     # The cells of a data set show the same people, so that this is computed once for all of them.
     return _cached_pairs(part.group, *(_as_bytes(side) for side in sides))
@@ -277,10 +284,11 @@ def _as_bytes(people: NDArray[Any]) -> tuple[str, bytes]:
 
 
 @lru_cache(maxsize=128)
-def _cached_pairs(group: str, *sides: tuple[str, bytes]) -> tuple[PeoplePairs, Ints]:
+def _cached_pairs(group: str, *sides: tuple[str, bytes]) -> tuple[PeoplePairs, Ints, Floats]:
     prefix = f"{group}/" if group else ""
     named = [[f"{prefix}{name}" for name in np.frombuffer(data, kind).tolist()] for kind, data in sides]
-    return pairs_of(named[0], named[-1])
+    pairs, who = pairs_of(named[0], named[-1])
+    return pairs, who, _counts(who, pairs)
 
 
 def mean(pool: Pool, *, share: bool = True, change: bool = False, interval: bool = True, **about: Any) -> Measurement:

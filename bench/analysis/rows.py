@@ -11,7 +11,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -398,9 +398,7 @@ def _cell_row(row: Mapping[Any, Any]) -> CellRow:
         value = row.get(name)
         return None if value is None or value is pd.NA or value != value else str(value)
 
-    parts = json.loads(text("components") or "[]")
-    defense: dict[str, Any] = next((c for c in parts if c["role"] == "defense"), {})
-    attack: dict[str, Any] = next((c for c in parts if c["role"] == "attack"), {})
+    defense, attack = _defense_and_attack(text("components") or "[]")
     return CellRow(
         cell=str(row["cell"]),
         experiment=str(row["experiment"]),
@@ -440,6 +438,13 @@ def _cell_row(row: Mapping[Any, Any]) -> CellRow:
         training_overlap=text("training_overlap"),
         protect=tuple(json.loads(text("protect") or "[]")),
     )
+
+
+@lru_cache(maxsize=4096)
+def _defense_and_attack(components: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what a row of cells records of its defense and of its attack, from its JSON; many cells share it."""
+    by_role = {c["role"]: c for c in reversed(json.loads(components))}
+    return by_role.get("defense", {}), by_role.get("attack", {})
 
 
 def _is_number(kind: pa.DataType) -> bool:
