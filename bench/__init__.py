@@ -46,6 +46,7 @@ from bench.core.errors import (
     did_you_mean,
 )
 from bench.core.files import write_atomically
+from bench.core.packages import distributions_of
 from bench.core.people import Allowed, comparable_name, everyone
 from bench.core.provenance import VERSION as __version__  # noqa: N811
 from bench.core.provenance import file_sha256, package_versions
@@ -102,6 +103,7 @@ __all__ = [
     "data_folders",
     "did_you_mean",
     "digest_of",
+    "distributions_of",
     "everyone",
     "expand",
     "file_sha256",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.analysis.measures import SampleMetric, measurement_of
+from bench.analysis.measures import SampleMetric, measurement_of, sums_of
 from bench.analysis.pooling import Pool
 from bench.analysis.rows import CellRow, Rows
 from bench.analysis.sample_values import OperatingPoint
@@ -26,11 +26,11 @@ def measured(rows: Rows, cells: Sequence[CellRow], *metrics: SampleMetric) -> li
         for metric, ids, pool, lacking in zip(metrics, counting, pools, without, strict=True):
             if id(cell) not in ids:
                 continue
-            part = metric.scores(rows, cell, _AT)
+            part = sums_of(rows, cell, metric, _AT)
             if part is None:
                 lacking.append(cell)
             else:
-                pool.add(part)
+                pool.add_sums(part)
     made = []
     for metric, counted, pool, lacking in zip(metrics, chosen, pools, without, strict=True):
         key = (metric.name, _AT.sigma, _AT.kappa, tuple(c.cell for c in counted))

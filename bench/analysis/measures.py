@@ -16,7 +16,7 @@ from typing import Any, Literal
 from bench.analysis import sample_values
 from bench.analysis.pair_metrics import CHANCE, RECOGNITION, VERIFICATION
 from bench.analysis.paper_values import paper_quantity
-from bench.analysis.pooling import Pool, mean
+from bench.analysis.pooling import Pool, SummedScores, mean, summed
 from bench.analysis.rows import UPLOAD, CellRow, Rows, why_absent
 from bench.analysis.sample_metric import ESTIMATED
 from bench.analysis.sample_metric import SampleMetric as SampleMetric
@@ -38,8 +38,12 @@ def select(rows: Rows, **where: Any) -> list[CellRow]:
     unknown = sorted(set(where) - CellRow.__dataclass_fields__.keys())
     if unknown:
         raise TypeError(f"expected fields of a cell, got {', '.join(unknown)}")
-    wanted = {k: v if isinstance(v, list | tuple | set | frozenset) else (v,) for k, v in where.items()}
-    return [c for c in rows.cells if all(getattr(c, k) in v for k, v in wanted.items())]
+    experiment = where.get("experiment")
+    found = rows.of_experiment(experiment) if isinstance(experiment, str) else rows.cells
+    for name, wanted in where.items():
+        values = wanted if isinstance(wanted, list | tuple | set | frozenset) else (wanted,)
+        found = [c for c in found if getattr(c, name) in values]
+    return list(found)
 
 
 def measure(
@@ -118,12 +122,23 @@ def pooled(
     """Pool the scores of cells, and return the cells that have none; only one cell's scores are in memory at a time."""
     pool, without = Pool(), []
     for cell in cells:
-        scores = metric.scores(rows, cell, at)
+        scores = sums_of(rows, cell, metric, at)
         if scores is None:
             without.append(cell)
         else:
-            pool.add(scores)
+            pool.add_sums(scores)
     return pool, without
+
+
+def sums_of(rows: Rows, cell: CellRow, metric: SampleMetric, at: OperatingPoint) -> SummedScores | None:
+    """Return the sums of the scores of a cell, or None if it has none. A table, its averages and the charts pool the
+    same cells, so the sums of the cells that were used last are kept."""
+
+    def made() -> SummedScores | None:
+        scores = metric.scores(rows, cell, at)
+        return None if scores is None else summed(scores)
+
+    return rows.sums.get((metric.name, at, cell.cell), made)
 
 
 def _why_absent(cells: Sequence[CellRow], metric: SampleMetric) -> tuple[str, str | None]:

@@ -10,6 +10,7 @@ share people: `drawn_means` for the spread of the means, `bench.analysis.chance_
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -58,6 +59,60 @@ class SampleScores:
     repeats: tuple[int, ...] = (0,)
 
 
+@dataclass(frozen=True)
+class SummedScores:
+    """What a pool keeps of the scores of one cell.
+
+    - ``pairs``, ``sums (d,)``, ``counts (d,)``: the pairs of people, with the sum and the number of their finite scores
+    - ``total``, ``n``, ``least``, ``most``: the sum, the number and the range of the finite scores
+    - ``decisions``: every finite score is 0 or 1
+    - ``infinite``, ``undefined``: the numbers of infinite scores and of NaN
+    - ``repeat``, ``repeats``: see `SampleScores`
+    """
+
+    pairs: PeoplePairs
+    sums: Floats
+    counts: Floats
+    total: float
+    n: int
+    least: float
+    most: float
+    decisions: bool
+    infinite: int
+    undefined: int
+    repeat: int
+    repeats: tuple[int, ...]
+
+
+def summed(part: SampleScores) -> SummedScores:
+    """Return the sums of the scores of one cell."""
+    values = part.values
+    pairs, who, counts = _pairs(part)
+    infinite = undefined = 0
+    total = float(values.sum())
+    if not math.isfinite(total):  # Otherwise every score is finite.
+        defined = np.isfinite(values)
+        infinite, undefined = int(np.isinf(values).sum()), int(np.isnan(values).sum())
+        values, who = values[defined], who[defined]
+        counts, total = _counts(who, pairs), float(values.sum())
+    size, n = len(pairs.first), len(values)
+    least, most = (float(values.min()), float(values.max())) if n else (np.inf, -np.inf)
+    return SummedScores(
+        pairs=pairs,
+        sums=added(who, values, size),
+        counts=counts,
+        total=total,
+        n=n,
+        least=least,
+        most=most,
+        decisions=not n or (least in (0, 1) and most in (0, 1) and bool(((values == 0) | (values == 1)).all())),
+        infinite=infinite,
+        undefined=undefined,
+        repeat=part.repeat,
+        repeats=part.repeats,
+    )
+
+
 class Pool:
     """Pooled scores, stored as the sum and the number of the scores of each pair of people.
 
@@ -75,32 +130,31 @@ class Pool:
         # repeat.
         self._parts: dict[tuple[int, ...], dict[PeoplePairs, tuple[Floats, Floats]]] = {}
         self._repeats: dict[tuple[int, ...], dict[int, tuple[float, int]]] = {}
+        self._per_pair: tuple[PeoplePairs, Floats, Floats] | None = None
         for part in parts:
             self.add(part)
 
     def add(self, part: SampleScores) -> Self:
         """Add scores, and return the pool itself."""
-        values = part.values
-        pairs, who = _pairs(part)
-        defined = np.isfinite(values)
-        if not defined.all():
-            self.infinite += int(np.isinf(values).sum())
-            self.undefined += int(np.isnan(values).sum())
-            values, who = values[defined], who[defined]
-        if not len(values):
+        return self.add_sums(summed(part))
+
+    def add_sums(self, part: SummedScores) -> Self:
+        """Add the scores of a cell, and return the pool itself."""
+        self.infinite += part.infinite
+        self.undefined += part.undefined
+        if not part.n:
             return self
+        self._per_pair = None
         repeats, repeat = (part.repeats, part.repeat) if len(part.repeats) > 1 else ((0,), 0)
         of_repeats = self._repeats.setdefault(repeats, {})
         total, n = of_repeats.get(repeat, (0.0, 0))
-        of_repeats[repeat] = total + float(values.sum()), n + len(values)
-        self.least, self.most = min(self.least, float(values.min())), max(self.most, float(values.max()))
-        self.decisions = self.decisions and bool(((values == 0) | (values == 1)).all())
-        size = len(pairs.first)
-        sums = added(who, values, size)
-        counts = np.bincount(who, minlength=size).astype(np.float64)
+        of_repeats[repeat] = total + part.total, n + part.n
+        self.least, self.most = min(self.least, part.least), max(self.most, part.most)
+        self.decisions = self.decisions and part.decisions
         parts = self._parts.setdefault(repeats, {})
-        known = parts.get(pairs)
-        parts[pairs] = (sums, counts) if known is None else (known[0] + sums, known[1] + counts)
+        known = parts.get(part.pairs)
+        both = (part.sums, part.counts) if known is None else (known[0] + part.sums, known[1] + part.counts)
+        parts[part.pairs] = both
         return self
 
     @property
@@ -169,6 +223,11 @@ class Pool:
 
     def per_pair(self) -> tuple[PeoplePairs, Floats, Floats]:
         """Return the pairs of people, and the sum and the number of the scores of each pair, ``(d,)`` each."""
+        if self._per_pair is None:
+            self._per_pair = self._joined()
+        return self._per_pair
+
+    def _joined(self) -> tuple[PeoplePairs, Floats, Floats]:
         if not self._parts:
             return _NOBODY, np.zeros(0), np.zeros(0)
         parts = [
@@ -207,8 +266,13 @@ def _between(pools: Sequence[Pool], deviations: Mapping[int, float]) -> BetweenR
 _NOBODY = PeoplePairs(people=(), first=np.zeros(0, np.int64), second=np.zeros(0, np.int64))
 
 
-def _pairs(part: SampleScores) -> tuple[PeoplePairs, Ints]:
-    """Return the pairs of people of the samples, and the position of the pair of each sample."""
+def _counts(who: Ints, pairs: PeoplePairs) -> Floats:
+    """Return the number of samples ``(d,)`` of each pair of people, from the position of the pair of each sample."""
+    return np.bincount(who, minlength=len(pairs.first)).astype(np.float64)
+
+
+def _pairs(part: SampleScores) -> tuple[PeoplePairs, Ints, Floats]:
+    """Return the pairs of people of the samples, the position of the pair of each sample, and `_counts` of them."""
     sides = (part.people,) if part.others is None else (part.people, part.others)
     # The cells of a data set show the same people, so that this is computed once for all of them.
     return _cached_pairs(part.group, *(_as_bytes(side) for side in sides))
@@ -220,10 +284,11 @@ def _as_bytes(people: NDArray[Any]) -> tuple[str, bytes]:
 
 
 @lru_cache(maxsize=128)
-def _cached_pairs(group: str, *sides: tuple[str, bytes]) -> tuple[PeoplePairs, Ints]:
+def _cached_pairs(group: str, *sides: tuple[str, bytes]) -> tuple[PeoplePairs, Ints, Floats]:
     prefix = f"{group}/" if group else ""
     named = [[f"{prefix}{name}" for name in np.frombuffer(data, kind).tolist()] for kind, data in sides]
-    return pairs_of(named[0], named[-1])
+    pairs, who = pairs_of(named[0], named[-1])
+    return pairs, who, _counts(who, pairs)
 
 
 def mean(pool: Pool, *, share: bool = True, change: bool = False, interval: bool = True, **about: Any) -> Measurement:

@@ -11,16 +11,18 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from bench.analysis.pooling import Floats
+from bench.analysis.attribute_scores import AttributeEstimate, AttributeScores, by_attribute, by_sample
+from bench.analysis.pooling import Floats, SummedScores
 from bench.analysis.table_model import Measurement, Role
 from bench.analysis.verification_scores import HELD, OF_THRESHOLD, CellScores, VerificationScores, size_of
 from bench.core.domain import Goal
@@ -31,6 +33,7 @@ from bench.store.table_files import as_frame
 from bench.suite.paper_tables import Claims, parse_claims
 
 _CELLS_AT_ONCE = 2_000
+_OF_OBJECT = 500  # bytes of a small object in a cache
 UPLOAD = ("experiment", "dataset", "defense", "authorised", "repeat", "attack")
 # What identifies the scores of a cell, a picture or an estimate of attributes, apart from the repeat.
 _POINTS: Mapping[str, Callable[[CellRow], Hashable]] = {
@@ -129,18 +132,8 @@ class CellRow:
         return self.experiment, self.dataset, self.defense, self.authorised, self.repeat, self.picture
 
 
-@dataclass(frozen=True, kw_only=True)
-class AttributeScores:
-    """The scores of one attribute in one cell, as arrays of shape ``(n,)``.
-
-    ``people`` are the persons shown, ``value`` is the similarity or the difference of the attribute, ``permuted`` the
-    same for the answers on other people, and ``baseline`` for a constant answer; None where the run has no such column.
-    """
-
-    people: NDArray[Any]
-    value: Floats
-    permuted: Floats | None
-    baseline: Floats | None
+ImageScores = tuple[Floats, NDArray[Any]]
+"""A column of images, and the people whom they show: ``(n,)`` each."""
 
 
 class _Frames:
@@ -178,7 +171,12 @@ class Matrix:
 class Rows:
     """The rows of a run, indexed by cell, in the order of the suite.
 
-    ``measurements`` caches what was computed from them.
+    These caches hold what was computed from them:
+
+    - ``measurements``
+    - ``sums``: the sums of the scores of a metric in a cell, those that were used last
+    - ``image_scores``: a column of the images of an upload, those that were used last
+    - ``baselines``: the image baselines of an experiment and a data set (None for all), by baseline and metric
     """
 
     def __init__(self, results: RunResults) -> None:
@@ -187,6 +185,9 @@ class Rows:
         parts = (cells.iloc[i : i + _CELLS_AT_ONCE] for i in range(0, len(cells), _CELLS_AT_ONCE))
         self.cells = [_cell_row(row) for part in parts for row in part.to_dict("records")]
         self.measurements: dict[Hashable, Measurement] = {}
+        self.sums: Recent[SummedScores | None] = Recent(HELD, _size_of_sums)
+        self.image_scores: Recent[ImageScores | None] = Recent(HELD, _size_of_image_scores)
+        self.baselines: dict[tuple[str, str | None], dict[str, dict[str, Measurement]]] = {}
 
     @cached_property
     def scores(self) -> CellScores:
@@ -220,6 +221,17 @@ class Rows:
     def experiments(self) -> list[str]:
         """The names of all experiments, in the suite's order."""
         return list(dict.fromkeys(c.experiment for c in self.cells))
+
+    def of_experiment(self, experiment: str) -> Sequence[CellRow]:
+        """Return the cells of an experiment, in the suite's order."""
+        return self._by_experiment.get(experiment, ())
+
+    @cached_property
+    def _by_experiment(self) -> Mapping[str, Sequence[CellRow]]:
+        found: dict[str, list[CellRow]] = defaultdict(list)
+        for cell in self.cells:
+            found[cell.experiment].append(cell)
+        return found
 
     @cached_property
     def _by_matrix(self) -> Mapping[Matrix, list[CellRow]]:
@@ -279,13 +291,16 @@ class Rows:
         return Recent(HELD, lambda f: int(f.memory_usage(index=False, deep=True).sum()))
 
     @cached_property
-    def _examples(self) -> _Frames:
+    def _examples(self) -> RowIndex:
         self.results.require("examples")
-        return _Frames(self.results.index("examples", UPLOAD))
+        return self.results.index("examples", UPLOAD)
 
-    def examples_of(self, *upload: Hashable) -> pd.DataFrame:
-        """Return the example faces of an upload or a reconstruction with their pictures, by the values of `UPLOAD`."""
-        return self._examples.of(*upload)
+    def example_of(self, sample: str, *upload: Hashable) -> Mapping[str, Any] | None:
+        """Return the row of one example face of an upload or a reconstruction, with its pictures, by the id of the
+        sample and the values of `UPLOAD`; None if it is not stored."""
+        table = self._examples.rows(upload)
+        at = -1 if table is None else pc.index(table["sample_id"].cast(pa.string()), sample).as_py()
+        return None if table is None or at < 0 else cast(dict[str, Any], table.slice(at, 1).to_pylist()[0])
 
     @cached_property
     def _attributes(self) -> _Frames:
@@ -297,9 +312,17 @@ class Rows:
         found = self._attributes.of(cell.cell)
         return found if attribute is None or found.empty else found[found["attribute"] == attribute]
 
+    def estimates_of(self, cell: CellRow) -> Mapping[str, Sequence[AttributeEstimate]]:
+        """Return what the attack of a cell estimated for each sample, by the id of the sample."""
+        return self._estimates.get(cell.cell, lambda: by_sample(self._attributes.index.rows((cell.cell,))))
+
+    @cached_property
+    def _estimates(self) -> Recent[Mapping[str, Sequence[AttributeEstimate]]]:
+        return Recent(HELD, lambda known: _OF_OBJECT * sum(map(len, known.values())))
+
     def attribute_scores(self, cell: CellRow) -> Mapping[str, AttributeScores]:
         """Return the scores of each attribute of a cell, by the name of the attribute."""
-        return self._attribute_scores.get(cell.cell, lambda: _by_attribute(self._attributes.index.rows((cell.cell,))))
+        return self._attribute_scores.get(cell.cell, lambda: by_attribute(self._attributes.index.rows((cell.cell,))))
 
     @cached_property
     def _attribute_scores(self) -> Recent[Mapping[str, AttributeScores]]:
@@ -307,7 +330,7 @@ class Rows:
 
     def attributes(self, experiment: str) -> list[str]:
         """Return the attributes that attacks estimated in an experiment."""
-        cells = [c for c in self.cells if c.experiment == experiment]
+        cells = self.of_experiment(experiment)
         return list(dict.fromkeys(str(a) for c in cells for a in self._attributes.levels(c.cell)))
 
     @cached_property
@@ -369,14 +392,20 @@ class Rows:
         return list(dict.fromkeys(c.dataset for c in self.cells if c.synthetic))
 
 
+def _size_of_image_scores(found: ImageScores | None) -> int:
+    return _OF_OBJECT if found is None else _OF_OBJECT + 10 * found[0].nbytes  # Names take more than numbers.
+
+
+def _size_of_sums(found: SummedScores | None) -> int:
+    return _OF_OBJECT if found is None else _OF_OBJECT + found.sums.nbytes + found.counts.nbytes
+
+
 def _cell_row(row: Mapping[Any, Any]) -> CellRow:
     def text(name: str) -> str | None:
         value = row.get(name)
         return None if value is None or value is pd.NA or value != value else str(value)
 
-    parts = json.loads(text("components") or "[]")
-    defense: dict[str, Any] = next((c for c in parts if c["role"] == "defense"), {})
-    attack: dict[str, Any] = next((c for c in parts if c["role"] == "attack"), {})
+    defense, attack = _defense_and_attack(text("components") or "[]")
     return CellRow(
         cell=str(row["cell"]),
         experiment=str(row["experiment"]),
@@ -432,26 +461,15 @@ def _labels(found: Any) -> tuple[str, ...]:
     return found if isinstance(found, tuple) else ()
 
 
+@lru_cache(maxsize=4096)
+def _defense_and_attack(components: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what a row of cells records of its defense and of its attack, from its JSON; many cells share it."""
+    by_role = {c["role"]: c for c in reversed(json.loads(components))}
+    return by_role.get("defense", {}), by_role.get("attack", {})
+
+
 def _is_number(kind: pa.DataType) -> bool:
     return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind))
-
-
-def _by_attribute(table: pa.Table | None) -> Mapping[str, AttributeScores]:
-    if table is None or "value" not in table.column_names:
-        return {}
-
-    def floats(name: str) -> Floats:
-        return np.array(table[name].cast(pa.float64()).to_numpy())
-
-    names = table["attribute"].combine_chunks().dictionary_encode()
-    codes, people, value = np.array(names.indices), np.array(table["subject"].to_numpy()), floats("value")
-    baselines = {name: floats(name) for name in ("permuted", "baseline") if name in table.column_names}
-    found = {}
-    for code, name in enumerate(names.dictionary.to_pylist()):
-        own = codes == code
-        permuted, baseline = (baselines[b][own] if b in baselines else None for b in ("permuted", "baseline"))
-        found[str(name)] = AttributeScores(people=people[own], value=value[own], permuted=permuted, baseline=baseline)
-    return found
 
 
 def why_absent(cells: Sequence[CellRow]) -> tuple[str, str | None]:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis.pooling import Floats, SampleScores
-from bench.analysis.rows import CellRow, Rows
+from bench.analysis.rows import CellRow, ImageScores, Rows
 from bench.analysis.verification_scores import VerificationScores
 from bench.metrics import recognition
 
@@ -129,16 +129,23 @@ def of_image(column: str) -> ScoreFunction:
     """Return the score function of a column of images; a PSNR that is marked as infinite becomes infinity."""
 
     def of(rows: Rows, cell: CellRow, at: OperatingPoint) -> SampleScores | None:
-        table = rows.images_of(cell)
-        values = numbers(table, column)
-        if values is None:
+        found = rows.image_scores.get((cell.upload_key, column), lambda: _image_scores(rows.images_of(cell), column))
+        if found is None:
             return None
-        if column == "psnr" and "psnr_infinite" in table:
-            values = np.where(table["psnr_infinite"].astype(bool), np.inf, values)
-        repeats = rows.repeats_of(cell, "picture")
-        return SampleScores(values, table["subject"].to_numpy(), cell.people_of, None, cell.repeat, repeats)
+        values, people = found
+        return SampleScores(values, people, cell.people_of, None, cell.repeat, rows.repeats_of(cell, "picture"))
 
     return of
+
+
+def _image_scores(table: pd.DataFrame, column: str) -> ImageScores | None:
+    """Return a column of images with their people; None if it has no number."""
+    values = numbers(table, column)
+    if values is None:
+        return None
+    if column == "psnr" and "psnr_infinite" in table:
+        values = np.where(table["psnr_infinite"].astype(bool), np.inf, values)
+    return values, table["subject"].to_numpy()
 
 
 def numbers(table: pd.DataFrame, column: str) -> Floats | None:

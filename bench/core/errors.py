@@ -19,7 +19,6 @@ computed.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 from bench.core.packages import how_to_install
@@ -77,6 +76,8 @@ def with_article(kind: str) -> str:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return a hint for an unknown word: ``did you mean 'pmt'?``, or the list of known words if none is similar."""
+    import difflib  # Importing it takes longer than most of what bench does at its start.
+
     names = sorted(set(known))
     near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     if near:

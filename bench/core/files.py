@@ -12,7 +12,6 @@ import hashlib
 import os
 import shutil
 import stat
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ def replacing(path: Path) -> Iterator[Path]:
     A reader sees either the old or the new content, never a part. Missing folders are made. Raises `StorageError` if
     the file cannot be written, or if something that is no file, such as a folder, a pipe or a device, has its name.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
     try:
         require_replaceable(path)
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,6 @@ import hashlib
 import os
 import platform
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +100,7 @@ def package_versions() -> dict[str, str]:
 @functools.cache
 def _versions(names: tuple[str, ...]) -> dict[str, str]:
     """Look versions up once per process: reading package metadata takes longer than computing a small stage."""
+    from importlib.metadata import PackageNotFoundError, version  # See `bench.core.packages`.
 
     def version_or_missing(name: str) -> str:
         try:

@@ -7,9 +7,7 @@ artifacts, so a suite that is complete costs nothing. If a stage fails, only the
 from __future__ import annotations
 
 import dataclasses
-import heapq
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
@@ -20,6 +18,7 @@ from bench.core.domain import Event, Stage, StageResult
 from bench.core.errors import StorageError
 from bench.engine.interface import Attempt, Engine, Workers
 from bench.engine.interrupts import Interruption
+from bench.engine.stage_queue import StageQueue, StageTask, finishing_order, longest_paths
 from bench.planning.plan import Plan
 from bench.store.artifacts import Cache, DamagedError
 
@@ -102,90 +101,6 @@ def failure(
     )
 
 
-@dataclass
-class _Task:
-    """A stage that must be computed: the batch size of the next attempt, and the number of attempts by outcome."""
-
-    stage: Stage
-    batch: int
-    attempts: int = 0
-    lost: int = 0
-    busy: int = 0
-
-
-@dataclass
-class _Graph:
-    """The stages that must be computed, as far as they have not ended.
-
-    - ``results``: the results so far, by key
-    - ``tasks``: the stages that have not ended, by key
-    - ``unmet``: by key, the inputs for which a stage waits
-    - ``followers``: by key, the stages that wait for a stage
-    - ``path_seconds``: by key, the estimated seconds from the beginning of a stage to the end of the graph
-    - ``ready``: a heap of the stages that can start, the one with the longest path first
-    - ``later``: a heap of the stages that can start at a later time, the earliest first
-    """
-
-    results: dict[str, StageResult]
-    tasks: dict[str, _Task] = field(default_factory=dict)
-    unmet: dict[str, set[str]] = field(default_factory=dict)
-    followers: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    path_seconds: dict[str, float] = field(default_factory=dict)
-    ready: list[tuple[float, int, str]] = field(default_factory=list)
-    later: list[tuple[float, int, str]] = field(default_factory=list)
-    _count: int = 0
-
-    def add(self, stages: dict[str, Stage]) -> list[Stage]:
-        """Add stages. Return those that cannot be computed, because one of their inputs has failed."""
-        self.path_seconds.update(longest_paths(stages))
-        doomed = []
-        for key, stage in stages.items():
-            self.tasks.setdefault(key, _Task(stage, stage.options["batch"]))
-            inputs = [(source, self.results.get(source)) for source in stage.inputs.values()]
-            if any(found is not None and found.status != "ok" for _, found in inputs):
-                doomed.append(stage)
-            self.unmet[key] = {source for source, found in inputs if found is None}
-            for source in self.unmet[key]:
-                self.followers[source].append(key)
-            if not self.unmet[key]:
-                self.push(key)
-        return doomed
-
-    def push(self, key: str) -> None:
-        """Mark a stage as ready to start."""
-        self._count += 1
-        heapq.heappush(self.ready, (-self.path_seconds.get(key, 0.0), self._count, key))
-
-    def push_later(self, key: str, seconds: float) -> None:
-        """Mark a stage as ready to start after some seconds."""
-        self._count += 1
-        heapq.heappush(self.later, (time.monotonic() + seconds, self._count, key))
-
-    def next(self) -> _Task | None:
-        """Remove and return the ready stage with the longest path to the end of the graph, or None if none is ready."""
-        while self.later and self.later[0][0] <= time.monotonic():
-            self.push(heapq.heappop(self.later)[2])
-        while self.ready:
-            key = heapq.heappop(self.ready)[2]
-            if key in self.tasks and key not in self.results:
-                return self.tasks[key]
-        return None
-
-    def end(self, result: StageResult) -> list[Stage]:
-        """Record the final result of a stage. Return the stages that cannot be computed because it failed."""
-        self.results[result.key] = result
-        self.tasks.pop(result.key, None)
-        waiting = [key for key in self.followers.pop(result.key, []) if key in self.tasks]
-        if result.status != "ok":
-            return [self.tasks[key].stage for key in dict.fromkeys(waiting)]
-        for key in waiting:
-            if result.key in self.unmet[key]:
-                self.unmet[key].discard(result.key)
-                if not self.unmet[key]:
-                    self.push(key)
-        return []
-
-
 def run(
     engine: Engine,
     plan: Plan,
@@ -197,17 +112,19 @@ def run(
 ) -> None:
     """Compute all stages of a plan whose artifacts are missing, and add each result to ``results`` at once.
 
-    Of the stages that are ready, the one with the longest path to the end of the graph starts first. Raises
-    `StorageError` if artifacts cannot be stored, and `KeyboardInterrupt` if the user interrupted the run; the results
-    so far stay valid. ``logs`` is an argument of `bench.engine.interface.Engine.open`.
+    `bench.engine.stage_queue` decides which of the ready stages starts first. Raises `StorageError` if artifacts cannot
+    be stored, and `KeyboardInterrupt` if the user interrupted the run; the results so far stay valid. ``logs`` is an
+    argument of `bench.engine.interface.Engine.open`.
     """
     missing = missing_stages(plan, cache, results, on_event)
     stages, path_seconds = tuple(missing.values()), longest_paths(missing)
     cells, total = len(plan.cells), len(plan.stages)
     on_event(Event(kind="planned", stages=stages, path_seconds=path_seconds, cells=cells, total=total))
     if missing:
+        order = finishing_order(missing, [cell.stages for cell in plan.cells])
         with engine.open(cache, logs) as workers:
-            _SchedulerLoop(plan, cache, workers, on_event, interruption, _Graph(results)).run(missing)
+            queue = StageQueue(results, order)
+            _SchedulerLoop(plan, cache, workers, on_event, interruption, queue).run(missing)
 
 
 @dataclass
@@ -219,15 +136,15 @@ class _SchedulerLoop:
     workers: Workers
     on_event: OnEvent
     interruption: Interruption
-    graph: _Graph
-    running: dict[Future[Attempt], _Task] = field(default_factory=dict)
+    queue: StageQueue
+    running: dict[Future[Attempt], StageTask] = field(default_factory=dict)
     watched: float = 0.0
     progress_read: float = 0.0
 
     def run(self, missing: dict[str, Stage]) -> None:
         """Compute the missing stages. Raise `KeyboardInterrupt` if some are left after an interruption."""
         self._add(missing)
-        while self.graph.tasks and not self.interruption.requested:
+        while self.queue.tasks and not self.interruption.requested:
             self._start()
             self._collect()
         if self.interruption.requested:
@@ -235,17 +152,17 @@ class _SchedulerLoop:
         deadline = time.monotonic() + _GRACE_S
         while self.running and time.monotonic() < deadline:
             self._collect()
-        if self.graph.tasks:
+        if self.queue.tasks:
             raise KeyboardInterrupt
 
     def _add(self, stages: dict[str, Stage]) -> None:
         """Add stages to the graph; those with a failed input fail at once."""
-        for stage in self.graph.add(stages):
+        for stage in self.queue.add(stages):
             self._fail_like_its_input(stage)
 
     def _start(self) -> None:
         """Start ready stages until all slots are in use."""
-        while len(self.running) < self.workers.slots and (task := self.graph.next()) is not None:
+        while len(self.running) < self.workers.slots and (task := self.queue.next(self.workers.slots)) is not None:
             task.attempts += 1
             self.cache.forget_progress(task.stage.key)
             self.running[self.workers.submit(task.stage, task.batch)] = task
@@ -254,7 +171,7 @@ class _SchedulerLoop:
                 self.on_event(Event(kind="started", stage=task.stage, batch=batch, attempt=task.attempts))
 
     @staticmethod
-    def _reduced_batch(task: _Task) -> int | None:
+    def _reduced_batch(task: StageTask) -> int | None:
         """Return the batch size of the next attempt if it is not the planned one; otherwise None."""
         return None if task.batch == task.stage.options["batch"] else task.batch
 
@@ -277,14 +194,14 @@ class _SchedulerLoop:
                 if note is not None:
                     self.on_event(Event(kind="progress", stage=task.stage, share=note.share, worker=note.worker))
 
-    def _ended(self, task: _Task, attempt: Attempt) -> None:
+    def _ended(self, task: StageTask, attempt: Attempt) -> None:
         """Record the result of an attempt, or schedule another attempt."""
         stage, result = task.stage, attempt.result
         self.cache.forget_progress(stage.key)
         if attempt.again == "busy":
             task.attempts -= 1
             task.busy += 1
-            self.graph.push_later(stage.key, min(8.0, _BUSY_S * task.busy))
+            self.queue.push_later(stage.key, min(8.0, _BUSY_S * task.busy))
         elif attempt.again == "memory" and self._can_halve(task):
             self._halve(task, str(result.reason))
         elif attempt.again == "lost" and (task.lost < _MOST_ATTEMPTS - 1):
@@ -301,70 +218,44 @@ class _SchedulerLoop:
             result = dataclasses.replace(result, attempts=max(1, task.attempts))
             self._finish(stage, result, attempt.worker)
 
-    def _can_halve(self, task: _Task) -> bool:
+    def _can_halve(self, task: StageTask) -> bool:
         """Return True if the stage runs in batches and its batch can be made smaller."""
         return task.batch > 1 and task.stage.kind not in _FITTING
 
-    def _halve(self, task: _Task, reason: str) -> None:
+    def _halve(self, task: StageTask, reason: str) -> None:
         """Schedule another attempt with half the batch size."""
         task.batch //= 2
         self._retry(task, reason)
 
-    def _retry(self, task: _Task, reason: str) -> None:
+    def _retry(self, task: StageTask, reason: str) -> None:
         """Schedule another attempt."""
         batch = self._reduced_batch(task)
         self.on_event(Event(kind="retried", stage=task.stage, message=reason, batch=batch, attempt=task.attempts + 1))
-        self.graph.push(task.stage.key)
+        self.queue.push(task.stage.key)
 
     def _recompute_inputs(self, stage: Stage) -> None:
         """Schedule the inputs of a stage that were removed because of damage, and then the stage itself."""
         gone = [key for key in stage.inputs.values() if not self.cache.folder(key).exists()]
         for key in gone:
-            self.graph.results.pop(key, None)
+            self.queue.results.pop(key, None)
             message = f"damaged artifact, computing it again before {stage.name}"
             self.on_event(Event(kind="damaged", stage=self.plan.stages[key], message=message))
-        stages = missing_stages(self.plan, self.cache, self.graph.results, self.on_event, gone)
-        new = {key: missing for key, missing in stages.items() if key not in self.graph.tasks}
+        stages = missing_stages(self.plan, self.cache, self.queue.results, self.on_event, gone)
+        new = {key: missing for key, missing in stages.items() if key not in self.queue.tasks}
         self._add({**new, stage.key: stage})
 
     def _finish(self, stage: Stage, result: StageResult, worker: str = "") -> None:
         """Record the final result of a stage; stages that depend on a failed one fail too."""
-        doomed = self.graph.end(result)
+        doomed = self.queue.end(result)
         self.on_event(Event(kind="finished", stage=stage, result=result, worker=worker))
         for follower in doomed:
             self._fail_like_its_input(follower)
 
     def _fail_like_its_input(self, stage: Stage) -> None:
         """Record that a stage failed because one of its inputs did, with the same reason."""
-        if stage.key in self.graph.results:
+        if stage.key in self.queue.results:
             return
-        inputs = (self.graph.results.get(key) for key in stage.inputs.values())
+        inputs = (self.queue.results.get(key) for key in stage.inputs.values())
         failed = next(r for r in inputs if r is not None and r.status != "ok")
         result = failure(stage, failed.status, str(failed.reason), failed.traceback, log=failed.log)
         self._finish(stage, dataclasses.replace(result, failed_stage=failed.failed_stage))
-
-
-def longest_paths(stages: dict[str, Stage]) -> dict[str, float]:
-    """Return by key the estimated seconds of the longest path from the beginning of a stage to the end of the graph."""
-    path_seconds = {key: stage.cost for key, stage in stages.items()}
-    for key in reversed(_inputs_first(stages)):
-        for source in stages[key].inputs.values():
-            if source in path_seconds:
-                path_seconds[source] = max(path_seconds[source], stages[source].cost + path_seconds[key])
-    return path_seconds
-
-
-def _inputs_first(stages: dict[str, Stage]) -> list[str]:
-    """Return the keys of stages in an order in which every stage comes after its inputs."""
-    order: dict[str, None] = {}
-
-    def visit(key: str) -> None:
-        if key not in order:
-            for source in stages[key].inputs.values():
-                if source in stages:
-                    visit(source)
-            order[key] = None
-
-    for key in stages:
-        visit(key)
-    return list(order)

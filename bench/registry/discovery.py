@@ -12,9 +12,8 @@ import inspect
 import traceback
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import pluggy
@@ -27,6 +26,9 @@ from bench.core.domain import Component, Origin
 from bench.core.errors import PluginError, did_you_mean, error_text, with_article
 from bench.core.packages import DISTRIBUTION
 from bench.registry.sources import built_in_code, imported_code, source_digest
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP = "bench"
 KINDS: Mapping[str, tuple[str, type]] = {
@@ -202,6 +204,8 @@ def discover() -> Registry:
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(hookspecs)
     registry = Registry(manager=manager)
+    from importlib.metadata import entry_points  # See `bench.core.packages`.
+
     entries = sorted(entry_points(group=GROUP), key=lambda e: (e.name, e.value))
     for entry in entries:
         rivals = sorted({e.value for e in entries if e.name == entry.name})

@@ -9,21 +9,19 @@ a repository or lies on the path without being installed.
 from __future__ import annotations
 
 import ast
-import contextlib
 import dataclasses
-import functools
 import hashlib
 import importlib.util
 import re
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
-from importlib.metadata import Distribution, PackageNotFoundError, distribution, packages_distributions
 from pathlib import Path
 from typing import Any
 
 from bench.api.files import named_files
 from bench.core.errors import MissingDataError, PluginError
+from bench.core.packages import distributions_of
 from bench.core.provenance import NUMERIC_PACKAGES
 
 _BUILT_IN = re.compile(rb"^[ \t]*(?:from|import)[ \t]+(bench_\w+)", re.MULTILINE)  # an import of a built-in package
@@ -223,22 +221,7 @@ def _imports_in(file: Path) -> Iterator[str]:
 def _published_version(name: str, own: str) -> str | None:
     """Return the versions of the distributions that installed a package; None if its code can change under one version:
     one of them is the distribution ``own`` or was installed from a folder or repository, or there is none."""
-    found = _holders_of(name)
+    found = distributions_of(name)
     if not found or any(one.name == own or one.read_text("direct_url.json") is not None for one in found):
         return None
     return ", ".join(sorted(f"{one.name} {one.version}" for one in found))
-
-
-def _holders_of(name: str) -> list[Distribution]:
-    """Return the distributions that installed a top-level package or module; a namespace package may have several."""
-    with contextlib.suppress(PackageNotFoundError):
-        found = distribution(name)  # Most packages have the name of their distribution.
-        if any(file.parts[0] in (name, f"{name}.py") for file in found.files or ()):
-            return [found]
-    return [distribution(holder) for holder in _holders().get(name, ())]
-
-
-@functools.cache
-def _holders() -> dict[str, list[str]]:
-    """Return the distributions that installed each top-level package. It takes some tenths of a second."""
-    return {name: list(dict.fromkeys(holders)) for name, holders in packages_distributions().items()}

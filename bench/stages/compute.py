@@ -46,6 +46,7 @@ from bench.stages.stage_inputs import (
     read_pairs,
     read_state,
 )
+from bench.stages.stored_pieces import StoredPieces
 from bench.stages.undeclared import observed
 from bench.store.artifacts import Artifact, Cache
 
@@ -145,7 +146,7 @@ def _embed(job: Job) -> Artifact:
     images = images_of(job.input("images"))
     model = network(component, job.device)
     size = build(component).embedding_size
-    plain, flipped = [], []
+    plain, flipped = np.empty((len(images), size), np.float32), np.empty((len(images), size), np.float32)
     with torch.inference_mode(), observed(component, build(component), job.cache.root):
         for part in job.batches(len(images)):
             x = job.to_float(images[part])
@@ -153,9 +154,9 @@ def _embed(job: Job) -> Artifact:
             for side in sides:
                 contracts.check_embeddings(side, len(x), size, f"model {component.label}")
             unit = [torch.nn.functional.normalize(side.float(), dim=1) for side in sides]
-            plain.append(unit[0].cpu())
-            flipped.append(torch.nn.functional.normalize(unit[0] + unit[1], dim=1).cpu())
-    return Artifact(tensors={"plain": torch.cat(plain).numpy(), "flipped": torch.cat(flipped).numpy()})
+            plain[part] = unit[0].cpu().numpy()
+            flipped[part] = torch.nn.functional.normalize(unit[0] + unit[1], dim=1).cpu().numpy()
+    return Artifact(tensors={"plain": plain, "flipped": flipped})
 
 
 def _embed_features(job: Job, component: Component) -> Artifact:
@@ -248,7 +249,7 @@ def _protect(job: Job) -> Artifact:
     capabilities, state = defense_capabilities(job, defense), read_state(job)
     shapes = _split_shapes(job) if uploaded else {}
     sent: list[dict[str, NDArray[Any]]] = []
-    extras = []
+    images, extras = StoredPieces(job.cache.temporary()), []
     with observed(component, defense, job.cache.root):
         for part in [slice(0, len(chosen))] if whole else job.batches(len(chosen)):
             index = chosen[part]
@@ -256,11 +257,14 @@ def _protect(job: Job) -> Artifact:
             ids = [str(s) for s in faces.sample_ids[index]]
             ctx = job.context(f"defense {component.label}", seen, state=state, sample_ids=ids)
             protected = contracts.protect_checked(defense, job.to_float(faces.images[index]), ctx, shapes)
+            if protected.images is not None:
+                images.add(_quantised(protected.images))
             sent.append(_to_store(protected, uploaded))
             extras.append(_numbers(protected.extra))
     tensors = {name: np.concatenate([s[name] for s in sent]) for name in sent[0]}
     facts = _client_cost(job, component, faces, int(chosen[0]), uploaded, shapes)
-    return Artifact(tensors=tensors, tables={"samples": _sample_table(chosen, extras, ctx.plugin)}, facts=facts)
+    tables = {"samples": _sample_table(chosen, extras, ctx.plugin)}
+    return Artifact(tensors=tensors, streams=images.streams(), tables=tables, facts=facts)
 
 
 class _Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -353,12 +357,11 @@ def _split_shapes(job: Job) -> dict[str, tuple[int, int, int]]:
 
 
 def _to_store(protected: Protected, uploaded: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """Return what leaves the client by tensor name: 8-bit images, float32 features at the uploaded splits, and the
+    """Return what leaves the client besides images by tensor name: float32 features at the uploaded splits, and the
     representation of the defense in its own types."""
-    images = {} if protected.images is None else {"images": _quantised(protected.images)}
     features = {s: protected.features[s] for s in uploaded if s in protected.features}
     sent = {REPRESENTATION + name: v.detach().cpu().numpy() for name, v in protected.representation.items()}
-    return images | sent | {f"features/{k}": v.detach().float().cpu().numpy() for k, v in features.items()}
+    return sent | {f"features/{k}": v.detach().float().cpu().numpy() for k, v in features.items()}
 
 
 def _quantised(images: torch.Tensor) -> NDArray[np.uint8]:
@@ -414,7 +417,7 @@ def _reconstruct(job: Job, attack: Attack) -> Artifact:
     _check_learnt(job)
     faces = read_faces(job.input("faces"))
     uploads = Uploads(job, held, _victim(job), job.stage.options["splits"])
-    images, extras = [], []
+    images, extras = StoredPieces(job.cache.temporary()), []
     capabilities, state = attack_capabilities(job, attack, faces.images), read_state(job)
     shape = (3, *faces.images.shape[2:])
     chosen = about["face"].to_numpy()
@@ -424,10 +427,10 @@ def _reconstruct(job: Job, attack: Attack) -> Artifact:
             ctx = job.context(f"attack {component.label}", capabilities, state=state, sample_ids=ids)
             received = uploads.received(part, images=not job.stage.options["uploaded"])
             made = contracts.reconstruct_checked(attack, received, shape, ctx)
-            images.append(_quantised(made.images))
+            images.add(_quantised(made.images))
             extras.append(_numbers(made.extra))
     table = _sample_table(chosen, extras, f"attack {component.label}")
-    return Artifact(tensors={"images": np.concatenate(images)}, tables={"samples": table})
+    return Artifact(streams=images.streams(), tables={"samples": table})
 
 
 def _estimate(job: Job, attack: Attack) -> Artifact:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import mmap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -38,12 +39,15 @@ class Job:
         self.progress = progress
         self._window = (0.0, 1.0)
         self._reported = 0.0
+        self._mapped: list[mmap.mmap] = []
         self.device = torch.device(stage.options["device"])
         self.batch: int = stage.options["batch"]
 
     def input(self, role: str) -> Artifact:
         """Return the verified artifact of the stage that is the input ``role``."""
-        return self.cache.read(self.stage.inputs[role])
+        found = self.cache.read(self.stage.inputs[role])
+        self._mapped += [t.base for t in found.tensors.values() if isinstance(t.base, mmap.mmap)]
+        return found
 
     def component(self, role: ComponentRole) -> Component:
         """Return the component of a role that has exactly one."""
@@ -83,6 +87,12 @@ class Job:
             self._window = (start / n, stop / n)
             yield slice(start, stop)
             self.report_progress(1.0)
+            self._forget_pages()
+
+    def _forget_pages(self) -> None:
+        """Take what was read of mapped files out of the memory of this process; the system may keep it in its cache."""
+        for mapped in self._mapped:
+            mapped.madvise(mmap.MADV_DONTNEED)
 
     def to_float(self, images: NDArray[np.uint8]) -> torch.Tensor:
         """Turn images uint8 ``(n, 3, h, w)`` into float in [0, 1] on the device of the stage."""

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from bench.api.types import Faces, Pairs
 from bench.core.errors import ContractError
 from bench.metrics import impostors, recognition
-from bench.metrics.arrays import Floats, unit_rows
+from bench.metrics.arrays import Floats, slices, unit_rows
 from bench.stages.stage_inputs import Job, protected_rows, read_faces, read_pairs
 from bench.store.artifacts import Artifact
 
+_AT_ONCE = 8_000_000  # Comparisons of a probe with a picture that are in memory at a time.
 _SAME_PICTURE = 1e-9  # Unit embeddings whose cosine differs from 1 by less belong to copies of one picture.
 
 
@@ -132,19 +133,23 @@ def _ranks(c: _Compared) -> dict[str, Any]:
     people, enrolled, original = faces.subjects, np.unique(pairs.right), c.originals
     where, own = np.searchsorted(chosen, c.own), np.arange(len(chosen))
     ranks = recognition.identification_ranks(c.protected[chosen], original[chosen], own, people[chosen])
-    shown = (people[chosen][:, None] == people[chosen][None, :]).mean(axis=1)
-    genuine = np.flatnonzero(pairs.same)
-    alike = unit_rows(original[pairs.left[genuine]]) @ unit_rows(original[enrolled]).T >= 1 - _SAME_PICTURE
-    copy = alike | (faces.sample_ids[pairs.left[genuine]][:, None] == faces.sample_ids[enrolled][None, :])
-    hits = (people[pairs.left[genuine]][:, None] == people[enrolled][None, :]) & ~copy
-    found = hits.any(axis=1)
+    _, at, pictures = np.unique(people[chosen], return_inverse=True, return_counts=True)
+    shown = pictures[at] / len(chosen)
     rank, chance = np.full(len(pairs.left), np.nan), np.full(len(pairs.left), np.nan)
-    kept = genuine[found]
-    places = np.searchsorted(enrolled, pairs.right[kept])
-    rank[kept] = recognition.identification_ranks(
-        c.probes[pairs.left[kept]], c.gallery[enrolled], places, people[enrolled], copy[found]
-    )
-    chance[kept] = hits[found].sum(axis=1) / (~copy[found]).sum(axis=1)
+    genuine, pictured = np.flatnonzero(pairs.same), np.unique(faces.sample_ids, return_inverse=True)[1]
+    gallery = unit_rows(original[enrolled])
+    for part in slices(len(genuine), max(1, _AT_ONCE // len(enrolled))):
+        rows = genuine[part]
+        left = pairs.left[rows]
+        copy = unit_rows(original[left]) @ gallery.T >= 1 - _SAME_PICTURE
+        copy |= pictured[left][:, None] == pictured[enrolled][None, :]
+        hits = (people[left][:, None] == people[enrolled][None, :]) & ~copy
+        found = hits.any(axis=1)
+        kept = rows[found]
+        places = np.searchsorted(enrolled, pairs.right[kept])
+        shows = c.probes[pairs.left[kept]], c.gallery[enrolled], places, people[enrolled], copy[found]
+        rank[kept] = recognition.identification_ranks(*shows)
+        chance[kept] = hits[found].sum(axis=1) / (~copy[found]).sum(axis=1)
     return {
         "rank": ranks[where],
         "rank_chance": shown[where],

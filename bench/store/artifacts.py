@@ -106,6 +106,10 @@ class Cache:
         path.mkdir(exist_ok=True)
         return path
 
+    def temporary(self) -> Path:
+        """Return the folder for files that exist only while a stage runs."""
+        return self._own("tmp")
+
     def require_no_links(self) -> None:
         """Raise `StorageError` if a folder of the cache is a link, through which a run would write elsewhere."""
         for name in _OWN:

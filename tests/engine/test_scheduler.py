@@ -13,7 +13,7 @@ from support import SUITE, compute, only
 
 from bench.core.domain import Event, Stage, StageResult
 from bench.core.errors import StorageError
-from bench.engine import scheduler
+from bench.engine import scheduler, stage_queue
 from bench.engine.interface import Attempt
 from bench.engine.interrupts import Interruption
 from bench.planning.plan import Plan, make_plan
@@ -203,7 +203,7 @@ def test_a_stage_with_a_failed_result_is_not_computed(plan: Plan, cache: Cache) 
 
 def test_inputs_come_first_in_any_order(plan: Plan) -> None:
     backwards = dict(reversed(plan.stages.items()))
-    order = scheduler._inputs_first(backwards)
+    order = stage_queue.inputs_first(backwards)
     assert sorted(order) == sorted(plan.stages)
     place = {key: i for i, key in enumerate(order)}
     for key, stage in plan.stages.items():
@@ -211,7 +211,7 @@ def test_inputs_come_first_in_any_order(plan: Plan) -> None:
 
 
 def test_path_seconds_are_those_of_the_longest_path(plan: Plan) -> None:
-    path_seconds = scheduler.longest_paths(plan.stages)
+    path_seconds = stage_queue.longest_paths(plan.stages)
     for key, stage in plan.stages.items():
         followers = [k for k, s in plan.stages.items() if key in s.inputs.values()]
         expected = stage.cost + max((path_seconds[k] for k in followers), default=0.0)

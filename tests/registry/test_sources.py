@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from support import write_metadata
 
+from bench.core import packages
 from bench.core.errors import PluginError
 from bench.registry import sources
 from bench.registry.discovery import discover
@@ -19,7 +20,7 @@ from bench.registry.discovery import discover
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder on the path with a plugin that imports packages in several ways, and those packages."""
     monkeypatch.syspath_prepend(str(tmp_path))
-    sources._holders.cache_clear()
+    packages._distributions.cache_clear()
     (tmp_path / "plugin_importing.py").write_text(
         "import os, torch\nimport author_published.deep as deep\nfrom author_local import x\n"
         "from . import sibling\n\ndef later():\n    import author_loose, author_absent\n"
@@ -33,7 +34,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "author_loose.py").write_text("import author_deeper\n")
     (tmp_path / "author_deeper.py").write_text("y = 1\n")
     yield tmp_path
-    sources._holders.cache_clear()
+    packages._distributions.cache_clear()
     assert not {name for name in sys.modules if name.startswith("author_")}, "nothing is imported"
 
 

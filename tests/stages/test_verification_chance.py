@@ -16,6 +16,7 @@ from fake_run import FakeRun, rewritten, write_fake_run
 
 from bench.analysis.measures import measure, select
 from bench.analysis.rows import Rows
+from bench.stages import verification
 from bench.stages.stage_inputs import Job
 from bench.stages.verification import score_verification
 from bench.store.artifacts import Artifact
@@ -276,3 +277,15 @@ def test_too_few_people_give_no_adversary() -> None:
     undefined = ["kappa_adversary", "impostor_match_adversary", "impostor_match_enrolled", "impostor_match"]
     assert rows[undefined].isna().all().all()
     assert rows["adversary_impostors"].tolist() == rows["adversary_people"].tolist() == [0]
+
+
+def test_ranks_are_the_same_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    subjects, pairs = np.arange(40) // 2, np.arange(20)
+    clean = rng.normal(size=(40, 8))
+    left, right = 2 * pairs, np.where(pairs % 2 == 0, 2 * pairs + 1, (2 * pairs + 2) % 40)
+    about = clean, subjects, left, right, clean[left] + 0.3 * rng.normal(size=(20, 8)), plane(0, 9, 80, 90)
+    whole = rows_of(*about)
+    monkeypatch.setattr(verification, "_AT_ONCE", 3 * 20)  # three probes at a time
+    pd.testing.assert_frame_equal(rows_of(*about), whole)
+    assert whole["rank_enrolled"].notna().sum() == 10

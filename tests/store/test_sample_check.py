@@ -138,7 +138,7 @@ def test_rows_again_are_refused(results: RunResults, table: str, which: Callable
         _ = {
             "verification": lambda: rows.scores,
             "images": lambda: rows.images_of(rows.cells[0]),
-            "examples": lambda: rows.examples_of(*rows.cells[0].upload_key),
+            "examples": lambda: rows.example_of("0", *rows.cells[0].upload_key),
             "attributes": lambda: rows.attributes("data-abuse"),
             "up": lambda: [rows.noise_levels(cell) for cell in rows.cells],
         }[table]()

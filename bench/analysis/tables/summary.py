@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pandas as pd
+from numpy.typing import NDArray
 
 from bench.analysis.measures import METRICS, extra_metric, measure
 from bench.analysis.paper_values import paper_value
@@ -169,29 +171,32 @@ def _worst(rows: Rows, others: Sequence[CellRow]) -> tuple[Measurement, CellRow 
 
 def baselines(rows: Rows, experiment: str, dataset: str | None = None) -> dict[str, dict[str, Measurement]]:
     """Return SSIM, PSNR and LPIPS of images that show nothing of the face: baseline -> metric -> measurement."""
-    table = rows.baselines_of(experiment)
+    if (experiment, dataset) not in rows.baselines:
+        table = rows.baselines_of(experiment)
+        if dataset is not None and not table.empty:
+            table = table[table["dataset"] == dataset]
+        rows.baselines[experiment, dataset] = _baselines(table)
+    return rows.baselines[experiment, dataset]
+
+
+def _baselines(table: pd.DataFrame) -> dict[str, dict[str, Measurement]]:
     if table.empty:
         return {}
-    if dataset is not None:
-        table = table[table["dataset"] == dataset]
-    found = {}
-    for baseline in BASELINES:
-        if f"ssim_{baseline}" in table and not table.empty:
-            found[baseline] = {m: _baseline(rows, table, f"{m}_{baseline}", m) for m in ("ssim", "psnr", "lpips")}
-    return found
+    people = (table["dataset"].astype(str) + "/" + table["sample_id"].astype(str)).to_numpy(dtype=object)
+    return {
+        baseline: {m: _baseline(table, people, f"{m}_{baseline}", m) for m in ("ssim", "psnr", "lpips")}
+        for baseline in BASELINES
+        if f"ssim_{baseline}" in table
+    }
 
 
-def _baseline(rows: Rows, table: pd.DataFrame, column: str, metric: str) -> Measurement:
-    key = ("baseline", column, *table[["experiment", "dataset"]].drop_duplicates().itertuples(index=False, name=None))
-    if key not in rows.measurements:
-        values = numbers(table, column)
-        if values is None:
-            return absent("missing", METRICS[metric].missing)
-        people = (table["dataset"].astype(str) + "/" + table["sample_id"].astype(str)).to_numpy(dtype=object)
-        found = mean(Pool([SampleScores(values, people)]), share=False)
-        low, high = METRICS[metric].within(found.low, found.high)
-        rows.measurements[key] = replace(found, low=low, high=high)
-    return rows.measurements[key]
+def _baseline(table: pd.DataFrame, people: NDArray[Any], column: str, metric: str) -> Measurement:
+    values = numbers(table, column)
+    if values is None:
+        return absent("missing", METRICS[metric].missing)
+    found = mean(Pool([SampleScores(values, people)]), share=False)
+    low, high = METRICS[metric].within(found.low, found.high)
+    return replace(found, low=low, high=high)
 
 
 def image_table(rows: Rows, matrix: Matrix) -> Table:

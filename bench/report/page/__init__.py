@@ -163,5 +163,5 @@ def _environment(evidence: Evidence) -> Environment:
     """Return the Jinja environment of the page, which escapes everything and knows the functions of the templates."""
     found = environment("bench.report.page")
     found.globals.update(plural=plural, reasons=reasons, opens=evidence.mark, axes=evidence.axes)
-    found.globals.update(printed=evidence.number, support=support, order_key=order)
+    found.globals.update(printed=evidence.number, measured=evidence.measured, support=support, order_key=order)
     return found

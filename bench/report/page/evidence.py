@@ -12,13 +12,13 @@ import json
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 from markupsafe import Markup, escape
 
 from bench.analysis.measures import extra_metric, measure, metric_named
 from bench.analysis.rows import CellRow, Rows
-from bench.analysis.table_model import Measurement, Metric, Row
+from bench.analysis.table_model import Column, Measurement, Metric, Row
 from bench.analysis.tables.attributes import estimated
 from bench.core.errors import SuiteError
 from bench.core.text import duration
@@ -100,6 +100,29 @@ class Evidence:
             text = Markup(f'<u>{text}</u><span class="sr"> (authorised)</span>')
         unit = f'<small class="unit"> {escape(metric.unit)}</small>' if with_unit and metric.unit else ""
         return Markup(f'<span class="v"{self.mark(metric, found)}>{text}{unit}</span>')
+
+    def measured(self, column: Column, found: Measurement, own: bool, heat: bool, noted: bool) -> Markup:
+        """Return the cell of a table with a measurement that has a value, with its interval and N in small print.
+
+        ``own``: see `number`; ``heat``: the depth of its colour says how high it is; ``noted``: its note is printed.
+        """
+        metric, value = column.metric, cast(float, found.value)
+        kind = f"{'own' if own else ''}{' average' if column.average else ''}"
+        style = f' style="--v:{max(0, min(1, value)):.3f}"' if heat else ""
+        title = f' title="cell {escape(found.cells[0])}"' if len(found.cells) == 1 else ""
+        number = self.number(metric, found, with_unit=False, own=own)
+        paper = note = ""
+        if found.paper is not None:
+            difference = found.difference
+            sign = "+" if difference is not None and difference > 0 else ""
+            beside = "" if difference is None else f" ({sign}{escape(metric.shown(difference))})"
+            paper = f"<small>paper {escape(found.published(metric))}{beside}</small>"
+        if found.note and noted:
+            note = f'<small class="remark">{escape(found.note)}</small>'
+        return Markup(
+            f'<td data-order="{order(found)}" class="{kind}"{style}{title}>{number}\n'
+            f"<small>{escape(support(metric, found))}</small>\n{paper}{note}</td>"
+        )
 
     def axes(self, group: str, row: Row) -> Markup:
         """Return the HTML attributes by which a table row is filtered: its data sets, defenses and attacks, one per

@@ -357,11 +357,9 @@ class _Draft:
         first = self.table.iloc[0]
         key = {"dataset": dataset, "defense": c.defense, "authorised": c.authorised, "attack": c.picture}
         at = {"experiment": first["experiment"], "repeat": first["repeat"], **key}
-        found = self.rows.examples_of(*(at[name] for name in UPLOAD))
-        found = found if found.empty else found[found["sample_id"].astype(str) == sample]
-        if found.empty or not is_png(found["original"].iloc[0]) or not is_png(found["protected"].iloc[0]):
+        pair = self.rows.example_of(sample, *(at[name] for name in UPLOAD))
+        if pair is None or not is_png(pair["original"]) or not is_png(pair["protected"]):
             return None
-        pair = found.iloc[0]
         return pair["original"], pair["protected"], float(pair["ssim"])
 
     def _face(self, dataset: str, sample: str, i: int, stored: tuple[bytes, bytes, float] | None, album: Album) -> Face:
@@ -480,13 +478,10 @@ def _estimates(rows: Rows, cells: Iterable[CellRow], dataset: str, sample: str, 
     is followed by ≠ if both differ.
     """
     attribute_cells = {c.cell: c for c in cells if c.outputs == "attributes" and c.dataset == dataset}
-    found = [own for cell in attribute_cells.values() if not (own := rows.attributes_of(cell)).empty]
-    if not found:
-        return []
-    mine = pd.concat([own[own["sample_id"].astype(str) == sample] for own in found])
-    values: Mapping[str, tuple[str, str]] = {
-        str(a): (str(value), str(was))
-        for a, value, was in reversed(list(zip(mine["attribute"], mine[column], mine["original"], strict=True)))
-    }
-    order = list(dict.fromkeys(map(str, mine["attribute"])))
-    return [(f"{a}{' ≠' if values[a][0] != values[a][1] else ''}", values[a][0], "") for a in order]
+    known = [rows.estimates_of(cell) for cell in attribute_cells.values()]
+    values = {e.attribute: e for found in reversed(known) for e in reversed(found.get(sample, ()))}
+    order = dict.fromkeys(e.attribute for found in known for e in found.get(sample, ()))
+    shown = [
+        (values[name], values[name].original if column == "original" else values[name].predicted) for name in order
+    ]
+    return [(f"{e.attribute}{' ≠' if value != e.original else ''}", value, "") for e, value in shown]

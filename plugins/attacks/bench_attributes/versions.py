@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from importlib.metadata import packages_distributions, version
+
+from bench import distributions_of
 
 ARITHMETIC = ("onnxruntime", "cv2")
 """The packages that run the networks and prepare faces for them."""
@@ -11,6 +12,4 @@ ARITHMETIC = ("onnxruntime", "cv2")
 
 def versions_of(packages: Iterable[str]) -> list[str]:
     """Return the name and version of each installed distribution of some packages; ``cv2``, for one, has several."""
-    found = packages_distributions()
-    names = {name for package in packages for name in found.get(package, ())}
-    return sorted(f"{name} {version(name)}" for name in names)
+    return sorted({f"{one.name} {one.version}" for package in packages for one in distributions_of(package)})
