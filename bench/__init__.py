@@ -57,6 +57,7 @@ from bench.core.text import printable
 from bench.registry.discovery import registered
 
 if TYPE_CHECKING:
+    from bench.api.folding import folded
     from bench.registry.components import instantiate
     from bench.suite.overrides import parameters_of
 
@@ -105,6 +106,7 @@ __all__ = [
     "expand",
     "file_sha256",
     "file_stamp",
+    "folded",
     "hookimpl",
     "instantiate",
     "is_settled",
@@ -117,9 +119,13 @@ __all__ = [
     "write_atomically",
 ]
 
-# These functions check parameters with pydantic. Importing pydantic takes longer than ``bench --help`` should, so they
-# are imported when they are first used.
-_IMPORTED_WHEN_USED = {"instantiate": "bench.registry.components", "parameters_of": "bench.suite.overrides"}
+# These functions import pydantic or torch, which takes longer than ``bench --help`` should, so they are imported when
+# they are first used.
+_IMPORTED_WHEN_USED = {
+    "folded": "bench.api.folding",
+    "instantiate": "bench.registry.components",
+    "parameters_of": "bench.suite.overrides",
+}
 
 
 def __getattr__(name: str) -> Any:

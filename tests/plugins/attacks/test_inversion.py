@@ -18,6 +18,7 @@ from bench_inversion.objective import total_variation
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
+from bench import folded
 from bench.api.context import Capabilities, Context, Shallow
 from bench.api.types import Received, Reconstructed
 from bench.core.errors import CapabilityError, ContractError
@@ -56,6 +57,11 @@ class Toy(nn.Module):
             x = stage(x)
             found[name] = x
         return [found[name] for name in splits]
+
+
+def loaded() -> Toy:
+    """Return the network in the form in which the host loads it."""
+    return folded(Toy(), lambda toy: toy.features(faces(1), SPLITS))
 
 
 def context(
@@ -398,7 +404,7 @@ def test_extra_numbers_are_the_losses_of_start_and_end() -> None:
 
 def test_passes_counts_forward_passes() -> None:
     # a backward is two passes but no call; one further call of a single image checks the shapes
-    network, params = Toy(), Inversion(**FAST)
+    network, params = loaded(), Inversion(**FAST)
     received = upload(faces(), network)
     network.calls = 0
     params.reconstruct(received, context("abc", network))
@@ -454,7 +460,7 @@ def test_the_start_decides_where_the_descent_ends() -> None:
 
 
 def test_starting_at_the_answer_stays_there() -> None:
-    network, images = Toy(), faces()
+    network, images = loaded(), faces()
     params = Inversion(**(FAST | {"tv_weight": 0.0}), start="obfuscated")
     made = params.reconstruct(upload(images, network, held=images), context("abc", network))
     assert torch.equal(made.images, images)
@@ -462,7 +468,7 @@ def test_starting_at_the_answer_stays_there() -> None:
 
 
 def test_early_stop_ends_single_images() -> None:
-    network, images = Toy(), faces()
+    network, images = loaded(), faces()
     held = images.clone()
     held[1] = faces(1, seed=9)[0]
     params = Inversion(**(FAST | {"tv_weight": 0.0}), start="obfuscated", early_stop=0.01, patience=3)
