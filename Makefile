@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --durations 10
 
-.PHONY: paper example tuning test quick faults statistics check clean
+.PHONY: paper example tuning test quick faults statistics bench check clean
 
 paper: $(VENV)/.ready
 	$(BIN)/bench run suites/paper.toml $(if $(PAIRS),--pairs $(PAIRS))
@@ -41,6 +41,11 @@ faults: $(VENV)/.ready-for-tests
 statistics: $(VENV)/.ready
 	$(BIN)/python benchmarks/inference.py
 
+# Speed next to what a user would take instead, within 20 minutes of 2 cores: benchmarks/RESULTS.md and results.parquet.
+# BENCH_REAL=FOLDER also uses the real network weights/mobilefacenet-112x96.ckpt in that folder.
+bench: $(VENV)/.ready-for-benchmarks
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/run.py
+
 check: $(VENV)/.ready-for-tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -59,6 +64,11 @@ $(VENV)/.ready-for-tests: $(VENV)/.ready
 	    { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq chromium; } >/dev/null \
 	    || echo "no Chromium: the tests of the report in a browser are skipped (Debian: sudo apt-get install chromium)"; \
 	fi
+	touch $@
+
+$(VENV)/.ready-for-benchmarks: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[benchmarks]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps torchattacks  # see docs/design/dependencies.md
 	touch $@
 
 clean:

@@ -57,6 +57,7 @@ from bench.registry.discovery import registered
 from bench.registry.sources import imported_names
 
 if TYPE_CHECKING:
+    from bench.api.folding import folded
     from bench.registry.components import instantiate
     from bench.suite.overrides import parameters_of
 
@@ -108,6 +109,7 @@ __all__ = [
     "expand",
     "file_sha256",
     "file_stamp",
+    "folded",
     "hookimpl",
     "imported_names",
     "instantiate",
@@ -123,9 +125,13 @@ __all__ = [
     "write_atomically",
 ]
 
-# These functions check parameters with pydantic. Importing pydantic takes longer than ``bench --help`` should, so they
-# are imported when they are first used.
-_IMPORTED_WHEN_USED = {"instantiate": "bench.registry.components", "parameters_of": "bench.suite.overrides"}
+# These functions import pydantic or torch, which takes longer than ``bench --help`` should, so they are imported when
+# they are first used.
+_IMPORTED_WHEN_USED = {
+    "folded": "bench.api.folding",
+    "instantiate": "bench.registry.components",
+    "parameters_of": "bench.suite.overrides",
+}
 
 
 def __getattr__(name: str) -> Any:

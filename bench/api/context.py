@@ -51,18 +51,29 @@ class Shallow:
 
     def __init__(self, network: Network, splits: Sequence[str]) -> None:
         self._network = network
+        self._is_folded = False
         self.splits = tuple(splits)
 
     def features(self, images: torch.Tensor, splits: Sequence[str]) -> list[torch.Tensor]:
         """Return the feature maps ``(n, c, h, w)`` at the named split points, in their order.
 
-        Images are float ``(n, 3, h, w)`` RGB in [0, 1]; the result is differentiable with respect to the pixels. Raises
-        `ContractError` for an unknown split point.
+        Images are float ``(n, 3, h, w)`` RGB in [0, 1]; the result is differentiable with respect to the pixels, and
+        not with respect to the weights. Raises `ContractError` for an unknown split point.
         """
         for split in splits:
             if split not in self.splits:
                 raise ContractError(f"no split point {split!r}; {did_you_mean(split, self.splits)}")
+        if not self._is_folded:
+            self._fold(images)
         return self._network.features(images, splits)
+
+    def _fold(self, images: torch.Tensor) -> None:
+        """Replace the network by a faster copy. The host's networks are such copies already."""
+        from bench.api.folding import folded
+
+        probe = images[:1].detach()
+        self._network = folded(self._network, lambda network: network.features(probe, self.splits))
+        self._is_folded = True
 
 
 def sample_generator(seed: int, sample_id: str) -> torch.Generator:
@@ -238,6 +249,7 @@ class Context:
     plugin: str = "plugin"
     on_progress: Callable[[float], None] | None = None
     _generators: list[torch.Generator] | None = field(default=None, init=False, repr=False)
+    _shallow: dict[str, Shallow] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.state = _State(self.state, self.plugin, self.capabilities.declared_in)
@@ -266,7 +278,10 @@ class Context:
 
     def shallow(self, label: str) -> Shallow:
         """Return the shallow part of an authorised model by its label. Requires the need ``shallow``."""
-        return Shallow(*self._model(label, "shallow"))
+        network, splits = self._model(label, "shallow")
+        if label not in self._shallow:
+            self._shallow[label] = Shallow(network, splits)
+        return self._shallow[label]
 
     def network(self, label: str) -> Network:
         """Return a whole authorised model by its label, with gradients. Requires the need ``full_gradients``."""

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from bench.api.context import Capabilities, Context, Network
 from bench.api.defense import Defense
-from bench.api.hookspecs import Attack
+from bench.api.folding import folded
+from bench.api.hookspecs import Attack, Model
 from bench.api.types import Faces, Pairs, Pictures, Received
 from bench.core.cache_folder import cache_folder
 from bench.core.content_keys import digest_of
@@ -114,13 +115,20 @@ class _SameModel:
 
 @functools.lru_cache(maxsize=8)
 def _network(model: _SameModel, device: str) -> Network:
-    network = build(model.component).load()
-    network.to(device).eval().requires_grad_(False)
-    return network  # type: ignore[no-any-return]
+    plugin: Model = build(model.component)
+    network = plugin.load()
+    network.to(device).eval().requires_grad_(False)  # type: ignore[attr-defined]
+    grey = torch.full((1, 3, *plugin.input_size), 0.5, device=device)
+
+    def run(net: Network) -> list[torch.Tensor]:
+        return [net(grey), *(net.features(grey, tuple(plugin.splits)) if plugin.splits else ())]
+
+    return folded(network, run)
 
 
 def network(component: Component, device: torch.device) -> Network:
-    """Return a model's network: frozen, in evaluation mode, on the device. It is loaded once per worker.
+    """Return a model's network: frozen, in evaluation mode, on the device, and in the form in which it is fast. It is
+    loaded once per worker.
 
     What it reads without declaring it counts for each stage that uses it; the stage that embeds images names it.
     """

@@ -470,6 +470,31 @@ def test_psnr_by_hand_and_by_scikit_image() -> None:
     assert got[2] == pytest.approx(skimage.peak_signal_noise_ratio(a[2], b[2], data_range=255))
 
 
+@pytest.mark.parametrize(("h", "w"), [(16, 16), (13, 17), (112, 112)])
+def test_the_squares_of_psnr_are_summed_exactly(h: int, w: int) -> None:
+    a, b = _images(4, 11, h=h, w=w), _images(5, 11, h=h, w=w)
+    a[0], b[0] = 0, 255
+    error = ((a.astype(np.int64) - b) ** 2).sum(axis=(1, 2, 3))
+    np.testing.assert_array_equal(images.psnr(a, b), 10 * np.log10(255**2 * 3 * h * w / error))
+
+
+@pytest.mark.parametrize("side", [11, 26, 27, 59])
+def test_ssim_of_sides_around_a_block_of_windows(side: int) -> None:
+    a, b = _images(6, 2, h=side, w=40), _images(7, 2, h=side, w=40)
+    wanted = [
+        skimage.structural_similarity(
+            x / 255,
+            y / 255,
+            gaussian_weights=True,
+            use_sample_covariance=False,
+            channel_axis=0,
+            data_range=1,
+        )
+        for x, y in zip(a, b, strict=True)
+    ]
+    np.testing.assert_allclose(images.ssim(a, b), wanted, atol=1e-9)
+
+
 @pytest.mark.parametrize("metric", [images.ssim, images.psnr])
 def test_image_metrics_refuse_floats_and_other_shapes(metric: object) -> None:
     assert callable(metric)

@@ -1,4 +1,4 @@
-"""The descent of the white-box reconstruction: total variation, the objective, the steps, and the loop.
+"""The descent of the white-box reconstruction: the start, the steps, and the loop.
 
 Losses, norms, early stops and random draws are all per image. Images share a batch only for speed.
 """
@@ -6,86 +6,22 @@ Losses, norms, early stops and random draws are all per image. Images share a ba
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from bench import ContractError, Received, Reconstructed
+from bench_inversion.objective import Objective
 
 if TYPE_CHECKING:
-    from bench import Context, Shallow
+    from bench import Context
     from bench_inversion.parameters import InversionParameters
 
 RANDOM_STD = 0.25  # Standard deviation of the random start: it covers [0, 1], and few values have to be clamped.
 _BETAS = (0.9, 0.999)  # Kingma and Ba 2015, "Adam", section 2
 _ADAM_EPSILON = 1e-12  # The gradient of a mean over pixels is tiny: the usual 1e-8 would not be small beside it.
 _TINY = 1e-30
-
-
-def total_variation(images: Tensor, beta: float, norm: str) -> Tensor:
-    """Return the total variation (Equation 3), summed over channels: images ``(n, c, h, w)`` to ``(n,)``, at least 0.
-
-    ``sum_ij ((x[i, j-1] - x[i, j])^2 + (x[i+1, j] - x[i, j])^2)^(beta / 2)`` over all pixels i, j; the difference to
-    a neighbour outside the image counts as 0. ``norm``: ``sum``, or ``mean`` over the ``c h w`` values. Where an
-    image is flat, the gradient is 0 for every ``beta`` >= 1 (for 1 it is a subgradient).
-    """
-    left = F.pad(images[..., :, :-1] - images[..., :, 1:], (1, 0))
-    below = F.pad(images[..., 1:, :] - images[..., :-1, :], (0, 0, 0, 1))
-    terms = left.square() + below.square()
-    if beta != 2:
-        flat = terms == 0  # The derivative of a root is infinite there, so these terms are masked.
-        terms = terms.masked_fill(flat, 1).pow(beta / 2).masked_fill(flat, 0)
-    return terms.flatten(1).mean(dim=1) if norm == "mean" else terms.flatten(1).sum(dim=1)
-
-
-def feature_distance(found: Tensor, target: Tensor, distance: str) -> Tensor:
-    """Return the distance relative to the target, per image: two maps ``(n, ...)`` to ``(n,)``.
-
-    ``l2``: ``||f - z||_2 / ||z||_2`` (Equation 2 has the numerator); ``mse``: ``mean((f - z)^2) / mean(z^2)``.
-    """
-    each = tuple(range(1, found.ndim))  # Flattening would copy maps in channels-last layout.
-    if distance == "l2":
-        size = torch.linalg.vector_norm(target, dim=each).clamp_min(_TINY)
-        relative: Tensor = torch.linalg.vector_norm(found - target, dim=each) / size
-        return relative
-    return (found - target).square().mean(dim=each) / target.square().mean(dim=each).clamp_min(_TINY)
-
-
-class Objective:
-    """The loss: the mean over splits of the distance to the received features, plus lambda TV (Equation 2)."""
-
-    def __init__(self, params: InversionParameters, shallow: Shallow, targets: Mapping[str, Tensor]) -> None:
-        self.params = params
-        self.shallow = shallow
-        self.targets = targets
-
-    def of(self, rows: Tensor) -> Objective:
-        """Return the objective restricted to some images, given by indices or by a mask ``(n,)``."""
-        return Objective(self.params, self.shallow, {split: maps[rows] for split, maps in self.targets.items()})
-
-    def loss(self, images: Tensor) -> Tensor:
-        """Return the loss ``(n,)`` of images ``(n, 3, h, w)``."""
-        found = self.shallow.features(images, tuple(self.targets))
-        distances = [
-            feature_distance(maps, target, self.params.distance)
-            for maps, target in zip(found, self.targets.values(), strict=True)
-        ]
-        loss = torch.stack(distances).mean(dim=0)
-        if self.params.tv_weight:
-            smoothness = total_variation(images, self.params.tv_beta, self.params.tv_norm)
-            loss = loss + self.params.tv_weight * smoothness
-        return loss
-
-    def gradient(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the losses ``(n,)`` and their gradient ``(n, 3, h, w)``."""
-        images = images.detach().requires_grad_()
-        with torch.enable_grad():
-            losses = self.loss(images)
-            (gradient,) = torch.autograd.grad(losses.sum(), images)
-        return losses.detach(), gradient
 
 
 class Stepper:
@@ -107,11 +43,10 @@ class Stepper:
 
     def _adam(self, gradient: Tensor, iteration: int) -> Tensor:
         first, second = _BETAS
-        self.mean = first * self.mean + (1 - first) * gradient
-        self.square = second * self.square + (1 - second) * gradient.square()
-        mean = self.mean / (1 - first ** (iteration + 1))
-        square = self.square / (1 - second ** (iteration + 1))
-        return mean / (square.sqrt() + _ADAM_EPSILON)
+        self.mean.lerp_(gradient, 1 - first)
+        self.square.mul_(second).addcmul_(gradient, gradient, value=1 - second)
+        root = (self.square / (1 - second ** (iteration + 1))).sqrt_().add_(_ADAM_EPSILON)
+        return torch.div(self.mean, root, out=root).div_(1 - first ** (iteration + 1))
 
     def keep(self, going: Tensor) -> None:
         """Keep the state of the images that ``going (n,)`` marks, and drop that of the others."""
@@ -139,11 +74,11 @@ class Patience:
         self.best = images.new_full((len(images),), torch.inf)
         self.stale = torch.zeros(len(images), dtype=torch.int64, device=images.device)
 
-    def going(self, losses: Tensor) -> Tensor:
-        """Record the losses ``(n,)`` of an iteration and return a mask ``(n,)`` of the images that go on; all of them
-        if early stopping is off."""
+    def going(self, losses: Tensor) -> Tensor | None:
+        """Record the losses ``(n,)`` of an iteration and return a mask ``(n,)`` of the images that go on; None if early
+        stopping is off, so that all do."""
         if not self.share:
-            return torch.ones_like(losses, dtype=torch.bool)
+            return None
         better = losses < self.best * (1 - self.share)
         self.best = torch.where(better, losses, self.best)
         self.stale = torch.where(better, 0, self.stale + 1)
@@ -162,24 +97,25 @@ def descend(start: Tensor, objective: Objective, ctx: Context) -> tuple[Tensor, 
     iterations made, ``(n,)`` each.
     """
     params = objective.params
-    images, before = start.clone(), start.new_zeros(len(start))
-    iterations = torch.zeros(len(start), dtype=torch.int64, device=start.device)
+    images, before = torch.empty_like(start), start.new_zeros(len(start))
+    iterations = torch.full((len(start),), params.steps, dtype=torch.int64, device=start.device)
     rows, moving = torch.arange(len(start), device=start.device), start  # The images that still move.
     stepper, patience = Stepper(params, moving), Patience(params, moving)
     for iteration in range(params.steps):
         losses, gradient = objective.gradient(moving)
         if iteration == 0:
             before = losses
-        moving = (moving - stepper.step(gradient, iteration)).clamp(0, 1)
-        images[rows], iterations[rows] = moving, iteration + 1
+        moving = (moving - stepper.step(gradient, iteration)).clamp_(0, 1)
         ctx.progress(iteration + 1, params.steps)
         going = patience.going(losses)
-        if not going.any():
-            break
-        if not going.all():
+        if going is not None and not going.all():
+            images[rows[~going]], iterations[rows[~going]] = moving[~going], iteration + 1
             rows, moving, objective = rows[going], moving[going], objective.of(going)
             stepper.keep(going)
             patience.keep(going)
+        if not len(rows):
+            break
+    images[rows] = moving
     return images, before, iterations
 
 

@@ -68,7 +68,9 @@ class PReLU(nn.Module):
         self.weight = nn.Parameter(torch.full((1,), 0.25))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return x where it is positive, else x times the slope."""
+        """Return x where it is positive, else x times the slope. x is overwritten if the slope is frozen."""
+        if not self.weight.requires_grad and (slope := self.weight.item()) > 0:
+            return F.leaky_relu_(x, slope)
         out: Tensor = _PReLUFunction.apply(x, self.weight)
         return out
 

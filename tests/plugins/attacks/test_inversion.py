@@ -13,10 +13,12 @@ import torch
 import torch.nn.functional as F
 from bench_inversion import Inversion, bench_attacks
 from bench_inversion import descent as ds
-from bench_inversion.descent import total_variation
+from bench_inversion import objective as ob
+from bench_inversion.objective import total_variation
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
+from bench import folded
 from bench.api.context import Capabilities, Context, Shallow
 from bench.api.types import Received, Reconstructed
 from bench.core.errors import CapabilityError, ContractError
@@ -55,6 +57,11 @@ class Toy(nn.Module):
             x = stage(x)
             found[name] = x
         return [found[name] for name in splits]
+
+
+def loaded() -> Toy:
+    """Return the network in the form in which the host loads it."""
+    return folded(Toy(), lambda toy: toy.features(faces(1), SPLITS))
 
 
 def context(
@@ -227,8 +234,8 @@ def test_distances_by_hand() -> None:
     # differences 3, 0, 0, 4 -> norm 5; target 6, 0, 8, 0 -> norm 10; mean squares 25/4 and 100/4
     target = torch.tensor([[6.0, 0, 8, 0]]).reshape(1, 1, 2, 2)
     found = target + torch.tensor([[3.0, 0, 0, 4]]).reshape(1, 1, 2, 2)
-    assert ds.feature_distance(found, target, "l2").tolist() == pytest.approx([0.5])
-    assert ds.feature_distance(found, target, "mse").tolist() == pytest.approx([0.25])
+    assert ob.feature_distance(found, target, "l2").tolist() == pytest.approx([0.5])
+    assert ob.feature_distance(found, target, "mse").tolist() == pytest.approx([0.25])
 
 
 def test_layout_of_maps_does_not_matter() -> None:
@@ -236,7 +243,7 @@ def test_layout_of_maps_does_not_matter() -> None:
     mixed = found.contiguous(memory_format=torch.channels_last)
     for distance in ("l2", "mse"):
         torch.testing.assert_close(
-            ds.feature_distance(mixed, target, distance), ds.feature_distance(found, target, distance)
+            ob.feature_distance(mixed, target, distance), ob.feature_distance(found, target, distance)
         )
 
 
@@ -244,16 +251,16 @@ def test_no_split_dominates_by_its_scale() -> None:
     network = Toy()
     images, grey = faces(), torch.full((3, 3, SIDE, SIDE), 0.5, dtype=torch.float64)
     targets = upload(images, network).features
-    plain = ds.Objective(Inversion(tv_weight=0), Shallow(network, SPLITS), targets).loss(grey)
+    plain = ob.Objective(Inversion(tv_weight=0), Shallow(network, SPLITS), targets).loss(grey)
     each = [
-        ds.Objective(Inversion(tv_weight=0), Shallow(network, SPLITS), {split: maps}).loss(grey)
+        ob.Objective(Inversion(tv_weight=0), Shallow(network, SPLITS), {split: maps}).loss(grey)
         for split, maps in targets.items()
     ]
     torch.testing.assert_close(plain, torch.stack(each).mean(dim=0))
     found, target = network.features(grey, ("stem",))[0], targets["stem"]
     for distance in ("l2", "mse"):
         torch.testing.assert_close(
-            ds.feature_distance(100 * found, 100 * target, distance), ds.feature_distance(found, target, distance)
+            ob.feature_distance(100 * found, 100 * target, distance), ob.feature_distance(found, target, distance)
         )
 
 
@@ -262,7 +269,7 @@ def test_the_loss_adds_weighted_total_variation(norm: Any) -> None:
     network, images = Toy(), faces()
     targets = upload(faces(seed=5), network).features
     losses = [
-        ds.Objective(Inversion(tv_weight=w, tv_norm=norm), Shallow(network, SPLITS), targets).loss(images)
+        ob.Objective(Inversion(tv_weight=w, tv_norm=norm), Shallow(network, SPLITS), targets).loss(images)
         for w in (0.0, 2.0)
     ]
     torch.testing.assert_close(losses[1] - losses[0], 2 * total_variation(images, 2, norm))
@@ -272,10 +279,26 @@ def test_the_loss_adds_weighted_total_variation(norm: Any) -> None:
 def test_an_exact_match_and_empty_features_have_finite_gradients(distance: Any) -> None:
     network, images = Toy(), faces()
     for targets in (upload(images, network).features, {"stem": torch.zeros(3, 8, SIDE, SIDE, dtype=torch.float64)}):
-        objective = ds.Objective(Inversion(distance=distance), Shallow(network, SPLITS), targets)
+        objective = ob.Objective(Inversion(distance=distance), Shallow(network, SPLITS), targets)
         losses, gradient = objective.gradient(images)
         assert torch.isfinite(losses).all()
         assert torch.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("distance", ["l2", "mse"])
+@pytest.mark.parametrize("variation", [(0.0, 2.0, "mean"), (3.0, 2.0, "mean"), (0.5, 1.0, "sum"), (0.5, 1.5, "mean")])
+def test_the_gradient_is_the_derivative_of_the_loss(distance: Any, variation: tuple[float, float, Any]) -> None:
+    network, (weight, beta, norm) = Toy(), variation
+    params = Inversion(distance=distance, tv_weight=weight, tv_beta=beta, tv_norm=norm)
+    objective = ob.Objective(params, Shallow(network, SPLITS), upload(faces(), network).features)
+    images = faces(seed=4).requires_grad_()
+    with torch.no_grad():
+        images[:, :, 3:6, 3:6] = 0.5  # flat, where the derivative of a root is infinite
+    expected = objective.loss(images)
+    (derivative,) = torch.autograd.grad(expected.sum(), images)
+    losses, gradient = objective.gradient(images)
+    torch.testing.assert_close(losses, expected.detach())
+    torch.testing.assert_close(gradient, derivative)
 
 
 # ---- Equation 4: the steps -------------------------------------------------------------------------------------------
@@ -284,7 +307,7 @@ def test_an_exact_match_and_empty_features_have_finite_gradients(distance: Any) 
 def test_the_printed_sign_ascends() -> None:
     """Equation 4 prints ``x + alpha sign(gradient)``; that raises the loss, and minus lowers it."""
     network = Toy()
-    objective = ds.Objective(Inversion(), Shallow(network, SPLITS), upload(faces(), network).features)
+    objective = ob.Objective(Inversion(), Shallow(network, SPLITS), upload(faces(), network).features)
     images = torch.full((3, 3, SIDE, SIDE), 0.5, dtype=torch.float64)
     losses, gradient = objective.gradient(images)
     assert (objective.loss(images + 0.001 * gradient.sign()) > losses).all()
@@ -343,6 +366,26 @@ def test_the_loss_falls_and_the_face_appears(update: Any, distance: Any) -> None
     assert made.images.max() <= 1
 
 
+@pytest.mark.parametrize("distance", ["l2", "mse"])
+def test_the_descent_is_that_of_a_plain_loop(distance: Any) -> None:
+    """Equations 2 to 4, written with autograd and the Adam of torch."""
+    network, images = Toy(), faces()
+    received, params = upload(images, network), Inversion(**FAST, distance=distance)
+    objective = ob.Objective(params, Shallow(network, SPLITS), received.features)
+    found = torch.full_like(images, 0.5, requires_grad=True)
+    optimizer = torch.optim.Adam([found], eps=1e-12)
+    for i in range(params.steps):
+        optimizer.param_groups[0]["lr"] = params.step_size * (1 - i / params.steps)
+        optimizer.zero_grad()
+        objective.loss(found).sum().backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        with torch.no_grad():
+            found.clamp_(0, 1)
+    torch.testing.assert_close(
+        attack(params, received, network=network).images, found.detach().float(), atol=1e-6, rtol=0
+    )
+
+
 def test_more_steps_get_closer() -> None:
     network, images = Toy(), faces()
     few, many = (attack(Inversion(**(FAST | {"steps": k})), upload(images, network), network=network) for k in (5, 60))
@@ -353,7 +396,7 @@ def test_extra_numbers_are_the_losses_of_start_and_end() -> None:
     network, images = Toy(), faces()
     received, params = upload(images, network), Inversion(**FAST)
     made = params.reconstruct(received, context("abc", network))
-    objective = ds.Objective(params, Shallow(network, SPLITS), received.features)
+    objective = ob.Objective(params, Shallow(network, SPLITS), received.features)
     torch.testing.assert_close(made.extra["loss_start"], objective.loss(torch.full_like(images, 0.5)))
     torch.testing.assert_close(made.extra["loss_end"], objective.loss(made.images))
     assert made.extra["iterations"].tolist() == [25, 25, 25]
@@ -361,7 +404,7 @@ def test_extra_numbers_are_the_losses_of_start_and_end() -> None:
 
 def test_passes_counts_forward_passes() -> None:
     # a backward is two passes but no call; one further call of a single image checks the shapes
-    network, params = Toy(), Inversion(**FAST)
+    network, params = loaded(), Inversion(**FAST)
     received = upload(faces(), network)
     network.calls = 0
     params.reconstruct(received, context("abc", network))
@@ -417,7 +460,7 @@ def test_the_start_decides_where_the_descent_ends() -> None:
 
 
 def test_starting_at_the_answer_stays_there() -> None:
-    network, images = Toy(), faces()
+    network, images = loaded(), faces()
     params = Inversion(**(FAST | {"tv_weight": 0.0}), start="obfuscated")
     made = params.reconstruct(upload(images, network, held=images), context("abc", network))
     assert torch.equal(made.images, images)
@@ -425,7 +468,7 @@ def test_starting_at_the_answer_stays_there() -> None:
 
 
 def test_early_stop_ends_single_images() -> None:
-    network, images = Toy(), faces()
+    network, images = loaded(), faces()
     held = images.clone()
     held[1] = faces(1, seed=9)[0]
     params = Inversion(**(FAST | {"tv_weight": 0.0}), start="obfuscated", early_stop=0.01, patience=3)

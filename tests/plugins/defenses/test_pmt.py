@@ -21,6 +21,7 @@ from bench_pmt.shuffled import shuffle
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
+from bench import folded
 from bench.api.context import Capabilities, Context, Shallow
 from bench.api.types import Protected
 from bench.stages.contracts import protect_checked
@@ -77,6 +78,13 @@ def faces(n: int = 4, seed: int = 0) -> Tensor:
     """Smooth pictures, float64 ``(n, 3, 16, 16)``."""
     coarse = torch.rand(n, 3, 4, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     return F.interpolate(coarse, size=(SIDE, SIDE), mode="bilinear", align_corners=True)
+
+
+def loaded() -> Toy:
+    """Return the network in the form in which the host loads it."""
+    network = folded(Toy(0), lambda toy: toy.features(faces(1), SPLITS))
+    network.calls = 0
+    return network
 
 
 def protect(params: Pmt, ids: str = "abcd", *networks: Toy, images: Tensor | None = None) -> tuple[Tensor, Protected]:
@@ -145,7 +153,7 @@ def test_splits() -> None:
 @pytest.mark.parametrize("augment", ["none", "noise", "affine", "mix"])
 def test_passes_counts_forward_passes(augment: Any) -> None:
     # the network is called once less per step than passes(): a backward is two passes but no call
-    network = Toy(0)
+    network = loaded()
     params = Pmt(augment=augment, steps=5)
     protect(params, "ab", network)
     backward = 2 * params.steps
@@ -516,7 +524,7 @@ def test_an_image_that_already_matches_stops_at_once() -> None:
 
 
 def test_clean_features_are_computed_once_without_augmentation() -> None:
-    network = Toy(0)
+    network = loaded()
     protect(Pmt(steps=7, augment="none"), "ab", network)
     assert network.calls == 7 + 1 + 3  # each step, the fixed targets, and the losses before and after
 
