@@ -78,7 +78,7 @@ class Stepper:
     def __init__(self, params: PmtParameters, images: Tensor) -> None:
         self.params = params
         self.profile = kernel_profile(params.kernel, params.kernel_length)
-        self.mean = torch.zeros_like(images) if params.update == "adam" else None
+        self.mean = torch.zeros_like(images) if params.update in ("adam", "momentum") else None
         self.square = torch.zeros_like(images) if params.update == "adam" else None
 
     def step(self, gradient: Tensor, iteration: int) -> Tensor:
@@ -87,7 +87,11 @@ class Stepper:
         if self.params.update == "adam":
             return size * self._adam(smooth(gradient, self.profile), iteration)
         direction = smooth(l1_normalised(gradient), self.profile)
-        return size * (direction.sign() if self.params.update == "sign" else direction)
+        if self.params.update == "l1":
+            return size * direction
+        if self.mean is not None:
+            self.mean = direction = self.params.momentum * self.mean + direction
+        return size * direction.sign()
 
     def _adam(self, gradient: Tensor, iteration: int) -> Tensor:
         assert self.mean is not None
