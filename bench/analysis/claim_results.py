@@ -20,7 +20,7 @@ from bench.analysis.measures import SampleMetric, measure, metric_named, pooled,
 from bench.analysis.pooling import Pool, difference_of
 from bench.analysis.rows import CellRow, Rows
 from bench.analysis.sample_values import OperatingPoint
-from bench.analysis.table_model import Measurement, Metric, absent
+from bench.analysis.table_model import Measurement, TableMetric, absent
 from bench.core.errors import StorageError
 from bench.core.text import plural, set_label
 from bench.store.reading import RunResults
@@ -67,7 +67,7 @@ class ClaimVerdict:
     """
 
     claim: ClaimTable
-    metric: Metric
+    metric: TableMetric
     comparisons: Sequence[Comparison]
     outcome: Outcome
     decisive: Comparison

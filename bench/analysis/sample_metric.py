@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bench.analysis.rows import CellRow
 from bench.analysis.sample_values import ScoreFunction
-from bench.analysis.table_model import Metric
+from bench.analysis.table_model import TableMetric
 from bench.store.schema import NEWER_COLUMNS
 
 RECOGNISED = frozenset({"recognition", "images"})
@@ -16,7 +16,7 @@ ANY = RECOGNISED | ESTIMATED
 
 
 @dataclass(frozen=True, kw_only=True)
-class SampleMetric(Metric):
+class SampleMetric(TableMetric):
     """A metric that is computed from the per-sample rows of a run; ``name`` is its name in claims and exports.
 
     ``scores`` returns one score per sample of a cell, or None where the cell has no such rows. They come from the

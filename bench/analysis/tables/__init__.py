@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from bench.analysis.rows import Matrix, Rows
-from bench.analysis.table_model import Measurement, Metric, Table
+from bench.analysis.table_model import Measurement, Table, TableMetric
 from bench.analysis.tables.ablation import TITLES, ablation_tables
 from bench.analysis.tables.attributes import attribute_tables
 from bench.analysis.tables.leakage_ladder import ladder_tables
@@ -141,7 +141,7 @@ def summary_rows(rows: Rows) -> tuple[list[str], list[list[str]]]:
     return columns, found
 
 
-def brief(metric: Metric, measurement: Measurement) -> str:
+def brief(metric: TableMetric, measurement: Measurement) -> str:
     """Return a measurement as short text: its value with the unit, its status, or nothing if it does not apply."""
     if measurement.value is None:
         return "" if measurement.status == "not applicable" else measurement.status

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from bench.analysis.measures import METRICS, measure, select
 from bench.analysis.paper_values import paper_value
 from bench.analysis.rows import CellRow, Rows
-from bench.analysis.table_model import Column, Measurement, Metric, Role, Row, Table
+from bench.analysis.table_model import Column, Measurement, Role, Row, Table, TableMetric
 from bench.analysis.tables.row_layout import attacks, authorised_in, grouped, label_of, points, row_of, side_of
 from bench.analysis.tables.summary import baseline_rows
 from bench.core.text import plural
@@ -38,7 +38,7 @@ class _AttackColumn:
     published: str | None = None
 
     @property
-    def metric(self) -> Metric:
+    def metric(self) -> TableMetric:
         """The metric of the column; a cosine of the authorised model is better if it is higher."""
         metric = METRICS[self.metric_name]
         return replace(metric, label="COS", better="higher") if self.metric_name == "cosine" else metric

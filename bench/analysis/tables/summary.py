@@ -16,22 +16,22 @@ from bench.analysis.table_model import (
     ROW_KINDS,
     Column,
     Measurement,
-    Metric,
     Role,
     Row,
     RowGroup,
     RowKind,
     Table,
+    TableMetric,
     absent,
     distinct,
 )
 from bench.analysis.tables.row_layout import kind_of, not_applicable, points, row_of
 
-AUTHORISED = Metric(label="authorised accuracy", unit="%", digits=1, better="higher")
-CLEAN_ACCURACY = Metric(label="clean accuracy", unit="%", digits=1, better="higher")
+AUTHORISED = TableMetric(label="authorised accuracy", unit="%", digits=1, better="higher")
+CLEAN_ACCURACY = TableMetric(label="clean accuracy", unit="%", digits=1, better="higher")
 DROP = METRICS["accuracy-drop"]
-UNAUTHORISED = Metric(label="unauthorised accuracy, average", unit="%", digits=1, better="lower")
-WORST = Metric(label="unauthorised accuracy, worst case", unit="%", digits=1, better="lower")
+UNAUTHORISED = TableMetric(label="unauthorised accuracy, average", unit="%", digits=1, better="lower")
+WORST = TableMetric(label="unauthorised accuracy, worst case", unit="%", digits=1, better="lower")
 SSIM = METRICS["ssim"]
 PSNR = METRICS["psnr"]
 
@@ -49,7 +49,7 @@ BASELINES = {
 class Bar:
     """A bar: the limit that a defense with an authorised model must meet, with all data sets pooled."""
 
-    metric: Metric
+    metric: TableMetric
     limit: float
     text: str
 

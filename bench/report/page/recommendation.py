@@ -15,7 +15,7 @@ from typing import Any
 from markupsafe import Markup
 
 from bench.analysis.rows import Rows
-from bench.analysis.table_model import Measurement, Metric
+from bench.analysis.table_model import Measurement, TableMetric
 from bench.analysis.tables.client_cost import BYTES, FLOPS, LATENCY
 from bench.analysis.tables.recommendation import (
     CHANCE,
@@ -39,7 +39,7 @@ PARETO = "pareto"  # The id of the plot on the page.
 _FEW = 12  # A command names at most so many cells.
 _DIGITS = 8  # The least number of digits of a cell's id in a command.
 
-Sentence = Sequence[str | tuple[Metric, Measurement]]
+Sentence = Sequence[str | tuple[TableMetric, Measurement]]
 """The pieces of a sentence: text, and measurements whose numbers open their rows on the page."""
 
 
@@ -112,7 +112,7 @@ class RecommendationSection:
     spoken: str
     baseline: str
     unmeasured: str
-    metrics: Mapping[str, Metric]
+    metrics: Mapping[str, TableMetric]
 
 
 def ruling(rows: Rows) -> RecommendationSection | None:
@@ -231,7 +231,7 @@ def _utility_and_leakage(found: Recommendation, best: AssessedDefense, several: 
     n = len(best.attackers)
     tried = f"the strongest of {n} attacks" if n > 1 else "the only attack"
     who = "models that others authorise" if best.kind == "model-free" else "authorised models"
-    pieces: list[str | tuple[Metric, Measurement]] = [
+    pieces: list[str | tuple[TableMetric, Measurement]] = [
         f"{start} {who} decide",
         (UTILITY, best.utility),
         f"of pairs correctly, and after {tried} ({attack}) held-out recognisers match",
