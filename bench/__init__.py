@@ -20,6 +20,7 @@ from bench.api.hookspecs import (
     TrainingSet,
     hookimpl,
 )
+from bench.api.metric import Metric
 from bench.api.results import Results
 from bench.api.search_paths import data_dir_option, data_folders, expand, places_named, weights_folders
 from bench.api.types import (
@@ -76,6 +77,7 @@ __all__ = [
     "Examples",
     "Faces",
     "LazyImages",
+    "Metric",
     "MissingDataError",
     "Model",
     "Need",

@@ -27,6 +27,8 @@ import click
 import pluggy
 
 from bench.api.context import Network
+from bench.api.files import named_files
+from bench.api.metric import Metric
 from bench.api.types import Check, DataStatus, Examples, Faces, Pairs, Protected, Received, Reconstructed, Section
 from bench.core.domain import Outcome
 from bench.core.errors import ContractError, MissingDataError
@@ -282,11 +284,6 @@ class Model(ABC):
         raise ContractError(f"{type(self).__name__} has no train(): it cannot be trained by bench")
 
 
-def named_files(plugin: Any) -> tuple[Path, ...]:
-    """Return the files and folders that the parameters of a component name; they may be missing. ``Path()`` is none."""
-    return tuple(value for value in vars(plugin).values() if isinstance(value, Path) and value.parts)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Defense(ABC):
     """What a client does to a face image before the upload.
@@ -482,6 +479,11 @@ def bench_defenses() -> Mapping[str, type[Defense]]:  # type: ignore[empty-body]
 @hookspec
 def bench_attacks() -> Mapping[str, type[Attack]]:  # type: ignore[empty-body]
     """Return the attacks of a plugin by name."""
+
+
+@hookspec
+def bench_metrics() -> Mapping[str, type[Metric]]:  # type: ignore[empty-body]
+    """Return the image metrics of a plugin by name."""
 
 
 @hookspec

@@ -14,13 +14,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Kind = Literal["dataset", "model", "defense", "attack"]
+Kind = Literal["dataset", "model", "defense", "attack", "metric"]
 DataMode = Literal["auto", "real", "stand-in"]
 Status = Literal["ok", "skipped", "failed", "timeout", "queued"]
 # What a component is to a stage. ``via`` is the attack whose reconstructions the stage's own attack works on, and
 # ``scored`` the data set whose scored people are left out of auxiliary faces.
-ComponentRole = Literal["dataset", "model", "defense", "authorised", "attack", "via", "scored"]  # in a stage
-CellRole = Literal["dataset", "authorised", "evaluated", "defense", "attack", "via", "auxiliary"]  # in cells
+ComponentRole = Literal["dataset", "model", "defense", "authorised", "attack", "via", "scored", "metric"]  # in a stage
+CellRole = Literal["dataset", "authorised", "evaluated", "defense", "attack", "via", "auxiliary", "metric"]  # in cells
+# What a defense is for, which decides what counts as its utility (see `bench.api.defense.Defense`).
+Goal = Literal["recognition", "appearance", "anonymity", "template"]
 MAX_REPEATS = 1000  # of an experiment
 StageKind = Literal["faces", "embed", "fit_defense", "protect", "fit_attack", "attack", "score"]
 
@@ -52,7 +54,7 @@ class Component:
     - ``params``: all parameters, with defaults filled in; ``passed``: only those that the suite sets
     - ``origin``: the distribution and source code of the plugin
     - ``weights``: the digest of what the component reads: the weights of a model, the files of a data set, or the
-      files and programs that a defense or an attack declares; None if it reads nothing
+      files and programs that a defense, an attack or a metric declares; None if it reads nothing
     - ``via``: for an attack that works on reconstructed images, the attack that reconstructs them; otherwise None
     - ``on_stand_ins``: for a defense, the same defense with the parameters that apply when it protects for models
       trained on synthetic faces; None if the suite sets no such parameters

@@ -73,7 +73,7 @@ class CellStages:
         key = self.protect(client, client.dataset, faces, self.pairs)
         scores = [self.graph.baselines(client.dataset, faces, self.pairs)]
         if "image" in self.instances.of(client.defense).sends:
-            scores.insert(0, self.image_score(client, key, name, reconstructed=False))
+            scores = [*self.image_scores(client, key, name, reconstructed=False), *scores]
         return _Intermediate(key, name, tuple(scores))
 
     @remembered
@@ -140,7 +140,8 @@ class CellStages:
         """Add the stages in which an attack reconstructs images from the upload, and their scores."""
         upload = self.uploaded(client)
         key, name = self.reconstruct(client, first, upload.key), f"{first.label} against {upload.name}"
-        return _Intermediate(key, name, (self.image_score(client, key, name, reconstructed=True), *upload.scores))
+        scores = self.image_scores(client, key, name, reconstructed=True)
+        return _Intermediate(key, name, (*scores, *upload.scores))
 
     def reconstruct(self, client: Client, first: Component, protected: str) -> str:
         """Add the stage in which an attack reconstructs images from the upload, after the stage in which it learns."""
@@ -236,6 +237,28 @@ class CellStages:
             "calibration": self.graph.embed(evaluated, calibration, CALIBRATION_IMAGES),
         }
 
+    def image_scores(self, client: Client, images: str, name: str, *, reconstructed: bool) -> tuple[str, ...]:
+        """Add the scores with one row per image: that of the built-in metrics, then one for each further metric, so
+        that a metric can be added without computing anything else again."""
+        first = self.image_score(client, images, name, reconstructed=reconstructed)
+        metrics = self.experiment.metrics
+        return (first, *(self.metric_score(client, m, images, name, reconstructed=reconstructed) for m in metrics))
+
+    def metric_score(self, client: Client, metric: Component, images: str, name: str, *, reconstructed: bool) -> str:
+        """Add the score of images by one metric of a plugin."""
+        return self.graph.stage(
+            "score",
+            f"{metric.label} of {name} on {client.dataset.label}",
+            f"score:metric:{metric.name}",
+            components={"metric": (metric,)},
+            options={"metric": "metrics", "called": metric.label, "reconstructed": reconstructed},
+            inputs={"faces": self.faces(client.dataset), "protected": images},
+            seed=self.graph.seed("metric", client.dataset.name),
+            units=self.pairs,
+            unit_cost=1e-3 + self.instances.of(metric).seconds(),
+            size=self.pairs * 40,
+        )
+
     def image_score(self, client: Client, images: str, name: str, *, reconstructed: bool) -> str:
         """Add the score with one row per image: its similarity to the original; it also keeps some example pictures."""
         splits = self.splits.uploaded(client.authorised)
@@ -244,9 +267,9 @@ class CellStages:
             "score",
             f"image similarity of {name} on {client.dataset.label}",
             "score:images",
+            components={"metric": self.graph.image_metrics},
             options={
                 "metric": "images",
-                "lpips": self.graph.lpips,
                 "reconstructed": reconstructed,
                 "upload_bytes": self._feature_bytes(client, splits) if splits else 3 * h * w,
             },

@@ -9,19 +9,24 @@ This module adds the stages that depend on no experiment; `bench.planning.cell_s
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from bench.api.hookspecs import Model
 from bench.core.content_keys import digest_of, joined_digest, scoped_seed
 from bench.core.domain import Component, ComponentRole, Stage, StageKind
+from bench.core.errors import MissingDataError
 from bench.core.memoize import remembered
 from bench.core.people import Half
 from bench.core.provenance import runtime_digest
 from bench.metrics.lpips import find_vgg
+from bench.metrics.vocabulary import IMAGE_METRICS
 from bench.planning.instances import Instances
 from bench.planning.known_people import KnownPeople
+from bench.registry.components import default_component
 from bench.suite.limits import Limits
 from bench.suite.suite import Suite
 
@@ -86,6 +91,15 @@ class Graph:
     def name(self, key: str) -> str:
         """Return the display name of a stage."""
         return self.stages[key].name
+
+    @cached_property
+    def image_metrics(self) -> tuple[Component, ...]:
+        """The image metrics that every experiment computes, without one whose weights are missing."""
+        found = []
+        for name in IMAGE_METRICS:
+            with contextlib.suppress(MissingDataError):
+                found.append(default_component("metric", name, self.instances.registry))
+        return tuple(found)
 
     # ---- stages of any experiment --------------------------------------------------------------------------------
 
@@ -185,7 +199,8 @@ class Graph:
             "score",
             f"baselines of the image metrics on {dataset.label}",
             "score:baselines",
-            options={"metric": "baselines", "lpips": self.lpips},
+            components={"metric": self.image_metrics},
+            options={"metric": "baselines"},
             inputs={"faces": faces, "calibration_faces": self.faces(dataset, "calibration")},
             seed=self.seed("floors", dataset.name),  # An old name, kept so that the numbers stay.
             units=count,

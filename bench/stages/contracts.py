@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from bench.api.context import Context
 from bench.api.hookspecs import Attack, Defense
+from bench.api.metric import Metric
 from bench.api.types import Faces, LazyImages, Pairs, Protected, Received, Reconstructed
 from bench.core.errors import ContractError
 
@@ -142,6 +143,65 @@ def estimate_checked(attack: Attack, images: torch.Tensor, ctx: Context) -> dict
         if not torch.isfinite(values).all():
             raise ContractError(f"{ctx.plugin}: attribute {name!r} holds NaN or infinity")
     return {name: values.detach().float().cpu().numpy() for name, values in found.items()}
+
+
+def compute_checked(metric: Metric, original: torch.Tensor, other: torch.Tensor, ctx: Context) -> np.ndarray[Any, Any]:
+    """Call ``metric.compute`` and check that it returns one number ``(n,)`` in the declared range for each image."""
+    before = original.clone(), other.clone()
+    with torch.no_grad():
+        found = metric.compute(original, other, ctx)
+    if not (torch.equal(original, before[0]) and torch.equal(other, before[1])):
+        raise ContractError(f"{ctx.plugin}: compute() changed its input images; work on a copy")
+    n, values = len(original), _as_numbers(found, f"{ctx.plugin}: compute()")
+    if values.shape != (n,):
+        raise ContractError(f"{ctx.plugin}: compute() must return {n} numbers ({n},), got {values.shape}")
+    _check_declared_range(values, metric, f"{ctx.plugin}: compute()")
+    return values
+
+
+def features_checked(metric: Metric, images: torch.Tensor, ctx: Context) -> torch.Tensor:
+    """Call ``metric.features`` and check that it returns finite features ``(n, d)``."""
+    with torch.no_grad():
+        found = metric.features(images, ctx)
+    if not isinstance(found, torch.Tensor) or found.ndim != 2 or len(found) != len(images):
+        raise ContractError(f"{ctx.plugin}: features() must return a tensor ({len(images)}, d), got {_what(found)}")
+    if not torch.isfinite(found).all():
+        raise ContractError(f"{ctx.plugin}: features() returned NaN or infinity")
+    return found.detach()
+
+
+def set_value_checked(metric: Metric, originals: torch.Tensor, others: torch.Tensor, ctx: Context) -> float:
+    """Call ``metric.compute_set`` and check that it returns one finite number in the declared range."""
+    with torch.no_grad():
+        found = metric.compute_set(originals, others, ctx)
+    values = _as_numbers(found, f"{ctx.plugin}: compute_set()")
+    if values.size != 1:
+        raise ContractError(f"{ctx.plugin}: compute_set() must return one number, got {values.shape}")
+    _check_declared_range(values, metric, f"{ctx.plugin}: compute_set()")
+    return float(values.reshape(()))
+
+
+def _as_numbers(found: Any, call: str) -> np.ndarray[Any, Any]:
+    """Return what a metric returned as float64. Raise `ContractError`, which begins with ``call``, if it is no
+    number."""
+    if isinstance(found, torch.Tensor):
+        found = found.detach().cpu().numpy()
+    try:
+        return np.asarray(found, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ContractError(f"{call} must return numbers, got {_what(found)}") from None
+
+
+def _check_declared_range(values: np.ndarray[Any, Any], metric: Metric, call: str) -> None:
+    """Raise `ContractError` for NaN, for infinity that is not declared, and for values outside the declared range."""
+    low, high = metric.range
+    if np.isnan(values).any():
+        raise ContractError(f"{call} returned NaN")
+    if np.isinf(values).any() and not (metric.infinite and values.ndim):
+        raise ContractError(f"{call} returned infinity, and the metric does not declare that it may be infinite")
+    if values.size and (values.min() < low - _SLACK or values.max() > high + _SLACK):
+        found = f"values from {values.min():.6g} to {values.max():.6g}"
+        raise ContractError(f"{call} must return values from {low:g} to {high:g}, as its range declares, got {found}")
 
 
 def check_same_names(found: Sequence[Mapping[str, Any]], plugin: str, what: str) -> None:

@@ -141,7 +141,7 @@ def belongs(name: str, cell: CellLabels, reconstructed: bool) -> dict[str, Any]:
     columns = {column: getattr(cell, column) for column in upload}
     if name == "baselines":
         return {k: columns[k] for k in ("experiment", "dataset", "synthetic")}
-    if name in ("images", "examples"):
+    if name in ("images", "examples", "sets"):
         return {**columns, "attack": (cell.via or cell.attack) if reconstructed else ""}
     return {"cell": cell.cell, **columns, "evaluated": cell.evaluated, "attack": cell.attack, "via": cell.via}
 

@@ -7,7 +7,10 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 
 SCHEMA_VERSION = 4
-SAMPLES = ("verification", "images", "baselines", "examples", "attributes", "up")
+SAMPLES = ("verification", "images", "sets", "baselines", "examples", "attributes", "up")
+# A metric of a plugin is a column of ``images`` that begins with `METRIC_PREFIX`. If it may be infinite, such a value
+# is null and marked in a second column, which ends with `INFINITE`.
+METRIC_PREFIX, INFINITE = "metric_", "_infinite"
 _TEXT, _NUMBER, _COUNT, _FLAG = pa.string(), pa.float64(), pa.int64(), pa.bool_()
 _TEXTS = pa.list_(_TEXT)
 CELLS = pa.schema(
@@ -79,6 +82,13 @@ SAMPLE_COLUMNS: Mapping[str, Mapping[str, pa.DataType]] = {
         **_NEWER,
     },
     "images": {**_UPLOAD, **_PICTURE, "ssim": _NUMBER, "psnr": _NUMBER, "psnr_infinite": _FLAG, "lpips": _NUMBER},
+    "sets": {
+        **_UPLOAD,
+        "metric": _TEXT,
+        **dict.fromkeys(("value", "low", "high"), _NUMBER),
+        **dict.fromkeys(("n", "people"), _COUNT),
+        "reason": _TEXT,
+    },
     "baselines": {
         "dataset": _TEXT,
         "sample_id": _TEXT,
@@ -102,6 +112,7 @@ NEWER_COLUMNS = frozenset((*_AT_THRESHOLDS, *_RANK_CHANCES))
 SAMPLES_NEEDED: Mapping[str, Sequence[str]] = {
     "verification": ("experiment", "cell", *_PAIR, "calibration_impostors"),
     "images": ("experiment", "dataset", "repeat", *_LABELS, *_PICTURE),
+    "sets": ("experiment", "dataset", "repeat", *_LABELS, "metric", "value"),
     "baselines": ("experiment", "dataset", "sample_id"),
     "examples": (
         "experiment",
@@ -155,6 +166,7 @@ IDENTITY: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
         ("images", "examples"),
         (("experiment", "dataset", "defense", "authorised", "repeat", "attack"), ("sample_id",)),
     ),
+    "sets": (("experiment", "dataset", "defense", "authorised", "repeat", "attack"), ("metric",)),
     "baselines": (("experiment", "dataset"), ("sample_id",)),
     "attributes": (("cell",), ("attribute", "sample_id")),
     "up": (("cell",), ("sigma", "sample_id")),

@@ -60,6 +60,7 @@ class ExperimentTable(StrictTable):
     - ``upload``: what leaves the client: ``images``, or the ``features`` of the authorised model at ``split``
     - ``split``: the split point of uploaded features: ``last``, ``all`` or a name
     - ``auxiliary``: the data set from whose further identities attacks learn; by default the scored data set
+    - ``metrics``: further image metrics, a list of references; SSIM, PSNR and LPIPS are always computed
     - ``noise_levels``: standard deviations of the noise on uploads, for UP (Equation 9)
     - ``claims``: a CSV file with the paper's numbers, beside the suite
     """
@@ -80,6 +81,7 @@ class ExperimentTable(StrictTable):
     upload: Literal["images", "features"] = "images"
     split: str = "last"
     auxiliary: Reference | None = None
+    metrics: list[Reference] = []
     noise_levels: list[Annotated[float, Field(ge=0, le=10)]] = []
     claims: str | None = None
 

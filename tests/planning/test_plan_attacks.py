@@ -396,7 +396,8 @@ def test_the_weights_of_lpips_are_part_of_the_keys_that_use_them(
     from bench.metrics.lpips import VggWeights
 
     before = plan_of(*ALL, more=UP)
-    monkeypatch.setattr("bench.planning.graph.find_vgg", lambda: VggWeights(path=Path("vgg.pth"), sha256="00ff"))
+    for module in ("bench.planning.graph", "bench.metrics"):
+        monkeypatch.setattr(f"{module}.find_vgg", lambda: VggWeights(path=Path("vgg.pth"), sha256="00ff"))
     found = changed(before, plan_of(*ALL, more=UP))
     assert found == {n for n in names(before) if n.startswith(("image similarity", "baselines")) or "under noise" in n}
 
