@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from bench.analysis.measures import SampleMetric, measure, metric_named, pooled, select
+from bench.analysis.measures import SampleMetric, measure, metric_in, pooled, select
 from bench.analysis.pooling import Pool, difference_of
 from bench.analysis.rows import CellRow, Rows
 from bench.analysis.sample_values import OperatingPoint
@@ -117,7 +117,7 @@ def judge(rows: Rows, claims: Sequence[ClaimTable]) -> list[ClaimVerdict]:
 
 
 def _verdict(rows: Rows, claim: ClaimTable) -> ClaimVerdict:
-    metric = metric_named(claim.metric)
+    metric = metric_in(rows, claim.metric)
     compared = [_compare(rows, claim, metric, at) for at in _points(rows, claim)] or [_NOTHING]
     needed = math.ceil(round(claim.at_least * len(compared), 9))
     held = [c for c in compared if c.holds]

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from bench.analysis import sample_values
 from bench.analysis.pair_metrics import CHANCE, RECOGNITION, VERIFICATION
 from bench.analysis.paper_values import paper_quantity
+from bench.analysis.plugin_metrics import metrics_of, set_measurement
 from bench.analysis.pooling import Pool, mean
 from bench.analysis.rows import UPLOAD, CellRow, Rows, why_absent
 from bench.analysis.sample_metric import ESTIMATED
@@ -24,7 +25,7 @@ from bench.analysis.sample_values import OperatingPoint
 from bench.analysis.table_model import Measurement, Role
 from bench.core.text import plural
 from bench.metrics import images
-from bench.metrics.vocabulary import check_metric_name
+from bench.metrics.vocabulary import IMAGE_METRICS, check_metric_name
 
 AGE = "age"
 _OLDER = "scored by an older version: threshold of clean faces, chance not measured; update the run with bench rescore"
@@ -57,10 +58,12 @@ def measure(
     ``role`` is by default the role that the cells share. The interval is Wilson's for decisions that show every
     person once, otherwise it is clustered by the people whom the samples show.
     """
-    metric = metric_named(metric) if isinstance(metric, str) else metric
+    metric = metric_in(rows, metric) if isinstance(metric, str) else metric
     at = OperatingPoint(sigma=sigma, kappa=kappa)
     cells = metric.of(cells)
     key = (metric.name, sigma, kappa, tuple(c.cell for c in cells))
+    if key not in rows.measurements and metric.of_set:
+        rows.measurements[key] = set_measurement(rows, cells, metric)
     if key not in rows.measurements:
         pool, without = pooled(rows, cells, metric, at)
         rows.measurements[key] = measurement_of(rows, pool, cells, without, metric, at)
@@ -144,6 +147,9 @@ def _of_images(column: str, **about: Any) -> SampleMetric:
     """Build a metric of images, whose score is a column of their rows."""
     about = {"name": column, "columns": (column,), **about}
     scores = sample_values.of_image(column)
+    lower, higher = ("lower", "higher") if about.get("better") == "lower" else ("higher", "lower")
+    if column in IMAGE_METRICS:
+        about["directions"] = {"recognition": lower, "template": lower, "appearance": higher}
     return SampleMetric(scores=scores, table="images", by=UPLOAD, once_per=lambda c: c.upload_key, **about)
 
 
@@ -291,6 +297,12 @@ def metric_named(name: str) -> SampleMetric:
     check_metric_name(name)
     family, _, attribute = name.partition(":")
     return _attribute_metric(family, attribute) if attribute else METRICS[name]
+
+
+def metric_in(rows: Rows, name: str) -> SampleMetric:
+    """Return a metric by name: one of bench, as `metric_named` does, or one of a plugin that the run computed."""
+    found = None if name in METRICS else metrics_of(rows).get(name)
+    return found or metric_named(name)
 
 
 # The columns of the metrics of an attribute, whose answer each compares with that on the original, and their labels.

@@ -50,7 +50,7 @@ class CellRow:
     evaluates the cell. ``run`` is the name of the run, where several runs are read together. ``protect`` are the keys
     of the stages in which the client protects faces. ``people_of`` is `Dataset.people_of`, by default the data set.
     ``learner_overlap`` and ``training_overlap`` are those of `bench.core.domain.Cell`; None also where an older version
-    of bench did not record them.
+    of bench did not record them. ``goal`` is what the defense is for.
     """
 
     cell: str
@@ -90,6 +90,7 @@ class CellRow:
     people_of: str = ""
     learner_overlap: str | None = None
     training_overlap: str | None = None
+    goal: str = "recognition"
 
     @property
     def clean(self) -> bool:
@@ -134,6 +135,34 @@ class AttributeScores:
     value: Floats
     permuted: Floats | None
     baseline: Floats | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetValue:
+    """The value of a metric for ``n`` images of ``people``, with its interval or the reason why it has none."""
+
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+    people: int
+    reason: str | None
+
+
+def _set_value(row: Mapping[Any, Any]) -> SetValue:
+    def known(name: str) -> Any:
+        value = row.get(name)
+        return None if value is None or value is pd.NA or value != value else value
+
+    low, high = (None if known(name) is None else float(row[name]) for name in ("low", "high"))
+    return SetValue(
+        value=float(row["value"]),
+        low=low,
+        high=high,
+        n=int(known("n") or 0),
+        people=int(known("people") or 0),
+        reason=known("reason"),
+    )
 
 
 class _Frames:
@@ -247,6 +276,20 @@ class Rows:
         """Return the image rows of the image that the adversary of a cell ends with: the upload or its
         reconstruction."""
         return self._images.of(*cell.upload_key)
+
+    def set_value(self, cell: CellRow, metric: str) -> SetValue | None:
+        """Return the value of a metric of a plugin for all images of the picture that the adversary of a cell ends
+        with; None if there is no such row."""
+        return self._sets.get((*cell.upload_key, metric))
+
+    @cached_property
+    def _sets(self) -> Mapping[tuple[Hashable, ...], SetValue]:
+        self.results.require("sets")
+        table = self.results.samples("sets")
+        if table.empty:
+            return {}
+        keys = zip(*(table[column].tolist() for column in (*UPLOAD, "metric")), strict=True)
+        return {key: _set_value(row) for key, row in zip(keys, table.to_dict("records"), strict=True)}
 
     def extras(self, experiment: str) -> list[str]:
         """Return the numeric columns that the defenses of an experiment added to the rows of images."""
@@ -407,6 +450,7 @@ def _cell_row(row: Mapping[Any, Any]) -> CellRow:
         people_of=text("people_of") or str(row["dataset"]),
         learner_overlap=text("learner_overlap"),
         training_overlap=text("training_overlap"),
+        goal=text("goal") or "recognition",
         protect=tuple(json.loads(text("protect") or "[]")),
     )
 

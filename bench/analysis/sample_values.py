@@ -13,6 +13,7 @@ from bench.analysis.pooling import Floats, SampleScores
 from bench.analysis.rows import CellRow, Rows
 from bench.analysis.verification_scores import VerificationScores
 from bench.metrics import recognition
+from bench.store.schema import INFINITE
 
 # An attribute of the paper, and the attribute that replaces it where a classifier does not estimate it.
 ALIASES = {"race": "group"}
@@ -117,15 +118,15 @@ def first(ranks: Floats) -> Floats | None:
 
 
 def of_image(column: str) -> ScoreFunction:
-    """Return the score function of a column of images; a PSNR that is marked as infinite becomes infinity."""
+    """Return the score function of a column of images; a value that is marked as infinite becomes infinity."""
 
     def of(rows: Rows, cell: CellRow, at: OperatingPoint) -> SampleScores | None:
         table = rows.images_of(cell)
         values = numbers(table, column)
         if values is None:
             return None
-        if column == "psnr" and "psnr_infinite" in table:
-            values = np.where(table["psnr_infinite"].astype(bool), np.inf, values)
+        if (marks := f"{column}{INFINITE}") in table:
+            values = np.where(table[marks].fillna(False).astype(bool), np.inf, values)
         repeats = rows.repeats_of(cell, "picture")
         return SampleScores(values, table["subject"].to_numpy(), cell.people_of, None, cell.repeat, repeats)
 
@@ -133,13 +134,14 @@ def of_image(column: str) -> ScoreFunction:
 
 
 def numbers(table: pd.DataFrame, column: str) -> Floats | None:
-    """Return a column as floats with nulls as NaN; None if it has no number and no PSNR that is marked as infinite."""
+    """Return a column as floats with nulls as NaN; None if it has no number and no value that is marked as infinite."""
     if table.empty or column not in table:
         return None
     found = table[column]
     found = found if found.dtype == np.float64 else pd.to_numeric(found, errors="coerce")
     values: Floats = found.to_numpy(np.float64, na_value=np.nan)
-    infinite = column == "psnr" and "psnr_infinite" in table and bool(table["psnr_infinite"].any())
+    marks = f"{column}{INFINITE}"
+    infinite = marks in table and bool(table[marks].fillna(False).any())
     return values if infinite or not np.isnan(values).all() else None
 
 

@@ -37,7 +37,7 @@ class TableMetric:
     """
 
     label: str
-    unit: Literal["%", "points", "dB", "years", "bytes", "ms", "GFLOP", ""] = ""
+    unit: str = ""
     digits: int = 2
     better: Better = ""
     bounds: tuple[float, float] | None = None

@@ -107,7 +107,9 @@ class _SetScore:
         first, second = (self._features(x) if of_features else self.job.to_float(x) for x in (originals, others))
         value = set_value_checked(self.metric, first, second, self.ctx)
         number = len(np.unique(people))
-        low, high, reason = None, None, "the plugin computes it from images, and not from features that could be drawn"
+        low: float | None = None
+        high: float | None = None
+        reason: str | None = "the plugin computes it from images, and not from features, which could be drawn"
         if of_features and number < _FEWEST:
             reason = f"an interval needs at least {_FEWEST} people, and the images show {number}"
         elif of_features:

@@ -1,4 +1,4 @@
-"""Notices files and programs that a defense or an attack uses without declaring them.
+"""Notices files and programs that a defense, an attack or a metric uses without declaring them.
 
 What a plugin declares is part of content keys: with another file, its results have another key. What it does not
 declare is known only after a stage has used it. The manifest of the artifact, and those of all that are made from it,
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.api.hookspecs import Attack, Defense
+from bench.api.metric import Metric
 from bench.core.domain import Component
 from bench.core.packages import DISTRIBUTION
 from bench.core.provenance import file_sha256
@@ -62,7 +63,7 @@ def take_read() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def observed(component: Component, plugin: Defense | Attack, cache: Path) -> Iterator[None]:
+def observed(component: Component, plugin: Defense | Attack | Metric, cache: Path) -> Iterator[None]:
     """Warn of each file and program that the body of ``with`` uses, which calls a plugin, and that it does not declare.
 
     ``cache`` is the folder of the artifacts of the host.
@@ -83,7 +84,7 @@ def observed(component: Component, plugin: Defense | Attack, cache: Path) -> Ite
     _report(component, plugin, used, began, cache)
 
 
-def _has_fingerprint(plugin: Defense | Attack) -> bool:
+def _has_fingerprint(plugin: Defense | Attack | Metric) -> bool:
     return callable(plugin.fingerprint) and plugin.fingerprint() is not None
 
 
@@ -115,7 +116,7 @@ def _first_word(program: Any, is_command: bool) -> list[str]:
     return text.split()[:1] if is_command else [text]
 
 
-def _report(component: Component, plugin: Defense | Attack, used: _Used, began: float, cache: Path) -> None:
+def _report(component: Component, plugin: Defense | Attack | Metric, used: _Used, began: float, cache: Path) -> None:
     """Add what is not declared to `_read`, and warn of the first of it."""
     files = [path for path, _ in declared_files(plugin)]
     used.declared |= {path.resolve() for path in (*files, *declared_programs(plugin))}

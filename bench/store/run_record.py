@@ -37,7 +37,7 @@ class AuxiliaryRecord:
 class ExperimentRecord:
     """One experiment as it was run. ``pairs`` include a change by ``--pairs``; ``claims`` are the paper's values as CSV
     text; a setting that an older version did not record is None. ``auxiliary`` is None where attackers learn from
-    other people of each data set."""
+    other people of each data set. ``metrics`` are the labels of the image metrics of plugins."""
 
     name: str
     table: str | None = None
@@ -49,6 +49,7 @@ class ExperimentRecord:
     fmr: float | None = None
     claims: str | None = None
     auxiliary: AuxiliaryRecord | None = None
+    metrics: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,13 +133,31 @@ class ModelDeclaration:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MetricDeclaration:
+    """What the class of an image metric declares (see `bench.Metric`). ``low`` and ``high`` are the ends of its range,
+    None where it has no bound. ``per_sample``: it has a value for each image; ``of_set``: it has one for all."""
+
+    formula: str = ""
+    source: str = ""
+    heading: str = ""
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
+    infinite: bool = False
+    better: Mapping[str, str] = field(default_factory=dict)
+    digits: int = 3
+    per_sample: bool = True
+    of_set: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class ComponentRecord:
     """A component of a run: the fields of `bench.core.domain.Component`, and what its plugin declared.
 
     ``roles`` are the roles that it has in cells of the run. ``license``, ``synthetic`` (computer-generated, or trained
     on such data) and ``source`` (the files that it was read from) are about data and weights. ``notes`` are sentences
-    about what was noticed while they were read and used. ``defense``, ``attack`` and ``model`` are the declarations of
-    a plugin of that kind; None where an older version did not record them.
+    about what was noticed while they were read and used. ``defense``, ``attack``, ``model`` and ``metric`` are the
+    declarations of a plugin of that kind; None where an older version did not record them.
     """
 
     kind: str
@@ -160,6 +179,7 @@ class ComponentRecord:
     defense: DefenseDeclaration | None = None
     attack: AttackDeclaration | None = None
     model: ModelDeclaration | None = None
+    metric: MetricDeclaration | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from bench.analysis.measures import extra_metric, measure, metric_named
+from bench.analysis.measures import extra_metric, measure, metric_in, metric_named
 from bench.analysis.rows import CellRow, Rows
 from bench.analysis.table_model import Measurement, Row, TableMetric
 from bench.analysis.tables.attributes import estimated
@@ -190,7 +190,7 @@ class Evidence:
         if not name:
             return {"about": "", "source": "", "rows": "", "at": ""}
         try:
-            metric = metric_named(name)
+            metric = metric_in(self._rows, name)
         except SuiteError:  # It is not a metric of bench, but one of a plugin.
             metric = extra_metric(name)
         return {"about": metric.about, "source": metric.source, "rows": metric.table, "at": at}
