@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -113,10 +112,10 @@ class _SetScore:
         if of_features and number < _FEWEST:
             reason = f"an interval needs at least {_FEWEST} people, and the images show {number}"
         elif of_features:
-            low, high, reason = self._interval(first, second, people)
+            low, high, reason = self._interval(value, first, second, people)
         return {
             "metric": self.label,
-            "value": pa.scalar(value, pa.float64()).as_py(),
+            "value": value,
             "low": low,
             "high": high,
             "n": len(others),
@@ -134,18 +133,25 @@ class _SetScore:
         return torch.cat(parts)
 
     def _interval(
-        self, first: torch.Tensor, second: torch.Tensor, people: NDArray[np.int64]
+        self, value: float, first: torch.Tensor, second: torch.Tensor, people: NDArray[np.int64]
     ) -> tuple[float | None, float | None, str | None]:
-        """Return the interval of the bootstrap over people, which draws the rows of both sets together."""
+        """Return the interval of a bootstrap over people, which draws the rows of both sets together.
 
-        def value(rows: NDArray[Any]) -> float:
+        Draws repeat rows, by which values such as distances of distributions are biased. The interval therefore has the
+        percentiles of the draws relative to their mean, around the ``value`` of the whole sets.
+        """
+        drawn: list[float] = []
+
+        def of_draw(rows: NDArray[Any]) -> float:
             chosen = torch.from_numpy(rows.astype(np.int64)).to(first.device)
-            return set_value_checked(self.metric, first[chosen], second[chosen], self.ctx)
+            drawn.append(set_value_checked(self.metric, first[chosen], second[chosen], self.ctx))
+            return drawn[-1]
 
         try:
-            found = bootstrap_interval(np.arange(len(people)), people, value, self.job.stage.seed, draws=DRAWS)
+            found = bootstrap_interval(np.arange(len(people)), people, of_draw, self.job.stage.seed, draws=DRAWS)
         except Exception as error:
             return None, None, f"the plugin failed on a draw of people: {error_text(error)}"
-        if found is None or not all(map(math.isfinite, found)):
-            return None, None, "no draw of people gives a finite value"
-        return found[0], found[1], None
+        assert found is not None  # There are several people, and a value that is no number is an error.
+        lowest, highest = self.metric.range
+        shift = value - float(np.mean(drawn))
+        return max(lowest, found[0] + shift), min(highest, found[1] + shift), None

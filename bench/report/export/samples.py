@@ -31,7 +31,7 @@ _OF_CELL = (*_OF_UPLOAD, "outputs", "leaky", "evaluated_stands_in_for", "role", 
 # For each table of samples, the columns by which rows are joined with cells, and the columns of cells that are added.
 _JOINED: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
     **dict.fromkeys(("verification", "attributes", "up"), (("cell",), _OF_CELL)),
-    **dict.fromkeys(("images", "examples"), (_UPLOAD, _OF_UPLOAD)),
+    **dict.fromkeys(("images", "sets", "examples"), (_UPLOAD, _OF_UPLOAD)),
     "baselines": (("experiment", "dataset"), ("table", "dataset_stands_in_for")),
 }
 
