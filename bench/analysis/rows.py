@@ -50,7 +50,8 @@ class CellRow:
     evaluates the cell. ``run`` is the name of the run, where several runs are read together. ``protect`` are the keys
     of the stages in which the client protects faces. ``people_of`` is `Dataset.people_of`, by default the data set.
     ``learner_overlap`` and ``training_overlap`` are those of `bench.core.domain.Cell`; None also where an older version
-    of bench did not record them. ``goal`` is what the defense is for.
+    of bench did not record them. ``goal`` is what the defense is for. ``unstable`` says what differed when
+    the host protected some faces again.
     """
 
     cell: str
@@ -91,6 +92,7 @@ class CellRow:
     learner_overlap: str | None = None
     training_overlap: str | None = None
     goal: str = "recognition"
+    unstable: str = ""
 
     @property
     def clean(self) -> bool:
@@ -451,6 +453,7 @@ def _cell_row(row: Mapping[Any, Any]) -> CellRow:
         learner_overlap=text("learner_overlap"),
         training_overlap=text("training_overlap"),
         goal=text("goal") or "recognition",
+        unstable=text("unstable") or "",
         protect=tuple(json.loads(text("protect") or "[]")),
     )
 

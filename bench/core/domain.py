@@ -193,6 +193,9 @@ class StageResult:
       of floating-point operations in convolutions and matrix products, and the seconds on the device of the stage
       (processor time on a CPU)
     - ``client_reason``: why these two are unknown, if they could not be measured
+    - ``checked``: for a stage that protects or reconstructs, how many faces were processed again to check it; None if
+      it was not checked
+    - ``unstable``: what differed then, in words; None if nothing did
     """
 
     key: str
@@ -210,6 +213,8 @@ class StageResult:
     client_flops: int | None = None
     client_seconds: float | None = None
     client_reason: str | None = None
+    checked: int | None = None
+    unstable: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

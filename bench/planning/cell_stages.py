@@ -99,7 +99,7 @@ class CellStages:
             f"{name} for {authorised}" if authorised else name,
             ":".join(("protect", client.defense.name, *(c.name for c in models))),
             components={"defense": (client.defense,), "authorised": models},
-            options={"splits": splits} if splits else {},
+            options=({"splits": splits} if splits else {}) | ({} if self.graph.check_defenses else {"check": False}),
             inputs=inputs,
             seed=self.graph.seed("protect", client.defense.name, source.name, names, client.repeat),
             units=count,

@@ -84,6 +84,7 @@ class Graph:
         self.common: dict[str, Any] = {"batch": BATCH, "dtype": "float32", "device": device}  # options of every stage
         if suite.deterministic:
             self.common["deterministic"] = True
+        self.check_defenses = suite.check_defenses
         self.costs = costs
         self.limits = limits
         self.lpips = find_vgg().sha256

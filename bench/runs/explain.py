@@ -213,6 +213,7 @@ def _words(results: RunResults, cell: Row, parts: Sequence[ExplainedComponent]) 
     words = {
         "question": questions.get(cell["outputs"] or "recognition", f"What does {attack} make of {held}?"),
         "client": f"protects {faces} with {defense}" + (f" for {models}" if models else ", for no particular model"),
+        **({"not reproducible": f"{defense}: {cell['unstable']}"} if cell["unstable"] else {}),
         "uploads": upload if upload == "images" else held,
         "adversary": f"{attack}: {cell['threat'] or 'what it knows was not recorded'}",
     }

@@ -25,6 +25,8 @@ from bench.core.domain import Component, Stage
 from bench.core.errors import ContractError, error_text
 from bench.core.people import Half, everyone, half_of, learnable, person_key
 from bench.stages import contracts
+from bench.stages.repeatability import Again, Results, what_differs
+from bench.stages.repeatability import chosen as chosen_again
 from bench.stages.scoring import SCORES
 from bench.stages.splits import Shown, check_apart, facts_of_faces
 from bench.stages.stage_inputs import (
@@ -201,20 +203,37 @@ def _protect(job: Job) -> Artifact:
     uploaded = tuple(job.stage.options.get("splits", ()))
     capabilities, state = defense_capabilities(job, defense), read_state(job)
     shapes = _split_shapes(job) if uploaded else {}
+    plugin = f"defense {component.label}"
+
+    def protected(index: NDArray[np.int64]) -> Protected:
+        seen = replace(capabilities, subjects=torch.from_numpy(faces.subjects[index]))
+        ids = [str(s) for s in faces.sample_ids[index]]
+        ctx = job.context(plugin, seen, state=state, sample_ids=ids)
+        return contracts.protect_checked(defense, job.to_float(faces.images[index]), ctx, shapes)
+
     sent: list[dict[str, NDArray[Any]]] = []
     extras = []
     with observed(component, defense, job.cache.root):
         for part in job.batches(len(chosen)):
-            index = chosen[part]
-            seen = replace(capabilities, subjects=torch.from_numpy(faces.subjects[index]))
-            ids = [str(s) for s in faces.sample_ids[index]]
-            ctx = job.context(f"defense {component.label}", seen, state=state, sample_ids=ids)
-            protected = contracts.protect_checked(defense, job.to_float(faces.images[index]), ctx, shapes)
-            sent.append(_to_store(protected, uploaded))
-            extras.append(_numbers(protected.extra))
+            made = protected(chosen[part])
+            sent.append(_to_store(made, uploaded))
+            extras.append(_numbers(made.extra))
     tensors = {name: np.concatenate([s[name] for s in sent]) for name in sent[0]}
     facts = _client_cost(job, component, faces, int(chosen[0]), uploaded, shapes)
-    return Artifact(tensors=tensors, tables={"samples": _sample_table(chosen, extras, ctx.plugin)}, facts=facts)
+    if "pairs" in source.tables and job.stage.options.get("check", True):
+        whole = "whole_set" in defense.needs
+        facts |= _checked(job, tensors, lambda rows: _to_store(protected(chosen[rows]), uploaded), whole_set=whole)
+    return Artifact(tensors=tensors, tables={"samples": _sample_table(chosen, extras, plugin)}, facts=facts)
+
+
+def _checked(job: Job, first: Results, again: Again, *, whole_set: bool = False) -> dict[str, Any]:
+    """Process a few faces again and return how many (``checked``), and in words what differs (``unstable``). The calls
+    come after everything that is stored, so they change no result."""
+    on_gpu = job.device.type == "cuda"
+    with torch.random.fork_rng([torch.cuda.current_device()] if on_gpu else []), job.silent():
+        words = what_differs(first, again, whole_set=whole_set)
+    number = len(chosen_again(len(next(iter(first.values()))), whole_set=whole_set))
+    return {"checked": number, "unstable": words}
 
 
 class _Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]

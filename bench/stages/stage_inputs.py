@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -71,6 +72,15 @@ class Job:
             # A plugin may be called twice for one batch; the reported share never falls.
             self._reported = max(self._reported, first + share * (last - first))
             self.progress(self._reported)
+
+    @contextlib.contextmanager
+    def silent(self) -> Iterator[None]:
+        """Context manager in which no progress is reported, for calls that repeat what is done."""
+        before, self.progress = self.progress, None
+        try:
+            yield
+        finally:
+            self.progress = before
 
     def batches(self, n: int) -> Iterator[slice]:
         """Yield slices of at most the batch size that cover ``n`` samples, and report progress after each."""

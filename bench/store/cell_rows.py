@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -15,9 +16,12 @@ from bench.core.text import set_label
 from bench.registry.discovery import Registry
 from bench.store.schema import _COUNT, _FLAG, _TEXT
 
+_NONE: Mapping[str, str] = MappingProxyType({})
 
-def cell_row(outcome: Outcome, registry: Registry) -> dict[str, Any]:
-    """Return the row of ``cells.parquet`` of an outcome."""
+
+def cell_row(outcome: Outcome, registry: Registry, unstable: Mapping[str, str] = _NONE) -> dict[str, Any]:
+    """Return the row of ``cells.parquet`` of an outcome. ``unstable``: by the keys of stages, what a check found to
+    differ."""
     cell = outcome.cell
     dataset: Dataset = registry.build(cell.dataset)
     return {
@@ -46,6 +50,7 @@ def cell_row(outcome: Outcome, registry: Registry) -> dict[str, Any]:
         "repeat": cell.repeat,
         "pairs": cell.pairs,
         "kappa": cell.kappa,
+        "unstable": "; ".join(dict.fromkeys(unstable[k] for k in outcome.protect if k in unstable)) or None,
         "threat": cell.threat,
         "device": outcome.device,
         "stages": json.dumps(cell.stages),

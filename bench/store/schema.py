@@ -28,6 +28,7 @@ CELLS = pa.schema(
         ("repeat", _COUNT),
         ("pairs", _COUNT),
         ("kappa", _NUMBER),
+        ("unstable", _TEXT),
         *((name, _TEXT) for name in ("threat", "status", "reason", "failed_stage", "traceback", "log")),
         ("batch", _COUNT),
         ("seconds", _NUMBER),
@@ -51,6 +52,8 @@ STAGES = pa.schema(
         ("client_flops", _COUNT),
         ("client_seconds", _NUMBER),
         ("client_reason", _TEXT),
+        ("checked", _COUNT),
+        ("unstable", _TEXT),
         ("inputs", _TEXT),
     ]
 )

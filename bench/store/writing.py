@@ -77,7 +77,8 @@ def write_run(
     Rows are written for outcomes with status ``ok``; ``stages`` are rows of `bench.store.schema.STAGES`. Raises
     `StorageError` if the disk is full or read-only, and `DamagedScoreError` if a score artifact is damaged.
     """
-    cells = (cell_row(outcome, registry) for outcome in outcomes)
+    unstable = {str(stage["key"]): str(stage["unstable"]) for stage in stages if stage.get("unstable")}
+    cells = (cell_row(outcome, registry, unstable) for outcome in outcomes)
     scored = (labels_of(outcome.cell, registry) for outcome in outcomes if outcome.status == "ok")
     try:
         with _lock(cache, folder):  # It comes first: without its cache no folder is begun.

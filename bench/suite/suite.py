@@ -81,6 +81,7 @@ class Suite:
     stage_timeout_s: Mapping[StageKind, float]
     stage_memory_mb: Mapping[StageKind, float]
     deterministic: bool
+    check_defenses: bool
     experiments: tuple[Experiment, ...]
     train: tuple[TrainTable, ...]
     claims: tuple[ClaimTable, ...]
@@ -222,6 +223,7 @@ def assemble(source: SuiteSource, experiments: Sequence[Experiment]) -> Suite:
         stage_timeout_s=by_kind(head.stage_timeout_s),
         stage_memory_mb=by_kind(head.stage_memory_mb),
         deterministic=head.deterministic,
+        check_defenses=head.check_defenses,
         experiments=tuple(experiments),
         train=tuple(source.tables.train),
         claims=tuple(source.tables.claims),

@@ -30,6 +30,7 @@ class SuiteHead(StrictTable):
     - ``seed``: the seed from which every random stream is derived
     - ``stage_timeout_s``, ``stage_memory_mb``: the limits of a stage: a number, or a table by kind of stage
     - ``deterministic``: True forbids operations whose results vary on some devices; this makes a run slower
+    - ``check_defenses``: False leaves out the host's check of defenses, which protects a few faces again
     - ``data``: what happens if the files of a data set or model are missing: ``auto`` uses its synthetic stand-in and
       reports it, ``real`` is an error; ``stand-in`` uses stand-ins even if the files exist
     """
@@ -41,6 +42,7 @@ class SuiteHead(StrictTable):
     stage_timeout_s: Limit | None = None
     stage_memory_mb: Limit | None = None
     deterministic: bool = False
+    check_defenses: bool = True
     data: DataMode = "auto"
 
 

@@ -27,7 +27,7 @@ from bench.analysis.table_model import (
     absent,
     distinct,
 )
-from bench.analysis.tables.row_layout import kind_of, not_applicable, points, row_of
+from bench.analysis.tables.row_layout import kind_of, not_applicable, points, row_of, unstable_flags
 from bench.metrics.vocabulary import IMAGE_METRICS
 
 AUTHORISED = TableMetric(label="authorised accuracy", unit="%", digits=1, better="higher")
@@ -303,6 +303,7 @@ def _extra_label(name: str) -> str:
 def summary_table(rows: Rows, matrix: Matrix) -> Table:
     """Build the summary as a table with one row per defense and authorised set."""
     metrics = (AUTHORISED, CLEAN_ACCURACY, DROP, UNAUTHORISED, WORST, SSIM, PSNR)
+    unstable = {c.defense: unstable_flags(c) for c in rows.of(matrix) if c.unstable}
     made = []
     for s in summaries(rows, matrix):
         measurements = [s.kept, s.clean, s.drop, s.leaked, s.worst, s.ssim, s.psnr]
@@ -314,6 +315,7 @@ def summary_table(rows: Rows, matrix: Matrix) -> Table:
                 defense=s.defense,
                 authorised=s.authorised or "",
                 stands_in_for=s.stands_in_for,
+                flags=unstable.get(s.defense, ()),
             )
         )
     sets = list(dict.fromkeys(c.dataset for c in rows.of(matrix)))

@@ -26,7 +26,15 @@ from bench.store.schema import CELLS, SAMPLES
 
 _GROUP_ROWS = 50_000  # The rows of one row group in a Parquet file.
 _UPLOAD = ("experiment", "dataset", "defense", "authorised", "repeat")
-_OF_UPLOAD = ("table", "dataset_stands_in_for", "defense_params", "authorised_stand_in_for", "upload", "pairs")
+_OF_UPLOAD = (
+    "table",
+    "dataset_stands_in_for",
+    "defense_params",
+    "authorised_stand_in_for",
+    "upload",
+    "pairs",
+    "unstable",
+)
 _OF_CELL = (*_OF_UPLOAD, "outputs", "leaky", "evaluated_stands_in_for", "role", "kappa", "threat")
 # For each table of samples, the columns by which rows are joined with cells, and the columns of cells that are added.
 _JOINED: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
