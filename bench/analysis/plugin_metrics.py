@@ -15,7 +15,8 @@ from bench.analysis.sample_metric import SampleMetric
 from bench.analysis.table_model import Better, Measurement
 from bench.core.text import plural
 from bench.metrics.vocabulary import OF_SET
-from bench.store.run_record import ComponentRecord, MetricDeclaration
+from bench.store.declarations import MetricDeclaration
+from bench.store.run_record import ComponentRecord
 from bench.store.schema import INFINITE, METRIC_PREFIX
 
 

@@ -21,6 +21,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from bench.analysis.pooling import Floats
+from bench.analysis.set_values import SetValue, set_values
 from bench.analysis.table_model import Measurement, Role
 from bench.analysis.verification_scores import HELD, OF_THRESHOLD, CellScores, VerificationScores, size_of
 from bench.core.text import set_label
@@ -137,34 +138,6 @@ class AttributeScores:
     value: Floats
     permuted: Floats | None
     baseline: Floats | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class SetValue:
-    """The value of a metric for ``n`` images of ``people``, with its interval or the reason why it has none."""
-
-    value: float
-    low: float | None
-    high: float | None
-    n: int
-    people: int
-    reason: str | None
-
-
-def _set_value(row: Mapping[Any, Any]) -> SetValue:
-    def known(name: str) -> Any:
-        value = row.get(name)
-        return None if value is None or value is pd.NA or value != value else value
-
-    low, high = (None if known(name) is None else float(row[name]) for name in ("low", "high"))
-    return SetValue(
-        value=float(row["value"]),
-        low=low,
-        high=high,
-        n=int(known("n") or 0),
-        people=int(known("people") or 0),
-        reason=known("reason"),
-    )
 
 
 class _Frames:
@@ -286,12 +259,7 @@ class Rows:
 
     @cached_property
     def _sets(self) -> Mapping[tuple[Hashable, ...], SetValue]:
-        self.results.require("sets")
-        table = self.results.samples("sets")
-        if table.empty:
-            return {}
-        keys = zip(*(table[column].tolist() for column in (*UPLOAD, "metric")), strict=True)
-        return {key: _set_value(row) for key, row in zip(keys, table.to_dict("records"), strict=True)}
+        return set_values(self.results, (*UPLOAD, "metric"))
 
     def extras(self, experiment: str) -> list[str]:
         """Return the numeric columns that the defenses of an experiment added to the rows of images."""

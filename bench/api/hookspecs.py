@@ -274,10 +274,8 @@ class Model(ABC):
 
     @abstractmethod
     def load(self) -> Network:
-        """Return the network with its weights, on the CPU.
-
-        The host moves it to the device, freezes its parameters and sets it to evaluation mode.
-        """
+        """Return the network with its weights, on the CPU. The host moves it to the device, freezes its parameters and
+        sets it to evaluation mode."""
 
     def train(self, job: TrainingJob) -> Mapping[str, Any]:
         """Train the network, store its weights and return its model card. Called by ``bench train`` only."""

@@ -19,6 +19,7 @@ from bench.metrics.lpips import find_vgg
 from bench.planning.plan import Plan
 from bench.registry.discovery import Registry
 from bench.store.artifacts import Cache
+from bench.store.declarations import MetricDeclaration
 from bench.store.run_record import (
     AttackDeclaration,
     AuxiliaryRecord,
@@ -27,7 +28,6 @@ from bench.store.run_record import (
     ExperimentRecord,
     LpipsRecord,
     MachineRecord,
-    MetricDeclaration,
     ModelDeclaration,
     PluginRecord,
     RunCounts,

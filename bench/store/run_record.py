@@ -17,6 +17,7 @@ from bench.core.errors import StorageError
 from bench.core.files import write_atomically
 from bench.core.parsing import parse_json
 from bench.core.paths import inside, is_file_name
+from bench.store.declarations import MetricDeclaration
 from bench.store.schema import SCHEMA_VERSION
 from bench.store.typed_json import MistypedError, decode
 
@@ -130,24 +131,6 @@ class ModelDeclaration:
     loss_kind: str = ""
     trained_on: str = ""
     trained_on_people: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class MetricDeclaration:
-    """What the class of an image metric declares (see `bench.Metric`). ``low`` and ``high`` are the ends of its range,
-    None where it has no bound. ``per_sample``: it has a value for each image; ``of_set``: it has one for all."""
-
-    formula: str = ""
-    source: str = ""
-    heading: str = ""
-    unit: str = ""
-    low: float | None = None
-    high: float | None = None
-    infinite: bool = False
-    better: Mapping[str, str] = field(default_factory=dict)
-    digits: int = 3
-    per_sample: bool = True
-    of_set: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
