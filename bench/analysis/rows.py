@@ -78,6 +78,8 @@ class CellRow:
     via: str = ""
     upload: str = "images"
     outputs: str = "recognition"
+    embeds: bool = False
+    budget: str | None = None
     leaky: bool = False
     params: Mapping[str, Any] = field(default_factory=dict)
     attack_plugin: str = ""
@@ -396,6 +398,8 @@ def _cell_row(row: Mapping[Any, Any]) -> CellRow:
         via=text("via") or "",
         upload=text("upload") or "images",
         outputs=text("outputs") or "recognition",
+        embeds=text("embeds") == "True",
+        budget=text("budget"),
         leaky=text("leaky") == "True",
         params=defense.get("params") or {},
         attack_plugin=str(attack.get("name", "")),

@@ -16,6 +16,8 @@ from bench.core.text import plural
 if TYPE_CHECKING:
     import torch
 
+    from bench.api.types import Received
+
 
 class Network(Protocol):
     """A recognition network with named split points, as returned by `Model.load`; a ``torch.nn.Module``.
@@ -70,6 +72,10 @@ def sample_generator(seed: int, sample_id: str) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
+# What an attack must see to use what a defense must need.
+_SEEN: Mapping[str, str] = {"shallow": "shallow_weights", "full_gradients": "full_model"}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Capabilities:
     """What a plugin may use of the context, besides the arguments of its methods. By default that is nothing.
@@ -80,6 +86,8 @@ class Capabilities:
     - ``uploaded``: the split points whose features the client sends
     - ``image_size``: for an attack, the size ``(h, w)`` of the faces; ``(0, 0)`` for any other plugin
     - ``subjects``: the subjects of the current batch, int64 ``(n,)``; None if they are unknown
+    - ``evaluated``: for an attack, a function that returns a copy of the evaluated network; None if it has none
+    - ``queries``: for an attack, a function that has images protected; None if it may have none protected
     """
 
     needs: frozenset[str] = frozenset()
@@ -88,6 +96,8 @@ class Capabilities:
     uploaded: tuple[str, ...] = ()
     image_size: tuple[int, int] = (0, 0)
     subjects: torch.Tensor | None = None
+    evaluated: Callable[[], Network] | None = None
+    queries: Callable[[torch.Tensor, torch.Tensor | None], Received] | None = None
 
     @classmethod
     def of_defense(
@@ -112,14 +122,23 @@ class Capabilities:
         *,
         uploaded: tuple[str, ...] = (),
         image_size: tuple[int, int],
+        evaluated: Callable[[], Network] | None = None,
+        queries: Callable[[torch.Tensor, torch.Tensor | None], Received] | None = None,
     ) -> Capabilities:
         """Return the capabilities of an attack that declares ``sees``.
 
-        It may use the shallow models only if ``sees`` contains ``shallow_weights``, and never a whole model or the
-        subjects.
+        It may use the shallow models only if ``sees`` contains ``shallow_weights``, whole models only if it contains
+        ``full_model``, and never the subjects.
         """
-        needs = frozenset({"shallow"} if "shallow_weights" in sees else ())
-        return cls(needs=needs, declared_in="sees", models=models, uploaded=uploaded, image_size=image_size)
+        return cls(
+            needs=frozenset(need for need, word in _SEEN.items() if word in sees),
+            declared_in="sees",
+            models=models,
+            uploaded=uploaded,
+            image_size=image_size,
+            evaluated=evaluated,
+            queries=queries,
+        )
 
     def missing_model(self, index: int, plugin: str) -> str:
         """Return the message for a plugin that takes ``ctx.authorised[index]`` where there is no such model."""
@@ -127,7 +146,8 @@ class Capabilities:
             found = f"{plural(len(self.models), 'model')} ({', '.join(self.models)})"
             return f"{plugin} requested ctx.authorised[{index}]; authorised here: {found}"
         if self.declared_in == "sees":
-            return f"{plugin} requested ctx.authorised[{index}]; declare 'features' or 'shallow_weights' in its sees"
+            remedy = "declare 'features' or 'shallow_weights' in its sees, or 'full_model' for an insider"
+            return f"{plugin} requested ctx.authorised[{index}]; {remedy}"
         declared = ", ".join(sorted(self.needs)) or "nothing"
         if self.needs & {"shallow", "full_gradients"}:
             return f"{plugin} requested ctx.authorised[{index}], and no model is authorised here"
@@ -141,7 +161,7 @@ class Capabilities:
         if need in self.needs:
             return
         if self.declared_in == "sees":
-            remedy = "declare 'shallow_weights' in its sees" if need == "shallow" else "no attack can have it"
+            remedy = f"declare {_SEEN[need]!r} in its sees" if need in _SEEN else "no attack can have it"
             raise CapabilityError(f"{plugin} requested {need!r}, which it does not declare; {remedy}")
         declared = ", ".join(sorted(self.needs)) or "nothing"
         raise CapabilityError(f"{plugin} requested {need!r} but declares {declared} in its needs; declare it")
@@ -245,8 +265,33 @@ class Context:
         return Shallow(*self._model(label, "shallow"))
 
     def network(self, label: str) -> Network:
-        """Return a whole authorised model by its label, with gradients. Requires the need ``full_gradients``."""
+        """Return a whole authorised model by its label, with gradients. Requires the need ``full_gradients`` of a
+        defense, and that an attack sees the ``full_model``."""
         return self._model(label, "full_gradients")[0]
+
+    def evaluated(self) -> Network:
+        """Return a new copy of the evaluated network, in evaluation mode and with gradients, for an attack that outputs
+        recognition or links. The attack may change and train it."""
+        if self.capabilities.evaluated is None:
+            raise CapabilityError(
+                f"{self.plugin} requested the evaluated network; expected an attack whose outputs are 'recognition' or "
+                "'links', because no model is evaluated with any other before it has ended"
+            )
+        return self.capabilities.evaluated()
+
+    def defense(self, images: torch.Tensor, subjects: torch.Tensor | None = None) -> Received:
+        """Return what is received if the client protects ``images``, float ``(n, 3, h, w)`` RGB in [0, 1].
+
+        Only for the `fit` of an attack that sees the ``defense`` and whose `budget` names ``queries``, which is the
+        largest number of images over the whole `fit`. ``subjects`` int64 ``(n,)`` are for defenses that need them.
+        Every call is answered with fresh randomness of the defense.
+        """
+        if self.capabilities.queries is None:
+            raise CapabilityError(
+                f"{self.plugin} requested the defense; declare 'defense' in its sees and the number of 'queries' in "
+                "its budget(), and request it in fit()"
+            )
+        return self.capabilities.queries(images, subjects)
 
     @property
     def subjects(self) -> torch.Tensor:

@@ -17,9 +17,12 @@ from typing import Any, Literal
 Kind = Literal["dataset", "model", "defense", "attack"]
 DataMode = Literal["auto", "real", "stand-in"]
 Status = Literal["ok", "skipped", "failed", "timeout", "queued"]
-# What a component is to a stage. ``via`` is the attack whose reconstructions the stage's own attack works on, and
-# ``scored`` the data set whose scored people are left out of auxiliary faces.
-ComponentRole = Literal["dataset", "model", "defense", "authorised", "attack", "via", "scored"]  # in a stage
+# What a component is to a stage. ``via`` is the attack whose reconstructions the stage's own attack works on,
+# ``scored`` the data set whose scored people are left out of auxiliary faces, and ``protected_for`` are the authorised
+# models of the defense that an attack queries.
+ComponentRole = Literal[
+    "dataset", "model", "defense", "authorised", "attack", "via", "scored", "protected_for"
+]  # in a stage
 CellRole = Literal["dataset", "authorised", "evaluated", "defense", "attack", "via", "auxiliary"]  # in cells
 MAX_REPEATS = 1000  # of an experiment
 StageKind = Literal["faces", "embed", "fit_defense", "protect", "fit_attack", "attack", "score"]
@@ -89,7 +92,10 @@ class Cell:
     - ``threat``: what the adversary knows, as a sentence for the report
     - ``upload``: what leaves the client, as text: ``images``, or ``features at`` and the names of the split points
     - ``splits``: the split points whose features leave the client; empty if images do
-    - ``outputs``: what the attack returns: ``recognition``, ``images`` or ``attributes``
+    - ``outputs``: what the attack returns: ``recognition``, ``images``, ``attributes`` or ``links``
+    - ``embeds``: True if the attack embeds pictures itself; False if the evaluated model does, as it is
+    - ``budget``: what the attack may spend, as JSON by name (see `bench.api.attack.Attack.budget`); None if it says
+      nothing
     - ``leaky``: True if the attack was trained on the evaluated faces themselves
     - ``learner_overlap``: whether the people from whom the defense and the attack learn are scored, as text (see
       `bench.planning.learners`); None if nothing learns from auxiliary faces
@@ -114,6 +120,8 @@ class Cell:
     upload: str = "images"
     splits: tuple[str, ...] = ()
     outputs: str = "recognition"
+    embeds: bool = False
+    budget: str | None = None
     leaky: bool = False
     learner_overlap: str | None = None
     training_overlap: str | None = None

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from bench.api.hookspecs import Attack, Defense
+from bench.api.hookspecs import Defense
 from bench.core.domain import Component, ComponentRole
 from bench.core.memoize import remembered
+from bench.planning.adversary_stages import AdversaryStages, Attacker
 from bench.planning.graph import CALIBRATION_IMAGES, Graph, LearntFaces, forward_cost
 from bench.planning.instances import Client, Combination, Splits
 from bench.planning.learners import Learners
@@ -39,6 +40,7 @@ class CellStages:
         self.splits = splits
         self.instances = graph.instances
         self.pairs = experiment.pairs
+        self.adversary = AdversaryStages(experiment, graph, splits, learners, self)
 
     def scores(self, combination: Combination) -> tuple[str, ...]:
         """Add the stages of a cell and return the keys of its score stages, those of the cell's own metric first."""
@@ -52,7 +54,7 @@ class CellStages:
                 own.append(self.trade_off(client, attack, evaluated))
         else:
             assert evaluated is not None
-            own = [self.verification(client, evaluated, intermediate, reconstructed=first is not None)]
+            own = [self.verification(client, Attacker(attack, evaluated), intermediate)]
         return (*own, *intermediate.scores)
 
     @remembered
@@ -139,87 +141,31 @@ class CellStages:
     def reconstructed(self, client: Client, first: Component) -> _Intermediate:
         """Add the stages in which an attack reconstructs images from the upload, and their scores."""
         upload = self.uploaded(client)
-        key, name = self.reconstruct(client, first, upload.key), f"{first.label} against {upload.name}"
+        key, name = self.adversary.reconstruct(client, first, upload.key), f"{first.label} against {upload.name}"
         return _Intermediate(key, name, (self.image_score(client, key, name, reconstructed=True), *upload.scores))
-
-    def reconstruct(self, client: Client, first: Component, protected: str) -> str:
-        """Add the stage in which an attack reconstructs images from the upload, after the stage in which it learns."""
-        attack: Attack = self.instances.of(first)
-        h, w = self.instances.of(client.dataset).image_size
-        models = self.victims(client, first)
-        mflops = sum(self.instances.of(m).mflops for m in models)
-        inputs = {"faces": self.faces(client.dataset), "protected": protected}
-        if attack.trains_on != "nothing":
-            inputs["state"] = self.fit_attack(client, first)
-        return self.graph.stage(
-            "attack",
-            f"{first.label} on {self.graph.name(protected)}",
-            ":".join(("attack", first.name, *(m.name for m in models))),
-            components={"attack": (first,), "authorised": models},
-            options=self.seen(client, first),
-            inputs=inputs,
-            seed=self.graph.seed("attack", first.name, client.dataset.name, client.repeat),
-            units=self.pairs,
-            unit_cost=2e-2 + attack.passes() * forward_cost(mflops),
-            size=self.pairs * 3 * h * w,
-        )
-
-    @remembered
-    def fit_attack(self, client: Client, first: Component) -> str:
-        """Add the stage in which an attack learns from uploads of auxiliary faces, clean or protected, or of the
-        scored faces."""
-        attack: Attack = self.instances.of(first)
-        source = self.experiment.auxiliary or client.dataset
-        faces = self.faces(client.dataset)
-        learnt = self.learners.of_attack(client.dataset, client.defense) if self.learners else LearntFaces()
-        inputs = {"faces": faces if attack.trains_on == "evaluated" else self.graph.auxiliary(source, learnt)}
-        where = self.graph.name(inputs["faces"])
-        if attack.trains_on == "defense":
-            inputs["protected"] = self.protect(client, source, inputs["faces"], 4 * CALIBRATION_IMAGES)
-            where = self.graph.name(inputs["protected"])
-        models = self.victims(client, first)
-        scope = (first.name, source.name, "+".join(m.name for m in models), client.repeat)
-        return self.graph.stage(
-            "fit_attack",
-            f"{first.label} learning from {where}",
-            f"fit_attack:{first.name}:{first.label}",
-            components={"attack": (first,), "authorised": models},
-            options=self.seen(client, first),
-            inputs=inputs,
-            seed=self.graph.seed("fit_attack", *scope),
-            units=1,
-            unit_cost=attack.fit_seconds(),
-            size=20_000_000,
-        )
-
-    def victims(self, client: Client, first: Component) -> tuple[Component, ...]:
-        """Return the authorised models whose features an attack works on; empty if it works on images only."""
-        features = self.experiment.upload == "features" or self.instances.uses_features(first)
-        return client.authorised if features else ()
-
-    def seen(self, client: Client, first: Component) -> dict[str, Any]:
-        """Return the options of an attack stage: the split points whose features the attack gets, and those that were
-        uploaded."""
-        uploaded = self.splits.uploaded(client.authorised)
-        return {"splits": self.splits.attacked(client.authorised, first), "uploaded": uploaded}
 
     # ---- scores --------------------------------------------------------------------------------------------------
 
-    def verification(
-        self, client: Client, evaluated: Component, intermediate: _Intermediate, *, reconstructed: bool
-    ) -> str:
+    def verification(self, client: Client, attacker: Attacker, intermediate: _Intermediate) -> str:
         """Add the score with one row per pair: the embedded image against its original and against the other image."""
-        splits = () if reconstructed else self.splits.uploaded(client.authorised)
-        if splits:
+        attack, evaluated = attacker
+        assert evaluated is not None
+        own = self.adversary.adversaries.embeds(attack)
+        splits = () if self.instances.of(attack).outputs == "images" else self.splits.uploaded(client.authorised)
+        if own:
+            embedded = self.adversary.embed(client, attacker, intermediate.key)
+        elif splits:
             embedded = self.graph.embed_features(client.authorised[0], intermediate.key, splits[-1], self.pairs)
         else:
             embedded = self.graph.embed(evaluated, intermediate.key, self.pairs)
+        clean = self.enrolled(client, attacker) if own else self.clean(client.dataset, evaluated)
+        by = f"{attack.label} with {evaluated.label}" if own else evaluated.label
         return self.graph.stage(
             "score",
-            f"verification of {intermediate.name} by {evaluated.label} on {client.dataset.label}",
+            f"verification of {intermediate.name} by {by} on {client.dataset.label}",
             "score:verification",
             options={"metric": "verification", "fmr": self.experiment.fmr, "threshold": self.experiment.threshold},
-            inputs={"protected": embedded, **self.clean(client.dataset, evaluated)},
+            inputs={"protected": embedded, **clean},
             units=self.pairs,
             unit_cost=2e-4 + 1e-6 * self.pairs,  # Every probe is compared with every original.
             size=self.pairs * 150,
@@ -234,6 +180,17 @@ class CellStages:
             "clean": self.graph.embed(evaluated, faces, 2 * self.pairs),
             "calibration_faces": calibration,
             "calibration": self.graph.embed(evaluated, calibration, CALIBRATION_IMAGES),
+        }
+
+    @remembered
+    def enrolled(self, client: Client, attacker: Attacker) -> Mapping[str, str]:
+        """Add what `clean` adds, with embeddings by the attack."""
+        faces, calibration = self.faces(client.dataset), self.graph.faces(client.dataset, "calibration")
+        return {
+            "faces": faces,
+            "clean": self.adversary.enrol(client, attacker, faces, 2 * self.pairs),
+            "calibration_faces": calibration,
+            "calibration": self.adversary.enrol(client, attacker, calibration, CALIBRATION_IMAGES),
         }
 
     def image_score(self, client: Client, images: str, name: str, *, reconstructed: bool) -> str:
@@ -284,7 +241,7 @@ class CellStages:
         protected = self.uploaded(client).key
         inputs = {"faces": self.faces(client.dataset), "protected": protected}
         if via is not None and self.instances.of(via).trains_on != "nothing":
-            inputs["state"] = self.fit_attack(client, via)
+            inputs["state"] = self.adversary.fit_attack(client, Attacker(via, None))
         components: dict[ComponentRole, tuple[Component, ...]] = {
             "attack": (self.alone(attack),),
             "model": (evaluated,),
@@ -303,7 +260,7 @@ class CellStages:
                 "lpips": self.graph.lpips,
                 "noise_levels": levels,
                 "upload": self.experiment.upload,
-                **self.seen(client, via or attack),
+                **self.adversary.seen(client, via or attack),
             },
             inputs=inputs,
             seed=self.graph.seed("up", client.dataset.name, client.repeat),

@@ -25,6 +25,8 @@ class _Adversary(NamedTuple):
 
     threat: str
     outputs: str
+    embeds: bool
+    budget: str | None
     leaky: bool
 
 
@@ -41,6 +43,7 @@ class ExperimentPlanner:
         self.splits = Splits(experiment, graph.instances)
         self.learners = Learners(experiment, graph.instances, graph.people)
         self.cell_stages = CellStages(experiment, graph, self.splits, self.learners)
+        self.adversaries = self.cell_stages.adversary.adversaries
         self.requested = 0
         settings: list[object] = [experiment.name, experiment.table]
         settings += [experiment.kappa, experiment.fmr, experiment.threshold]
@@ -67,7 +70,7 @@ class ExperimentPlanner:
     @remembered
     def takes_models(self, defense: Component, attack: Component) -> bool:
         """Return True if authorised models take part; otherwise the cell is the same for all of them."""
-        return self.instances.knows_models(defense) or self.needs_model(attack)
+        return self.instances.knows_models(defense) or self.needs_model(attack) or self.instances.is_insider(attack)
 
     @remembered
     def needs_model(self, attack: Component) -> bool:
@@ -113,6 +116,8 @@ class ExperimentPlanner:
             upload=f"features at {'+'.join(splits)}" if splits else "images",
             splits=splits,
             outputs=adversary.outputs,
+            embeds=adversary.embeds,
+            budget=adversary.budget,
             leaky=adversary.leaky,
             learner_overlap=None if skip else self.learners.learner_overlap(dataset, defense, attack),
             training_overlap=None if skip else self.training_overlap(dataset, authorised, evaluated),
@@ -126,7 +131,9 @@ class ExperimentPlanner:
         instance: Attack = self.instances.of(attack)
         first: Attack = self.instances.of(attack.via or attack)
         threat = f"{first.threat}; then: {instance.threat}" if attack.via else instance.threat
-        return _Adversary(threat, instance.outputs, first.trains_on == "evaluated")
+        leaky = "evaluated" in (first.trains_on, instance.trains_on)
+        embeds, budget = self.adversaries.embeds(attack), self.adversaries.budget(attack)
+        return _Adversary(threat, instance.outputs, embeds, budget, leaky)
 
     @remembered
     def training_overlap(
@@ -289,9 +296,12 @@ class ExperimentPlanner:
         """Return why the declarations of an attack contradict each other or the upload; None if they do not."""
         instance: Attack = self.instances.of(attack)
         first = attack.via or attack
-        if instance.trains_on != "nothing" and instance.outputs != "images":
-            return f"{attack.label} outputs {instance.outputs} and learns; only attacks that output images can learn"
-        looks = instance.outputs != "recognition" and "images" in self.instances.of(first).sees
+        if reason := self.adversaries.contradiction(attack):
+            return reason
+        if attack.via and (reason := self.adversaries.contradiction(attack.via)):
+            return reason
+        fed = instance.outputs == "recognition" and not self.adversaries.embeds(attack)  # to the evaluated model
+        looks = not fed and "images" in self.instances.of(first).sees
         if looks and self.experiment.upload == "features":
             return f"{first.label} must see images, and features are uploaded here"
         return None
@@ -302,6 +312,8 @@ class ExperimentPlanner:
     ) -> str | None:
         """Return why a model cannot recognise the upload: it consists of features of another model. None if it can."""
         if self.experiment.upload == "images" or self.instances.of(attack).outputs == "images":
+            return None
+        if self.adversaries.embeds_uploads(attack):
             return None
         if (authorised[0].name, authorised[0].params) == (evaluated.name, evaluated.params):
             return None

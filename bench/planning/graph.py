@@ -50,12 +50,13 @@ class LearntFaces(NamedTuple):
     """Which auxiliary faces of a data set somebody learns from; by default all that it returns.
 
     ``without``: the data set whose people, shown by its first ``pairs`` pairs, are left out by name; ``half``: whose
-    half of the people it is, where a defense and an adversary learn.
+    half of the people it is, where a defense and an adversary learn; ``most``: the largest number of faces, or None.
     """
 
     without: Component | None = None
     pairs: int = 0
     half: Half | None = None
+    most: int | None = None
 
 
 class Graph:
@@ -99,10 +100,14 @@ class Graph:
     @remembered
     def auxiliary(self, source: Component, learnt: LearntFaces) -> str:
         """Add the stage that loads the auxiliary faces of the data set ``source`` that somebody learns from."""
-        name, options = f"auxiliary faces of {source.label}", {"split": "auxiliary"}
+        name = f"auxiliary faces of {source.label}"
+        options: dict[str, Any] = {"split": "auxiliary"}
         if learnt.half:
             name += f" for the {learnt.half}"
             options |= {"half": learnt.half}
+        if learnt.most:
+            name += f", at most {learnt.most}"
+            options |= {"most": learnt.most}
         if learnt.without is None:
             return self._faces(source, name, options)
         name += f" without the scored people of {learnt.without.label}"

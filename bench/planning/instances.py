@@ -64,6 +64,11 @@ class Instances:
         """Return True if an attack works on features of the shallow model."""
         return bool(self.of(attack).sees & {"features", "shallow_weights"})
 
+    @remembered
+    def is_insider(self, attack: Component) -> bool:
+        """Return True if an attack uses the whole authorised models."""
+        return "full_model" in self.of(attack).sees
+
 
 class Splits:
     """The split points whose features are uploaded and attacked in one experiment."""

@@ -18,7 +18,8 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from bench.api.hookspecs import Model, Need, Sees
+from bench.api.attack import Outputs, Sees
+from bench.api.hookspecs import Model, Need
 from bench.api.search_paths import expand
 from bench.core.content_keys import joined_digest
 from bench.core.domain import Kind, Origin
@@ -95,8 +96,9 @@ def parameter_names(cls: type) -> frozenset[str]:
 
 _DECLARED: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
     "attack": {
-        "outputs": ("recognition", "images", "attributes"),
+        "outputs": typing.get_args(Outputs),
         "trains_on": ("nothing", "clean", "defense", "evaluated"),
+        "uploads_of": ("photo", "person"),
         "sees": typing.get_args(Sees),
     },
     "defense": {"needs": typing.get_args(Need), "sends": ("image", "feature", "representation")},

@@ -22,7 +22,7 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution,
 from pathlib import Path
 from typing import Any
 
-from bench.api.hookspecs import named_files
+from bench.api.files import named_files
 from bench.core.errors import MissingDataError, PluginError
 from bench.core.provenance import NUMERIC_PACKAGES
 

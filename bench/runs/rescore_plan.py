@@ -167,6 +167,8 @@ class Planner:
             upload=row["upload"] or "images",
             splits=row["splits"] or (),
             outputs=row["outputs"] or "recognition",
+            embeds=bool(row.get("embeds")),
+            budget=row.get("budget"),
             leaky=bool(row["leaky"]),
             learner_overlap=row["learner_overlap"],
             training_overlap=row["training_overlap"],

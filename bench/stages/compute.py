@@ -7,7 +7,7 @@ recognised, attacked or scored.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -19,20 +19,19 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from bench.api import context
-from bench.api.hookspecs import Attack, Dataset, Defense
-from bench.api.types import Faces, Pairs, Protected
+from bench.api.hookspecs import Dataset, Defense
+from bench.api.types import Faces, Pairs
 from bench.core.domain import Component, Stage
 from bench.core.errors import ContractError, error_text
 from bench.core.people import Half, everyone, half_of, learnable, person_key
 from bench.stages import contracts
+from bench.stages.attacks import attack, embed_by_attack, fit_attack
 from bench.stages.scoring import SCORES
-from bench.stages.splits import Shown, check_apart, facts_of_faces
+from bench.stages.splits import check_learnt, facts_of_faces, learnt
 from bench.stages.stage_inputs import (
     Job,
-    LearningExamples,
     StoredFaces,
     Uploads,
-    attack_capabilities,
     build,
     defense_capabilities,
     images_of,
@@ -41,6 +40,7 @@ from bench.stages.stage_inputs import (
     read_pairs,
     read_state,
 )
+from bench.stages.stored import numbers, sample_table, to_store
 from bench.stages.undeclared import observed
 from bench.store.artifacts import Artifact, Cache
 
@@ -89,17 +89,30 @@ def _auxiliary(job: Job, dataset: Dataset, ctx: context.Context) -> Faces:
     options, scored = job.stage.options, job.stage.components.get("scored", ())
     half: Half | None = options.get("half")
     if not scored and half is None:
-        return dataset.auxiliary(ctx)
+        return _at_most(dataset.auxiliary(ctx), options.get("most"))
     files = job.component("dataset").weights or ""
     if dataset.auxiliary_people(everyone):
         keys = {person_key(n, c.weights or "") for c in scored for n in build(c).people(options["pairs"])}
-        return dataset.auxiliary_among(learnable(keys, files, half), ctx)
+        return _at_most(dataset.auxiliary_among(learnable(keys, files, half), ctx), options.get("most"))
     faces = dataset.auxiliary(ctx)
     people = np.unique(faces.subjects)
     own = people[[half_of(str(person)) == half for person in people.tolist()]]
     rows = np.flatnonzero(np.isin(faces.subjects, own))
     if not len(rows):
         raise ContractError(f"{ctx.plugin}: none of its {len(people)} people is in the half for the {half}")
+    return _at_most(_rows_of(faces, rows), options.get("most"))
+
+
+def _at_most(faces: Faces, most: int | None) -> Faces:
+    """Return the first faces, person by person in the order of their first faces, and at most ``most`` of them."""
+    if most is None or len(faces.images) <= most:
+        return faces
+    _, first, person = np.unique(faces.subjects, return_index=True, return_inverse=True)
+    by_person = np.argsort(first[person], kind="stable")
+    return _rows_of(faces, np.sort(by_person[:most]))
+
+
+def _rows_of(faces: Faces, rows: NDArray[np.int64]) -> Faces:
     return replace(
         faces,
         images=faces.images[rows],
@@ -124,6 +137,8 @@ def _embed(job: Job) -> Artifact:
     With the option ``split``, the upload consists of features at that split point, from which the server part of the
     model computes the embeddings. Features cannot be mirrored, so both are the same then.
     """
+    if "attack" in job.stage.components:
+        return embed_by_attack(job)
     component = job.component("model")
     if "split" in job.stage.options:
         return _embed_features(job, component)
@@ -172,19 +187,7 @@ def _fit_defense(job: Job) -> Artifact:
     ctx = job.context(f"defense {component.label}", capabilities, sample_ids=ids)
     with observed(component, defense, job.cache.root):
         state = defense.fit(faces, ctx)
-    return _learnt(contracts.check_state(state, ctx.plugin), source)
-
-
-def _learnt(state: Mapping[str, NDArray[Any]], source: Artifact) -> Artifact:
-    """Return an artifact with what was learnt and with whom and what the faces of ``source`` showed."""
-    shown = Shown.in_faces(source)
-    return Artifact(tensors=state, tables=shown.table(), facts=shown.facts)
-
-
-def _check_learnt(job: Job) -> None:
-    """Raise `ContractError` if the state of a stage was learnt from people or pictures that are scored."""
-    if "state" in job.stage.inputs:
-        check_apart(Shown.in_faces(job.input("faces")), Shown.learnt_from(job.input("state")))
+    return learnt(contracts.check_state(state, ctx.plugin), source)
 
 
 def _protect(job: Job) -> Artifact:
@@ -195,7 +198,7 @@ def _protect(job: Job) -> Artifact:
     component = job.component("defense")
     defense: Defense = build(component)
     source = job.input("faces")
-    _check_learnt(job)
+    check_learnt(job)
     faces = read_faces(source)
     chosen = np.unique(read_pairs(source).left) if "pairs" in source.tables else np.arange(len(faces.images))
     uploaded = tuple(job.stage.options.get("splits", ()))
@@ -210,11 +213,11 @@ def _protect(job: Job) -> Artifact:
             ids = [str(s) for s in faces.sample_ids[index]]
             ctx = job.context(f"defense {component.label}", seen, state=state, sample_ids=ids)
             protected = contracts.protect_checked(defense, job.to_float(faces.images[index]), ctx, shapes)
-            sent.append(_to_store(protected, uploaded))
-            extras.append(_numbers(protected.extra))
+            sent.append(to_store(protected, uploaded))
+            extras.append(numbers(protected.extra))
     tensors = {name: np.concatenate([s[name] for s in sent]) for name in sent[0]}
     facts = _client_cost(job, component, faces, int(chosen[0]), uploaded, shapes)
-    return Artifact(tensors=tensors, tables={"samples": _sample_table(chosen, extras, ctx.plugin)}, facts=facts)
+    return Artifact(tensors=tensors, tables={"samples": sample_table(chosen, extras, ctx.plugin)}, facts=facts)
 
 
 class _Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -304,99 +307,11 @@ def _split_shapes(job: Job) -> dict[str, tuple[int, int, int]]:
     return dict(build(job.stage.components["authorised"][0]).splits)
 
 
-def _to_store(protected: Protected, uploaded: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """Return what leaves the client by tensor name: 8-bit images, and float32 features at the uploaded splits."""
-    images = {} if protected.images is None else {"images": _quantised(protected.images)}
-    sent = {s: protected.features[s] for s in uploaded if s in protected.features}
-    return images | {f"features/{k}": v.detach().float().cpu().numpy() for k, v in sent.items()}
-
-
-def _quantised(images: torch.Tensor) -> NDArray[np.uint8]:
-    return images.mul(255).round().to(torch.uint8).cpu().numpy()
-
-
-def _numbers(extra: Mapping[str, torch.Tensor]) -> dict[str, NDArray[Any]]:
-    return {k: v.detach().double().cpu().numpy() for k, v in extra.items()}
-
-
-def _sample_table(chosen: NDArray[np.int64], extras: Sequence[Mapping[str, NDArray[Any]]], plugin: str) -> pa.Table:
-    """Return a table with the index of each sample's face and the extra numbers that the plugin returned for it."""
-    contracts.check_same_names(extras, plugin, "extra numbers")
-    columns = {f"extra_{name}": np.concatenate([e[name] for e in extras]) for name in extras[0]}
-    return pa.table({"face": chosen, **columns})
-
-
-# ---- fit_attack, attack ----------------------------------------------------------------------------------------------
-
-
-def _victim(job: Job) -> Component | None:
-    """Return the model whose features are attacked, which is the only authorised one; None if images are attacked."""
-    models = job.stage.components.get("authorised", ())
-    return models[0] if job.stage.options["splits"] else None
-
-
-def _fit_attack(job: Job) -> Artifact:
-    component = job.component("attack")
-    attack: Attack = build(component)
-    source = job.input("faces")
-    faces = read_faces(source)
-    held = job.input("protected") if "protected" in job.stage.inputs else source
-    uploads = Uploads(job, held, _victim(job), job.stage.options["splits"])
-    ids = [str(s) for s in faces.sample_ids]
-    ctx = job.context(f"attack {component.label}", attack_capabilities(job, attack, faces.images), sample_ids=ids)
-    examples = LearningExamples(faces, uploads, with_images=not job.stage.options["uploaded"])
-    with observed(component, attack, job.cache.root):
-        state = attack.fit(examples, ctx)
-    return _learnt(contracts.check_state(state, ctx.plugin), source)
-
-
-def _attack(job: Job) -> Artifact:
-    """Reconstruct images from uploads, or estimate the attributes of images."""
-    attack: Attack = build(job.component("attack"))
-    return _reconstruct(job, attack) if attack.outputs == "images" else _estimate(job, attack)
-
-
-def _reconstruct(job: Job, attack: Attack) -> Artifact:
-    """Reconstruct one image per upload; it is quantised like an uploaded image."""
-    component = job.component("attack")
-    held = job.input("protected")
-    about = held.tables["samples"]
-    _check_learnt(job)
-    faces = read_faces(job.input("faces"))
-    uploads = Uploads(job, held, _victim(job), job.stage.options["splits"])
-    images, extras = [], []
-    capabilities, state = attack_capabilities(job, attack, faces.images), read_state(job)
-    shape = (3, *faces.images.shape[2:])
-    chosen = about["face"].to_numpy()
-    with observed(component, attack, job.cache.root):
-        for part in job.batches(uploads.n):
-            ids = [str(s) for s in faces.sample_ids[chosen[part]]]
-            ctx = job.context(f"attack {component.label}", capabilities, state=state, sample_ids=ids)
-            received = uploads.received(part, images=not job.stage.options["uploaded"])
-            made = contracts.reconstruct_checked(attack, received, shape, ctx)
-            images.append(_quantised(made.images))
-            extras.append(_numbers(made.extra))
-    table = _sample_table(chosen, extras, f"attack {component.label}")
-    return Artifact(tensors={"images": np.concatenate(images)}, tables={"samples": table})
-
-
-def _estimate(job: Job, attack: Attack) -> Artifact:
-    """Estimate the attributes of every image: vectors ``(n, k)`` or numbers ``(n,)`` by name."""
-    images, component = images_of(job.input("images")), job.component("attack")
-    ctx = job.context(f"attack {component.label}")
-    found = []
-    with observed(component, attack, job.cache.root):
-        for part in job.batches(len(images)):
-            found.append(contracts.estimate_checked(attack, job.to_float(images[part]), ctx))
-    contracts.check_same_names(found, ctx.plugin, "attributes")
-    return Artifact(tensors={name: np.concatenate([f[name] for f in found]) for name in found[0]})
-
-
 _RUNNERS: Mapping[str, Callable[[Job], Artifact]] = {
     "faces": _faces,
     "embed": _embed,
     "fit_defense": _fit_defense,
     "protect": _protect,
-    "fit_attack": _fit_attack,
-    "attack": _attack,
+    "fit_attack": fit_attack,
+    "attack": attack,
 }

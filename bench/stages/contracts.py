@@ -5,7 +5,7 @@ Every check raises `ContractError` with the kind and label of the plugin.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from bench.api.hookspecs import Attack, Defense
 from bench.api.types import Faces, LazyImages, Pairs, Protected, Received, Reconstructed
 from bench.core.errors import ContractError
 
+Array = NDArray[Any]
 _SLACK = 1e-6  # float rounding beyond [0, 1] that is clamped without an error
 
 
@@ -124,7 +125,47 @@ def reconstruct_checked(attack: Attack, received: Received, shape: tuple[int, ..
     return Reconstructed(images=_checked_images(made.images, (n, *shape), ctx.plugin), extra=made.extra)
 
 
-def estimate_checked(attack: Attack, images: torch.Tensor, ctx: Context) -> dict[str, np.ndarray[Any, Any]]:
+def embed_checked(attack: Attack, received: Received, ctx: Context) -> torch.Tensor:
+    """Call ``attack.embed`` and return what it returns as unit embeddings on the CPU, after checking them."""
+    held = [t for t in (received.images, *received.features.values()) if t is not None]
+    return _embeddings_checked(lambda: attack.embed(received, ctx), held, "embed()", ctx.plugin)
+
+
+def enrol_checked(attack: Attack, images: torch.Tensor, ctx: Context) -> torch.Tensor:
+    """Call ``attack.enrol`` and return what it returns as unit embeddings on the CPU, after checking them."""
+    return _embeddings_checked(lambda: attack.enrol(images, ctx), [images], "enrol()", ctx.plugin)
+
+
+def _embeddings_checked(
+    call: Callable[[], torch.Tensor], held: Sequence[torch.Tensor], method: str, plugin: str
+) -> torch.Tensor:
+    before = [t.clone() for t in held]
+    found = call()
+    if not all(torch.equal(a, b) for a, b in zip(held, before, strict=True)):
+        raise ContractError(f"{plugin}: {method} changed what it received; work on a copy")
+    n = len(held[0])
+    if not isinstance(found, torch.Tensor) or found.ndim != 2 or len(found) != n or not found.is_floating_point():
+        raise ContractError(f"{plugin}: {method}: expected float embeddings ({n}, d), got {_what(found)}")
+    check_embeddings(found, n, found.shape[1], f"{plugin}: {method}")
+    return torch.nn.functional.normalize(found.detach().float(), dim=1).cpu()
+
+
+def check_one_size(embeddings: Sequence[torch.Tensor], plugin: str) -> None:
+    """Check that the embeddings of all batches have one length."""
+    if len(sizes := {len(one[0]) for one in embeddings}) > 1:
+        raise ContractError(f"{plugin}: expected embeddings of one length, got the lengths {sorted(sizes)}")
+
+
+def checked_query(images: torch.Tensor, shape: tuple[int, ...], plugin: str) -> torch.Tensor:
+    """Return the images that an attack wants to have protected, after checking that they are ``(n, *shape)``."""
+    if not isinstance(images, torch.Tensor) or images.ndim != 4 or not len(images):
+        raise ContractError(
+            f"{plugin}: ctx.defense(): expected images (n, {', '.join(map(str, shape))}), got {_what(images)}"
+        )
+    return _checked_images(images, (len(images), *shape), f"{plugin}: ctx.defense()")
+
+
+def estimate_checked(attack: Attack, images: torch.Tensor, ctx: Context) -> dict[str, Array]:
     """Call ``attack.estimate`` and check that it returns finite vectors ``(n, k)`` or numbers ``(n,)`` by attribute."""
     before = images.clone()
     with torch.no_grad():
@@ -150,7 +191,7 @@ def check_same_names(found: Sequence[Mapping[str, Any]], plugin: str, what: str)
         raise ContractError(f"{plugin}: its {what} differ from batch to batch")
 
 
-def check_state(state: Mapping[str, torch.Tensor], plugin: str) -> dict[str, np.ndarray[Any, Any]]:
+def check_state(state: Mapping[str, torch.Tensor], plugin: str) -> dict[str, Array]:
     """Return the tensors that ``fit`` returned as arrays to store; their values are not checked. Raise `ContractError`
     unless they are a mapping of names to tensors of types that numpy has."""
     if not (isinstance(state, Mapping) and all(isinstance(v, torch.Tensor) for v in state.values())):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +19,7 @@ from bench.api.hookspecs import Dataset
 from bench.core.domain import Component
 from bench.core.errors import ContractError
 from bench.core.text import plural
-from bench.stages.stage_inputs import read_faces
+from bench.stages.stage_inputs import Job, read_faces
 from bench.store.artifacts import Artifact
 
 _LEARNT = "learnt"  # The table of the people and pictures that a state was learnt from.
@@ -77,6 +78,18 @@ class Shown:
     def name(self) -> str:
         """The name of the split for messages."""
         return f"{self.facts.get('split')} faces of {self.facts.get('of')}"
+
+
+def learnt(state: Mapping[str, NDArray[Any]], source: Artifact) -> Artifact:
+    """Return an artifact with what was learnt and with whom and what the faces of ``source`` showed."""
+    shown = Shown.in_faces(source)
+    return Artifact(tensors=state, tables=shown.table(), facts=shown.facts)
+
+
+def check_learnt(job: Job) -> None:
+    """Raise `ContractError` if the state of a stage was learnt from people or pictures that are scored."""
+    if "state" in job.stage.inputs:
+        check_apart(Shown.in_faces(job.input("faces")), Shown.learnt_from(job.input("state")))
 
 
 def check_apart(scored: Shown, other: Shown | None) -> None:

@@ -17,7 +17,7 @@ from bench.api.hookspecs import Attack, Defense
 from bench.api.types import Faces, Pairs, Received
 from bench.core.content_keys import digest_of
 from bench.core.domain import Component, ComponentRole, Stage
-from bench.core.errors import ContractError
+from bench.core.errors import CapabilityError, ContractError
 from bench.registry.discovery import discover
 from bench.store.artifacts import Artifact, Cache
 
@@ -146,29 +146,51 @@ def read_pairs(artifact: Artifact) -> Pairs:
 def defense_capabilities(job: Job, defense: Defense) -> Capabilities:
     """Return the capabilities of the defense of a stage, without the subjects, which differ from batch to batch."""
     uploaded = tuple(job.stage.options.get("splits", ()))
-    return Capabilities.of_defense(defense.needs, _authorised_models(job), uploaded=uploaded)
+    return Capabilities.of_defense(defense.needs, copies_of(job), uploaded=uploaded)
 
 
-def attack_capabilities(job: Job, attack: Attack, faces: NDArray[np.uint8]) -> Capabilities:
-    """Return the capabilities of an attack of a stage on uploads of these faces, uint8 ``(n, 3, h, w)``."""
+def attack_capabilities(
+    job: Job,
+    attack: Attack,
+    faces: NDArray[np.uint8],
+    *,
+    queries: Callable[[torch.Tensor, torch.Tensor | None], Received] | None = None,
+) -> Capabilities:
+    """Return the capabilities of an attack of a stage on uploads of these faces, uint8 ``(n, 3, h, w)``. ``queries``
+    has images protected for it; None if it may have none protected."""
     h, w = faces.shape[2:]
-    uploaded = tuple(job.stage.options.get("uploaded", ()))
-    return Capabilities.of_attack(attack.sees, _authorised_models(job), uploaded=uploaded, image_size=(h, w))
+    models = job.stage.components.get("model", ()) if attack.outputs in ("recognition", "links") else ()
+    return Capabilities.of_attack(
+        attack.sees,
+        copies_of(job),
+        uploaded=tuple(job.stage.options.get("uploaded", ())),
+        image_size=(h, w),
+        evaluated=functools.partial(_to_adapt, models[0], job.device) if models else None,
+        queries=queries,
+    )
 
 
-def _authorised_models(job: Job) -> dict[str, tuple[Network, Sequence[str]]]:
-    """Return copies of the authorised models of a stage, so that a plugin cannot change those of other stages."""
+def _to_adapt(model: Component, device: torch.device) -> Network:
+    """Return a copy of a model's network that an attack may train."""
+    found: Any = copy.deepcopy(network(model, device))
+    adapted: Network = found.requires_grad_(True)
+    return adapted
+
+
+def copies_of(job: Job, role: ComponentRole = "authorised") -> dict[str, tuple[Network, Sequence[str]]]:
+    """Return copies of the authorised models of a stage, or of those of another role, with the names of their split
+    points, so that a plugin cannot change those of other stages."""
     return {
         c.label: (copy.deepcopy(network(c, job.device)), tuple(build(c).splits))
-        for c in job.stage.components.get("authorised", ())
+        for c in job.stage.components.get(role, ())
     }
 
 
-def read_state(job: Job) -> dict[str, torch.Tensor]:
+def read_state(job: Job, role: str = "state") -> dict[str, torch.Tensor]:
     """Return what the plugin of a stage has learnt, on the device; empty if it has learnt nothing."""
-    if "state" not in job.stage.inputs:
+    if role not in job.stage.inputs:
         return {}
-    return {k: torch.from_numpy(v.copy()).to(job.device) for k, v in job.input("state").tensors.items()}
+    return {k: torch.from_numpy(v.copy()).to(job.device) for k, v in job.input(role).tensors.items()}
 
 
 # ---- what was uploaded -----------------------------------------------------------------------------------------------
@@ -201,8 +223,8 @@ class Uploads:
         return None if self.pixels is None else self.job.to_float(self.pixels[rows])
 
     @torch.no_grad()
-    def features(self, rows: Any) -> dict[str, torch.Tensor]:
-        """Return the features ``(n, c, h, w)`` of some rows by split point.
+    def features(self, rows: Any, *, mirrored: bool = False) -> dict[str, torch.Tensor]:
+        """Return the features ``(n, c, h, w)`` of some rows by split point; ``mirrored``: those of the mirror images.
 
         Raise `ContractError` if they were not uploaded and cannot be computed, or have another shape than declared.
         """
@@ -210,7 +232,8 @@ class Uploads:
         if self.computed:
             if self.pixels is None or self.network is None:
                 raise ContractError(f"{self.job.stage.name}: no features were sent at {', '.join(self.computed)}")
-            maps = self.network.features(self.job.to_float(self.pixels[rows]), self.computed)
+            images = self.job.to_float(self.pixels[rows])
+            maps = self.network.features(images.flip(-1) if mirrored else images, self.computed)
             for split, made in zip(self.computed, maps, strict=True):
                 if tuple(made.shape[1:]) != self.shapes[split]:
                     got = tuple(made.shape[1:])
@@ -220,21 +243,43 @@ class Uploads:
             found |= zip(self.computed, maps, strict=True)
         return {s: found[s] for s in self.splits}
 
-    def received(self, rows: Any, *, images: bool) -> Received:
-        """Return what an adversary receives of some rows: features, and images if ``images`` is True."""
-        features = self.features(rows) if self.splits else {}
-        return Received(images=self.images(rows) if images else None, features=features)
+    def received(self, rows: Any, *, images: bool, mirrored: bool = False) -> Received:
+        """Return what an adversary receives of some rows: features, and images if ``images`` is True; ``mirrored``:
+        what he would receive of the mirror images, if he mirrors what he receives."""
+        features = self.features(rows, mirrored=mirrored) if self.splits else {}
+        pixels = self.images(rows) if images else None
+        return Received(images=pixels.flip(-1) if mirrored and pixels is not None else pixels, features=features)
 
 
 class LearningExamples:
-    """Implements `bench.api.hookspecs.Examples`: faces, with their uploads, from which an attack learns."""
+    """Implements `bench.api.types.Examples`: faces, with their uploads, from which an attack learns.
 
-    def __init__(self, faces: StoredFaces, uploads: Uploads, *, with_images: bool) -> None:
+    ``labelled``: whether the attack, which ``plugin`` names, may know whom and what the faces show.
+    """
+
+    def __init__(self, faces: StoredFaces, uploads: Uploads, *, with_images: bool, labelled: bool, plugin: str) -> None:
         self.images = faces.images
-        self.subjects = faces.subjects
+        self._faces = faces
         self._uploads = uploads
         self._with_images = with_images
+        self._labelled = labelled
+        self._plugin = plugin
 
-    def received(self, rows: NDArray[np.int64]) -> Received:
+    @property
+    def subjects(self) -> NDArray[np.int64]:
+        """The people whom the faces show."""
+        return self._labels("subjects").subjects
+
+    @property
+    def attributes(self) -> Mapping[str, NDArray[Any]]:
+        """The labels of the faces, by attribute."""
+        return self._labels("attributes").attributes
+
+    def _labels(self, what: str) -> StoredFaces:
+        if not self._labelled:
+            raise CapabilityError(f"{self._plugin} requested examples.{what}; declare 'labels' in its sees")
+        return self._faces
+
+    def received(self, rows: NDArray[np.int64], upload: int = 0) -> Received:
         """Return the uploads of some of the faces."""
         return self._uploads.received(rows, images=self._with_images)

@@ -37,6 +37,8 @@ def cell_row(outcome: Outcome, registry: Registry) -> dict[str, Any]:
         "upload": cell.upload,
         "splits": list(cell.splits),
         "outputs": cell.outputs,
+        "embeds": cell.embeds,
+        "budget": cell.budget,
         "leaky": cell.leaky,
         "learner_overlap": cell.learner_overlap,
         "training_overlap": cell.training_overlap,

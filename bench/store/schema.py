@@ -19,6 +19,8 @@ CELLS = pa.schema(
         *((name, _TEXT) for name in ("attack", "via", "upload")),
         ("splits", _TEXTS),
         ("outputs", _TEXT),
+        ("embeds", _FLAG),
+        ("budget", _TEXT),
         ("leaky", _FLAG),
         *((name, _TEXT) for name in ("learner_overlap", "training_overlap")),
         *((name, _TEXT) for name in ("evaluated", "evaluated_stands_in_for", "role")),

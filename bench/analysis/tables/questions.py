@@ -30,8 +30,8 @@ PRIMARY: Mapping[Question, str] = {
 
 
 def is_upload(cell: CellRow) -> bool:
-    """Return True if the evaluated model recognises what was uploaded, and no attack changed it."""
-    return cell.outputs == "recognition" and not cell.via
+    """Return True if the evaluated model recognises what was uploaded as it is, and no attack changed either."""
+    return cell.outputs == "recognition" and not cell.via and not cell.embeds
 
 
 def asked(question: Question, cell: CellRow, sides: Sides) -> bool:

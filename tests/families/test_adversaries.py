@@ -1,0 +1,92 @@
+"""Adversaries that learn to recognise, to describe and to link, each a plugin of this folder, on toy networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from attacked import as_float, network, unit
+from support import Computed
+
+from bench.planning.plan import Plan
+
+SUITE = """\
+[suite]
+name = "adversaries"
+seed = 5
+
+[[experiment]]
+name = "one"
+datasets = [{ plugin = "toy-faces", auxiliary_images = 80 }]
+authorised = ["toy-a"]
+evaluated = ["toy-b"]
+defenses = ["DEFENSE"]
+attacks = ["abuse", ATTACK]
+pairs = 40
+"""
+ADAPTS = '{ plugin = "recogniser-adapts", faces = 64, steps = 40, batch = 16, label = "adapted" }'
+PlanOf = Callable[..., Plan]
+ComputedOf = Callable[..., Computed]
+FACES = "evaluation faces of toy-faces"
+
+
+def suite(attack: str, defense: str = "negative") -> str:
+    return SUITE.replace("ATTACK", attack).replace('"DEFENSE"', defense if "{" in defense else f'"{defense}"')
+
+
+# ---- recognition -----------------------------------------------------------------------------------------------------
+
+
+def test_only_the_attack_embeds_where_it_learns(plan_of: PlanOf) -> None:
+    """The plain adversary keeps the stages that it had, and the score of the other one reads the same roles."""
+    plan = plan_of(suite(ADAPTS, "noise"))
+    plain, adapted = (next(c for c in plan.cells if c.attack.label == label) for label in ("abuse", "adapted"))
+    assert (plain.embeds, plain.budget) == (False, None)
+    assert (adapted.embeds, adapted.budget) == (True, '{"faces": 64, "steps": 40}')
+    scores = [plan.stages[cell.stages[0]] for cell in (plain, adapted)]
+    assert scores[0].inputs.keys() == scores[1].inputs.keys()
+    assert scores[0].options == scores[1].options
+    assert scores[0].inputs["faces"] == scores[1].inputs["faces"]
+    assert set(plan.stages[scores[0].inputs["protected"]].components) == {"model"}
+    own = plan.stages[scores[1].inputs["protected"]]
+    assert own.name == "embeddings of toy-faces protected by noise by adapted with toy-b"
+    assert plan.stages[own.inputs["state"]].components["model"] == own.components["model"]
+
+
+def test_an_attack_adapts_each_evaluated_model(plan_of: PlanOf) -> None:
+    plan = plan_of(suite(ADAPTS), 'experiment[0].evaluated=["toy-a", "toy-b"]')
+    learnt = {s.key: s for s in plan.stages.values() if s.kind == "fit_attack"}
+    assert {s.components["model"][0].label for s in learnt.values()} == {"toy-a", "toy-b"}
+    assert len(learnt) == 2
+
+
+def test_an_attack_gets_at_most_the_faces_of_its_budget_person_by_person(computed_of: ComputedOf) -> None:
+    done = computed_of(suite(ADAPTS.replace("64", "5").replace("16", "4")))
+    found = done.artifact("auxiliary faces of toy-faces, at most 5").tables["faces"]["subject"].to_pylist()
+    assert found == [2_000_000, 2_000_000, 2_000_001, 2_000_001, 2_000_002]
+    protected = done.artifact("auxiliary faces of toy-faces, at most 5 protected by negative")
+    assert len(protected.tensors["images"]) == 5
+
+
+def test_a_recogniser_that_adapts_recognises_protected_pictures(computed_of: ComputedOf) -> None:
+    """Its embeddings are recomputed with a network of the test's own, and the score is that of every verification."""
+    done = computed_of(suite(ADAPTS))
+    learnt = "adapted with toy-b learning from auxiliary faces of toy-faces, at most 64 protected by negative"
+    state = done.artifact(learnt)
+    adapted = network("toy-b")
+    adapted.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in state.tensors.items()})
+    pairs = done.artifact(FACES).tables["pairs"]
+    left, right = (pairs[side].to_numpy() for side in ("left", "right"))
+    faces, uploads = done.artifact(FACES).tensors["images"], done.artifact("toy-faces protected by negative")
+    place = {face: i for i, face in enumerate(uploads.tables["samples"]["face"].to_pylist())}
+    with torch.no_grad():
+        probes = unit(adapted(as_float(uploads.tensors["images"])))[[place[face] for face in left]]
+        clean = unit(network("toy-b")(as_float(faces)))
+    rows = done.table("verification of negative by adapted with toy-b on toy-faces", "verification")
+    np.testing.assert_allclose(rows["cos_self"], (probes * clean[left]).sum(1), atol=1e-5)
+    np.testing.assert_allclose(rows["cos_cross"], (probes * clean[right]).sum(1), atol=1e-5)
+    np.testing.assert_allclose(rows["cos_clean"], (clean[left] * clean[right]).sum(1), atol=1e-5)
+    plain = done.table("verification of negative by toy-b on toy-faces", "verification")
+    assert rows["cos_self"].mean() > plain["cos_self"].mean() + 0.3
+    assert np.array_equal(rows["kappa_calibrated"], plain["kappa_calibrated"])  # enrol() is that of the model
