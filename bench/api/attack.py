@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     import torch
 
     from bench.api.context import Context
-    from bench.api.hookspecs import TrainingJob
+    from bench.api.datasets import TrainingJob
 
-Sees = Literal["images", "features", "shallow_weights", "pairs", "defense", "labels", "uploads", "full_model"]
+Sees = Literal[
+    "images", "features", "representation", "shallow_weights", "pairs", "defense", "labels", "uploads", "full_model"
+]
 Outputs = Literal["recognition", "images", "attributes", "links"]
 Budgeted = Literal["faces", "steps", "queries"]
 
@@ -26,7 +28,8 @@ Budgeted = Literal["faces", "steps", "queries"]
 class Attack:
     """What an adversary does with the uploads that it receives.
 
-    - ``sees``: what the adversary must know: the uploaded ``images``; ``features`` of the shallow model; ``pairs`` of
+    - ``sees``: what the adversary must know: the uploaded ``images``; ``features`` of the shallow model; the
+      ``representation`` that a defense sends; ``pairs`` of
       features and images for training; ``shallow_weights``, which allows ``ctx.shallow``; the ``full_model`` of the
       authorised service, which allows ``ctx.network`` (an insider); the ``labels`` of the faces that it learns from,
       which are `Examples.subjects` and `Examples.attributes`; several ``uploads`` of one face; the ``defense`` itself,
@@ -121,6 +124,8 @@ class Attack:
         network = ctx.evaluated()
         if received.images is not None:
             return network(received.images)
+        if not received.features:
+            raise ContractError(f"{ctx.plugin} received neither images nor features; define embed() for what it sees")
         split, maps = list(received.features.items())[-1]
         return network.from_features(maps, split)
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
+from bench.api.types import Pictures
 from bench.core.errors import CapabilityError, ContractError, did_you_mean
 from bench.core.text import plural
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from bench.api.types import Received
+_T = TypeVar("_T")
 
 
 class Network(Protocol):
@@ -76,18 +78,27 @@ def sample_generator(seed: int, sample_id: str) -> torch.Generator:
 _SEEN: Mapping[str, str] = {"shallow": "shallow_weights", "full_gradients": "full_model"}
 
 
+def secret_key(seed: int, subject: int) -> int:
+    """Return the secret of a person in a stage with this seed, a number of 63 bits."""
+    digest = hashlib.sha256(f"key/{seed}/{subject}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
 @dataclass(frozen=True, kw_only=True)
 class Capabilities:
     """What a plugin may use of the context, besides the arguments of its methods. By default that is nothing.
 
-    - ``needs``: the capabilities that it may use: ``shallow``, ``full_gradients``, ``subjects``
+    - ``needs``: the capabilities that it may use: those of `Defense.needs`
     - ``declared_in``: the attribute in which the plugin declares them: ``needs`` of a defense, ``sees`` of an attack
     - ``models``: the authorised models: by label, the network and the names of its split points
     - ``uploaded``: the split points whose features the client sends
     - ``image_size``: for an attack, the size ``(h, w)`` of the faces; ``(0, 0)`` for any other plugin
+    - ``surrogates``: the surrogate models by label
+    - ``targets``: faces of people who are in no pair; None if they are not loaded
     - ``subjects``: the subjects of the current batch, int64 ``(n,)``; None if they are unknown
     - ``evaluated``: for an attack, a function that returns a copy of the evaluated network; None if it has none
     - ``queries``: for an attack, a function that has images protected; None if it may have none protected
+    - ``enrolment``: further pictures of the people of the current batch; None if they are not loaded
     """
 
     needs: frozenset[str] = frozenset()
@@ -95,9 +106,12 @@ class Capabilities:
     models: Mapping[str, tuple[Network, Sequence[str]]] = field(default_factory=dict)
     uploaded: tuple[str, ...] = ()
     image_size: tuple[int, int] = (0, 0)
+    surrogates: Mapping[str, Network] = field(default_factory=dict)
+    targets: Pictures | None = None
     subjects: torch.Tensor | None = None
     evaluated: Callable[[], Network] | None = None
     queries: Callable[[torch.Tensor, torch.Tensor | None], Received] | None = None
+    enrolment: Pictures | None = None
 
     @classmethod
     def of_defense(
@@ -107,12 +121,21 @@ class Capabilities:
         *,
         uploaded: tuple[str, ...] = (),
         subjects: torch.Tensor | None = None,
+        surrogates: Mapping[str, Network] | None = None,
+        targets: Pictures | None = None,
     ) -> Capabilities:
         """Return the capabilities of a defense that declares ``needs``.
 
         ``uploaded`` are the split points at which it must send features.
         """
-        return cls(needs=needs, models=models, uploaded=uploaded, subjects=subjects)
+        return cls(
+            needs=needs,
+            models=models,
+            uploaded=uploaded,
+            subjects=subjects,
+            surrogates=surrogates or {},
+            targets=targets,
+        )
 
     @classmethod
     def of_attack(
@@ -297,9 +320,48 @@ class Context:
     def subjects(self) -> torch.Tensor:
         """The subjects of the current batch, int64 ``(n,)``. Requires the need ``subjects``."""
         self.capabilities.require("subjects", self.plugin)
-        if self.capabilities.subjects is None:
-            raise ContractError(f"{self.plugin} requested subjects where none are known")
-        return self.capabilities.subjects
+        return self._known("subjects", self.capabilities.subjects)
+
+    @property
+    def surrogates(self) -> tuple[str, ...]:
+        """The labels of the surrogate models. Requires the need ``surrogates``."""
+        self.capabilities.require("surrogates", self.plugin)
+        return tuple(self.capabilities.surrogates)
+
+    def surrogate(self, label: str) -> Network:
+        """Return a whole surrogate model by its label, with gradients. Requires the need ``surrogates``."""
+        self.capabilities.require("surrogates", self.plugin)
+        models = self.capabilities.surrogates
+        if label not in models:
+            raise ContractError(f"{self.plugin} requested the surrogate {label!r}; {did_you_mean(label, models)}")
+        return models[label]
+
+    @property
+    def targets(self) -> Pictures:
+        """Faces of people who are in no pair, the same for all batches. Requires the need ``targets``."""
+        self.capabilities.require("targets", self.plugin)
+        return self._known("targets", self.capabilities.targets)
+
+    def enrolment(self) -> Pictures:
+        """Return further pictures of the people of the current batch, which are in no pair. Requires the need
+        ``enrolment``."""
+        self.capabilities.require("enrolment", self.plugin)
+        return self._known("enrolment", self.capabilities.enrolment)
+
+    @property
+    def keys(self) -> torch.Tensor:
+        """A secret number for each face of the batch, int64 ``(n,)``: it is the same for all pictures of a person, and
+        no attack can compute it. Requires the need ``key``."""
+        import torch
+
+        self.capabilities.require("key", self.plugin)
+        people = self._known("key", self.capabilities.subjects).tolist()
+        return torch.tensor([secret_key(self.seed, person) for person in people], dtype=torch.int64)
+
+    def _known(self, what: str, found: _T | None) -> _T:
+        if found is None:
+            raise ContractError(f"{self.plugin} requested {what!r} where there are none")
+        return found
 
     def generator(self) -> torch.Generator:
         """Return a new random stream on the CPU with the seed of the stage, for orders and initial weights in `fit`."""

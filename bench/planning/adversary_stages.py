@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 from bench.api.attack import Attack
-from bench.api.hookspecs import Defense
 from bench.core.domain import Component, ComponentRole
 from bench.core.memoize import remembered
 from bench.planning.adversaries import Adversaries
@@ -15,8 +14,11 @@ from bench.planning.instances import Client, Splits
 from bench.planning.learners import Learners
 from bench.suite.suite import Experiment
 
+# The inputs of a stage that protects, as inputs of the stage of an attack that queries the defense.
+_QUERIED = {"state": "defense_state", "targets": "targets", "enrolment": "enrolment"}
 
-class Attacker(NamedTuple):
+
+class AttackAndModel(NamedTuple):
     """The adversary of a cell: the attack, and the model that it may adapt; None if it has none."""
 
     attack: Component
@@ -28,8 +30,11 @@ class ClientStages(Protocol):
 
     def faces(self, dataset: Component) -> str: ...
     def protect(self, client: Client, source: Component, faces: str, count: int) -> str: ...
-    def fit_defense(self, client: Client) -> str: ...
+    def given(self, client: Client) -> Mapping[str, str]: ...
     def known(self, client: Client) -> tuple[Component, ...]: ...
+    def of_client(
+        self, client: Client, models: tuple[Component, ...]
+    ) -> dict[ComponentRole, tuple[Component, ...]]: ...
 
 
 class AdversaryStages:
@@ -60,12 +65,12 @@ class AdversaryStages:
         uploaded = self.splits.uploaded(client.authorised)
         return {"splits": self.splits.attacked(client.authorised, attack), "uploaded": uploaded}
 
-    def state(self, client: Client, attacker: Attacker) -> Mapping[str, str]:
+    def state(self, client: Client, attacker: AttackAndModel) -> Mapping[str, str]:
         """Return the input ``state`` of the stages of an attack that learns; empty if it does not."""
         learns = self.instances.of(attacker.attack).trains_on != "nothing"
         return {"state": self.fit_attack(client, attacker)} if learns else {}
 
-    def roles(self, client: Client, attacker: Attacker) -> dict[ComponentRole, tuple[Component, ...]]:
+    def roles(self, client: Client, attacker: AttackAndModel) -> dict[ComponentRole, tuple[Component, ...]]:
         """Return the components of a stage of an attack, by role."""
         found: dict[ComponentRole, tuple[Component, ...]] = {
             "attack": (attacker.attack,),
@@ -76,7 +81,7 @@ class AdversaryStages:
     # ---- stages --------------------------------------------------------------------------------------------------
 
     @remembered
-    def fit_attack(self, client: Client, attacker: Attacker) -> str:
+    def fit_attack(self, client: Client, attacker: AttackAndModel) -> str:
         """Add the stage in which an attack learns from uploads of auxiliary faces, clean or protected, or of the
         scored faces."""
         first = attacker.attack
@@ -93,9 +98,9 @@ class AdversaryStages:
         roles, options = self.roles(client, attacker), self.seen(client, first)
         if queries := self.adversaries.queries(first):
             options["queries"] = queries
-            roles |= {"defense": (client.defense,), "protected_for": self.client.known(client)}
-            if "training" in self._defense(client).needs:
-                inputs["defense_state"] = self.client.fit_defense(client)
+            known = self.client.of_client(client, self.client.known(client))
+            roles |= {**known, "authorised": roles["authorised"], "protected_for": known["authorised"]}
+            inputs |= {_QUERIED[role]: key for role, key in self.client.given(client).items()}
         names = "+".join(m.name for m in (*roles["authorised"], *roles.get("model", ())))
         to_adapt = f" with {attacker.evaluated.label}" if attacker.evaluated else ""
         return self.graph.stage(
@@ -111,15 +116,11 @@ class AdversaryStages:
             size=20_000_000,
         )
 
-    def _defense(self, client: Client) -> Defense:
-        found: Defense = self.instances.of(client.defense)
-        return found
-
     def reconstruct(self, client: Client, first: Component, protected: str) -> str:
         """Add the stage in which an attack reconstructs images from the upload, after the stage in which it learns."""
         attack: Attack = self.instances.of(first)
         h, w = self.instances.of(client.dataset).image_size
-        attacker = Attacker(first, None)
+        attacker = AttackAndModel(first, None)
         roles = self.roles(client, attacker)
         mflops = sum(self.instances.of(m).mflops for m in roles["authorised"])
         return self.graph.stage(
@@ -140,18 +141,18 @@ class AdversaryStages:
         )
 
     @remembered
-    def embed(self, client: Client, attacker: Attacker, protected: str) -> str:
-        """Add the stage in which an attack embeds the uploads of the stage ``protected``."""
+    def embed(self, client: Client, attacker: AttackAndModel, protected: str, count: int) -> str:
+        """Add the stage in which an attack embeds the ``count`` uploads of the stage ``protected``."""
         inputs = {"images": protected, "faces": self.client.faces(client.dataset)}
-        return self._embeddings(client, attacker, inputs, self.pairs, enrolled=False)
+        return self._embeddings(client, attacker, inputs, count, enrolled=False)
 
     @remembered
-    def enrol(self, client: Client, attacker: Attacker, faces: str, count: int) -> str:
+    def enrol(self, client: Client, attacker: AttackAndModel, faces: str, count: int) -> str:
         """Add the stage in which an attack embeds the ``count`` clean images of the stage ``faces``."""
         return self._embeddings(client, attacker, {"images": faces}, count, enrolled=True)
 
     def _embeddings(
-        self, client: Client, attacker: Attacker, inputs: Mapping[str, str], count: int, *, enrolled: bool
+        self, client: Client, attacker: AttackAndModel, inputs: Mapping[str, str], count: int, *, enrolled: bool
     ) -> str:
         attack: Attack = self.instances.of(attacker.attack)
         model = attacker.evaluated

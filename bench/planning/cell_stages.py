@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from bench.api.hookspecs import Defense
+from bench.api.defense import Defense
 from bench.core.domain import Component, ComponentRole
 from bench.core.memoize import remembered
-from bench.planning.adversary_stages import AdversaryStages, Attacker
+from bench.planning.adversary_stages import AdversaryStages, AttackAndModel
 from bench.planning.graph import CALIBRATION_IMAGES, Graph, LearntFaces, forward_cost
 from bench.planning.instances import Client, Combination, Splits
 from bench.planning.learners import Learners
@@ -49,12 +49,12 @@ class CellStages:
         first = attack if outputs == "images" else attack.via
         intermediate = self.reconstructed(client, first) if first else self.uploaded(client)
         if outputs == "attributes":
-            own = [self.attribute_score(client.dataset, self.alone(attack), attack.label, intermediate.key)]
+            own = [self.attribute_score(client, self.alone(attack), attack.label, intermediate.key)]
             if evaluated is not None:
                 own.append(self.trade_off(client, attack, evaluated))
         else:
             assert evaluated is not None
-            own = [self.verification(client, Attacker(attack, evaluated), intermediate)]
+            own = [self.verification(client, AttackAndModel(attack, evaluated), intermediate)]
         return (*own, *intermediate.scores)
 
     @remembered
@@ -72,27 +72,38 @@ class CellStages:
     def uploaded(self, client: Client) -> _Intermediate:
         """Add the stages that make what leaves the client, and their scores."""
         faces, name = self.faces(client.dataset), client.defense.label
-        key = self.protect(client, client.dataset, faces, self.pairs)
-        scores = [self.graph.baselines(client.dataset, faces, self.pairs)]
+        key = self.protect(client, client.dataset, faces, self.probes(client))
+        scores = [self.graph.baselines(client.dataset, faces, self.probes(client), client.side)]
         if "image" in self.instances.of(client.defense).sends:
             scores.insert(0, self.image_score(client, key, name, reconstructed=False))
         return _Intermediate(key, name, tuple(scores))
+
+    def probes(self, client: Client) -> int:
+        """Return how many of the scored pictures are protected."""
+        return 2 * self.pairs if client.side == "both" else self.pairs
+
+    def protected_side(self, client: Client) -> dict[str, Any]:
+        """Return the option that says which pictures of a pair are protected; none for the left ones, which keeps the
+        keys of earlier versions."""
+        return {} if client.side == "probe" else {"protects": client.side}
 
     @remembered
     def protect(self, client: Client, source: Component, faces: str, count: int) -> str:
         """Add the stage in which the client protects the ``count`` images of the stage ``faces``.
 
-        These are the left images of pairs, since Equation 10 protects x1 only, or all auxiliary faces of the data set
-        ``source`` if an attack learns from protected images.
+        These are the pictures of pairs on the side that is protected (Equation 10 protects x1 only), or all faces of
+        another split of the data set ``source``: auxiliary faces if an attack learns from protected images, calibration
+        faces if the recogniser of the defense is calibrated.
         """
         defense: Defense = self.instances.of(client.defense)
         splits = self.splits.uploaded(client.authorised) if "feature" in defense.sends else ()
         models = client.authorised if splits else self.known(client)  # Shapes of features come from the models.
         authorised = "+".join(c.label for c in models)
         names = "+".join(c.name for c in models)
-        inputs = {"faces": faces}
-        if "training" in defense.needs:
-            inputs["state"] = self.fit_defense(client)
+        scored = self.graph.split(faces) == "evaluation"
+        inputs = {"faces": faces, **self.given(client)}
+        options: dict[str, Any] = {"splits": splits} if splits else {}
+        options |= self.protected_side(client) if scored else {}
         mflops = sum(self.instances.of(m).mflops for m in models)
         h, w = self.instances.of(client.dataset).image_size
         name = f"{self.graph.name(faces).removeprefix('evaluation faces of ')} protected by {client.defense.label}"
@@ -100,8 +111,8 @@ class CellStages:
             "protect",
             f"{name} for {authorised}" if authorised else name,
             ":".join(("protect", client.defense.name, *(c.name for c in models))),
-            components={"defense": (client.defense,), "authorised": models},
-            options={"splits": splits} if splits else {},
+            components=self.of_client(client, models),
+            options=options,
             inputs=inputs,
             seed=self.graph.seed("protect", client.defense.name, source.name, names, client.repeat),
             units=count,
@@ -109,18 +120,40 @@ class CellStages:
             size=count * (3 * h * w + self._feature_bytes(client, splits)),
         )
 
+    def of_client(self, client: Client, models: tuple[Component, ...]) -> dict[ComponentRole, tuple[Component, ...]]:
+        """Return the components of a stage in which a defense works for these authorised models."""
+        found: dict[ComponentRole, tuple[Component, ...]] = {"defense": (client.defense,), "authorised": models}
+        return found | ({"surrogates": client.surrogates} if client.surrogates else {})
+
+    @remembered
+    def given(self, client: Client) -> Mapping[str, str]:
+        """Return the further inputs of a stage in which a defense protects: what it has learnt, and pictures that it
+        declares to need."""
+        needs = self.instances.of(client.defense).needs
+        found = {}
+        if "training" in needs:
+            found["state"] = self.fit_defense(client)
+        if "targets" in needs:
+            found["targets"] = self.graph.auxiliary(client.dataset, self.defense_learns_from(client))
+        if "enrolment" in needs:
+            found["enrolment"] = self.graph.faces(client.dataset, "further", self.pairs)
+        return found
+
+    def defense_learns_from(self, client: Client) -> LearntFaces:
+        """Return from which auxiliary faces a defense learns."""
+        return self.learners.of_defense(client.dataset) if self.learners else LearntFaces()
+
     @remembered
     def fit_defense(self, client: Client) -> str:
         """Add the stage in which a defense learns from auxiliary faces."""
         models = self.known(client)
-        learnt = self.learners.of_defense(client.dataset) if self.learners else LearntFaces()
         scope = (client.defense.name, client.dataset.name, "+".join(c.name for c in models), client.repeat)
         return self.graph.stage(
             "fit_defense",
             f"{client.defense.label} fitted on {client.dataset.label}",
             f"fit_defense:{client.defense.name}",
-            components={"defense": (client.defense,), "authorised": models},
-            inputs={"faces": self.graph.auxiliary(client.dataset, learnt)},
+            components=self.of_client(client, models),
+            inputs={"faces": self.graph.auxiliary(client.dataset, self.defense_learns_from(client))},
             seed=self.graph.seed("fit_defense", *scope),
             units=CALIBRATION_IMAGES,
             unit_cost=1e-2,
@@ -146,26 +179,64 @@ class CellStages:
 
     # ---- scores --------------------------------------------------------------------------------------------------
 
-    def verification(self, client: Client, attacker: Attacker, intermediate: _Intermediate) -> str:
+    def verification(self, client: Client, attacker: AttackAndModel, intermediate: _Intermediate) -> str:
         """Add the score with one row per pair: the embedded image against its original and against the other image."""
         attack, evaluated = attacker
         assert evaluated is not None
-        own = self.adversary.adversaries.embeds(attack)
+        if evaluated.kind == "defense":
+            return self.own_verification(client, evaluated, intermediate)
+        if self.adversary.adversaries.embeds(attack):
+            embedded = self.adversary.embed(client, attacker, intermediate.key, self.probes(client))
+            inputs = {"protected": embedded, **self.enrolled(client, attacker)}
+            by = f"{attack.label} with {evaluated.label}"
+            return self.verification_score(client, by, intermediate.name, inputs)
         splits = () if self.instances.of(attack).outputs == "images" else self.splits.uploaded(client.authorised)
-        if own:
-            embedded = self.adversary.embed(client, attacker, intermediate.key)
-        elif splits:
+        if splits:
             embedded = self.graph.embed_features(client.authorised[0], intermediate.key, splits[-1], self.pairs)
         else:
-            embedded = self.graph.embed(evaluated, intermediate.key, self.pairs)
-        clean = self.enrolled(client, attacker) if own else self.clean(client.dataset, evaluated)
-        by = f"{attack.label} with {evaluated.label}" if own else evaluated.label
+            embedded = self.graph.embed(evaluated, intermediate.key, self.probes(client))
+        inputs = {"protected": embedded, **self.clean(client.dataset, evaluated)}
+        return self.verification_score(client, evaluated.label, intermediate.name, inputs)
+
+    def own_verification(self, client: Client, recogniser: Component, upload: _Intermediate) -> str:
+        """Add the score with one row per pair by the recogniser of the defense, which compares protected with protected
+        pictures. Its threshold is set on protected pictures of the calibration split."""
+        calibration = self.graph.faces(client.dataset, "calibration")
+        protected = self.protect(client, client.dataset, calibration, CALIBRATION_IMAGES)
+        inputs = {
+            "faces": self.faces(client.dataset),
+            "protected": self.embed_own(client, upload.key, self.probes(client)),
+            "calibration_faces": calibration,
+            "calibration": self.embed_own(client, protected, CALIBRATION_IMAGES),
+        }
+        return self.verification_score(client, recogniser.label, upload.name, inputs)
+
+    @remembered
+    def embed_own(self, client: Client, protected: str, count: int) -> str:
+        """Add the stage in which the recogniser of a defense embeds what the defense sends."""
+        defense: Defense = self.instances.of(client.defense)
+        state = {"state": self.fit_defense(client)} if "training" in defense.needs else {}
+        return self.graph.stage(
+            "embed",
+            f"embeddings of {self.graph.name(protected)} by its own recogniser",
+            f"embed:{client.defense.name}",
+            components=self.of_client(client, self.known(client)),
+            inputs={"images": protected, **state},
+            seed=self.graph.seed("embed", client.defense.name, client.dataset.name, client.repeat),
+            units=count,
+            unit_cost=1e-3,
+            size=count * defense.recogniser_size * 8,
+        )
+
+    def verification_score(self, client: Client, by: str, name: str, inputs: Mapping[str, str]) -> str:
+        """Add the score of verification of embeddings; ``by`` names who has embedded."""
+        rule = {"metric": "verification", "fmr": self.experiment.fmr, "threshold": self.experiment.threshold}
         return self.graph.stage(
             "score",
-            f"verification of {intermediate.name} by {by} on {client.dataset.label}",
+            f"verification of {name} by {by} on {client.dataset.label}",
             "score:verification",
-            options={"metric": "verification", "fmr": self.experiment.fmr, "threshold": self.experiment.threshold},
-            inputs={"protected": embedded, **clean},
+            options=rule | self.protected_side(client),
+            inputs=inputs,
             units=self.pairs,
             unit_cost=2e-4 + 1e-6 * self.pairs,  # Every probe is compared with every original.
             size=self.pairs * 150,
@@ -183,7 +254,7 @@ class CellStages:
         }
 
     @remembered
-    def enrolled(self, client: Client, attacker: Attacker) -> Mapping[str, str]:
+    def enrolled(self, client: Client, attacker: AttackAndModel) -> Mapping[str, str]:
         """Add what `clean` adds, with embeddings by the attack."""
         faces, calibration = self.faces(client.dataset), self.graph.faces(client.dataset, "calibration")
         return {
@@ -214,20 +285,21 @@ class CellStages:
         )
 
     @remembered
-    def attribute_score(self, dataset: Component, attack: Component, label: str, seen: str) -> str:
+    def attribute_score(self, client: Client, attack: Component, label: str, seen: str) -> str:
         """Add the score with one row per image and attribute: the estimate on the image of the stage ``seen`` against
         that on the original."""
-        graph, faces = self.graph, self.faces(dataset)
+        graph, dataset = self.graph, client.dataset
+        faces = self.faces(dataset)
         return graph.stage(
             "score",
             f"{label} of {graph.name(seen)}",
             "score:attributes",
             components={"attack": (attack,)},
-            options={"metric": "attributes"},
+            options={"metric": "attributes", **self.protected_side(client)},
             inputs={
                 "faces": faces,
                 "original": graph.estimate(attack, faces, 2 * self.pairs),
-                "received": graph.estimate(attack, seen, self.pairs),
+                "received": graph.estimate(attack, seen, self.probes(client)),
                 "constant": graph.estimate(attack, graph.faces(dataset, "calibration"), CALIBRATION_IMAGES),
             },
             units=self.pairs,
@@ -241,7 +313,7 @@ class CellStages:
         protected = self.uploaded(client).key
         inputs = {"faces": self.faces(client.dataset), "protected": protected}
         if via is not None and self.instances.of(via).trains_on != "nothing":
-            inputs["state"] = self.adversary.fit_attack(client, Attacker(via, None))
+            inputs["state"] = self.adversary.fit_attack(client, AttackAndModel(via, None))
         components: dict[ComponentRole, tuple[Component, ...]] = {
             "attack": (self.alone(attack),),
             "model": (evaluated,),
@@ -261,6 +333,7 @@ class CellStages:
                 "noise_levels": levels,
                 "upload": self.experiment.upload,
                 **self.adversary.seen(client, via or attack),
+                **self.protected_side(client),
             },
             inputs=inputs,
             seed=self.graph.seed("up", client.dataset.name, client.repeat),

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from bench.api.hookspecs import Model
 from bench.core.content_keys import digest_of, joined_digest, scoped_seed
-from bench.core.domain import Component, ComponentRole, Stage, StageKind
+from bench.core.domain import Component, ComponentRole, Side, Stage, StageKind
 from bench.core.memoize import remembered
 from bench.core.people import Half
 from bench.core.provenance import runtime_digest
@@ -88,12 +88,16 @@ class Graph:
         """Return the display name of a stage."""
         return self.stages[key].name
 
+    def split(self, key: str) -> str:
+        """Return the split of a data set that a stage loads."""
+        return str(self.stages[key].options["split"])
+
     # ---- stages of any experiment --------------------------------------------------------------------------------
 
     @remembered
     def faces(self, dataset: Component, split: str, pairs: int | None = None) -> str:
-        """Add the stage that loads the faces of a data set: those of the split ``evaluation``, ``calibration`` or
-        ``auxiliary``."""
+        """Add the stage that loads the faces of a data set: those of the split ``evaluation``, ``calibration``,
+        ``auxiliary`` or ``further``."""
         options = {"split": split} | ({"pairs": pairs} if pairs else {})
         return self._faces(dataset, f"{split} faces of {dataset.label}", options, 2 * pairs if pairs else None)
 
@@ -184,13 +188,14 @@ class Graph:
         )
 
     @remembered
-    def baselines(self, dataset: Component, faces: str, count: int) -> str:
-        """Add the score with one row per face: the image metrics of baseline images that show nothing of the face."""
+    def baselines(self, dataset: Component, faces: str, count: int, side: Side = "probe") -> str:
+        """Add the score with one row per face on the protected side of pairs: the image metrics of baseline images that
+        show nothing of the face."""
         return self.stage(
             "score",
             f"baselines of the image metrics on {dataset.label}",
             "score:baselines",
-            options={"metric": "baselines", "lpips": self.lpips},
+            options={"metric": "baselines", "lpips": self.lpips} | ({} if side == "probe" else {"protects": side}),
             inputs={"faces": faces, "calibration_faces": self.faces(dataset, "calibration")},
             seed=self.seed("floors", dataset.name),  # An old name, kept so that the numbers stay.
             units=count,

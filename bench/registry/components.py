@@ -19,10 +19,11 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from bench.api.attack import Outputs, Sees
-from bench.api.hookspecs import Model, Need
+from bench.api.defense import Need
+from bench.api.hookspecs import Model
 from bench.api.search_paths import expand
 from bench.core.content_keys import joined_digest
-from bench.core.domain import Kind, Origin
+from bench.core.domain import Goal, Kind, Origin, Side
 from bench.core.errors import BenchError, PluginError, SuiteError, UntrustedError, did_you_mean, error_text
 from bench.core.provenance import file_sha256
 from bench.registry.discovery import Registration, Registry
@@ -101,7 +102,12 @@ _DECLARED: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
         "uploads_of": ("photo", "person"),
         "sees": typing.get_args(Sees),
     },
-    "defense": {"needs": typing.get_args(Need), "sends": ("image", "feature", "representation")},
+    "defense": {
+        "goal": typing.get_args(Goal),
+        "protects": typing.get_args(Side),
+        "needs": typing.get_args(Need),
+        "sends": ("image", "feature", "representation"),
+    },
 }
 
 

@@ -158,7 +158,7 @@ def _received(job: Job, attack: Attack, stored: Artifact) -> _Sides:
 
     def sides(part: slice) -> Sequence[Callable[[Context], torch.Tensor]]:
         seen: list[Received] = [uploads.received(part, images=with_images)]
-        if with_images and not uploads.native:
+        if seen[0].images is not None and not uploads.native and not uploads.sent:
             seen.append(uploads.received(part, images=True, mirrored=True))
         return [functools.partial(contracts.embed_checked, attack, held) for held in seen]
 

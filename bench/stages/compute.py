@@ -19,7 +19,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from bench.api import context
-from bench.api.hookspecs import Dataset, Defense
+from bench.api.datasets import Dataset
+from bench.api.defense import Defense
 from bench.api.types import Faces, Pairs
 from bench.core.domain import Component, Stage
 from bench.core.errors import ContractError, error_text
@@ -36,6 +37,8 @@ from bench.stages.stage_inputs import (
     defense_capabilities,
     images_of,
     network,
+    of_batch,
+    protected_rows,
     read_faces,
     read_pairs,
     read_state,
@@ -65,6 +68,8 @@ def _faces(job: Job) -> Artifact:
     pairs: Pairs | None = None
     if split == "evaluation":
         faces, pairs = dataset.evaluation(job.stage.options["pairs"], ctx)
+    elif split == "further":
+        faces = dataset.further(job.stage.options["pairs"], ctx)
     else:
         found = dataset.calibration(ctx) if split == "calibration" else _auxiliary(job, dataset, ctx)
         faces, pairs = found if isinstance(found, tuple) else (found, None)
@@ -135,10 +140,13 @@ def _embed(job: Job) -> Artifact:
     an image and of its mirror image.
 
     With the option ``split``, the upload consists of features at that split point, from which the server part of the
-    model computes the embeddings. Features cannot be mirrored, so both are the same then.
+    model computes the embeddings. Features cannot be mirrored, so both are the same then; neither can what the own
+    recogniser of a defense embeds.
     """
     if "attack" in job.stage.components:
         return embed_by_attack(job)
+    if "defense" in job.stage.components:
+        return _embed_by_defense(job)
     component = job.component("model")
     if "split" in job.stage.options:
         return _embed_features(job, component)
@@ -173,6 +181,26 @@ def _embed_features(job: Job, component: Component) -> Artifact:
     return Artifact(tensors={"plain": plain, "flipped": plain.copy()})
 
 
+def _embed_by_defense(job: Job) -> Artifact:
+    """Embed what a defense sends with the recogniser of the defense."""
+    component = job.component("defense")
+    defense: Defense = build(component)
+    uploads = Uploads(job, job.input("images"), None, ())
+    plugin = f"the recogniser of defense {component.label}"
+    ctx = job.context(plugin, defense_capabilities(job, defense), state=read_state(job))
+    found = []
+    with observed(component, defense, job.cache.root):
+        recogniser = defense.recogniser(ctx)
+        for part in job.batches(uploads.n):
+            n = len(range(*part.indices(uploads.n)))
+            made = contracts.recognised(
+                recogniser, uploads.received(part, images=True), n, defense.recogniser_size, plugin
+            )
+            found.append(torch.nn.functional.normalize(made, dim=1).cpu())
+    plain = torch.cat(found).numpy()
+    return Artifact(tensors={"plain": plain, "flipped": plain.copy()})
+
+
 # ---- fit_defense, protect --------------------------------------------------------------------------------------------
 
 
@@ -191,7 +219,8 @@ def _fit_defense(job: Job) -> Artifact:
 
 
 def _protect(job: Job) -> Artifact:
-    """Protect every left image of the pairs once; of a split without pairs, all images.
+    """Protect every image on the protected side of the pairs once, by default the left ones; of other splits than the
+    scored one, all images.
 
     The column ``face`` of the table ``samples`` has the index of the face that each protected image shows.
     """
@@ -200,16 +229,19 @@ def _protect(job: Job) -> Artifact:
     source = job.input("faces")
     check_learnt(job)
     faces = read_faces(source)
-    chosen = np.unique(read_pairs(source).left) if "pairs" in source.tables else np.arange(len(faces.images))
+    chosen = np.arange(len(faces.images))
+    if "pairs" in source.tables and source.facts.get("split") != "calibration":
+        chosen = protected_rows(read_pairs(source), job.stage.options.get("protects", "probe"))
+    whole = "whole_set" in defense.needs
     uploaded = tuple(job.stage.options.get("splits", ()))
     capabilities, state = defense_capabilities(job, defense), read_state(job)
     shapes = _split_shapes(job) if uploaded else {}
     sent: list[dict[str, NDArray[Any]]] = []
     extras = []
     with observed(component, defense, job.cache.root):
-        for part in job.batches(len(chosen)):
+        for part in [slice(0, len(chosen))] if whole else job.batches(len(chosen)):
             index = chosen[part]
-            seen = replace(capabilities, subjects=torch.from_numpy(faces.subjects[index]))
+            seen = of_batch(job, capabilities, faces.subjects[index])
             ids = [str(s) for s in faces.sample_ids[index]]
             ctx = job.context(f"defense {component.label}", seen, state=state, sample_ids=ids)
             protected = contracts.protect_checked(defense, job.to_float(faces.images[index]), ctx, shapes)
@@ -267,12 +299,14 @@ def _client_cost(
     everything that is stored, so they change no result.
     """
     index = np.array([row])
+    if "whole_set" in build(component).needs:
+        return {"client_reason": "the defense protects all faces together, so one face has no cost of its own"}
     images = job.to_float(faces.images[index])
     plugin, ids = f"defense {component.label}", [str(faces.sample_ids[row])]
 
     def prepared() -> tuple[Defense, context.Context]:
         defense: Defense = build(component)
-        seen = replace(defense_capabilities(job, defense), subjects=torch.from_numpy(faces.subjects[index]))
+        seen = of_batch(job, defense_capabilities(job, defense), faces.subjects[index])
         return defense, replace(job.context(plugin, seen, state=read_state(job), sample_ids=ids), on_progress=None)
 
     flops = _Flops()

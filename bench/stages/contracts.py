@@ -6,6 +6,7 @@ Every check raises `ContractError` with the kind and label of the plugin.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from bench.api.context import Context
-from bench.api.hookspecs import Attack, Defense
+from bench.api.defense import Defense
+from bench.api.hookspecs import Attack
 from bench.api.types import Faces, LazyImages, Pairs, Protected, Received, Reconstructed
 from bench.core.errors import ContractError
 
@@ -100,6 +102,8 @@ def protect_checked(
     if missing := set(ctx.uploaded) - set(protected.features) if "image" not in defense.sends else set():
         names = ", ".join(sorted(missing))
         raise ContractError(f"{ctx.plugin}: protect() returned no features at {names}, which ctx.uploaded names")
+    if "representation" in defense.sends:
+        check_representation(defense, protected.representation, len(images), ctx.plugin)
     for split in (s for s in ctx.uploaded if s in protected.features):
         maps, shape = protected.features[split], (len(images), *(shapes or {}).get(split, ()))
         if not isinstance(maps, torch.Tensor) or maps.shape[: len(shape)] != shape:
@@ -108,7 +112,31 @@ def protect_checked(
             raise ContractError(f"{ctx.plugin}: the features at {split} hold NaN or infinity")
     out = None if protected.images is None else _checked_images(protected.images, tuple(images.shape), ctx.plugin)
     _check_extra(protected.extra, len(images), ctx.plugin)
-    return Protected(images=out, features=protected.features, extra=protected.extra)
+    return replace(protected, images=out)
+
+
+def check_representation(defense: Defense, found: Mapping[str, torch.Tensor], n: int, plugin: str) -> None:
+    """Check that the representation of ``n`` faces has the tensors that the defense declares, of their shapes."""
+    declared = {name: (n, *shape) for name, shape in defense.representation().items()}
+    if set(found) != set(declared):
+        names = ", ".join(sorted(found)) or "nothing"
+        expected = ", ".join(sorted(declared)) or "nothing, and a defense that sends a representation declares some"
+        raise ContractError(f"{plugin}: representation() declares {expected}; protect() returned {names}")
+    for name, values in found.items():
+        if not isinstance(values, torch.Tensor) or tuple(values.shape) != declared[name]:
+            raise ContractError(f"{plugin}: representation {name!r}: expected {declared[name]}, got {_what(values)}")
+        if values.is_floating_point() and not torch.isfinite(values).all():
+            raise ContractError(f"{plugin}: representation {name!r} holds NaN or infinity")
+
+
+def recognised(
+    recogniser: Callable[[Received], torch.Tensor], received: Received, n: int, size: int, plugin: str
+) -> torch.Tensor:
+    """Return the embeddings ``(n, size)`` of what a defense sends, by its own recogniser, after checking them."""
+    with torch.no_grad():
+        embeddings = recogniser(received)
+    check_embeddings(embeddings, n, size, plugin)
+    return embeddings.float()
 
 
 def reconstruct_checked(attack: Attack, received: Received, shape: tuple[int, ...], ctx: Context) -> Reconstructed:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import torch
 
-from bench.api.context import Capabilities
-from bench.api.hookspecs import Defense
+from bench.api.defense import Defense
 from bench.api.types import Received
 from bench.core.errors import CapabilityError
 from bench.stages import contracts
-from bench.stages.stage_inputs import Job, Uploads, build, copies_of, read_state
+from bench.stages.stage_inputs import Job, Uploads, build, defense_capabilities, of_batch, read_state
 from bench.stages.stored import quantised, to_store
 from bench.store.artifacts import Artifact
 
@@ -27,7 +29,8 @@ class Queries:
         self.component = job.component("defense")
         self.defense: Defense = build(self.component)
         self.uploaded: tuple[str, ...] = tuple(job.stage.options["uploaded"])
-        self.models = copies_of(job, "protected_for")
+        known = defense_capabilities(job, self.defense, "protected_for")
+        self.capabilities = replace(known, uploaded=self.uploaded)
         self.state = read_state(job, "defense_state")
         self.most: int = job.stage.options["queries"]
         self.made = 0
@@ -44,7 +47,7 @@ class Queries:
                 f"{self.plugin} requested {self.made + len(chosen)} protected images; its budget() names {self.most} "
                 "queries"
             )
-        if subjects is None and "subjects" in self.defense.needs:
+        if subjects is None and self.defense.needs & {"subjects", "key", "enrolment"}:
             raise CapabilityError(
                 f"{self.plugin} requested protected images; {self.component.label} must know whom they show: "
                 "pass subjects"
@@ -62,8 +65,9 @@ class Queries:
     ) -> dict[str, contracts.Array]:
         """Return what leaves the client as it would be stored; the images are 8-bit photos before they are protected,
         too."""
-        needs = self.defense.needs
-        capabilities = Capabilities.of_defense(needs, self.models, uploaded=self.uploaded, subjects=subjects)
+        capabilities = self.capabilities
+        if subjects is not None:
+            capabilities = of_batch(self.job, capabilities, subjects.cpu().numpy().astype(np.int64))
         plugin = f"defense {self.component.label}"
         ctx = self.job.context(plugin, capabilities, state=self.state, sample_ids=ids)
         ctx.on_progress = None  # It is the attack that reports the progress of the stage.

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from bench.api.hookspecs import Attack
-from bench.api.types import Received
+from bench.api.types import Pairs, Received
 from bench.core.errors import ContractError, DataError
 from bench.metrics import attributes, recognition
 from bench.metrics.blank_images import baseline_images
@@ -27,6 +27,7 @@ from bench.stages.stage_inputs import (
     build,
     images_of,
     network,
+    protected_rows,
     read_faces,
     read_pairs,
     read_state,
@@ -78,7 +79,7 @@ def _score_baselines(job: Job) -> Artifact:
     """
     source = job.input("faces")
     faces, pairs = read_faces(source), read_pairs(source)
-    index = np.unique(pairs.left)
+    index = scored_rows(job, pairs)
     calibration = job.input("calibration_faces")
     if "pairs" not in calibration.tables:  # Calibration pairs are those of other folds, with thresholds by fold.
         check_apart(Shown.in_faces(source), Shown.in_faces(calibration))
@@ -102,7 +103,7 @@ def _score_attributes(job: Job) -> Artifact:
     attack: Attack = build(job.component("attack"))
     source = job.input("faces")
     faces = read_faces(source)
-    chosen = np.unique(read_pairs(source).left)
+    chosen = scored_rows(job, read_pairs(source))
     original, received = job.input("original").tensors, job.input("received").tensors
     constant = job.input("constant").tensors
     contracts.check_same_names([original, received, constant], f"attack {job.component('attack').label}", "attributes")
@@ -153,7 +154,7 @@ def _score_up(job: Job) -> Artifact:
     """
     source = job.input("faces")
     faces = read_faces(source)
-    chosen = np.unique(read_pairs(source).left)
+    chosen = scored_rows(job, read_pairs(source))
     observer = NoisyObserver(job)
     tables = []
     for part in job.batches(len(chosen)):
@@ -248,6 +249,11 @@ class NoisyObserver:
         capabilities = attack_capabilities(self.job, self.via, self.originals)
         ctx = self.job.context(f"attack {first.label}", capabilities, state=read_state(self.job), sample_ids=ids)
         return contracts.reconstruct_checked(self.via, held, self.originals.shape[1:], ctx).images
+
+
+def scored_rows(job: Job, pairs: Pairs) -> NDArray[np.int64]:
+    """Return the indices of the pictures whose protected version a score is about."""
+    return protected_rows(pairs, job.stage.options.get("protects", "probe"))
 
 
 def _distance(found: NDArray[Any], known: NDArray[Any]) -> NDArray[np.float64]:

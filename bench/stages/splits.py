@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from bench.api.hookspecs import Dataset
+from bench.api.datasets import Dataset
 from bench.core.domain import Component
 from bench.core.errors import ContractError
 from bench.core.text import plural
@@ -87,9 +87,16 @@ def learnt(state: Mapping[str, NDArray[Any]], source: Artifact) -> Artifact:
 
 
 def check_learnt(job: Job) -> None:
-    """Raise `ContractError` if the state of a stage was learnt from people or pictures that are scored."""
-    if "state" in job.stage.inputs:
-        check_apart(Shown.in_faces(job.input("faces")), Shown.learnt_from(job.input("state")))
+    """Raise `ContractError` if the state of a stage was learnt from people or pictures that are scored, if it has
+    targets that show some, or if its further pictures of scored people are scored themselves."""
+    others = {name: job.input(name) for name in ("state", "targets", "enrolment") if name in job.stage.inputs}
+    scored = Shown.in_faces(job.input("faces")) if others else None
+    if scored and "state" in others:
+        check_apart(scored, Shown.learnt_from(others["state"]))
+    if scored and "targets" in others:
+        check_apart(scored, Shown.in_faces(others["targets"]))
+    if scored and "enrolment" in others:
+        check_other_pictures(scored, Shown.in_faces(others["enrolment"]))
 
 
 def check_apart(scored: Shown, other: Shown | None) -> None:
@@ -103,6 +110,11 @@ def check_apart(scored: Shown, other: Shown | None) -> None:
     if scored.facts.get("people") == other.facts.get("people"):
         _check_different(scored, other, scored.subjects, other.subjects, "person", "people")
     _check_different(scored, other, scored.pictures, other.pictures, "picture", "pictures")
+
+
+def check_other_pictures(scored: Shown, further: Shown) -> None:
+    """Raise `ContractError` if further pictures of scored people are scored pictures."""
+    _check_different(scored, further, scored.pictures, further.pictures, "picture", "pictures")
 
 
 def _check_different(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,14 +13,16 @@ import torch
 from numpy.typing import NDArray
 
 from bench.api.context import Capabilities, Context, Network
-from bench.api.hookspecs import Attack, Defense
-from bench.api.types import Faces, Pairs, Received
+from bench.api.defense import Defense
+from bench.api.hookspecs import Attack
+from bench.api.types import Faces, Pairs, Pictures, Received
 from bench.core.content_keys import digest_of
 from bench.core.domain import Component, ComponentRole, Stage
 from bench.core.errors import CapabilityError, ContractError
 from bench.registry.discovery import discover
 from bench.store.artifacts import Artifact, Cache
 
+REPRESENTATION = "representation/"  # Names of tensors of artifacts that a defense sends as its representation begin so.
 _NOTHING = Capabilities()
 _NO_STATE: Mapping[str, torch.Tensor] = {}
 
@@ -143,10 +145,41 @@ def read_pairs(artifact: Artifact) -> Pairs:
     return Pairs(**{name: table[name].to_numpy() for name in ("left", "right", "same", "fold")})
 
 
-def defense_capabilities(job: Job, defense: Defense) -> Capabilities:
-    """Return the capabilities of the defense of a stage, without the subjects, which differ from batch to batch."""
-    uploaded = tuple(job.stage.options.get("splits", ()))
-    return Capabilities.of_defense(defense.needs, copies_of(job), uploaded=uploaded)
+def protected_rows(pairs: Pairs, side: str = "probe") -> NDArray[np.int64]:
+    """Return the indices of the pictures that are protected, each once, ascending: those on one ``side`` of the pairs,
+    ``probe`` (left) or ``gallery`` (right), or on ``both``."""
+    columns = {"probe": (pairs.left,), "gallery": (pairs.right,), "both": (pairs.left, pairs.right)}[side]
+    return np.unique(np.concatenate(columns))
+
+
+def defense_capabilities(job: Job, defense: Defense, role: ComponentRole = "authorised") -> Capabilities:
+    """Return the capabilities of the defense of a stage, without those that differ from batch to batch (`of_batch`).
+    ``role`` is that of the models which are authorised."""
+    return Capabilities.of_defense(
+        defense.needs,
+        copies_of(job, role),
+        uploaded=tuple(job.stage.options.get("splits", ())),
+        surrogates={label: model for label, (model, _) in copies_of(job, "surrogates").items()},
+        targets=_pictures(job, job.input("targets")) if "targets" in job.stage.inputs else None,
+    )
+
+
+def of_batch(job: Job, capabilities: Capabilities, subjects: NDArray[np.int64]) -> Capabilities:
+    """Return the capabilities of a defense for a batch that shows these people."""
+    enrolment = None
+    if "enrolment" in job.stage.inputs:
+        held = job.input("enrolment")
+        rows = np.flatnonzero(np.isin(read_faces(held).subjects, subjects))
+        enrolment = _pictures(job, held, rows)
+    return replace(capabilities, subjects=torch.from_numpy(subjects), enrolment=enrolment)
+
+
+def _pictures(job: Job, held: Artifact, rows: NDArray[np.int64] | None = None) -> Pictures:
+    """Return pictures of an artifact with faces as a plugin receives them; ``rows`` are their indices, None for all."""
+    faces = read_faces(held)
+    chosen = np.arange(len(faces.images)) if rows is None else rows
+    images, subjects = job.to_float(faces.images[chosen]), torch.from_numpy(faces.subjects[chosen])
+    return Pictures(images=images, subjects=subjects)
 
 
 def attack_capabilities(
@@ -197,11 +230,11 @@ def read_state(job: Job, role: str = "state") -> dict[str, torch.Tensor]:
 
 
 class Uploads:
-    """What a client uploads: the images or features in an artifact of a stage ``faces`` or ``protect``.
+    """What a client uploads: the images, features or representation in an artifact of a stage ``faces`` or ``protect``.
 
     ``splits`` are the split points of the features, and ``model`` is the model that computes them. Features that the
     artifact lacks are computed from its images. ``n`` is the number of uploads. Raise `ContractError` if the artifact
-    has neither images nor features at these split points.
+    has neither images nor a representation, and no features at these split points.
     """
 
     def __init__(self, job: Job, artifact: Artifact, model: Component | None, splits: Sequence[str]) -> None:
@@ -209,11 +242,13 @@ class Uploads:
         self.splits = tuple(splits)
         self.native = {s: artifact.tensors[f"features/{s}"] for s in splits if f"features/{s}" in artifact.tensors}
         self.pixels = artifact.tensors.get("images")
+        sent = {name: held for name, held in artifact.tensors.items() if name.startswith(REPRESENTATION)}
+        self.sent = {name.removeprefix(REPRESENTATION): held for name, held in sent.items()}
         self.computed = tuple(s for s in splits if s not in self.native)
         self.network = network(model, job.device) if model and self.computed else None
         self.shapes = dict(build(model).splits) if model else {}
         self.model = f"model {model.label}" if model else ""
-        held = self.pixels if self.pixels is not None else next(iter(self.native.values()), None)
+        held = self.pixels if self.pixels is not None else next(iter([*self.native.values(), *sent.values()]), None)
         if held is None:
             raise ContractError(f"{job.stage.name}: nothing was uploaded at {', '.join(splits) or 'any split'}")
         self.n = len(held)
@@ -244,11 +279,15 @@ class Uploads:
         return {s: found[s] for s in self.splits}
 
     def received(self, rows: Any, *, images: bool, mirrored: bool = False) -> Received:
-        """Return what an adversary receives of some rows: features, and images if ``images`` is True; ``mirrored``:
-        what he would receive of the mirror images, if he mirrors what he receives."""
+        """Return what an adversary receives of some rows: features, the representation of the defense, and images if
+        ``images`` is True; ``mirrored``: what he would receive of mirror images, if he mirrors the images that he
+        receives."""
         features = self.features(rows, mirrored=mirrored) if self.splits else {}
+        sent = {name: torch.from_numpy(held[rows]).to(self.job.device) for name, held in self.sent.items()}
         pixels = self.images(rows) if images else None
-        return Received(images=pixels.flip(-1) if mirrored and pixels is not None else pixels, features=features)
+        if mirrored and pixels is not None:
+            pixels = pixels.flip(-1)
+        return Received(images=pixels, features=features, representation=sent)
 
 
 class LearningExamples:

@@ -12,13 +12,16 @@ from numpy.typing import NDArray
 
 from bench.api.types import Protected
 from bench.stages import contracts
+from bench.stages.stage_inputs import REPRESENTATION
 
 
 def to_store(protected: Protected, uploaded: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """Return what leaves the client by tensor name: 8-bit images, and float32 features at the uploaded splits."""
+    """Return what leaves the client by tensor name: 8-bit images, float32 features at the uploaded splits, and the
+    representation of the defense in its own types."""
     images = {} if protected.images is None else {"images": quantised(protected.images)}
-    sent = {s: protected.features[s] for s in uploaded if s in protected.features}
-    return images | {f"features/{k}": v.detach().float().cpu().numpy() for k, v in sent.items()}
+    features = {s: protected.features[s] for s in uploaded if s in protected.features}
+    sent = {REPRESENTATION + name: v.detach().cpu().numpy() for name, v in protected.representation.items()}
+    return images | sent | {f"features/{k}": v.detach().float().cpu().numpy() for k, v in features.items()}
 
 
 def quantised(images: torch.Tensor) -> NDArray[np.uint8]:

@@ -20,7 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.api.hookspecs import Attack, Defense
+from bench.api.defense import Defense
+from bench.api.hookspecs import Attack
 from bench.core.domain import Component
 from bench.core.packages import DISTRIBUTION
 from bench.core.provenance import file_sha256

@@ -16,6 +16,8 @@ CELLS = pa.schema(
         ("synthetic", _FLAG),
         *((name, _TEXT) for name in ("people_of", "defense", "defense_params")),
         *((name, _TEXTS) for name in ("authorised", "authorised_stand_in_for")),
+        ("surrogates", _TEXTS),
+        *((name, _TEXT) for name in ("goal", "protects", "bound")),
         *((name, _TEXT) for name in ("attack", "via", "upload")),
         ("splits", _TEXTS),
         ("outputs", _TEXT),
@@ -71,6 +73,9 @@ _THRESHOLDS = ("fmr_realised", "calibration_people", "adversary_impostors", "adv
 _AT_THRESHOLDS = ("kappa_adversary", "impostor_match_adversary", "impostor_match_enrolled", "impostor_match")
 _RANK_CHANCES = ("rank_chance", "rank_enrolled_chance")
 _NEWER = {"threshold_rule": _TEXT, **dict.fromkeys((*_THRESHOLDS, *_AT_THRESHOLDS, *_RANK_CHANCES), _NUMBER)}
+# Columns that say which sides of a pair are protected; rows of older versions, which protect left pictures, lack them.
+_OF_SIDES = ("cos_probe", "cos_gallery", "cos_protected", "kappa_enrolled")
+COMPARED_WITH = "compared_with"  # ``originals``, or ``protected`` pictures where a defense has its own recogniser
 # The columns of each table of samples that bench reads, with their types. A table may have further columns.
 SAMPLE_COLUMNS: Mapping[str, Mapping[str, pa.DataType]] = {
     "verification": {
@@ -79,6 +84,8 @@ SAMPLE_COLUMNS: Mapping[str, Mapping[str, pa.DataType]] = {
         "right_subject": _COUNT,
         "calibration_impostors": _NUMBER,
         **_NEWER,
+        **dict.fromkeys(_OF_SIDES, _NUMBER),
+        COMPARED_WITH: _TEXT,
     },
     "images": {**_UPLOAD, **_PICTURE, "ssim": _NUMBER, "psnr": _NUMBER, "psnr_infinite": _FLAG, "lpips": _NUMBER},
     "baselines": {
@@ -129,7 +136,7 @@ _SIMILAR: Mapping[str, Range] = {"ssim": _COSINE, "psnr": _FROM_ZERO, "lpips": _
 # The lowest and the highest value of columns of samples. None of these columns holds an infinite number.
 RANGES: Mapping[str, Mapping[str, Range]] = {
     "verification": {
-        **dict.fromkeys((*_COSINES, "kappa_calibrated", "kappa_adversary"), _COSINE),
+        **dict.fromkeys((*_COSINES, "kappa_calibrated", "kappa_adversary", *_OF_SIDES), _COSINE),
         **dict.fromkeys(("fmr", "fmr_realised", *_AT_THRESHOLDS[1:], *_RANK_CHANCES), _SHARE),
         **dict.fromkeys(("calibration_impostors", *_THRESHOLDS[1:]), _FROM_ZERO),
         **dict.fromkeys(("rank", "rank_enrolled", "gallery"), _FROM_ONE),
@@ -149,6 +156,8 @@ FILLED: Mapping[str, Sequence[str]] = {
         *("kappa_calibrated", "gallery", "threshold_rule", *_THRESHOLDS),
     ),
 }
+# Of these, the columns that only hold a value where a protected picture is compared with originals.
+OF_ORIGINALS: Mapping[str, Sequence[str]] = {"verification": ("cos_clean",)}
 # What identifies a row of a table: the columns of the group that it is written with, and those within the group. A row
 # occurs once, and the rows of a group stand together.
 IDENTITY: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
