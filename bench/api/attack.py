@@ -154,6 +154,10 @@ class Attack:
     def estimate(self, images: torch.Tensor, ctx: Context) -> Mapping[str, torch.Tensor]:
         """Estimate attributes of images ``(n, 3, h, w)`` RGB in [0, 1] (required for ``outputs = "attributes"``).
 
+        An attack that sees ``features``, a ``representation`` or several ``uploads`` finds them in ``ctx.received``;
+        ``images`` is None if no images are uploaded. Estimates on originals, with which those on uploads are compared,
+        are made as if the originals had been uploaded.
+
         Return by attribute the scores ``(n, k)`` of its ``k`` classes; for an attribute that is a number, such as
         ``age`` in years, return the estimates ``(n,)``.
         """

@@ -246,6 +246,7 @@ class Context:
     - ``state``: the tensors that ``fit`` returned, by name
     - ``sample_ids``: the names of the samples in the current batch
     - ``plugin``: the kind and label of the plugin, for error messages
+    - ``upload``: what an attack received of the current batch, for `received`; None in all other calls
     - ``on_progress``: a function that receives the share that is done, from 0 to 1; None if progress is not shown
     """
 
@@ -255,6 +256,7 @@ class Context:
     state: Mapping[str, torch.Tensor] = field(default_factory=dict)
     sample_ids: Sequence[str] = ()
     plugin: str = "plugin"
+    upload: Received | None = None
     on_progress: Callable[[float], None] | None = None
     _generators: list[torch.Generator] | None = field(default=None, init=False, repr=False)
 
@@ -301,6 +303,17 @@ class Context:
                 "'links', because no model is evaluated with any other before it has ended"
             )
         return self.capabilities.evaluated()
+
+    @property
+    def received(self) -> Received:
+        """What an attack that outputs attributes received of the current batch: features, a representation, further
+        uploads. Requires that its ``sees`` names one of them, or that it learns."""
+        if self.upload is None:
+            raise CapabilityError(
+                f"{self.plugin} requested ctx.received; expected the estimate() of an attack that works on uploads and "
+                "declares 'features', 'representation' or 'uploads' in its sees"
+            )
+        return self.upload
 
     def defense(self, images: torch.Tensor, subjects: torch.Tensor | None = None) -> Received:
         """Return what is received if the client protects ``images``, float ``(n, 3, h, w)`` RGB in [0, 1].

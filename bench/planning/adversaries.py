@@ -39,6 +39,13 @@ class Adversaries:
         return _defines(instance, "embed") or (instance.outputs == "links" and _defines(instance, "link"))
 
     @remembered
+    def estimates_images_only(self, attack: Component) -> bool:
+        """Return True if the estimates of an attack on an image depend on nothing but this image."""
+        instance: Attack = self.instances.of(attack)
+        more = {"features", "representation", "shallow_weights", "uploads", "full_model"}
+        return instance.trains_on == "nothing" and not instance.sees & more
+
+    @remembered
     def queries(self, attack: Component) -> int:
         """Return how many images an attack may have protected while it learns."""
         return int(self.spends(attack).get("queries", 0))

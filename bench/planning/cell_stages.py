@@ -49,7 +49,7 @@ class CellStages:
         first = attack if outputs == "images" else attack.via
         intermediate = self.reconstructed(client, first) if first else self.uploaded(client)
         if outputs == "attributes":
-            own = [self.attribute_score(client, self.alone(attack), attack.label, intermediate.key)]
+            own = [self.attribute_score(client, attack, intermediate.key)]
             if evaluated is not None:
                 own.append(self.trade_off(client, attack, evaluated))
         else:
@@ -285,22 +285,26 @@ class CellStages:
         )
 
     @remembered
-    def attribute_score(self, client: Client, attack: Component, label: str, seen: str) -> str:
+    def attribute_score(self, client: Client, attack: Component, seen: str) -> str:
         """Add the score with one row per image and attribute: the estimate on the image of the stage ``seen`` against
         that on the original."""
         graph, dataset = self.graph, client.dataset
-        faces = self.faces(dataset)
+        faces, alone = self.faces(dataset), self.alone(attack)
+
+        def estimates(images: str, count: int) -> str:
+            return self.adversary.estimates(client, alone, images, count, rebuilt=attack.via is not None)
+
         return graph.stage(
             "score",
-            f"{label} of {graph.name(seen)}",
+            f"{attack.label} of {graph.name(seen)}",
             "score:attributes",
-            components={"attack": (attack,)},
+            components={"attack": (alone,)},
             options={"metric": "attributes", **self.protected_side(client)},
             inputs={
                 "faces": faces,
-                "original": graph.estimate(attack, faces, 2 * self.pairs),
-                "received": graph.estimate(attack, seen, self.probes(client)),
-                "constant": graph.estimate(attack, graph.faces(dataset, "calibration"), CALIBRATION_IMAGES),
+                "original": estimates(faces, 2 * self.pairs),
+                "received": estimates(seen, self.probes(client)),
+                "constant": estimates(graph.faces(dataset, "calibration"), CALIBRATION_IMAGES),
             },
             units=self.pairs,
             unit_cost=1e-3,
@@ -314,6 +318,8 @@ class CellStages:
         inputs = {"faces": self.faces(client.dataset), "protected": protected}
         if via is not None and self.instances.of(via).trains_on != "nothing":
             inputs["state"] = self.adversary.fit_attack(client, AttackAndModel(via, None))
+        if via is None and self.instances.of(attack).trains_on != "nothing":
+            inputs["estimator"] = self.adversary.fit_attack(client, AttackAndModel(attack, None))
         components: dict[ComponentRole, tuple[Component, ...]] = {
             "attack": (self.alone(attack),),
             "model": (evaluated,),

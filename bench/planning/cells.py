@@ -358,6 +358,12 @@ class ExperimentPlanner:
         if attack.via and (reason := self.adversaries.contradiction(attack.via)):
             return reason
         fed = instance.outputs == "recognition" and not self.adversaries.embeds(attack)  # to the evaluated model
+        more = sorted(instance.sees & {"features", "representation", "uploads"}) if not attack.via else []
+        if more and instance.outputs == "attributes" and self.experiment.noise_levels:
+            return (
+                f"{attack.label} sees {', '.join(more)}, and Equation 9 adds noise to images that models look at; "
+                "leave out noise_levels of the experiment"
+            )
         looks = not fed and "images" in self.instances.of(first).sees
         if looks and self.experiment.upload == "features":
             return f"{first.label} must see images, and features are uploaded here"

@@ -6,7 +6,7 @@ Attacks get uploads as they were stored, which is what left the client.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -98,15 +98,36 @@ def _reconstruct(job: Job, attack: Attack) -> Artifact:
 
 
 def _estimate(job: Job, attack: Attack) -> Artifact:
-    """Estimate the attributes of every image: vectors ``(n, k)`` or numbers ``(n,)`` by name."""
-    images, component = images_of(job.input("images")), job.component("attack")
-    ctx = job.context(f"attack {component.label}")
-    found = []
+    """Estimate the attributes of every image: vectors ``(n, k)`` or numbers ``(n,)`` by name.
+
+    The options of an attack that learns, or works on more than images, name what it gets.
+    """
+    component = job.component("attack")
+    estimates = _of_uploads if "splits" in job.stage.options else _of_images
     with observed(component, attack, job.cache.root):
-        for part in job.batches(len(images)):
-            found.append(contracts.estimate_checked(attack, job.to_float(images[part]), ctx))
-    contracts.check_same_names(found, ctx.plugin, "attributes")
+        found = list(estimates(job, attack))
+    contracts.check_same_names(found, f"attack {component.label}", "attributes")
     return Artifact(tensors={name: np.concatenate([f[name] for f in found]) for name in found[0]})
+
+
+def _of_images(job: Job, attack: Attack) -> Iterator[dict[str, contracts.Array]]:
+    images = images_of(job.input("images"))
+    ctx = job.context(f"attack {job.component('attack').label}")
+    for part in job.batches(len(images)):
+        yield contracts.estimate_checked(attack, job.to_float(images[part]), ctx)
+
+
+def _of_uploads(job: Job, attack: Attack) -> Iterator[dict[str, contracts.Array]]:
+    held = job.input("images")
+    uploads, faces = _uploads(job, held), read_faces(job.input("faces"))
+    check_learnt(job)
+    capabilities, state = attack_capabilities(job, attack, faces.images), read_state(job)
+    with_images = not job.stage.options["uploaded"]
+    for part in job.batches(uploads.n):
+        received = uploads.received(part, images=with_images)
+        ctx = job.context(f"attack {job.component('attack').label}", capabilities, state=state)
+        ctx.upload = received
+        yield contracts.estimate_checked(attack, received.images, ctx, n=len(range(*part.indices(uploads.n))))
 
 
 def embed_by_attack(job: Job) -> Artifact:

@@ -193,20 +193,26 @@ def checked_query(images: torch.Tensor, shape: tuple[int, ...], plugin: str) -> 
     return _checked_images(images, (len(images), *shape), f"{plugin}: ctx.defense()")
 
 
-def estimate_checked(attack: Attack, images: torch.Tensor, ctx: Context) -> dict[str, Array]:
-    """Call ``attack.estimate`` and check that it returns finite vectors ``(n, k)`` or numbers ``(n,)`` by attribute."""
-    before = images.clone()
+def estimate_checked(
+    attack: Attack, images: torch.Tensor | None, ctx: Context, n: int | None = None
+) -> dict[str, Array]:
+    """Call ``attack.estimate`` and check that it returns finite vectors ``(n, k)`` or numbers ``(n,)`` by attribute.
+
+    ``n`` is the number of samples, for an attack that gets no images.
+    """
+    before = None if images is None else images.clone()
+    n = len(images) if images is not None else n
     with torch.no_grad():
-        found = attack.estimate(images, ctx)
-    if not torch.equal(images, before):
+        found = attack.estimate(images, ctx)  # type: ignore[arg-type]  # None where no images are uploaded
+    if images is not None and before is not None and not torch.equal(images, before):
         raise ContractError(f"{ctx.plugin}: estimate() changed its input images; work on a copy")
     if not isinstance(found, Mapping) or not found:
         raise ContractError(
             f"{ctx.plugin}: estimate() must return a mapping of attributes to tensors, got {_what(found)}"
         )
     for name, values in found.items():
-        if not isinstance(values, torch.Tensor) or values.ndim not in (1, 2) or len(values) != len(images):
-            expected = f"({len(images)}, k) or ({len(images)},)"
+        if not isinstance(values, torch.Tensor) or values.ndim not in (1, 2) or len(values) != n:
+            expected = f"({n}, k) or ({n},)"
             raise ContractError(f"{ctx.plugin}: attribute {name!r}: expected a tensor {expected}, got {_what(values)}")
         if not torch.isfinite(values).all():
             raise ContractError(f"{ctx.plugin}: attribute {name!r} holds NaN or infinity")

@@ -183,6 +183,7 @@ class NoisyObserver:
         via = job.stage.components.get("via", ())
         self.via: Attack | None = build(via[0]) if via else None
         self.victim = job.stage.components["authorised"][0] if self.uploaded or self.splits else None
+        self.estimator = read_state(job, "estimator")
         self.lpips = _lpips(job)
         self.originals = images_of(job.input("faces"))
 
@@ -215,7 +216,7 @@ class NoisyObserver:
         """Return the columns of Equation 9 for a batch."""
         cosine = recognition.cosine(self._embed(upload), self._embed(original))
         seen, seen_original = self._visible(upload, ids), self._visible(original, ids)
-        ctx = self.job.context(f"attack {self.label}")
+        ctx = self.job.context(f"attack {self.label}", state=self.estimator)
         found = contracts.estimate_checked(self.attack, seen, ctx)
         known = contracts.estimate_checked(self.attack, seen_original, ctx)
         contracts.check_same_names([found, known], ctx.plugin, "attributes")

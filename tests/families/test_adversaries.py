@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from attacked import as_float, network, unit
 from support import Computed
@@ -90,3 +92,42 @@ def test_a_recogniser_that_adapts_recognises_protected_pictures(computed_of: Com
     plain = done.table("verification of negative by toy-b on toy-faces", "verification")
     assert rows["cos_self"].mean() > plain["cos_self"].mean() + 0.3
     assert np.array_equal(rows["kappa_calibrated"], plain["kappa_calibrated"])  # enrol() is that of the model
+
+
+def test_the_insider_recognises_with_the_authorised_model(computed_of: ComputedOf) -> None:
+    done = computed_of(suite('"insider"'))
+    insider = done.table("verification of negative by insider with toy-b on toy-faces", "verification")
+    service = computed_of(suite('"insider"'), 'experiment[0].evaluated=["toy-a"]')
+    own = service.table("verification of negative by toy-a on toy-faces", "verification")
+    for column in ("cos_self", "cos_cross", "cos_clean", "kappa_calibrated"):
+        np.testing.assert_allclose(insider[column], own[column], atol=1e-6)
+
+
+# ---- attributes ------------------------------------------------------------------------------------------------------
+
+DESCRIBES = (
+    '{ plugin = "attributes-from-uploads", attribute = "colour", names = ["red", "green", "blue"], cells = 4, '
+    'learns = "LEARNS", label = "learnt" }'
+)
+
+
+def ridge(images: Any, labels: Any) -> Any:
+    """Return the weights of the attack, computed with numpy."""
+    x = np.array(images, np.float64).reshape(len(images), 3, 4, 8, 4, 8).mean((3, 5)).reshape(len(images), -1) / 255
+    x = np.column_stack([x, np.ones(len(x))])
+    y = (np.array(labels)[:, None] == np.array(["red", "green", "blue"])).astype(float)
+    return np.linalg.solve(x.T @ x + np.eye(x.shape[1]), x.T @ y)
+
+
+@pytest.mark.parametrize("learns", ["clean", "defense"])
+def test_an_attribute_attack_learns_from_uploads_and_their_labels(computed_of: ComputedOf, learns: str) -> None:
+    done = computed_of(suite(DESCRIBES.replace("LEARNS", learns)))
+    source = "auxiliary faces of toy-faces" + (" protected by negative" if learns == "defense" else "")
+    labels = done.artifact("auxiliary faces of toy-faces").tables["faces"]["attribute_colour"].to_pylist()
+    weights = done.artifact(f"learnt learning from {source}").tensors["weights"]
+    np.testing.assert_allclose(weights, ridge(done.artifact(source).tensors["images"], labels), atol=2e-3)
+    found = done.artifact("estimates by learnt of toy-faces protected by negative").tensors["colour"]
+    assert found.shape == (20, 3)
+    rows = done.table("learnt of toy-faces protected by negative", "attributes")
+    assert set(rows["predicted"]) <= {"red", "green", "blue"}
+    assert rows["truth"].tolist() == [("red", "green", "blue")[s % 3] for s in rows["subject"]]
