@@ -79,6 +79,7 @@ class CellRow:
     upload: str = "images"
     outputs: str = "recognition"
     embeds: bool = False
+    insider: bool = False
     budget: str | None = None
     leaky: bool = False
     params: Mapping[str, Any] = field(default_factory=dict)
@@ -232,10 +233,11 @@ class Rows:
         return (self.scores[c.cell] for c in cells if c.cell in self.scores)
 
     def tables_of(self, cell: CellRow) -> set[str]:
-        """Return which tables have rows of a cell: ``verification``, ``attributes``, and ``images`` if they have the
-        picture that its adversary ends with."""
+        """Return which tables have rows of a cell: ``verification``, ``attributes``, ``links``, and ``images`` if they
+        have the picture that its adversary ends with."""
         found = {"verification"} if cell.cell in self.scores else set()
         found |= {"attributes"} if (cell.cell,) in self._attributes.index else set()
+        found |= {"links"} if (cell.cell,) in self._links.index else set()
         return found | ({"images"} if cell.upload_key in self._images.index else set())
 
     # ---- other tables ------------------------------------------------------------------------------------------------
@@ -304,6 +306,15 @@ class Rows:
         """Return the attributes that attacks estimated in an experiment."""
         cells = [c for c in self.cells if c.experiment == experiment]
         return list(dict.fromkeys(str(a) for c in cells for a in self._attributes.levels(c.cell)))
+
+    @cached_property
+    def _links(self) -> _Frames:
+        self.results.require("links")
+        return _Frames(self.results.index("links", ["cell"]))
+
+    def links_of(self, cell: CellRow) -> pd.DataFrame:
+        """Return the rows of the pairs of uploads that the attack of a cell links; empty if it links none."""
+        return self._links.of(cell.cell)
 
     @cached_property
     def _up(self) -> _Frames:
@@ -399,6 +410,7 @@ def _cell_row(row: Mapping[Any, Any]) -> CellRow:
         upload=text("upload") or "images",
         outputs=text("outputs") or "recognition",
         embeds=text("embeds") == "True",
+        insider=text("insider") == "True",
         budget=text("budget"),
         leaky=text("leaky") == "True",
         params=defense.get("params") or {},

@@ -177,6 +177,30 @@ def of_attribute(attribute: str, column: Literal["value", "permuted", "excess", 
     return of
 
 
+def of_links(values: Callable[[pd.DataFrame], Floats | None]) -> ScoreFunction:
+    """Turn a function of the rows of pairs of two uploads into a score function. A score belongs to both people, and
+    rows of impostor pairs have none."""
+
+    def of(rows: Rows, cell: CellRow, at: OperatingPoint) -> SampleScores | None:
+        table = rows.links_of(cell)
+        found = None if table.empty else values(table)
+        if found is None or np.isnan(found).all():
+            return None
+        left, right = (table[f"{side}_subject"].to_numpy() for side in ("left", "right"))
+        return SampleScores(found, left, cell.people_of, right, cell.repeat, rows.repeats_of(cell))
+
+    return of
+
+
+def linked(table: pd.DataFrame, column: str) -> Floats | None:
+    """Return 1 for genuine pairs whose ``column`` exceeds the adversary's threshold, else 0; NaN for impostor pairs."""
+    scores, kappa = numbers(table, column), numbers(table, "kappa")
+    if scores is None or kappa is None:
+        return None
+    known = table["same"].to_numpy(bool) & np.isfinite(scores) & np.isfinite(kappa)
+    return np.where(known, scores > kappa, np.nan)
+
+
 def of_up(utility: bool, privacy: Literal["dist", "lpips"] | None) -> ScoreFunction:
     """Return the score function that adds up the requested terms of Equation 9 for each sample."""
 

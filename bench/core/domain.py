@@ -103,6 +103,7 @@ class Cell:
     - ``bound``: the formal guarantee of the defense as JSON; None if it gives none
     - ``outputs``: what the attack returns: ``recognition``, ``images``, ``attributes`` or ``links``
     - ``embeds``: True if the attack embeds pictures itself; False if the evaluated model does, as it is
+    - ``insider``: True if the attack uses the whole authorised models: it is the authorised service itself
     - ``budget``: what the attack may spend, as JSON by name (see `bench.api.attack.Attack.budget`); None if it says
       nothing
     - ``leaky``: True if the attack was trained on the evaluated faces themselves
@@ -134,6 +135,7 @@ class Cell:
     bound: str | None = None
     outputs: str = "recognition"
     embeds: bool = False
+    insider: bool = False
     budget: str | None = None
     leaky: bool = False
     learner_overlap: str | None = None

@@ -32,6 +32,7 @@ class ClientStages(Protocol):
     def protect(self, client: Client, source: Component, faces: str, count: int) -> str: ...
     def given(self, client: Client) -> Mapping[str, str]: ...
     def known(self, client: Client) -> tuple[Component, ...]: ...
+    def probes(self, client: Client) -> int: ...
     def of_client(
         self, client: Client, models: tuple[Component, ...]
     ) -> dict[ComponentRole, tuple[Component, ...]]: ...
@@ -78,6 +79,11 @@ class AdversaryStages:
         }
         return found | ({"model": (attacker.evaluated,)} if attacker.evaluated else {})
 
+    def named(self, attacker: AttackAndModel) -> str:
+        """Return the label of an attack, with that of the model that it may adapt."""
+        attack, evaluated = attacker
+        return f"{attack.label} with {evaluated.label}" if evaluated else attack.label
+
     # ---- stages --------------------------------------------------------------------------------------------------
 
     @remembered
@@ -102,10 +108,9 @@ class AdversaryStages:
             roles |= {**known, "authorised": roles["authorised"], "protected_for": known["authorised"]}
             inputs |= {_QUERIED[role]: key for role, key in self.client.given(client).items()}
         names = "+".join(m.name for m in (*roles["authorised"], *roles.get("model", ())))
-        to_adapt = f" with {attacker.evaluated.label}" if attacker.evaluated else ""
         return self.graph.stage(
             "fit_attack",
-            f"{first.label}{to_adapt} learning from {where}",
+            f"{self.named(attacker)} learning from {where}",
             f"fit_attack:{first.name}:{first.label}",
             components=roles,
             options=options,
@@ -161,7 +166,7 @@ class AdversaryStages:
         mflops = self.instances.of(model).mflops * (1 + attack.passes())
         return self.graph.stage(
             "embed",
-            f"embeddings of {self.graph.name(inputs['images'])} by {attacker.attack.label} with {model.label}",
+            f"embeddings of {self.graph.name(inputs['images'])} by {self.named(attacker)}",
             f"embed:{attacker.attack.name}:{model.name}",
             components=roles,
             options={**self.seen(client, attacker.attack), "enrolled": enrolled},
@@ -194,4 +199,29 @@ class AdversaryStages:
             units=count,
             unit_cost=1e-2,
             size=count * 1000,
+        )
+
+    @remembered
+    def links(self, client: Client, attacker: AttackAndModel) -> str:
+        """Add the stage in which an attack scores pairs of two uploads. Both pictures of a pair are protected for it,
+        whatever side the experiment protects for verification."""
+        sides = ("both", "both") if client.side == "both" else ("probe", "gallery")
+        faces = self.client.faces(client.dataset)
+        first, second = (
+            self.client.protect(client._replace(side=side), client.dataset, faces, self.client.probes(client))
+            for side in sides
+        )
+        attack: Attack = self.instances.of(attacker.attack)
+        mflops = self.instances.of(attacker.evaluated).mflops * (1 + attack.passes())
+        return self.graph.stage(
+            "attack",
+            f"links of {self.graph.name(first)} by {self.named(attacker)}",
+            f"attack:{attacker.attack.name}",
+            components=self.roles(client, attacker),
+            options=self.seen(client, attacker.attack),
+            inputs={"faces": faces, "first": first, "second": second, **self.state(client, attacker)},
+            seed=self.graph.seed("links", attacker.attack.name, client.dataset.name, client.repeat),
+            units=self.pairs,
+            unit_cost=1e-3 + 4 * forward_cost(mflops),
+            size=self.pairs * 30,
         )

@@ -52,6 +52,8 @@ class CellStages:
             own = [self.attribute_score(client, attack, intermediate.key)]
             if evaluated is not None:
                 own.append(self.trade_off(client, attack, evaluated))
+        elif outputs == "links":
+            own = [self.link_score(client, AttackAndModel(attack, evaluated))]
         else:
             assert evaluated is not None
             own = [self.verification(client, AttackAndModel(attack, evaluated), intermediate)]
@@ -188,8 +190,7 @@ class CellStages:
         if self.adversary.adversaries.embeds(attack):
             embedded = self.adversary.embed(client, attacker, intermediate.key, self.probes(client))
             inputs = {"protected": embedded, **self.enrolled(client, attacker)}
-            by = f"{attack.label} with {evaluated.label}"
-            return self.verification_score(client, by, intermediate.name, inputs)
+            return self.verification_score(client, self.adversary.named(attacker), intermediate.name, inputs)
         splits = () if self.instances.of(attack).outputs == "images" else self.splits.uploaded(client.authorised)
         if splits:
             embedded = self.graph.embed_features(client.authorised[0], intermediate.key, splits[-1], self.pairs)
@@ -282,6 +283,20 @@ class CellStages:
             units=self.pairs,
             unit_cost=8e-3,
             size=self.pairs * 120 + 24 * 80_000,
+        )
+
+    def link_score(self, client: Client, attacker: AttackAndModel) -> str:
+        """Add the score with one row per pair of two uploads: do they show one person?"""
+        links = self.adversary.links(client, attacker)
+        return self.graph.stage(
+            "score",
+            f"score of {self.graph.name(links)}",
+            "score:links",
+            options={"metric": "links", "fmr": self.experiment.fmr},
+            inputs={"faces": self.faces(client.dataset), "links": links},
+            units=self.pairs,
+            unit_cost=1e-4,
+            size=self.pairs * 100,
         )
 
     @remembered

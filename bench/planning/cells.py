@@ -28,6 +28,7 @@ class _Adversary(NamedTuple):
     threat: str
     outputs: str
     embeds: bool
+    insider: bool
     budget: str | None
     leaky: bool
 
@@ -143,6 +144,7 @@ class ExperimentPlanner:
             splits=splits,
             outputs=adversary.outputs,
             embeds=adversary.embeds,
+            insider=adversary.insider,
             budget=adversary.budget,
             leaky=adversary.leaky,
             learner_overlap=None if skip else self.learners.learner_overlap(dataset, defense, attack),
@@ -159,7 +161,8 @@ class ExperimentPlanner:
         threat = f"{first.threat}; then: {instance.threat}" if attack.via else instance.threat
         leaky = "evaluated" in (first.trains_on, instance.trains_on)
         embeds, budget = self.adversaries.embeds(attack), self.adversaries.budget(attack)
-        return _Adversary(threat, instance.outputs, embeds, budget, leaky)
+        insider = self.instances.is_insider(attack)
+        return _Adversary(threat, instance.outputs, embeds, insider, budget, leaky)
 
     @remembered
     def training_overlap(self, dataset: Component, client: Client, evaluated: Component | None) -> str | None:
@@ -204,6 +207,7 @@ class ExperimentPlanner:
             or self.impossible_attack(dataset, authorised, defense, attack)
             or self.reasons.unreadable(defense, attack, evaluated)
             or self.unadaptable(attack, evaluated)
+            or self.unlinkable(client, attack)
         )
         if reason or evaluated is None or evaluated.kind == "defense":
             return reason
@@ -221,6 +225,16 @@ class ExperimentPlanner:
         if self.instances.of(attack).outputs != "links" and not self.adversaries.embeds(attack):
             return None
         return f"{attack.label} embeds pictures with an evaluated model, and {evaluated.label} is no such model"
+
+    @remembered
+    def unlinkable(self, client: Client, attack: Component) -> str | None:
+        """Return why there are no pairs of two uploads to link; None if there are."""
+        if self.instances.of(attack).outputs != "links" or client.side != "gallery":
+            return None
+        return (
+            f"{attack.label} links two uploads, and only the gallery is protected here; set protects of the experiment "
+            "to probe or both, with a defense that protects these"
+        )
 
     @remembered
     def wrong_size(self, model: Component, dataset: Component) -> str | None:

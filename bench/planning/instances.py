@@ -93,8 +93,8 @@ class Instances:
 
     @remembered
     def is_insider(self, attack: Component) -> bool:
-        """Return True if an attack uses the whole authorised models."""
-        return "full_model" in self.of(attack).sees
+        """Return True if an attack, or that of its ``via``, uses the whole authorised models."""
+        return any("full_model" in self.of(one).sees for one in (attack, attack.via) if one)
 
 
 class Splits:

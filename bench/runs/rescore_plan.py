@@ -172,6 +172,7 @@ class Planner:
             bound=row["bound"],
             outputs=row["outputs"] or "recognition",
             embeds=bool(row.get("embeds")),
+            insider=bool(row.get("insider")),
             budget=row.get("budget"),
             leaky=bool(row["leaky"]),
             learner_overlap=row["learner_overlap"],

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from bench.api.context import Context
 from bench.api.hookspecs import Attack
 from bench.api.types import Received
-from bench.core.domain import Component
 from bench.stages import contracts
+from bench.stages.linkage import link_uploads
 from bench.stages.queries import Queries
 from bench.stages.splits import check_learnt, learnt
 from bench.stages.stage_inputs import (
@@ -28,21 +28,16 @@ from bench.stages.stage_inputs import (
     images_of,
     read_faces,
     read_state,
+    victim_of,
 )
 from bench.stages.stored import numbers, quantised, sample_table
 from bench.stages.undeclared import observed
 from bench.store.artifacts import Artifact
 
 
-def _victim(job: Job) -> Component | None:
-    """Return the model whose features are attacked, which is the only authorised one; None if images are attacked."""
-    models = job.stage.components.get("authorised", ())
-    return models[0] if job.stage.options["splits"] else None
-
-
 def _uploads(job: Job, held: Artifact) -> Uploads:
     """Return the uploads of an artifact as the attack of the stage gets them."""
-    return Uploads(job, held, _victim(job), job.stage.options["splits"])
+    return Uploads(job, held, victim_of(job), job.stage.options["splits"])
 
 
 def fit_attack(job: Job) -> Artifact:
@@ -68,8 +63,10 @@ def fit_attack(job: Job) -> Artifact:
 
 
 def attack(job: Job) -> Artifact:
-    """Reconstruct images from uploads, or estimate the attributes of images."""
+    """Reconstruct images from uploads, estimate the attributes of images, or link uploads."""
     plugin: Attack = build(job.component("attack"))
+    if plugin.outputs == "links":
+        return link_uploads(job)
     return _reconstruct(job, plugin) if plugin.outputs == "images" else _estimate(job, plugin)
 
 

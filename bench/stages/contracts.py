@@ -164,6 +164,21 @@ def enrol_checked(attack: Attack, images: torch.Tensor, ctx: Context) -> torch.T
     return _embeddings_checked(lambda: attack.enrol(images, ctx), [images], "enrol()", ctx.plugin)
 
 
+def link_checked(attack: Attack, first: Received, second: Received, ctx: Context) -> Array:
+    """Call ``attack.link`` and check that it returns finite scores ``(n,)`` and leaves the uploads unchanged."""
+    held = [t for side in (first, second) for t in (side.images, *side.features.values()) if t is not None]
+    before = [t.clone() for t in held]
+    found = attack.link(first, second, ctx)
+    if not all(torch.equal(a, b) for a, b in zip(held, before, strict=True)):
+        raise ContractError(f"{ctx.plugin}: link() changed what it received; work on a copy")
+    n = len(ctx.sample_ids)
+    if not isinstance(found, torch.Tensor) or found.shape != (n,):
+        raise ContractError(f"{ctx.plugin}: link(): expected scores ({n},), got {_what(found)}")
+    if not torch.isfinite(found).all():
+        raise ContractError(f"{ctx.plugin}: link(): the scores hold NaN or infinity")
+    return found.detach().double().cpu().numpy()
+
+
 def _embeddings_checked(
     call: Callable[[], torch.Tensor], held: Sequence[torch.Tensor], method: str, plugin: str
 ) -> torch.Tensor:

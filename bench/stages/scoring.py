@@ -19,6 +19,7 @@ from bench.metrics.blank_images import baseline_images
 from bench.metrics.images import SSIM_VARIANT, psnr, ssim
 from bench.metrics.lpips import LPIPS_VARIANT, Lpips, find_vgg, load
 from bench.stages import contracts
+from bench.stages.linkage import score_links
 from bench.stages.splits import Shown, check_apart
 from bench.stages.stage_inputs import (
     Job,
@@ -306,4 +307,5 @@ SCORES: Mapping[str, Callable[[Job], Artifact]] = {
     "baselines": _score_baselines,
     "attributes": _score_attributes,
     "up": _score_up,
+    "links": score_links,
 }

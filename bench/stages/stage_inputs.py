@@ -229,6 +229,12 @@ def read_state(job: Job, role: str = "state") -> dict[str, torch.Tensor]:
 # ---- what was uploaded -----------------------------------------------------------------------------------------------
 
 
+def victim_of(job: Job) -> Component | None:
+    """Return the model whose features are attacked, which is the only authorised one; None if images are attacked."""
+    models = job.stage.components.get("authorised", ())
+    return models[0] if job.stage.options["splits"] else None
+
+
 class Uploads:
     """What a client uploads: the images, features or representation in an artifact of a stage ``faces`` or ``protect``.
 

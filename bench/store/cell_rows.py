@@ -43,6 +43,7 @@ def cell_row(outcome: Outcome, registry: Registry) -> dict[str, Any]:
         "splits": list(cell.splits),
         "outputs": cell.outputs,
         "embeds": cell.embeds,
+        "insider": cell.insider,
         "budget": cell.budget,
         "leaky": cell.leaky,
         "learner_overlap": cell.learner_overlap,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 
 SCHEMA_VERSION = 4
-SAMPLES = ("verification", "images", "baselines", "examples", "attributes", "up")
+SAMPLES = ("verification", "images", "baselines", "examples", "attributes", "up", "links")
 _TEXT, _NUMBER, _COUNT, _FLAG = pa.string(), pa.float64(), pa.int64(), pa.bool_()
 _TEXTS = pa.list_(_TEXT)
 CELLS = pa.schema(
@@ -22,6 +22,7 @@ CELLS = pa.schema(
         ("splits", _TEXTS),
         ("outputs", _TEXT),
         ("embeds", _FLAG),
+        ("insider", _FLAG),
         ("budget", _TEXT),
         ("leaky", _FLAG),
         *((name, _TEXT) for name in ("learner_overlap", "training_overlap")),
@@ -101,6 +102,13 @@ SAMPLE_COLUMNS: Mapping[str, Mapping[str, pa.DataType]] = {
         **dict.fromkeys(("value", "permuted", "baseline"), _NUMBER),
     },
     "up": {**_SCORED, **_PICTURE, **dict.fromkeys(("sigma", "cosine", "dist", "lpips"), _NUMBER)},
+    "links": {
+        **_SCORED,
+        **dict.fromkeys(("pair", "left_subject", "right_subject", "fold", "kappa_impostors"), _COUNT),
+        **dict.fromkeys(("left_id", "right_id"), _TEXT),
+        "same": _FLAG,
+        **dict.fromkeys(("score", "permuted", "kappa", "fmr", "auc", "auc_permuted"), _NUMBER),
+    },
 }
 # The newer columns, by table: a file has all of them, or none.
 WRITTEN_TOGETHER: Mapping[str, Sequence[str]] = {"verification": tuple(_NEWER)}
@@ -125,6 +133,7 @@ SAMPLES_NEEDED: Mapping[str, Sequence[str]] = {
     ),
     "attributes": ("experiment", "cell", "subject", "attribute", "value"),
     "up": ("experiment", "cell", "subject", "sigma", "cosine"),
+    "links": ("experiment", "cell", "left_subject", "right_subject", "same", "score"),
 }
 
 # ---- values of samples -----------------------------------------------------------------------------------------------
@@ -146,6 +155,11 @@ RANGES: Mapping[str, Mapping[str, Range]] = {
     "examples": {"ssim": _COSINE},
     "attributes": dict.fromkeys(("value", "permuted", "baseline"), (-1.0, _MOST)),
     "up": {"sigma": _FROM_ZERO, "cosine": _COSINE, "dist": _SHARE, "lpips": _FROM_ZERO},
+    "links": {
+        **dict.fromkeys(("score", "permuted", "kappa"), (-_MOST, _MOST)),
+        **dict.fromkeys(("fmr", "auc", "auc_permuted"), _SHARE),
+        "kappa_impostors": _FROM_ZERO,
+    },
 }
 # The ranges of the columns of attributes by the measure of the attribute, where a file has the column ``measure``.
 MEASURES: Mapping[str, Range] = {"cosine": _COSINE, "years": _FROM_ZERO}
@@ -155,6 +169,7 @@ FILLED: Mapping[str, Sequence[str]] = {
         *("left_id", "left_subject", "same", "fold", "cos_self", "cos_cross", "cos_clean"),
         *("kappa_calibrated", "gallery", "threshold_rule", *_THRESHOLDS),
     ),
+    "links": ("left_id", "right_id", "left_subject", "right_subject", "same", "score", "fmr"),
 }
 # Of these, the columns that only hold a value where a protected picture is compared with originals.
 OF_ORIGINALS: Mapping[str, Sequence[str]] = {"verification": ("cos_clean",)}
@@ -169,4 +184,5 @@ IDENTITY: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
     "baselines": (("experiment", "dataset"), ("sample_id",)),
     "attributes": (("cell",), ("attribute", "sample_id")),
     "up": (("cell",), ("sigma", "sample_id")),
+    "links": (("cell",), ("pair",)),
 }

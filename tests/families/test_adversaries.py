@@ -131,3 +131,57 @@ def test_an_attribute_attack_learns_from_uploads_and_their_labels(computed_of: C
     rows = done.table("learnt of toy-faces protected by negative", "attributes")
     assert set(rows["predicted"]) <= {"red", "green", "blue"}
     assert rows["truth"].tolist() == [("red", "green", "blue")[s % 3] for s in rows["subject"]]
+
+
+# ---- links -----------------------------------------------------------------------------------------------------------
+
+LINKS = '{ plugin = "linkage", faces = 40, label = "linkage" }'
+
+
+def test_links_are_scored_pair_by_pair_of_two_uploads(computed_of: ComputedOf) -> None:
+    """Scores, AUC and thresholds are computed again from the uploads, with loops in place of sorted arrays."""
+    done = computed_of(suite(LINKS, '{ plugin = "noisy", sigma = 0.1 }'))
+    (score,) = [s for s in done.plan.stages.values() if s.options.get("metric") == "links"]
+    rows = {name: np.array(column) for name, column in done.cache.read(score.key).tables["links"].to_pydict().items()}
+    link = done.plan.stages[score.inputs["links"]]
+    pairs = done.artifact(FACES).tables["pairs"]
+    left, right, same = (pairs[name].to_numpy() for name in ("left", "right", "same"))
+    state = done.cache.read(link.inputs["state"]).tensors
+    whitened = []
+    for role, rows_of in (("first", left), ("second", right)):
+        held = done.cache.read(link.inputs[role])
+        place = {face: i for i, face in enumerate(held.tables["samples"]["face"].to_pylist())}
+        assert set(place) == set(rows_of.tolist())
+        with torch.no_grad():
+            found = network("toy-b")(as_float(held.tensors["images"])).double().numpy()
+        whitened.append(unit((found - state["mean"]) @ state["whitening"])[[place[face] for face in rows_of]])
+    expected = (whitened[0] * whitened[1]).sum(1)
+    np.testing.assert_allclose(rows["score"], expected, atol=1e-6)
+    impostor = rows["score"][~same]
+    aucs = [np.mean((impostor < s) + 0.5 * (impostor == s)) for s in rows["score"][same]]
+    np.testing.assert_allclose(rows["auc"][same].astype(float), aucs)
+    assert all(value is None for value in rows["auc"][~same])
+    assert np.mean(aucs) > 0.9
+    assert 0.2 < rows["auc_permuted"][same].astype(float).mean() < 0.8
+    everybody = len(impostor) + len(same)  # impostor pairs, and permuted pairs
+    assert set(rows["kappa_impostors"]) <= set(range(everybody // 2, everybody))
+
+
+def test_attacks_that_link_have_their_metrics_and_table(families_run: Any) -> None:
+    from bench.analysis.measures import measure
+    from bench.analysis.tables import build
+
+    rows = families_run(suite(LINKS, '{ plugin = "noisy", sigma = 0.1 }'))
+    cells = [c for c in rows.cells if c.outputs == "links"]
+    table = rows.links_of(cells[0])
+    genuine = table[table["same"]]
+    assert measure(rows, cells, "link-auc").value == pytest.approx(genuine["auc"].mean())
+    match = measure(rows, cells, "link-match")
+    assert match.value == pytest.approx((genuine["score"] > genuine["kappa"]).mean())
+    assert match.n == len(genuine) == 20
+    chance = measure(rows, cells, "link-match-chance")
+    assert chance.value == pytest.approx((genuine["permuted"] > genuine["kappa"]).mean())
+    (found,) = build(rows, "linkage")
+    (row,) = found.groups[0].rows
+    assert row.label == "noisy, linkage with toy-b"
+    assert [m.value for m in row.measurements][2] == match.value

@@ -37,9 +37,10 @@ def is_upload(cell: CellRow) -> bool:
 def asked(question: Question, cell: CellRow, sides: Sides) -> bool:
     """Return True if a cell answers a question, whether the cell has a protection or not.
 
-    Attacks that learned from the evaluated people answer none.
+    Attacks that learned from the evaluated people answer none. What the authorised service itself can find out is no
+    leakage to others.
     """
-    if cell.leaky:
+    if cell.leaky or (cell.insider and question == "leakage"):
         return False
     match question:
         case "utility":
