@@ -13,7 +13,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from bench.analysis.pooling import Floats
 from bench.analysis.table_model import Measurement, Role
 from bench.analysis.verification_scores import HELD, OF_THRESHOLD, CellScores, VerificationScores, size_of
+from bench.core.domain import Goal
 from bench.core.text import set_label
 from bench.store.reading import RunResults
 from bench.store.row_index import Recent, RowIndex
@@ -50,7 +51,9 @@ class CellRow:
     evaluates the cell. ``run`` is the name of the run, where several runs are read together. ``protect`` are the keys
     of the stages in which the client protects faces. ``people_of`` is `Dataset.people_of`, by default the data set.
     ``learner_overlap`` and ``training_overlap`` are those of `bench.core.domain.Cell`; None also where an older version
-    of bench did not record them.
+    of bench did not record them. ``goal`` is what the defense is for, ``protects`` the side of pairs that is protected,
+    ``surrogates`` the models that the client used in place of unknown ones, and ``bound`` its formal guarantee as JSON,
+    empty if it gives none.
     """
 
     cell: str
@@ -93,6 +96,10 @@ class CellRow:
     people_of: str = ""
     learner_overlap: str | None = None
     training_overlap: str | None = None
+    goal: Goal = "recognition"
+    protects: str = "probe"
+    surrogates: tuple[str, ...] = ()
+    bound: str = ""
 
     @property
     def clean(self) -> bool:
@@ -423,8 +430,22 @@ def _cell_row(row: Mapping[Any, Any]) -> CellRow:
         people_of=text("people_of") or str(row["dataset"]),
         learner_overlap=text("learner_overlap"),
         training_overlap=text("training_overlap"),
+        goal=_goal(text("goal")),
+        protects=text("protects") or "probe",
+        surrogates=_labels(row.get("surrogates")),
+        bound=text("bound") or "",
         protect=tuple(json.loads(text("protect") or "[]")),
     )
+
+
+def _goal(found: str | None) -> Goal:
+    """Return the goal of a cell; runs of older versions record none, and all their defenses have this one."""
+    return cast(Goal, found) if found in get_args(Goal) else "recognition"
+
+
+def _labels(found: Any) -> tuple[str, ...]:
+    """Return a set of labels; empty where an older version recorded none."""
+    return found if isinstance(found, tuple) else ()
 
 
 def _is_number(kind: pa.DataType) -> bool:

@@ -6,7 +6,7 @@ Attacks get uploads as they were stored, which is what left the client.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -100,31 +100,36 @@ def _estimate(job: Job, attack: Attack) -> Artifact:
     The options of an attack that learns, or works on more than images, name what it gets.
     """
     component = job.component("attack")
-    estimates = _of_uploads if "splits" in job.stage.options else _of_images
+    n, estimate = (_of_uploads if "splits" in job.stage.options else _of_images)(job, attack)
     with observed(component, attack, job.cache.root):
-        found = list(estimates(job, attack))
+        found = [estimate(part) for part in job.batches(n)]
     contracts.check_same_names(found, f"attack {component.label}", "attributes")
     return Artifact(tensors={name: np.concatenate([f[name] for f in found]) for name in found[0]})
 
 
-def _of_images(job: Job, attack: Attack) -> Iterator[dict[str, contracts.Array]]:
-    images = images_of(job.input("images"))
-    ctx = job.context(f"attack {job.component('attack').label}")
-    for part in job.batches(len(images)):
-        yield contracts.estimate_checked(attack, job.to_float(images[part]), ctx)
+_Estimate = Callable[[slice], dict[str, contracts.Array]]
 
 
-def _of_uploads(job: Job, attack: Attack) -> Iterator[dict[str, contracts.Array]]:
-    held = job.input("images")
-    uploads, faces = _uploads(job, held), read_faces(job.input("faces"))
+def _of_images(job: Job, attack: Attack) -> tuple[int, _Estimate]:
+    """Return the number of images, and a function that estimates the attributes of a batch of them."""
+    images, ctx = images_of(job.input("images")), job.context(f"attack {job.component('attack').label}")
+    return len(images), lambda part: contracts.estimate_checked(attack, job.to_float(images[part]), ctx)
+
+
+def _of_uploads(job: Job, attack: Attack) -> tuple[int, _Estimate]:
+    """Return the number of uploads, and a function that estimates the attributes of a batch of them."""
     check_learnt(job)
+    uploads, faces = _uploads(job, job.input("images")), read_faces(job.input("faces"))
     capabilities, state = attack_capabilities(job, attack, faces.images), read_state(job)
-    with_images = not job.stage.options["uploaded"]
-    for part in job.batches(uploads.n):
+    plugin, with_images = f"attack {job.component('attack').label}", not job.stage.options["uploaded"]
+
+    def estimate(part: slice) -> dict[str, contracts.Array]:
         received = uploads.received(part, images=with_images)
-        ctx = job.context(f"attack {job.component('attack').label}", capabilities, state=state)
+        ctx = job.context(plugin, capabilities, state=state)
         ctx.upload = received
-        yield contracts.estimate_checked(attack, received.images, ctx, n=len(range(*part.indices(uploads.n))))
+        return contracts.estimate_checked(attack, received.images, ctx, n=len(range(*part.indices(uploads.n))))
+
+    return uploads.n, estimate
 
 
 def embed_by_attack(job: Job) -> Artifact:

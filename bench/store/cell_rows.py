@@ -84,11 +84,14 @@ def _stands_in_for(component: Component, registry: Registry) -> str:
 
 
 def role_of(cell: Cell) -> str:
-    """Return the role of the evaluated model: ``authorised`` or ``unauthorised``, or ``any`` if the cell has no
-    authorised or no evaluated model. The own recogniser of a defense is authorised."""
+    """Return the role of the evaluated model: ``authorised`` or ``unauthorised``, ``surrogate`` if the client
+    used it in place of an unknown one, or ``any`` if the cell has no authorised or no evaluated model. The own
+    recogniser of a defense is authorised."""
     evaluated = cell.evaluated
     if evaluated is not None and evaluated.kind == "defense":
         return "authorised"
+    if evaluated is not None and any((c.name, c.params) == (evaluated.name, evaluated.params) for c in cell.surrogates):
+        return "surrogate"
     if not cell.authorised or evaluated is None:
         return "any"
     authorised = any((c.name, c.params) == (evaluated.name, evaluated.params) for c in cell.authorised)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support import Computed, InlineEngine, write_metadata, write_plugin
+from support import Computed, InlineEngine, install, write_plugin
 
 from bench.analysis.rows import Rows
 from bench.planning.plan import Plan, make_plan
@@ -52,28 +51,19 @@ def bench_defenses():
 '''
 
 
-def install_families(site: Path) -> Path:
-    """Install every plugin of this folder in the folder ``site``, as pip would."""
-    for source in FAMILIES.glob("*.py"):
-        if not source.stem.startswith(("test_", "conftest")):
-            site.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, site / f"family_{source.name}")
-            name = f"family_{source.stem}"
-            write_metadata(site, name.replace("_", "-"), "1.0", {name: name})
-    return write_plugin(site, "family_small_defenses", DEFENSES)
-
-
 @pytest.fixture(scope="module")
 def families(toy_site: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     """The registry with the toy plugin and the plugins of this folder installed."""
-    site = install_families(tmp_path_factory.mktemp("families"))
+    site = tmp_path_factory.mktemp("families")
+    install(FAMILIES, site)
+    write_plugin(site, "family_small_defenses", DEFENSES)
     with pytest.MonkeyPatch.context() as patch:
         for folder in (toy_site, site):
             patch.syspath_prepend(str(folder))
         discover.cache_clear()
         yield discover()
     discover.cache_clear()
-    for name in [n for n in sys.modules if n.startswith("family_")]:
+    for name in [n for n in sys.modules if n.startswith(("family_", "bench_families"))]:
         del sys.modules[name]
 
 

@@ -27,7 +27,7 @@ defenses = ["DEFENSE"]
 attacks = ["abuse", ATTACK]
 pairs = 40
 """
-ADAPTS = '{ plugin = "recogniser-adapts", faces = 64, steps = 40, batch = 16, label = "adapted" }'
+ADAPTS = '{ plugin = "family-adapts", faces = 64, steps = 40, batch = 16, label = "adapted" }'
 PlanOf = Callable[..., Plan]
 ComputedOf = Callable[..., Computed]
 FACES = "evaluation faces of toy-faces"
@@ -95,9 +95,11 @@ def test_a_recogniser_that_adapts_recognises_protected_pictures(computed_of: Com
 
 
 def test_the_insider_recognises_with_the_authorised_model(computed_of: ComputedOf) -> None:
-    done = computed_of(suite('"insider"'))
+    done = computed_of(suite('{ plugin = "family-insider", label = "insider" }'))
     insider = done.table("verification of negative by insider with toy-b on toy-faces", "verification")
-    service = computed_of(suite('"insider"'), 'experiment[0].evaluated=["toy-a"]')
+    service = computed_of(
+        suite('{ plugin = "family-insider", label = "insider" }'), 'experiment[0].evaluated=["toy-a"]'
+    )
     own = service.table("verification of negative by toy-a on toy-faces", "verification")
     for column in ("cos_self", "cos_cross", "cos_clean", "kappa_calibrated"):
         np.testing.assert_allclose(insider[column], own[column], atol=1e-6)
@@ -106,7 +108,7 @@ def test_the_insider_recognises_with_the_authorised_model(computed_of: ComputedO
 # ---- attributes ------------------------------------------------------------------------------------------------------
 
 DESCRIBES = (
-    '{ plugin = "attributes-from-uploads", attribute = "colour", names = ["red", "green", "blue"], cells = 4, '
+    '{ plugin = "family-attributes", attribute = "colour", names = ["red", "green", "blue"], cells = 4, '
     'learns = "LEARNS", label = "learnt" }'
 )
 
@@ -135,7 +137,7 @@ def test_an_attribute_attack_learns_from_uploads_and_their_labels(computed_of: C
 
 # ---- links -----------------------------------------------------------------------------------------------------------
 
-LINKS = '{ plugin = "linkage", faces = 40, label = "linkage" }'
+LINKS = '{ plugin = "family-linkage", faces = 40, label = "linkage" }'
 
 
 def test_links_are_scored_pair_by_pair_of_two_uploads(computed_of: ComputedOf) -> None:

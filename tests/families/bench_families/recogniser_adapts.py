@@ -6,7 +6,6 @@ its original, among those of other people. Clean pictures are embedded by the re
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -15,7 +14,7 @@ import torch
 from annotated_types import Ge, Gt
 from torch.nn.functional import cross_entropy, normalize
 
-from bench import Attack, hookimpl
+from bench import Attack
 
 TEMPERATURE = 0.05  # of the softmax over the originals in a batch
 
@@ -64,8 +63,3 @@ class RecogniserAdapts(Attack):
         adapted.load_state_dict(ctx.state)
         with torch.no_grad():
             return adapted(received.images)
-
-
-@hookimpl
-def bench_attacks() -> Mapping[str, type[Attack]]:
-    return {"recogniser-adapts": RecogniserAdapts}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -11,7 +10,7 @@ import torch
 from annotated_types import Ge, Gt
 from torch.nn.functional import adaptive_avg_pool2d
 
-from bench import Attack, hookimpl
+from bench import Attack
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +51,3 @@ class AttributesFromUploads(Attack):
 
     def estimate(self, images, ctx):
         return {self.attribute: (self.described(images) @ ctx.state["weights"] * 10).softmax(1)}
-
-
-@hookimpl
-def bench_attacks() -> Mapping[str, type[Attack]]:
-    return {"attributes-from-uploads": AttributesFromUploads}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -11,7 +10,7 @@ import torch
 from annotated_types import Ge, Gt
 from torch.nn.functional import cosine_similarity
 
-from bench import Attack, hookimpl
+from bench import Attack
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +47,3 @@ class Linkage(Attack):
         with torch.no_grad():
             sides = [self.embed(side, ctx).double() - ctx.state["mean"] for side in (first, second)]
         return cosine_similarity(*(side @ ctx.state["whitening"] for side in sides))
-
-
-@hookimpl
-def bench_attacks() -> Mapping[str, type[Attack]]:
-    return {"linkage": Linkage}

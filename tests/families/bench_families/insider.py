@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 
-from bench import Attack, hookimpl
+from bench import Attack
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +24,3 @@ class Insider(Attack):
     def enrol(self, images, ctx):
         with torch.no_grad():
             return ctx.network(ctx.authorised[0])(images)
-
-
-@hookimpl
-def bench_attacks() -> Mapping[str, type[Attack]]:
-    return {"insider": Insider}
