@@ -9,27 +9,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bench.api.context import Capabilities, Context, Network, Shallow
-from bench.api.hookspecs import (
-    Attack,
-    Dataset,
-    Defense,
-    Model,
-    Need,
-    Sees,
-    TrainingJob,
-    TrainingSet,
-    hookimpl,
-)
+from bench.api.datasets import Dataset, TrainingJob, TrainingSet
+from bench.api.defense import Defense, Need
+from bench.api.hookspecs import Attack, Model, Sees, hookimpl
 from bench.api.metric import Metric
 from bench.api.results import Results
 from bench.api.search_paths import data_dir_option, data_folders, expand, places_named, weights_folders
 from bench.api.types import (
+    Bound,
     Check,
     DataStatus,
     Examples,
     Faces,
     LazyImages,
     Pairs,
+    Pictures,
     Protected,
     Received,
     Reconstructed,
@@ -65,6 +59,7 @@ __all__ = [
     "Allowed",
     "Attack",
     "BenchError",
+    "Bound",
     "Capabilities",
     "CapabilityError",
     "Check",
@@ -84,6 +79,7 @@ __all__ = [
     "Network",
     "Outcome",
     "Pairs",
+    "Pictures",
     "PluginError",
     "Protected",
     "Received",

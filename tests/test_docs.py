@@ -13,7 +13,9 @@ import pytest
 import bench
 from bench.api import hookspecs
 from bench.api.context import Context
-from bench.api.hookspecs import Attack, Dataset, Defense, Model, TrainingSet
+from bench.api.datasets import Dataset, TrainingSet
+from bench.api.defense import Defense
+from bench.api.hookspecs import Attack, Model
 from bench.cli import main
 from bench.registry.discovery import KINDS
 

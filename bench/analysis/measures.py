@@ -8,18 +8,20 @@ them calls `measure`, so that they all count in the same way.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any, Literal
+
+import pandas as pd
 
 from bench.analysis import sample_values
 from bench.analysis.pair_metrics import CHANCE, RECOGNITION, VERIFICATION
 from bench.analysis.paper_values import paper_quantity
 from bench.analysis.plugin_metrics import metrics_of, set_measurement
-from bench.analysis.pooling import Pool, mean
+from bench.analysis.pooling import Floats, Pool, mean
 from bench.analysis.rows import UPLOAD, CellRow, Rows, why_absent
-from bench.analysis.sample_metric import ESTIMATED
+from bench.analysis.sample_metric import ESTIMATED, LINKED
 from bench.analysis.sample_metric import SampleMetric as SampleMetric
 from bench.analysis.sample_values import OperatingPoint
 from bench.analysis.table_model import Measurement, Role
@@ -189,6 +191,15 @@ def _of_attributes(
     )
 
 
+def _of_links(*, scores: Callable[[pd.DataFrame], Floats | None], **about: Any) -> SampleMetric:
+    """Build a metric of pairs of two uploads."""
+    found = sample_values.of_links(scores)
+    better = "" if about.get("chance") else "lower"
+    about |= {"better": better, "outputs": LINKED, "missing": "the attack links no uploads", "bounds": (0.0, 1.0)}
+    return SampleMetric(scores=found, table="links", by=("cell",), **about)
+
+
+_PERCENT: dict[str, Any] = {"unit": "%", "digits": 1}
 _FROM_ZERO = (0.0, math.inf)
 _NO_LPIPS = "LPIPS needs the VGG-16 weights, which were not there when this was run"
 _PICTURES = (
@@ -282,8 +293,48 @@ _TRADEOFF = (
         bounds=_FROM_ZERO,
     ),
 )
+_LINKS = (
+    _of_links(
+        name="link-auc",
+        about="Area under the ROC curve of the adversary's link scores: the share of pairs of two uploads of different "
+        "people that score lower than a pair of one person (equal ones count half).",
+        label="link AUC",
+        columns=("auc",),
+        scores=lambda t: sample_values.numbers(t, "auc"),
+        digits=3,
+    ),
+    _of_links(
+        name="link-match",
+        about="Share of pairs of two uploads of one person whose link score exceeds the threshold that the adversary "
+        "sets on pairs of other people.",
+        label="linked",
+        columns=("score", "kappa", "same"),
+        scores=lambda t: sample_values.linked(t, "score"),
+        share=True,
+        **_PERCENT,
+    ),
+    _of_links(
+        name="link-auc-chance",
+        about="The link AUC if the second upload of each pair is that of another pair.",
+        label="link AUC of permuted pairs",
+        columns=("auc_permuted",),
+        scores=lambda t: sample_values.numbers(t, "auc_permuted"),
+        digits=3,
+        chance=True,
+    ),
+    _of_links(
+        name="link-match-chance",
+        about="The share that is linked if the second upload of each pair is that of another pair.",
+        label="linked of permuted pairs",
+        columns=("permuted", "kappa", "same"),
+        scores=lambda t: sample_values.linked(t, "permuted"),
+        share=True,
+        chance=True,
+        **_PERCENT,
+    ),
+)
 METRICS: Mapping[str, SampleMetric] = {
-    m.name: m for m in (*VERIFICATION, *RECOGNITION, *CHANCE, *_PICTURES, *_TRADEOFF)
+    m.name: m for m in (*VERIFICATION, *RECOGNITION, *CHANCE, *_PICTURES, *_TRADEOFF, *_LINKS)
 }
 
 

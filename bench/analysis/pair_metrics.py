@@ -15,6 +15,7 @@ from bench.analysis.sample_values import OperatingPoint
 from bench.analysis.verification_scores import VerificationScores
 
 _NO_ADVERSARY = "too few people are scored to set the adversary's threshold without the group of the probe's person"
+_NO_CLEAN = "the recogniser of the defense compares protected pictures only"
 _NO_RANKS = "the rows hold no ranks"
 _NO_FOLDS = "scores are not finite, or all in one fold"
 # Columns that depend on the right picture of a pair. A score from other columns belongs to the left person alone.
@@ -90,6 +91,7 @@ VERIFICATION = (
         better="higher",
         scores=lambda s, _, at: s.clean_hits(at.kappa),
         columns=("cos_clean", "same", "kappa_calibrated"),
+        missing=_NO_CLEAN,
         **_PERCENT,
     ),
     _of_pairs(
@@ -99,6 +101,7 @@ VERIFICATION = (
         better="higher",
         scores=lambda s, c, _: s.clean_hits(c.kappa),
         columns=("cos_clean", "same"),
+        missing=_NO_CLEAN,
         cell_columns=("kappa",),
         **_PERCENT,
     ),
@@ -110,8 +113,9 @@ VERIFICATION = (
         digits=1,
         better="lower",
         bounds=(-1.0, 1.0),
-        scores=lambda s, _, at: s.clean_hits(at.kappa) - s.hits(at.kappa),
+        scores=lambda s, _, at: sample_values.drop(s, at.kappa),
         columns=("cos_self", "cos_cross", "cos_clean", "same", "kappa_calibrated"),
+        missing=_NO_CLEAN,
         share=False,
         change=True,
     ),
@@ -197,7 +201,7 @@ RECOGNITION = (
         "anybody of the probe's group. Chance is impostor-match.",
         label="matched at the adversary's threshold",
         better="lower",
-        scores=lambda s, *_: sample_values.above_adversary(s.cos_self, s),
+        scores=lambda s, *_: sample_values.above_adversary(s.cos_self, s.kappa_adversary),
         columns=("cos_self", "kappa_adversary"),
         missing=_NO_ADVERSARY,
         **_PERCENT,
@@ -208,8 +212,8 @@ RECOGNITION = (
         "that the adversary sets. Chance is impostor-match-enrolled.",
         label="another picture matched at the adversary's threshold",
         better="lower",
-        scores=lambda s, *_: sample_values.in_genuine_pairs(sample_values.above_adversary(s.cos_cross, s), s),
-        columns=("cos_cross", "same", "kappa_adversary"),
+        scores=lambda s, *_: sample_values.enrolled_matches(s),
+        columns=("cos_cross", "same", "kappa_adversary", "kappa_enrolled"),
         missing=_NO_ADVERSARY,
         **_PERCENT,
     ),

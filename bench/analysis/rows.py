@@ -13,7 +13,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,7 @@ from bench.analysis.pooling import Floats
 from bench.analysis.set_values import SetValue, set_values
 from bench.analysis.table_model import Measurement, Role
 from bench.analysis.verification_scores import HELD, OF_THRESHOLD, CellScores, VerificationScores, size_of
+from bench.core.domain import Goal
 from bench.core.text import set_label
 from bench.store.reading import RunResults
 from bench.store.row_index import Recent, RowIndex
@@ -51,8 +52,9 @@ class CellRow:
     evaluates the cell. ``run`` is the name of the run, where several runs are read together. ``protect`` are the keys
     of the stages in which the client protects faces. ``people_of`` is `Dataset.people_of`, by default the data set.
     ``learner_overlap`` and ``training_overlap`` are those of `bench.core.domain.Cell`; None also where an older version
-    of bench did not record them. ``goal`` is what the defense is for. ``unstable`` says what differed when
-    the host protected some faces again.
+    of bench did not record them. ``goal`` is what the defense is for, ``protects`` the side of pairs that is protected,
+    ``surrogates`` the models that the client used in place of unknown ones, and ``bound`` its formal guarantee as JSON,
+    empty if it gives none. ``unstable`` says what differed when the host protected some faces again.
     """
 
     cell: str
@@ -80,6 +82,9 @@ class CellRow:
     via: str = ""
     upload: str = "images"
     outputs: str = "recognition"
+    embeds: bool = False
+    insider: bool = False
+    budget: str | None = None
     leaky: bool = False
     params: Mapping[str, Any] = field(default_factory=dict)
     attack_plugin: str = ""
@@ -92,7 +97,10 @@ class CellRow:
     people_of: str = ""
     learner_overlap: str | None = None
     training_overlap: str | None = None
-    goal: str = "recognition"
+    goal: Goal = "recognition"
+    protects: str = "probe"
+    surrogates: tuple[str, ...] = ()
+    bound: str = ""
     unstable: str = ""
 
     @property
@@ -234,10 +242,11 @@ class Rows:
         return (self.scores[c.cell] for c in cells if c.cell in self.scores)
 
     def tables_of(self, cell: CellRow) -> set[str]:
-        """Return which tables have rows of a cell: ``verification``, ``attributes``, and ``images`` if they have the
-        picture that its adversary ends with."""
+        """Return which tables have rows of a cell: ``verification``, ``attributes``, ``links``, and ``images`` if they
+        have the picture that its adversary ends with."""
         found = {"verification"} if cell.cell in self.scores else set()
         found |= {"attributes"} if (cell.cell,) in self._attributes.index else set()
+        found |= {"links"} if (cell.cell,) in self._links.index else set()
         return found | ({"images"} if cell.upload_key in self._images.index else set())
 
     # ---- other tables ------------------------------------------------------------------------------------------------
@@ -315,6 +324,15 @@ class Rows:
         """Return the attributes that attacks estimated in an experiment."""
         cells = [c for c in self.cells if c.experiment == experiment]
         return list(dict.fromkeys(str(a) for c in cells for a in self._attributes.levels(c.cell)))
+
+    @cached_property
+    def _links(self) -> _Frames:
+        self.results.require("links")
+        return _Frames(self.results.index("links", ["cell"]))
+
+    def links_of(self, cell: CellRow) -> pd.DataFrame:
+        """Return the rows of the pairs of uploads that the attack of a cell links; empty if it links none."""
+        return self._links.of(cell.cell)
 
     @cached_property
     def _up(self) -> _Frames:
@@ -409,6 +427,9 @@ def _cell_row(row: Mapping[Any, Any]) -> CellRow:
         via=text("via") or "",
         upload=text("upload") or "images",
         outputs=text("outputs") or "recognition",
+        embeds=text("embeds") == "True",
+        insider=text("insider") == "True",
+        budget=text("budget"),
         leaky=text("leaky") == "True",
         params=defense.get("params") or {},
         attack_plugin=str(attack.get("name", "")),
@@ -420,10 +441,23 @@ def _cell_row(row: Mapping[Any, Any]) -> CellRow:
         people_of=text("people_of") or str(row["dataset"]),
         learner_overlap=text("learner_overlap"),
         training_overlap=text("training_overlap"),
-        goal=text("goal") or "recognition",
+        goal=_goal(text("goal")),
+        protects=text("protects") or "probe",
+        surrogates=_labels(row.get("surrogates")),
+        bound=text("bound") or "",
         unstable=text("unstable") or "",
         protect=tuple(json.loads(text("protect") or "[]")),
     )
+
+
+def _goal(found: str | None) -> Goal:
+    """Return the goal of a cell; runs of older versions record none, and all their defenses have this one."""
+    return cast(Goal, found) if found in get_args(Goal) else "recognition"
+
+
+def _labels(found: Any) -> tuple[str, ...]:
+    """Return a set of labels; empty where an older version recorded none."""
+    return found if isinstance(found, tuple) else ()
 
 
 def _is_number(kind: pa.DataType) -> bool:

@@ -13,7 +13,8 @@ from bench.store.schema import NEWER_COLUMNS
 
 RECOGNISED = frozenset({"recognition", "images"})
 ESTIMATED = frozenset({"attributes"})
-ANY = RECOGNISED | ESTIMATED
+LINKED = frozenset({"links"})
+ANY = RECOGNISED | ESTIMATED | LINKED
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -84,16 +84,25 @@ def chance(scores: VerificationScores, kappa: float | None) -> Floats | None:
     return np.where(impostor, matched * factor, np.nan)
 
 
-def above_adversary(similarity: Floats, of: VerificationScores) -> Floats | None:
-    """Return 1 where a similarity ``(n,)`` exceeds the threshold that the adversary sets, else 0, and NaN where he can
-    set none; None if he can set none at all."""
-    defined = np.isfinite(of.kappa_adversary)
-    return np.where(defined, similarity > of.kappa_adversary, np.nan) if defined.any() else None
+def above_adversary(similarity: Floats, kappa: Floats) -> Floats | None:
+    """Return 1 where a similarity ``(n,)`` exceeds the adversary's threshold ``(n,)``, else 0, and NaN where there is
+    none; None if there is none at all."""
+    defined = np.isfinite(kappa)
+    return np.where(defined, similarity > kappa, np.nan) if defined.any() else None
 
 
-def in_genuine_pairs(values: Floats | None, of: VerificationScores) -> Floats | None:
-    """Return values ``(n,)`` with NaN for impostor pairs; None if there is no value."""
-    return None if values is None else known(np.where(of.same, values, np.nan))
+def drop(scores: VerificationScores, kappa: float | None) -> Floats | None:
+    """Return the decision of Equation 10 on unprotected faces minus that on protected ones, pair by pair; None if
+    nothing recognises unprotected faces."""
+    clean = scores.clean_hits(kappa)
+    return None if clean is None else clean - scores.hits(kappa)
+
+
+def enrolled_matches(scores: VerificationScores) -> Floats | None:
+    """Return for each genuine pair 1 if the adversary matches the other picture, else 0, and NaN for impostor pairs;
+    None if there is no value."""
+    matched = above_adversary(scores.cos_cross, scores.kappa_enrolled)
+    return None if matched is None else known(np.where(scores.same, matched, np.nan))
 
 
 def known(values: Floats) -> Floats | None:
@@ -168,6 +177,30 @@ def of_attribute(attribute: str, column: Literal["value", "permuted", "excess", 
         return SampleScores(values, found.people, cell.people_of, None, cell.repeat, repeats)
 
     return of
+
+
+def of_links(values: Callable[[pd.DataFrame], Floats | None]) -> ScoreFunction:
+    """Turn a function of the rows of pairs of two uploads into a score function. A score belongs to both people, and
+    rows of impostor pairs have none."""
+
+    def of(rows: Rows, cell: CellRow, at: OperatingPoint) -> SampleScores | None:
+        table = rows.links_of(cell)
+        found = None if table.empty else values(table)
+        if found is None or np.isnan(found).all():
+            return None
+        left, right = (table[f"{side}_subject"].to_numpy() for side in ("left", "right"))
+        return SampleScores(found, left, cell.people_of, right, cell.repeat, rows.repeats_of(cell))
+
+    return of
+
+
+def linked(table: pd.DataFrame, column: str) -> Floats | None:
+    """Return 1 for genuine pairs whose ``column`` exceeds the adversary's threshold, else 0; NaN for impostor pairs."""
+    scores, kappa = numbers(table, column), numbers(table, "kappa")
+    if scores is None or kappa is None:
+        return None
+    known = table["same"].to_numpy(bool) & np.isfinite(scores) & np.isfinite(kappa)
+    return np.where(known, scores > kappa, np.nan)
 
 
 def of_up(utility: bool, privacy: Literal["dist", "lpips"] | None) -> ScoreFunction:

@@ -13,7 +13,7 @@ from typing import Literal
 
 from bench.core.text import plural
 
-Role = Literal["authorised", "unauthorised", "any"]
+Role = Literal["authorised", "unauthorised", "surrogate", "any"]
 Method = Literal["Wilson", "clustered", "drawn", ""]
 Better = Literal["higher", "lower", "split", ""]
 RowKind = Literal["clean", "model-free", "authorised", "baseline"]

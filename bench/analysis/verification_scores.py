@@ -30,7 +30,8 @@ class VerificationScores:
     ``person`` is the person whose face was protected, ``other`` that of the other face. Undefined ranks and rates are
     NaN. The columns are described in docs/exporting.md. ``older``: an older version wrote the rows, without the
     adversary's threshold and without measured chance levels. In their place are the calibrated threshold, the false
-    match rate (FMR) that it was set for, and 1 / the number of pictures in the gallery.
+    match rate (FMR) that it was set for, and 1 / the number of pictures in the gallery. ``cos_clean`` and
+    ``flip_clean`` are NaN where a defense has its own recogniser, which embeds protected pictures only.
     """
 
     cell: str
@@ -48,6 +49,7 @@ class VerificationScores:
     rank: Floats
     rank_enrolled: Floats
     kappa_adversary: Floats
+    kappa_enrolled: Floats
     impostor_match_adversary: Floats
     impostor_match_enrolled: Floats
     impostor_match: Floats
@@ -61,8 +63,11 @@ class VerificationScores:
         threshold = self.kappa_calibrated if kappa is None else kappa
         return recognition.verification_hits(self.cos_self, self.cos_cross, self.same, threshold).astype(np.float64)
 
-    def clean_hits(self, kappa: float | None = None) -> Floats:
-        """Return the same decisions for unprotected faces, whose similarity to themselves is 1."""
+    def clean_hits(self, kappa: float | None = None) -> Floats | None:
+        """Return the same decisions for unprotected faces, whose similarity to themselves is 1; None if nothing
+        recognises these."""
+        if np.isnan(self.cos_clean).all():
+            return None
         threshold = self.kappa_calibrated if kappa is None else kappa
         itself = np.ones_like(self.cos_clean)
         return recognition.verification_hits(itself, self.cos_clean, self.same, threshold).astype(np.float64)
@@ -166,10 +171,17 @@ def _scores(cell: str, part: pa.Table) -> VerificationScores:
     def newer(name: str, otherwise: Floats) -> Floats:
         return otherwise.copy() if older else floats(name)
 
+    kappa_adversary = newer("kappa_adversary", floats("kappa_calibrated"))
+    right = "right_subject" if "right_subject" in part.column_names else "left_subject"
+    people = [column("left_subject"), column(right)]
+    sides = {"cos_probe", "cos_gallery"} <= {*part.column_names}
+    if sides and part["cos_probe"].null_count == part.num_rows > part["cos_gallery"].null_count:
+        people.reverse()  # Only the right pictures are protected.
+
     return VerificationScores(
         cell=cell,
-        person=column("left_subject"),
-        other=column("right_subject" if "right_subject" in part.column_names else "left_subject"),
+        person=people[0],
+        other=people[1],
         left_id=left.dictionary.to_numpy(zero_copy_only=False)[left.indices.to_numpy()],
         same=same,
         fold=column("fold"),
@@ -181,7 +193,8 @@ def _scores(cell: str, part: pa.Table) -> VerificationScores:
         kappa_calibrated=floats("kappa_calibrated"),
         rank=floats("rank"),
         rank_enrolled=floats("rank_enrolled"),
-        kappa_adversary=newer("kappa_adversary", floats("kappa_calibrated")),
+        kappa_adversary=kappa_adversary,
+        kappa_enrolled=floats("kappa_enrolled") if "kappa_enrolled" in part.column_names else kappa_adversary,
         impostor_match_adversary=newer("impostor_match_adversary", fmr),
         impostor_match_enrolled=newer("impostor_match_enrolled", fmr),
         impostor_match=newer("impostor_match", fmr),

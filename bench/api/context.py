@@ -8,13 +8,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
+from bench.api.types import Pictures
 from bench.core.errors import CapabilityError, ContractError, did_you_mean
 from bench.core.text import plural
 
 if TYPE_CHECKING:
     import torch
+
+    from bench.api.types import Received
+_T = TypeVar("_T")
 
 
 class Network(Protocol):
@@ -70,16 +74,31 @@ def sample_generator(seed: int, sample_id: str) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
+# What an attack must see to use what a defense must need.
+_SEEN: Mapping[str, str] = {"shallow": "shallow_weights", "full_gradients": "full_model"}
+
+
+def secret_key(seed: int, subject: int) -> int:
+    """Return the secret of a person in a stage with this seed, a number of 63 bits."""
+    digest = hashlib.sha256(f"key/{seed}/{subject}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
 @dataclass(frozen=True, kw_only=True)
 class Capabilities:
     """What a plugin may use of the context, besides the arguments of its methods. By default that is nothing.
 
-    - ``needs``: the capabilities that it may use: ``shallow``, ``full_gradients``, ``subjects``
+    - ``needs``: the capabilities that it may use: those of `Defense.needs`
     - ``declared_in``: the attribute in which the plugin declares them: ``needs`` of a defense, ``sees`` of an attack
     - ``models``: the authorised models: by label, the network and the names of its split points
     - ``uploaded``: the split points whose features the client sends
     - ``image_size``: for an attack, the size ``(h, w)`` of the faces; ``(0, 0)`` for any other plugin
+    - ``surrogates``: the surrogate models by label
+    - ``targets``: faces of people who are in no pair; None if they are not loaded
     - ``subjects``: the subjects of the current batch, int64 ``(n,)``; None if they are unknown
+    - ``evaluated``: for an attack, a function that returns a copy of the evaluated network; None if it has none
+    - ``queries``: for an attack, a function that has images protected; None if it may have none protected
+    - ``enrolment``: further pictures of the people of the current batch; None if they are not loaded
     """
 
     needs: frozenset[str] = frozenset()
@@ -87,7 +106,12 @@ class Capabilities:
     models: Mapping[str, tuple[Network, Sequence[str]]] = field(default_factory=dict)
     uploaded: tuple[str, ...] = ()
     image_size: tuple[int, int] = (0, 0)
+    surrogates: Mapping[str, Network] = field(default_factory=dict)
+    targets: Pictures | None = None
     subjects: torch.Tensor | None = None
+    evaluated: Callable[[], Network] | None = None
+    queries: Callable[[torch.Tensor, torch.Tensor | None], Received] | None = None
+    enrolment: Pictures | None = None
 
     @classmethod
     def of_defense(
@@ -97,12 +121,21 @@ class Capabilities:
         *,
         uploaded: tuple[str, ...] = (),
         subjects: torch.Tensor | None = None,
+        surrogates: Mapping[str, Network] | None = None,
+        targets: Pictures | None = None,
     ) -> Capabilities:
         """Return the capabilities of a defense that declares ``needs``.
 
         ``uploaded`` are the split points at which it must send features.
         """
-        return cls(needs=needs, models=models, uploaded=uploaded, subjects=subjects)
+        return cls(
+            needs=needs,
+            models=models,
+            uploaded=uploaded,
+            subjects=subjects,
+            surrogates=surrogates or {},
+            targets=targets,
+        )
 
     @classmethod
     def of_attack(
@@ -112,14 +145,23 @@ class Capabilities:
         *,
         uploaded: tuple[str, ...] = (),
         image_size: tuple[int, int],
+        evaluated: Callable[[], Network] | None = None,
+        queries: Callable[[torch.Tensor, torch.Tensor | None], Received] | None = None,
     ) -> Capabilities:
         """Return the capabilities of an attack that declares ``sees``.
 
-        It may use the shallow models only if ``sees`` contains ``shallow_weights``, and never a whole model or the
-        subjects.
+        It may use the shallow models only if ``sees`` contains ``shallow_weights``, whole models only if it contains
+        ``full_model``, and never the subjects.
         """
-        needs = frozenset({"shallow"} if "shallow_weights" in sees else ())
-        return cls(needs=needs, declared_in="sees", models=models, uploaded=uploaded, image_size=image_size)
+        return cls(
+            needs=frozenset(need for need, word in _SEEN.items() if word in sees),
+            declared_in="sees",
+            models=models,
+            uploaded=uploaded,
+            image_size=image_size,
+            evaluated=evaluated,
+            queries=queries,
+        )
 
     def missing_model(self, index: int, plugin: str) -> str:
         """Return the message for a plugin that takes ``ctx.authorised[index]`` where there is no such model."""
@@ -127,7 +169,8 @@ class Capabilities:
             found = f"{plural(len(self.models), 'model')} ({', '.join(self.models)})"
             return f"{plugin} requested ctx.authorised[{index}]; authorised here: {found}"
         if self.declared_in == "sees":
-            return f"{plugin} requested ctx.authorised[{index}]; declare 'features' or 'shallow_weights' in its sees"
+            remedy = "declare 'features' or 'shallow_weights' in its sees, or 'full_model' for an insider"
+            return f"{plugin} requested ctx.authorised[{index}]; {remedy}"
         declared = ", ".join(sorted(self.needs)) or "nothing"
         if self.needs & {"shallow", "full_gradients"}:
             return f"{plugin} requested ctx.authorised[{index}], and no model is authorised here"
@@ -141,7 +184,7 @@ class Capabilities:
         if need in self.needs:
             return
         if self.declared_in == "sees":
-            remedy = "declare 'shallow_weights' in its sees" if need == "shallow" else "no attack can have it"
+            remedy = f"declare {_SEEN[need]!r} in its sees" if need in _SEEN else "no attack can have it"
             raise CapabilityError(f"{plugin} requested {need!r}, which it does not declare; {remedy}")
         declared = ", ".join(sorted(self.needs)) or "nothing"
         raise CapabilityError(f"{plugin} requested {need!r} but declares {declared} in its needs; declare it")
@@ -203,6 +246,7 @@ class Context:
     - ``state``: the tensors that ``fit`` returned, by name
     - ``sample_ids``: the names of the samples in the current batch
     - ``plugin``: the kind and label of the plugin, for error messages
+    - ``upload``: what an attack received of the current batch, for `received`; None in all other calls
     - ``on_progress``: a function that receives the share that is done, from 0 to 1; None if progress is not shown
     """
 
@@ -212,6 +256,7 @@ class Context:
     state: Mapping[str, torch.Tensor] = field(default_factory=dict)
     sample_ids: Sequence[str] = ()
     plugin: str = "plugin"
+    upload: Received | None = None
     on_progress: Callable[[float], None] | None = None
     _generators: list[torch.Generator] | None = field(default=None, init=False, repr=False)
 
@@ -245,16 +290,91 @@ class Context:
         return Shallow(*self._model(label, "shallow"))
 
     def network(self, label: str) -> Network:
-        """Return a whole authorised model by its label, with gradients. Requires the need ``full_gradients``."""
+        """Return a whole authorised model by its label, with gradients. Requires the need ``full_gradients`` of a
+        defense, and that an attack sees the ``full_model``."""
         return self._model(label, "full_gradients")[0]
+
+    def evaluated(self) -> Network:
+        """Return a new copy of the evaluated network, in evaluation mode and with gradients, for an attack that outputs
+        recognition or links. The attack may change and train it."""
+        if self.capabilities.evaluated is None:
+            raise CapabilityError(
+                f"{self.plugin} requested the evaluated network; expected an attack whose outputs are 'recognition' or "
+                "'links', because no model is evaluated with any other before it has ended"
+            )
+        return self.capabilities.evaluated()
+
+    @property
+    def received(self) -> Received:
+        """What an attack that outputs attributes received of the current batch: features, a representation, further
+        uploads. Requires that its ``sees`` names one of them, or that it learns."""
+        if self.upload is None:
+            raise CapabilityError(
+                f"{self.plugin} requested ctx.received; expected the estimate() of an attack that works on uploads and "
+                "declares 'features', 'representation' or 'uploads' in its sees"
+            )
+        return self.upload
+
+    def defense(self, images: torch.Tensor, subjects: torch.Tensor | None = None) -> Received:
+        """Return what is received if the client protects ``images``, float ``(n, 3, h, w)`` RGB in [0, 1].
+
+        Only for the `fit` of an attack that sees the ``defense`` and whose `budget` names ``queries``, which is the
+        largest number of images over the whole `fit`. ``subjects`` int64 ``(n,)`` are for defenses that need them.
+        Every call is answered with fresh randomness of the defense.
+        """
+        if self.capabilities.queries is None:
+            raise CapabilityError(
+                f"{self.plugin} requested the defense; declare 'defense' in its sees and the number of 'queries' in "
+                "its budget(), and request it in fit()"
+            )
+        return self.capabilities.queries(images, subjects)
 
     @property
     def subjects(self) -> torch.Tensor:
         """The subjects of the current batch, int64 ``(n,)``. Requires the need ``subjects``."""
         self.capabilities.require("subjects", self.plugin)
-        if self.capabilities.subjects is None:
-            raise ContractError(f"{self.plugin} requested subjects where none are known")
-        return self.capabilities.subjects
+        return self._known("subjects", self.capabilities.subjects)
+
+    @property
+    def surrogates(self) -> tuple[str, ...]:
+        """The labels of the surrogate models. Requires the need ``surrogates``."""
+        self.capabilities.require("surrogates", self.plugin)
+        return tuple(self.capabilities.surrogates)
+
+    def surrogate(self, label: str) -> Network:
+        """Return a whole surrogate model by its label, with gradients. Requires the need ``surrogates``."""
+        self.capabilities.require("surrogates", self.plugin)
+        models = self.capabilities.surrogates
+        if label not in models:
+            raise ContractError(f"{self.plugin} requested the surrogate {label!r}; {did_you_mean(label, models)}")
+        return models[label]
+
+    @property
+    def targets(self) -> Pictures:
+        """Faces of people who are in no pair, the same for all batches. Requires the need ``targets``."""
+        self.capabilities.require("targets", self.plugin)
+        return self._known("targets", self.capabilities.targets)
+
+    def enrolment(self) -> Pictures:
+        """Return further pictures of the people of the current batch, which are in no pair. Requires the need
+        ``enrolment``."""
+        self.capabilities.require("enrolment", self.plugin)
+        return self._known("enrolment", self.capabilities.enrolment)
+
+    @property
+    def keys(self) -> torch.Tensor:
+        """A secret number for each face of the batch, int64 ``(n,)``: it is the same for all pictures of a person, and
+        no attack can compute it. Requires the need ``key``."""
+        import torch
+
+        self.capabilities.require("key", self.plugin)
+        people = self._known("key", self.capabilities.subjects).tolist()
+        return torch.tensor([secret_key(self.seed, person) for person in people], dtype=torch.int64)
+
+    def _known(self, what: str, found: _T | None) -> _T:
+        if found is None:
+            raise ContractError(f"{self.plugin} requested {what!r} where there are none")
+        return found
 
     def generator(self) -> torch.Generator:
         """Return a new random stream on the CPU with the seed of the stage, for orders and initial weights in `fit`."""

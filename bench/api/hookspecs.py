@@ -18,202 +18,31 @@ nothing from a suite or a record that names such a component until the user has 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 import pluggy
 
+from bench.api.attack import Attack as Attack
+from bench.api.attack import Sees as Sees
 from bench.api.context import Network
-from bench.api.files import named_files
+from bench.api.datasets import Dataset, TrainingJob, TrainingSet
+from bench.api.defense import Defense
 from bench.api.metric import Metric
-from bench.api.types import Check, DataStatus, Examples, Faces, Pairs, Protected, Received, Reconstructed, Section
+from bench.api.types import DataStatus, Section
 from bench.core.domain import Outcome
 from bench.core.errors import ContractError, MissingDataError
 from bench.core.provenance import file_sha256
 
 if TYPE_CHECKING:
-    import numpy as np
-    import torch
-    from numpy.typing import NDArray
-
-    from bench.api.context import Context
     from bench.api.results import Results
 
 PROJECT = "bench"
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
-
-Need = Literal["shallow", "full_gradients", "subjects", "targets", "training", "own_recognizer"]
-Sees = Literal["images", "features", "shallow_weights", "pairs", "defense"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Dataset(ABC):
-    """A source of faces and verification pairs.
-
-    - ``stands_in_for``: for a stand-in, the name of the paper's data set that it replaces
-    - ``synthetic``: True if the faces are generated; every row and every report then says so
-    - ``stand_in``: the data set that replaces this one in a suite with ``data = "auto"`` when its files are missing
-      (its methods then raise `MissingDataError`); the stand-in gets those parameters that both have
-    - ``people_of``: whose people the images show. In data sets with the same text, equal subject numbers are the same
-      person, who is then not counted twice where results are pooled; with an empty text, the people are the data set's
-      own
-    - ``image_size``: height and width of the images in pixels
-    - ``license``: the license of the data
-    """
-
-    stands_in_for: ClassVar[str | None] = None
-    synthetic: ClassVar[bool] = False
-    stand_in: ClassVar[str | None] = None
-    people_of: ClassVar[str] = ""
-    image_size: ClassVar[tuple[int, int]] = (112, 112)
-    license: ClassVar[str] = "unknown"
-    time_limit_s: ClassVar[float | None] = None
-
-    @abstractmethod
-    def fingerprint(self) -> str:
-        """Return a digest of everything that decides the images: files, or the generator's version and seed."""
-
-    def max_pairs(self) -> int | None:
-        """Return the number of pairs that exist, or None if it is unlimited. A suite that requests more is an error."""
-        return None
-
-    @abstractmethod
-    def evaluation(self, pairs: int, ctx: Context) -> tuple[Faces, Pairs]:
-        """Return the images to evaluate and the first ``pairs`` verification pairs of them.
-
-        Half of the pairs are genuine, and no person appears in two folds.
-        """
-
-    @abstractmethod
-    def calibration(self, ctx: Context) -> Faces | tuple[Faces, Pairs]:
-        """Return the calibration split: the faces on which thresholds are set.
-
-        They show identities that are never scored, with at least two images each. All pairs of images of different
-        people count as impostor pairs.
-
-        If identities are known only within the pairs of a protocol, return the images and pairs of that protocol. The
-        threshold for a scored pair is then set on the pairs of all other folds.
-        """
-
-    def auxiliary(self, ctx: Context) -> Faces:
-        """Return training faces for defenses and attacks, of identities that are neither scored nor calibrated on."""
-        raise ContractError(f"{type(self).__name__} has no auxiliary(): it has no faces to learn from")
-
-    def pairs_beside_auxiliary(self) -> int | None:
-        """Return how many pairs can be evaluated without any identity of `auxiliary`, or None if this is unlimited.
-
-        If a suite evaluates more pairs, the cells whose attack or defense is trained on this data set are skipped.
-        """
-        return None
-
-    def people(self, pairs: int) -> Collection[str]:
-        """Return the names of the people whom the first ``pairs`` pairs show, without decoding an image; an empty
-        collection if they are not known.
-
-        Names are compared with those of other data sets and of training sets, without case, spaces, punctuation and
-        Unicode form (`bench.comparable_name`); a name that is only a number is compared within these files only. The
-        result may name more people than are shown.
-        """
-        return ()
-
-    def auxiliary_people(self, allowed: Callable[[str], bool]) -> Collection[str]:
-        """Return the names of the people whose faces `auxiliary_among` returns; an empty collection if not known."""
-        return ()
-
-    def auxiliary_among(self, allowed: Callable[[str], bool], ctx: Context) -> Faces:
-        """Return faces like `auxiliary`, of people whose names ``allowed`` accepts.
-
-        Called only if `auxiliary_people` names people: some of them are scored, or a defense and an adversary of one
-        cell must not learn from the same people.
-        """
-        raise ContractError(f"{type(self).__name__} has auxiliary_people() and no auxiliary_among()")
-
-    def status(self) -> DataStatus:
-        """Return what ``bench data status`` shows. Missing files are reported in it, not raised."""
-        try:
-            self.fingerprint()
-        except MissingDataError as error:
-            return DataStatus(missing=str(error))
-        layout = "generated" if self.synthetic else ""
-        return DataStatus(where=layout, layout=layout, pairs=self.max_pairs())
-
-    def verify(self, training: Mapping[str, TrainingSet]) -> Iterator[Check]:
-        """Yield the checks that ``bench data verify`` shows.
-
-        They tell whether every image can be decoded, whether every pair is valid, and which images or identities the
-        data set shares with the training sets in ``training`` (by label). Raises `MissingDataError` if the data set is
-        missing.
-        """
-        yield Check(what="fingerprint", ok=True, found=self.fingerprint())
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingSet(ABC):
-    """A source of training faces for ``bench train``. Its identities appear in no data set that is evaluated."""
-
-    image_size: ClassVar[tuple[int, int]] = (112, 112)
-    license: ClassVar[str] = "unknown"
-
-    def status(self) -> DataStatus:
-        """Return what ``bench data status`` shows. Missing files are reported in it, not raised."""
-        try:
-            return DataStatus(images=len(self.labels()))
-        except MissingDataError as error:
-            return DataStatus(missing=str(error))
-
-    def people(self) -> Sequence[str]:
-        """Return the names of the people, in the order of the numbers in `labels`; empty if names are unknown."""
-        return ()
-
-    @abstractmethod
-    def fingerprint(self) -> str:
-        """Return a digest of everything that decides the images."""
-
-    @abstractmethod
-    def labels(self) -> NDArray[np.int64]:
-        """Return the identity of every image: int64 ``(n,)``, numbers in ascending order from 0."""
-
-    @abstractmethod
-    def images(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Return the images at the indices ``rows``: uint8 ``(len(rows), 3, h, w)`` RGB, always the same for a row."""
-
-    def attributes(self, rows: NDArray[np.int64]) -> Mapping[str, NDArray[Any]]:
-        """Return the attribute labels of the images at the indices ``rows``, by name, each ``(len(rows),)``.
-
-        ``age`` is a float in years; all other attributes are text.
-        """
-        raise ContractError(f"{type(self).__name__} has no attribute labels")
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingJob:
-    """What the method ``train`` of a model or an attack receives.
-
-    - ``name``: the name of what is trained
-    - ``data``: the training faces
-    - ``seed``: the seed of the training
-    - ``recipe``: the training parameters that the suite sets; the plugin checks them
-    - ``validate_on``: the data sets for validation, by label, with ``validation_pairs`` pairs each
-    - ``work``: a folder for checkpoints and prepared data; after an interruption the same job gets the same folder
-    - ``log``: a function that shows one line of text (only in the first process if torchrun has started several)
-    - ``where``: the TOML path of the job, for error messages
-    - ``command``: the command line that repeats the training, to be recorded in the model card
-    """
-
-    name: str
-    data: TrainingSet
-    seed: int
-    recipe: Mapping[str, Any]
-    validate_on: Mapping[str, Dataset]
-    validation_pairs: int
-    work: Path
-    log: Callable[[str], None]
-    where: str
-    command: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -279,178 +108,6 @@ class Model(ABC):
 
     def train(self, job: TrainingJob) -> Mapping[str, Any]:
         """Train the network, store its weights and return its model card. Called by ``bench train`` only."""
-        raise ContractError(f"{type(self).__name__} has no train(): it cannot be trained by bench")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Defense(ABC):
-    """What a client does to a face image before the upload.
-
-    - ``needs``: the capabilities that it uses: ``shallow`` (the shallow part of the authorised models),
-      ``full_gradients`` (the whole authorised models), ``subjects`` (who the faces show), ``training`` (`fit` is called
-      with training faces). A method of the context whose capability is not declared raises `CapabilityError`.
-      A defense that needs no model has the same result for all authorised models and is run once for all of them.
-    - ``sends``: what leaves the client: ``image``, ``feature`` or ``representation``
-    - ``max_authorised``: the number of models for which one image can be authorised; None for any number
-    - ``programs``, ``libraries``: the programs that it calls and further packages that it uses, by name (see below)
-    - ``license``: the license of the files that `weights` names
-    - ``promise``, ``trusts``, ``not_promised``: sentences for the report: what the defense promises and against whom;
-      who must be trusted, and with what; what it does not promise
-
-    Results are computed again when something has changed that decides them. The host finds the parameters, all files of
-    the package of the plugin, and the code of packages that its source imports. The plugin declares the rest: files
-    elsewhere (`weights`), programs (``programs``), packages that are imported under names made at run time
-    (``libraries``), and anything else, such as the version of a service (`fingerprint`).
-    """
-
-    needs: ClassVar[frozenset[Need]] = frozenset()
-    sends: ClassVar[frozenset[Literal["image", "feature", "representation"]]] = frozenset({"image"})
-    max_authorised: ClassVar[int | None] = None
-    programs: ClassVar[Sequence[str]] = ()
-    libraries: ClassVar[Sequence[str]] = ()
-    license: ClassVar[str] = "unknown"
-    promise: ClassVar[str] = ""
-    trusts: ClassVar[str] = ""
-    not_promised: ClassVar[str] = ""
-    time_limit_s: ClassVar[float | None] = None
-
-    def weights(self) -> Path | Sequence[Path]:
-        """Return the files that decide what the defense does; of a folder, all files in it count.
-
-        By default these are the files and folders that its parameters of the type `Path` name. A file that is returned
-        and does not exist is an error before anything is computed.
-        """
-        return named_files(self)
-
-    def fingerprint(self) -> str | None:
-        """Return a text that changes with anything else that decides what the defense does; None if there is nothing.
-
-        Raise `MissingDataError` or `DataError` naming a file that is missing or damaged.
-        """
-        return None
-
-    def passes(self) -> float:
-        """Return the forward passes of the shallow model per image, for time estimates.
-
-        A backward pass counts as two forward passes.
-        """
-        return 0.0
-
-    def check_authorised(self, models: int) -> None:
-        """Raise ValueError if one image cannot be protected for this number of models.
-
-        The cell is then skipped, and the message is its reason.
-        """
-        if self.max_authorised is not None and models > self.max_authorised:
-            raise ValueError(f"protects for at most {self.max_authorised} authorised model(s); {models} are requested")
-
-    def splits(self, available: Sequence[str]) -> Sequence[str]:
-        """Return the split points that the defense uses, out of the ``available`` ones of a model.
-
-        Raise ValueError if the model lacks one that the defense needs; the cell is then skipped.
-        """
-        return ()
-
-    def fit(self, faces: Faces, ctx: Context) -> Mapping[str, torch.Tensor]:
-        """Train the defense on training faces and return its state, which `protect` receives as ``ctx.state``.
-
-        Called only if the defense declares the need ``training``.
-        """
-        raise ContractError(f"{type(self).__name__} declares the need 'training' and has no fit()")
-
-    @abstractmethod
-    def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
-        """Protect a batch of images, float ``(n, 3, h, w)`` RGB in [0, 1]; the result has the same shape and range."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Attack:
-    """What an adversary does with the uploads that it receives.
-
-    - ``sees``: what the adversary must know: the uploaded ``images``; ``features`` of the shallow model; ``pairs`` of
-      features and images for training; ``shallow_weights``, which allows ``ctx.shallow``; the ``defense`` itself
-    - ``outputs``: ``recognition`` if the evaluated model gets the received images unchanged, ``images`` if the attack
-      implements `reconstruct`, ``attributes`` if it implements `estimate`
-    - ``trains_on``: the training data of `fit`: ``nothing`` (`fit` is not called); ``clean``, uploads of unprotected
-      auxiliary faces; ``defense``, uploads of auxiliary faces after the defense (an adaptive attack); ``evaluated``,
-      unprotected uploads of the evaluated faces themselves, which is leakage and is reported as such
-    - ``threat``: what the adversary knows, as a sentence for the report
-    - ``synthetic``: True if the weights of the attack were trained on generated faces only; the attack is then skipped
-      on real faces
-    - ``license``: the license of the weights that come with the attack
-    - ``programs``, ``libraries``: the programs that it calls and further packages that it uses, as in `Defense`
-
-    Each of these may also be a property that depends on the parameters.
-    """
-
-    synthetic: ClassVar[bool] = False
-    sees: ClassVar[frozenset[Sees]] = frozenset({"images"})
-    outputs: ClassVar[Literal["recognition", "images", "attributes"]] = "images"
-    trains_on: ClassVar[Literal["nothing", "clean", "defense", "evaluated"]] = "nothing"
-    threat: ClassVar[str] = ""
-    programs: ClassVar[Sequence[str]] = ()
-    libraries: ClassVar[Sequence[str]] = ()
-    license: ClassVar[str] = "unknown"
-    time_limit_s: ClassVar[float | None] = None
-
-    def weights(self) -> Path | Sequence[Path]:
-        """Return the files that decide what the attack does, as `Defense.weights` does."""
-        return named_files(self)
-
-    def fingerprint(self) -> str | None:
-        """Return a text that changes with anything else that decides what the attack does, such as a digest of its
-        weights; None if there is nothing.
-
-        Raise `DataError` naming a file that is missing.
-        """
-        return None
-
-    def splits(self, available: Sequence[str], uploaded: Sequence[str]) -> Sequence[str]:
-        """Return the split points whose features the attack uses.
-
-        If images are uploaded, it can choose among all split points of the model, which are ``available``. If features
-        are uploaded, only the ``uploaded`` split points are available. Raise ValueError if the attack cannot work with
-        these; the cell is then skipped.
-        """
-        return uploaded or available
-
-    def passes(self) -> float:
-        """Return the forward passes of the shallow model per attacked image, for time estimates.
-
-        A backward pass counts as two forward passes.
-        """
-        return 0.0
-
-    def fit_seconds(self) -> float:
-        """Return the seconds that `fit` takes on one core, for time estimates: roughly, and larger for settings with
-        which it takes longer. Once such a training was measured, only the ratio of two settings counts."""
-        return 120.0
-
-    def fit(self, examples: Examples, ctx: Context) -> Mapping[str, torch.Tensor]:
-        """Train the attack on examples and return its state, which `reconstruct` receives as ``ctx.state``.
-
-        Not called if ``trains_on`` is ``nothing``.
-        """
-        raise ContractError(f"{type(self).__name__} declares trains_on = {self.trains_on!r} and has no fit()")
-
-    def reconstruct(self, received: Received, ctx: Context) -> Reconstructed:
-        """Reconstruct the images of the faces from a batch of uploads (required for ``outputs = "images"``)."""
-        raise ContractError(f"{type(self).__name__} declares that it outputs images and has no reconstruct()")
-
-    def estimate(self, images: torch.Tensor, ctx: Context) -> Mapping[str, torch.Tensor]:
-        """Estimate attributes of images ``(n, 3, h, w)`` RGB in [0, 1] (required for ``outputs = "attributes"``).
-
-        Return by attribute the scores ``(n, k)`` of its ``k`` classes; for an attribute that is a number, such as
-        ``age`` in years, return the estimates ``(n,)``.
-        """
-        raise ContractError(f"{type(self).__name__} declares that it outputs attributes and has no estimate()")
-
-    def classes(self) -> Mapping[str, Sequence[str]]:
-        """Return, by attribute, the names of the classes in the order of the scores of `estimate`."""
-        return {}
-
-    def train(self, job: TrainingJob) -> Mapping[str, Any]:
-        """Train the weights of the attack, store them and return their card. Called by ``bench train`` only."""
         raise ContractError(f"{type(self).__name__} has no train(): it cannot be trained by bench")
 
 

@@ -63,44 +63,82 @@ class Pairs:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """Further pictures that a defense may use: ``images`` float ``(m, 3, h, w)`` RGB in [0, 1] on the device of the
+    context, and ``subjects`` int64 ``(m,)``, the people whom they show."""
+
+    images: torch.Tensor
+    subjects: torch.Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bound:
+    """A formal guarantee of a defense, shown beside the measured leakage.
+
+    ``words`` is a sentence that says what is guaranteed, ``epsilon`` the privacy loss per picture of differential
+    privacy, and ``k`` the size of the groups of k-anonymity; a number is None if the guarantee has none.
+    """
+
+    words: str
+    epsilon: float | None = None
+    k: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Protected:
     """What a defense returns for a batch of ``n`` faces: the upload that leaves the client.
 
-    - ``images``: float ``(n, 3, h, w)`` RGB in [0, 1]; None if the defense sends only features
-    - ``features``: by split point, a tensor ``(n, ...)``; empty if the defense sends only images
+    - ``images``: float ``(n, 3, h, w)`` RGB in [0, 1]; None if the defense sends no images
+    - ``features``: by split point, a tensor ``(n, ...)``; empty if the defense sends no features
+    - ``representation``: by name, a tensor ``(n, ...)`` of a shape that `Defense.representation` declares; empty if the
+      defense sends none
     - ``extra``: by name, numbers ``(n,)`` to record for each sample, for example the final loss
     """
 
     images: torch.Tensor | None = None
     features: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    representation: Mapping[str, torch.Tensor] = field(default_factory=dict)
     extra: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Received:
-    """What an adversary receives for ``n`` faces: the upload, and the features of the shallow model.
+    """What an adversary, or the service, receives for ``n`` faces: the upload, and the features of the shallow model.
 
-    - ``images``: float ``(n, 3, h, w)`` RGB in [0, 1]; None if the client uploads only features
+    - ``images``: float ``(n, 3, h, w)`` RGB in [0, 1]; None if the client uploads no images
     - ``features``: by split point, a tensor ``(n, c, h, w)``, at the split points that `Attack.splits` names: the
       uploaded features, or else those that the shallow model computes from the uploaded images
+    - ``representation``: by name, the tensors that a defense sends as its own representation
+    - ``further``: the second and all further uploads of the same faces, if the attack receives several of each
+      (`Attack.uploads`)
     """
 
     images: torch.Tensor | None = None
     features: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    representation: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    further: tuple[Received, ...] = ()
 
 
 class Examples(Protocol):
-    """The training data of an attack: ``n`` faces, and the upload that belongs to each of them.
+    """The training data of an attack: ``n`` faces, and the uploads that belong to each of them.
 
-    ``images`` uint8 ``(n, 3, h, w)`` RGB are the faces that the attack learns to reconstruct, and ``subjects (n,)`` the
-    numbers of the people that they show.
+    ``images`` uint8 ``(n, 3, h, w)`` RGB are the faces, ``subjects (n,)`` the numbers of the people that they show, and
+    ``attributes`` by name arrays ``(n,)`` of labels. Only an attack that sees ``labels``, or outputs images, may read
+    subjects and attributes; for any other they raise `CapabilityError`.
     """
 
     images: NDArray[np.uint8]
-    subjects: NDArray[np.int64]
 
-    def received(self, rows: NDArray[np.int64]) -> Received:
-        """Return the uploads of the faces at the indices ``rows``, on the device of the context, without gradients."""
+    @property
+    def subjects(self) -> NDArray[np.int64]: ...
+    @property
+    def attributes(self) -> Mapping[str, NDArray[Any]]: ...
+
+    def received(self, rows: NDArray[np.int64], upload: int = 0) -> Received:
+        """Return the uploads of the faces at the indices ``rows``, on the device of the context, without gradients.
+
+        ``upload`` is the number of the upload, from 0, for an attack that receives several of each face.
+        """
         ...
 
 

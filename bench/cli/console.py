@@ -150,12 +150,16 @@ def _held_out(plan: Plan) -> list[str]:
     """Return the labels of the models that judge what is left of uploads for others, as the report decides it."""
     from bench.analysis.tables.row_layout import sides_from
 
-    sides = sides_from((cell.experiment, [model.label for model in cell.authorised]) for cell in plan.cells)
+    sides = sides_from(
+        (cell.experiment, [model.label for model in cell.authorised], [model.label for model in cell.surrogates])
+        for cell in plan.cells
+    )
     found = {
         cell.evaluated.label: None
         for cell in plan.cells
-        if cell.evaluated and cell.outputs != "attributes" and not cell.skip and cell.experiment in sides.sets
-        and sides.holds_out(cell.experiment, role_of(cell), cell.evaluated.label)
+        if cell.evaluated and cell.outputs in ("recognition", "images") and not cell.skip
+        and cell.experiment in sides.sets
+        and sides.holds_out(cell.experiment, role_of(cell), cell.evaluated.label, cell.goal)
     }  # fmt: skip
     return list(found)
 

@@ -17,12 +17,18 @@ from typing import Any, Literal
 Kind = Literal["dataset", "model", "defense", "attack", "metric"]
 DataMode = Literal["auto", "real", "stand-in"]
 Status = Literal["ok", "skipped", "failed", "timeout", "queued"]
-# What a component is to a stage. ``via`` is the attack whose reconstructions the stage's own attack works on, and
-# ``scored`` the data set whose scored people are left out of auxiliary faces.
-ComponentRole = Literal["dataset", "model", "defense", "authorised", "attack", "via", "scored", "metric"]  # in a stage
-CellRole = Literal["dataset", "authorised", "evaluated", "defense", "attack", "via", "auxiliary", "metric"]  # in cells
+# What a component is to a stage. ``via`` is the attack whose reconstructions the stage's own attack works on,
+# ``scored`` the data set whose scored people are left out of auxiliary faces, and ``protected_for`` are the authorised
+# models of the defense that an attack queries.
+ComponentRole = Literal[
+    "dataset", "model", "defense", "authorised", "surrogates", "attack", "via", "scored", "protected_for", "metric"
+]  # in a stage
+CellRole = Literal[
+    "dataset", "authorised", "surrogates", "evaluated", "defense", "attack", "via", "auxiliary", "metric"
+]  # in cells
 # What a defense is for, which decides what counts as its utility (see `bench.api.defense.Defense`).
 Goal = Literal["recognition", "appearance", "anonymity", "template"]
+Side = Literal["probe", "gallery", "both"]  # which pictures of a pair are protected: the left, the right, both
 MAX_REPEATS = 1000  # of an experiment
 StageKind = Literal["faces", "embed", "fit_defense", "protect", "fit_attack", "attack", "score"]
 
@@ -83,6 +89,7 @@ class Cell:
     - ``experiment``: the name of its experiment; ``table``: the table of the paper that it belongs to, or None
     - ``dataset``: the source of its faces
     - ``authorised``: the models that the client authorises; empty if the cell does not depend on any
+    - ``surrogates``: the models that the client uses in place of an unknown enemy; empty if the defense needs none
     - ``defense``: what protects the faces; ``attack``: what the adversary does with the upload
     - ``evaluated``: the model that recognises faces in what the attack returns; None if no model is evaluated
     - ``repeat``: the number of the repetition, from 0; each has seeds of its own
@@ -91,7 +98,14 @@ class Cell:
     - ``threat``: what the adversary knows, as a sentence for the report
     - ``upload``: what leaves the client, as text: ``images``, or ``features at`` and the names of the split points
     - ``splits``: the split points whose features leave the client; empty if images do
-    - ``outputs``: what the attack returns: ``recognition``, ``images`` or ``attributes``
+    - ``goal``: what the defense is for, which decides what counts as its utility
+    - ``protects``: which pictures of a pair are protected: ``probe``, ``gallery`` or ``both``
+    - ``bound``: the formal guarantee of the defense as JSON; None if it gives none
+    - ``outputs``: what the attack returns: ``recognition``, ``images``, ``attributes`` or ``links``
+    - ``embeds``: True if the attack embeds pictures itself; False if the evaluated model does, as it is
+    - ``insider``: True if the attack uses the whole authorised models: it is the authorised service itself
+    - ``budget``: what the attack may spend, as JSON by name (see `bench.api.attack.Attack.budget`); None if it says
+      nothing
     - ``leaky``: True if the attack was trained on the evaluated faces themselves
     - ``learner_overlap``: whether the people from whom the defense and the attack learn are scored, as text (see
       `bench.planning.learners`); None if nothing learns from auxiliary faces
@@ -115,7 +129,14 @@ class Cell:
     threat: str
     upload: str = "images"
     splits: tuple[str, ...] = ()
+    surrogates: tuple[Component, ...] = ()
+    goal: Goal = "recognition"
+    protects: Side = "probe"
+    bound: str | None = None
     outputs: str = "recognition"
+    embeds: bool = False
+    insider: bool = False
+    budget: str | None = None
     leaky: bool = False
     learner_overlap: str | None = None
     training_overlap: str | None = None
@@ -133,6 +154,7 @@ class Cell:
         parts: tuple[tuple[CellRole, Component | None], ...] = (
             ("dataset", self.dataset),
             *(("authorised", model) for model in self.authorised),
+            *(("surrogates", model) for model in self.surrogates),
             ("defense", self.defense),
             ("attack", self.attack),
             ("evaluated", self.evaluated),

@@ -48,6 +48,11 @@ METRIC_NAMES = (
     "privacy",
     "privacy-lpips",
     "age-difference",
+    # from rows of pairs of two uploads
+    "link-auc",
+    "link-match",
+    "link-auc-chance",
+    "link-match-chance",
 )
 # These are followed by the name of an attribute, as in ``similarity:gender``.
 ATTRIBUTE_FAMILIES = ("similarity", "permuted", "excess", "baseline")

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from bench.api.hookspecs import Attack, Defense
+from bench.api.defense import Defense
 from bench.core.domain import Component, ComponentRole
 from bench.core.memoize import remembered
+from bench.planning.adversary_stages import AdversaryStages, AttackAndModel
 from bench.planning.graph import CALIBRATION_IMAGES, Graph, LearntFaces, forward_cost
 from bench.planning.instances import Client, Combination, Splits
 from bench.planning.learners import Learners
@@ -39,6 +40,7 @@ class CellStages:
         self.splits = splits
         self.instances = graph.instances
         self.pairs = experiment.pairs
+        self.adversary = AdversaryStages(experiment, graph, splits, learners, self)
 
     def scores(self, combination: Combination) -> tuple[str, ...]:
         """Add the stages of a cell and return the keys of its score stages, those of the cell's own metric first."""
@@ -47,12 +49,14 @@ class CellStages:
         first = attack if outputs == "images" else attack.via
         intermediate = self.reconstructed(client, first) if first else self.uploaded(client)
         if outputs == "attributes":
-            own = [self.attribute_score(client.dataset, self.alone(attack), attack.label, intermediate.key)]
+            own = [self.attribute_score(client, attack, intermediate.key)]
             if evaluated is not None:
                 own.append(self.trade_off(client, attack, evaluated))
+        elif outputs == "links":
+            own = [self.link_score(client, AttackAndModel(attack, evaluated))]
         else:
             assert evaluated is not None
-            own = [self.verification(client, evaluated, intermediate, reconstructed=first is not None)]
+            own = [self.verification(client, AttackAndModel(attack, evaluated), intermediate)]
         return (*own, *intermediate.scores)
 
     @remembered
@@ -70,27 +74,39 @@ class CellStages:
     def uploaded(self, client: Client) -> _Intermediate:
         """Add the stages that make what leaves the client, and their scores."""
         faces, name = self.faces(client.dataset), client.defense.label
-        key = self.protect(client, client.dataset, faces, self.pairs)
-        scores = [self.graph.baselines(client.dataset, faces, self.pairs)]
+        key = self.protect(client, client.dataset, faces, self.probes(client))
+        scores = [self.graph.baselines(client.dataset, faces, self.probes(client), client.side)]
         if "image" in self.instances.of(client.defense).sends:
             scores = [*self.image_scores(client, key, name, reconstructed=False), *scores]
         return _Intermediate(key, name, tuple(scores))
+
+    def probes(self, client: Client) -> int:
+        """Return how many of the scored pictures are protected."""
+        return 2 * self.pairs if client.side == "both" else self.pairs
+
+    def protected_side(self, client: Client) -> dict[str, Any]:
+        """Return the option that says which pictures of a pair are protected; none for the left ones, which keeps the
+        keys of earlier versions."""
+        return {} if client.side == "probe" else {"protects": client.side}
 
     @remembered
     def protect(self, client: Client, source: Component, faces: str, count: int) -> str:
         """Add the stage in which the client protects the ``count`` images of the stage ``faces``.
 
-        These are the left images of pairs, since Equation 10 protects x1 only, or all auxiliary faces of the data set
-        ``source`` if an attack learns from protected images.
+        These are the pictures of pairs on the side that is protected (Equation 10 protects x1 only), or all faces of
+        another split of the data set ``source``: auxiliary faces if an attack learns from protected images, calibration
+        faces if the recogniser of the defense is calibrated.
         """
         defense: Defense = self.instances.of(client.defense)
         splits = self.splits.uploaded(client.authorised) if "feature" in defense.sends else ()
         models = client.authorised if splits else self.known(client)  # Shapes of features come from the models.
         authorised = "+".join(c.label for c in models)
         names = "+".join(c.name for c in models)
-        inputs = {"faces": faces}
-        if "training" in defense.needs:
-            inputs["state"] = self.fit_defense(client)
+        scored = self.graph.split(faces) == "evaluation"
+        inputs = {"faces": faces, **self.given(client)}
+        options: dict[str, Any] = {"splits": splits} if splits else {}
+        options |= self.protected_side(client) if scored else {}
+        options |= {} if self.graph.check_defenses or not scored else {"check": False}
         mflops = sum(self.instances.of(m).mflops for m in models)
         h, w = self.instances.of(client.dataset).image_size
         name = f"{self.graph.name(faces).removeprefix('evaluation faces of ')} protected by {client.defense.label}"
@@ -98,8 +114,8 @@ class CellStages:
             "protect",
             f"{name} for {authorised}" if authorised else name,
             ":".join(("protect", client.defense.name, *(c.name for c in models))),
-            components={"defense": (client.defense,), "authorised": models},
-            options=({"splits": splits} if splits else {}) | ({} if self.graph.check_defenses else {"check": False}),
+            components=self.of_client(client, models),
+            options=options,
             inputs=inputs,
             seed=self.graph.seed("protect", client.defense.name, source.name, names, client.repeat),
             units=count,
@@ -107,18 +123,40 @@ class CellStages:
             size=count * (3 * h * w + self._feature_bytes(client, splits)),
         )
 
+    def of_client(self, client: Client, models: tuple[Component, ...]) -> dict[ComponentRole, tuple[Component, ...]]:
+        """Return the components of a stage in which a defense works for these authorised models."""
+        found: dict[ComponentRole, tuple[Component, ...]] = {"defense": (client.defense,), "authorised": models}
+        return found | ({"surrogates": client.surrogates} if client.surrogates else {})
+
+    @remembered
+    def given(self, client: Client) -> Mapping[str, str]:
+        """Return the further inputs of a stage in which a defense protects: what it has learnt, and pictures that it
+        declares to need."""
+        needs = self.instances.of(client.defense).needs
+        found = {}
+        if "training" in needs:
+            found["state"] = self.fit_defense(client)
+        if "targets" in needs:
+            found["targets"] = self.graph.auxiliary(client.dataset, self.defense_learns_from(client))
+        if "enrolment" in needs:
+            found["enrolment"] = self.graph.faces(client.dataset, "further", self.pairs)
+        return found
+
+    def defense_learns_from(self, client: Client) -> LearntFaces:
+        """Return from which auxiliary faces a defense learns."""
+        return self.learners.of_defense(client.dataset) if self.learners else LearntFaces()
+
     @remembered
     def fit_defense(self, client: Client) -> str:
         """Add the stage in which a defense learns from auxiliary faces."""
         models = self.known(client)
-        learnt = self.learners.of_defense(client.dataset) if self.learners else LearntFaces()
         scope = (client.defense.name, client.dataset.name, "+".join(c.name for c in models), client.repeat)
         return self.graph.stage(
             "fit_defense",
             f"{client.defense.label} fitted on {client.dataset.label}",
             f"fit_defense:{client.defense.name}",
-            components={"defense": (client.defense,), "authorised": models},
-            inputs={"faces": self.graph.auxiliary(client.dataset, learnt)},
+            components=self.of_client(client, models),
+            inputs={"faces": self.graph.auxiliary(client.dataset, self.defense_learns_from(client))},
             seed=self.graph.seed("fit_defense", *scope),
             units=CALIBRATION_IMAGES,
             unit_cost=1e-2,
@@ -139,88 +177,69 @@ class CellStages:
     def reconstructed(self, client: Client, first: Component) -> _Intermediate:
         """Add the stages in which an attack reconstructs images from the upload, and their scores."""
         upload = self.uploaded(client)
-        key, name = self.reconstruct(client, first, upload.key), f"{first.label} against {upload.name}"
+        key, name = self.adversary.reconstruct(client, first, upload.key), f"{first.label} against {upload.name}"
         scores = self.image_scores(client, key, name, reconstructed=True)
         return _Intermediate(key, name, (*scores, *upload.scores))
 
-    def reconstruct(self, client: Client, first: Component, protected: str) -> str:
-        """Add the stage in which an attack reconstructs images from the upload, after the stage in which it learns."""
-        attack: Attack = self.instances.of(first)
-        h, w = self.instances.of(client.dataset).image_size
-        models = self.victims(client, first)
-        mflops = sum(self.instances.of(m).mflops for m in models)
-        inputs = {"faces": self.faces(client.dataset), "protected": protected}
-        if attack.trains_on != "nothing":
-            inputs["state"] = self.fit_attack(client, first)
-        return self.graph.stage(
-            "attack",
-            f"{first.label} on {self.graph.name(protected)}",
-            ":".join(("attack", first.name, *(m.name for m in models))),
-            components={"attack": (first,), "authorised": models},
-            options=self.seen(client, first),
-            inputs=inputs,
-            seed=self.graph.seed("attack", first.name, client.dataset.name, client.repeat),
-            units=self.pairs,
-            unit_cost=2e-2 + attack.passes() * forward_cost(mflops),
-            size=self.pairs * 3 * h * w,
-        )
-
-    @remembered
-    def fit_attack(self, client: Client, first: Component) -> str:
-        """Add the stage in which an attack learns from uploads of auxiliary faces, clean or protected, or of the
-        scored faces."""
-        attack: Attack = self.instances.of(first)
-        source = self.experiment.auxiliary or client.dataset
-        faces = self.faces(client.dataset)
-        learnt = self.learners.of_attack(client.dataset, client.defense) if self.learners else LearntFaces()
-        inputs = {"faces": faces if attack.trains_on == "evaluated" else self.graph.auxiliary(source, learnt)}
-        where = self.graph.name(inputs["faces"])
-        if attack.trains_on == "defense":
-            inputs["protected"] = self.protect(client, source, inputs["faces"], 4 * CALIBRATION_IMAGES)
-            where = self.graph.name(inputs["protected"])
-        models = self.victims(client, first)
-        scope = (first.name, source.name, "+".join(m.name for m in models), client.repeat)
-        return self.graph.stage(
-            "fit_attack",
-            f"{first.label} learning from {where}",
-            f"fit_attack:{first.name}:{first.label}",
-            components={"attack": (first,), "authorised": models},
-            options=self.seen(client, first),
-            inputs=inputs,
-            seed=self.graph.seed("fit_attack", *scope),
-            units=1,
-            unit_cost=attack.fit_seconds(),
-            size=20_000_000,
-        )
-
-    def victims(self, client: Client, first: Component) -> tuple[Component, ...]:
-        """Return the authorised models whose features an attack works on; empty if it works on images only."""
-        features = self.experiment.upload == "features" or self.instances.uses_features(first)
-        return client.authorised if features else ()
-
-    def seen(self, client: Client, first: Component) -> dict[str, Any]:
-        """Return the options of an attack stage: the split points whose features the attack gets, and those that were
-        uploaded."""
-        uploaded = self.splits.uploaded(client.authorised)
-        return {"splits": self.splits.attacked(client.authorised, first), "uploaded": uploaded}
-
     # ---- scores --------------------------------------------------------------------------------------------------
 
-    def verification(
-        self, client: Client, evaluated: Component, intermediate: _Intermediate, *, reconstructed: bool
-    ) -> str:
+    def verification(self, client: Client, attacker: AttackAndModel, intermediate: _Intermediate) -> str:
         """Add the score with one row per pair: the embedded image against its original and against the other image."""
-        splits = () if reconstructed else self.splits.uploaded(client.authorised)
+        attack, evaluated = attacker
+        assert evaluated is not None
+        if evaluated.kind == "defense":
+            return self.own_verification(client, evaluated, intermediate)
+        if self.adversary.adversaries.embeds(attack):
+            embedded = self.adversary.embed(client, attacker, intermediate.key, self.probes(client))
+            inputs = {"protected": embedded, **self.enrolled(client, attacker)}
+            return self.verification_score(client, self.adversary.named(attacker), intermediate.name, inputs)
+        splits = () if self.instances.of(attack).outputs == "images" else self.splits.uploaded(client.authorised)
         if splits:
             embedded = self.graph.embed_features(client.authorised[0], intermediate.key, splits[-1], self.pairs)
         else:
-            embedded = self.graph.embed(evaluated, intermediate.key, self.pairs)
+            embedded = self.graph.embed(evaluated, intermediate.key, self.probes(client))
+        inputs = {"protected": embedded, **self.clean(client.dataset, evaluated)}
+        return self.verification_score(client, evaluated.label, intermediate.name, inputs)
+
+    def own_verification(self, client: Client, recogniser: Component, upload: _Intermediate) -> str:
+        """Add the score with one row per pair by the recogniser of the defense, which compares protected with protected
+        pictures. Its threshold is set on protected pictures of the calibration split."""
+        calibration = self.graph.faces(client.dataset, "calibration")
+        protected = self.protect(client, client.dataset, calibration, CALIBRATION_IMAGES)
+        inputs = {
+            "faces": self.faces(client.dataset),
+            "protected": self.embed_own(client, upload.key, self.probes(client)),
+            "calibration_faces": calibration,
+            "calibration": self.embed_own(client, protected, CALIBRATION_IMAGES),
+        }
+        return self.verification_score(client, recogniser.label, upload.name, inputs)
+
+    @remembered
+    def embed_own(self, client: Client, protected: str, count: int) -> str:
+        """Add the stage in which the recogniser of a defense embeds what the defense sends."""
+        defense: Defense = self.instances.of(client.defense)
+        state = {"state": self.fit_defense(client)} if "training" in defense.needs else {}
+        return self.graph.stage(
+            "embed",
+            f"embeddings of {self.graph.name(protected)} by its own recogniser",
+            f"embed:{client.defense.name}",
+            components=self.of_client(client, self.known(client)),
+            inputs={"images": protected, **state},
+            seed=self.graph.seed("embed", client.defense.name, client.dataset.name, client.repeat),
+            units=count,
+            unit_cost=1e-3,
+            size=count * defense.recogniser_size * 8,
+        )
+
+    def verification_score(self, client: Client, by: str, name: str, inputs: Mapping[str, str]) -> str:
+        """Add the score of verification of embeddings; ``by`` names who has embedded."""
+        rule = {"metric": "verification", "fmr": self.experiment.fmr, "threshold": self.experiment.threshold}
         return self.graph.stage(
             "score",
-            f"verification of {intermediate.name} by {evaluated.label} on {client.dataset.label}",
+            f"verification of {name} by {by} on {client.dataset.label}",
             "score:verification",
-            options={"metric": "verification", "fmr": self.experiment.fmr, "threshold": self.experiment.threshold},
-            inputs={"protected": embedded, **self.clean(client.dataset, evaluated)},
+            options=rule | self.protected_side(client),
+            inputs=inputs,
             units=self.pairs,
             unit_cost=2e-4 + 1e-6 * self.pairs,  # Every probe is compared with every original.
             size=self.pairs * 150,
@@ -259,6 +278,17 @@ class CellStages:
             size=self.pairs * 40,
         )
 
+    @remembered
+    def enrolled(self, client: Client, attacker: AttackAndModel) -> Mapping[str, str]:
+        """Add what `clean` adds, with embeddings by the attack."""
+        faces, calibration = self.faces(client.dataset), self.graph.faces(client.dataset, "calibration")
+        return {
+            "faces": faces,
+            "clean": self.adversary.enrol(client, attacker, faces, 2 * self.pairs),
+            "calibration_faces": calibration,
+            "calibration": self.adversary.enrol(client, attacker, calibration, CALIBRATION_IMAGES),
+        }
+
     def image_score(self, client: Client, images: str, name: str, *, reconstructed: bool) -> str:
         """Add the score with one row per image: its similarity to the original; it also keeps some example pictures."""
         splits = self.splits.uploaded(client.authorised)
@@ -279,22 +309,41 @@ class CellStages:
             size=self.pairs * 120 + 24 * 80_000,
         )
 
+    def link_score(self, client: Client, attacker: AttackAndModel) -> str:
+        """Add the score with one row per pair of two uploads: do they show one person?"""
+        links = self.adversary.links(client, attacker)
+        return self.graph.stage(
+            "score",
+            f"score of {self.graph.name(links)}",
+            "score:links",
+            options={"metric": "links", "fmr": self.experiment.fmr},
+            inputs={"faces": self.faces(client.dataset), "links": links},
+            units=self.pairs,
+            unit_cost=1e-4,
+            size=self.pairs * 100,
+        )
+
     @remembered
-    def attribute_score(self, dataset: Component, attack: Component, label: str, seen: str) -> str:
+    def attribute_score(self, client: Client, attack: Component, seen: str) -> str:
         """Add the score with one row per image and attribute: the estimate on the image of the stage ``seen`` against
         that on the original."""
-        graph, faces = self.graph, self.faces(dataset)
+        graph, dataset = self.graph, client.dataset
+        faces, alone = self.faces(dataset), self.alone(attack)
+
+        def estimates(images: str, count: int) -> str:
+            return self.adversary.estimates(client, alone, images, count, rebuilt=attack.via is not None)
+
         return graph.stage(
             "score",
-            f"{label} of {graph.name(seen)}",
+            f"{attack.label} of {graph.name(seen)}",
             "score:attributes",
-            components={"attack": (attack,)},
-            options={"metric": "attributes"},
+            components={"attack": (alone,)},
+            options={"metric": "attributes", **self.protected_side(client)},
             inputs={
                 "faces": faces,
-                "original": graph.estimate(attack, faces, 2 * self.pairs),
-                "received": graph.estimate(attack, seen, self.pairs),
-                "constant": graph.estimate(attack, graph.faces(dataset, "calibration"), CALIBRATION_IMAGES),
+                "original": estimates(faces, 2 * self.pairs),
+                "received": estimates(seen, self.probes(client)),
+                "constant": estimates(graph.faces(dataset, "calibration"), CALIBRATION_IMAGES),
             },
             units=self.pairs,
             unit_cost=1e-3,
@@ -307,7 +356,9 @@ class CellStages:
         protected = self.uploaded(client).key
         inputs = {"faces": self.faces(client.dataset), "protected": protected}
         if via is not None and self.instances.of(via).trains_on != "nothing":
-            inputs["state"] = self.fit_attack(client, via)
+            inputs["state"] = self.adversary.fit_attack(client, AttackAndModel(via, None))
+        if via is None and self.instances.of(attack).trains_on != "nothing":
+            inputs["estimator"] = self.adversary.fit_attack(client, AttackAndModel(attack, None))
         components: dict[ComponentRole, tuple[Component, ...]] = {
             "attack": (self.alone(attack),),
             "model": (evaluated,),
@@ -326,7 +377,8 @@ class CellStages:
                 "lpips": self.graph.lpips,
                 "noise_levels": levels,
                 "upload": self.experiment.upload,
-                **self.seen(client, via or attack),
+                **self.adversary.seen(client, via or attack),
+                **self.protected_side(client),
             },
             inputs=inputs,
             seed=self.graph.seed("up", client.dataset.name, client.repeat),

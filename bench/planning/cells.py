@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from bench.api.hookspecs import Attack, Defense, Model
+from bench.api.defense import Defense
+from bench.api.hookspecs import Attack, Model
+from bench.api.types import Bound
 from bench.core.content_keys import digest_of, joined_digest
 from bench.core.domain import Cell, Component
 from bench.core.errors import PluginError, error_text
 from bench.core.memoize import remembered
 from bench.planning.cell_stages import CellStages
+from bench.planning.defense_reasons import DefenseReasons
 from bench.planning.graph import Graph
 from bench.planning.instances import Client, Combination, Splits
 from bench.planning.learners import Learners, same_files
 from bench.suite.suite import Experiment
-
-SUPPLIED: frozenset[str] = frozenset({"shallow", "full_gradients", "subjects", "training"})
 
 
 class _Adversary(NamedTuple):
@@ -25,6 +27,9 @@ class _Adversary(NamedTuple):
 
     threat: str
     outputs: str
+    embeds: bool
+    insider: bool
+    budget: str | None
     leaky: bool
 
 
@@ -40,12 +45,16 @@ class ExperimentPlanner:
         self.instances = graph.instances
         self.splits = Splits(experiment, graph.instances)
         self.learners = Learners(experiment, graph.instances, graph.people)
+        self.reasons = DefenseReasons(experiment, graph.instances)
         self.cell_stages = CellStages(experiment, graph, self.splits, self.learners)
+        self.adversaries = self.cell_stages.adversary.adversaries
         self.requested = 0
         settings: list[object] = [experiment.name, experiment.table]
         settings += [experiment.kappa, experiment.fmr, experiment.threshold]
         settings += [graph.suite_seed, experiment.pairs, experiment.upload, experiment.split]
         settings += [list(experiment.noise_levels), experiment.auxiliary, list(experiment.figures)]
+        if experiment.surrogates or experiment.protects != "auto":  # Without them, ids are those of earlier versions.
+            settings += [experiment.surrogates, experiment.protects]
         self.digest = digest_of(settings)  # It is part of the id of every cell of the experiment.
 
     # ---- axes ----------------------------------------------------------------------------------------------------
@@ -53,21 +62,36 @@ class ExperimentPlanner:
     def combinations(self) -> Iterator[Combination]:
         """Yield the combinations of the axes; those that differ only in models that do not take part are merged."""
         e = self.experiment
-        axes = (e.datasets, e.defenses, e.authorised, e.attacks, e.evaluated, range(e.repeats))
+        axes = (e.datasets, e.defenses, e.authorised, e.attacks)
+        combined = (
+            (*point, evaluated, repeat)
+            for point in itertools.product(*axes)
+            for evaluated in self.recognisers(point[1])
+            for repeat in range(e.repeats)
+        )
         seen: set[Combination] = set()
-        for dataset, defense, authorised, attack, evaluated, repeat in itertools.product(*axes):
+        for dataset, defense, authorised, attack, evaluated, repeat in combined:
             self.requested += 1
             models = authorised if self.takes_models(defense, attack) else ()
-            client = Client(dataset, models, self.with_own_parameters(defense, models), repeat)
+            own = self.with_own_parameters(defense, models)
+            surrogates = e.surrogates if "surrogates" in self.instances.of(own).needs else ()
+            side = self.instances.side(own, e.protects)
+            client = Client(dataset, models, own, repeat, surrogates, side)
             combination = Combination(client, attack, evaluated if self.takes_evaluated(attack) else None)
             if combination not in seen:
                 seen.add(combination)
                 yield combination
 
     @remembered
+    def recognisers(self, defense: Component) -> tuple[Component, ...]:
+        """Return what recognises what a defense sends: the evaluated models, and its own recogniser if it has one."""
+        own = self.instances.own_recogniser(defense)
+        return self.experiment.evaluated if own is None else (*self.experiment.evaluated, own)
+
+    @remembered
     def takes_models(self, defense: Component, attack: Component) -> bool:
         """Return True if authorised models take part; otherwise the cell is the same for all of them."""
-        return self.instances.knows_models(defense) or self.needs_model(attack)
+        return self.instances.knows_models(defense) or self.needs_model(attack) or self.instances.is_insider(attack)
 
     @remembered
     def needs_model(self, attack: Component) -> bool:
@@ -89,7 +113,8 @@ class ExperimentPlanner:
 
     def cell(self, combination: Combination) -> Cell:
         """Return the cell of a combination: skipped with a reason, or with its stages added to the graph."""
-        (dataset, authorised, defense, repeat), attack, evaluated = combination
+        client, attack, evaluated = combination
+        dataset, authorised, defense, repeat = client[:4]
         adversary = self.adversary(attack)
         skip = self.reason_to_skip(combination)
         called = self.instances.called
@@ -97,6 +122,7 @@ class ExperimentPlanner:
         recogniser = called(evaluated) if evaluated else ""
         identity = (called(dataset), models, called(defense), called(attack), recogniser, str(repeat))
         splits = self.uploaded_splits(authorised, skipped=skip is not None)
+        instance: Defense = self.instances.of(defense)
         return Cell(
             id=joined_digest(self.digest, *identity)[:16],
             experiment=self.experiment.name,
@@ -110,12 +136,19 @@ class ExperimentPlanner:
             pairs=self.experiment.pairs,
             kappa=self.experiment.kappa,
             threat=adversary.threat,
-            upload=f"features at {'+'.join(splits)}" if splits else "images",
+            upload=self.upload(defense, splits),
+            surrogates=client.surrogates,
+            goal=instance.goal,
+            protects=client.side,
+            bound=self.bound(defense),
             splits=splits,
             outputs=adversary.outputs,
+            embeds=adversary.embeds,
+            insider=adversary.insider,
+            budget=adversary.budget,
             leaky=adversary.leaky,
             learner_overlap=None if skip else self.learners.learner_overlap(dataset, defense, attack),
-            training_overlap=None if skip else self.training_overlap(dataset, authorised, evaluated),
+            training_overlap=None if skip else self.training_overlap(dataset, client, evaluated),
             skip=skip,
             stages=() if skip else self.cell_stages.scores(combination),
         )
@@ -126,15 +159,34 @@ class ExperimentPlanner:
         instance: Attack = self.instances.of(attack)
         first: Attack = self.instances.of(attack.via or attack)
         threat = f"{first.threat}; then: {instance.threat}" if attack.via else instance.threat
-        return _Adversary(threat, instance.outputs, first.trains_on == "evaluated")
+        leaky = "evaluated" in (first.trains_on, instance.trains_on)
+        embeds, budget = self.adversaries.embeds(attack), self.adversaries.budget(attack)
+        insider = self.instances.is_insider(attack)
+        return _Adversary(threat, instance.outputs, embeds, insider, budget, leaky)
 
     @remembered
-    def training_overlap(
-        self, dataset: Component, authorised: tuple[Component, ...], evaluated: Component | None
-    ) -> str | None:
+    def training_overlap(self, dataset: Component, client: Client, evaluated: Component | None) -> str | None:
         """Return whether networks of a cell were trained on scored people (see `Learners.training_overlap`)."""
-        models = dict.fromkeys((*authorised, *(() if evaluated is None else (evaluated,))))
+        recognisers = () if evaluated is None or evaluated.kind == "defense" else (evaluated,)
+        models = dict.fromkeys((*client.authorised, *client.surrogates, *recognisers))
         return self.learners.training_overlap(dataset, tuple(models))
+
+    def upload(self, defense: Component, splits: tuple[str, ...]) -> str:
+        """Return what leaves the client, as text."""
+        if splits:
+            return f"features at {'+'.join(splits)}"
+        return "images" if self.instances.sends_pictures(defense) else "a representation"
+
+    @remembered
+    def bound(self, defense: Component) -> str | None:
+        """Return the formal guarantee of a defense as JSON; None if it gives none."""
+        try:
+            found = self.instances.of(defense).bound()
+        except Exception as error:
+            raise PluginError(f"defense {defense.label}: bound() failed with {error_text(error)}") from error
+        if found is not None and not isinstance(found, Bound):
+            raise PluginError(f"defense {defense.label}: bound() must return bench.Bound, got {type(found).__name__}")
+        return None if found is None else json.dumps(vars(found))
 
     @remembered
     def uploaded_splits(self, authorised: tuple[Component, ...], *, skipped: bool) -> tuple[str, ...]:
@@ -147,13 +199,41 @@ class ExperimentPlanner:
 
     def reason_to_skip(self, combination: Combination) -> str | None:
         """Return why a combination cannot be measured, by what its components declare; None if it can."""
-        (dataset, authorised, defense, _), attack, evaluated = combination
-        return (
-            self.unmet_needs(dataset, authorised, defense)
-            or (self.wrong_size(evaluated, dataset) if evaluated else None)
+        client, attack, evaluated = combination
+        dataset, authorised, defense, _ = client[:4]
+        reason = (
+            self.reasons.contradiction(client)
+            or self.unmet_needs(dataset, authorised, defense)
             or self.impossible_attack(dataset, authorised, defense, attack)
-            or (self.foreign_features(authorised, attack, evaluated) if evaluated else None)
-            or (self.learnt_from_generated_only(dataset, evaluated) if evaluated else None)
+            or self.reasons.unreadable(defense, attack, evaluated)
+            or self.unadaptable(attack, evaluated)
+            or self.unlinkable(client, attack)
+        )
+        if reason or evaluated is None or evaluated.kind == "defense":
+            return reason
+        return (
+            self.wrong_size(evaluated, dataset)
+            or self.foreign_features(authorised, attack, evaluated)
+            or self.learnt_from_generated_only(dataset, evaluated)
+        )
+
+    @remembered
+    def unadaptable(self, attack: Component, evaluated: Component | None) -> str | None:
+        """Return why an attack cannot embed pictures beside the recogniser of a defense; None if it can."""
+        if evaluated is None or evaluated.kind != "defense":
+            return None
+        if self.instances.of(attack).outputs != "links" and not self.adversaries.embeds(attack):
+            return None
+        return f"{attack.label} embeds pictures with an evaluated model, and {evaluated.label} is no such model"
+
+    @remembered
+    def unlinkable(self, client: Client, attack: Component) -> str | None:
+        """Return why there are no pairs of two uploads to link; None if there are."""
+        if self.instances.of(attack).outputs != "links" or client.side != "gallery":
+            return None
+        return (
+            f"{attack.label} links two uploads, and only the gallery is protected here; set protects of the experiment "
+            "to probe or both, with a defense that protects these"
         )
 
     @remembered
@@ -168,8 +248,6 @@ class ExperimentPlanner:
     def unmet_needs(self, dataset: Component, authorised: tuple[Component, ...], defense: Component) -> str | None:
         """Return why a defense cannot protect the images of a data set for these models; None if it can."""
         instance: Defense = self.instances.of(defense)
-        if missing := sorted(instance.needs - SUPPLIED):
-            return f"{defense.label} needs {', '.join(missing)}, which this version of bench cannot supply"
         for model in authorised:
             if reason := self.wrong_size(model, dataset) or self.missing_splits(defense, model):
                 return reason
@@ -236,7 +314,7 @@ class ExperimentPlanner:
     def unsent(self, defense: Component) -> str | None:
         """Return why a defense cannot be used: it does not send what is uploaded. None if it does."""
         sends, upload = self.instances.of(defense).sends, self.experiment.upload
-        if sends & ({"image"} if upload == "images" else {"image", "feature"}):
+        if sends & ({"image", "representation"} if upload == "images" else {"image", "feature"}):
             return None
         return f"{defense.label} sends only {', '.join(sorted(sends))}, and {upload} are uploaded here"
 
@@ -289,9 +367,18 @@ class ExperimentPlanner:
         """Return why the declarations of an attack contradict each other or the upload; None if they do not."""
         instance: Attack = self.instances.of(attack)
         first = attack.via or attack
-        if instance.trains_on != "nothing" and instance.outputs != "images":
-            return f"{attack.label} outputs {instance.outputs} and learns; only attacks that output images can learn"
-        looks = instance.outputs != "recognition" and "images" in self.instances.of(first).sees
+        if reason := self.adversaries.contradiction(attack):
+            return reason
+        if attack.via and (reason := self.adversaries.contradiction(attack.via)):
+            return reason
+        fed = instance.outputs == "recognition" and not self.adversaries.embeds(attack)  # to the evaluated model
+        more = sorted(instance.sees & {"features", "representation", "uploads"}) if not attack.via else []
+        if more and instance.outputs == "attributes" and self.experiment.noise_levels:
+            return (
+                f"{attack.label} sees {', '.join(more)}, and Equation 9 adds noise to images that models look at; "
+                "leave out noise_levels of the experiment"
+            )
+        looks = not fed and "images" in self.instances.of(first).sees
         if looks and self.experiment.upload == "features":
             return f"{first.label} must see images, and features are uploaded here"
         return None
@@ -302,6 +389,8 @@ class ExperimentPlanner:
     ) -> str | None:
         """Return why a model cannot recognise the upload: it consists of features of another model. None if it can."""
         if self.experiment.upload == "images" or self.instances.of(attack).outputs == "images":
+            return None
+        if self.adversaries.embeds_uploads(attack):
             return None
         if (authorised[0].name, authorised[0].params) == (evaluated.name, evaluated.params):
             return None

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from bench.api.hookspecs import Model
 from bench.core.content_keys import digest_of, joined_digest, scoped_seed
-from bench.core.domain import Component, ComponentRole, Stage, StageKind
+from bench.core.domain import Component, ComponentRole, Side, Stage, StageKind
 from bench.core.errors import MissingDataError
 from bench.core.memoize import remembered
 from bench.core.people import Half
@@ -55,12 +55,13 @@ class LearntFaces(NamedTuple):
     """Which auxiliary faces of a data set somebody learns from; by default all that it returns.
 
     ``without``: the data set whose people, shown by its first ``pairs`` pairs, are left out by name; ``half``: whose
-    half of the people it is, where a defense and an adversary learn.
+    half of the people it is, where a defense and an adversary learn; ``most``: the largest number of faces, or None.
     """
 
     without: Component | None = None
     pairs: int = 0
     half: Half | None = None
+    most: int | None = None
 
 
 class Graph:
@@ -93,6 +94,10 @@ class Graph:
         """Return the display name of a stage."""
         return self.stages[key].name
 
+    def split(self, key: str) -> str:
+        """Return the split of a data set that a stage loads."""
+        return str(self.stages[key].options["split"])
+
     @cached_property
     def image_metrics(self) -> tuple[Component, ...]:
         """The image metrics that every experiment computes, without one whose weights are missing."""
@@ -106,18 +111,22 @@ class Graph:
 
     @remembered
     def faces(self, dataset: Component, split: str, pairs: int | None = None) -> str:
-        """Add the stage that loads the faces of a data set: those of the split ``evaluation``, ``calibration`` or
-        ``auxiliary``."""
+        """Add the stage that loads the faces of a data set: those of the split ``evaluation``, ``calibration``,
+        ``auxiliary`` or ``further``."""
         options = {"split": split} | ({"pairs": pairs} if pairs else {})
         return self._faces(dataset, f"{split} faces of {dataset.label}", options, 2 * pairs if pairs else None)
 
     @remembered
     def auxiliary(self, source: Component, learnt: LearntFaces) -> str:
         """Add the stage that loads the auxiliary faces of the data set ``source`` that somebody learns from."""
-        name, options = f"auxiliary faces of {source.label}", {"split": "auxiliary"}
+        name = f"auxiliary faces of {source.label}"
+        options: dict[str, Any] = {"split": "auxiliary"}
         if learnt.half:
             name += f" for the {learnt.half}"
             options |= {"half": learnt.half}
+        if learnt.most:
+            name += f", at most {learnt.most}"
+            options |= {"most": learnt.most}
         if learnt.without is None:
             return self._faces(source, name, options)
         name += f" without the scored people of {learnt.without.label}"
@@ -194,14 +203,15 @@ class Graph:
         )
 
     @remembered
-    def baselines(self, dataset: Component, faces: str, count: int) -> str:
-        """Add the score with one row per face: the image metrics of baseline images that show nothing of the face."""
+    def baselines(self, dataset: Component, faces: str, count: int, side: Side = "probe") -> str:
+        """Add the score with one row per face on the protected side of pairs: the image metrics of baseline images that
+        show nothing of the face."""
         return self.stage(
             "score",
             f"baselines of the image metrics on {dataset.label}",
             "score:baselines",
             components={"metric": self.image_metrics},
-            options={"metric": "baselines"},
+            options={"metric": "baselines"} | ({} if side == "probe" else {"protects": side}),
             inputs={"faces": faces, "calibration_faces": self.faces(dataset, "calibration")},
             seed=self.seed("floors", dataset.name),  # An old name, kept so that the numbers stay.
             units=count,

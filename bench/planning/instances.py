@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any, Literal, NamedTuple
 
 from bench.api.hookspecs import Attack
 from bench.core.content_keys import digest_of
-from bench.core.domain import Component
+from bench.core.domain import Component, Side
 from bench.core.errors import PluginError, did_you_mean, error_text
 from bench.core.memoize import remembered
 from bench.registry.discovery import Registry
@@ -16,17 +17,21 @@ from bench.suite.suite import Experiment
 class Client(NamedTuple):
     """The client side of a cell: which faces are protected, by which defense, for which models.
 
-    ``authorised`` is empty if no authorised model takes part in the cell. ``repeat`` counts from 0.
+    ``authorised`` is empty if no authorised model takes part in the cell, and ``surrogates`` if the defense needs none.
+    ``repeat`` counts from 0. ``side`` says which pictures of a pair are protected.
     """
 
     dataset: Component
     authorised: tuple[Component, ...]
     defense: Component
     repeat: int
+    surrogates: tuple[Component, ...] = ()
+    side: Side = "probe"
 
 
 class Combination(NamedTuple):
-    """One combination of the axes of an experiment. ``evaluated`` is None if no recognition model takes part."""
+    """One combination of the axes of an experiment. ``evaluated`` is None if nothing recognises; it is the defense
+    itself where the recogniser of the defense does."""
 
     client: Client
     attack: Component
@@ -60,9 +65,36 @@ class Instances:
         return bool(self.of(defense).needs & {"shallow", "full_gradients"})
 
     @remembered
+    def sends_pictures(self, defense: Component) -> bool:
+        """Return True if images or features leave the client, False if only a representation of its own does."""
+        return bool(self.of(defense).sends & {"image", "feature"})
+
+    @remembered
+    def own_recogniser(self, defense: Component) -> Component | None:
+        """Return the recogniser of a defense as what is evaluated: the defense itself, under a label of its own; None
+        if it has none."""
+        return replace(defense, label=f"{defense.label}'s recogniser") if self.of(defense).own_recogniser else None
+
+    @remembered
+    def side(self, defense: Component, chosen: Literal["auto", "probe", "gallery", "both"]) -> Side:
+        """Return which pictures of a pair a defense protects if the experiment has chosen this; whether it can is
+        checked elsewhere."""
+        if chosen != "auto":
+            return chosen
+        if self.of(defense).own_recogniser:
+            return "both"
+        order: tuple[Side, ...] = ("probe", "both", "gallery")
+        return next((side for side in order if side in self.of(defense).protects), "probe")
+
+    @remembered
     def uses_features(self, attack: Component) -> bool:
         """Return True if an attack works on features of the shallow model."""
         return bool(self.of(attack).sees & {"features", "shallow_weights"})
+
+    @remembered
+    def is_insider(self, attack: Component) -> bool:
+        """Return True if an attack, or that of its ``via``, uses the whole authorised models."""
+        return any("full_model" in self.of(one).sees for one in (attack, attack.via) if one)
 
 
 class Splits:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import NamedTuple
 
-from bench.api.hookspecs import Dataset, Model, TrainingSet
+from bench.api.datasets import Dataset, TrainingSet
+from bench.api.hookspecs import Model
 from bench.core.domain import Component
 from bench.core.errors import BenchError, DataError, PluginError, SuiteError, error_text
 from bench.core.memoize import remembered

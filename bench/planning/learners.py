@@ -47,8 +47,8 @@ class Learners:
     # ---- who learns ----------------------------------------------------------------------------------------------
 
     def defense_learns(self, defense: Component) -> bool:
-        """Return True if a defense learns from auxiliary faces."""
-        return "training" in self.instances.of(defense).needs
+        """Return True if a defense learns from auxiliary faces, or takes its targets from them."""
+        return bool({"training", "targets"} & self.instances.of(defense).needs)
 
     def attack_learns(self, attack: Component) -> bool:
         """Return True if an attack, or the one of its ``via``, learns from auxiliary faces."""

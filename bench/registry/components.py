@@ -18,11 +18,13 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from bench.api.hookspecs import Model, Need, Sees
+from bench.api.attack import Outputs, Sees
+from bench.api.defense import Need
+from bench.api.hookspecs import Model
 from bench.api.metric import Metric
 from bench.api.search_paths import expand
 from bench.core.content_keys import joined_digest
-from bench.core.domain import Component, Goal, Kind, Origin
+from bench.core.domain import Component, Goal, Kind, Origin, Side
 from bench.core.errors import BenchError, PluginError, SuiteError, UntrustedError, did_you_mean, error_text
 from bench.core.provenance import file_sha256
 from bench.registry.discovery import Registration, Registry
@@ -96,11 +98,17 @@ def parameter_names(cls: type) -> frozenset[str]:
 
 _DECLARED: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
     "attack": {
-        "outputs": ("recognition", "images", "attributes"),
+        "outputs": typing.get_args(Outputs),
         "trains_on": ("nothing", "clean", "defense", "evaluated"),
+        "uploads_of": ("photo", "person"),
         "sees": typing.get_args(Sees),
     },
-    "defense": {"needs": typing.get_args(Need), "sends": ("image", "feature", "representation")},
+    "defense": {
+        "goal": typing.get_args(Goal),
+        "protects": typing.get_args(Side),
+        "needs": typing.get_args(Need),
+        "sends": ("image", "feature", "representation"),
+    },
 }
 
 

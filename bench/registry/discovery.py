@@ -20,7 +20,9 @@ import click
 import pluggy
 
 from bench.api import hookspecs
-from bench.api.hookspecs import PROJECT, Attack, Dataset, Defense, Model, TrainingSet
+from bench.api.datasets import Dataset, TrainingSet
+from bench.api.defense import Defense
+from bench.api.hookspecs import PROJECT, Attack, Model
 from bench.api.metric import Metric
 from bench.core.domain import Component, Origin
 from bench.core.errors import PluginError, did_you_mean, error_text, with_article

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bench.api.hookspecs import Dataset, TrainingSet
+from bench.api.datasets import Dataset, TrainingSet
 from bench.api.types import Check, DataStatus
 from bench.core.errors import BenchError, MissingDataError, SuiteError, error_text
 from bench.registry.components import build_component

@@ -211,7 +211,8 @@ def with_notes(record: RunRecord, plan: Plan, cache: Cache) -> RunRecord:
         role = _NOTICED_BY.get(stage.kind)
         manifest = None if role is None else cache.manifest(key)
         if role is not None and manifest is not None and manifest.get("notes"):
-            for component in stage.components[role]:
+            # The recogniser of a defense embeds without a model.
+            for component in stage.components.get(role, stage.components.get("defense", ())):
                 noticed.setdefault(digest_of(component), {}).update(dict.fromkeys(map(str, manifest["notes"])))
     if not noticed:
         return record

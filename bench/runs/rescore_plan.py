@@ -8,10 +8,10 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from bench.core.content_keys import digest_of, joined_digest
-from bench.core.domain import Cell, CellRole, Component, Origin, Stage, StageResult
+from bench.core.domain import Cell, CellRole, Component, Origin, Side, Stage, StageResult
 from bench.core.errors import ReplayError
 from bench.planning.cell_stages import CellStages
 from bench.planning.graph import BATCH, Graph
@@ -176,7 +176,14 @@ class Planner:
             threat=row["threat"] or "",
             upload=row["upload"] or "images",
             splits=row["splits"] or (),
+            surrogates=_surrogates(cell.before),
+            goal=row["goal"] or "recognition",
+            protects=row["protects"] or "probe",
+            bound=row["bound"],
             outputs=row["outputs"] or "recognition",
+            embeds=bool(row.get("embeds")),
+            insider=bool(row.get("insider")),
+            budget=row.get("budget"),
             leaky=bool(row["leaky"]),
             learner_overlap=row["learner_overlap"],
             training_overlap=row["training_overlap"],
@@ -188,7 +195,8 @@ class Planner:
         """Return the keys of the scores of a cell. Each is planned as for a new run and then gets its recorded
         inputs."""
         dataset, authorised, defense, attack, evaluated = _in_roles(cell.now)
-        client = Client(dataset, authorised, defense, int(cell.row["repeat"]))
+        repeat, side = int(cell.row["repeat"]), cast(Side, cell.row["protects"] or "probe")
+        client = Client(dataset, authorised, defense, repeat, _surrogates(cell.now), side)
         try:
             planned = cell_stages.scores(Combination(client, attack, evaluated))
         except ValueError as error:
@@ -268,6 +276,11 @@ def _in_roles(
     return dataset, authorised, defense, attack, next((part for role, part in parts if role == "evaluated"), None)
 
 
+def _surrogates(parts: Sequence[tuple[CellRole, Component]]) -> tuple[Component, ...]:
+    """Return the surrogate models of a cell."""
+    return tuple(part for role, part in parts if role == "surrogates")
+
+
 def _id(cell: str, before: ExperimentTable, after: ExperimentTable) -> str:
     """Return the id of a cell: the recorded one, or another one if a setting of its experiment has changed."""
     was, now = ({name: getattr(table, name) for name in SETTINGS} for table in (before, after))
@@ -298,6 +311,7 @@ def _experiment(table: ExperimentTable, cells: Sequence[_RecordedCell], metrics:
         table,
         datasets=tuple(datasets),
         authorised=tuple(authorised),
+        surrogates=tuple(dict.fromkeys(model for cell in cells for model in _surrogates(cell.now))),
         defenses=tuple(defenses),
         attacks=tuple(attacks),
         evaluated=tuple(model for model in evaluated if model is not None),

@@ -7,7 +7,7 @@ recognised, attacked or scored.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -19,30 +19,33 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from bench.api import context
-from bench.api.hookspecs import Attack, Dataset, Defense
+from bench.api.datasets import Dataset
+from bench.api.defense import Defense
 from bench.api.types import Faces, Pairs, Protected
 from bench.core.domain import Component, Stage
 from bench.core.errors import ContractError, error_text
 from bench.core.people import Half, everyone, half_of, learnable, person_key
 from bench.stages import contracts
+from bench.stages.attacks import attack, embed_by_attack, fit_attack
 from bench.stages.repeatability import Again, Results, what_differs
 from bench.stages.repeatability import chosen as chosen_again
 from bench.stages.scoring import SCORES
-from bench.stages.splits import Shown, check_apart, facts_of_faces
+from bench.stages.splits import check_learnt, facts_of_faces, learnt
 from bench.stages.stage_inputs import (
     Job,
-    LearningExamples,
     StoredFaces,
     Uploads,
-    attack_capabilities,
     build,
     defense_capabilities,
     images_of,
     network,
+    of_batch,
+    protected_rows,
     read_faces,
     read_pairs,
     read_state,
 )
+from bench.stages.stored import numbers, sample_table, to_store
 from bench.stages.undeclared import observed
 from bench.store.artifacts import Artifact, Cache
 
@@ -67,6 +70,8 @@ def _faces(job: Job) -> Artifact:
     pairs: Pairs | None = None
     if split == "evaluation":
         faces, pairs = dataset.evaluation(job.stage.options["pairs"], ctx)
+    elif split == "further":
+        faces = dataset.further(job.stage.options["pairs"], ctx)
     else:
         found = dataset.calibration(ctx) if split == "calibration" else _auxiliary(job, dataset, ctx)
         faces, pairs = found if isinstance(found, tuple) else (found, None)
@@ -91,17 +96,30 @@ def _auxiliary(job: Job, dataset: Dataset, ctx: context.Context) -> Faces:
     options, scored = job.stage.options, job.stage.components.get("scored", ())
     half: Half | None = options.get("half")
     if not scored and half is None:
-        return dataset.auxiliary(ctx)
+        return _at_most(dataset.auxiliary(ctx), options.get("most"))
     files = job.component("dataset").weights or ""
     if dataset.auxiliary_people(everyone):
         keys = {person_key(n, c.weights or "") for c in scored for n in build(c).people(options["pairs"])}
-        return dataset.auxiliary_among(learnable(keys, files, half), ctx)
+        return _at_most(dataset.auxiliary_among(learnable(keys, files, half), ctx), options.get("most"))
     faces = dataset.auxiliary(ctx)
     people = np.unique(faces.subjects)
     own = people[[half_of(str(person)) == half for person in people.tolist()]]
     rows = np.flatnonzero(np.isin(faces.subjects, own))
     if not len(rows):
         raise ContractError(f"{ctx.plugin}: none of its {len(people)} people is in the half for the {half}")
+    return _at_most(_rows_of(faces, rows), options.get("most"))
+
+
+def _at_most(faces: Faces, most: int | None) -> Faces:
+    """Return the first faces, person by person in the order of their first faces, and at most ``most`` of them."""
+    if most is None or len(faces.images) <= most:
+        return faces
+    _, first, person = np.unique(faces.subjects, return_index=True, return_inverse=True)
+    by_person = np.argsort(first[person], kind="stable")
+    return _rows_of(faces, np.sort(by_person[:most]))
+
+
+def _rows_of(faces: Faces, rows: NDArray[np.int64]) -> Faces:
     return replace(
         faces,
         images=faces.images[rows],
@@ -124,8 +142,13 @@ def _embed(job: Job) -> Artifact:
     an image and of its mirror image.
 
     With the option ``split``, the upload consists of features at that split point, from which the server part of the
-    model computes the embeddings. Features cannot be mirrored, so both are the same then.
+    model computes the embeddings. Features cannot be mirrored, so both are the same then; neither can what the own
+    recogniser of a defense embeds.
     """
+    if "attack" in job.stage.components:
+        return embed_by_attack(job)
+    if "defense" in job.stage.components:
+        return _embed_by_defense(job)
     component = job.component("model")
     if "split" in job.stage.options:
         return _embed_features(job, component)
@@ -160,6 +183,26 @@ def _embed_features(job: Job, component: Component) -> Artifact:
     return Artifact(tensors={"plain": plain, "flipped": plain.copy()})
 
 
+def _embed_by_defense(job: Job) -> Artifact:
+    """Embed what a defense sends with the recogniser of the defense."""
+    component = job.component("defense")
+    defense: Defense = build(component)
+    uploads = Uploads(job, job.input("images"), None, ())
+    plugin = f"the recogniser of defense {component.label}"
+    ctx = job.context(plugin, defense_capabilities(job, defense), state=read_state(job))
+    found = []
+    with observed(component, defense, job.cache.root):
+        recogniser = defense.recogniser(ctx)
+        for part in job.batches(uploads.n):
+            n = len(range(*part.indices(uploads.n)))
+            made = contracts.recognised(
+                recogniser, uploads.received(part, images=True), n, defense.recogniser_size, plugin
+            )
+            found.append(torch.nn.functional.normalize(made, dim=1).cpu())
+    plain = torch.cat(found).numpy()
+    return Artifact(tensors={"plain": plain, "flipped": plain.copy()})
+
+
 # ---- fit_defense, protect --------------------------------------------------------------------------------------------
 
 
@@ -174,39 +217,31 @@ def _fit_defense(job: Job) -> Artifact:
     ctx = job.context(f"defense {component.label}", capabilities, sample_ids=ids)
     with observed(component, defense, job.cache.root):
         state = defense.fit(faces, ctx)
-    return _learnt(contracts.check_state(state, ctx.plugin), source)
-
-
-def _learnt(state: Mapping[str, NDArray[Any]], source: Artifact) -> Artifact:
-    """Return an artifact with what was learnt and with whom and what the faces of ``source`` showed."""
-    shown = Shown.in_faces(source)
-    return Artifact(tensors=state, tables=shown.table(), facts=shown.facts)
-
-
-def _check_learnt(job: Job) -> None:
-    """Raise `ContractError` if the state of a stage was learnt from people or pictures that are scored."""
-    if "state" in job.stage.inputs:
-        check_apart(Shown.in_faces(job.input("faces")), Shown.learnt_from(job.input("state")))
+    return learnt(contracts.check_state(state, ctx.plugin), source)
 
 
 def _protect(job: Job) -> Artifact:
-    """Protect every left image of the pairs once; of a split without pairs, all images.
+    """Protect every image on the protected side of the pairs once, by default the left ones; of other splits than the
+    scored one, all images.
 
     The column ``face`` of the table ``samples`` has the index of the face that each protected image shows.
     """
     component = job.component("defense")
     defense: Defense = build(component)
     source = job.input("faces")
-    _check_learnt(job)
+    check_learnt(job)
     faces = read_faces(source)
-    chosen = np.unique(read_pairs(source).left) if "pairs" in source.tables else np.arange(len(faces.images))
+    chosen = np.arange(len(faces.images))
+    if "pairs" in source.tables and source.facts.get("split") != "calibration":
+        chosen = protected_rows(read_pairs(source), job.stage.options.get("protects", "probe"))
+    whole = "whole_set" in defense.needs
     uploaded = tuple(job.stage.options.get("splits", ()))
     capabilities, state = defense_capabilities(job, defense), read_state(job)
     shapes = _split_shapes(job) if uploaded else {}
     plugin = f"defense {component.label}"
 
     def protected(index: NDArray[np.int64]) -> Protected:
-        seen = replace(capabilities, subjects=torch.from_numpy(faces.subjects[index]))
+        seen = of_batch(job, capabilities, faces.subjects[index])
         ids = [str(s) for s in faces.sample_ids[index]]
         ctx = job.context(plugin, seen, state=state, sample_ids=ids)
         return contracts.protect_checked(defense, job.to_float(faces.images[index]), ctx, shapes)
@@ -214,16 +249,15 @@ def _protect(job: Job) -> Artifact:
     sent: list[dict[str, NDArray[Any]]] = []
     extras = []
     with observed(component, defense, job.cache.root):
-        for part in job.batches(len(chosen)):
+        for part in [slice(0, len(chosen))] if whole else job.batches(len(chosen)):
             made = protected(chosen[part])
-            sent.append(_to_store(made, uploaded))
-            extras.append(_numbers(made.extra))
+            sent.append(to_store(made, uploaded))
+            extras.append(numbers(made.extra))
     tensors = {name: np.concatenate([s[name] for s in sent]) for name in sent[0]}
     facts = _client_cost(job, component, faces, int(chosen[0]), uploaded, shapes)
-    if "pairs" in source.tables and job.stage.options.get("check", True):
-        whole = "whole_set" in defense.needs
-        facts |= _checked(job, tensors, lambda rows: _to_store(protected(chosen[rows]), uploaded), whole_set=whole)
-    return Artifact(tensors=tensors, tables={"samples": _sample_table(chosen, extras, plugin)}, facts=facts)
+    if source.facts.get("split") == "evaluation" and job.stage.options.get("check", True):
+        facts |= _checked(job, tensors, lambda rows: to_store(protected(chosen[rows]), uploaded), whole_set=whole)
+    return Artifact(tensors=tensors, tables={"samples": sample_table(chosen, extras, plugin)}, facts=facts)
 
 
 def _checked(job: Job, first: Results, again: Again, *, whole_set: bool = False) -> dict[str, Any]:
@@ -283,12 +317,14 @@ def _client_cost(
     everything that is stored, so they change no result.
     """
     index = np.array([row])
+    if "whole_set" in build(component).needs:
+        return {"client_reason": "the defense protects all faces together, so one face has no cost of its own"}
     images = job.to_float(faces.images[index])
     plugin, ids = f"defense {component.label}", [str(faces.sample_ids[row])]
 
     def prepared() -> tuple[Defense, context.Context]:
         defense: Defense = build(component)
-        seen = replace(defense_capabilities(job, defense), subjects=torch.from_numpy(faces.subjects[index]))
+        seen = of_batch(job, defense_capabilities(job, defense), faces.subjects[index])
         return defense, replace(job.context(plugin, seen, state=read_state(job), sample_ids=ids), on_progress=None)
 
     flops = _Flops()
@@ -323,99 +359,11 @@ def _split_shapes(job: Job) -> dict[str, tuple[int, int, int]]:
     return dict(build(job.stage.components["authorised"][0]).splits)
 
 
-def _to_store(protected: Protected, uploaded: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """Return what leaves the client by tensor name: 8-bit images, and float32 features at the uploaded splits."""
-    images = {} if protected.images is None else {"images": _quantised(protected.images)}
-    sent = {s: protected.features[s] for s in uploaded if s in protected.features}
-    return images | {f"features/{k}": v.detach().float().cpu().numpy() for k, v in sent.items()}
-
-
-def _quantised(images: torch.Tensor) -> NDArray[np.uint8]:
-    return images.mul(255).round().to(torch.uint8).cpu().numpy()
-
-
-def _numbers(extra: Mapping[str, torch.Tensor]) -> dict[str, NDArray[Any]]:
-    return {k: v.detach().double().cpu().numpy() for k, v in extra.items()}
-
-
-def _sample_table(chosen: NDArray[np.int64], extras: Sequence[Mapping[str, NDArray[Any]]], plugin: str) -> pa.Table:
-    """Return a table with the index of each sample's face and the extra numbers that the plugin returned for it."""
-    contracts.check_same_names(extras, plugin, "extra numbers")
-    columns = {f"extra_{name}": np.concatenate([e[name] for e in extras]) for name in extras[0]}
-    return pa.table({"face": chosen, **columns})
-
-
-# ---- fit_attack, attack ----------------------------------------------------------------------------------------------
-
-
-def _victim(job: Job) -> Component | None:
-    """Return the model whose features are attacked, which is the only authorised one; None if images are attacked."""
-    models = job.stage.components.get("authorised", ())
-    return models[0] if job.stage.options["splits"] else None
-
-
-def _fit_attack(job: Job) -> Artifact:
-    component = job.component("attack")
-    attack: Attack = build(component)
-    source = job.input("faces")
-    faces = read_faces(source)
-    held = job.input("protected") if "protected" in job.stage.inputs else source
-    uploads = Uploads(job, held, _victim(job), job.stage.options["splits"])
-    ids = [str(s) for s in faces.sample_ids]
-    ctx = job.context(f"attack {component.label}", attack_capabilities(job, attack, faces.images), sample_ids=ids)
-    examples = LearningExamples(faces, uploads, with_images=not job.stage.options["uploaded"])
-    with observed(component, attack, job.cache.root):
-        state = attack.fit(examples, ctx)
-    return _learnt(contracts.check_state(state, ctx.plugin), source)
-
-
-def _attack(job: Job) -> Artifact:
-    """Reconstruct images from uploads, or estimate the attributes of images."""
-    attack: Attack = build(job.component("attack"))
-    return _reconstruct(job, attack) if attack.outputs == "images" else _estimate(job, attack)
-
-
-def _reconstruct(job: Job, attack: Attack) -> Artifact:
-    """Reconstruct one image per upload; it is quantised like an uploaded image."""
-    component = job.component("attack")
-    held = job.input("protected")
-    about = held.tables["samples"]
-    _check_learnt(job)
-    faces = read_faces(job.input("faces"))
-    uploads = Uploads(job, held, _victim(job), job.stage.options["splits"])
-    images, extras = [], []
-    capabilities, state = attack_capabilities(job, attack, faces.images), read_state(job)
-    shape = (3, *faces.images.shape[2:])
-    chosen = about["face"].to_numpy()
-    with observed(component, attack, job.cache.root):
-        for part in job.batches(uploads.n):
-            ids = [str(s) for s in faces.sample_ids[chosen[part]]]
-            ctx = job.context(f"attack {component.label}", capabilities, state=state, sample_ids=ids)
-            received = uploads.received(part, images=not job.stage.options["uploaded"])
-            made = contracts.reconstruct_checked(attack, received, shape, ctx)
-            images.append(_quantised(made.images))
-            extras.append(_numbers(made.extra))
-    table = _sample_table(chosen, extras, f"attack {component.label}")
-    return Artifact(tensors={"images": np.concatenate(images)}, tables={"samples": table})
-
-
-def _estimate(job: Job, attack: Attack) -> Artifact:
-    """Estimate the attributes of every image: vectors ``(n, k)`` or numbers ``(n,)`` by name."""
-    images, component = images_of(job.input("images")), job.component("attack")
-    ctx = job.context(f"attack {component.label}")
-    found = []
-    with observed(component, attack, job.cache.root):
-        for part in job.batches(len(images)):
-            found.append(contracts.estimate_checked(attack, job.to_float(images[part]), ctx))
-    contracts.check_same_names(found, ctx.plugin, "attributes")
-    return Artifact(tensors={name: np.concatenate([f[name] for f in found]) for name in found[0]})
-
-
 _RUNNERS: Mapping[str, Callable[[Job], Artifact]] = {
     "faces": _faces,
     "embed": _embed,
     "fit_defense": _fit_defense,
     "protect": _protect,
-    "fit_attack": _fit_attack,
-    "attack": _attack,
+    "fit_attack": fit_attack,
+    "attack": attack,
 }

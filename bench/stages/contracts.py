@@ -5,7 +5,8 @@ Every check raises `ContractError` with the kind and label of the plugin.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,13 @@ import torch
 from numpy.typing import NDArray
 
 from bench.api.context import Context
-from bench.api.hookspecs import Attack, Defense
+from bench.api.defense import Defense
+from bench.api.hookspecs import Attack
 from bench.api.metric import Metric
 from bench.api.types import Faces, LazyImages, Pairs, Protected, Received, Reconstructed
 from bench.core.errors import ContractError
 
+Array = NDArray[Any]
 _SLACK = 1e-6  # float rounding beyond [0, 1] that is clamped without an error
 
 
@@ -100,6 +103,8 @@ def protect_checked(
     if missing := set(ctx.uploaded) - set(protected.features) if "image" not in defense.sends else set():
         names = ", ".join(sorted(missing))
         raise ContractError(f"{ctx.plugin}: protect() returned no features at {names}, which ctx.uploaded names")
+    if "representation" in defense.sends:
+        check_representation(defense, protected.representation, len(images), ctx.plugin)
     for split in (s for s in ctx.uploaded if s in protected.features):
         maps, shape = protected.features[split], (len(images), *(shapes or {}).get(split, ()))
         if not isinstance(maps, torch.Tensor) or maps.shape[: len(shape)] != shape:
@@ -108,7 +113,31 @@ def protect_checked(
             raise ContractError(f"{ctx.plugin}: the features at {split} hold NaN or infinity")
     out = None if protected.images is None else _checked_images(protected.images, tuple(images.shape), ctx.plugin)
     _check_extra(protected.extra, len(images), ctx.plugin)
-    return Protected(images=out, features=protected.features, extra=protected.extra)
+    return replace(protected, images=out)
+
+
+def check_representation(defense: Defense, found: Mapping[str, torch.Tensor], n: int, plugin: str) -> None:
+    """Check that the representation of ``n`` faces has the tensors that the defense declares, of their shapes."""
+    declared = {name: (n, *shape) for name, shape in defense.representation().items()}
+    if set(found) != set(declared):
+        names = ", ".join(sorted(found)) or "nothing"
+        expected = ", ".join(sorted(declared)) or "nothing, and a defense that sends a representation declares some"
+        raise ContractError(f"{plugin}: representation() declares {expected}; protect() returned {names}")
+    for name, values in found.items():
+        if not isinstance(values, torch.Tensor) or tuple(values.shape) != declared[name]:
+            raise ContractError(f"{plugin}: representation {name!r}: expected {declared[name]}, got {_what(values)}")
+        if values.is_floating_point() and not torch.isfinite(values).all():
+            raise ContractError(f"{plugin}: representation {name!r} holds NaN or infinity")
+
+
+def recognised(
+    recogniser: Callable[[Received], torch.Tensor], received: Received, n: int, size: int, plugin: str
+) -> torch.Tensor:
+    """Return the embeddings ``(n, size)`` of what a defense sends, by its own recogniser, after checking them."""
+    with torch.no_grad():
+        embeddings = recogniser(received)
+    check_embeddings(embeddings, n, size, plugin)
+    return embeddings.float()
 
 
 def reconstruct_checked(attack: Attack, received: Received, shape: tuple[int, ...], ctx: Context) -> Reconstructed:
@@ -125,20 +154,81 @@ def reconstruct_checked(attack: Attack, received: Received, shape: tuple[int, ..
     return Reconstructed(images=_checked_images(made.images, (n, *shape), ctx.plugin), extra=made.extra)
 
 
-def estimate_checked(attack: Attack, images: torch.Tensor, ctx: Context) -> dict[str, np.ndarray[Any, Any]]:
-    """Call ``attack.estimate`` and check that it returns finite vectors ``(n, k)`` or numbers ``(n,)`` by attribute."""
-    before = images.clone()
+def embed_checked(attack: Attack, received: Received, ctx: Context) -> torch.Tensor:
+    """Call ``attack.embed`` and return what it returns as unit embeddings on the CPU, after checking them."""
+    held = [t for t in (received.images, *received.features.values()) if t is not None]
+    return _embeddings_checked(lambda: attack.embed(received, ctx), held, "embed()", ctx.plugin)
+
+
+def enrol_checked(attack: Attack, images: torch.Tensor, ctx: Context) -> torch.Tensor:
+    """Call ``attack.enrol`` and return what it returns as unit embeddings on the CPU, after checking them."""
+    return _embeddings_checked(lambda: attack.enrol(images, ctx), [images], "enrol()", ctx.plugin)
+
+
+def link_checked(attack: Attack, first: Received, second: Received, ctx: Context) -> Array:
+    """Call ``attack.link`` and check that it returns finite scores ``(n,)`` and leaves the uploads unchanged."""
+    held = [t for side in (first, second) for t in (side.images, *side.features.values()) if t is not None]
+    before = [t.clone() for t in held]
+    found = attack.link(first, second, ctx)
+    if not all(torch.equal(a, b) for a, b in zip(held, before, strict=True)):
+        raise ContractError(f"{ctx.plugin}: link() changed what it received; work on a copy")
+    n = len(ctx.sample_ids)
+    if not isinstance(found, torch.Tensor) or found.shape != (n,):
+        raise ContractError(f"{ctx.plugin}: link(): expected scores ({n},), got {_what(found)}")
+    if not torch.isfinite(found).all():
+        raise ContractError(f"{ctx.plugin}: link(): the scores hold NaN or infinity")
+    return found.detach().double().cpu().numpy()
+
+
+def _embeddings_checked(
+    call: Callable[[], torch.Tensor], held: Sequence[torch.Tensor], method: str, plugin: str
+) -> torch.Tensor:
+    before = [t.clone() for t in held]
+    found = call()
+    if not all(torch.equal(a, b) for a, b in zip(held, before, strict=True)):
+        raise ContractError(f"{plugin}: {method} changed what it received; work on a copy")
+    n = len(held[0])
+    if not isinstance(found, torch.Tensor) or found.ndim != 2 or len(found) != n or not found.is_floating_point():
+        raise ContractError(f"{plugin}: {method}: expected float embeddings ({n}, d), got {_what(found)}")
+    check_embeddings(found, n, found.shape[1], f"{plugin}: {method}")
+    return torch.nn.functional.normalize(found.detach().float(), dim=1).cpu()
+
+
+def check_one_size(embeddings: Sequence[torch.Tensor], plugin: str) -> None:
+    """Check that the embeddings of all batches have one length."""
+    if len(sizes := {len(one[0]) for one in embeddings}) > 1:
+        raise ContractError(f"{plugin}: expected embeddings of one length, got the lengths {sorted(sizes)}")
+
+
+def checked_query(images: torch.Tensor, shape: tuple[int, ...], plugin: str) -> torch.Tensor:
+    """Return the images that an attack wants to have protected, after checking that they are ``(n, *shape)``."""
+    if not isinstance(images, torch.Tensor) or images.ndim != 4 or not len(images):
+        raise ContractError(
+            f"{plugin}: ctx.defense(): expected images (n, {', '.join(map(str, shape))}), got {_what(images)}"
+        )
+    return _checked_images(images, (len(images), *shape), f"{plugin}: ctx.defense()")
+
+
+def estimate_checked(
+    attack: Attack, images: torch.Tensor | None, ctx: Context, n: int | None = None
+) -> dict[str, Array]:
+    """Call ``attack.estimate`` and check that it returns finite vectors ``(n, k)`` or numbers ``(n,)`` by attribute.
+
+    ``n`` is the number of samples, for an attack that gets no images.
+    """
+    before = None if images is None else images.clone()
+    n = len(images) if images is not None else n
     with torch.no_grad():
-        found = attack.estimate(images, ctx)
-    if not torch.equal(images, before):
+        found = attack.estimate(images, ctx)  # type: ignore[arg-type]  # None where no images are uploaded
+    if images is not None and before is not None and not torch.equal(images, before):
         raise ContractError(f"{ctx.plugin}: estimate() changed its input images; work on a copy")
     if not isinstance(found, Mapping) or not found:
         raise ContractError(
             f"{ctx.plugin}: estimate() must return a mapping of attributes to tensors, got {_what(found)}"
         )
     for name, values in found.items():
-        if not isinstance(values, torch.Tensor) or values.ndim not in (1, 2) or len(values) != len(images):
-            expected = f"({len(images)}, k) or ({len(images)},)"
+        if not isinstance(values, torch.Tensor) or values.ndim not in (1, 2) or len(values) != n:
+            expected = f"({n}, k) or ({n},)"
             raise ContractError(f"{ctx.plugin}: attribute {name!r}: expected a tensor {expected}, got {_what(values)}")
         if not torch.isfinite(values).all():
             raise ContractError(f"{ctx.plugin}: attribute {name!r} holds NaN or infinity")
@@ -210,7 +300,7 @@ def check_same_names(found: Sequence[Mapping[str, Any]], plugin: str, what: str)
         raise ContractError(f"{plugin}: its {what} differ from batch to batch")
 
 
-def check_state(state: Mapping[str, torch.Tensor], plugin: str) -> dict[str, np.ndarray[Any, Any]]:
+def check_state(state: Mapping[str, torch.Tensor], plugin: str) -> dict[str, Array]:
     """Return the tensors that ``fit`` returned as arrays to store; their values are not checked. Raise `ContractError`
     unless they are a mapping of names to tensors of types that numpy has."""
     if not (isinstance(state, Mapping) and all(isinstance(v, torch.Tensor) for v in state.values())):

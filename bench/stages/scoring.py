@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from bench.api.hookspecs import Attack
-from bench.api.types import Received
+from bench.api.types import Pairs, Received
 from bench.core.errors import ContractError, DataError
 from bench.metrics import attributes, recognition
 from bench.metrics.blank_images import baseline_images
@@ -21,6 +21,7 @@ from bench.metrics.lpips import LPIPS_VARIANT, Lpips, find_vgg, load
 from bench.metrics.vocabulary import IMAGE_METRICS
 from bench.stages import contracts
 from bench.stages.image_metrics import BuiltInMetrics, score_metric
+from bench.stages.linkage import score_links
 from bench.stages.splits import Shown, check_apart
 from bench.stages.stage_inputs import (
     Job,
@@ -29,6 +30,7 @@ from bench.stages.stage_inputs import (
     build,
     images_of,
     network,
+    protected_rows,
     read_faces,
     read_pairs,
     read_state,
@@ -83,7 +85,7 @@ def _score_baselines(job: Job) -> Artifact:
     """
     source = job.input("faces")
     faces, pairs = read_faces(source), read_pairs(source)
-    index = np.unique(pairs.left)
+    index = scored_rows(job, pairs)
     calibration = job.input("calibration_faces")
     if "pairs" not in calibration.tables:  # Calibration pairs are those of other folds, with thresholds by fold.
         check_apart(Shown.in_faces(source), Shown.in_faces(calibration))
@@ -108,7 +110,7 @@ def _score_attributes(job: Job) -> Artifact:
     attack: Attack = build(job.component("attack"))
     source = job.input("faces")
     faces = read_faces(source)
-    chosen = np.unique(read_pairs(source).left)
+    chosen = scored_rows(job, read_pairs(source))
     original, received = job.input("original").tensors, job.input("received").tensors
     constant = job.input("constant").tensors
     contracts.check_same_names([original, received, constant], f"attack {job.component('attack').label}", "attributes")
@@ -159,7 +161,7 @@ def _score_up(job: Job) -> Artifact:
     """
     source = job.input("faces")
     faces = read_faces(source)
-    chosen = np.unique(read_pairs(source).left)
+    chosen = scored_rows(job, read_pairs(source))
     observer = NoisyObserver(job)
     tables = []
     for part in job.batches(len(chosen)):
@@ -188,6 +190,7 @@ class NoisyObserver:
         via = job.stage.components.get("via", ())
         self.via: Attack | None = build(via[0]) if via else None
         self.victim = job.stage.components["authorised"][0] if self.uploaded or self.splits else None
+        self.estimator = read_state(job, "estimator")
         self.lpips = _lpips(job)
         self.originals = images_of(job.input("faces"))
 
@@ -220,7 +223,7 @@ class NoisyObserver:
         """Return the columns of Equation 9 for a batch."""
         cosine = recognition.cosine(self._embed(upload), self._embed(original))
         seen, seen_original = self._visible(upload, ids), self._visible(original, ids)
-        ctx = self.job.context(f"attack {self.label}")
+        ctx = self.job.context(f"attack {self.label}", state=self.estimator)
         found = contracts.estimate_checked(self.attack, seen, ctx)
         known = contracts.estimate_checked(self.attack, seen_original, ctx)
         contracts.check_same_names([found, known], ctx.plugin, "attributes")
@@ -254,6 +257,11 @@ class NoisyObserver:
         capabilities = attack_capabilities(self.job, self.via, self.originals)
         ctx = self.job.context(f"attack {first.label}", capabilities, state=read_state(self.job), sample_ids=ids)
         return contracts.reconstruct_checked(self.via, held, self.originals.shape[1:], ctx).images
+
+
+def scored_rows(job: Job, pairs: Pairs) -> NDArray[np.int64]:
+    """Return the indices of the pictures whose protected version a score is about."""
+    return protected_rows(pairs, job.stage.options.get("protects", "probe"))
 
 
 def _distance(found: NDArray[Any], known: NDArray[Any]) -> NDArray[np.float64]:
@@ -295,4 +303,5 @@ SCORES: Mapping[str, Callable[[Job], Artifact]] = {
     "baselines": _score_baselines,
     "attributes": _score_attributes,
     "up": _score_up,
+    "links": score_links,
 }

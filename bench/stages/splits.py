@@ -9,16 +9,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from bench.api.hookspecs import Dataset
+from bench.api.datasets import Dataset
 from bench.core.domain import Component
 from bench.core.errors import ContractError
 from bench.core.text import plural
-from bench.stages.stage_inputs import read_faces
+from bench.stages.stage_inputs import Job, read_faces
 from bench.store.artifacts import Artifact
 
 _LEARNT = "learnt"  # The table of the people and pictures that a state was learnt from.
@@ -79,6 +80,25 @@ class Shown:
         return f"{self.facts.get('split')} faces of {self.facts.get('of')}"
 
 
+def learnt(state: Mapping[str, NDArray[Any]], source: Artifact) -> Artifact:
+    """Return an artifact with what was learnt and with whom and what the faces of ``source`` showed."""
+    shown = Shown.in_faces(source)
+    return Artifact(tensors=state, tables=shown.table(), facts=shown.facts)
+
+
+def check_learnt(job: Job) -> None:
+    """Raise `ContractError` if the state of a stage was learnt from people or pictures that are scored, if it has
+    targets that show some, or if its further pictures of scored people are scored themselves."""
+    others = {name: job.input(name) for name in ("state", "targets", "enrolment") if name in job.stage.inputs}
+    scored = Shown.in_faces(job.input("faces")) if others else None
+    if scored and "state" in others:
+        check_apart(scored, Shown.learnt_from(others["state"]))
+    if scored and "targets" in others:
+        check_apart(scored, Shown.in_faces(others["targets"]))
+    if scored and "enrolment" in others:
+        check_other_pictures(scored, Shown.in_faces(others["enrolment"]))
+
+
 def check_apart(scored: Shown, other: Shown | None) -> None:
     """Raise `ContractError` if faces that are calibrated on or learnt from (``other``) show scored people or pictures.
 
@@ -90,6 +110,11 @@ def check_apart(scored: Shown, other: Shown | None) -> None:
     if scored.facts.get("people") == other.facts.get("people"):
         _check_different(scored, other, scored.subjects, other.subjects, "person", "people")
     _check_different(scored, other, scored.pictures, other.pictures, "picture", "pictures")
+
+
+def check_other_pictures(scored: Shown, further: Shown) -> None:
+    """Raise `ContractError` if further pictures of scored people are scored pictures."""
+    _check_different(scored, further, scored.pictures, further.pictures, "picture", "pictures")
 
 
 def _check_different(

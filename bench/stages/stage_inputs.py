@@ -6,7 +6,7 @@ import contextlib
 import copy
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,14 +14,16 @@ import torch
 from numpy.typing import NDArray
 
 from bench.api.context import Capabilities, Context, Network
-from bench.api.hookspecs import Attack, Defense
-from bench.api.types import Faces, Pairs, Received
+from bench.api.defense import Defense
+from bench.api.hookspecs import Attack
+from bench.api.types import Faces, Pairs, Pictures, Received
 from bench.core.content_keys import digest_of
 from bench.core.domain import Component, ComponentRole, Stage
-from bench.core.errors import ContractError
+from bench.core.errors import CapabilityError, ContractError
 from bench.registry.discovery import discover
 from bench.store.artifacts import Artifact, Cache
 
+REPRESENTATION = "representation/"  # Names of tensors of artifacts that a defense sends as its representation begin so.
 _NOTHING = Capabilities()
 _NO_STATE: Mapping[str, torch.Tensor] = {}
 
@@ -153,43 +155,102 @@ def read_pairs(artifact: Artifact) -> Pairs:
     return Pairs(**{name: table[name].to_numpy() for name in ("left", "right", "same", "fold")})
 
 
-def defense_capabilities(job: Job, defense: Defense) -> Capabilities:
-    """Return the capabilities of the defense of a stage, without the subjects, which differ from batch to batch."""
-    uploaded = tuple(job.stage.options.get("splits", ()))
-    return Capabilities.of_defense(defense.needs, _authorised_models(job), uploaded=uploaded)
+def protected_rows(pairs: Pairs, side: str = "probe") -> NDArray[np.int64]:
+    """Return the indices of the pictures that are protected, each once, ascending: those on one ``side`` of the pairs,
+    ``probe`` (left) or ``gallery`` (right), or on ``both``."""
+    columns = {"probe": (pairs.left,), "gallery": (pairs.right,), "both": (pairs.left, pairs.right)}[side]
+    return np.unique(np.concatenate(columns))
 
 
-def attack_capabilities(job: Job, attack: Attack, faces: NDArray[np.uint8]) -> Capabilities:
-    """Return the capabilities of an attack of a stage on uploads of these faces, uint8 ``(n, 3, h, w)``."""
+def defense_capabilities(job: Job, defense: Defense, role: ComponentRole = "authorised") -> Capabilities:
+    """Return the capabilities of the defense of a stage, without those that differ from batch to batch (`of_batch`).
+    ``role`` is that of the models which are authorised."""
+    return Capabilities.of_defense(
+        defense.needs,
+        copies_of(job, role),
+        uploaded=tuple(job.stage.options.get("splits", ())),
+        surrogates={label: model for label, (model, _) in copies_of(job, "surrogates").items()},
+        targets=_pictures(job, job.input("targets")) if "targets" in job.stage.inputs else None,
+    )
+
+
+def of_batch(job: Job, capabilities: Capabilities, subjects: NDArray[np.int64]) -> Capabilities:
+    """Return the capabilities of a defense for a batch that shows these people."""
+    enrolment = None
+    if "enrolment" in job.stage.inputs:
+        held = job.input("enrolment")
+        rows = np.flatnonzero(np.isin(read_faces(held).subjects, subjects))
+        enrolment = _pictures(job, held, rows)
+    return replace(capabilities, subjects=torch.from_numpy(subjects), enrolment=enrolment)
+
+
+def _pictures(job: Job, held: Artifact, rows: NDArray[np.int64] | None = None) -> Pictures:
+    """Return pictures of an artifact with faces as a plugin receives them; ``rows`` are their indices, None for all."""
+    faces = read_faces(held)
+    chosen = np.arange(len(faces.images)) if rows is None else rows
+    images, subjects = job.to_float(faces.images[chosen]), torch.from_numpy(faces.subjects[chosen])
+    return Pictures(images=images, subjects=subjects)
+
+
+def attack_capabilities(
+    job: Job,
+    attack: Attack,
+    faces: NDArray[np.uint8],
+    *,
+    queries: Callable[[torch.Tensor, torch.Tensor | None], Received] | None = None,
+) -> Capabilities:
+    """Return the capabilities of an attack of a stage on uploads of these faces, uint8 ``(n, 3, h, w)``. ``queries``
+    has images protected for it; None if it may have none protected."""
     h, w = faces.shape[2:]
-    uploaded = tuple(job.stage.options.get("uploaded", ()))
-    return Capabilities.of_attack(attack.sees, _authorised_models(job), uploaded=uploaded, image_size=(h, w))
+    models = job.stage.components.get("model", ()) if attack.outputs in ("recognition", "links") else ()
+    return Capabilities.of_attack(
+        attack.sees,
+        copies_of(job),
+        uploaded=tuple(job.stage.options.get("uploaded", ())),
+        image_size=(h, w),
+        evaluated=functools.partial(_to_adapt, models[0], job.device) if models else None,
+        queries=queries,
+    )
 
 
-def _authorised_models(job: Job) -> dict[str, tuple[Network, Sequence[str]]]:
-    """Return copies of the authorised models of a stage, so that a plugin cannot change those of other stages."""
+def _to_adapt(model: Component, device: torch.device) -> Network:
+    """Return a copy of a model's network that an attack may train."""
+    found: Any = copy.deepcopy(network(model, device))
+    adapted: Network = found.requires_grad_(True)
+    return adapted
+
+
+def copies_of(job: Job, role: ComponentRole = "authorised") -> dict[str, tuple[Network, Sequence[str]]]:
+    """Return copies of the authorised models of a stage, or of those of another role, with the names of their split
+    points, so that a plugin cannot change those of other stages."""
     return {
         c.label: (copy.deepcopy(network(c, job.device)), tuple(build(c).splits))
-        for c in job.stage.components.get("authorised", ())
+        for c in job.stage.components.get(role, ())
     }
 
 
-def read_state(job: Job) -> dict[str, torch.Tensor]:
+def read_state(job: Job, role: str = "state") -> dict[str, torch.Tensor]:
     """Return what the plugin of a stage has learnt, on the device; empty if it has learnt nothing."""
-    if "state" not in job.stage.inputs:
+    if role not in job.stage.inputs:
         return {}
-    return {k: torch.from_numpy(v.copy()).to(job.device) for k, v in job.input("state").tensors.items()}
+    return {k: torch.from_numpy(v.copy()).to(job.device) for k, v in job.input(role).tensors.items()}
 
 
 # ---- what was uploaded -----------------------------------------------------------------------------------------------
 
 
+def victim_of(job: Job) -> Component | None:
+    """Return the model whose features are attacked, which is the only authorised one; None if images are attacked."""
+    models = job.stage.components.get("authorised", ())
+    return models[0] if job.stage.options["splits"] else None
+
+
 class Uploads:
-    """What a client uploads: the images or features in an artifact of a stage ``faces`` or ``protect``.
+    """What a client uploads: the images, features or representation in an artifact of a stage ``faces`` or ``protect``.
 
     ``splits`` are the split points of the features, and ``model`` is the model that computes them. Features that the
     artifact lacks are computed from its images. ``n`` is the number of uploads. Raise `ContractError` if the artifact
-    has neither images nor features at these split points.
+    has neither images nor a representation, and no features at these split points.
     """
 
     def __init__(self, job: Job, artifact: Artifact, model: Component | None, splits: Sequence[str]) -> None:
@@ -197,11 +258,13 @@ class Uploads:
         self.splits = tuple(splits)
         self.native = {s: artifact.tensors[f"features/{s}"] for s in splits if f"features/{s}" in artifact.tensors}
         self.pixels = artifact.tensors.get("images")
+        sent = {name: held for name, held in artifact.tensors.items() if name.startswith(REPRESENTATION)}
+        self.sent = {name.removeprefix(REPRESENTATION): held for name, held in sent.items()}
         self.computed = tuple(s for s in splits if s not in self.native)
         self.network = network(model, job.device) if model and self.computed else None
         self.shapes = dict(build(model).splits) if model else {}
         self.model = f"model {model.label}" if model else ""
-        held = self.pixels if self.pixels is not None else next(iter(self.native.values()), None)
+        held = self.pixels if self.pixels is not None else next(iter([*self.native.values(), *sent.values()]), None)
         if held is None:
             raise ContractError(f"{job.stage.name}: nothing was uploaded at {', '.join(splits) or 'any split'}")
         self.n = len(held)
@@ -211,8 +274,8 @@ class Uploads:
         return None if self.pixels is None else self.job.to_float(self.pixels[rows])
 
     @torch.no_grad()
-    def features(self, rows: Any) -> dict[str, torch.Tensor]:
-        """Return the features ``(n, c, h, w)`` of some rows by split point.
+    def features(self, rows: Any, *, mirrored: bool = False) -> dict[str, torch.Tensor]:
+        """Return the features ``(n, c, h, w)`` of some rows by split point; ``mirrored``: those of the mirror images.
 
         Raise `ContractError` if they were not uploaded and cannot be computed, or have another shape than declared.
         """
@@ -220,7 +283,8 @@ class Uploads:
         if self.computed:
             if self.pixels is None or self.network is None:
                 raise ContractError(f"{self.job.stage.name}: no features were sent at {', '.join(self.computed)}")
-            maps = self.network.features(self.job.to_float(self.pixels[rows]), self.computed)
+            images = self.job.to_float(self.pixels[rows])
+            maps = self.network.features(images.flip(-1) if mirrored else images, self.computed)
             for split, made in zip(self.computed, maps, strict=True):
                 if tuple(made.shape[1:]) != self.shapes[split]:
                     got = tuple(made.shape[1:])
@@ -230,21 +294,47 @@ class Uploads:
             found |= zip(self.computed, maps, strict=True)
         return {s: found[s] for s in self.splits}
 
-    def received(self, rows: Any, *, images: bool) -> Received:
-        """Return what an adversary receives of some rows: features, and images if ``images`` is True."""
-        features = self.features(rows) if self.splits else {}
-        return Received(images=self.images(rows) if images else None, features=features)
+    def received(self, rows: Any, *, images: bool, mirrored: bool = False) -> Received:
+        """Return what an adversary receives of some rows: features, the representation of the defense, and images if
+        ``images`` is True; ``mirrored``: what he would receive of mirror images, if he mirrors the images that he
+        receives."""
+        features = self.features(rows, mirrored=mirrored) if self.splits else {}
+        sent = {name: torch.from_numpy(held[rows]).to(self.job.device) for name, held in self.sent.items()}
+        pixels = self.images(rows) if images else None
+        if mirrored and pixels is not None:
+            pixels = pixels.flip(-1)
+        return Received(images=pixels, features=features, representation=sent)
 
 
 class LearningExamples:
-    """Implements `bench.api.hookspecs.Examples`: faces, with their uploads, from which an attack learns."""
+    """Implements `bench.api.types.Examples`: faces, with their uploads, from which an attack learns.
 
-    def __init__(self, faces: StoredFaces, uploads: Uploads, *, with_images: bool) -> None:
+    ``labelled``: whether the attack, which ``plugin`` names, may know whom and what the faces show.
+    """
+
+    def __init__(self, faces: StoredFaces, uploads: Uploads, *, with_images: bool, labelled: bool, plugin: str) -> None:
         self.images = faces.images
-        self.subjects = faces.subjects
+        self._faces = faces
         self._uploads = uploads
         self._with_images = with_images
+        self._labelled = labelled
+        self._plugin = plugin
 
-    def received(self, rows: NDArray[np.int64]) -> Received:
+    @property
+    def subjects(self) -> NDArray[np.int64]:
+        """The people whom the faces show."""
+        return self._labels("subjects").subjects
+
+    @property
+    def attributes(self) -> Mapping[str, NDArray[Any]]:
+        """The labels of the faces, by attribute."""
+        return self._labels("attributes").attributes
+
+    def _labels(self, what: str) -> StoredFaces:
+        if not self._labelled:
+            raise CapabilityError(f"{self._plugin} requested examples.{what}; declare 'labels' in its sees")
+        return self._faces
+
+    def received(self, rows: NDArray[np.int64], upload: int = 0) -> Received:
         """Return the uploads of some of the faces."""
         return self._uploads.received(rows, images=self._with_images)

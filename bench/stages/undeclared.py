@@ -20,7 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.api.hookspecs import Attack, Defense
+from bench.api.defense import Defense
+from bench.api.hookspecs import Attack
 from bench.api.metric import Metric
 from bench.core.domain import Component
 from bench.core.packages import DISTRIBUTION

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -15,62 +15,131 @@ from bench.api.types import Faces, Pairs
 from bench.core.errors import ContractError
 from bench.metrics import impostors, recognition
 from bench.metrics.arrays import Floats, unit_rows
-from bench.stages.stage_inputs import Job, read_faces, read_pairs
+from bench.stages.stage_inputs import Job, protected_rows, read_faces, read_pairs
 from bench.store.artifacts import Artifact
 
 _SAME_PICTURE = 1e-9  # Unit embeddings whose cosine differs from 1 by less belong to copies of one picture.
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Compared:
+    """The embeddings of a verification by row of the faces, unit vectors ``(n, d)``, and the pairs.
+
+    - ``clean``: of the pictures as they are; None for the own recogniser of a defense, which embeds what is sent only
+    - ``protected``: of the protected pictures; zero for pictures that are not protected
+    - ``chosen``: the rows of the protected pictures; ``own``: by pair, the row of the protected picture, which is the
+      left one unless only galleries are protected
+    - ``side``: which pictures of a pair are protected
+    """
+
+    faces: Faces
+    pairs: Pairs
+    side: str
+    chosen: NDArray[np.int64]
+    own: NDArray[np.int64]
+    clean: NDArray[Any] | None
+    protected: NDArray[Any]
+
+    @property
+    def originals(self) -> NDArray[Any]:
+        """What a protected picture is compared with: originals, or protected pictures where there is nothing else."""
+        return self.protected if self.clean is None else self.clean
+
+    @property
+    def probes(self) -> NDArray[Any]:
+        """The embeddings of the left pictures as they are sent."""
+        return self.originals if self.side == "gallery" else self.protected
+
+    @property
+    def gallery(self) -> NDArray[Any]:
+        """The embeddings of the right pictures as they are enrolled."""
+        return self.originals if self.side == "probe" else self.protected
+
+    def cosines(self, left: NDArray[Any] | None, right: NDArray[Any] | None) -> Any:
+        """Return the cosine of each pair; null where one of both sides has no embeddings."""
+        if left is None or right is None:
+            return pa.nulls(len(self.pairs.left), pa.float64())
+        return recognition.cosine(left[self.pairs.left], right[self.pairs.right])
+
+
 def score_verification(job: Job) -> Artifact:
     """Score verification, one row per pair: the similarities from which Equation 10, the 10-fold accuracy and every
     threshold can be computed, both thresholds, and what chance alone gives at each of them."""
-    source = job.input("faces")
-    faces, pairs = read_faces(source), read_pairs(source)
-    clean, protected = job.input("clean").tensors, job.input("protected").tensors
-    chosen = np.unique(pairs.left)
-    where = np.searchsorted(chosen, pairs.left)
-    x1, x2, x1_protected = clean["plain"][pairs.left], clean["plain"][pairs.right], protected["plain"][where]
-    flip1, flip2 = clean["flipped"][pairs.left], clean["flipped"][pairs.right]
-    flip1_protected = protected["flipped"][where]
-    _check_separation(job, recognition.cosine(x1, x2), pairs.same)
-    n = len(pairs.left)
+    c = _compared(job, "plain")
+    flipped = _compared(job, "flipped")
+    faces, pairs = c.faces, c.pairs
+    if c.clean is not None and job.input("clean").facts.get("embedded_by") != "attack":
+        # Of an attack that fails at this, it is a result.
+        _check_separation(job, recognition.cosine(c.clean[pairs.left], c.clean[pairs.right]), pairs.same)
     calibration = _calibration_columns(job, pairs)
+    left, right = c.side != "gallery", c.side != "probe"
     rows = pa.table(
         {
-            "pair": np.arange(n),
+            "pair": np.arange(len(pairs.left)),
             "left_id": faces.sample_ids[pairs.left],
             "right_id": faces.sample_ids[pairs.right],
             "left_subject": faces.subjects[pairs.left],
             "right_subject": faces.subjects[pairs.right],
             "same": pairs.same,
             "fold": pairs.fold,
-            "cos_self": recognition.cosine(x1_protected, x1),
-            "cos_cross": recognition.cosine(x1_protected, x2),
-            "cos_clean": recognition.cosine(x1, x2),
-            "flip_cross": recognition.cosine(flip1_protected, flip2),
-            "flip_clean": recognition.cosine(flip1, flip2),
-            **_ranks(faces, pairs, clean["plain"], protected["plain"]),
-            "gallery": np.full(n, len(chosen)),
+            "cos_self": recognition.cosine(c.protected[c.own], c.originals[c.own]),
+            "cos_cross": c.cosines(c.probes, c.gallery),
+            "cos_clean": c.cosines(c.clean, c.clean),
+            "flip_cross": flipped.cosines(flipped.probes, flipped.gallery),
+            "flip_clean": flipped.cosines(flipped.clean, flipped.clean),
+            "cos_probe": c.cosines(c.protected if left else None, c.clean),
+            "cos_gallery": c.cosines(c.clean, c.protected if right else None),
+            "cos_protected": c.cosines(c.protected, c.protected) if left and right else c.cosines(None, None),
+            "compared_with": pa.array(["protected" if c.clean is None else "originals"] * len(pairs.left)),
+            **_ranks(c),
+            "gallery": np.full(len(pairs.left), len(c.chosen)),
             **calibration,
-            **_adversary(job, faces, pairs, clean["plain"], protected["plain"], calibration["kappa_calibrated"]),
+            **_adversary(job, c, calibration["kappa_calibrated"]),
         }
     )
     return Artifact(tables={"verification": rows})
 
 
-def _ranks(faces: Faces, pairs: Pairs, clean: NDArray[Any], protected: NDArray[Any]) -> dict[str, Any]:
+def _compared(job: Job, kind: Literal["plain", "flipped"]) -> _Compared:
+    """Return the embeddings of a stage that scores verification, ``plain`` or those of `embed` with mirrored images."""
+    source = job.input("faces")
+    faces, pairs = read_faces(source), read_pairs(source)
+    side = job.stage.options.get("protects", "probe")
+    chosen = protected_rows(pairs, side)
+    found = job.input("protected").tensors[kind]
+    protected = np.zeros((len(faces.images), found.shape[1]), found.dtype)
+    protected[chosen] = found
+    clean = job.input("clean").tensors[kind] if "clean" in job.stage.inputs else None
+    if clean is not None and clean.shape[1] != found.shape[1]:
+        lengths = f"embed() returns embeddings of length {found.shape[1]}, and enrol() of length {clean.shape[1]}"
+        raise ContractError(f"{job.stage.name}: {lengths}; expected equal lengths, to compare them")
+    return _Compared(
+        faces=faces,
+        pairs=pairs,
+        side=side,
+        chosen=chosen,
+        own=pairs.right if side == "gallery" else pairs.left,
+        clean=clean,
+        protected=protected,
+    )
+
+
+def _ranks(c: _Compared) -> dict[str, Any]:
     """Return the ranks of each pair in the galleries of originals and of enrolled pictures, with their chance levels.
 
-    Every picture is in a gallery once. The chance of rank 1 is the share of the gallery that shows the person. In the
-    gallery of enrolled pictures, the picture that a probe was made from and copies of it do not count; where no other
-    picture of the person is enrolled, and for impostor pairs, rank and chance are null.
+    The protected picture of a pair is searched among the originals of all protected pictures, and the probe, as it is
+    sent, among the pictures that are enrolled. Every picture is in a gallery once. The chance of rank 1 is the share of
+    the gallery that shows the person. In the gallery of enrolled pictures, the picture that a probe was made from and
+    copies of it do not count; where no other picture of the person is enrolled, and for impostor pairs, rank and chance
+    are null.
     """
-    people, chosen, enrolled = faces.subjects, np.unique(pairs.left), np.unique(pairs.right)
-    where, own = np.searchsorted(chosen, pairs.left), np.arange(len(chosen))
-    ranks = recognition.identification_ranks(protected, clean[chosen], own, people[chosen])
+    faces, pairs, chosen = c.faces, c.pairs, c.chosen
+    people, enrolled, original = faces.subjects, np.unique(pairs.right), c.originals
+    where, own = np.searchsorted(chosen, c.own), np.arange(len(chosen))
+    ranks = recognition.identification_ranks(c.protected[chosen], original[chosen], own, people[chosen])
     shown = (people[chosen][:, None] == people[chosen][None, :]).mean(axis=1)
     genuine = np.flatnonzero(pairs.same)
-    alike = unit_rows(clean[pairs.left[genuine]]) @ unit_rows(clean[enrolled]).T >= 1 - _SAME_PICTURE
+    alike = unit_rows(original[pairs.left[genuine]]) @ unit_rows(original[enrolled]).T >= 1 - _SAME_PICTURE
     copy = alike | (faces.sample_ids[pairs.left[genuine]][:, None] == faces.sample_ids[enrolled][None, :])
     hits = (people[pairs.left[genuine]][:, None] == people[enrolled][None, :]) & ~copy
     found = hits.any(axis=1)
@@ -78,7 +147,7 @@ def _ranks(faces: Faces, pairs: Pairs, clean: NDArray[Any], protected: NDArray[A
     kept = genuine[found]
     places = np.searchsorted(enrolled, pairs.right[kept])
     rank[kept] = recognition.identification_ranks(
-        protected[where[kept]], clean[enrolled], places, people[enrolled], copy[found]
+        c.probes[pairs.left[kept]], c.gallery[enrolled], places, people[enrolled], copy[found]
     )
     chance[kept] = hits[found].sum(axis=1) / (~copy[found]).sum(axis=1)
     return {
@@ -89,34 +158,40 @@ def _ranks(faces: Faces, pairs: Pairs, clean: NDArray[Any], protected: NDArray[A
     }
 
 
-def _adversary(
-    job: Job, faces: Faces, pairs: Pairs, clean: NDArray[Any], protected: NDArray[Any], calibrated: Floats
-) -> dict[str, Any]:
-    """Return the columns of the adversary's threshold, and which share of strangers probes match at both thresholds.
+def _adversary(job: Job, c: _Compared, calibrated: Floats) -> dict[str, Any]:
+    """Return the columns of the adversary's thresholds, and which share of strangers probes match at each threshold.
 
-    The adversary sets his threshold for the false match rate ``fmr`` on what he really sees: protected or reconstructed
-    probes against clean originals of other people. People are divided into groups, and nobody of the group of a probe
-    takes part in the threshold that is applied to it.
+    The adversary sets his thresholds for the false match rate ``fmr`` on what he really sees: protected or
+    reconstructed pictures against clean originals of other people, and, where enrolled pictures are protected, probes
+    as they are sent against them. People are divided into groups, and nobody of the group of a probe takes part in the
+    threshold that is applied to it.
     """
-    chosen, enrolled = np.unique(pairs.left), np.unique(pairs.right)
-    where = np.searchsorted(chosen, pairs.left)
-    people = faces.subjects
-    known, group = impostors.people_groups(people[pairs.left], people[pairs.right])
-    own = group[np.searchsorted(known, people[chosen])]
+    pairs, chosen, enrolled = c.pairs, c.chosen, np.unique(c.pairs.right)
+    people = c.faces.subjects
+    known, groups = impostors.people_groups(people[pairs.left], people[pairs.right])
+    group = groups[np.minimum(np.searchsorted(known, people), len(known) - 1)]  # Of pictures in pairs; others unused.
     fmr: float = job.stage.options["fmr"]
-    shown = protected, clean[chosen], people[chosen], people[chosen]
-    found = impostors.cross_fitted_thresholds(*shown, own, own, fmr)
-    kappa = found.kappa[own]
+    where = np.searchsorted(chosen, c.own)
+    shown = c.protected[chosen], c.originals[chosen], people[chosen], people[chosen]
+    found = impostors.cross_fitted_thresholds(*shown, group[chosen], group[chosen], fmr)
+    kappa = found.kappa[group[chosen]]
     both = np.stack([kappa[where], calibrated], axis=1)
-    probes = protected[where], clean[chosen], people[pairs.left], people[chosen]
+    probes = c.protected[c.own], c.originals[chosen], people[c.own], people[chosen]
     matched, at_service = impostors.impostor_match_shares(*probes, both).T
-    against_enrolled = protected, clean[enrolled], people[chosen], people[enrolled]
+    sent = np.unique(pairs.left)
+    against_enrolled = c.probes[sent], c.gallery[enrolled], people[sent], people[enrolled]
+    at_enrolled = kappa
+    if c.side != "probe":
+        fitted = impostors.cross_fitted_thresholds(*against_enrolled, group[sent], group[enrolled], fmr)
+        at_enrolled = fitted.kappa[group[sent]]
+    place = np.searchsorted(sent, pairs.left)
     return {
         "kappa_adversary": _nullable(kappa[where]),
-        "adversary_impostors": found.impostors[own][where],
-        "adversary_people": found.people[own][where],
+        "kappa_enrolled": _nullable(at_enrolled[place]),
+        "adversary_impostors": found.impostors[group[chosen]][where],
+        "adversary_people": found.people[group[chosen]][where],
         "impostor_match_adversary": _nullable(matched),
-        "impostor_match_enrolled": _nullable(impostors.impostor_match_shares(*against_enrolled, kappa)[where]),
+        "impostor_match_enrolled": _nullable(impostors.impostor_match_shares(*against_enrolled, at_enrolled)[place]),
         "impostor_match": _nullable(at_service),
     }
 

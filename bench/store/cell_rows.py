@@ -10,7 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from bench.api.hookspecs import Dataset, Model
+from bench.api.datasets import Dataset
+from bench.api.hookspecs import Model
 from bench.core.domain import Cell, Component, Origin, Outcome
 from bench.core.text import set_label
 from bench.registry.discovery import Registry
@@ -36,11 +37,18 @@ def cell_row(outcome: Outcome, registry: Registry, unstable: Mapping[str, str] =
         "defense_params": json.dumps(dict(cell.defense.params), sort_keys=True, default=str),
         "authorised": [c.label for c in cell.authorised],
         "authorised_stand_in_for": [_stands_in_for(c, registry) for c in cell.authorised],
+        "surrogates": [c.label for c in cell.surrogates],
+        "goal": cell.goal,
+        "protects": cell.protects,
+        "bound": cell.bound,
         "attack": cell.attack.label,
         "via": cell.attack.via.label if cell.attack.via else None,
         "upload": cell.upload,
         "splits": list(cell.splits),
         "outputs": cell.outputs,
+        "embeds": cell.embeds,
+        "insider": cell.insider,
+        "budget": cell.budget,
         "leaky": cell.leaky,
         "learner_overlap": cell.learner_overlap,
         "training_overlap": cell.training_overlap,
@@ -74,14 +82,21 @@ def _plain(value: object) -> Any:
 
 def _stands_in_for(component: Component, registry: Registry) -> str:
     """Return the paper's name of a model, or its label if it has none."""
+    if component.kind != "model":  # the own recogniser of a defense
+        return component.label
     model: Model = registry.build(component)
     return model.stands_in_for or component.label
 
 
 def role_of(cell: Cell) -> str:
-    """Return the role of the evaluated model: ``authorised`` or ``unauthorised``, or ``any`` if the cell has no
-    authorised or no evaluated model."""
+    """Return the role of the evaluated model: ``authorised`` or ``unauthorised``, ``surrogate`` if the client
+    used it in place of an unknown one, or ``any`` if the cell has no authorised or no evaluated model. The own
+    recogniser of a defense is authorised."""
     evaluated = cell.evaluated
+    if evaluated is not None and evaluated.kind == "defense":
+        return "authorised"
+    if evaluated is not None and any((c.name, c.params) == (evaluated.name, evaluated.params) for c in cell.surrogates):
+        return "surrogate"
     if not cell.authorised or evaluated is None:
         return "any"
     authorised = any((c.name, c.params) == (evaluated.name, evaluated.params) for c in cell.authorised)

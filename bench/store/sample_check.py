@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bench.core.errors import StorageError
-from bench.store.schema import FILLED, IDENTITY, MEASURES, RANGES, Range
+from bench.store.schema import COMPARED_WITH, FILLED, IDENTITY, MEASURES, OF_ORIGINALS, RANGES, Range
 from bench.store.table_files import Key, mistake
 
 _ROUNDING = 1e-6  # by which a value may lie outside of its range
@@ -28,7 +28,7 @@ def check_values(path: Path, name: str, rows: pa.Table) -> None:
     ``path`` is the place that the error names.
     """
     for column in FILLED.get(name, ()):
-        if column in rows.column_names and _without_nan(rows[column]).null_count:
+        if column in rows.column_names and _without_nan(_filled(name, column, rows)).null_count:
             raise mistake(path, column, "a value in every row", "none in one")
     if _RULE in rows.column_names:
         for rule in rows[_RULE].unique().to_pylist():
@@ -40,6 +40,13 @@ def check_values(path: Path, name: str, rows: pa.Table) -> None:
                 for measure, own in MEASURES.items():
                     _check_range(path, column, rows.filter(pc.equal(rows[_MEASURE], measure))[column], own)
             _check_range(path, column, rows[column], limits)
+
+
+def _filled(name: str, column: str, rows: pa.Table) -> pa.ChunkedArray:
+    """Return the values of a column in the rows that must have one."""
+    if column in OF_ORIGINALS.get(name, ()) and COMPARED_WITH in rows.column_names:
+        rows = rows.filter(pc.fill_null(pc.not_equal(rows[COMPARED_WITH], "protected"), True))
+    return rows[column]
 
 
 def _check_range(path: Path, column: str, values: pa.ChunkedArray, limits: Range) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 
 SCHEMA_VERSION = 4
-SAMPLES = ("verification", "images", "sets", "baselines", "examples", "attributes", "up")
+SAMPLES = ("verification", "images", "sets", "baselines", "examples", "attributes", "up", "links")
 # A metric of a plugin is a column of ``images`` that begins with `METRIC_PREFIX`. If it may be infinite, such a value
 # is null and marked in a second column, which ends with `INFINITE`.
 METRIC_PREFIX, INFINITE = "metric_", "_infinite"
@@ -19,9 +19,14 @@ CELLS = pa.schema(
         ("synthetic", _FLAG),
         *((name, _TEXT) for name in ("people_of", "defense", "defense_params")),
         *((name, _TEXTS) for name in ("authorised", "authorised_stand_in_for")),
+        ("surrogates", _TEXTS),
+        *((name, _TEXT) for name in ("goal", "protects", "bound")),
         *((name, _TEXT) for name in ("attack", "via", "upload")),
         ("splits", _TEXTS),
         ("outputs", _TEXT),
+        ("embeds", _FLAG),
+        ("insider", _FLAG),
+        ("budget", _TEXT),
         ("leaky", _FLAG),
         *((name, _TEXT) for name in ("learner_overlap", "training_overlap")),
         *((name, _TEXT) for name in ("evaluated", "evaluated_stands_in_for", "role")),
@@ -75,6 +80,9 @@ _THRESHOLDS = ("fmr_realised", "calibration_people", "adversary_impostors", "adv
 _AT_THRESHOLDS = ("kappa_adversary", "impostor_match_adversary", "impostor_match_enrolled", "impostor_match")
 _RANK_CHANCES = ("rank_chance", "rank_enrolled_chance")
 _NEWER = {"threshold_rule": _TEXT, **dict.fromkeys((*_THRESHOLDS, *_AT_THRESHOLDS, *_RANK_CHANCES), _NUMBER)}
+# Columns that say which sides of a pair are protected; rows of older versions, which protect left pictures, lack them.
+_OF_SIDES = ("cos_probe", "cos_gallery", "cos_protected", "kappa_enrolled")
+COMPARED_WITH = "compared_with"  # ``originals``, or ``protected`` pictures where a defense has its own recogniser
 # The columns of each table of samples that bench reads, with their types. A table may have further columns.
 SAMPLE_COLUMNS: Mapping[str, Mapping[str, pa.DataType]] = {
     "verification": {
@@ -83,6 +91,8 @@ SAMPLE_COLUMNS: Mapping[str, Mapping[str, pa.DataType]] = {
         "right_subject": _COUNT,
         "calibration_impostors": _NUMBER,
         **_NEWER,
+        **dict.fromkeys(_OF_SIDES, _NUMBER),
+        COMPARED_WITH: _TEXT,
     },
     "images": {**_UPLOAD, **_PICTURE, "ssim": _NUMBER, "psnr": _NUMBER, "psnr_infinite": _FLAG, "lpips": _NUMBER},
     "sets": {
@@ -105,6 +115,13 @@ SAMPLE_COLUMNS: Mapping[str, Mapping[str, pa.DataType]] = {
         **dict.fromkeys(("value", "permuted", "baseline"), _NUMBER),
     },
     "up": {**_SCORED, **_PICTURE, **dict.fromkeys(("sigma", "cosine", "dist", "lpips"), _NUMBER)},
+    "links": {
+        **_SCORED,
+        **dict.fromkeys(("pair", "left_subject", "right_subject", "fold", "kappa_impostors"), _COUNT),
+        **dict.fromkeys(("left_id", "right_id"), _TEXT),
+        "same": _FLAG,
+        **dict.fromkeys(("score", "permuted", "kappa", "fmr", "auc", "auc_permuted"), _NUMBER),
+    },
 }
 # The newer columns, by table: a file has all of them, or none.
 WRITTEN_TOGETHER: Mapping[str, Sequence[str]] = {"verification": tuple(_NEWER)}
@@ -130,6 +147,7 @@ SAMPLES_NEEDED: Mapping[str, Sequence[str]] = {
     ),
     "attributes": ("experiment", "cell", "subject", "attribute", "value"),
     "up": ("experiment", "cell", "subject", "sigma", "cosine"),
+    "links": ("experiment", "cell", "left_subject", "right_subject", "same", "score"),
 }
 
 # ---- values of samples -----------------------------------------------------------------------------------------------
@@ -141,7 +159,7 @@ _SIMILAR: Mapping[str, Range] = {"ssim": _COSINE, "psnr": _FROM_ZERO, "lpips": _
 # The lowest and the highest value of columns of samples. None of these columns holds an infinite number.
 RANGES: Mapping[str, Mapping[str, Range]] = {
     "verification": {
-        **dict.fromkeys((*_COSINES, "kappa_calibrated", "kappa_adversary"), _COSINE),
+        **dict.fromkeys((*_COSINES, "kappa_calibrated", "kappa_adversary", *_OF_SIDES), _COSINE),
         **dict.fromkeys(("fmr", "fmr_realised", *_AT_THRESHOLDS[1:], *_RANK_CHANCES), _SHARE),
         **dict.fromkeys(("calibration_impostors", *_THRESHOLDS[1:]), _FROM_ZERO),
         **dict.fromkeys(("rank", "rank_enrolled", "gallery"), _FROM_ONE),
@@ -151,6 +169,11 @@ RANGES: Mapping[str, Mapping[str, Range]] = {
     "examples": {"ssim": _COSINE},
     "attributes": dict.fromkeys(("value", "permuted", "baseline"), (-1.0, _MOST)),
     "up": {"sigma": _FROM_ZERO, "cosine": _COSINE, "dist": _SHARE, "lpips": _FROM_ZERO},
+    "links": {
+        **dict.fromkeys(("score", "permuted", "kappa"), (-_MOST, _MOST)),
+        **dict.fromkeys(("fmr", "auc", "auc_permuted"), _SHARE),
+        "kappa_impostors": _FROM_ZERO,
+    },
 }
 # The ranges of the columns of attributes by the measure of the attribute, where a file has the column ``measure``.
 MEASURES: Mapping[str, Range] = {"cosine": _COSINE, "years": _FROM_ZERO}
@@ -160,7 +183,10 @@ FILLED: Mapping[str, Sequence[str]] = {
         *("left_id", "left_subject", "same", "fold", "cos_self", "cos_cross", "cos_clean"),
         *("kappa_calibrated", "gallery", "threshold_rule", *_THRESHOLDS),
     ),
+    "links": ("left_id", "right_id", "left_subject", "right_subject", "same", "score", "fmr"),
 }
+# Of these, the columns that only hold a value where a protected picture is compared with originals.
+OF_ORIGINALS: Mapping[str, Sequence[str]] = {"verification": ("cos_clean",)}
 # What identifies a row of a table: the columns of the group that it is written with, and those within the group. A row
 # occurs once, and the rows of a group stand together.
 IDENTITY: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
@@ -173,4 +199,5 @@ IDENTITY: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
     "baselines": (("experiment", "dataset"), ("sample_id",)),
     "attributes": (("cell",), ("attribute", "sample_id")),
     "up": (("cell",), ("sigma", "sample_id")),
+    "links": (("cell",), ("pair",)),
 }

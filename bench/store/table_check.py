@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from bench.core.domain import MAX_REPEATS, CellRole, Status
+from bench.core.domain import MAX_REPEATS, CellRole, Goal, Side, Status
 from bench.core.parsing import parse_json
 from bench.core.paths import is_file_name
 from bench.store.schema import CELLS, SAMPLE_COLUMNS, SAMPLES_NEEDED, STAGES, WRITTEN_TOGETHER
@@ -27,7 +27,12 @@ _STAGES_NEEDED = ("key", "status")
 # The labels of a cell, which no other cell of a run has.
 _LABELS = ("experiment", "dataset", "defense", "authorised", "attack", "via", "evaluated", "repeat")
 _SETS = ("authorised", "authorised_stand_in_for")
-_CHOICES: Mapping[str, Sequence[str]] = {"status": get_args(Status), "role": ("authorised", "unauthorised", "any")}
+_CHOICES: Mapping[str, Sequence[str]] = {
+    "status": get_args(Status),
+    "role": ("authorised", "unauthorised", "surrogate", "any"),
+    "goal": get_args(Goal),
+    "protects": get_args(Side),
+}
 
 
 def checked_cells(path: Path, table: pa.Table, schema: pa.Schema = CELLS) -> pa.Table:
@@ -46,6 +51,7 @@ def checked_cells(path: Path, table: pa.Table, schema: pa.Schema = CELLS) -> pa.
     roles = schema.field("authorised").type == CELLS.field("authorised").type
     check_json(path, table, "components", "a list of components", lambda value: _is_components(value, roles))
     check_json(path, table, "defense_params", "a table", lambda value: isinstance(value, dict))
+    check_json(path, table, "bound", "a guarantee", lambda value: isinstance(value, dict))
     for name in ("stages", "protect"):
         check_json(path, table, name, "a list of keys of stages", _is_keys)
         filled = pc.fill_null(table[name], "[]")  # An older version did not write the column.

@@ -54,6 +54,7 @@ class ExpandedExperiment:
     where: str
     table: ExperimentTable
     authorised: Sequence[Sequence[FullReference]]
+    surrogates: Sequence[FullReference]
     evaluated: Sequence[FullReference]
     datasets: Sequence[FullReference]
     attacks: Sequence[FullReference]
@@ -64,6 +65,7 @@ class ExpandedExperiment:
     def references(self) -> Iterator[FullReference]:
         """Yield every reference of the experiment; nested references come with the one that names them."""
         yield from itertools.chain.from_iterable(self.authorised)
+        yield from self.surrogates
         yield from self.evaluated
         yield from self.datasets
         if self.auxiliary is not None:
@@ -105,6 +107,7 @@ def _expand_experiment(table: ExperimentTable, where: str) -> ExpandedExperiment
         where=where,
         table=table,
         authorised=sets,
+        surrogates=_expand_axis("model", table.surrogates, f"{where}.surrogates"),
         evaluated=_expand_axis("model", table.evaluated, f"{where}.evaluated"),
         datasets=_expand_axis("dataset", table.datasets, f"{where}.datasets"),
         attacks=_expand_axis("attack", table.attacks, f"{where}.attacks"),

@@ -16,7 +16,8 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from bench.api.hookspecs import Attack, Dataset
+from bench.api.datasets import Dataset
+from bench.api.hookspecs import Attack
 from bench.api.search_paths import use_suite_folder
 from bench.core.content_keys import digest_of
 from bench.core.domain import Component, StageKind
@@ -49,9 +50,11 @@ class Experiment:
     figures: tuple[str, ...]
     datasets: tuple[Component, ...]
     authorised: tuple[tuple[Component, ...], ...]
+    surrogates: tuple[Component, ...]
     defenses: tuple[Component, ...]
     attacks: tuple[Component, ...]
     evaluated: tuple[Component, ...]
+    protects: Literal["auto", "probe", "gallery", "both"]
     pairs: int
     repeats: int
     kappa: float
@@ -239,6 +242,7 @@ def experiment_of(table: ExperimentTable, **resolved: Any) -> Experiment:
         name=table.name,
         table=table.table,
         figures=tuple(table.figures),
+        protects=table.protects,
         repeats=table.repeats,
         kappa=table.kappa,
         fmr=table.fmr,
@@ -261,6 +265,7 @@ def _experiment(expanded: ExpandedExperiment, resolver: Resolver, folder: Path, 
         table,
         datasets=axis(expanded.datasets),
         authorised=tuple(map(axis, expanded.authorised)),
+        surrogates=axis(expanded.surrogates),
         defenses=axis(expanded.defenses),
         attacks=axis(expanded.attacks),
         evaluated=axis(expanded.evaluated),
@@ -295,18 +300,19 @@ def _check_labels(experiment: Experiment, where: str) -> None:
     for i, models in enumerate(experiment.authorised):
         _check_distinct([c.label for c in models], f"{where}.authorised[{i}]")
     _check_distinct(["+".join(c.label for c in models) for models in experiment.authorised], f"{where}.authorised")
-    for name in ("evaluated", "datasets", "attacks", "defenses", "metrics"):
+    for name in ("surrogates", "evaluated", "datasets", "attacks", "defenses", "metrics"):
         _check_distinct([c.label for c in getattr(experiment, name)], f"{where}.{name}")
     by_label: dict[str, tuple[str, Component]] = {}
     by_meaning: dict[str, Component] = {}
-    for model in (*itertools.chain.from_iterable(experiment.authorised), *experiment.evaluated):
+    authorised = itertools.chain.from_iterable(experiment.authorised)
+    for model in (*authorised, *experiment.surrogates, *experiment.evaluated):
         meaning = digest_of([model.name, dict(model.params)])
         known, other = by_label.setdefault(model.label, (meaning, model))
         if known == meaning:
             other = by_meaning.setdefault(meaning, model)
         if known != meaning or other.label != model.label:
             raise SuiteError(
-                f"{where}: the models of authorised and evaluated must have one label each; "
+                f"{where}: the models of authorised, surrogates and evaluated must have one label each; "
                 f"{other.name!r} is called {other.label!r} and {model.name!r} is called {model.label!r}"
             )
 

@@ -53,6 +53,10 @@ class ExperimentTable(StrictTable):
     - ``datasets``, ``defenses``, ``attacks``, ``evaluated``: axes, each a list of references to components
     - ``authorised``: an axis of model sets: a reference, or a list of references for an image that several models are
       to recognise
+    - ``surrogates``: the models that a client uses in place of unknown ones, all at once; defenses that need
+      surrogates get them
+    - ``protects``: which pictures of a pair are protected: ``probe``, ``gallery``, ``both``, or ``auto``, the first of
+      ``probe``, ``both`` and ``gallery`` that a defense supports
     - ``pairs``: the number of verification pairs per data set
     - ``repeats``: how often every cell is measured, each time with other seeds: random defenses are applied again, and
       attacks and defenses that learn are trained again
@@ -75,6 +79,8 @@ class ExperimentTable(StrictTable):
     defenses: Annotated[list[Reference], Field(min_length=1)]
     attacks: Annotated[list[Reference], Field(min_length=1)] = ["abuse"]
     evaluated: Annotated[list[Reference], Field(min_length=1)]
+    surrogates: list[Reference] = []
+    protects: Literal["auto", "probe", "gallery", "both"] = "auto"
     pairs: Annotated[int, Field(ge=2, le=1_000_000)] = 104
     repeats: Annotated[int, Field(ge=1, le=MAX_REPEATS)] = 1
     kappa: Annotated[float, Field(gt=-1, lt=1)] = 0.2
@@ -89,13 +95,14 @@ class ExperimentTable(StrictTable):
 
 
 class TrainTable(StrictTable):
-    """``[[train]]``: one ``model`` or one ``attack`` to train on ``data``.
+    """``[[train]]``: one ``model``, one ``defense`` or one ``attack`` to train on ``data``.
 
     ``recipe`` holds parameters that the plugin checks; a top-level ``[recipe]`` holds those that all entries share. The
     result is validated on ``validation_pairs`` pairs of each data set in ``validate_on``.
     """
 
     model: Reference | None = None
+    defense: Reference | None = None
     attack: Reference | None = None
     data: Reference
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
@@ -105,17 +112,18 @@ class TrainTable(StrictTable):
 
     @model_validator(mode="after")
     def _one_to_train(self) -> Self:
-        if (self.model is None) == (self.attack is None):
-            raise PydanticCustomError("one_to_train", "expected either a model or an attack to train")
+        if len(self._subjects()) != 1:
+            raise PydanticCustomError("one_to_train", "expected one model, one defense or one attack to train")
         return self
 
     @property
-    def subject(self) -> tuple[Literal["model", "attack"], Reference]:
+    def subject(self) -> tuple[Literal["model", "defense", "attack"], Reference]:
         """The kind of the component to train, and the reference to it."""
-        if self.model is not None:
-            return "model", self.model
-        assert self.attack is not None  # The validator has checked it.
-        return "attack", self.attack
+        return self._subjects()[0]
+
+    def _subjects(self) -> list[tuple[Literal["model", "defense", "attack"], Reference]]:
+        kinds: tuple[Literal["model", "defense", "attack"], ...] = ("model", "defense", "attack")
+        return [(kind, found) for kind in kinds if (found := getattr(self, kind)) is not None]
 
 
 class SuiteFile(StrictTable):

@@ -234,7 +234,7 @@ def test_plan_says_what_would_be_done_and_writes_nothing(bench: Command, tmp_pat
     assert "cells: 24 of 40 combinations" in done.out
     assert "skipped: 4 cells:" in done.out
     assert "2 x toy-single" in done.out
-    assert "2 x toy-targets needs targets" in done.out
+    assert "2 x toy-targets needs further pictures" in done.out
     assert re.search(r"to compute: (\d+) of \1 stages .*, about .* of disk", done.out)
     assert "repeats: two 2 times, with other seeds of defenses and learners, on the same people" in done.out
     assert "learners: toy-mean from auxiliary faces of toy-faces" in done.out

@@ -95,7 +95,7 @@ def test_the_report_shows_what_ran(toy_run: ToyRun) -> None:
     page = (toy_run.out / "reports" / "toy" / "index.html").read_text(encoding="utf-8")
     for text in ("A toy suite", "toy-step", "little noise", "Model A", "bench-toy-plugin", "synthetic stand-in"):
         assert text in page, text
-    assert "toy-targets needs targets" in html.unescape(page)
+    assert "toy-targets needs further pictures" in html.unescape(page)
     assert "What the toy plugin counted" in page
     assert "&lt;b&gt;not bold&lt;/b&gt;" in page
     assert "<b>not bold</b>" not in page

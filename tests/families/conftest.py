@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support import Computed, write_metadata, write_plugin
+from support import Computed, InlineEngine, install, write_plugin
 
+from bench.analysis.rows import Rows
 from bench.planning.plan import Plan, make_plan
 from bench.registry.discovery import Registry, discover
+from bench.runs.run import run_plan
 from bench.store.artifacts import Cache
+from bench.store.reading import RunResults
+from bench.store.workspace import Folders
 from bench.suite.suite import load
 
 FAMILIES = Path(__file__).parent
@@ -48,28 +51,19 @@ def bench_defenses():
 '''
 
 
-def install_families(site: Path) -> Path:
-    """Install every plugin of this folder in the folder ``site``, as pip would."""
-    for source in FAMILIES.glob("*.py"):
-        if not source.stem.startswith(("test_", "conftest")):
-            site.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, site / f"family_{source.name}")
-            name = f"family_{source.stem}"
-            write_metadata(site, name.replace("_", "-"), "1.0", {name: name})
-    return write_plugin(site, "family_small_defenses", DEFENSES)
-
-
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def families(toy_site: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     """The registry with the toy plugin and the plugins of this folder installed."""
-    site = install_families(tmp_path_factory.mktemp("families"))
+    site = tmp_path_factory.mktemp("families")
+    install(FAMILIES, site)
+    write_plugin(site, "family_small_defenses", DEFENSES)
     with pytest.MonkeyPatch.context() as patch:
         for folder in (toy_site, site):
             patch.syspath_prepend(str(folder))
         discover.cache_clear()
         yield discover()
     discover.cache_clear()
-    for name in [n for n in sys.modules if n.startswith("family_") or n.partition(".")[0] == "bench_toy"]:
+    for name in [n for n in sys.modules if n.startswith(("family_", "bench_families"))]:
         del sys.modules[name]
 
 
@@ -93,5 +87,17 @@ def computed_of(tmp_path: Path, plan_of: Callable[..., Plan]) -> Callable[..., C
         done = Computed(plan_of(text, *overrides), Cache(tmp_path / "cache"))
         assert not done.failures(), done.failures()
         return done
+
+    return make
+
+
+@pytest.fixture
+def families_run(tmp_path: Path, plan_of: Callable[..., Plan]) -> Callable[..., Rows]:
+    """Return a function that runs the text of a suite in this process and returns the rows of the run."""
+
+    def make(text: str, *overrides: str) -> Rows:
+        folder, outcomes = run_plan(plan_of(text, *overrides), Folders(out=tmp_path), engine=InlineEngine())
+        assert {o.status for o in outcomes} <= {"ok", "skipped"}, [o.reason for o in outcomes]
+        return Rows(RunResults(folder))
 
     return make

@@ -350,7 +350,7 @@ def test_determinism_is_an_option_of_every_stage(plan_of: PlanOf) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "fragments"),
     [
-        ('"toy-step"', '"toy-targets"', ["toy-targets needs targets", "cannot supply"]),
+        ('"toy-step"', '"toy-targets"', ["toy-targets needs further pictures", "toy-faces has none beside"]),
         ('["toy-a", "toy-b"]\nev', '[["toy-a", "toy-b"]]\nev', ["toy-single", "at most 1", "2 are requested"]),
         ('["toy-a", "toy-b"]\nev', '["toy-closed"]\nev', ["toy-closed has no named split points"]),
         ('"toy-step"', '{ plugin = "toy-step", split = "deep" }', ["no split point 'deep' among stem, block"]),

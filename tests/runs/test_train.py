@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.api.hookspecs import TrainingJob
+from bench.api.datasets import TrainingJob
 from bench.core.errors import BenchError, PluginError, SuiteError
 from bench.registry.discovery import Registry
 from bench.runs.train import train_suite
@@ -121,7 +121,7 @@ def test_a_model_that_is_not_in_the_suite(train: Any, tmp_path: Path) -> None:
         ("identities = 3", 'identities = "x"', SuiteError, ["train[0].data.identities", "integer"]),
         ('["toy-faces"]', '["toy"]', PluginError, ["train[0].validate_on[0]", "data set", "'toy'"]),
         ("seed = 5", "sead = 5", SuiteError, ["train[0].sead", "did you mean 'seed'?"]),
-        ('model = "toy-lost"', "", SuiteError, ["train[1]", "expected either a model or an attack to train"]),
+        ('model = "toy-lost"', "", SuiteError, ["train[1]", "expected one model, one defense or one attack to train"]),
         (
             'model = "toy-lost"',
             'model = "toy-lost"\nattack = "abuse"',

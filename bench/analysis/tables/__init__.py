@@ -11,6 +11,7 @@ from bench.analysis.table_model import Measurement, Table, TableMetric
 from bench.analysis.tables.ablation import TITLES, ablation_tables
 from bench.analysis.tables.attributes import attribute_tables
 from bench.analysis.tables.leakage_ladder import ladder_tables
+from bench.analysis.tables.linkage import linkage_tables
 from bench.analysis.tables.recognition import LAYOUTS, recognition_tables
 from bench.analysis.tables.recommendation import verdict_tables
 from bench.analysis.tables.reconstruction import attack_tables, boxes_tables
@@ -75,6 +76,7 @@ TABLES: Mapping[str, TableKind] = {
     ),
     "images": TableKind(about="SSIM and PSNR beside their baselines", build=partial(_of_matrices, image_table)),
     "reconstruction": TableKind(about="every reconstruction attack by itself", build=attack_tables),
+    "linkage": TableKind(about="can two uploads of one person be linked?", build=linkage_tables),
     "attributes": TableKind(
         about="attribute estimation beyond Table VIII", build=partial(attribute_tables, number=None)
     ),
@@ -120,24 +122,27 @@ def summary_rows(rows: Rows) -> tuple[list[str], list[list[str]]]:
 
     N, with people and repeats, is that of the accuracy of the authorised model, or else of all models.
     """
-    columns = ["defense", "authorised", "accuracy ↑", "clean ↑", "others ↓", "worst ↓", "SSIM ↓", "bars met", "N"]
+    made = [s for matrix in rows.matrices for s in summaries(rows, matrix)]
+    goals = {s.goal for s in made} != {"recognition"}  # A similarity is good for one goal and bad for another.
+    ssim = "SSIM" if goals else "SSIM ↓"
+    columns = ["defense", "authorised", "accuracy ↑", "clean ↑", "others ↓", "worst ↓", ssim, "bars met", "N"]
+    columns += ["goal"] if goals else []
     found = []
-    for matrix in rows.matrices:
-        for s in summaries(rows, matrix):
-            shown = [
-                brief(metric, measurement)
-                for metric, measurement in (
-                    (AUTHORISED, s.kept),
-                    (CLEAN_ACCURACY, s.clean),
-                    (UNAUTHORISED, s.leaked),
-                    (WORST, s.worst),
-                    (SSIM, s.ssim),
-                )
-            ]
-            met = sum(bool(m) for _, _, m in s.verdicts)
-            bars = f"{met}/{len(s.verdicts)}" if s.verdicts else ""
-            n = next((m.support for m in (s.kept, s.leaked) if m.value is not None), "")
-            found.append([s.defense, s.authorised or "any model", *shown, bars, n])
+    for s in made:
+        shown = [
+            brief(metric, measurement)
+            for metric, measurement in (
+                (AUTHORISED, s.kept),
+                (CLEAN_ACCURACY, s.clean),
+                (UNAUTHORISED, s.leaked),
+                (WORST, s.worst),
+                (SSIM, s.ssim),
+            )
+        ]
+        met = sum(bool(m) for _, _, m in s.verdicts)
+        bars = f"{met}/{len(s.verdicts)}" if s.verdicts else ""
+        n = next((m.support for m in (s.kept, s.leaked) if m.value is not None), "")
+        found.append([s.defense, s.authorised or "any model", *shown, bars, n, *([s.goal] if goals else [])])
     return columns, found
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from bench.analysis.measures import select
 from bench.analysis.rows import CellRow, Rows
 from bench.analysis.table_model import ROW_KINDS, Column, Measurement, Row, RowGroup, RowKind, Table
+from bench.analysis.tables.goals import PURPOSES
 from bench.analysis.tables.ladder_comparisons import (
     LABELS,
     RUNGS,
@@ -27,6 +28,7 @@ from bench.analysis.tables.ladder_comparisons import (
 from bench.analysis.tables.questions import PRIMARY
 from bench.analysis.tables.row_layout import kind_of
 from bench.analysis.tables.summary import POOLED
+from bench.core.domain import Goal
 from bench.core.text import joined_labels, plural
 
 SAFE, LEAKY, DESCRIBED = "pixel-safe", "identity-leaky", "attribute-leaky"
@@ -54,6 +56,7 @@ class LadderEntry:
     experiment: str
     defense: str
     authorised: str
+    goal: Goal
     attack: str
     rebuilt: bool
     kind: RowKind
@@ -88,17 +91,23 @@ class LadderEntry:
     @property
     def both(self) -> bool:
         """True if it is safe by pixels and leaky by identity."""
-        return self.ssim.safe and self.identified
+        return self.hides_pixels and self.ssim.safe and self.identified
+
+    @property
+    def hides_pixels(self) -> bool:
+        """True unless the goal of the defense is to keep the picture, so that its similarity is no leakage."""
+        return PURPOSES[self.goal].hides_pixels
 
     @property
     def described(self) -> list[str]:
-        """The attributes that leak."""
-        return [r.label for r in self.comparisons if r.rung == "attributes" and r.leaks]
+        """The attributes that leak; none where the goal is to keep the picture, which shows them."""
+        return [r.label for r in self.comparisons if r.rung == "attributes" and r.leaks and self.hides_pixels]
 
     @property
     def flags(self) -> list[str]:
         """The conclusions from all comparisons, by the keys of `MEANING`."""
-        found = [BOTH] if self.both else [SAFE] * self.ssim.safe + [LEAKY] * self.identified
+        safe = self.hides_pixels and self.ssim.safe
+        found = [BOTH] if self.both else [SAFE] * safe + [LEAKY] * self.identified
         return found + ([f"{DESCRIBED}: {', '.join(self.described)}"] if self.described else [])
 
 
@@ -146,6 +155,7 @@ def _entry(cells: Sequence[CellRow], comparisons: Sequence[BaselineComparison]) 
         experiment=first.experiment,
         defense=first.defense,
         authorised=first.authorised,
+        goal=first.goal,
         attack=_attack(first, [c for c in cells if c.outputs != "attributes"]),
         rebuilt=bool(first.picture),
         kind=kind_of(first),

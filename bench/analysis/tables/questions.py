@@ -10,11 +10,14 @@ from typing import Literal
 
 from bench.analysis.rows import CellRow
 from bench.analysis.sample_metric import RECOGNISED
+from bench.analysis.tables.goals import PURPOSES
 from bench.analysis.tables.row_layout import Sides
+from bench.core.domain import Goal
 
 Question = Literal["utility", "leakage", "appearance", "attributes", "reference"]
 
-# - utility: do the authorised models still recognise what is uploaded (Equation 10, calibrated threshold)?
+# - utility: do the authorised models still recognise what is uploaded (Equation 10, calibrated threshold)? For a goal
+#   whose utility is the picture itself (`bench.analysis.tables.goals`), how similar is the upload to the original?
 # - leakage: do held-out recognisers match it, or what an attack makes of it, at the adversary's threshold?
 # - appearance: how similar are its pixels to those of the original?
 # - attributes: how much nearer is each estimated attribute to the estimate on the original than answers that are
@@ -30,22 +33,23 @@ PRIMARY: Mapping[Question, str] = {
 
 
 def is_upload(cell: CellRow) -> bool:
-    """Return True if the evaluated model recognises what was uploaded, and no attack changed it."""
-    return cell.outputs == "recognition" and not cell.via
+    """Return True if the evaluated model recognises what was uploaded as it is, and no attack changed either."""
+    return cell.outputs == "recognition" and not cell.via and not cell.embeds
 
 
-def asked(question: Question, cell: CellRow, sides: Sides) -> bool:
+def asked(question: Question, cell: CellRow, sides: Sides, goal: Goal | None = None) -> bool:
     """Return True if a cell answers a question, whether the cell has a protection or not.
 
-    Attacks that learned from the evaluated people answer none.
+    ``goal`` is what it is compared for, by default the goal of its defense. Attacks that learned from the evaluated
+    people answer none. What the authorised service itself can find out is no leakage to others.
     """
-    if cell.leaky:
+    if cell.leaky or (cell.insider and question == "leakage"):
         return False
     match question:
         case "utility":
-            return is_upload(cell) and sides.serves(cell)
+            return is_upload(cell) and (PURPOSES[goal or cell.goal].metric == "ssim" or sides.serves(cell))
         case "leakage":
-            return cell.outputs in RECOGNISED and sides.judges(cell)
+            return cell.outputs in RECOGNISED and sides.judges(cell, goal)
         case "appearance":
             return cell.outputs in RECOGNISED
         case "attributes":

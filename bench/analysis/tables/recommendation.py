@@ -21,9 +21,10 @@ from bench.analysis.pooling import Pool, SampleScores, drawn_means
 from bench.analysis.rows import CellRow, Rows
 from bench.analysis.table_model import ROW_KINDS, Column, Measurement, Row, RowGroup, RowKind, Table, absent
 from bench.analysis.tables.client_cost import BYTES, FLOPS, LATENCY, Cost, costs
+from bench.analysis.tables.goals import PURPOSES, Purpose
 from bench.analysis.tables.questions import PRIMARY, asked, is_upload
 from bench.analysis.tables.row_layout import kind_of, sides_of
-from bench.analysis.tables.summary import BARS, POOLED
+from bench.analysis.tables.summary import POOLED
 from bench.analysis.tables.tried_attacks import (
     MATCH,
     MATCH_CHANCE,
@@ -33,16 +34,15 @@ from bench.analysis.tables.tried_attacks import (
     names_of,
     tried_attacks,
 )
+from bench.core.domain import Goal
 from bench.core.text import joined_labels, plural, set_label
 from bench.store.several_runs import Joined
 
 ACCURACY, DROP = (metric_named(n) for n in (PRIMARY["utility"], "accuracy-drop"))
-UTILITY = replace(ACCURACY, label="accuracy of authorised models", better="higher")
 OTHERS = replace(ACCURACY, label="accuracy of unauthorised models", better="lower")
 LEAKAGE = replace(MATCH, label="faces matched after the worst attack")
 CHANCE = replace(MATCH_CHANCE, label="strangers matched after that attack")
 ENROLLED = replace(OTHER_PHOTO, label="matched to another photo after its worst attack")
-UTILITY_BARS = BARS[:2]  # The accuracy of the authorised models, and its drop.
 _NO_UTILITY = "no experiment evaluates an authorised model on what this defense uploads"
 _NO_ATTACK = "no attack of this run ends with something that held-out recognisers could match"
 
@@ -82,6 +82,7 @@ class AssessedDefense:
 
     name: str
     also: Sequence[str]
+    goal: Goal
     kind: RowKind
     sets: Sequence[tuple[str, ...]]
     synthetic: bool
@@ -158,8 +159,8 @@ class AssessedDefense:
 
     @property
     def useful(self) -> bool | None:
-        """True if it meets the bars of utility; None if a value is missing."""
-        met = [bar.met(found) for bar, found in zip(UTILITY_BARS, (self.utility, self.drop), strict=True)]
+        """True if it meets the bars of the utility of its goal; None if a value is missing."""
+        met = [bar.met(self.drop if bar.of == "drop" else self.utility) for bar in PURPOSES[self.goal].utility_bars]
         return None if None in met else all(met)
 
     @property
@@ -177,7 +178,7 @@ class AssessedDefense:
 
 @dataclass(frozen=True, kw_only=True)
 class Recommendation:
-    """The defenses of a run and which one to use.
+    """The defenses of a run that have one goal, with the upload without protection, and which one to use.
 
     ``attackers`` are the names of all attackers that a defense faced. ``fair`` are the defenses that could be chosen
     because they faced all of them and leak less than no protection; ``pointless`` are those that faced all of them and
@@ -186,6 +187,7 @@ class Recommendation:
     the only choice.
     """
 
+    goal: Goal
     entries: Sequence[AssessedDefense]
     attackers: Sequence[str]
     fair: Sequence[AssessedDefense] = ()
@@ -193,6 +195,11 @@ class Recommendation:
     useful: Sequence[AssessedDefense] = ()
     best: AssessedDefense | None = None
     share: float | None = None
+
+    @property
+    def purpose(self) -> Purpose:
+        """What the goal asks of a defense."""
+        return PURPOSES[self.goal]
 
     @property
     def reference(self) -> AssessedDefense | None:
@@ -205,9 +212,20 @@ class Recommendation:
         return [e for e in self.entries if e.kind != "clean"]
 
 
-def recommend(rows: Rows) -> Recommendation:
-    """Compare the defenses of a run, and choose the one to use."""
-    made = [_Assessment(rows, cells) for cells in _settings(rows).values()]
+def recommendations(rows: Rows) -> list[Recommendation]:
+    """Compare the defenses of a run with those of the same goal, and choose the one to use for each goal.
+
+    A defense is never judged by the question of another goal. The goals are in the order of the suite; a run without
+    protection gets the one of recognition.
+    """
+    goals = dict.fromkeys(c.goal for c in rows.cells if not c.clean)
+    return [_recommend(rows, goal) for goal in goals or {"recognition": None}]
+
+
+def _recommend(rows: Rows, goal: Goal) -> Recommendation:
+    """Compare the defenses of a run with this goal, and choose the one to use."""
+    settings = _settings(rows).values()
+    made = [_Assessment(rows, cells, goal) for cells in settings if cells[0].clean or cells[0].goal == goal]
     made.sort(key=lambda m: -ROW_KINDS.index(m.entry.kind))
     entries = [m.entry for m in made]
     names = names_of([a.attacker for e in entries if e.candidate for a in e.tried])
@@ -222,6 +240,7 @@ def recommend(rows: Rows) -> Recommendation:
     useful = [i for i in fair if entries[i].useful]
     best, share = _best(entries, drawn, useful, fair)
     return Recommendation(
+        goal=goal,
         entries=entries,
         attackers=list(names.values()),
         fair=[entries[i] for i in fair],
@@ -251,13 +270,14 @@ class _Assessment:
     """A defense with the pools of scores by which it is compared: ``utility``, and ``matched`` for each attack with a
     value, in the order of the attacks."""
 
-    def __init__(self, rows: Rows, cells: Sequence[CellRow]) -> None:
-        sides = sides_of(rows.cells)
+    def __init__(self, rows: Rows, cells: Sequence[CellRow], goal: Goal) -> None:
+        sides, metric = sides_of(rows.cells), metric_named(PURPOSES[goal].metric)
         uploads = [c for c in cells if is_upload(c)]
-        services = [c for c in uploads if asked("utility", c, sides)]
-        (utility, kept), (drop, _) = measured(rows, services, ACCURACY, DROP)
-        ((others, _),) = measured(rows, [c for c in uploads if sides.judges(c)], ACCURACY)
-        attacks, self.matched = tried_attacks(rows, [c for c in cells if asked("leakage", c, sides)])
+        services = [c for c in uploads if asked("utility", c, sides, goal)]
+        ((utility, kept),) = measured(rows, services, metric)
+        ((drop, _),) = measured(rows, services, DROP)
+        ((others, _),) = measured(rows, [c for c in uploads if sides.judges(c, goal)], ACCURACY)
+        attacks, self.matched = tried_attacks(rows, [c for c in cells if asked("leakage", c, sides, goal)])
         worst = attacks[0] if attacks else None
         labels = list(dict.fromkeys(c.defense for c in cells))
         kind = _kind(cells)
@@ -266,10 +286,13 @@ class _Assessment:
         self.entry = AssessedDefense(
             name=labels[0],
             also=labels[1:],
+            goal=goal,
             kind=kind,
             sets=sets if kind == "authorised" else [],
             synthetic=any(c.synthetic for c in cells),
-            utility=replace(utility, role="authorised") if services else absent("missing", _NO_UTILITY),
+            utility=replace(utility, role="authorised" if metric is ACCURACY else "any")
+            if services
+            else absent("missing", _NO_UTILITY),
             drop=drop if services else absent("missing", _NO_UTILITY),
             others=replace(others, role="unauthorised"),
             leakage=worst.measurement if worst else absent("missing", _NO_ATTACK),
@@ -397,13 +420,14 @@ def _best(
 
 
 def verdict_tables(rows: Rows) -> list[Table]:
-    """Return the recommendation as a table for exports; the flags of a row hold what is not a number."""
-    if not rows.cells:
-        return []
-    entries = recommend(rows).entries
-    metrics = (UTILITY, DROP, OTHERS, LEAKAGE, CHANCE, ENROLLED, FLOPS, LATENCY, BYTES)
+    """Return the recommendation as a table per goal, for exports; the flags of a row hold what is not a number."""
+    return [_verdict_table(rows, found) for found in recommendations(rows)] if rows.cells else []
+
+
+def _verdict_table(rows: Rows, found: Recommendation) -> Table:
+    metrics = (found.purpose.utility, DROP, OTHERS, LEAKAGE, CHANCE, ENROLLED, FLOPS, LATENCY, BYTES)
     made = []
-    for e in entries:
+    for e in found.entries:
         sent = next((f for _, f in e.cost.sent if f.value is not None), absent("missing", "nothing was uploaded"))
         unknown = absent("missing", _NO_ATTACK)
         chance = e.worst.chance if e.worst else unknown
@@ -419,20 +443,18 @@ def verdict_tables(rows: Rows) -> list[Table]:
                 flags=_flags(e),
             )
         )
-    experiments = " + ".join(rows.experiments)
-    return [
-        Table(
-            name="verdict",
-            title="Which defense to use",
-            caption="Utility, leakage under the worst of all attacks, and cost per face of every defense; authorised "
-            "models and data sets pooled, repeats averaged.",
-            columns=[Column(label=m.label, metric=m) for m in metrics],
-            groups=[RowGroup(label=POOLED, rows=made, synthetic=any(e.synthetic for e in entries))],
-            experiment=experiments,
-            source="samples/verification, samples/images and stages.parquet",
-            ranked=False,
-        )
-    ]
+    other_goal = "" if found.goal == "recognition" else f", goal {found.goal}"
+    return Table(
+        name="verdict",
+        title=f"Which defense to use{other_goal}",
+        caption="Utility, leakage under the worst of all attacks, and cost per face of every defense; authorised "
+        "models and data sets pooled, repeats averaged.",
+        columns=[Column(label=m.label, metric=m) for m in metrics],
+        groups=[RowGroup(label=POOLED, rows=made, synthetic=any(e.synthetic for e in found.entries))],
+        experiment=" + ".join(rows.experiments),
+        source="samples/verification, samples/images and stages.parquet",
+        ranked=False,
+    )
 
 
 def _flags(entry: AssessedDefense) -> list[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from bench.analysis.rows import CellRow
 from bench.analysis.table_model import Measurement, Role, Row, RowGroup, RowKind, absent, distinct
+from bench.core.domain import Goal
 
 DefensePoint = tuple[str, str]  # The labels of the defense and of its authorised models.
 
@@ -91,9 +92,10 @@ def not_applicable(reason: str) -> Measurement:
 
 @dataclass(frozen=True)
 class Sides:
-    """The sets of models that the clients of each experiment authorise."""
+    """The sets of models that the clients of each experiment authorise, and the surrogate models that they use."""
 
     sets: Mapping[str, frozenset[frozenset[str]]] = field(default_factory=dict)
+    surrogates: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def serves(self, cell: CellRow) -> bool:
         """True if a cell measures utility: the evaluated model is authorised.
@@ -103,34 +105,44 @@ class Sides:
         """
         sets = self.sets.get(cell.experiment)
         if cell.role != "any" or not sets:
-            return cell.role != "unauthorised"
+            return cell.role not in ("unauthorised", "surrogate")
         return any(cell.evaluated in models for models in sets)
 
-    def judges(self, cell: CellRow) -> bool:
+    def judges(self, cell: CellRow, goal: Goal | None = None) -> bool:
         """True if a cell measures leakage: the evaluated model is a held-out recogniser, which is not authorised.
 
-        For a model-free defense, the model must be missing from at least one set that other defenses authorise; if the
-        experiment has no such set, every model counts.
+        ``goal`` is what the cell is compared for, by default the goal of its defense. Where models are meant to
+        recognise: for a model-free defense, the model must be missing from at least one set that other defenses
+        authorise; if the experiment has no such set, every model counts. Where nobody is meant to recognise, every
+        model counts but the surrogates.
         """
-        return self.holds_out(cell.experiment, cell.role, cell.evaluated)
+        return self.holds_out(cell.experiment, cell.role, cell.evaluated, goal or cell.goal)
 
-    def holds_out(self, experiment: str, role: str, evaluated: str | None) -> bool:
+    def holds_out(self, experiment: str, role: str, evaluated: str | None, goal: Goal = "recognition") -> bool:
         """Do the same as `judges`, for the labels of a cell that need not have been computed."""
+        if goal in ("appearance", "anonymity"):
+            return evaluated not in self.surrogates.get(experiment, ())
         sets = self.sets.get(experiment)
         if role != "any" or not sets:
-            return role != "authorised"
+            return role not in ("authorised", "surrogate")
         return any(evaluated not in models for models in sets)
 
 
 def sides_of(cells: Iterable[CellRow]) -> Sides:
-    """Return the sets of models that the clients of each experiment authorise, from all cells of a run."""
-    return sides_from((c.experiment, c.authorised_models) for c in cells)
+    """Return the sets of models that the clients of each experiment authorise, from all cells of a run, and the
+    surrogates that they use."""
+    return sides_from((c.experiment, c.authorised_models, c.surrogates) for c in cells)
 
 
-def sides_from(authorised: Iterable[tuple[str, Iterable[str]]]) -> Sides:
-    """Do the same as `sides_of`, from the experiment and the labels of the authorised models of each cell."""
+def sides_from(models: Iterable[tuple[str, Iterable[str], Iterable[str]]]) -> Sides:
+    """Do the same as `sides_of`, from the experiment and the labels of authorised and surrogate models of each cell."""
     found: dict[str, set[frozenset[str]]] = {}
-    for experiment, models in authorised:
-        if models := frozenset(models):
-            found.setdefault(experiment, set()).add(models)
-    return Sides({experiment: frozenset(sets) for experiment, sets in found.items()})
+    used: dict[str, set[str]] = {}
+    for experiment, authorised, surrogates in models:
+        if together := frozenset(authorised):
+            found.setdefault(experiment, set()).add(together)
+        used.setdefault(experiment, set()).update(surrogates)
+    return Sides(
+        {experiment: frozenset(sets) for experiment, sets in found.items()},
+        {experiment: frozenset(labels) for experiment, labels in used.items()},
+    )

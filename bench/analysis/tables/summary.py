@@ -27,15 +27,13 @@ from bench.analysis.table_model import (
     absent,
     distinct,
 )
+from bench.analysis.tables.goals import AUTHORISED, DROP, PURPOSES, SSIM, UNAUTHORISED, Bar
 from bench.analysis.tables.row_layout import kind_of, not_applicable, points, row_of, unstable_flags
+from bench.core.domain import Goal
 from bench.metrics.vocabulary import IMAGE_METRICS
 
-AUTHORISED = TableMetric(label="authorised accuracy", unit="%", digits=1, better="higher")
 CLEAN_ACCURACY = TableMetric(label="clean accuracy", unit="%", digits=1, better="higher")
-DROP = METRICS["accuracy-drop"]
-UNAUTHORISED = TableMetric(label="unauthorised accuracy, average", unit="%", digits=1, better="lower")
 WORST = TableMetric(label="unauthorised accuracy, worst case", unit="%", digits=1, better="lower")
-SSIM = METRICS["ssim"]
 PSNR = METRICS["psnr"]
 
 POOLED = "all data sets"
@@ -48,33 +46,7 @@ BASELINES = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Bar:
-    """A bar: the limit that a defense with an authorised model must meet, with all data sets pooled."""
-
-    metric: TableMetric
-    limit: float
-    text: str
-
-    def met(self, measurement: Measurement) -> bool | None:
-        """Return whether the value meets the bar; None without a value."""
-        if measurement.value is None:
-            return None
-        return measurement.value >= self.limit if self.metric.better == "higher" else measurement.value <= self.limit
-
-    def certain(self, measurement: Measurement) -> bool:
-        """Return whether the whole interval lies on one side of the bar."""
-        if measurement.low is None or measurement.high is None:
-            return False
-        return measurement.low >= self.limit or measurement.high <= self.limit
-
-
-BARS = (
-    Bar(metric=AUTHORISED, limit=0.90, text="at least 90 %"),
-    Bar(metric=DROP, limit=0.08, text="at most 8 points"),
-    Bar(metric=UNAUTHORISED, limit=0.20, text="at most 20 %"),
-    Bar(metric=SSIM, limit=0.03, text="at most 0.03"),
-)
+BARS = PURPOSES["recognition"].bars
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +61,7 @@ class Summary:
 
     experiment: str
     defense: str
+    goal: Goal
     authorised: str | None
     kind: RowKind
     stands_in_for: str | None
@@ -105,10 +78,12 @@ class Summary:
 
     @property
     def verdicts(self) -> list[tuple[Bar, Measurement, bool | None]]:
-        """Each bar with its measurement and whether that meets it; empty if no model is authorised."""
-        if self.kind != "authorised":
+        """Each bar of the goal with its measurement and whether that meets it; empty for no protection, and if no model
+        is authorised that the goal asks for."""
+        if self.kind == "clean" or (self.goal == "recognition" and self.kind != "authorised"):
             return []
-        return [(b, f, b.met(f)) for b, f in zip(BARS, (self.kept, self.drop, self.leaked, self.ssim), strict=True)]
+        measured = {bar.of: getattr(self, bar.of) for bar in PURPOSES[self.goal].bars}
+        return [(bar, measured[bar.of], bar.met(measured[bar.of])) for bar in PURPOSES[self.goal].bars]
 
     @property
     def meets_all(self) -> bool:
@@ -134,9 +109,9 @@ def overall(rows: Rows, matrix: Matrix) -> list[Summary]:
 
 def _summary(rows: Rows, cells: Sequence[CellRow], authorised: str | None) -> Summary:
     first = cells[0]
-    knows_models = any(c.authorised for c in cells)
+    knows_models = any(c.authorised or c.role == "authorised" for c in cells)
     own = [c for c in cells if c.role == "authorised"]
-    others = [c for c in cells if c.role != "authorised"]
+    others = [c for c in cells if c.role not in ("authorised", "surrogate")]
     none = not_applicable("this defense knows no model, so none is authorised")
     kept, clean, drop = _utility(rows, own) if knows_models else (none, none, none)
     worst, worst_at = _worst(rows, others)
@@ -144,6 +119,7 @@ def _summary(rows: Rows, cells: Sequence[CellRow], authorised: str | None) -> Su
     return Summary(
         experiment=first.experiment,
         defense=first.defense,
+        goal=first.goal,
         authorised=authorised if knows_models else "",
         kind=kind_of(first),
         stands_in_for=distinct(first.authorised_stands_in_for, first.authorised) if authorised else None,

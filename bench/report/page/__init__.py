@@ -36,7 +36,7 @@ from bench.report.page.evidence import Evidence, order, support
 from bench.report.page.experiments import ExperimentSection, parts
 from bench.report.page.image_budget import Album
 from bench.report.page.missing_cells import gaps, smaller_batches, unfinished
-from bench.report.page.recommendation import PARETO, RecommendationSection, ruling
+from bench.report.page.recommendation import RecommendationSection, rulings
 from bench.report.page.run_facts import Grid
 from bench.report.page.trimmed_tables import reasons
 from bench.report.page_key import page_key, sealed
@@ -55,7 +55,7 @@ def render(results: RunResults, sections: Sequence[Section] = (), *, include_rea
     album = Album()
     found = parts(rows, include_real_faces, album)
     judged = several_runs.judge(rows)
-    ruled = ruling(rows)
+    ruled = rulings(rows)
     context: dict[str, Any] = {
         "suite": results.run.suite,
         "unfinished": unfinished(rows),
@@ -65,7 +65,7 @@ def render(results: RunResults, sections: Sequence[Section] = (), *, include_rea
         "real": list(dict.fromkeys(c.dataset for c in rows.cells if not c.synthetic)),
         "parts": found,
         "ladder": leakage_ladder.drawn(rows),
-        "verdict": ruled,
+        "verdicts": ruled,
         "judges": judges.sentence(rows),
         "shared_facts": judges.shared_facts(rows),
         "counted": COUNTED,
@@ -105,10 +105,10 @@ def render(results: RunResults, sections: Sequence[Section] = (), *, include_rea
     return finished(html, scripts)
 
 
-def _plots(found: Sequence[ExperimentSection], ruled: RecommendationSection | None) -> dict[str, Any]:
+def _plots(found: Sequence[ExperimentSection], ruled: Sequence[RecommendationSection]) -> dict[str, Any]:
     """Return the plots of the page by their ids, with what they share; empty if the page has none."""
     plots = {d.id: d.plot for part in found for d in (*part.charts, part.scatter) if d}
-    plots |= {PARETO: ruled.plot} if ruled and ruled.plot else {}
+    plots |= {one.chart: one.plot for one in ruled if one.plot}
     if not plots:
         return {}
     from bench.report.charts import drawing  # This import is slow, and not every page has charts.

@@ -22,11 +22,9 @@ from bench.analysis.tables.recommendation import (
     ENROLLED,
     LEAKAGE,
     OTHERS,
-    UTILITY,
-    UTILITY_BARS,
     AssessedDefense,
     Recommendation,
-    recommend,
+    recommendations,
 )
 from bench.analysis.tables.tried_attacks import TriedAttack
 from bench.core.text import joined_labels, plural, set_label
@@ -35,7 +33,11 @@ from bench.report.charts.theme import swatch
 from bench.report.page.run_facts import repeats
 from bench.store.recorded_commands import offered_words
 
-PARETO = "pareto"  # The id of the plot on the page.
+PARETO = "pareto"  # The id of the plot of the first goal on the page.
+_MODEL_FREE = {
+    "recognition": "knows no model: utility is the accuracy of models that others authorise",
+    "template": "has a recogniser of its own",
+}
 _FEW = 12  # A command names at most so many cells.
 _DIGITS = 8  # The least number of digits of a cell's id in a command.
 
@@ -95,13 +97,15 @@ class RecommendationRow:
 
 @dataclass(frozen=True, kw_only=True)
 class RecommendationSection:
-    """The whole section: headline, sentences, the command that computes the leakage of the best defense again, one line
+    """What the section says about the defenses of one goal: headline, sentences, the command that computes the leakage of the best defense again, one line
     per defense, and the plot (None without points) with its legend ``looks`` and its text ``spoken``.
 
     ``repeats`` says whether defenses and learners were repeated. ``baseline`` is the match rate that chance gives, as
     text. ``unmeasured``: why no defense has a measured cost.
     """
 
+    goal: str
+    chart: str
     headline: str
     sentences: Sequence[Sentence]
     repeats: str
@@ -115,29 +119,36 @@ class RecommendationSection:
     metrics: Mapping[str, TableMetric]
 
 
-def ruling(rows: Rows) -> RecommendationSection | None:
-    """Return the section with the verdict on a run; None if the run has no cells."""
+def rulings(rows: Rows) -> list[RecommendationSection]:
+    """Return the verdicts on a run, one for each goal of its defenses; none if the run has no cells."""
     if not rows.cells:
-        return None
-    found = recommend(rows)
+        return []
+    found = recommendations(rows)
+    return [_ruling(rows, one, PARETO + (f"-{one.goal}" if i else ""), len(found) > 1) for i, one in enumerate(found)]
+
+
+def _ruling(rows: Rows, found: Recommendation, chart_id: str, goals: bool) -> RecommendationSection:
+    """Return the verdict on the defenses of one goal; ``goals``: the run has several."""
     drawable = [e for e in found.entries if e.complete]
     marks = {id(e): str(i) for i, e in enumerate(drawable, 1)}
     several = len(rows.experiments) > 1
     lines = [_row(rows, found, e, marks.get(id(e), ""), several) for e in found.entries]
     chart = pareto(found)
     return RecommendationSection(
+        goal=f"Goal {found.goal}: {found.purpose.words}" if goals or found.goal != "recognition" else "",
+        chart=chart_id,
         headline=headline(found),
         sentences=sentences(found, several),
         repeats=repeats(found),
         command=_command(rows, found.best),
         lines=lines,
-        plot=_drawn_plot(chart),
+        plot=_drawn_plot(chart, chart_id),
         looks=[look for look in LOOKS if any(line.look is look and line.mark for line in lines)],
         spoken=_spoken(found, drawable),
         baseline=_baseline(found),
         unmeasured=_unmeasured(found),
         metrics={
-            "utility": UTILITY,
+            "utility": found.purpose.utility,
             "others": OTHERS,
             "leakage": LEAKAGE,
             "enrolled": ENROLLED,
@@ -230,11 +241,9 @@ def _utility_and_leakage(found: Recommendation, best: AssessedDefense, several: 
     attack = _attack_name(worst, several) if worst else "no attack"
     n = len(best.attackers)
     tried = f"the strongest of {n} attacks" if n > 1 else "the only attack"
-    who = "models that others authorise" if best.kind == "model-free" else "authorised models"
     pieces: list[str | tuple[TableMetric, Measurement]] = [
-        f"{start} {who} decide",
-        (UTILITY, best.utility),
-        f"of pairs correctly, and after {tried} ({attack}) held-out recognisers match",
+        *_kept(found, best, start),
+        f"and after {tried} ({attack}) held-out recognisers match",
         (LEAKAGE, best.leakage),
         "of faces to the very photo.",
     ]
@@ -254,11 +263,21 @@ def _utility_and_leakage(found: Recommendation, best: AssessedDefense, several: 
     return pieces
 
 
+def _kept(found: Recommendation, best: AssessedDefense, start: str) -> Sentence:
+    """Return the beginning of a sentence with the utility of the best defense."""
+    utility = found.purpose.utility, best.utility
+    if found.purpose.metric == "ssim":
+        return [f"{start} pictures keep an SSIM of", utility, "to the original,"]
+    who = "models that others authorise" if best.kind == "model-free" else "authorised models"
+    who = "its own recogniser decides" if found.goal == "template" else f"{who} decide"
+    return [f"{start} {who}", utility, "of pairs correctly,"]
+
+
 def _certainty(found: Recommendation, best: AssessedDefense) -> str:
     """Return the sentence that says in how many draws of people the same defense is chosen, and of which ones."""
-    bars = " and ".join(f"{b.metric.label} {b.text}" for b in UTILITY_BARS)
+    bars = " and ".join(f"{b.metric.label} {b.text}" for b in found.purpose.utility_bars)
     conditions = [f"faced every attack ({_listed(found.attackers)})", "leaked less than no protection"]
-    if found.useful:
+    if found.useful and bars:
         conditions.append(f"met the bars for utility ({bars})")
     which = f"{', '.join(conditions[:-1])} and {conditions[-1]}"
     missed = "" if found.useful else f" No such defense meets the bars for utility ({bars})."
@@ -305,7 +324,7 @@ def _row(rows: Rows, found: Recommendation, entry: AssessedDefense, mark: str, s
     if entry.kind == "clean":
         about.append("reference: no protection")
     elif entry.kind == "model-free":
-        about.append("knows no model: utility is the accuracy of models that others authorise")
+        about.append(_MODEL_FREE.get(entry.goal, "knows no model"))
     elif len(entry.sets) == 1:
         about.append(f"for {set_label(entry.sets[0])}")
     attack = []
@@ -415,21 +434,23 @@ def pareto(found: Recommendation) -> PointPlot | None:
     if not drawable:
         return None
     chance = sorted(e.baseline for e in drawable if e.baseline is not None)  # One line, for the highest.
-    low = min([UTILITY_BARS[0].limit, *(_least(e.utility) for e in drawable)])
+    utility, bars = found.purpose.utility, found.purpose.utility_bars
+    low = utility.scale * min([*(bar.limit for bar in bars[:1]), *(_least(e.utility) for e in drawable)])
+    top = 1.03 * utility.scale
     best = sorted((e for e in drawable if _look(e) is BEST), key=lambda e: (_value(e.leakage), _value(e.utility)))
     return PointPlot(
         title="Utility and leakage",
         x=replace(LEAKAGE, label="matched after the worst attack, lower is better"),
-        y=replace(UTILITY, label="accuracy of authorised models, higher is better"),
+        y=replace(utility, label=f"{utility.label}, higher is better"),
         x_range=(-3.0, 104.0),
-        y_range=(max(-3.0, 100 * low - 6), 103.0),
+        y_range=(max(-0.03 * utility.scale, low - 0.06 * utility.scale), top),
         points=[_point(e, str(i)) for i, e in enumerate(drawable, 1)],
-        zones=[Zone(x=(-3.0, 104.0), y=(100 * UTILITY_BARS[0].limit, 103.0))],
+        zones=[Zone(x=(-3.0, 104.0), y=(utility.scale * bar.limit, top)) for bar in bars[:1]],
         references=[
             *([Reference(axis="x", value=100 * chance[-1], label="chance")] if chance else []),
-            Reference(axis="y", value=100 * UTILITY_BARS[0].limit, label=f"bar: {UTILITY_BARS[0].text}"),
+            *(Reference(axis="y", value=utility.scale * b.limit, label=f"bar: {b.text}") for b in bars[:1]),
         ],
-        path=[(100 * _value(e.leakage), 100 * _value(e.utility)) for e in best],
+        path=[(100 * _value(e.leakage), utility.scale * _value(e.utility)) for e in best],
     )
 
 
@@ -462,19 +483,21 @@ def _client_cost(entry: AssessedDefense) -> list[str]:
     return [f"{q.shown(f.value)} {q.unit}" for q, f in known if f.value is not None] or ["not measured"]
 
 
-def _drawn_plot(chart: PointPlot | None) -> Mapping[str, Any] | None:
+def _drawn_plot(chart: PointPlot | None, chart_id: str) -> Mapping[str, Any] | None:
     """Return the data of the plot for the page's script; None if there is no plot."""
     if chart is None:
         return None
     from bench.report.charts import drawing  # This import is slow, and not every page has charts.
 
-    return drawing.plot(chart, PARETO)
+    return drawing.plot(chart, chart_id)
 
 
 def _spoken(found: Recommendation, drawable: Sequence[AssessedDefense]) -> str:
     """Return the plot as a sentence for screen readers."""
+    utility = found.purpose.utility
+    unit = f" {utility.unit}" if utility.unit else ""
     points = [
-        f"{e.name}: keeps {UTILITY.shown(e.utility.value)} %, leaks {LEAKAGE.shown(e.leakage.value)} %"
+        f"{e.name}: keeps {utility.shown(e.utility.value)}{unit}, leaks {LEAKAGE.shown(e.leakage.value)} %"
         for e in drawable
     ]
     return f"Utility against leakage of {plural(len(drawable), 'defense')}. {_listed(points)}."

@@ -22,6 +22,7 @@ _ENDS = {
     "recognition": "who it is, by a recognition model of its own",
     "images": "a picture of the face",
     "attributes": "age, gender and the like",
+    "links": "whether two uploads show one person",
 }
 _NEEDS = {
     "full_gradients": "the whole authorised model",
@@ -169,7 +170,7 @@ def _adapts(declared: AttackDeclaration, sees: set[str]) -> str:
 def _lacks(first: CellRow, sees: set[str]) -> str:
     """Return what an adversary does not have."""
     found = [] if "shallow_weights" in sees else ["the weights of the shallow model"]
-    found += [] if first.outputs == "recognition" else ["the deep part of the authorised model"]
+    found += [] if first.outputs == "recognition" or "full_model" in sees else ["the deep part of the authorised model"]
     found += [] if "defense" in sees else ["the defense, to learn from or to run"]
     return "; ".join([*found, "the original face"])
 

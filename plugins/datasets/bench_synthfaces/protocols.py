@@ -141,6 +141,18 @@ def pairs(name: str, count: int, shift: int = 0) -> PairList:
     return PairList(pictures=pictures, left=left, right=left + 1, same=number % 2 == 0, fold=(number // 2) % FOLDS)
 
 
+def further_pictures(name: str, count: int, each: int, shift: int = 0) -> Pictures:
+    """Return ``each`` pictures of every person in the first ``count`` pairs that are in no pair, at the usual age."""
+    people = np.unique(pairs(name, count, shift).pictures.subjects)
+    subjects = np.repeat(people, each)
+    return Pictures(
+        subjects=subjects,
+        shots=np.tile(np.arange(2, 2 + each, dtype=np.int64), len(people)),
+        ages=np.full(len(subjects), np.nan, dtype=np.float32),
+        style=get_protocol(name).style,
+    )
+
+
 def _partners(base: Ints) -> Ints:
     """Return the second subject of each duo's impostor pair: a matched one if wished and found, else the first
     candidate."""

@@ -27,7 +27,7 @@ from bench_training.data import MappedData, TrainData
 from numpy.typing import NDArray
 
 from bench import ContractError, DataError, Faces, SuiteError, TrainingSet
-from bench.api.hookspecs import TrainingJob
+from bench.api.datasets import TrainingJob
 
 CTX: Any = SimpleNamespace()
 

@@ -11,7 +11,7 @@ from bench_noise import Identity, Noise, bench_defenses
 from pydantic import TypeAdapter, ValidationError
 
 from bench.api.context import Context
-from bench.api.hookspecs import Defense
+from bench.api.defense import Defense
 from bench.stages.contracts import protect_checked
 
 

@@ -29,7 +29,7 @@ from safetensors.torch import load_file
 from support import TESTS
 from torch import Tensor
 
-from bench.api.hookspecs import TrainingJob
+from bench.api.datasets import TrainingJob
 from bench.core.errors import BenchError, DataError, SuiteError
 from bench.registry.components import instantiate
 from bench.registry.discovery import discover

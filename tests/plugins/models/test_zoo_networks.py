@@ -31,7 +31,7 @@ from torch import Tensor
 
 from bench import DataError, Dataset, Faces, Pairs, SuiteError, TrainingSet
 from bench.api.context import Context
-from bench.api.hookspecs import TrainingJob
+from bench.api.datasets import TrainingJob
 from bench.metrics import recognition
 
 CARDS = sorted((Path(bench_zoo.__file__).parent / "weights").glob("*.json"))

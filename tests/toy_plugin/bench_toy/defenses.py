@@ -110,9 +110,9 @@ class ToySingle(ToyStep):
 
 @dataclass(frozen=True, kw_only=True)
 class ToyTargets(Defense):
-    """Needs target faces, which bench does not supply."""
+    """Needs targets, and further pictures of people, which the toy data set does not have."""
 
-    needs: ClassVar[frozenset[Need]] = frozenset({"targets"})
+    needs: ClassVar[frozenset[Need]] = frozenset({"targets", "enrolment"})
 
     def protect(self, images: torch.Tensor, ctx: Context) -> Protected:
         """Raise AssertionError: the host must not call it."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from bench import Metric, Model, hookimpl, instantiate, registered
+from bench import Metric, Model, instantiate, registered
 
 if TYPE_CHECKING:
     import torch
@@ -58,8 +58,3 @@ def _network(name: str, digest: str, device: str) -> Any:
     model: Model = instantiate(registered("model")[name], {}, "face-fid.model")
     network = model.load()
     return network.to(device).eval().requires_grad_(False)
-
-
-@hookimpl
-def bench_metrics() -> Mapping[str, type[Metric]]:
-    return {"face-fid": FaceDistance}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import Interval
 
-from bench import Metric, hookimpl
+from bench import Metric
 
 if TYPE_CHECKING:
     import torch
@@ -67,8 +66,3 @@ def _terms(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor
     covariance = mean(a * b) - mean_a * mean_b
     luminance = (2 * mean_a * mean_b + C1) / (mean_a**2 + mean_b**2 + C1)
     return luminance, (2 * covariance + C2) / (variances + C2)
-
-
-@hookimpl
-def bench_metrics() -> Mapping[str, type[Metric]]:
-    return {"ms-ssim": MsSsim}

@@ -1,0 +1,107 @@
+"""What counts as utility for each goal of a defense, and the bars that it must meet (see `bench.Defense`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from bench.analysis.measures import METRICS
+from bench.analysis.table_model import Measurement, TableMetric
+from bench.core.domain import Goal
+
+AUTHORISED = TableMetric(label="authorised accuracy", unit="%", digits=1, better="higher")
+DROP = METRICS["accuracy-drop"]
+UNAUTHORISED = TableMetric(label="unauthorised accuracy, average", unit="%", digits=1, better="lower")
+SSIM = METRICS["ssim"]
+_ACCURACY = METRICS["accuracy"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    """A limit that a defense must meet, with all data sets pooled; ``of`` is what it limits, a field of `Summary`."""
+
+    metric: TableMetric
+    limit: float
+    text: str
+    of: Literal["kept", "drop", "leaked", "ssim"]
+
+    def met(self, measurement: Measurement) -> bool | None:
+        """Return whether the value meets the bar; None without a value."""
+        if measurement.value is None:
+            return None
+        return measurement.value >= self.limit if self.metric.better == "higher" else measurement.value <= self.limit
+
+    def certain(self, measurement: Measurement) -> bool:
+        """Return whether the whole interval lies on one side of the bar."""
+        if measurement.low is None or measurement.high is None:
+            return False
+        return measurement.low >= self.limit or measurement.high <= self.limit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Purpose:
+    """What a goal asks of a defense.
+
+    - ``words``: the goal as a sentence; ``keeps``: what its utility is, for a heading
+    - ``metric``: the name of the metric of its utility, whose scores are those of the cells of the question "utility"
+    - ``utility``: the label, the unit and the direction of that metric
+    - ``bars``: what it must meet to be useful, and what it must meet besides
+    - ``hides_pixels``: True if a picture that is similar to the original counts as leakage
+    """
+
+    words: str
+    keeps: str
+    metric: str
+    utility: TableMetric
+    bars: Sequence[Bar]
+    hides_pixels: bool
+
+    @property
+    def utility_bars(self) -> list[Bar]:
+        """The bars of its utility."""
+        own = {"ssim"} if self.metric == "ssim" else {"kept", "drop"}
+        return [bar for bar in self.bars if bar.of in own]
+
+
+_FEW_RECOGNISED = Bar(metric=UNAUTHORISED, limit=0.20, text="at most 20 %", of="leaked")
+_LIKENESS = replace(SSIM, label="SSIM to the original", better="higher")
+PURPOSES: Mapping[Goal, Purpose] = {
+    "recognition": Purpose(
+        words="the authorised models still recognise the person",
+        keeps="accuracy of authorised models",
+        metric="accuracy",
+        utility=replace(_ACCURACY, label="accuracy of authorised models", better="higher"),
+        bars=(
+            Bar(metric=AUTHORISED, limit=0.90, text="at least 90 %", of="kept"),
+            Bar(metric=DROP, limit=0.08, text="at most 8 points", of="drop"),
+            _FEW_RECOGNISED,
+            Bar(metric=SSIM, limit=0.03, text="at most 0.03", of="ssim"),
+        ),
+        hides_pixels=True,
+    ),
+    "template": Purpose(
+        words="its own recogniser matches protected with protected pictures",
+        keeps="accuracy of its own recogniser",
+        metric="accuracy",
+        utility=replace(_ACCURACY, label="accuracy of its own recogniser", better="higher"),
+        bars=(Bar(metric=AUTHORISED, limit=0.90, text="at least 90 %", of="kept"),),
+        hides_pixels=True,
+    ),
+    "appearance": Purpose(
+        words="people still see the same face, and no model recognises it",
+        keeps="similarity to the original",
+        metric="ssim",
+        utility=_LIKENESS,
+        bars=(Bar(metric=_LIKENESS, limit=0.90, text="at least 0.90", of="ssim"), _FEW_RECOGNISED),
+        hides_pixels=False,
+    ),
+    "anonymity": Purpose(
+        words="nobody recognises the person, and as much as possible of the picture is kept",
+        keeps="similarity to the original",
+        metric="ssim",
+        utility=_LIKENESS,
+        bars=(_FEW_RECOGNISED,),
+        hides_pixels=False,
+    ),
+}
