@@ -164,8 +164,8 @@ def test_measuring_the_cost_and_checking_changes_no_artifact_and_no_random_strea
         torch.manual_seed(1)
         done = computed(ONE, cache=tmp_path / place)
         found.append((done.artifact(STEP).tensors["images"], float(torch.rand(()))))
-    cost, alone, again = [1, 1], [1] * 4, [4] * 3  # in another batch, in another order, and once more
-    assert calls == [5, *cost, *alone, *again, 5]
+    cost, check = [1, 1], [4, 4, 4, 1, 4]  # four faces, in another order, with another face, alone, and once more
+    assert calls == [5, *cost, *check, 5]
     assert np.array_equal(found[0][0], found[1][0])
     assert found[0][1] == found[1][1]
 

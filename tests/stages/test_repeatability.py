@@ -58,11 +58,19 @@ def test_a_random_result_is_named() -> None:
 
 def test_a_result_that_depends_on_the_batch_is_named() -> None:
     def with_mean(rows: Any) -> Any:
-        return (FACES_OF_ALL[rows] // 2 + FACES_OF_ALL[rows].mean(dtype=np.float64) + 3 * len(rows)).astype(np.uint8)
+        return (FACES_OF_ALL[rows] // 2 + FACES_OF_ALL[rows].mean(axis=0) // 2).astype(np.uint8)
 
     words = found(with_mean)
-    assert words == (
-        "a face gives another result alone (100 % of its values differ), in another batch (100 % of its values differ)"
+    assert words is not None
+    assert words.startswith("a face gives another result in another batch (")
+    assert "% of its values differ)" in words
+
+
+def test_a_result_that_depends_on_the_number_of_faces_is_named() -> None:
+    values = np.arange(N, dtype=np.uint8)[:, None].repeat(12, axis=1)
+    assert found(lambda rows: values[rows] + np.uint8(min(len(rows), 30))) == (  # Two faces are 59/39 levels apart.
+        "a face gives another result in another batch (17 times as far apart as two faces), "
+        "alone (2 times as far apart as two faces)"
     )
 
 
@@ -70,10 +78,12 @@ def test_a_result_that_depends_on_the_order_is_named() -> None:
     def with_place(rows: Any) -> Any:
         return FACES_OF_ALL[rows] + 5 * (np.arange(len(rows), dtype=np.uint8) % 4)[:, None, None, None]
 
-    words = found(with_place)
-    assert words is not None
-    assert "in another order (100 % of its values differ)" in words
-    assert "each time" not in words
+    assert found(with_place) == "a face gives another result in another order (100 % of its values differ)"
+
+
+def test_what_batches_of_two_sizes_magnify_is_tolerated() -> None:
+    """Some levels, as an optimisation of many steps makes of the last bits, and not half of what two faces differ."""
+    assert found(lambda rows: FACES_OF_ALL[rows] + np.uint8(5 * (len(rows) > 4))) is None
 
 
 def test_a_set_that_stays_whole_is_tried_in_another_order_only() -> None:
@@ -88,7 +98,7 @@ def test_a_set_that_stays_whole_is_tried_in_another_order_only() -> None:
     assert "in another order" in (found(lambda rows: FACES_OF_ALL[rows[::-1]], whole_set=True) or "")
 
 
-@pytest.mark.parametrize(("changed", "levels", "stable"), [(1, 255, True), (2, 255, False), (192, 1, True)])
+@pytest.mark.parametrize(("changed", "levels", "stable"), [(1, 255, True), (2, 255, False), (1200, 1, True)])
 def test_rounding_is_tolerated(changed: int, levels: int, stable: bool) -> None:
     """Of 1,200 values of a face, one may be far off, or all by one level."""
     images = np.zeros((N, 1200), np.uint8)
@@ -96,8 +106,8 @@ def test_rounding_is_tolerated(changed: int, levels: int, stable: bool) -> None:
 
     def process(rows: Any) -> Any:
         made = images[rows].copy()
-        if len(sizes) >= 2:  # After both batches of the first pass.
-            made[:, : 1200 if levels == 1 else changed] += levels
+        if len(sizes) == 3:  # in another order: after both batches of the first pass, and the reference
+            made[:, :changed] += levels
         sizes.append(len(rows))
         return made
 
@@ -106,10 +116,14 @@ def test_rounding_is_tolerated(changed: int, levels: int, stable: bool) -> None:
 
 def test_floats_are_compared_with_their_spread() -> None:
     maps = np.random.default_rng(0).normal(size=(N, 50)).astype(np.float32)
-    for noise, stable in ((1e-5, True), (1e-1, False)):
-        first = {"features/stem": maps}
-        words = what_differs(first, lambda rows, by=noise: {"features/stem": maps[rows] + np.float32(by)})
-        assert (words is None) is stable
+    for by, stable in ((1e-5, True), (1e-2, False)):
+        calls: list[int] = []
+
+        def process(rows: Any, by: float = by, calls: list[int] = calls) -> Any:
+            calls.append(len(rows))
+            return {"features/stem": maps[rows] + np.float32(by * len(calls))}
+
+        assert (what_differs({"features/stem": maps}, process) is None) is stable
 
 
 def test_a_call_that_fails_is_named() -> None:
@@ -120,6 +134,14 @@ def test_a_call_that_fails_is_named() -> None:
 
     words = found(process)
     assert words == "a face gives another result alone (it fails: ValueError: expected at least two faces)"
+
+
+def test_a_single_face_is_processed_again() -> None:
+    rng = np.random.default_rng(1)
+    first = {"images": FACES_OF_ALL[:1]}
+    assert what_differs(first, lambda rows: {"images": FACES_OF_ALL[rows]}) is None
+    words = what_differs(first, lambda rows: {"images": rng.integers(0, 256, (1, 3, 8, 8), dtype=np.uint8)})
+    assert (words or "").startswith("a face gives another result each time (")
 
 
 # ---- in a run --------------------------------------------------------------------------------------------------------
@@ -197,7 +219,7 @@ def test_the_check_of_a_run_names_what_differs(checked: Callable[..., Computed])
     assert {r.checked for r in results.values()} == {4}
     assert {name for name, text in words.items() if text is None} == {"identity", "noise", "toy-mean", "toy-step"}
     assert words["urandom"].startswith("a face gives another result each time (")
-    assert words["batch-mean"].startswith("a face gives another result alone (")
+    assert words["batch-mean"].startswith("a face gives another result in another batch (")
     assert "in another order" in words["by-place"]
 
 
@@ -221,7 +243,7 @@ def test_what_differs_is_shown_everywhere(checked: Callable[..., Computed], tmp_
     rows = Rows(results)
     promises = {entry.name: entry for entry in threat_models.promises(rows)}
     assert promises["toy-step"].facts["same face again"] == (
-        "the same upload: 4 faces alone, in another batch and in another order"
+        "the same upload: 4 faces in another order, in another batch and alone"
     )
     assert promises["urandom"].mark == "unstable: its figures cannot be reproduced"
     assert promises["urandom"].facts["same face again"] == f"urandom: {words['urandom']}"

@@ -220,7 +220,7 @@ def stability(rows: Rows, cells: Sequence[CellRow]) -> str:
     keys = {key for c in cells for key in c.protect}
     checked = [int(s["checked"]) for s in rows.results.stages if s.get("key") in keys and s.get("checked")]
     if checked:
-        return f"the same upload: {plural(max(checked), 'face')} alone, in another batch and in another order"
+        return f"the same upload: {plural(max(checked), 'face')} in another order, in another batch and alone"
     off = any(run.run.suite.head.get("check_defenses") is False for run in rows.results.runs)
     return "not checked: the suite turns it off" if off else UNCHECKED
 
