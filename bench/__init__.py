@@ -15,6 +15,7 @@ from bench.api.context import Capabilities, Context, Network, Shallow
 from bench.api.datasets import Dataset, TrainingJob, TrainingSet
 from bench.api.defense import Defense, Need
 from bench.api.hookspecs import Attack, Model, Sees, hookimpl
+from bench.api.metric import Metric
 from bench.api.results import Results
 from bench.api.search_paths import data_dir_option, data_folders, expand, places_named, weights_folders
 from bench.api.types import (
@@ -78,6 +79,7 @@ __all__ = [
     "Examples",
     "Faces",
     "LazyImages",
+    "Metric",
     "MissingDataError",
     "Model",
     "Need",

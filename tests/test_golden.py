@@ -83,7 +83,12 @@ def test_the_stage_that_failed_is_a_column(results: RunResults) -> None:
     assert {"verification", "images", "baselines"} <= metrics
 
 
-@pytest.mark.parametrize("name", SAMPLES)
+def test_older_runs_have_every_table_but_values_of_sets(results: RunResults) -> None:
+    assert {*SAMPLES} - {*ROWS} == {"sets"}
+    assert results.samples("sets").empty
+
+
+@pytest.mark.parametrize("name", ROWS)
 def test_every_table_is_read(results: RunResults, name: str) -> None:
     rows = results.samples(name)
     assert len(rows) == ROWS[name]

@@ -16,11 +16,11 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from bench.analysis.measures import SampleMetric, measure, metric_named, pooled, select
+from bench.analysis.measures import SampleMetric, measure, metric_in, pooled, select
 from bench.analysis.pooling import Pool, difference_of
 from bench.analysis.rows import CellRow, Rows
 from bench.analysis.sample_values import OperatingPoint
-from bench.analysis.table_model import Measurement, Metric, absent
+from bench.analysis.table_model import Measurement, TableMetric, absent
 from bench.core.errors import StorageError
 from bench.core.text import plural, set_label
 from bench.store.reading import RunResults
@@ -67,7 +67,7 @@ class ClaimVerdict:
     """
 
     claim: ClaimTable
-    metric: Metric
+    metric: TableMetric
     comparisons: Sequence[Comparison]
     outcome: Outcome
     decisive: Comparison
@@ -117,7 +117,7 @@ def judge(rows: Rows, claims: Sequence[ClaimTable]) -> list[ClaimVerdict]:
 
 
 def _verdict(rows: Rows, claim: ClaimTable) -> ClaimVerdict:
-    metric = metric_named(claim.metric)
+    metric = metric_in(rows, claim.metric)
     compared = [_compare(rows, claim, metric, at) for at in _points(rows, claim)] or [_NOTHING]
     needed = math.ceil(round(claim.at_least * len(compared), 9))
     held = [c for c in compared if c.holds]

@@ -8,23 +8,26 @@ them calls `measure`, so that they all count in the same way.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any, Literal
 
+import pandas as pd
+
 from bench.analysis import sample_values
 from bench.analysis.pair_metrics import CHANCE, RECOGNITION, VERIFICATION
 from bench.analysis.paper_values import paper_quantity
-from bench.analysis.pooling import Pool, SummedScores, mean, summed
+from bench.analysis.plugin_metrics import metrics_of, set_measurement
+from bench.analysis.pooling import Floats, Pool, SummedScores, mean, summed
 from bench.analysis.rows import UPLOAD, CellRow, Rows, why_absent
-from bench.analysis.sample_metric import ESTIMATED
+from bench.analysis.sample_metric import ESTIMATED, LINKED
 from bench.analysis.sample_metric import SampleMetric as SampleMetric
 from bench.analysis.sample_values import OperatingPoint
 from bench.analysis.table_model import Measurement, Role
 from bench.core.text import plural
 from bench.metrics import images
-from bench.metrics.vocabulary import check_metric_name
+from bench.metrics.vocabulary import IMAGE_METRICS, check_metric_name
 
 AGE = "age"
 _OLDER = "scored by an older version: threshold of clean faces, chance not measured; update the run with bench rescore"
@@ -61,10 +64,12 @@ def measure(
     ``role`` is by default the role that the cells share. The interval is Wilson's for decisions that show every
     person once, otherwise it is clustered by the people whom the samples show.
     """
-    metric = metric_named(metric) if isinstance(metric, str) else metric
+    metric = metric_in(rows, metric) if isinstance(metric, str) else metric
     at = OperatingPoint(sigma=sigma, kappa=kappa)
     cells = metric.of(cells)
     key = (metric.name, sigma, kappa, tuple(c.cell for c in cells))
+    if key not in rows.measurements and metric.of_set:
+        rows.measurements[key] = set_measurement(rows, cells, metric)
     if key not in rows.measurements:
         pool, without = pooled(rows, cells, metric, at)
         rows.measurements[key] = measurement_of(rows, pool, cells, without, metric, at)
@@ -159,6 +164,9 @@ def _of_images(column: str, **about: Any) -> SampleMetric:
     """Build a metric of images, whose score is a column of their rows."""
     about = {"name": column, "columns": (column,), **about}
     scores = sample_values.of_image(column)
+    lower, higher = ("lower", "higher") if about.get("better") == "lower" else ("higher", "lower")
+    if column in IMAGE_METRICS:
+        about["directions"] = {"recognition": lower, "template": lower, "appearance": higher}
     return SampleMetric(scores=scores, table="images", by=UPLOAD, once_per=lambda c: c.upload_key, **about)
 
 
@@ -198,6 +206,15 @@ def _of_attributes(
     )
 
 
+def _of_links(*, scores: Callable[[pd.DataFrame], Floats | None], **about: Any) -> SampleMetric:
+    """Build a metric of pairs of two uploads."""
+    found = sample_values.of_links(scores)
+    better = "" if about.get("chance") else "lower"
+    about |= {"better": better, "outputs": LINKED, "missing": "the attack links no uploads", "bounds": (0.0, 1.0)}
+    return SampleMetric(scores=found, table="links", by=("cell",), **about)
+
+
+_PERCENT: dict[str, Any] = {"unit": "%", "digits": 1}
 _FROM_ZERO = (0.0, math.inf)
 _NO_LPIPS = "LPIPS needs the VGG-16 weights, which were not there when this was run"
 _PICTURES = (
@@ -291,8 +308,48 @@ _TRADEOFF = (
         bounds=_FROM_ZERO,
     ),
 )
+_LINKS = (
+    _of_links(
+        name="link-auc",
+        about="Area under the ROC curve of the adversary's link scores: the share of pairs of two uploads of different "
+        "people that score lower than a pair of one person (equal ones count half).",
+        label="link AUC",
+        columns=("auc",),
+        scores=lambda t: sample_values.numbers(t, "auc"),
+        digits=3,
+    ),
+    _of_links(
+        name="link-match",
+        about="Share of pairs of two uploads of one person whose link score exceeds the threshold that the adversary "
+        "sets on pairs of other people.",
+        label="linked",
+        columns=("score", "kappa", "same"),
+        scores=lambda t: sample_values.linked(t, "score"),
+        share=True,
+        **_PERCENT,
+    ),
+    _of_links(
+        name="link-auc-chance",
+        about="The link AUC if the second upload of each pair is that of another pair.",
+        label="link AUC of permuted pairs",
+        columns=("auc_permuted",),
+        scores=lambda t: sample_values.numbers(t, "auc_permuted"),
+        digits=3,
+        chance=True,
+    ),
+    _of_links(
+        name="link-match-chance",
+        about="The share that is linked if the second upload of each pair is that of another pair.",
+        label="linked of permuted pairs",
+        columns=("permuted", "kappa", "same"),
+        scores=lambda t: sample_values.linked(t, "permuted"),
+        share=True,
+        chance=True,
+        **_PERCENT,
+    ),
+)
 METRICS: Mapping[str, SampleMetric] = {
-    m.name: m for m in (*VERIFICATION, *RECOGNITION, *CHANCE, *_PICTURES, *_TRADEOFF)
+    m.name: m for m in (*VERIFICATION, *RECOGNITION, *CHANCE, *_PICTURES, *_TRADEOFF, *_LINKS)
 }
 
 
@@ -306,6 +363,12 @@ def metric_named(name: str) -> SampleMetric:
     check_metric_name(name)
     family, _, attribute = name.partition(":")
     return _attribute_metric(family, attribute) if attribute else METRICS[name]
+
+
+def metric_in(rows: Rows, name: str) -> SampleMetric:
+    """Return a metric by name: one of bench, as `metric_named` does, or one of a plugin that the run computed."""
+    found = None if name in METRICS else metrics_of(rows).get(name)
+    return found or metric_named(name)
 
 
 # The columns of the metrics of an attribute, whose answer each compares with that on the original, and their labels.

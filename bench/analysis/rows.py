@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from bench.analysis.attribute_scores import AttributeEstimate, AttributeScores, by_attribute, by_sample
 from bench.analysis.pooling import Floats, SummedScores
+from bench.analysis.set_values import SetValue, set_values
 from bench.analysis.table_model import Measurement, Role
 from bench.analysis.verification_scores import HELD, OF_THRESHOLD, CellScores, VerificationScores, size_of
 from bench.core.domain import Goal
@@ -56,7 +57,7 @@ class CellRow:
     ``learner_overlap`` and ``training_overlap`` are those of `bench.core.domain.Cell`; None also where an older version
     of bench did not record them. ``goal`` is what the defense is for, ``protects`` the side of pairs that is protected,
     ``surrogates`` the models that the client used in place of unknown ones, and ``bound`` its formal guarantee as JSON,
-    empty if it gives none.
+    empty if it gives none. ``unstable`` says what differed when the host protected some faces again.
     """
 
     cell: str
@@ -84,6 +85,9 @@ class CellRow:
     via: str = ""
     upload: str = "images"
     outputs: str = "recognition"
+    embeds: bool = False
+    insider: bool = False
+    budget: str | None = None
     leaky: bool = False
     params: Mapping[str, Any] = field(default_factory=dict)
     attack_plugin: str = ""
@@ -100,6 +104,7 @@ class CellRow:
     protects: str = "probe"
     surrogates: tuple[str, ...] = ()
     bound: str = ""
+    unstable: str = ""
 
     @property
     def clean(self) -> bool:
@@ -249,10 +254,11 @@ class Rows:
         return (self.scores[c.cell] for c in cells if c.cell in self.scores)
 
     def tables_of(self, cell: CellRow) -> set[str]:
-        """Return which tables have rows of a cell: ``verification``, ``attributes``, and ``images`` if they have the
-        picture that its adversary ends with."""
+        """Return which tables have rows of a cell: ``verification``, ``attributes``, ``links``, and ``images`` if they
+        have the picture that its adversary ends with."""
         found = {"verification"} if cell.cell in self.scores else set()
         found |= {"attributes"} if (cell.cell,) in self._attributes.index else set()
+        found |= {"links"} if (cell.cell,) in self._links.index else set()
         return found | ({"images"} if cell.upload_key in self._images.index else set())
 
     # ---- other tables ------------------------------------------------------------------------------------------------
@@ -266,6 +272,15 @@ class Rows:
         """Return the image rows of the image that the adversary of a cell ends with: the upload or its
         reconstruction."""
         return self._images.of(*cell.upload_key)
+
+    def set_value(self, cell: CellRow, metric: str) -> SetValue | None:
+        """Return the value of a metric of a plugin for all images of the picture that the adversary of a cell ends
+        with; None if there is no such row."""
+        return self._sets.get((*cell.upload_key, metric))
+
+    @cached_property
+    def _sets(self) -> Mapping[tuple[Hashable, ...], SetValue]:
+        return set_values(self.results, (*UPLOAD, "metric"))
 
     def extras(self, experiment: str) -> list[str]:
         """Return the numeric columns that the defenses of an experiment added to the rows of images."""
@@ -332,6 +347,15 @@ class Rows:
         """Return the attributes that attacks estimated in an experiment."""
         cells = self.of_experiment(experiment)
         return list(dict.fromkeys(str(a) for c in cells for a in self._attributes.levels(c.cell)))
+
+    @cached_property
+    def _links(self) -> _Frames:
+        self.results.require("links")
+        return _Frames(self.results.index("links", ["cell"]))
+
+    def links_of(self, cell: CellRow) -> pd.DataFrame:
+        """Return the rows of the pairs of uploads that the attack of a cell links; empty if it links none."""
+        return self._links.of(cell.cell)
 
     @cached_property
     def _up(self) -> _Frames:
@@ -432,6 +456,9 @@ def _cell_row(row: Mapping[Any, Any]) -> CellRow:
         via=text("via") or "",
         upload=text("upload") or "images",
         outputs=text("outputs") or "recognition",
+        embeds=text("embeds") == "True",
+        insider=text("insider") == "True",
+        budget=text("budget"),
         leaky=text("leaky") == "True",
         params=defense.get("params") or {},
         attack_plugin=str(attack.get("name", "")),
@@ -447,6 +474,7 @@ def _cell_row(row: Mapping[Any, Any]) -> CellRow:
         protects=text("protects") or "probe",
         surrogates=_labels(row.get("surrogates")),
         bound=text("bound") or "",
+        unstable=text("unstable") or "",
         protect=tuple(json.loads(text("protect") or "[]")),
     )
 

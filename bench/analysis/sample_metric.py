@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 from bench.analysis.rows import CellRow
 from bench.analysis.sample_values import ScoreFunction
-from bench.analysis.table_model import Metric
+from bench.analysis.table_model import Better, TableMetric
 from bench.store.schema import NEWER_COLUMNS
 
 RECOGNISED = frozenset({"recognition", "images"})
 ESTIMATED = frozenset({"attributes"})
-ANY = RECOGNISED | ESTIMATED
+LINKED = frozenset({"links"})
+ANY = RECOGNISED | ESTIMATED | LINKED
 
 
 @dataclass(frozen=True, kw_only=True)
-class SampleMetric(Metric):
+class SampleMetric(TableMetric):
     """A metric that is computed from the per-sample rows of a run; ``name`` is its name in claims and exports.
 
     ``scores`` returns one score per sample of a cell, or None where the cell has no such rows. They come from the
@@ -26,7 +28,9 @@ class SampleMetric(Metric):
     ``share``: the scores are decisions, 0 or 1; ``change``: they are differences of two decisions. ``outputs``: the
     outputs of the attacks that have such scores. ``once_per``: the scores do not depend on the evaluated model, so of
     all cells with the same key only one counts. ``missing``: why a cell that ended well can have no such scores.
-    ``chance``: it says what chance gives, and is no result of a defense.
+    ``chance``: it says what chance gives, and is no result of a defense. ``of_set``: the label of a metric of a plugin
+    that has one value per upload and no scores (see `bench.analysis.plugin_metrics`). ``directions``: by the goal of a
+    defense, which direction is better, where that depends on it.
     """
 
     name: str
@@ -42,11 +46,22 @@ class SampleMetric(Metric):
     once_per: Callable[[CellRow], Hashable] | None = None
     missing: str = "the rows of the cell hold no such number"
     chance: bool = False
+    of_set: str = ""
+    directions: Mapping[str, Better] = field(default_factory=dict)
 
     @property
     def needs_newer(self) -> bool:
         """True if it needs columns that rows of older versions lack."""
         return not NEWER_COLUMNS.isdisjoint(self.columns)
+
+    def toward(self, cells: Iterable[CellRow]) -> Self:
+        """Return the metric with the direction that is better for the goals of the defenses of cells; with none if
+        their goals contradict each other."""
+        if not self.directions:
+            return self
+        found = {self.directions.get(goal, "") for goal in {c.goal for c in cells}}
+        better: Better = next(iter(found)) if len(found) == 1 else ""
+        return self if better == self.better else replace(self, better=better)
 
     @property
     def source(self) -> str:

@@ -13,6 +13,7 @@ from bench.analysis.pooling import Floats, SampleScores
 from bench.analysis.rows import CellRow, ImageScores, Rows
 from bench.analysis.verification_scores import VerificationScores
 from bench.metrics import recognition
+from bench.store.schema import INFINITE
 
 # An attribute of the paper, and the attribute that replaces it where a classifier does not estimate it.
 ALIASES = {"race": "group"}
@@ -126,7 +127,7 @@ def first(ranks: Floats) -> Floats | None:
 
 
 def of_image(column: str) -> ScoreFunction:
-    """Return the score function of a column of images; a PSNR that is marked as infinite becomes infinity."""
+    """Return the score function of a column of images; a value that is marked as infinite becomes infinity."""
 
     def of(rows: Rows, cell: CellRow, at: OperatingPoint) -> SampleScores | None:
         found = rows.image_scores.get((cell.upload_key, column), lambda: _image_scores(rows.images_of(cell), column))
@@ -143,19 +144,20 @@ def _image_scores(table: pd.DataFrame, column: str) -> ImageScores | None:
     values = numbers(table, column)
     if values is None:
         return None
-    if column == "psnr" and "psnr_infinite" in table:
-        values = np.where(table["psnr_infinite"].astype(bool), np.inf, values)
+    if (marks := f"{column}{INFINITE}") in table:
+        values = np.where(table[marks].fillna(False).astype(bool), np.inf, values)
     return values, table["subject"].to_numpy()
 
 
 def numbers(table: pd.DataFrame, column: str) -> Floats | None:
-    """Return a column as floats with nulls as NaN; None if it has no number and no PSNR that is marked as infinite."""
+    """Return a column as floats with nulls as NaN; None if it has no number and no value that is marked as infinite."""
     if table.empty or column not in table:
         return None
     found = table[column]
     found = found if found.dtype == np.float64 else pd.to_numeric(found, errors="coerce")
     values: Floats = found.to_numpy(np.float64, na_value=np.nan)
-    infinite = column == "psnr" and "psnr_infinite" in table and bool(table["psnr_infinite"].any())
+    marks = f"{column}{INFINITE}"
+    infinite = marks in table and bool(table[marks].fillna(False).any())
     return values if infinite or not np.isnan(values).all() else None
 
 
@@ -182,6 +184,30 @@ def of_attribute(attribute: str, column: Literal["value", "permuted", "excess", 
         return SampleScores(values, found.people, cell.people_of, None, cell.repeat, repeats)
 
     return of
+
+
+def of_links(values: Callable[[pd.DataFrame], Floats | None]) -> ScoreFunction:
+    """Turn a function of the rows of pairs of two uploads into a score function. A score belongs to both people, and
+    rows of impostor pairs have none."""
+
+    def of(rows: Rows, cell: CellRow, at: OperatingPoint) -> SampleScores | None:
+        table = rows.links_of(cell)
+        found = None if table.empty else values(table)
+        if found is None or np.isnan(found).all():
+            return None
+        left, right = (table[f"{side}_subject"].to_numpy() for side in ("left", "right"))
+        return SampleScores(found, left, cell.people_of, right, cell.repeat, rows.repeats_of(cell))
+
+    return of
+
+
+def linked(table: pd.DataFrame, column: str) -> Floats | None:
+    """Return 1 for genuine pairs whose ``column`` exceeds the adversary's threshold, else 0; NaN for impostor pairs."""
+    scores, kappa = numbers(table, column), numbers(table, "kappa")
+    if scores is None or kappa is None:
+        return None
+    known = table["same"].to_numpy(bool) & np.isfinite(scores) & np.isfinite(kappa)
+    return np.where(known, scores > kappa, np.nan)
 
 
 def of_up(utility: bool, privacy: Literal["dist", "lpips"] | None) -> ScoreFunction:

@@ -28,7 +28,7 @@ _BETTER: Mapping[Better, str] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Metric:
+class TableMetric:
     """The definition of a number, as far as a table needs it: its label, unit, decimals, and which direction is better.
 
     ``better`` is ``split`` where higher is better for the authorised model and lower for every other. ``bounds`` are
@@ -37,7 +37,7 @@ class Metric:
     """
 
     label: str
-    unit: Literal["%", "points", "dB", "years", "bytes", "ms", "GFLOP", ""] = ""
+    unit: str = ""
     digits: int = 2
     better: Better = ""
     bounds: tuple[float, float] | None = None
@@ -149,7 +149,7 @@ class Measurement:
         """The value minus the paper's; None where one of them is missing, or where the paper has another quantity."""
         return None if self.value is None or self.paper is None or self.paper_of else self.value - self.paper
 
-    def published(self, metric: Metric) -> str:
+    def published(self, metric: TableMetric) -> str:
         """Return the paper's value as text, with what it measures where that is another quantity; empty without one."""
         if self.paper is None:
             return ""
@@ -170,7 +170,7 @@ class Column:
     """
 
     label: str
-    metric: Metric
+    metric: TableMetric
     stands_in_for: str | None = None
     average: bool = False
 

@@ -17,6 +17,7 @@ from bench.core.text import plural
 if TYPE_CHECKING:
     import torch
 
+    from bench.api.types import Received
 _T = TypeVar("_T")
 
 
@@ -84,6 +85,10 @@ def sample_generator(seed: int, sample_id: str) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
+# What an attack must see to use what a defense must need.
+_SEEN: Mapping[str, str] = {"shallow": "shallow_weights", "full_gradients": "full_model"}
+
+
 def secret_key(seed: int, subject: int) -> int:
     """Return the secret of a person in a stage with this seed, a number of 63 bits."""
     digest = hashlib.sha256(f"key/{seed}/{subject}".encode()).digest()
@@ -102,6 +107,8 @@ class Capabilities:
     - ``surrogates``: the surrogate models by label
     - ``targets``: faces of people who are in no pair; None if they are not loaded
     - ``subjects``: the subjects of the current batch, int64 ``(n,)``; None if they are unknown
+    - ``evaluated``: for an attack, a function that returns a copy of the evaluated network; None if it has none
+    - ``queries``: for an attack, a function that has images protected; None if it may have none protected
     - ``enrolment``: further pictures of the people of the current batch; None if they are not loaded
     """
 
@@ -113,6 +120,8 @@ class Capabilities:
     surrogates: Mapping[str, Network] = field(default_factory=dict)
     targets: Pictures | None = None
     subjects: torch.Tensor | None = None
+    evaluated: Callable[[], Network] | None = None
+    queries: Callable[[torch.Tensor, torch.Tensor | None], Received] | None = None
     enrolment: Pictures | None = None
 
     @classmethod
@@ -147,14 +156,23 @@ class Capabilities:
         *,
         uploaded: tuple[str, ...] = (),
         image_size: tuple[int, int],
+        evaluated: Callable[[], Network] | None = None,
+        queries: Callable[[torch.Tensor, torch.Tensor | None], Received] | None = None,
     ) -> Capabilities:
         """Return the capabilities of an attack that declares ``sees``.
 
-        It may use the shallow models only if ``sees`` contains ``shallow_weights``, and never a whole model or the
-        subjects.
+        It may use the shallow models only if ``sees`` contains ``shallow_weights``, whole models only if it contains
+        ``full_model``, and never the subjects.
         """
-        needs = frozenset({"shallow"} if "shallow_weights" in sees else ())
-        return cls(needs=needs, declared_in="sees", models=models, uploaded=uploaded, image_size=image_size)
+        return cls(
+            needs=frozenset(need for need, word in _SEEN.items() if word in sees),
+            declared_in="sees",
+            models=models,
+            uploaded=uploaded,
+            image_size=image_size,
+            evaluated=evaluated,
+            queries=queries,
+        )
 
     def missing_model(self, index: int, plugin: str) -> str:
         """Return the message for a plugin that takes ``ctx.authorised[index]`` where there is no such model."""
@@ -162,7 +180,8 @@ class Capabilities:
             found = f"{plural(len(self.models), 'model')} ({', '.join(self.models)})"
             return f"{plugin} requested ctx.authorised[{index}]; authorised here: {found}"
         if self.declared_in == "sees":
-            return f"{plugin} requested ctx.authorised[{index}]; declare 'features' or 'shallow_weights' in its sees"
+            remedy = "declare 'features' or 'shallow_weights' in its sees, or 'full_model' for an insider"
+            return f"{plugin} requested ctx.authorised[{index}]; {remedy}"
         declared = ", ".join(sorted(self.needs)) or "nothing"
         if self.needs & {"shallow", "full_gradients"}:
             return f"{plugin} requested ctx.authorised[{index}], and no model is authorised here"
@@ -176,7 +195,7 @@ class Capabilities:
         if need in self.needs:
             return
         if self.declared_in == "sees":
-            remedy = "declare 'shallow_weights' in its sees" if need == "shallow" else "no attack can have it"
+            remedy = f"declare {_SEEN[need]!r} in its sees" if need in _SEEN else "no attack can have it"
             raise CapabilityError(f"{plugin} requested {need!r}, which it does not declare; {remedy}")
         declared = ", ".join(sorted(self.needs)) or "nothing"
         raise CapabilityError(f"{plugin} requested {need!r} but declares {declared} in its needs; declare it")
@@ -238,6 +257,7 @@ class Context:
     - ``state``: the tensors that ``fit`` returned, by name
     - ``sample_ids``: the names of the samples in the current batch
     - ``plugin``: the kind and label of the plugin, for error messages
+    - ``upload``: what an attack received of the current batch, for `received`; None in all other calls
     - ``on_progress``: a function that receives the share that is done, from 0 to 1; None if progress is not shown
     """
 
@@ -247,6 +267,7 @@ class Context:
     state: Mapping[str, torch.Tensor] = field(default_factory=dict)
     sample_ids: Sequence[str] = ()
     plugin: str = "plugin"
+    upload: Received | None = None
     on_progress: Callable[[float], None] | None = None
     _generators: list[torch.Generator] | None = field(default=None, init=False, repr=False)
     _shallow: dict[str, Shallow] = field(default_factory=dict, init=False, repr=False)
@@ -284,8 +305,44 @@ class Context:
         return self._shallow[label]
 
     def network(self, label: str) -> Network:
-        """Return a whole authorised model by its label, with gradients. Requires the need ``full_gradients``."""
+        """Return a whole authorised model by its label, with gradients. Requires the need ``full_gradients`` of a
+        defense, and that an attack sees the ``full_model``."""
         return self._model(label, "full_gradients")[0]
+
+    def evaluated(self) -> Network:
+        """Return a new copy of the evaluated network, in evaluation mode and with gradients, for an attack that outputs
+        recognition or links. The attack may change and train it."""
+        if self.capabilities.evaluated is None:
+            raise CapabilityError(
+                f"{self.plugin} requested the evaluated network; expected an attack whose outputs are 'recognition' or "
+                "'links', because no model is evaluated with any other before it has ended"
+            )
+        return self.capabilities.evaluated()
+
+    @property
+    def received(self) -> Received:
+        """What an attack that outputs attributes received of the current batch: features, a representation, further
+        uploads. Requires that its ``sees`` names one of them, or that it learns."""
+        if self.upload is None:
+            raise CapabilityError(
+                f"{self.plugin} requested ctx.received; expected the estimate() of an attack that works on uploads and "
+                "declares 'features', 'representation' or 'uploads' in its sees"
+            )
+        return self.upload
+
+    def defense(self, images: torch.Tensor, subjects: torch.Tensor | None = None) -> Received:
+        """Return what is received if the client protects ``images``, float ``(n, 3, h, w)`` RGB in [0, 1].
+
+        Only for the `fit` of an attack that sees the ``defense`` and whose `budget` names ``queries``, which is the
+        largest number of images over the whole `fit`. ``subjects`` int64 ``(n,)`` are for defenses that need them.
+        Every call is answered with fresh randomness of the defense.
+        """
+        if self.capabilities.queries is None:
+            raise CapabilityError(
+                f"{self.plugin} requested the defense; declare 'defense' in its sees and the number of 'queries' in "
+                "its budget(), and request it in fit()"
+            )
+        return self.capabilities.queries(images, subjects)
 
     @property
     def subjects(self) -> torch.Tensor:

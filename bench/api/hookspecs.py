@@ -21,31 +21,28 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 import pluggy
 
+from bench.api.attack import Attack as Attack
+from bench.api.attack import Sees as Sees
 from bench.api.context import Network
 from bench.api.datasets import Dataset, TrainingJob, TrainingSet
 from bench.api.defense import Defense
-from bench.api.files import named_files
-from bench.api.types import DataStatus, Examples, Received, Reconstructed, Section
+from bench.api.metric import Metric
+from bench.api.types import DataStatus, Section
 from bench.core.domain import Outcome
 from bench.core.errors import ContractError, MissingDataError
 from bench.core.provenance import file_sha256
 
 if TYPE_CHECKING:
-    import torch
-
-    from bench.api.context import Context
     from bench.api.results import Results
 
 PROJECT = "bench"
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
-
-Sees = Literal["images", "features", "representation", "shallow_weights", "pairs", "defense"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,105 +104,11 @@ class Model(ABC):
 
     @abstractmethod
     def load(self) -> Network:
-        """Return the network with its weights, on the CPU.
-
-        The host moves it to the device, freezes its parameters and sets it to evaluation mode.
-        """
+        """Return the network with its weights, on the CPU. The host moves it to the device, freezes its parameters and
+        sets it to evaluation mode."""
 
     def train(self, job: TrainingJob) -> Mapping[str, Any]:
         """Train the network, store its weights and return its model card. Called by ``bench train`` only."""
-        raise ContractError(f"{type(self).__name__} has no train(): it cannot be trained by bench")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Attack:
-    """What an adversary does with the uploads that it receives.
-
-    - ``sees``: what the adversary must know: the uploaded ``images``; ``features`` of the shallow model; the
-      ``representation`` that a defense sends; ``pairs`` of features and images for training; ``shallow_weights``, which
-      allows ``ctx.shallow``; the ``defense`` itself
-    - ``outputs``: ``recognition`` if the evaluated model gets the received images unchanged, ``images`` if the attack
-      implements `reconstruct`, ``attributes`` if it implements `estimate`
-    - ``trains_on``: the training data of `fit`: ``nothing`` (`fit` is not called); ``clean``, uploads of unprotected
-      auxiliary faces; ``defense``, uploads of auxiliary faces after the defense (an adaptive attack); ``evaluated``,
-      unprotected uploads of the evaluated faces themselves, which is leakage and is reported as such
-    - ``threat``: what the adversary knows, as a sentence for the report
-    - ``synthetic``: True if the weights of the attack were trained on generated faces only; the attack is then skipped
-      on real faces
-    - ``license``: the license of the weights that come with the attack
-    - ``programs``, ``libraries``: the programs that it calls and further packages that it uses, as in `Defense`
-
-    Each of these may also be a property that depends on the parameters.
-    """
-
-    synthetic: ClassVar[bool] = False
-    sees: ClassVar[frozenset[Sees]] = frozenset({"images"})
-    outputs: ClassVar[Literal["recognition", "images", "attributes"]] = "images"
-    trains_on: ClassVar[Literal["nothing", "clean", "defense", "evaluated"]] = "nothing"
-    threat: ClassVar[str] = ""
-    programs: ClassVar[Sequence[str]] = ()
-    libraries: ClassVar[Sequence[str]] = ()
-    license: ClassVar[str] = "unknown"
-    time_limit_s: ClassVar[float | None] = None
-
-    def weights(self) -> Path | Sequence[Path]:
-        """Return the files that decide what the attack does, as `Defense.weights` does."""
-        return named_files(self)
-
-    def fingerprint(self) -> str | None:
-        """Return a text that changes with anything else that decides what the attack does, such as a digest of its
-        weights; None if there is nothing.
-
-        Raise `DataError` naming a file that is missing.
-        """
-        return None
-
-    def splits(self, available: Sequence[str], uploaded: Sequence[str]) -> Sequence[str]:
-        """Return the split points whose features the attack uses.
-
-        If images are uploaded, it can choose among all split points of the model, which are ``available``. If features
-        are uploaded, only the ``uploaded`` split points are available. Raise ValueError if the attack cannot work with
-        these; the cell is then skipped.
-        """
-        return uploaded or available
-
-    def passes(self) -> float:
-        """Return the forward passes of the shallow model per attacked image, for time estimates.
-
-        A backward pass counts as two forward passes.
-        """
-        return 0.0
-
-    def fit_seconds(self) -> float:
-        """Return the seconds that `fit` takes on one core, for time estimates: roughly, and larger for settings with
-        which it takes longer. Once such a training was measured, only the ratio of two settings counts."""
-        return 120.0
-
-    def fit(self, examples: Examples, ctx: Context) -> Mapping[str, torch.Tensor]:
-        """Train the attack on examples and return its state, which `reconstruct` receives as ``ctx.state``.
-
-        Not called if ``trains_on`` is ``nothing``.
-        """
-        raise ContractError(f"{type(self).__name__} declares trains_on = {self.trains_on!r} and has no fit()")
-
-    def reconstruct(self, received: Received, ctx: Context) -> Reconstructed:
-        """Reconstruct the images of the faces from a batch of uploads (required for ``outputs = "images"``)."""
-        raise ContractError(f"{type(self).__name__} declares that it outputs images and has no reconstruct()")
-
-    def estimate(self, images: torch.Tensor, ctx: Context) -> Mapping[str, torch.Tensor]:
-        """Estimate attributes of images ``(n, 3, h, w)`` RGB in [0, 1] (required for ``outputs = "attributes"``).
-
-        Return by attribute the scores ``(n, k)`` of its ``k`` classes; for an attribute that is a number, such as
-        ``age`` in years, return the estimates ``(n,)``.
-        """
-        raise ContractError(f"{type(self).__name__} declares that it outputs attributes and has no estimate()")
-
-    def classes(self) -> Mapping[str, Sequence[str]]:
-        """Return, by attribute, the names of the classes in the order of the scores of `estimate`."""
-        return {}
-
-    def train(self, job: TrainingJob) -> Mapping[str, Any]:
-        """Train the weights of the attack, store them and return their card. Called by ``bench train`` only."""
         raise ContractError(f"{type(self).__name__} has no train(): it cannot be trained by bench")
 
 
@@ -232,6 +135,11 @@ def bench_defenses() -> Mapping[str, type[Defense]]:  # type: ignore[empty-body]
 @hookspec
 def bench_attacks() -> Mapping[str, type[Attack]]:  # type: ignore[empty-body]
     """Return the attacks of a plugin by name."""
+
+
+@hookspec
+def bench_metrics() -> Mapping[str, type[Metric]]:  # type: ignore[empty-body]
+    """Return the image metrics of a plugin by name."""
 
 
 @hookspec

@@ -109,25 +109,36 @@ class Received:
     - ``features``: by split point, a tensor ``(n, c, h, w)``, at the split points that `Attack.splits` names: the
       uploaded features, or else those that the shallow model computes from the uploaded images
     - ``representation``: by name, the tensors that a defense sends as its own representation
+    - ``further``: the second and all further uploads of the same faces, if the attack receives several of each
+      (`Attack.uploads`)
     """
 
     images: torch.Tensor | None = None
     features: Mapping[str, torch.Tensor] = field(default_factory=dict)
     representation: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    further: tuple[Received, ...] = ()
 
 
 class Examples(Protocol):
-    """The training data of an attack: ``n`` faces, and the upload that belongs to each of them.
+    """The training data of an attack: ``n`` faces, and the uploads that belong to each of them.
 
-    ``images`` uint8 ``(n, 3, h, w)`` RGB are the faces that the attack learns to reconstruct, and ``subjects (n,)`` the
-    numbers of the people that they show.
+    ``images`` uint8 ``(n, 3, h, w)`` RGB are the faces, ``subjects (n,)`` the numbers of the people that they show, and
+    ``attributes`` by name arrays ``(n,)`` of labels. Only an attack that sees ``labels``, or outputs images, may read
+    subjects and attributes; for any other they raise `CapabilityError`.
     """
 
     images: NDArray[np.uint8]
-    subjects: NDArray[np.int64]
 
-    def received(self, rows: NDArray[np.int64]) -> Received:
-        """Return the uploads of the faces at the indices ``rows``, on the device of the context, without gradients."""
+    @property
+    def subjects(self) -> NDArray[np.int64]: ...
+    @property
+    def attributes(self) -> Mapping[str, NDArray[Any]]: ...
+
+    def received(self, rows: NDArray[np.int64], upload: int = 0) -> Received:
+        """Return the uploads of the faces at the indices ``rows``, on the device of the context, without gradients.
+
+        ``upload`` is the number of the upload, from 0, for an attack that receives several of each face.
+        """
         ...
 
 

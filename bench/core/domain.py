@@ -14,16 +14,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Kind = Literal["dataset", "model", "defense", "attack"]
+Kind = Literal["dataset", "model", "defense", "attack", "metric"]
 DataMode = Literal["auto", "real", "stand-in"]
 Status = Literal["ok", "skipped", "failed", "timeout", "queued"]
-# What a component is to a stage. ``via`` is the attack whose reconstructions the stage's own attack works on, and
-# ``scored`` the data set whose scored people are left out of auxiliary faces.
+# What a component is to a stage. ``via`` is the attack whose reconstructions the stage's own attack works on,
+# ``scored`` the data set whose scored people are left out of auxiliary faces, and ``protected_for`` are the authorised
+# models of the defense that an attack queries.
 ComponentRole = Literal[
-    "dataset", "model", "defense", "authorised", "surrogates", "attack", "via", "scored"
+    "dataset", "model", "defense", "authorised", "surrogates", "attack", "via", "scored", "protected_for", "metric"
 ]  # in a stage
 CellRole = Literal[
-    "dataset", "authorised", "surrogates", "evaluated", "defense", "attack", "via", "auxiliary"
+    "dataset", "authorised", "surrogates", "evaluated", "defense", "attack", "via", "auxiliary", "metric"
 ]  # in cells
 # What a defense is for, which decides what counts as its utility (see `bench.api.defense.Defense`).
 Goal = Literal["recognition", "appearance", "anonymity", "template"]
@@ -59,7 +60,7 @@ class Component:
     - ``params``: all parameters, with defaults filled in; ``passed``: only those that the suite sets
     - ``origin``: the distribution and source code of the plugin
     - ``weights``: the digest of what the component reads: the weights of a model, the files of a data set, or the
-      files and programs that a defense or an attack declares; None if it reads nothing
+      files and programs that a defense, an attack or a metric declares; None if it reads nothing
     - ``via``: for an attack that works on reconstructed images, the attack that reconstructs them; otherwise None
     - ``on_stand_ins``: for a defense, the same defense with the parameters that apply when it protects for models
       trained on synthetic faces; None if the suite sets no such parameters
@@ -100,7 +101,11 @@ class Cell:
     - ``goal``: what the defense is for, which decides what counts as its utility
     - ``protects``: which pictures of a pair are protected: ``probe``, ``gallery`` or ``both``
     - ``bound``: the formal guarantee of the defense as JSON; None if it gives none
-    - ``outputs``: what the attack returns: ``recognition``, ``images`` or ``attributes``
+    - ``outputs``: what the attack returns: ``recognition``, ``images``, ``attributes`` or ``links``
+    - ``embeds``: True if the attack embeds pictures itself; False if the evaluated model does, as it is
+    - ``insider``: True if the attack uses the whole authorised models: it is the authorised service itself
+    - ``budget``: what the attack may spend, as JSON by name (see `bench.api.attack.Attack.budget`); None if it says
+      nothing
     - ``leaky``: True if the attack was trained on the evaluated faces themselves
     - ``learner_overlap``: whether the people from whom the defense and the attack learn are scored, as text (see
       `bench.planning.learners`); None if nothing learns from auxiliary faces
@@ -129,6 +134,9 @@ class Cell:
     protects: Side = "probe"
     bound: str | None = None
     outputs: str = "recognition"
+    embeds: bool = False
+    insider: bool = False
+    budget: str | None = None
     leaky: bool = False
     learner_overlap: str | None = None
     training_overlap: str | None = None
@@ -207,6 +215,9 @@ class StageResult:
       of floating-point operations in convolutions and matrix products, and the seconds on the device of the stage
       (processor time on a CPU)
     - ``client_reason``: why these two are unknown, if they could not be measured
+    - ``checked``: for a stage that protects or reconstructs, how many faces were processed again to check it; None if
+      it was not checked
+    - ``unstable``: what differed then, in words; None if nothing did
     """
 
     key: str
@@ -224,6 +235,8 @@ class StageResult:
     client_flops: int | None = None
     client_seconds: float | None = None
     client_reason: str | None = None
+    checked: int | None = None
+    unstable: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

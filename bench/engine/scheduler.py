@@ -78,10 +78,14 @@ def cached_result(key: str, manifest: dict[str, object]) -> StageResult:
     )
 
 
+_MEASURED = ("client_flops", "client_seconds", "client_reason", "checked", "unstable")
+
+
 def client_cost(facts: Any) -> dict[str, Any]:
-    """Return the cost of protecting one face from the facts of an artifact, as fields of a `StageResult`."""
+    """Return the cost of protecting one face and what a check found from the facts of an artifact, as fields of a
+    `StageResult`."""
     known = facts if isinstance(facts, Mapping) else {}
-    return {name: known[name] for name in ("client_flops", "client_seconds", "client_reason") if name in known}
+    return {name: known[name] for name in _MEASURED if name in known}
 
 
 def failure(

@@ -1,7 +1,7 @@
 """The metrics: pure functions of arrays, each documented with formula, shapes, range, direction and source.
 
-Each function names the party for whom higher or lower is better: a defense, a recogniser or an attacker. LPIPS, which
-needs torch, is in `bench.metrics.lpips`.
+Each function names the party for whom higher or lower is better: a defense, a recogniser or an attacker. LPIPS, a
+network whose weights the user provides, is in `bench.metrics.lpips`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from bench.metrics.clustering import pair_interval
 from bench.metrics.images import SSIM_VARIANT, psnr, ssim
 from bench.metrics.impostors import CrossFitted, cross_fitted_thresholds, impostor_match_shares, people_groups
 from bench.metrics.intervals import bootstrap_interval, wilson_bound, wilson_interval
+from bench.metrics.lpips import LPIPS_VARIANT, find_vgg
+from bench.metrics.lpips import load as load_lpips
 from bench.metrics.recognition import (
     FoldAccuracy,
     allowed_matches,
@@ -38,6 +40,7 @@ from bench.metrics.recognition import (
 )
 
 __all__ = [
+    "LPIPS_VARIANT",
     "SSIM_VARIANT",
     "CrossFitted",
     "FoldAccuracy",
@@ -54,10 +57,12 @@ __all__ = [
     "cross_fitted_thresholds",
     "false_match_rate",
     "false_non_match_rate",
+    "find_vgg",
     "genuine_scores",
     "identification_ranks",
     "impostor_match_shares",
     "impostor_scores",
+    "load_lpips",
     "pair_interval",
     "people_groups",
     "permuted_baseline",

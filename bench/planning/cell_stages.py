@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from bench.api.defense import Defense
-from bench.api.hookspecs import Attack
 from bench.core.domain import Component, ComponentRole
 from bench.core.memoize import remembered
+from bench.planning.adversary_stages import AdversaryStages, AttackAndModel
 from bench.planning.graph import CALIBRATION_IMAGES, Graph, LearntFaces, forward_cost
 from bench.planning.instances import Client, Combination, Splits
 from bench.planning.learners import Learners
@@ -40,6 +40,7 @@ class CellStages:
         self.splits = splits
         self.instances = graph.instances
         self.pairs = experiment.pairs
+        self.adversary = AdversaryStages(experiment, graph, splits, learners, self)
 
     def scores(self, combination: Combination) -> tuple[str, ...]:
         """Add the stages of a cell and return the keys of its score stages, those of the cell's own metric first."""
@@ -48,12 +49,14 @@ class CellStages:
         first = attack if outputs == "images" else attack.via
         intermediate = self.reconstructed(client, first) if first else self.uploaded(client)
         if outputs == "attributes":
-            own = [self.attribute_score(client, self.alone(attack), attack.label, intermediate.key)]
+            own = [self.attribute_score(client, attack, intermediate.key)]
             if evaluated is not None:
                 own.append(self.trade_off(client, attack, evaluated))
+        elif outputs == "links":
+            own = [self.link_score(client, AttackAndModel(attack, evaluated))]
         else:
             assert evaluated is not None
-            own = [self.verification(client, evaluated, intermediate, reconstructed=first is not None)]
+            own = [self.verification(client, AttackAndModel(attack, evaluated), intermediate)]
         return (*own, *intermediate.scores)
 
     @remembered
@@ -74,7 +77,7 @@ class CellStages:
         key = self.protect(client, client.dataset, faces, self.probes(client))
         scores = [self.graph.baselines(client.dataset, faces, self.probes(client), client.side)]
         if "image" in self.instances.of(client.defense).sends:
-            scores.insert(0, self.image_score(client, key, name, reconstructed=False))
+            scores = [*self.image_scores(client, key, name, reconstructed=False), *scores]
         return _Intermediate(key, name, tuple(scores))
 
     def probes(self, client: Client) -> int:
@@ -103,6 +106,7 @@ class CellStages:
         inputs = {"faces": faces, **self.given(client)}
         options: dict[str, Any] = {"splits": splits} if splits else {}
         options |= self.protected_side(client) if scored else {}
+        options |= {} if self.graph.check_defenses or not scored else {"check": False}
         mflops = sum(self.instances.of(m).mflops for m in models)
         h, w = self.instances.of(client.dataset).image_size
         name = f"{self.graph.name(faces).removeprefix('evaluation faces of ')} protected by {client.defense.label}"
@@ -173,86 +177,29 @@ class CellStages:
     def reconstructed(self, client: Client, first: Component) -> _Intermediate:
         """Add the stages in which an attack reconstructs images from the upload, and their scores."""
         upload = self.uploaded(client)
-        key, name = self.reconstruct(client, first, upload.key), f"{first.label} against {upload.name}"
-        return _Intermediate(key, name, (self.image_score(client, key, name, reconstructed=True), *upload.scores))
-
-    def reconstruct(self, client: Client, first: Component, protected: str) -> str:
-        """Add the stage in which an attack reconstructs images from the upload, after the stage in which it learns."""
-        attack: Attack = self.instances.of(first)
-        h, w = self.instances.of(client.dataset).image_size
-        models = self.victims(client, first)
-        mflops = sum(self.instances.of(m).mflops for m in models)
-        inputs = {"faces": self.faces(client.dataset), "protected": protected}
-        if attack.trains_on != "nothing":
-            inputs["state"] = self.fit_attack(client, first)
-        return self.graph.stage(
-            "attack",
-            f"{first.label} on {self.graph.name(protected)}",
-            ":".join(("attack", first.name, *(m.name for m in models))),
-            components={"attack": (first,), "authorised": models},
-            options=self.seen(client, first),
-            inputs=inputs,
-            seed=self.graph.seed("attack", first.name, client.dataset.name, client.repeat),
-            units=self.pairs,
-            unit_cost=2e-2 + attack.passes() * forward_cost(mflops),
-            size=self.pairs * 3 * h * w,
-        )
-
-    @remembered
-    def fit_attack(self, client: Client, first: Component) -> str:
-        """Add the stage in which an attack learns from uploads of auxiliary faces, clean or protected, or of the
-        scored faces."""
-        attack: Attack = self.instances.of(first)
-        source = self.experiment.auxiliary or client.dataset
-        faces = self.faces(client.dataset)
-        learnt = self.learners.of_attack(client.dataset, client.defense) if self.learners else LearntFaces()
-        inputs = {"faces": faces if attack.trains_on == "evaluated" else self.graph.auxiliary(source, learnt)}
-        where = self.graph.name(inputs["faces"])
-        if attack.trains_on == "defense":
-            inputs["protected"] = self.protect(client, source, inputs["faces"], 4 * CALIBRATION_IMAGES)
-            where = self.graph.name(inputs["protected"])
-        models = self.victims(client, first)
-        scope = (first.name, source.name, "+".join(m.name for m in models), client.repeat)
-        return self.graph.stage(
-            "fit_attack",
-            f"{first.label} learning from {where}",
-            f"fit_attack:{first.name}:{first.label}",
-            components={"attack": (first,), "authorised": models},
-            options=self.seen(client, first),
-            inputs=inputs,
-            seed=self.graph.seed("fit_attack", *scope),
-            units=1,
-            unit_cost=attack.fit_seconds(),
-            size=20_000_000,
-        )
-
-    def victims(self, client: Client, first: Component) -> tuple[Component, ...]:
-        """Return the authorised models whose features an attack works on; empty if it works on images only."""
-        features = self.experiment.upload == "features" or self.instances.uses_features(first)
-        return client.authorised if features else ()
-
-    def seen(self, client: Client, first: Component) -> dict[str, Any]:
-        """Return the options of an attack stage: the split points whose features the attack gets, and those that were
-        uploaded."""
-        uploaded = self.splits.uploaded(client.authorised)
-        return {"splits": self.splits.attacked(client.authorised, first), "uploaded": uploaded}
+        key, name = self.adversary.reconstruct(client, first, upload.key), f"{first.label} against {upload.name}"
+        scores = self.image_scores(client, key, name, reconstructed=True)
+        return _Intermediate(key, name, (*scores, *upload.scores))
 
     # ---- scores --------------------------------------------------------------------------------------------------
 
-    def verification(
-        self, client: Client, evaluated: Component, intermediate: _Intermediate, *, reconstructed: bool
-    ) -> str:
+    def verification(self, client: Client, attacker: AttackAndModel, intermediate: _Intermediate) -> str:
         """Add the score with one row per pair: the embedded image against its original and against the other image."""
+        attack, evaluated = attacker
+        assert evaluated is not None
         if evaluated.kind == "defense":
             return self.own_verification(client, evaluated, intermediate)
-        splits = () if reconstructed else self.splits.uploaded(client.authorised)
+        if self.adversary.adversaries.embeds(attack):
+            embedded = self.adversary.embed(client, attacker, intermediate.key, self.probes(client))
+            inputs = {"protected": embedded, **self.enrolled(client, attacker)}
+            return self.verification_score(client, self.adversary.named(attacker), intermediate.name, inputs)
+        splits = () if self.instances.of(attack).outputs == "images" else self.splits.uploaded(client.authorised)
         if splits:
             embedded = self.graph.embed_features(client.authorised[0], intermediate.key, splits[-1], self.pairs)
         else:
             embedded = self.graph.embed(evaluated, intermediate.key, self.probes(client))
-        return self.verification_score(
-            client, evaluated, intermediate.name, {"protected": embedded, **self.clean(client.dataset, evaluated)}
-        )
+        inputs = {"protected": embedded, **self.clean(client.dataset, evaluated)}
+        return self.verification_score(client, evaluated.label, intermediate.name, inputs)
 
     def own_verification(self, client: Client, recogniser: Component, upload: _Intermediate) -> str:
         """Add the score with one row per pair by the recogniser of the defense, which compares protected with protected
@@ -265,7 +212,7 @@ class CellStages:
             "calibration_faces": calibration,
             "calibration": self.embed_own(client, protected, CALIBRATION_IMAGES),
         }
-        return self.verification_score(client, recogniser, upload.name, inputs)
+        return self.verification_score(client, recogniser.label, upload.name, inputs)
 
     @remembered
     def embed_own(self, client: Client, protected: str, count: int) -> str:
@@ -284,12 +231,12 @@ class CellStages:
             size=count * defense.recogniser_size * 8,
         )
 
-    def verification_score(self, client: Client, evaluated: Component, name: str, inputs: Mapping[str, str]) -> str:
-        """Add the score of verification of embeddings."""
+    def verification_score(self, client: Client, by: str, name: str, inputs: Mapping[str, str]) -> str:
+        """Add the score of verification of embeddings; ``by`` names who has embedded."""
         rule = {"metric": "verification", "fmr": self.experiment.fmr, "threshold": self.experiment.threshold}
         return self.graph.stage(
             "score",
-            f"verification of {name} by {evaluated.label} on {client.dataset.label}",
+            f"verification of {name} by {by} on {client.dataset.label}",
             "score:verification",
             options=rule | self.protected_side(client),
             inputs=inputs,
@@ -309,6 +256,39 @@ class CellStages:
             "calibration": self.graph.embed(evaluated, calibration, CALIBRATION_IMAGES),
         }
 
+    def image_scores(self, client: Client, images: str, name: str, *, reconstructed: bool) -> tuple[str, ...]:
+        """Add the scores with one row per image: that of the built-in metrics, then one for each further metric, so
+        that a metric can be added without computing anything else again."""
+        first = self.image_score(client, images, name, reconstructed=reconstructed)
+        metrics = self.experiment.metrics
+        return (first, *(self.metric_score(client, m, images, name, reconstructed=reconstructed) for m in metrics))
+
+    def metric_score(self, client: Client, metric: Component, images: str, name: str, *, reconstructed: bool) -> str:
+        """Add the score of images by one metric of a plugin."""
+        return self.graph.stage(
+            "score",
+            f"{metric.label} of {name} on {client.dataset.label}",
+            f"score:metric:{metric.name}",
+            components={"metric": (metric,)},
+            options={"metric": "metrics", "called": metric.label, "reconstructed": reconstructed},
+            inputs={"faces": self.faces(client.dataset), "protected": images},
+            seed=self.graph.seed("metric", client.dataset.name),
+            units=self.pairs,
+            unit_cost=1e-3 + self.instances.of(metric).seconds(),
+            size=self.pairs * 40,
+        )
+
+    @remembered
+    def enrolled(self, client: Client, attacker: AttackAndModel) -> Mapping[str, str]:
+        """Add what `clean` adds, with embeddings by the attack."""
+        faces, calibration = self.faces(client.dataset), self.graph.faces(client.dataset, "calibration")
+        return {
+            "faces": faces,
+            "clean": self.adversary.enrol(client, attacker, faces, 2 * self.pairs),
+            "calibration_faces": calibration,
+            "calibration": self.adversary.enrol(client, attacker, calibration, CALIBRATION_IMAGES),
+        }
+
     def image_score(self, client: Client, images: str, name: str, *, reconstructed: bool) -> str:
         """Add the score with one row per image: its similarity to the original; it also keeps some example pictures."""
         splits = self.splits.uploaded(client.authorised)
@@ -317,9 +297,9 @@ class CellStages:
             "score",
             f"image similarity of {name} on {client.dataset.label}",
             "score:images",
+            components={"metric": self.graph.image_metrics},
             options={
                 "metric": "images",
-                "lpips": self.graph.lpips,
                 "reconstructed": reconstructed,
                 "upload_bytes": self._feature_bytes(client, splits) if splits else 3 * h * w,
             },
@@ -329,23 +309,41 @@ class CellStages:
             size=self.pairs * 120 + 24 * 80_000,
         )
 
+    def link_score(self, client: Client, attacker: AttackAndModel) -> str:
+        """Add the score with one row per pair of two uploads: do they show one person?"""
+        links = self.adversary.links(client, attacker)
+        return self.graph.stage(
+            "score",
+            f"score of {self.graph.name(links)}",
+            "score:links",
+            options={"metric": "links", "fmr": self.experiment.fmr},
+            inputs={"faces": self.faces(client.dataset), "links": links},
+            units=self.pairs,
+            unit_cost=1e-4,
+            size=self.pairs * 100,
+        )
+
     @remembered
-    def attribute_score(self, client: Client, attack: Component, label: str, seen: str) -> str:
+    def attribute_score(self, client: Client, attack: Component, seen: str) -> str:
         """Add the score with one row per image and attribute: the estimate on the image of the stage ``seen`` against
         that on the original."""
         graph, dataset = self.graph, client.dataset
-        faces = self.faces(dataset)
+        faces, alone = self.faces(dataset), self.alone(attack)
+
+        def estimates(images: str, count: int) -> str:
+            return self.adversary.estimates(client, alone, images, count, rebuilt=attack.via is not None)
+
         return graph.stage(
             "score",
-            f"{label} of {graph.name(seen)}",
+            f"{attack.label} of {graph.name(seen)}",
             "score:attributes",
-            components={"attack": (attack,)},
+            components={"attack": (alone,)},
             options={"metric": "attributes", **self.protected_side(client)},
             inputs={
                 "faces": faces,
-                "original": graph.estimate(attack, faces, 2 * self.pairs),
-                "received": graph.estimate(attack, seen, self.probes(client)),
-                "constant": graph.estimate(attack, graph.faces(dataset, "calibration"), CALIBRATION_IMAGES),
+                "original": estimates(faces, 2 * self.pairs),
+                "received": estimates(seen, self.probes(client)),
+                "constant": estimates(graph.faces(dataset, "calibration"), CALIBRATION_IMAGES),
             },
             units=self.pairs,
             unit_cost=1e-3,
@@ -358,7 +356,9 @@ class CellStages:
         protected = self.uploaded(client).key
         inputs = {"faces": self.faces(client.dataset), "protected": protected}
         if via is not None and self.instances.of(via).trains_on != "nothing":
-            inputs["state"] = self.fit_attack(client, via)
+            inputs["state"] = self.adversary.fit_attack(client, AttackAndModel(via, None))
+        if via is None and self.instances.of(attack).trains_on != "nothing":
+            inputs["estimator"] = self.adversary.fit_attack(client, AttackAndModel(attack, None))
         components: dict[ComponentRole, tuple[Component, ...]] = {
             "attack": (self.alone(attack),),
             "model": (evaluated,),
@@ -377,7 +377,7 @@ class CellStages:
                 "lpips": self.graph.lpips,
                 "noise_levels": levels,
                 "upload": self.experiment.upload,
-                **self.seen(client, via or attack),
+                **self.adversary.seen(client, via or attack),
                 **self.protected_side(client),
             },
             inputs=inputs,

@@ -27,6 +27,9 @@ class _Adversary(NamedTuple):
 
     threat: str
     outputs: str
+    embeds: bool
+    insider: bool
+    budget: str | None
     leaky: bool
 
 
@@ -44,6 +47,7 @@ class ExperimentPlanner:
         self.learners = Learners(experiment, graph.instances, graph.people)
         self.reasons = DefenseReasons(experiment, graph.instances)
         self.cell_stages = CellStages(experiment, graph, self.splits, self.learners)
+        self.adversaries = self.cell_stages.adversary.adversaries
         self.requested = 0
         settings: list[object] = [experiment.name, experiment.table]
         settings += [experiment.kappa, experiment.fmr, experiment.threshold]
@@ -87,7 +91,7 @@ class ExperimentPlanner:
     @remembered
     def takes_models(self, defense: Component, attack: Component) -> bool:
         """Return True if authorised models take part; otherwise the cell is the same for all of them."""
-        return self.instances.knows_models(defense) or self.needs_model(attack)
+        return self.instances.knows_models(defense) or self.needs_model(attack) or self.instances.is_insider(attack)
 
     @remembered
     def needs_model(self, attack: Component) -> bool:
@@ -139,6 +143,9 @@ class ExperimentPlanner:
             bound=self.bound(defense),
             splits=splits,
             outputs=adversary.outputs,
+            embeds=adversary.embeds,
+            insider=adversary.insider,
+            budget=adversary.budget,
             leaky=adversary.leaky,
             learner_overlap=None if skip else self.learners.learner_overlap(dataset, defense, attack),
             training_overlap=None if skip else self.training_overlap(dataset, client, evaluated),
@@ -152,7 +159,10 @@ class ExperimentPlanner:
         instance: Attack = self.instances.of(attack)
         first: Attack = self.instances.of(attack.via or attack)
         threat = f"{first.threat}; then: {instance.threat}" if attack.via else instance.threat
-        return _Adversary(threat, instance.outputs, first.trains_on == "evaluated")
+        leaky = "evaluated" in (first.trains_on, instance.trains_on)
+        embeds, budget = self.adversaries.embeds(attack), self.adversaries.budget(attack)
+        insider = self.instances.is_insider(attack)
+        return _Adversary(threat, instance.outputs, embeds, insider, budget, leaky)
 
     @remembered
     def training_overlap(self, dataset: Component, client: Client, evaluated: Component | None) -> str | None:
@@ -196,6 +206,8 @@ class ExperimentPlanner:
             or self.unmet_needs(dataset, authorised, defense)
             or self.impossible_attack(dataset, authorised, defense, attack)
             or self.reasons.unreadable(defense, attack, evaluated)
+            or self.unadaptable(attack, evaluated)
+            or self.unlinkable(client, attack)
         )
         if reason or evaluated is None or evaluated.kind == "defense":
             return reason
@@ -203,6 +215,25 @@ class ExperimentPlanner:
             self.wrong_size(evaluated, dataset)
             or self.foreign_features(authorised, attack, evaluated)
             or self.learnt_from_generated_only(dataset, evaluated)
+        )
+
+    @remembered
+    def unadaptable(self, attack: Component, evaluated: Component | None) -> str | None:
+        """Return why an attack cannot embed pictures beside the recogniser of a defense; None if it can."""
+        if evaluated is None or evaluated.kind != "defense":
+            return None
+        if self.instances.of(attack).outputs != "links" and not self.adversaries.embeds(attack):
+            return None
+        return f"{attack.label} embeds pictures with an evaluated model, and {evaluated.label} is no such model"
+
+    @remembered
+    def unlinkable(self, client: Client, attack: Component) -> str | None:
+        """Return why there are no pairs of two uploads to link; None if there are."""
+        if self.instances.of(attack).outputs != "links" or client.side != "gallery":
+            return None
+        return (
+            f"{attack.label} links two uploads, and only the gallery is protected here; set protects of the experiment "
+            "to probe or both, with a defense that protects these"
         )
 
     @remembered
@@ -336,9 +367,18 @@ class ExperimentPlanner:
         """Return why the declarations of an attack contradict each other or the upload; None if they do not."""
         instance: Attack = self.instances.of(attack)
         first = attack.via or attack
-        if instance.trains_on != "nothing" and instance.outputs != "images":
-            return f"{attack.label} outputs {instance.outputs} and learns; only attacks that output images can learn"
-        looks = instance.outputs != "recognition" and "images" in self.instances.of(first).sees
+        if reason := self.adversaries.contradiction(attack):
+            return reason
+        if attack.via and (reason := self.adversaries.contradiction(attack.via)):
+            return reason
+        fed = instance.outputs == "recognition" and not self.adversaries.embeds(attack)  # to the evaluated model
+        more = sorted(instance.sees & {"features", "representation", "uploads"}) if not attack.via else []
+        if more and instance.outputs == "attributes" and self.experiment.noise_levels:
+            return (
+                f"{attack.label} sees {', '.join(more)}, and Equation 9 adds noise to images that models look at; "
+                "leave out noise_levels of the experiment"
+            )
+        looks = not fed and "images" in self.instances.of(first).sees
         if looks and self.experiment.upload == "features":
             return f"{first.label} must see images, and features are uploaded here"
         return None
@@ -349,6 +389,8 @@ class ExperimentPlanner:
     ) -> str | None:
         """Return why a model cannot recognise the upload: it consists of features of another model. None if it can."""
         if self.experiment.upload == "images" or self.instances.of(attack).outputs == "images":
+            return None
+        if self.adversaries.embeds_uploads(attack):
             return None
         if (authorised[0].name, authorised[0].params) == (evaluated.name, evaluated.params):
             return None

@@ -9,19 +9,24 @@ This module adds the stages that depend on no experiment; `bench.planning.cell_s
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from bench.api.hookspecs import Model
 from bench.core.content_keys import digest_of, joined_digest, scoped_seed
 from bench.core.domain import Component, ComponentRole, Side, Stage, StageKind
+from bench.core.errors import MissingDataError
 from bench.core.memoize import remembered
 from bench.core.people import Half
 from bench.core.provenance import runtime_digest
 from bench.metrics.lpips import find_vgg
+from bench.metrics.vocabulary import IMAGE_METRICS
 from bench.planning.instances import Instances
 from bench.planning.known_people import KnownPeople
+from bench.registry.components import default_component
 from bench.suite.limits import Limits
 from bench.suite.suite import Suite
 
@@ -50,12 +55,13 @@ class LearntFaces(NamedTuple):
     """Which auxiliary faces of a data set somebody learns from; by default all that it returns.
 
     ``without``: the data set whose people, shown by its first ``pairs`` pairs, are left out by name; ``half``: whose
-    half of the people it is, where a defense and an adversary learn.
+    half of the people it is, where a defense and an adversary learn; ``most``: the largest number of faces, or None.
     """
 
     without: Component | None = None
     pairs: int = 0
     half: Half | None = None
+    most: int | None = None
 
 
 class Graph:
@@ -79,6 +85,7 @@ class Graph:
         self.common: dict[str, Any] = {"batch": BATCH, "dtype": "float32", "device": device}  # options of every stage
         if suite.deterministic:
             self.common["deterministic"] = True
+        self.check_defenses = suite.check_defenses
         self.costs = costs
         self.limits = limits
         self.lpips = find_vgg().sha256
@@ -90,6 +97,15 @@ class Graph:
     def split(self, key: str) -> str:
         """Return the split of a data set that a stage loads."""
         return str(self.stages[key].options["split"])
+
+    @cached_property
+    def image_metrics(self) -> tuple[Component, ...]:
+        """The image metrics that every experiment computes, without one whose weights are missing."""
+        found = []
+        for name in IMAGE_METRICS:
+            with contextlib.suppress(MissingDataError):
+                found.append(default_component("metric", name, self.instances.registry))
+        return tuple(found)
 
     # ---- stages of any experiment --------------------------------------------------------------------------------
 
@@ -103,10 +119,14 @@ class Graph:
     @remembered
     def auxiliary(self, source: Component, learnt: LearntFaces) -> str:
         """Add the stage that loads the auxiliary faces of the data set ``source`` that somebody learns from."""
-        name, options = f"auxiliary faces of {source.label}", {"split": "auxiliary"}
+        name = f"auxiliary faces of {source.label}"
+        options: dict[str, Any] = {"split": "auxiliary"}
         if learnt.half:
             name += f" for the {learnt.half}"
             options |= {"half": learnt.half}
+        if learnt.most:
+            name += f", at most {learnt.most}"
+            options |= {"most": learnt.most}
         if learnt.without is None:
             return self._faces(source, name, options)
         name += f" without the scored people of {learnt.without.label}"
@@ -190,7 +210,8 @@ class Graph:
             "score",
             f"baselines of the image metrics on {dataset.label}",
             "score:baselines",
-            options={"metric": "baselines", "lpips": self.lpips} | ({} if side == "probe" else {"protects": side}),
+            components={"metric": self.image_metrics},
+            options={"metric": "baselines"} | ({} if side == "probe" else {"protects": side}),
             inputs={"faces": faces, "calibration_faces": self.faces(dataset, "calibration")},
             seed=self.seed("floors", dataset.name),  # An old name, kept so that the numbers stay.
             units=count,

@@ -91,6 +91,11 @@ class Instances:
         """Return True if an attack works on features of the shallow model."""
         return bool(self.of(attack).sees & {"features", "shallow_weights"})
 
+    @remembered
+    def is_insider(self, attack: Component) -> bool:
+        """Return True if an attack, or that of its ``via``, uses the whole authorised models."""
+        return any("full_model" in self.of(one).sees for one in (attack, attack.via) if one)
+
 
 class Splits:
     """The split points whose features are uploaded and attacked in one experiment."""

@@ -18,11 +18,13 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from bench.api.attack import Outputs, Sees
 from bench.api.defense import Need
-from bench.api.hookspecs import Model, Sees
+from bench.api.hookspecs import Model
+from bench.api.metric import Metric
 from bench.api.search_paths import expand
 from bench.core.content_keys import joined_digest
-from bench.core.domain import Goal, Kind, Origin, Side
+from bench.core.domain import Component, Goal, Kind, Origin, Side
 from bench.core.errors import BenchError, PluginError, SuiteError, UntrustedError, did_you_mean, error_text
 from bench.core.packages import DISTRIBUTION
 from bench.core.provenance import file_sha256
@@ -97,8 +99,9 @@ def parameter_names(cls: type) -> frozenset[str]:
 
 _DECLARED: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
     "attack": {
-        "outputs": ("recognition", "images", "attributes"),
+        "outputs": typing.get_args(Outputs),
         "trains_on": ("nothing", "clean", "defense", "evaluated"),
+        "uploads_of": ("photo", "person"),
         "sees": typing.get_args(Sees),
     },
     "defense": {
@@ -111,7 +114,10 @@ _DECLARED: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
 
 
 def check_declarations(kind: Kind, name: str, instance: Any) -> None:
-    """Raise `PluginError` if an attack or a defense declares a word that the host does not know."""
+    """Raise `PluginError` if an attack or a defense declares a word that the host does not know, or a metric something
+    that cannot be."""
+    if isinstance(instance, Metric):
+        _check_metric(f"metric {name}", instance)
     for declaration, known in _DECLARED.get(kind, {}).items():
         found = getattr(instance, declaration)
         for value in sorted(found, key=str) if isinstance(found, frozenset | set) else [found]:
@@ -119,6 +125,24 @@ def check_declarations(kind: Kind, name: str, instance: Any) -> None:
                 raise PluginError(
                     f"{kind} {name}: {declaration}: expected one of {', '.join(known)}, found {value!r}; "
                     f"{did_you_mean(str(value), known)}"
+                )
+
+
+def _check_metric(where: str, metric: Metric) -> None:
+    if not (metric.defines("compute") or metric.defines("compute_set")):
+        raise PluginError(f"{where}: expected compute() or compute_set(), found neither; define one of them")
+    if not metric.formula.strip():
+        raise PluginError(f"{where}: formula: expected a sentence, found none; say how the metric is computed")
+    limits = metric.range
+    numbers = isinstance(limits, tuple) and len(limits) == 2 and all(isinstance(x, int | float) for x in limits)
+    if not numbers or not limits[0] < limits[1]:
+        raise PluginError(f"{where}: range: expected the lowest and the highest value, found {limits!r}")
+    for goal, better in metric.better.items():
+        for found, known in ((goal, typing.get_args(Goal)), (better, ("higher", "lower"))):
+            if found not in known:
+                raise PluginError(
+                    f"{where}: better: expected one of {', '.join(known)}, found {found!r}; "
+                    f"{did_you_mean(str(found), known)}"
                 )
 
 
@@ -151,6 +175,24 @@ def _identified(instance: Any) -> Iterator[str]:
         yield joined_digest("weights", *(part for path, name in files for part in (name, file_sha256(path))))
     if programs := declared_programs(instance):
         yield joined_digest("programs", *map(file_sha256, programs))
+
+
+def default_component(kind: Kind, name: str, registry: Registry) -> Component:
+    """Return a component with its default parameters. Raise `PluginError` if it cannot be used, and `MissingDataError`
+    or `DataError` if its files are missing or damaged."""
+    where = f"{kind} {name}"
+    registration = registry.find(kind, name, where)
+    instance = instantiate(registration.cls, {}, where)
+    check_declarations(kind, name, instance)
+    return Component(
+        kind=kind,
+        name=name,
+        label=name,
+        params=effective_parameters(instance),
+        passed={},
+        origin=origin_of(registration, instance, where),
+        weights=fingerprint(kind, instance, where),
+    )
 
 
 def origin_of(registration: Registration, plugin: Any, where: str) -> Origin:

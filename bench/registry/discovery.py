@@ -22,6 +22,7 @@ from bench.api import hookspecs
 from bench.api.datasets import Dataset, TrainingSet
 from bench.api.defense import Defense
 from bench.api.hookspecs import PROJECT, Attack, Model
+from bench.api.metric import Metric
 from bench.core.domain import Component, Origin
 from bench.core.errors import PluginError, did_you_mean, error_text, with_article
 from bench.core.packages import DISTRIBUTION
@@ -37,6 +38,7 @@ KINDS: Mapping[str, tuple[str, type]] = {
     "model": ("bench_models", Model),
     "defense": ("bench_defenses", Defense),
     "attack": ("bench_attacks", Attack),
+    "metric": ("bench_metrics", Metric),
 }
 
 
@@ -106,9 +108,9 @@ class Registry:
 
 
 def _origin(module: ModuleType, distribution: str, version: str, kinds: Collection[str]) -> Origin:
-    """Return where a plugin comes from. Of a plugin that protects or attacks, the data in its package counts as code:
-    it need not declare what it reads there. Built-in plugins declare what they read; their further code is other
-    built-in packages, and the numeric packages, whose versions are in every content key."""
+    """Return where a plugin comes from. Of a plugin that protects, attacks or measures, the data in its package counts
+    as code: it need not declare what it reads there. Built-in plugins declare what they read; their further code is
+    other built-in packages, and the numeric packages, whose versions are in every content key."""
     package = module.__name__.partition(".")[0]
     if distribution == DISTRIBUTION:
         return Origin(
@@ -118,7 +120,7 @@ def _origin(module: ModuleType, distribution: str, version: str, kinds: Collecti
             digest=source_digest(package),
             libraries=built_in_code(package),
         )
-    data = bool({"defense", "attack"}.intersection(kinds))
+    data = bool({"defense", "attack", "metric"}.intersection(kinds))
     return Origin(
         distribution=distribution,
         version=version,

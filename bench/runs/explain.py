@@ -205,19 +205,24 @@ def _words(results: RunResults, cell: Row, parts: Sequence[ExplainedComponent]) 
     faces = f"faces of {_data_set(cell, parts)}"
     models = " and ".join(authorised)
     held = "the uploaded images" if upload == "images" else f"{upload} of {models}"
+    recogniser = f"{attack} with {evaluated}" if cell.get("embeds") else evaluated
     questions = {
-        "recognition": f"Does {evaluated} recognise people from {held}?",
+        "recognition": f"Does {recogniser} recognise people from {held}?",
         "images": f"What does {attack} rebuild from {held}, and does {evaluated} recognise the person in it?",
         "attributes": f"What does {attack} read from {held} about a person?",
+        "links": f"Can {attack} with {evaluated} tell that two uploads show one person?",
     }
     words = {
         "question": questions.get(cell["outputs"] or "recognition", f"What does {attack} make of {held}?"),
         "client": f"protects {faces} with {defense}" + (f" for {models}" if models else ", for no particular model"),
+        **({"not reproducible": f"{defense}: {cell['unstable']}"} if cell["unstable"] else {}),
         "uploads": upload if upload == "images" else held,
         "adversary": f"{attack}: {cell['threat'] or 'what it knows was not recorded'}",
     }
     if cell["leaky"]:
         words["adversary"] += "; it learnt from the people that are evaluated, so it is too strong"
+    if budget := json.loads(cell.get("budget") or "{}"):
+        words["adversary"] += f"; may spend {', '.join(f'{n:,} {name}' for name, n in budget.items())}"
     if cell["via"]:
         words["adversary"] += f"; works on what {cell['via']} rebuilds"
     words |= _learns(results.run, cell)

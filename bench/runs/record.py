@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from bench.api.metric import Metric
 from bench.core.content_keys import digest_of
 from bench.core.domain import CellRole, Component, ComponentRole, Stage, StageKind, StageResult, Status
 from bench.core.provenance import device_name, git_commit, host_digests, machine, package_versions
@@ -17,6 +19,7 @@ from bench.metrics.lpips import find_vgg
 from bench.planning.plan import Plan
 from bench.registry.discovery import Registry
 from bench.store.artifacts import Cache
+from bench.store.declarations import MetricDeclaration
 from bench.store.run_record import (
     AttackDeclaration,
     AuxiliaryRecord,
@@ -95,6 +98,7 @@ def _experiment(experiment: Experiment) -> ExperimentRecord:
         fmr=experiment.fmr,
         claims=experiment.claims,
         auxiliary=None if source is None else AuxiliaryRecord(label=source.label, params=dict(source.params)),
+        metrics=tuple(metric.label for metric in experiment.metrics),
     )
 
 
@@ -103,6 +107,7 @@ def components_of(plan: Plan) -> list[tuple[Component, tuple[CellRole, ...]]]:
     once."""
     pairs = dict.fromkeys(pair for cell in plan.cells for pair in cell.roles)
     pairs |= dict.fromkeys(("auxiliary", e.auxiliary) for e in plan.suite.experiments if e.auxiliary)
+    pairs |= dict.fromkeys(("metric", metric) for e in plan.suite.experiments for metric in e.metrics)
     found: dict[str, tuple[Component, dict[CellRole, None]]] = {}
     for role, c in pairs:
         _, roles = found.setdefault(digest_of([c.kind, c.label, c]), (c, {}))
@@ -128,9 +133,28 @@ def _declared(component: Component, registry: Registry) -> dict[str, Any]:
             found["model"] = ModelDeclaration(**_declarations(plugin, ModelDeclaration))
     elif component.kind == "defense":
         found["defense"] = DefenseDeclaration(**_declarations(plugin, DefenseDeclaration))
+    elif component.kind == "metric":
+        found["metric"] = _metric_declaration(plugin)
     else:
         found["attack"] = AttackDeclaration(**_declarations(plugin, AttackDeclaration))
     return found
+
+
+def _metric_declaration(plugin: Metric) -> MetricDeclaration:
+    low, high = (float(end) if math.isfinite(end) else None for end in plugin.range)
+    return MetricDeclaration(
+        formula=str(plugin.formula),
+        source=str(plugin.source),
+        heading=str(plugin.heading),
+        unit=str(plugin.unit),
+        low=low,
+        high=high,
+        infinite=bool(plugin.infinite),
+        better={str(goal): str(better) for goal, better in plugin.better.items()},
+        digits=int(plugin.digits),
+        per_sample=plugin.defines("compute"),
+        of_set=plugin.defines("compute_set"),
+    )
 
 
 def _declarations(plugin: Any, kind: type[DefenseDeclaration | AttackDeclaration | ModelDeclaration]) -> dict[str, Any]:

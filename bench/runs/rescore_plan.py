@@ -6,7 +6,7 @@ import copy
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,14 +22,14 @@ from bench.registry.discovery import Registry
 from bench.runs.recorded_stages import RecordedStages, Row, rows_of_cells
 from bench.store.artifacts import Cache
 from bench.store.reading import RunResults
-from bench.store.run_record import SuiteRecord
+from bench.store.run_record import RunRecord, SuiteRecord
 from bench.suite.limits import Limits
 from bench.suite.overrides import override
 from bench.suite.suite import Experiment, assemble, experiment_of, reread
 from bench.suite.tables import ExperimentTable
 
 SETTINGS = ("fmr", "kappa", "threshold")  # The settings of an experiment that only affect scores.
-_MEASURED_BY_PLUGINS = {"up"}  # In these scores attacks run (Equation 9).
+_MEASURED_BY_PLUGINS = {"up", "metrics"}  # In these scores attacks run (Equation 9), or metrics of plugins.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,10 @@ class Planner:
         by_experiment: dict[str, list[_RecordedCell]] = defaultdict(list)
         for one in recorded:
             by_experiment[one.row["experiment"]].append(one)
-        experiments = {name: _experiment(after[name], found) for name, found in by_experiment.items()}
+        experiments = {
+            name: _experiment(after[name], found, self._metrics(results.run, name))
+            for name, found in by_experiment.items()
+        }
         source = reread(self.suite_record)
         suite = assemble(source, list(experiments.values()))
         limits = Limits(
@@ -142,6 +145,13 @@ class Planner:
         origin = origin_of(registration, instance, where)
         return before, replace(before, params=params, origin=origin, via=via, on_stand_ins=None)
 
+    def _metrics(self, run: RunRecord, experiment: str) -> tuple[Component, ...]:
+        """Return the metrics of plugins that an experiment computed, with today's code."""
+        recorded = run.suite.experiment(experiment)
+        labels = recorded.metrics if recorded else ()
+        found = {c.label: c for c in run.components if c.kind == "metric"}
+        return tuple(self._component(asdict(found[label]))[1] for label in labels if label in found)
+
     # ---- cells -------------------------------------------------------------------------------------------------------
 
     def _cell(
@@ -171,6 +181,9 @@ class Planner:
             protects=row["protects"] or "probe",
             bound=row["bound"],
             outputs=row["outputs"] or "recognition",
+            embeds=bool(row.get("embeds")),
+            insider=bool(row.get("insider")),
+            budget=row.get("budget"),
             leaky=bool(row["leaky"]),
             learner_overlap=row["learner_overlap"],
             training_overlap=row["training_overlap"],
@@ -289,7 +302,7 @@ def _tables(
     return before, after, replace(recorded, raw=raw, experiments=tuple(experiments))
 
 
-def _experiment(table: ExperimentTable, cells: Sequence[_RecordedCell]) -> Experiment:
+def _experiment(table: ExperimentTable, cells: Sequence[_RecordedCell], metrics: tuple[Component, ...]) -> Experiment:
     """Return the experiment of some cells, without the auxiliary data set, which is only needed to compute
     artifacts."""
     roles = [_in_roles(cell.now) for cell in cells]
@@ -305,4 +318,5 @@ def _experiment(table: ExperimentTable, cells: Sequence[_RecordedCell]) -> Exper
         pairs=table.pairs,
         auxiliary=None,
         claims=None,
+        metrics=metrics,
     )

@@ -7,7 +7,7 @@ recognised, attacked or scored.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -21,21 +21,20 @@ from torch.utils.flop_counter import flop_registry
 from bench.api import context
 from bench.api.datasets import Dataset
 from bench.api.defense import Defense
-from bench.api.hookspecs import Attack
 from bench.api.types import Faces, Pairs, Protected
 from bench.core.domain import Component, Stage
 from bench.core.errors import ContractError, error_text
 from bench.core.people import Half, everyone, half_of, learnable, person_key
 from bench.stages import contracts
+from bench.stages.attacks import attack, embed_by_attack, fit_attack
+from bench.stages.repeatability import Again, Results, what_differs
+from bench.stages.repeatability import chosen as chosen_again
 from bench.stages.scoring import SCORES
-from bench.stages.splits import Shown, check_apart, check_other_pictures, facts_of_faces
+from bench.stages.splits import check_learnt, facts_of_faces, learnt
 from bench.stages.stage_inputs import (
-    REPRESENTATION,
     Job,
-    LearningExamples,
     StoredFaces,
     Uploads,
-    attack_capabilities,
     build,
     defense_capabilities,
     images_of,
@@ -46,9 +45,12 @@ from bench.stages.stage_inputs import (
     read_pairs,
     read_state,
 )
+from bench.stages.stored import numbers, quantised, sample_table, to_store
 from bench.stages.stored_pieces import StoredPieces
 from bench.stages.undeclared import observed
 from bench.store.artifacts import Artifact, Cache
+
+_CHECKED_AMONG = 256  # The faces that are protected again are chosen among so many, which are in memory at a time.
 
 
 def run(stage: Stage, cache: Cache, progress: Callable[[float], None] | None = None) -> Artifact:
@@ -102,17 +104,30 @@ def _auxiliary(job: Job, dataset: Dataset, ctx: context.Context) -> Faces:
     options, scored = job.stage.options, job.stage.components.get("scored", ())
     half: Half | None = options.get("half")
     if not scored and half is None:
-        return dataset.auxiliary(ctx)
+        return _at_most(dataset.auxiliary(ctx), options.get("most"))
     files = job.component("dataset").weights or ""
     if dataset.auxiliary_people(everyone):
         keys = {person_key(n, c.weights or "") for c in scored for n in build(c).people(options["pairs"])}
-        return dataset.auxiliary_among(learnable(keys, files, half), ctx)
+        return _at_most(dataset.auxiliary_among(learnable(keys, files, half), ctx), options.get("most"))
     faces = dataset.auxiliary(ctx)
     people = np.unique(faces.subjects)
     own = people[[half_of(str(person)) == half for person in people.tolist()]]
     rows = np.flatnonzero(np.isin(faces.subjects, own))
     if not len(rows):
         raise ContractError(f"{ctx.plugin}: none of its {len(people)} people is in the half for the {half}")
+    return _at_most(_rows_of(faces, rows), options.get("most"))
+
+
+def _at_most(faces: Faces, most: int | None) -> Faces:
+    """Return the first faces, person by person in the order of their first faces, and at most ``most`` of them."""
+    if most is None or len(faces.images) <= most:
+        return faces
+    _, first, person = np.unique(faces.subjects, return_index=True, return_inverse=True)
+    by_person = np.argsort(first[person], kind="stable")
+    return _rows_of(faces, np.sort(by_person[:most]))
+
+
+def _rows_of(faces: Faces, rows: NDArray[np.int64]) -> Faces:
     return replace(
         faces,
         images=faces.images[rows],
@@ -138,6 +153,8 @@ def _embed(job: Job) -> Artifact:
     model computes the embeddings. Features cannot be mirrored, so both are the same then; neither can what the own
     recogniser of a defense embeds.
     """
+    if "attack" in job.stage.components:
+        return embed_by_attack(job)
     if "defense" in job.stage.components:
         return _embed_by_defense(job)
     component = job.component("model")
@@ -208,26 +225,7 @@ def _fit_defense(job: Job) -> Artifact:
     ctx = job.context(f"defense {component.label}", capabilities, sample_ids=ids)
     with observed(component, defense, job.cache.root):
         state = defense.fit(faces, ctx)
-    return _learnt(contracts.check_state(state, ctx.plugin), source)
-
-
-def _learnt(state: Mapping[str, NDArray[Any]], source: Artifact) -> Artifact:
-    """Return an artifact with what was learnt and with whom and what the faces of ``source`` showed."""
-    shown = Shown.in_faces(source)
-    return Artifact(tensors=state, tables=shown.table(), facts=shown.facts)
-
-
-def _check_learnt(job: Job) -> None:
-    """Raise `ContractError` if the state of a stage was learnt from people or pictures that are scored, if it has
-    targets that show some, or if its further pictures of scored people are scored themselves."""
-    others = {name: job.input(name) for name in ("state", "targets", "enrolment") if name in job.stage.inputs}
-    scored = Shown.in_faces(job.input("faces")) if others else None
-    if scored and "state" in others:
-        check_apart(scored, Shown.learnt_from(others["state"]))
-    if scored and "targets" in others:
-        check_apart(scored, Shown.in_faces(others["targets"]))
-    if scored and "enrolment" in others:
-        check_other_pictures(scored, Shown.in_faces(others["enrolment"]))
+    return learnt(contracts.check_state(state, ctx.plugin), source)
 
 
 def _protect(job: Job) -> Artifact:
@@ -239,7 +237,7 @@ def _protect(job: Job) -> Artifact:
     component = job.component("defense")
     defense: Defense = build(component)
     source = job.input("faces")
-    _check_learnt(job)
+    check_learnt(job)
     faces = read_faces(source)
     chosen = np.arange(len(faces.images))
     if "pairs" in source.tables and source.facts.get("split") != "calibration":
@@ -248,23 +246,42 @@ def _protect(job: Job) -> Artifact:
     uploaded = tuple(job.stage.options.get("splits", ()))
     capabilities, state = defense_capabilities(job, defense), read_state(job)
     shapes = _split_shapes(job) if uploaded else {}
+    plugin = f"defense {component.label}"
+
+    def protected(index: NDArray[np.int64]) -> Protected:
+        seen = of_batch(job, capabilities, faces.subjects[index])
+        ids = [str(s) for s in faces.sample_ids[index]]
+        ctx = job.context(plugin, seen, state=state, sample_ids=ids)
+        return contracts.protect_checked(defense, job.to_float(faces.images[index]), ctx, shapes)
+
     sent: list[dict[str, NDArray[Any]]] = []
     images, extras = StoredPieces(job.cache.temporary()), []
     with observed(component, defense, job.cache.root):
         for part in [slice(0, len(chosen))] if whole else job.batches(len(chosen)):
-            index = chosen[part]
-            seen = of_batch(job, capabilities, faces.subjects[index])
-            ids = [str(s) for s in faces.sample_ids[index]]
-            ctx = job.context(f"defense {component.label}", seen, state=state, sample_ids=ids)
-            protected = contracts.protect_checked(defense, job.to_float(faces.images[index]), ctx, shapes)
-            if protected.images is not None:
-                images.add(_quantised(protected.images))
-            sent.append(_to_store(protected, uploaded))
-            extras.append(_numbers(protected.extra))
+            made = protected(chosen[part])
+            if made.images is not None:
+                images.add(quantised(made.images))
+            sent.append(to_store(made, uploaded, images=False))
+            extras.append(numbers(made.extra))
     tensors = {name: np.concatenate([s[name] for s in sent]) for name in sent[0]}
+    streams = images.streams()
     facts = _client_cost(job, component, faces, int(chosen[0]), uploaded, shapes)
-    tables = {"samples": _sample_table(chosen, extras, ctx.plugin)}
-    return Artifact(tensors=tensors, streams=images.streams(), tables=tables, facts=facts)
+    if source.facts.get("split") == "evaluation" and job.stage.options.get("check", True):
+        first = slice(0, len(chosen) if whole else _CHECKED_AMONG)
+        results = {name: held[first] for name, held in {**tensors, **streams}.items()}
+        facts |= _checked(job, results, lambda rows: to_store(protected(chosen[rows]), uploaded), whole_set=whole)
+    tables = {"samples": sample_table(chosen, extras, plugin)}
+    return Artifact(tensors=tensors, streams=streams, tables=tables, facts=facts)
+
+
+def _checked(job: Job, first: Results, again: Again, *, whole_set: bool = False) -> dict[str, Any]:
+    """Process a few faces again and return how many (``checked``), and in words what differs (``unstable``). The calls
+    come after everything that is stored, so they change no result."""
+    on_gpu = job.device.type == "cuda"
+    with torch.random.fork_rng([torch.cuda.current_device()] if on_gpu else []), job.silent():
+        words = what_differs(first, again, whole_set=whole_set)
+    number = len(chosen_again(len(next(iter(first.values()))), whole_set=whole_set))
+    return {"checked": number, "unstable": words}
 
 
 class _Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -356,100 +373,11 @@ def _split_shapes(job: Job) -> dict[str, tuple[int, int, int]]:
     return dict(build(job.stage.components["authorised"][0]).splits)
 
 
-def _to_store(protected: Protected, uploaded: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """Return what leaves the client besides images by tensor name: float32 features at the uploaded splits, and the
-    representation of the defense in its own types."""
-    features = {s: protected.features[s] for s in uploaded if s in protected.features}
-    sent = {REPRESENTATION + name: v.detach().cpu().numpy() for name, v in protected.representation.items()}
-    return sent | {f"features/{k}": v.detach().float().cpu().numpy() for k, v in features.items()}
-
-
-def _quantised(images: torch.Tensor) -> NDArray[np.uint8]:
-    return images.mul(255).round().to(torch.uint8).cpu().numpy()
-
-
-def _numbers(extra: Mapping[str, torch.Tensor]) -> dict[str, NDArray[Any]]:
-    return {k: v.detach().double().cpu().numpy() for k, v in extra.items()}
-
-
-def _sample_table(chosen: NDArray[np.int64], extras: Sequence[Mapping[str, NDArray[Any]]], plugin: str) -> pa.Table:
-    """Return a table with the index of each sample's face and the extra numbers that the plugin returned for it."""
-    contracts.check_same_names(extras, plugin, "extra numbers")
-    columns = {f"extra_{name}": np.concatenate([e[name] for e in extras]) for name in extras[0]}
-    return pa.table({"face": chosen, **columns})
-
-
-# ---- fit_attack, attack ----------------------------------------------------------------------------------------------
-
-
-def _victim(job: Job) -> Component | None:
-    """Return the model whose features are attacked, which is the only authorised one; None if images are attacked."""
-    models = job.stage.components.get("authorised", ())
-    return models[0] if job.stage.options["splits"] else None
-
-
-def _fit_attack(job: Job) -> Artifact:
-    component = job.component("attack")
-    attack: Attack = build(component)
-    source = job.input("faces")
-    faces = read_faces(source)
-    held = job.input("protected") if "protected" in job.stage.inputs else source
-    uploads = Uploads(job, held, _victim(job), job.stage.options["splits"])
-    ids = [str(s) for s in faces.sample_ids]
-    ctx = job.context(f"attack {component.label}", attack_capabilities(job, attack, faces.images), sample_ids=ids)
-    examples = LearningExamples(faces, uploads, with_images=not job.stage.options["uploaded"])
-    with observed(component, attack, job.cache.root):
-        state = attack.fit(examples, ctx)
-    return _learnt(contracts.check_state(state, ctx.plugin), source)
-
-
-def _attack(job: Job) -> Artifact:
-    """Reconstruct images from uploads, or estimate the attributes of images."""
-    attack: Attack = build(job.component("attack"))
-    return _reconstruct(job, attack) if attack.outputs == "images" else _estimate(job, attack)
-
-
-def _reconstruct(job: Job, attack: Attack) -> Artifact:
-    """Reconstruct one image per upload; it is quantised like an uploaded image."""
-    component = job.component("attack")
-    held = job.input("protected")
-    about = held.tables["samples"]
-    _check_learnt(job)
-    faces = read_faces(job.input("faces"))
-    uploads = Uploads(job, held, _victim(job), job.stage.options["splits"])
-    images, extras = StoredPieces(job.cache.temporary()), []
-    capabilities, state = attack_capabilities(job, attack, faces.images), read_state(job)
-    shape = (3, *faces.images.shape[2:])
-    chosen = about["face"].to_numpy()
-    with observed(component, attack, job.cache.root):
-        for part in job.batches(uploads.n):
-            ids = [str(s) for s in faces.sample_ids[chosen[part]]]
-            ctx = job.context(f"attack {component.label}", capabilities, state=state, sample_ids=ids)
-            received = uploads.received(part, images=not job.stage.options["uploaded"])
-            made = contracts.reconstruct_checked(attack, received, shape, ctx)
-            images.add(_quantised(made.images))
-            extras.append(_numbers(made.extra))
-    table = _sample_table(chosen, extras, f"attack {component.label}")
-    return Artifact(streams=images.streams(), tables={"samples": table})
-
-
-def _estimate(job: Job, attack: Attack) -> Artifact:
-    """Estimate the attributes of every image: vectors ``(n, k)`` or numbers ``(n,)`` by name."""
-    images, component = images_of(job.input("images")), job.component("attack")
-    ctx = job.context(f"attack {component.label}")
-    found = []
-    with observed(component, attack, job.cache.root):
-        for part in job.batches(len(images)):
-            found.append(contracts.estimate_checked(attack, job.to_float(images[part]), ctx))
-    contracts.check_same_names(found, ctx.plugin, "attributes")
-    return Artifact(tensors={name: np.concatenate([f[name] for f in found]) for name in found[0]})
-
-
 _RUNNERS: Mapping[str, Callable[[Job], Artifact]] = {
     "faces": _faces,
     "embed": _embed,
     "fit_defense": _fit_defense,
     "protect": _protect,
-    "fit_attack": _fit_attack,
-    "attack": _attack,
+    "fit_attack": fit_attack,
+    "attack": attack,
 }

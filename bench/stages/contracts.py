@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from bench.api.context import Context
 from bench.api.defense import Defense
 from bench.api.hookspecs import Attack
+from bench.api.metric import Metric
 from bench.api.types import Faces, LazyImages, Pairs, Protected, Received, Reconstructed
 from bench.core.errors import ContractError
 
+Array = NDArray[Any]
 _SLACK = 1e-6  # float rounding beyond [0, 1] that is clamped without an error
 
 
@@ -152,24 +154,144 @@ def reconstruct_checked(attack: Attack, received: Received, shape: tuple[int, ..
     return Reconstructed(images=_checked_images(made.images, (n, *shape), ctx.plugin), extra=made.extra)
 
 
-def estimate_checked(attack: Attack, images: torch.Tensor, ctx: Context) -> dict[str, np.ndarray[Any, Any]]:
-    """Call ``attack.estimate`` and check that it returns finite vectors ``(n, k)`` or numbers ``(n,)`` by attribute."""
-    before = images.clone()
+def embed_checked(attack: Attack, received: Received, ctx: Context) -> torch.Tensor:
+    """Call ``attack.embed`` and return what it returns as unit embeddings on the CPU, after checking them."""
+    held = [t for t in (received.images, *received.features.values()) if t is not None]
+    return _embeddings_checked(lambda: attack.embed(received, ctx), held, "embed()", ctx.plugin)
+
+
+def enrol_checked(attack: Attack, images: torch.Tensor, ctx: Context) -> torch.Tensor:
+    """Call ``attack.enrol`` and return what it returns as unit embeddings on the CPU, after checking them."""
+    return _embeddings_checked(lambda: attack.enrol(images, ctx), [images], "enrol()", ctx.plugin)
+
+
+def link_checked(attack: Attack, first: Received, second: Received, ctx: Context) -> Array:
+    """Call ``attack.link`` and check that it returns finite scores ``(n,)`` and leaves the uploads unchanged."""
+    held = [t for side in (first, second) for t in (side.images, *side.features.values()) if t is not None]
+    before = [t.clone() for t in held]
+    found = attack.link(first, second, ctx)
+    if not all(torch.equal(a, b) for a, b in zip(held, before, strict=True)):
+        raise ContractError(f"{ctx.plugin}: link() changed what it received; work on a copy")
+    n = len(ctx.sample_ids)
+    if not isinstance(found, torch.Tensor) or found.shape != (n,):
+        raise ContractError(f"{ctx.plugin}: link(): expected scores ({n},), got {_what(found)}")
+    if not torch.isfinite(found).all():
+        raise ContractError(f"{ctx.plugin}: link(): the scores hold NaN or infinity")
+    return found.detach().double().cpu().numpy()
+
+
+def _embeddings_checked(
+    call: Callable[[], torch.Tensor], held: Sequence[torch.Tensor], method: str, plugin: str
+) -> torch.Tensor:
+    before = [t.clone() for t in held]
+    found = call()
+    if not all(torch.equal(a, b) for a, b in zip(held, before, strict=True)):
+        raise ContractError(f"{plugin}: {method} changed what it received; work on a copy")
+    n = len(held[0])
+    if not isinstance(found, torch.Tensor) or found.ndim != 2 or len(found) != n or not found.is_floating_point():
+        raise ContractError(f"{plugin}: {method}: expected float embeddings ({n}, d), got {_what(found)}")
+    check_embeddings(found, n, found.shape[1], f"{plugin}: {method}")
+    return torch.nn.functional.normalize(found.detach().float(), dim=1).cpu()
+
+
+def check_one_size(embeddings: Sequence[torch.Tensor], plugin: str) -> None:
+    """Check that the embeddings of all batches have one length."""
+    if len(sizes := {len(one[0]) for one in embeddings}) > 1:
+        raise ContractError(f"{plugin}: expected embeddings of one length, got the lengths {sorted(sizes)}")
+
+
+def checked_query(images: torch.Tensor, shape: tuple[int, ...], plugin: str) -> torch.Tensor:
+    """Return the images that an attack wants to have protected, after checking that they are ``(n, *shape)``."""
+    if not isinstance(images, torch.Tensor) or images.ndim != 4 or not len(images):
+        raise ContractError(
+            f"{plugin}: ctx.defense(): expected images (n, {', '.join(map(str, shape))}), got {_what(images)}"
+        )
+    return _checked_images(images, (len(images), *shape), f"{plugin}: ctx.defense()")
+
+
+def estimate_checked(
+    attack: Attack, images: torch.Tensor | None, ctx: Context, n: int | None = None
+) -> dict[str, Array]:
+    """Call ``attack.estimate`` and check that it returns finite vectors ``(n, k)`` or numbers ``(n,)`` by attribute.
+
+    ``n`` is the number of samples, for an attack that gets no images.
+    """
+    before = None if images is None else images.clone()
+    n = len(images) if images is not None else n
     with torch.no_grad():
-        found = attack.estimate(images, ctx)
-    if not torch.equal(images, before):
+        found = attack.estimate(images, ctx)  # type: ignore[arg-type]  # None where no images are uploaded
+    if images is not None and before is not None and not torch.equal(images, before):
         raise ContractError(f"{ctx.plugin}: estimate() changed its input images; work on a copy")
     if not isinstance(found, Mapping) or not found:
         raise ContractError(
             f"{ctx.plugin}: estimate() must return a mapping of attributes to tensors, got {_what(found)}"
         )
     for name, values in found.items():
-        if not isinstance(values, torch.Tensor) or values.ndim not in (1, 2) or len(values) != len(images):
-            expected = f"({len(images)}, k) or ({len(images)},)"
+        if not isinstance(values, torch.Tensor) or values.ndim not in (1, 2) or len(values) != n:
+            expected = f"({n}, k) or ({n},)"
             raise ContractError(f"{ctx.plugin}: attribute {name!r}: expected a tensor {expected}, got {_what(values)}")
         if not torch.isfinite(values).all():
             raise ContractError(f"{ctx.plugin}: attribute {name!r} holds NaN or infinity")
     return {name: values.detach().float().cpu().numpy() for name, values in found.items()}
+
+
+def compute_checked(metric: Metric, original: torch.Tensor, other: torch.Tensor, ctx: Context) -> np.ndarray[Any, Any]:
+    """Call ``metric.compute`` and check that it returns one number ``(n,)`` in the declared range for each image."""
+    before = original.clone(), other.clone()
+    with torch.no_grad():
+        found = metric.compute(original, other, ctx)
+    if not (torch.equal(original, before[0]) and torch.equal(other, before[1])):
+        raise ContractError(f"{ctx.plugin}: compute() changed its input images; work on a copy")
+    n, values = len(original), _as_numbers(found, f"{ctx.plugin}: compute()")
+    if values.shape != (n,):
+        raise ContractError(f"{ctx.plugin}: compute() must return {n} numbers ({n},), got {values.shape}")
+    _check_declared_range(values, metric, f"{ctx.plugin}: compute()")
+    return values
+
+
+def features_checked(metric: Metric, images: torch.Tensor, ctx: Context) -> torch.Tensor:
+    """Call ``metric.features`` and check that it returns finite features ``(n, d)``."""
+    with torch.no_grad():
+        found = metric.features(images, ctx)
+    if not isinstance(found, torch.Tensor) or found.ndim != 2 or len(found) != len(images):
+        raise ContractError(f"{ctx.plugin}: features() must return a tensor ({len(images)}, d), got {_what(found)}")
+    if not torch.isfinite(found).all():
+        raise ContractError(f"{ctx.plugin}: features() returned NaN or infinity")
+    return found.detach()
+
+
+def set_value_checked(metric: Metric, originals: torch.Tensor, others: torch.Tensor, ctx: Context) -> float:
+    """Call ``metric.compute_set`` and check that it returns one finite number in the declared range."""
+    with torch.no_grad():
+        found = metric.compute_set(originals, others, ctx)
+    values = _as_numbers(found, f"{ctx.plugin}: compute_set()")
+    if values.size != 1:
+        raise ContractError(f"{ctx.plugin}: compute_set() must return one number, got {values.shape}")
+    _check_declared_range(values, metric, f"{ctx.plugin}: compute_set()")
+    return float(values.reshape(()))
+
+
+def _as_numbers(found: Any, call: str) -> np.ndarray[Any, Any]:
+    """Return what a metric returned as float64. Raise `ContractError`, which begins with ``call``, if it is no
+    number."""
+    if isinstance(found, torch.Tensor):
+        found = found.detach().cpu().numpy()
+    try:
+        return np.asarray(found, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ContractError(f"{call} must return numbers, got {_what(found)}") from None
+
+
+def _check_declared_range(values: np.ndarray[Any, Any], metric: Metric, call: str) -> None:
+    """Raise `ContractError` for NaN, for infinity that is not declared, and for values outside the declared range."""
+    low, high = metric.range
+    if np.isnan(values).any():
+        raise ContractError(f"{call} returned NaN")
+    if np.isinf(values).any() and not (metric.infinite and values.ndim):
+        raise ContractError(f"{call} returned infinity, and the metric does not declare that it may be infinite")
+    if values.size and (values.min() < low - _SLACK or values.max() > high + _SLACK):
+        found = f"values from {values.min():.6g} to {values.max():.6g}"
+        raise ContractError(f"{call} must return values from {low:g} to {high:g}, as its range declares, got {found}")
 
 
 def check_same_names(found: Sequence[Mapping[str, Any]], plugin: str, what: str) -> None:
@@ -178,7 +300,7 @@ def check_same_names(found: Sequence[Mapping[str, Any]], plugin: str, what: str)
         raise ContractError(f"{plugin}: its {what} differ from batch to batch")
 
 
-def check_state(state: Mapping[str, torch.Tensor], plugin: str) -> dict[str, np.ndarray[Any, Any]]:
+def check_state(state: Mapping[str, torch.Tensor], plugin: str) -> dict[str, Array]:
     """Return the tensors that ``fit`` returned as arrays to store; their values are not checked. Raise `ContractError`
     unless they are a mapping of names to tensors of types that numpy has."""
     if not (isinstance(state, Mapping) and all(isinstance(v, torch.Tensor) for v in state.values())):

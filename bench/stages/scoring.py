@@ -16,9 +16,12 @@ from bench.api.types import Pairs, Received
 from bench.core.errors import ContractError, DataError
 from bench.metrics import attributes, recognition
 from bench.metrics.blank_images import baseline_images
-from bench.metrics.images import SSIM_VARIANT, psnr, ssim
+from bench.metrics.images import SSIM_VARIANT
 from bench.metrics.lpips import LPIPS_VARIANT, Lpips, find_vgg, load
+from bench.metrics.vocabulary import IMAGE_METRICS
 from bench.stages import contracts
+from bench.stages.image_metrics import BuiltInMetrics, score_metric
+from bench.stages.linkage import score_links
 from bench.stages.splits import Shown, check_apart
 from bench.stages.stage_inputs import (
     Job,
@@ -36,7 +39,6 @@ from bench.stages.verification import score_verification
 from bench.store.artifacts import Artifact
 
 EXAMPLES = 12  # faces of each upload that are kept as pictures, at fixed positions; the report chooses among them
-_METRICS = ("ssim", "psnr", "lpips")
 
 
 def _score_images(job: Job) -> Artifact:
@@ -50,12 +52,16 @@ def _score_images(job: Job) -> Artifact:
     index = about["face"].to_numpy()
     images = images_of(protected)
     extras = {name: about[name] for name in about.column_names if name.startswith("extra_")}
-    lpips = _lpips(job)
-    parts = [_similarity(faces.images[index[part]], images[part], lpips) for part in job.batches(len(index))]
+    metrics = BuiltInMetrics(job)
+    ids = faces.sample_ids[index]
+    parts = [
+        metrics.columns(faces.images[index[part]], images[part], [str(i) for i in ids[part]])
+        for part in job.batches(len(index))
+    ]
     similarity = {name: pa.chunked_array([part[name] for part in parts]) for name in parts[0]}
     named = {
         "reconstructed": np.full(len(index), job.stage.options["reconstructed"]),
-        "sample_id": faces.sample_ids[index],
+        "sample_id": ids,
     }
     sizes = {"upload_bytes": np.full(len(index), job.stage.options["upload_bytes"])}
     rows = pa.table({**named, "subject": faces.subjects[index], **similarity, **sizes, **extras})
@@ -68,7 +74,7 @@ def _score_images(job: Job) -> Artifact:
             "ssim": similarity["ssim"].take(pa.array(shown)),
         }
     )
-    return Artifact(tables={"images": rows, "examples": examples}, facts=_variants(lpips))
+    return Artifact(tables={"images": rows, "examples": examples}, facts=_variants(job))
 
 
 def _score_baselines(job: Job) -> Artifact:
@@ -84,18 +90,19 @@ def _score_baselines(job: Job) -> Artifact:
     if "pairs" not in calibration.tables:  # Calibration pairs are those of other folds, with thresholds by fold.
         check_apart(Shown.in_faces(source), Shown.in_faces(calibration))
     others = read_faces(calibration).images
-    lpips = _lpips(job)
+    metrics = BuiltInMetrics(job)
     tables = []
     made = baseline_images(faces.images, faces.subjects[index], others, job.stage.seed, index)
     for part, baselines in made:
         originals = faces.images[index[part]]
-        columns: dict[str, Any] = {"sample_id": faces.sample_ids[index[part]]}
+        ids = faces.sample_ids[index[part]]
+        columns: dict[str, Any] = {"sample_id": ids}
         for name, images in baselines.items():
-            similarity = _similarity(originals, images, lpips)
-            columns |= {f"{k}_{name}": v for k, v in similarity.items() if k in _METRICS}
+            similarity = metrics.columns(originals, images, [str(i) for i in ids])
+            columns |= {f"{metric}_{name}": similarity[metric] for metric in IMAGE_METRICS}
         tables.append(pa.table(columns))
         job.report_progress(part.stop / len(index))
-    return Artifact(tables={"baselines": pa.concat_tables(tables)}, facts=_variants(lpips))
+    return Artifact(tables={"baselines": pa.concat_tables(tables)}, facts=_variants(job))
 
 
 def _score_attributes(job: Job) -> Artifact:
@@ -183,6 +190,7 @@ class NoisyObserver:
         via = job.stage.components.get("via", ())
         self.via: Attack | None = build(via[0]) if via else None
         self.victim = job.stage.components["authorised"][0] if self.uploaded or self.splits else None
+        self.estimator = read_state(job, "estimator")
         self.lpips = _lpips(job)
         self.originals = images_of(job.input("faces"))
 
@@ -215,7 +223,7 @@ class NoisyObserver:
         """Return the columns of Equation 9 for a batch."""
         cosine = recognition.cosine(self._embed(upload), self._embed(original))
         seen, seen_original = self._visible(upload, ids), self._visible(original, ids)
-        ctx = self.job.context(f"attack {self.label}")
+        ctx = self.job.context(f"attack {self.label}", state=self.estimator)
         found = contracts.estimate_checked(self.attack, seen, ctx)
         known = contracts.estimate_checked(self.attack, seen_original, ctx)
         contracts.check_same_names([found, known], ctx.plugin, "attributes")
@@ -274,21 +282,10 @@ def _lpips(job: Job) -> Lpips | None:
     return load(job.device)
 
 
-def _variants(lpips: Lpips | None) -> dict[str, str]:
+def _variants(job: Job) -> dict[str, str]:
     """Return which variants of SSIM and LPIPS were computed, as facts of the artifact."""
-    return {"ssim_variant": SSIM_VARIANT} | ({"lpips_variant": LPIPS_VARIANT} if lpips else {})
-
-
-def _similarity(originals: NDArray[np.uint8], images: NDArray[np.uint8], lpips: Lpips | None) -> dict[str, pa.Array]:
-    n = len(images)
-    decibels = psnr(originals, images)
-    infinite = np.isinf(decibels)
-    return {
-        "ssim": pa.array(ssim(originals, images)),
-        "psnr": pa.array(np.where(infinite, 0.0, decibels), mask=infinite),
-        "psnr_infinite": pa.array(infinite),
-        "lpips": pa.nulls(n, pa.float64()) if lpips is None else pa.array(lpips.distance(originals, images)),
-    }
+    names = {component.name for component in job.stage.components["metric"]}
+    return {"ssim_variant": SSIM_VARIANT} | ({"lpips_variant": LPIPS_VARIANT} if "lpips" in names else {})
 
 
 def _png(image: NDArray[np.uint8]) -> bytes:
@@ -302,7 +299,9 @@ def _png(image: NDArray[np.uint8]) -> bytes:
 SCORES: Mapping[str, Callable[[Job], Artifact]] = {
     "verification": score_verification,
     "images": _score_images,
+    "metrics": score_metric,
     "baselines": _score_baselines,
     "attributes": _score_attributes,
     "up": _score_up,
+    "links": score_links,
 }

@@ -10,6 +10,7 @@ import hashlib
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +20,7 @@ from bench.api.datasets import Dataset
 from bench.core.domain import Component
 from bench.core.errors import ContractError
 from bench.core.text import plural
-from bench.stages.stage_inputs import read_faces
+from bench.stages.stage_inputs import Job, read_faces
 from bench.store.artifacts import Artifact
 
 _LEARNT = "learnt"  # The table of the people and pictures that a state was learnt from.
@@ -80,6 +81,25 @@ class Shown:
     def name(self) -> str:
         """The name of the split for messages."""
         return f"{self.facts.get('split')} faces of {self.facts.get('of')}"
+
+
+def learnt(state: Mapping[str, NDArray[Any]], source: Artifact) -> Artifact:
+    """Return an artifact with what was learnt and with whom and what the faces of ``source`` showed."""
+    shown = Shown.in_faces(source)
+    return Artifact(tensors=state, tables=shown.table(), facts=shown.facts)
+
+
+def check_learnt(job: Job) -> None:
+    """Raise `ContractError` if the state of a stage was learnt from people or pictures that are scored, if it has
+    targets that show some, or if its further pictures of scored people are scored themselves."""
+    others = {name: job.input(name) for name in ("state", "targets", "enrolment") if name in job.stage.inputs}
+    scored = Shown.in_faces(job.input("faces")) if others else None
+    if scored and "state" in others:
+        check_apart(scored, Shown.learnt_from(others["state"]))
+    if scored and "targets" in others:
+        check_apart(scored, Shown.in_faces(others["targets"]))
+    if scored and "enrolment" in others:
+        check_other_pictures(scored, Shown.in_faces(others["enrolment"]))
 
 
 def check_apart(scored: Shown, other: Shown | None) -> None:

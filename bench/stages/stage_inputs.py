@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import mmap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from bench.api.types import Faces, Pairs, Pictures, Received
 from bench.core.cache_folder import cache_folder
 from bench.core.content_keys import digest_of
 from bench.core.domain import Component, ComponentRole, Stage
-from bench.core.errors import ContractError
+from bench.core.errors import CapabilityError, ContractError
 from bench.registry.discovery import discover
 from bench.stages.undeclared import observed
 from bench.store.artifacts import Artifact, Cache
@@ -80,6 +81,15 @@ class Job:
             # A plugin may be called twice for one batch; the reported share never falls.
             self._reported = max(self._reported, first + share * (last - first))
             self.progress(self._reported)
+
+    @contextlib.contextmanager
+    def silent(self) -> Iterator[None]:
+        """Context manager in which no progress is reported, for calls that repeat what is done."""
+        before, self.progress = self.progress, None
+        try:
+            yield
+        finally:
+            self.progress = before
 
     def batches(self, n: int) -> Iterator[slice]:
         """Yield slices of at most the batch size that cover ``n`` samples, and report progress after each."""
@@ -176,13 +186,14 @@ def protected_rows(pairs: Pairs, side: str = "probe") -> NDArray[np.int64]:
     return np.unique(np.concatenate(columns))
 
 
-def defense_capabilities(job: Job, defense: Defense) -> Capabilities:
-    """Return the capabilities of the defense of a stage, without those that differ from batch to batch (`of_batch`)."""
+def defense_capabilities(job: Job, defense: Defense, role: ComponentRole = "authorised") -> Capabilities:
+    """Return the capabilities of the defense of a stage, without those that differ from batch to batch (`of_batch`).
+    ``role`` is that of the models which are authorised."""
     return Capabilities.of_defense(
         defense.needs,
-        _copied_models(job, "authorised"),
+        copies_of(job, role),
         uploaded=tuple(job.stage.options.get("splits", ())),
-        surrogates={label: model for label, (model, _) in _copied_models(job, "surrogates").items()},
+        surrogates={label: model for label, (model, _) in copies_of(job, "surrogates").items()},
         targets=_pictures(job, job.input("targets")) if "targets" in job.stage.inputs else None,
     )
 
@@ -205,30 +216,57 @@ def _pictures(job: Job, held: Artifact, rows: NDArray[np.int64] | None = None) -
     return Pictures(images=images, subjects=subjects)
 
 
-def attack_capabilities(job: Job, attack: Attack, faces: NDArray[np.uint8]) -> Capabilities:
-    """Return the capabilities of an attack of a stage on uploads of these faces, uint8 ``(n, 3, h, w)``."""
+def attack_capabilities(
+    job: Job,
+    attack: Attack,
+    faces: NDArray[np.uint8],
+    *,
+    queries: Callable[[torch.Tensor, torch.Tensor | None], Received] | None = None,
+) -> Capabilities:
+    """Return the capabilities of an attack of a stage on uploads of these faces, uint8 ``(n, 3, h, w)``. ``queries``
+    has images protected for it; None if it may have none protected."""
     h, w = faces.shape[2:]
-    uploaded = tuple(job.stage.options.get("uploaded", ()))
-    models = _copied_models(job, "authorised")
-    return Capabilities.of_attack(attack.sees, models, uploaded=uploaded, image_size=(h, w))
+    models = job.stage.components.get("model", ()) if attack.outputs in ("recognition", "links") else ()
+    return Capabilities.of_attack(
+        attack.sees,
+        copies_of(job),
+        uploaded=tuple(job.stage.options.get("uploaded", ())),
+        image_size=(h, w),
+        evaluated=functools.partial(_to_adapt, models[0], job.device) if models else None,
+        queries=queries,
+    )
 
 
-def _copied_models(job: Job, role: Literal["authorised", "surrogates"]) -> dict[str, tuple[Network, Sequence[str]]]:
-    """Return copies of the models of a stage in this role, so that a plugin cannot change those of other stages."""
+def _to_adapt(model: Component, device: torch.device) -> Network:
+    """Return a copy of a model's network that an attack may train."""
+    found: Any = copy.deepcopy(network(model, device))
+    adapted: Network = found.requires_grad_(True)
+    return adapted
+
+
+def copies_of(job: Job, role: ComponentRole = "authorised") -> dict[str, tuple[Network, Sequence[str]]]:
+    """Return copies of the authorised models of a stage, or of those of another role, with the names of their split
+    points, so that a plugin cannot change those of other stages."""
     return {
         c.label: (copy.deepcopy(network(c, job.device)), tuple(build(c).splits))
         for c in job.stage.components.get(role, ())
     }
 
 
-def read_state(job: Job) -> dict[str, torch.Tensor]:
+def read_state(job: Job, role: str = "state") -> dict[str, torch.Tensor]:
     """Return what the plugin of a stage has learnt, on the device; empty if it has learnt nothing."""
-    if "state" not in job.stage.inputs:
+    if role not in job.stage.inputs:
         return {}
-    return {k: torch.from_numpy(v.copy()).to(job.device) for k, v in job.input("state").tensors.items()}
+    return {k: torch.from_numpy(v.copy()).to(job.device) for k, v in job.input(role).tensors.items()}
 
 
 # ---- what was uploaded -----------------------------------------------------------------------------------------------
+
+
+def victim_of(job: Job) -> Component | None:
+    """Return the model whose features are attacked, which is the only authorised one; None if images are attacked."""
+    models = job.stage.components.get("authorised", ())
+    return models[0] if job.stage.options["splits"] else None
 
 
 class Uploads:
@@ -260,8 +298,8 @@ class Uploads:
         return None if self.pixels is None else self.job.to_float(self.pixels[rows])
 
     @torch.no_grad()
-    def features(self, rows: Any) -> dict[str, torch.Tensor]:
-        """Return the features ``(n, c, h, w)`` of some rows by split point.
+    def features(self, rows: Any, *, mirrored: bool = False) -> dict[str, torch.Tensor]:
+        """Return the features ``(n, c, h, w)`` of some rows by split point; ``mirrored``: those of the mirror images.
 
         Raise `ContractError` if they were not uploaded and cannot be computed, or have another shape than declared.
         """
@@ -269,7 +307,8 @@ class Uploads:
         if self.computed:
             if self.pixels is None or self.network is None:
                 raise ContractError(f"{self.job.stage.name}: no features were sent at {', '.join(self.computed)}")
-            maps = self.network.features(self.job.to_float(self.pixels[rows]), self.computed)
+            images = self.job.to_float(self.pixels[rows])
+            maps = self.network.features(images.flip(-1) if mirrored else images, self.computed)
             for split, made in zip(self.computed, maps, strict=True):
                 if tuple(made.shape[1:]) != self.shapes[split]:
                     got = tuple(made.shape[1:])
@@ -279,23 +318,47 @@ class Uploads:
             found |= zip(self.computed, maps, strict=True)
         return {s: found[s] for s in self.splits}
 
-    def received(self, rows: Any, *, images: bool) -> Received:
+    def received(self, rows: Any, *, images: bool, mirrored: bool = False) -> Received:
         """Return what an adversary receives of some rows: features, the representation of the defense, and images if
-        ``images`` is True."""
-        features = self.features(rows) if self.splits else {}
+        ``images`` is True; ``mirrored``: what he would receive of mirror images, if he mirrors the images that he
+        receives."""
+        features = self.features(rows, mirrored=mirrored) if self.splits else {}
         sent = {name: torch.from_numpy(held[rows]).to(self.job.device) for name, held in self.sent.items()}
-        return Received(images=self.images(rows) if images else None, features=features, representation=sent)
+        pixels = self.images(rows) if images else None
+        if mirrored and pixels is not None:
+            pixels = pixels.flip(-1)
+        return Received(images=pixels, features=features, representation=sent)
 
 
 class LearningExamples:
-    """Implements `bench.api.hookspecs.Examples`: faces, with their uploads, from which an attack learns."""
+    """Implements `bench.api.types.Examples`: faces, with their uploads, from which an attack learns.
 
-    def __init__(self, faces: StoredFaces, uploads: Uploads, *, with_images: bool) -> None:
+    ``labelled``: whether the attack, which ``plugin`` names, may know whom and what the faces show.
+    """
+
+    def __init__(self, faces: StoredFaces, uploads: Uploads, *, with_images: bool, labelled: bool, plugin: str) -> None:
         self.images = faces.images
-        self.subjects = faces.subjects
+        self._faces = faces
         self._uploads = uploads
         self._with_images = with_images
+        self._labelled = labelled
+        self._plugin = plugin
 
-    def received(self, rows: NDArray[np.int64]) -> Received:
+    @property
+    def subjects(self) -> NDArray[np.int64]:
+        """The people whom the faces show."""
+        return self._labels("subjects").subjects
+
+    @property
+    def attributes(self) -> Mapping[str, NDArray[Any]]:
+        """The labels of the faces, by attribute."""
+        return self._labels("attributes").attributes
+
+    def _labels(self, what: str) -> StoredFaces:
+        if not self._labelled:
+            raise CapabilityError(f"{self._plugin} requested examples.{what}; declare 'labels' in its sees")
+        return self._faces
+
+    def received(self, rows: NDArray[np.int64], upload: int = 0) -> Received:
         """Return the uploads of some of the faces."""
         return self._uploads.received(rows, images=self._with_images)

@@ -1,12 +1,12 @@
 """Notices files and programs that a plugin uses without declaring them.
 
-A defense or an attack declares files and programs; of a model and a data set, all files count as declared that its
-``fingerprint()`` reads. What a plugin declares is part of content keys: with another file, its results have another
+A defense, an attack or a metric declares files and programs; of a model and a data set, all files count as declared
+that its ``fingerprint()`` reads. What a plugin declares is part of content keys: with another file, its results have another
 key. What it does not declare is known only after a stage has used it. The manifest of the artifact, and those of all
 that are made from it, then hold the digest of the file; an artifact is computed again when such a file has changed. A
 warning names the file, too, which becomes a note of the run. Python reports what its own functions open and call; what
 native code opens is not noticed, nor what a data set reads while its images are streamed. Built-in plugins are not
-observed, unless a suite names code that they run, nor are defenses and attacks that have a ``fingerprint``.
+observed, unless a suite names code that they run, nor are defenses, attacks and metrics with a ``fingerprint``.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from typing import Any
 from bench.api.datasets import Dataset
 from bench.api.defense import Defense
 from bench.api.hookspecs import Attack, Model
+from bench.api.metric import Metric
 from bench.core.cache_folder import cache_folder
 from bench.core.content_keys import digest_of
 from bench.core.domain import Component
@@ -32,7 +33,7 @@ from bench.core.packages import DISTRIBUTION
 from bench.core.provenance import file_sha256, hashed_files
 from bench.registry.sources import declared_files, declared_programs
 
-Plugin = Attack | Dataset | Defense | Model
+Plugin = Attack | Dataset | Defense | Metric | Model
 
 _MOST = 5  # files and programs that are named for a plugin
 _MOST_KEPT = 100  # files of a plugin whose digests are kept
@@ -102,7 +103,7 @@ def _is_observed(component: Component, plugin: Plugin) -> bool:
     return isinstance(plugin, Model | Dataset) or not _has_fingerprint(plugin)
 
 
-def _has_fingerprint(plugin: Defense | Attack) -> bool:
+def _has_fingerprint(plugin: Defense | Attack | Metric) -> bool:
     return callable(plugin.fingerprint) and plugin.fingerprint() is not None
 
 

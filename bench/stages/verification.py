@@ -69,7 +69,8 @@ def score_verification(job: Job) -> Artifact:
     c = _compared(job, "plain")
     flipped = _compared(job, "flipped")
     faces, pairs = c.faces, c.pairs
-    if c.clean is not None:
+    if c.clean is not None and job.input("clean").facts.get("embedded_by") != "attack":
+        # Of an attack that fails at this, it is a result.
         _check_separation(job, recognition.cosine(c.clean[pairs.left], c.clean[pairs.right]), pairs.same)
     calibration = _calibration_columns(job, pairs)
     left, right = c.side != "gallery", c.side != "probe"
@@ -109,13 +110,17 @@ def _compared(job: Job, kind: Literal["plain", "flipped"]) -> _Compared:
     found = job.input("protected").tensors[kind]
     protected = np.zeros((len(faces.images), found.shape[1]), found.dtype)
     protected[chosen] = found
+    clean = job.input("clean").tensors[kind] if "clean" in job.stage.inputs else None
+    if clean is not None and clean.shape[1] != found.shape[1]:
+        lengths = f"embed() returns embeddings of length {found.shape[1]}, and enrol() of length {clean.shape[1]}"
+        raise ContractError(f"{job.stage.name}: {lengths}; expected equal lengths, to compare them")
     return _Compared(
         faces=faces,
         pairs=pairs,
         side=side,
         chosen=chosen,
         own=pairs.right if side == "gallery" else pairs.left,
-        clean=job.input("clean").tensors[kind] if "clean" in job.stage.inputs else None,
+        clean=clean,
         protected=protected,
     )
 

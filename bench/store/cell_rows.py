@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -16,9 +17,12 @@ from bench.core.text import set_label
 from bench.registry.discovery import Registry
 from bench.store.schema import _COUNT, _FLAG, _TEXT
 
+_NONE: Mapping[str, str] = MappingProxyType({})
 
-def cell_row(outcome: Outcome, registry: Registry) -> dict[str, Any]:
-    """Return the row of ``cells.parquet`` of an outcome."""
+
+def cell_row(outcome: Outcome, registry: Registry, unstable: Mapping[str, str] = _NONE) -> dict[str, Any]:
+    """Return the row of ``cells.parquet`` of an outcome. ``unstable``: by the keys of stages, what a check found to
+    differ."""
     cell = outcome.cell
     dataset: Dataset = registry.build(cell.dataset)
     return {
@@ -42,6 +46,9 @@ def cell_row(outcome: Outcome, registry: Registry) -> dict[str, Any]:
         "upload": cell.upload,
         "splits": list(cell.splits),
         "outputs": cell.outputs,
+        "embeds": cell.embeds,
+        "insider": cell.insider,
+        "budget": cell.budget,
         "leaky": cell.leaky,
         "learner_overlap": cell.learner_overlap,
         "training_overlap": cell.training_overlap,
@@ -51,6 +58,7 @@ def cell_row(outcome: Outcome, registry: Registry) -> dict[str, Any]:
         "repeat": cell.repeat,
         "pairs": cell.pairs,
         "kappa": cell.kappa,
+        "unstable": "; ".join(dict.fromkeys(unstable[k] for k in outcome.protect if k in unstable)) or None,
         "threat": cell.threat,
         "device": outcome.device,
         "stages": json.dumps(cell.stages),
@@ -153,7 +161,7 @@ def belongs(name: str, cell: CellLabels, reconstructed: bool) -> dict[str, Any]:
     columns = {column: getattr(cell, column) for column in upload}
     if name == "baselines":
         return {k: columns[k] for k in ("experiment", "dataset", "synthetic")}
-    if name in ("images", "examples"):
+    if name in ("images", "examples", "sets"):
         return {**columns, "attack": (cell.via or cell.attack) if reconstructed else ""}
     return {"cell": cell.cell, **columns, "evaluated": cell.evaluated, "attack": cell.attack, "via": cell.via}
 

@@ -17,6 +17,7 @@ from bench.core.errors import StorageError
 from bench.core.files import write_atomically
 from bench.core.paths import inside, is_file_name
 from bench.core.whole_files import read_json
+from bench.store.declarations import MetricDeclaration
 from bench.store.schema import SCHEMA_VERSION
 from bench.store.typed_json import MistypedError, decode
 
@@ -36,7 +37,7 @@ class AuxiliaryRecord:
 class ExperimentRecord:
     """One experiment as it was run. ``pairs`` include a change by ``--pairs``; ``claims`` are the paper's values as CSV
     text; a setting that an older version did not record is None. ``auxiliary`` is None where attackers learn from
-    other people of each data set."""
+    other people of each data set. ``metrics`` are the labels of the image metrics of plugins."""
 
     name: str
     table: str | None = None
@@ -48,6 +49,7 @@ class ExperimentRecord:
     fmr: float | None = None
     claims: str | None = None
     auxiliary: AuxiliaryRecord | None = None
+    metrics: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,8 +138,8 @@ class ComponentRecord:
 
     ``roles`` are the roles that it has in cells of the run. ``license``, ``synthetic`` (computer-generated, or trained
     on such data) and ``source`` (the files that it was read from) are about data and weights. ``notes`` are sentences
-    about what was noticed while they were read and used. ``defense``, ``attack`` and ``model`` are the declarations of
-    a plugin of that kind; None where an older version did not record them.
+    about what was noticed while they were read and used. ``defense``, ``attack``, ``model`` and ``metric`` are the
+    declarations of a plugin of that kind; None where an older version did not record them.
     """
 
     kind: str
@@ -159,6 +161,7 @@ class ComponentRecord:
     defense: DefenseDeclaration | None = None
     attack: AttackDeclaration | None = None
     model: ModelDeclaration | None = None
+    metric: MetricDeclaration | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

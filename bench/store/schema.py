@@ -7,7 +7,10 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 
 SCHEMA_VERSION = 4
-SAMPLES = ("verification", "images", "baselines", "examples", "attributes", "up")
+SAMPLES = ("verification", "images", "sets", "baselines", "examples", "attributes", "up", "links")
+# A metric of a plugin is a column of ``images`` that begins with `METRIC_PREFIX`. If it may be infinite, such a value
+# is null and marked in a second column, which ends with `INFINITE`.
+METRIC_PREFIX, INFINITE = "metric_", "_infinite"
 _TEXT, _NUMBER, _COUNT, _FLAG = pa.string(), pa.float64(), pa.int64(), pa.bool_()
 _TEXTS = pa.list_(_TEXT)
 CELLS = pa.schema(
@@ -21,12 +24,16 @@ CELLS = pa.schema(
         *((name, _TEXT) for name in ("attack", "via", "upload")),
         ("splits", _TEXTS),
         ("outputs", _TEXT),
+        ("embeds", _FLAG),
+        ("insider", _FLAG),
+        ("budget", _TEXT),
         ("leaky", _FLAG),
         *((name, _TEXT) for name in ("learner_overlap", "training_overlap")),
         *((name, _TEXT) for name in ("evaluated", "evaluated_stands_in_for", "role")),
         ("repeat", _COUNT),
         ("pairs", _COUNT),
         ("kappa", _NUMBER),
+        ("unstable", _TEXT),
         *((name, _TEXT) for name in ("threat", "status", "reason", "failed_stage", "traceback", "log")),
         ("batch", _COUNT),
         ("seconds", _NUMBER),
@@ -50,6 +57,8 @@ STAGES = pa.schema(
         ("client_flops", _COUNT),
         ("client_seconds", _NUMBER),
         ("client_reason", _TEXT),
+        ("checked", _COUNT),
+        ("unstable", _TEXT),
         ("inputs", _TEXT),
     ]
 )
@@ -86,6 +95,13 @@ SAMPLE_COLUMNS: Mapping[str, Mapping[str, pa.DataType]] = {
         COMPARED_WITH: _TEXT,
     },
     "images": {**_UPLOAD, **_PICTURE, "ssim": _NUMBER, "psnr": _NUMBER, "psnr_infinite": _FLAG, "lpips": _NUMBER},
+    "sets": {
+        **_UPLOAD,
+        "metric": _TEXT,
+        **dict.fromkeys(("value", "low", "high"), _NUMBER),
+        **dict.fromkeys(("n", "people"), _COUNT),
+        "reason": _TEXT,
+    },
     "baselines": {
         "dataset": _TEXT,
         "sample_id": _TEXT,
@@ -99,6 +115,13 @@ SAMPLE_COLUMNS: Mapping[str, Mapping[str, pa.DataType]] = {
         **dict.fromkeys(("value", "permuted", "baseline"), _NUMBER),
     },
     "up": {**_SCORED, **_PICTURE, **dict.fromkeys(("sigma", "cosine", "dist", "lpips"), _NUMBER)},
+    "links": {
+        **_SCORED,
+        **dict.fromkeys(("pair", "left_subject", "right_subject", "fold", "kappa_impostors"), _COUNT),
+        **dict.fromkeys(("left_id", "right_id"), _TEXT),
+        "same": _FLAG,
+        **dict.fromkeys(("score", "permuted", "kappa", "fmr", "auc", "auc_permuted"), _NUMBER),
+    },
 }
 # The newer columns, by table: a file has all of them, or none.
 WRITTEN_TOGETHER: Mapping[str, Sequence[str]] = {"verification": tuple(_NEWER)}
@@ -109,6 +132,7 @@ NEWER_COLUMNS = frozenset((*_AT_THRESHOLDS, *_RANK_CHANCES))
 SAMPLES_NEEDED: Mapping[str, Sequence[str]] = {
     "verification": ("experiment", "cell", *_PAIR, "calibration_impostors"),
     "images": ("experiment", "dataset", "repeat", *_LABELS, *_PICTURE),
+    "sets": ("experiment", "dataset", "repeat", *_LABELS, "metric", "value"),
     "baselines": ("experiment", "dataset", "sample_id"),
     "examples": (
         "experiment",
@@ -123,6 +147,7 @@ SAMPLES_NEEDED: Mapping[str, Sequence[str]] = {
     ),
     "attributes": ("experiment", "cell", "subject", "attribute", "value"),
     "up": ("experiment", "cell", "subject", "sigma", "cosine"),
+    "links": ("experiment", "cell", "left_subject", "right_subject", "same", "score"),
 }
 
 # ---- values of samples -----------------------------------------------------------------------------------------------
@@ -144,6 +169,11 @@ RANGES: Mapping[str, Mapping[str, Range]] = {
     "examples": {"ssim": _COSINE},
     "attributes": dict.fromkeys(("value", "permuted", "baseline"), (-1.0, _MOST)),
     "up": {"sigma": _FROM_ZERO, "cosine": _COSINE, "dist": _SHARE, "lpips": _FROM_ZERO},
+    "links": {
+        **dict.fromkeys(("score", "permuted", "kappa"), (-_MOST, _MOST)),
+        **dict.fromkeys(("fmr", "auc", "auc_permuted"), _SHARE),
+        "kappa_impostors": _FROM_ZERO,
+    },
 }
 # The ranges of the columns of attributes by the measure of the attribute, where a file has the column ``measure``.
 MEASURES: Mapping[str, Range] = {"cosine": _COSINE, "years": _FROM_ZERO}
@@ -153,6 +183,7 @@ FILLED: Mapping[str, Sequence[str]] = {
         *("left_id", "left_subject", "same", "fold", "cos_self", "cos_cross", "cos_clean"),
         *("kappa_calibrated", "gallery", "threshold_rule", *_THRESHOLDS),
     ),
+    "links": ("left_id", "right_id", "left_subject", "right_subject", "same", "score", "fmr"),
 }
 # Of these, the columns that only hold a value where a protected picture is compared with originals.
 OF_ORIGINALS: Mapping[str, Sequence[str]] = {"verification": ("cos_clean",)}
@@ -164,7 +195,9 @@ IDENTITY: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
         ("images", "examples"),
         (("experiment", "dataset", "defense", "authorised", "repeat", "attack"), ("sample_id",)),
     ),
+    "sets": (("experiment", "dataset", "defense", "authorised", "repeat", "attack"), ("metric",)),
     "baselines": (("experiment", "dataset"), ("sample_id",)),
     "attributes": (("cell",), ("attribute", "sample_id")),
     "up": (("cell",), ("sigma", "sample_id")),
+    "links": (("cell",), ("pair",)),
 }

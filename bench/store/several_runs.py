@@ -27,7 +27,10 @@ KINDS: Mapping[str, str] = {
     "via": "attack",
 }
 _SHARED = ("experiment", "dataset", "defense", "authorised", "repeat", "attack")  # These rows belong to several cells.
-_OWNERS: Mapping[str, Sequence[str]] = {"images": _SHARED, "examples": _SHARED, "baselines": ("experiment", "dataset")}
+_OWNERS: Mapping[str, Sequence[str]] = {
+    **dict.fromkeys(("images", "sets", "examples"), _SHARED),
+    "baselines": ("experiment", "dataset"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,13 +27,15 @@ from bench.registry.discovery import Registry
 from bench.store.artifacts import Artifact, Cache, DamagedError
 from bench.store.cell_rows import CellLabels, belongs, cell_row, labels_of, with_columns
 from bench.store.run_record import RunRecord, read_record, write_record
-from bench.store.schema import CELLS, SCHEMA_VERSION, STAGES
+from bench.store.schema import CELLS, METRIC_PREFIX, SCHEMA_VERSION, STAGES
 
 GROUP_ROWS, GROUP_BYTES = 20_000, 16 << 20  # Largest row group; it ends with a cell unless the cell is larger.
 PART_ROWS = 1_000_000  # of one file
 _ROWS_AT_ONCE = 2_000  # of cells and stages
 # The column of a score artifact that says whether its images are reconstructions; it is not written.
 _MARK = "reconstructed"
+# The table of a score artifact with the values of one metric of a plugin, which become columns of the table of images.
+_METRICS, _IMAGES = "metrics", "images"
 
 
 class DamagedScoreError(StorageError):
@@ -85,7 +87,8 @@ def write_run(
     Rows are written for outcomes with status ``ok``; ``stages`` are rows of `bench.store.schema.STAGES`. Raises
     `StorageError` if the disk is full or read-only, and `DamagedScoreError` if a score artifact is damaged.
     """
-    cells = (cell_row(outcome, registry) for outcome in outcomes)
+    unstable = {str(stage["key"]): str(stage["unstable"]) for stage in stages if stage.get("unstable")}
+    cells = (cell_row(outcome, registry, unstable) for outcome in outcomes)
     scored = (labels_of(outcome.cell, registry) for outcome in outcomes if outcome.status == "ok")
     try:
         with _lock(cache, folder):  # It comes first: without its cache no folder is begun.
@@ -185,17 +188,30 @@ def _samples(scored: Iterable[CellLabels], cache: Cache) -> Iterator[tuple[str, 
     for experiment, own in by_experiment.items():
         written: set[tuple[Any, ...]] = set()
         for cell in own:
-            for key in cell.stages:
-                artifact = None if key in known else _read_score(cache, key)
-                if artifact is not None:
-                    known[key] = {name: _reconstructed(table) for name, table in artifact.tables.items()}
-                for name, reconstructed in known[key].items():
-                    columns = belongs(name, cell, reconstructed)
-                    mark = (name, key, *columns.values())
-                    if mark not in written:
-                        artifact = artifact or _read_score(cache, key)
-                        written.add(mark)
-                        yield name, experiment, with_columns(_without_mark(artifact.tables[name]), columns)
+            fresh = {key: _read_score(cache, key) for key in cell.stages if key not in known}
+            for key, artifact in fresh.items():
+                known[key] = {name: _reconstructed(table) for name, table in artifact.tables.items()}
+            for key, name, reconstructed in [(k, *of) for k in cell.stages for of in known[k].items()]:
+                if name == _METRICS:
+                    continue
+                columns = belongs(name, cell, reconstructed)
+                beside = [k for k in cell.stages if name == _IMAGES and known[k].get(_METRICS) == reconstructed]
+                mark = (name, key, *beside, *columns.values())
+                if mark not in written:
+                    written.add(mark)
+                    tables = [(fresh.get(k) or _read_score(cache, k)).tables for k in (key, *beside)]
+                    table = _beside(tables[0][name], [further[_METRICS] for further in tables[1:]])
+                    yield name, experiment, with_columns(_without_mark(table), columns)
+
+
+def _beside(images: pa.Table, metrics: Sequence[pa.Table]) -> pa.Table:
+    """Return rows of images with the columns of further metrics, whose rows are those of the same images."""
+    for table in metrics:
+        assert table["sample_id"].equals(images["sample_id"])  # Both are scores of one artifact.
+        for name in table.column_names:
+            if name.startswith(METRIC_PREFIX):
+                images = images.append_column(name, table[name])
+    return images
 
 
 def _columns(scored: Iterable[CellLabels], cache: Cache) -> dict[str, pa.Schema]:
@@ -204,6 +220,8 @@ def _columns(scored: Iterable[CellLabels], cache: Cache) -> dict[str, pa.Schema]
     for key in dict.fromkeys(key for cell in scored for key in cell.stages):
         for name, schema in cache.columns(key).items():
             own = pa.schema([field for field in schema if field.name != _MARK])
+            if name == _METRICS:
+                name, own = _IMAGES, pa.schema([f for f in own if f.name.startswith(METRIC_PREFIX)])
             found[name] = _united(found.get(name, pa.schema([])), own)
     return found
 

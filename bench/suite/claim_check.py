@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from bench.core.errors import SuiteError, did_you_mean
-from bench.metrics.vocabulary import check_metric_name
+from bench.metrics.vocabulary import OF_SET, check_metric_name
 from bench.suite.claims import Axis, ClaimTable, SideTable
 from bench.suite.expand import ExpandedExperiment, FullReference
 
@@ -41,20 +41,31 @@ def axes_of(experiments: Sequence[ExpandedExperiment]) -> dict[str, Axes]:
     return found
 
 
+def metrics_of(experiments: Sequence[ExpandedExperiment]) -> dict[str, list[str]]:
+    """Return the labels of the metrics of plugins that each experiment computes, by its name."""
+    found: dict[str, list[str]] = {}
+    for e in experiments:
+        found.setdefault(e.table.name, []).extend(_labels(e.metrics))
+    return found
+
+
 def _labels(references: Sequence[FullReference]) -> list[str]:
     return [reference.label for reference in references]
 
 
-def check_claims(claims: Sequence[ClaimTable], experiments: Mapping[str, Axes]) -> None:
+def check_claims(
+    claims: Sequence[ClaimTable], experiments: Mapping[str, Axes], metrics: Mapping[str, Sequence[str]]
+) -> None:
     """Raise `SuiteError` with the TOML path for a claim about an unknown experiment, metric or label, and for an id
-    that occurs twice."""
+    that occurs twice. ``metrics`` are those of plugins by experiment."""
+    provided = {label for labels in metrics.values() for label in labels}
     ids = [claim.id for claim in claims]
     for i, claim in enumerate(claims):
         where = f"claims[{i}]"
         if claim.id in ids[:i]:
             raise SuiteError(f"{where}.id: {claim.id!r} is used twice; ids of claims are unique")
         try:
-            check_metric_name(claim.metric)
+            check_metric_name(claim.metric, provided)
         except SuiteError as error:
             raise SuiteError(f"{where}.metric: {error}") from None
         for name, side in claim.sides:
@@ -62,6 +73,11 @@ def check_claims(claims: Sequence[ClaimTable], experiments: Mapping[str, Axes]) 
             if experiment not in experiments:
                 path = f"{where}.{name}.experiment" if side.experiment else f"{where}.experiment"
                 raise SuiteError(f"{path}: no experiment {experiment!r}; {did_you_mean(experiment, experiments)}")
+            own = claim.metric.removesuffix(OF_SET)
+            if own in provided and own not in metrics[experiment]:
+                raise SuiteError(
+                    f"{where}.metric: the experiment {experiment!r} does not compute {own!r}; add it to its metrics"
+                )
             _check_side(side, experiments[experiment], f"{where}.{name}", experiment)
 
 

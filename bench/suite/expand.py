@@ -60,6 +60,7 @@ class ExpandedExperiment:
     attacks: Sequence[FullReference]
     auxiliary: FullReference | None
     defenses: Sequence[FullReference]
+    metrics: Sequence[FullReference]
 
     def references(self) -> Iterator[FullReference]:
         """Yield every reference of the experiment; nested references come with the one that names them."""
@@ -71,6 +72,7 @@ class ExpandedExperiment:
             yield self.auxiliary
         yield from self.attacks
         yield from self.defenses
+        yield from self.metrics
 
 
 def expand(experiments: Sequence[ExperimentTable]) -> tuple[ExpandedExperiment, ...]:
@@ -111,6 +113,7 @@ def _expand_experiment(table: ExperimentTable, where: str) -> ExpandedExperiment
         attacks=_expand_axis("attack", table.attacks, f"{where}.attacks"),
         auxiliary=None if auxiliary is None else full_reference("dataset", auxiliary, f"{where}.auxiliary"),
         defenses=_expand_axis("defense", table.defenses, f"{where}.defenses"),
+        metrics=_expand_axis("metric", table.metrics, f"{where}.metrics"),
     )
 
 

@@ -25,9 +25,10 @@ from bench.core.errors import BenchError, SuiteError
 from bench.core.parsing import decode_text, parse_toml
 from bench.core.provenance import file_sha256
 from bench.core.whole_files import LARGEST_SUITE, read_whole
+from bench.metrics.vocabulary import IMAGE_METRICS, METRIC_NAMES
 from bench.registry.discovery import Registry
 from bench.store.run_record import SuiteRecord
-from bench.suite.claim_check import axes_of, check_claims
+from bench.suite.claim_check import axes_of, check_claims, metrics_of
 from bench.suite.claims import ClaimTable
 from bench.suite.expand import ExpandedExperiment, FullReference, expand
 from bench.suite.limits import by_kind
@@ -65,6 +66,7 @@ class Experiment:
     auxiliary: Component | None
     noise_levels: tuple[float, ...]
     claims: str | None
+    metrics: tuple[Component, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +85,7 @@ class Suite:
     stage_timeout_s: Mapping[StageKind, float]
     stage_memory_mb: Mapping[StageKind, float]
     deterministic: bool
+    check_defenses: bool
     experiments: tuple[Experiment, ...]
     train: tuple[TrainTable, ...]
     claims: tuple[ClaimTable, ...]
@@ -128,7 +131,8 @@ def read(path: Path, overrides: Sequence[str] = ()) -> SuiteSource:
     try:
         tables = SuiteFile.model_validate(raw)
         if tables.claims:
-            check_claims(tables.claims, axes_of([*expand(tables.experiment), *_experiments_of(written)]))
+            experiments = [*expand(tables.experiment), *_experiments_of(written)]
+            check_claims(tables.claims, axes_of(experiments), metrics_of(experiments))
     except ValidationError as error:
         raise SuiteError("\n".join(f"{path}: {line}" for line in explain(error))) from None
     except SuiteError as error:
@@ -205,6 +209,7 @@ def resolve(source: SuiteSource, registry: Registry, pairs: int | None = None, *
         resolver = Resolver(registry, tables.suite.data, trust=trust)
         resolver.resolve(itertools.chain.from_iterable(e.references() for e in expanded))
         experiments = [_experiment(e, resolver, path.parent, pairs) for e in expanded]
+        _check_one_meaning(experiments)
     except BenchError as error:
         raise type(error)(f"{path}: {error}") from None
     return assemble(source, experiments)
@@ -222,6 +227,7 @@ def assemble(source: SuiteSource, experiments: Sequence[Experiment]) -> Suite:
         stage_timeout_s=by_kind(head.stage_timeout_s),
         stage_memory_mb=by_kind(head.stage_memory_mb),
         deterministic=head.deterministic,
+        check_defenses=head.check_defenses,
         experiments=tuple(experiments),
         train=tuple(source.tables.train),
         claims=tuple(source.tables.claims),
@@ -267,8 +273,10 @@ def _experiment(expanded: ExpandedExperiment, resolver: Resolver, folder: Path, 
         pairs=table.pairs if pairs is None else pairs,
         auxiliary=resolver.component(expanded.auxiliary) if expanded.auxiliary else None,
         claims=_published(table, where, folder),
+        metrics=axis(expanded.metrics),
     )
     _check_labels(experiment, where)
+    _check_metrics(experiment.metrics, f"{where}.metrics")
     _check_pairs(experiment, where, resolver.registry)
     if sorted(set(table.noise_levels)) != table.noise_levels:
         raise SuiteError(f"{where}.noise_levels: expected rising levels, each once, found {table.noise_levels}")
@@ -293,7 +301,7 @@ def _check_labels(experiment: Experiment, where: str) -> None:
     for i, models in enumerate(experiment.authorised):
         _check_distinct([c.label for c in models], f"{where}.authorised[{i}]")
     _check_distinct(["+".join(c.label for c in models) for models in experiment.authorised], f"{where}.authorised")
-    for name in ("surrogates", "evaluated", "datasets", "attacks", "defenses"):
+    for name in ("surrogates", "evaluated", "datasets", "attacks", "defenses", "metrics"):
         _check_distinct([c.label for c in getattr(experiment, name)], f"{where}.{name}")
     by_label: dict[str, tuple[str, Component]] = {}
     by_meaning: dict[str, Component] = {}
@@ -316,6 +324,33 @@ def _check_distinct(labels: Sequence[str], where: str) -> None:
         if label in known:
             raise SuiteError(f'{where}[{i}]: {label!r} appears twice; give one of them a label = "..." of its own')
         known.add(label)
+
+
+def _check_metrics(metrics: Sequence[Component], where: str) -> None:
+    """Raise `SuiteError` if a label of a metric cannot be its name in rows and claims."""
+    for i, metric in enumerate(metrics):
+        if metric.label in IMAGE_METRICS:
+            raise SuiteError(f"{where}[{i}]: {metric.label!r} is computed in every experiment; remove it from the list")
+        if metric.label in METRIC_NAMES:
+            raise SuiteError(
+                f'{where}[{i}]: {metric.label!r} is the name of a metric of bench; give it another label = "..."'
+            )
+        if ":" in metric.label or not metric.label.isprintable():
+            raise SuiteError(f"{where}[{i}].label: expected a name without colon, found {metric.label!r}")
+
+
+def _check_one_meaning(experiments: Sequence[Experiment]) -> None:
+    """Raise `SuiteError` if two experiments give one label to different metrics, since a run has one metric of a
+    name."""
+    known: dict[str, tuple[str, str]] = {}
+    for number, experiment in enumerate(experiments):
+        for metric in experiment.metrics:
+            where = f"experiment[{number}].metrics"
+            meaning, first = known.setdefault(metric.label, (digest_of(metric), where))
+            if meaning != digest_of(metric):
+                raise SuiteError(
+                    f"{where}: {metric.label!r} stands for another metric in {first}; give one of them another label"
+                )
 
 
 def _check_pairs(experiment: Experiment, where: str, registry: Registry) -> None:

@@ -30,6 +30,7 @@ class SuiteHead(StrictTable):
     - ``seed``: the seed from which every random stream is derived
     - ``stage_timeout_s``, ``stage_memory_mb``: the limits of a stage: a number, or a table by kind of stage
     - ``deterministic``: True forbids operations whose results vary on some devices; this makes a run slower
+    - ``check_defenses``: False leaves out the host's check of defenses, which protects a few faces again
     - ``data``: what happens if the files of a data set or model are missing: ``auto`` uses its synthetic stand-in and
       reports it, ``real`` is an error; ``stand-in`` uses stand-ins even if the files exist
     """
@@ -41,6 +42,7 @@ class SuiteHead(StrictTable):
     stage_timeout_s: Limit | None = None
     stage_memory_mb: Limit | None = None
     deterministic: bool = False
+    check_defenses: bool = True
     data: DataMode = "auto"
 
 
@@ -64,6 +66,7 @@ class ExperimentTable(StrictTable):
     - ``upload``: what leaves the client: ``images``, or the ``features`` of the authorised model at ``split``
     - ``split``: the split point of uploaded features: ``last``, ``all`` or a name
     - ``auxiliary``: the data set from whose further identities attacks learn; by default the scored data set
+    - ``metrics``: further image metrics, a list of references; SSIM, PSNR and LPIPS are always computed
     - ``noise_levels``: standard deviations of the noise on uploads, for UP (Equation 9)
     - ``claims``: a CSV file with the paper's numbers, beside the suite
     """
@@ -86,6 +89,7 @@ class ExperimentTable(StrictTable):
     upload: Literal["images", "features"] = "images"
     split: str = "last"
     auxiliary: Reference | None = None
+    metrics: list[Reference] = []
     noise_levels: list[Annotated[float, Field(ge=0, le=10)]] = []
     claims: str | None = None
 

@@ -16,7 +16,7 @@ from fake_run import HOSTILE, FakeRun, rewritten, write_fake_run
 from bench.analysis.measures import measure, select
 from bench.analysis.pooling import Pool, SampleScores, mean
 from bench.analysis.rows import Rows
-from bench.analysis.table_model import Measurement, Metric, Table
+from bench.analysis.table_model import Measurement, Table, TableMetric
 from bench.analysis.tables import summary_rows
 from bench.analysis.tables.recognition import layout_named, recognition_table
 from bench.analysis.tables.summary import BARS, baselines, image_table, overall, summaries, summary_table
@@ -283,12 +283,12 @@ def test_bars_say_when_more_pairs_could_change_them() -> None:
 @pytest.mark.parametrize(
     ("metric", "value", "shown"),
     [
-        (Metric(label="a", unit="%", digits=1), 0.9712, "97.1"),
-        (Metric(label="a", unit="points", digits=1), -0.012, "−1.2"),
-        (Metric(label="a", unit="points", digits=1), -0.0001, "0.0"),
-        (Metric(label="a", digits=3), 0.0174, "0.017"),
-        (Metric(label="a"), None, "–"),
+        (TableMetric(label="a", unit="%", digits=1), 0.9712, "97.1"),
+        (TableMetric(label="a", unit="points", digits=1), -0.012, "−1.2"),
+        (TableMetric(label="a", unit="points", digits=1), -0.0001, "0.0"),
+        (TableMetric(label="a", digits=3), 0.0174, "0.017"),
+        (TableMetric(label="a"), None, "–"),
     ],
 )
-def test_numbers_are_written_plainly(metric: Metric, value: float | None, shown: str) -> None:
+def test_numbers_are_written_plainly(metric: TableMetric, value: float | None, shown: str) -> None:
     assert metric.shown(value) == shown

@@ -22,7 +22,7 @@ import vl_convert
 from fake_run import ABUSE, ESTIMATE, HOSTILE, FakeRun, write_fake_run
 
 from bench.analysis.rows import Rows
-from bench.analysis.table_model import Measurement, Metric, absent
+from bench.analysis.table_model import Measurement, TableMetric, absent
 from bench.report.charts import Chart, Curve, Panel, PlotPoint, PointPlot, Reference, Style, Zone, drawing
 from bench.report.charts import theme as theme_of
 from bench.report.charts.label_placement import placed
@@ -205,14 +205,14 @@ def chart_of(curves: Sequence[Sequence[float | None]], *, steps: int = 0, paper:
         caption="",
         experiment="e",
         x="noise σ",
-        metric=Metric(label="UP", digits=3),
+        metric=TableMetric(label="UP", digits=3),
         panels=[Panel(title=f"panel {HOSTILE}", curves=made)],
         source="samples/up",
     )
 
 
 def points_of(at: Sequence[tuple[float, float]], mark: str = "") -> PointPlot:
-    share = Metric(label="share", unit="%", digits=1)
+    share = TableMetric(label="share", unit="%", digits=1)
     return PointPlot(
         title="points",
         x=share,

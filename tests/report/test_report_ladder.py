@@ -31,7 +31,7 @@ from support import TESTS
 
 from bench.analysis.chance_tests import ChanceTest
 from bench.analysis.rows import Rows
-from bench.analysis.table_model import Measurement, Metric, absent
+from bench.analysis.table_model import Measurement, TableMetric, absent
 from bench.analysis.tables import build
 from bench.analysis.tables.ladder_comparisons import BaselineComparison
 from bench.analysis.tables.leakage_ladder import (
@@ -73,7 +73,7 @@ def comparison(
     return BaselineComparison(
         rung="pixels",
         label="SSIM",
-        metric=Metric(label="SSIM", better="lower"),
+        metric=TableMetric(label="SSIM", better="lower"),
         measurement=found,
         baseline=held,
         against="the mean face",

@@ -19,7 +19,7 @@ from fake_run import HOSTILE, FakeRun, write_fake_run
 from markupsafe import escape
 from pages import markup
 
-from bench.analysis.table_model import Column, Measurement, Metric, Row, RowGroup, Table, absent
+from bench.analysis.table_model import Column, Measurement, Row, RowGroup, Table, TableMetric, absent
 from bench.core.errors import StorageError
 from bench.report.page import render, write_report
 from bench.report.page.trimmed_tables import by_head, reasons, with_common_notes, without_empty
@@ -194,7 +194,7 @@ def test_several_authorised_models_are_spoken_of_as_several(page: str, paper_pag
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Measurement]]) -> Table:
-    metric = Metric(label="x")
+    metric = TableMetric(label="x")
     return Table(
         name="t",
         title="T",

@@ -15,11 +15,11 @@ import pytest
 from click.testing import CliRunner, Result
 from support import ATTACKS, TESTS
 
+from bench import metrics
 from bench.cli import main
 from bench.planning.plan import make_plan
 from bench.registry.discovery import Registry
 from bench.report.export import export
-from bench.stages import scoring
 from bench.store.artifacts import Cache
 from bench.store.reading import RunResults
 from bench.suite.suite import load
@@ -248,8 +248,8 @@ def test_the_record_and_the_page_say_what_was_scored_again(original: Path, newer
 
 
 def test_a_corrected_metric(original: Path, newer: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    right = scoring.psnr
-    monkeypatch.setattr(scoring, "psnr", lambda a, b: right(a, b) + 1.0)
+    right = metrics.psnr
+    monkeypatch.setattr(metrics, "psnr", lambda a, b: right(a, b) + 1.0)
     done = bench("rescore", "attacks")
     new = rescored(original)
     was, now = samples(original), samples(new)
@@ -449,18 +449,18 @@ def test_what_failed_stays_failed(
 
 def test_a_score_that_failed_is_tried_again(original: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its inputs are there, and today's code may be right."""
-    right = scoring.psnr
+    right = metrics.psnr
 
     def broken(*_: Any) -> Any:
         raise ArithmeticError("a metric with a mistake")
 
     with monkeypatch.context() as earlier:
         earlier.setattr("bench.planning.graph.runtime_digest", lambda: "e" * 64)
-        earlier.setattr(scoring, "psnr", broken)
+        earlier.setattr(metrics, "psnr", broken)
         bench("rescore", "attacks")
     (wrong,) = original.parent.glob("*-rescored")
     assert "failed" in set(RunResults(wrong).cells[RunResults(wrong).cells["experiment"] == "uploads"]["status"])
-    assert scoring.psnr is right
+    assert metrics.psnr is right
     bench("rescore", wrong)
     (mended,) = original.parent.glob("*-rescored-*-rescored")
     assert samples(mended) == samples(original)

@@ -142,7 +142,7 @@ def test_a_defense_that_cannot_protect_one_face_has_no_cost_and_a_reason(
     assert found.client_reason == f"the defense cannot protect a face by itself: {reason}"
 
 
-def test_measuring_the_cost_changes_no_artifact_and_no_random_stream(
+def test_measuring_the_cost_and_checking_changes_no_artifact_and_no_random_stream(
     computed: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The defense changes the network that it gets, and draws from the random stream of the process."""
@@ -160,10 +160,12 @@ def test_measuring_the_cost_changes_no_artifact_and_no_random_stream(
     for place in ("with", "without"):
         if place == "without":
             monkeypatch.setattr(compute, "_client_cost", lambda *_: {})
+            monkeypatch.setattr(compute, "_checked", lambda *_, **__: {})
         torch.manual_seed(1)
         done = computed(ONE, cache=tmp_path / place)
         found.append((done.artifact(STEP).tensors["images"], float(torch.rand(()))))
-    assert calls == [5, 1, 1, 5]
+    cost, check = [1, 1], [4, 4, 4, 1, 4]  # four faces, in another order, with another face, alone, and once more
+    assert calls == [5, *cost, *check, 5]
     assert np.array_equal(found[0][0], found[1][0])
     assert found[0][1] == found[1][1]
 

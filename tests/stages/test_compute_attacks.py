@@ -418,7 +418,6 @@ def test_long_stages_report_progress(run_attacks: Run) -> None:
         ('{ plugin = "toy-bad-learner" }', ["ContractError", "attack toy-bad-learner", "fit()", "tensors"]),
         ('"toy-unfinished"', ["ContractError", "ToyUnfinished", "no reconstruct()"]),
         ('{ plugin = "toy-unfinished", gives = "attributes" }', ["ContractError", "no estimate()"]),
-        ('{ plugin = "toy-unfinished", learns = "clean" }', ["ContractError", "'clean'", "no fit()"]),
     ],
 )
 def test_a_failing_attack_is_a_result_with_a_reason(run_attacks: Run, attack: str, fragments: list[str]) -> None:

@@ -206,9 +206,10 @@ def test_lpips_is_computed_if_its_weights_exist(
             return (a - b).abs().mean((1, 2, 3)).double().numpy()
 
     weights = lpips.VggWeights(path=tmp_path / "vgg.pth", sha256="00ff")
-    for module in ("bench.planning.graph", "bench.metrics.lpips", "bench.stages.scoring"):
+    for module in ("bench.planning.graph", "bench.metrics", "bench.metrics.lpips", "bench.stages.scoring"):
         monkeypatch.setattr(f"{module}.find_vgg", lambda: weights, raising=False)
     for place in (
+        "bench.metrics.load_lpips",
         "bench.metrics.lpips.load",
         "bench.metrics.lpips.Lpips",
         "bench.stages.scoring.Lpips",

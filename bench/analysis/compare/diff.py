@@ -11,6 +11,7 @@ from bench.analysis.compare.primary import VERDICTS, DiffVerdict, PrimaryTest, P
 from bench.analysis.compare.sample_pairs import CellPair, Side
 from bench.analysis.compare.significance import LEVEL, POWER, ComparedPools, Difference
 from bench.analysis.measures import AGE, METRICS, SampleMetric, extra_metric, metric_named
+from bench.analysis.plugin_metrics import metrics_of
 from bench.analysis.rows import CellRow, Rows
 from bench.core.errors import StorageError
 from bench.store.reading import RunResults
@@ -192,13 +193,15 @@ def _metrics(before: Rows, after: Rows, experiment: str) -> list[SampleMetric]:
     """Return the metrics of an experiment: those of the report, of each attribute, and the columns of plugins.
 
     What chance gives is not compared: it belongs to the rows and is no result of a defense. Older runs did not measure
-    it, and have the requested false match rate in its place.
+    it, and have the requested false match rate in its place. Values of whole sets have no scores to compare.
     """
     later = set(after.attributes(experiment)), set(after.extras(experiment))
     attributes = [a for a in before.attributes(experiment) if a in later[0] and a != AGE]
     extras = [extra_metric(c) for c in before.extras(experiment) if c in later[1]]
     measured = (m for m in METRICS.values() if not m.chance)
-    return [*measured, *(metric_named(f"similarity:{a}") for a in attributes), *extras]
+    theirs = metrics_of(after, experiment)
+    plugins = [m for m in metrics_of(before, experiment).values() if m.name in theirs and not m.of_set]
+    return [*measured, *(metric_named(f"similarity:{a}") for a in attributes), *plugins, *extras]
 
 
 def _levels(before: Rows, after: Rows, a: CellRow, b: CellRow) -> list[float]:

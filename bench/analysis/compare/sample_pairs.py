@@ -67,6 +67,9 @@ def _samples(rows: Rows, cell: CellRow, metric: SampleMetric, at: OperatingPoint
     if table == "verification":
         scores = rows.scores[cell.cell]
         return np.char.add(np.where(scores.same, "genuine ", "impostor "), scores.left_id.astype(str))
+    if table == "links":
+        frame = rows.links_of(cell)
+        return np.char.add(frame["left_id"].to_numpy().astype(str), frame["right_id"].to_numpy().astype(str))
     frame = rows.images_of(cell) if table == "images" else rows.up_of(cell, at.sigma)
     if table == "attributes":
         frame = rows.attributes_of(cell, metric.name.partition(":")[2] or AGE)

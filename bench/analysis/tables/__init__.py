@@ -7,23 +7,16 @@ from dataclasses import dataclass
 from functools import partial
 
 from bench.analysis.rows import Matrix, Rows
-from bench.analysis.table_model import Measurement, Metric, Table
+from bench.analysis.table_model import Measurement, Table, TableMetric
 from bench.analysis.tables.ablation import TITLES, ablation_tables
 from bench.analysis.tables.attributes import attribute_tables
+from bench.analysis.tables.goals import AUTHORISED, SSIM, UNAUTHORISED
 from bench.analysis.tables.leakage_ladder import ladder_tables
+from bench.analysis.tables.linkage import linkage_tables
 from bench.analysis.tables.recognition import LAYOUTS, recognition_tables
 from bench.analysis.tables.recommendation import verdict_tables
 from bench.analysis.tables.reconstruction import attack_tables, boxes_tables
-from bench.analysis.tables.summary import (
-    AUTHORISED,
-    CLEAN_ACCURACY,
-    SSIM,
-    UNAUTHORISED,
-    WORST,
-    image_table,
-    summaries,
-    summary_table,
-)
+from bench.analysis.tables.summary import CLEAN_ACCURACY, WORST, image_table, summaries, summary_table
 from bench.core.errors import StorageError, SuiteError, did_you_mean
 
 
@@ -75,6 +68,7 @@ TABLES: Mapping[str, TableKind] = {
     ),
     "images": TableKind(about="SSIM and PSNR beside their baselines", build=partial(_of_matrices, image_table)),
     "reconstruction": TableKind(about="every reconstruction attack by itself", build=attack_tables),
+    "linkage": TableKind(about="can two uploads of one person be linked?", build=linkage_tables),
     "attributes": TableKind(
         about="attribute estimation beyond Table VIII", build=partial(attribute_tables, number=None)
     ),
@@ -144,7 +138,7 @@ def summary_rows(rows: Rows) -> tuple[list[str], list[list[str]]]:
     return columns, found
 
 
-def brief(metric: Metric, measurement: Measurement) -> str:
+def brief(metric: TableMetric, measurement: Measurement) -> str:
     """Return a measurement as short text: its value with the unit, its status, or nothing if it does not apply."""
     if measurement.value is None:
         return "" if measurement.status == "not applicable" else measurement.status

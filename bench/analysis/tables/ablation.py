@@ -8,7 +8,7 @@ from dataclasses import replace
 from bench.analysis.measures import METRICS, SampleMetric, measure, select
 from bench.analysis.paper_values import blocks, paper_value
 from bench.analysis.rows import CellRow, Rows
-from bench.analysis.table_model import Column, Measurement, Metric, Role, Row, Table, absent
+from bench.analysis.table_model import Column, Measurement, Role, Row, Table, TableMetric, absent
 from bench.analysis.tables.row_layout import authorised_in, grouped, label_of, points, row_of, side_of
 
 TITLES = {
@@ -84,7 +84,7 @@ def _notes(rows: Rows, cells: Sequence[CellRow], every: Sequence[CellRow], *, fi
 
 # ---- UP --------------------------------------------------------------------------------------------------------------
 
-_UP: dict[str, Metric] = {"UP": METRICS["up"], "UP by LPIPS": METRICS["up-lpips"]}
+_UP: dict[str, TableMetric] = {"UP": METRICS["up"], "UP by LPIPS": METRICS["up-lpips"]}
 
 
 def _up(rows: Rows, every: Sequence[CellRow], at: CellRow, authorised: set[str]) -> list[Measurement]:

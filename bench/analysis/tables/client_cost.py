@@ -11,11 +11,11 @@ import numpy as np
 
 from bench.analysis.measures import measure, metric_named
 from bench.analysis.rows import CellRow, Rows
-from bench.analysis.table_model import Measurement, Metric, absent
+from bench.analysis.table_model import Measurement, TableMetric, absent
 from bench.core.text import duration, plural
 
-FLOPS = Metric(label="operations per face", unit="GFLOP", digits=3, better="lower")
-LATENCY = Metric(label="time per face", unit="ms", digits=1, better="lower")
+FLOPS = TableMetric(label="operations per face", unit="GFLOP", digits=3, better="lower")
+LATENCY = TableMetric(label="time per face", unit="ms", digits=1, better="lower")
 BYTES = metric_named("upload-bytes")
 COUNTED = (
     "Operations are those of convolutions and matrix products of one face by itself, forward and backward, 2 per "
@@ -49,7 +49,7 @@ def costs(rows: Rows, cells: Sequence[CellRow]) -> Cost:
     where = ", ".join(sorted({_device(rows, s) for s in found}))
     learnt = [duration(t) for t in _learning(found, stages)]
 
-    def median(column: str, scale: float, metric: Metric) -> Measurement:
+    def median(column: str, scale: float, metric: TableMetric) -> Measurement:
         values = [scale * float(s[column]) for s in found if s.get(column) is not None]
         if not values:
             return absent("missing", reason, cells=ids)

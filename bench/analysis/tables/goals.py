@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from bench.analysis.measures import METRICS
-from bench.analysis.table_model import Measurement, Metric
+from bench.analysis.table_model import Measurement, TableMetric
 from bench.core.domain import Goal
 
-AUTHORISED = Metric(label="authorised accuracy", unit="%", digits=1, better="higher")
+AUTHORISED = TableMetric(label="authorised accuracy", unit="%", digits=1, better="higher")
 DROP = METRICS["accuracy-drop"]
-UNAUTHORISED = Metric(label="unauthorised accuracy, average", unit="%", digits=1, better="lower")
+UNAUTHORISED = TableMetric(label="unauthorised accuracy, average", unit="%", digits=1, better="lower")
 SSIM = METRICS["ssim"]
 _ACCURACY = METRICS["accuracy"]
 
@@ -21,7 +21,7 @@ _ACCURACY = METRICS["accuracy"]
 class Bar:
     """A limit that a defense must meet, with all data sets pooled; ``of`` is what it limits, a field of `Summary`."""
 
-    metric: Metric
+    metric: TableMetric
     limit: float
     text: str
     of: Literal["kept", "drop", "leaked", "ssim"]
@@ -53,7 +53,7 @@ class Purpose:
     words: str
     keeps: str
     metric: str
-    utility: Metric
+    utility: TableMetric
     bars: Sequence[Bar]
     hides_pixels: bool
 

@@ -15,7 +15,7 @@ from bench.analysis.measures import metric_named
 from bench.analysis.pooling import Pool, SampleScores
 from bench.analysis.rows import CellRow, Rows
 from bench.analysis.sample_values import numbers
-from bench.analysis.table_model import Measurement, Metric, absent
+from bench.analysis.table_model import Measurement, TableMetric, absent
 from bench.analysis.tables.attributes import estimated
 from bench.analysis.tables.row_layout import sides_of
 from bench.analysis.tables.summary import BASELINES, baselines
@@ -66,7 +66,7 @@ class BaselineComparison:
 
     rung: Rung
     label: str
-    metric: Metric
+    metric: TableMetric
     measurement: Measurement
     baseline: Measurement
     against: str

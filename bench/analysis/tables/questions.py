@@ -33,17 +33,17 @@ PRIMARY: Mapping[Question, str] = {
 
 
 def is_upload(cell: CellRow) -> bool:
-    """Return True if the evaluated model recognises what was uploaded, and no attack changed it."""
-    return cell.outputs == "recognition" and not cell.via
+    """Return True if the evaluated model recognises what was uploaded as it is, and no attack changed either."""
+    return cell.outputs == "recognition" and not cell.via and not cell.embeds
 
 
 def asked(question: Question, cell: CellRow, sides: Sides, goal: Goal | None = None) -> bool:
     """Return True if a cell answers a question, whether the cell has a protection or not.
 
     ``goal`` is what it is compared for, by default the goal of its defense. Attacks that learned from the evaluated
-    people answer none.
+    people answer none. What the authorised service itself can find out is no leakage to others.
     """
-    if cell.leaky:
+    if cell.leaky or (cell.insider and question == "leakage"):
         return False
     match question:
         case "utility":

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 
 from bench.analysis.measures import METRICS, measure, select
 from bench.analysis.paper_values import paper_value
+from bench.analysis.plugin_metrics import metrics_of
 from bench.analysis.rows import CellRow, Rows
-from bench.analysis.table_model import Column, Measurement, Metric, Role, Row, Table
+from bench.analysis.table_model import Column, Measurement, Role, Row, Table, TableMetric
 from bench.analysis.tables.row_layout import attacks, authorised_in, grouped, label_of, points, row_of, side_of
 from bench.analysis.tables.summary import baseline_rows
 from bench.core.text import plural
@@ -38,7 +39,7 @@ class _AttackColumn:
     published: str | None = None
 
     @property
-    def metric(self) -> Metric:
+    def metric(self) -> TableMetric:
         """The metric of the column; a cosine of the authorised model is better if it is higher."""
         metric = METRICS[self.metric_name]
         return replace(metric, label="COS", better="higher") if self.metric_name == "cosine" else metric
@@ -160,14 +161,18 @@ def attack_tables(rows: Rows, experiment: str) -> list[Table]:
     if not cells:
         return []
     authorised = authorised_in(cells)
+    further = [metric.toward(cells) for metric in metrics_of(rows, experiment).values()]
 
     def made(of_dataset: list[CellRow]) -> list[Row]:
         found = []
         for point, own in points(of_dataset).items():
             for label, against in attacks(own).items():
                 name = f"{label_of(cells, point)}, {_marked(label, against)}"
-                found.append(row_of(own[0], name, [e.of(rows, against, authorised) for e in _ALL]))
-        return found + baseline_rows(rows, experiment, of_dataset[0].dataset, [e.baseline for e in _ALL])
+                measurements = [e.of(rows, against, authorised) for e in _ALL]
+                measurements += [measure(rows, against, metric, role="any") for metric in further]
+                found.append(row_of(own[0], name, measurements))
+        columns = [*(e.baseline for e in _ALL), *(None for _ in further)]
+        return found + baseline_rows(rows, experiment, of_dataset[0].dataset, columns)
 
     leaky = [label for label, own in attacks(cells).items() if own[0].leaky]
     note = f"Leakage: {', '.join(leaky)} learnt from the people that it is evaluated on; no worst case rests on it."
@@ -176,7 +181,10 @@ def attack_tables(rows: Rows, experiment: str) -> list[Table]:
             name="reconstruction",
             title="Every reconstruction attack by itself",
             caption="Reconstructions of faces from what was uploaded, against the originals. " + _JUDGED,
-            columns=[Column(label=e.label, metric=e.metric) for e in _ALL],
+            columns=[
+                *(Column(label=e.label, metric=e.metric) for e in _ALL),
+                *(Column(label=metric.label, metric=metric) for metric in further),
+            ],
             groups=grouped(cells, made),
             experiment=experiment,
             source=_SOURCE,

@@ -53,7 +53,13 @@ def row_of(cell: CellRow, label: str, measurements: Sequence[Measurement]) -> Ro
         defense=cell.defense,
         authorised=cell.authorised,
         stands_in_for=distinct(cell.authorised_stands_in_for, cell.authorised) if cell.authorised else None,
+        flags=unstable_flags(cell),
     )
+
+
+def unstable_flags(cell: CellRow) -> tuple[str, ...]:
+    """Return what marks a row of a defense that did not give the same upload again; empty if it did."""
+    return ("unstable",) if cell.unstable else ()
 
 
 def authorised_in(cells: Iterable[CellRow]) -> set[str]:

@@ -11,28 +11,31 @@ from numpy.typing import NDArray
 
 from bench.analysis.measures import METRICS, extra_metric, measure
 from bench.analysis.paper_values import paper_value
+from bench.analysis.plugin_metrics import metrics_of
 from bench.analysis.pooling import Pool, SampleScores, mean
 from bench.analysis.rows import CellRow, Matrix, Rows, why_absent
+from bench.analysis.sample_metric import SampleMetric
 from bench.analysis.sample_values import numbers
 from bench.analysis.table_model import (
     ROW_KINDS,
     Column,
     Measurement,
-    Metric,
     Role,
     Row,
     RowGroup,
     RowKind,
     Table,
+    TableMetric,
     absent,
     distinct,
 )
 from bench.analysis.tables.goals import AUTHORISED, DROP, PURPOSES, SSIM, UNAUTHORISED, Bar
-from bench.analysis.tables.row_layout import kind_of, not_applicable, points, row_of
+from bench.analysis.tables.row_layout import kind_of, not_applicable, points, row_of, unstable_flags
 from bench.core.domain import Goal
+from bench.metrics.vocabulary import IMAGE_METRICS
 
-CLEAN_ACCURACY = Metric(label="clean accuracy", unit="%", digits=1, better="higher")
-WORST = Metric(label="unauthorised accuracy, worst case", unit="%", digits=1, better="lower")
+CLEAN_ACCURACY = TableMetric(label="clean accuracy", unit="%", digits=1, better="higher")
+WORST = TableMetric(label="unauthorised accuracy, worst case", unit="%", digits=1, better="lower")
 PSNR = METRICS["psnr"]
 
 POOLED = "all data sets"
@@ -200,10 +203,12 @@ def _baseline(table: pd.DataFrame, people: NDArray[Any], column: str, metric: st
 
 
 def image_table(rows: Rows, matrix: Matrix) -> Table:
-    """Build the table of SSIM and PSNR per data set and defense; the last rows of a data set are the baselines."""
+    """Build the table of SSIM, PSNR and the metrics of plugins per data set and defense; the last rows of a data set
+    are the baselines."""
     cells = rows.of(matrix)
     extras = rows.extras(matrix.experiment)
-    columns = [Column(label="SSIM", metric=SSIM), Column(label="PSNR", metric=PSNR)]
+    metrics = [METRICS["ssim"], METRICS["psnr"], *metrics_of(rows, matrix.experiment).values()]
+    columns = [Column(label=m.label, metric=m.toward(cells)) for m in metrics]
     columns += [Column(label=_extra_label(name), metric=extra_metric(name)) for name in extras]
     sets = list(dict.fromkeys(c.dataset for c in cells))
     groups = []
@@ -212,7 +217,7 @@ def image_table(rows: Rows, matrix: Matrix) -> Table:
         groups.append(
             RowGroup(
                 label=dataset or POOLED,
-                rows=_image_group(rows, matrix.experiment, dataset, chosen, extras),
+                rows=_image_group(rows, matrix.experiment, dataset, chosen, metrics, extras),
                 stands_in_for=distinct(chosen[0].dataset_stands_in_for, dataset) if dataset else None,
                 synthetic=any(c.synthetic for c in chosen),
             )
@@ -224,22 +229,34 @@ def image_table(rows: Rows, matrix: Matrix) -> Table:
         columns=columns,
         groups=groups,
         experiment=matrix.experiment,
-        source="samples/images and samples/baselines, where experiment, dataset, defense and authorised "
+        source="samples/images, samples/sets and samples/baselines, where experiment, dataset, defense and authorised "
         "are those of the row",
     )
 
 
 def _image_group(
-    rows: Rows, experiment: str, dataset: str | None, cells: Sequence[CellRow], extras: Sequence[str]
+    rows: Rows,
+    experiment: str,
+    dataset: str | None,
+    cells: Sequence[CellRow],
+    metrics: Sequence[SampleMetric],
+    extras: Sequence[str],
 ) -> list[Row]:
     """Return the rows of the defenses and then of the baselines, for one data set or for all (None)."""
     made = []
     for (defense, authorised), own in points(cells).items():
-        measurements = [measure(rows, own, "ssim", role="any"), measure(rows, own, "psnr", role="any")]
+        measurements = [measure(rows, own, metric, role="any") for metric in metrics]
         measurements += [_extra(rows, own, name) for name in extras]
         made.append(row_of(own[0], f"{defense} for {authorised}" if authorised else defense, measurements))
     made.sort(key=lambda r: ROW_KINDS.index(r.kind))
-    return made + baseline_rows(rows, experiment, dataset, ["ssim", "psnr", *(None for _ in extras)])
+    return made + baseline_rows(
+        rows, experiment, dataset, [*(_baseline_of(m) for m in metrics), *(None for _ in extras)]
+    )
+
+
+def _baseline_of(metric: SampleMetric) -> str | None:
+    """Return the name of a metric in the rows of baselines; None for a metric of a plugin, which they lack."""
+    return metric.name if metric.name in IMAGE_METRICS else None
 
 
 def baseline_rows(rows: Rows, experiment: str, dataset: str | None, columns: Sequence[str | None]) -> list[Row]:
@@ -267,6 +284,7 @@ def _extra_label(name: str) -> str:
 def summary_table(rows: Rows, matrix: Matrix) -> Table:
     """Build the summary as a table with one row per defense and authorised set."""
     metrics = (AUTHORISED, CLEAN_ACCURACY, DROP, UNAUTHORISED, WORST, SSIM, PSNR)
+    unstable = {c.defense: unstable_flags(c) for c in rows.of(matrix) if c.unstable}
     made = []
     for s in summaries(rows, matrix):
         measurements = [s.kept, s.clean, s.drop, s.leaked, s.worst, s.ssim, s.psnr]
@@ -278,6 +296,7 @@ def summary_table(rows: Rows, matrix: Matrix) -> Table:
                 defense=s.defense,
                 authorised=s.authorised or "",
                 stands_in_for=s.stands_in_for,
+                flags=unstable.get(s.defense, ()),
             )
         )
     sets = list(dict.fromkeys(c.dataset for c in rows.of(matrix)))

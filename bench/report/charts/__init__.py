@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from bench.analysis.table_model import Column, Measurement, Metric, Row, RowGroup, Table
+from bench.analysis.table_model import Column, Measurement, Row, RowGroup, Table, TableMetric
 
 BANDS = 6  # A panel with more curves draws no bands of intervals, which would hide one another.
 
@@ -73,7 +73,7 @@ class Chart:
     caption: str
     experiment: str
     x: str
-    metric: Metric
+    metric: TableMetric
     panels: Sequence[Panel]
     source: str
     variant: bool = False
@@ -174,9 +174,9 @@ class Scatter:
     title: str
     caption: str
     experiment: str
-    x: Metric
-    y: Metric
-    gap: Metric
+    x: TableMetric
+    y: TableMetric
+    gap: TableMetric
     spots: Sequence[Spot]
     params: Sequence[str]
     colours: Sequence[tuple[str, Style]]
@@ -255,8 +255,8 @@ class PointPlot:
     """
 
     title: str
-    x: Metric
-    y: Metric
+    x: TableMetric
+    y: TableMetric
     x_range: tuple[float, float]
     y_range: tuple[float, float]
     points: Sequence[PlotPoint]

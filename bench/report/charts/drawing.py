@@ -12,7 +12,7 @@ from typing import Any
 
 import altair as alt
 
-from bench.analysis.table_model import Measurement, Metric
+from bench.analysis.table_model import Measurement, TableMetric
 from bench.report.charts import Chart, Panel, PlotPoint, PointPlot, Reference, Scatter, Style, Zone
 from bench.report.charts.label_placement import placed
 from bench.report.charts.theme import LIGHT, PAGE, PRINT, Theme, dash, shape
@@ -204,7 +204,7 @@ def _points(chart: PointPlot, theme: Theme, width: float) -> alt.LayerChart:
     return _layered(layers, theme, width=width, height=theme.tall)
 
 
-def _axis(channel: Any, metric: Metric, domain: tuple[float, float]) -> Any:
+def _axis(channel: Any, metric: TableMetric, domain: tuple[float, float]) -> Any:
     """Return a function from the name of a field to its encoding on one axis."""
     scale = alt.Scale(domain=list(domain), nice=False, zero=False)
     return lambda field: channel(f"{field}:Q").title(_title(metric)).scale(scale)
@@ -320,17 +320,17 @@ def _when(theme: Theme, test: str, then: float, otherwise: float) -> Any:
     return alt.condition(test, alt.value(then), alt.value(otherwise))
 
 
-def _title(metric: Metric) -> str:
+def _title(metric: TableMetric) -> str:
     return f"{metric.label} ({metric.unit})" if metric.unit else metric.label
 
 
-def _tooltip_lines(axis: str, metric: Metric) -> dict[str, str]:
+def _tooltip_lines(axis: str, metric: TableMetric) -> dict[str, str]:
     """Return the lines of a tooltip about one measurement: the fields of `_numbers`, and their titles."""
     of = "" if axis == "y" else f", {metric.label}"
     return {f"{axis}_text": metric.label, f"{axis}_span": f"95 % interval{of}", f"{axis}_n": f"N{of}"}
 
 
-def _numbers(axis: str, metric: Metric, measurement: Measurement) -> dict[str, Any]:
+def _numbers(axis: str, metric: TableMetric, measurement: Measurement) -> dict[str, Any]:
     """Return the fields of a measurement: the numbers to draw, in units as shown, and the text for a tooltip."""
     unit = f" {metric.unit}" if metric.unit else ""
     span = metric.span(measurement.low, measurement.high)
@@ -346,7 +346,7 @@ def _numbers(axis: str, metric: Metric, measurement: Measurement) -> dict[str, A
     }
 
 
-def _scaled(metric: Metric, value: float | None) -> float | None:
+def _scaled(metric: TableMetric, value: float | None) -> float | None:
     return None if value is None else _short(metric.scale * value)
 
 

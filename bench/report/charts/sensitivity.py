@@ -10,16 +10,16 @@ from collections.abc import Mapping, Sequence
 
 from bench.analysis.measures import measure
 from bench.analysis.rows import CellRow, Rows
-from bench.analysis.table_model import Measurement, Metric
+from bench.analysis.table_model import Measurement, TableMetric
 from bench.core.text import plural
 from bench.report.charts import Scatter, Spot, Style
 
 # The profile of the paper's Table VII: the authorised accuracy is at most `DROP` below that of unprotected faces, and
 # the accuracy of the others is at most `OTHERS`, often at most `FEW`.
 DROP, OTHERS, FEW = 0.08, 0.20, 0.10
-OWN = Metric(label="authorised accuracy", unit="%", digits=1, better="higher")
-OTHER = Metric(label="unauthorised accuracy, average", unit="%", digits=1, better="lower")
-GAP = Metric(label="gap", unit="points", digits=1, better="higher")
+OWN = TableMetric(label="authorised accuracy", unit="%", digits=1, better="higher")
+OTHER = TableMetric(label="unauthorised accuracy, average", unit="%", digits=1, better="lower")
+GAP = TableMetric(label="gap", unit="points", digits=1, better="higher")
 # The first of these parameters that varies decides the colour of a point, or its shape.
 _COLOURS = ("layers", "splits", "split", "balance")
 _SHAPES = ("pool", "pool_kernel", "steps", "update")

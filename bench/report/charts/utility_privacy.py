@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from bench.analysis.measures import measure, metric_named
 from bench.analysis.rows import CellRow, Rows
-from bench.analysis.table_model import Measurement, Metric
+from bench.analysis.table_model import Measurement, TableMetric
 from bench.report.charts import Chart, Curve, Panel, Style
 from bench.store.run_record import ExperimentRecord
 
@@ -80,7 +80,7 @@ def authorised_view(cells: Sequence[CellRow]) -> list[CellRow]:
 
 
 # A function that returns the panels of a chart, and the metric of their common vertical axis.
-Lines = Callable[[Rows, Sequence[CellRow], Sequence[float], Form], tuple[list[Panel], Metric]]
+Lines = Callable[[Rows, Sequence[CellRow], Sequence[float], Form], tuple[list[Panel], TableMetric]]
 
 
 def _forms(rows: Rows, cells: Sequence[CellRow], levels: Sequence[float], number: str, lines: Lines) -> list[Chart]:
@@ -100,7 +100,7 @@ def _forms(rows: Rows, cells: Sequence[CellRow], levels: Sequence[float], number
 
 
 def _chart(
-    rows: Rows, cells: Sequence[CellRow], number: str, form: Form, panels: Sequence[Panel], metric: Metric
+    rows: Rows, cells: Sequence[CellRow], number: str, form: Form, panels: Sequence[Panel], metric: TableMetric
 ) -> Chart:
     """Return a chart with its caption and notes."""
     title = _TITLES.get(number, "UP under noise") + (f", {form.name}" if form.name else "")
@@ -159,7 +159,9 @@ def _curve_values(
     return [measure(rows, cells, name, sigma=sigma, kappa=kappa) for sigma in levels]
 
 
-def _defenses(rows: Rows, cells: Sequence[CellRow], levels: Sequence[float], form: Form) -> tuple[list[Panel], Metric]:
+def _defenses(
+    rows: Rows, cells: Sequence[CellRow], levels: Sequence[float], form: Form
+) -> tuple[list[Panel], TableMetric]:
     """Return the panels of Figures 4, 5, 9 and 11: UP, with one line per defense."""
     styles = _styles(cells)
     panels = []
@@ -177,7 +179,9 @@ def _defenses(rows: Rows, cells: Sequence[CellRow], levels: Sequence[float], for
     return panels, metric_named(form.up)
 
 
-def _terms(rows: Rows, cells: Sequence[CellRow], levels: Sequence[float], form: Form) -> tuple[list[Panel], Metric]:
+def _terms(
+    rows: Rows, cells: Sequence[CellRow], levels: Sequence[float], form: Form
+) -> tuple[list[Panel], TableMetric]:
     """Return the panels of Figure 8: one panel per defense, with one line for each term of Equation 9."""
     panels = []
     for title, group in _grouped(cells).items():
@@ -192,12 +196,12 @@ def _terms(rows: Rows, cells: Sequence[CellRow], levels: Sequence[float], form: 
                 for i, (label, name) in enumerate((("utility", "utility"), ("privacy", form.privacy)))
             ]
             panels.append(Panel(title=f"{defense}, {title}" if title else defense, curves=curves))
-    return panels, Metric(label="utility, privacy", digits=3, better="higher")
+    return panels, TableMetric(label="utility, privacy", digits=3, better="higher")
 
 
 def _thresholds(
     rows: Rows, cells: Sequence[CellRow], levels: Sequence[float], form: Form
-) -> tuple[list[Panel], Metric]:
+) -> tuple[list[Panel], TableMetric]:
     """Return the panels of Figure 10: one panel per defense, with one line for each threshold κ."""
     panels = []
     for title, group in _grouped(cells).items():

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from bench.analysis import claim_results
 from bench.analysis.claim_results import ClaimVerdict, Outcome
-from bench.analysis.table_model import Measurement, Metric
+from bench.analysis.table_model import Measurement, TableMetric
 from bench.suite.claims import SideTable
 
 _RELATIONS = {"<=": "≤", ">=": "≥"}
@@ -32,13 +32,13 @@ class Claim:
 
     text: str
     section: str
-    metric: Metric
+    metric: TableMetric
     left: Side
     relation: str
     right: Side
     margin: str
     difference: Measurement
-    apart: Metric
+    apart: TableMetric
     outcome: Outcome
     remarks: str
 

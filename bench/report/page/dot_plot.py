@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.analysis.table_model import Measurement, Metric
-from bench.analysis.tables.summary import AUTHORISED, UNAUTHORISED, Summary
+from bench.analysis.table_model import Measurement, TableMetric
+from bench.analysis.tables.goals import AUTHORISED, UNAUTHORISED
+from bench.analysis.tables.summary import Summary
 
 MarkKind = Literal["clean", "kept", "leaked", "worst"]
 
@@ -35,7 +36,7 @@ class DotPlotLine:
     defense: str
     authorised: str
     marks: Sequence[DotPlotMark]
-    text: Sequence[tuple[MarkKind, Metric, Measurement]]
+    text: Sequence[tuple[MarkKind, TableMetric, Measurement]]
     spoken: str
 
 
@@ -46,7 +47,7 @@ def lines(found: Sequence[Summary]) -> list[DotPlotLine]:
 
 def _line(s: Summary) -> DotPlotLine:
     """Return the line of one defense for one authorised set; what is drawn depends on the kind of defense."""
-    shown: list[tuple[MarkKind, str, Measurement, Metric]] = []
+    shown: list[tuple[MarkKind, str, Measurement, TableMetric]] = []
     if s.kind == "authorised":
         shown.append(("clean", "unprotected", s.clean, AUTHORISED))
         shown.append(("kept", "authorised", s.kept, AUTHORISED))

@@ -16,9 +16,9 @@ from typing import Any, cast
 
 from markupsafe import Markup, escape
 
-from bench.analysis.measures import extra_metric, measure, metric_named
+from bench.analysis.measures import extra_metric, measure, metric_in, metric_named
 from bench.analysis.rows import CellRow, Rows
-from bench.analysis.table_model import Column, Measurement, Metric, Row
+from bench.analysis.table_model import Column, Measurement, Row, TableMetric
 from bench.analysis.tables.attributes import estimated
 from bench.core.errors import SuiteError
 from bench.core.text import duration
@@ -33,7 +33,7 @@ DIGITS = 16  # The number of digits of a hash that the page shows.
 MAIN = ("accuracy", "rank-1")
 _FIELDS = (
     *("experiment", "table", "dataset", "defense", "authorised", "attack", "via", "upload", "outputs", "evaluated"),
-    *("role", "repeat", "pairs", "kappa", "threat", "status", "reason", "traceback", "log", "batch"),
+    *("role", "repeat", "pairs", "kappa", "threat", "status", "reason", "traceback", "log", "batch", "unstable"),
 )
 _AXES = ("dataset", "defense", "attack")
 Columns = dict[str, list[Any]]
@@ -82,18 +82,18 @@ class Evidence:
 
     # ---- for templates and charts ------------------------------------------------------------------------------------
 
-    def of(self, metric: Metric, found: Measurement) -> int | None:
+    def of(self, metric: TableMetric, found: Measurement) -> int | None:
         """Return the index of a measurement in `data`; None if it was not computed from cells."""
         if not found.cells:
             return None
         return self._measurements.of((metric, found), (*_shown_as(metric), found))
 
-    def mark(self, metric: Metric, found: Measurement) -> Markup:
+    def mark(self, metric: TableMetric, found: Measurement) -> Markup:
         """Return the HTML attribute that leads a script from a printed number to its data; empty if it has none."""
         at = self.of(metric, found)
         return Markup("") if at is None else Markup(f' data-measurement="{at}"')
 
-    def number(self, metric: Metric, found: Measurement, with_unit: bool, own: bool) -> Markup:
+    def number(self, metric: TableMetric, found: Measurement, with_unit: bool, own: bool) -> Markup:
         """Return the number of a measurement as HTML. ``own``: whether it is a measurement of an authorised model."""
         text = escape(metric.shown(found.value))
         if own:
@@ -184,7 +184,7 @@ class Evidence:
                 found[metric.label] = [None if f.value is None else self.of(metric, f) for f in measurements]
         return found
 
-    def _measurement(self, metric: Metric, found: Measurement) -> list[Any]:
+    def _measurement(self, metric: TableMetric, found: Measurement) -> list[Any]:
         """Return one measurement as a list: index of the metric, value, interval, N, method of the interval, index of
         the definition, index of the set of cells, published value, difference to it, note, number of people, repeats.
 
@@ -213,7 +213,7 @@ class Evidence:
         if not name:
             return {"about": "", "source": "", "rows": "", "at": ""}
         try:
-            metric = metric_named(name)
+            metric = metric_in(self._rows, name)
         except SuiteError:  # It is not a metric of bench, but one of a plugin.
             metric = extra_metric(name)
         return {"about": metric.about, "source": metric.source, "rows": metric.table, "at": at}
@@ -245,13 +245,13 @@ class Evidence:
 # The following two are functions of the templates, not macros: a large page calls them a hundred thousand times.
 
 
-def support(metric: Metric, found: Measurement) -> str:
+def support(metric: TableMetric, found: Measurement) -> str:
     """Return the interval and N of a measurement as text."""
     span = f"{metric.span(found.low, found.high)} · " if found.low is not None else ""
     return f"{span}N\u00a0{found.support}"
 
 
-def _shown_as(metric: Metric) -> tuple[str, str, int, str]:
+def _shown_as(metric: TableMetric) -> tuple[str, str, int, str]:
     """Return what a reader sees of a metric; the page treats metrics that look alike as one."""
     return metric.label, metric.unit, metric.digits, metric.better
 
@@ -368,7 +368,7 @@ def _column(table: Any, column: str) -> list[Any]:
     return list(found.astype(object).where(found.notna(), None))
 
 
-def _signed(metric: Metric, value: float) -> str:
+def _signed(metric: TableMetric, value: float) -> str:
     """Return a difference as text with its sign."""
     return f"{'+' if value > 0 else ''}{metric.shown(value)}"
 

@@ -14,15 +14,15 @@ import pandas as pd
 
 from bench.analysis.measures import measure
 from bench.analysis.rows import UPLOAD, CellRow, Rows
-from bench.analysis.table_model import Metric
+from bench.analysis.table_model import TableMetric
 from bench.analysis.tables.row_layout import label_of
 from bench.report.page.face_choice import RANKED, Judges, Kind, Likeness, Pick, choose
 from bench.report.page.image_budget import Album, is_png
 
 ATTACKS = 4  # If an experiment has more attacks that reconstruct images, a wall shows a choice of them.
 COLUMNS = 24  # The most columns of a wall.
-_SSIM = Metric(label="SSIM", digits=3)
-_COSINE = Metric(label="cosine", digits=2)
+_SSIM = TableMetric(label="SSIM", digits=3)
+_COSINE = TableMetric(label="cosine", digits=2)
 Caption = tuple[str, str, str]
 Known = Mapping[tuple[str, int], Mapping[str, Likeness]]
 """The known similarities of faces (by sample id), for each data set and index of a column."""

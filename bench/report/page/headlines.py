@@ -12,21 +12,11 @@ from dataclasses import dataclass, replace
 
 from bench.analysis.measures import measure, metric_named
 from bench.analysis.rows import CellRow, Matrix, Rows
-from bench.analysis.table_model import ROW_KINDS, Measurement, Metric, RowKind
+from bench.analysis.table_model import ROW_KINDS, Measurement, RowKind, TableMetric
 from bench.analysis.tables.attributes import estimated
+from bench.analysis.tables.goals import AUTHORISED, DROP, SSIM, UNAUTHORISED
 from bench.analysis.tables.row_layout import attacks, authorised_in, kind_of, label_of, points, side_of
-from bench.analysis.tables.summary import (
-    AUTHORISED,
-    BASELINES,
-    CLEAN_ACCURACY,
-    DROP,
-    SSIM,
-    UNAUTHORISED,
-    WORST,
-    Summary,
-    baselines,
-    overall,
-)
+from bench.analysis.tables.summary import BASELINES, CLEAN_ACCURACY, WORST, Summary, baselines, overall
 from bench.core.text import plural
 
 _MATCH, _RANK, _SRRA = (metric_named(name) for name in ("fmr-match", "rank-1", "srra"))
@@ -37,7 +27,7 @@ class HeadlineMeasurement:
     """A measurement of a headline, with its label and one line of context."""
 
     label: str
-    metric: Metric
+    metric: TableMetric
     measurement: Measurement
     detail: str = ""
 
@@ -80,7 +70,7 @@ def _recognition(
             ("Unauthorised models, worst case", WORST, s.worst, where),
         ]
     else:
-        plain = Metric(label="accuracy", unit="%", digits=1, better="lower" if s.kind == "model-free" else "")
+        plain = TableMetric(label="accuracy", unit="%", digits=1, better="lower" if s.kind == "model-free" else "")
         found = [("All models, average", plain, s.leaked, ""), ("All models, highest", plain, s.worst, where)]
     if s.kind != "clean":
         found.append(("SSIM to the original", SSIM, s.ssim, _baseline_detail(measured)))
@@ -352,7 +342,7 @@ def _answer(cells: Sequence[CellRow], sentences: Sequence[str], found: Sequence[
     )
 
 
-def _measurements(found: Sequence[tuple[str, Metric, Measurement, str]]) -> list[HeadlineMeasurement]:
+def _measurements(found: Sequence[tuple[str, TableMetric, Measurement, str]]) -> list[HeadlineMeasurement]:
     """Return measurements of a headline from their labels, metrics, values and details."""
     return [HeadlineMeasurement(label=label, metric=q, measurement=m, detail=d) for label, q, m, d in found]
 

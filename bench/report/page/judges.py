@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from bench.analysis.rows import CellRow, Rows
+from bench.analysis.sample_metric import RECOGNISED
 from bench.analysis.tables.row_layout import Sides, sides_of
 from bench.core.text import plural
 from bench.report.page.run_facts import Grid
@@ -30,7 +31,7 @@ def judged_models(rows: Rows) -> dict[str, list[str]]:
     sides = sides_of(rows.cells)
     found: dict[str, dict[str, None]] = {}
     for cell in rows.cells:
-        if cell.evaluated and cell.outputs != "attributes" and cell.status != "skipped" and sides.judges(cell):
+        if cell.evaluated and cell.outputs in RECOGNISED and cell.status != "skipped" and sides.judges(cell):
             found.setdefault(cell.evaluated, {}).update(dict.fromkeys(_authorised(cell, sides)))
     return {judge: [m for m in models if m != judge] for judge, models in found.items() if set(models) - {judge}}
 

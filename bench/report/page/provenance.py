@@ -141,6 +141,7 @@ def identity(results: RunResults) -> list[tuple[str, str]]:
         ("Plan digest", run.digest or "unknown"),
         ("Suite file, sha256", run.suite.sha256 or "unknown"),
         ("Seed", str(run.suite.seed)),
+        ("Defenses protect again", _checks(results)),
         ("Started", when(run.started)),
         ("Finished", when(run.finished)),
         ("Versions", versions or "unknown"),
@@ -151,6 +152,18 @@ def identity(results: RunResults) -> list[tuple[str, str]]:
         ("Engine", run.engine or "unknown"),
         ("LPIPS weights, sha256", lpips.sha256 or lpips.reason or "unknown"),
     ]
+
+
+def _checks(results: RunResults) -> str:
+    """Return what the host's check of the defenses of a run found, as text."""
+    if results.run.suite.head.get("check_defenses") is False:
+        return "not checked: the suite says check_defenses = false"
+    found = [s for s in results.stages if s.get("checked")]
+    if not found:
+        return "not recorded"
+    unstable = [str(s["name"]) for s in found if s.get("unstable")]
+    stages = plural(len(found), "stage")
+    return f"{stages} checked; not the same: {', '.join(unstable) or 'none'}"
 
 
 def _rescored(record: RescoringRecord | None) -> list[tuple[str, str]]:

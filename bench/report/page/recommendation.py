@@ -15,7 +15,7 @@ from typing import Any
 from markupsafe import Markup
 
 from bench.analysis.rows import Rows
-from bench.analysis.table_model import Measurement, Metric
+from bench.analysis.table_model import Measurement, TableMetric
 from bench.analysis.tables.client_cost import BYTES, FLOPS, LATENCY
 from bench.analysis.tables.recommendation import (
     CHANCE,
@@ -115,7 +115,7 @@ class RecommendationSection:
     spoken: str
     baseline: str
     unmeasured: str
-    metrics: Mapping[str, Metric]
+    metrics: Mapping[str, TableMetric]
 
 
 def rulings(rows: Rows) -> list[RecommendationSection]:

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from bench.analysis.measures import METRICS, metric_named
+from bench.analysis.plugin_metrics import metrics_of
 from bench.analysis.pooling import DRAWS, SEED
 from bench.analysis.rows import CellRow, Rows
 from bench.analysis.table_model import distinct
@@ -242,6 +243,7 @@ def methods(rows: Rows) -> Grid:
     if not noisy:
         found = [m for m in found if m.table != "up"]
     found += [metric_named(f"similarity:{a}") for a in attributes]
+    found += metrics_of(rows).values()
     if not outputs & {"images"}:
         found = [m for m in found if not m.name.startswith("srra")]
     made = [[m.label, m.about, m.source] for m in found]

@@ -17,10 +17,12 @@ from bench.store.run_record import AttackDeclaration, ComponentRecord, DefenseDe
 
 UNSTATED = "not stated by the plugin"
 UNRECORDED = "not recorded: the run is older than this section"
+UNCHECKED = "not recorded: no stage of this run checked it"
 _ENDS = {
     "recognition": "who it is, by a recognition model of its own",
     "images": "a picture of the face",
     "attributes": "age, gender and the like",
+    "links": "whether two uploads show one person",
 }
 _NEEDS = {
     "full_gradients": "the whole authorised model",
@@ -168,7 +170,7 @@ def _adapts(declared: AttackDeclaration, sees: set[str]) -> str:
 def _lacks(first: CellRow, sees: set[str]) -> str:
     """Return what an adversary does not have."""
     found = [] if "shallow_weights" in sees else ["the weights of the shallow model"]
-    found += [] if first.outputs == "recognition" else ["the deep part of the authorised model"]
+    found += [] if first.outputs == "recognition" or "full_model" in sees else ["the deep part of the authorised model"]
     found += [] if "defense" in sees else ["the defense, to learn from or to run"]
     return "; ".join([*found, "the original face"])
 
@@ -203,9 +205,24 @@ def _promise(rows: Rows, cells: Sequence[CellRow]) -> ThreatModelEntry:
         "authorises": _authorises(declared) if declared else UNRECORDED,
         "must be trusted": declaration("trusts"),
         "does not promise": declaration("not_promised"),
+        "same face again": stability(rows, cells),
     }
     names = ", ".join(dict.fromkeys(c.defense for c in cells))
-    return ThreatModelEntry(name=names, about=first.plugin, words=declaration("promise"), facts=facts)
+    mark = "unstable: its figures cannot be reproduced" if any(c.unstable for c in cells) else ""
+    return ThreatModelEntry(name=names, about=first.plugin, words=declaration("promise"), facts=facts, mark=mark)
+
+
+def stability(rows: Rows, cells: Sequence[CellRow]) -> str:
+    """Return what the host found when it protected a few faces of some cells again."""
+    unstable = dict.fromkeys(f"{c.defense}: {c.unstable}" for c in cells if c.unstable)
+    if unstable:
+        return "; ".join(unstable)
+    keys = {key for c in cells for key in c.protect}
+    checked = [int(s["checked"]) for s in rows.results.stages if s.get("key") in keys and s.get("checked")]
+    if checked:
+        return f"the same upload: {plural(max(checked), 'face')} in another order, in another batch and alone"
+    off = any(run.run.suite.head.get("check_defenses") is False for run in rows.results.runs)
+    return "not checked: the suite turns it off" if off else UNCHECKED
 
 
 def _knows_models(declared: DefenseDeclaration) -> bool:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.analysis.table_model import Measurement, Metric
+from bench.analysis.table_model import Measurement, TableMetric
 from bench.analysis.tables.recommendation import CHANCE, ENROLLED, LEAKAGE, AssessedDefense, Recommendation
 from bench.analysis.tables.tried_attacks import TriedAttack
 from bench.core.text import joined_labels, plural
 
-Sentence = Sequence[str | tuple[Metric, Measurement]]
+Sentence = Sequence[str | tuple[TableMetric, Measurement]]
 """The pieces of a sentence: text, and measurements whose numbers open their rows on the page."""
 
 
@@ -91,7 +91,7 @@ def _utility_and_leakage(found: Recommendation, best: AssessedDefense, several: 
     attack = attack_name(worst, several) if worst else "no attack"
     n = len(best.attackers)
     tried = f"the strongest of {n} attacks" if n > 1 else "the only attack"
-    pieces: list[str | tuple[Metric, Measurement]] = [
+    pieces: list[str | tuple[TableMetric, Measurement]] = [
         *_kept(found, best, start),
         f"and after {tried} ({attack}) held-out recognisers match",
         (LEAKAGE, best.leakage),

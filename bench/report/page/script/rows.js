@@ -210,6 +210,7 @@
       ["Experiment", cell.table(i) ? `${cell.experiment(i)}, Table ${cell.table(i)}` : cell.experiment(i)],
       ["Data set", cell.dataset(i)],
       ["Defense", cell.defense(i)],
+      ["Not reproducible", cell.unstable(i)],
       ["Authorised", cell.authorised(i) || "no model"],
       ["Attack", cell.attack(i)],
       ["Via", cell.via(i)],

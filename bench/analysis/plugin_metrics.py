@@ -1,0 +1,115 @@
+"""The image metrics of plugins as metrics of rows, from what the record of a run says about them.
+
+The report needs none of these plugins: what they declared is in ``run.json``, and their values are in the rows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import cast
+
+from bench.analysis import sample_values
+from bench.analysis.rows import UPLOAD, CellRow, Rows, why_absent
+from bench.analysis.sample_metric import SampleMetric
+from bench.analysis.table_model import Better, Measurement
+from bench.core.text import plural
+from bench.metrics.vocabulary import OF_SET
+from bench.store.declarations import MetricDeclaration
+from bench.store.run_record import ComponentRecord
+from bench.store.schema import INFINITE, METRIC_PREFIX
+
+
+def metrics_of(rows: Rows, experiment: str | None = None) -> dict[str, SampleMetric]:
+    """Return the metrics of plugins that an experiment computed, or any experiment of the run, by name."""
+    recorded = rows.results.run.suite.experiments
+    wanted = {label for e in recorded if experiment in (None, e.name) for label in e.metrics}
+    components = [c for c in rows.results.run.components if c.kind == "metric" and c.label in wanted]
+    return {metric.name: metric for c in components for metric in _metrics(c)}
+
+
+def _metrics(component: ComponentRecord) -> Iterator[SampleMetric]:
+    declared, label = component.metric, component.label
+    if declared is None:
+        return
+    if declared.per_sample:
+        column = f"{METRIC_PREFIX}{label}"
+        yield _metric(
+            declared,
+            name=label,
+            heading=declared.heading or label,
+            scores=sample_values.of_image(column),
+            table="images",
+            by=UPLOAD,
+            columns=(column, f"{column}{INFINITE}") if declared.infinite else (column,),
+            missing="the rows were written before the experiment computed this metric",
+        )
+    if declared.of_set:
+        both = declared.per_sample
+        yield _metric(
+            declared,
+            name=f"{label}{OF_SET}" if both else label,
+            heading=f"{declared.heading or label}{' of the set' if both else ''}",
+            scores=lambda *_: None,
+            table="sets",
+            by=(*UPLOAD, "metric"),
+            columns=("value", "low", "high"),
+            of_set=label,
+            missing="the rows were written before the experiment computed this metric",
+        )
+
+
+def _metric(declared: MetricDeclaration, *, heading: str, **about: object) -> SampleMetric:
+    parts = [f"{declared.formula.rstrip('.')}.", f"{declared.source.rstrip('.')}." if declared.source else ""]
+    directions = {goal: cast(Better, better) for goal, better in declared.better.items()}
+    return SampleMetric(
+        label=heading,
+        about=" ".join(filter(None, parts)),
+        unit=declared.unit,
+        digits=declared.digits,
+        better=directions.get("recognition", ""),
+        directions=directions,
+        bounds=(_end(declared.low, -math.inf), _end(declared.high, math.inf)),
+        once_per=lambda c: c.upload_key,
+        **about,  # type: ignore[arg-type]
+    )
+
+
+def _end(recorded: float | None, unbounded: float) -> float:
+    return unbounded if recorded is None else recorded
+
+
+# ---- values of sets --------------------------------------------------------------------------------------------------
+
+
+def set_measurement(rows: Rows, cells: Sequence[CellRow], metric: SampleMetric) -> Measurement:
+    """Return the measurement of a metric that has one value for all images of an upload.
+
+    Over several uploads it is the mean of their values, without an interval: their spread is no error of the mean.
+    """
+    about = {"cells": tuple(c.cell for c in cells), "metric": metric.name, "role": "any"}
+    found = [value for c in cells if (value := rows.set_value(c, metric.of_set)) is not None]
+    if not found:
+        status, reason = why_absent(cells)
+        if cells and all(c.status == "ok" for c in cells):
+            reason = metric.missing
+        return Measurement(status=status, reason=reason, **about)  # type: ignore[arg-type]
+    notes = [f"{len(found)} of {plural(len(cells), 'upload')}"] if len(found) < len(cells) else []
+    n, people = sum(v.n for v in found), sum(v.people for v in found)
+    if len(found) == 1:
+        (one,) = found
+        low, high = metric.within(one.low, one.high)
+        notes += [f"no interval: {one.reason}"] if one.reason else ["interval by a bootstrap over people"]
+        return Measurement(
+            value=one.value,
+            n=n,
+            people=people,
+            low=low,
+            high=high,
+            interval="" if low is None else "clustered",
+            note="; ".join(notes),
+            **about,  # type: ignore[arg-type]
+        )
+    notes.append(f"mean of {len(found)} sets of images, each with one value; only a single set has an interval")
+    mean = math.fsum(v.value for v in found) / len(found)
+    return Measurement(value=mean, n=n, people=people, note="; ".join(notes), **about)  # type: ignore[arg-type]

@@ -1,0 +1,138 @@
+"""What attacks declare: who embeds pictures, what an attack may spend, and declarations that contradict each other.
+
+No torch.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import typing
+from collections.abc import Iterator, Mapping
+
+from bench.api.attack import Attack, Budgeted
+from bench.core.domain import Component
+from bench.core.errors import BenchError, PluginError, did_you_mean, error_text
+from bench.core.memoize import remembered
+from bench.planning.instances import Instances
+
+_BUDGETED: tuple[str, ...] = typing.get_args(Budgeted)
+
+
+class Adversaries:
+    """Answers questions about the declarations of attacks."""
+
+    def __init__(self, instances: Instances) -> None:
+        self.instances = instances
+
+    @remembered
+    def embeds(self, attack: Component) -> bool:
+        """Return True if an attack embeds pictures itself; otherwise the evaluated model does, as it is."""
+        instance: Attack = self.instances.of(attack)
+        own = _defines(instance, "embed") or _defines(instance, "enrol")
+        return instance.outputs == "recognition" and (own or instance.trains_on != "nothing")
+
+    @remembered
+    def embeds_uploads(self, attack: Component) -> bool:
+        """Return True if an attack does not feed uploads to the evaluated model unchanged, whatever they are."""
+        instance: Attack = self.instances.of(attack)
+        return _defines(instance, "embed") or (instance.outputs == "links" and _defines(instance, "link"))
+
+    @remembered
+    def estimates_images_only(self, attack: Component) -> bool:
+        """Return True if the estimates of an attack on an image depend on nothing but this image."""
+        instance: Attack = self.instances.of(attack)
+        more = {"features", "representation", "shallow_weights", "uploads", "full_model"}
+        return instance.trains_on == "nothing" and not instance.sees & more
+
+    @remembered
+    def queries(self, attack: Component) -> int:
+        """Return how many images an attack may have protected while it learns."""
+        return int(self.spends(attack).get("queries", 0))
+
+    @remembered
+    def most_faces(self, attack: Component) -> int | None:
+        """Return the largest number of auxiliary faces that an attack learns from; None for any number."""
+        faces = self.spends(attack).get("faces")
+        return None if faces is None else int(faces)
+
+    @remembered
+    def spends(self, attack: Component) -> Mapping[str, float]:
+        """Return the budget of an attack; raise `PluginError` unless it holds positive numbers under known names."""
+        instance: Attack = self.instances.of(attack)
+        if not callable(instance.budget):  # An older plugin with a parameter of this name.
+            return {}
+        where = f"attack {attack.label}: budget()"
+        try:
+            found = dict(instance.budget())
+        except BenchError:
+            raise
+        except Exception as error:
+            raise PluginError(f"{where} failed with {error_text(error)}") from error
+        for name, value in found.items():
+            if name not in _BUDGETED:
+                raise PluginError(f"{where}: expected {', '.join(_BUDGETED)}; {did_you_mean(str(name), _BUDGETED)}")
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not number or not math.isfinite(value) or value < 1 or value != int(value):
+                raise PluginError(f"{where}: {name}: expected a whole number of at least 1, found {value!r}")
+        return found
+
+    @remembered
+    def budget(self, attack: Component) -> str | None:
+        """Return the budget of an attack, and of that of its ``via``, as JSON; None if neither has one."""
+        both = {**(self.spends(attack.via) if attack.via else {}), **self.spends(attack)}
+        return json.dumps({name: int(both[name]) for name in sorted(both)}) if both else None
+
+    @remembered
+    def contradiction(self, attack: Component) -> str | None:
+        """Return in words which declarations of an attack contradict each other, and what to do; None if none do."""
+        instance: Attack = self.instances.of(attack)
+        if not isinstance(instance.uploads, int) or instance.uploads < 1:
+            raise PluginError(
+                f"attack {attack.label}: uploads: expected a whole number of at least 1, found {instance.uploads!r}"
+            )
+        return next((f"{attack.label} {text}" for text in self._contradictions(attack, instance)), None)
+
+    def _contradictions(self, attack: Component, instance: Attack) -> Iterator[str]:
+        learns, spends = instance.trains_on != "nothing", self.spends(attack)
+        if learns and not _defines(instance, "fit"):
+            yield (
+                f"declares trains_on = {instance.trains_on!r} and has no fit(); define fit(), or declare "
+                "trains_on = 'nothing'"
+            )
+        users = {"recognition": ("embed", "enrol"), "links": ("link", "embed")}.get(instance.outputs, ())
+        if learns and users and not any(_defines(instance, method) for method in users):
+            yield f"outputs {instance.outputs} and learns, and nothing uses it; define {users[0]}() or {users[1]}()"
+        if learns and attack.via:
+            yield (
+                f"learns from uploads, and would be shown what {attack.via.label} makes of them; name it without via, "
+                "or declare trains_on = 'nothing'"
+            )
+        if "labels" in instance.sees and not learns:
+            yield (
+                "sees labels, which come with the faces that it learns from, and learns nothing; declare trains_on, or "
+                "leave 'labels' out of its sees"
+            )
+        if instance.uploads > 1 and "uploads" not in instance.sees:
+            yield f"declares uploads = {instance.uploads} and does not see them; declare 'uploads' in its sees"
+        if instance.uploads == 1 and "uploads" in instance.sees:
+            yield "sees several uploads and declares uploads = 1; declare how many it receives"
+        if instance.uploads > 1 and instance.outputs == "links":
+            yield "outputs links, which compare two uploads, and declares further ones; declare uploads = 1"
+        if "faces" in spends and instance.trains_on not in ("clean", "defense"):
+            yield (
+                f"has a budget of auxiliary faces and learns from none (trains_on = {instance.trains_on!r}); leave "
+                "'faces' out of budget(), or declare trains_on 'clean' or 'defense'"
+            )
+        if "queries" in spends and not learns:
+            yield (
+                "has a budget of queries, which fit() may make, and learns nothing; declare trains_on, or leave "
+                "'queries' out of budget()"
+            )
+        if "queries" in spends and "defense" not in instance.sees:
+            yield "has a budget of queries and does not see the defense; declare 'defense' in its sees"
+
+
+def _defines(instance: Attack, method: str) -> bool:
+    """Return True if a plugin defines a method, which it need not, itself."""
+    return getattr(type(instance), method) is not getattr(Attack, method)

@@ -1,0 +1,189 @@
+"""The stages of the adversary: learning, reconstructing, estimating attributes, and embedding pictures.
+
+Attacks get uploads as they were stored, which is what left the client.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bench.api.context import Context
+from bench.api.hookspecs import Attack
+from bench.api.types import Received
+from bench.stages import contracts
+from bench.stages.linkage import link_uploads
+from bench.stages.queries import Queries
+from bench.stages.splits import check_learnt, learnt
+from bench.stages.stage_inputs import (
+    Job,
+    LearningExamples,
+    Uploads,
+    attack_capabilities,
+    build,
+    images_of,
+    read_faces,
+    read_state,
+    victim_of,
+)
+from bench.stages.stored import numbers, quantised, sample_table
+from bench.stages.stored_pieces import StoredPieces
+from bench.stages.undeclared import observed
+from bench.store.artifacts import Artifact
+
+
+def _uploads(job: Job, held: Artifact) -> Uploads:
+    """Return the uploads of an artifact as the attack of the stage gets them."""
+    return Uploads(job, held, victim_of(job), job.stage.options["splits"])
+
+
+def fit_attack(job: Job) -> Artifact:
+    """Let an attack learn from uploads of faces; the artifact holds what it returns."""
+    component = job.component("attack")
+    attack: Attack = build(component)
+    source = job.input("faces")
+    faces = read_faces(source)
+    held = job.input("protected") if "protected" in job.stage.inputs else source
+    plugin, ids = f"attack {component.label}", [str(s) for s in faces.sample_ids]
+    queries = Queries(job, faces.images.shape[1:], plugin) if "queries" in job.stage.options else None
+    ctx = job.context(plugin, attack_capabilities(job, attack, faces.images, queries=queries), sample_ids=ids)
+    examples = LearningExamples(
+        faces,
+        _uploads(job, held),
+        with_images=not job.stage.options["uploaded"],
+        labelled="labels" in attack.sees or attack.outputs == "images",
+        plugin=plugin,
+    )
+    with observed(component, attack, job.cache.root):
+        state = attack.fit(examples, ctx)
+    return learnt(contracts.check_state(state, ctx.plugin), source)
+
+
+def attack(job: Job) -> Artifact:
+    """Reconstruct images from uploads, estimate the attributes of images, or link uploads."""
+    plugin: Attack = build(job.component("attack"))
+    if plugin.outputs == "links":
+        return link_uploads(job)
+    return _reconstruct(job, plugin) if plugin.outputs == "images" else _estimate(job, plugin)
+
+
+def _reconstruct(job: Job, attack: Attack) -> Artifact:
+    """Reconstruct one image per upload; it is quantised like an uploaded image."""
+    component = job.component("attack")
+    held = job.input("protected")
+    about = held.tables["samples"]
+    check_learnt(job)
+    faces = read_faces(job.input("faces"))
+    uploads = _uploads(job, held)
+    images, extras = StoredPieces(job.cache.temporary()), []
+    capabilities, state = attack_capabilities(job, attack, faces.images), read_state(job)
+    shape = (3, *faces.images.shape[2:])
+    chosen = about["face"].to_numpy()
+    with observed(component, attack, job.cache.root):
+        for part in job.batches(uploads.n):
+            ids = [str(s) for s in faces.sample_ids[chosen[part]]]
+            ctx = job.context(f"attack {component.label}", capabilities, state=state, sample_ids=ids)
+            received = uploads.received(part, images=not job.stage.options["uploaded"])
+            made = contracts.reconstruct_checked(attack, received, shape, ctx)
+            images.add(quantised(made.images))
+            extras.append(numbers(made.extra))
+    table = sample_table(chosen, extras, f"attack {component.label}")
+    return Artifact(streams=images.streams(), tables={"samples": table})
+
+
+def _estimate(job: Job, attack: Attack) -> Artifact:
+    """Estimate the attributes of every image: vectors ``(n, k)`` or numbers ``(n,)`` by name.
+
+    The options of an attack that learns, or works on more than images, name what it gets.
+    """
+    component = job.component("attack")
+    n, estimate = (_of_uploads if "splits" in job.stage.options else _of_images)(job, attack)
+    with observed(component, attack, job.cache.root):
+        found = [estimate(part) for part in job.batches(n)]
+    contracts.check_same_names(found, f"attack {component.label}", "attributes")
+    return Artifact(tensors={name: np.concatenate([f[name] for f in found]) for name in found[0]})
+
+
+_Estimate = Callable[[slice], dict[str, contracts.Array]]
+
+
+def _of_images(job: Job, attack: Attack) -> tuple[int, _Estimate]:
+    """Return the number of images, and a function that estimates the attributes of a batch of them."""
+    images, ctx = images_of(job.input("images")), job.context(f"attack {job.component('attack').label}")
+    return len(images), lambda part: contracts.estimate_checked(attack, job.to_float(images[part]), ctx)
+
+
+def _of_uploads(job: Job, attack: Attack) -> tuple[int, _Estimate]:
+    """Return the number of uploads, and a function that estimates the attributes of a batch of them."""
+    check_learnt(job)
+    uploads, faces = _uploads(job, job.input("images")), read_faces(job.input("faces"))
+    capabilities, state = attack_capabilities(job, attack, faces.images), read_state(job)
+    plugin, with_images = f"attack {job.component('attack').label}", not job.stage.options["uploaded"]
+
+    def estimate(part: slice) -> dict[str, contracts.Array]:
+        received = uploads.received(part, images=with_images)
+        ctx = job.context(plugin, capabilities, state=state)
+        ctx.upload = received
+        return contracts.estimate_checked(attack, received.images, ctx, n=len(range(*part.indices(uploads.n))))
+
+    return uploads.n, estimate
+
+
+def embed_by_attack(job: Job) -> Artifact:
+    """Embed uploads, or with the option ``enrolled`` clean images, as an attack does.
+
+    The artifact is that of `bench.stages.compute` for a model, and says that an attack has made it. Uploads of features
+    cannot be mirrored, so both kinds of embeddings are the same for them.
+    """
+    component = job.component("attack")
+    attack: Attack = build(component)
+    held, enrolled = job.input("images"), job.stage.options["enrolled"]
+    if not enrolled:
+        check_learnt(job)
+    faces = read_faces(held if enrolled else job.input("faces"))
+    shown = np.arange(len(faces.images)) if enrolled else held.tables["samples"]["face"].to_numpy()
+    sides = _enrolled(job, attack, faces.images) if enrolled else _received(job, attack, held)
+    capabilities, state = attack_capabilities(job, attack, faces.images), read_state(job)
+    plain, flipped = [], []
+    plugin = f"attack {component.label}"
+    with observed(component, attack, job.cache.root):
+        for part in job.batches(len(shown)):
+            ids = [str(s) for s in faces.sample_ids[shown[part]]]
+            contexts = (job.context(plugin, capabilities, state=state, sample_ids=ids) for _ in range(2))
+            unit = [embedded(ctx) for embedded, ctx in zip(sides(part), contexts, strict=False)]
+            plain.append(unit[0])
+            flipped.append(torch.nn.functional.normalize(unit[0] + unit[-1], dim=1))
+    contracts.check_one_size(plain, plugin)
+    tensors = {"plain": torch.cat(plain).numpy(), "flipped": torch.cat(flipped).numpy()}
+    return Artifact(tensors=tensors, facts={"embedded_by": "attack"})
+
+
+_Sides = Callable[[slice], Sequence[Callable[[Context], torch.Tensor]]]
+
+
+def _enrolled(job: Job, attack: Attack, images: NDArray[np.uint8]) -> _Sides:
+    """Return a function of a batch that gives functions of a context that embed its images, and its mirrored images."""
+
+    def sides(part: slice) -> Sequence[Callable[[Context], torch.Tensor]]:
+        x = job.to_float(images[part])
+        return [functools.partial(contracts.enrol_checked, attack, seen) for seen in (x, x.flip(-1))]
+
+    return sides
+
+
+def _received(job: Job, attack: Attack, stored: Artifact) -> _Sides:
+    """Return a function of a batch that gives functions of a context that embed its uploads, and if they are images,
+    their mirror images."""
+    uploads, with_images = _uploads(job, stored), not job.stage.options["uploaded"]
+
+    def sides(part: slice) -> Sequence[Callable[[Context], torch.Tensor]]:
+        seen: list[Received] = [uploads.received(part, images=with_images)]
+        if seen[0].images is not None and not uploads.native and not uploads.sent:
+            seen.append(uploads.received(part, images=True, mirrored=True))
+        return [functools.partial(contracts.embed_checked, attack, held) for held in seen]
+
+    return sides

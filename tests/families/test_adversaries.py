@@ -1,0 +1,189 @@
+"""Adversaries that learn to recognise, to describe and to link, each a plugin of this folder, on toy networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from attacked import as_float, network, unit
+from support import Computed
+
+from bench.planning.plan import Plan
+
+SUITE = """\
+[suite]
+name = "adversaries"
+seed = 5
+
+[[experiment]]
+name = "one"
+datasets = [{ plugin = "toy-faces", auxiliary_images = 80 }]
+authorised = ["toy-a"]
+evaluated = ["toy-b"]
+defenses = ["DEFENSE"]
+attacks = ["abuse", ATTACK]
+pairs = 40
+"""
+ADAPTS = '{ plugin = "family-adapts", faces = 64, steps = 40, batch = 16, label = "adapted" }'
+PlanOf = Callable[..., Plan]
+ComputedOf = Callable[..., Computed]
+FACES = "evaluation faces of toy-faces"
+
+
+def suite(attack: str, defense: str = "negative") -> str:
+    return SUITE.replace("ATTACK", attack).replace('"DEFENSE"', defense if "{" in defense else f'"{defense}"')
+
+
+# ---- recognition -----------------------------------------------------------------------------------------------------
+
+
+def test_only_the_attack_embeds_where_it_learns(plan_of: PlanOf) -> None:
+    """The plain adversary keeps the stages that it had, and the score of the other one reads the same roles."""
+    plan = plan_of(suite(ADAPTS, "noise"))
+    plain, adapted = (next(c for c in plan.cells if c.attack.label == label) for label in ("abuse", "adapted"))
+    assert (plain.embeds, plain.budget) == (False, None)
+    assert (adapted.embeds, adapted.budget) == (True, '{"faces": 64, "steps": 40}')
+    scores = [plan.stages[cell.stages[0]] for cell in (plain, adapted)]
+    assert scores[0].inputs.keys() == scores[1].inputs.keys()
+    assert scores[0].options == scores[1].options
+    assert scores[0].inputs["faces"] == scores[1].inputs["faces"]
+    assert set(plan.stages[scores[0].inputs["protected"]].components) == {"model"}
+    own = plan.stages[scores[1].inputs["protected"]]
+    assert own.name == "embeddings of toy-faces protected by noise by adapted with toy-b"
+    assert plan.stages[own.inputs["state"]].components["model"] == own.components["model"]
+
+
+def test_an_attack_adapts_each_evaluated_model(plan_of: PlanOf) -> None:
+    plan = plan_of(suite(ADAPTS), 'experiment[0].evaluated=["toy-a", "toy-b"]')
+    learnt = {s.key: s for s in plan.stages.values() if s.kind == "fit_attack"}
+    assert {s.components["model"][0].label for s in learnt.values()} == {"toy-a", "toy-b"}
+    assert len(learnt) == 2
+
+
+def test_an_attack_gets_at_most_the_faces_of_its_budget_person_by_person(computed_of: ComputedOf) -> None:
+    done = computed_of(suite(ADAPTS.replace("64", "5").replace("16", "4")))
+    found = done.artifact("auxiliary faces of toy-faces, at most 5").tables["faces"]["subject"].to_pylist()
+    assert found == [2_000_000, 2_000_000, 2_000_001, 2_000_001, 2_000_002]
+    protected = done.artifact("auxiliary faces of toy-faces, at most 5 protected by negative")
+    assert len(protected.tensors["images"]) == 5
+
+
+def test_a_recogniser_that_adapts_recognises_protected_pictures(computed_of: ComputedOf) -> None:
+    """Its embeddings are recomputed with a network of the test's own, and the score is that of every verification."""
+    done = computed_of(suite(ADAPTS))
+    learnt = "adapted with toy-b learning from auxiliary faces of toy-faces, at most 64 protected by negative"
+    state = done.artifact(learnt)
+    adapted = network("toy-b")
+    adapted.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in state.tensors.items()})
+    pairs = done.artifact(FACES).tables["pairs"]
+    left, right = (pairs[side].to_numpy() for side in ("left", "right"))
+    faces, uploads = done.artifact(FACES).tensors["images"], done.artifact("toy-faces protected by negative")
+    place = {face: i for i, face in enumerate(uploads.tables["samples"]["face"].to_pylist())}
+    with torch.no_grad():
+        probes = unit(adapted(as_float(uploads.tensors["images"])))[[place[face] for face in left]]
+        clean = unit(network("toy-b")(as_float(faces)))
+    rows = done.table("verification of negative by adapted with toy-b on toy-faces", "verification")
+    np.testing.assert_allclose(rows["cos_self"], (probes * clean[left]).sum(1), atol=1e-5)
+    np.testing.assert_allclose(rows["cos_cross"], (probes * clean[right]).sum(1), atol=1e-5)
+    np.testing.assert_allclose(rows["cos_clean"], (clean[left] * clean[right]).sum(1), atol=1e-5)
+    plain = done.table("verification of negative by toy-b on toy-faces", "verification")
+    assert rows["cos_self"].mean() > plain["cos_self"].mean() + 0.3
+    assert np.array_equal(rows["kappa_calibrated"], plain["kappa_calibrated"])  # enrol() is that of the model
+
+
+def test_the_insider_recognises_with_the_authorised_model(computed_of: ComputedOf) -> None:
+    done = computed_of(suite('{ plugin = "family-insider", label = "insider" }'))
+    insider = done.table("verification of negative by insider with toy-b on toy-faces", "verification")
+    service = computed_of(
+        suite('{ plugin = "family-insider", label = "insider" }'), 'experiment[0].evaluated=["toy-a"]'
+    )
+    own = service.table("verification of negative by toy-a on toy-faces", "verification")
+    for column in ("cos_self", "cos_cross", "cos_clean", "kappa_calibrated"):
+        np.testing.assert_allclose(insider[column], own[column], atol=1e-6)
+
+
+# ---- attributes ------------------------------------------------------------------------------------------------------
+
+DESCRIBES = (
+    '{ plugin = "family-attributes", attribute = "colour", names = ["red", "green", "blue"], cells = 4, '
+    'learns = "LEARNS", label = "learnt" }'
+)
+
+
+def ridge(images: Any, labels: Any) -> Any:
+    """Return the weights of the attack, computed with numpy."""
+    x = np.array(images, np.float64).reshape(len(images), 3, 4, 8, 4, 8).mean((3, 5)).reshape(len(images), -1) / 255
+    x = np.column_stack([x, np.ones(len(x))])
+    y = (np.array(labels)[:, None] == np.array(["red", "green", "blue"])).astype(float)
+    return np.linalg.solve(x.T @ x + np.eye(x.shape[1]), x.T @ y)
+
+
+@pytest.mark.parametrize("learns", ["clean", "defense"])
+def test_an_attribute_attack_learns_from_uploads_and_their_labels(computed_of: ComputedOf, learns: str) -> None:
+    done = computed_of(suite(DESCRIBES.replace("LEARNS", learns)))
+    source = "auxiliary faces of toy-faces" + (" protected by negative" if learns == "defense" else "")
+    labels = done.artifact("auxiliary faces of toy-faces").tables["faces"]["attribute_colour"].to_pylist()
+    weights = done.artifact(f"learnt learning from {source}").tensors["weights"]
+    np.testing.assert_allclose(weights, ridge(done.artifact(source).tensors["images"], labels), atol=2e-3)
+    found = done.artifact("estimates by learnt of toy-faces protected by negative").tensors["colour"]
+    assert found.shape == (20, 3)
+    rows = done.table("learnt of toy-faces protected by negative", "attributes")
+    assert set(rows["predicted"]) <= {"red", "green", "blue"}
+    assert rows["truth"].tolist() == [("red", "green", "blue")[s % 3] for s in rows["subject"]]
+
+
+# ---- links -----------------------------------------------------------------------------------------------------------
+
+LINKS = '{ plugin = "family-linkage", faces = 40, label = "linkage" }'
+
+
+def test_links_are_scored_pair_by_pair_of_two_uploads(computed_of: ComputedOf) -> None:
+    """Scores, AUC and thresholds are computed again from the uploads, with loops in place of sorted arrays."""
+    done = computed_of(suite(LINKS, '{ plugin = "noisy", sigma = 0.1 }'))
+    (score,) = [s for s in done.plan.stages.values() if s.options.get("metric") == "links"]
+    rows = {name: np.array(column) for name, column in done.cache.read(score.key).tables["links"].to_pydict().items()}
+    link = done.plan.stages[score.inputs["links"]]
+    pairs = done.artifact(FACES).tables["pairs"]
+    left, right, same = (pairs[name].to_numpy() for name in ("left", "right", "same"))
+    state = done.cache.read(link.inputs["state"]).tensors
+    whitened = []
+    for role, rows_of in (("first", left), ("second", right)):
+        held = done.cache.read(link.inputs[role])
+        place = {face: i for i, face in enumerate(held.tables["samples"]["face"].to_pylist())}
+        assert set(place) == set(rows_of.tolist())
+        with torch.no_grad():
+            found = network("toy-b")(as_float(held.tensors["images"])).double().numpy()
+        whitened.append(unit((found - state["mean"]) @ state["whitening"])[[place[face] for face in rows_of]])
+    expected = (whitened[0] * whitened[1]).sum(1)
+    np.testing.assert_allclose(rows["score"], expected, atol=1e-6)
+    impostor = rows["score"][~same]
+    aucs = [np.mean((impostor < s) + 0.5 * (impostor == s)) for s in rows["score"][same]]
+    np.testing.assert_allclose(rows["auc"][same].astype(float), aucs)
+    assert all(value is None for value in rows["auc"][~same])
+    assert np.mean(aucs) > 0.9
+    assert 0.2 < rows["auc_permuted"][same].astype(float).mean() < 0.8
+    everybody = len(impostor) + len(same)  # impostor pairs, and permuted pairs
+    assert set(rows["kappa_impostors"]) <= set(range(everybody // 2, everybody))
+
+
+def test_attacks_that_link_have_their_metrics_and_table(families_run: Any) -> None:
+    from bench.analysis.measures import measure
+    from bench.analysis.tables import build
+
+    rows = families_run(suite(LINKS, '{ plugin = "noisy", sigma = 0.1 }'))
+    cells = [c for c in rows.cells if c.outputs == "links"]
+    table = rows.links_of(cells[0])
+    genuine = table[table["same"]]
+    assert measure(rows, cells, "link-auc").value == pytest.approx(genuine["auc"].mean())
+    match = measure(rows, cells, "link-match")
+    assert match.value == pytest.approx((genuine["score"] > genuine["kappa"]).mean())
+    assert match.n == len(genuine) == 20
+    chance = measure(rows, cells, "link-match-chance")
+    assert chance.value == pytest.approx((genuine["permuted"] > genuine["kappa"]).mean())
+    (found,) = build(rows, "linkage")
+    (row,) = found.groups[0].rows
+    assert row.label == "noisy, linkage with toy-b"
+    assert [m.value for m in row.measurements][2] == match.value
