@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from bench import Attack, Defense, hookimpl
 from bench_families.attributes_from_uploads import AttributesFromUploads
+from bench_families.averages_uploads import AveragesUploads
 from bench_families.block_dct import BlockDct
 from bench_families.cloak import Cloak
 from bench_families.external_program import ExternalProgram
@@ -19,6 +20,7 @@ from bench_families.keyed_template import KeyedTemplate
 from bench_families.linkage import Linkage
 from bench_families.mask_per_person import MaskPerPerson
 from bench_families.pca_laplace import PcaLaplace
+from bench_families.queries_defense import QueriesDefense
 from bench_families.recogniser_adapts import RecogniserAdapts
 from bench_families.target_cloak import TargetCloak
 from bench_families.two_tensors import TwoTensors
@@ -51,4 +53,6 @@ def bench_attacks() -> Mapping[str, type[Attack]]:
         "family-insider": Insider,
         "family-attributes": AttributesFromUploads,
         "family-linkage": Linkage,
+        "family-averages": AveragesUploads,
+        "family-queries": QueriesDefense,
     }
