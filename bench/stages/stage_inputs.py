@@ -193,6 +193,8 @@ def attack_capabilities(
     has images protected for it; None if it may have none protected."""
     h, w = faces.shape[2:]
     models = job.stage.components.get("model", ()) if attack.outputs in ("recognition", "links") else ()
+    for model in models:
+        network(model, job.device)  # Loaded here, where nobody observes which files the attack reads.
     return Capabilities.of_attack(
         attack.sees,
         copies_of(job),
