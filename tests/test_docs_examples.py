@@ -36,8 +36,10 @@ def guided(
         "\n\n@hookimpl\ndef bench_attacks():\n"
         '    return {"enlarge": Enlarge, "linear-decoder": LinearDecoder, "tone": Tone}\n'
     )
+    one = '{"pixelate": Pixelate'
+    more = f'{one}, "small-cloak": SmallCloak, "signed-template": SignedTemplate, "blank": Blank'
     monkeypatch.syspath_prepend(str(toy_site))
-    code = "\n\n".join(blocks("plugins.md", "python")) + register
+    code = "\n\n".join(blocks("plugins.md", "python")).replace(one, more) + register
     return sites_of_their_own(write_plugin(tmp_path / "site", "plugin_guide", code))
 
 
@@ -95,6 +97,44 @@ def test_the_defense_of_the_guide_works(guided: Registry, tmp_path: Path) -> Non
     images = cache.read(key).tensors["images"]
     assert (images[:, :, ::8, ::8] == images[:, :, 7::8, 7::8]).all()
     assert 1 < len(np.unique(images[0, 0])) <= 16
+
+
+GOALS = """\
+[suite]
+name = "goals"
+
+[[experiment]]
+name = "goals"
+datasets = ["toy-faces"]
+authorised = ["toy-a"]
+surrogates = ["toy-b"]
+evaluated = ["toy-a", "toy-b"]
+defenses = ["small-cloak", "signed-template", "blank"]
+protects = "both"
+pairs = 20
+"""
+
+
+@pytest.mark.slow
+def test_the_defenses_of_each_goal_work(guided: Registry, tmp_path: Path) -> None:
+    path = tmp_path / "guide.toml"
+    path.write_text(GOALS, encoding="utf-8")
+    done = Computed(make_plan(load(path, guided), guided, "cpu"), Cache(tmp_path / "cache"))
+    assert done.failures() == []
+    reasons = {c.defense.label: c.skip for c in done.plan.cells if c.skip}
+    assert list(reasons) == ["signed-template"], "only models of images cannot read a template"
+    assert "sends a representation and no image" in str(reasons["signed-template"])
+    own = done.table("verification of signed-template by signed-template's recogniser on toy-faces", "verification")
+    assert np.isnan(own["cos_clean"].astype(float)).all()
+    assert (own["cos_cross"] == own["cos_protected"]).all()
+    same = own["same"].astype(bool)
+    assert own["cos_cross"][same].mean() > own["cos_cross"][~same].mean() + 0.2
+    cloak = done.table("verification of small-cloak by toy-b on toy-faces", "verification")
+    assert (cloak["cos_cross"] == cloak["cos_protected"]).all()
+    assert np.isfinite(np.stack([cloak["cos_probe"], cloak["cos_gallery"]])).all()
+    assert cloak["cos_self"].mean() < 0.999
+    blank = done.table("verification of blank by toy-a on toy-faces", "verification")
+    assert np.allclose(blank["cos_protected"], 1)
 
 
 # ---- suites ----------------------------------------------------------------------------------------------------------
