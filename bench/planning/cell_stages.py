@@ -308,6 +308,8 @@ class CellStages:
         graph, dataset = self.graph, client.dataset
         faces, alone = self.faces(dataset), self.alone(attack)
 
+        by_label = "labels" in self.instances.of(attack).sees
+
         def estimates(images: str, count: int) -> str:
             return self.adversary.estimates(client, alone, images, count, rebuilt=attack.via is not None)
 
@@ -322,6 +324,7 @@ class CellStages:
                 "original": estimates(faces, 2 * self.pairs),
                 "received": estimates(seen, self.probes(client)),
                 "constant": estimates(graph.faces(dataset, "calibration"), CALIBRATION_IMAGES),
+                **({"calibration_faces": graph.faces(dataset, "calibration")} if by_label else {}),
             },
             units=self.pairs,
             unit_cost=1e-3,

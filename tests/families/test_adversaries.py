@@ -132,7 +132,24 @@ def test_an_attribute_attack_learns_from_uploads_and_their_labels(computed_of: C
     assert found.shape == (20, 3)
     rows = done.table("learnt of toy-faces protected by negative", "attributes")
     assert set(rows["predicted"]) <= {"red", "green", "blue"}
+    assert set(rows["reference"]) == {"label"}
+    right = np.eye(3)[rows["subject"] % 3]
+    np.testing.assert_allclose(rows["value"], (unit(found) * right).sum(1), atol=1e-6)
+    other = rows["subject"][:, None] != rows["subject"][None, :]
+    scores = right @ unit(found).T
+    np.testing.assert_allclose(rows["permuted"], (scores * other).sum(1) / other.sum(1), atol=1e-6)
+    assert rows["original"].tolist() == rows["truth"].tolist()
     assert rows["truth"].tolist() == [("red", "green", "blue")[s % 3] for s in rows["subject"]]
+
+
+def test_labels_are_vectors_or_numbers_like_the_estimates() -> None:
+    from bench.stages.attribute_scores import label_values
+
+    labels = np.array(["b", "a", "c", "None"])
+    found = label_values(labels, ("a", "b"), np.zeros((9, 3)))
+    np.testing.assert_array_equal(found, [[0, 1, 0], [1, 0, 0], [np.nan] * 3, [np.nan] * 3])
+    np.testing.assert_array_equal(label_values(np.array([20, 31]), (), np.zeros(9)), [20.0, 31.0])
+    np.testing.assert_array_equal(label_values(labels, (), np.zeros(9)), [np.nan] * 4)
 
 
 # ---- links -----------------------------------------------------------------------------------------------------------
