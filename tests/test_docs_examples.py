@@ -34,7 +34,9 @@ def guided(
     """The classes of the guide, together in one plugin beside the toy one."""
     register = (
         "\n\n@hookimpl\ndef bench_attacks():\n"
-        '    return {"enlarge": Enlarge, "linear-decoder": LinearDecoder, "tone": Tone}\n'
+        '    return {"enlarge": Enlarge, "linear-decoder": LinearDecoder, "tone": Tone,\n'
+        '     "adapted-head": AdaptedHead, "learnt-tone": LearntTone, "same-tone": SameTone,\n'
+        '     "mean-of-uploads": MeanOfUploads, "undoes-tone": UndoesTone}\n'
     )
     one = '{"pixelate": Pixelate'
     more = f'{one}, "small-cloak": SmallCloak, "signed-template": SignedTemplate, "blank": Blank'
@@ -86,6 +88,41 @@ def test_the_attacks_of_the_guide_work(guided: Registry, tmp_path: Path, more: s
     assert set(looks["original"][looks["attribute"] == "tone"]) <= {"dark", "light"}
     fits = [s.name for s in done.plan.stages.values() if s.kind == "fit_attack"]
     assert len(fits) == 5  # on clean faces of all people and of the half that toy-mean leaves; on each defense
+
+
+ADVERSARIES = """\
+[suite]
+name = "adversaries"
+
+[[experiment]]
+name = "adversaries"
+datasets = [{ plugin = "toy-faces", auxiliary_images = 200 }]
+authorised = ["toy-a"]
+evaluated = ["toy-b"]
+defenses = ["toy-mean"]
+attacks = ["abuse", "adapted-head", "learnt-tone", "same-tone", "mean-of-uploads", "undoes-tone"]
+pairs = 20
+"""
+
+
+@pytest.mark.slow
+def test_the_adversaries_of_the_guide_work(guided: Registry, tmp_path: Path) -> None:
+    path = tmp_path / "guide.toml"
+    path.write_text(ADVERSARIES, encoding="utf-8")
+    done = Computed(make_plan(load(path, guided), guided, "cpu"), Cache(tmp_path / "cache"))
+    assert done.failures() == []
+    assert [c.skip for c in done.plan.cells] == [None] * 6
+
+    def similarity(by: str) -> Any:
+        return done.table(f"verification of toy-mean by {by} on toy-faces", "verification")["cos_self"].mean()
+
+    assert similarity("adapted-head with toy-b") > similarity("toy-b"), "it adapts"
+    (links,) = [s for s in done.plan.stages.values() if s.options.get("metric") == "links"]
+    scored = done.cache.read(links.key).tables["links"].to_pandas()
+    assert scored.loc[scored["same"], "score"].mean() > scored.loc[~scored["same"], "score"].mean()
+    budgets = {c.attack.label: c.budget for c in done.plan.cells if c.budget}
+    assert budgets == {"adapted-head": '{"faces": 400}', "undoes-tone": '{"queries": 1}'}
+    assert {c.attack.label for c in done.plan.cells if c.insider} == {"mean-of-uploads"}
 
 
 def test_the_defense_of_the_guide_works(guided: Registry, tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def take_read() -> dict[str, str]:
 def observed(component: Component, plugin: Defense | Attack, cache: Path) -> Iterator[None]:
     """Warn of each file and program that the body of ``with`` uses, which calls a plugin, and that it does not declare.
 
-    ``cache`` is the folder of the artifacts of the host. What a defense uses is not noted of the attack that queries it.
+    ``cache`` is the folder of the artifacts of the host. What a queried defense uses is not the attack's.
     """
     global _current, _hooked
     unobserved = component.origin.distribution == DISTRIBUTION or _has_fingerprint(plugin)
