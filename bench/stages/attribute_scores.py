@@ -65,13 +65,13 @@ def label_values(labels: NDArray[Any], classes: Sequence[str], like: NDArray[Any
     """
     if like.ndim == 2:
         named = [*classes[: like.shape[1]], *map(str, range(len(classes), like.shape[1]))]
-        found = (np.asarray(labels).astype(str)[:, None] == np.array(named)[None, :]).astype(np.float64)
-        found[found.sum(axis=1) == 0] = np.nan
-        return found
+        equal = np.asarray(labels).astype(str)[:, None] == np.array(named)[None, :]
+        return np.where(equal.any(axis=1, keepdims=True), equal.astype(np.float64), np.nan)
     try:
-        return np.asarray(labels).astype(np.float64)
+        numbers: NDArray[np.float64] = np.asarray(labels).astype(np.float64)
     except (TypeError, ValueError):  # These labels are no numbers.
         return np.full(len(labels), np.nan)
+    return numbers
 
 
 def _nullable(values: NDArray[np.float64]) -> pa.Array:
