@@ -80,10 +80,12 @@ def observed(component: Component, plugin: Plugin, cache: Path, *, warn: bool = 
     """Note each file and program that the body of ``with`` uses, which calls a plugin, and that it does not declare.
 
     ``cache`` is the folder of the artifacts of the host. With ``warn``, which a stage needs whose notes are about the
-    plugin, there is a warning for each.
+    plugin, there is a warning for each. What a plugin uses that this plugin calls, such as a queried defense, is not
+    counted.
     """
     if not _is_observed(component, plugin):
-        yield
+        with _noting(None):
+            yield
         return
     began = time.time()
     has_parts = isinstance(plugin, Model | Dataset)  # One package may have many, which read other files each.
@@ -108,10 +110,10 @@ def _has_fingerprint(plugin: Defense | Attack | Metric) -> bool:
 
 
 @contextlib.contextmanager
-def _noting(used: _Used) -> Iterator[None]:
-    """Keep in ``used`` what the body of ``with`` uses."""
+def _noting(used: _Used | None) -> Iterator[None]:
+    """Keep in ``used`` what the body of ``with`` uses; None keeps nothing."""
     global _current, _hooked
-    if not _hooked:
+    if not _hooked and used is not None:
         sys.addaudithook(_note)
         _hooked = True
     before, _current = _current, used
