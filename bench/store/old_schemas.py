@@ -76,6 +76,7 @@ def cells(frame: pd.DataFrame, stages: Sequence[Mapping[str, Any]]) -> pd.DataFr
     return frame.assign(
         authorised=_column(frame, authorised),
         authorised_stand_in_for=_column(frame, [_names_of(models, text) for models, text in stand_ins]),
+        surrogates=_column(frame, [()] * len(frame)),  # These versions knew none.
         splits=_column(frame, [_splits(text) for text in frame["upload"]]),
         failed_stage=_column(frame, [first.get(str(reason)) for reason in frame["reason"]]),
         components=_column(frame, [json.dumps(parts[t]) if t in parts else None for t in frame["components"]]),

@@ -77,6 +77,7 @@ def test_what_the_adversary_matches_by_hand(tmp_path: Path) -> None:
         "cos_cross": [0.25, 0.9, 0.1, 0.9],
         "kappa_calibrated": [0.35] * 4,
         "kappa_adversary": [0.2, 0.4, 0.2, 0.4],
+        "kappa_enrolled": [0.24, 0.4, 0.26, 0.4],
         "impostor_match_adversary": [0.0, 0.02, 0.02, 0.0],
         "impostor_match_enrolled": [0.04, 1.0, 0.0, 1.0],
         "impostor_match": [0.0, 0.0, 0.01, 0.01],

@@ -56,6 +56,7 @@ COLUMNS = {
         "gallery", "kappa_calibrated", "fmr", "calibration_impostors", "calibration_people", "threshold_rule",
         "fmr_realised", "kappa_adversary", "adversary_impostors", "adversary_people", "impostor_match_adversary",
         "impostor_match_enrolled", "impostor_match", "rank_chance", "rank_enrolled_chance",
+        "cos_probe", "cos_gallery", "cos_protected", "compared_with", "kappa_enrolled",
     },
     "images": {
         *POINT, "attack", "sample_id", "subject", "ssim", "psnr", "psnr_infinite", "lpips", "upload_bytes",
