@@ -222,7 +222,7 @@ def test_a_rescoring_keeps_the_values_of_metrics(
     finished: Callable[..., tuple[Computed, Rows]], families: Registry, tmp_path: Path
 ) -> None:
     done, _ = finished(suite(MS_SSIM))
-    made = Planner(tmp_path / "run", families, done.cache, ["experiment[0].kappa=0.5"], "cpu", None)
+    made = Planner(tmp_path / "run", families, done.cache, ["experiment[0].fmr=0.1"], "cpu", None)
     names_of = {key: stage.name for key, stage in made.plan.stages.items()}
     assert sorted(names_of[key] for key in made.kept) == sorted(n for n in names(done.plan) if n.startswith("ms-ssim"))
     assert {cell.stages for cell in made.plan.cells} != {cell.stages for cell in done.plan.cells}
