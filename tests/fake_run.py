@@ -357,6 +357,7 @@ def chance_of(same: np.ndarray) -> dict[str, Any]:
         "threshold_rule": ["fmr"] * n,
         "fmr_realised": np.full(n, 0.0099),
         "kappa_adversary": np.full(n, 0.35),
+        "kappa_enrolled": np.full(n, 0.35),
         "adversary_impostors": np.full(n, 9 * n * n // 10),
         "adversary_people": np.full(n, 9 * n // 10),
         "impostor_match_adversary": np.where(np.arange(n) % 5 == 0, 0.05, 0.0),

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 from support import Computed, compute, only, write_plugin
 
+from bench.api.attack import Budgeted, Outputs, Sees
 from bench.planning.plan import make_plan
 from bench.registry.components import parameters
 from bench.registry.discovery import Registry
@@ -34,10 +35,15 @@ def guided(
     """The classes of the guide, together in one plugin beside the toy one."""
     register = (
         "\n\n@hookimpl\ndef bench_attacks():\n"
-        '    return {"enlarge": Enlarge, "linear-decoder": LinearDecoder, "tone": Tone}\n'
+        '    return {"enlarge": Enlarge, "linear-decoder": LinearDecoder, "tone": Tone,\n'
+        '     "adapted-head": AdaptedHead, "learnt-tone": LearntTone, "same-tone": SameTone,\n'
+        '     "mean-of-uploads": MeanOfUploads, "undoes-tone": UndoesTone,\n'
+        '     "one-step": OneStep, "same-template": SameTemplate}\n'
     )
+    one = '{"pixelate": Pixelate'
+    more = f'{one}, "small-cloak": SmallCloak, "signed-template": SignedTemplate, "blank": Blank'
     monkeypatch.syspath_prepend(str(toy_site))
-    code = "\n\n".join(blocks("plugins.md", "python")) + register
+    code = "\n\n".join(blocks("plugins.md", "python")).replace(one, more) + register
     return sites_of_their_own(write_plugin(tmp_path / "site", "plugin_guide", code))
 
 
@@ -86,6 +92,64 @@ def test_the_attacks_of_the_guide_work(guided: Registry, tmp_path: Path, more: s
     assert len(fits) == 5  # on clean faces of all people and of the half that toy-mean leaves; on each defense
 
 
+def test_every_declaration_of_attacks_has_an_example() -> None:
+    code = "\n".join(blocks("plugins.md", "python"))
+    words = {*get_args(Sees), *get_args(Budgeted), "photo", *(set(get_args(Outputs)) - {"images"})}
+    assert not [word for word in words if f'"{word}"' not in code]
+    methods = ("embed", "enrol", "link", "estimate", "reconstruct", "fit", "budget", "splits", "classes")
+    assert not [name for name in methods if f"    def {name}(self" not in code]
+    calls = ("evaluated()", "defense(", "network(", "shallow(", "state[", "image_size", "authorised[")
+    assert not [name for name in calls if f"ctx.{name}" not in code]
+
+
+ADVERSARIES = """\
+[suite]
+name = "adversaries"
+
+[[experiment]]
+name = "adversaries"
+datasets = [{ plugin = "toy-faces", auxiliary_images = 200 }]
+authorised = ["toy-a"]
+evaluated = ["toy-b"]
+defenses = ["toy-mean"]
+attacks = ["abuse", "adapted-head", "learnt-tone", "same-tone", "mean-of-uploads", "undoes-tone", "one-step"]
+pairs = 20
+
+[[experiment]]
+name = "templates"
+datasets = ["toy-faces"]
+authorised = ["toy-a"]
+evaluated = ["toy-b"]
+defenses = ["signed-template"]
+attacks = ["same-template"]
+pairs = 20
+"""
+
+
+@pytest.mark.slow
+def test_the_adversaries_of_the_guide_work(guided: Registry, tmp_path: Path) -> None:
+    path = tmp_path / "guide.toml"
+    path.write_text(ADVERSARIES, encoding="utf-8")
+    done = Computed(make_plan(load(path, guided), guided, "cpu"), Cache(tmp_path / "cache"))
+    assert done.failures() == []
+    reasons = [c.skip for c in done.plan.cells]
+    assert reasons[:-1] == [None] * 8
+    assert "signed-template's recogniser recognises only what signed-template sends" in str(reasons[-1])
+
+    def similarity(by: str) -> Any:
+        return done.table(f"verification of toy-mean by {by} on toy-faces", "verification")["cos_self"].mean()
+
+    assert similarity("adapted-head with toy-b") > similarity("toy-b"), "it adapts"
+    links = [s for s in done.plan.stages.values() if s.options.get("metric") == "links"]
+    assert len(links) == 2
+    for stage in links:
+        scored = done.cache.read(stage.key).tables["links"].to_pandas()
+        assert scored.loc[scored["same"], "score"].mean() > scored.loc[~scored["same"], "score"].mean()
+    budgets = {c.attack.label: c.budget for c in done.plan.cells if c.budget}
+    assert budgets == {"adapted-head": '{"faces": 400}', "undoes-tone": '{"queries": 1}', "one-step": '{"steps": 1}'}
+    assert {c.attack.label for c in done.plan.cells if c.insider} == {"mean-of-uploads"}
+
+
 def test_the_defense_of_the_guide_works(guided: Registry, tmp_path: Path) -> None:
     path = tmp_path / "guide.toml"
     path.write_text(SUITE, encoding="utf-8")
@@ -95,6 +159,44 @@ def test_the_defense_of_the_guide_works(guided: Registry, tmp_path: Path) -> Non
     images = cache.read(key).tensors["images"]
     assert (images[:, :, ::8, ::8] == images[:, :, 7::8, 7::8]).all()
     assert 1 < len(np.unique(images[0, 0])) <= 16
+
+
+GOALS = """\
+[suite]
+name = "goals"
+
+[[experiment]]
+name = "goals"
+datasets = ["toy-faces"]
+authorised = ["toy-a"]
+surrogates = ["toy-b"]
+evaluated = ["toy-a", "toy-b"]
+defenses = ["small-cloak", "signed-template", "blank"]
+protects = "both"
+pairs = 20
+"""
+
+
+@pytest.mark.slow
+def test_the_defenses_of_each_goal_work(guided: Registry, tmp_path: Path) -> None:
+    path = tmp_path / "guide.toml"
+    path.write_text(GOALS, encoding="utf-8")
+    done = Computed(make_plan(load(path, guided), guided, "cpu"), Cache(tmp_path / "cache"))
+    assert done.failures() == []
+    reasons = {c.defense.label: c.skip for c in done.plan.cells if c.skip}
+    assert list(reasons) == ["signed-template"], "only models of images cannot read a template"
+    assert "sends a representation and no image" in str(reasons["signed-template"])
+    own = done.table("verification of signed-template by signed-template's recogniser on toy-faces", "verification")
+    assert np.isnan(own["cos_clean"].astype(float)).all()
+    assert (own["cos_cross"] == own["cos_protected"]).all()
+    same = own["same"].astype(bool)
+    assert own["cos_cross"][same].mean() > own["cos_cross"][~same].mean() + 0.2
+    cloak = done.table("verification of small-cloak by toy-b on toy-faces", "verification")
+    assert (cloak["cos_cross"] == cloak["cos_protected"]).all()
+    assert np.isfinite(np.stack([cloak["cos_probe"], cloak["cos_gallery"]])).all()
+    assert cloak["cos_self"].mean() < 0.999
+    blank = done.table("verification of blank by toy-a on toy-faces", "verification")
+    assert np.allclose(blank["cos_protected"], 1)
 
 
 # ---- suites ----------------------------------------------------------------------------------------------------------

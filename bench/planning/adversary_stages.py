@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 from bench.api.attack import Attack
-from bench.core.domain import Component, ComponentRole
+from bench.core.domain import Component, ComponentRole, Side
 from bench.core.memoize import remembered
 from bench.planning.adversaries import Adversaries
 from bench.planning.graph import CALIBRATION_IMAGES, Graph, LearntFaces, forward_cost
@@ -29,7 +29,7 @@ class ClientStages(Protocol):
     """The stages of the client, whose results the adversary gets."""
 
     def faces(self, dataset: Component) -> str: ...
-    def protect(self, client: Client, source: Component, faces: str, count: int) -> str: ...
+    def protect(self, client: Client, source: Component, faces: str, count: int, upload: int = 0) -> str: ...
     def given(self, client: Client) -> Mapping[str, str]: ...
     def known(self, client: Client) -> tuple[Component, ...]: ...
     def probes(self, client: Client) -> int: ...
@@ -64,7 +64,29 @@ class AdversaryStages:
         """Return the options of an attack stage: the split points whose features the attack gets, and those that were
         uploaded."""
         uploaded = self.splits.uploaded(client.authorised)
-        return {"splits": self.splits.attacked(client.authorised, attack), "uploaded": uploaded}
+        found: dict[str, Any] = {"splits": self.splits.attacked(client.authorised, attack), "uploaded": uploaded}
+        instance: Attack = self.instances.of(attack)
+        if instance.uploads > 1:
+            found |= {"uploads": instance.uploads, "uploads_of": instance.uploads_of}
+        return found
+
+    def further(self, client: Client, attack: Component, source: Component, faces: str, count: int) -> dict[str, str]:
+        """Return the further inputs of a stage in which an attack receives several uploads of each of the ``count``
+        protected ones of the stage ``faces`` of the data set ``source``; none if it receives one, or if they are other
+        uploads of that stage."""
+        instance: Attack = self.instances.of(attack)
+        numbers = range(1, instance.uploads)
+        if instance.uploads_of == "photo":
+            return {f"further {j}": self.client.protect(client, source, faces, count, upload=j) for j in numbers}
+        if instance.uploads == 1 or self.graph.split(faces) != "evaluation":
+            return {}
+        photos = self.graph.faces(source, "further", self.pairs)
+        return {"further": self.client.protect(client, source, photos, self.pairs), "further_faces": photos}
+
+    def of_scored(self, client: Client, attack: Component) -> dict[str, str]:
+        """Return what `further` returns for uploads of the scored faces."""
+        faces, count = self.client.faces(client.dataset), self.client.probes(client)
+        return self.further(client, attack, client.dataset, faces, count)
 
     def state(self, client: Client, attacker: AttackAndModel) -> Mapping[str, str]:
         """Return the input ``state`` of the stages of an attack that learns; empty if it does not."""
@@ -100,6 +122,7 @@ class AdversaryStages:
         inputs, where = {"faces": faces}, self.graph.name(faces)
         if attack.trains_on == "defense":
             inputs["protected"] = self.client.protect(client, source, faces, 4 * CALIBRATION_IMAGES)
+            inputs |= self.further(client, first, source, faces, 4 * CALIBRATION_IMAGES)
             where = self.graph.name(inputs["protected"])
         roles, options = self.roles(client, attacker), self.seen(client, first)
         if queries := self.adversaries.queries(first):
@@ -138,6 +161,7 @@ class AdversaryStages:
                 "faces": self.client.faces(client.dataset),
                 "protected": protected,
                 **self.state(client, attacker),
+                **self.of_scored(client, first),
             },
             seed=self.graph.seed("attack", first.name, client.dataset.name, client.repeat),
             units=self.pairs,
@@ -149,6 +173,7 @@ class AdversaryStages:
     def embed(self, client: Client, attacker: AttackAndModel, protected: str, count: int) -> str:
         """Add the stage in which an attack embeds the ``count`` uploads of the stage ``protected``."""
         inputs = {"images": protected, "faces": self.client.faces(client.dataset)}
+        inputs |= self.of_scored(client, attacker.attack)
         return self._embeddings(client, attacker, inputs, count, enrolled=False)
 
     @remembered
@@ -188,6 +213,8 @@ class AdversaryStages:
     def _own_estimates(self, client: Client, attacker: AttackAndModel, images: str, count: int) -> str:
         inputs = {"images": images, "faces": self.client.faces(client.dataset), **self.state(client, attacker)}
         attack = attacker.attack
+        if self.graph.stages[images].kind == "protect":
+            inputs |= self.of_scored(client, attack)
         return self.graph.stage(
             "attack",
             f"estimates by {attack.label} of {self.graph.name(images)}",
@@ -205,13 +232,14 @@ class AdversaryStages:
     def links(self, client: Client, attacker: AttackAndModel) -> str:
         """Add the stage in which an attack scores pairs of two uploads. Both pictures of a pair are protected for it,
         whatever side the experiment protects for verification."""
-        sides = ("both", "both") if client.side == "both" else ("probe", "gallery")
+        sides: tuple[Side, Side] = ("both", "both") if client.side == "both" else ("probe", "gallery")
         faces = self.client.faces(client.dataset)
         first, second = (
             self.client.protect(client._replace(side=side), client.dataset, faces, self.client.probes(client))
             for side in sides
         )
         attack: Attack = self.instances.of(attacker.attack)
+        assert attacker.evaluated is not None
         mflops = self.instances.of(attacker.evaluated).mflops * (1 + attack.passes())
         return self.graph.stage(
             "attack",

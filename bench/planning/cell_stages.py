@@ -90,12 +90,12 @@ class CellStages:
         return {} if client.side == "probe" else {"protects": client.side}
 
     @remembered
-    def protect(self, client: Client, source: Component, faces: str, count: int) -> str:
+    def protect(self, client: Client, source: Component, faces: str, count: int, upload: int = 0) -> str:
         """Add the stage in which the client protects the ``count`` images of the stage ``faces``.
 
         These are the pictures of pairs on the side that is protected (Equation 10 protects x1 only), or all faces of
         another split of the data set ``source``: auxiliary faces if an attack learns from protected images, calibration
-        faces if the recogniser of the defense is calibrated.
+        faces if the recogniser of the defense is calibrated. ``upload`` counts repeated uploads of the same photos.
         """
         defense: Defense = self.instances.of(client.defense)
         splits = self.splits.uploaded(client.authorised) if "feature" in defense.sends else ()
@@ -107,17 +107,19 @@ class CellStages:
         options: dict[str, Any] = {"splits": splits} if splits else {}
         options |= self.protected_side(client) if scored else {}
         options |= {} if self.graph.check_defenses or not scored else {"check": False}
+        options |= {"upload": upload} if upload else {}
+        again = (f"upload {upload}",) if upload else ()
         mflops = sum(self.instances.of(m).mflops for m in models)
         h, w = self.instances.of(client.dataset).image_size
         name = f"{self.graph.name(faces).removeprefix('evaluation faces of ')} protected by {client.defense.label}"
         return self.graph.stage(
             "protect",
-            f"{name} for {authorised}" if authorised else name,
+            ", ".join((f"{name} for {authorised}" if authorised else name, *again)),
             ":".join(("protect", client.defense.name, *(c.name for c in models))),
             components=self.of_client(client, models),
             options=options,
             inputs=inputs,
-            seed=self.graph.seed("protect", client.defense.name, source.name, names, client.repeat),
+            seed=self.graph.seed("protect", client.defense.name, source.name, names, client.repeat, *again),
             units=count,
             unit_cost=1e-3 + defense.passes() * forward_cost(mflops),
             size=count * (3 * h * w + self._feature_bytes(client, splits)),
@@ -330,6 +332,8 @@ class CellStages:
         graph, dataset = self.graph, client.dataset
         faces, alone = self.faces(dataset), self.alone(attack)
 
+        by_label = "labels" in self.instances.of(attack).sees
+
         def estimates(images: str, count: int) -> str:
             return self.adversary.estimates(client, alone, images, count, rebuilt=attack.via is not None)
 
@@ -344,6 +348,7 @@ class CellStages:
                 "original": estimates(faces, 2 * self.pairs),
                 "received": estimates(seen, self.probes(client)),
                 "constant": estimates(graph.faces(dataset, "calibration"), CALIBRATION_IMAGES),
+                **({"calibration_faces": graph.faces(dataset, "calibration")} if by_label else {}),
             },
             units=self.pairs,
             unit_cost=1e-3,

@@ -208,6 +208,7 @@ class ExperimentPlanner:
             or self.reasons.unreadable(defense, attack, evaluated)
             or self.unadaptable(attack, evaluated)
             or self.unlinkable(client, attack)
+            or self.too_few_photos(dataset, attack)
         )
         if reason or evaluated is None or evaluated.kind == "defense":
             return reason
@@ -225,6 +226,18 @@ class ExperimentPlanner:
         if self.instances.of(attack).outputs != "links" and not self.adversaries.embeds(attack):
             return None
         return f"{attack.label} embeds pictures with an evaluated model, and {evaluated.label} is no such model"
+
+    @remembered
+    def too_few_photos(self, dataset: Component, attack: Component) -> str | None:
+        """Return why an attack cannot receive several photos of each person; None if it can."""
+        first: Attack = self.instances.of(attack.via or attack)
+        there: int = self.instances.of(dataset).further_pictures(self.experiment.pairs)
+        if first.uploads_of == "photo" or there >= first.uploads - 1:
+            return None
+        return (
+            f"{(attack.via or attack).label} receives {first.uploads} uploads of each person, and {dataset.label} has "
+            f"{there} further pictures of each beside those of its pairs; declare fewer uploads, or those of one photo"
+        )
 
     @remembered
     def unlinkable(self, client: Client, attack: Component) -> str | None:
@@ -372,10 +385,11 @@ class ExperimentPlanner:
         if attack.via and (reason := self.adversaries.contradiction(attack.via)):
             return reason
         fed = instance.outputs == "recognition" and not self.adversaries.embeds(attack)  # to the evaluated model
-        more = sorted(instance.sees & {"features", "representation", "uploads"}) if not attack.via else []
+        unseen = {"uploads"} if attack.via else {"features", "representation", "uploads"}
+        more = sorted(self.instances.of(first).sees & unseen)
         if more and instance.outputs == "attributes" and self.experiment.noise_levels:
             return (
-                f"{attack.label} sees {', '.join(more)}, and Equation 9 adds noise to images that models look at; "
+                f"{first.label} sees {', '.join(more)}, and Equation 9 adds noise to images that models look at; "
                 "leave out noise_levels of the experiment"
             )
         looks = not fed and "images" in self.instances.of(first).sees

@@ -211,8 +211,9 @@ def with_notes(record: RunRecord, plan: Plan, cache: Cache) -> RunRecord:
         role = _NOTICED_BY.get(stage.kind)
         manifest = None if role is None else cache.manifest(key)
         if role is not None and manifest is not None and manifest.get("notes"):
-            # The recogniser of a defense embeds without a model.
-            for component in stage.components.get(role, stage.components.get("defense", ())):
+            # An attack embeds with a model that it did not make, and the recogniser of a defense without a model.
+            by = stage.components.get("attack") or stage.components.get(role) or stage.components.get("defense", ())
+            for component in by:
                 noticed.setdefault(digest_of(component), {}).update(dict.fromkeys(map(str, manifest["notes"])))
     if not noticed:
         return record

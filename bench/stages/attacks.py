@@ -18,26 +18,19 @@ from bench.api.types import Received
 from bench.stages import contracts
 from bench.stages.linkage import link_uploads
 from bench.stages.queries import Queries
+from bench.stages.received import LearningExamples, SeveralUploads
 from bench.stages.splits import check_learnt, learnt
 from bench.stages.stage_inputs import (
     Job,
-    LearningExamples,
-    Uploads,
     attack_capabilities,
     build,
     images_of,
     read_faces,
     read_state,
-    victim_of,
 )
 from bench.stages.stored import numbers, quantised, sample_table
 from bench.stages.undeclared import observed
 from bench.store.artifacts import Artifact
-
-
-def _uploads(job: Job, held: Artifact) -> Uploads:
-    """Return the uploads of an artifact as the attack of the stage gets them."""
-    return Uploads(job, held, victim_of(job), job.stage.options["splits"])
 
 
 def fit_attack(job: Job) -> Artifact:
@@ -52,7 +45,7 @@ def fit_attack(job: Job) -> Artifact:
     ctx = job.context(plugin, attack_capabilities(job, attack, faces.images, queries=queries), sample_ids=ids)
     examples = LearningExamples(
         faces,
-        _uploads(job, held),
+        SeveralUploads(job, held, faces.subjects),
         with_images=not job.stage.options["uploaded"],
         labelled="labels" in attack.sees or attack.outputs == "images",
         plugin=plugin,
@@ -77,7 +70,7 @@ def _reconstruct(job: Job, attack: Attack) -> Artifact:
     about = held.tables["samples"]
     check_learnt(job)
     faces = read_faces(job.input("faces"))
-    uploads = _uploads(job, held)
+    uploads = SeveralUploads(job, held, faces.subjects[about["face"].to_numpy()])
     images, extras = [], []
     capabilities, state = attack_capabilities(job, attack, faces.images), read_state(job)
     shape = (3, *faces.images.shape[2:])
@@ -119,7 +112,10 @@ def _of_images(job: Job, attack: Attack) -> tuple[int, _Estimate]:
 def _of_uploads(job: Job, attack: Attack) -> tuple[int, _Estimate]:
     """Return the number of uploads, and a function that estimates the attributes of a batch of them."""
     check_learnt(job)
-    uploads, faces = _uploads(job, job.input("images")), read_faces(job.input("faces"))
+    held, faces = job.input("images"), read_faces(job.input("faces"))
+    shown = held.tables["samples"]["face"].to_numpy() if "samples" in held.tables else slice(None)
+    subjects = (read_faces(held) if "faces" in held.tables else faces).subjects[shown]
+    uploads = SeveralUploads(job, held, subjects)
     capabilities, state = attack_capabilities(job, attack, faces.images), read_state(job)
     plugin, with_images = f"attack {job.component('attack').label}", not job.stage.options["uploaded"]
 
@@ -145,7 +141,7 @@ def embed_by_attack(job: Job) -> Artifact:
         check_learnt(job)
     faces = read_faces(held if enrolled else job.input("faces"))
     shown = np.arange(len(faces.images)) if enrolled else held.tables["samples"]["face"].to_numpy()
-    sides = _enrolled(job, attack, faces.images) if enrolled else _received(job, attack, held)
+    sides = _enrolled(job, attack, faces.images) if enrolled else _received(job, attack, held, faces.subjects[shown])
     capabilities, state = attack_capabilities(job, attack, faces.images), read_state(job)
     plain, flipped = [], []
     plugin = f"attack {component.label}"
@@ -174,14 +170,14 @@ def _enrolled(job: Job, attack: Attack, images: NDArray[np.uint8]) -> _Sides:
     return sides
 
 
-def _received(job: Job, attack: Attack, stored: Artifact) -> _Sides:
+def _received(job: Job, attack: Attack, stored: Artifact, subjects: NDArray[np.int64]) -> _Sides:
     """Return a function of a batch that gives functions of a context that embed its uploads, and if they are images,
     their mirror images."""
-    uploads, with_images = _uploads(job, stored), not job.stage.options["uploaded"]
+    uploads, with_images = SeveralUploads(job, stored, subjects), not job.stage.options["uploaded"]
 
     def sides(part: slice) -> Sequence[Callable[[Context], torch.Tensor]]:
         seen: list[Received] = [uploads.received(part, images=with_images)]
-        if seen[0].images is not None and not uploads.native and not uploads.sent:
+        if seen[0].images is not None and uploads.mirrorable:
             seen.append(uploads.received(part, images=True, mirrored=True))
         return [functools.partial(contracts.embed_checked, attack, held) for held in seen]
 

@@ -13,6 +13,7 @@ from bench.core.errors import CapabilityError
 from bench.stages import contracts
 from bench.stages.stage_inputs import Job, Uploads, build, defense_capabilities, of_batch, read_state
 from bench.stages.stored import quantised, to_store
+from bench.stages.undeclared import observed
 from bench.store.artifacts import Artifact
 
 
@@ -73,5 +74,5 @@ class Queries:
         ctx.on_progress = None  # It is the attack that reports the progress of the stage.
         shapes = dict(build(self.job.stage.components["authorised"][0]).splits) if self.uploaded else {}
         photos = self.job.to_float(quantised(images))
-        with torch.enable_grad():
+        with torch.enable_grad(), observed(self.component, self.defense, self.job.cache.root):
             return to_store(contracts.protect_checked(self.defense, photos, ctx, shapes), self.uploaded)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from bench.metrics.images import SSIM_VARIANT
 from bench.metrics.lpips import LPIPS_VARIANT, Lpips, find_vgg, load
 from bench.metrics.vocabulary import IMAGE_METRICS
 from bench.stages import contracts
+from bench.stages.attribute_scores import score_attributes
 from bench.stages.image_metrics import BuiltInMetrics, score_metric
 from bench.stages.linkage import score_links
 from bench.stages.splits import Shown, check_apart
@@ -103,52 +104,6 @@ def _score_baselines(job: Job) -> Artifact:
         tables.append(pa.table(columns))
         job.report_progress(part.stop / len(index))
     return Artifact(tables={"baselines": pa.concat_tables(tables)}, facts=_variants(job))
-
-
-def _score_attributes(job: Job) -> Artifact:
-    """Score attributes, one row per image and attribute: Equation 11, both baselines, both estimates, the label."""
-    attack: Attack = build(job.component("attack"))
-    source = job.input("faces")
-    faces = read_faces(source)
-    chosen = scored_rows(job, read_pairs(source))
-    original, received = job.input("original").tensors, job.input("received").tensors
-    constant = job.input("constant").tensors
-    contracts.check_same_names([original, received, constant], f"attack {job.component('attack').label}", "attributes")
-    tables = []
-    for name in sorted(original):
-        on_original, on_received = original[name][chosen], received[name]
-        vector = on_original.ndim == 2
-        metric = attributes.attribute_similarity if vector else attributes.age_difference
-        classes = attack.classes().get(name, ())
-        truth = faces.attributes.get(name)
-        columns = {
-            "sample_id": faces.sample_ids[chosen],
-            "subject": faces.subjects[chosen],
-            "attribute": np.full(len(chosen), name),
-            "measure": np.full(len(chosen), "cosine" if vector else "years"),
-            "value": metric(on_received, on_original),
-            "permuted": attributes.permuted_baseline(on_received, on_original, faces.subjects[chosen]),
-            "baseline": attributes.constant_baseline(on_original, constant[name]),
-            "original": _words(on_original, classes),
-            "predicted": _words(on_received, classes),
-            "truth": pa.nulls(len(chosen), pa.string()) if truth is None else _words(truth[chosen], ()),
-        }
-        tables.append(pa.table(columns))
-    return Artifact(tables={"attributes": pa.concat_tables(tables)})
-
-
-def _words(values: NDArray[Any], classes: Sequence[str]) -> pa.Array:
-    """Return the most likely class of each vector ``(n, k)``, or each number ``(n,)``, as text."""
-    if values.ndim == 2:
-        return pa.array([classes[i] if i < len(classes) else str(i) for i in values.argmax(axis=1)], pa.string())
-    return pa.array([_word(v) for v in values.tolist()], pa.string())
-
-
-def _word(value: Any) -> str | None:
-    """Return a value as text; None if it is None or NaN."""
-    if value is None or value != value:
-        return None
-    return f"{value:.0f}" if isinstance(value, int | float) else str(value)
 
 
 def _score_up(job: Job) -> Artifact:
@@ -301,7 +256,7 @@ SCORES: Mapping[str, Callable[[Job], Artifact]] = {
     "images": _score_images,
     "metrics": score_metric,
     "baselines": _score_baselines,
-    "attributes": _score_attributes,
+    "attributes": score_attributes,
     "up": _score_up,
     "links": score_links,
 }

@@ -19,7 +19,7 @@ from bench.api.hookspecs import Attack
 from bench.api.types import Faces, Pairs, Pictures, Received
 from bench.core.content_keys import digest_of
 from bench.core.domain import Component, ComponentRole, Stage
-from bench.core.errors import CapabilityError, ContractError
+from bench.core.errors import ContractError
 from bench.registry.discovery import discover
 from bench.store.artifacts import Artifact, Cache
 
@@ -203,6 +203,8 @@ def attack_capabilities(
     has images protected for it; None if it may have none protected."""
     h, w = faces.shape[2:]
     models = job.stage.components.get("model", ()) if attack.outputs in ("recognition", "links") else ()
+    for model in models:
+        network(model, job.device)  # Loaded here, where nobody observes which files the attack reads.
     return Capabilities.of_attack(
         attack.sees,
         copies_of(job),
@@ -304,37 +306,3 @@ class Uploads:
         if mirrored and pixels is not None:
             pixels = pixels.flip(-1)
         return Received(images=pixels, features=features, representation=sent)
-
-
-class LearningExamples:
-    """Implements `bench.api.types.Examples`: faces, with their uploads, from which an attack learns.
-
-    ``labelled``: whether the attack, which ``plugin`` names, may know whom and what the faces show.
-    """
-
-    def __init__(self, faces: StoredFaces, uploads: Uploads, *, with_images: bool, labelled: bool, plugin: str) -> None:
-        self.images = faces.images
-        self._faces = faces
-        self._uploads = uploads
-        self._with_images = with_images
-        self._labelled = labelled
-        self._plugin = plugin
-
-    @property
-    def subjects(self) -> NDArray[np.int64]:
-        """The people whom the faces show."""
-        return self._labels("subjects").subjects
-
-    @property
-    def attributes(self) -> Mapping[str, NDArray[Any]]:
-        """The labels of the faces, by attribute."""
-        return self._labels("attributes").attributes
-
-    def _labels(self, what: str) -> StoredFaces:
-        if not self._labelled:
-            raise CapabilityError(f"{self._plugin} requested examples.{what}; declare 'labels' in its sees")
-        return self._faces
-
-    def received(self, rows: NDArray[np.int64], upload: int = 0) -> Received:
-        """Return the uploads of some of the faces."""
-        return self._uploads.received(rows, images=self._with_images)

@@ -67,22 +67,22 @@ def take_read() -> dict[str, str]:
 def observed(component: Component, plugin: Defense | Attack | Metric, cache: Path) -> Iterator[None]:
     """Warn of each file and program that the body of ``with`` uses, which calls a plugin, and that it does not declare.
 
-    ``cache`` is the folder of the artifacts of the host.
+    ``cache`` is the folder of the artifacts of the host. What a queried defense uses is not the attack's.
     """
     global _current, _hooked
-    if component.origin.distribution == DISTRIBUTION or _has_fingerprint(plugin):
-        yield
-        return
-    if not _hooked:
+    unobserved = component.origin.distribution == DISTRIBUTION or _has_fingerprint(plugin)
+    if not _hooked and not unobserved:
         sys.addaudithook(_note)
         _hooked = True
-    began = time.time()
-    _current = used = _known.setdefault(component.origin.package, _Used())
+    began, outer = time.time(), _current
+    used = _known.setdefault(component.origin.package, _Used())
+    _current = None if unobserved else used
     try:
         yield
     finally:
-        _current = None
-    _report(component, plugin, used, began, cache)
+        _current = outer
+    if not unobserved:
+        _report(component, plugin, used, began, cache)
 
 
 def _has_fingerprint(plugin: Defense | Attack | Metric) -> bool:

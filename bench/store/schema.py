@@ -112,6 +112,7 @@ SAMPLE_COLUMNS: Mapping[str, Mapping[str, pa.DataType]] = {
         **_SCORED,
         **_PICTURE,
         "attribute": _TEXT,
+        "reference": _TEXT,
         **dict.fromkeys(("value", "permuted", "baseline"), _NUMBER),
     },
     "up": {**_SCORED, **_PICTURE, **dict.fromkeys(("sigma", "cosine", "dist", "lpips"), _NUMBER)},

@@ -19,12 +19,12 @@ from bench.store.workspace import Folders
 from bench.suite.suite import load
 
 FAMILIES = Path(__file__).parent
-DEFENSES = '''
-"""Small defenses that adversaries can undo."""
+PLUGINS = '''
+"""Small defenses that adversaries can undo, and attacks that declare anything."""
 
 from dataclasses import dataclass
 
-from bench import Defense, Protected, hookimpl
+from bench import Attack, Defense, Protected, hookimpl
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +48,49 @@ class Noisy(Defense):
 @hookimpl
 def bench_defenses():
     return {"negative": Negative, "noisy": Noisy}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Declares(Attack):
+    """Declares what its parameters say."""
+
+    gives: str = "recognition"
+    learns: str = "nothing"
+    seen: tuple[str, ...] = ("images",)
+    many: int = 1
+    spends: str = ""
+    much: float = 8
+
+    outputs = property(lambda self: self.gives)
+    trains_on = property(lambda self: self.learns)
+    sees = property(lambda self: frozenset(self.seen))
+    uploads = property(lambda self: self.many)
+
+    def budget(self):
+        return {self.spends: self.much} if self.spends else {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fits(Declares):
+    """Declares what its parameters say, and has a fit()."""
+
+    def fit(self, examples, ctx):
+        return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embeds(Fits):
+    """Declares what its parameters say, and has a fit() and an embed()."""
+
+    length: int = 64
+
+    def embed(self, received, ctx):
+        return ctx.evaluated()(received.images)[:, : self.length]
+
+
+@hookimpl
+def bench_attacks():
+    return {"declares": Declares, "fits": Fits, "embeds": Embeds}
 '''
 
 
@@ -56,7 +99,7 @@ def families(toy_site: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """The registry with the toy plugin and the plugins of this folder installed."""
     site = tmp_path_factory.mktemp("families")
     install(FAMILIES, site)
-    write_plugin(site, "family_small_defenses", DEFENSES)
+    write_plugin(site, "family_small", PLUGINS)
     with pytest.MonkeyPatch.context() as patch:
         for folder in (toy_site, site):
             patch.syspath_prepend(str(folder))

@@ -132,7 +132,24 @@ def test_an_attribute_attack_learns_from_uploads_and_their_labels(computed_of: C
     assert found.shape == (20, 3)
     rows = done.table("learnt of toy-faces protected by negative", "attributes")
     assert set(rows["predicted"]) <= {"red", "green", "blue"}
+    assert set(rows["reference"]) == {"label"}
+    right = np.eye(3)[rows["subject"] % 3]
+    np.testing.assert_allclose(rows["value"], (unit(found) * right).sum(1), atol=1e-6)
+    other = rows["subject"][:, None] != rows["subject"][None, :]
+    scores = right @ unit(found).T
+    np.testing.assert_allclose(rows["permuted"], (scores * other).sum(1) / other.sum(1), atol=1e-6)
+    assert rows["original"].tolist() == rows["truth"].tolist()
     assert rows["truth"].tolist() == [("red", "green", "blue")[s % 3] for s in rows["subject"]]
+
+
+def test_labels_are_vectors_or_numbers_like_the_estimates() -> None:
+    from bench.stages.attribute_scores import label_values
+
+    labels = np.array(["b", "a", "c", "None"])
+    found = label_values(labels, ("a", "b"), np.zeros((9, 3)))
+    np.testing.assert_array_equal(found, [[0, 1, 0], [1, 0, 0], [np.nan] * 3, [np.nan] * 3])
+    np.testing.assert_array_equal(label_values(np.array([20, 31]), (), np.zeros(9)), [20.0, 31.0])
+    np.testing.assert_array_equal(label_values(labels, (), np.zeros(9)), [np.nan] * 4)
 
 
 # ---- links -----------------------------------------------------------------------------------------------------------
@@ -187,3 +204,132 @@ def test_attacks_that_link_have_their_metrics_and_table(families_run: Any) -> No
     (row,) = found.groups[0].rows
     assert row.label == "noisy, linkage with toy-b"
     assert [m.value for m in row.measurements][2] == match.value
+
+
+# ---- several uploads, queries ----------------------------------------------------------------------------------------
+
+AVERAGES = '{ plugin = "family-averages", many = 4, label = "averages" }'
+
+
+def test_uploads_of_one_photo_differ_by_the_randomness_of_the_defense(computed_of: ComputedOf) -> None:
+    done = computed_of(suite(AVERAGES, '{ plugin = "noisy", sigma = 0.3 }'))
+    sent = [
+        done.artifact(f"toy-faces protected by noisy{more}") for more in ("", *(f", upload {j}" for j in (1, 2, 3)))
+    ]
+    pictures = [np.array(a.tensors["images"], np.float64) for a in sent]
+    assert len({p.tobytes() for p in pictures}) == 4
+    with torch.no_grad():
+        mean = torch.stack([as_float(a.tensors["images"]) for a in sent]).mean(0)
+        expected = unit(network("toy-b")(mean))
+    found = done.artifact("embeddings of toy-faces protected by noisy by averages with toy-b").tensors["plain"]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    averaged, once = (
+        done.table(f"verification of noisy by {by} on toy-faces", "verification")["cos_self"].mean()
+        for by in ("averages with toy-b", "toy-b")
+    )
+    assert averaged > once
+
+
+def test_equal_uploads_of_one_photo_are_noted(computed_of: ComputedOf) -> None:
+    with pytest.warns(UserWarning, match="averages receives 4 uploads of each photo, and all are equal"):
+        done = computed_of(suite(AVERAGES))
+    averaged = done.table("verification of negative by averages with toy-b on toy-faces", "verification")
+    once = done.table("verification of negative by toy-b on toy-faces", "verification")
+    np.testing.assert_allclose(averaged["cos_self"], once["cos_self"], atol=1e-6)
+
+
+def test_several_photos_of_a_person_need_further_pictures(plan_of: PlanOf) -> None:
+    plan = plan_of(suite(AVERAGES.replace("label", 'of = "person", label')))
+    (reason,) = [c.skip for c in plan.cells if c.attack.label == "averages"]
+    assert reason is not None
+    assert "receives 4 uploads of each person, and toy-faces has 0 further pictures of each" in reason
+
+
+def test_several_photos_of_a_person_are_received_together(computed_of: ComputedOf) -> None:
+    from bench_toy.faces import ToyFaces, faces
+
+    def further(self: Any, pairs: int, ctx: Any) -> Any:
+        people = sorted({2 * group + other for group in range((pairs + 1) // 2) for other in (0, 1)})
+        return faces([(person, shot) for person in people for shot in (5, 6)], self.seed, "further")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ToyFaces, "further_pictures", lambda self, pairs: 2)
+        patch.setattr(ToyFaces, "further", further)
+        done = computed_of(suite('{ plugin = "family-averages", many = 3, of = "person", label = "averages" }'))
+    shown = done.artifact("toy-faces protected by negative")
+    more = done.artifact("further faces of toy-faces protected by negative")
+    people = done.artifact("further faces of toy-faces").tables["faces"]["subject"].to_numpy()
+    scored = done.artifact(FACES).tables["faces"]["subject"].to_numpy()[shown.tables["samples"]["face"].to_numpy()]
+    means = []
+    for picture, person in zip(shown.tensors["images"], scored, strict=True):
+        own = [picture, *np.array(more.tensors["images"])[people == person]]
+        assert len(own) == 3
+        means.append(as_float(np.array(own)).mean(0))
+    with torch.no_grad():
+        expected = unit(network("toy-b")(torch.stack(means)))
+    found = done.artifact("embeddings of toy-faces protected by negative by averages with toy-b").tensors["plain"]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+QUERIES = '{ plugin = "family-queries", queries = MOST, label = "asks" }'
+
+
+def test_an_attack_has_pictures_of_its_choice_protected(computed_of: ComputedOf) -> None:
+    done = computed_of(suite(QUERIES.replace("MOST", "8")))
+    state = done.artifact("asks learning from auxiliary faces of toy-faces").tensors["weights"]
+    undone = np.zeros((4, 3))
+    undone[[2, 1, 0], [0, 1, 2]], undone[3] = -1, 1
+    np.testing.assert_allclose(state, undone, atol=1e-4)
+    (fit,) = [s for s in done.plan.stages.values() if s.kind == "fit_attack"]
+    assert fit.options["queries"] == 8
+    assert [c.label for c in fit.components["defense"]] == ["negative"]
+
+
+def test_more_queries_than_the_budget_are_an_error_in_words(plan_of: PlanOf, tmp_path: Any) -> None:
+    from bench_families.queries_defense import QueriesDefense
+
+    from bench.store.artifacts import Cache
+
+    plan = plan_of(suite(QUERIES.replace("MOST", "8")))
+    with pytest.MonkeyPatch.context() as patch:
+        fit = QueriesDefense.fit
+        patch.setattr(QueriesDefense, "fit", lambda *args: (fit(*args), fit(*args)))
+        done = Computed(plan, Cache(tmp_path / "cache"))
+    assert any(
+        "CapabilityError: attack asks requested 16 protected images; its budget() names 8 queries" in text
+        for text in done.failures()
+    )
+
+
+def test_what_an_attack_does_not_declare_is_an_error_in_words(plan_of: PlanOf, tmp_path: Any) -> None:
+    from bench_families.queries_defense import QueriesDefense
+
+    from bench.store.artifacts import Cache
+
+    def failure(fit: Any, **more: Any) -> str:
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in {"fit": fit, **more}.items():
+                patch.setattr(QueriesDefense, name, value, raising=False)
+            found = Computed(plan_of(suite(QUERIES.replace("MOST", "8"))), Cache(tmp_path / fit.__name__)).failures()
+        return found[0]
+
+    def asks_for_an_upload(self: Any, examples: Any, ctx: Any) -> Any:
+        return examples.received(np.arange(2), upload=1)
+
+    def asks_for_people(self: Any, examples: Any, ctx: Any) -> Any:
+        return examples.subjects
+
+    def asks_for_the_model(self: Any, examples: Any, ctx: Any) -> Any:
+        return ctx.network("toy-a")
+
+    def asks_for_the_evaluated(self: Any, examples: Any, ctx: Any) -> Any:
+        return ctx.evaluated()
+
+    assert "requested received(rows, upload=1); it declares uploads = 1, numbered from 0" in failure(asks_for_an_upload)
+    learns = {"outputs": "recognition", "embed": lambda *args: None}
+    people = failure(asks_for_people, **learns)
+    assert "attack asks requested examples.subjects; declare 'labels' in its sees" in people
+    assert "'full_gradients', which it does not declare; declare 'full_model' in its sees" in failure(
+        asks_for_the_model
+    )
+    assert "requested the evaluated network; expected an attack whose outputs" in failure(asks_for_the_evaluated)

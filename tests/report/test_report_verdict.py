@@ -25,7 +25,8 @@ from bench.analysis.rows import Rows
 from bench.analysis.tables import build
 from bench.analysis.tables.recommendation import AssessedDefense, Recommendation, recommend
 from bench.report.page import render
-from bench.report.page.recommendation import headline, pareto, ruling
+from bench.report.page.recommendation import pareto, rulings
+from bench.report.page.verdict_words import headline
 from bench.store.reading import RunResults
 
 PAIRS = 40
@@ -179,8 +180,7 @@ def test_a_better_one_dominates_plainly_only_if_nearly_all_draws_say_so(tmp_path
     assert entry(found, "A").on_pareto_front
     assert 0.7 < (entry(found, "A").front_share or 0) < 1  # C leaks in one pair more.
     assert not entry(found, "C").on_pareto_front
-    shown = ruling(Rows(RunResults(tmp_path / "run")))
-    assert shown is not None
+    (shown,) = rulings(Rows(RunResults(tmp_path / "run")))
     said = {line.entry.name: line.dominated for line in shown.lines}
     assert said["B"].startswith("by A (97 % of draws)")
     assert said["C"].startswith("by A, but only in ")
@@ -204,8 +204,7 @@ def test_a_defense_that_less_was_tried_on_neither_wins_nor_dominates(tmp_path: P
     assert found.best is not None
     assert found.best.name == "A"
     assert [e.name for e in found.fair] == ["A"]
-    shown = ruling(rows)
-    assert shown is not None
+    (shown,) = rulings(rows)
     line = next(line for line in shown.lines if line.entry.name == "B")
     assert line.remarks[0] == "only 1 attack was tried on it; no claim beyond it (untried: recface)"
     asked = "Not attacked as the others were, and so not compared: B (not attacked by recface)."
@@ -254,8 +253,7 @@ def test_what_is_not_there_has_its_reason(tmp_path: Path) -> None:
     a = entry(found, "A")
     assert [t.measurement.status for t in a.attacks][-1] == "failed"
     assert len(a.tried) == 2
-    shown = ruling(Rows(RunResults(tmp_path / "run")))
-    assert shown is not None
+    (shown,) = rulings(Rows(RunResults(tmp_path / "run")))
     assert "without a measurement: recface (failed)" in shown.lines[0].remarks
     only = recommend(Rows(write_fake_run(tmp_path / "only", rebuilt(defenses=(A,)))))
     assert only.entries[0].utility.reason == "no experiment evaluates an authorised model on what this defense uploads"
@@ -485,8 +483,7 @@ def test_what_leaks_like_no_protection_is_best_at_nothing(tmp_path: Path, defens
     assert headline(found) == (
         "None is safe, and none is best: both defenses that faced every attack leak like no protection."
     )
-    shown = ruling(rows)
-    assert shown is not None
+    (shown,) = rulings(rows)
     named = "A (100.0 % matched), B (100.0 % matched)"
     assert [f"Best at nothing, because as much leaks as without protection: {named}."] in shown.sentences
     assert {line.look.key for line in shown.lines if line.entry.name == "A"} == {"same"}

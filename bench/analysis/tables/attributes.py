@@ -42,7 +42,7 @@ def attribute_tables(rows: Rows, experiment: str, *, number: str | None) -> list
             groups=grouped(cells, lambda own: _rows(rows, cells, own, names)),
             experiment=experiment,
             source="samples/attributes, where cell is the id of the measurement",
-            notes=_notes(cells, names),
+            notes=_notes(rows, cells, names),
         )
     ]
 
@@ -112,11 +112,22 @@ def _baselines(rows: Rows, cells: Sequence[CellRow], names: Sequence[str]) -> li
     return made
 
 
-def _notes(cells: Sequence[CellRow], names: Sequence[str]) -> list[str]:
+def _notes(rows: Rows, cells: Sequence[CellRow], names: Sequence[str]) -> list[str]:
     notes = []
     for name in names:
         if name in ALIASES.values():
             notes.append(f"{name.capitalize()} is estimated in place of the paper's {_published(name).lower()}.")
     if any(c.via for c in cells):
         notes.append("via: the attributes of what a reconstruction attack made of the upload.")
+    if by_label := [label for label, own in attacks(cells).items() if _by_label(rows, own[0])]:
+        notes.append(
+            f"{', '.join(by_label)}: learnt from labels, and is compared with the label of the original in place of "
+            "its own estimate on it."
+        )
     return notes
+
+
+def _by_label(rows: Rows, cell: CellRow) -> bool:
+    """Return True if the estimates of a cell are compared with labels."""
+    found = rows.attributes_of(cell)
+    return "reference" in found and bool((found["reference"] == "label").any())

@@ -56,13 +56,13 @@ class LadderEntry:
     experiment: str
     defense: str
     authorised: str
-    goal: Goal
     attack: str
     rebuilt: bool
     kind: RowKind
     leaky: bool
     synthetic: bool
     comparisons: Sequence[BaselineComparison]
+    goal: Goal = "recognition"
 
     def comparison(self, label: str) -> BaselineComparison:
         """Return the comparison with this label, one of the values of `LABELS` or an attribute."""

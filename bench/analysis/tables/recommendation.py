@@ -219,10 +219,10 @@ def recommendations(rows: Rows) -> list[Recommendation]:
     protection gets the one of recognition.
     """
     goals = dict.fromkeys(c.goal for c in rows.cells if not c.clean)
-    return [_recommend(rows, goal) for goal in goals or {"recognition": None}]
+    return [recommend(rows, goal) for goal in goals or {"recognition": None}]
 
 
-def _recommend(rows: Rows, goal: Goal) -> Recommendation:
+def recommend(rows: Rows, goal: Goal = "recognition") -> Recommendation:
     """Compare the defenses of a run with this goal, and choose the one to use."""
     settings = _settings(rows).values()
     made = [_Assessment(rows, cells, goal) for cells in settings if cells[0].clean or cells[0].goal == goal]

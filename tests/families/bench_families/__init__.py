@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from bench import Attack, Defense, Metric, hookimpl
 from bench_families.attributes_from_uploads import AttributesFromUploads
+from bench_families.averages_uploads import AveragesUploads
 from bench_families.block_dct import BlockDct
 from bench_families.cloak import Cloak
 from bench_families.external_program import ExternalProgram
@@ -21,6 +22,7 @@ from bench_families.linkage import Linkage
 from bench_families.mask_per_person import MaskPerPerson
 from bench_families.ms_ssim import MsSsim
 from bench_families.pca_laplace import PcaLaplace
+from bench_families.queries_defense import QueriesDefense
 from bench_families.recogniser_adapts import RecogniserAdapts
 from bench_families.target_cloak import TargetCloak
 from bench_families.two_tensors import TwoTensors
@@ -53,6 +55,8 @@ def bench_attacks() -> Mapping[str, type[Attack]]:
         "family-insider": Insider,
         "family-attributes": AttributesFromUploads,
         "family-linkage": Linkage,
+        "family-averages": AveragesUploads,
+        "family-queries": QueriesDefense,
     }
 
 

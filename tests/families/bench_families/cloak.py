@@ -22,7 +22,7 @@ class Cloak(Defense):
     needs: ClassVar[frozenset[Need]] = frozenset({"surrogates"})
     promise = "models that the client does not know do not recognise the person in the picture"
 
-    radius: Annotated[float, Gt(0), Le(1)] = 16 / 255
+    radius: Annotated[float, Gt(0), Le(1)] = 8 / 255
     steps: Annotated[int, Ge(1)] = 12
 
     def protect(self, images: torch.Tensor, ctx: Context) -> Protected:

@@ -21,7 +21,7 @@ class MaskPerPerson(Defense):
     needs: ClassVar[frozenset[Need]] = frozenset({"surrogates", "subjects", "enrolment"})
     promise = "no model recognises any picture of the person that carries the mask"
 
-    radius: Annotated[float, Gt(0), Le(1)] = 16 / 255
+    radius: Annotated[float, Gt(0), Le(1)] = 8 / 255
     steps: Annotated[int, Ge(1)] = 12
 
     def protect(self, images: torch.Tensor, ctx: Context) -> Protected:

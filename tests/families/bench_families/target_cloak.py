@@ -24,7 +24,7 @@ class TargetCloak(Defense):
     needs: ClassVar[frozenset[Need]] = frozenset({"surrogates", "targets"})
     promise = "models take the person for somebody else"
 
-    radius: Annotated[float, Gt(0), Le(1)] = 16 / 255
+    radius: Annotated[float, Gt(0), Le(1)] = 8 / 255
     steps: Annotated[int, Ge(1)] = 12
 
     def protect(self, images: torch.Tensor, ctx: Context) -> Protected:

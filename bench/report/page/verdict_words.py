@@ -1,0 +1,153 @@
+"""The verdict in words: its headline, and the sentences on utility, leakage and certainty of the choice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.analysis.table_model import Measurement, TableMetric
+from bench.analysis.tables.recommendation import CHANCE, ENROLLED, LEAKAGE, AssessedDefense, Recommendation
+from bench.analysis.tables.tried_attacks import TriedAttack
+from bench.core.text import joined_labels, plural
+
+Sentence = Sequence[str | tuple[TableMetric, Measurement]]
+"""The pieces of a sentence: text, and measurements whose numbers open their rows on the page."""
+
+
+def headline(found: Recommendation) -> str:
+    """Return the verdict in one sentence."""
+    best, fair = found.best, found.fair
+    if not found.protections:
+        return "No verdict: this run protects nothing."
+    if best is None:
+        measured = [e for e in found.protections if e.candidate]
+        if not measured:
+            return "No verdict: no defense of this run has both a utility and a leakage."
+        if not found.pointless:
+            return f"No verdict: no defense faced every attack of this run ({listed(found.attackers)})."
+        return _headline_of_none(found)
+    if not found.useful:
+        return (
+            "Use none: no defense that faced every attack and leaks less than no protection meets the bars of utility."
+        )
+    if best.leaks is False:
+        return f"Use {best.name}: {power(best)}."
+    asked = len(fair) + len(found.pointless)
+    which = f"The best of {asked} defenses" if asked > 1 else "The only defense"
+    which = f"{which} that faced every attack is {best.name}"
+    if best.leaks is None:
+        return f"{which}; whether its faces are matched more often than strangers is not known."
+    return f"None is safe. {which}, and its faces are matched more often than strangers are."
+
+
+def _headline_of_none(found: Recommendation) -> str:
+    """Return the verdict if all defenses that faced every attack leak like no protection."""
+    names = [e.name for e in found.pointless]
+    if len(names) == 1:
+        who = f"{names[0]}, the only defense that faced every attack, leaks"
+    else:
+        which = "both" if len(names) == 2 else f"all {len(names)}"
+        who = f"{which} defenses that faced every attack leak"
+    return f"None is safe, and none is best: {who} like no protection."
+
+
+def power(entry: AssessedDefense) -> str:
+    """Return the words for a defense on which no attack beat chance, with the leak that would have been seen."""
+    who = plural(entry.people, "independent person", "independent people")
+    if entry.detectable is None:
+        return f"no attack beat chance ({who}: too few to see any leak with 80 % power)"
+    points = f"{100 * entry.detectable:.1f}"
+    return f"no attack beat chance ({who}; a leak of {points} points would have been seen with 80 % power)"
+
+
+def sentences(found: Recommendation, several: bool) -> list[Sentence]:
+    """Return the sentences below the headline: utility and leakage of the best defense, how certain the choice is,
+    which defenses leak like no protection, and which were not compared. ``several``: whether the run has several
+    experiments, so that attacks name theirs."""
+    best = found.best
+    made: list[Sentence] = []
+    if best is not None:
+        made += [_utility_and_leakage(found, best, several), [_certainty(found, best)]]
+    if found.pointless:
+        names = listed([f"{e.name} ({LEAKAGE.shown(e.leakage.value)} % matched)" for e in found.pointless])
+        made.append([f"Best at nothing, because as much leaks as without protection: {names}."])
+    by_missing: dict[tuple[str, ...], list[str]] = {}
+    for e in found.protections:
+        if e.candidate and e.untried:
+            by_missing.setdefault(tuple(e.untried), []).append(e.name)
+    for missing, without in by_missing.items():
+        which = f"{listed(without)} (not attacked by {listed(missing)})"
+        claim = "Lower numbers for them are no evidence of better protection."
+        made.append([f"Not attacked as the others were, and so not compared: {which}. {claim}"])
+    blind = [e.name for e in found.protections if not e.complete]
+    if blind:
+        made.append([f"Without a utility or without a leakage, and so without a verdict: {listed(blind)}."])
+    return made
+
+
+def _utility_and_leakage(found: Recommendation, best: AssessedDefense, several: bool) -> Sentence:
+    """Return the sentence with the utility and leakage of the best defense, beside chance and no protection."""
+    start = f"With {best.name}," if found.useful else f"With {best.name}, the most useful,"
+    worst = best.worst
+    attack = attack_name(worst, several) if worst else "no attack"
+    n = len(best.attackers)
+    tried = f"the strongest of {n} attacks" if n > 1 else "the only attack"
+    pieces: list[str | tuple[TableMetric, Measurement]] = [
+        *_kept(found, best, start),
+        f"and after {tried} ({attack}) held-out recognisers match",
+        (LEAKAGE, best.leakage),
+        "of faces to the very photo.",
+    ]
+    if best.leakage.interval == "drawn":
+        pieces.append("Its interval is that of the strongest attack, which is chosen again in each draw of people.")
+    if worst is not None and worst.chance.value is not None:
+        pieces += ["Strangers are matched in", (CHANCE, worst.chance), "."]
+    reference = found.reference
+    if reference is not None and reference.leakage.value is not None:
+        pieces += ["Without protection,", (LEAKAGE, reference.leakage), "of faces are matched."]
+    other = best.enrolled
+    if other is not None:
+        after = "the same attack" if other is worst else f"the strongest for it ({attack_name(other, several)})"
+        beyond = "more than" if other.enrolled_test and other.enrolled_test.beyond else "not distinguished from"
+        pieces += [f"To another photo of the person, after {after}, they match", (ENROLLED, other.enrolled)]
+        pieces += [f"of faces, {beyond} strangers:", (CHANCE, other.enrolled_chance), "."]
+    return pieces
+
+
+def _kept(found: Recommendation, best: AssessedDefense, start: str) -> Sentence:
+    """Return the beginning of a sentence with the utility of the best defense."""
+    utility = found.purpose.utility, best.utility
+    if found.purpose.metric == "ssim":
+        return [f"{start} pictures keep an SSIM of", utility, "to the original,"]
+    who = "models that others authorise" if best.kind == "model-free" else "authorised models"
+    who = "its own recogniser decides" if found.goal == "template" else f"{who} decide"
+    return [f"{start} {who}", utility, "of pairs correctly,"]
+
+
+def _certainty(found: Recommendation, best: AssessedDefense) -> str:
+    """Return the sentence that says in how many draws of people the same defense is chosen, and of which ones."""
+    bars = " and ".join(f"{b.metric.label} {b.text}" for b in found.purpose.utility_bars)
+    conditions = [f"faced every attack ({listed(found.attackers)})", "leaked less than no protection"]
+    if found.useful and bars:
+        conditions.append(f"met the bars for utility ({bars})")
+    which = f"{', '.join(conditions[:-1])} and {conditions[-1]}"
+    missed = "" if found.useful else f" No such defense meets the bars for utility ({bars})."
+    if found.share is None:
+        return f"It is the only defense that {which}.{missed}"
+    rivals = len(found.useful or found.fair)
+    most = "leaks least" if found.useful else "keeps most"
+    return f"Of {rivals} defenses that {which}, it {most} in {_draws(found.share)}.{missed}"
+
+
+def _draws(share: float) -> str:
+    return f"{100 * share:.0f} % of bootstrap draws of people"
+
+
+def attack_name(tried: TriedAttack, several: bool) -> str:
+    """Return the label of an attack, with its experiment if there are ``several``."""
+    what = tried.label if tried.rebuilt else f"{tried.label}, on the upload itself"
+    return f"{what}; {tried.experiment}" if several else what
+
+
+def listed(names: Sequence[str]) -> str:
+    shown = joined_labels(names[:8])
+    return shown + (f" and {len(names) - 8} more" if len(names) > 8 else "")

@@ -1,0 +1,95 @@
+"""The score of attributes: what an attack estimates from an upload, beside what is known of the original."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from bench.api.attack import Attack
+from bench.metrics import attributes
+from bench.stages import contracts
+from bench.stages.stage_inputs import Job, build, protected_rows, read_faces, read_pairs
+from bench.store.artifacts import Artifact
+
+
+def score_attributes(job: Job) -> Artifact:
+    """Score attributes, one row per image and attribute: Equation 11, both baselines, both estimates, the label.
+
+    What is known of an original is what the attack estimates from it. An attack that learns from labels is compared
+    with the label of the original, if the data set has one: it may have learnt to read protected pictures only.
+    """
+    attack: Attack = build(job.component("attack"))
+    source = job.input("faces")
+    faces = read_faces(source)
+    chosen = protected_rows(read_pairs(source), job.stage.options.get("protects", "probe"))
+    original, received = job.input("original").tensors, job.input("received").tensors
+    constant = job.input("constant").tensors
+    contracts.check_same_names([original, received, constant], f"attack {job.component('attack').label}", "attributes")
+    labelled = read_faces(job.input("calibration_faces")).attributes if "calibration_faces" in job.stage.inputs else {}
+    tables = []
+    for name in sorted(original):
+        known, answers, others = original[name][chosen], received[name], constant[name]
+        classes, truth = attack.classes().get(name, ()), faces.attributes.get(name)
+        by_label = truth is not None and name in labelled
+        if truth is not None and by_label:
+            known = label_values(truth[chosen], classes, answers)
+            others = label_values(labelled[name], classes, answers)
+        vector = known.ndim == 2
+        others = others[np.isfinite(others).reshape(len(others), -1).all(axis=1)]
+        metric = attributes.attribute_similarity if vector else attributes.age_difference
+        baseline = attributes.constant_baseline(known, others) if len(others) else np.full(len(known), np.nan)
+        columns = {
+            "sample_id": faces.sample_ids[chosen],
+            "subject": faces.subjects[chosen],
+            "attribute": np.full(len(chosen), name),
+            "measure": np.full(len(chosen), "cosine" if vector else "years"),
+            "reference": np.full(len(chosen), "label" if by_label else "estimate"),
+            "value": _nullable(metric(answers, known)),
+            "permuted": _nullable(attributes.permuted_baseline(answers, known, faces.subjects[chosen])),
+            "baseline": _nullable(baseline),
+            "original": _words(known, classes),
+            "predicted": _words(answers, classes),
+            "truth": pa.nulls(len(chosen), pa.string()) if truth is None else _words(truth[chosen], ()),
+        }
+        tables.append(pa.table(columns))
+    return Artifact(tables={"attributes": pa.concat_tables(tables)})
+
+
+def label_values(labels: NDArray[Any], classes: Sequence[str], like: NDArray[Any]) -> NDArray[np.float64]:
+    """Return labels ``(n,)`` in the form of estimates ``like``: of vectors ``(m, k)``, 1 for the class of the label and
+    0 for all others, ``(n, k)``; otherwise numbers ``(n,)``. NaN for a label that is unknown or not among the classes.
+    """
+    if like.ndim == 2:
+        named = [*classes[: like.shape[1]], *map(str, range(len(classes), like.shape[1]))]
+        equal = np.asarray(labels).astype(str)[:, None] == np.array(named)[None, :]
+        return np.where(equal.any(axis=1, keepdims=True), equal.astype(np.float64), np.nan)
+    try:
+        numbers: NDArray[np.float64] = np.asarray(labels).astype(np.float64)
+    except (TypeError, ValueError):  # These labels are no numbers.
+        return np.full(len(labels), np.nan)
+    return numbers
+
+
+def _nullable(values: NDArray[np.float64]) -> pa.Array:
+    undefined = np.isnan(values)
+    return pa.array(np.where(undefined, 0, values), mask=undefined)
+
+
+def _words(values: NDArray[Any], classes: Sequence[str]) -> pa.Array:
+    """Return the most likely class of each vector ``(n, k)``, or each number ``(n,)``, as text; null for NaN."""
+    if values.ndim == 2:
+        known = np.isfinite(values).all(axis=1)
+        best = np.where(known, np.nan_to_num(values).argmax(axis=1), -1).tolist()
+        return pa.array([None if i < 0 else classes[i] if i < len(classes) else str(i) for i in best], pa.string())
+    return pa.array([_word(v) for v in values.tolist()], pa.string())
+
+
+def _word(value: Any) -> str | None:
+    """Return a value as text; None if it is None or NaN."""
+    if value is None or value != value:
+        return None
+    return f"{value:.0f}" if isinstance(value, int | float) else str(value)
