@@ -16,6 +16,7 @@ from bench.api.context import Context
 from bench.api.datasets import Dataset, TrainingSet
 from bench.api.defense import Defense
 from bench.api.hookspecs import Attack, Model
+from bench.api.metric import Metric
 from bench.cli import main
 from bench.registry.discovery import KINDS
 
@@ -68,7 +69,7 @@ def test_every_hook_is_exercised(hook: str) -> None:
     assert f"test_hook_{hook}" in tests
 
 
-@pytest.mark.parametrize("base", [Attack, Dataset, Defense, Model, TrainingSet])
+@pytest.mark.parametrize("base", [Attack, Dataset, Defense, Metric, Model, TrainingSet])
 def test_every_declaration_and_method_is_documented(base: type) -> None:
     assert inspect.getdoc(base)
     for name, value in vars(base).items():

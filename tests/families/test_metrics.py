@@ -23,6 +23,7 @@ from bench.core.errors import PluginError, SuiteError
 from bench.planning.plan import Plan
 from bench.registry.discovery import Registry
 from bench.runs import record
+from bench.runs.rescore_plan import Planner
 from bench.runs.run import outcome
 from bench.store.artifacts import Cache
 from bench.store.reading import RunResults
@@ -194,6 +195,37 @@ def test_metrics_are_in_tables_claims_and_the_record(finished: Callable[..., tup
     recorded = {c.label: c.metric for c in rows.results.run.components if c.kind == "metric"}
     assert recorded["face-fid"] is not None
     assert (recorded["face-fid"].low, recorded["face-fid"].high, recorded["face-fid"].of_set) == (0.0, None, True)
+
+
+def test_a_metric_with_values_of_samples_and_sets_has_two_names(
+    finished: Callable[..., tuple[Computed, Rows]],
+) -> None:
+    done, rows = finished(suite('"toy-difference"'))
+    protected = done.artifact("toy-faces protected by noise")
+    faces = protected.tables["samples"]["face"].to_numpy()
+    a = done.artifact("evaluation faces of toy-faces").tensors["images"][faces] / 255.0
+    b = protected.tensors["images"] / 255.0
+    cells = select(rows, defense="noise", attack="abuse")
+    found = measure(rows, cells, "toy-difference")
+    assert found.value == pytest.approx(np.abs(a - b).mean(), rel=1e-5)
+    of_set = measure(rows, cells, "toy-difference:set")
+    assert of_set.value == pytest.approx(np.abs(a.mean(0) - b.mean(0)).mean(), rel=1e-5)
+    assert (of_set.low, of_set.interval) == (None, "")
+    assert of_set.note == (
+        "no interval: the plugin computes it from images, and not from features, which could be drawn"
+    )
+    (table,) = build(rows, "images")
+    assert [c.label for c in table.columns][2:] == ["toy-difference", "toy-difference of the set"]
+
+
+def test_a_rescoring_keeps_the_values_of_metrics(
+    finished: Callable[..., tuple[Computed, Rows]], families: Registry, tmp_path: Path
+) -> None:
+    done, _ = finished(suite(MS_SSIM))
+    made = Planner(tmp_path / "run", families, done.cache, ["experiment[0].fmr=0.1"], "cpu", None)
+    names_of = {key: stage.name for key, stage in made.plan.stages.items()}
+    assert sorted(names_of[key] for key in made.kept) == sorted(n for n in names(done.plan) if n.startswith("ms-ssim"))
+    assert {cell.stages for cell in made.plan.cells} != {cell.stages for cell in done.plan.cells}
 
 
 # ---- content keys ----------------------------------------------------------------------------------------------------

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench import Attack, Dataset, Defense, Model, TrainingSet, hookimpl
+from bench import Attack, Dataset, Defense, Metric, Model, TrainingSet, hookimpl
 from bench_toy.attacks import ATTACKS
 from bench_toy.defenses import DEFENSES
 from bench_toy.faces import ToyFaces, ToyPhotos, ToyTraining
+from bench_toy.metrics import ToyDifference
 from bench_toy.misbehaving import BAD_ATTACKS, MISBEHAVING
 from bench_toy.models import MODELS
 
@@ -43,6 +44,11 @@ def bench_defenses() -> Mapping[str, type[Defense]]:
 @hookimpl
 def bench_attacks() -> Mapping[str, type[Attack]]:
     return {**ATTACKS, **BAD_ATTACKS}
+
+
+@hookimpl
+def bench_metrics() -> Mapping[str, type[Metric]]:
+    return {"toy-difference": ToyDifference}
 
 
 @click.command()
