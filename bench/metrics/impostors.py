@@ -8,6 +8,7 @@ pairs score, so a threshold for clean pictures has another false match rate (FMR
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ from bench.metrics.arrays import Floats, slices, unit_rows
 from bench.metrics.recognition import allowed_matches
 
 MOST_GROUPS = 10
+_BINS = 4096  # of cosines from -1 to 1, in which impostor scores are counted
 Ints = NDArray[np.int64]
 
 
@@ -108,18 +110,18 @@ def cross_fitted_thresholds(
     impostors = _impostors_without_each(who, whom, rows, columns)
     ranks = [allowed_matches(int(n), fmr) + 1 for n in impostors]  # The threshold is the score of this rank.
     kappa, people = np.full(len(impostors), np.nan), np.zeros(len(impostors), np.int64)
-    missing = [int(group) for group in np.flatnonzero(impostors)]
-    for group in missing:
+    groups = [int(group) for group in np.flatnonzero(impostors)]
+    for group in groups:
         people[group] = len(np.union1d(who[rows != group], whom[columns != group]))
-    count = 2 * max(ranks, default=0)
-    while missing:
-        scores, probe, picture = _highest(left, right, who, whom, count)
-        for group in missing:
-            own = scores[(rows[probe] != group) & (columns[picture] != group)]
-            if len(own) >= ranks[group]:
-                kappa[group] = np.partition(own, len(own) - ranks[group])[len(own) - ranks[group]]
-        missing = [group for group in missing if np.isnan(kappa[group])]
-        count *= 2
+    pairs = _Impostors(left, right, who, whom, rows, columns)
+    counts = pairs.counts(len(impostors))
+    higher = np.cumsum(counts[:, ::-1], axis=1)[:, ::-1]  # the scores of a bin and of those above
+    bins = {group: int(np.flatnonzero(higher[group] >= ranks[group])[-1]) for group in groups}
+    scores, places, probe, picture = pairs.within(sorted(set(bins.values())))
+    for group, place in bins.items():
+        own = scores[(places == place) & (rows[probe] != group) & (columns[picture] != group)]
+        rank = len(own) - (ranks[group] - (higher[group, place] - counts[group, place]))
+        kappa[group] = np.partition(own, rank)[rank]
     return CrossFitted(kappa=kappa, impostors=impostors, people=people)
 
 
@@ -167,26 +169,51 @@ def _impostors_without_each(who: Ints, whom: Ints, rows: Ints, columns: Ints) ->
     return found
 
 
-def _highest(
-    left: Floats, right: Floats, who: Ints, whom: Ints, count: int
-) -> tuple[Floats, NDArray[np.int32], NDArray[np.int32]]:
-    """Return the ``count`` highest impostor scores, or all if there are fewer, and those equal to the lowest of them.
+@dataclass(frozen=True)
+class _Impostors:
+    """The impostor scores of probes and gallery pictures, which would not fit into memory at once.
 
-    They come with the indices of their probes and gallery pictures, in no order. At no time are all scores in memory.
+    They are counted in bins, from -1 to 1, and then only those of some bins are computed again. Arguments are those of
+    `cross_fitted_thresholds` after `_checked`.
     """
-    cut = -np.inf
-    scores, probe, picture = np.empty(0), np.empty(0, np.int32), np.empty(0, np.int32)
-    for part in slices(len(left)):
-        block = _scores_of_others(left, right, who, whom, part)
-        i, j = np.nonzero(block >= cut if np.isfinite(cut) else np.isfinite(block))
-        scores = np.concatenate([scores, block[i, j]])
-        probe = np.concatenate([probe, (i + part.start).astype(np.int32)])
-        picture = np.concatenate([picture, j.astype(np.int32)])
-        if len(scores) > count:
-            cut = float(np.partition(scores, len(scores) - count)[len(scores) - count])
-            kept = scores >= cut
-            scores, probe, picture = scores[kept], probe[kept], picture[kept]
-    return scores, probe, picture
+
+    left: Floats
+    right: Floats
+    who: Ints
+    whom: Ints
+    rows: Ints
+    columns: Ints
+
+    def _blocks(self) -> Iterator[tuple[slice, Floats, Ints]]:
+        """Yield the scores of some probes at a time, with the bin of each, which is `_BINS` for pairs of one person."""
+        for part in slices(len(self.left)):
+            scores = _scores_of_others(self.left, self.right, self.who, self.whom, part)
+            bins = ((np.clip(scores, -1.0, 1.0) + 1.0) * (0.5 * (_BINS - 1))).astype(np.int64)
+            bins[np.isneginf(scores)] = _BINS
+            yield part, scores, bins
+
+    def counts(self, groups: int) -> Ints:
+        """Return the number of scores in each bin without anybody of each group, ``(groups, _BINS)``."""
+        size = _BINS + 1
+        of_probe, of_picture, of_both = (np.zeros(groups * size, np.int64) for _ in range(3))
+        for part, _, bins in self._blocks():
+            row, column = self.rows[part, None], self.columns[None, :]
+            of_probe += np.bincount((row * size + bins).ravel(), minlength=groups * size)
+            of_picture += np.bincount((column * size + bins).ravel(), minlength=groups * size)
+            both = row == column
+            of_both += np.bincount((row * size + bins)[both], minlength=groups * size)
+        with_group = (of_probe + of_picture - of_both).reshape(groups, size)
+        found: Ints = (of_probe.reshape(groups, size).sum(axis=0) - with_group)[:, :_BINS]
+        return found
+
+    def within(self, bins: Sequence[int]) -> tuple[Floats, Ints, Ints, Ints]:
+        """Return the scores in some bins, with the bin, the index of the probe and that of the picture of each."""
+        wanted = np.isin(np.arange(_BINS + 1), bins)
+        found: list[tuple[Floats, Ints, Ints, Ints]] = [(np.empty(0), *(np.empty(0, np.int64) for _ in range(3)))]
+        for part, scores, places in self._blocks():
+            i, j = np.nonzero(wanted[places])
+            found.append((scores[i, j], places[i, j], i + part.start, j))
+        return tuple(map(np.concatenate, zip(*found, strict=True)))  # type: ignore[return-value]
 
 
 def _scores_of_others(left: Floats, right: Floats, who: Ints, whom: Ints, part: slice) -> Floats:
