@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from bench import DataError, file_sha256
+from bench import DataError, file_sha256, folded
 from bench_attributes.network import INPUT_SIZE, AttributeNetwork
 
 
@@ -47,6 +47,8 @@ def _network(path: Path, device: str) -> AttributeNetwork:
 def _loaded(path: Path, sha256: str, device: str) -> AttributeNetwork:
     """Return the network; ``sha256`` is that of its weights, so that other weights are another network."""
     try:
-        return from_half(load_file(path)).to(device)
+        network = from_half(load_file(path)).to(device)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise DataError(f"{path}: expected the weights of the attribute network: {error}") from None
+    grey = torch.full((1, 3, INPUT_SIZE, INPUT_SIZE), 0.5, device=device)
+    return folded(network, lambda network: list(network(grey).values()))
