@@ -1,12 +1,12 @@
 """Notices files and programs that a plugin uses without declaring them.
 
 A defense, an attack or a metric declares files and programs; of a model and a data set, all files count as declared
-that its ``fingerprint()`` reads. What a plugin declares is part of content keys: with another file, its results have another
-key. What it does not declare is known only after a stage has used it. The manifest of the artifact, and those of all
-that are made from it, then hold the digest of the file; an artifact is computed again when such a file has changed. A
-warning names the file, too, which becomes a note of the run. Python reports what its own functions open and call; what
-native code opens is not noticed, nor what a data set reads while its images are streamed. Built-in plugins are not
-observed, unless a suite names code that they run, nor are defenses, attacks and metrics with a ``fingerprint``.
+that its ``fingerprint()`` reads. What a plugin declares is part of content keys: with another file, its results have
+another key. What it does not declare is known only after a stage has used it. The manifest of the artifact, and those
+of all that are made from it, then hold the digest of the file; an artifact is computed again when such a file has
+changed. A warning names the file, too, which becomes a note of the run. Python reports what its own functions open and
+call; what native code opens is not noticed, nor what a data set reads while its images are streamed. Built-in plugins
+are not observed, unless a suite names code that they run, nor are defenses, attacks and metrics with a ``fingerprint``.
 """
 
 from __future__ import annotations
