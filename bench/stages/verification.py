@@ -18,7 +18,8 @@ from bench.metrics.arrays import Floats, slices, unit_rows
 from bench.stages.stage_inputs import Job, read_faces, read_pairs
 from bench.store.artifacts import Artifact
 
-_AT_ONCE = 8_000_000  # Comparisons of a probe with a picture that are in memory at a time.
+_PAIRS_AT_ONCE = 4096
+_AT_ONCE = 4_000_000  # Comparisons of a probe with a picture that are in memory at a time.
 _SAME_PICTURE = 1e-9  # Unit embeddings whose cosine differs from 1 by less belong to copies of one picture.
 
 
@@ -30,10 +31,10 @@ def score_verification(job: Job) -> Artifact:
     clean, protected = job.input("clean").tensors, job.input("protected").tensors
     chosen = np.unique(pairs.left)
     where = np.searchsorted(chosen, pairs.left)
-    x1, x2, x1_protected = clean["plain"][pairs.left], clean["plain"][pairs.right], protected["plain"][where]
-    flip1, flip2 = clean["flipped"][pairs.left], clean["flipped"][pairs.right]
-    flip1_protected = protected["flipped"][where]
-    _check_separation(job, recognition.cosine(x1, x2), pairs.same)
+    x1, x2, x1_protected = (clean["plain"], pairs.left), (clean["plain"], pairs.right), (protected["plain"], where)
+    flip1, flip2 = (clean["flipped"], pairs.left), (clean["flipped"], pairs.right)
+    cos_clean = _cosines(x1, x2)
+    _check_separation(job, cos_clean, pairs.same)
     n = len(pairs.left)
     calibration = _calibration_columns(job, pairs)
     rows = pa.table(
@@ -45,11 +46,11 @@ def score_verification(job: Job) -> Artifact:
             "right_subject": faces.subjects[pairs.right],
             "same": pairs.same,
             "fold": pairs.fold,
-            "cos_self": recognition.cosine(x1_protected, x1),
-            "cos_cross": recognition.cosine(x1_protected, x2),
-            "cos_clean": recognition.cosine(x1, x2),
-            "flip_cross": recognition.cosine(flip1_protected, flip2),
-            "flip_clean": recognition.cosine(flip1, flip2),
+            "cos_self": _cosines(x1_protected, x1),
+            "cos_cross": _cosines(x1_protected, x2),
+            "cos_clean": cos_clean,
+            "flip_cross": _cosines((protected["flipped"], where), flip2),
+            "flip_clean": _cosines(flip1, flip2),
             **_ranks(faces, pairs, clean["plain"], protected["plain"]),
             "gallery": np.full(n, len(chosen)),
             **calibration,
@@ -57,6 +58,15 @@ def score_verification(job: Job) -> Artifact:
         }
     )
     return Artifact(tables={"verification": rows})
+
+
+def _cosines(left: tuple[NDArray[Any], NDArray[np.int64]], right: tuple[NDArray[Any], NDArray[np.int64]]) -> Floats:
+    """Return the cosines ``(n,)`` of rows of embeddings, each side as embeddings and the indices ``(n,)`` of rows."""
+    n = len(left[1])
+    found = np.empty(n)
+    for part in slices(n, _PAIRS_AT_ONCE):
+        found[part] = recognition.cosine(left[0][left[1][part]], right[0][right[1][part]])
+    return found
 
 
 def _ranks(faces: Faces, pairs: Pairs, clean: NDArray[Any], protected: NDArray[Any]) -> dict[str, Any]:
