@@ -59,7 +59,7 @@ class StageQueue:
     later: list[tuple[float, int, str]] = field(default_factory=list)
     # Heaps of the stages that can start; they also hold stages that have started since.
     _longest: list[tuple[float, int, str]] = field(default_factory=list)
-    _first: list[tuple[int, int, str]] = field(default_factory=list)
+    _first: list[tuple[float, int, str]] = field(default_factory=list)
     _count: int = 0
 
     def add(self, stages: dict[str, Stage]) -> list[Stage]:
@@ -108,7 +108,7 @@ class StageQueue:
         self.ready.discard(key)
         return self.tasks[key]
 
-    def _top(self, heap: list[tuple[float, int, str]] | list[tuple[int, int, str]]) -> str | None:
+    def _top(self, heap: list[tuple[float, int, str]]) -> str | None:
         """Return the first stage of a heap that is still ready, after removing those before it."""
         while heap:
             key = heap[0][2]

@@ -209,11 +209,13 @@ class _Impostors:
     def within(self, bins: Sequence[int]) -> tuple[Floats, Ints, Ints, Ints]:
         """Return the scores in some bins, with the bin, the index of the probe and that of the picture of each."""
         wanted = np.isin(np.arange(_BINS + 1), bins)
-        found: list[tuple[Floats, Ints, Ints, Ints]] = [(np.empty(0), *(np.empty(0, np.int64) for _ in range(3)))]
+        found, where = [np.empty(0)], [np.empty((3, 0), np.int64)]
         for part, scores, places in self._blocks():
             i, j = np.nonzero(wanted[places])
-            found.append((scores[i, j], places[i, j], i + part.start, j))
-        return tuple(map(np.concatenate, zip(*found, strict=True)))  # type: ignore[return-value]
+            found.append(scores[i, j])
+            where.append(np.stack([places[i, j], i + part.start, j]))
+        place, probe, picture = np.concatenate(where, axis=1)
+        return np.concatenate(found), place, probe, picture
 
 
 def _scores_of_others(left: Floats, right: Floats, who: Ints, whom: Ints, part: slice) -> Floats:

@@ -27,7 +27,7 @@ class StoredPieces:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._file = tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=folder)  # noqa: SIM115
+        self._file = tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=str(folder))  # noqa: SIM115
         weakref.finalize(self, self._file.close)
         self.shape: tuple[int, ...] = (0,)
 

@@ -18,7 +18,8 @@ from bench.metrics.arrays import Floats, slices, unit_rows
 from bench.stages.stage_inputs import Job, protected_rows, read_faces, read_pairs
 from bench.store.artifacts import Artifact
 
-_AT_ONCE = 8_000_000  # Comparisons of a probe with a picture that are in memory at a time.
+_PAIRS_AT_ONCE = 4096
+_AT_ONCE = 4_000_000  # Comparisons of a probe with a picture that are in memory at a time.
 _SAME_PICTURE = 1e-9  # Unit embeddings whose cosine differs from 1 by less belong to copies of one picture.
 
 
@@ -60,7 +61,7 @@ class _Compared:
         """Return the cosine of each pair; null where one of both sides has no embeddings."""
         if left is None or right is None:
             return pa.nulls(len(self.pairs.left), pa.float64())
-        return recognition.cosine(left[self.pairs.left], right[self.pairs.right])
+        return _cosines(left, right, self.pairs.left, self.pairs.right)
 
 
 def score_verification(job: Job) -> Artifact:
@@ -71,7 +72,7 @@ def score_verification(job: Job) -> Artifact:
     faces, pairs = c.faces, c.pairs
     if c.clean is not None and job.input("clean").facts.get("embedded_by") != "attack":
         # Of an attack that fails at this, it is a result.
-        _check_separation(job, recognition.cosine(c.clean[pairs.left], c.clean[pairs.right]), pairs.same)
+        _check_separation(job, c.cosines(c.clean, c.clean), pairs.same)
     calibration = _calibration_columns(job, pairs)
     left, right = c.side != "gallery", c.side != "probe"
     rows = pa.table(
@@ -83,7 +84,7 @@ def score_verification(job: Job) -> Artifact:
             "right_subject": faces.subjects[pairs.right],
             "same": pairs.same,
             "fold": pairs.fold,
-            "cos_self": recognition.cosine(c.protected[c.own], c.originals[c.own]),
+            "cos_self": _cosines(c.protected, c.originals, c.own, c.own),
             "cos_cross": c.cosines(c.probes, c.gallery),
             "cos_clean": c.cosines(c.clean, c.clean),
             "flip_cross": flipped.cosines(flipped.probes, flipped.gallery),
@@ -123,6 +124,14 @@ def _compared(job: Job, kind: Literal["plain", "flipped"]) -> _Compared:
         clean=clean,
         protected=protected,
     )
+
+
+def _cosines(left: NDArray[Any], right: NDArray[Any], of: NDArray[np.int64], to: NDArray[np.int64]) -> Floats:
+    """Return the cosines ``(n,)`` of the rows ``of`` of embeddings and the rows ``to`` of others."""
+    found = np.empty(len(of))
+    for part in slices(len(of), _PAIRS_AT_ONCE):
+        found[part] = recognition.cosine(left[of[part]], right[to[part]])
+    return found
 
 
 def _ranks(c: _Compared) -> dict[str, Any]:
