@@ -124,8 +124,8 @@ def ridge(images: Any, labels: Any) -> Any:
 @pytest.mark.parametrize("learns", ["clean", "defense"])
 def test_an_attribute_attack_learns_from_uploads_and_their_labels(computed_of: ComputedOf, learns: str) -> None:
     done = computed_of(suite(DESCRIBES.replace("LEARNS", learns)))
-    source = "auxiliary faces of toy-faces" + (" protected by negative" if learns == "defense" else "")
-    labels = done.artifact("auxiliary faces of toy-faces").tables["faces"]["attribute_colour"].to_pylist()
+    source = "auxiliary faces of toy-faces, at most 400" + (" protected by negative" if learns == "defense" else "")
+    labels = done.artifact("auxiliary faces of toy-faces, at most 400").tables["faces"]["attribute_colour"].to_pylist()
     weights = done.artifact(f"learnt learning from {source}").tensors["weights"]
     np.testing.assert_allclose(weights, ridge(done.artifact(source).tensors["images"], labels), atol=2e-3)
     found = done.artifact("estimates by learnt of toy-faces protected by negative").tensors["colour"]
@@ -140,6 +140,17 @@ def test_an_attribute_attack_learns_from_uploads_and_their_labels(computed_of: C
     np.testing.assert_allclose(rows["permuted"], (scores * other).sum(1) / other.sum(1), atol=1e-6)
     assert rows["original"].tolist() == rows["truth"].tolist()
     assert rows["truth"].tolist() == [("red", "green", "blue")[s % 3] for s in rows["subject"]]
+
+
+def test_classes_that_are_no_labels_are_named(plan_of: PlanOf, tmp_path: Any) -> None:
+    from bench.store.artifacts import Cache
+
+    wrong = DESCRIBES.replace("LEARNS", "clean").replace('"red", "green", "blue"', '"Red", "Green"')
+    failures = Computed(plan_of(suite(wrong)), Cache(tmp_path / "cache")).failures()
+    expected = (
+        "attack learnt: attribute 'colour': classes() names Red, Green, and the labels of the faces are blue, green"
+    )
+    assert any(expected in text for text in failures), failures
 
 
 def test_labels_are_vectors_or_numbers_like_the_estimates() -> None:
