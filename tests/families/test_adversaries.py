@@ -344,3 +344,17 @@ def test_what_an_attack_does_not_declare_is_an_error_in_words(plan_of: PlanOf, t
         asks_for_the_model
     )
     assert "requested the evaluated network; expected an attack whose outputs" in failure(asks_for_the_evaluated)
+
+
+def test_learnt_estimates_take_part_in_equation_9(computed_of: ComputedOf) -> None:
+    """Without noise, its distances are those of the estimates on the upload and on the original."""
+    text = suite(DESCRIBES.replace("LEARNS", "defense")) + "noise_levels = [0.0, 0.1]\n"
+    done = computed_of(text)
+    up = done.table("learnt and recognition of toy-faces protected by negative under noise, by toy-b", "up")
+    of = {
+        name: done.artifact(f"estimates by learnt of {name}").tensors["colour"]
+        for name in (FACES, "toy-faces protected by negative")
+    }
+    left = np.unique(done.artifact(FACES).tables["pairs"]["left"].to_numpy())
+    expected = 1 - (unit(of["toy-faces protected by negative"]) * unit(of[FACES])[left]).sum(1)
+    np.testing.assert_allclose(up["dist_colour"][up["sigma"] == 0], expected, atol=1e-5)
