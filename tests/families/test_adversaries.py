@@ -105,6 +105,30 @@ def test_the_insider_recognises_with_the_authorised_model(computed_of: ComputedO
         np.testing.assert_allclose(insider[column], own[column], atol=1e-6)
 
 
+def test_an_adversary_that_recognises_is_no_authorised_service(families_run: Any) -> None:
+    """Its accuracy is leakage, whatever model it adapts, and that of an insider is no leakage to others."""
+    from bench.analysis.rows import Matrix
+    from bench.analysis.tables.questions import asked
+    from bench.analysis.tables.row_layout import sides_of
+    from bench.analysis.tables.summary import summaries
+
+    attacks = (
+        '{ plugin = "family-averages", many = 2, label = "averages" }, { plugin = "family-insider", label = "insider" }'
+    )
+    rows = families_run(suite(attacks, "toy-step"), 'experiment[0].evaluated=["toy-a", "toy-b"]')
+    (plain,), (averaged,) = (summaries(rows, Matrix("one", attack)) for attack in ("abuse", "averages"))
+    assert plain.kept.status == "ok"
+    assert plain.verdicts
+    assert averaged.kept.status == "not applicable"
+    assert averaged.verdicts == []
+    assert averaged.leaked.n == 80  # the pairs of both evaluated models
+    sides = sides_of(rows.cells)
+    questions = {(c.attack, c.evaluated): [q for q in ("utility", "leakage") if asked(q, c, sides)] for c in rows.cells}
+    assert questions["abuse", "toy-a"] == ["utility"]
+    assert questions["abuse", "toy-b"] == questions["averages", "toy-b"] == ["leakage"]
+    assert questions["averages", "toy-a"] == questions["insider", "toy-a"] == questions["insider", "toy-b"] == []
+
+
 # ---- attributes ------------------------------------------------------------------------------------------------------
 
 DESCRIBES = (
