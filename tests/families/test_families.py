@@ -115,7 +115,7 @@ def ran(bench: Command, tmp_path_factory: pytest.TempPathFactory) -> Ran:
 
 @functools.cache
 def network(label: str) -> Any:
-    return instantiate(registered()["model"][label], {}, label).load().eval()
+    return instantiate(registered("model")[label], {}, label).load().eval()
 
 
 def embedded(label: str, images: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -166,7 +166,7 @@ def test_cells_record_goal_side_surrogates_and_bound(ran: Ran) -> None:
     assert dict(cells["protects"]) == sides
     with_surrogates = {name for name, labels in cells["surrogates"].items() if labels}
     assert with_surrogates == {*CLOAKS, "Both masked"}
-    bounds = {name: json.loads(text) for name, text in cells["bound"].items() if text}
+    bounds = {name: json.loads(text) for name, text in cells["bound"].dropna().items()}
     assert {name: (b["epsilon"], b["k"]) for name, b in bounds.items()} == {
         "Laplace on eigenfaces": (200.0, None),
         "Average of 4": (None, 4),
